@@ -1,0 +1,4 @@
+//! zbridge
+#![deny(unsafe_code)]
+
+pub mod time;
