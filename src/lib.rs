@@ -1,4 +1,6 @@
 //! zbridge
 #![deny(unsafe_code)]
 
+pub mod error;
 pub mod time;
+pub mod wire;

@@ -1,0 +1,159 @@
+//! The one error type that reaches a person, and the one table of exit statuses.
+//!
+//! An [`Error`] says what failed and where, whose fault it was (its [`Class`], which is also the exit status), and
+//! what to do about it. Parsers of the inner rooms keep small typed errors of their own and are turned into this one
+//! where a person is going to read them.
+
+use std::fmt;
+
+/// Whose fault it was. Each class is a row of [`STATUSES`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Class {
+    /// Something failed while running: the machine's fault, or a peer's.
+    Runtime,
+    /// The command line or the configuration is wrong: the user's fault.
+    Usage,
+    /// There is no running zbridge to talk to.
+    NoDaemon,
+    /// A named object (port, switch, interface, file) does not exist.
+    NoObject,
+    /// The system refused for want of a right.
+    Permission,
+    /// A wait timed out or an assertion did not hold.
+    Unmet,
+    /// SIGINT ended a command before it was done.
+    Interrupted,
+}
+
+/// A row of the table of exit statuses: class, status, meaning.
+pub struct Status {
+    /// The class that ends with this status.
+    pub class: Class,
+    /// The process's exit status.
+    pub code: u8,
+    /// What it means, as help and man page print it.
+    pub meaning: &'static str,
+}
+
+/// Every exit status but 0. Help, man page and `main` read this table.
+pub const STATUSES: [Status; 7] = [
+    Status { class: Class::Runtime, code: 1, meaning: "failed while running" },
+    Status { class: Class::Usage, code: 2, meaning: "wrong command line or configuration" },
+    Status { class: Class::NoDaemon, code: 3, meaning: "no running zbridge there" },
+    Status { class: Class::NoObject, code: 4, meaning: "no such port, switch, interface or file" },
+    Status { class: Class::Permission, code: 5, meaning: "not permitted" },
+    Status { class: Class::Unmet, code: 6, meaning: "a wait timed out or an assertion failed" },
+    Status { class: Class::Interrupted, code: 130, meaning: "interrupted (SIGINT)" },
+];
+
+impl Class {
+    /// The exit status of this class.
+    pub fn code(self) -> u8 {
+        STATUSES.iter().find(|row| row.class == self).map_or(1, |row| row.code)
+    }
+}
+
+/// What failed, and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Error {
+    class: Class,
+    what: String,
+    hint: Option<String>,
+}
+
+/// `Result` with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of `class`; `what` names the object and the cause: `tap:zeth0: in use by pid 42 (EBUSY)`.
+    pub fn new(class: Class, what: impl Into<String>) -> Self {
+        Self { class, what: what.into(), hint: None }
+    }
+
+    /// The user's fault: wrong command line or configuration.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self::new(Class::Usage, what)
+    }
+
+    /// An operating system's refusal of an action on `subject`; EPERM and EACCES are [`Class::Permission`], ENOENT
+    /// and ENODEV [`Class::NoObject`].
+    pub fn system(subject: impl fmt::Display, cause: &std::io::Error) -> Self {
+        let class = match cause.kind() {
+            std::io::ErrorKind::PermissionDenied => Class::Permission,
+            std::io::ErrorKind::NotFound => Class::NoObject,
+            _ if cause.raw_os_error() == Some(libc::ENODEV) => Class::NoObject,
+            _ => Class::Runtime,
+        };
+        Self::new(class, format!("{subject}: {cause}"))
+    }
+
+    /// The same error with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, its text led by where it happened: `lab.toml:3: …`.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.what = format!("{place}: {}", self.what);
+        self
+    }
+
+    /// Whose fault it was.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// What failed.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What to do, where there is something.
+    pub fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+/// `what`, and on a line of its own `  hint: …`.
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.what)?;
+        match &self.hint {
+            Some(hint) => write!(out, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_row() {
+        for class in [
+            Class::Runtime,
+            Class::Usage,
+            Class::NoDaemon,
+            Class::NoObject,
+            Class::Permission,
+            Class::Unmet,
+            Class::Interrupted,
+        ] {
+            assert_eq!(STATUSES.iter().filter(|row| row.class == class).count(), 1, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn errno_decides_the_class() {
+        let class = |errno| Error::system("x", &std::io::Error::from_raw_os_error(errno)).class();
+        assert_eq!(class(libc::EPERM), Class::Permission);
+        assert_eq!(class(libc::ENODEV), Class::NoObject);
+        assert_eq!(class(libc::EIO), Class::Runtime);
+    }
+}

@@ -1,0 +1,6 @@
+//! What is on the wire: addresses, views of headers, checksums. Pure functions over bytes; nothing here panics on
+//! input or allocates per frame.
+
+mod addr;
+
+pub use addr::{Cidr, Mac};
