@@ -2,5 +2,7 @@
 //! input or allocates per frame.
 
 mod addr;
+mod offload;
 
 pub use addr::{Cidr, Mac};
+pub use offload::{BadOffload, Checksum, Gso, Offload};
