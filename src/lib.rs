@@ -1,6 +1,10 @@
 //! zbridge
 #![deny(unsafe_code)]
 
+pub mod counters;
 pub mod error;
+pub mod frame;
+pub mod limits;
+pub mod switch;
 pub mod time;
 pub mod wire;

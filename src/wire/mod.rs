@@ -2,7 +2,9 @@
 //! input or allocates per frame.
 
 mod addr;
+mod head;
 mod offload;
 
 pub use addr::{Cidr, Mac};
+pub use head::{stations, vlan_tags};
 pub use offload::{BadOffload, Checksum, Gso, Offload};

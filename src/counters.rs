@@ -1,0 +1,159 @@
+//! What a port counts, and the one table of reasons for which a frame ends early.
+//!
+//! Accounting is exact: every frame that arrives either makes copies or ends in one *ingress* reason; every copy is
+//! sent, waits in a queue, or ends in one *egress* reason. So at any time, over all ports,
+//! `copies = sent + queued + egress drops`, and for each port `received = forwarded + ingress drops`.
+
+/// Declares [`DropReason`] and its table in one place.
+macro_rules! drop_reasons {
+    ($($name:ident, $word:literal, $stage:ident, $meaning:literal;)+) => {
+        /// Why a frame, or one copy of it, ended early.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $meaning] $name,)+
+        }
+
+        /// The table of drop reasons, in the order of the enum.
+        pub const DROP_REASONS: &[DropRow] = &[
+            $(DropRow { reason: DropReason::$name, word: $word, stage: Stage::$stage, meaning: $meaning },)+
+        ];
+    };
+}
+
+/// Where a frame was when it ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The whole frame ended on its way in: no copy was made.
+    Ingress,
+    /// One copy ended on its way out of one port.
+    Egress,
+}
+
+/// A row of the table: what programs see (`word`) and what people read (`meaning`).
+pub struct DropRow {
+    /// The reason.
+    pub reason: DropReason,
+    /// Its name in output and JSON.
+    pub word: &'static str,
+    /// Way in or way out.
+    pub stage: Stage,
+    /// One line on what happened.
+    pub meaning: &'static str,
+}
+
+drop_reasons! {
+    Malformed, "malformed", Ingress, "shorter than an Ethernet header (14 bytes), or offload data that contradict the frame";
+    Oversize, "oversize", Ingress, "longer than the port's mtu and its VLAN tags allow";
+    ReservedGroup, "reserved-group", Ingress, "to 01-80-C2-00-00-00..0F, which a bridge never relays (IEEE 802.1Q 8.6.3)";
+    SameSegment, "same-segment", Ingress, "the destination is on the port that the frame came from";
+    NoEgress, "no-egress", Ingress, "no other port that is up may take it";
+    Isolated, "isolated", Ingress, "between two ports that are both isolated";
+    TooBig, "too-big", Egress, "longer than the mtu of the port it should leave by, or than its medium can carry";
+    QueueFull, "queue-full", Egress, "the port's queue was full";
+    Stalled, "stalled", Egress, "the peer has not been reading; dropped at once until it does";
+    LinkDown, "link-down", Egress, "the port was down";
+    NoPeer, "no-peer", Egress, "nobody was at the other end";
+    System, "system", Egress, "the system refused it (no buffers, I/O error)";
+    Removed, "removed", Egress, "still queued when its port was removed";
+}
+
+impl DropReason {
+    /// How many there are.
+    pub const COUNT: usize = DROP_REASONS.len();
+
+    /// This reason's row.
+    pub fn row(self) -> &'static DropRow {
+        &DROP_REASONS[self as usize]
+    }
+}
+
+/// What one port has counted since it came to be.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Frames that the port received, dropped ones included.
+    pub rx_frames: u64,
+    /// Their bytes, from the destination address on, without FCS.
+    pub rx_bytes: u64,
+    /// Frames that were handed to the port's descriptor.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Copies that were made for this port to send.
+    pub copies: u64,
+    /// Received frames of which at least one copy was made.
+    pub forwarded: u64,
+    drops: [u64; DropReason::COUNT],
+}
+
+impl Counters {
+    /// Counts `frames` that were received, of `bytes` in all.
+    pub fn received(&mut self, frames: u64, bytes: u64) {
+        self.rx_frames += frames;
+        self.rx_bytes += bytes;
+    }
+
+    /// Counts `frames` that were sent, of `bytes` in all.
+    pub fn sent(&mut self, frames: u64, bytes: u64) {
+        self.tx_frames += frames;
+        self.tx_bytes += bytes;
+    }
+
+    /// Counts `frames` that ended for `reason`.
+    pub fn drop(&mut self, reason: DropReason, frames: u64) {
+        self.drops[reason as usize] += frames;
+    }
+
+    /// How many ended for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// How many ended at `stage`, whatever the reason.
+    pub fn dropped_at(&self, stage: Stage) -> u64 {
+        DROP_REASONS.iter().filter(|row| row.stage == stage).map(|row| self.dropped(row.reason)).sum()
+    }
+
+    /// The reasons that counted anything, with their numbers.
+    pub fn drops(&self) -> impl Iterator<Item = (&'static DropRow, u64)> {
+        DROP_REASONS.iter().map(|row| (row, self.dropped(row.reason))).filter(|&(_, frames)| frames > 0)
+    }
+
+    /// Adds what `other` counted: a listener sums the clients that have left it.
+    pub fn add(&mut self, other: &Self) {
+        self.rx_frames += other.rx_frames;
+        self.rx_bytes += other.rx_bytes;
+        self.tx_frames += other.tx_frames;
+        self.tx_bytes += other.tx_bytes;
+        self.copies += other.copies;
+        self.forwarded += other.forwarded;
+        for (mine, theirs) in self.drops.iter_mut().zip(other.drops) {
+            *mine += theirs;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_the_order_of_the_enum_and_words_are_unique() {
+        for (index, row) in DROP_REASONS.iter().enumerate() {
+            assert_eq!(row.reason as usize, index);
+            assert_eq!(DROP_REASONS.iter().filter(|other| other.word == row.word).count(), 1, "{}", row.word);
+        }
+    }
+
+    #[test]
+    fn stages_sum_apart() {
+        let mut counters = Counters::default();
+        counters.drop(DropReason::Malformed, 2);
+        counters.drop(DropReason::Stalled, 3);
+        assert_eq!(counters.dropped_at(Stage::Ingress), 2);
+        assert_eq!(counters.dropped_at(Stage::Egress), 3);
+        let mut sum = counters.clone();
+        sum.add(&counters);
+        assert_eq!(sum.drops().map(|(row, n)| (row.word, n)).collect::<Vec<_>>(), [("malformed", 4), ("stalled", 6)]);
+    }
+}

@@ -1,0 +1,59 @@
+//! Every bound of the datapath, with the reason for its value.
+
+/// Destination, source, type: the least that can be switched. Shorter frames are malformed; from 14 to 59 bytes they
+/// are forwarded as they are, because native_sim does not pad.
+pub const MIN_FRAME: usize = 14;
+
+/// The longest frame: what a 16-bit length can say, and more than any TAP hands over.
+pub const MAX_FRAME: usize = 65_535;
+
+/// Two VLAN tags (IEEE 802.1ad) may stand on top of a port's mtu.
+pub const VLAN_ROOM: usize = 8;
+
+/// Room for a length prefix in front of every frame of a batch, so that a stream port can send a run of frames, with
+/// their prefixes, as one piece of memory.
+pub const PREFIX: usize = 4;
+
+/// The bytes of one breath. Small enough to stay in a second-level cache, large enough for two stream reads at least.
+pub const BATCH_BYTES: usize = 448 * 1024;
+
+/// The most that one port may add to a breath. A larger read gains nothing: what a chunk of 64 frames saves is most
+/// of what can be saved.
+pub const INHALE_BYTES: usize = 128 * 1024;
+
+/// What must be free in a batch before a port may inhale: the longest frame that waited for its end, and one more.
+pub const INHALE_ROOM: usize = INHALE_BYTES + 16 * 1024;
+
+/// The most frames that one descriptor read frame by frame (TAP, datagram) may add to a breath. The gain of draining
+/// is had by then, and no other port waits longer than about 50 µs.
+pub const INHALE_FRAMES: usize = 64;
+
+/// Frames that wait in a port's queue unless `queue=` says otherwise: two breaths of 64-byte frames.
+pub const QUEUE_FRAMES: usize = 4096;
+
+/// The most that `queue=` may ask for.
+pub const QUEUE_FRAMES_MAX: usize = 1_000_000;
+
+/// Bytes that may wait in one port's queue, whatever their number: a dead peer costs no more than this.
+pub const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of one segment of a queue.
+pub const QUEUE_SEGMENT: usize = 64 * 1024;
+
+/// How long the sources of a port that does not drain are paused before it counts as stalled.
+pub const PAUSE_MILLIS: u64 = 5;
+
+/// Addresses that a switch learns unless `fdb-limit` says otherwise.
+pub const FDB_LIMIT: usize = 65_536;
+
+/// The most that `fdb-limit` may ask for: 32 MiB of table.
+pub const FDB_LIMIT_MAX: usize = 1_048_576;
+
+/// Seconds after which an address that was not seen is forgotten (IEEE 802.1Q-2022, table 8-6).
+pub const AGEING_SECS: u64 = 300;
+
+/// The range of ageing times of IEEE 802.1Q-2022, table 8-6, in seconds.
+pub const AGEING_SECS_RANGE: std::ops::RangeInclusive<u64> = 10..=1_000_000;
+
+/// Ports of one switch. An FDB entry names its port with 16 bits.
+pub const PORTS_MAX: usize = 16_384;

@@ -1,0 +1,300 @@
+//! The way out of the switch: from decisions to ports, with queues for those that are busy.
+//!
+//! Theory of operation. Each port that a plan names gets its frames in one call of [`Transmit`]. What it does not take
+//! is copied into its queue, and the port is *blocked* until the engine hears that it is writable and calls
+//! [`Switch::flush`]; until then new frames go to the end of the queue, so order is kept.
+//!
+//! Back-pressure, so that a burst loses nothing and a dead peer holds nobody up: when a blocked port's queue is above
+//! its mark, the ports whose *unicast* frames fill it are paused, if they can be. They go on when the queue is low, or
+//! after [`PAUSE_MILLIS`] at the latest: then the port counts as *stalled*, and what is sent to it is dropped at once
+//! until its queue is low again. Floods pause nobody: a multicast must not be as slow as its slowest listener.
+
+use super::finish::finish_into;
+use super::plan::merge;
+use super::{Event, Switch, fits};
+use crate::counters::{Counters, DropReason};
+use crate::frame::{Batch, Frame, Outgoing, PortId};
+use crate::limits::{BATCH_BYTES, MAX_FRAME, PAUSE_MILLIS};
+use crate::time::{Duration, Instant};
+use crate::wire::Gso;
+
+/// Frames that one flush may send before another port has its turn.
+const FLUSH_FRAMES: usize = 512;
+
+/// What a port took of the frames that it was offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// The first so many were sent or dropped, and counted. When these are not all, the port is blocked.
+    pub frames: usize,
+}
+
+/// The descriptors behind the ports.
+pub trait Transmit {
+    /// Offers `out` to `port`. Frames that are taken are counted in `counters`, as sent or as dropped.
+    fn transmit(&mut self, port: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken;
+}
+
+/// Takes nothing, so that everything waits in the queues: see [`Switch::handle_frame`].
+pub(super) struct Nobody;
+
+impl Transmit for Nobody {
+    fn transmit(&mut self, _: PortId, _: Outgoing<'_>, _: &mut Counters) -> Taken {
+        Taken { frames: 0 }
+    }
+}
+
+/// What [`Switch::flush`] came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flush {
+    /// Nothing waits any more.
+    Empty,
+    /// The port is busy again; it will say when it is writable.
+    Blocked,
+    /// It took its share of this turn; call again.
+    More,
+}
+
+impl Switch {
+    /// Sends what [`Switch::decide_batch`] decided, and empties the plan.
+    pub(super) fn send_plan(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
+        let mut plan = std::mem::take(&mut self.plan);
+        let mut picks = std::mem::take(&mut self.picks);
+        if plan.flood.is_empty() {
+            for port in plan.touched.drain(..) {
+                let list = &mut plan.unicast[port.index()];
+                self.send(now, port, batch, list, list, edges);
+                list.clear();
+            }
+        } else {
+            for index in 0..self.ports.len() {
+                let port = PortId(index as u16);
+                let list = &mut plan.unicast[index];
+                let up = self.ports[index].as_ref().is_some_and(|port| port.up);
+                let flood: &[u32] = if up { &plan.flood } else { &[] };
+                merge(list, flood, |frame| self.floods_to(port, batch, frame), &mut picks);
+                if !picks.is_empty() {
+                    self.send(now, port, batch, &picks, list, edges);
+                }
+                list.clear();
+            }
+            plan.touched.clear();
+            plan.flood.clear();
+        }
+        self.plan = plan;
+        self.picks = picks;
+    }
+
+    fn floods_to(&self, port: PortId, batch: &Batch, frame: u32) -> bool {
+        let ingress = batch.frames()[frame as usize].ingress;
+        let isolated = |id| self.port(id).is_some_and(|port| port.config.isolate);
+        ingress != port && !(isolated(port) && isolated(ingress))
+    }
+
+    /// Sends the frames `picks` of `batch`, of which those in `unicast` are for this port alone.
+    fn send(
+        &mut self,
+        now: Instant,
+        id: PortId,
+        batch: &Batch,
+        picks: &[u32],
+        unicast: &[u32],
+        edges: &mut impl Transmit,
+    ) {
+        let Some(port) = self.port(id) else { return };
+        let out = Outgoing::of(batch, picks);
+        let fits_as_is = |frame: &Frame, bytes| port.config.mtu.is_none_or(|mtu| fits(frame, bytes, mtu));
+        let is_done = |frame: &Frame| port.config.offload || frame.offload.is_plain();
+        if out.frames().all(|(frame, bytes)| is_done(frame) && fits_as_is(frame, bytes)) {
+            self.offer(id, out, edges);
+        } else {
+            self.finish_and_offer(id, out, edges);
+        }
+        self.pause_sources(now, id, batch, unicast);
+    }
+
+    /// Offers frames to a port, and queues what it does not take.
+    fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
+        let Some(port) = self.port_mut(id) else { return };
+        let frames = out.len() as u64;
+        port.counters.copies += frames;
+        if !port.up {
+            return port.counters.drop(DropReason::LinkDown, frames);
+        }
+        if port.stalled {
+            return port.counters.drop(DropReason::Stalled, frames);
+        }
+        let mut rest = out;
+        if port.queue.is_empty() && !port.blocked {
+            let taken = edges.transmit(id, out, &mut port.counters);
+            rest = out.skip(taken.frames);
+        }
+        port.blocked |= !rest.is_empty();
+        for (frame, bytes) in rest.frames() {
+            if !port.queue.push(frame, bytes) {
+                port.counters.drop(DropReason::QueueFull, 1);
+            }
+        }
+    }
+
+    /// Cuts super-frames and completes checksums for a port that takes plain frames only, leaves out what its mtu
+    /// does not allow, and offers the rest.
+    fn finish_and_offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
+        let Some(port) = self.port(id) else { return };
+        let (mtu, offload) = (port.config.mtu, port.config.offload);
+        let mut plain = self.plain.take().unwrap_or_else(|| Batch::new(BATCH_BYTES));
+        for (frame, bytes) in out.frames() {
+            if mtu.is_some_and(|mtu| !fits(frame, bytes, mtu)) {
+                self.drop_copy(id, DropReason::TooBig);
+                continue;
+            }
+            // A super-frame of 64 KiB in segments of one byte would be larger than any batch: its headers count too.
+            let worst = if frame.offload.gso == Gso::None { bytes.len() } else { 2 * MAX_FRAME };
+            if plain.free() < 2 * worst {
+                self.offer(id, Outgoing::rest_of(&plain, 0), edges);
+                plain.clear();
+            }
+            let done = if offload || frame.offload.is_plain() {
+                plain.push(bytes, frame.ingress, frame.offload)
+            } else {
+                finish_into(bytes, &frame.offload, frame.ingress, &mut plain)
+            };
+            if !done {
+                self.drop_copy(id, DropReason::TooBig);
+            }
+        }
+        self.offer(id, Outgoing::rest_of(&plain, 0), edges);
+        plain.clear();
+        self.plain = Some(plain);
+    }
+
+    fn drop_copy(&mut self, id: PortId, reason: DropReason) {
+        if let Some(counters) = self.counters_mut(id) {
+            counters.copies += 1;
+            counters.drop(reason, 1);
+        }
+    }
+
+    /// Pauses those whose frames, `unicast`, fill a busy port's queue.
+    fn pause_sources(&mut self, now: Instant, id: PortId, batch: &Batch, unicast: &[u32]) {
+        let Some(port) = self.port(id) else { return };
+        if !port.blocked || port.stalled || !port.queue.is_above_mark() {
+            return;
+        }
+        for &frame in unicast {
+            let source = batch.frames()[frame as usize].ingress;
+            let Some(port) = self.port_mut(source).filter(|port| port.config.pausable) else { continue };
+            if port.paused_for.is_none() {
+                port.paused_for = Some(id);
+                let Some(busy) = self.port_mut(id) else { return };
+                busy.waiters.push(source);
+                if busy.stall_at.is_none() {
+                    busy.stall_at = Some(now + Duration::from_millis(PAUSE_MILLIS));
+                    self.congested.push(id);
+                }
+            }
+        }
+    }
+
+    /// Lets those go on who wait for `id`.
+    fn release_waiters(&mut self, id: PortId) {
+        let Some(port) = self.port_mut(id) else { return };
+        port.stall_at = None;
+        let waiters = std::mem::take(&mut port.waiters);
+        for &waiter in &waiters {
+            if let Some(port) = self.port_mut(waiter).filter(|port| port.paused_for == Some(id)) {
+                port.paused_for = None;
+                self.resumed.push(waiter);
+            }
+        }
+        self.congested.retain(|&port| port != id);
+    }
+
+    /// A port that was paused and may be read again.
+    pub fn poll_resumed(&mut self) -> Option<PortId> {
+        self.resumed.pop()
+    }
+
+    /// When [`Switch::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.congested.iter().filter_map(|&id| self.port(id)?.stall_at).min()
+    }
+
+    /// Gives up on ports that have held others up for too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(id) =
+            self.congested.iter().copied().find(|&id| self.port(id).and_then(|port| port.stall_at) <= Some(now))
+        {
+            self.release_waiters(id);
+            self.congested.retain(|&port| port != id);
+            if let Some(port) = self.port_mut(id) {
+                port.stalled = true;
+                self.tell(Event::Stalled(id));
+            }
+        }
+    }
+
+    /// Sends what waits for a port, which has said that it is writable.
+    pub fn flush(&mut self, id: PortId, edges: &mut impl Transmit) -> Flush {
+        let Some(port) = self.port_mut(id) else { return Flush::Empty };
+        port.blocked = false;
+        let mut sent = 0;
+        let outcome = loop {
+            let Some(out) = port.queue.front() else { break Flush::Empty };
+            if sent >= FLUSH_FRAMES {
+                break Flush::More;
+            }
+            let taken = edges.transmit(id, out, &mut port.counters).frames;
+            let all = taken == out.len();
+            port.queue.advance(taken);
+            sent += taken;
+            if !all {
+                port.blocked = true;
+                break Flush::Blocked;
+            }
+        };
+        self.relax(id);
+        outcome
+    }
+
+    /// After a queue became shorter: if it is low, nobody has to wait for it any more.
+    fn relax(&mut self, id: PortId) {
+        let Some(port) = self.port_mut(id).filter(|port| port.queue.is_low()) else { return };
+        let drained = std::mem::take(&mut port.stalled);
+        let congested = port.stall_at.is_some();
+        if congested {
+            self.release_waiters(id);
+        }
+        if drained {
+            self.tell(Event::Drained(id));
+        }
+    }
+
+    /// Drops what waits for a port.
+    pub(super) fn empty_queue(&mut self, id: PortId, reason: DropReason) {
+        let Some(port) = self.port_mut(id) else { return };
+        let waiting = port.queue.clear();
+        port.counters.drop(reason, waiting as u64);
+        port.blocked = false;
+        self.relax(id);
+    }
+
+    /// Takes the next frame that waits, from each port in turn. `out` is overwritten with its bytes.
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<PortId> {
+        let ports = self.ports.len();
+        for step in 0..ports {
+            let index = (self.turn + step) % ports;
+            let id = PortId(index as u16);
+            let Some(port) = self.port_mut(id) else { continue };
+            let Some(front) = port.queue.front() else { continue };
+            out.clear();
+            out.extend_from_slice(front.bytes(0));
+            port.queue.advance(1);
+            port.counters.sent(1, out.len() as u64);
+            port.blocked = !port.queue.is_empty();
+            self.turn = index + 1;
+            self.relax(id);
+            return Some(id);
+        }
+        None
+    }
+}

@@ -1,0 +1,379 @@
+//! The forwarding database: which port a station was last heard on.
+//!
+//! Theory of operation. One open-addressing table with linear probing; an entry is 16 bytes, four to a cache line, and
+//! its key is the address and the VLAN id in one word. Ageing is lazy: an entry that has not been refreshed for the
+//! ageing time simply no longer counts, so no timer ever runs. A port that leaves is forgotten just as lazily: each
+//! port has a generation, an entry remembers the one it was learned in, and flushing a port is one increment. What no
+//! longer counts is reclaimed by a hand that goes round the table, a few slots for every address that finds the table
+//! or its port's share full, and by the rehash when the table doubles.
+//!
+//! What an attacker can do: choose addresses. The hash is seeded, so that chains cannot be aimed at. The table is
+//! bounded, and so is each port's share of it; at either bound a *new* address is refused (its frames still flood, as
+//! any unknown destination's do). Nothing that is known is ever evicted for something new, so a flood on one port
+//! harms neither static entries nor what was learned elsewhere.
+//!
+//! The clock of the table ticks every 2^26 ns (67 ms); an entry is too old when its last refresh is as many ticks
+//! away as the ageing time has, rounded up.
+
+use crate::frame::PortId;
+use crate::time::{Duration, Instant};
+use crate::wire::Mac;
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+
+const TICK_SHIFT: u32 = 26;
+const STATIC: u32 = u32::MAX;
+const FIRST_CAPACITY: usize = 1024;
+/// Slots that a refused address makes the hand look at: enough to go round twice before the table could fill again.
+const SWEEP: usize = 32;
+
+/// A station's address in a VLAN, as the table's key: the address in the upper 48 bits, the VLAN id in the lower 12.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key(u64);
+
+impl Key {
+    const EMPTY: Self = Self(0);
+
+    /// The key of `mac` in VLAN `vid` (0 where VLANs are not told apart).
+    pub const fn new(mac: u64, vid: u16) -> Self {
+        Self(mac << 16 | vid as u64)
+    }
+
+    /// The address.
+    pub const fn mac(self) -> Mac {
+        Mac::from_u64(self.0 >> 16)
+    }
+
+    /// The VLAN id.
+    pub const fn vid(self) -> u16 {
+        self.0 as u16 & 0xfff
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    key: Key,
+    port: PortId,
+    generation: u16,
+    /// Tick of the last refresh, or [`STATIC`].
+    stamp: u32,
+}
+
+const FREE: Slot = Slot { key: Key::EMPTY, port: PortId(0), generation: 0, stamp: 0 };
+
+/// What came of [`Fdb::learn`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Learned {
+    /// It was known on this port, or is static.
+    Known,
+    /// It is new.
+    New,
+    /// It was known on another port.
+    Moved {
+        /// That port.
+        from: PortId,
+    },
+    /// The port has its share of the table.
+    PortFull,
+    /// The table has its limit.
+    TableFull,
+}
+
+/// An entry as it is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The station.
+    pub mac: Mac,
+    /// Its VLAN; 0 where VLANs are not told apart.
+    pub vid: u16,
+    /// Where it is.
+    pub port: PortId,
+    /// Time since it was last heard; `None` for a static entry.
+    pub age: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Share {
+    generation: u16,
+    learned: u32,
+}
+
+/// The bounds of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FdbLimits {
+    /// Entries in all, static ones included.
+    pub entries: usize,
+    /// Learned entries of one port.
+    pub per_port: usize,
+    /// Time after which an entry that was not refreshed no longer counts.
+    pub ageing: Duration,
+}
+
+/// The forwarding database. See the head of the file.
+pub struct Fdb {
+    table: Vec<Slot>,
+    used: usize,
+    hand: usize,
+    limits: FdbLimits,
+    ageing_ticks: u32,
+    hasher: FixedState,
+    shares: Vec<Share>,
+}
+
+/// The table's clock.
+pub fn tick(now: Instant) -> u32 {
+    // Nine years pass before the clock stands still just below the mark of static entries.
+    u32::try_from(now.as_nanos() >> TICK_SHIFT).unwrap_or(STATIC).min(STATIC - 1)
+}
+
+impl Fdb {
+    /// An empty table whose hash is seeded with `seed`.
+    pub fn new(limits: FdbLimits, seed: u64) -> Self {
+        let ticks = limits.ageing.as_nanos().div_ceil(1 << TICK_SHIFT);
+        Self {
+            table: vec![FREE; FIRST_CAPACITY],
+            used: 0,
+            hand: 0,
+            limits,
+            ageing_ticks: u32::try_from(ticks).unwrap_or(STATIC - 1),
+            hasher: FixedState::with_seed(seed),
+            shares: Vec::new(),
+        }
+    }
+
+    /// Makes room for the bookkeeping of `port`.
+    pub fn add_port(&mut self, port: PortId) {
+        if self.shares.len() <= port.index() {
+            self.shares.resize(port.index() + 1, Share::default());
+        }
+    }
+
+    /// The hash of `key`, to be handed to the calls below.
+    #[inline]
+    pub fn hash(&self, key: Key) -> u64 {
+        self.hasher.hash_one(key.0)
+    }
+
+    /// Reads the word where a probe for `hash` will start, so that the cache line is under way while other frames
+    /// are being looked at. The result only serves to keep the read from being optimised away.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> u64 {
+        self.table[hash as usize & (self.table.len() - 1)].key.0
+    }
+
+    #[inline]
+    fn counts(&self, slot: &Slot, tick: u32) -> bool {
+        slot.stamp == STATIC
+            || (slot.generation == self.shares[slot.port.index()].generation
+                && tick.saturating_sub(slot.stamp) < self.ageing_ticks)
+    }
+
+    /// The slot that holds `key`, or the free one where the probe for it ends. The table is never full.
+    #[inline]
+    fn probe(&self, key: Key, hash: u64) -> usize {
+        let mask = self.table.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.table[at].key != key && self.table[at].key != Key::EMPTY {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    /// The port where `key` is.
+    #[inline]
+    pub fn lookup(&self, key: Key, hash: u64, tick: u32) -> Option<PortId> {
+        let slot = &self.table[self.probe(key, hash)];
+        (slot.key == key && self.counts(slot, tick)).then_some(slot.port)
+    }
+
+    /// Notes that `key`, which is not zero, was heard on `port`.
+    #[inline]
+    pub fn learn(&mut self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {
+        let at = self.probe(key, hash);
+        let slot = &self.table[at];
+        if slot.key == key && slot.port == port && self.counts(slot, tick) {
+            if slot.stamp != tick && slot.stamp != STATIC {
+                self.table[at].stamp = tick;
+            }
+            return Learned::Known;
+        }
+        self.learn_slowly(key, hash, port, tick)
+    }
+
+    /// What is not a mere refresh: a new station, a moved one, one that had been forgotten.
+    fn learn_slowly(&mut self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {
+        let at = self.probe(key, hash);
+        let known = self.table[at];
+        if known.key == key && known.stamp == STATIC {
+            return Learned::Known;
+        }
+        let full = |fdb: &Self| fdb.shares[port.index()].learned as usize >= fdb.limits.per_port;
+        if known.key == key && self.counts(&known, tick) {
+            if full(self) {
+                return Learned::PortFull;
+            }
+            self.release(&known);
+            self.occupy(at, key, port, tick);
+            return Learned::Moved { from: known.port };
+        }
+        if known.key == key {
+            self.remove_at(at);
+        }
+        if full(self) || self.used >= self.limits.entries {
+            self.sweep(SWEEP, tick);
+        }
+        if full(self) {
+            return Learned::PortFull;
+        }
+        if self.used >= self.limits.entries {
+            return Learned::TableFull;
+        }
+        self.used += 1;
+        let at = self.probe(key, hash);
+        self.occupy(at, key, port, tick);
+        self.grow_if_crowded(tick);
+        Learned::New
+    }
+
+    /// Takes a learned entry off its port's share, unless the port was flushed since.
+    fn release(&mut self, slot: &Slot) {
+        let share = &mut self.shares[slot.port.index()];
+        if slot.stamp != STATIC && slot.generation == share.generation {
+            share.learned -= 1;
+        }
+    }
+
+    fn occupy(&mut self, at: usize, key: Key, port: PortId, stamp: u32) {
+        let share = &mut self.shares[port.index()];
+        share.learned += u32::from(stamp != STATIC);
+        self.table[at] = Slot { key, port, generation: share.generation, stamp };
+    }
+
+    /// Looks at `count` slots from the hand on and frees those that no longer count.
+    fn sweep(&mut self, count: usize, tick: u32) {
+        for _ in 0..count {
+            let slot = self.table[self.hand];
+            if slot.key != Key::EMPTY && !self.counts(&slot, tick) {
+                self.remove_at(self.hand);
+            } else {
+                self.hand = (self.hand + 1) & (self.table.len() - 1);
+            }
+        }
+    }
+
+    /// Frees a slot and closes the gap in the chains that run through it.
+    fn remove_at(&mut self, at: usize) {
+        let slot = self.table[at];
+        self.release(&slot);
+        self.used -= 1;
+        let mask = self.table.len() - 1;
+        let (mut gap, mut next) = (at, at);
+        loop {
+            next = (next + 1) & mask;
+            let slot = self.table[next];
+            if slot.key == Key::EMPTY {
+                break;
+            }
+            let home = self.hash(slot.key) as usize & mask;
+            // It may move to the gap unless its home lies cyclically in (gap, next].
+            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(gap) & mask) {
+                self.table[gap] = slot;
+                gap = next;
+            }
+        }
+        self.table[gap] = FREE;
+    }
+
+    /// Doubles the table when it is two thirds full, leaving behind what no longer counts.
+    fn grow_if_crowded(&mut self, tick: u32) {
+        if self.used * 3 < self.table.len() * 2 {
+            return;
+        }
+        let live = self.table.iter().filter(|slot| slot.key != Key::EMPTY && self.counts(slot, tick)).count();
+        let capacity = if live * 3 < self.table.len() { self.table.len() } else { self.table.len() * 2 };
+        let old = std::mem::replace(&mut self.table, vec![FREE; capacity]);
+        self.hand = 0;
+        self.used = 0;
+        for slot in old.into_iter().filter(|slot| slot.key != Key::EMPTY) {
+            if self.counts(&slot, tick) {
+                let at = self.probe(slot.key, self.hash(slot.key));
+                self.table[at] = slot;
+                self.used += 1;
+            } else {
+                self.release(&slot);
+            }
+        }
+    }
+
+    /// Binds `key` to `port` for good. False when the table is full.
+    pub fn add_static(&mut self, key: Key, port: PortId, now: Instant) -> bool {
+        let at = self.probe(key, self.hash(key));
+        let known = self.table[at];
+        if known.key == key {
+            self.release(&known);
+        } else if self.used >= self.limits.entries {
+            return false;
+        } else {
+            self.used += 1;
+        }
+        self.occupy(at, key, port, STATIC);
+        self.grow_if_crowded(tick(now));
+        true
+    }
+
+    /// Forgets one entry, static or not. False when there was none.
+    pub fn remove(&mut self, key: Key) -> bool {
+        let at = self.probe(key, self.hash(key));
+        let there = self.table[at].key == key && key != Key::EMPTY;
+        if there {
+            self.remove_at(at);
+        }
+        there
+    }
+
+    /// Forgets all that was learned on `port`. Static entries stay.
+    pub fn flush_port(&mut self, port: PortId, now: Instant) {
+        if self.shares[port.index()].generation == u16::MAX {
+            // The generations start anew: nothing may be left of the last round that could seem to be of the new one.
+            self.purge(tick(now), |slot| slot.port == port && slot.stamp != STATIC);
+        }
+        let share = &mut self.shares[port.index()];
+        share.generation = share.generation.wrapping_add(1);
+        share.learned = 0;
+    }
+
+    /// Forgets everything about `port`, static entries too: its number goes to another port.
+    pub fn remove_port(&mut self, port: PortId, now: Instant) {
+        self.flush_port(port, now);
+        self.purge(tick(now), |slot| slot.port == port && slot.stamp == STATIC);
+    }
+
+    /// Frees every slot that no longer counts or that `doomed` names.
+    fn purge(&mut self, tick: u32, doomed: impl Fn(&Slot) -> bool) {
+        let mut at = 0;
+        while at < self.table.len() {
+            let slot = self.table[at];
+            if slot.key != Key::EMPTY && (doomed(&slot) || !self.counts(&slot, tick)) {
+                self.remove_at(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Entries that count at `now`, in no particular order.
+    pub fn entries(&self, now: Instant) -> impl Iterator<Item = Entry> {
+        let tick = tick(now);
+        self.table.iter().filter(move |slot| slot.key != Key::EMPTY && self.counts(slot, tick)).map(move |slot| Entry {
+            mac: slot.key.mac(),
+            vid: slot.key.vid(),
+            port: slot.port,
+            age: (slot.stamp != STATIC)
+                .then(|| Duration::from_nanos(u64::from(tick.saturating_sub(slot.stamp)) << TICK_SHIFT)),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "fdb_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+//! Tests of the forwarding database: its bounds, its ageing, and random operations against a map.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+const AGEING: Duration = Duration::from_secs(300);
+const A: PortId = PortId(0);
+const B: PortId = PortId(1);
+
+fn fdb(entries: usize, per_port: usize) -> Fdb {
+    let mut fdb = Fdb::new(FdbLimits { entries, per_port, ageing: AGEING }, 7);
+    (0..4).for_each(|port| fdb.add_port(PortId(port)));
+    fdb
+}
+
+fn learn(fdb: &mut Fdb, mac: u64, port: PortId, now: Instant) -> Learned {
+    let key = Key::new(mac, 0);
+    fdb.learn(key, fdb.hash(key), port, tick(now))
+}
+
+fn lookup(fdb: &Fdb, mac: u64, now: Instant) -> Option<PortId> {
+    let key = Key::new(mac, 0);
+    fdb.lookup(key, fdb.hash(key), tick(now))
+}
+
+#[test]
+fn a_station_is_learned_moves_and_is_forgotten() {
+    let mut fdb = fdb(100, 100);
+    let now = Instant::from_secs(1);
+    assert_eq!(lookup(&fdb, 1, now), None);
+    assert_eq!(learn(&mut fdb, 1, A, now), Learned::New);
+    assert_eq!(learn(&mut fdb, 1, A, now), Learned::Known);
+    assert_eq!(learn(&mut fdb, 1, B, now), Learned::Moved { from: A });
+    assert_eq!(lookup(&fdb, 1, now), Some(B));
+    assert_eq!(lookup(&fdb, 1, now + (AGEING - Duration::from_millis(100))), Some(B));
+    assert_eq!(lookup(&fdb, 1, now + AGEING + Duration::from_millis(100)), None);
+    assert_eq!(fdb.entries(now + AGEING * 2).count(), 0);
+}
+
+#[test]
+fn a_refresh_starts_the_age_anew() {
+    let mut fdb = fdb(100, 100);
+    for second in (0..3000).step_by(200) {
+        learn(&mut fdb, 1, A, Instant::from_secs(second));
+    }
+    assert_eq!(lookup(&fdb, 1, Instant::from_secs(2900)), Some(A));
+}
+
+#[test]
+fn a_flood_on_one_port_takes_nothing_from_another_nor_from_static_entries() {
+    let mut fdb = fdb(64, 40);
+    let now = Instant::from_secs(1);
+    assert!(fdb.add_static(Key::new(0x1000, 0), B, now));
+    for mac in 1..=20 {
+        assert_eq!(learn(&mut fdb, mac, B, now), Learned::New);
+    }
+    let taken = (0x2000..0x3000).filter(|&mac| learn(&mut fdb, mac, A, now) == Learned::New).count();
+    assert_eq!(taken, 40);
+    assert_eq!(learn(&mut fdb, 0x9999, B, now), Learned::New, "the other port still has room");
+    assert!((1..=20).all(|mac| lookup(&fdb, mac, now) == Some(B)));
+    assert_eq!(learn(&mut fdb, 0x1000, A, now), Learned::Known, "a static entry does not move");
+    assert_eq!(lookup(&fdb, 0x1000, now), Some(B));
+}
+
+#[test]
+fn what_has_aged_makes_room() {
+    let mut fdb = fdb(1000, 1000);
+    (1..=1000).for_each(|mac| assert_eq!(learn(&mut fdb, mac, A, Instant::ZERO), Learned::New));
+    assert_eq!(learn(&mut fdb, 5000, B, Instant::from_secs(1)), Learned::TableFull);
+    let later = Instant::from_secs(400);
+    let learned = (5000..6000).filter(|&mac| learn(&mut fdb, mac, B, later) == Learned::New).count();
+    assert!(learned > 900, "the hand frees as fast as addresses come: {learned}");
+}
+
+#[test]
+fn flushing_forgets_one_port_only_and_survives_the_generations_wrapping() {
+    let mut fdb = fdb(100, 100);
+    let now = Instant::from_secs(1);
+    learn(&mut fdb, 1, A, now);
+    learn(&mut fdb, 2, B, now);
+    fdb.add_static(Key::new(3, 0), A, now);
+    for _ in 0..=u16::MAX {
+        fdb.flush_port(A, now);
+    }
+    assert_eq!(lookup(&fdb, 1, now), None);
+    assert_eq!(lookup(&fdb, 2, now), Some(B));
+    assert_eq!(lookup(&fdb, 3, now), Some(A));
+    fdb.remove_port(A, now);
+    assert_eq!(lookup(&fdb, 3, now), None);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Learn(u64, u16),
+    Lookup(u64),
+    Static(u64, u16),
+    Remove(u64),
+    Flush(u16),
+    Wait(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let mac = 1_u64..3000;
+    prop_oneof![
+        20 => (mac.clone(), 0_u16..4).prop_map(|(mac, port)| Op::Learn(mac, port)),
+        10 => mac.clone().prop_map(Op::Lookup),
+        1 => (mac.clone(), 0_u16..4).prop_map(|(mac, port)| Op::Static(mac, port)),
+        2 => mac.prop_map(Op::Remove),
+        1 => (0_u16..4).prop_map(Op::Flush),
+        2 => (0_u64..200).prop_map(Op::Wait),
+    ]
+}
+
+proptest! {
+    /// With bounds that are never met, the table is a map with an age.
+    #[test]
+    fn it_is_a_map_with_an_age(ops in prop::collection::vec(op(), 0..4000)) {
+        let mut fdb = fdb(100_000, 100_000);
+        let mut map: HashMap<u64, (u16, Option<u32>)> = HashMap::new();
+        let mut now = Instant::ZERO;
+        let ticks = u32::try_from(AGEING.as_nanos().div_ceil(1 << TICK_SHIFT)).unwrap();
+        for op in ops {
+            map.retain(|_, (_, seen)| seen.is_none_or(|seen| tick(now) - seen < ticks));
+            match op {
+                Op::Learn(mac, port) => {
+                    let expected = match map.get(&mac) {
+                        Some((_, None)) => Learned::Known,
+                        Some(&(from, _)) if from != port => Learned::Moved { from: PortId(from) },
+                        Some(_) => Learned::Known,
+                        None => Learned::New,
+                    };
+                    prop_assert_eq!(learn(&mut fdb, mac, PortId(port), now), expected);
+                    if !matches!(map.get(&mac), Some((_, None))) {
+                        map.insert(mac, (port, Some(tick(now))));
+                    }
+                }
+                Op::Lookup(mac) => {
+                    prop_assert_eq!(lookup(&fdb, mac, now), map.get(&mac).map(|&(port, _)| PortId(port)));
+                }
+                Op::Static(mac, port) => {
+                    prop_assert!(fdb.add_static(Key::new(mac, 0), PortId(port), now));
+                    map.insert(mac, (port, None));
+                }
+                Op::Remove(mac) => {
+                    let known = map.remove(&mac).is_some();
+                    prop_assert!(fdb.remove(Key::new(mac, 0)) || !known);
+                }
+                Op::Flush(port) => {
+                    fdb.flush_port(PortId(port), now);
+                    map.retain(|_, &mut (at, seen)| at != port || seen.is_none());
+                }
+                Op::Wait(seconds) => now += Duration::from_secs(seconds),
+            }
+            let learned = |port| map.values().filter(|&&(at, seen)| at == port && seen.is_some()).count();
+            for port in 0..4 {
+                prop_assert!(fdb.shares[usize::from(port)].learned as usize >= learned(port));
+            }
+        }
+        map.retain(|_, (_, seen)| seen.is_none_or(|seen| tick(now) - seen < ticks));
+        prop_assert_eq!(fdb.entries(now).count(), map.len());
+    }
+}
