@@ -1,10 +1,12 @@
 //! zbridge
 #![deny(unsafe_code)]
 
+pub mod codec;
 pub mod counters;
 pub mod error;
 pub mod frame;
 pub mod limits;
+pub mod port;
 pub mod switch;
 pub mod time;
 pub mod wire;

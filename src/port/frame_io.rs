@@ -1,0 +1,102 @@
+//! Descriptors that carry one frame a call: TAPs, datagram and packet sockets.
+//!
+//! Each of them says how to receive and send one frame and what its errors mean ([`FrameIo`]); the loops, the budgets
+//! and the counting are here, once. A datagram is drained up to [`INHALE_FRAMES`] at a time: measured, that is where
+//! the gain is; asking the kernel for many at once adds hardly any.
+
+use super::{Gone, Inhaled};
+use crate::counters::{Counters, DropReason};
+use crate::frame::{Batch, Outgoing, PortId};
+use crate::limits::{INHALE_FRAMES, MAX_FRAME, PREFIX};
+use crate::wire::Offload;
+use rustix::io::Errno;
+
+/// What an error on one frame means for the port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Would block: try again when the descriptor is ready.
+    Busy,
+    /// This frame is lost, for this reason; the port lives on.
+    Drop(DropReason),
+    /// The descriptor is of no more use.
+    Gone(Gone),
+}
+
+/// One received frame.
+pub struct Got {
+    /// Its length in bytes, which may exceed the room: then it was cut and is counted as oversize.
+    pub len: usize,
+    /// What the descriptor said of it.
+    pub offload: Offload,
+}
+
+/// A descriptor that carries one frame a call.
+pub trait FrameIo {
+    /// Receives a frame into `room`, which has [`MAX_FRAME`] bytes at least, without blocking.
+    ///
+    /// # Errors
+    /// The system call's; [`FrameIo::refusal`] says what it means. EINTR need not be handled.
+    fn recv(&mut self, room: &mut [u8]) -> Result<Got, Errno>;
+
+    /// Sends a frame without blocking.
+    ///
+    /// # Errors
+    /// As in [`FrameIo::recv`].
+    fn send(&mut self, frame: &[u8], offload: &Offload) -> Result<(), Errno>;
+
+    /// What an error of either call means. EAGAIN and EINTR never come here.
+    fn refusal(&mut self, errno: Errno, sending: bool) -> Refusal;
+}
+
+/// Receives what is there, within the budget.
+pub fn receive(io: &mut impl FrameIo, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
+    for _ in 0..INHALE_FRAMES {
+        if batch.free() < PREFIX + MAX_FRAME + 1 {
+            return Ok(Inhaled::More);
+        }
+        match io.recv(&mut batch.room()[PREFIX..]) {
+            Ok(got) if got.len > MAX_FRAME => {
+                counters.received(1, got.len as u64);
+                counters.drop(DropReason::Oversize, 1);
+            }
+            Ok(got) => batch.commit(got.len, id, got.offload),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(Inhaled::Drained),
+            Err(errno) => match io.refusal(errno, false) {
+                Refusal::Busy => return Ok(Inhaled::Drained),
+                Refusal::Drop(DropReason::Malformed) => {
+                    counters.received(1, 0);
+                    counters.drop(DropReason::Malformed, 1);
+                }
+                // An error without a frame (a link that went down): there may be frames behind it.
+                Refusal::Drop(_) => {}
+                Refusal::Gone(gone) => return Err(gone),
+            },
+        }
+    }
+    Ok(Inhaled::More)
+}
+
+/// Sends what the descriptor takes. Returns the number of frames that are done with.
+pub fn transmit(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Gone> {
+    let mut done = 0;
+    while done < out.len() {
+        let frame = out.frame(done);
+        let bytes = out.bytes(done);
+        match io.send(bytes, &frame.offload) {
+            Ok(()) => counters.sent(1, bytes.len() as u64),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => return Ok(done),
+            Err(errno) => match io.refusal(errno, true) {
+                Refusal::Busy => return Ok(done),
+                Refusal::Drop(reason) => counters.drop(reason, 1),
+                Refusal::Gone(gone) => {
+                    counters.drop(DropReason::NoPeer, (out.len() - done) as u64);
+                    return Err(gone);
+                }
+            },
+        }
+        done += 1;
+    }
+    Ok(done)
+}
