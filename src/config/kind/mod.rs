@@ -1,0 +1,247 @@
+//! The one table of port kinds.
+//!
+//! A kind is a file here: its [`KindRow`] (what help, man page, completion and README print), the typed struct that
+//! its words become, and its way back into words. [`KINDS`] and [`PortKind`] list them; nothing else names a kind.
+//! To add one: the file, a row in [`KINDS`], a variant with its arm in [`PortKind`]. The compiler asks for the rest.
+
+mod ip;
+mod packet;
+mod tap;
+mod unix;
+
+use std::fmt;
+
+use super::grammar::{Fault, Keys, Writer, nearest};
+
+pub use ip::{Tcp, Udp};
+pub use packet::Packet;
+pub use tap::Tap;
+pub use unix::{DEFAULT_MODE, UnixGram, UnixSeq, UnixStream};
+
+/// One key of a specification, as help prints it.
+pub struct KeyRow {
+    /// The key.
+    pub word: &'static str,
+    /// The metavar of its value; `None` is a flag: bare, or `=on`, or `=off`.
+    pub value: Option<&'static str>,
+    /// Whether it may be given more than once.
+    pub repeatable: bool,
+    /// One line on what it does.
+    pub summary: &'static str,
+}
+
+impl KeyRow {
+    /// The key with its metavar: `mtu=BYTES`, `up`.
+    pub fn form(&self) -> String {
+        match self.value {
+            Some(value) => format!("{}={value}", self.word),
+            None => self.word.to_owned(),
+        }
+    }
+}
+
+/// One kind of port, as help prints it, and the parser of its words.
+pub struct KindRow {
+    /// What stands before the colon.
+    pub word: &'static str,
+    /// The metavar of what stands behind it.
+    pub target: &'static str,
+    /// One line on what it is.
+    pub summary: &'static str,
+    /// Its own keys, beside [`COMMON`].
+    pub keys: &'static [KeyRow],
+    /// A specification to copy.
+    pub example: &'static str,
+    /// What else there is to know, in a few sentences.
+    pub note: &'static str,
+    /// Makes the typed kind of a target and keys.
+    pub parse: fn(&str, &mut Keys) -> Result<PortKind, Fault>,
+}
+
+impl KindRow {
+    /// The kind with its target's metavar: `tap:NAME`.
+    pub fn form(&self) -> String {
+        format!("{}:{}", self.word, self.target)
+    }
+
+    /// The key of this name, its own or a common one.
+    pub fn key(&self, word: &str) -> Option<&'static KeyRow> {
+        self.keys.iter().chain(COMMON).find(|row| row.word == word)
+    }
+}
+
+/// Every kind of port.
+pub static KINDS: &[&KindRow] = &[&tap::ROW, &unix::STREAM, &unix::GRAM, &unix::SEQ, &ip::TCP, &ip::UDP, &packet::ROW];
+
+/// The keys that every kind of port has.
+pub static COMMON: &[KeyRow] = &[
+    KeyRow {
+        word: "name",
+        value: Some("NAME"),
+        repeatable: false,
+        summary: "what the port is called in logs and commands",
+    },
+    KeyRow {
+        word: "switch",
+        value: Some("NAME"),
+        repeatable: false,
+        summary: "the switch that it joins (default: default)",
+    },
+    KeyRow {
+        word: "learn",
+        value: Some("on|off"),
+        repeatable: false,
+        summary: "whether source addresses are learned here (default: on)",
+    },
+    KeyRow {
+        word: "mtu",
+        value: Some("BYTES"),
+        repeatable: false,
+        summary: "the longest payload that is forwarded, VLAN tags not counted, 68 to 65535",
+    },
+    KeyRow {
+        word: "queue",
+        value: Some("FRAMES"),
+        repeatable: false,
+        summary: "frames that wait for a busy peer, 1 to 1000000 (default: 4096)",
+    },
+    KeyRow { word: "isolate", value: None, repeatable: false, summary: "no traffic to and from other isolated ports" },
+    KeyRow {
+        word: "optional",
+        value: None,
+        repeatable: false,
+        summary: "start without it if it cannot be opened, and try again",
+    },
+    KeyRow {
+        word: "static",
+        value: Some("MAC"),
+        repeatable: true,
+        summary: "a station that is always here, never moved or forgotten",
+    },
+];
+
+/// The row of a kind.
+///
+/// # Errors
+/// A fault that names the nearest kind.
+pub fn find(word: &str) -> Result<&'static KindRow, Fault> {
+    KINDS.iter().copied().find(|row| row.word == word).ok_or_else(|| {
+        let known = nearest(word, KINDS.iter().map(|row| row.word));
+        Fault::new(format!("unknown port kind {word:?}; {known}")).hint("`zbridge ports` lists the kinds")
+    })
+}
+
+/// What a port is, by kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PortKind {
+    /// A TAP interface of this machine.
+    Tap(Tap),
+    /// Length-prefixed frames on a UNIX stream socket.
+    Unix(UnixStream),
+    /// One frame a datagram on a UNIX socket.
+    UnixGram(UnixGram),
+    /// One frame a packet on a UNIX SOCK_SEQPACKET socket.
+    UnixSeq(UnixSeq),
+    /// Length-prefixed frames on a TCP connection.
+    Tcp(Tcp),
+    /// One frame a UDP datagram.
+    Udp(Udp),
+    /// An existing interface of this machine.
+    Packet(Packet),
+}
+
+impl PortKind {
+    /// The one place where the kinds are told apart for their words.
+    pub fn text(&self) -> &dyn KindText {
+        match self {
+            Self::Tap(kind) => kind,
+            Self::Unix(kind) => kind,
+            Self::UnixGram(kind) => kind,
+            Self::UnixSeq(kind) => kind,
+            Self::Tcp(kind) => kind,
+            Self::Udp(kind) => kind,
+            Self::Packet(kind) => kind,
+        }
+    }
+}
+
+/// The way from a typed kind back into words.
+pub trait KindText {
+    /// Its row of the table.
+    fn row(&self) -> &'static KindRow;
+
+    /// What stands behind the colon.
+    fn target(&self) -> String;
+
+    /// The name of a port that was given none.
+    fn default_name(&self) -> String;
+
+    /// Writes its own keys, leaving out what is the default.
+    fn write(&self, out: &mut Writer);
+
+    /// What no second port of the process can have: `interface zeth0`, `path /tmp/inst1`.
+    fn claims(&self) -> Vec<String>;
+
+    /// How a peer is attached, where there is anything left to do.
+    fn attach(&self) -> Option<Attach>;
+}
+
+/// How a peer is attached to a port: who, and the line to paste.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attach {
+    /// Who runs the line: `QEMU`, `native_sim`, `host`.
+    pub who: &'static str,
+    /// What to paste, quoted for a shell.
+    pub line: String,
+}
+
+impl Attach {
+    fn new(who: &'static str, line: String) -> Option<Self> {
+        Some(Self { who, line })
+    }
+}
+
+/// `QEMU: -netdev …`.
+impl fmt::Display for Attach {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.who, self.line)
+    }
+}
+
+/// A fault of the target, which is not of the accepted `form`.
+fn bad_target(row: &KindRow, target: &str, form: &str) -> Fault {
+    Fault::new(format!("{}:{target:?}: expected {form}", row.word)).hint(format!("for example {}", row.example))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PortSpec;
+
+    #[test]
+    fn every_row_is_its_own() {
+        for row in KINDS {
+            assert_eq!(KINDS.iter().filter(|other| other.word == row.word).count(), 1, "{}", row.word);
+            for key in row.keys.iter().chain(COMMON) {
+                let all = row.keys.iter().chain(COMMON);
+                assert_eq!(all.filter(|other| other.word == key.word).count(), 1, "{}: {}", row.word, key.word);
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_parses_to_its_row() {
+        for row in KINDS {
+            let port = PortSpec::parse(row.example).unwrap();
+            assert_eq!(port.kind.text().row().word, row.word);
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_names_the_nearest() {
+        assert_eq!(
+            find("tpa").map(|row| row.word).unwrap_err().what,
+            "unknown port kind \"tpa\"; the nearest is \"tap\""
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! `packet:IFNAME`: an existing interface of this machine, with an AF_PACKET socket.
+
+use super::{Attach, KindRow, KindText, PortKind, bad_target};
+use crate::config::grammar::{Fault, Keys, Writer};
+use crate::config::text::shell;
+use crate::config::value;
+
+pub(super) static ROW: KindRow = KindRow {
+    word: "packet",
+    target: "IFNAME",
+    summary: "an existing interface of this machine: a real or USB adapter, a veth, a simulator's TAP",
+    keys: &[],
+    example: "packet:enx00005e005300",
+    note: "It takes CAP_NET_RAW and sets the interface promiscuous. The interface should have no address: the host \
+           still sees its frames too. A TAP that native_sim or QEMU opens itself is attached this way.",
+    parse,
+};
+
+/// An existing interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// Its name.
+    pub ifname: String,
+}
+
+fn parse(target: &str, _keys: &mut Keys) -> Result<PortKind, Fault> {
+    let ifname = value::ifname(target).map_err(|form| bad_target(&ROW, target, &form))?;
+    Ok(PortKind::Packet(Packet { ifname }))
+}
+
+impl KindText for Packet {
+    fn row(&self) -> &'static KindRow {
+        &ROW
+    }
+
+    fn target(&self) -> String {
+        self.ifname.clone()
+    }
+
+    fn default_name(&self) -> String {
+        value::name_from(&self.ifname)
+    }
+
+    fn write(&self, _out: &mut Writer) {}
+
+    fn claims(&self) -> Vec<String> {
+        vec![format!("interface {}", self.ifname)]
+    }
+
+    /// What hangs on the wire of the interface is attached already; only a TAP waits for the program behind it.
+    fn attach(&self) -> Option<Attach> {
+        Attach::new("native_sim, if it is a TAP", format!("./zephyr.exe --eth-if={}", shell(&self.ifname)))
+    }
+}

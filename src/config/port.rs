@@ -1,0 +1,173 @@
+//! One port as it was asked for: the keys that every kind has, and the kind.
+
+use std::fmt;
+
+use super::grammar::{Fault, Keys, Words, Writer, split};
+use super::kind::{Attach, COMMON, PortKind, find};
+use super::value;
+use crate::error::{Error, Result};
+use crate::limits::QUEUE_FRAMES_MAX;
+use crate::wire::Mac;
+
+/// The switch that a port joins if it names none.
+pub const DEFAULT_SWITCH: &str = "default";
+
+/// The range of `mtu=`: the least that IPv4 needs (RFC 791, 3.2), and the longest frame.
+pub const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
+
+/// A port as it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortSpec {
+    /// Its name, unique in the process. Without `name=` that of its file or interface.
+    pub name: String,
+    /// The switch that it joins; [`DEFAULT_SWITCH`] unless said.
+    pub switch: String,
+    /// Whether source addresses are learned on it; they are unless said.
+    pub learn: bool,
+    /// The longest payload without VLAN tags, in bytes, within [`MTU_RANGE`]; `None`: the kind's own.
+    pub mtu: Option<u32>,
+    /// Frames that may wait for a busy peer, 1..=[`QUEUE_FRAMES_MAX`]; `None`: [`crate::limits::QUEUE_FRAMES`].
+    pub queue: Option<usize>,
+    /// No traffic to and from other isolated ports.
+    pub isolate: bool,
+    /// A failure to open it is no error; it is tried again.
+    pub optional: bool,
+    /// Stations that are always here: no group address, none twice.
+    pub statics: Vec<Mac>,
+    /// What it is.
+    pub kind: PortKind,
+}
+
+impl PortSpec {
+    /// Parses `TYPE:TARGET[,key[=value]]…`.
+    ///
+    /// # Errors
+    /// A usage error that names `text`, what is wrong in it and the nearest known word. No text panics.
+    pub fn parse(text: &str) -> Result<Self> {
+        split(text).and_then(Self::from_words).map_err(|fault| usage(fault).at(format_args!("port {text:?}")))
+    }
+
+    /// A port of `kind` with every common key at its default, for a program that embeds the switch.
+    pub fn new(kind: PortKind) -> Self {
+        Self {
+            name: default_name(&kind),
+            switch: DEFAULT_SWITCH.to_owned(),
+            learn: true,
+            mtu: None,
+            queue: None,
+            isolate: false,
+            optional: false,
+            statics: Vec::new(),
+            kind,
+        }
+    }
+
+    /// Understands a specification that was taken apart.
+    pub(super) fn from_words(words: Words) -> std::result::Result<Self, Fault> {
+        let Some((word, target)) = words.head.split_once(':') else { return Err(headless(&words.head)) };
+        let row = find(word)?;
+        if target.is_empty() {
+            return Err(Fault::new(format!("{word} needs a target: {}", row.form())));
+        }
+        let mut keys = Keys::new(row.word, words.keys, &[row.keys, COMMON])
+            .map_err(|fault| fault.hint(format!("`zbridge ports {word}` lists its keys")))?;
+        let mut port = Self::new((row.parse)(target, &mut keys)?);
+        port.take_common(&mut keys)?;
+        keys.finish()?;
+        Ok(port)
+    }
+
+    fn take_common(&mut self, keys: &mut Keys) -> std::result::Result<(), Fault> {
+        if let Some(name) = keys.value("name", value::name)? {
+            self.name = name;
+        }
+        if let Some(switch) = keys.value("switch", value::name)? {
+            self.switch = switch;
+        }
+        self.learn = keys.flag("learn")?.unwrap_or(true);
+        self.mtu = keys.value("mtu", |text| value::number(text, MTU_RANGE))?;
+        self.queue = keys.value("queue", |text| value::number(text, 1..=QUEUE_FRAMES_MAX))?;
+        self.isolate = keys.flag("isolate")?.unwrap_or(false);
+        self.optional = keys.flag("optional")?.unwrap_or(false);
+        self.statics = keys.values("static", value::station)?;
+        Ok(())
+    }
+
+    /// The shortest text that parses to this port again.
+    pub fn canonical(&self) -> String {
+        let kind = self.kind.text();
+        let mut out = Writer::new(&format!("{}:{}", kind.row().word, kind.target()));
+        kind.write(&mut out);
+        self.write_common(&mut out);
+        out.finish()
+    }
+
+    fn write_common(&self, out: &mut Writer) {
+        if self.name != default_name(&self.kind) {
+            out.value("name", &self.name);
+        }
+        if self.switch != DEFAULT_SWITCH {
+            out.value("switch", &self.switch);
+        }
+        if !self.learn {
+            out.value("learn", "off");
+        }
+        out.option("mtu", self.mtu);
+        out.option("queue", self.queue);
+        for (word, on) in [("isolate", self.isolate), ("optional", self.optional)] {
+            if on {
+                out.flag(word);
+            }
+        }
+        for mac in &self.statics {
+            out.value("static", mac);
+        }
+    }
+
+    /// How a peer is attached, where there is anything left to do.
+    pub fn attach_hint(&self) -> Option<Attach> {
+        self.kind.text().attach()
+    }
+}
+
+/// The canonical text.
+impl fmt::Display for PortSpec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.canonical())
+    }
+}
+
+impl std::str::FromStr for PortSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+fn default_name(kind: &PortKind) -> String {
+    let name = kind.text().default_name();
+    if name.is_empty() { kind.text().row().word.to_owned() } else { name }
+}
+
+/// There is no colon: a kind without its target, or a target without its kind.
+fn headless(head: &str) -> Fault {
+    match find(head) {
+        Ok(row) => Fault::new(format!("{head} needs a target: {}", row.form())),
+        Err(_) => Fault::new(format!("{head:?} names no kind of port"))
+            .hint("write TYPE:TARGET, as tap:zeth0 or unix:/tmp/inst1; `zbridge ports` lists the kinds"),
+    }
+}
+
+/// A fault as the error that a person reads.
+pub(super) fn usage(fault: Fault) -> Error {
+    let error = Error::usage(fault.what);
+    match fault.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+#[path = "port_tests.rs"]
+mod tests;

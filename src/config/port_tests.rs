@@ -1,0 +1,188 @@
+//! Tests of the port specification: defaults, refusals, and the way to text and back.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{KINDS, Packet, Tcp, Udp, UnixGram, UnixSeq, UnixStream};
+
+fn refusal(text: &str) -> String {
+    PortSpec::parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn keys_have_defaults() {
+    let port = PortSpec::parse("unix:/tmp/inst1").unwrap();
+    let kind = PortKind::Unix(UnixStream { path: "/tmp/inst1".into(), connect: false, mode: 0o600 });
+    assert_eq!(port, PortSpec::new(kind));
+    assert_eq!((port.name.as_str(), port.switch.as_str(), port.learn), ("inst1", "default", true));
+}
+
+#[test]
+fn every_common_key_is_understood() {
+    let text = "tap:zeth0,name=a,switch=lab,learn=off,mtu=9000,queue=7,isolate,optional,static=02:00:5e:00:53:01";
+    let port = PortSpec::parse(text).unwrap();
+    assert_eq!((port.name.as_str(), port.switch.as_str(), port.learn), ("a", "lab", false));
+    assert_eq!((port.mtu, port.queue, port.isolate, port.optional), (Some(9000), Some(7), true, true));
+    assert_eq!(port.statics, ["02:00:5e:00:53:01".parse().unwrap()]);
+    assert_eq!(port.canonical(), text);
+}
+
+#[test]
+fn names_come_from_the_target() {
+    for (text, name) in [
+        ("tap:zeth0", "zeth0"),
+        ("packet:eth0.5", "eth0.5"),
+        ("unix:/tmp/my sock#1", "my-sock-1"),
+        ("unixgram:/..", "unixgram"),
+        ("tcp:127.0.0.1:5000", "tcp-127.0.0.1-5000"),
+        ("tcp:[::1]:5000", "tcp---1-5000"),
+        ("udp:127.0.0.1:1->127.0.0.1:2", "udp-127.0.0.1-1"),
+    ] {
+        assert_eq!(PortSpec::parse(text).unwrap().name, name, "{text}");
+    }
+}
+
+#[test]
+fn refusals_name_the_text_and_the_way_out() {
+    assert_eq!(
+        refusal("tap:zeth0,adr=192.0.2.2/24"),
+        "port \"tap:zeth0,adr=192.0.2.2/24\": tap has no key \"adr\"; the nearest is \"addr\"\n  \
+         hint: `zbridge ports tap` lists its keys"
+    );
+    assert_eq!(
+        refusal("uinx:/tmp/a"),
+        "port \"uinx:/tmp/a\": unknown port kind \"uinx\"; the nearest is \"unix\"\n  \
+         hint: `zbridge ports` lists the kinds"
+    );
+    assert_eq!(refusal("tap"), "port \"tap\": tap needs a target: tap:NAME");
+    assert_eq!(refusal("unix:,mode=1"), "port \"unix:,mode=1\": unix needs a target: unix:PATH");
+    assert!(refusal("zeth0").contains("\"zeth0\" names no kind of port\n  hint: write TYPE:TARGET"));
+    assert!(refusal("tap:z,mtu=67").contains("mtu=\"67\": expected a number from 68 to 65535"));
+    assert!(refusal("tap:z,queue=0").contains("expected a number from 1 to 1000000"));
+    assert!(refusal("tap:z,static=01:00:5e:00:00:01").contains("one station's MAC address"));
+    assert!(refusal("tap:averylonginterface").contains("an interface name: 1 to 15 bytes"));
+    assert!(refusal("tap:z,name").contains("needs a value: name=NAME"));
+}
+
+/// A key in a row that no parser takes would be refused by `Keys::finish`, but only once somebody tried it.
+#[test]
+fn every_key_of_every_row_is_taken() {
+    let value = |key: &str| match key {
+        "addr" => "=192.0.2.9/24",
+        "mac" | "static" => "=02:00:5e:00:53:01",
+        "mode" => "=0660",
+        "peer" => "=/tmp/other",
+        "name" | "switch" | "user" => "=word",
+        "fd" | "mtu" | "queue" => "=99",
+        _ => "",
+    };
+    for row in KINDS {
+        let head = row.example.split(',').next().unwrap();
+        for key in row.keys.iter().chain(COMMON) {
+            let text = format!("{head},{}{},public=on", key.word, value(key.word));
+            let text =
+                if row.key("public").is_some() && key.word != "public" { text } else { text.replace(",public=on", "") };
+            assert!(PortSpec::parse(&text).is_ok(), "{text}: {:?}", PortSpec::parse(&text));
+        }
+    }
+}
+
+fn path() -> impl Strategy<Value = std::path::PathBuf> {
+    "/?[^/\0]{1,20}".prop_map(std::path::PathBuf::from)
+}
+
+fn host_port() -> impl Strategy<Value = value::HostPort> {
+    let host = prop_oneof!["127\\.[0-9]\\.[0-9]\\.1", Just("::1".to_owned()), "[a-z][a-z0-9.-]{0,20}"];
+    (host, 1..=u16::MAX).prop_map(|(host, port)| value::HostPort { host, port })
+}
+
+fn mac() -> impl Strategy<Value = Mac> {
+    (1u64..1 << 40).prop_map(|value| Mac::from_u64(value | 2 << 40))
+}
+
+fn tap() -> impl Strategy<Value = PortKind> {
+    let addr = prop_oneof![
+        (any::<u32>(), 0..=32u8).prop_map(|(addr, prefix)| (std::net::IpAddr::V4(addr.into()), prefix)),
+        (any::<u128>(), 0..=128u8).prop_map(|(addr, prefix)| (std::net::IpAddr::V6(addr.into()), prefix)),
+    ];
+    let addrs = prop::collection::hash_set(addr, 0..3)
+        .prop_map(|set| set.into_iter().map(|(addr, prefix)| crate::wire::Cidr { addr, prefix }).collect::<Vec<_>>());
+    let name = "[a-z][a-z0-9.,_-]{0,14}";
+    let user = prop::option::of("[a-z_][a-z0-9_-]{0,31}");
+    (name, addrs, any::<bool>(), any::<bool>(), user, prop::option::of(mac()), prop::option::of(3..=i32::MAX)).prop_map(
+        |(name, addrs, up, persist, user, mac, fd)| {
+            PortKind::Tap(crate::config::Tap { name, addrs, up, persist, user, mac, fd })
+        },
+    )
+}
+
+fn socket() -> impl Strategy<Value = PortKind> {
+    (0..3, path(), any::<bool>(), 0..=0o777u32, prop::option::of(path())).prop_map(
+        |(kind, path, connect, mode, peer)| {
+            let dialled = if connect { 0o600 } else { mode };
+            match kind {
+                0 => PortKind::Unix(UnixStream { path, connect, mode: dialled }),
+                1 => PortKind::UnixSeq(UnixSeq { path, connect, mode: dialled }),
+                _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, mode }),
+            }
+        },
+    )
+}
+
+fn other() -> impl Strategy<Value = PortKind> {
+    (0..3, host_port(), host_port(), any::<bool>(), "[a-z0-9]{1,15}").prop_map(|(kind, near, far, flag, ifname)| {
+        let far = if far.ip().map(|ip| ip.is_ipv4()) == near.ip().map(|ip| ip.is_ipv4()) && far != near {
+            far
+        } else {
+            value::HostPort { host: near.host.clone(), port: near.port ^ 0x5555 | 1 << 15 }
+        };
+        match kind {
+            0 => PortKind::Tcp(Tcp { public: !near.is_loopback(), addr: near, listen: flag }),
+            1 if near != far => PortKind::Udp(Udp { public: true, local: near, remote: far }),
+            _ => PortKind::Packet(Packet { ifname }),
+        }
+    })
+}
+
+fn port() -> impl Strategy<Value = PortSpec> {
+    let words = (prop::option::of("[a-zA-Z0-9._@+-]{1,64}"), prop::option::of("[a-z0-9]{1,64}"), any::<[bool; 3]>());
+    let numbers = (prop::option::of(MTU_RANGE), prop::option::of(1..=QUEUE_FRAMES_MAX));
+    let statics = prop::collection::hash_set(mac(), 0..3).prop_map(|set| set.into_iter().collect::<Vec<_>>());
+    (prop_oneof![tap(), socket(), other()], words, numbers, statics).prop_map(
+        |(kind, (name, switch, [learn, isolate, optional]), (mtu, queue), statics)| {
+            let plain = PortSpec::new(kind);
+            let (name, switch) = (name.unwrap_or(plain.name), switch.unwrap_or(plain.switch));
+            PortSpec { name, switch, learn, mtu, queue, isolate, optional, statics, kind: plain.kind }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn canonical_text_parses_to_the_same_port(port in port()) {
+        let text = port.canonical();
+        let again = PortSpec::parse(&text);
+        prop_assert_eq!(again.as_ref(), Ok(&port), "{}", text);
+        prop_assert_eq!(again.map(|port| port.canonical()), Ok(text));
+    }
+
+    #[test]
+    fn no_text_panics(text in "\\PC*") {
+        if let Ok(port) = PortSpec::parse(&text) {
+            prop_assert_eq!(PortSpec::parse(&port.canonical()), Ok(port));
+        }
+    }
+
+    #[test]
+    fn no_words_panic(
+        kind in "tap|unix|unixgram|unixseq|tcp|udp|packet|x",
+        target in "[a-z:/0-9.>,\\[\\]-]{0,12}",
+        keys in prop::collection::vec(("addr|up|mode|peer|connect|listen|public|name|mtu|fd|static", "=?[a-z0-9:/.,]{0,6}"), 0..4),
+    ) {
+        let keys: String = keys.iter().map(|(word, value)| format!(",{word}{value}")).collect();
+        if let Ok(port) = PortSpec::parse(&format!("{kind}:{target}{keys}")) {
+            prop_assert_eq!(PortSpec::parse(&port.canonical()), Ok(port.clone()));
+            port.attach_hint();
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Parsers of single values: `text → typed value`, or the accepted form as the error (`a number from 68 to 65535`).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::wire::{Cidr, Mac};
+
+/// The longest name of a port or switch, in bytes.
+pub const NAME_BYTES: usize = 64;
+
+/// The longest name of an interface: IFNAMSIZ less its NUL (`linux/if.h`).
+pub const IFNAME_BYTES: usize = 15;
+
+/// The longest path of a UNIX socket: `sun_path` less its NUL (unix(7)).
+pub const SUN_PATH_BYTES: usize = 107;
+
+/// `text`, or the accepted form.
+pub type Parsed<T> = Result<T, String>;
+
+/// A decimal number within `range`.
+pub fn number<T>(text: &str, range: RangeInclusive<T>) -> Parsed<T>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse()
+        .ok()
+        .filter(|number| digits && range.contains(number))
+        .ok_or_else(|| format!("a number from {} to {}", range.start(), range.end()))
+}
+
+/// Whether `char` may stand in a name. `#` is kept for the ports of a listener's clients (`inst1#2`).
+fn named(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "._-@+".contains(char)
+}
+
+/// The name of a port or a switch.
+pub fn name(text: &str) -> Parsed<String> {
+    let good = (1..=NAME_BYTES).contains(&text.len()) && text.chars().all(named);
+    good.then(|| text.to_owned())
+        .ok_or_else(|| format!("1 to {NAME_BYTES} letters, digits or any of '.', '_', '-', '@', '+'"))
+}
+
+/// A name made of any text: what a name may not hold becomes `-`. An empty text gives an empty name.
+pub fn name_from(text: &str) -> String {
+    text.chars().map(|char| if named(char) { char } else { '-' }).take(NAME_BYTES).collect()
+}
+
+/// The name of a network interface, as `dev_valid_name` of the kernel's net/core/dev.c takes it, less `%`, which a
+/// TAP's name would have expanded.
+pub fn ifname(text: &str) -> Parsed<String> {
+    let good = (1..=IFNAME_BYTES).contains(&text.len())
+        && !matches!(text, "." | "..")
+        && !text.chars().any(|char| char.is_whitespace() || char.is_control() || "/:%".contains(char));
+    good.then(|| text.to_owned())
+        .ok_or_else(|| format!("an interface name: 1 to {IFNAME_BYTES} bytes without '/', ':', '%' or blanks"))
+}
+
+/// The path of a UNIX socket.
+pub fn sun_path(text: &str) -> Parsed<PathBuf> {
+    let good = (1..=SUN_PATH_BYTES).contains(&text.len()) && !text.contains('\0') && !text.ends_with('/');
+    good.then(|| PathBuf::from(text)).ok_or_else(|| {
+        let length = text.len();
+        format!("the path of a socket: 1 to {SUN_PATH_BYTES} bytes (it has {length}), not ending in '/'")
+    })
+}
+
+/// The permission bits of a socket, in octal: `0600`, `660`, `0o600`.
+pub fn mode(text: &str) -> Parsed<u32> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let octal = (1..=5).contains(&digits.len()) && digits.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    u32::from_str_radix(digits, 8)
+        .ok()
+        .filter(|mode| octal && *mode <= 0o777)
+        .ok_or_else(|| "octal permission bits from 0 to 0777, as 0600".to_owned())
+}
+
+/// A MAC address that one station can have: no group address, not all zero.
+pub fn station(text: &str) -> Parsed<Mac> {
+    text.parse()
+        .ok()
+        .filter(|mac: &Mac| !mac.is_group() && mac.as_u64() != 0)
+        .ok_or_else(|| "one station's MAC address, as 02:00:5e:00:53:01 (the first octet even)".to_owned())
+}
+
+/// An address with a prefix length.
+pub fn cidr(text: &str) -> Parsed<Cidr> {
+    text.parse().map_err(|_| "an address with a prefix length, as 192.0.2.2/24 or 2001:db8::2/64".to_owned())
+}
+
+/// A whole number of milliseconds, seconds, minutes or hours: `100ms`, `300s`, `5m`, `2h`. A bare number is seconds.
+pub fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at_checked(unit)?;
+    let count: u64 = count.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(count)),
+        "" | "s" => Some(Duration::from_secs(count)),
+        "m" => count.checked_mul(60).map(Duration::from_secs),
+        "h" => count.checked_mul(3600).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+/// A host and a port: `HOST:PORT`, an IPv6 address in brackets: `[::1]:5000`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct HostPort {
+    /// A host name or an address (IPv6 without brackets), not yet resolved.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// The address, where the host is one and not a name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// Whether nothing but this machine can be meant: `localhost`, 127.0.0.0/8 or `::1`.
+    pub fn is_loopback(&self) -> bool {
+        match self.ip() {
+            Some(ip) => ip.to_canonical().is_loopback(),
+            None => self.host.eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ip() {
+            Some(IpAddr::V6(_)) => write!(out, "[{}]:{}", self.host, self.port),
+            _ => write!(out, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// `HOST:PORT`, with the port in `ports`.
+pub fn host_port(text: &str, ports: RangeInclusive<u16>) -> Parsed<HostPort> {
+    let form = || format!("HOST:PORT with a port from {} to {}, an IPv6 host in brackets", ports.start(), ports.end());
+    let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
+    let port = number(port, ports.clone()).map_err(|_| form())?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| form())?.to_string(),
+        None => hostname(host).ok_or_else(form)?,
+    };
+    Ok(HostPort { host, port })
+}
+
+/// A host name or an IPv4 address: 1 to 253 of the characters of RFC 1123, 2.1, and `_`.
+fn hostname(text: &str) -> Option<String> {
+    let good = (1..=253).contains(&text.len())
+        && text.starts_with(|char: char| char.is_ascii_alphanumeric())
+        && text.chars().all(|char| char.is_ascii_alphanumeric() || ".-_".contains(char));
+    good.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_digits_in_range() {
+        assert_eq!(number("68", 68..=65_535), Ok(68));
+        for bad in ["", "67", "65536", "+99", "1e3", " 99", "99999999999999999999"] {
+            assert_eq!(number(bad, 68..=65_535), Err("a number from 68 to 65535".to_owned()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_keep_to_their_letters() {
+        assert!(name("inst-1.a_b@c+d").is_ok());
+        assert!(name(&"n".repeat(NAME_BYTES)).is_ok());
+        for bad in ["", "a b", "a#2", "a/b", "é", &"n".repeat(NAME_BYTES + 1)] {
+            assert!(name(bad).is_err(), "{bad}");
+            let made = name_from(bad);
+            assert!(made.is_empty() || name(&made).is_ok(), "{made}");
+        }
+    }
+
+    #[test]
+    fn interface_names_are_the_kernels() {
+        assert!(ifname("zeth0.100").is_ok());
+        assert!(ifname(&"i".repeat(15)).is_ok());
+        for bad in ["", ".", "..", "a/b", "a b", "tap%d", "a:0", &"i".repeat(16)] {
+            assert!(ifname(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_fit_sun_path() {
+        assert!(sun_path(&"p".repeat(107)).is_ok());
+        for bad in ["", "/tmp/", "a\0b", &"p".repeat(108)] {
+            assert!(sun_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        for good in ["0600", "600", "0o600"] {
+            assert_eq!(mode(good), Ok(0o600), "{good}");
+        }
+        for bad in ["", "0o", "8", "01000", "-1", "+600", "rw"] {
+            assert!(mode(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn stations_are_no_groups() {
+        assert!(station("02:00:5e:00:53:3b").is_ok());
+        for bad in ["01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02:00"] {
+            assert!(station(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("100ms"), Some(Duration::from_millis(100)));
+        assert_eq!(duration("300s"), duration("5m"));
+        assert_eq!(duration("300"), duration("300s"));
+        assert_eq!(duration("2h"), Some(Duration::from_secs(7200)));
+        for bad in ["", "s", "5 s", "1.5s", "5S", "-1s", "99999999999999999999s", "18446744073709551615h", "5é"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports() {
+        for good in ["127.0.0.1:5000", "[::1]:5000", "localhost:1", "bench-1.example:65535"] {
+            let parsed = host_port(good, 1..=65_535).unwrap();
+            assert_eq!(parsed.to_string(), good);
+        }
+        for bad in ["", ":1", "host", "host:", "host:0", "host:65536", "::1:5000", "[::1]", "[x]:1", "a b:1", "-h:1"] {
+            assert!(host_port(bad, 1..=65_535).is_err(), "{bad}");
+        }
+        let local = |text| host_port(text, 0..=65_535).unwrap().is_loopback();
+        assert!(local("127.9.9.9:0") && local("[::1]:1") && local("LocalHost:1") && local("[::ffff:127.0.0.1]:1"));
+        assert!(!local("0.0.0.0:1") && !local("[::]:1") && !local("127.0.0.1.example:1"));
+    }
+}
