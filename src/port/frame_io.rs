@@ -4,7 +4,7 @@
 //! and the counting are here, once. A datagram is drained up to [`INHALE_FRAMES`] at a time: measured, that is where
 //! the gain is; asking the kernel for many at once adds hardly any.
 
-use super::{Gone, Inhaled};
+use super::{Broken, Gone, Inhaled};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{INHALE_FRAMES, MAX_FRAME, PREFIX};
@@ -78,7 +78,7 @@ pub fn receive(io: &mut impl FrameIo, batch: &mut Batch, id: PortId, counters: &
 }
 
 /// Sends what the descriptor takes. Returns the number of frames that are done with.
-pub fn transmit(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Gone> {
+pub fn transmit(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
     let mut done = 0;
     while done < out.len() {
         let frame = out.frame(done);
@@ -90,10 +90,7 @@ pub fn transmit(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counter
             Err(errno) => match io.refusal(errno, true) {
                 Refusal::Busy => return Ok(done),
                 Refusal::Drop(reason) => counters.drop(reason, 1),
-                Refusal::Gone(gone) => {
-                    counters.drop(DropReason::NoPeer, (out.len() - done) as u64);
-                    return Err(gone);
-                }
+                Refusal::Gone(gone) => return Err(Broken { done, gone }),
             },
         }
         done += 1;

@@ -3,12 +3,27 @@
 //! Theory of operation. [`open`] turns a port's specification into a [`Listener`], whose clients become ports of
 //! their own, or into an [`Edge`] (a descriptor that frames pass through). An edge never blocks and never ends the
 //! process: a call takes what it can, counts what it has to drop, and says [`Gone`] when the descriptor is of no more
-//! use. What then happens (wait, open again, remove) is the engine's business.
+//! use. What then happens (wait, open again, remove) is the engine's business. The kinds are a closed enum, matched
+//! here and nowhere else.
 
-pub mod frame_io;
+pub mod channel;
+mod datagram;
+mod frame_io;
+mod inet;
+mod stream;
+mod unix;
 
+use crate::config::{PortKind, PortSpec};
 use crate::counters::Counters;
+use crate::error::Result;
 use crate::frame::{Batch, Outgoing, PortId};
+use channel::Channel;
+use datagram::{Sequenced, Udp};
+use rustix::io::Errno;
+use rustix::net::SocketType;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use stream::Stream;
+use unix::BoundGram;
 
 /// How a receive ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +34,199 @@ pub enum Inhaled {
     More,
 }
 
-/// A descriptor is of no more use, and why, as a person is told: `closed by its peer`.
+/// A descriptor is of no more use, and why, as a person is told: `its peer closed the connection`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gone(pub String);
+
+/// A descriptor that turned out to be of no more use while it was sending.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// Frames that were done with before: sent or dropped, and counted.
+    pub done: usize,
+    /// Why it is of no more use.
+    pub gone: Gone,
+}
+
+/// A descriptor that frames pass through.
+pub enum Edge {
+    /// A stream socket.
+    Stream(Stream),
+    /// A SOCK_SEQPACKET socket.
+    Sequenced(Sequenced),
+    /// A UNIX datagram socket.
+    UnixGram(BoundGram),
+    /// A UDP socket.
+    Udp(Udp),
+    /// A channel to a thread of this process.
+    Channel(Channel),
+}
+
+/// What an edge can do, as the switch has to know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Abilities {
+    /// Its peer waits while nothing is read from it.
+    pub pausable: bool,
+    /// It takes frames whose checksum or segmentation is not finished.
+    pub offload: bool,
+}
+
+impl Edge {
+    /// Receives what has come, within a budget.
+    ///
+    /// # Errors
+    /// [`Gone`]; the frames before it are in the batch.
+    pub fn receive(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
+        match self {
+            Self::Stream(edge) => edge.receive(batch, id, counters),
+            Self::Sequenced(edge) => frame_io::receive(edge, batch, id, counters),
+            Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
+            Self::Udp(edge) => frame_io::receive(edge, batch, id, counters),
+            Self::Channel(edge) => edge.receive(batch, id, counters),
+        }
+    }
+
+    /// Sends what the descriptor takes. Returns the number of frames that are done with: sent or dropped, and counted.
+    ///
+    /// # Errors
+    /// [`Broken`]; the frames that were not done with are the caller's to count.
+    pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+        match self {
+            Self::Stream(edge) => edge.transmit(out, counters),
+            Self::Sequenced(edge) => frame_io::transmit(edge, out, counters),
+            Self::UnixGram(edge) => frame_io::transmit(&mut edge.gram, out, counters),
+            Self::Udp(edge) => frame_io::transmit(edge, out, counters),
+            Self::Channel(edge) => edge.transmit(out, counters),
+        }
+    }
+
+    /// The descriptor to wait on; `None` for a channel, which calls by itself.
+    pub fn fd(&self) -> Option<RawFd> {
+        match self {
+            Self::Stream(edge) => Some(edge.as_fd().as_raw_fd()),
+            Self::Sequenced(edge) => Some(edge.as_fd().as_raw_fd()),
+            Self::UnixGram(edge) => Some(edge.gram.as_fd().as_raw_fd()),
+            Self::Udp(edge) => Some(edge.as_fd().as_raw_fd()),
+            Self::Channel(_) => None,
+        }
+    }
+
+    /// What it can do.
+    pub fn abilities(&self) -> Abilities {
+        match self {
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Channel(_) => {
+                Abilities { pausable: true, offload: false }
+            }
+            // The sender of a datagram over IP does not wait; the kernel drops what is not read.
+            Self::Udp(_) => Abilities { pausable: false, offload: false },
+        }
+    }
+
+    /// Whether the other side of a channel has called.
+    pub fn take_ready(&self) -> bool {
+        matches!(self, Self::Channel(edge) if edge.take_ready())
+    }
+
+    /// Asks a connection that was begun how it stands: `None` while it is under way.
+    pub fn connected(&self) -> Option<std::io::Result<()>> {
+        match self {
+            Self::Stream(edge) => inet::connected(edge),
+            _ => Some(Ok(())),
+        }
+    }
+
+    /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down.
+    pub fn link_is_down(&self) -> bool {
+        false
+    }
+}
+
+/// A socket whose clients become ports.
+pub enum Listener {
+    /// On a path.
+    Unix(unix::UnixListener),
+    /// On a TCP address.
+    Tcp(inet::TcpListener),
+}
+
+impl Listener {
+    /// The next client and its name, if one is waiting.
+    ///
+    /// # Errors
+    /// The system call's: ECONNABORTED concerns one client, EMFILE and its like all of them for a while.
+    pub fn accept(&self) -> Result<Option<(Edge, String)>, Errno> {
+        match self {
+            Self::Unix(listener) => listener.accept(),
+            Self::Tcp(listener) => listener.accept(),
+        }
+    }
+
+    /// The descriptor to wait on.
+    pub fn fd(&self) -> RawFd {
+        match self {
+            Self::Unix(listener) => listener.as_fd().as_raw_fd(),
+            Self::Tcp(listener) => listener.as_fd().as_raw_fd(),
+        }
+    }
+
+    /// Where it listens, if that was not known before: a TCP port that the system chose.
+    pub fn addr(&self) -> Option<String> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(listener) => Some(listener.addr().to_string()),
+        }
+    }
+}
+
+/// What a specification became.
+pub enum Opened {
+    /// A port, and who is at its other end.
+    Edge(Edge, String),
+    /// A port whose connection is under way; see [`Edge::connected`].
+    Connecting(Edge, String),
+    /// A listener.
+    Listener(Listener),
+}
+
+/// Whether a port that cannot be opened is worth trying again from the first moment: it dials somebody.
+pub fn dials(spec: &PortSpec) -> bool {
+    match &spec.kind {
+        PortKind::Unix(unix) => unix.connect,
+        PortKind::UnixSeq(unix) => unix.connect,
+        PortKind::Tcp(tcp) => !tcp.listen,
+        _ => false,
+    }
+}
+
+/// Opens a port.
+///
+/// # Errors
+/// What could not be opened, why, and what to do about it.
+pub fn open(spec: &PortSpec) -> Result<Opened> {
+    let edge = |(edge, peer)| Opened::Edge(edge, peer);
+    match &spec.kind {
+        PortKind::Unix(unix) if unix.connect => unix::dial(&unix.path, SocketType::STREAM).map(edge),
+        PortKind::UnixSeq(unix) if unix.connect => unix::dial(&unix.path, SocketType::SEQPACKET).map(edge),
+        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, unix.mode),
+        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, unix.mode),
+        PortKind::UnixGram(unix) => {
+            let bound = unix::gram(&unix.path, unix.peer.as_deref(), unix.mode)?;
+            let peer = unix.peer.as_ref().map_or_else(String::new, |peer| peer.display().to_string());
+            Ok(Opened::Edge(Edge::UnixGram(bound), peer))
+        }
+        PortKind::Tcp(tcp) if tcp.listen => {
+            inet::TcpListener::bind(&tcp.addr.host, tcp.addr.port).map(Listener::Tcp).map(Opened::Listener)
+        }
+        PortKind::Tcp(tcp) => {
+            inet::dial(&tcp.addr.host, tcp.addr.port).map(|(edge, peer)| Opened::Connecting(edge, peer))
+        }
+        PortKind::Udp(udp) => {
+            let (local, remote) = (&udp.local, &udp.remote);
+            inet::udp((&local.host, local.port), (&remote.host, remote.port)).map(edge)
+        }
+        PortKind::Tap(_) | PortKind::Packet(_) => todo!(),
+    }
+}
+
+fn listen(path: &std::path::Path, kind: SocketType, mode: u32) -> Result<Opened> {
+    unix::UnixListener::bind(path, kind, mode).map(Listener::Unix).map(Opened::Listener)
+}

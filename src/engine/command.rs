@@ -1,0 +1,152 @@
+//! What other threads may ask of a running switch, and what it answers.
+//!
+//! Commands travel on a channel and wake the engine; each carries the channel for its answer. The engine looks at them
+//! once a breath, so they are answered under any load.
+
+use super::{Engine, Next};
+use crate::config::{Attach, PortSpec};
+use crate::counters::Counters;
+use crate::error::{Class, Error, Result};
+use crate::port::channel::Link;
+use crate::switch::{Entry, PortConfig};
+use crossbeam_channel::{Sender, bounded};
+use mio::Waker;
+use std::sync::Arc;
+
+/// A port as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortStatus {
+    /// Its name.
+    pub name: String,
+    /// The word of its kind: `tap`, `unix` …
+    pub kind: &'static str,
+    /// `up`, `listening`, `connecting`, `waiting`, `down` or `stalled`.
+    pub state: &'static str,
+    /// Who is at the other end, or why nobody is.
+    pub peer: String,
+    /// Frames that wait for it.
+    pub queued: usize,
+    /// What it counted; for a listener, the sum of the clients that have left.
+    pub counters: Counters,
+    /// The line that attaches a peer.
+    pub attach: Option<Attach>,
+}
+
+/// A switch as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SwitchStatus {
+    /// Its name.
+    pub name: String,
+    /// Its ports, each listener followed by its clients.
+    pub ports: Vec<PortStatus>,
+}
+
+/// An entry of the forwarding database, with its port's name.
+pub type NamedEntry = (Entry, String);
+
+pub(super) enum Command {
+    AddPort(Box<PortSpec>, Sender<Result<()>>),
+    AddChannel(String, PortConfig, Sender<Result<Link>>),
+    RemovePort(String, Sender<Result<()>>),
+    Status(Sender<SwitchStatus>),
+    Fdb(Sender<Vec<NamedEntry>>),
+    Stop(Sender<SwitchStatus>),
+}
+
+/// Commands a switch from another thread.
+#[derive(Clone)]
+pub struct Handle {
+    name: String,
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Handle {
+    pub(super) fn new(name: &str, commands: Sender<Command>, waker: Arc<Waker>) -> Self {
+        Self { name: name.to_owned(), commands, waker }
+    }
+
+    /// The switch's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sends a command and waits for its answer.
+    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T> {
+        let (sender, answer) = bounded(1);
+        let ended = || Error::new(Class::Runtime, format!("switch {} has ended", self.name));
+        self.commands.send(command(sender)).map_err(|_| ended())?;
+        self.waker.wake().map_err(|error| Error::system("cannot wake the switch", &error))?;
+        answer.recv().map_err(|_| ended())
+    }
+
+    /// Opens a port on the running switch.
+    ///
+    /// # Errors
+    /// As [`crate::port::open`], or its name is taken.
+    pub fn add_port(&self, spec: PortSpec) -> Result<()> {
+        self.ask(|answer| Command::AddPort(Box::new(spec), answer))?
+    }
+
+    /// Adds a port inside the process and returns its other end.
+    ///
+    /// # Errors
+    /// The name is taken, or there are too many ports.
+    pub fn add_channel(&self, name: &str, config: PortConfig) -> Result<Link> {
+        self.ask(|answer| Command::AddChannel(name.to_owned(), config, answer))?
+    }
+
+    /// Removes a port, a listener with all its clients.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn remove_port(&self, name: &str) -> Result<()> {
+        self.ask(|answer| Command::RemovePort(name.to_owned(), answer))?
+    }
+
+    /// The switch and its ports.
+    ///
+    /// # Errors
+    /// The switch has ended.
+    pub fn status(&self) -> Result<SwitchStatus> {
+        self.ask(Command::Status)
+    }
+
+    /// The forwarding database.
+    ///
+    /// # Errors
+    /// The switch has ended.
+    pub fn fdb(&self) -> Result<Vec<NamedEntry>> {
+        self.ask(Command::Fdb)
+    }
+
+    /// Ends the switch. Returns what it had counted.
+    pub(super) fn stop(&self) -> Result<SwitchStatus> {
+        self.ask(Command::Stop)
+    }
+}
+
+impl Engine {
+    /// Answers what was asked since the last breath. An answer that nobody waits for any more is dropped.
+    pub(super) fn handle_commands(&mut self) -> Next {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::AddPort(spec, answer) => drop(answer.send(self.open_port(Arc::new(*spec)))),
+                Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
+                Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
+                Command::Status(answer) => drop(answer.send(self.status())),
+                Command::Fdb(answer) => drop(answer.send(self.named_entries())),
+                Command::Stop(answer) => {
+                    drop(answer.send(self.status()));
+                    return Next::Stop;
+                }
+            }
+        }
+        Next::Breathe
+    }
+
+    fn named_entries(&self) -> Vec<NamedEntry> {
+        let entries = self.switch.fdb(self.clock.now());
+        entries.map(|entry| (entry, self.port_name(entry.port).to_owned())).collect()
+    }
+}

@@ -1,0 +1,308 @@
+//! The engine: one thread for each switch, which waits for descriptors, moves frames, and keeps ports alive.
+//!
+//! Theory of operation. A turn of the loop is a *breath*: poll; inhale a bounded batch from each port that is ready;
+//! let the switch decide and send; flush the ports that became writable; see to what was lost; run timers. mio is
+//! edge-triggered, so a port that has not been drained stays on the ready list and the next poll does not wait. Every
+//! port has a budget in each breath and the list goes round, so nobody can starve another port, nor the commands. With
+//! nothing to do the thread sleeps: there is no tick.
+//!
+//! A port that loses its descriptor is not the process's end. A client of a listener leaves; a port that was asked for
+//! by name stays, is shown as waiting, and is opened again, soon at first and then every second (`ports.rs`).
+//!
+//! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
+
+mod bridge;
+mod command;
+mod ports;
+
+pub use bridge::{Bridge, Ended};
+pub use command::{Handle, NamedEntry, PortStatus, SwitchStatus};
+
+use crate::counters::{Counters, DropReason};
+use crate::error::{Class, Error, Result};
+use crate::frame::{Batch, Outgoing, PortId};
+use crate::limits::{BATCH_BYTES, INHALE_ROOM};
+use crate::port::{Gone, Inhaled};
+use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
+use crate::time::{Clock, Duration, Instant, earliest};
+use command::Command;
+use crossbeam_channel::Receiver;
+use mio::{Events, Poll, Token, Waker};
+use ports::{Due, ListenerSlot, PortSlot};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+const WAKER: Token = Token(usize::MAX);
+/// Tokens from here on are listeners, below they are ports.
+const LISTENERS: usize = 1 << 32;
+const EVENTS: usize = 256;
+/// After so many frames a breath does not inhale from further ports, so that the queues hold what one breath brings.
+const BREATH_FRAMES: usize = 1024;
+
+/// One switch and its ports.
+struct Engine {
+    name: String,
+    poll: Poll,
+    clock: Clock,
+    switch: Switch,
+    /// Indexed as the switch's ports are.
+    ports: Vec<Option<PortSlot>>,
+    listeners: Vec<ListenerSlot>,
+    /// Ports that have something to read, each once.
+    ready: VecDeque<PortId>,
+    /// Ports that are writable and have something queued, each once.
+    flushing: VecDeque<PortId>,
+    /// Ports inside the process, which call through the waker.
+    channels: Vec<PortId>,
+    gone: Vec<(PortId, Gone)>,
+    timers: BTreeSet<(Instant, Due)>,
+    batch: Batch,
+    commands: Receiver<Command>,
+    waker: Arc<Waker>,
+}
+
+/// What the loop does next.
+enum Next {
+    Breathe,
+    Stop,
+}
+
+impl Engine {
+    /// A switch without ports, and the handle to command it.
+    fn new(name: &str, config: &SwitchConfig) -> Result<(Self, Handle)> {
+        let cannot = |error| Error::system("cannot wait for descriptors", &error);
+        let poll = Poll::new().map_err(cannot)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
+        let (sender, commands) = crossbeam_channel::unbounded();
+        let handle = Handle::new(name, sender, waker.clone());
+        let engine = Self {
+            name: name.to_owned(),
+            poll,
+            clock: Clock::start(),
+            switch: Switch::new(config),
+            ports: Vec::new(),
+            listeners: Vec::new(),
+            ready: VecDeque::new(),
+            flushing: VecDeque::new(),
+            channels: Vec::new(),
+            gone: Vec::new(),
+            timers: BTreeSet::new(),
+            batch: Batch::new(BATCH_BYTES),
+            commands,
+            waker,
+        };
+        Ok((engine, handle))
+    }
+
+    /// Runs until it is told to stop.
+    fn run(mut self) -> Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                    return Err(Error::system(format_args!("switch {}: poll", self.name), &error));
+                }
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => self.look_at_channels(),
+                    Token(token) if token >= LISTENERS => self.accept(token - LISTENERS),
+                    Token(token) => self.port_event(PortId(token as u16), event),
+                }
+            }
+            if let Next::Stop = self.handle_commands() {
+                return Ok(());
+            }
+            self.breathe();
+            self.handle_timers();
+            self.tell_events();
+        }
+    }
+
+    /// How long the next poll may wait.
+    fn patience(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.flushing.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.timers.first().map(|&(due, _)| due);
+        earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now())
+    }
+
+    /// Notes that a port has something to read.
+    fn make_ready(&mut self, id: PortId) {
+        if let Some(slot) = self.slot_mut(id)
+            && !std::mem::replace(&mut slot.ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Notes that a port may take what is queued for it.
+    fn make_flushing(&mut self, id: PortId) {
+        let waiting = self.switch.state(id).is_some_and(|state| state.queued > 0);
+        if let Some(slot) = self.slot_mut(id)
+            && waiting
+            && !std::mem::replace(&mut slot.flushing, true)
+        {
+            self.flushing.push_back(id);
+        }
+    }
+
+    fn port_event(&mut self, id: PortId, event: &mio::event::Event) {
+        if self.slot_mut(id).is_some_and(|slot| slot.connecting) {
+            return self.settle(id);
+        }
+        if event.is_writable() {
+            self.make_flushing(id);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.make_ready(id);
+        }
+    }
+
+    fn look_at_channels(&mut self) {
+        for index in 0..self.channels.len() {
+            let id = self.channels[index];
+            if self.slot_mut(id).and_then(|slot| slot.edge.as_ref()).is_some_and(|edge| edge.take_ready()) {
+                self.make_flushing(id);
+                self.make_ready(id);
+            }
+        }
+    }
+
+    /// One breath: inhale, switch, exhale.
+    fn breathe(&mut self) {
+        self.inhale();
+        let now = self.clock.now();
+        let mut edges = Edges { ports: &mut self.ports, gone: &mut self.gone };
+        if !self.batch.is_empty() {
+            self.switch.run(now, &self.batch, &mut edges);
+        }
+        for _ in 0..self.flushing.len() {
+            let Some(id) = self.flushing.pop_front() else { break };
+            if self.switch.flush(id, &mut edges) == Flush::More {
+                self.flushing.push_back(id);
+            } else if let Some(slot) = edges.ports.get_mut(id.index()).and_then(Option::as_mut) {
+                slot.flushing = false;
+            }
+        }
+        while let Some((id, gone)) = self.gone.pop() {
+            self.lose(id, &gone);
+        }
+        while let Some(id) = self.switch.poll_resumed() {
+            if self.slot_mut(id).is_some_and(|slot| std::mem::take(&mut slot.parked)) {
+                self.make_ready(id);
+            }
+        }
+    }
+
+    /// Fills the batch from the ports that are ready, each within its budget.
+    fn inhale(&mut self) {
+        self.batch.clear();
+        for _ in 0..self.ready.len() {
+            if self.batch.free() < INHALE_ROOM || self.batch.len() >= BREATH_FRAMES {
+                return;
+            }
+            let Some(id) = self.ready.pop_front() else { return };
+            let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { continue };
+            slot.ready = false;
+            if self.switch.is_paused(id) {
+                slot.parked = true;
+                continue;
+            }
+            let (Some(edge), Some(counters)) = (&mut slot.edge, self.switch.counters_mut(id)) else { continue };
+            match edge.receive(&mut self.batch, id, counters) {
+                Ok(Inhaled::Drained) => {}
+                Ok(Inhaled::More) => {
+                    slot.ready = true;
+                    self.ready.push_back(id);
+                }
+                Err(gone) => self.gone.push((id, gone)),
+            }
+        }
+    }
+
+    fn handle_timers(&mut self) {
+        if self.timers.is_empty() && self.switch.poll_timeout().is_none() {
+            return;
+        }
+        let now = self.clock.now();
+        self.switch.handle_timeout(now);
+        while let Some(&(due, what)) = self.timers.first() {
+            if due > now {
+                break;
+            }
+            self.timers.pop_first();
+            match what {
+                Due::Port(id) => self.retry(id, due),
+                Due::Listener(index) => self.retry_listener(index),
+            }
+        }
+    }
+
+    fn tell_events(&mut self) {
+        while let Some(event) = self.switch.poll_event() {
+            match event {
+                Event::Flapping(flap) => log::warn!(
+                    "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
+                     other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
+                     -device …,mac=…",
+                    flap.mac,
+                    self.port_name(flap.from),
+                    self.port_name(flap.to),
+                ),
+                Event::PortTableFull(id) => log::warn!(
+                    "{}: it has used up its share of the forwarding database; further addresses behind it are not \
+                     learned, and what is sent to them floods (fdb-port-limit in the configuration)",
+                    self.port_name(id),
+                ),
+                Event::TableFull => log::warn!(
+                    "switch {}: the forwarding database is full; new addresses are not learned (fdb-limit in the \
+                     configuration)",
+                    self.name,
+                ),
+                Event::Stalled(id) => {
+                    log::warn!("{}: its peer does not read; frames for it are dropped until it does", self.port_name(id));
+                }
+                Event::Drained(id) => log::info!("{}: its peer reads again", self.port_name(id)),
+            }
+        }
+    }
+
+    fn port_name(&self, id: PortId) -> &str {
+        self.ports.get(id.index()).and_then(Option::as_ref).map_or("a port that is gone", |slot| &slot.name)
+    }
+
+    fn slot_mut(&mut self, id: PortId) -> Option<&mut PortSlot> {
+        self.ports.get_mut(id.index())?.as_mut()
+    }
+}
+
+/// The descriptors behind the switch's ports.
+struct Edges<'a> {
+    ports: &'a mut [Option<PortSlot>],
+    gone: &'a mut Vec<(PortId, Gone)>,
+}
+
+impl Transmit for Edges<'_> {
+    fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
+        let edge = self.ports.get_mut(id.index()).and_then(Option::as_mut).and_then(|slot| slot.edge.as_mut());
+        let Some(edge) = edge else {
+            counters.drop(DropReason::LinkDown, out.len() as u64);
+            return Taken { frames: out.len() };
+        };
+        let frames = edge.transmit(out, counters).unwrap_or_else(|broken| {
+            counters.drop(DropReason::NoPeer, (out.len() - broken.done) as u64);
+            self.gone.push((id, broken.gone));
+            out.len()
+        });
+        Taken { frames }
+    }
+}
+
+/// A thread that ended without saying why.
+fn ended_abnormally(name: &str) -> Error {
+    Error::new(Class::Runtime, format!("switch {name}: its thread ended abnormally"))
+        .hint("this is a fault of zbridge; please report what is printed above")
+}

@@ -1,0 +1,217 @@
+//! A port inside the process: a service on a thread of its own, or a program that embeds the switch.
+//!
+//! Theory of operation. Two bounded channels carry whole batches, so that one wake-up serves many frames. The switch's
+//! thread sleeps in `poll`, so its end ([`Channel`]) has a mio waker; the other end ([`Link`]) sleeps in the channel
+//! itself. A full channel towards the service blocks the port like any busy descriptor; when the service has taken a
+//! batch it wakes the switch. Both flags are set before the channel is looked at once more, so no wake-up is lost.
+
+use super::{Broken, Gone, Inhaled};
+use crate::counters::Counters;
+use crate::frame::{Batch, Outgoing, PortId};
+use crate::limits::{INHALE_BYTES, PREFIX};
+use crate::wire::Offload;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use mio::Waker;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Batches that wait in one direction at most.
+const DEPTH: usize = 64;
+/// Bytes of frames in one batch on a channel.
+const MESSAGE_BYTES: usize = 64 * 1024;
+
+struct Shared {
+    waker: Arc<Waker>,
+    /// There is something to receive, or room to send again: the switch should look.
+    ready: AtomicBool,
+    /// The switch found the channel full and waits.
+    blocked: AtomicBool,
+}
+
+impl Shared {
+    fn wake(&self) {
+        if !self.ready.swap(true, Ordering::SeqCst)
+            && let Err(error) = self.waker.wake()
+        {
+            log::error!("cannot wake the switch: {error}");
+        }
+    }
+}
+
+/// The switch's end.
+pub struct Channel {
+    to: Sender<Batch>,
+    from: Receiver<Batch>,
+    shared: Arc<Shared>,
+    /// A batch that did not fit, and how much of it was taken.
+    rest: Option<(Batch, usize)>,
+}
+
+/// The other end.
+pub struct Link {
+    to: Sender<Batch>,
+    from: Receiver<Batch>,
+    shared: Arc<Shared>,
+    /// Received frames that [`Link::recv`] has not handed out yet.
+    frames: VecDeque<Vec<u8>>,
+}
+
+/// The other end is gone: the port was removed, or the bridge has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the port was removed")]
+pub struct Closed;
+
+/// Makes the two ends of a port. `waker` is that of the switch's thread.
+pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
+    let shared = Arc::new(Shared { waker, ready: AtomicBool::new(false), blocked: AtomicBool::new(false) });
+    let (to_service, from_switch) = bounded(DEPTH);
+    let (to_switch, from_service) = bounded(DEPTH);
+    let channel = Channel { to: to_service, from: from_service, shared: shared.clone(), rest: None };
+    (channel, Link { to: to_switch, from: from_switch, shared, frames: VecDeque::new() })
+}
+
+impl Channel {
+    /// Whether the other end has called since this was asked last.
+    pub fn take_ready(&self) -> bool {
+        self.shared.ready.swap(false, Ordering::SeqCst)
+    }
+
+    /// Receives what is there, within the budget.
+    ///
+    /// # Errors
+    /// [`Gone`] when the other end was dropped.
+    pub fn receive(&mut self, batch: &mut Batch, id: PortId, _: &mut Counters) -> Result<Inhaled, Gone> {
+        let start = batch.free();
+        loop {
+            let (message, mut taken) = match self.rest.take() {
+                Some(rest) => rest,
+                None => match self.from.try_recv() {
+                    Ok(message) => (message, 0),
+                    Err(TryRecvError::Empty) => return Ok(Inhaled::Drained),
+                    Err(TryRecvError::Disconnected) => return Err(Gone("its service has ended".into())),
+                },
+            };
+            for (frame, bytes) in Outgoing::rest_of(&message, taken).frames() {
+                if start - batch.free() >= INHALE_BYTES || !batch.push(bytes, id, frame.offload) {
+                    break;
+                }
+                taken += 1;
+            }
+            if taken < message.len() {
+                self.rest = Some((message, taken));
+                return Ok(Inhaled::More);
+            }
+        }
+    }
+
+    /// Sends what the channel takes. Returns the number of frames that are done with.
+    ///
+    /// # Errors
+    /// [`Broken`] when the other end was dropped.
+    pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+        let mut done = 0;
+        while done < out.len() {
+            let (message, bytes) = message(out.skip(done));
+            let frames = message.len();
+            if let Err(refused) = self.to.try_send(message) {
+                let TrySendError::Full(message) = refused else { return Err(ended(done)) };
+                self.shared.blocked.store(true, Ordering::SeqCst);
+                // Looked at once more: room that came in between was not told of.
+                match self.to.try_send(message) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(_)) => return Ok(done),
+                    Err(TrySendError::Disconnected(_)) => return Err(ended(done)),
+                }
+            }
+            counters.sent(frames as u64, bytes as u64);
+            done += frames;
+        }
+        Ok(done)
+    }
+}
+
+fn ended(done: usize) -> Broken {
+    Broken { done, gone: Gone("its service has ended".into()) }
+}
+
+/// The first frames of `out`, as many as one message carries (one at least), and their bytes.
+fn message(out: Outgoing<'_>) -> (Batch, usize) {
+    let mut bytes = 0;
+    let mut frames = 0;
+    while frames < out.len() && (frames == 0 || bytes + out.frame(frames).len() <= MESSAGE_BYTES) {
+        bytes += out.frame(frames).len();
+        frames += 1;
+    }
+    let mut message = Batch::new(bytes + frames * PREFIX);
+    for (frame, bytes) in out.frames().take(frames) {
+        message.push(bytes, frame.ingress, frame.offload);
+    }
+    (message, bytes)
+}
+
+impl Link {
+    /// Sends a batch of frames to the switch. Waits while the channel is full.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub fn send_batch(&self, batch: Batch) -> Result<(), Closed> {
+        self.to.send(batch).map_err(|_| Closed)?;
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// Sends one frame to the switch. Waits while the channel is full.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub fn send(&self, frame: &[u8]) -> Result<(), Closed> {
+        let mut batch = Batch::new(frame.len() + PREFIX);
+        batch.push(frame, PortId(0), Offload::NONE);
+        self.send_batch(batch)
+    }
+
+    /// The next batch from the switch; `None` when none comes within `timeout`.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub fn recv_batch(&self, timeout: Option<Duration>) -> Result<Option<Batch>, Closed> {
+        let received = match timeout {
+            Some(timeout) => self.from.recv_timeout(timeout),
+            None => self.from.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(batch) => {
+                if self.shared.blocked.swap(false, Ordering::SeqCst) {
+                    self.shared.wake();
+                }
+                Ok(Some(batch))
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Closed),
+        }
+    }
+
+    /// The next frame from the switch; `None` when none comes within `timeout`.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub fn recv(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Closed> {
+        if self.frames.is_empty()
+            && let Some(batch) = self.recv_batch(Some(timeout))?
+        {
+            self.frames.extend(Outgoing::rest_of(&batch, 0).frames().map(|(_, bytes)| bytes.to_vec()));
+        }
+        Ok(self.frames.pop_front())
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // First closed, then told: the switch learns of it by looking.
+        let (closed, _) = bounded(0);
+        drop(std::mem::replace(&mut self.to, closed));
+        self.shared.wake();
+    }
+}

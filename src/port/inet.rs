@@ -1,0 +1,138 @@
+//! `tcp:` and `udp:`: the framings of the UNIX sockets over IP, for peers that have nothing else.
+
+use super::Edge;
+use super::datagram::Udp;
+use super::stream::Stream;
+use crate::error::{Class, Error, Result};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+const BACKLOG: i32 = 128;
+
+/// The first address of a host.
+fn resolve(host: &str, port: u16) -> Result<SocketAddr> {
+    let subject = format!("cannot resolve {host}");
+    let mut addresses = (host, port).to_socket_addrs().map_err(|error| Error::system(&subject, &error))?;
+    addresses.next().ok_or_else(|| Error::new(Class::NoObject, format!("{subject}: it has no address")))
+}
+
+fn socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn in_use(error: Error, cause: &std::io::Error) -> Error {
+    match cause.kind() {
+        std::io::ErrorKind::AddrInUse => error.hint("`ss -ltnup` shows who has the port; choose another"),
+        std::io::ErrorKind::AddrNotAvailable => error.hint("the address has to be one of this machine's"),
+        _ => error,
+    }
+}
+
+/// A TCP address that clients connect to.
+pub struct TcpListener {
+    socket: Socket,
+    addr: SocketAddr,
+}
+
+impl TcpListener {
+    /// Binds and listens. Port 0 takes a free one.
+    ///
+    /// # Errors
+    /// The address is taken or not this machine's.
+    pub fn bind(host: &str, port: u16) -> Result<Self> {
+        let addr = resolve(host, port)?;
+        let made = || {
+            let socket = socket(addr, Type::STREAM, Protocol::TCP)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&addr.into())?;
+            socket.listen(BACKLOG)?;
+            let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
+            Ok(Self { socket, addr })
+        };
+        made().map_err(|error| in_use(Error::system(format_args!("cannot listen on tcp {addr}"), &error), &error))
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The next client and its name, if one is waiting.
+    ///
+    /// # Errors
+    /// As in [`super::unix::UnixListener::accept`].
+    pub fn accept(&self) -> Result<Option<(Edge, String)>, Errno> {
+        match self.socket.accept() {
+            Ok((client, from)) => {
+                let ready = client.set_nonblocking(true).and_then(|()| client.set_tcp_nodelay(true));
+                ready.map_err(|error| errno(&error))?;
+                Ok(Some((Edge::Stream(Stream::new(OwnedFd::from(client))), name(&from))))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(errno(&error)),
+        }
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+fn name(addr: &SockAddr) -> String {
+    addr.as_socket().map_or_else(|| "unknown".into(), |addr| addr.to_string())
+}
+
+/// Begins to connect. The edge is of use once its socket is writable and [`connected`] agrees.
+///
+/// # Errors
+/// The host is unknown, or refused at once.
+pub fn dial(host: &str, port: u16) -> Result<(Edge, String)> {
+    let addr = resolve(host, port)?;
+    let cannot = |error: std::io::Error| Error::system(format_args!("cannot connect to tcp {addr}"), &error);
+    let socket = socket(addr, Type::STREAM, Protocol::TCP).map_err(cannot)?;
+    socket.set_tcp_nodelay(true).map_err(cannot)?;
+    match socket.connect(&addr.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(cannot(error)),
+        _ => Ok((Edge::Stream(Stream::new(OwnedFd::from(socket))), addr.to_string())),
+    }
+}
+
+/// How a connection that was begun stands: `None` while it is under way.
+pub fn connected(fd: impl AsFd) -> Option<std::io::Result<()>> {
+    let socket = socket2::SockRef::from(&fd);
+    match socket.take_error() {
+        Ok(Some(error)) | Err(error) => Some(Err(error)),
+        Ok(None) => match socket.peer_addr() {
+            Ok(_) => Some(Ok(())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotConnected => None,
+            Err(error) => Some(Err(error)),
+        },
+    }
+}
+
+/// Binds one address and connects it to another.
+///
+/// # Errors
+/// As in [`TcpListener::bind`] and [`dial`].
+pub fn udp(local: (&str, u16), remote: (&str, u16)) -> Result<(Edge, String)> {
+    let (local, remote) = (resolve(local.0, local.1)?, resolve(remote.0, remote.1)?);
+    let made = || {
+        let socket = socket(local, Type::DGRAM, Protocol::UDP)?;
+        socket.bind(&local.into())?;
+        socket.connect(&remote.into())?;
+        Ok(Edge::Udp(Udp::new(OwnedFd::from(socket))))
+    };
+    let edge =
+        made().map_err(|error| in_use(Error::system(format_args!("cannot use udp {local}->{remote}"), &error), &error))?;
+    Ok((edge, remote.to_string()))
+}

@@ -1,0 +1,224 @@
+//! Stream sockets (`unix:`, `tcp:`): four bytes of length, big-endian, then the frame, as QEMU's `-netdev stream`.
+//!
+//! Theory of operation. In: one large read puts what has come right into the batch, where the decoder finds the
+//! frames ([`LengthPrefix`]). Out: a batch keeps every frame with its length in front, so a run of neighbours leaves
+//! as one piece of memory, and all pieces in one call. When the peer's buffer ends in the middle of a frame, the rest
+//! of that frame is kept (`tail`) and goes out before anything else; the frame counts as sent.
+
+use super::{Broken, Gone, Inhaled};
+use crate::codec::LengthPrefix;
+use crate::counters::Counters;
+use crate::frame::{Batch, Outgoing, PortId};
+use crate::limits::{INHALE_BYTES, INHALE_ROOM, PREFIX};
+use rustix::io::{Errno, IoSlice};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Pieces of memory that one call sends at most.
+const PIECES: usize = 64;
+
+/// A connected stream socket.
+pub struct Stream {
+    fd: OwnedFd,
+    decoder: LengthPrefix,
+    tail: Vec<u8>,
+}
+
+impl Stream {
+    /// Takes over a connected, non-blocking stream socket.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { fd, decoder: LengthPrefix::default(), tail: Vec::new() }
+    }
+
+    /// Receives what has come, in one read.
+    ///
+    /// # Errors
+    /// [`Gone`] when the peer has left or does not speak this framing.
+    pub fn receive(&mut self, batch: &mut Batch, id: PortId, _: &mut Counters) -> Result<Inhaled, Gone> {
+        if batch.free() < INHALE_ROOM {
+            return Ok(Inhaled::More);
+        }
+        let room = batch.room();
+        let carried = self.decoder.begin(room);
+        let wanted = INHALE_BYTES - carried;
+        let got = loop {
+            match recv(&self.fd, &mut room[carried..INHALE_BYTES], RecvFlags::empty()) {
+                Ok((_, 0)) => return Err(self.closed()),
+                Ok((_, got)) => break got,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(Inhaled::Drained),
+                Err(errno) => return Err(Gone(format!("reading from it failed: {}", std::io::Error::from(errno)))),
+            }
+        };
+        self.decoder.take(batch, carried + got, id).map_err(|bad| Gone(bad.to_string()))?;
+        Ok(if got < wanted { Inhaled::Drained } else { Inhaled::More })
+    }
+
+    fn closed(&self) -> Gone {
+        let inside = if self.decoder.is_inside() { " in the middle of a frame" } else { "" };
+        Gone(format!("its peer closed the connection{inside}"))
+    }
+
+    /// Sends what the socket takes. Returns the number of frames that are done with.
+    ///
+    /// # Errors
+    /// [`Broken`] when the peer has left.
+    pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+        let mut done = 0;
+        match self.send_all(out, counters, &mut done) {
+            Ok(()) => Ok(done),
+            Err(gone) => Err(Broken { done, gone }),
+        }
+    }
+
+    fn send_all(&mut self, out: Outgoing<'_>, counters: &mut Counters, done: &mut usize) -> Result<(), Gone> {
+        if !self.send_tail()? {
+            return Ok(());
+        }
+        while *done < out.len() {
+            let rest = out.skip(*done);
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let mut used = 0;
+            let mut offered = 0;
+            for (piece, run) in pieces.iter_mut().zip(rest.runs()) {
+                *piece = IoSlice::new(run);
+                used += 1;
+                offered += run.len();
+            }
+            let Some(sent) = self.write(&pieces[..used])? else { break };
+            *done += self.count(rest, sent, counters);
+            if sent < offered {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the frames of the first `sent` bytes, keeps the rest of one that was cut, and returns how many they are.
+    fn count(&mut self, out: Outgoing<'_>, sent: usize, counters: &mut Counters) -> usize {
+        let mut left = sent;
+        let mut bytes = 0;
+        let mut frames = 0;
+        while left > 0 && frames < out.len() {
+            let frame = out.bytes(frames);
+            frames += 1;
+            bytes += frame.len();
+            let Some(more) = left.checked_sub(PREFIX + frame.len()) else {
+                let prefix = (frame.len() as u32).to_be_bytes();
+                self.tail.extend(prefix.iter().chain(frame).skip(left));
+                break;
+            };
+            left = more;
+        }
+        counters.sent(frames as u64, bytes as u64);
+        frames
+    }
+
+    /// Sends the rest of a frame that was cut. False when it has to wait longer.
+    fn send_tail(&mut self) -> Result<bool, Gone> {
+        while !self.tail.is_empty() {
+            match send(&self.fd, &self.tail, SendFlags::NOSIGNAL) {
+                Ok(sent) => drop(self.tail.drain(..sent)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(errno) => return Err(broken(errno)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// One gathering write. `None` when the socket takes nothing for now.
+    fn write(&self, pieces: &[IoSlice<'_>]) -> Result<Option<usize>, Gone> {
+        loop {
+            match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL) {
+                Ok(sent) => return Ok(Some(sent)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(None),
+                Err(errno) => return Err(broken(errno)),
+            }
+        }
+    }
+}
+
+fn broken(errno: Errno) -> Gone {
+    match errno {
+        Errno::PIPE | Errno::CONNRESET => Gone("its peer closed the connection".into()),
+        errno => Gone(format!("writing to it failed: {}", std::io::Error::from(errno))),
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::BATCH_BYTES;
+    use crate::wire::Offload;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Stream, UnixStream) {
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+        let peer = UnixStream::from(b);
+        peer.set_nonblocking(false).unwrap();
+        (Stream::new(a), peer)
+    }
+
+    fn batch_of(frames: impl Iterator<Item = Vec<u8>>) -> Batch {
+        let mut batch = Batch::new(4 << 20);
+        frames.for_each(|frame| assert!(batch.push(&frame, PortId(0), Offload::NONE)));
+        batch
+    }
+
+    #[test]
+    fn every_short_write_keeps_the_stream_whole() {
+        let (mut port, mut peer) = pair();
+        let batch = batch_of((0..2000_u32).map(|n| vec![n as u8; 14 + (n as usize * 37) % 1500]));
+        let mut counters = Counters::default();
+        let mut received = Vec::new();
+        let mut done = 0;
+        while done < batch.len() || !port.tail.is_empty() {
+            done += port.transmit(Outgoing::rest_of(&batch, done), &mut counters).unwrap();
+            let mut some = vec![0; 5001];
+            let got = peer.read(&mut some).unwrap();
+            received.extend_from_slice(&some[..got]);
+            port.send_tail().unwrap();
+        }
+        drop(port);
+        peer.read_to_end(&mut received).unwrap();
+        let expected: Vec<u8> = Outgoing::rest_of(&batch, 0).runs().flatten().copied().collect();
+        assert!(received == expected);
+        assert_eq!(counters.tx_frames, 2000);
+        assert_eq!(counters.tx_bytes as usize, expected.len() - 4 * 2000);
+    }
+
+    #[test]
+    fn a_read_takes_all_that_has_come_and_keeps_what_is_unfinished() {
+        let (mut port, mut peer) = pair();
+        let mut batch = Batch::new(BATCH_BYTES);
+        let mut counters = Counters::default();
+        peer.write_all(&[0, 0, 0, 14, 1, 2, 3]).unwrap();
+        assert_eq!(port.receive(&mut batch, PortId(1), &mut counters), Ok(Inhaled::Drained));
+        assert!(batch.is_empty());
+        peer.write_all(&[9; 11]).unwrap();
+        peer.write_all(&[0, 0]).unwrap();
+        assert_eq!(port.receive(&mut batch, PortId(1), &mut counters), Ok(Inhaled::Drained));
+        assert_eq!(batch.bytes(&batch.frames()[0]), [1, 2, 3, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]);
+        drop(peer);
+        let gone = port.receive(&mut batch, PortId(1), &mut counters).unwrap_err();
+        assert_eq!(gone.0, "its peer closed the connection in the middle of a frame");
+    }
+
+    #[test]
+    fn a_peer_that_left_is_gone_not_a_signal() {
+        let (mut port, peer) = pair();
+        drop(peer);
+        let batch = batch_of(std::iter::once(vec![0; 60]));
+        assert!(port.transmit(Outgoing::rest_of(&batch, 0), &mut Counters::default()).is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! UNIX sockets: binding a path without harm to its owner, listening on it, dialling it.
+//!
+//! A path that exists is not simply unlinked. It is dialled first: who answers is its owner and is left alone, named by
+//! process id; only a socket that refuses is stale, left behind by a process that was killed, and replaced. A path
+//! that is no socket is never touched. On the way out a path is unlinked only if it still is the socket that was
+//! bound here.
+//!
+//! A socket has its permission bits before it has a name, so nobody slips in between.
+
+use super::Edge;
+use super::datagram::{Sequenced, UnixGram};
+use super::stream::Stream;
+use crate::error::{Class, Error, Result};
+use rustix::fs::{FileType, Mode, fchmod, lstat};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, sockopt,
+};
+use std::fmt::Display;
+use std::fs::Permissions;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+const BACKLOG: i32 = 128;
+
+fn address(path: &Path) -> Result<SocketAddrUnix> {
+    SocketAddrUnix::new(path).map_err(|errno| failed("use", path, errno))
+}
+
+fn failed(verb: &str, path: &Path, errno: Errno) -> Error {
+    let error = Error::system(format_args!("cannot {verb} {}", path.display()), &errno.into());
+    match errno {
+        Errno::NOENT => error.hint("the directory has to exist, and a peer that is dialled has to listen"),
+        Errno::ACCESS | Errno::PERM => error.hint("choose a directory that you own, such as $XDG_RUNTIME_DIR or /tmp"),
+        Errno::NAMETOOLONG | Errno::INVAL => error.hint("a socket's path has at most 107 bytes"),
+        _ => error,
+    }
+}
+
+/// A path that this process has bound; unlinked at the end, if it still is the same socket.
+struct Bound {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if lstat(&self.path).is_ok_and(|now| (now.st_dev, now.st_ino) == (self.device, self.inode)) {
+            // When this fails, the path is left as a stale socket, which the next owner replaces.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Bound)> {
+    let cannot = |errno| failed("bind", path, errno);
+    let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(cannot)?;
+    fchmod(&fd, Mode::from_raw_mode(mode)).map_err(cannot)?;
+    let address = address(path)?;
+    match bind(&fd, &address) {
+        Err(Errno::ADDRINUSE) => {
+            remove_stale(path, kind)?;
+            bind(&fd, &address).map_err(cannot)?;
+        }
+        done => done.map_err(cannot)?,
+    }
+    // The umask may have taken bits away.
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| Error::system(path.display(), &error))?;
+    let made = lstat(path).map_err(cannot)?;
+    Ok((fd, Bound { path: path.to_owned(), device: made.st_dev, inode: made.st_ino }))
+}
+
+/// Unlinks a path that nobody answers at.
+fn remove_stale(path: &Path, kind: SocketType) -> Result<()> {
+    let taken = |why: &dyn Display| Error::new(Class::Runtime, format!("cannot bind {}: {why}", path.display()));
+    let there = lstat(path).map_err(|errno| failed("look at", path, errno))?;
+    if FileType::from_raw_mode(there.st_mode) != FileType::Socket {
+        return Err(taken(&"it exists and is no socket").hint("choose another path, or move the file away"));
+    }
+    let probe = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(|errno| failed("probe", path, errno))?;
+    match connect(&probe, &address(path)?) {
+        Err(Errno::CONNREFUSED) => {
+            log::info!("{}: replacing a stale socket", path.display());
+            std::fs::remove_file(path).map_err(|error| Error::system(format_args!("cannot unlink {}", path.display()), &error))
+        }
+        Ok(()) if kind == SocketType::DGRAM => Err(taken(&"another process is bound to it").hint(USE_ANOTHER)),
+        Ok(()) => Err(taken(&format_args!("{} listens on it", peer(&probe))).hint(USE_ANOTHER)),
+        Err(errno) => Err(taken(&format_args!("it is in use ({})", std::io::Error::from(errno))).hint(USE_ANOTHER)),
+    }
+}
+
+const USE_ANOTHER: &str = "stop that process, or choose another path";
+
+/// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`.
+pub fn peer(fd: impl AsFd) -> String {
+    let Ok(peer) = sockopt::socket_peercred(fd) else { return "an unknown process".into() };
+    let pid = peer.pid.as_raw_nonzero();
+    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(comm) => format!("pid {pid} ({})", comm.trim_end()),
+        Err(_) => format!("pid {pid}"),
+    }
+}
+
+/// A path that clients connect to.
+pub struct UnixListener {
+    fd: OwnedFd,
+    kind: SocketType,
+    _bound: Bound,
+}
+
+impl UnixListener {
+    /// Binds `path` with permission bits `mode` and listens. `kind` is [`SocketType::STREAM`] or
+    /// [`SocketType::SEQPACKET`].
+    ///
+    /// # Errors
+    /// The path is somebody else's, or cannot be bound.
+    pub fn bind(path: &Path, kind: SocketType, mode: u32) -> Result<Self> {
+        let (fd, bound) = bind_path(path, kind, mode)?;
+        listen(&fd, BACKLOG).map_err(|errno| failed("listen on", path, errno))?;
+        Ok(Self { fd, kind, _bound: bound })
+    }
+
+    /// The next client and its name, if one is waiting.
+    ///
+    /// # Errors
+    /// The system call's: ECONNABORTED concerns one client, EMFILE and its like all of them for a while.
+    pub fn accept(&self) -> Result<Option<(Edge, String)>, Errno> {
+        match accept_with(&self.fd, FLAGS) {
+            Ok(fd) => {
+                let name = peer(&fd);
+                Ok(Some((edge(fd, self.kind), name)))
+            }
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl AsFd for UnixListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn edge(fd: OwnedFd, kind: SocketType) -> Edge {
+    if kind == SocketType::SEQPACKET { Edge::Sequenced(Sequenced::new(fd)) } else { Edge::Stream(Stream::new(fd)) }
+}
+
+/// Connects to a listening `path`. Returns the edge and the peer's name.
+///
+/// # Errors
+/// Nobody listens there, or it is not allowed.
+pub fn dial(path: &Path, kind: SocketType) -> Result<(Edge, String)> {
+    let cannot = |errno| failed("connect to", path, errno);
+    let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(cannot)?;
+    connect(&fd, &address(path)?).map_err(cannot)?;
+    let name = peer(&fd);
+    Ok((edge(fd, kind), name))
+}
+
+/// A bound datagram socket with its path.
+pub struct BoundGram {
+    /// The socket.
+    pub gram: UnixGram,
+    _bound: Bound,
+}
+
+/// Binds `path` for datagrams to and from `peer`.
+///
+/// # Errors
+/// As in [`UnixListener::bind`].
+pub fn gram(path: &Path, peer: Option<&Path>, mode: u32) -> Result<BoundGram> {
+    let peer = peer.map(address).transpose()?;
+    let (fd, bound) = bind_path(path, SocketType::DGRAM, mode)?;
+    Ok(BoundGram { gram: UnixGram::new(fd, peer), _bound: bound })
+}
