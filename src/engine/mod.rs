@@ -14,6 +14,7 @@
 mod bridge;
 mod command;
 mod ports;
+mod show;
 
 pub use bridge::{Bridge, Ended};
 pub use command::{Handle, NamedEntry, PortStatus, SwitchStatus};

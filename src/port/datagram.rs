@@ -73,9 +73,10 @@ impl UnixGram {
         Self { fd, follows: peer.is_none(), peer, connected: false }
     }
 
-    /// Whether there is anybody to send to.
-    pub fn has_peer(&self) -> bool {
-        self.peer.is_some()
+    /// Where frames go, as a person is told.
+    pub fn peer(&self) -> String {
+        let path = self.peer.as_ref().and_then(SocketAddrUnix::path_bytes);
+        path.map_or_else(|| "nobody yet".into(), |path| String::from_utf8_lossy(path).into_owned())
     }
 
     fn release(&mut self) {

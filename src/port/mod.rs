@@ -134,6 +134,14 @@ impl Edge {
         }
     }
 
+    /// Who is at the other end, where that changes while it is open.
+    pub fn peer(&self) -> Option<String> {
+        match self {
+            Self::UnixGram(edge) => Some(edge.gram.peer()),
+            _ => None,
+        }
+    }
+
     /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down.
     pub fn link_is_down(&self) -> bool {
         false
@@ -195,6 +203,24 @@ pub fn dials(spec: &PortSpec) -> bool {
         PortKind::Tcp(tcp) => !tcp.listen,
         _ => false,
     }
+}
+
+/// Whether a port's clients become ports.
+pub fn listens(spec: &PortSpec) -> bool {
+    match &spec.kind {
+        PortKind::Unix(unix) => !unix.connect,
+        PortKind::UnixSeq(unix) => !unix.connect,
+        PortKind::Tcp(tcp) => tcp.listen,
+        _ => false,
+    }
+}
+
+/// Opens a port that was open before and was lost.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_again(spec: &PortSpec) -> Result<Opened> {
+    open(spec)
 }
 
 /// Opens a port.

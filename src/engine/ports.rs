@@ -1,0 +1,414 @@
+//! The life of a port: opened, connected, lost, waited for, opened again, removed.
+//!
+//! Theory of operation. A slot stands for a port of the switch. Its [`Origin`] says what happens when the descriptor
+//! is lost: a listener's client is removed, and its counters are kept in the listener's sum; a port that was asked for
+//! by its own specification is set down in the switch, which forgets its stations, and tried again after 50 ms, then
+//! at twice the interval up to a second. A listener that cannot accept for want of descriptors pauses likewise.
+
+use super::{Engine, LISTENERS};
+use crate::config::PortSpec;
+use crate::counters::Counters;
+use crate::error::{Class, Error, Result};
+use crate::frame::PortId;
+use crate::limits::QUEUE_FRAMES;
+use crate::port::channel::{self, Link};
+use crate::port::{self, Edge, Gone, Listener, Opened};
+use crate::switch::PortConfig;
+use crate::time::{Duration, Instant};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use rustix::io::Errno;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(1);
+/// Clients that one event may bring in; the rest waits for the next breath.
+const ACCEPTS: usize = 64;
+
+/// What a timer is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Due {
+    Port(PortId),
+    Listener(usize),
+}
+
+/// Where a port came from.
+pub(super) enum Origin {
+    /// It was asked for: opened again when lost.
+    Spec(Arc<PortSpec>),
+    /// It connected to the listener with this index.
+    Client(usize),
+    /// It is inside the process.
+    Inside,
+}
+
+/// A port of the switch and its descriptor.
+pub(super) struct PortSlot {
+    pub name: String,
+    pub origin: Origin,
+    pub edge: Option<Edge>,
+    /// Who is at the other end, or why nobody is.
+    pub peer: String,
+    /// The connection was begun and is not there yet.
+    pub connecting: bool,
+    /// It is on the list of ports to be read.
+    pub ready: bool,
+    /// It had something to read when it was paused.
+    pub parked: bool,
+    /// It is on the list of ports to be flushed.
+    pub flushing: bool,
+    opened: Instant,
+    retry: Duration,
+    retry_at: Option<Instant>,
+}
+
+/// A listener, or the wish for one.
+pub(super) struct ListenerSlot {
+    pub spec: Arc<PortSpec>,
+    pub listener: Option<Listener>,
+    /// The sum of what clients that have left had counted.
+    pub departed: Counters,
+    /// Why it does not listen.
+    pub why: String,
+    pub removed: bool,
+    retry: Duration,
+}
+
+fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
+    let abilities = edge.map(Edge::abilities);
+    PortConfig {
+        learn: spec.learn,
+        isolate: spec.isolate,
+        mtu: spec.mtu,
+        queue: spec.queue.unwrap_or(QUEUE_FRAMES),
+        pausable: abilities.is_none_or(|able| able.pausable),
+        offload: abilities.is_some_and(|able| able.offload),
+    }
+}
+
+impl Engine {
+    /// Opens what `spec` asks for.
+    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>) -> Result<()> {
+        if self.is_taken(&spec.name) {
+            return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
+        }
+        let again = spec.optional || port::dials(&spec);
+        match port::open(&spec) {
+            Ok(Opened::Edge(edge, peer)) => {
+                self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
+            }
+            Ok(Opened::Connecting(edge, peer)) => {
+                let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
+                self.begin_connecting(id);
+            }
+            Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new())?,
+            Err(error) if again && error.class() != Class::Usage => {
+                log::warn!("{}: {}; trying again until it is there", spec.name, error.what());
+                if port::listens(&spec) {
+                    return self.add_listener(spec, None, error.what().to_owned());
+                }
+                let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), None, error.what().to_owned())?;
+                self.wait(id);
+            }
+            Err(error) => return Err(error.at(&spec.name)),
+        }
+        Ok(())
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        self.ports.iter().flatten().any(|slot| slot.name == name)
+            || self.listeners.iter().any(|slot| !slot.removed && slot.spec.name == name)
+    }
+
+    /// Puts a port with its static stations into the switch, and its descriptor under watch.
+    fn add_slot(
+        &mut self,
+        spec: &PortSpec,
+        name: &str,
+        origin: Origin,
+        edge: Option<Edge>,
+        peer: String,
+    ) -> Result<PortId> {
+        let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
+        let now = self.clock.now();
+        for &mac in &spec.statics {
+            if !self.switch.add_static(now, mac, id) {
+                log::warn!("{name}: the forwarding database has no room for static {mac}");
+            }
+        }
+        Ok(id)
+    }
+
+    fn add_to_switch(
+        &mut self,
+        name: &str,
+        config: PortConfig,
+        origin: Origin,
+        edge: Option<Edge>,
+        peer: String,
+    ) -> Result<PortId> {
+        let too_many = || Error::new(Class::Runtime, format!("{name}: the switch has as many ports as it can have"));
+        let id = self.switch.add_port(config).ok_or_else(too_many)?;
+        if let Some(error) = edge.as_ref().and_then(|edge| self.watch(id, edge).err()) {
+            self.switch.remove_port(self.clock.now(), id);
+            return Err(error.at(name));
+        }
+        if self.ports.len() <= id.index() {
+            self.ports.resize_with(id.index() + 1, || None);
+        }
+        self.ports[id.index()] = Some(PortSlot {
+            name: name.to_owned(),
+            origin,
+            edge,
+            peer,
+            connecting: false,
+            ready: false,
+            parked: false,
+            flushing: false,
+            opened: self.clock.now(),
+            retry: FIRST_RETRY,
+            retry_at: None,
+        });
+        Ok(id)
+    }
+
+    fn watch(&self, id: PortId, edge: &Edge) -> Result<()> {
+        let Some(fd) = edge.fd() else { return Ok(()) };
+        self.register(fd, Token(id.index()), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn register(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
+        let registered = self.poll.registry().register(&mut SourceFd(&fd), token, interest);
+        registered.map_err(|error| Error::system("cannot wait for its descriptor", &error))
+    }
+
+    fn unwatch(&self, fd: Option<RawFd>) {
+        if let Some(fd) = fd {
+            // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+    }
+
+    /// Adds a port inside the process.
+    pub(super) fn add_channel(&mut self, name: &str, config: PortConfig) -> Result<Link> {
+        if self.is_taken(name) {
+            return Err(Error::usage(format!("there is a port named {name} already")));
+        }
+        let (channel, link) = channel::pair(self.waker.clone());
+        let config = PortConfig { pausable: true, offload: false, ..config };
+        let id = self.add_to_switch(name, config, Origin::Inside, Some(Edge::Channel(channel)), String::new())?;
+        self.channels.push(id);
+        Ok(link)
+    }
+
+    fn begin_connecting(&mut self, id: PortId) {
+        if let Some(slot) = self.slot_mut(id) {
+            slot.connecting = true;
+        }
+        self.switch.set_up(self.clock.now(), id, false);
+    }
+
+    /// A port that was connecting has something to say.
+    pub(super) fn settle(&mut self, id: PortId) {
+        let Some(slot) = self.slot_mut(id) else { return };
+        match slot.edge.as_ref().and_then(Edge::connected) {
+            None => {}
+            Some(Ok(())) => {
+                slot.connecting = false;
+                log::info!("{}: connected to {}", slot.name, slot.peer);
+                self.switch.set_up(self.clock.now(), id, true);
+                self.make_ready(id);
+            }
+            Some(Err(error)) => self.lose(id, &Gone(format!("cannot connect to {}: {error}", slot.peer.clone()))),
+        }
+    }
+
+    /// Sees to a port whose descriptor is of no more use.
+    pub(super) fn lose(&mut self, id: PortId, gone: &Gone) {
+        let now = self.clock.now();
+        let Some(slot) = self.slot_mut(id) else { return };
+        let Some(edge) = slot.edge.take() else { return };
+        if let Origin::Spec(_) = slot.origin {
+            if now - slot.opened > LAST_RETRY {
+                slot.retry = FIRST_RETRY;
+            }
+            let level = if slot.connecting { log::Level::Debug } else { log::Level::Warn };
+            log::log!(level, "{}: {}; trying again until it is there", slot.name, gone.0);
+            slot.connecting = false;
+            slot.peer.clone_from(&gone.0);
+            self.unwatch(edge.fd());
+            self.wait(id);
+        } else {
+            log::info!("{}: {}", slot.name, gone.0);
+            self.unwatch(edge.fd());
+            self.remove_slot(id);
+        }
+    }
+
+    /// Sets a port down and a timer for its next attempt.
+    fn wait(&mut self, id: PortId) {
+        let now = self.clock.now();
+        self.switch.set_up(now, id, false);
+        let Some(slot) = self.slot_mut(id) else { return };
+        let due = now + slot.retry;
+        slot.retry = (slot.retry * 2).min(LAST_RETRY);
+        slot.retry_at = Some(due);
+        self.timers.insert((due, Due::Port(id)));
+    }
+
+    /// Opens a port again whose timer has run out.
+    pub(super) fn retry(&mut self, id: PortId, due: Instant) {
+        let Some(slot) = self.slot_mut(id).filter(|slot| slot.retry_at == Some(due)) else { return };
+        slot.retry_at = None;
+        let Origin::Spec(spec) = &slot.origin else { return };
+        let opened = port::open_again(spec);
+        match opened {
+            Ok(Opened::Edge(edge, peer)) => self.reopened(id, edge, peer, false),
+            Ok(Opened::Connecting(edge, peer)) => self.reopened(id, edge, peer, true),
+            Ok(Opened::Listener(_)) => {}
+            Err(error) => {
+                log::debug!("{}: {}", slot.name, error.what());
+                error.what().clone_into(&mut slot.peer);
+                self.wait(id);
+            }
+        }
+    }
+
+    fn reopened(&mut self, id: PortId, edge: Edge, peer: String, connecting: bool) {
+        if let Err(error) = self.watch(id, &edge) {
+            log::warn!("{}: {error}", self.port_name(id));
+            return self.wait(id);
+        }
+        let now = self.clock.now();
+        let Some(slot) = self.slot_mut(id) else { return };
+        slot.edge = Some(edge);
+        slot.peer = peer;
+        slot.opened = now;
+        slot.connecting = connecting;
+        if !connecting {
+            log::info!("{}: open again", slot.name);
+            self.switch.set_up(now, id, true);
+            self.make_ready(id);
+        }
+    }
+
+    /// Takes a port out of the switch; a client's counters go to its listener.
+    fn remove_slot(&mut self, id: PortId) {
+        let counters = self.switch.remove_port(self.clock.now(), id);
+        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::take) else { return };
+        self.channels.retain(|&channel| channel != id);
+        self.ready.retain(|&ready| ready != id);
+        self.flushing.retain(|&flushing| flushing != id);
+        self.gone.retain(|&(gone, _)| gone != id);
+        if let (Origin::Client(index), Some(counters)) = (slot.origin, counters) {
+            self.listeners[index].departed.add(&counters);
+        }
+    }
+
+    fn add_listener(&mut self, spec: Arc<PortSpec>, listener: Option<Listener>, why: String) -> Result<()> {
+        let index = self.listeners.len();
+        match &listener {
+            Some(listener) => self.register(listener.fd(), Token(LISTENERS + index), Interest::READABLE)?,
+            None => drop(self.timers.insert((self.clock.now() + FIRST_RETRY, Due::Listener(index)))),
+        }
+        let departed = Counters::default();
+        self.listeners.push(ListenerSlot { spec, listener, departed, why, removed: false, retry: FIRST_RETRY });
+        Ok(())
+    }
+
+    /// A listener that could not be bound, or could not accept, tries again.
+    pub(super) fn retry_listener(&mut self, index: usize) {
+        let slot = &mut self.listeners[index];
+        if slot.removed {
+            return;
+        }
+        if slot.listener.is_some() {
+            return self.accept(index);
+        }
+        match port::open(&slot.spec) {
+            Ok(Opened::Listener(listener)) => {
+                log::info!("{}: listening", slot.spec.name);
+                let fd = listener.fd();
+                slot.listener = Some(listener);
+                if let Err(error) = self.register(fd, Token(LISTENERS + index), Interest::READABLE) {
+                    log::error!("{}: {error}", self.listeners[index].spec.name);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                error.what().clone_into(&mut slot.why);
+                self.wait_listener(index);
+            }
+        }
+    }
+
+    fn wait_listener(&mut self, index: usize) {
+        let slot = &mut self.listeners[index];
+        slot.retry = (slot.retry * 2).min(LAST_RETRY);
+        self.timers.insert((self.clock.now() + slot.retry, Due::Listener(index)));
+    }
+
+    /// Lets clients in.
+    pub(super) fn accept(&mut self, index: usize) {
+        for _ in 0..ACCEPTS {
+            let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
+            match listener.accept() {
+                Ok(Some((edge, peer))) => self.admit(index, edge, peer),
+                Ok(None) => return,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => {
+                    let name = &self.listeners[index].spec.name;
+                    log::error!("{name}: cannot accept a client: {}", std::io::Error::from(errno));
+                    return self.wait_listener(index);
+                }
+            }
+        }
+        self.timers.insert((self.clock.now(), Due::Listener(index)));
+    }
+
+    fn admit(&mut self, index: usize, edge: Edge, peer: String) {
+        let spec = self.listeners[index].spec.clone();
+        let name = self.client_name(&spec.name);
+        log::info!("{name}: connected, {peer}");
+        if let Err(error) = self.add_slot(&spec, &name, Origin::Client(index), Some(edge), peer) {
+            log::error!("{error}");
+        }
+    }
+
+    /// `inst1`, and while that is taken `inst1#2`, `inst1#3` …
+    fn client_name(&self, base: &str) -> String {
+        let names: std::collections::HashSet<&str> = self.ports.iter().flatten().map(|slot| slot.name.as_str()).collect();
+        let mut name = base.to_owned();
+        let mut number = 1;
+        while names.contains(name.as_str()) {
+            number += 1;
+            name = format!("{base}#{number}");
+        }
+        name
+    }
+
+    /// Removes a port, or a listener with its clients.
+    pub(super) fn remove_by_name(&mut self, name: &str) -> Result<()> {
+        let listener = self.listeners.iter().position(|slot| !slot.removed && slot.spec.name == name);
+        let doomed = |slot: &PortSlot| match slot.origin {
+            Origin::Client(index) => Some(index) == listener || slot.name == name,
+            _ => slot.name == name,
+        };
+        let ids: Vec<PortId> =
+            self.switch.ports().filter(|id| self.ports[id.index()].as_ref().is_some_and(doomed)).collect();
+        if ids.is_empty() && listener.is_none() {
+            return Err(Error::new(Class::NoObject, format!("no port is named {name}")));
+        }
+        for id in ids {
+            self.unwatch(self.ports[id.index()].as_ref().and_then(|slot| slot.edge.as_ref()?.fd()));
+            self.remove_slot(id);
+        }
+        if let Some(index) = listener {
+            self.unwatch(self.listeners[index].listener.as_ref().map(Listener::fd));
+            self.listeners[index].listener = None;
+            self.listeners[index].removed = true;
+        }
+        Ok(())
+    }
+}

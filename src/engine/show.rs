@@ -1,0 +1,61 @@
+//! How an engine shows itself: its ports with their state, their peers and their counters.
+
+use super::command::{PortStatus, SwitchStatus};
+use super::ports::{ListenerSlot, Origin, PortSlot};
+use super::Engine;
+use crate::frame::PortId;
+use crate::port::{Edge, Listener};
+
+impl Engine {
+    /// All ports, each listener followed by its clients.
+    pub(super) fn status(&self) -> SwitchStatus {
+        let mut ports = Vec::new();
+        for (index, slot) in self.listeners.iter().enumerate().filter(|(_, slot)| !slot.removed) {
+            ports.push(listener_status(slot));
+            let mine = |slot: &PortSlot| matches!(slot.origin, Origin::Client(listener) if listener == index);
+            ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, mine)));
+        }
+        let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client(_));
+        ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, own)));
+        SwitchStatus { name: self.name.clone(), ports }
+    }
+
+    fn port_status(&self, id: PortId, wanted: impl Fn(&PortSlot) -> bool) -> Option<PortStatus> {
+        let slot = self.ports.get(id.index())?.as_ref().filter(|slot| wanted(slot))?;
+        let state = self.switch.state(id)?;
+        let (kind, attach) = match &slot.origin {
+            Origin::Spec(spec) => (spec.kind.word(), spec.attach_hint()),
+            Origin::Client(index) => (self.listeners[*index].spec.kind.word(), None),
+            Origin::Inside => ("inside", None),
+        };
+        let word = match &slot.edge {
+            _ if slot.connecting => "connecting",
+            None => "waiting",
+            Some(edge) if edge.link_is_down() => "down",
+            Some(_) if state.stalled => "stalled",
+            Some(_) => "up",
+        };
+        Some(PortStatus {
+            name: slot.name.clone(),
+            kind,
+            state: word,
+            peer: slot.edge.as_ref().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
+            queued: state.queued,
+            counters: self.switch.counters(id)?.clone(),
+            attach,
+        })
+    }
+}
+
+fn listener_status(slot: &ListenerSlot) -> PortStatus {
+    let addr = slot.listener.as_ref().and_then(Listener::addr);
+    PortStatus {
+        name: slot.spec.name.clone(),
+        kind: slot.spec.kind.word(),
+        state: if slot.listener.is_some() { "listening" } else { "waiting" },
+        peer: addr.unwrap_or_else(|| slot.why.clone()),
+        queued: 0,
+        counters: slot.departed.clone(),
+        attach: slot.spec.attach_hint(),
+    }
+}
