@@ -98,17 +98,25 @@ impl PortSpec {
         let kind = self.kind.text();
         let mut out = Writer::new(&format!("{}:{}", kind.row().word, kind.target()));
         kind.write(&mut out);
-        self.write_common(&mut out);
-        out.finish()
-    }
-
-    fn write_common(&self, out: &mut Writer) {
         if self.name != default_name(&self.kind) {
             out.value("name", &self.name);
         }
         if self.switch != DEFAULT_SWITCH {
             out.value("switch", &self.switch);
         }
+        self.write_settings(&mut out);
+        out.finish()
+    }
+
+    /// The keys that differ from their defaults, without the names of port and switch: `addr=192.0.2.2/24,mtu=9000`.
+    pub fn settings(&self) -> String {
+        let mut out = Writer::new("");
+        self.kind.text().write(&mut out);
+        self.write_settings(&mut out);
+        out.finish().trim_start_matches(',').to_owned()
+    }
+
+    fn write_settings(&self, out: &mut Writer) {
         if !self.learn {
             out.value("learn", "off");
         }

@@ -105,6 +105,11 @@ pub fn duration(text: &str) -> Option<Duration> {
     }
 }
 
+/// A time as [`duration`] reads it, in seconds where it is whole ones; what is below a millisecond is lost.
+pub fn span(time: Duration) -> String {
+    if time.subsec_millis() == 0 { format!("{}s", time.as_secs()) } else { format!("{}ms", time.as_millis()) }
+}
+
 /// A host and a port: `HOST:PORT`, an IPv6 address in brackets: `[::1]:5000`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HostPort {

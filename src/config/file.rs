@@ -1,0 +1,211 @@
+//! The configuration file: TOML with the words of the command line.
+//!
+//! ```toml
+//! [switch.lab]
+//! ageing = "300s"
+//!
+//! [[port]]
+//! type = "tap"                  # a table: the words one by one …
+//! target = "zeth0"
+//! addr = ["192.0.2.2/24", "2001:db8::2/64"]
+//! switch = "lab"
+//!
+//! [[port]]
+//! port = "unix:/tmp/inst1"      # … or a specification as the command line takes it, with more keys if wanted
+//! switch = "lab"
+//! ```
+//!
+//! A table is turned into the [`Words`] of the port grammar, so that both have one parser and one set of errors. A
+//! word keeps the place where it stood, and an error gives it as `lab.toml:3`.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::grammar::{Fault, Key, Words, nearest, split};
+use super::kind::find;
+use super::plan::Config;
+use super::port::{PortSpec, usage};
+use super::switch::SwitchSpec;
+use crate::error::{Error, Result};
+
+/// The tables of a configuration file.
+const TABLES: [&str; 2] = ["port", "switch"];
+
+type Entry<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
+
+impl Config {
+    /// Parses a configuration file. An empty one is no error; [`Config::check`] asks for ports.
+    ///
+    /// # Errors
+    /// A usage error led by `file:line`.
+    pub fn parse(text: &str, file: &str) -> Result<Self> {
+        let place = |offset: usize| {
+            let before = text.get(..offset).unwrap_or(text);
+            format!("{file}:{}", before.matches('\n').count() + 1)
+        };
+        let root = DeTable::parse(text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            Error::usage(one_line(error.message())).at(place(offset))
+        })?;
+        let mut config = Self::default();
+        for (key, value) in in_order(root.get_ref()) {
+            let start = key.span().start;
+            let items = match key.get_ref().as_ref() {
+                "port" => ports(value),
+                "switch" => switches(value),
+                other => Err(Fault::new(format!("unknown table {other:?}; {}", nearest(other, TABLES)))),
+            };
+            let items = items.map_err(|fault| located(fault.at(start), place))?;
+            for (at, item) in items {
+                let added = match item {
+                    Item::Port(port) => config.add_port(*port),
+                    Item::Switch(switch) => config.add_switch(switch),
+                };
+                added.map_err(|error| error.at(place(at)))?;
+            }
+        }
+        Ok(config)
+    }
+
+    /// Reads and parses a configuration file.
+    ///
+    /// # Errors
+    /// That the file cannot be read, or as [`Config::parse`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let file = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|cause| Error::system(&file, &cause))?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::usage("not UTF-8 text").at(&file))?;
+        Self::parse(&text, &file)
+    }
+}
+
+/// What a table of the file became.
+enum Item {
+    Port(Box<PortSpec>),
+    Switch(SwitchSpec),
+}
+
+fn located(mut fault: Fault, place: impl Fn(usize) -> String) -> Error {
+    let at = fault.at.take().unwrap_or(0);
+    usage(fault).at(place(at))
+}
+
+/// The parser's message without line breaks, which are for its own layout.
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The entries of a table in the order of the file, not of the alphabet.
+fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
+    let mut entries: Vec<Entry<'t, 'i>> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+/// `[[port]]` tables, or `port = ["SPEC", …]`, or a mixture of them.
+fn ports(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Item)>, Fault> {
+    let Some(list) = value.get_ref().as_array() else {
+        return Err(Fault::new("port is a list of tables").hint("each port starts with a line [[port]]"));
+    };
+    let port = |item: &Spanned<DeValue<'_>>| {
+        let start = item.span().start;
+        let words = match item.get_ref() {
+            DeValue::Table(table) => port_words(table),
+            DeValue::String(text) => split_at(text, start),
+            other => Err(Fault::new(format!("a port is a table or a string, not {}", article(other)))),
+        };
+        let port = words.and_then(PortSpec::from_words).map_err(|fault| fault.at(start))?;
+        Ok((start, Item::Port(Box::new(port))))
+    };
+    list.iter().map(port).collect()
+}
+
+/// `[switch.NAME]` tables.
+fn switches(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Item)>, Fault> {
+    let form = || Fault::new("a switch is a table with a name").hint("write [switch.NAME]");
+    let table = value.get_ref().as_table().ok_or_else(form)?;
+    let switch = |(name, value): Entry<'_, '_>| {
+        let start = name.span().start;
+        let table = value.get_ref().as_table().ok_or_else(|| form().at(start))?;
+        let keys = keys(in_order(table).into_iter())?;
+        let words = Words { head: name.get_ref().to_string(), keys };
+        let switch = SwitchSpec::from_words(words).map_err(|fault| fault.at(start))?;
+        Ok((start, Item::Switch(switch)))
+    };
+    in_order(table).into_iter().map(switch).collect()
+}
+
+/// A specification that stands in the file at `start`: all its words do.
+fn split_at(text: &str, start: usize) -> std::result::Result<Words, Fault> {
+    let mut words = split(text).map_err(|fault| Fault { at: Some(start), ..fault })?;
+    words.keys.iter_mut().for_each(|key| key.at = start);
+    Ok(words)
+}
+
+/// The words of a port's table: `port`, or `type` and `target`, and keys.
+fn port_words(table: &DeTable<'_>) -> std::result::Result<Words, Fault> {
+    let (heads, rest): (Vec<_>, Vec<_>) =
+        in_order(table).into_iter().partition(|(key, _)| matches!(key.get_ref().as_ref(), "port" | "type" | "target"));
+    let head = |word: &str| -> std::result::Result<Option<(usize, &str)>, Fault> {
+        let Some((_, value)) = heads.iter().find(|(key, _)| key.get_ref() == word) else { return Ok(None) };
+        let start = value.span().start;
+        let text = value.get_ref().as_str().ok_or_else(|| Fault::new(format!("{word} is a string")).at(start))?;
+        Ok(Some((start, text)))
+    };
+    let mut words = match (head("port")?, head("type")?, head("target")?) {
+        (Some((start, text)), None, None) => split_at(text, start)?,
+        (None, Some((start, kind)), Some((_, target))) => {
+            let row = find(kind).map_err(|fault| fault.at(start))?;
+            Words { head: format!("{}:{target}", row.word), keys: Vec::new() }
+        }
+        _ => {
+            return Err(Fault::new("a port has either port = \"TYPE:TARGET\" or both type and target")
+                .hint("for example: type = \"tap\" and target = \"zeth0\""));
+        }
+    };
+    words.keys.extend(keys(rest.into_iter())?);
+    Ok(words)
+}
+
+/// The keys of a table; a list is the same key several times.
+fn keys<'t, 'i: 't>(entries: impl Iterator<Item = Entry<'t, 'i>>) -> std::result::Result<Vec<Key>, Fault> {
+    let mut keys = Vec::new();
+    for (word, value) in entries {
+        let at = word.span().start;
+        let values = match value.get_ref() {
+            DeValue::Array(list) => list.iter().collect(),
+            _ => vec![value],
+        };
+        for value in values {
+            let text = value_text(value.get_ref())
+                .ok_or_else(|| Fault::new(format!("{} is not {}", word.get_ref(), article(value.get_ref()))))
+                .map_err(|fault| fault.at(value.span().start))?;
+            keys.push(Key { word: word.get_ref().to_string(), value: Some(text), at });
+        }
+    }
+    Ok(keys)
+}
+
+/// A value as the command line would have it: true is on, 0o660 stays octal.
+fn value_text(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Boolean(true) => Some("on".to_owned()),
+        DeValue::Boolean(false) => Some("off".to_owned()),
+        _ => None,
+    }
+}
+
+/// The type of a value with its article.
+fn article(value: &DeValue<'_>) -> String {
+    let word = value.type_str();
+    let article = if word.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {word}")
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+//! One switch as it was asked for: `NAME[,key=value]…`, or a table `[switch.NAME]`.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::grammar::{Fault, Keys, Words, Writer, split};
+use super::kind::KeyRow;
+use super::port::{DEFAULT_SWITCH, usage};
+use super::value;
+use crate::error::Result;
+use crate::limits::{AGEING_SECS, AGEING_SECS_RANGE, FDB_LIMIT, FDB_LIMIT_MAX};
+
+/// The range of `fdb-limit=`.
+pub const FDB_LIMIT_RANGE: std::ops::RangeInclusive<usize> = 16..=FDB_LIMIT_MAX;
+
+/// The keys of a switch.
+pub static SWITCH_KEYS: &[KeyRow] = &[
+    KeyRow {
+        word: "ageing",
+        value: Some("TIME"),
+        repeatable: false,
+        summary: "after which a station that was not heard is forgotten, 10s to 1000000s (default: 300s)",
+    },
+    KeyRow {
+        word: "fdb-limit",
+        value: Some("N"),
+        repeatable: false,
+        summary: "addresses that are remembered at most, 16 to 1048576 (default: 65536)",
+    },
+    KeyRow {
+        word: "fdb-port-limit",
+        value: Some("N"),
+        repeatable: false,
+        summary: "addresses learned on one port at most (default: a quarter of fdb-limit)",
+    },
+];
+
+/// A switch as it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SwitchSpec {
+    /// Its name, unique in the process.
+    pub name: String,
+    /// Time after which a station that was not heard is forgotten, within [`AGEING_SECS_RANGE`].
+    pub ageing: Duration,
+    /// Addresses that are remembered at most, within [`FDB_LIMIT_RANGE`].
+    pub fdb_limit: usize,
+    /// Addresses learned on one port at most, 1..=`fdb_limit`; `None`: the switch's own share.
+    pub fdb_port_limit: Option<usize>,
+}
+
+impl SwitchSpec {
+    /// The switch `name` with its settings at their defaults.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ageing: Duration::from_secs(AGEING_SECS), fdb_limit: FDB_LIMIT, fdb_port_limit: None }
+    }
+
+    /// Parses `NAME[,key=value]…`.
+    ///
+    /// # Errors
+    /// A usage error that names `text` and what is wrong in it. No text panics.
+    pub fn parse(text: &str) -> Result<Self> {
+        split(text).and_then(Self::from_words).map_err(|fault| usage(fault).at(format_args!("switch {text:?}")))
+    }
+
+    /// Understands a specification that was taken apart.
+    pub(super) fn from_words(words: Words) -> std::result::Result<Self, Fault> {
+        let name = value::name(&words.head)
+            .map_err(|form| Fault::new(format!("the name of a switch, {:?}: expected {form}", words.head)))?;
+        let mut keys = Keys::new("a switch", words.keys, &[SWITCH_KEYS])?;
+        let plain = Self::new(name);
+        let fdb_limit = keys.value("fdb-limit", |text| value::number(text, FDB_LIMIT_RANGE))?;
+        let fdb_limit = fdb_limit.unwrap_or(plain.fdb_limit);
+        let port_limit = keys.value("fdb-port-limit", |text| value::number(text, 1..=fdb_limit))?;
+        let ageing = keys.value("ageing", ageing)?.unwrap_or(plain.ageing);
+        keys.finish()?;
+        Ok(Self { ageing, fdb_limit, fdb_port_limit: port_limit, ..plain })
+    }
+
+    /// The shortest text that parses to this switch again.
+    pub fn canonical(&self) -> String {
+        let mut out = Writer::new(&self.name);
+        let plain = Self::new(DEFAULT_SWITCH);
+        if self.ageing != plain.ageing {
+            out.value("ageing", value::span(self.ageing));
+        }
+        if self.fdb_limit != plain.fdb_limit {
+            out.value("fdb-limit", self.fdb_limit);
+        }
+        out.option("fdb-port-limit", self.fdb_port_limit);
+        out.finish()
+    }
+}
+
+/// The canonical text.
+impl fmt::Display for SwitchSpec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.canonical())
+    }
+}
+
+impl std::str::FromStr for SwitchSpec {
+    type Err = crate::error::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+fn ageing(text: &str) -> value::Parsed<Duration> {
+    let (least, most) =
+        (Duration::from_secs(*AGEING_SECS_RANGE.start()), Duration::from_secs(*AGEING_SECS_RANGE.end()));
+    value::duration(text)
+        .filter(|time| (least..=most).contains(time))
+        .ok_or_else(|| format!("a time from {} to {}, as 300s or 5m", value::span(least), value::span(most)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn settings_have_bounds() {
+        assert_eq!(SwitchSpec::parse("lab").unwrap(), SwitchSpec::new("lab"));
+        assert_eq!(SwitchSpec::parse("lab,ageing=5m").unwrap(), SwitchSpec::new("lab"));
+        for bad in ["ageing=9s", "ageing=1000001s", "fdb-limit=15", "fdb-limit=1048577", "fdb-port-limit=65537", "up"] {
+            assert!(SwitchSpec::parse(&format!("lab,{bad}")).is_err(), "{bad}");
+        }
+        let error = SwitchSpec::parse("lab,aging=20s").unwrap_err();
+        assert_eq!(error.what(), "switch \"lab,aging=20s\": a switch has no key \"aging\"; the nearest is \"ageing\"");
+        assert!(SwitchSpec::parse("a b").unwrap_err().what().contains("the name of a switch, \"a b\""));
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_text_parses_to_the_same_switch(
+            name in "[a-z0-9]{1,64}",
+            millis in 10_000..1_000_000_000u64,
+            fdb_limit in FDB_LIMIT_RANGE,
+            share in prop::option::of(1..=16usize),
+        ) {
+            let ageing = Duration::from_millis(millis);
+            let switch = SwitchSpec { name, ageing, fdb_limit, fdb_port_limit: share };
+            prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            if let Ok(switch) = SwitchSpec::parse(&text) {
+                prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
+            }
+        }
+    }
+}
