@@ -2,7 +2,10 @@
 //! input or allocates per frame.
 
 mod addr;
+pub mod checksum;
 mod offload;
+pub mod view;
 
 pub use addr::{Cidr, Mac};
 pub use offload::{BadOffload, Checksum, Gso, Offload};
+pub use view::{BadEthernet, Ethernet, Tag};
