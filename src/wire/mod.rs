@@ -3,9 +3,15 @@
 
 mod addr;
 pub mod checksum;
+#[cfg(test)]
+mod fixture;
+pub mod layers;
 mod offload;
+pub mod segment;
 pub mod view;
 
 pub use addr::{Cidr, Mac};
+pub use layers::BadFrame;
 pub use offload::{BadOffload, Checksum, Gso, Offload};
+pub use segment::{finish, finish_checksum};
 pub use view::{BadEthernet, Ethernet, Tag};
