@@ -2,9 +2,18 @@
 //! input or allocates per frame.
 
 mod addr;
+pub mod checksum;
+#[cfg(test)]
+mod fixture;
 mod head;
+pub mod layers;
 mod offload;
+pub mod segment;
+pub mod view;
 
 pub use addr::{Cidr, Mac};
 pub use head::{stations, vlan_tags};
+pub use layers::BadFrame;
 pub use offload::{BadOffload, Checksum, Gso, Offload};
+pub use segment::{finish, finish_checksum};
+pub use view::{BadEthernet, Ethernet, Tag};

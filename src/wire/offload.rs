@@ -2,7 +2,7 @@
 //!
 //! Linux hands this over as `struct virtio_net_hdr` in front of each frame of a TAP or packet socket. [`Offload`] is
 //! its typed form and travels with the frame, so that a 64 KiB super-frame passes whole between ports that understand
-//! it. The segmenter turns it into plain frames for ports that do not.
+//! it. [`super::finish`] turns it into plain frames for ports that do not.
 //!
 //! ```text
 //! byte  0      1         2..4     4..6      6..8        8..10
