@@ -4,10 +4,12 @@
 pub mod codec;
 pub mod config;
 pub mod counters;
+pub mod engine;
 pub mod error;
 pub mod frame;
 pub mod limits;
 pub mod port;
+pub mod service;
 pub mod switch;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,412 @@
+//! The table of TCP connections: finds the one that a segment is for, lets new ones in, and serves them in turn.
+//!
+//! # Theory of operation
+//! A segment is looked up by its addresses and ports. A SYN for a listener makes a connection of its own at once, with
+//! a socket that listens for this one SYN; so any number can come in one burst, and a listener that waits costs nothing.
+//! Any other segment that finds no connection is answered with RST.
+//!
+//! A connection with something to do stands once in the `ready` queue, one with something to tell once in `events`, and
+//! one with a deadline once in `timers`. A deadline that moves to later is left where it is and looked at again when it
+//! comes, so that traffic does not touch the timers.
+//!
+//! A connection that is over but for TIME-WAIT gives up its socket: its last acknowledgement answers what still comes.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use foldhash::fast::FixedState;
+use smoltcp::wire::IpListenEndpoint;
+
+use super::config::Limits;
+use super::event::{CloseReason, ConnId, Event, ListenerId};
+use super::flow::{Cause, Fate, Flow, FlowKey};
+use super::linger::Lingering;
+use super::scratch::Scratch;
+use super::stack::{Connection, Stack};
+use crate::error::{Error, Result};
+use crate::time::{Instant, earliest};
+
+/// First of the ephemeral ports (RFC 6335, section 6).
+const EPHEMERAL: u16 = 49152;
+
+/// A TCP segment that came: its connection and flags.
+#[derive(Clone, Copy)]
+pub(super) struct Segment<'a> {
+    pub key: FlowKey,
+    pub syn: bool,
+    pub ack: bool,
+    pub rst: bool,
+    /// The whole IP packet.
+    pub packet: &'a [u8],
+}
+
+struct Listener {
+    id: ListenerId,
+    port: u16,
+    backlog: usize,
+    /// Handshakes under way.
+    opening: usize,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    flow: Option<Box<Flow>>,
+    ready: bool,
+    telling: bool,
+    scheduled: Option<Instant>,
+}
+
+/// Counters of the table.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub accepted: u64,
+    pub refused: u64,
+    pub backlogged: u64,
+    pub resets: u64,
+    pub timeouts: u64,
+}
+
+/// See the module.
+pub(super) struct Flows {
+    limits: Limits,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_key: HashMap<FlowKey, u32, FixedState>,
+    per_source: HashMap<IpAddr, usize, FixedState>,
+    listeners: Vec<Listener>,
+    next_listener: u32,
+    next_port: u16,
+    ready: VecDeque<u32>,
+    events: VecDeque<u32>,
+    timers: BTreeSet<(Instant, u32)>,
+    lingering: Lingering,
+    pub counters: Counters,
+}
+
+enum Admission {
+    Accept(ListenerId),
+    Refuse,
+    Ignore,
+}
+
+impl Flows {
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::with_hasher(FixedState::with_seed(seed)),
+            per_source: HashMap::with_hasher(FixedState::with_seed(seed)),
+            listeners: Vec::new(),
+            next_listener: 0,
+            next_port: EPHEMERAL | (seed >> 17) as u16,
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+            timers: BTreeSet::new(),
+            lingering: Lingering::new(seed),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Connections that there are, in whatever state.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub fn listen(&mut self, port: u16, backlog: usize) -> Result<ListenerId> {
+        if port == 0 || backlog == 0 {
+            return Err(Error::usage(format!("port {port}, backlog {backlog}: both count from 1")));
+        }
+        if self.listeners.iter().any(|listener| listener.port == port) {
+            return Err(Error::usage(format!("port {port}: already listened on")));
+        }
+        let id = ListenerId(self.next_listener);
+        self.next_listener += 1;
+        self.listeners.push(Listener { id, port, backlog, opening: 0 });
+        Ok(id)
+    }
+
+    pub fn unlisten(&mut self, id: ListenerId) {
+        self.listeners.retain(|listener| listener.id != id);
+    }
+
+    /// Opens a connection from `local`.
+    pub fn connect(&mut self, now: Instant, local: IpAddr, remote: SocketAddr, stack: &mut Stack) -> Result<ConnId> {
+        let full = || Error::new(crate::error::Class::Runtime, format!("{remote}: no connection is free"));
+        if self.len() >= self.limits.connections {
+            return Err(full());
+        }
+        let key = self.free_port(local, remote).ok_or_else(full)?;
+        let mut tcp = Connection::new(&self.limits);
+        if !stack.connect(&mut tcp, key.local.into(), remote) {
+            return Err(Error::usage(format!("{remote}: not an address to connect to")));
+        }
+        let index = self.insert(Flow::new(now, key, tcp, None));
+        self.make_ready(index);
+        Ok(ConnId { index, generation: self.slots[index as usize].generation })
+    }
+
+    fn free_port(&mut self, local: IpAddr, remote: SocketAddr) -> Option<FlowKey> {
+        for _ in EPHEMERAL..=u16::MAX {
+            let port = self.next_port;
+            self.next_port = EPHEMERAL | port.wrapping_add(1);
+            let key = FlowKey { local: (local, port), remote: (remote.ip(), remote.port()) };
+            if !self.by_key.contains_key(&key) && !self.lingering.contains(&key) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Takes a segment. An immediate answer is in `tx` afterwards.
+    pub fn handle_segment(&mut self, now: Instant, segment: Segment<'_>, stack: &mut Stack, tx: &mut Scratch) {
+        let opens = segment.syn && !segment.ack && !segment.rst;
+        if let Some(&index) = self.by_key.get(&segment.key) {
+            self.feed(now, index, segment, stack, tx);
+        } else if !opens && self.lingering.answer(&segment, tx) {
+        } else if !opens {
+            stack.refuse(now, segment.packet, tx);
+        } else {
+            match self.admit(&segment.key) {
+                Admission::Accept(listener) => self.open(now, listener, segment, stack, tx),
+                Admission::Refuse => stack.refuse(now, segment.packet, tx),
+                Admission::Ignore => self.counters.backlogged += 1,
+            }
+        }
+    }
+
+    fn admit(&mut self, key: &FlowKey) -> Admission {
+        let Some(listener) = self.listeners.iter().find(|listener| listener.port == key.local.1) else {
+            return Admission::Refuse;
+        };
+        let of_source = self.per_source.get(&key.remote.0).copied().unwrap_or(0);
+        if self.len() >= self.limits.connections || of_source >= self.limits.per_source {
+            self.counters.refused += 1;
+            Admission::Refuse
+        } else if listener.opening >= listener.backlog {
+            Admission::Ignore
+        } else {
+            Admission::Accept(listener.id)
+        }
+    }
+
+    fn open(&mut self, now: Instant, id: ListenerId, segment: Segment<'_>, stack: &mut Stack, tx: &mut Scratch) {
+        let mut tcp = Connection::new(&self.limits);
+        let (addr, port) = segment.key.local;
+        if tcp.socket_mut().listen(IpListenEndpoint { addr: Some(addr.into()), port }).is_err() {
+            return;
+        }
+        self.lingering.forget(&segment.key);
+        let index = self.insert(Flow::new(now, segment.key, tcp, Some(id)));
+        self.listener_opening(id, 1);
+        self.feed(now, index, segment, stack, tx);
+    }
+
+    fn listener_opening(&mut self, id: ListenerId, change: isize) {
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id == id) {
+            listener.opening = listener.opening.saturating_add_signed(change);
+        }
+    }
+
+    fn insert(&mut self, flow: Flow) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        self.by_key.insert(flow.key, index);
+        *self.per_source.entry(flow.key.remote.0).or_default() += 1;
+        self.slots[index as usize].flow = Some(Box::new(flow));
+        index
+    }
+
+    fn feed(&mut self, now: Instant, index: u32, segment: Segment<'_>, stack: &mut Stack, tx: &mut Scratch) {
+        let cause = Cause::Segment { rst: segment.rst };
+        self.watch(index, cause, |flow| {
+            let before = flow.tcp.socket().recv_queue();
+            stack.feed(now, &mut flow.tcp, segment.packet, tx);
+            let new_data = flow.tcp.socket().recv_queue() > before;
+            flow.heard(now, new_data);
+        });
+        self.make_ready(index);
+    }
+
+    /// Does something to a connection and takes note of what has changed by it.
+    fn watch<R>(&mut self, index: u32, cause: Cause, act: impl FnOnce(&mut Flow) -> R) -> Option<R> {
+        let flow = self.slots.get_mut(index as usize)?.flow.as_mut()?;
+        let (opening, ended) = (flow.is_opening(), flow.ended().is_some());
+        let result = act(flow);
+        flow.observe(cause);
+        let (listener, tell) = (flow.listener, flow.has_pending());
+        let opened = opening && !flow.is_opening();
+        let accepted = opened && listener.is_some() && !flow.is_detached();
+        let end = flow.ended().filter(|_| !ended);
+        if let (true, Some(listener)) = (opened, listener) {
+            self.listener_opening(listener, -1);
+        }
+        self.counters.accepted += u64::from(accepted);
+        self.counters.resets += u64::from(end == Some(CloseReason::Reset));
+        self.counters.timeouts += u64::from(end == Some(CloseReason::TimedOut));
+        if tell {
+            self.tell(index);
+        }
+        Some(result)
+    }
+
+    fn tell(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if !slot.telling {
+            slot.telling = true;
+            self.events.push_back(index);
+        }
+    }
+
+    fn make_ready(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if !slot.ready {
+            slot.ready = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Whether a connection waits for [`Self::egress`].
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether a connection has something to tell.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Takes the next connection that has something to do.
+    pub fn take_ready(&mut self) -> Option<u32> {
+        let index = self.ready.pop_front()?;
+        self.slots[index as usize].ready = false;
+        Some(index)
+    }
+
+    /// Puts a connection that has more to do back to the end of the queue.
+    pub fn put_back(&mut self, index: u32) {
+        self.make_ready(index);
+    }
+
+    /// Writes the next segment of a connection into `tx`. `false`: it has none now; its next deadline is set, or it is
+    /// gone.
+    pub fn egress(&mut self, now: Instant, index: u32, stack: &mut Stack, tx: &mut Scratch) -> bool {
+        let limits = self.limits;
+        let sent = self.watch(index, Cause::Ourselves, |flow| {
+            if flow.dead_at(&limits).is_some_and(|at| at <= now) {
+                flow.give_up();
+            }
+            let sent = stack.egress(now, &mut flow.tcp, tx);
+            if sent {
+                flow.sent(now, tx.packet());
+            }
+            sent
+        });
+        if sent == Some(false) {
+            self.settle(now, index, stack);
+        }
+        sent == Some(true)
+    }
+
+    fn settle(&mut self, now: Instant, index: u32, stack: &mut Stack) {
+        let slot = &mut self.slots[index as usize];
+        let Some(flow) = &mut slot.flow else { return };
+        match flow.fate() {
+            Fate::Keep => {
+                let due = earliest(stack.deadline(now, &flow.tcp), flow.dead_at(&self.limits));
+                self.schedule(index, due);
+            }
+            Fate::Linger(last_ack) => {
+                let key = flow.key;
+                self.remove(index);
+                self.lingering.insert(now, key, last_ack);
+            }
+            Fate::Gone => self.remove(index),
+        }
+    }
+
+    /// A deadline only moves forward here; one that has moved back is found out when the old one comes.
+    fn schedule(&mut self, index: u32, due: Option<Instant>) {
+        let slot = &mut self.slots[index as usize];
+        let Some(due) = due else { return };
+        if slot.scheduled.is_some_and(|at| at <= due) {
+            return;
+        }
+        if let Some(at) = slot.scheduled.replace(due) {
+            self.timers.remove(&(at, index));
+        }
+        self.timers.insert((due, index));
+    }
+
+    fn remove(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if let Some(at) = slot.scheduled.take() {
+            self.timers.remove(&(at, index));
+        }
+        let Some(flow) = slot.flow.take() else { return };
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        self.by_key.remove(&flow.key);
+        if let Some(count) = self.per_source.get_mut(&flow.key.remote.0) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_source.remove(&flow.key.remote.0);
+            }
+        }
+        if let (true, Some(listener)) = (flow.is_opening(), flow.listener) {
+            self.listener_opening(listener, -1);
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        earliest(self.timers.first().map(|&(at, _)| at), self.lingering.poll_timeout())
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.lingering.handle_timeout(now);
+        while let Some(&(at, index)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.slots[index as usize].scheduled = None;
+            self.make_ready(index);
+        }
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        loop {
+            let index = *self.events.front()?;
+            let slot = &mut self.slots[index as usize];
+            let conn = ConnId { index, generation: slot.generation };
+            let event = slot.flow.as_mut().and_then(|flow| flow.take_event(conn));
+            let more = slot.flow.as_ref().is_some_and(|flow| flow.has_pending());
+            if !more {
+                slot.telling = false;
+                self.events.pop_front();
+            }
+            if let Some(Event::Closed(..)) = event {
+                self.make_ready(index);
+            }
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    /// The connection of that name, while its service may use it.
+    pub fn get(&self, conn: ConnId) -> Option<&Flow> {
+        let slot = self.slots.get(conn.index as usize).filter(|slot| slot.generation == conn.generation)?;
+        slot.flow.as_deref().filter(|flow| !flow.is_detached())
+    }
+
+    /// Does something to the connection of that name for its service, and takes note of what has changed by it.
+    pub fn with<R>(&mut self, conn: ConnId, act: impl FnOnce(&mut Flow) -> R) -> Option<R> {
+        self.get(conn)?;
+        let result = self.watch(conn.index, Cause::Ourselves, act);
+        self.make_ready(conn.index);
+        result
+    }
+}

@@ -1,0 +1,272 @@
+//! The neighbour table: which MAC an address of the link has (ARP, RFC 826; ND, RFC 4861).
+//!
+//! # Theory of operation
+//! A packet to an unknown neighbour is parked in its entry and the neighbour is asked for, at once and then every
+//! second. An answer releases the packets; after three questions without one the entry and its packets go. A known
+//! neighbour is confirmed by every packet that comes from it. One that has been silent for a minute is asked again, at
+//! its old MAC, while packets keep going there; three questions without an answer and it is unknown.
+//!
+//! Only an answer, or a question to us, makes an entry. The table is bounded: a new entry replaces the one confirmed
+//! longest ago.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use foldhash::fast::FixedState;
+
+use crate::time::{Duration, Instant};
+use crate::wire::Mac;
+
+/// A confirmation is good for this long.
+const CONFIRMED_FOR: Duration = Duration::from_secs(60);
+/// Time between two questions (RFC 4861, section 10, RETRANS_TIMER).
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Questions before giving up (RFC 4861, section 10, MAX_MULTICAST_SOLICIT).
+const PROBES: u8 = 3;
+/// Packets parked for one neighbour.
+const PARKED_EACH: usize = 64;
+/// Packets parked in all.
+const PARKED: usize = 512;
+
+/// A question that is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Probe {
+    /// Who is asked for.
+    pub addr: IpAddr,
+    /// Its last known MAC: the question goes there alone. `None`: to everybody.
+    pub mac: Option<Mac>,
+}
+
+struct Entry {
+    mac: Option<Mac>,
+    confirmed: Instant,
+    probes: u8,
+    probe_at: Option<Instant>,
+    parked: Vec<Box<[u8]>>,
+}
+
+/// See the module.
+pub(super) struct Neighbours {
+    entries: HashMap<IpAddr, Entry, FixedState>,
+    probing: BTreeSet<(Instant, IpAddr)>,
+    limit: usize,
+    parked: usize,
+    /// Packets given up because their neighbour did not answer, or too many waited.
+    pub dropped: u64,
+}
+
+impl Neighbours {
+    pub fn new(limit: usize, seed: u64) -> Self {
+        let entries = HashMap::with_hasher(FixedState::with_seed(seed));
+        Self { entries, probing: BTreeSet::new(), limit, parked: 0, dropped: 0 }
+    }
+
+    /// The MAC to send to. `None`: not known yet; [`Self::park`] the packet. Starts asking where that is due.
+    pub fn resolve(&mut self, now: Instant, addr: IpAddr) -> Option<Mac> {
+        let known = self.entries.get(&addr).map(|entry| (entry.mac, entry.confirmed, entry.probe_at.is_some()));
+        match known {
+            Some((Some(mac), confirmed, _)) if now.since(confirmed) < CONFIRMED_FOR => Some(mac),
+            Some((mac, _, true)) => mac,
+            Some((mac, _, false)) => {
+                self.start_probing(now, addr);
+                mac
+            }
+            None => {
+                self.insert(now, addr, None);
+                self.start_probing(now, addr);
+                None
+            }
+        }
+    }
+
+    /// Keeps a frame for a neighbour that is being asked for.
+    pub fn park(&mut self, addr: IpAddr, frame: &[u8]) {
+        match self.entries.get_mut(&addr) {
+            Some(entry) if entry.parked.len() < PARKED_EACH && self.parked < PARKED => {
+                entry.parked.push(frame.into());
+                self.parked += 1;
+            }
+            _ => self.dropped += 1,
+        }
+    }
+
+    /// `addr` said that it is at `mac`. Makes an entry only where `create` says so, and replaces another MAC only where
+    /// `replace` says so. Returns the frames that waited for it.
+    pub fn learn(&mut self, now: Instant, addr: IpAddr, mac: Mac, create: bool, replace: bool) -> Vec<Box<[u8]>> {
+        if !self.entries.contains_key(&addr) {
+            if create {
+                self.insert(now, addr, Some(mac));
+            }
+            return Vec::new();
+        }
+        let Some(entry) = self.entries.get_mut(&addr) else { return Vec::new() };
+        if !replace && entry.mac.is_some_and(|old| old != mac) {
+            return Vec::new();
+        }
+        entry.mac = Some(mac);
+        entry.confirmed = now;
+        let parked = std::mem::take(&mut entry.parked);
+        self.parked -= parked.len();
+        self.stop_probing(addr);
+        parked
+    }
+
+    /// A packet came from `addr` at `mac`: it is alive.
+    pub fn confirm(&mut self, now: Instant, addr: IpAddr, mac: Mac) {
+        if let Some(entry) = self.entries.get_mut(&addr)
+            && entry.mac == Some(mac)
+        {
+            entry.confirmed = now;
+            if entry.probe_at.is_some() {
+                self.stop_probing(addr);
+            }
+        }
+    }
+
+    /// When the next question is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.probing.first().map(|&(at, _)| at)
+    }
+
+    /// The next question that is due at `now`; gives up neighbours that never answered.
+    pub fn next_probe(&mut self, now: Instant) -> Option<Probe> {
+        while let Some(&(at, addr)) = self.probing.first() {
+            if at > now {
+                return None;
+            }
+            let entry = self.entries.get_mut(&addr)?;
+            if entry.probes >= PROBES {
+                self.remove(addr);
+                continue;
+            }
+            entry.probes += 1;
+            entry.probe_at = Some(now + PROBE_EVERY);
+            let probe = Probe { addr, mac: entry.mac };
+            self.probing.pop_first();
+            self.probing.insert((now + PROBE_EVERY, addr));
+            return Some(probe);
+        }
+        None
+    }
+
+    fn start_probing(&mut self, now: Instant, addr: IpAddr) {
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.probes = 0;
+            entry.probe_at = Some(now);
+            self.probing.insert((now, addr));
+        }
+    }
+
+    fn stop_probing(&mut self, addr: IpAddr) {
+        if let Some(entry) = self.entries.get_mut(&addr)
+            && let Some(at) = entry.probe_at.take()
+        {
+            self.probing.remove(&(at, addr));
+        }
+    }
+
+    fn insert(&mut self, now: Instant, addr: IpAddr, mac: Option<Mac>) {
+        if self.entries.len() >= self.limit {
+            let oldest = self.entries.iter().min_by_key(|(addr, entry)| (entry.confirmed, **addr));
+            if let Some(oldest) = oldest.map(|(addr, _)| *addr) {
+                self.remove(oldest);
+            }
+        }
+        let entry = Entry { mac, confirmed: now, probes: 0, probe_at: None, parked: Vec::new() };
+        self.entries.insert(addr, entry);
+    }
+
+    fn remove(&mut self, addr: IpAddr) {
+        self.stop_probing(addr);
+        if let Some(entry) = self.entries.remove(&addr) {
+            self.parked -= entry.parked.len();
+            self.dropped += entry.parked.len() as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 7]);
+    const OTHER: Mac = Mac([2, 0, 0, 0, 0, 8]);
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_secs(secs)
+    }
+
+    #[test]
+    fn packets_wait_for_the_answer() {
+        let mut table = Neighbours::new(4, 1);
+        assert_eq!(table.resolve(at(0), ip(7)), None);
+        table.park(ip(7), b"one");
+        assert_eq!(table.next_probe(at(0)), Some(Probe { addr: ip(7), mac: None }));
+        assert_eq!(table.next_probe(at(0)), None);
+        let released = table.learn(at(0), ip(7), MAC, false, true);
+        assert_eq!(released, [Box::from(&b"one"[..])]);
+        assert_eq!(table.resolve(at(1), ip(7)), Some(MAC));
+        assert_eq!((table.poll_timeout(), table.parked, table.dropped), (None, 0, 0));
+    }
+
+    #[test]
+    fn three_questions_and_it_is_given_up() {
+        let mut table = Neighbours::new(4, 1);
+        table.resolve(at(0), ip(7));
+        table.park(ip(7), b"one");
+        for secs in 0..3 {
+            assert!(table.next_probe(at(secs)).is_some());
+        }
+        assert_eq!(table.next_probe(at(3)), None);
+        assert_eq!((table.poll_timeout(), table.parked, table.dropped), (None, 0, 1));
+    }
+
+    #[test]
+    fn a_silent_neighbour_is_asked_again_while_packets_flow() {
+        let mut table = Neighbours::new(4, 1);
+        table.learn(at(0), ip(7), MAC, true, true);
+        table.confirm(at(30), ip(7), MAC);
+        table.confirm(at(80), ip(7), OTHER);
+        assert_eq!(table.resolve(at(89), ip(7)), Some(MAC));
+        assert_eq!(table.poll_timeout(), None);
+        assert_eq!(table.resolve(at(90), ip(7)), Some(MAC));
+        assert_eq!(table.next_probe(at(90)), Some(Probe { addr: ip(7), mac: Some(MAC) }));
+        table.confirm(at(91), ip(7), MAC);
+        assert_eq!(table.poll_timeout(), None);
+        table.resolve(at(200), ip(7));
+        for secs in 200..204 {
+            table.next_probe(at(secs));
+        }
+        assert_eq!(table.resolve(at(204), ip(7)), None);
+    }
+
+    #[test]
+    fn only_the_told_make_and_replace_entries() {
+        let mut table = Neighbours::new(4, 1);
+        table.learn(at(0), ip(7), MAC, false, true);
+        assert!(table.entries.is_empty());
+        table.learn(at(0), ip(7), MAC, true, true);
+        table.learn(at(0), ip(7), OTHER, true, false);
+        assert_eq!(table.resolve(at(0), ip(7)), Some(MAC));
+        table.learn(at(0), ip(7), OTHER, false, true);
+        assert_eq!(table.resolve(at(0), ip(7)), Some(OTHER));
+    }
+
+    #[test]
+    fn the_table_and_what_waits_are_bounded() {
+        let mut table = Neighbours::new(4, 1);
+        for last in 0..100 {
+            table.learn(at(last.into()), ip(last), MAC, true, true);
+            assert_eq!(table.resolve(at(last.into()), ip(200)), None);
+        }
+        assert_eq!(table.entries.len(), 4);
+        for _ in 0..100 {
+            table.park(ip(200), b"x");
+        }
+        assert_eq!((table.parked, table.dropped), (PARKED_EACH, 100 - PARKED_EACH as u64));
+    }
+}
