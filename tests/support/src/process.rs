@@ -1,0 +1,285 @@
+//! A program under test: started, watched line by line, signalled, waited for.
+//!
+//! Two threads read its stdout and stderr for as long as it has them open, so it never blocks on a full pipe. Its
+//! lines are kept in one place under a lock, and [`Process::wait_for`] sleeps on it until the line it wants is there.
+
+use crate::{Namespace, PATIENCE};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A program about to be started.
+#[derive(Debug)]
+pub struct Launch {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    namespace: Option<String>,
+}
+
+impl Launch {
+    /// Will start `program`. For zbridge itself there is [`zbridge!`](crate::zbridge!).
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), args: Vec::new(), env: Vec::new(), namespace: None }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// With more arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// With `name` in its environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Inside a network namespace.
+    #[must_use]
+    pub fn inside(self, namespace: &Namespace) -> Self {
+        self.inside_named(namespace.name())
+    }
+
+    /// Inside the network namespace `name`.
+    #[must_use]
+    pub(crate) fn inside_named(mut self, name: &str) -> Self {
+        self.namespace = Some(name.to_owned());
+        self
+    }
+
+    /// The command, with nothing said of its standard streams yet.
+    fn command(&self) -> Command {
+        let mut command = match &self.namespace {
+            // ip replaces itself by the program, so that the process id is the program's
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts it, with nothing on its stdin.
+    pub fn spawn(self) -> Process {
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        let lines = Arc::new(Lines::default());
+        collect(child.stdout.take().expect("piped"), Stream::Out, &lines);
+        collect(child.stderr.take().expect("piped"), Stream::Err, &lines);
+        Process { program: self.program, child, lines, ended: None }
+    }
+
+    /// Starts it and waits for its end: for commands that end by themselves.
+    pub fn run(self) -> Exit {
+        self.spawn().wait()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stream {
+    Out,
+    Err,
+}
+
+/// All lines so far, in the order in which they came, and how many streams still may bring more.
+#[derive(Default, Debug)]
+struct Lines {
+    state: Mutex<(Vec<(Stream, String)>, usize)>,
+    grown: Condvar,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, (Vec<(Stream, String)>, usize)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads `pipe` into `lines` until its end, on a thread of its own.
+fn collect(pipe: impl Read + Send + 'static, stream: Stream, lines: &Arc<Lines>) {
+    lines.lock().1 += 1;
+    let lines = Arc::clone(lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n') {
+            let Ok(line) = line else { break };
+            lines.lock().0.push((stream, String::from_utf8_lossy(&line).into_owned()));
+            lines.grown.notify_all();
+        }
+        lines.lock().1 -= 1;
+        lines.grown.notify_all();
+    });
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Its exit status, or the signal that ended it.
+    pub status: ExitStatus,
+    /// All it wrote to stdout.
+    pub stdout: String,
+    /// All it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Exit {
+    /// The exit status.
+    ///
+    /// # Panics
+    /// If a signal ended it.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+}
+
+/// A running program. Killed on drop; in a panic its output is shown first.
+#[derive(Debug)]
+pub struct Process {
+    program: PathBuf,
+    child: Child,
+    lines: Arc<Lines>,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until a line of its output, of either stream and from its start, has `text` in it, and gives that line.
+    ///
+    /// # Panics
+    /// After `timeout`, or when the program ends without it.
+    pub fn wait_for(&self, text: &str, timeout: Duration) -> String {
+        self.wait_for_nth(text, 1, timeout)
+    }
+
+    /// The same for the `nth` such line, counted from 1: for what happens again.
+    pub fn wait_for_nth(&self, text: &str, nth: usize, timeout: Duration) -> String {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.lines.lock();
+        loop {
+            let mut found = state.0.iter().filter(|(_, line)| line.contains(text));
+            if let Some((_, line)) = found.nth(nth.saturating_sub(1)) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(state.1 > 0, "{}: ended without {text:?} ({nth})", self.program.display());
+            assert!(!left.is_zero(), "{}: no {text:?} ({nth}) in {timeout:?}", self.program.display());
+            state = self.lines.grown.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What it has written to stdout so far.
+    pub fn stdout(&self) -> String {
+        self.written(Stream::Out)
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.written(Stream::Err)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("wait for a child");
+        }
+        self.ended.is_none()
+    }
+
+    /// Interrupts it, as Ctrl-C does.
+    pub fn sigint(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Asks it to end, as a service manager does.
+    pub fn sigterm(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Stops it from running (SIGSTOP): a peer that hangs.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it run again after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    pub fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended = Some(self.child.wait().expect("wait for a child"));
+    }
+
+    /// Waits for its end, for at most [`PATIENCE`].
+    ///
+    /// # Panics
+    /// If it still runs then.
+    pub fn wait(mut self) -> Exit {
+        let start = Instant::now();
+        while self.is_running() {
+            assert!(start.elapsed() < PATIENCE, "{}: still runs after {PATIENCE:?}", self.program.display());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.drain();
+        let status = self.ended.expect("it has ended");
+        Exit { status, stdout: self.stdout(), stderr: self.stderr() }
+    }
+
+    /// Waits for the last lines of a program that has ended. A child of its own may hold the pipes open for longer;
+    /// then what there is must do.
+    fn drain(&self) {
+        let state = self.lines.lock();
+        drop(self.lines.grown.wait_timeout_while(state, Duration::from_secs(2), |state| state.1 > 0));
+    }
+
+    fn signal(&self, signal: Signal) {
+        // once it was waited for, its process id may be another's
+        assert!(self.ended.is_none(), "{}: has ended", self.program.display());
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+    }
+
+    fn written(&self, stream: Stream) -> String {
+        let state = self.lines.lock();
+        state.0.iter().filter(|(from, _)| *from == stream).map(|(_, line)| format!("{line}\n")).collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.is_running() {
+            // both fail only if it has just ended
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            let program = self.program.display();
+            eprintln!("--- {program}: stdout\n{}--- {program}: stderr\n{}---", self.stdout(), self.stderr());
+        }
+    }
+}
