@@ -43,13 +43,14 @@ pub struct DropRow {
 }
 
 drop_reasons! {
-    Malformed, "malformed", Ingress, "shorter than an Ethernet header (14 bytes), or offload data that contradict the frame";
+    Malformed, "malformed", Ingress, "shorter than an Ethernet header (14 bytes)";
     Oversize, "oversize", Ingress, "longer than the port's mtu and its VLAN tags allow";
     ReservedGroup, "reserved-group", Ingress, "to 01-80-C2-00-00-00..0F, which a bridge never relays (IEEE 802.1Q 8.6.3)";
     SameSegment, "same-segment", Ingress, "the destination is on the port that the frame came from";
     NoEgress, "no-egress", Ingress, "no other port that is up may take it";
     Isolated, "isolated", Ingress, "between two ports that are both isolated";
     TooBig, "too-big", Egress, "longer than the mtu of the port it should leave by, or than its medium can carry";
+    BadOffload, "bad-offload", Egress, "its checksum or segments could not be finished: it is not what its port said of it";
     QueueFull, "queue-full", Egress, "the port's queue was full";
     Stalled, "stalled", Egress, "the peer has not been reading; dropped at once until it does";
     LinkDown, "link-down", Egress, "the port was down";

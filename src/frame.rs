@@ -42,7 +42,7 @@ pub struct Frame {
 
 impl Frame {
     /// Bytes from the destination address on, without FCS.
-    #[allow(clippy::len_without_is_empty)] // a batch holds no empty frame
+    #[allow(clippy::len_without_is_empty)] // nobody asks: a frame under 14 bytes is malformed
     pub const fn len(&self) -> usize {
         self.len as usize
     }
@@ -117,11 +117,22 @@ impl Batch {
 
     /// Copies a frame in. False, and nothing done, when there is no room or it is longer than [`MAX_FRAME`].
     pub fn push(&mut self, frame: &[u8], ingress: PortId, offload: Offload) -> bool {
-        if frame.len() > MAX_FRAME || PREFIX + frame.len() > self.free() {
+        self.push_parts(&[frame], ingress, offload)
+    }
+
+    /// Copies a frame in that lies in several pieces. As [`Batch::push`].
+    pub fn push_parts(&mut self, parts: &[&[u8]], ingress: PortId, offload: Offload) -> bool {
+        let len = parts.iter().map(|part| part.len()).sum();
+        if len > MAX_FRAME || PREFIX + len > self.free() {
             return false;
         }
-        self.room()[PREFIX..PREFIX + frame.len()].copy_from_slice(frame);
-        self.commit(frame.len(), ingress, offload);
+        let mut room = &mut self.room()[PREFIX..];
+        for part in parts {
+            let (here, rest) = room.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            room = rest;
+        }
+        self.commit(len, ingress, offload);
         true
     }
 }

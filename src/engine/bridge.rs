@@ -38,7 +38,7 @@ impl Bridge {
     /// The first port that could not be opened; nothing is left running or bound.
     pub fn start(config: &Config) -> Result<Self> {
         let mut engines = Vec::new();
-        for switch in &config.switches {
+        for switch in config.switches_in_use() {
             let settings = SwitchConfig {
                 ageing: switch.ageing,
                 fdb_limit: switch.fdb_limit,
@@ -46,7 +46,7 @@ impl Bridge {
                 seed: random_seed(),
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings)?;
-            for port in config.ports.iter().filter(|port| port.switch == switch.name) {
+            for port in config.ports_of(&switch.name) {
                 engine.open_port(Arc::new(port.clone()))?;
             }
             engines.push((engine, handle));

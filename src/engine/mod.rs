@@ -307,3 +307,6 @@ fn ended_abnormally(name: &str) -> Error {
     Error::new(Class::Runtime, format!("switch {name}: its thread ended abnormally"))
         .hint("this is a fault of zbridge; please report what is printed above")
 }
+
+#[cfg(test)]
+mod tests;

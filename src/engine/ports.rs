@@ -220,7 +220,10 @@ impl Engine {
                 self.switch.set_up(self.clock.now(), id, true);
                 self.make_ready(id);
             }
-            Some(Err(error)) => self.lose(id, &Gone(format!("cannot connect to {}: {error}", slot.peer.clone()))),
+            Some(Err(error)) => {
+                let gone = Gone(format!("cannot connect to {}: {error}", slot.peer));
+                self.lose(id, &gone);
+            }
         }
     }
 

@@ -24,8 +24,8 @@ impl Engine {
         let slot = self.ports.get(id.index())?.as_ref().filter(|slot| wanted(slot))?;
         let state = self.switch.state(id)?;
         let (kind, attach) = match &slot.origin {
-            Origin::Spec(spec) => (spec.kind.word(), spec.attach_hint()),
-            Origin::Client(index) => (self.listeners[*index].spec.kind.word(), None),
+            Origin::Spec(spec) => (spec.kind.text().row().word, spec.attach_hint()),
+            Origin::Client(index) => (self.listeners[*index].spec.kind.text().row().word, None),
             Origin::Inside => ("inside", None),
         };
         let word = match &slot.edge {
@@ -51,7 +51,7 @@ fn listener_status(slot: &ListenerSlot) -> PortStatus {
     let addr = slot.listener.as_ref().and_then(Listener::addr);
     PortStatus {
         name: slot.spec.name.clone(),
-        kind: slot.spec.kind.word(),
+        kind: slot.spec.kind.text().row().word,
         state: if slot.listener.is_some() { "listening" } else { "waiting" },
         peer: addr.unwrap_or_else(|| slot.why.clone()),
         queued: 0,

@@ -9,14 +9,13 @@
 //! after [`PAUSE_MILLIS`] at the latest: then the port counts as *stalled*, and what is sent to it is dropped at once
 //! until its queue is low again. Floods pause nobody: a multicast must not be as slow as its slowest listener.
 
-use super::finish::finish_into;
+use super::finish::{ROOM, finish_into};
 use super::plan::merge;
 use super::{Event, Switch, fits};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, Outgoing, PortId};
-use crate::limits::{BATCH_BYTES, MAX_FRAME, PAUSE_MILLIS};
+use crate::limits::PAUSE_MILLIS;
 use crate::time::{Duration, Instant};
-use crate::wire::Gso;
 
 /// Frames that one flush may send before another port has its turn.
 const FLUSH_FRAMES: usize = 512;
@@ -141,25 +140,24 @@ impl Switch {
     fn finish_and_offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
         let Some(port) = self.port(id) else { return };
         let (mtu, offload) = (port.config.mtu, port.config.offload);
-        let mut plain = self.plain.take().unwrap_or_else(|| Batch::new(BATCH_BYTES));
+        let mut plain = self.plain.take().unwrap_or_else(|| Batch::new(ROOM));
         for (frame, bytes) in out.frames() {
             if mtu.is_some_and(|mtu| !fits(frame, bytes, mtu)) {
                 self.drop_copy(id, DropReason::TooBig);
                 continue;
             }
-            // A super-frame of 64 KiB in segments of one byte would be larger than any batch: its headers count too.
-            let worst = if frame.offload.gso == Gso::None { bytes.len() } else { 2 * MAX_FRAME };
-            if plain.free() < 2 * worst {
+            let put = |plain: &mut Batch| match offload || frame.offload.is_plain() {
+                true => Ok(plain.push(bytes, frame.ingress, frame.offload)),
+                false => finish_into(frame, bytes, plain),
+            };
+            let mut done = put(&mut plain);
+            if done == Ok(false) {
                 self.offer(id, Outgoing::rest_of(&plain, 0), edges);
                 plain.clear();
+                done = put(&mut plain);
             }
-            let done = if offload || frame.offload.is_plain() {
-                plain.push(bytes, frame.ingress, frame.offload)
-            } else {
-                finish_into(bytes, &frame.offload, frame.ingress, &mut plain)
-            };
-            if !done {
-                self.drop_copy(id, DropReason::TooBig);
+            if let Err(reason) = done {
+                self.drop_copy(id, reason);
             }
         }
         self.offer(id, Outgoing::rest_of(&plain, 0), edges);

@@ -1,0 +1,198 @@
+//! The engine with real sockets in a directory of the test's own: no right is needed.
+
+use super::*;
+use crate::config::{Config, PortSpec};
+use crate::counters::Stage;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration as StdDuration, Instant as StdInstant};
+
+fn config(dir: &Path, ports: &[&str]) -> Config {
+    let mut config = Config::default();
+    for port in ports {
+        config.add_port(PortSpec::parse(&port.replace("DIR", &dir.display().to_string())).unwrap()).unwrap();
+    }
+    config
+}
+
+struct Peer(UnixStream);
+
+impl Peer {
+    fn connect(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(StdDuration::from_secs(5))).unwrap();
+        Self(stream)
+    }
+
+    fn send(&mut self, frame: &[u8]) {
+        self.0.write_all(&[&(frame.len() as u32).to_be_bytes()[..], frame].concat()).unwrap();
+    }
+
+    fn recv(&mut self) -> Vec<u8> {
+        let mut len = [0; 4];
+        self.0.read_exact(&mut len).unwrap();
+        let mut frame = vec![0; u32::from_be_bytes(len) as usize];
+        self.0.read_exact(&mut frame).unwrap();
+        frame
+    }
+}
+
+fn frame(dst: u8, src: u8, len: usize) -> Vec<u8> {
+    let mut frame = vec![0; len];
+    frame[..12].copy_from_slice(&[2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src]);
+    if dst == 0xff {
+        frame[..6].fill(0xff);
+    }
+    frame
+}
+
+/// Waits until `done` says yes; panics with the state after five seconds.
+fn until(bridge: &Bridge, done: impl Fn(&[PortStatus]) -> bool) -> Vec<PortStatus> {
+    let start = StdInstant::now();
+    loop {
+        let ports = bridge.status().unwrap().remove(0).ports;
+        if done(&ports) {
+            return ports;
+        }
+        assert!(start.elapsed() < StdDuration::from_secs(5), "{ports:#?}");
+        std::thread::sleep(StdDuration::from_millis(2));
+    }
+}
+
+fn names(ports: &[PortStatus]) -> Vec<(&str, &str)> {
+    ports.iter().map(|port| (port.name.as_str(), port.state)).collect()
+}
+
+#[test]
+fn clients_become_ports_and_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let bridge = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).unwrap();
+    let mut a = Peer::connect(&dir.path().join("inst"));
+    let mut b = Peer::connect(&dir.path().join("inst"));
+    let ports = until(&bridge, |ports| ports.len() == 3);
+    assert_eq!(names(&ports), [("inst", "listening"), ("inst", "up"), ("inst#2", "up")]);
+    assert!(ports[1].peer.contains(&format!("pid {}", std::process::id())), "{}", ports[1].peer);
+    a.send(&frame(0xff, 1, 42));
+    assert_eq!(b.recv(), frame(0xff, 1, 42));
+    b.send(&frame(1, 2, 1514));
+    assert_eq!(a.recv(), frame(1, 2, 1514));
+    drop(a);
+    until(&bridge, |ports| ports.len() == 2);
+    let _c = Peer::connect(&dir.path().join("inst"));
+    let ports = until(&bridge, |ports| ports.len() == 3);
+    assert_eq!(names(&ports)[1..], [("inst", "up"), ("inst#2", "up")]);
+    let last = bridge.stop().unwrap();
+    assert_eq!(last[0].ports[0].counters.rx_frames, 1, "the listener keeps what the client that left had counted");
+    assert!(!dir.path().join("inst").exists(), "the socket is removed");
+}
+
+#[test]
+fn a_peer_that_breaks_the_framing_is_closed_and_the_next_starts_clean() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inst");
+    let bridge = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).unwrap();
+    let mut witness = Peer::connect(&path);
+    until(&bridge, |ports| ports.len() == 2);
+    let whole = [&20_u32.to_be_bytes()[..], &frame(0xff, 7, 20)].concat();
+    for cut in 0..whole.len() {
+        let mut dying = Peer::connect(&path);
+        dying.0.write_all(&whole[..cut]).unwrap();
+        drop(dying);
+        let mut next = Peer::connect(&path);
+        next.send(&frame(0xff, 9, 60));
+        assert_eq!(witness.recv(), frame(0xff, 9, 60), "cut at {cut}");
+    }
+    for bad in [0_u32, 13, 65_536, u32::MAX] {
+        let mut broken = Peer::connect(&path);
+        broken.0.write_all(&bad.to_be_bytes()).unwrap();
+        assert_eq!(broken.0.read(&mut [0; 10]).unwrap(), 0, "length {bad}: closed");
+    }
+    bridge.stop().unwrap();
+}
+
+#[test]
+fn a_dialling_port_waits_for_its_peer_and_survives_its_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = config(dir.path(), &["unix:DIR/peer,connect,name=far", "unix:DIR/inst"]);
+    let bridge = Bridge::start(&both).unwrap();
+    let mut inst = Peer::connect(&dir.path().join("inst"));
+    let find = |ports: &[PortStatus]| ports.iter().find(|port| port.name == "far").map(|port| port.state);
+    for _ in 0..3 {
+        until(&bridge, |ports| find(ports) == Some("waiting"));
+        let listener = std::os::unix::net::UnixListener::bind(dir.path().join("peer")).unwrap();
+        let mut far = Peer(listener.accept().unwrap().0);
+        until(&bridge, |ports| find(ports) == Some("up"));
+        inst.send(&frame(0xff, 1, 60));
+        assert_eq!(far.recv(), frame(0xff, 1, 60));
+        std::fs::remove_file(dir.path().join("peer")).unwrap();
+    }
+    bridge.stop().unwrap();
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let stale = dir.path().join("inst");
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    let first = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).unwrap();
+    let error = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).err().unwrap();
+    assert!(error.what().contains(&format!("pid {}", std::process::id())), "{error}");
+    drop(Peer::connect(&stale));
+    first.stop().unwrap();
+    std::fs::write(&stale, "precious").unwrap();
+    let error = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).err().unwrap();
+    assert!(error.what().contains("no socket"), "{error}");
+    assert_eq!(std::fs::read(&stale).unwrap(), b"precious");
+}
+
+#[test]
+fn a_peer_that_never_reads_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inst");
+    let bridge = Bridge::start(&config(dir.path(), &["unix:DIR/inst,queue=256"])).unwrap();
+    let mut deaf = Peer::connect(&path);
+    let mut good = Peer::connect(&path);
+    let mut sender = Peer::connect(&path);
+    until(&bridge, |ports| ports.len() == 4);
+    deaf.send(&frame(0xff, 1, 60));
+    good.send(&frame(0xff, 2, 60));
+    sender.recv();
+    sender.recv();
+    good.recv();
+    let reader = std::thread::spawn(move || (0..10_000).map(|_| good.recv()).filter(|frame| frame.len() == 1000).count());
+    for _ in 0..10_000 {
+        sender.send(&frame(1, 3, 1000));
+        sender.send(&frame(2, 3, 1000));
+    }
+    assert_eq!(reader.join().unwrap(), 10_000, "the one that reads has lost nothing");
+    let ports = until(&bridge, |ports| ports.iter().map(|port| port.counters.rx_frames).sum::<u64>() == 20_002);
+    assert!(ports.iter().any(|port| port.state == "stalled"), "{:?}", names(&ports));
+    let copies: u64 = ports.iter().map(|port| port.counters.copies).sum();
+    let ends = |port: &PortStatus| port.counters.tx_frames + port.queued as u64 + port.counters.dropped_at(Stage::Egress);
+    assert_eq!(copies, ports.iter().map(ends).sum());
+    bridge.stop().unwrap();
+}
+
+#[test]
+fn a_channel_is_a_port() {
+    let bridge = Bridge::empty().unwrap();
+    let mut a = bridge.add_channel("default", "a").unwrap();
+    let mut b = bridge.add_channel("default", "b").unwrap();
+    let patience = StdDuration::from_secs(5);
+    a.send(&frame(0xff, 1, 60)).unwrap();
+    assert_eq!(b.recv(patience).unwrap().unwrap(), frame(0xff, 1, 60));
+    b.send(&frame(1, 2, 60)).unwrap();
+    assert_eq!(a.recv(patience).unwrap().unwrap(), frame(1, 2, 60));
+    assert_eq!(bridge.switch("default").unwrap().fdb().unwrap().len(), 2);
+    let sender = std::thread::spawn(move || {
+        (0..20_000_u32).for_each(|n| a.send(&[&frame(2, 1, 14)[..], &n.to_be_bytes()].concat()).unwrap());
+        a
+    });
+    let numbers = (0..20_000_u32).map(|_| b.recv(patience).unwrap().unwrap()[14..].to_vec());
+    assert!(numbers.enumerate().all(|(n, got)| got == (n as u32).to_be_bytes()));
+    drop(sender.join().unwrap());
+    until(&bridge, |ports| ports.len() == 1);
+    bridge.stop().unwrap();
+    assert!(b.send(&frame(1, 2, 60)).is_err());
+}
