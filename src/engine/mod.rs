@@ -117,6 +117,7 @@ impl Engine {
             }
             self.breathe();
             self.handle_timers();
+            self.resume();
             self.tell_events();
         }
     }
@@ -191,6 +192,10 @@ impl Engine {
         while let Some((id, gone)) = self.gone.pop() {
             self.lose(id, &gone);
         }
+    }
+
+    /// Reads on from ports that had been paused.
+    fn resume(&mut self) {
         while let Some(id) = self.switch.poll_resumed() {
             if self.slot_mut(id).is_some_and(|slot| std::mem::take(&mut slot.parked)) {
                 self.make_ready(id);

@@ -2,8 +2,9 @@
 //!
 //! Theory of operation. In: one large read puts what has come right into the batch, where the decoder finds the
 //! frames ([`LengthPrefix`]). Out: a batch keeps every frame with its length in front, so a run of neighbours leaves
-//! as one piece of memory, and all pieces in one call. When the peer's buffer ends in the middle of a frame, the rest
-//! of that frame is kept (`tail`) and goes out before anything else; the frame counts as sent.
+//! as one piece of memory, and all pieces in one call. When the peer's buffer ends in the middle of a frame, that
+//! frame is not done with, so the switch keeps it and offers it first the next time; only how much of it has left
+//! (`cut`) is remembered here.
 
 use super::{Broken, Gone, Inhaled};
 use crate::codec::LengthPrefix;
@@ -11,7 +12,7 @@ use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, INHALE_ROOM, PREFIX};
 use rustix::io::{Errno, IoSlice};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Pieces of memory that one call sends at most.
@@ -21,13 +22,14 @@ const PIECES: usize = 64;
 pub struct Stream {
     fd: OwnedFd,
     decoder: LengthPrefix,
-    tail: Vec<u8>,
+    /// Bytes of the next frame, with its prefix, that have left already.
+    cut: usize,
 }
 
 impl Stream {
     /// Takes over a connected, non-blocking stream socket.
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd, decoder: LengthPrefix::default(), tail: Vec::new() }
+        Self { fd, decoder: LengthPrefix::default(), cut: 0 }
     }
 
     /// Receives what has come, in one read.
@@ -72,15 +74,13 @@ impl Stream {
     }
 
     fn send_all(&mut self, out: Outgoing<'_>, counters: &mut Counters, done: &mut usize) -> Result<(), Gone> {
-        if !self.send_tail()? {
-            return Ok(());
-        }
         while *done < out.len() {
             let rest = out.skip(*done);
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let mut used = 0;
             let mut offered = 0;
             for (piece, run) in pieces.iter_mut().zip(rest.runs()) {
+                let run = if used == 0 { &run[self.cut..] } else { run };
                 *piece = IoSlice::new(run);
                 used += 1;
                 offered += run.len();
@@ -94,37 +94,22 @@ impl Stream {
         Ok(())
     }
 
-    /// Counts the frames of the first `sent` bytes, keeps the rest of one that was cut, and returns how many they are.
+    /// Counts the frames that have left whole after `sent` more bytes, notes how much of the next one has, and returns
+    /// how many they are.
     fn count(&mut self, out: Outgoing<'_>, sent: usize, counters: &mut Counters) -> usize {
-        let mut left = sent;
+        let mut left = self.cut + sent;
         let mut bytes = 0;
         let mut frames = 0;
-        while left > 0 && frames < out.len() {
-            let frame = out.bytes(frames);
-            frames += 1;
-            bytes += frame.len();
-            let Some(more) = left.checked_sub(PREFIX + frame.len()) else {
-                let prefix = (frame.len() as u32).to_be_bytes();
-                self.tail.extend(prefix.iter().chain(frame).skip(left));
-                break;
-            };
+        while frames < out.len() {
+            let len = out.frame(frames).len();
+            let Some(more) = left.checked_sub(PREFIX + len) else { break };
             left = more;
+            bytes += len;
+            frames += 1;
         }
+        self.cut = left;
         counters.sent(frames as u64, bytes as u64);
         frames
-    }
-
-    /// Sends the rest of a frame that was cut. False when it has to wait longer.
-    fn send_tail(&mut self) -> Result<bool, Gone> {
-        while !self.tail.is_empty() {
-            match send(&self.fd, &self.tail, SendFlags::NOSIGNAL) {
-                Ok(sent) => drop(self.tail.drain(..sent)),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(false),
-                Err(errno) => return Err(broken(errno)),
-            }
-        }
-        Ok(true)
     }
 
     /// One gathering write. `None` when the socket takes nothing for now.
@@ -182,12 +167,11 @@ mod tests {
         let mut counters = Counters::default();
         let mut received = Vec::new();
         let mut done = 0;
-        while done < batch.len() || !port.tail.is_empty() {
+        while done < batch.len() {
             done += port.transmit(Outgoing::rest_of(&batch, done), &mut counters).unwrap();
             let mut some = vec![0; 5001];
             let got = peer.read(&mut some).unwrap();
             received.extend_from_slice(&some[..got]);
-            port.send_tail().unwrap();
         }
         drop(port);
         peer.read_to_end(&mut received).unwrap();

@@ -6,8 +6,9 @@
 //!
 //! Back-pressure, so that a burst loses nothing and a dead peer holds nobody up: when a blocked port's queue is above
 //! its mark, the ports whose *unicast* frames fill it are paused, if they can be. They go on when the queue is low, or
-//! after [`PAUSE_MILLIS`] at the latest: then the port counts as *stalled*, and what is sent to it is dropped at once
-//! until its queue is low again. Floods pause nobody: a multicast must not be as slow as its slowest listener.
+//! after [`PAUSE_MILLIS`] at the latest: then the port counts as *stalled* and pauses nobody until its queue is low
+//! again; what its queue cannot hold is dropped. Floods pause nobody: a multicast must not be as slow as its slowest
+//! listener.
 
 use super::finish::{ROOM, finish_into};
 use super::plan::merge;
@@ -29,7 +30,8 @@ pub struct Taken {
 
 /// The descriptors behind the ports.
 pub trait Transmit {
-    /// Offers `out` to `port`. Frames that are taken are counted in `counters`, as sent or as dropped.
+    /// Offers `out` to `port`. Frames that are taken are counted in `counters`, as sent or as dropped. The first that is
+    /// not taken is the first of the next offer, unless the port was down in between.
     fn transmit(&mut self, port: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken;
 }
 
@@ -119,18 +121,16 @@ impl Switch {
         if !port.up {
             return port.counters.drop(DropReason::LinkDown, frames);
         }
-        if port.stalled {
-            return port.counters.drop(DropReason::Stalled, frames);
-        }
         let mut rest = out;
         if port.queue.is_empty() && !port.blocked {
             let taken = edges.transmit(id, out, &mut port.counters);
             rest = out.skip(taken.frames);
         }
         port.blocked |= !rest.is_empty();
+        let full = if port.stalled { DropReason::Stalled } else { DropReason::QueueFull };
         for (frame, bytes) in rest.frames() {
             if !port.queue.push(frame, bytes) {
-                port.counters.drop(DropReason::QueueFull, 1);
+                port.counters.drop(full, 1);
             }
         }
     }
