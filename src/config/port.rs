@@ -44,7 +44,7 @@ impl PortSpec {
     /// # Errors
     /// A usage error that names `text`, what is wrong in it and the nearest known word. No text panics.
     pub fn parse(text: &str) -> Result<Self> {
-        split(text).and_then(Self::from_words).map_err(|fault| usage(fault).at(format_args!("port {text:?}")))
+        split(text).and_then(Self::from_words).map_err(|fault| Error::from(fault).at(format_args!("port {text:?}")))
     }
 
     /// A port of `kind` with every common key at its default, for a program that embeds the switch.
@@ -164,15 +164,6 @@ fn headless(head: &str) -> Fault {
         Ok(row) => Fault::new(format!("{head} needs a target: {}", row.form())),
         Err(_) => Fault::new(format!("{head:?} names no kind of port"))
             .hint("write TYPE:TARGET, as tap:zeth0 or unix:/tmp/inst1; `zbridge ports` lists the kinds"),
-    }
-}
-
-/// A fault as the error that a person reads.
-pub(super) fn usage(fault: Fault) -> Error {
-    let error = Error::usage(fault.what);
-    match fault.hint {
-        Some(hint) => error.hint(hint),
-        None => error,
     }
 }
 

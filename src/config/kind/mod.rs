@@ -210,7 +210,7 @@ impl fmt::Display for Attach {
 
 /// A fault of the target, which is not of the accepted `form`.
 fn bad_target(row: &KindRow, target: &str, form: &str) -> Fault {
-    Fault::new(format!("{}:{target:?}: expected {form}", row.word)).hint(format!("for example {}", row.example))
+    Fault::new(format!("{} {target:?}: expected {form}", row.target)).hint(format!("for example {}", row.example))
 }
 
 #[cfg(test)]
