@@ -96,7 +96,7 @@ impl PortSpec {
     /// The shortest text that parses to this port again.
     pub fn canonical(&self) -> String {
         let kind = self.kind.text();
-        let mut out = Writer::new(&format!("{}:{}", kind.row().word, kind.target()));
+        let mut out = Writer::new(&format!("{}:{}", self.kind.word(), kind.target()));
         kind.write(&mut out);
         if self.name != default_name(&self.kind) {
             out.value("name", &self.name);
@@ -155,7 +155,7 @@ impl std::str::FromStr for PortSpec {
 
 fn default_name(kind: &PortKind) -> String {
     let name = kind.text().default_name();
-    if name.is_empty() { kind.text().row().word.to_owned() } else { name }
+    if name.is_empty() { kind.word().to_owned() } else { name }
 }
 
 /// There is no colon: a kind without its target, or a target without its kind.

@@ -151,6 +151,11 @@ pub enum PortKind {
 }
 
 impl PortKind {
+    /// What stands before the colon: `tap`.
+    pub fn word(&self) -> &'static str {
+        self.text().row().word
+    }
+
     /// The one place where the kinds are told apart for their words.
     pub fn text(&self) -> &dyn KindText {
         match self {
