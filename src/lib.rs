@@ -1,6 +1,7 @@
 //! zbridge
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod counters;

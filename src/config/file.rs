@@ -26,7 +26,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::grammar::{Fault, Key, Words, nearest, split};
 use super::kind::find;
 use super::plan::Config;
-use super::port::{PortSpec, usage};
+use super::port::PortSpec;
 use super::switch::SwitchSpec;
 use crate::error::{Error, Result};
 
@@ -87,9 +87,9 @@ enum Item {
     Switch(SwitchSpec),
 }
 
-fn located(mut fault: Fault, place: impl Fn(usize) -> String) -> Error {
-    let at = fault.at.take().unwrap_or(0);
-    usage(fault).at(place(at))
+fn located(fault: Fault, place: impl Fn(usize) -> String) -> Error {
+    let place = place(fault.at.unwrap_or(0));
+    Error::from(fault).at(place)
 }
 
 /// The parser's message without line breaks, which are for its own layout.
@@ -180,7 +180,9 @@ fn keys<'t, 'i: 't>(entries: impl Iterator<Item = Entry<'t, 'i>>) -> std::result
         };
         for value in values {
             let text = value_text(value.get_ref())
-                .ok_or_else(|| Fault::new(format!("{} is not {}", word.get_ref(), article(value.get_ref()))))
+                .ok_or_else(|| {
+                    Fault::new(format!("{} takes no {} as its value", word.get_ref(), value.get_ref().type_str()))
+                })
                 .map_err(|fault| fault.at(value.span().start))?;
             keys.push(Key { word: word.get_ref().to_string(), value: Some(text), at });
         }

@@ -2,12 +2,12 @@
 //!
 //! A comma separates, `,,` is a literal comma, a bare key means on. Text and TOML both end as a list of [`Key`]s, each
 //! with the place it was read from; [`Keys`] checks them against their tables of rows once, and the typed parsers
-//! then take what they know by name. Whatever is wrong is a [`Fault`], which [`crate::config`] turns into the error
-//! that a person reads.
+//! then take what they know by name. Whatever is wrong is a [`Fault`], which becomes the error that a person reads.
 
 use std::fmt::Display;
 
 use super::kind::KeyRow;
+use crate::error::Error;
 
 /// What is wrong with a specification, and where.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,6 +38,17 @@ impl Fault {
     pub fn at(mut self, offset: usize) -> Self {
         self.at.get_or_insert(offset);
         self
+    }
+}
+
+/// The usage error that a person reads; the place is left to whoever knows the text.
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        let error = Self::usage(fault.what);
+        match fault.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     }
 }
 

@@ -111,8 +111,7 @@ impl Config {
 
 /// Name, kind, target and the keys that are left.
 fn summary_row(port: &PortSpec) -> [String; 4] {
-    let kind = port.kind.text();
-    [port.name.clone(), kind.row().word.to_owned(), kind.target(), port.settings()]
+    [port.name.clone(), port.kind.word().to_owned(), port.kind.text().target(), port.settings()]
 }
 
 /// Why `port` cannot run beside `other`.

@@ -44,7 +44,7 @@ impl PortSpec {
     /// # Errors
     /// A usage error that names `text`, what is wrong in it and the nearest known word. No text panics.
     pub fn parse(text: &str) -> Result<Self> {
-        split(text).and_then(Self::from_words).map_err(|fault| usage(fault).at(format_args!("port {text:?}")))
+        split(text).and_then(Self::from_words).map_err(|fault| Error::from(fault).at(format_args!("port {text:?}")))
     }
 
     /// A port of `kind` with every common key at its default, for a program that embeds the switch.
@@ -96,7 +96,7 @@ impl PortSpec {
     /// The shortest text that parses to this port again.
     pub fn canonical(&self) -> String {
         let kind = self.kind.text();
-        let mut out = Writer::new(&format!("{}:{}", kind.row().word, kind.target()));
+        let mut out = Writer::new(&format!("{}:{}", self.kind.word(), kind.target()));
         kind.write(&mut out);
         if self.name != default_name(&self.kind) {
             out.value("name", &self.name);
@@ -155,7 +155,7 @@ impl std::str::FromStr for PortSpec {
 
 fn default_name(kind: &PortKind) -> String {
     let name = kind.text().default_name();
-    if name.is_empty() { kind.text().row().word.to_owned() } else { name }
+    if name.is_empty() { kind.word().to_owned() } else { name }
 }
 
 /// There is no colon: a kind without its target, or a target without its kind.
@@ -164,15 +164,6 @@ fn headless(head: &str) -> Fault {
         Ok(row) => Fault::new(format!("{head} needs a target: {}", row.form())),
         Err(_) => Fault::new(format!("{head:?} names no kind of port"))
             .hint("write TYPE:TARGET, as tap:zeth0 or unix:/tmp/inst1; `zbridge ports` lists the kinds"),
-    }
-}
-
-/// A fault as the error that a person reads.
-pub(super) fn usage(fault: Fault) -> Error {
-    let error = Error::usage(fault.what);
-    match fault.hint {
-        Some(hint) => error.hint(hint),
-        None => error,
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::grammar::{Fault, Keys, Words, Writer, split};
 use super::kind::KeyRow;
-use super::port::{DEFAULT_SWITCH, usage};
+use super::port::DEFAULT_SWITCH;
 use super::value;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::{AGEING_SECS, AGEING_SECS_RANGE, FDB_LIMIT, FDB_LIMIT_MAX};
 
 /// The range of `fdb-limit=`.
@@ -59,7 +59,7 @@ impl SwitchSpec {
     /// # Errors
     /// A usage error that names `text` and what is wrong in it. No text panics.
     pub fn parse(text: &str) -> Result<Self> {
-        split(text).and_then(Self::from_words).map_err(|fault| usage(fault).at(format_args!("switch {text:?}")))
+        split(text).and_then(Self::from_words).map_err(|fault| Error::from(fault).at(format_args!("switch {text:?}")))
     }
 
     /// Understands a specification that was taken apart.
@@ -99,7 +99,7 @@ impl fmt::Display for SwitchSpec {
 }
 
 impl std::str::FromStr for SwitchSpec {
-    type Err = crate::error::Error;
+    type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text)

@@ -25,6 +25,28 @@ pub fn columns<R: AsRef<[C]>, C: AsRef<str>>(indent: &str, rows: &[R]) -> String
     text
 }
 
+/// Breaks `text` at its blanks into lines of at most `width` characters, `indent` included; a longer word stands alone.
+/// Each line starts with `indent` and ends with a newline.
+pub fn wrap(indent: &str, width: usize, text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let length = indent.chars().count() + line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && length > width {
+            lines.push_str(&format!("{indent}{line}\n"));
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if !line.is_empty() {
+        lines.push_str(&format!("{indent}{line}\n"));
+    }
+    lines
+}
+
 /// `text` as one word of a POSIX shell: as it is if nothing in it is special, otherwise in single quotes.
 pub fn shell(text: &str) -> Cow<'_, str> {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=,@+%".contains(char);
@@ -43,6 +65,12 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["a", "bcd", "e"], vec!["äöü", "b"], vec!["", "", "f"]];
         assert_eq!(columns(" ", &rows), " a    bcd  e\n äöü  b\n           f\n");
+    }
+
+    #[test]
+    fn lines_are_as_long_as_asked() {
+        assert_eq!(wrap("  ", 7, "ab cd  efg hijklmn o"), "  ab cd\n  efg\n  hijklmn\n  o\n");
+        assert_eq!(wrap("  ", 7, " "), "");
     }
 
     #[test]

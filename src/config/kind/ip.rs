@@ -18,10 +18,10 @@ const PUBLIC: KeyRow = KeyRow {
 pub(super) static TCP: KindRow = KindRow {
     word: "tcp",
     target: "HOST:PORT",
-    summary: "a TCP connection, 4-byte length before each frame (QEMU -netdev stream and socket)",
+    summary: "TCP connection, length before each frame (QEMU)",
     keys: &[KeyRow { word: "listen", value: None, repeatable: false, summary: "listen instead of dialling" }, PUBLIC],
     example: "tcp:127.0.0.1:5000,listen",
-    note: "It dials, and keeps dialling. With listen each client that connects becomes a port of its own, and port 0 \
+    note: "The framing of unix, which QEMU speaks with -netdev stream and -netdev socket. It dials, and keeps dialling. With listen each client that connects becomes a port of its own, and port 0 \
            takes a free one. An IPv6 host stands in brackets: tcp:[::1]:5000.",
     parse: parse_tcp,
 };
@@ -29,10 +29,10 @@ pub(super) static TCP: KindRow = KindRow {
 pub(super) static UDP: KindRow = KindRow {
     word: "udp",
     target: "LOCAL->REMOTE",
-    summary: "UDP, one frame a datagram (QEMU -netdev dgram)",
+    summary: "UDP, one frame a datagram (QEMU)",
     keys: &[PUBLIC],
     example: "udp:127.0.0.1:5001->127.0.0.1:5002",
-    note: "LOCAL and REMOTE are HOST:PORT each. A shell needs quotes around it, because of the '>'. Both ends name \
+    note: "What QEMU calls -netdev dgram. LOCAL and REMOTE are HOST:PORT each. A shell needs quotes around it, because of the '>'. Both ends name \
            each other, and datagrams from elsewhere are not taken.",
     parse: parse_udp,
 };

@@ -151,6 +151,11 @@ pub enum PortKind {
 }
 
 impl PortKind {
+    /// What stands before the colon: `tap`.
+    pub fn word(&self) -> &'static str {
+        self.text().row().word
+    }
+
     /// The one place where the kinds are told apart for their words.
     pub fn text(&self) -> &dyn KindText {
         match self {
@@ -210,7 +215,7 @@ impl fmt::Display for Attach {
 
 /// A fault of the target, which is not of the accepted `form`.
 fn bad_target(row: &KindRow, target: &str, form: &str) -> Fault {
-    Fault::new(format!("{}:{target:?}: expected {form}", row.word)).hint(format!("for example {}", row.example))
+    Fault::new(format!("{} {target:?}: expected {form}", row.target)).hint(format!("for example {}", row.example))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::config::value;
 pub(super) static ROW: KindRow = KindRow {
     word: "packet",
     target: "IFNAME",
-    summary: "an existing interface of this machine: a real or USB adapter, a veth, a simulator's TAP",
+    summary: "an existing interface: a real adapter, a veth, a TAP",
     keys: &[],
     example: "packet:enx00005e005300",
     note: "It takes CAP_NET_RAW and sets the interface promiscuous. The interface should have no address: the host \

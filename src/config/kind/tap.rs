@@ -8,7 +8,7 @@ use crate::wire::{Cidr, Mac};
 pub(super) static ROW: KindRow = KindRow {
     word: "tap",
     target: "NAME",
-    summary: "a TAP interface of this machine, opened or created",
+    summary: "TAP interface of this machine, opened or created",
     keys: &[
         KeyRow {
             word: "addr",

@@ -24,11 +24,11 @@ const MODE: KeyRow = KeyRow {
 pub(super) static STREAM: KindRow = KindRow {
     word: "unix",
     target: "PATH",
-    summary: "a UNIX stream socket, 4-byte length before each frame (QEMU -netdev stream, passt)",
+    summary: "UNIX stream socket, length before each frame (QEMU, passt)",
     keys: &[CONNECT, MODE],
     example: "unix:/tmp/inst1",
     note: "It listens, and each client that connects becomes a port of its own: inst1, inst1#2 and so on. The length \
-           is big-endian. A QEMU from 8.0 on comes back after a restart of zbridge with reconnect=1 added to its \
+           has 4 bytes, big-endian, as QEMU -netdev stream, passt and socket_vmnet have it. A QEMU from 8.0 on comes back after a restart of zbridge with reconnect=1 added to its \
            -netdev (9.2 and later: reconnect-ms=1000); one that is told server=on and dialled with connect always does.",
     parse: parse_stream,
 };
@@ -36,7 +36,7 @@ pub(super) static STREAM: KindRow = KindRow {
 pub(super) static GRAM: KindRow = KindRow {
     word: "unixgram",
     target: "PATH",
-    summary: "a UNIX datagram socket, one frame a datagram (QEMU -netdev dgram)",
+    summary: "UNIX datagram socket, one frame a datagram (QEMU)",
     keys: &[
         KeyRow {
             word: "peer",
@@ -47,14 +47,14 @@ pub(super) static GRAM: KindRow = KindRow {
         MODE,
     ],
     example: "unixgram:/tmp/inst1,peer=/tmp/inst1.qemu",
-    note: "Both ends are bound to a path of their own.",
+    note: "What QEMU calls -netdev dgram. Both ends are bound to a path of their own.",
     parse: parse_gram,
 };
 
 pub(super) static SEQ: KindRow = KindRow {
     word: "unixseq",
     target: "PATH",
-    summary: "a UNIX SOCK_SEQPACKET socket, one frame a packet",
+    summary: "UNIX SOCK_SEQPACKET socket, one frame a packet",
     keys: &[CONNECT, MODE],
     example: "unixseq:/tmp/inst1",
     note: "It listens as unix does, each client a port of its own, but packets keep the frames apart.",

@@ -1,0 +1,121 @@
+//! The command line. What a port or a switch is, is left to [`crate::config`]; its errors read better than a parser's
+//! of options can.
+
+use std::path::PathBuf;
+
+use ::log::LevelFilter;
+use clap::{ArgAction, Parser, Subcommand};
+
+use super::help;
+
+/// The arguments of the program.
+#[derive(Parser, Debug)]
+#[command(
+    name = "zbridge",
+    version,
+    about = "A userspace Ethernet switch for simulated and real devices",
+    long_about = help::ABOUT,
+    override_usage = "zbridge [OPTIONS] --port SPEC...\n       zbridge [OPTIONS] --config FILE\n       zbridge COMMAND",
+    after_help = "`zbridge --help` says more, `zbridge ports` lists the port kinds.",
+    after_long_help = help::after(),
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    subcommand_value_name = "COMMAND"
+)]
+pub struct Args {
+    /// A port of the switch, TYPE:TARGET[,key[=value]]...; may be given often
+    #[arg(short, long = "port", value_name = "SPEC")]
+    pub ports: Vec<String>,
+
+    /// A switch with settings of its own, NAME[,key=value]...; may be given often
+    #[arg(short, long = "switch", value_name = "SPEC")]
+    pub switches: Vec<String>,
+
+    /// Ports and switches from a TOML file; --port and --switch add to it and replace those of the same name
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+
+    /// What to do instead of running a switch.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of running a switch.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Two simulated hosts ping each other across a switch: no root, no arguments
+    Demo,
+    /// Every port kind with its grammar, keys and an example
+    Ports {
+        /// One kind only
+        kind: Option<String>,
+    },
+    /// Check a configuration file and print what would run
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (zbridge man | man -l -)
+    Man,
+}
+
+/// How much is said on standard error. RUST_LOG, where it is set, decides instead.
+#[derive(clap::Args, Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Verbosity {
+    /// Say more (-vv: everything)
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    /// Say less (-qq: errors only)
+    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose")]
+    pub quiet: u8,
+}
+
+impl Verbosity {
+    /// The least important message that is said.
+    pub fn level(self) -> LevelFilter {
+        match (self.quiet, self.verbose) {
+            (0, 0) => LevelFilter::Info,
+            (0, 1) => LevelFilter::Debug,
+            (0, _) => LevelFilter::Trace,
+            (1, _) => LevelFilter::Warn,
+            _ => LevelFilter::Error,
+        }
+    }
+
+    /// Whether lines that are only for a person's comfort are left out.
+    pub fn is_quiet(self) -> bool {
+        self.quiet > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn verbosity_counts() {
+        let level = |args: &[&str]| Args::try_parse_from(args).unwrap().verbosity.level();
+        assert_eq!(level(&["zbridge", "demo"]), LevelFilter::Info);
+        assert_eq!(level(&["zbridge", "-v", "demo"]), LevelFilter::Debug);
+        assert_eq!(level(&["zbridge", "demo", "-vvv"]), LevelFilter::Trace);
+        assert_eq!(level(&["zbridge", "-p", "tap:z", "-q"]), LevelFilter::Warn);
+        assert_eq!(level(&["zbridge", "-qq", "demo"]), LevelFilter::Error);
+        assert!(Args::try_parse_from(["zbridge", "-q", "-v", "demo"]).is_err());
+    }
+}

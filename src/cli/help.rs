@@ -1,0 +1,100 @@
+//! What help and the manual page say beside the options: made of the tables, so that they cannot disagree with the
+//! program.
+
+use crate::config::KINDS;
+use crate::config::text::{columns, shell};
+use crate::error::STATUSES;
+
+/// What the program is, in two sentences.
+pub const ABOUT: &str = "A userspace Ethernet switch for simulated and real devices.\n\n\
+    It joins TAPs, sockets and interfaces of this machine, each a port of a learning switch, and runs in the \
+    foreground until SIGINT or SIGTERM.";
+
+/// Command lines to copy, each with what it does.
+pub const EXAMPLES: &[(&str, &str)] = &[
+    ("zbridge demo", "see it work, without root"),
+    (
+        "zbridge --port tap:zeth0,addr=192.0.2.2/24 --port unix:/tmp/inst1 --port unix:/tmp/inst2",
+        "this host and two QEMU guests on one network",
+    ),
+    ("zbridge --config lab.toml", "the same from a file"),
+];
+
+/// Environment variables that are heeded, each with what it does.
+pub const ENVIRONMENT: &[(&str, &str)] = &[
+    ("RUST_LOG", "what is logged, instead of -v and -q: debug, zbridge::engine=trace"),
+    ("NO_COLOR", "if set and not empty: no colours"),
+];
+
+/// The exit statuses, each with its meaning.
+pub fn statuses() -> Vec<(String, &'static str)> {
+    let ended = std::iter::once((0, "ended as asked: done, or stopped by SIGINT or SIGTERM"));
+    let rows = ended.chain(STATUSES.iter().map(|row| (row.code, row.meaning)));
+    rows.map(|(code, meaning)| (code.to_string(), meaning)).collect()
+}
+
+/// The port kinds, each with its line.
+pub fn kinds() -> Vec<(String, &'static str)> {
+    KINDS.iter().map(|row| (row.form(), row.summary)).collect()
+}
+
+/// What `--help` prints below the options.
+pub fn after() -> String {
+    let mut text = section("Port kinds (`zbridge ports` says more)", &kinds());
+    text.push_str("\nExamples:\n");
+    for (line, what) in EXAMPLES {
+        text.push_str(&format!("  {line}\n      {what}\n"));
+    }
+    text.push('\n');
+    text.push_str(&section("Exit status", &statuses()));
+    text.push('\n');
+    let environment: Vec<_> = ENVIRONMENT.iter().map(|&(word, what)| (word.to_owned(), what)).collect();
+    text.push_str(&section("Environment", &environment));
+    text.trim_end().to_owned()
+}
+
+fn section(title: &str, rows: &[(String, &str)]) -> String {
+    let rows: Vec<_> = rows.iter().map(|(left, right)| [left.as_str(), right]).collect();
+    format!("{title}:\n{}", columns("  ", &rows))
+}
+
+/// The command line that opens one port.
+pub fn command(spec: &str) -> String {
+    format!("zbridge --port {}", shell(spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PortSpec;
+
+    #[test]
+    fn help_has_every_row_of_the_tables() {
+        let text = after();
+        for row in KINDS {
+            assert!(text.contains(&row.form()) && text.contains(row.summary), "{}", row.word);
+        }
+        for row in &STATUSES {
+            assert!(text.contains(&format!("  {:<3}  {}", row.code, row.meaning)), "{}", row.code);
+        }
+    }
+
+    /// Behind the longest form, within the width of a small terminal.
+    #[test]
+    fn a_summary_fits_its_line() {
+        let widest = KINDS.iter().map(|row| row.form().len()).max().unwrap();
+        for row in KINDS {
+            assert!(2 + widest + 2 + row.summary.len() <= 80, "{}", row.word);
+        }
+    }
+
+    #[test]
+    fn the_ports_of_the_examples_parse() {
+        let words: Vec<&str> = EXAMPLES.iter().flat_map(|(line, _)| line.split(' ')).collect();
+        let specs: Vec<&str> = words.windows(2).filter(|pair| pair[0] == "--port").map(|pair| pair[1]).collect();
+        assert_eq!(specs.len(), 3);
+        for spec in specs {
+            assert!(PortSpec::parse(spec).is_ok(), "{spec}");
+        }
+    }
+}

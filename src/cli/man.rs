@@ -1,0 +1,118 @@
+//! The manual page: clap's own sections, and those that the tables give.
+
+use std::io;
+
+use clap::CommandFactory;
+use roff::{Inline, Roff, bold, roman};
+
+use super::args::Args;
+use super::help::{ENVIRONMENT, EXAMPLES, command, statuses};
+use crate::config::{COMMON, KINDS, KeyRow, SWITCH_KEYS};
+
+/// The page in roff, for man(7).
+///
+/// # Errors
+/// None in practice: it is written to memory.
+pub fn page() -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let man = clap_mangen::Man::new(Args::command());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    tables().to_writer(&mut page)?;
+    man.render_version_section(&mut page)?;
+    Ok(page)
+}
+
+fn tables() -> Roff {
+    let mut roff = Roff::new();
+    commands(&mut roff);
+    ports(&mut roff);
+    roff.control("SH", ["SWITCHES"]);
+    roff.text([roman("A switch is written NAME[,key=value]..., and only needed to change its settings.")]);
+    keys(&mut roff, SWITCH_KEYS);
+    roff.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in statuses() {
+        entry(&mut roff, &code, meaning);
+    }
+    roff.control("SH", ["ENVIRONMENT"]);
+    for (word, what) in ENVIRONMENT {
+        entry(&mut roff, word, what);
+    }
+    roff.control("SH", ["EXAMPLES"]);
+    for (line, what) in EXAMPLES {
+        entry(&mut roff, line, what);
+    }
+    roff
+}
+
+fn commands(roff: &mut Roff) {
+    roff.control("SH", ["COMMANDS"]);
+    for sub in Args::command().get_subcommands() {
+        let operands = sub.get_positionals().map(|operand| {
+            let word = operand.get_id().as_str().to_uppercase();
+            if operand.is_required_set() { format!(" {word}") } else { format!(" [{word}]") }
+        });
+        let form = format!("zbridge {}{}", sub.get_name(), operands.collect::<String>());
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        entry(roff, &form, &about);
+    }
+}
+
+fn ports(roff: &mut Roff) {
+    roff.control("SH", ["PORT KINDS"]);
+    roff.text([
+        roman("A port is written "),
+        bold("TYPE:TARGET[,key[=value]]..."),
+        roman(". ',,' is a literal comma, a bare key means on."),
+    ]);
+    for row in KINDS {
+        roff.control("SS", [row.form().as_str()]);
+        roff.text([roman(format!("{}. {}", capital(row.summary), row.note))]);
+        keys(roff, row.keys);
+        entry(roff, "Example", &command(row.example));
+    }
+    roff.control("SS", ["Keys of every port"]);
+    keys(roff, COMMON);
+}
+
+fn keys(roff: &mut Roff, rows: &[KeyRow]) {
+    for row in rows {
+        let again = if row.repeatable { " May be given often." } else { "" };
+        entry(roff, &row.form(), &format!("{}.{again}", capital(row.summary)));
+    }
+}
+
+/// A tagged paragraph.
+fn entry(roff: &mut Roff, tag: &str, text: &str) {
+    roff.control("TP", []);
+    roff.text([bold(tag)]);
+    roff.text([Inline::Roman(text.to_owned())]);
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_its_sections_and_rows() {
+        let page = String::from_utf8(page().unwrap()).unwrap().replace('\\', "");
+        for title in ["NAME", "OPTIONS", "COMMANDS", "\"PORT KINDS\"", "\"EXIT STATUS\"", "ENVIRONMENT", "EXAMPLES"] {
+            assert!(page.contains(&format!(".SH {title}\n")), "{title}\n{page}");
+        }
+        for row in KINDS {
+            assert!(page.contains(&format!(".SS {}", row.form())) || page.contains(&format!(".SS \"{}\"", row.form())));
+            for key in row.keys {
+                assert!(page.contains(&key.form()), "{}", key.word);
+            }
+        }
+        assert!(page.contains("zbridge ports [KIND]") && page.contains("zbridge check FILE"));
+    }
+}

@@ -1,0 +1,154 @@
+//! The command line: takes it apart, answers what needs no engine (help, port kinds, checks, completions, manual),
+//! hands over the rest as a [`Job`], and turns the outcome into a message and an exit status.
+//!
+//! Data goes to standard output, everything else to standard error.
+
+mod args;
+mod help;
+mod log;
+mod man;
+mod ports;
+mod style;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::config::{Config, PortSpec, SwitchSpec};
+use crate::error::{Class, Error, Result};
+
+pub use args::{Args, Command, Verbosity};
+pub use ports::markdown as port_table;
+pub use style::{Label, Style};
+
+/// What needs the engine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Job {
+    /// Run these switches and ports; they are checked.
+    Run(Config),
+    /// Run the demonstration.
+    Demo,
+}
+
+/// Runs the program with `args`, its own name first. `start` does the jobs that need the engine and returns when they
+/// are over.
+pub fn run<I, T>(args: I, start: impl FnOnce(Job, Verbosity) -> Result<()>) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(other) => {
+            // Help and version that were asked for are answers too: they have status 0. Nobody is left to hear of a
+            // stream that cannot be written.
+            let _ = other.print();
+            return ExitCode::from(u8::try_from(other.exit_code()).unwrap_or(Class::Usage.code()));
+        }
+    };
+    let outcome = answer(&args).and_then(|answer| match answer {
+        Answer::Text(text) => print(text),
+        Answer::Job(job) => {
+            log::start(args.verbosity);
+            start(job, args.verbosity)
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(Label::Error, &error);
+            ExitCode::from(error.class().code())
+        }
+    }
+}
+
+/// What a command line comes to.
+#[derive(PartialEq, Eq, Debug)]
+enum Answer {
+    /// This goes to standard output.
+    Text(Vec<u8>),
+    /// This is for the engine.
+    Job(Job),
+}
+
+fn answer(args: &Args) -> Result<Answer> {
+    let for_a_switch = !args.ports.is_empty() || !args.switches.is_empty() || args.config.is_some();
+    let text = match &args.command {
+        Some(_) if for_a_switch => {
+            let what = "--port, --switch and --config are for running a switch, not for a command";
+            return Err(Error::usage(what).hint("leave out the command, or the options"));
+        }
+        None => return Ok(Answer::Job(Job::Run(plan(args)?))),
+        Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
+        Some(Command::Ports { kind }) => ports::page(kind.as_deref(), Style::of(&io::stdout()))?.into_bytes(),
+        Some(Command::Check { file }) => check(file)?.into_bytes(),
+        Some(Command::Completions { shell }) => completions(*shell),
+        Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
+    };
+    Ok(Answer::Text(text))
+}
+
+/// What the command line and its file ask for, checked.
+fn plan(args: &Args) -> Result<Config> {
+    let mut given = Config::default();
+    for text in &args.ports {
+        given.add_port(PortSpec::parse(text)?)?;
+    }
+    for text in &args.switches {
+        given.add_switch(SwitchSpec::parse(text)?)?;
+    }
+    let mut config = match &args.config {
+        Some(file) => Config::load(file)?,
+        None => Config::default(),
+    };
+    config.overlay(given);
+    warn(&config)?;
+    Ok(config)
+}
+
+/// What a file would run.
+fn check(file: &Path) -> Result<String> {
+    let config = Config::load(file)?;
+    warn(&config).map_err(|error| error.at(file.display()))?;
+    Ok(config.summary())
+}
+
+/// Checks a configuration and says what is odd about it.
+fn warn(config: &Config) -> Result<()> {
+    for warning in config.check()? {
+        complain(Label::Warning, &warning);
+    }
+    Ok(())
+}
+
+fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "zbridge", &mut script);
+    script
+}
+
+/// Says something on standard error.
+pub fn complain(label: Label, text: &dyn std::fmt::Display) {
+    let stream = io::stderr();
+    let text = Style::of(&stream).message(label, text);
+    // There is nowhere else to say that this failed.
+    let _ = stream.lock().write_all(text.as_bytes());
+}
+
+/// Writes data to standard output. A reader that has seen enough (`| head`) is no failure.
+///
+/// # Errors
+/// The stream's, as a run-time error.
+pub fn print(data: impl AsRef<[u8]>) -> Result<()> {
+    let mut stream = io::stdout().lock();
+    match stream.write_all(data.as_ref()).and_then(|()| stream.flush()) {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::system("standard output", &cause)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

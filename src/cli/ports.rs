@@ -1,0 +1,110 @@
+//! The pages about port kinds: `zbridge ports`, and the table in the README.
+
+use super::help::command;
+use super::style::Style;
+use crate::config::text::{columns, wrap};
+use crate::config::{COMMON, KINDS, KeyRow, KindRow, SWITCH_KEYS, find};
+use crate::error::Result;
+
+/// The widest line of a note.
+const WIDTH: usize = 100;
+
+const GRAMMAR: &str = "TYPE:TARGET[,key[=value]]...   ',,' is a literal comma, a bare key means on";
+
+/// The page about one kind, or about all.
+///
+/// # Errors
+/// There is no such kind; the error names the nearest.
+pub fn page(kind: Option<&str>, style: Style) -> Result<String> {
+    let shown = match kind {
+        Some(word) => vec![find(word)?],
+        None => KINDS.to_vec(),
+    };
+    let mut text = format!("{} {GRAMMAR}\n\n", style.heading("A port is"));
+    for row in &shown {
+        text.push_str(&section(row, style));
+        text.push('\n');
+    }
+    text.push_str(&format!("{}\n{}", style.heading("Keys of every port"), keys(COMMON)));
+    if kind.is_none() {
+        let head = style.heading("A switch is");
+        text.push_str(&format!(
+            "\n{head} NAME[,key=value]..., and only needed to change its settings\n{}",
+            keys(SWITCH_KEYS)
+        ));
+    }
+    Ok(text)
+}
+
+/// Form and summary, the note, the keys, the example.
+fn section(row: &KindRow, style: Style) -> String {
+    let head = format!("{}  {}\n", style.heading(&row.form()), row.summary);
+    let note = wrap("    ", WIDTH, row.note);
+    let example = format!("    {} {}\n", style.faint("$"), command(row.example));
+    format!("{head}{note}{}{example}", keys(row.keys))
+}
+
+fn keys(rows: &[KeyRow]) -> String {
+    columns("    ", &rows.iter().map(|row| [row.form(), summary(row)]).collect::<Vec<_>>())
+}
+
+fn summary(row: &KeyRow) -> String {
+    let again = if row.repeatable { " (may be given often)" } else { "" };
+    format!("{}{again}", row.summary)
+}
+
+/// The port kinds as a table in Markdown, and the common keys below it.
+pub fn markdown() -> String {
+    let mut text = "| port | what it is | its own keys | example |\n|---|---|---|---|\n".to_owned();
+    for row in KINDS {
+        let cells = [code(&row.form()), row.summary.to_owned(), codes(row.keys), code(row.example)];
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', r"\|")).collect();
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    text.push_str(&format!("\nEvery port also takes {}.\n", codes(COMMON)));
+    text
+}
+
+fn codes(rows: &[KeyRow]) -> String {
+    rows.iter().map(|row| code(&row.form())).collect::<Vec<_>>().join(", ")
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_kind_and_key() {
+        let text = page(None, Style::plain()).unwrap();
+        for row in KINDS {
+            assert!(text.contains(&format!("{}  {}", row.form(), row.summary)), "{}", row.word);
+            assert!(text.contains(&command(row.example)), "{}", row.word);
+        }
+        for key in KINDS.iter().flat_map(|row| row.keys).chain(COMMON).chain(SWITCH_KEYS) {
+            assert!(text.contains(&key.form()) && text.contains(key.summary), "{}", key.word);
+        }
+        assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn one_kind_has_its_own_page() {
+        let text = page(Some("tap"), Style::plain()).unwrap();
+        assert!(text.contains("tap:NAME  ") && text.contains("addr=CIDR") && text.contains("learn=on|off"));
+        assert!(!text.contains("unix:PATH") && !text.contains("ageing"));
+        assert!(page(Some("uinx"), Style::plain()).unwrap_err().what().contains("nearest is \"unix\""));
+    }
+
+    #[test]
+    fn the_markdown_table_has_four_cells_in_each_row() {
+        let text = markdown();
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+        assert_eq!(rows.len(), KINDS.len() + 2);
+        for row in rows {
+            assert_eq!(row.replace(r"\|", "").matches('|').count(), 5, "{row}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Colours for a person at a terminal: none if NO_COLOR is set, or if the stream is not a terminal.
+
+use std::fmt::Display;
+use std::io::IsTerminal;
+
+use clap::builder::styling::{AnsiColor, Style as Ansi};
+
+/// Whether a stream is written in colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Style {
+    colour: bool,
+}
+
+impl Style {
+    /// Without colours.
+    pub fn plain() -> Self {
+        Self { colour: false }
+    }
+
+    /// As `stream` and the environment allow: NO_COLOR (no-color.org) counts if it is not empty.
+    pub fn of(stream: &impl IsTerminal) -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { colour: !refused && stream.is_terminal() }
+    }
+
+    /// A heading.
+    pub fn heading(self, text: &str) -> String {
+        self.paint(Ansi::new().bold(), text)
+    }
+
+    /// What is of less weight.
+    pub fn faint(self, text: &str) -> String {
+        self.paint(Ansi::new().dimmed(), text)
+    }
+
+    /// A message: `error: …`. Its label is coloured, and that of a hint below it.
+    pub fn message(self, label: Label, text: impl Display) -> String {
+        let (word, colour) = match label {
+            Label::Error => ("error", AnsiColor::Red),
+            Label::Warning => ("warning", AnsiColor::Yellow),
+        };
+        let hint = self.paint(AnsiColor::Cyan.on_default(), "hint:");
+        let text = text.to_string().replace("\n  hint:", &format!("\n  {hint}"));
+        format!("{} {text}\n", self.paint(colour.on_default().bold(), &format!("{word}:")))
+    }
+
+    fn paint(self, ansi: Ansi, text: &str) -> String {
+        if self.colour { format!("{}{text}{}", ansi.render(), ansi.render_reset()) } else { text.to_owned() }
+    }
+}
+
+/// The weight of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Label {
+    /// Nothing was done, or no more will be.
+    Error,
+    /// It goes on.
+    Warning,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn plain_text_has_no_escapes() {
+        let error = Error::usage("no").hint("yes");
+        assert_eq!(Style::plain().message(Label::Error, &error), "error: no\n  hint: yes\n");
+        assert_eq!(Style::plain().heading("a"), "a");
+    }
+
+    #[test]
+    fn labels_are_coloured() {
+        let text = Style { colour: true }.message(Label::Warning, Error::usage("odd").hint("x"));
+        assert_eq!(text, "\x1b[1m\x1b[33mwarning:\x1b[0m odd\n  \x1b[36mhint:\x1b[0m x\n");
+    }
+
+    #[test]
+    fn a_file_gets_no_colours() {
+        assert_eq!(Style::of(&tempfile::tempfile().unwrap()), Style::plain());
+    }
+}
