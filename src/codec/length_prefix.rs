@@ -14,7 +14,9 @@ use crate::wire::Offload;
 
 /// A length that no frame can have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("it announced a frame of {0} bytes (14 to 65535 can be); it does not speak 4-byte length and frame, or is broken")]
+#[error(
+    "it announced a frame of {0} bytes (14 to 65535 can be); it does not speak 4-byte length and frame, or is broken"
+)]
 pub struct BadLength(pub u32);
 
 /// The state of one connection's incoming stream. See the head of the file.
