@@ -156,10 +156,24 @@ impl Engine {
             return self.settle(id);
         }
         if event.is_writable() {
+            self.look_at_link(id);
             self.make_flushing(id);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.make_ready(id);
+        }
+    }
+
+    /// A port whose link was down is writable: the link may be up again.
+    fn look_at_link(&mut self, id: PortId) {
+        let Some(slot) = self.slot_mut(id) else { return };
+        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down()) else { return };
+        let looked = edge.check_link();
+        if looked.is_ok() && !edge.link_is_down() {
+            log::info!("{}: its interface is up again", slot.name);
+        }
+        if let Err(gone) = looked {
+            self.gone.push((id, gone));
         }
     }
 

@@ -8,7 +8,11 @@ use crate::port::{Edge, Listener};
 
 impl Engine {
     /// All ports, each listener followed by its clients.
-    pub(super) fn status(&self) -> SwitchStatus {
+    pub(super) fn status(&mut self) -> SwitchStatus {
+        for edge in self.ports.iter_mut().flatten().filter_map(|slot| slot.edge.as_mut()) {
+            // A link that is gone for good tells the loop by itself.
+            let _ = edge.check_link();
+        }
         let mut ports = Vec::new();
         for (index, slot) in self.listeners.iter().enumerate().filter(|(_, slot)| !slot.removed) {
             ports.push(listener_status(slot));

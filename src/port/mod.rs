@@ -10,19 +10,25 @@ pub mod channel;
 mod datagram;
 mod frame_io;
 mod inet;
+mod interface;
+mod netlink;
 mod stream;
+mod sys;
+mod tap;
 mod unix;
 
-use crate::config::{PortKind, PortSpec};
+use crate::config::{self, PortKind, PortSpec};
 use crate::counters::Counters;
-use crate::error::Result;
+use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use channel::Channel;
 use datagram::{Sequenced, Udp};
+use interface::Link;
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use stream::Stream;
+use tap::{Tap, TapOptions};
 use unix::BoundGram;
 
 /// How a receive ended.
@@ -49,6 +55,8 @@ pub struct Broken {
 
 /// A descriptor that frames pass through.
 pub enum Edge {
+    /// A TAP.
+    Tap(Tap),
     /// A stream socket.
     Stream(Stream),
     /// A SOCK_SEQPACKET socket.
@@ -77,6 +85,7 @@ impl Edge {
     /// [`Gone`]; the frames before it are in the batch.
     pub fn receive(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
         match self {
+            Self::Tap(edge) => frame_io::receive(edge, batch, id, counters),
             Self::Stream(edge) => edge.receive(batch, id, counters),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
@@ -91,6 +100,7 @@ impl Edge {
     /// [`Broken`]; the frames that were not done with are the caller's to count.
     pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
         match self {
+            Self::Tap(edge) => frame_io::transmit(edge, out, counters),
             Self::Stream(edge) => edge.transmit(out, counters),
             Self::Sequenced(edge) => frame_io::transmit(edge, out, counters),
             Self::UnixGram(edge) => frame_io::transmit(&mut edge.gram, out, counters),
@@ -102,6 +112,7 @@ impl Edge {
     /// The descriptor to wait on; `None` for a channel, which calls by itself.
     pub fn fd(&self) -> Option<RawFd> {
         match self {
+            Self::Tap(edge) => Some(edge.as_fd().as_raw_fd()),
             Self::Stream(edge) => Some(edge.as_fd().as_raw_fd()),
             Self::Sequenced(edge) => Some(edge.as_fd().as_raw_fd()),
             Self::UnixGram(edge) => Some(edge.gram.as_fd().as_raw_fd()),
@@ -116,6 +127,8 @@ impl Edge {
             Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Channel(_) => {
                 Abilities { pausable: true, offload: false }
             }
+            // The kernel queues what the host sends, and drops it when that is full: waiting would lose frames.
+            Self::Tap(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
             // The sender of a datagram over IP does not wait; the kernel drops what is not read.
             Self::Udp(_) => Abilities { pausable: false, offload: false },
         }
@@ -144,7 +157,26 @@ impl Edge {
 
     /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down.
     pub fn link_is_down(&self) -> bool {
-        false
+        match self {
+            Self::Tap(edge) => edge.link() == Link::Down,
+            _ => false,
+        }
+    }
+
+    /// Asks the system for the state of that link.
+    ///
+    /// # Errors
+    /// [`Gone`] when the interface is no more.
+    pub fn check_link(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::Tap(edge) => edge.check_link().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether opening it made the interface behind it, which then has to be made again when it is gone.
+    pub fn made_its_interface(&self) -> bool {
+        matches!(self, Self::Tap(edge) if edge.created())
     }
 }
 
@@ -215,12 +247,18 @@ pub fn listens(spec: &PortSpec) -> bool {
     }
 }
 
-/// Opens a port that was open before and was lost.
+/// Opens a port that was open before and was lost. What this process did not make ([`Edge::made_its_interface`]) has to
+/// be there first.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_again(spec: &PortSpec) -> Result<Opened> {
-    open(spec)
+pub fn open_again(spec: &PortSpec, made: bool) -> Result<Opened> {
+    match &spec.kind {
+        PortKind::Tap(tap) if !tap::may_open_again(&tap_options(spec, tap), made) => {
+            Err(Error::new(Class::NoObject, format!("the interface {} was deleted", tap.name)))
+        }
+        _ => open(spec),
+    }
 }
 
 /// Opens a port.
@@ -249,7 +287,22 @@ pub fn open(spec: &PortSpec) -> Result<Opened> {
             let (local, remote) = (&udp.local, &udp.remote);
             inet::udp((&local.host, local.port), (&remote.host, remote.port)).map(edge)
         }
-        PortKind::Tap(_) | PortKind::Packet(_) => todo!(),
+        PortKind::Tap(tap) => Tap::open(&tap_options(spec, tap)).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
+        PortKind::Packet(_) => Err(Error::usage("packet: not yet")),
+    }
+}
+
+fn tap_options(spec: &PortSpec, tap: &config::Tap) -> TapOptions {
+    TapOptions {
+        name: tap.name.clone(),
+        addrs: tap.addrs.clone(),
+        up: tap.up,
+        persist: tap.persist,
+        user: tap.user.clone(),
+        mac: tap.mac,
+        mtu: spec.mtu,
+        offloads: false,
+        fd: tap.fd,
     }
 }
 
