@@ -4,10 +4,13 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod args;
+mod demo;
 mod help;
 mod log;
 mod man;
 mod ports;
+mod run;
+mod show;
 mod style;
 
 use std::ffi::OsString;
@@ -62,6 +65,17 @@ where
             complain(Label::Error, &error);
             ExitCode::from(error.class().code())
         }
+    }
+}
+
+/// Does a job, until it is over.
+///
+/// # Errors
+/// What made it end before it should.
+pub fn perform(job: Job, verbosity: Verbosity) -> Result<()> {
+    match job {
+        Job::Run(config) => run::run(&config, verbosity.is_quiet()),
+        Job::Demo => demo::run(),
     }
 }
 

@@ -14,10 +14,12 @@
 mod bridge;
 mod command;
 mod ports;
+mod service;
 mod show;
 
 pub use bridge::{Bridge, Ended};
 pub use command::{Handle, NamedEntry, PortStatus, SwitchStatus};
+pub use service::run_service;
 
 use crate::counters::{Counters, DropReason};
 use crate::error::{Class, Error, Result};
@@ -283,7 +285,10 @@ impl Engine {
                     self.name,
                 ),
                 Event::Stalled(id) => {
-                    log::warn!("{}: its peer does not read; frames for it are dropped until it does", self.port_name(id));
+                    log::warn!(
+                        "{}: its peer does not read; frames for it are dropped until it does",
+                        self.port_name(id)
+                    );
                 }
                 Event::Drained(id) => log::info!("{}: its peer reads again", self.port_name(id)),
             }

@@ -385,7 +385,8 @@ impl Engine {
 
     /// `inst1`, and while that is taken `inst1#2`, `inst1#3` …
     fn client_name(&self, base: &str) -> String {
-        let names: std::collections::HashSet<&str> = self.ports.iter().flatten().map(|slot| slot.name.as_str()).collect();
+        let names: std::collections::HashSet<&str> =
+            self.ports.iter().flatten().map(|slot| slot.name.as_str()).collect();
         let mut name = base.to_owned();
         let mut number = 1;
         while names.contains(name.as_str()) {

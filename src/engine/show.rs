@@ -1,8 +1,8 @@
 //! How an engine shows itself: its ports with their state, their peers and their counters.
 
+use super::Engine;
 use super::command::{PortStatus, SwitchStatus};
 use super::ports::{ListenerSlot, Origin, PortSlot};
-use super::Engine;
 use crate::frame::PortId;
 use crate::port::{Edge, Listener};
 

@@ -160,7 +160,8 @@ fn a_peer_that_never_reads_holds_nobody_up() {
     sender.recv();
     sender.recv();
     good.recv();
-    let reader = std::thread::spawn(move || (0..10_000).map(|_| good.recv()).filter(|frame| frame.len() == 1000).count());
+    let reader =
+        std::thread::spawn(move || (0..10_000).map(|_| good.recv()).filter(|frame| frame.len() == 1000).count());
     for number in 0..10_000 {
         sender.send(&frame(1, 3, 1000));
         sender.send(&frame(2, 3, 1000));
@@ -173,7 +174,8 @@ fn a_peer_that_never_reads_holds_nobody_up() {
     let ports = until(&bridge, |ports| ports.iter().map(|port| port.counters.rx_frames).sum::<u64>() == 20_002);
     assert!(ports.iter().any(|port| port.state == "stalled"), "{:?}", names(&ports));
     let copies: u64 = ports.iter().map(|port| port.counters.copies).sum();
-    let ends = |port: &PortStatus| port.counters.tx_frames + port.queued as u64 + port.counters.dropped_at(Stage::Egress);
+    let ends =
+        |port: &PortStatus| port.counters.tx_frames + port.queued as u64 + port.counters.dropped_at(Stage::Egress);
     assert_eq!(copies, ports.iter().map(ends).sum());
     bridge.stop().unwrap();
 }

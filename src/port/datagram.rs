@@ -14,9 +14,7 @@ use crate::counters::DropReason;
 use crate::limits::MAX_FRAME;
 use crate::wire::Offload;
 use rustix::io::Errno;
-use rustix::net::{
-    RecvFlags, SendFlags, SocketAddrUnix, connect, connect_unspec, recv, recvfrom, send, sendto,
-};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, connect, connect_unspec, recv, recvfrom, send, sendto};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A connected SOCK_SEQPACKET socket.
@@ -114,9 +112,12 @@ impl FrameIo for UnixGram {
     fn refusal(&mut self, errno: Errno, _: bool) -> Refusal {
         self.release();
         match errno {
-            Errno::CONNREFUSED | Errno::NOENT | Errno::NOTCONN | Errno::CONNRESET | Errno::DESTADDRREQ | Errno::PERM => {
-                Refusal::Drop(DropReason::NoPeer)
-            }
+            Errno::CONNREFUSED
+            | Errno::NOENT
+            | Errno::NOTCONN
+            | Errno::CONNRESET
+            | Errno::DESTADDRREQ
+            | Errno::PERM => Refusal::Drop(DropReason::NoPeer),
             Errno::MSGSIZE => Refusal::Drop(DropReason::TooBig),
             Errno::NOBUFS | Errno::NOMEM | Errno::ACCESS => Refusal::Drop(DropReason::System),
             errno => Refusal::Gone(Gone(format!("its socket failed: {}", std::io::Error::from(errno)))),
@@ -167,4 +168,3 @@ impl AsFd for Udp {
         self.0.as_fd()
     }
 }
-

@@ -132,7 +132,7 @@ pub fn udp(local: (&str, u16), remote: (&str, u16)) -> Result<(Edge, String)> {
         socket.connect(&remote.into())?;
         Ok(Edge::Udp(Udp::new(OwnedFd::from(socket))))
     };
-    let edge =
-        made().map_err(|error| in_use(Error::system(format_args!("cannot use udp {local}->{remote}"), &error), &error))?;
+    let edge = made()
+        .map_err(|error| in_use(Error::system(format_args!("cannot use udp {local}->{remote}"), &error), &error))?;
     Ok((edge, remote.to_string()))
 }

@@ -68,7 +68,8 @@ fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Bound
         done => done.map_err(cannot)?,
     }
     // The umask may have taken bits away.
-    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| Error::system(path.display(), &error))?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(|error| Error::system(path.display(), &error))?;
     let made = lstat(path).map_err(cannot)?;
     Ok((fd, Bound { path: path.to_owned(), device: made.st_dev, inode: made.st_ino }))
 }
@@ -84,7 +85,8 @@ fn remove_stale(path: &Path, kind: SocketType) -> Result<()> {
     match connect(&probe, &address(path)?) {
         Err(Errno::CONNREFUSED) => {
             log::info!("{}: replacing a stale socket", path.display());
-            std::fs::remove_file(path).map_err(|error| Error::system(format_args!("cannot unlink {}", path.display()), &error))
+            std::fs::remove_file(path)
+                .map_err(|error| Error::system(format_args!("cannot unlink {}", path.display()), &error))
         }
         Ok(()) if kind == SocketType::DGRAM => Err(taken(&"another process is bound to it").hint(USE_ANOTHER)),
         Ok(()) => Err(taken(&format_args!("{} listens on it", peer(&probe))).hint(USE_ANOTHER)),

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use super::Service;
 use super::endpoint::{Endpoint, EndpointConfig, Event};
 use crate::error::Result;
 use crate::time::{Duration, Instant, earliest};
@@ -80,35 +81,31 @@ impl PingHost {
     pub fn stats(&self) -> PingStats {
         self.stats
     }
+}
 
-    /// Takes a frame. Returns the round trip, where it answers a ping.
-    pub fn handle_frame(&mut self, now: Instant, frame: &[u8]) -> Option<Duration> {
+impl Service for PingHost {
+    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
         self.endpoint.handle_frame(now, frame);
-        let mut answer = None;
         while let Some(event) = self.endpoint.poll_event() {
             if let Event::EchoReply { rtt, ident, .. } = event
                 && ident == self.ident
             {
                 self.stats.answered(rtt);
-                answer = Some(rtt);
             }
         }
-        answer
     }
 
-    /// Gives up to `budget` frames to `out`, and returns how many.
-    pub fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut impl FnMut(&[u8])) -> usize {
-        self.handle_timeout(now);
-        self.endpoint.poll_transmit(now, budget, out)
+    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize {
+        self.endpoint.poll_transmit(now, budget, &mut |frame: &[u8]| out(frame))
     }
 
-    /// When [`Self::poll_transmit`] is to be called next.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&self) -> Option<Instant> {
         earliest(Some(self.next), self.endpoint.poll_timeout())
     }
 
     /// Pings, when it is time. After a pause the pings that were missed are not made up for.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
         if now < self.next {
             return;
         }
@@ -141,6 +138,7 @@ mod tests {
                 hosts[to].handle_frame(now, &frame);
             }
             for (from, host) in hosts.iter_mut().enumerate() {
+                host.handle_timeout(now);
                 host.poll_transmit(now, 100, &mut |frame| wire.push((1 - from, frame.to_vec())));
                 assert!(host.poll_timeout().is_some_and(|next| next > now));
             }

@@ -1,0 +1,51 @@
+//! The main job: starts the switches, says what is there and how to attach to it, waits for a signal, and sums up.
+
+use super::{print, show};
+use crate::config::Config;
+use crate::engine::Bridge;
+use crate::error::{Class, Error, Result};
+use crossbeam_channel::{Receiver, bounded, select};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Runs `config` until a signal ends it.
+///
+/// # Errors
+/// A port that cannot be opened; a switch that ended by itself.
+pub fn run(config: &Config, quiet: bool) -> Result<()> {
+    // Before anything is bound, so that a signal during the start does not leave it behind.
+    let stop = stop_signals()?;
+    let bridge = Bridge::start(config)?;
+    if !quiet {
+        let status = bridge.status()?;
+        print([show::ports(&status), show::attachments(&status)].concat())?;
+    }
+    select! {
+        recv(stop) -> _ => {}
+        recv(bridge.ended()) -> ended => {
+            let name = ended.map(|ended| ended.switch).unwrap_or_default();
+            bridge.stop()?;
+            return Err(Error::new(Class::Runtime, format!("switch {name} has ended")));
+        }
+    }
+    let last = bridge.stop()?;
+    if quiet { Ok(()) } else { print(show::counters(&last)) }
+}
+
+/// Where the first SIGINT, SIGTERM or SIGHUP is told of. A second one ends the process at once.
+pub(super) fn stop_signals() -> Result<Receiver<i32>> {
+    let cannot = |error| Error::system("cannot watch for signals", &error);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
+    let (sender, stop) = bounded(1);
+    let watch = move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 {
+                std::process::exit(128 + signal);
+            }
+            // The main thread has stopped listening only when it is on its way out.
+            let _ = sender.send(signal);
+        }
+    };
+    std::thread::Builder::new().name("zb-signals".into()).spawn(watch).map_err(cannot)?;
+    Ok(stop)
+}

@@ -1,0 +1,78 @@
+//! Switches as a person reads them: one aligned line for each port, how to attach a peer, what was counted.
+
+use crate::config::text::columns;
+use crate::engine::{NamedEntry, PortStatus, SwitchStatus};
+
+/// Name, kind, state and peer of every port; with several switches, each under its name.
+pub fn ports(switches: &[SwitchStatus]) -> String {
+    each(switches, |switch| columns("", &switch.ports.iter().map(port_row).collect::<Vec<_>>()))
+}
+
+fn port_row(port: &PortStatus) -> [String; 4] {
+    [port.name.clone(), port.kind.to_owned(), port.state.to_owned(), port.peer.clone()]
+}
+
+/// For every port that waits for a peer, the line to paste.
+pub fn attachments(switches: &[SwitchStatus]) -> String {
+    let ports = switches.iter().flat_map(|switch| &switch.ports);
+    let lines = ports.filter_map(|port| {
+        let attach = port.attach.as_ref()?;
+        Some([port.name.clone(), format!("{}:", attach.who), attach.line.clone()])
+    });
+    let lines: Vec<_> = lines.collect();
+    if lines.is_empty() { String::new() } else { format!("to attach\n{}", columns("  ", &lines)) }
+}
+
+/// What every port counted, and below it why frames were dropped.
+pub fn counters(switches: &[SwitchStatus]) -> String {
+    each(switches, |switch| {
+        let head =
+            ["port", "kind", "state", "rx frames", "rx bytes", "tx frames", "tx bytes", "dropped"].map(String::from);
+        let rows = switch.ports.iter().map(counter_row);
+        let mut text = columns("", &std::iter::once(head).chain(rows).collect::<Vec<_>>());
+        for port in &switch.ports {
+            let drops = port.counters.drops().map(|(row, frames)| {
+                [port.name.clone(), frames.to_string(), row.word.to_owned(), row.meaning.to_owned()]
+            });
+            text.push_str(&columns("  dropped on ", &drops.collect::<Vec<_>>()));
+        }
+        text
+    })
+}
+
+fn counter_row(port: &PortStatus) -> [String; 8] {
+    let counters = &port.counters;
+    // A listener stands for the clients that have left.
+    let state = if port.state == "listening" { "clients that left" } else { port.state };
+    [
+        port.name.clone(),
+        port.kind.to_owned(),
+        state.to_owned(),
+        counters.rx_frames.to_string(),
+        counters.rx_bytes.to_string(),
+        counters.tx_frames.to_string(),
+        counters.tx_bytes.to_string(),
+        counters.drops().map(|(_, frames)| frames).sum::<u64>().to_string(),
+    ]
+}
+
+/// The forwarding database, sorted by address.
+pub fn fdb(entries: &[NamedEntry]) -> String {
+    let mut rows: Vec<_> = entries
+        .iter()
+        .map(|(entry, port)| {
+            let age = entry.age.map_or_else(|| "static".into(), |age| format!("{} s", age.as_secs()));
+            [entry.mac.to_string(), port.clone(), age]
+        })
+        .collect();
+    rows.sort();
+    rows.insert(0, ["address", "port", "age"].map(String::from));
+    columns("", &rows)
+}
+
+fn each(switches: &[SwitchStatus], show: impl Fn(&SwitchStatus) -> String) -> String {
+    match switches {
+        [only] => show(only),
+        several => several.iter().map(|switch| format!("switch {}\n{}", switch.name, show(switch))).collect(),
+    }
+}
