@@ -3,6 +3,7 @@
 
 mod addr;
 pub mod checksum;
+pub mod coalesce;
 #[cfg(test)]
 mod fixture;
 pub mod layers;
@@ -11,6 +12,7 @@ pub mod segment;
 pub mod view;
 
 pub use addr::{Cidr, Mac};
+pub use coalesce::{Coalescer, Merged};
 pub use layers::BadFrame;
 pub use offload::{BadOffload, Checksum, Gso, Offload};
 pub use segment::{finish, finish_checksum};
