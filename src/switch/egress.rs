@@ -30,7 +30,7 @@ pub struct Taken {
 
 /// The descriptors behind the ports.
 pub trait Transmit {
-    /// Offers `out` to `port`. Frames that are taken are counted in `counters`, as sent or as dropped.
+    /// Offers `out`, which is not empty, to `port`. Frames that are taken are counted in `counters`, as sent or as dropped.
     fn transmit(&mut self, port: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken;
 }
 
@@ -114,7 +114,7 @@ impl Switch {
 
     /// Offers frames to a port, and queues what it does not take.
     fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
-        let Some(port) = self.port_mut(id) else { return };
+        let Some(port) = self.port_mut(id).filter(|_| !out.is_empty()) else { return };
         let frames = out.len() as u64;
         port.counters.copies += frames;
         if !port.up {

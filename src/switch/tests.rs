@@ -261,6 +261,21 @@ fn a_busy_port_pauses_those_who_fill_it_and_lets_them_go_when_it_has_drained() {
     balance(&switch);
 }
 
+#[test]
+fn a_descriptor_is_never_offered_nothing() {
+    struct Picky;
+    impl Transmit for Picky {
+        fn transmit(&mut self, _: PortId, out: Outgoing<'_>, _: &mut Counters) -> Taken {
+            assert!(!out.is_empty());
+            Taken { frames: 0 }
+        }
+    }
+    let mut switch = switch_of([PortConfig::default(), PortConfig { mtu: Some(20), ..PortConfig::default() }]);
+    switch.run(T, &numbered(BROADCAST, STATION[0], 0, 0..3), &mut Picky);
+    assert_eq!(dropped(&switch, 1, DropReason::TooBig), 3);
+    balance(&switch);
+}
+
 use crate::limits::PAUSE_MILLIS;
 
 #[test]
