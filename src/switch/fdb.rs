@@ -28,15 +28,18 @@ const FIRST_CAPACITY: usize = 1024;
 const SWEEP: usize = 32;
 
 /// A station's address in a VLAN, as the table's key: the address in the upper 48 bits, the VLAN id in the lower 12.
+/// One of the bits between is always set, so that no frame, whatever its addresses, has the key of a free slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key(u64);
 
 impl Key {
-    const EMPTY: Self = Self(0);
+    /// The key of no station.
+    pub const EMPTY: Self = Self(0);
+    const USED: u64 = 0x1000;
 
     /// The key of `mac` in VLAN `vid` (0 where VLANs are not told apart).
     pub const fn new(mac: u64, vid: u16) -> Self {
-        Self(mac << 16 | vid as u64)
+        Self(mac << 16 | Self::USED | vid as u64)
     }
 
     /// The address.
@@ -186,7 +189,7 @@ impl Fdb {
         (slot.key == key && self.counts(slot, tick)).then_some(slot.port)
     }
 
-    /// Notes that `key`, which is not zero, was heard on `port`.
+    /// Notes that `key` was heard on `port`.
     #[inline]
     pub fn learn(&mut self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {
         let at = self.probe(key, hash);
@@ -324,7 +327,7 @@ impl Fdb {
     /// Forgets one entry, static or not. False when there was none.
     pub fn remove(&mut self, key: Key) -> bool {
         let at = self.probe(key, self.hash(key));
-        let there = self.table[at].key == key && key != Key::EMPTY;
+        let there = self.table[at].key == key;
         if there {
             self.remove_at(at);
         }

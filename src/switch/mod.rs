@@ -85,7 +85,7 @@ struct Ahead {
     src_hash: u64,
 }
 
-const NOTHING_AHEAD: Ahead = Ahead { dst: Key::new(0, 0), src: Key::new(0, 0), dst_hash: 0, src_hash: 0 };
+const NOTHING_AHEAD: Ahead = Ahead { dst: Key::EMPTY, src: Key::EMPTY, dst_hash: 0, src_hash: 0 };
 
 /// Where a frame goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -116,6 +116,15 @@ fn reserved_groups_end_here_and_group_sources_are_not_learned() {
 }
 
 #[test]
+fn nobody_has_the_zero_address() {
+    let mut switch = switch(3);
+    assert_eq!(reached(&mut switch, 1, &frame(0, STATION[1], 60)), [0, 2]);
+    assert_eq!(reached(&mut switch, 0, &frame(0, STATION[0], 60)), [1, 2]);
+    assert_eq!(reached(&mut switch, 0, &frame(0, 0, 60)), [1, 2]);
+    assert!(!switch.forget(Mac::default()));
+}
+
+#[test]
 fn isolated_ports_reach_the_others_only() {
     let isolated = PortConfig { isolate: true, ..PortConfig::default() };
     let mut switch = switch_of([isolated.clone(), isolated, PortConfig::default()]);
