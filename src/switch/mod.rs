@@ -167,7 +167,7 @@ impl Switch {
         self.ports.get_mut(id.index())?.take().map(|port| port.counters)
     }
 
-    /// Says whether a port takes part. One that goes down forgets its stations and what waited for it.
+    /// Says whether a port takes part: frames that come from one that does not are dropped. One that goes down forgets its stations and what waited for it.
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
             self.empty_queue(id, DropReason::LinkDown);
@@ -254,7 +254,7 @@ impl Switch {
         }
     }
 
-    /// Switches all frames of `batch` and sends them through `edges`.
+    /// Switches all frames of `batch` and sends them through `edges`. Frames of ports that do not exist are ignored.
     pub fn run(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
         self.decide_batch(now, batch);
         self.send_plan(now, batch, edges);
@@ -313,6 +313,9 @@ impl Switch {
     fn decide(&mut self, now: Instant, tick: u32, frame: &Frame, bytes: &[u8], ahead: &Ahead) -> Verdict {
         let Some(port) = self.port(frame.ingress) else { return Verdict::Drop(DropReason::Malformed) };
         let (learn, isolate, mtu) = (port.config.learn, port.config.isolate, port.config.mtu);
+        if !port.up {
+            return Verdict::Drop(DropReason::IngressDown);
+        }
         if bytes.len() < MIN_FRAME {
             return Verdict::Drop(DropReason::Malformed);
         }

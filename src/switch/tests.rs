@@ -170,6 +170,16 @@ fn a_port_that_goes_down_loses_its_queue_and_its_stations() {
 }
 
 #[test]
+fn a_port_that_is_down_is_not_heard() {
+    let mut switch = switch(3);
+    switch.set_up(T, PortId(0), false);
+    assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60)), []);
+    assert_eq!(dropped(&switch, 0, DropReason::IngressDown), 1);
+    assert_eq!(switch.fdb(T).count(), 0);
+    assert_eq!(reached(&mut switch, 1, &frame(STATION[0], STATION[1], 60)), [2], "floods, as nobody is known there");
+}
+
+#[test]
 fn a_removed_port_leaves_nothing_to_its_successor() {
     let mut switch = switch(3);
     reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60));
