@@ -30,8 +30,8 @@ pub struct Taken {
 
 /// The descriptors behind the ports.
 pub trait Transmit {
-    /// Offers `out` to `port`. Frames that are taken are counted in `counters`, as sent or as dropped. The first that is
-    /// not taken is the first of the next offer, unless the port was down in between.
+    /// Offers `out`, which is not empty, to `port`. Frames that are taken are counted in `counters`, as sent or as
+    /// dropped. The first that is not taken is the first of the next offer, unless the port was down in between.
     fn transmit(&mut self, port: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken;
 }
 
@@ -115,7 +115,7 @@ impl Switch {
 
     /// Offers frames to a port, and queues what it does not take.
     fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
-        let Some(port) = self.port_mut(id) else { return };
+        let Some(port) = self.port_mut(id).filter(|_| !out.is_empty()) else { return };
         let frames = out.len() as u64;
         port.counters.copies += frames;
         if !port.up {
@@ -183,6 +183,7 @@ impl Switch {
             let Some(port) = self.port_mut(source).filter(|port| port.config.pausable) else { continue };
             if port.paused_for.is_none() {
                 port.paused_for = Some(id);
+                self.resumed.retain(|&port| port != source);
                 let Some(busy) = self.port_mut(id) else { return };
                 busy.waiters.push(source);
                 if busy.stall_at.is_none() {
@@ -197,17 +198,20 @@ impl Switch {
     fn release_waiters(&mut self, id: PortId) {
         let Some(port) = self.port_mut(id) else { return };
         port.stall_at = None;
-        let waiters = std::mem::take(&mut port.waiters);
-        for &waiter in &waiters {
+        let mut waiters = std::mem::take(&mut port.waiters);
+        for waiter in waiters.drain(..) {
             if let Some(port) = self.port_mut(waiter).filter(|port| port.paused_for == Some(id)) {
                 port.paused_for = None;
                 self.resumed.push(waiter);
             }
         }
+        if let Some(port) = self.port_mut(id) {
+            port.waiters = waiters; // for its memory
+        }
         self.congested.retain(|&port| port != id);
     }
 
-    /// A port that was paused and may be read again.
+    /// A port that was paused and may be read again; each is said once, and not if it was paused anew meanwhile.
     pub fn poll_resumed(&mut self) -> Option<PortId> {
         self.resumed.pop()
     }
@@ -273,6 +277,7 @@ impl Switch {
         let waiting = port.queue.clear();
         port.counters.drop(reason, waiting as u64);
         port.blocked = false;
+        port.stalled = false; // without a word: its peer does not read again, it is gone
         self.relax(id);
     }
 
