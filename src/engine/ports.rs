@@ -31,6 +31,7 @@ const ACCEPTS: usize = 64;
 pub(super) enum Due {
     Port(PortId),
     Listener(usize),
+    Link(PortId),
 }
 
 /// Where a port came from.

@@ -303,15 +303,13 @@ impl Reference {
             end("too-big");
         } else if !port.up {
             end("link-down");
-        } else if port.stalled {
-            end("stalled");
         } else if takes && port.queue.is_empty() && !port.busy && port.room > 0 {
             port.hand_over(packet.clone());
         } else {
             port.busy = true;
             let len = packet.bytes.len();
             if port.queue.len() >= port.config.queue || port.queue_bytes + len > QUEUE_BYTES {
-                end("queue-full");
+                end(if port.stalled { "stalled" } else { "queue-full" });
             } else {
                 port.queue_bytes += len;
                 port.queue.push_back(packet.clone());
