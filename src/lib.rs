@@ -3,4 +3,5 @@
 
 pub mod error;
 pub mod time;
+pub mod usb;
 pub mod wire;
