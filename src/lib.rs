@@ -4,4 +4,5 @@
 pub mod error;
 pub mod time;
 pub mod usb;
+pub mod usbip;
 pub mod wire;
