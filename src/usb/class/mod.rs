@@ -1,7 +1,9 @@
 //! Functions that come with zbridge. Each makes a whole [`super::Device`] from an [`Identity`].
 
+pub mod cdc_acm;
 pub mod loopback;
 
+pub use cdc_acm::CdcAcm;
 pub use loopback::{Loopback, Pattern};
 
 use super::{Description, Speed};
