@@ -2,9 +2,11 @@
 
 pub mod cdc_acm;
 pub mod loopback;
+pub mod storage;
 
 pub use cdc_acm::CdcAcm;
 pub use loopback::{Loopback, Pattern};
+pub use storage::MassStorage;
 
 use super::{Description, Speed};
 
