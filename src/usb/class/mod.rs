@@ -1,10 +1,12 @@
 //! Functions that come with zbridge. Each makes a whole [`super::Device`] from an [`Identity`].
 
 pub mod cdc_acm;
+pub mod hid;
 pub mod loopback;
 pub mod storage;
 
 pub use cdc_acm::CdcAcm;
+pub use hid::Hid;
 pub use loopback::{Loopback, Pattern};
 pub use storage::MassStorage;
 
