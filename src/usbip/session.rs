@@ -7,6 +7,11 @@
 //! the order in which they came about, and are encoded while the output is below its mark. That order gives the two
 //! outcomes of an UNLINK: if the device still has the victim, it is taken back, and the answer is -104; otherwise the
 //! victim's answer already stands before that of the UNLINK, which is 0.
+//!
+//! There is a third case, seen from Linux: its sending thread lets an UNLINK overtake the SUBMIT of its victim, and the
+//! client forgets the victim when the UNLINK is answered. Such a victim is condemned: the UNLINK is answered with -104,
+//! and the SUBMIT is dropped when it comes. It is told from a victim that is long gone by its number: a client counts up,
+//! so it is newer than every SUBMIT so far, and older than the UNLINK.
 
 use super::decode::{Command, Decoder};
 use super::export::Export;
@@ -16,7 +21,7 @@ use super::server::ConnectionId;
 use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
 use crate::time::Instant;
 use crate::usb::{Address, Direction, Status, Urb};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Why a session ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -80,6 +85,10 @@ struct Attached {
     pending: usize,
     answers: VecDeque<Answer>,
     pool: Vec<Vec<u8>>,
+    /// The newest seqnum of a SUBMIT.
+    newest: Option<u32>,
+    /// Victims whose SUBMIT is still to come.
+    condemned: HashSet<u32, foldhash::fast::RandomState>,
 }
 
 enum Phase {
@@ -180,6 +189,8 @@ impl Session {
             pending: 0,
             answers: VecDeque::new(),
             pool: Vec::new(),
+            newest: None,
+            condemned: HashSet::default(),
         }));
     }
 
@@ -278,6 +289,13 @@ impl Attached {
 
     fn submit(&mut self, now: Instant, export: &mut Export, command: CmdSubmit, urb: Urb) -> Result<(), CloseReason> {
         let seqnum = self.check(command.base.devid, command.base.seqnum)?;
+        if self.newest.is_none_or(|newest| is_newer(seqnum, newest)) {
+            self.newest = Some(seqnum);
+        }
+        if !self.condemned.is_empty() && self.condemned.remove(&seqnum) {
+            self.recycle(urb.data);
+            return Ok(());
+        }
         self.pending += command.length as usize;
         if self.flights.len() >= MAX_PENDING_URBS || self.pending > MAX_PENDING_BYTES {
             return Err(CloseReason::Pending);
@@ -294,13 +312,19 @@ impl Attached {
     fn unlink(&mut self, export: &mut Export, command: CmdUnlink) -> Result<(), CloseReason> {
         let seqnum = self.check(command.base.devid, command.base.seqnum)?;
         let victim = export.device.cancel(command.victim);
-        let status = if victim.is_some() { errno::UNLINKED } else { 0 };
+        let status = if victim.is_some() || self.condemn(command.victim, seqnum) { errno::UNLINKED } else { 0 };
         if let Some(urb) = victim {
             self.land(urb.id);
             self.recycle(urb.data);
         }
         self.answers.push_back(Answer::Unlink(RetUnlink { seqnum, status }));
         Ok(())
+    }
+
+    /// Condemns `victim`, if its SUBMIT must still be under way when UNLINK `seqnum` is there.
+    fn condemn(&mut self, victim: u32, seqnum: u32) -> bool {
+        let overtaken = self.newest.is_some_and(|newest| is_newer(victim, newest)) && is_newer(seqnum, victim);
+        overtaken && self.condemned.len() < MAX_PENDING_URBS && self.condemned.insert(victim)
     }
 
     /// What holds for every command: it is for this device, and its name is free.
@@ -372,4 +396,9 @@ impl Attached {
 fn is_consistent(urb: &Urb) -> bool {
     let setup = urb.setup;
     u32::from(setup.length) == urb.length && (setup.length == 0 || setup.direction() == urb.endpoint.direction())
+}
+
+/// Whether seqnum `a` was given after `b`; numbers wrap (as in RFC 1982).
+fn is_newer(a: u32, b: u32) -> bool {
+    (1..1 << 31).contains(&a.wrapping_sub(b))
 }

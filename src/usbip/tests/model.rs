@@ -55,7 +55,7 @@ impl World {
 
     fn act(&mut self) {
         let stale = Setup::from_bytes((self.random.0).to_le_bytes());
-        match self.random.below(10) {
+        match self.random.below(11) {
             0..=3 => {
                 let length = 4 * self.random.below(200) as u32;
                 self.peer.client.submit(Urb { setup: stale, ..Urb::input(0, gadget_zero::LOOP, length) });
@@ -77,6 +77,15 @@ impl World {
                 if let Some(victim) = flying.get(self.random.below(flying.len().max(1))) {
                     self.peer.client.unlink(*victim);
                 }
+            }
+            9 => {
+                // As Linux may do it: the UNLINK overtakes its victim.
+                self.there.extend(self.peer.client.transmit());
+                let victim = self.peer.client.submit(Urb::input(0, gadget_zero::LOOP, 4));
+                let late = self.peer.client.transmit();
+                self.peer.client.unlink(victim);
+                self.there.extend(self.peer.client.transmit());
+                self.there.extend(late);
             }
             _ => _ = self.peer.client.unlink(self.random.below(1 << 31) as u32),
         }

@@ -132,6 +132,22 @@ fn an_unlink_comes_after_the_reply_that_waits_to_be_sent() {
 }
 
 #[test]
+fn an_unlink_may_overtake_its_victim() {
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 2);
+    let victim = peer.client.submit(Urb::output(0, gadget_zero::LOOP, vec![1; 8]));
+    let late = peer.client.transmit();
+    let unlink = peer.client.unlink(victim);
+    assert_eq!(peer.exchange(&mut server), [Event::Unlinked(unlink, victim, -104)]);
+    server.handle_bytes(NOW, peer.id, &late);
+    assert_eq!(peer.exchange(&mut server), [], "no answer to what the client has forgotten");
+    peer.client.submit(Urb::output(0, gadget_zero::LOOP, vec![2; 4]));
+    peer.client.submit(Urb::input(0, gadget_zero::LOOP, 8));
+    let events = peer.exchange(&mut server);
+    assert!(matches!(&events[1], Event::Done(_, 0, urb) if urb.data == [2; 4]), "and it had no effect");
+}
+
+#[test]
 fn both_dialects_get_their_numbers_back() {
     for (dialect, first) in [(Dialect::Linux, u32::MAX - 2), (Dialect::Windows, u32::MAX - 2)] {
         let mut server = server();
