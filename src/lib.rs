@@ -55,4 +55,6 @@ pub mod port;
 pub mod service;
 pub mod switch;
 pub mod time;
+pub mod usb;
+pub mod usbip;
 pub mod wire;
