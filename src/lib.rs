@@ -18,7 +18,7 @@
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`] | descriptors and system calls, one file a kind; not the switch |
-//! | services | [`service`] | protocols above Ethernet, sans-I/O; neither switch nor descriptor |
+//! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor |
 //! | words | [`config`] | what a person may ask for: the one table of port kinds, the grammar, the file |
 //! | core | [`switch`] | where a frame goes; no system call, no clock |
 //! | ground | [`wire`], [`codec`], [`frame`], [`counters`], [`time`], [`limits`], [`error`] | bytes, time and errors |
