@@ -313,7 +313,7 @@ fn tap_options(spec: &PortSpec, tap: &config::Tap) -> TapOptions {
         user: tap.user.clone(),
         mac: tap.mac,
         mtu: spec.mtu,
-        offloads: false,
+        offloads: tap.offload,
         fd: tap.fd,
     }
 }
