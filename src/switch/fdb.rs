@@ -100,6 +100,7 @@ pub struct Entry {
 struct Share {
     generation: u16,
     learned: u32,
+    fixed: u32,
 }
 
 /// The bounds of a table.
@@ -231,10 +232,12 @@ impl Fdb {
         from.map_or(Learned::New, |from| Learned::Moved { from })
     }
 
-    /// Takes a learned entry off its port's share, unless the port was flushed since.
+    /// Takes an entry off its port's share, unless it was learned and the port was flushed since.
     fn release(&mut self, slot: &Slot) {
         let share = &mut self.shares[slot.port.index()];
-        if slot.stamp != STATIC && slot.generation == share.generation {
+        if slot.stamp == STATIC {
+            share.fixed -= 1;
+        } else if slot.generation == share.generation {
             share.learned -= 1;
         }
     }
@@ -244,6 +247,7 @@ impl Fdb {
         let at = self.probe(key, hash);
         let share = &mut self.shares[port.index()];
         share.learned += u32::from(stamp != STATIC);
+        share.fixed += u32::from(stamp == STATIC);
         self.used += 1;
         self.table[at] = Slot { key, port, generation: share.generation, stamp };
     }
@@ -342,7 +346,9 @@ impl Fdb {
     /// Forgets everything about `port`, static entries too: its number goes to another port.
     pub fn remove_port(&mut self, port: PortId, now: Instant) {
         self.flush_port(port, now);
-        self.purge(tick(now), |slot| slot.port == port && slot.stamp == STATIC);
+        if self.shares[port.index()].fixed > 0 {
+            self.purge(tick(now), |slot| slot.port == port && slot.stamp == STATIC);
+        }
     }
 
     /// Frees every slot that no longer counts or that `doomed` names.

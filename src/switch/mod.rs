@@ -160,9 +160,9 @@ impl Switch {
 
     /// Takes a port out, forgets its stations, and returns what it counted.
     pub fn remove_port(&mut self, now: Instant, id: PortId) -> Option<Counters> {
+        self.port(id)?;
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
-        self.fdb.add_port(id);
         self.fdb.remove_port(id, now);
         self.ports.get_mut(id.index())?.take().map(|port| port.counters)
     }
