@@ -185,6 +185,7 @@ impl Switch {
             let Some(port) = self.port_mut(source).filter(|port| port.config.pausable) else { continue };
             if port.paused_for.is_none() {
                 port.paused_for = Some(id);
+                self.resumed.retain(|&port| port != source);
                 let Some(busy) = self.port_mut(id) else { return };
                 busy.waiters.push(source);
                 if busy.stall_at.is_none() {
@@ -199,17 +200,20 @@ impl Switch {
     fn release_waiters(&mut self, id: PortId) {
         let Some(port) = self.port_mut(id) else { return };
         port.stall_at = None;
-        let waiters = std::mem::take(&mut port.waiters);
-        for &waiter in &waiters {
+        let mut waiters = std::mem::take(&mut port.waiters);
+        for waiter in waiters.drain(..) {
             if let Some(port) = self.port_mut(waiter).filter(|port| port.paused_for == Some(id)) {
                 port.paused_for = None;
                 self.resumed.push(waiter);
             }
         }
+        if let Some(port) = self.port_mut(id) {
+            port.waiters = waiters; // for its memory
+        }
         self.congested.retain(|&port| port != id);
     }
 
-    /// A port that was paused and may be read again.
+    /// A port that was paused and may be read again; each is said once, and not if it was paused anew meanwhile.
     pub fn poll_resumed(&mut self) -> Option<PortId> {
         self.resumed.pop()
     }

@@ -164,6 +164,7 @@ impl Switch {
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
         self.fdb.remove_port(id, now);
+        self.resumed.retain(|&port| port != id);
         self.ports.get_mut(id.index())?.take().map(|port| port.counters)
     }
 

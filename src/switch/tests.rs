@@ -298,6 +298,21 @@ fn a_descriptor_is_never_offered_nothing() {
 use crate::limits::PAUSE_MILLIS;
 
 #[test]
+fn a_source_that_was_paused_anew_is_not_said_to_go_on() {
+    let mut switch = pair_of_receivers();
+    let mut edges = Narrow::new([0, 0, 0, 1000]);
+    for round in 0..3 {
+        switch.run(T, &numbered(STATION[2], STATION[0], 0, 0..150), &mut edges);
+        assert!(switch.is_paused(PortId(0)), "round {round}");
+        assert_eq!(switch.poll_resumed(), None, "round {round}");
+        edges.room[2] = 150;
+        switch.flush(PortId(2), &mut edges);
+        edges.room[2] = 0;
+    }
+    assert_eq!((switch.poll_resumed(), switch.poll_resumed()), (Some(PortId(0)), None));
+}
+
+#[test]
 fn a_dead_port_holds_its_sources_up_for_milliseconds_only() {
     let mut switch = pair_of_receivers();
     let mut edges = Narrow::new([0, 0, 0, 1000]);
