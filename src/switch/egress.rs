@@ -279,6 +279,7 @@ impl Switch {
         let waiting = port.queue.clear();
         port.counters.drop(reason, waiting as u64);
         port.blocked = false;
+        port.stalled = false; // without a word: its peer does not read again, it is gone
         self.relax(id);
     }
 

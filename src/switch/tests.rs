@@ -334,6 +334,18 @@ fn a_dead_port_holds_its_sources_up_for_milliseconds_only() {
 }
 
 #[test]
+fn a_stalled_port_that_goes_down_does_not_read_again() {
+    let mut switch = pair_of_receivers();
+    switch.run(T, &numbered(STATION[2], STATION[0], 0, 0..200), &mut Narrow::new([0; 4]));
+    switch.handle_timeout(T + Duration::from_millis(PAUSE_MILLIS));
+    assert_eq!(switch.poll_event(), Some(Event::Stalled(PortId(2))));
+    switch.set_up(T, PortId(2), false);
+    assert_eq!(switch.poll_event(), None);
+    assert!(!switch.state(PortId(2)).unwrap().stalled);
+    balance(&switch);
+}
+
+#[test]
 fn floods_and_unpausable_sources_never_pause_and_a_full_queue_counts() {
     let mut switch = pair_of_receivers();
     let mut edges = Narrow::new([0; 4]);
