@@ -51,7 +51,15 @@ pub struct FrameSpec {
 
 impl FrameSpec {
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.len + 40);
+        let mut bytes = self.head();
+        bytes.truncate(self.len);
+        let fill = vec![self.serial as u8; self.len - bytes.len()];
+        bytes.extend_from_slice(&fill);
+        bytes
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len.max(40));
         bytes.extend_from_slice(&self.dst.to_be_bytes()[2..]);
         bytes.extend_from_slice(&self.src.to_be_bytes()[2..]);
         for tpid in &self.tpids {
@@ -60,8 +68,6 @@ impl FrameSpec {
         }
         bytes.extend_from_slice(&[0x88, 0xb5]);
         bytes.extend_from_slice(&self.serial.to_be_bytes());
-        bytes.resize(bytes.len().max(self.len), self.serial as u8);
-        bytes.truncate(self.len);
         bytes
     }
 }
