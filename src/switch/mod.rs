@@ -305,9 +305,10 @@ impl Switch {
         }
     }
 
-    /// The checks of [`Switch::decide`] that depend on more than addresses and port.
+    /// Whether addresses and port are all that a verdict depends on. (A frame that is too short to have addresses is
+    /// never like one that was forwarded.)
     fn repeats(&self, frame: &Frame) -> bool {
-        frame.len() >= MIN_FRAME && self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none())
+        self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none())
     }
 
     /// Classify, learn, look up.

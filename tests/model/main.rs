@@ -34,6 +34,11 @@ struct Edges {
 impl Transmit for Edges {
     fn transmit(&mut self, port: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
         assert!(!out.is_empty(), "{port:?} was offered nothing");
+        if port.0 == 0 {
+            let prefixed = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+            let stream: Vec<u8> = out.frames().flat_map(|(_, bytes)| prefixed(bytes)).collect();
+            assert!(out.runs().collect::<Vec<_>>().concat() == stream, "runs differ from frames");
+        }
         let frames = out.len().min(self.room[port.index()]);
         self.room[port.index()] -= frames;
         for (frame, bytes) in out.frames().take(frames) {

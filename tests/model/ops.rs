@@ -135,9 +135,16 @@ impl Scenario {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let tight = rng.percent(30);
-        let heavy = rng.below(300) == 0;
+        let heavy = rng.below(200) == 0;
+        let wide = !heavy && rng.below(100) == 0;
         let mut of = Character {
-            ports: if rng.below(100) == 0 { 40 } else { 2 + rng.below(6) },
+            ports: if heavy {
+                2
+            } else if wide {
+                40
+            } else {
+                2 + rng.below(6)
+            },
             stations: if tight { 24 } else { 8 },
             offload: rng.percent(10),
             heavy,
@@ -150,9 +157,9 @@ impl Scenario {
             fdb_port_limit: rng.percent(70).then(|| if tight { 1 + rng.below(6) } else { 1000 }),
             seed: rng.next(),
         };
-        let first = 1 + rng.below(of.ports);
+        let first = if heavy { 2 } else { 1 + rng.below(of.ports) };
         let mut ops: Vec<Op> = (0..first).map(|_| of.add_port(&mut rng)).collect();
-        let length = if heavy { 60 } else { 10 + rng.below(60) };
+        let length = 10 + rng.below(60);
         ops.extend((0..length).map(|_| of.op(&mut rng)));
         Self { config, ops }
     }
@@ -183,7 +190,7 @@ impl Character {
         let config = PortConfig {
             learn: rng.percent(85),
             isolate: rng.percent(20),
-            mtu: rng.percent(35).then(|| rng.pick(&MTUS)),
+            mtu: (!self.heavy && rng.percent(35)).then(|| rng.pick(&MTUS)),
             queue: if self.heavy { 2000 } else { rng.pick(&[1, 2, 4, 9, 20, 64, 400]) },
             pausable: rng.percent(60),
             offload: self.offload || rng.percent(20),
@@ -195,6 +202,7 @@ impl Character {
         match rng.below(4) {
             0 => 0,
             1 => rng.below(30),
+            _ if self.heavy => 100 + rng.below(200),
             _ => 1_000_000,
         }
     }
@@ -233,7 +241,7 @@ impl Character {
     }
 
     fn batch(&mut self, rng: &mut Rng) -> Op {
-        let len = if self.heavy { 7 } else { rng.pick(&[0, 1, 2, 3, 5, 8, 13, 33, 40]) };
+        let len = if self.heavy { 30 } else { rng.pick(&[0, 1, 2, 3, 5, 8, 13, 33, 40]) };
         let mut frames: Vec<FrameSpec> = Vec::new();
         for _ in 0..len {
             let mut frame = self.frame(rng);
