@@ -34,6 +34,7 @@ use crate::wire::{Gso, Mac, Offload, stations, vlan_tags};
 use fdb::{Fdb, Key, Learned, tick};
 use plan::Plan;
 use port::Port;
+use queue::Spares;
 use std::collections::VecDeque;
 use std::hint::black_box;
 
@@ -106,6 +107,8 @@ pub struct Switch {
     plain: Option<Batch>,
     /// The one-frame batch of [`Switch::handle_frame`].
     solo: Option<Batch>,
+    /// Memory for the ports' queues.
+    spares: Spares,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -129,6 +132,7 @@ impl Switch {
             picks: Vec::new(),
             plain: None,
             solo: None,
+            spares: Spares::default(),
             up: 0,
             up_open: 0,
             congested: Vec::new(),
