@@ -309,10 +309,11 @@ impl Switch {
         }
     }
 
-    /// Whether addresses and port are all that a verdict depends on. (A frame that is too short to have addresses is
-    /// never like one that was forwarded.)
+    /// Whether addresses and port are all that a verdict depends on: the frame fits its port's mtu, tags or not. (One
+    /// that is too short to have addresses is never like one that was forwarded.)
     fn repeats(&self, frame: &Frame) -> bool {
-        self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none())
+        let fits = |mtu: u32| frame.len() <= mtu as usize + MIN_FRAME;
+        self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none_or(fits))
     }
 
     /// Classify, learn, look up.
