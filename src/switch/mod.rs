@@ -238,7 +238,8 @@ impl Switch {
             && self.fdb.add_static(Key::new(mac.as_u64(), 0), port, now)
     }
 
-    /// Forgets a station, static or learned. False when it was not known.
+    /// Forgets a station, static or learned. False when it was not known; of one that has aged, which is cleared away
+    /// only when its place is needed, either may be said.
     pub fn forget(&mut self, mac: Mac) -> bool {
         self.fdb.remove(Key::new(mac.as_u64(), 0))
     }
