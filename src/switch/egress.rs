@@ -115,7 +115,9 @@ impl Switch {
 
     /// Offers frames to a port, and queues what it does not take.
     fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
-        let Some(port) = self.port_mut(id).filter(|_| !out.is_empty()) else { return };
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut).filter(|_| !out.is_empty()) else {
+            return;
+        };
         let frames = out.len() as u64;
         port.counters.copies += frames;
         if !port.up {
@@ -129,7 +131,7 @@ impl Switch {
         port.blocked |= !rest.is_empty();
         let full = if port.stalled { DropReason::Stalled } else { DropReason::QueueFull };
         for (frame, bytes) in rest.frames() {
-            if !port.queue.push(frame, bytes) {
+            if !port.queue.push(frame, bytes, &mut self.spares) {
                 port.counters.drop(full, 1);
             }
         }
@@ -237,7 +239,7 @@ impl Switch {
 
     /// Sends what waits for a port, which has said that it is writable.
     pub fn flush(&mut self, id: PortId, edges: &mut impl Transmit) -> Flush {
-        let Some(port) = self.port_mut(id) else { return Flush::Empty };
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return Flush::Empty };
         port.blocked = false;
         let mut sent = 0;
         let outcome = loop {
@@ -247,7 +249,7 @@ impl Switch {
             }
             let taken = edges.transmit(id, out, &mut port.counters).frames;
             let all = taken == out.len();
-            port.queue.advance(taken);
+            port.queue.advance(taken, &mut self.spares);
             sent += taken;
             if !all {
                 port.blocked = true;
@@ -273,8 +275,8 @@ impl Switch {
 
     /// Drops what waits for a port.
     pub(super) fn empty_queue(&mut self, id: PortId, reason: DropReason) {
-        let Some(port) = self.port_mut(id) else { return };
-        let waiting = port.queue.clear();
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let waiting = port.queue.clear(&mut self.spares);
         port.counters.drop(reason, waiting as u64);
         port.blocked = false;
         port.stalled = false; // without a word: its peer does not read again, it is gone
@@ -287,11 +289,11 @@ impl Switch {
         for step in 0..ports {
             let index = (self.turn + step) % ports;
             let id = PortId(index as u16);
-            let Some(port) = self.port_mut(id) else { continue };
+            let Some(port) = self.ports[index].as_mut() else { continue };
             let Some(front) = port.queue.front() else { continue };
             out.clear();
             out.extend_from_slice(front.bytes(0));
-            port.queue.advance(1);
+            port.queue.advance(1, &mut self.spares);
             port.counters.sent(1, out.len() as u64);
             port.blocked = !port.queue.is_empty();
             self.turn = index + 1;
