@@ -6,6 +6,10 @@
 //! use. What then happens (wait, open again, remove) is the engine's business.
 
 pub mod frame_io;
+pub mod interface;
+pub mod netlink;
+pub mod sys;
+pub mod tap;
 
 use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing, PortId};

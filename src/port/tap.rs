@@ -1,0 +1,293 @@
+//! `tap:NAME`: a TAP, the end of a virtual Ethernet interface that the kernel gives to a program.
+//!
+//! Theory of operation. The tun-tap crate opens it, [`Tap`] takes the descriptor over; or the descriptor was opened by
+//! somebody else and is [adopted](Tap::adopt). Every read and write is one frame. With offloads, for which tun-tap has
+//! no word, each frame has a `virtio_net_hdr` before it, which carries its [`Offload`]; without, frames are as on a
+//! wire.
+//!
+//! An interface that is set down lets nothing through: writes fail with EIO, which is a counted drop and turns
+//! [`Tap::link`] to down. The descriptor becomes writable when it is up again. When the interface is deleted every
+//! call fails with EBADFD: the port is gone, and is opened again when [`may_open_again`] says so.
+
+mod explain;
+
+use super::Gone;
+use super::frame_io::{FrameIo, Got, Refusal};
+use super::interface::{Link, check_name};
+use super::netlink::{Interface, Netlink};
+use super::sys;
+use crate::counters::DropReason;
+use crate::error::{Class, Error, Result};
+use crate::wire::{Cidr, Mac, Offload};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use tun_tap::{Iface, Mode};
+
+/// What a `virtio_net_hdr` can say of a frame that is read: checksums to be completed, super-frames of TCP and UDP.
+const OFFLOADS: u32 = OFFLOADS_BEFORE_USO | libc::TUN_F_USO4 | libc::TUN_F_USO6;
+
+/// The same before Linux 6.2.
+const OFFLOADS_BEFORE_USO: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+
+/// How a TAP is to be opened and set up. The default does nothing but open it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TapOptions {
+    /// The interface. May be empty with `fd`, and must be the descriptor's own otherwise.
+    pub name: String,
+    /// Addresses that the host shall have on it. With any, it is set up too.
+    pub addrs: Vec<Cidr>,
+    /// Sets it up.
+    pub up: bool,
+    /// Lets it outlive this process. It is never made to go where it would have stayed.
+    pub persist: bool,
+    /// Who may attach to it without any right: a name or a number.
+    pub user: Option<String>,
+    /// The host's hardware address on it.
+    pub mac: Option<Mac>,
+    /// Its mtu in bytes: 68 to 65,521.
+    pub mtu: Option<u32>,
+    /// Opens it with a `virtio_net_hdr` before each frame, so that super-frames pass whole.
+    pub offloads: bool,
+    /// Takes over this inherited descriptor instead of opening one. Whether it has offloads is seen from it.
+    pub fd: Option<i32>,
+}
+
+/// An open TAP. See the head of the file.
+pub struct Tap {
+    fd: OwnedFd,
+    name: String,
+    vnet_hdr: bool,
+    created: bool,
+    link: Link,
+}
+
+impl Tap {
+    /// Opens a TAP, which creates the interface where there is none, and sets it up as asked.
+    ///
+    /// # Errors
+    /// Each names its cause and what to do: no right, in use (by whom), not a TAP, no /dev/net/tun, a bad name.
+    pub fn open(options: &TapOptions) -> Result<Self> {
+        let port = format!("tap:{}", options.name);
+        if let Some(number) = options.fd {
+            let fd = sys::inherited(number).map_err(|errno| explain::not_inherited(&port, number, errno))?;
+            return Self::adopt(fd, options);
+        }
+        check_name(&port, &options.name)?;
+        let before = find(&options.name);
+        let (fd, name) = attach(&options.name, options.offloads)
+            .map_err(|cause| explain::not_opened(&options.name, &cause, before.as_ref()))?;
+        let tap = Self { fd, name, vnet_hdr: options.offloads, created: before.is_none(), link: Link::Up };
+        if tap.name != options.name {
+            return Err(Error::new(Class::Runtime, format!("{port}: the kernel opened {}", tap.name)));
+        }
+        tap.set_up(&port, options)
+    }
+
+    /// Takes over the descriptor of an open TAP, which must have been opened with `IFF_NO_PI`; `IFF_VNET_HDR` and
+    /// `IFF_MULTI_QUEUE` are fine. The interface may be in another network namespace, if it needs no setting up.
+    ///
+    /// # Errors
+    /// It is not a TAP, or one that puts packet information before each frame, or not the interface in `options`.
+    pub fn adopt(fd: OwnedFd, options: &TapOptions) -> Result<Self> {
+        let (name, flags) = sys::tun_interface(&fd).map_err(|errno| explain::not_a_tap(&options.name, errno))?;
+        let port = format!("tap:{name}");
+        if flags & libc::IFF_TAP == 0 {
+            return Err(Error::usage(format!("{port}: the descriptor is a TUN's, which carries packets, not frames")));
+        }
+        if flags & libc::IFF_NO_PI == 0 {
+            return Err(Error::usage(format!("{port}: the descriptor was not opened with IFF_NO_PI")));
+        }
+        if !options.name.is_empty() && options.name != name {
+            return Err(Error::usage(format!("tap:{}: the descriptor is that of {name}", options.name)));
+        }
+        let vnet_hdr = flags & libc::IFF_VNET_HDR != 0;
+        let tap = Self { fd, name, vnet_hdr, created: false, link: Link::Up };
+        tap.set_up(&port, options)
+    }
+
+    /// Tells the kernel what this end can take. What a former owner could take stays on the interface until then.
+    fn agree_on_offloads(&self) -> std::result::Result<(), Errno> {
+        if !self.vnet_hdr {
+            return sys::tun_set_offload(&self.fd, 0);
+        }
+        sys::tun_set_header(&self.fd)?;
+        sys::tun_set_offload(&self.fd, OFFLOADS).or_else(|_| sys::tun_set_offload(&self.fd, OFFLOADS_BEFORE_USO))
+    }
+
+    /// Does with the open TAP what the options ask for.
+    fn set_up(mut self, port: &str, options: &TapOptions) -> Result<Self> {
+        let failed = |errno: Errno| Error::system(port, &errno.into());
+        rustix::io::ioctl_fionbio(&self.fd, true).map_err(failed)?;
+        self.agree_on_offloads().map_err(failed)?;
+        if let Some(user) = &options.user {
+            let uid = user.parse().ok().or_else(|| sys::user_id(user));
+            let uid = uid.ok_or_else(|| Error::usage(format!("{port}: there is no user {user}")))?;
+            sys::tun_set_owner(&self.fd, uid).map_err(failed)?;
+        }
+        if options.up || !options.addrs.is_empty() || options.mac.is_some() || options.mtu.is_some() {
+            self.configure(port, options)?;
+        }
+        // Last, so that nothing stays behind when any of this fails.
+        if options.persist {
+            sys::tun_set_persist(&self.fd, true).map_err(failed)?;
+        }
+        self.check_link().map_err(|Gone(why)| Error::new(Class::Runtime, format!("{port}: {why}")))?;
+        Ok(self)
+    }
+
+    /// Sets the interface up over netlink. Only what is not so already needs the right to.
+    fn configure(&self, port: &str, options: &TapOptions) -> Result<()> {
+        let name = &self.name;
+        let failed = |cause: std::io::Error| Error::system(port, &cause);
+        let mut netlink = Netlink::open().map_err(failed)?;
+        let found = netlink.interface(name).map_err(failed)?;
+        // One of the same name in this namespace need not be ours.
+        let found = found.filter(|found| sys::tun_mac(&self.fd).is_ok_and(|mac| found.mac == Some(mac)));
+        let found = found.ok_or_else(|| explain::elsewhere(port))?;
+        let refused = |what: String, command: String| {
+            move |cause: std::io::Error| explain::not_configured(port, &what, &command, &cause)
+        };
+        if let Some(mac) = options.mac.filter(|mac| found.mac != Some(*mac)) {
+            let change = refused(format!("mac={mac}"), format!("ip link set {name} address {mac}"));
+            netlink.set_mac(found.index, mac).map_err(change)?;
+        }
+        if let Some(mtu) = options.mtu.filter(|mtu| found.mtu != *mtu) {
+            let change = refused(format!("mtu={mtu}"), format!("ip link set {name} mtu {mtu}"));
+            netlink.set_mtu(found.index, mtu).map_err(change)?;
+        }
+        let has = netlink.addresses(found.index).map_err(failed)?;
+        for cidr in options.addrs.iter().filter(|cidr| !has.contains(cidr)) {
+            let change = refused(format!("addr={cidr}"), format!("ip addr add {cidr} dev {name}"));
+            netlink.add_address(found.index, cidr).map_err(change)?;
+        }
+        if (options.up || !options.addrs.is_empty()) && !found.up {
+            netlink.set_up(found.index).map_err(refused("up".into(), format!("ip link set {name} up")))?;
+        }
+        Ok(())
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the interface came to be when it was opened here.
+    pub fn created(&self) -> bool {
+        self.created
+    }
+
+    /// Whether a frame may be sent that is not [plain](Offload::is_plain).
+    pub fn takes_offloads(&self) -> bool {
+        self.vnet_hdr
+    }
+
+    /// Whether the interface is up, as far as the last frames have told.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Asks the kernel whether the interface is up. Worth it when the descriptor becomes writable.
+    ///
+    /// # Errors
+    /// The interface was deleted.
+    pub fn check_link(&mut self) -> std::result::Result<Link, Gone> {
+        // A TAP says POLLOUT while its interface is up, POLLERR when it is no more (tun_chr_poll).
+        let mut asked = [PollFd::new(&self.fd, PollFlags::OUT)];
+        if poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_err() {
+            // EINTR or no memory: what was known is still the best guess.
+            return Ok(self.link);
+        }
+        let told = asked[0].revents();
+        if told.contains(PollFlags::ERR) {
+            return Err(deleted());
+        }
+        self.link = if told.contains(PollFlags::OUT) { Link::Up } else { Link::Down };
+        Ok(self.link)
+    }
+}
+
+/// Whether it is worth to open a TAP again that was deleted: one that was created here is created again; any other
+/// has to be there first, and an inherited descriptor does not come back.
+pub fn may_open_again(options: &TapOptions, created: bool) -> bool {
+    options.fd.is_none() && (created || find(&options.name).is_some())
+}
+
+/// Opens a descriptor and attaches it to a TAP. Gives the name of the interface that it is attached to.
+fn attach(name: &str, vnet_hdr: bool) -> std::io::Result<(OwnedFd, String)> {
+    if vnet_hdr {
+        let fd = File::options().read(true).write(true).open("/dev/net/tun")?;
+        let name = sys::tun_attach(&fd, name, libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR)?;
+        Ok((fd.into(), name))
+    } else {
+        let iface = Iface::without_packet_info(name, Mode::Tap)?;
+        let name = iface.name().to_owned();
+        Ok((sys::owned(iface), name))
+    }
+}
+
+/// The interface called `name`, where the kernel can be asked.
+fn find(name: &str) -> Option<Interface> {
+    Netlink::open().and_then(|mut netlink| netlink.interface(name)).ok().flatten()
+}
+
+fn deleted() -> Gone {
+    Gone("the interface was deleted".into())
+}
+
+impl FrameIo for Tap {
+    fn recv(&mut self, room: &mut [u8]) -> std::result::Result<Got, Errno> {
+        let got = if self.vnet_hdr {
+            let mut header = [0; Offload::LEN];
+            let len = rustix::io::readv(&self.fd, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(room)])?;
+            let len = len.checked_sub(Offload::LEN).ok_or(Errno::INVAL)?;
+            Got { len, offload: Offload::decode(&header).map_err(|_| Errno::INVAL)? }
+        } else {
+            Got { len: rustix::io::read(&self.fd, room)?, offload: Offload::NONE }
+        };
+        if self.link == Link::Down {
+            // Either it is up again, or this frame was waiting since before it went down. Deletion tells itself.
+            let _ = self.check_link();
+        }
+        Ok(got)
+    }
+
+    fn send(&mut self, frame: &[u8], offload: &Offload) -> std::result::Result<(), Errno> {
+        if self.vnet_hdr {
+            let header = offload.encode();
+            rustix::io::writev(&self.fd, &[IoSlice::new(&header), IoSlice::new(frame)])?;
+        } else if offload.is_plain() {
+            rustix::io::write(&self.fd, frame)?;
+        } else {
+            // Half a frame must not leave.
+            return Err(Errno::OPNOTSUPP);
+        }
+        self.link = Link::Up;
+        Ok(())
+    }
+
+    fn refusal(&mut self, errno: Errno, sending: bool) -> Refusal {
+        match errno {
+            Errno::BADFD => Refusal::Gone(deleted()),
+            Errno::IO if sending => {
+                self.link = Link::Down;
+                Refusal::Drop(DropReason::LinkDown)
+            }
+            Errno::MSGSIZE if sending => Refusal::Drop(DropReason::TooBig),
+            // A frame under 14 bytes, or an offload that contradicts it. (Nothing else is wrong with one frame.)
+            _ if sending => Refusal::Drop(DropReason::System),
+            // A header that makes no sense, or a frame of which none can be written.
+            Errno::INVAL => Refusal::Drop(DropReason::Malformed),
+            Errno::NOBUFS | Errno::NOMEM => Refusal::Drop(DropReason::System),
+            errno => Refusal::Gone(Gone(format!("its descriptor failed: {}", std::io::Error::from(errno)))),
+        }
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,200 @@
+//! Why a TAP could not be had, and what to do about it.
+//!
+//! The kernel answers with a bare errno and means several things by each. What it means is found out here, once
+//! something has failed: by looking at the interface, at /dev/net/tun, and at who holds it.
+
+use crate::error::{Class, Error};
+use crate::port::netlink::Interface;
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Where TAPs come from.
+const DEVICE: &str = "/dev/net/tun";
+
+/// TUNSETIFF, or the opening of its device, failed. `before` is the interface that was there.
+pub fn not_opened(name: &str, cause: &io::Error, before: Option<&Interface>) -> Error {
+    let port = format!("tap:{name}");
+    if let Err(cause) = fs::File::options().read(true).write(true).open(DEVICE) {
+        return no_device(&port, &cause);
+    }
+    match (Errno::from_io_error(cause), before) {
+        (Some(Errno::PERM), None) => Error::new(Class::Permission, format!("{port}: not permitted to create it"))
+            .hint(format!("sudo ip tuntap add {name} mode tap user $USER")),
+        (Some(Errno::PERM), Some(tap)) => Error::new(Class::Permission, format!("{port}: {}", belongs(tap)))
+            .hint(format!("sudo ip link delete {name} && sudo ip tuntap add {name} mode tap user $USER")),
+        (Some(Errno::BUSY), _) => Error::new(Class::Runtime, format!("{port}: {}", in_use(name, Path::new("/proc"))))
+            .hint("a TAP has one user at a time: end that one, or take another name"),
+        (Some(Errno::INVAL), Some(other)) => Error::usage(format!("{port}: {}", unfit(other)))
+            .hint(format!("take another name, or `sudo ip link delete {name}` if nothing needs it")),
+        _ => Error::system(port, cause),
+    }
+}
+
+/// /dev/net/tun cannot be opened.
+fn no_device(port: &str, cause: &io::Error) -> Error {
+    match Errno::from_io_error(cause) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+            Error::new(Class::NoObject, format!("{port}: there is no {DEVICE}"))
+                .hint("sudo modprobe tun; in a container: --device /dev/net/tun")
+        }
+        Some(Errno::PERM | Errno::ACCESS) => {
+            Error::new(Class::Permission, format!("{port}: not permitted to open {DEVICE}"))
+                .hint("sudo chmod 0666 /dev/net/tun; in a container: --device /dev/net/tun")
+        }
+        _ => Error::system(format!("{port}: {DEVICE}"), cause),
+    }
+}
+
+/// Whose a TAP is that was not to be had.
+fn belongs(tap: &Interface) -> String {
+    match tap.tun.owner {
+        Some(uid) => format!("belongs to the user with id {uid}"),
+        None => "belongs to a group that this user is not in".into(),
+    }
+}
+
+/// What is wrong with an interface that TUNSETIFF calls invalid.
+fn unfit(found: &Interface) -> String {
+    match found.kind.as_deref() {
+        Some("tun") if !found.tun.tap => "is a TUN, which carries packets, not frames".into(),
+        Some("tun") if found.tun.multi_queue => "was made with multi_queue, which is for several descriptors".into(),
+        Some("tun") => "is a TAP that the kernel will not attach to".into(),
+        Some(kind) => format!("is an interface of kind {kind}, not a TAP"),
+        None => "is an interface that exists already, not a TAP".into(),
+    }
+}
+
+/// Who uses a TAP, as far as `proc` lets on: the tun driver puts `iff: NAME` into its descriptors' fdinfo.
+fn in_use(name: &str, proc: &Path) -> String {
+    let pids = fs::read_dir(proc).into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut holders = pids.filter(|pid| holds(&proc.join(format!("{pid}/fdinfo")), name)).peekable();
+    // A TAP of the same name in another network namespace is another TAP.
+    let space = |pid: &str| fs::read_link(proc.join(pid).join("ns/net")).ok();
+    let ours = space("thread-self");
+    let first = holders.peek().copied();
+    match holders.find(|pid| space(&pid.to_string()) == ours).or(first) {
+        Some(pid) if pid == std::process::id() => "in use by another port of this zbridge".into(),
+        Some(pid) => {
+            let command = fs::read_to_string(proc.join(format!("{pid}/comm"))).unwrap_or_default();
+            format!("in use by pid {pid} ({})", command.trim_end())
+        }
+        None => "in use by another process".into(),
+    }
+}
+
+/// Whether one of the descriptors described in `fdinfo` is attached to the TAP called `name`.
+fn holds(fdinfo: &Path, name: &str) -> bool {
+    let texts = fs::read_dir(fdinfo).into_iter().flatten().flatten();
+    texts.filter_map(|entry| fs::read_to_string(entry.path()).ok()).any(|text| {
+        text.lines().any(|line| line.strip_prefix("iff:").is_some_and(|interface| interface.trim() == name))
+    })
+}
+
+/// `fd=N` names nothing that could be taken over.
+pub fn not_inherited(port: &str, number: i32, errno: Errno) -> Error {
+    match errno {
+        Errno::BADF => Error::usage(format!("{port}: descriptor {number} is not open"))
+            .hint("fd= is for a TAP that was opened by the program that started this one"),
+        Errno::BUSY => Error::usage(format!("{port}: descriptor {number} is this process's own, or taken already")),
+        errno => Error::system(format!("{port}: descriptor {number}"), &errno.into()),
+    }
+}
+
+/// The descriptor that was to be taken over is no TAP's.
+pub fn not_a_tap(name: &str, errno: Errno) -> Error {
+    match errno {
+        Errno::BADFD => Error::usage(format!("tap:{name}: the descriptor is attached to no interface"))
+            .hint("whoever opens /dev/net/tun has to call TUNSETIFF too"),
+        _ => Error::usage(format!("tap:{name}: the descriptor is not a TAP's ({})", io::Error::from(errno))),
+    }
+}
+
+/// The interface behind a descriptor cannot be set up from here.
+pub fn elsewhere(port: &str) -> Error {
+    Error::usage(format!("{port}: is in another network namespace, where it cannot be set up from here"))
+        .hint("leave out addr=, up, mac= and mtu=, and set it up there")
+}
+
+/// Netlink refused `what`, which `command` would do.
+pub fn not_configured(port: &str, what: &str, command: &str, cause: &io::Error) -> Error {
+    let error = Error::system(format!("{port}: {what}"), cause);
+    match Errno::from_io_error(cause) {
+        Some(Errno::PERM) => error.hint(format!("sudo {command}")),
+        Some(Errno::ACCESS) if what.contains(':') => {
+            let name = port.trim_start_matches("tap:");
+            error.hint(format!("IPv6 is disabled there: sudo sysctl net.ipv6.conf.{name}.disable_ipv6=0"))
+        }
+        Some(Errno::INVAL) if what.starts_with("mtu=") => error.hint("a TAP's mtu is 68 to 65521"),
+        Some(Errno::ADDRNOTAVAIL) => error.hint("a group address cannot be an interface's own"),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::netlink::Tun;
+
+    fn errno(errno: Errno) -> io::Error {
+        errno.into()
+    }
+
+    #[test]
+    fn a_missing_device_is_told_from_a_forbidden_one() {
+        let gone = no_device("tap:z", &errno(Errno::NOENT));
+        assert_eq!((gone.class(), gone.what()), (Class::NoObject, "tap:z: there is no /dev/net/tun"));
+        assert!(gone.advice().unwrap().contains("modprobe tun"));
+        assert!(gone.advice().unwrap().contains("--device /dev/net/tun"));
+        assert_eq!(no_device("tap:z", &errno(Errno::NODEV)), gone);
+        assert_eq!(no_device("tap:z", &errno(Errno::PERM)).class(), Class::Permission);
+        assert_eq!(no_device("tap:z", &errno(Errno::MFILE)).class(), Class::Runtime);
+    }
+
+    #[test]
+    fn what_is_there_instead_is_named() {
+        let of = |kind: &str, tap, multi_queue| Interface {
+            kind: Some(kind.into()),
+            tun: Tun { tap, multi_queue, owner: None },
+            ..Interface::default()
+        };
+        assert!(unfit(&of("veth", false, false)).contains("kind veth"));
+        assert!(unfit(&of("tun", false, false)).contains("TUN"));
+        assert!(unfit(&of("tun", true, true)).contains("multi_queue"));
+        assert!(unfit(&Interface::default()).contains("exists already"));
+        let mut owned = of("tun", true, false);
+        owned.tun.owner = Some(1000);
+        assert!(belongs(&owned).contains("1000"));
+    }
+
+    #[test]
+    fn the_holder_is_found_by_its_fdinfo() {
+        let proc = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = proc.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        put("77/fdinfo/3", "pos:\t0\nflags:\t0100002\niff:\tzeth01\n");
+        put("77/comm", "other\n");
+        put("4242/fdinfo/0", "pos:\t0\n");
+        put("4242/fdinfo/9", "pos:\t0\nflags:\t0100002\nmnt_id:\t26\niff:\tzeth0\n");
+        put("4242/comm", "qemu-system-x86\n");
+        put("self/fdinfo/1", "iff:\tzeth9\n");
+        assert_eq!(in_use("zeth0", proc.path()), "in use by pid 4242 (qemu-system-x86)");
+        assert_eq!(in_use("zeth9", proc.path()), "in use by another process");
+        assert_eq!(in_use("zeth0", &proc.path().join("none")), "in use by another process");
+    }
+
+    #[test]
+    fn refused_settings_say_the_command() {
+        let refused = not_configured("tap:z", "addr=192.0.2.2/24", "ip addr add …", &errno(Errno::PERM));
+        assert_eq!((refused.class(), refused.advice()), (Class::Permission, Some("sudo ip addr add …")));
+        let off = not_configured("tap:z", "addr=2001:db8::2/64", "", &errno(Errno::ACCESS));
+        assert!(off.advice().unwrap().contains("net.ipv6.conf.z.disable_ipv6=0"));
+        let huge = not_configured("tap:z", "mtu=70000", "", &errno(Errno::INVAL));
+        assert!(huge.advice().unwrap().contains("65521"));
+    }
+}
