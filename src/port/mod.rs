@@ -8,6 +8,7 @@
 pub mod frame_io;
 pub mod interface;
 pub mod netlink;
+pub mod packet;
 pub mod sys;
 pub mod tap;
 
