@@ -9,7 +9,7 @@ pub mod frame_io;
 pub mod interface;
 pub mod netlink;
 pub mod packet;
-pub mod sys;
+pub(crate) mod sys;
 pub mod tap;
 
 use crate::counters::Counters;
