@@ -11,7 +11,7 @@ pub mod datagram;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
-mod netlink;
+pub mod netlink;
 pub mod packet;
 pub mod stream;
 mod sys;
