@@ -60,8 +60,8 @@ pub enum CloseReason {
 const OVERTAKEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most buffers kept for the next transfers.
 const POOL_BUFFERS: usize = 64;
-/// Largest buffer kept, in bytes.
-const POOL_CAPACITY: usize = 64 << 10;
+/// The sum of their capacities, in bytes.
+const POOL_CAPACITY: usize = 4 << 20;
 /// Bytes of the longest request: `op_common` and a bus id.
 const REQUEST_LENGTH: usize = OP_LENGTH + BUSID_LENGTH;
 
@@ -87,7 +87,7 @@ struct Attached {
     flights: HashMap<u32, Flight, foldhash::fast::RandomState>,
     pending: usize,
     answers: VecDeque<Answer>,
-    pool: Vec<Vec<u8>>,
+    pool: Pool,
     /// The newest seqnum of a SUBMIT.
     newest: Option<u32>,
     /// Victims whose SUBMIT is still to come, and the seqnum of the UNLINK that is held for each.
@@ -196,7 +196,7 @@ impl Session {
             flights: HashMap::default(),
             pending: 0,
             answers: VecDeque::new(),
-            pool: Vec::new(),
+            pool: Pool::default(),
             newest: None,
             held: BTreeMap::new(),
         }));
@@ -283,7 +283,7 @@ impl Attached {
         loop {
             let kind = |address: Address| export.device.endpoint_kind(address);
             let pool = &mut self.pool;
-            let Some(command) = self.decoder.decode(bytes, kind, || pool.pop().unwrap_or_default())? else {
+            let Some(command) = self.decoder.decode(bytes, kind, || pool.take())? else {
                 return Ok(());
             };
             match command {
@@ -304,7 +304,7 @@ impl Attached {
             self.newest = Some(seqnum);
         }
         if !self.held.is_empty() && self.release(seqnum) {
-            self.recycle(urb.data);
+            self.pool.give(urb.data);
             return Ok(());
         }
         self.pending += command.length as usize;
@@ -325,7 +325,7 @@ impl Attached {
         let status = match export.device.cancel(command.victim) {
             Some(urb) => {
                 self.land(urb.id);
-                self.recycle(urb.data);
+                self.pool.give(urb.data);
                 errno::UNLINKED
             }
             None if self.hold(command.victim, seqnum) => return Ok(()),
@@ -424,13 +424,30 @@ impl Attached {
         for packet in &urb.packets {
             out.extend_from_slice(&encode_packet(packet, status_word(packet.status)));
         }
-        self.recycle(urb.data);
+        self.pool.give(urb.data);
+    }
+}
+
+/// Buffers of finished transfers, for the next ones.
+#[derive(Default)]
+struct Pool {
+    buffers: Vec<Vec<u8>>,
+    capacity: usize,
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.capacity -= buffer.capacity();
+        buffer
     }
 
-    fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.pool.len() < POOL_BUFFERS && (1..=POOL_CAPACITY).contains(&buffer.capacity()) {
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity > 0 && self.buffers.len() < POOL_BUFFERS && self.capacity + capacity <= POOL_CAPACITY {
             buffer.clear();
-            self.pool.push(buffer);
+            self.capacity += capacity;
+            self.buffers.push(buffer);
         }
     }
 }
