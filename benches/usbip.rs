@@ -34,8 +34,8 @@ fn attached() -> (Server, ConnectionId, Client) {
 
 fn exchange(server: &mut Server, id: ConnectionId, client: &mut Client) {
     server.handle_bytes(Instant::ZERO, id, &client.transmit());
-    client.handle_bytes(server.transmit(id)).expect("a good reply");
-    let count = server.transmit(id).len();
+    client.handle_bytes(server.transmit(Instant::ZERO, id)).expect("a good reply");
+    let count = server.transmit(Instant::ZERO, id).len();
     server.transmitted(id, count);
 }
 
@@ -50,10 +50,10 @@ fn run(bencher: Bencher, length: u32, urb: impl Fn() -> Urb) {
         .bench_local(|| {
             for chunk in bytes.chunks(65_536) {
                 server.handle_bytes(Instant::ZERO, id, chunk);
-                let count = server.transmit(id).len();
+                let count = server.transmit(Instant::ZERO, id).len();
                 server.transmitted(id, count);
             }
-            while let count @ 1.. = server.transmit(id).len() {
+            while let count @ 1.. = server.transmit(Instant::ZERO, id).len() {
                 server.transmitted(id, count);
             }
         });

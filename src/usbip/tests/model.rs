@@ -102,7 +102,7 @@ impl World {
             part.into_iter().rev().for_each(|byte| self.there.push_front(byte));
         }
         assert_eq!(self.server.closing(self.peer.id), None);
-        let ready = self.server.transmit(self.peer.id);
+        let ready = self.server.transmit(NOW, self.peer.id);
         let count = self.random.below(most).min(ready.len());
         self.back.extend(&ready[..count]);
         self.server.transmitted(self.peer.id, count);
