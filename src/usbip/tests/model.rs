@@ -176,7 +176,7 @@ impl World {
 #[test]
 fn random_clients_find_the_rules_kept() {
     let (mut unlinked, mut ended) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..24 {
         println!("seed {seed}");
         let mut world = World::new(seed);
         for _ in 0..400 {
@@ -191,5 +191,5 @@ fn random_clients_find_the_rules_kept() {
         unlinked += world.unlinked;
         ended += world.ended;
     }
-    assert!(unlinked > 100 && ended > 5000, "{unlinked} unlinked, {ended} ended: too few to tell anything");
+    assert!(unlinked > 100 && ended > 2000, "{unlinked} unlinked, {ended} ended: too few to tell anything");
 }
