@@ -8,10 +8,11 @@
 //! outcomes of an UNLINK: if the device still has the victim, it is taken back, and the answer is -104; otherwise the
 //! victim's answer already stands before that of the UNLINK, which is 0.
 //!
-//! There is a third case, seen from Linux: its sending thread lets an UNLINK overtake the SUBMIT of its victim, and the
-//! client forgets the victim when the UNLINK is answered. Such a victim is condemned: the UNLINK is answered with -104,
-//! and the SUBMIT is dropped when it comes. It is told from a victim that is long gone by its number: a client counts up,
-//! so it is newer than every SUBMIT so far, and older than the UNLINK.
+//! There is a third case, seen from Linux: its sending thread lets an UNLINK overtake the SUBMIT of its victim. The client
+//! has not forgotten the victim before it has sent the SUBMIT, and has afterwards; so the UNLINK is held until the SUBMIT
+//! comes, which is then dropped, and answered with -104. Such a victim is told from one that is long gone by its number: a
+//! client counts up, so it is newer than every SUBMIT so far, and older than the UNLINK. If a newer SUBMIT comes, or none
+//! within [`OVERTAKEN_TIMEOUT`], it was not one, and the answer is 0.
 
 use super::decode::{Command, Decoder};
 use super::export::Export;
@@ -19,9 +20,9 @@ use super::op::{self, BUSID_LENGTH, OP_LENGTH, OpStatus};
 use super::pdu::{CmdSubmit, CmdUnlink, Fault, Pdu, RetSubmit, RetUnlink, encode_packet, errno, status_word};
 use super::server::ConnectionId;
 use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::usb::{Address, Direction, Status, Urb};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Why a session ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -55,10 +56,12 @@ pub enum CloseReason {
     Pending,
 }
 
+/// How long an UNLINK waits for the SUBMIT that it has overtaken.
+const OVERTAKEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most buffers kept for the next transfers.
 const POOL_BUFFERS: usize = 64;
-/// Largest buffer kept, in bytes.
-const POOL_CAPACITY: usize = 64 << 10;
+/// The sum of their capacities, in bytes.
+const POOL_CAPACITY: usize = 4 << 20;
 /// Bytes of the longest request: `op_common` and a bus id.
 const REQUEST_LENGTH: usize = OP_LENGTH + BUSID_LENGTH;
 
@@ -84,11 +87,11 @@ struct Attached {
     flights: HashMap<u32, Flight, foldhash::fast::RandomState>,
     pending: usize,
     answers: VecDeque<Answer>,
-    pool: Vec<Vec<u8>>,
+    pool: Pool,
     /// The newest seqnum of a SUBMIT.
     newest: Option<u32>,
-    /// Victims whose SUBMIT is still to come.
-    condemned: HashSet<u32, foldhash::fast::RandomState>,
+    /// Victims whose SUBMIT is still to come, and the seqnum of the UNLINK that is held for each.
+    held: BTreeMap<u32, u32>,
 }
 
 enum Phase {
@@ -109,6 +112,8 @@ pub(super) struct Context<'a> {
 pub(super) struct Session {
     phase: Phase,
     deadline: Option<Instant>,
+    /// Bytes that came while the output was above its mark.
+    inbox: Vec<u8>,
     out: Vec<u8>,
     sent: usize,
 }
@@ -116,13 +121,24 @@ pub(super) struct Session {
 impl Session {
     pub fn new(now: Instant) -> Self {
         let phase = Phase::Operation { request: [0; REQUEST_LENGTH], have: 0 };
-        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), out: Vec::new(), sent: 0 }
+        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), inbox: Vec::new(), out: Vec::new(), sent: 0 }
     }
 
-    pub fn handle_bytes(&mut self, now: Instant, context: &mut Context, mut bytes: &[u8]) {
+    /// Takes all of `bytes`. What cannot be done before some output has been sent is kept.
+    pub fn handle_bytes(&mut self, now: Instant, context: &mut Context, bytes: &[u8]) {
+        if self.inbox.is_empty() {
+            let rest = self.advance(now, context, bytes);
+            self.inbox.extend_from_slice(rest);
+        } else {
+            self.inbox.extend_from_slice(bytes);
+        }
+    }
+
+    /// Does what `bytes` say, and gives back what has to wait.
+    fn advance<'a>(&mut self, now: Instant, context: &mut Context, mut bytes: &'a [u8]) -> &'a [u8] {
         while !bytes.is_empty() {
             match &mut self.phase {
-                Phase::Closing(_) => return,
+                Phase::Closing(_) => return &[],
                 Phase::Operation { request, have } => {
                     let wanted = if *have < OP_LENGTH { OP_LENGTH } else { REQUEST_LENGTH };
                     let (taken, rest) = bytes.split_at((wanted - *have).min(bytes.len()));
@@ -135,14 +151,22 @@ impl Session {
                     }
                 }
                 Phase::Urbs(attached) => {
-                    let Some(export) = context.exports.get_mut(attached.export) else { return };
+                    let Some(export) = context.exports.get_mut(attached.export) else { return &[] };
                     let result = attached.handle_bytes(now, export, &mut bytes, &mut self.out);
-                    if let Err(reason) = result {
-                        return self.close(now, context, reason);
+                    self.deadline = match self.deadline {
+                        _ if attached.held.is_empty() => None,
+                        None => Some(now + OVERTAKEN_TIMEOUT),
+                        earlier => earlier,
+                    };
+                    match result {
+                        Ok(()) if bytes.is_empty() => {}
+                        Ok(()) => return bytes,
+                        Err(reason) => self.close(now, context, reason),
                     }
                 }
             }
         }
+        bytes
     }
 
     /// Looks at a request of which `have` bytes are there: the first 8, or all 40.
@@ -188,9 +212,9 @@ impl Session {
             flights: HashMap::default(),
             pending: 0,
             answers: VecDeque::new(),
-            pool: Vec::new(),
+            pool: Pool::default(),
             newest: None,
-            condemned: HashSet::default(),
+            held: BTreeMap::new(),
         }));
     }
 
@@ -203,6 +227,7 @@ impl Session {
         }
         if !matches!(self.phase, Phase::Closing(_)) {
             self.phase = Phase::Closing(reason);
+            self.inbox.clear();
             self.deadline = Some(now + REQUEST_TIMEOUT);
         }
     }
@@ -215,17 +240,13 @@ impl Session {
     }
 
     pub fn wants_bytes(&self) -> bool {
-        let backlog = match &self.phase {
-            Phase::Urbs(attached) => !attached.answers.is_empty(),
-            _ => false,
-        };
-        !backlog && self.out.len() - self.sent < OUTPUT_MARK
+        self.inbox.is_empty() && self.out.len() - self.sent < OUTPUT_MARK
     }
 
     /// The bytes to send, with as many answers of the device encoded as fit.
-    pub fn transmit(&mut self, exports: &mut [Export]) -> &[u8] {
+    pub fn transmit(&mut self, now: Instant, context: &mut Context) -> &[u8] {
         if let Phase::Urbs(attached) = &mut self.phase
-            && let Some(export) = exports.get_mut(attached.export)
+            && let Some(export) = context.exports.get_mut(attached.export)
         {
             if self.sent >= OUTPUT_MARK / 2 {
                 self.out.drain(..self.sent);
@@ -233,6 +254,11 @@ impl Session {
             }
             attached.collect(export);
             attached.encode(&mut self.out);
+            if !self.inbox.is_empty() && self.out.len() < OUTPUT_MARK {
+                let inbox = std::mem::take(&mut self.inbox);
+                let rest = self.advance(now, context, &inbox);
+                self.inbox.extend_from_slice(rest);
+            }
         }
         self.out.get(self.sent..).unwrap_or_default()
     }
@@ -253,6 +279,9 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
+            if let Phase::Urbs(attached) = &mut self.phase {
+                return attached.give_up();
+            }
             self.phase = Phase::Closing(self.closing().unwrap_or(CloseReason::Timeout));
             self.out.clear();
             self.sent = 0;
@@ -261,7 +290,7 @@ impl Session {
 }
 
 impl Attached {
-    /// Does the commands in `bytes`, all of which it takes.
+    /// Does the commands in `bytes`, until they are used up or the output has reached its mark.
     fn handle_bytes(
         &mut self,
         now: Instant,
@@ -269,10 +298,10 @@ impl Attached {
         bytes: &mut &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CloseReason> {
-        loop {
+        while self.answers.is_empty() && out.len() < OUTPUT_MARK {
             let kind = |address: Address| export.device.endpoint_kind(address);
             let pool = &mut self.pool;
-            let Some(command) = self.decoder.decode(bytes, kind, || pool.pop().unwrap_or_default())? else {
+            let Some(command) = self.decoder.decode(bytes, kind, || pool.take())? else {
                 return Ok(());
             };
             match command {
@@ -282,9 +311,10 @@ impl Attached {
             self.collect(export);
             self.encode(out);
             if bytes.is_empty() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     fn submit(&mut self, now: Instant, export: &mut Export, command: CmdSubmit, urb: Urb) -> Result<(), CloseReason> {
@@ -292,8 +322,8 @@ impl Attached {
         if self.newest.is_none_or(|newest| is_newer(seqnum, newest)) {
             self.newest = Some(seqnum);
         }
-        if !self.condemned.is_empty() && self.condemned.remove(&seqnum) {
-            self.recycle(urb.data);
+        if !self.held.is_empty() && self.release(seqnum) {
+            self.pool.give(urb.data);
             return Ok(());
         }
         self.pending += command.length as usize;
@@ -311,20 +341,52 @@ impl Attached {
 
     fn unlink(&mut self, export: &mut Export, command: CmdUnlink) -> Result<(), CloseReason> {
         let seqnum = self.check(command.base.devid, command.base.seqnum)?;
-        let victim = export.device.cancel(command.victim);
-        let status = if victim.is_some() || self.condemn(command.victim, seqnum) { errno::UNLINKED } else { 0 };
-        if let Some(urb) = victim {
-            self.land(urb.id);
-            self.recycle(urb.data);
-        }
+        let status = match export.device.cancel(command.victim) {
+            Some(urb) => {
+                self.land(urb.id);
+                self.pool.give(urb.data);
+                errno::UNLINKED
+            }
+            None if self.hold(command.victim, seqnum) => return Ok(()),
+            None => 0,
+        };
         self.answers.push_back(Answer::Unlink(RetUnlink { seqnum, status }));
         Ok(())
     }
 
-    /// Condemns `victim`, if its SUBMIT must still be under way when UNLINK `seqnum` is there.
-    fn condemn(&mut self, victim: u32, seqnum: u32) -> bool {
+    /// Holds UNLINK `seqnum`, if the SUBMIT of its victim must still be under way.
+    fn hold(&mut self, victim: u32, seqnum: u32) -> bool {
         let overtaken = self.newest.is_some_and(|newest| is_newer(victim, newest)) && is_newer(seqnum, victim);
-        overtaken && self.condemned.len() < MAX_PENDING_URBS && self.condemned.insert(victim)
+        let held = overtaken && self.held.len() < MAX_PENDING_URBS && !self.held.contains_key(&victim);
+        if held {
+            self.held.insert(victim, seqnum);
+        }
+        held
+    }
+
+    /// Answers the UNLINKs that waited for SUBMIT `seqnum`, or for an older one that now cannot come. True if `seqnum` is
+    /// a victim.
+    fn release(&mut self, seqnum: u32) -> bool {
+        let answers = &mut self.answers;
+        let mut dropped = false;
+        self.held.retain(|victim, unlink| {
+            let found = *victim == seqnum;
+            let over = found || is_newer(seqnum, *victim);
+            if over {
+                let status = if found { errno::UNLINKED } else { 0 };
+                answers.push_back(Answer::Unlink(RetUnlink { seqnum: *unlink, status }));
+            }
+            dropped |= found;
+            !over
+        });
+        dropped
+    }
+
+    /// Answers every UNLINK that is held: their victims did not come.
+    fn give_up(&mut self) {
+        for (_, seqnum) in std::mem::take(&mut self.held) {
+            self.answers.push_back(Answer::Unlink(RetUnlink { seqnum, status: 0 }));
+        }
     }
 
     /// What holds for every command: it is for this device, and its name is free.
@@ -381,13 +443,30 @@ impl Attached {
         for packet in &urb.packets {
             out.extend_from_slice(&encode_packet(packet, status_word(packet.status)));
         }
-        self.recycle(urb.data);
+        self.pool.give(urb.data);
+    }
+}
+
+/// Buffers of finished transfers, for the next ones.
+#[derive(Default)]
+struct Pool {
+    buffers: Vec<Vec<u8>>,
+    capacity: usize,
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.capacity -= buffer.capacity();
+        buffer
     }
 
-    fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.pool.len() < POOL_BUFFERS && (1..=POOL_CAPACITY).contains(&buffer.capacity()) {
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity > 0 && self.buffers.len() < POOL_BUFFERS && self.capacity + capacity <= POOL_CAPACITY {
             buffer.clear();
-            self.pool.push(buffer);
+            self.capacity += capacity;
+            self.buffers.push(buffer);
         }
     }
 }
