@@ -124,11 +124,17 @@ impl Batch {
 
     /// Copies a frame in that lies in several pieces. As [`Batch::push`].
     pub fn push_parts(&mut self, parts: &[&[u8]], ingress: PortId, offload: Offload) -> bool {
-        let len = parts.iter().map(|part| part.len()).sum();
+        self.push_all(&[], parts, ingress, offload)
+    }
+
+    /// Copies a frame in whose headers are apart from the pieces of its payload. As [`Batch::push`].
+    pub fn push_all(&mut self, headers: &[u8], parts: &[&[u8]], ingress: PortId, offload: Offload) -> bool {
+        let len = headers.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         if len > MAX_FRAME || PREFIX + len > self.free() {
             return false;
         }
-        let mut room = &mut self.room()[PREFIX..];
+        let (first, mut room) = self.room()[PREFIX..].split_at_mut(headers.len());
+        first.copy_from_slice(headers);
         for part in parts {
             let (here, rest) = room.split_at_mut(part.len());
             here.copy_from_slice(part);

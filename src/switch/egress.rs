@@ -10,7 +10,7 @@
 //! again; what its queue cannot hold is dropped. Floods pause nobody: a multicast must not be as slow as its slowest
 //! listener.
 
-use super::finish::{ROOM, finish_into};
+use super::finish::{ROOM, finish_into, may_merge, merge_into};
 use super::plan::merge;
 use super::{Event, Switch, fits};
 use crate::counters::{Counters, DropReason};
@@ -105,10 +105,16 @@ impl Switch {
         let out = Outgoing::of(batch, picks);
         let fits_as_is = |frame: &Frame, bytes| port.config.mtu.is_none_or(|mtu| fits(frame, bytes, mtu));
         let is_done = |frame: &Frame| port.config.offload || frame.offload.is_plain();
-        if out.frames().all(|(frame, bytes)| is_done(frame) && fits_as_is(frame, bytes)) {
-            self.offer(id, out, edges);
-        } else {
+        if !out.frames().all(|(frame, bytes)| is_done(frame) && fits_as_is(frame, bytes)) {
             self.finish_and_offer(id, out, edges);
+        } else if port.config.offload && may_merge(out) {
+            let mut merged = self.plain.take().unwrap_or_else(|| Batch::new(ROOM));
+            merge_into(out, &mut merged);
+            self.offer(id, Outgoing::rest_of(&merged, 0), edges);
+            merged.clear();
+            self.plain = Some(merged);
+        } else {
+            self.offer(id, out, edges);
         }
         self.pause_sources(now, id, batch, unicast);
     }
