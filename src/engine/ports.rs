@@ -59,8 +59,8 @@ pub(super) struct PortSlot {
     pub parked: bool,
     /// It is on the list of ports to be flushed.
     pub flushing: bool,
-    /// Its interface was made by this process, and is made again.
-    made: bool,
+    /// It may make its interface: it made the last one, or never had one.
+    makes: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -164,7 +164,7 @@ impl Engine {
         self.ports[id.index()] = Some(PortSlot {
             name: name.to_owned(),
             origin,
-            made: edge.as_ref().is_some_and(Edge::made_its_interface),
+            makes: edge.as_ref().is_none_or(Edge::made_its_interface),
             edge,
             peer,
             connecting: false,
@@ -270,7 +270,7 @@ impl Engine {
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.retry_at == Some(due)) else { return };
         slot.retry_at = None;
         let Origin::Spec(spec) = &slot.origin else { return };
-        let opened = port::open_again(spec, slot.made);
+        let opened = port::open_again(spec, slot.makes);
         match opened {
             Ok(Opened::Edge(edge, peer)) => self.reopened(id, edge, peer, false),
             Ok(Opened::Connecting(edge, peer)) => self.reopened(id, edge, peer, true),
@@ -290,7 +290,7 @@ impl Engine {
         }
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
-        slot.made |= edge.made_its_interface();
+        slot.makes = edge.made_its_interface();
         slot.edge = Some(edge);
         slot.peer = peer;
         slot.opened = now;

@@ -225,6 +225,15 @@ impl Listener {
             Self::Tcp(listener) => Some(listener.addr().to_string()),
         }
     }
+
+    /// The line that attaches a peer to what `spec` became, with the TCP port that the system chose.
+    pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
+        let mut spec = spec.clone();
+        if let (Self::Tcp(listener), PortKind::Tcp(tcp)) = (self, &mut spec.kind) {
+            tcp.addr.port = listener.addr().port();
+        }
+        spec.attach_hint()
+    }
 }
 
 /// What a specification became.

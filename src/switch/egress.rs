@@ -289,6 +289,13 @@ impl Switch {
         self.relax(id);
     }
 
+    /// Drops what waits for any port: the switch is about to end, and its last counters leave no copy out.
+    pub fn discard_queues(&mut self) {
+        for index in 0..self.ports.len() {
+            self.empty_queue(PortId(index as u16), DropReason::Removed);
+        }
+    }
+
     /// Takes the next frame that waits, from each port in turn. `out` is overwritten with its bytes.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<PortId> {
         let ports = self.ports.len();
