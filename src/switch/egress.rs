@@ -113,9 +113,10 @@ impl Switch {
         self.pause_sources(now, id, batch, unicast);
     }
 
-    /// Offers frames to a port, and queues what it does not take.
+    /// Offers frames to a port, and queues what it does not take. The port is not bothered when there are none, because
+    /// none of those that were meant for it could be finished.
     fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
-        let Some(port) = self.port_mut(id) else { return };
+        let Some(port) = self.port_mut(id).filter(|_| !out.is_empty()) else { return };
         let frames = out.len() as u64;
         port.counters.copies += frames;
         if !port.up {
