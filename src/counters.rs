@@ -45,6 +45,7 @@ pub struct DropRow {
 drop_reasons! {
     Malformed, "malformed", Ingress, "shorter than an Ethernet header (14 bytes)";
     Oversize, "oversize", Ingress, "longer than the port's mtu and its VLAN tags allow";
+    IngressDown, "ingress-down", Ingress, "the port that it came from was down";
     ReservedGroup, "reserved-group", Ingress, "to 01-80-C2-00-00-00..0F, which a bridge never relays (IEEE 802.1Q 8.6.3)";
     SameSegment, "same-segment", Ingress, "the destination is on the port that the frame came from";
     NoEgress, "no-egress", Ingress, "no other port that is up may take it";

@@ -1,4 +1,46 @@
-//! zbridge
+//! zbridge is one process that is the whole network of a bench of simulated and real embedded devices: a learning
+//! Ethernet switch in user space. Everything attaches in the same way, as a port.
+//!
+//! ```text
+//!  native_sim ─ tap ───────────┐                     ┌─ services: a host of their own in user space,
+//!  QEMU ─ unix stream, dgram ──┤                     │  on a channel inside the process
+//!  anything ─ tcp, udp ────────┼── switch (or more) ─┤
+//!  host ─ tap ─────────────────┤  learn · forward    └─ your program: Bridge::add_channel,
+//!  board ─ packet (USB NIC) ───┘                        or a Switch of your own without any I/O
+//! ```
+//!
+//! # The house
+//!
+//! Imports point downwards only; `tests/architecture.rs` checks it.
+//!
+//! | layer | rooms | what it knows |
+//! |---|---|---|
+//! | program | `main.rs`, [`cli`] | words for people; no logic |
+//! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
+//! | edges | [`port`] | descriptors and system calls, one file a kind; not the switch |
+//! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor |
+//! | words | [`config`] | what a person may ask for: the one table of port kinds, the grammar, the file |
+//! | core | [`switch`] | where a frame goes; no system call, no clock |
+//! | ground | [`wire`], [`codec`], [`frame`], [`counters`], [`time`], [`limits`], [`error`] | bytes, time and errors |
+//!
+//! Core, services, codecs and wire are **sans-I/O**: bytes and time come in as arguments, bytes and a next deadline come
+//! out. They have one vocabulary: `handle_frame(now, …)`, `poll_transmit(…)`, `poll_timeout()`, `handle_timeout(now)`.
+//!
+//! # The way of a frame
+//!
+//! ```text
+//! poll → inhale a bounded batch from each ready port → decide each frame (learn, look up)
+//!      → each port's frames in one gather list → exhale → what a busy port refuses waits in its queue
+//! ```
+//!
+//! A frame lies where it was read until it has left ([`frame::Batch`]): nothing is copied, altered or allocated for a
+//! frame that finds its port free. Every frame that ends early ends in exactly one reason ([`counters::DROP_REASONS`]),
+//! and copies made = sent + queued + dropped, always.
+//!
+//! # To embed
+//!
+//! [`engine::Bridge`] runs a configuration and hands out ports inside the process; [`switch::Switch`] is a switch under
+//! your own clock. `examples/embed.rs` shows both.
 #![deny(unsafe_code)]
 
 pub mod cli;
@@ -13,4 +55,6 @@ pub mod port;
 pub mod service;
 pub mod switch;
 pub mod time;
+pub mod usb;
+pub mod usbip;
 pub mod wire;

@@ -39,6 +39,8 @@ const WAKER: Token = Token(usize::MAX);
 /// Tokens from here on are listeners, below they are ports.
 const LISTENERS: usize = 1 << 32;
 const EVENTS: usize = 256;
+/// How often a link that is down is looked at: a packet socket is not told when its interface is deleted then.
+const LINK_CHECK: Duration = Duration::from_millis(250);
 /// After so many frames a breath does not inhale from further ports, so that the queues hold what one breath brings.
 const BREATH_FRAMES: usize = 1024;
 
@@ -158,7 +160,7 @@ impl Engine {
             return self.settle(id);
         }
         if event.is_writable() {
-            self.look_at_link(id);
+            self.look_at_link(id, self.clock.now());
             self.make_flushing(id);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -166,16 +168,17 @@ impl Engine {
         }
     }
 
-    /// A port whose link was down is writable: the link may be up again.
-    fn look_at_link(&mut self, id: PortId) {
-        let Some(slot) = self.slot_mut(id) else { return };
+    /// A port's link is down, as far as it knows: asks again, until it is up or gone.
+    fn look_at_link(&mut self, id: PortId, now: Instant) {
+        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
         let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down()) else { return };
-        let looked = edge.check_link();
-        if looked.is_ok() && !edge.link_is_down() {
-            log::info!("{}: its interface is up again", slot.name);
-        }
-        if let Err(gone) = looked {
-            self.gone.push((id, gone));
+        match edge.check_link() {
+            Ok(()) if edge.link_is_down() => {
+                self.timers.retain(|&(_, what)| what != Due::Link(id));
+                self.timers.insert((now + LINK_CHECK, Due::Link(id)));
+            }
+            Ok(()) => log::info!("{}: its interface is up again", slot.name),
+            Err(gone) => self.gone.push((id, gone)),
         }
     }
 
@@ -235,6 +238,9 @@ impl Engine {
             }
             let (Some(edge), Some(counters)) = (&mut slot.edge, self.switch.counters_mut(id)) else { continue };
             match edge.receive(&mut self.batch, id, counters) {
+                Ok(Inhaled::Drained) if edge.link_is_down() => {
+                    self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
+                }
                 Ok(Inhaled::Drained) => {}
                 Ok(Inhaled::More) => {
                     slot.ready = true;
@@ -259,6 +265,7 @@ impl Engine {
             match what {
                 Due::Port(id) => self.retry(id, due),
                 Due::Listener(index) => self.retry_listener(index),
+                Due::Link(id) => self.look_at_link(id, now),
             }
         }
     }

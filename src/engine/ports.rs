@@ -31,6 +31,7 @@ const ACCEPTS: usize = 64;
 pub(super) enum Due {
     Port(PortId),
     Listener(usize),
+    Link(PortId),
 }
 
 /// Where a port came from.
@@ -106,7 +107,8 @@ impl Engine {
             }
             Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new())?,
             Err(error) if again && error.class() != Class::Usage => {
-                log::warn!("{}: {}; trying again until it is there", spec.name, error.what());
+                let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+                log::warn!("{}: {}; trying again until it is there{hint}", spec.name, error.what());
                 if port::listens(&spec) {
                     return self.add_listener(spec, None, error.what().to_owned());
                 }

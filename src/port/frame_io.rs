@@ -14,8 +14,6 @@ use rustix::io::Errno;
 /// What an error on one frame means for the port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Would block: try again when the descriptor is ready.
-    Busy,
     /// This frame is lost, for this reason; the port lives on.
     Drop(DropReason),
     /// The descriptor is of no more use.
@@ -63,7 +61,6 @@ pub fn receive(io: &mut impl FrameIo, batch: &mut Batch, id: PortId, counters: &
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(Inhaled::Drained),
             Err(errno) => match io.refusal(errno, false) {
-                Refusal::Busy => return Ok(Inhaled::Drained),
                 Refusal::Drop(DropReason::Malformed) => {
                     counters.received(1, 0);
                     counters.drop(DropReason::Malformed, 1);
@@ -88,7 +85,6 @@ pub fn transmit(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counter
             Err(Errno::INTR) => continue,
             Err(Errno::AGAIN) => return Ok(done),
             Err(errno) => match io.refusal(errno, true) {
-                Refusal::Busy => return Ok(done),
                 Refusal::Drop(reason) => counters.drop(reason, 1),
                 Refusal::Gone(gone) => return Err(Broken { done, gone }),
             },

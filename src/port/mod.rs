@@ -7,15 +7,16 @@
 //! here and nowhere else.
 
 pub mod channel;
-mod datagram;
-mod frame_io;
-mod inet;
-mod interface;
-mod netlink;
-mod stream;
+pub mod datagram;
+pub mod frame_io;
+pub mod inet;
+pub mod interface;
+pub mod netlink;
+pub mod packet;
+pub mod stream;
 mod sys;
-mod tap;
-mod unix;
+pub mod tap;
+pub mod unix;
 
 use crate::config::{self, PortKind, PortSpec};
 use crate::counters::Counters;
@@ -24,6 +25,7 @@ use crate::frame::{Batch, Outgoing, PortId};
 use channel::Channel;
 use datagram::{Sequenced, Udp};
 use interface::Link;
+use packet::Packet;
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -57,6 +59,8 @@ pub struct Broken {
 pub enum Edge {
     /// A TAP.
     Tap(Tap),
+    /// An interface that exists already.
+    Packet(Packet),
     /// A stream socket.
     Stream(Stream),
     /// A SOCK_SEQPACKET socket.
@@ -86,6 +90,7 @@ impl Edge {
     pub fn receive(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
         match self {
             Self::Tap(edge) => frame_io::receive(edge, batch, id, counters),
+            Self::Packet(edge) => frame_io::receive(edge, batch, id, counters),
             Self::Stream(edge) => edge.receive(batch, id, counters),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
@@ -101,6 +106,7 @@ impl Edge {
     pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
         match self {
             Self::Tap(edge) => frame_io::transmit(edge, out, counters),
+            Self::Packet(edge) => frame_io::transmit(edge, out, counters),
             Self::Stream(edge) => edge.transmit(out, counters),
             Self::Sequenced(edge) => frame_io::transmit(edge, out, counters),
             Self::UnixGram(edge) => frame_io::transmit(&mut edge.gram, out, counters),
@@ -113,6 +119,7 @@ impl Edge {
     pub fn fd(&self) -> Option<RawFd> {
         match self {
             Self::Tap(edge) => Some(edge.as_fd().as_raw_fd()),
+            Self::Packet(edge) => Some(edge.as_fd().as_raw_fd()),
             Self::Stream(edge) => Some(edge.as_fd().as_raw_fd()),
             Self::Sequenced(edge) => Some(edge.as_fd().as_raw_fd()),
             Self::UnixGram(edge) => Some(edge.gram.as_fd().as_raw_fd()),
@@ -129,6 +136,7 @@ impl Edge {
             }
             // The kernel queues what the host sends, and drops it when that is full: waiting would lose frames.
             Self::Tap(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
+            Self::Packet(_) => Abilities { pausable: false, offload: true },
             // The sender of a datagram over IP does not wait; the kernel drops what is not read.
             Self::Udp(_) => Abilities { pausable: false, offload: false },
         }
@@ -159,6 +167,7 @@ impl Edge {
     pub fn link_is_down(&self) -> bool {
         match self {
             Self::Tap(edge) => edge.link() == Link::Down,
+            Self::Packet(edge) => edge.link() == Link::Down,
             _ => false,
         }
     }
@@ -170,6 +179,7 @@ impl Edge {
     pub fn check_link(&mut self) -> Result<(), Gone> {
         match self {
             Self::Tap(edge) => edge.check_link().map(drop),
+            Self::Packet(edge) => edge.check_link().map(drop),
             _ => Ok(()),
         }
     }
@@ -288,7 +298,9 @@ pub fn open(spec: &PortSpec) -> Result<Opened> {
             inet::udp((&local.host, local.port), (&remote.host, remote.port)).map(edge)
         }
         PortKind::Tap(tap) => Tap::open(&tap_options(spec, tap)).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
-        PortKind::Packet(_) => Err(Error::usage("packet: not yet")),
+        PortKind::Packet(packet) => {
+            Packet::open(&packet.ifname).map(|packet| Opened::Edge(Edge::Packet(packet), String::new()))
+        }
     }
 }
 
@@ -301,7 +313,7 @@ fn tap_options(spec: &PortSpec, tap: &config::Tap) -> TapOptions {
         user: tap.user.clone(),
         mac: tap.mac,
         mtu: spec.mtu,
-        offloads: false,
+        offloads: tap.offload,
         fd: tap.fd,
     }
 }

@@ -1,8 +1,8 @@
 //! A host in user space: MAC, IP addresses, ARP, ND, ICMP echo and TCP, for any service that sits on a port.
 //!
 //! # Theory of operation
-//! Ethernet, ARP, ND, MLD and echo are done here ([`link`], [`icmp`]); TCP is smoltcp's, with one socket set for each
-//! connection ([`stack`], [`flows`]). [`Endpoint::handle_frame`] takes one frame and does what that frame asks for;
+//! Ethernet, ARP, ND, MLD and echo are done here (`link`, `icmp`); TCP is smoltcp's, with one socket set for each
+//! connection (`stack`, `flows`). [`Endpoint::handle_frame`] takes one frame and does what that frame asks for;
 //! answers that are due on the spot wait in an outbox. [`Endpoint::poll_transmit`] gives out that and then the segments
 //! of the connections that have something to do, a few of each in turn, up to the caller's budget. So one call does a
 //! bounded amount of work, whatever comes in, and nothing is allocated for a frame in steady state.

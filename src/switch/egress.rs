@@ -30,8 +30,8 @@ pub struct Taken {
 
 /// The descriptors behind the ports.
 pub trait Transmit {
-    /// Offers `out` to `port`. Frames that are taken are counted in `counters`, as sent or as dropped. The first that is
-    /// not taken is the first of the next offer, unless the port was down in between.
+    /// Offers `out`, which is not empty, to `port`. Frames that are taken are counted in `counters`, as sent or as
+    /// dropped. The first that is not taken is the first of the next offer, unless the port was down in between.
     fn transmit(&mut self, port: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken;
 }
 
@@ -113,10 +113,11 @@ impl Switch {
         self.pause_sources(now, id, batch, unicast);
     }
 
-    /// Offers frames to a port, and queues what it does not take. The port is not bothered when there are none, because
-    /// none of those that were meant for it could be finished.
+    /// Offers frames to a port, and queues what it does not take.
     fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
-        let Some(port) = self.port_mut(id).filter(|_| !out.is_empty()) else { return };
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut).filter(|_| !out.is_empty()) else {
+            return;
+        };
         let frames = out.len() as u64;
         port.counters.copies += frames;
         if !port.up {
@@ -130,7 +131,7 @@ impl Switch {
         port.blocked |= !rest.is_empty();
         let full = if port.stalled { DropReason::Stalled } else { DropReason::QueueFull };
         for (frame, bytes) in rest.frames() {
-            if !port.queue.push(frame, bytes) {
+            if !port.queue.push(frame, bytes, &mut self.spares) {
                 port.counters.drop(full, 1);
             }
         }
@@ -184,6 +185,7 @@ impl Switch {
             let Some(port) = self.port_mut(source).filter(|port| port.config.pausable) else { continue };
             if port.paused_for.is_none() {
                 port.paused_for = Some(id);
+                self.resumed.retain(|&port| port != source);
                 let Some(busy) = self.port_mut(id) else { return };
                 busy.waiters.push(source);
                 if busy.stall_at.is_none() {
@@ -198,17 +200,20 @@ impl Switch {
     fn release_waiters(&mut self, id: PortId) {
         let Some(port) = self.port_mut(id) else { return };
         port.stall_at = None;
-        let waiters = std::mem::take(&mut port.waiters);
-        for &waiter in &waiters {
+        let mut waiters = std::mem::take(&mut port.waiters);
+        for waiter in waiters.drain(..) {
             if let Some(port) = self.port_mut(waiter).filter(|port| port.paused_for == Some(id)) {
                 port.paused_for = None;
                 self.resumed.push(waiter);
             }
         }
+        if let Some(port) = self.port_mut(id) {
+            port.waiters = waiters; // for its memory
+        }
         self.congested.retain(|&port| port != id);
     }
 
-    /// A port that was paused and may be read again.
+    /// A port that was paused and may be read again; each is said once, and not if it was paused anew meanwhile.
     pub fn poll_resumed(&mut self) -> Option<PortId> {
         self.resumed.pop()
     }
@@ -234,7 +239,7 @@ impl Switch {
 
     /// Sends what waits for a port, which has said that it is writable.
     pub fn flush(&mut self, id: PortId, edges: &mut impl Transmit) -> Flush {
-        let Some(port) = self.port_mut(id) else { return Flush::Empty };
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return Flush::Empty };
         port.blocked = false;
         let mut sent = 0;
         let outcome = loop {
@@ -244,7 +249,7 @@ impl Switch {
             }
             let taken = edges.transmit(id, out, &mut port.counters).frames;
             let all = taken == out.len();
-            port.queue.advance(taken);
+            port.queue.advance(taken, &mut self.spares);
             sent += taken;
             if !all {
                 port.blocked = true;
@@ -270,10 +275,11 @@ impl Switch {
 
     /// Drops what waits for a port.
     pub(super) fn empty_queue(&mut self, id: PortId, reason: DropReason) {
-        let Some(port) = self.port_mut(id) else { return };
-        let waiting = port.queue.clear();
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let waiting = port.queue.clear(&mut self.spares);
         port.counters.drop(reason, waiting as u64);
         port.blocked = false;
+        port.stalled = false; // without a word: its peer does not read again, it is gone
         self.relax(id);
     }
 
@@ -283,11 +289,11 @@ impl Switch {
         for step in 0..ports {
             let index = (self.turn + step) % ports;
             let id = PortId(index as u16);
-            let Some(port) = self.port_mut(id) else { continue };
+            let Some(port) = self.ports[index].as_mut() else { continue };
             let Some(front) = port.queue.front() else { continue };
             out.clear();
             out.extend_from_slice(front.bytes(0));
-            port.queue.advance(1);
+            port.queue.advance(1, &mut self.spares);
             port.counters.sent(1, out.len() as u64);
             port.blocked = !port.queue.is_empty();
             self.turn = index + 1;

@@ -8,9 +8,10 @@
 //! or its port's share full, and by the rehash when the table doubles.
 //!
 //! What an attacker can do: choose addresses. The hash is seeded, so that chains cannot be aimed at. The table is
-//! bounded, and so is each port's share of it; at either bound a *new* address is refused (its frames still flood, as
-//! any unknown destination's do). Nothing that is known is ever evicted for something new, so a flood on one port
-//! harms neither static entries nor what was learned elsewhere.
+//! bounded, and so is each port's share of it; at either bound a *new* address is refused (frames to it still flood,
+//! as to any unknown destination). Nothing that is known is ever evicted for something new, so a flood on one port
+//! harms neither static entries nor what was learned elsewhere. A station that is heard on another port has left its
+//! old one in any case: where its new port has no room, it is known on neither.
 //!
 //! The clock of the table ticks every 2^26 ns (67 ms); an entry is too old when its last refresh is as many ticks
 //! away as the ageing time has, rounded up.
@@ -28,15 +29,18 @@ const FIRST_CAPACITY: usize = 1024;
 const SWEEP: usize = 32;
 
 /// A station's address in a VLAN, as the table's key: the address in the upper 48 bits, the VLAN id in the lower 12.
+/// One of the bits between is always set, so that no frame, whatever its addresses, has the key of a free slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key(u64);
 
 impl Key {
-    const EMPTY: Self = Self(0);
+    /// The key of no station.
+    pub const EMPTY: Self = Self(0);
+    const USED: u64 = 0x1000;
 
     /// The key of `mac` in VLAN `vid` (0 where VLANs are not told apart).
     pub const fn new(mac: u64, vid: u16) -> Self {
-        Self(mac << 16 | vid as u64)
+        Self(mac << 16 | Self::USED | vid as u64)
     }
 
     /// The address.
@@ -73,7 +77,7 @@ pub enum Learned {
         /// That port.
         from: PortId,
     },
-    /// The port has its share of the table.
+    /// The port has its share of the table. If it was known on another port, it no longer is.
     PortFull,
     /// The table has its limit.
     TableFull,
@@ -96,6 +100,7 @@ pub struct Entry {
 struct Share {
     generation: u16,
     learned: u32,
+    fixed: u32,
 }
 
 /// The bounds of a table.
@@ -186,7 +191,7 @@ impl Fdb {
         (slot.key == key && self.counts(slot, tick)).then_some(slot.port)
     }
 
-    /// Notes that `key`, which is not zero, was heard on `port`.
+    /// Notes that `key` was heard on `port`.
     #[inline]
     pub fn learn(&mut self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {
         let at = self.probe(key, hash);
@@ -207,18 +212,12 @@ impl Fdb {
         if known.key == key && known.stamp == STATIC {
             return Learned::Known;
         }
-        let full = |fdb: &Self| fdb.shares[port.index()].learned as usize >= fdb.limits.per_port;
-        if known.key == key && self.counts(&known, tick) {
-            if full(self) {
-                return Learned::PortFull;
-            }
-            self.release(&known);
-            self.occupy(at, key, port, tick);
-            return Learned::Moved { from: known.port };
-        }
+        let from = (known.key == key && self.counts(&known, tick)).then_some(known.port);
         if known.key == key {
+            // Whatever comes of it now, the station is not where it was.
             self.remove_at(at);
         }
+        let full = |fdb: &Self| fdb.shares[port.index()].learned as usize >= fdb.limits.per_port;
         if full(self) || self.used >= self.limits.entries {
             self.sweep(SWEEP, tick);
         }
@@ -228,24 +227,28 @@ impl Fdb {
         if self.used >= self.limits.entries {
             return Learned::TableFull;
         }
-        self.used += 1;
-        let at = self.probe(key, hash);
-        self.occupy(at, key, port, tick);
+        self.occupy(key, hash, port, tick);
         self.grow_if_crowded(tick);
-        Learned::New
+        from.map_or(Learned::New, |from| Learned::Moved { from })
     }
 
-    /// Takes a learned entry off its port's share, unless the port was flushed since.
+    /// Takes an entry off its port's share, unless it was learned and the port was flushed since.
     fn release(&mut self, slot: &Slot) {
         let share = &mut self.shares[slot.port.index()];
-        if slot.stamp != STATIC && slot.generation == share.generation {
+        if slot.stamp == STATIC {
+            share.fixed -= 1;
+        } else if slot.generation == share.generation {
             share.learned -= 1;
         }
     }
 
-    fn occupy(&mut self, at: usize, key: Key, port: PortId, stamp: u32) {
+    /// Takes a slot for `key`, which has none.
+    fn occupy(&mut self, key: Key, hash: u64, port: PortId, stamp: u32) {
+        let at = self.probe(key, hash);
         let share = &mut self.shares[port.index()];
         share.learned += u32::from(stamp != STATIC);
+        share.fixed += u32::from(stamp == STATIC);
+        self.used += 1;
         self.table[at] = Slot { key, port, generation: share.generation, stamp };
     }
 
@@ -307,24 +310,22 @@ impl Fdb {
 
     /// Binds `key` to `port` for good. False when the table is full.
     pub fn add_static(&mut self, key: Key, port: PortId, now: Instant) -> bool {
-        let at = self.probe(key, self.hash(key));
-        let known = self.table[at];
-        if known.key == key {
-            self.release(&known);
-        } else if self.used >= self.limits.entries {
-            return false;
-        } else {
-            self.used += 1;
+        self.remove(key);
+        if self.used >= self.limits.entries {
+            self.purge(tick(now), |_| false);
         }
-        self.occupy(at, key, port, STATIC);
-        self.grow_if_crowded(tick(now));
-        true
+        let fits = self.used < self.limits.entries;
+        if fits {
+            self.occupy(key, self.hash(key), port, STATIC);
+            self.grow_if_crowded(tick(now));
+        }
+        fits
     }
 
     /// Forgets one entry, static or not. False when there was none.
     pub fn remove(&mut self, key: Key) -> bool {
         let at = self.probe(key, self.hash(key));
-        let there = self.table[at].key == key && key != Key::EMPTY;
+        let there = self.table[at].key == key;
         if there {
             self.remove_at(at);
         }
@@ -345,7 +346,9 @@ impl Fdb {
     /// Forgets everything about `port`, static entries too: its number goes to another port.
     pub fn remove_port(&mut self, port: PortId, now: Instant) {
         self.flush_port(port, now);
-        self.purge(tick(now), |slot| slot.port == port && slot.stamp == STATIC);
+        if self.shares[port.index()].fixed > 0 {
+            self.purge(tick(now), |slot| slot.port == port && slot.stamp == STATIC);
+        }
     }
 
     /// Frees every slot that no longer counts or that `doomed` names.

@@ -64,6 +64,37 @@ fn a_flood_on_one_port_takes_nothing_from_another_nor_from_static_entries() {
 }
 
 #[test]
+fn a_station_that_moves_to_a_full_port_is_not_looked_for_where_it_was() {
+    let mut fdb = fdb(100, 2);
+    let now = Instant::from_secs(1);
+    (1..=2).for_each(|mac| assert_eq!(learn(&mut fdb, mac, A, now), Learned::New));
+    assert_eq!(learn(&mut fdb, 3, B, now), Learned::New);
+    assert_eq!(learn(&mut fdb, 3, A, now), Learned::PortFull);
+    assert_eq!(lookup(&fdb, 3, now), None, "its frames flood, so that it hears them");
+}
+
+#[test]
+fn a_station_that_moves_finds_the_room_of_what_has_aged() {
+    let mut fdb = fdb(100, 2);
+    (1..=2).for_each(|mac| assert_eq!(learn(&mut fdb, mac, A, Instant::ZERO), Learned::New));
+    let later = Instant::from_secs(400);
+    let moves = (0..2 * FIRST_CAPACITY / SWEEP).any(|_| {
+        learn(&mut fdb, 3, B, later);
+        learn(&mut fdb, 3, A, later) == Learned::Moved { from: B }
+    });
+    assert!(moves);
+}
+
+#[test]
+fn a_static_entry_finds_the_room_of_what_has_aged() {
+    let mut fdb = fdb(2, 2);
+    (1..=2).for_each(|mac| assert_eq!(learn(&mut fdb, mac, A, Instant::ZERO), Learned::New));
+    assert!(!fdb.add_static(Key::new(3, 0), B, Instant::from_secs(1)));
+    assert!(fdb.add_static(Key::new(2, 0), B, Instant::from_secs(1)), "one that is known needs no room");
+    assert!(fdb.add_static(Key::new(3, 0), B, Instant::from_secs(400)));
+}
+
+#[test]
 fn what_has_aged_makes_room() {
     let mut fdb = fdb(1000, 1000);
     (1..=1000).for_each(|mac| assert_eq!(learn(&mut fdb, mac, A, Instant::ZERO), Learned::New));

@@ -34,6 +34,7 @@ use crate::wire::{Gso, Mac, Offload, stations, vlan_tags};
 use fdb::{Fdb, Key, Learned, tick};
 use plan::Plan;
 use port::Port;
+use queue::Spares;
 use std::collections::VecDeque;
 use std::hint::black_box;
 
@@ -85,7 +86,7 @@ struct Ahead {
     src_hash: u64,
 }
 
-const NOTHING_AHEAD: Ahead = Ahead { dst: Key::new(0, 0), src: Key::new(0, 0), dst_hash: 0, src_hash: 0 };
+const NOTHING_AHEAD: Ahead = Ahead { dst: Key::EMPTY, src: Key::EMPTY, dst_hash: 0, src_hash: 0 };
 
 /// Where a frame goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,6 +107,8 @@ pub struct Switch {
     plain: Option<Batch>,
     /// The one-frame batch of [`Switch::handle_frame`].
     solo: Option<Batch>,
+    /// Memory for the ports' queues.
+    spares: Spares,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -129,6 +132,7 @@ impl Switch {
             picks: Vec::new(),
             plain: None,
             solo: None,
+            spares: Spares::default(),
             up: 0,
             up_open: 0,
             congested: Vec::new(),
@@ -160,14 +164,15 @@ impl Switch {
 
     /// Takes a port out, forgets its stations, and returns what it counted.
     pub fn remove_port(&mut self, now: Instant, id: PortId) -> Option<Counters> {
+        self.port(id)?;
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
-        self.fdb.add_port(id);
         self.fdb.remove_port(id, now);
+        self.resumed.retain(|&port| port != id);
         self.ports.get_mut(id.index())?.take().map(|port| port.counters)
     }
 
-    /// Says whether a port takes part. One that goes down forgets its stations and what waited for it.
+    /// Says whether a port takes part: frames that come from one that does not are dropped. One that goes down forgets its stations and what waited for it.
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
             self.empty_queue(id, DropReason::LinkDown);
@@ -233,7 +238,8 @@ impl Switch {
             && self.fdb.add_static(Key::new(mac.as_u64(), 0), port, now)
     }
 
-    /// Forgets a station, static or learned. False when it was not known.
+    /// Forgets a station, static or learned. False when it was not known; of one that has aged, which is cleared away
+    /// only when its place is needed, either may be said.
     pub fn forget(&mut self, mac: Mac) -> bool {
         self.fdb.remove(Key::new(mac.as_u64(), 0))
     }
@@ -254,7 +260,7 @@ impl Switch {
         }
     }
 
-    /// Switches all frames of `batch` and sends them through `edges`.
+    /// Switches all frames of `batch` and sends them through `edges`. Frames of ports that do not exist are ignored.
     pub fn run(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
         self.decide_batch(now, batch);
         self.send_plan(now, batch, edges);
@@ -304,15 +310,20 @@ impl Switch {
         }
     }
 
-    /// The checks of [`Switch::decide`] that depend on more than addresses and port.
+    /// Whether addresses and port are all that a verdict depends on: the frame fits its port's mtu, tags or not. (One
+    /// that is too short to have addresses is never like one that was forwarded.)
     fn repeats(&self, frame: &Frame) -> bool {
-        frame.len() >= MIN_FRAME && self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none())
+        let fits = |mtu: u32| frame.len() <= mtu as usize + MIN_FRAME;
+        self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none_or(fits))
     }
 
     /// Classify, learn, look up.
     fn decide(&mut self, now: Instant, tick: u32, frame: &Frame, bytes: &[u8], ahead: &Ahead) -> Verdict {
         let Some(port) = self.port(frame.ingress) else { return Verdict::Drop(DropReason::Malformed) };
         let (learn, isolate, mtu) = (port.config.learn, port.config.isolate, port.config.mtu);
+        if !port.up {
+            return Verdict::Drop(DropReason::IngressDown);
+        }
         if bytes.len() < MIN_FRAME {
             return Verdict::Drop(DropReason::Malformed);
         }

@@ -116,6 +116,15 @@ fn reserved_groups_end_here_and_group_sources_are_not_learned() {
 }
 
 #[test]
+fn nobody_has_the_zero_address() {
+    let mut switch = switch(3);
+    assert_eq!(reached(&mut switch, 1, &frame(0, STATION[1], 60)), [0, 2]);
+    assert_eq!(reached(&mut switch, 0, &frame(0, STATION[0], 60)), [1, 2]);
+    assert_eq!(reached(&mut switch, 0, &frame(0, 0, 60)), [1, 2]);
+    assert!(!switch.forget(Mac::default()));
+}
+
+#[test]
 fn isolated_ports_reach_the_others_only() {
     let isolated = PortConfig { isolate: true, ..PortConfig::default() };
     let mut switch = switch_of([isolated.clone(), isolated, PortConfig::default()]);
@@ -158,6 +167,16 @@ fn a_port_that_goes_down_loses_its_queue_and_its_stations() {
     assert_eq!(reached(&mut switch, 1, &frame(STATION[0], STATION[1], 60)), [2]);
     switch.set_up(T, PortId(0), true);
     assert_eq!(reached(&mut switch, 1, &frame(STATION[0], STATION[1], 60)), [0, 2]);
+}
+
+#[test]
+fn a_port_that_is_down_is_not_heard() {
+    let mut switch = switch(3);
+    switch.set_up(T, PortId(0), false);
+    assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60)), []);
+    assert_eq!(dropped(&switch, 0, DropReason::IngressDown), 1);
+    assert_eq!(switch.fdb(T).count(), 0);
+    assert_eq!(reached(&mut switch, 1, &frame(STATION[0], STATION[1], 60)), [2], "floods, as nobody is known there");
 }
 
 #[test]
@@ -261,7 +280,37 @@ fn a_busy_port_pauses_those_who_fill_it_and_lets_them_go_when_it_has_drained() {
     balance(&switch);
 }
 
+#[test]
+fn a_descriptor_is_never_offered_nothing() {
+    struct Picky;
+    impl Transmit for Picky {
+        fn transmit(&mut self, _: PortId, out: Outgoing<'_>, _: &mut Counters) -> Taken {
+            assert!(!out.is_empty());
+            Taken { frames: 0 }
+        }
+    }
+    let mut switch = switch_of([PortConfig::default(), PortConfig { mtu: Some(20), ..PortConfig::default() }]);
+    switch.run(T, &numbered(BROADCAST, STATION[0], 0, 0..3), &mut Picky);
+    assert_eq!(dropped(&switch, 1, DropReason::TooBig), 3);
+    balance(&switch);
+}
+
 use crate::limits::PAUSE_MILLIS;
+
+#[test]
+fn a_source_that_was_paused_anew_is_not_said_to_go_on() {
+    let mut switch = pair_of_receivers();
+    let mut edges = Narrow::new([0, 0, 0, 1000]);
+    for round in 0..3 {
+        switch.run(T, &numbered(STATION[2], STATION[0], 0, 0..150), &mut edges);
+        assert!(switch.is_paused(PortId(0)), "round {round}");
+        assert_eq!(switch.poll_resumed(), None, "round {round}");
+        edges.room[2] = 150;
+        switch.flush(PortId(2), &mut edges);
+        edges.room[2] = 0;
+    }
+    assert_eq!((switch.poll_resumed(), switch.poll_resumed()), (Some(PortId(0)), None));
+}
 
 #[test]
 fn a_dead_port_holds_its_sources_up_for_milliseconds_only() {
@@ -282,6 +331,18 @@ fn a_dead_port_holds_its_sources_up_for_milliseconds_only() {
     assert_eq!(switch.poll_event(), Some(Event::Drained(PortId(2))));
     switch.run(later, &numbered(STATION[2], STATION[0], 0, 500..510), &mut edges);
     assert_eq!(edges.got[2].len(), 410);
+    balance(&switch);
+}
+
+#[test]
+fn a_stalled_port_that_goes_down_does_not_read_again() {
+    let mut switch = pair_of_receivers();
+    switch.run(T, &numbered(STATION[2], STATION[0], 0, 0..200), &mut Narrow::new([0; 4]));
+    switch.handle_timeout(T + Duration::from_millis(PAUSE_MILLIS));
+    assert_eq!(switch.poll_event(), Some(Event::Stalled(PortId(2))));
+    switch.set_up(T, PortId(2), false);
+    assert_eq!(switch.poll_event(), None);
+    assert!(!switch.state(PortId(2)).unwrap().stalled);
     balance(&switch);
 }
 

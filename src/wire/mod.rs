@@ -3,6 +3,7 @@
 
 mod addr;
 pub mod checksum;
+pub mod coalesce;
 #[cfg(test)]
 mod fixture;
 mod head;
@@ -12,6 +13,7 @@ pub mod segment;
 pub mod view;
 
 pub use addr::{Cidr, Mac};
+pub use coalesce::{Coalescer, Merged};
 pub use head::{stations, vlan_tags};
 pub use layers::BadFrame;
 pub use offload::{BadOffload, Checksum, Gso, Offload};

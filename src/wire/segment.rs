@@ -228,7 +228,7 @@ fn sum_of(bytes: &[u8], from: usize, to: usize) -> Sum {
 }
 
 /// Writes `value` at `at`, where the parser saw a field.
-fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+pub(super) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
     if let Some(field) = bytes.get_mut(at..at + N) {
         field.copy_from_slice(&value);
     }

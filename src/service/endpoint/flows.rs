@@ -164,15 +164,14 @@ impl Flows {
         let opens = segment.syn && !segment.ack && !segment.rst;
         if let Some(&index) = self.by_key.get(&segment.key) {
             self.feed(now, index, segment, stack, tx);
-        } else if !opens && self.lingering.answer(&segment, tx) {
-        } else if !opens {
-            stack.refuse(now, segment.packet, tx);
-        } else {
+        } else if opens {
             match self.admit(&segment.key) {
                 Admission::Accept(listener) => self.open(now, listener, segment, stack, tx),
                 Admission::Refuse => stack.refuse(now, segment.packet, tx),
                 Admission::Ignore => self.counters.backlogged += 1,
             }
+        } else if !self.lingering.answer(&segment, tx) {
+            stack.refuse(now, segment.packet, tx);
         }
     }
 
@@ -328,7 +327,7 @@ impl Flows {
         }
     }
 
-    /// A deadline only moves forward here; one that has moved back is found out when the old one comes.
+    /// Enters a deadline that is earlier than the one entered; a later one is found out when that comes.
     fn schedule(&mut self, index: u32, due: Option<Instant>) {
         let slot = &mut self.slots[index as usize];
         let Some(due) = due else { return };

@@ -158,7 +158,6 @@ fn inject(net: &mut Net, rng: &mut Rng) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn mutated_traffic_never_panics(seed: u64) {

@@ -123,3 +123,29 @@ fn a_hundred_connections_share_the_endpoint() {
     });
     assert!(done, "{received:?}");
 }
+
+#[test]
+fn a_budget_is_kept_and_shared() {
+    let mut net = Net::new(11, Faults::NONE);
+    net.listen();
+    let conns = [net.connect(false), net.connect(true)];
+    for (a, b) in conns {
+        // Opens the congestion window, by one segment for each acknowledgement.
+        assert_eq!(net.hosts[0].send(a, &vec![1; 1_000_000]), 1_000_000);
+        net.pass(Duration::from_millis(100));
+        assert_eq!(net.read(1, b).len(), 1_000_000);
+    }
+    net.pass(Duration::from_millis(100));
+    for (a, _) in conns {
+        net.hosts[0].send(a, &vec![1; 500_000]);
+    }
+    let mut of_version = [0; 2];
+    for _ in 0..4 {
+        let count = net.hosts[0].poll_transmit(net.now, 8, &mut |frame| {
+            of_version[usize::from(frame[12] == 0x86)] += 1;
+        });
+        assert_eq!(count, 8);
+        assert!(net.hosts[0].poll_timeout().is_some_and(|at| at <= net.now));
+    }
+    assert_eq!(of_version, [16, 16]);
+}

@@ -1,0 +1,255 @@
+//! `packet:IFNAME`: an interface that exists already (a veth, the USB network adapter of a real board), by way of a
+//! packet socket (AF_PACKET, SOCK_RAW).
+//!
+//! Theory of operation. The socket sees every frame that the interface receives, also those for other stations, and
+//! sends frames as if the host had; it does not see what the host or it itself sends. The kernel takes a frame's outer
+//! VLAN tag away and tells it beside the frame: it is put back in place. A `virtio_net_hdr` before each frame carries
+//! its [`Offload`] both ways, so super-frames and unfinished checksums, which never were on any wire, pass as what they
+//! are.
+//!
+//! The socket is made for no protocol at all and starts to receive only once it is bound to the interface: nothing of
+//! any other interface ever gets in.
+//!
+//! When the interface is set down, one call fails with ENETDOWN, and it is quiet until it is up again. When it is
+//! deleted it goes down first, which is all that a socket is woken by: so [`Packet::check_link`] while it is down.
+
+use super::Gone;
+use super::frame_io::{FrameIo, Got, Refusal};
+use super::interface::{Link, check_name};
+use super::netlink::Netlink;
+use super::sys::{self, VlanTag};
+use crate::counters::DropReason;
+use crate::error::{Class, Error, Result};
+use crate::wire::Offload;
+use rustix::io::Errno;
+use rustix::net::netdevice::{index_to_name, name_to_index};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sendmsg, socket_with, sockopt,
+};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What the kernel may keep for us to read and to send. A breath of super-frames is more than its default.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// ARPHRD_ETHER of linux/if_arp.h.
+const ETHERNET: u16 = libc::ARPHRD_ETHER;
+
+/// Where a VLAN tag stands: behind both addresses.
+const TAG_AT: usize = 12;
+
+/// Bytes of a VLAN tag.
+const TAG: usize = 4;
+
+/// A packet socket on an interface. See the head of the file.
+pub struct Packet {
+    fd: OwnedFd,
+    index: u32,
+    name: String,
+    link: Link,
+}
+
+impl Packet {
+    /// Opens an interface of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// Each names its cause and what to do: no right (CAP_NET_RAW), no such interface, not an Ethernet interface.
+    pub fn open(interface: &str) -> Result<Self> {
+        let port = format!("packet:{interface}");
+        check_name(&port, interface)?;
+        let failed = |errno: Errno| Error::system(&port, &errno.into());
+        let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None).map_err(|errno| {
+            let hint = "sudo setcap cap_net_raw+ep \"$(command -v zbridge)\", or run it with sudo";
+            if errno == Errno::PERM { failed(errno).hint(hint) } else { failed(errno) }
+        })?;
+        let index = name_to_index(&fd, interface).map_err(|errno| match errno {
+            Errno::NODEV => no_such_interface(interface),
+            errno => failed(errno),
+        })?;
+        set_options(&fd, index).map_err(failed)?;
+        sys::packet_bind(&fd, index).map_err(failed)?;
+        Self::bound(fd, index).map_err(|error| error.at(port))
+    }
+
+    /// Takes over a packet socket that was bound to an interface for every protocol (ETH_P_ALL), in whatever network
+    /// namespace.
+    ///
+    /// # Errors
+    /// It is not such a socket.
+    pub fn adopt(fd: OwnedFd) -> Result<Self> {
+        let refused = |what: &str| Error::usage(format!("packet: the descriptor is not a packet socket{what}"));
+        let address = sys::packet_address(&fd).map_err(|_| refused(""))?;
+        if sockopt::socket_type(&fd) != Ok(SocketType::RAW) {
+            return Err(refused(" of type SOCK_RAW"));
+        }
+        let index = u32::try_from(address.index).ok().filter(|index| *index > 0);
+        let index = index.ok_or_else(|| refused(" that is bound to an interface"))?;
+        if address.protocol != libc::ETH_P_ALL as u16 {
+            return Err(refused(" that is bound for every protocol"));
+        }
+        set_options(&fd, index).map_err(|errno| Error::system("packet", &errno.into()))?;
+        Self::bound(fd, index).map_err(|error| error.at("packet"))
+    }
+
+    fn bound(fd: OwnedFd, index: u32) -> Result<Self> {
+        let address = sys::packet_address(&fd).map_err(|errno| Error::system("its address", &errno.into()))?;
+        if address.hardware != ETHERNET {
+            return Err(Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"));
+        }
+        let mut packet = Self { fd, index, name: String::new(), link: Link::Up };
+        packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
+        Ok(packet)
+    }
+
+    /// The interface's name, as it was when last asked for.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the interface is up, as far as the last frames have told.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Asks the kernel whether the interface is up.
+    ///
+    /// # Errors
+    /// The interface was deleted, or moved to another network namespace.
+    pub fn check_link(&mut self) -> std::result::Result<Link, Gone> {
+        let told = index_to_name(&self.fd, self.index).and_then(|name| {
+            let up = sys::interface_is_up(&self.fd, &name)?;
+            self.name = name;
+            Ok(up)
+        });
+        match told {
+            Ok(up) => self.link = if up { Link::Up } else { Link::Down },
+            Err(Errno::NODEV | Errno::NXIO) => return Err(deleted()),
+            // No answer says nothing: what was known is still the best guess.
+            Err(_) => {}
+        }
+        Ok(self.link)
+    }
+}
+
+/// Makes a packet socket what this file relies on.
+fn set_options(fd: &OwnedFd, index: u32) -> std::result::Result<(), Errno> {
+    rustix::io::ioctl_fionbio(fd, true)?;
+    sys::packet_enable(fd, libc::PACKET_VNET_HDR)?;
+    sys::packet_enable(fd, libc::PACKET_AUXDATA)?;
+    sys::packet_enable(fd, libc::PACKET_IGNORE_OUTGOING)?;
+    sys::packet_promiscuous(fd, index)?;
+    // More than the system's limit takes a right; without it the limit has to do.
+    if sockopt::set_socket_recv_buffer_size_force(fd, SOCKET_BUFFER).is_err() {
+        sockopt::set_socket_recv_buffer_size(fd, SOCKET_BUFFER)?;
+    }
+    if sockopt::set_socket_send_buffer_size_force(fd, SOCKET_BUFFER).is_err() {
+        sockopt::set_socket_send_buffer_size(fd, SOCKET_BUFFER)?;
+    }
+    Ok(())
+}
+
+/// There is no interface of this name. Tells which there are, the likeliest first.
+fn no_such_interface(name: &str) -> Error {
+    let error = Error::new(Class::NoObject, format!("packet:{name}: there is no such interface"));
+    let found = Netlink::open().and_then(|mut netlink| netlink.interfaces()).unwrap_or_default();
+    let mut names: Vec<_> = found.into_iter().map(|found| found.name).filter(|found| found != "lo").collect();
+    names.sort_by_cached_key(|found| (strsim::damerau_levenshtein(found, name), found.clone()));
+    names.truncate(8);
+    if names.is_empty() { error } else { error.hint(format!("there is {}", names.join(", "))) }
+}
+
+fn deleted() -> Gone {
+    Gone("the interface was deleted".into())
+}
+
+/// Puts a tag back into a frame of `len` bytes at the start of `room`, which has room for it. Gives the frame's new
+/// length. A frame that was cut stays cut.
+fn put_tag(room: &mut [u8], len: usize, tag: VlanTag) -> usize {
+    let whole = len.min(room.len() - TAG);
+    room.copy_within(TAG_AT..whole, TAG_AT + TAG);
+    room[TAG_AT..TAG_AT + 2].copy_from_slice(&tag.tpid.to_be_bytes());
+    room[TAG_AT + 2..TAG_AT + TAG].copy_from_slice(&tag.tci.to_be_bytes());
+    len + TAG
+}
+
+impl FrameIo for Packet {
+    fn recv(&mut self, room: &mut [u8]) -> std::result::Result<Got, Errno> {
+        let mut header = [0; Offload::LEN];
+        let (len, tag) = sys::packet_receive(&self.fd, &mut header, room)?;
+        if self.link == Link::Down {
+            // Either it is up again, or this frame was waiting since before it went down. Deletion tells itself.
+            let _ = self.check_link();
+        }
+        let len = len.checked_sub(Offload::LEN).ok_or(Errno::INVAL)?;
+        let offload = Offload::decode(&header).map_err(|_| Errno::INVAL)?;
+        match tag {
+            Some(tag) if len >= TAG_AT => {
+                let offload = offload.shifted(TAG as i16).map_err(|_| Errno::INVAL)?;
+                Ok(Got { len: put_tag(room, len, tag), offload })
+            }
+            _ => Ok(Got { len, offload }),
+        }
+    }
+
+    fn send(&mut self, frame: &[u8], offload: &Offload) -> std::result::Result<(), Errno> {
+        let header = offload.encode();
+        let pieces = [IoSlice::new(&header), IoSlice::new(frame)];
+        sendmsg(&self.fd, &pieces, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT)?;
+        self.link = Link::Up;
+        Ok(())
+    }
+
+    fn refusal(&mut self, errno: Errno, sending: bool) -> Refusal {
+        match errno {
+            Errno::NETDOWN => match self.check_link() {
+                Ok(_) => Refusal::Drop(DropReason::LinkDown),
+                Err(gone) => Refusal::Gone(gone),
+            },
+            Errno::NXIO | Errno::NODEV => Refusal::Gone(deleted()),
+            Errno::MSGSIZE if sending => Refusal::Drop(DropReason::TooBig),
+            // No buffers, or an offload that contradicts the frame. (Nothing else is wrong with one frame.)
+            _ if sending => Refusal::Drop(DropReason::System),
+            // A frame of which no `virtio_net_hdr` can be written (a tunnel's super-frame), or none that we know.
+            Errno::INVAL => Refusal::Drop(DropReason::Malformed),
+            Errno::NOBUFS | Errno::NOMEM => Refusal::Drop(DropReason::System),
+            errno => Refusal::Gone(Gone(format!("its socket failed: {}", std::io::Error::from(errno)))),
+        }
+    }
+}
+
+impl AsFd for Packet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAG_100: VlanTag = VlanTag { tpid: 0x8100, tci: 0x6064 };
+
+    #[test]
+    fn a_tag_goes_behind_the_addresses() {
+        let mut room = *b"ddddddssssss\x08\x00payload....";
+        assert_eq!(put_tag(&mut room, 21, TAG_100), 25);
+        assert_eq!(&room[..25], b"ddddddssssss\x81\x00\x60\x64\x08\x00payload");
+    }
+
+    #[test]
+    fn a_cut_frame_stays_cut() {
+        let mut room = *b"ddddddssssss\x08\x00payl";
+        assert_eq!(put_tag(&mut room, 30, TAG_100), 34);
+        assert_eq!(&room, b"ddddddssssss\x81\x00\x60\x64\x08\x00");
+    }
+
+    #[test]
+    fn other_descriptors_are_not_adopted() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for fd in [OwnedFd::from(reader), OwnedFd::from(udp)] {
+            let error = Packet::adopt(fd).err().unwrap();
+            assert_eq!(error.what(), "packet: the descriptor is not a packet socket");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The table of exported devices: bus id, device, and who has imported it.
+
+use super::op::{DeviceRecord, InterfaceRecord};
+use super::server::ConnectionId;
+use crate::usb::Device;
+
+/// Why a device cannot be exported.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ExportError {
+    /// Not `N-M` with N in 1..=255 and M in 1..=254.
+    #[error("{0:?} is not a bus id (write 1-1 to 255-254)")]
+    BusId(String),
+    /// Another device has this bus id.
+    #[error("bus id {0} is taken")]
+    Taken(String),
+}
+
+/// One exported device.
+pub(super) struct Export {
+    pub busid: String,
+    busnum: u8,
+    devnum: u8,
+    pub device: Device,
+    pub importer: Option<ConnectionId>,
+}
+
+impl Export {
+    pub fn new(busid: &str, device: Device) -> Result<Self, ExportError> {
+        let (busnum, devnum) = numbers(busid).ok_or_else(|| ExportError::BusId(busid.to_owned()))?;
+        Ok(Self { busid: busid.to_owned(), busnum, devnum, device, importer: None })
+    }
+
+    /// The device as lists and imports show it. An unconfigured device shows its first configuration, as a host would
+    /// have chosen it.
+    pub fn record(&self) -> DeviceRecord {
+        let description = self.device.description();
+        let chosen = self.device.configuration().max(1);
+        let configuration = description.configurations.get(usize::from(chosen) - 1);
+        let interfaces = configuration.map_or(&[][..], |it| &it.interfaces);
+        DeviceRecord {
+            path: format!("/sys/bus/usb/devices/usb{}/{}", self.busnum, self.busid),
+            busid: self.busid.clone(),
+            busnum: u32::from(self.busnum),
+            devnum: u32::from(self.devnum),
+            speed: description.speed.into(),
+            vendor: description.vendor,
+            product: description.product,
+            release: description.release,
+            class: description.class,
+            configuration: chosen,
+            configurations: description.configurations.len() as u8,
+            interfaces: interfaces
+                .iter()
+                .map(|interface| InterfaceRecord(interface.alternates.first().map(|it| it.class).unwrap_or_default()))
+                .collect(),
+        }
+    }
+
+    /// The name of the device in the URB phase.
+    pub fn devid(&self) -> u32 {
+        u32::from(self.busnum) << 16 | u32::from(self.devnum)
+    }
+
+    /// Takes the device from its importer, as if it had been unplugged and plugged in again.
+    pub fn free(&mut self) {
+        self.importer = None;
+        self.device.detach();
+    }
+}
+
+/// Bus and device number of a bus id. Device 1 of a bus is its root hub, so that port M is device M + 1.
+fn numbers(busid: &str) -> Option<(u8, u8)> {
+    let (bus, port) = busid.split_once('-')?;
+    let number = |text: &str| {
+        let value = text.parse::<u8>().ok()?;
+        (value > 0 && value.to_string() == text).then_some(value)
+    };
+    Some((number(bus)?, number(port)?.checked_add(1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bus_ids_become_numbers_of_eight_bits() {
+        assert_eq!(numbers("1-1"), Some((1, 2)));
+        assert_eq!(numbers("255-254"), Some((255, 255)));
+        for bad in ["", "1", "1-", "0-1", "1-0", "1-255", "256-1", "01-1", "1-+1", "1-1.2"] {
+            assert_eq!(numbers(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! One connection of the server.
+//!
+//! Theory of operation. A session is in one of three phases: it collects the one request of the operation phase; it
+//! has imported a device and exchanges URBs; or it is closing, and only its last bytes are still to be sent.
+//!
+//! In the URB phase every SUBMIT is entered in `flights` until its answer is encoded. Answers stand in one queue, in
+//! the order in which they came about, and are encoded while the output is below its mark. That order gives the two
+//! outcomes of an UNLINK: if the device still has the victim, it is taken back, and the answer is -104; otherwise the
+//! victim's answer already stands before that of the UNLINK, which is 0.
+//!
+//! There is a third case, seen from Linux: its sending thread lets an UNLINK overtake the SUBMIT of its victim. The client
+//! has not forgotten the victim before it has sent the SUBMIT, and has afterwards; so the UNLINK is held until the SUBMIT
+//! comes, which is then dropped, and answered with -104. Such a victim is told from one that is long gone by its number: a
+//! client counts up, so it is newer than every SUBMIT so far, and older than the UNLINK. If a newer SUBMIT comes, or none
+//! within [`OVERTAKEN_TIMEOUT`], it was not one, and the answer is 0.
+
+use super::decode::{Command, Decoder};
+use super::export::Export;
+use super::op::{self, BUSID_LENGTH, OP_LENGTH, OpStatus};
+use super::pdu::{CmdSubmit, CmdUnlink, Fault, Pdu, RetSubmit, RetUnlink, encode_packet, errno, status_word};
+use super::server::ConnectionId;
+use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
+use crate::time::{Duration, Instant};
+use crate::usb::{Address, Direction, Status, Urb};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Why a session ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CloseReason {
+    /// Its request was answered, and there is nothing more to say.
+    #[error("request answered")]
+    Served,
+    /// The peer closed the connection, or it broke.
+    #[error("closed by the peer")]
+    Peer,
+    /// No complete request within [`REQUEST_TIMEOUT`].
+    #[error("no request within 10 s")]
+    Timeout,
+    /// Not version 1.1.1.
+    #[error("protocol version {0:#06x}")]
+    Version(u16),
+    /// Not a request of this protocol.
+    #[error("unknown request {0:#06x}")]
+    Request(u16),
+    /// A command that cannot be understood.
+    #[error("{0}")]
+    Fault(#[from] Fault),
+    /// A command for another device.
+    #[error("command for device {0:#x}")]
+    DevId(u32),
+    /// A seqnum that has no answer yet was used again.
+    #[error("duplicate seqnum {0}")]
+    Duplicate(u32),
+    /// More than [`MAX_PENDING_URBS`] or [`MAX_PENDING_BYTES`].
+    #[error("too many pending URBs")]
+    Pending,
+}
+
+/// How long an UNLINK waits for the SUBMIT that it has overtaken.
+const OVERTAKEN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most buffers kept for the next transfers.
+const POOL_BUFFERS: usize = 64;
+/// The sum of their capacities, in bytes.
+const POOL_CAPACITY: usize = 4 << 20;
+/// Bytes of the longest request: `op_common` and a bus id.
+const REQUEST_LENGTH: usize = OP_LENGTH + BUSID_LENGTH;
+
+/// A SUBMIT without an answer.
+struct Flight {
+    /// `number_of_packets` as it came, which the answer repeats.
+    packets: u32,
+    /// What it counts against [`MAX_PENDING_BYTES`].
+    length: u32,
+}
+
+/// An answer that waits to be encoded.
+enum Answer {
+    Submit(Urb),
+    Unlink(RetUnlink),
+}
+
+/// The URB phase.
+struct Attached {
+    export: usize,
+    devid: u32,
+    decoder: Decoder,
+    flights: HashMap<u32, Flight, foldhash::fast::RandomState>,
+    pending: usize,
+    answers: VecDeque<Answer>,
+    pool: Pool,
+    /// The newest seqnum of a SUBMIT.
+    newest: Option<u32>,
+    /// Victims whose SUBMIT is still to come, and the seqnum of the UNLINK that is held for each.
+    held: BTreeMap<u32, u32>,
+}
+
+enum Phase {
+    Operation { request: [u8; REQUEST_LENGTH], have: usize },
+    Urbs(Box<Attached>),
+    Closing(CloseReason),
+}
+
+/// What a session may see of the server.
+pub(super) struct Context<'a> {
+    pub id: ConnectionId,
+    pub exports: &'a mut [Export],
+    /// Lists show devices that are in use.
+    pub show_busy: bool,
+}
+
+/// One connection.
+pub(super) struct Session {
+    phase: Phase,
+    deadline: Option<Instant>,
+    /// Bytes that came while the output was above its mark.
+    inbox: Vec<u8>,
+    out: Vec<u8>,
+    sent: usize,
+}
+
+impl Session {
+    pub fn new(now: Instant) -> Self {
+        let phase = Phase::Operation { request: [0; REQUEST_LENGTH], have: 0 };
+        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), inbox: Vec::new(), out: Vec::new(), sent: 0 }
+    }
+
+    /// Takes all of `bytes`. What cannot be done before some output has been sent is kept.
+    pub fn handle_bytes(&mut self, now: Instant, context: &mut Context, bytes: &[u8]) {
+        if self.inbox.is_empty() {
+            let rest = self.advance(now, context, bytes);
+            self.inbox.extend_from_slice(rest);
+        } else {
+            self.inbox.extend_from_slice(bytes);
+        }
+    }
+
+    /// Does what `bytes` say, and gives back what has to wait.
+    fn advance<'a>(&mut self, now: Instant, context: &mut Context, mut bytes: &'a [u8]) -> &'a [u8] {
+        while !bytes.is_empty() {
+            match &mut self.phase {
+                Phase::Closing(_) => return &[],
+                Phase::Operation { request, have } => {
+                    let wanted = if *have < OP_LENGTH { OP_LENGTH } else { REQUEST_LENGTH };
+                    let (taken, rest) = bytes.split_at((wanted - *have).min(bytes.len()));
+                    request[*have..*have + taken.len()].copy_from_slice(taken);
+                    *have += taken.len();
+                    bytes = rest;
+                    if *have == wanted {
+                        let request = *request;
+                        self.request(now, context, &request, wanted);
+                    }
+                }
+                Phase::Urbs(attached) => {
+                    let Some(export) = context.exports.get_mut(attached.export) else { return &[] };
+                    let result = attached.handle_bytes(now, export, &mut bytes, &mut self.out);
+                    self.deadline = match self.deadline {
+                        _ if attached.held.is_empty() => None,
+                        None => Some(now + OVERTAKEN_TIMEOUT),
+                        earlier => earlier,
+                    };
+                    match result {
+                        Ok(()) if bytes.is_empty() => {}
+                        Ok(()) => return bytes,
+                        Err(reason) => self.close(now, context, reason),
+                    }
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Looks at a request of which `have` bytes are there: the first 8, or all 40.
+    fn request(&mut self, now: Instant, context: &mut Context, request: &[u8; REQUEST_LENGTH], have: usize) {
+        let half = |at: usize| u16::from_be_bytes([request[at], request[at + 1]]);
+        match (half(0), half(2)) {
+            (VERSION, op::REQ_DEVLIST) => self.list(context),
+            (VERSION, op::REQ_IMPORT) if have == OP_LENGTH => {}
+            (VERSION, op::REQ_IMPORT) => self.import(context, op::text(&request[OP_LENGTH..])),
+            (VERSION, other) => self.close(now, context, CloseReason::Request(other)),
+            (other, _) => self.close(now, context, CloseReason::Version(other)),
+        }
+    }
+
+    fn list(&mut self, context: &mut Context) {
+        let shown = context.exports.iter().filter(|export| context.show_busy || export.importer.is_none());
+        let records: Vec<_> = shown.map(Export::record).collect();
+        op::put_op(&mut self.out, op::REQ_DEVLIST & !op::REQUEST, OpStatus::Ok);
+        self.out.extend((records.len() as u32).to_be_bytes());
+        records.iter().for_each(|record| record.encode(true, &mut self.out));
+        self.phase = Phase::Closing(CloseReason::Served);
+    }
+
+    fn import(&mut self, context: &mut Context, busid: Option<String>) {
+        let found = context.exports.iter_mut().enumerate().find(|(_, export)| Some(&export.busid) == busid.as_ref());
+        let status = match &found {
+            None => OpStatus::NoDevice,
+            Some((_, export)) if export.importer.is_some() => OpStatus::Busy,
+            Some(_) => OpStatus::Ok,
+        };
+        op::put_op(&mut self.out, op::REQ_IMPORT & !op::REQUEST, status);
+        let Some((at, export)) = found.filter(|_| status == OpStatus::Ok) else {
+            self.phase = Phase::Closing(CloseReason::Served);
+            return;
+        };
+        export.record().encode(false, &mut self.out);
+        export.importer = Some(context.id);
+        self.deadline = None;
+        self.phase = Phase::Urbs(Box::new(Attached {
+            export: at,
+            devid: export.devid(),
+            decoder: Decoder::default(),
+            flights: HashMap::default(),
+            pending: 0,
+            answers: VecDeque::new(),
+            pool: Pool::default(),
+            newest: None,
+            held: BTreeMap::new(),
+        }));
+    }
+
+    /// Ends the session: its device is free at once, and what it had encoded can still be sent for a while.
+    pub fn close(&mut self, now: Instant, context: &mut Context, reason: CloseReason) {
+        if let Phase::Urbs(attached) = &self.phase
+            && let Some(export) = context.exports.get_mut(attached.export)
+        {
+            export.free();
+        }
+        if !matches!(self.phase, Phase::Closing(_)) {
+            self.phase = Phase::Closing(reason);
+            self.inbox.clear();
+            self.deadline = Some(now + REQUEST_TIMEOUT);
+        }
+    }
+
+    pub fn closing(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Closing(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    pub fn wants_bytes(&self) -> bool {
+        self.inbox.is_empty() && self.out.len() - self.sent < OUTPUT_MARK
+    }
+
+    /// The bytes to send, with as many answers of the device encoded as fit.
+    pub fn transmit(&mut self, now: Instant, context: &mut Context) -> &[u8] {
+        if let Phase::Urbs(attached) = &mut self.phase
+            && let Some(export) = context.exports.get_mut(attached.export)
+        {
+            if self.sent >= OUTPUT_MARK / 2 {
+                self.out.drain(..self.sent);
+                self.sent = 0;
+            }
+            attached.collect(export);
+            attached.encode(&mut self.out);
+            if !self.inbox.is_empty() && self.out.len() < OUTPUT_MARK {
+                let inbox = std::mem::take(&mut self.inbox);
+                let rest = self.advance(now, context, &inbox);
+                self.inbox.extend_from_slice(rest);
+            }
+        }
+        self.out.get(self.sent..).unwrap_or_default()
+    }
+
+    pub fn transmitted(&mut self, count: usize) {
+        self.sent = (self.sent + count).min(self.out.len());
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The deadline also bounds the time that the last bytes of a session may take.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            if let Phase::Urbs(attached) = &mut self.phase {
+                return attached.give_up();
+            }
+            self.phase = Phase::Closing(self.closing().unwrap_or(CloseReason::Timeout));
+            self.out.clear();
+            self.sent = 0;
+        }
+    }
+}
+
+impl Attached {
+    /// Does the commands in `bytes`, until they are used up or the output has reached its mark.
+    fn handle_bytes(
+        &mut self,
+        now: Instant,
+        export: &mut Export,
+        bytes: &mut &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CloseReason> {
+        while self.answers.is_empty() && out.len() < OUTPUT_MARK {
+            let kind = |address: Address| export.device.endpoint_kind(address);
+            let pool = &mut self.pool;
+            let Some(command) = self.decoder.decode(bytes, kind, || pool.take())? else {
+                return Ok(());
+            };
+            match command {
+                Command::Submit(command, urb) => self.submit(now, export, command, urb)?,
+                Command::Unlink(command) => self.unlink(export, command)?,
+            }
+            self.collect(export);
+            self.encode(out);
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, now: Instant, export: &mut Export, command: CmdSubmit, urb: Urb) -> Result<(), CloseReason> {
+        let seqnum = self.check(command.base.devid, command.base.seqnum)?;
+        if self.newest.is_none_or(|newest| is_newer(seqnum, newest)) {
+            self.newest = Some(seqnum);
+        }
+        if !self.held.is_empty() && self.release(seqnum) {
+            self.pool.give(urb.data);
+            return Ok(());
+        }
+        self.pending += command.length as usize;
+        if self.flights.len() >= MAX_PENDING_URBS || self.pending > MAX_PENDING_BYTES {
+            return Err(CloseReason::Pending);
+        }
+        self.flights.insert(seqnum, Flight { packets: command.packets, length: command.length });
+        if urb.endpoint.number() == 0 && !is_consistent(&urb) {
+            self.answers.push_back(Answer::Submit(Urb { status: Status::Stall, data: Vec::new(), ..urb }));
+        } else {
+            export.device.submit(now, urb);
+        }
+        Ok(())
+    }
+
+    fn unlink(&mut self, export: &mut Export, command: CmdUnlink) -> Result<(), CloseReason> {
+        let seqnum = self.check(command.base.devid, command.base.seqnum)?;
+        let status = match export.device.cancel(command.victim) {
+            Some(urb) => {
+                self.land(urb.id);
+                self.pool.give(urb.data);
+                errno::UNLINKED
+            }
+            None if self.hold(command.victim, seqnum) => return Ok(()),
+            None => 0,
+        };
+        self.answers.push_back(Answer::Unlink(RetUnlink { seqnum, status }));
+        Ok(())
+    }
+
+    /// Holds UNLINK `seqnum`, if the SUBMIT of its victim must still be under way.
+    fn hold(&mut self, victim: u32, seqnum: u32) -> bool {
+        let overtaken = self.newest.is_some_and(|newest| is_newer(victim, newest)) && is_newer(seqnum, victim);
+        let held = overtaken && self.held.len() < MAX_PENDING_URBS && !self.held.contains_key(&victim);
+        if held {
+            self.held.insert(victim, seqnum);
+        }
+        held
+    }
+
+    /// Answers the UNLINKs that waited for SUBMIT `seqnum`, or for an older one that now cannot come. True if `seqnum` is
+    /// a victim.
+    fn release(&mut self, seqnum: u32) -> bool {
+        let answers = &mut self.answers;
+        let mut dropped = false;
+        self.held.retain(|victim, unlink| {
+            let found = *victim == seqnum;
+            let over = found || is_newer(seqnum, *victim);
+            if over {
+                let status = if found { errno::UNLINKED } else { 0 };
+                answers.push_back(Answer::Unlink(RetUnlink { seqnum: *unlink, status }));
+            }
+            dropped |= found;
+            !over
+        });
+        dropped
+    }
+
+    /// Answers every UNLINK that is held: their victims did not come.
+    fn give_up(&mut self) {
+        for (_, seqnum) in std::mem::take(&mut self.held) {
+            self.answers.push_back(Answer::Unlink(RetUnlink { seqnum, status: 0 }));
+        }
+    }
+
+    /// What holds for every command: it is for this device, and its name is free.
+    fn check(&self, devid: u32, seqnum: u32) -> Result<u32, CloseReason> {
+        if devid != self.devid {
+            return Err(CloseReason::DevId(devid));
+        }
+        if self.flights.contains_key(&seqnum) {
+            return Err(CloseReason::Duplicate(seqnum));
+        }
+        Ok(seqnum)
+    }
+
+    /// Takes a SUBMIT out of the table. Gives its `number_of_packets`.
+    fn land(&mut self, seqnum: u32) -> u32 {
+        let Some(flight) = self.flights.remove(&seqnum) else { return 0 };
+        self.pending -= flight.length as usize;
+        flight.packets
+    }
+
+    /// Queues what the device has finished.
+    fn collect(&mut self, export: &mut Export) {
+        while let Some(urb) = export.device.poll_complete() {
+            self.answers.push_back(Answer::Submit(urb));
+        }
+    }
+
+    /// Encodes answers while the output is below its mark.
+    fn encode(&mut self, out: &mut Vec<u8>) {
+        while out.len() < OUTPUT_MARK {
+            match self.answers.pop_front() {
+                None => return,
+                Some(Answer::Unlink(reply)) => out.extend_from_slice(&Pdu::RetUnlink(reply).encode()),
+                Some(Answer::Submit(urb)) => self.encode_submit(urb, out),
+            }
+        }
+    }
+
+    fn encode_submit(&mut self, urb: Urb, out: &mut Vec<u8>) {
+        let packets = self.land(urb.id);
+        let reply = RetSubmit {
+            seqnum: urb.id,
+            status: status_word(urb.status),
+            actual: urb.actual,
+            start_frame: urb.start_frame,
+            packets,
+            errors: urb.errors(),
+        };
+        out.extend_from_slice(&Pdu::RetSubmit(reply).encode());
+        // An OUT reply carries no data, although its actual_length says how much went out.
+        if urb.endpoint.direction() == Direction::In {
+            out.extend_from_slice(&urb.data);
+        }
+        for packet in &urb.packets {
+            out.extend_from_slice(&encode_packet(packet, status_word(packet.status)));
+        }
+        self.pool.give(urb.data);
+    }
+}
+
+/// Buffers of finished transfers, for the next ones.
+#[derive(Default)]
+struct Pool {
+    buffers: Vec<Vec<u8>>,
+    capacity: usize,
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.capacity -= buffer.capacity();
+        buffer
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity > 0 && self.buffers.len() < POOL_BUFFERS && self.capacity + capacity <= POOL_CAPACITY {
+            buffer.clear();
+            self.capacity += capacity;
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+/// Whether the header of a control transfer and its SETUP packet say the same of the data stage.
+fn is_consistent(urb: &Urb) -> bool {
+    let setup = urb.setup;
+    u32::from(setup.length) == urb.length && (setup.length == 0 || setup.direction() == urb.endpoint.direction())
+}
+
+/// Whether seqnum `a` was given after `b`; numbers wrap (as in RFC 1982).
+fn is_newer(a: u32, b: u32) -> bool {
+    (1..1 << 31).contains(&a.wrapping_sub(b))
+}

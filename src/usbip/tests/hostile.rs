@@ -1,0 +1,307 @@
+//! Peers that break the protocol. Each known fault of another server is a row here: the answer is an error or a clean
+//! close, memory stays bounded, and the other clients notice nothing.
+
+use super::*;
+use crate::usb::Address;
+use crate::usb::class::loopback as gadget_zero;
+use proptest::prelude::*;
+
+/// A CMD_SUBMIT that can be bent.
+fn submit(seqnum: u32, endpoint: Address, length: u32) -> pdu::CmdSubmit {
+    let base = pdu::Base { seqnum, devid: DEVID, endpoint };
+    pdu::CmdSubmit { base, flags: 0, length, start_frame: 0, packets: 0, interval: 0, setup: [0; 8] }
+}
+
+fn bytes(command: pdu::CmdSubmit) -> Vec<u8> {
+    Pdu::CmdSubmit(command).encode().to_vec()
+}
+
+/// `bytes` with the word at `at` changed.
+fn with_word(mut bytes: Vec<u8>, at: usize, word: u32) -> Vec<u8> {
+    bytes[at..at + 4].copy_from_slice(&word.to_be_bytes());
+    bytes
+}
+
+/// Sends `bytes` on an attached connection and tells why it was closed, while another client goes on.
+fn outcome(bytes: &[u8]) -> Option<CloseReason> {
+    let mut server = server();
+    let mut other = Peer::attach(&mut server, Dialect::Linux, "1-2", 1);
+    let peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    server.handle_bytes(NOW, peer.id, bytes);
+    other.client.submit(Urb::input(0, gadget_zero::BULK, 64));
+    assert!(matches!(&other.exchange(&mut server)[..], [Event::Done(_, 0, urb)] if urb.actual == 64));
+    let reason = server.closing(peer.id);
+    if reason.is_some() {
+        assert!(server.exports().all(|(busid, _, importer)| busid != "1-1" || importer.is_none()), "not freed");
+    }
+    reason
+}
+
+#[test]
+fn impossible_headers_close_only_their_connection() {
+    let input = bytes(submit(10, Address::input(1), 64));
+    let rows = [
+        (with_word(input.clone(), 0, 7), Fault::Command(7).into()),
+        (with_word(input.clone(), 0, 3), Fault::Command(3).into()),
+        (with_word(input.clone(), 8, 0x0001_0003), CloseReason::DevId(0x0001_0003)),
+        (with_word(input.clone(), 12, 2), Fault::Direction(2).into()),
+        (with_word(input.clone(), 16, 200), Fault::Endpoint(200).into()),
+        (with_word(input.clone(), 16, 16), Fault::Endpoint(16).into()),
+        (with_word(input.clone(), 24, 0x8000_0000), Fault::Length(0x8000_0000).into()),
+        (with_word(input.clone(), 24, MAX_BUFFER + 1), Fault::Length(MAX_BUFFER + 1).into()),
+        (with_word(input.clone(), 32, 0x7fff_ffff), Fault::Packets(0x7fff_ffff).into()),
+        (with_word(input.clone(), 32, 1), Fault::Packets(1).into()),
+    ];
+    for (bytes, reason) in rows {
+        assert_eq!(outcome(&bytes), Some(reason));
+    }
+    assert_eq!(outcome(&input), None);
+}
+
+#[test]
+fn packets_stay_inside_their_buffer() {
+    let mut server = server();
+    for (setting, packets, descriptor, closes) in [
+        (1, 1, [0, 64], false),
+        (1, 1, [1, 64], true),
+        (1, 1, [u32::MAX, 2], true),
+        (1, MAX_PACKETS + 1, [0, 0], true),
+        (1, pdu::NO_PACKETS, [0, 0], true),
+        // Without its endpoint the transfer is refused, but its descriptors are still taken from the stream.
+        (0, 1, [0, 64], false),
+    ] {
+        let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+        let setup = Setup { request_type: 1, request: 11, value: setting, ..Setup::default() };
+        peer.client.submit(Urb::control(0, setup, vec![]));
+        peer.exchange(&mut server);
+        let command = pdu::CmdSubmit { packets, ..submit(10, Address::input(gadget_zero::ISOCHRONOUS), 64) };
+        let mut all = bytes(command);
+        all.extend(descriptor.iter().flat_map(|word| word.to_be_bytes()));
+        all.resize(64, 0);
+        server.handle_bytes(NOW, peer.id, &all);
+        assert_eq!(server.closing(peer.id).is_some(), closes, "{packets} {descriptor:?}");
+        server.close(NOW, peer.id);
+    }
+}
+
+#[test]
+fn seqnums_are_unique_while_they_fly() {
+    let twice = [bytes(submit(10, Address::input(gadget_zero::LOOP), 64)), bytes(submit(10, Address::input(4), 64))];
+    let mut server = server();
+    let peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 2);
+    server.handle_bytes(NOW, peer.id, &twice.concat());
+    assert_eq!(server.closing(peer.id), Some(CloseReason::Duplicate(10)));
+    assert_eq!(
+        outcome(&[bytes(submit(10, Address::input(1), 4)), bytes(submit(10, Address::input(1), 4))].concat()),
+        None
+    );
+}
+
+#[test]
+fn pending_transfers_have_a_bound() {
+    for (count, length, closes) in
+        [(MAX_PENDING_URBS, 1, false), (MAX_PENDING_URBS + 1, 1, true), (4, MAX_BUFFER, false), (5, MAX_BUFFER, true)]
+    {
+        let mut server = server();
+        let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 2);
+        for _ in 0..count {
+            peer.client.submit(Urb::input(0, gadget_zero::LOOP, length));
+        }
+        server.handle_bytes(NOW, peer.id, &peer.client.transmit());
+        let expected = closes.then_some(CloseReason::Pending);
+        assert_eq!(server.closing(peer.id), expected, "{count} of {length} bytes");
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_read_from() {
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    let mut rounds = 0;
+    while server.wants_bytes(peer.id) {
+        peer.client.submit(Urb::input(0, gadget_zero::BULK, 16384));
+        let bytes = peer.client.transmit();
+        server.handle_bytes(NOW, peer.id, &bytes);
+        rounds += 1;
+    }
+    assert!((16..=17).contains(&rounds), "{rounds}");
+    assert_eq!(peer.exchange(&mut server).len(), rounds);
+    assert!(server.wants_bytes(peer.id));
+}
+
+#[test]
+fn contradictory_control_transfers_stall() {
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    let get = Setup { request_type: 0x80, request: 6, value: 0x100, index: 0, length: 18 };
+    let good = Urb::control(0, get, vec![]);
+    let longer = Urb { length: 64, ..good.clone() };
+    let mut other_way = Urb::output(0, 0, vec![0; 18]);
+    other_way.setup = get;
+    for (urb, status) in [(longer, pdu::errno::STALL), (other_way, pdu::errno::STALL), (good, 0)] {
+        peer.client.submit(urb);
+        assert!(matches!(peer.exchange(&mut server)[..], [Event::Done(_, end, _)] if end == status));
+    }
+}
+
+#[test]
+fn undeclared_endpoints_stall_and_keep_the_stream() {
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    peer.client.submit(Urb::output(0, 9, vec![1; 5000]));
+    peer.client.submit(Urb::input(0, 9, 100));
+    peer.client.submit(Urb::input(0, gadget_zero::BULK, 10));
+    let ends: Vec<_> = peer
+        .exchange(&mut server)
+        .into_iter()
+        .map(|event| match event {
+            Event::Done(_, status, urb) => (status, urb.actual),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ends, [(-32, 0), (-32, 0), (0, 10)]);
+}
+
+#[test]
+fn requests_that_are_none() {
+    for (request, reason) in [
+        ([1, 0x11, 0x80, 9, 0, 0, 0, 0], CloseReason::Request(0x8009)),
+        ([1, 0x11, 0, 5, 0, 0, 0, 0], CloseReason::Request(5)),
+        ([1, 0x06, 0x80, 5, 0, 0, 0, 0], CloseReason::Version(0x0106)),
+        // SUBMIT before IMPORT.
+        ([0, 0, 0, 1, 0, 0, 0, 1], CloseReason::Version(0)),
+    ] {
+        let mut server = server();
+        let id = server.open(NOW, source(1)).unwrap();
+        server.handle_bytes(NOW, id, &[&request[..], &[0; 40]].concat());
+        assert_eq!((server.closing(id), drain(&mut server, id).len()), (Some(reason), 0));
+    }
+}
+
+#[test]
+fn import_refusals_are_eight_bytes() {
+    let mut server = server();
+    let _owner = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    for (busid, status) in [(&b"1-1\0"[..], 2), (b"9-9\0", 4), (b"\0", 4), (&[b'1'; 32], 4), (&[0xff, 0], 4)] {
+        let id = server.open(NOW, source(1)).unwrap();
+        let mut request = vec![1, 0x11, 0x80, 3, 0, 0, 0, 0];
+        request.extend(busid);
+        request.resize(40, 0);
+        server.handle_bytes(NOW, id, &request);
+        assert_eq!(drain(&mut server, id), [1, 0x11, 0, 3, 0, 0, 0, status]);
+        assert_eq!(server.closing(id), Some(CloseReason::Served));
+        server.close(NOW, id);
+    }
+}
+
+#[test]
+fn half_open_clients_end_after_ten_seconds() {
+    let mut server = server();
+    let late = server.open(NOW, source(1)).unwrap();
+    server.handle_bytes(NOW, late, &[1, 0x11, 0x80]);
+    assert_eq!(server.poll_timeout(), Some(Instant::from_secs(10)));
+    server.handle_timeout(Instant::from_millis(9999));
+    assert_eq!(server.closing(late), None);
+    server.handle_timeout(Instant::from_secs(10));
+    assert_eq!(server.closing(late), Some(CloseReason::Timeout));
+    assert_eq!(server.poll_timeout(), None);
+    let _attached = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    assert_eq!(server.poll_timeout(), None, "an importer may be silent");
+}
+
+#[test]
+fn connections_have_caps() {
+    let mut server = server();
+    for address in 0.. {
+        for _ in 0..MAX_CONNECTIONS_PER_SOURCE {
+            server.open(NOW, source(address)).unwrap();
+        }
+        if server.connections().count() == MAX_CONNECTIONS {
+            break;
+        }
+        assert_eq!(server.open(NOW, source(address)), Err(Refused::Source));
+    }
+    assert_eq!(server.open(NOW, source(200)), Err(Refused::Full));
+    let one = server.connections().next().unwrap();
+    server.close(NOW, one);
+    assert!(server.open(NOW, source(200)).is_ok());
+}
+
+#[test]
+fn a_client_sees_through_a_bad_server() {
+    let client = || {
+        let mut client = Client::new(Dialect::Linux, 0);
+        client.import("1-1");
+        let mut reply = vec![1, 0x11, 0, 3, 0, 0, 0, 0];
+        reply.resize(320, 0);
+        client.handle_bytes(&reply).unwrap();
+        client
+    };
+    let reply = |seqnum, actual, packets| {
+        let reply = pdu::RetSubmit { seqnum, status: 0, actual, start_frame: 0, packets, errors: 0 };
+        Pdu::RetSubmit(reply).encode()
+    };
+    let unlinked = |seqnum, status| Pdu::RetUnlink(pdu::RetUnlink { seqnum, status }).encode();
+    let mut one = client();
+    let seqnum = one.submit(Urb::input(0, 1, 8));
+    assert_eq!(one.handle_bytes(&reply(seqnum, 9, 0)), Err(ClientFault::Overrun(seqnum, 9)));
+    let mut one = client();
+    assert_eq!(one.handle_bytes(&reply(5, 0, 0)), Err(ClientFault::Seqnum(5)));
+    let mut one = client();
+    let victim = one.submit(Urb::output(0, 1, vec![1; 4]));
+    let unlink = one.unlink(victim);
+    assert_eq!(one.handle_bytes(&unlinked(unlink, 0)), Err(ClientFault::Lost(victim)));
+    let mut one = client();
+    let victim = one.submit(Urb::input(0, 1, 8));
+    let unlink = one.unlink(victim);
+    one.handle_bytes(&unlinked(unlink, -104)).unwrap();
+    assert_eq!(one.handle_bytes(&reply(victim, 0, 0)), Err(ClientFault::Seqnum(victim)));
+    let mut one = client();
+    let seqnum = one.submit(Urb::output(0, 1, vec![1; 4]));
+    // Data after an OUT reply is read as a header.
+    let fault = one.handle_bytes(&[&reply(seqnum, 4, 0)[..], &[0; 48]].concat());
+    assert_eq!(fault, Err(Fault::Command(0).into()));
+}
+
+proptest! {
+    /// Any bytes, attached or not, in any pieces: no panic, and the other client goes on.
+    #[test]
+    fn any_bytes_are_survived(data in proptest::collection::vec(any::<u8>(), 0..400), attached: bool, piece in 1usize..80) {
+        let mut server = server();
+        let mut other = Peer::attach(&mut server, Dialect::Linux, "1-2", 1);
+        let id = match attached {
+            true => Peer::attach(&mut server, Dialect::Linux, "1-1", 1).id,
+            false => server.open(NOW, source(1)).unwrap(),
+        };
+        for part in data.chunks(piece) {
+            server.handle_bytes(NOW, id, part);
+        }
+        other.client.submit(Urb::input(0, gadget_zero::BULK, 64));
+        prop_assert_eq!(other.exchange(&mut server).len(), 1);
+        let mut client = Client::new(Dialect::Linux, 0);
+        client.list();
+        let _ = client.handle_bytes(&data);
+    }
+
+    /// Headers that are nearly right reach further than random bytes.
+    #[test]
+    fn nearly_right_headers_are_survived(words in proptest::collection::vec((0usize..12, any::<u32>()), 0..4), seqnum: u32, input: bool) {
+        let endpoint = if input { Address::input(1) } else { Address::output(1) };
+        let mut all = bytes(submit(seqnum, endpoint, 32));
+        for (at, word) in words {
+            all = with_word(all, at * 4, word);
+        }
+        all.extend([0; 64]);
+        outcome(&all);
+    }
+
+    #[test]
+    fn what_is_decoded_is_encoded_again(data in proptest::collection::vec(any::<u8>(), 48)) {
+        let mut header: [u8; 48] = data.try_into().unwrap();
+        header[..4].copy_from_slice(&[0, 0, 0, 1]);
+        let route = [0, 0, 0, header[12] & 1, 0, 0, 0, header[16] & 15];
+        header[12..20].copy_from_slice(&route);
+        header[24..26].fill(0);
+        prop_assert_eq!(Pdu::decode(&header).unwrap().encode(), header);
+    }
+}

@@ -1,0 +1,391 @@
+//! The TAP edge against the kernel's own network stack, in a namespace of its own for each test.
+//!
+//! One test at a time: between fork and exec, a child that another test starts holds a copy of every TAP, and one that
+//! was closed here would still be in use.
+
+mod netns;
+
+use netns::{NetNs, PATIENCE, Port};
+use rustix::event::PollFlags;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use zbridge::counters::DropReason;
+use zbridge::error::Class;
+use zbridge::port::interface::Link;
+use zbridge::port::packet::Packet;
+use zbridge::port::tap::{Tap, TapOptions, may_open_again};
+use zbridge::wire::{Checksum, Gso, Mac, Offload};
+
+const PEER: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];
+const HOST: Mac = Mac([2, 0, 0x5e, 0, 0x53, 0xff]);
+
+/// A namespace that this thread is in, while no other test runs.
+struct Alone {
+    net: NetNs,
+    _one: MutexGuard<'static, ()>,
+}
+
+fn alone() -> Option<Alone> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    Some(Alone { net: NetNs::entered()?, _one: one })
+}
+
+/// The TAP of the Zephyr documentation: 192.0.2.2 on the host's side.
+fn host_tap() -> TapOptions {
+    TapOptions {
+        name: "zeth0".into(),
+        addrs: vec!["192.0.2.2/24".parse().unwrap(), "2001:db8::2/64".parse().unwrap()],
+        mac: Some(HOST),
+        ..TapOptions::default()
+    }
+}
+
+fn named(name: &str) -> TapOptions {
+    TapOptions { name: name.into(), ..TapOptions::default() }
+}
+
+/// A datagram from the peer, 192.0.2.1:4242, to port 7777 of the host.
+fn datagram(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(PEER, HOST.0)
+        .ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64)
+        .udp(4242, 7777)
+        .write(&mut frame, payload)
+        .unwrap();
+    frame
+}
+
+/// The answer of the peer to an ARP request, unpadded: 42 bytes.
+fn arp_reply(request: &[u8]) -> Vec<u8> {
+    let mut reply = [&request[6..12], &PEER, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2], &PEER].concat();
+    reply.extend_from_slice(&request[38..42]);
+    reply.extend_from_slice(&request[22..32]);
+    reply
+}
+
+fn has_type(frame: &[u8], ethertype: u16) -> bool {
+    frame.get(12..14) == Some(&ethertype.to_be_bytes())
+}
+
+fn host_socket() -> UdpSocket {
+    let socket = UdpSocket::bind("192.0.2.2:7777").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn received(socket: &UdpSocket) -> Vec<u8> {
+    let mut room = vec![0; 65_536];
+    let len = socket.recv(&mut room).unwrap();
+    room[..len].to_vec()
+}
+
+#[test]
+fn the_host_resolves_and_talks() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    let mut tap = Port::new(Tap::open(&host_tap()).unwrap());
+    assert_eq!((tap.io.name(), tap.io.created(), tap.io.link()), ("zeth0", true, Link::Up));
+    let shown = net.run("ip addr show zeth0");
+    for wanted in ["inet 192.0.2.2/24 brd 192.0.2.255", "inet6 2001:db8::2/64", "02:00:5e:00:53:ff", ",UP"] {
+        assert!(shown.contains(wanted), "{wanted} not in {shown}");
+    }
+    assert!(!shown.contains("2001:db8::2/64 scope global tentative"), "{shown}");
+    let socket = host_socket();
+    socket.send_to(b"hello", "192.0.2.1:4242").unwrap();
+    let (request, _) = tap.wait_for(|frame| has_type(frame, 0x0806));
+    assert_eq!(request.len(), 42, "a TAP does not pad");
+    let reply = arp_reply(&request);
+    assert_eq!(reply.len(), 42);
+    tap.send(&reply, Offload::NONE).unwrap();
+    let (frame, offload) = tap.wait_for(|frame| has_type(frame, 0x0800) && frame.ends_with(b"hello"));
+    assert_eq!((&frame[..12], offload), (&[PEER, HOST.0].concat()[..], Offload::NONE));
+    tap.send(&datagram(b"and back"), Offload::NONE).unwrap();
+    assert_eq!(received(&socket), b"and back");
+    assert_eq!((tap.counters.tx_frames, tap.counters.drops().count()), (2, 0));
+}
+
+#[test]
+fn setting_up_twice_changes_nothing() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    net.ip("tuntap add zeth0 mode tap");
+    let first = Tap::open(&host_tap()).unwrap();
+    assert!(!first.created());
+    drop(first);
+    // Everything is as asked for, so a process without any right may ask for it.
+    let mut sets = capabilities(None).unwrap();
+    sets.effective = CapabilitySet::empty();
+    set_capabilities(None, sets).unwrap();
+    let again = Tap::open(&host_tap()).unwrap();
+    assert_eq!(again.link(), Link::Up);
+}
+
+#[test]
+fn jumbo_frames_pass_whole() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    let mut tap = Port::new(Tap::open(&TapOptions { mtu: Some(9000), ..host_tap() }).unwrap());
+    net.ip("neigh add 192.0.2.1 lladdr 02:00:5e:00:53:01 dev zeth0");
+    let socket = host_socket();
+    let payload = vec![0x5a; 8972];
+    socket.send_to(&payload, "192.0.2.1:4242").unwrap();
+    let (frame, _) = tap.wait_for(|frame| has_type(frame, 0x0800));
+    assert_eq!(frame.len(), 9014);
+    tap.send(&datagram(&payload), Offload::NONE).unwrap();
+    assert_eq!(received(&socket), payload);
+    let error = Tap::open(&TapOptions { mtu: Some(65_522), ..named("zeth1") }).err().unwrap();
+    assert!(error.to_string().contains("65521"), "{error}");
+    assert!(!net.run("ip link").contains("zeth1"), "it went with its failed owner");
+}
+
+#[test]
+fn tags_stay_in_the_frame() {
+    let Some(_alone) = alone() else { return };
+    let mut tap = Port::new(Tap::open(&TapOptions { up: true, mac: Some(HOST), ..named("zeth0") }).unwrap());
+    // The host's side: a packet socket, because a VLAN interface takes a kernel module.
+    let mut host = Port::new(Packet::open("zeth0").unwrap());
+    let mut out = datagram(b"tagged");
+    out.splice(12..12, [0x81, 0, 0x60, 100]);
+    host.send(&out, Offload::NONE).unwrap();
+    let (frame, _) = tap.wait_for(|frame| frame.ends_with(b"tagged"));
+    assert_eq!(frame, out);
+    let mut back = datagram(b"and back");
+    back.splice(12..12, [0x88, 0xa8, 0x20, 7, 0x81, 0, 0x20, 100]);
+    tap.send(&back, Offload::NONE).unwrap();
+    let (frame, _) = host.wait_for(|frame| frame.ends_with(b"and back"));
+    assert_eq!(frame, back);
+}
+
+#[test]
+fn a_tap_that_is_down_drops_and_comes_back() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    let mut tap = Port::new(Tap::open(&named("zeth0")).unwrap());
+    assert_eq!(tap.io.link(), Link::Down, "nobody has set it up yet");
+    tap.send(&datagram(b"lost"), Offload::NONE).unwrap();
+    assert_eq!((tap.io.link(), tap.counters.dropped(DropReason::LinkDown)), (Link::Down, 1));
+    net.ip("addr add 192.0.2.2/24 dev zeth0");
+    net.ip(&format!("link set zeth0 address {HOST} up"));
+    assert!(tap.wait(PollFlags::OUT, PATIENCE).contains(PollFlags::OUT), "writable says up");
+    assert_eq!(tap.io.check_link(), Ok(Link::Up));
+    let socket = host_socket();
+    tap.send(&datagram(b"first"), Offload::NONE).unwrap();
+    assert_eq!(received(&socket), b"first");
+    net.ip("link set zeth0 down");
+    tap.send(&datagram(b"lost"), Offload::NONE).unwrap();
+    assert_eq!((tap.io.link(), tap.counters.dropped(DropReason::LinkDown)), (Link::Down, 2));
+    net.ip("link set zeth0 up");
+    tap.send(&datagram(b"second"), Offload::NONE).unwrap();
+    assert_eq!((tap.io.link(), received(&socket)), (Link::Up, b"second".to_vec()));
+    assert_eq!(tap.counters.tx_frames, 2);
+}
+
+#[test]
+fn down_is_noticed_and_up_again_by_reading() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    let mut tap = Port::new(Tap::open(&named("zeth0")).unwrap());
+    assert_eq!(tap.io.link(), Link::Down);
+    net.ip("addr add 192.0.2.2/24 dev zeth0");
+    net.ip("link set zeth0 up");
+    host_socket().send_to(b"hello", "192.0.2.1:4242").unwrap();
+    tap.wait_for(|frame| has_type(frame, 0x0806));
+    assert_eq!(tap.io.link(), Link::Up);
+}
+
+#[test]
+fn a_deleted_tap_is_gone_and_may_come_back() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    let mut tap = Port::new(Tap::open(&host_tap()).unwrap());
+    net.ip("link delete zeth0");
+    assert!(tap.wait(PollFlags::IN, PATIENCE).contains(PollFlags::ERR), "the descriptor wakes its owner");
+    for gone in [tap.receive().err(), tap.send(&datagram(b"lost"), Offload::NONE).err(), tap.io.check_link().err()] {
+        assert_eq!(gone.unwrap().0, "the interface was deleted");
+    }
+    assert_eq!(tap.counters.dropped(DropReason::NoPeer), 1);
+    assert!(may_open_again(&host_tap(), tap.io.created()));
+    assert!(!may_open_again(&host_tap(), false), "somebody else's");
+    drop(tap);
+    drop(Tap::open(&host_tap()).unwrap());
+    net.ip("tuntap add zeth0 mode tap");
+    assert!(may_open_again(&host_tap(), false), "somebody else's that is back");
+    assert!(!may_open_again(&TapOptions { fd: Some(9), ..host_tap() }, true), "a descriptor does not come back");
+}
+
+#[test]
+fn persistence_and_owner() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    let user = Some("nobody".to_owned());
+    drop(Tap::open(&TapOptions { persist: true, user, ..named("zeth0") }).unwrap());
+    let shown = net.run("ip tuntap");
+    assert!(shown.contains("zeth0: tap persist user"), "{shown}");
+    let kept = Tap::open(&named("zeth0")).unwrap();
+    assert!(!kept.created());
+    drop(kept);
+    assert!(net.run("ip tuntap").contains("zeth0"), "opening without `persist` does not end it");
+    let error = Tap::open(&TapOptions { user: Some("who?".into()), ..named("zeth1") }).err().unwrap();
+    assert_eq!(error.what(), "tap:zeth1: there is no user who?");
+}
+
+#[test]
+fn the_holder_is_named() {
+    let Some(_alone) = alone() else { return };
+    let tap = Tap::open(&named("zeth0")).unwrap();
+    let error = Tap::open(&named("zeth0")).err().unwrap();
+    assert_eq!(error.what(), "tap:zeth0: in use by another port of this zbridge");
+    // Whoever has a copy of the descriptor holds the TAP.
+    let copy = tap.as_fd().try_clone_to_owned().unwrap();
+    let mut holder = Command::new("sleep").arg("60").stdin(Stdio::from(copy)).spawn().unwrap();
+    drop(tap);
+    let error = Tap::open(&named("zeth0")).err().unwrap();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert_eq!(error.what(), format!("tap:zeth0: in use by pid {} (sleep)", holder.id()));
+    assert!(error.advice().is_some());
+}
+
+#[test]
+fn what_is_not_a_tap_is_named() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    net.ip("link add veth0 type veth peer name veth1");
+    net.ip("link add br0 type bridge");
+    net.ip("tuntap add tun0 mode tun");
+    net.ip("tuntap add many0 mode tap multi_queue");
+    let why = |name: &str| {
+        let error = Tap::open(&named(name)).err().unwrap();
+        assert_eq!(error.class(), Class::Usage, "{error}");
+        error.to_string()
+    };
+    assert!(why("veth0").contains("tap:veth0: is an interface of kind veth, not a TAP"));
+    assert!(why("br0").contains("kind bridge"));
+    assert!(why("lo").contains("an interface that exists already"));
+    assert!(why("tun0").contains("is a TUN"));
+    assert!(why("many0").contains("multi_queue"));
+    for bad in ["", "sixteen-letters!", "zeth%d", "ze th", "ze/th", ".."] {
+        why(bad);
+    }
+    assert_eq!(net.run("ip -br link").lines().count(), 6, "none was created");
+}
+
+#[test]
+fn without_rights_the_command_is_told() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    net.ip("tuntap add theirs0 mode tap user 12345");
+    net.ip("tuntap add free0 mode tap");
+    let mut sets = capabilities(None).unwrap();
+    sets.effective = CapabilitySet::empty();
+    set_capabilities(None, sets).unwrap();
+    let refused = |options: &TapOptions| {
+        let error = Tap::open(options).err().unwrap();
+        assert_eq!(error.class(), Class::Permission, "{error}");
+        (error.what().to_owned(), error.advice().unwrap().to_owned())
+    };
+    let (what, hint) = refused(&named("zeth0"));
+    assert_eq!(what, "tap:zeth0: not permitted to create it");
+    assert_eq!(hint, "sudo ip tuntap add zeth0 mode tap user $USER");
+    assert_eq!(refused(&named("theirs0")).0, "tap:theirs0: belongs to the user with id 12345");
+    let (what, hint) = refused(&TapOptions { name: "free0".into(), ..host_tap() });
+    assert!(what.contains("mac=02:00:5e:00:53:ff"), "{what}");
+    assert_eq!(hint, "sudo ip link set free0 address 02:00:5e:00:53:ff");
+    let (_, hint) = refused(&TapOptions { name: "free0".into(), mac: None, ..host_tap() });
+    assert_eq!(hint, "sudo ip addr add 192.0.2.2/24 dev free0");
+    assert_eq!(Tap::open(&named("free0")).unwrap().link(), Link::Down, "anybody may attach to it");
+}
+
+#[test]
+fn an_inherited_descriptor_is_adopted_once() {
+    let Some(_alone) = alone() else { return };
+    let tap = Tap::open(&named("zeth0")).unwrap();
+    // As a parent would leave it: open, and not close-on-exec.
+    let left = tap.as_fd().try_clone_to_owned().unwrap();
+    fcntl_setfd(&left, FdFlags::empty()).unwrap();
+    let number = left.as_raw_fd();
+    std::mem::forget(left);
+    drop(tap);
+    let options = TapOptions { fd: Some(number), ..host_tap() };
+    let mut tap = Port::new(Tap::open(&options).unwrap());
+    assert_eq!((tap.io.name(), tap.io.created(), tap.io.takes_offloads()), ("zeth0", false, false));
+    let error = Tap::open(&options).err().unwrap();
+    assert!(error.what().contains("taken already"), "{error}");
+    let socket = host_socket();
+    tap.send(&datagram(b"adopted"), Offload::NONE).unwrap();
+    assert_eq!(received(&socket), b"adopted");
+    let other = tap.io.as_fd().try_clone_to_owned().unwrap();
+    let error = Tap::adopt(other, &named("zeth1")).err().unwrap();
+    assert_eq!(error.what(), "tap:zeth1: the descriptor is that of zeth0");
+    let null = std::fs::File::open("/dev/null").unwrap();
+    assert!(Tap::adopt(null.into(), &named("")).err().unwrap().what().contains("not a TAP's"));
+    let bare = std::fs::File::options().read(true).write(true).open("/dev/net/tun").unwrap();
+    assert!(Tap::adopt(bare.into(), &named("")).err().unwrap().what().contains("attached to no interface"));
+    // In another namespace frames pass, but nothing can be set up.
+    let other = tap.io.as_fd().try_clone_to_owned().unwrap();
+    let elsewhere = NetNs::entered().unwrap();
+    elsewhere.ip("tuntap add zeth0 mode tap");
+    let error = Tap::adopt(other, &host_tap()).err().unwrap();
+    assert!(error.what().contains("another network namespace"), "{error}");
+    let other = tap.io.as_fd().try_clone_to_owned().unwrap();
+    assert_eq!(Tap::adopt(other, &named("zeth0")).unwrap().link(), Link::Up);
+}
+
+#[test]
+fn offloads_pass_with_the_frame() {
+    let Some(alone) = alone() else { return };
+    let net = &alone.net;
+    let options = TapOptions { offloads: true, ..host_tap() };
+    let tap = Tap::open(&options).unwrap();
+    assert!(tap.takes_offloads());
+    let copy = tap.as_fd().try_clone_to_owned().unwrap();
+    drop(tap);
+    // Adopted, it is still seen to have them.
+    let mut tap = Port::new(Tap::adopt(copy, &named("")).unwrap());
+    assert!(tap.io.takes_offloads());
+    net.ip("neigh add 192.0.2.1 lladdr 02:00:5e:00:53:01 dev zeth0");
+    let socket = host_socket();
+    socket.send_to(b"unsummed", "192.0.2.1:4242").unwrap();
+    let (frame, offload) = tap.wait_for(|frame| frame.ends_with(b"unsummed"));
+    assert_eq!(offload.checksum, Checksum::Partial { start: 34, offset: 6 });
+    assert_eq!(frame.len(), 50);
+    // A super-frame of three datagrams, to be cut and summed by the kernel.
+    let mut frame = datagram(&[[1; 1000], [2; 1000], [3; 1000]].concat());
+    let sum = pseudo_sum(&frame).to_be_bytes();
+    frame[40..42].copy_from_slice(&sum);
+    let checksum = Checksum::Partial { start: 34, offset: 6 };
+    let offload = Offload { gso: Gso::Udp, gso_size: 1000, header_len: 42, checksum };
+    tap.send(&frame, offload).unwrap();
+    for byte in 1..=3 {
+        assert_eq!(received(&socket), [byte; 1000]);
+    }
+    assert_eq!(tap.counters.drops().count(), 0);
+    // What contradicts the frame is refused, and costs only this frame.
+    tap.send(&frame, Offload { header_len: u16::MAX, ..offload }).unwrap();
+    assert_eq!(tap.counters.dropped(DropReason::System), 1);
+}
+
+/// The sum of the pseudo header of a UDP datagram (RFC 768), folded, not complemented.
+fn pseudo_sum(frame: &[u8]) -> u16 {
+    let words = frame[26..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum = words.sum::<u32>() + 17 + (frame.len() - 34) as u32;
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+#[test]
+fn a_plain_tap_takes_no_half_done_frames() {
+    let Some(_alone) = alone() else { return };
+    let mut tap = Port::new(Tap::open(&host_tap()).unwrap());
+    let checksum = Checksum::Partial { start: 34, offset: 6 };
+    tap.send(&datagram(b"half"), Offload { checksum, ..Offload::NONE }).unwrap();
+    assert_eq!(tap.counters.dropped(DropReason::System), 1);
+    tap.send(&[0; 13], Offload::NONE).unwrap();
+    assert_eq!(tap.counters.dropped(DropReason::System), 2, "under 14 bytes");
+    assert!(!tap.wait(PollFlags::IN, Duration::ZERO).contains(PollFlags::ERR));
+}
