@@ -34,7 +34,10 @@ macro_rules! fuzz {
     };
 }
 
-fuzz!(port_spec switch_spec config length_prefix view offload checksum switch endpoint);
+fuzz! {
+    port_spec switch_spec config length_prefix slip uart_pipe view offload checksum switch endpoint
+    pdu usbip usbip_client hid_script
+}
 
 #[test]
 fn every_target_has_its_test() {

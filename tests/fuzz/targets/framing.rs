@@ -3,7 +3,7 @@
 
 use super::Input;
 use std::cell::RefCell;
-use zbridge::codec::{BadLength, LengthPrefix};
+use zbridge::codec::{BadLength, LengthPrefix, slip, uart_pipe};
 use zbridge::frame::{Batch, PortId};
 use zbridge::limits::{BATCH_BYTES, MAX_FRAME, MIN_FRAME, PREFIX};
 
@@ -59,6 +59,98 @@ fn naive(mut stream: &[u8]) -> (Vec<&[u8]>, Result<(), BadLength>) {
         stream = rest;
     }
     (frames, Ok(()))
+}
+
+/// One byte that says how the line is cut, one for the longest frame, then the line.
+pub fn slip(data: &[u8]) {
+    let mut input = Input(data);
+    let (mut cuts, max) = (Cuts(input.byte()), usize::from(input.byte()));
+    let line = input.0;
+    let mut decoder = slip::Decoder::new(max);
+    let mut found = Vec::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let mut piece;
+        (piece, rest) = rest.split_at(cuts.next(rest.len()));
+        while let Some(event) = decoder.next(&mut piece) {
+            found.push(match event {
+                slip::Event::Frame(frame) => Ok(frame.to_vec()),
+                slip::Event::Lost(fault) => Err(fault),
+            });
+        }
+        assert!(piece.is_empty());
+    }
+    assert_eq!(found, naive_slip(line, max));
+    let mut encoded = Vec::new();
+    for frame in found.iter().flatten() {
+        encoded.clear();
+        slip::encode(frame, &mut encoded);
+        assert!(encoded.len() <= slip::max_encoded(frame.len()));
+        assert_eq!(naive_slip(&encoded, max), [Ok(frame.clone())]);
+    }
+}
+
+/// RFC 1055, byte by byte.
+fn naive_slip(line: &[u8], max: usize) -> Vec<Result<Vec<u8>, slip::Fault>> {
+    let (mut found, mut packet, mut escaped, mut skipping) = (Vec::new(), Vec::new(), false, false);
+    for &byte in line {
+        if skipping {
+            skipping = byte != slip::END;
+            continue;
+        }
+        match (std::mem::take(&mut escaped), byte) {
+            (true, slip::ESC_END) => packet.push(slip::END),
+            (true, slip::ESC_ESC) => packet.push(slip::ESC),
+            (true, wrong) => {
+                found.push(Err(slip::Fault::Escape));
+                packet.clear();
+                skipping = wrong != slip::END;
+            }
+            (false, slip::END) if packet.is_empty() => {}
+            (false, slip::END) => found.push(Ok(std::mem::take(&mut packet))),
+            (false, slip::ESC) => escaped = true,
+            (false, plain) => packet.push(plain),
+        }
+        if packet.len() > max {
+            found.push(Err(slip::Fault::Oversize));
+            packet.clear();
+            skipping = true;
+        }
+    }
+    found
+}
+
+/// One byte that says how the line is cut, one that says whether the rest is frames, each behind its length, that are
+/// put on a line in good order, or a line as it came.
+pub fn uart_pipe(data: &[u8]) {
+    let mut input = Input(data);
+    let (mut cuts, orderly) = (Cuts(input.byte()), input.byte() & 1 == 1);
+    let (mut line, mut frames) = (Vec::new(), Vec::new());
+    while orderly && !input.is_empty() {
+        let frame = input.piece();
+        let before = line.len();
+        let fits = uart_pipe::encode(frame, &mut line).is_ok();
+        assert_eq!(fits, (1..=uart_pipe::MAX_FRAME).contains(&frame.len()));
+        assert_eq!(line.len(), before + if fits { 2 + frame.len() } else { 0 });
+        frames.extend(fits.then_some(frame));
+    }
+    let line = if orderly { &line } else { input.0 };
+    let (mut decoder, mut found, mut events) = (uart_pipe::Decoder::new(), Vec::new(), 0);
+    let mut rest = line;
+    while !rest.is_empty() {
+        let mut piece;
+        (piece, rest) = rest.split_at(cuts.next(rest.len()));
+        while let Some(event) = decoder.next(&mut piece) {
+            events += 1;
+            assert!(events <= 2 * line.len(), "more events than bytes");
+            if let uart_pipe::Event::Frame(frame) = event {
+                assert!((1..=uart_pipe::MAX_FRAME).contains(&frame.len()));
+                found.push(frame.to_vec());
+            }
+        }
+        assert!(piece.is_empty());
+    }
+    assert!(!orderly || found == frames, "{found:?}");
 }
 
 /// The lengths of pieces: all at once, one by one, or a mixture.

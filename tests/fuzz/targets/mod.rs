@@ -7,6 +7,7 @@ mod endpoint;
 mod framing;
 mod headers;
 mod switch;
+mod usbip;
 mod words;
 
 /// A target: its name, which is also that of its folder of the corpus, and its function.
@@ -21,11 +22,17 @@ pub const TARGETS: &[Target] = &[
     Target { name: "switch_spec", run: words::switch_spec },
     Target { name: "config", run: words::config },
     Target { name: "length_prefix", run: framing::length_prefix },
+    Target { name: "slip", run: framing::slip },
+    Target { name: "uart_pipe", run: framing::uart_pipe },
     Target { name: "view", run: headers::view },
     Target { name: "offload", run: headers::offload },
     Target { name: "checksum", run: headers::checksum },
     Target { name: "switch", run: switch::switch },
     Target { name: "endpoint", run: endpoint::endpoint },
+    Target { name: "pdu", run: usbip::pdu },
+    Target { name: "usbip", run: usbip::usbip },
+    Target { name: "usbip_client", run: usbip::usbip_client },
+    Target { name: "hid_script", run: usbip::hid_script },
 ];
 
 impl Target {
