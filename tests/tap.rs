@@ -240,17 +240,21 @@ fn a_deleted_interface_of_others_is_waited_for() {
 fn a_busy_interface_names_its_holder() {
     require!(needs::netns(), needs::tun());
     let host = Namespace::new("busy");
-    let holder = TapPeer::open(&host, "zeth0");
-    let says = format!("tap:zeth0: in use by pid {} (", std::process::id());
-    let exit = zbridge!("-p", "tap:zeth0").inside(&host).run();
+    // a name that no other test's holder has
+    let name = format!("zb{}", std::process::id());
+    let port = format!("tap:{name}");
+    let holder = TapPeer::open(&host, &name);
+    let says = format!("{port}: in use by pid {} (", std::process::id());
+    let exit = zbridge!("-p", &port).inside(&host).run();
     refused(&exit, 1, &says);
     refused(&exit, 1, "hint: a TAP has one user at a time");
-    let optional = zbridge!("-p", "tap:zeth0,optional").inside(&host).ready();
-    assert!(optional.stdout().contains("zeth0  tap  waiting  tap:zeth0: in use by pid"), "{}", optional.stdout());
+    let optional = zbridge!("-p", format!("{port},optional")).inside(&host).ready();
+    assert!(optional.stdout().contains(&format!("{name}  tap  waiting")), "{}", optional.stdout());
+    assert!(optional.stdout().contains(&says), "{}", optional.stdout());
     drop(holder);
-    optional.wait_for("zeth0: open again", PATIENCE);
-    let exit = zbridge!("-p", "tap:zeth0").inside(&host).run();
-    refused(&exit, 1, &format!("tap:zeth0: in use by pid {} (zbridge)", optional.pid()));
+    optional.wait_for(&format!("{name}: open again"), PATIENCE);
+    let exit = zbridge!("-p", &port).inside(&host).run();
+    refused(&exit, 1, &format!("{port}: in use by pid {} (zbridge)", optional.pid()));
 }
 
 #[test]

@@ -79,7 +79,10 @@ impl Launch {
         };
         let copy = dir.path("program");
         if !copy.exists() {
-            std::fs::copy(&self.program, &copy).expect("room for a copy of the program");
+            // by another process: what this one has open for writing may be open in children it is just starting, and
+            // such a file cannot be run
+            let copied = Command::new("cp").args([&self.program, &copy]).status();
+            assert!(copied.is_ok_and(|status| status.success()), "room for a copy of the program");
             open(&copy, 0o755);
             open(dir.root(), 0o777);
         }
