@@ -19,11 +19,7 @@ const ROUNDS: usize = 400;
 /// Operations: one byte that says which, one for its object, and what it wants.
 pub fn endpoint(data: &[u8]) {
     let mut input = Input(data);
-    let mut bench = Bench {
-        hosts: [Host::new(1), Host::new(2)],
-        wire: VecDeque::new(),
-        now: Instant::ZERO,
-    };
+    let mut bench = Bench { hosts: [Host::new(1), Host::new(2)], wire: VecDeque::new(), now: Instant::ZERO };
     for _ in 0..OPERATIONS {
         if input.is_empty() {
             break;
@@ -47,7 +43,8 @@ impl Host {
         let mut config = EndpointConfig::new(mac(last), addrs);
         config.seed = last.into();
         config.mtu = MTU;
-        config.limits = Limits { connections: CONNECTIONS, per_source: 3, window: 4096, neighbours: 4, ..config.limits };
+        config.limits =
+            Limits { connections: CONNECTIONS, per_source: 3, window: 4096, neighbours: 4, ..config.limits };
         let mut endpoint = Endpoint::new(&config).expect("settings that work");
         let listener = endpoint.listen(3240, 2).ok();
         Self { endpoint, conns: Vec::new(), listener }

@@ -114,9 +114,9 @@ pub fn checksum(data: &[u8]) {
     let mut input = Input(data);
     let (cut, new) = (usize::from(input.byte()), input.word());
     let bytes = input.0;
-    let naive = bytes.chunks(2).fold(0_u64, |sum, pair| {
-        sum + u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
-    });
+    let naive = bytes
+        .chunks(2)
+        .fold(0_u64, |sum, pair| sum + u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])));
     let naive = std::iter::successors(Some(naive), |sum| Some((sum >> 16) + (sum & 0xffff))).nth(4).unwrap_or(0);
     let sum = Sum::ZERO.add_bytes(bytes);
     assert_eq!(u64::from(sum.folded()), naive);

@@ -331,7 +331,11 @@ pub fn usbip_client(data: &[u8]) {
     let dialect = if bits & 1 == 0 { Dialect::Linux } else { Dialect::Windows };
     let mut client = Client::new(dialect, u32::from(bits >> 1));
     let mut submitted = 0;
-    if bits & 0x40 == 0 { client.import(BUSIDS[0]) } else { client.list() }
+    if bits & 0x40 == 0 {
+        client.import(BUSIDS[0])
+    } else {
+        client.list()
+    }
     for _ in 0..OPERATIONS {
         if input.is_empty() {
             break;
