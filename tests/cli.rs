@@ -139,7 +139,9 @@ fn quiet_says_nothing_but_trouble() {
     zbridge.sigint();
     let exit = zbridge.wait();
     assert_eq!((exit.code(), exit.stdout.as_str()), (0, ""));
-    assert_eq!(exit.stderr.lines().count(), 1, "the warning alone: {}", exit.stderr);
+    let lines: Vec<&str> = exit.stderr.trim_end().lines().collect();
+    assert_eq!(lines.len(), 2, "the warning with its hint, and nothing else: {lines:?}");
+    assert!(lines[0].starts_with("warning: absent: ") && lines[1].starts_with("  hint: "), "{lines:?}");
 }
 
 #[test]

@@ -243,7 +243,9 @@ fn a_flooding_port_starves_nobody() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // a full socket is no failure here
-            while !stop.load(Ordering::Relaxed) && flood.send_raw(&message).is_ok() {}
+            while !stop.load(Ordering::Relaxed) && flood.send_raw(&message).is_ok() {
+                std::hint::spin_loop();
+            }
         });
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {

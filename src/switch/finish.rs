@@ -3,6 +3,7 @@
 
 use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, Outgoing};
+use crate::limits::PREFIX;
 use crate::wire::{Coalescer, Gso, Merged, Offload, segment};
 
 /// Room for what one super-frame at most becomes: its bytes, and the headers of every segment.
@@ -18,7 +19,7 @@ pub(super) fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Res
         Gso::None => bytes.len(),
         _ => ROOM / 2,
     };
-    if plain.free() < worst + crate::limits::PREFIX {
+    if plain.free() < worst + PREFIX {
         return Ok(false);
     }
     let mut fits = true;
@@ -34,20 +35,22 @@ pub(super) fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Res
 /// Shorter frames are not worth merging: they are acknowledgements and the last segments of something.
 const WORTH_MERGING: usize = 576;
 
-/// Whether merging may pay: at least two long frames, none of which is a super-frame already. Those are never copied.
+/// Whether merging may pay: at least two long frames, and none that is a super-frame already. Those are never copied.
+/// More than [`ROOM`] holds is not merged either; no breath of the engine brings so much.
 pub(super) fn may_merge(out: Outgoing<'_>) -> bool {
-    let mut long = 0;
+    let (mut long, mut bytes) = (0, 0);
     for (frame, _) in out.frames() {
         if !frame.offload.is_plain() {
             return false;
         }
         long += usize::from(frame.len() >= WORTH_MERGING);
+        bytes += PREFIX + frame.len();
     }
-    long >= 2
+    long >= 2 && bytes <= ROOM
 }
 
-/// Puts all frames of `out` into `merged`, segments that follow each other as super-frames. A batch of [`ROOM`] bytes
-/// holds whatever a breath can bring.
+/// Puts all frames of `out`, of which [`may_merge`] has said yes, into `merged`, segments that follow each other as
+/// super-frames.
 pub(super) fn merge_into(out: Outgoing<'_>, merged: &mut Batch) {
     let mut coalescer = Coalescer::new();
     for (frame, bytes) in out.frames() {
@@ -60,7 +63,7 @@ pub(super) fn merge_into(out: Outgoing<'_>, merged: &mut Batch) {
 
 fn put(merged: &mut Batch, near: &Frame, frame: &Merged<'_, '_>) {
     let there = merged.push_all(frame.headers, frame.parts, near.ingress, frame.offload);
-    debug_assert!(there, "a breath has less than ROOM bytes");
+    debug_assert!(there, "merged frames have no more bytes than before");
 }
 
 #[cfg(test)]

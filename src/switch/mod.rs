@@ -2,7 +2,7 @@
 //! deadline come out.
 //!
 //! Theory of operation. A [`Batch`] of frames is switched at a time ([`Switch::run`]): first every frame is looked at
-//! and decided ([`Switch::decide_batch`]: classify, learn, look up), which only fills a [`plan::Plan`]; then each port
+//! and decided (`decide_batch`: classify, learn, look up), which only fills a plan (`plan.rs`); then each port
 //! that has anything to send gets its list in one piece (`egress.rs`). Within a batch the table's cache lines are
 //! requested a block of frames ahead of their use, because on a large table they are what a frame costs.
 //!
