@@ -41,6 +41,8 @@ const LISTENERS: usize = 1 << 32;
 const EVENTS: usize = 256;
 /// How often a link that is down is looked at: a packet socket is not told when its interface is deleted then.
 const LINK_CHECK: Duration = Duration::from_millis(250);
+/// After how long a port is tried again for which the system had no memory.
+const STARVED_RETRY: Duration = Duration::from_millis(10);
 /// After so many frames a breath does not inhale from further ports, so that the queues hold what one breath brings.
 const BREATH_FRAMES: usize = 1024;
 
@@ -60,6 +62,8 @@ struct Engine {
     /// Ports inside the process, which call through the waker.
     channels: Vec<PortId>,
     gone: Vec<(PortId, Gone)>,
+    /// Ports that could not send for want of memory.
+    starved: Vec<PortId>,
     timers: BTreeSet<(Instant, Due)>,
     batch: Batch,
     commands: Receiver<Command>,
@@ -91,6 +95,7 @@ impl Engine {
             flushing: VecDeque::new(),
             channels: Vec::new(),
             gone: Vec::new(),
+            starved: Vec::new(),
             timers: BTreeSet::new(),
             batch: Batch::new(BATCH_BYTES),
             commands,
@@ -196,7 +201,7 @@ impl Engine {
     fn breathe(&mut self) {
         self.inhale();
         let now = self.clock.now();
-        let mut edges = Edges { ports: &mut self.ports, gone: &mut self.gone };
+        let mut edges = Edges { ports: &mut self.ports, gone: &mut self.gone, starved: &mut self.starved };
         if !self.batch.is_empty() {
             self.switch.run(now, &self.batch, &mut edges);
         }
@@ -207,6 +212,10 @@ impl Engine {
             } else if let Some(slot) = edges.ports.get_mut(id.index()).and_then(Option::as_mut) {
                 slot.flushing = false;
             }
+        }
+        while let Some(id) = self.starved.pop() {
+            self.timers.retain(|&(_, what)| what != Due::Flush(id));
+            self.timers.insert((now + STARVED_RETRY, Due::Flush(id)));
         }
         while let Some((id, gone)) = self.gone.pop() {
             self.lose(id, &gone);
@@ -266,6 +275,7 @@ impl Engine {
                 Due::Port(id) => self.retry(id, due),
                 Due::Listener(index) => self.retry_listener(index),
                 Due::Link(id) => self.look_at_link(id, now),
+                Due::Flush(id) => self.make_flushing(id),
             }
         }
     }
@@ -315,6 +325,7 @@ impl Engine {
 struct Edges<'a> {
     ports: &'a mut [Option<PortSlot>],
     gone: &'a mut Vec<(PortId, Gone)>,
+    starved: &'a mut Vec<PortId>,
 }
 
 impl Transmit for Edges<'_> {
@@ -329,6 +340,9 @@ impl Transmit for Edges<'_> {
             self.gone.push((id, broken.gone));
             out.len()
         });
+        if edge.is_starved() {
+            self.starved.push(id);
+        }
         Taken { frames }
     }
 }

@@ -32,6 +32,7 @@ pub(super) enum Due {
     Port(PortId),
     Listener(usize),
     Link(PortId),
+    Flush(PortId),
 }
 
 /// Where a port came from.

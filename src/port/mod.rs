@@ -142,6 +142,12 @@ impl Edge {
         }
     }
 
+    /// Whether it took less than it was offered for want of memory. Nothing tells when there is some again: it has to be
+    /// tried.
+    pub fn is_starved(&self) -> bool {
+        matches!(self, Self::Stream(edge) if edge.is_starved())
+    }
+
     /// Whether the other side of a channel has called.
     pub fn take_ready(&self) -> bool {
         matches!(self, Self::Channel(edge) if edge.take_ready())

@@ -24,12 +24,14 @@ pub struct Stream {
     decoder: LengthPrefix,
     /// Bytes of the next frame, with its prefix, that have left already.
     cut: usize,
+    /// The last write failed for want of memory.
+    starved: bool,
 }
 
 impl Stream {
     /// Takes over a connected, non-blocking stream socket.
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd, decoder: LengthPrefix::default(), cut: 0 }
+        Self { fd, decoder: LengthPrefix::default(), cut: 0, starved: false }
     }
 
     /// Receives what has come, in one read.
@@ -56,6 +58,12 @@ impl Stream {
         Ok(if got < wanted { Inhaled::Drained } else { Inhaled::More })
     }
 
+    /// The last write failed for want of memory, not of room: the socket may have been writable all along, and then
+    /// nobody tells when to try again.
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     fn closed(&self) -> Gone {
         let inside = if self.decoder.is_inside() { " in the middle of a frame" } else { "" };
         Gone(format!("its peer closed the connection{inside}"))
@@ -67,6 +75,7 @@ impl Stream {
     /// [`Broken`] when the peer has left.
     pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
         let mut done = 0;
+        self.starved = false;
         match self.send_all(out, counters, &mut done) {
             Ok(()) => Ok(done),
             Err(gone) => Err(Broken { done, gone }),
@@ -113,12 +122,16 @@ impl Stream {
     }
 
     /// One gathering write. `None` when the socket takes nothing for now.
-    fn write(&self, pieces: &[IoSlice<'_>]) -> Result<Option<usize>, Gone> {
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<Option<usize>, Gone> {
         loop {
             match sendmsg(&self.fd, pieces, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL) {
                 Ok(sent) => return Ok(Some(sent)),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(None),
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::NOBUFS | Errno::NOMEM) => {
+                    self.starved = true;
+                    return Ok(None);
+                }
                 Err(errno) => return Err(broken(errno)),
             }
         }
