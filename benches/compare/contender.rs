@@ -52,8 +52,8 @@ impl Contender {
         }
     }
 
-    /// The program, its Debian package, and the argument that makes it tell its version.
-    fn program(self) -> Option<(&'static str, &'static str, &'static str)> {
+    /// The program, its Debian package, and the argument that makes it tell its version; none, if it is built here.
+    pub fn program(self) -> Option<(&'static str, &'static str, &'static str)> {
         match self {
             Zbridge | Bare | BareGso => None,
             Vde => Some(("vde_switch", "vde2", "--version")),

@@ -50,15 +50,13 @@ impl Flow {
     }
 }
 
-/// How fast is sent.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Pace {
-    /// As fast as the switch takes it.
-    Full,
+/// How fast is sent: with neither bound, as fast as the switch takes it.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct Pace {
     /// So many frames a second, all flows together.
-    Rate(f64),
+    pub rate: Option<f64>,
     /// So many frames may be under way.
-    Window(u64),
+    pub window: Option<u64>,
 }
 
 /// When the sender stops.
@@ -180,24 +178,19 @@ impl Load<'_> {
 
     /// Waits until the next burst may leave, when `total` frames have.
     fn hold(&self, total: u64, start: u64, forgiven: &mut u64, shared: &Shared) {
-        match self.pace {
-            Pace::Full => {}
-            Pace::Rate(rate) => {
-                let due = start + (total as f64 / rate * 1e9) as u64;
-                if let Some(early) = due.checked_sub(now()) {
-                    std::thread::sleep(Duration::from_nanos(early));
-                }
+        if let Some(rate) = self.pace.rate {
+            let due = start + (total as f64 / rate * 1e9) as u64;
+            if let Some(early) = due.checked_sub(now()) {
+                std::thread::sleep(Duration::from_nanos(early));
             }
-            Pace::Window(window) => {
-                let under_way =
-                    |forgiven: u64| (total * self.copies).saturating_sub(shared.received.load(Relaxed) + forgiven);
-                let asked = now();
-                while under_way(*forgiven) > window * self.copies {
-                    std::thread::sleep(Duration::from_micros(5));
-                    if now() - asked > GIVE_UP {
-                        *forgiven += under_way(*forgiven);
-                    }
-                }
+        }
+        let Some(window) = self.pace.window else { return };
+        let under_way = |forgiven: u64| (total * self.copies).saturating_sub(shared.received.load(Relaxed) + forgiven);
+        let asked = now();
+        while under_way(*forgiven) > window * self.copies {
+            std::thread::sleep(Duration::from_micros(5));
+            if now() - asked > GIVE_UP {
+                *forgiven += under_way(*forgiven);
             }
         }
     }

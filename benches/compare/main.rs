@@ -145,8 +145,10 @@ fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.svg {
         std::fs::write(path, plot::svg(&all))?;
     }
-    if all.iter().any(|(_, results)| !results.failures.is_empty()) {
-        return Err("not everything could be measured, see above".into());
+    // that a peer fails is a result
+    let own = |results: &Results| results.failures.keys().any(|failed| failed.program().is_none());
+    if all.iter().any(|(_, results)| own(results)) {
+        return Err("not all of zbridge and the bare relays could be measured, see above".into());
     }
     Ok(())
 }

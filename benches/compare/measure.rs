@@ -107,13 +107,13 @@ fn load(running: &Running, workload: &Workload, effort: Effort, shape: (usize, u
     let (flows, receivers, copies) = parties(pattern);
     let unread = if pattern == Pattern::Stalled { vec![Flow::between(0, 2)] } else { Vec::new() };
     let flood = matches!(pattern, Pattern::Broadcast(_));
-    let full = match workload.medium {
-        Medium::Tap => Pace::Window(TAP_WINDOW),
-        _ if flood => Pace::Window(FLOOD_WINDOW),
-        _ => Pace::Full,
+    let window = match workload.medium {
+        Medium::Tap => Some(TAP_WINDOW),
+        _ => flood.then_some(FLOOD_WINDOW),
     };
+    let pace = Pace { rate: None, window };
     let until = Until::Time(effort.time);
-    let mut load = Load { links: &running.links, flows, unread, receivers, copies, len, chunk, pace: full, until };
+    let mut load = Load { links: &running.links, flows, unread, receivers, copies, len, chunk, pace, until };
     let before = usage(running);
     let outcome = load.run()?;
     let mut sample = Sample::from([
@@ -125,7 +125,7 @@ fn load(running: &Running, workload: &Workload, effort: Effort, shape: (usize, u
     let mut all = vec![outcome];
     if !flood {
         settle(running);
-        load.pace = Pace::Rate(CALM * all[0].rate());
+        load.pace.rate = Some(CALM * all[0].rate());
         let mut calm = load.run()?;
         sample.insert(Metric::LossCalm, calm.loss());
         note_percentiles(&mut sample, std::mem::take(&mut calm.delays));
@@ -269,7 +269,7 @@ fn learn(running: &Running, stations: usize) -> Result<Sample> {
         copies: 1,
         len: 64,
         chunk: 64,
-        pace: Pace::Full,
+        pace: Pace::default(),
         until: Until::Count(stations as u64),
     };
     let before = usage(running);
@@ -279,7 +279,7 @@ fn learn(running: &Running, stations: usize) -> Result<Sample> {
     settle(running);
     load.flows = vec![Flow { dst: Address::Spread(stations as u64), ..Flow::between(1, 0) }];
     load.receivers = vec![2];
-    load.pace = Pace::Window(TAP_WINDOW);
+    load.pace.window = Some(TAP_WINDOW);
     load.until = Until::Count(1024);
     let flooded = load.run()?;
     sample.insert(Metric::Unlearned, 100.0 * flooded.delivered as f64 / flooded.sent.max(1) as f64);
