@@ -6,6 +6,9 @@
 //! port has a budget in each breath and the list goes round, so nobody can starve another port, nor the commands. With
 //! nothing to do the thread sleeps: there is no tick.
 //!
+//! A socket is watched for room only while something waits for it. The kernel calls a UNIX socket writable each time
+//! its peer has read anything, and would wake the thread once for every frame that it delivered.
+//!
 //! A port that loses its descriptor is not the process's end. A client of a listener leaves; a port that was asked for
 //! by name stays, is shown as waiting, and is opened again, soon at first and then every second (`ports.rs`).
 //!
@@ -61,6 +64,8 @@ struct Engine {
     flushing: VecDeque<PortId>,
     /// Ports inside the process, which call through the waker.
     channels: Vec<PortId>,
+    /// Ports that did not take all they were offered in this breath.
+    full: Vec<PortId>,
     gone: Vec<(PortId, Gone)>,
     /// Ports that could not send for want of memory.
     starved: Vec<PortId>,
@@ -94,6 +99,7 @@ impl Engine {
             ready: VecDeque::new(),
             flushing: VecDeque::new(),
             channels: Vec::new(),
+            full: Vec::new(),
             gone: Vec::new(),
             starved: Vec::new(),
             timers: BTreeSet::new(),
@@ -167,6 +173,7 @@ impl Engine {
         if event.is_writable() {
             self.look_at_link(id, self.clock.now());
             self.make_flushing(id);
+            self.stop_watching_room(id);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.make_ready(id);
@@ -201,7 +208,8 @@ impl Engine {
     fn breathe(&mut self) {
         self.inhale();
         let now = self.clock.now();
-        let mut edges = Edges { ports: &mut self.ports, gone: &mut self.gone, starved: &mut self.starved };
+        let mut edges =
+            Edges { ports: &mut self.ports, full: &mut self.full, gone: &mut self.gone, starved: &mut self.starved };
         if !self.batch.is_empty() {
             self.switch.run(now, &self.batch, &mut edges);
         }
@@ -216,6 +224,9 @@ impl Engine {
         while let Some(id) = self.starved.pop() {
             self.timers.retain(|&(_, what)| what != Due::Flush(id));
             self.timers.insert((now + STARVED_RETRY, Due::Flush(id)));
+        }
+        while let Some(id) = self.full.pop() {
+            self.watch_room(id);
         }
         while let Some((id, gone)) = self.gone.pop() {
             self.lose(id, &gone);
@@ -324,6 +335,7 @@ impl Engine {
 /// The descriptors behind the switch's ports.
 struct Edges<'a> {
     ports: &'a mut [Option<PortSlot>],
+    full: &'a mut Vec<PortId>,
     gone: &'a mut Vec<(PortId, Gone)>,
     starved: &'a mut Vec<PortId>,
 }
@@ -342,6 +354,9 @@ impl Transmit for Edges<'_> {
         });
         if edge.is_starved() {
             self.starved.push(id);
+        }
+        if frames < out.len() {
+            self.full.push(id);
         }
         Taken { frames }
     }

@@ -62,6 +62,8 @@ pub(super) struct PortSlot {
     pub flushing: bool,
     /// It may make its interface: it made the last one, or never had one.
     makes: bool,
+    /// Its descriptor is watched for room, not only for frames.
+    room_watched: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -172,6 +174,7 @@ impl Engine {
             ready: false,
             parked: false,
             flushing: false,
+            room_watched: true,
             opened: self.clock.now(),
             retry: FIRST_RETRY,
             retry_at: None,
@@ -187,6 +190,36 @@ impl Engine {
     fn register(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
         let registered = self.poll.registry().register(&mut SourceFd(&fd), token, interest);
         registered.map_err(|error| Error::system("cannot wait for its descriptor", &error))
+    }
+
+    /// Watches a port for room, which has just not taken all. If it has room by now, the kernel says so at once.
+    pub(super) fn watch_room(&mut self, id: PortId) {
+        if let Err(error) = self.set_room_watched(id, true) {
+            self.gone.push((id, Gone(error.to_string())));
+        }
+    }
+
+    /// A port has room: asks no more, unless something still waits for it or its link's state is told that way.
+    pub(super) fn stop_watching_room(&mut self, id: PortId) {
+        let needed = |slot: &PortSlot| slot.flushing || slot.edge.as_ref().is_some_and(Edge::tells_its_link);
+        if self.slot_mut(id).is_some_and(|slot| !needed(slot)) {
+            // When it fails, the port only goes on being told.
+            let _ = self.set_room_watched(id, false);
+        }
+    }
+
+    fn set_room_watched(&mut self, id: PortId, watched: bool) -> Result<()> {
+        let Some(slot) = self.ports.get(id.index()).and_then(Option::as_ref) else { return Ok(()) };
+        let Some(fd) = slot.edge.as_ref().and_then(Edge::fd).filter(|_| slot.room_watched != watched) else {
+            return Ok(());
+        };
+        let interest = if watched { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let changed = self.poll.registry().reregister(&mut SourceFd(&fd), Token(id.index()), interest);
+        changed.map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
+        if let Some(slot) = self.slot_mut(id) {
+            slot.room_watched = watched;
+        }
+        Ok(())
     }
 
     fn unwatch(&self, fd: Option<RawFd>) {
@@ -293,6 +326,7 @@ impl Engine {
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
         slot.edge = Some(edge);
+        slot.room_watched = true;
         slot.peer = peer;
         slot.opened = now;
         slot.connecting = connecting;

@@ -169,6 +169,11 @@ impl Edge {
         }
     }
 
+    /// Whether its descriptor becomes writable when the link behind it comes up.
+    pub fn tells_its_link(&self) -> bool {
+        matches!(self, Self::Tap(_) | Self::Packet(_))
+    }
+
     /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down.
     pub fn link_is_down(&self) -> bool {
         match self {

@@ -1,0 +1,244 @@
+//! zbridge against its peers and against the least that system calls cost, on this machine, back to back.
+//!
+//! ```text
+//! cargo bench --bench compare                          everything, five rounds (about half an hour)
+//! cargo bench --bench compare -- --list                the workloads, and who is there
+//! cargo bench --bench compare -- stream-64 tap-tcp     these
+//! cargo bench --bench compare -- --quick               a smoke run
+//! ```
+//!
+//! In each round every contender runs every workload once, in an order drawn anew; what is shown are the medians.
+//! Programs that are not installed are left out. Traffic stays on UNIX sockets and in network namespaces made for it
+//! (which, with TAPs, need root). CPU time is that of the switch's process alone, in `/proc/PID/task/*/schedstat`.
+//!
+//! `load.rs` makes and checks the load, `relay.rs` has the bare relays, `contender.rs` starts the programs,
+//! `workload.rs` is the table of what is done, `measure.rs` does it, `report.rs` and `plot.rs` tell of it.
+
+mod contender;
+mod frames;
+mod link;
+mod load;
+mod measure;
+mod plot;
+mod process;
+mod relay;
+mod report;
+mod track;
+mod workload;
+
+use clap::Parser;
+use contender::{ALL, Contender, Lab, Medium};
+use frames::Random;
+use measure::{Effort, measure};
+use report::Results;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use support::needs;
+use workload::{WORKLOADS, Workload};
+
+/// What went wrong.
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Fault>;
+
+/// Measures zbridge, its peers and bare relays back to back.
+#[derive(Parser, Debug)]
+#[command(name = "compare", bin_name = "cargo bench --bench compare --")]
+struct Options {
+    /// The workloads, by name or the beginning of it; all of them without
+    workloads: Vec<String>,
+
+    /// Says which workloads there are and who is installed, and ends
+    #[arg(long)]
+    list: bool,
+
+    /// One short round with fewer stations
+    #[arg(long)]
+    quick: bool,
+
+    /// How often each is measured
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    rounds: usize,
+
+    /// How long one measurement takes
+    #[arg(long, default_value_t = 2.0, value_name = "S")]
+    seconds: f64,
+
+    /// Only those whose names begin so, as zbridge or bare; may be given often
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+
+    /// Writes everything, every round, to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Draws the medians
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// Another zbridge than the one just built
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_zbridge"))]
+    zbridge: PathBuf,
+
+    /// Decides the order
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// What cargo bench says
+    #[arg(long, hide = true)]
+    bench: bool,
+
+    /// Runs a bare relay
+    #[arg(long, hide = true, num_args = 1..)]
+    relay: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    if std::env::args().len() == 1 {
+        // so does `cargo test --all-targets`, which is no time to measure
+        println!("measures only on demand: cargo bench --bench compare -- --help");
+        return ExitCode::SUCCESS;
+    }
+    let options = Options::parse();
+    let done = if options.relay.is_empty() { run(&options) } else { relay::run(&options.relay) };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("compare: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    frames::now();
+    let chosen = choose(&options.workloads)?;
+    let there = contenders(&options.only);
+    if options.list {
+        list(&there);
+        return Ok(());
+    }
+    // vde_switch and a thousand ports want a descriptor each, and so do their other ends
+    let mut files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    files.current = files.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, files)?;
+    let lab = Lab { zbridge: options.zbridge.clone(), relay: std::env::current_exe()? };
+    let effort = Effort {
+        time: if options.quick { Duration::from_millis(300) } else { Duration::from_secs_f64(options.seconds) },
+        quick: options.quick,
+    };
+    let rounds = if options.quick { 1 } else { options.rounds };
+    let seed = options.seed.unwrap_or_else(|| std::process::id().into());
+    let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    println!("{rounds} rounds of {:?}, order from seed {seed}, {}", effort.time, machine());
+    let mut all = Vec::new();
+    for workload in chosen {
+        let results = compare(&lab, workload, &there, rounds, effort, &mut random);
+        println!("\n{}", report::table(workload, &results).trim_end());
+        all.push((workload, results));
+    }
+    if let Some(path) = &options.json {
+        let json = report::json(head(options, effort, rounds, seed, &there), &all);
+        std::fs::write(path, serde_json::to_string_pretty(&json)? + "\n")?;
+    }
+    if let Some(path) = &options.svg {
+        std::fs::write(path, plot::svg(&all))?;
+    }
+    // that a peer fails is a result
+    let own = |results: &Results| results.failures.keys().any(|failed| failed.program().is_none());
+    if all.iter().any(|(_, results)| own(results)) {
+        return Err("not all of zbridge and the bare relays could be measured, see above".into());
+    }
+    Ok(())
+}
+
+/// All rounds of one workload.
+fn compare(
+    lab: &Lab,
+    workload: &Workload,
+    there: &[Contender],
+    rounds: usize,
+    effort: Effort,
+    random: &mut Random,
+) -> Results {
+    let mut results = Results::default();
+    let mut field: Vec<Contender> =
+        workload.contenders.iter().copied().filter(|contender| there.contains(contender)).collect();
+    if workload.medium == Medium::Tap
+        && let Err(missing) = needs::netns().and_then(|()| needs::tun())
+    {
+        results.failures.extend(field.drain(..).map(|contender| (contender, missing.to_string())));
+    }
+    for _ in 0..rounds {
+        random.shuffle(&mut field);
+        for &contender in &field {
+            match measure(lab, contender, workload, effort) {
+                Ok(sample) => results.samples.entry(contender).or_default().push(sample),
+                Err(fault) => drop(results.failures.entry(contender).or_insert_with(|| fault.to_string())),
+            }
+        }
+    }
+    results
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Workload>> {
+    if names.is_empty() {
+        return Ok(WORKLOADS.iter().collect());
+    }
+    let mut chosen: Vec<&Workload> = Vec::new();
+    for name in names {
+        let exact = WORKLOADS.iter().filter(|workload| workload.name == name).collect::<Vec<_>>();
+        let some = WORKLOADS.iter().filter(|workload| workload.name.starts_with(name.as_str())).collect::<Vec<_>>();
+        let found = if exact.is_empty() { some } else { exact };
+        if found.is_empty() {
+            return Err(format!("there is no workload {name}; --list says which there are").into());
+        }
+        chosen.extend(found);
+    }
+    Ok(chosen)
+}
+
+fn contenders(only: &[String]) -> Vec<Contender> {
+    let asked = |contender: &Contender| {
+        only.is_empty() || only.iter().any(|name| contender.name().to_lowercase().starts_with(&name.to_lowercase()))
+    };
+    ALL.into_iter().filter(asked).filter(|contender| contender.missing().is_none()).collect()
+}
+
+fn list(there: &[Contender]) {
+    println!("Workloads:");
+    for workload in WORKLOADS {
+        let names: Vec<_> = workload.contenders.iter().map(|contender| contender.name()).collect();
+        println!("  {:<20} {}\n  {:<20}   {}", workload.name, workload.what, "", names.join(", "));
+    }
+    println!("\nContenders:");
+    for contender in ALL {
+        let state = contender.missing().unwrap_or_else(|| contender.version());
+        let chosen = if there.contains(&contender) { ' ' } else { '-' };
+        println!("{chosen} {:<20} {state}", contender.name());
+    }
+}
+
+/// The machine, in a few words.
+fn machine() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{count} × {}, Linux {}", model.trim_start_matches(['\t', ' ', ':']), release.trim())
+}
+
+fn head(options: &Options, effort: Effort, rounds: usize, seed: u64, there: &[Contender]) -> Map<String, Value> {
+    let versions: Map<String, Value> =
+        there.iter().map(|contender| (contender.name().to_owned(), json!(contender.version()))).collect();
+    let head = json!({
+        "machine": machine(),
+        "rounds": rounds,
+        "seconds": effort.time.as_secs_f64(),
+        "quick": options.quick,
+        "seed": seed,
+        "versions": versions,
+    });
+    if let Value::Object(head) = head { head } else { Map::new() }
+}
