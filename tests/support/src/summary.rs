@@ -142,15 +142,16 @@ impl Summary {
     }
 
     /// Every drop has its reason, and on every switch each frame that was not dropped on its way in made at least one
-    /// copy.
+    /// copy. An interface takes super-frames, of which one stands for many frames: there the second cannot be told.
     fn check(&self) {
         for ports in &self.switches {
             for port in ports {
                 assert_eq!(port.drops.values().sum::<u64>(), port.dropped, "{port:#?}");
             }
+            let merges = ports.iter().any(|port| ["tap", "packet"].contains(&port.kind.as_str()));
             let forwarded: u64 = ports.iter().map(PortCount::forwarded).sum();
             let copies: u64 = ports.iter().map(PortCount::copies).sum();
-            assert!(copies >= forwarded, "{forwarded} frames made only {copies} copies: {ports:#?}");
+            assert!(merges || copies >= forwarded, "{forwarded} frames made only {copies} copies: {ports:#?}");
         }
     }
 
@@ -195,7 +196,6 @@ zeth0  tap   down               0          0         2          120       0
     #[test]
     #[should_panic(expected = "made only")]
     fn a_lost_frame_shows() {
-        Summary::parse(&TEXT.replace("2          120", "0          120").replace("1          60 ", "9          60 "))
-            .check();
+        Summary::parse(&TEXT.replace("tap ", "unix").replace("1          60 ", "9          60 ")).check();
     }
 }
