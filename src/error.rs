@@ -101,6 +101,15 @@ impl Error {
         self
     }
 
+    /// The same error for a reader who is told the place anyway: without a leading `place: `.
+    #[must_use]
+    pub fn within(mut self, place: impl fmt::Display) -> Self {
+        if let Some(rest) = self.what.strip_prefix(&format!("{place}: ")) {
+            self.what = rest.to_owned();
+        }
+        self
+    }
+
     /// Whose fault it was.
     pub fn class(&self) -> Class {
         self.class
@@ -147,6 +156,13 @@ mod tests {
         ] {
             assert_eq!(STATUSES.iter().filter(|row| row.class == class).count(), 1, "{class:?}");
         }
+    }
+
+    #[test]
+    fn a_place_is_named_once() {
+        let error = Error::usage("in use").at("tap:zeth0");
+        assert_eq!(error.clone().within("tap:zeth0").what(), "in use");
+        assert_eq!(error.within("tap:zeth1").what(), "tap:zeth0: in use");
     }
 
     #[test]

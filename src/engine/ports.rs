@@ -398,7 +398,10 @@ impl Engine {
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
             match listener.accept() {
-                Ok(Some((edge, peer))) => self.admit(index, edge, peer),
+                Ok(Some((edge, peer))) => {
+                    self.listeners[index].retry = FIRST_RETRY;
+                    self.admit(index, edge, peer);
+                }
                 Ok(None) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno) => {

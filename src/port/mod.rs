@@ -296,6 +296,11 @@ pub fn open_again(spec: &PortSpec, made: bool) -> Result<Opened> {
 /// # Errors
 /// What could not be opened, why, and what to do about it.
 pub fn open(spec: &PortSpec) -> Result<Opened> {
+    // The caller says which port it was; some kinds say so too.
+    open_kind(spec).map_err(|error| error.within(format_args!("{}:{}", spec.kind.word(), spec.kind.text().target())))
+}
+
+fn open_kind(spec: &PortSpec) -> Result<Opened> {
     let edge = |(edge, peer)| Opened::Edge(edge, peer);
     match &spec.kind {
         PortKind::Unix(unix) if unix.connect => unix::dial(&unix.path, SocketType::STREAM).map(edge),

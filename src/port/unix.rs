@@ -88,7 +88,9 @@ fn remove_stale(path: &Path, kind: SocketType) -> Result<()> {
             std::fs::remove_file(path)
                 .map_err(|error| Error::system(format_args!("cannot unlink {}", path.display()), &error))
         }
-        Ok(()) if kind == SocketType::DGRAM => Err(taken(&"another process is bound to it").hint(USE_ANOTHER)),
+        Ok(()) if kind == SocketType::DGRAM => {
+            Err(taken(&format_args!("{} is bound to it", holder(path))).hint(USE_ANOTHER))
+        }
         Ok(()) => Err(taken(&format_args!("{} listens on it", peer(&probe))).hint(USE_ANOTHER)),
         Err(errno) => Err(taken(&format_args!("it is in use ({})", std::io::Error::from(errno))).hint(USE_ANOTHER)),
     }
@@ -98,12 +100,32 @@ const USE_ANOTHER: &str = "stop that process, or choose another path";
 
 /// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`.
 pub fn peer(fd: impl AsFd) -> String {
-    let Ok(peer) = sockopt::socket_peercred(fd) else { return "an unknown process".into() };
-    let pid = peer.pid.as_raw_nonzero();
+    sockopt::socket_peercred(fd).map_or_else(|_| UNKNOWN.into(), |peer| process(&peer.pid.as_raw_nonzero().to_string()))
+}
+
+const UNKNOWN: &str = "another process";
+
+fn process(pid: &str) -> String {
     match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
         Ok(comm) => format!("pid {pid} ({})", comm.trim_end()),
         Err(_) => format!("pid {pid}"),
     }
+}
+
+/// The process that is bound to a path. A datagram socket does not tell, so the kernel's list of sockets is searched
+/// for the path (/proc/net/unix: the inode is the seventh word, the path the eighth), and the descriptors of all
+/// processes that may be looked at for the inode.
+fn holder(path: &Path) -> String {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let of_path = |line: &&str| line.split_whitespace().nth(7).is_some_and(|bound| Path::new(bound) == path);
+    let inode = sockets.lines().find(of_path).and_then(|line| line.split_whitespace().nth(6));
+    let Some(socket) = inode.map(|inode| PathBuf::from(format!("socket:[{inode}]"))) else { return UNKNOWN.into() };
+    let holds = |process: &std::fs::DirEntry| {
+        let descriptors = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        descriptors.map(|fd| fd.path()).any(|fd| std::fs::read_link(fd).is_ok_and(|target| target == socket))
+    };
+    let mut processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.find(holds).map_or_else(|| UNKNOWN.into(), |found| process(&found.file_name().to_string_lossy()))
 }
 
 /// A path that clients connect to.
