@@ -26,10 +26,11 @@ fn is_socket(path: &Path) -> bool {
 fn a_path_has_one_owner() {
     let dir = TempDir::new();
     let owner = start(&dir, &["unix:DIR/s", "unixseq:DIR/q", "unixgram:DIR/g"]);
-    let pid = format!("pid {} (zbridge) listens on it", owner.pid());
-    let cases =
-        [("unix", "s", pid.as_str()), ("unixseq", "q", &pid), ("unixgram", "g", &pid)];
-    for (kind, name, says) in cases {
+    let pid = format!("pid {} (zbridge)", owner.pid());
+    for (kind, name, does) in
+        [("unix", "s", "listens on it"), ("unixseq", "q", "listens on it"), ("unixgram", "g", "is bound to it")]
+    {
+        let says = format!("{pid} {does}");
         let exit = zbridge!("-p", format!("{kind}:{}", dir.text(name))).run();
         assert_eq!(exit.code(), 1);
         assert!(exit.stderr.contains(says), "{says:?} is not in {}", exit.stderr);
