@@ -33,7 +33,7 @@ fn a_path_has_one_owner() {
         let says = format!("{pid} {does}");
         let exit = zbridge!("-p", format!("{kind}:{}", dir.text(name))).run();
         assert_eq!(exit.code(), 1);
-        assert!(exit.stderr.contains(says), "{says:?} is not in {}", exit.stderr);
+        assert!(exit.stderr.contains(&says), "{says:?} is not in {}", exit.stderr);
         assert!(exit.stderr.contains("hint: stop that process, or choose another path"), "{}", exit.stderr);
     }
     // of another kind it is no less somebody's
