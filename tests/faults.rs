@@ -7,7 +7,7 @@
 //! that read nothing for a while.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::needs::{self, Need};
 use support::{
     GramPeer, Launch, Namespace, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer, TempDir, eventually,
@@ -52,6 +52,8 @@ impl Faults {
         let strace = Launch::new("strace").args(["-f", "-o", &log, "-e", &format!("trace={call}"), "-e", &inject]);
         let strace = strace.args(["-p", &pid]).spawn();
         strace.wait_for("attached", PATIENCE);
+        // it says so before its grip is firm
+        std::thread::sleep(QUIET);
         Self { strace, log, _dir: dir }
     }
 
@@ -192,8 +194,10 @@ fn survive(mut bridge: Process, mut near: impl Peer, mut far: impl Peer, faults:
 }
 
 const EPOLL: Fault = harmless("epoll_wait", "EINTR");
+/// A stream sends a run of frames with the one, several runs with the other.
+const STREAM_SEND: &str = "sendto,sendmsg";
 const STREAM: [Fault; 4] =
-    [EPOLL, harmless("recvfrom", "EINTR"), harmless("sendmsg", "EINTR"), harmless("sendmsg", "ENOBUFS")];
+    [EPOLL, harmless("recvfrom", "EINTR"), harmless(STREAM_SEND, "EINTR"), harmless(STREAM_SEND, "ENOBUFS")];
 const PACKETS: [Fault; 5] = [
     EPOLL,
     harmless("recvfrom", "EINTR"),
@@ -365,6 +369,26 @@ fn refuse_clients<P: Peer>(mut bridge: Process, error: &str, connect: impl Fn() 
     sum_up(bridge);
 }
 
+/// While there is no memory at all, a stream is tried again now and then, and afterwards nothing is lost.
+#[test]
+fn no_memory_for_a_while() {
+    require!(strace());
+    let dir = TempDir::new();
+    let bridge = zbridge!("--port", format!("unix:{}", dir.text("s"))).spawn();
+    let [mut near, mut far] = [(); 2].map(|()| StreamPeer::unix(dir.path("s")));
+    introduce(&mut near, &mut far);
+    for error in ["ENOBUFS", "ENOMEM"] {
+        let (injected, start) = (Faults::inject(&bridge, STREAM_SEND, error, "1..50"), Instant::now());
+        (0..FRAMES).for_each(|number| near.send(&numbered(number)));
+        (0..FRAMES).for_each(|number| far.expect(&numbered(number)));
+        println!("{STREAM_SEND} {error}: failed 50 times in {:?}", start.elapsed());
+        assert!(start.elapsed() > Duration::from_millis(200), "it spins");
+        assert_eq!(injected.end(), 50);
+    }
+    assert_idle(&bridge);
+    assert_eq!(sum_up(bridge), 0);
+}
+
 /// A peer that reads nothing for a while has frames cut wherever its buffer ends; it gets them whole and in order.
 #[test]
 fn short_writes() {
@@ -375,7 +399,7 @@ fn short_writes() {
     introduce(&mut near, &mut far);
     let frames: Vec<_> = (0..300).map(|number| frame::numbered(B.mac, A.mac, number, 5000)).collect();
     for error in ["EINTR", "ENOBUFS"] {
-        let injected = Faults::inject(&bridge, "sendmsg", error, NOW_AND_THEN);
+        let injected = Faults::inject(&bridge, STREAM_SEND, error, NOW_AND_THEN);
         // all of it is more than the socket holds, so the far end has to read in between
         frames.iter().for_each(|frame| near.send(frame));
         for frame in &frames {
