@@ -135,7 +135,7 @@ fn an_interface_that_is_down_comes_back_and_a_deleted_one_is_waited_for() {
 fn what_cannot_be_opened_is_named() {
     require!(needs::netns(), needs::tool("setpriv", "util-linux"));
     let (host, dir) = (Namespace::new("none"), TempDir::new());
-    refused(&zbridge!("-p", "packet:absent0").inside(&host).run(), 4, "packet:absent0: ");
+    refused(&zbridge!("-p", "packet:absent0").inside(&host).run(), 4, "absent0: ");
     host.ip("link add absent1 type veth peer name other");
     let exit = zbridge!("-p", "packet:absent1").inside(&host).as_nobody(&dir).run();
     refused(&exit, 5, "hint: sudo setcap cap_net_raw+ep");

@@ -262,7 +262,7 @@ fn what_is_no_tap_is_named() {
     require!(needs::netns(), needs::tun());
     let host = Namespace::new("notap");
     host.ip("link add zeth0 type veth peer name zeth1");
-    refused(&zbridge!("-p", "tap:zeth0").inside(&host).run(), 2, "tap:zeth0: is an interface of kind veth, not a TAP");
+    refused(&zbridge!("-p", "tap:zeth0").inside(&host).run(), 2, "zeth0: is an interface of kind veth, not a TAP");
     refused(&zbridge!("-p", "tap:a-name-that-is-too-long").inside(&host).run(), 2, "15");
 }
 
@@ -277,7 +277,7 @@ fn ordinary_users_are_told_what_to_ask_for() {
         zbridge!().inside(&host).under(["unshare", "-m", "sh", "-c", &make, "sh"]).as_nobody(&dir)
     };
     let exit = device("0666").args(["-p", "tap:zeth0"]).run();
-    refused(&exit, 5, "tap:zeth0: not permitted to create it\n");
+    refused(&exit, 5, "zeth0: not permitted to create it\n");
     refused(&exit, 5, "\n  hint: sudo ip tuntap add zeth0 mode tap user $USER\n");
     let exit = device("0600").args(["-p", "tap:zeth0"]).run();
     refused(&exit, 5, "not permitted to open /dev/net/tun");
@@ -299,7 +299,7 @@ fn a_machine_without_the_device_is_told_of() {
     let host = Namespace::new("nodev");
     let hide = "mount -t tmpfs none /dev/net && exec \"$@\"";
     let exit = zbridge!("-p", "tap:zeth0").inside(&host).under(["unshare", "-m", "sh", "-c", hide, "sh"]).run();
-    refused(&exit, 4, "tap:zeth0: there is no /dev/net/tun\n");
+    refused(&exit, 4, "zeth0: there is no /dev/net/tun\n");
     refused(&exit, 4, "hint: sudo modprobe tun; in a container: --device /dev/net/tun");
 }
 
