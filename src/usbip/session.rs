@@ -8,10 +8,11 @@
 //! outcomes of an UNLINK: if the device still has the victim, it is taken back, and the answer is -104; otherwise the
 //! victim's answer already stands before that of the UNLINK, which is 0.
 //!
-//! There is a third case, seen from Linux: its sending thread lets an UNLINK overtake the SUBMIT of its victim, and the
-//! client forgets the victim when the UNLINK is answered. Such a victim is condemned: the UNLINK is answered with -104,
-//! and the SUBMIT is dropped when it comes. It is told from a victim that is long gone by its number: a client counts up,
-//! so it is newer than every SUBMIT so far, and older than the UNLINK.
+//! There is a third case, seen from Linux: its sending thread lets an UNLINK overtake the SUBMIT of its victim. The client
+//! has not forgotten the victim before it has sent the SUBMIT, and has afterwards; so the UNLINK is held until the SUBMIT
+//! comes, which is then dropped, and answered with -104. Such a victim is told from one that is long gone by its number: a
+//! client counts up, so it is newer than every SUBMIT so far, and older than the UNLINK. If a newer SUBMIT comes, or none
+//! within [`OVERTAKEN_TIMEOUT`], it was not one, and the answer is 0.
 
 use super::decode::{Command, Decoder};
 use super::export::Export;
@@ -19,9 +20,9 @@ use super::op::{self, BUSID_LENGTH, OP_LENGTH, OpStatus};
 use super::pdu::{CmdSubmit, CmdUnlink, Fault, Pdu, RetSubmit, RetUnlink, encode_packet, errno, status_word};
 use super::server::ConnectionId;
 use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::usb::{Address, Direction, Status, Urb};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Why a session ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -55,6 +56,8 @@ pub enum CloseReason {
     Pending,
 }
 
+/// How long an UNLINK waits for the SUBMIT that it has overtaken.
+const OVERTAKEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most buffers kept for the next transfers.
 const POOL_BUFFERS: usize = 64;
 /// Largest buffer kept, in bytes.
@@ -87,8 +90,8 @@ struct Attached {
     pool: Vec<Vec<u8>>,
     /// The newest seqnum of a SUBMIT.
     newest: Option<u32>,
-    /// Victims whose SUBMIT is still to come.
-    condemned: HashSet<u32, foldhash::fast::RandomState>,
+    /// Victims whose SUBMIT is still to come, and the seqnum of the UNLINK that is held for each.
+    held: BTreeMap<u32, u32>,
 }
 
 enum Phase {
@@ -137,6 +140,11 @@ impl Session {
                 Phase::Urbs(attached) => {
                     let Some(export) = context.exports.get_mut(attached.export) else { return };
                     let result = attached.handle_bytes(now, export, &mut bytes, &mut self.out);
+                    self.deadline = match self.deadline {
+                        _ if attached.held.is_empty() => None,
+                        None => Some(now + OVERTAKEN_TIMEOUT),
+                        earlier => earlier,
+                    };
                     if let Err(reason) = result {
                         return self.close(now, context, reason);
                     }
@@ -190,7 +198,7 @@ impl Session {
             answers: VecDeque::new(),
             pool: Vec::new(),
             newest: None,
-            condemned: HashSet::default(),
+            held: BTreeMap::new(),
         }));
     }
 
@@ -253,6 +261,9 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
+            if let Phase::Urbs(attached) = &mut self.phase {
+                return attached.give_up();
+            }
             self.phase = Phase::Closing(self.closing().unwrap_or(CloseReason::Timeout));
             self.out.clear();
             self.sent = 0;
@@ -292,7 +303,7 @@ impl Attached {
         if self.newest.is_none_or(|newest| is_newer(seqnum, newest)) {
             self.newest = Some(seqnum);
         }
-        if !self.condemned.is_empty() && self.condemned.remove(&seqnum) {
+        if !self.held.is_empty() && self.release(seqnum) {
             self.recycle(urb.data);
             return Ok(());
         }
@@ -311,20 +322,52 @@ impl Attached {
 
     fn unlink(&mut self, export: &mut Export, command: CmdUnlink) -> Result<(), CloseReason> {
         let seqnum = self.check(command.base.devid, command.base.seqnum)?;
-        let victim = export.device.cancel(command.victim);
-        let status = if victim.is_some() || self.condemn(command.victim, seqnum) { errno::UNLINKED } else { 0 };
-        if let Some(urb) = victim {
-            self.land(urb.id);
-            self.recycle(urb.data);
-        }
+        let status = match export.device.cancel(command.victim) {
+            Some(urb) => {
+                self.land(urb.id);
+                self.recycle(urb.data);
+                errno::UNLINKED
+            }
+            None if self.hold(command.victim, seqnum) => return Ok(()),
+            None => 0,
+        };
         self.answers.push_back(Answer::Unlink(RetUnlink { seqnum, status }));
         Ok(())
     }
 
-    /// Condemns `victim`, if its SUBMIT must still be under way when UNLINK `seqnum` is there.
-    fn condemn(&mut self, victim: u32, seqnum: u32) -> bool {
+    /// Holds UNLINK `seqnum`, if the SUBMIT of its victim must still be under way.
+    fn hold(&mut self, victim: u32, seqnum: u32) -> bool {
         let overtaken = self.newest.is_some_and(|newest| is_newer(victim, newest)) && is_newer(seqnum, victim);
-        overtaken && self.condemned.len() < MAX_PENDING_URBS && self.condemned.insert(victim)
+        let held = overtaken && self.held.len() < MAX_PENDING_URBS && !self.held.contains_key(&victim);
+        if held {
+            self.held.insert(victim, seqnum);
+        }
+        held
+    }
+
+    /// Answers the UNLINKs that waited for SUBMIT `seqnum`, or for an older one that now cannot come. True if `seqnum` is
+    /// a victim.
+    fn release(&mut self, seqnum: u32) -> bool {
+        let answers = &mut self.answers;
+        let mut dropped = false;
+        self.held.retain(|victim, unlink| {
+            let found = *victim == seqnum;
+            let over = found || is_newer(seqnum, *victim);
+            if over {
+                let status = if found { errno::UNLINKED } else { 0 };
+                answers.push_back(Answer::Unlink(RetUnlink { seqnum: *unlink, status }));
+            }
+            dropped |= found;
+            !over
+        });
+        dropped
+    }
+
+    /// Answers every UNLINK that is held: their victims did not come.
+    fn give_up(&mut self) {
+        for (_, seqnum) in std::mem::take(&mut self.held) {
+            self.answers.push_back(Answer::Unlink(RetUnlink { seqnum, status: 0 }));
+        }
     }
 
     /// What holds for every command: it is for this device, and its name is free.

@@ -138,13 +138,41 @@ fn an_unlink_may_overtake_its_victim() {
     let victim = peer.client.submit(Urb::output(0, gadget_zero::LOOP, vec![1; 8]));
     let late = peer.client.transmit();
     let unlink = peer.client.unlink(victim);
-    assert_eq!(peer.exchange(&mut server), [Event::Unlinked(unlink, victim, -104)]);
+    assert_eq!(peer.exchange(&mut server), [], "held until the victim is there");
     server.handle_bytes(NOW, peer.id, &late);
-    assert_eq!(peer.exchange(&mut server), [], "no answer to what the client has forgotten");
+    assert_eq!(peer.exchange(&mut server), [Event::Unlinked(unlink, victim, -104)]);
+    assert_eq!(server.poll_timeout(), None);
     peer.client.submit(Urb::output(0, gadget_zero::LOOP, vec![2; 4]));
     peer.client.submit(Urb::input(0, gadget_zero::LOOP, 8));
     let events = peer.exchange(&mut server);
     assert!(matches!(&events[1], Event::Done(_, 0, urb) if urb.data == [2; 4]), "and it had no effect");
+}
+
+#[test]
+fn an_unlink_does_not_wait_for_ever() {
+    let unlink = |seqnum, victim| {
+        let base = pdu::Base { seqnum, devid: DEVID, endpoint: Address::CONTROL };
+        Pdu::CmdUnlink(pdu::CmdUnlink { base, victim }).encode()
+    };
+    let answer = |seqnum| Pdu::RetUnlink(pdu::RetUnlink { seqnum, status: 0 }).encode().to_vec();
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 2);
+    server.handle_bytes(NOW, peer.id, &unlink(50, 40));
+    assert_eq!(drain(&mut server, peer.id), []);
+    let then = server.poll_timeout().unwrap();
+    assert_eq!(then, Instant::from_secs(1));
+    server.handle_timeout(then);
+    assert_eq!(drain(&mut server, peer.id), answer(50));
+    assert_eq!(server.closing(peer.id), None);
+    server.handle_bytes(NOW, peer.id, &unlink(0x200, 2));
+    assert_eq!(drain(&mut server, peer.id), []);
+    // The next SUBMIT is a newer one: the victim cannot come any more.
+    peer.client.submit(Urb::input(0, gadget_zero::LOOP, 8));
+    let next = peer.client.submit(Urb::input(0, gadget_zero::LOOP, 8));
+    assert_eq!(next, 3);
+    let bytes = peer.client.transmit().split_off(48);
+    server.handle_bytes(NOW, peer.id, &bytes);
+    assert_eq!(drain(&mut server, peer.id), answer(0x200));
 }
 
 #[test]
