@@ -301,6 +301,7 @@ pub fn open(spec: &PortSpec) -> Result<Opened> {
         PortKind::Packet(packet) => {
             Packet::open(&packet.ifname).map(|packet| Opened::Edge(Edge::Packet(packet), String::new()))
         }
+        PortKind::Usbip(_) => Err(Error::new(Class::Runtime, "a service has no descriptor: the engine starts it")),
     }
 }
 
