@@ -56,8 +56,8 @@ pub enum Direction {
     In,
 }
 
-/// An endpoint address: number 0..=15 in bits 3..0, bit 7 set for IN (USB 2.0, table 9-13).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+/// An endpoint address: number 0..=15 in bits 3..0, bit 7 set for IN (USB 2.0, table 9-13). The default is endpoint 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Address(u8);
 
 impl Address {

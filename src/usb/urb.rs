@@ -60,12 +60,6 @@ pub struct Urb {
     pub start_frame: u32,
 }
 
-impl Default for Address {
-    fn default() -> Self {
-        Self::CONTROL
-    }
-}
-
 impl Urb {
     /// An OUT transfer of `data`.
     pub fn output(id: u32, number: u8, data: Vec<u8>) -> Self {

@@ -104,9 +104,8 @@ impl Server {
         Ok(id)
     }
 
-    /// Bytes that came from a peer, all of which are taken. Replies to what one call brings may be held in memory
-    /// beyond [`super::OUTPUT_MARK`]; hand over at most some 64 KiB at a time, and nothing while
-    /// [`Server::wants_bytes`] is false.
+    /// Bytes that came from a peer, all of which are taken. What cannot be done yet is kept, so hand over at most some
+    /// 64 KiB at a time, and nothing while [`Server::wants_bytes`] is false.
     pub fn handle_bytes(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) {
         let Self { exports, connections, options, .. } = self;
         if let Some(connection) = connections.get_mut(&id) {
@@ -121,9 +120,13 @@ impl Server {
     }
 
     /// The bytes to send to a peer. They stay until [`Server::transmitted`].
-    pub fn transmit(&mut self, id: ConnectionId) -> &[u8] {
-        match self.connections.get_mut(&id) {
-            Some(connection) => connection.session.transmit(&mut self.exports),
+    pub fn transmit(&mut self, now: Instant, id: ConnectionId) -> &[u8] {
+        let Self { exports, connections, options, .. } = self;
+        match connections.get_mut(&id) {
+            Some(connection) => {
+                let mut context = Context { id, exports, show_busy: options.show_busy };
+                connection.session.transmit(now, &mut context)
+            }
             None => &[],
         }
     }

@@ -60,8 +60,8 @@ pub enum CloseReason {
 const OVERTAKEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most buffers kept for the next transfers.
 const POOL_BUFFERS: usize = 64;
-/// Largest buffer kept, in bytes.
-const POOL_CAPACITY: usize = 64 << 10;
+/// The sum of their capacities, in bytes.
+const POOL_CAPACITY: usize = 4 << 20;
 /// Bytes of the longest request: `op_common` and a bus id.
 const REQUEST_LENGTH: usize = OP_LENGTH + BUSID_LENGTH;
 
@@ -87,7 +87,7 @@ struct Attached {
     flights: HashMap<u32, Flight, foldhash::fast::RandomState>,
     pending: usize,
     answers: VecDeque<Answer>,
-    pool: Vec<Vec<u8>>,
+    pool: Pool,
     /// The newest seqnum of a SUBMIT.
     newest: Option<u32>,
     /// Victims whose SUBMIT is still to come, and the seqnum of the UNLINK that is held for each.
@@ -112,6 +112,8 @@ pub(super) struct Context<'a> {
 pub(super) struct Session {
     phase: Phase,
     deadline: Option<Instant>,
+    /// Bytes that came while the output was above its mark.
+    inbox: Vec<u8>,
     out: Vec<u8>,
     sent: usize,
 }
@@ -119,13 +121,24 @@ pub(super) struct Session {
 impl Session {
     pub fn new(now: Instant) -> Self {
         let phase = Phase::Operation { request: [0; REQUEST_LENGTH], have: 0 };
-        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), out: Vec::new(), sent: 0 }
+        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), inbox: Vec::new(), out: Vec::new(), sent: 0 }
     }
 
-    pub fn handle_bytes(&mut self, now: Instant, context: &mut Context, mut bytes: &[u8]) {
+    /// Takes all of `bytes`. What cannot be done before some output has been sent is kept.
+    pub fn handle_bytes(&mut self, now: Instant, context: &mut Context, bytes: &[u8]) {
+        if self.inbox.is_empty() {
+            let rest = self.advance(now, context, bytes);
+            self.inbox.extend_from_slice(rest);
+        } else {
+            self.inbox.extend_from_slice(bytes);
+        }
+    }
+
+    /// Does what `bytes` say, and gives back what has to wait.
+    fn advance<'a>(&mut self, now: Instant, context: &mut Context, mut bytes: &'a [u8]) -> &'a [u8] {
         while !bytes.is_empty() {
             match &mut self.phase {
-                Phase::Closing(_) => return,
+                Phase::Closing(_) => return &[],
                 Phase::Operation { request, have } => {
                     let wanted = if *have < OP_LENGTH { OP_LENGTH } else { REQUEST_LENGTH };
                     let (taken, rest) = bytes.split_at((wanted - *have).min(bytes.len()));
@@ -138,19 +151,22 @@ impl Session {
                     }
                 }
                 Phase::Urbs(attached) => {
-                    let Some(export) = context.exports.get_mut(attached.export) else { return };
+                    let Some(export) = context.exports.get_mut(attached.export) else { return &[] };
                     let result = attached.handle_bytes(now, export, &mut bytes, &mut self.out);
                     self.deadline = match self.deadline {
                         _ if attached.held.is_empty() => None,
                         None => Some(now + OVERTAKEN_TIMEOUT),
                         earlier => earlier,
                     };
-                    if let Err(reason) = result {
-                        return self.close(now, context, reason);
+                    match result {
+                        Ok(()) if bytes.is_empty() => {}
+                        Ok(()) => return bytes,
+                        Err(reason) => self.close(now, context, reason),
                     }
                 }
             }
         }
+        bytes
     }
 
     /// Looks at a request of which `have` bytes are there: the first 8, or all 40.
@@ -196,7 +212,7 @@ impl Session {
             flights: HashMap::default(),
             pending: 0,
             answers: VecDeque::new(),
-            pool: Vec::new(),
+            pool: Pool::default(),
             newest: None,
             held: BTreeMap::new(),
         }));
@@ -211,6 +227,7 @@ impl Session {
         }
         if !matches!(self.phase, Phase::Closing(_)) {
             self.phase = Phase::Closing(reason);
+            self.inbox.clear();
             self.deadline = Some(now + REQUEST_TIMEOUT);
         }
     }
@@ -223,17 +240,13 @@ impl Session {
     }
 
     pub fn wants_bytes(&self) -> bool {
-        let backlog = match &self.phase {
-            Phase::Urbs(attached) => !attached.answers.is_empty(),
-            _ => false,
-        };
-        !backlog && self.out.len() - self.sent < OUTPUT_MARK
+        self.inbox.is_empty() && self.out.len() - self.sent < OUTPUT_MARK
     }
 
     /// The bytes to send, with as many answers of the device encoded as fit.
-    pub fn transmit(&mut self, exports: &mut [Export]) -> &[u8] {
+    pub fn transmit(&mut self, now: Instant, context: &mut Context) -> &[u8] {
         if let Phase::Urbs(attached) = &mut self.phase
-            && let Some(export) = exports.get_mut(attached.export)
+            && let Some(export) = context.exports.get_mut(attached.export)
         {
             if self.sent >= OUTPUT_MARK / 2 {
                 self.out.drain(..self.sent);
@@ -241,6 +254,11 @@ impl Session {
             }
             attached.collect(export);
             attached.encode(&mut self.out);
+            if !self.inbox.is_empty() && self.out.len() < OUTPUT_MARK {
+                let inbox = std::mem::take(&mut self.inbox);
+                let rest = self.advance(now, context, &inbox);
+                self.inbox.extend_from_slice(rest);
+            }
         }
         self.out.get(self.sent..).unwrap_or_default()
     }
@@ -272,7 +290,7 @@ impl Session {
 }
 
 impl Attached {
-    /// Does the commands in `bytes`, all of which it takes.
+    /// Does the commands in `bytes`, until they are used up or the output has reached its mark.
     fn handle_bytes(
         &mut self,
         now: Instant,
@@ -280,10 +298,10 @@ impl Attached {
         bytes: &mut &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CloseReason> {
-        loop {
+        while self.answers.is_empty() && out.len() < OUTPUT_MARK {
             let kind = |address: Address| export.device.endpoint_kind(address);
             let pool = &mut self.pool;
-            let Some(command) = self.decoder.decode(bytes, kind, || pool.pop().unwrap_or_default())? else {
+            let Some(command) = self.decoder.decode(bytes, kind, || pool.take())? else {
                 return Ok(());
             };
             match command {
@@ -293,9 +311,10 @@ impl Attached {
             self.collect(export);
             self.encode(out);
             if bytes.is_empty() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     fn submit(&mut self, now: Instant, export: &mut Export, command: CmdSubmit, urb: Urb) -> Result<(), CloseReason> {
@@ -304,7 +323,7 @@ impl Attached {
             self.newest = Some(seqnum);
         }
         if !self.held.is_empty() && self.release(seqnum) {
-            self.recycle(urb.data);
+            self.pool.give(urb.data);
             return Ok(());
         }
         self.pending += command.length as usize;
@@ -325,7 +344,7 @@ impl Attached {
         let status = match export.device.cancel(command.victim) {
             Some(urb) => {
                 self.land(urb.id);
-                self.recycle(urb.data);
+                self.pool.give(urb.data);
                 errno::UNLINKED
             }
             None if self.hold(command.victim, seqnum) => return Ok(()),
@@ -424,13 +443,30 @@ impl Attached {
         for packet in &urb.packets {
             out.extend_from_slice(&encode_packet(packet, status_word(packet.status)));
         }
-        self.recycle(urb.data);
+        self.pool.give(urb.data);
+    }
+}
+
+/// Buffers of finished transfers, for the next ones.
+#[derive(Default)]
+struct Pool {
+    buffers: Vec<Vec<u8>>,
+    capacity: usize,
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.capacity -= buffer.capacity();
+        buffer
     }
 
-    fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.pool.len() < POOL_BUFFERS && (1..=POOL_CAPACITY).contains(&buffer.capacity()) {
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity > 0 && self.buffers.len() < POOL_BUFFERS && self.capacity + capacity <= POOL_CAPACITY {
             buffer.clear();
-            self.pool.push(buffer);
+            self.capacity += capacity;
+            self.buffers.push(buffer);
         }
     }
 }

@@ -35,7 +35,7 @@ fn server() -> Server {
 fn drain(server: &mut Server, id: ConnectionId) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
-        let bytes = server.transmit(id).to_vec();
+        let bytes = server.transmit(NOW, id).to_vec();
         if bytes.is_empty() {
             return all;
         }
