@@ -57,7 +57,7 @@ drop_reasons! {
     LinkDown, "link-down", Egress, "the port was down";
     NoPeer, "no-peer", Egress, "nobody was at the other end";
     System, "system", Egress, "the system refused it (no buffers, I/O error)";
-    Removed, "removed", Egress, "still queued when its port was removed";
+    Removed, "removed", Egress, "still queued when its port was removed, or at the end";
 }
 
 impl DropReason {

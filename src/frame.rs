@@ -42,7 +42,7 @@ pub struct Frame {
 
 impl Frame {
     /// Bytes from the destination address on, without FCS.
-    #[allow(clippy::len_without_is_empty)] // nobody asks: a frame under 14 bytes is malformed
+    #[allow(clippy::len_without_is_empty)] // an empty frame is one of those that are too short, and counted there
     pub const fn len(&self) -> usize {
         self.len as usize
     }
@@ -99,9 +99,11 @@ impl Batch {
 
     /// Takes a frame that was put `PREFIX` bytes into [`Batch::room`] and writes its length before it.
     ///
-    /// `len` is at most what there was room for, and is clamped to it.
+    /// `len` is at most what there was room for, and is clamped to it and to [`MAX_FRAME`]. Nothing is taken where there
+    /// is no room for a prefix.
     pub fn commit(&mut self, len: usize, ingress: PortId, offload: Offload) {
-        let len = len.min(self.free().saturating_sub(PREFIX));
+        let Some(room) = self.free().checked_sub(PREFIX) else { return };
+        let len = len.min(room).min(MAX_FRAME);
         let prefix = (len as u32).to_be_bytes();
         self.bytes[self.used..self.used + PREFIX].copy_from_slice(&prefix);
         self.commit_prefixed(len, ingress, offload);
@@ -122,11 +124,17 @@ impl Batch {
 
     /// Copies a frame in that lies in several pieces. As [`Batch::push`].
     pub fn push_parts(&mut self, parts: &[&[u8]], ingress: PortId, offload: Offload) -> bool {
-        let len = parts.iter().map(|part| part.len()).sum();
+        self.push_all(&[], parts, ingress, offload)
+    }
+
+    /// Copies a frame in whose headers are apart from the pieces of its payload. As [`Batch::push`].
+    pub fn push_all(&mut self, headers: &[u8], parts: &[&[u8]], ingress: PortId, offload: Offload) -> bool {
+        let len = headers.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         if len > MAX_FRAME || PREFIX + len > self.free() {
             return false;
         }
-        let mut room = &mut self.room()[PREFIX..];
+        let (first, mut room) = self.room()[PREFIX..].split_at_mut(headers.len());
+        first.copy_from_slice(headers);
         for part in parts {
             let (here, rest) = room.split_at_mut(part.len());
             here.copy_from_slice(part);
@@ -168,9 +176,10 @@ impl<'a> Outgoing<'a> {
     /// The same without its first `count` frames.
     #[must_use]
     pub fn skip(self, count: usize) -> Self {
+        let count = count.min(self.len());
         let picks = match self.picks {
-            Picks::These(picks) => Picks::These(&picks[count.min(picks.len())..]),
-            Picks::Range(from, to) => Picks::Range((from + count as u32).min(to), to),
+            Picks::These(picks) => Picks::These(&picks[count..]),
+            Picks::Range(from, to) => Picks::Range(from + count as u32, to),
         };
         Self { picks, ..self }
     }
@@ -245,6 +254,7 @@ impl<'a> Iterator for Runs<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn batch() -> Batch {
         let mut batch = Batch::new(256);
@@ -282,5 +292,41 @@ mod tests {
         batch.clear();
         assert!(!batch.push(&[1; 61], PortId(0), Offload::NONE));
         assert_eq!(batch.free(), 64);
+    }
+
+    #[test]
+    fn a_length_is_clamped_to_the_room() {
+        let mut batch = Batch::new(2 * MAX_FRAME);
+        batch.commit(usize::MAX, PortId(0), Offload::NONE);
+        batch.commit(usize::MAX, PortId(0), Offload::NONE);
+        assert_eq!(batch.frames().iter().map(Frame::len).collect::<Vec<_>>(), [MAX_FRAME, MAX_FRAME - 2 * PREFIX]);
+        let mut small = Batch::new(PREFIX - 1);
+        small.commit(0, PortId(0), Offload::NONE);
+        assert!(small.is_empty());
+        assert_eq!(Outgoing::rest_of(&batch, 1).skip(usize::MAX).len(), 0);
+    }
+
+    proptest! {
+        /// Whatever is picked, runs are the frames with their prefixes, and no two of them could have been one.
+        #[test]
+        fn runs_are_the_frames(frames in prop::collection::vec((0_usize..80, any::<bool>()), 0..40), skip in 0_usize..50) {
+            let mut batch = Batch::new(40 * 84);
+            for (number, (len, _)) in frames.iter().enumerate() {
+                prop_assert!(batch.push(&vec![number as u8; *len], PortId(number as u16), Offload::NONE));
+            }
+            let picked = (0..frames.len() as u32).filter(|&number| frames[number as usize].1);
+            let picks: Vec<u32> = picked.collect();
+            for out in [Outgoing::of(&batch, &picks).skip(skip), Outgoing::rest_of(&batch, skip)] {
+                let mut stream = Vec::new();
+                for (frame, bytes) in out.frames() {
+                    prop_assert_eq!(bytes, vec![frame.ingress.0 as u8; frames[frame.ingress.index()].0]);
+                    stream.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+                    stream.extend_from_slice(bytes);
+                }
+                let runs: Vec<&[u8]> = out.runs().collect();
+                prop_assert_eq!(runs.concat(), stream);
+                prop_assert!(runs.windows(2).all(|pair| pair[0].as_ptr_range().end != pair[1].as_ptr()));
+            }
+        }
     }
 }

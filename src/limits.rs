@@ -29,16 +29,20 @@ pub const INHALE_ROOM: usize = INHALE_BYTES + 16 * 1024;
 pub const INHALE_FRAMES: usize = 64;
 
 /// Frames that wait in a port's queue unless `queue=` says otherwise: two breaths of 64-byte frames.
-pub const QUEUE_FRAMES: usize = 4096;
+pub const QUEUE_FRAMES: usize = 8192;
 
 /// The most that `queue=` may ask for.
 pub const QUEUE_FRAMES_MAX: usize = 1_000_000;
 
-/// Bytes that may wait in one port's queue, whatever their number: a dead peer costs no more than this.
+/// Bytes of frames that may wait in one port's queue. A dead peer costs twice this at most, when each of its frames
+/// takes just over half a segment.
 pub const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Bytes of one segment of a queue.
-pub const QUEUE_SEGMENT: usize = 64 * 1024;
+/// Bytes of one segment of a queue: the longest frame fits.
+pub const QUEUE_SEGMENT: usize = PREFIX + MAX_FRAME;
+
+/// Empty segments that a switch keeps for its next queue, 4 MiB: what a few breaths into busy ports take.
+pub const SPARE_SEGMENTS: usize = 64;
 
 /// How long the sources of a port that does not drain are paused before it counts as stalled.
 pub const PAUSE_MILLIS: u64 = 5;

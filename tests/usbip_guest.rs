@@ -25,7 +25,9 @@ impl Lab {
     fn in_dir(dir: TempDir, name: &str, devices: &str) -> Self {
         let zbridge = serve(&dir, devices);
         let nic = Nic::stream(dir.text("net")).address("192.0.2.2/24").address("2001:db8::2/64");
-        let guest = Guest::new(name).nic(nic).module("vhci-hcd").boot();
+        // The unlink cases of usbtest ask again without a pause until a URB is gone, so that on one processor nothing
+        // else would run to make that happen.
+        let guest = Guest::new(name).nic(nic).module("vhci-hcd").qemu(["-smp", "2"]).boot();
         Self { dir, zbridge, guest }
     }
 
@@ -123,12 +125,19 @@ const NODE: &str = "node() { for d in /sys/bus/usb/devices/*; do [ \"$(cat $d/id
                     printf /dev/bus/usb/%03d/%03d $(cat $d/busnum) $(cat $d/devnum); done; }\n";
 
 fn usbtest(lab: &mut Lab, cases: &str) {
+    // Each case by itself, so that one that hangs is known by its number.
+    for case in cases.split(' ') {
+        usbtest_case(lab, case);
+    }
+}
+
+fn usbtest_case(lab: &mut Lab, cases: &str) {
     let script = format!(
         "{NODE}failed=\nfor case in {cases}; do\n  set -- $case\n  testusb $(node) $(echo $case | tr : ' ') || \
          failed=\"$failed $case\"\ndone\n[ -z \"$failed\" ] || {{ echo failed:$failed; dmesg | tail -n 60; exit 1; }}"
     );
     let ran = lab.guest.run_within(LONG, &script);
-    println!("{}", ran.output);
+    print!("{}", ran.output);
     assert_eq!(ran.rc, 0, "{}", ran.output);
 }
 
@@ -205,7 +214,7 @@ fn an_image_that_shrinks_is_a_medium_error() {
     lab.attach("1-1", "test -b /dev/sda");
     std::fs::File::options().write(true).open(lab.dir.path("disk.img")).unwrap().set_len(1 << 20).unwrap();
     let ran = lab.guest.run_within(LONG, "dd if=/dev/sda of=/dev/null bs=64k skip=64 count=1 2>&1");
-    assert!(ran.rc != 0 && ran.output.contains("I/O error"), "{ran:?}");
+    assert!(ran.rc != 0 && ran.output.contains("Input/output error"), "{ran:?}");
     assert!(lab.guest.check("dmesg").contains("Medium Error"));
     lab.guest.check("dd if=/dev/sda of=/dev/null bs=64k count=1 2>&1");
     lab.attach("1-2", "test -c /dev/ttyACM0");
@@ -225,7 +234,7 @@ fn a_keyboard_types_and_a_mouse_moves() {
     lab.attach("1-1", "grep -q 'zbridge keyboard' /proc/bus/input/devices && test -c /dev/input/event0");
     lab.guest.check("evtest /dev/input/event0 > /run/events 2>&1 & sleep 1");
     std::fs::write(lab.dir.path("keys"), "type=Hi\nkey=capslock\n").unwrap();
-    lab.wait("grep -q KEY_CAPSLOCK /run/events");
+    lab.wait("grep -q '(KEY_CAPSLOCK), value 0' /run/events");
     for event in ["(KEY_LEFTSHIFT), value 1", "(KEY_H), value 1", "(KEY_I), value 1", "(KEY_I), value 0"] {
         assert!(lab.guest.check("cat /run/events").contains(event), "{event}");
     }

@@ -115,9 +115,10 @@ fn tap() -> impl Strategy<Value = PortKind> {
         .prop_map(|set| set.into_iter().map(|(addr, prefix)| crate::wire::Cidr { addr, prefix }).collect::<Vec<_>>());
     let name = "[a-z][a-z0-9.,_-]{0,14}";
     let user = prop::option::of("[a-z_][a-z0-9_-]{0,31}");
-    (name, addrs, any::<bool>(), any::<bool>(), user, prop::option::of(mac()), prop::option::of(3..=i32::MAX)).prop_map(
-        |(name, addrs, up, persist, user, mac, fd)| {
-            PortKind::Tap(crate::config::Tap { name, addrs, up, persist, user, mac, fd })
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (name, addrs, flags, user, prop::option::of(mac()), prop::option::of(3..=i32::MAX)).prop_map(
+        |(name, addrs, (up, persist, offload), user, mac, fd)| {
+            PortKind::Tap(crate::config::Tap { name, addrs, up, persist, user, mac, fd, offload })
         },
     )
 }

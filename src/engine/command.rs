@@ -137,6 +137,7 @@ impl Engine {
                 Command::Status(answer) => drop(answer.send(self.status())),
                 Command::Fdb(answer) => drop(answer.send(self.named_entries())),
                 Command::Stop(answer) => {
+                    self.switch.discard_queues();
                     drop(answer.send(self.status()));
                     return Next::Stop;
                 }

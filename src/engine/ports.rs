@@ -59,8 +59,8 @@ pub(super) struct PortSlot {
     pub parked: bool,
     /// It is on the list of ports to be flushed.
     pub flushing: bool,
-    /// Its interface was made by this process, and is made again.
-    made: bool,
+    /// It may make its interface: it made the last one, or never had one.
+    makes: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -107,7 +107,8 @@ impl Engine {
             }
             Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new())?,
             Err(error) if again && error.class() != Class::Usage => {
-                log::warn!("{}: {}; trying again until it is there", spec.name, error.what());
+                let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+                log::warn!("{}: {}; trying again until it is there{hint}", spec.name, error.what());
                 if port::listens(&spec) {
                     return self.add_listener(spec, None, error.what().to_owned());
                 }
@@ -119,16 +120,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens a port, or starts the service that it is. `made`: it was open before, and whether its interface was made
-    /// by this process.
-    fn open(&mut self, spec: &PortSpec, made: Option<bool>) -> Result<Opened> {
-        match (service::start(spec, &self.waker, random_seed()), made) {
+    /// Opens a port, or starts the service that it is. `again`: it was open before, and whether this process makes its
+    /// interface.
+    fn open(&mut self, spec: &PortSpec, again: Option<bool>) -> Result<Opened> {
+        match (service::start(spec, &self.waker, random_seed()), again) {
             (Some(started), _) => {
                 let (channel, thread) = started?;
                 self.threads.add(thread);
                 Ok(Opened::Edge(Edge::Channel(channel), spec.kind.text().peer()))
             }
-            (None, Some(made)) => port::open_again(spec, made),
+            (None, Some(makes)) => port::open_again(spec, makes),
             (None, None) => port::open(spec),
         }
     }
@@ -178,7 +179,7 @@ impl Engine {
         self.ports[id.index()] = Some(PortSlot {
             name: name.to_owned(),
             origin,
-            made: edge.as_ref().is_some_and(Edge::made_its_interface),
+            makes: edge.as_ref().is_none_or(Edge::made_its_interface),
             edge,
             peer,
             connecting: false,
@@ -292,8 +293,8 @@ impl Engine {
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.retry_at == Some(due)) else { return };
         slot.retry_at = None;
         let Origin::Spec(spec) = &slot.origin else { return };
-        let (spec, made) = (spec.clone(), slot.made);
-        match self.open(&spec, Some(made)) {
+        let (spec, makes) = (spec.clone(), slot.makes);
+        match self.open(&spec, Some(makes)) {
             Ok(Opened::Edge(edge, peer)) => self.reopened(id, edge, peer, false),
             Ok(Opened::Connecting(edge, peer)) => self.reopened(id, edge, peer, true),
             Ok(Opened::Listener(_)) => {}
@@ -314,7 +315,7 @@ impl Engine {
         let now = self.clock.now();
         self.note_channel(id, Some(&edge));
         let Some(slot) = self.slot_mut(id) else { return };
-        slot.made |= edge.made_its_interface();
+        slot.makes = edge.made_its_interface();
         slot.edge = Some(edge);
         slot.peer = peer;
         slot.opened = now;

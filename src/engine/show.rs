@@ -60,6 +60,6 @@ fn listener_status(slot: &ListenerSlot) -> PortStatus {
         peer: addr.unwrap_or_else(|| slot.why.clone()),
         queued: 0,
         counters: slot.departed.clone(),
-        attach: slot.spec.attach_hint(),
+        attach: slot.listener.as_ref().map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
     }
 }

@@ -11,7 +11,7 @@ pub mod datagram;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
-mod netlink;
+pub mod netlink;
 pub mod packet;
 pub mod stream;
 mod sys;
@@ -225,6 +225,15 @@ impl Listener {
             Self::Tcp(listener) => Some(listener.addr().to_string()),
         }
     }
+
+    /// The line that attaches a peer to what `spec` became, with the TCP port that the system chose.
+    pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
+        let mut spec = spec.clone();
+        if let (Self::Tcp(listener), PortKind::Tcp(tcp)) = (self, &mut spec.kind) {
+            tcp.addr.port = listener.addr().port();
+        }
+        spec.attach_hint()
+    }
 }
 
 /// What a specification became.
@@ -314,7 +323,7 @@ fn tap_options(spec: &PortSpec, tap: &config::Tap) -> TapOptions {
         user: tap.user.clone(),
         mac: tap.mac,
         mtu: spec.mtu,
-        offloads: false,
+        offloads: tap.offload,
         fd: tap.fd,
     }
 }

@@ -58,6 +58,16 @@ pub enum Found {
     Disk(u64),
 }
 
+impl Found {
+    /// Where it listens.
+    pub fn listening(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Listening(addr) => Some(*addr),
+            _ => None,
+        }
+    }
+}
+
 /// The name of a stream; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Stream(pub u64);

@@ -59,12 +59,17 @@ impl UsbipPort {
         let listener = endpoint.listen(PORT, BACKLOG)?;
         let mut server = Server::new(Options { show_busy: usbip.show_busy });
         let drivers = build::export(&mut server, usbip, found)?;
+        let host = build::host_want(usbip);
+        for (want, addr) in found.iter().enumerate().filter_map(|(want, it)| Some((want, it.listening()?))) {
+            let what = if Some(want) == host { "USB/IP" } else { "a serial port" };
+            log::info!("{}: {what} is served at tcp {addr}, too", spec.name);
+        }
         Ok(Self {
             name: spec.name.clone(),
             endpoint,
             server,
             listener,
-            host: build::host_want(usbip),
+            host,
             lines: Vec::new(),
             drivers,
             outputs: VecDeque::new(),

@@ -10,7 +10,7 @@
 //! again; what its queue cannot hold is dropped. Floods pause nobody: a multicast must not be as slow as its slowest
 //! listener.
 
-use super::finish::{ROOM, finish_into};
+use super::finish::{ROOM, finish_into, may_merge, merge_into};
 use super::plan::merge;
 use super::{Event, Switch, fits};
 use crate::counters::{Counters, DropReason};
@@ -105,17 +105,25 @@ impl Switch {
         let out = Outgoing::of(batch, picks);
         let fits_as_is = |frame: &Frame, bytes| port.config.mtu.is_none_or(|mtu| fits(frame, bytes, mtu));
         let is_done = |frame: &Frame| port.config.offload || frame.offload.is_plain();
-        if out.frames().all(|(frame, bytes)| is_done(frame) && fits_as_is(frame, bytes)) {
-            self.offer(id, out, edges);
-        } else {
+        if !out.frames().all(|(frame, bytes)| is_done(frame) && fits_as_is(frame, bytes)) {
             self.finish_and_offer(id, out, edges);
+        } else if port.config.offload && may_merge(out) {
+            let mut merged = self.plain.take().unwrap_or_else(|| Batch::new(ROOM));
+            merge_into(out, &mut merged);
+            self.offer(id, Outgoing::rest_of(&merged, 0), edges);
+            merged.clear();
+            self.plain = Some(merged);
+        } else {
+            self.offer(id, out, edges);
         }
         self.pause_sources(now, id, batch, unicast);
     }
 
     /// Offers frames to a port, and queues what it does not take.
     fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
-        let Some(port) = self.port_mut(id).filter(|_| !out.is_empty()) else { return };
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut).filter(|_| !out.is_empty()) else {
+            return;
+        };
         let frames = out.len() as u64;
         port.counters.copies += frames;
         if !port.up {
@@ -129,7 +137,7 @@ impl Switch {
         port.blocked |= !rest.is_empty();
         let full = if port.stalled { DropReason::Stalled } else { DropReason::QueueFull };
         for (frame, bytes) in rest.frames() {
-            if !port.queue.push(frame, bytes) {
+            if !port.queue.push(frame, bytes, &mut self.spares) {
                 port.counters.drop(full, 1);
             }
         }
@@ -237,7 +245,7 @@ impl Switch {
 
     /// Sends what waits for a port, which has said that it is writable.
     pub fn flush(&mut self, id: PortId, edges: &mut impl Transmit) -> Flush {
-        let Some(port) = self.port_mut(id) else { return Flush::Empty };
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return Flush::Empty };
         port.blocked = false;
         let mut sent = 0;
         let outcome = loop {
@@ -247,7 +255,7 @@ impl Switch {
             }
             let taken = edges.transmit(id, out, &mut port.counters).frames;
             let all = taken == out.len();
-            port.queue.advance(taken);
+            port.queue.advance(taken, &mut self.spares);
             sent += taken;
             if !all {
                 port.blocked = true;
@@ -273,12 +281,19 @@ impl Switch {
 
     /// Drops what waits for a port.
     pub(super) fn empty_queue(&mut self, id: PortId, reason: DropReason) {
-        let Some(port) = self.port_mut(id) else { return };
-        let waiting = port.queue.clear();
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let waiting = port.queue.clear(&mut self.spares);
         port.counters.drop(reason, waiting as u64);
         port.blocked = false;
         port.stalled = false; // without a word: its peer does not read again, it is gone
         self.relax(id);
+    }
+
+    /// Drops what waits for any port: the switch is about to end, and its last counters leave no copy out.
+    pub fn discard_queues(&mut self) {
+        for index in 0..self.ports.len() {
+            self.empty_queue(PortId(index as u16), DropReason::Removed);
+        }
     }
 
     /// Takes the next frame that waits, from each port in turn. `out` is overwritten with its bytes.
@@ -287,11 +302,11 @@ impl Switch {
         for step in 0..ports {
             let index = (self.turn + step) % ports;
             let id = PortId(index as u16);
-            let Some(port) = self.port_mut(id) else { continue };
+            let Some(port) = self.ports[index].as_mut() else { continue };
             let Some(front) = port.queue.front() else { continue };
             out.clear();
             out.extend_from_slice(front.bytes(0));
-            port.queue.advance(1);
+            port.queue.advance(1, &mut self.spares);
             port.counters.sent(1, out.len() as u64);
             port.blocked = !port.queue.is_empty();
             self.turn = index + 1;

@@ -2,7 +2,7 @@
 //! deadline come out.
 //!
 //! Theory of operation. A [`Batch`] of frames is switched at a time ([`Switch::run`]): first every frame is looked at
-//! and decided ([`Switch::decide_batch`]: classify, learn, look up), which only fills a [`plan::Plan`]; then each port
+//! and decided (`decide_batch`: classify, learn, look up), which only fills a plan (`plan.rs`); then each port
 //! that has anything to send gets its list in one piece (`egress.rs`). Within a batch the table's cache lines are
 //! requested a block of frames ahead of their use, because on a large table they are what a frame costs.
 //!
@@ -34,6 +34,7 @@ use crate::wire::{Gso, Mac, Offload, stations, vlan_tags};
 use fdb::{Fdb, Key, Learned, tick};
 use plan::Plan;
 use port::Port;
+use queue::Spares;
 use std::collections::VecDeque;
 use std::hint::black_box;
 
@@ -106,6 +107,8 @@ pub struct Switch {
     plain: Option<Batch>,
     /// The one-frame batch of [`Switch::handle_frame`].
     solo: Option<Batch>,
+    /// Memory for the ports' queues.
+    spares: Spares,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -129,6 +132,7 @@ impl Switch {
             picks: Vec::new(),
             plain: None,
             solo: None,
+            spares: Spares::default(),
             up: 0,
             up_open: 0,
             congested: Vec::new(),
@@ -234,7 +238,8 @@ impl Switch {
             && self.fdb.add_static(Key::new(mac.as_u64(), 0), port, now)
     }
 
-    /// Forgets a station, static or learned. False when it was not known.
+    /// Forgets a station, static or learned. False when it was not known; of one that has aged, which is cleared away
+    /// only when its place is needed, either may be said.
     pub fn forget(&mut self, mac: Mac) -> bool {
         self.fdb.remove(Key::new(mac.as_u64(), 0))
     }
@@ -305,10 +310,11 @@ impl Switch {
         }
     }
 
-    /// Whether addresses and port are all that a verdict depends on. (A frame that is too short to have addresses is
-    /// never like one that was forwarded.)
+    /// Whether addresses and port are all that a verdict depends on: the frame fits its port's mtu, tags or not. (One
+    /// that is too short to have addresses is never like one that was forwarded.)
     fn repeats(&self, frame: &Frame) -> bool {
-        self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none())
+        let fits = |mtu: u32| frame.len() <= mtu as usize + MIN_FRAME;
+        self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none_or(fits))
     }
 
     /// Classify, learn, look up.

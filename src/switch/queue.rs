@@ -1,18 +1,34 @@
 //! The frames that wait for one busy port, bounded in number and in bytes.
 //!
 //! Theory of operation. The queue is a list of batches ("segments") of the same layout as the one the frames were
-//! copied from, so that it leaves the way it would have left at once: a whole segment in one gather list. Segments are
-//! made as they are needed and one empty one is kept, so a queue that comes and goes does not allocate, and a port
-//! that is never busy has no memory at all.
+//! copied from, so that it leaves the way it would have left at once: a whole segment in one gather list. Segments come
+//! from the switch's [`Spares`] and go back there, so queues that come and go do not allocate, and a port for which
+//! nothing waits has no memory at all.
 
 use crate::frame::{Batch, Frame, Outgoing};
-use crate::limits::{PREFIX, QUEUE_BYTES, QUEUE_SEGMENT};
+use crate::limits::{QUEUE_BYTES, QUEUE_SEGMENT, SPARE_SEGMENTS};
 use std::collections::VecDeque;
+
+/// Empty segments that wait for their next queue, [`SPARE_SEGMENTS`] at most.
+#[derive(Default)]
+pub struct Spares(Vec<Batch>);
+
+impl Spares {
+    fn take(&mut self) -> Batch {
+        self.0.pop().unwrap_or_else(|| Batch::new(QUEUE_SEGMENT))
+    }
+
+    fn give(&mut self, mut segment: Batch) {
+        if self.0.len() < SPARE_SEGMENTS {
+            segment.clear();
+            self.0.push(segment);
+        }
+    }
+}
 
 /// A bounded queue of frames. See the head of the file.
 pub struct Queue {
     segments: VecDeque<Batch>,
-    spare: Option<Batch>,
     /// Frames of the first segment that have left.
     gone: usize,
     frames: usize,
@@ -23,7 +39,7 @@ pub struct Queue {
 impl Queue {
     /// A queue of at most `limit` frames and [`QUEUE_BYTES`] bytes.
     pub fn new(limit: usize) -> Self {
-        Self { segments: VecDeque::new(), spare: None, gone: 0, frames: 0, bytes: 0, limit }
+        Self { segments: VecDeque::new(), gone: 0, frames: 0, bytes: 0, limit }
     }
 
     /// Frames that wait.
@@ -47,13 +63,13 @@ impl Queue {
     }
 
     /// Copies a frame to the end. False when the queue is full.
-    pub fn push(&mut self, frame: &Frame, bytes: &[u8]) -> bool {
-        if self.frames >= self.limit || self.bytes + bytes.len() > QUEUE_BYTES.max(bytes.len()) {
+    pub fn push(&mut self, frame: &Frame, bytes: &[u8], spares: &mut Spares) -> bool {
+        if self.frames >= self.limit || self.bytes + bytes.len() > QUEUE_BYTES {
             return false;
         }
         let there = self.segments.back_mut().is_some_and(|last| last.push(bytes, frame.ingress, frame.offload));
         if !there {
-            let mut segment = self.segment_for(bytes.len());
+            let mut segment = spares.take();
             if !segment.push(bytes, frame.ingress, frame.offload) {
                 return false;
             }
@@ -64,20 +80,13 @@ impl Queue {
         true
     }
 
-    fn segment_for(&mut self, len: usize) -> Batch {
-        match self.spare.take() {
-            Some(spare) if spare.free() >= len + PREFIX => spare,
-            _ => Batch::new(QUEUE_SEGMENT.max(len + PREFIX)),
-        }
-    }
-
     /// The oldest frames, as many as lie in one segment.
     pub fn front(&self) -> Option<Outgoing<'_>> {
         self.segments.front().map(|segment| Outgoing::rest_of(segment, self.gone))
     }
 
     /// Forgets the `count` oldest frames, which were all in [`Queue::front`].
-    pub fn advance(&mut self, count: usize) {
+    pub fn advance(&mut self, count: usize, spares: &mut Spares) {
         let Some(segment) = self.segments.front() else { return };
         let leaving = Outgoing::rest_of(segment, self.gone);
         let count = count.min(leaving.len());
@@ -86,16 +95,16 @@ impl Queue {
         self.gone += count;
         if self.gone == segment.len() {
             self.gone = 0;
-            if let Some(mut empty) = self.segments.pop_front() {
-                empty.clear();
-                self.spare = Some(empty);
+            if let Some(empty) = self.segments.pop_front() {
+                spares.give(empty);
             }
         }
     }
 
-    /// Forgets all frames and gives the memory back. Returns how many there were.
-    pub fn clear(&mut self) -> usize {
+    /// Forgets all frames. Returns how many there were.
+    pub fn clear(&mut self, spares: &mut Spares) -> usize {
         let waiting = self.frames;
+        self.segments.drain(..).for_each(|segment| spares.give(segment));
         *self = Self::new(self.limit);
         waiting
     }
@@ -105,19 +114,20 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::frame::PortId;
+    use crate::limits::{MAX_FRAME, PREFIX};
     use crate::wire::Offload;
 
-    fn push(queue: &mut Queue, len: usize, fill: u8) -> bool {
+    fn push(queue: &mut Queue, spares: &mut Spares, len: usize, fill: u8) -> bool {
         let mut batch = Batch::new(len + PREFIX);
         assert!(batch.push(&vec![fill; len], PortId(1), Offload::NONE));
-        queue.push(&batch.frames()[0], &vec![fill; len])
+        queue.push(&batch.frames()[0], &vec![fill; len], spares)
     }
 
     #[test]
     fn frames_leave_in_order_across_segments() {
-        let mut queue = Queue::new(1000);
+        let (mut queue, mut spares) = (Queue::new(1000), Spares::default());
         for number in 0..200_u8 {
-            assert!(push(&mut queue, 1000, number));
+            assert!(push(&mut queue, &mut spares, 1000, number));
         }
         let mut next = 0;
         while let Some(out) = queue.front() {
@@ -126,20 +136,23 @@ mod tests {
                 assert_eq!(out.bytes(position), [next; 1000]);
                 next += 1;
             }
-            queue.advance(take);
+            queue.advance(take, &mut spares);
         }
         assert_eq!((next, queue.len(), queue.bytes), (200, 0, 0));
+        assert_eq!((queue.segments.len(), spares.0.len()), (0, 4));
     }
 
     #[test]
     fn both_bounds_hold() {
-        let mut queue = Queue::new(3);
-        assert!((0..3).all(|_| push(&mut queue, 20, 0)));
-        assert!(!push(&mut queue, 20, 0));
-        assert_eq!(queue.clear(), 3);
+        let (mut queue, mut spares) = (Queue::new(3), Spares::default());
+        assert!((0..3).all(|_| push(&mut queue, &mut spares, MAX_FRAME, 0)));
+        assert!(!push(&mut queue, &mut spares, 20, 0));
+        assert_eq!(queue.clear(&mut spares), 3);
         let mut queue = Queue::new(10_000);
-        let taken = (0..10_000).take_while(|_| push(&mut queue, 60_000, 0)).count();
+        let taken = (0..10_000).take_while(|_| push(&mut queue, &mut spares, 60_000, 0)).count();
         assert_eq!(taken, QUEUE_BYTES / 60_000);
         assert!(queue.is_above_mark() && !queue.is_low());
+        assert_eq!(queue.clear(&mut spares), taken);
+        assert_eq!(spares.0.len(), SPARE_SEGMENTS);
     }
 }

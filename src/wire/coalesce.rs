@@ -17,12 +17,13 @@ use super::checksum::Sum;
 use super::layers::{Layers, Network, Transport};
 use super::segment::{MAX_HEADERS, put};
 use super::{Checksum, Gso, Offload};
+use crate::limits::MAX_FRAME;
 use std::ops::Range;
 
 /// The most segments in a super-frame: 64 KiB at the usual 1,448 bytes are 45.
 pub const MAX_MERGED: usize = 64;
-/// The longest datagram: what the length field of IPv4 holds.
-const MAX_DATAGRAM: usize = 65_535;
+/// The longest datagram: with an Ethernet header and two tags it is still a frame of [`MAX_FRAME`] bytes.
+const MAX_DATAGRAM: usize = MAX_FRAME - 22;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;

@@ -5,7 +5,7 @@ mod addr;
 pub mod checksum;
 pub mod coalesce;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod head;
 pub mod layers;
 mod offload;

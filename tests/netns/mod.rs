@@ -2,7 +2,6 @@
 //!
 //! A namespace is made with ip(8), entered by the test's thread and deleted with everything in it when the test ends.
 //! Where that is not permitted the test says so and passes; with ZBRIDGE_REQUIRE=1 it fails.
-#![allow(dead_code)] // each test program uses its own part of this
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};

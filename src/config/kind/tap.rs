@@ -31,6 +31,12 @@ pub(super) static ROW: KindRow = KindRow {
             repeatable: false,
             summary: "take the TAP that is open as this descriptor",
         },
+        KeyRow {
+            word: "offload",
+            value: Some("on|off"),
+            repeatable: false,
+            summary: "large segments and open checksums pass whole (default: on)",
+        },
     ],
     example: "tap:zeth0,addr=192.0.2.2/24,addr=2001:db8::2/64",
     note: "To create one takes CAP_NET_ADMIN; to open one that `ip tuntap add NAME mode tap user $USER` made does not. \
@@ -57,6 +63,8 @@ pub struct Tap {
     pub mac: Option<Mac>,
     /// An open descriptor of it, instead of opening it.
     pub fd: Option<i32>,
+    /// Whether super-frames and unfinished checksums are taken from the host and given to it; they are unless said.
+    pub offload: bool,
 }
 
 fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
@@ -71,6 +79,7 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
         user: keys.value("user", user)?,
         mac: keys.value("mac", value::station)?,
         fd: keys.value("fd", |text| value::number(text, 3..=i32::MAX))?,
+        offload: keys.flag("offload")?.unwrap_or(true),
     }))
 }
 
@@ -110,6 +119,9 @@ impl KindText for Tap {
         out.option("user", self.user.as_ref());
         out.option("mac", self.mac);
         out.option("fd", self.fd);
+        if !self.offload {
+            out.value("offload", "off");
+        }
     }
 
     fn claims(&self) -> Vec<String> {

@@ -72,8 +72,8 @@ impl Line {
     /// Moves what can be moved. `false`: the line has ended.
     pub fn work(&mut self, now: Instant, world: &mut World) -> bool {
         if self.deadline.is_none() && !self.gone {
-            while self.receive(now, world) || self.send(world) {}
-            let ended = world.server.closing(self.id).filter(|_| world.server.transmit(self.id).is_empty());
+            while self.receive(now, world) || self.send(now, world) {}
+            let ended = world.server.closing(self.id).filter(|_| world.server.transmit(now, self.id).is_empty());
             if let Some(reason) = ended {
                 log::debug!("USB/IP session ended: {reason}");
                 self.end(now, world);
@@ -126,8 +126,8 @@ impl Line {
     }
 
     /// Sends what the session has to say, as far as the transport takes it. True if any of it.
-    fn send(&mut self, world: &mut World) -> bool {
-        let bytes = world.server.transmit(self.id);
+    fn send(&mut self, now: Instant, world: &mut World) -> bool {
+        let bytes = world.server.transmit(now, self.id);
         if bytes.is_empty() {
             return false;
         }

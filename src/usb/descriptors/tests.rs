@@ -1,3 +1,5 @@
+//! The descriptors by example: the bytes that a host reads at each speed.
+
 use super::*;
 use crate::usb::{Address, Association, Interface};
 

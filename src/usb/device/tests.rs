@@ -1,3 +1,5 @@
+//! The device core by example: standard requests, halts, resets and the order of answers.
+
 use super::*;
 use crate::usb::{Alternate, Configuration, Endpoint, Interface, IsoPacket, Setup, Speed};
 

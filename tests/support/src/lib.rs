@@ -4,6 +4,7 @@
 //! - [`TempDir`]: a folder with a short path, for sockets.
 //! - [`Namespace`]: a network namespace, with its TAPs, veths and addresses.
 //! - [`zbridge!`], [`Launch`], [`Process`]: a program under test, its output line by line, its signals and its end.
+//! - [`Summary`]: what zbridge says at its end, with the accounting checked.
 //! - [`Peer`] with [`StreamPeer`], [`GramPeer`], [`SeqPeer`] and [`TapPeer`]: the other end of a port.
 //! - [`frame`] and [`Station`]: frames written byte by byte, from the standards and not with the code under test.
 //! - [`Guest`]: a Linux guest of `tests/vm` with network interfaces, in which a test runs shell scripts.
@@ -21,6 +22,7 @@ mod peer;
 mod process;
 mod shell;
 mod station;
+mod summary;
 
 pub use dir::TempDir;
 pub use guest::{Guest, GuestBuilder, Nic};
@@ -29,6 +31,7 @@ pub use peer::{GramPeer, Listener, Peer, Received, SeqPeer, StreamPeer, TapPeer}
 pub use process::{Exit, Launch, Process};
 pub use shell::Ran;
 pub use station::Station;
+pub use summary::{PortCount, Summary};
 
 use std::time::{Duration, Instant};
 

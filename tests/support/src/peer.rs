@@ -111,6 +111,8 @@ pub struct Listener<P> {
 impl<P: Connected> Listener<P> {
     fn bind(domain: Domain, address: &SockAddr) -> Self {
         let socket = Socket::new(domain, P::TYPE, None).expect("a socket");
+        // connections of a former listener on the same TCP address may not have been forgotten yet
+        socket.set_reuse_address(true).expect("an option of sockets");
         socket.bind(address).expect("a free address");
         socket.listen(16).expect("a socket that listens");
         Self { socket, peer: PhantomData }

@@ -3,10 +3,11 @@
 //! Two threads read its stdout and stderr for as long as it has them open, so it never blocks on a full pipe. Its
 //! lines are kept in one place under a lock, and [`Process::wait_for`] sleeps on it until the line it wants is there.
 
-use crate::{Namespace, PATIENCE};
+use crate::{Namespace, PATIENCE, TempDir, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,12 +20,13 @@ pub struct Launch {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     namespace: Option<String>,
+    wrapper: Vec<OsString>,
 }
 
 impl Launch {
     /// Will start `program`. For zbridge itself there is [`zbridge!`](crate::zbridge!).
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: Vec::new(), namespace: None }
+        Self { program: program.into(), args: Vec::new(), env: Vec::new(), namespace: None, wrapper: Vec::new() }
     }
 
     /// With one more argument.
@@ -61,19 +63,57 @@ impl Launch {
         self
     }
 
+    /// Through another program, which replaces itself by it at last: `setpriv …`, `unshare …`.
+    #[must_use]
+    pub fn under<A: Into<OsString>>(mut self, wrapper: impl IntoIterator<Item = A>) -> Self {
+        self.wrapper.extend(wrapper.into_iter().map(Into::into));
+        self
+    }
+
+    /// As an ordinary user with no rights and no groups. The program is copied to `dir`, where that user can reach it,
+    /// wherever it was built.
+    #[must_use]
+    pub fn as_nobody(mut self, dir: &TempDir) -> Self {
+        let open = |path: &std::path::Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode in the test's folder");
+        };
+        let copy = dir.path("program");
+        if !copy.exists() {
+            std::fs::copy(&self.program, &copy).expect("room for a copy of the program");
+            open(&copy, 0o755);
+            open(dir.root(), 0o777);
+        }
+        self.program = copy;
+        self.under(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+    }
+
     /// The command, with nothing said of its standard streams yet.
     fn command(&self) -> Command {
-        let mut command = match &self.namespace {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(name) = &self.namespace {
             // ip replaces itself by the program, so that the process id is the program's
-            Some(name) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", name]).arg(&self.program);
-                command
-            }
-            None => Command::new(&self.program),
-        };
-        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+            words.extend(["ip", "netns", "exec", name].map(OsString::from));
+        }
+        words.extend(self.wrapper.iter().cloned());
+        words.push(self.program.clone().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Starts it and waits for the first it says on stdout: a program that is ready says so there.
+    ///
+    /// # Panics
+    /// If it ends before.
+    pub fn ready(self) -> Process {
+        let mut process = self.spawn();
+        eventually("the program's first line", || {
+            let running = process.is_running();
+            let ready = !process.stdout().is_empty();
+            assert!(running || ready, "{}: ended at its start", process.program.display());
+            ready.then_some(())
+        });
+        process
     }
 
     /// Starts it, with nothing on its stdin.

@@ -1,3 +1,5 @@
+//! The serial port by example: line states, back-pressure, and what a reset takes away.
+
 use super::*;
 use crate::usb::{Status, Urb};
 

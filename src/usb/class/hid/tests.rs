@@ -1,3 +1,5 @@
+//! The keyboard and the mouse by example: what lines of a script become on the wire.
+
 use super::*;
 use crate::usb::{Status, Urb};
 

@@ -1,3 +1,5 @@
+//! The disk by example: commands, the thirteen cases of Bulk-Only Transport, and what its jobs may answer.
+
 use super::*;
 use crate::usb::{Speed, Status, Urb};
 

@@ -1,0 +1,263 @@
+//! What a person meets first: help, start lines, summary, exit statuses, the file, the demonstration.
+
+use std::path::Path;
+use std::time::Duration;
+use support::{Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TempDir, frame, needs, require};
+use support::{eventually, zbridge};
+
+const A: Station = Station::new(1);
+const B: Station = Station::new(2);
+
+/// Connects a client to `path`, whose port's name is that of the file, and waits until it has its port.
+fn join(zbridge: &Process, path: &Path) -> StreamPeer {
+    let peer = StreamPeer::unix(path);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    zbridge.wait_for(&format!("{name}: connected"), PATIENCE);
+    peer
+}
+
+fn ended(exit: &Exit, code: i32, says: &str) {
+    assert_eq!(exit.code(), code, "{exit:?}");
+    assert!(exit.stderr.contains(says), "{says:?} is not in {}", exit.stderr);
+}
+
+#[test]
+fn help_ports_and_manual_name_every_kind() {
+    let kinds = ["tap:NAME", "unix:PATH", "unixgram:PATH", "unixseq:PATH", "tcp:HOST:PORT", "packet:IFNAME"];
+    let pages = [zbridge!("--help").run(), zbridge!("ports").run(), zbridge!("man").run()];
+    for (page, kind) in pages.iter().flat_map(|page| kinds.map(|kind| (page, kind))) {
+        assert_eq!(page.code(), 0);
+        assert!(page.stdout.contains(kind), "{kind} is not in {}", page.stdout);
+    }
+    assert!(pages[2].stdout.contains(".TH"), "a page for man(1)");
+    let one = zbridge!("ports", "unixgram").run().stdout;
+    assert!(one.contains("peer=PATH") && one.contains("queue=FRAMES") && !one.contains("tap:NAME"), "{one}");
+    assert!(one.contains("$ zbridge --port unixgram:"), "an example: {one}");
+    let version = zbridge!("--version").run();
+    assert_eq!((version.code(), version.stdout.trim()), (0, concat!("zbridge ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn completions_complete() {
+    require!(needs::tool("bash", "bash"));
+    let dir = TempDir::new();
+    let script = dir.file("completion", zbridge!("completions", "bash").run().stdout);
+    let ask = format!(
+        "source {}; COMP_WORDS=(zbridge com) COMP_CWORD=1; _zbridge zbridge com zbridge; echo ${{COMPREPLY[*]}}",
+        script.display()
+    );
+    let asked = Launch::new("bash").args(["-c", &ask]).run();
+    assert_eq!(asked.stdout.trim(), "completions", "{asked:?}");
+    for shell in ["zsh", "fish"] {
+        assert!(zbridge!("completions", shell).run().stdout.contains("completions"), "{shell}");
+    }
+}
+
+/// The status tells whose fault it was; the message what, where, and what to do.
+#[test]
+fn statuses_and_messages() {
+    let dir = TempDir::new();
+    let path = |name: &str| dir.text(name);
+    dir.file("file", "precious");
+    let broken = dir.file("lab.toml", "port = [\n  \"unix:/tmp/a\",\n  \"uinx:/tmp/b\",\n]\n");
+    let broken = broken.to_str().unwrap();
+    let cases: [(i32, &[&str], &str); 12] = [
+        (2, &[], "Usage:"),
+        (2, &["--prot", "unix:/tmp/x"], "--port"),
+        (2, &["-p", "uinx:/tmp/x"], "unknown port kind \"uinx\"; the nearest is \"unix\"\n  hint: `zbridge ports`"),
+        (2, &["-p", "unix:/tmp/x,leanr=off"], "unix has no key \"leanr\"; the nearest is \"learn\""),
+        (2, &["-p", "unix:/tmp/x,mtu=12"], "mtu=\"12\": expected"),
+        (2, &["-p", "unix:/tmp/x,addr=192.0.2.1/24"], "unix has no key \"addr\""),
+        (2, &["ports", "pakcet"], "the nearest is \"packet\""),
+        (2, &["check", broken], &format!("{broken}:3: ")),
+        (4, &["check", &path("none.toml")], "none.toml: No such file"),
+        (4, &["-p", &format!("unix:{}", path("none/sock"))], "hint: the directory has to exist"),
+        (1, &["-p", &format!("unix:{}", path("file"))], "it exists and is no socket"),
+        (1, &["-p", "tcp:127.0.0.1:0,listen", "-p", &format!("unixgram:{}", path("file"))], "is no socket"),
+    ];
+    for (code, args, says) in cases {
+        let exit = zbridge!().args(args).run();
+        ended(&exit, code, says);
+        assert!(exit.stdout.is_empty(), "errors go to stderr: {}", exit.stdout);
+    }
+    assert_eq!(std::fs::read_to_string(dir.path("file")).unwrap(), "precious");
+}
+
+#[test]
+fn status_5_for_want_of_a_right() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let dir = TempDir::new();
+    ended(&zbridge!("-p", "packet:lo").as_nobody(&dir).run(), 5, "Operation not permitted");
+    let other = TempDir::new();
+    let exit = zbridge!("-p", format!("unix:{}", other.text("sock"))).as_nobody(&dir).run();
+    ended(&exit, 5, "hint: choose a directory that you own");
+}
+
+#[test]
+fn it_says_what_is_there_and_sums_up_at_the_end() {
+    let dir = TempDir::new();
+    let (one, two) = (dir.text("inst1"), dir.text("second"));
+    for signal in [Process::sigint, Process::sigterm] {
+        let zbridge = zbridge!("-p", format!("unix:{one}"), "-p", format!("unixgram:{two},name=g")).ready();
+        let lines = format!(
+            "inst1  unix      listening\n\
+             g      unixgram  up         nobody yet\n\
+             to attach\n  \
+               inst1  QEMU:  -netdev stream,id=n0,server=off,addr.type=unix,addr.path={one}\n  \
+               g      QEMU:  -netdev dgram,id=n0,local.type=unix,local.path={two}.qemu,remote.type=unix,\
+               remote.path={two}\n"
+        );
+        eventually("the start lines", || (zbridge.stdout() == lines).then_some(()));
+        let (mut a, mut b) = (join(&zbridge, Path::new(&one)), StreamPeer::unix(&one));
+        zbridge.wait_for("inst1#2: connected", PATIENCE);
+        a.send(&A.arp_request(B.ip));
+        b.expect(&A.arp_request(B.ip));
+        b.send(&B.arp_reply(A));
+        a.expect(&B.arp_reply(A));
+        a.send(&frame::numbered([1, 0x80, 0xc2, 0, 0, 0x0e], A.mac, 0, 60));
+        a.send(&frame::numbered(B.mac, A.mac, 1, 60));
+        b.expect(&frame::numbered(B.mac, A.mac, 1, 60));
+        signal(&zbridge);
+        let exit = zbridge.wait();
+        assert_eq!(exit.code(), 0);
+        let summary = Summary::parse(&exit.stdout);
+        let (first, second) = (summary.all_of("inst1"), summary.port("inst1#2"));
+        assert_eq!((first.rx_frames, first.rx_bytes, first.dropped_as("reserved-group")), (4, 2 * 60 + 2 * 42, 1));
+        assert_eq!((second.rx_frames, second.rx_bytes, second.tx_frames, second.tx_bytes), (1, 42, 2, 102));
+        assert_eq!(summary.port("g").dropped_as("no-peer"), 1, "the flood went there too");
+        assert!(!Path::new(&one).exists() && !Path::new(&two).exists(), "its sockets are removed");
+    }
+}
+
+#[test]
+fn quiet_says_nothing_but_trouble() {
+    let dir = TempDir::new();
+    let absent = format!("unix:{},connect", dir.text("absent"));
+    let zbridge = zbridge!("-q", "-p", format!("unix:{}", dir.text("a")), "-p", absent).spawn();
+    zbridge.wait_for("trying again until it is there", PATIENCE);
+    drop(StreamPeer::unix(dir.path("a")));
+    zbridge.sigint();
+    let exit = zbridge.wait();
+    assert_eq!((exit.code(), exit.stdout.as_str()), (0, ""));
+    let lines: Vec<&str> = exit.stderr.trim_end().lines().collect();
+    assert_eq!(lines.len(), 2, "the warning with its hint, and nothing else: {lines:?}");
+    assert!(lines[0].starts_with("warning: absent: ") && lines[1].starts_with("  hint: "), "{lines:?}");
+}
+
+#[test]
+fn verbose_and_rust_log_say_more() {
+    let dir = TempDir::new();
+    let absent = format!("unix:{},connect,name=far", dir.text("absent"));
+    for launch in [zbridge!("-v"), zbridge!("-q").env("RUST_LOG", "zbridge::engine=debug")] {
+        launch.args(["-p", &absent]).spawn().wait_for("zbridge::engine::ports: far: cannot connect", PATIENCE);
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_not_forced() {
+    require!(needs::tool("script", "bsdutils"));
+    let binary = env!("CARGO_BIN_EXE_zbridge");
+    let at_terminal = |no_color| {
+        let line = format!("{binary} -p uinx:/tmp/x; {binary} --help");
+        let script = Launch::new("script").args(["-qc", &line, "/dev/null"]);
+        script.env("NO_COLOR", no_color).env("TERM", "xterm").run().stdout
+    };
+    let (coloured, plain) = (at_terminal(""), at_terminal("1"));
+    assert!(coloured.contains("\x1b[31merror:"), "{coloured:?}");
+    assert!(plain.contains("error:") && !plain.contains('\x1b'), "{plain:?}");
+}
+
+#[test]
+fn a_file_runs_and_the_command_line_overrides_it() {
+    let dir = TempDir::new();
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| dir.text(name));
+    let text = format!(
+        "port = [\"unix:{a}\", {{ type = \"unix\", target = \"{b}\", switch = \"lab\", mtu = 9000 }}]\n\
+         [switch.lab]\nageing = \"20s\"\nfdb-limit = 64\n"
+    );
+    let file = dir.file("lab.toml", text);
+    let checked = zbridge!("check", &file).run();
+    let would_run =
+        format!("switch default\n  a  unix  {a}\nswitch lab  ageing=20s,fdb-limit=64\n  b  unix  {b}  mtu=9000\n");
+    assert_eq!((checked.code(), checked.stdout), (0, would_run));
+    assert!(!Path::new(&a).exists(), "a check opens nothing");
+
+    let over = [format!("unix:{c},name=a"), format!("unix:{d},switch=lab")];
+    let zbridge = zbridge!("--config", &file, "-p", &over[0], "-p", &over[1], "-s", "lab,ageing=10s").ready();
+    let shown = zbridge.stdout();
+    assert!(shown.starts_with("switch default\na  unix  listening\nswitch lab\nb  unix  listening\nd"), "{shown}");
+    assert!(!Path::new(&a).exists() && Path::new(&c).exists() && Path::new(&d).exists());
+    let mut b = join(&zbridge, Path::new(&b));
+    let mut d = join(&zbridge, Path::new(&d));
+    b.send(&frame::numbered(frame::BROADCAST, A.mac, 1, 9014));
+    b.send(&frame::numbered(frame::BROADCAST, A.mac, 2, 9015));
+    b.send(&frame::numbered(frame::BROADCAST, A.mac, 3, 60));
+    d.expect(&frame::numbered(frame::BROADCAST, A.mac, 1, 9014));
+    d.expect(&frame::numbered(frame::BROADCAST, A.mac, 3, 60));
+    let summary = Summary::of(zbridge);
+    assert_eq!(summary.port("b").dropped_as("oversize") + summary.all_of("b").dropped_as("oversize"), 1);
+}
+
+#[test]
+fn switches_in_one_process_are_apart() {
+    let dir = TempDir::new();
+    let spec = |name: &str, more: &str| format!("unix:{}{more}", dir.text(name));
+    let default = ["a", "b"].map(|name| spec(name, ""));
+    let lab = ["c", "d"].map(|name| spec(name, ",switch=lab"));
+    let ports = default.iter().chain(&lab).flat_map(|port| ["-p", port]);
+    let zbridge = zbridge!().args(ports).ready();
+    let mut threads: Vec<String> = std::fs::read_dir(format!("/proc/{}/task", zbridge.pid()))
+        .unwrap()
+        .map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap().trim().to_owned())
+        .collect();
+    threads.sort();
+    assert!(threads.contains(&"zb-default".into()) && threads.contains(&"zb-lab".into()), "{threads:?}");
+
+    let [mut a, mut b, mut c, mut d] = ["a", "b", "c", "d"].map(|name| join(&zbridge, &dir.path(name)));
+    // the same station, on both switches at once, is two stations
+    for round in 0..10 {
+        a.send(&frame::numbered(frame::BROADCAST, A.mac, round, 60));
+        c.send(&frame::numbered(frame::BROADCAST, A.mac, 100 + round, 60));
+        b.expect(&frame::numbered(frame::BROADCAST, A.mac, round, 60));
+        d.expect(&frame::numbered(frame::BROADCAST, A.mac, 100 + round, 60));
+    }
+    d.send(&frame::numbered(A.mac, B.mac, 200, 60));
+    c.expect(&frame::numbered(A.mac, B.mac, 200, 60));
+    for peer in [&mut a, &mut b, &mut c, &mut d] {
+        peer.expect_none(Duration::from_millis(20), |_| true);
+    }
+    assert!(!zbridge.stderr().contains("by turns"), "{}", zbridge.stderr());
+    let summary = Summary::of(zbridge);
+    summary.check_pair("a", "b");
+    summary.check_pair("c", "d");
+    assert_eq!((summary.all_of("c").rx_frames, summary.all_of("d").tx_frames), (10, 10));
+}
+
+#[test]
+fn the_demonstration_needs_no_right() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let dir = TempDir::new();
+    let exit = zbridge!("demo").as_nobody(&dir).run();
+    assert_eq!((exit.code(), exit.stderr.as_str()), (0, ""));
+    assert!(exit.stdout.contains("alice answer from 192.0.2.2: seq=4"), "{}", exit.stdout);
+    assert!(exit.stdout.contains("02:00:5e:00:53:02  bob"), "the learned table: {}", exit.stdout);
+    assert!(exit.stdout.contains("zbridge --port unix:/tmp/inst1"), "how to attach something: {}", exit.stdout);
+    let counted = exit.stdout.split("What it has counted").nth(1).unwrap().split("Now").next().unwrap();
+    Summary::parse(counted).check_pair("alice", "bob");
+}
+
+#[test]
+fn the_demonstration_can_be_interrupted() {
+    let demo = zbridge!("demo").spawn();
+    demo.wait_for("seq=1", PATIENCE);
+    demo.sigint();
+    let exit = demo.wait();
+    assert_eq!(exit.code(), 0);
+    assert!(exit.stdout.contains("What it has counted"), "{}", exit.stdout);
+}
+
+#[test]
+fn the_readme_has_the_table_of_port_kinds() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    assert!(readme.contains(&zbridge::cli::port_table()), "put this into README.md:\n{}", zbridge::cli::port_table());
+}

@@ -1,0 +1,274 @@
+//! Peers that break off, talk nonsense or never stop, and a process that runs out of descriptors.
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use support::frame::{BROADCAST, numbered};
+use support::{
+    GramPeer, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer, Summary, TempDir, eventually, zbridge,
+};
+
+const A: Station = Station::new(1);
+const B: Station = Station::new(2);
+
+/// Starts zbridge with these ports; DIR in them is `dir`.
+fn start(dir: &TempDir, ports: &[&str]) -> Process {
+    let here = dir.root().to_str().unwrap();
+    zbridge!().args(ports.iter().flat_map(|port| ["-p".to_owned(), port.replace("DIR", here)])).ready()
+}
+
+/// Connects a client and waits until it has its port, which is called as its file.
+fn join(zbridge: &Process, path: &Path) -> StreamPeer {
+    let peer = StreamPeer::unix(path);
+    zbridge.wait_for(&format!("{}: connected", path.file_name().unwrap().to_str().unwrap()), PATIENCE);
+    peer
+}
+
+/// The address of the port `t`, which took a free one.
+fn tcp_address(zbridge: &Process) -> SocketAddr {
+    let line = zbridge.wait_for("addr.port=", PATIENCE);
+    SocketAddr::from(([127, 0, 0, 1], line.rsplit_once("addr.port=").unwrap().1.parse().unwrap()))
+}
+
+/// Processor time of a process so far, in hundredths of a second (proc_pid_stat(5), utime and stime).
+fn cpu_ticks(process: &Process) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    [11, 12].iter().map(|&field| fields[field].parse::<u64>().unwrap()).sum()
+}
+
+/// A frame that was begun dies with its connection, wherever it was cut: the next connection starts clean.
+#[test]
+fn death_in_the_middle_of_a_frame() {
+    let dir = TempDir::new();
+    let zbridge = start(&dir, &["unix:DIR/s", "tcp:127.0.0.1:0,listen,name=t", "unix:DIR/witness"]);
+    let tcp = tcp_address(&zbridge);
+    let mut witness = join(&zbridge, &dir.path("witness"));
+    let whole = numbered(BROADCAST, A.mac, u32::MAX, 60);
+    let message = [&60_u32.to_be_bytes()[..], &whole].concat();
+    let mut number = 0;
+    for cut in 1..message.len() {
+        for connect in [|dir: &TempDir, _| StreamPeer::unix(dir.path("s")), |_: &TempDir, tcp| StreamPeer::tcp(tcp)] {
+            let mut dying = connect(&dir, tcp);
+            dying.send_raw(&message[..cut]).unwrap();
+            drop(dying);
+            let mut next = connect(&dir, tcp);
+            number += 1;
+            let frame = numbered(BROADCAST, A.mac, number, 60);
+            next.send(&frame);
+            assert_eq!(witness.receive(PATIENCE), Received::Frame(frame), "after a cut behind octet {cut}");
+        }
+    }
+    zbridge.wait_for("its peer closed the connection in the middle of a frame", PATIENCE);
+    zbridge.wait_for_nth("its peer closed the connection", 2 * number as usize, PATIENCE);
+    let summary = Summary::of(zbridge);
+    assert_eq!(summary.all_of("witness").tx_frames, number.into());
+    assert_eq!(summary.all_of("s").rx_frames + summary.all_of("t").rx_frames, number.into());
+}
+
+/// A length that no frame has ends the connection, with the reason; what was whole before it arrives.
+#[test]
+fn lengths_that_cannot_be() {
+    let dir = TempDir::new();
+    let zbridge = start(&dir, &["unix:DIR/s", "tcp:127.0.0.1:0,listen,name=t", "unix:DIR/witness"]);
+    let tcp = tcp_address(&zbridge);
+    let mut witness = join(&zbridge, &dir.path("witness"));
+    let good = numbered(BROADCAST, A.mac, 1, 60);
+    for length in [0, 1, 13, 65_536, 0x4745_5420, u32::MAX] {
+        for (name, mut peer) in [("s", StreamPeer::unix(dir.path("s"))), ("t", StreamPeer::tcp(tcp))] {
+            let message = [&60_u32.to_be_bytes()[..], &good, &length.to_be_bytes(), &[0xee; 40]].concat();
+            peer.send_raw(&message).unwrap();
+            assert_eq!(witness.receive(PATIENCE), Received::Frame(good.clone()));
+            peer.expect_closed();
+            zbridge.wait_for(&format!("{name}: it announced a frame of {length} bytes (14 to 65535 can be)"), PATIENCE);
+        }
+    }
+    let mut next = StreamPeer::unix(dir.path("s"));
+    let frame = numbered(BROADCAST, A.mac, 2, 65_535);
+    next.send(&frame);
+    assert_eq!(witness.receive(PATIENCE), Received::Frame(frame));
+    Summary::of(zbridge);
+}
+
+/// Where packets keep frames apart, a wrong one is counted and the next one is a frame again.
+#[test]
+fn packets_that_are_no_frames() {
+    let dir = TempDir::new();
+    let zbridge = start(&dir, &["unixgram:DIR/g", "unixseq:DIR/q", "unix:DIR/witness"]);
+    let mut witness = join(&zbridge, &dir.path("witness"));
+    let mut gram = GramPeer::unix(dir.path("g.peer"), dir.path("g"));
+    let mut seq = SeqPeer::unix(dir.path("q"));
+    for length in [1, 6, 13, 65_536] {
+        gram.send(&vec![0xee; length]);
+        seq.send(&vec![0xee; length]);
+    }
+    gram.send(&numbered(BROADCAST, A.mac, 1, 60));
+    assert_eq!(witness.receive(PATIENCE), Received::Frame(numbered(BROADCAST, A.mac, 1, 60)));
+    seq.send(&numbered(BROADCAST, A.mac, 2, 60));
+    assert_eq!(witness.receive(PATIENCE), Received::Frame(numbered(BROADCAST, A.mac, 2, 60)));
+    // an empty datagram is a datagram; an empty packet is the end
+    gram.send(&[]);
+    gram.send(&numbered(BROADCAST, A.mac, 3, 60));
+    assert_eq!(witness.receive(PATIENCE), Received::Frame(numbered(BROADCAST, A.mac, 3, 60)));
+    drop(seq);
+    zbridge.wait_for("q: its peer closed the connection", PATIENCE);
+    let summary = Summary::of(zbridge);
+    let gram = summary.port("g");
+    assert_eq!((gram.dropped_as("malformed"), gram.dropped_as("oversize"), gram.rx_frames), (4, 1, 7));
+    let seq = summary.all_of("q");
+    assert_eq!((seq.dropped_as("malformed"), seq.dropped_as("oversize"), seq.rx_frames), (3, 1, 5));
+}
+
+/// The numbers of a process's open descriptors, in ascending order.
+fn open_descriptors(process: &Process) -> Vec<u64> {
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap();
+    let mut numbers: Vec<u64> =
+        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// With no descriptor left, clients wait at the door; the switch neither ends nor spins, and lets them in later.
+#[test]
+fn no_descriptors_left() {
+    let dir = TempDir::new();
+    let zbridge = start(&dir, &["unix:DIR/s"]);
+    let mut peers = vec![join(&zbridge, &dir.path("s"))];
+    let mut client = || {
+        peers.push(StreamPeer::unix(dir.path("s")));
+        zbridge.wait_for(&format!("s#{}: connected", peers.len()), PATIENCE);
+    };
+    client();
+    // the limit is on numbers: there may be no unused one below it
+    let open = loop {
+        let open = open_descriptors(&zbridge);
+        match open.last() {
+            Some(&last) if last + 1 == open.len() as u64 => break last + 1,
+            _ => client(),
+        }
+    };
+    let two = peers.pop().unwrap();
+    let gone = format!("s#{}: ", peers.len() + 1);
+    let pid = Pid::from_raw(zbridge.pid().try_into().unwrap());
+    let limit = |maximum| {
+        let limit = Rlimit { current: Some(maximum), maximum: Some(1024) };
+        prlimit(pid, Resource::Nofile, limit).unwrap();
+    };
+    limit(open);
+    let mut three = StreamPeer::unix(dir.path("s"));
+    zbridge.wait_for("s: cannot accept a client: Too many open files", PATIENCE);
+    let before = cpu_ticks(&zbridge);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(cpu_ticks(&zbridge) - before <= 10, "it waits and does not spin");
+    // the others do not notice
+    let (mut one, mut two) = (peers.remove(0), two);
+    one.send(&A.arp_request(B.ip));
+    two.expect(&A.arp_request(B.ip));
+    drop(two);
+    zbridge.wait_for(&format!("{gone}its peer closed the connection"), PATIENCE);
+    zbridge.wait_for_nth(&format!("{gone}connected"), 2, PATIENCE);
+    one.send(&numbered(BROADCAST, A.mac, 1, 60));
+    three.expect(&numbered(BROADCAST, A.mac, 1, 60));
+
+    // and once more, with the limit lifted instead
+    let _four = StreamPeer::unix(dir.path("s"));
+    let refusals = zbridge.stderr().matches("s: cannot accept a client").count();
+    zbridge.wait_for_nth("s: cannot accept a client", refusals + 1, PATIENCE);
+    limit(1024);
+    zbridge.wait_for(&format!("s#{}: connected", peers.len() + 3), PATIENCE);
+    Summary::of(zbridge);
+}
+
+#[test]
+fn two_hundred_ports() {
+    const PORTS: u32 = 200;
+    let dir = TempDir::new();
+    let own: Vec<String> = (0..PORTS / 2).map(|number| format!("unix:DIR/p{number}")).collect();
+    let mut ports: Vec<&str> = own.iter().map(String::as_str).collect();
+    ports.push("unix:DIR/all");
+    let zbridge = start(&dir, &ports);
+    let mut peers = Vec::new();
+    for number in 0..PORTS / 2 {
+        peers.push(StreamPeer::unix(dir.path(&format!("p{number}"))));
+        peers.push(StreamPeer::unix(dir.path("all")));
+    }
+    zbridge.wait_for_nth(": connected, pid", PORTS as usize, PATIENCE);
+    assert!(zbridge.stderr().contains("all#100: connected"));
+    for (number, station) in (0..PORTS).step_by(20).zip(10..) {
+        let frame = numbered(BROADCAST, Station::new(station).mac, number, 1514);
+        peers[number as usize].send(&frame);
+        for (other, peer) in peers.iter_mut().enumerate() {
+            if other != number as usize {
+                assert_eq!(peer.receive(PATIENCE), Received::Frame(frame.clone()), "port {other}");
+            }
+        }
+    }
+    // each of them is found again
+    for (number, station) in (0..PORTS).step_by(20).zip(10..) {
+        let frame = numbered(Station::new(station).mac, A.mac, 1000 + number, 60);
+        peers[1].send(&frame);
+        assert_eq!(peers[number as usize].receive(PATIENCE), Received::Frame(frame));
+    }
+    drop(peers);
+    zbridge.wait_for_nth("its peer closed the connection", PORTS as usize, PATIENCE);
+    let summary = Summary::of(zbridge);
+    let sent: u64 = (0..PORTS / 2).map(|number| summary.all_of(&format!("p{number}")).tx_frames).sum();
+    assert_eq!(sent + summary.all_of("all").tx_frames, 10 * u64::from(PORTS - 1) + 10);
+}
+
+/// Ends a test's threads, also when it fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One port sends as fast as it can; two others talk beside it, and none of their frames is lost or late.
+#[test]
+fn a_flooding_port_starves_nobody() {
+    let dir = TempDir::new();
+    let zbridge = start(&dir, &["unix:DIR/flood", "unix:DIR/sink", "unix:DIR/a", "unix:DIR/b"]);
+    let [mut flood, mut sink, mut a, mut b] = ["flood", "sink", "a", "b"].map(|name| join(&zbridge, &dir.path(name)));
+    let target = Station::new(9);
+    sink.send(&numbered(BROADCAST, target.mac, 0, 60));
+    for peer in [&mut flood, &mut a, &mut b] {
+        peer.expect(&numbered(BROADCAST, target.mac, 0, 60));
+    }
+    let (stop, sunk) = (AtomicBool::new(false), AtomicU64::new(0));
+    let message = [&60_u32.to_be_bytes()[..], &numbered(target.mac, Station::new(8).mac, 0, 60)].concat().repeat(64);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // a full socket is no failure here
+            while !stop.load(Ordering::Relaxed) && flood.send_raw(&message).is_ok() {
+                std::hint::spin_loop();
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                if let Received::Frame(_) = sink.receive(Duration::from_millis(100)) {
+                    sunk.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let _stop = Stop(&stop);
+        let mut slowest = Duration::ZERO;
+        for round in 0..300 {
+            eventually("the flood", || (sunk.load(Ordering::Relaxed) > u64::from(round) * 10).then_some(()));
+            let begun = Instant::now();
+            a.send(&numbered(B.mac, A.mac, round, 60));
+            b.expect(&numbered(B.mac, A.mac, round, 60));
+            b.send(&numbered(A.mac, B.mac, round, 60));
+            a.expect(&numbered(A.mac, B.mac, round, 60));
+            slowest = slowest.max(begun.elapsed());
+        }
+        println!("{} frames flooded, the slowest of 300 round trips {slowest:?}", sunk.load(Ordering::Relaxed));
+    });
+    let summary = Summary::of(zbridge);
+    assert_eq!((summary.all_of("a").dropped, summary.all_of("b").dropped), (0, 0));
+    // the flood was unicast: each of its frames made one copy; and A's first frame went everywhere
+    assert_eq!(summary.all_of("sink").copies(), summary.all_of("flood").forwarded() + 1);
+}
