@@ -94,8 +94,9 @@ pub fn split_by(text: &str, separator: char) -> Result<Words, Fault> {
             None => (piece, None),
         };
         if word.is_empty() {
-            let fault = Fault::new(format!("a '{separator}' that no key follows"));
-            return Err(fault.at(at).hint(format!("a literal one is written '{separator}{separator}'")));
+            let word = if separator == OUTER { "comma" } else { "plus" };
+            let fault = Fault::new(format!("a {word} that no key follows")).at(at);
+            return Err(fault.hint(format!("a literal {word} is written '{separator}{separator}'")));
         }
         keys.push(Key { word, value, at });
     }
@@ -394,7 +395,7 @@ mod tests {
         let mut outer = Writer::new("usbip:x");
         outer.value("device", writer.finish());
         assert_eq!(outer.finish(), "usbip:x,device=a+b=c,,d++e");
-        assert_eq!(split_by("a+", NESTED).unwrap_err().what, "a '+' that no key follows");
+        assert_eq!(split_by("a+", NESTED).unwrap_err().what, "a plus that no key follows");
     }
 
     proptest! {
