@@ -17,7 +17,7 @@
 //! |---|---|---|
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
-//! | edges | [`port`] | descriptors and system calls, one file a kind; not the switch |
+//! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and of services; not the switch |
 //! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor |
 //! | words | [`config`] | what a person may ask for: the one table of port kinds, the grammar, the file |
 //! | core | [`switch`] | where a frame goes; no system call, no clock |
@@ -43,6 +43,7 @@
 //! your own clock. `examples/embed.rs` shows both.
 #![deny(unsafe_code)]
 
+pub mod backend;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -41,10 +41,12 @@ const ROOMS: &[Room] = &[
     Room { name: "service", may_use: &["ground", "config", "usb", "usbip"] },
     // edges: descriptors and system calls; of services only their channels; no switch
     Room { name: "port", may_use: &["ground", "config", "service"] },
+    // the descriptors behind services: streams, disks
+    Room { name: "backend", may_use: &["ground", "config", "usb", "service"] },
     // engine: brings all of them together
     Room {
         name: "engine",
-        may_use: &["ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port"],
+        may_use: &["ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "backend"],
     },
     // program
     Room {

@@ -73,6 +73,18 @@ fn ports(roff: &mut Roff) {
         roff.text([roman(format!("{}. {}", capital(row.summary), row.note))]);
         keys(roff, row.keys);
         entry(roff, "Example", &command(row.example));
+        if let Some(table) = row.choices {
+            for choice in table.rows {
+                let form = format!("{}={}", table.key, choice.word);
+                let own: Vec<String> =
+                    choice.keys.iter().map(|key| format!("{}: {}", key.form(), key.summary)).collect();
+                let text = format!("{}. {}", capital(choice.summary), own.join("; "));
+                entry(roff, &form, &text);
+            }
+            let common: Vec<String> =
+                table.common.iter().map(|key| format!("{}: {}", key.form(), key.summary)).collect();
+            entry(roff, &format!("Keys of every {}", table.key), &common.join("; "));
+        }
     }
     roff.control("SS", ["Keys of every port"]);
     keys(roff, COMMON);

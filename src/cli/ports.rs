@@ -3,7 +3,7 @@
 use super::help::command;
 use super::style::Style;
 use crate::config::text::{columns, wrap};
-use crate::config::{COMMON, KINDS, KeyRow, KindRow, SWITCH_KEYS, find};
+use crate::config::{COMMON, Choices, KINDS, KeyRow, KindRow, SWITCH_KEYS, find};
 use crate::error::Result;
 
 /// The widest line of a note.
@@ -41,7 +41,24 @@ fn section(row: &KindRow, style: Style) -> String {
     let head = format!("{}  {}\n", style.heading(&row.form()), row.summary);
     let note = wrap("    ", WIDTH, row.note);
     let example = format!("    {} {}\n", style.faint("$"), command(row.example));
-    format!("{head}{note}{}{example}", keys(row.keys))
+    let choices = row.choices.map(|table| choices(table, style)).unwrap_or_default();
+    format!("{head}{note}{}{example}{choices}", keys(row.keys))
+}
+
+/// What the values of a key can be: each with its summary, its keys and an example, and the keys that all have.
+fn choices(table: &Choices, style: Style) -> String {
+    let mut text = String::new();
+    for row in table.rows {
+        let head = style.heading(&format!("{}={}", table.key, row.word));
+        let example = columns("      ", &[[style.faint("as").to_string(), format!("{}={}", table.key, row.example)]]);
+        text.push_str(&format!("  {head}  {}\n{}{example}", row.summary, indented(row.keys)));
+    }
+    text.push_str(&format!("  {}\n", style.heading(&format!("Keys of every {}", table.key))));
+    text + &indented(table.common)
+}
+
+fn indented(rows: &[KeyRow]) -> String {
+    columns("      ", &rows.iter().map(|row| [row.form(), summary(row)]).collect::<Vec<_>>())
 }
 
 fn keys(rows: &[KeyRow]) -> String {
@@ -62,6 +79,16 @@ pub fn markdown() -> String {
         text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
     text.push_str(&format!("\nEvery port also takes {}.\n", codes(COMMON)));
+    for (row, table) in KINDS.iter().filter_map(|row| Some((row, row.choices?))) {
+        text.push_str(&format!("\n`{}=` of `{}:`\n\n", table.key, row.word));
+        text.push_str("| value | what it is | its own keys | example |\n|---|---|---|---|\n");
+        for choice in table.rows {
+            let cells = [code(choice.word), choice.summary.to_owned(), codes(choice.keys), code(choice.example)];
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', r"\|")).collect();
+            text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        }
+        text.push_str(&format!("\nEach also takes {}.\n", codes(table.common)));
+    }
     text
 }
 
@@ -84,6 +111,14 @@ mod tests {
             assert!(text.contains(&format!("{}  {}", row.form(), row.summary)), "{}", row.word);
             assert!(text.contains(&command(row.example)), "{}", row.word);
         }
+        for table in KINDS.iter().filter_map(|row| row.choices) {
+            for row in table.rows {
+                assert!(text.contains(row.summary) && text.contains(row.example), "{}", row.word);
+            }
+            for key in table.rows.iter().flat_map(|row| row.keys).chain(table.common) {
+                assert!(text.contains(&key.form()) && text.contains(key.summary), "{}", key.word);
+            }
+        }
         for key in KINDS.iter().flat_map(|row| row.keys).chain(COMMON).chain(SWITCH_KEYS) {
             assert!(text.contains(&key.form()) && text.contains(key.summary), "{}", key.word);
         }
@@ -102,7 +137,8 @@ mod tests {
     fn the_markdown_table_has_four_cells_in_each_row() {
         let text = markdown();
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
-        assert_eq!(rows.len(), KINDS.len() + 2);
+        let choices: usize = KINDS.iter().filter_map(|row| row.choices).map(|table| table.rows.len() + 2).sum();
+        assert_eq!(rows.len(), KINDS.len() + 2 + choices);
         for row in rows {
             assert_eq!(row.replace(r"\|", "").matches('|').count(), 5, "{row}");
         }

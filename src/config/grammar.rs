@@ -1,6 +1,7 @@
 //! The one grammar of specifications: `TYPE:TARGET[,key[=value]]…`.
 //!
-//! A comma separates, `,,` is a literal comma, a bare key means on. Text and TOML both end as a list of [`Key`]s, each
+//! A comma separates, `,,` is a literal comma, a bare key means on. A value may be a specification itself, whose
+//! separator is `+` ([`NESTED`]): `device=cdc-acm+pty=/tmp/ttyA`. A plus needs no quotes in a shell. Text and TOML both end as a list of [`Key`]s, each
 //! with the place it was read from; [`Keys`] checks them against their tables of rows once, and the typed parsers
 //! then take what they know by name. Whatever is wrong is a [`Fault`], which becomes the error that a person reads.
 
@@ -72,9 +73,19 @@ pub struct Words {
     pub keys: Vec<Key>,
 }
 
+/// What separates the keys of a specification.
+pub const OUTER: char = ',';
+/// What separates the keys of a specification that is the value of a key.
+pub const NESTED: char = '+';
+
 /// Splits `HEAD[,key[=value]]…`. Any text can be split; the only fault is an empty key.
 pub fn split(text: &str) -> Result<Words, Fault> {
-    let mut pieces = pieces(text).into_iter();
+    split_by(text, OUTER)
+}
+
+/// Splits a specification with another separator, whose double is a literal one.
+pub fn split_by(text: &str, separator: char) -> Result<Words, Fault> {
+    let mut pieces = pieces(text, separator).into_iter();
     let head = pieces.next().map(|(_, head)| head).unwrap_or_default();
     let mut keys = Vec::new();
     for (at, piece) in pieces {
@@ -83,19 +94,21 @@ pub fn split(text: &str) -> Result<Words, Fault> {
             None => (piece, None),
         };
         if word.is_empty() {
-            return Err(Fault::new("a comma that no key follows").at(at).hint("a literal comma is written ',,'"));
+            let word = if separator == OUTER { "comma" } else { "plus" };
+            let fault = Fault::new(format!("a {word} that no key follows")).at(at);
+            return Err(fault.hint(format!("a literal {word} is written '{separator}{separator}'")));
         }
         keys.push(Key { word, value, at });
     }
     Ok(Words { head, keys })
 }
 
-/// Cuts at single commas, turns `,,` into `,`, and gives each piece with its offset.
-fn pieces(text: &str) -> Vec<(usize, String)> {
+/// Cuts at single separators, turns double ones into one, and gives each piece with its offset.
+fn pieces(text: &str, separator: char) -> Vec<(usize, String)> {
     let mut pieces = vec![(0, String::new())];
     let mut chars = text.char_indices().peekable();
     while let Some((at, char)) = chars.next() {
-        if char == ',' && chars.next_if(|&(_, next)| next == ',').is_none() {
+        if char == separator && chars.next_if(|&(_, next)| next == separator).is_none() {
             pieces.push((at + 1, String::new()));
         } else if let Some((_, piece)) = pieces.last_mut() {
             piece.push(char);
@@ -104,31 +117,55 @@ fn pieces(text: &str) -> Vec<(usize, String)> {
     pieces
 }
 
-/// `text` with every comma doubled.
+/// `text` with every comma doubled, for other programs that have the same rule (QEMU).
 pub fn escape(text: &str) -> String {
-    text.replace(',', ",,")
+    text.replace(OUTER, ",,")
 }
 
-/// Writes a specification: the reverse of [`split`].
-pub struct Writer(String);
+/// Writes a specification: the reverse of [`split`] and [`split_by`].
+pub struct Writer {
+    text: String,
+    separator: char,
+}
 
 impl Writer {
     /// Starts with `TYPE:TARGET` or another head.
     pub fn new(head: &str) -> Self {
-        Self(escape(head))
+        Self::with(OUTER, head)
+    }
+
+    /// Starts a specification that will be the value of a key.
+    pub fn nested(head: &str) -> Self {
+        Self::with(NESTED, head)
+    }
+
+    fn with(separator: char, head: &str) -> Self {
+        let mut writer = Self { text: String::new(), separator };
+        writer.push(head);
+        writer
+    }
+
+    /// Appends `text` with every separator doubled.
+    fn push(&mut self, text: &str) {
+        for char in text.chars() {
+            self.text.push(char);
+            if char == self.separator {
+                self.text.push(char);
+            }
+        }
     }
 
     /// Adds a bare key.
     pub fn flag(&mut self, word: &str) {
-        self.0.push(',');
-        self.0.push_str(word);
+        self.text.push(self.separator);
+        self.text.push_str(word);
     }
 
     /// Adds `word=value`.
     pub fn value(&mut self, word: &str, value: impl Display) {
         self.flag(word);
-        self.0.push('=');
-        self.0.push_str(&escape(&value.to_string()));
+        self.text.push('=');
+        self.push(&value.to_string());
     }
 
     /// Adds `word=value` if there is a value.
@@ -140,7 +177,7 @@ impl Writer {
 
     /// The text.
     pub fn finish(self) -> String {
-        self.0
+        self.text
     }
 }
 
@@ -201,6 +238,21 @@ impl Keys {
                 return Err(Fault::new(format!("{} is given twice", shown(&key))).at(key.at));
             }
             values.push(value);
+        }
+        Ok(values)
+    }
+
+    /// Takes every value of a repeatable key whose values are specifications themselves, in their order; the same one
+    /// may be given twice.
+    ///
+    /// # Errors
+    /// That of `parse`, led by the key and with its place, and a key without a value.
+    pub fn nested<T>(&mut self, word: &str, parse: impl Fn(&str) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+        let mut values = Vec::new();
+        while let Some(key) = self.take(word) {
+            let text = self.typed(&key, |text| Ok(text.to_owned()))?;
+            let located = |fault: Fault| Fault { what: format!("{}: {}", shown(&key), fault.what), at: None, ..fault };
+            values.push(parse(&text).map_err(|fault| located(fault).at(key.at))?);
         }
         Ok(values)
     }
@@ -331,6 +383,19 @@ mod tests {
         let mut left = keys("z,up,mtu=3").unwrap();
         assert_eq!(left.refuse("up", "with fd").unwrap_err().at, Some(2));
         assert_eq!(left.finish().unwrap_err().what, "key \"mtu\" means nothing here");
+    }
+
+    #[test]
+    fn a_value_may_be_a_specification() {
+        let words = split("usbip:x,device=a+b=c,,d++e,up").unwrap();
+        let inner = split_by(words.keys[0].value.as_deref().unwrap(), NESTED).unwrap();
+        assert_eq!((inner.head.as_str(), inner.keys[0].value.as_deref()), ("a", Some("c,d+e")));
+        let mut writer = Writer::nested("a");
+        writer.value("b", "c,d+e");
+        let mut outer = Writer::new("usbip:x");
+        outer.value("device", writer.finish());
+        assert_eq!(outer.finish(), "usbip:x,device=a+b=c,,d++e");
+        assert_eq!(split_by("a+", NESTED).unwrap_err().what, "a plus that no key follows");
     }
 
     proptest! {

@@ -18,8 +18,8 @@ pub mod text;
 pub mod value;
 
 pub use kind::{
-    Attach, COMMON, DEFAULT_MODE, KINDS, KeyRow, KindRow, KindText, Packet, PortKind, Tap, Tcp, Udp, UnixGram, UnixSeq,
-    UnixStream, find,
+    Attach, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Import, KINDS, KeyRow, KindRow, KindText, Packet, PortKind,
+    Serial, Tap, Tcp, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip, find,
 };
 pub use plan::Config;
 pub use port::{DEFAULT_SWITCH, MTU_RANGE, PortSpec};

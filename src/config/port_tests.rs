@@ -74,10 +74,16 @@ fn every_key_of_every_row_is_taken() {
         "peer" => "=/tmp/other",
         "name" | "switch" | "user" => "=word",
         "fd" | "mtu" | "queue" => "=99",
+        "device" => "=loopback",
+        "import" => "=127.0.0.1:3240/1-1",
+        "gateway" => "=192.0.2.254",
+        "usbip-listen" => "=127.0.0.1:0",
         _ => "",
     };
     for row in KINDS {
         let head = row.example.split(',').next().unwrap();
+        // the one kind that is nothing by itself
+        let head = if row.word == "usbip" { format!("{head},device=cdc-acm") } else { head.to_owned() };
         for key in row.keys.iter().chain(COMMON) {
             let text = format!("{head},{}{},public=on", key.word, value(key.word));
             let text =

@@ -4,7 +4,7 @@
 //! to report and leaves nothing behind.
 
 use super::command::{Handle, SwitchStatus};
-use super::{Engine, ended_abnormally};
+use super::{Engine, ended_abnormally, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
@@ -148,10 +148,4 @@ impl Drop for Tell {
         // Nobody listening is as good as being told.
         let _ = self.ended.try_send(Ended { switch: std::mem::take(&mut self.switch) });
     }
-}
-
-/// A seed that a peer cannot guess, for the forwarding database's hash.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

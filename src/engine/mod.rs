@@ -73,6 +73,8 @@ struct Engine {
     batch: Batch,
     commands: Receiver<Command>,
     waker: Arc<Waker>,
+    /// Behind the ports, whose end is theirs.
+    threads: service::Threads,
 }
 
 /// What the loop does next.
@@ -106,6 +108,7 @@ impl Engine {
             batch: Batch::new(BATCH_BYTES),
             commands,
             waker,
+            threads: service::Threads::default(),
         };
         Ok((engine, handle))
     }
@@ -360,6 +363,12 @@ impl Transmit for Edges<'_> {
         }
         Taken { frames }
     }
+}
+
+/// A number that a peer cannot guess, for hashes and sequence numbers.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 /// A thread that ended without saying why.

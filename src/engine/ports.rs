@@ -5,7 +5,7 @@
 //! by its own specification is set down in the switch, which forgets its stations, and tried again after 50 ms, then
 //! at twice the interval up to a second. A listener that cannot accept for want of descriptors pauses likewise.
 
-use super::{Engine, LISTENERS};
+use super::{Engine, LISTENERS, random_seed, service};
 use crate::config::PortSpec;
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
@@ -100,7 +100,7 @@ impl Engine {
             return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
         }
         let again = spec.optional || port::dials(&spec);
-        match port::open(&spec) {
+        match self.open(&spec, None) {
             Ok(Opened::Edge(edge, peer)) => {
                 self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
             }
@@ -121,6 +121,20 @@ impl Engine {
             Err(error) => return Err(error.at(&spec.name)),
         }
         Ok(())
+    }
+
+    /// Opens a port, or starts the service that it is. `again`: it was open before, and whether this process makes its
+    /// interface.
+    fn open(&mut self, spec: &PortSpec, again: Option<bool>) -> Result<Opened> {
+        match (service::start(spec, &self.waker, random_seed()), again) {
+            (Some(started), _) => {
+                let (channel, thread) = started?;
+                self.threads.add(thread);
+                Ok(Opened::Edge(Edge::Channel(channel), spec.kind.text().peer()))
+            }
+            (None, Some(makes)) => port::open_again(spec, makes),
+            (None, None) => port::open(spec),
+        }
     }
 
     fn is_taken(&self, name: &str) -> bool {
@@ -161,6 +175,7 @@ impl Engine {
             self.switch.remove_port(self.clock.now(), id);
             return Err(error.at(name));
         }
+        self.note_channel(id, edge.as_ref());
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
@@ -180,6 +195,15 @@ impl Engine {
             retry_at: None,
         });
         Ok(id)
+    }
+
+    /// A channel calls by the waker, not by a descriptor.
+    fn note_channel(&mut self, id: PortId, edge: Option<&Edge>) {
+        if let Some(Edge::Channel(_)) = edge
+            && !self.channels.contains(&id)
+        {
+            self.channels.push(id);
+        }
     }
 
     fn watch(&self, id: PortId, edge: &Edge) -> Result<()> {
@@ -236,8 +260,7 @@ impl Engine {
         }
         let (channel, link) = channel::pair(self.waker.clone());
         let config = PortConfig { pausable: true, offload: false, ..config };
-        let id = self.add_to_switch(name, config, Origin::Inside, Some(Edge::Channel(channel)), String::new())?;
-        self.channels.push(id);
+        self.add_to_switch(name, config, Origin::Inside, Some(Edge::Channel(channel)), String::new())?;
         Ok(link)
     }
 
@@ -304,12 +327,13 @@ impl Engine {
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.retry_at == Some(due)) else { return };
         slot.retry_at = None;
         let Origin::Spec(spec) = &slot.origin else { return };
-        let opened = port::open_again(spec, slot.makes);
-        match opened {
+        let (spec, makes) = (spec.clone(), slot.makes);
+        match self.open(&spec, Some(makes)) {
             Ok(Opened::Edge(edge, peer)) => self.reopened(id, edge, peer, false),
             Ok(Opened::Connecting(edge, peer)) => self.reopened(id, edge, peer, true),
             Ok(Opened::Listener(_)) => {}
             Err(error) => {
+                let Some(slot) = self.slot_mut(id) else { return };
                 log::debug!("{}: {}", slot.name, error.what());
                 error.what().clone_into(&mut slot.peer);
                 self.wait(id);
@@ -323,6 +347,7 @@ impl Engine {
             return self.wait(id);
         }
         let now = self.clock.now();
+        self.note_channel(id, Some(&edge));
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
         slot.edge = Some(edge);

@@ -10,7 +10,7 @@ use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
 use crate::wire::Offload;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, select};
 use mio::Waker;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,6 +56,16 @@ pub struct Link {
     shared: Arc<Shared>,
     /// Received frames that [`Link::recv`] has not handed out yet.
     frames: VecDeque<Vec<u8>>,
+}
+
+/// What [`Link::recv_or`] heard first.
+pub enum Heard<T> {
+    /// A batch from the switch.
+    Batch(Batch),
+    /// A message from the other channel.
+    Other(T),
+    /// Neither, within the time.
+    Nothing,
 }
 
 /// The other end is gone: the port was removed, or the bridge has ended.
@@ -183,13 +193,40 @@ impl Link {
         };
         match received {
             Ok(batch) => {
-                if self.shared.blocked.swap(false, Ordering::SeqCst) {
-                    self.shared.wake();
-                }
+                self.taken();
                 Ok(Some(batch))
             }
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(Closed),
+        }
+    }
+
+    /// The next batch from the switch or message from `other`, whichever comes first within `timeout`.
+    ///
+    /// # Errors
+    /// [`Closed`], also when `other` is.
+    pub fn recv_or<T>(&self, other: &Receiver<T>, timeout: Option<Duration>) -> Result<Heard<T>, Closed> {
+        let heard = match timeout {
+            Some(timeout) => select! {
+                recv(self.from) -> batch => batch.map(Heard::Batch),
+                recv(other) -> message => message.map(Heard::Other),
+                default(timeout) => Ok(Heard::Nothing),
+            },
+            None => select! {
+                recv(self.from) -> batch => batch.map(Heard::Batch),
+                recv(other) -> message => message.map(Heard::Other),
+            },
+        };
+        if let Ok(Heard::Batch(_)) = heard {
+            self.taken();
+        }
+        heard.map_err(|_| Closed)
+    }
+
+    /// Tells a switch that waits that there is room now.
+    fn taken(&self) {
+        if self.shared.blocked.swap(false, Ordering::SeqCst) {
+            self.shared.wake();
         }
     }
 

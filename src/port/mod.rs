@@ -326,6 +326,7 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
         PortKind::Packet(packet) => {
             Packet::open(&packet.ifname).map(|packet| Opened::Edge(Edge::Packet(packet), String::new()))
         }
+        PortKind::Usbip(_) => Err(Error::new(Class::Runtime, "a service has no descriptor: the engine starts it")),
     }
 }
 

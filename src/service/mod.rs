@@ -5,9 +5,15 @@
 //! a descriptor; the thread that runs one belongs to the engine.
 
 pub mod endpoint;
+pub mod outside;
 pub mod ping_host;
+pub mod usbip;
 
+use crate::config::{PortKind, PortSpec};
+use crate::error::Result;
 use crate::time::Instant;
+use outside::{Found, Input, Output, Want};
+use usbip::UsbipPort;
 
 /// What the engine's thread has to know of a service to run it.
 pub trait Service {
@@ -20,6 +26,35 @@ pub trait Service {
     /// When [`Service::handle_timeout`] is to be called, if at all.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// Does what is due.
+    /// Does what is due. Called before every round of [`Service::poll_transmit`], with or without a deadline.
     fn handle_timeout(&mut self, now: Instant);
+
+    /// Takes what came from the outside; a service that wants nothing of it gets nothing.
+    fn handle_input(&mut self, now: Instant, input: Input) {
+        let _ = (now, input);
+    }
+
+    /// The next message to the outside.
+    fn poll_output(&mut self) -> Option<Output> {
+        None
+    }
+}
+
+/// What the service of a port works with outside; `None` if the port is no service.
+pub fn wants(spec: &PortSpec) -> Option<Vec<Want>> {
+    match &spec.kind {
+        PortKind::Usbip(usbip) => Some(usbip::wants(usbip)),
+        _ => None,
+    }
+}
+
+/// Makes the service of a port. `found` answers its [`wants`], `seed` is a number that nobody can guess.
+///
+/// # Errors
+/// Addresses or devices that cannot be, or a port that is no service.
+pub fn make(spec: &PortSpec, found: &[Found], seed: u64) -> Result<Box<dyn Service + Send>> {
+    match &spec.kind {
+        PortKind::Usbip(usbip) => Ok(Box::new(UsbipPort::new(spec, usbip, found, seed)?)),
+        other => Err(crate::error::Error::usage(format!("{}: not a service", other.word()))),
+    }
 }

@@ -23,6 +23,7 @@ pub(super) static TCP: KindRow = KindRow {
     example: "tcp:127.0.0.1:5000,listen",
     note: "The framing of unix, which QEMU speaks with -netdev stream and -netdev socket. It dials, and keeps dialling. With listen each client that connects becomes a port of its own, and port 0 \
            takes a free one. An IPv6 host stands in brackets: tcp:[::1]:5000.",
+    choices: None,
     parse: parse_tcp,
 };
 
@@ -34,6 +35,7 @@ pub(super) static UDP: KindRow = KindRow {
     example: "udp:127.0.0.1:5001->127.0.0.1:5002",
     note: "What QEMU calls -netdev dgram. LOCAL and REMOTE are HOST:PORT each. A shell needs quotes around it, because of the '>'. Both ends name \
            each other, and datagrams from elsewhere are not taken.",
+    choices: None,
     parse: parse_udp,
 };
 

@@ -8,6 +8,8 @@ mod ip;
 mod packet;
 mod tap;
 mod unix;
+mod usb_device;
+mod usbip;
 
 use std::fmt;
 
@@ -17,6 +19,8 @@ pub use ip::{Tcp, Udp};
 pub use packet::Packet;
 pub use tap::Tap;
 pub use unix::{DEFAULT_MODE, UnixGram, UnixSeq, UnixStream};
+pub use usb_device::{DEVICES, Serial, UsbDevice, UsbKind, UsbSpeed};
+pub use usbip::{Import, Usbip};
 
 /// One key of a specification, as help prints it.
 pub struct KeyRow {
@@ -54,6 +58,8 @@ pub struct KindRow {
     pub example: &'static str,
     /// What else there is to know, in a few sentences.
     pub note: &'static str,
+    /// What the values of one of its keys can be, where they are specifications themselves.
+    pub choices: Option<&'static Choices>,
     /// Makes the typed kind of a target and keys.
     pub parse: fn(&str, &mut Keys) -> Result<PortKind, Fault>,
 }
@@ -70,8 +76,31 @@ impl KindRow {
     }
 }
 
+/// What the values of a key can be that are specifications themselves: `WORD[+key[=value]]…`.
+pub struct Choices {
+    /// The key: `device`.
+    pub key: &'static str,
+    /// Its values.
+    pub rows: &'static [&'static Choice],
+    /// The keys that all of them have.
+    pub common: &'static [KeyRow],
+}
+
+/// One of them, as help prints it.
+pub struct Choice {
+    /// The word that it begins with.
+    pub word: &'static str,
+    /// One line on what it is.
+    pub summary: &'static str,
+    /// Its own keys.
+    pub keys: &'static [KeyRow],
+    /// A value to copy.
+    pub example: &'static str,
+}
+
 /// Every kind of port.
-pub static KINDS: &[&KindRow] = &[&tap::ROW, &unix::STREAM, &unix::GRAM, &unix::SEQ, &ip::TCP, &ip::UDP, &packet::ROW];
+pub static KINDS: &[&KindRow] =
+    &[&tap::ROW, &unix::STREAM, &unix::GRAM, &unix::SEQ, &ip::TCP, &ip::UDP, &packet::ROW, &usbip::ROW];
 
 /// The keys that every kind of port has.
 pub static COMMON: &[KeyRow] = &[
@@ -148,6 +177,8 @@ pub enum PortKind {
     Udp(Udp),
     /// An existing interface of this machine.
     Packet(Packet),
+    /// A USB/IP server with its devices.
+    Usbip(Usbip),
 }
 
 impl PortKind {
@@ -166,6 +197,7 @@ impl PortKind {
             Self::Tcp(kind) => kind,
             Self::Udp(kind) => kind,
             Self::Packet(kind) => kind,
+            Self::Usbip(kind) => kind,
         }
     }
 }
@@ -186,6 +218,11 @@ pub trait KindText {
 
     /// What no second port of the process can have: `interface zeth0`, `path /tmp/inst1`.
     fn claims(&self) -> Vec<String>;
+
+    /// Who is at the other end from the start: the devices of a service.
+    fn peer(&self) -> String {
+        String::new()
+    }
 
     /// How a peer is attached, where there is anything left to do.
     fn attach(&self) -> Option<Attach>;

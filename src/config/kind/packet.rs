@@ -13,6 +13,7 @@ pub(super) static ROW: KindRow = KindRow {
     example: "packet:enx00005e005300",
     note: "It takes CAP_NET_RAW and sets the interface promiscuous. The interface should have no address: the host \
            still sees its frames too. A TAP that native_sim or QEMU opens itself is attached this way.",
+    choices: None,
     parse,
 };
 

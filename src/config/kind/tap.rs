@@ -42,6 +42,7 @@ pub(super) static ROW: KindRow = KindRow {
     note: "To create one takes CAP_NET_ADMIN; to open one that `ip tuntap add NAME mode tap user $USER` made does not. \
            A TAP has one holder: a simulator that opens a TAP itself (native_sim, QEMU -nic tap) is attached with \
            packet:NAME instead.",
+    choices: None,
     parse,
 };
 

@@ -30,6 +30,7 @@ pub(super) static STREAM: KindRow = KindRow {
     note: "It listens, and each client that connects becomes a port of its own: inst1, inst1#2 and so on. The length \
            has 4 bytes, big-endian, as QEMU -netdev stream, passt and socket_vmnet have it. A QEMU from 8.0 on comes back after a restart of zbridge with reconnect=1 added to its \
            -netdev (9.2 and later: reconnect-ms=1000); one that is told server=on and dialled with connect always does.",
+    choices: None,
     parse: parse_stream,
 };
 
@@ -48,6 +49,7 @@ pub(super) static GRAM: KindRow = KindRow {
     ],
     example: "unixgram:/tmp/inst1,peer=/tmp/inst1.qemu",
     note: "What QEMU calls -netdev dgram. Both ends are bound to a path of their own.",
+    choices: None,
     parse: parse_gram,
 };
 
@@ -58,6 +60,7 @@ pub(super) static SEQ: KindRow = KindRow {
     keys: &[CONNECT, MODE],
     example: "unixseq:/tmp/inst1",
     note: "It listens as unix does, each client a port of its own, but packets keep the frames apart.",
+    choices: None,
     parse: parse_seq,
 };
 

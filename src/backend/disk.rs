@@ -1,0 +1,215 @@
+//! A disk's blocks in a file, on a thread of its own.
+//!
+//! The file is locked while it is in use, for oneself if it is written and together with other readers otherwise. With
+//! `cow` what is written goes to an unlinked file in the folder for temporary files, at the place that it would have in
+//! the image, and a map of bits says which blocks are there.
+
+use crate::error::{Class, Error, Result};
+use crate::service::outside::Input;
+use crate::usb::class::storage::{BLOCK, Job, JobError, Work};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::thread::{Builder, JoinHandle};
+
+/// The thread of a disk, which ends when this is dropped.
+pub(super) struct Disk {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Disk {
+    /// Opens the image of want `want` and gives its length in blocks.
+    pub fn open(want: usize, image: &Path, read_only: bool, cow: bool, done: Sender<Input>) -> Result<(Self, u64)> {
+        let (mut medium, blocks) = Medium::open(image, read_only, cow)?;
+        let (jobs, queue): (_, Receiver<Job>) = unbounded();
+        let work = move || {
+            for job in queue {
+                let result = medium.perform(job.work).map_err(|error| failure(&error));
+                if done.send(Input::Done { want, id: job.id, result }).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = Builder::new().name("zb-disk".into()).spawn(work);
+        let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
+        Ok((Self { jobs: Some(jobs), thread: Some(thread) }, blocks))
+    }
+
+    /// Queues a job. The device has one under way at most.
+    pub fn send(&self, job: Job) {
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
+            log::error!("the thread of a disk has ended");
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the thread of a disk ended abnormally");
+        }
+    }
+}
+
+fn failure(error: &io::Error) -> JobError {
+    log::debug!("disk: {error}");
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => JobError::Full,
+        _ => JobError::Medium,
+    }
+}
+
+/// What is written to a disk that keeps its image.
+struct Overlay {
+    file: File,
+    /// One bit for each block that is here; a key is 64 blocks.
+    written: HashMap<u64, u64, foldhash::fast::RandomState>,
+}
+
+impl Overlay {
+    fn has(&self, block: u64) -> bool {
+        self.written.get(&(block / 64)).is_some_and(|bits| bits >> (block % 64) & 1 != 0)
+    }
+
+    fn mark(&mut self, block: u64) {
+        *self.written.entry(block / 64).or_default() |= 1 << (block % 64);
+    }
+}
+
+/// The file, and what was written beside it.
+struct Medium {
+    file: File,
+    overlay: Option<Overlay>,
+}
+
+impl Medium {
+    fn open(image: &Path, read_only: bool, cow: bool) -> Result<(Self, u64)> {
+        let name = image.display();
+        let cannot = |error: &io::Error| Error::system(format_args!("cannot open the image {name}"), error);
+        let writes = !read_only && !cow;
+        let mut file = File::options().read(true).write(writes).open(image).map_err(|error| {
+            let hint = if error.kind() == io::ErrorKind::NotFound {
+                format!("truncate -s 64M {name} makes an empty one")
+            } else {
+                "with ro or cow it only has to be readable".to_owned()
+            };
+            cannot(&error).hint(hint)
+        })?;
+        let lock =
+            if writes { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
+        rustix::fs::flock(&file, lock).map_err(|_| {
+            Error::new(Class::Runtime, format!("the image {name} is in use"))
+                .hint("only one disk may write an image; with cow several can share one")
+        })?;
+        let length = file.seek(SeekFrom::End(0)).map_err(|error| cannot(&error))?;
+        let blocks = length / u64::from(BLOCK);
+        if blocks == 0 {
+            return Err(Error::usage(format!("the image {name} is shorter than a block of {BLOCK} bytes"))
+                .hint(format!("truncate -s 64M {name} makes it longer")));
+        }
+        let overlay = if cow { Some(Overlay { file: unnamed()?, written: HashMap::default() }) } else { None };
+        Ok((Self { file, overlay }, blocks))
+    }
+
+    fn perform(&mut self, work: Work) -> io::Result<Vec<u8>> {
+        match work {
+            Work::Read(offset, length) => self.read(offset, length),
+            Work::Write(offset, bytes) => self.write(offset, &bytes).map(|()| Vec::new()),
+            Work::Flush if self.overlay.is_none() => self.file.sync_data().map(|()| Vec::new()),
+            Work::Flush => Ok(Vec::new()),
+        }
+    }
+
+    fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let Some(overlay) = &self.overlay else {
+            self.file.read_exact_at(&mut bytes, offset)?;
+            return Ok(bytes);
+        };
+        let mut at = offset;
+        for block in bytes.chunks_mut(BLOCK as usize) {
+            let file = if overlay.has(at / u64::from(BLOCK)) { &overlay.file } else { &self.file };
+            file.read_exact_at(block, at)?;
+            at += block.len() as u64;
+        }
+        Ok(bytes)
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let Some(overlay) = &mut self.overlay else { return self.file.write_all_at(bytes, offset) };
+        overlay.file.write_all_at(bytes, offset)?;
+        let first = offset / u64::from(BLOCK);
+        (first..first + bytes.len() as u64 / u64::from(BLOCK)).for_each(|block| overlay.mark(block));
+        Ok(())
+    }
+}
+
+/// A file without a name, which is gone when it is closed.
+fn unnamed() -> Result<File> {
+    let folder = std::env::temp_dir();
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let made = rustix::fs::open(&folder, flags, Mode::RUSR | Mode::WUSR);
+    let cannot = |errno: rustix::io::Errno| {
+        Error::system(format_args!("cannot make a temporary file in {}", folder.display()), &errno.into())
+            .hint("set TMPDIR to a folder that holds what will be written to the disk")
+    };
+    made.map(File::from).map_err(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(blocks: usize) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes: Vec<u8> = (0..blocks).flat_map(|block| [block as u8; 512]).collect();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_copy_on_write_disk_keeps_its_image() {
+        let file = image(200);
+        let before = std::fs::read(file.path()).unwrap();
+        let (mut medium, blocks) = Medium::open(file.path(), false, true).unwrap();
+        assert_eq!(blocks, 200);
+        medium.perform(Work::Write(63 * 512, vec![0xee; 1024])).unwrap();
+        let read = medium.perform(Work::Read(62 * 512, 4 * 512)).unwrap();
+        let firsts: Vec<u8> = read.chunks(512).map(|block| block[0]).collect();
+        assert_eq!(firsts, [62, 0xee, 0xee, 65]);
+        assert_eq!(std::fs::read(file.path()).unwrap(), before);
+    }
+
+    #[test]
+    fn a_written_disk_writes_its_image_alone() {
+        let file = image(8);
+        let (mut medium, _) = Medium::open(file.path(), false, false).unwrap();
+        medium.perform(Work::Write(512, vec![0xaa; 512])).unwrap();
+        medium.perform(Work::Flush).unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap()[512], 0xaa);
+        for cow in [false, true] {
+            let Err(error) = Medium::open(file.path(), false, cow) else { panic!("opened twice") };
+            assert!(error.what().contains("is in use"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_shrunk_image_and_a_full_one_are_errors() {
+        let file = image(8);
+        let (mut medium, _) = Medium::open(file.path(), true, false).unwrap();
+        file.as_file().set_len(1024).unwrap();
+        let error = medium.perform(Work::Read(512, 1024)).unwrap_err();
+        assert_eq!(failure(&error), JobError::Medium);
+        let mut full = Medium { file: File::options().write(true).open("/dev/full").unwrap(), overlay: None };
+        assert_eq!(failure(&full.perform(Work::Write(0, vec![0; 512])).unwrap_err()), JobError::Full);
+        assert!(Medium::open(Path::new("/dev/null"), true, false).is_err_and(|error| error.what().contains("shorter")));
+    }
+}

@@ -1,0 +1,1 @@
+//! Streams and disks with real descriptors.

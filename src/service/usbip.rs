@@ -1,0 +1,223 @@
+//! `usbip:`: USB devices exported by a host of their own on the switch.
+//!
+//! Theory of operation. The port is an [`Endpoint`] that listens on TCP port 3240, and one [`Server`] with the devices.
+//! A connection is a [`Line`]: to a peer on the switch through the endpoint, or to a client of the machine itself
+//! through a stream of the outside (`usbip-listen=`). Events only mark that something has changed; then one round
+//! ([`UsbipPort::work`]) lets every driver move bytes between a device and its back end, and every line move bytes
+//! between its connection and its session. Both directions push back: a session that does not want bytes is not read
+//! for, so that the window of its connection closes, and what a peer does not take stays in the session, which is
+//! bounded.
+//!
+//! A peer that ends its connection gives its device back at once; one that vanishes is found out by the endpoint's
+//! keep-alive within 30 s.
+
+mod build;
+mod driver;
+mod line;
+
+pub use build::wants;
+
+use super::Service;
+use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
+use super::outside::{Found, Input, Output};
+use crate::config::{PortSpec, Usbip};
+use crate::error::Result;
+use crate::time::{Instant, earliest};
+use crate::usbip::{DEAD_PEER, KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
+use driver::Driver;
+use line::{Line, Via, World};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+/// Connections whose handshake is under way.
+const BACKLOG: usize = 16;
+
+/// See the module.
+pub struct UsbipPort {
+    name: String,
+    endpoint: Endpoint,
+    server: Server,
+    listener: ListenerId,
+    /// The want whose streams are clients of the machine itself.
+    host: Option<usize>,
+    lines: Vec<Line>,
+    drivers: Vec<Driver>,
+    outputs: VecDeque<Output>,
+    /// Something has changed since the last round.
+    dirty: bool,
+    /// Who has which device, as it was logged last.
+    importers: Vec<Option<IpAddr>>,
+}
+
+impl UsbipPort {
+    /// The service of the port `spec`, whose kind is `usbip`. `found` answers [`wants`].
+    ///
+    /// # Errors
+    /// Of class usage, for addresses that cannot work and devices that cannot be.
+    pub fn new(spec: &PortSpec, usbip: &Usbip, found: &[Found], seed: u64) -> Result<Self> {
+        let mut endpoint = Endpoint::new(&endpoint_config(spec, usbip, seed))?;
+        let listener = endpoint.listen(PORT, BACKLOG)?;
+        let mut server = Server::new(Options { show_busy: usbip.show_busy });
+        let drivers = build::export(&mut server, usbip, found)?;
+        let host = build::host_want(usbip);
+        for (want, addr) in found.iter().enumerate().filter_map(|(want, it)| Some((want, it.listening()?))) {
+            let what = if Some(want) == host { "USB/IP" } else { "a serial port" };
+            log::info!("{}: {what} is served at tcp {addr}, too", spec.name);
+        }
+        Ok(Self {
+            name: spec.name.clone(),
+            endpoint,
+            server,
+            listener,
+            host,
+            lines: Vec::new(),
+            drivers,
+            outputs: VecDeque::new(),
+            dirty: true,
+            importers: Vec::new(),
+        })
+    }
+
+    /// The server, with its devices and connections.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn handle_events(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.dirty = true;
+            match event {
+                Event::Accepted { conn, listener, peer, .. } if listener == self.listener => {
+                    self.admit(now, Via::Switch(conn), peer.ip());
+                }
+                Event::PeerClosed(conn) => self.with_line(Via::Switch(conn), |line| line.peer_closed = true),
+                Event::Closed(conn, reason) => {
+                    log::debug!("{}: connection ended: {reason:?}", self.name);
+                    self.with_line(Via::Switch(conn), |line| line.gone = true);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn with_line(&mut self, via: Via, act: impl FnOnce(&mut Line)) {
+        if let Some(line) = self.lines.iter_mut().find(|line| line.via == via) {
+            act(line);
+        }
+    }
+
+    fn admit(&mut self, now: Instant, via: Via, source: IpAddr) {
+        match self.server.open(now, source) {
+            Ok(id) => self.lines.push(Line::new(via, id)),
+            Err(refused) => {
+                log::warn!("{}: {source} is refused: {refused}", self.name);
+                match via {
+                    Via::Switch(conn) => self.endpoint.abort(conn),
+                    Via::Host(stream) => self.outputs.push_back(Output::Close(stream)),
+                }
+            }
+        }
+    }
+
+    /// One round: back ends first, since what they bring may answer a URB.
+    fn work(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        for driver in &mut self.drivers {
+            driver.work(now, &mut self.server, &mut self.outputs);
+        }
+        let mut world = World { endpoint: &mut self.endpoint, server: &mut self.server, outputs: &mut self.outputs };
+        self.lines.retain_mut(|line| line.work(now, &mut world));
+        // What a line brought may be for a back end.
+        for driver in &mut self.drivers {
+            driver.work(now, &mut self.server, &mut self.outputs);
+        }
+        self.tell();
+    }
+
+    /// Logs who took and who gave back a device.
+    fn tell(&mut self) {
+        self.importers.resize(self.server.exports().count(), None);
+        for ((busid, _, importer), told) in self.server.exports().zip(&mut self.importers) {
+            let source = importer.map(|(_, source)| source);
+            match (*told, source) {
+                (before, after) if before == after => continue,
+                (_, Some(source)) => log::info!("{}: {busid} attached by {source}", self.name),
+                (_, None) => log::info!("{}: {busid} is free again", self.name),
+            }
+            *told = source;
+        }
+    }
+}
+
+fn endpoint_config(spec: &PortSpec, usbip: &Usbip, seed: u64) -> EndpointConfig {
+    let mut config = EndpointConfig::new(usbip.mac(), usbip.addrs.clone());
+    config.gateways.clone_from(&usbip.gateways);
+    config.seed = seed;
+    if let Some(mtu) = spec.mtu {
+        config.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    }
+    // A few more than the server takes, so that the server's answer, not a RST, tells of its limit, and so that
+    // connections that are being closed have a place.
+    config.limits = Limits {
+        connections: 2 * MAX_CONNECTIONS,
+        per_source: 2 * MAX_CONNECTIONS_PER_SOURCE,
+        keep_alive: KEEP_ALIVE,
+        dead_after: DEAD_PEER,
+        ..Limits::default()
+    };
+    config
+}
+
+impl Service for UsbipPort {
+    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
+        self.endpoint.handle_frame(now, frame);
+        // An acknowledgement has no event, but may make room.
+        self.dirty = true;
+    }
+
+    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize {
+        self.endpoint.poll_transmit(now, budget, &mut |frame: &[u8]| out(frame))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let lines = self.lines.iter().filter_map(|line| line.deadline).min();
+        let work = self.dirty.then_some(Instant::ZERO);
+        [lines, work, self.server.poll_timeout()].into_iter().fold(self.endpoint.poll_timeout(), earliest)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.handle_events(now);
+        if self.server.poll_timeout().is_some_and(|due| due <= now)
+            || self.lines.iter().any(|line| line.deadline.is_some_and(|due| due <= now))
+        {
+            self.server.handle_timeout(now);
+            self.dirty = true;
+        }
+        self.work(now);
+    }
+
+    fn handle_input(&mut self, now: Instant, input: Input) {
+        self.dirty = true;
+        if let Input::Opened { want, stream, peer } = input
+            && self.host == Some(want)
+        {
+            return self.admit(now, Via::Host(stream), peer.unwrap_or(IpAddr::from([127, 0, 0, 1])));
+        }
+        if let Some(line) = self.lines.iter_mut().find(|line| line.is_for(&input)) {
+            return line.handle_input(input);
+        }
+        for driver in &mut self.drivers {
+            driver.handle_input(now, &mut self.server, &input, &mut self.outputs);
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! From the words of a configuration to devices and their drivers.
+//!
+//! The wants of a port are in the order of its devices, one for each that has something outside, and behind them the
+//! address of the machine that is served, too.
+
+use super::driver::{Disk, Driver, Script, SerialPort};
+use crate::config::{Serial, UsbDevice, UsbKind, UsbSpeed, Usbip};
+use crate::error::{Error, Result};
+use crate::service::outside::{Found, Want};
+use crate::usb::class::hid::Kind;
+use crate::usb::class::{CdcAcm, Hid, Identity, Loopback, MassStorage, Pattern};
+use crate::usb::{Device, Speed};
+use crate::usbip::Server;
+
+/// What a USB/IP port works with outside.
+pub fn wants(usbip: &Usbip) -> Vec<Want> {
+    let devices = usbip.devices.iter().filter_map(want);
+    let listen = usbip.listen.iter().map(|addr| Want::Tcp { addr: addr.clone(), single: false });
+    devices.chain(listen).collect()
+}
+
+/// The want whose streams are clients of the server.
+pub(super) fn host_want(usbip: &Usbip) -> Option<usize> {
+    usbip.listen.as_ref().map(|_| usbip.devices.iter().filter_map(want).count())
+}
+
+fn want(device: &UsbDevice) -> Option<Want> {
+    match &device.kind {
+        UsbKind::CdcAcm(Serial::Echo) | UsbKind::Loopback => None,
+        UsbKind::CdcAcm(Serial::Pty(path)) => Some(Want::Pty(path.clone())),
+        UsbKind::CdcAcm(Serial::Unix(path)) => Some(Want::Unix(path.clone())),
+        UsbKind::CdcAcm(Serial::Tcp(addr)) => Some(Want::Tcp { addr: addr.clone(), single: true }),
+        UsbKind::CdcAcm(Serial::File(path)) => Some(Want::Append(path.clone())),
+        UsbKind::MassStorage { image, read_only, cow } => {
+            Some(Want::Disk { image: image.clone(), read_only: *read_only, cow: *cow })
+        }
+        UsbKind::Keyboard(script) | UsbKind::Mouse(script) => script.clone().map(Want::Read),
+    }
+}
+
+/// Makes the devices and exports them. Gives the drivers of those that have something outside.
+pub(super) fn export(server: &mut Server, usbip: &Usbip, found: &[Found]) -> Result<Vec<Driver>> {
+    let mut drivers = Vec::new();
+    let mut next = 0;
+    for (device, busid) in usbip.devices.iter().zip(usbip.busids()) {
+        let refused = |why: &dyn std::fmt::Display| Error::usage(format!("device={device}: {why}"));
+        let wanted = want(device).map(|_| next);
+        next += usize::from(wanted.is_some());
+        let made = make(device, wanted.and_then(|want| found.get(want))).map_err(|why| refused(&why))?;
+        drivers.extend(wanted.map(|want| driver(device, &busid, want)));
+        server.export(&busid, made).map_err(|why| refused(&why))?;
+    }
+    Ok(drivers)
+}
+
+fn make(device: &UsbDevice, found: Option<&Found>) -> std::result::Result<Device, crate::usb::DescriptionError> {
+    let identity = Identity {
+        speed: match device.speed {
+            UsbSpeed::Full => Speed::Full,
+            UsbSpeed::High => Speed::High,
+            UsbSpeed::Super => Speed::Super,
+        },
+        vendor: device.vendor,
+        product: device.product,
+        serial: device.serial.clone(),
+    };
+    match &device.kind {
+        UsbKind::CdcAcm(end) => CdcAcm::device(&identity, *end == Serial::Echo),
+        UsbKind::Loopback => Loopback::device(&identity, Pattern::Zero),
+        UsbKind::MassStorage { read_only, .. } => {
+            let blocks = match found {
+                Some(Found::Disk(blocks)) => *blocks,
+                _ => 0,
+            };
+            MassStorage::device(&identity, blocks, *read_only)
+        }
+        UsbKind::Keyboard(_) => Hid::device(&identity, Kind::Keyboard),
+        UsbKind::Mouse(_) => Hid::device(&identity, Kind::Mouse),
+    }
+}
+
+fn driver(device: &UsbDevice, busid: &str, want: usize) -> Driver {
+    match device.kind {
+        UsbKind::MassStorage { .. } => Driver::Disk(Disk::new(busid, want)),
+        UsbKind::Keyboard(_) | UsbKind::Mouse(_) => Driver::Script(Script::new(busid, want)),
+        UsbKind::CdcAcm(_) | UsbKind::Loopback => Driver::Serial(SerialPort::new(busid, want)),
+    }
+}

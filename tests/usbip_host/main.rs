@@ -1,0 +1,329 @@
+//! USB/IP over the machine's own TCP: Debian's `usbip`, the back ends of a serial port, and clients that mean no good.
+//!
+//! The program runs as its users run it; the clients are plain sockets. No right is needed.
+
+mod client;
+
+use client::{Attached, import_request, submit};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+use support::{Launch, PATIENCE, Process, TempDir, eventually, needs, require, zbridge};
+
+/// What a client may make the program's memory grow by, in KiB: two devices' pending data, and the allocator's slack.
+const GROWTH: u64 = 48 << 10;
+
+/// A zbridge that serves USB/IP at an address of this machine.
+struct Served {
+    process: Process,
+    addr: SocketAddr,
+}
+
+fn serve(dir: &TempDir, devices: &str) -> Served {
+    let keys = devices.replace("DIR", &dir.root().display().to_string());
+    let port = format!("usbip:192.0.2.1/24,{keys},usbip-listen=127.0.0.1:0");
+    let process = zbridge!("-v", "--port", port).spawn();
+    let line = process.wait_for("USB/IP is served at tcp", PATIENCE);
+    let addr = line.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok()).expect("an address");
+    Served { process, addr }
+}
+
+impl Served {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.addr).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    fn attach(&self, busid: &str) -> Attached {
+        eventually("the device is free", || Attached::import(self.connect(), busid))
+    }
+
+    /// Resident memory in KiB.
+    fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn finish(self) {
+        self.process.sigterm();
+        let exit = self.process.wait();
+        assert_eq!(exit.code(), 0);
+    }
+}
+
+/// Whether the other end has closed; false if it is silent for `patience`.
+fn is_closed(mut stream: &TcpStream, patience: Duration) -> bool {
+    stream.set_read_timeout(Some(patience)).unwrap();
+    let mut bytes = [0; 4096];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => {
+                return !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+            }
+        }
+    }
+}
+
+#[test]
+fn debians_usbip_lists_what_the_machine_serves() {
+    require!(needs::tool("usbip", "usbip"));
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm,device=loopback+busid=2-3,device=hid-mouse");
+    let list = || {
+        let port = served.addr.port().to_string();
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        Launch::new("usbip").env("PATH", path).args(["--tcp-port", &port, "list", "-r", "127.0.0.1"]).run().stdout
+    };
+    let all = list();
+    for text in ["1-1: ", "(2fe3:0001)", "(ef/02/01)", "2-3: ", "(0525:a4a0)", "1-2: "] {
+        assert!(all.contains(text), "{text}: {all}");
+    }
+    let device = served.attach("2-3");
+    assert!(!list().contains("2-3: "), "a device in use is hidden");
+    drop(device);
+    eventually("it is shown again", || list().contains("2-3: ").then_some(()));
+    served.finish();
+}
+
+#[test]
+fn a_second_importer_is_told_that_the_device_is_busy() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm");
+    let mut first = served.attach("1-1");
+    let mut second = served.connect();
+    second.write_all(&import_request("1-1")).unwrap();
+    let mut reply = Vec::new();
+    second.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply, [1, 0x11, 0, 3, 0, 0, 0, 2]);
+    first.echo(&pattern(100_000));
+    served.finish();
+}
+
+/// Bytes without a short period.
+fn pattern(count: u32) -> Vec<u8> {
+    (0..count).map(|at| (at.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect()
+}
+
+#[test]
+fn what_is_no_usbip_ends_its_connection_and_no_other() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm,device=cdc-acm");
+    let mut good = served.attach("1-1");
+    good.echo(&pattern(1000));
+    let before = served.memory();
+    let devid = 0x0001_0003;
+    let word = |at: usize, value: u32, mut bytes: Vec<u8>| {
+        bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+        bytes
+    };
+    let after_import: Vec<(&str, Vec<u8>)> = vec![
+        ("a length of 2^31", word(24, 1 << 31, submit(1, devid, 0, 1, 0))),
+        ("a length of 2^31 - 1", word(24, i32::MAX as u32, submit(1, devid, 0, 1, 0))),
+        ("2^31 - 1 packets", word(32, i32::MAX as u32, submit(1, devid, 1, 2, 64))),
+        ("endpoint 200", submit(1, devid, 1, 200, 64)),
+        ("direction 7", submit(1, devid, 7, 1, 64)),
+        ("another device", submit(1, devid + 1, 1, 2, 64)),
+        ("a seqnum twice", [submit(1, devid, 1, 1, 16), submit(1, devid, 1, 1, 16)].concat()),
+        ("a reply", word(0, 3, submit(1, devid, 1, 1, 16))),
+        ("command 0", word(0, 0, submit(1, devid, 1, 1, 16))),
+        ("2000 URBs at once", (1..2000).flat_map(|seqnum| submit(seqnum, devid, 1, 2, 64)).collect()),
+    ];
+    for (name, bytes) in after_import {
+        let mut bad = served.attach("1-2");
+        // The other end may close while this is being sent.
+        let _ = bad.stream.write_all(&bytes);
+        assert!(is_closed(&bad.stream, PATIENCE), "{name}");
+        good.echo(&pattern(5000));
+    }
+    for (name, bytes) in [
+        ("a SUBMIT before the import", submit(1, 0x0001_0002, 1, 1, 64)),
+        ("another version", vec![1, 6, 0x80, 5, 0, 0, 0, 0]),
+        ("an unknown request", vec![1, 0x11, 0x80, 9, 0, 0, 0, 0]),
+        ("HTTP", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("a bus id without its end", [&import_request("1-2")[..8], &[b'x'; 32]].concat()),
+    ] {
+        let mut bad = served.connect();
+        let _ = bad.write_all(&bytes);
+        assert!(is_closed(&bad, PATIENCE), "{name}");
+        good.echo(&pattern(5000));
+    }
+    let grown = served.memory().saturating_sub(before);
+    assert!(grown < GROWTH, "{grown} KiB");
+    served.finish();
+}
+
+#[test]
+fn a_half_open_client_has_ten_seconds() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm");
+    let begun = Instant::now();
+    let mut silent = vec![served.connect(), served.connect()];
+    silent[1].write_all(&import_request("1-1")[..39]).unwrap();
+    let mut good = served.attach("1-1");
+    for stream in silent {
+        assert!(is_closed(&stream, Duration::from_secs(40)), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= Duration::from_secs(9), "{:?}", begun.elapsed());
+        good.echo(&pattern(1000));
+    }
+    served.finish();
+}
+
+#[test]
+fn one_byte_at_a_time_is_as_good() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm");
+    let mut slow = served.attach("1-1");
+    slow.piece = 1;
+    slow.echo(&pattern(700));
+    served.finish();
+}
+
+/// The device is free again after each, however much of a session there was.
+#[test]
+fn a_session_may_end_at_every_byte() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm,device=cdc-acm");
+    let mut good = served.attach("1-2");
+    let devid = 0x0001_0002;
+    let configure = {
+        let mut bytes = submit(2, devid, 0, 0, 0);
+        bytes[40..].copy_from_slice(&[0, 9, 1, 0, 0, 0, 0, 0]);
+        bytes
+    };
+    let session =
+        [import_request("1-1"), configure, submit(3, devid, 1, 2, 512), submit(4, devid, 0, 1, 20), vec![7; 20]]
+            .concat();
+    let before = served.memory();
+    for end in 0..=session.len() {
+        let mut stream = served.connect();
+        stream.write_all(&session[..end]).unwrap();
+        drop(stream);
+        if end % 20 == 0 {
+            good.echo(&pattern(500));
+        }
+    }
+    served.attach("1-1").echo(&pattern(5000));
+    let grown = served.memory().saturating_sub(before);
+    assert!(grown < GROWTH, "{grown} KiB");
+    served.finish();
+}
+
+#[test]
+fn connections_of_one_address_are_counted() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm");
+    let mut good = served.attach("1-1");
+    let many: Vec<_> = (0..40).map(|_| served.connect()).collect();
+    let refused = many[20..].iter().filter(|stream| is_closed(stream, PATIENCE)).count();
+    assert_eq!(refused, 20);
+    good.echo(&pattern(5000));
+    drop(many);
+    eventually("others are let in again", || {
+        let mut stream = served.connect();
+        stream.write_all(&[1, 0x11, 0x80, 5, 0, 0, 0, 0]).ok()?;
+        let mut reply = [0; 12];
+        stream.read_exact(&mut reply).ok()
+    });
+    served.finish();
+}
+
+/// A client that does not read what it has asked for gets no more memory than its window, and holds up nobody.
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm,device=loopback");
+    let mut good = served.attach("1-1");
+    let mut lazy = served.attach("1-2");
+    let before = served.memory();
+    lazy.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    for seqnum in 10..1000 {
+        if lazy.stream.write_all(&submit(seqnum, 0x0001_0003, 1, 1, 1 << 20)).is_err() {
+            break;
+        }
+        if seqnum % 100 == 0 {
+            good.echo(&pattern(5000));
+        }
+    }
+    good.echo(&pattern(50_000));
+    let grown = served.memory().saturating_sub(before);
+    assert!(grown < GROWTH, "{grown} KiB");
+    served.finish();
+}
+
+#[test]
+fn a_pseudo_terminal_is_the_other_end_of_a_serial_port() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm+pty=DIR/tty");
+    let path = dir.path("tty");
+    assert!(std::fs::read_link(&path).unwrap().starts_with("/dev/pts"));
+    let mut port = served.attach("1-1");
+    let mut tty = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    tty.write_all(b"to the host\r\n").unwrap();
+    assert_eq!(port.read(13), b"to the host\r\n");
+    // More than the terminal holds: what it does not take waits.
+    let data = pattern(200_000);
+    let sent = data.clone();
+    let reader = std::thread::spawn(move || {
+        let mut received = vec![0; 200_000];
+        std::thread::sleep(Duration::from_millis(300));
+        tty.read_exact(&mut received).unwrap();
+        received
+    });
+    port.write(&sent);
+    assert!(reader.join().unwrap() == data);
+    served.finish();
+    assert!(!path.exists(), "the link is gone");
+}
+
+#[test]
+fn a_client_of_a_socket_is_the_other_end_of_a_serial_port() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm+unix=DIR/acm,device=cdc-acm+file=DIR/log");
+    let mut port = served.attach("1-1");
+    let data = pattern(1 << 20);
+    let mut begun = UnixStream::connect(dir.path("acm")).unwrap();
+    begun.write_all(b"first").unwrap();
+    assert_eq!(port.read(5), b"first");
+    drop(begun);
+    let mut client = UnixStream::connect(dir.path("acm")).unwrap();
+    let (to_host, from_host) = (data.clone(), data.clone());
+    let mut writer = client.try_clone().unwrap();
+    let writer = std::thread::spawn(move || writer.write_all(&to_host).unwrap());
+    let reader = std::thread::spawn(move || {
+        let mut received = vec![0; from_host.len()];
+        client.read_exact(&mut received).unwrap();
+        assert!(received == from_host);
+    });
+    assert!(port.exchange(&data, data.len()) == data);
+    writer.join().unwrap();
+    reader.join().unwrap();
+    let mut logged = served.attach("1-2");
+    logged.write(b"what the host says\n");
+    eventually("the file", || (std::fs::read(dir.path("log")).ok()? == b"what the host says\n").then_some(()));
+    served.finish();
+    assert!(!dir.path("acm").exists(), "the socket is gone");
+}
+
+#[test]
+fn what_cannot_be_opened_is_said_with_a_way_out() {
+    let dir = TempDir::new();
+    let refusal = |device: &str| {
+        let device = device.replace("DIR", &dir.root().display().to_string());
+        let exit = zbridge!("--port", format!("usbip:192.0.2.1/24,device={device}")).run();
+        assert_ne!(exit.code(), 0);
+        exit.stderr
+    };
+    dir.file("there", "x");
+    assert!(refusal("mass-storage+image=DIR/missing").contains("truncate -s 64M"));
+    assert!(refusal("mass-storage+image=DIR/there").contains("shorter than a block"));
+    assert!(refusal("cdc-acm+pty=DIR/there").contains("it exists"));
+    assert!(refusal("cdc-acm+unix=DIR/there").contains("in use"));
+    assert!(refusal("hid-keyboard+script=DIR/missing").contains("cannot open"));
+    assert!(refusal("loopback,mtu=100").contains("too small for IPv6"));
+}
