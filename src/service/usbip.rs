@@ -25,6 +25,7 @@ use super::outside::{Found, Input, Output};
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
 use crate::time::{Instant, earliest};
+use crate::usb::Function;
 use crate::usbip::{DEAD_PEER, KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
 use driver::Driver;
 use line::{Line, World};
@@ -60,8 +61,6 @@ impl UsbipPort {
     /// # Errors
     /// Of class usage, for addresses that cannot work and devices that cannot be.
     pub fn new(spec: &PortSpec, usbip: &Usbip, found: &[Found], seed: u64) -> Result<Self> {
-        let mut endpoint = Endpoint::new(&endpoint_config(spec, usbip, seed))?;
-        let listener = endpoint.listen(PORT, BACKLOG)?;
         let mut server = Server::new(Options { show_busy: usbip.show_busy });
         let drivers = build::export(&mut server, usbip, found)?;
         let host = build::host_want(usbip);
@@ -69,19 +68,42 @@ impl UsbipPort {
             let what = if Some(want) == host { "USB/IP" } else { "a serial port" };
             log::info!("{}: {what} is served at tcp {addr}, too", spec.name);
         }
+        let port = Self::serving(&spec.name, &endpoint_config(spec, usbip, seed), server)?;
+        Ok(Self { host, drivers, foreign: build::foreign(usbip), ..port })
+    }
+
+    /// A host that serves the devices of `server`, for a program that brings its own. It runs on a port inside the
+    /// process ([`crate::service`]); `name` leads what it logs.
+    ///
+    /// # Errors
+    /// Of class usage, for addresses that cannot work.
+    pub fn serving(name: &str, config: &EndpointConfig, server: Server) -> Result<Self> {
+        let mut endpoint = Endpoint::new(config)?;
+        let listener = endpoint.listen(PORT, BACKLOG)?;
         Ok(Self {
-            name: spec.name.clone(),
+            name: name.to_owned(),
             endpoint,
             server,
             listener,
-            host,
+            host: None,
             lines: Vec::new(),
-            drivers,
-            foreign: build::foreign(usbip),
+            drivers: Vec::new(),
+            foreign: Vec::new(),
             outputs: VecDeque::new(),
             dirty: true,
             importers: Vec::new(),
         })
+    }
+
+    /// Lets `act` at the function of the device `busid`, if it is an `F`. The device then goes on.
+    pub fn with_function<F: Function, R>(
+        &mut self,
+        now: Instant,
+        busid: &str,
+        act: impl FnOnce(&mut F) -> R,
+    ) -> Option<R> {
+        self.dirty = true;
+        self.server.with_function(now, busid, act)
     }
 
     /// The server, with its devices and connections.
