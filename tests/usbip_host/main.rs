@@ -364,3 +364,30 @@ fn a_device_of_another_server_is_exported_again() {
     assert!(list.contains("1-1: ") && !list.contains("1-2: "), "{list}");
     near.finish();
 }
+
+/// With nothing to do nobody wakes: not the switch, not the service, not its back ends.
+#[test]
+fn an_idle_port_sleeps() {
+    let dir = TempDir::new();
+    std::fs::File::create(dir.path("disk.img")).unwrap().set_len(1 << 20).unwrap();
+    let served =
+        serve(&dir, "device=cdc-acm+pty=DIR/tty,device=cdc-acm+unix=DIR/acm,device=mass-storage+image=DIR/disk.img");
+    let switches = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", served.process.pid())).unwrap();
+        let status = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+        let named = status.map(|text| {
+            let field = |name: &str| {
+                let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+                line.split_whitespace().nth(1).unwrap().to_owned()
+            };
+            (field("Name:"), field("voluntary_ctxt_switches:"))
+        });
+        named.collect::<Vec<_>>()
+    };
+    // The announcements of its addresses are over after some seconds.
+    std::thread::sleep(Duration::from_secs(5));
+    let before = switches();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(switches(), before);
+    served.finish();
+}
