@@ -133,7 +133,10 @@ pub fn host(index: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 9, 0, index + 1)
 }
 
+/// The TAPs' names, in the switch's namespace until each has its host.
 const TAPS: [&str; 2] = ["zc0", "zc1"];
+/// What they have in common.
+const TAP: &str = "zc";
 
 impl Lab {
     /// Starts `contender` with what a workload needs.
@@ -235,7 +238,7 @@ fn qemu(need: &Need, folder: &TempDir) -> Vec<String> {
     for index in 0..need.ports {
         let path = folder.text(&format!("p{index}"));
         let netdev = match need.medium {
-            Medium::Tap => format!("tap,id=n{index},ifname={},script=no,downscript=no", TAPS[index]),
+            Medium::Tap => format!("tap,id=n{index},ifname={TAP}{index},script=no,downscript=no"),
             _ => format!("stream,id=n{index},server=on,addr.type=unix,addr.path={path}"),
         };
         let hub = format!("hubport,id=h{index},hubid=0,netdev=n{index}");
