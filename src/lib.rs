@@ -2,8 +2,8 @@
 //! Ethernet switch in user space. Everything attaches in the same way, as a port.
 //!
 //! ```text
-//!  native_sim ─ tap ───────────┐                     ┌─ services: a host of their own in user space,
-//!  QEMU ─ unix stream, dgram ──┤                     │  on a channel inside the process
+//!  native_sim ─ tap ───────────┐                     ┌─ services with a TCP/IP stack of their own in user space:
+//!  QEMU ─ unix stream, dgram ──┤                     │  usbip exports USB devices, and pings are answered
 //!  anything ─ tcp, udp ────────┼── switch (or more) ─┤
 //!  host ─ tap ─────────────────┤  learn · forward    └─ your program: Bridge::add_channel,
 //!  board ─ packet (USB NIC) ───┘                        or a Switch of your own without any I/O
