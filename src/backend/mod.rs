@@ -99,6 +99,3 @@ impl Drop for Backend {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -14,6 +14,8 @@
 mod build;
 mod driver;
 mod line;
+mod relay;
+mod transport;
 
 pub use build::wants;
 
@@ -23,11 +25,14 @@ use super::outside::{Found, Input, Output};
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
 use crate::time::{Instant, earliest};
+use crate::usb::Function;
 use crate::usbip::{DEAD_PEER, KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
 use driver::Driver;
-use line::{Line, Via, World};
+use line::{Line, World};
+use relay::Foreign;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use transport::Via;
 
 /// Connections whose handshake is under way.
 const BACKLOG: usize = 16;
@@ -42,6 +47,7 @@ pub struct UsbipPort {
     host: Option<usize>,
     lines: Vec<Line>,
     drivers: Vec<Driver>,
+    foreign: Vec<Foreign>,
     outputs: VecDeque<Output>,
     /// Something has changed since the last round.
     dirty: bool,
@@ -55,8 +61,6 @@ impl UsbipPort {
     /// # Errors
     /// Of class usage, for addresses that cannot work and devices that cannot be.
     pub fn new(spec: &PortSpec, usbip: &Usbip, found: &[Found], seed: u64) -> Result<Self> {
-        let mut endpoint = Endpoint::new(&endpoint_config(spec, usbip, seed))?;
-        let listener = endpoint.listen(PORT, BACKLOG)?;
         let mut server = Server::new(Options { show_busy: usbip.show_busy });
         let drivers = build::export(&mut server, usbip, found)?;
         let host = build::host_want(usbip);
@@ -64,18 +68,42 @@ impl UsbipPort {
             let what = if Some(want) == host { "USB/IP" } else { "a serial port" };
             log::info!("{}: {what} is served at tcp {addr}, too", spec.name);
         }
+        let port = Self::serving(&spec.name, &endpoint_config(spec, usbip, seed), server)?;
+        Ok(Self { host, drivers, foreign: build::foreign(usbip), ..port })
+    }
+
+    /// A host that serves the devices of `server`, for a program that brings its own. It runs on a port inside the
+    /// process ([`crate::service`]); `name` leads what it logs.
+    ///
+    /// # Errors
+    /// Of class usage, for addresses that cannot work.
+    pub fn serving(name: &str, config: &EndpointConfig, server: Server) -> Result<Self> {
+        let mut endpoint = Endpoint::new(config)?;
+        let listener = endpoint.listen(PORT, BACKLOG)?;
         Ok(Self {
-            name: spec.name.clone(),
+            name: name.to_owned(),
             endpoint,
             server,
             listener,
-            host,
+            host: None,
             lines: Vec::new(),
-            drivers,
+            drivers: Vec::new(),
+            foreign: Vec::new(),
             outputs: VecDeque::new(),
             dirty: true,
             importers: Vec::new(),
         })
+    }
+
+    /// Lets `act` at the function of the device `busid`, if it is an `F`. The device then goes on.
+    pub fn with_function<F: Function, R>(
+        &mut self,
+        now: Instant,
+        busid: &str,
+        act: impl FnOnce(&mut F) -> R,
+    ) -> Option<R> {
+        self.dirty = true;
+        self.server.with_function(now, busid, act)
     }
 
     /// The server, with its devices and connections.
@@ -101,14 +129,14 @@ impl UsbipPort {
     }
 
     fn with_line(&mut self, via: Via, act: impl FnOnce(&mut Line)) {
-        if let Some(line) = self.lines.iter_mut().find(|line| line.via == via) {
+        if let Some(line) = self.lines.iter_mut().find(|line| line.transport.via == via) {
             act(line);
         }
     }
 
     fn admit(&mut self, now: Instant, via: Via, source: IpAddr) {
         match self.server.open(now, source) {
-            Ok(id) => self.lines.push(Line::new(via, id)),
+            Ok(id) => self.lines.push(Line::new(via, id, !self.foreign.is_empty())),
             Err(refused) => {
                 log::warn!("{}: {source} is refused: {refused}", self.name);
                 match via {
@@ -127,7 +155,8 @@ impl UsbipPort {
         for driver in &mut self.drivers {
             driver.work(now, &mut self.server, &mut self.outputs);
         }
-        let mut world = World { endpoint: &mut self.endpoint, server: &mut self.server, outputs: &mut self.outputs };
+        let Self { endpoint, server, foreign, outputs, .. } = self;
+        let mut world = World { endpoint, server, foreign, outputs };
         self.lines.retain_mut(|line| line.work(now, &mut world));
         // What a line brought may be for a back end.
         for driver in &mut self.drivers {
@@ -182,7 +211,7 @@ impl Service for UsbipPort {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let lines = self.lines.iter().filter_map(|line| line.deadline).min();
+        let lines = self.lines.iter().filter_map(Line::poll_timeout).min();
         let work = self.dirty.then_some(Instant::ZERO);
         [lines, work, self.server.poll_timeout()].into_iter().fold(self.endpoint.poll_timeout(), earliest)
     }
@@ -191,7 +220,7 @@ impl Service for UsbipPort {
         self.endpoint.handle_timeout(now);
         self.handle_events(now);
         if self.server.poll_timeout().is_some_and(|due| due <= now)
-            || self.lines.iter().any(|line| line.deadline.is_some_and(|due| due <= now))
+            || self.lines.iter().any(|line| line.poll_timeout().is_some_and(|due| due <= now))
         {
             self.server.handle_timeout(now);
             self.dirty = true;
@@ -206,8 +235,14 @@ impl Service for UsbipPort {
         {
             return self.admit(now, Via::Host(stream), peer.unwrap_or(IpAddr::from([127, 0, 0, 1])));
         }
-        if let Some(line) = self.lines.iter_mut().find(|line| line.is_for(&input)) {
-            return line.handle_input(input);
+        if self.lines.iter_mut().any(|line| line.handle_input(&input)) {
+            return;
+        }
+        // A dial whose line has ended in the meantime.
+        if let Input::Opened { want, stream, .. } = &input
+            && self.foreign.iter().any(|foreign| foreign.is(*want))
+        {
+            return self.outputs.push_back(Output::Close(*stream));
         }
         for driver in &mut self.drivers {
             driver.handle_input(now, &mut self.server, &input, &mut self.outputs);

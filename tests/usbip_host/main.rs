@@ -41,6 +41,13 @@ impl Served {
         eventually("the device is free", || Attached::import(self.connect(), busid))
     }
 
+    /// What Debian's `usbip` lists.
+    fn list(&self) -> String {
+        let port = self.addr.port().to_string();
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        Launch::new("usbip").env("PATH", path).args(["--tcp-port", &port, "list", "-r", "127.0.0.1"]).run().stdout
+    }
+
     /// Resident memory in KiB.
     fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
@@ -75,11 +82,7 @@ fn debians_usbip_lists_what_the_machine_serves() {
     require!(needs::tool("usbip", "usbip"));
     let dir = TempDir::new();
     let served = serve(&dir, "device=cdc-acm,device=loopback+busid=2-3,device=hid-mouse");
-    let list = || {
-        let port = served.addr.port().to_string();
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-        Launch::new("usbip").env("PATH", path).args(["--tcp-port", &port, "list", "-r", "127.0.0.1"]).run().stdout
-    };
+    let list = || served.list();
     let all = list();
     for text in ["1-1: ", "(2fe3:0001)", "(ef/02/01)", "2-3: ", "(0525:a4a0)", "1-2: "] {
         assert!(all.contains(text), "{text}: {all}");
@@ -326,4 +329,65 @@ fn what_cannot_be_opened_is_said_with_a_way_out() {
     assert!(refusal("cdc-acm+unix=DIR/there").contains("in use"));
     assert!(refusal("hid-keyboard+script=DIR/missing").contains("cannot open"));
     assert!(refusal("loopback,mtu=100").contains("too small for IPv6"));
+}
+
+#[test]
+fn a_device_of_another_server_is_exported_again() {
+    require!(needs::tool("usbip", "usbip"));
+    let dir = TempDir::new();
+    let far = serve(&dir, "device=hid-mouse,device=cdc-acm");
+    let keys = format!("device=loopback,import={}/1-2", far.addr);
+    let near = serve(&dir, &keys);
+    let list = near.list();
+    assert!(list.contains("1-1: ") && list.contains("(0525:a4a0)"), "{list}");
+    assert!(list.contains("1-2: ") && list.contains("(2fe3:0001)") && list.contains("Communications"), "{list}");
+    let mut port = near.attach("1-2");
+    port.echo(&pattern(300_000));
+    let mut second = near.connect();
+    second.write_all(&import_request("1-2")).unwrap();
+    let mut reply = Vec::new();
+    second.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply, [1, 0x11, 0, 3, 0, 0, 0, 2], "busy");
+    assert!(!far.list().contains("1-2: "), "it is in use there");
+    drop(port);
+    near.attach("1-2").echo(&pattern(1000));
+    // A device that is in use there cannot be had here.
+    let direct = far.attach("1-2");
+    assert!(Attached::import(near.connect(), "1-2").is_none());
+    drop(direct);
+    // The other server goes away: first under an attached device, then for whoever asks.
+    let port = near.attach("1-2");
+    drop(far);
+    assert!(is_closed(&port.stream, PATIENCE));
+    assert!(Attached::import(near.connect(), "1-2").is_none());
+    let list = near.list();
+    assert!(list.contains("1-1: ") && !list.contains("1-2: "), "{list}");
+    near.finish();
+}
+
+/// With nothing to do nobody wakes: not the switch, not the service, not its back ends.
+#[test]
+fn an_idle_port_sleeps() {
+    let dir = TempDir::new();
+    std::fs::File::create(dir.path("disk.img")).unwrap().set_len(1 << 20).unwrap();
+    let served =
+        serve(&dir, "device=cdc-acm+pty=DIR/tty,device=cdc-acm+unix=DIR/acm,device=mass-storage+image=DIR/disk.img");
+    let switches = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", served.process.pid())).unwrap();
+        let status = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+        let named = status.map(|text| {
+            let field = |name: &str| {
+                let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+                line.split_whitespace().nth(1).unwrap().to_owned()
+            };
+            (field("Name:"), field("voluntary_ctxt_switches:"))
+        });
+        named.collect::<Vec<_>>()
+    };
+    // The announcements of its addresses are over after some seconds.
+    std::thread::sleep(Duration::from_secs(5));
+    let before = switches();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(switches(), before);
+    served.finish();
 }

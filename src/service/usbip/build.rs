@@ -1,9 +1,10 @@
 //! From the words of a configuration to devices and their drivers.
 //!
 //! The wants of a port are in the order of its devices, one for each that has something outside, and behind them the
-//! address of the machine that is served, too.
+//! address of the machine that is served, too, and the servers of its imports.
 
 use super::driver::{Disk, Driver, Script, SerialPort};
+use super::relay::Foreign;
 use crate::config::{Serial, UsbDevice, UsbKind, UsbSpeed, Usbip};
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Want};
@@ -16,7 +17,16 @@ use crate::usbip::Server;
 pub fn wants(usbip: &Usbip) -> Vec<Want> {
     let devices = usbip.devices.iter().filter_map(want);
     let listen = usbip.listen.iter().map(|addr| Want::Tcp { addr: addr.clone(), single: false });
-    devices.chain(listen).collect()
+    let dials = usbip.imports.iter().map(|import| Want::Dial(import.server.clone()));
+    devices.chain(listen).chain(dials).collect()
+}
+
+/// The devices of other servers.
+pub(super) fn foreign(usbip: &Usbip) -> Vec<Foreign> {
+    let first = wants(usbip).len() - usbip.imports.len();
+    let busids = usbip.busids().into_iter().skip(usbip.devices.len());
+    let named = usbip.imports.iter().zip(busids).zip(first..);
+    named.map(|((import, busid), want)| Foreign::new(busid, import.clone(), want)).collect()
 }
 
 /// The want whose streams are clients of the server.

@@ -1,1 +1,190 @@
-//! The service under a virtual clock.
+//! The service under a virtual clock, with an endpoint at the other end of its wire.
+
+use super::*;
+use crate::service::endpoint::ConnId;
+use crate::service::outside::Stream;
+use crate::time::Duration;
+use crate::usb::{Setup, Urb};
+use crate::usbip::{Client, Dialect, Event as Told, OpStatus};
+use crate::wire::Mac;
+use std::net::SocketAddr;
+
+/// What the wire takes.
+const DELAY: Duration = Duration::from_micros(100);
+
+/// A port and a peer on one wire. The peer may vanish: then it neither hears nor says anything.
+struct Net {
+    now: Instant,
+    port: UsbipPort,
+    peer: Endpoint,
+    vanished: bool,
+    outputs: Vec<Output>,
+}
+
+impl Net {
+    fn new(keys: &str, found: &[Found]) -> Self {
+        let spec = PortSpec::parse(&format!("usbip:192.0.2.1/24,{keys}")).unwrap();
+        let crate::config::PortKind::Usbip(usbip) = &spec.kind else { panic!("{spec}") };
+        let port = UsbipPort::new(&spec, usbip, found, 1).unwrap();
+        let config = EndpointConfig::new(Mac([2, 0, 0, 0, 0, 2]), vec!["192.0.2.2/24".parse().unwrap()]);
+        let peer = Endpoint::new(&config).unwrap();
+        Self { now: Instant::ZERO, port, peer, vanished: false, outputs: Vec::new() }
+    }
+
+    /// Runs until `done`, for at most `span`. True if it came to that.
+    fn run(&mut self, span: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let end = self.now + span;
+        while self.now < end {
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            self.peer.poll_transmit(self.now, 64, &mut |frame: &[u8]| there.push(frame.to_vec()));
+            self.port.handle_timeout(self.now);
+            self.port.poll_transmit(self.now, 64, &mut |frame: &[u8]| back.push(frame.to_vec()));
+            self.outputs.extend(std::iter::from_fn(|| self.port.poll_output()));
+            let idle = there.is_empty() && back.is_empty();
+            if !self.vanished {
+                there.iter().for_each(|frame| self.port.handle_frame(self.now, frame));
+                back.iter().for_each(|frame| self.peer.handle_frame(self.now, frame));
+            }
+            if done(self) {
+                return true;
+            }
+            let peer = self.peer.poll_timeout().filter(|_| !self.vanished);
+            let next = earliest(self.port.poll_timeout(), peer).unwrap_or(end);
+            self.now = (self.now + DELAY).max(if idle { next.min(end) } else { Instant::ZERO });
+        }
+        false
+    }
+
+    fn connect(&mut self) -> ConnId {
+        let conn = self.peer.connect(self.now, SocketAddr::from(([192, 0, 2, 1], PORT))).unwrap();
+        let connected =
+            |net: &mut Self| std::iter::from_fn(|| net.peer.poll_event()).any(|event| event == Event::Connected(conn));
+        assert!(self.run(Duration::from_secs(5), connected));
+        conn
+    }
+
+    /// Lets the client talk over `conn` until it has learned something.
+    fn talk(&mut self, conn: ConnId, client: &mut Client) -> Told {
+        let mut told = None;
+        let mut rest = client.transmit();
+        let heard = self.run(Duration::from_secs(20), |net| {
+            let sent = net.peer.send(conn, &rest);
+            rest.drain(..sent);
+            while net.peer.recv(conn, |bytes| {
+                client.handle_bytes(bytes).unwrap();
+                bytes.len()
+            }) > 0
+            {}
+            told = client.poll_event();
+            told.is_some()
+        });
+        assert!(heard, "no answer");
+        told.unwrap()
+    }
+
+    fn attach(&mut self, busid: &str) -> (ConnId, Client) {
+        let conn = self.connect();
+        let mut client = Client::new(Dialect::Linux, 0);
+        client.import(busid);
+        assert!(matches!(self.talk(conn, &mut client), Told::Imported(_)));
+        client.submit(Urb::control(0, Setup { request: 9, value: 1, ..Setup::default() }, Vec::new()));
+        assert!(matches!(self.talk(conn, &mut client), Told::Done(_, 0, _)));
+        (conn, client)
+    }
+
+    fn is_free(&self, busid: &str) -> bool {
+        self.port.server.exports().any(|(name, _, importer)| name == busid && importer.is_none())
+    }
+}
+
+#[test]
+fn devices_are_listed_and_echo() {
+    let mut net = Net::new("device=cdc-acm,device=loopback", &[]);
+    let conn = net.connect();
+    let mut client = Client::new(Dialect::Linux, 0);
+    client.list();
+    let Told::Devices(devices) = net.talk(conn, &mut client) else { panic!("no list") };
+    assert_eq!(devices.iter().map(|device| device.busid.as_str()).collect::<Vec<_>>(), ["1-1", "1-2"]);
+    let (conn, mut client) = net.attach("1-1");
+    client.submit(Urb::output(0, 1, vec![7; 3000]));
+    assert!(matches!(net.talk(conn, &mut client), Told::Done(_, 0, urb) if urb.actual == 3000));
+    client.submit(Urb::input(0, 2, 4096));
+    assert!(matches!(net.talk(conn, &mut client), Told::Done(_, 0, urb) if urb.data == [7; 3000]));
+}
+
+#[test]
+fn a_second_importer_is_refused_and_a_fin_frees_at_once() {
+    let mut net = Net::new("device=cdc-acm", &[]);
+    let (first, _) = net.attach("1-1");
+    let second = net.connect();
+    let mut client = Client::new(Dialect::Linux, 0);
+    client.import("1-1");
+    assert_eq!(net.talk(second, &mut client), Told::Refused(OpStatus::Busy));
+    net.peer.shutdown(first);
+    let before = net.now;
+    assert!(net.run(Duration::from_secs(1), |net| net.is_free("1-1")));
+    assert!(net.now - before < Duration::from_millis(10), "{:?}", net.now - before);
+    net.attach("1-1");
+}
+
+#[test]
+fn a_client_that_vanishes_frees_its_device_within_thirty_seconds() {
+    let mut net = Net::new("device=cdc-acm", &[]);
+    net.attach("1-1");
+    net.vanished = true;
+    let before = net.now;
+    assert!(net.run(Duration::from_secs(60), |net| net.is_free("1-1")));
+    assert!(net.now - before <= Duration::from_secs(30) + DELAY, "{:?}", net.now - before);
+}
+
+#[test]
+fn an_idle_port_with_an_importer_wakes_for_keep_alive_alone() {
+    let mut net = Net::new("device=cdc-acm", &[]);
+    let (conn, mut client) = net.attach("1-1");
+    client.submit(Urb::input(0, 2, 512));
+    net.peer.send(conn, &client.transmit());
+    net.run(Duration::from_secs(1), |_| false);
+    let mut wakes = 0;
+    net.run(Duration::from_secs(100), |net| {
+        while net.peer.poll_event().is_some() {}
+        wakes += 1;
+        false
+    });
+    assert!(wakes < 200, "{wakes}");
+    assert!(!net.is_free("1-1"));
+}
+
+#[test]
+fn a_serial_port_takes_no_more_than_its_back_end() {
+    let mut net = Net::new("device=cdc-acm+pty=/tmp/none", &[Found::Ready]);
+    let stream = Stream(0);
+    net.port.handle_input(net.now, Input::Opened { want: 0, stream, peer: None });
+    let (conn, mut client) = net.attach("1-1");
+    let total = 2 << 20;
+    (0..total / 8192).for_each(|_| _ = client.submit(Urb::output(0, 1, vec![5; 8192])));
+    let mut rest = client.transmit();
+    net.run(Duration::from_secs(5), |net| {
+        let sent = net.peer.send(conn, &rest);
+        rest.drain(..sent);
+        false
+    });
+    let sent = |net: &Net| {
+        let count = |output: &Output| if let Output::Send(_, bytes) = output { bytes.len() } else { 0 };
+        net.outputs.iter().map(count).sum::<usize>()
+    };
+    assert_eq!(sent(&net), crate::service::outside::WINDOW, "the back end has taken nothing yet");
+    let done = net.run(Duration::from_secs(5), |net| {
+        let taken: usize = sent(net);
+        net.outputs.clear();
+        if taken > 0 {
+            net.port.handle_input(net.now, Input::Sent(stream, taken));
+        }
+        let sent = net.peer.send(conn, &rest);
+        rest.drain(..sent);
+        rest.is_empty() && taken == 0
+    });
+    assert!(done, "{} bytes were not taken", rest.len());
+    net.port.handle_input(net.now, Input::Data(stream, vec![9; 100]));
+    net.run(Duration::from_secs(1), |_| false);
+    assert!(net.outputs.contains(&Output::Room(stream, 100)));
+}

@@ -1,0 +1,113 @@
+//! What carries a connection: a TCP connection of the endpoint, or one of the machine through a stream of the outside.
+
+use crate::service::endpoint::{ConnId, Endpoint};
+use crate::service::outside::{Input, Output, Stream, WINDOW};
+use std::collections::VecDeque;
+
+/// Bytes handed on in one go.
+const CHUNK: usize = 64 << 10;
+
+/// Which connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Via {
+    /// A TCP connection of the endpoint.
+    Switch(ConnId),
+    /// A stream of the outside.
+    Host(Stream),
+}
+
+/// A connection with its windows.
+pub(super) struct Transport {
+    pub via: Via,
+    /// Bytes of a stream that nobody has taken.
+    inbox: VecDeque<u8>,
+    /// Bytes under way to a stream.
+    unsent: usize,
+}
+
+impl Transport {
+    pub fn new(via: Via) -> Self {
+        Self { via, inbox: VecDeque::new(), unsent: 0 }
+    }
+
+    /// Takes what came for a stream. `false`: it is for another.
+    pub fn handle_input(&mut self, input: &Input) -> bool {
+        match (self.via, input) {
+            (Via::Host(own), Input::Data(stream, bytes)) if own == *stream => self.inbox.extend(bytes),
+            (Via::Host(own), Input::Sent(stream, count)) if own == *stream => {
+                self.unsent = self.unsent.saturating_sub(*count);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Shows one piece of what came to `take`, which says how much of it is done with. Gives that.
+    pub fn receive(
+        &mut self,
+        endpoint: &mut Endpoint,
+        outputs: &mut VecDeque<Output>,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> usize {
+        match self.via {
+            Via::Switch(conn) => endpoint.recv(conn, |data| take(data.get(..CHUNK).unwrap_or(data))),
+            Via::Host(stream) => {
+                let piece = self.inbox.as_slices().0;
+                if piece.is_empty() {
+                    return 0;
+                }
+                let taken = take(piece.get(..CHUNK).unwrap_or(piece)).min(piece.len());
+                self.inbox.drain(..taken);
+                if taken > 0 {
+                    outputs.push_back(Output::Room(stream, taken));
+                }
+                taken
+            }
+        }
+    }
+
+    /// Sends as much of `bytes` as there is room for, and gives how much that was.
+    pub fn send(&mut self, endpoint: &mut Endpoint, outputs: &mut VecDeque<Output>, bytes: &[u8]) -> usize {
+        match self.via {
+            Via::Switch(conn) => endpoint.send(conn, bytes),
+            Via::Host(stream) => {
+                let piece = bytes.get(..WINDOW - self.unsent).unwrap_or(bytes);
+                if !piece.is_empty() {
+                    outputs.push_back(Output::Send(stream, piece.to_vec()));
+                }
+                self.unsent += piece.len();
+                piece.len()
+            }
+        }
+    }
+
+    /// Nothing more will be sent: a FIN behind what was.
+    pub fn shutdown(&mut self, endpoint: &mut Endpoint) {
+        if let Via::Switch(conn) = self.via {
+            endpoint.shutdown(conn);
+        }
+    }
+
+    /// After a shutdown: throws away what still comes. `false`: nothing is left to wait for.
+    pub fn drain(&mut self, endpoint: &mut Endpoint, outputs: &mut VecDeque<Output>) -> bool {
+        match self.via {
+            Via::Switch(conn) => {
+                while endpoint.recv(conn, <[u8]>::len) > 0 {}
+                true
+            }
+            Via::Host(_) if self.unsent > 0 => true,
+            Via::Host(_) => {
+                self.cut(endpoint, outputs);
+                false
+            }
+        }
+    }
+
+    /// Ends it at once.
+    pub fn cut(&mut self, endpoint: &mut Endpoint, outputs: &mut VecDeque<Output>) {
+        match self.via {
+            Via::Switch(conn) => endpoint.abort(conn),
+            Via::Host(stream) => outputs.push_back(Output::Close(stream)),
+        }
+    }
+}
