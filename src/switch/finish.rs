@@ -68,7 +68,7 @@ fn put(merged: &mut Batch, near: &Frame, frame: &Merged<'_, '_>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::counters::Counters;
+    use crate::counters::{Counters, DropReason};
     use crate::frame::{Batch, Outgoing, PortId};
     use crate::switch::{PortConfig, Switch, SwitchConfig, Taken, Transmit};
     use crate::time::Instant;
@@ -129,6 +129,27 @@ mod tests {
         let segments: Vec<_> =
             flow().segments(&payload, SEGMENT).into_iter().map(|frame| (frame, Offload::NONE)).collect();
         assert_eq!(plain, segments);
+    }
+
+    #[test]
+    fn segments_that_a_port_is_too_small_for_are_dropped_as_frames_are() {
+        let (mtu, payload) = (Some(SEGMENT as u32 + 40), vec![0; 10_000]);
+        for (size, copies, sent) in [(SEGMENT, 7, 7), (SEGMENT + 1, 1, 0)] {
+            for offload in [false, true] {
+                let mut switch = Switch::new(&SwitchConfig::default());
+                switch.add_port(PortConfig { offload: true, ..PortConfig::default() }).unwrap();
+                let small = switch.add_port(PortConfig { offload, mtu, ..PortConfig::default() }).unwrap();
+                let (frame, asked) = flow().offloaded(&payload, Some(size as u16));
+                let mut batch = Batch::new(20_000);
+                assert!(batch.push(&frame, PortId(0), asked));
+                switch.run(Instant::ZERO, &batch, &mut Got::default());
+                let counters = switch.counters(small).unwrap();
+                let whole = u64::from(offload && sent > 0);
+                let expected = if offload { (1, whole) } else { (copies, sent) };
+                assert_eq!((counters.copies, counters.tx_frames), expected, "segments of {size}");
+                assert_eq!(counters.dropped(DropReason::TooBig), u64::from(sent == 0));
+            }
+        }
     }
 
     #[test]

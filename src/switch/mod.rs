@@ -30,7 +30,7 @@ use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, PortId};
 use crate::limits::{AGEING_SECS, FDB_LIMIT, MAX_FRAME, MIN_FRAME, PORTS_MAX, PREFIX};
 use crate::time::{Duration, Instant};
-use crate::wire::{Gso, Mac, Offload, stations, vlan_tags};
+use crate::wire::{Gso, Mac, Offload, segment, stations, vlan_tags};
 use fdb::{Fdb, Key, Learned, tick};
 use plan::Plan;
 use port::Port;
@@ -409,11 +409,15 @@ impl Switch {
     }
 }
 
-/// Whether a frame fits a port's mtu. VLAN tags come on top of it, two at most; of a super-frame each segment counts,
-/// and its sender cut those to size.
+/// Whether a frame fits a port's mtu. VLAN tags come on top of it, two at most; of a super-frame each segment counts.
 fn fits(frame: &Frame, bytes: &[u8], mtu: u32) -> bool {
     let room = mtu as usize + MIN_FRAME;
-    frame.offload.gso != Gso::None || bytes.len() <= room || bytes.len() <= room + 4 * vlan_tags(bytes)
+    let fits = |len: usize| len <= room || len <= room + 4 * vlan_tags(bytes);
+    match frame.offload.gso {
+        Gso::None => fits(bytes.len()),
+        // One that cannot be cut is not lost for its length.
+        _ => fits(bytes.len()) || segment::longest(bytes, &frame.offload).is_none_or(fits),
+    }
 }
 
 #[cfg(test)]

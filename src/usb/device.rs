@@ -385,6 +385,10 @@ impl Device {
             }
             Control::Done => urb.actual = urb.length,
         }
+        // Where there is no data stage, a host may name the direction of the status stage. That carries nothing.
+        if !input && urb.endpoint.direction() == Direction::In {
+            urb.data.clear();
+        }
         true
     }
 

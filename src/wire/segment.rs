@@ -47,6 +47,13 @@ pub fn finish(frame: &[u8], offload: &Offload, mut emit: impl FnMut(&[&[u8]])) -
     }
 }
 
+/// Bytes of the longest frame that [`finish`] cuts from a super-frame; `None` if its headers cannot be found. Costs a look
+/// at the headers.
+pub fn longest(frame: &[u8], offload: &Offload) -> Option<usize> {
+    let layers = Layers::parse(frame).ok()?;
+    Some(layers.payload_at + (layers.end - layers.payload_at).min(offload.gso_size.into()))
+}
+
 /// Completes the checksum of `frame` in place, if there is one to complete. The frame must not be a super-frame: its
 /// segments have checksums of their own.
 ///

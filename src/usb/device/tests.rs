@@ -92,6 +92,19 @@ fn configured() -> Device {
 }
 
 #[test]
+fn a_status_stage_carries_nothing() {
+    let mut device = configured();
+    for request in [0, 1] {
+        for request_type in [0x00, 0x40] {
+            let urb = Urb { setup: Setup { request_type, request, ..Setup::default() }, ..Urb::input(1, 0, 0) };
+            device.submit(NOW, urb);
+            let urb = device.poll_complete().unwrap();
+            assert_eq!((urb.actual, urb.data), (0, vec![]), "request {request} of type {request_type:#04x}");
+        }
+    }
+}
+
+#[test]
 fn standard_requests() {
     let mut device = configured();
     let table: [(Request, Option<&[u8]>); 24] = [

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use zbridge::limits::MAX_FRAME;
 use zbridge::wire::checksum::{Sum, update};
 use zbridge::wire::layers::{Layers, Network, Transport};
-use zbridge::wire::segment::MAX_SEGMENTS;
+use zbridge::wire::segment::{MAX_SEGMENTS, longest};
 use zbridge::wire::{Checksum, Ethernet, Gso, Mac, Offload, finish, finish_checksum, stations, vlan_tags};
 
 /// A frame.
@@ -107,6 +107,7 @@ fn check_segments(frame: &[u8], offload: &Offload, made: &[Vec<u8>]) {
         }
     }
     assert!(payload.is_empty());
+    assert_eq!(longest(frame, offload), made.iter().map(Vec::len).max());
 }
 
 /// Two bytes that say where to cut and what to change, then what is summed.

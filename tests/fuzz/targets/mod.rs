@@ -3,6 +3,7 @@
 //!
 //! A target has no state that outlives a call, so that an input means the same every time.
 
+mod coalesce;
 mod endpoint;
 mod framing;
 mod headers;
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "uart_pipe", run: framing::uart_pipe },
     Target { name: "view", run: headers::view },
     Target { name: "offload", run: headers::offload },
+    Target { name: "coalesce", run: coalesce::coalesce },
     Target { name: "checksum", run: headers::checksum },
     Target { name: "switch", run: switch::switch },
     Target { name: "endpoint", run: endpoint::endpoint },
