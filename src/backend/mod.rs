@@ -2,7 +2,7 @@
 //!
 //! Theory of operation. [`Backend::open`] opens everything that a service wants, on the caller's thread, so that an
 //! error is the caller's to report. Sockets, pseudo-terminals, pipes and files then belong to one thread with a poll
-//! loop ([`reactor`]), disks to a thread each ([`disk`]), because their work may wait. Messages travel on channels: the
+//! loop (`reactor.rs`), disks to a thread each (`disk.rs`), because their work may wait. Messages travel on channels: the
 //! service's thread sleeps in the channel of [`Backend::inputs`], the loop is woken by a waker, a disk's thread sleeps
 //! in its own channel. With nothing to do nobody wakes. When the back end is dropped its threads end, and sockets and
 //! links that it made are removed.

@@ -1,9 +1,9 @@
 //! `usbip:`: USB devices exported by a host of their own on the switch.
 //!
 //! Theory of operation. The port is an [`Endpoint`] that listens on TCP port 3240, and one [`Server`] with the devices.
-//! A connection is a [`Line`]: to a peer on the switch through the endpoint, or to a client of the machine itself
+//! A connection is a `Line`: to a peer on the switch through the endpoint, or to a client of the machine itself
 //! through a stream of the outside (`usbip-listen=`). Events only mark that something has changed; then one round
-//! ([`UsbipPort::work`]) lets every driver move bytes between a device and its back end, and every line move bytes
+//! (`work`) lets every driver move bytes between a device and its back end, and every line move bytes
 //! between its connection and its session. Both directions push back: a session that does not want bytes is not read
 //! for, so that the window of its connection closes, and what a peer does not take stays in the session, which is
 //! bounded.
