@@ -178,6 +178,11 @@ impl Engine {
             self.make_flushing(id);
             self.stop_watching_room(id);
         }
+        if event.is_read_closed()
+            && let Some(slot) = self.slot_mut(id)
+        {
+            slot.ending = true;
+        }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.make_ready(id);
         }
@@ -263,6 +268,11 @@ impl Engine {
             match edge.receive(&mut self.batch, id, counters) {
                 Ok(Inhaled::Drained) if edge.link_is_down() => {
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
+                }
+                // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
+                Ok(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
+                    slot.ready = true;
+                    self.ready.push_back(id);
                 }
                 Ok(Inhaled::Drained) => {}
                 Ok(Inhaled::More) => {

@@ -56,6 +56,8 @@ pub(super) struct PortSlot {
     pub connecting: bool,
     /// It is on the list of ports to be read.
     pub ready: bool,
+    /// Its descriptor has said that its end has come, which a read has still to find.
+    pub ending: bool,
     /// It had something to read when it was paused.
     pub parked: bool,
     /// It is on the list of ports to be flushed.
@@ -187,6 +189,7 @@ impl Engine {
             peer,
             connecting: false,
             ready: false,
+            ending: false,
             parked: false,
             flushing: false,
             room_watched: true,
@@ -351,6 +354,7 @@ impl Engine {
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
         slot.edge = Some(edge);
+        slot.ending = false;
         slot.room_watched = true;
         slot.peer = peer;
         slot.opened = now;
