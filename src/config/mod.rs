@@ -18,9 +18,9 @@ pub mod text;
 pub mod value;
 
 pub use kind::{
-    Attach, COMMON, DEFAULT_MODE, KINDS, KeyRow, KindRow, KindText, Packet, PortKind, Tap, Tcp, Udp, UnixGram, UnixSeq,
-    UnixStream, find,
+    Attach, COMMON, DEFAULT_MODE, IpPeer, KINDS, KeyRow, KindRow, KindText, Packet, Parity, PortKind, Slip, TRANSPORTS,
+    Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq, UnixStream, Wpan, command_words, find,
 };
-pub use plan::Config;
-pub use port::{DEFAULT_SWITCH, MTU_RANGE, PortSpec};
-pub use switch::{FDB_LIMIT_RANGE, SWITCH_KEYS, SwitchSpec};
+pub use plan::{Config, misplaced};
+pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec};
+pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};

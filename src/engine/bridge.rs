@@ -44,6 +44,7 @@ impl Bridge {
                 fdb_limit: switch.fdb_limit,
                 fdb_port_limit: switch.fdb_port_limit,
                 seed: random_seed(),
+                radio: config.radio_of(&switch)?,
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings)?;
             for port in config.ports_of(&switch.name) {

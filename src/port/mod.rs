@@ -298,6 +298,7 @@ pub fn open(spec: &PortSpec) -> Result<Opened> {
             inet::udp((&local.host, local.port), (&remote.host, remote.port)).map(edge)
         }
         PortKind::Tap(tap) => Tap::open(&tap_options(spec, tap)).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
+        PortKind::Slip(_) | PortKind::Wpan(_) => Err(Error::usage("soon")),
         PortKind::Packet(packet) => {
             Packet::open(&packet.ifname).map(|packet| Opened::Edge(Edge::Packet(packet), String::new()))
         }
