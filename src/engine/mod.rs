@@ -59,6 +59,8 @@ struct Engine {
     flushing: VecDeque<PortId>,
     /// Ports inside the process, which call through the waker.
     channels: Vec<PortId>,
+    /// Ports whose edges have something to do at a time of their own.
+    timed: Vec<PortId>,
     gone: Vec<(PortId, Gone)>,
     timers: BTreeSet<(Instant, Due)>,
     batch: Batch,
@@ -90,6 +92,7 @@ impl Engine {
             ready: VecDeque::new(),
             flushing: VecDeque::new(),
             channels: Vec::new(),
+            timed: Vec::new(),
             gone: Vec::new(),
             timers: BTreeSet::new(),
             batch: Batch::new(BATCH_BYTES),
@@ -132,7 +135,9 @@ impl Engine {
             return Some(Duration::ZERO);
         }
         let timer = self.timers.first().map(|&(due, _)| due);
-        earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now())
+        let due = earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now());
+        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.edge.as_ref()?.due_in());
+        due.into_iter().chain(edges).min()
     }
 
     /// Notes that a port has something to read.
@@ -196,7 +201,7 @@ impl Engine {
     fn breathe(&mut self) {
         self.inhale();
         let now = self.clock.now();
-        let mut edges = Edges { ports: &mut self.ports, gone: &mut self.gone };
+        let mut edges = Edges { ports: &mut self.ports, gone: &mut self.gone, ready: &mut self.ready };
         if !self.batch.is_empty() {
             self.switch.run(now, &self.batch, &mut edges);
         }
@@ -252,6 +257,7 @@ impl Engine {
     }
 
     fn handle_timers(&mut self) {
+        self.handle_edge_timers();
         if self.timers.is_empty() && self.switch.poll_timeout().is_none() {
             return;
         }
@@ -266,6 +272,19 @@ impl Engine {
                 Due::Port(id) => self.retry(id, due),
                 Due::Listener(index) => self.retry_listener(index),
                 Due::Link(id) => self.look_at_link(id, now),
+                Due::Peer(id) => self.settle(id),
+            }
+        }
+    }
+
+    fn handle_edge_timers(&mut self) {
+        for index in 0..self.timed.len() {
+            let id = self.timed[index];
+            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) else { continue };
+            if edge.due_in().is_some_and(|time| time.is_zero()) {
+                edge.handle_timeout();
+                // What it has to say comes with the next read.
+                self.make_ready(id);
             }
         }
     }
@@ -315,12 +334,13 @@ impl Engine {
 struct Edges<'a> {
     ports: &'a mut [Option<PortSlot>],
     gone: &'a mut Vec<(PortId, Gone)>,
+    ready: &'a mut VecDeque<PortId>,
 }
 
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
-        let edge = self.ports.get_mut(id.index()).and_then(Option::as_mut).and_then(|slot| slot.edge.as_mut());
-        let Some(edge) = edge else {
+        let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
+        let Some((edge, ready)) = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready))) else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
@@ -329,6 +349,9 @@ impl Transmit for Edges<'_> {
             self.gone.push((id, broken.gone));
             out.len()
         });
+        if edge.has_own() && !std::mem::replace(ready, true) {
+            self.ready.push_back(id);
+        }
         Taken { frames }
     }
 }

@@ -4,9 +4,12 @@
 //! is lost: a listener's client is removed, and its counters are kept in the listener's sum; a port that was asked for
 //! by its own specification is set down in the switch, which forgets its stations, and tried again after 50 ms, then
 //! at twice the interval up to a second. A listener that cannot accept for want of descriptors pauses likewise.
+//!
+//! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
+//! there, as for a connection that was begun.
 
 use super::{Engine, LISTENERS};
-use crate::config::PortSpec;
+use crate::config::{PortSpec, misplaced};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -21,6 +24,8 @@ use rustix::io::Errno;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+/// How often a line is looked at whose peer may arrive without a descriptor telling of it.
+const PEER_CHECK: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 /// Clients that one event may bring in; the rest waits for the next breath.
@@ -32,6 +37,8 @@ pub(super) enum Due {
     Port(PortId),
     Listener(usize),
     Link(PortId),
+    /// Whether the peer of a line has come.
+    Peer(PortId),
 }
 
 /// Where a port came from.
@@ -83,7 +90,7 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
     PortConfig {
         learn: spec.learn,
         isolate: spec.isolate,
-        mtu: spec.mtu,
+        mtu: spec.mtu.filter(|_| !spec.kind.tells_mtu()),
         queue: spec.queue.unwrap_or(QUEUE_FRAMES),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
@@ -95,6 +102,9 @@ impl Engine {
     pub(super) fn open_port(&mut self, spec: Arc<PortSpec>) -> Result<()> {
         if self.is_taken(&spec.name) {
             return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
+        }
+        if spec.kind.is_radio() != self.switch.is_radio() {
+            return Err(misplaced(&spec, self.switch.is_radio()));
         }
         let again = spec.optional || port::dials(&spec);
         match port::open(&spec) {
@@ -135,6 +145,9 @@ impl Engine {
         peer: String,
     ) -> Result<PortId> {
         let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
+        if !self.switch.name_node(id, name) {
+            log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
+        }
         let now = self.clock.now();
         for &mac in &spec.statics {
             if !self.switch.add_static(now, mac, id) {
@@ -161,6 +174,7 @@ impl Engine {
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
+        self.note_timed(id, edge.as_ref());
         self.ports[id.index()] = Some(PortSlot {
             name: name.to_owned(),
             origin,
@@ -178,9 +192,17 @@ impl Engine {
         Ok(id)
     }
 
+    fn note_timed(&mut self, id: PortId, edge: Option<&Edge>) {
+        if edge.is_some_and(Edge::keeps_time) && !self.timed.contains(&id) {
+            self.timed.push(id);
+        }
+    }
+
     fn watch(&self, id: PortId, edge: &Edge) -> Result<()> {
-        let Some(fd) = edge.fd() else { return Ok(()) };
-        self.register(fd, Token(id.index()), Interest::READABLE | Interest::WRITABLE)
+        edge.fds()
+            .into_iter()
+            .flatten()
+            .try_for_each(|fd| self.register(fd, Token(id.index()), Interest::READABLE | Interest::WRITABLE))
     }
 
     fn register(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
@@ -188,8 +210,8 @@ impl Engine {
         registered.map_err(|error| Error::system("cannot wait for its descriptor", &error))
     }
 
-    fn unwatch(&self, fd: Option<RawFd>) {
-        if let Some(fd) = fd {
+    fn unwatch(&self, fds: impl IntoIterator<Item = Option<RawFd>>) {
+        for fd in fds.into_iter().flatten() {
             // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
@@ -212,16 +234,24 @@ impl Engine {
             slot.connecting = true;
         }
         self.switch.set_up(self.clock.now(), id, false);
+        self.settle(id);
     }
 
-    /// A port that was connecting has something to say.
+    /// Asks a port that was connecting how it stands.
     pub(super) fn settle(&mut self, id: PortId) {
-        let Some(slot) = self.slot_mut(id) else { return };
-        match slot.edge.as_ref().and_then(Edge::connected) {
+        let Some(slot) = self.slot_mut(id).filter(|slot| slot.connecting) else { return };
+        let Some(edge) = &mut slot.edge else { return };
+        let before = edge.fds();
+        match edge.connected() {
+            None if edge.arrivals_are_silent() => self.look_again(id),
             None => {}
             Some(Ok(())) => {
                 slot.connecting = false;
+                slot.peer = edge.peer().unwrap_or(std::mem::take(&mut slot.peer));
                 log::info!("{}: connected to {}", slot.name, slot.peer);
+                if let Err(error) = self.rewatch(id, before) {
+                    return self.lose(id, &Gone(error.to_string()));
+                }
                 self.switch.set_up(self.clock.now(), id, true);
                 self.make_ready(id);
             }
@@ -232,8 +262,48 @@ impl Engine {
         }
     }
 
+    /// Sets a timer for the next look whether a peer is there.
+    fn look_again(&mut self, id: PortId) {
+        self.timers.retain(|&(_, what)| what != Due::Peer(id));
+        self.timers.insert((self.clock.now() + PEER_CHECK, Due::Peer(id)));
+    }
+
+    /// Watches the descriptors of a port that may have changed.
+    fn rewatch(&self, id: PortId, before: [Option<RawFd>; 2]) -> Result<()> {
+        let Some(edge) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.edge.as_ref()) else {
+            return Ok(());
+        };
+        if edge.fds() == before {
+            return Ok(());
+        }
+        self.unwatch(before);
+        self.watch(id, edge)
+    }
+
+    /// The peer of a port has left, and the port waits for the next one as it is. False: it cannot.
+    fn await_next(&mut self, id: PortId, gone: &Gone) -> bool {
+        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.connecting) else { return false };
+        let Some(edge) = &mut slot.edge else { return false };
+        let before = edge.fds();
+        if !edge.depart(gone) {
+            return false;
+        }
+        log::info!("{}: {}; waiting for its next peer", slot.name, gone.0);
+        slot.peer.clone_from(&gone.0);
+        // A descriptor that is closed by now may have its number anew, and is then watched anew.
+        self.unwatch(before);
+        if self.rewatch(id, [None, None]).is_err() {
+            return false;
+        }
+        self.begin_connecting(id);
+        true
+    }
+
     /// Sees to a port whose descriptor is of no more use.
     pub(super) fn lose(&mut self, id: PortId, gone: &Gone) {
+        if self.await_next(id, gone) {
+            return;
+        }
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
         let Some(edge) = slot.edge.take() else { return };
@@ -245,11 +315,11 @@ impl Engine {
             log::log!(level, "{}: {}; trying again until it is there", slot.name, gone.0);
             slot.connecting = false;
             slot.peer.clone_from(&gone.0);
-            self.unwatch(edge.fd());
+            self.unwatch(edge.fds());
             self.wait(id);
         } else {
             log::info!("{}: {}", slot.name, gone.0);
-            self.unwatch(edge.fd());
+            self.unwatch(edge.fds());
             self.remove_slot(id);
         }
     }
@@ -289,13 +359,15 @@ impl Engine {
             return self.wait(id);
         }
         let now = self.clock.now();
+        self.note_timed(id, Some(&edge));
         let Some(slot) = self.slot_mut(id) else { return };
         slot.made |= edge.made_its_interface();
         slot.edge = Some(edge);
         slot.peer = peer;
         slot.opened = now;
-        slot.connecting = connecting;
-        if !connecting {
+        if connecting {
+            self.begin_connecting(id);
+        } else {
             log::info!("{}: open again", slot.name);
             self.switch.set_up(now, id, true);
             self.make_ready(id);
@@ -307,9 +379,11 @@ impl Engine {
         let counters = self.switch.remove_port(self.clock.now(), id);
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::take) else { return };
         self.channels.retain(|&channel| channel != id);
+        self.timed.retain(|&timed| timed != id);
         self.ready.retain(|&ready| ready != id);
         self.flushing.retain(|&flushing| flushing != id);
         self.gone.retain(|&(gone, _)| gone != id);
+        self.timers.retain(|&(_, what)| what != Due::Peer(id));
         if let (Origin::Client(index), Some(counters)) = (slot.origin, counters) {
             self.listeners[index].departed.add(&counters);
         }
@@ -411,11 +485,13 @@ impl Engine {
             return Err(Error::new(Class::NoObject, format!("no port is named {name}")));
         }
         for id in ids {
-            self.unwatch(self.ports[id.index()].as_ref().and_then(|slot| slot.edge.as_ref()?.fd()));
+            self.unwatch(
+                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.edge.as_ref()?.fds())).unwrap_or_default(),
+            );
             self.remove_slot(id);
         }
         if let Some(index) = listener {
-            self.unwatch(self.listeners[index].listener.as_ref().map(Listener::fd));
+            self.unwatch([self.listeners[index].listener.as_ref().map(Listener::fd)]);
             self.listeners[index].listener = None;
             self.listeners[index].removed = true;
         }
