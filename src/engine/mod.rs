@@ -168,6 +168,11 @@ impl Engine {
             self.look_at_link(id, self.clock.now());
             self.make_flushing(id);
         }
+        if event.is_read_closed()
+            && let Some(slot) = self.slot_mut(id)
+        {
+            slot.ending = true;
+        }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.make_ready(id);
         }
@@ -245,6 +250,11 @@ impl Engine {
             match edge.receive(&mut self.batch, id, counters) {
                 Ok(Inhaled::Drained) if edge.link_is_down() => {
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
+                }
+                // The end came with the last bytes, in one event: a short read took the bytes, the next one finds the end.
+                Ok(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
+                    slot.ready = true;
+                    self.ready.push_back(id);
                 }
                 Ok(Inhaled::Drained) => {}
                 Ok(Inhaled::More) => {

@@ -62,6 +62,8 @@ pub(super) struct PortSlot {
     pub connecting: bool,
     /// It is on the list of ports to be read.
     pub ready: bool,
+    /// Its descriptor has said that nothing more will come.
+    pub ending: bool,
     /// It had something to read when it was paused.
     pub parked: bool,
     /// It is on the list of ports to be flushed.
@@ -183,6 +185,7 @@ impl Engine {
             peer,
             connecting: false,
             ready: false,
+            ending: false,
             parked: false,
             flushing: false,
             opened: self.clock.now(),

@@ -202,3 +202,17 @@ fn a_channel_is_a_port() {
     bridge.stop().unwrap();
     assert!(b.send(&frame(1, 2, 60)).is_err());
 }
+
+#[test]
+fn an_end_that_comes_with_the_last_bytes_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let bridge = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).unwrap();
+    for round in 0..50 {
+        let mut peer = Peer::connect(&dir.path().join("inst"));
+        until(&bridge, |ports| ports.len() == 2);
+        peer.send(&frame(0xff, round, 60));
+        drop(peer);
+        until(&bridge, |ports| ports.len() == 1);
+    }
+    bridge.stop().unwrap();
+}

@@ -88,7 +88,7 @@ impl Serial {
         let mtu = spec.mtu.map_or(ETHERNET_MTU, |mtu| mtu as usize);
         match &slip.ip {
             Some(ip) => {
-                let longest = mtu.max(ETHERNET_MTU).min(MAX_FRAME - MIN_FRAME);
+                let longest = mtu.clamp(ETHERNET_MTU, MAX_FRAME - MIN_FRAME);
                 let adapter = Box::new(adapter(spec, ip));
                 let protocol = Protocol::Ip(slip::Decoder::new(longest), adapter);
                 Self::open(spec, &slip.transport, protocol, slip.contiki, longest)
