@@ -26,7 +26,7 @@ fn bridge(dir: &TempDir, ports: &[&str]) -> Bridge {
 
 fn port(bridge: &Bridge, name: &str) -> PortStatus {
     let status = bridge.status().unwrap().remove(0);
-    status.ports.into_iter().find(|port| port.name == name && port.state != "listening" || port.name == name).unwrap()
+    status.ports.into_iter().find(|port| port.name == name).unwrap()
 }
 
 fn wait_for(bridge: &Bridge, name: &str, state: &str) {

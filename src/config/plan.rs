@@ -100,8 +100,10 @@ impl Config {
             return Err(misplaced(port, is_radio));
         }
         if !is_radio {
-            let radio_only = switch.links.is_some() || switch.seed != 0 || switch.collisions;
-            let error = || Error::usage(format!("switch {name}: links, seed and collisions mean nothing on Ethernet"));
+            let radio_only =
+                switch.links.is_some() || switch.seed != 0 || switch.collisions || switch.capture.is_some();
+            let error =
+                || Error::usage(format!("switch {name}: links, seed, collisions and capture mean nothing on Ethernet"));
             return if radio_only { Err(error()) } else { Ok(None) };
         }
         let links = switch.links.as_deref().map_or(Ok(Links::AllToAll), read_links)?;

@@ -58,6 +58,12 @@ pub static SWITCH_KEYS: &[KeyRow] = &[
         repeatable: false,
         summary: "802.15.4: frames of nodes that do not hear each other destroy one another",
     },
+    KeyRow {
+        word: "capture",
+        value: Some("FILE"),
+        repeatable: false,
+        summary: "802.15.4: writes every frame on the air to a pcap file (link type 230, no FCS)",
+    },
 ];
 
 /// What a switch switches.
@@ -97,6 +103,8 @@ pub struct SwitchSpec {
     pub seed: u64,
     /// Frames collide on a radio medium.
     pub collisions: bool,
+    /// Where the frames on the air of a radio medium are written.
+    pub capture: Option<PathBuf>,
 }
 
 impl SwitchSpec {
@@ -111,6 +119,7 @@ impl SwitchSpec {
             links: None,
             seed: 0,
             collisions: false,
+            capture: None,
         }
     }
 
@@ -140,8 +149,9 @@ impl SwitchSpec {
         let links = keys.value("links", value::path)?;
         let seed = keys.value("seed", |text| value::number(text, 0..=u64::MAX))?.unwrap_or(0);
         let collisions = keys.flag("collisions")?.unwrap_or(false);
+        let capture = keys.value("capture", value::path)?;
         keys.finish()?;
-        Ok(Self { ageing, fdb_limit, fdb_port_limit: port_limit, medium, links, seed, collisions, ..plain })
+        Ok(Self { ageing, fdb_limit, fdb_port_limit: port_limit, medium, links, seed, collisions, capture, ..plain })
     }
 
     /// The shortest text that parses to this switch again.
@@ -161,6 +171,7 @@ impl SwitchSpec {
         if self.collisions {
             out.flag("collisions");
         }
+        out.option("capture", self.capture.as_ref().map(|path| path.display()));
         out.finish()
     }
 }
@@ -206,28 +217,30 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn canonical_text_parses_to_the_same_switch(
-            name in "[a-z0-9]{1,64}",
-            millis in 10_000..1_000_000_000u64,
-            fdb_limit in FDB_LIMIT_RANGE,
-            share in prop::option::of(1..=16usize),
-            medium in prop::sample::select(&[None, Some(Medium::Ethernet), Some(Medium::Radio)][..]),
-            links in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
-            seed: u64,
-            collisions: bool,
-        ) {
-            let ageing = Duration::from_millis(millis);
-            let links = links.map(PathBuf::from);
-            let switch = SwitchSpec { ageing, fdb_limit, fdb_port_limit: share, medium, links, seed, collisions, ..SwitchSpec::new(name) };
-            prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
-        }
+           #[test]
+           fn canonical_text_parses_to_the_same_switch(
+               name in "[a-z0-9]{1,64}",
+               millis in 10_000..1_000_000_000u64,
+               fdb_limit in FDB_LIMIT_RANGE,
+               share in prop::option::of(1..=16usize),
+               medium in prop::sample::select(&[None, Some(Medium::Ethernet), Some(Medium::Radio)][..]),
+               links in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
+               seed: u64,
+               collisions: bool,
+               capture in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
+           ) {
+               let ageing = Duration::from_millis(millis);
+               let [links, capture] = [links, capture].map(|path| path.map(PathBuf::from));
+               let switch = SwitchSpec { ageing, fdb_limit, fdb_port_limit: share, medium, links, seed, collisions,
+    capture, ..SwitchSpec::new(name) };
+               prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
+           }
 
-        #[test]
-        fn no_text_panics(text in "\\PC*") {
-            if let Ok(switch) = SwitchSpec::parse(&text) {
-                prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
-            }
-        }
-    }
+           #[test]
+           fn no_text_panics(text in "\\PC*") {
+               if let Ok(switch) = SwitchSpec::parse(&text) {
+                   prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
+               }
+           }
+       }
 }

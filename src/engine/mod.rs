@@ -11,6 +11,7 @@
 //!
 //! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
 
+mod air;
 mod bridge;
 mod command;
 mod ports;
@@ -28,6 +29,7 @@ use crate::limits::{BATCH_BYTES, INHALE_ROOM};
 use crate::port::{Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
+use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token, Waker};
@@ -50,6 +52,8 @@ struct Engine {
     poll: Poll,
     clock: Clock,
     switch: Switch,
+    /// Where a radio medium's frames are written.
+    air: Option<Air>,
     /// Indexed as the switch's ports are.
     ports: Vec<Option<PortSlot>>,
     listeners: Vec<ListenerSlot>,
@@ -87,6 +91,7 @@ impl Engine {
             poll,
             clock: Clock::start(),
             switch: Switch::new(config),
+            air: None,
             ports: Vec::new(),
             listeners: Vec::new(),
             ready: VecDeque::new(),
@@ -208,6 +213,9 @@ impl Engine {
         let now = self.clock.now();
         let mut edges = Edges { ports: &mut self.ports, gone: &mut self.gone, ready: &mut self.ready };
         if !self.batch.is_empty() {
+            if let Some(air) = &mut self.air {
+                air.write(&self.batch);
+            }
             self.switch.run(now, &self.batch, &mut edges);
         }
         for _ in 0..self.flushing.len() {
