@@ -12,6 +12,7 @@
 //! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
 
 mod air;
+mod arrival;
 mod bridge;
 mod command;
 mod ports;

@@ -24,8 +24,6 @@ use rustix::io::Errno;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-/// How often a line is looked at whose peer may arrive without a descriptor telling of it.
-const PEER_CHECK: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 /// Clients that one event may bring in; the rest waits for the next breath.
@@ -201,7 +199,7 @@ impl Engine {
         }
     }
 
-    fn watch(&self, id: PortId, edge: &Edge) -> Result<()> {
+    pub(super) fn watch(&self, id: PortId, edge: &Edge) -> Result<()> {
         edge.fds()
             .into_iter()
             .flatten()
@@ -213,7 +211,7 @@ impl Engine {
         registered.map_err(|error| Error::system("cannot wait for its descriptor", &error))
     }
 
-    fn unwatch(&self, fds: impl IntoIterator<Item = Option<RawFd>>) {
+    pub(super) fn unwatch(&self, fds: impl IntoIterator<Item = Option<RawFd>>) {
         for fd in fds.into_iter().flatten() {
             // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
@@ -230,76 +228,6 @@ impl Engine {
         let id = self.add_to_switch(name, config, Origin::Inside, Some(Edge::Channel(channel)), String::new())?;
         self.channels.push(id);
         Ok(link)
-    }
-
-    fn begin_connecting(&mut self, id: PortId) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.connecting = true;
-        }
-        self.switch.set_up(self.clock.now(), id, false);
-        self.settle(id);
-    }
-
-    /// Asks a port that was connecting how it stands.
-    pub(super) fn settle(&mut self, id: PortId) {
-        let Some(slot) = self.slot_mut(id).filter(|slot| slot.connecting) else { return };
-        let Some(edge) = &mut slot.edge else { return };
-        let before = edge.fds();
-        match edge.connected() {
-            None if edge.arrivals_are_silent() => self.look_again(id),
-            None => {}
-            Some(Ok(())) => {
-                slot.connecting = false;
-                slot.peer = edge.peer().unwrap_or(std::mem::take(&mut slot.peer));
-                log::info!("{}: connected to {}", slot.name, slot.peer);
-                if let Err(error) = self.rewatch(id, before) {
-                    return self.lose(id, &Gone(error.to_string()));
-                }
-                self.switch.set_up(self.clock.now(), id, true);
-                self.make_ready(id);
-            }
-            Some(Err(error)) => {
-                let gone = Gone(format!("cannot connect to {}: {error}", slot.peer));
-                self.lose(id, &gone);
-            }
-        }
-    }
-
-    /// Sets a timer for the next look whether a peer is there.
-    fn look_again(&mut self, id: PortId) {
-        self.timers.retain(|&(_, what)| what != Due::Peer(id));
-        self.timers.insert((self.clock.now() + PEER_CHECK, Due::Peer(id)));
-    }
-
-    /// Watches the descriptors of a port that may have changed.
-    fn rewatch(&self, id: PortId, before: [Option<RawFd>; 2]) -> Result<()> {
-        let Some(edge) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.edge.as_ref()) else {
-            return Ok(());
-        };
-        if edge.fds() == before {
-            return Ok(());
-        }
-        self.unwatch(before);
-        self.watch(id, edge)
-    }
-
-    /// The peer of a port has left, and the port waits for the next one as it is. False: it cannot.
-    fn await_next(&mut self, id: PortId, gone: &Gone) -> bool {
-        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.connecting) else { return false };
-        let Some(edge) = &mut slot.edge else { return false };
-        let before = edge.fds();
-        if !edge.depart(gone) {
-            return false;
-        }
-        log::info!("{}: {}; waiting for its next peer", slot.name, gone.0);
-        slot.peer.clone_from(&gone.0);
-        // A descriptor that is closed by now may have its number anew, and is then watched anew.
-        self.unwatch(before);
-        if self.rewatch(id, [None, None]).is_err() {
-            return false;
-        }
-        self.begin_connecting(id);
-        true
     }
 
     /// Sees to a port whose descriptor is of no more use.

@@ -11,7 +11,7 @@ use crate::wire::{Cidr, Mac};
 pub(super) static ROW: KindRow = KindRow {
     word: "slip",
     target: "TRANSPORT",
-    summary: "SLIP on a serial line: Ethernet frames (Zephyr) or bare IP packets",
+    summary: "SLIP on a serial line: Ethernet frames or bare IP packets",
     keys: &[
         KeyRow {
             word: "mode",

@@ -10,7 +10,7 @@
 //! given, or learned from what the peer sends (64 at most; a new one replaces the oldest). Who asks for one of them by
 //! ARP or neighbour discovery is told the adapter's MAC. What the peer sends goes to the MAC of its next hop: groups
 //! and broadcasts have theirs by rule; an address of the peer's networks is asked for itself; anything else goes by
-//! the gateway, or, without one, is asked for itself too. Packets wait for the answer in [`Neighbours`], bounded.
+//! the gateway, or, without one, is asked for itself too. Packets wait for the answer in the neighbour table, bounded.
 //!
 //! A packet that is too long for the peer is dropped, and its sender told how long one may be (RFC 1191; RFC 8201). An
 //! IPv6 packet of 1280 bytes always passes, because IPv6 has no way to send less (RFC 8200, section 5).
