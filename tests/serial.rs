@@ -29,6 +29,16 @@ fn port(bridge: &Bridge, name: &str) -> PortStatus {
     status.ports.into_iter().find(|port| port.name == name).unwrap()
 }
 
+/// A stream peer that is a port: what comes from now on reaches it.
+fn attached(bridge: &Bridge, dir: &TempDir, name: &str) -> StreamPeer {
+    let peer = StreamPeer::unix(dir.path(name));
+    eventually(&format!("{name} is attached"), || {
+        let ports = bridge.status().unwrap().remove(0).ports;
+        ports.iter().any(|port| port.name == name && port.state == "up").then_some(())
+    });
+    peer
+}
+
 fn wait_for(bridge: &Bridge, name: &str, state: &str) {
     eventually(&format!("{name} is {state}"), || (port(bridge, name).state == state).then_some(()));
 }
@@ -48,7 +58,7 @@ fn exchange(line: &mut LinePeer, wire: &mut StreamPeer, round: u8) {
 fn serves(transport: &str, attach: impl Fn(&TempDir) -> LinePeer) {
     let dir = TempDir::new();
     let bridge = bridge(&dir, &[&format!("slip:{transport},name=line"), "unix:DIR/wire"]);
-    let mut wire = StreamPeer::unix(dir.path("wire"));
+    let mut wire = attached(&bridge, &dir, "wire");
     for round in 0..3 {
         let mut line = attach(&dir);
         wait_for(&bridge, "line", "up");
@@ -120,7 +130,7 @@ fn a_uart_is_set_and_its_unplugging_is_a_state() {
     let (mut line, device) = uart();
     std::os::unix::fs::symlink(&device, dir.path("tty")).unwrap();
     let bridge = bridge(&dir, &["slip:serial:DIR/tty@9600,parity=none,stop=2,name=line", "unix:DIR/wire"]);
-    let mut wire = StreamPeer::unix(dir.path("wire"));
+    let mut wire = attached(&bridge, &dir, "wire");
     exchange(&mut line, &mut wire, 0);
     let settings = std::process::Command::new("stty").args(["-a", "-F", &device]).output().unwrap();
     // The terminal is exclusively the bridge's; root may look at it all the same.
@@ -151,7 +161,7 @@ fn a_program_is_started_again_without_a_shell() {
     std::process::Command::new("chmod").arg("700").arg(&script).status().unwrap();
     std::process::Command::new("mkfifo").args([dir.path("to"), dir.path("from")]).status().unwrap();
     let bridge = bridge(&dir, &["slip:exec:DIR/peer '$(touch DIR/shell)',name=line", "unix:DIR/wire"]);
-    let mut wire = StreamPeer::unix(dir.path("wire"));
+    let mut wire = attached(&bridge, &dir, "wire");
     let mut pids = Vec::new();
     for round in 0..2 {
         // What the program reads from one FIFO is what we read from the other.
@@ -202,7 +212,7 @@ fn a_descriptor_is_inherited() {
 fn a_pseudo_terminal_is_opened_and_closed_a_hundred_times() {
     let dir = TempDir::new();
     let bridge = bridge(&dir, &["slip:pty:DIR/line", "unix:DIR/wire"]);
-    let mut wire = StreamPeer::unix(dir.path("wire"));
+    let mut wire = attached(&bridge, &dir, "wire");
     let mut busy = frame::numbered(A, B, 0, 1514);
     for round in 0..100u32 {
         let mut line = LinePeer::device(Framing::Slip, dir.path("line"));
@@ -260,7 +270,7 @@ fn only_a_stale_link_is_replaced() {
 fn a_listening_line_serves_one_peer_at_a_time() {
     let dir = TempDir::new();
     let bridge = bridge(&dir, &["slip:unix:DIR/line", "unix:DIR/wire"]);
-    let mut wire = StreamPeer::unix(dir.path("wire"));
+    let mut wire = attached(&bridge, &dir, "wire");
     assert_eq!(port(&bridge, "line").state, "listening");
     let mut first = LinePeer::unix(Framing::Slip, dir.path("line"));
     exchange(&mut first, &mut wire, 0);
@@ -281,7 +291,7 @@ fn a_listening_line_serves_one_peer_at_a_time() {
 fn noise_costs_no_frame_beside_it() {
     let dir = TempDir::new();
     let bridge = bridge(&dir, &["slip:unix:DIR/line", "unix:DIR/wire"]);
-    let mut wire = StreamPeer::unix(dir.path("wire"));
+    let mut wire = attached(&bridge, &dir, "wire");
     let mut line = LinePeer::unix(Framing::Slip, dir.path("line"));
     let mut seed = 0x5eed_u32;
     let mut random = move || {
@@ -313,8 +323,8 @@ fn a_reader_that_stalls_holds_nobody_up() {
     let dir = TempDir::new();
     let bridge = bridge(&dir, &["slip:unix:DIR/line,queue=100", "unix:DIR/wire", "unix:DIR/other"]);
     let mut line = LinePeer::unix(Framing::Slip, dir.path("line"));
-    let mut wire = StreamPeer::unix(dir.path("wire"));
-    let mut other = StreamPeer::unix(dir.path("other"));
+    let mut wire = attached(&bridge, &dir, "wire");
+    let mut other = attached(&bridge, &dir, "other");
     let hello = frame::numbered(frame::BROADCAST, A, 0, 60);
     line.send(&hello);
     wire.expect(&hello);

@@ -207,17 +207,24 @@ impl Line {
         loop {
             match read(fd, &mut *room) {
                 // A FIFO that nobody writes to looks like one at its end; it hangs up when somebody did.
-                Ok(0) if matches!(self.source, Source::Fifos(_)) && !condition(fd).contains(PollFlags::HUP) => {
-                    return Ok(0);
-                }
+                Ok(0) if self.is_quiet_fifo(fd) => return Ok(0),
                 Ok(0) => return Err(self.ended()),
                 Ok(got) => return Ok(got),
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if matches!(self.source, Source::Fifos(_)) && !self.is_quiet_fifo(fd) => {
+                    return Err(self.ended());
+                }
                 Err(Errno::AGAIN) => return Ok(0),
                 Err(Errno::IO) if matches!(self.source, Source::Pty(_)) => return Err(self.ended()),
                 Err(errno) => return Err(failed("reading from", errno)),
             }
         }
+    }
+
+    /// Whether these are FIFOs of which neither was left by the peer.
+    fn is_quiet_fifo(&self, input: &OwnedFd) -> bool {
+        let unread = self.output.as_ref().is_some_and(|output| condition(output).contains(PollFlags::ERR));
+        matches!(self.source, Source::Fifos(_)) && !unread && !condition(input).contains(PollFlags::HUP)
     }
 
     /// Writes what the line takes of `bytes`.
