@@ -49,6 +49,8 @@ drop_reasons! {
     ReservedGroup, "reserved-group", Ingress, "to 01-80-C2-00-00-00..0F, which a bridge never relays (IEEE 802.1Q 8.6.3)";
     SameSegment, "same-segment", Ingress, "the destination is on the port that the frame came from";
     NoEgress, "no-egress", Ingress, "no other port that is up may take it";
+    LineNoise, "line-noise", Ingress, "bytes on a serial line that were no frame: some were lost, or were never one";
+    Unresolved, "unresolved", Ingress, "from an IP-only peer, for a host that nobody answered for";
     Isolated, "isolated", Ingress, "between two ports that are both isolated";
     TooBig, "too-big", Egress, "longer than the mtu of the port it should leave by, or than its medium can carry";
     BadOffload, "bad-offload", Egress, "its checksum or segments could not be finished: it is not what its port said of it";
@@ -56,6 +58,9 @@ drop_reasons! {
     Stalled, "stalled", Egress, "the port's queue was full because its peer has not been reading for a while";
     LinkDown, "link-down", Egress, "the port was down";
     NoPeer, "no-peer", Egress, "nobody was at the other end";
+    NotForPeer, "not-for-peer", Egress, "nothing that the IP-only peer of the port could use";
+    RadioLoss, "radio-loss", Egress, "lost on the air, as the links of the medium say";
+    Collision, "collision", Egress, "lost on the air: the receiver was busy with another frame";
     System, "system", Egress, "the system refused it (no buffers, I/O error)";
     Removed, "removed", Egress, "still queued when its port was removed, or at the end";
 }

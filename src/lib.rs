@@ -19,7 +19,7 @@
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and of services; not the switch |
 //! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor |
-//! | words | [`config`] | what a person may ask for: the one table of port kinds, the grammar, the file |
+//! | words | [`config`], [`capture`] | what a person may ask for: the one table of port kinds, the grammar, the file |
 //! | core | [`switch`] | where a frame goes; no system call, no clock |
 //! | ground | [`wire`], [`codec`], [`frame`], [`counters`], [`time`], [`limits`], [`error`] | bytes, time and errors |
 //!
@@ -44,6 +44,7 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod capture;
 pub mod cli;
 pub mod codec;
 pub mod config;

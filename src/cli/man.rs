@@ -7,7 +7,7 @@ use roff::{Inline, Roff, bold, roman};
 
 use super::args::Args;
 use super::help::{ENVIRONMENT, EXAMPLES, command, statuses};
-use crate::config::{COMMON, KINDS, KeyRow, SWITCH_KEYS};
+use crate::config::{COMMON, KINDS, KeyRow, SWITCH_KEYS, TRANSPORTS};
 
 /// The page in roff, for man(7).
 ///
@@ -86,6 +86,8 @@ fn ports(roff: &mut Roff) {
             entry(roff, &format!("Keys of every {}", table.key), &common.join("; "));
         }
     }
+    roff.control("SS", ["A TRANSPORT is one of"]);
+    TRANSPORTS.iter().for_each(|row| entry(roff, &row.form(), &format!("{}.", capital(row.summary))));
     roff.control("SS", ["Keys of every port"]);
     keys(roff, COMMON);
 }

@@ -3,7 +3,7 @@
 use super::help::command;
 use super::style::Style;
 use crate::config::text::{columns, wrap};
-use crate::config::{COMMON, Choices, KINDS, KeyRow, KindRow, SWITCH_KEYS, find};
+use crate::config::{COMMON, Choices, KINDS, KeyRow, KindRow, SWITCH_KEYS, TRANSPORTS, find};
 use crate::error::Result;
 
 /// The widest line of a note.
@@ -24,6 +24,9 @@ pub fn page(kind: Option<&str>, style: Style) -> Result<String> {
     for row in &shown {
         text.push_str(&section(row, style));
         text.push('\n');
+    }
+    if shown.iter().any(|row| row.target == "TRANSPORT") {
+        text.push_str(&format!("{}\n{}\n", style.heading("A TRANSPORT is one of"), transports()));
     }
     text.push_str(&format!("{}\n{}", style.heading("Keys of every port"), keys(COMMON)));
     if kind.is_none() {
@@ -63,6 +66,11 @@ fn indented(rows: &[KeyRow]) -> String {
 
 fn keys(rows: &[KeyRow]) -> String {
     columns("    ", &rows.iter().map(|row| [row.form(), summary(row)]).collect::<Vec<_>>())
+}
+
+/// Form and summary of every transport of a serial line.
+fn transports() -> String {
+    columns("    ", &TRANSPORTS.iter().map(|row| [row.form(), row.summary.to_owned()]).collect::<Vec<_>>())
 }
 
 fn summary(row: &KeyRow) -> String {
@@ -121,6 +129,9 @@ mod tests {
         }
         for key in KINDS.iter().flat_map(|row| row.keys).chain(COMMON).chain(SWITCH_KEYS) {
             assert!(text.contains(&key.form()) && text.contains(key.summary), "{}", key.word);
+        }
+        for row in TRANSPORTS {
+            assert!(text.contains(&row.form()) && text.contains(row.summary), "{}", row.word);
         }
         assert!(!text.contains('\x1b'));
     }

@@ -5,6 +5,7 @@
 //! length prefix, which carries the bulk of the traffic, leaves frames where they were read; the codecs of slow lines
 //! hand out one event at a time, a frame or a fault to be counted.
 
+pub mod contiki;
 mod length_prefix;
 pub mod slip;
 pub mod uart_pipe;

@@ -18,9 +18,10 @@ pub mod text;
 pub mod value;
 
 pub use kind::{
-    Attach, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Import, KINDS, KeyRow, KindRow, KindText, Packet, PortKind,
-    Serial, Tap, Tcp, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip, find,
+    Attach, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Import, IpPeer, KINDS, KeyRow, KindRow, KindText, Packet,
+    Parity, PortKind, Serial, Slip, TRANSPORTS, Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq,
+    UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip, Wpan, command_words, find,
 };
-pub use plan::Config;
-pub use port::{DEFAULT_SWITCH, MTU_RANGE, PortSpec};
-pub use switch::{FDB_LIMIT_RANGE, SWITCH_KEYS, SwitchSpec};
+pub use plan::{Config, misplaced};
+pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec};
+pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};

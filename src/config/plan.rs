@@ -1,9 +1,12 @@
 //! Everything that should run: the switches and ports of a file and of the command line, checked against each other.
 
+use std::path::Path;
+
 use super::port::PortSpec;
-use super::switch::SwitchSpec;
+use super::switch::{Medium, SwitchSpec};
 use super::text::columns;
 use crate::error::{Error, Result};
+use crate::switch::{Links, RadioConfig};
 
 /// The switches and ports that should run.
 ///
@@ -74,8 +77,49 @@ impl Config {
                 return Err(error);
             }
         }
+        let mut odd = Vec::new();
+        for switch in self.switches_in_use() {
+            if let Some(radio) = self.radio_of(&switch)? {
+                odd.extend(self.strangers(&switch.name, &radio.links));
+            }
+        }
         let unused = self.switches.iter().filter(|switch| self.ports_of(&switch.name).next().is_none());
-        Ok(unused.map(|switch| format!("switch {}: no port joins it", switch.name)).collect())
+        odd.extend(unused.map(|switch| format!("switch {}: no port joins it", switch.name)));
+        Ok(odd)
+    }
+
+    /// The settings of a switch in use that is a radio medium, with its file of links read; `None`: it is Ethernet.
+    ///
+    /// # Errors
+    /// Ports that cannot be on one medium, settings that mean nothing on Ethernet, a file of links that cannot be read.
+    pub fn radio_of(&self, switch: &SwitchSpec) -> Result<Option<RadioConfig>> {
+        let wpan = self.ports_of(&switch.name).find(|port| port.kind.is_radio());
+        let medium = switch.medium.unwrap_or(if wpan.is_some() { Medium::Radio } else { Medium::Ethernet });
+        let (is_radio, name) = (medium == Medium::Radio, &switch.name);
+        if let Some(port) = self.ports_of(name).find(|port| port.kind.is_radio() != is_radio) {
+            return Err(misplaced(port, is_radio));
+        }
+        if !is_radio {
+            let radio_only =
+                switch.links.is_some() || switch.seed != 0 || switch.collisions || switch.capture.is_some();
+            let error =
+                || Error::usage(format!("switch {name}: links, seed, collisions and capture mean nothing on Ethernet"));
+            return if radio_only { Err(error()) } else { Ok(None) };
+        }
+        let links = switch.links.as_deref().map_or(Ok(Links::AllToAll), read_links)?;
+        Ok(Some(RadioConfig { links, seed: switch.seed, collisions: switch.collisions }))
+    }
+
+    /// What is odd about the names in a file of links.
+    fn strangers(&self, switch: &str, links: &Links) -> Vec<String> {
+        if links.names().is_empty() {
+            return Vec::new();
+        }
+        let unknown = self.ports_of(switch).filter(|port| !links.names().contains(&port.name));
+        let unknown =
+            unknown.map(|port| format!("{}: not in the links of switch {switch}; it hears nobody", port.name));
+        let unused = links.names().iter().filter(|name| self.ports_of(switch).all(|port| port.name != **name));
+        unknown.chain(unused.map(|name| format!("switch {switch}: no port is the node {name} of its links"))).collect()
     }
 
     /// The switches that ports join, with their settings, each before the first port that joins it.
@@ -107,6 +151,18 @@ impl Config {
         }
         text
     }
+}
+
+/// Why `port` cannot join a switch that is a radio medium, or one that is not.
+pub fn misplaced(port: &PortSpec, is_radio: bool) -> Error {
+    let (what, medium) = if is_radio { ("is no wpan port", "802.15.4") } else { ("is a wpan port", "Ethernet") };
+    Error::usage(format!("{} {what} and cannot join switch {}, which is {medium}", port.name, port.switch))
+        .hint("a radio medium is a switch of its own: give all wpan ports switch=radio, and only them")
+}
+
+fn read_links(path: &Path) -> Result<Links> {
+    let text = std::fs::read_to_string(path).map_err(|cause| Error::system(path.display(), &cause))?;
+    Links::parse(&text).map_err(|bad| Error::usage(bad.what).at(format_args!("{}:{}", path.display(), bad.line)))
 }
 
 /// Name, kind, target and the keys that are left.
@@ -167,6 +223,40 @@ mod tests {
     fn a_switch_without_ports_is_odd() {
         let warnings = config(&["tap:z,switch=lab"], &["lab", "lba"]).check().unwrap();
         assert_eq!(warnings, ["switch lba: no port joins it"]);
+    }
+
+    #[test]
+    fn a_radio_medium_is_for_wpan_ports_alone() {
+        let is_radio = |config: &Config| config.radio_of(&config.switches_in_use()[0]).map(|radio| radio.is_some());
+        assert_eq!(is_radio(&config(&["wpan:pipe:/tmp/a", "wpan:unix:/tmp/b"], &[])), Ok(true));
+        assert_eq!(is_radio(&config(&["tap:z"], &["default,medium=ethernet"])), Ok(false));
+        let mixed = config(&["wpan:pipe:/tmp/a", "tap:z"], &[]).check().unwrap_err();
+        assert_eq!(mixed.what(), "z is no wpan port and cannot join switch default, which is 802.15.4");
+        assert!(mixed.advice().unwrap().contains("switch=radio"));
+        let wired = config(&["wpan:pipe:/tmp/a"], &["default,medium=ethernet"]).check().unwrap_err();
+        assert_eq!(wired.what(), "a is a wpan port and cannot join switch default, which is Ethernet");
+        assert!(config(&["tap:z"], &["default,medium=802.15.4"]).check().is_err());
+        assert!(config(&["tap:z"], &["default,collisions"]).check().is_err());
+    }
+
+    #[test]
+    fn links_are_read_and_their_names_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lab.topo");
+        let check = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let switch = format!("default,links={},seed=7,collisions", file.display());
+            config(&["wpan:pipe:/tmp/a", "wpan:pipe:/tmp/b"], &[&switch]).check()
+        };
+        assert_eq!(check("0,1\n1,0\n"), Ok(Vec::new()));
+        let odd = [
+            "b: not in the links of switch default; it hears nobody",
+            "switch default: no port is the node c of its links",
+        ];
+        assert_eq!(check("a c 0.5\n").unwrap(), odd);
+        assert!(check("a b\na b 1.5\n").unwrap_err().what().contains("lab.topo:2: \"1.5\": expected a probability"));
+        let missing = config(&["wpan:pipe:/tmp/a"], &["default,links=/nowhere/x"]).check().unwrap_err();
+        assert_eq!(missing.class(), crate::error::Class::NoObject);
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub const DEFAULT_SWITCH: &str = "default";
 /// The range of `mtu=`: the least that IPv4 needs (RFC 791, 3.2), and the longest frame.
 pub const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
 
+/// The least `mtu=` of a port with bare IP packets: what every IPv4 host takes (RFC 791, 3.1).
+pub const LEAST_IP_MTU: u32 = 576;
+
 /// A port as it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortSpec {
@@ -74,6 +77,7 @@ impl PortSpec {
         let mut port = Self::new((row.parse)(target, &mut keys)?);
         port.take_common(&mut keys)?;
         keys.finish()?;
+        port.check_kind()?;
         Ok(port)
     }
 
@@ -90,6 +94,17 @@ impl PortSpec {
         self.isolate = keys.flag("isolate")?.unwrap_or(false);
         self.optional = keys.flag("optional")?.unwrap_or(false);
         self.statics = keys.values("static", value::station)?;
+        Ok(())
+    }
+
+    /// Refuses common keys that mean nothing to the kind, or have bounds of its own there.
+    fn check_kind(&self) -> std::result::Result<(), Fault> {
+        if self.kind.tells_mtu() && self.mtu.is_some_and(|mtu| mtu < LEAST_IP_MTU) {
+            return Err(Fault::new(format!("with mode=ip the mtu is {LEAST_IP_MTU} at least")));
+        }
+        if self.kind.is_radio() && (!self.learn || self.mtu.is_some() || !self.statics.is_empty()) {
+            return Err(Fault::new("learn, mtu and static mean nothing on a radio medium"));
+        }
         Ok(())
     }
 

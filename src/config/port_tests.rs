@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{KINDS, Packet, Tcp, Udp, UnixGram, UnixSeq, UnixStream};
+use crate::config::{
+    IpPeer, KINDS, KindRow, Packet, Parity, Slip, Tcp, Transport, Uart, Udp, UnixGram, UnixSeq, UnixStream, Wpan,
+};
 
 fn refusal(text: &str) -> String {
     PortSpec::parse(text).unwrap_err().to_string()
@@ -64,31 +66,51 @@ fn refusals_name_the_text_and_the_way_out() {
     assert!(refusal("tap:z,name").contains("needs a value: name=NAME"));
 }
 
+/// A specification of the kind to which `key` means something.
+fn head_for(row: &KindRow, key: &str) -> String {
+    let transport = match key {
+        "parity" | "stop" | "rtscts" => "serial:/dev/ttyS0",
+        "listen" | "public" => "tcp:127.0.0.1:5000",
+        _ => "unix:/tmp/inst1",
+    };
+    match (row.word, key) {
+        ("slip", "ip" | "gateway" | "mac") => format!("slip:{transport},mode=ip"),
+        ("slip" | "wpan", _) => format!("{}:{transport}", row.word),
+        (_, "public") => row.example.replace(",listen", ""),
+        _ => format!(
+            "{}{}",
+            row.example.split(',').next().unwrap(),
+            if row.key("public").is_some() { ",public" } else { "" }
+        ),
+    }
+}
+
 /// A key in a row that no parser takes would be refused by `Keys::finish`, but only once somebody tried it.
 #[test]
 fn every_key_of_every_row_is_taken() {
-    let value = |key: &str| match key {
-        "addr" => "=192.0.2.9/24",
+    let value = |row: &KindRow, key: &str| match key {
+        "addr" | "ip" => "=192.0.2.9/24",
+        "gateway" => "=192.0.2.2",
         "mac" | "static" => "=02:00:5e:00:53:01",
+        "mode" if row.word == "slip" => "=ip",
         "mode" => "=0660",
+        "parity" => "=odd",
+        "stop" => "=2",
         "peer" => "=/tmp/other",
         "name" | "switch" | "user" => "=word",
-        "fd" | "mtu" | "queue" => "=99",
+        "fd" | "queue" => "=99",
+        "mtu" => "=999",
         "device" => "=loopback",
         "import" => "=127.0.0.1:3240/1-1",
-        "gateway" => "=192.0.2.254",
         "usbip-listen" => "=127.0.0.1:0",
         _ => "",
     };
     for row in KINDS {
-        let head = row.example.split(',').next().unwrap();
-        // the one kind that is nothing by itself
-        let head = if row.word == "usbip" { format!("{head},device=cdc-acm") } else { head.to_owned() };
         for key in row.keys.iter().chain(COMMON) {
-            let text = format!("{head},{}{},public=on", key.word, value(key.word));
-            let text =
-                if row.key("public").is_some() && key.word != "public" { text } else { text.replace(",public=on", "") };
-            assert!(PortSpec::parse(&text).is_ok(), "{text}: {:?}", PortSpec::parse(&text));
+            let text = format!("{},{}{}", head_for(row, key.word), key.word, value(row, key.word));
+            let port = PortSpec::parse(&text);
+            let is_none_of_radio = row.word == "wpan" && matches!(key.word, "mtu" | "static");
+            assert_eq!(port.is_ok(), !is_none_of_radio, "{text}: {port:?}");
         }
     }
 }
@@ -115,9 +137,8 @@ fn tap() -> impl Strategy<Value = PortKind> {
         .prop_map(|set| set.into_iter().map(|(addr, prefix)| crate::wire::Cidr { addr, prefix }).collect::<Vec<_>>());
     let name = "[a-z][a-z0-9.,_-]{0,14}";
     let user = prop::option::of("[a-z_][a-z0-9_-]{0,31}");
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (name, addrs, flags, user, prop::option::of(mac()), prop::option::of(3..=i32::MAX)).prop_map(
-        |(name, addrs, (up, persist, offload), user, mac, fd)| {
+    (name, addrs, any::<[bool; 3]>(), user, prop::option::of(mac()), prop::option::of(3..=i32::MAX)).prop_map(
+        |(name, addrs, [up, persist, offload], user, mac, fd)| {
             PortKind::Tap(crate::config::Tap { name, addrs, up, persist, user, mac, fd, offload })
         },
     )
@@ -151,15 +172,52 @@ fn other() -> impl Strategy<Value = PortKind> {
     })
 }
 
+fn transport() -> impl Strategy<Value = Transport> {
+    let parity = prop::sample::select(&[Parity::None, Parity::Even, Parity::Odd][..]);
+    let uart = (path(), 50..=12_000_000u32, parity, any::<[bool; 2]>());
+    prop_oneof![
+        (path(), any::<bool>()).prop_map(|(path, connect)| Transport::Unix { path, connect }),
+        path().prop_map(|path| Transport::Pty { path }),
+        (host_port(), any::<bool>())
+            .prop_map(|(addr, listen)| { Transport::Tcp { public: !addr.is_loopback(), addr, listen } }),
+        uart.prop_map(|(device, baud, parity, [two_stop_bits, rtscts])| {
+            Transport::Serial(Uart { device, baud, parity, two_stop_bits, rtscts })
+        }),
+        path().prop_map(|path| Transport::Pipe { path }),
+        (3..=i32::MAX).prop_map(Transport::Fd),
+        "[a-z/,]{1,9}( [a-z=,\"]{1,3}\"x y\"){0,2}"
+            .prop_filter("words", |command| crate::config::command_words(command).is_some())
+            .prop_map(|command| Transport::Exec { command }),
+    ]
+}
+
+fn serial() -> impl Strategy<Value = PortKind> {
+    let addr =
+        any::<u128>().prop_map(|addr| crate::wire::Cidr { addr: std::net::Ipv6Addr::from(addr).into(), prefix: 64 });
+    let ip = (prop::option::of(addr), prop::option::of(mac()), any::<bool>()).prop_map(|(addr, mac, gateway)| IpPeer {
+        addrs: addr.into_iter().collect(),
+        gateways: gateway.then(|| [192, 0, 2, 2].into()).into_iter().collect(),
+        mac,
+    });
+    (transport(), prop::option::of(ip), any::<[bool; 2]>()).prop_map(|(transport, ip, [contiki, radio])| match radio {
+        true => PortKind::Wpan(Wpan { transport }),
+        false => PortKind::Slip(Slip { transport, ip, contiki }),
+    })
+}
+
 fn port() -> impl Strategy<Value = PortSpec> {
     let words = (prop::option::of("[a-zA-Z0-9._@+-]{1,64}"), prop::option::of("[a-z0-9]{1,64}"), any::<[bool; 3]>());
     let numbers = (prop::option::of(MTU_RANGE), prop::option::of(1..=QUEUE_FRAMES_MAX));
     let statics = prop::collection::hash_set(mac(), 0..3).prop_map(|set| set.into_iter().collect::<Vec<_>>());
-    (prop_oneof![tap(), socket(), other()], words, numbers, statics).prop_map(
+    (prop_oneof![tap(), socket(), other(), serial()], words, numbers, statics).prop_map(
         |(kind, (name, switch, [learn, isolate, optional]), (mtu, queue), statics)| {
             let plain = PortSpec::new(kind);
             let (name, switch) = (name.unwrap_or(plain.name), switch.unwrap_or(plain.switch));
-            PortSpec { name, switch, learn, mtu, queue, isolate, optional, statics, kind: plain.kind }
+            let radio = plain.kind.is_radio();
+            let least = if plain.kind.tells_mtu() { LEAST_IP_MTU } else { 0 };
+            let mtu = mtu.filter(|mtu| !radio && *mtu >= least);
+            let statics = if radio { Vec::new() } else { statics };
+            PortSpec { name, switch, learn: learn || radio, mtu, queue, isolate, optional, statics, kind: plain.kind }
         },
     )
 }
@@ -182,9 +240,9 @@ proptest! {
 
     #[test]
     fn no_words_panic(
-        kind in "tap|unix|unixgram|unixseq|tcp|udp|packet|x",
+        kind in "tap|unix|unixgram|unixseq|tcp|udp|packet|slip|wpan|slip:(unix|pty|tcp|serial|pipe|fd|exec)|x",
         target in "[a-z:/0-9.>,\\[\\]-]{0,12}",
-        keys in prop::collection::vec(("addr|up|mode|peer|connect|listen|public|name|mtu|fd|static", "=?[a-z0-9:/.,]{0,6}"), 0..4),
+        keys in prop::collection::vec(("addr|up|mode|peer|connect|listen|public|name|mtu|fd|static|ip|gateway|stop|contiki", "=?[a-z0-9:/.,]{0,6}"), 0..4),
     ) {
         let keys: String = keys.iter().map(|(word, value)| format!(",{word}{value}")).collect();
         if let Ok(port) = PortSpec::parse(&format!("{kind}:{target}{keys}")) {

@@ -1,6 +1,7 @@
 //! One switch as it was asked for: `NAME[,key=value]…`, or a table `[switch.NAME]`.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::grammar::{Fault, Keys, Words, Writer, split};
@@ -33,7 +34,55 @@ pub static SWITCH_KEYS: &[KeyRow] = &[
         repeatable: false,
         summary: "addresses learned on one port at most (default: a quarter of fdb-limit)",
     },
+    KeyRow {
+        word: "medium",
+        value: Some("ethernet|802.15.4"),
+        repeatable: false,
+        summary: "what it switches; the first wpan port makes it 802.15.4, a radio medium (default: ethernet)",
+    },
+    KeyRow {
+        word: "links",
+        value: Some("FILE"),
+        repeatable: false,
+        summary: "802.15.4: who hears whom, a CSV matrix of probabilities or a list of edges (default: all to all)",
+    },
+    KeyRow {
+        word: "seed",
+        value: Some("N"),
+        repeatable: false,
+        summary: "802.15.4: decides which frames are lost, the same each time (default: 0)",
+    },
+    KeyRow {
+        word: "collisions",
+        value: None,
+        repeatable: false,
+        summary: "802.15.4: frames of nodes that do not hear each other destroy one another",
+    },
+    KeyRow {
+        word: "capture",
+        value: Some("FILE"),
+        repeatable: false,
+        summary: "802.15.4: writes every frame on the air to a pcap file (link type 230, no FCS)",
+    },
 ];
+
+/// What a switch switches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Medium {
+    /// Ethernet frames, by their addresses.
+    Ethernet,
+    /// IEEE 802.15.4 frames, to everybody in range.
+    Radio,
+}
+
+impl Medium {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ethernet => "ethernet",
+            Self::Radio => "802.15.4",
+        }
+    }
+}
 
 /// A switch as it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,12 +95,32 @@ pub struct SwitchSpec {
     pub fdb_limit: usize,
     /// Addresses learned on one port at most, 1..=`fdb_limit`; `None`: the switch's own share.
     pub fdb_port_limit: Option<usize>,
+    /// What it switches; `None`: what its ports are for.
+    pub medium: Option<Medium>,
+    /// The file that says who hears whom on a radio medium; `None`: everybody hears everybody.
+    pub links: Option<PathBuf>,
+    /// Decides the losses of a radio medium; 0 unless said.
+    pub seed: u64,
+    /// Frames collide on a radio medium.
+    pub collisions: bool,
+    /// Where the frames on the air of a radio medium are written.
+    pub capture: Option<PathBuf>,
 }
 
 impl SwitchSpec {
     /// The switch `name` with its settings at their defaults.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), ageing: Duration::from_secs(AGEING_SECS), fdb_limit: FDB_LIMIT, fdb_port_limit: None }
+        Self {
+            name: name.into(),
+            ageing: Duration::from_secs(AGEING_SECS),
+            fdb_limit: FDB_LIMIT,
+            fdb_port_limit: None,
+            medium: None,
+            links: None,
+            seed: 0,
+            collisions: false,
+            capture: None,
+        }
     }
 
     /// Parses `NAME[,key=value]…`.
@@ -72,8 +141,17 @@ impl SwitchSpec {
         let fdb_limit = fdb_limit.unwrap_or(plain.fdb_limit);
         let port_limit = keys.value("fdb-port-limit", |text| value::number(text, 1..=fdb_limit))?;
         let ageing = keys.value("ageing", ageing)?.unwrap_or(plain.ageing);
+        let medium = keys.value("medium", |text| match text {
+            "ethernet" => Ok(Medium::Ethernet),
+            "802.15.4" => Ok(Medium::Radio),
+            _ => Err("ethernet or 802.15.4".to_owned()),
+        })?;
+        let links = keys.value("links", value::path)?;
+        let seed = keys.value("seed", |text| value::number(text, 0..=u64::MAX))?.unwrap_or(0);
+        let collisions = keys.flag("collisions")?.unwrap_or(false);
+        let capture = keys.value("capture", value::path)?;
         keys.finish()?;
-        Ok(Self { ageing, fdb_limit, fdb_port_limit: port_limit, ..plain })
+        Ok(Self { ageing, fdb_limit, fdb_port_limit: port_limit, medium, links, seed, collisions, capture, ..plain })
     }
 
     /// The shortest text that parses to this switch again.
@@ -87,6 +165,13 @@ impl SwitchSpec {
             out.value("fdb-limit", self.fdb_limit);
         }
         out.option("fdb-port-limit", self.fdb_port_limit);
+        out.option("medium", self.medium.map(Medium::word));
+        out.option("links", self.links.as_ref().map(|path| path.display()));
+        out.option("seed", Some(self.seed).filter(|seed| *seed != 0));
+        if self.collisions {
+            out.flag("collisions");
+        }
+        out.option("capture", self.capture.as_ref().map(|path| path.display()));
         out.finish()
     }
 }
@@ -132,23 +217,30 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn canonical_text_parses_to_the_same_switch(
-            name in "[a-z0-9]{1,64}",
-            millis in 10_000..1_000_000_000u64,
-            fdb_limit in FDB_LIMIT_RANGE,
-            share in prop::option::of(1..=16usize),
-        ) {
-            let ageing = Duration::from_millis(millis);
-            let switch = SwitchSpec { name, ageing, fdb_limit, fdb_port_limit: share };
-            prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
-        }
+           #[test]
+           fn canonical_text_parses_to_the_same_switch(
+               name in "[a-z0-9]{1,64}",
+               millis in 10_000..1_000_000_000u64,
+               fdb_limit in FDB_LIMIT_RANGE,
+               share in prop::option::of(1..=16usize),
+               medium in prop::sample::select(&[None, Some(Medium::Ethernet), Some(Medium::Radio)][..]),
+               links in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
+               seed: u64,
+               collisions: bool,
+               capture in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
+           ) {
+               let ageing = Duration::from_millis(millis);
+               let [links, capture] = [links, capture].map(|path| path.map(PathBuf::from));
+               let switch = SwitchSpec { ageing, fdb_limit, fdb_port_limit: share, medium, links, seed, collisions,
+    capture, ..SwitchSpec::new(name) };
+               prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
+           }
 
-        #[test]
-        fn no_text_panics(text in "\\PC*") {
-            if let Ok(switch) = SwitchSpec::parse(&text) {
-                prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
-            }
-        }
-    }
+           #[test]
+           fn no_text_panics(text in "\\PC*") {
+               if let Ok(switch) = SwitchSpec::parse(&text) {
+                   prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
+               }
+           }
+       }
 }

@@ -68,6 +68,12 @@ pub fn sun_path(text: &str) -> Parsed<PathBuf> {
     })
 }
 
+/// The path of a file.
+pub fn path(text: &str) -> Parsed<PathBuf> {
+    let good = !text.is_empty() && !text.contains('\0') && !text.ends_with('/');
+    good.then(|| PathBuf::from(text)).ok_or_else(|| "a path, not ending in '/'".to_owned())
+}
+
 /// The permission bits of a socket, in octal: `0600`, `660`, `0o600`.
 pub fn mode(text: &str) -> Parsed<u32> {
     let digits = text.strip_prefix("0o").unwrap_or(text);

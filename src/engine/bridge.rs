@@ -3,6 +3,7 @@
 //! All ports are opened by the caller's thread before any switch runs, so that an error at the start is the caller's
 //! to report and leaves nothing behind.
 
+use super::air::Air;
 use super::command::{Handle, SwitchStatus};
 use super::{Engine, ended_abnormally, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
@@ -44,8 +45,10 @@ impl Bridge {
                 fdb_limit: switch.fdb_limit,
                 fdb_port_limit: switch.fdb_port_limit,
                 seed: random_seed(),
+                radio: config.radio_of(&switch)?,
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings)?;
+            engine.air = switch.capture.as_deref().map(Air::create).transpose()?;
             for port in config.ports_of(&switch.name) {
                 engine.open_port(Arc::new(port.clone()))?;
             }

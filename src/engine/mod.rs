@@ -14,6 +14,8 @@
 //!
 //! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
 
+mod air;
+mod arrival;
 mod bridge;
 mod command;
 mod ports;
@@ -31,6 +33,7 @@ use crate::limits::{BATCH_BYTES, INHALE_ROOM};
 use crate::port::{Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
+use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token, Waker};
@@ -55,6 +58,8 @@ struct Engine {
     poll: Poll,
     clock: Clock,
     switch: Switch,
+    /// Where a radio medium's frames are written.
+    air: Option<Air>,
     /// Indexed as the switch's ports are.
     ports: Vec<Option<PortSlot>>,
     listeners: Vec<ListenerSlot>,
@@ -66,6 +71,8 @@ struct Engine {
     channels: Vec<PortId>,
     /// Ports that did not take all they were offered in this breath.
     full: Vec<PortId>,
+    /// Ports whose edges have something to do at a time of their own.
+    timed: Vec<PortId>,
     gone: Vec<(PortId, Gone)>,
     /// Ports that could not send for want of memory.
     starved: Vec<PortId>,
@@ -96,12 +103,14 @@ impl Engine {
             poll,
             clock: Clock::start(),
             switch: Switch::new(config),
+            air: None,
             ports: Vec::new(),
             listeners: Vec::new(),
             ready: VecDeque::new(),
             flushing: VecDeque::new(),
             channels: Vec::new(),
             full: Vec::new(),
+            timed: Vec::new(),
             gone: Vec::new(),
             starved: Vec::new(),
             timers: BTreeSet::new(),
@@ -146,7 +155,9 @@ impl Engine {
             return Some(Duration::ZERO);
         }
         let timer = self.timers.first().map(|&(due, _)| due);
-        earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now())
+        let due = earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now());
+        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.edge.as_ref()?.due_in());
+        due.into_iter().chain(edges).min()
     }
 
     /// Notes that a port has something to read.
@@ -216,9 +227,17 @@ impl Engine {
     fn breathe(&mut self) {
         self.inhale();
         let now = self.clock.now();
-        let mut edges =
-            Edges { ports: &mut self.ports, full: &mut self.full, gone: &mut self.gone, starved: &mut self.starved };
+        let mut edges = Edges {
+            ports: &mut self.ports,
+            full: &mut self.full,
+            gone: &mut self.gone,
+            starved: &mut self.starved,
+            ready: &mut self.ready,
+        };
         if !self.batch.is_empty() {
+            if let Some(air) = &mut self.air {
+                air.write(&self.batch);
+            }
             self.switch.run(now, &self.batch, &mut edges);
         }
         for _ in 0..self.flushing.len() {
@@ -285,6 +304,7 @@ impl Engine {
     }
 
     fn handle_timers(&mut self) {
+        self.handle_edge_timers();
         if self.timers.is_empty() && self.switch.poll_timeout().is_none() {
             return;
         }
@@ -300,6 +320,19 @@ impl Engine {
                 Due::Listener(index) => self.retry_listener(index),
                 Due::Link(id) => self.look_at_link(id, now),
                 Due::Flush(id) => self.make_flushing(id),
+                Due::Peer(id) => self.settle(id),
+            }
+        }
+    }
+
+    fn handle_edge_timers(&mut self) {
+        for index in 0..self.timed.len() {
+            let id = self.timed[index];
+            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) else { continue };
+            if edge.due_in().is_some_and(|time| time.is_zero()) {
+                edge.handle_timeout();
+                // What it has to say comes with the next read.
+                self.make_ready(id);
             }
         }
     }
@@ -351,12 +384,13 @@ struct Edges<'a> {
     full: &'a mut Vec<PortId>,
     gone: &'a mut Vec<(PortId, Gone)>,
     starved: &'a mut Vec<PortId>,
+    ready: &'a mut VecDeque<PortId>,
 }
 
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
-        let edge = self.ports.get_mut(id.index()).and_then(Option::as_mut).and_then(|slot| slot.edge.as_mut());
-        let Some(edge) = edge else {
+        let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
+        let Some((edge, ready)) = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready))) else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
@@ -370,6 +404,9 @@ impl Transmit for Edges<'_> {
         }
         if frames < out.len() {
             self.full.push(id);
+        }
+        if edge.has_own() && !std::mem::replace(ready, true) {
+            self.ready.push_back(id);
         }
         Taken { frames }
     }

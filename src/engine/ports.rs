@@ -4,9 +4,12 @@
 //! is lost: a listener's client is removed, and its counters are kept in the listener's sum; a port that was asked for
 //! by its own specification is set down in the switch, which forgets its stations, and tried again after 50 ms, then
 //! at twice the interval up to a second. A listener that cannot accept for want of descriptors pauses likewise.
+//!
+//! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
+//! there, as for a connection that was begun.
 
 use super::{Engine, LISTENERS, random_seed, service};
-use crate::config::PortSpec;
+use crate::config::{PortSpec, misplaced};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -33,6 +36,8 @@ pub(super) enum Due {
     Listener(usize),
     Link(PortId),
     Flush(PortId),
+    /// Whether the peer of a line has come.
+    Peer(PortId),
 }
 
 /// Where a port came from.
@@ -65,7 +70,7 @@ pub(super) struct PortSlot {
     /// It may make its interface: it made the last one, or never had one.
     makes: bool,
     /// Its descriptor is watched for room, not only for frames.
-    room_watched: bool,
+    pub room_watched: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -88,7 +93,7 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
     PortConfig {
         learn: spec.learn,
         isolate: spec.isolate,
-        mtu: spec.mtu,
+        mtu: spec.mtu.filter(|_| !spec.kind.tells_mtu()),
         queue: spec.queue.unwrap_or(QUEUE_FRAMES),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
@@ -100,6 +105,9 @@ impl Engine {
     pub(super) fn open_port(&mut self, spec: Arc<PortSpec>) -> Result<()> {
         if self.is_taken(&spec.name) {
             return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
+        }
+        if spec.kind.is_radio() != self.switch.is_radio() {
+            return Err(misplaced(&spec, self.switch.is_radio()));
         }
         let again = spec.optional || port::dials(&spec);
         match self.open(&spec, None) {
@@ -154,6 +162,9 @@ impl Engine {
         peer: String,
     ) -> Result<PortId> {
         let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
+        if !self.switch.name_node(id, name) {
+            log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
+        }
         let now = self.clock.now();
         for &mac in &spec.statics {
             if !self.switch.add_static(now, mac, id) {
@@ -177,7 +188,7 @@ impl Engine {
             self.switch.remove_port(self.clock.now(), id);
             return Err(error.at(name));
         }
-        self.note_channel(id, edge.as_ref());
+        self.note_ways_of_calling(id, edge.as_ref());
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
@@ -200,18 +211,22 @@ impl Engine {
         Ok(id)
     }
 
-    /// A channel calls by the waker, not by a descriptor.
-    fn note_channel(&mut self, id: PortId, edge: Option<&Edge>) {
-        if let Some(Edge::Channel(_)) = edge
-            && !self.channels.contains(&id)
-        {
+    /// A channel calls by the waker, not by a descriptor; some edges call by the time.
+    fn note_ways_of_calling(&mut self, id: PortId, edge: Option<&Edge>) {
+        let Some(edge) = edge else { return };
+        if matches!(edge, Edge::Channel(_)) && !self.channels.contains(&id) {
             self.channels.push(id);
+        }
+        if edge.keeps_time() && !self.timed.contains(&id) {
+            self.timed.push(id);
         }
     }
 
-    fn watch(&self, id: PortId, edge: &Edge) -> Result<()> {
-        let Some(fd) = edge.fd() else { return Ok(()) };
-        self.register(fd, Token(id.index()), Interest::READABLE | Interest::WRITABLE)
+    pub(super) fn watch(&self, id: PortId, edge: &Edge) -> Result<()> {
+        edge.fds()
+            .into_iter()
+            .flatten()
+            .try_for_each(|fd| self.register(fd, Token(id.index()), Interest::READABLE | Interest::WRITABLE))
     }
 
     fn register(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
@@ -237,20 +252,20 @@ impl Engine {
 
     fn set_room_watched(&mut self, id: PortId, watched: bool) -> Result<()> {
         let Some(slot) = self.ports.get(id.index()).and_then(Option::as_ref) else { return Ok(()) };
-        let Some(fd) = slot.edge.as_ref().and_then(Edge::fd).filter(|_| slot.room_watched != watched) else {
-            return Ok(());
-        };
+        let Some(edge) = slot.edge.as_ref().filter(|_| slot.room_watched != watched) else { return Ok(()) };
         let interest = if watched { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let changed = self.poll.registry().reregister(&mut SourceFd(&fd), Token(id.index()), interest);
-        changed.map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
+        for fd in edge.fds().into_iter().flatten() {
+            let changed = self.poll.registry().reregister(&mut SourceFd(&fd), Token(id.index()), interest);
+            changed.map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
+        }
         if let Some(slot) = self.slot_mut(id) {
             slot.room_watched = watched;
         }
         Ok(())
     }
 
-    fn unwatch(&self, fd: Option<RawFd>) {
-        if let Some(fd) = fd {
+    pub(super) fn unwatch(&self, fds: impl IntoIterator<Item = Option<RawFd>>) {
+        for fd in fds.into_iter().flatten() {
             // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
@@ -267,33 +282,11 @@ impl Engine {
         Ok(link)
     }
 
-    fn begin_connecting(&mut self, id: PortId) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.connecting = true;
-        }
-        self.switch.set_up(self.clock.now(), id, false);
-    }
-
-    /// A port that was connecting has something to say.
-    pub(super) fn settle(&mut self, id: PortId) {
-        let Some(slot) = self.slot_mut(id) else { return };
-        match slot.edge.as_ref().and_then(Edge::connected) {
-            None => {}
-            Some(Ok(())) => {
-                slot.connecting = false;
-                log::info!("{}: connected to {}", slot.name, slot.peer);
-                self.switch.set_up(self.clock.now(), id, true);
-                self.make_ready(id);
-            }
-            Some(Err(error)) => {
-                let gone = Gone(format!("cannot connect to {}: {error}", slot.peer));
-                self.lose(id, &gone);
-            }
-        }
-    }
-
     /// Sees to a port whose descriptor is of no more use.
     pub(super) fn lose(&mut self, id: PortId, gone: &Gone) {
+        if self.await_next(id, gone) {
+            return;
+        }
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
         let Some(edge) = slot.edge.take() else { return };
@@ -305,11 +298,11 @@ impl Engine {
             log::log!(level, "{}: {}; trying again until it is there", slot.name, gone.0);
             slot.connecting = false;
             slot.peer.clone_from(&gone.0);
-            self.unwatch(edge.fd());
+            self.unwatch(edge.fds());
             self.wait(id);
         } else {
             log::info!("{}: {}", slot.name, gone.0);
-            self.unwatch(edge.fd());
+            self.unwatch(edge.fds());
             self.remove_slot(id);
         }
     }
@@ -350,7 +343,7 @@ impl Engine {
             return self.wait(id);
         }
         let now = self.clock.now();
-        self.note_channel(id, Some(&edge));
+        self.note_ways_of_calling(id, Some(&edge));
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
         slot.edge = Some(edge);
@@ -358,8 +351,9 @@ impl Engine {
         slot.room_watched = true;
         slot.peer = peer;
         slot.opened = now;
-        slot.connecting = connecting;
-        if !connecting {
+        if connecting {
+            self.begin_connecting(id);
+        } else {
             log::info!("{}: open again", slot.name);
             self.switch.set_up(now, id, true);
             self.make_ready(id);
@@ -371,9 +365,11 @@ impl Engine {
         let counters = self.switch.remove_port(self.clock.now(), id);
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::take) else { return };
         self.channels.retain(|&channel| channel != id);
+        self.timed.retain(|&timed| timed != id);
         self.ready.retain(|&ready| ready != id);
         self.flushing.retain(|&flushing| flushing != id);
         self.gone.retain(|&(gone, _)| gone != id);
+        self.timers.retain(|&(_, what)| what != Due::Peer(id));
         if let (Origin::Client(index), Some(counters)) = (slot.origin, counters) {
             self.listeners[index].departed.add(&counters);
         }
@@ -478,11 +474,13 @@ impl Engine {
             return Err(Error::new(Class::NoObject, format!("no port is named {name}")));
         }
         for id in ids {
-            self.unwatch(self.ports[id.index()].as_ref().and_then(|slot| slot.edge.as_ref()?.fd()));
+            self.unwatch(
+                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.edge.as_ref()?.fds())).unwrap_or_default(),
+            );
             self.remove_slot(id);
         }
         if let Some(index) = listener {
-            self.unwatch(self.listeners[index].listener.as_ref().map(Listener::fd));
+            self.unwatch([self.listeners[index].listener.as_ref().map(Listener::fd)]);
             self.listeners[index].listener = None;
             self.listeners[index].removed = true;
         }

@@ -33,7 +33,7 @@ impl Engine {
             Origin::Inside => ("inside", None),
         };
         let word = match &slot.edge {
-            _ if slot.connecting => "connecting",
+            Some(edge) if slot.connecting => edge.waits_by(),
             None => "waiting",
             Some(edge) if edge.link_is_down() => "down",
             Some(_) if state.stalled => "stalled",

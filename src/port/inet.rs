@@ -66,11 +66,19 @@ impl TcpListener {
     /// # Errors
     /// As in [`super::unix::UnixListener::accept`].
     pub fn accept(&self) -> Result<Option<(Edge, String)>, Errno> {
+        Ok(self.accept_socket()?.map(|(fd, name)| (Edge::Stream(Stream::new(fd)), name)))
+    }
+
+    /// The same, for a caller with a use of its own for the socket.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn accept_socket(&self) -> Result<Option<(OwnedFd, String)>, Errno> {
         match self.socket.accept() {
             Ok((client, from)) => {
                 let ready = client.set_nonblocking(true).and_then(|()| client.set_tcp_nodelay(true));
                 ready.map_err(|error| errno(&error))?;
-                Ok(Some((Edge::Stream(Stream::new(OwnedFd::from(client))), name(&from))))
+                Ok(Some((OwnedFd::from(client), name(&from))))
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(errno(&error)),
@@ -97,13 +105,21 @@ fn name(addr: &SockAddr) -> String {
 /// # Errors
 /// The host is unknown, or refused at once.
 pub fn dial(host: &str, port: u16) -> Result<(Edge, String)> {
+    dial_socket(host, port).map(|(fd, name)| (Edge::Stream(Stream::new(fd)), name))
+}
+
+/// The same, for a caller with a use of its own for the socket.
+///
+/// # Errors
+/// As [`dial`].
+pub fn dial_socket(host: &str, port: u16) -> Result<(OwnedFd, String)> {
     let addr = resolve(host, port)?;
     let cannot = |error: std::io::Error| Error::system(format_args!("cannot connect to tcp {addr}"), &error);
     let socket = socket(addr, Type::STREAM, Protocol::TCP).map_err(cannot)?;
     socket.set_tcp_nodelay(true).map_err(cannot)?;
     match socket.connect(&addr.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(cannot(error)),
-        _ => Ok((Edge::Stream(Stream::new(OwnedFd::from(socket))), addr.to_string())),
+        _ => Ok((OwnedFd::from(socket), addr.to_string())),
     }
 }
 

@@ -13,22 +13,25 @@ pub mod inet;
 pub mod interface;
 pub mod netlink;
 pub mod packet;
+pub mod serial;
 pub mod stream;
 mod sys;
 pub mod tap;
 pub mod unix;
 
-use crate::config::{self, PortKind, PortSpec};
+use crate::config::{self, PortKind, PortSpec, Transport};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
+use crate::time::Duration;
 use channel::Channel;
 use datagram::{Sequenced, Udp};
 use interface::Link;
 use packet::Packet;
 use rustix::io::Errno;
 use rustix::net::SocketType;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use serial::Serial;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use stream::Stream;
 use tap::{Tap, TapOptions};
 use unix::BoundGram;
@@ -71,6 +74,8 @@ pub enum Edge {
     Udp(Udp),
     /// A channel to a thread of this process.
     Channel(Channel),
+    /// A serial line.
+    Serial(Box<Serial>),
 }
 
 /// What an edge can do, as the switch has to know it.
@@ -96,6 +101,7 @@ impl Edge {
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
             Self::Udp(edge) => frame_io::receive(edge, batch, id, counters),
             Self::Channel(edge) => edge.receive(batch, id, counters),
+            Self::Serial(edge) => edge.receive(batch, id, counters),
         }
     }
 
@@ -112,19 +118,23 @@ impl Edge {
             Self::UnixGram(edge) => frame_io::transmit(&mut edge.gram, out, counters),
             Self::Udp(edge) => frame_io::transmit(edge, out, counters),
             Self::Channel(edge) => edge.transmit(out, counters),
+            Self::Serial(edge) => edge.transmit(out, counters),
         }
     }
 
-    /// The descriptor to wait on; `None` for a channel, which calls by itself.
-    pub fn fd(&self) -> Option<RawFd> {
+    /// The descriptors to wait on: none for a channel, which calls by itself; two for a line with a way in and a way
+    /// out. They change when a peer of a serial line arrives or leaves.
+    pub fn fds(&self) -> [Option<RawFd>; 2] {
+        let one = |fd: BorrowedFd<'_>| [Some(fd.as_raw_fd()), None];
         match self {
-            Self::Tap(edge) => Some(edge.as_fd().as_raw_fd()),
-            Self::Packet(edge) => Some(edge.as_fd().as_raw_fd()),
-            Self::Stream(edge) => Some(edge.as_fd().as_raw_fd()),
-            Self::Sequenced(edge) => Some(edge.as_fd().as_raw_fd()),
-            Self::UnixGram(edge) => Some(edge.gram.as_fd().as_raw_fd()),
-            Self::Udp(edge) => Some(edge.as_fd().as_raw_fd()),
-            Self::Channel(_) => None,
+            Self::Tap(edge) => one(edge.as_fd()),
+            Self::Packet(edge) => one(edge.as_fd()),
+            Self::Stream(edge) => one(edge.as_fd()),
+            Self::Sequenced(edge) => one(edge.as_fd()),
+            Self::UnixGram(edge) => one(edge.gram.as_fd()),
+            Self::Udp(edge) => one(edge.as_fd()),
+            Self::Channel(_) => [None, None],
+            Self::Serial(edge) => edge.line().fds(),
         }
     }
 
@@ -139,6 +149,7 @@ impl Edge {
             Self::Packet(_) => Abilities { pausable: false, offload: true },
             // The sender of a datagram over IP does not wait; the kernel drops what is not read.
             Self::Udp(_) => Abilities { pausable: false, offload: false },
+            Self::Serial(edge) => Abilities { pausable: edge.is_pausable(), offload: false },
         }
     }
 
@@ -153,11 +164,58 @@ impl Edge {
         matches!(self, Self::Channel(edge) if edge.take_ready())
     }
 
-    /// Asks a connection that was begun how it stands: `None` while it is under way.
-    pub fn connected(&self) -> Option<std::io::Result<()>> {
+    /// Asks a connection that was begun how it stands, or a line whether its peer has come: `None` while not.
+    pub fn connected(&mut self) -> Option<std::io::Result<()>> {
         match self {
             Self::Stream(edge) => inet::connected(edge),
+            Self::Serial(edge) => edge.arrive(),
             _ => Some(Ok(())),
+        }
+    }
+
+    /// What it does until [`Edge::connected`], in a word.
+    pub fn waits_by(&self) -> &'static str {
+        match self {
+            Self::Serial(edge) => edge.line().waits_by(),
+            _ => "connecting",
+        }
+    }
+
+    /// Whether [`Edge::connected`] has to be asked from time to time, as no descriptor tells of it.
+    pub fn arrivals_are_silent(&self) -> bool {
+        matches!(self, Self::Serial(edge) if edge.line().arrivals_are_silent())
+    }
+
+    /// Its peer has left. True if it can wait for the next one as it is; then see [`Edge::connected`].
+    pub fn depart(&mut self, gone: &Gone) -> bool {
+        match self {
+            Self::Serial(edge) => edge.depart(&gone.0),
+            _ => false,
+        }
+    }
+
+    /// Whether it has something for the switch that no descriptor tells of.
+    pub fn has_own(&self) -> bool {
+        matches!(self, Self::Serial(edge) if edge.has_own())
+    }
+
+    /// Whether it may ever have a time for [`Edge::due_in`].
+    pub fn keeps_time(&self) -> bool {
+        matches!(self, Self::Serial(edge) if edge.keeps_time())
+    }
+
+    /// The time until [`Edge::handle_timeout`] has something to do.
+    pub fn due_in(&self) -> Option<Duration> {
+        match self {
+            Self::Serial(edge) => edge.due_in(),
+            _ => None,
+        }
+    }
+
+    /// Sees to what is due.
+    pub fn handle_timeout(&mut self) {
+        if let Self::Serial(edge) = self {
+            edge.handle_timeout();
         }
     }
 
@@ -165,6 +223,7 @@ impl Edge {
     pub fn peer(&self) -> Option<String> {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),
+            Self::Serial(edge) => Some(edge.line().peer().to_owned()),
             _ => None,
         }
     }
@@ -251,7 +310,7 @@ impl Listener {
 pub enum Opened {
     /// A port, and who is at its other end.
     Edge(Edge, String),
-    /// A port whose connection is under way; see [`Edge::connected`].
+    /// A port whose connection is under way, or whose peer has not come; see [`Edge::connected`].
     Connecting(Edge, String),
     /// A listener.
     Listener(Listener),
@@ -263,6 +322,9 @@ pub fn dials(spec: &PortSpec) -> bool {
         PortKind::Unix(unix) => unix.connect,
         PortKind::UnixSeq(unix) => unix.connect,
         PortKind::Tcp(tcp) => !tcp.listen,
+        PortKind::Slip(config::Slip { transport, .. }) | PortKind::Wpan(config::Wpan { transport }) => {
+            matches!(transport, Transport::Unix { connect: true, .. } | Transport::Tcp { listen: false, .. })
+        }
         _ => false,
     }
 }
@@ -327,7 +389,15 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
             Packet::open(&packet.ifname).map(|packet| Opened::Edge(Edge::Packet(packet), String::new()))
         }
         PortKind::Usbip(_) => Err(Error::new(Class::Runtime, "a service has no descriptor: the engine starts it")),
+        PortKind::Slip(slip) => Serial::slip(spec, slip).map(opened),
+        PortKind::Wpan(wpan) => Serial::wpan(spec, wpan).map(opened),
     }
+}
+
+fn opened(serial: Serial) -> Opened {
+    let (open, peer) = (serial.line().is_open(), serial.line().peer().to_owned());
+    let edge = Edge::Serial(Box::new(serial));
+    if open { Opened::Edge(edge, peer) } else { Opened::Connecting(edge, peer) }
 }
 
 fn tap_options(spec: &PortSpec, tap: &config::Tap) -> TapOptions {

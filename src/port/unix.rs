@@ -152,10 +152,18 @@ impl UnixListener {
     /// # Errors
     /// The system call's: ECONNABORTED concerns one client, EMFILE and its like all of them for a while.
     pub fn accept(&self) -> Result<Option<(Edge, String)>, Errno> {
+        Ok(self.accept_socket()?.map(|(fd, name)| (edge(fd, self.kind), name)))
+    }
+
+    /// The same, for a caller with a use of its own for the socket.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn accept_socket(&self) -> Result<Option<(OwnedFd, String)>, Errno> {
         match accept_with(&self.fd, FLAGS) {
             Ok(fd) => {
                 let name = peer(&fd);
-                Ok(Some((edge(fd, self.kind), name)))
+                Ok(Some((fd, name)))
             }
             Err(Errno::AGAIN) => Ok(None),
             Err(errno) => Err(errno),
@@ -178,11 +186,19 @@ fn edge(fd: OwnedFd, kind: SocketType) -> Edge {
 /// # Errors
 /// Nobody listens there, or it is not allowed.
 pub fn dial(path: &Path, kind: SocketType) -> Result<(Edge, String)> {
+    dial_socket(path, kind).map(|(fd, name)| (edge(fd, kind), name))
+}
+
+/// The same, for a caller with a use of its own for the socket.
+///
+/// # Errors
+/// As [`dial`].
+pub fn dial_socket(path: &Path, kind: SocketType) -> Result<(OwnedFd, String)> {
     let cannot = |errno| failed("connect to", path, errno);
     let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(cannot)?;
     connect(&fd, &address(path)?).map_err(cannot)?;
     let name = peer(&fd);
-    Ok((edge(fd, kind), name))
+    Ok((fd, name))
 }
 
 /// A bound datagram socket with its path.

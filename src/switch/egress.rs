@@ -63,7 +63,9 @@ impl Switch {
         if plan.flood.is_empty() {
             for port in plan.touched.drain(..) {
                 let list = &mut plan.unicast[port.index()];
-                self.send(now, port, batch, list, list, edges);
+                // What is for everybody in range pauses nobody, as a flood.
+                let unicast: &[u32] = if self.is_radio() { &[] } else { list };
+                self.send(now, port, batch, list, unicast, edges);
                 list.clear();
             }
         } else {
@@ -173,7 +175,7 @@ impl Switch {
         self.plain = Some(plain);
     }
 
-    fn drop_copy(&mut self, id: PortId, reason: DropReason) {
+    pub(super) fn drop_copy(&mut self, id: PortId, reason: DropReason) {
         if let Some(counters) = self.counters_mut(id) {
             counters.copies += 1;
             counters.drop(reason, 1);

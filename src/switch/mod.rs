@@ -9,6 +9,8 @@
 //! What ends early ends in one [`DropReason`]. For each port `rx_frames = forwarded + ingress drops`, and over all
 //! ports `copies = sent + queued + egress drops`, at every moment between two calls.
 //!
+//! A switch may be a radio medium instead (`medium.rs`): then nothing is learned, and a frame goes to all in range.
+//!
 //! There are two ways to drive it. The engine calls [`Switch::run`] with its descriptors behind [`Transmit`]. A test,
 //! or a program that embeds a switch, may stay with [`Switch::handle_frame`] and [`Switch::poll_transmit`], where
 //! every frame passes through its egress port's queue.
@@ -17,6 +19,7 @@ mod egress;
 mod fdb;
 mod finish;
 mod flap;
+mod medium;
 mod plan;
 mod port;
 mod queue;
@@ -24,6 +27,7 @@ mod queue;
 pub use egress::{Flush, Taken, Transmit};
 pub use fdb::{Entry, FdbLimits};
 pub use flap::Flap;
+pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use port::{PortConfig, PortState};
 
 use crate::counters::{Counters, DropReason};
@@ -32,6 +36,7 @@ use crate::limits::{AGEING_SECS, FDB_LIMIT, MAX_FRAME, MIN_FRAME, PORTS_MAX, PRE
 use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload, segment, stations, vlan_tags};
 use fdb::{Fdb, Key, Learned, tick};
+use medium::Medium;
 use plan::Plan;
 use port::Port;
 use queue::Spares;
@@ -44,7 +49,7 @@ const LOOK_AHEAD: usize = 32;
 const EVENTS_MAX: usize = 256;
 
 /// The settings of a switch.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct SwitchConfig {
     /// Time after which a station that was not heard is forgotten.
     pub ageing: Duration,
@@ -54,11 +59,19 @@ pub struct SwitchConfig {
     pub fdb_port_limit: Option<usize>,
     /// Seed of the table's hash. The program takes a random one, a test a printed one.
     pub seed: u64,
+    /// A radio medium instead of Ethernet.
+    pub radio: Option<RadioConfig>,
 }
 
 impl Default for SwitchConfig {
     fn default() -> Self {
-        Self { ageing: Duration::from_secs(AGEING_SECS), fdb_limit: FDB_LIMIT, fdb_port_limit: None, seed: 0 }
+        Self {
+            ageing: Duration::from_secs(AGEING_SECS),
+            fdb_limit: FDB_LIMIT,
+            fdb_port_limit: None,
+            seed: 0,
+            radio: None,
+        }
     }
 }
 
@@ -101,6 +114,7 @@ pub struct Switch {
     ports: Vec<Option<Port>>,
     fdb: Fdb,
     watch: flap::Watch,
+    medium: Option<Medium>,
     plan: Plan,
     picks: Vec<u32>,
     /// Finished segments of super-frames, on their way to a port that takes plain frames only.
@@ -128,6 +142,7 @@ impl Switch {
             ports: Vec::new(),
             fdb: Fdb::new(limits, config.seed),
             watch: flap::Watch::default(),
+            medium: config.radio.clone().map(Medium::new),
             plan: Plan::default(),
             picks: Vec::new(),
             plain: None,
@@ -158,6 +173,9 @@ impl Switch {
         self.up_open += usize::from(!config.isolate);
         self.ports[index] = Some(Port::new(config));
         self.fdb.add_port(id);
+        if let Some(medium) = &mut self.medium {
+            medium.join(id);
+        }
         self.plan.reserve(self.ports.len());
         Some(id)
     }
@@ -168,6 +186,9 @@ impl Switch {
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
         self.fdb.remove_port(id, now);
+        if let Some(medium) = &mut self.medium {
+            medium.leave(id);
+        }
         self.resumed.retain(|&port| port != id);
         self.ports.get_mut(id.index())?.take().map(|port| port.counters)
     }
@@ -262,7 +283,11 @@ impl Switch {
 
     /// Switches all frames of `batch` and sends them through `edges`. Frames of ports that do not exist are ignored.
     pub fn run(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
-        self.decide_batch(now, batch);
+        if self.is_radio() {
+            self.radiate_batch(now, batch);
+        } else {
+            self.decide_batch(now, batch);
+        }
         self.send_plan(now, batch, edges);
     }
 

@@ -156,6 +156,7 @@ impl Scenario {
             fdb_limit: if tight { 1 + rng.below(14) } else { 65_536 },
             fdb_port_limit: rng.percent(70).then(|| if tight { 1 + rng.below(6) } else { 1000 }),
             seed: rng.next(),
+            radio: None,
         };
         let first = if heavy { 2 } else { 1 + rng.below(of.ports) };
         let mut ops: Vec<Op> = (0..first).map(|_| of.add_port(&mut rng)).collect();

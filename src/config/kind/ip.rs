@@ -8,7 +8,7 @@ use crate::config::grammar::{Fault, Keys, Writer};
 use crate::config::text::shell;
 use crate::config::value::{self, HostPort};
 
-const PUBLIC: KeyRow = KeyRow {
+pub(super) const PUBLIC: KeyRow = KeyRow {
     word: "public",
     value: None,
     repeatable: false,
@@ -89,7 +89,7 @@ fn parse_udp(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
 }
 
 /// Takes `public`, without which every end has to be this machine.
-fn public(keys: &mut Keys, ends: &[&HostPort]) -> Result<bool, Fault> {
+pub(super) fn public(keys: &mut Keys, ends: &[&HostPort]) -> Result<bool, Fault> {
     let public = keys.flag("public")?.unwrap_or(false);
     match ends.iter().find(|end| !public && !end.is_loopback()) {
         Some(end) => Err(Fault::new(format!("{end} is not this machine's loopback"))

@@ -6,10 +6,13 @@
 
 mod ip;
 mod packet;
+mod slip;
 mod tap;
+mod transport;
 mod unix;
 mod usb_device;
 mod usbip;
+mod wpan;
 
 use std::fmt;
 
@@ -17,10 +20,13 @@ use super::grammar::{Fault, Keys, Writer, nearest};
 
 pub use ip::{Tcp, Udp};
 pub use packet::Packet;
+pub use slip::{IpPeer, Slip};
 pub use tap::Tap;
+pub use transport::{Parity, TRANSPORTS, Transport, TransportRow, Uart, command_words};
 pub use unix::{DEFAULT_MODE, UnixGram, UnixSeq, UnixStream};
 pub use usb_device::{DEVICES, Serial, UsbDevice, UsbKind, UsbSpeed};
 pub use usbip::{Import, Usbip};
+pub use wpan::Wpan;
 
 /// One key of a specification, as help prints it.
 pub struct KeyRow {
@@ -99,8 +105,18 @@ pub struct Choice {
 }
 
 /// Every kind of port.
-pub static KINDS: &[&KindRow] =
-    &[&tap::ROW, &unix::STREAM, &unix::GRAM, &unix::SEQ, &ip::TCP, &ip::UDP, &packet::ROW, &usbip::ROW];
+pub static KINDS: &[&KindRow] = &[
+    &tap::ROW,
+    &unix::STREAM,
+    &unix::GRAM,
+    &unix::SEQ,
+    &ip::TCP,
+    &ip::UDP,
+    &packet::ROW,
+    &slip::ROW,
+    &wpan::ROW,
+    &usbip::ROW,
+];
 
 /// The keys that every kind of port has.
 pub static COMMON: &[KeyRow] = &[
@@ -177,6 +193,10 @@ pub enum PortKind {
     Udp(Udp),
     /// An existing interface of this machine.
     Packet(Packet),
+    /// SLIP on a serial line.
+    Slip(Slip),
+    /// A node of an IEEE 802.15.4 medium, on a serial line.
+    Wpan(Wpan),
     /// A USB/IP server with its devices.
     Usbip(Usbip),
 }
@@ -185,6 +205,16 @@ impl PortKind {
     /// What stands before the colon: `tap`.
     pub fn word(&self) -> &'static str {
         self.text().row().word
+    }
+
+    /// Whether it is a node of a radio medium, and not a port of an Ethernet switch.
+    pub fn is_radio(&self) -> bool {
+        matches!(self, Self::Wpan(_))
+    }
+
+    /// Whether the port itself sees to its mtu, by telling senders of it, and not the switch, by dropping.
+    pub fn tells_mtu(&self) -> bool {
+        matches!(self, Self::Slip(slip) if slip.ip.is_some())
     }
 
     /// The one place where the kinds are told apart for their words.
@@ -197,6 +227,8 @@ impl PortKind {
             Self::Tcp(kind) => kind,
             Self::Udp(kind) => kind,
             Self::Packet(kind) => kind,
+            Self::Slip(kind) => kind,
+            Self::Wpan(kind) => kind,
             Self::Usbip(kind) => kind,
         }
     }

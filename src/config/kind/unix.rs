@@ -146,7 +146,7 @@ fn write_keys(out: &mut Writer, connect: bool, mode: u32) {
 }
 
 /// The path of a bound socket; `//` and `/./` make no difference.
-fn claim(path: &Path) -> String {
+pub(super) fn claim(path: &Path) -> String {
     format!("path {}", path.components().collect::<PathBuf>().display())
 }
 

@@ -17,6 +17,7 @@ const PORTS: usize = 8;
 pub fn switch(data: &[u8]) {
     let mut input = Input(data);
     let settings = SwitchConfig {
+        radio: None,
         ageing: Duration::from_secs(10),
         fdb_limit: usize::from(input.byte() % 64),
         fdb_port_limit: Some(usize::from(input.byte() % 64)).filter(|limit| *limit > 0),

@@ -6,6 +6,7 @@
 //! - [`zbridge!`], [`Launch`], [`Process`]: a program under test, its output line by line, its signals and its end.
 //! - [`Summary`]: what zbridge says at its end, with the accounting checked.
 //! - [`Peer`] with [`StreamPeer`], [`GramPeer`], [`SeqPeer`] and [`TapPeer`]: the other end of a port.
+//! - [`LinePeer`]: a device on a serial line, with SLIP or `uart_pipe`.
 //! - [`frame`] and [`Station`]: frames written byte by byte, from the standards and not with the code under test.
 //! - [`Guest`]: a Linux guest of `tests/vm` with network interfaces, in which a test runs shell scripts.
 //!
@@ -16,6 +17,7 @@
 mod dir;
 pub mod frame;
 mod guest;
+mod line;
 mod namespace;
 pub mod needs;
 mod peer;
@@ -26,6 +28,7 @@ mod summary;
 
 pub use dir::TempDir;
 pub use guest::{Guest, GuestBuilder, Nic};
+pub use line::{Framing, LinePeer};
 pub use namespace::Namespace;
 pub use peer::{GramPeer, Listener, Peer, Received, SeqPeer, StreamPeer, TapPeer};
 pub use process::{Exit, Launch, Process};

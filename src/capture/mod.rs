@@ -1,0 +1,3 @@
+//! Frames as they are kept in files for other programs to read.
+
+pub mod pcap;

@@ -1,0 +1,449 @@
+//! A small IP-to-Ethernet adapter: makes a peer that speaks bare IP packets a host of an Ethernet.
+//!
+//! ```text
+//! Ethernet frames ─ look, handle_frame ──┐                      ┌── IP packets to the peer
+//!                                        ├─ MAC, neighbours, mtu ┤
+//! Ethernet frames ─ poll_transmit ───────┘                      └── handle_packet ─ IP packets from it
+//! ```
+//!
+//! Theory of operation. The adapter has a MAC address and no IP address: it speaks with those of its peer, which are
+//! given, or learned from what the peer sends (64 at most; a new one replaces the oldest). Who asks for one of them by
+//! ARP or neighbour discovery is told the adapter's MAC. What the peer sends goes to the MAC of its next hop: groups
+//! and broadcasts have theirs by rule; an address of the peer's networks is asked for itself; anything else goes by
+//! the gateway, or, without one, is asked for itself too. Packets wait for the answer in the neighbour table, bounded.
+//!
+//! A packet that is too long for the peer is dropped, and its sender told how long one may be (RFC 1191; RFC 8201). An
+//! IPv6 packet of 1280 bytes always passes, because IPv6 has no way to send less (RFC 8200, section 5).
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet};
+
+use super::addresses::{ALL_NODES, group_mac, solicited_node};
+use super::config::contains;
+use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, parse_v6, start_v4, start_v6};
+use super::neighbour::{Neighbours, Probe};
+use super::scratch::{HEADER, Outbox, Scratch};
+use super::{arp, icmp, nd};
+use crate::counters::DropReason;
+use crate::time::Instant;
+use crate::wire::checksum::Sum;
+use crate::wire::{Cidr, Mac};
+
+/// Addresses that are learned at most: those of a border router's nodes, for example.
+const LEARNED: usize = 64;
+/// Neighbours that are remembered at most.
+const NEIGHBOURS: usize = 256;
+/// Every IPv6 link carries so much (RFC 8200, section 5).
+const IPV6_MTU: usize = 1280;
+/// ICMPv6 neighbour solicitation and advertisement.
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+/// Where IGMPv3 and MLDv2 reports go, which only a router could use.
+const REPORTS: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(224, 0, 0, 22), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16));
+
+/// The settings of an adapter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdapterConfig {
+    /// By which the peer is known on the Ethernet.
+    pub mac: Mac,
+    /// The peer's addresses and their networks. Those of a family that has none here are learned.
+    pub addrs: Vec<Cidr>,
+    /// Next hops for what is in none of these networks, one a family at most.
+    pub gateways: Vec<IpAddr>,
+    /// The longest packet for the peer, in bytes.
+    pub mtu: usize,
+}
+
+/// A packet that is no whole IP packet: its lengths or its header checksum are wrong, as after bytes were lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not a whole IP packet")]
+pub struct BadPacket;
+
+/// What the adapter reads of an IP packet.
+#[derive(Clone, Copy)]
+struct Header<'a> {
+    src: IpAddr,
+    dst: IpAddr,
+    protocol: u8,
+    /// The packet without the padding of a frame.
+    whole: &'a [u8],
+    payload: &'a [u8],
+}
+
+/// See the module.
+pub struct IpAdapter {
+    config: AdapterConfig,
+    learned: VecDeque<IpAddr>,
+    neighbours: Neighbours,
+    /// Of the packets that the neighbour table gave up, those that were told of.
+    told: u64,
+    outbox: Outbox,
+    scratch: Scratch,
+}
+
+impl IpAdapter {
+    /// An adapter whose peer has not said anything. `seed` is for the hash of its neighbour table.
+    pub fn new(config: AdapterConfig, seed: u64) -> Self {
+        let scratch = Scratch::new(1500);
+        let neighbours = Neighbours::new(NEIGHBOURS, seed);
+        Self { config, learned: VecDeque::new(), neighbours, told: 0, outbox: Outbox::default(), scratch }
+    }
+
+    /// The MAC by which the peer is known.
+    pub fn mac(&self) -> Mac {
+        self.config.mac
+    }
+
+    /// The addresses by which the peer is known: given ones, then learned ones.
+    pub fn peer_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.config.addrs.iter().map(|cidr| cidr.addr).chain(self.learned.iter().copied())
+    }
+
+    /// Forgets what was learned: another peer may come.
+    pub fn forget_peer(&mut self) {
+        self.learned.clear();
+    }
+
+    fn is_peer(&self, addr: IpAddr) -> bool {
+        self.peer_addresses().any(|known| known == addr)
+    }
+
+    fn limit(&self, addr: IpAddr) -> usize {
+        if addr.is_ipv6() { self.config.mtu.max(IPV6_MTU) } else { self.config.mtu }
+    }
+
+    /// The packet in `frame`, if it is one for the peer. Any other frame is for [`Self::handle_frame`]. Asking twice
+    /// does no harm.
+    pub fn look<'f>(&mut self, now: Instant, frame: &'f [u8]) -> Option<&'f [u8]> {
+        let (dst, src, ethertype, bytes) = split(frame)?;
+        if dst != self.config.mac && !dst.is_group() {
+            return None;
+        }
+        let header = header(ethertype, bytes)?;
+        let wanted = match header.dst {
+            _ if dst == self.config.mac => true,
+            IpAddr::V4(addr) => dst == Mac::BROADCAST || addr.is_multicast() && addr != REPORTS.0,
+            IpAddr::V6(addr) => addr.is_multicast() && addr != REPORTS.1,
+        };
+        if !wanted || header.whole.len() > self.limit(header.dst) {
+            return None;
+        }
+        match icmpv6_type(&header) {
+            Some(SOLICITATION) => return None,
+            Some(ADVERTISEMENT) => self.hear_advertisement(now, bytes),
+            _ => self.neighbours.confirm(now, header.src, src),
+        }
+        Some(header.whole)
+    }
+
+    /// Sees to a frame that holds no packet for the peer: answers questions for it, and tells who sends too much.
+    ///
+    /// # Errors
+    /// Why it ends here, if it was not for the adapter either.
+    pub fn handle_frame(&mut self, now: Instant, frame: &[u8]) -> Result<(), DropReason> {
+        let Some((dst, src, ethertype, bytes)) = split(frame) else { return Err(DropReason::NotForPeer) };
+        if dst != self.config.mac && !dst.is_group() {
+            return Err(DropReason::NotForPeer);
+        }
+        if ethertype == arp::ETHERTYPE {
+            return self.handle_arp(now, bytes);
+        }
+        let Some(header) = header(ethertype, bytes) else { return Err(DropReason::NotForPeer) };
+        if icmpv6_type(&header) == Some(SOLICITATION) {
+            return self.handle_solicitation(now, bytes, src);
+        }
+        if header.whole.len() > self.limit(header.dst) {
+            if dst == self.config.mac
+                && !header.src.is_multicast()
+                && !header.src.is_unspecified()
+                && may_be_told(&header)
+            {
+                self.tell_too_big(&header, src);
+            }
+            return Err(DropReason::TooBig);
+        }
+        Err(DropReason::NotForPeer)
+    }
+
+    fn handle_arp(&mut self, now: Instant, bytes: &[u8]) -> Result<(), DropReason> {
+        let message = arp::Message::parse(bytes).ok_or(DropReason::NotForPeer)?;
+        let sender = IpAddr::V4(message.sender);
+        let for_peer = self.is_peer(message.target.into()) && !self.is_peer(sender);
+        if !self.is_peer(sender) && !message.sender.is_unspecified() && !message.sender.is_multicast() {
+            self.learn_neighbour(now, sender, message.sender_mac, for_peer, true);
+        }
+        if for_peer && message.operation == arp::Operation::Request {
+            let reply = arp::Message {
+                operation: arp::Operation::Reply,
+                sender_mac: self.config.mac,
+                sender: message.target,
+                target_mac: message.sender_mac,
+                target: message.sender,
+            };
+            self.send_arp(reply, message.sender_mac);
+        }
+        if for_peer { Ok(()) } else { Err(DropReason::NotForPeer) }
+    }
+
+    fn handle_solicitation(&mut self, now: Instant, bytes: &[u8], from: Mac) -> Result<(), DropReason> {
+        let packet = parse_v6(bytes).ok().filter(icmp::checksum_fits).ok_or(DropReason::NotForPeer)?;
+        let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else { return Err(DropReason::NotForPeer) };
+        match nd::parse(src, dst, packet.hop_limit, packet.payload) {
+            Some(nd::Message::Solicitation { target, mac }) if self.is_peer(target.into()) => {
+                if let Some(mac) = mac.filter(|_| !src.is_unspecified() && !self.is_peer(src.into())) {
+                    self.learn_neighbour(now, src.into(), mac, true, true);
+                }
+                // A probe for the peer's own address is answered to all: it is taken.
+                let probe = src.is_unspecified();
+                let (to, at) = if probe { (ALL_NODES, group_mac(ALL_NODES)) } else { (src, mac.unwrap_or(from)) };
+                nd::advertise(&mut self.scratch, (target, to), !probe, self.config.mac);
+                self.send(at, ETHERTYPE_IPV6);
+                Ok(())
+            }
+            _ => Err(DropReason::NotForPeer),
+        }
+    }
+
+    fn hear_advertisement(&mut self, now: Instant, bytes: &[u8]) {
+        let Some(packet) = parse_v6(bytes).ok().filter(icmp::checksum_fits) else { return };
+        let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else { return };
+        if let Some(nd::Message::Advertisement { target, mac: Some(mac), replace }) =
+            nd::parse(src, dst, packet.hop_limit, packet.payload)
+        {
+            self.learn_neighbour(now, target.into(), mac, false, replace);
+        }
+    }
+
+    fn learn_neighbour(&mut self, now: Instant, addr: IpAddr, mac: Mac, create: bool, replace: bool) {
+        for mut frame in self.neighbours.learn(now, addr, mac, create, replace) {
+            if let Some(dst) = frame.get_mut(..6) {
+                dst.copy_from_slice(&mac.0);
+            }
+            self.outbox.push(&frame);
+        }
+    }
+
+    /// Takes a packet that the peer sent.
+    ///
+    /// # Errors
+    /// [`BadPacket`]; it was not forwarded.
+    pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) -> Result<(), BadPacket> {
+        let ethertype = match packet.first().map(|byte| byte >> 4) {
+            Some(4) => ETHERTYPE_IPV4,
+            Some(6) => ETHERTYPE_IPV6,
+            _ => return Err(BadPacket),
+        };
+        let header = header(ethertype, packet).filter(|header| header.whole.len() == packet.len()).ok_or(BadPacket)?;
+        self.learn_peer(header.src);
+        self.scratch.start(packet.len()).copy_from_slice(packet);
+        let known = self.group_of(header.dst);
+        let hop = self.next_hop(header.dst);
+        let mac = known.or_else(|| self.neighbours.resolve(now, hop));
+        match mac {
+            Some(mac) => self.send(mac, ethertype),
+            None => {
+                self.scratch.address(Mac::default(), self.config.mac, ethertype);
+                self.neighbours.park(hop, self.scratch.frame());
+                self.scratch.clear();
+                self.handle_timeout(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// An address from which the peer speaks.
+    fn learn_peer(&mut self, addr: IpAddr) {
+        let link_local = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+        let given = !link_local && self.config.addrs.iter().any(|cidr| cidr.addr.is_ipv4() == addr.is_ipv4());
+        let broadcast = matches!(addr, IpAddr::V4(addr) if addr.is_broadcast());
+        let odd = addr.is_unspecified() || addr.is_multicast() || addr.is_loopback() || broadcast;
+        if given || odd || self.is_peer(addr) {
+            return;
+        }
+        if self.learned.len() >= LEARNED {
+            self.learned.pop_front();
+        }
+        self.learned.push_back(addr);
+    }
+
+    /// The MAC that a group or broadcast has by rule (RFC 1112, section 6.4; RFC 2464, section 7).
+    fn group_of(&self, dst: IpAddr) -> Option<Mac> {
+        match dst {
+            IpAddr::V6(addr) => addr.is_multicast().then(|| group_mac(addr)),
+            IpAddr::V4(addr) if addr.is_multicast() => {
+                let [_, b, c, d] = addr.octets();
+                Some(Mac([0x01, 0x00, 0x5e, b & 0x7f, c, d]))
+            }
+            IpAddr::V4(addr) => {
+                let directed = |cidr: &Cidr| match cidr.addr {
+                    IpAddr::V4(own) if cidr.prefix < 31 => u32::from(own) | u32::MAX >> cidr.prefix == u32::from(addr),
+                    _ => false,
+                };
+                (addr.is_broadcast() || self.config.addrs.iter().any(directed)).then_some(Mac::BROADCAST)
+            }
+        }
+    }
+
+    fn next_hop(&self, dst: IpAddr) -> IpAddr {
+        let on_link = self.config.addrs.iter().any(|cidr| contains(cidr, dst))
+            || matches!(dst, IpAddr::V6(addr) if addr.is_unicast_link_local());
+        let gateway = self.config.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == dst.is_ipv4());
+        gateway.filter(|_| !on_link).unwrap_or(dst)
+    }
+
+    /// Tells the sender of a packet how long one may be: ICMP type 3, code 4 (RFC 1191, section 4), or ICMPv6 type 2
+    /// (RFC 4443, section 3.2), in the name of the one it was for.
+    fn tell_too_big(&mut self, header: &Header<'_>, to: Mac) {
+        let limit = self.limit(header.dst);
+        match (header.dst, header.src) {
+            (IpAddr::V4(own), IpAddr::V4(dst)) => {
+                let quoted = header.whole.len() - header.payload.len() + header.payload.len().min(8);
+                let message = start_v4(&mut self.scratch, own, dst, ICMPV4, 8 + quoted);
+                message[..2].copy_from_slice(&[3, 4]);
+                message[6..8].copy_from_slice(&u16::try_from(limit).unwrap_or(u16::MAX).to_be_bytes());
+                message[8..].copy_from_slice(&header.whole[..quoted]);
+                Icmpv4Packet::new_unchecked(message).fill_checksum();
+                self.send(to, ETHERTYPE_IPV4);
+            }
+            (IpAddr::V6(own), IpAddr::V6(dst)) => {
+                let quoted = header.whole.len().min(IPV6_MTU - 48);
+                let message = start_v6(&mut self.scratch, (own, dst), ICMPV6, None, 8 + quoted);
+                message[..4].copy_from_slice(&[2, 0, 0, 0]);
+                message[4..8].copy_from_slice(&u32::try_from(limit).unwrap_or(u32::MAX).to_be_bytes());
+                message[8..].copy_from_slice(&header.whole[..quoted]);
+                Icmpv6Packet::new_unchecked(message).fill_checksum(&own, &dst);
+                self.send(to, ETHERTYPE_IPV6);
+            }
+            _ => {}
+        }
+    }
+
+    /// Queues the packet in the scratch.
+    fn send(&mut self, dst: Mac, ethertype: u16) {
+        self.scratch.address(dst, self.config.mac, ethertype);
+        self.outbox.push(self.scratch.frame());
+        self.scratch.clear();
+    }
+
+    fn send_arp(&mut self, message: arp::Message, dst: Mac) {
+        self.scratch.start(arp::LEN).copy_from_slice(&message.emit());
+        self.send(dst, arp::ETHERTYPE);
+    }
+
+    /// Whether a frame waits for [`Self::poll_transmit`].
+    pub fn has_frames(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Gives up to `budget` frames for the Ethernet to `put`, oldest first. Returns how many.
+    pub fn poll_transmit(&mut self, budget: usize, put: &mut impl FnMut(&[u8])) -> usize {
+        self.outbox.drain(budget, put)
+    }
+
+    /// Packets that were given up since this was asked last, because nobody answered for their next hop.
+    pub fn take_unresolved(&mut self) -> u64 {
+        let all = self.neighbours.dropped;
+        all - std::mem::replace(&mut self.told, all)
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.neighbours.poll_timeout()
+    }
+
+    /// Asks for next hops, as far as it is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(probe) = self.neighbours.next_probe(now) {
+            self.ask(probe);
+        }
+    }
+
+    /// Asks in the name of the peer.
+    fn ask(&mut self, probe: Probe) {
+        let mut sources = self.peer_addresses();
+        match probe.addr {
+            IpAddr::V4(target) => {
+                let source = sources.find_map(|addr| match addr {
+                    IpAddr::V4(addr) => Some(addr),
+                    IpAddr::V6(_) => None,
+                });
+                drop(sources);
+                let request = arp::Message {
+                    operation: arp::Operation::Request,
+                    sender_mac: self.config.mac,
+                    sender: source.unwrap_or(Ipv4Addr::UNSPECIFIED),
+                    target_mac: Mac::default(),
+                    target,
+                };
+                self.send_arp(request, probe.mac.unwrap_or(Mac::BROADCAST));
+            }
+            IpAddr::V6(target) => {
+                let link_local = target.is_unicast_link_local();
+                let source = sources.find_map(|addr| match addr {
+                    IpAddr::V6(addr) if addr.is_unicast_link_local() == link_local => Some(addr),
+                    _ => None,
+                });
+                drop(sources);
+                let Some(source) = source else { return };
+                let dst = if probe.mac.is_some() { target } else { solicited_node(target) };
+                nd::solicit(&mut self.scratch, (source, dst), target, self.config.mac);
+                self.send(probe.mac.unwrap_or_else(|| group_mac(dst)), ETHERTYPE_IPV6);
+            }
+        }
+    }
+}
+
+/// Destination, source, EtherType and what follows.
+fn split(frame: &[u8]) -> Option<(Mac, Mac, u16, &[u8])> {
+    let (head, bytes) = frame.split_first_chunk::<HEADER>()?;
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *head;
+    Some((Mac([d0, d1, d2, d3, d4, d5]), Mac([s0, s1, s2, s3, s4, s5]), u16::from_be_bytes([t0, t1]), bytes))
+}
+
+/// Reads an IP header; `None`: its version, its lengths or its checksum are wrong, or it is none.
+fn header(ethertype: u16, bytes: &[u8]) -> Option<Header<'_>> {
+    match ethertype {
+        ETHERTYPE_IPV4 => {
+            let fixed = bytes.first_chunk::<20>()?;
+            let length = usize::from(fixed[0] & 0x0f) * 4;
+            let whole = bytes.get(..usize::from(u16::from_be_bytes([fixed[2], fixed[3]])))?;
+            let (head, payload) = whole.split_at_checked(length)?;
+            let good = fixed[0] >> 4 == 4 && length >= 20 && Sum::ZERO.add_bytes(head).checksum() == 0;
+            let src = Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]).into();
+            let dst = Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]).into();
+            good.then_some(Header { src, dst, protocol: fixed[9], whole, payload })
+        }
+        ETHERTYPE_IPV6 => {
+            let (fixed, rest) = bytes.split_first_chunk::<40>()?;
+            let payload = rest.get(..usize::from(u16::from_be_bytes([fixed[4], fixed[5]])))?;
+            let whole = bytes.get(..40 + payload.len())?;
+            let (src, rest) = fixed[8..].split_first_chunk::<16>()?;
+            let dst = rest.first_chunk::<16>()?;
+            let (src, dst) = (IpAddr::from(*src), IpAddr::from(*dst));
+            (fixed[0] >> 4 == 6).then_some(Header { src, dst, protocol: fixed[6], whole, payload })
+        }
+        _ => None,
+    }
+}
+
+fn icmpv6_type(header: &Header<'_>) -> Option<u8> {
+    (header.dst.is_ipv6() && header.protocol == ICMPV6).then(|| header.payload.first().copied()).flatten()
+}
+
+/// No error answers an error (RFC 1122, section 3.2.2; RFC 4443, section 2.4), nor a fragment that is not the first.
+fn may_be_told(header: &Header<'_>) -> bool {
+    let kind = header.payload.first().copied();
+    match (header.dst, header.protocol) {
+        (IpAddr::V4(_), protocol) => {
+            let fragment = header.whole.get(6..8).is_some_and(|word| word[0] & 0x1f != 0 || word[1] != 0);
+            !fragment && (protocol != ICMPV4 || matches!(kind, Some(0 | 8 | 13 | 14)))
+        }
+        (IpAddr::V6(_), ICMPV6) => kind.is_some_and(|kind| kind >= 128),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;
