@@ -13,6 +13,7 @@
 //! A host of the segment can send anything as often as it likes. So each holds a bounded number of things, answers
 //! with a bounded number of bytes, and refuses by silence what is not a question.
 
+pub mod dhcp4;
 pub mod leases;
 pub mod name;
 
