@@ -14,8 +14,10 @@
 //! with a bounded number of bytes, and refuses by silence what is not a question.
 
 pub mod dhcp4;
+pub mod dns;
 pub mod leases;
 pub mod name;
+mod random;
 
 use crate::wire::Mac;
 use std::net::SocketAddr;
