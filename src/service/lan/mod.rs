@@ -14,9 +14,11 @@
 //! with a bounded number of bytes, and refuses by silence what is not a question.
 
 pub mod dhcp4;
+pub mod dhcp6;
 pub mod dns;
 pub mod leases;
 pub mod name;
+pub mod ra;
 mod random;
 
 use crate::wire::Mac;

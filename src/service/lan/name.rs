@@ -49,6 +49,17 @@ pub fn unique(base: &str, free: impl Fn(&str) -> bool) -> Option<String> {
     })
 }
 
+/// A name as labels of `length u8 · bytes`, ended by 0 (RFC 1035, section 3.1). What cannot be a label is left out.
+pub fn wire(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    for label in text.split('.').filter(|label| (1..=LABEL_MAX).contains(&label.len())) {
+        out.push(label.len() as u8);
+        out.extend_from_slice(label.as_bytes());
+    }
+    out.push(0);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

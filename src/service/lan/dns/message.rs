@@ -6,6 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use crate::service::lan::name;
+
 /// Bytes of a header.
 pub const HEADER: usize = 12;
 
@@ -225,12 +227,12 @@ pub fn answer(bytes: &[u8], query: &Query, code: Code, records: &[Record], zone:
         match record {
             Record::Addr(IpAddr::V4(addr)) => write_record(&mut out, kind::A, TTL, &addr.octets()),
             Record::Addr(IpAddr::V6(addr)) => write_record(&mut out, kind::AAAA, TTL, &addr.octets()),
-            Record::Name(name) => write_record(&mut out, kind::PTR, TTL, &wire_name(name)),
+            Record::Name(name) => write_record(&mut out, kind::PTR, TTL, &name::wire(name)),
         }
     }
     if let Some(zone) = zone.filter(|_| records.is_empty()) {
         out[9] = 1;
-        out.extend(wire_name(zone));
+        out.extend(name::wire(zone));
         write_record(&mut out, kind::SOA, NEGATIVE_TTL, &soa(zone));
     }
     if query.extended {
@@ -254,23 +256,12 @@ fn write_record(out: &mut Vec<u8>, kind: u16, ttl: u32, value: &[u8]) {
 /// `primary server · mailbox · serial · refresh · retry · expire · minimum` (RFC 1035, section 3.3.13): what tells a
 /// resolver how long it may keep a "no" (RFC 2308).
 fn soa(zone: &str) -> Vec<u8> {
-    let mut value = wire_name(&format!("gateway.{zone}"));
-    value.extend(wire_name(&format!("nobody.{zone}")));
+    let mut value = name::wire(&format!("gateway.{zone}"));
+    value.extend(name::wire(&format!("nobody.{zone}")));
     for number in [1, 3600, 600, 86_400, NEGATIVE_TTL] {
         value.extend(number.to_be_bytes());
     }
     value
-}
-
-/// A name as labels; a label that cannot be one is left out.
-fn wire_name(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    for label in text.split('.').filter(|label| (1..=63).contains(&label.len())) {
-        out.push(label.len() as u8);
-        out.extend_from_slice(label.as_bytes());
-    }
-    out.push(0);
-    out
 }
 
 /// The address whose name `name` asks for: `2.2.0.10.in-addr.arpa` (RFC 1035, section 3.5) or 32 hexadecimal digits in
@@ -302,7 +293,7 @@ mod tests {
     /// dig's: recursion desired, one question, EDNS with 1232 bytes and a cookie.
     fn dig(name: &str, kind: u16) -> Vec<u8> {
         let mut bytes = vec![0x12, 0x34, 0x01, 0x20, 0, 1, 0, 0, 0, 0, 0, 1];
-        bytes.extend(wire_name(name));
+        bytes.extend(name::wire(name));
         bytes.extend(kind.to_be_bytes());
         bytes.extend([0, 1, 0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
         bytes
