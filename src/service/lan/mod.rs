@@ -20,6 +20,7 @@ pub mod leases;
 pub mod name;
 pub mod ra;
 mod random;
+pub mod tftp;
 
 use crate::wire::Mac;
 use std::net::SocketAddr;
