@@ -11,6 +11,7 @@ mod disk;
 mod open;
 mod pty;
 mod reactor;
+mod sockets;
 
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Input, Output, Want};
@@ -18,6 +19,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use disk::Disk;
 use mio::Waker;
 use reactor::Reactor;
+pub use sockets::Sockets;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 

@@ -18,6 +18,7 @@ mod air;
 mod arrival;
 mod bridge;
 mod command;
+mod gateway;
 mod ports;
 mod service;
 mod show;

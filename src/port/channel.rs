@@ -12,6 +12,7 @@ use crate::limits::{INHALE_BYTES, PREFIX};
 use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, select};
 use mio::Waker;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,17 @@ struct Shared {
     ready: AtomicBool,
     /// The switch found the channel full and waits.
     blocked: AtomicBool,
+    /// What the other end says of itself.
+    note: Mutex<String>,
+    /// How the other end is called, where it does not sleep in the channel.
+    caller: Option<Caller>,
+}
+
+/// Calls a thread that sleeps in a poll of its own.
+struct Caller {
+    waker: Arc<Waker>,
+    /// It was called and has not looked yet.
+    called: AtomicBool,
 }
 
 impl Shared {
@@ -40,6 +52,18 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Calls the other end, unless it was called already.
+    fn call(&self) {
+        if let Some(caller) = &self.caller
+            && !caller.called.swap(true, Ordering::SeqCst)
+            && let Err(error) = caller.waker.wake()
+        {
+            log::error!("cannot wake a service: {error}");
+        }
+    }
+}
+
 /// The switch's end.
 pub struct Channel {
     to: Sender<Batch>,
@@ -47,6 +71,7 @@ pub struct Channel {
     shared: Arc<Shared>,
     /// A batch that did not fit, and how much of it was taken.
     rest: Option<(Batch, usize)>,
+    offload: bool,
 }
 
 /// The other end.
@@ -75,14 +100,37 @@ pub struct Closed;
 
 /// Makes the two ends of a port. `waker` is that of the switch's thread.
 pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
-    let shared = Arc::new(Shared { waker, ready: AtomicBool::new(false), blocked: AtomicBool::new(false) });
+    make(waker, None)
+}
+
+/// Makes the two ends of a port whose other end sleeps in a poll of its own, too, and takes frames as the switch has
+/// them: super-frames, and checksums that are not finished. `own` is its waker.
+pub fn pair_with(waker: Arc<Waker>, own: Arc<Waker>) -> (Channel, Link) {
+    make(waker, Some(Caller { waker: own, called: AtomicBool::new(false) }))
+}
+
+fn make(waker: Arc<Waker>, caller: Option<Caller>) -> (Channel, Link) {
+    let offload = caller.is_some();
+    let (ready, blocked) = (AtomicBool::new(false), AtomicBool::new(false));
+    let shared = Arc::new(Shared { waker, ready, blocked, note: Mutex::default(), caller });
     let (to_service, from_switch) = bounded(DEPTH);
     let (to_switch, from_service) = bounded(DEPTH);
-    let channel = Channel { to: to_service, from: from_service, shared: shared.clone(), rest: None };
+    let channel = Channel { to: to_service, from: from_service, shared: shared.clone(), rest: None, offload };
     (channel, Link { to: to_switch, from: from_switch, shared, frames: VecDeque::new() })
 }
 
 impl Channel {
+    /// What the other end says of itself, if it says anything.
+    pub fn note(&self) -> Option<String> {
+        let note = self.shared.note.lock();
+        (!note.is_empty()).then(|| note.clone())
+    }
+
+    /// Whether the other end takes frames that are not finished.
+    pub fn takes_offloads(&self) -> bool {
+        self.offload
+    }
+
     /// Whether the other end has called since this was asked last.
     pub fn take_ready(&self) -> bool {
         self.shared.ready.swap(false, Ordering::SeqCst)
@@ -121,6 +169,12 @@ impl Channel {
     /// # Errors
     /// [`Broken`] when the other end was dropped.
     pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+        let done = self.hand_over(out, counters);
+        self.shared.call();
+        done
+    }
+
+    fn hand_over(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
         let mut done = 0;
         while done < out.len() {
             let (message, bytes) = message(out.skip(done));
@@ -201,6 +255,34 @@ impl Link {
         }
     }
 
+    /// The next batch from the switch that is there already. Before it is asked for the first of several,
+    /// [`Link::look`] is called.
+    ///
+    /// # Errors
+    /// [`Closed`].
+    pub fn try_recv_batch(&self) -> Result<Option<Batch>, Closed> {
+        match self.from.try_recv() {
+            Ok(batch) => {
+                self.taken();
+                Ok(Some(batch))
+            }
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Closed),
+        }
+    }
+
+    /// Says something of itself that is shown with the port.
+    pub fn note(&self, note: String) {
+        *self.shared.note.lock() = note;
+    }
+
+    /// From now on the switch calls again.
+    pub fn look(&self) {
+        if let Some(caller) = &self.shared.caller {
+            caller.called.store(false, Ordering::SeqCst);
+        }
+    }
+
     /// The next batch from the switch or message from `other`, whichever comes first within `timeout`.
     ///
     /// # Errors
@@ -241,6 +323,15 @@ impl Link {
             self.frames.extend(Outgoing::rest_of(&batch, 0).frames().map(|(_, bytes)| bytes.to_vec()));
         }
         Ok(self.frames.pop_front())
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // First closed, then told: the other end learns of it by looking.
+        let (closed, _) = bounded(0);
+        drop(std::mem::replace(&mut self.to, closed));
+        self.shared.call();
     }
 }
 

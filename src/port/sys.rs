@@ -5,6 +5,10 @@
 //! linux/if_packet.h, linux/if.h.
 #![allow(unsafe_code)]
 
+mod refusals;
+
+pub use refusals::{Refusal, refusal, want_refusals};
+
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};

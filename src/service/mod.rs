@@ -5,6 +5,7 @@
 //! a descriptor; the thread that runs one belongs to the engine.
 
 pub mod endpoint;
+pub mod nat;
 pub mod outside;
 pub mod ping_host;
 pub mod usbip;
