@@ -88,15 +88,21 @@ pub struct Abilities {
 }
 
 impl Edge {
-    /// Receives what has come, within a budget.
+    /// Receives what has come, within a budget: of a stream `most` bytes, else a few dozen frames.
     ///
     /// # Errors
     /// [`Gone`]; the frames before it are in the batch.
-    pub fn receive(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
+    pub fn receive(
+        &mut self,
+        batch: &mut Batch,
+        id: PortId,
+        most: usize,
+        counters: &mut Counters,
+    ) -> Result<Inhaled, Gone> {
         match self {
             Self::Tap(edge) => frame_io::receive(edge, batch, id, counters),
             Self::Packet(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::Stream(edge) => edge.receive(batch, id, counters),
+            Self::Stream(edge) => edge.receive(batch, id, most),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
             Self::Udp(edge) => frame_io::receive(edge, batch, id, counters),

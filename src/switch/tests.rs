@@ -257,9 +257,9 @@ fn what_a_busy_port_does_not_take_waits_in_order() {
     edges.room[2] = 10;
     switch.run(T, &numbered(STATION[2], STATION[0], 0, 50..60), &mut edges);
     assert_eq!(edges.got[2].len(), 30, "a blocked port is not tried before it says that it is writable");
-    assert_eq!(switch.flush(PortId(2), &mut edges), Flush::Blocked);
+    assert_eq!(switch.flush(T, PortId(2), &mut edges), Flush::Blocked);
     edges.room[2] = 100;
-    assert_eq!(switch.flush(PortId(2), &mut edges), Flush::Empty);
+    assert_eq!(switch.flush(T, PortId(2), &mut edges), Flush::Empty);
     assert_eq!(edges.got[2], (0..60).collect::<Vec<_>>());
     balance(&switch);
 }
@@ -274,7 +274,7 @@ fn a_busy_port_pauses_those_who_fill_it_and_lets_them_go_when_it_has_drained() {
     assert!(switch.is_paused(PortId(0)) && !switch.is_paused(PortId(1)));
     assert_eq!(switch.poll_timeout(), Some(T + Duration::from_millis(PAUSE_MILLIS)));
     edges.room[2] = 120;
-    switch.flush(PortId(2), &mut edges);
+    switch.flush(T, PortId(2), &mut edges);
     assert!(!switch.is_paused(PortId(0)));
     assert_eq!((switch.poll_resumed(), switch.poll_resumed(), switch.poll_timeout()), (Some(PortId(0)), None, None));
     assert_eq!(switch.poll_event(), None);
@@ -307,7 +307,7 @@ fn a_source_that_was_paused_anew_is_not_said_to_go_on() {
         assert!(switch.is_paused(PortId(0)), "round {round}");
         assert_eq!(switch.poll_resumed(), None, "round {round}");
         edges.room[2] = 150;
-        switch.flush(PortId(2), &mut edges);
+        switch.flush(T, PortId(2), &mut edges);
         edges.room[2] = 0;
     }
     assert_eq!((switch.poll_resumed(), switch.poll_resumed()), (Some(PortId(0)), None));
@@ -328,10 +328,68 @@ fn a_dead_port_holds_its_sources_up_for_milliseconds_only() {
     switch.run(later, &numbered(STATION[3], STATION[0], 0, 0..300), &mut edges);
     assert_eq!(edges.got[3].len(), 300, "nobody else waits");
     edges.room[2] = 1000;
-    assert_eq!(switch.flush(PortId(2), &mut edges), Flush::Empty);
+    assert_eq!(switch.flush(T, PortId(2), &mut edges), Flush::Empty);
     assert_eq!(switch.poll_event(), Some(Event::Drained(PortId(2))));
     switch.run(later, &numbered(STATION[2], STATION[0], 0, 500..510), &mut edges);
     assert_eq!(edges.got[2].len(), 410);
+    balance(&switch);
+}
+
+/// It takes 30 of its 400 in that time, which is slower than its sources but no reason to drop anything.
+#[test]
+fn a_slow_port_that_reads_slows_its_sources_down_and_holds_none_up() {
+    let mut switch = pair_of_receivers();
+    let (mut edges, mut now, mut sent) = (Narrow::new([0; 4]), T, 0);
+    for round in 0..100 {
+        switch.run(now, &numbered(STATION[2], STATION[0], 0, sent..sent + 30), &mut edges);
+        sent += 30;
+        if !switch.is_paused(PortId(0)) {
+            continue;
+        }
+        let later = switch.poll_timeout().unwrap();
+        assert!(later <= now + Duration::from_millis(PAUSE_MILLIS), "round {round}");
+        now = later;
+        edges.room[2] = 30;
+        switch.flush(now, PortId(2), &mut edges);
+        switch.handle_timeout(now);
+        assert!(!switch.is_paused(PortId(0)) && switch.is_congested(), "round {round}");
+        assert_eq!((switch.poll_resumed(), switch.poll_event()), (Some(PortId(0)), None));
+    }
+    assert!(switch.state(PortId(2)).unwrap().queued > 50, "it is never low");
+    assert_eq!(dropped(&switch, 2, DropReason::QueueFull) + dropped(&switch, 2, DropReason::Stalled), 0);
+    balance(&switch);
+}
+
+#[test]
+fn what_a_paused_source_had_sent_is_queued_beyond_the_limit() {
+    let mut switch = pair_of_receivers();
+    let mut edges = Narrow::new([0; 4]);
+    switch.run(T, &numbered(STATION[2], STATION[0], 0, 0..350), &mut edges);
+    switch.run(T, &numbered(STATION[2], STATION[1], 1, 0..350), &mut edges);
+    switch.run(T, &numbered(STATION[2], STATION[3], 3, 0..100), &mut edges);
+    assert_eq!(switch.state(PortId(2)).unwrap().queued, 700);
+    assert_eq!(dropped(&switch, 2, DropReason::QueueFull), 100, "of the one that cannot be paused");
+    balance(&switch);
+}
+
+#[test]
+fn a_stalled_port_that_reads_again_is_waited_for_although_its_queue_is_full() {
+    let mut switch = pair_of_receivers();
+    let mut edges = Narrow::new([0; 4]);
+    switch.run(T, &numbered(STATION[2], STATION[0], 0, 0..400), &mut edges);
+    let stalled = T + Duration::from_millis(PAUSE_MILLIS);
+    switch.handle_timeout(stalled);
+    assert_eq!(switch.poll_event(), Some(Event::Stalled(PortId(2))));
+    // 40 and 40 in too long a time, then 5 and 30 more in a short one
+    let pace = [(10, 40, None), (20, 40, None), (22, 5, None), (23, 30, Some(Event::Drained(PortId(2))))];
+    for (millis, room, told) in pace {
+        edges.room[2] = room;
+        let now = stalled + Duration::from_millis(millis);
+        switch.flush(now, PortId(2), &mut edges);
+        assert_eq!(switch.poll_event(), told, "after {millis} ms");
+        switch.run(now, &numbered(STATION[2], STATION[0], 0, 0..100), &mut edges);
+        assert_eq!(switch.is_paused(PortId(0)), told.is_some(), "after {millis} ms");
+    }
     balance(&switch);
 }
 
