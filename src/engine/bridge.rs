@@ -81,6 +81,11 @@ impl Bridge {
         found.ok_or_else(|| Error::new(Class::NoObject, format!("no switch is named {name}")))
     }
 
+    /// The handles of all switches.
+    pub fn handles(&self) -> Vec<Handle> {
+        self.switches.iter().map(|running| running.handle.clone()).collect()
+    }
+
     /// Opens a port on the switch that it names.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::config::{self, PortSpec, Protocol};
 use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::port::channel::{Channel, Closed, Link, pair_with};
+use crate::port::channel::{Channel, Closed, Link, pair};
 use crate::service::nat::{Flows, Nat};
 use crate::time::Clock;
 use mio::{Events, Poll, Waker};
@@ -42,12 +42,13 @@ pub(super) fn start(
         log::info!("{}: {} {bound} leads to {}", spec.name, forward.protocol, forward.guest);
         machine.add_forward(socket, *forward);
     }
-    let (channel, link) = pair_with(waker.clone(), own);
+    let (channel, link) = pair(waker.clone());
+    link.set_waker(own);
     let (name, clock) = (spec.name.clone(), Clock::start());
     let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, told: Flows::default() };
     let run = move || gateway.run();
     let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
-    thread.map(|thread| (channel, thread)).map_err(|error| Error::system("cannot start a thread", &error))
+    thread.map(|thread| (channel.with_offloads(), thread)).map_err(|error| Error::system("cannot start a thread", &error))
 }
 
 struct Gateway {
@@ -73,6 +74,7 @@ impl Gateway {
                 }
                 _ => {}
             }
+            self.link.wake_up();
             for event in events.iter().filter_map(Sockets::event) {
                 self.nat.handle_event(event, &mut self.sockets);
             }
@@ -85,7 +87,6 @@ impl Gateway {
 
     /// Takes frames and lets the machine work. Gives the time for which there is nothing more to do.
     fn turn(&mut self) -> Result<Option<Duration>, Closed> {
-        self.link.look();
         let mut more = true;
         for _ in 0..BATCHES {
             let Some(batch) = self.link.try_recv_batch()? else {
@@ -109,7 +110,7 @@ impl Gateway {
             self.link.note(flows.to_string());
             self.told = flows;
         }
-        if more || self.nat.is_ready() {
+        if more || self.nat.is_ready() || !self.link.fall_asleep() {
             return Ok(Some(Duration::ZERO));
         }
         Ok(self.nat.poll_timeout().map(|at| at - now))
