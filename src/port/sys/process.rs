@@ -26,6 +26,20 @@ pub fn keep_open(command: &mut Command, fd: BorrowedFd<'_>) {
     unsafe { command.pre_exec(keep) };
 }
 
+/// Has what `command` starts begin with no signal held back. It would have the caller's mask otherwise.
+pub fn hold_none(command: &mut Command) {
+    let none = set(&[]);
+    let clear = move || {
+        // SAFETY: the mask is a live object that is only read; no old one is asked for.
+        match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            refused => Err(std::io::Error::from_raw_os_error(refused)),
+        }
+    };
+    // SAFETY: as in `keep_open`.
+    unsafe { command.pre_exec(clear) };
+}
+
 /// Moves the calling process into new namespaces; for a PID namespace, its next child.
 ///
 /// # Errors
@@ -61,9 +75,8 @@ pub struct Arrived {
     pub from_kernel: bool,
 }
 
-/// Signals that are held back from the calling thread, and from all that it starts later, and read here instead.
-///
-/// A program that [`Command`] starts gets an empty mask.
+/// Signals that are held back from the calling thread, and from all that it starts later, and read here instead. See
+/// [`hold_none`].
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
 
@@ -159,10 +172,14 @@ mod tests {
             assert_eq!(signals.next(), None);
             // SAFETY: raise takes an integer, and the signal is held back from this thread.
             unsafe { libc::raise(libc::SIGUSR2) };
-            signals.next()
+            let mut command = Command::new("grep");
+            hold_none(command.args(["SigBlk", "/proc/self/status"]));
+            (signals.next(), command.output().unwrap().stdout)
         });
         let wanted = Arrived { number: libc::SIGUSR2, from_kernel: false };
-        assert_eq!(read.join().unwrap(), Some(wanted));
+        let (arrived, mask) = read.join().unwrap();
+        assert_eq!(arrived, Some(wanted));
+        assert_eq!(String::from_utf8_lossy(&mask), "SigBlk:\t0000000000000000\n", "a child's mask is empty");
     }
 
     #[test]
