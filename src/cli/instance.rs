@@ -6,8 +6,9 @@
 use super::show;
 use super::style::Label;
 use super::{complain, log};
-use crate::config::{Config, DEFAULT_SWITCH};
-use crate::engine::Bridge;
+use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
+use crate::engine::control::Client;
+use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Launched, Link, Watch};
 use crate::port::process::{Arrived, Signals};
@@ -17,6 +18,7 @@ use rustix::process::{Pid, getpgrp};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SIGUSR2};
 use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread::Builder;
@@ -29,8 +31,65 @@ const PASSED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SI
 pub struct Instance {
     /// The program.
     pub spec: launch::Spec,
-    /// The ports; there may be none.
+    /// The ports of a bridge of its own; there may be none.
     pub config: Config,
+    /// The running bridge to join instead.
+    pub join: Option<String>,
+}
+
+/// What the program is attached to.
+enum Network {
+    /// A bridge in this process.
+    Own(Bridge),
+    /// Another process's. The program's ports go when this connection does.
+    Joined(Client),
+}
+
+impl Network {
+    fn reach(instance: &Instance) -> Result<Self> {
+        match &instance.join {
+            Some(name) => Client::connect(name).map(Self::Joined),
+            None if instance.config.ports.is_empty() => Bridge::empty().map(Self::Own),
+            None => Bridge::start(&instance.config).map(Self::Own),
+        }
+    }
+
+    /// The switch that the program joins: the only one, or the default among several.
+    fn switch(&mut self) -> Result<String> {
+        let names: Vec<String> = match self {
+            Self::Own(bridge) => bridge.handles().iter().map(|handle| handle.name().to_owned()).collect(),
+            Self::Joined(client) => client.status()?.switches.into_iter().map(|switch| switch.name).collect(),
+        };
+        match names.as_slice() {
+            [only] => Ok(only.clone()),
+            several if several.iter().any(|name| name == DEFAULT_SWITCH) => Ok(DEFAULT_SWITCH.to_owned()),
+            several => Err(Error::usage(format!("the program joins the switch {DEFAULT_SWITCH}, and there is none"))
+                .hint(format!("there is {}", several.join(", ")))),
+        }
+    }
+
+    fn add(&mut self, port: PortSpec, fd: OwnedFd) -> Result<()> {
+        match self {
+            Self::Own(bridge) => bridge.adopt_port(port, fd),
+            Self::Joined(client) => client.add_port_with_fd(&port.canonical(), fd.as_fd()).map(drop),
+        }
+    }
+
+    /// Where the end of a switch is told of.
+    fn ended(&self) -> Receiver<Ended> {
+        match self {
+            Self::Own(bridge) => bridge.ended().clone(),
+            Self::Joined(_) => never(),
+        }
+    }
+
+    /// Leaves it. Gives what its ports had counted.
+    fn leave(self) -> Result<String> {
+        match self {
+            Self::Own(bridge) => bridge.stop().map(|last| show::counters(&last)),
+            Self::Joined(_) => Ok(String::new()),
+        }
+    }
 }
 
 /// Runs the program to its end. Gives its exit status.
@@ -40,50 +99,39 @@ pub struct Instance {
 pub fn run(instance: &Instance) -> Result<u8> {
     let signals = Signals::hold(&PASSED).map_err(|errno| Error::system("signals", &errno.into()))?;
     let terminal = Terminal::of_this_job();
-    let switch = switch(&instance.config)?;
-    let bridge = if instance.config.ports.is_empty() { Bridge::empty()? } else { Bridge::start(&instance.config)? };
+    let mut network = Network::reach(instance)?;
+    let switch = network.switch()?;
     let Launched { child, links, watch, .. } = match launch::start(&instance.spec) {
         Ok(launched) => launched,
         Err(failed) => {
-            bridge.stop()?;
+            network.leave()?;
             complain(Label::Error, &failed.error);
             return Ok(failed.status);
         }
     };
-    attach(&bridge, &switch, &instance.spec.name, links)?;
-    let status = attend(&bridge, child, watch, signals);
+    attach(&mut network, &switch, &instance.spec.name, links)?;
+    let status = attend(&network.ended(), child, watch, signals);
     terminal.take_back();
-    let last = bridge.stop();
+    let counted = network.leave();
     let status = status?;
-    log::say(&show::counters(&last?));
+    log::say(&counted?);
     Ok(launch::exit_code(status))
 }
 
-/// The switch that the program joins: that of the ports, if they agree.
-fn switch(config: &Config) -> Result<String> {
-    let used = config.switches_in_use();
-    match used.as_slice() {
-        [] => Ok(DEFAULT_SWITCH.to_owned()),
-        [only] => Ok(only.name.clone()),
-        several if several.iter().any(|switch| switch.name == DEFAULT_SWITCH) => Ok(DEFAULT_SWITCH.to_owned()),
-        _ => Err(Error::usage(format!("the program joins the switch {DEFAULT_SWITCH}, and no port is on it"))),
-    }
-}
-
 /// Makes ports of the program's interfaces: one is called as the program, several with their names behind that.
-fn attach(bridge: &Bridge, switch: &str, name: &str, links: Vec<Link>) -> Result<()> {
+fn attach(network: &mut Network, switch: &str, name: &str, links: Vec<Link>) -> Result<()> {
     let several = links.len() > 1;
     for link in links {
         let name = if several { format!("{name}-{}", link.ifname) } else { name.to_owned() };
         let mut port = link.port(&name);
         switch.clone_into(&mut port.switch);
-        bridge.adopt_port(port, link.fd)?;
+        network.add(port, link.fd)?;
     }
     Ok(())
 }
 
 /// Passes signals on and looks after the TAPs until the program has ended.
-fn attend(bridge: &Bridge, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
+fn attend(switch_ended: &Receiver<Ended>, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
     let child = Arc::new(child);
     // What came before there was a program is for it all the same.
     while let Some(early) = signals.next() {
@@ -103,7 +151,7 @@ fn attend(bridge: &Bridge, child: Child, mut watch: Watch, signals: Signals) -> 
             }
             recv(arrived) -> signal => signal.into_iter().for_each(|signal| pass_on(&child, signal)),
             recv(look) -> _ => watch.look().into_iter().for_each(|error| ::log::warn!("{error}")),
-            recv(bridge.ended()) -> _ => {
+            recv(switch_ended) -> _ => {
                 child.kill();
                 return Err(Error::new(Class::Runtime, "the switch has ended"));
             }

@@ -82,6 +82,11 @@ impl Bridge {
         found.ok_or_else(|| Error::new(Class::NoObject, format!("no switch is named {name}")))
     }
 
+    /// The handles of all switches.
+    pub fn handles(&self) -> Vec<Handle> {
+        self.switches.iter().map(|running| running.handle.clone()).collect()
+    }
+
     /// Opens a port on the switch that it names.
     ///
     /// # Errors
@@ -93,9 +98,9 @@ impl Bridge {
     /// Makes a port of a descriptor that somebody else has opened, on the switch that its specification names.
     ///
     /// # Errors
-    /// As [`Handle::adopt_port`].
+    /// As [`Handle::add_port_with`].
     pub fn adopt_port(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
-        self.switch(&spec.switch)?.adopt_port(spec, fd)
+        self.switch(&spec.switch)?.add_port_with(spec, fd)
     }
 
     /// Adds a port inside the process to the switch named `switch` and returns its other end.
