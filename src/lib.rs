@@ -44,6 +44,7 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod bench;
 pub mod capture;
 pub mod cli;
 pub mod codec;
