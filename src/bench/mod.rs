@@ -1,5 +1,7 @@
 //! A bench: the programs of a file and the network between them, started and stopped together.
 
+mod log;
+mod output;
 mod supervisor;
 
 use crate::error::Error;
