@@ -1,5 +1,6 @@
 //! A bench: the programs of a file and the network between them, started and stopped together.
 
+mod ask;
 mod log;
 mod output;
 mod supervisor;

@@ -1,9 +1,7 @@
-//! A host that asks others whether they are there: by ping, or by opening a TCP connection.
+//! A host that asks another whether it is there: by ping, or by opening a TCP connection.
 //!
-//! Sans-I/O as the endpoint in it. Each question is asked every [`INTERVAL`] until it is answered or forgotten; an
-//! answer is told once. A connection that stands is the answer, and is reset at once: nothing was said on it.
+//! Sans-I/O as the endpoint in it. The question is asked every [`INTERVAL`] until it is answered. A connection that stands is the answer, and is reset at once: nothing was said on it.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Service;
@@ -13,6 +11,8 @@ use crate::time::{Duration, Instant, earliest};
 
 /// After how long a question is asked again.
 pub const INTERVAL: Duration = Duration::from_millis(200);
+/// The identifier of its pings.
+const IDENT: u16 = 0x7a62;
 /// How long a connection may take to stand before it is tried anew.
 const PATIENCE: Duration = Duration::from_millis(1000);
 
@@ -25,77 +25,57 @@ pub enum Question {
     Tcp(SocketAddr),
 }
 
-struct Asked {
-    key: usize,
-    question: Question,
-    /// When it is asked next.
-    next: Instant,
-    /// A connection under way, and when it is given up.
-    under_way: Option<(ConnId, Instant)>,
-}
-
 /// See the module.
 pub struct Prober {
     endpoint: Endpoint,
-    asked: Vec<Asked>,
-    answers: VecDeque<usize>,
+    question: Question,
+    /// When it is asked next; `None`: it was answered.
+    next: Option<Instant>,
+    /// A connection under way, and when it is given up.
+    under_way: Option<(ConnId, Instant)>,
     seq: u16,
 }
 
 impl Prober {
-    /// A host with the endpoint of `config` that asks nothing yet.
+    /// A host with the endpoint of `config`, which asks when it is first polled.
     ///
     /// # Errors
     /// Those of [`Endpoint::new`].
-    pub fn new(config: &EndpointConfig) -> Result<Self> {
-        Ok(Self { endpoint: Endpoint::new(config)?, asked: Vec::new(), answers: VecDeque::new(), seq: 0 })
+    pub fn new(config: &EndpointConfig, question: Question) -> Result<Self> {
+        Ok(Self { endpoint: Endpoint::new(config)?, question, next: Some(Instant::ZERO), under_way: None, seq: 0 })
     }
 
-    /// Begins to ask. `key` names the question in [`Prober::poll_answer`] and [`Prober::forget`]; an earlier question of
-    /// this name is forgotten.
-    pub fn ask(&mut self, key: usize, question: Question) {
-        self.forget(key);
-        self.asked.push(Asked { key, question, next: Instant::ZERO, under_way: None });
-    }
-
-    /// Stops asking.
-    pub fn forget(&mut self, key: usize) {
-        let (gone, kept) = std::mem::take(&mut self.asked).into_iter().partition(|asked| asked.key == key);
-        self.asked = kept;
-        let connections = Vec::into_iter(gone).filter_map(|asked: Asked| asked.under_way);
-        connections.for_each(|(conn, _)| self.endpoint.abort(conn));
-    }
-
-    /// The next question that was answered.
-    pub fn poll_answer(&mut self) -> Option<usize> {
-        self.answers.pop_front()
-    }
-
-    /// Takes out the question that `is` is true of, and tells that it is answered.
-    fn answered(&mut self, is: impl Fn(&Asked) -> bool) {
-        while let Some(at) = self.asked.iter().position(&is) {
-            let asked = self.asked.remove(at);
-            if let Some((conn, _)) = asked.under_way {
-                self.endpoint.abort(conn);
-            }
-            self.answers.push_back(asked.key);
-        }
+    /// Whether the question was answered. Nothing is asked any more then.
+    pub fn is_answered(&self) -> bool {
+        self.next.is_none()
     }
 
     fn handle_events(&mut self, now: Instant) {
         while let Some(event) = self.endpoint.poll_event() {
+            let mine = |conn| self.under_way.is_some_and(|(mine, _)| mine == conn);
             match event {
-                Event::EchoReply { from, .. } => self.answered(|asked| asked.question == Question::Ping(from)),
-                Event::Connected(conn) => self.answered(|asked| asked.under_way.is_some_and(|(mine, _)| mine == conn)),
-                Event::Closed(conn, _) => {
-                    for asked in &mut self.asked {
-                        if asked.under_way.is_some_and(|(mine, _)| mine == conn) {
-                            asked.under_way = None;
-                            asked.next = now + INTERVAL;
-                        }
-                    }
+                Event::EchoReply { from, .. } if self.question == Question::Ping(from) => self.next = None,
+                Event::Connected(conn) if mine(conn) => {
+                    self.endpoint.abort(conn);
+                    (self.under_way, self.next) = (None, None);
+                }
+                Event::Closed(conn, _) if mine(conn) => {
+                    (self.under_way, self.next) = (None, Some(now + INTERVAL));
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Asks. That there is no route, or no room for a connection, is as good as no answer.
+    fn ask(&mut self, now: Instant) {
+        match self.question {
+            Question::Ping(addr) => {
+                self.seq = self.seq.wrapping_add(1);
+                let _ = self.endpoint.ping(now, addr, IDENT, self.seq, b"zbridge asks whether you are ready");
+            }
+            Question::Tcp(addr) => {
+                self.under_way = self.endpoint.connect(now, addr).ok().map(|conn| (conn, now + PATIENCE));
             }
         }
     }
@@ -114,33 +94,19 @@ impl Service for Prober {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let own = self.asked.iter().map(|asked| asked.under_way.map_or(asked.next, |(_, until)| until)).min();
+        let own = self.under_way.map_or(self.next, |(_, until)| Some(until));
         earliest(own, self.endpoint.poll_timeout())
     }
 
-    /// Asks what is due. That there is no route, or no room for a connection, is as good as no answer.
     fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
-        for asked in &mut self.asked {
-            match asked.under_way {
-                Some((conn, until)) if until <= now => {
-                    self.endpoint.abort(conn);
-                    asked.under_way = None;
-                }
-                Some(_) => continue,
-                None if asked.next > now => continue,
-                None => {}
-            }
-            asked.next = now + INTERVAL;
-            match asked.question {
-                Question::Ping(addr) => {
-                    self.seq = self.seq.wrapping_add(1);
-                    let _ = self.endpoint.ping(now, addr, 0x7a62, self.seq, b"zbridge asks whether you are ready");
-                }
-                Question::Tcp(addr) => {
-                    asked.under_way = self.endpoint.connect(now, addr).ok().map(|conn| (conn, now + PATIENCE));
-                }
-            }
+        if let Some((conn, _)) = self.under_way.filter(|&(_, until)| until <= now) {
+            self.endpoint.abort(conn);
+            self.under_way = None;
+        }
+        if self.under_way.is_none() && self.next.is_some_and(|next| next <= now) {
+            self.next = Some(now + INTERVAL);
+            self.ask(now);
         }
         self.handle_events(now);
     }
@@ -156,16 +122,16 @@ mod tests {
         EndpointConfig { seed: last.into(), ..EndpointConfig::new(Mac([2, 0, 0, 0, 0, last]), addrs) }
     }
 
-    /// Runs a prober and a host for `millis`, each frame taking one millisecond. Gives the answers with their times.
-    fn run(prober: &mut Prober, mut host: Option<&mut Endpoint>, from: u64, millis: u64) -> Vec<(u64, usize)> {
+    /// Runs a prober and a host for `millis`, each frame taking one millisecond. Gives when it was answered.
+    fn run(prober: &mut Prober, mut host: Option<&mut Endpoint>, from: u64, millis: u64) -> Option<u64> {
         let (mut to_host, mut to_prober): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
-        let mut answers = Vec::new();
+        let mut answered = None;
         for at in from..from + millis {
             let now = Instant::from_millis(at);
             to_prober.drain(..).for_each(|frame| prober.handle_frame(now, &frame));
             prober.handle_timeout(now);
             prober.poll_transmit(now, 100, &mut |frame| to_host.push(frame.to_vec()));
-            answers.extend(std::iter::from_fn(|| prober.poll_answer()).map(|key| (at, key)));
+            answered = answered.or(prober.is_answered().then_some(at));
             if let Some(host) = host.as_deref_mut() {
                 to_host.drain(..).for_each(|frame| host.handle_frame(now, &frame));
                 while host.poll_event().is_some() {}
@@ -173,49 +139,49 @@ mod tests {
             }
             to_host.clear();
         }
-        answers
+        answered
+    }
+
+    fn prober(question: Question) -> Prober {
+        Prober::new(&config(9), question).unwrap()
     }
 
     #[test]
-    fn a_host_that_comes_is_noticed_within_an_interval() {
-        let mut prober = Prober::new(&config(9)).unwrap();
-        prober.ask(7, Question::Ping("192.0.2.1".parse().unwrap()));
-        prober.ask(8, Question::Tcp("192.0.2.1:80".parse().unwrap()));
-        prober.ask(9, Question::Tcp("192.0.2.1:81".parse().unwrap()));
-        assert_eq!(run(&mut prober, None, 0, 5000), []);
+    fn a_host_that_comes_is_noticed() {
+        let ping = Question::Ping("192.0.2.1".parse().unwrap());
+        let tcp = Question::Tcp("192.0.2.1:80".parse().unwrap());
+        for question in [ping, tcp] {
+            let mut prober = prober(question);
+            assert_eq!(run(&mut prober, None, 0, 5000), None);
+            let mut host = Endpoint::new(&config(1)).unwrap();
+            host.listen(80, 4).unwrap();
+            let answered = run(&mut prober, Some(&mut host), 5000, 5000);
+            assert!(answered.is_some_and(|at| at < 7100), "{question:?} {answered:?}");
+            assert_eq!((prober.endpoint.connections(), host.connections()), (0, 0), "nothing is left open");
+            let sent = prober.endpoint.stats().frames_out;
+            run(&mut prober, Some(&mut host), 10_000, 2000);
+            assert!(prober.endpoint.stats().frames_out <= sent + 1, "it asks no more");
+        }
+    }
+
+    #[test]
+    fn a_closed_port_is_asked_again_until_it_is_open() {
+        let mut prober = prober(Question::Tcp("192.0.2.1:81".parse().unwrap()));
         let mut host = Endpoint::new(&config(1)).unwrap();
-        host.listen(80, 4).unwrap();
-        let answers = run(&mut prober, Some(&mut host), 5000, 3000);
-        let keys: std::collections::BTreeSet<usize> = answers.iter().map(|&(_, key)| key).collect();
-        assert_eq!((keys.into_iter().collect::<Vec<_>>(), answers.len()), (vec![7, 8], 2), "each once, 81 is closed");
-        assert!(answers.iter().all(|&(at, _)| at < 7100), "{answers:?}");
+        assert_eq!(run(&mut prober, Some(&mut host), 0, 3000), None);
         host.listen(81, 4).unwrap();
-        let [(at, 9)] = run(&mut prober, Some(&mut host), 8000, 1000)[..] else { panic!("an answer") };
-        assert!(at < 8210, "{at}");
-        assert_eq!(run(&mut prober, Some(&mut host), 9000, 3000), []);
-        assert_eq!((prober.endpoint.connections(), host.connections()), (0, 0), "nothing is left open");
-    }
-
-    #[test]
-    fn what_is_forgotten_is_not_asked() {
-        let mut prober = Prober::new(&config(9)).unwrap();
-        prober.ask(1, Question::Ping("192.0.2.1".parse().unwrap()));
-        prober.ask(2, Question::Tcp("192.0.2.1:80".parse().unwrap()));
-        run(&mut prober, None, 0, 300);
-        prober.forget(1);
-        prober.forget(2);
-        let mut host = Endpoint::new(&config(1)).unwrap();
-        host.listen(80, 4).unwrap();
-        assert_eq!(run(&mut prober, Some(&mut host), 300, 2000), []);
-        assert_eq!(host.stats().accepted, 0);
+        let answered = run(&mut prober, Some(&mut host), 3000, 1000);
+        assert!(answered.is_some_and(|at| at < 3210), "{answered:?}");
     }
 
     #[test]
     fn an_address_without_a_route_is_no_answer() {
-        let mut prober = Prober::new(&config(9)).unwrap();
-        prober.ask(1, Question::Ping("198.51.100.1".parse().unwrap()));
-        prober.ask(2, Question::Tcp("198.51.100.1:80".parse().unwrap()));
-        assert_eq!(run(&mut prober, None, 0, 1000), []);
-        assert!(prober.poll_timeout() >= Some(Instant::from_millis(1000)), "it does not spin");
+        for question in
+            ["198.51.100.1:80".parse().map(Question::Tcp).unwrap(), Question::Ping([198, 51, 100, 1].into())]
+        {
+            let mut prober = prober(question);
+            assert_eq!(run(&mut prober, None, 0, 1000), None);
+            assert!(prober.poll_timeout() >= Some(Instant::from_millis(1000)), "it does not spin");
+        }
     }
 }
