@@ -16,6 +16,7 @@
 //! | layer | rooms | what it knows |
 //! |---|---|---|
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
+//! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and of services; not the switch |
 //! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor |
@@ -53,6 +54,7 @@ pub mod counters;
 pub mod engine;
 pub mod error;
 pub mod frame;
+pub mod launch;
 pub mod limits;
 pub mod port;
 pub mod service;

@@ -11,6 +11,7 @@ use crate::port::channel::Link;
 use crate::switch::{Entry, PortConfig};
 use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// A port as it is shown.
@@ -46,6 +47,7 @@ pub type NamedEntry = (Entry, String);
 
 pub(super) enum Command {
     AddPort(Box<PortSpec>, Sender<Result<()>>),
+    AdoptPort(Box<PortSpec>, OwnedFd, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<Link>>),
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
@@ -86,6 +88,14 @@ impl Handle {
     /// As [`crate::port::open`], or its name is taken.
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
         self.ask(|answer| Command::AddPort(Box::new(spec), answer))?
+    }
+
+    /// Makes a port of a descriptor that somebody else has opened. It is removed when it is lost.
+    ///
+    /// # Errors
+    /// As [`crate::port::adopt`], or its name is taken.
+    pub fn adopt_port(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
+        self.ask(|answer| Command::AdoptPort(Box::new(spec), fd, answer))?
     }
 
     /// Adds a port inside the process and returns its other end.
@@ -132,6 +142,7 @@ impl Engine {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::AddPort(spec, answer) => drop(answer.send(self.open_port(Arc::new(*spec)))),
+                Command::AdoptPort(spec, fd, answer) => drop(answer.send(self.adopt_port(*spec, fd))),
                 Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
                 Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
                 Command::Status(answer) => drop(answer.send(self.status())),

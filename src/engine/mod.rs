@@ -14,6 +14,7 @@
 //!
 //! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
 
+mod adopt;
 mod air;
 mod arrival;
 mod bridge;

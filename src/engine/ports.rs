@@ -9,7 +9,7 @@
 //! there, as for a connection that was begun.
 
 use super::{Engine, LISTENERS, random_seed, service};
-use crate::config::{PortSpec, misplaced};
+use crate::config::PortSpec;
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -46,6 +46,8 @@ pub(super) enum Origin {
     Spec(Arc<PortSpec>),
     /// It connected to the listener with this index.
     Client(usize),
+    /// Its descriptor was opened by somebody else: it does not come back.
+    Adopted(Arc<PortSpec>),
     /// It is inside the process.
     Inside,
 }
@@ -103,12 +105,7 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 impl Engine {
     /// Opens what `spec` asks for.
     pub(super) fn open_port(&mut self, spec: Arc<PortSpec>) -> Result<()> {
-        if self.is_taken(&spec.name) {
-            return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
-        }
-        if spec.kind.is_radio() != self.switch.is_radio() {
-            return Err(misplaced(&spec, self.switch.is_radio()));
-        }
+        self.check_place(&spec)?;
         let again = spec.optional || port::dials(&spec);
         match self.open(&spec, None) {
             Ok(Opened::Edge(edge, peer)) => {
@@ -147,13 +144,13 @@ impl Engine {
         }
     }
 
-    fn is_taken(&self, name: &str) -> bool {
+    pub(super) fn is_taken(&self, name: &str) -> bool {
         self.ports.iter().flatten().any(|slot| slot.name == name)
             || self.listeners.iter().any(|slot| !slot.removed && slot.spec.name == name)
     }
 
     /// Puts a port with its static stations into the switch, and its descriptor under watch.
-    fn add_slot(
+    pub(super) fn add_slot(
         &mut self,
         spec: &PortSpec,
         name: &str,

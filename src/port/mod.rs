@@ -19,6 +19,8 @@ mod sys;
 pub mod tap;
 pub mod unix;
 
+pub use sys::{inherited, process};
+
 use crate::config::{self, PortKind, PortSpec, Transport};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
@@ -31,7 +33,7 @@ use packet::Packet;
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use serial::Serial;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use stream::Stream;
 use tap::{Tap, TapOptions};
 use unix::BoundGram;
@@ -360,6 +362,19 @@ pub fn open_again(spec: &PortSpec, made: bool) -> Result<Opened> {
 pub fn open(spec: &PortSpec) -> Result<Opened> {
     // The caller says which port it was; some kinds say so too.
     open_kind(spec).map_err(|error| error.within(format_args!("{}:{}", spec.kind.word(), spec.kind.text().target())))
+}
+
+/// Makes a port of a descriptor that somebody else has opened, of the kind in `spec`; where it says how to set an
+/// interface up, that is done.
+///
+/// # Errors
+/// The descriptor is of another kind, or the kind is none that can be adopted.
+pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
+    match &spec.kind {
+        PortKind::Tap(tap) => Tap::adopt(fd, &tap_options(spec, tap)).map(Edge::Tap),
+        PortKind::Packet(_) => Packet::adopt(fd).map(Edge::Packet),
+        _ => Err(Error::usage(format!("a port of kind {} takes no descriptor", spec.kind.word()))),
+    }
 }
 
 fn open_kind(spec: &PortSpec) -> Result<Opened> {
