@@ -13,6 +13,7 @@ mod ports;
 mod run;
 mod show;
 mod style;
+mod up;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -29,6 +30,7 @@ pub use args::{Args, Command, RunArgs, Verbosity};
 pub use instance::Instance;
 pub use ports::markdown as port_table;
 pub use style::{Label, Style};
+pub use up::{Up, UpArgs};
 
 /// What needs the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +39,8 @@ pub enum Job {
     Run(Config),
     /// Run this program on a switch.
     Instance(Box<Instance>),
+    /// Run this bench.
+    Bench(Box<Up>),
     /// Run the demonstration.
     Demo,
 }
@@ -84,6 +88,7 @@ pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
         Job::Run(config) => run::run(&config, verbosity.is_quiet())?,
         Job::Instance(instance) => return instance::run(&instance),
+        Job::Bench(up) => return up::run(&up, verbosity.is_quiet()),
         Job::Demo => demo::run()?,
     }
     Ok(0)
@@ -107,6 +112,7 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         None => return Ok(Answer::Job(Job::Run(plan(args)?))),
         Some(Command::Run(run)) => return Ok(Answer::Job(Job::Instance(Box::new(instance(run)?)))),
+        Some(Command::Up(up)) => return Ok(Answer::Job(Job::Bench(Box::new(Up::load(up)?)))),
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
         Some(Command::Ports { kind }) => ports::page(kind.as_deref(), Style::of(&io::stdout()))?.into_bytes(),
         Some(Command::Check { file }) => check(file)?.into_bytes(),
