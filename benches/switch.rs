@@ -158,7 +158,7 @@ fn queue_in_and_out(bencher: Bencher) {
     let batch = batch((0..FRAMES).map(|_| (station(1), station(2), 2)));
     bencher.counter(ItemsCount::new(FRAMES)).bench_local(|| {
         switch.run(NOW, black_box(&batch), &mut Null { room: 0 });
-        while switch.flush(PortId(1), &mut sink()) != Flush::Empty {}
+        while switch.flush(NOW, PortId(1), &mut sink()) != Flush::Empty {}
     });
 }
 

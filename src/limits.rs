@@ -21,6 +21,10 @@ pub const BATCH_BYTES: usize = 448 * 1024;
 /// of what can be saved.
 pub const INHALE_BYTES: usize = 128 * 1024;
 
+/// The same while a port is congested: any of the others may be about to send there too, and is paused only when it
+/// has. What a thousand of them bring fits one queue.
+pub const INHALE_BYTES_CONGESTED: usize = 8 * 1024;
+
 /// What must be free in a batch before a port may inhale: the longest frame that waited for its end, and one more.
 pub const INHALE_ROOM: usize = INHALE_BYTES + 16 * 1024;
 
@@ -30,6 +34,12 @@ pub const INHALE_FRAMES: usize = 64;
 
 /// Frames that wait in a port's queue unless `queue=` says otherwise: two breaths of 64-byte frames.
 pub const QUEUE_FRAMES: usize = 8192;
+
+/// The same for a serial line: some tenths of a second of an emulated UART. A long queue before a slow line is only delay.
+pub const SERIAL_QUEUE_FRAMES: usize = 256;
+
+/// The least of it, before the slowest of lines.
+pub const SERIAL_QUEUE_FRAMES_MIN: usize = 16;
 
 /// The most that `queue=` may ask for.
 pub const QUEUE_FRAMES_MAX: usize = 1_000_000;
@@ -44,7 +54,8 @@ pub const QUEUE_SEGMENT: usize = PREFIX + MAX_FRAME;
 /// Empty segments that a switch keeps for its next queue, 4 MiB: what a few breaths into busy ports take.
 pub const SPARE_SEGMENTS: usize = 64;
 
-/// How long the sources of a port that does not drain are paused before it counts as stalled.
+/// How long the sources of a congested port are paused at a stretch. If it has hardly taken anything by then, it counts
+/// as stalled.
 pub const PAUSE_MILLIS: u64 = 5;
 
 /// Addresses that a switch learns unless `fdb-limit` says otherwise.

@@ -157,7 +157,7 @@ fn a_queue_that_comes_and_goes_and_pauses_its_source() {
         switch.handle_timeout(now + Duration::from_millis(5));
         assert_eq!(switch.poll_resumed(), Some(PortId(0)));
         edges.room = 1000;
-        assert_eq!(switch.flush(PortId(1), &mut edges), Flush::Empty);
+        assert_eq!(switch.flush(now, PortId(1), &mut edges), Flush::Empty);
         while switch.poll_event().is_some() {}
     };
     assert_eq!(allocations(round), 0);
@@ -174,7 +174,7 @@ fn a_queue_of_many_segments_that_is_always_half_full() {
     let round = |now| {
         switch.run(now, &batch, &mut edges);
         edges.room = 3000;
-        while switch.flush(PortId(1), &mut edges) == Flush::More {}
+        while switch.flush(now, PortId(1), &mut edges) == Flush::More {}
     };
     assert_eq!(allocations(round), 0);
     assert_eq!(switch.state(PortId(1)).map(|state| state.queued), Some(4 * 3000));

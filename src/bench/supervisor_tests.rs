@@ -29,6 +29,9 @@ struct World {
     now: u64,
 }
 
+/// What is done from outside, and in which millisecond.
+type Hand = (u64, fn(&mut Supervisor, Instant));
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Happens {
     Ready,
@@ -96,7 +99,7 @@ impl World {
     }
 
     /// Runs until it is over, with what is done at certain times from outside.
-    fn run(&mut self, supervisor: &mut Supervisor, mut outside: Vec<(u64, fn(&mut Supervisor, Instant))>) -> Outcome {
+    fn run(&mut self, supervisor: &mut Supervisor, mut outside: Vec<Hand>) -> Outcome {
         loop {
             if let Some(outcome) = self.obey(supervisor) {
                 assert_eq!(supervisor.poll_timeout(), None);
@@ -139,12 +142,7 @@ fn specs(lines: &[&str]) -> Vec<InstanceSpec> {
     Config::parse(&lines.iter().map(table).collect::<String>(), "x").unwrap().instances
 }
 
-fn run(
-    lines: &[&str],
-    natures: &[Nature],
-    wishes: Wishes,
-    outside: Vec<(u64, fn(&mut Supervisor, Instant))>,
-) -> (Outcome, World) {
+fn run(lines: &[&str], natures: &[Nature], wishes: Wishes, outside: Vec<Hand>) -> (Outcome, World) {
     let specs = specs(lines);
     let mut supervisor = Supervisor::new(Instant::ZERO, &specs, wishes);
     let mut world = World::new(&specs, natures);
@@ -235,18 +233,20 @@ fn failures_are_started_again_with_growing_pauses() {
     let crashes = Nature { ends: Some((50, End::Signal(11))), ..SERVES };
     let (outcome, world) = run(&["a:restart=\"on-failure\""], &[crashes], Wishes::default(), vec![(60_000, STOP)]);
     assert_eq!(outcome, Outcome::Ended);
-    let starts: Vec<u64> = world.log.iter().filter(|line| line.contains("start")).map(first_number).collect();
+    let starts: Vec<u64> =
+        world.log.iter().filter(|line| line.contains("start")).map(|line| first_number(line)).collect();
     let pauses: Vec<u64> = starts.windows(2).map(|pair| pair[1] - pair[0] - 50).collect();
     assert_eq!(pauses[..7], [250, 500, 1000, 2000, 4000, 8000, 10_000]);
     assert_eq!(world.told[1], "a: ended with signal 11 (SIGSEGV); started again in 250ms");
 
     let steady = Nature { ends: Some((10_000, End::Status(1))), ..SERVES };
     let (_, world) = run(&["a:restart=\"on-failure\""], &[steady], Wishes::default(), vec![(60_000, STOP)]);
-    let starts: Vec<u64> = world.log.iter().filter(|line| line.contains("start")).map(first_number).collect();
+    let starts: Vec<u64> =
+        world.log.iter().filter(|line| line.contains("start")).map(|line| first_number(line)).collect();
     assert_eq!(starts[..5], [0, 10_250, 20_500, 30_750, 41_000]);
 }
 
-fn first_number(line: &String) -> u64 {
+fn first_number(line: &str) -> u64 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
@@ -323,8 +323,7 @@ proptest! {
         world.run(&mut supervisor, vec![(stop, STOP)]);
 
         let at = |word: &str, name: &str| {
-            let line = world.log.iter().position(|line| line.ends_with(&format!(" {word} {name}")));
-            line
+            world.log.iter().position(|line| line.ends_with(&format!(" {word} {name}")))
         };
         let ready = |name: &str| world.told.iter().any(|line| line.starts_with(&format!("{name}: ready")));
         for spec in &specs {

@@ -39,6 +39,10 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// The bridge's name, for `zbridge status NAME` and its like (default: default, or default-2 … if that runs)
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
@@ -61,11 +65,61 @@ pub enum Command {
         kind: Option<String>,
     },
     /// Run a bench: the programs of a file and the network between them
+    #[command(after_help = help::instances())]
     Up(UpArgs),
     /// Check a configuration file and print what would run
     Check {
         /// The file
         file: PathBuf,
+    },
+    /// The bridges that run, one line each
+    Ls {
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// The ports of a running bridge, with state, peer and counters
+    Status {
+        /// The bridge (default: the one called default, or the only one)
+        name: Option<String>,
+        /// As JSON, one object on one line
+        #[arg(long)]
+        json: bool,
+        /// Go on, and print what has changed, until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Add ports to a running bridge, or remove them
+    Port {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: PortVerb,
+    },
+    /// The addresses that a running bridge has learned
+    Fdb {
+        /// The bridge (default: the one called default, or the only one)
+        name: Option<String>,
+        /// One switch only
+        #[arg(long, value_name = "NAME")]
+        switch: Option<String>,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
+    Wait {
+        /// The port, port=NAME
+        #[arg(value_name = "port=NAME")]
+        condition: String,
+        /// up, listening, connecting, waiting, down, stalled or gone
+        #[arg(default_value = "up")]
+        state: String,
+        /// The longest to wait, also for the bridge to start: 500ms, 5s, 2m
+        #[arg(long, value_name = "TIME", default_value = "30s")]
+        timeout: String,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
     },
     /// Print a completion script
     Completions {
@@ -110,6 +164,27 @@ pub struct RunArgs {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,
+}
+
+/// What is done with a port of a running bridge.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum PortVerb {
+    /// Open a port: TYPE:TARGET[,key[=value]]..., as for --port
+    Add {
+        /// The port
+        spec: String,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+    },
+    /// Remove a port; a listener goes with all its clients
+    Del {
+        /// Its name, as `zbridge status` shows it
+        port: String,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+    },
 }
 
 /// How much is said on standard error. RUST_LOG, where it is set, decides instead.

@@ -4,6 +4,7 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod args;
+mod ask;
 mod demo;
 mod help;
 mod instance;
@@ -26,7 +27,8 @@ use crate::config::{Config, PortSpec, SwitchSpec, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Network};
 
-pub use args::{Args, Command, RunArgs, Verbosity};
+pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
+pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
 pub use style::{Label, Style};
@@ -35,12 +37,14 @@ pub use up::{Up, UpArgs};
 /// What needs the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Job {
-    /// Run these switches and ports; they are checked.
-    Run(Config),
+    /// Run these switches and ports, which are checked, as the bridge of this name.
+    Run(Config, Option<String>),
     /// Run this program on a switch.
     Instance(Box<Instance>),
     /// Run this bench.
     Bench(Box<Up>),
+    /// Ask a running bridge.
+    Ask(Ask),
     /// Run the demonstration.
     Demo,
 }
@@ -86,9 +90,10 @@ where
 /// What made it end before it should.
 pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
-        Job::Run(config) => run::run(&config, verbosity.is_quiet())?,
+        Job::Run(config, name) => run::run(&config, name.as_deref(), verbosity.is_quiet())?,
         Job::Instance(instance) => return instance::run(&instance),
         Job::Bench(up) => return up::run(&up, verbosity.is_quiet()),
+        Job::Ask(ask) => ask.perform()?,
         Job::Demo => demo::run()?,
     }
     Ok(0)
@@ -104,16 +109,30 @@ enum Answer {
 }
 
 fn answer(args: &Args) -> Result<Answer> {
-    let for_a_switch = !args.ports.is_empty() || !args.switches.is_empty() || args.config.is_some();
+    let for_a_switch =
+        !args.ports.is_empty() || !args.switches.is_empty() || args.config.is_some() || args.name.is_some();
     let text = match &args.command {
         Some(_) if for_a_switch => {
-            let what = "--port, --switch and --config are for running a switch, not for a command";
+            let what = "--port, --switch, --config and --name are for running a switch, not for a command";
             return Err(Error::usage(what).hint("leave out the command, or the options"));
         }
-        None => return Ok(Answer::Job(Job::Run(plan(args)?))),
+        None => return Ok(Answer::Job(Job::Run(plan(args)?, args.name.clone()))),
         Some(Command::Run(run)) => return Ok(Answer::Job(Job::Instance(Box::new(instance(run)?)))),
         Some(Command::Up(up)) => return Ok(Answer::Job(Job::Bench(Box::new(Up::load(up)?)))),
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
+        Some(Command::Ls { json }) => return Ok(Answer::Job(Job::Ask(Ask::List { json: *json }))),
+        Some(Command::Status { name, json, watch }) => {
+            let ask = Ask::Status { name: name.clone(), json: *json, watch: *watch };
+            return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
+        Some(Command::Fdb { name, switch, json }) => {
+            let ask = Ask::Fdb { name: name.clone(), switch: switch.clone(), json: *json };
+            return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Wait { condition, state, timeout, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));
+        }
         Some(Command::Ports { kind }) => ports::page(kind.as_deref(), Style::of(&io::stdout()))?.into_bytes(),
         Some(Command::Check { file }) => check(file)?.into_bytes(),
         Some(Command::Completions { shell }) => completions(*shell),

@@ -31,7 +31,7 @@ fn the_command_line_overrides_the_file() {
     let file = file("port = [\"tap:zeth0\", \"unix:/tmp/a\"]\n[switch.default]\nageing = \"20s\"\n");
     let path = file.path().to_str().unwrap();
     let words = ["-c", path, "-p", "unix:/tmp/b,name=a", "-p", "tap:y", "-s", "default,fdb-limit=99"];
-    let Ok(Answer::Job(Job::Run(config))) = ask(&words) else { panic!("no job") };
+    let Ok(Answer::Job(Job::Run(config, None))) = ask(&words) else { panic!("no job") };
     let ports: Vec<String> = config.ports.iter().map(ToString::to_string).collect();
     assert_eq!(ports, ["tap:zeth0", "unix:/tmp/b,name=a", "tap:y"]);
     let switches: Vec<String> = config.switches.iter().map(ToString::to_string).collect();

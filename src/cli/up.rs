@@ -20,7 +20,7 @@ use std::time::Duration;
 /// What the command line says of a bench.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
 pub struct UpArgs {
-    /// The file, with an [[instance]] for each program
+    /// The file, with a table `instance` for each program
     pub file: PathBuf,
 
     /// End with this instance, and with its exit status

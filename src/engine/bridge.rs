@@ -69,6 +69,8 @@ impl Bridge {
 
     fn spawn(engines: Vec<(Engine, Handle)>) -> Result<Self> {
         let (sender, ended) = bounded(engines.len());
+        // With no switch, none ends: a channel that nobody can send on would tell at once.
+        let ended = if engines.is_empty() { crossbeam_channel::never() } else { ended };
         let switches = engines.into_iter().map(|(engine, handle)| spawn(engine, handle, sender.clone()));
         Ok(Self { switches: switches.collect::<Result<_>>()?, ended })
     }
@@ -80,6 +82,11 @@ impl Bridge {
     pub fn switch(&self, name: &str) -> Result<&Handle> {
         let found = self.switches.iter().map(|running| &running.handle).find(|handle| handle.name() == name);
         found.ok_or_else(|| Error::new(Class::NoObject, format!("no switch is named {name}")))
+    }
+
+    /// The handles of all switches.
+    pub fn handles(&self) -> Vec<Handle> {
+        self.switches.iter().map(|running| running.handle.clone()).collect()
     }
 
     /// Opens a port on the switch that it names.

@@ -19,6 +19,7 @@ mod air;
 mod arrival;
 mod bridge;
 mod command;
+pub mod control;
 mod ports;
 mod service;
 mod show;
@@ -30,7 +31,7 @@ pub use service::run_service;
 use crate::counters::{Counters, DropReason};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
-use crate::limits::{BATCH_BYTES, INHALE_ROOM};
+use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_ROOM};
 use crate::port::{Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
@@ -243,7 +244,7 @@ impl Engine {
         }
         for _ in 0..self.flushing.len() {
             let Some(id) = self.flushing.pop_front() else { break };
-            if self.switch.flush(id, &mut edges) == Flush::More {
+            if self.switch.flush(now, id, &mut edges) == Flush::More {
                 self.flushing.push_back(id);
             } else if let Some(slot) = edges.ports.get_mut(id.index()).and_then(Option::as_mut) {
                 slot.flushing = false;
@@ -273,6 +274,7 @@ impl Engine {
     /// Fills the batch from the ports that are ready, each within its budget.
     fn inhale(&mut self) {
         self.batch.clear();
+        let most = if self.switch.is_congested() { INHALE_BYTES_CONGESTED } else { INHALE_BYTES };
         for _ in 0..self.ready.len() {
             if self.batch.free() < INHALE_ROOM || self.batch.len() >= BREATH_FRAMES {
                 return;
@@ -285,7 +287,7 @@ impl Engine {
                 continue;
             }
             let (Some(edge), Some(counters)) = (&mut slot.edge, self.switch.counters_mut(id)) else { continue };
-            match edge.receive(&mut self.batch, id, counters) {
+            match edge.receive(&mut self.batch, id, most, counters) {
                 Ok(Inhaled::Drained) if edge.link_is_down() => {
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
                 }

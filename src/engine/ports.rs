@@ -13,7 +13,6 @@ use crate::config::PortSpec;
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
-use crate::limits::QUEUE_FRAMES;
 use crate::port::channel::{self, Link};
 use crate::port::{self, Edge, Gone, Listener, Opened};
 use crate::switch::PortConfig;
@@ -96,7 +95,7 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
         learn: spec.learn,
         isolate: spec.isolate,
         mtu: spec.mtu.filter(|_| !spec.kind.tells_mtu()),
-        queue: spec.queue.unwrap_or(QUEUE_FRAMES),
+        queue: spec.queue.unwrap_or_else(|| spec.kind.queue()),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
     }

@@ -7,7 +7,7 @@
 use super::program;
 use super::talk::{self, Fault, Order, Report};
 use crate::error::Class;
-use crate::port::process::{Signals, send_signal};
+use crate::port::process::{Signals, release_signals, send_signal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
@@ -58,7 +58,9 @@ fn start(command: &[OsString], pids: bool) -> Result<Pid, Report> {
     }
     keep_rights();
     let Some((program, arguments)) = command.split_first() else { return Err(failed(Errno::INVAL)) };
-    let started = Command::new(program).args(arguments).spawn().map_err(|cause| {
+    let mut command = Command::new(program);
+    release_signals(command.args(arguments));
+    let started = command.spawn().map_err(|cause| {
         let refused = program::refused(program, &cause);
         Report::Failed(Fault::new(&refused.error, refused.status))
     })?;

@@ -90,15 +90,21 @@ pub struct Abilities {
 }
 
 impl Edge {
-    /// Receives what has come, within a budget.
+    /// Receives what has come, within a budget: of a stream `most` bytes, else a few dozen frames.
     ///
     /// # Errors
     /// [`Gone`]; the frames before it are in the batch.
-    pub fn receive(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
+    pub fn receive(
+        &mut self,
+        batch: &mut Batch,
+        id: PortId,
+        most: usize,
+        counters: &mut Counters,
+    ) -> Result<Inhaled, Gone> {
         match self {
             Self::Tap(edge) => frame_io::receive(edge, batch, id, counters),
             Self::Packet(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::Stream(edge) => edge.receive(batch, id, counters),
+            Self::Stream(edge) => edge.receive(batch, id, most),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
             Self::Udp(edge) => frame_io::receive(edge, batch, id, counters),
@@ -364,17 +370,21 @@ pub fn open(spec: &PortSpec) -> Result<Opened> {
     open_kind(spec).map_err(|error| error.within(format_args!("{}:{}", spec.kind.word(), spec.kind.text().target())))
 }
 
-/// Makes a port of a descriptor that somebody else has opened, of the kind in `spec`; where it says how to set an
-/// interface up, that is done.
+/// Makes a port of a descriptor that somebody else opened, maybe in another network namespace.
 ///
 /// # Errors
-/// The descriptor is of another kind, or the kind is none that can be adopted.
+/// It is not what `spec` says, or ports of this kind are not made of a descriptor.
 pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
-    match &spec.kind {
+    let place = format!("{}:{}", spec.kind.word(), spec.kind.text().target());
+    let adopted = match &spec.kind {
         PortKind::Tap(tap) => Tap::adopt(fd, &tap_options(spec, tap)).map(Edge::Tap),
-        PortKind::Packet(_) => Packet::adopt(fd).map(Edge::Packet),
-        _ => Err(Error::usage(format!("a port of kind {} takes no descriptor", spec.kind.word()))),
-    }
+        PortKind::Packet(packet) => Packet::adopt(fd).and_then(|found| match found.name() == packet.ifname {
+            true => Ok(Edge::Packet(found)),
+            false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
+        }),
+        _ => Err(Error::usage("no port of this kind is made of a descriptor").hint("tap: and packet: are")),
+    };
+    adopted.map_err(|error| error.within(place))
 }
 
 fn open_kind(spec: &PortSpec) -> Result<Opened> {

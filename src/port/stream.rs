@@ -34,19 +34,19 @@ impl Stream {
         Self { fd, decoder: LengthPrefix::default(), cut: 0, starved: false }
     }
 
-    /// Receives what has come, in one read.
+    /// Receives what has come, in one read of `most` bytes, at most [`INHALE_BYTES`].
     ///
     /// # Errors
     /// [`Gone`] when the peer has left or does not speak this framing.
-    pub fn receive(&mut self, batch: &mut Batch, id: PortId, _: &mut Counters) -> Result<Inhaled, Gone> {
+    pub fn receive(&mut self, batch: &mut Batch, id: PortId, most: usize) -> Result<Inhaled, Gone> {
         if batch.free() < INHALE_ROOM {
             return Ok(Inhaled::More);
         }
         let room = batch.room();
         let carried = self.decoder.begin(room);
-        let wanted = INHALE_BYTES - carried;
+        let wanted = most.min(INHALE_BYTES - carried);
         let got = loop {
-            match recv(&self.fd, &mut room[carried..INHALE_BYTES], RecvFlags::empty()) {
+            match recv(&self.fd, &mut room[carried..carried + wanted], RecvFlags::empty()) {
                 Ok((_, 0)) => return Err(self.closed()),
                 Ok((_, got)) => break got,
                 Err(Errno::INTR) => {}
@@ -203,16 +203,15 @@ mod tests {
     fn a_read_takes_all_that_has_come_and_keeps_what_is_unfinished() {
         let (mut port, mut peer) = pair();
         let mut batch = Batch::new(BATCH_BYTES);
-        let mut counters = Counters::default();
         peer.write_all(&[0, 0, 0, 14, 1, 2, 3]).unwrap();
-        assert_eq!(port.receive(&mut batch, PortId(1), &mut counters), Ok(Inhaled::Drained));
+        assert_eq!(port.receive(&mut batch, PortId(1), INHALE_BYTES), Ok(Inhaled::Drained));
         assert!(batch.is_empty());
         peer.write_all(&[9; 11]).unwrap();
         peer.write_all(&[0, 0]).unwrap();
-        assert_eq!(port.receive(&mut batch, PortId(1), &mut counters), Ok(Inhaled::Drained));
+        assert_eq!(port.receive(&mut batch, PortId(1), INHALE_BYTES), Ok(Inhaled::Drained));
         assert_eq!(batch.bytes(&batch.frames()[0]), [1, 2, 3, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]);
         drop(peer);
-        let gone = port.receive(&mut batch, PortId(1), &mut counters).unwrap_err();
+        let gone = port.receive(&mut batch, PortId(1), INHALE_BYTES).unwrap_err();
         assert_eq!(gone.0, "its peer closed the connection in the middle of a frame");
     }
 

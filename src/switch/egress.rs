@@ -5,18 +5,28 @@
 //! [`Switch::flush`]; until then new frames go to the end of the queue, so order is kept.
 //!
 //! Back-pressure, so that a burst loses nothing and a dead peer holds nobody up: when a blocked port's queue is above
-//! its mark, the ports whose *unicast* frames fill it are paused, if they can be. They go on when the queue is low, or
-//! after [`PAUSE_MILLIS`] at the latest: then the port counts as *stalled* and pauses nobody until its queue is low
-//! again; what its queue cannot hold is dropped. Floods pause nobody: a multicast must not be as slow as its slowest
-//! listener.
+//! its mark, it is *congested*: the ports whose *unicast* frames fill it are paused, if they can be. They go on when the
+//! queue is low, or after [`PAUSE`] at the latest. So long a port has to show that it is worth waiting for:
+//!
+//! - One that takes a sixteenth of its queue in that time goes on being congested. Those who waited may send again, and
+//!   wait again if it is to this port: they are slowed down to its pace, and never stand still for longer.
+//! - One that takes less counts as *stalled*. It pauses nobody, and what its queue cannot hold is dropped, until its
+//!   queue is low, or until it takes an eighth of it in the same time: a peer that was away for a moment, under a load
+//!   that keeps its queue full, would else be dropped from for ever.
+//!
+//! Who fills a queue is known only when its frames are there. With many senders that is more than the queue holds, so
+//! what a source had sent when it was paused is queued beyond the limit in frames, within the limit in bytes; and the
+//! engine reads little at a time while a port is congested ([`Switch::is_congested`]).
+//!
+//! Floods pause nobody: a multicast must not be as slow as its slowest listener.
 
 use super::finish::{ROOM, finish_into, may_merge, merge_into};
 use super::plan::merge;
+use super::port::PAUSE;
 use super::{Event, Switch, fits};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, Outgoing, PortId};
-use crate::limits::PAUSE_MILLIS;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// Frames that one flush may send before another port has its turn.
 const FLUSH_FRAMES: usize = 512;
@@ -103,6 +113,8 @@ impl Switch {
         unicast: &[u32],
         edges: &mut impl Transmit,
     ) {
+        // Before, so that none of their frames is lost; and after, when it has only become congested by them.
+        self.pause_sources(now, id, batch, unicast);
         let Some(port) = self.port(id) else { return };
         let out = Outgoing::of(batch, picks);
         let fits_as_is = |frame: &Frame, bytes| port.config.mtu.is_none_or(|mtu| fits(frame, bytes, mtu));
@@ -137,9 +149,18 @@ impl Switch {
             rest = out.skip(taken.frames);
         }
         port.blocked |= !rest.is_empty();
-        let full = if port.stalled { DropReason::Stalled } else { DropReason::QueueFull };
+        self.enqueue(id, rest);
+    }
+
+    /// Lets frames wait for a port, as far as there is room.
+    fn enqueue(&mut self, id: PortId, rest: Outgoing<'_>) {
+        let waits = |switch: &Self, source| switch.port(source).is_some_and(|source| source.paused_for == Some(id));
         for (frame, bytes) in rest.frames() {
-            if !port.queue.push(frame, bytes, &mut self.spares) {
+            let is_full = self.port(id).is_none_or(|port| port.queue.is_full());
+            let may = !is_full || waits(self, frame.ingress);
+            let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+            if !may || !port.queue.push(frame, bytes, &mut self.spares) {
+                let full = if port.stalled { DropReason::Stalled } else { DropReason::QueueFull };
                 port.counters.drop(full, 1);
             }
         }
@@ -194,20 +215,43 @@ impl Switch {
             if port.paused_for.is_none() {
                 port.paused_for = Some(id);
                 self.resumed.retain(|&port| port != source);
-                let Some(busy) = self.port_mut(id) else { return };
-                busy.waiters.push(source);
-                if busy.stall_at.is_none() {
-                    busy.stall_at = Some(now + Duration::from_millis(PAUSE_MILLIS));
-                    self.congested.push(id);
-                }
+                self.congest(now, id, source);
             }
+        }
+    }
+
+    /// Notes that `source` waits for `id`.
+    fn congest(&mut self, now: Instant, id: PortId, source: PortId) {
+        let place = self.congested.len();
+        let Some(port) = self.port_mut(id) else { return };
+        port.waiters.push(source);
+        if port.check_at.is_none() {
+            port.check_at = Some(now + PAUSE);
+            port.place = place;
+            port.restart_pace(now);
+            self.congested.push(id);
+        }
+    }
+
+    /// Nobody has to wait for `id` any more.
+    fn end_congestion(&mut self, id: PortId) {
+        let Some(port) = self.port_mut(id) else { return };
+        let place = port.place;
+        if port.check_at.take().is_none() {
+            return;
+        }
+        self.release_waiters(id);
+        self.congested.swap_remove(place);
+        if let Some(&moved) = self.congested.get(place)
+            && let Some(moved) = self.port_mut(moved)
+        {
+            moved.place = place;
         }
     }
 
     /// Lets those go on who wait for `id`.
     fn release_waiters(&mut self, id: PortId) {
         let Some(port) = self.port_mut(id) else { return };
-        port.stall_at = None;
         let mut waiters = std::mem::take(&mut port.waiters);
         for waiter in waiters.drain(..) {
             if let Some(port) = self.port_mut(waiter).filter(|port| port.paused_for == Some(id)) {
@@ -218,7 +262,11 @@ impl Switch {
         if let Some(port) = self.port_mut(id) {
             port.waiters = waiters; // for its memory
         }
-        self.congested.retain(|&port| port != id);
+    }
+
+    /// Whether any port is congested: then whatever is read may have to wait, and little should be read at a time.
+    pub fn is_congested(&self) -> bool {
+        !self.congested.is_empty()
     }
 
     /// A port that was paused and may be read again; each is said once, and not if it was paused anew meanwhile.
@@ -228,27 +276,37 @@ impl Switch {
 
     /// When [`Switch::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.congested.iter().filter_map(|&id| self.port(id)?.stall_at).min()
+        self.congested.iter().filter_map(|&id| self.port(id)?.check_at).min()
     }
 
-    /// Gives up on ports that have held others up for too long.
+    /// Looks at the ports that others have waited for long enough, and lets those go on.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(id) =
-            self.congested.iter().copied().find(|&id| self.port(id).and_then(|port| port.stall_at) <= Some(now))
-        {
-            self.release_waiters(id);
-            self.congested.retain(|&port| port != id);
-            if let Some(port) = self.port_mut(id) {
+        // Backwards: what leaves the list is replaced by its last, which was looked at.
+        for place in (0..self.congested.len()).rev() {
+            let id = self.congested[place];
+            let Some(port) = self.port_mut(id).filter(|port| port.check_at.is_some_and(|at| at <= now)) else {
+                continue;
+            };
+            let is_worth_waiting = port.is_worth_waiting();
+            port.restart_pace(now);
+            if is_worth_waiting {
+                port.check_at = Some(now + PAUSE);
+                self.release_waiters(id);
+            } else {
                 port.stalled = true;
+                self.end_congestion(id);
                 self.tell(Event::Stalled(id));
             }
         }
     }
 
     /// Sends what waits for a port, which has said that it is writable.
-    pub fn flush(&mut self, id: PortId, edges: &mut impl Transmit) -> Flush {
+    pub fn flush(&mut self, now: Instant, id: PortId, edges: &mut impl Transmit) -> Flush {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return Flush::Empty };
         port.blocked = false;
+        if port.stalled && now - port.since > PAUSE {
+            port.restart_pace(now);
+        }
         let mut sent = 0;
         let outcome = loop {
             let Some(out) = port.queue.front() else { break Flush::Empty };
@@ -257,7 +315,8 @@ impl Switch {
             }
             let taken = edges.transmit(id, out, &mut port.counters).frames;
             let all = taken == out.len();
-            port.queue.advance(taken, &mut self.spares);
+            let bytes = port.queue.advance(taken, &mut self.spares);
+            port.took(taken, bytes);
             sent += taken;
             if !all {
                 port.blocked = true;
@@ -270,11 +329,12 @@ impl Switch {
 
     /// After a queue became shorter: if it is low, nobody has to wait for it any more.
     fn relax(&mut self, id: PortId) {
-        let Some(port) = self.port_mut(id).filter(|port| port.queue.is_low()) else { return };
-        let drained = std::mem::take(&mut port.stalled);
-        let congested = port.stall_at.is_some();
-        if congested {
-            self.release_waiters(id);
+        let Some(port) = self.port_mut(id) else { return };
+        let is_low = port.queue.is_low();
+        let drained = port.stalled && (is_low || port.is_worth_waiting());
+        port.stalled &= !drained;
+        if is_low {
+            self.end_congestion(id);
         }
         if drained {
             self.tell(Event::Drained(id));
@@ -308,7 +368,8 @@ impl Switch {
             let Some(front) = port.queue.front() else { continue };
             out.clear();
             out.extend_from_slice(front.bytes(0));
-            port.queue.advance(1, &mut self.spares);
+            let bytes = port.queue.advance(1, &mut self.spares);
+            port.took(1, bytes);
             port.counters.sent(1, out.len() as u64);
             port.blocked = !port.queue.is_empty();
             self.turn = index + 1;

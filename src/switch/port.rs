@@ -3,8 +3,17 @@
 use super::queue::Queue;
 use crate::counters::Counters;
 use crate::frame::PortId;
-use crate::limits::QUEUE_FRAMES;
-use crate::time::Instant;
+use crate::limits::{PAUSE_MILLIS, QUEUE_BYTES, QUEUE_FRAMES};
+use crate::time::{Duration, Instant};
+
+/// How long a port's sources are paused at a stretch, and what its pace is measured over.
+pub const PAUSE: Duration = Duration::from_millis(PAUSE_MILLIS);
+/// The part of its queue, in frames or in bytes, that a port has to take in [`PAUSE`] to be worth waiting for. At that
+/// pace of 100,000 small frames or 100 MB a second, a source that waits for it is about as fast.
+const WORTH_WAITING: usize = 16;
+/// The part that one which was not worth it has to take. It is twice as much, so that one on the border does not count
+/// as stalled and as drained by turns.
+const WORTH_IT_AGAIN: usize = 8;
 
 /// What a switch has to know of a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,7 +24,7 @@ pub struct PortConfig {
     pub isolate: bool,
     /// Bytes after the Ethernet header and VLAN tags that may pass either way; `None`: whatever fits a frame.
     pub mtu: Option<u32>,
-    /// Frames that may wait for it.
+    /// Frames that may wait for it. What its sources had sent before they were paused for it comes on top.
     pub queue: usize,
     /// It can be kept waiting without losing anything (a socket whose peer then waits too; not a TAP).
     pub pausable: bool,
@@ -42,6 +51,13 @@ pub struct PortState {
     pub paused: bool,
 }
 
+/// Frames, and their bytes.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Pace {
+    frames: usize,
+    bytes: usize,
+}
+
 pub(super) struct Port {
     pub config: PortConfig,
     pub up: bool,
@@ -53,9 +69,14 @@ pub(super) struct Port {
     pub paused_for: Option<PortId>,
     /// The ports that wait for this one.
     pub waiters: Vec<PortId>,
-    /// When its waiters have waited long enough.
-    pub stall_at: Option<Instant>,
+    /// While others are, or have just been, paused for it: when it is looked at next.
+    pub check_at: Option<Instant>,
+    /// Its place in the switch's list of those that are looked at.
+    pub place: usize,
     pub stalled: bool,
+    /// What it took out of its queue since it was last looked at or, when it is stalled, since the time in `since`.
+    pub pace: Pace,
+    pub since: Instant,
     /// It was said that this port's share of the forwarding database is full.
     pub told_full: bool,
 }
@@ -70,13 +91,59 @@ impl Port {
             blocked: false,
             paused_for: None,
             waiters: Vec::new(),
-            stall_at: None,
+            check_at: None,
+            place: 0,
             stalled: false,
+            pace: Pace::default(),
+            since: Instant::ZERO,
             told_full: false,
         }
     }
 
+    /// Notes that frames have left its queue.
+    pub fn took(&mut self, frames: usize, bytes: usize) {
+        self.pace.frames += frames;
+        self.pace.bytes += bytes;
+    }
+
+    /// Begins to measure its pace anew.
+    pub fn restart_pace(&mut self, now: Instant) {
+        self.pace = Pace::default();
+        self.since = now;
+    }
+
+    /// Whether it takes so much that it is worth waiting for.
+    pub fn is_worth_waiting(&self) -> bool {
+        let part = if self.stalled { WORTH_IT_AGAIN } else { WORTH_WAITING };
+        self.pace.frames >= (self.config.queue / part).max(1) || self.pace.bytes >= QUEUE_BYTES / part
+    }
+
     pub fn state(&self) -> PortState {
         PortState { up: self.up, queued: self.queue.len(), stalled: self.stalled, paused: self.paused_for.is_some() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_worth_waiting_for_by_frames_or_by_bytes_and_after_a_stall_for_twice_as_much() {
+        let mut port = Port::new(PortConfig { queue: 160, ..PortConfig::default() });
+        let mut takes = |frames, bytes, stalled| {
+            port.restart_pace(Instant::ZERO);
+            port.took(frames, bytes);
+            port.stalled = stalled;
+            port.is_worth_waiting()
+        };
+        assert_eq!([9, 10].map(|frames| takes(frames, 0, false)), [false, true]);
+        assert_eq!([19, 20].map(|frames| takes(frames, 0, true)), [false, true]);
+        let part = QUEUE_BYTES / 16;
+        assert_eq!([part - 1, part].map(|bytes| takes(1, bytes, false)), [false, true]);
+        assert_eq!([2 * part - 1, 2 * part].map(|bytes| takes(1, bytes, true)), [false, true]);
+        let mut port = Port::new(PortConfig { queue: 1, ..PortConfig::default() });
+        assert!(!port.is_worth_waiting(), "nothing is never enough");
+        port.took(1, 60);
+        assert!(port.is_worth_waiting());
     }
 }

@@ -1,5 +1,8 @@
 //! The frames that wait for one busy port, bounded in number and in bytes.
 //!
+//! The bound in bytes holds for everybody. The one in number is for sources that go on sending; one that is paused for
+//! this very port can add no more than what it had sent before, which is taken.
+//!
 //! Theory of operation. The queue is a list of batches ("segments") of the same layout as the one the frames were
 //! copied from, so that it leaves the way it would have left at once: a whole segment in one gather list. Segments come
 //! from the switch's [`Spares`] and go back there, so queues that come and go do not allocate, and a port for which
@@ -62,9 +65,14 @@ impl Queue {
         self.frames <= self.limit / 8 && self.bytes <= QUEUE_BYTES / 8
     }
 
-    /// Copies a frame to the end. False when the queue is full.
+    /// It has as many frames as it is to have.
+    pub fn is_full(&self) -> bool {
+        self.frames >= self.limit
+    }
+
+    /// Copies a frame to the end, also of a full queue. False when it would have more bytes than it may.
     pub fn push(&mut self, frame: &Frame, bytes: &[u8], spares: &mut Spares) -> bool {
-        if self.frames >= self.limit || self.bytes + bytes.len() > QUEUE_BYTES {
+        if self.bytes + bytes.len() > QUEUE_BYTES {
             return false;
         }
         let there = self.segments.back_mut().is_some_and(|last| last.push(bytes, frame.ingress, frame.offload));
@@ -85,12 +93,13 @@ impl Queue {
         self.segments.front().map(|segment| Outgoing::rest_of(segment, self.gone))
     }
 
-    /// Forgets the `count` oldest frames, which were all in [`Queue::front`].
-    pub fn advance(&mut self, count: usize, spares: &mut Spares) {
-        let Some(segment) = self.segments.front() else { return };
+    /// Forgets the `count` oldest frames, which were all in [`Queue::front`]. Returns how many bytes they had.
+    pub fn advance(&mut self, count: usize, spares: &mut Spares) -> usize {
+        let Some(segment) = self.segments.front() else { return 0 };
         let leaving = Outgoing::rest_of(segment, self.gone);
         let count = count.min(leaving.len());
-        self.bytes -= (0..count).map(|position| leaving.frame(position).len()).sum::<usize>();
+        let bytes = (0..count).map(|position| leaving.frame(position).len()).sum::<usize>();
+        self.bytes -= bytes;
         self.frames -= count;
         self.gone += count;
         if self.gone == segment.len() {
@@ -99,6 +108,7 @@ impl Queue {
                 spares.give(empty);
             }
         }
+        bytes
     }
 
     /// Forgets all frames. Returns how many there were.
@@ -145,8 +155,8 @@ mod tests {
     #[test]
     fn both_bounds_hold() {
         let (mut queue, mut spares) = (Queue::new(3), Spares::default());
-        assert!((0..3).all(|_| push(&mut queue, &mut spares, MAX_FRAME, 0)));
-        assert!(!push(&mut queue, &mut spares, 20, 0));
+        assert!((0..3).all(|_| !queue.is_full() && push(&mut queue, &mut spares, MAX_FRAME, 0)));
+        assert!(queue.is_full());
         assert_eq!(queue.clear(&mut spares), 3);
         let mut queue = Queue::new(10_000);
         let taken = (0..10_000).take_while(|_| push(&mut queue, &mut spares, 60_000, 0)).count();

@@ -4,6 +4,7 @@ use super::*;
 use crate::counters::Stage;
 
 const STATION: [u64; 4] = [0x0200_5e00_5300, 0x0200_5e00_5301, 0x0200_5e00_5302, 0x0200_5e00_5303];
+const NOBODY: [u16; 0] = [];
 const BROADCAST: u64 = 0xffff_ffff_ffff;
 const T: Instant = Instant::from_secs(1);
 
@@ -65,7 +66,7 @@ fn unknown_floods_and_known_goes_to_one_port() {
     assert_eq!(reached(&mut switch, 1, &frame(STATION[0], STATION[1], 60)), [0]);
     assert_eq!(reached(&mut switch, 0, &frame(STATION[1], STATION[0], 60)), [1]);
     assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60)), [1, 2, 3]);
-    assert_eq!(reached(&mut switch, 0, &frame(STATION[0], STATION[0], 60)), []);
+    assert_eq!(reached(&mut switch, 0, &frame(STATION[0], STATION[0], 60)), NOBODY);
     assert_eq!(dropped(&switch, 0, DropReason::SameSegment), 1);
 }
 
@@ -76,10 +77,10 @@ fn unpadded_and_short_frames() {
         assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], len)), [1], "{len} bytes");
     }
     for len in [0, 1, 13] {
-        assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], len)), [], "{len} bytes");
+        assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], len)), NOBODY, "{len} bytes");
     }
     assert_eq!(dropped(&switch, 0, DropReason::Malformed), 3);
-    assert_eq!(reached(&mut switch, 0, &vec![0xff; MAX_FRAME + 1]), []);
+    assert_eq!(reached(&mut switch, 0, &vec![0xff; MAX_FRAME + 1]), NOBODY);
     assert_eq!(dropped(&switch, 0, DropReason::Oversize), 1);
 }
 
@@ -106,7 +107,7 @@ fn an_mtu_counts_without_tags_both_ways() {
 fn reserved_groups_end_here_and_group_sources_are_not_learned() {
     let mut switch = switch(3);
     for last in 0..=0x0f {
-        assert_eq!(reached(&mut switch, 0, &frame(0x0180_c200_0000 | last, STATION[0], 60)), []);
+        assert_eq!(reached(&mut switch, 0, &frame(0x0180_c200_0000 | last, STATION[0], 60)), NOBODY);
     }
     assert_eq!(dropped(&switch, 0, DropReason::ReservedGroup), 16);
     assert_eq!(reached(&mut switch, 0, &frame(0x0180_c200_0010, STATION[0], 60)), [1, 2]);
@@ -129,11 +130,11 @@ fn isolated_ports_reach_the_others_only() {
     let isolated = PortConfig { isolate: true, ..PortConfig::default() };
     let mut switch = switch_of([isolated.clone(), isolated, PortConfig::default()]);
     assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60)), [2]);
-    assert_eq!(reached(&mut switch, 1, &frame(STATION[0], STATION[1], 60)), []);
+    assert_eq!(reached(&mut switch, 1, &frame(STATION[0], STATION[1], 60)), NOBODY);
     assert_eq!(dropped(&switch, 1, DropReason::Isolated), 1);
     assert_eq!(reached(&mut switch, 2, &frame(STATION[0], STATION[2], 60)), [0]);
     switch.set_up(T, PortId(2), false);
-    assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60)), []);
+    assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60)), NOBODY);
     assert_eq!(dropped(&switch, 0, DropReason::NoEgress), 1);
 }
 
@@ -173,7 +174,7 @@ fn a_port_that_goes_down_loses_its_queue_and_its_stations() {
 fn a_port_that_is_down_is_not_heard() {
     let mut switch = switch(3);
     switch.set_up(T, PortId(0), false);
-    assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60)), []);
+    assert_eq!(reached(&mut switch, 0, &frame(BROADCAST, STATION[0], 60)), NOBODY);
     assert_eq!(dropped(&switch, 0, DropReason::IngressDown), 1);
     assert_eq!(switch.fdb(T).count(), 0);
     assert_eq!(reached(&mut switch, 1, &frame(STATION[0], STATION[1], 60)), [2], "floods, as nobody is known there");
@@ -256,9 +257,9 @@ fn what_a_busy_port_does_not_take_waits_in_order() {
     edges.room[2] = 10;
     switch.run(T, &numbered(STATION[2], STATION[0], 0, 50..60), &mut edges);
     assert_eq!(edges.got[2].len(), 30, "a blocked port is not tried before it says that it is writable");
-    assert_eq!(switch.flush(PortId(2), &mut edges), Flush::Blocked);
+    assert_eq!(switch.flush(T, PortId(2), &mut edges), Flush::Blocked);
     edges.room[2] = 100;
-    assert_eq!(switch.flush(PortId(2), &mut edges), Flush::Empty);
+    assert_eq!(switch.flush(T, PortId(2), &mut edges), Flush::Empty);
     assert_eq!(edges.got[2], (0..60).collect::<Vec<_>>());
     balance(&switch);
 }
@@ -273,7 +274,7 @@ fn a_busy_port_pauses_those_who_fill_it_and_lets_them_go_when_it_has_drained() {
     assert!(switch.is_paused(PortId(0)) && !switch.is_paused(PortId(1)));
     assert_eq!(switch.poll_timeout(), Some(T + Duration::from_millis(PAUSE_MILLIS)));
     edges.room[2] = 120;
-    switch.flush(PortId(2), &mut edges);
+    switch.flush(T, PortId(2), &mut edges);
     assert!(!switch.is_paused(PortId(0)));
     assert_eq!((switch.poll_resumed(), switch.poll_resumed(), switch.poll_timeout()), (Some(PortId(0)), None, None));
     assert_eq!(switch.poll_event(), None);
@@ -306,7 +307,7 @@ fn a_source_that_was_paused_anew_is_not_said_to_go_on() {
         assert!(switch.is_paused(PortId(0)), "round {round}");
         assert_eq!(switch.poll_resumed(), None, "round {round}");
         edges.room[2] = 150;
-        switch.flush(PortId(2), &mut edges);
+        switch.flush(T, PortId(2), &mut edges);
         edges.room[2] = 0;
     }
     assert_eq!((switch.poll_resumed(), switch.poll_resumed()), (Some(PortId(0)), None));
@@ -327,10 +328,68 @@ fn a_dead_port_holds_its_sources_up_for_milliseconds_only() {
     switch.run(later, &numbered(STATION[3], STATION[0], 0, 0..300), &mut edges);
     assert_eq!(edges.got[3].len(), 300, "nobody else waits");
     edges.room[2] = 1000;
-    assert_eq!(switch.flush(PortId(2), &mut edges), Flush::Empty);
+    assert_eq!(switch.flush(T, PortId(2), &mut edges), Flush::Empty);
     assert_eq!(switch.poll_event(), Some(Event::Drained(PortId(2))));
     switch.run(later, &numbered(STATION[2], STATION[0], 0, 500..510), &mut edges);
     assert_eq!(edges.got[2].len(), 410);
+    balance(&switch);
+}
+
+/// It takes 30 of its 400 in that time, which is slower than its sources but no reason to drop anything.
+#[test]
+fn a_slow_port_that_reads_slows_its_sources_down_and_holds_none_up() {
+    let mut switch = pair_of_receivers();
+    let (mut edges, mut now, mut sent) = (Narrow::new([0; 4]), T, 0);
+    for round in 0..100 {
+        switch.run(now, &numbered(STATION[2], STATION[0], 0, sent..sent + 30), &mut edges);
+        sent += 30;
+        if !switch.is_paused(PortId(0)) {
+            continue;
+        }
+        let later = switch.poll_timeout().unwrap();
+        assert!(later <= now + Duration::from_millis(PAUSE_MILLIS), "round {round}");
+        now = later;
+        edges.room[2] = 30;
+        switch.flush(now, PortId(2), &mut edges);
+        switch.handle_timeout(now);
+        assert!(!switch.is_paused(PortId(0)) && switch.is_congested(), "round {round}");
+        assert_eq!((switch.poll_resumed(), switch.poll_event()), (Some(PortId(0)), None));
+    }
+    assert!(switch.state(PortId(2)).unwrap().queued > 50, "it is never low");
+    assert_eq!(dropped(&switch, 2, DropReason::QueueFull) + dropped(&switch, 2, DropReason::Stalled), 0);
+    balance(&switch);
+}
+
+#[test]
+fn what_a_paused_source_had_sent_is_queued_beyond_the_limit() {
+    let mut switch = pair_of_receivers();
+    let mut edges = Narrow::new([0; 4]);
+    switch.run(T, &numbered(STATION[2], STATION[0], 0, 0..350), &mut edges);
+    switch.run(T, &numbered(STATION[2], STATION[1], 1, 0..350), &mut edges);
+    switch.run(T, &numbered(STATION[2], STATION[3], 3, 0..100), &mut edges);
+    assert_eq!(switch.state(PortId(2)).unwrap().queued, 700);
+    assert_eq!(dropped(&switch, 2, DropReason::QueueFull), 100, "of the one that cannot be paused");
+    balance(&switch);
+}
+
+#[test]
+fn a_stalled_port_that_reads_again_is_waited_for_although_its_queue_is_full() {
+    let mut switch = pair_of_receivers();
+    let mut edges = Narrow::new([0; 4]);
+    switch.run(T, &numbered(STATION[2], STATION[0], 0, 0..400), &mut edges);
+    let stalled = T + Duration::from_millis(PAUSE_MILLIS);
+    switch.handle_timeout(stalled);
+    assert_eq!(switch.poll_event(), Some(Event::Stalled(PortId(2))));
+    // 40 and 40 in too long a time, then 5 and 30 more in a short one
+    let pace = [(10, 40, None), (20, 40, None), (22, 5, None), (23, 30, Some(Event::Drained(PortId(2))))];
+    for (millis, room, told) in pace {
+        edges.room[2] = room;
+        let now = stalled + Duration::from_millis(millis);
+        switch.flush(now, PortId(2), &mut edges);
+        assert_eq!(switch.poll_event(), told, "after {millis} ms");
+        switch.run(now, &numbered(STATION[2], STATION[0], 0, 0..100), &mut edges);
+        assert_eq!(switch.is_paused(PortId(0)), told.is_some(), "after {millis} ms");
+    }
     balance(&switch);
 }
 

@@ -149,12 +149,12 @@ impl Pair {
 
     fn flush(&mut self, id: u16) -> Outcome {
         let last = loop {
-            match self.switch.flush(PortId(id), &mut self.edges) {
+            match self.switch.flush(self.now, PortId(id), &mut self.edges) {
                 Flush::More => {}
                 last => break last,
             }
         };
-        same("flush", last == Flush::Empty, self.reference.flush(id))
+        same("flush", last == Flush::Empty, self.reference.flush(self.now, id))
     }
 
     fn poll(&mut self, frames: usize) -> Outcome {

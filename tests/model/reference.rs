@@ -65,6 +65,9 @@ pub struct Port {
     pub stalled: bool,
     pub waits_for: Option<u16>,
     deadline: Option<Instant>,
+    /// Frames and bytes that left its queue since it was last asked, or, when it is stalled, since this moment.
+    taken: (usize, usize),
+    since: Instant,
     /// What the descriptor still takes, and whether that is lost.
     pub room: usize,
     pub broken: bool,
@@ -133,6 +136,8 @@ impl Reference {
             stalled: false,
             waits_for: None,
             deadline: None,
+            taken: (0, 0),
+            since: Instant::ZERO,
             room,
             broken: false,
             left: Vec::new(),
@@ -167,6 +172,7 @@ impl Reference {
         port.queue_bytes = 0;
         port.busy = false;
         port.stalled = false;
+        port.deadline = None;
         self.release(id);
     }
 
@@ -210,18 +216,18 @@ impl Reference {
             }
         }
         for egress in order {
-            let mut fillers = Vec::new();
-            for (arrival, verdict) in batch.iter().zip(&verdicts) {
+            let sent = || batch.iter().zip(&verdicts);
+            let unicast = sent().filter(|(_, verdict)| matches!(verdict, Verdict::One(port) if *port == egress));
+            let fillers: Vec<u16> = unicast.map(|(arrival, _)| arrival.ingress).collect();
+            self.pause(now, egress, &fillers);
+            for (arrival, verdict) in sent() {
                 let mine = match *verdict {
                     Verdict::One(port) => port == egress,
                     Verdict::All => self.flood_reaches(arrival.ingress, egress),
                     Verdict::Drop(_) => false,
                 };
                 if mine {
-                    self.copy_to(egress, &arrival.packet, takes);
-                }
-                if mine && matches!(verdict, Verdict::One(_)) {
-                    fillers.push(arrival.ingress);
+                    self.copy_to(egress, arrival, takes);
                 }
             }
             self.pause(now, egress, &fillers);
@@ -295,7 +301,8 @@ impl Reference {
         }
     }
 
-    fn copy_to(&mut self, egress: u16, packet: &Packet, takes: bool) {
+    fn copy_to(&mut self, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
+        let waits = self.ports.get(ingress).is_some_and(|port| port.waits_for == Some(egress));
         let Some(port) = self.ports.get_mut(&egress) else { return };
         port.counts.copies += 1;
         let mut end = |reason| *port.counts.drops.entry(reason).or_default() += 1;
@@ -308,7 +315,8 @@ impl Reference {
         } else {
             port.busy = true;
             let len = packet.bytes.len();
-            if port.queue.len() >= port.config.queue || port.queue_bytes + len > QUEUE_BYTES {
+            // who waits for this port can add no more than this
+            if port.queue.len() >= port.config.queue && !waits || port.queue_bytes + len > QUEUE_BYTES {
                 end(if port.stalled { "stalled" } else { "queue-full" });
             } else {
                 port.queue_bytes += len;
@@ -329,7 +337,10 @@ impl Reference {
             if let Some(source) = source {
                 source.waits_for = Some(egress);
                 let busy = self.ports.get_mut(&egress).unwrap();
-                busy.deadline = busy.deadline.or(Some(now + PAUSE));
+                if busy.deadline.is_none() {
+                    busy.deadline = Some(now + PAUSE);
+                    busy.taken = (0, 0);
+                }
             }
         }
         self.resumed.retain(|id| self.ports[id].waits_for.is_none());
@@ -337,23 +348,25 @@ impl Reference {
 
     /// Those who wait for `egress` go on.
     fn release(&mut self, egress: u16) {
-        self.ports.get_mut(&egress).unwrap().deadline = None;
         for (&id, port) in self.ports.iter_mut().filter(|(_, port)| port.waits_for == Some(egress)) {
             port.waits_for = None;
             self.resumed.push(id);
         }
     }
 
-    /// An eighth of the queue or less: the trouble is over.
+    /// An eighth of the queue or less: the trouble is over. One that stalled has recovered, too, when an eighth has left
+    /// lately.
     fn relax(&mut self, id: u16) {
         let port = self.ports.get_mut(&id).unwrap();
-        if port.queue.len() > port.config.queue / 8 || port.queue_bytes > QUEUE_BYTES / 8 {
-            return;
-        }
-        if std::mem::take(&mut port.stalled) {
+        let low = port.queue.len() <= port.config.queue / 8 && port.queue_bytes <= QUEUE_BYTES / 8;
+        if port.stalled && (low || port.has_taken(8)) {
+            port.stalled = false;
             self.said.push(Said::Drained(id));
         }
-        self.release(id);
+        if low {
+            port.deadline = None;
+            self.release(id);
+        }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -370,17 +383,27 @@ impl Reference {
         late.sort_by_key(|&(at, _)| at);
         for (_, id) in late {
             self.release(id);
-            self.ports.get_mut(&id).unwrap().stalled = true;
-            self.said.push(Said::Stalled(id));
+            let port = self.ports.get_mut(&id).unwrap();
+            let reads = port.has_taken(16);
+            port.taken = (0, 0);
+            port.deadline = reads.then_some(now + PAUSE);
+            if !reads {
+                port.stalled = true;
+                port.since = now;
+                self.said.push(Said::Stalled(id));
+            }
         }
     }
 
     /// The port said that it is writable. True when all that waited has left.
-    pub fn flush(&mut self, id: u16) -> bool {
+    pub fn flush(&mut self, now: Instant, id: u16) -> bool {
         let Some(port) = self.ports.get_mut(&id) else { return true };
+        if port.stalled && now - port.since > PAUSE {
+            port.taken = (0, 0);
+            port.since = now;
+        }
         while port.room > 0 {
-            let Some(packet) = port.queue.pop_front() else { break };
-            port.queue_bytes -= packet.bytes.len();
+            let Some(packet) = port.pop() else { break };
             port.hand_over(packet);
         }
         port.busy = !port.queue.is_empty();
@@ -396,8 +419,7 @@ impl Reference {
         let id = after.or_else(|| self.ports.range(..).find_map(waiting))?;
         self.turn = id + 1;
         let port = self.ports.get_mut(&id)?;
-        let packet = port.queue.pop_front()?;
-        port.queue_bytes -= packet.bytes.len();
+        let packet = port.pop()?;
         port.counts.tx_frames += 1;
         port.counts.tx_bytes += packet.bytes.len() as u64;
         port.busy = !port.queue.is_empty();
@@ -407,6 +429,20 @@ impl Reference {
 }
 
 impl Port {
+    fn pop(&mut self) -> Option<Packet> {
+        let packet = self.queue.pop_front()?;
+        let len = packet.bytes.len();
+        self.queue_bytes -= len;
+        self.taken.0 += 1;
+        self.taken.1 += len;
+        Some(packet)
+    }
+
+    /// Whether such a part of its queue has left.
+    fn has_taken(&self, part: usize) -> bool {
+        self.taken.0 >= (self.config.queue / part).max(1) || self.taken.1 >= QUEUE_BYTES / part
+    }
+
     fn hand_over(&mut self, packet: Packet) {
         self.room -= 1;
         if self.broken {

@@ -26,6 +26,21 @@ pub fn keep_open(command: &mut Command, fd: BorrowedFd<'_>) {
     unsafe { command.pre_exec(keep) };
 }
 
+/// Has what `command` starts hold back no signal: it would inherit what the calling thread holds back.
+pub fn release_signals(command: &mut Command) {
+    let none = set(&[]);
+    let release = move || {
+        // SAFETY: the mask is a live object that is only read; no old one is asked for.
+        match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            errno => Err(std::io::Error::from_raw_os_error(errno)),
+        }
+    };
+    // SAFETY: between fork and exec, the closure makes one async-signal-safe call (signal-safety(7)) and allocates
+    // nothing.
+    unsafe { command.pre_exec(release) };
+}
+
 /// Moves the calling process into new namespaces; for a PID namespace, its next child.
 ///
 /// # Errors
@@ -63,7 +78,7 @@ pub struct Arrived {
 
 /// Signals that are held back from the calling thread, and from all that it starts later, and read here instead.
 ///
-/// A program that [`Command`] starts gets an empty mask.
+/// A program that is started inherits this, unless [`release_signals`] is asked for.
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
 
@@ -190,5 +205,24 @@ mod tests {
             command.status().unwrap().success()
         };
         assert_eq!((ask(true), ask(false)), (true, false));
+    }
+
+    #[test]
+    fn what_is_started_holds_back_no_signal() {
+        // On a thread of its own: the mask is a thread's.
+        let held = |release: bool| {
+            let ask = move || {
+                let _signals = Signals::hold(&[libc::SIGTERM]).unwrap();
+                let mut command = Command::new("grep");
+                command.args(["SigBlk", "/proc/self/status"]);
+                if release {
+                    release_signals(&mut command);
+                }
+                String::from_utf8(command.output().unwrap().stdout).unwrap()
+            };
+            std::thread::spawn(ask).join().unwrap()
+        };
+        assert_eq!(held(true).split_whitespace().last(), Some("0000000000000000"));
+        assert_ne!(held(false), held(true));
     }
 }

@@ -120,7 +120,7 @@ impl Bench {
     }
 
     fn flush(&mut self, port: PortId) {
-        let outcome = self.switch.flush(port, &mut self.edges);
+        let outcome = self.switch.flush(self.now, port, &mut self.edges);
         let waits = self.switch.state(port).is_some_and(|state| state.queued > 0);
         assert_eq!(outcome != Flush::Empty, waits);
     }
