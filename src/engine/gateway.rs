@@ -48,7 +48,9 @@ pub(super) fn start(
     let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, told: Flows::default() };
     let run = move || gateway.run();
     let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
-    thread.map(|thread| (channel.with_offloads(), thread)).map_err(|error| Error::system("cannot start a thread", &error))
+    thread
+        .map(|thread| (channel.with_offloads(), thread))
+        .map_err(|error| Error::system("cannot start a thread", &error))
 }
 
 struct Gateway {

@@ -19,6 +19,8 @@ pub(crate) mod sys;
 pub mod tap;
 pub mod unix;
 
+pub use sys::{inherited, process};
+
 use crate::config::{self, PortKind, PortSpec, Transport};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};

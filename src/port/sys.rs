@@ -5,6 +5,7 @@
 //! linux/if_packet.h, linux/if.h.
 #![allow(unsafe_code)]
 
+pub mod process;
 mod refusals;
 
 pub use refusals::{Refusal, refusal, want_refusals};

@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod nat;
 pub mod outside;
 pub mod ping_host;
+pub mod prober;
 pub mod usbip;
 
 use crate::config::{PortKind, PortSpec};

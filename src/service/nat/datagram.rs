@@ -10,7 +10,7 @@
 
 use super::host::{Datagrams, Host, Refusal, SocketId};
 use super::icmp;
-use super::packet::{Fragment, Headers, Packet, UDP, pseudo, unfinished};
+use super::packet::{self, Headers, Packet, UDP, pseudo, unfinished};
 use super::timers::Timers;
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
@@ -419,30 +419,9 @@ pub(super) fn send_udp(
     send_whole(wire, mac, addrs, (UDP, number), &[&header, bytes], out);
 }
 
-/// Sends a packet whose payload is finished, in pieces where it is too long for one. Pieces that find no room are lost,
-/// and their datagram with them.
-fn send_whole(
-    wire: &Wire,
-    mac: Mac,
-    addrs: (IpAddr, IpAddr),
-    (protocol, id): (u8, u32),
-    parts: &[&[u8]],
-    out: &mut Batch,
-) {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    let ip = if addrs.1.is_ipv4() { 20 } else { 40 };
-    if ip + length <= wire.mtu {
-        let headers = Headers::new(wire.link(mac), addrs, protocol, length, None);
+/// Sends a packet whose payload is finished. Pieces that find no room are lost, and their datagram with them.
+fn send_whole(wire: &Wire, mac: Mac, addrs: (IpAddr, IpAddr), what: (u8, u32), parts: &[&[u8]], out: &mut Batch) {
+    packet::cut(wire.link(mac), wire.mtu, addrs, what, parts, &mut |headers, parts| {
         out.push_all(headers.bytes(), parts, PortId(0), Offload::NONE);
-        return;
-    }
-    let whole = parts.concat();
-    let extension = if addrs.1.is_ipv4() { 0 } else { 8 };
-    let room = (wire.mtu - ip - extension) / 8 * 8;
-    for (number, chunk) in whole.chunks(room.max(8)).enumerate() {
-        let offset = number * room;
-        let more = offset + chunk.len() < length;
-        let headers = Headers::new(wire.link(mac), addrs, protocol, chunk.len(), Some(Fragment { id, offset, more }));
-        out.push_all(headers.bytes(), &[chunk], PortId(0), Offload::NONE);
-    }
+    });
 }

@@ -3,7 +3,7 @@
 //! `type u8 · code u8 · checksum u16 · unused u16 · mtu u16 (IPv6: mtu u32) · the packet's beginning`
 
 use super::host::Refusal;
-use super::packet::{ETHERNET, Headers, ICMPV4, ICMPV6, UDP, pseudo};
+use super::packet::{self, ETHERNET, Headers, ICMPV4, ICMPV6, Packet, UDP, pseudo};
 use super::wire::Wire;
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};
@@ -47,6 +47,25 @@ pub(super) fn send(wire: &mut Wire, mac: Mac, (src, dst): (IpAddr, IpAddr), mess
     finish(message, (src, dst));
     let headers = Headers::new(wire.link(mac), (src, dst), protocol, message.len(), None);
     wire.send(&headers, &[message], Offload::NONE);
+}
+
+/// Answers an echo request to the gateway itself that came in pieces: the endpoint puts none together.
+pub(super) fn pong(wire: &mut Wire, mac: Mac, packet: &Packet<'_>, id: u32) {
+    let mut message = packet.payload.to_vec();
+    if let Some(head) = message.get_mut(..4) {
+        head.copy_from_slice(&[if packet.src.is_ipv4() { 0 } else { 129 }, 0, 0, 0]);
+    }
+    let addrs = (packet.dst, packet.src);
+    finish(&mut message, addrs);
+    let (link, mtu) = (wire.link(mac), wire.mtu);
+    packet::cut(link, mtu, addrs, (packet.protocol, id), &[&message], &mut |headers, parts| {
+        wire.send(headers, parts, Offload::NONE);
+    });
+}
+
+/// Whether a packet is an echo request.
+pub(super) fn is_request(packet: &Packet<'_>) -> bool {
+    matches!((packet.protocol, packet.payload), (ICMPV4, [8, 0, ..]) | (ICMPV6, [128, 0, ..]))
 }
 
 /// ICMP of the family of `addr`.

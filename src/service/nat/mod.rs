@@ -39,8 +39,6 @@ use wire::{Wire, has_room};
 
 /// Frames that the endpoint sends in one turn.
 const TURN: usize = 64;
-/// Echo request, IPv4 and IPv6.
-const ECHO: (u8, u8) = (8, 128);
 
 /// See the module.
 pub struct Nat {
@@ -50,6 +48,8 @@ pub struct Nat {
     datagrams: datagram::Table,
     forwards: forward::Forwards,
     pieces: pieces::Pieces,
+    /// Of the next packet that the gateway itself sends in pieces.
+    number: u32,
 }
 
 impl Nat {
@@ -70,6 +70,7 @@ impl Nat {
             datagrams: datagram::Table::new(seed),
             forwards: forward::Forwards::new(seed),
             pieces: pieces::Pieces::default(),
+            number: seed as u32,
         })
     }
 
@@ -119,12 +120,11 @@ impl Nat {
         (frame, offload): (&[u8], Offload),
         host: &mut dyn Host,
     ) {
-        let echo = matches!((packet.protocol, packet.payload.first()), (ICMPV4, Some(&kind)) if kind == ECHO.0)
-            || matches!((packet.protocol, packet.payload.first()), (ICMPV6, Some(&kind)) if kind == ECHO.1);
         let beyond = !self.wire.owns(packet.dst);
         let ours = match packet.protocol {
+            _ if packet.fragment.is_some() => true,
             TCP | UDP => true,
-            ICMPV4 | ICMPV6 => echo && beyond,
+            ICMPV4 | ICMPV6 => beyond && icmp::is_request(&packet),
             _ => beyond,
         };
         if !ours || packet.dst.is_multicast() {
@@ -155,6 +155,11 @@ impl Nat {
         match packet.protocol {
             TCP => self.tcp.handle(now, mac, &packet, host, &mut self.wire),
             UDP if self.wire.owns(packet.dst) && self.forwards.handle(now, &packet, host, &mut self.wire) => {}
+            ICMPV4 | ICMPV6 if self.wire.owns(packet.dst) && icmp::is_request(&packet) => {
+                self.number = self.number.wrapping_add(1);
+                icmp::pong(&mut self.wire, mac, &packet, self.number);
+            }
+            ICMPV4 | ICMPV6 if !icmp::is_request(&packet) => self.wire.stats.ignored += 1,
             UDP | ICMPV4 | ICMPV6 => {
                 let piece = (offload.gso == Gso::Udp).then_some(offload.gso_size.into());
                 self.datagrams.handle(now, (mac, piece), &packet, host, &mut self.wire);

@@ -247,3 +247,27 @@ impl Headers {
 pub(super) fn unfinished(start: usize, offset: u16) -> Offload {
     Offload { checksum: Checksum::Partial { start: start as u16, offset }, ..Offload::NONE }
 }
+
+/// Gives `put` the packets that carry `parts`, a payload of a protocol that is finished: one, or several pieces of the
+/// datagram `id` where it is longer than `mtu`.
+pub(super) fn cut(
+    link: Link,
+    mtu: usize,
+    addrs: (IpAddr, IpAddr),
+    (protocol, id): (u8, u32),
+    parts: &[&[u8]],
+    put: &mut dyn FnMut(&Headers, &[&[u8]]),
+) {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let (ip, extension) = if addrs.1.is_ipv4() { (20, 0) } else { (40, 8) };
+    if ip + length <= mtu {
+        return put(&Headers::new(link, addrs, protocol, length, None), parts);
+    }
+    let whole = parts.concat();
+    let room = (mtu.saturating_sub(ip + extension) / 8 * 8).max(8);
+    for (number, chunk) in whole.chunks(room).enumerate() {
+        let offset = number * room;
+        let more = offset + chunk.len() < length;
+        put(&Headers::new(link, addrs, protocol, chunk.len(), Some(Fragment { id, offset, more })), &[chunk]);
+    }
+}
