@@ -41,17 +41,24 @@ const ROOMS: &[Room] = &[
     Room { name: "service", may_use: &["ground", "config", "usb", "usbip"] },
     // edges: descriptors and system calls; of services only their channels; no switch
     Room { name: "port", may_use: &["ground", "config", "service"] },
-    // the descriptors behind services: streams, disks
-    Room { name: "backend", may_use: &["ground", "config", "usb", "service"] },
+    // the descriptors behind services: streams, disks, sockets; of the edges only their system calls
+    Room { name: "backend", may_use: &["ground", "config", "usb", "service", "port"] },
     // engine: brings all of them together
     Room {
         name: "engine",
         may_use: &["ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "backend"],
     },
+    // instances: programs in namespaces of their own, and their network
+    Room { name: "launch", may_use: &["ground", "config", "port", "engine"] },
+    // benches: many programs, in order
+    Room { name: "bench", may_use: &["ground", "config", "service", "engine", "launch"] },
     // program
     Room {
         name: "cli",
-        may_use: &["ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine"],
+        may_use: &[
+            "ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine", "launch",
+            "bench",
+        ],
     },
 ];
 

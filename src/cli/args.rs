@@ -1,12 +1,16 @@
 //! The command line. What a port or a switch is, is left to [`crate::config`]; its errors read better than a parser's
 //! of options can.
 
+use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::help;
+use super::up::UpArgs;
+use crate::wire::Cidr;
 
 /// The arguments of the program.
 #[derive(Parser, Debug)]
@@ -53,11 +57,16 @@ pub struct Args {
 pub enum Command {
     /// Two simulated hosts ping each other across a switch: no root, no arguments
     Demo,
+    /// Run a program on the network, in a namespace of its own where its TAP is: no root
+    Run(RunArgs),
     /// Every port kind with its grammar, keys and an example
     Ports {
         /// One kind only
         kind: Option<String>,
     },
+    /// Run a bench: the programs of a file and the network between them
+    #[command(after_help = help::instances())]
+    Up(UpArgs),
     /// Check a configuration file and print what would run
     Check {
         /// The file
@@ -121,6 +130,46 @@ pub enum Command {
     Man,
 }
 
+/// A program to run, and its network.
+#[derive(clap::Args, Debug)]
+pub struct RunArgs {
+    /// A port beside the program, TYPE:TARGET[,key[=value]]...; may be given often
+    #[arg(short, long = "port", value_name = "SPEC")]
+    pub ports: Vec<String>,
+
+    /// The TAPs that the program opens: zeth0,zeth1 [default: zeth]
+    #[arg(long = "tap", value_name = "NAMES", value_delimiter = ',', conflicts_with = "host")]
+    pub taps: Vec<String>,
+
+    /// No TAP, but an interface with this address for the program's own sockets; may be given often
+    #[arg(long, value_name = "CIDR")]
+    pub host: Vec<Cidr>,
+
+    /// The default gateway of that interface; one for IPv4, one for IPv6
+    #[arg(long, value_name = "IP", requires = "host")]
+    pub gateway: Vec<IpAddr>,
+
+    /// A name server for the program; may be given often
+    #[arg(long, value_name = "IP", requires = "host")]
+    pub dns: Vec<IpAddr>,
+
+    /// The mtu of that interface in bytes
+    #[arg(long, value_name = "BYTES", requires = "host", value_parser = clap::value_parser!(u32).range(68..=65_521))]
+    pub mtu: Option<u32>,
+
+    /// Joins a running bridge instead of one of its own; its name as `zbridge ls` shows it
+    #[arg(long, value_name = "NAME", conflicts_with = "ports")]
+    pub join: Option<String>,
+
+    /// What the program's port is called [default: the program's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub command: Vec<OsString>,
+}
+
 /// What is done with a port of a running bridge.
 #[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
 pub enum PortVerb {
@@ -162,6 +211,15 @@ impl Verbosity {
             (0, 1) => LevelFilter::Debug,
             (0, _) => LevelFilter::Trace,
             (1, _) => LevelFilter::Warn,
+            _ => LevelFilter::Error,
+        }
+    }
+
+    /// The same beside a program whose terminal it is: one step less.
+    pub fn level_beside(self) -> LevelFilter {
+        match (self.quiet, self.verbose) {
+            (0, 0) => LevelFilter::Warn,
+            (0, verbose) => Self { quiet: 0, verbose: verbose - 1 }.level(),
             _ => LevelFilter::Error,
         }
     }

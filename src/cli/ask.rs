@@ -232,6 +232,7 @@ fn changes(before: &StatusInfo, now: &StatusInfo) -> String {
     rows.extend(now.iter().filter(|row| !before.contains(row)).cloned());
     let changed = rows.len();
     rows.extend(now);
+    rows.push(HEAD.map(str::to_owned));
     columns("", &rows).split_inclusive('\n').take(changed).collect()
 }
 
@@ -296,7 +297,8 @@ mod tests {
     fn only_what_has_changed_is_said() {
         let before = bridge(vec![port("a", "up", 1), port("longer", "up", 1), port("c", "up", 1)]);
         let now = bridge(vec![port("a", "down", 1), port("longer", "up", 1)]);
-        assert_eq!(changes(&before, &now), "c       unix  gone  -  1  0  0  0\na       unix  down  -  1  0  0  0\n");
+        let expected = "c       unix  gone   -     1   0   0       0\na       unix  down   -     1   0   0       0\n";
+        assert_eq!(changes(&before, &now), expected);
         assert_eq!(changes(&now, &now), "");
     }
 

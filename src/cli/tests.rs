@@ -77,12 +77,13 @@ fn wrong_command_lines_are_usage_errors() {
 
 #[test]
 fn statuses_are_those_of_the_table() {
-    let status = |words: &[&str], outcome: Result<()>| run(words, |_, _| outcome);
+    let status = |words: &[&str], outcome: Result<u8>| run(words, |_, _| outcome);
     let same = |code: ExitCode, number: u8| assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(number)));
-    same(status(&["zbridge", "demo"], Ok(())), 0);
+    same(status(&["zbridge", "demo"], Ok(0)), 0);
+    same(status(&["zbridge", "run", "x"], Ok(137)), 137);
     same(status(&["zbridge", "demo"], Err(Error::new(Class::Permission, "no"))), 5);
-    same(status(&["zbridge", "-c", "/nonexistent/lab.toml"], Ok(())), 4);
-    same(status(&["zbridge", "--bogus"], Ok(())), 2);
-    same(status(&["zbridge"], Ok(())), 2);
-    same(status(&["zbridge", "--version"], Ok(())), 0);
+    same(status(&["zbridge", "-c", "/nonexistent/lab.toml"], Ok(0)), 4);
+    same(status(&["zbridge", "--bogus"], Ok(0)), 2);
+    same(status(&["zbridge"], Ok(0)), 2);
+    same(status(&["zbridge", "--version"], Ok(0)), 0);
 }

@@ -11,6 +11,7 @@ use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
 use crate::switch::{PortConfig, SwitchConfig};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -68,6 +69,8 @@ impl Bridge {
 
     fn spawn(engines: Vec<(Engine, Handle)>) -> Result<Self> {
         let (sender, ended) = bounded(engines.len());
+        // With no switch, none ends: a channel that nobody can send on would tell at once.
+        let ended = if engines.is_empty() { crossbeam_channel::never() } else { ended };
         let switches = engines.into_iter().map(|(engine, handle)| spawn(engine, handle, sender.clone()));
         Ok(Self { switches: switches.collect::<Result<_>>()?, ended })
     }
@@ -92,6 +95,14 @@ impl Bridge {
     /// As [`Handle::add_port`].
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
         self.switch(&spec.switch)?.add_port(spec)
+    }
+
+    /// Makes a port of a descriptor that somebody else has opened, on the switch that its specification names.
+    ///
+    /// # Errors
+    /// As [`Handle::add_port_with`].
+    pub fn adopt_port(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
+        self.switch(&spec.switch)?.add_port_with(spec, fd)
     }
 
     /// Adds a port inside the process to the switch named `switch` and returns its other end.

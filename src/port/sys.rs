@@ -5,6 +5,11 @@
 //! linux/if_packet.h, linux/if.h.
 #![allow(unsafe_code)]
 
+pub mod process;
+mod refusals;
+
+pub use refusals::{Refusal, refusal, want_refusals};
+
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};

@@ -7,8 +7,10 @@
 pub mod allowance;
 pub mod endpoint;
 pub mod lan;
+pub mod nat;
 pub mod outside;
 pub mod ping_host;
+pub mod prober;
 pub mod usbip;
 
 use crate::config::{PortKind, PortSpec};

@@ -67,6 +67,7 @@ impl Server {
             clients: (0..CLIENTS).map(|_| None).collect(),
             ready: VecDeque::new(),
             starved: false,
+            told_refusal: false,
             clock: Clock::start(),
             stop: stop.clone(),
         };
@@ -109,6 +110,8 @@ struct Serving {
     ready: VecDeque<usize>,
     /// The system had no descriptor for a client.
     starved: bool,
+    /// It was said that there are as many clients as there can be.
+    told_refusal: bool,
     clock: Clock,
     stop: Arc<AtomicBool>,
 }
@@ -191,7 +194,13 @@ impl Serving {
                 }
             }
         };
-        log::warn!("control socket: {} is refused: {}", session.who, refusal.what());
+        // What is the same for a thousand clients is said once.
+        let level = if std::mem::replace(&mut self.told_refusal, free.is_none()) && free.is_none() {
+            log::Level::Debug
+        } else {
+            log::Level::Warn
+        };
+        log::log!(level, "control socket: {} is refused: {}", session.who, refusal.what());
         session.say(&print(&Reply::error(None, &refusal)));
     }
 
