@@ -46,8 +46,13 @@ fn find(program: &OsStr, here: &Path, path: Option<OsString>) -> Result<(), NotS
         }
         return may_run(&file).then_some(()).ok_or_else(|| forbidden(&name));
     }
-    let path = path.unwrap_or_default();
-    let mut found = env::split_paths(&path).map(|folder| here.join(folder).join(program)).filter(|file| file.is_file());
+    // Of no text, one empty folder is split off, which would be the one here.
+    let path = path.filter(|path| !path.is_empty());
+    let mut found = path
+        .iter()
+        .flat_map(env::split_paths)
+        .map(|folder| here.join(folder).join(program))
+        .filter(|file| file.is_file());
     if found.any(|file| may_run(&file)) {
         return Ok(());
     }
