@@ -7,7 +7,7 @@ use roff::{Inline, Roff, bold, roman};
 
 use super::args::Args;
 use super::help::{ENVIRONMENT, EXAMPLES, command, statuses};
-use crate::config::{COMMON, KINDS, KeyRow, SWITCH_KEYS, TRANSPORTS};
+use crate::config::{COMMON, INSTANCE_KEYS, KINDS, KeyRow, SWITCH_KEYS, TRANSPORTS};
 
 /// The page in roff, for man(7).
 ///
@@ -33,6 +33,9 @@ fn tables() -> Roff {
     roff.control("SH", ["SWITCHES"]);
     roff.text([roman("A switch is written NAME[,key=value]..., and only needed to change its settings.")]);
     keys(&mut roff, SWITCH_KEYS);
+    roff.control("SH", ["INSTANCES"]);
+    roff.text([roman("`zbridge up FILE` starts the programs of a bench. Each is a table [[instance]] of the file:")]);
+    keys(&mut roff, INSTANCE_KEYS);
     roff.control("SH", ["EXIT STATUS"]);
     for (code, meaning) in statuses() {
         entry(&mut roff, &code, meaning);

@@ -3,7 +3,7 @@
 //! It has one thread from its start: [`take_over`] comes before anything else. It holds back every signal, as a key at
 //! the terminal is for the program, whose process group it shares.
 
-use super::talk::{self, Fault, Order, Report};
+use super::talk::{self, Fault, Order, Plan, Report};
 use super::{NotStarted, explain, init, network};
 use crate::error::{Class, Error, Result};
 use crate::port::process::{Signals, UnshareFlags, fork, unshare};
@@ -86,7 +86,7 @@ fn prepare(socket: &OwnedFd) -> Result<(bool, Held), NotStarted> {
     let Some((Order::Start(plan), _)) = talk::receive(socket).map_err(system)? else {
         return Err(Error::new(Class::Runtime, "the instance was not told what to be").into());
     };
-    enter_namespaces(plan.pids).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
+    enter_namespaces(&plan).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
     let pids = plan.pids;
     let made = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
     let fds: Vec<_> = made.fds.iter().map(AsFd::as_fd).collect();
@@ -112,11 +112,10 @@ pub enum Step {
 }
 
 /// Moves into new namespaces. A user namespace is one of them unless this process may make the others without.
-fn enter_namespaces(pids: bool) -> Result<(), Refused> {
-    let mut wanted = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
-    if pids {
-        wanted |= UnshareFlags::NEWPID;
-    }
+fn enter_namespaces(plan: &Plan) -> Result<(), Refused> {
+    let mut wanted = UnshareFlags::NEWNS;
+    wanted.set(UnshareFlags::NEWNET, !plan.shared);
+    wanted.set(UnshareFlags::NEWPID, plan.pids);
     if !(may_all() && unshare(wanted).is_ok()) {
         enter_as_user(wanted)?;
     }
