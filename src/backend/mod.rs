@@ -7,9 +7,11 @@
 //! end, and sockets and links that it made are removed.
 
 mod disk;
+mod folder;
 mod open;
 mod pty;
 mod reactor;
+mod resolvers;
 mod sockets;
 
 use crate::error::{Error, Result};

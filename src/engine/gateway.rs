@@ -34,6 +34,9 @@ pub(super) fn start(
     let poll = Poll::new().map_err(|error| Error::system("cannot wait for descriptors", &error))?;
     let (mut sockets, own) = Sockets::new(&poll)?;
     let mut machine = Nat::new(spec, nat, seed)?;
+    if let Some(folder) = &nat.lan.tftp {
+        sockets.serve(folder)?;
+    }
     for forward in &nat.forwards {
         let (socket, bound) = match forward.protocol {
             Protocol::Tcp => sockets.listen(forward.listen)?,
@@ -77,8 +80,9 @@ impl Gateway {
                 _ => {}
             }
             self.link.wake_up();
+            let now = self.clock.now();
             for event in events.iter().filter_map(Sockets::event) {
-                self.nat.handle_event(event, &mut self.sockets);
+                self.nat.handle_event(now, event, &mut self.sockets);
             }
             match self.turn() {
                 Ok(again) => patience = again,

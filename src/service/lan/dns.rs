@@ -131,6 +131,11 @@ impl Dns {
         Self { config, random, attempts: 0, waiting: BTreeMap::new(), outputs: VecDeque::new(), preferred: 0 }
     }
 
+    /// The resolvers as they are from now on.
+    pub fn set_resolvers(&mut self, resolvers: Vec<SocketAddr>) {
+        self.config.resolvers = resolvers;
+    }
+
     /// Takes a query from a host of the segment.
     pub fn handle(&mut self, now: Instant, names: &dyn Names, client: Client, bytes: &[u8]) {
         let query = match Query::read(bytes) {

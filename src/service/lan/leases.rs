@@ -94,6 +94,8 @@ pub struct Leases {
     by_name: BTreeMap<String, u32>,
     /// The entries of the pool by their end, for the one that is over for longest.
     by_end: BTreeSet<(Instant, u32)>,
+    /// How often something was changed.
+    version: u64,
 }
 
 impl Leases {
@@ -106,6 +108,7 @@ impl Leases {
             by_mac: BTreeMap::new(),
             by_name: BTreeMap::new(),
             by_end: BTreeSet::new(),
+            version: 0,
         }
     }
 
@@ -232,6 +235,11 @@ impl Leases {
         })
     }
 
+    /// A number that is another one when something has changed.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Entries held, standing or over: what bounds its memory.
     pub fn held(&self) -> usize {
         self.by_addr.len()
@@ -266,6 +274,7 @@ impl Leases {
 
     /// Enters `addr` as that of `mac`, which has no other from now on.
     fn put(&mut self, addr: u32, mac: Mac, state: State, until: Instant) {
+        self.version += 1;
         if let Some(other) = self.by_mac.insert(mac, addr)
             && other != addr
         {
@@ -315,6 +324,7 @@ impl Leases {
             return;
         }
         self.uncall(addr);
+        self.version += 1;
         let free = |name: &str| {
             let given = self.pool.reserved_names.iter().any(|reserved| reserved == name)
                 || self.pool.fixed.iter().any(|fixed| fixed.name.as_deref() == Some(name));

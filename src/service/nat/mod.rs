@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!  guests ── frames ── Nat ─┬─ Endpoint   ARP, ND, pings to the gateway
+//!                           ├─ services   DHCP, DNS, RA, TFTP: what the gateway does for its segment
 //!                           ├─ tcp        flow ⇄ connection of the host
 //!                           └─ datagram   guest's port ⇄ UDP socket; ping's identifier ⇄ ping socket
 //! ```
@@ -20,6 +21,7 @@ pub mod host;
 mod icmp;
 mod packet;
 mod pieces;
+mod services;
 mod stats;
 mod tcp;
 mod timers;
@@ -28,17 +30,20 @@ mod wire;
 pub use stats::{Flows, Stats};
 
 use super::endpoint::{Endpoint, EndpointConfig};
+use super::lan::leases::Lease;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
 use crate::time::{Instant, earliest};
-use crate::wire::{Ethernet, Gso, Mac, Offload};
+use crate::wire::{Ethernet, Gso, Mac, Offload, finish_checksum};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ICMPV4, ICMPV6, IPV4, IPV6, Packet, TCP, UDP};
 use wire::{Wire, has_room};
 
 /// Frames that the endpoint sends in one turn.
 const TURN: usize = 64;
+/// The window of connections that end in the endpoint: those of the resolver.
+const WINDOW: usize = 64 << 10;
 
 /// See the module.
 pub struct Nat {
@@ -48,6 +53,7 @@ pub struct Nat {
     datagrams: datagram::Table,
     forwards: forward::Forwards,
     pieces: pieces::Pieces,
+    services: services::Services,
     /// Of the next packet that the gateway itself sends in pieces.
     number: u32,
 }
@@ -63,8 +69,14 @@ impl Nat {
         if let Some(mtu) = spec.mtu {
             config.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
         }
+        let services = services::Services::new(nat, config.mtu, seed);
+        config.addrs.extend(services.extra_addr());
+        config.limits.window = WINDOW;
+        let mut endpoint = Endpoint::new(&config)?;
+        services.listen(&mut endpoint)?;
         Ok(Self {
-            endpoint: Endpoint::new(&config)?,
+            endpoint,
+            services,
             wire: Wire::new(nat, config.mtu.into()),
             tcp: tcp::Tcp::new(seed),
             datagrams: datagram::Table::new(seed),
@@ -94,6 +106,16 @@ impl Nat {
         }
     }
 
+    /// The leases of its segment, by address.
+    pub fn leases(&self, now: Instant) -> Vec<Lease> {
+        self.services.leases(now)
+    }
+
+    /// A number that is another one when a lease has changed.
+    pub fn leases_version(&self) -> u64 {
+        self.services.leases_version()
+    }
+
     /// Takes a frame from the switch, with what its port said of it.
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8], offload: Offload, host: &mut dyn Host) {
         let Ok(view) = Ethernet::new(frame) else {
@@ -103,6 +125,11 @@ impl Nat {
         let (ether_type, mac) = (view.ether_type().0, view.source());
         let ip = matches!(ether_type, IPV4 | IPV6) && view.tag().is_none();
         if !ip || view.destination() != self.wire.mac {
+            let group = ip && view.destination().is_group();
+            let packet = if group { services::to_group(ether_type, view.payload(), offload) } else { None };
+            if packet.is_some_and(|packet| self.services.handle(now, mac, &packet, host)) {
+                return;
+            }
             // The endpoint looks whether it is meant.
             return self.endpoint.handle_frame(now, frame);
         }
@@ -134,6 +161,13 @@ impl Nat {
             self.wire.stats.foreign += 1;
             return;
         }
+        if packet.fragment.is_none() && self.services.hears_streams(&packet) {
+            let mut frame = frame.to_vec();
+            if finish_checksum(&mut frame, offload.checksum).is_ok() {
+                self.endpoint.handle_frame(now, &frame);
+            }
+            return;
+        }
         if packet.fragment.is_some() {
             if let Some(whole) = self.pieces.add(now, &packet) {
                 self.translate(now, mac, whole.packet(), Offload::NONE, host);
@@ -154,6 +188,7 @@ impl Nat {
         }
         match packet.protocol {
             TCP => self.tcp.handle(now, mac, &packet, host, &mut self.wire),
+            UDP if self.services.handle(now, mac, &packet, host) => {}
             UDP if self.wire.owns(packet.dst) && self.forwards.handle(now, &packet, host, &mut self.wire) => {}
             ICMPV4 | ICMPV6 if self.wire.owns(packet.dst) && icmp::is_request(&packet) => {
                 self.number = self.number.wrapping_add(1);
@@ -169,8 +204,9 @@ impl Nat {
     }
 
     /// A socket of the host has changed.
-    pub fn handle_event(&mut self, event: Event, host: &mut dyn Host) {
-        if !self.tcp.handle_event(event.socket, event.readable, event.writable)
+    pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) {
+        if !self.services.handle_event(now, event.socket, host)
+            && !self.tcp.handle_event(event.socket, event.readable, event.writable)
             && !self.datagrams.handle_event(event.socket, host, &mut self.wire, event.refused)
         {
             self.forwards.handle_event(event.socket);
@@ -182,6 +218,7 @@ impl Nat {
         self.tcp.work(now, host, &mut self.wire, out);
         self.datagrams.work(now, host, &mut self.wire, out);
         self.forwards.work(now, &mut self.endpoint, &mut self.tcp, (host, &mut self.wire), out);
+        self.services.work(now, &mut self.endpoint, host, &mut self.wire, out);
         self.wire.drain(out);
         for _ in 0..TURN {
             let put = &mut |frame: &[u8]| {
@@ -195,19 +232,24 @@ impl Nat {
 
     /// Whether [`Nat::poll_transmit`] has something to do at once.
     pub fn is_ready(&self) -> bool {
-        self.tcp.is_ready() || self.datagrams.is_ready() || self.forwards.is_ready() || self.wire.is_waiting()
+        let flows = self.tcp.is_ready() || self.datagrams.is_ready() || self.forwards.is_ready();
+        flows || self.services.is_ready() || self.wire.is_waiting()
     }
 
     /// When [`Nat::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let flows = earliest(self.tcp.poll_timeout(), self.datagrams.poll_timeout());
-        [self.endpoint.poll_timeout(), self.forwards.poll_timeout()].into_iter().fold(flows, earliest)
+        let others = [self.endpoint.poll_timeout(), self.forwards.poll_timeout(), self.services.poll_timeout()];
+        others.into_iter().fold(flows, earliest)
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
         self.endpoint.handle_timeout(now);
-        while self.endpoint.poll_event().is_some() {}
+        while let Some(event) = self.endpoint.poll_event() {
+            self.services.handle_stream(now, event, &mut self.endpoint, host);
+        }
+        self.services.handle_timeout(now, &mut self.endpoint);
         self.tcp.handle_timeout(now, host, &mut self.wire);
         self.datagrams.handle_timeout(now, host);
         self.forwards.handle_timeout(now);
