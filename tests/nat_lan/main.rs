@@ -1,0 +1,7 @@
+//! The services of a segment behind `nat:`, as the usual clients of an ordinary user meet them: nothing is configured by
+//! hand.
+
+mod addresses;
+mod files;
+mod lab;
+mod names;
