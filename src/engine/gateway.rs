@@ -48,7 +48,8 @@ pub(super) fn start(
     let (channel, link) = pair(waker.clone());
     link.set_waker(own);
     let (name, clock) = (spec.name.clone(), Clock::start());
-    let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, told: Flows::default() };
+    let mut gateway =
+        Gateway { name, poll, link, nat: machine, sockets, clock, told: Flows::default(), told_leases: 0 };
     let run = move || gateway.run();
     let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
     thread
@@ -65,6 +66,8 @@ struct Gateway {
     clock: Clock,
     /// What the switch was told last of its flows.
     told: Flows,
+    /// The version of the leases that it was told last.
+    told_leases: u64,
 }
 
 impl Gateway {
@@ -115,6 +118,10 @@ impl Gateway {
         if flows != self.told {
             self.link.note(flows.to_string());
             self.told = flows;
+        }
+        if self.nat.leases_version() != self.told_leases {
+            self.told_leases = self.nat.leases_version();
+            self.link.tell_leases(self.nat.leases(now));
         }
         if more || self.nat.is_ready() || !self.link.fall_asleep() {
             return Ok(Some(Duration::ZERO));

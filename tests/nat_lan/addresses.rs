@@ -29,6 +29,28 @@ fn udhcpc_gets_all_that_it_needs() {
 }
 
 #[test]
+fn status_shows_the_leases() {
+    require!(machine(), needs::tool("udhcpc", "udhcpc"), needs::tool("jq", "jq"));
+    let lab = Lab::start("status", "");
+    for name in ["inst1", "inst2"] {
+        lab.check(name, &format!("NAME={name}\n{UDHCPC}"));
+    }
+    let said = lab.ask(&["status", "lab"]);
+    let leases: Vec<Vec<&str>> = said.lines().filter(|line| line.contains("lease of nat")).map(words).collect();
+    let [first, second] = leases.as_slice() else { panic!("{said}") };
+    assert_eq!((first[3], first[5], second[3], second[5]), ("10.0.2.15", "inst1", "10.0.2.16", "inst2"), "{said}");
+    let left: u32 = first[6].parse().expect("seconds");
+    assert!((3500..=3600).contains(&left) && first[7..] == ["s", "left"], "{said}");
+    let json = lab.dir.file("status.json", lab.ask(&["status", "lab", "--json"]));
+    let query = format!("jq -r '.switches[].ports[].leases[]? | .addr, .name, (.until > 0)' {}", json.display());
+    assert_eq!(lab.host.check(&query), "10.0.2.15\ninst1\ntrue\n10.0.2.16\ninst2\ntrue\n");
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+#[test]
 fn dhclient_gets_the_address_that_its_mac_has() {
     require!(machine(), needs::tool("dhclient", "isc-dhcp-client"), needs::tool("curl", "curl"));
     let lab = Lab::start("dhclient", ",dhcp=.40-.50,host=02:00:5e:00:53:09/10.0.2.9/board1");

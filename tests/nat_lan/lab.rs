@@ -17,7 +17,7 @@ pub fn machine() -> needs::Need {
 /// See the module.
 pub struct Lab {
     // dropped in this order: the bridge goes before what it stands on
-    pub zbridge: Process,
+    _zbridge: Process,
     pub host: Namespace,
     pub dir: TempDir,
 }
@@ -37,7 +37,7 @@ impl Lab {
         let resolve = format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", dir.text("resolv.conf"));
         let zbridge = zbridge!("--name", "lab", "--port", nat).env("XDG_RUNTIME_DIR", dir.root()).inside(&host);
         let zbridge = zbridge.under(["unshare", "-m", "sh", "-c", &resolve, "sh"]).as_nobody(&dir).ready();
-        Self { zbridge, host, dir }
+        Self { _zbridge: zbridge, host, dir }
     }
 
     /// `zbridge run` of an ordinary user on that bridge: a shell script with an interface that has `addr`.

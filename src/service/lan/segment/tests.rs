@@ -1,3 +1,5 @@
+//! The servers of a segment together: who hears what, and names of leases.
+
 use super::*;
 use crate::config::{PortKind, PortSpec};
 
