@@ -18,6 +18,8 @@ pub const EXAMPLES: &[(&str, &str)] = &[
         "this host and two QEMU guests on one network",
     ),
     ("zbridge --config lab.toml", "the same from a file"),
+    ("zbridge run -- ./zephyr.exe", "a program on the network, without root; its TAP is there"),
+    ("zbridge run --join default --host 192.0.2.9/24 -- bash", "a shell on the network of a bridge that runs"),
     ("zbridge port add unix:/tmp/inst3 && zbridge status", "one more on the bridge that runs, and what there is now"),
 ];
 

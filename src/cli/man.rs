@@ -77,6 +77,13 @@ fn verbs(roff: &mut Roff, prefix: &str, command: &clap::Command) {
         let form = format!("{name}{}{}", operands.collect::<String>(), own.collect::<String>());
         let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
         entry(roff, &form, &about);
+        if sub.get_name() == "run" {
+            sub.get_opts().for_each(|option| {
+                let names = option.get_long().into_iter().zip(option.get_value_names().into_iter().flatten());
+                let form: String = names.map(|(long, value)| format!("--{long} {value}")).collect();
+                entry(roff, &format!("run {form}"), &option.get_help().map(ToString::to_string).unwrap_or_default());
+            });
+        }
     }
 }
 
@@ -146,6 +153,7 @@ mod tests {
                 assert!(page.contains(&key.form()), "{}", key.word);
             }
         }
+        assert!(page.contains("run --host CIDR") && page.contains("run --tap NAMES"));
         assert!(page.contains("zbridge ports [KIND]") && page.contains("zbridge check FILE"));
     }
 }
