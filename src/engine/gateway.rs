@@ -77,8 +77,9 @@ impl Gateway {
                 _ => {}
             }
             self.link.wake_up();
+            let now = self.clock.now();
             for event in events.iter().filter_map(Sockets::event) {
-                self.nat.handle_event(event, &mut self.sockets);
+                self.nat.handle_event(now, event, &mut self.sockets);
             }
             match self.turn() {
                 Ok(again) => patience = again,

@@ -2,11 +2,13 @@
 //!
 //! # Theory of operation
 //! Towards the switch the gateway is an [`Endpoint`], which answers ARP, neighbour discovery and pings. What a guest sends
-//! through it is taken apart here: TCP connections end in a small TCP of the gateway's own ([`tcp`]), UDP and pings are
-//! handed on by datagram ([`datagram`]), and what the host cannot do is answered as a router would, by ICMP ([`icmp`]).
+//! through it is taken apart here: TCP connections end in a small TCP of the gateway's own (`tcp`), UDP and pings are
+//! handed on by datagram (`datagram`), and what the host cannot do is answered as a router would, by ICMP (`icmp`).
+//! Questions to the gateway itself, such as DHCP's, go to its [`Servers`] (`local`).
 //!
 //! ```text
 //!  guests ── frames ── Nat ─┬─ Endpoint   ARP, ND, pings to the gateway
+//!                           ├─ local      what the gateway itself serves
 //!                           ├─ tcp        flow ⇄ connection of the host
 //!                           └─ datagram   guest's port ⇄ UDP socket; ping's identifier ⇄ ping socket
 //! ```
@@ -18,6 +20,7 @@ mod datagram;
 mod forward;
 pub mod host;
 mod icmp;
+mod local;
 mod packet;
 mod pieces;
 mod stats;
@@ -25,6 +28,7 @@ mod tcp;
 mod timers;
 mod wire;
 
+pub use local::{Answer, Question, Servers};
 pub use stats::{Flows, Stats};
 
 use super::endpoint::{Endpoint, EndpointConfig};
@@ -48,6 +52,7 @@ pub struct Nat {
     datagrams: datagram::Table,
     forwards: forward::Forwards,
     pieces: pieces::Pieces,
+    local: local::Local,
     /// Of the next packet that the gateway itself sends in pieces.
     number: u32,
 }
@@ -70,6 +75,7 @@ impl Nat {
             datagrams: datagram::Table::new(seed),
             forwards: forward::Forwards::new(seed),
             pieces: pieces::Pieces::default(),
+            local: local::Local::default(),
             number: seed as u32,
         })
     }
@@ -77,6 +83,11 @@ impl Nat {
     /// Leads what comes to `socket`, which listens, to a guest.
     pub fn add_forward(&mut self, socket: SocketId, forward: Forward) {
         self.forwards.add(socket, forward);
+    }
+
+    /// What guests ask of the gateway's addresses, or of all, goes to these first.
+    pub fn set_servers(&mut self, servers: Box<dyn Servers>) {
+        self.local.set(servers);
     }
 
     /// What it has counted.
@@ -102,12 +113,15 @@ impl Nat {
         };
         let (ether_type, mac) = (view.ether_type().0, view.source());
         let ip = matches!(ether_type, IPV4 | IPV6) && view.tag().is_none();
-        if !ip || view.destination() != self.wire.mac {
+        let own = view.destination() == self.wire.mac;
+        if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
             // The endpoint looks whether it is meant.
             return self.endpoint.handle_frame(now, frame);
         }
         match packet::parse(ether_type, view.payload()) {
-            Ok(packet) => self.handle_packet(now, mac, packet, (frame, offload), host),
+            Ok(packet) if self.local.handle(now, mac, &packet, offload, host) => {}
+            Ok(packet) if own => self.handle_packet(now, mac, packet, (frame, offload), host),
+            Ok(_) => self.endpoint.handle_frame(now, frame),
             Err(_) => self.wire.stats.malformed += 1,
         }
     }
@@ -135,7 +149,9 @@ impl Nat {
             return;
         }
         if packet.fragment.is_some() {
-            if let Some(whole) = self.pieces.add(now, &packet) {
+            if let Some(whole) = self.pieces.add(now, &packet)
+                && !self.local.handle(now, mac, &whole.packet(), Offload::NONE, host)
+            {
                 self.translate(now, mac, whole.packet(), Offload::NONE, host);
             }
             return;
@@ -169,11 +185,12 @@ impl Nat {
     }
 
     /// A socket of the host has changed.
-    pub fn handle_event(&mut self, event: Event, host: &mut dyn Host) {
+    pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) {
         if !self.tcp.handle_event(event.socket, event.readable, event.writable)
             && !self.datagrams.handle_event(event.socket, host, &mut self.wire, event.refused)
+            && !self.forwards.handle_event(event.socket)
         {
-            self.forwards.handle_event(event.socket);
+            self.local.handle_event(now, event, host);
         }
     }
 
@@ -182,6 +199,7 @@ impl Nat {
         self.tcp.work(now, host, &mut self.wire, out);
         self.datagrams.work(now, host, &mut self.wire, out);
         self.forwards.work(now, &mut self.endpoint, &mut self.tcp, (host, &mut self.wire), out);
+        self.local.work(now, &mut self.endpoint, (host, &mut self.wire), out);
         self.wire.drain(out);
         for _ in 0..TURN {
             let put = &mut |frame: &[u8]| {
@@ -195,13 +213,18 @@ impl Nat {
 
     /// Whether [`Nat::poll_transmit`] has something to do at once.
     pub fn is_ready(&self) -> bool {
-        self.tcp.is_ready() || self.datagrams.is_ready() || self.forwards.is_ready() || self.wire.is_waiting()
+        self.tcp.is_ready()
+            || self.datagrams.is_ready()
+            || self.forwards.is_ready()
+            || self.local.is_ready()
+            || self.wire.is_waiting()
     }
 
     /// When [`Nat::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let flows = earliest(self.tcp.poll_timeout(), self.datagrams.poll_timeout());
-        [self.endpoint.poll_timeout(), self.forwards.poll_timeout()].into_iter().fold(flows, earliest)
+        let others = [self.endpoint.poll_timeout(), self.forwards.poll_timeout(), self.local.poll_timeout()];
+        others.into_iter().fold(flows, earliest)
     }
 
     /// Does what is due.
@@ -211,5 +234,6 @@ impl Nat {
         self.tcp.handle_timeout(now, host, &mut self.wire);
         self.datagrams.handle_timeout(now, host);
         self.forwards.handle_timeout(now);
+        self.local.handle_timeout(now, host);
     }
 }
