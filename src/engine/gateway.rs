@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::service::endpoint::DEFAULT_MTU;
+use crate::service::lan::servers::LanServers;
 use crate::service::nat::{Flows, Nat};
 use crate::time::Clock;
 use mio::{Events, Poll, Waker};
@@ -34,6 +36,8 @@ pub(super) fn start(
     let poll = Poll::new().map_err(|error| Error::system("cannot wait for descriptors", &error))?;
     let (mut sockets, own) = Sockets::new(&poll)?;
     let mut machine = Nat::new(spec, nat, seed)?;
+    let mtu = spec.mtu.map_or(DEFAULT_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+    machine.set_servers(Box::new(LanServers::new(nat, mtu, seed)))?;
     if let Some(folder) = &nat.lan.tftp {
         sockets.serve(folder)?;
     }

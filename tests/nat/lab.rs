@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
-use support::{Namespace, PATIENCE, Process, eventually, zbridge};
+use support::{Launch, Namespace, PATIENCE, Process, eventually, zbridge};
 
 /// The guest's addresses; the gateway's end in 2.
 pub const GUEST: &str = "10.0.2.15";
@@ -27,6 +27,11 @@ pub struct Lab {
 impl Lab {
     /// Starts zbridge on the host with `nat:10.0.2.2/24,ipv6=2001:db8::2/64` and `keys`.
     pub fn start(label: &str, keys: &str) -> Self {
+        Self::start_with(label, keys, |launch| launch)
+    }
+
+    /// The same, started as `change` wants it.
+    pub fn start_with(label: &str, keys: &str, change: impl FnOnce(Launch) -> Launch) -> Self {
         let (host, guest, far) = (Namespace::new(label), Namespace::new("guest"), Namespace::new("far"));
         host.veth("out", &far, "in");
         for (namespace, interface, last) in [(&host, "out", 1), (&far, "in", 7)] {
@@ -35,7 +40,7 @@ impl Lab {
         }
         host.check("echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range");
         let nat = format!("nat:10.0.2.2/24,ipv6=2001:db8::2/64{keys}");
-        let zbridge = zbridge!("-p", "tap:zg", "-p", nat).inside(&host).ready();
+        let zbridge = change(zbridge!("-p", "tap:zg", "-p", nat)).inside(&host).ready();
         // an interface may be moved while its descriptor stays with the switch
         host.ip(&format!("link set zg netns {}", guest.name()));
         guest.ip(&format!("addr add {GUEST}/24 dev zg"));

@@ -4,4 +4,5 @@ mod datagrams;
 mod forwards;
 mod lab;
 mod load;
+mod ordinary;
 mod streams;

@@ -119,9 +119,9 @@ fn a_stalled_host_holds_up_nobody_else() {
         let mut writer = guest;
         let mut quiet = 0;
         while quiet < 20 {
-            match writer.write(&piece) {
-                Ok(_) => quiet = 0,
-                Err(_) => {
+            match writer.write(&piece).map(|count| count > 0) {
+                Ok(true) => quiet = 0,
+                Ok(false) | Err(_) => {
                     quiet += 1;
                     std::thread::sleep(Duration::from_millis(5));
                 }

@@ -6,7 +6,7 @@
 //! | [`dns`] | names of this segment, and all others from the host's resolvers |
 //! | [`ra`], [`dhcp6`] | IPv6: prefix, router, MTU; resolver and domain |
 //! | [`tftp`] | files of one folder, for boards that boot from the net |
-//! | [`segment`] | all of them together |
+//! | [`segment`], [`servers`] | all of them together, behind a gateway |
 //!
 //! All of them are sans-I/O: the payload of a datagram and the time come in, [`Datagram`]s and a next deadline come
 //! out. They know no frames; whoever has the gateway's MAC and its neighbours puts headers around what they say.
@@ -22,6 +22,7 @@ pub mod name;
 pub mod ra;
 mod random;
 pub mod segment;
+pub mod servers;
 pub mod tftp;
 
 use crate::wire::Mac;

@@ -128,6 +128,11 @@ impl Segment {
         dst.port() == dns::PORT && self.resolver.contains(&dst.ip())
     }
 
+    /// Whether there is a resolver.
+    pub fn serves_names(&self) -> bool {
+        self.dns.is_some()
+    }
+
     /// Takes a datagram to an address that it [hears](Self::hears).
     pub fn handle(&mut self, now: Instant, src: SocketAddr, dst: SocketAddr, bytes: &[u8]) {
         let answer = match dst.port() {

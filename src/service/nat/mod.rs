@@ -2,12 +2,13 @@
 //!
 //! # Theory of operation
 //! Towards the switch the gateway is an [`Endpoint`], which answers ARP, neighbour discovery and pings. What a guest sends
-//! through it is taken apart here: TCP connections end in a small TCP of the gateway's own ([`tcp`]), UDP and pings are
-//! handed on by datagram ([`datagram`]), and what the host cannot do is answered as a router would, by ICMP ([`icmp`]).
+//! through it is taken apart here: TCP connections end in a small TCP of the gateway's own (`tcp`), UDP and pings are
+//! handed on by datagram (`datagram`), and what the host cannot do is answered as a router would, by ICMP (`icmp`).
+//! Questions to the gateway itself, such as DHCP's, go to its [`Servers`] (`local`).
 //!
 //! ```text
 //!  guests ── frames ── Nat ─┬─ Endpoint   ARP, ND, pings to the gateway
-//!                           ├─ services   DHCP, DNS, RA, TFTP: what the gateway does for its segment
+//!                           ├─ local      what the gateway itself serves
 //!                           ├─ tcp        flow ⇄ connection of the host
 //!                           └─ datagram   guest's port ⇄ UDP socket; ping's identifier ⇄ ping socket
 //! ```
@@ -19,14 +20,15 @@ mod datagram;
 mod forward;
 pub mod host;
 mod icmp;
+mod local;
 mod packet;
 mod pieces;
-mod services;
 mod stats;
 mod tcp;
 mod timers;
 mod wire;
 
+pub use local::{Answer, Question, Servers};
 pub use stats::{Flows, Stats};
 
 use super::endpoint::{Endpoint, EndpointConfig};
@@ -35,14 +37,14 @@ use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
 use crate::time::{Instant, earliest};
-use crate::wire::{Ethernet, Gso, Mac, Offload, finish_checksum};
+use crate::wire::{Cidr, Ethernet, Gso, Mac, Offload, finish_checksum};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ICMPV4, ICMPV6, IPV4, IPV6, Packet, TCP, UDP};
 use wire::{Wire, has_room};
 
 /// Frames that the endpoint sends in one turn.
 const TURN: usize = 64;
-/// The window of connections that end in the endpoint: those of the resolver.
+/// The window of connections that end in the endpoint, those to the servers.
 const WINDOW: usize = 64 << 10;
 
 /// See the module.
@@ -53,7 +55,7 @@ pub struct Nat {
     datagrams: datagram::Table,
     forwards: forward::Forwards,
     pieces: pieces::Pieces,
-    services: services::Services,
+    local: local::Local,
     /// Of the next packet that the gateway itself sends in pieces.
     number: u32,
 }
@@ -69,19 +71,17 @@ impl Nat {
         if let Some(mtu) = spec.mtu {
             config.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
         }
-        let services = services::Services::new(nat, config.mtu, seed);
-        config.addrs.extend(services.extra_addr());
+        let resolver = nat.lan.dns.filter(|dns| *dns != nat.gateway);
+        config.addrs.extend(resolver.map(|dns| Cidr { addr: dns.into(), prefix: nat.prefix }));
         config.limits.window = WINDOW;
-        let mut endpoint = Endpoint::new(&config)?;
-        services.listen(&mut endpoint)?;
         Ok(Self {
-            endpoint,
-            services,
+            endpoint: Endpoint::new(&config)?,
             wire: Wire::new(nat, config.mtu.into()),
             tcp: tcp::Tcp::new(seed),
             datagrams: datagram::Table::new(seed),
             forwards: forward::Forwards::new(seed),
             pieces: pieces::Pieces::default(),
+            local: local::Local::default(),
             number: seed as u32,
         })
     }
@@ -89,6 +89,24 @@ impl Nat {
     /// Leads what comes to `socket`, which listens, to a guest.
     pub fn add_forward(&mut self, socket: SocketId, forward: Forward) {
         self.forwards.add(socket, forward);
+    }
+
+    /// What guests ask of the gateway's addresses, or of all, goes to these first.
+    ///
+    /// # Errors
+    /// The port of its streams is none.
+    pub fn set_servers(&mut self, servers: Box<dyn Servers>) -> Result<()> {
+        self.local.set(servers, &mut self.endpoint)
+    }
+
+    /// The leases that the servers have given out.
+    pub fn leases(&self, now: Instant) -> Vec<Lease> {
+        self.local.leases(now)
+    }
+
+    /// A number that is another one when a lease has changed.
+    pub fn leases_version(&self) -> u64 {
+        self.local.leases_version()
     }
 
     /// What it has counted.
@@ -106,16 +124,6 @@ impl Nat {
         }
     }
 
-    /// The leases of its segment, by address.
-    pub fn leases(&self, now: Instant) -> Vec<Lease> {
-        self.services.leases(now)
-    }
-
-    /// A number that is another one when a lease has changed.
-    pub fn leases_version(&self) -> u64 {
-        self.services.leases_version()
-    }
-
     /// Takes a frame from the switch, with what its port said of it.
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8], offload: Offload, host: &mut dyn Host) {
         let Ok(view) = Ethernet::new(frame) else {
@@ -124,17 +132,15 @@ impl Nat {
         };
         let (ether_type, mac) = (view.ether_type().0, view.source());
         let ip = matches!(ether_type, IPV4 | IPV6) && view.tag().is_none();
-        if !ip || view.destination() != self.wire.mac {
-            let group = ip && view.destination().is_group();
-            let packet = if group { services::to_group(ether_type, view.payload(), offload) } else { None };
-            if packet.is_some_and(|packet| self.services.handle(now, mac, &packet, host)) {
-                return;
-            }
+        let own = view.destination() == self.wire.mac;
+        if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
             // The endpoint looks whether it is meant.
             return self.endpoint.handle_frame(now, frame);
         }
         match packet::parse(ether_type, view.payload()) {
-            Ok(packet) => self.handle_packet(now, mac, packet, (frame, offload), host),
+            Ok(packet) if self.local.handle(now, mac, &packet, offload, host) => {}
+            Ok(packet) if own => self.handle_packet(now, mac, packet, (frame, offload), host),
+            Ok(_) => self.endpoint.handle_frame(now, frame),
             Err(_) => self.wire.stats.malformed += 1,
         }
     }
@@ -161,7 +167,7 @@ impl Nat {
             self.wire.stats.foreign += 1;
             return;
         }
-        if packet.fragment.is_none() && self.services.hears_streams(&packet) {
+        if self.local.hears_stream(&packet) {
             let mut frame = frame.to_vec();
             if finish_checksum(&mut frame, offload.checksum).is_ok() {
                 self.endpoint.handle_frame(now, &frame);
@@ -169,7 +175,9 @@ impl Nat {
             return;
         }
         if packet.fragment.is_some() {
-            if let Some(whole) = self.pieces.add(now, &packet) {
+            if let Some(whole) = self.pieces.add(now, &packet)
+                && !self.local.handle(now, mac, &whole.packet(), Offload::NONE, host)
+            {
                 self.translate(now, mac, whole.packet(), Offload::NONE, host);
             }
             return;
@@ -188,7 +196,6 @@ impl Nat {
         }
         match packet.protocol {
             TCP => self.tcp.handle(now, mac, &packet, host, &mut self.wire),
-            UDP if self.services.handle(now, mac, &packet, host) => {}
             UDP if self.wire.owns(packet.dst) && self.forwards.handle(now, &packet, host, &mut self.wire) => {}
             ICMPV4 | ICMPV6 if self.wire.owns(packet.dst) && icmp::is_request(&packet) => {
                 self.number = self.number.wrapping_add(1);
@@ -205,11 +212,11 @@ impl Nat {
 
     /// A socket of the host has changed.
     pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) {
-        if !self.services.handle_event(now, event.socket, host)
-            && !self.tcp.handle_event(event.socket, event.readable, event.writable)
+        if !self.tcp.handle_event(event.socket, event.readable, event.writable)
             && !self.datagrams.handle_event(event.socket, host, &mut self.wire, event.refused)
+            && !self.forwards.handle_event(event.socket)
         {
-            self.forwards.handle_event(event.socket);
+            self.local.handle_event(now, event, host);
         }
     }
 
@@ -218,7 +225,7 @@ impl Nat {
         self.tcp.work(now, host, &mut self.wire, out);
         self.datagrams.work(now, host, &mut self.wire, out);
         self.forwards.work(now, &mut self.endpoint, &mut self.tcp, (host, &mut self.wire), out);
-        self.services.work(now, &mut self.endpoint, host, &mut self.wire, out);
+        self.local.work(now, &mut self.endpoint, (host, &mut self.wire), out);
         self.wire.drain(out);
         for _ in 0..TURN {
             let put = &mut |frame: &[u8]| {
@@ -232,14 +239,17 @@ impl Nat {
 
     /// Whether [`Nat::poll_transmit`] has something to do at once.
     pub fn is_ready(&self) -> bool {
-        let flows = self.tcp.is_ready() || self.datagrams.is_ready() || self.forwards.is_ready();
-        flows || self.services.is_ready() || self.wire.is_waiting()
+        self.tcp.is_ready()
+            || self.datagrams.is_ready()
+            || self.forwards.is_ready()
+            || self.local.is_ready()
+            || self.wire.is_waiting()
     }
 
     /// When [`Nat::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let flows = earliest(self.tcp.poll_timeout(), self.datagrams.poll_timeout());
-        let others = [self.endpoint.poll_timeout(), self.forwards.poll_timeout(), self.services.poll_timeout()];
+        let others = [self.endpoint.poll_timeout(), self.forwards.poll_timeout(), self.local.poll_timeout()];
         others.into_iter().fold(flows, earliest)
     }
 
@@ -247,11 +257,11 @@ impl Nat {
     pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
         self.endpoint.handle_timeout(now);
         while let Some(event) = self.endpoint.poll_event() {
-            self.services.handle_stream(now, event, &mut self.endpoint, host);
+            self.local.handle_stream(now, event, &mut self.endpoint, host);
         }
-        self.services.handle_timeout(now, &mut self.endpoint);
         self.tcp.handle_timeout(now, host, &mut self.wire);
         self.datagrams.handle_timeout(now, host);
         self.forwards.handle_timeout(now);
+        self.local.handle_timeout(now, host);
     }
 }

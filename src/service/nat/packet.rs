@@ -232,6 +232,13 @@ impl Headers {
         }
     }
 
+    /// Overwrites the hop limit, which is 64. Of IPv6, which has no checksum over it.
+    pub fn set_hop_limit(&mut self, hops: u8) {
+        if let Some(field) = self.bytes.get_mut(self.ip_at + 7) {
+            *field = hops;
+        }
+    }
+
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.len

@@ -111,7 +111,7 @@ impl Connection {
 
     /// Bytes of memory that it holds.
     pub fn held(&self) -> usize {
-        self.sender.held() + self.receiver.as_ref().map_or(0, |receiver| receiver.held().len())
+        self.sender.held() + self.receiver.as_ref().map_or(0, Receiver::memory)
     }
 
     /// Payload of a full segment to the guest.

@@ -3,16 +3,12 @@
 //! A guest may ask several questions before it has an answer to the first, a few; one that asks more, or says nothing
 //! for long, is cut off.
 
-use crate::error::Result;
 use crate::service::endpoint::{ConnId, Endpoint, Event};
-use crate::service::lan::dns;
 use crate::service::lan::segment::Segment;
 use crate::time::{Duration, Instant};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
-/// Handshakes that may be under way.
-const BACKLOG: usize = 16;
 /// The longest question.
 const LONGEST: usize = 4096;
 /// Questions of one stream that wait for their answer.
@@ -36,11 +32,8 @@ pub(super) struct Streams {
     streams: BTreeMap<u64, Stream>,
     names: HashMap<ConnId, u64, foldhash::fast::RandomState>,
     next: u64,
-}
-
-/// Has the endpoint listen.
-pub(super) fn listen(endpoint: &mut Endpoint) -> Result<()> {
-    endpoint.listen(dns::PORT, BACKLOG).map(drop)
+    /// Answers that are to be sent.
+    answers: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl Streams {
@@ -99,8 +92,24 @@ impl Streams {
         }
     }
 
-    /// Sends an answer.
-    pub fn answer(&mut self, now: Instant, name: u64, answer: &[u8], endpoint: &mut Endpoint) {
+    /// Will send an answer.
+    pub fn queue(&mut self, name: u64, answer: Vec<u8>) {
+        self.answers.push_back((name, answer));
+    }
+
+    /// Sends the answers, and ends streams on which nothing is asked.
+    pub fn work(&mut self, now: Instant, segment: &mut Segment, endpoint: &mut Endpoint) {
+        while let Some((name, answer)) = self.answers.pop_front() {
+            self.answer(now, name, &answer, endpoint);
+        }
+        let idle = self.streams.values().filter(|stream| now - stream.active >= IDLE);
+        let idle: Vec<ConnId> = idle.map(|stream| stream.conn).collect();
+        for conn in idle {
+            self.cut(conn, segment, endpoint);
+        }
+    }
+
+    fn answer(&mut self, now: Instant, name: u64, answer: &[u8], endpoint: &mut Endpoint) {
         let Some(stream) = self.streams.get_mut(&name) else { return };
         let Ok(length) = u16::try_from(answer.len()) else { return };
         stream.waiting = stream.waiting.saturating_sub(1);
@@ -131,17 +140,8 @@ impl Streams {
         }
     }
 
-    /// When [`Self::handle_timeout`] has something to do.
+    /// When [`Self::work`] has something to do, asked or not.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.streams.values().map(|stream| stream.active + IDLE).min()
-    }
-
-    /// Ends streams on which nothing is asked.
-    pub fn handle_timeout(&mut self, now: Instant, segment: &mut Segment, endpoint: &mut Endpoint) {
-        let idle = self.streams.values().filter(|stream| now - stream.active >= IDLE);
-        let idle: Vec<ConnId> = idle.map(|stream| stream.conn).collect();
-        for conn in idle {
-            self.cut(conn, segment, endpoint);
-        }
     }
 }
