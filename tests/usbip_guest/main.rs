@@ -3,11 +3,17 @@
 //! One test covers the switch, the TCP endpoint, the USB/IP server and the devices. Nothing of it needs a right, but
 //! for the attachment over a TAP.
 
+mod foreign;
+
 use std::time::Duration;
 use support::{Guest, Namespace, Nic, PATIENCE, Process, TempDir, needs, require, zbridge};
 
 /// How long a script with many transfers may take under emulation.
 const LONG: Duration = Duration::from_secs(300);
+
+/// Detaches everything.
+const DETACH: &str =
+    "for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); do usbip detach -p $p; done";
 
 /// A running zbridge with one `usbip:` port, and a guest on its other port.
 struct Lab {
@@ -47,9 +53,7 @@ impl Lab {
 
     /// Detaches everything.
     fn detach(&mut self) {
-        self.guest.check(
-            "for p in $(usbip port 2>/dev/null | sed -n 's/^Port \\([0-9]*\\):.*/\\1/p'); do usbip detach -p $p; done",
-        );
+        self.guest.check(DETACH);
         self.wait("! usbip port 2>/dev/null | grep -q '^Port'");
     }
 
