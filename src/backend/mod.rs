@@ -3,13 +3,14 @@
 //! Theory of operation. [`Backend::open`] opens everything that a service wants, on the caller's thread, so that an
 //! error is the caller's to report. Sockets, pseudo-terminals, pipes and files then belong to the service's own thread,
 //! which sleeps in their poll ([`Backend::wait`], `reactor.rs`). Disks and files that are written have a thread each
-//! (`disk.rs`, `append.rs`), because their work may wait, and so has the look-up of a name. With nothing to do nobody wakes. When the back end is dropped its threads
-//! end, and sockets and links that it made are removed.
+//! (`disk.rs`, `append.rs`), because their work may wait, and so has the look-up of a name. With nothing to do nobody
+//! wakes. When the back end is dropped its threads end, and sockets and links that it made are removed.
 
 mod append;
 mod disk;
 mod open;
 mod reactor;
+mod sockets;
 mod stream;
 mod terminal;
 
@@ -19,6 +20,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use disk::Disk;
 use mio::Waker;
 use reactor::Reactor;
+pub use sockets::Sockets;
 use std::sync::Arc;
 use std::time::Duration;
 
