@@ -8,6 +8,7 @@ mod control;
 mod endpoint;
 mod framing;
 mod headers;
+mod rewrite;
 mod switch;
 mod usbip;
 mod words;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "offload", run: headers::offload },
     Target { name: "coalesce", run: coalesce::coalesce },
     Target { name: "checksum", run: headers::checksum },
+    Target { name: "rewrite", run: rewrite::rewrite },
     Target { name: "switch", run: switch::switch },
     Target { name: "endpoint", run: endpoint::endpoint },
     Target { name: "pdu", run: usbip::pdu },
