@@ -102,6 +102,8 @@ fn every_key_of_every_row_is_taken() {
         "peer" => "=/tmp/other",
         "name" | "switch" | "user" => "=word",
         "rewrite" => "=mac",
+        "ipv6" => "=2001:db8::1/64",
+        "forward" => "=tcp:127.0.0.1:8080->10.0.2.15:80",
         "fd" | "queue" => "=99",
         "mtu" => "=999",
         "device" => "=loopback",

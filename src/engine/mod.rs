@@ -19,6 +19,7 @@ mod arrival;
 mod bridge;
 mod command;
 pub mod control;
+mod gateway;
 mod ports;
 mod rewrite;
 mod service;
