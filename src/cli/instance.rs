@@ -104,7 +104,8 @@ pub fn run(instance: &Instance) -> Result<u8> {
     let terminal = Terminal::of_this_job();
     let mut network = Network::reach(instance)?;
     let switch = network.switch()?;
-    let Launched { child, links, watch, .. } = match launch::start(&instance.spec) {
+    let attached = launch::start(&instance.spec, |links| attach(&mut network, &switch, instance, links));
+    let Launched { child, watch, .. } = match attached {
         Ok(launched) => launched,
         Err(failed) => {
             network.leave()?;
@@ -112,7 +113,6 @@ pub fn run(instance: &Instance) -> Result<u8> {
             return Ok(failed.status);
         }
     };
-    attach(&mut network, &switch, instance, links)?;
     let status = attend(&network.ended(), child, watch, signals);
     terminal.take_back();
     let counted = network.leave();

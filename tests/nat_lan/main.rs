@@ -2,6 +2,7 @@
 //! hand.
 
 mod addresses;
+mod dhcp_hosts;
 mod files;
 mod lab;
 mod names;

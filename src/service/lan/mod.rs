@@ -8,12 +8,15 @@
 //! | [`tftp`] | files of one folder, for boards that boot from the net |
 //! | [`segment`], [`servers`] | all of them together, behind a gateway |
 //!
+//! [`client`] is the other side: a host that asks for its address.
+//!
 //! All of them are sans-I/O: the payload of a datagram and the time come in, [`Datagram`]s and a next deadline come
 //! out. They know no frames; whoever has the gateway's MAC and its neighbours puts headers around what they say.
 //!
 //! A host of the segment can send anything as often as it likes. So each holds a bounded number of things, answers
 //! with a bounded number of bytes, and refuses by silence what is not a question.
 
+pub mod client;
 pub mod dhcp4;
 pub mod dhcp6;
 pub mod dns;

@@ -9,10 +9,10 @@ use std::net::Ipv4Addr;
 use crate::wire::Mac;
 
 /// Bytes in front of the options, cookie included.
-const HEADER: usize = 240;
+pub const HEADER: usize = 240;
 
 /// The first four bytes of the options (RFC 2132, section 2).
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
+pub const COOKIE: [u8; 4] = [99, 130, 83, 99];
 
 /// No message is shorter: some BOOTP clients and relays take no less (RFC 1542, section 2.1).
 const SHORTEST: usize = 300;
@@ -90,7 +90,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn read(value: &[u8]) -> Option<Self> {
+    /// Reads the value of [`option::TYPE`].
+    pub fn read(value: &[u8]) -> Option<Self> {
         use Kind::{Ack, Decline, Discover, Inform, Nak, Offer, Release, Request};
         let all = [Discover, Offer, Request, Decline, Ack, Nak, Release, Inform];
         all.into_iter().find(|kind| value == [*kind as u8])
@@ -164,7 +165,7 @@ impl<'a> Message<'a> {
 }
 
 /// The value of the first option `wanted`; what stands behind one that is cut short does not count.
-fn find(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
+pub fn find(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
     loop {
         match *options {
             [option::PAD, ref rest @ ..] => options = rest,
