@@ -5,8 +5,10 @@
 //! meanwhile are dropped and counted as `no-peer`.
 //!
 //! A UNIX datagram socket stays unconnected, because a connected one refuses everybody else, the restarted peer
-//! included. But only a connected one can wait for room in its peer's queue. So it is connected just while it is
-//! blocked: then the kernel reports it writable when the peer has read or died, and the next send releases it.
+//! included. But only a connected one can wait for room in its peer's queue, and the kernel looks an unconnected one's
+//! peer up by its path for every frame, which is a third of what a frame costs. So it is connected while it is blocked
+//! (the kernel reports it writable when the peer has read or died), and for the frames of one breath, if they are some;
+//! the latter only while its peer is all that it hears, as another would be refused meanwhile.
 
 use super::Gone;
 use super::frame_io::{FrameIo, Got, Refusal};
@@ -63,12 +65,17 @@ pub struct UnixGram {
     /// The peer is whoever sent last, because none was given.
     follows: bool,
     connected: bool,
+    /// The last frame that came was the peer's, from the address where frames go.
+    is_heard: bool,
 }
+
+/// So many frames are worth connecting for.
+const WORTH_CONNECTING: usize = 4;
 
 impl UnixGram {
     /// Takes over a bound, non-blocking socket. Without a `peer`, it is whoever sent last.
     pub fn new(fd: OwnedFd, peer: Option<SocketAddrUnix>) -> Self {
-        Self { fd, follows: peer.is_none(), peer, connected: false }
+        Self { fd, follows: peer.is_none(), peer, connected: false, is_heard: false }
     }
 
     /// Where frames go, as a person is told.
@@ -88,8 +95,9 @@ impl UnixGram {
 impl FrameIo for UnixGram {
     fn recv(&mut self, room: &mut [u8]) -> Result<Got, Errno> {
         let (_, len, from) = recvfrom(&self.fd, &mut room[..=MAX_FRAME], RecvFlags::TRUNC)?;
-        if self.follows && !self.connected {
-            let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
+        let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
+        self.is_heard = from.is_some() && from == self.peer;
+        if self.follows && !self.connected && !self.is_heard {
             self.peer = from.filter(|from| from.path_bytes().is_some()).or(self.peer.take());
         }
         Ok(Got { len, offload: Offload::NONE })
@@ -104,9 +112,22 @@ impl FrameIo for UnixGram {
             }
         }
         // Asked once more when connected: the peer may have read in between, and then nobody would tell.
-        send(&self.fd, frame, SendFlags::NOSIGNAL)?;
-        self.release();
-        Ok(())
+        send(&self.fd, frame, SendFlags::NOSIGNAL).map(drop)
+    }
+
+    fn begin(&mut self, frames: usize) {
+        if let Some(peer) =
+            self.peer.as_ref().filter(|_| self.is_heard && !self.connected && frames >= WORTH_CONNECTING)
+        {
+            // When it fails, so does the first send, which says why.
+            self.connected = connect(&self.fd, peer).is_ok();
+        }
+    }
+
+    fn end(&mut self, blocked: bool) {
+        if !blocked {
+            self.release();
+        }
     }
 
     fn refusal(&mut self, errno: Errno, _: bool) -> Refusal {
@@ -166,5 +187,70 @@ impl FrameIo for Udp {
 impl AsFd for Udp {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame_io;
+    use super::*;
+    use crate::counters::Counters;
+    use crate::frame::{Batch, Outgoing, PortId};
+    use std::os::unix::net::UnixDatagram;
+
+    const FRAME: [u8; 60] = [0x53; 60];
+
+    /// A port at `port` with its peer at `peer`, and a third socket, all in a folder of their own.
+    fn three(name: &str) -> (UnixGram, UnixDatagram, UnixDatagram, std::path::PathBuf) {
+        let folder = std::env::temp_dir().join(format!("zbridge-gram-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let bind = |name: &str| UnixDatagram::bind(folder.join(name)).unwrap();
+        let (port, peer, other) = (bind("port"), bind("peer"), bind("other"));
+        port.set_nonblocking(true).unwrap();
+        let gram = UnixGram::new(port.into(), Some(SocketAddrUnix::new(folder.join("peer")).unwrap()));
+        (gram, peer, other, folder)
+    }
+
+    fn send(gram: &mut UnixGram, frames: usize) -> (usize, Counters) {
+        let mut batch = Batch::new(64 * 1024);
+        (0..frames).for_each(|_| assert!(batch.push(&FRAME, PortId(0), Offload::NONE)));
+        let mut counters = Counters::default();
+        (frame_io::transmit(gram, Outgoing::rest_of(&batch, 0), &mut counters).unwrap(), counters)
+    }
+
+    #[test]
+    fn whoever_speaks_between_two_breaths_is_heard() {
+        let (mut gram, peer, other, folder) = three("heard");
+        let mut room = vec![0; 2 * MAX_FRAME];
+        for (speaker, heard) in [(&peer, true), (&other, false), (&peer, true)] {
+            speaker.send_to(&FRAME, folder.join("port")).unwrap();
+            assert_eq!(gram.recv(&mut room).unwrap().len, FRAME.len());
+            assert_eq!(gram.is_heard, heard);
+            // it is connected for these only if nobody else would be refused, and never longer
+            gram.begin(WORTH_CONNECTING);
+            assert_eq!(gram.connected, heard);
+            assert_eq!(send(&mut gram, WORTH_CONNECTING).0, WORTH_CONNECTING);
+            assert!(!gram.connected);
+            (0..WORTH_CONNECTING).for_each(|_| assert_eq!(peer.recv(&mut room).unwrap(), FRAME.len()));
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_leaves_in_the_middle_is_a_counted_drop_and_its_successor_gets_the_next_frame() {
+        let (mut gram, peer, _other, folder) = three("leaves");
+        peer.send_to(&FRAME, folder.join("port")).unwrap();
+        gram.recv(&mut vec![0; 2 * MAX_FRAME]).unwrap();
+        gram.begin(WORTH_CONNECTING);
+        assert!(gram.connected);
+        drop(peer);
+        std::fs::remove_file(folder.join("peer")).unwrap();
+        let successor = UnixDatagram::bind(folder.join("peer")).unwrap();
+        let (done, counters) = send(&mut gram, 3);
+        assert_eq!((done, counters.dropped(DropReason::NoPeer), counters.tx_frames), (3, 1, 2));
+        let mut room = [0; 100];
+        (0..2).for_each(|_| assert_eq!(successor.recv(&mut room).unwrap(), FRAME.len()));
+        successor.send_to(&FRAME, folder.join("port")).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

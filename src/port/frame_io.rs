@@ -11,6 +11,10 @@ use crate::limits::{INHALE_FRAMES, MAX_FRAME, PREFIX};
 use crate::wire::Offload;
 use rustix::io::Errno;
 
+/// What has to be free in a batch for one more frame: its prefix, a header that is not kept, the frame, and a byte more
+/// by which one that is too long shows.
+const ROOM: usize = PREFIX + Offload::LEN + MAX_FRAME + 1;
+
 /// What an error on one frame means for the port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
@@ -36,6 +40,21 @@ pub trait FrameIo {
     /// The system call's; [`FrameIo::refusal`] says what it means. EINTR need not be handled.
     fn recv(&mut self, room: &mut [u8]) -> Result<Got, Errno>;
 
+    /// The same into the room of a batch, where a frame lies behind [`PREFIX`] bytes, or behind some more: how many
+    /// more is returned too. For a descriptor that puts a header before each frame.
+    ///
+    /// # Errors
+    /// As in [`FrameIo::recv`].
+    fn recv_in_place(&mut self, room: &mut [u8]) -> Result<(Got, usize), Errno> {
+        self.recv(&mut room[PREFIX..]).map(|got| (got, 0))
+    }
+
+    /// So many frames are to be sent now.
+    fn begin(&mut self, _frames: usize) {}
+
+    /// They were sent, unless it is `blocked`.
+    fn end(&mut self, _blocked: bool) {}
+
     /// Sends a frame without blocking.
     ///
     /// # Errors
@@ -49,15 +68,18 @@ pub trait FrameIo {
 /// Receives what is there, within the budget.
 pub fn receive(io: &mut impl FrameIo, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
     for _ in 0..INHALE_FRAMES {
-        if batch.free() < PREFIX + MAX_FRAME + 1 {
+        if batch.free() < ROOM {
             return Ok(Inhaled::More);
         }
-        match io.recv(&mut batch.room()[PREFIX..]) {
-            Ok(got) if got.len > MAX_FRAME => {
+        match io.recv_in_place(batch.room()) {
+            Ok((got, _)) if got.len > MAX_FRAME => {
                 counters.received(1, got.len as u64);
                 counters.drop(DropReason::Oversize, 1);
             }
-            Ok(got) => batch.commit(got.len, id, got.offload),
+            Ok((got, gap)) => {
+                batch.skip(gap);
+                batch.commit(got.len, id, got.offload);
+            }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(Inhaled::Drained),
             Err(errno) => match io.refusal(errno, false) {
@@ -76,6 +98,13 @@ pub fn receive(io: &mut impl FrameIo, batch: &mut Batch, id: PortId, counters: &
 
 /// Sends what the descriptor takes. Returns the number of frames that are done with.
 pub fn transmit(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+    io.begin(out.len());
+    let sent = send_all(io, out, counters);
+    io.end(sent.as_ref().is_ok_and(|&done| done < out.len()));
+    sent
+}
+
+fn send_all(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
     let mut done = 0;
     while done < out.len() {
         let frame = out.frame(done);
