@@ -53,8 +53,7 @@ fn on_a_switch(server: Server, socket: &str) -> Result<(), Box<dyn Error>> {
     bridge.add_port(PortSpec::parse(&format!("unix:{socket}"))?)?;
     let config = EndpointConfig::new(Mac([2, 0, 0, 0, 0, 1]), vec!["192.0.2.1/24".parse()?]);
     let mut port = UsbipPort::serving("thermometer", &config, server)?;
-    run_service(&bridge.add_channel("default", "thermometer")?, &mut port);
-    Ok(())
+    Ok(run_service(&bridge.add_channel("default", "thermometer")?, &mut port)?)
 }
 
 fn in_memory(server: &mut Server) -> Result<(), Box<dyn Error>> {

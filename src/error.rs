@@ -25,31 +25,38 @@ pub enum Class {
     Interrupted,
 }
 
-/// A row of the table of exit statuses: class, status, meaning.
+/// A row of the table of exit statuses: class, status, word, meaning.
 pub struct Status {
     /// The class that ends with this status.
     pub class: Class,
     /// The process's exit status.
     pub code: u8,
+    /// What programs see of it.
+    pub word: &'static str,
     /// What it means, as help and man page print it.
     pub meaning: &'static str,
 }
 
 /// Every exit status but 0. Help, man page and `main` read this table.
 pub const STATUSES: [Status; 7] = [
-    Status { class: Class::Runtime, code: 1, meaning: "failed while running" },
-    Status { class: Class::Usage, code: 2, meaning: "wrong command line or configuration" },
-    Status { class: Class::NoDaemon, code: 3, meaning: "no running zbridge there" },
-    Status { class: Class::NoObject, code: 4, meaning: "no such port, switch, interface or file" },
-    Status { class: Class::Permission, code: 5, meaning: "not permitted" },
-    Status { class: Class::Unmet, code: 6, meaning: "a wait timed out or an assertion failed" },
-    Status { class: Class::Interrupted, code: 130, meaning: "interrupted (SIGINT)" },
+    Status { class: Class::Runtime, code: 1, word: "runtime", meaning: "failed while running" },
+    Status { class: Class::Usage, code: 2, word: "usage", meaning: "wrong command line or configuration" },
+    Status { class: Class::NoDaemon, code: 3, word: "no-daemon", meaning: "no running zbridge there" },
+    Status { class: Class::NoObject, code: 4, word: "no-object", meaning: "no such port, switch, interface or file" },
+    Status { class: Class::Permission, code: 5, word: "permission", meaning: "not permitted" },
+    Status { class: Class::Unmet, code: 6, word: "unmet", meaning: "a wait timed out or an assertion failed" },
+    Status { class: Class::Interrupted, code: 130, word: "interrupted", meaning: "interrupted (SIGINT)" },
 ];
 
 impl Class {
     /// The exit status of this class.
     pub fn code(self) -> u8 {
         STATUSES.iter().find(|row| row.class == self).map_or(1, |row| row.code)
+    }
+
+    /// The word of this class.
+    pub fn word(self) -> &'static str {
+        STATUSES.iter().find(|row| row.class == self).map_or("runtime", |row| row.word)
     }
 }
 

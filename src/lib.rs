@@ -16,10 +16,11 @@
 //! | layer | rooms | what it knows |
 //! |---|---|---|
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
+//! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and of services; not the switch |
 //! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor |
-//! | words | [`config`], [`capture`] | what a person may ask for: the one table of port kinds, the grammar, the file |
+//! | words | [`config`], [`control`], [`capture`] | what a person or a program may ask for: the one table of port kinds, the grammar, the file, the control socket's lines |
 //! | core | [`switch`] | where a frame goes; no system call, no clock |
 //! | ground | [`wire`], [`codec`], [`frame`], [`counters`], [`time`], [`limits`], [`error`] | bytes, time and errors |
 //!
@@ -48,10 +49,12 @@ pub mod capture;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod control;
 pub mod counters;
 pub mod engine;
 pub mod error;
 pub mod frame;
+pub mod launch;
 pub mod limits;
 pub mod port;
 pub mod service;

@@ -35,6 +35,12 @@ pub const INHALE_FRAMES: usize = 64;
 /// Frames that wait in a port's queue unless `queue=` says otherwise: two breaths of 64-byte frames.
 pub const QUEUE_FRAMES: usize = 8192;
 
+/// The same for a serial line: some tenths of a second of an emulated UART. A long queue before a slow line is only delay.
+pub const SERIAL_QUEUE_FRAMES: usize = 256;
+
+/// The least of it, before the slowest of lines.
+pub const SERIAL_QUEUE_FRAMES_MIN: usize = 16;
+
 /// The most that `queue=` may ask for.
 pub const QUEUE_FRAMES_MAX: usize = 1_000_000;
 

@@ -48,10 +48,14 @@ const ROOMS: &[Room] = &[
         name: "engine",
         may_use: &["ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "backend"],
     },
+    // instances: programs in namespaces of their own, and their network
+    Room { name: "launch", may_use: &["ground", "config", "port", "engine"] },
     // program
     Room {
         name: "cli",
-        may_use: &["ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine"],
+        may_use: &[
+            "ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine", "launch",
+        ],
     },
 ];
 

@@ -23,14 +23,20 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Opens the image of want `want` and gives its length in blocks.
-    pub fn open(want: usize, image: &Path, read_only: bool, cow: bool, done: Sender<Input>) -> Result<(Self, u64)> {
+    /// Opens the image of want `want` and gives its length in blocks. `tell` takes the results; false ends the thread.
+    pub fn open(
+        want: usize,
+        image: &Path,
+        read_only: bool,
+        cow: bool,
+        tell: impl Fn(Input) -> bool + Send + 'static,
+    ) -> Result<(Self, u64)> {
         let (mut medium, blocks) = Medium::open(image, read_only, cow)?;
         let (jobs, queue): (_, Receiver<Job>) = unbounded();
         let work = move || {
             for job in queue {
                 let result = medium.perform(job.work).map_err(|error| failure(&error));
-                if done.send(Input::Done { want, id: job.id, result }).is_err() {
+                if !tell(Input::Done { want, id: job.id, result }) {
                     return;
                 }
             }

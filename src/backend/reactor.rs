@@ -1,25 +1,28 @@
-//! The poll loop of a service's streams.
+//! A service's streams under one poll.
 //!
-//! Theory of operation. mio is edge-triggered: a stream notes that it is readable or writable until a system call says
+//! Theory of operation. A service says what is to be done ([`Reactor::perform`]), and its own thread does it and sleeps
+//! here ([`Reactor::wait`]), so that a byte needs no second thread on its way. mio is edge-triggered: a stream notes that it is readable or writable until a system call says
 //! otherwise, and is worked on whenever that, its window, or what waits to be sent has changed. How much is read is
 //! bounded by the window that the service gives back, so one pass over a stream is bounded, too. Regular files cannot be
 //! waited for and do not need to be: they are always ready.
 
 use super::open::{self, Bound};
 use super::pty::Link;
+use crate::codec::Pieces;
 use crate::config::value::HostPort;
 use crate::error::{Error, Result};
 use crate::service::outside::{Input, Output, Stream, WINDOW};
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +31,18 @@ const WAKER: Token = Token(usize::MAX);
 /// Tokens from here on are listeners, below they are streams.
 const LISTENERS: usize = 1 << 62;
 const EVENTS: usize = 128;
+/// A read that gives so much is not copied.
+const MUCH: usize = 16 << 10;
+/// Pieces of one write.
+const GATHER: usize = 16;
 /// Bytes of one read.
 const CHUNK: usize = 64 << 10;
 /// Streams that one listener may have at once; further clients wait in the kernel's queue.
 const MOST: usize = 256;
 /// After this long a listener without descriptors or room tries again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Sleeps shorter than this are not left to mio, which knows milliseconds only.
+const COARSE: Duration = Duration::from_millis(10);
 
 /// What is listened on.
 pub(super) enum Listener {
@@ -70,40 +79,51 @@ struct StreamSlot {
     dialling: Option<usize>,
     readable: bool,
     writable: bool,
+    /// A read that gives less than was asked for has emptied it: so it is with sockets that have not ended.
+    short_is_empty: bool,
     /// Bytes that may still be handed over.
     room: usize,
-    unsent: VecDeque<u8>,
+    outbox: Pieces,
     _link: Option<Link>,
 }
+
+/// What a name came to.
+type Lookup = (usize, std::result::Result<SocketAddr, String>);
 
 /// See the module.
 pub(super) struct Reactor {
     poll: Poll,
     waker: Arc<Waker>,
-    orders: Receiver<Output>,
-    inputs: Sender<Input>,
+    events: Events,
+    inputs: VecDeque<Input>,
     listeners: Vec<ListenerSlot>,
     streams: BTreeMap<u64, StreamSlot>,
+    /// Streams that the service has done something to since they were worked on.
+    touched: BTreeSet<u64>,
     dials: BTreeMap<usize, HostPort>,
+    /// Addresses of what is to be dialled, as they are found.
+    found: (Sender<Lookup>, Receiver<Lookup>),
     next: u64,
     buffer: Vec<u8>,
 }
 
 impl Reactor {
-    pub fn new(orders: Receiver<Output>, inputs: Sender<Input>) -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let cannot = |error| Error::system("cannot wait for descriptors", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         Ok(Self {
             poll,
             waker,
-            orders,
-            inputs,
+            events: Events::with_capacity(EVENTS),
+            inputs: VecDeque::new(),
             listeners: Vec::new(),
             streams: BTreeMap::new(),
+            touched: BTreeSet::new(),
             dials: BTreeMap::new(),
+            found: unbounded(),
             next: 0,
-            buffer: vec![0; CHUNK],
+            buffer: Vec::new(),
         })
     }
 
@@ -154,88 +174,121 @@ impl Reactor {
             _ => false,
         };
         self.next += 1;
+        if !polled {
+            // No event will come of it.
+            self.touched.insert(name);
+        }
         let slot = StreamSlot {
             readable: !polled,
             writable: !polled,
+            short_is_empty: listener.is_some() || dialling.is_some(),
             owned,
             listener,
             dialling,
             room: WINDOW,
-            unsent: VecDeque::new(),
+            outbox: Pieces::default(),
             _link: link,
         };
         self.streams.insert(name, slot);
         Ok(Stream(name))
     }
 
-    /// Tells the service. That it has ended is seen at the channel of orders.
-    fn tell(&self, input: Input) {
-        let _ = self.inputs.send(input);
+    fn tell(&mut self, input: Input) {
+        self.inputs.push_back(input);
     }
 
-    /// Runs until the service has ended.
-    pub fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS);
-        // Files are ready from the start.
-        let names: Vec<u64> = self.streams.keys().copied().collect();
-        names.into_iter().for_each(|name| self.work(name));
-        loop {
-            let patience = self.listeners.iter().any(|slot| slot.waiting && !slot.single).then_some(PAUSE);
-            match self.poll.poll(&mut events, patience) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    return log::error!("back ends: poll: {error}");
-                }
-                _ => {}
+    /// What came, in order.
+    pub fn poll_input(&mut self) -> Option<Input> {
+        self.inputs.pop_front()
+    }
+
+    /// Sleeps until something comes, but not longer than `patience`, and takes what is there.
+    ///
+    /// # Errors
+    /// The poll itself does not work.
+    pub fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        while let Some(name) = self.touched.pop_first() {
+            self.work(name);
+        }
+        self.accept_all();
+        let patience = match patience {
+            _ if !self.inputs.is_empty() => Some(Duration::ZERO),
+            Some(short) if Duration::ZERO < short && short < COARSE => {
+                self.sleep(short)?;
+                Some(Duration::ZERO)
             }
-            for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    Token(token) if token >= LISTENERS => {
-                        if let Some(slot) = self.listeners.get_mut(token - LISTENERS) {
-                            slot.waiting = true;
-                        }
+            other => {
+                let again = self.listeners.iter().any(|slot| slot.waiting && !slot.single).then_some(PAUSE);
+                other.into_iter().chain(again).min()
+            }
+        };
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let polled = self.poll.poll(&mut events, patience);
+        for event in &events {
+            match event.token() {
+                WAKER => {}
+                Token(token) if token >= LISTENERS => {
+                    if let Some(slot) = self.listeners.get_mut(token - LISTENERS) {
+                        slot.waiting = true;
                     }
-                    Token(token) => self.stream_event(token as u64, event),
                 }
+                Token(token) => self.stream_event(token as u64, event),
             }
-            if !self.obey() {
-                return;
-            }
-            for index in 0..self.listeners.len() {
-                self.accept(index);
-            }
+        }
+        self.events = events;
+        self.accept_all();
+        while let Ok((want, addr)) = self.found.1.try_recv() {
+            self.dial_at(want, addr);
+        }
+        match polled {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
         }
     }
 
-    /// Does what the service has sent. `false`: it has ended.
-    fn obey(&mut self) -> bool {
-        loop {
-            match self.orders.try_recv() {
-                Ok(Output::Send(Stream(name), bytes)) => {
-                    if let Some(slot) = self.streams.get_mut(&name) {
-                        slot.unsent.extend(bytes);
-                        self.work(name);
-                    }
+    /// Sleeps until the poll has something to tell, to the nanosecond.
+    fn sleep(&self, time: Duration) -> io::Result<()> {
+        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
+        let mut fds = [PollFd::from_borrowed_fd(self.poll.registry().as_fd(), PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&time)) {
+            Err(errno) if errno != Errno::INTR => Err(errno.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what the service says, or notes it for [`Reactor::wait`]: what is sent in pieces leaves in one.
+    pub fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send(Stream(name), bytes) => {
+                if let Some(slot) = self.streams.get_mut(&name) {
+                    slot.outbox.push(bytes);
+                    self.touched.insert(name);
                 }
-                Ok(Output::Room(Stream(name), count)) => {
-                    if let Some(slot) = self.streams.get_mut(&name) {
-                        slot.room += count;
-                        self.work(name);
-                    }
-                }
-                Ok(Output::Close(Stream(name))) => self.remove(name),
-                Ok(Output::Dial(want)) => self.dial(want),
-                // A disk has a thread of its own.
-                Ok(Output::Job(..)) => {}
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
             }
+            Output::Room(Stream(name), count) => {
+                if let Some(slot) = self.streams.get_mut(&name) {
+                    slot.room += count;
+                    self.touched.insert(name);
+                }
+            }
+            Output::Close(Stream(name)) => {
+                // What was sent before has left, as far as it can at once.
+                if let Some(slot) = self.streams.get_mut(&name).filter(|_| self.touched.remove(&name)) {
+                    let _ = slot.flush(&mut 0);
+                }
+                self.remove(name);
+            }
+            Output::Dial(want) => self.dial(want),
+            // A disk has a thread of its own.
+            Output::Job(..) => {}
         }
     }
 
     fn stream_event(&mut self, name: u64, event: &mio::event::Event) {
         let Some(slot) = self.streams.get_mut(&name) else { return };
-        slot.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        let ended = event.is_read_closed() || event.is_error();
+        slot.readable |= event.is_readable() || ended;
+        slot.short_is_empty &= !ended;
         slot.writable |= event.is_writable() || event.is_error();
         if let Some(want) = slot.dialling.filter(|_| slot.writable) {
             return self.settle(name, want);
@@ -248,12 +301,11 @@ impl Reactor {
         let Some(slot) = self.streams.get_mut(&name).filter(|slot| slot.dialling.is_none()) else { return };
         let mut sent = 0;
         let wrote = slot.flush(&mut sent);
+        let inputs = &mut self.inputs;
         if sent > 0 {
-            let _ = self.inputs.send(Input::Sent(Stream(name), sent));
+            inputs.push_back(Input::Sent(Stream(name), sent));
         }
-        let read = slot.read(&mut self.buffer, |bytes| {
-            let _ = self.inputs.send(Input::Data(Stream(name), bytes.to_vec()));
-        });
+        let read = slot.read(&mut self.buffer, |bytes| inputs.push_back(Input::Data(Stream(name), bytes)));
         if let Err(why) = wrote.and(read) {
             log::debug!("a stream has ended: {why}");
             self.remove(name);
@@ -270,6 +322,10 @@ impl Reactor {
         if let Some(listener) = slot.listener.and_then(|index| self.listeners.get_mut(index)) {
             listener.streams -= 1;
         }
+    }
+
+    fn accept_all(&mut self) {
+        (0..self.listeners.len()).for_each(|index| self.accept(index));
     }
 
     /// Lets clients in, as far as there is room.
@@ -307,28 +363,32 @@ impl Reactor {
         }
     }
 
+    /// Connects to what `want` names, once its address is known: looking up a name may take long.
     fn dial(&mut self, want: usize) {
-        let begun = self.begin(want).and_then(|socket| {
+        let Some(addr) = self.dials.get(&want).cloned() else {
+            return self.tell(Input::Unreachable(want, "nothing to dial".into()));
+        };
+        if addr.host.parse::<IpAddr>().is_ok() {
+            return self.dial_at(want, open::resolve(&addr).map_err(|error| error.what().to_owned()));
+        }
+        let (found, waker) = (self.found.0.clone(), self.waker.clone());
+        let look_up = move || {
+            // The service may have ended in the meantime.
+            let _ = found.send((want, open::resolve(&addr).map_err(|error| error.what().to_owned())));
+            let _ = waker.wake();
+        };
+        if let Err(error) = std::thread::Builder::new().name("zb-name".into()).spawn(look_up) {
+            self.tell(Input::Unreachable(want, format!("cannot start a thread: {error}")));
+        }
+    }
+
+    fn dial_at(&mut self, want: usize, addr: std::result::Result<SocketAddr, String>) {
+        let begun = addr.and_then(begin).and_then(|socket| {
             self.insert(Owned::Polled(OwnedFd::from(socket)), None, Some(want), None).map_err(|error| error.to_string())
         });
         if let Err(why) = begun {
             self.tell(Input::Unreachable(want, why));
         }
-    }
-
-    fn begin(&self, want: usize) -> std::result::Result<Socket, String> {
-        let addr = self.dials.get(&want).ok_or("nothing to dial")?;
-        let addr = open::resolve(addr).map_err(|error| error.what().to_owned())?;
-        let made = || {
-            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_nonblocking(true)?;
-            socket.set_tcp_nodelay(true)?;
-            match socket.connect(&addr.into()) {
-                Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-                _ => Ok(socket),
-            }
-        };
-        made().map_err(|error: io::Error| format!("cannot connect to {addr}: {error}"))
     }
 
     /// A connection that was begun stands, or does not.
@@ -355,20 +415,37 @@ impl Reactor {
     }
 }
 
+/// A connection to `addr` that is under way.
+fn begin(addr: SocketAddr) -> std::result::Result<Socket, String> {
+    let made = || {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&addr.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(socket),
+        }
+    };
+    made().map_err(|error: io::Error| format!("cannot connect to {addr}: {error}"))
+}
+
 impl StreamSlot {
     /// Sends what waits. `sent` counts what has left.
     fn flush(&mut self, sent: &mut usize) -> io::Result<()> {
-        while self.writable && !self.unsent.is_empty() {
-            let piece = self.unsent.as_slices().0;
+        while self.writable && !self.outbox.is_empty() {
             let result = match &mut self.owned {
-                Owned::Polled(fd) => rustix::io::write(&*fd, piece).map_err(io::Error::from),
-                Owned::Written(file) => file.write(piece),
+                Owned::Polled(fd) => {
+                    let mut pieces = [IoSlice::new(&[]); GATHER];
+                    let count = self.outbox.gather(&mut pieces);
+                    rustix::io::writev(&*fd, &pieces[..count]).map_err(io::Error::from)
+                }
+                Owned::Written(file) => file.write(self.outbox.first()),
                 // Nothing can be sent to what is only read.
-                Owned::Read(_) => Ok(piece.len()),
+                Owned::Read(_) => Ok(self.outbox.first().len()),
             };
             match result {
                 Ok(count) => {
-                    self.unsent.drain(..count);
+                    self.outbox.took(count);
                     *sent += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
@@ -380,20 +457,27 @@ impl StreamSlot {
     }
 
     /// Reads what the window allows. An end is an error.
-    fn read(&mut self, buffer: &mut [u8], mut tell: impl FnMut(&[u8])) -> io::Result<()> {
+    fn read(&mut self, buffer: &mut Vec<u8>, mut tell: impl FnMut(Vec<u8>)) -> io::Result<()> {
         while self.readable && self.room > 0 {
-            let length = self.room.min(buffer.len());
-            let place = &mut buffer[..length];
+            let length = self.room.min(CHUNK);
+            buffer.resize(length, 0);
             let result = match &mut self.owned {
-                Owned::Polled(fd) => rustix::io::read(&*fd, &mut *place).map_err(io::Error::from),
-                Owned::Read(file) => file.read(place),
+                Owned::Polled(fd) => rustix::io::read(&*fd, &mut **buffer).map_err(io::Error::from),
+                Owned::Read(file) => file.read(buffer),
                 Owned::Written(_) => Err(Errno::AGAIN.into()),
             };
             match result {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     self.room -= count;
-                    tell(&buffer[..count]);
+                    self.readable = !(self.short_is_empty && count < length);
+                    // Little is copied, so that the buffer stays; much leaves with the buffer.
+                    if count < MUCH {
+                        tell(buffer[..count].to_vec());
+                    } else {
+                        buffer.truncate(count);
+                        tell(std::mem::replace(buffer, Vec::with_capacity(CHUNK)));
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,12 +1,15 @@
 //! The command line. What a port or a switch is, is left to [`crate::config`]; its errors read better than a parser's
 //! of options can.
 
+use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::help;
+use crate::wire::Cidr;
 
 /// The arguments of the program.
 #[derive(Parser, Debug)]
@@ -35,6 +38,10 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// The bridge's name, for `zbridge status NAME` and its like (default: default, or default-2 … if that runs)
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
@@ -49,6 +56,8 @@ pub struct Args {
 pub enum Command {
     /// Two simulated hosts ping each other across a switch: no root, no arguments
     Demo,
+    /// Run a program on the network, in a namespace of its own where its TAP is: no root
+    Run(RunArgs),
     /// Every port kind with its grammar, keys and an example
     Ports {
         /// One kind only
@@ -59,6 +68,55 @@ pub enum Command {
         /// The file
         file: PathBuf,
     },
+    /// The bridges that run, one line each
+    Ls {
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// The ports of a running bridge, with state, peer and counters
+    Status {
+        /// The bridge (default: the one called default, or the only one)
+        name: Option<String>,
+        /// As JSON, one object on one line
+        #[arg(long)]
+        json: bool,
+        /// Go on, and print what has changed, until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Add ports to a running bridge, or remove them
+    Port {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: PortVerb,
+    },
+    /// The addresses that a running bridge has learned
+    Fdb {
+        /// The bridge (default: the one called default, or the only one)
+        name: Option<String>,
+        /// One switch only
+        #[arg(long, value_name = "NAME")]
+        switch: Option<String>,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
+    Wait {
+        /// The port, port=NAME
+        #[arg(value_name = "port=NAME")]
+        condition: String,
+        /// up, listening, connecting, waiting, down, stalled or gone
+        #[arg(default_value = "up")]
+        state: String,
+        /// The longest to wait, also for the bridge to start: 500ms, 5s, 2m
+        #[arg(long, value_name = "TIME", default_value = "30s")]
+        timeout: String,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+    },
     /// Print a completion script
     Completions {
         /// The shell
@@ -66,6 +124,67 @@ pub enum Command {
     },
     /// Print the manual page (zbridge man | man -l -)
     Man,
+}
+
+/// A program to run, and its network.
+#[derive(clap::Args, Debug)]
+pub struct RunArgs {
+    /// A port beside the program, TYPE:TARGET[,key[=value]]...; may be given often
+    #[arg(short, long = "port", value_name = "SPEC")]
+    pub ports: Vec<String>,
+
+    /// The TAPs that the program opens: zeth0,zeth1 [default: zeth]
+    #[arg(long = "tap", value_name = "NAMES", value_delimiter = ',', conflicts_with = "host")]
+    pub taps: Vec<String>,
+
+    /// No TAP, but an interface with this address for the program's own sockets; may be given often
+    #[arg(long, value_name = "CIDR")]
+    pub host: Vec<Cidr>,
+
+    /// The default gateway of that interface; one for IPv4, one for IPv6
+    #[arg(long, value_name = "IP", requires = "host")]
+    pub gateway: Vec<IpAddr>,
+
+    /// A name server for the program; may be given often
+    #[arg(long, value_name = "IP", requires = "host")]
+    pub dns: Vec<IpAddr>,
+
+    /// The mtu of that interface in bytes
+    #[arg(long, value_name = "BYTES", requires = "host", value_parser = clap::value_parser!(u32).range(68..=65_521))]
+    pub mtu: Option<u32>,
+
+    /// Joins a running bridge instead of one of its own; its name as `zbridge ls` shows it
+    #[arg(long, value_name = "NAME", conflicts_with = "ports")]
+    pub join: Option<String>,
+
+    /// What the program's port is called [default: the program's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub command: Vec<OsString>,
+}
+
+/// What is done with a port of a running bridge.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum PortVerb {
+    /// Open a port: TYPE:TARGET[,key[=value]]..., as for --port
+    Add {
+        /// The port
+        spec: String,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+    },
+    /// Remove a port; a listener goes with all its clients
+    Del {
+        /// Its name, as `zbridge status` shows it
+        port: String,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+    },
 }
 
 /// How much is said on standard error. RUST_LOG, where it is set, decides instead.
@@ -88,6 +207,15 @@ impl Verbosity {
             (0, 1) => LevelFilter::Debug,
             (0, _) => LevelFilter::Trace,
             (1, _) => LevelFilter::Warn,
+            _ => LevelFilter::Error,
+        }
+    }
+
+    /// The same beside a program whose terminal it is: one step less.
+    pub fn level_beside(self) -> LevelFilter {
+        match (self.quiet, self.verbose) {
+            (0, 0) => LevelFilter::Warn,
+            (0, verbose) => Self { quiet: 0, verbose: verbose - 1 }.level(),
             _ => LevelFilter::Error,
         }
     }

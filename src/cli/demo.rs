@@ -52,7 +52,7 @@ pub fn run() -> Result<()> {
     print(format!("\nWhat it has counted\n{}{CONCLUSION}", show::counters(&last)))?;
     for host in hosts {
         let ended = host?.join();
-        ended.map_err(|_| Error::new(crate::error::Class::Runtime, "a simulated host has failed"))?;
+        ended.map_err(|_| Error::new(crate::error::Class::Runtime, "a simulated host has failed"))??;
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ fn address(number: u8) -> IpAddr {
 }
 
 /// Starts the thread of one host, which pings the other.
-fn start(link: Link, name: &'static str, number: u8, told: Sender<String>) -> Result<JoinHandle<()>> {
+fn start(link: Link, name: &'static str, number: u8, told: Sender<String>) -> Result<JoinHandle<Result<()>>> {
     let mac = Mac([0x02, 0, 0x5e, 0, 0x53, number]);
     let addrs = vec![Cidr { addr: address(number), prefix: 24 }];
     let mut config = EndpointConfig::new(mac, addrs);

@@ -18,11 +18,13 @@ pub const EXAMPLES: &[(&str, &str)] = &[
         "this host and two QEMU guests on one network",
     ),
     ("zbridge --config lab.toml", "the same from a file"),
+    ("zbridge port add unix:/tmp/inst3 && zbridge status", "one more on the bridge that runs, and what there is now"),
 ];
 
 /// Environment variables that are heeded, each with what it does.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "what is logged, instead of -v and -q: debug, zbridge::engine=trace"),
+    ("XDG_RUNTIME_DIR", "where the sockets of running bridges are, in zbridge/; /run for root, else /tmp/zbridge-UID"),
     ("NO_COLOR", "if set and not empty: no colours"),
 ];
 

@@ -1,6 +1,8 @@
-//! The log on standard error: messages for a person, labelled by their weight, no dates.
+//! The log on standard error: messages for a person, labelled by their weight, no dates. Beside a program whose
+//! terminal it is, each has `zbridge: ` before it, and there are fewer.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::log::{Level, Record};
 use env_logger::Builder;
@@ -8,17 +10,40 @@ use env_logger::Builder;
 use super::args::Verbosity;
 use super::style::{Label, Style};
 
+/// Whether standard error is a program's.
+static BESIDE: AtomicBool = AtomicBool::new(false);
+
 /// Starts the log. RUST_LOG, where it is set, decides instead of `verbosity`. A second start changes nothing.
 pub fn start(verbosity: Verbosity) {
+    let beside = BESIDE.load(Ordering::Relaxed);
+    let level = if beside { verbosity.level_beside() } else { verbosity.level() };
     let style = Style::of(&std::io::stderr());
     let started = Builder::new()
-        .filter_level(verbosity.level())
+        .filter_level(level)
         .parse_default_env()
-        .format(move |out, record| out.write_all(line(record, style).as_bytes()))
+        .format(move |out, record| {
+            let text = line(record, style);
+            out.write_all(if beside { led(&text) } else { text }.as_bytes())
+        })
         .try_init();
     if started.is_err() {
         ::log::debug!("a log was there before");
     }
+}
+
+/// The log will be beside the output of a program. To be called before [`start`].
+pub fn beside_a_program() {
+    BESIDE.store(true, Ordering::Relaxed);
+}
+
+/// Says the lines of `text` as information.
+pub fn say(text: &str) {
+    text.lines().for_each(|line| ::log::info!("{line}"));
+}
+
+/// Each line with `zbridge: ` before it.
+fn led(text: &str) -> String {
+    text.lines().map(|line| format!("zbridge: {line}\n")).collect()
 }
 
 /// One record: `error: …`, `warning: …`, an information as it is, and below that with its module.
@@ -46,5 +71,10 @@ mod tests {
         assert_eq!(said(Level::Warn), "warning: port zeth0: gone\n");
         assert_eq!(said(Level::Info), "port zeth0: gone\n");
         assert_eq!(said(Level::Trace), "zbridge::engine: port zeth0: gone\n");
+    }
+
+    #[test]
+    fn every_line_beside_a_program_is_led() {
+        assert_eq!(led("warning: a\n  hint: b\n"), "zbridge: warning: a\nzbridge:   hint: b\n");
     }
 }

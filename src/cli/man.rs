@@ -50,12 +50,28 @@ fn tables() -> Roff {
 
 fn commands(roff: &mut Roff) {
     roff.control("SH", ["COMMANDS"]);
-    for sub in Args::command().get_subcommands() {
+    verbs(roff, "zbridge", &Args::command());
+}
+
+/// Each subcommand with its operands and options; one that has subcommands itself is theirs.
+fn verbs(roff: &mut Roff, prefix: &str, command: &clap::Command) {
+    for sub in command.get_subcommands() {
+        let name = format!("{prefix} {}", sub.get_name());
+        if sub.has_subcommands() {
+            verbs(roff, &name, sub);
+            continue;
+        }
         let operands = sub.get_positionals().map(|operand| {
-            let word = operand.get_id().as_str().to_uppercase();
+            let named = operand.get_value_names().and_then(|names| names.first());
+            let word = named.map_or_else(|| operand.get_id().to_string().to_uppercase(), ToString::to_string);
             if operand.is_required_set() { format!(" {word}") } else { format!(" [{word}]") }
         });
-        let form = format!("zbridge {}{}", sub.get_name(), operands.collect::<String>());
+        let own = sub.get_opts().filter_map(|option| {
+            let value = option.get_value_names().filter(|_| option.get_action().takes_values());
+            let value = value.and_then(|names| names.first()).map(|name| format!(" {name}")).unwrap_or_default();
+            Some(format!(" [--{}{value}]", option.get_long()?))
+        });
+        let form = format!("{name}{}{}", operands.collect::<String>(), own.collect::<String>());
         let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
         entry(roff, &form, &about);
     }

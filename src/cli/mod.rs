@@ -4,8 +4,10 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod args;
+mod ask;
 mod demo;
 mod help;
+mod instance;
 mod log;
 mod man;
 mod ports;
@@ -20,25 +22,32 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::config::{Config, PortSpec, SwitchSpec};
+use crate::config::{Config, PortSpec, SwitchSpec, value};
 use crate::error::{Class, Error, Result};
+use crate::launch::{self, Host, Network};
 
-pub use args::{Args, Command, Verbosity};
+pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
+pub use ask::Ask;
+pub use instance::Instance;
 pub use ports::markdown as port_table;
 pub use style::{Label, Style};
 
 /// What needs the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Job {
-    /// Run these switches and ports; they are checked.
-    Run(Config),
+    /// Run these switches and ports, which are checked, as the bridge of this name.
+    Run(Config, Option<String>),
+    /// Run this program on a switch.
+    Instance(Box<Instance>),
+    /// Ask a running bridge.
+    Ask(Ask),
     /// Run the demonstration.
     Demo,
 }
 
-/// Runs the program with `args`, its own name first. `start` does the jobs that need the engine and returns when they
-/// are over.
-pub fn run<I, T>(args: I, start: impl FnOnce(Job, Verbosity) -> Result<()>) -> ExitCode
+/// Runs the program with `args`, its own name first. `start` does the jobs that need the engine, returns when they are
+/// over, and gives the exit status.
+pub fn run<I, T>(args: I, start: impl FnOnce(Job, Verbosity) -> Result<u8>) -> ExitCode
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
@@ -53,14 +62,17 @@ where
         }
     };
     let outcome = answer(&args).and_then(|answer| match answer {
-        Answer::Text(text) => print(text),
+        Answer::Text(text) => print(text).map(|()| 0),
         Answer::Job(job) => {
+            if matches!(job, Job::Instance(_)) {
+                log::beside_a_program();
+            }
             log::start(args.verbosity);
             start(job, args.verbosity)
         }
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             complain(Label::Error, &error);
             ExitCode::from(error.class().code())
@@ -68,15 +80,18 @@ where
     }
 }
 
-/// Does a job, until it is over.
+/// Does a job, until it is over. Gives the exit status: a program's own, or 0.
 ///
 /// # Errors
 /// What made it end before it should.
-pub fn perform(job: Job, verbosity: Verbosity) -> Result<()> {
+pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
-        Job::Run(config) => run::run(&config, verbosity.is_quiet()),
-        Job::Demo => demo::run(),
+        Job::Run(config, name) => run::run(&config, name.as_deref(), verbosity.is_quiet())?,
+        Job::Instance(instance) => return instance::run(&instance),
+        Job::Ask(ask) => ask.perform()?,
+        Job::Demo => demo::run()?,
     }
+    Ok(0)
 }
 
 /// What a command line comes to.
@@ -89,14 +104,29 @@ enum Answer {
 }
 
 fn answer(args: &Args) -> Result<Answer> {
-    let for_a_switch = !args.ports.is_empty() || !args.switches.is_empty() || args.config.is_some();
+    let for_a_switch =
+        !args.ports.is_empty() || !args.switches.is_empty() || args.config.is_some() || args.name.is_some();
     let text = match &args.command {
         Some(_) if for_a_switch => {
-            let what = "--port, --switch and --config are for running a switch, not for a command";
+            let what = "--port, --switch, --config and --name are for running a switch, not for a command";
             return Err(Error::usage(what).hint("leave out the command, or the options"));
         }
-        None => return Ok(Answer::Job(Job::Run(plan(args)?))),
+        None => return Ok(Answer::Job(Job::Run(plan(args)?, args.name.clone()))),
+        Some(Command::Run(run)) => return Ok(Answer::Job(Job::Instance(Box::new(instance(run)?)))),
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
+        Some(Command::Ls { json }) => return Ok(Answer::Job(Job::Ask(Ask::List { json: *json }))),
+        Some(Command::Status { name, json, watch }) => {
+            let ask = Ask::Status { name: name.clone(), json: *json, watch: *watch };
+            return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
+        Some(Command::Fdb { name, switch, json }) => {
+            let ask = Ask::Fdb { name: name.clone(), switch: switch.clone(), json: *json };
+            return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Wait { condition, state, timeout, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));
+        }
         Some(Command::Ports { kind }) => ports::page(kind.as_deref(), Style::of(&io::stdout()))?.into_bytes(),
         Some(Command::Check { file }) => check(file)?.into_bytes(),
         Some(Command::Completions { shell }) => completions(*shell),
@@ -121,6 +151,30 @@ fn plan(args: &Args) -> Result<Config> {
     config.overlay(given);
     warn(&config)?;
     Ok(config)
+}
+
+/// The program of `zbridge run` and the ports beside it, checked.
+fn instance(args: &RunArgs) -> Result<Instance> {
+    let mut config = Config::default();
+    for text in &args.ports {
+        config.add_port(PortSpec::parse(text)?)?;
+    }
+    if !config.ports.is_empty() {
+        warn(&config)?;
+    }
+    let program = args.command.first().map(Path::new).and_then(Path::file_name);
+    let name = match &args.name {
+        Some(name) => value::name(name).map_err(|form| Error::usage(format!("--name {name:?}: expected {form}")))?,
+        None => value::name_from(&program.unwrap_or_default().to_string_lossy()),
+    };
+    let mut spec = launch::Spec::new(&name, args.command.clone());
+    if !args.host.is_empty() {
+        let (addrs, gateways) = (args.host.clone(), args.gateway.clone());
+        spec.network = Network::Host(Host { addrs, gateways, dns: args.dns.clone(), mtu: args.mtu });
+    } else if !args.taps.is_empty() {
+        spec.network = Network::Taps(args.taps.clone());
+    }
+    Ok(Instance { spec, config, join: args.join.clone() })
 }
 
 /// What a file would run.

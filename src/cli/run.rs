@@ -1,21 +1,27 @@
 //! The main job: starts the switches, says what is there and how to attach to it, waits for a signal, and sums up.
 
-use super::{print, show};
+use super::{Label, complain, print, show};
 use crate::config::Config;
 use crate::engine::Bridge;
+use crate::engine::control::Claim;
 use crate::error::{Class, Error, Result};
 use crossbeam_channel::{Receiver, bounded, select};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Runs `config` until a signal ends it.
+/// Runs `config` as the bridge called `name` until a signal ends it.
 ///
 /// # Errors
-/// A port that cannot be opened; a switch that ended by itself.
-pub fn run(config: &Config, quiet: bool) -> Result<()> {
+/// The name is taken; a port that cannot be opened; a switch that ended by itself.
+pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = stop_signals()?;
+    let claim = claim(name)?;
     let bridge = Bridge::start(config)?;
+    let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
+    if let Some(control) = &control {
+        log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
+    }
     if !quiet {
         let status = bridge.status()?;
         print([show::ports(&status), show::attachments(&status)].concat())?;
@@ -28,8 +34,21 @@ pub fn run(config: &Config, quiet: bool) -> Result<()> {
             return Err(Error::new(Class::Runtime, format!("switch {name} has ended")));
         }
     }
+    drop(control);
     let last = bridge.stop()?;
     if quiet { Ok(()) } else { print(show::counters(&last)) }
+}
+
+/// Takes the bridge's name. One that was given none runs on without a control socket if there is no place for it.
+fn claim(name: Option<&str>) -> Result<Option<Claim>> {
+    match Claim::new(name) {
+        Ok(claim) => Ok(Some(claim)),
+        Err(error) if name.is_none() => {
+            complain(Label::Warning, &error.at("it runs, but cannot be commanded"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Where the first SIGINT, SIGTERM or SIGHUP is told of. A second one ends the process at once.

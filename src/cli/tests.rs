@@ -31,7 +31,7 @@ fn the_command_line_overrides_the_file() {
     let file = file("port = [\"tap:zeth0\", \"unix:/tmp/a\"]\n[switch.default]\nageing = \"20s\"\n");
     let path = file.path().to_str().unwrap();
     let words = ["-c", path, "-p", "unix:/tmp/b,name=a", "-p", "tap:y", "-s", "default,fdb-limit=99"];
-    let Ok(Answer::Job(Job::Run(config))) = ask(&words) else { panic!("no job") };
+    let Ok(Answer::Job(Job::Run(config, None))) = ask(&words) else { panic!("no job") };
     let ports: Vec<String> = config.ports.iter().map(ToString::to_string).collect();
     assert_eq!(ports, ["tap:zeth0", "unix:/tmp/b,name=a", "tap:y"]);
     let switches: Vec<String> = config.switches.iter().map(ToString::to_string).collect();
@@ -77,12 +77,13 @@ fn wrong_command_lines_are_usage_errors() {
 
 #[test]
 fn statuses_are_those_of_the_table() {
-    let status = |words: &[&str], outcome: Result<()>| run(words, |_, _| outcome);
+    let status = |words: &[&str], outcome: Result<u8>| run(words, |_, _| outcome);
     let same = |code: ExitCode, number: u8| assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(number)));
-    same(status(&["zbridge", "demo"], Ok(())), 0);
+    same(status(&["zbridge", "demo"], Ok(0)), 0);
+    same(status(&["zbridge", "run", "x"], Ok(137)), 137);
     same(status(&["zbridge", "demo"], Err(Error::new(Class::Permission, "no"))), 5);
-    same(status(&["zbridge", "-c", "/nonexistent/lab.toml"], Ok(())), 4);
-    same(status(&["zbridge", "--bogus"], Ok(())), 2);
-    same(status(&["zbridge"], Ok(())), 2);
-    same(status(&["zbridge", "--version"], Ok(())), 0);
+    same(status(&["zbridge", "-c", "/nonexistent/lab.toml"], Ok(0)), 4);
+    same(status(&["zbridge", "--bogus"], Ok(0)), 2);
+    same(status(&["zbridge"], Ok(0)), 2);
+    same(status(&["zbridge", "--version"], Ok(0)), 0);
 }

@@ -3,11 +3,13 @@
 //! A decoder holds what its connection has sent of an unfinished frame, so it belongs to that connection: it is made
 //! when the connection is and dropped with it. It takes bytes in any pieces, and nothing is allocated per frame. The
 //! length prefix, which carries the bulk of the traffic, leaves frames where they were read; the codecs of slow lines
-//! hand out one event at a time, a frame or a fault to be counted.
+//! hand out one event at a time, a frame or a fault to be counted. [`Pieces`] holds a stream's bytes while they wait.
 
 pub mod contiki;
 mod length_prefix;
+mod pieces;
 pub mod slip;
 pub mod uart_pipe;
 
 pub use length_prefix::{BadLength, LengthPrefix};
+pub use pieces::Pieces;

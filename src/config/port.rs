@@ -29,7 +29,7 @@ pub struct PortSpec {
     pub learn: bool,
     /// The longest payload without VLAN tags, in bytes, within [`MTU_RANGE`]; `None`: the kind's own.
     pub mtu: Option<u32>,
-    /// Frames that may wait for a busy peer, 1..=[`QUEUE_FRAMES_MAX`]; `None`: [`crate::limits::QUEUE_FRAMES`].
+    /// Frames that may wait for a busy peer, 1..=[`QUEUE_FRAMES_MAX`]; `None`: [`PortKind::queue`].
     pub queue: Option<usize>,
     /// No traffic to and from other isolated ports.
     pub isolate: bool,

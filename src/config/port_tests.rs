@@ -76,6 +76,9 @@ fn head_for(row: &KindRow, key: &str) -> String {
     match (row.word, key) {
         ("slip", "ip" | "gateway" | "mac") => format!("slip:{transport},mode=ip"),
         ("slip" | "wpan", _) => format!("{}:{transport}", row.word),
+        // the one kind that is nothing by itself
+        ("usbip", "public") => "usbip:192.0.2.1/24,device=cdc-acm,usbip-listen=127.0.0.1:0".to_owned(),
+        ("usbip", _) => "usbip:192.0.2.1/24,device=cdc-acm".to_owned(),
         (_, "public") => row.example.replace(",listen", ""),
         _ => format!(
             "{}{}",

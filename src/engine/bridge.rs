@@ -11,6 +11,7 @@ use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
 use crate::switch::{PortConfig, SwitchConfig};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -81,12 +82,25 @@ impl Bridge {
         found.ok_or_else(|| Error::new(Class::NoObject, format!("no switch is named {name}")))
     }
 
+    /// The handles of all switches.
+    pub fn handles(&self) -> Vec<Handle> {
+        self.switches.iter().map(|running| running.handle.clone()).collect()
+    }
+
     /// Opens a port on the switch that it names.
     ///
     /// # Errors
     /// As [`Handle::add_port`].
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
         self.switch(&spec.switch)?.add_port(spec)
+    }
+
+    /// Makes a port of a descriptor that somebody else has opened, on the switch that its specification names.
+    ///
+    /// # Errors
+    /// As [`Handle::add_port_with`].
+    pub fn adopt_port(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
+        self.switch(&spec.switch)?.add_port_with(spec, fd)
     }
 
     /// Adds a port inside the process to the switch named `switch` and returns its other end.

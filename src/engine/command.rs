@@ -11,6 +11,7 @@ use crate::port::channel::Link;
 use crate::switch::{Entry, PortConfig};
 use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// A port as it is shown.
@@ -45,7 +46,7 @@ pub struct SwitchStatus {
 pub type NamedEntry = (Entry, String);
 
 pub(super) enum Command {
-    AddPort(Box<PortSpec>, Sender<Result<()>>),
+    AddPort(Box<PortSpec>, Option<OwnedFd>, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<Link>>),
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
@@ -85,7 +86,16 @@ impl Handle {
     /// # Errors
     /// As [`crate::port::open`], or its name is taken.
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
-        self.ask(|answer| Command::AddPort(Box::new(spec), answer))?
+        self.ask(|answer| Command::AddPort(Box::new(spec), None, answer))?
+    }
+
+    /// Makes a port of a descriptor that somebody else opened: a TAP's or a packet socket's, as `spec` says. It is not
+    /// opened again when it is lost, but removed.
+    ///
+    /// # Errors
+    /// As [`crate::port::adopt`], or its name is taken.
+    pub fn add_port_with(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
+        self.ask(|answer| Command::AddPort(Box::new(spec), Some(fd), answer))?
     }
 
     /// Adds a port inside the process and returns its other end.
@@ -131,7 +141,8 @@ impl Engine {
     pub(super) fn handle_commands(&mut self) -> Next {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::AddPort(spec, answer) => drop(answer.send(self.open_port(Arc::new(*spec)))),
+                Command::AddPort(spec, None, answer) => drop(answer.send(self.open_port(Arc::new(*spec)))),
+                Command::AddPort(spec, Some(fd), answer) => drop(answer.send(self.adopt_port(Arc::new(*spec), fd))),
                 Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
                 Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
                 Command::Status(answer) => drop(answer.send(self.status())),

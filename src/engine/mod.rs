@@ -18,6 +18,7 @@ mod air;
 mod arrival;
 mod bridge;
 mod command;
+pub mod control;
 mod ports;
 mod service;
 mod show;

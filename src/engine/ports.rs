@@ -13,7 +13,6 @@ use crate::config::{PortSpec, misplaced};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
-use crate::limits::QUEUE_FRAMES;
 use crate::port::channel::{self, Link};
 use crate::port::{self, Edge, Gone, Listener, Opened};
 use crate::switch::PortConfig;
@@ -21,7 +20,7 @@ use crate::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustix::io::Errno;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -44,6 +43,8 @@ pub(super) enum Due {
 pub(super) enum Origin {
     /// It was asked for: opened again when lost.
     Spec(Arc<PortSpec>),
+    /// Its descriptor was handed over, and does not come back.
+    Given(Arc<PortSpec>),
     /// It connected to the listener with this index.
     Client(usize),
     /// It is inside the process.
@@ -94,21 +95,35 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
         learn: spec.learn,
         isolate: spec.isolate,
         mtu: spec.mtu.filter(|_| !spec.kind.tells_mtu()),
-        queue: spec.queue.unwrap_or(QUEUE_FRAMES),
+        queue: spec.queue.unwrap_or_else(|| spec.kind.queue()),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
     }
 }
 
 impl Engine {
-    /// Opens what `spec` asks for.
-    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>) -> Result<()> {
+    /// Whether a port may join as `spec` says.
+    fn admits(&self, spec: &PortSpec) -> Result<()> {
         if self.is_taken(&spec.name) {
             return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
         }
         if spec.kind.is_radio() != self.switch.is_radio() {
-            return Err(misplaced(&spec, self.switch.is_radio()));
+            return Err(misplaced(spec, self.switch.is_radio()));
         }
+        Ok(())
+    }
+
+    /// Makes a port of a descriptor that was handed over.
+    pub(super) fn adopt_port(&mut self, spec: Arc<PortSpec>, fd: OwnedFd) -> Result<()> {
+        self.admits(&spec)?;
+        let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
+        self.add_slot(&spec, &spec.name, Origin::Given(spec.clone()), Some(edge), String::new())?;
+        Ok(())
+    }
+
+    /// Opens what `spec` asks for.
+    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>) -> Result<()> {
+        self.admits(&spec)?;
         let again = spec.optional || port::dials(&spec);
         match self.open(&spec, None) {
             Ok(Opened::Edge(edge, peer)) => {

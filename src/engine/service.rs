@@ -9,7 +9,7 @@ use crate::config::PortSpec;
 use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::port::channel::{Channel, Heard, Link, pair};
+use crate::port::channel::{Channel, Closed, Link, pair};
 use crate::service::{self, Service};
 use crate::time::{Clock, Instant};
 use crate::wire::Offload;
@@ -20,9 +20,13 @@ use std::time::Duration;
 
 /// Frames that a service may send before it has to look at what has come.
 const BUDGET: usize = 64;
-/// Bytes of one batch to the switch: the budget in frames of 1514 bytes, or one frame of the longest kind.
-const MESSAGE_BYTES: usize = BUDGET * 1600 + PREFIX + MAX_FRAME;
-/// Messages from the outside that a service takes before it has to look at frames again.
+/// Frames that it is asked for at a time, and the bytes after which it is not asked for more.
+const TURN: usize = 16;
+const ENOUGH: usize = 128 << 10;
+/// What these make at most. What is not used of it is not resident.
+const BREATH: usize = ENOUGH + TURN * (PREFIX + MAX_FRAME);
+/// Batches, and messages from the outside, that a service takes before it has to look at the other.
+const BATCHES: usize = 8;
 const INPUTS: usize = 256;
 
 /// The threads of services; waits for them when dropped, after their ports.
@@ -50,10 +54,10 @@ impl Drop for Threads {
 /// Starts the service that `spec` asks for, if its kind is one. `waker` is that of the switch's thread.
 pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Result<(Channel, JoinHandle<()>)>> {
     let wants = service::wants(spec)?;
-    Some(Backend::open(&format!("zb-{}", spec.name), &wants).and_then(|(backend, found)| {
+    Some(Backend::open(&wants).and_then(|(backend, found)| {
         let mut service = service::make(spec, &found, seed)?;
         let (channel, link) = pair(waker.clone());
-        let run = move || run_with(&link, service.as_mut(), Some(&backend));
+        let run = move || run_with(&link, service.as_mut(), backend);
         let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
         Ok((channel, thread))
@@ -61,69 +65,82 @@ pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Re
 }
 
 /// Runs `service` behind `link` until the port is removed or the bridge has ended.
-pub fn run_service(link: &Link, service: &mut impl Service) {
-    run_with(link, service, None);
+///
+/// # Errors
+/// The system has no descriptors left.
+pub fn run_service(link: &Link, service: &mut impl Service) -> Result<()> {
+    let (backend, _) = Backend::open(&[])?;
+    run_with(link, service, backend);
+    Ok(())
 }
 
 /// Runs `service` behind `link` and before `backend`.
-fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, backend: Option<&Backend>) {
+fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, mut backend: Backend) {
     let clock = Clock::start();
-    let never = crossbeam_channel::never();
-    let inputs = backend.map_or(&never, Backend::inputs);
-    let mut out = Batch::new(MESSAGE_BYTES);
-    loop {
-        let now = clock.now();
-        service.handle_timeout(now);
-        let sent = transmit(service, now, &mut out);
-        if !out.is_empty() {
-            let full = std::mem::replace(&mut out, Batch::new(MESSAGE_BYTES));
-            if link.send_batch(full).is_err() {
-                return;
-            }
+    let mut out = Batch::new(BREATH);
+    link.set_waker(backend.waker());
+    // Its end is the usual one: the port is no more.
+    while let Ok(more) = turn(link, service, &mut backend, &clock, &mut out) {
+        let patience = match more || !link.fall_asleep() {
+            true => Some(Duration::ZERO),
+            false => service.poll_timeout().map(|at| at - clock.now()),
+        };
+        if let Err(error) = backend.wait(patience) {
+            return log::error!("a service ends: {error}");
         }
-        if let Some(backend) = backend {
-            hand_over(service, backend);
-        }
-        let patience = if sent == BUDGET { Some(Duration::ZERO) } else { service.poll_timeout().map(|at| at - now) };
-        match link.recv_or(inputs, patience) {
-            Ok(Heard::Batch(batch)) => {
-                let now = clock.now();
-                Outgoing::rest_of(&batch, 0).frames().for_each(|(_, frame)| service.handle_frame(now, frame));
-            }
-            Ok(Heard::Other(input)) => {
-                let now = clock.now();
-                service.handle_input(now, input);
-                inputs.try_iter().take(INPUTS).for_each(|input| service.handle_input(now, input));
-            }
-            Ok(Heard::Nothing) => {}
-            Err(_) => return,
-        }
+        link.wake_up();
     }
 }
 
-/// Fills `out` within the budget. Gives how many frames it took.
-fn transmit<S: Service + ?Sized>(service: &mut S, now: Instant, out: &mut Batch) -> usize {
-    let mut sent = 0;
-    // A frame is given out only while the batch surely has room for it.
-    while sent < BUDGET && out.free() >= PREFIX + MAX_FRAME {
+/// Takes what has come, and does what is to be done. True if there is more.
+fn turn<S: Service + ?Sized>(
+    link: &Link,
+    service: &mut S,
+    backend: &mut Backend,
+    clock: &Clock,
+    out: &mut Batch,
+) -> Result<bool, Closed> {
+    let now = clock.now();
+    for _ in 0..BATCHES {
+        let Some(batch) = link.try_recv_batch()? else { break };
+        Outgoing::rest_of(&batch, 0).frames().for_each(|(_, frame)| service.handle_frame(now, frame));
+    }
+    for _ in 0..INPUTS {
+        let Some(input) = backend.poll_input() else { break };
+        service.handle_input(now, input);
+    }
+    service.handle_timeout(now);
+    let more = transmit(service, now, out);
+    if !out.is_empty() {
+        link.send_batch(exactly(out))?;
+        out.clear();
+    }
+    while let Some(output) = service.poll_output() {
+        backend.perform(output);
+    }
+    Ok(more)
+}
+
+/// Fills `out` within the budget. True if there may be more.
+fn transmit<S: Service + ?Sized>(service: &mut S, now: Instant, out: &mut Batch) -> bool {
+    let before = out.free();
+    while out.len() < BUDGET && before - out.free() < ENOUGH {
         let put = &mut |frame: &[u8]| {
             out.push(frame, PortId(0), Offload::NONE);
         };
-        if service.poll_transmit(now, 1, put) == 0 {
-            break;
+        if service.poll_transmit(now, TURN, put) < TURN {
+            return false;
         }
-        sent += 1;
     }
-    sent
+    true
 }
 
-fn hand_over<S: Service + ?Sized>(service: &mut S, backend: &Backend) {
-    let mut any = false;
-    while let Some(output) = service.poll_output() {
-        backend.send(output);
-        any = true;
+/// A batch of the same frames with no room to spare.
+fn exactly(batch: &Batch) -> Batch {
+    let frames = Outgoing::rest_of(batch, 0).frames();
+    let mut exact = Batch::new(frames.map(|(frame, _)| PREFIX + frame.len()).sum());
+    for (frame, bytes) in Outgoing::rest_of(batch, 0).frames() {
+        exact.push(bytes, frame.ingress, frame.offload);
     }
-    if any {
-        backend.wake();
-    }
+    exact
 }

@@ -29,6 +29,7 @@ impl Engine {
         let state = self.switch.state(id)?;
         let (kind, attach) = match &slot.origin {
             Origin::Spec(spec) => (spec.kind.text().row().word, spec.attach_hint()),
+            Origin::Given(spec) => (spec.kind.text().row().word, None),
             Origin::Client(index) => (self.listeners[*index].spec.kind.text().row().word, None),
             Origin::Inside => ("inside", None),
         };

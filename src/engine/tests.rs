@@ -176,7 +176,7 @@ fn a_peer_that_never_reads_holds_nobody_up() {
     let copies: u64 = ports.iter().map(|port| port.counters.copies).sum();
     let ends =
         |port: &PortStatus| port.counters.tx_frames + port.queued as u64 + port.counters.dropped_at(Stage::Egress);
-    assert_eq!(copies, ports.iter().map(ends).sum());
+    assert_eq!(copies, ports.iter().map(ends).sum::<u64>());
     bridge.stop().unwrap();
 }
 

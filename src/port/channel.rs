@@ -2,19 +2,20 @@
 //!
 //! Theory of operation. Two bounded channels carry whole batches, so that one wake-up serves many frames. The switch's
 //! thread sleeps in `poll`, so its end ([`Channel`]) has a mio waker; the other end ([`Link`]) sleeps in the channel
-//! itself. A full channel towards the service blocks the port like any busy descriptor; when the service has taken a
-//! batch it wakes the switch. Both flags are set before the channel is looked at once more, so no wake-up is lost.
+//! itself, or in a `poll` of its own, and then it has a waker, too ([`Link::set_waker`]). A full channel towards the
+//! service blocks the port like any busy descriptor; when the service has taken a batch it wakes the switch. Each flag
+//! is set before the channel is looked at once more, so no wake-up is lost.
 
 use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
 use crate::wire::Offload;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Batches that wait in one direction at most.
@@ -28,6 +29,12 @@ struct Shared {
     ready: AtomicBool,
     /// The switch found the channel full and waits.
     blocked: AtomicBool,
+    /// What wakes the other end, if it does not sleep in the channel.
+    service: OnceLock<Arc<Waker>>,
+    /// The other end sleeps, or is about to.
+    asleep: AtomicBool,
+    /// The port was removed, or the bridge has ended.
+    closed: AtomicBool,
 }
 
 impl Shared {
@@ -36,6 +43,14 @@ impl Shared {
             && let Err(error) = self.waker.wake()
         {
             log::error!("cannot wake the switch: {error}");
+        }
+    }
+
+    fn wake_service(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(Err(error)) = self.service.get().map(|waker| waker.wake())
+        {
+            log::error!("cannot wake a service: {error}");
         }
     }
 }
@@ -58,16 +73,6 @@ pub struct Link {
     frames: VecDeque<Vec<u8>>,
 }
 
-/// What [`Link::recv_or`] heard first.
-pub enum Heard<T> {
-    /// A batch from the switch.
-    Batch(Batch),
-    /// A message from the other channel.
-    Other(T),
-    /// Neither, within the time.
-    Nothing,
-}
-
 /// The other end is gone: the port was removed, or the bridge has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the port was removed")]
@@ -75,7 +80,10 @@ pub struct Closed;
 
 /// Makes the two ends of a port. `waker` is that of the switch's thread.
 pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
-    let shared = Arc::new(Shared { waker, ready: AtomicBool::new(false), blocked: AtomicBool::new(false) });
+    let flag = || AtomicBool::new(false);
+    let shared =
+        Shared { waker, ready: flag(), blocked: flag(), service: OnceLock::new(), asleep: flag(), closed: flag() };
+    let shared = Arc::new(shared);
     let (to_service, from_switch) = bounded(DEPTH);
     let (to_switch, from_service) = bounded(DEPTH);
     let channel = Channel { to: to_service, from: from_service, shared: shared.clone(), rest: None };
@@ -135,10 +143,21 @@ impl Channel {
                     Err(TrySendError::Disconnected(_)) => return Err(ended(done)),
                 }
             }
+            self.shared.wake_service();
             counters.sent(frames as u64, bytes as u64);
             done += frames;
         }
         Ok(done)
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // First closed, then told: the other end learns of it by looking.
+        let (closed, _) = bounded(0);
+        drop(std::mem::replace(&mut self.to, closed));
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.wake_service();
     }
 }
 
@@ -201,26 +220,37 @@ impl Link {
         }
     }
 
-    /// The next batch from the switch or message from `other`, whichever comes first within `timeout`.
+    /// The next batch that is there; `None` if there is none.
     ///
     /// # Errors
-    /// [`Closed`], also when `other` is.
-    pub fn recv_or<T>(&self, other: &Receiver<T>, timeout: Option<Duration>) -> Result<Heard<T>, Closed> {
-        let heard = match timeout {
-            Some(timeout) => select! {
-                recv(self.from) -> batch => batch.map(Heard::Batch),
-                recv(other) -> message => message.map(Heard::Other),
-                default(timeout) => Ok(Heard::Nothing),
-            },
-            None => select! {
-                recv(self.from) -> batch => batch.map(Heard::Batch),
-                recv(other) -> message => message.map(Heard::Other),
-            },
-        };
-        if let Ok(Heard::Batch(_)) = heard {
-            self.taken();
+    /// [`Closed`].
+    pub fn try_recv_batch(&self) -> Result<Option<Batch>, Closed> {
+        match self.from.try_recv() {
+            Ok(batch) => {
+                self.taken();
+                Ok(Some(batch))
+            }
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Closed),
         }
-        heard.map_err(|_| Closed)
+    }
+
+    /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. Said once.
+    pub fn set_waker(&self, waker: Arc<Waker>) {
+        // A second one is not heard: the first owner's is still right.
+        let _ = self.shared.service.set(waker);
+    }
+
+    /// The owner is about to sleep until it is woken. `false`: there is something to be seen to first.
+    pub fn fall_asleep(&self) -> bool {
+        self.shared.asleep.store(true, Ordering::SeqCst);
+        // Looked at once more: what came in between was not told of.
+        self.from.is_empty() && !self.shared.closed.load(Ordering::SeqCst)
+    }
+
+    /// The owner is awake, and need not be woken.
+    pub fn wake_up(&self) {
+        self.shared.asleep.store(false, Ordering::SeqCst);
     }
 
     /// Tells a switch that waits that there is room now.

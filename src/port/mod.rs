@@ -19,6 +19,8 @@ mod sys;
 pub mod tap;
 pub mod unix;
 
+pub use sys::{inherited, process};
+
 use crate::config::{self, PortKind, PortSpec, Transport};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
@@ -31,7 +33,7 @@ use packet::Packet;
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use serial::Serial;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use stream::Stream;
 use tap::{Tap, TapOptions};
 use unix::BoundGram;
@@ -366,6 +368,23 @@ pub fn open_again(spec: &PortSpec, made: bool) -> Result<Opened> {
 pub fn open(spec: &PortSpec) -> Result<Opened> {
     // The caller says which port it was; some kinds say so too.
     open_kind(spec).map_err(|error| error.within(format_args!("{}:{}", spec.kind.word(), spec.kind.text().target())))
+}
+
+/// Makes a port of a descriptor that somebody else opened, maybe in another network namespace.
+///
+/// # Errors
+/// It is not what `spec` says, or ports of this kind are not made of a descriptor.
+pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
+    let place = format!("{}:{}", spec.kind.word(), spec.kind.text().target());
+    let adopted = match &spec.kind {
+        PortKind::Tap(tap) => Tap::adopt(fd, &tap_options(spec, tap)).map(Edge::Tap),
+        PortKind::Packet(packet) => Packet::adopt(fd).and_then(|found| match found.name() == packet.ifname {
+            true => Ok(Edge::Packet(found)),
+            false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
+        }),
+        _ => Err(Error::usage("no port of this kind is made of a descriptor").hint("tap: and packet: are")),
+    };
+    adopted.map_err(|error| error.within(place))
 }
 
 fn open_kind(spec: &PortSpec) -> Result<Opened> {

@@ -6,6 +6,7 @@
 //!
 //! A socket speaks to the network namespace of the thread that opened it.
 
+use super::sys;
 use crate::wire::{Cidr, Mac};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
@@ -13,10 +14,12 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 
 /// More than the kernel ever puts into one answer.
 const ANSWER: usize = 64 * 1024;
@@ -34,6 +37,8 @@ pub struct Interface {
     pub name: String,
     /// Whether it was set up (IFF_UP); whether there is a carrier is another matter.
     pub up: bool,
+    /// Whether there is a carrier (IFF_LOWER_UP): a TAP has one while a process is attached.
+    pub carrier: bool,
     /// Bytes that a frame may carry behind its header.
     pub mtu: u32,
     /// Its hardware address, if that is a MAC address.
@@ -70,6 +75,16 @@ impl Netlink {
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Takes over the descriptor of such a socket, which speaks to the network namespace where it was opened.
+    pub fn adopt(fd: OwnedFd) -> Self {
+        Self { socket: sys::process::netlink_socket(fd), sequence: 0 }
+    }
+
+    /// Its descriptor, to be adopted elsewhere.
+    pub fn into_fd(self) -> OwnedFd {
+        sys::owned(self.socket)
     }
 
     /// The interface called `name`, if there is one.
@@ -154,6 +169,23 @@ impl Netlink {
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK, |_| {})
+    }
+
+    /// Sends what has no better way through `gateway`, by the interface with this index.
+    ///
+    /// # Errors
+    /// EPERM as in [`Netlink::set_up`], ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) for a gateway outside of the
+    /// interface's networks.
+    pub fn add_default_route(&mut self, index: u32, gateway: IpAddr) -> std::io::Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = if gateway.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        message.attributes.push(RouteAttribute::Gateway(gateway.into()));
+        message.attributes.push(RouteAttribute::Oif(index));
+        self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |_| {})
     }
 
     /// Sets the interface's hardware address.
@@ -243,8 +275,9 @@ fn text(bytes: &[u8]) -> String {
 
 /// Reads an RTM_NEWLINK: `struct ifinfomsg` (index at 4, flags at 8, 16 bytes in all), then attributes.
 fn interface(payload: &[u8]) -> Option<Interface> {
-    let up = number(payload, 8)? & LinkFlags::Up.bits() != 0;
-    let mut found = Interface { index: number(payload, 4)?, up, ..Interface::default() };
+    let flags = number(payload, 8)?;
+    let (up, carrier) = (flags & LinkFlags::Up.bits() != 0, flags & LinkFlags::LowerUp.bits() != 0);
+    let mut found = Interface { index: number(payload, 4)?, up, carrier, ..Interface::default() };
     for (kind, value) in attributes(payload.get(16..)?) {
         match kind {
             libc::IFLA_IFNAME => found.name = text(value),
@@ -327,7 +360,7 @@ mod tests {
         let info = [nla(INFO_KIND, b"tun\0"), nla(INFO_DATA | 0x8000, &data)].concat();
         let mut bytes = vec![0; 16];
         bytes[4..8].copy_from_slice(&7_u32.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&0x1003_u32.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&0x0001_1003_u32.to_ne_bytes());
         bytes.extend(nla(4000, &[1, 2, 3, 4, 5]));
         bytes.extend(nla(libc::IFLA_IFNAME, b"zeth0\0"));
         bytes.extend(nla(libc::IFLA_MTU, &9000_u32.to_ne_bytes()));
@@ -335,8 +368,8 @@ mod tests {
         bytes.extend(nla(libc::IFLA_LINKINFO, &info));
         let tun = Tun { owner: Some(1000), tap: true, multi_queue: true };
         let mac = "02:00:5e:00:53:ff".parse().ok();
-        let wanted =
-            Interface { index: 7, name: "zeth0".into(), up: true, mtu: 9000, mac, kind: Some("tun".into()), tun };
+        let (name, kind) = ("zeth0".into(), Some("tun".into()));
+        let wanted = Interface { index: 7, name, up: true, carrier: true, mtu: 9000, mac, kind, tun };
         assert_eq!(interface(&bytes), Some(wanted));
         for len in 0..bytes.len() {
             interface(&bytes[..len]);

@@ -223,6 +223,12 @@ impl AsFd for Packet {
     }
 }
 
+impl From<Packet> for OwnedFd {
+    fn from(port: Packet) -> Self {
+        port.fd
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,8 @@
 //! linux/if_packet.h, linux/if.h.
 #![allow(unsafe_code)]
 
+pub mod process;
+
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};

@@ -328,3 +328,9 @@ impl AsFd for Tap {
         self.fd.as_fd()
     }
 }
+
+impl From<Tap> for OwnedFd {
+    fn from(port: Tap) -> Self {
+        port.fd
+    }
+}

@@ -4,6 +4,7 @@
 //! frames and time come in as arguments, frames and a next deadline come out. A service knows neither the switch nor
 //! a descriptor; the thread that runs one belongs to the engine.
 
+pub mod allowance;
 pub mod endpoint;
 pub mod outside;
 pub mod ping_host;

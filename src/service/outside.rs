@@ -5,8 +5,8 @@
 //! its place in the list, a stream by a number of its own, because the clients of one listener come and go.
 //!
 //! Both directions of a stream have a window of [`WINDOW`] bytes, so that neither side can make the other's memory
-//! grow. The service may have so many bytes under way that no [`Input::Sent`] has told of; the owner hands over as many
-//! that no [`Output::Room`] has been given back for.
+//! grow. The service sends while less than so many bytes are under way that no [`Input::Sent`] has told of, so that one
+//! piece may go beyond it; the owner hands over at most as many that no [`Output::Room`] has been given back for.
 
 use crate::config::value::HostPort;
 use crate::usb::class::storage::{Job, JobError};

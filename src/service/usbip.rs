@@ -228,14 +228,14 @@ impl Service for UsbipPort {
         self.work(now);
     }
 
-    fn handle_input(&mut self, now: Instant, input: Input) {
+    fn handle_input(&mut self, now: Instant, mut input: Input) {
         self.dirty = true;
         if let Input::Opened { want, stream, peer } = input
             && self.host == Some(want)
         {
             return self.admit(now, Via::Host(stream), peer.unwrap_or(IpAddr::from([127, 0, 0, 1])));
         }
-        if self.lines.iter_mut().any(|line| line.handle_input(&input)) {
+        if self.lines.iter_mut().any(|line| line.handle_input(&mut input)) {
             return;
         }
         // A dial whose line has ended in the meantime.

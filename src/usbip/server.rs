@@ -8,6 +8,7 @@
 use super::export::{Export, ExportError};
 use super::session::{CloseReason, Context, Session};
 use super::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE};
+use crate::codec::Pieces;
 use crate::time::{Instant, earliest};
 use crate::usb::{Device, Function};
 use std::collections::HashMap;
@@ -119,16 +120,21 @@ impl Server {
         self.connections.get(&id).is_some_and(|connection| connection.session.wants_bytes())
     }
 
-    /// The bytes to send to a peer. They stay until [`Server::transmitted`].
+    /// The next bytes to send to a peer, as far as they lie in one piece; none only where there are none. They stay until
+    /// [`Server::transmitted`].
     pub fn transmit(&mut self, now: Instant, id: ConnectionId) -> &[u8] {
+        self.output(now, id).map_or(&[], |out| out.first())
+    }
+
+    /// Takes that piece, for an owner who would otherwise copy it.
+    pub fn transmit_piece(&mut self, now: Instant, id: ConnectionId) -> Option<Vec<u8>> {
+        self.output(now, id)?.take_first()
+    }
+
+    fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut Pieces> {
         let Self { exports, connections, options, .. } = self;
-        match connections.get_mut(&id) {
-            Some(connection) => {
-                let mut context = Context { id, exports, show_busy: options.show_busy };
-                connection.session.transmit(now, &mut context)
-            }
-            None => &[],
-        }
+        let mut context = Context { id, exports, show_busy: options.show_busy };
+        Some(connections.get_mut(&id)?.session.output(now, &mut context))
     }
 
     /// The first `count` bytes that [`Server::transmit`] gave were sent.

@@ -20,6 +20,7 @@ use super::op::{self, BUSID_LENGTH, OP_LENGTH, OpStatus};
 use super::pdu::{CmdSubmit, CmdUnlink, Fault, Pdu, RetSubmit, RetUnlink, encode_packet, errno, status_word};
 use super::server::ConnectionId;
 use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
+use crate::codec::Pieces;
 use crate::time::{Duration, Instant};
 use crate::usb::{Address, Direction, Status, Urb};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -58,6 +59,8 @@ pub enum CloseReason {
 
 /// How long an UNLINK waits for the SUBMIT that it has overtaken.
 const OVERTAKEN_TIMEOUT: Duration = Duration::from_secs(1);
+/// The data of a reply from this length on is sent from where it lies.
+const UNCOPIED: usize = 16 << 10;
 /// Most buffers kept for the next transfers.
 const POOL_BUFFERS: usize = 64;
 /// The sum of their capacities, in bytes.
@@ -114,14 +117,13 @@ pub(super) struct Session {
     deadline: Option<Instant>,
     /// Bytes that came while the output was above its mark.
     inbox: Vec<u8>,
-    out: Vec<u8>,
-    sent: usize,
+    out: Pieces,
 }
 
 impl Session {
     pub fn new(now: Instant) -> Self {
         let phase = Phase::Operation { request: [0; REQUEST_LENGTH], have: 0 };
-        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), inbox: Vec::new(), out: Vec::new(), sent: 0 }
+        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), inbox: Vec::new(), out: Pieces::default() }
     }
 
     /// Takes all of `bytes`. What cannot be done before some output has been sent is kept.
@@ -184,9 +186,11 @@ impl Session {
     fn list(&mut self, context: &mut Context) {
         let shown = context.exports.iter().filter(|export| context.show_busy || export.importer.is_none());
         let records: Vec<_> = shown.map(Export::record).collect();
-        op::put_op(&mut self.out, op::REQ_DEVLIST & !op::REQUEST, OpStatus::Ok);
-        self.out.extend((records.len() as u32).to_be_bytes());
-        records.iter().for_each(|record| record.encode(true, &mut self.out));
+        let mut reply = Vec::new();
+        op::put_op(&mut reply, op::REQ_DEVLIST & !op::REQUEST, OpStatus::Ok);
+        reply.extend((records.len() as u32).to_be_bytes());
+        records.iter().for_each(|record| record.encode(true, &mut reply));
+        self.out.push(reply);
         self.phase = Phase::Closing(CloseReason::Served);
     }
 
@@ -197,12 +201,15 @@ impl Session {
             Some((_, export)) if export.importer.is_some() => OpStatus::Busy,
             Some(_) => OpStatus::Ok,
         };
-        op::put_op(&mut self.out, op::REQ_IMPORT & !op::REQUEST, status);
+        let mut reply = Vec::new();
+        op::put_op(&mut reply, op::REQ_IMPORT & !op::REQUEST, status);
         let Some((at, export)) = found.filter(|_| status == OpStatus::Ok) else {
+            self.out.push(reply);
             self.phase = Phase::Closing(CloseReason::Served);
             return;
         };
-        export.record().encode(false, &mut self.out);
+        export.record().encode(false, &mut reply);
+        self.out.push(reply);
         export.importer = Some(context.id);
         self.deadline = None;
         self.phase = Phase::Urbs(Box::new(Attached {
@@ -240,18 +247,14 @@ impl Session {
     }
 
     pub fn wants_bytes(&self) -> bool {
-        self.inbox.is_empty() && self.out.len() - self.sent < OUTPUT_MARK
+        self.inbox.is_empty() && self.out.len() < OUTPUT_MARK
     }
 
     /// The bytes to send, with as many answers of the device encoded as fit.
-    pub fn transmit(&mut self, now: Instant, context: &mut Context) -> &[u8] {
+    pub fn output(&mut self, now: Instant, context: &mut Context) -> &mut Pieces {
         if let Phase::Urbs(attached) = &mut self.phase
             && let Some(export) = context.exports.get_mut(attached.export)
         {
-            if self.sent >= OUTPUT_MARK / 2 {
-                self.out.drain(..self.sent);
-                self.sent = 0;
-            }
             attached.collect(export);
             attached.encode(&mut self.out);
             if !self.inbox.is_empty() && self.out.len() < OUTPUT_MARK {
@@ -260,15 +263,11 @@ impl Session {
                 self.inbox.extend_from_slice(rest);
             }
         }
-        self.out.get(self.sent..).unwrap_or_default()
+        &mut self.out
     }
 
     pub fn transmitted(&mut self, count: usize) {
-        self.sent = (self.sent + count).min(self.out.len());
-        if self.sent == self.out.len() {
-            self.out.clear();
-            self.sent = 0;
-        }
+        self.out.took(count);
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -284,7 +283,6 @@ impl Session {
             }
             self.phase = Phase::Closing(self.closing().unwrap_or(CloseReason::Timeout));
             self.out.clear();
-            self.sent = 0;
         }
     }
 }
@@ -296,7 +294,7 @@ impl Attached {
         now: Instant,
         export: &mut Export,
         bytes: &mut &[u8],
-        out: &mut Vec<u8>,
+        out: &mut Pieces,
     ) -> Result<(), CloseReason> {
         while self.answers.is_empty() && out.len() < OUTPUT_MARK {
             let kind = |address: Address| export.device.endpoint_kind(address);
@@ -415,17 +413,17 @@ impl Attached {
     }
 
     /// Encodes answers while the output is below its mark.
-    fn encode(&mut self, out: &mut Vec<u8>) {
+    fn encode(&mut self, out: &mut Pieces) {
         while out.len() < OUTPUT_MARK {
             match self.answers.pop_front() {
                 None => return,
-                Some(Answer::Unlink(reply)) => out.extend_from_slice(&Pdu::RetUnlink(reply).encode()),
+                Some(Answer::Unlink(reply)) => out.extend(&Pdu::RetUnlink(reply).encode()),
                 Some(Answer::Submit(urb)) => self.encode_submit(urb, out),
             }
         }
     }
 
-    fn encode_submit(&mut self, urb: Urb, out: &mut Vec<u8>) {
+    fn encode_submit(&mut self, urb: Urb, out: &mut Pieces) {
         let packets = self.land(urb.id);
         let reply = RetSubmit {
             seqnum: urb.id,
@@ -435,15 +433,23 @@ impl Attached {
             packets,
             errors: urb.errors(),
         };
-        out.extend_from_slice(&Pdu::RetSubmit(reply).encode());
+        out.extend(&Pdu::RetSubmit(reply).encode());
         // An OUT reply carries no data, although its actual_length says how much went out.
-        if urb.endpoint.direction() == Direction::In {
-            out.extend_from_slice(&urb.data);
-        }
+        let data = match urb.endpoint.direction() {
+            Direction::In if urb.data.len() >= UNCOPIED => {
+                out.push(urb.data);
+                Vec::new()
+            }
+            Direction::In => {
+                out.extend(&urb.data);
+                urb.data
+            }
+            Direction::Out => urb.data,
+        };
         for packet in &urb.packets {
-            out.extend_from_slice(&encode_packet(packet, status_word(packet.status)));
+            out.extend(&encode_packet(packet, status_word(packet.status)));
         }
-        self.pool.give(urb.data);
+        self.pool.give(data);
     }
 }
 

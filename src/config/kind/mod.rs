@@ -16,6 +16,8 @@ mod wpan;
 
 use std::fmt;
 
+use crate::limits::QUEUE_FRAMES;
+
 use super::grammar::{Fault, Keys, Writer, nearest};
 
 pub use ip::{Tcp, Udp};
@@ -148,7 +150,7 @@ pub static COMMON: &[KeyRow] = &[
         word: "queue",
         value: Some("FRAMES"),
         repeatable: false,
-        summary: "frames that wait for a busy peer, 1 to 1000000 (default: 4096)",
+        summary: "frames that wait for a busy peer, 1 to 1000000 (default: 8192, on a serial line 16 to 256)",
     },
     KeyRow { word: "isolate", value: None, repeatable: false, summary: "no traffic to and from other isolated ports" },
     KeyRow {
@@ -215,6 +217,14 @@ impl PortKind {
     /// Whether the port itself sees to its mtu, by telling senders of it, and not the switch, by dropping.
     pub fn tells_mtu(&self) -> bool {
         matches!(self, Self::Slip(slip) if slip.ip.is_some())
+    }
+
+    /// Frames that wait for a busy peer unless `queue=` says otherwise.
+    pub fn queue(&self) -> usize {
+        match self {
+            Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) => transport.queue(),
+            _ => QUEUE_FRAMES,
+        }
     }
 
     /// The one place where the kinds are told apart for their words.

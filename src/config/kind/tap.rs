@@ -67,6 +67,14 @@ pub struct Tap {
     pub offload: bool,
 }
 
+impl Tap {
+    /// The interface called `name` with every key at its default, for a program that embeds the switch.
+    pub fn new(name: &str) -> Self {
+        let (addrs, user, mac, fd) = (Vec::new(), None, None, None);
+        Self { name: name.to_owned(), addrs, up: false, persist: false, user, mac, fd, offload: true }
+    }
+}
+
 fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let name = value::ifname(target).map_err(|form| bad_target(&ROW, target, &form))?;
     let addrs = keys.values("addr", value::cidr)?;

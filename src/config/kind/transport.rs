@@ -17,6 +17,7 @@ use super::{Attach, KeyRow, KindRow};
 use crate::config::grammar::{Fault, Keys, Writer, escape, nearest};
 use crate::config::text::shell;
 use crate::config::value::{self, HostPort};
+use crate::limits::{SERIAL_QUEUE_FRAMES, SERIAL_QUEUE_FRAMES_MIN};
 
 /// One transport, as help prints it.
 pub struct TransportRow {
@@ -176,6 +177,22 @@ pub enum Transport {
 }
 
 const BAUD: u32 = 115_200;
+
+/// A byte on a UART: a start bit, 8 of data, a stop bit.
+const BITS_A_BYTE: u32 = 10;
+
+impl Transport {
+    /// Frames that may wait for the line: before a UART what it carries in about a second, as frames of 1514 bytes.
+    pub(super) fn queue(&self) -> usize {
+        match self {
+            Self::Serial(uart) => {
+                let in_a_second = uart.baud / (BITS_A_BYTE * 1514);
+                usize::try_from(in_a_second).unwrap_or(usize::MAX).clamp(SERIAL_QUEUE_FRAMES_MIN, SERIAL_QUEUE_FRAMES)
+            }
+            _ => SERIAL_QUEUE_FRAMES,
+        }
+    }
+}
 
 /// The words of a command: split at blanks, with a shell's quotes, and nothing else of a shell. `None`: a quote is not
 /// closed.
@@ -405,6 +422,16 @@ mod tests {
         assert_eq!(PortSpec::parse(text).unwrap().canonical(), text);
         assert!(refusal("slip:serial:/dev/ttyUSB0@49").contains("BAUD a number from 50 to 12000000"));
         assert!(refusal("slip:serial:/dev/ttyUSB0,parity=mark").contains("none, even or odd"));
+    }
+
+    #[test]
+    fn a_slow_line_has_a_short_queue() {
+        let queue = |text: &str| PortSpec::parse(text).unwrap().kind.queue();
+        assert_eq!(queue("slip:serial:/dev/ttyUSB0@9600"), 16);
+        assert_eq!(queue("wpan:serial:/dev/ttyUSB0@1000000"), 66);
+        assert_eq!(queue("slip:serial:/dev/ttyUSB0@12000000"), 256);
+        assert_eq!(queue("slip:unix:/tmp/slip.sock"), 256);
+        assert_eq!(queue("unix:/tmp/inst1"), crate::limits::QUEUE_FRAMES);
     }
 
     #[test]

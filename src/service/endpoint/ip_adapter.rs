@@ -27,7 +27,8 @@ use super::neighbour::{Neighbours, Probe};
 use super::scratch::{HEADER, Outbox, Scratch};
 use super::{arp, icmp, nd};
 use crate::counters::DropReason;
-use crate::time::Instant;
+use crate::service::allowance::Allowance;
+use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
 use crate::wire::{Cidr, Mac};
 
@@ -40,6 +41,8 @@ const IPV6_MTU: usize = 1280;
 /// ICMPv6 neighbour solicitation and advertisement.
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
+/// How often senders are told that a packet was too long: 50 times at once, then 100 times a second.
+const TELLING: Allowance = Allowance::new(50, Duration::from_millis(10));
 /// Where IGMPv3 and MLDv2 reports go, which only a router could use.
 const REPORTS: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(224, 0, 0, 22), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16));
 
@@ -79,6 +82,7 @@ pub struct IpAdapter {
     neighbours: Neighbours,
     /// Of the packets that the neighbour table gave up, those that were told of.
     told: u64,
+    telling: Allowance,
     outbox: Outbox,
     scratch: Scratch,
 }
@@ -88,7 +92,15 @@ impl IpAdapter {
     pub fn new(config: AdapterConfig, seed: u64) -> Self {
         let scratch = Scratch::new(1500);
         let neighbours = Neighbours::new(NEIGHBOURS, seed);
-        Self { config, learned: VecDeque::new(), neighbours, told: 0, outbox: Outbox::default(), scratch }
+        Self {
+            config,
+            learned: VecDeque::new(),
+            neighbours,
+            told: 0,
+            telling: TELLING,
+            outbox: Outbox::default(),
+            scratch,
+        }
     }
 
     /// The MAC by which the peer is known.
@@ -159,6 +171,7 @@ impl IpAdapter {
                 && !header.src.is_multicast()
                 && !header.src.is_unspecified()
                 && may_be_told(&header)
+                && self.telling.take(now)
             {
                 self.tell_too_big(&header, src);
             }

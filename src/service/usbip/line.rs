@@ -59,8 +59,8 @@ impl Line {
     }
 
     /// Takes what came for this line. `false`: it is for another.
-    pub fn handle_input(&mut self, input: &Input) -> bool {
-        if let (Via::Host(own), Input::Ended(stream)) = (self.transport.via, input)
+    pub fn handle_input(&mut self, input: &mut Input) -> bool {
+        if let (Via::Host(own), Input::Ended(stream)) = (self.transport.via, &*input)
             && own == *stream
         {
             self.gone = true;
@@ -147,15 +147,9 @@ impl Line {
         taken > 0
     }
 
-    /// Sends what the session has to say, as far as the transport takes it. True if any of it.
+    /// Sends a piece of what the session has to say. True if there was one, and room for it.
     fn send(&mut self, now: Instant, world: &mut World) -> bool {
-        let bytes = world.server.transmit(now, self.id);
-        if bytes.is_empty() {
-            return false;
-        }
-        let sent = self.transport.send(world.endpoint, world.outputs, bytes);
-        world.server.transmitted(self.id, sent);
-        sent > 0
+        self.transport.send_of(world.endpoint, world.outputs, (now, world.server, self.id)) > 0
     }
 
     /// Nothing more is to be said: the device is free, and the connection is ended in good order.

@@ -76,7 +76,7 @@ impl Remote {
     }
 
     /// Dials of one want are alike: the first that waits gets the stream.
-    fn handle_input(&mut self, input: &Input) -> bool {
+    fn handle_input(&mut self, input: &mut Input) -> bool {
         match input {
             Input::Opened { want, stream, .. } if *want == self.want && self.waits() => {
                 self.transport = Some(Transport::new(Via::Host(*stream)));
@@ -177,7 +177,7 @@ impl Relay {
         }
     }
 
-    pub fn handle_input(&mut self, input: &Input) -> bool {
+    pub fn handle_input(&mut self, input: &mut Input) -> bool {
         match self {
             Self::List(list) => list.asks.iter_mut().any(|ask| ask.remote.handle_input(input)),
             Self::Device(device) => device.remote.handle_input(input),
@@ -253,7 +253,7 @@ impl List {
         let [v0, v1] = VERSION.to_be_bytes();
         let [c0, c1] = REQ_DEVLIST.to_be_bytes();
         server.handle_bytes(now, id, &[v0, v1, c0, c1, 0, 0, 0, 0]);
-        self.own = server.transmit(now, id).to_vec();
+        self.own = std::iter::from_fn(|| server.transmit_piece(now, id)).flatten().collect();
     }
 
     fn work(&mut self, now: Instant, line: &mut Transport, world: &mut World) -> bool {

@@ -1,7 +1,10 @@
 //! What carries a connection: a TCP connection of the endpoint, or one of the machine through a stream of the outside.
 
+use crate::codec::Pieces;
 use crate::service::endpoint::{ConnId, Endpoint};
 use crate::service::outside::{Input, Output, Stream, WINDOW};
+use crate::time::Instant;
+use crate::usbip::{ConnectionId, Server};
 use std::collections::VecDeque;
 
 /// Bytes handed on in one go.
@@ -20,20 +23,20 @@ pub(super) enum Via {
 pub(super) struct Transport {
     pub via: Via,
     /// Bytes of a stream that nobody has taken.
-    inbox: VecDeque<u8>,
+    inbox: Pieces,
     /// Bytes under way to a stream.
     unsent: usize,
 }
 
 impl Transport {
     pub fn new(via: Via) -> Self {
-        Self { via, inbox: VecDeque::new(), unsent: 0 }
+        Self { via, inbox: Pieces::default(), unsent: 0 }
     }
 
     /// Takes what came for a stream. `false`: it is for another.
-    pub fn handle_input(&mut self, input: &Input) -> bool {
+    pub fn handle_input(&mut self, input: &mut Input) -> bool {
         match (self.via, input) {
-            (Via::Host(own), Input::Data(stream, bytes)) if own == *stream => self.inbox.extend(bytes),
+            (Via::Host(own), Input::Data(stream, bytes)) if own == *stream => self.inbox.push(std::mem::take(bytes)),
             (Via::Host(own), Input::Sent(stream, count)) if own == *stream => {
                 self.unsent = self.unsent.saturating_sub(*count);
             }
@@ -52,12 +55,12 @@ impl Transport {
         match self.via {
             Via::Switch(conn) => endpoint.recv(conn, |data| take(data.get(..CHUNK).unwrap_or(data))),
             Via::Host(stream) => {
-                let piece = self.inbox.as_slices().0;
+                let piece = self.inbox.first();
                 if piece.is_empty() {
                     return 0;
                 }
                 let taken = take(piece.get(..CHUNK).unwrap_or(piece)).min(piece.len());
-                self.inbox.drain(..taken);
+                self.inbox.took(taken);
                 if taken > 0 {
                     outputs.push_back(Output::Room(stream, taken));
                 }
@@ -71,13 +74,38 @@ impl Transport {
         match self.via {
             Via::Switch(conn) => endpoint.send(conn, bytes),
             Via::Host(stream) => {
-                let piece = bytes.get(..WINDOW - self.unsent).unwrap_or(bytes);
+                let piece = bytes.get(..WINDOW.saturating_sub(self.unsent)).unwrap_or(bytes);
                 if !piece.is_empty() {
                     outputs.push_back(Output::Send(stream, piece.to_vec()));
                 }
                 self.unsent += piece.len();
                 piece.len()
             }
+        }
+    }
+
+    /// Sends one piece of what a session has to say, if there is room for it. Gives how much that was.
+    pub fn send_of(
+        &mut self,
+        endpoint: &mut Endpoint,
+        outputs: &mut VecDeque<Output>,
+        (now, server, id): (Instant, &mut Server, ConnectionId),
+    ) -> usize {
+        match self.via {
+            Via::Switch(conn) => {
+                let bytes = server.transmit(now, id);
+                let sent = if bytes.is_empty() { 0 } else { endpoint.send(conn, bytes) };
+                server.transmitted(id, sent);
+                sent
+            }
+            Via::Host(stream) if self.unsent < WINDOW => {
+                let Some(piece) = server.transmit_piece(now, id) else { return 0 };
+                let sent = piece.len();
+                self.unsent += sent;
+                outputs.push_back(Output::Send(stream, piece));
+                sent
+            }
+            Via::Host(_) => 0,
         }
     }
 

@@ -158,14 +158,14 @@ fn an_unlink_does_not_wait_for_ever() {
     let mut server = server();
     let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 2);
     server.handle_bytes(NOW, peer.id, &unlink(50, 40));
-    assert_eq!(drain(&mut server, peer.id), []);
+    assert_eq!(drain(&mut server, peer.id), [0_u8; 0]);
     let then = server.poll_timeout().unwrap();
     assert_eq!(then, Instant::from_secs(1));
     server.handle_timeout(then);
     assert_eq!(drain(&mut server, peer.id), answer(50));
     assert_eq!(server.closing(peer.id), None);
     server.handle_bytes(NOW, peer.id, &unlink(0x200, 2));
-    assert_eq!(drain(&mut server, peer.id), []);
+    assert_eq!(drain(&mut server, peer.id), [0_u8; 0]);
     // The next SUBMIT is a newer one: the victim cannot come any more.
     peer.client.submit(Urb::input(0, gadget_zero::LOOP, 8));
     let next = peer.client.submit(Urb::input(0, gadget_zero::LOOP, 8));

@@ -4,6 +4,7 @@
 //! A target has no state that outlives a call, so that an input means the same every time.
 
 mod coalesce;
+mod control;
 mod endpoint;
 mod framing;
 mod headers;
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "usbip", run: usbip::usbip },
     Target { name: "usbip_client", run: usbip::usbip_client },
     Target { name: "hid_script", run: usbip::hid_script },
+    Target { name: "control", run: control::control },
 ];
 
 impl Target {

@@ -8,6 +8,7 @@
 //! - [`Peer`] with [`StreamPeer`], [`GramPeer`], [`SeqPeer`] and [`TapPeer`]: the other end of a port.
 //! - [`LinePeer`]: a device on a serial line, with SLIP or `uart_pipe`.
 //! - [`frame`] and [`Station`]: frames written byte by byte, from the standards and not with the code under test.
+//! - [`standin`]: programs that open a TAP as simulators do.
 //! - [`Guest`]: a Linux guest of `tests/vm` with network interfaces, in which a test runs shell scripts.
 //!
 //! It is a package of its own, so that every test file uses the part it wants of one compiled library. It does not
@@ -23,6 +24,7 @@ pub mod needs;
 mod peer;
 mod process;
 mod shell;
+pub mod standin;
 mod station;
 mod summary;
 

@@ -90,8 +90,15 @@ impl Launch {
         self.under(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"])
     }
 
+    /// The same, with a /dev/net/tun that every user may open, as udev has it on an ordinary machine. Needs root.
+    #[must_use]
+    pub fn as_nobody_with_tun(self, dir: &TempDir) -> Self {
+        let device = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"";
+        self.under(["unshare", "-m", "sh", "-c", device, "sh"]).as_nobody(dir)
+    }
+
     /// The command, with nothing said of its standard streams yet.
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut words: Vec<OsString> = Vec::new();
         if let Some(name) = &self.namespace {
             // ip replaces itself by the program, so that the process id is the program's

@@ -186,6 +186,19 @@ fn what_is_too_long_is_told_and_dropped() {
 }
 
 #[test]
+fn a_flood_of_long_packets_is_told_of_now_and_then() {
+    let mut adapter = adapter(&["192.0.2.1/24"], &[]);
+    let long = frame(OWN, HOST, ETHERTYPE_IPV4, &packet_v4(FAR, PEER, 1500));
+    let mut told = |millis: u64| {
+        for _ in 0..1000 {
+            assert_eq!(adapter.handle_frame(Instant::from_millis(millis), &long), Err(DropReason::TooBig));
+        }
+        sent(&mut adapter).len()
+    };
+    assert_eq!((told(0), told(9), told(100)), (50, 0, 10));
+}
+
+#[test]
 fn errors_and_groups_are_never_told() {
     let mut adapter = adapter(&["192.0.2.1/24"], &[]);
     let mut error = packet_v4(FAR, PEER, 600);

@@ -1,0 +1,332 @@
+//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb` and `wait`, over its control socket.
+
+use super::args::PortVerb;
+use super::{Label, complain, print};
+use crate::config::text::columns;
+use crate::config::{PortKind, PortSpec, value};
+use crate::control::{FdbInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo};
+use crate::engine::control::{Client, bridges};
+use crate::error::{Class, Error, Result};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often `--watch` looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often `wait` tries whether the bridge has started.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// What is asked of a running bridge. `name` and `to` are its name; without one, that called `default` is meant, or
+/// the only one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// Which bridges run.
+    List {
+        /// As JSON.
+        json: bool,
+    },
+    /// Its ports.
+    Status {
+        /// The bridge.
+        name: Option<String>,
+        /// As JSON.
+        json: bool,
+        /// Goes on with what changes.
+        watch: bool,
+    },
+    /// Opens a port.
+    Add {
+        /// Its specification, with paths that mean the same elsewhere.
+        spec: String,
+        /// The bridge.
+        to: Option<String>,
+    },
+    /// Removes a port.
+    Del {
+        /// Its name.
+        port: String,
+        /// The bridge.
+        to: Option<String>,
+    },
+    /// What it has learned.
+    Fdb {
+        /// The bridge.
+        name: Option<String>,
+        /// One switch only.
+        switch: Option<String>,
+        /// As JSON.
+        json: bool,
+    },
+    /// Waits for a port.
+    Wait {
+        /// Its name.
+        port: String,
+        /// One of [`PORT_STATES`].
+        state: String,
+        /// The longest to wait.
+        timeout: Duration,
+        /// The bridge.
+        to: Option<String>,
+    },
+}
+
+impl Ask {
+    /// What a port verb asks.
+    ///
+    /// # Errors
+    /// The specification is wrong.
+    pub fn port(verb: &PortVerb) -> Result<Self> {
+        match verb {
+            PortVerb::Add { spec, to } => {
+                let mut port = PortSpec::parse(spec)?;
+                let here = std::env::current_dir().map_err(|cause| Error::system("current directory", &cause))?;
+                make_absolute(&mut port, &here);
+                Ok(Self::Add { spec: port.canonical(), to: to.clone() })
+            }
+            PortVerb::Del { port, to } => Ok(Self::Del { port: port.clone(), to: to.clone() }),
+        }
+    }
+
+    /// What `wait CONDITION STATE --timeout TIME` asks.
+    ///
+    /// # Errors
+    /// One of them is wrong.
+    pub fn wait(condition: &str, state: &str, timeout: &str, to: Option<&str>) -> Result<Self> {
+        let port = condition.strip_prefix("port=").filter(|port| !port.is_empty()).ok_or_else(|| {
+            Error::usage(format!("{condition:?} is nothing to wait for"))
+                .hint("zbridge wait port=inst1 up --timeout 5s")
+        })?;
+        if !PORT_STATES.contains(&state) {
+            let known = crate::config::grammar::nearest(state, PORT_STATES.iter().copied());
+            return Err(Error::usage(format!("{state:?} is no state of a port; {known}")));
+        }
+        let timeout = value::duration(timeout)
+            .ok_or_else(|| Error::usage(format!("--timeout {timeout:?}: expected a time, as 500ms, 5s or 2m")))?;
+        Ok(Self::Wait { port: port.to_owned(), state: state.to_owned(), timeout, to: to.map(str::to_owned) })
+    }
+
+    /// Asks, and prints the answer.
+    ///
+    /// # Errors
+    /// No bridge runs (class no-daemon); what it answers.
+    pub(super) fn perform(self) -> Result<()> {
+        match self {
+            Self::List { json } => list(json),
+            Self::Status { name, json, watch } => status(&mut connect(name.as_deref())?, json, watch),
+            Self::Add { spec, to } => {
+                let added = connect(to.as_deref())?.add_port(&spec, Lifetime::Bridge)?;
+                print(format!("{}\n", added.port))
+            }
+            Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
+            Self::Fdb { name, switch, json } => {
+                let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
+                print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
+            }
+            Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
+        }
+    }
+}
+
+/// The paths in a specification as they are meant where the command is typed.
+fn make_absolute(port: &mut PortSpec, here: &Path) {
+    let absolute = |path: &mut PathBuf| *path = here.join(&*path);
+    match &mut port.kind {
+        PortKind::Unix(unix) => absolute(&mut unix.path),
+        PortKind::UnixSeq(unix) => absolute(&mut unix.path),
+        PortKind::UnixGram(unix) => {
+            absolute(&mut unix.path);
+            unix.peer.iter_mut().for_each(absolute);
+        }
+        _ => {}
+    }
+}
+
+fn connect(name: Option<&str>) -> Result<Client> {
+    name.map_or_else(Client::connect_default, Client::connect)
+}
+
+fn list(json: bool) -> Result<()> {
+    let mut found = Vec::new();
+    for mut client in bridges() {
+        match client.status() {
+            Ok(status) => found.push(status),
+            // It has ended since it was found, or hangs.
+            Err(error) => complain(Label::Warning, &error),
+        }
+    }
+    if found.is_empty() && !json {
+        complain(Label::Warning, &"no bridge runs");
+    }
+    print(if json {
+        lines(&found)
+    } else {
+        columns("", &found.iter().map(bridge_row).collect::<Vec<_>>()).into_bytes()
+    })
+}
+
+fn bridge_row(bridge: &StatusInfo) -> [String; 4] {
+    let ports: usize = bridge.switches.iter().map(|switch| switch.ports.len()).sum();
+    let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+    let switches = count(bridge.switches.len(), "switch").replace("switchs", "switches");
+    [bridge.name.clone(), format!("pid {}", bridge.pid), switches, count(ports, "port")]
+}
+
+fn status(client: &mut Client, json: bool, watch: bool) -> Result<()> {
+    let mut last = client.status()?;
+    print(if json { crate::control::print(&last) } else { table(&last.switches).into_bytes() })?;
+    if !watch {
+        return Ok(());
+    }
+    loop {
+        std::thread::sleep(LOOK);
+        let now = client.status()?;
+        if now != last {
+            print(if json { crate::control::print(&now) } else { changes(&last, &now).into_bytes() })?;
+        }
+        last = now;
+    }
+}
+
+fn wait(port: &str, state: &str, timeout: Duration, to: Option<&str>) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(start.elapsed());
+        let left = Duration::from_millis(left.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+        match connect(to).and_then(|mut client| client.wait(port, state, left)) {
+            Err(error) if error.class() == Class::NoDaemon && !left.is_zero() => std::thread::sleep(RETRY.min(left)),
+            done => return done,
+        }
+    }
+}
+
+fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
+    items.iter().flat_map(crate::control::print).collect()
+}
+
+const HEAD: [&str; 8] = ["port", "kind", "state", "peer", "rx", "tx", "queued", "dropped"];
+
+/// One line for each port, below the name of its switch if there are several.
+fn table(switches: &[SwitchInfo]) -> String {
+    let rows = |switch: &SwitchInfo| {
+        let rows = std::iter::once(HEAD.map(str::to_owned)).chain(switch.ports.iter().map(port_row));
+        columns("", &rows.collect::<Vec<_>>())
+    };
+    match switches {
+        [only] => rows(only),
+        several => several.iter().map(|switch| format!("switch {}\n{}", switch.name, rows(switch))).collect(),
+    }
+}
+
+/// The lines of ports that are not as they were, and of those that are gone, as wide as in the whole table.
+fn changes(before: &StatusInfo, now: &StatusInfo) -> String {
+    let all = |status: &StatusInfo| -> Vec<[String; 8]> {
+        status.switches.iter().flat_map(|switch| switch.ports.iter().map(port_row)).collect()
+    };
+    let (before, now) = (all(before), all(now));
+    let still = |row: &&[String; 8]| now.iter().all(|other| (&other[0], &other[1]) != (&row[0], &row[1]));
+    let gone = before.iter().filter(still).map(|row| {
+        let mut row = row.clone();
+        "gone".clone_into(&mut row[2]);
+        row
+    });
+    let mut rows: Vec<[String; 8]> = gone.collect();
+    rows.extend(now.iter().filter(|row| !before.contains(row)).cloned());
+    let changed = rows.len();
+    rows.extend(now);
+    rows.push(HEAD.map(str::to_owned));
+    columns("", &rows).split_inclusive('\n').take(changed).collect()
+}
+
+fn port_row(port: &PortInfo) -> [String; 8] {
+    [
+        port.name.clone(),
+        port.kind.clone(),
+        port.state.clone(),
+        if port.peer.is_empty() { "-".to_owned() } else { port.peer.clone() },
+        port.rx_frames.to_string(),
+        port.tx_frames.to_string(),
+        port.queued.to_string(),
+        dropped(port),
+    ]
+}
+
+/// `0`, or the sum and what it is made of: `5 (stalled 3, oversize 2)`.
+fn dropped(port: &PortInfo) -> String {
+    let sum: u64 = port.drops.values().sum();
+    let reasons: Vec<String> = port.drops.iter().map(|(reason, frames)| format!("{reason} {frames}")).collect();
+    if reasons.is_empty() { sum.to_string() } else { format!("{sum} ({})", reasons.join(", ")) }
+}
+
+fn fdb(entries: &[FdbInfo]) -> String {
+    let head = ["address", "port", "switch", "age"].map(str::to_owned);
+    let rows = entries.iter().map(|entry| {
+        let age = entry.age.map_or_else(|| "static".to_owned(), |age| format!("{age} s"));
+        [entry.mac.clone(), entry.port.clone(), entry.switch.clone(), age]
+    });
+    columns("", &std::iter::once(head).chain(rows).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::{Counters, DropReason};
+
+    fn port(name: &str, state: &str, frames: u64) -> PortInfo {
+        let mut counters = Counters::default();
+        counters.received(frames, 60 * frames);
+        counters.drop(DropReason::Stalled, frames / 10);
+        PortInfo { name: name.into(), kind: "unix".into(), state: state.into(), ..PortInfo::counted(&counters, 0) }
+    }
+
+    fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
+        let switches = vec![SwitchInfo { name: "default".into(), ports }];
+        StatusInfo { name: "default".into(), pid: 42, version: "0".into(), switches }
+    }
+
+    #[test]
+    fn a_port_is_one_line() {
+        let text = table(&bridge(vec![port("a", "listening", 0), port("a", "up", 20)]).switches);
+        assert_eq!(
+            text,
+            "port  kind  state      peer  rx  tx  queued  dropped\n\
+             a     unix  listening  -     0   0   0       0\n\
+             a     unix  up         -     20  0   0       2 (stalled 2)\n"
+        );
+    }
+
+    #[test]
+    fn only_what_has_changed_is_said() {
+        let before = bridge(vec![port("a", "up", 1), port("longer", "up", 1), port("c", "up", 1)]);
+        let now = bridge(vec![port("a", "down", 1), port("longer", "up", 1)]);
+        let expected = "c       unix  gone   -     1   0   0       0\na       unix  down   -     1   0   0       0\n";
+        assert_eq!(changes(&before, &now), expected);
+        assert_eq!(changes(&now, &now), "");
+    }
+
+    #[test]
+    fn a_bridge_is_one_line() {
+        assert_eq!(bridge_row(&bridge(vec![port("a", "up", 1)])), ["default", "pid 42", "1 switch", "1 port"]);
+    }
+
+    #[test]
+    fn paths_mean_where_they_were_typed() {
+        let mut spec = PortSpec::parse("unixgram:a,peer=b/c").unwrap();
+        make_absolute(&mut spec, Path::new("/run/x"));
+        assert_eq!(spec.canonical(), "unixgram:/run/x/a,peer=/run/x/b/c");
+        let mut there = PortSpec::parse("unix:/tmp/a").unwrap();
+        make_absolute(&mut there, Path::new("/run/x"));
+        assert_eq!(there.canonical(), "unix:/tmp/a");
+    }
+
+    #[test]
+    fn waits_are_checked_before_anybody_is_asked() {
+        for (condition, state, timeout, says) in [
+            ("inst1", "up", "5s", "\"inst1\" is nothing to wait for"),
+            ("port=", "up", "5s", "\"port=\" is nothing to wait for"),
+            ("port=a", "upp", "5s", "\"upp\" is no state of a port; the nearest is \"up\""),
+            ("port=a", "up", "soon", "--timeout \"soon\": expected a time"),
+        ] {
+            let error = Ask::wait(condition, state, timeout, None).unwrap_err();
+            assert!(error.what().starts_with(says) && error.class() == Class::Usage, "{error}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `zbridge run`: one program on a switch. Its terminal, its signals and its exit status are as if it ran alone.
+//!
+//! What zbridge itself has to say goes to standard error with `zbridge: ` before it, and is little: the terminal is the
+//! program's.
+
+use super::show;
+use super::style::Label;
+use super::{complain, log};
+use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
+use crate::engine::control::Client;
+use crate::engine::{Bridge, Ended};
+use crate::error::{Class, Error, Result};
+use crate::launch::{self, Child, Launched, Link, Watch};
+use crate::port::process::{Arrived, Signals};
+use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, getpgrp};
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SIGUSR2};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::thread::Builder;
+
+/// What is passed on to the program. SIGTTOU is held back for itself: the terminal may be another's in the end.
+const PASSED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGTTOU];
+
+/// A program and the ports beside it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Instance {
+    /// The program.
+    pub spec: launch::Spec,
+    /// The ports of a bridge of its own; there may be none.
+    pub config: Config,
+    /// The running bridge to join instead.
+    pub join: Option<String>,
+}
+
+/// What the program is attached to.
+enum Network {
+    /// A bridge in this process.
+    Own(Bridge),
+    /// Another process's. The program's ports go when this connection does.
+    Joined(Client),
+}
+
+impl Network {
+    fn reach(instance: &Instance) -> Result<Self> {
+        match &instance.join {
+            Some(name) => Client::connect(name).map(Self::Joined),
+            None if instance.config.ports.is_empty() => Bridge::empty().map(Self::Own),
+            None => Bridge::start(&instance.config).map(Self::Own),
+        }
+    }
+
+    /// The switch that the program joins: the only one, or the default among several.
+    fn switch(&mut self) -> Result<String> {
+        let names: Vec<String> = match self {
+            Self::Own(bridge) => bridge.handles().iter().map(|handle| handle.name().to_owned()).collect(),
+            Self::Joined(client) => client.status()?.switches.into_iter().map(|switch| switch.name).collect(),
+        };
+        match names.as_slice() {
+            [only] => Ok(only.clone()),
+            several if several.iter().any(|name| name == DEFAULT_SWITCH) => Ok(DEFAULT_SWITCH.to_owned()),
+            several => Err(Error::usage(format!("the program joins the switch {DEFAULT_SWITCH}, and there is none"))
+                .hint(format!("there is {}", several.join(", ")))),
+        }
+    }
+
+    fn add(&mut self, port: PortSpec, fd: OwnedFd) -> Result<()> {
+        match self {
+            Self::Own(bridge) => bridge.adopt_port(port, fd),
+            Self::Joined(client) => client.add_port_with_fd(&port.canonical(), fd.as_fd()).map(drop),
+        }
+    }
+
+    /// Where the end of a switch is told of.
+    fn ended(&self) -> Receiver<Ended> {
+        match self {
+            Self::Own(bridge) => bridge.ended().clone(),
+            Self::Joined(_) => never(),
+        }
+    }
+
+    /// Leaves it. Gives what its ports had counted.
+    fn leave(self) -> Result<String> {
+        match self {
+            Self::Own(bridge) => bridge.stop().map(|last| show::counters(&last)),
+            Self::Joined(_) => Ok(String::new()),
+        }
+    }
+}
+
+/// Runs the program to its end. Gives its exit status.
+///
+/// # Errors
+/// A port that cannot be opened, a network that cannot be made; a switch that ended by itself.
+pub fn run(instance: &Instance) -> Result<u8> {
+    let signals = Signals::hold(&PASSED).map_err(|errno| Error::system("signals", &errno.into()))?;
+    let terminal = Terminal::of_this_job();
+    let mut network = Network::reach(instance)?;
+    let switch = network.switch()?;
+    let Launched { child, links, watch, .. } = match launch::start(&instance.spec) {
+        Ok(launched) => launched,
+        Err(failed) => {
+            network.leave()?;
+            complain(Label::Error, &failed.error);
+            return Ok(failed.status);
+        }
+    };
+    attach(&mut network, &switch, &instance.spec.name, links)?;
+    let status = attend(&network.ended(), child, watch, signals);
+    terminal.take_back();
+    let counted = network.leave();
+    let status = status?;
+    log::say(&counted?);
+    Ok(launch::exit_code(status))
+}
+
+/// Makes ports of the program's interfaces: one is called as the program, several with their names behind that.
+fn attach(network: &mut Network, switch: &str, name: &str, links: Vec<Link>) -> Result<()> {
+    let several = links.len() > 1;
+    for link in links {
+        let name = if several { format!("{name}-{}", link.ifname) } else { name.to_owned() };
+        let mut port = link.port(&name);
+        switch.clone_into(&mut port.switch);
+        network.add(port, link.fd)?;
+    }
+    Ok(())
+}
+
+/// Passes signals on and looks after the TAPs until the program has ended.
+fn attend(switch_ended: &Receiver<Ended>, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
+    let child = Arc::new(child);
+    // What came before there was a program is for it all the same.
+    while let Some(early) = signals.next() {
+        pass_on(&child, Arrived { from_kernel: false, ..early });
+    }
+    let ended = in_thread("zb-child", {
+        let child = child.clone();
+        move |told: Sender<ExitStatus>| told.send(child.wait()).unwrap_or_default()
+    })?;
+    let arrived = in_thread("zb-signals", move |told| tell_signals(&signals, &told))?;
+    let looks = tick(Watch::INTERVAL);
+    loop {
+        let look = if watch.is_over() { &never() } else { &looks };
+        select! {
+            recv(ended) -> status => {
+                return status.map_err(|_| Error::new(Class::Runtime, "the thread of the program has ended"));
+            }
+            recv(arrived) -> signal => signal.into_iter().for_each(|signal| pass_on(&child, signal)),
+            recv(look) -> _ => watch.look().into_iter().for_each(|error| ::log::warn!("{error}")),
+            recv(switch_ended) -> _ => {
+                child.kill();
+                return Err(Error::new(Class::Runtime, "the switch has ended"));
+            }
+        }
+    }
+}
+
+fn in_thread<T: Send + 'static>(name: &str, work: impl FnOnce(Sender<T>) + Send + 'static) -> Result<Receiver<T>> {
+    let (sender, receiver) = unbounded();
+    let started = Builder::new().name(name.into()).spawn(move || work(sender));
+    started.map_err(|error| Error::system("cannot start a thread", &error))?;
+    Ok(receiver)
+}
+
+/// Tells of every signal, for as long as anybody listens.
+fn tell_signals(signals: &Signals, told: &Sender<Arrived>) {
+    loop {
+        // It fails for want of memory only, and then the signal is still there.
+        let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], None);
+        while let Some(signal) = signals.next() {
+            if told.send(signal).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What a key at the terminal has sent, the program has got too: it is in the same process group.
+fn pass_on(child: &Child, signal: Arrived) {
+    if !signal.from_kernel && signal.number != SIGTTOU {
+        child.signal(signal.number);
+    }
+}
+
+/// The terminal of a job, and whether the job had it at the start. A shell that the program was takes it, and cannot
+/// give it back to a process group outside of its PID namespace.
+struct Terminal(Option<(File, Pid)>);
+
+impl Terminal {
+    fn of_this_job() -> Self {
+        let ours = getpgrp();
+        let terminal = File::options().read(true).write(true).open("/dev/tty").ok();
+        Self(terminal.filter(|terminal| tcgetpgrp(terminal) == Ok(ours)).map(|terminal| (terminal, ours)))
+    }
+
+    fn take_back(self) {
+        if let Self(Some((terminal, ours))) = self {
+            // A terminal that is gone needs no owner.
+            let _ = tcsetpgrp(terminal, ours);
+        }
+    }
+}

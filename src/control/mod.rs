@@ -1,0 +1,43 @@
+//! The words of the control socket: what a program asks of a running bridge, and what it is answered.
+//!
+//! A connection carries lines of JSON (RFC 8259), each ended by `\n`. The bridge speaks first, once:
+//!
+//! ```text
+//! ← {"zbridge":1,"version":"0.1.0","name":"default","pid":4242}
+//! → {"id":1,"command":"port-del","port":"inst1"}
+//! ← {"id":1,"ok":{}}
+//! → {"id":2,"command":"port-del","port":"inst1"}
+//! ← {"id":2,"error":{"class":"no-object","what":"no port is named inst1"}}
+//! ```
+//!
+//! `zbridge` is the version of this protocol ([`PROTOCOL`]). It grows without a new version: a field that is not known
+//! is ignored by both ends, a new command is refused as unknown by an old bridge. An `id` is the asker's, comes back in
+//! the answer, and may be left out. Requests of one connection are answered in their order, but for `wait`, whose answer
+//! comes when there is one.
+//!
+//! A `port-add` with `"fd":true` takes a descriptor that was sent with the bytes of its line (SCM_RIGHTS, unix(7)).
+//!
+//! Nothing here reads or writes a descriptor: [`Lines`] cuts what has come into lines, [`Request`], [`Greeting`] and
+//! [`Reply`] turn them into values and back, each within bounds.
+
+mod line;
+mod reply;
+mod request;
+
+pub use line::{Lines, TooLong};
+pub use reply::{
+    Added, AttachInfo, Failure, FdbInfo, FdbPage, Greeting, PortInfo, Reply, StatusInfo, SwitchInfo, print,
+};
+pub use request::{BadRequest, COMMANDS, Command, CommandRow, Cursor, Lifetime, PORT_STATES, Request};
+
+/// The version of the protocol, in the greeting. It changes when an old client would misunderstand a bridge.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest line that a bridge takes, its end not counted. A port's specification is a few hundred bytes.
+pub const REQUEST_BYTES: usize = 64 * 1024;
+
+/// The longest line that a client takes: the status of as many ports as a switch can have.
+pub const REPLY_BYTES: usize = 64 * 1024 * 1024;
+
+/// Entries of the forwarding database in one answer; the next request goes on behind them.
+pub const FDB_PAGE: usize = 8192;

@@ -1,0 +1,234 @@
+//! What a running bridge answers.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::counters::Counters;
+use crate::error::{Class, Error, STATUSES};
+
+/// The first line of a bridge.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Greeting {
+    /// The version of the protocol, [`PROTOCOL`](super::PROTOCOL).
+    pub zbridge: u32,
+    /// The version of the program.
+    pub version: String,
+    /// The bridge's name.
+    pub name: String,
+    /// The process.
+    pub pid: u32,
+}
+
+/// An answer: either `ok` or `error`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Reply {
+    /// The number of the request; `null` where it had none or could not be read.
+    #[serde(default)]
+    pub id: Option<u64>,
+    /// It was done: what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ok: Option<serde_json::Value>,
+    /// It was not done, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+/// An [`Error`] on its way.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Failure {
+    /// Whose fault it was: a word of [`STATUSES`].
+    pub class: String,
+    /// What failed.
+    pub what: String,
+    /// What to do, where there is something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let class = error.class().word().to_owned();
+        Self { class, what: error.what().to_owned(), hint: error.advice().map(str::to_owned) }
+    }
+}
+
+/// A class that is not known is a newer bridge's; it counts as a failure while running.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let class = STATUSES.iter().find(|row| row.word == failure.class).map_or(Class::Runtime, |row| row.class);
+        let error = Self::new(class, failure.what);
+        match failure.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// The answer to `status`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct StatusInfo {
+    /// The bridge's name.
+    pub name: String,
+    /// The process.
+    pub pid: u32,
+    /// The version of the program.
+    pub version: String,
+    /// Its switches.
+    pub switches: Vec<SwitchInfo>,
+}
+
+/// A switch.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct SwitchInfo {
+    /// Its name.
+    pub name: String,
+    /// Its ports, each listener followed by its clients.
+    pub ports: Vec<PortInfo>,
+}
+
+/// A port.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct PortInfo {
+    /// Its name. A listener and the first of its clients have the same.
+    pub name: String,
+    /// The word of its kind.
+    pub kind: String,
+    /// One of [`PORT_STATES`](super::PORT_STATES) but `gone`.
+    pub state: String,
+    /// Who is at the other end, or why nobody is.
+    pub peer: String,
+    /// Frames that wait for it.
+    pub queued: u64,
+    /// Frames that it received, dropped ones included.
+    pub rx_frames: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames that were handed to its descriptor.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Copies that were made for it to send.
+    pub copies: u64,
+    /// Received frames of which at least one copy was made.
+    pub forwarded: u64,
+    /// Frames that were dropped, by the word of their reason; reasons that counted nothing are left out.
+    #[serde(default)]
+    pub drops: BTreeMap<String, u64>,
+    /// How a peer is attached, where there is anything left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<AttachInfo>,
+}
+
+impl PortInfo {
+    /// A port that has counted `counters`; its words are still to be filled in.
+    pub fn counted(counters: &Counters, queued: usize) -> Self {
+        Self {
+            name: String::new(),
+            kind: String::new(),
+            state: String::new(),
+            peer: String::new(),
+            queued: queued as u64,
+            rx_frames: counters.rx_frames,
+            rx_bytes: counters.rx_bytes,
+            tx_frames: counters.tx_frames,
+            tx_bytes: counters.tx_bytes,
+            copies: counters.copies,
+            forwarded: counters.forwarded,
+            drops: counters.drops().map(|(row, frames)| (row.word.to_owned(), frames)).collect(),
+            attach: None,
+        }
+    }
+}
+
+/// How a peer is attached to a port.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct AttachInfo {
+    /// Who runs the line: `QEMU`, `native_sim`, `host`.
+    pub who: String,
+    /// What to paste, quoted for a shell.
+    pub line: String,
+}
+
+/// The answer to `port-add`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Added {
+    /// The port's name.
+    pub port: String,
+    /// The switch that it joined.
+    pub switch: String,
+}
+
+/// The answer to `fdb`, sorted by switch and address.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct FdbPage {
+    /// At most [`FDB_PAGE`](super::FDB_PAGE) entries.
+    pub entries: Vec<FdbInfo>,
+    /// There are more: what to ask for them with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<super::Cursor>,
+}
+
+/// An entry of a forwarding database.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct FdbInfo {
+    /// The switch.
+    pub switch: String,
+    /// The address.
+    pub mac: String,
+    /// The port that it is behind.
+    pub port: String,
+    /// Seconds since it was last heard; `null` if it is static.
+    pub age: Option<u64>,
+}
+
+impl Reply {
+    /// What was asked for. A value that cannot be written as JSON, of which there is none here, becomes `null`.
+    pub fn ok(id: Option<u64>, value: &impl Serialize) -> Self {
+        Self { id, ok: Some(serde_json::to_value(value).unwrap_or_default()), error: None }
+    }
+
+    /// A refusal.
+    pub fn error(id: Option<u64>, error: &Error) -> Self {
+        Self { id, ok: None, error: Some(error.into()) }
+    }
+}
+
+/// `value` as a line of JSON, with its end.
+pub fn print(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::DropReason;
+
+    #[test]
+    fn errors_come_back_as_they_were() {
+        for row in &STATUSES {
+            let error = Error::new(row.class, "a\u{1b}b").hint("c");
+            let line = print(&Reply::error(Some(9), &error));
+            assert!(!line.contains(&0x1b));
+            let reply: Reply = serde_json::from_slice(&line).unwrap();
+            assert_eq!((reply.id, Error::from(reply.error.unwrap())), (Some(9), error));
+        }
+        let newer = Failure { class: "tired".into(), what: "no".into(), hint: None };
+        assert_eq!(Error::from(newer).class(), Class::Runtime);
+    }
+
+    #[test]
+    fn an_answer_is_one_line() {
+        let mut counters = Counters::default();
+        counters.received(2, 120);
+        counters.drop(DropReason::Stalled, 3);
+        let port = PortInfo { name: "a\nb".into(), ..PortInfo::counted(&counters, 4) };
+        let line = print(&Reply::ok(None, &port));
+        assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        let text = String::from_utf8(line).unwrap();
+        assert!(text.starts_with(r#"{"id":null,"ok":{"#) && text.contains(r#""drops":{"stalled":3}"#), "{text}");
+        let reply: Reply = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::from_value::<PortInfo>(reply.ok.unwrap()).unwrap(), port);
+    }
+}

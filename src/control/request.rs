@@ -1,0 +1,215 @@
+//! What may be asked of a running bridge.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt::Write as _;
+
+use crate::error::Error;
+
+/// A command in the list that an unknown one is answered with, and that the manual prints.
+pub struct CommandRow {
+    /// What stands in `command`.
+    pub word: &'static str,
+    /// One line on what it does.
+    pub summary: &'static str,
+}
+
+/// Every command, in the order of [`Command`].
+pub const COMMANDS: &[CommandRow] = &[
+    CommandRow { word: "status", summary: "the switches and their ports, with state, peer and counters" },
+    CommandRow { word: "port-add", summary: "opens a port" },
+    CommandRow { word: "port-del", summary: "removes a port, a listener with all its clients" },
+    CommandRow { word: "fdb", summary: "the forwarding databases, a page at a time" },
+    CommandRow { word: "wait", summary: "answers when a port is in a state" },
+];
+
+/// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
+pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
+
+/// How long a port stays that was added over a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lifetime {
+    /// As long as the bridge runs, or until it is removed.
+    #[default]
+    Bridge,
+    /// Until the connection that added it is closed, however that comes about.
+    Connection,
+}
+
+/// Where a page of the forwarding databases begins: behind this address of this switch.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct Cursor {
+    /// The switch.
+    pub switch: String,
+    /// The address, as it was shown.
+    pub mac: String,
+}
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// The switches and their ports. Answered with a [`StatusInfo`](super::StatusInfo).
+    Status,
+    /// Opens a port. Answered with [`Added`](super::Added).
+    PortAdd {
+        /// `TYPE:TARGET[,key[=value]]…`; it joins the switch that `switch=` names.
+        spec: String,
+        /// Its descriptor comes with the line.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        fd: bool,
+        /// How long it stays.
+        #[serde(default)]
+        lifetime: Lifetime,
+    },
+    /// Removes a port. Answered with `{}`.
+    PortDel {
+        /// Its name.
+        port: String,
+    },
+    /// The forwarding databases. Answered with an [`FdbPage`](super::FdbPage).
+    Fdb {
+        /// One switch only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<String>,
+        /// Goes on behind an entry: the `next` of the page before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Cursor>,
+    },
+    /// Answered with `{}` when the port is in the state, or with an error of class `unmet` when the time is over.
+    Wait {
+        /// The port's name. There may be none yet.
+        port: String,
+        /// One of [`PORT_STATES`].
+        state: String,
+        /// Milliseconds to wait at most.
+        timeout_ms: u64,
+    },
+}
+
+/// A line that a client sends.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct Request {
+    /// The asker's number for it, which comes back in the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// What is asked.
+    #[serde(flatten)]
+    pub command: Command,
+}
+
+/// A line that is no request: the error to answer with, and the number that it had, as far as that could be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BadRequest {
+    /// The asker's number.
+    pub id: Option<u64>,
+    /// What is wrong, of class usage.
+    pub error: Error,
+}
+
+impl Request {
+    /// Parses a line without its end. Fields that are not known are ignored.
+    ///
+    /// # Errors
+    /// [`BadRequest`]: no JSON object, no or an unknown command, a field of it missing or of another type.
+    pub fn parse(line: &[u8]) -> Result<Self, BadRequest> {
+        let no_request = |why: &str| BadRequest {
+            id: None,
+            error: Error::usage(format!("no request: {why}"))
+                .hint("a request is a JSON object on one line: {\"id\":1,\"command\":\"status\"}"),
+        };
+        let fields: Map<String, Value> = serde_json::from_slice(line).map_err(|cause| no_request(&plain(&cause)))?;
+        let id = match fields.get("id") {
+            None | Some(Value::Null) => None,
+            Some(number) => Some(number.as_u64().ok_or_else(|| no_request("its id is no number from 0 to 2^64-1"))?),
+        };
+        let bad = |error| BadRequest { id, error };
+        let known = COMMANDS.iter().map(|row| row.word).collect::<Vec<_>>().join(", ");
+        let known = format!("known are {known}");
+        let Some(word) = fields.get("command").and_then(Value::as_str).map(str::to_owned) else {
+            return Err(bad(Error::usage("there is no command").hint(known)));
+        };
+        if !COMMANDS.iter().any(|row| row.word == word) {
+            return Err(bad(Error::usage(format!("unknown command {word:?}")).hint(known)));
+        }
+        let command = serde_json::from_value(Value::Object(fields))
+            .map_err(|cause| bad(Error::usage(format!("{word}: {}", plain(&cause)))))?;
+        Ok(Self { id, command })
+    }
+
+    /// The line, with its end.
+    pub fn print(&self) -> Vec<u8> {
+        super::print(self)
+    }
+}
+
+/// A parser's message without the characters of its input that a terminal would obey.
+fn plain(cause: &serde_json::Error) -> String {
+    let mut text = String::new();
+    for char in cause.to_string().chars() {
+        let written = if char.is_control() { write!(text, "{}", char.escape_debug()) } else { write!(text, "{char}") };
+        debug_assert!(written.is_ok(), "a string takes what is written to it");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> (Option<u64>, Command) {
+        let request = Request::parse(line.as_bytes()).unwrap();
+        assert_eq!(Request::parse(request.print().trim_ascii_end()), Ok(request.clone()));
+        (request.id, request.command)
+    }
+
+    #[test]
+    fn requests_as_they_are_written() {
+        assert_eq!(parsed(r#"{"id":7,"command":"status","new":[1]}"#), (Some(7), Command::Status));
+        let add = |fd, lifetime| Command::PortAdd { spec: "unix:/tmp/a".into(), fd, lifetime };
+        assert_eq!(parsed(r#"{"command":"port-add","spec":"unix:/tmp/a"}"#), (None, add(false, Lifetime::Bridge)));
+        assert_eq!(
+            parsed(r#"{"lifetime":"connection","fd":true,"spec":"unix:/tmp/a","command":"port-add"}"#).1,
+            add(true, Lifetime::Connection)
+        );
+        assert_eq!(parsed(r#"{"command":"fdb"}"#).1, Command::Fdb { switch: None, after: None });
+        let wait = Command::Wait { port: "a".into(), state: "up".into(), timeout_ms: 5000 };
+        assert_eq!(parsed(r#"{"command":"wait","port":"a","state":"up","timeout_ms":5000}"#).1, wait);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_number() {
+        for (line, id, says) in [
+            ("", None, "no request: EOF"),
+            ("[1]", None, "no request: "),
+            (r#"{"id":"x"}"#, None, "no request: "),
+            (r#"{"id":3}"#, Some(3), "there is no command"),
+            (r#"{"id":3,"command":"reboot"}"#, Some(3), "unknown command \"reboot\""),
+            (r#"{"id":3,"command":"port-del"}"#, Some(3), "port-del: missing field `port`"),
+            (r#"{"id":3,"command":"wait","port":"a","state":"up","timeout_ms":-1}"#, Some(3), "wait: invalid value"),
+            (
+                r#"{"id":3,"command":"port-add","spec":"a","lifetime":"\u001b[2J"}"#,
+                Some(3),
+                "port-add: unknown variant",
+            ),
+        ] {
+            let bad = Request::parse(line.as_bytes()).unwrap_err();
+            assert_eq!(bad.id, id, "{line}");
+            assert!(bad.error.what().starts_with(says), "{line}: {}", bad.error);
+            assert!(!bad.error.to_string().contains('\x1b'), "{line}");
+        }
+        let deep = [b'['; 60_000];
+        assert!(Request::parse(&deep).is_err());
+    }
+
+    #[test]
+    fn every_command_has_its_row() {
+        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1"#;
+        for row in COMMANDS {
+            let line = format!(r#"{{"command":"{}",{fields}}}"#, row.word);
+            let request = Request::parse(line.as_bytes()).unwrap();
+            assert!(String::from_utf8(request.print()).unwrap().contains(row.word));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Carries out what is asked: takes a command to the switches, and puts what they say into words.
+
+use super::session::{Session, WAITS, Wait};
+use crate::config::PortSpec;
+use crate::config::grammar::nearest;
+use crate::control::{
+    Added, AttachInfo, Command, Cursor, FDB_PAGE, FdbInfo, FdbPage, Lifetime, PORT_STATES, PortInfo, StatusInfo,
+    SwitchInfo,
+};
+use crate::engine::command::{Handle, PortStatus, SwitchStatus};
+use crate::error::{Class, Error, Result};
+use crate::time::{Duration, Instant};
+use serde::Serialize;
+use serde_json::Value;
+
+/// The longest that a client may wait for something.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A bridge, as it answers.
+pub struct Answerer {
+    /// Its name.
+    pub name: String,
+    /// Its switches.
+    pub handles: Vec<Handle>,
+}
+
+/// What a command came to.
+pub enum Outcome {
+    /// It is done.
+    Done(Value),
+    /// The answer comes when the session's last wait is over.
+    Later,
+}
+
+fn done(value: &impl Serialize) -> Result<Outcome> {
+    let value = serde_json::to_value(value);
+    value.map(Outcome::Done).map_err(|cause| Error::new(Class::Runtime, format!("cannot be written: {cause}")))
+}
+
+impl Answerer {
+    /// Does what `command` says, for `session`, which numbered it `id`.
+    pub fn answer(&self, now: Instant, id: Option<u64>, command: Command, session: &mut Session) -> Result<Outcome> {
+        match command {
+            Command::Status => done(&self.status()?),
+            Command::PortAdd { spec, fd, lifetime } => self.add(&spec, fd, lifetime, session),
+            Command::PortDel { port } => self.remove(&port, session),
+            Command::Fdb { switch, after } => self.fdb(switch.as_deref(), after.as_ref()),
+            Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
+        }
+    }
+
+    fn status(&self) -> Result<StatusInfo> {
+        let switches = self.handles.iter().map(|handle| handle.status().map(|status| switch_info(&status)));
+        Ok(StatusInfo {
+            name: self.name.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            switches: switches.collect::<Result<_>>()?,
+        })
+    }
+
+    fn switch(&self, name: &str) -> Result<&Handle> {
+        self.handles.iter().find(|handle| handle.name() == name).ok_or_else(|| {
+            let known = nearest(name, self.handles.iter().map(Handle::name));
+            Error::new(Class::NoObject, format!("no switch is named {name}; {known}"))
+        })
+    }
+
+    /// The switch that has a port of this name.
+    fn switch_of(&self, port: &str) -> Result<Option<&Handle>> {
+        for handle in &self.handles {
+            if handle.status()?.ports.iter().any(|status| status.name == port) {
+                return Ok(Some(handle));
+            }
+        }
+        Ok(None)
+    }
+
+    fn add(&self, spec: &str, fd: bool, lifetime: Lifetime, session: &mut Session) -> Result<Outcome> {
+        let descriptor = if fd {
+            let none = || Error::usage("no descriptor came with the request").hint("send it with SCM_RIGHTS");
+            Some(session.take_descriptor().ok_or_else(none)?)
+        } else {
+            None
+        };
+        let spec = PortSpec::parse(spec)?;
+        let handle = self.switch(&spec.switch)?;
+        if let Some(other) = self.switch_of(&spec.name)? {
+            let what = format!("there is a port named {} already, on switch {}", spec.name, other.name());
+            return Err(Error::usage(what).hint("give it a name="));
+        }
+        let added = Added { port: spec.name.clone(), switch: spec.switch.clone() };
+        match descriptor {
+            Some(descriptor) => handle.add_port_with(spec, descriptor)?,
+            None => handle.add_port(spec)?,
+        }
+        if lifetime == Lifetime::Connection {
+            session.ports.push((added.switch.clone(), added.port.clone()));
+        }
+        log::info!("{}: added by {}", added.port, session.who);
+        done(&added)
+    }
+
+    fn remove(&self, port: &str, session: &mut Session) -> Result<Outcome> {
+        let Some(handle) = self.switch_of(port)? else { return Err(self.no_port(port)) };
+        handle.remove_port(port)?;
+        session.ports.retain(|(switch, name)| switch != handle.name() || name != port);
+        log::info!("{port}: removed by {}", session.who);
+        done(&serde_json::json!({}))
+    }
+
+    fn no_port(&self, port: &str) -> Error {
+        let switches = self.handles.iter().flat_map(Handle::status);
+        let names: Vec<String> = switches.flat_map(|status| status.ports).map(|port| port.name).collect();
+        let error = Error::new(Class::NoObject, format!("no port is named {port}"));
+        if names.is_empty() { error } else { error.hint(nearest(port, names.iter().map(String::as_str))) }
+    }
+
+    /// Removes what `session` had added for as long as it stays.
+    pub fn leave(&self, session: &Session) {
+        for (switch, port) in &session.ports {
+            if self.switch(switch).and_then(|handle| handle.remove_port(port)).is_ok() {
+                log::info!("{port}: removed, as {} has left", session.who);
+            }
+        }
+    }
+
+    fn fdb(&self, only: Option<&str>, after: Option<&Cursor>) -> Result<Outcome> {
+        let mut entries = Vec::new();
+        let mut handles: Vec<&Handle> = match only {
+            Some(name) => vec![self.switch(name)?],
+            None => self.handles.iter().collect(),
+        };
+        handles.sort_by_key(|handle| handle.name());
+        for handle in handles {
+            entries.extend(handle.fdb()?.into_iter().map(|(entry, port)| FdbInfo {
+                switch: handle.name().to_owned(),
+                mac: entry.mac.to_string(),
+                port,
+                age: entry.age.map(|age| age.as_secs()),
+            }));
+        }
+        entries.sort_by(|a, b| (&a.switch, &a.mac).cmp(&(&b.switch, &b.mac)));
+        if let Some(after) = after {
+            entries.retain(|entry| (&entry.switch, &entry.mac) > (&after.switch, &after.mac));
+        }
+        let more = entries.len() > FDB_PAGE;
+        entries.truncate(FDB_PAGE);
+        let last = entries.last().filter(|_| more);
+        let next = last.map(|last| Cursor { switch: last.switch.clone(), mac: last.mac.clone() });
+        done(&FdbPage { entries, next })
+    }
+
+    fn wait(
+        &self,
+        now: Instant,
+        id: Option<u64>,
+        port: String,
+        state: String,
+        millis: u64,
+        session: &mut Session,
+    ) -> Result<Outcome> {
+        if !PORT_STATES.contains(&state.as_str()) {
+            let known = nearest(&state, PORT_STATES.iter().copied());
+            return Err(Error::usage(format!("{state:?} is no state of a port; {known}")));
+        }
+        if self.holds(&port, &state)? {
+            return done(&serde_json::json!({}));
+        }
+        if session.waits.len() >= WAITS {
+            return Err(Error::new(Class::Runtime, format!("more than {WAITS} requests wait on this connection")));
+        }
+        let until = now + Duration::from_millis(millis).min(LONGEST_WAIT);
+        session.waits.push(Wait { id, port, state, until, millis });
+        Ok(Outcome::Later)
+    }
+
+    /// Whether a port is in a state. A listener and its first client have one name: either will do.
+    pub fn holds(&self, port: &str, state: &str) -> Result<bool> {
+        let mut found = false;
+        for handle in &self.handles {
+            for status in handle.status()?.ports.iter().filter(|status| status.name == port) {
+                found = true;
+                if status.state == state {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(!found && state == "gone")
+    }
+
+    /// Why a wait was in vain.
+    pub fn unmet(&self, wait: &Wait) -> Error {
+        let switches = self.handles.iter().flat_map(Handle::status).flat_map(|status| status.ports);
+        let states: Vec<&str> = switches.filter(|status| status.name == wait.port).map(|status| status.state).collect();
+        let (port, state, time) = (&wait.port, &wait.state, Duration::from_millis(wait.millis));
+        let what = match states.as_slice() {
+            [] => format!("after {time:?} there is no port named {port}"),
+            states => format!("after {time:?} {port} is {}, not {state}", states.join(" and ")),
+        };
+        Error::new(Class::Unmet, what)
+    }
+}
+
+fn switch_info(status: &SwitchStatus) -> SwitchInfo {
+    SwitchInfo { name: status.name.clone(), ports: status.ports.iter().map(port_info).collect() }
+}
+
+fn port_info(status: &PortStatus) -> PortInfo {
+    let attach = status.attach.as_ref();
+    PortInfo {
+        name: status.name.clone(),
+        kind: status.kind.to_owned(),
+        state: status.state.to_owned(),
+        peer: status.peer.clone(),
+        attach: attach.map(|attach| AttachInfo { who: attach.who.to_owned(), line: attach.line.clone() }),
+        ..PortInfo::counted(&status.counters, status.queued)
+    }
+}

@@ -1,0 +1,247 @@
+//! The other end of the control socket: what `zbridge status` and its like, and programs that embed this crate, use.
+
+use super::place::{DEFAULT_NAME, socket_of, sockets};
+use crate::control::{
+    Added, Command, Cursor, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply, Request,
+    StatusInfo, print,
+};
+use crate::error::{Class, Error, Result};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use serde::de::DeserializeOwned;
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a bridge may take for an answer that it need not wait for.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection to a running bridge.
+pub struct Client {
+    socket: UnixStream,
+    lines: Lines,
+    greeting: Greeting,
+    last_id: u64,
+}
+
+/// Every bridge of this user that answers, by name.
+pub fn bridges() -> Vec<Client> {
+    sockets().into_iter().filter_map(|(_, path)| Client::dial(&path).ok()).collect()
+}
+
+fn none_runs(what: String) -> Error {
+    Error::new(Class::NoDaemon, what).hint("start one: zbridge --port …, or see which run: zbridge ls")
+}
+
+impl Client {
+    /// Connects to the bridge called `name`, or at the path `name` if that has a slash in it.
+    ///
+    /// # Errors
+    /// Class no-daemon if none of this name runs; another user's; one that does not answer.
+    pub fn connect(name: &str) -> Result<Self> {
+        let path = socket_of(name)?;
+        Self::dial(&path).map_err(|error| match error.class() {
+            Class::NoDaemon => none_runs(format!("no bridge named {name} runs")),
+            _ => error.at(name),
+        })
+    }
+
+    /// Connects to the bridge that is meant when none is named: the one called `default`, or the only one.
+    ///
+    /// # Errors
+    /// As [`Client::connect`]; several run and none is the default.
+    pub fn connect_default() -> Result<Self> {
+        match Self::connect(DEFAULT_NAME) {
+            Err(error) if error.class() == Class::NoDaemon => {}
+            done => return done,
+        }
+        let mut found = bridges();
+        match (found.pop(), found.as_slice()) {
+            (None, _) => Err(none_runs("no bridge runs".into())),
+            (Some(only), []) => Ok(only),
+            (Some(last), others) => {
+                let names = others.iter().chain([&last]).map(|client| client.greeting.name.as_str());
+                let names = names.collect::<Vec<_>>().join(", ");
+                Err(Error::usage(format!("several bridges run: {names}")).hint("say which one is meant"))
+            }
+        }
+    }
+
+    fn dial(path: &Path) -> Result<Self> {
+        let failed = |cause: &std::io::Error| Error::system(format_args!("cannot talk to {}", path.display()), cause);
+        let socket = UnixStream::connect(path).map_err(|cause| match cause.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                none_runs(format!("nobody answers at {}", path.display()))
+            }
+            _ => failed(&cause),
+        })?;
+        socket.set_read_timeout(Some(PATIENCE)).map_err(|cause| failed(&cause))?;
+        socket.set_write_timeout(Some(PATIENCE)).map_err(|cause| failed(&cause))?;
+        let greeting = Greeting { zbridge: 0, version: String::new(), name: String::new(), pid: 0 };
+        let mut client = Self { socket, lines: Lines::new(REPLY_BYTES), greeting, last_id: 0 };
+        let line = client.next_line()?;
+        client.greeting = match serde_json::from_slice(&line) {
+            Ok(greeting) => greeting,
+            // One who is refused is told so instead of greeted.
+            Err(_) => match serde_json::from_slice::<Reply>(&line) {
+                Ok(Reply { error: Some(failure), .. }) => return Err(failure.into()),
+                _ => return Err(Error::new(Class::Runtime, format!("{} is no bridge's", path.display()))),
+            },
+        };
+        if client.greeting.zbridge != PROTOCOL {
+            let Greeting { zbridge, version, .. } = &client.greeting;
+            let what = format!("zbridge {version} speaks protocol {zbridge}, and this one {PROTOCOL}");
+            return Err(Error::new(Class::Runtime, what).hint("use the same version for both"));
+        }
+        Ok(client)
+    }
+
+    /// Who it is.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// What the bridge answers; that it has ended (no-daemon), or does not answer.
+    pub fn request<T: DeserializeOwned>(&mut self, command: Command) -> Result<T> {
+        self.ask(command, None)
+    }
+
+    /// Opens a port on it, which stays until it is removed or, with [`Lifetime::Connection`], until this is dropped.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn add_port(&mut self, spec: &str, lifetime: Lifetime) -> Result<Added> {
+        self.request(Command::PortAdd { spec: spec.to_owned(), fd: false, lifetime })
+    }
+
+    /// Hands it the descriptor of a TAP or of a bound packet socket, from whatever network namespace, as the port that
+    /// `spec` says: `packet:zeth,name=inst1`. The port is removed when this is dropped, or its process ends.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn add_port_with_fd(&mut self, spec: &str, fd: BorrowedFd<'_>) -> Result<Added> {
+        let lifetime = Lifetime::Connection;
+        self.ask(Command::PortAdd { spec: spec.to_owned(), fd: true, lifetime }, Some(fd))
+    }
+
+    /// Removes a port, a listener with all its clients.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn remove_port(&mut self, port: &str) -> Result<()> {
+        self.request(Command::PortDel { port: port.to_owned() }).map(|_: serde_json::Value| ())
+    }
+
+    /// Its switches and their ports.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn status(&mut self) -> Result<StatusInfo> {
+        self.request(Command::Status)
+    }
+
+    /// Its forwarding databases, or that of one switch, sorted by switch and address.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn fdb(&mut self, switch: Option<&str>) -> Result<Vec<FdbInfo>> {
+        let mut entries = Vec::new();
+        let mut after: Option<Cursor> = None;
+        loop {
+            let page: FdbPage = self.request(Command::Fdb { switch: switch.map(str::to_owned), after })?;
+            entries.extend(page.entries);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(entries),
+            }
+        }
+    }
+
+    /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).
+    ///
+    /// # Errors
+    /// As [`Client::request`], and class unmet when the time is over.
+    pub fn wait(&mut self, port: &str, state: &str, timeout: Duration) -> Result<()> {
+        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u64::MAX);
+        let cannot = |cause| Error::system("control socket", &cause);
+        self.socket.set_read_timeout(timeout.checked_add(PATIENCE)).map_err(cannot)?;
+        let waited = self.request(Command::Wait { port: port.to_owned(), state: state.to_owned(), timeout_ms });
+        self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
+        waited.map(|_: serde_json::Value| ())
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, command: Command, fd: Option<BorrowedFd<'_>>) -> Result<T> {
+        self.last_id += 1;
+        let id = Some(self.last_id);
+        let line = print(&Request { id, command });
+        let sent = match fd {
+            Some(fd) => self.send_with(&line, fd),
+            None => self.socket.write_all(&line),
+        };
+        sent.map_err(|cause| self.broken(&cause))?;
+        loop {
+            let line = self.next_line()?;
+            let odd = |cause| Error::new(Class::Runtime, format!("an answer that cannot be read: {cause}"));
+            let reply: Reply = serde_json::from_slice(&line).map_err(odd)?;
+            if reply.id.is_some() && reply.id != id {
+                continue;
+            }
+            return match reply.error {
+                Some(failure) => Err(failure.into()),
+                None => serde_json::from_value(reply.ok.unwrap_or_default()).map_err(odd),
+            };
+        }
+    }
+
+    /// Sends the descriptor with the first bytes of the line.
+    fn send_with(&mut self, line: &[u8], fd: BorrowedFd<'_>) -> std::io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [fd];
+        let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        debug_assert!(fits, "there is room for one");
+        let sent = sendmsg(&self.socket, &[IoSlice::new(line)], &mut control, SendFlags::NOSIGNAL)?;
+        self.socket.write_all(line.get(sent..).unwrap_or_default())
+    }
+
+    fn next_line(&mut self) -> Result<Vec<u8>> {
+        let mut room = [0; 64 * 1024];
+        loop {
+            let too_long = |error: crate::control::TooLong| Error::new(Class::Runtime, error.to_string());
+            if let Some(line) = self.lines.next_line().map_err(too_long)? {
+                return Ok(line.to_vec());
+            }
+            match self.socket.read(&mut room) {
+                Ok(0) => return Err(self.broken(&std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(got) => self.lines.push(room.get(..got).unwrap_or_default()),
+                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(self.broken(&cause)),
+            }
+        }
+    }
+
+    fn broken(&self, cause: &std::io::Error) -> Error {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
+        let name = if self.greeting.name.is_empty() { "the bridge" } else { &self.greeting.name };
+        match cause.kind() {
+            UnexpectedEof | BrokenPipe | ConnectionReset => {
+                Error::new(Class::NoDaemon, format!("{name} has ended or closed the connection"))
+            }
+            WouldBlock | TimedOut => Error::new(Class::Runtime, format!("{name} does not answer"))
+                .hint("its process may be stopped: `zbridge ls` tries all"),
+            _ => Error::system(format_args!("cannot talk to {name}"), cause),
+        }
+    }
+}
+
+/// Becomes readable when the bridge has ended.
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,21 @@
+//! The control socket of a running bridge: its place, its server, and the client that programs use.
+//!
+//! Theory of operation. A bridge has a name. [`Claim`] takes it: a socket `NAME.sock` in the user's run directory
+//! (`place.rs`), bound before any port is opened, so that two bridges of one name never meet. [`Claim::serve`] then
+//! answers on a thread of its own (`server.rs`): it polls its clients, keeps what each has sent and is still to get
+//! within bounds (`session.rs`), takes one request from each in turn, and asks the switches through their
+//! [`Handle`](super::Handle)s (`answer.rs`). The switches never wait for it, and it waits for them only as long as a
+//! breath.
+//!
+//! The socket is the user's alone (mode 0600, in a directory of mode 0700), and a client with another user's
+//! credentials is refused, root's aside. Each client's process is logged at the level debug.
+
+mod answer;
+mod client;
+mod place;
+mod server;
+mod session;
+
+pub use client::{Client, PATIENCE, bridges};
+pub use place::{Claim, DEFAULT_NAME};
+pub use server::Server;

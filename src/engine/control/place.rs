@@ -1,0 +1,183 @@
+//! Where control sockets are, and how a bridge takes its name.
+//!
+//! ```text
+//! $XDG_RUNTIME_DIR/zbridge/NAME.sock      where the variable is set
+//! /run/zbridge/NAME.sock                  root
+//! /tmp/zbridge-UID/NAME.sock              anybody else
+//! ```
+//!
+//! Bridges that start at the same time take their names one after the other, under a lock on the directory. A name is
+//! free if nobody answers at its socket, which was then left behind by a process that was killed, and is replaced.
+
+use super::server::Server;
+use crate::config::value;
+use crate::engine::Bridge;
+use crate::error::{Class, Error, Result};
+use crate::port::unix::{UnixListener, dial_socket};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::io::Errno;
+use rustix::net::SocketType;
+use rustix::process::geteuid;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The name of a bridge that is given none.
+pub const DEFAULT_NAME: &str = "default";
+
+/// Names that are tried for bridges without one: `default`, `default-2` … They are more than a machine runs.
+const NAMES: usize = 1000;
+
+/// How often and at what intervals the lock of the directory is tried. It is held for a few system calls.
+const LOCK_TRIES: (usize, Duration) = (200, Duration::from_millis(10));
+
+const SUFFIX: &str = ".sock";
+
+/// The directory of this user's control sockets, which may not exist.
+pub fn directory() -> PathBuf {
+    directory_of(std::env::var_os("XDG_RUNTIME_DIR"), geteuid().as_raw())
+}
+
+fn directory_of(runtime: Option<OsString>, uid: u32) -> PathBuf {
+    match runtime.map(PathBuf::from).filter(|path| path.is_absolute()) {
+        Some(runtime) => runtime.join("zbridge"),
+        None if uid == 0 => PathBuf::from("/run/zbridge"),
+        None => PathBuf::from(format!("/tmp/zbridge-{uid}")),
+    }
+}
+
+/// The socket of the bridge `name`. A name with a slash in it is the path of a socket.
+pub fn socket_of(name: &str) -> Result<PathBuf> {
+    if name.contains('/') {
+        return Ok(PathBuf::from(name));
+    }
+    Ok(directory().join(format!("{}{SUFFIX}", checked(name)?)))
+}
+
+fn checked(name: &str) -> Result<String> {
+    value::name(name).map_err(|form| Error::usage(format!("the name of a bridge, {name:?}: expected {form}")))
+}
+
+/// The sockets in the directory, sorted by name. Nobody may answer at them.
+pub fn sockets() -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(directory()).into_iter().flatten().flatten();
+    let named = |path: PathBuf| Some((path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.to_owned(), path));
+    let mut found: Vec<_> = entries.filter_map(|entry| named(entry.path())).collect();
+    found.sort();
+    found
+}
+
+/// A name that was taken: its socket is bound, clients may connect, and are answered once it is served.
+pub struct Claim {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) listener: UnixListener,
+}
+
+impl Claim {
+    /// Takes `name`; without one, the first that is free of `default`, `default-2`, `default-3` …
+    ///
+    /// # Errors
+    /// A bridge of this name runs, or there is no place for the socket.
+    pub fn new(name: Option<&str>) -> Result<Self> {
+        let given = name.map(checked).transpose()?;
+        let directory = directory();
+        let _lock = prepare(&directory)?;
+        let candidates = (1..=NAMES).map(|number| match number {
+            1 => DEFAULT_NAME.to_owned(),
+            _ => format!("{DEFAULT_NAME}-{number}"),
+        });
+        let candidates: Box<dyn Iterator<Item = String>> = match given {
+            Some(name) => Box::new(std::iter::once(name)),
+            None => Box::new(candidates),
+        };
+        for candidate in candidates {
+            let path = directory.join(format!("{candidate}{SUFFIX}"));
+            match dial_socket(&path, SocketType::STREAM) {
+                Ok((_, owner)) if name.is_some() => return Err(running(&candidate, &owner)),
+                Ok(_) => {}
+                Err(_) => match UnixListener::bind(&path, SocketType::STREAM, 0o600) {
+                    Ok(listener) => return Ok(Self { name: candidate, path, listener }),
+                    // Somebody is there who does not answer: a bridge that hangs, or no bridge at all.
+                    Err(_) if name.is_none() && path.symlink_metadata().is_ok() => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        Err(Error::new(Class::Runtime, format!("{NAMES} bridges run already")).hint("give this one a --name"))
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Answers clients until the server is dropped.
+    ///
+    /// # Errors
+    /// The system has no descriptors or threads left.
+    pub fn serve(self, bridge: &Bridge) -> Result<Server> {
+        Server::start(self, bridge.handles())
+    }
+}
+
+fn running(name: &str, owner: &str) -> Error {
+    Error::new(Class::Runtime, format!("a bridge named {name} runs already: {owner}"))
+        .hint(format!("add ports to it with `zbridge port add SPEC --to {name}`, or choose another --name"))
+}
+
+/// Makes the directory where there is none, and locks it. Nobody else may have made it, or be able to change it.
+fn prepare(directory: &Path) -> Result<OwnedFd> {
+    let failed = |cause: &std::io::Error| {
+        Error::system(format_args!("control socket: {}", directory.display()), cause)
+            .hint("set XDG_RUNTIME_DIR to a directory that you own")
+    };
+    let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
+    made.or_else(|cause| if cause.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(cause) })
+        .map_err(|cause| failed(&cause))?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = open(directory, flags, Mode::empty()).map_err(|errno| failed(&errno.into()))?;
+    let found = fstat(&fd).map_err(|errno| failed(&errno.into()))?;
+    if found.st_uid != geteuid().as_raw() || found.st_mode & 0o022 != 0 {
+        let what = format!("control socket: {} is another user's, or others may write to it", directory.display());
+        return Err(Error::new(Class::Permission, what).hint("set XDG_RUNTIME_DIR to a directory that you own"));
+    }
+    for _ in 0..LOCK_TRIES.0 {
+        match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(fd),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(LOCK_TRIES.1),
+            Err(errno) => return Err(failed(&errno.into())),
+        }
+    }
+    Err(Error::new(Class::Runtime, format!("control socket: {} stays locked", directory.display()))
+        .hint("another bridge hangs in its start: `fuser -v` on the directory names it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_the_users() {
+        let of = |runtime: Option<&str>, uid| directory_of(runtime.map(OsString::from), uid).display().to_string();
+        assert_eq!(of(Some("/run/user/1000"), 1000), "/run/user/1000/zbridge");
+        assert_eq!(of(None, 0), "/run/zbridge");
+        assert_eq!(of(None, 1000), "/tmp/zbridge-1000");
+        assert_eq!(of(Some(""), 1000), "/tmp/zbridge-1000");
+        assert_eq!(of(Some("run"), 0), "/run/zbridge");
+    }
+
+    #[test]
+    fn names_are_names_or_paths() {
+        assert!(socket_of("lab").unwrap().ends_with("zbridge/lab.sock") || socket_of("lab").unwrap().is_absolute());
+        assert_eq!(socket_of("/tmp/x.sock").unwrap(), PathBuf::from("/tmp/x.sock"));
+        assert!(socket_of("a b").unwrap_err().what().starts_with("the name of a bridge, \"a b\": expected 1 to 64"));
+    }
+}

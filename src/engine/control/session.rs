@@ -1,0 +1,225 @@
+//! One client of the control socket: what it has sent, what it is still to get, the descriptors that came along, and
+//! what it waits for.
+//!
+//! All of it is bounded. A client that does not read is asked for nothing more, so at most one answer waits for it.
+
+use crate::control::{Lines, REQUEST_BYTES, TooLong};
+use crate::time::Instant;
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Bytes of one read.
+const READ: usize = 16 * 1024;
+/// Descriptors that may have come and not been asked for. One that sends more is no client.
+const DESCRIPTORS: usize = 8;
+/// Requests to wait that a client may have open.
+pub const WAITS: usize = 16;
+
+/// A request that is answered later.
+pub struct Wait {
+    /// Its number.
+    pub id: Option<u64>,
+    /// The port's name.
+    pub port: String,
+    /// The state that it shall have.
+    pub state: String,
+    /// When to give up.
+    pub until: Instant,
+    /// How long that is, as the answer says it.
+    pub millis: u64,
+}
+
+/// What a read came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Read {
+    /// Something came.
+    More,
+    /// Nothing, for now.
+    Nothing,
+    /// Nothing will come any more.
+    End,
+}
+
+/// A client. See the head of the file.
+pub struct Session {
+    socket: OwnedFd,
+    /// The process, for the log.
+    pub who: String,
+    lines: Lines,
+    descriptors: VecDeque<OwnedFd>,
+    out: Vec<u8>,
+    sent: usize,
+    /// Nothing more will be read.
+    pub ended: bool,
+    /// Nobody will read what is sent.
+    deaf: bool,
+    /// Open requests.
+    pub waits: Vec<Wait>,
+    /// Ports that go when it does: switch and name.
+    pub ports: Vec<(String, String)>,
+}
+
+impl Session {
+    /// For a connected, non-blocking socket.
+    pub fn new(socket: OwnedFd, who: String) -> Self {
+        Self {
+            socket,
+            who,
+            lines: Lines::new(REQUEST_BYTES),
+            descriptors: VecDeque::new(),
+            out: Vec::new(),
+            sent: 0,
+            ended: false,
+            deaf: false,
+            waits: Vec::new(),
+            ports: Vec::new(),
+        }
+    }
+
+    /// Whether nothing keeps it: it asks no more, and has got all it will.
+    pub fn is_over(&self) -> bool {
+        self.ended && self.waits.is_empty() && !self.is_behind()
+    }
+
+    /// Takes no more requests of it, whatever it has sent.
+    pub fn cut(&mut self) {
+        self.ended = true;
+        self.lines = Lines::new(0);
+        self.waits.clear();
+    }
+
+    /// Nobody will hear what it is still to get.
+    pub fn hang_up(&mut self) {
+        self.deaf = true;
+        self.waits.clear();
+        self.out.clear();
+        self.sent = 0;
+    }
+
+    /// Whether it has not read all of its answers.
+    pub fn is_behind(&self) -> bool {
+        self.sent < self.out.len()
+    }
+
+    /// The next request that is whole.
+    ///
+    /// # Errors
+    /// It has sent a line that is too long.
+    pub fn next_line(&mut self) -> Result<Option<&[u8]>, TooLong> {
+        self.lines.next_line()
+    }
+
+    /// The descriptor that came first.
+    pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
+    }
+
+    /// Reads once.
+    pub fn read(&mut self) -> Read {
+        let mut room = [0; READ];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut room)], &mut control, flags) {
+            Ok(got) => {
+                for message in control.drain() {
+                    if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                        self.descriptors.extend(descriptors);
+                    }
+                }
+                self.lines.push(room.get(..got.bytes).unwrap_or_default());
+                if got.bytes == 0 || self.descriptors.len() > DESCRIPTORS { self.end() } else { Read::More }
+            }
+            Err(Errno::INTR) => Read::More,
+            Err(Errno::AGAIN) => Read::Nothing,
+            Err(_) => self.end(),
+        }
+    }
+
+    fn end(&mut self) -> Read {
+        self.ended = true;
+        Read::End
+    }
+
+    /// Adds a line that it is to get, and sends what it takes.
+    pub fn say(&mut self, line: &[u8]) {
+        if !self.deaf {
+            self.out.extend_from_slice(line);
+            self.write();
+        }
+    }
+
+    /// Sends what it takes.
+    pub fn write(&mut self) {
+        while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match send(&self.socket, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) => self.sent += sent,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => return self.hang_up(),
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        // What one large answer took is given back.
+        self.out.shrink_to(READ);
+    }
+}
+
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Session, UnixStream) {
+        let kind = (AddressFamily::UNIX, SocketType::STREAM);
+        let (mine, yours) = socketpair(kind.0, kind.1, SocketFlags::CLOEXEC, None).unwrap();
+        (Session::new(mine, "pid 1".into()), UnixStream::from(yours))
+    }
+
+    #[test]
+    fn half_a_line_waits_for_the_rest() {
+        let (mut session, mut client) = pair();
+        assert_eq!(session.read(), Read::Nothing);
+        client.write_all(b"{\"a\"").unwrap();
+        assert_eq!((session.read(), session.next_line()), (Read::More, Ok(None)));
+        client.write_all(b":1}\nrest").unwrap();
+        assert_eq!((session.read(), session.next_line()), (Read::More, Ok(Some(&b"{\"a\":1}"[..]))));
+        drop(client);
+        assert_eq!((session.read(), session.next_line()), (Read::End, Ok(None)));
+        assert!(session.is_over());
+    }
+
+    #[test]
+    fn what_is_not_read_waits() {
+        let (mut session, mut client) = pair();
+        let line = vec![b'x'; 4 << 20];
+        session.say(&line);
+        assert!(session.is_behind() && !session.is_over());
+        let mut got = 0;
+        let mut room = vec![0; 1 << 20];
+        while got < line.len() {
+            got += client.read(&mut room).unwrap();
+            session.write();
+        }
+        assert!(!session.is_behind() && session.out.capacity() <= READ);
+        client.write_all(b"still asked\n").unwrap();
+        drop(client);
+        session.say(b"x");
+        assert!(session.deaf && !session.is_behind());
+        assert_eq!((session.read(), session.next_line()), (Read::More, Ok(Some(&b"still asked"[..]))));
+        assert_eq!((session.read(), session.is_over()), (Read::End, true));
+    }
+}

@@ -1,0 +1,161 @@
+//! The caller's side of a started program.
+
+use super::talk::{self, Order, Plan, Report};
+use super::{Launched, Link, NotStarted, Output, Spec, Watch, stage};
+use crate::error::{Class, Error};
+use crate::port::process::keep_open;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Why [`start`] failed.
+pub enum Failed {
+    /// It may work without a PID namespace.
+    NoProc,
+    /// It never will.
+    Because(NotStarted),
+}
+
+impl<T: Into<NotStarted>> From<T> for Failed {
+    fn from(failed: T) -> Self {
+        Self::Because(failed.into())
+    }
+}
+
+/// A program that was started, and all that it starts. Killed on drop.
+#[derive(Debug)]
+pub struct Child {
+    socket: OwnedFd,
+    stage: Mutex<std::process::Child>,
+    ended: Mutex<Option<ExitStatus>>,
+}
+
+impl Child {
+    /// Waits until the program has ended, and nothing that it started is left.
+    pub fn wait(&self) -> ExitStatus {
+        loop {
+            if let Some(status) = self.wait_for(None) {
+                return status;
+            }
+        }
+    }
+
+    /// The same, for `at_most` so long; `None`: it still runs.
+    pub fn wait_timeout(&self, at_most: Duration) -> Option<ExitStatus> {
+        self.wait_for(Some(at_most))
+    }
+
+    fn wait_for(&self, at_most: Option<Duration>) -> Option<ExitStatus> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.is_some() {
+            return *ended;
+        }
+        let timeout = at_most.and_then(|time| Timespec::try_from(time).ok());
+        let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
+        if matches!(poll(&mut asked, timeout.as_ref()), Ok(0) | Err(Errno::INTR)) {
+            return None;
+        }
+        let told = match talk::receive(&self.socket) {
+            Ok(Some((Report::Ended(status), _))) => Some(ExitStatus::from_raw(status)),
+            Ok(Some(_)) => return None,
+            Ok(None) | Err(_) => None,
+        };
+        // The stage outlives the init, which outlives the program.
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = stage.wait().unwrap_or_else(|_| ExitStatus::from_raw(libc::SIGKILL));
+        *ended = Some(told.unwrap_or(stage));
+        *ended
+    }
+
+    /// Sends the program a signal; one that has ended needs none.
+    pub fn signal(&self, number: i32) {
+        let _ = talk::send(&self.socket, &Order::Signal(number), &[]);
+    }
+
+    /// Ends the program and all that it started, at once (SIGKILL).
+    pub fn kill(&self) {
+        // With the stage, the init ends, and with that its namespace. A stage that has ended needs no signal.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
+    }
+
+    /// The id of the process that stands for it, the parent of all others.
+    pub fn id(&self) -> u32 {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+}
+
+/// Readable when the program has ended.
+impl AsFd for Child {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+        self.wait();
+    }
+}
+
+/// The exit status that tells how a program ended: its own, or 128 and the signal's number.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Class::Runtime.code())
+}
+
+/// Starts a program, with a PID namespace or without.
+pub fn start(spec: &Spec, pids: bool) -> Result<Launched, Failed> {
+    let cannot = |cause: std::io::Error| Error::system(format_args!("cannot start {}", spec.name), &cause);
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let (socket, theirs) = pair.map_err(|errno| cannot(errno.into()))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(stage::NAME).arg(stage::ARGUMENT).arg(theirs.as_raw_fd().to_string()).args(&spec.command);
+    command.envs(spec.env.iter().map(|(name, value)| (name, value)));
+    if let Some(folder) = &spec.cwd {
+        command.current_dir(folder);
+    }
+    if spec.output == Output::Piped {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    }
+    keep_open(&mut command, theirs.as_fd());
+    let mut stage = command.spawn().map_err(cannot)?;
+    drop(theirs);
+    let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());
+    let child = Child { socket, stage: Mutex::new(stage), ended: Mutex::new(None) };
+    talk::send(&child.socket, &Order::Start(Plan::new(&spec.network, pids)), &[])?;
+    let (links, watch) = made(spec, &child)?;
+    match next(&child)? {
+        (Report::Running, _) => Ok(Launched { child, links, watch, stdout, stderr }),
+        _ => Err(ended_early().into()),
+    }
+}
+
+/// Waits for the network of a program.
+fn made(spec: &Spec, child: &Child) -> Result<(Vec<Link>, Watch), Failed> {
+    let (Report::Ready(links), mut fds) = next(child)? else { return Err(ended_early().into()) };
+    let Some(netlink) = fds.pop().filter(|_| fds.len() == links.len()) else { return Err(ended_early().into()) };
+    let links = links.into_iter().zip(fds).map(|((ifname, kind), fd)| Link { ifname, kind, fd });
+    Ok((links.collect(), Watch::new(spec, netlink)))
+}
+
+/// What the instance says next, if it is no failure.
+fn next(child: &Child) -> Result<(Report, Vec<OwnedFd>), Failed> {
+    match talk::receive(&child.socket) {
+        Ok(Some((Report::Failed(fault), _))) => {
+            Err(Failed::Because(NotStarted { error: fault.error(), status: fault.status }))
+        }
+        Ok(Some((Report::NoProc, _))) => Err(Failed::NoProc),
+        Ok(Some(report)) => Ok(report),
+        Ok(None) | Err(_) => Err(ended_early().into()),
+    }
+}
+
+fn ended_early() -> Error {
+    Error::new(Class::Runtime, "the instance was ended before its program ran")
+}

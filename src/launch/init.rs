@@ -1,0 +1,128 @@
+//! The process that starts the program and stays beside it: PID 1 of its PID namespace.
+//!
+//! It sleeps until a child ends or the caller speaks. When the program has ended it says how, and ends, and with it all
+//! that is left in its namespace. Without a PID namespace it is the reaper of all orphans below it, and kills what is
+//! left one by one.
+
+use super::program;
+use super::talk::{self, Fault, Order, Report};
+use crate::error::Class;
+use crate::port::process::{Signals, hold_none, send_signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, set_parent_process_death_signal, wait,
+};
+use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+/// What a program may do in its own network namespace: configure its interfaces, open packet sockets and low ports.
+const RIGHTS: [CapabilitySet; 3] = [CapabilitySet::NET_ADMIN, CapabilitySet::NET_RAW, CapabilitySet::NET_BIND_SERVICE];
+
+/// Runs `command` to its end, and gives its exit status. `pids`: this is PID 1 of a namespace.
+pub fn run(socket: &OwnedFd, signals: &Signals, command: &[OsString], pids: bool) -> u8 {
+    match start(command, pids) {
+        Ok(program) => {
+            // The caller may be gone: then the first look at the socket tells.
+            let _ = talk::send(socket, &Report::Running, &[]);
+            let status = attend(socket, signals, program);
+            if !pids {
+                end_all();
+            }
+            let _ = talk::send(socket, &Report::Ended(status.into_raw()), &[]);
+            super::child::exit_code(status)
+        }
+        Err(report) => {
+            let _ = talk::send(socket, &report, &[]);
+            Class::Runtime.code()
+        }
+    }
+}
+
+/// Starts the program. Gives its process id as it is here.
+fn start(command: &[OsString], pids: bool) -> Result<Pid, Report> {
+    let failed = |errno: Errno| {
+        let error = crate::error::Error::system("cannot start the instance", &errno.into());
+        Report::Failed(Fault::new(&error, error.class().code()))
+    };
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed)?;
+    if pids {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount("proc", "/proc", "proc", flags, None).map_err(|_| Report::NoProc)?;
+    } else {
+        set_child_subreaper(Some(getpid())).map_err(failed)?;
+    }
+    keep_rights();
+    let Some((program, arguments)) = command.split_first() else { return Err(failed(Errno::INVAL)) };
+    let mut ready = Command::new(program);
+    hold_none(ready.args(arguments));
+    let started = ready.spawn().map_err(|cause| {
+        let refused = program::refused(program, &cause);
+        Report::Failed(Fault::new(&refused.error, refused.status))
+    })?;
+    Pid::from_raw(started.id().cast_signed()).ok_or_else(|| failed(Errno::CHILD))
+}
+
+/// Lets the program keep its rights in the network namespace: without root's user id it would lose them when it starts
+/// (capabilities(7)). Outside, none of them is worth anything.
+fn keep_rights() {
+    let Ok(mut sets) = capabilities(None) else { return };
+    for right in RIGHTS.into_iter().filter(|right| sets.permitted.contains(*right)) {
+        sets.inheritable |= right;
+    }
+    if set_capabilities(None, sets).is_err() {
+        return;
+    }
+    for right in RIGHTS {
+        // One that it has not got cannot be passed on.
+        let _ = configure_capability_in_ambient_set(right, true);
+    }
+}
+
+/// Waits for the end of `program`, which it brings about when the caller is gone.
+fn attend(socket: &OwnedFd, signals: &Signals, program: Pid) -> ExitStatus {
+    let mut caller = true;
+    loop {
+        while signals.next().is_some() {}
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == program {
+                return ExitStatus::from_raw(status.as_raw());
+            }
+        }
+        let mut asked = [PollFd::new(signals, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
+        let asked = if caller { &mut asked[..] } else { &mut asked[..1] };
+        if poll(asked, None).is_err() {
+            continue;
+        }
+        if asked.get(1).is_some_and(|socket| !socket.revents().is_empty()) {
+            match talk::receive(socket) {
+                // A program that has just ended needs no signal.
+                Ok(Some((Order::Signal(number), _))) => drop(send_signal(program, number)),
+                Ok(Some((Order::Start(_), _))) => {}
+                Ok(None) | Err(_) => {
+                    caller = false;
+                    let _ = kill_process(program, Signal::KILL);
+                }
+            }
+        }
+    }
+}
+
+/// Ends all processes that are left below this one. What they leave behind comes here too.
+fn end_all() {
+    loop {
+        let mine = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        let pids = mine.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw));
+        for pid in pids {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        match wait(WaitOptions::empty()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What zbridge starts: programs in namespaces of their own, each with its network, and without any right.
+//!
+//! Theory of operation. [`start`] runs zbridge itself once more ([`take_over`]). That process, the *stage*, has one
+//! thread and moves into new namespaces: user (not for one who may do all this anyway), network, mount, PID. It makes
+//! the interfaces there, and sends a descriptor of each back: of a TAP that the program will open, a packet socket on
+//! it; of an interface that is for the program itself (`--host`), the TAP. These are ports for the switch: frames pass
+//! through no further process. Then it splits. The new half is PID 1 of the new PID namespace, the *init*: it starts
+//! the program, reaps orphans, delivers signals and tells how the program ended. The stage stays as the only child
+//! that the caller can see.
+//!
+//! ```text
+//! zbridge ── stage ─┊─ init (1) ── program (2) ── …      ┊ user, network, mount and PID namespace
+//!    └───── socket ─┊────┘            └ /dev/net/tun: zeth
+//!    └─ packet socket ─── zeth ───────┘
+//! ```
+//!
+//! One socket joins caller and init (`talk.rs`). When the caller dies, however it does, the socket ends; the init ends
+//! with it, and the kernel ends all that is left in the namespace. When the program ends, so does what it left behind.
+//! A stage that is killed takes the init along (PR_SET_PDEATHSIG).
+//!
+//! The program shares the caller's process group and terminal ([`Output::Inherit`]), so that a shell sees one job:
+//! keys for signals, stop and continue work as if zbridge were not there.
+
+mod child;
+mod explain;
+mod init;
+mod network;
+mod program;
+mod stage;
+mod talk;
+mod watch;
+
+pub use child::{Child, exit_code};
+pub use stage::take_over;
+pub use watch::Watch;
+
+use crate::config::{self, PortKind, PortSpec};
+use crate::error::{Class, Error, Result};
+use crate::wire::Cidr;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{ChildStderr, ChildStdout};
+
+/// The TAP that a program gets unless something else is said: what Zephyr's native_sim opens.
+pub const DEFAULT_TAP: &str = "zeth";
+
+/// A program to be started, and its network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spec {
+    /// What it is called in messages.
+    pub name: String,
+    /// The program and its arguments; one word at least. Without a slash it is looked for in PATH.
+    pub command: Vec<OsString>,
+    /// Variables that are added to its environment, which is the caller's otherwise.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it runs; `None`: where the caller does.
+    pub cwd: Option<PathBuf>,
+    /// Its network.
+    pub network: Network,
+    /// Its standard streams.
+    pub output: Output,
+}
+
+impl Spec {
+    /// Will start `command` with the TAP [`DEFAULT_TAP`], on the caller's terminal.
+    pub fn new(name: &str, command: Vec<OsString>) -> Self {
+        let network = Network::Taps(vec![DEFAULT_TAP.to_owned()]);
+        Self { name: name.to_owned(), command, env: Vec::new(), cwd: None, network, output: Output::Inherit }
+    }
+}
+
+/// The network of a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Network {
+    /// TAPs of these names, which the program opens itself. Each becomes a [`Link`].
+    Taps(Vec<String>),
+    /// An interface `eth0` for the program's own sockets. It becomes a [`Link`].
+    Host(Host),
+    /// Nothing but the loopback interface.
+    None,
+}
+
+/// A configured interface.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Host {
+    /// Its addresses.
+    pub addrs: Vec<Cidr>,
+    /// Default gateways, one of each family at most.
+    pub gateways: Vec<IpAddr>,
+    /// Name servers; without any, the machine's /etc/resolv.conf stays.
+    pub dns: Vec<IpAddr>,
+    /// Its mtu in bytes; `None`: 1500.
+    pub mtu: Option<u32>,
+}
+
+/// The standard streams of a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// The caller's, with its terminal and its process group.
+    Inherit,
+    /// Output and errors are for the caller to read, the input is empty. It has a process group of its own, so that
+    /// keys at the terminal are the caller's to handle.
+    Piped,
+}
+
+/// The way to an interface of a started program.
+#[derive(Debug)]
+pub struct Link {
+    /// The interface's name there.
+    pub ifname: String,
+    /// What the descriptor is.
+    pub kind: LinkKind,
+    /// The descriptor; see [`crate::engine::Bridge::adopt_port`].
+    pub fd: OwnedFd,
+}
+
+/// What the descriptor of a [`Link`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum LinkKind {
+    /// A packet socket on the TAP that the program opens.
+    Packet,
+    /// A TAP of which the program has the other end.
+    Tap,
+}
+
+impl Link {
+    /// The specification of the port that it is to become, with `name`. A text of more keys than a name's can be parsed
+    /// by [`PortSpec::parse`] and given this one's `kind`.
+    pub fn port(&self, name: &str) -> PortSpec {
+        let kind = match self.kind {
+            LinkKind::Packet => PortKind::Packet(config::Packet { ifname: self.ifname.clone() }),
+            LinkKind::Tap => PortKind::Tap(config::Tap::new(&self.ifname)),
+        };
+        PortSpec { name: name.to_owned(), ..PortSpec::new(kind) }
+    }
+}
+
+/// A program that was started.
+#[derive(Debug)]
+pub struct Launched {
+    /// The process.
+    pub child: Child,
+    /// Its interfaces, in the order asked for. The namespace lives as long as these do.
+    pub links: Vec<Link>,
+    /// Tells whether it opens its TAPs.
+    pub watch: Watch,
+    /// What it writes, with [`Output::Piped`].
+    pub stdout: Option<ChildStdout>,
+    /// What it complains of, with [`Output::Piped`].
+    pub stderr: Option<ChildStderr>,
+}
+
+/// Why a program was not started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotStarted {
+    /// What failed, and what to do about it.
+    pub error: Error,
+    /// The exit status that tells it: 127 for a program that is not there, 126 for one that cannot be run, as a shell
+    /// has it, else the error's own.
+    pub status: u8,
+}
+
+impl From<Error> for NotStarted {
+    fn from(error: Error) -> Self {
+        Self { status: error.class().code(), error }
+    }
+}
+
+impl From<NotStarted> for Error {
+    fn from(failed: NotStarted) -> Self {
+        failed.error
+    }
+}
+
+/// Starts a program. It runs when this returns.
+///
+/// Any thread may call it. The calling program must call [`take_over`] first thing in its `main`.
+///
+/// # Errors
+/// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address. Nothing is left
+/// behind.
+pub fn start(spec: &Spec) -> Result<Launched, NotStarted> {
+    program::check(spec)?;
+    check(spec)?;
+    match child::start(spec, true) {
+        Err(child::Failed::NoProc) => {
+            log::debug!("{}: /proc cannot be mounted here: it gets no PID namespace of its own", spec.name);
+            child::start(spec, false)
+        }
+        other => other,
+    }
+    .map_err(|failed| match failed {
+        child::Failed::NoProc => Error::new(Class::Runtime, "/proc cannot be mounted").into(),
+        child::Failed::Because(failed) => failed,
+    })
+}
+
+/// Refuses what cannot be.
+fn check(spec: &Spec) -> Result<()> {
+    let names = match &spec.network {
+        Network::Taps(names) => names.as_slice(),
+        _ => &[],
+    };
+    for (index, name) in names.iter().enumerate() {
+        crate::port::interface::check_name(&format!("tap:{name}"), name)?;
+        if name == "lo" || names[..index].contains(name) {
+            return Err(Error::usage(format!("tap:{name}: there is an interface of this name already")));
+        }
+    }
+    if names.len() > talk::MOST_LINKS {
+        return Err(Error::usage(format!("{} TAPs: a program gets {} at most", names.len(), talk::MOST_LINKS)));
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The interfaces of an instance, made in its network namespace.
+//!
+//! A TAP for a program is made persistent and given to the program's user, so that the program attaches to it as to one
+//! that `ip tuntap add … user` has made. The kernel of the namespace is silent on it: no address, no IPv6. So nobody but
+//! the program speaks on the port.
+
+use super::talk::Plan;
+use super::{Host, LinkKind};
+use crate::error::{Error, Result};
+use crate::port::netlink::Netlink;
+use crate::port::packet::Packet;
+use crate::port::tap::{Tap, TapOptions};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use std::fs;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+/// The interface of [`Host`].
+const HOST: &str = "eth0";
+
+/// The loopback interface is the first of every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// What was made.
+pub struct Made {
+    /// Name and kind of each interface's descriptor.
+    pub links: Vec<(String, LinkKind)>,
+    /// The descriptors, and behind them a netlink socket.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// Makes what `plan` asks for in this network namespace.
+pub fn make(plan: Plan) -> Result<Made> {
+    let failed = |cause: std::io::Error| Error::system("the instance's network", &cause);
+    let mut netlink = Netlink::open().map_err(failed)?;
+    netlink.set_up(LOOPBACK).map_err(failed)?;
+    let mut made = Made { links: Vec::new(), fds: Vec::new() };
+    if !plan.taps.is_empty() {
+        // Where this cannot be written, the kernel greets the program with a few multicasts, and nobody else.
+        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+    }
+    for name in plan.taps {
+        made.fds.push(tap(&name)?);
+        made.links.push((name, LinkKind::Packet));
+    }
+    if let Some(host) = plan.host.map(Host::from) {
+        made.fds.push(interface(&host, &mut netlink)?);
+        made.links.push((HOST.to_owned(), LinkKind::Tap));
+        if !host.dns.is_empty() {
+            resolve_by(&host.dns)?;
+        }
+    }
+    made.fds.push(netlink.into_fd());
+    Ok(made)
+}
+
+/// Makes a TAP for the program to open, and a packet socket on it.
+fn tap(name: &str) -> Result<OwnedFd> {
+    let user = Some(geteuid().as_raw().to_string());
+    let options = TapOptions { name: name.to_owned(), up: true, persist: true, user, ..TapOptions::default() };
+    drop(Tap::open(&options)?);
+    Ok(Packet::open(name)?.into())
+}
+
+/// Makes an interface with addresses and routes, and keeps the other end of it.
+fn interface(host: &Host, netlink: &mut Netlink) -> Result<OwnedFd> {
+    let addrs = host.addrs.clone();
+    let options =
+        TapOptions { name: HOST.to_owned(), addrs, up: true, mtu: host.mtu, offloads: true, ..TapOptions::default() };
+    let tap = Tap::open(&options).map_err(|error| error.within(format_args!("tap:{HOST}")))?;
+    for &gateway in &host.gateways {
+        let refused = |cause: std::io::Error| {
+            let error = Error::system(format_args!("gateway {gateway}"), &cause);
+            match Errno::from_io_error(&cause) {
+                Some(Errno::NETUNREACH | Errno::HOSTUNREACH) => error.hint("it must be in the network of an address"),
+                _ => error,
+            }
+        };
+        let found = netlink.interface(HOST).map_err(refused)?.unwrap_or_default();
+        netlink.add_default_route(found.index, gateway).map_err(refused)?;
+    }
+    Ok(tap.into())
+}
+
+/// Has the instance ask these name servers.
+fn resolve_by(servers: &[IpAddr]) -> Result<()> {
+    let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    put_file("/etc/resolv.conf", &text)
+        .map_err(|errno| Error::system("name servers: cannot replace /etc/resolv.conf", &errno.into()))
+}
+
+/// Lays a file of this mount namespace alone over the one at `path`, which must be there.
+fn put_file(path: &str, text: &str) -> std::result::Result<(), Errno> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsmount, fsopen,
+        move_mount, open_tree,
+    };
+    let files = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&files)?;
+    let folder = fsmount(&files, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let file = openat(&folder, "file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o644))?;
+    rustix::io::write(&file, text.as_bytes())?;
+    let tree = open_tree(&folder, "file", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    move_mount(&tree, "", CWD, path, flags)
+}

@@ -1,0 +1,297 @@
+//! A running bridge, looked at and changed from outside: `ls`, `status`, `port`, `fdb`, `wait`, and the socket itself.
+
+mod descriptor;
+mod hostile;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+use support::frame::{BROADCAST, numbered};
+use support::{
+    Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, TempDir, eventually, needs, require, zbridge,
+};
+use zbridge::engine::control::Client;
+
+const A: Station = Station::new(1);
+const B: Station = Station::new(2);
+
+/// A user's run directory, and what runs in it.
+struct Lab {
+    dir: TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self { dir: TempDir::new() }
+    }
+
+    /// A command line of this user.
+    fn launch(&self, args: &[&str]) -> Launch {
+        zbridge!().args(args).env("XDG_RUNTIME_DIR", self.dir.root())
+    }
+
+    /// Starts a bridge with these arguments.
+    fn bridge(&self, args: &[&str]) -> Process {
+        self.launch(args).ready()
+    }
+
+    /// Starts a bridge with the ports `unix:NAME`.
+    fn with_ports(&self, names: &[&str]) -> Process {
+        let specs: Vec<String> = names.iter().map(|name| self.spec(name)).collect();
+        self.bridge(&specs.iter().flat_map(|spec| ["-p", spec]).collect::<Vec<_>>())
+    }
+
+    fn spec(&self, name: &str) -> String {
+        format!("unix:{}", self.dir.text(name))
+    }
+
+    fn ask(&self, args: &[&str]) -> Exit {
+        self.launch(args).run()
+    }
+
+    /// What a command that succeeds prints.
+    fn told(&self, args: &[&str]) -> String {
+        let exit = self.ask(args);
+        assert_eq!(exit.code(), 0, "{args:?}: {exit:?}");
+        exit.stdout
+    }
+
+    /// A command that fails with this status and says this.
+    fn refused(&self, args: &[&str], code: i32, says: &str) {
+        let exit = self.ask(args);
+        assert_eq!(exit.code(), code, "{args:?}: {exit:?}");
+        assert!(exit.stderr.contains(says) && exit.stdout.is_empty(), "{says:?} is not in {exit:?}");
+    }
+
+    fn socket(&self, name: &str) -> PathBuf {
+        self.dir.path(&format!("zbridge/{name}.sock"))
+    }
+
+    fn client(&self, name: &str) -> Client {
+        Client::connect(self.socket(name).to_str().unwrap()).unwrap()
+    }
+
+    /// Connects to a port and waits until it is up.
+    fn join(&self, name: &str) -> StreamPeer {
+        let peer = StreamPeer::unix(self.dir.path(name));
+        self.told(&["wait", &format!("port={name}"), "up"]);
+        peer
+    }
+}
+
+#[test]
+fn where_none_runs_it_is_said() {
+    let lab = Lab::new();
+    let listed = lab.ask(&["ls"]);
+    assert_eq!((listed.code(), listed.stdout.as_str()), (0, ""));
+    assert!(listed.stderr.contains("no bridge runs"), "{listed:?}");
+    for words in [&["status"][..], &["fdb"], &["port", "add", "unix:/tmp/x"], &["port", "del", "x"]] {
+        lab.refused(words, 3, "no bridge runs\n  hint: start one: zbridge --port");
+    }
+    lab.refused(&["status", "lab"], 3, "no bridge named lab runs");
+    lab.refused(&["wait", "port=x", "--timeout", "100ms"], 3, "no bridge runs");
+    lab.refused(&["status", "a b"], 2, "expected 1 to 64 letters");
+}
+
+#[test]
+fn all_switches_are_shown_with_state_peer_counters_and_reasons() {
+    let lab = Lab::new();
+    let (a, b) = (lab.spec("a"), format!("{},switch=lab", lab.spec("b")));
+    let zbridge = lab.bridge(&["-p", &a, "-p", &b, "--name", "bench"]);
+    assert_eq!(lab.told(&["ls"]), format!("bench  pid {}  2 switches  2 ports\n", zbridge.pid()));
+    let mut peer = lab.join("a");
+    peer.send(&numbered([1, 0x80, 0xc2, 0, 0, 0], A.mac, 1, 60));
+    peer.send(&numbered(BROADCAST, A.mac, 1, 60));
+    let shown = eventually("both frames", || {
+        let text = lab.told(&["status", "bench"]);
+        text.contains("  2   0").then_some(text)
+    });
+    let me = format!("pid {} ", std::process::id());
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 7, "{shown}");
+    assert_eq!((lines[0], lines[4]), ("switch default", "switch lab"), "{shown}");
+    assert!(lines[1].starts_with("port  kind  state      peer"), "{shown}");
+    assert!(lines[2].starts_with("a     unix  listening  -"), "{shown}");
+    assert!(lines[3].starts_with(&format!("a     unix  up         {me}")), "{shown}");
+    assert!(lines[3].ends_with("2 (no-egress 1, reserved-group 1)"), "{shown}");
+
+    let json: serde_json::Value = serde_json::from_str(&lab.told(&["status", "--json"])).unwrap();
+    let port = &json["switches"][0]["ports"][1];
+    assert_eq!((&json["name"], &json["pid"]), (&"bench".into(), &zbridge.pid().into()));
+    assert_eq!((&port["state"], &port["rx_bytes"]), (&"up".into(), &120.into()));
+    assert_eq!(port["drops"], serde_json::json!({"no-egress": 1, "reserved-group": 1}));
+    let listed: serde_json::Value = serde_json::from_str(&lab.told(&["ls", "--json"])).unwrap();
+    assert_eq!(listed["switches"][1]["name"], "lab");
+}
+
+#[test]
+fn each_bridge_has_a_name_of_its_own() {
+    let lab = Lab::new();
+    let (mut first, second) = (lab.with_ports(&["a"]), lab.with_ports(&["b"]));
+    let third = lab.bridge(&["--name", "lab", "-p", &lab.spec("c")]);
+    let pids = [&first, &second, &third].map(Process::pid);
+    let listed = format!(
+        "default    pid {}  1 switch  1 port\ndefault-2  pid {}  1 switch  1 port\nlab        pid {}  1 switch  1 port\n",
+        pids[0], pids[1], pids[2]
+    );
+    assert_eq!(lab.told(&["ls"]), listed);
+    second.wait_for("bridge default-2: `zbridge status default-2` shows it", PATIENCE);
+    for (bridge, port) in [("default", "a"), ("default-2", "b"), ("lab", "c")] {
+        assert!(lab.told(&["status", bridge]).contains(&format!("\n{port} ")), "{bridge}");
+    }
+    assert!(lab.told(&["status"]).contains("\na "), "the default is meant");
+    lab.refused(&["--name", "lab", "-p", &lab.spec("d")], 1, &format!("lab runs already: pid {}", pids[2]));
+    assert!(!lab.dir.path("d").exists(), "nothing was opened");
+
+    // what a killed one leaves behind blocks nobody
+    first.kill9();
+    assert!(lab.socket("default").exists());
+    lab.refused(&["status", "default"], 3, "no bridge named default runs");
+    lab.refused(&["status"], 2, "several bridges run: default-2, lab");
+    let again = lab.bridge(&["--name", "default", "-p", &lab.spec("a")]);
+    assert!(lab.told(&["ls"]).starts_with(&format!("default    pid {} ", again.pid())));
+    for bridge in [again, second, third] {
+        bridge.sigterm();
+        assert_eq!(bridge.wait().code(), 0);
+    }
+    assert_eq!(lab.told(&["ls"]), "");
+    assert!(!lab.socket("lab").exists(), "it takes its socket away");
+}
+
+#[test]
+fn ports_come_and_go_while_it_runs() {
+    let lab = Lab::new();
+    let _zbridge = lab.with_ports(&["a"]);
+    let mut a = lab.join("a");
+    assert_eq!(lab.told(&["port", "add", &format!("{},queue=64", lab.spec("b"))]), "b\n");
+    let mut b = lab.join("b");
+    for (from, to) in [(A, B), (B, A)] {
+        let (sender, receiver) = if from == A { (&mut a, &mut b) } else { (&mut b, &mut a) };
+        sender.send(&numbered(to.mac, from.mac, 1, 60));
+        receiver.expect(&numbered(to.mac, from.mac, 1, 60));
+    }
+    lab.refused(&["port", "add", &lab.spec("b")], 2, "there is a port named b already, on switch default");
+    lab.refused(&["port", "add", "unix:/tmp/x,switch=lab"], 4, "no switch is named lab");
+    lab.refused(&["port", "add", "uinx:/tmp/x"], 2, "the nearest is \"unix\"");
+    lab.refused(&["port", "add", "unix:/none/x"], 4, "hint: the directory has to exist");
+    lab.refused(&["port", "del", "c"], 4, "no port is named c");
+    assert_eq!(lab.told(&["port", "del", "b"]), "");
+    b.expect_closed();
+    assert!(!lab.dir.path("b").exists());
+    assert!(!lab.told(&["status"]).contains("\nb "));
+    assert_eq!(lab.told(&["port", "add", &lab.spec("b")]), "b\n", "its name and path are free again");
+}
+
+#[test]
+fn a_relative_path_is_where_it_was_typed() {
+    let lab = Lab::new();
+    let _zbridge = lab.with_ports(&["a"]);
+    let line = format!("cd {} && exec {} port add unix:here", lab.dir.root().display(), env!("CARGO_BIN_EXE_zbridge"));
+    let added = Launch::new("sh").args(["-c", &line]).env("XDG_RUNTIME_DIR", lab.dir.root()).run();
+    assert_eq!(added.code(), 0, "{added:?}");
+    assert!(lab.dir.path("here").exists());
+}
+
+#[test]
+fn the_learned_table_is_shown_whole() {
+    const STATIONS: u32 = 9000; // more than one answer holds
+    let lab = Lab::new();
+    let _zbridge = lab.with_ports(&["a", "b"]);
+    let mut a = lab.join("a");
+    let b = lab.join("b");
+    for number in 0..STATIONS {
+        let [_, _, high, low] = number.to_be_bytes();
+        a.send(&numbered(BROADCAST, [2, 0, 0, 1, high, low], number, 60));
+    }
+    eventually("all are learned", || (lab.told(&["fdb", "--json"]).lines().count() == STATIONS as usize).then_some(()));
+    let text = lab.told(&["fdb"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 1 + STATIONS as usize);
+    assert!(lines[0].starts_with("address            port  switch   age"), "{}", lines[0]);
+    assert!(lines[1].starts_with("02:00:00:01:00:00  a     default  "), "{}", lines[1]);
+    assert!(lines.windows(2).skip(1).all(|pair| pair[0] < pair[1]), "sorted, each once");
+    assert_eq!(lab.told(&["fdb", "--switch", "default", "--json"]).lines().count(), STATIONS as usize);
+    lab.refused(&["fdb", "--switch", "lab"], 4, "no switch is named lab; known are default");
+    drop((a, b));
+}
+
+#[test]
+fn waiting_is_over_when_the_port_is_there_or_the_time_is() {
+    let lab = Lab::new();
+    // begun before there is anything to ask
+    let waiting = lab.launch(&["wait", "port=a", "listening", "--timeout", "20s"]).spawn();
+    std::thread::sleep(Duration::from_millis(100));
+    let zbridge = lab.with_ports(&["a"]);
+    assert_eq!(waiting.wait().code(), 0);
+    lab.refused(&["wait", "port=a", "--timeout", "150ms"], 6, "after 150ms a is listening, not up");
+    lab.refused(&["wait", "port=b", "--timeout", "0s"], 6, "there is no port named b");
+    lab.refused(&["wait", "port=a", "ready"], 2, "\"ready\" is no state of a port");
+    let waiting = lab.launch(&["wait", "port=a", "up", "--timeout", "20s"]).spawn();
+    std::thread::sleep(Duration::from_millis(100));
+    let peer = StreamPeer::unix(lab.dir.path("a"));
+    assert_eq!(waiting.wait().code(), 0);
+    let waiting = lab.launch(&["wait", "port=a", "gone", "--timeout", "20s"]).spawn();
+    lab.told(&["port", "del", "a"]);
+    assert_eq!(waiting.wait().code(), 0);
+    drop(peer);
+    let waiting = lab.launch(&["wait", "port=a", "up", "--timeout", "300ms"]).spawn();
+    std::thread::sleep(Duration::from_millis(50));
+    zbridge.sigterm();
+    assert_eq!(zbridge.wait().code(), 0);
+    assert_eq!(waiting.wait().code(), 3, "the bridge ended, and none came");
+}
+
+#[test]
+fn watching_says_what_changes() {
+    let lab = Lab::new();
+    let zbridge = lab.with_ports(&["a"]);
+    let text = lab.launch(&["status", "--watch"]).spawn();
+    let json = lab.launch(&["status", "--watch", "--json"]).spawn();
+    text.wait_for("a     unix  listening", PATIENCE);
+    json.wait_for("\"listening\"", PATIENCE);
+    let mut peer = StreamPeer::unix(lab.dir.path("a"));
+    text.wait_for("a     unix  up", PATIENCE);
+    peer.send(&numbered(BROADCAST, A.mac, 1, 60));
+    text.wait_for("1 (no-egress 1)", PATIENCE);
+    json.wait_for("\"no-egress\":1", PATIENCE);
+    zbridge.sigterm();
+    zbridge.wait();
+    for watch in [text, json] {
+        let exit = watch.wait();
+        assert_eq!(exit.code(), 3, "{exit:?}");
+        assert!(exit.stderr.contains("default has ended"), "{exit:?}");
+    }
+}
+
+#[test]
+fn other_users_are_refused() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let lab = Lab::new();
+    let zbridge = lab.with_ports(&["a"]);
+    let open = |path: PathBuf, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(lab.dir.path("zbridge")), mode(lab.socket("default"))), (0o700, 0o600));
+    let socket = lab.socket("default");
+    let ask = || lab.launch(&["status", socket.to_str().unwrap()]).as_nobody(&lab.dir).run();
+    let exit = ask();
+    assert_eq!(exit.code(), 5, "{exit:?}");
+    // even where the files would let them in
+    open(lab.dir.path("zbridge"), 0o755);
+    open(socket.clone(), 0o666);
+    let exit = ask();
+    assert_eq!(exit.code(), 5, "{exit:?}");
+    assert!(exit.stderr.contains("user 65534 may not command this bridge"), "{exit:?}");
+    zbridge.wait_for("is refused: user 65534", PATIENCE);
+    assert!(lab.told(&["status"]).contains("\na "));
+}
+
+#[test]
+fn a_run_directory_that_is_anothers_is_not_used() {
+    require!(needs::root());
+    let lab = Lab::new();
+    std::fs::create_dir(lab.dir.path("zbridge")).unwrap();
+    std::fs::set_permissions(lab.dir.path("zbridge"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    lab.refused(&["--name", "lab", "-p", &lab.spec("a")], 5, "others may write to it");
+    let zbridge = lab.with_ports(&["a"]);
+    zbridge.wait_for("it runs, but cannot be commanded", PATIENCE);
+}

@@ -1,0 +1,257 @@
+//! `zbridge run`, as a user without any right meets it: unmodified programs that open a TAP, host tools, exit statuses,
+//! signals, and what is left behind.
+
+use std::fs;
+use std::time::Duration;
+use support::standin::{Build, tap_program};
+use support::{Launch, PATIENCE, Process, TempDir, eventually, needs, require, zbridge};
+
+/// What most of these tests need.
+fn machine() -> needs::Need {
+    needs::root()?;
+    needs::tun()?;
+    needs::tool("setpriv", "util-linux")?;
+    needs::tool("unshare", "util-linux")?;
+    needs::tool("ip", "iproute2")
+}
+
+/// `zbridge run` of an ordinary user.
+fn run(dir: &TempDir) -> Launch {
+    zbridge!("run").env("XDG_RUNTIME_DIR", dir.root()).as_nobody_with_tun(dir)
+}
+
+/// A shell script on the switch at `socket`, with an address of its own.
+fn host(dir: &TempDir, socket: &str, address: &str, script: &str) -> Launch {
+    run(dir).args(["--port", &format!("unix:{socket},connect,name=net"), "--host", address, "--", "sh", "-ec", script])
+}
+
+/// Whether a process has `word` in its command line.
+fn runs(word: &str) -> bool {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let mut lines = pids.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.any(|line| String::from_utf8_lossy(&line).contains(word))
+}
+
+/// The only child of a process.
+fn child_of(pid: u32) -> u32 {
+    eventually("a child", || {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split_ascii_whitespace().next()?.parse().ok()
+    })
+}
+
+#[test]
+fn tap_programs_and_hosts_share_a_switch() {
+    require!(machine(), needs::tool("ping", "iputils-ping"), needs::tool("iperf3", "iperf3"));
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let fixed = tap_program(&dir, Build::Static).unwrap();
+    let net = dir.text("net");
+    let first = run(&dir).args(["--port", &format!("unix:{net},name=net"), "--"]).arg(&program).ready();
+    let join = format!("unix:{net},connect,name=net");
+    let second = run(&dir).args(["--port", &join, "--"]).arg(&fixed);
+    let second =
+        second.args(["--mac-addr=02:00:5e:00:53:02", "--ipv4-addr=192.0.2.5", "--ping=192.0.2.1", "--seed=5"]).spawn();
+    second.wait_for("answer from 192.0.2.1: seq=3", PATIENCE);
+
+    let server = host(&dir, &net, "192.0.2.8/24", "echo here; exec iperf3 -s -1").ready();
+    let script = "ping -c 2 -i 0.2 -W 2 192.0.2.1 >&2; ping -c 2 -i 0.2 -W 2 192.0.2.5 >&2; sleep 0.3; \
+                  iperf3 -c 192.0.2.8 -n 4M >&2; echo all";
+    let client = host(&dir, &net, "192.0.2.9/24", script).run();
+    assert_eq!((client.code(), client.stdout.as_str()), (0, "all\n"), "{}", client.stderr);
+    assert_eq!(server.wait().code(), 0);
+    first.sigterm();
+    assert_eq!(first.wait().code(), 143);
+}
+
+#[test]
+fn a_32_bit_program_gets_its_tap() {
+    require!(machine());
+    let dir = TempDir::new();
+    let built = tap_program(&dir, Build::Bits32);
+    require!(built.clone().map(drop));
+    let net = dir.text("net");
+    let program = run(&dir).args(["--port", &format!("unix:{net},name=net"), "--"]).arg(built.unwrap()).ready();
+    assert_eq!(program.stdout(), "zeth: up, 192.0.2.1\n");
+    let asked = host(&dir, &net, "192.0.2.9/24", "ping -c 1 -W 5 192.0.2.1").run();
+    assert_eq!(asked.code(), 0, "{asked:?}");
+}
+
+#[test]
+fn a_program_with_two_taps_has_two_ports() {
+    require!(machine());
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let both = run(&dir).args(["-v", "--tap", "zeth0,zeth1", "--name", "sim", "--"]).arg(&program);
+    let first = ["--eth-if=zeth0", "--mac-addr=02:00:5e:00:53:01", "--ipv4-addr=192.0.2.1"];
+    let second = ["--eth-if=zeth1", "--mac-addr=02:00:5e:00:53:02", "--ipv4-addr=192.0.2.2", "--ping=192.0.2.1"];
+    let both = both.args(first).args(second).spawn();
+    both.wait_for("zeth1: answer from 192.0.2.1: seq=2", PATIENCE);
+    both.sigterm();
+    let exit = both.wait();
+    assert_eq!(exit.code(), 143);
+    assert!(exit.stderr.contains("zbridge: sim-zeth0") && exit.stderr.contains("zbridge: sim-zeth1"), "{exit:?}");
+}
+
+#[test]
+fn twenty_instances_with_one_interface_name_join_a_bridge() {
+    require!(machine(), needs::tool("ping", "iputils-ping"));
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let net = format!("unix:{}", dir.text("net"));
+    let bridge = zbridge!("--name", "lab", "--port", net).env("XDG_RUNTIME_DIR", dir.root());
+    let bridge = bridge.as_nobody_with_tun(&dir).ready();
+    let start = |number: usize| {
+        let join = ["--join", "lab", "--name", &format!("inst{number}"), "--"];
+        let mac = format!("--mac-addr=02:00:5e:00:54:{number:02x}");
+        run(&dir).args(join).arg(&program).arg(mac).arg(format!("--ipv4-addr=192.0.2.{number}")).spawn()
+    };
+    let mut instances: Vec<Process> = (1..=20).map(start).collect();
+    instances.iter().for_each(|instance| drop(instance.wait_for("zeth: up", PATIENCE)));
+    let script = "for n in $(seq 20); do ping -c 1 -W 5 192.0.2.$n || exit; done";
+    let host = ["--join", "lab", "--host", "192.0.2.99/24", "--", "sh", "-c", script];
+    let host = run(&dir).args(host).run();
+    assert_eq!(host.code(), 0, "{host:?}");
+
+    // a port goes with its instance, however that ends
+    let status = || zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
+    assert!(status().contains("inst7 "), "{}", status());
+    instances[6].kill9();
+    eventually("the port of a killed instance to go", || (!status().contains("inst7 ")).then_some(()));
+    drop(instances);
+    eventually("all to go", || (!status().contains("inst")).then_some(()));
+    drop(bridge);
+}
+
+#[test]
+fn exit_statuses_pass_through() {
+    require!(machine());
+    let dir = TempDir::new();
+    let script = dir.file("plain", "#!/bin/sh\n");
+    let says = |words: &[&str]| run(&dir).arg("--").args(words.iter().copied()).run();
+    assert_eq!(says(&["true"]).code(), 0);
+    assert_eq!(says(&["sh", "-c", "exit 42"]).code(), 42);
+    assert_eq!(says(&["sh", "-c", "kill -9 $$"]).code(), 137);
+    assert_eq!(says(&["sh", "-c", "echo out; echo err >&2"]).stdout, "out\n");
+    assert_eq!(says(&["sh", "-c", "echo err >&2"]).stderr, "err\n", "and nothing of zbridge's");
+    let absent = says(&["/no/such/program"]);
+    assert_eq!((absent.code(), absent.stderr.as_str()), (127, "error: /no/such/program: there is no such program\n"));
+    assert_eq!(says(&["no-such-program"]).code(), 127);
+    let plain = says(&[script.to_str().unwrap()]);
+    assert_eq!(plain.code(), 126, "{plain:?}");
+    assert!(plain.stderr.contains("hint: chmod +x"), "{plain:?}");
+    // root has no need of a user namespace
+    assert_eq!(zbridge!("run", "--", "sh", "-c", "test $(id -u) = 0 && exit 3").run().code(), 3);
+}
+
+#[test]
+fn the_host_side_is_set_up() {
+    require!(machine());
+    let dir = TempDir::new();
+    let script = "ip -br addr show eth0; ip route; ip -6 route show default; cat /etc/resolv.conf; ps ax | wc -l";
+    let given = ["--host", "192.0.2.9/24", "--host", "2001:db8::9/64", "--gateway", "192.0.2.1"];
+    let more = ["--gateway", "2001:db8::1", "--dns", "192.0.2.53", "--mtu", "1400", "--", "sh", "-ec", script];
+    let exit = run(&dir).args(given).args(more).run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    for part in
+        ["192.0.2.9/24", "2001:db8::9/64", "default via 192.0.2.1", "default via 2001:db8::1", "nameserver 192.0.2.53"]
+    {
+        assert!(exit.stdout.contains(part), "{part} is not in {}", exit.stdout);
+    }
+    let wrong = run(&dir).args(["--host", "192.0.2.9/24", "--gateway", "198.51.100.1", "--", "true"]).run();
+    assert!(wrong.stderr.contains("gateway 198.51.100.1") && wrong.stderr.contains("hint: it must be"), "{wrong:?}");
+}
+
+#[test]
+fn signals_pass_through() {
+    require!(machine());
+    let dir = TempDir::new();
+    let script = "trap 'echo int' INT; trap 'echo usr1' USR1; trap 'echo term; exit 9' TERM; echo ready; \
+                  while :; do sleep 0.05; done";
+    let program = run(&dir).args(["--", "sh", "-c", script]).ready();
+    let signal = |number: &str| {
+        let sent = Launch::new("kill").args(["-s", number, &program.pid().to_string()]).run();
+        assert_eq!(sent.code(), 0);
+    };
+    signal("INT");
+    program.wait_for("int", PATIENCE);
+    signal("USR1");
+    program.wait_for("usr1", PATIENCE);
+    program.sigterm();
+    assert_eq!(program.wait().code(), 9);
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
+        let program = run(&dir).args(["--", "sh", "-c", "echo ready; exec sleep 100"]).ready();
+        Launch::new("kill").args(["-s", signal, &program.pid().to_string()]).run();
+        assert_eq!(program.wait().code(), code, "{signal}");
+    }
+}
+
+#[test]
+fn whoever_is_killed_nothing_is_left() {
+    require!(machine());
+    let dir = TempDir::new();
+    // a time that nobody else sleeps
+    let left = format!("{}.77", std::process::id());
+    let script = format!("setsid sleep 1{left} & setsid sleep 2{left} & echo ready; wait");
+    for victim in 0..4 {
+        let net = dir.text("net");
+        let port = format!("unix:{net}");
+        let mut program = run(&dir).args(["--port", &port, "--", "sh", "-c", &script]).ready();
+        eventually("both to run", || (runs(&format!("1{left}")) && runs(&format!("2{left}"))).then_some(()));
+        // zbridge, the stage, the init, the program
+        let pid = (0..victim).fold(program.pid(), |pid, _| child_of(pid));
+        Launch::new("kill").args(["-9", &pid.to_string()]).run();
+        if victim == 0 {
+            program.kill9();
+        } else {
+            assert_eq!(program.wait().code(), 137, "victim {victim}");
+            assert!(!dir.path("net").exists(), "its socket");
+        }
+        eventually("all to be gone", || (!runs(&left)).then_some(()));
+        let _ = fs::remove_file(net);
+    }
+}
+
+#[test]
+fn a_tap_that_is_not_opened_is_noticed() {
+    require!(machine());
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let idle = run(&dir).args(["--name", "idle", "--", "sleep", "100"]).spawn();
+    let other = run(&dir).arg("--").arg(&program).arg("--eth-if=zeth7").spawn();
+    let good = run(&dir).arg("--").arg(&program).spawn();
+    idle.wait_for("zbridge: warning: idle: has not opened its TAP zeth", PATIENCE);
+    idle.wait_for("zbridge:   hint: does it want another name", PATIENCE);
+    other.wait_for("it made itself one called zeth7, which leads nowhere: --tap zeth7", PATIENCE);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(good.stderr(), "");
+    let quiet = run(&dir).args(["-q", "--", "sleep", "4"]).run();
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn qemu_gets_its_tap() {
+    require!(machine(), needs::tool("qemu-system-x86_64", "qemu-system-x86"));
+    let dir = TempDir::new();
+    let qemu = "qemu-system-x86_64 -S -display none -serial none -monitor none \
+                -nic tap,ifname=qtap0,script=no,downscript=no & \
+                for n in $(seq 100); do ip link show qtap0 | grep -q LOWER_UP && exit 5; sleep 0.1; done";
+    let exit = run(&dir).args(["--tap", "qtap0", "--", "sh", "-c", qemu]).run();
+    assert_eq!(exit.code(), 5, "{exit:?}");
+}
+
+#[test]
+fn a_forbidden_namespace_is_explained() {
+    require!(machine());
+    let dir = TempDir::new();
+    // in a user namespace that may have none below it, without the rights that root has in it
+    let limit =
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+    let launch = zbridge!("run", "--", "true").as_nobody(&dir).under(["unshare", "-Ur", "sh", "-c", limit, "sh"]);
+    let exit = launch.run();
+    assert_eq!(exit.code(), 5, "{exit:?}");
+    assert!(exit.stderr.contains("(user.max_user_namespaces=0)"), "{exit:?}");
+    assert!(exit.stderr.contains("hint: sudo sysctl -w user.max_user_namespaces="), "{exit:?}");
+    let device = zbridge!("run", "--tap", "a/b", "--", "true").run();
+    assert_eq!((device.code(), device.stderr.contains("tap:a/b")), (2, true), "{device:?}");
+}
