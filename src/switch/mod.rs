@@ -298,6 +298,7 @@ impl Switch {
     /// then each frame is learned and looked up.
     fn decide_batch(&mut self, now: Instant, batch: &Batch) {
         let tick = tick(now);
+        self.fdb.handle_batch(tick);
         let mut ahead = std::mem::take(&mut self.ahead);
         ahead.resize(LOOK_AHEAD, NOTHING_AHEAD);
         let mut number = 0;
