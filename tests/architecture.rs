@@ -50,11 +50,14 @@ const ROOMS: &[Room] = &[
     },
     // instances: programs in namespaces of their own, and their network
     Room { name: "launch", may_use: &["ground", "config", "port", "engine"] },
+    // benches: many programs, in order
+    Room { name: "bench", may_use: &["ground", "config", "service", "engine", "launch"] },
     // program
     Room {
         name: "cli",
         may_use: &[
             "ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine", "launch",
+            "bench",
         ],
     },
 ];

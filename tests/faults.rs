@@ -333,7 +333,9 @@ fn no_descriptor_for_a_client() {
     let dir = TempDir::new();
     for (kind, error) in [("unix", "EMFILE"), ("unix", "ENOMEM"), ("unixseq", "ENFILE")] {
         let path = dir.path(error);
-        let bridge = zbridge!("--port", format!("{kind}:{}", path.display())).spawn();
+        let bridge = zbridge!("--port", format!("{kind}:{}", path.display()));
+        // Nobody else's bridge asks there whether this one lives, which would be one more client to accept.
+        let bridge = bridge.env("XDG_RUNTIME_DIR", dir.root()).spawn();
         if kind == "unix" {
             refuse_clients(bridge, error, || StreamPeer::unix(&path));
         } else {
@@ -342,7 +344,8 @@ fn no_descriptor_for_a_client() {
     }
     require!(needs::netns());
     let namespace = Namespace::new("faults");
-    let bridge = zbridge!("--port", "tcp:127.0.0.1:5000,listen").inside(&namespace).spawn();
+    let bridge = zbridge!("--port", "tcp:127.0.0.1:5000,listen").env("XDG_RUNTIME_DIR", dir.root());
+    let bridge = bridge.inside(&namespace).spawn();
     refuse_clients(bridge, "EMFILE", || {
         namespace.inside(|| StreamPeer::tcp("127.0.0.1:5000".parse().expect("an address")))
     });

@@ -9,6 +9,7 @@ use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::help;
+use super::up::UpArgs;
 use crate::wire::Cidr;
 
 /// The arguments of the program.
@@ -63,6 +64,9 @@ pub enum Command {
         /// One kind only
         kind: Option<String>,
     },
+    /// Run a bench: the programs of a file and the network between them
+    #[command(after_help = help::instances())]
+    Up(UpArgs),
     /// Check a configuration file and print what would run
     Check {
         /// The file

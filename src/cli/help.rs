@@ -1,8 +1,8 @@
 //! What help and the manual page say beside the options: made of the tables, so that they cannot disagree with the
 //! program.
 
-use crate::config::KINDS;
 use crate::config::text::{columns, shell};
+use crate::config::{INSTANCE_KEYS, KINDS};
 use crate::error::STATUSES;
 
 /// What the program is, in two sentences.
@@ -18,6 +18,8 @@ pub const EXAMPLES: &[(&str, &str)] = &[
         "this host and two QEMU guests on one network",
     ),
     ("zbridge --config lab.toml", "the same from a file"),
+    ("zbridge run -- ./zephyr.exe", "a program on the network, without root; its TAP is there"),
+    ("zbridge run --join default --host 192.0.2.9/24 -- bash", "a shell on the network of a bridge that runs"),
     ("zbridge port add unix:/tmp/inst3 && zbridge status", "one more on the bridge that runs, and what there is now"),
 ];
 
@@ -38,6 +40,12 @@ pub fn statuses() -> Vec<(String, &'static str)> {
 /// The port kinds, each with its line.
 pub fn kinds() -> Vec<(String, &'static str)> {
     KINDS.iter().map(|row| (row.form(), row.summary)).collect()
+}
+
+/// The keys of an instance, for the help of `zbridge up`.
+pub fn instances() -> String {
+    let rows: Vec<_> = INSTANCE_KEYS.iter().map(|row| (row.form(), row.summary)).collect();
+    section("Keys of each [[instance]] in the file", &rows).trim_end().to_owned()
 }
 
 /// What `--help` prints below the options.

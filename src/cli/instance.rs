@@ -133,10 +133,6 @@ fn attach(network: &mut Network, switch: &str, name: &str, links: Vec<Link>) -> 
 /// Passes signals on and looks after the TAPs until the program has ended.
 fn attend(switch_ended: &Receiver<Ended>, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
     let child = Arc::new(child);
-    // What came before there was a program is for it all the same.
-    while let Some(early) = signals.next() {
-        pass_on(&child, Arrived { from_kernel: false, ..early });
-    }
     let ended = in_thread("zb-child", {
         let child = child.clone();
         move |told: Sender<ExitStatus>| told.send(child.wait()).unwrap_or_default()

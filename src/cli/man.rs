@@ -7,7 +7,7 @@ use roff::{Inline, Roff, bold, roman};
 
 use super::args::Args;
 use super::help::{ENVIRONMENT, EXAMPLES, command, statuses};
-use crate::config::{COMMON, KINDS, KeyRow, SWITCH_KEYS, TRANSPORTS};
+use crate::config::{COMMON, INSTANCE_KEYS, KINDS, KeyRow, SWITCH_KEYS, TRANSPORTS};
 
 /// The page in roff, for man(7).
 ///
@@ -33,6 +33,9 @@ fn tables() -> Roff {
     roff.control("SH", ["SWITCHES"]);
     roff.text([roman("A switch is written NAME[,key=value]..., and only needed to change its settings.")]);
     keys(&mut roff, SWITCH_KEYS);
+    roff.control("SH", ["INSTANCES"]);
+    roff.text([roman("`zbridge up FILE` starts the programs of a bench. Each is a table [[instance]] of the file:")]);
+    keys(&mut roff, INSTANCE_KEYS);
     roff.control("SH", ["EXIT STATUS"]);
     for (code, meaning) in statuses() {
         entry(&mut roff, &code, meaning);
@@ -74,6 +77,13 @@ fn verbs(roff: &mut Roff, prefix: &str, command: &clap::Command) {
         let form = format!("{name}{}{}", operands.collect::<String>(), own.collect::<String>());
         let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
         entry(roff, &form, &about);
+        if sub.get_name() == "run" {
+            sub.get_opts().for_each(|option| {
+                let names = option.get_long().into_iter().zip(option.get_value_names().into_iter().flatten());
+                let form: String = names.map(|(long, value)| format!("--{long} {value}")).collect();
+                entry(roff, &format!("run {form}"), &option.get_help().map(ToString::to_string).unwrap_or_default());
+            });
+        }
     }
 }
 
@@ -143,6 +153,7 @@ mod tests {
                 assert!(page.contains(&key.form()), "{}", key.word);
             }
         }
+        assert!(page.contains("run --host CIDR") && page.contains("run --tap NAMES"));
         assert!(page.contains("zbridge ports [KIND]") && page.contains("zbridge check FILE"));
     }
 }

@@ -14,6 +14,7 @@ mod ports;
 mod run;
 mod show;
 mod style;
+mod up;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -31,6 +32,7 @@ pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
 pub use style::{Label, Style};
+pub use up::{Up, UpArgs};
 
 /// What needs the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +41,8 @@ pub enum Job {
     Run(Config, Option<String>),
     /// Run this program on a switch.
     Instance(Box<Instance>),
+    /// Run this bench.
+    Bench(Box<Up>),
     /// Ask a running bridge.
     Ask(Ask),
     /// Run the demonstration.
@@ -88,6 +92,7 @@ pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
         Job::Run(config, name) => run::run(&config, name.as_deref(), verbosity.is_quiet())?,
         Job::Instance(instance) => return instance::run(&instance),
+        Job::Bench(up) => return up::run(&up, verbosity.is_quiet()),
         Job::Ask(ask) => ask.perform()?,
         Job::Demo => demo::run()?,
     }
@@ -113,6 +118,7 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         None => return Ok(Answer::Job(Job::Run(plan(args)?, args.name.clone()))),
         Some(Command::Run(run)) => return Ok(Answer::Job(Job::Instance(Box::new(instance(run)?)))),
+        Some(Command::Up(up)) => return Ok(Answer::Job(Job::Bench(Box::new(Up::load(up)?)))),
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
         Some(Command::Ls { json }) => return Ok(Answer::Job(Job::Ask(Ask::List { json: *json }))),
         Some(Command::Status { name, json, watch }) => {

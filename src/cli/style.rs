@@ -17,6 +17,12 @@ impl Style {
         Self { colour: false }
     }
 
+    /// With colours, whatever the stream is.
+    #[cfg(test)]
+    pub fn coloured() -> Self {
+        Self { colour: true }
+    }
+
     /// As `stream` and the environment allow: NO_COLOR (no-color.org) counts if it is not empty.
     pub fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -26,6 +32,19 @@ impl Style {
     /// A heading.
     pub fn heading(self, text: &str) -> String {
         self.paint(Ansi::new().bold(), text)
+    }
+
+    /// The name of one of several, each in a colour of its own as far as they go. Red is left to errors.
+    pub fn member(self, index: usize, text: &str) -> String {
+        const COLOURS: [AnsiColor; 5] =
+            [AnsiColor::Cyan, AnsiColor::Yellow, AnsiColor::Green, AnsiColor::Magenta, AnsiColor::Blue];
+        let colour = COLOURS.get(index % COLOURS.len()).copied().unwrap_or(AnsiColor::Cyan);
+        self.paint(colour.on_default(), text)
+    }
+
+    /// Whether colours are written.
+    pub fn is_coloured(self) -> bool {
+        self.colour
     }
 
     /// What is of less weight.
@@ -72,7 +91,7 @@ mod tests {
 
     #[test]
     fn labels_are_coloured() {
-        let text = Style { colour: true }.message(Label::Warning, Error::usage("odd").hint("x"));
+        let text = Style::coloured().message(Label::Warning, Error::usage("odd").hint("x"));
         assert_eq!(text, "\x1b[1m\x1b[33mwarning:\x1b[0m odd\n  \x1b[36mhint:\x1b[0m x\n");
     }
 

@@ -13,6 +13,11 @@
 //! [[port]]
 //! port = "unix:/tmp/inst1"      # … or a specification as the command line takes it, with more keys if wanted
 //! switch = "lab"
+//!
+//! [[instance]]                  # a program of the bench, which `zbridge up` starts
+//! name = "zephyr"
+//! command = "./zephyr.exe --seed=1"
+//! tap = "zeth"
 //! ```
 //!
 //! A table is turned into the [`Words`] of the port grammar, so that both have one parser and one set of errors. A
@@ -24,6 +29,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::grammar::{Fault, Key, Words, nearest, split};
+use super::instance::{InstanceSpec, order};
 use super::kind::find;
 use super::plan::Config;
 use super::port::PortSpec;
@@ -31,7 +37,7 @@ use super::switch::SwitchSpec;
 use crate::error::{Error, Result};
 
 /// The tables of a configuration file.
-const TABLES: [&str; 2] = ["port", "switch"];
+const TABLES: [&str; 3] = ["port", "switch", "instance"];
 
 type Entry<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
 
@@ -50,11 +56,13 @@ impl Config {
             Error::usage(one_line(error.message())).at(place(offset))
         })?;
         let mut config = Self::default();
+        let mut waits = Vec::new();
         for (key, value) in in_order(root.get_ref()) {
             let start = key.span().start;
             let items = match key.get_ref().as_ref() {
                 "port" => ports(value),
                 "switch" => switches(value),
+                "instance" => instances(value),
                 other => Err(Fault::new(format!("unknown table {other:?}; {}", nearest(other, TABLES)))),
             };
             let items = items.map_err(|fault| located(fault.at(start), place))?;
@@ -62,10 +70,18 @@ impl Config {
                 let added = match item {
                     Item::Port(port) => config.add_port(*port),
                     Item::Switch(switch) => config.add_switch(switch),
+                    Item::Instance(instance, after) => {
+                        waits.push(after);
+                        config.add_instance(*instance)
+                    }
                 };
                 added.map_err(|error| error.at(place(at)))?;
             }
         }
+        order(&config.instances).map_err(|(index, fault)| {
+            let at = waits.get(index).copied().unwrap_or(0);
+            located(fault.at(at), place)
+        })?;
         Ok(config)
     }
 
@@ -85,6 +101,8 @@ impl Config {
 enum Item {
     Port(Box<PortSpec>),
     Switch(SwitchSpec),
+    /// With the place of its `after`.
+    Instance(Box<InstanceSpec>, usize),
 }
 
 fn located(fault: Fault, place: impl Fn(usize) -> String) -> Error {
@@ -135,6 +153,53 @@ fn switches(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Ite
         Ok((start, Item::Switch(switch)))
     };
     in_order(table).into_iter().map(switch).collect()
+}
+
+/// `[[instance]]` tables.
+fn instances(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Item)>, Fault> {
+    let form = || Fault::new("instance is a list of tables").hint("each instance starts with a line [[instance]]");
+    let instance = |item: &Spanned<DeValue<'_>>| {
+        let start = item.span().start;
+        let table = item.get_ref().as_table().ok_or_else(|| form().at(start))?;
+        let after = table.iter().find(|(key, _)| key.get_ref() == "after").map_or(start, |(key, _)| key.span().start);
+        let spec = instance_words(table).and_then(|(command, keys)| InstanceSpec::from_words(command, keys));
+        Ok((start, Item::Instance(Box::new(spec.map_err(|fault| fault.at(start))?), after)))
+    };
+    value.get_ref().as_array().ok_or_else(form)?.iter().map(instance).collect()
+}
+
+/// The command of an instance's table, in words, and its other keys.
+fn instance_words(table: &DeTable<'_>) -> std::result::Result<(Vec<String>, Vec<Key>), Fault> {
+    let mut command = Vec::new();
+    let mut list = Vec::new();
+    for (word, value) in in_order(table) {
+        match (word.get_ref().as_ref(), value.get_ref()) {
+            ("command", given) => command = command_words(given).map_err(|fault| fault.at(value.span().start))?,
+            ("env", DeValue::Table(variables)) => {
+                let pairs = keys(in_order(variables).into_iter())?;
+                let pair = |key: Key| Key {
+                    value: Some(format!("{}={}", key.word, key.value.unwrap_or_default())),
+                    word: "env".to_owned(),
+                    at: key.at,
+                };
+                list.extend(pairs.into_iter().map(pair));
+            }
+            _ => list.extend(keys(std::iter::once((word, value)))?),
+        }
+    }
+    Ok((command, list))
+}
+
+/// A command: one text that is split as a shell splits it, without its expansions, or a list of words.
+fn command_words(value: &DeValue<'_>) -> std::result::Result<Vec<String>, Fault> {
+    let text = |value: &DeValue<'_>| {
+        let text = value.as_str().filter(|text| !text.contains('\0')).map(ToOwned::to_owned);
+        text.ok_or_else(|| Fault::new("command is a string, or a list of strings"))
+    };
+    match value {
+        DeValue::Array(words) => words.iter().map(|word| text(word.get_ref())).collect(),
+        one => shlex::split(&text(one)?).ok_or_else(|| Fault::new("command: a quote is not closed")),
+    }
 }
 
 /// A specification that stands in the file at `start`: all its words do.

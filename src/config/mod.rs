@@ -1,4 +1,5 @@
-//! The words in which a person says what should run: port specifications and the configuration file.
+//! The words in which a person says what should run: port specifications, and the configuration file with its
+//! switches, ports and instances.
 //!
 //! ```text
 //! tap:zeth0,addr=…   (command line) ─ grammar::split ─┐
@@ -10,6 +11,7 @@
 
 mod file;
 pub mod grammar;
+mod instance;
 mod kind;
 mod plan;
 mod port;
@@ -17,6 +19,7 @@ mod switch;
 pub mod text;
 pub mod value;
 
+pub use instance::{INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
 pub use kind::{
     Attach, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Import, IpPeer, KINDS, KeyRow, KindRow, KindText, Packet,
     Parity, PortKind, Serial, Slip, TRANSPORTS, Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq,

@@ -1,7 +1,9 @@
-//! Everything that should run: the switches and ports of a file and of the command line, checked against each other.
+//! Everything that should run: the switches, ports and instances of a file and of the command line, checked against
+//! each other.
 
 use std::path::Path;
 
+use super::instance::{InstanceSpec, order};
 use super::port::PortSpec;
 use super::switch::{Medium, SwitchSpec};
 use super::text::columns;
@@ -18,6 +20,8 @@ pub struct Config {
     pub switches: Vec<SwitchSpec>,
     /// Ports, in the order given.
     pub ports: Vec<PortSpec>,
+    /// Programs of a bench, in the order given.
+    pub instances: Vec<InstanceSpec>,
 }
 
 impl Config {
@@ -47,12 +51,31 @@ impl Config {
         Ok(())
     }
 
+    /// Adds an instance. What it waits for is left to [`Config::check`].
+    ///
+    /// # Errors
+    /// A usage error if another instance or a port has its name.
+    pub fn add_instance(&mut self, instance: InstanceSpec) -> Result<()> {
+        let taken = self.instances.iter().any(|other| other.name == instance.name);
+        if taken {
+            return Err(Error::usage(format!("instance {} is given twice", instance.name)));
+        }
+        self.instances.push(instance);
+        Ok(())
+    }
+
     /// Lays `over` over this: a port or switch of the same name is replaced in its place, the others are added.
     pub fn overlay(&mut self, over: Self) {
         for port in over.ports {
             match self.ports.iter_mut().find(|mine| mine.name == port.name) {
                 Some(mine) => *mine = port,
                 None => self.ports.push(port),
+            }
+        }
+        for instance in over.instances {
+            match self.instances.iter_mut().find(|mine| mine.name == instance.name) {
+                Some(mine) => *mine = instance,
+                None => self.instances.push(instance),
             }
         }
         for switch in over.switches {
@@ -68,7 +91,7 @@ impl Config {
     /// # Errors
     /// A usage error if there is no port, or if two ports want the same name, path, address or interface.
     pub fn check(&self) -> Result<Vec<String>> {
-        if self.ports.is_empty() {
+        if self.ports.is_empty() && self.instances.is_empty() {
             return Err(Error::usage("there is no port to switch between")
                 .hint("for example: zbridge --port tap:zeth0 --port unix:/tmp/inst1"));
         }
@@ -77,15 +100,37 @@ impl Config {
                 return Err(error);
             }
         }
+        self.check_instances()?;
         let mut odd = Vec::new();
         for switch in self.switches_in_use() {
             if let Some(radio) = self.radio_of(&switch)? {
+                if let Some(instance) = self.instances.iter().find(|it| it.switches().contains(&switch.name.as_str())) {
+                    let what =
+                        format!("instance {} cannot join switch {}, which is 802.15.4", instance.name, switch.name);
+                    return Err(Error::usage(what).hint("give its serial line to a wpan port; it needs no tap then"));
+                }
                 odd.extend(self.strangers(&switch.name, &radio.links));
             }
         }
-        let unused = self.switches.iter().filter(|switch| self.ports_of(&switch.name).next().is_none());
+        let used = self.switches_in_use();
+        let unused = self.switches.iter().filter(|switch| used.iter().all(|other| other.name != switch.name));
         odd.extend(unused.map(|switch| format!("switch {}: no port joins it", switch.name)));
         Ok(odd)
+    }
+
+    /// Checks the instances' names against the ports', and what they wait for.
+    fn check_instances(&self) -> Result<()> {
+        let mut taken: Vec<&str> = self.ports.iter().map(|port| port.name.as_str()).collect();
+        for instance in &self.instances {
+            for port in instance.ports() {
+                if taken.contains(&port) {
+                    let what = format!("instance {}: another port is called {port}", instance.name);
+                    return Err(Error::usage(what).hint("each port needs a name of its own: name=NAME"));
+                }
+                taken.push(port);
+            }
+        }
+        order(&self.instances).map_err(|(_, fault)| fault.into())
     }
 
     /// The settings of a switch in use that is a radio medium, with its file of links read; `None`: it is Ethernet.
@@ -122,13 +167,14 @@ impl Config {
         unknown.chain(unused.map(|name| format!("switch {switch}: no port is the node {name} of its links"))).collect()
     }
 
-    /// The switches that ports join, with their settings, each before the first port that joins it.
+    /// The switches that ports and instances join, with their settings, each before the first that joins it.
     pub fn switches_in_use(&self) -> Vec<SwitchSpec> {
         let mut used: Vec<SwitchSpec> = Vec::new();
-        for port in &self.ports {
-            if used.iter().all(|switch| switch.name != port.switch) {
-                let own = self.switches.iter().find(|switch| switch.name == port.switch);
-                used.push(own.cloned().unwrap_or_else(|| SwitchSpec::new(&port.switch)));
+        let joined = self.ports.iter().map(|port| port.switch.as_str());
+        for name in joined.chain(self.instances.iter().flat_map(InstanceSpec::switches)) {
+            if used.iter().all(|switch| switch.name != name) {
+                let own = self.switches.iter().find(|switch| switch.name == name);
+                used.push(own.cloned().unwrap_or_else(|| SwitchSpec::new(name)));
             }
         }
         used
@@ -139,7 +185,8 @@ impl Config {
         self.ports.iter().filter(move |port| port.switch == name)
     }
 
-    /// What would run, as `zbridge check` prints it: each switch, and under it its ports in aligned columns.
+    /// What would run, as `zbridge check` prints it: each switch, and under it its ports in aligned columns; and the
+    /// instances.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         for switch in self.switches_in_use() {
@@ -148,6 +195,11 @@ impl Config {
             text.push_str(format!("switch {}  {settings}", switch.name).trim_end());
             text.push('\n');
             text.push_str(&columns("  ", &self.ports_of(&switch.name).map(summary_row).collect::<Vec<_>>()));
+        }
+        if !self.instances.is_empty() {
+            text.push_str("instances\n");
+            let row = |instance: &InstanceSpec| [instance.name.clone(), instance.command_line(), instance.settings()];
+            text.push_str(&columns("  ", &self.instances.iter().map(row).collect::<Vec<_>>()));
         }
         text
     }

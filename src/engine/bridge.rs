@@ -69,6 +69,8 @@ impl Bridge {
 
     fn spawn(engines: Vec<(Engine, Handle)>) -> Result<Self> {
         let (sender, ended) = bounded(engines.len());
+        // With no switch, none ends: a channel that nobody can send on would tell at once.
+        let ended = if engines.is_empty() { crossbeam_channel::never() } else { ended };
         let switches = engines.into_iter().map(|(engine, handle)| spawn(engine, handle, sender.clone()));
         Ok(Self { switches: switches.collect::<Result<_>>()?, ended })
     }

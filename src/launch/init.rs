@@ -5,6 +5,7 @@
 //! left one by one.
 
 use super::program;
+use super::stage::Held;
 use super::talk::{self, Fault, Order, Report};
 use crate::error::Class;
 use crate::port::process::{Signals, hold_none, send_signal};
@@ -23,13 +24,19 @@ use std::process::{Command, ExitStatus};
 /// What a program may do in its own network namespace: configure its interfaces, open packet sockets and low ports.
 const RIGHTS: [CapabilitySet; 3] = [CapabilitySet::NET_ADMIN, CapabilitySet::NET_RAW, CapabilitySet::NET_BIND_SERVICE];
 
-/// Runs `command` to its end, and gives its exit status. `pids`: this is PID 1 of a namespace.
-pub fn run(socket: &OwnedFd, signals: &Signals, command: &[OsString], pids: bool) -> u8 {
+/// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed; `pids`: this is PID 1 of
+/// a namespace.
+pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], pids: bool) -> u8 {
+    early.extend(held.early());
     match start(command, pids) {
         Ok(program) => {
+            // One that has ended already needs no signal.
+            for number in early {
+                let _ = send_signal(program, number);
+            }
             // The caller may be gone: then the first look at the socket tells.
             let _ = talk::send(socket, &Report::Running, &[]);
-            let status = attend(socket, signals, program);
+            let status = attend(socket, &held.children, program);
             if !pids {
                 end_all();
             }

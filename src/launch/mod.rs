@@ -80,6 +80,8 @@ pub enum Network {
     Host(Host),
     /// Nothing but the loopback interface.
     None,
+    /// The caller's, as it is: for a program that reaches the switch in a way of its own.
+    Shared,
 }
 
 /// A configured interface.

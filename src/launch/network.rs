@@ -34,7 +34,9 @@ pub struct Made {
 pub fn make(plan: Plan) -> Result<Made> {
     let failed = |cause: std::io::Error| Error::system("the instance's network", &cause);
     let mut netlink = Netlink::open().map_err(failed)?;
-    netlink.set_up(LOOPBACK).map_err(failed)?;
+    if !plan.shared {
+        netlink.set_up(LOOPBACK).map_err(failed)?;
+    }
     let mut made = Made { links: Vec::new(), fds: Vec::new() };
     if !plan.taps.is_empty() {
         // Where this cannot be written, the kernel greets the program with a few multicasts, and nobody else.

@@ -3,7 +3,7 @@
 //! It has one thread from its start: [`take_over`] comes before anything else. It holds back every signal, as a key at
 //! the terminal is for the program, whose process group it shares.
 
-use super::talk::{self, Fault, Order, Report};
+use super::talk::{self, Fault, Order, Plan, Report};
 use super::{NotStarted, explain, init, network};
 use crate::error::{Class, Error, Result};
 use crate::port::process::{Signals, UnshareFlags, fork, unshare};
@@ -39,8 +39,7 @@ pub fn take_over() -> Option<ExitCode> {
 
 /// Does all of it. Fails only when nobody is left to hear why.
 fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
-    let made = prepare(&socket);
-    let (pids, signals) = match made {
+    let (pids, held) = match prepare(&socket) {
         Ok(made) => made,
         Err(failed) => {
             talk::send(&socket, &Report::Failed(Fault::new(&failed.error, failed.status)), &[])?;
@@ -48,10 +47,11 @@ fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
         }
     };
     let lost = |errno: Errno| Error::system("cannot start the instance", &errno.into());
+    let early = held.early();
     match fork().map_err(lost)? {
-        None => Ok(init::run(&socket, &signals, command, pids)),
+        None => Ok(init::run(&socket, &held, early, command, pids)),
         Some(pid) => {
-            drop((socket, signals));
+            drop((socket, held));
             let ended = waitpid(Some(pid), WaitOptions::empty()).map_err(lost)?;
             let status = ended.and_then(|(_, status)| status.exit_status());
             Ok(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(128 + 9))
@@ -59,19 +59,39 @@ fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
     }
 }
 
-/// Makes what the caller asks for, and sends it.
-fn prepare(socket: &OwnedFd) -> Result<(bool, Signals), NotStarted> {
+/// The signals of stage and init, none of which is for them.
+pub struct Held {
+    /// That a child has ended.
+    pub children: Signals,
+    /// Keys at the terminal, and its end.
+    keys: Signals,
+}
+
+impl Held {
+    fn hold() -> std::result::Result<Self, Errno> {
+        let keys = Signals::hold(&[libc::SIGINT, libc::SIGQUIT, libc::SIGHUP])?;
+        Ok(Self { children: Signals::hold(&[])?, keys })
+    }
+
+    /// Those of the process group that the program was to get, had it run already.
+    pub fn early(&self) -> Vec<i32> {
+        std::iter::from_fn(|| self.keys.next()).map(|signal| signal.number).collect()
+    }
+}
+
+/// Makes what the caller asks for, and sends it. Gives whether there is a PID namespace.
+fn prepare(socket: &OwnedFd) -> Result<(bool, Held), NotStarted> {
     let system = |errno: Errno| Error::system("cannot start the instance", &errno.into());
-    let signals = Signals::hold(&[]).map_err(system)?;
+    let held = Held::hold().map_err(system)?;
     let Some((Order::Start(plan), _)) = talk::receive(socket).map_err(system)? else {
         return Err(Error::new(Class::Runtime, "the instance was not told what to be").into());
     };
-    enter_namespaces(plan.pids).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
+    enter_namespaces(&plan).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
     let pids = plan.pids;
     let made = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
     let fds: Vec<_> = made.fds.iter().map(AsFd::as_fd).collect();
     talk::send(socket, &Report::Ready(made.links), &fds)?;
-    Ok((pids, signals))
+    Ok((pids, held))
 }
 
 /// A step on the way into new namespaces that was refused.
@@ -92,11 +112,10 @@ pub enum Step {
 }
 
 /// Moves into new namespaces. A user namespace is one of them unless this process may make the others without.
-fn enter_namespaces(pids: bool) -> Result<(), Refused> {
-    let mut wanted = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
-    if pids {
-        wanted |= UnshareFlags::NEWPID;
-    }
+fn enter_namespaces(plan: &Plan) -> Result<(), Refused> {
+    let mut wanted = UnshareFlags::NEWNS;
+    wanted.set(UnshareFlags::NEWNET, !plan.shared);
+    wanted.set(UnshareFlags::NEWPID, plan.pids);
     if !(may_all() && unshare(wanted).is_ok()) {
         enter_as_user(wanted)?;
     }

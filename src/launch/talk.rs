@@ -41,6 +41,8 @@ pub struct Plan {
     pub taps: Vec<String>,
     /// An interface for its own sockets.
     pub host: Option<PlannedHost>,
+    /// Whether it stays in the caller's network namespace.
+    pub shared: bool,
     /// Whether it gets a PID namespace.
     pub pids: bool,
 }
@@ -65,7 +67,7 @@ impl Plan {
             dns: host.dns.clone(),
             mtu: host.mtu,
         });
-        Self { taps, host, pids }
+        Self { taps, host, shared: *network == Network::Shared, pids }
     }
 }
 

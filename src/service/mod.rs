@@ -8,6 +8,7 @@ pub mod allowance;
 pub mod endpoint;
 pub mod outside;
 pub mod ping_host;
+pub mod prober;
 pub mod usbip;
 
 use crate::config::{PortKind, PortSpec};

@@ -155,14 +155,16 @@ impl Serving {
     }
 
     fn accept(&mut self) {
-        self.starved = false;
+        let told = std::mem::take(&mut self.starved);
         loop {
             match self.listener.accept_socket() {
                 Ok(Some((socket, who))) => self.admit(socket, who),
                 Ok(None) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno) => {
-                    log::warn!("control socket: cannot accept a client: {}", std::io::Error::from(errno));
+                    if !told {
+                        log::warn!("control socket: cannot accept a client: {}", std::io::Error::from(errno));
+                    }
                     self.starved = true;
                     return;
                 }

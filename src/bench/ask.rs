@@ -1,0 +1,207 @@
+//! Asks on a switch whether an instance is ready: a small host in user space, on a port of its own, with an address in
+//! the network of the one that is asked. It needs no right, and is there only while it asks.
+
+use crate::config::{Config, InstanceSpec, Ready};
+use crate::engine::{Bridge, run_service};
+use crate::error::{Error, Result};
+use crate::service::Service;
+use crate::service::endpoint::EndpointConfig;
+use crate::service::prober::{Prober, Question};
+use crate::time::Instant;
+use crate::wire::{Cidr, Mac};
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whom an instance is asked for, and by whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    question: Question,
+    from: Cidr,
+}
+
+/// For each instance of a file, how it is asked; `None` where nothing is to be asked of a network.
+///
+/// The host that asks takes the address that the instance names. Otherwise it is of the same network, taken to be an
+/// IPv4 /24 or an IPv6 /64; one that nothing in the file names, and each a different one.
+pub fn plan(config: &Config) -> Vec<Option<Asked>> {
+    let mut taken = named(config);
+    let mut one = |instance: &InstanceSpec| {
+        let (question, addr, from) = match instance.ready.as_ref()? {
+            Ready::Log(_) => return None,
+            Ready::Ping { addr, from } => (Question::Ping(*addr), *addr, *from),
+            Ready::Tcp { addr, from } => (Question::Tcp(*addr), addr.ip(), *from),
+        };
+        let from = from.unwrap_or_else(|| free_beside(addr, &taken));
+        taken.insert(from.addr);
+        Some(Asked { question, from })
+    };
+    config.instances.iter().map(&mut one).collect()
+}
+
+/// Every address that stands in the file, in whatever key or argument.
+fn named(config: &Config) -> HashSet<IpAddr> {
+    let ports = config.ports.iter().map(ToString::to_string);
+    let instances =
+        config.instances.iter().flat_map(|it| [it.command.join(" "), it.settings(), format!("{:?}", it.network)]);
+    let mut found = HashSet::new();
+    for text in ports.chain(instances) {
+        for word in text.split(|char: char| !(char.is_ascii_hexdigit() || ".:".contains(char))) {
+            found.extend(word.parse::<IpAddr>());
+            // An IPv4 address with its port.
+            found.extend(word.split(':').next().and_then(|host| host.parse::<IpAddr>().ok()));
+        }
+    }
+    found
+}
+
+/// A free address in the network of `addr`, from the end of the network.
+fn free_beside(addr: IpAddr, taken: &HashSet<IpAddr>) -> Cidr {
+    let candidates: Box<dyn Iterator<Item = IpAddr>> = match addr {
+        IpAddr::V4(addr) => {
+            let [a, b, c, _] = addr.octets();
+            Box::new((1..=253).rev().map(move |last| Ipv4Addr::new(a, b, c, last).into()))
+        }
+        IpAddr::V6(addr) => {
+            let network = addr.to_bits() & !u128::from(u64::MAX);
+            Box::new((0..=0xffff).rev().map(move |last| Ipv6Addr::from_bits(network | 0xfeed_0000 | last).into()))
+        }
+    };
+    let prefix = if addr.is_ipv4() { 24 } else { 64 };
+    let mut free = candidates.filter(|candidate| !taken.contains(candidate));
+    Cidr { addr: free.next().unwrap_or(addr), prefix }
+}
+
+/// Begins to ask on `bridge`. When there is an answer, `ready` is called, once. It ends when [`forget`] is called.
+///
+/// # Errors
+/// An address that no host can have; no thread, no room for a port.
+pub fn ask(
+    bridge: &Bridge,
+    instance: &InstanceSpec,
+    asked: &Asked,
+    number: usize,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<()> {
+    // The same in each attempt of this process, so that a neighbour's cache stays true.
+    let [_, _, a, b, c, d, e, f] = (u64::from(std::process::id()) << 16 | number as u64).to_be_bytes();
+    let mut config = EndpointConfig::new(Mac([a & 0xfc | 0x02, b, c, d, e, f]), vec![asked.from]);
+    config.seed = number as u64;
+    let prober = Prober::new(&config, asked.question)?;
+    let link = bridge.add_channel(&instance.switch, &port_name(instance))?;
+    let mut asking = Asking { prober, ready: Some(ready) };
+    let thread = std::thread::Builder::new().name(format!("zb-{}", instance.name));
+    let started = thread.spawn(move || run_service(&link, &mut asking));
+    started.map(drop).map_err(|error| Error::system("cannot start a thread", &error))
+}
+
+/// Asks no more.
+pub fn forget(bridge: &Bridge, instance: &InstanceSpec) {
+    // Where it was never asked, there is no port.
+    let _ = bridge.switch(&instance.switch).and_then(|switch| switch.remove_port(&port_name(instance)));
+}
+
+fn port_name(instance: &InstanceSpec) -> String {
+    format!("{}#ready", instance.name)
+}
+
+/// A prober that tells of its answer.
+struct Asking<F> {
+    prober: Prober,
+    ready: Option<F>,
+}
+
+impl<F: FnOnce()> Asking<F> {
+    fn look(&mut self) {
+        if self.prober.is_answered()
+            && let Some(ready) = self.ready.take()
+        {
+            ready();
+        }
+    }
+}
+
+impl<F: FnOnce()> Service for Asking<F> {
+    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
+        self.prober.handle_frame(now, frame);
+        self.look();
+    }
+
+    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize {
+        let sent = self.prober.poll_transmit(now, budget, out);
+        self.look();
+        sent
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.prober.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.prober.handle_timeout(now);
+        self.look();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_who_asks_has_an_address_that_nobody_has() {
+        let text = r#"
+            port = ["tap:zeth0,addr=192.0.2.253/24,addr=2001:db8::feed:ffff/64"]
+            [[instance]]
+            name = "a"
+            command = "zephyr.exe --ipv4-addr=192.0.2.252 --dns=192.0.2.251:53"
+            tap = "zeth"
+            ready = "ping 192.0.2.1"
+            [[instance]]
+            name = "b"
+            command = "x"
+            host = "192.0.2.250/24"
+            gateway = "192.0.2.249"
+            ready = "tcp 192.0.2.2:80"
+            [[instance]]
+            name = "c"
+            command = "x"
+            ready = "tcp [2001:db8::1]:80"
+            [[instance]]
+            name = "d"
+            command = "x"
+            ready = "ping 192.0.2.1 from 192.0.2.77/28"
+            [[instance]]
+            name = "e"
+            command = "x"
+            ready = "log up"
+        "#;
+        let config = Config::parse(text, "x").unwrap();
+        let from = |asked: Option<Asked>| asked.map(|asked| asked.from.to_string());
+        let from: Vec<Option<String>> = plan(&config).into_iter().map(from).collect();
+        let some = |text: &str| Some(text.to_owned());
+        let expected = ["192.0.2.248/24", "192.0.2.247/24", "2001:db8::feed:fffe/64", "192.0.2.77/28"];
+        assert_eq!(from[..4], expected.map(some));
+        assert_eq!(from[4], None);
+    }
+
+    #[test]
+    fn an_instance_is_found_ready_on_a_running_switch() {
+        let text = "port = [\"usbip:192.0.2.1/24,device=loopback,name=server\"]\n[[instance]]\nname = \"a\"\ncommand = \"x\"\n\
+                    ready = \"tcp 192.0.2.1:3240\"\n[[instance]]\nname = \"b\"\ncommand = \"x\"\nready = \"ping 192.0.2.1\"\n";
+        let config = Config::parse(text, "x").unwrap();
+        let bridge = Bridge::start(&config).unwrap();
+        let (told, answers) = crossbeam_channel::unbounded();
+        for (index, asked) in plan(&config).iter().enumerate() {
+            let told = told.clone();
+            ask(&bridge, &config.instances[index], asked.as_ref().unwrap(), index, move || told.send(index).unwrap())
+                .unwrap();
+        }
+        let answer = || answers.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        let mut both = [answer(), answer()];
+        both.sort_unstable();
+        assert_eq!(both, [0, 1]);
+        config.instances.iter().for_each(|instance| forget(&bridge, instance));
+        let left: Vec<String> = bridge.status().unwrap().remove(0).ports.into_iter().map(|port| port.name).collect();
+        assert_eq!(left, ["server"]);
+        bridge.stop().unwrap();
+    }
+}

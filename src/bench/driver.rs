@@ -1,0 +1,366 @@
+//! Does what the supervisor decides: starts programs, makes their ports, reads their output, asks, signals.
+//!
+//! Each program has three threads. Two read what it writes, print it line by line and keep it; they look for the line
+//! that says that it is ready. One waits for its end. All of them tell the driver's thread of what happened by a
+//! channel, so that a reader who does not read (`| less`) holds up the programs, as it would without zbridge, but never
+//! the supervisor.
+
+use super::ask::{self, Asked};
+use super::guest::Socket;
+use super::log::Log;
+use super::output::Lines;
+use super::supervisor::{Action, End, Supervisor};
+use super::{Bench, Outcome, Screen};
+use crate::config::{InstanceSpec, Network, PortSpec, Ready};
+use crate::engine::Bridge;
+use crate::error::{Class, Error, Result};
+use crate::launch::{self, Child, Host, Launched, Output, Watch};
+use crate::time::Clock;
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use parking_lot::Mutex;
+use regex::bytes::Regex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::SIGTERM;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::thread::Builder;
+use std::time::Duration;
+
+/// After how long a line that has not ended is shown as it is: a prompt.
+const PROMPT: Duration = Duration::from_millis(300);
+/// How long output may still come when a program has ended: something that it started may hold the pipe open.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Bytes that are read at once.
+const CHUNK: usize = 16 * 1024;
+
+/// What the threads tell.
+enum Told {
+    /// The instance is ready.
+    Ready(usize),
+    /// The instance has ended.
+    Exit(usize, End),
+    /// Something to say.
+    Say(Error),
+}
+
+/// An instance while the bench lasts.
+struct Place {
+    spec: InstanceSpec,
+    asked: Option<Asked>,
+    log: Arc<Mutex<Log>>,
+    child: Option<Arc<Child>>,
+}
+
+/// See the module.
+pub struct Driver<'a> {
+    bridge: &'a Bridge,
+    screen: Arc<dyn Screen>,
+    places: Vec<Place>,
+    supervisor: Supervisor,
+    clock: Clock,
+    told: Sender<Told>,
+    news: Receiver<Told>,
+}
+
+impl<'a> Driver<'a> {
+    /// Prepares everything that can be wrong before anything is started: the logs.
+    ///
+    /// # Errors
+    /// A log that cannot be created.
+    pub fn new(bench: &Bench<'_>, bridge: &'a Bridge, screen: Arc<dyn Screen>) -> Result<Self> {
+        let asked = ask::plan(bench.config);
+        let place = |(spec, asked): (&InstanceSpec, Option<Asked>)| {
+            let path = spec.log.clone().unwrap_or_else(|| bench.logs.join(format!("{}.log", spec.name)));
+            let log = Arc::new(Mutex::new(Log::create(&spec.name, &path)?));
+            Ok(Place { spec: spec.clone(), asked, log, child: None })
+        };
+        let places = bench.config.instances.iter().zip(asked).map(place).collect::<Result<Vec<_>>>()?;
+        let clock = Clock::start();
+        let supervisor = Supervisor::new(clock.now(), &bench.config.instances, bench.wishes);
+        let (told, news) = unbounded();
+        Ok(Self { bridge, screen, places, supervisor, clock, told, news })
+    }
+
+    /// Runs the bench until it is over. Each message on `stop` is a wish to end it: the first in order, the next at once.
+    pub fn run(mut self, stop: &Receiver<i32>) -> Outcome {
+        let mut stops = 0;
+        loop {
+            while let Some(action) = self.supervisor.poll_action() {
+                if let Some(outcome) = self.act(action) {
+                    return outcome;
+                }
+            }
+            let never = crossbeam_channel::never();
+            let due = self.supervisor.poll_timeout().map(|at| at - self.clock.now());
+            let timer = due.map_or(never, crossbeam_channel::after);
+            select! {
+                recv(self.news) -> told => self.hear(told),
+                recv(stop) -> _ => {
+                    stops += 1;
+                    self.stopped(stops);
+                }
+                recv(self.bridge.ended()) -> ended => {
+                    let name = ended.map(|ended| ended.switch).unwrap_or_default();
+                    let error = Error::new(Class::Runtime, format!("switch {name} has ended"));
+                    self.supervisor.handle_failure(self.clock.now(), None, error);
+                }
+                recv(timer) -> _ => self.supervisor.handle_timeout(self.clock.now()),
+            }
+        }
+    }
+
+    fn stopped(&mut self, times: u32) {
+        let now = self.clock.now();
+        if times == 1 {
+            self.screen.tell("stopping in order; once more ends all at once");
+            self.supervisor.handle_stop(now);
+        } else {
+            self.supervisor.handle_kill(now);
+        }
+    }
+
+    fn hear(&mut self, told: Result<Told, crossbeam_channel::RecvError>) {
+        let now = self.clock.now();
+        match told {
+            Ok(Told::Ready(index)) => self.supervisor.handle_ready(now, index),
+            Ok(Told::Exit(index, end)) => {
+                self.clear(index);
+                self.supervisor.handle_exit(now, index, end);
+            }
+            Ok(Told::Say(error)) => self.screen.warn(&error),
+            // This thread holds a sender itself.
+            Err(_) => {}
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Option<Outcome> {
+        match action {
+            Action::Start(index) => match self.start(index) {
+                Ok(()) => self.supervisor.handle_started(self.clock.now(), index),
+                Err(error) => {
+                    self.clear(index);
+                    self.supervisor.handle_failure(self.clock.now(), Some(index), error);
+                }
+            },
+            Action::Ask(index) => {
+                if let Err(error) = self.ask(index) {
+                    self.supervisor.handle_failure(self.clock.now(), None, error);
+                }
+            }
+            Action::Forget(index) => {
+                if let Some(place) = self.places.get(index).filter(|place| place.asked.is_some()) {
+                    ask::forget(self.bridge, &place.spec);
+                }
+            }
+            Action::Terminate(index) => self.with_child(index, |child| child.signal(SIGTERM)),
+            Action::Kill(index) => self.with_child(index, Child::kill),
+            Action::Tell(text) => self.screen.tell(&text),
+            Action::Over(outcome) => return Some(outcome),
+        }
+        None
+    }
+
+    fn with_child(&self, index: usize, act: impl Fn(&Child)) {
+        if let Some(child) = self.places.get(index).and_then(|place| place.child.as_deref()) {
+            act(child);
+        }
+    }
+
+    fn ask(&self, index: usize) -> Result<()> {
+        let Some((spec, Some(asked))) = self.places.get(index).map(|place| (&place.spec, &place.asked)) else {
+            return Ok(());
+        };
+        let told = self.told.clone();
+        // When nobody listens any more, the bench is over.
+        let ready = move || drop(told.send(Told::Ready(index)));
+        ask::ask(self.bridge, spec, asked, index, ready).map_err(|error| error.at(&spec.name))
+    }
+
+    /// Forgets the program of an instance, and its ports.
+    fn clear(&mut self, index: usize) {
+        let Some(place) = self.places.get_mut(index) else { return };
+        place.child = None;
+        let names = place.spec.ports();
+        for switch in place.spec.switches().iter().filter_map(|name| self.bridge.switch(name).ok()) {
+            // A port whose interface went with the program is gone already.
+            names.iter().for_each(|name| drop(switch.remove_port(name)));
+        }
+    }
+
+    /// Starts the program of an instance, and makes its ports.
+    fn start(&mut self, index: usize) -> Result<()> {
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let spec = &place.spec;
+        let socket = match &spec.network {
+            Network::Qemu { model, mac } => Some(Socket::listen(self.bridge, spec, model.as_deref(), *mac)?),
+            _ => None,
+        };
+        let mut words = spec.command.clone();
+        words.extend(socket.iter().flat_map(Socket::arguments));
+        self.screen.tell(&format!("{}: starts: {}", spec.name, spec.command_line()));
+        let started = launch::start(&to_launch(spec, words)).map_err(|failed| failed.error.at(&spec.name))?;
+        let Launched { child, links, watch, stdout, stderr } = started;
+        for (link, mut port) in links.into_iter().zip(wanted_ports(spec)) {
+            port.kind = link.port(&port.name).kind;
+            self.bridge.adopt_port(port, link.fd)?;
+        }
+        let child = Arc::new(child);
+        place.child = Some(child.clone());
+        let reader = Reader {
+            index,
+            screen: self.screen.clone(),
+            log: place.log.clone(),
+            ready: ready_line(spec),
+            told: self.told.clone(),
+        };
+        let (done, readers) = bounded::<()>(0);
+        if let Some(stdout) = stdout {
+            reader.clone().spawn(stdout, done.clone())?;
+        }
+        if let Some(stderr) = stderr {
+            reader.spawn(stderr, done.clone())?;
+        }
+        drop(done);
+        let waiter = Waiter { index, child, watch, socket, readers, told: self.told.clone() };
+        spawn(&format!("zb-{}", spec.name), move || waiter.run())
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let started = Builder::new().name(name.to_owned()).spawn(work);
+    started.map(drop).map_err(|error| Error::system("cannot start a thread", &error))
+}
+
+/// What is started for an instance, with these words as its command.
+fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
+    let network = match &spec.network {
+        Network::Own | Network::Qemu { .. } => launch::Network::Shared,
+        Network::Taps(taps) => launch::Network::Taps(taps.iter().map(|tap| tap.kind.text().target()).collect()),
+        Network::Host { addrs, gateways, dns } => launch::Network::Host(Host {
+            addrs: addrs.clone(),
+            gateways: gateways.clone(),
+            dns: dns.clone(),
+            mtu: None,
+        }),
+    };
+    launch::Spec {
+        command: words.into_iter().map(Into::into).collect(),
+        env: spec.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        cwd: spec.cwd.clone(),
+        network,
+        output: Output::Piped,
+        ..launch::Spec::new(&spec.name, Vec::new())
+    }
+}
+
+/// The ports that the interfaces of an instance become, in their order; only their kinds are still to be set.
+fn wanted_ports(spec: &InstanceSpec) -> Vec<PortSpec> {
+    match &spec.network {
+        Network::Taps(taps) => taps.clone(),
+        Network::Host { .. } => PortSpec::parse("tap:eth0")
+            .map(|port| PortSpec { name: spec.name.clone(), switch: spec.switch.clone(), ..port })
+            .into_iter()
+            .collect(),
+        Network::Own | Network::Qemu { .. } => Vec::new(),
+    }
+}
+
+/// The line of output that tells that an instance is ready. The pattern was tried when the file was read.
+fn ready_line(spec: &InstanceSpec) -> Option<Regex> {
+    match &spec.ready {
+        Some(Ready::Log(pattern)) => Regex::new(pattern).ok(),
+        _ => None,
+    }
+}
+
+/// Reads one of the streams of a program.
+#[derive(Clone)]
+struct Reader {
+    index: usize,
+    screen: Arc<dyn Screen>,
+    log: Arc<Mutex<Log>>,
+    ready: Option<Regex>,
+    told: Sender<Told>,
+}
+
+impl Reader {
+    /// Reads `pipe` to its end on a thread of its own. `done` is dropped then.
+    fn spawn(mut self, mut pipe: impl Read + AsFd + Send + 'static, done: Sender<()>) -> Result<()> {
+        spawn("zb-output", move || {
+            let mut lines = Lines::default();
+            let mut room = vec![0; CHUNK];
+            loop {
+                if lines.has_partial() && !has_more(&pipe) {
+                    lines.flush(&mut |line| self.line(line));
+                }
+                match pipe.read(&mut room) {
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => {
+                        let bytes = room.get(..count).unwrap_or_default();
+                        let trouble = self.log.lock().write(bytes);
+                        trouble.into_iter().for_each(|what| self.screen.warn(&Error::new(Class::Runtime, what)));
+                        lines.push(bytes, &mut |line| self.line(line));
+                    }
+                }
+            }
+            lines.flush(&mut |line| self.line(line));
+            drop(done);
+        })
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        self.screen.line(self.index, line);
+        if self.ready.as_ref().is_some_and(|ready| ready.is_match(super::output::readable(line, false).as_bytes())) {
+            self.ready = None;
+            // When nobody listens any more, the bench is over.
+            let _ = self.told.send(Told::Ready(self.index));
+        }
+    }
+}
+
+/// Whether more comes, or the end, before a line that has begun is shown.
+fn has_more(pipe: &impl AsFd) -> bool {
+    let Ok(time) = Timespec::try_from(PROMPT) else { return true };
+    !matches!(poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&time)), Ok(0))
+}
+
+/// Waits for the end of a program, and looks after what it should do before.
+struct Waiter {
+    index: usize,
+    child: Arc<Child>,
+    watch: Watch,
+    socket: Option<Socket>,
+    readers: Receiver<()>,
+    told: Sender<Told>,
+}
+
+impl Waiter {
+    fn run(mut self) {
+        let status = loop {
+            if self.watch.is_over() && self.socket.is_none() {
+                break self.child.wait();
+            }
+            if let Some(status) = self.child.wait_timeout(Watch::INTERVAL) {
+                break status;
+            }
+            // When nobody listens any more, the bench is over.
+            self.watch.look().into_iter().for_each(|error| drop(self.told.send(Told::Say(error))));
+            self.socket = self.socket.take().filter(|socket| !socket.is_connected());
+        };
+        // All readers have reached the end when nobody can send any more.
+        let _ = self.readers.recv_timeout(LAST_WORDS);
+        drop((self.socket, self.watch));
+        let _ = self.told.send(Told::Exit(self.index, end(status)));
+    }
+}
+
+fn end(status: ExitStatus) -> End {
+    match status.signal() {
+        Some(signal) => End::Signal(signal),
+        None => End::Status(launch::exit_code(status)),
+    }
+}

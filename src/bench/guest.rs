@@ -1,0 +1,115 @@
+//! The socket of a QEMU that zbridge starts: a port of the kind `unix`, and the arguments that attach the guest to it.
+//!
+//! The socket lies in a folder that only this user can enter. Once the guest is there, nobody needs its name any more,
+//! and it is removed: what is killed later leaves nothing behind.
+
+use crate::config::{InstanceSpec, PortKind, PortSpec, UnixStream, grammar};
+use crate::engine::{Bridge, Handle};
+use crate::error::{Error, Result};
+use crate::wire::Mac;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// What the netdev is called in QEMU.
+const ID: &str = "zbridge0";
+
+/// A folder for one socket; removed on drop with what is in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes one in `$XDG_RUNTIME_DIR`, or where temporary files go.
+    fn new() -> Result<Self> {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+        let parent = runtime.unwrap_or_else(std::env::temp_dir);
+        let mut number = 0_u32;
+        loop {
+            let path = parent.join(format!("zbridge-{}-{number}", std::process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(Error::system(path.display(), &error)),
+            }
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left of it lies where the system cleans up.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// See the module.
+pub struct Socket {
+    folder: Folder,
+    switch: Handle,
+    port: String,
+    card: String,
+}
+
+impl Socket {
+    /// Listens for the guest of an instance, with a network card of this model and address.
+    ///
+    /// # Errors
+    /// No folder for the socket, or no port.
+    pub fn listen(bridge: &Bridge, instance: &InstanceSpec, model: Option<&str>, mac: Mac) -> Result<Self> {
+        let folder = Folder::new().map_err(|error| error.at(&instance.name))?;
+        let kind = PortKind::Unix(UnixStream { path: path_in(&folder.0), connect: false, mode: 0o600 });
+        let (name, switch) = (instance.name.clone(), instance.switch.clone());
+        bridge.add_port(PortSpec { name, switch, ..PortSpec::new(kind) })?;
+        let model = model.map(|model| format!(",model={model}")).unwrap_or_default();
+        let card = format!("nic,netdev={ID},macaddr={mac}{model}");
+        Ok(Self { folder, switch: bridge.switch(&instance.switch)?.clone(), port: instance.name.clone(), card })
+    }
+
+    /// What attaches QEMU. `-net nic` works for cards on the machine's board and for those in its slots.
+    pub fn arguments(&self) -> [String; 4] {
+        let path = grammar::escape(&path_in(&self.folder.0).display().to_string());
+        let netdev = format!("stream,id={ID},server=off,addr.type=unix,addr.path={path}");
+        ["-netdev".to_owned(), netdev, "-net".to_owned(), self.card.clone()]
+    }
+
+    /// Whether the guest is there.
+    pub fn is_connected(&self) -> bool {
+        let status = self.switch.status();
+        status.is_ok_and(|switch| switch.ports.iter().any(|port| port.name == self.port && port.state == "up"))
+    }
+}
+
+fn path_in(folder: &Path) -> PathBuf {
+    folder.join("net")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_guest_gets_its_arguments_and_the_folder_goes() {
+        let text = "[[instance]]\nname = \"board\"\ncommand = \"qemu\"\nqemu = \"stellaris\"\n";
+        let config = Config::parse(text, "x").unwrap();
+        let bridge = Bridge::start(&config).unwrap();
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let socket = Socket::listen(&bridge, &config.instances[0], Some("stellaris"), mac).unwrap();
+        let [_, netdev, _, nic] = socket.arguments();
+        let path = PathBuf::from(netdev.rsplit_once("addr.path=").unwrap().1);
+        assert_eq!(nic, "nic,netdev=zbridge0,macaddr=02:00:00:00:00:01,model=stellaris");
+        let folder = path.parent().unwrap();
+        assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(path.exists() && !socket.is_connected());
+        let _guest = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !socket.is_connected() {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        drop(socket);
+        assert!(!folder.exists());
+        bridge.stop().unwrap();
+    }
+}

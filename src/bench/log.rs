@@ -1,0 +1,112 @@
+//! The log of an instance: every byte that it writes, in a file.
+//!
+//! A log that cannot be written any more, because the disk is full, is no reason to stop a bench: it is said once, and
+//! the file goes on when there is room again.
+
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// See the module.
+pub struct Log<W = File> {
+    instance: String,
+    path: PathBuf,
+    file: W,
+    said: bool,
+}
+
+impl Log {
+    /// Creates the file anew, and the folders above it.
+    ///
+    /// # Errors
+    /// That it cannot be created, naming it.
+    pub fn create(instance: &str, path: &Path) -> Result<Self> {
+        let cannot = |error| Error::system(format_args!("{instance}: its log {}", path.display()), &error);
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(cannot)?;
+        }
+        Ok(Self::on(instance, path, File::create(path).map_err(cannot)?))
+    }
+}
+
+impl<W: Write> Log<W> {
+    fn on(instance: &str, path: &Path, file: W) -> Self {
+        Self { instance: instance.to_owned(), path: path.to_owned(), file, said: false }
+    }
+
+    /// Appends what was written. When that fails for the first time, gives what is to be said.
+    pub fn write(&mut self, bytes: &[u8]) -> Option<String> {
+        let error = self.file.write_all(bytes).err()?;
+        let first = !std::mem::replace(&mut self.said, true);
+        first
+            .then(|| format!("{}: its log {} is not complete: {error}; it goes on", self.instance, self.path.display()))
+    }
+}
+
+/// The folder where logs are kept that have no place of their own: `zbridge/BENCH` in the user's folder for such files
+/// (`$XDG_STATE_HOME`, XDG Base Directory Specification; `~/.local/state`), or in that for temporary ones.
+pub fn default_folder(bench: &Path) -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || set("HOME").map(|home| home.join(".local/state"));
+    let state = set("XDG_STATE_HOME").or_else(home).unwrap_or_else(std::env::temp_dir);
+    state.join("zbridge").join(name_of(bench))
+}
+
+/// What a bench is called: its file's name without the end, or for `bench.toml` that of its folder.
+pub fn name_of(bench: &Path) -> String {
+    let full = std::fs::canonicalize(bench).unwrap_or_else(|_| bench.to_owned());
+    let stem = full.file_stem().unwrap_or_default();
+    let folder = full.parent().and_then(Path::file_name).filter(|_| stem == "bench");
+    folder.unwrap_or(stem).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_has_every_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/folder/a.log");
+        let mut log = Log::create("a", &path).unwrap();
+        assert_eq!((log.write(b"\x1b[1mone\r\n"), log.write(b"\xff")), (None, None));
+        assert_eq!(std::fs::read(&path).unwrap(), b"\x1b[1mone\r\n\xff");
+        drop(log);
+        Log::create("a", &path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"", "a new run has a new log");
+        let error = Log::create("a", &path.join("x")).err().unwrap();
+        assert!(error.what().starts_with("a: its log "), "{error}");
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once_and_the_log_goes_on() {
+        /// A disk that is full for the second and third write.
+        struct Disk(Vec<u8>, u32);
+        impl Write for Disk {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.1 += 1;
+                match self.1 {
+                    2 | 3 => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
+                    _ => self.0.write(bytes),
+                }
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut log = Log::on("a", Path::new("a.log"), Disk(Vec::new(), 0));
+        assert_eq!(log.write(b"1"), None);
+        let said = log.write(b"2").unwrap();
+        assert!(said.starts_with("a: its log a.log is not complete: No space left"), "{said}");
+        assert_eq!((log.write(b"3"), log.write(b"4")), (None, None));
+        assert_eq!(log.file.0, b"14");
+    }
+
+    #[test]
+    fn a_bench_is_called_as_its_file_or_its_folder() {
+        assert_eq!(name_of(Path::new("/x/lab.toml")), "lab");
+        assert_eq!(name_of(Path::new("/x/native_sim/bench.toml")), "native_sim");
+        assert!(default_folder(Path::new("/x/lab.toml")).ends_with("zbridge/lab"));
+    }
+}

@@ -1,0 +1,411 @@
+//! Decides when each instance of a bench is started, counts as ready, is started again, and is stopped.
+//!
+//! # Theory of operation
+//! Sans-I/O: what happened comes in with its time ([`Supervisor::handle_ready`], [`Supervisor::handle_exit`] …), what
+//! is to be done comes out of [`Supervisor::poll_action`], and [`Supervisor::poll_timeout`] says when
+//! [`Supervisor::handle_timeout`] is due. The driver does the actions and nothing else.
+//!
+//! - An instance is started when all that it is after are ready. One that nothing has to be asked of is ready as soon as
+//!   it runs. Ready once is ready for good: what came after it is not stopped when it is started again.
+//! - An instance that fails and may be started again is, after a pause that doubles from [`FIRST_PAUSE`] to
+//!   [`LONGEST_PAUSE`], and is short again once it has run for [`STEADY`].
+//! - The bench fails when an instance cannot be started, or ends for good or takes too long before it is ready. It is
+//!   over when all have ended, or by itself once the one has whose status is asked for.
+//! - It is stopped from behind: an instance is told to end (SIGTERM) when all that came after it have ended, and is
+//!   killed when it has not by [`GRACE`].
+
+use super::Outcome;
+use crate::config::{InstanceSpec, Restart, value};
+use crate::error::{Class, Error};
+use crate::time::{Duration, Instant, earliest};
+use std::collections::VecDeque;
+use std::fmt;
+
+/// How long an instance has to end by itself once it was told to.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// The pause before an instance is started again for the first time.
+pub const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause before an instance is started again.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// An instance that ran for so long has a short pause again.
+pub const STEADY: Duration = Duration::from_secs(10);
+/// After how long an instance that was killed is given up, because the system does not end it.
+const GIVEN_UP: Duration = Duration::from_secs(2);
+
+/// How an instance ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// With this status.
+    Status(u8),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl End {
+    /// The exit status as a shell gives it: 128 and the signal's number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Status(status) => status,
+            Self::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        }
+    }
+
+    fn is_success(self) -> bool {
+        self == Self::Status(0)
+    }
+}
+
+/// `status 1`, `signal 11 (SIGSEGV)`.
+impl fmt::Display for End {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(out, "status {status}"),
+            Self::Signal(signal) => match signal_hook::low_level::signal_name(*signal) {
+                Some(name) => write!(out, "signal {signal} ({name})"),
+                None => write!(out, "signal {signal}"),
+            },
+        }
+    }
+}
+
+/// What the driver has to do. Instances are named by their places in the list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Start it. [`Supervisor::handle_started`] or [`Supervisor::handle_failure`] follows.
+    Start(usize),
+    /// Ask whether it is ready, until it is.
+    Ask(usize),
+    /// Stop asking.
+    Forget(usize),
+    /// Tell it to end (SIGTERM).
+    Terminate(usize),
+    /// Kill it (SIGKILL).
+    Kill(usize),
+    /// Say this to the person who watches.
+    Tell(String),
+    /// The bench is over. Nothing follows.
+    Over(Outcome),
+}
+
+/// What the whole bench is asked for.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Wishes {
+    /// The instance whose end is the bench's, with its status.
+    pub exit_with: Option<usize>,
+    /// How long the bench may last.
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// For what it is after.
+    Waiting,
+    Running {
+        since: Instant,
+    },
+    /// It was told to end.
+    Terminated {
+        deadline: Instant,
+    },
+    Killed {
+        deadline: Instant,
+    },
+    /// Before it is started again.
+    Pausing {
+        until: Instant,
+    },
+    Ended,
+}
+
+struct Instance {
+    name: String,
+    after: Vec<usize>,
+    /// What is asked, for messages; `None`: it is ready as soon as it runs.
+    check: Option<String>,
+    patience: Duration,
+    restart: Restart,
+    state: State,
+    /// When it was started for the first time.
+    started: Option<Instant>,
+    ready: bool,
+    pause: Duration,
+}
+
+impl Instance {
+    fn is_alive(&self) -> bool {
+        matches!(self.state, State::Running { .. } | State::Terminated { .. } | State::Killed { .. })
+    }
+
+    /// When it has to be ready.
+    fn ready_by(&self) -> Option<Instant> {
+        let over = self.ready || self.state == State::Ended;
+        self.started.filter(|_| !over).map(|started| started + self.patience)
+    }
+}
+
+/// See the module.
+pub struct Supervisor {
+    instances: Vec<Instance>,
+    exit_with: Option<usize>,
+    begun: Instant,
+    deadline: Option<Instant>,
+    actions: VecDeque<Action>,
+    /// Why it is being stopped, once it is.
+    stopping: Option<Outcome>,
+    /// What the first instance that failed is blamed for, when nothing worse happens.
+    failure: Option<Error>,
+    over: bool,
+}
+
+impl Supervisor {
+    /// A bench that has not been started; the first actions are there at once. `specs` have been checked: they name each
+    /// other, and do not wait for each other.
+    pub fn new(now: Instant, specs: &[InstanceSpec], wishes: Wishes) -> Self {
+        let place = |name: &String| specs.iter().position(|spec| spec.name == *name);
+        let instance = |spec: &InstanceSpec| Instance {
+            name: spec.name.clone(),
+            after: spec.after.iter().filter_map(place).collect(),
+            check: spec.ready.as_ref().map(ToString::to_string),
+            patience: spec.ready_timeout,
+            restart: spec.restart,
+            state: State::Waiting,
+            started: None,
+            ready: false,
+            pause: FIRST_PAUSE,
+        };
+        let mut supervisor = Self {
+            instances: specs.iter().map(instance).collect(),
+            exit_with: wishes.exit_with,
+            begun: now,
+            deadline: wishes.timeout.map(|timeout| now + timeout),
+            actions: VecDeque::new(),
+            stopping: None,
+            failure: None,
+            over: false,
+        };
+        supervisor.advance(now);
+        supervisor
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Supervisor::handle_timeout`] is to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let own = self.instances.iter().map(|instance| {
+            let state = match instance.state {
+                State::Terminated { deadline } | State::Killed { deadline } => Some(deadline),
+                State::Pausing { until } => Some(until),
+                State::Waiting | State::Running { .. } | State::Ended => None,
+            };
+            earliest(state, instance.ready_by().filter(|_| self.stopping.is_none()))
+        });
+        let deadline = self.deadline.filter(|_| self.stopping.is_none());
+        own.fold(deadline, earliest)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.stopping.is_none() && self.deadline.is_some_and(|deadline| deadline <= now) {
+            let lasted = value::span(now - self.begun);
+            self.fail(Error::new(Class::Unmet, format!("the bench is not over after {lasted}")));
+        }
+        if let Some(late) = self.instances.iter().find(|it| it.ready_by().is_some_and(|by| by <= now)) {
+            let check = late.check.as_deref().unwrap_or("start");
+            let what = format!("{}: not ready after {}: {check}", late.name, value::span(late.patience));
+            self.fail(Error::new(Class::Unmet, what).hint("its output is in its log; ready-timeout= gives it longer"));
+        }
+        for index in 0..self.instances.len() {
+            self.end_by_force(index, now);
+        }
+        self.advance(now);
+    }
+
+    /// An instance whose time to end is over.
+    fn end_by_force(&mut self, index: usize, now: Instant) {
+        let Some(instance) = self.instances.get_mut(index) else { return };
+        match instance.state {
+            State::Terminated { deadline } if deadline <= now => {
+                instance.state = State::Killed { deadline: now + GIVEN_UP };
+                let told = format!("{}: still there after {}; killed", instance.name, value::span(GRACE));
+                self.actions.extend([Action::Kill(index), Action::Tell(told)]);
+            }
+            State::Killed { deadline } if deadline <= now => {
+                instance.state = State::Ended;
+                let told = format!("{}: does not end although it was killed; left behind", instance.name);
+                self.actions.push_back(Action::Tell(told));
+            }
+            _ => {}
+        }
+    }
+
+    /// The instance runs.
+    pub fn handle_started(&mut self, now: Instant, index: usize) {
+        let Some(instance) = self.instances.get_mut(index).filter(|it| it.is_alive()) else { return };
+        instance.started.get_or_insert(now);
+        match (instance.ready, instance.check.is_some()) {
+            (true, _) => {}
+            (false, true) => self.actions.push_back(Action::Ask(index)),
+            (false, false) => self.handle_ready(now, index),
+        }
+    }
+
+    /// The instance is ready. Said again, or of one that has ended, it changes nothing.
+    pub fn handle_ready(&mut self, now: Instant, index: usize) {
+        let total = self.instances.len();
+        let Some(instance) = self.instances.get_mut(index).filter(|it| !it.ready && it.is_alive()) else { return };
+        instance.ready = true;
+        let lasted = instance.started.map_or(Duration::ZERO, |started| now - started);
+        let (name, check) = (instance.name.clone(), instance.check.clone());
+        let ready = self.instances.iter().filter(|instance| instance.ready).count();
+        if self.stopping.is_none() {
+            let how = check.as_ref().map(|check| format!(" after {} ms ({check})", lasted.as_millis()));
+            self.tell(format!("{name}: ready{}, {ready} of {total}", how.unwrap_or_default()));
+        }
+        if check.is_some() {
+            self.actions.push_back(Action::Forget(index));
+        }
+        self.advance(now);
+    }
+
+    /// The instance has ended.
+    pub fn handle_exit(&mut self, now: Instant, index: usize, end: End) {
+        let Some(instance) = self.instances.get_mut(index).filter(|it| it.is_alive()) else { return };
+        let since = if let State::Running { since } = instance.state { Some(since) } else { None };
+        instance.state = State::Ended;
+        let (name, ready) = (instance.name.clone(), instance.ready);
+        if !ready && instance.check.is_some() {
+            self.actions.push_back(Action::Forget(index));
+        }
+        match since.filter(|_| self.stopping.is_none()) {
+            // It was told to.
+            None => self.tell(format!("{name}: ended with {end}")),
+            Some(since) if !end.is_success() && instance.restart == Restart::OnFailure => {
+                let pause = if now - since >= STEADY { FIRST_PAUSE } else { instance.pause };
+                instance.pause = (pause * 2).min(LONGEST_PAUSE);
+                instance.state = State::Pausing { until: now + pause };
+                self.tell(format!("{name}: ended with {end}; started again in {}", value::span(pause)));
+            }
+            Some(_) => self.ended_for_good(index, &name, ready, end),
+        }
+        self.advance(now);
+    }
+
+    /// An instance has ended by itself and is not started again.
+    fn ended_for_good(&mut self, index: usize, name: &str, ready: bool, end: End) {
+        self.tell(format!("{name}: ended with {end}"));
+        if self.exit_with == Some(index) {
+            self.stop(Outcome::Status(end));
+        } else if !ready {
+            let what = format!("{name}: ended with {end} before it was ready");
+            self.fail(Error::new(Class::Runtime, what).hint("its output is in its log"));
+        } else if !end.is_success() {
+            let blame = || Error::new(Class::Runtime, format!("{name}: ended with {end}"));
+            self.failure.get_or_insert_with(blame);
+        }
+    }
+
+    /// The bench cannot go on: an instance cannot be started (`index`), or a switch has ended.
+    pub fn handle_failure(&mut self, now: Instant, index: Option<usize>, error: Error) {
+        if let Some(instance) = index.and_then(|index| self.instances.get_mut(index)) {
+            instance.state = State::Ended;
+            if instance.check.is_some() && !instance.ready {
+                self.actions.extend(index.map(Action::Forget));
+            }
+        }
+        self.fail(error);
+        self.advance(now);
+    }
+
+    /// A person wants it to end: all are stopped in order.
+    pub fn handle_stop(&mut self, now: Instant) {
+        let unmet = || Error::new(Class::Interrupted, "stopped before the instance ended whose status was asked for");
+        self.stop(self.exit_with.map_or(Outcome::Ended, |_| Outcome::Failed(unmet())));
+        self.advance(now);
+    }
+
+    /// A person wants it to end at once: all are killed.
+    pub fn handle_kill(&mut self, now: Instant) {
+        self.stopping = Some(Outcome::Failed(Error::new(Class::Interrupted, "stopped at once; all were killed")));
+        for (index, instance) in self.instances.iter_mut().enumerate() {
+            if matches!(instance.state, State::Running { .. } | State::Terminated { .. }) {
+                instance.state = State::Killed { deadline: now + GIVEN_UP };
+                self.actions.push_back(Action::Kill(index));
+            }
+        }
+        self.advance(now);
+    }
+
+    fn tell(&mut self, text: String) {
+        self.actions.push_back(Action::Tell(text));
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.stop(Outcome::Failed(error));
+    }
+
+    /// Begins to stop; the first reason stands.
+    fn stop(&mut self, why: Outcome) {
+        if self.stopping.is_none() {
+            self.stopping = Some(why);
+        }
+    }
+
+    /// Starts what can be started, stops what can be stopped, and sees whether all is over.
+    fn advance(&mut self, now: Instant) {
+        if self.over {
+            return;
+        }
+        if self.stopping.is_some() {
+            self.stop_from_behind(now);
+        } else {
+            self.start_what_can_be(now);
+        }
+        if self.instances.iter().all(|instance| instance.state == State::Ended) {
+            self.over = true;
+            let blamed = self.failure.take().map_or(Outcome::Ended, Outcome::Failed);
+            let outcome = self.stopping.take().unwrap_or(blamed);
+            self.actions.push_back(Action::Over(outcome));
+        }
+    }
+
+    fn start_what_can_be(&mut self, now: Instant) {
+        for index in 0..self.instances.len() {
+            let is_ready = |at: &usize| self.instances.get(*at).is_none_or(|instance| instance.ready);
+            let due = match self.instances.get(index) {
+                Some(Instance { state: State::Waiting, after, .. }) => after.iter().all(is_ready),
+                Some(Instance { state: State::Pausing { until }, .. }) => *until <= now,
+                _ => false,
+            };
+            if let Some(instance) = self.instances.get_mut(index).filter(|_| due) {
+                instance.state = State::Running { since: now };
+                self.actions.push_back(Action::Start(index));
+            }
+        }
+    }
+
+    fn stop_from_behind(&mut self, now: Instant) {
+        for instance in &mut self.instances {
+            if matches!(instance.state, State::Waiting | State::Pausing { .. }) {
+                instance.state = State::Ended;
+            }
+        }
+        for index in 0..self.instances.len() {
+            let needed = self.instances.iter().any(|other| other.is_alive() && other.after.contains(&index));
+            let Some(instance) = self.instances.get_mut(index) else { return };
+            if !needed && matches!(instance.state, State::Running { .. }) {
+                instance.state = State::Terminated { deadline: now + GRACE };
+                self.actions.push_back(Action::Terminate(index));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+//! `zbridge up`: a bench out of one file. Its programs' lines go to standard output, each led by the name of the
+//! instance, and what happens to them to standard error.
+
+use super::style::{Label, Style};
+use super::{complain, print, show};
+use crate::bench::{self, Bench, Outcome, Screen, Wishes};
+use crate::config::text::columns;
+use crate::config::value;
+use crate::config::{Config, InstanceSpec};
+use crate::engine::Bridge;
+use crate::error::{Error, Result};
+use crossbeam_channel::{Receiver, unbounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the command line says of a bench.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct UpArgs {
+    /// The file, with a table `instance` for each program
+    pub file: PathBuf,
+
+    /// End with this instance, and with its exit status
+    #[arg(long, value_name = "NAME")]
+    pub exit_with: Option<String>,
+
+    /// End everything after so long, with status 6
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub timeout: Option<Duration>,
+
+    /// The folder for logs [default: zbridge/BENCH in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "FOLDER")]
+    pub logs: Option<PathBuf>,
+}
+
+fn time(text: &str) -> std::result::Result<Duration, String> {
+    value::duration(text)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "expected a time, as 500ms, 30s or 5m".to_owned())
+}
+
+/// A bench as it was asked for, checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Up {
+    config: Config,
+    exit_with: Option<usize>,
+    timeout: Option<Duration>,
+    logs: PathBuf,
+}
+
+impl Up {
+    /// Reads the file of a bench.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that there is no such instance.
+    pub fn load(args: &UpArgs) -> Result<Self> {
+        let config = Config::load(&args.file)?;
+        let place = args.file.display();
+        if config.instances.is_empty() {
+            let error = Error::usage("there is no instance to start").at(&place);
+            return Err(error.hint(format!("write an [[instance]] for each program, or: zbridge --config {place}")));
+        }
+        super::warn(&config).map_err(|error| error.at(&place))?;
+        let names = || config.instances.iter().map(|instance| instance.name.as_str());
+        let exit_with = args.exit_with.as_deref().map(|wanted| {
+            names().position(|name| name == wanted).ok_or_else(|| {
+                let near = crate::config::grammar::nearest(wanted, names());
+                Error::usage(format!("--exit-with {wanted}: no such instance; {near}")).at(&place)
+            })
+        });
+        let exit_with = exit_with.transpose()?;
+        let logs = args.logs.clone().unwrap_or_else(|| bench::default_folder(&args.file));
+        Ok(Self { exit_with, timeout: args.timeout, logs, config })
+    }
+}
+
+/// Runs a bench until it is over. Gives the exit status.
+///
+/// # Errors
+/// A port or a log that cannot be opened; an instance that cannot be started, that ends before it is ready or by a
+/// failure; a time that is over.
+pub fn run(up: &Up, quiet: bool) -> Result<u8> {
+    // Before anything is bound, so that a signal during the start does not leave it behind.
+    let stop = wishes_to_stop()?;
+    let bridge = Bridge::start(&up.config)?;
+    if !quiet {
+        let status = bridge.status()?;
+        print([show::ports(&status), show::attachments(&status)].concat())?;
+    }
+    let instances = &up.config.instances;
+    log::info!("{} to start; logs in {}", counted(instances.len()), up.logs.display());
+    let screen = Arc::new(Terminal::new(instances));
+    let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
+    let bench = Bench { config: &up.config, wishes, logs: up.logs.clone() };
+    let outcome = bench::run(&bench, &bridge, &stop, screen);
+    let last = bridge.stop()?;
+    let status = match outcome? {
+        Outcome::Ended => 0,
+        Outcome::Status(end) => end.code(),
+        Outcome::Failed(error) => return Err(error),
+    };
+    if !quiet {
+        print(show::counters(&last))?;
+    }
+    Ok(status)
+}
+
+fn counted(instances: usize) -> String {
+    if instances == 1 { "1 instance".to_owned() } else { format!("{instances} instances") }
+}
+
+/// Where every SIGINT, SIGTERM and SIGHUP is told of.
+fn wishes_to_stop() -> Result<Receiver<i32>> {
+    let cannot = |error| Error::system("cannot watch for signals", &error);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
+    let (sender, stop) = unbounded();
+    let watch = move || {
+        for signal in signals.forever() {
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("zb-signals".into()).spawn(watch).map_err(cannot)?;
+    Ok(stop)
+}
+
+/// Standard output and standard error, as a person sees them.
+struct Terminal {
+    style: Style,
+    /// The name of each instance, as wide as the widest, and in its colour.
+    heads: Vec<String>,
+}
+
+impl Terminal {
+    fn new(instances: &[InstanceSpec]) -> Self {
+        Self::with(Style::of(&std::io::stdout()), instances)
+    }
+
+    fn with(style: Style, instances: &[InstanceSpec]) -> Self {
+        let names = columns("", &instances.iter().map(|instance| [instance.name.as_str(), "|"]).collect::<Vec<_>>());
+        let heads = names.lines().enumerate().map(|(index, name)| style.member(index, name)).collect();
+        Self { style, heads }
+    }
+
+    /// A line as it is printed.
+    fn render(&self, instance: usize, line: &[u8]) -> String {
+        let head = self.heads.get(instance).map_or("|", String::as_str);
+        let text = bench::readable(line, self.style.is_coloured());
+        format!("{head} {text}\n")
+    }
+}
+
+impl Screen for Terminal {
+    fn line(&self, instance: usize, line: &[u8]) {
+        let text = self.render(instance, line);
+        let mut stream = std::io::stdout().lock();
+        // A reader who has seen enough (`| head`) ends no bench; the log has it all.
+        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    }
+
+    fn tell(&self, text: &str) {
+        log::info!("{text}");
+    }
+
+    fn warn(&self, error: &Error) {
+        complain(Label::Warning, error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instances() -> Vec<InstanceSpec> {
+        let table = |name: &str| format!("[[instance]]\nname = \"{name}\"\ncommand = \"x\"\n");
+        Config::parse(&[table("a"), table("zephyr")].concat(), "x").unwrap().instances
+    }
+
+    #[test]
+    fn lines_are_led_by_their_instance() {
+        let plain = Terminal::with(Style::plain(), &instances());
+        assert_eq!(plain.render(0, b"\x1b[31mred\x1b[0m\x00"), "a       | red\\x00\n");
+        assert_eq!(plain.render(1, b"x"), "zephyr  | x\n");
+        let coloured = Terminal::with(Style::coloured(), &instances());
+        let (one, other) = (coloured.render(0, b"x"), coloured.render(1, b"\x1b[31mx"));
+        assert_eq!(one, "\x1b[36ma       |\x1b[0m x\n");
+        assert!(other.starts_with("\x1b[33mzephyr  |") && other.ends_with("\x1b[31mx\x1b[0m\n"), "{other:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_said_before_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let up = |text: &str, exit_with: Option<&str>| {
+            let file = dir.path().join("lab.toml");
+            std::fs::write(&file, text).unwrap();
+            let exit_with = exit_with.map(ToOwned::to_owned);
+            Up::load(&UpArgs { file, exit_with, timeout: None, logs: None })
+        };
+        let table = "[[instance]]\nname = \"client\"\ncommand = \"x\"\n";
+        let error = up("port = [\"tap:z\"]", None).unwrap_err();
+        assert!(error.what().ends_with("lab.toml: there is no instance to start"), "{error}");
+        let error = up(table, Some("cleint")).unwrap_err();
+        assert!(error.what().ends_with("--exit-with cleint: no such instance; the nearest is \"client\""), "{error}");
+        assert_eq!(up(table, Some("client")).map(|up| up.exit_with), Ok(Some(0)));
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(time("90s"), Ok(Duration::from_secs(90)));
+        assert!(time("0s").is_err() && time("soon").is_err());
+    }
+}

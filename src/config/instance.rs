@@ -1,0 +1,418 @@
+//! One instance as it was asked for: a program that belongs to a bench, a table `[[instance]]` of its file.
+//!
+//! An instance has no form on the command line, so its words come from the file alone ([`InstanceSpec::from_words`]).
+//! What an instance waits for, and that no two wait for each other, is checked over all of them ([`order`]).
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::bytes::Regex;
+
+use super::grammar::{Fault, Key, Keys, Words, nearest, split};
+use super::kind::KeyRow;
+use super::port::{DEFAULT_SWITCH, PortSpec};
+use super::value;
+use crate::wire::{Cidr, Mac};
+
+/// How long an instance may take to become ready, unless said.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The keys of an instance.
+pub static INSTANCE_KEYS: &[KeyRow] = &[
+    row("name", "NAME", "what it is called in output and in `after`; its port has the same name"),
+    row("command", "WORDS", "the program and its arguments, split as a shell does; or a list of words"),
+    KeyRow {
+        repeatable: true,
+        ..row(
+            "tap",
+            "IFNAME",
+            "the interface it opens, made in a network namespace of its own; keys of a port may follow",
+        )
+    },
+    KeyRow { repeatable: true, ..row("host", "CIDR", "instead: an interface with this address, for any host tool") },
+    KeyRow { repeatable: true, ..row("gateway", "ADDR", "with host: the router of its default route") },
+    KeyRow { repeatable: true, ..row("dns", "ADDR", "with host: its name server") },
+    row("qemu", "on|MODEL", "instead: add the arguments that attach a QEMU, with its usual network card or this one"),
+    row("mac", "MAC", "with qemu: the card's address (default: one made of the name)"),
+    row("switch", "NAME", "the switch that it joins (default: default)"),
+    KeyRow { repeatable: true, ..row("env", "NAME=VALUE", "a variable of its environment; or a table of them") },
+    row("cwd", "FOLDER", "where it runs (default: where zbridge was started)"),
+    KeyRow {
+        repeatable: true,
+        ..row("after", "NAME", "start it when that instance is ready, stop it before that one")
+    },
+    row("ready", "HOW", "log REGEX, ping ADDR or tcp ADDR:PORT: when it counts as ready (default: when it runs)"),
+    row("ready-timeout", "TIME", "how long that may take (default: 30s)"),
+    row("restart", "no|on-failure", "whether it is started again when it fails (default: no)"),
+    row("log", "FILE", "where its output is kept (default: NAME.log in the folder that `up` names)"),
+];
+
+const fn row(word: &'static str, value: &'static str, summary: &'static str) -> KeyRow {
+    KeyRow { word, value: Some(value), repeatable: false, summary }
+}
+
+/// A program of a bench.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InstanceSpec {
+    /// Its name, unique among the instances and ports.
+    pub name: String,
+    /// The program and its arguments; never empty.
+    pub command: Vec<String>,
+    /// How it is on the network.
+    pub network: Network,
+    /// The switch that it joins, unless a TAP of it names another.
+    pub switch: String,
+    /// Variables of its environment beside those of zbridge itself.
+    pub env: Vec<(String, String)>,
+    /// Where it runs; `None`: where zbridge does.
+    pub cwd: Option<PathBuf>,
+    /// The instances that have to be ready before it starts.
+    pub after: Vec<String>,
+    /// When it counts as ready; `None`: as soon as it runs.
+    pub ready: Option<Ready>,
+    /// How long it may take to become ready.
+    pub ready_timeout: Duration,
+    /// Whether it is started again.
+    pub restart: Restart,
+    /// Where its output is kept; `None`: in the bench's folder.
+    pub log: Option<PathBuf>,
+}
+
+/// How an instance is on the network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Network {
+    /// Not at all, or by a port of the file: a serial line, a socket that it dials itself.
+    Own,
+    /// By TAPs that it opens in a namespace of its own; each is a port of the kind `tap` with no keys of its own.
+    Taps(Vec<PortSpec>),
+    /// By a configured interface in a namespace of its own.
+    Host {
+        /// Its addresses; at least one.
+        addrs: Vec<Cidr>,
+        /// Routers of default routes, one of a family.
+        gateways: Vec<IpAddr>,
+        /// Name servers.
+        dns: Vec<IpAddr>,
+    },
+    /// By arguments that attach QEMU to a socket.
+    Qemu {
+        /// The model of the card; `None`: the machine's usual one.
+        model: Option<String>,
+        /// The card's address.
+        mac: Mac,
+    },
+}
+
+/// When an instance counts as ready.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ready {
+    /// A line of its output matches this regular expression.
+    Log(String),
+    /// This address answers a ping on the instance's switch.
+    Ping {
+        /// Who is asked.
+        addr: IpAddr,
+        /// Who asks; `None`: an address of the same network that the file does not name.
+        from: Option<Cidr>,
+    },
+    /// This address accepts a connection on the instance's switch.
+    Tcp {
+        /// Who is asked.
+        addr: SocketAddr,
+        /// Who asks; `None`: as for a ping.
+        from: Option<Cidr>,
+    },
+}
+
+/// Whether an instance is started again when it ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Restart {
+    /// It is not.
+    #[default]
+    No,
+    /// It is, unless it ended with status 0.
+    OnFailure,
+}
+
+impl InstanceSpec {
+    /// Understands a table of the file: the command's words, and the other keys.
+    pub(super) fn from_words(command: Vec<String>, keys: Vec<Key>) -> Result<Self, Fault> {
+        let mut keys = Keys::new("an instance", keys, &[INSTANCE_KEYS])?;
+        let missing = |what: &str| Fault::new(format!("an instance needs a {what}"));
+        let name = keys.value("name", value::name)?.ok_or_else(|| missing("name: name = \"NAME\""))?;
+        if command.first().is_none_or(String::is_empty) {
+            return Err(missing("command: command = \"PROGRAM ARGUMENTS\""));
+        }
+        let switch = keys.value("switch", value::name)?.unwrap_or_else(|| DEFAULT_SWITCH.to_owned());
+        let network = network(&name, &switch, &mut keys)?;
+        let spec = Self {
+            command,
+            network,
+            env: keys.values("env", variable)?,
+            cwd: keys.value("cwd", folder)?,
+            after: keys.values("after", value::name)?,
+            ready: keys.value("ready", ready)?,
+            ready_timeout: keys.value("ready-timeout", time)?.unwrap_or(READY_TIMEOUT),
+            restart: keys.value("restart", restart)?.unwrap_or_default(),
+            log: keys.value("log", value::path)?,
+            name,
+            switch,
+        };
+        keys.finish()?;
+        Ok(spec)
+    }
+
+    /// The switches that it joins: that of each TAP, or its own; and the one that it is asked on whether it is ready.
+    pub fn switches(&self) -> Vec<&str> {
+        let asked = matches!(self.ready, Some(Ready::Ping { .. } | Ready::Tcp { .. }));
+        let mut names: Vec<&str> = match &self.network {
+            Network::Taps(taps) => taps.iter().map(|tap| tap.switch.as_str()).collect(),
+            Network::Own => Vec::new(),
+            Network::Host { .. } | Network::Qemu { .. } => vec![&self.switch],
+        };
+        if asked && !names.contains(&self.switch.as_str()) {
+            names.push(&self.switch);
+        }
+        names
+    }
+
+    /// The names of its ports.
+    pub fn ports(&self) -> Vec<&str> {
+        match &self.network {
+            Network::Own => Vec::new(),
+            Network::Taps(taps) => taps.iter().map(|tap| tap.name.as_str()).collect(),
+            Network::Host { .. } | Network::Qemu { .. } => vec![&self.name],
+        }
+    }
+
+    /// The command as a person would type it.
+    pub fn command_line(&self) -> String {
+        self.command.iter().map(|word| super::text::shell(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What `zbridge check` prints of it beside name and command: `tap zeth`, `after zephyr`, `ready ping 192.0.2.1`.
+    pub fn settings(&self) -> String {
+        let mut words = Vec::new();
+        match &self.network {
+            Network::Own => {}
+            Network::Taps(taps) => words.extend(taps.iter().map(|tap| format!("tap {}", tap.kind.text().target()))),
+            Network::Host { addrs, .. } => words.extend(addrs.iter().map(|addr| format!("host {addr}"))),
+            Network::Qemu { model, mac } => {
+                words.push(format!("qemu {} {mac}", model.as_deref().unwrap_or("usual card")));
+            }
+        }
+        words.extend(self.after.iter().map(|name| format!("after {name}")));
+        words.extend(self.ready.iter().map(|ready| format!("ready {ready}")));
+        if self.restart == Restart::OnFailure {
+            words.push("restart on-failure".to_owned());
+        }
+        words.join(", ")
+    }
+}
+
+/// The form in which it is written.
+impl fmt::Display for Ready {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from = match self {
+            Self::Log(regex) => return write!(out, "log {regex}"),
+            Self::Ping { addr, from } => {
+                write!(out, "ping {addr}")?;
+                from
+            }
+            Self::Tcp { addr, from } => {
+                write!(out, "tcp {addr}")?;
+                from
+            }
+        };
+        from.as_ref().map_or(Ok(()), |from| write!(out, " from {from}"))
+    }
+}
+
+/// How it is on the network: one of `tap`, `host` and `qemu`, and the keys that belong to it.
+fn network(name: &str, switch: &str, keys: &mut Keys) -> Result<Network, Fault> {
+    let taps = keys.nested("tap", |text| tap(text, switch))?;
+    let addrs = keys.values("host", value::cidr)?;
+    let qemu = keys.value("qemu", model)?.flatten();
+    let chosen = [!taps.is_empty(), !addrs.is_empty(), qemu.is_some()];
+    if chosen.iter().filter(|chosen| **chosen).count() > 1 {
+        return Err(Fault::new("an instance has one of tap, host and qemu").hint("leave out the others"));
+    }
+    if addrs.is_empty() {
+        keys.refuse("gateway", "without host")?;
+        keys.refuse("dns", "without host")?;
+    }
+    if qemu.is_none() {
+        keys.refuse("mac", "without qemu: a TAP's program chooses its own")?;
+    }
+    if let Some(model) = qemu {
+        let mac = keys.value("mac", value::station)?.unwrap_or_else(|| made_mac(name));
+        return Ok(Network::Qemu { model, mac });
+    }
+    if !addrs.is_empty() {
+        let (gateways, dns) = (keys.values("gateway", address)?, keys.values("dns", address)?);
+        return Ok(Network::Host { addrs, gateways, dns });
+    }
+    Ok(if taps.is_empty() { Network::Own } else { Network::Taps(named(name, taps)?) })
+}
+
+/// `IFNAME[,key=value]…` with the keys that every port has.
+fn tap(text: &str, switch: &str) -> Result<PortSpec, Fault> {
+    let words = split(&format!("tap:{text}"))?;
+    let plain = Words { head: words.head.clone(), keys: Vec::new() };
+    let names_switch = words.keys.iter().any(|key| key.word == "switch");
+    let mut port = PortSpec::from_words(words)?;
+    if port.kind != PortSpec::from_words(plain)?.kind {
+        return Err(Fault::new("the interface is made by zbridge, in the namespace of the program")
+            .hint("only the keys that every port has may follow"));
+    }
+    if !names_switch {
+        port.switch = switch.to_owned();
+    }
+    Ok(port)
+}
+
+/// Names the ports of an instance after it: a single one as it is called, several with their interfaces behind.
+fn named(name: &str, mut taps: Vec<PortSpec>) -> Result<Vec<PortSpec>, Fault> {
+    let several = taps.len() > 1;
+    for index in 0..taps.len() {
+        let (before, rest) = taps.split_at_mut(index);
+        let Some(tap) = rest.first_mut() else { break };
+        if before.iter().any(|other| other.kind == tap.kind) {
+            return Err(Fault::new(format!("tap {} is given twice", tap.kind.text().target())));
+        }
+        if tap.name == tap.kind.text().default_name() {
+            let own = if several { format!("{name}.{}", tap.name) } else { name.to_owned() };
+            tap.name = value::name(&own).map_err(|form| Fault::new(format!("port {own:?}: expected {form}")))?;
+        }
+    }
+    Ok(taps)
+}
+
+/// A card's address made of the instance's name: locally administered, the same each time, with the 46 bits of an
+/// FNV-1a hash. QEMU's own default is the same for every guest.
+fn made_mac(name: &str) -> Mac {
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let [_, _, first, rest @ ..] = hash.to_be_bytes();
+    let [b, c, d, e, f] = rest;
+    Mac([(first & 0xfc) | 0x02, b, c, d, e, f])
+}
+
+fn model(text: &str) -> value::Parsed<Option<Option<String>>> {
+    let good = text.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char)) && !text.is_empty();
+    match text {
+        "on" => Ok(Some(None)),
+        "off" => Ok(None),
+        _ if good => Ok(Some(Some(text.to_owned()))),
+        _ => Err("on, off or the model of a network card, as e1000 or stellaris".to_owned()),
+    }
+}
+
+fn address(text: &str) -> value::Parsed<IpAddr> {
+    text.parse().map_err(|_| "an address, as 192.0.2.1 or 2001:db8::1".to_owned())
+}
+
+fn variable(text: &str) -> value::Parsed<(String, String)> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty() && !text.contains('\0'));
+    let (name, value) = pair.ok_or_else(|| "NAME=VALUE".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn folder(text: &str) -> value::Parsed<PathBuf> {
+    let trimmed = if text == "/" { text } else { text.trim_end_matches('/') };
+    value::path(trimmed).or_else(|form| if text == "/" { Ok(PathBuf::from("/")) } else { Err(form) })
+}
+
+fn time(text: &str) -> value::Parsed<Duration> {
+    value::duration(text).filter(|time| !time.is_zero()).ok_or_else(|| "a time, as 500ms, 30s or 5m".to_owned())
+}
+
+fn restart(text: &str) -> value::Parsed<Restart> {
+    match text {
+        "no" => Ok(Restart::No),
+        "on-failure" => Ok(Restart::OnFailure),
+        _ => Err("no or on-failure".to_owned()),
+    }
+}
+
+fn ready(text: &str) -> value::Parsed<Ready> {
+    let form = || "log REGEX, ping ADDR or tcp ADDR:PORT, as \"ping 192.0.2.1\"".to_owned();
+    let (how, what) = text.split_once(' ').ok_or_else(form)?;
+    if how == "log" {
+        return match Regex::new(what) {
+            Ok(_) => Ok(Ready::Log(what.to_owned())),
+            Err(error) => Err(format!("a regular expression behind \"log\" ({})", last_line(&error.to_string()))),
+        };
+    }
+    let (addr, from) = match what.split_once(" from ") {
+        Some((addr, from)) => (addr, Some(value::cidr(from.trim())?)),
+        None => (what, None),
+    };
+    let asked = match how {
+        "ping" => Ready::Ping { addr: addr.trim().parse().map_err(|_| form())?, from },
+        "tcp" => Ready::Tcp { addr: addr.trim().parse().map_err(|_| form())?, from },
+        _ => return Err(form()),
+    };
+    Ok(asked)
+}
+
+/// What the parser of regular expressions says at last: the cause, without its drawing of the place.
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or(text).trim_start_matches("error: ")
+}
+
+/// Checks what the instances wait for. Gives the first that is wrong, by its place in the list, and why: an instance
+/// that does not exist, or instances that wait for each other.
+pub fn order(instances: &[InstanceSpec]) -> Result<(), (usize, Fault)> {
+    let names = || instances.iter().map(|instance| instance.name.as_str());
+    for (index, instance) in instances.iter().enumerate() {
+        if let Some(unknown) = instance.after.iter().find(|after| names().all(|name| name != *after)) {
+            let others = names().filter(|name| *name != instance.name);
+            let known = if instances.len() > 1 { nearest(unknown, others) } else { "there is no other".to_owned() };
+            let what = format!("{} is after {unknown:?}, which is no instance; {known}", instance.name);
+            return Err((index, Fault::new(what)));
+        }
+    }
+    for index in 0..instances.len() {
+        if let Some(ring) = ring_through(instances, index) {
+            let words: Vec<&str> = ring.iter().filter_map(|at| instances.get(*at)).map(|it| it.name.as_str()).collect();
+            let what = format!("instances wait for each other: {}", words.join(" is after "));
+            return Err((index, Fault::new(what).hint("take one `after` out of the ring")));
+        }
+    }
+    Ok(())
+}
+
+/// The way along `after` from an instance back to itself, if there is one: a breadth-first search.
+fn ring_through(instances: &[InstanceSpec], start: usize) -> Option<Vec<usize>> {
+    let waits_for = |at: usize| {
+        let after = instances.get(at).map(|instance| instance.after.as_slice()).unwrap_or_default();
+        after.iter().filter_map(|name| instances.iter().position(|other| other.name == *name))
+    };
+    let mut came_from = vec![None; instances.len()];
+    let mut queue = std::collections::VecDeque::from([start]);
+    while let Some(at) = queue.pop_front() {
+        for next in waits_for(at) {
+            if next == start {
+                let mut ring = vec![start, at];
+                while let Some(before) = ring.last().and_then(|last| came_from.get(*last).copied().flatten()) {
+                    ring.push(before);
+                }
+                ring.reverse();
+                return Some(ring);
+            }
+            if let Some(place @ None) = came_from.get_mut(next) {
+                *place = Some(at);
+                queue.push_back(next);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;

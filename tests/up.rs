@@ -1,0 +1,213 @@
+//! `zbridge up`: benches out of one file. The examples that start native_sim run here as they are, with a stand-in at the
+//! place of `zephyr.exe`: a zbridge of its own on the TAP that the bench gives it, whose USB/IP server answers pings.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+use support::{Exit, Launch, PATIENCE, Process, TempDir, needs, require, zbridge};
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+
+/// Puts a program at `path` below `dir` that opens the TAP `zeth` and is the host `addr`.
+fn stand_in(dir: &TempDir, path: &str, addr: &str) {
+    let file = dir.path(path);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let zbridge = env!("CARGO_BIN_EXE_zbridge");
+    let run = format!("#!/bin/sh\nexec {zbridge} -p tap:zeth -p usbip:{addr}/24,public,device=cdc-acm\n");
+    std::fs::write(&file, run).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// `zbridge up` of an example, from `dir`.
+fn example(dir: &TempDir, name: &str, exit_with: &str) -> Exit {
+    let bench = format!("{EXAMPLES}/{name}/bench.toml");
+    zbridge!("up", bench, "--exit-with", exit_with, "--timeout", "60s", "--logs", dir.text("logs"))
+        .under(["env", "-C", dir.root().to_str().unwrap()])
+        .run()
+}
+
+/// `zbridge up` of a file with this text.
+fn up(dir: &TempDir, text: &str) -> Launch {
+    let file = dir.file("bench.toml", text);
+    zbridge!("up", file, "--logs", dir.text("logs"))
+}
+
+#[test]
+fn native_sim() {
+    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"));
+    let dir = TempDir::new();
+    stand_in(&dir, "zephyr/zephyr.exe", "192.0.2.1");
+    let exit = example(&dir, "native_sim", "host");
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("host    | 3 packets transmitted, 3 received"), "{exit:?}");
+    assert!(exit.stderr.contains("zephyr: ready after"), "{exit:?}");
+    let log = std::fs::read_to_string(dir.path("logs/host.log")).unwrap();
+    assert!(log.contains("3 received"), "{log}");
+}
+
+#[test]
+fn two_instances() {
+    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"));
+    let dir = TempDir::new();
+    stand_in(&dir, "one/zephyr/zephyr.exe", "192.0.2.1");
+    stand_in(&dir, "two/zephyr/zephyr.exe", "192.0.2.3");
+    let exit = example(&dir, "two_instances", "host");
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert_eq!(exit.stdout.matches("2 packets transmitted, 2 received").count(), 2, "{exit:?}");
+}
+
+#[test]
+fn usbip_native_sim() {
+    require!(needs::root(), needs::tun(), needs::tool("usbip", "usbip"));
+    let dir = TempDir::new();
+    stand_in(&dir, "zephyr/zephyr.exe", "192.0.2.1");
+    let exit = example(&dir, "usbip_native_sim", "client");
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("Exportable USB devices") && exit.stdout.contains("192.0.2.1"), "{exit:?}");
+}
+
+/// Every bench among the examples is sound.
+#[test]
+fn examples_are_checked() {
+    let mut found = 0;
+    for entry in std::fs::read_dir(EXAMPLES).unwrap() {
+        let bench = entry.unwrap().path().join("bench.toml");
+        if bench.exists() {
+            found += 1;
+            let exit = zbridge!("check", &bench).run();
+            assert_eq!((exit.code(), exit.stderr.as_str()), (0, ""), "{}", bench.display());
+            assert!(exit.stdout.contains("instances\n"), "{}", exit.stdout);
+        }
+    }
+    assert!(found >= 3, "{found}");
+}
+
+const ORDER: &str = r#"
+[[instance]]
+name = "first"
+command = ["sh", "-c", "trap 'sleep 0.1; echo over; exit 0' TERM; printf 'pro'; sleep 0.1; printf 'mpt> '; while :; do sleep 0.01; done"]
+ready = "log ^prompt> $"
+
+[[instance]]
+name = "second"
+command = ["sh", "-c", "trap 'sleep 0.1; echo over; exit 0' TERM; printf '\\377\\n'; echo up; while :; do sleep 0.01; done"]
+after = "first"
+ready = "log ^up$"
+"#;
+
+fn ended_in_order(exit: &Exit) {
+    let at = |text: &str| exit.stderr.find(text).unwrap_or_else(|| panic!("no {text:?} in {exit:?}"));
+    assert!(at("first: ready") < at("second: starts") && at("second: ended") < at("first: ended"), "{exit:?}");
+}
+
+#[test]
+fn an_interrupt_stops_all_in_order() {
+    for (signal, status) in [(Process::sigint as fn(&Process), 0), (Process::sigterm, 0)] {
+        let dir = TempDir::new();
+        let bench = up(&dir, ORDER).spawn();
+        bench.wait_for("second: ready", PATIENCE);
+        signal(&bench);
+        let exit = bench.wait();
+        assert_eq!(exit.code(), status, "{exit:?}");
+        ended_in_order(&exit);
+        assert!(exit.stdout.contains("first   | prompt> \n"), "a prompt is shown: {exit:?}");
+        assert!(exit.stdout.contains("second  | \\xff\n") && !exit.stdout.contains('\x1b'), "{exit:?}");
+        let log = std::fs::read(dir.path("logs/second.log")).unwrap();
+        assert_eq!(log, b"\xff\nup\nover\n", "the log has the bytes themselves");
+    }
+}
+
+#[test]
+fn a_second_interrupt_ends_all_at_once() {
+    let dir = TempDir::new();
+    let deaf = "[[instance]]\nname = \"deaf\"\ncommand = [\"sh\", \"-c\", \"trap '' TERM; echo up; sleep 100\"]\n\
+                ready = \"log up\"\n";
+    let bench = up(&dir, deaf).spawn();
+    bench.wait_for("deaf: ready", PATIENCE);
+    bench.sigint();
+    bench.wait_for("stopping in order", PATIENCE);
+    let start = Instant::now();
+    bench.sigint();
+    let exit = bench.wait();
+    assert_eq!(exit.code(), 130, "{exit:?}");
+    assert!(start.elapsed() < Duration::from_secs(4), "not after the grace");
+}
+
+/// Statuses: of one instance, of a time that is over, of one that is not ready, of a program that is not there.
+#[test]
+fn statuses_of_a_bench() {
+    let table = |name: &str, command: &str, keys: &str| {
+        format!("[[instance]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", \"{command}\"]\n{keys}\n")
+    };
+    let server = table("server", "exec sleep 100", "");
+    let cases = [
+        ([server.clone(), table("test", "exit 7", "")].concat(), Some("test"), 7, "test: ended with status 7"),
+        ([server.clone(), table("test", "kill -9 $$", "")].concat(), Some("test"), 137, "signal 9 (SIGKILL)"),
+        (table("test", "exit 7", ""), None, 1, "error: test: ended with status 7"),
+        (table("test", "exit 0", ""), None, 0, "test: ended with status 0"),
+        (server.clone(), None, 6, "the bench is not over after"),
+        (
+            table("slow", "exec sleep 100", "ready = \"ping 192.0.2.1\"\nready-timeout = \"300ms\""),
+            None,
+            6,
+            "slow: not ready after 300ms: ping 192.0.2.1",
+        ),
+        (table("quits", "exit 0", "ready = \"log up\""), None, 1, "quits: ended with status 0 before it was ready"),
+        ("[[instance]]\nname = \"a\"\ncommand = \"./absent.exe\"\n".to_owned(), None, 4, "./absent.exe"),
+    ];
+    for (text, exit_with, status, says) in cases {
+        let dir = TempDir::new();
+        let wish = exit_with.map(|name| vec!["--exit-with", name]).unwrap_or_default();
+        let exit = up(&dir, &text).args(["--timeout", "2s"]).args(wish).run();
+        assert_eq!(exit.code(), status, "{text}{exit:?}");
+        assert!(exit.stderr.contains(says), "{says:?} is not in {exit:?}");
+    }
+}
+
+#[test]
+fn a_failure_is_started_again() {
+    let dir = TempDir::new();
+    let count = dir.text("count");
+    let text = format!(
+        "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo x >> {count}; [ $(wc -l < {count}) -ge 3 ]\"]\n\
+         restart = \"on-failure\"\n"
+    );
+    let exit = up(&dir, &text).run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert_eq!(std::fs::read_to_string(&count).unwrap(), "x\nx\nx\n");
+    assert!(exit.stderr.contains("a: ended with status 1; started again in 500ms"), "{exit:?}");
+}
+
+/// A user without any right runs a bench; killed, it leaves no process behind.
+#[test]
+fn an_ordinary_user_may_and_a_kill_leaves_nothing() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let dir = TempDir::new();
+    let text = format!(
+        "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo uid=$(id -u); exec sleep 3{}\"]\n\
+         ready = \"log uid=65534\"\n",
+        std::process::id()
+    );
+    let launch = up(&dir, &text).env("HOME", dir.text("home")).as_nobody(&dir);
+    let mut bench = launch.spawn();
+    bench.wait_for("a: ready", PATIENCE);
+    let sleeps = || {
+        let name = format!("sleep\03{}\0", std::process::id());
+        let entries = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+        entries.filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(|line| line == name.as_bytes())).count()
+    };
+    support::eventually("the start of its program", || (sleeps() == 1).then_some(()));
+    bench.kill9();
+    support::eventually("the end of its program", || (sleeps() == 0).then_some(()));
+}
+
+/// A full disk is said once; the bench goes on.
+#[test]
+fn a_log_that_cannot_be_written_is_said_once() {
+    let dir = TempDir::new();
+    let text =
+        "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo 1; sleep 0.1; echo 2\"]\nlog = \"/dev/full\"\n";
+    let exit = up(&dir, text).run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert_eq!(exit.stderr.matches("is not complete: No space left").count(), 1, "{exit:?}");
+    assert!(exit.stdout.contains("a  | 1\na  | 2\n"), "{exit:?}");
+}
