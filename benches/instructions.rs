@@ -23,7 +23,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use support::needs::{self, required, skips};
 use zbridge::counters::Counters;
 use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::{BATCH_BYTES, INHALE_BYTES};
+use zbridge::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_FRAMES};
 use zbridge::port::datagram::Sequenced;
 use zbridge::port::frame_io;
 use zbridge::port::stream::Stream;
@@ -340,7 +340,7 @@ fn seqpacket() -> Round {
     let ((near, from), (far, to)) = (pair(SocketType::SEQPACKET), pair(SocketType::SEQPACKET));
     let mut ports = Ports::new(
         [Sequenced::new(from), Sequenced::new(to)],
-        |port, batch| frame_io::receive(port, batch, PortId(0), &mut Counters::default()),
+        |port, batch| frame_io::receive(port, batch, PortId(0), INHALE_FRAMES, &mut Counters::default()),
         frame_io::transmit,
     );
     let packet = frame(mac(1, 0), mac(0, 0));

@@ -5,15 +5,21 @@
 //! meanwhile are dropped and counted as `no-peer`.
 //!
 //! A UNIX datagram socket stays unconnected, because a connected one refuses everybody else, the restarted peer
-//! included. But only a connected one can wait for room in its peer's queue, and the kernel looks an unconnected one's
-//! peer up by its path for every frame, which is a third of what a frame costs. So it is connected while it is blocked
-//! (the kernel reports it writable when the peer has read or died), and for the frames of one breath, if they are some;
-//! the latter only while its peer is all that it hears, as another would be refused meanwhile.
+//! included. But only a connected one can wait for room in its peer's queue; the kernel looks an unconnected one's peer
+//! up by its path for every frame; and it lets no more than ten frames wait for a socket that is not connected to their
+//! sender, who sleeps and is woken all the time. Together that is a third of what a frame costs. So it is connected
+//!
+//! - while it is blocked (the kernel reports it writable when the peer has read or died),
+//! - for the frames of one breath, if they are some,
+//! - while its peer, if that was named, sends in bursts, and for [`HOLD`] after;
+//!
+//! the latter two only while its peer is all that it hears, as another would be refused meanwhile.
 
 use super::Gone;
 use super::frame_io::{FrameIo, Got, Refusal};
 use crate::counters::DropReason;
 use crate::limits::MAX_FRAME;
+use crate::time::{Clock, Duration, Instant};
 use crate::wire::Offload;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, connect, connect_unspec, recv, recvfrom, send, sendto};
@@ -67,15 +73,36 @@ pub struct UnixGram {
     connected: bool,
     /// The last frame that came was the peer's, from the address where frames go.
     is_heard: bool,
+    /// So many came from it in a row, since there were none.
+    burst: usize,
+    /// What it sent last was not taken.
+    is_blocked: bool,
+    /// It is connected for what its peer sends, at least until then.
+    hold: Option<Instant>,
+    clock: Clock,
 }
 
 /// So many frames are worth connecting for.
 const WORTH_CONNECTING: usize = 4;
 
+/// How long a peer that has sent a burst may be silent before others may speak: a restart takes longer.
+const HOLD: Duration = Duration::from_millis(2);
+
 impl UnixGram {
     /// Takes over a bound, non-blocking socket. Without a `peer`, it is whoever sent last.
     pub fn new(fd: OwnedFd, peer: Option<SocketAddrUnix>) -> Self {
-        Self { fd, follows: peer.is_none(), peer, connected: false, is_heard: false }
+        let follows = peer.is_none();
+        Self {
+            fd,
+            peer,
+            follows,
+            connected: false,
+            is_heard: false,
+            burst: 0,
+            is_blocked: false,
+            hold: None,
+            clock: Clock::start(),
+        }
     }
 
     /// Where frames go, as a person is told.
@@ -84,7 +111,43 @@ impl UnixGram {
         path.map_or_else(|| "nobody yet".into(), |path| String::from_utf8_lossy(path).into_owned())
     }
 
+    /// The time until [`UnixGram::handle_timeout`] has something to do.
+    pub fn due_in(&self) -> Option<Duration> {
+        self.hold.map(|until| until - self.clock.now())
+    }
+
+    /// Lets others speak again, unless the peer is still speaking.
+    pub fn handle_timeout(&mut self) {
+        if self.burst > 0 {
+            self.hold = Some(self.clock.now() + HOLD);
+            return;
+        }
+        self.hold = None;
+        if !self.is_blocked {
+            self.release();
+        }
+    }
+
+    /// Counts what comes in a row. Connects when it is a burst of the peer's.
+    fn note_burst(&mut self) {
+        self.burst = if self.is_heard { self.burst + 1 } else { 0 };
+        if let Some(peer) = self.peer.as_ref().filter(|_| self.burst >= WORTH_CONNECTING && !self.follows)
+            && self.hold.is_none()
+        {
+            self.connected = self.connected || connect(&self.fd, peer).is_ok();
+            self.hold = self.connected.then(|| self.clock.now() + HOLD);
+        }
+    }
+
+    /// Nothing more has come.
+    fn note_silence(&mut self) {
+        if std::mem::take(&mut self.burst) > 0 && self.hold.is_some() {
+            self.hold = Some(self.clock.now() + HOLD);
+        }
+    }
+
     fn release(&mut self) {
+        self.hold = None;
         if std::mem::take(&mut self.connected) {
             // Cannot fail on a socket that is connected; were it so, the next send would tell.
             let _ = connect_unspec(&self.fd);
@@ -94,9 +157,18 @@ impl UnixGram {
 
 impl FrameIo for UnixGram {
     fn recv(&mut self, room: &mut [u8]) -> Result<Got, Errno> {
-        let (_, len, from) = recvfrom(&self.fd, &mut room[..=MAX_FRAME], RecvFlags::TRUNC)?;
+        if self.hold.is_some() {
+            // From the peer, but for what others had sent before.
+            let (_, len) =
+                recv(&self.fd, &mut room[..=MAX_FRAME], RecvFlags::TRUNC).inspect_err(|_| self.note_silence())?;
+            self.burst += 1;
+            return Ok(Got { len, offload: Offload::NONE });
+        }
+        let (_, len, from) =
+            recvfrom(&self.fd, &mut room[..=MAX_FRAME], RecvFlags::TRUNC).inspect_err(|_| self.burst = 0)?;
         let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
         self.is_heard = from.is_some() && from == self.peer;
+        self.note_burst();
         if self.follows && !self.connected && !self.is_heard {
             self.peer = from.filter(|from| from.path_bytes().is_some()).or(self.peer.take());
         }
@@ -125,7 +197,8 @@ impl FrameIo for UnixGram {
     }
 
     fn end(&mut self, blocked: bool) {
-        if !blocked {
+        self.is_blocked = blocked;
+        if !blocked && self.hold.is_none() {
             self.release();
         }
     }
@@ -233,6 +306,29 @@ mod tests {
             assert!(!gram.connected);
             (0..WORTH_CONNECTING).for_each(|_| assert_eq!(peer.recv(&mut room).unwrap(), FRAME.len()));
         }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_sends_in_bursts_is_the_only_one_that_is_heard_until_it_has_been_silent() {
+        let (mut gram, peer, other, folder) = three("burst");
+        let port = folder.join("port");
+        let mut room = vec![0; 2 * MAX_FRAME];
+        for _ in 0..WORTH_CONNECTING {
+            peer.send_to(&FRAME, &port).unwrap();
+            gram.recv(&mut room).unwrap();
+        }
+        assert!(gram.connected && gram.due_in().is_some());
+        assert_eq!(other.send_to(&FRAME, &port).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        // what it sends meanwhile does not end it
+        assert_eq!(send(&mut gram, WORTH_CONNECTING).0, WORTH_CONNECTING);
+        gram.handle_timeout();
+        assert!(gram.connected, "the peer was not silent");
+        assert_eq!(gram.recv(&mut room).err(), Some(Errno::AGAIN));
+        gram.handle_timeout();
+        assert!(!gram.connected && gram.due_in().is_none());
+        other.send_to(&FRAME, &port).unwrap();
+        assert_eq!(gram.recv(&mut room).unwrap().len, FRAME.len());
         std::fs::remove_dir_all(folder).unwrap();
     }
 

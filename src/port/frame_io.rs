@@ -1,13 +1,13 @@
 //! Descriptors that carry one frame a call: TAPs, datagram and packet sockets.
 //!
 //! Each of them says how to receive and send one frame and what its errors mean ([`FrameIo`]); the loops, the budgets
-//! and the counting are here, once. A datagram is drained up to [`INHALE_FRAMES`] at a time: measured, that is where
-//! the gain is; asking the kernel for many at once adds hardly any.
+//! and the counting are here, once. A few dozen frames are taken at a time: measured, that is where the gain
+//! is; asking the kernel for many at once adds hardly any.
 
 use super::{Broken, Gone, Inhaled};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Outgoing, PortId};
-use crate::limits::{INHALE_FRAMES, MAX_FRAME, PREFIX};
+use crate::limits::{INHALE_BYTES, MAX_FRAME, PREFIX};
 use crate::wire::Offload;
 use rustix::io::Errno;
 
@@ -65,10 +65,17 @@ pub trait FrameIo {
     fn refusal(&mut self, errno: Errno, sending: bool) -> Refusal;
 }
 
-/// Receives what is there, within the budget.
-pub fn receive(io: &mut impl FrameIo, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
-    for _ in 0..INHALE_FRAMES {
-        if batch.free() < ROOM {
+/// Receives what is there: so many frames at most, and none after [`INHALE_BYTES`].
+pub fn receive(
+    io: &mut impl FrameIo,
+    batch: &mut Batch,
+    id: PortId,
+    frames: usize,
+    counters: &mut Counters,
+) -> Result<Inhaled, Gone> {
+    let before = batch.free();
+    for _ in 0..frames {
+        if batch.free() < ROOM || before - batch.free() >= INHALE_BYTES {
             return Ok(Inhaled::More);
         }
         match io.recv_in_place(batch.room()) {

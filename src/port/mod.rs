@@ -38,6 +38,15 @@ use stream::Stream;
 use tap::{Tap, TapOptions};
 use unix::BoundGram;
 
+/// What one receive may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Bytes of a stream.
+    pub bytes: usize,
+    /// Frames of a descriptor that is read frame by frame.
+    pub frames: usize,
+}
+
 /// How a receive ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inhaled {
@@ -90,7 +99,7 @@ pub struct Abilities {
 }
 
 impl Edge {
-    /// Receives what has come, within a budget: of a stream `most` bytes, else a few dozen frames.
+    /// Receives what has come, within `budget`.
     ///
     /// # Errors
     /// [`Gone`]; the frames before it are in the batch.
@@ -98,16 +107,16 @@ impl Edge {
         &mut self,
         batch: &mut Batch,
         id: PortId,
-        most: usize,
+        budget: Budget,
         counters: &mut Counters,
     ) -> Result<Inhaled, Gone> {
         match self {
-            Self::Tap(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::Packet(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::Stream(edge) => edge.receive(batch, id, most),
-            Self::Sequenced(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
-            Self::Udp(edge) => frame_io::receive(edge, batch, id, counters),
+            Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Packet(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Stream(edge) => edge.receive(batch, id, budget.bytes),
+            Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),
+            Self::Udp(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::Channel(edge) => edge.receive(batch, id, counters),
             Self::Serial(edge) => edge.receive(batch, id, counters),
         }
@@ -209,21 +218,28 @@ impl Edge {
 
     /// Whether it may ever have a time for [`Edge::due_in`].
     pub fn keeps_time(&self) -> bool {
-        matches!(self, Self::Serial(edge) if edge.keeps_time())
+        match self {
+            Self::Serial(edge) => edge.keeps_time(),
+            Self::UnixGram(_) => true,
+            _ => false,
+        }
     }
 
     /// The time until [`Edge::handle_timeout`] has something to do.
     pub fn due_in(&self) -> Option<Duration> {
         match self {
             Self::Serial(edge) => edge.due_in(),
+            Self::UnixGram(edge) => edge.gram.due_in(),
             _ => None,
         }
     }
 
     /// Sees to what is due.
     pub fn handle_timeout(&mut self) {
-        if let Self::Serial(edge) = self {
-            edge.handle_timeout();
+        match self {
+            Self::Serial(edge) => edge.handle_timeout(),
+            Self::UnixGram(edge) => edge.gram.handle_timeout(),
+            _ => {}
         }
     }
 
