@@ -49,12 +49,6 @@ pub trait FrameIo {
         self.recv(&mut room[PREFIX..]).map(|got| (got, 0))
     }
 
-    /// So many frames are to be sent now.
-    fn begin(&mut self, _frames: usize) {}
-
-    /// They were sent, unless it is `blocked`.
-    fn end(&mut self, _blocked: bool) {}
-
     /// Sends a frame without blocking.
     ///
     /// # Errors
@@ -105,13 +99,6 @@ pub fn receive(
 
 /// Sends what the descriptor takes. Returns the number of frames that are done with.
 pub fn transmit(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
-    io.begin(out.len());
-    let sent = send_all(io, out, counters);
-    io.end(sent.as_ref().is_ok_and(|&done| done < out.len()));
-    sent
-}
-
-fn send_all(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
     let mut done = 0;
     while done < out.len() {
         let frame = out.frame(done);

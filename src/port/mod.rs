@@ -140,7 +140,7 @@ impl Edge {
     }
 
     /// The descriptors to wait on: none for a channel, which calls by itself; two for a line with a way in and a way
-    /// out. They change when a peer of a serial line arrives or leaves.
+    /// out, or where another tells of room. They change when a peer of a serial line arrives or leaves.
     pub fn fds(&self) -> [Option<RawFd>; 2] {
         let one = |fd: BorrowedFd<'_>| [Some(fd.as_raw_fd()), None];
         match self {
@@ -148,7 +148,7 @@ impl Edge {
             Self::Packet(edge) => one(edge.as_fd()),
             Self::Stream(edge) => one(edge.as_fd()),
             Self::Sequenced(edge) => one(edge.as_fd()),
-            Self::UnixGram(edge) => one(edge.gram.as_fd()),
+            Self::UnixGram(edge) => [Some(edge.gram.as_fd().as_raw_fd()), Some(edge.gram.lookout().as_raw_fd())],
             Self::Udp(edge) => one(edge.as_fd()),
             Self::Channel(_) => [None, None],
             Self::Serial(edge) => edge.line().fds(),
@@ -218,28 +218,21 @@ impl Edge {
 
     /// Whether it may ever have a time for [`Edge::due_in`].
     pub fn keeps_time(&self) -> bool {
-        match self {
-            Self::Serial(edge) => edge.keeps_time(),
-            Self::UnixGram(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::Serial(edge) if edge.keeps_time())
     }
 
     /// The time until [`Edge::handle_timeout`] has something to do.
     pub fn due_in(&self) -> Option<Duration> {
         match self {
             Self::Serial(edge) => edge.due_in(),
-            Self::UnixGram(edge) => edge.gram.due_in(),
             _ => None,
         }
     }
 
     /// Sees to what is due.
     pub fn handle_timeout(&mut self) {
-        match self {
-            Self::Serial(edge) => edge.handle_timeout(),
-            Self::UnixGram(edge) => edge.gram.handle_timeout(),
-            _ => {}
+        if let Self::Serial(edge) = self {
+            edge.handle_timeout();
         }
     }
 
