@@ -10,6 +10,7 @@ mod disk;
 mod open;
 mod pty;
 mod reactor;
+mod sockets;
 
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Input, Output, Want};
@@ -17,6 +18,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use disk::Disk;
 use mio::Waker;
 use reactor::Reactor;
+pub use sockets::Sockets;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -23,6 +23,7 @@ mod arrival;
 mod bridge;
 mod command;
 pub mod control;
+mod gateway;
 mod ports;
 mod service;
 mod show;

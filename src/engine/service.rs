@@ -4,8 +4,9 @@
 //! A port whose kind is a service is started here ([`start`]): its back end and the service itself are made on the
 //! caller's thread, so that errors are the caller's, and then get a thread that ends when the port does.
 
+use super::gateway;
 use crate::backend::Backend;
-use crate::config::PortSpec;
+use crate::config::{PortKind, PortSpec};
 use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
@@ -53,6 +54,9 @@ impl Drop for Threads {
 
 /// Starts the service that `spec` asks for, if its kind is one. `waker` is that of the switch's thread.
 pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Result<(Channel, JoinHandle<()>)>> {
+    if let PortKind::Nat(nat) = &spec.kind {
+        return Some(gateway::start(spec, nat, waker, seed));
+    }
     let wants = service::wants(spec)?;
     Some(Backend::open(&wants).and_then(|(backend, found)| {
         let mut service = service::make(spec, &found, seed)?;

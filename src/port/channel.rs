@@ -13,6 +13,7 @@ use crate::limits::{INHALE_BYTES, PREFIX};
 use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,6 +36,8 @@ struct Shared {
     asleep: AtomicBool,
     /// The port was removed, or the bridge has ended.
     closed: AtomicBool,
+    /// What the other end says of itself.
+    note: Mutex<String>,
 }
 
 impl Shared {
@@ -62,6 +65,7 @@ pub struct Channel {
     shared: Arc<Shared>,
     /// A batch that did not fit, and how much of it was taken.
     rest: Option<(Batch, usize)>,
+    offload: bool,
 }
 
 /// The other end.
@@ -81,16 +85,41 @@ pub struct Closed;
 /// Makes the two ends of a port. `waker` is that of the switch's thread.
 pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
     let flag = || AtomicBool::new(false);
-    let shared =
-        Shared { waker, ready: flag(), blocked: flag(), service: OnceLock::new(), asleep: flag(), closed: flag() };
-    let shared = Arc::new(shared);
+    let shared = Arc::new(Shared {
+        waker,
+        ready: flag(),
+        blocked: flag(),
+        service: OnceLock::new(),
+        asleep: flag(),
+        closed: flag(),
+        note: Mutex::default(),
+    });
     let (to_service, from_switch) = bounded(DEPTH);
     let (to_switch, from_service) = bounded(DEPTH);
-    let channel = Channel { to: to_service, from: from_service, shared: shared.clone(), rest: None };
+    let channel = Channel { to: to_service, from: from_service, shared: shared.clone(), rest: None, offload: false };
     (channel, Link { to: to_switch, from: from_switch, shared, frames: VecDeque::new() })
 }
 
 impl Channel {
+    /// The same port, whose other end takes frames as the switch has them: super-frames, and checksums that are not
+    /// finished.
+    #[must_use]
+    pub fn with_offloads(mut self) -> Self {
+        self.offload = true;
+        self
+    }
+
+    /// Whether the other end takes frames that are not finished.
+    pub fn takes_offloads(&self) -> bool {
+        self.offload
+    }
+
+    /// What the other end says of itself, if it says anything.
+    pub fn note(&self) -> Option<String> {
+        let note = self.shared.note.lock();
+        (!note.is_empty()).then(|| note.clone())
+    }
+
     /// Whether the other end has called since this was asked last.
     pub fn take_ready(&self) -> bool {
         self.shared.ready.swap(false, Ordering::SeqCst)
@@ -233,6 +262,11 @@ impl Link {
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(Closed),
         }
+    }
+
+    /// Says something of itself that is shown with the port.
+    pub fn note(&self, note: String) {
+        *self.shared.note.lock() = note;
     }
 
     /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. Said once.

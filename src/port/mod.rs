@@ -15,7 +15,7 @@ pub mod netlink;
 pub mod packet;
 pub mod serial;
 pub mod stream;
-mod sys;
+pub(crate) mod sys;
 pub mod tap;
 pub mod unix;
 
@@ -158,9 +158,8 @@ impl Edge {
     /// What it can do.
     pub fn abilities(&self) -> Abilities {
         match self {
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Channel(_) => {
-                Abilities { pausable: true, offload: false }
-            }
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) => Abilities { pausable: true, offload: false },
+            Self::Channel(edge) => Abilities { pausable: true, offload: edge.takes_offloads() },
             // The kernel queues what the host sends, and drops it when that is full: waiting would lose frames.
             Self::Tap(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
             Self::Packet(_) => Abilities { pausable: false, offload: true },
@@ -241,6 +240,7 @@ impl Edge {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
+            Self::Channel(edge) => edge.note(),
             _ => None,
         }
     }
@@ -422,7 +422,9 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
         PortKind::Packet(packet) => {
             Packet::open(&packet.ifname).map(|packet| Opened::Edge(Edge::Packet(packet), String::new()))
         }
-        PortKind::Usbip(_) => Err(Error::new(Class::Runtime, "a service has no descriptor: the engine starts it")),
+        PortKind::Usbip(_) | PortKind::Nat(_) => {
+            Err(Error::new(Class::Runtime, "a service has no descriptor: the engine starts it"))
+        }
         PortKind::Slip(slip) => Serial::slip(spec, slip).map(opened),
         PortKind::Wpan(wpan) => Serial::wpan(spec, wpan).map(opened),
     }

@@ -6,6 +6,9 @@
 #![allow(unsafe_code)]
 
 pub mod process;
+mod refusals;
+
+pub use refusals::{Refusal, refusal, want_refusals};
 
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};

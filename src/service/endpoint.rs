@@ -122,6 +122,11 @@ impl Endpoint {
         self.flows.len()
     }
 
+    /// The MAC of a neighbour. `None`: it is being asked for.
+    pub fn neighbour(&mut self, now: Instant, addr: IpAddr) -> Option<Mac> {
+        self.link.neighbours.resolve(now, addr)
+    }
+
     /// Takes an untagged Ethernet frame without FCS, at most the MTU and 14 bytes long.
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
         self.now = now;

@@ -84,6 +84,23 @@ pub struct Cidr {
     pub prefix: u8,
 }
 
+impl Cidr {
+    /// Whether `addr` is in the network.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        match (self.addr, addr) {
+            (IpAddr::V4(own), IpAddr::V4(addr)) => {
+                let host = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                (u32::from(own) ^ u32::from(addr)) & !host == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(addr)) => {
+                let host = u128::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                (u128::from(own) ^ u128::from(addr)) & !host == 0
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Cidr {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.addr, self.prefix)

@@ -5,6 +5,7 @@
 //! To add one: the file, a row in [`KINDS`], a variant with its arm in [`PortKind`]. The compiler asks for the rest.
 
 mod ip;
+mod nat;
 mod packet;
 mod slip;
 mod tap;
@@ -21,6 +22,7 @@ use crate::limits::QUEUE_FRAMES;
 use super::grammar::{Fault, Keys, Writer, nearest};
 
 pub use ip::{Tcp, Udp};
+pub use nat::{Forward, Nat, Protocol};
 pub use packet::Packet;
 pub use slip::{IpPeer, Slip};
 pub use tap::Tap;
@@ -118,6 +120,7 @@ pub static KINDS: &[&KindRow] = &[
     &slip::ROW,
     &wpan::ROW,
     &usbip::ROW,
+    &nat::ROW,
 ];
 
 /// The keys that every kind of port has.
@@ -201,6 +204,8 @@ pub enum PortKind {
     Wpan(Wpan),
     /// A USB/IP server with its devices.
     Usbip(Usbip),
+    /// A gateway to the host's networks.
+    Nat(Nat),
 }
 
 impl PortKind {
@@ -240,6 +245,7 @@ impl PortKind {
             Self::Slip(kind) => kind,
             Self::Wpan(kind) => kind,
             Self::Usbip(kind) => kind,
+            Self::Nat(kind) => kind,
         }
     }
 }

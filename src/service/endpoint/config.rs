@@ -142,18 +142,9 @@ pub(super) fn mask4(prefix: u8) -> u32 {
     u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0)
 }
 
-/// The host bits of an IPv6 prefix.
-fn mask6(prefix: u8) -> u128 {
-    u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0)
-}
-
 /// Whether `addr` is in the network of `cidr`.
 pub(super) fn contains(cidr: &Cidr, addr: IpAddr) -> bool {
-    match (cidr.addr, addr) {
-        (IpAddr::V4(own), IpAddr::V4(addr)) => (u32::from(own) ^ u32::from(addr)) & !mask4(cidr.prefix) == 0,
-        (IpAddr::V6(own), IpAddr::V6(addr)) => (u128::from(own) ^ u128::from(addr)) & !mask6(cidr.prefix) == 0,
-        _ => false,
-    }
+    cidr.contains(addr)
 }
 
 #[cfg(test)]

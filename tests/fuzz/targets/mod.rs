@@ -8,6 +8,7 @@ mod control;
 mod endpoint;
 mod framing;
 mod headers;
+mod nat;
 mod switch;
 mod usbip;
 mod words;
@@ -36,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "usbip", run: usbip::usbip },
     Target { name: "usbip_client", run: usbip::usbip_client },
     Target { name: "hid_script", run: usbip::hid_script },
+    Target { name: "nat", run: nat::nat },
     Target { name: "control", run: control::control },
 ];
 

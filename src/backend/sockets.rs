@@ -1,0 +1,213 @@
+//! The sockets of a gateway ([`crate::service::nat`]): ordinary, non-blocking sockets of the host under a poll.
+//!
+//! Theory of operation. A socket's name is its token, and neither is ever used twice, so an event that was on its way when
+//! its socket was closed finds nobody. mio is edge-triggered: an event says that something has changed, and the gateway
+//! goes on until a call says `WouldBlock`. Everything happens on the thread that polls.
+
+use crate::error::{Error, Result};
+use crate::port::sys::{self, refusal, want_refusals};
+use crate::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Registry, Token, Waker};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+const WAKER: Token = Token(usize::MAX);
+const BACKLOG: i32 = 128;
+
+/// See the module.
+pub struct Sockets {
+    registry: Registry,
+    sockets: HashMap<u64, Socket, foldhash::fast::RandomState>,
+    next: u64,
+}
+
+impl Sockets {
+    /// Sockets under the watch of `poll`, and what wakes it. Lets the process have as many descriptors as it may.
+    ///
+    /// # Errors
+    /// The system has none left.
+    pub fn new(poll: &Poll) -> Result<(Self, Arc<Waker>)> {
+        let cannot = |error| Error::system("cannot wait for descriptors", &error);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
+        let registry = poll.registry().try_clone().map_err(cannot)?;
+        let limit = getrlimit(Resource::Nofile);
+        // Where it fails there are fewer flows at once.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+        Ok((Self { registry, sockets: HashMap::default(), next: 0 }, waker))
+    }
+
+    /// What a poll's event means for a socket; `None`: it was the waker.
+    pub fn event(event: &mio::event::Event) -> Option<Event> {
+        let socket = (event.token() != WAKER).then(|| SocketId(event.token().0 as u64))?;
+        Some(Event {
+            socket,
+            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+            refused: event.is_error(),
+        })
+    }
+
+    /// Listens for TCP connections. Gives the address, too, whose port the system may have chosen.
+    ///
+    /// # Errors
+    /// The address is taken, or not the host's.
+    pub fn listen(&mut self, addr: SocketAddr) -> Result<(SocketId, SocketAddr)> {
+        self.bind(addr, Type::STREAM, Protocol::TCP).map_err(|error| explain("tcp", addr, &error))
+    }
+
+    /// Takes UDP datagrams at an address. As [`Sockets::listen`].
+    ///
+    /// # Errors
+    /// As [`Sockets::listen`].
+    pub fn listen_udp(&mut self, addr: SocketAddr) -> Result<(SocketId, SocketAddr)> {
+        self.bind(addr, Type::DGRAM, Protocol::UDP).map_err(|error| explain("udp", addr, &error))
+    }
+
+    fn bind(&mut self, addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<(SocketId, SocketAddr)> {
+        let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if kind == Type::STREAM {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&addr.into())?;
+        if kind == Type::STREAM {
+            socket.listen(BACKLOG)?;
+        }
+        let bound = socket.local_addr()?.as_socket().unwrap_or(addr);
+        Ok((self.add(socket)?, bound))
+    }
+
+    fn add(&mut self, socket: Socket) -> io::Result<SocketId> {
+        socket.set_nonblocking(true)?;
+        let name = self.next;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(name as usize), interest)?;
+        self.next += 1;
+        self.sockets.insert(name, socket);
+        Ok(SocketId(name))
+    }
+
+    fn get(&self, socket: SocketId) -> io::Result<&Socket> {
+        self.sockets.get(&socket.0).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+fn explain(word: &str, addr: SocketAddr, error: &io::Error) -> Error {
+    let told = Error::system(format_args!("cannot listen on {word} {addr}"), error);
+    match error.kind() {
+        io::ErrorKind::AddrInUse => told.hint("`ss -lntup` shows who has the port; choose another"),
+        io::ErrorKind::PermissionDenied => told.hint("ports below 1024 need a right; choose a higher one"),
+        _ => told,
+    }
+}
+
+/// What an ICMP message said.
+fn meaning(told: &sys::Refusal) -> Refusal {
+    match told.errno {
+        libc::ECONNREFUSED => Refusal::Port,
+        libc::EMSGSIZE => Refusal::TooBig(u16::try_from(told.info).unwrap_or(u16::MAX)),
+        libc::EACCES | libc::EPERM => Refusal::Prohibited,
+        libc::ENETUNREACH => Refusal::Network,
+        _ if told.origin == libc::SO_EE_ORIGIN_ICMP && told.kind == 11 => Refusal::Hops,
+        _ if told.origin == libc::SO_EE_ORIGIN_ICMP6 && told.kind == 3 => Refusal::Hops,
+        _ => Refusal::Host,
+    }
+}
+
+impl Host for Sockets {
+    fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&to.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => self.add(socket),
+        }
+    }
+
+    fn connected(&mut self, socket: SocketId) -> io::Result<()> {
+        let socket = self.get(socket)?;
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+            other => other.map(drop),
+        }
+    }
+
+    fn open(&mut self, kind: Datagrams, v6: bool) -> io::Result<SocketId> {
+        let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
+        let protocol = match (kind, v6) {
+            (Datagrams::Udp, _) => Protocol::UDP,
+            (Datagrams::Echo, false) => Protocol::ICMPV4,
+            (Datagrams::Echo, true) => Protocol::ICMPV6,
+        };
+        let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
+        want_refusals(&socket, v6)?;
+        self.add(socket)
+    }
+
+    fn accept(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)> {
+        let (socket, from) = self.get(listener)?.accept()?;
+        socket.set_tcp_nodelay(true)?;
+        let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+        Ok((self.add(socket)?, from))
+    }
+
+    fn send(&mut self, socket: SocketId, bytes: &[u8]) -> io::Result<usize> {
+        (&mut self.get(socket)?).write(bytes)
+    }
+
+    fn recv(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<usize> {
+        (&mut self.get(socket)?).read(room)
+    }
+
+    fn send_to(&mut self, socket: SocketId, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.get(socket)?.send_to(bytes, &SockAddr::from(to)).map(drop)
+    }
+
+    fn recv_from(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (count, from) = rustix::net::recvfrom(self.get(socket)?, room, rustix::net::RecvFlags::empty())
+            .map(|(_, count, from)| (count, from))?;
+        let from = from.and_then(|from| SocketAddr::try_from(from).ok()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((count, from))
+    }
+
+    fn refused(&mut self, socket: SocketId) -> Option<Refused> {
+        let socket = self.get(socket).ok()?;
+        loop {
+            let told = refusal(socket).ok()?;
+            // Of what the host itself refused, the call that was refused has told.
+            if told.origin != libc::SO_EE_ORIGIN_LOCAL {
+                return Some(Refused { to: told.to, why: meaning(&told) });
+            }
+        }
+    }
+
+    fn shutdown(&mut self, socket: SocketId) {
+        if let Ok(socket) = self.get(socket) {
+            // It fails where the connection has ended already.
+            let _ = socket.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, socket: SocketId, abort: bool) {
+        let Some(socket) = self.sockets.remove(&socket.0) else { return };
+        if abort {
+            // Where it fails the connection ends in the usual way.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
+        let _ = self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+    }
+}

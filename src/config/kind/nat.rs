@@ -1,0 +1,259 @@
+//! `nat:CIDR`: the way out, a gateway that lets every port of the switch reach the host's networks.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};
+use crate::config::grammar::{Fault, Keys, Writer};
+use crate::config::value::{self, Parsed};
+use crate::wire::{Cidr, Mac};
+
+pub(super) static ROW: KindRow = KindRow {
+    word: "nat",
+    target: "CIDR",
+    summary: "a gateway to the host's networks, without any right",
+    keys: &[
+        KeyRow { word: "ipv6", value: Some("CIDR"), repeatable: false, summary: "its IPv6 address and network, too" },
+        KeyRow {
+            word: "forward",
+            value: Some("PROTO:HOST:PORT->GUEST:PORT"),
+            repeatable: true,
+            summary: "lead an address of the host to a guest, PROTO is tcp or udp",
+        },
+        KeyRow {
+            word: "host-loopback",
+            value: Some("on|off"),
+            repeatable: false,
+            summary: "whether the gateway's address reaches the host's loopback (default: on)",
+        },
+        KeyRow {
+            word: "restrict",
+            value: None,
+            repeatable: false,
+            summary: "nothing goes out: only its own services and forwards",
+        },
+        KeyRow {
+            word: "mac",
+            value: Some("MAC"),
+            repeatable: false,
+            summary: "the gateway's MAC address (default: made of its address)",
+        },
+    ],
+    example: "nat:10.0.2.2/24,forward=tcp:127.0.0.1:2222->10.0.2.15:22",
+    note: "Connections of guests are made again as ordinary sockets of the host, so no right is needed and they reach \
+           what the user who runs it reaches: TCP, UDP and pings. Connections of a forward come from the gateway's \
+           address. Guests take 10.0.2.2 as their default route.",
+    choices: None,
+    parse,
+};
+
+/// The transport of a forward.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// An address of the host that leads to a guest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Forward {
+    /// Its transport.
+    pub protocol: Protocol,
+    /// Where the host listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where the guest does.
+    pub guest: SocketAddr,
+}
+
+/// `tcp:127.0.0.1:2222->10.0.2.15:22`.
+impl fmt::Display for Forward {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}->{}", self.protocol, self.listen, self.guest)
+    }
+}
+
+/// A gateway to the host's networks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Nat {
+    /// Its IPv4 address, and the network behind it.
+    pub gateway: Ipv4Addr,
+    /// Bits of that network's prefix, at most 30.
+    pub prefix: u8,
+    /// Its IPv6 address and network.
+    pub ipv6: Option<Cidr>,
+    /// Addresses of the host that lead to guests.
+    pub forwards: Vec<Forward>,
+    /// Its address reaches the host's loopback.
+    pub host_loopback: bool,
+    /// Nothing goes out.
+    pub restrict: bool,
+    /// Its MAC address, if it was given one; see [`Nat::mac`].
+    pub own_mac: Option<Mac>,
+}
+
+impl Nat {
+    /// Its MAC address. Without `mac=` it is made of its address, so that guests that remember it are right in the next
+    /// run, too: 02:6e (locally administered, `n`), and the four octets.
+    pub fn mac(&self) -> Mac {
+        self.own_mac.unwrap_or_else(|| Mac::from_u64(0x026e << 32 | u64::from(u32::from(self.gateway))))
+    }
+
+    /// Its addresses with their networks.
+    pub fn addrs(&self) -> Vec<Cidr> {
+        let four = Cidr { addr: self.gateway.into(), prefix: self.prefix };
+        std::iter::once(four).chain(self.ipv6).collect()
+    }
+}
+
+fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
+    let cidr = value::cidr(target).map_err(|form| bad_target(&ROW, target, &form))?;
+    let IpAddr::V4(gateway) = cidr.addr else {
+        return Err(bad_target(&ROW, target, "the gateway's IPv4 address; ipv6= adds the other family"));
+    };
+    if !(1..=30).contains(&cidr.prefix) {
+        return Err(bad_target(&ROW, target, "a network with room for guests, a prefix of 1 to 30 bits"));
+    }
+    let nat = Nat {
+        gateway,
+        prefix: cidr.prefix,
+        ipv6: keys.value("ipv6", ipv6)?,
+        forwards: keys.values("forward", forward)?,
+        host_loopback: keys.flag("host-loopback")?.unwrap_or(true),
+        restrict: keys.flag("restrict")?.unwrap_or(false),
+        own_mac: keys.value("mac", value::station)?,
+    };
+    check(&nat)?;
+    Ok(PortKind::Nat(nat))
+}
+
+fn ipv6(text: &str) -> Parsed<Cidr> {
+    let good = |cidr: &Cidr| cidr.addr.is_ipv6() && (1..=126).contains(&cidr.prefix);
+    value::cidr(text).ok().filter(good).ok_or_else(|| "an IPv6 address with its prefix, as 2001:db8::2/64".to_owned())
+}
+
+fn forward(text: &str) -> Parsed<Forward> {
+    let form = || "PROTO:HOST:PORT->GUEST:PORT with addresses, as tcp:127.0.0.1:2222->10.0.2.15:22".to_owned();
+    let (protocol, rest) = text.split_once(':').ok_or_else(form)?;
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        _ => return Err(form()),
+    };
+    let (listen, guest) = rest.split_once("->").ok_or_else(form)?;
+    let (listen, guest): (SocketAddr, SocketAddr) =
+        (listen.parse().map_err(|_| form())?, guest.parse().map_err(|_| form())?);
+    if guest.port() == 0 {
+        return Err(form());
+    }
+    Ok(Forward { protocol, listen, guest })
+}
+
+fn check(nat: &Nat) -> Result<(), Fault> {
+    let networks = nat.addrs();
+    for forward in &nat.forwards {
+        if !networks.iter().any(|network| network.contains(forward.guest.ip()) && network.addr != forward.guest.ip()) {
+            return Err(Fault::new(format!("forward={forward}: {} is no guest of the network", forward.guest.ip()))
+                .hint("the address behind -> is one of the gateway's network; ipv6= adds an IPv6 network"));
+        }
+    }
+    let mut claimed = BTreeSet::new();
+    match claims(nat).find(|it| !claimed.insert(it.clone())) {
+        Some(twice) => Err(Fault::new(format!("two forwards want {twice}"))),
+        None => Ok(()),
+    }
+}
+
+fn claims(nat: &Nat) -> impl Iterator<Item = String> {
+    let listens = nat.forwards.iter().filter(|forward| forward.listen.port() != 0);
+    listens.map(|forward| match forward.protocol {
+        Protocol::Tcp => format!("TCP address {}", forward.listen),
+        Protocol::Udp => format!("UDP address {}", forward.listen),
+    })
+}
+
+impl KindText for Nat {
+    fn row(&self) -> &'static KindRow {
+        &ROW
+    }
+
+    fn target(&self) -> String {
+        format!("{}/{}", self.gateway, self.prefix)
+    }
+
+    fn default_name(&self) -> String {
+        "nat".to_owned()
+    }
+
+    fn write(&self, out: &mut Writer) {
+        out.option("ipv6", self.ipv6);
+        for forward in &self.forwards {
+            out.value("forward", forward);
+        }
+        if !self.host_loopback {
+            out.value("host-loopback", "off");
+        }
+        if self.restrict {
+            out.flag("restrict");
+        }
+        out.option("mac", self.own_mac);
+    }
+
+    fn claims(&self) -> Vec<String> {
+        claims(self).collect()
+    }
+
+    fn attach(&self) -> Option<Attach> {
+        Attach::new("guest", format!("ip route add default via {}", self.gateway))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{PortKind, PortSpec};
+
+    fn refusal(text: &str) -> String {
+        PortSpec::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn everything_said_is_kept() {
+        for text in [
+            "nat:10.0.2.2/24",
+            "nat:10.0.2.2/24,ipv6=2001:db8::2/64,forward=tcp:127.0.0.1:2222->10.0.2.15:22,\
+             forward=udp:[::1]:69->[2001:db8::15]:69,host-loopback=off,restrict,mac=02:00:00:00:00:01,mtu=1400",
+        ] {
+            assert_eq!(PortSpec::parse(text).unwrap().canonical(), text);
+        }
+    }
+
+    #[test]
+    fn the_mac_address_is_made_of_the_address() {
+        let PortKind::Nat(nat) = PortSpec::parse("nat:10.0.2.2/24").unwrap().kind else { panic!("not a nat") };
+        assert_eq!(nat.mac().to_string(), "02:6e:0a:00:02:02");
+    }
+
+    #[test]
+    fn faults_say_what_to_do() {
+        assert!(refusal("nat:10.0.2.2").contains("192.0.2.2/24"));
+        assert!(refusal("nat:2001:db8::2/64").contains("ipv6="));
+        assert!(refusal("nat:10.0.2.2/32").contains("room for guests"));
+        assert!(refusal("nat:10.0.2.2/24,forward=sctp:127.0.0.1:1->10.0.2.15:1").contains("tcp:127.0.0.1:2222"));
+        assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->10.0.3.15:1").contains("no guest"));
+        assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->10.0.2.2:1").contains("no guest"));
+        assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->[2001:db8::1]:1").contains("ipv6="));
+        let twice = "nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->10.0.2.15:1,forward=tcp:127.0.0.1:1->10.0.2.16:1";
+        assert!(refusal(twice).contains("two forwards want TCP address 127.0.0.1:1"));
+    }
+}

@@ -1,0 +1,121 @@
+//! Runs a gateway: a thread with a poll of its own, which waits for the sockets of the host and for the switch.
+//!
+//! Theory of operation. Other services leave their sockets to a back end's thread and talk to it by messages. A gateway
+//! moves too many bytes for that: here the thread that has the sockets is the thread that has the machine, and bytes go
+//! from a socket's buffer into the frame that leaves. A turn takes events and frames, bounded, lets the machine work, and
+//! hands the frames over. With nothing to do the thread sleeps.
+
+use crate::backend::Sockets;
+use crate::config::{self, PortSpec, Protocol};
+use crate::error::{Error, Result};
+use crate::frame::{Batch, Outgoing};
+use crate::limits::{MAX_FRAME, PREFIX};
+use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::service::nat::{Flows, Nat};
+use crate::time::Clock;
+use mio::{Events, Poll, Waker};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+const EVENTS: usize = 256;
+/// Batches of the switch in one turn.
+const BATCHES: usize = 16;
+/// Bytes of one batch to the switch: a few super-frames.
+const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
+
+/// Starts the gateway of the port `spec`. `waker` is that of the switch's thread.
+pub(super) fn start(
+    spec: &PortSpec,
+    nat: &config::Nat,
+    waker: &Arc<Waker>,
+    seed: u64,
+) -> Result<(Channel, JoinHandle<()>)> {
+    let poll = Poll::new().map_err(|error| Error::system("cannot wait for descriptors", &error))?;
+    let (mut sockets, own) = Sockets::new(&poll)?;
+    let mut machine = Nat::new(spec, nat, seed)?;
+    for forward in &nat.forwards {
+        let (socket, bound) = match forward.protocol {
+            Protocol::Tcp => sockets.listen(forward.listen)?,
+            Protocol::Udp => sockets.listen_udp(forward.listen)?,
+        };
+        log::info!("{}: {} {bound} leads to {}", spec.name, forward.protocol, forward.guest);
+        machine.add_forward(socket, *forward);
+    }
+    let (channel, link) = pair(waker.clone());
+    link.set_waker(own);
+    let (name, clock) = (spec.name.clone(), Clock::start());
+    let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, told: Flows::default() };
+    let run = move || gateway.run();
+    let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
+    thread
+        .map(|thread| (channel.with_offloads(), thread))
+        .map_err(|error| Error::system("cannot start a thread", &error))
+}
+
+struct Gateway {
+    name: String,
+    poll: Poll,
+    link: Link,
+    nat: Nat,
+    sockets: Sockets,
+    clock: Clock,
+    /// What the switch was told last of its flows.
+    told: Flows,
+}
+
+impl Gateway {
+    /// Runs until the port is removed.
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut patience = Some(Duration::ZERO);
+        loop {
+            match self.poll.poll(&mut events, patience) {
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                    return log::error!("{}: poll: {error}", self.name);
+                }
+                _ => {}
+            }
+            self.link.wake_up();
+            let now = self.clock.now();
+            for event in events.iter().filter_map(Sockets::event) {
+                self.nat.handle_event(now, event, &mut self.sockets);
+            }
+            match self.turn() {
+                Ok(again) => patience = again,
+                Err(Closed) => return,
+            }
+        }
+    }
+
+    /// Takes frames and lets the machine work. Gives the time for which there is nothing more to do.
+    fn turn(&mut self) -> Result<Option<Duration>, Closed> {
+        let mut more = true;
+        for _ in 0..BATCHES {
+            let Some(batch) = self.link.try_recv_batch()? else {
+                more = false;
+                break;
+            };
+            let now = self.clock.now();
+            for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
+                self.nat.handle_frame(now, bytes, frame.offload, &mut self.sockets);
+            }
+        }
+        let now = self.clock.now();
+        self.nat.handle_timeout(now, &mut self.sockets);
+        let mut out = Batch::new(MESSAGE_BYTES);
+        self.nat.poll_transmit(now, &mut self.sockets, &mut out);
+        if !out.is_empty() {
+            self.link.send_batch(out)?;
+        }
+        let flows = Flows { held: 0, ..self.nat.flows() };
+        if flows != self.told {
+            self.link.note(flows.to_string());
+            self.told = flows;
+        }
+        if more || self.nat.is_ready() || !self.link.fall_asleep() {
+            return Ok(Some(Duration::ZERO));
+        }
+        Ok(self.nat.poll_timeout().map(|at| at - now))
+    }
+}

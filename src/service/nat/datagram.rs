@@ -1,0 +1,427 @@
+//! UDP and pings through the gateway: a port of a guest (or the identifier of its pings) is a socket of the host.
+//!
+//! # Theory of operation
+//! A guest's port keeps its socket whomever it talks to (RFC 4787, REQ-1), and hears whom it has talked to, from
+//! whatever port they answer (REQ-8): a TFTP server answers from another one. A socket that rests for long is closed; when
+//! there are too many, the one that rests longest is.
+//!
+//! What a guest sends goes to the socket at once; what the host receives is fetched when there is room for frames, a
+//! bounded number in a turn.
+
+use super::host::{Datagrams, Host, Refusal, SocketId};
+use super::icmp;
+use super::packet::{self, Headers, Packet, UDP, pseudo, unfinished};
+use super::timers::Timers;
+use super::wire::{Way, Wire, has_room};
+use crate::frame::{Batch, PortId};
+use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::time::{Duration, Instant};
+use crate::wire::checksum::Sum;
+use crate::wire::{Mac, Offload};
+use foldhash::fast::FixedState;
+use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+
+/// A socket that nothing came through ends after this long (RFC 4787, REQ-5: not below two minutes).
+const UDP_IDLE: Duration = Duration::from_secs(180);
+/// RFC 5508, REQ-2: not below a minute.
+const ECHO_IDLE: Duration = Duration::from_secs(60);
+/// Addresses that one socket hears.
+const PEERS: usize = 64;
+/// Datagrams of one turn.
+const TURN: usize = 32;
+/// The longest datagram.
+const LONGEST: usize = 65_535;
+/// Bytes of a UDP header, and of an echo message before its data.
+const HEADER: usize = 8;
+
+/// What a socket stands for. The port of an echo is its identifier.
+type Key = (Datagrams, SocketAddr);
+
+struct Flow {
+    key: Key,
+    mac: Mac,
+    socket: SocketId,
+    /// Whom the guest has talked to, by the addresses that it knows; the last one first.
+    peers: VecDeque<IpAddr>,
+    readable: bool,
+    queued: bool,
+    active: Instant,
+    entry: Option<Instant>,
+}
+
+impl Flow {
+    fn due(&self) -> Instant {
+        self.active + if self.key.0 == Datagrams::Udp { UDP_IDLE } else { ECHO_IDLE }
+    }
+
+    fn knows(&mut self, peer: IpAddr) {
+        if self.peers.front() == Some(&peer) {
+            return;
+        }
+        self.peers.retain(|known| *known != peer);
+        self.peers.truncate(PEERS - 1);
+        self.peers.push_front(peer);
+    }
+}
+
+/// See the module.
+pub(super) struct Table {
+    slots: Vec<Option<Flow>>,
+    free: Vec<u32>,
+    keys: HashMap<Key, u32, FixedState>,
+    sockets: HashMap<SocketId, u32, FixedState>,
+    ready: VecDeque<u32>,
+    timers: Timers,
+    /// How many of them are of pings.
+    echoes: usize,
+    buffer: Vec<u8>,
+    /// The number of the next datagram that is sent in pieces.
+    number: u32,
+    /// It was said that the system allows no pings.
+    told: bool,
+}
+
+impl Table {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            keys: HashMap::with_hasher(FixedState::with_seed(seed)),
+            sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(31))),
+            ready: VecDeque::new(),
+            timers: Timers::default(),
+            echoes: 0,
+            buffer: vec![0; LONGEST],
+            number: seed as u32,
+            told: false,
+        }
+    }
+
+    /// How many sockets of a kind there are.
+    pub fn count(&self, kind: Datagrams) -> usize {
+        match kind {
+            Datagrams::Echo => self.echoes,
+            Datagrams::Udp => self.keys.len() - self.echoes,
+        }
+    }
+
+    /// Whether a socket has something to be fetched.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// When [`Self::handle_timeout`] may have something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| at)
+    }
+
+    /// Takes a UDP datagram of a guest at `mac`, or an echo request, in one piece. With `piece` it stands for several, of
+    /// so many bytes each but the last.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        (mac, piece): (Mac, Option<usize>),
+        packet: &Packet<'_>,
+        host: &mut dyn Host,
+        wire: &mut Wire,
+    ) {
+        let Some((kind, from, to, bytes)) = read(packet) else {
+            wire.stats.malformed += 1;
+            return;
+        };
+        let addr = match wire.way(packet.dst) {
+            Way::Out(addr) => SocketAddr::new(addr, to),
+            Way::Forbidden => {
+                wire.stats.forbidden += 1;
+                return icmp::refuse(wire, mac, packet.src, Refusal::Prohibited, packet.whole);
+            }
+            Way::Astray => {
+                wire.stats.ignored += 1;
+                return;
+            }
+        };
+        let key = (kind, SocketAddr::new(packet.src, from));
+        let Some(index) = self.find(now, mac, key, host, wire, packet.whole) else { return };
+        let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        (flow.mac, flow.active) = (mac, now);
+        flow.knows(packet.dst);
+        for bytes in bytes.chunks(piece.unwrap_or(bytes.len()).max(1)) {
+            self.send(index, packet, bytes, addr, host, wire);
+        }
+        if bytes.is_empty() {
+            self.send(index, packet, bytes, addr, host, wire);
+        }
+    }
+
+    fn send(
+        &mut self,
+        index: u32,
+        packet: &Packet<'_>,
+        bytes: &[u8],
+        addr: SocketAddr,
+        host: &mut dyn Host,
+        wire: &mut Wire,
+    ) {
+        let Some((socket, mac)) = self.slots.get(index as usize).and_then(Option::as_ref).map(|it| (it.socket, it.mac))
+        else {
+            return;
+        };
+        let mut sent = host.send_to(socket, bytes, addr);
+        if sent.as_ref().is_err_and(|error| is_passing(error.kind())) {
+            // It may be an earlier datagram's error, which whatever comes next is told of.
+            self.tell_refusals(index, host, wire);
+            sent = host.send_to(socket, bytes, addr);
+        }
+        let refusal = match sent.map_err(|error| error.kind()) {
+            Ok(()) => return,
+            Err(ErrorKind::HostUnreachable) => Refusal::Host,
+            Err(ErrorKind::NetworkUnreachable) => Refusal::Network,
+            Err(ErrorKind::PermissionDenied) => Refusal::Prohibited,
+            Err(_) => {
+                wire.stats.host += 1;
+                return;
+            }
+        };
+        icmp::refuse(wire, mac, packet.src, refusal, packet.whole);
+    }
+
+    fn find(
+        &mut self,
+        now: Instant,
+        mac: Mac,
+        key: Key,
+        host: &mut dyn Host,
+        wire: &mut Wire,
+        quote: &[u8],
+    ) -> Option<u32> {
+        if let Some(&index) = self.keys.get(&key) {
+            return Some(index);
+        }
+        if self.keys.len() >= NAT_DATAGRAM_FLOWS {
+            wire.stats.flows += 1;
+            self.evict(host);
+        }
+        match host.open(key.0, key.1.is_ipv6()) {
+            Ok(socket) => {
+                match key.0 {
+                    Datagrams::Udp => wire.stats.udp += 1,
+                    Datagrams::Echo => wire.stats.echo += 1,
+                }
+                Some(self.insert(now, mac, key, socket))
+            }
+            Err(error) => {
+                if key.0 == Datagrams::Echo {
+                    icmp::refuse(wire, mac, key.1.ip(), Refusal::Prohibited, quote);
+                    if !std::mem::replace(&mut self.told, true) {
+                        log::warn!(
+                            "pings of guests cannot leave: {error}; `sysctl net.ipv4.ping_group_range=\"0 2147483647\"` \
+                             lets them"
+                        );
+                    }
+                }
+                wire.stats.host += 1;
+                None
+            }
+        }
+    }
+
+    fn insert(&mut self, now: Instant, mac: Mac, key: Key, socket: SocketId) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        let mut flow =
+            Flow { key, mac, socket, peers: VecDeque::new(), readable: false, queued: false, active: now, entry: None };
+        self.keys.insert(key, index);
+        self.echoes += usize::from(key.0 == Datagrams::Echo);
+        self.sockets.insert(socket, index);
+        let due = flow.due();
+        self.timers.set(index, &mut flow.entry, due);
+        self.slots[index as usize] = Some(flow);
+        index
+    }
+
+    /// Ends the flow that rests longest.
+    fn evict(&mut self, host: &mut dyn Host) {
+        while let Some((at, index)) = self.timers.first() {
+            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
+            let due = flow.due();
+            if due <= at {
+                return self.remove(index, host);
+            }
+            self.timers.remove(index, &mut flow.entry);
+            self.timers.set(index, &mut flow.entry, due);
+        }
+    }
+
+    fn remove(&mut self, index: u32, host: &mut dyn Host) {
+        let Some(mut flow) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
+        self.timers.remove(index, &mut flow.entry);
+        self.keys.remove(&flow.key);
+        self.echoes -= usize::from(flow.key.0 == Datagrams::Echo);
+        self.sockets.remove(&flow.socket);
+        host.close(flow.socket, false);
+        self.free.push(index);
+    }
+
+    /// The host's socket has changed. `false`: it is none of these.
+    pub fn handle_event(&mut self, socket: SocketId, host: &mut dyn Host, wire: &mut Wire, refused: bool) -> bool {
+        let Some(&index) = self.sockets.get(&socket) else { return false };
+        if refused {
+            self.tell_refusals(index, host, wire);
+        }
+        if let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) {
+            flow.readable = true;
+            if !std::mem::replace(&mut flow.queued, true) {
+                self.ready.push_back(index);
+            }
+        }
+        true
+    }
+
+    /// Tells a guest what did not arrive.
+    fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
+        let Some(flow) = self.slots.get(index as usize).and_then(Option::as_ref) else { return };
+        while let Some(refused) = host.refused(flow.socket) {
+            let Some(to) = wire.seen_as(refused.to) else { continue };
+            match flow.key {
+                (Datagrams::Udp, guest) => icmp::refuse_datagram(wire, flow.mac, guest, to, refused.why),
+                (Datagrams::Echo, guest) => icmp::refuse_echo(wire, flow.mac, guest, to.ip(), refused.why),
+            }
+        }
+    }
+
+    /// Fetches what has come, as long as there is room in `out`.
+    pub fn work(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire, out: &mut Batch) {
+        for _ in 0..self.ready.len() {
+            if !has_room(out) {
+                return;
+            }
+            let Some(index) = self.ready.pop_front() else { return };
+            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
+            flow.queued = false;
+            for _ in 0..TURN {
+                if !flow.readable || !has_room(out) {
+                    break;
+                }
+                match host.recv_from(flow.socket, &mut self.buffer) {
+                    Ok((len, from)) => {
+                        flow.active = now;
+                        let number = self.number;
+                        self.number = self.number.wrapping_add(1);
+                        let bytes = self.buffer.get_mut(..len).unwrap_or_default();
+                        deliver(flow, bytes, from, number, wire, out);
+                    }
+                    Err(error) if is_passing(error.kind()) => {}
+                    Err(_) => flow.readable = false,
+                }
+            }
+            if flow.readable && !std::mem::replace(&mut flow.queued, true) {
+                self.ready.push_back(index);
+            }
+        }
+    }
+
+    /// Ends what has rested too long.
+    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
+        while let Some(index) = self.timers.pop(now) {
+            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
+            flow.entry = None;
+            let due = flow.due();
+            if due > now {
+                self.timers.set(index, &mut flow.entry, due);
+            } else {
+                self.remove(index, host);
+            }
+        }
+    }
+}
+
+/// Whether an error is an earlier datagram's, and the socket can be tried again at once.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Interrupted
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::PermissionDenied
+    )
+}
+
+/// What a packet is: its kind, the port or identifier that it comes from, the port that it goes to, and what to hand to
+/// the socket.
+fn read<'a>(packet: &Packet<'a>) -> Option<(Datagrams, u16, u16, &'a [u8])> {
+    let (&[a0, a1, b0, b1, c0, c1, _, _], data) = packet.payload.split_first_chunk::<HEADER>()?;
+    if packet.protocol != UDP {
+        return Some((Datagrams::Echo, u16::from_be_bytes([c0, c1]), 0, packet.payload));
+    }
+    let length = usize::from(u16::from_be_bytes([c0, c1])).checked_sub(HEADER)?;
+    let (from, to) = (u16::from_be_bytes([a0, a1]), u16::from_be_bytes([b0, b1]));
+    if to == 0 {
+        return None;
+    }
+    Some((Datagrams::Udp, from, to, data.get(..length)?))
+}
+
+/// Gives a guest a datagram that came from `from`, if it has talked to whom it is from.
+fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &mut Wire, out: &mut Batch) {
+    let (kind, guest) = flow.key;
+    let Some(from) = wire.seen_as(from).filter(|from| flow.peers.contains(&from.ip())) else {
+        wire.stats.ignored += 1;
+        return;
+    };
+    let addrs = (from.ip(), guest.ip());
+    match kind {
+        Datagrams::Udp => {
+            send_udp(wire, flow.mac, (from, guest), bytes, number, out);
+        }
+        Datagrams::Echo => {
+            let Some(ident) = bytes.get_mut(4..6) else { return };
+            ident.copy_from_slice(&guest.port().to_be_bytes());
+            if let Some(sum) = bytes.get_mut(2..4) {
+                sum.fill(0);
+            }
+            icmp::finish(bytes, addrs);
+            send_whole(wire, flow.mac, addrs, (icmp::protocol(guest.ip()), number), &[bytes], out);
+        }
+    }
+}
+
+/// Sends a UDP datagram to a guest, in pieces where it is too long for one packet.
+pub(super) fn send_udp(
+    wire: &Wire,
+    mac: Mac,
+    (from, guest): (SocketAddr, SocketAddr),
+    bytes: &[u8],
+    number: u32,
+    out: &mut Batch,
+) {
+    let length = HEADER + bytes.len();
+    let addrs = (from.ip(), guest.ip());
+    let mut header = [0; HEADER];
+    header[0..2].copy_from_slice(&from.port().to_be_bytes());
+    header[2..4].copy_from_slice(&guest.port().to_be_bytes());
+    header[4..6].copy_from_slice(&(length as u16).to_be_bytes());
+    let seed = pseudo(addrs.0, addrs.1, UDP, length);
+    let ip = if guest.is_ipv4() { 20 } else { 40 };
+    if ip + length <= wire.mtu {
+        header[6..8].copy_from_slice(&seed.folded().to_be_bytes());
+        let headers = Headers::new(wire.link(mac), addrs, UDP, length, None);
+        let offload = unfinished(headers.len(), 6);
+        out.push_all(headers.bytes(), &[&header, bytes], PortId(0), offload);
+        return;
+    }
+    let sum = seed.join(Sum::ZERO.add_bytes(&header)).join(Sum::ZERO.add_bytes(bytes)).checksum_nonzero();
+    header[6..8].copy_from_slice(&sum.to_be_bytes());
+    send_whole(wire, mac, addrs, (UDP, number), &[&header, bytes], out);
+}
+
+/// Sends a packet whose payload is finished. Pieces that find no room are lost, and their datagram with them.
+fn send_whole(wire: &Wire, mac: Mac, addrs: (IpAddr, IpAddr), what: (u8, u32), parts: &[&[u8]], out: &mut Batch) {
+    packet::cut(wire.link(mac), wire.mtu, addrs, what, parts, &mut |headers, parts| {
+        out.push_all(headers.bytes(), parts, PortId(0), Offload::NONE);
+    });
+}

@@ -1,0 +1,261 @@
+//! Forwards: addresses of the host that lead to guests.
+//!
+//! # Theory of operation
+//! Clients are not taken before it is known where the guest is: they wait in the host's own queue while the guest is asked
+//! for. If it does not answer they are turned away. A connection comes to the guest from the gateway's address and a port
+//! of its own, for TCP and UDP alike, so a guest needs no route to answer it.
+
+use super::datagram::send_udp;
+use super::host::{Host, SocketId};
+use super::packet::Packet;
+use super::tcp::Tcp;
+use super::wire::{Wire, has_room};
+use crate::config::{Forward, Protocol};
+use crate::frame::Batch;
+use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::endpoint::Endpoint;
+use crate::time::{Duration, Instant};
+use crate::wire::Mac;
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+/// How long a guest may take to say where it is.
+const SEARCH: Duration = Duration::from_secs(3);
+/// A client of a UDP forward is forgotten after this long without a datagram (RFC 4787, REQ-5).
+const IDLE: Duration = Duration::from_secs(180);
+/// Clients, or datagrams, of one turn.
+const TURN: usize = 32;
+/// Ports that the gateway speaks from (RFC 6335, 6).
+const PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+/// Ports that are tried before a client is turned away.
+const TRIES: usize = 64;
+
+struct Listener {
+    socket: SocketId,
+    forward: Forward,
+    /// Clients may be waiting.
+    readable: bool,
+    /// Since when the guest is being asked for.
+    searching: Option<Instant>,
+}
+
+/// A client of a UDP forward.
+struct Client {
+    addr: SocketAddr,
+    listener: SocketId,
+    guest: SocketAddr,
+    port: u16,
+    active: Instant,
+}
+
+/// See the module.
+pub(super) struct Forwards {
+    listeners: Vec<Listener>,
+    clients: HashMap<(SocketId, SocketAddr), Client, FixedState>,
+    /// The client behind a guest's address and the gateway's port.
+    ports: HashMap<(SocketAddr, u16), (SocketId, SocketAddr), FixedState>,
+    next: u16,
+    /// When clients are looked through for those that rest.
+    sweep: Option<Instant>,
+    buffer: Vec<u8>,
+    number: u32,
+}
+
+impl Forwards {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            listeners: Vec::new(),
+            clients: HashMap::with_hasher(FixedState::with_seed(seed)),
+            ports: HashMap::with_hasher(FixedState::with_seed(seed)),
+            next: *PORTS.start(),
+            sweep: None,
+            buffer: Vec::new(),
+            number: seed as u32,
+        }
+    }
+
+    /// Leads what comes to `socket` to a guest.
+    pub fn add(&mut self, socket: SocketId, forward: Forward) {
+        self.listeners.push(Listener { socket, forward, readable: false, searching: None });
+        self.buffer.resize(usize::from(u16::MAX), 0);
+    }
+
+    /// Clients of UDP forwards.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// A socket has changed. `false`: it is none of these.
+    pub fn handle_event(&mut self, socket: SocketId) -> bool {
+        let Some(listener) = self.listeners.iter_mut().find(|listener| listener.socket == socket) else { return false };
+        listener.readable = true;
+        true
+    }
+
+    /// Whether clients are waiting for something other than their guest.
+    pub fn is_ready(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.readable && listener.searching.is_none())
+    }
+
+    /// A datagram of a guest to one of the gateway's ports. `false`: no client is behind it.
+    pub fn handle(&mut self, now: Instant, packet: &Packet<'_>, host: &mut dyn Host, wire: &mut Wire) -> bool {
+        let Some((&[f0, f1, t0, t1, l0, l1, _, _], data)) = packet.payload.split_first_chunk::<8>() else {
+            return false;
+        };
+        let guest = SocketAddr::new(packet.src, u16::from_be_bytes([f0, f1]));
+        let Some(key) = self.ports.get(&(guest, u16::from_be_bytes([t0, t1]))) else { return false };
+        let length = usize::from(u16::from_be_bytes([l0, l1])).saturating_sub(8).min(data.len());
+        if let Some(client) = self.clients.get_mut(key) {
+            client.active = now;
+            if host.send_to(client.listener, &data[..length], client.addr).is_err() {
+                wire.stats.host += 1;
+            }
+        }
+        true
+    }
+
+    /// Takes clients whose guest is known, a bounded number.
+    pub fn work(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        tcp: &mut Tcp,
+        (host, wire): (&mut dyn Host, &mut Wire),
+        out: &mut Batch,
+    ) {
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            if !listener.readable {
+                continue;
+            }
+            let mac = endpoint.neighbour(now, listener.forward.guest.ip());
+            let since = *listener.searching.get_or_insert(now);
+            if mac.is_some() {
+                listener.searching = None;
+            } else if now - since < SEARCH {
+                continue;
+            } else {
+                listener.searching = None;
+            }
+            match listener.forward.protocol {
+                Protocol::Tcp => self.accept(now, index, mac, tcp, host, wire),
+                Protocol::Udp => self.receive(now, index, mac, (host, wire), out),
+            }
+        }
+    }
+
+    fn next_port(&mut self) -> u16 {
+        let port = self.next;
+        self.next = port.checked_add(1).unwrap_or(*PORTS.start());
+        port
+    }
+
+    fn accept(
+        &mut self,
+        now: Instant,
+        index: usize,
+        mac: Option<Mac>,
+        tcp: &mut Tcp,
+        host: &mut dyn Host,
+        wire: &mut Wire,
+    ) {
+        let Some(gateway) = wire.gateway(self.listeners[index].forward.guest.ip()) else { return };
+        for _ in 0..TURN {
+            let listener = &mut self.listeners[index];
+            let guest = listener.forward.guest;
+            let Ok((socket, _)) = host.accept(listener.socket) else {
+                listener.readable = false;
+                return;
+            };
+            let opened = mac.is_some_and(|mac| {
+                (0..TRIES).any(|_| {
+                    let remote = SocketAddr::new(gateway, self.next_port());
+                    tcp.open(now, (guest, mac), remote, socket, wire)
+                })
+            });
+            if !opened {
+                wire.stats.flows += u64::from(mac.is_some());
+                host.close(socket, true);
+            }
+        }
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        index: usize,
+        mac: Option<Mac>,
+        (host, wire): (&mut dyn Host, &mut Wire),
+        out: &mut Batch,
+    ) {
+        let (socket, guest) = (self.listeners[index].socket, self.listeners[index].forward.guest);
+        let Some(gateway) = wire.gateway(guest.ip()) else { return };
+        for _ in 0..TURN {
+            if !has_room(out) {
+                return;
+            }
+            let Ok((length, from)) = host.recv_from(socket, &mut self.buffer) else {
+                self.listeners[index].readable = false;
+                return;
+            };
+            let Some(mac) = mac else { continue };
+            let Some(port) = self.port_of(now, socket, from, guest, wire) else {
+                wire.stats.flows += 1;
+                continue;
+            };
+            self.number = self.number.wrapping_add(1);
+            let bytes = self.buffer.get(..length).unwrap_or_default();
+            send_udp(wire, mac, (SocketAddr::new(gateway, port), guest), bytes, self.number, out);
+        }
+    }
+
+    /// The gateway's port that stands for a client.
+    fn port_of(
+        &mut self,
+        now: Instant,
+        listener: SocketId,
+        addr: SocketAddr,
+        guest: SocketAddr,
+        wire: &mut Wire,
+    ) -> Option<u16> {
+        if let Some(client) = self.clients.get_mut(&(listener, addr)) {
+            client.active = now;
+            return Some(client.port);
+        }
+        if self.clients.len() >= NAT_DATAGRAM_FLOWS {
+            return None;
+        }
+        let port = (0..TRIES).find_map(|_| {
+            let port = self.next_port();
+            (!self.ports.contains_key(&(guest, port))).then_some(port)
+        })?;
+        wire.stats.udp += 1;
+        self.clients.insert((listener, addr), Client { addr, listener, guest, port, active: now });
+        self.ports.insert((guest, port), (listener, addr));
+        self.sweep.get_or_insert(now + IDLE);
+        Some(port)
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let searching = self.listeners.iter().filter_map(|listener| listener.searching).min();
+        crate::time::earliest(searching.map(|since| since + SEARCH), self.sweep)
+    }
+
+    /// Forgets clients that have rested too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.sweep.is_none_or(|at| at > now) {
+            return;
+        }
+        let ports = &mut self.ports;
+        self.clients.retain(|_, client| {
+            let keep = now - client.active < IDLE;
+            if !keep {
+                ports.remove(&(client.guest, client.port));
+            }
+            keep
+        });
+        self.sweep = (!self.clients.is_empty()).then(|| now + IDLE);
+    }
+}

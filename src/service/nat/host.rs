@@ -1,0 +1,121 @@
+//! The host as the gateway sees it: sockets by name, and nothing that waits.
+//!
+//! The gateway is a machine without descriptors. Whoever runs it owns the sockets and is its [`Host`]: every call is
+//! answered at once, `WouldBlock` where a socket has nothing or takes nothing, and an [`Event`] tells when that has
+//! changed. A script is a host, too, which is how the gateway is tested.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// The name of a socket; never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SocketId(pub u64);
+
+/// A socket has changed. It stays readable, or writable, until a call says `WouldBlock`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Which.
+    pub socket: SocketId,
+    /// It has bytes, datagrams or clients, or has come to its end.
+    pub readable: bool,
+    /// It takes bytes, or its connection stands or has failed.
+    pub writable: bool,
+    /// Something was refused on the way: see [`Host::refused`].
+    pub refused: bool,
+}
+
+/// A socket of datagrams.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Datagrams {
+    /// UDP.
+    Udp,
+    /// ICMP echo: the kernel writes the identifier, and gives only answers to what was asked. A message is the ICMP
+    /// message from its type on.
+    Echo,
+}
+
+/// A datagram that did not arrive, as an ICMP error or the host's own routing told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// Where it was sent.
+    pub to: SocketAddr,
+    /// Why.
+    pub why: Refusal,
+}
+
+/// Why something did not arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Nobody listens on the port.
+    Port,
+    /// There is no way to the host, or it does not answer.
+    Host,
+    /// There is no way to its network.
+    Network,
+    /// A rule forbids it.
+    Prohibited,
+    /// It was on its way for too long.
+    Hops,
+    /// It is longer than this many bytes of IP packet, which is what a link on the way carries.
+    TooBig(u16),
+}
+
+/// The sockets of the host.
+pub trait Host {
+    /// Begins a connection. An [`Event`] that says `writable` tells when it stands or has failed.
+    ///
+    /// # Errors
+    /// Where it fails at once, or there are no descriptors left.
+    fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId>;
+
+    /// How a connection that was begun stands.
+    ///
+    /// # Errors
+    /// `WouldBlock` while it is under way; otherwise why it failed.
+    fn connected(&mut self, socket: SocketId) -> io::Result<()>;
+
+    /// Opens a socket of datagrams of one family, `v6` or not.
+    ///
+    /// # Errors
+    /// There are no descriptors left, or the system allows none of this kind.
+    fn open(&mut self, kind: Datagrams, v6: bool) -> io::Result<SocketId>;
+
+    /// Takes the next client of a listener, and where it comes from.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is none.
+    fn accept(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)>;
+
+    /// Sends bytes on a connection; returns how many were taken.
+    ///
+    /// # Errors
+    /// `WouldBlock` where none are, and what ended the connection.
+    fn send(&mut self, socket: SocketId, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Receives bytes of a connection; 0 is its end.
+    ///
+    /// # Errors
+    /// As [`Host::send`].
+    fn recv(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    /// It was not sent; that may concern an earlier one.
+    fn send_to(&mut self, socket: SocketId, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
+
+    /// Receives a datagram, and where it comes from.
+    ///
+    /// # Errors
+    /// As [`Host::send_to`], and `WouldBlock` where there is none.
+    fn recv_from(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// The next datagram that did not arrive.
+    fn refused(&mut self, socket: SocketId) -> Option<Refused>;
+
+    /// Tells the other end of a connection that nothing more will be sent.
+    fn shutdown(&mut self, socket: SocketId);
+
+    /// Closes a socket. `abort`: its connection is reset.
+    fn close(&mut self, socket: SocketId, abort: bool);
+}

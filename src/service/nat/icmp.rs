@@ -1,0 +1,102 @@
+//! ICMP messages that the gateway sends by itself: why something did not arrive (RFC 792; RFC 4443, 3).
+//!
+//! `type u8 · code u8 · checksum u16 · unused u16 · mtu u16 (IPv6: mtu u32) · the packet's beginning`
+
+use super::host::Refusal;
+use super::packet::{self, ETHERNET, Headers, ICMPV4, ICMPV6, Packet, UDP, pseudo};
+use super::wire::Wire;
+use crate::wire::checksum::Sum;
+use crate::wire::{Mac, Offload};
+use std::net::{IpAddr, SocketAddr};
+
+/// Bytes of a packet that are quoted: headers, and the ports of what they carry.
+const QUOTE: usize = 128;
+
+/// Tells a guest why its packet, which begins with `quote`, did not arrive.
+pub(super) fn refuse(wire: &mut Wire, mac: Mac, guest: IpAddr, refusal: Refusal, quote: &[u8]) {
+    let Some(src) = wire.gateway(guest) else { return };
+    let quote = &quote[..quote.len().min(QUOTE)];
+    let mut message = head(guest, refusal).to_vec();
+    message.extend_from_slice(quote);
+    send(wire, mac, (src, guest), &mut message);
+}
+
+/// The same for a datagram from `guest` to `to` that is not at hand any more: its headers are written again.
+pub(super) fn refuse_datagram(wire: &mut Wire, mac: Mac, guest: SocketAddr, to: SocketAddr, refusal: Refusal) {
+    let mut quote = Headers::new(wire.link(mac), (guest.ip(), to.ip()), UDP, 8, None);
+    quote.push(&guest.port().to_be_bytes());
+    quote.push(&to.port().to_be_bytes());
+    quote.push(&[0, 8, 0, 0]);
+    let quote = quote.bytes().get(ETHERNET..).unwrap_or_default().to_vec();
+    refuse(wire, mac, guest.ip(), refusal, &quote);
+}
+
+/// The same for a ping with the identifier `guest.port()`.
+pub(super) fn refuse_echo(wire: &mut Wire, mac: Mac, guest: SocketAddr, to: IpAddr, refusal: Refusal) {
+    let mut quote = Headers::new(wire.link(mac), (guest.ip(), to), protocol(to), 8, None);
+    quote.push(&[if to.is_ipv4() { 8 } else { 128 }, 0, 0, 0]);
+    quote.push(&guest.port().to_be_bytes());
+    quote.push(&[0, 0]);
+    let quote = quote.bytes().get(ETHERNET..).unwrap_or_default().to_vec();
+    refuse(wire, mac, guest.ip(), refusal, &quote);
+}
+
+/// Sends an ICMP message, whose checksum field is 0.
+pub(super) fn send(wire: &mut Wire, mac: Mac, (src, dst): (IpAddr, IpAddr), message: &mut [u8]) {
+    let protocol = protocol(dst);
+    finish(message, (src, dst));
+    let headers = Headers::new(wire.link(mac), (src, dst), protocol, message.len(), None);
+    wire.send(&headers, &[message], Offload::NONE);
+}
+
+/// Answers an echo request to the gateway itself that came in pieces: the endpoint puts none together.
+pub(super) fn pong(wire: &mut Wire, mac: Mac, packet: &Packet<'_>, id: u32) {
+    let mut message = packet.payload.to_vec();
+    if let Some(head) = message.get_mut(..4) {
+        head.copy_from_slice(&[if packet.src.is_ipv4() { 0 } else { 129 }, 0, 0, 0]);
+    }
+    let addrs = (packet.dst, packet.src);
+    finish(&mut message, addrs);
+    let (link, mtu) = (wire.link(mac), wire.mtu);
+    packet::cut(link, mtu, addrs, (packet.protocol, id), &[&message], &mut |headers, parts| {
+        wire.send(headers, parts, Offload::NONE);
+    });
+}
+
+/// Whether a packet is an echo request.
+pub(super) fn is_request(packet: &Packet<'_>) -> bool {
+    matches!((packet.protocol, packet.payload), (ICMPV4, [8, 0, ..]) | (ICMPV6, [128, 0, ..]))
+}
+
+/// ICMP of the family of `addr`.
+pub(super) fn protocol(addr: IpAddr) -> u8 {
+    if addr.is_ipv4() { ICMPV4 } else { ICMPV6 }
+}
+
+/// Writes the checksum of a message into its field, which is 0.
+pub(super) fn finish(message: &mut [u8], (src, dst): (IpAddr, IpAddr)) {
+    let sum = Sum::ZERO.add_bytes(message);
+    let sum = if dst.is_ipv4() { sum } else { sum.join(pseudo(src, dst, ICMPV6, message.len())) };
+    if let Some(field) = message.get_mut(2..4) {
+        field.copy_from_slice(&sum.checksum().to_be_bytes());
+    }
+}
+
+fn head(guest: IpAddr, refusal: Refusal) -> [u8; 8] {
+    let (kind, code, mtu) = match (refusal, guest.is_ipv4()) {
+        (Refusal::Network, true) => (3, 0, 0),
+        (Refusal::Host, true) => (3, 1, 0),
+        (Refusal::Port, true) => (3, 3, 0),
+        (Refusal::TooBig(mtu), true) => (3, 4, mtu),
+        (Refusal::Prohibited, true) => (3, 13, 0),
+        (Refusal::Hops, true) => (11, 0, 0),
+        (Refusal::Hops, false) => (3, 0, 0),
+        (Refusal::Network, false) => (1, 0, 0),
+        (Refusal::Prohibited, false) => (1, 1, 0),
+        (Refusal::Host, false) => (1, 3, 0),
+        (Refusal::Port, false) => (1, 4, 0),
+        (Refusal::TooBig(mtu), false) => (2, 0, mtu),
+    };
+    let [m0, m1] = mtu.to_be_bytes();
+    [kind, code, 0, 0, 0, 0, m0, m1]
+}

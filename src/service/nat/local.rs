@@ -1,0 +1,260 @@
+//! What the gateway itself serves: questions of guests to its addresses, or to all, go to its [`Servers`] before anything
+//! is translated.
+//!
+//! A server sees the payload of a datagram, and says payloads. Here they get their headers, and wait a moment where it is
+//! not known yet who has the address that they go to.
+
+use super::datagram::send_udp;
+use super::host::{Event, Host};
+use super::icmp;
+use super::packet::{self, Headers, ICMPV6, Packet, UDP};
+use super::wire::{Wire, has_room};
+use crate::frame::{Batch, PortId};
+use crate::service::endpoint::Endpoint;
+use crate::time::{Duration, Instant, earliest};
+use crate::wire::{Mac, Offload};
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// ICMPv6 router solicitation (RFC 4861, 4.1).
+const SOLICITATION: u8 = 133;
+/// Answers that wait for their host's MAC at most, and for how long.
+const WAITING: usize = 64;
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often they are looked at meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Answers of one turn.
+const TURN: usize = 32;
+/// Bytes of a UDP header.
+const HEADER: usize = 8;
+
+/// A datagram of a guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who sent it.
+    pub mac: Mac,
+    /// From where; 0.0.0.0 of who has no address yet.
+    pub src: SocketAddr,
+    /// To which address: one of the gateway's network, a broadcast or a group.
+    pub dst: SocketAddr,
+    /// What it carries.
+    pub payload: &'a [u8],
+}
+
+/// What a server says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// A UDP datagram.
+    Udp {
+        /// From which of the gateway's addresses and ports.
+        src: SocketAddr,
+        /// To a guest, a group or all.
+        dst: SocketAddr,
+        /// Whose it is on the link, where the address alone does not say.
+        mac: Option<Mac>,
+        /// What it carries.
+        payload: Vec<u8>,
+    },
+    /// An ICMPv6 message of neighbour discovery, checksum included. It leaves with hop limit 255 (RFC 4861, 6.2.1).
+    Discovery {
+        /// From which of the gateway's addresses.
+        src: Ipv6Addr,
+        /// To a guest or a group.
+        dst: Ipv6Addr,
+        /// As above.
+        mac: Option<Mac>,
+        /// From its type on.
+        message: Vec<u8>,
+    },
+}
+
+/// Servers behind the gateway's addresses. Whatever they need of the host is the gateway's [`Host`]'s, whose events for
+/// sockets of theirs they are told.
+pub trait Servers: Send {
+    /// Takes a datagram. `false`: nobody serves this address and port, and the gateway does with it what it would.
+    fn handle_datagram(&mut self, now: Instant, question: Question<'_>, host: &mut dyn Host) -> bool;
+
+    /// Takes a router solicitation of whom, its packet's hop limit, and the message, whose checksum is right.
+    fn handle_solicitation(&mut self, now: Instant, from: (Ipv6Addr, Mac), hop_limit: u8, message: &[u8]);
+
+    /// A socket has changed. `false`: it is none of theirs.
+    fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool;
+
+    /// The next answer. Asked after everything that may have made one.
+    fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host) -> Option<Answer>;
+
+    /// When [`Servers::handle_timeout`] has something to do.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Does what is due.
+    fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host);
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Local {
+    servers: Option<Box<dyn Servers>>,
+    /// Answers whose host's MAC is being asked for, and since when.
+    waiting: VecDeque<(Instant, Answer)>,
+    /// When these are looked at again.
+    again: Option<Instant>,
+    /// A server may have something to say.
+    ready: bool,
+    number: u32,
+}
+
+impl Local {
+    /// From now on these are asked.
+    pub fn set(&mut self, servers: Box<dyn Servers>) {
+        (self.servers, self.ready) = (Some(servers), true);
+    }
+
+    /// Whether anybody is interested in what is sent to groups.
+    pub fn hears_groups(&self) -> bool {
+        self.servers.is_some()
+    }
+
+    /// Takes a packet in one piece. `false`: it is for no server.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        mac: Mac,
+        packet: &Packet<'_>,
+        offload: Offload,
+        host: &mut dyn Host,
+    ) -> bool {
+        let Some(servers) = self.servers.as_mut().filter(|_| packet.fragment.is_none() && !mac.is_group()) else {
+            return false;
+        };
+        let taken = match (packet.protocol, packet.src, packet.payload) {
+            (UDP, ..) => {
+                let question = question(mac, packet).filter(|_| packet::checksum_fits(packet, offload.checksum));
+                question.is_some_and(|question| servers.handle_datagram(now, question, host))
+            }
+            (ICMPV6, IpAddr::V6(src), message @ [SOLICITATION, ..])
+                if packet::checksum_fits(packet, offload.checksum) =>
+            {
+                servers.handle_solicitation(now, (src, mac), packet.hop_limit, message);
+                true
+            }
+            _ => false,
+        };
+        self.ready |= taken;
+        taken
+    }
+
+    /// A socket has changed. `false`: it is none of a server.
+    pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool {
+        let taken = self.servers.as_mut().is_some_and(|servers| servers.handle_event(now, event, host));
+        self.ready |= taken;
+        taken
+    }
+
+    /// Whether a server has something to say.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Sends answers, as long as there is room in `out`.
+    pub fn work(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        (host, wire): (&mut dyn Host, &mut Wire),
+        out: &mut Batch,
+    ) {
+        if self.again.is_some_and(|at| at <= now) {
+            self.again = None;
+            for _ in 0..self.waiting.len() {
+                let Some((since, answer)) = self.waiting.pop_front() else { break };
+                self.send(now, since, answer, endpoint, wire, out);
+            }
+        }
+        for _ in 0..TURN {
+            if !self.ready || !has_room(out) {
+                return;
+            }
+            match self.servers.as_mut().and_then(|servers| servers.poll_transmit(now, host)) {
+                Some(answer) => self.send(now, now, answer, endpoint, wire, out),
+                None => self.ready = false,
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        answer: Answer,
+        endpoint: &mut Endpoint,
+        wire: &mut Wire,
+        out: &mut Batch,
+    ) {
+        let (mac, dst) = match &answer {
+            Answer::Udp { dst, mac, .. } => (*mac, dst.ip()),
+            Answer::Discovery { dst, mac, .. } => (*mac, IpAddr::from(*dst)),
+        };
+        let Some(mac) = mac.or_else(|| group(dst)).or_else(|| endpoint.neighbour(now, dst)) else {
+            if now - since < PATIENCE && self.waiting.len() < WAITING {
+                self.waiting.push_back((since, answer));
+                self.again = Some(now + PAUSE);
+            } else {
+                wire.stats.ignored += 1;
+            }
+            return;
+        };
+        self.number = self.number.wrapping_add(1);
+        match answer {
+            Answer::Udp { src, dst, payload, .. } => send_udp(wire, mac, (src, dst), &payload, self.number, out),
+            Answer::Discovery { src, dst, message, .. } => {
+                let addrs = (src.into(), dst.into());
+                let mut headers = Headers::new(wire.link(mac), addrs, icmp::protocol(addrs.1), message.len(), None);
+                headers.set_hop_limit(255);
+                out.push_all(headers.bytes(), &[&message], PortId(0), Offload::NONE);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] or [`Self::work`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        earliest(self.again, self.servers.as_ref().and_then(|servers| servers.poll_timeout()))
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
+        if let Some(servers) = self.servers.as_mut().filter(|it| it.poll_timeout().is_some_and(|at| at <= now)) {
+            servers.handle_timeout(now, host);
+            self.ready = true;
+        }
+    }
+}
+
+fn question<'a>(mac: Mac, packet: &Packet<'a>) -> Option<Question<'a>> {
+    let (&[s0, s1, d0, d1, l0, l1, _, _], data) = packet.payload.split_first_chunk::<HEADER>()?;
+    let length = usize::from(u16::from_be_bytes([l0, l1])).checked_sub(HEADER)?;
+    Some(Question {
+        mac,
+        src: SocketAddr::new(packet.src, u16::from_be_bytes([s0, s1])),
+        dst: SocketAddr::new(packet.dst, u16::from_be_bytes([d0, d1])),
+        payload: data.get(..length)?,
+    })
+}
+
+/// Whose a group's frames are (RFC 2464, 7; RFC 1112, 6.4), and a broadcast's.
+fn group(dst: IpAddr) -> Option<Mac> {
+    match dst {
+        IpAddr::V4(dst) if dst.is_broadcast() => Some(Mac::BROADCAST),
+        IpAddr::V4(dst) if dst.is_multicast() => {
+            let [_, a, b, c] = dst.octets();
+            Some(Mac([0x01, 0x00, 0x5e, a & 0x7f, b, c]))
+        }
+        IpAddr::V6(dst) if dst.is_multicast() => {
+            let [.., a, b, c, d] = dst.octets();
+            Some(Mac([0x33, 0x33, a, b, c, d]))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

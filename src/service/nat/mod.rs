@@ -1,0 +1,239 @@
+//! `nat:`: the way out. A gateway on the switch whose connections beyond are ordinary sockets of the host.
+//!
+//! # Theory of operation
+//! Towards the switch the gateway is an [`Endpoint`], which answers ARP, neighbour discovery and pings. What a guest sends
+//! through it is taken apart here: TCP connections end in a small TCP of the gateway's own (`tcp`), UDP and pings are
+//! handed on by datagram (`datagram`), and what the host cannot do is answered as a router would, by ICMP (`icmp`).
+//! Questions to the gateway itself, such as DHCP's, go to its [`Servers`] (`local`).
+//!
+//! ```text
+//!  guests ── frames ── Nat ─┬─ Endpoint   ARP, ND, pings to the gateway
+//!                           ├─ local      what the gateway itself serves
+//!                           ├─ tcp        flow ⇄ connection of the host
+//!                           └─ datagram   guest's port ⇄ UDP socket; ping's identifier ⇄ ping socket
+//! ```
+//!
+//! Nothing here waits or touches a descriptor: sockets are the [`Host`]'s, who also tells what has become of them. A frame
+//! or an event does a bounded amount of work; what moves many bytes has its turn in [`Nat::poll_transmit`].
+
+mod datagram;
+mod forward;
+pub mod host;
+mod icmp;
+mod local;
+mod packet;
+mod pieces;
+mod stats;
+mod tcp;
+mod timers;
+mod wire;
+
+pub use local::{Answer, Question, Servers};
+pub use stats::{Flows, Stats};
+
+use super::endpoint::{Endpoint, EndpointConfig};
+use crate::config::{self, Forward, PortSpec};
+use crate::error::Result;
+use crate::frame::{Batch, PortId};
+use crate::time::{Instant, earliest};
+use crate::wire::{Ethernet, Gso, Mac, Offload};
+use host::{Datagrams, Event, Host, Refusal, SocketId};
+use packet::{ICMPV4, ICMPV6, IPV4, IPV6, Packet, TCP, UDP};
+use wire::{Wire, has_room};
+
+/// Frames that the endpoint sends in one turn.
+const TURN: usize = 64;
+
+/// See the module.
+pub struct Nat {
+    endpoint: Endpoint,
+    wire: Wire,
+    tcp: tcp::Tcp,
+    datagrams: datagram::Table,
+    forwards: forward::Forwards,
+    pieces: pieces::Pieces,
+    local: local::Local,
+    /// Of the next packet that the gateway itself sends in pieces.
+    number: u32,
+}
+
+impl Nat {
+    /// The gateway of the port `spec`, whose kind is `nat`. `seed` is a number that nobody can guess.
+    ///
+    /// # Errors
+    /// Of class usage, for addresses that cannot work.
+    pub fn new(spec: &PortSpec, nat: &config::Nat, seed: u64) -> Result<Self> {
+        let mut config = EndpointConfig::new(nat.mac(), nat.addrs());
+        config.seed = seed;
+        if let Some(mtu) = spec.mtu {
+            config.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        }
+        Ok(Self {
+            endpoint: Endpoint::new(&config)?,
+            wire: Wire::new(nat, config.mtu.into()),
+            tcp: tcp::Tcp::new(seed),
+            datagrams: datagram::Table::new(seed),
+            forwards: forward::Forwards::new(seed),
+            pieces: pieces::Pieces::default(),
+            local: local::Local::default(),
+            number: seed as u32,
+        })
+    }
+
+    /// Leads what comes to `socket`, which listens, to a guest.
+    pub fn add_forward(&mut self, socket: SocketId, forward: Forward) {
+        self.forwards.add(socket, forward);
+    }
+
+    /// What guests ask of the gateway's addresses, or of all, goes to these first.
+    pub fn set_servers(&mut self, servers: Box<dyn Servers>) {
+        self.local.set(servers);
+    }
+
+    /// What it has counted.
+    pub fn stats(&self) -> Stats {
+        Stats { ignored: self.wire.stats.ignored + self.pieces.lost, ..self.wire.stats }
+    }
+
+    /// What there is now.
+    pub fn flows(&self) -> Flows {
+        Flows {
+            tcp: self.tcp.len(),
+            udp: self.datagrams.count(Datagrams::Udp) + self.forwards.clients(),
+            echo: self.datagrams.count(Datagrams::Echo),
+            held: self.tcp.held(),
+        }
+    }
+
+    /// Takes a frame from the switch, with what its port said of it.
+    pub fn handle_frame(&mut self, now: Instant, frame: &[u8], offload: Offload, host: &mut dyn Host) {
+        let Ok(view) = Ethernet::new(frame) else {
+            self.wire.stats.malformed += 1;
+            return;
+        };
+        let (ether_type, mac) = (view.ether_type().0, view.source());
+        let ip = matches!(ether_type, IPV4 | IPV6) && view.tag().is_none();
+        let own = view.destination() == self.wire.mac;
+        if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
+            // The endpoint looks whether it is meant.
+            return self.endpoint.handle_frame(now, frame);
+        }
+        match packet::parse(ether_type, view.payload()) {
+            Ok(packet) if self.local.handle(now, mac, &packet, offload, host) => {}
+            Ok(packet) if own => self.handle_packet(now, mac, packet, (frame, offload), host),
+            Ok(_) => self.endpoint.handle_frame(now, frame),
+            Err(_) => self.wire.stats.malformed += 1,
+        }
+    }
+
+    fn handle_packet(
+        &mut self,
+        now: Instant,
+        mac: Mac,
+        packet: Packet<'_>,
+        (frame, offload): (&[u8], Offload),
+        host: &mut dyn Host,
+    ) {
+        let beyond = !self.wire.owns(packet.dst);
+        let ours = match packet.protocol {
+            _ if packet.fragment.is_some() => true,
+            TCP | UDP => true,
+            ICMPV4 | ICMPV6 => beyond && icmp::is_request(&packet),
+            _ => beyond,
+        };
+        if !ours || packet.dst.is_multicast() {
+            return self.endpoint.handle_frame(now, frame);
+        }
+        if !self.wire.is_guest(packet.src) || mac.is_group() {
+            self.wire.stats.foreign += 1;
+            return;
+        }
+        if packet.fragment.is_some() {
+            if let Some(whole) = self.pieces.add(now, &packet)
+                && !self.local.handle(now, mac, &whole.packet(), Offload::NONE, host)
+            {
+                self.translate(now, mac, whole.packet(), Offload::NONE, host);
+            }
+            return;
+        }
+        self.translate(now, mac, packet, offload, host);
+    }
+
+    /// Takes a whole packet of a guest that leads out, or to the host.
+    fn translate(&mut self, now: Instant, mac: Mac, packet: Packet<'_>, offload: Offload, host: &mut dyn Host) {
+        if !packet::checksum_fits(&packet, offload.checksum) {
+            self.wire.stats.malformed += 1;
+            return;
+        }
+        if packet.hop_limit <= 1 && !self.wire.owns(packet.dst) {
+            return icmp::refuse(&mut self.wire, mac, packet.src, Refusal::Hops, packet.whole);
+        }
+        match packet.protocol {
+            TCP => self.tcp.handle(now, mac, &packet, host, &mut self.wire),
+            UDP if self.wire.owns(packet.dst) && self.forwards.handle(now, &packet, host, &mut self.wire) => {}
+            ICMPV4 | ICMPV6 if self.wire.owns(packet.dst) && icmp::is_request(&packet) => {
+                self.number = self.number.wrapping_add(1);
+                icmp::pong(&mut self.wire, mac, &packet, self.number);
+            }
+            ICMPV4 | ICMPV6 if !icmp::is_request(&packet) => self.wire.stats.ignored += 1,
+            UDP | ICMPV4 | ICMPV6 => {
+                let piece = (offload.gso == Gso::Udp).then_some(offload.gso_size.into());
+                self.datagrams.handle(now, (mac, piece), &packet, host, &mut self.wire);
+            }
+            _ => self.wire.stats.ignored += 1,
+        }
+    }
+
+    /// A socket of the host has changed.
+    pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) {
+        if !self.tcp.handle_event(event.socket, event.readable, event.writable)
+            && !self.datagrams.handle_event(event.socket, host, &mut self.wire, event.refused)
+            && !self.forwards.handle_event(event.socket)
+        {
+            self.local.handle_event(now, event, host);
+        }
+    }
+
+    /// Moves bytes between guests and the host, and puts frames into `out`, as many as fit.
+    pub fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host, out: &mut Batch) {
+        self.tcp.work(now, host, &mut self.wire, out);
+        self.datagrams.work(now, host, &mut self.wire, out);
+        self.forwards.work(now, &mut self.endpoint, &mut self.tcp, (host, &mut self.wire), out);
+        self.local.work(now, &mut self.endpoint, (host, &mut self.wire), out);
+        self.wire.drain(out);
+        for _ in 0..TURN {
+            let put = &mut |frame: &[u8]| {
+                out.push(frame, PortId(0), Offload::NONE);
+            };
+            if self.endpoint.poll_transmit(now, 1, put) == 0 || !has_room(out) {
+                break;
+            }
+        }
+    }
+
+    /// Whether [`Nat::poll_transmit`] has something to do at once.
+    pub fn is_ready(&self) -> bool {
+        self.tcp.is_ready()
+            || self.datagrams.is_ready()
+            || self.forwards.is_ready()
+            || self.local.is_ready()
+            || self.wire.is_waiting()
+    }
+
+    /// When [`Nat::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let flows = earliest(self.tcp.poll_timeout(), self.datagrams.poll_timeout());
+        let others = [self.endpoint.poll_timeout(), self.forwards.poll_timeout(), self.local.poll_timeout()];
+        others.into_iter().fold(flows, earliest)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
+        self.endpoint.handle_timeout(now);
+        while self.endpoint.poll_event().is_some() {}
+        self.tcp.handle_timeout(now, host, &mut self.wire);
+        self.datagrams.handle_timeout(now, host);
+        self.forwards.handle_timeout(now);
+        self.local.handle_timeout(now, host);
+    }
+}

@@ -1,0 +1,280 @@
+//! IP packets of either family as the gateway reads them from a guest's frame, and the headers that it writes.
+//!
+//! Reading verifies lengths, the IPv4 header's checksum, and the transport's where nobody has vouched for it. Writing
+//! leaves TCP and UDP checksums to whoever sends the frame ([`Checksum::Partial`]): a TAP's kernel does it for nothing,
+//! and the switch for ports that cannot.
+
+use crate::wire::checksum::{Sum, pseudo_v4, pseudo_v6};
+use crate::wire::{Checksum, Mac, Offload};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Bytes of an untagged Ethernet header.
+pub(super) const ETHERNET: usize = 14;
+/// EtherType of IPv4.
+pub(super) const IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub(super) const IPV6: u16 = 0x86dd;
+
+/// ICMP for IPv4.
+pub(super) const ICMPV4: u8 = 1;
+/// TCP.
+pub(super) const TCP: u8 = 6;
+/// UDP.
+pub(super) const UDP: u8 = 17;
+/// ICMP for IPv6.
+pub(super) const ICMPV6: u8 = 58;
+
+/// IPv6 extension headers that may stand before what the packet carries (RFC 8200, 4.1).
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION_OPTIONS: u8 = 60;
+
+const HOP_LIMIT: u8 = 64;
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+
+/// Which piece of a datagram a packet is (RFC 791, 3.1; RFC 8200, 4.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Fragment {
+    /// The datagram's number.
+    pub id: u32,
+    /// Where the piece belongs, in bytes.
+    pub offset: usize,
+    /// Others follow.
+    pub more: bool,
+}
+
+/// A packet of a guest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packet<'a> {
+    pub src: IpAddr,
+    pub dst: IpAddr,
+    pub hop_limit: u8,
+    pub protocol: u8,
+    pub fragment: Option<Fragment>,
+    /// What the packet carries.
+    pub payload: &'a [u8],
+    /// The packet without the frame's padding.
+    pub whole: &'a [u8],
+}
+
+/// Why a frame is not looked at further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Malformed;
+
+/// Reads the packet behind an Ethernet header of type `ether_type`; padding may follow it.
+pub(super) fn parse(ether_type: u16, bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
+    match ether_type {
+        IPV4 => parse_v4(bytes),
+        IPV6 => parse_v6(bytes),
+        _ => Err(Malformed),
+    }
+}
+
+fn parse_v4(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
+    let (&[version, _, l0, l1, i0, i1, f0, f1, hop_limit, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3], _) =
+        bytes.split_first_chunk::<20>().ok_or(Malformed)?;
+    let (len, total) = (usize::from(version & 0x0f) * 4, usize::from(u16::from_be_bytes([l0, l1])));
+    let whole = bytes.get(..total).ok_or(Malformed)?;
+    let header = whole.get(..len).filter(|_| version >> 4 == 4 && len >= 20).ok_or(Malformed)?;
+    if Sum::ZERO.add_bytes(header).checksum() != 0 {
+        return Err(Malformed);
+    }
+    let place = u16::from_be_bytes([f0, f1]);
+    let (more, offset) = (place & MORE_FRAGMENTS != 0, usize::from(place & 0x1fff) * 8);
+    let id = u16::from_be_bytes([i0, i1]).into();
+    Ok(Packet {
+        src: Ipv4Addr::new(s0, s1, s2, s3).into(),
+        dst: Ipv4Addr::new(d0, d1, d2, d3).into(),
+        hop_limit,
+        protocol,
+        fragment: (more || offset > 0).then_some(Fragment { id, offset, more }),
+        payload: whole.get(len..).ok_or(Malformed)?,
+        whole,
+    })
+}
+
+fn parse_v6(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
+    let (&[version, _, _, _, l0, l1, mut protocol, hop_limit], rest) =
+        bytes.split_first_chunk::<8>().ok_or(Malformed)?;
+    let (src, rest) = rest.split_first_chunk::<16>().ok_or(Malformed)?;
+    let (dst, _) = rest.split_first_chunk::<16>().ok_or(Malformed)?;
+    let whole = bytes.get(..40 + usize::from(u16::from_be_bytes([l0, l1]))).ok_or(Malformed)?;
+    if version >> 4 != 6 {
+        return Err(Malformed);
+    }
+    let mut payload = whole.get(40..).ok_or(Malformed)?;
+    let mut fragment = None;
+    while matches!(protocol, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | FRAGMENT) && fragment.is_none() {
+        let (&[next, words, f0, f1, i0, i1, i2, i3], _) = payload.split_first_chunk::<8>().ok_or(Malformed)?;
+        let mut len = 8 * (usize::from(words) + 1);
+        match protocol {
+            FRAGMENT => {
+                len = 8;
+                let place = u16::from_be_bytes([f0, f1]);
+                let (offset, more) = (usize::from(place & 0xfff8), place & 1 != 0);
+                fragment = Some(Fragment { id: u32::from_be_bytes([i0, i1, i2, i3]), offset, more });
+            }
+            // Byte 3 is "segments left": the packet has not come to where it goes (RFC 8200, 4.4).
+            ROUTING if f1 != 0 => return Err(Malformed),
+            _ => {}
+        }
+        (protocol, payload) = (next, payload.get(len..).ok_or(Malformed)?);
+    }
+    let (src, dst) = (Ipv6Addr::from(*src).into(), Ipv6Addr::from(*dst).into());
+    // A datagram in one piece may carry a fragment header all the same (RFC 6946).
+    let fragment = fragment.filter(|piece| piece.more || piece.offset > 0);
+    Ok(Packet { src, dst, hop_limit, protocol, fragment, payload, whole })
+}
+
+/// The sum of a pseudo header; of IPv4 if both addresses are.
+pub(super) fn pseudo(src: IpAddr, dst: IpAddr, protocol: u8, length: usize) -> Sum {
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => pseudo_v4(src.octets(), dst.octets(), protocol, length as u32),
+        (src, dst) => pseudo_v6(octets_v6(src), octets_v6(dst), protocol, length as u32),
+    }
+}
+
+fn octets_v6(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
+        IpAddr::V6(addr) => addr.octets(),
+    }
+}
+
+/// Whether the transport checksum of `packet` is right, as far as it has to be looked at.
+pub(super) fn checksum_fits(packet: &Packet<'_>, checksum: Checksum) -> bool {
+    if !matches!(checksum, Checksum::None) {
+        return true;
+    }
+    let sum = Sum::ZERO.add_bytes(packet.payload);
+    match packet.protocol {
+        ICMPV4 => sum.checksum() == 0,
+        // "No checksum" (RFC 768).
+        UDP if packet.src.is_ipv4() && packet.payload.get(6..8) == Some(&[0, 0]) => true,
+        protocol => sum.join(pseudo(packet.src, packet.dst, protocol, packet.payload.len())).checksum() == 0,
+    }
+}
+
+/// The headers in front of a payload, under construction.
+pub(super) struct Headers {
+    bytes: [u8; Self::ROOM],
+    len: usize,
+    ip_at: usize,
+}
+
+/// From which MAC to which.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    pub src: Mac,
+    pub dst: Mac,
+}
+
+impl Headers {
+    /// Ethernet, IPv6 with a fragment header, TCP with all its options.
+    const ROOM: usize = ETHERNET + 48 + 60;
+
+    /// Ethernet and IP headers of a packet that carries `length` bytes of `protocol`; `fragment` if it is a piece.
+    pub fn new(link: Link, (src, dst): (IpAddr, IpAddr), protocol: u8, length: usize, piece: Option<Fragment>) -> Self {
+        let mut headers = Self { bytes: [0; Self::ROOM], len: 0, ip_at: ETHERNET };
+        headers.push(&link.dst.0);
+        headers.push(&link.src.0);
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => headers.ipv4(src, dst, protocol, length, piece),
+            (src, dst) => headers.ipv6(octets_v6(src), octets_v6(dst), protocol, length, piece),
+        }
+        headers
+    }
+
+    fn ipv4(&mut self, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: usize, piece: Option<Fragment>) {
+        let place = piece
+            .map_or(DONT_FRAGMENT, |piece| (piece.offset / 8) as u16 | if piece.more { MORE_FRAGMENTS } else { 0 });
+        self.push(&IPV4.to_be_bytes());
+        self.push(&[0x45, 0]);
+        self.push(&((20 + length) as u16).to_be_bytes());
+        self.push(&(piece.map_or(0, |piece| piece.id) as u16).to_be_bytes());
+        self.push(&place.to_be_bytes());
+        self.push(&[HOP_LIMIT, protocol, 0, 0]);
+        self.push(&src.octets());
+        self.push(&dst.octets());
+        let sum = Sum::ZERO.add_bytes(self.bytes.get(self.ip_at..self.len).unwrap_or_default()).checksum();
+        self.set(self.ip_at + 10, sum.to_be_bytes());
+    }
+
+    fn ipv6(&mut self, src: [u8; 16], dst: [u8; 16], protocol: u8, length: usize, piece: Option<Fragment>) {
+        let extension = if piece.is_some() { 8 } else { 0 };
+        self.push(&IPV6.to_be_bytes());
+        self.push(&[0x60, 0, 0, 0]);
+        self.push(&((length + extension) as u16).to_be_bytes());
+        self.push(&[if piece.is_some() { FRAGMENT } else { protocol }, HOP_LIMIT]);
+        self.push(&src);
+        self.push(&dst);
+        if let Some(piece) = piece {
+            self.push(&[protocol, 0]);
+            self.push(&(piece.offset as u16 & 0xfff8 | u16::from(piece.more)).to_be_bytes());
+            self.push(&piece.id.to_be_bytes());
+        }
+    }
+
+    /// Appends bytes, as far as there is room for them.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    /// Overwrites two bytes.
+    pub fn set(&mut self, at: usize, value: [u8; 2]) {
+        if let Some(room) = self.bytes.get_mut(at..at + 2) {
+            room.copy_from_slice(&value);
+        }
+    }
+
+    /// Overwrites the hop limit, which is 64. Of IPv6, which has no checksum over it.
+    pub fn set_hop_limit(&mut self, hops: u8) {
+        if let Some(field) = self.bytes.get_mut(self.ip_at + 7) {
+            *field = hops;
+        }
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The bytes so far.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// What has to be done to a frame whose transport header begins at `start` and has its checksum field at `offset`.
+pub(super) fn unfinished(start: usize, offset: u16) -> Offload {
+    Offload { checksum: Checksum::Partial { start: start as u16, offset }, ..Offload::NONE }
+}
+
+/// Gives `put` the packets that carry `parts`, a payload of a protocol that is finished: one, or several pieces of the
+/// datagram `id` where it is longer than `mtu`.
+pub(super) fn cut(
+    link: Link,
+    mtu: usize,
+    addrs: (IpAddr, IpAddr),
+    (protocol, id): (u8, u32),
+    parts: &[&[u8]],
+    put: &mut dyn FnMut(&Headers, &[&[u8]]),
+) {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let (ip, extension) = if addrs.1.is_ipv4() { (20, 0) } else { (40, 8) };
+    if ip + length <= mtu {
+        return put(&Headers::new(link, addrs, protocol, length, None), parts);
+    }
+    let whole = parts.concat();
+    let room = (mtu.saturating_sub(ip + extension) / 8 * 8).max(8);
+    for (number, chunk) in whole.chunks(room).enumerate() {
+        let offset = number * room;
+        let more = offset + chunk.len() < length;
+        put(&Headers::new(link, addrs, protocol, chunk.len(), Some(Fragment { id, offset, more })), &[chunk]);
+    }
+}

@@ -1,0 +1,219 @@
+//! Puts datagrams of guests together that come in pieces (RFC 791, 3.2; RFC 8200, 4.5).
+//!
+//! Pieces wait, in the order in which their datagrams began, until their datagram is whole, too old, or memory is needed
+//! for a newer one. Pieces that overlap, or that contradict each other, end their datagram (RFC 5722).
+
+use super::packet::Packet;
+use crate::limits::NAT_PIECES;
+use crate::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+/// Datagrams that are being put together at most.
+const DATAGRAMS: usize = 64;
+/// Pieces of one datagram: 64 KiB over the least mtu of IPv4 are 1,366, over Ethernet's 45.
+const PIECES: usize = 1400;
+/// How long the last piece may take (RFC 1122, 3.3.2; RFC 8200 says a minute).
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest datagram.
+const LONGEST: usize = 65_535;
+/// Bytes of the first piece that are kept for an ICMP message about it.
+const QUOTE: usize = 128;
+
+#[derive(PartialEq, Eq)]
+struct Key {
+    src: IpAddr,
+    dst: IpAddr,
+    protocol: u8,
+    id: u32,
+}
+
+struct Datagram {
+    key: Key,
+    since: Instant,
+    /// Where each begins, and its bytes; in order, without overlap.
+    pieces: Vec<(usize, Box<[u8]>)>,
+    bytes: usize,
+    /// Its length, when the last piece is there.
+    length: Option<usize>,
+    quote: Box<[u8]>,
+    hop_limit: u8,
+}
+
+/// A datagram that has become whole.
+pub(super) struct Whole {
+    key: Key,
+    payload: Vec<u8>,
+    quote: Box<[u8]>,
+    hop_limit: u8,
+}
+
+impl Whole {
+    /// As if it had come in one piece.
+    pub fn packet(&self) -> Packet<'_> {
+        Packet {
+            src: self.key.src,
+            dst: self.key.dst,
+            hop_limit: self.hop_limit,
+            protocol: self.key.protocol,
+            fragment: None,
+            payload: &self.payload,
+            whole: &self.quote,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Pieces {
+    datagrams: VecDeque<Datagram>,
+    bytes: usize,
+    /// Datagrams that did not become whole.
+    pub lost: u64,
+}
+
+impl Pieces {
+    /// Takes a piece. Gives the datagram that it completes.
+    pub fn add(&mut self, now: Instant, packet: &Packet<'_>) -> Option<Whole> {
+        let piece = packet.fragment?;
+        while self.datagrams.front().is_some_and(|oldest| now - oldest.since > PATIENCE) {
+            self.lose(0);
+        }
+        let key = Key { src: packet.src, dst: packet.dst, protocol: packet.protocol, id: piece.id };
+        let found = self.datagrams.iter().position(|datagram| datagram.key == key);
+        let index = found.unwrap_or_else(|| {
+            let (pieces, quote) = (Vec::new(), Box::default());
+            let hop_limit = packet.hop_limit;
+            self.datagrams.push_back(Datagram { key, since: now, pieces, bytes: 0, length: None, quote, hop_limit });
+            self.datagrams.len() - 1
+        });
+        let datagram = self.datagrams.get_mut(index)?;
+        if !datagram.take(piece.offset, piece.more, packet) {
+            self.lose(index);
+            return None;
+        }
+        self.bytes += packet.payload.len();
+        if let Some(whole) = self.datagrams.get_mut(index).and_then(Datagram::complete) {
+            let done = self.datagrams.remove(index)?;
+            self.bytes -= done.bytes;
+            return Some(Whole { key: done.key, payload: whole, quote: done.quote, hop_limit: done.hop_limit });
+        }
+        while self.bytes > NAT_PIECES || self.datagrams.len() > DATAGRAMS {
+            self.lose(0);
+        }
+        None
+    }
+
+    fn lose(&mut self, index: usize) {
+        if let Some(lost) = self.datagrams.remove(index) {
+            self.bytes -= lost.bytes;
+            self.lost += 1;
+        }
+    }
+}
+
+impl Datagram {
+    /// Takes a piece; `false` if it does not fit the others.
+    fn take(&mut self, offset: usize, more: bool, packet: &Packet<'_>) -> bool {
+        let bytes = packet.payload;
+        let end = offset + bytes.len();
+        // All but the last are whole units (RFC 791, 3.1).
+        let odd = more && (bytes.is_empty() || !bytes.len().is_multiple_of(8));
+        let beyond = self.length.is_some_and(|length| end > length || !more);
+        if odd || beyond || end > LONGEST || self.pieces.len() >= PIECES {
+            return false;
+        }
+        let at = self.pieces.partition_point(|(start, _)| *start < offset);
+        let before = at.checked_sub(1).and_then(|at| self.pieces.get(at));
+        let overlaps = before.is_some_and(|(start, piece)| start + piece.len() > offset)
+            || self.pieces.get(at).is_some_and(|(start, _)| *start < end);
+        if overlaps || (!more && at < self.pieces.len()) {
+            return false;
+        }
+        if !more {
+            self.length = Some(end);
+        }
+        if offset == 0 {
+            self.quote = packet.whole.get(..packet.whole.len().min(QUOTE)).unwrap_or_default().into();
+        }
+        self.bytes += bytes.len();
+        self.pieces.insert(at, (offset, bytes.into()));
+        true
+    }
+
+    /// All bytes, if all are there.
+    fn complete(&mut self) -> Option<Vec<u8>> {
+        if self.length? != self.bytes {
+            return None;
+        }
+        let mut whole = Vec::with_capacity(self.bytes);
+        self.pieces.iter().for_each(|(_, bytes)| whole.extend_from_slice(bytes));
+        Some(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::nat::packet::{Fragment, UDP};
+    use proptest::prelude::*;
+
+    fn packet(payload: &[u8], id: u32, offset: usize, more: bool) -> Packet<'_> {
+        Packet {
+            src: IpAddr::from([10, 0, 2, 15]),
+            dst: IpAddr::from([192, 0, 2, 1]),
+            hop_limit: 64,
+            protocol: UDP,
+            fragment: Some(Fragment { id, offset, more }),
+            payload,
+            whole: payload,
+        }
+    }
+
+    #[test]
+    fn a_piece_that_overlaps_ends_its_datagram() {
+        let mut pieces = Pieces::default();
+        assert!(pieces.add(Instant::ZERO, &packet(&[1; 16], 7, 0, true)).is_none());
+        assert!(pieces.add(Instant::ZERO, &packet(&[2; 16], 7, 8, false)).is_none());
+        assert_eq!((pieces.lost, pieces.bytes, pieces.datagrams.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_grows_old() {
+        let mut pieces = Pieces::default();
+        for id in 0..10_000 {
+            assert!(pieces.add(Instant::ZERO, &packet(&[0; 1480], id, 0, true)).is_none());
+            assert!(pieces.datagrams.len() <= DATAGRAMS && pieces.bytes <= NAT_PIECES);
+        }
+        let late = Instant::from_secs(31);
+        assert!(pieces.add(late, &packet(&[0; 8], 1, 0, true)).is_none());
+        assert_eq!((pieces.datagrams.len(), pieces.bytes, pieces.lost), (1, 8, 10_000));
+        assert!(pieces.add(late, &packet(&[0; 8], 1, 65_528, false)).is_none());
+        assert_eq!(pieces.lost, 10_001);
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_makes_the_datagram(payload in prop::collection::vec(any::<u8>(), 1..4000), size in 1usize..40,
+                                        order: u64, twins in 0u32..3) {
+            let mut pieces = Pieces::default();
+            let size = size * 8;
+            let mut cuts: Vec<(u32, usize)> =
+                (0..=twins).flat_map(|id| (0..payload.len().div_ceil(size)).map(move |n| (id, n * size))).collect();
+            let mut state = order | 1;
+            for at in (1..cuts.len()).rev() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                cuts.swap(at, (state >> 33) as usize % (at + 1));
+            }
+            let mut whole = 0;
+            for (id, at) in cuts {
+                let end = (at + size).min(payload.len());
+                if let Some(done) = pieces.add(Instant::ZERO, &packet(&payload[at..end], id, at, end < payload.len())) {
+                    prop_assert_eq!(done.packet().payload, &payload[..]);
+                    whole += 1;
+                }
+            }
+            prop_assert_eq!((whole, pieces.bytes, pieces.lost), (twins + 1, 0, 0));
+        }
+    }
+}

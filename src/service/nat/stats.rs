@@ -1,0 +1,48 @@
+//! What the gateway counts: what it made, and why it did not take what it did not take.
+
+/// Counters since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// TCP connections that were begun, of guests and of forwards.
+    pub tcp: u64,
+    /// UDP ports of guests, and clients of UDP forwards, that were given a socket or a port.
+    pub udp: u64,
+    /// Pings of guests that were given a socket.
+    pub echo: u64,
+    /// Packets whose lengths or checksums are wrong.
+    pub malformed: u64,
+    /// Packets that are of no guest's address.
+    pub foreign: u64,
+    /// Packets of a protocol that is not translated, to nobody, or in pieces that did not become whole.
+    pub ignored: u64,
+    /// Packets that were not to leave.
+    pub forbidden: u64,
+    /// Flows that were refused because there were as many as there may be.
+    pub flows: u64,
+    /// Bytes of guests that found no memory; they are sent again.
+    pub memory: u64,
+    /// Frames for guests that were lost because too many waited.
+    pub overrun: u64,
+    /// What the host could not do: no descriptors, no buffers.
+    pub host: u64,
+}
+
+/// What there is at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Flows {
+    /// TCP connections, in whatever state.
+    pub tcp: usize,
+    /// UDP ports of guests, and clients of UDP forwards.
+    pub udp: usize,
+    /// Pings.
+    pub echo: usize,
+    /// Bytes that connections hold.
+    pub held: usize,
+}
+
+/// `3 tcp, 1 udp, 0 ping`.
+impl std::fmt::Display for Flows {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} tcp, {} udp, {} ping", self.tcp, self.udp, self.echo)
+    }
+}

@@ -1,0 +1,268 @@
+//! One TCP connection with a guest, whose other half is a socket of the host: both halves, and their beginning and end
+//! (RFC 9293, 3.5, 3.6 and 3.10.7).
+//!
+//! The gateway stands between the two: a guest's SYN is answered only when the host's connection stands, bytes are
+//! acknowledged only when they are the host's or held for it, and each side's FIN becomes the other's.
+
+use super::receiver::{RECEIVE_LIMIT, Receiver, SCALE};
+use super::segment::{Flags, Options, Segment};
+use super::sender::{Acked, Heard, Piece, Sender};
+use crate::time::Instant;
+use std::ops::Range;
+
+/// What a segment of the guest means for the connection as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It goes on.
+    Lives,
+    /// The guest has reset it.
+    Reset,
+    /// The segment belongs to another connection: it is answered with a reset.
+    Stray,
+}
+
+/// A segment to be sent, and which of the bytes it carries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Outgoing {
+    pub segment: Segment,
+    pub range: Range<usize>,
+}
+
+/// See the module.
+pub(super) struct Connection {
+    sender: Sender,
+    /// `None` until the guest's SYN was heard.
+    receiver: Option<Receiver>,
+    irs: u32,
+    /// The host's half does not stand yet.
+    dialling: bool,
+    /// The guest scales windows (RFC 7323).
+    scales: bool,
+    /// The largest payload that we take, told in our SYN.
+    own_mss: u16,
+    /// The host's end came before the guest's.
+    host_first: bool,
+}
+
+impl Connection {
+    /// The guest's: `syn` asks for it, and the host's half is being made. Segments carry `mss` bytes at most.
+    pub fn asked(syn: &Segment, iss: u32, mss: u16) -> Self {
+        let mut connection = Self::new(iss, mss);
+        connection.dialling = true;
+        connection.meet(syn);
+        connection
+    }
+
+    /// The host's: the guest is asked.
+    pub fn asking(iss: u32, mss: u16) -> Self {
+        Self::new(iss, mss)
+    }
+
+    fn new(iss: u32, mss: u16) -> Self {
+        Self {
+            sender: Sender::new(iss),
+            receiver: None,
+            irs: 0,
+            dialling: false,
+            scales: true,
+            own_mss: mss,
+            host_first: false,
+        }
+    }
+
+    fn meet(&mut self, syn: &Segment) {
+        // 536 where nothing is said (RFC 9293, 3.7.1).
+        let mss = syn.options.mss.unwrap_or(536).clamp(64, self.own_mss);
+        self.scales = syn.options.scale.is_some();
+        self.irs = syn.seq;
+        self.sender.agree(mss.into(), syn.options.scale.unwrap_or(0), syn.window, syn.seq);
+        self.receiver = Some(Receiver::new(syn.seq, if self.scales { SCALE } else { 0 }));
+    }
+
+    /// Whether the host's half is being made.
+    pub fn is_dialling(&self) -> bool {
+        self.dialling
+    }
+
+    /// The host's half stands.
+    pub fn dialled(&mut self) {
+        self.dialling = false;
+    }
+
+    /// Whether both halves stand, or stood.
+    pub fn is_open(&self) -> bool {
+        !self.dialling && self.receiver.is_some() && self.sender.is_open()
+    }
+
+    /// Whether everything has been sent, and taken by both sides.
+    pub fn is_done(&self) -> bool {
+        self.sender.is_done() && self.has_drained()
+    }
+
+    /// Whether the guest has sent all, and the host has taken it.
+    pub fn has_drained(&self) -> bool {
+        self.receiver.as_ref().is_some_and(|receiver| receiver.has_ended() && receiver.held().is_empty())
+    }
+
+    /// Whether the host's end came first: then the guest may not have seen that its own was acknowledged.
+    pub fn host_ended_first(&self) -> bool {
+        self.host_first
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn held(&self) -> usize {
+        self.sender.held() + self.receiver.as_ref().map_or(0, Receiver::memory)
+    }
+
+    /// Payload of a full segment to the guest.
+    pub fn mss(&self) -> usize {
+        self.sender.mss()
+    }
+
+    /// Takes a segment of the guest. `take` offers its bytes to the host's socket and says how many that took; `room`
+    /// may be held in addition.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        payload: &[u8],
+        room: usize,
+        take: &mut dyn FnMut(&[u8]) -> usize,
+    ) -> Verdict {
+        let Flags { syn, ack, rst, fin, .. } = segment.flags;
+        let Some(receiver) = &mut self.receiver else { return self.handle_first(now, segment) };
+        if rst {
+            let ours = self.dialling || receiver.expects(segment.seq);
+            return if ours { Verdict::Reset } else { Verdict::Lives };
+        }
+        if self.dialling {
+            return Verdict::Lives;
+        }
+        if syn {
+            // The SYN again: the answer was lost. Any other one is answered with where we are (RFC 5961, 4).
+            if segment.seq == self.irs && !self.sender.is_open() {
+                self.sender.resend_syn();
+            } else {
+                receiver.due = true;
+            }
+            return Verdict::Lives;
+        }
+        if !ack {
+            return Verdict::Lives;
+        }
+        let heard =
+            Heard { seq: segment.seq, ack: segment.ack, window: segment.window, bare: payload.is_empty() && !fin };
+        if self.sender.acknowledge(now, heard) == Acked::Invalid {
+            if !self.sender.is_open() {
+                return Verdict::Stray;
+            }
+            receiver.due = true;
+            return Verdict::Lives;
+        }
+        receiver.accept(segment.seq, payload, fin, room, take);
+        Verdict::Lives
+    }
+
+    /// A segment while the guest's SYN is waited for.
+    fn handle_first(&mut self, now: Instant, segment: &Segment) -> Verdict {
+        let Flags { syn, ack, rst, .. } = segment.flags;
+        let answers = ack && segment.ack == self.sender.nxt() && self.sender.poll_timeout().is_some();
+        match (answers, rst, syn) {
+            (true, true, _) => Verdict::Reset,
+            (true, false, true) => {
+                self.meet(segment);
+                let heard = Heard { seq: segment.seq, ack: segment.ack, window: segment.window, bare: false };
+                self.sender.acknowledge(now, heard);
+                // Only now, as the window of a SYN is not shifted.
+                if let Some(receiver) = &mut self.receiver {
+                    receiver.due = true;
+                }
+                Verdict::Lives
+            }
+            (false, false, _) if ack => Verdict::Stray,
+            _ => Verdict::Lives,
+        }
+    }
+
+    /// Bytes that the host has not taken yet.
+    pub fn waiting(&self) -> &[u8] {
+        self.receiver.as_ref().map_or(&[], |receiver| receiver.held().as_slices().0)
+    }
+
+    /// The host took `count` of [`Self::waiting`].
+    pub fn taken(&mut self, count: usize) {
+        if let Some(receiver) = &mut self.receiver {
+            receiver.release(count);
+        }
+    }
+
+    /// How many bytes more are wanted from the host.
+    pub fn wanted(&self) -> usize {
+        if self.is_open() { self.sender.room() } else { 0 }
+    }
+
+    /// Takes bytes from the host.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.sender.push(bytes);
+    }
+
+    /// The host will send no more.
+    pub fn end(&mut self) {
+        self.host_first = !self.receiver.as_ref().is_some_and(Receiver::has_ended);
+        self.sender.end();
+    }
+
+    /// The next segment that is to be sent.
+    pub fn next(&mut self, now: Instant) -> Option<Outgoing> {
+        if self.dialling {
+            return None;
+        }
+        match self.sender.next(now) {
+            Some(piece) => Some(self.dress(piece)),
+            None => {
+                self.receiver.as_ref().filter(|receiver| receiver.due)?;
+                let seq = self.sender.nxt();
+                Some(self.dress(Piece { seq, syn: false, fin: false, range: 0..0 }))
+            }
+        }
+    }
+
+    fn dress(&mut self, piece: Piece) -> Outgoing {
+        let scale = self.scales.then_some(SCALE);
+        let options = if piece.syn { Options { mss: Some(self.own_mss), scale } } else { Options::default() };
+        let mut segment = Segment { seq: piece.seq, options, ..Segment::default() };
+        segment.flags = Flags { syn: piece.syn, fin: piece.fin, psh: !piece.range.is_empty(), ..Flags::default() };
+        match &mut self.receiver {
+            Some(receiver) => {
+                receiver.due = false;
+                segment.flags.ack = true;
+                segment.window = receiver.announce(piece.syn);
+                segment.ack = receiver.nxt();
+            }
+            None => segment.window = RECEIVE_LIMIT.min(u16::MAX.into()) as u16,
+        }
+        Outgoing { segment, range: piece.range }
+    }
+
+    /// The bytes of an outgoing segment.
+    pub fn slices(&self, range: &Range<usize>) -> [&[u8]; 2] {
+        self.sender.slices(range)
+    }
+
+    /// The segment that resets it.
+    pub fn reset(&self) -> Segment {
+        let flags = Flags { rst: true, ack: self.receiver.is_some(), ..Flags::default() };
+        let ack = self.receiver.as_ref().map_or(0, Receiver::nxt);
+        Segment { seq: self.sender.nxt(), ack, flags, ..Segment::default() }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.sender.poll_timeout()
+    }
+
+    /// The timer has run out. `false`: the guest is gone.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        self.sender.handle_timeout(now)
+    }
+}

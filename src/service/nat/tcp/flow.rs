@@ -1,0 +1,254 @@
+//! One TCP flow: a connection with a guest, the host's socket behind it, and the bytes between the two.
+
+use super::connection::{Connection, Verdict};
+use super::segment::{CHECKSUM, Segment};
+use crate::frame::{Batch, PortId};
+use crate::service::nat::host::{Host, SocketId};
+use crate::service::nat::packet::{Headers, TCP, pseudo, unfinished};
+use crate::service::nat::wire::{Wire, has_room};
+use crate::time::{Duration, Instant};
+use crate::wire::{Gso, Mac, Offload};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+/// Both ends as the guest knows them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(in crate::service::nat) struct Key {
+    pub guest: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// A flow without a packet ends after this long (RFC 5382, REQ-5: not below two hours and four minutes).
+const IDLE: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
+/// A connection that does not come to stand ends after this long: longer than the host's own patience.
+const OPENING: Duration = Duration::from_secs(240);
+/// How long an ended flow still acknowledges what is sent again.
+const LINGER: Duration = Duration::from_secs(2);
+/// Reads of one turn.
+const READS: usize = 2;
+
+/// What is to become of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It waits for something to happen.
+    Rests,
+    /// It has more to do at once.
+    Works,
+    /// It is over, and its socket with it.
+    Over,
+    /// The host's half has failed: the guest is told so by a reset.
+    Broken,
+    /// The host's half never stood.
+    Failed(ErrorKind),
+}
+
+/// See the module.
+pub(super) struct Flow {
+    pub key: Key,
+    pub mac: Mac,
+    pub connection: Connection,
+    /// `None`: both sides have ended.
+    pub socket: Option<SocketId>,
+    pub readable: bool,
+    pub writable: bool,
+    /// It is on the list of flows that have something to do.
+    pub queued: bool,
+    /// Where it stands among the timers.
+    pub entry: Option<Instant>,
+    /// The beginning of the guest's SYN, for an ICMP message about it.
+    pub quote: Box<[u8]>,
+    active: Instant,
+    /// The host's socket was told that nothing follows.
+    shut: bool,
+}
+
+impl Flow {
+    pub fn new(now: Instant, key: Key, mac: Mac, connection: Connection, socket: SocketId, quote: &[u8]) -> Self {
+        Self {
+            key,
+            mac,
+            connection,
+            socket: Some(socket),
+            readable: false,
+            writable: false,
+            queued: false,
+            entry: None,
+            quote: quote.into(),
+            active: now,
+            shut: false,
+        }
+    }
+
+    /// When it has something to do by itself.
+    pub fn due(&self) -> Instant {
+        let rest = match (self.socket, self.connection.is_open()) {
+            (None, _) => LINGER,
+            (_, true) => IDLE,
+            (_, false) => OPENING,
+        };
+        let end = self.active + rest;
+        self.connection.poll_timeout().map_or(end, |at| at.min(end))
+    }
+
+    /// Something is due. `false`: it is over.
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        if self.connection.poll_timeout().is_some_and(|at| at <= now) {
+            return self.connection.handle_timeout(now);
+        }
+        self.due() > now
+    }
+
+    /// Takes a segment of the guest. `room` bytes may be held in addition to what the host takes.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        payload: &[u8],
+        room: usize,
+        host: &mut dyn Host,
+    ) -> Verdict {
+        self.active = now;
+        let Self { connection, socket, writable, .. } = self;
+        connection.handle(now, segment, payload, room, &mut |bytes| match *socket {
+            // An error shows at the next turn, when the bytes that are held are sent.
+            Some(socket) if *writable => host.send(socket, bytes).unwrap_or_else(|_| {
+                *writable = false;
+                0
+            }),
+            _ => 0,
+        })
+    }
+
+    /// Moves bytes in both directions and puts segments into `out`, a bounded number of each.
+    pub fn work(
+        &mut self,
+        now: Instant,
+        host: &mut dyn Host,
+        wire: &mut Wire,
+        buffer: &mut [u8],
+        room: usize,
+        out: &mut Batch,
+    ) -> Fate {
+        if let Some(socket) = self.socket {
+            if self.connection.is_dialling() {
+                match self.dial(socket, host) {
+                    Fate::Works => {}
+                    other => return other,
+                }
+            }
+            if !self.write(socket, host) || !self.read(now, socket, host, buffer, room) {
+                return Fate::Broken;
+            }
+        }
+        let all_sent = self.emit(now, wire, out);
+        if self.connection.is_done() && self.socket.is_some() {
+            self.active = now;
+            return Fate::Over;
+        }
+        let more = self.socket.is_some() && self.readable && self.connection.wanted() > 0;
+        if all_sent && !more { Fate::Rests } else { Fate::Works }
+    }
+
+    fn dial(&mut self, socket: SocketId, host: &mut dyn Host) -> Fate {
+        if !self.writable {
+            return Fate::Rests;
+        }
+        match host.connected(socket) {
+            Ok(()) => {
+                self.connection.dialled();
+                self.quote = Box::default();
+                Fate::Works
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.writable = false;
+                Fate::Rests
+            }
+            Err(error) => Fate::Failed(error.kind()),
+        }
+    }
+
+    /// Gives the host what is held for it. `false`: its connection has ended.
+    fn write(&mut self, socket: SocketId, host: &mut dyn Host) -> bool {
+        while self.writable && !self.connection.waiting().is_empty() {
+            match host.send(socket, self.connection.waiting()) {
+                Ok(count) => self.connection.taken(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        if self.connection.has_drained() && !std::mem::replace(&mut self.shut, true) {
+            host.shutdown(socket);
+        }
+        true
+    }
+
+    /// Reads from the host what the guest takes. `false`: its connection has ended by an error.
+    fn read(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        host: &mut dyn Host,
+        buffer: &mut [u8],
+        mut room: usize,
+    ) -> bool {
+        for _ in 0..READS {
+            let wanted = self.connection.wanted().min(buffer.len()).min(room);
+            if !self.readable || wanted == 0 {
+                break;
+            }
+            match host.recv(socket, &mut buffer[..wanted]) {
+                Ok(0) => {
+                    self.connection.end();
+                    self.readable = false;
+                }
+                Ok(count) => {
+                    self.connection.push(&buffer[..count]);
+                    self.active = now;
+                    room -= count;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Sends what may be sent. `false`: there was no room for all of it.
+    fn emit(&mut self, now: Instant, wire: &Wire, out: &mut Batch) -> bool {
+        while has_room(out) {
+            let Some(next) = self.connection.next(now) else { return true };
+            let parts = self.connection.slices(&next.range);
+            let length = next.range.len();
+            let (headers, mut offload) = headers(wire, self.mac, self.key, &next.segment, length);
+            let mss = self.connection.mss();
+            if length > mss {
+                let (four, six) = (Gso::Tcp4 { ecn: false }, Gso::Tcp6 { ecn: false });
+                offload.gso = if self.key.guest.is_ipv4() { four } else { six };
+                offload.gso_size = mss as u16;
+            }
+            out.push_all(headers.bytes(), &parts, PortId(0), offload);
+        }
+        false
+    }
+
+    /// Tells the guest that the connection is reset.
+    pub fn reset(&self, wire: &mut Wire) {
+        let (headers, offload) = headers(wire, self.mac, self.key, &self.connection.reset(), 0);
+        wire.send(&headers, &[], offload);
+    }
+}
+
+/// The headers of a segment to the guest that carries `length` bytes, and what is left to be done to its frame.
+pub(super) fn headers(wire: &Wire, mac: Mac, key: Key, segment: &Segment, length: usize) -> (Headers, Offload) {
+    let addrs = (key.remote.ip(), key.guest.ip());
+    let (bytes, len) = segment.emit((key.remote.port(), key.guest.port()), 0);
+    let mut headers = Headers::new(wire.link(mac), addrs, TCP, len + length, None);
+    let start = headers.len();
+    headers.push(&bytes[..len]);
+    let seed = pseudo(addrs.0, addrs.1, TCP, len + length).folded();
+    headers.set(start + usize::from(CHECKSUM), seed.to_be_bytes());
+    let offload = Offload { header_len: headers.len() as u16, ..unfinished(start, CHECKSUM) };
+    (headers, offload)
+}

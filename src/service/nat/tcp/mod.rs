@@ -1,0 +1,354 @@
+//! TCP through the gateway: every connection of a guest is one of the host, too, and bytes go from the one to the other.
+//!
+//! # Theory of operation
+//! A flow is found by its addresses and ports, or by its socket's name: both are one look into a hash table, so the cost
+//! of a packet does not grow with the number of flows. What has something to do is on a list and has its turn: it moves a
+//! bounded number of bytes and goes to the end. Everything else rests, and costs nothing but its place among the timers.
+//!
+//! Buffers grow with what is under way and are given back when it has arrived; what all flows together hold is bounded.
+
+mod connection;
+mod flow;
+mod receiver;
+mod segment;
+mod sender;
+
+use super::host::{Host, Refusal, SocketId};
+use super::icmp;
+use super::packet::Packet;
+use super::timers::Timers;
+use super::wire::{Way, Wire, has_room};
+use crate::frame::Batch;
+use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
+use crate::time::Instant;
+use crate::wire::Mac;
+use connection::{Connection, Verdict};
+use flow::{Fate, Flow, Key};
+use foldhash::fast::FixedState;
+use segment::{Flags, Segment};
+use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+/// Bytes of one read from the host.
+const CHUNK: usize = 64 << 10;
+
+/// See the module.
+pub(super) struct Tcp {
+    slots: Vec<Option<Flow>>,
+    free: Vec<u32>,
+    keys: HashMap<Key, u32, FixedState>,
+    sockets: HashMap<SocketId, u32, FixedState>,
+    ready: VecDeque<u32>,
+    timers: Timers,
+    /// Bytes that all flows hold.
+    held: usize,
+    buffer: Vec<u8>,
+    /// Where sequence numbers come from.
+    secret: u64,
+}
+
+impl Tcp {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            keys: HashMap::with_hasher(FixedState::with_seed(seed)),
+            sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(17))),
+            ready: VecDeque::new(),
+            timers: Timers::default(),
+            held: 0,
+            buffer: vec![0; CHUNK],
+            secret: seed,
+        }
+    }
+
+    /// How many flows there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Bytes that all flows hold.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether a flow has something to do.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// When [`Self::handle_timeout`] may have something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| at)
+    }
+
+    /// Takes a packet of a guest at `mac` whose checksum fits.
+    pub fn handle(&mut self, now: Instant, mac: Mac, packet: &Packet<'_>, host: &mut dyn Host, wire: &mut Wire) {
+        let Some(((from, to), segment, payload)) = Segment::parse(packet.payload) else {
+            wire.stats.malformed += 1;
+            return;
+        };
+        let key = Key { guest: SocketAddr::new(packet.src, from), remote: SocketAddr::new(packet.dst, to) };
+        let asks = segment.flags.syn && !segment.flags.ack && !segment.flags.rst;
+        let mut found = self.keys.get(&key).copied();
+        if let Some(index) = found.filter(|&index| asks && self.is_lingering(index)) {
+            self.remove(index, host, false);
+            found = None;
+        }
+        match found {
+            Some(index) => self.handle_known(now, index, (mac, &segment, payload), host, wire),
+            None if asks => self.begin(now, mac, key, &segment, packet, (host, wire)),
+            None => answer_stray(mac, key, &segment, payload.len(), wire),
+        }
+    }
+
+    fn is_lingering(&self, index: u32) -> bool {
+        self.slots.get(index as usize).and_then(Option::as_ref).is_some_and(|flow| flow.socket.is_none())
+    }
+
+    fn handle_known(
+        &mut self,
+        now: Instant,
+        index: u32,
+        (mac, segment, payload): (Mac, &Segment, &[u8]),
+        host: &mut dyn Host,
+        wire: &mut Wire,
+    ) {
+        let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        flow.mac = mac;
+        let before = flow.connection.held();
+        let room = NAT_MEMORY.saturating_sub(self.held);
+        if room < payload.len() {
+            wire.stats.memory += 1;
+        }
+        let verdict = flow.handle(now, segment, payload, room, host);
+        self.held = self.held + flow.connection.held() - before;
+        match verdict {
+            Verdict::Lives => self.make_ready(index),
+            Verdict::Reset => self.remove(index, host, true),
+            Verdict::Stray => answer_stray(mac, flow.key, segment, payload.len(), wire),
+        }
+    }
+
+    /// A guest asks for a connection: the host begins it.
+    fn begin(
+        &mut self,
+        now: Instant,
+        mac: Mac,
+        key: Key,
+        syn: &Segment,
+        packet: &Packet<'_>,
+        (host, wire): (&mut dyn Host, &mut Wire),
+    ) {
+        let addr = match wire.way(key.remote.ip()) {
+            Way::Out(addr) => addr,
+            Way::Forbidden => {
+                wire.stats.forbidden += 1;
+                return icmp::refuse(wire, mac, key.guest.ip(), Refusal::Prohibited, packet.whole);
+            }
+            Way::Astray => {
+                wire.stats.ignored += 1;
+                return;
+            }
+        };
+        if self.keys.len() >= NAT_TCP_FLOWS {
+            wire.stats.flows += 1;
+            return;
+        }
+        match host.connect(SocketAddr::new(addr, key.remote.port())) {
+            Ok(socket) => {
+                let connection = Connection::asked(syn, self.sequence(now, &key), own_mss(wire, &key));
+                wire.stats.tcp += 1;
+                self.insert(Flow::new(now, key, mac, connection, socket, packet.whole));
+            }
+            Err(error) => refuse(mac, key, syn, packet.whole, error.kind(), wire),
+        }
+    }
+
+    /// A client of a forward: the guest is asked for a connection that comes from `remote`. `false`: there is no room,
+    /// or the address is in use.
+    pub fn open(
+        &mut self,
+        now: Instant,
+        (guest, mac): (SocketAddr, Mac),
+        remote: SocketAddr,
+        socket: SocketId,
+        wire: &mut Wire,
+    ) -> bool {
+        let key = Key { guest, remote };
+        if self.keys.len() >= NAT_TCP_FLOWS || self.keys.contains_key(&key) {
+            return false;
+        }
+        let connection = Connection::asking(self.sequence(now, &key), own_mss(wire, &key));
+        wire.stats.tcp += 1;
+        let index = self.insert(Flow::new(now, key, mac, connection, socket, &[]));
+        self.make_ready(index);
+        true
+    }
+
+    /// A first sequence number that nobody outside can guess and that grows with the time (RFC 6528).
+    fn sequence(&self, now: Instant, key: &Key) -> u32 {
+        use std::hash::BuildHasher;
+        let hash = FixedState::with_seed(self.secret).hash_one(key) as u32;
+        hash.wrapping_add((now.as_micros() / 4) as u32)
+    }
+
+    fn insert(&mut self, flow: Flow) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.keys.insert(flow.key, index);
+        if let Some(socket) = flow.socket {
+            self.sockets.insert(socket, index);
+        }
+        self.slots[index as usize] = Some(flow);
+        self.schedule(index);
+        index
+    }
+
+    /// Takes a flow out, and closes its socket; `abort`: by a reset.
+    fn remove(&mut self, index: u32, host: &mut dyn Host, abort: bool) {
+        let Some(mut flow) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
+        self.timers.remove(index, &mut flow.entry);
+        self.keys.remove(&flow.key);
+        self.held -= flow.connection.held();
+        if let Some(socket) = flow.socket {
+            self.sockets.remove(&socket);
+            host.close(socket, abort);
+        }
+        // Its index may stay on the list of what is ready: whoever has it next gets a turn too many.
+        self.free.push(index);
+    }
+
+    fn make_ready(&mut self, index: u32) {
+        if let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut)
+            && !std::mem::replace(&mut flow.queued, true)
+        {
+            self.ready.push_back(index);
+        }
+    }
+
+    fn schedule(&mut self, index: u32) {
+        if let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) {
+            let due = flow.due();
+            self.timers.set(index, &mut flow.entry, due);
+        }
+    }
+
+    /// The host's socket has changed. `false`: it is none of a flow.
+    pub fn handle_event(&mut self, socket: SocketId, readable: bool, writable: bool) -> bool {
+        let Some(&index) = self.sockets.get(&socket) else { return false };
+        if let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) {
+            flow.readable |= readable;
+            flow.writable |= writable;
+        }
+        self.make_ready(index);
+        true
+    }
+
+    /// Gives every flow that has something to do a turn, as long as there is room in `out`.
+    pub fn work(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire, out: &mut Batch) {
+        for _ in 0..self.ready.len() {
+            if !has_room(out) {
+                return;
+            }
+            let Some(index) = self.ready.pop_front() else { return };
+            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
+            flow.queued = false;
+            let before = flow.connection.held();
+            let room = NAT_MEMORY.saturating_sub(self.held);
+            let fate = flow.work(now, host, wire, &mut self.buffer, room, out);
+            self.held = self.held + flow.connection.held() - before;
+            match fate {
+                Fate::Rests => {}
+                Fate::Works => self.make_ready(index),
+                Fate::Over => self.finish(index, host),
+                Fate::Broken => {
+                    flow.reset(wire);
+                    self.remove(index, host, true);
+                }
+                Fate::Failed(why) => {
+                    let (mac, key, quote, syn) = (flow.mac, flow.key, flow.quote.clone(), flow.connection.reset());
+                    let syn = Segment { seq: syn.ack.wrapping_sub(1), ..Segment::default() };
+                    refuse(mac, key, &syn, &quote, why, wire);
+                    self.remove(index, host, false);
+                }
+            }
+            self.schedule(index);
+        }
+    }
+
+    /// Both sides have ended. The flow lingers where the guest may not have seen its end acknowledged.
+    fn finish(&mut self, index: u32, host: &mut dyn Host) {
+        let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        if !flow.connection.host_ended_first() {
+            return self.remove(index, host, false);
+        }
+        if let Some(socket) = flow.socket.take() {
+            self.sockets.remove(&socket);
+            host.close(socket, false);
+        }
+    }
+
+    /// Does what is due: sends again, gives up.
+    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire) {
+        while let Some(index) = self.timers.pop(now) {
+            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
+            flow.entry = None;
+            if flow.due() > now {
+                self.schedule(index);
+            } else if flow.handle_timeout(now) {
+                self.make_ready(index);
+                self.schedule(index);
+            } else {
+                if flow.socket.is_some() {
+                    flow.reset(wire);
+                }
+                self.remove(index, host, true);
+            }
+        }
+    }
+}
+
+/// Payload of the longest segment that fits.
+fn own_mss(wire: &Wire, key: &Key) -> u16 {
+    let headers = if key.guest.is_ipv4() { 40 } else { 60 };
+    wire.mtu.saturating_sub(headers).min(u16::MAX.into()) as u16
+}
+
+/// A segment of no connection is answered with a reset (RFC 9293, 3.5.2).
+fn answer_stray(mac: Mac, key: Key, segment: &Segment, payload: usize, wire: &mut Wire) {
+    if segment.flags.rst || !matches!(wire.way(key.remote.ip()), Way::Out(_)) {
+        return;
+    }
+    let rst = Flags { rst: true, ..Flags::default() };
+    let answer = if segment.flags.ack {
+        Segment { seq: segment.ack, flags: rst, ..Segment::default() }
+    } else {
+        let ack = segment.seq.wrapping_add(segment.space(payload));
+        Segment { ack, flags: Flags { ack: true, ..rst }, ..Segment::default() }
+    };
+    let (headers, offload) = flow::headers(wire, mac, key, &answer, 0);
+    wire.send(&headers, &[], offload);
+}
+
+/// The host could not connect: the guest is told what happened.
+fn refuse(mac: Mac, key: Key, syn: &Segment, quote: &[u8], why: ErrorKind, wire: &mut Wire) {
+    let refusal = match why {
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
+            let syn = Segment { flags: Flags { syn: true, ..Flags::default() }, ..*syn };
+            return answer_stray(mac, key, &syn, 0, wire);
+        }
+        ErrorKind::HostUnreachable | ErrorKind::TimedOut => Refusal::Host,
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown | ErrorKind::AddrNotAvailable => Refusal::Network,
+        ErrorKind::PermissionDenied => Refusal::Prohibited,
+        // No descriptors, no ports: the guest will ask again.
+        _ => {
+            wire.stats.host += 1;
+            return;
+        }
+    };
+    icmp::refuse(wire, mac, key.guest.ip(), refusal, quote);
+}

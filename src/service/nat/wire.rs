@@ -1,0 +1,137 @@
+//! What all flows share: the gateway's addresses, the way from a guest's address to the host's and back, and frames that
+//! wait to be sent.
+
+use super::packet::{Headers, Link};
+use super::stats::Stats;
+use crate::config;
+use crate::frame::{Batch, PortId};
+use crate::limits::{MAX_FRAME, PREFIX};
+use crate::wire::{Cidr, Mac, Offload};
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Frames that wait at most; what comes on top is lost, as on any link.
+const OUTBOX: usize = 1024;
+
+/// Where a packet of a guest leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// To this address of the host's networks.
+    Out(IpAddr),
+    /// Nowhere: it is not to leave.
+    Forbidden,
+    /// It is no packet for a gateway: to a neighbour, a group, or nobody.
+    Astray,
+}
+
+/// See the module.
+pub(super) struct Wire {
+    pub mac: Mac,
+    /// Bytes of the longest IP packet.
+    pub mtu: usize,
+    pub stats: Stats,
+    four: Ipv4Addr,
+    six: Option<Ipv6Addr>,
+    networks: Vec<Cidr>,
+    host_loopback: bool,
+    restrict: bool,
+    outbox: VecDeque<(Vec<u8>, Offload)>,
+}
+
+impl Wire {
+    pub fn new(nat: &config::Nat, mtu: usize) -> Self {
+        let six = nat.ipv6.and_then(|cidr| match cidr.addr {
+            IpAddr::V6(addr) => Some(addr),
+            IpAddr::V4(_) => None,
+        });
+        Self {
+            mac: nat.mac(),
+            mtu,
+            stats: Stats::default(),
+            four: nat.gateway,
+            six,
+            networks: nat.addrs(),
+            host_loopback: nat.host_loopback,
+            restrict: nat.restrict,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// The gateway's address of the family of `addr`.
+    pub fn gateway(&self, addr: IpAddr) -> Option<IpAddr> {
+        match addr {
+            IpAddr::V4(_) => Some(self.four.into()),
+            IpAddr::V6(_) => self.six.map(IpAddr::V6),
+        }
+    }
+
+    /// Whether `addr` is one of the gateway's.
+    pub fn owns(&self, addr: IpAddr) -> bool {
+        self.gateway(addr) == Some(addr)
+    }
+
+    /// Whether a guest can have this address.
+    pub fn is_guest(&self, addr: IpAddr) -> bool {
+        !self.owns(addr) && self.networks.iter().any(|network| network.contains(addr))
+    }
+
+    /// Where a packet to `dst` leads.
+    pub fn way(&self, dst: IpAddr) -> Way {
+        if self.owns(dst) {
+            return match (self.host_loopback && !self.restrict, dst) {
+                (false, _) => Way::Forbidden,
+                (true, IpAddr::V4(_)) => Way::Out(Ipv4Addr::LOCALHOST.into()),
+                (true, IpAddr::V6(_)) => Way::Out(Ipv6Addr::LOCALHOST.into()),
+            };
+        }
+        let odd = match dst {
+            IpAddr::V4(dst) => dst.is_broadcast() || dst.is_link_local() || dst.octets()[0] == 0,
+            IpAddr::V6(dst) => dst.is_unicast_link_local() || dst.to_ipv4_mapped().is_some(),
+        };
+        if odd || dst.is_multicast() || dst.is_unspecified() || dst.is_loopback() || self.is_guest(dst) {
+            return Way::Astray;
+        }
+        if self.restrict { Way::Forbidden } else { Way::Out(dst) }
+    }
+
+    /// The address by which guests know the host's `addr`. `None`: they cannot know it.
+    pub fn seen_as(&self, addr: SocketAddr) -> Option<SocketAddr> {
+        let ip = addr.ip().to_canonical();
+        let ip = if ip.is_loopback() { self.gateway(ip)? } else { ip };
+        Some(SocketAddr::new(ip, addr.port()))
+    }
+
+    /// From the gateway to a guest.
+    pub fn link(&self, guest: Mac) -> Link {
+        Link { src: self.mac, dst: guest }
+    }
+
+    /// Queues a frame.
+    pub fn send(&mut self, headers: &Headers, parts: &[&[u8]], offload: Offload) {
+        if self.outbox.len() >= OUTBOX {
+            self.stats.overrun += 1;
+            return;
+        }
+        let mut frame = headers.bytes().to_vec();
+        parts.iter().for_each(|part| frame.extend_from_slice(part));
+        self.outbox.push_back((frame, offload));
+    }
+
+    /// Whether frames wait.
+    pub fn is_waiting(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Moves frames that wait to `out`.
+    pub fn drain(&mut self, out: &mut Batch) {
+        while has_room(out) {
+            let Some((frame, offload)) = self.outbox.pop_front() else { return };
+            out.push(&frame, PortId(0), offload);
+        }
+    }
+}
+
+/// Whether the longest frame fits.
+pub(super) fn has_room(out: &Batch) -> bool {
+    out.free() >= PREFIX + MAX_FRAME
+}

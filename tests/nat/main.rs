@@ -1,0 +1,8 @@
+//! `nat:` through the program: a guest in a namespace of its own, whose way out leads through a switch to the host.
+
+mod datagrams;
+mod forwards;
+mod lab;
+mod load;
+mod ordinary;
+mod streams;

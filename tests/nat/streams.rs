@@ -1,0 +1,167 @@
+//! TCP from a guest to the host and beyond: bytes, ends, resets, windows.
+
+use crate::lab::{FAR, FAR6, GATEWAY, GATEWAY6, Lab, bytes, drink, listen, pour};
+use socket2::SockRef;
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+use support::{needs, require};
+
+/// More than all buffers on the way hold.
+const LARGE: usize = 24 << 20;
+
+#[test]
+fn a_guest_downloads_from_the_hosts_loopback() {
+    require!(needs::netns(), needs::tun(), needs::tool("curl", "curl"), needs::tool("python3", "python3"));
+    let lab = Lab::start("curl", "");
+    let dir = support::TempDir::new();
+    dir.file("data", bytes(5_000_000));
+    for (bind, gateway) in [("127.0.0.1", GATEWAY.to_owned()), ("::1", format!("[{GATEWAY6}]"))] {
+        let server = format!("cd {} && exec python3 -m http.server 8000 --bind {bind}", dir.root().display());
+        let mut server = lab.host.command("sh").args(["-c", &server]).spawn().expect("a server");
+        let fetch = format!("curl -s --retry 40 --retry-connrefused --retry-delay 1 -m 60 http://{gateway}:8000/data");
+        let sum = lab.guest.check(&format!("{fetch} | sha256sum"));
+        let wanted = lab.host.check(&format!("sha256sum < {}", dir.text("data")));
+        server.kill().expect("it runs");
+        server.wait().expect("it ends");
+        assert_eq!(sum, wanted, "{bind}");
+    }
+}
+
+#[test]
+fn both_directions_at_once_and_beyond_the_host() {
+    require!(needs::netns(), needs::tun());
+    let lab = Lab::start("far", "");
+    let data = bytes(LARGE);
+    for addr in [format!("{FAR}:7"), format!("[{FAR6}]:7")] {
+        let listener = listen(&lab.far, &addr);
+        let guest = lab.connect(&addr).expect("a connection to a far host");
+        let (far, from) = listener.accept().expect("a client");
+        assert!(!from.ip().to_string().starts_with("10.0.2."), "the host speaks for its guest: {from}");
+        let (up, down) = std::thread::scope(|scope| {
+            let up = scope.spawn(|| drink(&far));
+            let down = scope.spawn(|| drink(&guest));
+            scope.spawn(|| pour(&guest, &data));
+            pour(&far, &data);
+            (up.join().expect("read"), down.join().expect("read"))
+        });
+        assert!(up == data && down == data, "{addr}: {} up, {} down", up.len(), down.len());
+    }
+}
+
+#[test]
+fn a_half_that_is_closed_leaves_the_other_open() {
+    require!(needs::netns(), needs::tun());
+    let lab = Lab::start("half", "");
+    let listener = lab.listen("127.0.0.1:0");
+    let (guest, host) = lab.joined(&listener);
+    pour(&guest, b"the question");
+    assert_eq!(drink(&host), b"the question");
+    pour(&host, b"and the answer");
+    assert_eq!(drink(&guest), b"and the answer");
+    // the other way round
+    let (guest, host) = lab.joined(&listener);
+    pour(&host, b"a banner");
+    assert_eq!(drink(&guest), b"a banner");
+    pour(&guest, b"and the rest");
+    assert_eq!(drink(&host), b"and the rest");
+}
+
+#[test]
+fn a_reset_passes_in_both_directions() {
+    require!(needs::netns(), needs::tun());
+    let lab = Lab::start("reset", "");
+    let listener = lab.listen("127.0.0.1:0");
+    for guest_resets in [true, false] {
+        let (guest, host) = lab.joined(&listener);
+        let (resets, mut hears) = if guest_resets { (guest, host) } else { (host, guest) };
+        SockRef::from(&resets).set_linger(Some(Duration::ZERO)).expect("an abrupt end");
+        drop(resets);
+        let error = hears.read(&mut [0; 8]).expect_err("a reset");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the guest resets: {guest_resets}");
+    }
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let refused = lab.connect(&format!("{GATEWAY}:{port}")).expect_err("nobody listens");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    lab.host.ip("route add unreachable 203.0.113.0/24");
+    let unreachable = lab.connect("203.0.113.1:80").expect_err("no route");
+    assert_eq!(unreachable.kind(), ErrorKind::HostUnreachable);
+}
+
+/// A reader who rests closes the window of the writer, on whichever side; when it goes on everything arrives.
+#[test]
+fn a_closed_window_opens_again() {
+    require!(needs::netns(), needs::tun());
+    let lab = Lab::start("window", "");
+    let listener = lab.listen("127.0.0.1:0");
+    let data = bytes(LARGE);
+    for guest_writes in [true, false] {
+        let (guest, host) = lab.joined(&listener);
+        let (writer, reader) = if guest_writes { (guest, host) } else { (host, guest) };
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| pour(&writer, &data));
+            std::thread::sleep(Duration::from_millis(1500));
+            drink(&reader)
+        });
+        assert!(found == data, "the guest writes: {guest_writes}; {} bytes came", found.len());
+    }
+}
+
+#[test]
+fn a_stalled_host_holds_up_nobody_else() {
+    require!(needs::netns(), needs::tun());
+    let lab = Lab::start("stalled", "");
+    let listener = lab.listen("127.0.0.1:0");
+    let stalled: Vec<_> = (0..8).map(|_| lab.joined(&listener)).collect();
+    for (guest, _) in &stalled {
+        guest.set_nonblocking(true).expect("a mode");
+        let piece = bytes(1 << 16);
+        let mut writer = guest;
+        let mut quiet = 0;
+        while quiet < 20 {
+            match writer.write(&piece).map(|count| count > 0) {
+                Ok(true) => quiet = 0,
+                Ok(false) | Err(_) => {
+                    quiet += 1;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
+    }
+    let (guest, host) = lab.joined(&listener);
+    let data = bytes(LARGE);
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| pour(&guest, &data));
+        drink(&host)
+    });
+    assert!(found == data, "{} bytes came", found.len());
+    assert!(lab.guest.pings(GATEWAY));
+}
+
+#[test]
+fn restrict_lets_nothing_out() {
+    require!(needs::netns(), needs::tun());
+    let lab = Lab::start("restrict", ",restrict,forward=tcp:127.0.0.1:2222->10.0.2.15:22");
+    let listeners = [listen(&lab.far, &format!("{FAR}:7")), lab.listen("127.0.0.1:7"), lab.listen("[::1]:7")];
+    let sockets = [crate::lab::udp(&lab.far, &format!("{FAR}:7")), crate::lab::udp(&lab.host, "127.0.0.1:7")];
+    for addr in [format!("{FAR}:7"), format!("{GATEWAY}:7"), format!("[{GATEWAY6}]:7"), format!("[{FAR6}]:7")] {
+        let error = lab.connect(&addr).expect_err("nothing goes out");
+        assert!(!matches!(error.kind(), ErrorKind::ConnectionRefused), "{addr}: {error}");
+    }
+    let guest = crate::lab::udp(&lab.guest, "0.0.0.0:0");
+    for addr in [format!("{FAR}:7"), format!("{GATEWAY}:7")] {
+        guest.send_to(b"leak", &addr).expect("the guest sends");
+    }
+    assert!(sockets.iter().all(crate::lab::is_silent));
+    for listener in &listeners {
+        listener.set_nonblocking(true).expect("a mode");
+        assert!(listener.accept().is_err(), "a connection came out");
+    }
+    assert!(!lab.guest.pings(FAR));
+    assert!(lab.guest.pings(GATEWAY), "the gateway itself answers");
+    // what leads in still does
+    let inside = listen(&lab.guest, "10.0.2.15:22");
+    let client = lab.host.inside(|| std::net::TcpStream::connect("127.0.0.1:2222")).expect("the forward");
+    pour(&client, b"in");
+    assert_eq!(drink(&inside.accept().expect("a client").0), b"in");
+}
