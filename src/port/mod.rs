@@ -38,6 +38,15 @@ use stream::Stream;
 use tap::{Tap, TapOptions};
 use unix::BoundGram;
 
+/// What one receive may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Bytes of a stream.
+    pub bytes: usize,
+    /// Frames of a descriptor that is read frame by frame.
+    pub frames: usize,
+}
+
 /// How a receive ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inhaled {
@@ -90,7 +99,7 @@ pub struct Abilities {
 }
 
 impl Edge {
-    /// Receives what has come, within a budget: of a stream `most` bytes, else a few dozen frames.
+    /// Receives what has come, within `budget`.
     ///
     /// # Errors
     /// [`Gone`]; the frames before it are in the batch.
@@ -98,16 +107,16 @@ impl Edge {
         &mut self,
         batch: &mut Batch,
         id: PortId,
-        most: usize,
+        budget: Budget,
         counters: &mut Counters,
     ) -> Result<Inhaled, Gone> {
         match self {
-            Self::Tap(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::Packet(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::Stream(edge) => edge.receive(batch, id, most),
-            Self::Sequenced(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
-            Self::Udp(edge) => frame_io::receive(edge, batch, id, counters),
+            Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Packet(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Stream(edge) => edge.receive(batch, id, budget.bytes),
+            Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),
+            Self::Udp(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::Channel(edge) => edge.receive(batch, id, counters),
             Self::Serial(edge) => edge.receive(batch, id, counters),
         }
@@ -131,7 +140,7 @@ impl Edge {
     }
 
     /// The descriptors to wait on: none for a channel, which calls by itself; two for a line with a way in and a way
-    /// out. They change when a peer of a serial line arrives or leaves.
+    /// out, or where another tells of room. They change when a peer of a serial line arrives or leaves.
     pub fn fds(&self) -> [Option<RawFd>; 2] {
         let one = |fd: BorrowedFd<'_>| [Some(fd.as_raw_fd()), None];
         match self {
@@ -139,7 +148,7 @@ impl Edge {
             Self::Packet(edge) => one(edge.as_fd()),
             Self::Stream(edge) => one(edge.as_fd()),
             Self::Sequenced(edge) => one(edge.as_fd()),
-            Self::UnixGram(edge) => one(edge.gram.as_fd()),
+            Self::UnixGram(edge) => [Some(edge.gram.as_fd().as_raw_fd()), Some(edge.gram.lookout().as_raw_fd())],
             Self::Udp(edge) => one(edge.as_fd()),
             Self::Channel(_) => [None, None],
             Self::Serial(edge) => edge.line().fds(),

@@ -18,6 +18,7 @@ use super::netlink::{Interface, Netlink};
 use super::sys;
 use crate::counters::DropReason;
 use crate::error::{Class, Error, Result};
+use crate::limits::PREFIX;
 use crate::wire::{Cidr, Mac, Offload};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -55,6 +56,9 @@ pub struct TapOptions {
     pub fd: Option<i32>,
 }
 
+/// Up to this length a frame is copied to or from beside its header: less than what the kernel's gather list costs.
+const SHORT: usize = 2048;
+
 /// An open TAP. See the head of the file.
 pub struct Tap {
     fd: OwnedFd,
@@ -62,9 +66,15 @@ pub struct Tap {
     vnet_hdr: bool,
     created: bool,
     link: Link,
+    /// A header and a short frame on their way out.
+    piece: Box<[u8; Offload::LEN + SHORT]>,
 }
 
 impl Tap {
+    fn new(fd: OwnedFd, name: String, vnet_hdr: bool, created: bool) -> Self {
+        Self { fd, name, vnet_hdr, created, link: Link::Up, piece: Box::new([0; Offload::LEN + SHORT]) }
+    }
+
     /// Opens a TAP, which creates the interface where there is none, and sets it up as asked.
     ///
     /// # Errors
@@ -79,7 +89,7 @@ impl Tap {
         let before = find(&options.name);
         let (fd, name) = attach(&options.name, options.offloads)
             .map_err(|cause| explain::not_opened(&options.name, &cause, before.as_ref()))?;
-        let tap = Self { fd, name, vnet_hdr: options.offloads, created: before.is_none(), link: Link::Up };
+        let tap = Self::new(fd, name, options.offloads, before.is_none());
         if tap.name != options.name {
             return Err(Error::new(Class::Runtime, format!("{port}: the kernel opened {}", tap.name)));
         }
@@ -104,7 +114,7 @@ impl Tap {
             return Err(Error::usage(format!("tap:{}: the descriptor is that of {name}", options.name)));
         }
         let vnet_hdr = flags & libc::IFF_VNET_HDR != 0;
-        let tap = Self { fd, name, vnet_hdr, created: false, link: Link::Up };
+        let tap = Self::new(fd, name, vnet_hdr, false);
         tap.set_up(&port, options)
     }
 
@@ -189,6 +199,14 @@ impl Tap {
         self.link
     }
 
+    /// After a frame has come in: if the link was down, either it is up again, or this frame was waiting since before it
+    /// went down. Deletion tells itself.
+    fn look_at_link(&mut self) {
+        if self.link == Link::Down {
+            let _ = self.check_link();
+        }
+    }
+
     /// Asks the kernel whether the interface is up. Worth it when the descriptor becomes writable.
     ///
     /// # Errors
@@ -247,16 +265,35 @@ impl FrameIo for Tap {
         } else {
             Got { len: rustix::io::read(&self.fd, room)?, offload: Offload::NONE }
         };
-        if self.link == Link::Down {
-            // Either it is up again, or this frame was waiting since before it went down. Deletion tells itself.
-            let _ = self.check_link();
-        }
+        self.look_at_link();
         Ok(got)
     }
 
+    /// With a header, in one piece. A short frame is moved to where it would be without, so that neighbours stay
+    /// neighbours; a long one is worth a piece of its own in a gather list.
+    fn recv_in_place(&mut self, room: &mut [u8]) -> std::result::Result<(Got, usize), Errno> {
+        if !self.vnet_hdr {
+            return Ok((self.recv(&mut room[PREFIX..])?, 0));
+        }
+        let len = rustix::io::read(&self.fd, &mut *room)?;
+        let (header, frame) = room[..len].split_first_chunk().ok_or(Errno::INVAL)?;
+        let got = Got { len: frame.len(), offload: Offload::decode(header).map_err(|_| Errno::INVAL)? };
+        self.look_at_link();
+        if got.len > SHORT {
+            return Ok((got, Offload::LEN - PREFIX));
+        }
+        room.copy_within(Offload::LEN..len, PREFIX);
+        Ok((got, 0))
+    }
+
     fn send(&mut self, frame: &[u8], offload: &Offload) -> std::result::Result<(), Errno> {
-        if self.vnet_hdr {
-            let header = offload.encode();
+        let header = offload.encode();
+        if self.vnet_hdr && frame.len() <= SHORT {
+            let piece = &mut self.piece[..Offload::LEN + frame.len()];
+            piece[..Offload::LEN].copy_from_slice(&header);
+            piece[Offload::LEN..].copy_from_slice(frame);
+            rustix::io::write(&self.fd, piece)?;
+        } else if self.vnet_hdr {
             rustix::io::writev(&self.fd, &[IoSlice::new(&header), IoSlice::new(frame)])?;
         } else if offload.is_plain() {
             rustix::io::write(&self.fd, frame)?;
