@@ -140,6 +140,9 @@ fn exit_statuses_pass_through() {
     let plain = says(&[script.to_str().unwrap()]);
     assert_eq!(plain.code(), 126, "{plain:?}");
     assert!(plain.stderr.contains("hint: chmod +x"), "{plain:?}");
+    // one in another, whose process group has no number for it
+    let program = dir.text("program");
+    assert_eq!(says(&[&program, "run", "--", "sh", "-c", "exit 7"]).code(), 7);
     // root has no need of a user namespace
     assert_eq!(zbridge!("run", "--", "sh", "-c", "test $(id -u) = 0 && exit 3").run().code(), 3);
 }

@@ -1,84 +1,13 @@
-//! `zbridge up`: benches out of one file. The examples that start native_sim run here as they are, with a stand-in at the
-//! place of `zephyr.exe`: a zbridge of its own on the TAP that the bench gives it, whose USB/IP server answers pings.
+//! `zbridge up`: benches out of one file, how they start, end and fail. The benches under `examples/` have tests of their
+//! own.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use support::{Exit, Launch, PATIENCE, Process, TempDir, needs, require, zbridge};
-
-const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
-
-/// Puts a program at `path` below `dir` that opens the TAP `zeth` and is the host `addr`.
-fn stand_in(dir: &TempDir, path: &str, addr: &str) {
-    let file = dir.path(path);
-    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    let zbridge = env!("CARGO_BIN_EXE_zbridge");
-    let run = format!("#!/bin/sh\nexec {zbridge} -p tap:zeth -p usbip:{addr}/24,public,device=cdc-acm\n");
-    std::fs::write(&file, run).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// `zbridge up` of an example, from `dir`.
-fn example(dir: &TempDir, name: &str, exit_with: &str) -> Exit {
-    let bench = format!("{EXAMPLES}/{name}/bench.toml");
-    zbridge!("up", bench, "--exit-with", exit_with, "--timeout", "60s", "--logs", dir.text("logs"))
-        .under(["env", "-C", dir.root().to_str().unwrap()])
-        .run()
-}
 
 /// `zbridge up` of a file with this text.
 fn up(dir: &TempDir, text: &str) -> Launch {
     let file = dir.file("bench.toml", text);
     zbridge!("up", file, "--logs", dir.text("logs"))
-}
-
-#[test]
-fn native_sim() {
-    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"));
-    let dir = TempDir::new();
-    stand_in(&dir, "zephyr/zephyr.exe", "192.0.2.1");
-    let exit = example(&dir, "native_sim", "host");
-    assert_eq!(exit.code(), 0, "{exit:?}");
-    assert!(exit.stdout.contains("host    | 3 packets transmitted, 3 received"), "{exit:?}");
-    assert!(exit.stderr.contains("zephyr: ready after"), "{exit:?}");
-    let log = std::fs::read_to_string(dir.path("logs/host.log")).unwrap();
-    assert!(log.contains("3 received"), "{log}");
-}
-
-#[test]
-fn two_instances() {
-    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"));
-    let dir = TempDir::new();
-    stand_in(&dir, "one/zephyr/zephyr.exe", "192.0.2.1");
-    stand_in(&dir, "two/zephyr/zephyr.exe", "192.0.2.3");
-    let exit = example(&dir, "two_instances", "host");
-    assert_eq!(exit.code(), 0, "{exit:?}");
-    assert_eq!(exit.stdout.matches("2 packets transmitted, 2 received").count(), 2, "{exit:?}");
-}
-
-#[test]
-fn usbip_native_sim() {
-    require!(needs::root(), needs::tun(), needs::tool("usbip", "usbip"));
-    let dir = TempDir::new();
-    stand_in(&dir, "zephyr/zephyr.exe", "192.0.2.1");
-    let exit = example(&dir, "usbip_native_sim", "client");
-    assert_eq!(exit.code(), 0, "{exit:?}");
-    assert!(exit.stdout.contains("Exportable USB devices") && exit.stdout.contains("192.0.2.1"), "{exit:?}");
-}
-
-/// Every bench among the examples is sound.
-#[test]
-fn examples_are_checked() {
-    let mut found = 0;
-    for entry in std::fs::read_dir(EXAMPLES).unwrap() {
-        let bench = entry.unwrap().path().join("bench.toml");
-        if bench.exists() {
-            found += 1;
-            let exit = zbridge!("check", &bench).run();
-            assert_eq!((exit.code(), exit.stderr.as_str()), (0, ""), "{}", bench.display());
-            assert!(exit.stdout.contains("instances\n"), "{}", exit.stdout);
-        }
-    }
-    assert!(found >= 3, "{found}");
 }
 
 const ORDER: &str = r#"

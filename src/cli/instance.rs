@@ -11,11 +11,11 @@ use crate::engine::control::Client;
 use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Launched, Link, Watch};
-use crate::port::process::{Arrived, Signals};
+use crate::port::process::{Arrived, Signals, own_group};
 use crate::wire::Rule;
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, getpgrp};
+use rustix::process::Pid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SIGUSR2};
 use std::fs::File;
@@ -192,7 +192,7 @@ struct Terminal(Option<(File, Pid)>);
 
 impl Terminal {
     fn of_this_job() -> Self {
-        let ours = getpgrp();
+        let Some(ours) = own_group() else { return Self(None) };
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok();
         Self(terminal.filter(|terminal| tcgetpgrp(terminal) == Ok(ours)).map(|terminal| (terminal, ours)))
     }
