@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 use support::standin::{Build, tap_program};
 use support::{Launch, Namespace, TempDir, eventually, needs, require, zbridge};
 
@@ -199,10 +200,14 @@ fn qemu_ethernet() {
     let find = "while [ \"$1\" != -netdev ]; do shift; done";
     let run = format!("exec {} --agent {agent} --param ip0=192.0.2.1/24 \"$@\"", boot.display());
     script(&dir, "bin/qemu-system-i386", &format!("{find}\n{run}"));
+    let mut bench = up(&dir, "qemu_ethernet", "host").spawn();
     // the guest goes on for as long as somebody is there
-    let somebody = std::thread::spawn(move || eventually("the guest's agent", || UnixStream::connect(&agent).ok()));
-    let exit = up(&dir, "qemu_ethernet", "host").run();
-    drop(somebody.join());
+    let _somebody = eventually("the guest's agent", || UnixStream::connect(&agent).ok());
+    // the bench has a time limit of its own, as a guest may take long to boot
+    while bench.is_running() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let exit = bench.wait();
     assert_eq!(exit.code(), 0, "{exit:?}");
     assert!(exit.stdout.contains("3 packets transmitted, 3 received"), "{exit:?}");
 }
