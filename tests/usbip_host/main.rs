@@ -3,11 +3,11 @@
 //! The program runs as its users run it; the clients are plain sockets. No right is needed.
 
 mod client;
+mod serial;
 
 use client::{Attached, import_request, submit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use support::{Launch, PATIENCE, Process, TempDir, eventually, needs, require, zbridge};
 
@@ -257,60 +257,6 @@ fn a_client_that_does_not_read_holds_up_nobody() {
     let grown = served.memory().saturating_sub(before);
     assert!(grown < GROWTH, "{grown} KiB");
     served.finish();
-}
-
-#[test]
-fn a_pseudo_terminal_is_the_other_end_of_a_serial_port() {
-    let dir = TempDir::new();
-    let served = serve(&dir, "device=cdc-acm+pty=DIR/tty");
-    let path = dir.path("tty");
-    assert!(std::fs::read_link(&path).unwrap().starts_with("/dev/pts"));
-    let mut port = served.attach("1-1");
-    let mut tty = std::fs::File::options().read(true).write(true).open(&path).unwrap();
-    tty.write_all(b"to the host\r\n").unwrap();
-    assert_eq!(port.read(13), b"to the host\r\n");
-    // More than the terminal holds: what it does not take waits.
-    let data = pattern(200_000);
-    let sent = data.clone();
-    let reader = std::thread::spawn(move || {
-        let mut received = vec![0; 200_000];
-        std::thread::sleep(Duration::from_millis(300));
-        tty.read_exact(&mut received).unwrap();
-        received
-    });
-    port.write(&sent);
-    assert!(reader.join().unwrap() == data);
-    served.finish();
-    assert!(!path.exists(), "the link is gone");
-}
-
-#[test]
-fn a_client_of_a_socket_is_the_other_end_of_a_serial_port() {
-    let dir = TempDir::new();
-    let served = serve(&dir, "device=cdc-acm+unix=DIR/acm,device=cdc-acm+file=DIR/log");
-    let mut port = served.attach("1-1");
-    let data = pattern(1 << 20);
-    let mut begun = UnixStream::connect(dir.path("acm")).unwrap();
-    begun.write_all(b"first").unwrap();
-    assert_eq!(port.read(5), b"first");
-    drop(begun);
-    let mut client = UnixStream::connect(dir.path("acm")).unwrap();
-    let (to_host, from_host) = (data.clone(), data.clone());
-    let mut writer = client.try_clone().unwrap();
-    let writer = std::thread::spawn(move || writer.write_all(&to_host).unwrap());
-    let reader = std::thread::spawn(move || {
-        let mut received = vec![0; from_host.len()];
-        client.read_exact(&mut received).unwrap();
-        assert!(received == from_host);
-    });
-    assert!(port.exchange(&data, data.len()) == data);
-    writer.join().unwrap();
-    reader.join().unwrap();
-    let mut logged = served.attach("1-2");
-    logged.write(b"what the host says\n");
-    eventually("the file", || (std::fs::read(dir.path("log")).ok()? == b"what the host says\n").then_some(()));
-    served.finish();
-    assert!(!dir.path("acm").exists(), "the socket is gone");
 }
 
 #[test]
