@@ -140,3 +140,47 @@ fn a_log_that_cannot_be_written_is_said_once() {
     assert_eq!(exit.stderr.matches("is not complete: No space left").count(), 1, "{exit:?}");
     assert!(exit.stdout.contains("a  | 1\na  | 2\n"), "{exit:?}");
 }
+
+/// A bench that runs is a bridge as any other.
+#[test]
+fn a_bench_can_be_looked_at_and_changed() {
+    let dir = TempDir::new();
+    let text = format!("{ORDER}\n[[port]]\ntype = \"unix\"\ntarget = \"{}\"\n", dir.text("net"));
+    let of = |launch: Launch| launch.env("XDG_RUNTIME_DIR", dir.root());
+    let bench = of(up(&dir, &text)).args(["--name", "lab"]).spawn();
+    bench.wait_for("bridge lab: `zbridge status lab` shows it", PATIENCE);
+    bench.wait_for("second: ready", PATIENCE);
+    let status = of(zbridge!("status", "lab")).run();
+    assert!(status.stdout.contains("net   unix  listening"), "{status:?}");
+    // a path means where it was typed
+    let here = ["env", "-C", dir.root().to_str().unwrap()];
+    let added = of(zbridge!("port", "add", "slip:unix:line", "--to", "lab")).under(here).run();
+    assert_eq!((added.code(), added.stdout.as_str()), (0, "line\n"), "{added:?}");
+    assert!(dir.path("line").exists());
+    let taken = of(up(&dir, ORDER)).args(["--name", "lab"]).run();
+    assert!(taken.code() == 1 && taken.stderr.contains("a bridge named lab runs already"), "{taken:?}");
+    bench.sigint();
+    assert_eq!(bench.wait().code(), 0);
+    assert_eq!(of(zbridge!("status", "lab")).run().code(), 3);
+}
+
+#[test]
+fn instances_of_a_file_that_runs_as_a_bridge_are_not_passed_over() {
+    let dir = TempDir::new();
+    let file = dir.file("lab.toml", &format!("port = [\"unix:{}\"]\n{ORDER}", dir.text("net")));
+    let bridge = zbridge!("--config", &file).env("XDG_RUNTIME_DIR", dir.root()).spawn();
+    bridge.wait_for("what is an instance is not started: first, second", PATIENCE);
+    bridge.wait_for(&format!("hint: zbridge up {}", file.display()), PATIENCE);
+    bridge.sigint();
+    assert_eq!(bridge.wait().code(), 0);
+}
+
+#[test]
+fn a_tap_that_is_not_opened_is_told_in_the_words_of_the_file() {
+    require!(needs::root(), needs::tun());
+    let dir = TempDir::new();
+    let text = "[[instance]]\nname = \"a\"\ncommand = \"sleep 100\"\ntap = \"zeth\"\n";
+    let bench = up(&dir, text).env("XDG_RUNTIME_DIR", dir.root()).spawn();
+    bench.wait_for("a: has not opened its TAP zeth", PATIENCE);
+    bench.wait_for("hint: does it want another name? its log tells; then tap = \"NAME\"", PATIENCE);
+}
