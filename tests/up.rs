@@ -167,7 +167,7 @@ fn a_bench_can_be_looked_at_and_changed() {
 #[test]
 fn instances_of_a_file_that_runs_as_a_bridge_are_not_passed_over() {
     let dir = TempDir::new();
-    let file = dir.file("lab.toml", &format!("port = [\"unix:{}\"]\n{ORDER}", dir.text("net")));
+    let file = dir.file("lab.toml", format!("port = [\"unix:{}\"]\n{ORDER}", dir.text("net")));
     let bridge = zbridge!("--config", &file).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     bridge.wait_for("what is an instance is not started: first, second", PATIENCE);
     bridge.wait_for(&format!("hint: zbridge up {}", file.display()), PATIENCE);
