@@ -261,7 +261,12 @@ fn wanted_ports(spec: &InstanceSpec) -> Vec<PortSpec> {
     match &spec.network {
         Network::Taps(taps) => taps.clone(),
         Network::Host { .. } => PortSpec::parse("tap:eth0")
-            .map(|port| PortSpec { name: spec.name.clone(), switch: spec.switch.clone(), ..port })
+            .map(|port| PortSpec {
+                name: spec.name.clone(),
+                switch: spec.switch.clone(),
+                rewrite: spec.rewrite.clone(),
+                ..port
+            })
             .into_iter()
             .collect(),
         Network::Own | Network::Qemu { .. } => Vec::new(),

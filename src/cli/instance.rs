@@ -12,6 +12,7 @@ use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Launched, Link, Watch};
 use crate::port::process::{Arrived, Signals};
+use crate::wire::Rule;
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, getpgrp};
@@ -35,6 +36,8 @@ pub struct Instance {
     pub config: Config,
     /// The running bridge to join instead.
     pub join: Option<String>,
+    /// What is translated at the program's ports.
+    pub rewrite: Vec<Rule>,
 }
 
 /// What the program is attached to.
@@ -109,7 +112,7 @@ pub fn run(instance: &Instance) -> Result<u8> {
             return Ok(failed.status);
         }
     };
-    attach(&mut network, &switch, &instance.spec.name, links)?;
+    attach(&mut network, &switch, instance, links)?;
     let status = attend(&network.ended(), child, watch, signals);
     terminal.take_back();
     let counted = network.leave();
@@ -119,12 +122,13 @@ pub fn run(instance: &Instance) -> Result<u8> {
 }
 
 /// Makes ports of the program's interfaces: one is called as the program, several with their names behind that.
-fn attach(network: &mut Network, switch: &str, name: &str, links: Vec<Link>) -> Result<()> {
-    let several = links.len() > 1;
+fn attach(network: &mut Network, switch: &str, instance: &Instance, links: Vec<Link>) -> Result<()> {
+    let (name, several) = (&instance.spec.name, links.len() > 1);
     for link in links {
-        let name = if several { format!("{name}-{}", link.ifname) } else { name.to_owned() };
+        let name = if several { format!("{name}-{}", link.ifname) } else { name.clone() };
         let mut port = link.port(&name);
         switch.clone_into(&mut port.switch);
+        port.rewrite.clone_from(&instance.rewrite);
         network.add(port, link.fd)?;
     }
     Ok(())

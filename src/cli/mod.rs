@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::config::{Config, PortSpec, SwitchSpec, value};
+use crate::config::{Config, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Network};
 
@@ -180,7 +180,8 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     } else if !args.taps.is_empty() {
         spec.network = Network::Taps(args.taps.clone());
     }
-    Ok(Instance { spec, config, join: args.join.clone() })
+    check_rules(&args.rewrite)?;
+    Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone() })
 }
 
 /// What a file would run.
