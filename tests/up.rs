@@ -171,6 +171,7 @@ fn instances_of_a_file_that_runs_as_a_bridge_are_not_passed_over() {
     let bridge = zbridge!("--config", &file).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     bridge.wait_for("what is an instance is not started: first, second", PATIENCE);
     bridge.wait_for(&format!("hint: zbridge up {}", file.display()), PATIENCE);
+    bridge.wait_for("to attach", PATIENCE);
     bridge.sigint();
     assert_eq!(bridge.wait().code(), 0);
 }
