@@ -4,6 +4,8 @@
 //! its socket was closed finds nobody. mio is edge-triggered: an event says that something has changed, and the gateway
 //! goes on until a call says `WouldBlock`. Everything happens on the thread that polls.
 
+use super::folder::Folder;
+use super::resolvers::Resolvers;
 use crate::error::{Error, Result};
 use crate::port::sys::{self, refusal, want_refusals};
 use crate::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
@@ -15,6 +17,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +29,8 @@ pub struct Sockets {
     registry: Registry,
     sockets: HashMap<u64, Socket, foldhash::fast::RandomState>,
     next: u64,
+    resolvers: Resolvers,
+    folder: Option<Folder>,
 }
 
 impl Sockets {
@@ -40,7 +45,17 @@ impl Sockets {
         let limit = getrlimit(Resource::Nofile);
         // Where it fails there are fewer flows at once.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-        Ok((Self { registry, sockets: HashMap::default(), next: 0 }, waker))
+        let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
+        Ok((Self { registry, sockets, next: 0, resolvers, folder: None }, waker))
+    }
+
+    /// Lets guests read the files of a folder.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub fn serve(&mut self, folder: &Path) -> Result<()> {
+        self.folder = Some(Folder::open(folder)?);
+        Ok(())
     }
 
     /// What a poll's event means for a socket; `None`: it was the waker.
@@ -209,5 +224,22 @@ impl Host for Sockets {
         }
         // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
         let _ = self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+    }
+    fn resolvers(&mut self) -> Vec<SocketAddr> {
+        self.resolvers.list()
+    }
+
+    fn open_file(&mut self, file: u64, path: &str) -> io::Result<u64> {
+        self.folder.as_mut().ok_or(io::ErrorKind::NotFound)?.open_file(file, path)
+    }
+
+    fn read_file(&mut self, file: u64, offset: u64, room: &mut [u8]) -> io::Result<()> {
+        self.folder.as_ref().ok_or(io::ErrorKind::NotFound)?.read_file(file, offset, room)
+    }
+
+    fn close_file(&mut self, file: u64) {
+        if let Some(folder) = &mut self.folder {
+            folder.close_file(file);
+        }
     }
 }

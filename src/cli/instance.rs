@@ -119,7 +119,8 @@ pub fn run(instance: &Instance) -> Result<u8> {
     let terminal = Terminal::of_this_job();
     let mut network = Network::reach(instance)?;
     let switch = network.switch()?;
-    let Launched { child, links, watch, .. } = match launch::start(&instance.spec) {
+    let attached = launch::start(&instance.spec, |links| attach(&mut network, &switch, instance, links));
+    let Launched { child, watch, .. } = match attached {
         Ok(launched) => launched,
         Err(failed) => {
             network.leave()?;
@@ -127,7 +128,6 @@ pub fn run(instance: &Instance) -> Result<u8> {
             return Ok(failed.status);
         }
     };
-    attach(&mut network, &switch, instance, links)?;
     let status = network.ended().and_then(|ending| attend(&ending, child, watch, signals));
     terminal.take_back();
     let counted = network.leave();

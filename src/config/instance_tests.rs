@@ -53,7 +53,7 @@ fn a_bench_is_read() {
     assert_eq!((zephyr.ready_timeout, zephyr.cwd.clone(), zephyr.log.clone()), (READY_TIMEOUT, None, None));
 
     assert_eq!(client.command, ["curl", "http://192.0.2.1/"]);
-    let Network::Host { addrs, gateways, dns } = &client.network else { panic!("{client:?}") };
+    let Network::Host { addrs, gateways, dns, dhcp: false } = &client.network else { panic!("{client:?}") };
     assert_eq!((addrs.len(), gateways.len(), dns.len()), (2, 1, 1));
     let from = Some("192.0.2.77/24".parse().unwrap());
     assert_eq!(client.ready, Some(Ready::Tcp { addr: "192.0.2.1:80".parse().unwrap(), from }));

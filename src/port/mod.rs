@@ -25,6 +25,7 @@ use crate::config::{self, PortKind, PortSpec, Transport};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
+use crate::service::lan::leases::Lease;
 use crate::time::Duration;
 use channel::Channel;
 use datagram::{Sequenced, Udp};
@@ -34,6 +35,7 @@ use rustix::io::Errno;
 use rustix::net::SocketType;
 use serial::Serial;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::SystemTime;
 use stream::Stream;
 use tap::Tap;
 use unix::BoundGram;
@@ -242,6 +244,14 @@ impl Edge {
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
             Self::Channel(edge) => edge.note(),
             _ => None,
+        }
+    }
+
+    /// The leases that its service has given out, each with its end.
+    pub fn leases(&self) -> Vec<(Lease, SystemTime)> {
+        match self {
+            Self::Channel(edge) => edge.leases(),
+            _ => Vec::new(),
         }
     }
 
