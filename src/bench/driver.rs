@@ -252,6 +252,7 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
         cwd: spec.cwd.clone(),
         network,
         output: Output::Piped,
+        tap_words: "tap = \"NAME\"",
         ..launch::Spec::new(&spec.name, Vec::new())
     }
 }

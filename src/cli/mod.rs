@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use crate::config::text::shell;
 use crate::config::{Config, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Network};
@@ -156,6 +157,11 @@ fn plan(args: &Args) -> Result<Config> {
     };
     config.overlay(given);
     warn(&config)?;
+    if let (Some(file), false) = (&args.config, config.instances.is_empty()) {
+        let names: Vec<&str> = config.instances.iter().map(|instance| instance.name.as_str()).collect();
+        let what = format!("{}: what is an instance is not started: {}", file.display(), names.join(", "));
+        complain(Label::Warning, &Error::usage(what).hint(format!("zbridge up {}", shell(&file.to_string_lossy()))));
+    }
     Ok(config)
 }
 

@@ -6,7 +6,7 @@
  *   tap_program [--eth-if=NAME] [--mac-addr=MAC] [--ipv4-addr=IP] [--ping=IP] ...
  *
  * It answers ARP and pings for its address and sends UDP datagrams to port 7 back, and what comes on a TCP connection to
- * port 7, and complains of wrong checksums. With --ping it pings an address five
+ * it, and so for 4242, the port of Zephyr's echo_server. It complains of wrong checksums. With --ping it pings an address five
  * times a second, and prints a line for each answer. Each further --eth-if begins another interface. --seed= is taken
  * and means nothing.
  */
@@ -167,6 +167,11 @@ static void answer(struct iface *iface, uint8_t *frame, size_t len)
 	send_frame(iface, frame, len);
 }
 
+static int echoes(unsigned port)
+{
+	return port == 7 || port == 4242;
+}
+
 enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16 };
 
 static void put32(uint8_t *at, uint32_t value)
@@ -188,7 +193,7 @@ static void handle_tcp(struct iface *iface, uint8_t *frame, uint8_t *in, size_t 
 	uint8_t *ip = out + ETH, *tcp = ip + IP;
 	size_t head = (size_t)(in[12] >> 4) * 4;
 
-	if (len < 20 || head < 20 || head > len || len - head > 1460 || get16(in + 2) != 7 || in[13] & RST)
+	if (len < 20 || head < 20 || head > len || len - head > 1460 || !echoes(get16(in + 2)) || in[13] & RST)
 		return;
 	size_t data = len - head;
 
@@ -246,7 +251,7 @@ static void handle_ip(struct iface *iface, uint8_t *frame, size_t len)
 		say(text);
 	} else if (ip[9] == 6) {
 		handle_tcp(iface, frame, inner, rest);
-	} else if (ip[9] == 17 && get16(inner + 2) == 7) {
+	} else if (ip[9] == 17 && echoes(get16(inner + 2))) {
 		uint8_t port[2];
 
 		memcpy(port, inner, 2);
