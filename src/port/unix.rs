@@ -12,9 +12,10 @@ use super::datagram::{Sequenced, UnixGram};
 use super::stream::Stream;
 use crate::error::{Class, Error, Result};
 use rustix::fs::{FileType, Mode, fchmod, lstat};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getpeername, listen,
+    socket_with, sockopt,
 };
 use std::fmt::Display;
 use std::fs::Permissions;
@@ -199,6 +200,21 @@ pub fn dial_socket(path: &Path, kind: SocketType) -> Result<(OwnedFd, String)> {
     connect(&fd, &address(path)?).map_err(cannot)?;
     let name = peer(&fd);
     Ok((fd, name))
+}
+
+/// Makes a port of a stream socket that somebody else connected.
+///
+/// # Errors
+/// It is no UNIX stream socket, or has no peer.
+pub fn adopt(fd: OwnedFd) -> Result<Edge> {
+    let of_kind = sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(&fd) == Ok(SocketType::STREAM)
+        && getpeername(&fd).is_ok();
+    if !of_kind {
+        return Err(Error::usage("the descriptor is no connected UNIX stream socket"));
+    }
+    ioctl_fionbio(&fd, true).map_err(|errno| Error::system("the descriptor", &errno.into()))?;
+    Ok(edge(fd, SocketType::STREAM))
 }
 
 /// A bound datagram socket with its path.
