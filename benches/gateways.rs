@@ -87,7 +87,7 @@ fn show(value: f64) -> String {
 
 /// A contender between its host and its guest.
 struct Lab {
-    gateway: Child,
+    _gateway: Running,
     guest: Namespace,
     /// The server of the host's loopback, as the guest knows it.
     server: SocketAddr,
@@ -95,11 +95,14 @@ struct Lab {
     _beyond: Namespace,
 }
 
-impl Drop for Lab {
+/// A process that ends when it is not needed any more.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.gateway.kill();
-        let _ = self.gateway.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -135,9 +138,9 @@ impl Lab {
         };
         let mut command = host.command(words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let gateway = command.spawn().expect("the contender starts");
+        let gateway = Running(command.spawn().expect("the contender starts"));
         if matches!(contender.program, None | Some(("qemu-system-x86_64", _))) {
-            wait_for(|| host.run("ip link show zg").rc == 0);
+            wait_for(contender.name, || host.run("ip link show zg").rc == 0);
             // it has to be open when it moves
             std::thread::sleep(Duration::from_secs(1));
             host.ip(&format!("link set zg netns {}", guest.name()));
@@ -149,8 +152,8 @@ impl Lab {
         let server =
             SocketAddr::new(GATEWAY.parse().expect("an address"), listener.local_addr().expect("bound").port());
         std::thread::spawn(move || serve(&listener));
-        let lab = Self { gateway, guest, server, _host: host, _beyond: beyond };
-        wait_for(|| {
+        let lab = Self { _gateway: gateway, guest, server, _host: host, _beyond: beyond };
+        wait_for(contender.name, || {
             lab.connect().is_ok_and(|mut stream| stream.write_all(b"c").is_ok() && stream.read(&mut [0]).is_ok())
         });
         lab
@@ -211,10 +214,10 @@ impl Lab {
     }
 }
 
-fn wait_for(done: impl Fn() -> bool) {
+fn wait_for(name: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "the contender does not come up");
+        assert!(start.elapsed() < Duration::from_secs(40), "{name} does not come up");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -104,6 +104,11 @@ impl Batch {
         &mut self.bytes[self.used..]
     }
 
+    /// Leaves the next `bytes` bytes out, as far as there are any: frames on either side are then no neighbours.
+    pub fn skip(&mut self, bytes: usize) {
+        self.used += bytes.min(self.free());
+    }
+
     /// Takes a frame that was put `PREFIX` bytes into [`Batch::room`] and writes its length before it.
     ///
     /// `len` is at most what there was room for, and is clamped to it and to [`MAX_FRAME`]. Nothing is taken where there

@@ -14,11 +14,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use zbridge::config;
 use zbridge::counters::DropReason;
 use zbridge::error::Class;
 use zbridge::port::interface::Link;
 use zbridge::port::packet::Packet;
-use zbridge::port::tap::{Tap, TapOptions, may_open_again};
+use zbridge::port::tap::{Tap, may_open_again};
 use zbridge::wire::{Checksum, Gso, Mac, Offload};
 
 const PEER: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];
@@ -37,17 +38,16 @@ fn alone() -> Option<Alone> {
 }
 
 /// The TAP of the Zephyr documentation: 192.0.2.2 on the host's side.
-fn host_tap() -> TapOptions {
-    TapOptions {
-        name: "zeth0".into(),
+fn host_tap() -> config::Tap {
+    config::Tap {
         addrs: vec!["192.0.2.2/24".parse().unwrap(), "2001:db8::2/64".parse().unwrap()],
         mac: Some(HOST),
-        ..TapOptions::default()
+        ..named("zeth0")
     }
 }
 
-fn named(name: &str) -> TapOptions {
-    TapOptions { name: name.into(), ..TapOptions::default() }
+fn named(name: &str) -> config::Tap {
+    config::Tap { offload: false, ..config::Tap::new(name) }
 }
 
 /// A datagram from the peer, 192.0.2.1:4242, to port 7777 of the host.
@@ -89,7 +89,7 @@ fn received(socket: &UdpSocket) -> Vec<u8> {
 fn the_host_resolves_and_talks() {
     let Some(alone) = alone() else { return };
     let net = &alone.net;
-    let mut tap = Port::new(Tap::open(&host_tap()).unwrap());
+    let mut tap = Port::new(Tap::open(&host_tap(), None).unwrap());
     assert_eq!((tap.io.name(), tap.io.created(), tap.io.link()), ("zeth0", true, Link::Up));
     let shown = net.run("ip addr show zeth0");
     for wanted in ["inet 192.0.2.2/24 brd 192.0.2.255", "inet6 2001:db8::2/64", "02:00:5e:00:53:ff", ",UP"] {
@@ -115,14 +115,14 @@ fn setting_up_twice_changes_nothing() {
     let Some(alone) = alone() else { return };
     let net = &alone.net;
     net.ip("tuntap add zeth0 mode tap");
-    let first = Tap::open(&host_tap()).unwrap();
+    let first = Tap::open(&host_tap(), None).unwrap();
     assert!(!first.created());
     drop(first);
     // Everything is as asked for, so a process without any right may ask for it.
     let mut sets = capabilities(None).unwrap();
     sets.effective = CapabilitySet::empty();
     set_capabilities(None, sets).unwrap();
-    let again = Tap::open(&host_tap()).unwrap();
+    let again = Tap::open(&host_tap(), None).unwrap();
     assert_eq!(again.link(), Link::Up);
 }
 
@@ -130,7 +130,7 @@ fn setting_up_twice_changes_nothing() {
 fn jumbo_frames_pass_whole() {
     let Some(alone) = alone() else { return };
     let net = &alone.net;
-    let mut tap = Port::new(Tap::open(&TapOptions { mtu: Some(9000), ..host_tap() }).unwrap());
+    let mut tap = Port::new(Tap::open(&config::Tap { ..host_tap() }, Some(9000)).unwrap());
     net.ip("neigh add 192.0.2.1 lladdr 02:00:5e:00:53:01 dev zeth0");
     let socket = host_socket();
     let payload = vec![0x5a; 8972];
@@ -139,7 +139,7 @@ fn jumbo_frames_pass_whole() {
     assert_eq!(frame.len(), 9014);
     tap.send(&datagram(&payload), Offload::NONE).unwrap();
     assert_eq!(received(&socket), payload);
-    let error = Tap::open(&TapOptions { mtu: Some(65_522), ..named("zeth1") }).err().unwrap();
+    let error = Tap::open(&config::Tap { ..named("zeth1") }, Some(65_522)).err().unwrap();
     assert!(error.to_string().contains("65521"), "{error}");
     assert!(!net.run("ip link").contains("zeth1"), "it went with its failed owner");
 }
@@ -147,7 +147,7 @@ fn jumbo_frames_pass_whole() {
 #[test]
 fn tags_stay_in_the_frame() {
     let Some(_alone) = alone() else { return };
-    let mut tap = Port::new(Tap::open(&TapOptions { up: true, mac: Some(HOST), ..named("zeth0") }).unwrap());
+    let mut tap = Port::new(Tap::open(&config::Tap { up: true, mac: Some(HOST), ..named("zeth0") }, None).unwrap());
     // The host's side: a packet socket, because a VLAN interface takes a kernel module.
     let mut host = Port::new(Packet::open("zeth0").unwrap());
     let mut out = datagram(b"tagged");
@@ -166,7 +166,7 @@ fn tags_stay_in_the_frame() {
 fn a_tap_that_is_down_drops_and_comes_back() {
     let Some(alone) = alone() else { return };
     let net = &alone.net;
-    let mut tap = Port::new(Tap::open(&named("zeth0")).unwrap());
+    let mut tap = Port::new(Tap::open(&named("zeth0"), None).unwrap());
     assert_eq!(tap.io.link(), Link::Down, "nobody has set it up yet");
     tap.send(&datagram(b"lost"), Offload::NONE).unwrap();
     assert_eq!((tap.io.link(), tap.counters.dropped(DropReason::LinkDown)), (Link::Down, 1));
@@ -190,7 +190,7 @@ fn a_tap_that_is_down_drops_and_comes_back() {
 fn down_is_noticed_and_up_again_by_reading() {
     let Some(alone) = alone() else { return };
     let net = &alone.net;
-    let mut tap = Port::new(Tap::open(&named("zeth0")).unwrap());
+    let mut tap = Port::new(Tap::open(&named("zeth0"), None).unwrap());
     assert_eq!(tap.io.link(), Link::Down);
     net.ip("addr add 192.0.2.2/24 dev zeth0");
     net.ip("link set zeth0 up");
@@ -203,7 +203,7 @@ fn down_is_noticed_and_up_again_by_reading() {
 fn a_deleted_tap_is_gone_and_may_come_back() {
     let Some(alone) = alone() else { return };
     let net = &alone.net;
-    let mut tap = Port::new(Tap::open(&host_tap()).unwrap());
+    let mut tap = Port::new(Tap::open(&host_tap(), None).unwrap());
     net.ip("link delete zeth0");
     assert!(tap.wait(PollFlags::IN, PATIENCE).contains(PollFlags::ERR), "the descriptor wakes its owner");
     for gone in [tap.receive().err(), tap.send(&datagram(b"lost"), Offload::NONE).err(), tap.io.check_link().err()] {
@@ -212,10 +212,10 @@ fn a_deleted_tap_is_gone_and_may_come_back() {
     assert!(may_open_again(&host_tap(), tap.io.created()));
     assert!(!may_open_again(&host_tap(), false), "somebody else's");
     drop(tap);
-    drop(Tap::open(&host_tap()).unwrap());
+    drop(Tap::open(&host_tap(), None).unwrap());
     net.ip("tuntap add zeth0 mode tap");
     assert!(may_open_again(&host_tap(), false), "somebody else's that is back");
-    assert!(!may_open_again(&TapOptions { fd: Some(9), ..host_tap() }, true), "a descriptor does not come back");
+    assert!(!may_open_again(&config::Tap { fd: Some(9), ..host_tap() }, true), "a descriptor does not come back");
 }
 
 #[test]
@@ -223,28 +223,28 @@ fn persistence_and_owner() {
     let Some(alone) = alone() else { return };
     let net = &alone.net;
     let user = Some("nobody".to_owned());
-    drop(Tap::open(&TapOptions { persist: true, user, ..named("zeth0") }).unwrap());
+    drop(Tap::open(&config::Tap { persist: true, user, ..named("zeth0") }, None).unwrap());
     let shown = net.run("ip tuntap");
     assert!(shown.contains("zeth0: tap persist user"), "{shown}");
-    let kept = Tap::open(&named("zeth0")).unwrap();
+    let kept = Tap::open(&named("zeth0"), None).unwrap();
     assert!(!kept.created());
     drop(kept);
     assert!(net.run("ip tuntap").contains("zeth0"), "opening without `persist` does not end it");
-    let error = Tap::open(&TapOptions { user: Some("who?".into()), ..named("zeth1") }).err().unwrap();
+    let error = Tap::open(&config::Tap { user: Some("who?".into()), ..named("zeth1") }, None).err().unwrap();
     assert_eq!(error.what(), "tap:zeth1: there is no user who?");
 }
 
 #[test]
 fn the_holder_is_named() {
     let Some(_alone) = alone() else { return };
-    let tap = Tap::open(&named("zeth0")).unwrap();
-    let error = Tap::open(&named("zeth0")).err().unwrap();
+    let tap = Tap::open(&named("zeth0"), None).unwrap();
+    let error = Tap::open(&named("zeth0"), None).err().unwrap();
     assert_eq!(error.what(), "tap:zeth0: in use by another port of this zbridge");
     // Whoever has a copy of the descriptor holds the TAP.
     let copy = tap.as_fd().try_clone_to_owned().unwrap();
     let mut holder = Command::new("sleep").arg("60").stdin(Stdio::from(copy)).spawn().unwrap();
     drop(tap);
-    let error = Tap::open(&named("zeth0")).err().unwrap();
+    let error = Tap::open(&named("zeth0"), None).err().unwrap();
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_eq!(error.what(), format!("tap:zeth0: in use by pid {} (sleep)", holder.id()));
@@ -260,7 +260,7 @@ fn what_is_not_a_tap_is_named() {
     net.ip("tuntap add tun0 mode tun");
     net.ip("tuntap add many0 mode tap multi_queue");
     let why = |name: &str| {
-        let error = Tap::open(&named(name)).err().unwrap();
+        let error = Tap::open(&named(name), None).err().unwrap();
         assert_eq!(error.class(), Class::Usage, "{error}");
         error.to_string()
     };
@@ -284,8 +284,8 @@ fn without_rights_the_command_is_told() {
     let mut sets = capabilities(None).unwrap();
     sets.effective = CapabilitySet::empty();
     set_capabilities(None, sets).unwrap();
-    let refused = |options: &TapOptions| {
-        let error = Tap::open(options).err().unwrap();
+    let refused = |options: &config::Tap| {
+        let error = Tap::open(options, None).err().unwrap();
         assert_eq!(error.class(), Class::Permission, "{error}");
         (error.what().to_owned(), error.advice().unwrap().to_owned())
     };
@@ -293,60 +293,60 @@ fn without_rights_the_command_is_told() {
     assert_eq!(what, "tap:zeth0: not permitted to create it");
     assert_eq!(hint, "sudo ip tuntap add zeth0 mode tap user $USER");
     assert_eq!(refused(&named("theirs0")).0, "tap:theirs0: belongs to the user with id 12345");
-    let (what, hint) = refused(&TapOptions { name: "free0".into(), ..host_tap() });
+    let (what, hint) = refused(&config::Tap { name: "free0".into(), ..host_tap() });
     assert!(what.contains("mac=02:00:5e:00:53:ff"), "{what}");
     assert_eq!(hint, "sudo ip link set free0 address 02:00:5e:00:53:ff");
-    let (_, hint) = refused(&TapOptions { name: "free0".into(), mac: None, ..host_tap() });
+    let (_, hint) = refused(&config::Tap { name: "free0".into(), mac: None, ..host_tap() });
     assert_eq!(hint, "sudo ip addr add 192.0.2.2/24 dev free0");
-    assert_eq!(Tap::open(&named("free0")).unwrap().link(), Link::Down, "anybody may attach to it");
+    assert_eq!(Tap::open(&named("free0"), None).unwrap().link(), Link::Down, "anybody may attach to it");
 }
 
 #[test]
 fn an_inherited_descriptor_is_adopted_once() {
     let Some(_alone) = alone() else { return };
-    let tap = Tap::open(&named("zeth0")).unwrap();
+    let tap = Tap::open(&named("zeth0"), None).unwrap();
     // As a parent would leave it: open, and not close-on-exec.
     let left = tap.as_fd().try_clone_to_owned().unwrap();
     fcntl_setfd(&left, FdFlags::empty()).unwrap();
     let number = left.as_raw_fd();
     std::mem::forget(left);
     drop(tap);
-    let options = TapOptions { fd: Some(number), ..host_tap() };
-    let mut tap = Port::new(Tap::open(&options).unwrap());
+    let options = config::Tap { fd: Some(number), ..host_tap() };
+    let mut tap = Port::new(Tap::open(&options, None).unwrap());
     assert_eq!((tap.io.name(), tap.io.created(), tap.io.takes_offloads()), ("zeth0", false, false));
-    let error = Tap::open(&options).err().unwrap();
+    let error = Tap::open(&options, None).err().unwrap();
     assert!(error.what().contains("taken already"), "{error}");
     let socket = host_socket();
     tap.send(&datagram(b"adopted"), Offload::NONE).unwrap();
     assert_eq!(received(&socket), b"adopted");
     let other = tap.io.as_fd().try_clone_to_owned().unwrap();
-    let error = Tap::adopt(other, &named("zeth1")).err().unwrap();
+    let error = Tap::adopt(other, &named("zeth1"), None).err().unwrap();
     assert_eq!(error.what(), "tap:zeth1: the descriptor is that of zeth0");
     let null = std::fs::File::open("/dev/null").unwrap();
-    assert!(Tap::adopt(null.into(), &named("")).err().unwrap().what().contains("not a TAP's"));
+    assert!(Tap::adopt(null.into(), &named(""), None).err().unwrap().what().contains("not a TAP's"));
     let bare = std::fs::File::options().read(true).write(true).open("/dev/net/tun").unwrap();
-    assert!(Tap::adopt(bare.into(), &named("")).err().unwrap().what().contains("attached to no interface"));
+    assert!(Tap::adopt(bare.into(), &named(""), None).err().unwrap().what().contains("attached to no interface"));
     // In another namespace frames pass, but nothing can be set up.
     let other = tap.io.as_fd().try_clone_to_owned().unwrap();
     let elsewhere = NetNs::entered().unwrap();
     elsewhere.ip("tuntap add zeth0 mode tap");
-    let error = Tap::adopt(other, &host_tap()).err().unwrap();
+    let error = Tap::adopt(other, &host_tap(), None).err().unwrap();
     assert!(error.what().contains("another network namespace"), "{error}");
     let other = tap.io.as_fd().try_clone_to_owned().unwrap();
-    assert_eq!(Tap::adopt(other, &named("zeth0")).unwrap().link(), Link::Up);
+    assert_eq!(Tap::adopt(other, &named("zeth0"), None).unwrap().link(), Link::Up);
 }
 
 #[test]
 fn offloads_pass_with_the_frame() {
     let Some(alone) = alone() else { return };
     let net = &alone.net;
-    let options = TapOptions { offloads: true, ..host_tap() };
-    let tap = Tap::open(&options).unwrap();
+    let options = config::Tap { offload: true, ..host_tap() };
+    let tap = Tap::open(&options, None).unwrap();
     assert!(tap.takes_offloads());
     let copy = tap.as_fd().try_clone_to_owned().unwrap();
     drop(tap);
     // Adopted, it is still seen to have them.
-    let mut tap = Port::new(Tap::adopt(copy, &named("")).unwrap());
+    let mut tap = Port::new(Tap::adopt(copy, &named(""), None).unwrap());
     assert!(tap.io.takes_offloads());
     net.ip("neigh add 192.0.2.1 lladdr 02:00:5e:00:53:01 dev zeth0");
     let socket = host_socket();
@@ -380,7 +380,7 @@ fn pseudo_sum(frame: &[u8]) -> u16 {
 #[test]
 fn a_plain_tap_takes_no_half_done_frames() {
     let Some(_alone) = alone() else { return };
-    let mut tap = Port::new(Tap::open(&host_tap()).unwrap());
+    let mut tap = Port::new(Tap::open(&host_tap(), None).unwrap());
     let checksum = Checksum::Partial { start: 34, offset: 6 };
     tap.send(&datagram(b"half"), Offload { checksum, ..Offload::NONE }).unwrap();
     assert_eq!(tap.counters.dropped(DropReason::System), 1);

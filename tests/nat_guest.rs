@@ -17,7 +17,8 @@ fn a_guest_downloads_and_serves() {
     let mut chance = File::open("/dev/urandom").expect("bytes").take(mib << 20);
     std::io::copy(&mut chance, &mut data).and_then(|_| data.flush()).expect("a file of chance");
     let wanted = host.check(&format!("sha256sum < {}", dir.text("data")));
-    let serve = format!("cd {} && exec python3 -m http.server 8000 --bind 127.0.0.1 2>/dev/null", dir.root().display());
+    let serve =
+        format!("cd {} && exec python3 -m http.server 8000 --bind 127.0.0.1 >/dev/null 2>&1", dir.root().display());
     let mut server = host.command("sh").args(["-c", &serve]).spawn().expect("a server");
 
     let nat = "nat:10.0.2.2/24,ipv6=2001:db8::2/64,forward=tcp:127.0.0.1:2222->10.0.2.15:80";

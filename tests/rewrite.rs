@@ -128,7 +128,8 @@ fn unfinished_frames_are_translated_too() {
     let bridge = lab(&dir);
     let server = |number: usize| {
         let rule = format!("ip=192.0.2.1:192.0.2.{number}");
-        let host = ["--rewrite", "mac", "--rewrite", &rule, "--host", "192.0.2.1/24", "--", "iperf3", "-s", "--forceflush"];
+        let host =
+            ["--rewrite", "mac", "--rewrite", &rule, "--host", "192.0.2.1/24", "--", "iperf3", "-s", "--forceflush"];
         let server = join(&dir, &format!("host{number}")).args(host).spawn();
         server.wait_for("Server listening", PATIENCE);
         server

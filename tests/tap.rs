@@ -9,7 +9,8 @@ use support::{
     Exit, Namespace, PATIENCE, Peer, Process, Received, Station, StreamPeer, Summary, TapPeer, TempDir, eventually,
     needs, require, zbridge,
 };
-use zbridge::port::tap::{Tap, TapOptions};
+use zbridge::config;
+use zbridge::port::tap::Tap;
 
 const HOST: &str = "tap:zeth0,addr=192.0.2.2/24,addr=2001:db8::2/64";
 const HOST_MAC: [u8; 6] = [0, 0, 0x5e, 0, 0x53, 0xff];
@@ -321,8 +322,8 @@ fn an_interface_is_set_up_as_asked_and_persists_if_asked() {
 fn a_tap_that_another_program_opened_is_taken_over() {
     require!(needs::netns(), needs::tun(), needs::tool("ping", "iputils-ping"));
     let (host, dir) = (Namespace::new("fd"), TempDir::new());
-    let options = TapOptions { name: "zeth0".into(), ..TapOptions::default() };
-    let tap = host.inside(|| Tap::open(&options)).unwrap();
+    let options = config::Tap::new("zeth0");
+    let tap = host.inside(|| Tap::open(&options, None)).unwrap();
     // what zbridge inherits has to stay open in it
     fcntl_setfd(&tap, FdFlags::empty()).unwrap();
     let number = tap.as_fd().as_raw_fd();

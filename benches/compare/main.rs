@@ -4,20 +4,23 @@
 //! cargo bench --bench compare                          everything, five rounds (about half an hour)
 //! cargo bench --bench compare -- --list                the workloads, and who is there
 //! cargo bench --bench compare -- stream-64 tap-tcp     these
+//! cargo bench --bench compare -- --markdown            the README's table, in eight minutes at most
 //! cargo bench --bench compare -- --quick               a smoke run
 //! ```
 //!
-//! In each round every contender runs every workload once, in an order drawn anew; what is shown are the medians.
+//! In each round every contender runs every workload once, in an order drawn anew; what is shown are the medians, at the
+//! end.
 //! Programs that are not installed are left out. Traffic stays on UNIX sockets and in network namespaces made for it
 //! (which, with TAPs, need root). CPU time is that of the switch's process alone, in `/proc/PID/task/*/schedstat`.
 //!
 //! `load.rs` makes and checks the load, `relay.rs` has the bare relays, `contender.rs` starts the programs,
-//! `workload.rs` is the table of what is done, `measure.rs` does it, `report.rs` and `plot.rs` tell of it.
+//! `workload.rs` is the table of what is done, `measure.rs` does it, `report.rs`, `markdown.rs` and `plot.rs` tell of it.
 
 mod contender;
 mod frames;
 mod link;
 mod load;
+mod markdown;
 mod measure;
 mod plot;
 mod process;
@@ -34,7 +37,7 @@ use report::Results;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::needs;
 use workload::{WORKLOADS, Workload};
 
@@ -61,9 +64,8 @@ struct Options {
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
 
-    /// How long one measurement takes
-    #[arg(long, default_value_t = 2.0, value_name = "S")]
-    seconds: f64,
+    #[arg(long, value_name = "S", help = "How long one measurement takes (default: 2)")]
+    seconds: Option<f64>,
 
     /// Only those whose names begin so, as zbridge or bare; may be given often
     #[arg(long, value_name = "NAME")]
@@ -72,6 +74,14 @@ struct Options {
     /// Writes everything, every round, to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Measures what is in the README's table, and prints it; with --minutes 8 --seconds 0.5, unless said
+    #[arg(long)]
+    markdown: bool,
+
+    /// Begins no round that would not end within this time; the first is always whole
+    #[arg(long, value_name = "M")]
+    minutes: Option<f64>,
 
     /// Draws the medians
     #[arg(long, value_name = "FILE")]
@@ -113,7 +123,10 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     frames::now();
-    let chosen = choose(&options.workloads)?;
+    let chosen = match &options.workloads[..] {
+        [] if options.markdown => choose(&markdown::ROWS.map(str::to_owned))?,
+        names => choose(names)?,
+    };
     let there = contenders(&options.only);
     if options.list {
         list(&there);
@@ -125,21 +138,33 @@ fn run(options: &Options) -> Result<()> {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, files)?;
     let lab = Lab { zbridge: options.zbridge.clone(), relay: std::env::current_exe()? };
     let effort = Effort {
-        time: if options.quick { Duration::from_millis(300) } else { Duration::from_secs_f64(options.seconds) },
+        time: Duration::from_secs_f64(options.seconds.unwrap_or(match (options.quick, options.markdown) {
+            (true, _) => 0.3,
+            (_, true) => 0.5,
+            _ => 2.0,
+        })),
         quick: options.quick,
     };
     let rounds = if options.quick { 1 } else { options.rounds };
     let seed = options.seed.unwrap_or_else(|| std::process::id().into());
     let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    println!("{rounds} rounds of {:?}, order from seed {seed}, {}", effort.time, machine());
-    let mut all = Vec::new();
-    for workload in chosen {
-        let results = compare(&lab, workload, &there, rounds, effort, &mut random);
-        println!("\n{}", report::table(workload, &results).trim_end());
-        all.push((workload, results));
+    let minutes = options.minutes.or(options.markdown.then_some(8.0));
+    let limit = minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
+    let mut field: Vec<Field> = chosen.into_iter().map(|workload| Field::new(workload, &there, options)).collect();
+    let done = run_rounds(&lab, &mut field, rounds, limit, effort, &mut random);
+    let told = format!("{done} rounds of {:?}, order from seed {seed}, {}", effort.time, machine());
+    let all: Vec<(&Workload, Results)> = field.into_iter().map(|field| (field.workload, field.results)).collect();
+    if options.markdown {
+        for (workload, results) in &all {
+            results.failures.iter().for_each(|(who, why)| eprintln!("{}, {}: {why}", workload.name, who.name()));
+        }
+        println!("{}", markdown::table(&told, &all));
+    } else {
+        println!("{told}");
+        all.iter().for_each(|(workload, results)| println!("\n{}", report::table(workload, results).trim_end()));
     }
     if let Some(path) = &options.json {
-        let json = report::json(head(options, effort, rounds, seed, &there), &all);
+        let json = report::json(head(options, effort, done, seed, &there), &all);
         std::fs::write(path, serde_json::to_string_pretty(&json)? + "\n")?;
     }
     if let Some(path) = &options.svg {
@@ -153,33 +178,55 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// All rounds of one workload.
-fn compare(
+/// A workload, who can carry it, and what came of it.
+struct Field {
+    workload: &'static Workload,
+    contenders: Vec<Contender>,
+    results: Results,
+}
+
+impl Field {
+    fn new(workload: &'static Workload, there: &[Contender], options: &Options) -> Self {
+        let asked = |contender: &Contender| !options.markdown || markdown::shows(workload, *contender);
+        let mut contenders: Vec<Contender> = workload.contenders.to_vec();
+        contenders.retain(|contender| there.contains(contender) && asked(contender));
+        let mut results = Results::default();
+        if workload.medium == Medium::Tap
+            && let Err(missing) = needs::netns().and_then(|()| needs::tun())
+        {
+            results.failures.extend(contenders.drain(..).map(|contender| (contender, missing.to_string())));
+        }
+        Self { workload, contenders, results }
+    }
+}
+
+/// Measures every workload once in each round, as many rounds as the time allows. Returns how many.
+fn run_rounds(
     lab: &Lab,
-    workload: &Workload,
-    there: &[Contender],
+    all: &mut [Field],
     rounds: usize,
+    limit: Option<Duration>,
     effort: Effort,
     random: &mut Random,
-) -> Results {
-    let mut results = Results::default();
-    let mut field: Vec<Contender> =
-        workload.contenders.iter().copied().filter(|contender| there.contains(contender)).collect();
-    if workload.medium == Medium::Tap
-        && let Err(missing) = needs::netns().and_then(|()| needs::tun())
-    {
-        results.failures.extend(field.drain(..).map(|contender| (contender, missing.to_string())));
-    }
-    for _ in 0..rounds {
-        random.shuffle(&mut field);
-        for &contender in &field {
-            match measure(lab, contender, workload, effort) {
-                Ok(sample) => results.samples.entry(contender).or_default().push(sample),
-                Err(fault) => drop(results.failures.entry(contender).or_insert_with(|| fault.to_string())),
+) -> usize {
+    let start = Instant::now();
+    for round in 1..=rounds {
+        for Field { workload, contenders, results } in &mut *all {
+            eprintln!("round {round} after {:.0} s: {}", start.elapsed().as_secs_f64(), workload.name);
+            random.shuffle(contenders);
+            for &contender in &*contenders {
+                match measure(lab, contender, workload, effort) {
+                    Ok(sample) => results.samples.entry(contender).or_default().push(sample),
+                    Err(fault) => drop(results.failures.entry(contender).or_insert_with(|| fault.to_string())),
+                }
             }
         }
+        let next = start.elapsed().mul_f64((round + 1) as f64 / round as f64);
+        if limit.is_some_and(|limit| next > limit) {
+            return round;
+        }
     }
-    results
+    rounds
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Workload>> {

@@ -15,7 +15,8 @@ use rustix::net::{
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use zbridge::port::tap::{Tap, TapOptions};
+use zbridge::config;
+use zbridge::port::tap::Tap;
 
 const ROOM: usize = 128 * 1024;
 /// Frames taken from one descriptor at a time.
@@ -79,7 +80,7 @@ fn grams(words: &[String]) -> Result<Vec<OwnedFd>> {
 /// TAPs, with super-frames or without.
 fn taps(names: &[String], offloads: bool) -> Result<Vec<OwnedFd>> {
     let open = |name: &String| {
-        let tap = Tap::open(&TapOptions { name: name.clone(), offloads, ..TapOptions::default() })?;
+        let tap = Tap::open(&config::Tap { offload: offloads, ..config::Tap::new(name) }, None)?;
         Ok(tap.as_fd().try_clone_to_owned()?)
     };
     names.iter().map(open).collect()

@@ -79,7 +79,7 @@ const fn row(
 
 const SOCKETS: &[Contender] = &[Zbridge, Bare, Vde, Qemu, Socat];
 const LEARNERS: &[Contender] = &[Zbridge, Bare, Vde];
-const TAPS: &[Contender] = &[Zbridge, Bare, Vde, Ovs, Qemu, Socat, Kernel];
+const TAPS: &[Contender] = &[Zbridge, Bare, BareGso, Vde, Ovs, Qemu, Socat, Kernel];
 
 use Medium::{Gram, Seq, Stream, Tap};
 use Pattern::{Among, Both, Broadcast, Fan, Pair, Pairs, Spread, Stalled};
@@ -117,13 +117,7 @@ pub static WORKLOADS: &[Workload] = &[
     row("seq-1514", "UNIX seqpacket, 1514 B", Seq, load(1514, 64, Pair), &[Zbridge, Bare, Vde, Socat]),
     row("gram-64", "UNIX datagram, 64 B", Gram, load(64, 64, Pair), &[Zbridge, Bare, Vde]),
     row("tap-64", "TAP to TAP, UDP, 64 B, 256 frames under way", Tap, load(64, 64, Pair), TAPS),
-    row(
-        "tap-tcp",
-        "TAP to TAP, TCP, one connection",
-        Tap,
-        Shape::Tcp,
-        &[Zbridge, Bare, BareGso, Vde, Ovs, Qemu, Socat, Kernel],
-    ),
+    row("tap-tcp", "TAP to TAP, TCP, one connection", Tap, Shape::Tcp, TAPS),
     row("tap-ping", "TAP to TAP, ping", Tap, Shape::Ping, TAPS),
     row("seq-rtt", "UNIX seqpacket, round trip", Seq, Shape::RoundTrip, &[Zbridge, Bare, Vde, Socat]),
     row("stream-rtt", "UNIX stream, round trip", Stream, Shape::RoundTrip, SOCKETS),

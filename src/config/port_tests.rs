@@ -173,7 +173,7 @@ fn other() -> impl Strategy<Value = PortKind> {
         match kind {
             0 => PortKind::Tcp(Tcp { public: !near.is_loopback(), addr: near, listen: flag }),
             1 if near != far => PortKind::Udp(Udp { public: true, local: near, remote: far }),
-            _ => PortKind::Packet(Packet { ifname }),
+            _ => PortKind::Packet(Packet { ifname, offload: flag }),
         }
     })
 }

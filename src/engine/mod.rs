@@ -6,6 +6,10 @@
 //! port has a budget in each breath and the list goes round, so nobody can starve another port, nor the commands. With
 //! nothing to do the thread sleeps: there is no tick.
 //!
+//! Two breaths may follow one poll, which serves what comes one frame at a time: a port whose last wake-up brought one
+//! frame is read once, that frame leaves, and only the second breath looks whether there is another. So no question is
+//! asked between the arrival of a lone frame and its departure, and none more in all.
+//!
 //! A socket is watched for room only while something waits for it. The kernel calls a UNIX socket writable each time
 //! its peer has read anything, and would wake the thread once for every frame that it delivered.
 //!
@@ -32,8 +36,8 @@ pub use service::run_service;
 use crate::counters::{Counters, DropReason};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
-use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_ROOM};
-use crate::port::{Gone, Inhaled};
+use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
+use crate::port::{Budget, Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
@@ -149,6 +153,9 @@ impl Engine {
                 return Ok(());
             }
             self.breathe();
+            if !self.ready.is_empty() {
+                self.breathe();
+            }
             self.handle_timers();
             self.resume();
             self.tell_events();
@@ -279,7 +286,7 @@ impl Engine {
     /// Fills the batch from the ports that are ready, each within its budget.
     fn inhale(&mut self) {
         self.batch.clear();
-        let most = if self.switch.is_congested() { INHALE_BYTES_CONGESTED } else { INHALE_BYTES };
+        let bytes = if self.switch.is_congested() { INHALE_BYTES_CONGESTED } else { INHALE_BYTES };
         for _ in 0..self.ready.len() {
             if self.batch.free() < INHALE_ROOM || self.batch.len() >= BREATH_FRAMES {
                 return;
@@ -293,7 +300,9 @@ impl Engine {
             }
             let (Some(edge), Some(counters)) = (&mut slot.edge, self.switch.counters_mut(id)) else { continue };
             let before = self.batch.len();
-            let received = edge.receive(&mut self.batch, id, most, counters);
+            let frames = if std::mem::take(&mut slot.lone) { 1 } else { INHALE_FRAMES };
+            let received = edge.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
+            slot.lone = received == Ok(Inhaled::Drained) && self.batch.len() - before <= 1;
             if let Some(rewriter) = &mut slot.rewriter {
                 self.batch.edit_from(before, |frame, offload| rewriter.inbound(frame, offload));
             }

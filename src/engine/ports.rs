@@ -63,6 +63,8 @@ pub(super) struct PortSlot {
     pub connecting: bool,
     /// It is on the list of ports to be read.
     pub ready: bool,
+    /// Its last wake-up brought one frame, and so may the next.
+    pub lone: bool,
     /// Its descriptor has said that its end has come, which a read has still to find.
     pub ending: bool,
     /// It had something to read when it was paused.
@@ -223,6 +225,7 @@ impl Engine {
             connecting: false,
             ready: false,
             ending: false,
+            lone: false,
             parked: false,
             flushing: false,
             room_watched: true,

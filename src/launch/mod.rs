@@ -135,7 +135,7 @@ impl Link {
     /// by [`PortSpec::parse`] and given this one's `kind`.
     pub fn port(&self, name: &str) -> PortSpec {
         let kind = match self.kind {
-            LinkKind::Packet => PortKind::Packet(config::Packet { ifname: self.ifname.clone() }),
+            LinkKind::Packet => PortKind::Packet(config::Packet { ifname: self.ifname.clone(), offload: true }),
             LinkKind::Tap => PortKind::Tap(config::Tap::new(&self.ifname)),
         };
         PortSpec { name: name.to_owned(), ..PortSpec::new(kind) }

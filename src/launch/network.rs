@@ -6,10 +6,11 @@
 
 use super::talk::Plan;
 use super::{Host, LinkKind};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::port::netlink::Netlink;
 use crate::port::packet::Packet;
-use crate::port::tap::{Tap, TapOptions};
+use crate::port::tap::Tap;
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::fs;
@@ -60,17 +61,16 @@ pub fn make(plan: Plan) -> Result<Made> {
 /// Makes a TAP for the program to open, and a packet socket on it.
 fn tap(name: &str) -> Result<OwnedFd> {
     let user = Some(geteuid().as_raw().to_string());
-    let options = TapOptions { name: name.to_owned(), up: true, persist: true, user, ..TapOptions::default() };
-    drop(Tap::open(&options)?);
+    let options = config::Tap { up: true, persist: true, user, offload: false, ..config::Tap::new(name) };
+    drop(Tap::open(&options, None)?);
     Ok(Packet::open(name)?.into())
 }
 
 /// Makes an interface with addresses and routes, and keeps the other end of it.
 fn interface(host: &Host, netlink: &mut Netlink) -> Result<OwnedFd> {
     let addrs = host.addrs.clone();
-    let options =
-        TapOptions { name: HOST.to_owned(), addrs, up: true, mtu: host.mtu, offloads: true, ..TapOptions::default() };
-    let tap = Tap::open(&options).map_err(|error| error.within(format_args!("tap:{HOST}")))?;
+    let options = config::Tap { addrs, up: true, ..config::Tap::new(HOST) };
+    let tap = Tap::open(&options, host.mtu).map_err(|error| error.within(format_args!("tap:{HOST}")))?;
     for &gateway in &host.gateways {
         let refused = |cause: std::io::Error| {
             let error = Error::system(format_args!("gateway {gateway}"), &cause);

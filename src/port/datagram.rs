@@ -4,17 +4,20 @@
 //! has no connection to lose: its peer may be away, come back under the same name, or never have been there; frames
 //! meanwhile are dropped and counted as `no-peer`.
 //!
-//! A UNIX datagram socket stays unconnected, because a connected one refuses everybody else, the restarted peer
-//! included. But only a connected one can wait for room in its peer's queue. So it is connected just while it is
-//! blocked: then the kernel reports it writable when the peer has read or died, and the next send releases it.
+//! A UNIX datagram socket is never connected: a connected one refuses everybody else, the restarted peer included, and
+//! when it is disconnected the kernel throws away what waits in it (`unix_dgram_disconnected`). The price is that the
+//! kernel looks the peer up by its path for every frame. But an unconnected socket is not told when its peer, whose
+//! queue was full, has read. So there is a second socket, the *lookout*, which is connected to a peer that took nothing,
+//! never carries a frame, and becomes writable when the peer has read or died.
 
 use super::Gone;
 use super::frame_io::{FrameIo, Got, Refusal};
 use crate::counters::DropReason;
 use crate::limits::MAX_FRAME;
 use crate::wire::Offload;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, connect, connect_unspec, recv, recvfrom, send, sendto};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, connect, recv, recvfrom, send, sendto};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A connected SOCK_SEQPACKET socket.
@@ -59,16 +62,23 @@ impl AsFd for Sequenced {
 /// A bound UNIX datagram socket and its peer.
 pub struct UnixGram {
     fd: OwnedFd,
+    /// Tells when a peer that took nothing has room.
+    lookout: OwnedFd,
     peer: Option<SocketAddrUnix>,
     /// The peer is whoever sent last, because none was given.
     follows: bool,
-    connected: bool,
 }
 
 impl UnixGram {
-    /// Takes over a bound, non-blocking socket. Without a `peer`, it is whoever sent last.
-    pub fn new(fd: OwnedFd, peer: Option<SocketAddrUnix>) -> Self {
-        Self { fd, follows: peer.is_none(), peer, connected: false }
+    /// Takes over a bound, non-blocking socket, and another datagram socket as its lookout. Without a `peer`, it is
+    /// whoever sent last.
+    pub fn new(fd: OwnedFd, lookout: OwnedFd, peer: Option<SocketAddrUnix>) -> Self {
+        Self { fd, lookout, follows: peer.is_none(), peer }
+    }
+
+    /// The descriptor that becomes writable when a peer that took nothing has room, if the socket itself does not.
+    pub fn lookout(&self) -> BorrowedFd<'_> {
+        self.lookout.as_fd()
     }
 
     /// Where frames go, as a person is told.
@@ -77,40 +87,43 @@ impl UnixGram {
         path.map_or_else(|| "nobody yet".into(), |path| String::from_utf8_lossy(path).into_owned())
     }
 
-    fn release(&mut self) {
-        if std::mem::take(&mut self.connected) {
-            // Cannot fail on a socket that is connected; were it so, the next send would tell.
-            let _ = connect_unspec(&self.fd);
+    /// After a peer took nothing: whether it is worth trying again at once. If not, the lookout will tell.
+    fn may_try_again(&self, peer: &SocketAddrUnix) -> bool {
+        // A peer that is connected to the socket itself refuses the lookout; and then it is the socket that tells.
+        if connect(&self.lookout, peer).is_err() {
+            return true;
         }
+        // The question also asks the kernel to tell.
+        let mut asked = [PollFd::new(&self.lookout, PollFlags::OUT)];
+        let told = poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        told != Ok(0)
     }
 }
 
 impl FrameIo for UnixGram {
     fn recv(&mut self, room: &mut [u8]) -> Result<Got, Errno> {
-        let (_, len, from) = recvfrom(&self.fd, &mut room[..=MAX_FRAME], RecvFlags::TRUNC)?;
-        if self.follows && !self.connected {
-            let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
-            self.peer = from.filter(|from| from.path_bytes().is_some()).or(self.peer.take());
+        let room = &mut room[..=MAX_FRAME];
+        if !self.follows {
+            let (_, len) = recv(&self.fd, room, RecvFlags::TRUNC)?;
+            return Ok(Got { len, offload: Offload::NONE });
         }
+        let (_, len, from) = recvfrom(&self.fd, room, RecvFlags::TRUNC)?;
+        let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
+        self.peer = from.filter(|from| from.path_bytes().is_some()).or(self.peer.take());
         Ok(Got { len, offload: Offload::NONE })
     }
 
     fn send(&mut self, frame: &[u8], _: &Offload) -> Result<(), Errno> {
         let Some(peer) = &self.peer else { return Err(Errno::DESTADDRREQ) };
-        if !self.connected {
-            match sendto(&self.fd, frame, SendFlags::NOSIGNAL, peer) {
-                Err(Errno::AGAIN) => self.connected = connect(&self.fd, peer).is_ok(),
-                done => return done.map(drop),
+        match sendto(&self.fd, frame, SendFlags::NOSIGNAL, peer) {
+            Err(Errno::AGAIN) if self.may_try_again(peer) => {
+                sendto(&self.fd, frame, SendFlags::NOSIGNAL, peer).map(drop)
             }
+            done => done.map(drop),
         }
-        // Asked once more when connected: the peer may have read in between, and then nobody would tell.
-        send(&self.fd, frame, SendFlags::NOSIGNAL)?;
-        self.release();
-        Ok(())
     }
 
     fn refusal(&mut self, errno: Errno, _: bool) -> Refusal {
-        self.release();
         match errno {
             Errno::CONNREFUSED
             | Errno::NOENT
@@ -166,5 +179,103 @@ impl FrameIo for Udp {
 impl AsFd for Udp {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame_io;
+    use super::*;
+    use crate::counters::Counters;
+    use crate::frame::{Batch, Outgoing, PortId};
+    use std::os::unix::net::UnixDatagram;
+
+    const FRAME: [u8; 60] = [0x53; 60];
+
+    const BACKLOG: usize = 1 << 10;
+
+    /// A port at `port` with its peer at `peer`, and a third socket, all in a folder of their own.
+    fn three(name: &str) -> (UnixGram, UnixDatagram, UnixDatagram, std::path::PathBuf) {
+        let folder = std::env::temp_dir().join(format!("zbridge-gram-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let bind = |name: &str| UnixDatagram::bind(folder.join(name)).unwrap();
+        let (port, peer, other) = (bind("port"), bind("peer"), bind("other"));
+        for socket in [&port, &peer, &other] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        let lookout = UnixDatagram::unbound().unwrap();
+        let peer_path = SocketAddrUnix::new(folder.join("peer")).unwrap();
+        (UnixGram::new(port.into(), lookout.into(), Some(peer_path)), peer, other, folder)
+    }
+
+    fn send(gram: &mut UnixGram, frames: usize) -> (usize, Counters) {
+        let mut batch = Batch::new(256 * 1024);
+        (0..frames).for_each(|_| assert!(batch.push(&FRAME, PortId(0), Offload::NONE)));
+        let mut counters = Counters::default();
+        (frame_io::transmit(gram, Outgoing::rest_of(&batch, 0), &mut counters).unwrap(), counters)
+    }
+
+    fn tells_of_room(gram: &UnixGram) -> bool {
+        let mut asked = [PollFd::new(&gram.lookout, PollFlags::OUT)];
+        poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+    }
+
+    fn drain(socket: &UnixDatagram) -> usize {
+        let mut room = [0; 100];
+        std::iter::from_fn(|| socket.recv(&mut room).ok()).count()
+    }
+
+    #[test]
+    fn what_waits_in_a_blocked_port_is_not_lost_and_anybody_may_speak_to_it() {
+        let (mut gram, peer, other, folder) = three("blocked");
+        let port = folder.join("port");
+        peer.send_to(&FRAME, &port).unwrap();
+        other.send_to(&FRAME, &port).unwrap();
+        let taken = send(&mut gram, BACKLOG).0;
+        assert!((1..BACKLOG).contains(&taken), "{taken}");
+        assert!(!tells_of_room(&gram));
+        other.send_to(&FRAME, &port).unwrap();
+        assert_eq!(drain(&peer), taken);
+        assert!(tells_of_room(&gram));
+        assert_eq!(send(&mut gram, 3).0, 3);
+        peer.send_to(&FRAME, &port).unwrap();
+        let mut room = vec![0; 2 * MAX_FRAME];
+        assert_eq!(std::iter::from_fn(|| gram.recv(&mut room).ok()).count(), 4);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Then the kernel bounds what waits by its bytes, and it is the socket itself that becomes writable.
+    #[test]
+    fn a_peer_that_is_connected_to_the_port_bounds_it_too() {
+        let (mut gram, peer, _other, folder) = three("connected");
+        peer.connect(folder.join("port")).unwrap();
+        let taken = send(&mut gram, BACKLOG).0;
+        assert!((1..BACKLOG).contains(&taken), "{taken}");
+        let room = |gram: &UnixGram| {
+            let mut asked = [PollFd::new(&gram.fd, PollFlags::OUT)];
+            poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+        };
+        assert!(!room(&gram));
+        assert_eq!(drain(&peer), taken);
+        assert!(room(&gram));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_left_is_a_counted_drop_and_its_successor_gets_the_next_frame() {
+        let (mut gram, peer, _other, folder) = three("leaves");
+        let taken = send(&mut gram, BACKLOG).0;
+        assert!(!tells_of_room(&gram), "{taken}");
+        drop(peer);
+        assert!(tells_of_room(&gram), "a dead peer is told of");
+        let (done, counters) = send(&mut gram, 3);
+        assert_eq!((done, counters.dropped(DropReason::NoPeer), counters.tx_frames), (3, 3, 0));
+        std::fs::remove_file(folder.join("peer")).unwrap();
+        let successor = UnixDatagram::bind(folder.join("peer")).unwrap();
+        successor.set_nonblocking(true).unwrap();
+        assert_eq!(send(&mut gram, 2).1.tx_frames, 2);
+        assert_eq!(drain(&successor), 2);
+        successor.send_to(&FRAME, folder.join("port")).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,15 +1,19 @@
 //! Descriptors that carry one frame a call: TAPs, datagram and packet sockets.
 //!
 //! Each of them says how to receive and send one frame and what its errors mean ([`FrameIo`]); the loops, the budgets
-//! and the counting are here, once. A datagram is drained up to [`INHALE_FRAMES`] at a time: measured, that is where
-//! the gain is; asking the kernel for many at once adds hardly any.
+//! and the counting are here, once. A few dozen frames are taken at a time: measured, that is where the gain
+//! is; asking the kernel for many at once adds hardly any.
 
 use super::{Broken, Gone, Inhaled};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Outgoing, PortId};
-use crate::limits::{INHALE_FRAMES, MAX_FRAME, PREFIX};
+use crate::limits::{INHALE_BYTES, MAX_FRAME, PREFIX};
 use crate::wire::Offload;
 use rustix::io::Errno;
+
+/// What has to be free in a batch for one more frame: its prefix, a header that is not kept, the frame, and a byte more
+/// by which one that is too long shows.
+const ROOM: usize = PREFIX + Offload::LEN + MAX_FRAME + 1;
 
 /// What an error on one frame means for the port.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +40,15 @@ pub trait FrameIo {
     /// The system call's; [`FrameIo::refusal`] says what it means. EINTR need not be handled.
     fn recv(&mut self, room: &mut [u8]) -> Result<Got, Errno>;
 
+    /// The same into the room of a batch, where a frame lies behind [`PREFIX`] bytes, or behind some more: how many
+    /// more is returned too. For a descriptor that puts a header before each frame.
+    ///
+    /// # Errors
+    /// As in [`FrameIo::recv`].
+    fn recv_in_place(&mut self, room: &mut [u8]) -> Result<(Got, usize), Errno> {
+        self.recv(&mut room[PREFIX..]).map(|got| (got, 0))
+    }
+
     /// Sends a frame without blocking.
     ///
     /// # Errors
@@ -46,18 +59,28 @@ pub trait FrameIo {
     fn refusal(&mut self, errno: Errno, sending: bool) -> Refusal;
 }
 
-/// Receives what is there, within the budget.
-pub fn receive(io: &mut impl FrameIo, batch: &mut Batch, id: PortId, counters: &mut Counters) -> Result<Inhaled, Gone> {
-    for _ in 0..INHALE_FRAMES {
-        if batch.free() < PREFIX + MAX_FRAME + 1 {
+/// Receives what is there: so many frames at most, and none after [`INHALE_BYTES`].
+pub fn receive(
+    io: &mut impl FrameIo,
+    batch: &mut Batch,
+    id: PortId,
+    frames: usize,
+    counters: &mut Counters,
+) -> Result<Inhaled, Gone> {
+    let before = batch.free();
+    for _ in 0..frames {
+        if batch.free() < ROOM || before - batch.free() >= INHALE_BYTES {
             return Ok(Inhaled::More);
         }
-        match io.recv(&mut batch.room()[PREFIX..]) {
-            Ok(got) if got.len > MAX_FRAME => {
+        match io.recv_in_place(batch.room()) {
+            Ok((got, _)) if got.len > MAX_FRAME => {
                 counters.received(1, got.len as u64);
                 counters.drop(DropReason::Oversize, 1);
             }
-            Ok(got) => batch.commit(got.len, id, got.offload),
+            Ok((got, gap)) => {
+                batch.skip(gap);
+                batch.commit(got.len, id, got.offload);
+            }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(Inhaled::Drained),
             Err(errno) => match io.refusal(errno, false) {

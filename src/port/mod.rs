@@ -35,8 +35,17 @@ use rustix::net::SocketType;
 use serial::Serial;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use stream::Stream;
-use tap::{Tap, TapOptions};
+use tap::Tap;
 use unix::BoundGram;
+
+/// What one receive may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Bytes of a stream.
+    pub bytes: usize,
+    /// Frames of a descriptor that is read frame by frame.
+    pub frames: usize,
+}
 
 /// How a receive ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +99,7 @@ pub struct Abilities {
 }
 
 impl Edge {
-    /// Receives what has come, within a budget: of a stream `most` bytes, else a few dozen frames.
+    /// Receives what has come, within `budget`.
     ///
     /// # Errors
     /// [`Gone`]; the frames before it are in the batch.
@@ -98,16 +107,16 @@ impl Edge {
         &mut self,
         batch: &mut Batch,
         id: PortId,
-        most: usize,
+        budget: Budget,
         counters: &mut Counters,
     ) -> Result<Inhaled, Gone> {
         match self {
-            Self::Tap(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::Packet(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::Stream(edge) => edge.receive(batch, id, most),
-            Self::Sequenced(edge) => frame_io::receive(edge, batch, id, counters),
-            Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, counters),
-            Self::Udp(edge) => frame_io::receive(edge, batch, id, counters),
+            Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Packet(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Stream(edge) => edge.receive(batch, id, budget.bytes),
+            Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),
+            Self::Udp(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::Channel(edge) => edge.receive(batch, id, counters),
             Self::Serial(edge) => edge.receive(batch, id, counters),
         }
@@ -131,7 +140,7 @@ impl Edge {
     }
 
     /// The descriptors to wait on: none for a channel, which calls by itself; two for a line with a way in and a way
-    /// out. They change when a peer of a serial line arrives or leaves.
+    /// out, or where another tells of room. They change when a peer of a serial line arrives or leaves.
     pub fn fds(&self) -> [Option<RawFd>; 2] {
         let one = |fd: BorrowedFd<'_>| [Some(fd.as_raw_fd()), None];
         match self {
@@ -139,7 +148,7 @@ impl Edge {
             Self::Packet(edge) => one(edge.as_fd()),
             Self::Stream(edge) => one(edge.as_fd()),
             Self::Sequenced(edge) => one(edge.as_fd()),
-            Self::UnixGram(edge) => one(edge.gram.as_fd()),
+            Self::UnixGram(edge) => [Some(edge.gram.as_fd().as_raw_fd()), Some(edge.gram.lookout().as_raw_fd())],
             Self::Udp(edge) => one(edge.as_fd()),
             Self::Channel(_) => [None, None],
             Self::Serial(edge) => edge.line().fds(),
@@ -153,7 +162,7 @@ impl Edge {
             Self::Channel(edge) => Abilities { pausable: true, offload: edge.takes_offloads() },
             // The kernel queues what the host sends, and drops it when that is full: waiting would lose frames.
             Self::Tap(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
-            Self::Packet(_) => Abilities { pausable: false, offload: true },
+            Self::Packet(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
             // The sender of a datagram over IP does not wait; the kernel drops what is not read.
             Self::Udp(_) => Abilities { pausable: false, offload: false },
             Self::Serial(edge) => Abilities { pausable: edge.is_pausable(), offload: false },
@@ -354,7 +363,7 @@ pub fn listens(spec: &PortSpec) -> bool {
 /// As [`open`].
 pub fn open_again(spec: &PortSpec, made: bool) -> Result<Opened> {
     match &spec.kind {
-        PortKind::Tap(tap) if !tap::may_open_again(&tap_options(spec, tap), made) => {
+        PortKind::Tap(tap) if !tap::may_open_again(tap, made) => {
             Err(Error::new(Class::NoObject, format!("the interface {} was deleted", tap.name)))
         }
         _ => open(spec),
@@ -377,9 +386,9 @@ pub fn open(spec: &PortSpec) -> Result<Opened> {
 pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
     let place = format!("{}:{}", spec.kind.word(), spec.kind.text().target());
     let adopted = match &spec.kind {
-        PortKind::Tap(tap) => Tap::adopt(fd, &tap_options(spec, tap)).map(Edge::Tap),
+        PortKind::Tap(tap) => Tap::adopt(fd, tap, spec.mtu).map(Edge::Tap),
         PortKind::Packet(packet) => Packet::adopt(fd).and_then(|found| match found.name() == packet.ifname {
-            true => Ok(Edge::Packet(found)),
+            true => Ok(Edge::Packet(found.with_offload(packet.offload))),
             false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
         }),
         PortKind::Unix(unix) if unix.connect => unix::adopt(fd),
@@ -411,10 +420,9 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
             let (local, remote) = (&udp.local, &udp.remote);
             inet::udp((&local.host, local.port), (&remote.host, remote.port)).map(edge)
         }
-        PortKind::Tap(tap) => Tap::open(&tap_options(spec, tap)).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
-        PortKind::Packet(packet) => {
-            Packet::open(&packet.ifname).map(|packet| Opened::Edge(Edge::Packet(packet), String::new()))
-        }
+        PortKind::Tap(tap) => Tap::open(tap, spec.mtu).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
+        PortKind::Packet(packet) => Packet::open(&packet.ifname)
+            .map(|found| Opened::Edge(Edge::Packet(found.with_offload(packet.offload)), String::new())),
         PortKind::Usbip(_) | PortKind::Nat(_) => {
             Err(Error::new(Class::Runtime, "a service has no descriptor: the engine starts it"))
         }
@@ -427,20 +435,6 @@ fn opened(serial: Serial) -> Opened {
     let (open, peer) = (serial.line().is_open(), serial.line().peer().to_owned());
     let edge = Edge::Serial(Box::new(serial));
     if open { Opened::Edge(edge, peer) } else { Opened::Connecting(edge, peer) }
-}
-
-fn tap_options(spec: &PortSpec, tap: &config::Tap) -> TapOptions {
-    TapOptions {
-        name: tap.name.clone(),
-        addrs: tap.addrs.clone(),
-        up: tap.up,
-        persist: tap.persist,
-        user: tap.user.clone(),
-        mac: tap.mac,
-        mtu: spec.mtu,
-        offloads: tap.offload,
-        fd: tap.fd,
-    }
 }
 
 fn listen(path: &std::path::Path, kind: SocketType, mode: u32) -> Result<Opened> {

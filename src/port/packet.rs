@@ -47,6 +47,7 @@ pub struct Packet {
     index: u32,
     name: String,
     link: Link,
+    offload: bool,
 }
 
 impl Packet {
@@ -96,9 +97,21 @@ impl Packet {
         if address.hardware != ETHERNET {
             return Err(Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"));
         }
-        let mut packet = Self { fd, index, name: String::new(), link: Link::Up };
+        let mut packet = Self { fd, index, name: String::new(), link: Link::Up, offload: true };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)
+    }
+
+    /// Says whether it shall take frames that are not [plain](Offload::is_plain); it does unless told otherwise. What
+    /// comes in has its header either way, as the kernel does not finish what the host behind a veth left unfinished.
+    #[must_use]
+    pub fn with_offload(self, offload: bool) -> Self {
+        Self { offload, ..self }
+    }
+
+    /// Whether it shall take frames that are not plain.
+    pub fn takes_offloads(&self) -> bool {
+        self.offload
     }
 
     /// The interface's name, as it was when last asked for.

@@ -16,9 +16,11 @@ use super::frame_io::{FrameIo, Got, Refusal};
 use super::interface::{Link, check_name};
 use super::netlink::{Interface, Netlink};
 use super::sys;
+use crate::config;
 use crate::counters::DropReason;
 use crate::error::{Class, Error, Result};
-use crate::wire::{Cidr, Mac, Offload};
+use crate::limits::PREFIX;
+use crate::wire::Offload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::fs::File;
@@ -32,28 +34,8 @@ const OFFLOADS: u32 = OFFLOADS_BEFORE_USO | libc::TUN_F_USO4 | libc::TUN_F_USO6;
 /// The same before Linux 6.2.
 const OFFLOADS_BEFORE_USO: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
 
-/// How a TAP is to be opened and set up. The default does nothing but open it.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct TapOptions {
-    /// The interface. May be empty with `fd`, and must be the descriptor's own otherwise.
-    pub name: String,
-    /// Addresses that the host shall have on it. With any, it is set up too.
-    pub addrs: Vec<Cidr>,
-    /// Sets it up.
-    pub up: bool,
-    /// Lets it outlive this process. It is never made to go where it would have stayed.
-    pub persist: bool,
-    /// Who may attach to it without any right: a name or a number.
-    pub user: Option<String>,
-    /// The host's hardware address on it.
-    pub mac: Option<Mac>,
-    /// Its mtu in bytes: 68 to 65,521.
-    pub mtu: Option<u32>,
-    /// Opens it with a `virtio_net_hdr` before each frame, so that super-frames pass whole.
-    pub offloads: bool,
-    /// Takes over this inherited descriptor instead of opening one. Whether it has offloads is seen from it.
-    pub fd: Option<i32>,
-}
+/// Up to this length a frame is copied to or from beside its header: less than what the kernel's gather list costs.
+const SHORT: usize = 2048;
 
 /// An open TAP. See the head of the file.
 pub struct Tap {
@@ -62,36 +44,44 @@ pub struct Tap {
     vnet_hdr: bool,
     created: bool,
     link: Link,
+    /// A header and a short frame on their way out.
+    piece: Box<[u8; Offload::LEN + SHORT]>,
 }
 
 impl Tap {
-    /// Opens a TAP, which creates the interface where there is none, and sets it up as asked.
+    fn new(fd: OwnedFd, name: String, vnet_hdr: bool, created: bool) -> Self {
+        Self { fd, name, vnet_hdr, created, link: Link::Up, piece: Box::new([0; Offload::LEN + SHORT]) }
+    }
+
+    /// Opens a TAP, which creates the interface where there is none, and sets it up as asked, with an mtu of 68 to 65,521
+    /// bytes if one is given. It is never made to go where it would have stayed.
     ///
     /// # Errors
     /// Each names its cause and what to do: no right, in use (by whom), not a TAP, no /dev/net/tun, a bad name.
-    pub fn open(options: &TapOptions) -> Result<Self> {
+    pub fn open(options: &config::Tap, mtu: Option<u32>) -> Result<Self> {
         let port = format!("tap:{}", options.name);
         if let Some(number) = options.fd {
             let fd = sys::inherited(number).map_err(|errno| explain::not_inherited(&port, number, errno))?;
-            return Self::adopt(fd, options);
+            return Self::adopt(fd, options, mtu);
         }
         check_name(&port, &options.name)?;
         let before = find(&options.name);
-        let (fd, name) = attach(&options.name, options.offloads)
+        let (fd, name) = attach(&options.name, options.offload)
             .map_err(|cause| explain::not_opened(&options.name, &cause, before.as_ref()))?;
-        let tap = Self { fd, name, vnet_hdr: options.offloads, created: before.is_none(), link: Link::Up };
+        let tap = Self::new(fd, name, options.offload, before.is_none());
         if tap.name != options.name {
             return Err(Error::new(Class::Runtime, format!("{port}: the kernel opened {}", tap.name)));
         }
-        tap.set_up(&port, options)
+        tap.set_up(&port, options, mtu)
     }
 
     /// Takes over the descriptor of an open TAP, which must have been opened with `IFF_NO_PI`; `IFF_VNET_HDR` and
-    /// `IFF_MULTI_QUEUE` are fine. The interface may be in another network namespace, if it needs no setting up.
+    /// `IFF_MULTI_QUEUE` are fine, and whether it has offloads is seen from it. The interface may be in another network
+    /// namespace, if it needs no setting up. `options.name` may be empty.
     ///
     /// # Errors
     /// It is not a TAP, or one that puts packet information before each frame, or not the interface in `options`.
-    pub fn adopt(fd: OwnedFd, options: &TapOptions) -> Result<Self> {
+    pub fn adopt(fd: OwnedFd, options: &config::Tap, mtu: Option<u32>) -> Result<Self> {
         let (name, flags) = sys::tun_interface(&fd).map_err(|errno| explain::not_a_tap(&options.name, errno))?;
         let port = format!("tap:{name}");
         if flags & libc::IFF_TAP == 0 {
@@ -104,8 +94,8 @@ impl Tap {
             return Err(Error::usage(format!("tap:{}: the descriptor is that of {name}", options.name)));
         }
         let vnet_hdr = flags & libc::IFF_VNET_HDR != 0;
-        let tap = Self { fd, name, vnet_hdr, created: false, link: Link::Up };
-        tap.set_up(&port, options)
+        let tap = Self::new(fd, name, vnet_hdr, false);
+        tap.set_up(&port, options, mtu)
     }
 
     /// Tells the kernel what this end can take. What a former owner could take stays on the interface until then.
@@ -118,7 +108,7 @@ impl Tap {
     }
 
     /// Does with the open TAP what the options ask for.
-    fn set_up(mut self, port: &str, options: &TapOptions) -> Result<Self> {
+    fn set_up(mut self, port: &str, options: &config::Tap, mtu: Option<u32>) -> Result<Self> {
         let failed = |errno: Errno| Error::system(port, &errno.into());
         rustix::io::ioctl_fionbio(&self.fd, true).map_err(failed)?;
         self.agree_on_offloads().map_err(failed)?;
@@ -127,8 +117,8 @@ impl Tap {
             let uid = uid.ok_or_else(|| Error::usage(format!("{port}: there is no user {user}")))?;
             sys::tun_set_owner(&self.fd, uid).map_err(failed)?;
         }
-        if options.up || !options.addrs.is_empty() || options.mac.is_some() || options.mtu.is_some() {
-            self.configure(port, options)?;
+        if options.up || !options.addrs.is_empty() || options.mac.is_some() || mtu.is_some() {
+            self.configure(port, options, mtu)?;
         }
         // Last, so that nothing stays behind when any of this fails.
         if options.persist {
@@ -139,7 +129,7 @@ impl Tap {
     }
 
     /// Sets the interface up over netlink. Only what is not so already needs the right to.
-    fn configure(&self, port: &str, options: &TapOptions) -> Result<()> {
+    fn configure(&self, port: &str, options: &config::Tap, mtu: Option<u32>) -> Result<()> {
         let name = &self.name;
         let failed = |cause: std::io::Error| Error::system(port, &cause);
         let mut netlink = Netlink::open().map_err(failed)?;
@@ -154,7 +144,7 @@ impl Tap {
             let change = refused(format!("mac={mac}"), format!("ip link set {name} address {mac}"));
             netlink.set_mac(found.index, mac).map_err(change)?;
         }
-        if let Some(mtu) = options.mtu.filter(|mtu| found.mtu != *mtu) {
+        if let Some(mtu) = mtu.filter(|mtu| found.mtu != *mtu) {
             let change = refused(format!("mtu={mtu}"), format!("ip link set {name} mtu {mtu}"));
             netlink.set_mtu(found.index, mtu).map_err(change)?;
         }
@@ -189,6 +179,14 @@ impl Tap {
         self.link
     }
 
+    /// After a frame has come in: if the link was down, either it is up again, or this frame was waiting since before it
+    /// went down. Deletion tells itself.
+    fn look_at_link(&mut self) {
+        if self.link == Link::Down {
+            let _ = self.check_link();
+        }
+    }
+
     /// Asks the kernel whether the interface is up. Worth it when the descriptor becomes writable.
     ///
     /// # Errors
@@ -211,7 +209,7 @@ impl Tap {
 
 /// Whether it is worth to open a TAP again that was deleted: one that was created here is created again; any other
 /// has to be there first, and an inherited descriptor does not come back.
-pub fn may_open_again(options: &TapOptions, created: bool) -> bool {
+pub fn may_open_again(options: &config::Tap, created: bool) -> bool {
     options.fd.is_none() && (created || find(&options.name).is_some())
 }
 
@@ -247,16 +245,35 @@ impl FrameIo for Tap {
         } else {
             Got { len: rustix::io::read(&self.fd, room)?, offload: Offload::NONE }
         };
-        if self.link == Link::Down {
-            // Either it is up again, or this frame was waiting since before it went down. Deletion tells itself.
-            let _ = self.check_link();
-        }
+        self.look_at_link();
         Ok(got)
     }
 
+    /// With a header, in one piece. A short frame is moved to where it would be without, so that neighbours stay
+    /// neighbours; a long one is worth a piece of its own in a gather list.
+    fn recv_in_place(&mut self, room: &mut [u8]) -> std::result::Result<(Got, usize), Errno> {
+        if !self.vnet_hdr {
+            return Ok((self.recv(&mut room[PREFIX..])?, 0));
+        }
+        let len = rustix::io::read(&self.fd, &mut *room)?;
+        let (header, frame) = room[..len].split_first_chunk().ok_or(Errno::INVAL)?;
+        let got = Got { len: frame.len(), offload: Offload::decode(header).map_err(|_| Errno::INVAL)? };
+        self.look_at_link();
+        if got.len > SHORT {
+            return Ok((got, Offload::LEN - PREFIX));
+        }
+        room.copy_within(Offload::LEN..len, PREFIX);
+        Ok((got, 0))
+    }
+
     fn send(&mut self, frame: &[u8], offload: &Offload) -> std::result::Result<(), Errno> {
-        if self.vnet_hdr {
-            let header = offload.encode();
+        let header = offload.encode();
+        if self.vnet_hdr && frame.len() <= SHORT {
+            let piece = &mut self.piece[..Offload::LEN + frame.len()];
+            piece[..Offload::LEN].copy_from_slice(&header);
+            piece[Offload::LEN..].copy_from_slice(frame);
+            rustix::io::write(&self.fd, piece)?;
+        } else if self.vnet_hdr {
             rustix::io::writev(&self.fd, &[IoSlice::new(&header), IoSlice::new(frame)])?;
         } else if offload.is_plain() {
             rustix::io::write(&self.fd, frame)?;

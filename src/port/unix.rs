@@ -231,5 +231,7 @@ pub struct BoundGram {
 pub fn gram(path: &Path, peer: Option<&Path>, mode: u32) -> Result<BoundGram> {
     let peer = peer.map(address).transpose()?;
     let (fd, bound) = bind_path(path, SocketType::DGRAM, mode)?;
-    Ok(BoundGram { gram: UnixGram::new(fd, peer), _bound: bound })
+    let lookout = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None)
+        .map_err(|errno| failed("watch the peer of", path, errno))?;
+    Ok(BoundGram { gram: UnixGram::new(fd, lookout, peer), _bound: bound })
 }

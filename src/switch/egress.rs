@@ -8,10 +8,10 @@
 //! its mark, it is *congested*: the ports whose *unicast* frames fill it are paused, if they can be. They go on when the
 //! queue is low, or after [`PAUSE`] at the latest. So long a port has to show that it is worth waiting for:
 //!
-//! - One that takes a sixteenth of its queue in that time goes on being congested. Those who waited may send again, and
+//! - One that takes a 64th of its queue in that time goes on being congested. Those who waited may send again, and
 //!   wait again if it is to this port: they are slowed down to its pace, and never stand still for longer.
 //! - One that takes less counts as *stalled*. It pauses nobody, and what its queue cannot hold is dropped, until its
-//!   queue is low, or until it takes an eighth of it in the same time: a peer that was away for a moment, under a load
+//!   queue is low, or until it takes a 32nd of it in the same time: a peer that was away for a moment, under a load
 //!   that keeps its queue full, would else be dropped from for ever.
 //!
 //! Who fills a queue is known only when its frames are there. With many senders that is more than the queue holds, so
@@ -148,8 +148,10 @@ impl Switch {
             let taken = edges.transmit(id, out, &mut port.counters);
             rest = out.skip(taken.frames);
         }
-        port.blocked |= !rest.is_empty();
-        self.enqueue(id, rest);
+        if !rest.is_empty() {
+            port.blocked = true;
+            self.enqueue(id, rest);
+        }
     }
 
     /// Lets frames wait for a port, as far as there is room.

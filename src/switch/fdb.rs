@@ -5,7 +5,11 @@
 //! ageing time simply no longer counts, so no timer ever runs. A port that leaves is forgotten just as lazily: each
 //! port has a generation, an entry remembers the one it was learned in, and flushing a port is one increment. What no
 //! longer counts is reclaimed by a hand that goes round the table, a few slots for every address that finds the table
-//! or its port's share full, and by the rehash when the table doubles.
+//! or its port's share full, and by the move when the table doubles.
+//!
+//! A table of a million entries takes tens of milliseconds to move, in which frames would be lost. So it is moved a few
+//! slots at a time (`table.rs`): with every new address, so that it is done long before it could be full again, and with
+//! every batch.
 //!
 //! What an attacker can do: choose addresses. The hash is seeded, so that chains cannot be aimed at. The table is
 //! bounded, and so is each port's share of it; at either bound a *new* address is refused (frames to it still flood,
@@ -16,17 +20,24 @@
 //! The clock of the table ticks every 2^26 ns (67 ms); an entry is too old when its last refresh is as many ticks
 //! away as the ageing time has, rounded up.
 
+mod table;
+
 use crate::frame::PortId;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
+use table::{Place, Table};
 
 const TICK_SHIFT: u32 = 26;
 const STATIC: u32 = u32::MAX;
 const FIRST_CAPACITY: usize = 1024;
 /// Slots that a refused address makes the hand look at: enough to go round twice before the table could fill again.
 const SWEEP: usize = 32;
+/// Slots that are moved with every new address while the table grows. Two would do.
+const MOVE: usize = 16;
+/// Slots that are moved with every batch: about 10 µs.
+const MOVE_PER_BATCH: usize = 1024;
+/// Slots that tell how many of a large table's entries still count.
+const SAMPLE: usize = 4096;
 
 /// A station's address in a VLAN, as the table's key: the address in the upper 48 bits, the VLAN id in the lower 12.
 /// One of the bits between is always set, so that no frame, whatever its addresses, has the key of a free slot.
@@ -63,7 +74,15 @@ struct Slot {
     stamp: u32,
 }
 
-const FREE: Slot = Slot { key: Key::EMPTY, port: PortId(0), generation: 0, stamp: 0 };
+impl Slot {
+    const fn pack(&self) -> [u64; 2] {
+        [self.key.0, self.port.0 as u64 | (self.generation as u64) << 16 | (self.stamp as u64) << 32]
+    }
+
+    const fn unpack([key, rest]: [u64; 2]) -> Self {
+        Self { key: Key(key), port: PortId(rest as u16), generation: (rest >> 16) as u16, stamp: (rest >> 32) as u32 }
+    }
+}
 
 /// What came of [`Fdb::learn`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,12 +135,11 @@ pub struct FdbLimits {
 
 /// The forwarding database. See the head of the file.
 pub struct Fdb {
-    table: Vec<Slot>,
+    table: Table,
     used: usize,
     hand: usize,
     limits: FdbLimits,
     ageing_ticks: u32,
-    hasher: FixedState,
     shares: Vec<Share>,
 }
 
@@ -136,12 +154,11 @@ impl Fdb {
     pub fn new(limits: FdbLimits, seed: u64) -> Self {
         let ticks = limits.ageing.as_nanos().div_ceil(1 << TICK_SHIFT);
         Self {
-            table: vec![FREE; FIRST_CAPACITY],
+            table: Table::new(FIRST_CAPACITY, seed),
             used: 0,
             hand: 0,
             limits,
             ageing_ticks: u32::try_from(ticks).unwrap_or(STATIC - 1),
-            hasher: FixedState::with_seed(seed),
             shares: Vec::new(),
         }
     }
@@ -156,14 +173,14 @@ impl Fdb {
     /// The hash of `key`, to be handed to the calls below.
     #[inline]
     pub fn hash(&self, key: Key) -> u64 {
-        self.hasher.hash_one(key.0)
+        self.table.hash(key)
     }
 
     /// Reads the word where a probe for `hash` will start, so that the cache line is under way while other frames
     /// are being looked at. The result only serves to keep the read from being optimised away.
     #[inline]
     pub fn touch(&self, hash: u64) -> u64 {
-        self.table[hash as usize & (self.table.len() - 1)].key.0
+        self.table.touch(hash)
     }
 
     #[inline]
@@ -173,49 +190,39 @@ impl Fdb {
                 && tick.saturating_sub(slot.stamp) < self.ageing_ticks)
     }
 
-    /// The slot that holds `key`, or the free one where the probe for it ends. The table is never full.
-    #[inline]
-    fn probe(&self, key: Key, hash: u64) -> usize {
-        let mask = self.table.len() - 1;
-        let mut at = hash as usize & mask;
-        while self.table[at].key != key && self.table[at].key != Key::EMPTY {
-            at = (at + 1) & mask;
-        }
-        at
-    }
-
     /// The port where `key` is.
     #[inline]
     pub fn lookup(&self, key: Key, hash: u64, tick: u32) -> Option<PortId> {
-        let slot = &self.table[self.probe(key, hash)];
-        (slot.key == key && self.counts(slot, tick)).then_some(slot.port)
+        let slot = self.table.get(key, hash)?;
+        self.counts(&slot, tick).then_some(slot.port)
     }
 
     /// Notes that `key` was heard on `port`.
     #[inline]
     pub fn learn(&mut self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {
-        let at = self.probe(key, hash);
-        let slot = &self.table[at];
-        if slot.key == key && slot.port == port && self.counts(slot, tick) {
-            if slot.stamp != tick && slot.stamp != STATIC {
-                self.table[at].stamp = tick;
+        match self.table.get(key, hash) {
+            Some(slot) if slot.port == port && self.counts(&slot, tick) => {
+                if slot.stamp != tick && slot.stamp != STATIC {
+                    self.table.replace(&Slot { stamp: tick, ..slot }, hash);
+                }
+                Learned::Known
             }
-            return Learned::Known;
+            _ => self.learn_slowly(key, hash, port, tick),
         }
-        self.learn_slowly(key, hash, port, tick)
     }
 
     /// What is not a mere refresh: a new station, a moved one, one that had been forgotten.
     fn learn_slowly(&mut self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {
-        let at = self.probe(key, hash);
-        let known = self.table[at];
-        if known.key == key && known.stamp == STATIC {
-            return Learned::Known;
-        }
-        let from = (known.key == key && self.counts(&known, tick)).then_some(known.port);
-        if known.key == key {
+        self.move_on(MOVE, tick);
+        let known = self.table.find(key, hash).map(|place| (place, self.table.slot(place)));
+        let mut from = None;
+        if let Some((place, known)) = known {
+            if known.stamp == STATIC {
+                return Learned::Known;
+            }
+            from = self.counts(&known, tick).then_some(known.port);
             // Whatever comes of it now, the station is not where it was.
-            self.remove_at(at);
+            self.remove_at(place);
         }
         let full = |fdb: &Self| fdb.shares[port.index()].learned as usize >= fdb.limits.per_port;
         if full(self) || self.used >= self.limits.entries {
@@ -244,66 +251,65 @@ impl Fdb {
 
     /// Takes a slot for `key`, which has none.
     fn occupy(&mut self, key: Key, hash: u64, port: PortId, stamp: u32) {
-        let at = self.probe(key, hash);
         let share = &mut self.shares[port.index()];
         share.learned += u32::from(stamp != STATIC);
         share.fixed += u32::from(stamp == STATIC);
         self.used += 1;
-        self.table[at] = Slot { key, port, generation: share.generation, stamp };
+        self.table.insert(&Slot { key, port, generation: share.generation, stamp }, hash);
     }
 
-    /// Looks at `count` slots from the hand on and frees those that no longer count.
+    /// Looks at `count` slots from the hand on and frees those that no longer count. Before that it moves on, so that the
+    /// hand does not have to look where something may still come to.
     fn sweep(&mut self, count: usize, tick: u32) {
+        self.move_on(2 * count, tick);
         for _ in 0..count {
-            let slot = self.table[self.hand];
-            if slot.key != Key::EMPTY && !self.counts(&slot, tick) {
-                self.remove_at(self.hand);
-            } else {
-                self.hand = (self.hand + 1) & (self.table.len() - 1);
+            match self.table.at(self.hand) {
+                Some((place, slot)) if !self.counts(&slot, tick) => self.remove_at(place),
+                _ => self.hand = (self.hand + 1) & (self.table.capacity() - 1),
             }
         }
     }
 
-    /// Frees a slot and closes the gap in the chains that run through it.
-    fn remove_at(&mut self, at: usize) {
-        let slot = self.table[at];
+    /// Forgets what is at `place`.
+    fn remove_at(&mut self, place: Place) {
+        let slot = self.table.slot(place);
         self.release(&slot);
         self.used -= 1;
-        let mask = self.table.len() - 1;
-        let (mut gap, mut next) = (at, at);
-        loop {
-            next = (next + 1) & mask;
-            let slot = self.table[next];
-            if slot.key == Key::EMPTY {
-                break;
-            }
-            let home = self.hash(slot.key) as usize & mask;
-            // It may move to the gap unless its home lies cyclically in (gap, next].
-            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(gap) & mask) {
-                self.table[gap] = slot;
-                gap = next;
-            }
-        }
-        self.table[gap] = FREE;
+        self.table.remove(place);
     }
 
-    /// Doubles the table when it is two thirds full, leaving behind what no longer counts.
+    /// Begins to move to a table of twice the size when two thirds are taken, or to one of the same size when most of
+    /// that no longer counts. What does not count is left behind.
     fn grow_if_crowded(&mut self, tick: u32) {
-        if self.used * 3 < self.table.len() * 2 {
+        let capacity = self.table.capacity();
+        if self.used * 3 < capacity * 2 || self.table.is_moving() {
             return;
         }
-        let live = self.table.iter().filter(|slot| slot.key != Key::EMPTY && self.counts(slot, tick)).count();
-        let capacity = if live * 3 < self.table.len() { self.table.len() } else { self.table.len() * 2 };
-        let old = std::mem::replace(&mut self.table, vec![FREE; capacity]);
+        let sample = capacity.min(SAMPLE);
+        let of_sample = (0..sample).filter_map(|step| self.table.at((self.hand + step) & (capacity - 1)));
+        let live = of_sample.filter(|(_, slot)| self.counts(slot, tick)).count();
+        self.table.begin_move(if live * 3 < sample { capacity } else { capacity * 2 });
         self.hand = 0;
-        self.used = 0;
-        for slot in old.into_iter().filter(|slot| slot.key != Key::EMPTY) {
-            if self.counts(&slot, tick) {
-                let at = self.probe(slot.key, self.hash(slot.key));
-                self.table[at] = slot;
-                self.used += 1;
-            } else {
-                self.release(&slot);
+    }
+
+    /// Moves a part of the table, if it is being moved.
+    pub fn handle_batch(&mut self, tick: u32) {
+        self.move_on(MOVE_PER_BATCH, tick);
+    }
+
+    fn move_on(&mut self, slots: usize, tick: u32) {
+        if !self.table.is_moving() {
+            return;
+        }
+        for _ in 0..slots {
+            match self.table.next_to_move() {
+                None => return,
+                Some(None) => {}
+                Some(Some(slot)) if self.counts(&slot, tick) => self.table.insert(&slot, self.hash(slot.key)),
+                Some(Some(slot)) => {
+                    self.release(&slot);
+                    self.used -= 1;
+                }
             }
         }
     }
@@ -324,12 +330,11 @@ impl Fdb {
 
     /// Forgets one entry, static or not. False when there was none.
     pub fn remove(&mut self, key: Key) -> bool {
-        let at = self.probe(key, self.hash(key));
-        let there = self.table[at].key == key;
-        if there {
-            self.remove_at(at);
+        let place = self.table.find(key, self.hash(key));
+        if let Some(place) = place {
+            self.remove_at(place);
         }
-        there
+        place.is_some()
     }
 
     /// Forgets all that was learned on `port`. Static entries stay.
@@ -353,13 +358,12 @@ impl Fdb {
 
     /// Frees every slot that no longer counts or that `doomed` names.
     fn purge(&mut self, tick: u32, doomed: impl Fn(&Slot) -> bool) {
+        self.move_on(usize::MAX, tick);
         let mut at = 0;
-        while at < self.table.len() {
-            let slot = self.table[at];
-            if slot.key != Key::EMPTY && (doomed(&slot) || !self.counts(&slot, tick)) {
-                self.remove_at(at);
-            } else {
-                at += 1;
+        while at < self.table.capacity() {
+            match self.table.at(at) {
+                Some((place, slot)) if doomed(&slot) || !self.counts(&slot, tick) => self.remove_at(place),
+                _ => at += 1,
             }
         }
     }
@@ -367,7 +371,7 @@ impl Fdb {
     /// Entries that count at `now`, in no particular order.
     pub fn entries(&self, now: Instant) -> impl Iterator<Item = Entry> {
         let tick = tick(now);
-        self.table.iter().filter(move |slot| slot.key != Key::EMPTY && self.counts(slot, tick)).map(move |slot| Entry {
+        self.table.entries().filter(move |slot| self.counts(slot, tick)).map(move |slot| Entry {
             mac: slot.key.mac(),
             vid: slot.key.vid(),
             port: slot.port,

@@ -4,6 +4,12 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
+impl Fdb {
+    fn is_moving(&self) -> bool {
+        self.table.is_moving()
+    }
+}
+
 const AGEING: Duration = Duration::from_secs(300);
 const A: PortId = PortId(0);
 const B: PortId = PortId(1);
@@ -92,6 +98,34 @@ fn a_static_entry_finds_the_room_of_what_has_aged() {
     assert!(!fdb.add_static(Key::new(3, 0), B, Instant::from_secs(1)));
     assert!(fdb.add_static(Key::new(2, 0), B, Instant::from_secs(1)), "one that is known needs no room");
     assert!(fdb.add_static(Key::new(3, 0), B, Instant::from_secs(400)));
+}
+
+/// At a million entries a move in one go took 44 ms.
+#[test]
+fn the_table_grows_a_little_with_every_address_and_every_batch() {
+    let mut fdb = fdb(100_000, 100_000);
+    let now = Instant::from_secs(1);
+    let mut mac = 0;
+    let mut learn_more = |fdb: &mut Fdb, wanted: &dyn Fn(&Fdb) -> bool| {
+        let first = mac;
+        while !wanted(fdb) {
+            mac += 1;
+            assert_eq!(learn(fdb, mac, PortId((mac % 4) as u16), now), Learned::New);
+        }
+        (1..=mac).step_by(61).for_each(|mac| assert_eq!(lookup(fdb, mac, now), Some(PortId((mac % 4) as u16))));
+        mac - first
+    };
+    learn_more(&mut fdb, &|fdb| fdb.table.capacity() == 65_536);
+    assert!(fdb.is_moving());
+    assert_eq!(learn_more(&mut fdb, &|fdb| !fdb.is_moving()), 32_768 / MOVE as u64 + 1);
+    learn_more(&mut fdb, &Fdb::is_moving);
+    let batches = (1..).find(|_| {
+        fdb.handle_batch(tick(now));
+        !fdb.is_moving()
+    });
+    assert_eq!(batches, Some(65_536 / MOVE_PER_BATCH + 1));
+    learn_more(&mut fdb, &|_| true);
+    assert_eq!(fdb.entries(now).count() as u64, mac);
 }
 
 #[test]

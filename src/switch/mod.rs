@@ -115,6 +115,8 @@ pub struct Switch {
     fdb: Fdb,
     watch: flap::Watch,
     medium: Option<Medium>,
+    /// The keys of the block of frames that is being decided.
+    ahead: Vec<Ahead>,
     plan: Plan,
     picks: Vec<u32>,
     /// Finished segments of super-frames, on their way to a port that takes plain frames only.
@@ -143,6 +145,7 @@ impl Switch {
             fdb: Fdb::new(limits, config.seed),
             watch: flap::Watch::default(),
             medium: config.radio.clone().map(Medium::new),
+            ahead: Vec::new(),
             plan: Plan::default(),
             picks: Vec::new(),
             plain: None,
@@ -295,7 +298,9 @@ impl Switch {
     /// then each frame is learned and looked up.
     fn decide_batch(&mut self, now: Instant, batch: &Batch) {
         let tick = tick(now);
-        let mut ahead = [NOTHING_AHEAD; LOOK_AHEAD];
+        self.fdb.handle_batch(tick);
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.resize(LOOK_AHEAD, NOTHING_AHEAD);
         let mut number = 0;
         for block in batch.frames().chunks(LOOK_AHEAD) {
             self.look_ahead(batch, block, &mut ahead);
@@ -316,9 +321,10 @@ impl Switch {
                 number += 1;
             }
         }
+        self.ahead = ahead;
     }
 
-    fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead; LOOK_AHEAD]) {
+    fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead]) {
         let mut last = NOTHING_AHEAD;
         for (frame, ahead) in block.iter().zip(ahead) {
             let Some((dst, src)) = stations(batch.bytes(frame)) else {

@@ -380,8 +380,8 @@ fn a_stalled_port_that_reads_again_is_waited_for_although_its_queue_is_full() {
     let stalled = T + Duration::from_millis(PAUSE_MILLIS);
     switch.handle_timeout(stalled);
     assert_eq!(switch.poll_event(), Some(Event::Stalled(PortId(2))));
-    // 40 and 40 in too long a time, then 5 and 30 more in a short one
-    let pace = [(10, 40, None), (20, 40, None), (22, 5, None), (23, 30, Some(Event::Drained(PortId(2))))];
+    // 11 and 11 in too long a time, then 5 more in a short one
+    let pace = [(10, 11, None), (20, 11, None), (22, 0, None), (23, 5, Some(Event::Drained(PortId(2))))];
     for (millis, room, told) in pace {
         edges.room[2] = room;
         let now = stalled + Duration::from_millis(millis);

@@ -4,10 +4,11 @@ use super::{A, B, Lab};
 use std::os::fd::{AsFd, OwnedFd};
 use support::frame::numbered;
 use support::{Namespace, PATIENCE, Peer, StreamPeer, TapPeer, needs, require};
+use zbridge::config;
 use zbridge::control::{Command, Lifetime};
 use zbridge::error::Class;
 use zbridge::port::packet::Packet;
-use zbridge::port::tap::{Tap, TapOptions};
+use zbridge::port::tap::Tap;
 
 fn copy(of: impl AsFd) -> OwnedFd {
     of.as_fd().try_clone_to_owned().unwrap()
@@ -59,8 +60,8 @@ fn a_tap_is_handed_over() {
     let mut a = lab.join("a");
     let namespace = Namespace::new("host");
     let tap = namespace.inside(|| {
-        let options = TapOptions { name: "zeth0".into(), up: true, ..TapOptions::default() };
-        copy(Tap::open(&options).unwrap())
+        let options = config::Tap { up: true, ..config::Tap::new("zeth0") };
+        copy(Tap::open(&options, None).unwrap())
     });
     namespace.ip("addr add 192.0.2.1/24 dev zeth0");
     let mut client = lab.client("default");

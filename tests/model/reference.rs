@@ -354,12 +354,12 @@ impl Reference {
         }
     }
 
-    /// An eighth of the queue or less: the trouble is over. One that stalled has recovered, too, when an eighth has left
+    /// An eighth of the queue or less: the trouble is over. One that stalled has recovered, too, when a 32nd has left
     /// lately.
     fn relax(&mut self, id: u16) {
         let port = self.ports.get_mut(&id).unwrap();
         let low = port.queue.len() <= port.config.queue / 8 && port.queue_bytes <= QUEUE_BYTES / 8;
-        if port.stalled && (low || port.has_taken(8)) {
+        if port.stalled && (low || port.has_taken(32)) {
             port.stalled = false;
             self.said.push(Said::Drained(id));
         }
@@ -384,7 +384,7 @@ impl Reference {
         for (_, id) in late {
             self.release(id);
             let port = self.ports.get_mut(&id).unwrap();
-            let reads = port.has_taken(16);
+            let reads = port.has_taken(64);
             port.taken = (0, 0);
             port.deadline = reads.then_some(now + PAUSE);
             if !reads {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zbridge::counters::Counters;
 use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::BATCH_BYTES;
+use zbridge::limits::{BATCH_BYTES, INHALE_FRAMES};
 use zbridge::port::Gone;
 use zbridge::port::frame_io::{self, FrameIo};
 use zbridge::wire::Offload;
@@ -93,7 +93,7 @@ impl<T: FrameIo + AsFd> Port<T> {
     /// What is there now.
     pub fn receive(&mut self) -> Result<Vec<(Vec<u8>, Offload)>, Gone> {
         self.batch.clear();
-        frame_io::receive(&mut self.io, &mut self.batch, PortId(0), &mut self.counters)?;
+        frame_io::receive(&mut self.io, &mut self.batch, PortId(0), INHALE_FRAMES, &mut self.counters)?;
         Ok(self.batch.frames().iter().map(|frame| (self.batch.bytes(frame).to_vec(), frame.offload)).collect())
     }
 

@@ -3,6 +3,7 @@
 //! The program runs as its users run it; the clients are plain sockets. No right is needed.
 
 mod client;
+mod foreign;
 mod serial;
 
 use client::{Attached, import_request, submit};
@@ -275,40 +276,6 @@ fn what_cannot_be_opened_is_said_with_a_way_out() {
     assert!(refusal("cdc-acm+unix=DIR/there").contains("in use"));
     assert!(refusal("hid-keyboard+script=DIR/missing").contains("cannot open"));
     assert!(refusal("loopback,mtu=100").contains("too small for IPv6"));
-}
-
-#[test]
-fn a_device_of_another_server_is_exported_again() {
-    require!(needs::tool("usbip", "usbip"));
-    let dir = TempDir::new();
-    let far = serve(&dir, "device=hid-mouse,device=cdc-acm");
-    let keys = format!("device=loopback,import={}/1-2", far.addr);
-    let near = serve(&dir, &keys);
-    let list = near.list();
-    assert!(list.contains("1-1: ") && list.contains("(0525:a4a0)"), "{list}");
-    assert!(list.contains("1-2: ") && list.contains("(2fe3:0001)") && list.contains("Communications"), "{list}");
-    let mut port = near.attach("1-2");
-    port.echo(&pattern(300_000));
-    let mut second = near.connect();
-    second.write_all(&import_request("1-2")).unwrap();
-    let mut reply = Vec::new();
-    second.read_to_end(&mut reply).unwrap();
-    assert_eq!(reply, [1, 0x11, 0, 3, 0, 0, 0, 2], "busy");
-    assert!(!far.list().contains("1-2: "), "it is in use there");
-    drop(port);
-    near.attach("1-2").echo(&pattern(1000));
-    // A device that is in use there cannot be had here.
-    let direct = far.attach("1-2");
-    assert!(Attached::import(near.connect(), "1-2").is_none());
-    drop(direct);
-    // The other server goes away: first under an attached device, then for whoever asks.
-    let port = near.attach("1-2");
-    drop(far);
-    assert!(is_closed(&port.stream, PATIENCE));
-    assert!(Attached::import(near.connect(), "1-2").is_none());
-    let list = near.list();
-    assert!(list.contains("1-1: ") && !list.contains("1-2: "), "{list}");
-    near.finish();
 }
 
 /// With nothing to do nobody wakes: not the switch, not the service, not its back ends.

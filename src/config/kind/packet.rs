@@ -9,7 +9,7 @@ pub(super) static ROW: KindRow = KindRow {
     word: "packet",
     target: "IFNAME",
     summary: "an existing interface: a real adapter, a veth, a TAP",
-    keys: &[],
+    keys: &[super::tap::OFFLOAD],
     example: "packet:enx00005e005300",
     note: "It takes CAP_NET_RAW and sets the interface promiscuous. The interface should have no address: the host \
            still sees its frames too. A TAP that native_sim or QEMU opens itself is attached this way.",
@@ -22,11 +22,13 @@ pub(super) static ROW: KindRow = KindRow {
 pub struct Packet {
     /// Its name.
     pub ifname: String,
+    /// Whether super-frames and unfinished checksums are given to it; they are unless said.
+    pub offload: bool,
 }
 
-fn parse(target: &str, _keys: &mut Keys) -> Result<PortKind, Fault> {
+fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let ifname = value::ifname(target).map_err(|form| bad_target(&ROW, target, &form))?;
-    Ok(PortKind::Packet(Packet { ifname }))
+    Ok(PortKind::Packet(Packet { ifname, offload: keys.flag("offload")?.unwrap_or(true) }))
 }
 
 impl KindText for Packet {
@@ -42,7 +44,11 @@ impl KindText for Packet {
         value::name_from(&self.ifname)
     }
 
-    fn write(&self, _out: &mut Writer) {}
+    fn write(&self, out: &mut Writer) {
+        if !self.offload {
+            out.value("offload", "off");
+        }
+    }
 
     fn claims(&self) -> Vec<String> {
         vec![format!("interface {}", self.ifname)]

@@ -5,6 +5,13 @@ use crate::config::grammar::{Fault, Keys, Writer};
 use crate::config::value;
 use crate::wire::{Cidr, Mac};
 
+pub(super) const OFFLOAD: KeyRow = KeyRow {
+    word: "offload",
+    value: Some("on|off"),
+    repeatable: false,
+    summary: "large segments and open checksums pass whole (default: on)",
+};
+
 pub(super) static ROW: KindRow = KindRow {
     word: "tap",
     target: "NAME",
@@ -31,12 +38,7 @@ pub(super) static ROW: KindRow = KindRow {
             repeatable: false,
             summary: "take the TAP that is open as this descriptor",
         },
-        KeyRow {
-            word: "offload",
-            value: Some("on|off"),
-            repeatable: false,
-            summary: "large segments and open checksums pass whole (default: on)",
-        },
+        OFFLOAD,
     ],
     example: "tap:zeth0,addr=192.0.2.2/24,addr=2001:db8::2/64",
     note: "To create one takes CAP_NET_ADMIN; to open one that `ip tuntap add NAME mode tap user $USER` made does not. \

@@ -94,7 +94,9 @@ proptest! {
         kept in 20..200_usize, kind in prop::sample::select(vec![3_u8, 4, 5, 11, 12, 8]), gateway: [u8; 4],
     ) {
         let Some((macs, ips)) = pairs(&flow, new, which) else { return Ok(()) };
-        if !matches!(flow.ip, Ip::V4(_)) {
+        // Half a checksum is left as it is: what it becomes depends on the other half.
+        let half = flow.transport_at() - flow.link.len() + flow.checksum_offset() + 1;
+        if !matches!(flow.ip, Ip::V4(_)) || kept == half {
             return Ok(());
         }
         let rewriter = Rewriter::new("x", &[Rule::Ip(ips.0.into(), ips.1.into())]).unwrap();

@@ -1,0 +1,246 @@
+//! The slots of the forwarding database: an open-addressing table with linear probing that grows a little at a time.
+//!
+//! Theory of operation. A new table of the wanted size is taken from the system as it gives it, zeroed and untouched, and
+//! the slots of the old one are moved over from its start to its end, a few with every call of [`Table::next_to_move`].
+//! As an address's place is the low bits of its hash, a stretch of the old table goes to one or two stretches of the new:
+//! memory is met in order. Meanwhile what is new goes to the new table, and what is not found there is looked for among
+//! the slots of the old one that are still to be moved. Those before are what they were, as chains run through them, but
+//! count no more; and what is taken out leaves a mark there instead of closing the gap.
+
+use super::{Key, Slot};
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+
+/// A slot in memory: the key, and the rest of it.
+type Words = [u64; 2];
+
+const FREE: Words = [0; 2];
+/// What is left of an entry that was taken out of the old table: no frame has this key.
+const GONE: Words = [1, 0];
+
+/// Where an entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    at: usize,
+    is_old: bool,
+}
+
+/// See the head of the file. It is never full, which its owner sees to.
+pub struct Table {
+    slots: Vec<Words>,
+    /// The table before, while it is being moved.
+    old: Vec<Words>,
+    /// Slots of it that were moved.
+    moved: usize,
+    hasher: FixedState,
+}
+
+impl Table {
+    /// A table of `capacity` slots, a power of two.
+    pub fn new(capacity: usize, seed: u64) -> Self {
+        let hasher = FixedState::with_seed(seed);
+        Self { slots: vec![FREE; capacity], old: Vec::new(), moved: 0, hasher }
+    }
+
+    /// How many slots there are.
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The hash of `key`, to be handed to the calls below.
+    #[inline]
+    pub fn hash(&self, key: Key) -> u64 {
+        self.hasher.hash_one(key.0)
+    }
+
+    /// Reads the word where a probe for `hash` will start.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> u64 {
+        self.slots[hash as usize & (self.slots.len() - 1)][0]
+    }
+
+    /// Where the entry of `key` is.
+    #[inline]
+    pub fn find(&self, key: Key, hash: u64) -> Option<Place> {
+        let at = probe(&self.slots, key, hash);
+        if self.slots[at][0] == key.0 {
+            return Some(Place { at, is_old: false });
+        }
+        if self.old.is_empty() { None } else { self.find_old(key, hash) }
+    }
+
+    #[cold]
+    fn find_old(&self, key: Key, hash: u64) -> Option<Place> {
+        let at = probe(&self.old, key, hash);
+        (at >= self.moved && self.old[at][0] == key.0).then_some(Place { at, is_old: true })
+    }
+
+    /// The entry of `key`.
+    #[inline]
+    pub fn get(&self, key: Key, hash: u64) -> Option<Slot> {
+        let words = self.slots[probe(&self.slots, key, hash)];
+        if words[0] == key.0 {
+            return Some(Slot::unpack(words));
+        }
+        if self.old.is_empty() { None } else { self.find_old(key, hash).map(|place| self.slot(place)) }
+    }
+
+    /// The entry at `place`.
+    #[inline]
+    pub fn slot(&self, place: Place) -> Slot {
+        let slots = if place.is_old { &self.old } else { &self.slots };
+        Slot::unpack(slots[place.at])
+    }
+
+    /// Overwrites the entry that has the key of `slot`.
+    pub fn replace(&mut self, slot: &Slot, hash: u64) {
+        if let Some(place) = self.find(slot.key, hash) {
+            let slots = if place.is_old { &mut self.old } else { &mut self.slots };
+            slots[place.at] = slot.pack();
+        }
+    }
+
+    /// Puts an entry in whose key is not there.
+    pub fn insert(&mut self, slot: &Slot, hash: u64) {
+        let at = probe(&self.slots, slot.key, hash);
+        self.slots[at] = slot.pack();
+    }
+
+    /// Takes an entry out, and closes the gap in the chains that run through it.
+    pub fn remove(&mut self, place: Place) {
+        if place.is_old {
+            self.old[place.at] = GONE;
+            return;
+        }
+        let mask = self.slots.len() - 1;
+        let (mut gap, mut next) = (place.at, place.at);
+        loop {
+            next = (next + 1) & mask;
+            let words = self.slots[next];
+            if words == FREE {
+                break;
+            }
+            let home = self.hash(Key(words[0])) as usize & mask;
+            // It may move to the gap unless its home lies cyclically in (gap, next].
+            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(gap) & mask) {
+                self.slots[gap] = words;
+                gap = next;
+            }
+        }
+        self.slots[gap] = FREE;
+    }
+
+    /// The entry in slot `at`, which may be any number below the capacity. None of those that are still to be moved.
+    pub fn at(&self, at: usize) -> Option<(Place, Slot)> {
+        let words = self.slots[at];
+        (words != FREE).then(|| (Place { at, is_old: false }, Slot::unpack(words)))
+    }
+
+    /// Every entry, in no particular order.
+    pub fn entries(&self) -> impl Iterator<Item = Slot> {
+        let to_move = self.old.get(self.moved..).unwrap_or_default();
+        to_move
+            .iter()
+            .chain(&self.slots)
+            .filter(|&&words| words != FREE && words != GONE)
+            .map(|&words| Slot::unpack(words))
+    }
+
+    /// Begins to move to a table of `capacity` slots. What is to be moved has to fit.
+    pub fn begin_move(&mut self, capacity: usize) {
+        debug_assert!(!self.is_moving());
+        self.old = std::mem::replace(&mut self.slots, vec![FREE; capacity]);
+        self.moved = 0;
+    }
+
+    /// Whether a table is being moved.
+    #[inline]
+    pub fn is_moving(&self) -> bool {
+        !self.old.is_empty()
+    }
+
+    /// Takes the next slot out of the old table: `Some(None)` when it is free, else an entry that is to be inserted, or
+    /// not. `None` when all were moved.
+    pub fn next_to_move(&mut self) -> Option<Option<Slot>> {
+        let Some(&words) = self.old.get(self.moved) else {
+            self.old = Vec::new();
+            return None;
+        };
+        self.moved += 1;
+        Some((words != FREE && words != GONE).then(|| Slot::unpack(words)))
+    }
+}
+
+/// The slot that holds `key`, or the free one where the probe for it ends.
+#[inline]
+fn probe(slots: &[Words], key: Key, hash: u64) -> usize {
+    let mask = slots.len() - 1;
+    let mut at = hash as usize & mask;
+    while slots[at][0] != key.0 && slots[at][0] != FREE[0] {
+        at = (at + 1) & mask;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::PortId;
+
+    fn slot(mac: u64) -> Slot {
+        Slot { key: Key::new(mac, 0), port: PortId(mac as u16), generation: 7, stamp: mac as u32 }
+    }
+
+    fn find(table: &Table, mac: u64) -> Option<Place> {
+        let key = Key::new(mac, 0);
+        table.find(key, table.hash(key))
+    }
+
+    /// Between any two slots that are moved the table is whole, whatever is put in and taken out meanwhile.
+    #[test]
+    fn a_table_that_is_being_moved_is_whole() {
+        const FULL: u64 = 680;
+        let mut table = Table::new(1024, 3);
+        let insert = |table: &mut Table, mac| table.insert(&slot(mac), table.hash(Key::new(mac, 0)));
+        (0..FULL).for_each(|mac| insert(&mut table, mac));
+        table.begin_move(2048);
+        let mut there: std::collections::BTreeSet<u64> = (0..FULL).collect();
+        let mut step = 0;
+        while let Some(moved) = table.next_to_move() {
+            if let Some(slot) = moved {
+                table.insert(&slot, table.hash(slot.key));
+            }
+            // one comes and one goes, of the new ones and of those that were moved and that are to be moved
+            insert(&mut table, FULL + step);
+            there.insert(FULL + step);
+            let goes = step * 37 % FULL;
+            assert_eq!(find(&table, goes).is_some(), there.remove(&goes));
+            if let Some(place) = find(&table, goes) {
+                table.remove(place);
+            }
+            step += 1;
+            if step % 64 == 0 {
+                for mac in 0..FULL + step {
+                    let found = find(&table, mac).map(|place| table.slot(place).stamp);
+                    assert_eq!(found, there.contains(&mac).then_some(mac as u32), "step {step}");
+                }
+                let mut entries: Vec<u64> = table.entries().map(|slot| slot.stamp.into()).collect();
+                entries.sort_unstable();
+                assert!(entries.iter().eq(&there), "step {step}");
+            }
+        }
+        assert_eq!((step, table.is_moving(), table.capacity()), (1024, false, 2048));
+        assert_eq!(table.entries().count(), there.len());
+    }
+
+    #[test]
+    fn an_entry_is_two_words() {
+        let slot = Slot { key: Key::new(0x0200_5e00_5301, 0xabc), port: PortId(0x1234), generation: 0x5678, stamp: !1 };
+        let same = Slot::unpack(slot.pack());
+        assert_eq!(
+            (same.key, same.port, same.generation, same.stamp),
+            (slot.key, slot.port, slot.generation, slot.stamp)
+        );
+        assert_ne!(slot.pack()[0], FREE[0]);
+    }
+}
