@@ -236,7 +236,14 @@ fn what_a_killed_bench_leaves_the_next_clears_away() {
         let names = std::fs::read_dir(dir.root()).unwrap().map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().starts_with("zbridge-")).collect::<Vec<_>>()
     };
+    let socket = dir.path("zbridge/killed.sock");
+    let mut killed = zbridge!("--name", "killed", "--port", format!("unix:{}", dir.text("net")))
+        .env("XDG_RUNTIME_DIR", dir.root())
+        .ready();
+    killed.kill9();
+    assert!(socket.exists());
     start().kill9();
+    assert!(!socket.exists(), "the control socket of a killed bridge");
     let left = folders();
     assert_eq!(left.len(), 1, "{left:?}");
     let bench = start();

@@ -97,6 +97,20 @@ fn remove_stale(path: &Path, kind: SocketType) -> Result<()> {
     }
 }
 
+/// Unlinks the stream socket at `path` if nobody answers there: it was left behind by a process that was killed.
+pub fn clear_stale(path: &Path) {
+    let refuses = || {
+        let there = lstat(path).ok()?;
+        let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).ok()?;
+        let refused = connect(&probe, &SocketAddrUnix::new(path).ok()?) == Err(Errno::CONNREFUSED);
+        (refused && FileType::from_raw_mode(there.st_mode) == FileType::Socket).then_some(())
+    };
+    if refuses().is_some() {
+        // One that cannot be removed is in nobody's way.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 const USE_ANOTHER: &str = "stop that process, or choose another path";
 
 /// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`.
