@@ -87,6 +87,13 @@ impl Batch {
         &self.bytes[frame.start as usize..(frame.start + frame.len) as usize]
     }
 
+    /// Hands the frames from the one with index `from` on to `edit`, which may alter their bytes.
+    pub fn edit_from(&mut self, from: usize, mut edit: impl FnMut(&mut [u8], &Offload)) {
+        for frame in self.frames.get(from..).unwrap_or_default() {
+            edit(&mut self.bytes[frame.start as usize..(frame.start + frame.len) as usize], &frame.offload);
+        }
+    }
+
     /// Bytes that are free.
     pub fn free(&self) -> usize {
         self.bytes.len() - self.used

@@ -124,6 +124,22 @@ fn twenty_instances_with_one_interface_name_join_a_bridge() {
 }
 
 #[test]
+fn the_end_of_a_bridge_that_was_joined_is_said() {
+    require!(machine());
+    let dir = TempDir::new();
+    let net = format!("unix:{}", dir.text("net"));
+    let bridge = zbridge!("--name", "lab", "--port", net).env("XDG_RUNTIME_DIR", dir.root());
+    let mut bridge = bridge.as_nobody_with_tun(&dir).ready();
+    let script = "trap 'exit 3' TERM; echo here; while :; do sleep 0.05; done";
+    let host = ["--join", "lab", "--host", "192.0.2.9/24", "--", "sh", "-c", script];
+    let host = run(&dir).args(host).ready();
+    bridge.kill9();
+    host.wait_for("zbridge: warning: bridge lab has ended; the program goes on without its network", PATIENCE);
+    host.sigterm();
+    assert_eq!(host.wait().code(), 3, "it goes on");
+}
+
+#[test]
 fn exit_statuses_pass_through() {
     require!(machine());
     let dir = TempDir::new();
@@ -140,6 +156,9 @@ fn exit_statuses_pass_through() {
     let plain = says(&[script.to_str().unwrap()]);
     assert_eq!(plain.code(), 126, "{plain:?}");
     assert!(plain.stderr.contains("hint: chmod +x"), "{plain:?}");
+    // one in another, whose process group has no number for it
+    let program = dir.text("program");
+    assert_eq!(says(&[&program, "run", "--", "sh", "-c", "exit 7"]).code(), 7);
     // root has no need of a user namespace
     assert_eq!(zbridge!("run", "--", "sh", "-c", "test $(id -u) = 0 && exit 3").run().code(), 3);
 }

@@ -1,84 +1,13 @@
-//! `zbridge up`: benches out of one file. The examples that start native_sim run here as they are, with a stand-in at the
-//! place of `zephyr.exe`: a zbridge of its own on the TAP that the bench gives it, whose USB/IP server answers pings.
+//! `zbridge up`: benches out of one file, how they start, end and fail. The benches under `examples/` have tests of their
+//! own.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use support::{Exit, Launch, PATIENCE, Process, TempDir, needs, require, zbridge};
-
-const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
-
-/// Puts a program at `path` below `dir` that opens the TAP `zeth` and is the host `addr`.
-fn stand_in(dir: &TempDir, path: &str, addr: &str) {
-    let file = dir.path(path);
-    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    let zbridge = env!("CARGO_BIN_EXE_zbridge");
-    let run = format!("#!/bin/sh\nexec {zbridge} -p tap:zeth -p usbip:{addr}/24,public,device=cdc-acm\n");
-    std::fs::write(&file, run).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// `zbridge up` of an example, from `dir`.
-fn example(dir: &TempDir, name: &str, exit_with: &str) -> Exit {
-    let bench = format!("{EXAMPLES}/{name}/bench.toml");
-    zbridge!("up", bench, "--exit-with", exit_with, "--timeout", "60s", "--logs", dir.text("logs"))
-        .under(["env", "-C", dir.root().to_str().unwrap()])
-        .run()
-}
 
 /// `zbridge up` of a file with this text.
 fn up(dir: &TempDir, text: &str) -> Launch {
     let file = dir.file("bench.toml", text);
     zbridge!("up", file, "--logs", dir.text("logs"))
-}
-
-#[test]
-fn native_sim() {
-    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"));
-    let dir = TempDir::new();
-    stand_in(&dir, "zephyr/zephyr.exe", "192.0.2.1");
-    let exit = example(&dir, "native_sim", "host");
-    assert_eq!(exit.code(), 0, "{exit:?}");
-    assert!(exit.stdout.contains("host    | 3 packets transmitted, 3 received"), "{exit:?}");
-    assert!(exit.stderr.contains("zephyr: ready after"), "{exit:?}");
-    let log = std::fs::read_to_string(dir.path("logs/host.log")).unwrap();
-    assert!(log.contains("3 received"), "{log}");
-}
-
-#[test]
-fn two_instances() {
-    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"));
-    let dir = TempDir::new();
-    stand_in(&dir, "one/zephyr/zephyr.exe", "192.0.2.1");
-    stand_in(&dir, "two/zephyr/zephyr.exe", "192.0.2.3");
-    let exit = example(&dir, "two_instances", "host");
-    assert_eq!(exit.code(), 0, "{exit:?}");
-    assert_eq!(exit.stdout.matches("2 packets transmitted, 2 received").count(), 2, "{exit:?}");
-}
-
-#[test]
-fn usbip_native_sim() {
-    require!(needs::root(), needs::tun(), needs::tool("usbip", "usbip"));
-    let dir = TempDir::new();
-    stand_in(&dir, "zephyr/zephyr.exe", "192.0.2.1");
-    let exit = example(&dir, "usbip_native_sim", "client");
-    assert_eq!(exit.code(), 0, "{exit:?}");
-    assert!(exit.stdout.contains("Exportable USB devices") && exit.stdout.contains("192.0.2.1"), "{exit:?}");
-}
-
-/// Every bench among the examples is sound.
-#[test]
-fn examples_are_checked() {
-    let mut found = 0;
-    for entry in std::fs::read_dir(EXAMPLES).unwrap() {
-        let bench = entry.unwrap().path().join("bench.toml");
-        if bench.exists() {
-            found += 1;
-            let exit = zbridge!("check", &bench).run();
-            assert_eq!((exit.code(), exit.stderr.as_str()), (0, ""), "{}", bench.display());
-            assert!(exit.stdout.contains("instances\n"), "{}", exit.stdout);
-        }
-    }
-    assert!(found >= 3, "{found}");
 }
 
 const ORDER: &str = r#"
@@ -210,4 +139,49 @@ fn a_log_that_cannot_be_written_is_said_once() {
     assert_eq!(exit.code(), 0, "{exit:?}");
     assert_eq!(exit.stderr.matches("is not complete: No space left").count(), 1, "{exit:?}");
     assert!(exit.stdout.contains("a  | 1\na  | 2\n"), "{exit:?}");
+}
+
+/// A bench that runs is a bridge as any other.
+#[test]
+fn a_bench_can_be_looked_at_and_changed() {
+    let dir = TempDir::new();
+    let text = format!("{ORDER}\n[[port]]\ntype = \"unix\"\ntarget = \"{}\"\n", dir.text("net"));
+    let of = |launch: Launch| launch.env("XDG_RUNTIME_DIR", dir.root());
+    let bench = of(up(&dir, &text)).args(["--name", "lab"]).spawn();
+    bench.wait_for("bridge lab: `zbridge status lab` shows it", PATIENCE);
+    bench.wait_for("second: ready", PATIENCE);
+    let status = of(zbridge!("status", "lab")).run();
+    assert!(status.stdout.contains("net   unix  listening"), "{status:?}");
+    // a path means where it was typed
+    let here = ["env", "-C", dir.root().to_str().unwrap()];
+    let added = of(zbridge!("port", "add", "slip:unix:line", "--to", "lab")).under(here).run();
+    assert_eq!((added.code(), added.stdout.as_str()), (0, "line\n"), "{added:?}");
+    assert!(dir.path("line").exists());
+    let taken = of(up(&dir, ORDER)).args(["--name", "lab"]).run();
+    assert!(taken.code() == 1 && taken.stderr.contains("a bridge named lab runs already"), "{taken:?}");
+    bench.sigint();
+    assert_eq!(bench.wait().code(), 0);
+    assert_eq!(of(zbridge!("status", "lab")).run().code(), 3);
+}
+
+#[test]
+fn instances_of_a_file_that_runs_as_a_bridge_are_not_passed_over() {
+    let dir = TempDir::new();
+    let file = dir.file("lab.toml", format!("port = [\"unix:{}\"]\n{ORDER}", dir.text("net")));
+    let bridge = zbridge!("--config", &file).env("XDG_RUNTIME_DIR", dir.root()).spawn();
+    bridge.wait_for("what is an instance is not started: first, second", PATIENCE);
+    bridge.wait_for(&format!("hint: zbridge up {}", file.display()), PATIENCE);
+    bridge.wait_for("to attach", PATIENCE);
+    bridge.sigint();
+    assert_eq!(bridge.wait().code(), 0);
+}
+
+#[test]
+fn a_tap_that_is_not_opened_is_told_in_the_words_of_the_file() {
+    require!(needs::root(), needs::tun());
+    let dir = TempDir::new();
+    let text = "[[instance]]\nname = \"a\"\ncommand = \"sleep 100\"\ntap = \"zeth\"\n";
+    let bench = up(&dir, text).env("XDG_RUNTIME_DIR", dir.root()).spawn();
+    bench.wait_for("a: has not opened its TAP zeth", PATIENCE);
+    bench.wait_for("hint: does it want another name? its log tells; then tap = \"NAME\"", PATIENCE);
 }

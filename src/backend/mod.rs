@@ -2,15 +2,17 @@
 //!
 //! Theory of operation. [`Backend::open`] opens everything that a service wants, on the caller's thread, so that an
 //! error is the caller's to report. Sockets, pseudo-terminals, pipes and files then belong to the service's own thread,
-//! which sleeps in their poll ([`Backend::wait`], `reactor.rs`); disks have a thread each (`disk.rs`), because their work
-//! may wait, and so has the look-up of a name. With nothing to do nobody wakes. When the back end is dropped its threads
-//! end, and sockets and links that it made are removed.
+//! which sleeps in their poll ([`Backend::wait`], `reactor.rs`). Disks and files that are written have a thread each
+//! (`disk.rs`, `append.rs`), because their work may wait, and so has the look-up of a name. With nothing to do nobody
+//! wakes. When the back end is dropped its threads end, and sockets and links that it made are removed.
 
+mod append;
 mod disk;
 mod open;
-mod pty;
 mod reactor;
 mod sockets;
+mod stream;
+mod terminal;
 
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Input, Output, Want};
@@ -25,7 +27,7 @@ use std::time::Duration;
 /// The descriptors of one service.
 pub struct Backend {
     reactor: Reactor,
-    /// Results of jobs.
+    /// What threads tell.
     done: Receiver<Input>,
     /// Indexed as the wants are.
     disks: Vec<Option<Disk>>,
@@ -43,15 +45,15 @@ impl Backend {
         let mut found = Vec::new();
         for (index, want) in wants.iter().enumerate() {
             let mut opened = None;
+            let (waker, to_service) = (reactor.waker(), to_service.clone());
+            let tell = move |input| to_service.send(input).is_ok() && waker.wake().is_ok();
             found.push(match want {
                 Want::Disk { image, read_only, cow } => {
-                    let (waker, to_service) = (reactor.waker(), to_service.clone());
-                    let tell = move |input| to_service.send(input).is_ok() && waker.wake().is_ok();
                     let (disk, blocks) = Disk::open(index, image, *read_only, *cow, tell)?;
                     opened = Some(disk);
                     Found::Disk(blocks)
                 }
-                other => open::open(&mut reactor, index, other)?,
+                other => open::open(&mut reactor, index, other, tell)?,
             });
             disks.push(opened);
         }

@@ -1,10 +1,12 @@
 //! From a want to a descriptor under the reactor's watch.
 
-use super::pty;
-use super::reactor::{Listener, Owned, Reactor};
+use super::append;
+use super::reactor::{Listener, Reactor};
+use super::stream::Owned;
+use super::terminal::Terminal;
 use crate::config::value::HostPort;
 use crate::error::{Class, Error, Result};
-use crate::service::outside::{Found, Want};
+use crate::service::outside::{Found, Input, Want};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::{self, File};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -25,8 +27,13 @@ impl Drop for Bound {
     }
 }
 
-/// Opens `want`, whose place is `index`, and gives it to the reactor.
-pub(super) fn open(reactor: &mut Reactor, index: usize, want: &Want) -> Result<Found> {
+/// Opens `want`, whose place is `index`, and gives it to the reactor. `tell` is for what a thread does.
+pub(super) fn open(
+    reactor: &mut Reactor,
+    index: usize,
+    want: &Want,
+    tell: impl Fn(Input) -> bool + Send + 'static,
+) -> Result<Found> {
     let cannot =
         |path: &Path, error: &std::io::Error| Error::system(format_args!("cannot open {}", path.display()), error);
     match want {
@@ -39,14 +46,8 @@ pub(super) fn open(reactor: &mut Reactor, index: usize, want: &Want) -> Result<F
             let (socket, bound) = listen_unix(path)?;
             reactor.add_listener(index, Listener::Unix { socket, _bound: bound }, true)?;
         }
-        Want::Pty(path) => {
-            let (master, link) = pty::open(path)?;
-            reactor.add_stream(index, Owned::Polled(master), Some(link))?;
-        }
-        Want::Append(path) => {
-            let file = File::options().create(true).append(true).open(path).map_err(|error| cannot(path, &error))?;
-            reactor.add_stream(index, Owned::Written(file), None)?;
-        }
+        Want::Pty(path) => reactor.add_terminal(index, Terminal::open(path)?)?,
+        Want::Append(path) => reactor.add_append(index, append::open(path)?, tell)?,
         Want::Read(path) => {
             let kind = fs::metadata(path).map_err(|error| cannot(path, &error))?.file_type();
             let pipe = kind.is_fifo();
@@ -55,7 +56,7 @@ pub(super) fn open(reactor: &mut Reactor, index: usize, want: &Want) -> Result<F
             let file = File::options().read(true).write(pipe).custom_flags(flags).open(path);
             let file = file.map_err(|error| cannot(path, &error))?;
             let owned = if pipe { Owned::Polled(OwnedFd::from(file)) } else { Owned::Read(file) };
-            reactor.add_stream(index, owned, None)?;
+            reactor.add_stream(index, owned)?;
         }
         Want::Dial(addr) => reactor.add_dial(index, addr.clone()),
         Want::Disk { image, .. } => {

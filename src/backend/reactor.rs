@@ -1,17 +1,19 @@
 //! A service's streams under one poll.
 //!
 //! Theory of operation. A service says what is to be done ([`Reactor::perform`]), and its own thread does it and sleeps
-//! here ([`Reactor::wait`]), so that a byte needs no second thread on its way. mio is edge-triggered: a stream notes that it is readable or writable until a system call says
-//! otherwise, and is worked on whenever that, its window, or what waits to be sent has changed. How much is read is
-//! bounded by the window that the service gives back, so one pass over a stream is bounded, too. Regular files cannot be
-//! waited for and do not need to be: they are always ready.
+//! here ([`Reactor::wait`]), so that a byte needs no second thread on its way. A stream (`stream.rs`) is worked on
+//! whenever it has become readable or writable, its window has opened, or something waits to be sent. How much is read
+//! is bounded by that window, so one pass over a stream is bounded, too. Files cannot be waited for: those that are read
+//! are always ready, those that are written have a thread of their own.
 
+use super::append::Append;
 use super::open::{self, Bound};
-use super::pty::Link;
-use crate::codec::Pieces;
+use super::stream::{Owned, StreamSlot};
+use super::terminal::Terminal;
 use crate::config::value::HostPort;
 use crate::error::{Error, Result};
-use crate::service::outside::{Input, Output, Stream, WINDOW};
+use crate::service::outside::{Input, Output, Stream};
+use crate::usb::class::cdc_acm::Line;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -20,7 +22,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
@@ -28,15 +30,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const WAKER: Token = Token(usize::MAX);
-/// Tokens from here on are listeners, below they are streams.
+/// Tokens from here on are listeners.
 const LISTENERS: usize = 1 << 62;
+/// Tokens from here on are the watches of terminals, below they are streams.
+const WATCHES: usize = 1 << 61;
 const EVENTS: usize = 128;
-/// A read that gives so much is not copied.
-const MUCH: usize = 16 << 10;
-/// Pieces of one write.
-const GATHER: usize = 16;
-/// Bytes of one read.
-const CHUNK: usize = 64 << 10;
 /// Streams that one listener may have at once; further clients wait in the kernel's queue.
 const MOST: usize = 256;
 /// After this long a listener without descriptors or room tries again.
@@ -50,16 +48,6 @@ pub(super) enum Listener {
     Unix { socket: UnixListener, _bound: Bound },
 }
 
-/// What a stream goes through.
-pub(super) enum Owned {
-    /// A socket, a terminal or a pipe.
-    Polled(OwnedFd),
-    /// A regular file to be read.
-    Read(File),
-    /// A file to be written.
-    Written(File),
-}
-
 struct ListenerSlot {
     want: usize,
     listener: Listener,
@@ -69,22 +57,6 @@ struct ListenerSlot {
     streams: usize,
     /// Clients may be waiting that were not accepted.
     waiting: bool,
-}
-
-struct StreamSlot {
-    owned: Owned,
-    /// The listener whose client it is.
-    listener: Option<usize>,
-    /// The want that was dialled, until it is connected.
-    dialling: Option<usize>,
-    readable: bool,
-    writable: bool,
-    /// A read that gives less than was asked for has emptied it: so it is with sockets that have not ended.
-    short_is_empty: bool,
-    /// Bytes that may still be handed over.
-    room: usize,
-    outbox: Pieces,
-    _link: Option<Link>,
 }
 
 /// What a name came to.
@@ -143,11 +115,26 @@ impl Reactor {
     }
 
     /// A stream that is there from the start.
-    pub fn add_stream(&mut self, want: usize, owned: Owned, link: Option<Link>) -> Result<()> {
-        let stream = self.insert(owned, None, None, link);
+    pub fn add_stream(&mut self, want: usize, owned: Owned) -> Result<()> {
+        let stream = self.insert(owned, None, None);
         let stream = stream.map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
         self.tell(Input::Opened { want, stream, peer: None });
         Ok(())
+    }
+
+    /// A terminal, at whose other end nobody is yet.
+    pub fn add_terminal(&mut self, want: usize, terminal: Terminal) -> Result<()> {
+        let stream = Stream(self.next);
+        self.add_stream(want, Owned::Terminal(terminal))?;
+        self.tell(Input::Peer(stream, false));
+        self.look(stream.0);
+        Ok(())
+    }
+
+    /// A file that a thread of its own appends to. `tell` takes what comes of it.
+    pub fn add_append(&mut self, want: usize, file: File, tell: impl Fn(Input) -> bool + Send + 'static) -> Result<()> {
+        let append = Append::new(file, Stream(self.next), tell)?;
+        self.add_stream(want, Owned::Append(append))
     }
 
     pub fn add_dial(&mut self, want: usize, addr: HostPort) {
@@ -158,38 +145,21 @@ impl Reactor {
         self.poll.registry().register(&mut SourceFd(&fd), token, interest)
     }
 
-    fn insert(
-        &mut self,
-        owned: Owned,
-        listener: Option<usize>,
-        dialling: Option<usize>,
-        link: Option<Link>,
-    ) -> io::Result<Stream> {
+    fn insert(&mut self, owned: Owned, listener: Option<usize>, dialling: Option<usize>) -> io::Result<Stream> {
         let name = self.next;
-        let polled = match &owned {
-            Owned::Polled(fd) => {
-                self.register(fd.as_raw_fd(), Token(name as usize), Interest::READABLE | Interest::WRITABLE)?;
-                true
+        let token = Token(name as usize);
+        match &owned {
+            Owned::Polled(fd) => self.register(fd.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?,
+            Owned::Terminal(terminal) => {
+                let [master, watch] = terminal.fds();
+                self.register(master, token, Interest::READABLE | Interest::WRITABLE)?;
+                self.register(watch, Token(WATCHES + name as usize), Interest::READABLE)?;
             }
-            _ => false,
-        };
-        self.next += 1;
-        if !polled {
             // No event will come of it.
-            self.touched.insert(name);
+            Owned::Read(_) | Owned::Append(_) => _ = self.touched.insert(name),
         }
-        let slot = StreamSlot {
-            readable: !polled,
-            writable: !polled,
-            short_is_empty: listener.is_some() || dialling.is_some(),
-            owned,
-            listener,
-            dialling,
-            room: WINDOW,
-            outbox: Pieces::default(),
-            _link: link,
-        };
-        self.streams.insert(name, slot);
+        self.next += 1;
+        self.streams.insert(name, StreamSlot::new(owned, listener, dialling));
         Ok(Stream(name))
     }
 
@@ -232,6 +202,7 @@ impl Reactor {
                         slot.waiting = true;
                     }
                 }
+                Token(token) if token >= WATCHES => self.look((token - WATCHES) as u64),
                 Token(token) => self.stream_event(token as u64, event),
             }
         }
@@ -278,6 +249,7 @@ impl Reactor {
                 }
                 self.remove(name);
             }
+            Output::Line(Stream(name), line) => self.set_line(name, &line),
             Output::Dial(want) => self.dial(want),
             // A disk has a thread of its own.
             Output::Job(..) => {}
@@ -290,10 +262,31 @@ impl Reactor {
         slot.readable |= event.is_readable() || ended;
         slot.short_is_empty &= !ended;
         slot.writable |= event.is_writable() || event.is_error();
+        if matches!(slot.owned, Owned::Terminal(_)) {
+            return self.look(name);
+        }
         if let Some(want) = slot.dialling.filter(|_| slot.writable) {
             return self.settle(name, want);
         }
         self.work(name);
+    }
+
+    /// Tells who has come to the other end of a terminal or has left it, and moves what that allows.
+    fn look(&mut self, name: u64) {
+        if let Some(there) = self.streams.get_mut(&name).and_then(StreamSlot::look) {
+            self.tell(Input::Peer(Stream(name), there));
+        }
+        self.work(name);
+    }
+
+    /// Shows what the service's side has set to the program at a terminal. Other streams have no place for it.
+    fn set_line(&mut self, name: u64, line: &Line) {
+        let Some(slot) = self.streams.get_mut(&name) else { return };
+        let Owned::Terminal(terminal) = &mut slot.owned else { return };
+        let bytes = terminal.set(line);
+        slot.uncounted += bytes.len();
+        slot.outbox.push(bytes);
+        self.touched.insert(name);
     }
 
     /// Moves what one stream can move.
@@ -315,9 +308,14 @@ impl Reactor {
 
     fn remove(&mut self, name: u64) {
         let Some(slot) = self.streams.remove(&name) else { return };
-        if let Owned::Polled(fd) = &slot.owned {
+        let fds = match &slot.owned {
+            Owned::Polled(fd) => vec![fd.as_raw_fd()],
+            Owned::Terminal(terminal) => terminal.fds().to_vec(),
+            Owned::Read(_) | Owned::Append(_) => Vec::new(),
+        };
+        for fd in fds {
             // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
-            let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
         if let Some(listener) = slot.listener.and_then(|index| self.listeners.get_mut(index)) {
             listener.streams -= 1;
@@ -349,7 +347,7 @@ impl Reactor {
             };
             let want = slot.want;
             match accepted {
-                Ok((fd, peer)) => match self.insert(Owned::Polled(fd), Some(index), None, None) {
+                Ok((fd, peer)) => match self.insert(Owned::Polled(fd), Some(index), None) {
                     Ok(stream) => {
                         self.listeners[index].streams += 1;
                         self.tell(Input::Opened { want, stream, peer });
@@ -384,7 +382,7 @@ impl Reactor {
 
     fn dial_at(&mut self, want: usize, addr: std::result::Result<SocketAddr, String>) {
         let begun = addr.and_then(begin).and_then(|socket| {
-            self.insert(Owned::Polled(OwnedFd::from(socket)), None, Some(want), None).map_err(|error| error.to_string())
+            self.insert(Owned::Polled(OwnedFd::from(socket)), None, Some(want)).map_err(|error| error.to_string())
         });
         if let Err(why) = begun {
             self.tell(Input::Unreachable(want, why));
@@ -427,63 +425,4 @@ fn begin(addr: SocketAddr) -> std::result::Result<Socket, String> {
         }
     };
     made().map_err(|error: io::Error| format!("cannot connect to {addr}: {error}"))
-}
-
-impl StreamSlot {
-    /// Sends what waits. `sent` counts what has left.
-    fn flush(&mut self, sent: &mut usize) -> io::Result<()> {
-        while self.writable && !self.outbox.is_empty() {
-            let result = match &mut self.owned {
-                Owned::Polled(fd) => {
-                    let mut pieces = [IoSlice::new(&[]); GATHER];
-                    let count = self.outbox.gather(&mut pieces);
-                    rustix::io::writev(&*fd, &pieces[..count]).map_err(io::Error::from)
-                }
-                Owned::Written(file) => file.write(self.outbox.first()),
-                // Nothing can be sent to what is only read.
-                Owned::Read(_) => Ok(self.outbox.first().len()),
-            };
-            match result {
-                Ok(count) => {
-                    self.outbox.took(count);
-                    *sent += count;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads what the window allows. An end is an error.
-    fn read(&mut self, buffer: &mut Vec<u8>, mut tell: impl FnMut(Vec<u8>)) -> io::Result<()> {
-        while self.readable && self.room > 0 {
-            let length = self.room.min(CHUNK);
-            buffer.resize(length, 0);
-            let result = match &mut self.owned {
-                Owned::Polled(fd) => rustix::io::read(&*fd, &mut **buffer).map_err(io::Error::from),
-                Owned::Read(file) => file.read(buffer),
-                Owned::Written(_) => Err(Errno::AGAIN.into()),
-            };
-            match result {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    self.room -= count;
-                    self.readable = !(self.short_is_empty && count < length);
-                    // Little is copied, so that the buffer stays; much leaves with the buffer.
-                    if count < MUCH {
-                        tell(buffer[..count].to_vec());
-                    } else {
-                        buffer.truncate(count);
-                        tell(std::mem::replace(buffer, Vec::with_capacity(CHUNK)));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
 }

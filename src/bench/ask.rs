@@ -47,8 +47,8 @@ fn named(config: &Config) -> HashSet<IpAddr> {
     for text in ports.chain(instances) {
         for word in text.split(|char: char| !(char.is_ascii_hexdigit() || ".:".contains(char))) {
             found.extend(word.parse::<IpAddr>());
-            // An IPv4 address with its port.
-            found.extend(word.split(':').next().and_then(|host| host.parse::<IpAddr>().ok()));
+            // An IPv4 address with its port, or another one.
+            found.extend(word.split(':').filter_map(|host| host.parse::<IpAddr>().ok()));
         }
     }
     found

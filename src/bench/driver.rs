@@ -252,6 +252,7 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
         cwd: spec.cwd.clone(),
         network,
         output: Output::Piped,
+        tap_words: "tap = \"NAME\"",
         ..launch::Spec::new(&spec.name, Vec::new())
     }
 }
@@ -261,7 +262,12 @@ fn wanted_ports(spec: &InstanceSpec) -> Vec<PortSpec> {
     match &spec.network {
         Network::Taps(taps) => taps.clone(),
         Network::Host { .. } => PortSpec::parse("tap:eth0")
-            .map(|port| PortSpec { name: spec.name.clone(), switch: spec.switch.clone(), ..port })
+            .map(|port| PortSpec {
+                name: spec.name.clone(),
+                switch: spec.switch.clone(),
+                rewrite: spec.rewrite.clone(),
+                ..port
+            })
             .into_iter()
             .collect(),
         Network::Own | Network::Qemu { .. } => Vec::new(),

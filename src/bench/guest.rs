@@ -59,7 +59,7 @@ impl Socket {
         let folder = Folder::new().map_err(|error| error.at(&instance.name))?;
         let kind = PortKind::Unix(UnixStream { path: path_in(&folder.0), connect: false, mode: 0o600 });
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
-        bridge.add_port(PortSpec { name, switch, ..PortSpec::new(kind) })?;
+        bridge.add_port(PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) })?;
         let model = model.map(|model| format!(",model={model}")).unwrap_or_default();
         let card = format!("nic,netdev={ID},macaddr={mac}{model}");
         Ok(Self { folder, switch: bridge.switch(&instance.switch)?.clone(), port: instance.name.clone(), card })

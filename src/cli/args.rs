@@ -10,7 +10,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use super::help;
 use super::up::UpArgs;
-use crate::wire::Cidr;
+use crate::config::value;
+use crate::wire::{Cidr, Rule};
 
 /// The arguments of the program.
 #[derive(Parser, Debug)]
@@ -157,6 +158,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "BYTES", requires = "host", value_parser = clap::value_parser!(u32).range(68..=65_521))]
     pub mtu: Option<u32>,
 
+    /// Other addresses on the switch, for copies of one image: mac, mac=OLD:NEW or ip=OLD:NEW; may be given often
+    #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = rule)]
+    pub rewrite: Vec<Rule>,
+
     /// Joins a running bridge instead of one of its own; its name as `zbridge ls` shows it
     #[arg(long, value_name = "NAME", conflicts_with = "ports")]
     pub join: Option<String>,
@@ -168,6 +173,10 @@ pub struct RunArgs {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    value::rewrite(text).map_err(|form| format!("expected {form}"))
 }
 
 /// What is done with a port of a running bridge.

@@ -3,7 +3,7 @@
 use super::args::PortVerb;
 use super::{Label, complain, print};
 use crate::config::text::columns;
-use crate::config::{PortKind, PortSpec, value};
+use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, value};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo};
 use crate::engine::control::{Client, bridges};
 use crate::error::{Class, Error, Result};
@@ -136,7 +136,28 @@ fn make_absolute(port: &mut PortSpec, here: &Path) {
             absolute(&mut unix.path);
             unix.peer.iter_mut().for_each(absolute);
         }
+        PortKind::Slip(Slip { transport, .. }) | PortKind::Wpan(Wpan { transport }) => {
+            transport_path(transport).into_iter().for_each(absolute);
+        }
+        PortKind::Usbip(usbip) => usbip.devices.iter_mut().filter_map(device_path).for_each(absolute),
         _ => {}
+    }
+}
+
+fn transport_path(transport: &mut Transport) -> Option<&mut PathBuf> {
+    match transport {
+        Transport::Unix { path, .. } | Transport::Pty { path } | Transport::Pipe { path } => Some(path),
+        Transport::Serial(uart) => Some(&mut uart.device),
+        Transport::Tcp { .. } | Transport::Fd(_) | Transport::Exec { .. } => None,
+    }
+}
+
+fn device_path(device: &mut UsbDevice) -> Option<&mut PathBuf> {
+    match &mut device.kind {
+        UsbKind::CdcAcm(Serial::Pty(path) | Serial::Unix(path) | Serial::File(path)) => Some(path),
+        UsbKind::MassStorage { image, .. } => Some(image),
+        UsbKind::Keyboard(script) | UsbKind::Mouse(script) => script.as_mut(),
+        UsbKind::CdcAcm(Serial::Echo | Serial::Tcp(_)) | UsbKind::Loopback => None,
     }
 }
 
@@ -312,6 +333,18 @@ mod tests {
         let mut spec = PortSpec::parse("unixgram:a,peer=b/c").unwrap();
         make_absolute(&mut spec, Path::new("/run/x"));
         assert_eq!(spec.canonical(), "unixgram:/run/x/a,peer=/run/x/b/c");
+        for (given, meant) in [
+            ("slip:unix:a", "slip:unix:/run/x/a"),
+            ("slip:pty:a/b,mode=ip", "slip:pty:/run/x/a/b,mode=ip"),
+            ("wpan:pipe:a", "wpan:pipe:/run/x/a"),
+            ("usbip:192.0.2.1/24,device=cdc-acm+pty=a", "usbip:192.0.2.1/24,device=cdc-acm+pty=/run/x/a"),
+            ("usbip:192.0.2.1/24,device=hid-mouse+script=a", "usbip:192.0.2.1/24,device=hid-mouse+script=/run/x/a"),
+        ] {
+            let mut spec = PortSpec::parse(given).unwrap();
+            make_absolute(&mut spec, Path::new("/run/x"));
+            // the name may still be that of the path as it was given
+            assert!(spec.canonical().starts_with(meant), "{given}: {spec}");
+        }
         let mut there = PortSpec::parse("unix:/tmp/a").unwrap();
         make_absolute(&mut there, Path::new("/run/x"));
         assert_eq!(there.canonical(), "unix:/tmp/a");

@@ -23,6 +23,14 @@ pub const EXAMPLES: &[(&str, &str)] = &[
     ("zbridge port add unix:/tmp/inst3 && zbridge status", "one more on the bridge that runs, and what there is now"),
 ];
 
+/// What `rewrite=` does.
+pub const REWRITE: &str = "With rewrite=mac what is behind a port gets a MAC address of its own on the switch, made of \
+    the port's name and the same each time; rewrite=mac=OLD:NEW and rewrite=ip=OLD:NEW exchange an address for another. So \
+    copies of an image with fixed addresses run side by side. Translated are Ethernet addresses, ARP, IPv4 with the \
+    checksums of TCP, UDP and ICMP, what ICMP errors quote, IPv6 neighbour discovery (MAC addresses), and DHCP: the \
+    client's hardware address and identifier, so that a server tells the copies apart, and the IPv4 addresses of its header. \
+    IPv6 addresses and what applications send as data are not. Addresses of groups are left alone.";
+
 /// Environment variables that are heeded, each with what it does.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "what is logged, instead of -v and -q: debug, zbridge::engine=trace"),

@@ -11,10 +11,12 @@ use crate::engine::control::Client;
 use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Launched, Link, Watch};
-use crate::port::process::{Arrived, Signals};
+use crate::port::process::{Arrived, Signals, own_group};
+use crate::wire::Rule;
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, getpgrp};
+use rustix::io::Errno;
+use rustix::process::Pid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SIGUSR2};
 use std::fs::File;
@@ -35,6 +37,8 @@ pub struct Instance {
     pub config: Config,
     /// The running bridge to join instead.
     pub join: Option<String>,
+    /// What is translated at the program's ports.
+    pub rewrite: Vec<Rule>,
 }
 
 /// What the program is attached to.
@@ -43,6 +47,14 @@ enum Network {
     Own(Bridge),
     /// Another process's. The program's ports go when this connection does.
     Joined(Client),
+}
+
+/// Where the end of a network is told of.
+struct Ending {
+    /// A switch of this process has ended.
+    switch: Receiver<Ended>,
+    /// The bridge of this name, that was joined, has ended.
+    joined: Receiver<String>,
 }
 
 impl Network {
@@ -75,12 +87,18 @@ impl Network {
         }
     }
 
-    /// Where the end of a switch is told of.
-    fn ended(&self) -> Receiver<Ended> {
-        match self {
-            Self::Own(bridge) => bridge.ended().clone(),
-            Self::Joined(_) => never(),
-        }
+    /// Where the end of it is told of.
+    fn ended(&self) -> Result<Ending> {
+        let (switch, joined) = match self {
+            Self::Own(bridge) => (bridge.ended().clone(), never()),
+            Self::Joined(client) => {
+                let name = client.greeting().name.clone();
+                let end = client.as_fd().try_clone_to_owned();
+                let end = end.map_err(|error| Error::system("a copy of a descriptor", &error))?;
+                (never(), in_thread("zb-joined", move |told| tell_end(&end, name, &told))?)
+            }
+        };
+        Ok(Ending { switch, joined })
     }
 
     /// Leaves it. Gives what its ports had counted.
@@ -109,8 +127,8 @@ pub fn run(instance: &Instance) -> Result<u8> {
             return Ok(failed.status);
         }
     };
-    attach(&mut network, &switch, &instance.spec.name, links)?;
-    let status = attend(&network.ended(), child, watch, signals);
+    attach(&mut network, &switch, instance, links)?;
+    let status = network.ended().and_then(|ending| attend(&ending, child, watch, signals));
     terminal.take_back();
     let counted = network.leave();
     let status = status?;
@@ -119,19 +137,20 @@ pub fn run(instance: &Instance) -> Result<u8> {
 }
 
 /// Makes ports of the program's interfaces: one is called as the program, several with their names behind that.
-fn attach(network: &mut Network, switch: &str, name: &str, links: Vec<Link>) -> Result<()> {
-    let several = links.len() > 1;
+fn attach(network: &mut Network, switch: &str, instance: &Instance, links: Vec<Link>) -> Result<()> {
+    let (name, several) = (&instance.spec.name, links.len() > 1);
     for link in links {
-        let name = if several { format!("{name}-{}", link.ifname) } else { name.to_owned() };
+        let name = if several { format!("{name}-{}", link.ifname) } else { name.clone() };
         let mut port = link.port(&name);
         switch.clone_into(&mut port.switch);
+        port.rewrite.clone_from(&instance.rewrite);
         network.add(port, link.fd)?;
     }
     Ok(())
 }
 
 /// Passes signals on and looks after the TAPs until the program has ended.
-fn attend(switch_ended: &Receiver<Ended>, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
+fn attend(ending: &Ending, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
     let child = Arc::new(child);
     let ended = in_thread("zb-child", {
         let child = child.clone();
@@ -139,6 +158,7 @@ fn attend(switch_ended: &Receiver<Ended>, child: Child, mut watch: Watch, signal
     })?;
     let arrived = in_thread("zb-signals", move |told| tell_signals(&signals, &told))?;
     let looks = tick(Watch::INTERVAL);
+    let mut joined = ending.joined.clone();
     loop {
         let look = if watch.is_over() { &never() } else { &looks };
         select! {
@@ -147,7 +167,12 @@ fn attend(switch_ended: &Receiver<Ended>, child: Child, mut watch: Watch, signal
             }
             recv(arrived) -> signal => signal.into_iter().for_each(|signal| pass_on(&child, signal)),
             recv(look) -> _ => watch.look().into_iter().for_each(|error| ::log::warn!("{error}")),
-            recv(switch_ended) -> _ => {
+            recv(joined) -> name => {
+                joined = never();
+                let name = name.unwrap_or_default();
+                ::log::warn!("bridge {name} has ended; the program goes on without its network");
+            }
+            recv(ending.switch) -> _ => {
                 child.kill();
                 return Err(Error::new(Class::Runtime, "the switch has ended"));
             }
@@ -160,6 +185,13 @@ fn in_thread<T: Send + 'static>(name: &str, work: impl FnOnce(Sender<T>) + Send 
     let started = Builder::new().name(name.into()).spawn(move || work(sender));
     started.map_err(|error| Error::system("cannot start a thread", &error))?;
     Ok(receiver)
+}
+
+/// Tells when the other end of a connection has closed it.
+fn tell_end(connection: &OwnedFd, name: String, told: &Sender<String>) {
+    // It fails for want of memory only, and then is as good as the end.
+    while let Err(Errno::INTR) = poll(&mut [PollFd::new(connection, PollFlags::RDHUP)], None) {}
+    let _ = told.send(name);
 }
 
 /// Tells of every signal, for as long as anybody listens.
@@ -188,7 +220,7 @@ struct Terminal(Option<(File, Pid)>);
 
 impl Terminal {
     fn of_this_job() -> Self {
-        let ours = getpgrp();
+        let Some(ours) = own_group() else { return Self(None) };
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok();
         Self(terminal.filter(|terminal| tcgetpgrp(terminal) == Ok(ours)).map(|terminal| (terminal, ours)))
     }

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use roff::{Inline, Roff, bold, roman};
 
 use super::args::Args;
-use super::help::{ENVIRONMENT, EXAMPLES, command, statuses};
+use super::help::{self, ENVIRONMENT, EXAMPLES, command, statuses};
 use crate::config::{COMMON, INSTANCE_KEYS, KINDS, KeyRow, SWITCH_KEYS, TRANSPORTS};
 
 /// The page in roff, for man(7).
@@ -30,6 +30,8 @@ fn tables() -> Roff {
     let mut roff = Roff::new();
     commands(&mut roff);
     ports(&mut roff);
+    roff.control("SH", ["COPIES OF ONE IMAGE"]);
+    roff.text([Inline::Roman(help::REWRITE.to_owned())]);
     roff.control("SH", ["SWITCHES"]);
     roff.text([roman("A switch is written NAME[,key=value]..., and only needed to change its settings.")]);
     keys(&mut roff, SWITCH_KEYS);
@@ -144,7 +146,16 @@ mod tests {
     #[test]
     fn the_page_has_its_sections_and_rows() {
         let page = String::from_utf8(page().unwrap()).unwrap().replace('\\', "");
-        for title in ["NAME", "OPTIONS", "COMMANDS", "\"PORT KINDS\"", "\"EXIT STATUS\"", "ENVIRONMENT", "EXAMPLES"] {
+        for title in [
+            "NAME",
+            "OPTIONS",
+            "COMMANDS",
+            "\"PORT KINDS\"",
+            "\"COPIES OF ONE IMAGE\"",
+            "\"EXIT STATUS\"",
+            "ENVIRONMENT",
+            "EXAMPLES",
+        ] {
             assert!(page.contains(&format!(".SH {title}\n")), "{title}\n{page}");
         }
         for row in KINDS {

@@ -23,7 +23,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::config::{Config, PortSpec, SwitchSpec, value};
+use crate::config::text::shell;
+use crate::config::{Config, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Network};
 
@@ -156,6 +157,11 @@ fn plan(args: &Args) -> Result<Config> {
     };
     config.overlay(given);
     warn(&config)?;
+    if let (Some(file), false) = (&args.config, config.instances.is_empty()) {
+        let names: Vec<&str> = config.instances.iter().map(|instance| instance.name.as_str()).collect();
+        let what = format!("{}: what is an instance is not started: {}", file.display(), names.join(", "));
+        complain(Label::Warning, &Error::usage(what).hint(format!("zbridge up {}", shell(&file.to_string_lossy()))));
+    }
     Ok(config)
 }
 
@@ -180,7 +186,8 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     } else if !args.taps.is_empty() {
         spec.network = Network::Taps(args.taps.clone());
     }
-    Ok(Instance { spec, config, join: args.join.clone() })
+    check_rules(&args.rewrite)?;
+    Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone() })
 }
 
 /// What a file would run.

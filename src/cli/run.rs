@@ -40,7 +40,7 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
 }
 
 /// Takes the bridge's name. One that was given none runs on without a control socket if there is no place for it.
-fn claim(name: Option<&str>) -> Result<Option<Claim>> {
+pub(super) fn claim(name: Option<&str>) -> Result<Option<Claim>> {
     match Claim::new(name) {
         Ok(claim) => Ok(Some(claim)),
         Err(error) if name.is_none() => {

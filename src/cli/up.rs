@@ -31,6 +31,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub timeout: Option<Duration>,
 
+    /// The bench's name, for `zbridge status NAME` and its like [default: default, or default-2 … if that runs]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
     /// The folder for logs [default: zbridge/BENCH in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
@@ -49,6 +53,7 @@ pub struct Up {
     exit_with: Option<usize>,
     timeout: Option<Duration>,
     logs: PathBuf,
+    name: Option<String>,
 }
 
 impl Up {
@@ -73,7 +78,7 @@ impl Up {
         });
         let exit_with = exit_with.transpose()?;
         let logs = args.logs.clone().unwrap_or_else(|| bench::default_folder(&args.file));
-        Ok(Self { exit_with, timeout: args.timeout, logs, config })
+        Ok(Self { exit_with, timeout: args.timeout, logs, name: args.name.clone(), config })
     }
 }
 
@@ -85,17 +90,23 @@ impl Up {
 pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = wishes_to_stop()?;
+    let claim = super::run::claim(up.name.as_deref())?;
     let bridge = Bridge::start(&up.config)?;
+    let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
     if !quiet {
         let status = bridge.status()?;
         print([show::ports(&status), show::attachments(&status)].concat())?;
     }
     let instances = &up.config.instances;
+    if let Some(control) = &control {
+        log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
+    }
     log::info!("{} to start; logs in {}", counted(instances.len()), up.logs.display());
     let screen = Arc::new(Terminal::new(instances));
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
     let bench = Bench { config: &up.config, wishes, logs: up.logs.clone() };
     let outcome = bench::run(&bench, &bridge, &stop, screen);
+    drop(control);
     let last = bridge.stop()?;
     let status = match outcome? {
         Outcome::Ended => 0,
@@ -198,7 +209,7 @@ mod tests {
             let file = dir.path().join("lab.toml");
             std::fs::write(&file, text).unwrap();
             let exit_with = exit_with.map(ToOwned::to_owned);
-            Up::load(&UpArgs { file, exit_with, timeout: None, logs: None })
+            Up::load(&UpArgs { file, exit_with, timeout: None, logs: None, name: None })
         };
         let table = "[[instance]]\nname = \"client\"\ncommand = \"x\"\n";
         let error = up("port = [\"tap:z\"]", None).unwrap_err();

@@ -12,9 +12,9 @@ use regex::bytes::Regex;
 
 use super::grammar::{Fault, Key, Keys, Words, nearest, split};
 use super::kind::KeyRow;
-use super::port::{DEFAULT_SWITCH, PortSpec};
+use super::port::{DEFAULT_SWITCH, PortSpec, rewrite};
 use super::value;
-use crate::wire::{Cidr, Mac};
+use crate::wire::{Cidr, Mac, Rule};
 
 /// How long an instance may take to become ready, unless said.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,6 +36,14 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
     KeyRow { repeatable: true, ..row("dns", "ADDR", "with host: its name server") },
     row("qemu", "on|MODEL", "instead: add the arguments that attach a QEMU, with its usual network card or this one"),
     row("mac", "MAC", "with qemu: the card's address (default: one made of the name)"),
+    KeyRow {
+        repeatable: true,
+        ..row(
+            "rewrite",
+            "RULE",
+            "other addresses on the switch, for copies of one image: mac, mac=OLD:NEW or ip=OLD:NEW",
+        )
+    },
     row("switch", "NAME", "the switch that it joins (default: default)"),
     KeyRow { repeatable: true, ..row("env", "NAME=VALUE", "a variable of its environment; or a table of them") },
     row("cwd", "FOLDER", "where it runs (default: where zbridge was started)"),
@@ -62,6 +70,8 @@ pub struct InstanceSpec {
     pub command: Vec<String>,
     /// How it is on the network.
     pub network: Network,
+    /// What is translated at its ports, unless a TAP of it has rules of its own.
+    pub rewrite: Vec<Rule>,
     /// The switch that it joins, unless a TAP of it names another.
     pub switch: String,
     /// Variables of its environment beside those of zbridge itself.
@@ -146,10 +156,22 @@ impl InstanceSpec {
             return Err(missing("command: command = \"PROGRAM ARGUMENTS\""));
         }
         let switch = keys.value("switch", value::name)?.unwrap_or_else(|| DEFAULT_SWITCH.to_owned());
-        let network = network(&name, &switch, &mut keys)?;
+        let rules = rewrite(&mut keys)?;
+        let mut network = network(&name, &switch, &mut keys)?;
+        match &mut network {
+            Network::Own if !rules.is_empty() => {
+                return Err(Fault::new("rewrite means nothing without tap, host or qemu")
+                    .hint("it is a key of the port that the program is attached to"));
+            }
+            Network::Taps(taps) => {
+                taps.iter_mut().filter(|tap| tap.rewrite.is_empty()).for_each(|tap| tap.rewrite.clone_from(&rules));
+            }
+            _ => {}
+        }
         let spec = Self {
             command,
             network,
+            rewrite: rules,
             env: keys.values("env", variable)?,
             cwd: keys.value("cwd", folder)?,
             after: keys.values("after", value::name)?,
@@ -203,6 +225,7 @@ impl InstanceSpec {
                 words.push(format!("qemu {} {mac}", model.as_deref().unwrap_or("usual card")));
             }
         }
+        words.extend(self.rewrite.iter().map(|rule| format!("rewrite {rule}")));
         words.extend(self.after.iter().map(|name| format!("after {name}")));
         words.extend(self.ready.iter().map(|ready| format!("ready {ready}")));
         if self.restart == Restart::OnFailure {
@@ -247,7 +270,7 @@ fn network(name: &str, switch: &str, keys: &mut Keys) -> Result<Network, Fault> 
         keys.refuse("mac", "without qemu: a TAP's program chooses its own")?;
     }
     if let Some(model) = qemu {
-        let mac = keys.value("mac", value::station)?.unwrap_or_else(|| made_mac(name));
+        let mac = keys.value("mac", value::station)?.unwrap_or_else(|| Mac::made_of(name));
         return Ok(Network::Qemu { model, mac });
     }
     if !addrs.is_empty() {
@@ -288,17 +311,6 @@ fn named(name: &str, mut taps: Vec<PortSpec>) -> Result<Vec<PortSpec>, Fault> {
         }
     }
     Ok(taps)
-}
-
-/// A card's address made of the instance's name: locally administered, the same each time, with the 46 bits of an
-/// FNV-1a hash. QEMU's own default is the same for every guest.
-fn made_mac(name: &str) -> Mac {
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let [_, _, first, rest @ ..] = hash.to_be_bytes();
-    let [b, c, d, e, f] = rest;
-    Mac([(first & 0xfc) | 0x02, b, c, d, e, f])
 }
 
 fn model(text: &str) -> value::Parsed<Option<Option<String>>> {

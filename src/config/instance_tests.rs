@@ -82,9 +82,9 @@ fn a_single_tap_has_its_instances_name_and_a_named_one_its_own() {
 
 #[test]
 fn every_guest_has_a_mac_address_of_its_own() {
-    let mac = |name| made_mac(name);
+    let mac = |name| Mac::made_of(name);
     assert_eq!(mac("one"), mac("one"));
-    let many: std::collections::HashSet<Mac> = (0..1000).map(|number| made_mac(&format!("inst{number}"))).collect();
+    let many: std::collections::HashSet<Mac> = (0..1000).map(|number| Mac::made_of(&format!("inst{number}"))).collect();
     assert_eq!(many.len(), 1000);
 }
 

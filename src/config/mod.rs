@@ -26,5 +26,5 @@ pub use kind::{
     UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip, Wpan, command_words, find,
 };
 pub use plan::{Config, misplaced};
-pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec};
+pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, check_rules};
 pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};

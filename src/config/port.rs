@@ -7,7 +7,7 @@ use super::kind::{Attach, COMMON, PortKind, find};
 use super::value;
 use crate::error::{Error, Result};
 use crate::limits::QUEUE_FRAMES_MAX;
-use crate::wire::Mac;
+use crate::wire::{Mac, Rule};
 
 /// The switch that a port joins if it names none.
 pub const DEFAULT_SWITCH: &str = "default";
@@ -37,6 +37,8 @@ pub struct PortSpec {
     pub optional: bool,
     /// Stations that are always here: no group address, none twice.
     pub statics: Vec<Mac>,
+    /// Addresses that are translated: no two rules contradict each other.
+    pub rewrite: Vec<Rule>,
     /// What it is.
     pub kind: PortKind,
 }
@@ -61,6 +63,7 @@ impl PortSpec {
             isolate: false,
             optional: false,
             statics: Vec::new(),
+            rewrite: Vec::new(),
             kind,
         }
     }
@@ -94,6 +97,7 @@ impl PortSpec {
         self.isolate = keys.flag("isolate")?.unwrap_or(false);
         self.optional = keys.flag("optional")?.unwrap_or(false);
         self.statics = keys.values("static", value::station)?;
+        self.rewrite = rewrite(keys)?;
         Ok(())
     }
 
@@ -101,6 +105,9 @@ impl PortSpec {
     fn check_kind(&self) -> std::result::Result<(), Fault> {
         if self.kind.tells_mtu() && self.mtu.is_some_and(|mtu| mtu < LEAST_IP_MTU) {
             return Err(Fault::new(format!("with mode=ip the mtu is {LEAST_IP_MTU} at least")));
+        }
+        if self.kind.is_radio() && !self.rewrite.is_empty() {
+            return Err(Fault::new("rewrite means nothing on a radio medium"));
         }
         if self.kind.is_radio() && (!self.learn || self.mtu.is_some() || !self.statics.is_empty()) {
             return Err(Fault::new("learn, mtu and static mean nothing on a radio medium"));
@@ -145,6 +152,9 @@ impl PortSpec {
         for mac in &self.statics {
             out.value("static", mac);
         }
+        for rule in &self.rewrite {
+            out.value("rewrite", rule);
+        }
     }
 
     /// How a peer is attached, where there is anything left to do.
@@ -166,6 +176,24 @@ impl std::str::FromStr for PortSpec {
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text)
     }
+}
+
+/// What is translated at a port, or at those of an instance.
+pub(super) fn rewrite(keys: &mut Keys) -> std::result::Result<Vec<Rule>, Fault> {
+    let rules = keys.values("rewrite", value::rewrite)?;
+    check_rules(&rules)?;
+    Ok(rules)
+}
+
+/// Refuses rules that contradict each other.
+pub fn check_rules(rules: &[Rule]) -> std::result::Result<(), Fault> {
+    for (index, new) in rules.iter().enumerate() {
+        if let Some(old) = rules.iter().take(index).find(|old| new.contradicts(old)) {
+            let what = format!("rewrite={new} contradicts rewrite={old}");
+            return Err(Fault::new(what).hint("an address may be in one of them only"));
+        }
+    }
+    Ok(())
 }
 
 fn default_name(kind: &PortKind) -> String {

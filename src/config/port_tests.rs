@@ -101,6 +101,9 @@ fn every_key_of_every_row_is_taken() {
         "stop" => "=2",
         "peer" => "=/tmp/other",
         "name" | "switch" | "user" => "=word",
+        "rewrite" => "=mac",
+        "ipv6" => "=2001:db8::1/64",
+        "forward" => "=tcp:127.0.0.1:8080->10.0.2.15:80",
         "fd" | "queue" => "=99",
         "mtu" => "=999",
         "device" => "=loopback",
@@ -112,7 +115,7 @@ fn every_key_of_every_row_is_taken() {
         for key in row.keys.iter().chain(COMMON) {
             let text = format!("{},{}{}", head_for(row, key.word), key.word, value(row, key.word));
             let port = PortSpec::parse(&text);
-            let is_none_of_radio = row.word == "wpan" && matches!(key.word, "mtu" | "static");
+            let is_none_of_radio = row.word == "wpan" && matches!(key.word, "mtu" | "static" | "rewrite");
             assert_eq!(port.is_ok(), !is_none_of_radio, "{text}: {port:?}");
         }
     }
@@ -212,15 +215,21 @@ fn port() -> impl Strategy<Value = PortSpec> {
     let words = (prop::option::of("[a-zA-Z0-9._@+-]{1,64}"), prop::option::of("[a-z0-9]{1,64}"), any::<[bool; 3]>());
     let numbers = (prop::option::of(MTU_RANGE), prop::option::of(1..=QUEUE_FRAMES_MAX));
     let statics = prop::collection::hash_set(mac(), 0..3).prop_map(|set| set.into_iter().collect::<Vec<_>>());
-    (prop_oneof![tap(), socket(), other(), serial()], words, numbers, statics).prop_map(
-        |(kind, (name, switch, [learn, isolate, optional]), (mtu, queue), statics)| {
+    let rewrite = prop::sample::subsequence(vec!["ip=192.0.2.1:192.0.2.11", "ip=10.0.0.1:10.0.0.2", "mac"], 0..=3)
+        .prop_map(|rules| {
+            rules.into_iter().map(|rule| crate::config::value::rewrite(rule).unwrap()).collect::<Vec<_>>()
+        });
+    (prop_oneof![tap(), socket(), other(), serial()], words, numbers, statics, rewrite).prop_map(
+        |(kind, (name, switch, [learn, isolate, optional]), (mtu, queue), statics, rewrite)| {
             let plain = PortSpec::new(kind);
             let (name, switch) = (name.unwrap_or(plain.name), switch.unwrap_or(plain.switch));
             let radio = plain.kind.is_radio();
             let least = if plain.kind.tells_mtu() { LEAST_IP_MTU } else { 0 };
             let mtu = mtu.filter(|mtu| !radio && *mtu >= least);
             let statics = if radio { Vec::new() } else { statics };
-            PortSpec { name, switch, learn: learn || radio, mtu, queue, isolate, optional, statics, kind: plain.kind }
+            let rewrite = if radio { Vec::new() } else { rewrite };
+            let (learn, kind) = (learn || radio, plain.kind);
+            PortSpec { name, switch, learn, mtu, queue, isolate, optional, statics, rewrite, kind }
         },
     )
 }

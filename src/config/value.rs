@@ -1,12 +1,12 @@
 //! Parsers of single values: `text → typed value`, or the accepted form as the error (`a number from 68 to 65535`).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::wire::{Cidr, Mac};
+use crate::wire::{Cidr, Mac, Rule};
 
 /// The longest name of a port or switch, in bytes.
 pub const NAME_BYTES: usize = 64;
@@ -90,6 +90,36 @@ pub fn station(text: &str) -> Parsed<Mac> {
         .ok()
         .filter(|mac: &Mac| !mac.is_group() && mac.as_u64() != 0)
         .ok_or_else(|| "one station's MAC address, as 02:00:5e:00:53:01 (the first octet even)".to_owned())
+}
+
+/// What a port translates: `mac`, `mac=OLD:NEW` or `ip=OLD:NEW`, two different addresses of one host each.
+pub fn rewrite(text: &str) -> Parsed<Rule> {
+    let form = || "mac, mac=OLD:NEW or ip=OLD:NEW, as ip=192.0.2.1:192.0.2.11".to_owned();
+    let rule = match text.split_once('=') {
+        None if text == "mac" => Rule::Mac,
+        Some(("mac", pair)) => {
+            let middle = pair.match_indices(':').nth(5).map(|(at, _)| at).ok_or_else(form)?;
+            let (old, new) = (pair.get(..middle), pair.get(middle + 1..));
+            let of = |text: Option<&str>| station(text.unwrap_or_default()).map_err(|_| form());
+            Rule::MacPair(of(old)?, of(new)?)
+        }
+        Some(("ip", pair)) => {
+            let (old, new) = pair.split_once(':').ok_or_else(form)?;
+            Rule::Ip(host_v4(old).ok_or_else(form)?, host_v4(new).ok_or_else(form)?)
+        }
+        _ => return Err(form()),
+    };
+    let same = match rule {
+        Rule::Mac => false,
+        Rule::MacPair(old, new) => old == new,
+        Rule::Ip(old, new) => old == new,
+    };
+    if same { Err(form()) } else { Ok(rule) }
+}
+
+/// An IPv4 address that one host can have.
+fn host_v4(text: &str) -> Option<Ipv4Addr> {
+    text.parse().ok().filter(|ip: &Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast())
 }
 
 /// An address with a prefix length.
@@ -224,6 +254,30 @@ mod tests {
         assert!(station("02:00:5e:00:53:3b").is_ok());
         for bad in ["01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "02:00"] {
             assert!(station(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn translations_are_pairs() {
+        for good in ["mac", "mac=02:00:5e:00:53:3b:02:00:00:00:00:01", "ip=192.0.2.1:192.0.2.11"] {
+            assert_eq!(rewrite(good).map(|rule| rule.to_string()).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "mac=",
+            "MAC",
+            "ip",
+            "ip=192.0.2.1",
+            "ip=192.0.2.1:192.0.2.1",
+            "ip=192.0.2.1:224.0.0.1",
+            "ip=0.0.0.0:192.0.2.1",
+            "mac=02:00:5e:00:53:3b",
+            "mac=02:00:5e:00:53:3b:02:00:5e:00:53:3b",
+            "mac=02:00:5e:00:53:3b:01:00:5e:00:00:01",
+            "mac=é:é:é:é:é:é:é",
+        ] {
+            let error = rewrite(bad).unwrap_err();
+            assert!(error.starts_with("mac, mac=OLD:NEW or ip=OLD:NEW"), "{bad}: {error}");
         }
     }
 

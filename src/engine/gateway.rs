@@ -45,7 +45,7 @@ pub(super) fn start(
     let (channel, link) = pair(waker.clone());
     link.set_waker(own);
     let (name, clock) = (spec.name.clone(), Clock::start());
-    let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, told: Flows::default() };
+    let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told: Flows::default() };
     let run = move || gateway.run();
     let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
     thread
@@ -60,6 +60,8 @@ struct Gateway {
     nat: Nat,
     sockets: Sockets,
     clock: Clock,
+    /// A batch that found nothing to carry.
+    spare: Option<Batch>,
     /// What the switch was told last of its flows.
     told: Flows,
 }
@@ -100,12 +102,15 @@ impl Gateway {
             for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
                 self.nat.handle_frame(now, bytes, frame.offload, &mut self.sockets);
             }
+            self.link.done_with(batch);
         }
         let now = self.clock.now();
         self.nat.handle_timeout(now, &mut self.sockets);
-        let mut out = Batch::new(MESSAGE_BYTES);
+        let mut out = self.spare.take().unwrap_or_else(|| self.link.spare(MESSAGE_BYTES));
         self.nat.poll_transmit(now, &mut self.sockets, &mut out);
-        if !out.is_empty() {
+        if out.is_empty() {
+            self.spare = Some(out);
+        } else {
             self.link.send_batch(out)?;
         }
         let flows = Flows { held: 0, ..self.nat.flows() };

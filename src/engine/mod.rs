@@ -25,6 +25,7 @@ mod command;
 pub mod control;
 mod gateway;
 mod ports;
+mod rewrite;
 mod service;
 mod show;
 
@@ -84,6 +85,8 @@ struct Engine {
     starved: Vec<PortId>,
     timers: BTreeSet<(Instant, Due)>,
     batch: Batch,
+    /// Room for frames that are translated on their way out.
+    scratch: rewrite::Scratch,
     commands: Receiver<Command>,
     waker: Arc<Waker>,
     /// Behind the ports, whose end is theirs.
@@ -121,6 +124,7 @@ impl Engine {
             starved: Vec::new(),
             timers: BTreeSet::new(),
             batch: Batch::new(BATCH_BYTES),
+            scratch: rewrite::Scratch::default(),
             commands,
             waker,
             threads: service::Threads::default(),
@@ -242,6 +246,7 @@ impl Engine {
             gone: &mut self.gone,
             starved: &mut self.starved,
             ready: &mut self.ready,
+            scratch: &mut self.scratch,
         };
         if !self.batch.is_empty() {
             if let Some(air) = &mut self.air {
@@ -298,6 +303,9 @@ impl Engine {
             let frames = if std::mem::take(&mut slot.lone) { 1 } else { INHALE_FRAMES };
             let received = edge.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
             slot.lone = received == Ok(Inhaled::Drained) && self.batch.len() - before <= 1;
+            if let Some(rewriter) = &mut slot.rewriter {
+                self.batch.edit_from(before, |frame, offload| rewriter.inbound(frame, offload));
+            }
             match received {
                 Ok(Inhaled::Drained) if edge.link_is_down() => {
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
@@ -357,7 +365,7 @@ impl Engine {
                 Event::Flapping(flap) => log::warn!(
                     "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
                      other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
-                     -device …,mac=…",
+                     -device …,mac=…; or rewrite=mac on their ports",
                     flap.mac,
                     self.port_name(flap.from),
                     self.port_name(flap.to),
@@ -399,16 +407,22 @@ struct Edges<'a> {
     gone: &'a mut Vec<(PortId, Gone)>,
     starved: &'a mut Vec<PortId>,
     ready: &'a mut VecDeque<PortId>,
+    scratch: &'a mut rewrite::Scratch,
 }
 
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
         let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
-        let Some((edge, ready)) = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready))) else {
+        let open = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready, &slot.rewriter)));
+        let Some((edge, ready, rewriter)) = open else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
-        let frames = edge.transmit(out, counters).unwrap_or_else(|broken| {
+        let sent = match rewriter {
+            None => edge.transmit(out, counters),
+            Some(rewriter) => self.scratch.transmit(rewriter, edge, out, counters),
+        };
+        let frames = sent.unwrap_or_else(|broken| {
             counters.drop(DropReason::NoPeer, (out.len() - broken.done) as u64);
             self.gone.push((id, broken.gone));
             out.len()

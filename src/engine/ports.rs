@@ -17,6 +17,7 @@ use crate::port::channel::{self, Link};
 use crate::port::{self, Edge, Gone, Listener, Opened};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
+use crate::wire::Rewriter;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustix::io::Errno;
@@ -70,6 +71,8 @@ pub(super) struct PortSlot {
     pub parked: bool,
     /// It is on the list of ports to be flushed.
     pub flushing: bool,
+    /// Translates addresses, where it was asked to.
+    pub rewriter: Option<Rewriter>,
     /// It may make its interface: it made the last one, or never had one.
     makes: bool,
     /// Its descriptor is watched for room, not only for frames.
@@ -179,6 +182,9 @@ impl Engine {
         peer: String,
     ) -> Result<PortId> {
         let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
+        if let Some(slot) = self.slot_mut(id) {
+            slot.rewriter = Rewriter::new(name, &spec.rewrite);
+        }
         if !self.switch.name_node(id, name) {
             log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
         }
@@ -212,6 +218,7 @@ impl Engine {
         self.ports[id.index()] = Some(PortSlot {
             name: name.to_owned(),
             origin,
+            rewriter: None,
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
             edge,
             peer,

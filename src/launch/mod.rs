@@ -61,13 +61,16 @@ pub struct Spec {
     pub network: Network,
     /// Its standard streams.
     pub output: Output,
+    /// How another TAP is asked for where this was: `--tap NAME`, with NAME to be put in.
+    pub tap_words: &'static str,
 }
 
 impl Spec {
     /// Will start `command` with the TAP [`DEFAULT_TAP`], on the caller's terminal.
     pub fn new(name: &str, command: Vec<OsString>) -> Self {
         let network = Network::Taps(vec![DEFAULT_TAP.to_owned()]);
-        Self { name: name.to_owned(), command, env: Vec::new(), cwd: None, network, output: Output::Inherit }
+        let (env, output, tap_words) = (Vec::new(), Output::Inherit, "--tap NAME");
+        Self { name: name.to_owned(), command, env, cwd: None, network, output, tap_words }
     }
 }
 

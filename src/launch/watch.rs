@@ -20,6 +20,7 @@ pub struct Watch {
     missing: Vec<String>,
     taps: Vec<String>,
     since: Instant,
+    tap_words: &'static str,
 }
 
 impl std::fmt::Debug for Watch {
@@ -36,7 +37,8 @@ impl Watch {
     pub(super) fn new(spec: &Spec, netlink: OwnedFd) -> Self {
         let taps = if let Network::Taps(names) = &spec.network { names.clone() } else { Vec::new() };
         let missing = taps.clone();
-        Self { netlink: Netlink::adopt(netlink), name: spec.name.clone(), missing, taps, since: Instant::now() }
+        let (netlink, name, tap_words) = (Netlink::adopt(netlink), spec.name.clone(), spec.tap_words);
+        Self { netlink, name, missing, taps, since: Instant::now(), tap_words }
     }
 
     /// Looks. Gives what to say of a program that has not opened its TAPs a few seconds after its start, once.
@@ -49,7 +51,7 @@ impl Watch {
         if self.missing.is_empty() || self.since.elapsed() < PATIENCE {
             return None;
         }
-        let said = explain(&self.name, &self.missing, &self.taps, &found);
+        let said = self.explain(&found);
         self.missing.clear();
         Some(said)
     }
@@ -58,23 +60,21 @@ impl Watch {
     pub fn is_over(&self) -> bool {
         self.missing.is_empty()
     }
-}
 
-fn explain(name: &str, missing: &[String], taps: &[String], found: &[Interface]) -> Error {
-    let error = Error::new(
-        Class::Runtime,
-        format!(
-            "{name}: has not opened its TAP {} after {} s; it runs without",
-            missing.join(", "),
-            PATIENCE.as_secs()
-        ),
-    );
-    let is_tun = |interface: &&Interface| interface.kind.as_deref() == Some("tun") && !taps.contains(&interface.name);
-    let own: Vec<&str> = found.iter().filter(is_tun).map(|interface| interface.name.as_str()).collect();
-    if own.is_empty() {
-        error.hint("does it want another name? its log tells; then --tap NAME")
-    } else {
-        error.hint(format!("it made itself one called {own}, which leads nowhere: --tap {own}", own = own.join(",")))
+    fn explain(&self, found: &[Interface]) -> Error {
+        let missing = self.missing.join(", ");
+        let after = PATIENCE.as_secs();
+        let what = format!("{}: has not opened its TAP {missing} after {after} s; it runs without", self.name);
+        let is_tun =
+            |interface: &&Interface| interface.kind.as_deref() == Some("tun") && !self.taps.contains(&interface.name);
+        let own: Vec<&str> = found.iter().filter(is_tun).map(|interface| interface.name.as_str()).collect();
+        let error = Error::new(Class::Runtime, what);
+        if own.is_empty() {
+            return error.hint(format!("does it want another name? its log tells; then {}", self.tap_words));
+        }
+        let own = own.join(",");
+        let words = self.tap_words.replace("NAME", &own);
+        error.hint(format!("it made itself one called {own}, which leads nowhere: {words}"))
     }
 }
 
@@ -86,11 +86,14 @@ mod tests {
     fn the_name_that_it_wants_is_told() {
         let tap = |name: &str| Interface { name: name.into(), kind: Some("tun".into()), ..Interface::default() };
         let other = Interface { name: "lo".into(), ..Interface::default() };
-        let names = ["zeth".to_owned()];
-        let said = explain("inst1", &names, &names, &[other.clone(), tap("zeth")]).to_string();
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        let mut watch = Watch::new(&Spec::new("inst1", Vec::new()), fd);
+        let said = watch.explain(&[other.clone(), tap("zeth")]).to_string();
         assert!(said.starts_with("inst1: has not opened its TAP zeth after 3 s"), "{said}");
         assert!(said.contains("--tap NAME"), "{said}");
-        let said = explain("inst1", &names, &names, &[other, tap("zeth"), tap("tap0")]).to_string();
-        assert!(said.ends_with("which leads nowhere: --tap tap0"), "{said}");
+        let found = [other, tap("zeth"), tap("tap0")];
+        assert!(watch.explain(&found).to_string().ends_with("which leads nowhere: --tap tap0"));
+        watch.tap_words = "tap = \"NAME\"";
+        assert!(watch.explain(&found).to_string().ends_with("which leads nowhere: tap = \"tap0\""));
     }
 }

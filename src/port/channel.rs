@@ -5,6 +5,8 @@
 //! itself, or in a `poll` of its own, and then it has a waker, too ([`Link::set_waker`]). A full channel towards the
 //! service blocks the port like any busy descriptor; when the service has taken a batch it wakes the switch. Each flag
 //! is set before the channel is looked at once more, so no wake-up is lost.
+//!
+//! Batches that were emptied go back to whoever filled them: new memory costs as much as what is copied into it.
 
 use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
@@ -24,6 +26,29 @@ const DEPTH: usize = 64;
 /// Bytes of frames in one batch on a channel.
 const MESSAGE_BYTES: usize = 64 * 1024;
 
+/// Emptied batches that are kept in one direction at most.
+const SPARES: usize = 4;
+
+/// Batches that were emptied.
+#[derive(Default)]
+struct Spares(Mutex<Vec<Batch>>);
+
+impl Spares {
+    /// An empty batch with room for `bytes`.
+    fn take(&self, bytes: usize) -> Batch {
+        let spare = self.0.lock().pop();
+        spare.filter(|batch| batch.free() >= bytes).unwrap_or_else(|| Batch::new(bytes))
+    }
+
+    fn put(&self, mut batch: Batch) {
+        batch.clear();
+        let mut spares = self.0.lock();
+        if spares.len() < SPARES {
+            spares.push(batch);
+        }
+    }
+}
+
 struct Shared {
     waker: Arc<Waker>,
     /// There is something to receive, or room to send again: the switch should look.
@@ -38,6 +63,8 @@ struct Shared {
     closed: AtomicBool,
     /// What the other end says of itself.
     note: Mutex<String>,
+    to_service: Spares,
+    to_switch: Spares,
 }
 
 impl Shared {
@@ -93,6 +120,8 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         asleep: flag(),
         closed: flag(),
         note: Mutex::default(),
+        to_service: Spares::default(),
+        to_switch: Spares::default(),
     });
     let (to_service, from_switch) = bounded(DEPTH);
     let (to_switch, from_service) = bounded(DEPTH);
@@ -150,6 +179,7 @@ impl Channel {
                 self.rest = Some((message, taken));
                 return Ok(Inhaled::More);
             }
+            self.shared.to_switch.put(message);
         }
     }
 
@@ -160,7 +190,7 @@ impl Channel {
     pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
         let mut done = 0;
         while done < out.len() {
-            let (message, bytes) = message(out.skip(done));
+            let (message, bytes) = message(out.skip(done), &self.shared.to_service);
             let frames = message.len();
             if let Err(refused) = self.to.try_send(message) {
                 let TrySendError::Full(message) = refused else { return Err(ended(done)) };
@@ -195,14 +225,14 @@ fn ended(done: usize) -> Broken {
 }
 
 /// The first frames of `out`, as many as one message carries (one at least), and their bytes.
-fn message(out: Outgoing<'_>) -> (Batch, usize) {
+fn message(out: Outgoing<'_>, spares: &Spares) -> (Batch, usize) {
     let mut bytes = 0;
     let mut frames = 0;
     while frames < out.len() && (frames == 0 || bytes + out.frame(frames).len() <= MESSAGE_BYTES) {
         bytes += out.frame(frames).len();
         frames += 1;
     }
-    let mut message = Batch::new(bytes + frames * PREFIX);
+    let mut message = spares.take(bytes + frames * PREFIX);
     for (frame, bytes) in out.frames().take(frames) {
         message.push(bytes, frame.ingress, frame.offload);
     }
@@ -262,6 +292,16 @@ impl Link {
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(Closed),
         }
+    }
+
+    /// An empty batch with room for `bytes`, to be sent.
+    pub fn spare(&self, bytes: usize) -> Batch {
+        self.shared.to_switch.take(bytes)
+    }
+
+    /// Gives back a batch that was received.
+    pub fn done_with(&self, batch: Batch) {
+        self.shared.to_service.put(batch);
     }
 
     /// Says something of itself that is shown with the port.

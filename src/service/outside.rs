@@ -9,6 +9,7 @@
 //! piece may go beyond it; the owner hands over at most as many that no [`Output::Room`] has been given back for.
 
 use crate::config::value::HostPort;
+use crate::usb::class::cdc_acm::Line;
 use crate::usb::class::storage::{Job, JobError};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -90,6 +91,9 @@ pub enum Input {
     Data(Stream, Vec<u8>),
     /// So many bytes more have left.
     Sent(Stream, usize),
+    /// Somebody is at the other end of the stream, or nobody any more and what is sent waits. Only of terminals: other
+    /// streams end with their other end.
+    Peer(Stream, bool),
     /// The stream has ended. Bytes under way are lost; its name is void.
     Ended(Stream),
     /// The result of a job.
@@ -110,6 +114,8 @@ pub enum Output {
     Send(Stream, Vec<u8>),
     /// So many received bytes were used up.
     Room(Stream, usize),
+    /// What the host has set of a serial line, for the other end of its stream to see as far as that can.
+    Line(Stream, Line),
     /// End the stream at once; its name is void.
     Close(Stream),
     /// Work for a disk.

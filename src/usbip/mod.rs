@@ -9,7 +9,7 @@
 //! UNLINK that was answered with -104. Memory is bounded by the limits below, and grows only with bytes that have
 //! arrived. A breach of the protocol closes that connection and no other, and gives the device back.
 //!
-//! [`Client`] is the other role. Sources: Linux `Documentation/usb/usbip_protocol.rst`, `drivers/usb/usbip` and
+//! [`Client`] is the other role. A [`Splitter`] stands between a client and a server that has small buffers. Sources: Linux `Documentation/usb/usbip_protocol.rst`, `drivers/usb/usbip` and
 //! `tools/usb/usbip`, and what Linux 6.12 and usbip-win2 were seen to send.
 
 mod client;
@@ -19,6 +19,7 @@ mod op;
 pub mod pdu;
 mod server;
 mod session;
+mod split;
 
 pub use client::{Client, ClientFault, Dialect, Event};
 pub use decode::{Command, Decoder};
@@ -27,6 +28,7 @@ pub use op::{DeviceRecord, InterfaceRecord, OpStatus, SpeedCode};
 pub use pdu::{Fault, Pdu};
 pub use server::{ConnectionId, Options, Refused, Server};
 pub use session::CloseReason;
+pub use split::{SplitFault, Splitter};
 
 use std::time::Duration;
 

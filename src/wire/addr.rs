@@ -33,6 +33,16 @@ impl Mac {
         u64::from_be_bytes([0, 0, a, b, c, d, e, f])
     }
 
+    /// An address made of a name: one station's, locally administered, the same each time, with 46 bits of an FNV-1a
+    /// hash.
+    pub fn made_of(name: &str) -> Self {
+        let (start, prime) = (0xcbf2_9ce4_8422_2325_u64, 0x0000_0100_0000_01b3);
+        let hash = name.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(prime));
+        let Self([first, rest @ ..]) = Self::from_u64(hash);
+        let [b, c, d, e, f] = rest;
+        Self([(first & 0xfc) | 0x02, b, c, d, e, f])
+    }
+
     /// The low 48 bits of `value`, first octet highest.
     pub const fn from_u64(value: u64) -> Self {
         let [_, _, a, b, c, d, e, f] = value.to_be_bytes();

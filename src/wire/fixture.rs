@@ -134,7 +134,8 @@ impl Flow {
             }
     }
 
-    fn checksum_offset(&self) -> usize {
+    /// Where the transport's checksum is, in bytes behind [`Flow::transport_at`].
+    pub fn checksum_offset(&self) -> usize {
         match self.transport {
             Transport::Tcp(_) => 16,
             Transport::Udp(_) => 6,

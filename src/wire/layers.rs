@@ -142,7 +142,7 @@ impl<'a> Layers<'a> {
 }
 
 /// The type behind at most two VLAN tags, and where what it names begins.
-fn network_at(frame: &[u8]) -> Result<(EtherType, usize), BadFrame> {
+pub(super) fn network_at(frame: &[u8]) -> Result<(EtherType, usize), BadFrame> {
     let view = Ethernet::new(frame).map_err(|_| BadFrame::Length)?;
     let (outer, at) = (view.ether_type(), view.payload_offset());
     if view.tag().is_none() || !is_tpid(outer) {

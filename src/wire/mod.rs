@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod head;
 pub mod layers;
 mod offload;
+pub mod rewrite;
 pub mod segment;
 pub mod view;
 
@@ -17,5 +18,6 @@ pub use coalesce::{Coalescer, Merged};
 pub use head::{stations, vlan_tags};
 pub use layers::BadFrame;
 pub use offload::{BadOffload, Checksum, Gso, Offload};
+pub use rewrite::{Rewriter, Rule};
 pub use segment::{finish, finish_checksum};
 pub use view::{BadEthernet, Ethernet, Tag};

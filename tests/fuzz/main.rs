@@ -35,7 +35,7 @@ macro_rules! fuzz {
 }
 
 fuzz! {
-    port_spec switch_spec config length_prefix slip uart_pipe view offload coalesce checksum switch endpoint
+    port_spec switch_spec config length_prefix slip uart_pipe view offload coalesce checksum rewrite switch endpoint
     pdu usbip usbip_client hid_script nat control
 }
 

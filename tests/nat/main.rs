@@ -5,4 +5,5 @@ mod forwards;
 mod lab;
 mod load;
 mod ordinary;
+mod restricted;
 mod streams;

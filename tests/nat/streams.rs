@@ -137,31 +137,3 @@ fn a_stalled_host_holds_up_nobody_else() {
     assert!(found == data, "{} bytes came", found.len());
     assert!(lab.guest.pings(GATEWAY));
 }
-
-#[test]
-fn restrict_lets_nothing_out() {
-    require!(needs::netns(), needs::tun());
-    let lab = Lab::start("restrict", ",restrict,forward=tcp:127.0.0.1:2222->10.0.2.15:22");
-    let listeners = [listen(&lab.far, &format!("{FAR}:7")), lab.listen("127.0.0.1:7"), lab.listen("[::1]:7")];
-    let sockets = [crate::lab::udp(&lab.far, &format!("{FAR}:7")), crate::lab::udp(&lab.host, "127.0.0.1:7")];
-    for addr in [format!("{FAR}:7"), format!("{GATEWAY}:7"), format!("[{GATEWAY6}]:7"), format!("[{FAR6}]:7")] {
-        let error = lab.connect(&addr).expect_err("nothing goes out");
-        assert!(!matches!(error.kind(), ErrorKind::ConnectionRefused), "{addr}: {error}");
-    }
-    let guest = crate::lab::udp(&lab.guest, "0.0.0.0:0");
-    for addr in [format!("{FAR}:7"), format!("{GATEWAY}:7")] {
-        guest.send_to(b"leak", &addr).expect("the guest sends");
-    }
-    assert!(sockets.iter().all(crate::lab::is_silent));
-    for listener in &listeners {
-        listener.set_nonblocking(true).expect("a mode");
-        assert!(listener.accept().is_err(), "a connection came out");
-    }
-    assert!(!lab.guest.pings(FAR));
-    assert!(lab.guest.pings(GATEWAY), "the gateway itself answers");
-    // what leads in still does
-    let inside = listen(&lab.guest, "10.0.2.15:22");
-    let client = lab.host.inside(|| std::net::TcpStream::connect("127.0.0.1:2222")).expect("the forward");
-    pour(&client, b"in");
-    assert_eq!(drink(&inside.accept().expect("a client").0), b"in");
-}

@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use zbridge::usb::{Setup, Urb};
 use zbridge::usbip::{Client, Dialect, Event};
 
-/// Bulk endpoints of the serial port.
+/// The interrupt endpoint of the serial port.
+const NOTIFY: u8 = 1;
+/// Its bulk endpoints.
 const OUT: u8 = 1;
 const IN: u8 = 2;
 
@@ -83,14 +85,45 @@ impl Attached {
             if self.writes == 0 && self.received.len() >= count {
                 return self.received.drain(..count).collect();
             }
-            let Event::Done(_, 0, urb) = self.event() else { panic!("a transfer failed") };
-            if urb.endpoint.number() == IN {
-                self.reads -= 1;
-                self.received.extend(urb.data);
-            } else {
-                self.writes -= 1;
+            let event = self.event();
+            self.count(event);
+        }
+    }
+
+    /// Waits for the end of the transfer `seqnum`; data that comes in the meantime is kept.
+    fn done(&mut self, seqnum: u32) -> Urb {
+        loop {
+            match self.event() {
+                Event::Done(done, 0, urb) if done == seqnum => return urb,
+                event => self.count(event),
             }
         }
+    }
+
+    /// The end of a transfer of data.
+    fn count(&mut self, event: Event) {
+        let Event::Done(_, 0, urb) = event else { panic!("a transfer failed") };
+        if urb.endpoint.number() == IN {
+            self.reads -= 1;
+            self.received.extend(urb.data);
+        } else {
+            self.writes -= 1;
+        }
+    }
+
+    /// A class request to interface 0: `bmRequestType`, `bRequest`, `wValue`.
+    pub fn control(&mut self, (request_type, request, value): (u8, u8, u16), data: &[u8]) {
+        let setup = Setup { request_type, request, value, index: 0, length: data.len() as u16 };
+        let seqnum = self.client.submit(Urb::control(0, setup, data.to_vec()));
+        self.done(seqnum);
+    }
+
+    /// Waits for the next SERIAL_STATE.
+    pub fn state(&mut self) -> u16 {
+        let seqnum = self.client.submit(Urb::input(0, NOTIFY, 16));
+        let urb = self.done(seqnum);
+        assert_eq!(urb.data[..8], [0xa1, 0x20, 0, 0, 0, 0, 2, 0]);
+        u16::from_le_bytes([urb.data[8], urb.data[9]])
     }
 
     /// Sends what is to be sent and waits for the next event.

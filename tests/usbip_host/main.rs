@@ -3,11 +3,12 @@
 //! The program runs as its users run it; the clients are plain sockets. No right is needed.
 
 mod client;
+mod foreign;
+mod serial;
 
 use client::{Attached, import_request, submit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use support::{Launch, PATIENCE, Process, TempDir, eventually, needs, require, zbridge};
 
@@ -260,60 +261,6 @@ fn a_client_that_does_not_read_holds_up_nobody() {
 }
 
 #[test]
-fn a_pseudo_terminal_is_the_other_end_of_a_serial_port() {
-    let dir = TempDir::new();
-    let served = serve(&dir, "device=cdc-acm+pty=DIR/tty");
-    let path = dir.path("tty");
-    assert!(std::fs::read_link(&path).unwrap().starts_with("/dev/pts"));
-    let mut port = served.attach("1-1");
-    let mut tty = std::fs::File::options().read(true).write(true).open(&path).unwrap();
-    tty.write_all(b"to the host\r\n").unwrap();
-    assert_eq!(port.read(13), b"to the host\r\n");
-    // More than the terminal holds: what it does not take waits.
-    let data = pattern(200_000);
-    let sent = data.clone();
-    let reader = std::thread::spawn(move || {
-        let mut received = vec![0; 200_000];
-        std::thread::sleep(Duration::from_millis(300));
-        tty.read_exact(&mut received).unwrap();
-        received
-    });
-    port.write(&sent);
-    assert!(reader.join().unwrap() == data);
-    served.finish();
-    assert!(!path.exists(), "the link is gone");
-}
-
-#[test]
-fn a_client_of_a_socket_is_the_other_end_of_a_serial_port() {
-    let dir = TempDir::new();
-    let served = serve(&dir, "device=cdc-acm+unix=DIR/acm,device=cdc-acm+file=DIR/log");
-    let mut port = served.attach("1-1");
-    let data = pattern(1 << 20);
-    let mut begun = UnixStream::connect(dir.path("acm")).unwrap();
-    begun.write_all(b"first").unwrap();
-    assert_eq!(port.read(5), b"first");
-    drop(begun);
-    let mut client = UnixStream::connect(dir.path("acm")).unwrap();
-    let (to_host, from_host) = (data.clone(), data.clone());
-    let mut writer = client.try_clone().unwrap();
-    let writer = std::thread::spawn(move || writer.write_all(&to_host).unwrap());
-    let reader = std::thread::spawn(move || {
-        let mut received = vec![0; from_host.len()];
-        client.read_exact(&mut received).unwrap();
-        assert!(received == from_host);
-    });
-    assert!(port.exchange(&data, data.len()) == data);
-    writer.join().unwrap();
-    reader.join().unwrap();
-    let mut logged = served.attach("1-2");
-    logged.write(b"what the host says\n");
-    eventually("the file", || (std::fs::read(dir.path("log")).ok()? == b"what the host says\n").then_some(()));
-    served.finish();
-    assert!(!dir.path("acm").exists(), "the socket is gone");
-}
-
-#[test]
 fn what_cannot_be_opened_is_said_with_a_way_out() {
     let dir = TempDir::new();
     let refusal = |device: &str| {
@@ -329,40 +276,6 @@ fn what_cannot_be_opened_is_said_with_a_way_out() {
     assert!(refusal("cdc-acm+unix=DIR/there").contains("in use"));
     assert!(refusal("hid-keyboard+script=DIR/missing").contains("cannot open"));
     assert!(refusal("loopback,mtu=100").contains("too small for IPv6"));
-}
-
-#[test]
-fn a_device_of_another_server_is_exported_again() {
-    require!(needs::tool("usbip", "usbip"));
-    let dir = TempDir::new();
-    let far = serve(&dir, "device=hid-mouse,device=cdc-acm");
-    let keys = format!("device=loopback,import={}/1-2", far.addr);
-    let near = serve(&dir, &keys);
-    let list = near.list();
-    assert!(list.contains("1-1: ") && list.contains("(0525:a4a0)"), "{list}");
-    assert!(list.contains("1-2: ") && list.contains("(2fe3:0001)") && list.contains("Communications"), "{list}");
-    let mut port = near.attach("1-2");
-    port.echo(&pattern(300_000));
-    let mut second = near.connect();
-    second.write_all(&import_request("1-2")).unwrap();
-    let mut reply = Vec::new();
-    second.read_to_end(&mut reply).unwrap();
-    assert_eq!(reply, [1, 0x11, 0, 3, 0, 0, 0, 2], "busy");
-    assert!(!far.list().contains("1-2: "), "it is in use there");
-    drop(port);
-    near.attach("1-2").echo(&pattern(1000));
-    // A device that is in use there cannot be had here.
-    let direct = far.attach("1-2");
-    assert!(Attached::import(near.connect(), "1-2").is_none());
-    drop(direct);
-    // The other server goes away: first under an attached device, then for whoever asks.
-    let port = near.attach("1-2");
-    drop(far);
-    assert!(is_closed(&port.stream, PATIENCE));
-    assert!(Attached::import(near.connect(), "1-2").is_none());
-    let list = near.list();
-    assert!(list.contains("1-1: ") && !list.contains("1-2: "), "{list}");
-    near.finish();
 }
 
 /// With nothing to do nobody wakes: not the switch, not the service, not its back ends.

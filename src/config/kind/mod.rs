@@ -168,6 +168,12 @@ pub static COMMON: &[KeyRow] = &[
         repeatable: true,
         summary: "a station that is always here, never moved or forgotten",
     },
+    KeyRow {
+        word: "rewrite",
+        value: Some("RULE"),
+        repeatable: true,
+        summary: "other addresses on the switch, for copies of one image: mac, mac=OLD:NEW or ip=OLD:NEW",
+    },
 ];
 
 /// The row of a kind.

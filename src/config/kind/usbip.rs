@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use super::usb_device::{self, DEVICES, UsbDevice};
 use super::{Attach, Choices, KeyRow, KindRow, KindText, PortKind, bad_target};
-use crate::config::grammar::{Fault, Keys, Writer};
-use crate::config::value::{self, HostPort, Parsed};
+use crate::config::grammar::{Fault, Keys, NESTED, Writer, split_by};
+use crate::config::value::{self, HostPort};
 use crate::wire::{Cidr, Mac};
 
 pub(super) static ROW: KindRow = KindRow {
@@ -18,9 +18,9 @@ pub(super) static ROW: KindRow = KindRow {
         KeyRow { word: "device", value: Some("DEVICE"), repeatable: true, summary: "export this device" },
         KeyRow {
             word: "import",
-            value: Some("HOST:PORT/BUSID"),
+            value: Some("HOST:PORT/BUSID[+split=BYTES]"),
             repeatable: true,
-            summary: "export a device of another USB/IP server, too",
+            summary: "export a device of another USB/IP server, too; with split= in transfers of at most so many bytes",
         },
         KeyRow { word: "addr", value: Some("CIDR"), repeatable: true, summary: "a further address, IPv4 or IPv6" },
         KeyRow { word: "gateway", value: Some("IP"), repeatable: true, summary: "the way to other networks" },
@@ -64,14 +64,26 @@ pub struct Import {
     pub server: HostPort,
     /// The device's bus id there.
     pub busid: String,
+    /// The bytes that the server has room for in a transfer, if they are few.
+    pub split: Option<u32>,
 }
 
-/// `HOST:PORT/BUSID`.
+/// `HOST:PORT/BUSID[+split=BYTES]`.
 impl fmt::Display for Import {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{}", self.server, self.busid)
+        let mut text = Writer::nested(&format!("{}/{}", self.server, self.busid));
+        text.option("split", self.split);
+        out.write_str(&text.finish())
     }
 }
+
+/// The key of a device of another server.
+static SPLIT: &[KeyRow] = &[KeyRow {
+    word: "split",
+    value: Some("BYTES"),
+    repeatable: false,
+    summary: "cut bulk and interrupt transfers that are longer",
+}];
 
 /// A USB/IP server with its devices.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -139,7 +151,7 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
         gateways: keys.values("gateway", |text| text.parse().map_err(|_| "an IP address".to_owned()))?,
         own_mac: keys.value("mac", value::station)?,
         devices: keys.nested("device", usb_device::parse)?,
-        imports: keys.values("import", import)?,
+        imports: keys.nested("import", import)?,
         listen: keys.value("usbip-listen", |text| value::host_port(text, 0..=u16::MAX))?,
         public: keys.flag("public")?.unwrap_or(false),
         show_busy: keys.flag("show-busy")?.unwrap_or(false),
@@ -148,12 +160,21 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     Ok(PortKind::Usbip(usbip))
 }
 
-fn import(text: &str) -> Parsed<Import> {
-    let form = || "HOST:PORT/BUSID, as 127.0.0.1:3240/1-1".to_owned();
-    let (server, busid) = text.split_once('/').ok_or_else(form)?;
-    let server = value::host_port(server, 1..=u16::MAX).map_err(|_| form())?;
+fn import(text: &str) -> Result<Import, Fault> {
+    let words = split_by(text, NESTED)?;
+    let (server, busid) = import_target(&words.head)
+        .ok_or_else(|| Fault::new(format!("{:?} is not HOST:PORT/BUSID, as 127.0.0.1:3240/1-1", words.head)))?;
+    let mut keys = Keys::new("import", words.keys, &[SPLIT])?;
+    let split = keys.value("split", |text| value::number(text, 64..=1 << 20))?;
+    keys.finish()?;
+    Ok(Import { server, busid, split })
+}
+
+fn import_target(text: &str) -> Option<(HostPort, String)> {
+    let (server, busid) = text.split_once('/')?;
+    let server = value::host_port(server, 1..=u16::MAX).ok()?;
     let good = (1..=31).contains(&busid.len()) && busid.chars().all(|char| char.is_ascii_graphic());
-    good.then(|| Import { server, busid: busid.to_owned() }).ok_or_else(form)
+    good.then(|| (server, busid.to_owned()))
 }
 
 fn check(usbip: &Usbip) -> Result<(), Fault> {
@@ -163,6 +184,11 @@ fn check(usbip: &Usbip) -> Result<(), Fault> {
     let mut seen = BTreeSet::new();
     if let Some(twice) = usbip.busids().into_iter().find(|busid| !seen.insert(busid.clone())) {
         return Err(Fault::new(format!("two devices have the bus id {twice}")));
+    }
+    let mut seen = BTreeSet::new();
+    let imported = |import: &&Import| !seen.insert(format!("{}/{}", import.server, import.busid));
+    if let Some(twice) = usbip.imports.iter().find(imported) {
+        return Err(Fault::new(format!("{}/{} is imported twice", twice.server, twice.busid)));
     }
     let mut claimed = BTreeSet::new();
     if let Some(twice) = usbip.devices.iter().filter_map(UsbDevice::claim).find(|it| !claimed.insert(it.clone())) {
@@ -251,7 +277,8 @@ mod tests {
     fn everything_said_is_kept() {
         for text in [
             "usbip:192.0.2.1/24,device=cdc-acm,device=cdc-acm",
-            "usbip:192.0.2.1/24,device=cdc-acm+pty=/tmp/a,,b,import=127.0.0.1:3240/1-1.4,addr=2001:db8::1/64,\
+            "usbip:192.0.2.1/24,device=cdc-acm+pty=/tmp/a,,b,import=127.0.0.1:3240/1-1.4,\
+             import=board:3240/1-1+split=2048,addr=2001:db8::1/64,\
              gateway=192.0.2.254,mac=02:00:00:00:00:01,usbip-listen=0.0.0.0:3240,public,show-busy,mtu=9000",
         ] {
             assert_eq!(PortSpec::parse(text).unwrap().canonical(), text);
@@ -280,6 +307,10 @@ mod tests {
         assert!(refusal("usbip:192.0.2.1/24,device=lopback").contains("the nearest is \"loopback\""));
         assert!(refusal("usbip:192.0.2.1/24,device=loopback,usbip-listen=0.0.0.0:1").contains("public"));
         assert!(refusal("usbip:192.0.2.1/24,import=127.0.0.1/1-1").contains("HOST:PORT/BUSID"));
+        let twice = "usbip:192.0.2.1/24,import=127.0.0.1:1/1-1,import=127.0.0.1:1/1-1+split=64";
+        assert!(refusal(twice).contains("127.0.0.1:1/1-1 is imported twice"));
+        assert!(refusal("usbip:192.0.2.1/24,import=127.0.0.1:1/1-1+splt=64").contains("split"));
+        assert!(refusal("usbip:192.0.2.1/24,import=127.0.0.1:1/1-1+split=63").contains("64"));
         let same = "usbip:192.0.2.1/24,device=cdc-acm+pty=/tmp/x,device=cdc-acm+unix=/tmp//x";
         assert!(refusal(same).contains("two devices want path /tmp/x"));
     }

@@ -65,6 +65,13 @@ pub fn fork() -> Result<Option<Pid>, Errno> {
     checked(unsafe { libc::fork() }).map(Pid::from_raw)
 }
 
+/// The caller's process group. `None` when that is outside of its PID namespace, where it has no number: the caller was
+/// started by another `zbridge run`.
+pub fn own_group() -> Option<Pid> {
+    // SAFETY: the call takes nothing and cannot fail.
+    Pid::from_raw(unsafe { libc::getpgrp() })
+}
+
 /// A signal that has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrived {

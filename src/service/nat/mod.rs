@@ -23,6 +23,8 @@ mod icmp;
 mod local;
 mod packet;
 mod pieces;
+#[cfg(test)]
+mod script;
 mod stats;
 mod tcp;
 mod timers;
@@ -237,3 +239,6 @@ impl Nat {
         self.local.handle_timeout(now, host);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 use crate::service::outside::{Input, Output, Stream, WINDOW};
 use crate::time::Instant;
+use crate::usb::class::cdc_acm::Line;
 use crate::usb::class::cdc_acm::serial_state::{RX_CARRIER, TX_CARRIER};
 use crate::usb::class::hid::ScriptError;
 use crate::usb::class::{CdcAcm, Hid, MassStorage};
@@ -44,6 +45,8 @@ impl Driver {
 struct Pipe {
     want: usize,
     stream: Option<Stream>,
+    /// Somebody is at the other end.
+    peer: bool,
     inbox: VecDeque<u8>,
     /// Bytes under way to the stream.
     unsent: usize,
@@ -51,7 +54,7 @@ struct Pipe {
 
 impl Pipe {
     fn new(want: usize) -> Self {
-        Self { want, stream: None, inbox: VecDeque::new(), unsent: 0 }
+        Self { want, stream: None, peer: false, inbox: VecDeque::new(), unsent: 0 }
     }
 
     fn handle_input(&mut self, input: &Input, out: &mut VecDeque<Output>) {
@@ -61,12 +64,14 @@ impl Pipe {
                     out.push_back(Output::Close(before));
                 }
                 self.unsent = 0;
+                self.peer = true;
             }
+            Input::Peer(stream, peer) if self.stream == Some(*stream) => self.peer = *peer,
             Input::Data(stream, bytes) if self.stream == Some(*stream) => self.inbox.extend(bytes),
             Input::Sent(stream, count) if self.stream == Some(*stream) => {
                 self.unsent = self.unsent.saturating_sub(*count);
             }
-            Input::Ended(stream) if self.stream == Some(*stream) => self.stream = None,
+            Input::Ended(stream) if self.stream == Some(*stream) => (self.stream, self.peer) = (None, false),
             _ => {}
         }
     }
@@ -84,21 +89,21 @@ impl Pipe {
 pub(super) struct SerialPort {
     busid: String,
     pipe: Pipe,
+    line: Line,
+    /// The stream that knows of it.
+    shown: Option<Stream>,
 }
 
 impl SerialPort {
     pub fn new(busid: &str, want: usize) -> Self {
-        Self { busid: busid.to_owned(), pipe: Pipe::new(want) }
+        Self { busid: busid.to_owned(), pipe: Pipe::new(want), line: Line::default(), shown: None }
     }
 
-    /// A back end that is there is a carrier. Without one the host's bytes wait.
+    /// Somebody at the other end is a carrier. Without one the host's bytes wait.
     fn work(&mut self, now: Instant, server: &mut Server, out: &mut VecDeque<Output>) {
-        let Self { busid, pipe } = self;
+        let Self { busid, pipe, line, shown } = self;
         let moved = server.with_function(now, busid, |port: &mut CdcAcm| {
-            port.set_serial_state(if pipe.stream.is_some() { RX_CARRIER | TX_CARRIER } else { 0 });
-            if let Some(line) = port.poll_line() {
-                log::debug!("{busid}: {line:?}");
-            }
+            port.set_serial_state(if pipe.peer { RX_CARRIER | TX_CARRIER } else { 0 });
             while let Some(stream) = pipe.stream {
                 let bytes = port.poll_backend();
                 let piece = bytes.get(..WINDOW - pipe.unsent).unwrap_or(bytes);
@@ -109,6 +114,14 @@ impl SerialPort {
                 out.push_back(Output::Send(stream, piece.to_vec()));
                 pipe.unsent += count;
                 port.backend_took(count);
+            }
+            if let Some(changed) = port.poll_line() {
+                log::info!("{busid}: {changed}");
+                (*line, *shown) = (changed, None);
+            }
+            if let Some(stream) = pipe.stream.filter(|stream| *shown != Some(*stream)) {
+                out.push_back(Output::Line(stream, *line));
+                *shown = Some(stream);
             }
             let mut taken = 0;
             for bytes in [pipe.inbox.as_slices().0, pipe.inbox.as_slices().1] {

@@ -2,15 +2,19 @@
 //!
 //! Theory of operation. An import is asked for at its own server, under the name that it has there. Of the reply only
 //! path and bus id are rewritten, so that bus and device number stay those of the server, and with them every URB: from
-//! then on bytes pass both ways as they are, each side's window pushing back on the other. A list is asked for at every
+//! then on bytes pass both ways as they are, each side's window pushing back on the other. With `split=` a [`Splitter`]
+//! is in the way, for a server that has no room for long transfers. A list is asked for at every
 //! server anew, since devices come and go; one that does not answer within [`PATIENCE`] has none.
 
 use super::line::World;
 use super::transport::{Transport, Via};
+use crate::codec::Pieces;
 use crate::config::Import;
 use crate::service::outside::{Input, Output};
 use crate::time::{Duration, Instant};
-use crate::usbip::{Client, ConnectionId, DeviceRecord, Dialect, Event, OpStatus, Server, VERSION};
+use crate::usbip::{
+    Client, ConnectionId, DeviceRecord, Dialect, Event, OpStatus, Server, SpeedCode, SplitFault, Splitter, VERSION,
+};
 
 /// How long another server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -26,6 +30,8 @@ const REP_IMPORT: u16 = 0x0003;
 /// Lengths of path and bus id in a device record.
 const PATH_LENGTH: usize = 256;
 const BUSID_LENGTH: usize = 32;
+/// Where its speed is in the reply to an import.
+const SPEED: usize = OP_LENGTH + 296;
 
 /// A device of another server.
 pub(super) struct Foreign {
@@ -48,7 +54,7 @@ impl Foreign {
     }
 
     fn path(&self) -> String {
-        format!("/zbridge/{}", self.import)
+        format!("/zbridge/{}/{}", self.import.server, self.import.busid)
     }
 }
 
@@ -137,6 +143,7 @@ pub(super) struct Device {
     due: Instant,
     /// A refusal, which is all that is left to be said.
     refusal: Option<OpStatus>,
+    splitter: Option<Box<Splitter>>,
 }
 
 impl Relay {
@@ -164,7 +171,15 @@ impl Relay {
                 };
                 world.foreign[foreign].busy = true;
                 let reply = Some(Vec::new());
-                Taken::Foreign(Self::Device(Device { foreign, remote, asked: false, reply, due, refusal }))
+                Taken::Foreign(Self::Device(Device {
+                    foreign,
+                    remote,
+                    asked: false,
+                    reply,
+                    due,
+                    refusal,
+                    splitter: None,
+                }))
             }
             _ => Taken::Local,
         }
@@ -293,6 +308,7 @@ impl Device {
                         world.foreign[self.foreign].busid,
                         world.foreign[self.foreign].import
                     );
+                    self.splitter = splitter(reply, &world.foreign[self.foreign].import);
                     self.reply = None;
                 }
                 (None, _) if !late => return false,
@@ -306,7 +322,14 @@ impl Device {
             }
         }
         let Some(remote) = &mut self.remote.transport else { return true };
-        while splice(line, remote, world) | splice(remote, line, world) {}
+        if let Some(splitter) = &mut self.splitter {
+            if let Err(why) = exchange(line, splitter, remote, world) {
+                log::warn!("{}: {why}", world.foreign[self.foreign].busid);
+                return true;
+            }
+        } else {
+            while splice(line, remote, world) | splice(remote, line, world) {}
+        }
         self.remote.failed
     }
 
@@ -351,6 +374,48 @@ fn rewrite(reply: &mut [u8], foreign: &Foreign) {
     };
     put(OP_LENGTH, PATH_LENGTH, &foreign.path());
     put(OP_LENGTH + PATH_LENGTH, BUSID_LENGTH, &foreign.busid);
+}
+
+/// What cuts the transfers of a device that was imported with this reply, if it was asked for.
+fn splitter(reply: &[u8], import: &Import) -> Option<Box<Splitter>> {
+    let speed = reply.get(SPEED..)?.first_chunk()?;
+    import.split.map(|limit| Box::new(Splitter::new(limit, SpeedCode(u32::from_be_bytes(*speed)))))
+}
+
+/// Moves what can be moved through a splitter.
+fn exchange(
+    line: &mut Transport,
+    splitter: &mut Splitter,
+    remote: &mut Transport,
+    world: &mut World,
+) -> Result<(), SplitFault> {
+    loop {
+        let (mut moved, mut result) = (0, Ok(()));
+        if splitter.wants_client() {
+            moved += line.receive(world.endpoint, world.outputs, |bytes| {
+                result = splitter.handle_client(bytes);
+                bytes.len()
+            });
+        }
+        if result.is_ok() && splitter.wants_server() {
+            moved += remote.receive(world.endpoint, world.outputs, |bytes| {
+                result = splitter.handle_server(bytes);
+                bytes.len()
+            });
+        }
+        result?;
+        moved += pour(splitter.to_server(), remote, world) + pour(splitter.to_client(), line, world);
+        if moved == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends what there is room for. Gives how much that was.
+fn pour(from: &mut Pieces, to: &mut Transport, world: &mut World) -> usize {
+    let sent = to.send(world.endpoint, world.outputs, from.first());
+    from.took(sent);
+    sent
 }
 
 /// Moves one piece. True if there was one.

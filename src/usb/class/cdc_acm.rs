@@ -15,6 +15,7 @@ use crate::usb::{
     Endpoint, Function, In, Interface, Out, Setup,
 };
 use std::collections::VecDeque;
+use std::fmt;
 
 /// Bytes that wait in each direction before the sender has to.
 pub const QUEUE_CAPACITY: usize = 64 << 10;
@@ -102,6 +103,18 @@ pub struct Line {
     pub rts: bool,
     /// A break is being sent.
     pub breaking: bool,
+}
+
+/// As people write it: `115200 8N1, DTR on, RTS on`.
+impl fmt::Display for Line {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LineCoding { rate, stop, parity, bits } = self.coding;
+        let parity = ["N", "O", "E", "M", "S"].get(usize::from(parity)).unwrap_or(&"?");
+        let stop = ["1", "1.5", "2"].get(usize::from(stop)).unwrap_or(&"?");
+        let state = |on| if on { "on" } else { "off" };
+        write!(out, "{rate} {bits}{parity}{stop}, DTR {}, RTS {}", state(self.dtr), state(self.rts))?;
+        if self.breaking { out.write_str(", break") } else { Ok(()) }
+    }
 }
 
 /// The function of a serial port.

@@ -1,6 +1,7 @@
 //! A client that does anything that is allowed, at random, over a connection that cuts and delays at random. The client
 //! itself holds the server to the rules of seqnums, lengths and UNLINK; this file adds that nothing is lost, repeated
-//! or put out of order by the loop of gadget zero, and that in the end nothing is left.
+//! or put out of order by the loop of gadget zero, and that in the end nothing is left. All of it holds as well with a
+//! splitter in between, and then the server sees nothing long.
 
 use super::*;
 use crate::usb::class::loopback as gadget_zero;
@@ -36,10 +37,13 @@ struct World {
     received: Vec<u8>,
     unlinked: usize,
     ended: usize,
+    /// In parts of so many bytes.
+    splitter: Option<(Splitter, u32)>,
+    seen: Decoder,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, part: Option<u32>) -> Self {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut server = server();
         let dialect = if random.below(2) == 0 { Dialect::Linux } else { Dialect::Windows };
@@ -50,7 +54,9 @@ impl World {
         peer.exchange(&mut server);
         let (there, back) = (VecDeque::new(), VecDeque::new());
         let (sent, outputs, received) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { random, server, peer, there, back, sent, outputs, received, unlinked: 0, ended: 0 }
+        let splitter = part.map(|part| (Splitter::new(part, Speed::High.into()), part));
+        let seen = Decoder::default();
+        Self { random, server, peer, there, back, sent, outputs, received, unlinked: 0, ended: 0, splitter, seen }
     }
 
     fn act(&mut self) {
@@ -97,20 +103,50 @@ impl World {
         let count = self.random.below(most).min(self.there.len());
         let part: Vec<u8> = self.there.drain(..count).collect();
         if self.server.wants_bytes(self.peer.id) {
-            self.server.handle_bytes(NOW, self.peer.id, &part);
+            self.give(&part);
         } else {
             part.into_iter().rev().for_each(|byte| self.there.push_front(byte));
         }
         assert_eq!(self.server.closing(self.peer.id), None);
         let ready = self.server.transmit(NOW, self.peer.id);
         let count = self.random.below(most).min(ready.len());
-        self.back.extend(&ready[..count]);
+        match &mut self.splitter {
+            None => self.back.extend(&ready[..count]),
+            Some((splitter, _)) => {
+                splitter.handle_server(&ready[..count]).unwrap();
+                while let Some(piece) = splitter.to_client().take_first() {
+                    self.back.extend(piece);
+                }
+            }
+        }
         self.server.transmitted(self.peer.id, count);
+        self.give(&[]);
         let count = self.random.below(most).min(self.back.len());
         let part: Vec<u8> = self.back.drain(..count).collect();
         self.peer.client.handle_bytes(&part).unwrap();
         while let Some(event) = self.peer.client.poll_event() {
             self.learn(event);
+        }
+    }
+
+    /// Hands bytes of the client over, and what the splitter has to say.
+    fn give(&mut self, bytes: &[u8]) {
+        let Some((splitter, part)) = &mut self.splitter else {
+            return self.server.handle_bytes(NOW, self.peer.id, bytes);
+        };
+        splitter.handle_client(bytes).unwrap();
+        while let Some(piece) = splitter.to_server().take_first() {
+            self.server.handle_bytes(NOW, self.peer.id, &piece);
+            let mut rest = piece.as_slice();
+            while let Some(command) = self.seen.decode(&mut rest, |_| None, Vec::new).unwrap() {
+                assert!(
+                    matches!(command, Command::Unlink(_))
+                        || matches!(command, Command::Submit(it, _) if it.length <= *part)
+                );
+            }
+        }
+        while let Some(piece) = splitter.to_client().take_first() {
+            self.back.extend(piece);
         }
     }
 
@@ -139,8 +175,10 @@ impl World {
 
     /// Empties the loop, then gives up what still waits.
     fn end(&mut self) {
-        for round in 0..200 {
-            while self.peer.client.in_flight().count() - self.outputs.len() < 8 && round < 100 {
+        // In parts each takes a way there and back.
+        let rounds = if self.splitter.is_some() { 6000 } else { 200 };
+        for round in 0..rounds {
+            while self.peer.client.in_flight().count() - self.outputs.len() < 8 && round < rounds / 2 {
                 self.peer.client.submit(Urb::input(0, gadget_zero::LOOP, 65536));
             }
             self.carry(1 << 20);
@@ -175,10 +213,20 @@ impl World {
 
 #[test]
 fn random_clients_find_the_rules_kept() {
+    run(None);
+}
+
+#[test]
+fn random_clients_find_the_rules_kept_by_a_splitter() {
+    run(Some(512));
+    run(Some(2048));
+}
+
+fn run(part: Option<u32>) {
     let (mut unlinked, mut ended) = (0, 0);
     for seed in 0..24 {
         println!("seed {seed}");
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, part);
         for _ in 0..400 {
             if world.peer.client.in_flight().count() < 200 {
                 world.act();

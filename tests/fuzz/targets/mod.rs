@@ -9,6 +9,7 @@ mod endpoint;
 mod framing;
 mod headers;
 mod nat;
+mod rewrite;
 mod switch;
 mod usbip;
 mod words;
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "offload", run: headers::offload },
     Target { name: "coalesce", run: coalesce::coalesce },
     Target { name: "checksum", run: headers::checksum },
+    Target { name: "rewrite", run: rewrite::rewrite },
     Target { name: "switch", run: switch::switch },
     Target { name: "endpoint", run: endpoint::endpoint },
     Target { name: "pdu", run: usbip::pdu },

@@ -133,7 +133,7 @@ pub fn guest() -> Need {
 }
 
 /// `tests/vm`, where the guest is built and booted.
-pub(crate) fn vm_folder() -> &'static Path {
+pub fn vm_folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../vm"))
 }
 

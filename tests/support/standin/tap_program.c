@@ -5,7 +5,8 @@
  *
  *   tap_program [--eth-if=NAME] [--mac-addr=MAC] [--ipv4-addr=IP] [--ping=IP] ...
  *
- * It answers ARP and pings for its address and sends UDP datagrams to port 7 back. With --ping it pings an address five
+ * It answers ARP and pings for its address and sends UDP datagrams to port 7 back, and what comes on a TCP connection to
+ * it, and so for 4242, the port of Zephyr's echo_server. It complains of wrong checksums. With --ping it pings an address five
  * times a second, and prints a line for each answer. Each further --eth-if begins another interface. --seed= is taken
  * and means nothing.
  */
@@ -75,6 +76,18 @@ static unsigned checksum(const uint8_t *data, size_t len)
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	return ~sum & 0xffff;
+}
+
+/* The same with the pseudo header before it (RFC 793, 3.1). */
+static unsigned transport_checksum(const uint8_t *ip, const uint8_t *data, size_t len)
+{
+	uint8_t all[12 + 1514] = { 0 };
+
+	memcpy(all, ip + 12, 8);
+	all[9] = ip[9];
+	put16(all + 10, (unsigned)len);
+	memcpy(all + 12, data, len);
+	return checksum(all, 12 + len);
 }
 
 static void send_frame(struct iface *iface, const uint8_t *frame, size_t len)
@@ -154,6 +167,60 @@ static void answer(struct iface *iface, uint8_t *frame, size_t len)
 	send_frame(iface, frame, len);
 }
 
+static int echoes(unsigned port)
+{
+	return port == 7 || port == 4242;
+}
+
+enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16 };
+
+static void put32(uint8_t *at, uint32_t value)
+{
+	put16(at, value >> 16);
+	put16(at + 2, value & 0xffff);
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+	return (uint32_t)get16(at) << 16 | get16(at + 2);
+}
+
+/* An echo without any state: what it answers to a segment is all in the segment, whose sender sends it again if the
+ * answer is lost. */
+static void handle_tcp(struct iface *iface, uint8_t *frame, uint8_t *in, size_t len)
+{
+	uint8_t out[ETH + IP + 20 + 1460] = { 0 };
+	uint8_t *ip = out + ETH, *tcp = ip + IP;
+	size_t head = (size_t)(in[12] >> 4) * 4;
+
+	if (len < 20 || head < 20 || head > len || len - head > 1460 || !echoes(get16(in + 2)) || in[13] & RST)
+		return;
+	size_t data = len - head;
+
+	if (!(in[13] & (SYN | FIN)) && data == 0)
+		return;
+	memcpy(out, frame + 6, 6);
+	memcpy(out + 6, iface->mac, 6);
+	put16(out + 12, 0x0800);
+	ip[0] = 0x45;
+	put16(ip + 2, (unsigned)(IP + 20 + data));
+	ip[8] = 64;
+	ip[9] = 6;
+	memcpy(ip + 12, iface->addr, 4);
+	memcpy(ip + 16, frame + ETH + 12, 4);
+	put16(ip + 10, checksum(ip, IP));
+	memcpy(tcp, in + 2, 2);
+	memcpy(tcp + 2, in, 2);
+	put32(tcp + 4, in[13] & SYN ? 1000 : get32(in + 8));
+	put32(tcp + 8, get32(in + 4) + (uint32_t)data + ((in[13] & (SYN | FIN)) != 0));
+	tcp[12] = 5 << 4;
+	tcp[13] = (uint8_t)(ACK | (in[13] & (SYN | FIN)) | (data ? PSH : 0));
+	put16(tcp + 14, 1024);
+	memcpy(tcp + 20, in + head, data);
+	put16(tcp + 16, transport_checksum(ip, tcp, 20 + data));
+	send_frame(iface, out, ETH + IP + 20 + data);
+}
+
 static void handle_ip(struct iface *iface, uint8_t *frame, size_t len)
 {
 	uint8_t *ip = frame + ETH;
@@ -166,17 +233,25 @@ static void handle_ip(struct iface *iface, uint8_t *frame, size_t len)
 	if (total < head + 8 || ETH + total > len)
 		return;
 	uint8_t *inner = ip + head;
+	size_t rest = total - head;
+	int unsummed = ip[9] == 17 && get16(inner + 6) == 0;
 
+	if (checksum(ip, head) || (!unsummed && (ip[9] == 1 ? checksum(inner, rest) : transport_checksum(ip, inner, rest)))) {
+		say("a wrong checksum");
+		return;
+	}
 	if (ip[9] == 1 && inner[0] == 8) {
 		inner[0] = 0;
 		put16(inner + 2, 0);
-		put16(inner + 2, checksum(inner, total - head));
+		put16(inner + 2, checksum(inner, rest));
 		answer(iface, frame, ETH + total);
 	} else if (ip[9] == 1 && inner[0] == 0) {
 		snprintf(text, sizeof(text), "%s: answer from %d.%d.%d.%d: seq=%u", iface->name, ip[12], ip[13], ip[14],
 			 ip[15], get16(inner + 6));
 		say(text);
-	} else if (ip[9] == 17 && get16(inner + 2) == 7) {
+	} else if (ip[9] == 6) {
+		handle_tcp(iface, frame, inner, rest);
+	} else if (ip[9] == 17 && echoes(get16(inner + 2))) {
 		uint8_t port[2];
 
 		memcpy(port, inner, 2);

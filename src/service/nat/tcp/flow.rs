@@ -25,7 +25,7 @@ const OPENING: Duration = Duration::from_secs(240);
 /// How long an ended flow still acknowledges what is sent again.
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads of one turn.
-const READS: usize = 2;
+const READS: usize = 4;
 
 /// What is to become of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

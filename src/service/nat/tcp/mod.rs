@@ -26,6 +26,7 @@ use connection::{Connection, Verdict};
 use flow::{Fate, Flow, Key};
 use foldhash::fast::FixedState;
 use segment::{Flags, Segment};
+use sender::SUPER_PAYLOAD;
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -312,10 +313,10 @@ impl Tcp {
     }
 }
 
-/// Payload of the longest segment that fits.
+/// Payload of the longest segment that fits the link, and a frame of ours.
 fn own_mss(wire: &Wire, key: &Key) -> u16 {
     let headers = if key.guest.is_ipv4() { 40 } else { 60 };
-    wire.mtu.saturating_sub(headers).min(u16::MAX.into()) as u16
+    wire.mtu.saturating_sub(headers).min(SUPER_PAYLOAD) as u16
 }
 
 /// A segment of no connection is answered with a reset (RFC 9293, 3.5.2).

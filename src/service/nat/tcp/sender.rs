@@ -17,7 +17,7 @@ use std::ops::Range;
 /// Bytes kept for one guest at most: what may be under way.
 pub(super) const SEND_LIMIT: usize = 1 << 20;
 /// Payload of one super-frame at most; with all headers it stays below 64 KiB.
-const SUPER_PAYLOAD: usize = 65_000;
+pub(super) const SUPER_PAYLOAD: usize = 65_000;
 /// RFC 6298, 2.1.
 const FIRST_RTO: Duration = Duration::from_secs(1);
 /// What the field uses for RFC 6298's second.

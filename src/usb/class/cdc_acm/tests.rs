@@ -48,6 +48,7 @@ fn line_coding_and_lines() {
     let coding = LineCoding { rate: 9600, stop: 2, parity: 2, bits: 7 };
     let line = Line { coding, dtr: true, rts: true, breaking: false };
     assert_eq!(backend(&mut device, CdcAcm::poll_line), Some(line));
+    assert_eq!(line.to_string(), "9600 7E2, DTR on, RTS on");
     assert_eq!(backend(&mut device, CdcAcm::poll_line), None);
     assert_eq!(control(&mut device, (0x21, 0x55, 0), &[]).status, Status::Stall);
 }

@@ -1,0 +1,142 @@
+//! One stream of the reactor: what it goes through, and how far it is.
+//!
+//! mio is edge-triggered: a stream notes that it is readable or writable until a system call says otherwise. How much is
+//! read is bounded by the window that the service gives back.
+
+use super::append::Append;
+use super::terminal::Terminal;
+use crate::codec::Pieces;
+use crate::service::outside::WINDOW;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, IoSlice, Read};
+use std::os::fd::OwnedFd;
+
+/// A read that gives so much is not copied.
+const MUCH: usize = 16 << 10;
+/// Pieces of one write.
+const GATHER: usize = 16;
+/// Bytes of one read.
+const CHUNK: usize = 64 << 10;
+
+/// What a stream goes through.
+pub(super) enum Owned {
+    /// A socket or a pipe.
+    Polled(OwnedFd),
+    /// The master of a pseudo-terminal, whose other end comes and goes without an end of the stream.
+    Terminal(Terminal),
+    /// A regular file to be read.
+    Read(File),
+    /// A file that a thread of its own writes, which also tells what has left.
+    Append(Append),
+}
+
+/// See the module.
+pub(super) struct StreamSlot {
+    pub owned: Owned,
+    /// The listener whose client it is.
+    pub listener: Option<usize>,
+    /// The want that was dialled, until it is connected.
+    pub dialling: Option<usize>,
+    pub readable: bool,
+    pub writable: bool,
+    /// A read that gives less than was asked for has emptied it: so it is with sockets that have not ended.
+    pub short_is_empty: bool,
+    /// Bytes that may still be handed over.
+    pub room: usize,
+    pub outbox: Pieces,
+    /// Bytes of the outbox that nobody has sent: breaks of a serial line. They are not told of.
+    pub uncounted: usize,
+}
+
+impl StreamSlot {
+    pub fn new(owned: Owned, listener: Option<usize>, dialling: Option<usize>) -> Self {
+        // No event will come of what cannot be polled: it is always ready.
+        let ready = matches!(owned, Owned::Read(_) | Owned::Append(_));
+        Self {
+            readable: ready,
+            writable: ready,
+            short_is_empty: listener.is_some() || dialling.is_some(),
+            owned,
+            listener,
+            dialling,
+            room: WINDOW,
+            outbox: Pieces::default(),
+            uncounted: 0,
+        }
+    }
+
+    /// Sends what waits. `sent` counts what has left.
+    pub fn flush(&mut self, sent: &mut usize) -> io::Result<()> {
+        while self.writable && !self.outbox.is_empty() {
+            let mut pieces = [IoSlice::new(&[]); GATHER];
+            let count = self.outbox.gather(&mut pieces);
+            let pieces = &pieces[..count];
+            let result = match &mut self.owned {
+                Owned::Polled(fd) => rustix::io::writev(&*fd, pieces).map_err(io::Error::from),
+                Owned::Terminal(terminal) => terminal.write(pieces),
+                Owned::Append(file) => {
+                    let taken = pieces.iter().map(|piece| piece.len()).sum();
+                    pieces.iter().for_each(|piece| file.send(piece.to_vec()));
+                    self.outbox.took(taken);
+                    continue;
+                }
+                // Nothing can be sent to what is only read.
+                Owned::Read(_) => Ok(self.outbox.first().len()),
+            };
+            match result {
+                Ok(count) => {
+                    self.outbox.took(count);
+                    let own = count.min(self.uncounted);
+                    self.uncounted -= own;
+                    *sent += count - own;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the window allows. An end is an error.
+    pub fn read(&mut self, buffer: &mut Vec<u8>, mut tell: impl FnMut(Vec<u8>)) -> io::Result<()> {
+        while self.readable && self.room > 0 {
+            let length = self.room.min(CHUNK);
+            buffer.resize(length, 0);
+            let result = match &mut self.owned {
+                Owned::Polled(fd) => rustix::io::read(&*fd, &mut **buffer).map_err(io::Error::from),
+                Owned::Terminal(terminal) => terminal.read(buffer),
+                Owned::Read(file) => file.read(buffer),
+                Owned::Append(_) => Err(Errno::AGAIN.into()),
+            };
+            match result {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.room -= count;
+                    self.readable = !(self.short_is_empty && count < length);
+                    // Little is copied, so that the buffer stays; much leaves with the buffer.
+                    if count < MUCH {
+                        tell(buffer[..count].to_vec());
+                    } else {
+                        buffer.truncate(count);
+                        tell(std::mem::replace(buffer, Vec::with_capacity(CHUNK)));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether a terminal's other end is there: what that changed to, if it did.
+    pub fn look(&mut self) -> Option<bool> {
+        let Owned::Terminal(terminal) = &mut self.owned else { return None };
+        let there = terminal.look()?;
+        self.readable |= there;
+        self.writable |= there;
+        Some(there)
+    }
+}

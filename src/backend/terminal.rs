@@ -1,0 +1,161 @@
+//! A pseudo-terminal as the other end of a serial line, with a link to it.
+//!
+//! Theory of operation. Programs open the link as they would a serial port; the terminal is raw at first, so that bytes
+//! pass as they are. Programs come and go: while none has it open the master reports a hangup, and what is sent waits
+//! here. That one has come is not an event of the master, so the terminal's path is watched (inotify(7)), and after
+//! every event of either the master is asked. What was written and not read stays in the terminal for the next program.
+//!
+//! A pseudo-terminal has no lines of a modem. What the other side sets is shown as far as termios(3) can say it: the rate
+//! as the terminal's, 0 (hang up) while DTR is off, and the stop bits. A break is read as the program has chosen: not at
+//! all (IGNBRK), as the key for an interrupt (BRKINT with ISIG), or as a zero byte.
+
+use crate::error::{Class, Error, Result};
+use crate::usb::class::cdc_acm::Line;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
+use std::fs::{self, File};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+/// See the module.
+pub(super) struct Terminal {
+    master: OwnedFd,
+    /// Tells that its path was opened or closed.
+    watch: OwnedFd,
+    /// A program has it open.
+    there: bool,
+    /// A break is being sent.
+    breaking: bool,
+    _link: Link,
+}
+
+/// A link that this process has made; removed at the end, if it still leads to the same place.
+struct Link {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
+            // When this fails a link to nowhere is left, which the next owner replaces.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Terminal {
+    /// Makes a terminal and the link `path` to it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let cannot = |errno: Errno| Error::system("cannot make a pseudo-terminal", &errno.into());
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).map_err(cannot)?;
+        grantpt(&master).and_then(|()| unlockpt(&master)).map_err(cannot)?;
+        let name = ptsname(&master, Vec::new()).map_err(cannot)?;
+        let target = PathBuf::from(name.to_string_lossy().into_owned());
+        // Once opened and closed, the terminal keeps its settings, and the master knows that nobody is there.
+        let slave = File::options().read(true).write(true).open(&target);
+        let slave = slave.map_err(|error| Error::system(target.display(), &error))?;
+        let mut settings = tcgetattr(&slave).map_err(cannot)?;
+        settings.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &settings).map_err(cannot)?;
+        drop(slave);
+        rustix::io::ioctl_fionbio(&master, true).map_err(cannot)?;
+        let watch = watch(&target).map_err(|errno| {
+            Error::system("cannot watch a pseudo-terminal", &errno.into())
+                .hint("`sysctl fs.inotify.max_user_instances` is how many watches a user may have")
+        })?;
+        link(path, &target)?;
+        Ok(Self { master, watch, there: false, breaking: false, _link: Link { path: path.to_owned(), target } })
+    }
+
+    /// The descriptors to be polled: the terminal's own, and that of its watch.
+    pub fn fds(&self) -> [RawFd; 2] {
+        [self.master.as_raw_fd(), self.watch.as_raw_fd()]
+    }
+
+    /// Asks whether a program has it open. Gives that if it has changed.
+    pub fn look(&mut self) -> Option<bool> {
+        // The events themselves say less than the master does.
+        let mut events = [0; 4096];
+        while rustix::io::read(&self.watch, &mut events).is_ok_and(|count| count > 0) {}
+        let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let known = rustix::event::poll(&mut fds, Some(&now)).is_ok();
+        let there = !fds[0].revents().contains(PollFlags::HUP);
+        let changed = known && there != self.there;
+        self.there = there && known || self.there && !known;
+        changed.then_some(there)
+    }
+
+    /// Sends; would block while nobody is there.
+    pub fn write(&self, pieces: &[IoSlice]) -> io::Result<usize> {
+        if !self.there {
+            return Err(Errno::AGAIN.into());
+        }
+        rustix::io::writev(&self.master, pieces).map_err(waits)
+    }
+
+    /// Reads; would block where there is nothing, whether or not somebody is there.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        rustix::io::read(&self.master, buffer).map_err(waits)
+    }
+
+    /// Shows the program what the other side has set. Gives the bytes that tell of a break, if one has begun.
+    pub fn set(&mut self, line: &Line) -> Vec<u8> {
+        let set = || {
+            let mut settings = tcgetattr(&self.master)?;
+            settings.set_speed(if line.dtr { line.coding.rate } else { 0 })?;
+            settings.control_modes.set(ControlModes::CSTOPB, line.coding.stop != 0);
+            tcsetattr(&self.master, OptionalActions::Now, &settings)
+        };
+        if let Err(errno) = set() {
+            log::debug!("a pseudo-terminal does not take {line}: {errno}");
+        }
+        let begun = line.breaking && !self.breaking;
+        self.breaking = line.breaking;
+        if begun { self.break_bytes() } else { Vec::new() }
+    }
+
+    /// What a break is read as.
+    fn break_bytes(&self) -> Vec<u8> {
+        let Ok(settings) = tcgetattr(&self.master) else { return Vec::new() };
+        let input = |mode| settings.input_modes.contains(mode);
+        if input(InputModes::IGNBRK) {
+            Vec::new()
+        } else if input(InputModes::BRKINT) && settings.local_modes.contains(LocalModes::ISIG) {
+            vec![settings.special_codes[SpecialCodeIndex::VINTR]]
+        } else {
+            vec![0]
+        }
+    }
+}
+
+/// A terminal that nobody has open answers EIO.
+fn waits(errno: Errno) -> io::Error {
+    if errno == Errno::IO { Errno::AGAIN.into() } else { errno.into() }
+}
+
+fn watch(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&watch, path, WatchFlags::OPEN | WatchFlags::CLOSE)?;
+    Ok(watch)
+}
+
+/// Makes the link, in the place of another link but of nothing else.
+fn link(path: &Path, target: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.is_symlink() => {
+            return Err(Error::new(Class::Runtime, format!("cannot make the link {}: it exists", path.display()))
+                .hint("choose another path, or move the file away"));
+        }
+        Ok(_) => fs::remove_file(path).map_err(|error| Error::system(path.display(), &error))?,
+        Err(_) => {}
+    }
+    std::os::unix::fs::symlink(target, path)
+        .map_err(|error| Error::system(format_args!("cannot make the link {}", path.display()), &error))
+}

@@ -1,0 +1,117 @@
+//! A host for tests, whose sockets do what the test says, and frames of a guest.
+
+use super::Nat;
+use super::host::{Datagrams, Host, Refused, SocketId};
+use super::packet::{Headers, Link};
+use crate::config::{PortKind, PortSpec};
+use crate::frame::{Batch, Outgoing};
+use crate::limits::{MAX_FRAME, PREFIX};
+use crate::time::Instant;
+use crate::wire::{Checksum, Ethernet, Mac, Offload};
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Result};
+use std::net::{IpAddr, SocketAddr};
+
+pub(super) const GATEWAY: Mac = Mac([2, 0x6e, 10, 0, 2, 2]);
+pub(super) const GUEST: Mac = Mac([2, 0, 0x5e, 0, 0x53, 9]);
+
+/// Every socket takes `takes` bytes more and gives nothing.
+#[derive(Default)]
+pub(super) struct Script {
+    pub sockets: BTreeSet<SocketId>,
+    pub takes: usize,
+    /// There are no more sockets.
+    pub exhausted: bool,
+    pub next: u64,
+}
+
+impl Script {
+    fn insert(&mut self) -> Result<SocketId> {
+        if self.exhausted {
+            return Err(ErrorKind::Other.into());
+        }
+        self.next += 1;
+        self.sockets.insert(SocketId(self.next));
+        Ok(SocketId(self.next))
+    }
+}
+
+impl Host for Script {
+    fn connect(&mut self, _: SocketAddr) -> Result<SocketId> {
+        self.insert()
+    }
+    fn connected(&mut self, _: SocketId) -> Result<()> {
+        Ok(())
+    }
+    fn open(&mut self, _: Datagrams, _: bool) -> Result<SocketId> {
+        self.insert()
+    }
+    fn accept(&mut self, _: SocketId) -> Result<(SocketId, SocketAddr)> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+    fn send(&mut self, _: SocketId, bytes: &[u8]) -> Result<usize> {
+        let count = bytes.len().min(self.takes);
+        self.takes -= count;
+        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+    fn recv(&mut self, _: SocketId, _: &mut [u8]) -> Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+    fn send_to(&mut self, _: SocketId, _: &[u8], _: SocketAddr) -> Result<()> {
+        Ok(())
+    }
+    fn recv_from(&mut self, _: SocketId, _: &mut [u8]) -> Result<(usize, SocketAddr)> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+    fn refused(&mut self, _: SocketId) -> Option<Refused> {
+        None
+    }
+    fn shutdown(&mut self, _: SocketId) {}
+    fn close(&mut self, socket: SocketId, _: bool) {
+        assert!(self.sockets.remove(&socket), "{socket:?} is closed twice");
+    }
+}
+
+/// A gateway at 10.0.2.2.
+pub(super) fn gateway() -> Nat {
+    let spec = PortSpec::parse("nat:10.0.2.2/24").unwrap();
+    let PortKind::Nat(config) = &spec.kind else { panic!("not a nat") };
+    Nat::new(&spec, config, 7).unwrap()
+}
+
+/// Lets the gateway hear a packet of the guest; the transport's checksum is vouched for.
+pub(super) fn hear(
+    nat: &mut Nat,
+    now: Instant,
+    dst: Mac,
+    addrs: (&str, &str),
+    (protocol, hops): (u8, Option<u8>),
+    parts: &[&[u8]],
+    host: &mut Script,
+) {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let addrs: (IpAddr, IpAddr) = (addrs.0.parse().unwrap(), addrs.1.parse().unwrap());
+    let mut headers = Headers::new(Link { src: GUEST, dst }, addrs, protocol, length, None);
+    if let Some(hops) = hops {
+        headers.set_hop_limit(hops);
+    }
+    let frame = [&[headers.bytes()], parts].concat().concat();
+    nat.handle_frame(now, &frame, Offload { checksum: Checksum::Valid, ..Offload::NONE }, host);
+}
+
+/// What the gateway sends at this instant: to which MAC, EtherType, and what follows.
+pub(super) fn said(nat: &mut Nat, now: Instant, host: &mut Script) -> Vec<(Mac, u16, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut out = Batch::new(4 * (PREFIX + MAX_FRAME));
+    loop {
+        nat.handle_timeout(now, host);
+        nat.poll_transmit(now, host, &mut out);
+        let frames = Outgoing::rest_of(&out, 0).frames();
+        let views = frames.map(|(_, bytes)| Ethernet::new(bytes).unwrap());
+        all.extend(views.map(|view| (view.destination(), view.ether_type().0, view.payload().to_vec())));
+        out.clear();
+        if !nat.is_ready() {
+            return all;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The gateway under a clock of its own: what ends by itself, and how much there can be.
+
+use super::host::{Event, SocketId};
+use super::packet::{ICMPV4, TCP, UDP};
+use super::script::{GATEWAY, Script, gateway, hear, said};
+use super::{Flows, Nat};
+use crate::limits::{NAT_DATAGRAM_FLOWS, NAT_MEMORY, NAT_TCP_FLOWS};
+use crate::time::{Duration, Instant};
+
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 0x10;
+const START: Instant = Instant::from_secs(1);
+
+struct Bench {
+    nat: Nat,
+    host: Script,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { nat: gateway(), host: Script::default(), now: START }
+    }
+
+    fn packet(&mut self, protocol: u8, parts: &[&[u8]]) {
+        let addrs = ("10.0.2.15", "198.51.100.7");
+        hear(&mut self.nat, self.now, GATEWAY, addrs, (protocol, None), parts, &mut self.host);
+    }
+
+    fn datagram(&mut self, port: u16) {
+        self.packet(UDP, &[&port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"]);
+    }
+
+    fn segment(&mut self, port: u16, (seq, ack): (u32, u32), flags: u8, payload: &[u8]) {
+        let head = [port.to_be_bytes(), [0, 80]].concat();
+        let (seq, ack) = (seq.to_be_bytes(), ack.to_be_bytes());
+        self.packet(TCP, &[&head, &seq, &ack, &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0], payload]);
+    }
+
+    /// What comes to the guest, by the IP packets.
+    fn said(&mut self) -> Vec<Vec<u8>> {
+        let frames = said(&mut self.nat, self.now, &mut self.host).into_iter();
+        frames.filter(|(_, kind, _)| *kind == 0x0800).map(|(.., packet)| packet).collect()
+    }
+
+    /// The guest's connection number `socket` of the host stands; gives the number that the guest acknowledges.
+    fn open(&mut self, port: u16, socket: u64) -> u32 {
+        self.segment(port, (0, 0), SYN, &[]);
+        let event = Event { socket: SocketId(socket), readable: false, writable: true, refused: false };
+        self.nat.handle_event(self.now, event, &mut self.host);
+        let answer = self.said().into_iter().find(|packet| packet[33] == SYN | ACK).unwrap();
+        let ack = u32::from_be_bytes([answer[24], answer[25], answer[26], answer[27]]).wrapping_add(1);
+        self.segment(port, (1, ack), ACK, &[]);
+        self.said();
+        ack
+    }
+
+    /// Does everything that is due until `seconds` after the start.
+    fn pass(&mut self, seconds: u64) -> Vec<Vec<u8>> {
+        let end = START + Duration::from_secs(seconds);
+        let mut said = Vec::new();
+        while let Some(due) = self.nat.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            said.extend(self.said());
+        }
+        self.now = end;
+        said
+    }
+}
+
+#[test]
+fn what_rests_ends() {
+    let mut bench = Bench::new();
+    bench.datagram(1000);
+    bench.packet(ICMPV4, &[&[8, 0, 0, 0, 0, 1, 0, 1], b"echo"]);
+    bench.open(2000, 3);
+    // this one is never answered by the host
+    bench.segment(2001, (0, 0), SYN, &[]);
+    assert_eq!(bench.nat.flows(), Flows { tcp: 2, udp: 1, echo: 1, held: 0 });
+    bench.pass(59);
+    assert_eq!(bench.nat.flows().echo, 1);
+    bench.pass(61);
+    assert_eq!(bench.nat.flows(), Flows { tcp: 2, udp: 1, echo: 0, held: 0 });
+    bench.pass(179);
+    bench.datagram(1000);
+    bench.pass(239);
+    assert_eq!((bench.nat.flows().tcp, bench.nat.flows().udp), (2, 1));
+    bench.pass(241);
+    assert_eq!((bench.nat.flows().tcp, bench.nat.flows().udp), (1, 1));
+    bench.pass(360);
+    assert_eq!((bench.nat.flows().tcp, bench.nat.flows().udp), (1, 0));
+    bench.pass(7439);
+    assert_eq!((bench.nat.flows().tcp, bench.host.sockets.len()), (1, 1));
+    let said = bench.pass(7442);
+    assert_eq!((bench.nat.flows().tcp, bench.host.sockets.len()), (0, 0));
+    assert!(said.iter().any(|packet| packet[33] & RST != 0), "the guest is told");
+}
+
+#[test]
+fn the_port_that_rests_longest_makes_room() {
+    let mut bench = Bench::new();
+    for port in 0..NAT_DATAGRAM_FLOWS as u16 {
+        bench.datagram(1 + port);
+        bench.now += Duration::from_millis(1);
+    }
+    // the first is not the one that rests longest any more
+    bench.datagram(1);
+    bench.datagram(60_000);
+    assert_eq!((bench.nat.flows().udp, bench.nat.stats().flows), (NAT_DATAGRAM_FLOWS, 1));
+    assert_eq!(bench.host.sockets.len(), NAT_DATAGRAM_FLOWS);
+    assert!(bench.host.sockets.contains(&SocketId(1)) && !bench.host.sockets.contains(&SocketId(2)));
+}
+
+#[test]
+fn connections_have_a_limit() {
+    let mut bench = Bench::new();
+    for port in 0..NAT_TCP_FLOWS as u16 + 10 {
+        bench.segment(1 + port, (0, 0), SYN, &[]);
+    }
+    assert_eq!((bench.nat.flows().tcp, bench.nat.stats().flows), (NAT_TCP_FLOWS, 10));
+    assert_eq!(bench.host.sockets.len(), NAT_TCP_FLOWS);
+}
+
+#[test]
+fn a_host_without_descriptors_is_not_asked_in_vain() {
+    let mut bench = Bench::new();
+    bench.host.exhausted = true;
+    bench.datagram(1000);
+    bench.segment(2000, (0, 0), SYN, &[]);
+    assert_eq!((bench.nat.flows(), bench.nat.stats().host), (Flows::default(), 2));
+}
+
+/// Hosts that take nothing hold what guests send, up to a limit of all together; others go on.
+#[test]
+fn what_stalled_flows_hold_is_bounded() {
+    let mut bench = Bench::new();
+    let piece = vec![7; 60_000];
+    let flows = 1500;
+    for flow in 0..flows {
+        let ack = bench.open(1000 + flow, u64::from(flow) + 1);
+        bench.segment(1000 + flow, (1, ack), ACK, &piece);
+        bench.said();
+    }
+    let held = bench.nat.flows().held;
+    assert!(held <= NAT_MEMORY && held > NAT_MEMORY - 60_000, "{held}");
+    assert!(bench.nat.stats().memory > 0);
+    // a flow whose host takes needs no memory
+    let (port, socket) = (1000 + flows, u64::from(flows) + 1);
+    let ack = bench.open(port, socket);
+    bench.host.takes = piece.len();
+    bench.segment(port, (1, ack), ACK, &piece);
+    let answer = bench.said().into_iter().rfind(|packet| packet[22..24] == port.to_be_bytes()).unwrap();
+    assert_eq!(answer[28..32], 60_001_u32.to_be_bytes(), "everything is acknowledged");
+    assert_eq!(bench.host.takes, 0);
+}

@@ -1,0 +1,248 @@
+//! Exchanges pairs of addresses in a frame, and keeps its checksums right.
+//!
+//! How it works. Every function here edits its part of the frame and gives the [`Change`]: by how much the one's
+//! complement sum of these bytes has grown. A checksum over them is then updated from its old value (RFC 1624), never
+//! computed anew: a frame that arrived damaged leaves damaged, and the payload is not read. The update of a checksum
+//! field is itself a change, which matters where an outer checksum covers it: ICMP errors quote whole headers.
+
+use crate::wire::checksum::Sum;
+use crate::wire::layers::network_at;
+use crate::wire::{Checksum, Offload};
+use etherparse::{EtherType, ether_type, ip_number};
+
+/// UDP-Lite (RFC 3828): its checksum is where UDP's is.
+const UDP_LITE: u8 = 136;
+/// Reverse ARP has the fields of ARP (RFC 903).
+const RARP: EtherType = EtherType(0x8035);
+/// The ports of DHCP's server and client (RFC 2131, 4.1).
+const DHCP: [u16; 2] = [67, 68];
+/// ICMP errors, which quote the header that they are about (RFC 792), and among them the redirect.
+const ICMP_ERRORS: [u8; 5] = [3, 4, REDIRECT, 11, 12];
+const REDIRECT: u8 = 5;
+
+/// By how much a sum has changed; the empty sum where nothing has.
+#[derive(Clone, Copy, Default)]
+struct Change(Option<Sum>);
+
+impl Change {
+    const NONE: Self = Self(None);
+
+    /// That of bytes which were `old` and are `new`, at an even distance from the start of what is summed, or not.
+    fn of(old: &[u8], new: &[u8], even: bool) -> Self {
+        let sum = |bytes| {
+            let folded = Sum::ZERO.add_bytes(bytes).folded();
+            if even { folded } else { folded.swap_bytes() }
+        };
+        Self(Some(Sum::ZERO.add_u16(!sum(old)).add_u16(sum(new))))
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self.0, other.0) {
+            (Some(one), Some(two)) => Self(Some(one.join(two))),
+            (one, two) => Self(one.or(two)),
+        }
+    }
+}
+
+/// How a checksum field holds its sum.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Its complement.
+    Complement,
+    /// The same, and 0 means that there is none (RFC 768).
+    ComplementOrNone,
+    /// The sum of the pseudo header as it is, to be completed later.
+    Seed,
+}
+
+/// Pairs of addresses, no address in two of them.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Exchange {
+    pub macs: Vec<([u8; 6], [u8; 6])>,
+    pub ips: Vec<([u8; 4], [u8; 4])>,
+}
+
+impl Exchange {
+    /// Exchanges the addresses of `frame`, of which its port has said `offload`.
+    pub fn apply(&self, frame: &mut [u8], offload: &Offload) {
+        for at in [0, 6] {
+            self.mac(frame, at, true);
+        }
+        let Ok((ether_type, at)) = network_at(frame) else { return };
+        let seed = match offload.checksum {
+            Checksum::Partial { start, offset } => (usize::from(start) + usize::from(offset)).checked_sub(at),
+            Checksum::None | Checksum::Valid => None,
+        };
+        let Some(packet) = frame.get_mut(at..) else { return };
+        match ether_type {
+            ether_type::IPV4 if packet.first().is_some_and(|first| first >> 4 == 4) => {
+                self.ipv4(packet, seed, false);
+            }
+            ether_type::IPV6 if !self.macs.is_empty() => self.neighbour_discovery(packet, seed),
+            ether_type::ARP | RARP => self.arp(packet),
+            _ => {}
+        }
+    }
+
+    fn mac(&self, bytes: &mut [u8], at: usize, even: bool) -> Change {
+        replace(&self.macs, bytes, at, even)
+    }
+
+    fn ip(&self, bytes: &mut [u8], at: usize, even: bool) -> Change {
+        replace(&self.ips, bytes, at, even)
+    }
+
+    /// Hardware and protocol addresses of sender and target (RFC 826), for IPv4 on Ethernet.
+    fn arp(&self, packet: &mut [u8]) {
+        if packet.starts_with(&[0, 1, 8, 0, 6, 4]) {
+            for at in [8, 18] {
+                self.mac(packet, at, true);
+                self.ip(packet, at + 6, true);
+            }
+        }
+    }
+
+    /// Addresses of the header and what depends on them (RFC 791, 3.1). `seed` is where a checksum waits to be
+    /// completed. A packet that an ICMP error quotes may end early.
+    fn ipv4(&self, packet: &mut [u8], seed: Option<usize>, quoted: bool) -> Change {
+        let Some(&[first, _, l0, l1, _, _, f0, f1, _, protocol]) = packet.first_chunk() else { return Change::NONE };
+        let header = usize::from(first & 0x0f) * 4;
+        if header < 20 || packet.len() < 20 {
+            return Change::NONE;
+        }
+        let addresses = self.ip(packet, 12, true).and(self.ip(packet, 16, true));
+        let mut all = addresses.and(settle(packet, 10, addresses, Holds::Complement));
+        let fragment_offset = u16::from_be_bytes([f0, f1]) & 0x1fff;
+        let end = usize::from(u16::from_be_bytes([l0, l1])).min(packet.len());
+        if fragment_offset != 0 {
+            return all;
+        }
+        let Some(datagram) = packet.get_mut(header..end) else { return all };
+        let holds = |field: usize, usual| if seed == Some(header + field) { Holds::Seed } else { usual };
+        match protocol {
+            p if p == ip_number::TCP.0 => {
+                all = all.and(settle(datagram, 16, addresses, holds(16, Holds::Complement)));
+            }
+            p if p == ip_number::UDP.0 || p == UDP_LITE => {
+                let payload = if quoted { Change::NONE } else { self.dhcp(datagram) };
+                let holds = holds(6, Holds::ComplementOrNone);
+                // What is to be completed gets the payload's sum then.
+                let covered = if holds == Holds::Seed { addresses } else { addresses.and(payload) };
+                all = all.and(payload).and(settle(datagram, 6, covered, holds));
+            }
+            p if p == ip_number::ICMP.0 && !quoted => self.icmp(datagram),
+            _ => {}
+        }
+        all
+    }
+
+    /// What an ICMP error quotes, and the router that a redirect names.
+    fn icmp(&self, message: &mut [u8]) {
+        let Some(&kind) = message.first().filter(|kind| ICMP_ERRORS.contains(kind)) else { return };
+        let router = if kind == REDIRECT { self.ip(message, 4, true) } else { Change::NONE };
+        let quote = message.get_mut(8..).map_or(Change::NONE, |quote| self.ipv4(quote, None, true));
+        settle(message, 2, router.and(quote), Holds::Complement);
+    }
+
+    /// Addresses of a DHCP message (RFC 2131, 2), which begins behind the UDP header: the client's hardware address, by
+    /// which a server tells its clients apart; the IPv4 addresses of client and servers; and of the options, which may
+    /// lie at odd places, the address asked for, the server's, and the client identifier where it is a hardware address
+    /// (RFC 2132, 9.1, 9.7, 9.14).
+    fn dhcp(&self, datagram: &mut [u8]) -> Change {
+        let Some(&[s0, s1, d0, d1]) = datagram.first_chunk() else { return Change::NONE };
+        let ports = [[s0, s1], [d0, d1]].map(u16::from_be_bytes);
+        let Some(message) = datagram.get_mut(8..).filter(|_| ports.iter().all(|port| DHCP.contains(port))) else {
+            return Change::NONE;
+        };
+        if !matches!(message, [1 | 2, 1, 6, ..]) {
+            return Change::NONE;
+        }
+        let mut all = self.mac(message, 28, true);
+        for at in [12, 16, 20, 24] {
+            all = all.and(self.ip(message, at, true));
+        }
+        if message.get(236..240) != Some(&[99, 130, 83, 99]) {
+            return all;
+        }
+        let mut at = 240;
+        while let Some(&code) = message.get(at) {
+            // The pad option is a byte alone, and the end option ends them.
+            match code {
+                0 => {
+                    at += 1;
+                    continue;
+                }
+                255 => break,
+                _ => {}
+            }
+            let Some(&length) = message.get(at + 1) else { break };
+            let value = at + 2;
+            let even = value.is_multiple_of(2);
+            all = all.and(match (code, length) {
+                (50 | 54, 4) => self.ip(message, value, even),
+                (61, 7) if message.get(value) == Some(&1) => self.mac(message, value + 1, !even),
+                _ => Change::NONE,
+            });
+            at = value + usize::from(length);
+        }
+        all
+    }
+
+    /// The link-layer addresses in the options of neighbour discovery (RFC 4861, 4.6.1).
+    fn neighbour_discovery(&self, packet: &mut [u8], seed: Option<usize>) {
+        let Some(&[_, _, _, _, l0, l1, next, _]) = packet.first_chunk() else { return };
+        let end = 40 + usize::from(u16::from_be_bytes([l0, l1]));
+        let Some(message) = packet.get_mut(40..end).filter(|_| next == ip_number::IPV6_ICMP.0) else { return };
+        let mut at = match message.first() {
+            Some(133) => 8,
+            Some(134) => 16,
+            Some(135 | 136) => 24,
+            Some(137) => 40,
+            _ => return,
+        };
+        let mut all = Change::NONE;
+        while let Some(&[kind, eights]) = message.get(at..).and_then(|rest| rest.first_chunk()) {
+            match (kind, eights) {
+                (_, 0) => break,
+                (1 | 2, 1) => all = all.and(self.mac(message, at + 2, true)),
+                _ => {}
+            }
+            at += usize::from(eights) * 8;
+        }
+        // What is to be completed gets the sum of the options then.
+        if seed != Some(42) {
+            settle(message, 2, all, Holds::Complement);
+        }
+    }
+}
+
+/// Exchanges the address at `at`, if it is in a pair.
+fn replace<const N: usize>(pairs: &[([u8; N], [u8; N])], bytes: &mut [u8], at: usize, even: bool) -> Change {
+    let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) else { return Change::NONE };
+    let other = pairs.iter().find_map(|(one, two)| match *place {
+        address if address == *one => Some(*two),
+        address if address == *two => Some(*one),
+        _ => None,
+    });
+    let Some(new) = other else { return Change::NONE };
+    let old = std::mem::replace(place, new);
+    Change::of(&old, &new, even)
+}
+
+/// Updates the checksum field at `at` after a change of what it covers. Gives the change of the field itself.
+fn settle(bytes: &mut [u8], at: usize, change: Change, holds: Holds) -> Change {
+    let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<2>()) else { return Change::NONE };
+    let (Some(change), old) = (change.0, *field) else { return Change::NONE };
+    let value = u16::from_be_bytes(old);
+    if holds == Holds::ComplementOrNone && value == 0 {
+        return Change::NONE;
+    }
+    let sum = |start: u16| change.add_u16(start);
+    let new = match holds {
+        Holds::Complement => sum(!value).checksum(),
+        Holds::ComplementOrNone => sum(!value).checksum_nonzero(),
+        Holds::Seed => sum(value).folded(),
+    };
+    *field = new.to_be_bytes();
+    Change::of(&old, field, at.is_multiple_of(2))
+}

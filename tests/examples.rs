@@ -1,0 +1,235 @@
+//! Every bench under `examples/`, as it is, run by an ordinary user where that is what it is for. At the place of a
+//! simulator stands a small program or script of its name: one that opens a TAP, a zbridge that is a host on the socket
+//! or serial line that the bench has given it, or a QEMU with a Linux guest.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+use support::standin::{Build, tap_program};
+use support::{Launch, Namespace, TempDir, eventually, needs, require, zbridge};
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+
+/// What most benches need.
+fn machine() -> needs::Need {
+    needs::root()?;
+    needs::tun()?;
+    needs::tool("setpriv", "util-linux")?;
+    needs::tool("unshare", "util-linux")?;
+    needs::tool("ip", "iproute2")?;
+    needs::tool("ping", "iputils-ping")
+}
+
+/// Puts a shell script at `path` below `dir`.
+fn script(dir: &TempDir, path: &str, text: &str) {
+    let file = dir.path(path);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The bench of an example, where any user can read it.
+fn bench(dir: &TempDir, name: &str) -> PathBuf {
+    let text = std::fs::read_to_string(format!("{EXAMPLES}/{name}/bench.toml")).unwrap();
+    dir.file(&format!("{name}.toml"), &text)
+}
+
+/// `zbridge up` of an example from `dir`, where `bin` is in the path, which ends with the instance `exit_with`.
+fn up(dir: &TempDir, name: &str, exit_with: &str) -> Launch {
+    let path = format!("{}:{}", dir.text("bin"), std::env::var("PATH").unwrap());
+    let bench = bench(dir, name);
+    zbridge!("up", bench, "--exit-with", exit_with, "--timeout", "150s", "--logs", dir.text("logs"))
+        .env("PATH", path)
+        .env("XDG_RUNTIME_DIR", dir.root())
+}
+
+/// The same by an ordinary user.
+fn up_as_nobody(dir: &TempDir, name: &str, exit_with: &str) -> Launch {
+    up(dir, name, exit_with).as_nobody_with_tun(dir).under(["env", "-C", dir.root().to_str().unwrap()])
+}
+
+/// The script of a host with this address, behind `port` of a zbridge: its USB/IP server answers pings.
+fn host_behind(dir: &TempDir, port: &str, addr: &str) -> String {
+    format!("exec {}/program -p {port} -p usbip:{addr},public,device=cdc-acm", dir.root().display())
+}
+
+#[test]
+fn native_sim() {
+    require!(machine());
+    let dir = TempDir::new();
+    std::fs::create_dir(dir.path("zephyr")).unwrap();
+    std::fs::rename(tap_program(&dir, Build::Dynamic).unwrap(), dir.path("zephyr/zephyr.exe")).unwrap();
+    let exit = up_as_nobody(&dir, "native_sim", "host").run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("host    | 3 packets transmitted, 3 received"), "{exit:?}");
+    assert!(exit.stderr.contains("zephyr: ready after"), "{exit:?}");
+    let log = std::fs::read_to_string(dir.path("logs/host.log")).unwrap();
+    assert!(log.contains("3 received"), "{log}");
+}
+
+#[test]
+fn two_instances() {
+    require!(machine());
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    for build in ["one", "two"] {
+        script(&dir, &format!("{build}/zephyr/zephyr.exe"), &format!("exec {} \"$@\"", program.display()));
+    }
+    let exit = up_as_nobody(&dir, "two_instances", "host").run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert_eq!(exit.stdout.matches("2 packets transmitted, 2 received").count(), 2, "{exit:?}");
+}
+
+#[test]
+fn copies() {
+    require!(machine());
+    let dir = TempDir::new();
+    std::fs::create_dir(dir.path("zephyr")).unwrap();
+    std::fs::rename(tap_program(&dir, Build::Dynamic).unwrap(), dir.path("zephyr/zephyr.exe")).unwrap();
+    let exit = up_as_nobody(&dir, "copies", "host").run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert_eq!(exit.stdout.matches("2 packets transmitted, 2 received").count(), 2, "{exit:?}");
+}
+
+#[test]
+fn usbip_native_sim() {
+    require!(machine(), needs::tool("usbip", "usbip"));
+    let dir = TempDir::new();
+    script(&dir, "zephyr/zephyr.exe", &host_behind(&dir, "tap:zeth", "192.0.2.1/24"));
+    let exit = up_as_nobody(&dir, "usbip_native_sim", "client").run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("Exportable USB devices") && exit.stdout.contains("192.0.2.1"), "{exit:?}");
+}
+
+#[test]
+fn native_sim_bridge() {
+    require!(machine());
+    let dir = TempDir::new();
+    let program = dir.path("program").display().to_string();
+    script(&dir, "zephyr/zephyr.exe", &format!("exec {program} -p tap:zeth0 -p tap:zeth1"));
+    let exit = up_as_nobody(&dir, "native_sim_bridge", "left").run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+}
+
+#[test]
+fn fvp() {
+    require!(machine());
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    // the interface is the one that the model is told of
+    let find = "for word; do case $word in bp.hostbridge.interfaceName=*) name=${word#*=};; esac; done";
+    script(&dir, "bin/FVP_BaseR_AEMv8R", &format!("{find}\nexec {} --eth-if=$name", program.display()));
+    let exit = up_as_nobody(&dir, "fvp", "host").run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("zephyr  | ARM0: up, 192.0.2.1"), "{exit:?}");
+}
+
+/// Finds the word behind the last `-serial` and calls it `$line`, without `unix:` or `pipe:`.
+const FIND_LINE: &str = "for word; do [ \"$before\" = -serial ] && line=${word#*:}; before=$word; done";
+
+#[test]
+fn qemu_slip() {
+    require!(machine());
+    let dir = TempDir::new();
+    let device = host_behind(&dir, "slip:unix:$line,connect", "192.0.2.1/24");
+    script(&dir, "bin/qemu-system-i386", &format!("{FIND_LINE}\n{device}"));
+    let exit = up_as_nobody(&dir, "qemu_slip", "host").run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("3 packets transmitted, 3 received"), "{exit:?}");
+}
+
+#[test]
+fn wpan() {
+    require!(machine());
+    let dir = TempDir::new();
+    // the server sends back what it hears; the client says hello until it has heard it
+    let server = "exec cat < $line.in > $line.out";
+    let client = "exec 3< $line.in 4> $line.out
+        (while :; do printf '\\360\\005hello' >&4; sleep 0.5; done) &
+        [ \"$(head -c 7 <&3 | tail -c 5)\" = hello ]; status=$?
+        kill $!; exit $status";
+    let roles = format!("case $line in *server) {server};; esac\n{client}");
+    script(&dir, "bin/qemu-system-i386", &format!("{FIND_LINE}\n{roles}"));
+    let exit = up_as_nobody(&dir, "wpan", "client").run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    let air = std::fs::read(dir.path("air.pcap")).unwrap();
+    assert!(air.windows(5).filter(|bytes| bytes == b"hello").count() >= 2, "{air:02x?}");
+    assert!(!dir.path("ip-stack-server.in").exists(), "the FIFOs go with the bench");
+}
+
+#[test]
+fn qemu_user() {
+    require!(machine(), needs::netns(), needs::tool("bash", "bash"));
+    let dir = TempDir::new();
+    let machine = Namespace::new("user");
+    machine.ip("link set lo up");
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let find = "for word; do case $word in *addr.path=*) socket=${word##*addr.path=};; esac; done";
+    let zbridge = dir.path("program").display().to_string();
+    let run = format!("exec {zbridge} run --port unix:$socket,connect -- {} --ipv4-addr=10.0.2.15", program.display());
+    script(&dir, "bin/qemu-system-i386", &format!("{find}\n{run}"));
+    let exit = up_as_nobody(&dir, "qemu_user", "visitor").inside(&machine).run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("visitor  | hello\n"), "{exit:?}");
+}
+
+#[test]
+fn usb_device() {
+    require!(machine(), needs::netns());
+    let dir = TempDir::new();
+    let (machine, board) = (Namespace::new("usb"), Namespace::new("board"));
+    let bench = up(&dir, "usb_device", "host").inside(&machine).spawn();
+    bench.wait_for("enx00005e005300", support::PATIENCE);
+    // the cable is plugged in
+    machine.veth("enx00005e005300", &board, "usb0");
+    board.ip("addr add 192.0.2.1/24 dev usb0");
+    let exit = bench.wait();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("3 received"), "{exit:?}");
+}
+
+/// A real QEMU with a real kernel: what `qemu` adds to the command attaches an e1000 card.
+#[test]
+fn qemu_ethernet() {
+    require!(machine(), needs::guest());
+    let dir = TempDir::new();
+    let boot = needs::vm_folder().join("boot");
+    let agent = dir.text("agent");
+    // of the bench's words only those that zbridge has added: the kernel is another
+    let find = "while [ \"$1\" != -netdev ]; do shift; done";
+    let run = format!("exec {} --agent {agent} --param ip0=192.0.2.1/24 \"$@\"", boot.display());
+    script(&dir, "bin/qemu-system-i386", &format!("{find}\n{run}"));
+    let mut bench = up(&dir, "qemu_ethernet", "host").spawn();
+    // the guest goes on for as long as somebody is there
+    let _somebody = eventually("the guest's agent", || UnixStream::connect(&agent).ok());
+    // the bench has a time limit of its own, as a guest may take long to boot
+    while bench.is_running() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let exit = bench.wait();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("3 packets transmitted, 3 received"), "{exit:?}");
+}
+
+/// Every bench among the examples is sound, is told of, and has a test here.
+#[test]
+fn all_are_checked() {
+    let mut found = Vec::new();
+    let tests = include_str!("examples.rs");
+    for entry in std::fs::read_dir(EXAMPLES).unwrap() {
+        let folder = entry.unwrap().path();
+        let bench = folder.join("bench.toml");
+        if bench.exists() {
+            let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+            let exit = zbridge!("check", &bench).run();
+            assert_eq!((exit.code(), exit.stderr.as_str()), (0, ""), "{name}");
+            assert!(exit.stdout.contains("instances\n"), "{}", exit.stdout);
+            let text = std::fs::read_to_string(folder.join("README.md")).unwrap();
+            assert!(text.contains(&format!("zbridge up PATH/examples/{name}/bench.toml")), "{name}: {text}");
+            assert!(tests.contains(&format!("fn {name}()")), "{name} has no test");
+            found.push(name);
+        }
+    }
+    assert!(found.len() >= 11, "{found:?}");
+}
