@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use support::standin::{Build, tap_program};
 use support::{Launch, PATIENCE, Peer, Process, StreamPeer, TempDir, needs, require, zbridge};
+use zbridge::wire::Mac;
 
 /// What every instance has by itself.
 const MAC: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 0x3b];
@@ -147,8 +148,20 @@ fn unfinished_frames_are_translated_too() {
             echo hello >&3
             sleep 0.5
             if echo again >&3; then exit 9; fi
-        done"#;
-    let client = join(&dir, "client").args(["--host", "192.0.2.99/24", "--", "bash", "-ec", script]).run();
+        done
+        # by the address that it has made of its own MAC address, and that is of another here
+        for try in $(seq 40); do ping -c 1 -W 1 "$1%eth0" >&2 && break; sleep 0.2; done
+        ping -c 2 -i 0.2 -W 5 -s 9000 "$1%eth0" >&2
+        iperf3 -c "$1%eth0" -n 16M >&2
+        iperf3 -c "$1%eth0" -n 16M -R >&2
+        exec 3<>"/dev/udp/$1%eth0/9"
+        echo hello >&3
+        sleep 0.5
+        if echo again >&3; then exit 9; fi"#;
+    let [a, b, c, d, e, f] = Mac::made_of("host11").0.map(u16::from);
+    let made = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f);
+    let client = ["--host", "192.0.2.99/24", "--", "bash", "-ec", script, "bash", &made.to_string()];
+    let client = join(&dir, "client").args(client).run();
     assert_eq!(client.code(), 0, "{client:?}");
     drop((servers, bridge));
 }
