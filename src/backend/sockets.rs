@@ -86,7 +86,7 @@ impl Sockets {
     }
 
     fn bind(&mut self, addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<(SocketId, SocketAddr)> {
-        let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
+        let socket = Socket::new(Domain::for_address(addr), kind.nonblocking(), Some(protocol))?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -101,8 +101,8 @@ impl Sockets {
         Ok((self.add(socket)?, bound))
     }
 
+    /// Names and watches a socket that does not block.
     fn add(&mut self, socket: Socket) -> io::Result<SocketId> {
-        socket.set_nonblocking(true)?;
         let name = self.next;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(name as usize), interest)?;
@@ -140,8 +140,7 @@ fn meaning(told: &sys::Refusal) -> Refusal {
 
 impl Host for Sockets {
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         match socket.connect(&to.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
@@ -167,13 +166,14 @@ impl Host for Sockets {
             (Datagrams::Echo, false) => Protocol::ICMPV4,
             (Datagrams::Echo, true) => Protocol::ICMPV6,
         };
-        let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
+        let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol))?;
         want_refusals(&socket, v6)?;
         self.add(socket)
     }
 
     fn accept(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)> {
         let (socket, from) = self.get(listener)?.accept()?;
+        socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
         Ok((self.add(socket)?, from))
@@ -222,8 +222,7 @@ impl Host for Sockets {
             // Where it fails the connection ends in the usual way.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
-        // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
-        let _ = self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+        // The poll forgets a descriptor that is closed.
     }
     fn resolvers(&mut self) -> Vec<SocketAddr> {
         self.resolvers.list()

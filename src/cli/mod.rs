@@ -8,6 +8,7 @@ mod ask;
 mod demo;
 mod help;
 mod instance;
+mod joined;
 mod log;
 mod man;
 mod ports;

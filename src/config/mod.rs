@@ -9,6 +9,7 @@
 //! The one table of port kinds ([`KINDS`]) gives the grammar its words, and help, manual and README their text. What
 //! comes out is typed and within its limits; nothing was opened or resolved yet.
 
+mod copies;
 mod file;
 pub mod grammar;
 mod instance;

@@ -401,7 +401,9 @@ pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
             true => Ok(Edge::Packet(found.with_offload(packet.offload))),
             false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
         }),
-        _ => Err(Error::usage("no port of this kind is made of a descriptor").hint("tap: and packet: are")),
+        PortKind::Unix(unix) if unix.connect => unix::adopt(fd),
+        _ => Err(Error::usage("no port of this kind is made of a descriptor")
+            .hint("tap:, packet: and unix:, the last with connect, are")),
     };
     adopted.map_err(|error| error.within(place))
 }

@@ -154,3 +154,16 @@ fn what_stalled_flows_hold_is_bounded() {
     assert_eq!(answer[28..32], 60_001_u32.to_be_bytes(), "everything is acknowledged");
     assert_eq!(bench.host.takes, 0);
 }
+
+/// A guest that takes all but a little of what was sent does not keep the memory of all.
+#[test]
+fn what_was_taken_is_given_back() {
+    let mut bytes: std::collections::VecDeque<u8> = (0..1 << 20).map(|at| at as u8).collect();
+    bytes.drain(..(1 << 20) - 10);
+    super::tcp::give_back(&mut bytes);
+    assert!(bytes.capacity() <= 1024, "{}", bytes.capacity());
+    assert_eq!(bytes.front(), Some(&0xf6));
+    bytes.clear();
+    super::tcp::give_back(&mut bytes);
+    assert_eq!(bytes.capacity(), 0);
+}

@@ -33,6 +33,8 @@ use std::net::SocketAddr;
 
 /// Bytes of one read from the host.
 const CHUNK: usize = 64 << 10;
+/// A buffer of so many bytes is not worth the work of making it smaller.
+const SMALL: usize = 16 << 10;
 
 /// See the module.
 pub(super) struct Tcp {
@@ -310,6 +312,16 @@ impl Tcp {
                 self.remove(index, host, true);
             }
         }
+    }
+}
+
+/// Gives memory of a buffer back that is not needed any more, so that what flows hold says what memory they take: all of
+/// it where nothing is left, and else when three quarters are empty.
+pub(super) fn give_back(bytes: &mut VecDeque<u8>) {
+    if bytes.is_empty() {
+        bytes.shrink_to(0);
+    } else if bytes.capacity() > SMALL && bytes.len() < bytes.capacity() / 4 {
+        bytes.shrink_to(bytes.len() * 2);
     }
 }
 

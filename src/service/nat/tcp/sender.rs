@@ -9,6 +9,7 @@
 //!
 //! There is one timer. It runs while something is unacknowledged, or waits for a window of 0 to open.
 
+use super::give_back;
 use super::segment::before;
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -290,10 +291,7 @@ impl Sender {
         }
         let gone = acked.min(self.bytes.len());
         self.bytes.drain(..gone);
-        if self.bytes.is_empty() {
-            // A connection that rests keeps no memory.
-            self.bytes.shrink_to(0);
-        }
+        give_back(&mut self.bytes);
         self.fin_acked |= acked > gone;
         self.una = ack;
         if before(self.nxt, ack) {
