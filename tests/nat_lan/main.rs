@@ -6,3 +6,4 @@ mod dhcp_hosts;
 mod files;
 mod lab;
 mod names;
+mod restricted;

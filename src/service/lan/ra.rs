@@ -204,7 +204,7 @@ mod tests {
     const MAC: Mac = Mac([0x02, 0x6e, 0x0a, 0, 2, 2]);
     const HOST: Mac = Mac([2, 0, 0, 0, 0, 10]);
 
-    /// The kernel's and Zephyr's: a solicitation with the sender's MAC.
+    /// A solicitation with the sender's MAC.
     const SOLICIT: [u8; 16] = [133, 0, 0x7a, 0xa2, 0, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0, 10];
 
     fn config() -> RaConfig {

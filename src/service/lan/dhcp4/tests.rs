@@ -1,4 +1,4 @@
-//! Whole exchanges with the messages of real clients: busybox udhcpc 1.35, ISC dhclient 4.4.3 and Zephyr's.
+//! Whole exchanges with clients of several habits: udhcpc's and dhclient's, and one that says little.
 
 use super::*;
 use crate::service::lan::leases::{Fixed, Pool};
@@ -7,12 +7,12 @@ use proptest::prelude::*;
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 10]);
 
-/// The options of busybox udhcpc: DISCOVER, client identifier, 576 bytes, its list, its name, its maker.
+/// As busybox udhcpc 1.35 has them: DISCOVER, 576 bytes, its list, its name, its maker, its identifier.
 const UDHCPC: &str = "3501013902024037070103060c0f1c2a0c05696e7374313c0c756468637020312e33352e303d070102000000000aff";
-/// Those of ISC dhclient: DISCOVER, name, list; padding behind.
+/// As ISC dhclient 4.4.3 has them: DISCOVER, name, list; padding behind.
 const DHCLIENT: &str = "3501010c02766d370d011c02030f06770c2c2f1a792aff0000000000000000";
-/// Those of Zephyr 4: DISCOVER, list (mask, router, resolver), name. Its REQUEST has no list.
-const ZEPHYR: &str = "35010137030103060c067a6570687972ff";
+/// DISCOVER, a short list (mask, router, resolver), name; the REQUEST that follows has no list.
+const SHORT: &str = "35010137030103060c067a6570687972ff";
 
 fn ip(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 2, last)
@@ -109,15 +109,15 @@ fn udhcpc_gets_address_route_and_resolver() {
 }
 
 #[test]
-fn dhclient_and_zephyr_are_offered_what_they_list() {
+fn clients_are_offered_what_they_list() {
     let (dhcp, mut leases) = server(|config| config.mtu = 1400);
     let offer = dhcp.handle(at(0), &mut leases, &request(&hex(DHCLIENT), MAC)).unwrap();
     assert_eq!(option_of(&offer, option::MTU).as_deref(), Some(&1400_u16.to_be_bytes()[..]));
     assert_eq!(option_of(&offer, option::DOMAIN).as_deref(), Some(&b"lab"[..]));
     let other = Mac([2, 0, 0x5e, 0, 0x53, 0x3b]);
-    let mut zephyr = request(&hex(ZEPHYR), other);
-    zephyr[10] = 0x80;
-    let offer = dhcp.handle(at(0), &mut leases, &zephyr).unwrap();
+    let mut short = request(&hex(SHORT), other);
+    short[10] = 0x80;
+    let offer = dhcp.handle(at(0), &mut leases, &short).unwrap();
     assert_eq!((yiaddr(&offer), offer.dst.to_string()), (ip(16), "255.255.255.255:68".into()));
     assert_eq!(offer.mac, Some(Mac::BROADCAST));
     assert_eq!(option_of(&offer, option::DOMAIN), None, "not on its list");

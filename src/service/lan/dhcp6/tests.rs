@@ -1,9 +1,9 @@
-//! The messages of ISC dhclient 4.4.3 and of Zephyr's client, and what must not be answered.
+//! Whole exchanges, and what must not be answered.
 
 use super::*;
 use proptest::prelude::*;
 
-/// dhclient's INFORMATION-REQUEST: DUID-LL, list, elapsed time.
+/// INFORMATION-REQUEST, as ISC dhclient 4.4.3 has it: DUID-LL, list, elapsed time.
 const INFORMATION: [u8; 36] = [
     11, 0x7b, 0x23, 0xc6, 0, 1, 0, 10, 0, 3, 0, 1, 2, 0, 0, 0, 0, 10, 0, 6, 0, 8, 0, 23, 0, 24, 0, 39, 0, 31, 0, 8, 0,
     2, 0, 0,

@@ -175,16 +175,16 @@ mod tests {
 
     #[test]
     fn requests_of_clients() {
-        // curl 7.88, busybox 1.35, U-Boot 2024
+        // curl 7.88's, tftp-hpa's, and one with every option
         let curl = b"\0\x01zephyr.bin\0octet\0tsize\x000\0blksize\x00512\0timeout\x006\0";
         let Some(Packet::Read(request)) = Packet::read(curl) else { panic!("curl") };
         assert_eq!((request.file, request.octet), (&b"zephyr.bin"[..], true));
         assert_eq!(request.options, Options { block: Some(512), timeout: Some(6), size: true, window: None });
-        let busybox = b"\0\x01a/b\0octet\0";
-        let Some(Packet::Read(request)) = Packet::read(busybox) else { panic!("busybox") };
+        let hpa = b"\0\x01a/b\0octet\0";
+        let Some(Packet::Read(request)) = Packet::read(hpa) else { panic!("hpa") };
         assert_eq!((request.file, request.options), (&b"a/b"[..], Options::default()));
-        let uboot = b"\0\x01uImage\0octet\0timeout\x005\0tsize\x000\0blksize\x001468\0windowsize\x0064\0";
-        let Some(Packet::Read(request)) = Packet::read(uboot) else { panic!("U-Boot") };
+        let every = b"\0\x01uImage\0octet\0timeout\x005\0tsize\x000\0blksize\x001468\0windowsize\x0064\0";
+        let Some(Packet::Read(request)) = Packet::read(every) else { panic!("every") };
         let granted = request.options.granted(1400);
         assert_eq!((granted.block_len(), granted.window_len()), (1400, 32));
         assert_eq!(oack(granted, 99).unwrap(), b"\0\x06blksize\x001400\0timeout\x005\0tsize\x0099\0windowsize\x0032\0");
