@@ -69,16 +69,17 @@ fn dhclient_gets_the_address_that_its_mac_has() {
 
 #[test]
 fn the_kernel_makes_itself_an_ipv6_address() {
-    require!(machine(), needs::tool("curl", "curl"));
+    require!(machine(), needs::tool("curl", "curl"), needs::tool("ping", "iputils-ping"));
     let lab = Lab::start("slaac", ",ipv6=2001:db8::2/64");
     lab.serve();
     let script =
         "for n in $(seq 100); do ip -6 addr show dev eth0 scope global -tentative | grep -q 'inet6 2001:db8::' && \
                   ip -6 route | grep -q '^default via fe80::' && break; sleep 0.1; done
                   ip -6 addr show dev eth0 scope global | grep -o 'inet6 2001:db8::[^/]*/64' | cut -c1-16
-                  curl -s -m 20 'http://[2001:db8::2]:8000/'";
+                  curl -s -m 20 'http://[2001:db8::2]:8000/'
+                  router=$(ip -6 route show default | cut -d' ' -f3); ping -c 1 -W 5 $router%eth0 >/dev/null && echo router";
     let got = lab.check("inst1", script);
-    assert_eq!(got, "inet6 2001:db8::\nhello\n");
+    assert_eq!(got, "inet6 2001:db8::\nhello\nrouter\n");
 }
 
 #[test]
