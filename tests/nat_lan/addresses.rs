@@ -82,6 +82,22 @@ fn the_kernel_makes_itself_an_ipv6_address() {
     assert_eq!(got, "inet6 2001:db8::\nhello\nrouter\n");
 }
 
+/// For the first second of its life a host has no other address: the kernel still tries out what it has made of the
+/// router's prefix.
+#[test]
+fn a_host_gets_through_before_it_has_an_ipv6_address() {
+    require!(machine(), needs::tool("curl", "curl"));
+    let lab = Lab::start("early", ",ipv6=2001:db8::2/64");
+    lab.serve();
+    let script = "ip -6 addr flush dev eth0 scope global; ip -6 route flush dev eth0 proto ra
+                  echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_ra
+                  ip -6 route replace 2001:db8::/64 dev eth0
+                  while ip -6 addr show dev eth0 | grep -q tentative; do sleep 0.1; done
+                  ip -6 addr flush dev eth0 scope global
+                  ip -6 route get 2001:db8::2 | grep -o 'src fe80:'; curl -s -m 20 'http://[2001:db8::2]:8000/'";
+    assert_eq!(lab.check("inst1", script), "src fe80:\nhello\n");
+}
+
 #[test]
 fn dhclient_gets_an_ipv6_address() {
     require!(machine(), needs::tool("dhclient", "isc-dhcp-client"), needs::tool("dig", "bind9-dnsutils"));
