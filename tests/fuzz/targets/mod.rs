@@ -10,6 +10,7 @@ mod framing;
 mod headers;
 mod nat;
 mod rewrite;
+mod split;
 mod switch;
 mod usbip;
 mod words;
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pdu", run: usbip::pdu },
     Target { name: "usbip", run: usbip::usbip },
     Target { name: "usbip_client", run: usbip::usbip_client },
+    Target { name: "usbip_split", run: split::usbip_split },
     Target { name: "hid_script", run: usbip::hid_script },
     Target { name: "nat", run: nat::nat },
     Target { name: "control", run: control::control },
