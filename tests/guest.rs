@@ -70,6 +70,20 @@ fn field_is_whole(host: &Namespace, one: &mut Guest) -> Duration {
     begun.elapsed()
 }
 
+/// Frames that a guest's interface has sent.
+fn sent(guest: &mut Guest, interface: &str) -> u64 {
+    let text = guest.check(&format!("cat /sys/class/net/{interface}/statistics/tx_packets"));
+    text.trim().parse().expect("a number")
+}
+
+/// Frames that the host's interface has received.
+fn received(host: &Namespace, interface: &str) -> u64 {
+    let text = host.check(&format!("ip -s -o link show {interface}"));
+    let mut words = text.split_whitespace().skip_while(|word| *word != "RX:");
+    words.by_ref().find(|word| word.bytes().all(|byte| byte.is_ascii_digit())).expect("octets");
+    words.next().and_then(|word| word.parse().ok()).expect("a number of frames")
+}
+
 #[test]
 fn guests_and_host_are_one_network() {
     require!(
@@ -113,7 +127,11 @@ fn guests_and_host_are_one_network() {
     // TCP to the host and from guest to guest
     host.check("iperf3 -s -D --one-off");
     two.check("iperf3 -s -D --one-off");
+    let before = [sent(&mut one, "eth0"), received(&host, "zeth0")];
     let to_host = eventually("iperf3", || Some(one.run("iperf3 -c 192.0.2.2 -t 1 -f m")).filter(|ran| ran.rc == 0));
+    let [plain, merged] = [sent(&mut one, "eth0") - before[0], received(&host, "zeth0") - before[1]];
+    println!("{plain} frames of guest one came to the host as {merged}");
+    assert!(merged < plain, "segments are merged towards a TAP, {plain} were {merged}");
     let to_guest = eventually("iperf3", || Some(one.run("iperf3 -c 192.0.2.12 -t 1 -f m")).filter(|ran| ran.rc == 0));
     for report in [to_host.output, to_guest.output] {
         println!("{}", report.lines().find(|line| line.contains("receiver")).expect("iperf3's last line"));
