@@ -98,6 +98,14 @@ mod tests {
         }
     }
 
+    /// clap takes this for a line break.
+    #[test]
+    fn no_text_has_a_break_by_chance() {
+        for text in [after(), instances(), ABOUT.to_owned()] {
+            assert!(!text.contains("{n}"), "{text}");
+        }
+    }
+
     /// Behind the longest form, within the width of a small terminal.
     #[test]
     fn a_summary_fits_its_line() {
