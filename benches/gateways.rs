@@ -12,6 +12,7 @@
 //! the largest MTU that it offers. What is shown are the medians of the rounds; who is not installed is left out. Needs
 //! root, for the namespaces.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
@@ -21,18 +22,21 @@ use support::{Namespace, needs};
 const GATEWAY: &str = "10.0.2.2";
 /// Connections at once, where several are measured.
 const TOGETHER: usize = 16;
+/// Connections that rest, where they are to cost nothing.
+const IDLE: usize = 1000;
 const CONTENDERS: [Contender; 4] = [
     Contender { name: "zbridge", program: None, mtu: 1500 },
     Contender { name: "pasta", program: Some(("pasta", "passt")), mtu: 65520 },
     Contender { name: "slirp4netns", program: Some(("slirp4netns", "slirp4netns")), mtu: 65520 },
     Contender { name: "QEMU's SLIRP", program: Some(("qemu-system-x86_64", "qemu-system-x86")), mtu: 1500 },
 ];
-const COLUMNS: [(&str, Measure); 5] = [
+const COLUMNS: [(&str, Measure); 6] = [
     ("up, Gbit/s", |lab, time| lab.stream(b'u', 1, time)),
     ("down, Gbit/s", |lab, time| lab.stream(b'd', 1, time)),
     ("down, 16 streams", |lab, time| lab.stream(b'd', TOGETHER, time)),
     ("conn/s", |lab, time| lab.connections(1, time)),
     ("conn/s, 16 at once", |lab, time| lab.connections(TOGETHER, time)),
+    ("conn/s beside 1000 idle", Lab::beside_idle),
 ];
 
 type Measure = fn(&Lab, Duration) -> f64;
@@ -54,6 +58,8 @@ fn main() {
     if let Err(missing) = needs::netns().and_then(|()| needs::tun()) {
         return println!("skipped: {missing}");
     }
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("as many descriptors as there are");
     let there =
         |contender: &&Contender| contender.program.is_none_or(|(tool, package)| needs::tool(tool, package).is_ok());
     let contenders: Vec<_> = CONTENDERS.iter().filter(there).collect();
@@ -82,6 +88,9 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 fn show(value: f64) -> String {
+    if value.is_nan() {
+        return "–".to_owned();
+    }
     if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
@@ -190,6 +199,12 @@ impl Lab {
         });
         let taken = (Instant::now() - (end - time)).as_secs_f64();
         bytes as f64 * 8.0 / 1e9 / taken
+    }
+
+    /// The same as one of [`Self::connections`] while a thousand others rest; no number where there cannot be so many.
+    fn beside_idle(&self, time: Duration) -> f64 {
+        let idle: Vec<_> = (0..IDLE).map_while(|_| self.connect().ok()).collect();
+        if idle.len() == IDLE { self.connections(1, time) } else { f64::NAN }
     }
 
     /// Connections a second that are opened, asked, answered and closed, `together` at once.

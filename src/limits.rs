@@ -80,7 +80,8 @@ pub const NAT_TCP_FLOWS: usize = 8192;
 /// one that rests longest goes.
 pub const NAT_DATAGRAM_FLOWS: usize = 2048;
 
-/// Bytes that all TCP connections of one gateway hold together: 64 MiB are some sixty stalled ones at full windows.
+/// Bytes that all TCP connections of one gateway hold together, but for 16 KiB that each may: 64 MiB are some sixty stalled
+/// ones at full windows.
 pub const NAT_MEMORY: usize = 64 << 20;
 
 /// Bytes of datagrams of guests that wait for their other pieces.

@@ -49,7 +49,7 @@ const ROOMS: &[Room] = &[
         may_use: &["ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "backend"],
     },
     // instances: programs in namespaces of their own, and their network
-    Room { name: "launch", may_use: &["ground", "config", "port", "engine"] },
+    Room { name: "launch", may_use: &["ground", "config", "service", "port", "engine"] },
     // benches: many programs, in order
     Room { name: "bench", may_use: &["ground", "config", "service", "engine", "launch"] },
     // program

@@ -119,6 +119,40 @@ fn check_capture(file: &str) {
     assert_eq!(tshark("ip && !(ip.addr == 192.0.2.1)"), "", "its own address alone");
 }
 
+/// Hosts whose kernels leave checksums and segments to be finished: TCP and UDP both ways, and an ICMP error, to and from
+/// two that have the same address.
+#[test]
+fn unfinished_frames_are_translated_too() {
+    require!(machine(), needs::tool("iperf3", "iperf3"));
+    let dir = TempDir::new();
+    let bridge = lab(&dir);
+    let server = |number: usize| {
+        let rule = format!("ip=192.0.2.1:192.0.2.{number}");
+        let host =
+            ["--rewrite", "mac", "--rewrite", &rule, "--host", "192.0.2.1/24", "--", "iperf3", "-s", "--forceflush"];
+        let server = join(&dir, &format!("host{number}")).args(host).spawn();
+        server.wait_for("Server listening", PATIENCE);
+        server
+    };
+    let servers = [server(11), server(12)];
+    let script = r#"
+        for ip in 192.0.2.11 192.0.2.12; do
+            iperf3 -c $ip -n 16M >&2
+            iperf3 -c $ip -n 16M -R >&2
+            iperf3 -c $ip -u -b 20M -n 1M -l 1400 >&2
+            # 9000 bytes in fragments
+            ping -c 2 -i 0.2 -W 5 -s 9000 "$ip" >&2
+            # nobody is at this port, which an ICMP error says of the packet that it quotes
+            exec 3<>"/dev/udp/$ip/9"
+            echo hello >&3
+            sleep 0.5
+            if echo again >&3; then exit 9; fi
+        done"#;
+    let client = join(&dir, "client").args(["--host", "192.0.2.99/24", "--", "bash", "-ec", script]).run();
+    assert_eq!(client.code(), 0, "{client:?}");
+    drop((servers, bridge));
+}
+
 #[test]
 fn a_bench_of_copies() {
     require!(machine());

@@ -2,6 +2,7 @@
 //! own.
 
 use std::time::{Duration, Instant};
+use support::standin::{Build, tap_program};
 use support::{Exit, Launch, PATIENCE, Process, TempDir, needs, require, zbridge};
 
 /// `zbridge up` of a file with this text.
@@ -167,7 +168,8 @@ fn a_bench_can_be_looked_at_and_changed() {
 #[test]
 fn instances_of_a_file_that_runs_as_a_bridge_are_not_passed_over() {
     let dir = TempDir::new();
-    let file = dir.file("lab.toml", format!("port = [\"unix:{}\"]\n{ORDER}", dir.text("net")));
+    let text = format!("port = [\"unix:{}\"]\n{ORDER}", dir.text("net"));
+    let file = dir.file("lab.toml", &text);
     let bridge = zbridge!("--config", &file).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     bridge.wait_for("what is an instance is not started: first, second", PATIENCE);
     bridge.wait_for(&format!("hint: zbridge up {}", file.display()), PATIENCE);
@@ -184,4 +186,69 @@ fn a_tap_that_is_not_opened_is_told_in_the_words_of_the_file() {
     let bench = up(&dir, text).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     bench.wait_for("a: has not opened its TAP zeth", PATIENCE);
     bench.wait_for("hint: does it want another name? its log tells; then tap = \"NAME\"", PATIENCE);
+}
+
+/// A bench joins a bridge that runs: its instances and what is there are one network.
+#[test]
+fn a_bench_joins_a_bridge() {
+    require!(needs::root(), needs::tun(), needs::tool("setpriv", "util-linux"), needs::tool("ping", "iputils-ping"));
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let of = |launch: Launch| launch.env("XDG_RUNTIME_DIR", dir.root()).as_nobody_with_tun(&dir);
+    let mut bridge = of(zbridge!("--name", "lab", "--port", format!("unix:{}", dir.text("net")))).ready();
+    let there = of(zbridge!("run", "--join", "lab", "--")).arg(program).ready();
+    let ping =
+        "[[instance]]\nname = \"host\"\ncommand = \"ping -c 3 -i 0.2 -W 5 192.0.2.1\"\nhost = \"192.0.2.9/24\"\n";
+    let exit = of(up(&dir, ping)).args(["--join", "lab", "--name", "bench"]).run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains("to-lab  unix  up"), "{exit:?}");
+    assert!(bridge.stderr().contains("to-bench: added by"), "{}", bridge.stderr());
+
+    let absent = of(up(&dir, ping)).args(["--join", "lba"]).run();
+    assert!(absent.code() == 3 && absent.stderr.contains("no bridge named lba runs"), "{absent:?}");
+    let other = of(up(&dir, &format!("{ping}switch = \"field\"\n"))).args(["--join", "lab"]).run();
+    assert!(other.code() == 2 && other.stderr.contains("no switch of the bench's: field"), "{other:?}");
+
+    let none = of(up(&dir, ORDER)).args(["--join", "lab"]).run();
+    assert!(none.code() == 2 && none.stderr.contains("the bench has no switch"), "{none:?}");
+
+    let idle = "[[instance]]\nname = \"host\"\ncommand = \"sleep 100\"\nhost = \"192.0.2.9/24\"\n";
+    let bench = of(up(&dir, idle)).args(["--join", "lab"]).spawn();
+    bench.wait_for("host: starts", PATIENCE);
+    bridge.kill9();
+    bench.wait_for("bridge lab has ended; the bench goes on without it", PATIENCE);
+    bench.sigint();
+    assert_eq!(bench.wait().code(), 0);
+    drop(there);
+}
+
+/// The folder of a guest's socket that a killed bench has left is cleared away by the next.
+#[test]
+fn what_a_killed_bench_leaves_the_next_clears_away() {
+    let dir = TempDir::new();
+    let text = "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo up; exec sleep 100\"]\nqemu = true\nready = \"log up\"\n";
+    let start = || {
+        let bench = up(&dir, text).env("XDG_RUNTIME_DIR", dir.root()).spawn();
+        bench.wait_for("a: ready", PATIENCE);
+        bench
+    };
+    let folders = || {
+        let names = std::fs::read_dir(dir.root()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("zbridge-")).collect::<Vec<_>>()
+    };
+    let socket = dir.path("zbridge/killed.sock");
+    let mut killed = zbridge!("--name", "killed", "--port", format!("unix:{}", dir.text("net")))
+        .env("XDG_RUNTIME_DIR", dir.root())
+        .ready();
+    killed.kill9();
+    assert!(socket.exists());
+    start().kill9();
+    assert!(!socket.exists(), "the control socket of a killed bridge");
+    let left = folders();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let bench = start();
+    assert!(folders().len() == 1 && folders() != left, "{:?}", folders());
+    bench.sigint();
+    assert_eq!(bench.wait().code(), 0);
+    assert!(folders().is_empty(), "{:?}", folders());
 }

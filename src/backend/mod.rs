@@ -8,8 +8,10 @@
 
 mod append;
 mod disk;
+mod folder;
 mod open;
 mod reactor;
+mod resolvers;
 mod sockets;
 mod stream;
 mod terminal;

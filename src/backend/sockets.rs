@@ -4,6 +4,8 @@
 //! its socket was closed finds nobody. mio is edge-triggered: an event says that something has changed, and the gateway
 //! goes on until a call says `WouldBlock`. Everything happens on the thread that polls.
 
+use super::folder::Folder;
+use super::resolvers::Resolvers;
 use crate::error::{Error, Result};
 use crate::port::sys::{self, refusal, want_refusals};
 use crate::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
@@ -15,6 +17,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +29,8 @@ pub struct Sockets {
     registry: Registry,
     sockets: HashMap<u64, Socket, foldhash::fast::RandomState>,
     next: u64,
+    resolvers: Resolvers,
+    folder: Option<Folder>,
 }
 
 impl Sockets {
@@ -40,7 +45,17 @@ impl Sockets {
         let limit = getrlimit(Resource::Nofile);
         // Where it fails there are fewer flows at once.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-        Ok((Self { registry, sockets: HashMap::default(), next: 0 }, waker))
+        let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
+        Ok((Self { registry, sockets, next: 0, resolvers, folder: None }, waker))
+    }
+
+    /// Lets guests read the files of a folder.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub fn serve(&mut self, folder: &Path) -> Result<()> {
+        self.folder = Some(Folder::open(folder)?);
+        Ok(())
     }
 
     /// What a poll's event means for a socket; `None`: it was the waker.
@@ -71,7 +86,7 @@ impl Sockets {
     }
 
     fn bind(&mut self, addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<(SocketId, SocketAddr)> {
-        let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
+        let socket = Socket::new(Domain::for_address(addr), kind.nonblocking(), Some(protocol))?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -86,8 +101,8 @@ impl Sockets {
         Ok((self.add(socket)?, bound))
     }
 
+    /// Names and watches a socket that does not block.
     fn add(&mut self, socket: Socket) -> io::Result<SocketId> {
-        socket.set_nonblocking(true)?;
         let name = self.next;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(name as usize), interest)?;
@@ -125,8 +140,7 @@ fn meaning(told: &sys::Refusal) -> Refusal {
 
 impl Host for Sockets {
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         match socket.connect(&to.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
@@ -152,13 +166,14 @@ impl Host for Sockets {
             (Datagrams::Echo, false) => Protocol::ICMPV4,
             (Datagrams::Echo, true) => Protocol::ICMPV6,
         };
-        let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
+        let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol))?;
         want_refusals(&socket, v6)?;
         self.add(socket)
     }
 
     fn accept(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)> {
         let (socket, from) = self.get(listener)?.accept()?;
+        socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
         Ok((self.add(socket)?, from))
@@ -207,7 +222,23 @@ impl Host for Sockets {
             // Where it fails the connection ends in the usual way.
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
-        // The kernel forgets a descriptor when it is closed; this only says it a moment earlier.
-        let _ = self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+        // The poll forgets a descriptor that is closed.
+    }
+    fn resolvers(&mut self) -> Vec<SocketAddr> {
+        self.resolvers.list()
+    }
+
+    fn open_file(&mut self, file: u64, path: &str) -> io::Result<u64> {
+        self.folder.as_mut().ok_or(io::ErrorKind::NotFound)?.open_file(file, path)
+    }
+
+    fn read_file(&mut self, file: u64, offset: u64, room: &mut [u8]) -> io::Result<()> {
+        self.folder.as_ref().ok_or(io::ErrorKind::NotFound)?.read_file(file, offset, room)
+    }
+
+    fn close_file(&mut self, file: u64) {
+        if let Some(folder) = &mut self.folder {
+            folder.close_file(file);
+        }
     }
 }

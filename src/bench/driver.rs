@@ -14,8 +14,9 @@ use super::{Bench, Outcome, Screen};
 use crate::config::{InstanceSpec, Network, PortSpec, Ready};
 use crate::engine::Bridge;
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Child, Host, Launched, Output, Watch};
+use crate::launch::{self, Child, Host, Launched, Link, Output, Watch};
 use crate::time::Clock;
+use crate::wire::Mac;
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use parking_lot::Mutex;
 use regex::bytes::Regex;
@@ -201,12 +202,16 @@ impl<'a> Driver<'a> {
         let mut words = spec.command.clone();
         words.extend(socket.iter().flat_map(Socket::arguments));
         self.screen.tell(&format!("{}: starts: {}", spec.name, spec.command_line()));
-        let started = launch::start(&to_launch(spec, words)).map_err(|failed| failed.error.at(&spec.name))?;
-        let Launched { child, links, watch, stdout, stderr } = started;
-        for (link, mut port) in links.into_iter().zip(wanted_ports(spec)) {
-            port.kind = link.port(&port.name).kind;
-            self.bridge.adopt_port(port, link.fd)?;
-        }
+        let bridge = &self.bridge;
+        let attach = |links: Vec<Link>| {
+            for (link, mut port) in links.into_iter().zip(wanted_ports(spec)) {
+                port.kind = link.port(&port.name).kind;
+                bridge.adopt_port(port, link.fd)?;
+            }
+            Ok(())
+        };
+        let started = launch::start(&to_launch(spec, words), attach).map_err(|failed| failed.error.at(&spec.name))?;
+        let Launched { child, watch, stdout, stderr } = started;
         let child = Arc::new(child);
         place.child = Some(child.clone());
         let reader = Reader {
@@ -239,11 +244,13 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
     let network = match &spec.network {
         Network::Own | Network::Qemu { .. } => launch::Network::Shared,
         Network::Taps(taps) => launch::Network::Taps(taps.iter().map(|tap| tap.kind.text().target()).collect()),
-        Network::Host { addrs, gateways, dns } => launch::Network::Host(Host {
+        Network::Host { addrs, gateways, dns, dhcp } => launch::Network::Host(Host {
             addrs: addrs.clone(),
             gateways: gateways.clone(),
             dns: dns.clone(),
             mtu: None,
+            mac: dhcp.then(|| Mac::made_of(&spec.name)),
+            dhcp: dhcp.then(|| spec.name.clone()),
         }),
     };
     launch::Spec {

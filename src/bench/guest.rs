@@ -7,30 +7,82 @@ use crate::config::{InstanceSpec, PortKind, PortSpec, UnixStream, grammar};
 use crate::engine::{Bridge, Handle};
 use crate::error::{Error, Result};
 use crate::wire::Mac;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// What the netdev is called in QEMU.
 const ID: &str = "zbridge0";
 
-/// A folder for one socket; removed on drop with what is in it.
-struct Folder(PathBuf);
+/// What the names of the folders begin with; a process id and a number follow.
+const PREFIX: &str = "zbridge-";
+
+/// A folder for one socket; removed on drop with what is in it. It is locked, so that whoever comes next can tell one
+/// in use from one whose owner was killed, and clears that away.
+struct Folder {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
 
 impl Folder {
     /// Makes one in `$XDG_RUNTIME_DIR`, or where temporary files go.
     fn new() -> Result<Self> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-        let parent = runtime.unwrap_or_else(std::env::temp_dir);
+        Self::within(&runtime.unwrap_or_else(std::env::temp_dir))
+    }
+
+    fn within(parent: &Path) -> Result<Self> {
+        clear(parent);
         let mut number = 0_u32;
         loop {
-            let path = parent.join(format!("zbridge-{}-{number}", std::process::id()));
+            let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
+            let cannot = |error: &std::io::Error| Error::system(path.display(), error);
             match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(Error::system(path.display(), &error)),
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    number += 1;
+                    continue;
+                }
+                Err(error) => return Err(cannot(&error)),
             }
+            // Somebody who clears away may have been here first.
+            match lock(&path) {
+                Ok(Some(lock)) if path.exists() => return Ok(Self { path, _lock: lock }),
+                Ok(_) | Err(Errno::NOENT) => number += 1,
+                Err(errno) => return Err(cannot(&errno.into())),
+            }
+        }
+    }
+}
+
+/// Locks a folder of this user, unless somebody has.
+fn lock(path: &Path) -> std::result::Result<Option<OwnedFd>, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let folder = open(path, flags, Mode::empty())?;
+    if fstat(&folder)?.st_uid != geteuid().as_raw() {
+        return Ok(None);
+    }
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(folder)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes the folders that were left behind by a process that was killed.
+fn clear(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let numbers = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
+        if numbers.is_some_and(|(pid, number)| pid.parse::<u32>().is_ok() && number.parse::<u32>().is_ok()) {
+            let left = lock(&entry.path()).ok().flatten();
+            // One that cannot be removed lies where the system cleans up.
+            left.into_iter().for_each(|_lock| drop(std::fs::remove_dir_all(entry.path())));
         }
     }
 }
@@ -38,7 +90,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // What is left of it lies where the system cleans up.
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
@@ -57,7 +109,7 @@ impl Socket {
     /// No folder for the socket, or no port.
     pub fn listen(bridge: &Bridge, instance: &InstanceSpec, model: Option<&str>, mac: Mac) -> Result<Self> {
         let folder = Folder::new().map_err(|error| error.at(&instance.name))?;
-        let kind = PortKind::Unix(UnixStream { path: path_in(&folder.0), connect: false, mode: 0o600 });
+        let kind = PortKind::Unix(UnixStream { path: path_in(&folder.path), connect: false, mode: 0o600 });
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
         bridge.add_port(PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) })?;
         let model = model.map(|model| format!(",model={model}")).unwrap_or_default();
@@ -67,7 +119,7 @@ impl Socket {
 
     /// What attaches QEMU. `-net nic` works for cards on the machine's board and for those in its slots.
     pub fn arguments(&self) -> [String; 4] {
-        let path = grammar::escape(&path_in(&self.folder.0).display().to_string());
+        let path = grammar::escape(&path_in(&self.folder.path).display().to_string());
         let netdev = format!("stream,id={ID},server=off,addr.type=unix,addr.path={path}");
         ["-netdev".to_owned(), netdev, "-net".to_owned(), self.card.clone()]
     }
@@ -111,5 +163,24 @@ mod tests {
         drop(socket);
         assert!(!folder.exists());
         bridge.stop().unwrap();
+    }
+
+    #[test]
+    fn folders_of_the_dead_are_cleared_away_and_no_others() {
+        let parent = tempfile::tempdir().unwrap();
+        let there = |name: &str| parent.path().join(name).exists();
+        for name in ["zbridge-77-0", "zbridge-77-x", "zbridge-1000", "zbridge-77-1"] {
+            std::fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        std::fs::write(parent.path().join("zbridge-77-0/net"), "").unwrap();
+        let held = lock(&parent.path().join("zbridge-77-1")).unwrap();
+        let one = Folder::within(parent.path()).unwrap();
+        let two = Folder::within(parent.path()).unwrap();
+        assert!(one.path.exists() && two.path.exists() && one.path != two.path);
+        assert!(!there("zbridge-77-0"), "its owner is gone");
+        assert!(there("zbridge-77-x") && there("zbridge-1000"), "not of its kind");
+        assert!(held.is_some() && there("zbridge-77-1"), "in use");
+        drop((one, two));
+        assert!(!there(&format!("zbridge-{}-0", std::process::id())));
     }
 }

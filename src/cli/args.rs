@@ -10,8 +10,9 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use super::help;
 use super::up::UpArgs;
+use crate::config::HostAddr;
 use crate::config::value;
-use crate::wire::{Cidr, Rule};
+use crate::wire::Rule;
 
 /// The arguments of the program.
 #[derive(Parser, Debug)]
@@ -142,9 +143,10 @@ pub struct RunArgs {
     #[arg(long = "tap", value_name = "NAMES", value_delimiter = ',', conflicts_with = "host")]
     pub taps: Vec<String>,
 
-    /// No TAP, but an interface with this address for the program's own sockets; may be given often
-    #[arg(long, value_name = "CIDR")]
-    pub host: Vec<Cidr>,
+    /// No TAP, but an interface with this address for the program's own sockets, or with one that a DHCP server on the
+    /// switch gives it; may be given often
+    #[arg(long, value_name = "CIDR|dhcp", value_parser = HostAddr::parse)]
+    pub host: Vec<HostAddr>,
 
     /// The default gateway of that interface; one for IPv4, one for IPv6
     #[arg(long, value_name = "IP", requires = "host")]

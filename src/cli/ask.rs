@@ -4,11 +4,11 @@ use super::args::PortVerb;
 use super::{Label, complain, print};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, value};
-use crate::control::{FdbInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo};
+use crate::control::{FdbInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo};
 use crate::engine::control::{Client, bridges};
 use crate::error::{Class, Error, Result};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often `--watch` looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -136,6 +136,7 @@ fn make_absolute(port: &mut PortSpec, here: &Path) {
             absolute(&mut unix.path);
             unix.peer.iter_mut().for_each(absolute);
         }
+        PortKind::Nat(nat) => nat.lan.tftp.iter_mut().for_each(absolute),
         PortKind::Slip(Slip { transport, .. }) | PortKind::Wpan(Wpan { transport }) => {
             transport_path(transport).into_iter().for_each(absolute);
         }
@@ -229,12 +230,24 @@ const HEAD: [&str; 8] = ["port", "kind", "state", "peer", "rx", "tx", "queued", 
 fn table(switches: &[SwitchInfo]) -> String {
     let rows = |switch: &SwitchInfo| {
         let rows = std::iter::once(HEAD.map(str::to_owned)).chain(switch.ports.iter().map(port_row));
-        columns("", &rows.collect::<Vec<_>>())
+        columns("", &rows.collect::<Vec<_>>()) + &leases(switch)
     };
     match switches {
         [only] => rows(only),
         several => several.iter().map(|switch| format!("switch {}\n{}", switch.name, rows(switch))).collect(),
     }
+}
+
+/// One line for each lease of a segment.
+fn leases(switch: &SwitchInfo) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let row = |port: &PortInfo, lease: &LeaseInfo| {
+        let name = lease.name.clone().unwrap_or_else(|| "-".to_owned());
+        let left = format!("{} s left", lease.until.saturating_sub(now));
+        [port.name.clone(), lease.addr.clone(), lease.mac.clone(), name, left]
+    };
+    let rows = switch.ports.iter().flat_map(|port| port.leases.iter().map(move |lease| row(port, lease)));
+    columns("  lease of ", &rows.collect::<Vec<_>>())
 }
 
 /// The lines of ports that are not as they were, and of those that are gone, as wide as in the whole table.

@@ -3,6 +3,7 @@
 //! What zbridge itself has to say goes to standard error with `zbridge: ` before it, and is little: the terminal is the
 //! program's.
 
+use super::joined;
 use super::show;
 use super::style::Label;
 use super::{complain, log};
@@ -15,7 +16,6 @@ use crate::port::process::{Arrived, Signals, own_group};
 use crate::wire::Rule;
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SIGUSR2};
@@ -92,10 +92,9 @@ impl Network {
         let (switch, joined) = match self {
             Self::Own(bridge) => (bridge.ended().clone(), never()),
             Self::Joined(client) => {
-                let name = client.greeting().name.clone();
-                let end = client.as_fd().try_clone_to_owned();
-                let end = end.map_err(|error| Error::system("a copy of a descriptor", &error))?;
-                (never(), in_thread("zb-joined", move |told| tell_end(&end, name, &told))?)
+                let (told, joined) = unbounded();
+                joined::on_end(client, move |name| told.send(name.to_owned()).unwrap_or_default())?;
+                (never(), joined)
             }
         };
         Ok(Ending { switch, joined })
@@ -119,7 +118,8 @@ pub fn run(instance: &Instance) -> Result<u8> {
     let terminal = Terminal::of_this_job();
     let mut network = Network::reach(instance)?;
     let switch = network.switch()?;
-    let Launched { child, links, watch, .. } = match launch::start(&instance.spec) {
+    let attached = launch::start(&instance.spec, |links| attach(&mut network, &switch, instance, links));
+    let Launched { child, watch, .. } = match attached {
         Ok(launched) => launched,
         Err(failed) => {
             network.leave()?;
@@ -127,7 +127,6 @@ pub fn run(instance: &Instance) -> Result<u8> {
             return Ok(failed.status);
         }
     };
-    attach(&mut network, &switch, instance, links)?;
     let status = network.ended().and_then(|ending| attend(&ending, child, watch, signals));
     terminal.take_back();
     let counted = network.leave();
@@ -185,13 +184,6 @@ fn in_thread<T: Send + 'static>(name: &str, work: impl FnOnce(Sender<T>) + Send 
     let started = Builder::new().name(name.into()).spawn(move || work(sender));
     started.map_err(|error| Error::system("cannot start a thread", &error))?;
     Ok(receiver)
-}
-
-/// Tells when the other end of a connection has closed it.
-fn tell_end(connection: &OwnedFd, name: String, told: &Sender<String>) {
-    // It fails for want of memory only, and then is as good as the end.
-    while let Err(Errno::INTR) = poll(&mut [PollFd::new(connection, PollFlags::RDHUP)], None) {}
-    let _ = told.send(name);
 }
 
 /// Tells of every signal, for as long as anybody listens.

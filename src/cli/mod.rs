@@ -8,6 +8,7 @@ mod ask;
 mod demo;
 mod help;
 mod instance;
+mod joined;
 mod log;
 mod man;
 mod ports;
@@ -24,9 +25,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::config::text::shell;
-use crate::config::{Config, PortSpec, SwitchSpec, check_rules, value};
+use crate::config::{Config, HostAddr, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Network};
+use crate::wire::Mac;
 
 pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
 pub use ask::Ask;
@@ -181,13 +183,28 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     };
     let mut spec = launch::Spec::new(&name, args.command.clone());
     if !args.host.is_empty() {
-        let (addrs, gateways) = (args.host.clone(), args.gateway.clone());
-        spec.network = Network::Host(Host { addrs, gateways, dns: args.dns.clone(), mtu: args.mtu });
+        spec.network = Network::Host(host(args, &name)?);
     } else if !args.taps.is_empty() {
         spec.network = Network::Taps(args.taps.clone());
     }
     check_rules(&args.rewrite)?;
     Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone() })
+}
+
+/// The interface of `zbridge run --host` for a program of this name.
+fn host(args: &RunArgs, name: &str) -> Result<Host> {
+    let asks = args.host.contains(&HostAddr::Dhcp);
+    if asks && !args.gateway.is_empty() {
+        return Err(Error::usage("--gateway means nothing with --host dhcp: the lease says it"));
+    }
+    Ok(Host {
+        addrs: args.host.iter().filter_map(|host| host.cidr()).collect(),
+        gateways: args.gateway.clone(),
+        dns: args.dns.clone(),
+        mtu: args.mtu,
+        mac: asks.then(|| Mac::made_of(name)),
+        dhcp: asks.then(|| name.to_owned()),
+    })
 }
 
 /// What a file would run.

@@ -35,6 +35,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 
+    /// Links the bench's switches to those of the same name of a running bridge; its name as `zbridge ls` shows it
+    #[arg(long, value_name = "NAME")]
+    pub join: Option<String>,
+
     /// The folder for logs [default: zbridge/BENCH in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
@@ -54,6 +58,9 @@ pub struct Up {
     timeout: Option<Duration>,
     logs: PathBuf,
     name: Option<String>,
+    join: Option<String>,
+    /// What the bench is called on a bridge that it joins.
+    bench: String,
 }
 
 impl Up {
@@ -78,7 +85,9 @@ impl Up {
         });
         let exit_with = exit_with.transpose()?;
         let logs = args.logs.clone().unwrap_or_else(|| bench::default_folder(&args.file));
-        Ok(Self { exit_with, timeout: args.timeout, logs, name: args.name.clone(), config })
+        let (name, join) = (args.name.clone(), args.join.clone());
+        let bench = name.clone().unwrap_or_else(|| value::name_from(&bench::name_of(&args.file)));
+        Ok(Self { exit_with, timeout: args.timeout, logs, name, join, bench, config })
     }
 }
 
@@ -93,6 +102,10 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let claim = super::run::claim(up.name.as_deref())?;
     let bridge = Bridge::start(&up.config)?;
     let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
+    let joined = up.join.as_deref().map(|name| super::joined::link(name, &up.bench, &bridge)).transpose()?;
+    if let Some(joined) = &joined {
+        super::joined::on_end(joined, |name| log::warn!("bridge {name} has ended; the bench goes on without it"))?;
+    }
     if !quiet {
         let status = bridge.status()?;
         print([show::ports(&status), show::attachments(&status)].concat())?;
@@ -106,7 +119,7 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
     let bench = Bench { config: &up.config, wishes, logs: up.logs.clone() };
     let outcome = bench::run(&bench, &bridge, &stop, screen);
-    drop(control);
+    drop((control, joined));
     let last = bridge.stop()?;
     let status = match outcome? {
         Outcome::Ended => 0,
@@ -209,7 +222,7 @@ mod tests {
             let file = dir.path().join("lab.toml");
             std::fs::write(&file, text).unwrap();
             let exit_with = exit_with.map(ToOwned::to_owned);
-            Up::load(&UpArgs { file, exit_with, timeout: None, logs: None, name: None })
+            Up::load(&UpArgs { file, exit_with, timeout: None, logs: None, name: None, join: None })
         };
         let table = "[[instance]]\nname = \"client\"\ncommand = \"x\"\n";
         let error = up("port = [\"tap:z\"]", None).unwrap_err();

@@ -28,6 +28,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::copies::copies;
 use super::grammar::{Fault, Key, Words, nearest, split};
 use super::instance::{InstanceSpec, order};
 use super::kind::find;
@@ -158,14 +159,32 @@ fn switches(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Ite
 /// `[[instance]]` tables.
 fn instances(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Item)>, Fault> {
     let form = || Fault::new("instance is a list of tables").hint("each instance starts with a line [[instance]]");
-    let instance = |item: &Spanned<DeValue<'_>>| {
+    let mut items = Vec::new();
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for item in value.get_ref().as_array().ok_or_else(form)? {
         let start = item.span().start;
         let table = item.get_ref().as_table().ok_or_else(|| form().at(start))?;
-        let after = table.iter().find(|(key, _)| key.get_ref() == "after").map_or(start, |(key, _)| key.span().start);
-        let spec = instance_words(table).and_then(|(command, keys)| InstanceSpec::from_words(command, keys));
-        Ok((start, Item::Instance(Box::new(spec.map_err(|fault| fault.at(start))?), after)))
+        let entry = |word: &str| table.iter().find(|(key, _)| key.get_ref() == word);
+        let after = entry("after").map_or(start, |(key, _)| key.span().start);
+        let words = instance_words(table).and_then(copies).map_err(|fault| fault.at(start))?;
+        let specs = words.into_iter().map(|(command, keys)| InstanceSpec::from_words(command, keys));
+        let specs = specs.collect::<std::result::Result<Vec<_>, _>>().map_err(|fault| fault.at(start))?;
+        if let Some(name) = entry("name").and_then(|(_, name)| name.get_ref().as_str())
+            && entry("count").is_some()
+        {
+            groups.push((name.to_owned(), specs.iter().map(|spec| spec.name.clone()).collect()));
+        }
+        items.extend(specs.into_iter().map(|spec| (start, spec, after)));
+    }
+    let all = |name: String| {
+        let group = groups.iter().find(|(group, _)| *group == name);
+        group.map_or_else(|| vec![name.clone()], |(_, names)| names.clone())
     };
-    value.get_ref().as_array().ok_or_else(form)?.iter().map(instance).collect()
+    let item = |(start, mut spec, after): (usize, InstanceSpec, usize)| {
+        spec.after = spec.after.into_iter().flat_map(all).collect();
+        (start, Item::Instance(Box::new(spec), after))
+    };
+    Ok(items.into_iter().map(item).collect())
 }
 
 /// The command of an instance's table, in words, and its other keys.

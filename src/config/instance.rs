@@ -22,6 +22,7 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The keys of an instance.
 pub static INSTANCE_KEYS: &[KeyRow] = &[
     row("name", "NAME", "what it is called in output and in `after`; its port has the same name"),
+    row("count", "N", "start N of them, NAME1, NAME2 …; {n} in any value is the number, {n+10} ten more"),
     row("command", "WORDS", "the program and its arguments, split as a shell does; or a list of words"),
     KeyRow {
         repeatable: true,
@@ -31,7 +32,10 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
             "the interface it opens, made in a network namespace of its own; keys of a port may follow",
         )
     },
-    KeyRow { repeatable: true, ..row("host", "CIDR", "instead: an interface with this address, for any host tool") },
+    KeyRow {
+        repeatable: true,
+        ..row("host", "CIDR|dhcp", "instead: an interface with this address, or one from the switch, for any host tool")
+    },
     KeyRow { repeatable: true, ..row("gateway", "ADDR", "with host: the router of its default route") },
     KeyRow { repeatable: true, ..row("dns", "ADDR", "with host: its name server") },
     row("qemu", "on|MODEL", "instead: add the arguments that attach a QEMU, with its usual network card or this one"),
@@ -99,12 +103,14 @@ pub enum Network {
     Taps(Vec<PortSpec>),
     /// By a configured interface in a namespace of its own.
     Host {
-        /// Its addresses; at least one.
+        /// Its addresses; at least one, or `dhcp`.
         addrs: Vec<Cidr>,
         /// Routers of default routes, one of a family.
         gateways: Vec<IpAddr>,
         /// Name servers.
         dns: Vec<IpAddr>,
+        /// Address, router and name servers come from a DHCP server on the switch.
+        dhcp: bool,
     },
     /// By arguments that attach QEMU to a socket.
     Qemu {
@@ -220,7 +226,10 @@ impl InstanceSpec {
         match &self.network {
             Network::Own => {}
             Network::Taps(taps) => words.extend(taps.iter().map(|tap| format!("tap {}", tap.kind.text().target()))),
-            Network::Host { addrs, .. } => words.extend(addrs.iter().map(|addr| format!("host {addr}"))),
+            Network::Host { addrs, dhcp, .. } => {
+                words.extend(dhcp.then(|| "host dhcp".to_owned()));
+                words.extend(addrs.iter().map(|addr| format!("host {addr}")));
+            }
             Network::Qemu { model, mac } => {
                 words.push(format!("qemu {} {mac}", model.as_deref().unwrap_or("usual card")));
             }
@@ -253,16 +262,46 @@ impl fmt::Display for Ready {
     }
 }
 
+/// What `host` says: an address, or to ask for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostAddr {
+    /// This address.
+    Cidr(Cidr),
+    /// `dhcp`: that which a DHCP server on the switch gives it.
+    Dhcp,
+}
+
+impl HostAddr {
+    /// Reads an address with its prefix length, or `dhcp`.
+    ///
+    /// # Errors
+    /// The accepted form.
+    pub fn parse(text: &str) -> value::Parsed<Self> {
+        if text == "dhcp" {
+            return Ok(Self::Dhcp);
+        }
+        value::cidr(text).map(Self::Cidr).map_err(|form| format!("{form}, or dhcp"))
+    }
+
+    /// The address, where it is one.
+    pub fn cidr(self) -> Option<Cidr> {
+        match self {
+            Self::Cidr(cidr) => Some(cidr),
+            Self::Dhcp => None,
+        }
+    }
+}
+
 /// How it is on the network: one of `tap`, `host` and `qemu`, and the keys that belong to it.
 fn network(name: &str, switch: &str, keys: &mut Keys) -> Result<Network, Fault> {
     let taps = keys.nested("tap", |text| tap(text, switch))?;
-    let addrs = keys.values("host", value::cidr)?;
+    let hosts = keys.values("host", HostAddr::parse)?;
     let qemu = keys.value("qemu", model)?.flatten();
-    let chosen = [!taps.is_empty(), !addrs.is_empty(), qemu.is_some()];
+    let chosen = [!taps.is_empty(), !hosts.is_empty(), qemu.is_some()];
     if chosen.iter().filter(|chosen| **chosen).count() > 1 {
         return Err(Fault::new("an instance has one of tap, host and qemu").hint("leave out the others"));
     }
-    if addrs.is_empty() {
+    if hosts.is_empty() {
         keys.refuse("gateway", "without host")?;
         keys.refuse("dns", "without host")?;
     }
@@ -273,9 +312,14 @@ fn network(name: &str, switch: &str, keys: &mut Keys) -> Result<Network, Fault> 
         let mac = keys.value("mac", value::station)?.unwrap_or_else(|| Mac::made_of(name));
         return Ok(Network::Qemu { model, mac });
     }
-    if !addrs.is_empty() {
+    if !hosts.is_empty() {
+        let dhcp = hosts.contains(&HostAddr::Dhcp);
+        if dhcp {
+            keys.refuse("gateway", "with host = \"dhcp\": the lease says it")?;
+        }
+        let addrs = hosts.into_iter().filter_map(HostAddr::cidr).collect();
         let (gateways, dns) = (keys.values("gateway", address)?, keys.values("dns", address)?);
-        return Ok(Network::Host { addrs, gateways, dns });
+        return Ok(Network::Host { addrs, gateways, dns, dhcp });
     }
     Ok(if taps.is_empty() { Network::Own } else { Network::Taps(named(name, taps)?) })
 }

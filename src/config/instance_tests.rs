@@ -53,7 +53,7 @@ fn a_bench_is_read() {
     assert_eq!((zephyr.ready_timeout, zephyr.cwd.clone(), zephyr.log.clone()), (READY_TIMEOUT, None, None));
 
     assert_eq!(client.command, ["curl", "http://192.0.2.1/"]);
-    let Network::Host { addrs, gateways, dns } = &client.network else { panic!("{client:?}") };
+    let Network::Host { addrs, gateways, dns, dhcp: false } = &client.network else { panic!("{client:?}") };
     assert_eq!((addrs.len(), gateways.len(), dns.len()), (2, 1, 1));
     let from = Some("192.0.2.77/24".parse().unwrap());
     assert_eq!(client.ready, Some(Ready::Tcp { addr: "192.0.2.1:80".parse().unwrap(), from }));
@@ -181,5 +181,43 @@ proptest! {
         let dependent = dependent.unwrap();
         instances[back].after.push(name(dependent));
         prop_assert!(order(&instances).unwrap_err().1.what.starts_with("instances wait for each other: i"));
+    }
+}
+
+#[test]
+fn one_table_stands_for_several_copies() {
+    let config = bench(
+        r#"
+[[instance]]
+name = "copy"
+count = 3
+command = "./zephyr.exe --seed={n}"
+tap = "zeth"
+rewrite = ["mac", "ip=192.0.2.1:192.0.2.{n+10}"]
+ready = "ping 192.0.2.{n+10}"
+
+[[instance]]
+name = "x{n}y"
+count = 1
+command = "x"
+after = "copy"
+"#,
+    );
+    let shown: Vec<_> = config
+        .instances
+        .iter()
+        .map(|one| (one.name.as_str(), one.command[1..].join(" "), one.after.join(" ")))
+        .collect();
+    let wanted = [("copy1", "--seed=1", ""), ("copy2", "--seed=2", ""), ("copy3", "--seed=3", "")];
+    assert_eq!(shown[..3], wanted.map(|(name, command, after)| (name, command.to_owned(), after.to_owned())));
+    assert_eq!((shown[3].0, shown[3].2.as_str()), ("x1y", "copy1 copy2 copy3"));
+    assert_eq!(
+        config.instances[1].settings(),
+        "tap zeth, rewrite mac, rewrite ip=192.0.2.1:192.0.2.12, ready ping 192.0.2.12"
+    );
+    for count in ["0", "1001", "\"many\""] {
+        let text = format!("[[instance]]\nname = \"a\"\ncommand = \"x\"\ncount = {count}\n");
+        let error = Config::parse(&text, "bench.toml").unwrap_err();
+        assert_eq!(error.what(), "bench.toml:4: count: expected a number from 1 to 1000");
     }
 }

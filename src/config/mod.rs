@@ -9,6 +9,7 @@
 //! The one table of port kinds ([`KINDS`]) gives the grammar its words, and help, manual and README their text. What
 //! comes out is typed and within its limits; nothing was opened or resolved yet.
 
+mod copies;
 mod file;
 pub mod grammar;
 mod instance;
@@ -19,11 +20,11 @@ mod switch;
 pub mod text;
 pub mod value;
 
-pub use instance::{INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
+pub use instance::{HostAddr, INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
 pub use kind::{
     Attach, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Forward, Import, IpPeer, KINDS, KeyRow, KindRow, KindText,
-    Nat, Packet, Parity, PortKind, Protocol, Serial, Slip, TRANSPORTS, Tap, Tcp, Transport, TransportRow, Uart, Udp,
-    UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip, Wpan, command_words, find,
+    Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip, TRANSPORTS, Tap, Tcp, Transport, TransportRow,
+    Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip, Wpan, command_words, find,
 };
 pub use plan::{Config, misplaced};
 pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, check_rules};

@@ -117,6 +117,9 @@ pub struct PortInfo {
     /// How a peer is attached, where there is anything left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach: Option<AttachInfo>,
+    /// The leases of its segment, by address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<LeaseInfo>,
 }
 
 impl PortInfo {
@@ -136,8 +139,23 @@ impl PortInfo {
             forwarded: counters.forwarded,
             drops: counters.drops().map(|(row, frames)| (row.word.to_owned(), frames)).collect(),
             attach: None,
+            leases: Vec::new(),
         }
     }
+}
+
+/// An address that a host of a segment was given.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct LeaseInfo {
+    /// The address.
+    pub addr: String,
+    /// The host's MAC address.
+    pub mac: String,
+    /// Its name in the segment's domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it ends, in seconds since 1970.
+    pub until: u64,
 }
 
 /// How a peer is attached to a port.

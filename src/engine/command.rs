@@ -8,11 +8,13 @@ use crate::config::{Attach, PortSpec};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
+use crate::service::lan::leases::Lease;
 use crate::switch::{Entry, PortConfig};
 use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A port as it is shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +33,8 @@ pub struct PortStatus {
     pub counters: Counters,
     /// The line that attaches a peer.
     pub attach: Option<Attach>,
+    /// The leases of its segment, by address, and when each ends.
+    pub leases: Vec<(Lease, SystemTime)>,
 }
 
 /// A switch as it is shown.

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::service::endpoint::DEFAULT_MTU;
+use crate::service::lan::servers::LanServers;
 use crate::service::nat::{Flows, Nat};
 use crate::time::Clock;
 use mio::{Events, Poll, Waker};
@@ -34,6 +36,11 @@ pub(super) fn start(
     let poll = Poll::new().map_err(|error| Error::system("cannot wait for descriptors", &error))?;
     let (mut sockets, own) = Sockets::new(&poll)?;
     let mut machine = Nat::new(spec, nat, seed)?;
+    let mtu = spec.mtu.map_or(DEFAULT_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+    machine.set_servers(Box::new(LanServers::new(nat, mtu, seed)))?;
+    if let Some(folder) = &nat.lan.tftp {
+        sockets.serve(folder)?;
+    }
     for forward in &nat.forwards {
         let (socket, bound) = match forward.protocol {
             Protocol::Tcp => sockets.listen(forward.listen)?,
@@ -45,7 +52,8 @@ pub(super) fn start(
     let (channel, link) = pair(waker.clone());
     link.set_waker(own);
     let (name, clock) = (spec.name.clone(), Clock::start());
-    let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told: Flows::default() };
+    let (told, told_leases) = (Flows::default(), 0);
+    let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told, told_leases };
     let run = move || gateway.run();
     let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
     thread
@@ -64,6 +72,8 @@ struct Gateway {
     spare: Option<Batch>,
     /// What the switch was told last of its flows.
     told: Flows,
+    /// The version of the leases that it was told last.
+    told_leases: u64,
 }
 
 impl Gateway {
@@ -117,6 +127,10 @@ impl Gateway {
         if flows != self.told {
             self.link.note(flows.to_string());
             self.told = flows;
+        }
+        if self.nat.leases_version() != self.told_leases {
+            self.told_leases = self.nat.leases_version();
+            self.link.tell_leases(self.nat.leases(now));
         }
         if more || self.nat.is_ready() || !self.link.fall_asleep() {
             return Ok(Some(Duration::ZERO));

@@ -110,7 +110,11 @@ pub fn exit_code(status: ExitStatus) -> u8 {
 }
 
 /// Starts a program, with a PID namespace or without.
-pub fn start(spec: &Spec, pids: bool) -> Result<Launched, Failed> {
+pub fn start(
+    spec: &Spec,
+    pids: bool,
+    attach: &mut dyn FnMut(Vec<Link>) -> Result<(), Error>,
+) -> Result<Launched, Failed> {
     let cannot = |cause: std::io::Error| Error::system(format_args!("cannot start {}", spec.name), &cause);
     let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     let (socket, theirs) = pair.map_err(|errno| cannot(errno.into()))?;
@@ -130,8 +134,15 @@ pub fn start(spec: &Spec, pids: bool) -> Result<Launched, Failed> {
     let child = Child { socket, stage: Mutex::new(stage), ended: Mutex::new(None) };
     talk::send(&child.socket, &Order::Start(Plan::new(&spec.network, pids)), &[])?;
     let (links, watch) = made(spec, &child)?;
-    match next(&child)? {
-        (Report::Running, _) => Ok(Launched { child, links, watch, stdout, stderr }),
+    let mut report = next(&child)?.0;
+    if matches!(report, Report::Asking) {
+        attach(links)?;
+        report = next(&child)?.0;
+    } else if matches!(report, Report::Running) {
+        attach(links)?;
+    }
+    match report {
+        Report::Running => Ok(Launched { child, watch, stdout, stderr }),
         _ => Err(ended_early().into()),
     }
 }

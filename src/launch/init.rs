@@ -4,12 +4,13 @@
 //! that is left in its namespace. Without a PID namespace it is the reaper of all orphans below it, and kills what is
 //! left one by one.
 
-use super::program;
+use super::dhcp::Dhcp;
 use super::stage::Held;
 use super::talk::{self, Fault, Order, Report};
+use super::{Host, program};
 use crate::error::Class;
 use crate::port::process::{Signals, hold_none, send_signal};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{
@@ -20,23 +21,34 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 /// What a program may do in its own network namespace: configure its interfaces, open packet sockets and low ports.
 const RIGHTS: [CapabilitySet; 3] = [CapabilitySet::NET_ADMIN, CapabilitySet::NET_RAW, CapabilitySet::NET_BIND_SERVICE];
 
+/// The shortest sleep between two looks at the lease.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed; `pids`: this is PID 1 of
-/// a namespace.
-pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], pids: bool) -> u8 {
+/// a namespace; `host`: an interface that needs an address first.
+pub fn run(
+    socket: &OwnedFd,
+    held: &Held,
+    mut early: Vec<i32>,
+    command: &[OsString],
+    (pids, host): (bool, Option<Host>),
+) -> u8 {
+    let addressed = prepare(pids).and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
     early.extend(held.early());
-    match start(command, pids) {
-        Ok(program) => {
+    match addressed.and_then(|dhcp| Ok((start(command)?, dhcp))) {
+        Ok((program, dhcp)) => {
             // One that has ended already needs no signal.
             for number in early {
                 let _ = send_signal(program, number);
             }
             // The caller may be gone: then the first look at the socket tells.
             let _ = talk::send(socket, &Report::Running, &[]);
-            let status = attend(socket, &held.children, program);
+            let status = attend(socket, &held.children, program, dhcp);
             if !pids {
                 end_all();
             }
@@ -50,12 +62,13 @@ pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsStri
     }
 }
 
-/// Starts the program. Gives its process id as it is here.
-fn start(command: &[OsString], pids: bool) -> Result<Pid, Report> {
-    let failed = |errno: Errno| {
-        let error = crate::error::Error::system("cannot start the instance", &errno.into());
-        Report::Failed(Fault::new(&error, error.class().code()))
-    };
+fn failed(errno: Errno) -> Report {
+    let error = crate::error::Error::system("cannot start the instance", &errno.into());
+    Report::Failed(Fault::new(&error, error.class().code()))
+}
+
+/// Makes this the parent of all that the program starts.
+fn prepare(pids: bool) -> Result<(), Report> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed)?;
     if pids {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -63,6 +76,18 @@ fn start(command: &[OsString], pids: bool) -> Result<Pid, Report> {
     } else {
         set_child_subreaper(Some(getpid())).map_err(failed)?;
     }
+    Ok(())
+}
+
+/// Asks the network for an address, once the caller has heard of it.
+fn ask(host: Host, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
+    let refused = |error: crate::error::Error| Report::Failed(Fault::new(&error, error.class().code()));
+    talk::send(socket, &Report::Asking, &[]).map_err(refused)?;
+    Dhcp::acquire(host, socket, held).map_err(refused)
+}
+
+/// Starts the program. Gives its process id as it is here.
+fn start(command: &[OsString]) -> Result<Pid, Report> {
     keep_rights();
     let Some((program, arguments)) = command.split_first() else { return Err(failed(Errno::INVAL)) };
     let mut ready = Command::new(program);
@@ -90,8 +115,8 @@ fn keep_rights() {
     }
 }
 
-/// Waits for the end of `program`, which it brings about when the caller is gone.
-fn attend(socket: &OwnedFd, signals: &Signals, program: Pid) -> ExitStatus {
+/// Waits for the end of `program`, which it brings about when the caller is gone, and keeps its address.
+fn attend(socket: &OwnedFd, signals: &Signals, program: Pid, mut dhcp: Option<Dhcp>) -> ExitStatus {
     let mut caller = true;
     loop {
         while signals.next().is_some() {}
@@ -100,12 +125,19 @@ fn attend(socket: &OwnedFd, signals: &Signals, program: Pid) -> ExitStatus {
                 return ExitStatus::from_raw(status.as_raw());
             }
         }
-        let mut asked = [PollFd::new(signals, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
-        let asked = if caller { &mut asked[..] } else { &mut asked[..1] };
-        if poll(asked, None).is_err() {
+        // What fails for now is tried again when it is due next, and there is nobody to tell.
+        let _ = dhcp.as_mut().map(Dhcp::work);
+        let patience = dhcp.as_ref().and_then(Dhcp::patience).map(|time| time.max(PAUSE));
+        let timeout = patience.and_then(|time| Timespec::try_from(time).ok());
+        let mut asked = vec![PollFd::new(signals, PollFlags::IN)];
+        asked.extend(dhcp.as_ref().and_then(Dhcp::fd).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        if caller {
+            asked.push(PollFd::new(socket, PollFlags::IN));
+        }
+        if poll(&mut asked, timeout.as_ref()).is_err() {
             continue;
         }
-        if asked.get(1).is_some_and(|socket| !socket.revents().is_empty()) {
+        if caller && asked.last().is_some_and(|socket| !socket.revents().is_empty()) {
             match talk::receive(socket) {
                 // A program that has just ended needs no signal.
                 Ok(Some((Order::Signal(number), _))) => drop(send_signal(program, number)),

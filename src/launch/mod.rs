@@ -22,6 +22,7 @@
 //! keys for signals, stop and continue work as if zbridge were not there.
 
 mod child;
+mod dhcp;
 mod explain;
 mod init;
 mod network;
@@ -36,7 +37,7 @@ pub use watch::Watch;
 
 use crate::config::{self, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
-use crate::wire::Cidr;
+use crate::wire::{Cidr, Mac};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -98,6 +99,10 @@ pub struct Host {
     pub dns: Vec<IpAddr>,
     /// Its mtu in bytes; `None`: 1500.
     pub mtu: Option<u32>,
+    /// Its MAC address; `None`: any.
+    pub mac: Option<Mac>,
+    /// It asks for an address, under this name, before the program starts. Name servers of its own stay.
+    pub dhcp: Option<String>,
 }
 
 /// The standard streams of a program.
@@ -147,8 +152,6 @@ impl Link {
 pub struct Launched {
     /// The process.
     pub child: Child,
-    /// Its interfaces, in the order asked for. The namespace lives as long as these do.
-    pub links: Vec<Link>,
     /// Tells whether it opens its TAPs.
     pub watch: Watch,
     /// What it writes, with [`Output::Piped`].
@@ -179,20 +182,22 @@ impl From<NotStarted> for Error {
     }
 }
 
-/// Starts a program. It runs when this returns.
+/// Starts a program. It runs when this returns. `attach` gets its interfaces, in the order asked for, and makes ports of
+/// them; the namespace lives as long as these do. Where the program needs an address from the network first
+/// ([`Host::dhcp`]) it starts after that, so this waits for the network.
 ///
 /// Any thread may call it. The calling program must call [`take_over`] first thing in its `main`.
 ///
 /// # Errors
-/// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address. Nothing is left
-/// behind.
-pub fn start(spec: &Spec) -> Result<Launched, NotStarted> {
+/// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address, no answer from a
+/// DHCP server; what `attach` fails with. Nothing is left behind.
+pub fn start(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
     program::check(spec)?;
     check(spec)?;
-    match child::start(spec, true) {
+    match child::start(spec, true, &mut attach) {
         Err(child::Failed::NoProc) => {
             log::debug!("{}: /proc cannot be mounted here: it gets no PID namespace of its own", spec.name);
-            child::start(spec, false)
+            child::start(spec, false, &mut attach)
         }
         other => other,
     }

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 /// The interface of [`Host`].
-const HOST: &str = "eth0";
+pub const HOST: &str = "eth0";
 
 /// The loopback interface is the first of every network namespace.
 const LOOPBACK: u32 = 1;
@@ -31,8 +31,8 @@ pub struct Made {
     pub fds: Vec<OwnedFd>,
 }
 
-/// Makes what `plan` asks for in this network namespace.
-pub fn make(plan: Plan) -> Result<Made> {
+/// Makes what `plan` asks for in this network namespace. Gives the interface, too, that still has to ask for an address.
+pub fn make(plan: Plan) -> Result<(Made, Option<Host>)> {
     let failed = |cause: std::io::Error| Error::system("the instance's network", &cause);
     let mut netlink = Netlink::open().map_err(failed)?;
     if !plan.shared {
@@ -47,15 +47,16 @@ pub fn make(plan: Plan) -> Result<Made> {
         made.fds.push(tap(&name)?);
         made.links.push((name, LinkKind::Packet));
     }
-    if let Some(host) = plan.host.map(Host::from) {
-        made.fds.push(interface(&host, &mut netlink)?);
+    let host = plan.host.map(Host::from);
+    if let Some(host) = &host {
+        made.fds.push(interface(host, &mut netlink)?);
         made.links.push((HOST.to_owned(), LinkKind::Tap));
         if !host.dns.is_empty() {
-            resolve_by(&host.dns)?;
+            resolve_by(&host.dns, None)?;
         }
     }
     made.fds.push(netlink.into_fd());
-    Ok(made)
+    Ok((made, host.filter(|host| host.dhcp.is_some())))
 }
 
 /// Makes a TAP for the program to open, and a packet socket on it.
@@ -69,7 +70,7 @@ fn tap(name: &str) -> Result<OwnedFd> {
 /// Makes an interface with addresses and routes, and keeps the other end of it.
 fn interface(host: &Host, netlink: &mut Netlink) -> Result<OwnedFd> {
     let addrs = host.addrs.clone();
-    let options = config::Tap { addrs, up: true, ..config::Tap::new(HOST) };
+    let options = config::Tap { addrs, up: true, mac: host.mac, ..config::Tap::new(HOST) };
     let tap = Tap::open(&options, host.mtu).map_err(|error| error.within(format_args!("tap:{HOST}")))?;
     for &gateway in &host.gateways {
         let refused = |cause: std::io::Error| {
@@ -85,9 +86,11 @@ fn interface(host: &Host, netlink: &mut Netlink) -> Result<OwnedFd> {
     Ok(tap.into())
 }
 
-/// Has the instance ask these name servers.
-fn resolve_by(servers: &[IpAddr]) -> Result<()> {
+/// Has the instance ask these name servers, for names without a dot in a domain.
+pub fn resolve_by(servers: &[IpAddr], domain: Option<&str>) -> Result<()> {
+    let search = domain.map(|domain| format!("search {domain}\n")).unwrap_or_default();
     let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    let text = search + &text;
     put_file("/etc/resolv.conf", &text)
         .map_err(|errno| Error::system("name servers: cannot replace /etc/resolv.conf", &errno.into()))
 }

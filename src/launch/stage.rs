@@ -4,7 +4,7 @@
 //! the terminal is for the program, whose process group it shares.
 
 use super::talk::{self, Fault, Order, Plan, Report};
-use super::{NotStarted, explain, init, network};
+use super::{Host, NotStarted, explain, init, network};
 use crate::error::{Class, Error, Result};
 use crate::port::process::{Signals, UnshareFlags, fork, unshare};
 use rustix::io::Errno;
@@ -39,7 +39,7 @@ pub fn take_over() -> Option<ExitCode> {
 
 /// Does all of it. Fails only when nobody is left to hear why.
 fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
-    let (pids, held) = match prepare(&socket) {
+    let (pids, held, host) = match prepare(&socket) {
         Ok(made) => made,
         Err(failed) => {
             talk::send(&socket, &Report::Failed(Fault::new(&failed.error, failed.status)), &[])?;
@@ -49,7 +49,7 @@ fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
     let lost = |errno: Errno| Error::system("cannot start the instance", &errno.into());
     let early = held.early();
     match fork().map_err(lost)? {
-        None => Ok(init::run(&socket, &held, early, command, pids)),
+        None => Ok(init::run(&socket, &held, early, command, (pids, host))),
         Some(pid) => {
             drop((socket, held));
             let ended = waitpid(Some(pid), WaitOptions::empty()).map_err(lost)?;
@@ -73,14 +73,20 @@ impl Held {
         Ok(Self { children: Signals::hold(&[])?, keys })
     }
 
+    /// To wait for one of the terminal's.
+    pub fn keys(&self) -> &Signals {
+        &self.keys
+    }
+
     /// Those of the process group that the program was to get, had it run already.
     pub fn early(&self) -> Vec<i32> {
         std::iter::from_fn(|| self.keys.next()).map(|signal| signal.number).collect()
     }
 }
 
-/// Makes what the caller asks for, and sends it. Gives whether there is a PID namespace.
-fn prepare(socket: &OwnedFd) -> Result<(bool, Held), NotStarted> {
+/// Makes what the caller asks for, and sends it. Gives whether there is a PID namespace, and the interface that still
+/// needs an address.
+fn prepare(socket: &OwnedFd) -> Result<(bool, Held, Option<Host>), NotStarted> {
     let system = |errno: Errno| Error::system("cannot start the instance", &errno.into());
     let held = Held::hold().map_err(system)?;
     let Some((Order::Start(plan), _)) = talk::receive(socket).map_err(system)? else {
@@ -88,10 +94,10 @@ fn prepare(socket: &OwnedFd) -> Result<(bool, Held), NotStarted> {
     };
     enter_namespaces(&plan).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
     let pids = plan.pids;
-    let made = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
+    let (made, asks) = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
     let fds: Vec<_> = made.fds.iter().map(AsFd::as_fd).collect();
     talk::send(socket, &Report::Ready(made.links), &fds)?;
-    Ok((pids, held))
+    Ok((pids, held, asks))
 }
 
 /// A step on the way into new namespaces that was refused.

@@ -3,7 +3,7 @@
 
 use super::{Host, LinkKind, Network};
 use crate::error::{Class, Error, Result, STATUSES};
-use crate::wire::Cidr;
+use crate::wire::{Cidr, Mac};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -54,6 +54,8 @@ pub struct PlannedHost {
     gateways: Vec<IpAddr>,
     dns: Vec<IpAddr>,
     mtu: Option<u32>,
+    mac: Option<[u8; 6]>,
+    dhcp: Option<String>,
 }
 
 impl Plan {
@@ -66,6 +68,8 @@ impl Plan {
             gateways: host.gateways.clone(),
             dns: host.dns.clone(),
             mtu: host.mtu,
+            mac: host.mac.map(|mac| mac.0),
+            dhcp: host.dhcp.clone(),
         });
         Self { taps, host, shared: *network == Network::Shared, pids }
     }
@@ -74,7 +78,8 @@ impl Plan {
 impl From<PlannedHost> for Host {
     fn from(host: PlannedHost) -> Self {
         let addrs = host.addrs.into_iter().map(|(addr, prefix)| Cidr { addr, prefix }).collect();
-        Self { addrs, gateways: host.gateways, dns: host.dns, mtu: host.mtu }
+        let mac = host.mac.map(Mac);
+        Self { addrs, gateways: host.gateways, dns: host.dns, mtu: host.mtu, mac, dhcp: host.dhcp }
     }
 }
 
@@ -83,6 +88,8 @@ impl From<PlannedHost> for Host {
 pub enum Report {
     /// The network is made. Beside it: a descriptor for each of these, and a netlink socket.
     Ready(Vec<(String, LinkKind)>),
+    /// It asks the network for an address: the interfaces must be ports by now.
+    Asking,
     /// The program runs.
     Running,
     /// Nothing runs, for this reason.

@@ -12,6 +12,7 @@ use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
+use crate::service::lan::leases::Lease;
 use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
@@ -19,7 +20,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Batches that wait in one direction at most.
 const DEPTH: usize = 64;
@@ -63,6 +64,8 @@ struct Shared {
     closed: AtomicBool,
     /// What the other end says of itself.
     note: Mutex<String>,
+    /// The leases of its segment, and when it told them.
+    leases: Mutex<Vec<(Lease, SystemTime)>>,
     to_service: Spares,
     to_switch: Spares,
 }
@@ -120,6 +123,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         asleep: flag(),
         closed: flag(),
         note: Mutex::default(),
+        leases: Mutex::default(),
         to_service: Spares::default(),
         to_switch: Spares::default(),
     });
@@ -147,6 +151,12 @@ impl Channel {
     pub fn note(&self) -> Option<String> {
         let note = self.shared.note.lock();
         (!note.is_empty()).then(|| note.clone())
+    }
+
+    /// The leases that the other end has given out and that have not ended, each with its end.
+    pub fn leases(&self) -> Vec<(Lease, SystemTime)> {
+        let now = SystemTime::now();
+        self.shared.leases.lock().iter().filter(|(_, end)| *end > now).cloned().collect()
     }
 
     /// Whether the other end has called since this was asked last.
@@ -307,6 +317,12 @@ impl Link {
     /// Says something of itself that is shown with the port.
     pub fn note(&self, note: String) {
         *self.shared.note.lock() = note;
+    }
+
+    /// Tells the leases of its segment, which are shown with the port.
+    pub fn tell_leases(&self, leases: impl IntoIterator<Item = Lease>) {
+        let now = SystemTime::now();
+        *self.shared.leases.lock() = leases.into_iter().map(|lease| (lease.clone(), now + lease.left)).collect();
     }
 
     /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. Said once.

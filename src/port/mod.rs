@@ -25,6 +25,7 @@ use crate::config::{self, PortKind, PortSpec, Transport};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
+use crate::service::lan::leases::Lease;
 use crate::time::Duration;
 use channel::Channel;
 use datagram::{Sequenced, Udp};
@@ -34,6 +35,7 @@ use rustix::io::Errno;
 use rustix::net::SocketType;
 use serial::Serial;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::SystemTime;
 use stream::Stream;
 use tap::Tap;
 use unix::BoundGram;
@@ -245,6 +247,14 @@ impl Edge {
         }
     }
 
+    /// The leases that its service has given out, each with its end.
+    pub fn leases(&self) -> Vec<(Lease, SystemTime)> {
+        match self {
+            Self::Channel(edge) => edge.leases(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether its descriptor becomes writable when the link behind it comes up.
     pub fn tells_its_link(&self) -> bool {
         matches!(self, Self::Tap(_) | Self::Packet(_))
@@ -391,7 +401,9 @@ pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
             true => Ok(Edge::Packet(found.with_offload(packet.offload))),
             false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
         }),
-        _ => Err(Error::usage("no port of this kind is made of a descriptor").hint("tap: and packet: are")),
+        PortKind::Unix(unix) if unix.connect => unix::adopt(fd),
+        _ => Err(Error::usage("no port of this kind is made of a descriptor")
+            .hint("tap:, packet: and unix:, the last with connect, are")),
     };
     adopted.map_err(|error| error.within(place))
 }

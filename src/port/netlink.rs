@@ -159,6 +159,22 @@ impl Netlink {
         }
     }
 
+    /// Takes an address from the interface. That it has it no more is fine.
+    ///
+    /// # Errors
+    /// EPERM as in [`Netlink::add_address`].
+    pub fn remove_address(&mut self, index: u32, cidr: &Cidr) -> std::io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.prefix_len = cidr.prefix;
+        message.header.family = if cidr.addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.attributes.push(AddressAttribute::Local(cidr.addr));
+        match self.ask(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK, |_| {}) {
+            Err(error) if error.raw_os_error() == Some(Errno::ADDRNOTAVAIL.raw_os_error()) => Ok(()),
+            answer => answer,
+        }
+    }
+
     /// Sets the interface up.
     ///
     /// # Errors

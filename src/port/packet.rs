@@ -72,6 +72,20 @@ impl Packet {
         Self::bound(fd, index).map_err(|error| error.at(port))
     }
 
+    /// A packet socket that is nothing but that: it sends and receives frames of the interface as they are, for someone
+    /// who reads a few of them. Reading does not wait.
+    ///
+    /// # Errors
+    /// As [`Packet::open`].
+    pub fn plain(interface: &str) -> Result<OwnedFd> {
+        let failed = |errno: Errno| Error::system(format_args!("packet:{interface}"), &errno.into());
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None).map_err(failed)?;
+        let index = name_to_index(&fd, interface).map_err(failed)?;
+        sys::packet_bind(&fd, index).map_err(failed)?;
+        Ok(fd)
+    }
+
     /// Takes over a packet socket that was bound to an interface for every protocol (ETH_P_ALL), in whatever network
     /// namespace.
     ///

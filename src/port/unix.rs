@@ -12,9 +12,10 @@ use super::datagram::{Sequenced, UnixGram};
 use super::stream::Stream;
 use crate::error::{Class, Error, Result};
 use rustix::fs::{FileType, Mode, fchmod, lstat};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getpeername, listen,
+    socket_with, sockopt,
 };
 use std::fmt::Display;
 use std::fs::Permissions;
@@ -93,6 +94,20 @@ fn remove_stale(path: &Path, kind: SocketType) -> Result<()> {
         }
         Ok(()) => Err(taken(&format_args!("{} listens on it", peer(&probe))).hint(USE_ANOTHER)),
         Err(errno) => Err(taken(&format_args!("it is in use ({})", std::io::Error::from(errno))).hint(USE_ANOTHER)),
+    }
+}
+
+/// Unlinks the stream socket at `path` if nobody answers there: it was left behind by a process that was killed.
+pub fn clear_stale(path: &Path) {
+    let refuses = || {
+        let there = lstat(path).ok()?;
+        let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).ok()?;
+        let refused = connect(&probe, &SocketAddrUnix::new(path).ok()?) == Err(Errno::CONNREFUSED);
+        (refused && FileType::from_raw_mode(there.st_mode) == FileType::Socket).then_some(())
+    };
+    if refuses().is_some() {
+        // One that cannot be removed is in nobody's way.
+        let _ = std::fs::remove_file(path);
     }
 }
 
@@ -199,6 +214,21 @@ pub fn dial_socket(path: &Path, kind: SocketType) -> Result<(OwnedFd, String)> {
     connect(&fd, &address(path)?).map_err(cannot)?;
     let name = peer(&fd);
     Ok((fd, name))
+}
+
+/// Makes a port of a stream socket that somebody else connected.
+///
+/// # Errors
+/// It is no UNIX stream socket, or has no peer.
+pub fn adopt(fd: OwnedFd) -> Result<Edge> {
+    let of_kind = sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(&fd) == Ok(SocketType::STREAM)
+        && getpeername(&fd).is_ok();
+    if !of_kind {
+        return Err(Error::usage("the descriptor is no connected UNIX stream socket"));
+    }
+    ioctl_fionbio(&fd, true).map_err(|errno| Error::system("the descriptor", &errno.into()))?;
+    Ok(edge(fd, SocketType::STREAM))
 }
 
 /// A bound datagram socket with its path.

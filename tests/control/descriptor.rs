@@ -3,7 +3,7 @@
 use super::{A, B, Lab};
 use std::os::fd::{AsFd, OwnedFd};
 use support::frame::numbered;
-use support::{Namespace, PATIENCE, Peer, TapPeer, needs, require};
+use support::{Namespace, PATIENCE, Peer, StreamPeer, TapPeer, needs, require};
 use zbridge::config;
 use zbridge::control::{Command, Lifetime};
 use zbridge::error::Class;
@@ -76,6 +76,24 @@ fn a_tap_is_handed_over() {
 }
 
 #[test]
+fn a_connected_socket_is_handed_over() {
+    let lab = Lab::new();
+    let _zbridge = lab.with_ports(&["a"]);
+    let mut a = lab.join("a");
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut client = lab.client("default");
+    client.add_port_with_fd("unix:cable,connect", far.as_fd()).unwrap();
+    drop(far);
+    let mut cable = StreamPeer::from(near);
+    cable.send(&numbered(A.mac, B.mac, 7, 60));
+    a.expect(&numbered(A.mac, B.mac, 7, 60));
+    a.send(&numbered(B.mac, A.mac, 8, 42));
+    cable.expect(&numbered(B.mac, A.mac, 8, 42));
+    drop(cable);
+    lab.told(&["wait", "port=cable", "gone"]);
+}
+
+#[test]
 fn what_is_no_port_is_refused_and_nothing_is_kept() {
     let lab = Lab::new();
     let zbridge = lab.with_ports(&["a"]);
@@ -88,6 +106,7 @@ fn what_is_no_port_is_refused_and_nothing_is_kept() {
         ("packet:zeth", "zeth: packet: the descriptor is not a packet socket"),
         ("tap:zeth", "not a TAP's"),
         ("unix:/tmp/x", "x: no port of this kind is made of a descriptor"),
+        ("unix:/tmp/x,connect", "the descriptor is no connected UNIX stream socket"),
         ("packet:", "packet needs a target"),
         ("packet:zeth,name=a", "there is a port named a already"),
     ] {

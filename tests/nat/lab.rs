@@ -47,7 +47,8 @@ impl Lab {
         guest.ip(&format!("addr add {GUEST6}/64 dev zg nodad"));
         guest.ip("link set zg up");
         guest.ip(&format!("route add default via {GATEWAY}"));
-        guest.ip(&format!("-6 route add default via {GATEWAY6}"));
+        // the gateway has advertised itself already, perhaps
+        guest.ip(&format!("-6 route replace default via {GATEWAY6}"));
         eventually("the gateway answers", || guest.pings(GATEWAY).then_some(()));
         zbridge.wait_for("its interface is up again", PATIENCE);
         Self { zbridge, guest, host, far }

@@ -79,13 +79,28 @@ fn a_reset_passes_in_both_directions() {
         let error = hears.read(&mut [0; 8]).expect_err("a reset");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the guest resets: {guest_resets}");
     }
-    let port = listener.local_addr().expect("an address").port();
-    drop(listener);
-    let refused = lab.connect(&format!("{GATEWAY}:{port}")).expect_err("nobody listens");
-    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    lab.host.ip("route add unreachable 203.0.113.0/24");
+}
+
+/// What fails beyond fails for the guest as it does for the host, and as soon.
+#[test]
+fn a_connection_in_vain_is_told() {
+    require!(needs::netns(), needs::tun());
+    let lab = Lab::start("vain", "");
+    for addr in [format!("{GATEWAY}:9"), format!("[{GATEWAY6}]:9"), format!("{FAR}:9"), format!("[{FAR6}]:9")] {
+        let refused = lab.connect(&addr).expect_err("nobody listens");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{addr}");
+    }
+    lab.host.ip("route add unreachable 203.0.113.0/25");
+    lab.host.ip("-6 route add prohibit 2001:db8:77::/64");
     let unreachable = lab.connect("203.0.113.1:80").expect_err("no route");
     assert_eq!(unreachable.kind(), ErrorKind::HostUnreachable);
+    let prohibited = lab.connect("[2001:db8:77::1]:80").expect_err("a rule");
+    assert_eq!(prohibited.kind(), ErrorKind::PermissionDenied);
+    // a router beyond that says nothing, and a host that is not patient
+    lab.host.ip(&format!("route add 203.0.113.128/25 via {FAR}"));
+    lab.host.check("echo 1 > /proc/sys/net/ipv4/tcp_syn_retries");
+    let silent = lab.connect("203.0.113.129:80").expect_err("nobody answers");
+    assert_eq!(silent.kind(), ErrorKind::HostUnreachable);
 }
 
 /// A reader who rests closes the window of the writer, on whichever side; when it goes on everything arrives.

@@ -3,7 +3,10 @@
 //! One test covers the switch, the TCP endpoint, the USB/IP server and the devices. Nothing of it needs a right, but
 //! for the attachment over a TAP.
 
+mod descriptors;
+mod disk;
 mod foreign;
+mod input;
 
 use std::time::Duration;
 use support::{Guest, Namespace, Nic, PATIENCE, Process, TempDir, needs, require, zbridge};
@@ -30,6 +33,11 @@ impl Lab {
 
     fn in_dir(dir: TempDir, name: &str, devices: &str) -> Self {
         let zbridge = serve(&dir, devices);
+        Self::with(dir, name, zbridge)
+    }
+
+    /// With a zbridge that listens at the lab's `net`.
+    fn with(dir: TempDir, name: &str, zbridge: Process) -> Self {
         let nic = Nic::stream(dir.text("net")).address("192.0.2.2/24").address("2001:db8::2/64");
         // The unlink cases of usbtest ask again without a pause until a URB is gone, so that on one processor nothing
         // else would run to make that happen.
@@ -64,10 +72,14 @@ impl Lab {
     }
 }
 
+/// The port that exports `devices`.
+fn keys(dir: &TempDir, devices: &str) -> String {
+    let devices = devices.replace("DIR", &dir.root().display().to_string());
+    format!("usbip:192.0.2.1/24,addr=2001:db8::1/64,{devices}")
+}
+
 fn serve(dir: &TempDir, devices: &str) -> Process {
-    let keys = devices.replace("DIR", &dir.root().display().to_string());
-    let port = format!("usbip:192.0.2.1/24,addr=2001:db8::1/64,{keys}");
-    let zbridge = zbridge!("-v", "--port", format!("unix:{}", dir.text("net")), "--port", port).spawn();
+    let zbridge = zbridge!("-v", "--port", format!("unix:{}", dir.text("net")), "--port", keys(dir, devices)).spawn();
     zbridge.wait_for("usbip attach", PATIENCE);
     zbridge
 }
@@ -203,94 +215,6 @@ fn the_kernels_usbtest_passes() {
         usbtest(&mut lab, "15:3:512 16:3:512 22:3:512 23:3:512");
         lab.detach();
     }
-    lab.finish();
-}
-
-#[test]
-fn a_disk_holds_file_systems() {
-    require!(needs::guest());
-    let dir = TempDir::new();
-    for name in ["ext4.img", "vfat.img", "cow.img", "ro.img"] {
-        std::fs::File::create(dir.path(name)).unwrap().set_len(24 << 20).unwrap();
-    }
-    let mut lab = Lab::in_dir(
-        dir,
-        "disk",
-        "device=mass-storage+image=DIR/ext4.img+speed=super,device=mass-storage+image=DIR/vfat.img,\
-         device=mass-storage+image=DIR/cow.img+cow,device=mass-storage+image=DIR/ro.img+ro",
-    );
-    for (busid, make, kind) in [
-        ("1-1", "mke2fs -q -F -t ext4 /dev/sda", "ext4"),
-        ("1-2", "mkfs.fat -F 16 /dev/sda > /dev/null", "vfat"),
-        ("1-3", "mkfs.fat -F 16 /dev/sda > /dev/null", "vfat"),
-    ] {
-        lab.attach(busid, "test -b /dev/sda");
-        let script = format!(
-            "set -e\n{make}\nmkdir -p /mnt\nmount -t {kind} /dev/sda /mnt\n\
-             head -c 6000000 /dev/urandom > /mnt/a\nsha256sum /mnt/a > /run/sum\numount /mnt\n\
-             echo 3 > /proc/sys/vm/drop_caches\nblockdev --flushbufs /dev/sda\n\
-             mount -t {kind} -o ro /dev/sda /mnt\nsha256sum -c /run/sum\numount /mnt"
-        );
-        let ran = lab.guest.run_within(LONG, &script);
-        assert!(ran.rc == 0 && ran.output.contains("/mnt/a: OK"), "{busid}: {}", ran.output);
-        lab.detach();
-        lab.wait("! test -e /dev/sda");
-        // Once more after it was taken away: what was written is on the image, or beside it.
-        lab.attach(busid, "test -b /dev/sda");
-        lab.guest.check(&format!("mount -t {kind} -o ro /dev/sda /mnt && sha256sum -c /run/sum && umount /mnt"));
-        lab.detach();
-        lab.wait("! test -e /dev/sda");
-    }
-    lab.attach("1-4", "test -b /dev/sda");
-    assert_eq!(lab.guest.check("cat /sys/block/sda/ro").trim(), "1");
-    let cow = std::fs::read(lab.dir.path("cow.img")).unwrap();
-    assert!(cow.iter().all(|byte| *byte == 0), "its image was written");
-    lab.guest.check("! dmesg | grep -E 'I/O error|BUG|Oops'");
-    lab.finish();
-}
-
-#[test]
-fn an_image_that_shrinks_is_a_medium_error() {
-    require!(needs::guest());
-    let dir = TempDir::new();
-    std::fs::File::create(dir.path("disk.img")).unwrap().set_len(8 << 20).unwrap();
-    let mut lab = Lab::in_dir(dir, "shrunk", "device=mass-storage+image=DIR/disk.img,device=cdc-acm");
-    lab.attach("1-1", "test -b /dev/sda");
-    std::fs::File::options().write(true).open(lab.dir.path("disk.img")).unwrap().set_len(1 << 20).unwrap();
-    let ran = lab.guest.run_within(LONG, "dd if=/dev/sda of=/dev/null bs=64k skip=64 count=1 2>&1");
-    assert!(ran.rc != 0 && ran.output.contains("Input/output error"), "{ran:?}");
-    assert!(lab.guest.check("dmesg").contains("Medium Error"));
-    lab.guest.check("dd if=/dev/sda of=/dev/null bs=64k count=1 2>&1");
-    lab.attach("1-2", "test -c /dev/ttyACM0");
-    lab.guest.check("ttyecho /dev/ttyACM0 2000");
-    lab.finish();
-}
-
-#[test]
-fn a_keyboard_types_and_a_mouse_moves() {
-    require!(needs::guest());
-    let dir = TempDir::new();
-    dir.file("mouse", "move=5,-3\nclick=left\nwheel=1\n");
-    let made = std::process::Command::new("mkfifo").arg(dir.path("keys")).status().unwrap();
-    assert!(made.success());
-    let mut lab = Lab::in_dir(dir, "hid", "device=hid-keyboard+script=DIR/keys,device=hid-mouse+script=DIR/mouse");
-    lab.guest.check("modprobe -a usbhid hid-generic evdev");
-    lab.attach("1-1", "grep -q 'zbridge keyboard' /proc/bus/input/devices");
-    // The machine has a keyboard of its own; which of them is event0 differs.
-    let node = "grep -A 4 'zbridge keyboard' /proc/bus/input/devices | grep -o 'event[0-9]*'";
-    let node = lab.guest.check(node).trim().to_owned();
-    lab.guest.check(&format!("keydump /dev/input/{node} > /run/events 2>&1 & sleep 1"));
-    std::fs::write(lab.dir.path("keys"), "type=Hi\nkey=capslock\n").unwrap();
-    // The last key comes back as a light.
-    lab.zbridge.wait_for("1-1: lights on: caps", PATIENCE);
-    // EV_KEY is 1, left shift 42, H 35, I 23, caps lock 58.
-    for event in ["1 42 1", "1 35 1", "1 23 1", "1 23 0", "1 58 0"] {
-        lab.wait(&format!("grep -qx '{event}' /run/events"));
-    }
-    lab.detach();
-    lab.wait(&format!("! test -e /dev/input/{node}"));
-    lab.guest.check("usbip attach -r 192.0.2.1 -b 1-2");
-    lab.wait("grep -q 'zbridge mouse' /proc/bus/input/devices");
     lab.finish();
 }
 

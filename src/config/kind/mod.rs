@@ -5,6 +5,7 @@
 //! To add one: the file, a row in [`KINDS`], a variant with its arm in [`PortKind`]. The compiler asks for the rest.
 
 mod ip;
+mod lan;
 mod nat;
 mod packet;
 mod slip;
@@ -22,6 +23,7 @@ use crate::limits::QUEUE_FRAMES;
 use super::grammar::{Fault, Keys, Writer, nearest};
 
 pub use ip::{Tcp, Udp};
+pub use lan::{Lan, LanHost};
 pub use nat::{Forward, Nat, Protocol};
 pub use packet::Packet;
 pub use slip::{IpPeer, Slip};

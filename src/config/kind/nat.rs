@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::lan::{self, Lan};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer};
 use crate::config::value::{self, Parsed};
@@ -33,6 +34,13 @@ pub(super) static ROW: KindRow = KindRow {
             repeatable: false,
             summary: "nothing goes out: only its own services and forwards",
         },
+        lan::DHCP,
+        lan::LEASE,
+        lan::HOST,
+        lan::DNS,
+        lan::DOMAIN,
+        lan::TFTP,
+        lan::BOOTFILE,
         KeyRow {
             word: "mac",
             value: Some("MAC"),
@@ -43,7 +51,9 @@ pub(super) static ROW: KindRow = KindRow {
     example: "nat:10.0.2.2/24,forward=tcp:127.0.0.1:2222->10.0.2.15:22",
     note: "Connections of guests are made again as ordinary sockets of the host, so no right is needed and they reach \
            what the user who runs it reaches: TCP, UDP and pings. Connections of a forward come from the gateway's \
-           address. Guests take 10.0.2.2 as their default route.",
+           address. Hosts on the switch get address, route, resolver and boot file by DHCP or BOOTP, and over IPv6 by \
+           router advertisements or DHCPv6; each has a name (`inst1.lab`), and all other names come from the host's \
+           resolvers.",
     choices: None,
     parse,
 };
@@ -101,6 +111,8 @@ pub struct Nat {
     pub restrict: bool,
     /// Its MAC address, if it was given one; see [`Nat::mac`].
     pub own_mac: Option<Mac>,
+    /// What it does for its segment.
+    pub lan: Lan,
 }
 
 impl Nat {
@@ -133,6 +145,7 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
         host_loopback: keys.flag("host-loopback")?.unwrap_or(true),
         restrict: keys.flag("restrict")?.unwrap_or(false),
         own_mac: keys.value("mac", value::station)?,
+        lan: Lan::parse(keys, (gateway, cidr.prefix))?,
     };
     check(&nat)?;
     Ok(PortKind::Nat(nat))
@@ -208,6 +221,7 @@ impl KindText for Nat {
             out.flag("restrict");
         }
         out.option("mac", self.own_mac);
+        self.lan.write(out, (self.gateway, self.prefix));
     }
 
     fn claims(&self) -> Vec<String> {
@@ -215,7 +229,11 @@ impl KindText for Nat {
     }
 
     fn attach(&self) -> Option<Attach> {
-        Attach::new("guest", format!("ip route add default via {}", self.gateway))
+        let line = match self.lan.dhcp {
+            Some(_) => "udhcpc -i eth0".to_owned(),
+            None => format!("ip route add default via {}", self.gateway),
+        };
+        Attach::new("guest", line)
     }
 }
 
@@ -233,6 +251,9 @@ mod tests {
             "nat:10.0.2.2/24",
             "nat:10.0.2.2/24,ipv6=2001:db8::2/64,forward=tcp:127.0.0.1:2222->10.0.2.15:22,\
              forward=udp:[::1]:69->[2001:db8::15]:69,host-loopback=off,restrict,mac=02:00:00:00:00:01,mtu=1400",
+            "nat:10.0.2.2/24,dhcp=10.0.2.20-10.0.2.30,lease=600s,host=02:00:00:00:00:09/10.0.2.9/board1,\
+             host=02:00:00:00:00:08/10.0.2.8,dns=10.0.2.3,domain=bench.test,tftp=/srv/boot,bootfile=zephyr.bin",
+            "nat:10.0.2.2/24,dhcp=off,dns=off",
         ] {
             assert_eq!(PortSpec::parse(text).unwrap().canonical(), text);
         }
@@ -242,6 +263,46 @@ mod tests {
     fn the_mac_address_is_made_of_the_address() {
         let PortKind::Nat(nat) = PortSpec::parse("nat:10.0.2.2/24").unwrap().kind else { panic!("not a nat") };
         assert_eq!(nat.mac().to_string(), "02:6e:0a:00:02:02");
+    }
+
+    #[test]
+    fn a_segment_has_a_pool_of_its_own() {
+        let pool = |text| match PortSpec::parse(text).unwrap().kind {
+            PortKind::Nat(nat) => nat.lan.dhcp.map(|(first, last)| format!("{first}-{last}")).unwrap_or_default(),
+            _ => panic!("not a nat"),
+        };
+        assert_eq!(pool("nat:10.0.2.2/24"), "10.0.2.15-10.0.2.99");
+        assert_eq!(pool("nat:10.9.2.2/16"), "10.9.0.15-10.9.0.99");
+        assert_eq!(pool("nat:10.0.2.66/29"), "10.0.2.65-10.0.2.70");
+        assert_eq!(pool("nat:10.0.2.2/24,dhcp=.30-.31"), "10.0.2.30-10.0.2.31");
+        assert_eq!(pool("nat:10.0.2.2/16,dhcp=.1.0-.1.255"), "10.0.1.0-10.0.1.255");
+        let PortKind::Nat(nat) =
+            PortSpec::parse("nat:10.0.2.2/24,host=02:00:00:00:00:01,,10.0.2.20,,Board1").unwrap().kind
+        else {
+            panic!("not a nat")
+        };
+        assert_eq!(nat.lan.hosts[0].to_string(), "02:00:00:00:00:01/10.0.2.20/board1");
+    }
+
+    #[test]
+    fn faults_of_services_say_what_to_do() {
+        for (keys, said) in [
+            ("dhcp=15-99", ".15-.99"),
+            ("dhcp=.99-.15", "10.0.2.1 to 10.0.2.254"),
+            ("dhcp=10.0.3.1-10.0.3.9", "10.0.2.1 to 10.0.2.254"),
+            ("dns=10.0.3.3", "not in the network"),
+            ("dns=2001:db8::3", "or off"),
+            ("lease=59s", "60s at least"),
+            ("host=02:00:00:00:00:01", "MAC/ADDR"),
+            ("host=02:00:00:00:00:01/10.0.2.2", "not an address for a host"),
+            ("host=02:00:00:00:00:01/10.0.2.9/a_b", "board1"),
+            ("host=02:00:00:00:00:01/10.0.2.9,host=02:00:00:00:00:02/10.0.2.9", "the same host"),
+            ("domain=-", "a domain of letters"),
+            ("bootfile=zephyr.bin", "tftp=FOLDER"),
+        ] {
+            let text = refusal(&format!("nat:10.0.2.2/24,{keys}"));
+            assert!(text.contains(said), "{keys}: {text}");
+        }
     }
 
     #[test]

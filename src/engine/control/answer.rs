@@ -4,14 +4,18 @@ use super::session::{Session, WAITS, Wait};
 use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, AttachInfo, Command, Cursor, FDB_PAGE, FdbInfo, FdbPage, Lifetime, PORT_STATES, PortInfo, StatusInfo,
-    SwitchInfo,
+    Added, AttachInfo, Command, Cursor, FDB_PAGE, FdbInfo, FdbPage, LeaseInfo, Lifetime, PORT_STATES, PortInfo,
+    StatusInfo, SwitchInfo,
 };
 use crate::engine::command::{Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
+use std::time::UNIX_EPOCH;
+
+/// Leases that are shown of one port.
+const LEASES: usize = 4096;
 
 /// The longest that a client may wait for something.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -208,7 +212,14 @@ fn switch_info(status: &SwitchStatus) -> SwitchInfo {
 
 fn port_info(status: &PortStatus) -> PortInfo {
     let attach = status.attach.as_ref();
+    let leases = status.leases.iter().take(LEASES).map(|(lease, end)| LeaseInfo {
+        addr: lease.addr.to_string(),
+        mac: lease.mac.to_string(),
+        name: lease.name.clone(),
+        until: end.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+    });
     PortInfo {
+        leases: leases.collect(),
         name: status.name.clone(),
         kind: status.kind.to_owned(),
         state: status.state.to_owned(),

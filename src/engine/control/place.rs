@@ -7,13 +7,14 @@
 //! ```
 //!
 //! Bridges that start at the same time take their names one after the other, under a lock on the directory. A name is
-//! free if nobody answers at its socket, which was then left behind by a process that was killed, and is replaced.
+//! free if nobody answers at its socket, which was then left behind by a process that was killed. Whoever starts next
+//! removes all such sockets.
 
 use super::server::Server;
 use crate::config::value;
 use crate::engine::Bridge;
 use crate::error::{Class, Error, Result};
-use crate::port::unix::{UnixListener, dial_socket};
+use crate::port::unix::{UnixListener, clear_stale, dial_socket};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
 use rustix::net::SocketType;
@@ -85,6 +86,8 @@ impl Claim {
         let given = name.map(checked).transpose()?;
         let directory = directory();
         let _lock = prepare(&directory)?;
+        // Nobody binds without the lock, so who refuses is gone, and not about to listen.
+        sockets().iter().for_each(|(_, path)| clear_stale(path));
         let candidates = (1..=NAMES).map(|number| match number {
             1 => DEFAULT_NAME.to_owned(),
             _ => format!("{DEFAULT_NAME}-{number}"),

@@ -118,4 +118,32 @@ pub trait Host {
 
     /// Closes a socket. `abort`: its connection is reset.
     fn close(&mut self, socket: SocketId, abort: bool);
+
+    /// The resolvers that the host itself asks, as they are now.
+    fn resolvers(&mut self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+
+    /// Opens a file of the folder that is served, for reading, under a name that the caller chose; gives its length.
+    ///
+    /// # Errors
+    /// There is no such file below the folder, or it cannot be read.
+    fn open_file(&mut self, file: u64, path: &str) -> io::Result<u64> {
+        let _ = (file, path);
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// Fills `room` with what the file has from `offset` on.
+    ///
+    /// # Errors
+    /// The file is shorter, or cannot be read.
+    fn read_file(&mut self, file: u64, offset: u64, room: &mut [u8]) -> io::Result<()> {
+        let _ = (file, offset, room);
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// Closes a file.
+    fn close_file(&mut self, file: u64) {
+        let _ = file;
+    }
 }

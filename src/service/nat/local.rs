@@ -7,10 +7,12 @@
 use super::datagram::send_udp;
 use super::host::{Event, Host};
 use super::icmp;
-use super::packet::{self, Headers, ICMPV6, Packet, UDP};
+use super::packet::{self, Headers, ICMPV6, Packet, TCP, UDP};
 use super::wire::{Wire, has_room};
+use crate::error::Result;
 use crate::frame::{Batch, PortId};
-use crate::service::endpoint::Endpoint;
+use crate::service::endpoint::{Endpoint, Event as StreamEvent};
+use crate::service::lan::leases::Lease;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::{Mac, Offload};
 use std::collections::VecDeque;
@@ -23,6 +25,8 @@ const WAITING: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often they are looked at meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Handshakes of connections to servers that may be under way.
+const BACKLOG: usize = 16;
 /// Answers of one turn.
 const TURN: usize = 32;
 /// Bytes of a UDP header.
@@ -88,6 +92,38 @@ pub trait Servers: Send {
 
     /// Does what is due.
     fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host);
+
+    /// The TCP port on which one listens; [`Servers::hears_stream`] tells at which addresses.
+    fn stream_port(&self) -> Option<u16> {
+        None
+    }
+
+    /// Whether connections to this address are for a server: they end in the gateway's endpoint.
+    fn hears_stream(&self, dst: SocketAddr) -> bool {
+        let _ = dst;
+        false
+    }
+
+    /// Something happened to a connection of the endpoint.
+    fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Host) {
+        let _ = (now, event, endpoint, host);
+    }
+
+    /// Sends what there is to be sent on connections. Asked as [`Servers::poll_transmit`] is, after it.
+    fn work_streams(&mut self, now: Instant, endpoint: &mut Endpoint) {
+        let _ = (now, endpoint);
+    }
+
+    /// The leases that stand, by address.
+    fn leases(&self, now: Instant) -> Vec<Lease> {
+        let _ = now;
+        Vec::new()
+    }
+
+    /// A number that is another one when a lease has changed.
+    fn leases_version(&self) -> u64 {
+        0
+    }
 }
 
 /// See the module.
@@ -105,8 +141,40 @@ pub(super) struct Local {
 
 impl Local {
     /// From now on these are asked.
-    pub fn set(&mut self, servers: Box<dyn Servers>) {
+    pub fn set(&mut self, servers: Box<dyn Servers>, endpoint: &mut Endpoint) -> Result<()> {
+        if let Some(port) = servers.stream_port() {
+            endpoint.listen(port, BACKLOG)?;
+        }
         (self.servers, self.ready) = (Some(servers), true);
+        Ok(())
+    }
+
+    /// Whether a packet is of a connection to a server, which is the endpoint's.
+    pub fn hears_stream(&self, packet: &Packet<'_>) -> bool {
+        let port = || packet.payload.get(2..4).and_then(|port| port.try_into().ok()).map(u16::from_be_bytes);
+        packet.protocol == TCP
+            && packet.fragment.is_none()
+            && self.servers.as_ref().is_some_and(|servers| {
+                port().is_some_and(|port| servers.hears_stream(SocketAddr::new(packet.dst, port)))
+            })
+    }
+
+    /// Something happened to a connection of the endpoint.
+    pub fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Host) {
+        if let Some(servers) = &mut self.servers {
+            servers.handle_stream(now, event, endpoint, host);
+            self.ready = true;
+        }
+    }
+
+    /// See [`Servers::leases`].
+    pub fn leases(&self, now: Instant) -> Vec<Lease> {
+        self.servers.as_ref().map(|servers| servers.leases(now)).unwrap_or_default()
+    }
+
+    /// See [`Servers::leases_version`].
+    pub fn leases_version(&self) -> u64 {
+        self.servers.as_ref().map_or(0, |servers| servers.leases_version())
     }
 
     /// Whether anybody is interested in what is sent to groups.
@@ -172,12 +240,15 @@ impl Local {
         }
         for _ in 0..TURN {
             if !self.ready || !has_room(out) {
-                return;
+                break;
             }
             match self.servers.as_mut().and_then(|servers| servers.poll_transmit(now, host)) {
                 Some(answer) => self.send(now, now, answer, endpoint, wire, out),
                 None => self.ready = false,
             }
+        }
+        if let Some(servers) = &mut self.servers {
+            servers.work_streams(now, endpoint);
         }
     }
 

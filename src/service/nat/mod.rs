@@ -34,17 +34,20 @@ pub use local::{Answer, Question, Servers};
 pub use stats::{Flows, Stats};
 
 use super::endpoint::{Endpoint, EndpointConfig};
+use super::lan::leases::Lease;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
 use crate::time::{Instant, earliest};
-use crate::wire::{Ethernet, Gso, Mac, Offload};
+use crate::wire::{Cidr, Ethernet, Gso, Mac, Offload, finish_checksum};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ICMPV4, ICMPV6, IPV4, IPV6, Packet, TCP, UDP};
 use wire::{Wire, has_room};
 
 /// Frames that the endpoint sends in one turn.
 const TURN: usize = 64;
+/// The window of connections that end in the endpoint, those to the servers.
+const WINDOW: usize = 64 << 10;
 
 /// See the module.
 pub struct Nat {
@@ -70,6 +73,9 @@ impl Nat {
         if let Some(mtu) = spec.mtu {
             config.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
         }
+        let resolver = nat.lan.dns.filter(|dns| *dns != nat.gateway);
+        config.addrs.extend(resolver.map(|dns| Cidr { addr: dns.into(), prefix: nat.prefix }));
+        config.limits.window = WINDOW;
         Ok(Self {
             endpoint: Endpoint::new(&config)?,
             wire: Wire::new(nat, config.mtu.into()),
@@ -88,8 +94,21 @@ impl Nat {
     }
 
     /// What guests ask of the gateway's addresses, or of all, goes to these first.
-    pub fn set_servers(&mut self, servers: Box<dyn Servers>) {
-        self.local.set(servers);
+    ///
+    /// # Errors
+    /// The port of its streams is none.
+    pub fn set_servers(&mut self, servers: Box<dyn Servers>) -> Result<()> {
+        self.local.set(servers, &mut self.endpoint)
+    }
+
+    /// The leases that the servers have given out.
+    pub fn leases(&self, now: Instant) -> Vec<Lease> {
+        self.local.leases(now)
+    }
+
+    /// A number that is another one when a lease has changed.
+    pub fn leases_version(&self) -> u64 {
+        self.local.leases_version()
     }
 
     /// What it has counted.
@@ -148,6 +167,13 @@ impl Nat {
         }
         if !self.wire.is_guest(packet.src) || mac.is_group() {
             self.wire.stats.foreign += 1;
+            return;
+        }
+        if self.local.hears_stream(&packet) {
+            let mut frame = frame.to_vec();
+            if finish_checksum(&mut frame, offload.checksum).is_ok() {
+                self.endpoint.handle_frame(now, &frame);
+            }
             return;
         }
         if packet.fragment.is_some() {
@@ -232,7 +258,9 @@ impl Nat {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
         self.endpoint.handle_timeout(now);
-        while self.endpoint.poll_event().is_some() {}
+        while let Some(event) = self.endpoint.poll_event() {
+            self.local.handle_stream(now, event, &mut self.endpoint, host);
+        }
         self.tcp.handle_timeout(now, host, &mut self.wire);
         self.datagrams.handle_timeout(now, host);
         self.forwards.handle_timeout(now);

@@ -15,11 +15,12 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) const GATEWAY: Mac = Mac([2, 0x6e, 10, 0, 2, 2]);
 pub(super) const GUEST: Mac = Mac([2, 0, 0x5e, 0, 0x53, 9]);
 
-/// Every socket takes `takes` bytes more and gives nothing.
+/// Sockets take `takes` bytes more, and give `gives`, all together.
 #[derive(Default)]
 pub(super) struct Script {
     pub sockets: BTreeSet<SocketId>,
     pub takes: usize,
+    pub gives: usize,
     /// There are no more sockets.
     pub exhausted: bool,
     pub next: u64,
@@ -54,8 +55,10 @@ impl Host for Script {
         self.takes -= count;
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
-    fn recv(&mut self, _: SocketId, _: &mut [u8]) -> Result<usize> {
-        Err(ErrorKind::WouldBlock.into())
+    fn recv(&mut self, _: SocketId, room: &mut [u8]) -> Result<usize> {
+        let count = room.len().min(self.gives);
+        self.gives -= count;
+        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
     fn send_to(&mut self, _: SocketId, _: &[u8], _: SocketAddr) -> Result<()> {
         Ok(())

@@ -32,6 +32,8 @@ pub(super) struct Wire {
     pub stats: Stats,
     four: Ipv4Addr,
     six: Option<Ipv6Addr>,
+    /// The resolver's address, which may be another one.
+    resolver: Option<IpAddr>,
     networks: Vec<Cidr>,
     host_loopback: bool,
     restrict: bool,
@@ -50,6 +52,7 @@ impl Wire {
             stats: Stats::default(),
             four: nat.gateway,
             six,
+            resolver: nat.lan.dns.map(IpAddr::V4),
             networks: nat.addrs(),
             host_loopback: nat.host_loopback,
             restrict: nat.restrict,
@@ -67,7 +70,7 @@ impl Wire {
 
     /// Whether `addr` is one of the gateway's.
     pub fn owns(&self, addr: IpAddr) -> bool {
-        self.gateway(addr) == Some(addr)
+        self.gateway(addr) == Some(addr) || self.resolver == Some(addr)
     }
 
     /// Whether a guest can have this address.
@@ -78,7 +81,8 @@ impl Wire {
     /// Where a packet to `dst` leads.
     pub fn way(&self, dst: IpAddr) -> Way {
         if self.owns(dst) {
-            return match (self.host_loopback && !self.restrict, dst) {
+            let host_loopback = self.host_loopback && !self.restrict && self.gateway(dst) == Some(dst);
+            return match (host_loopback, dst) {
                 (false, _) => Way::Forbidden,
                 (true, IpAddr::V4(_)) => Way::Out(Ipv4Addr::LOCALHOST.into()),
                 (true, IpAddr::V6(_)) => Way::Out(Ipv6Addr::LOCALHOST.into()),

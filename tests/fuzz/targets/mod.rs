@@ -8,6 +8,7 @@ mod control;
 mod endpoint;
 mod framing;
 mod headers;
+mod lan;
 mod nat;
 mod rewrite;
 mod switch;
@@ -40,6 +41,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "usbip_client", run: usbip::usbip_client },
     Target { name: "hid_script", run: usbip::hid_script },
     Target { name: "nat", run: nat::nat },
+    Target { name: "dhcp4", run: lan::dhcp4 },
+    Target { name: "dhcp6", run: lan::dhcp6 },
+    Target { name: "dns", run: lan::dns },
+    Target { name: "tftp", run: lan::tftp },
+    Target { name: "dhcp_client", run: lan::dhcp_client },
     Target { name: "control", run: control::control },
 ];
 

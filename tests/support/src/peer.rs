@@ -9,6 +9,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -186,6 +187,13 @@ impl From<Socket> for StreamPeer {
     fn from(socket: Socket) -> Self {
         limit_sends(&socket);
         Self { socket, pending: Vec::new() }
+    }
+}
+
+/// One end of a pair.
+impl From<UnixStream> for StreamPeer {
+    fn from(stream: UnixStream) -> Self {
+        Socket::from(stream).into()
     }
 }
 

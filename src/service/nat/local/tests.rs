@@ -44,7 +44,7 @@ impl Servers for Parrot {
 
 fn nat(servers: Parrot) -> Nat {
     let mut nat = gateway();
-    nat.set_servers(Box::new(servers));
+    nat.set_servers(Box::new(servers)).unwrap();
     nat
 }
 

@@ -201,9 +201,24 @@ impl Connection {
         if self.is_open() { self.sender.room() } else { 0 }
     }
 
+    /// How many of [`Self::wanted`] there is room for with `room` bytes more of memory.
+    pub fn affords(&self, room: usize) -> usize {
+        self.sender.affords(self.wanted(), room)
+    }
+
     /// Takes bytes from the host.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.sender.push(bytes);
+    pub fn fill<E>(
+        &mut self,
+        wanted: usize,
+        scratch: &mut [u8],
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        self.sender.fill(wanted, scratch, read)
+    }
+
+    /// There is nothing to do for now: memory that is not needed goes.
+    pub fn rest(&mut self) {
+        self.sender.rest();
     }
 
     /// The host will send no more.

@@ -34,6 +34,8 @@ pub(super) enum Fate {
     Rests,
     /// It has more to do at once.
     Works,
+    /// It waits for memory.
+    Starves,
     /// It is over, and its socket with it.
     Over,
     /// The host's half has failed: the guest is told so by a reset.
@@ -146,7 +148,14 @@ impl Flow {
             return Fate::Over;
         }
         let more = self.socket.is_some() && self.readable && self.connection.wanted() > 0;
-        if all_sent && !more { Fate::Rests } else { Fate::Works }
+        match all_sent {
+            true if !more => {
+                self.connection.rest();
+                Fate::Rests
+            }
+            true if self.connection.affords(room) == 0 => Fate::Starves,
+            _ => Fate::Works,
+        }
     }
 
     fn dial(&mut self, socket: SocketId, host: &mut dyn Host) -> Fate {
@@ -193,19 +202,19 @@ impl Flow {
         mut room: usize,
     ) -> bool {
         for _ in 0..READS {
-            let wanted = self.connection.wanted().min(buffer.len()).min(room);
+            let wanted = self.connection.affords(room).min(buffer.len());
             if !self.readable || wanted == 0 {
                 break;
             }
-            match host.recv(socket, &mut buffer[..wanted]) {
+            let before = self.connection.held();
+            match self.connection.fill(wanted, buffer, |room| host.recv(socket, room)) {
                 Ok(0) => {
                     self.connection.end();
                     self.readable = false;
                 }
-                Ok(count) => {
-                    self.connection.push(&buffer[..count]);
+                Ok(_) => {
                     self.active = now;
-                    room -= count;
+                    room = room.saturating_sub(self.connection.held() - before);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -10,6 +10,7 @@
 mod connection;
 mod flow;
 mod receiver;
+mod ring;
 mod segment;
 mod sender;
 
@@ -33,6 +34,8 @@ use std::net::SocketAddr;
 
 /// Bytes of one read from the host.
 const CHUNK: usize = 64 << 10;
+/// Bytes that every flow may hold, whatever the others do. A buffer of so many is not worth the work of making it smaller.
+const SMALL: usize = 16 << 10;
 
 /// See the module.
 pub(super) struct Tcp {
@@ -42,6 +45,8 @@ pub(super) struct Tcp {
     sockets: HashMap<SocketId, u32, FixedState>,
     ready: VecDeque<u32>,
     timers: Timers,
+    /// Flows that wait for memory.
+    starved: Vec<u32>,
     /// Bytes that all flows hold.
     held: usize,
     buffer: Vec<u8>,
@@ -58,6 +63,7 @@ impl Tcp {
             sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(17))),
             ready: VecDeque::new(),
             timers: Timers::default(),
+            starved: Vec::new(),
             held: 0,
             buffer: vec![0; CHUNK],
             secret: seed,
@@ -76,7 +82,12 @@ impl Tcp {
 
     /// Whether a flow has something to do.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.feeds()
+    }
+
+    /// Whether there is memory again for flows that wait for it.
+    fn feeds(&self) -> bool {
+        !self.starved.is_empty() && self.held + CHUNK <= NAT_MEMORY
     }
 
     /// When [`Self::handle_timeout`] may have something to do.
@@ -119,7 +130,7 @@ impl Tcp {
         let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
         flow.mac = mac;
         let before = flow.connection.held();
-        let room = NAT_MEMORY.saturating_sub(self.held);
+        let room = room(self.held, before);
         if room < payload.len() {
             wire.stats.memory += 1;
         }
@@ -251,6 +262,9 @@ impl Tcp {
 
     /// Gives every flow that has something to do a turn, as long as there is room in `out`.
     pub fn work(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire, out: &mut Batch) {
+        if self.feeds() {
+            std::mem::take(&mut self.starved).into_iter().for_each(|index| self.make_ready(index));
+        }
         for _ in 0..self.ready.len() {
             if !has_room(out) {
                 return;
@@ -259,12 +273,13 @@ impl Tcp {
             let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
             flow.queued = false;
             let before = flow.connection.held();
-            let room = NAT_MEMORY.saturating_sub(self.held);
+            let room = room(self.held, before);
             let fate = flow.work(now, host, wire, &mut self.buffer, room, out);
             self.held = self.held + flow.connection.held() - before;
             match fate {
                 Fate::Rests => {}
                 Fate::Works => self.make_ready(index),
+                Fate::Starves => self.starved.push(index),
                 Fate::Over => self.finish(index, host),
                 Fate::Broken => {
                     flow.reset(wire);
@@ -310,6 +325,21 @@ impl Tcp {
                 self.remove(index, host, true);
             }
         }
+    }
+}
+
+/// How many bytes a flow that holds `own` may hold in addition, when all together hold `all`.
+fn room(all: usize, own: usize) -> usize {
+    NAT_MEMORY.saturating_sub(all).max(SMALL.saturating_sub(own))
+}
+
+/// Gives memory of a buffer back that is not needed any more, so that what flows hold says what memory they take: all of
+/// it where nothing is left, and else when three quarters are empty.
+fn give_back(bytes: &mut VecDeque<u8>) {
+    if bytes.is_empty() {
+        bytes.shrink_to(0);
+    } else if bytes.capacity() > SMALL && bytes.len() < bytes.capacity() / 4 {
+        bytes.shrink_to(bytes.len() * 2);
     }
 }
 

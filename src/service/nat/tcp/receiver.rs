@@ -6,6 +6,7 @@
 //! each such segment is answered with a duplicate acknowledgement. The right edge of the window never moves back; where
 //! memory has run out, bytes inside it are left unacknowledged instead, and come again.
 
+use super::give_back;
 use super::segment::before;
 use std::collections::VecDeque;
 
@@ -148,9 +149,7 @@ impl Receiver {
     /// The host took `count` of the held bytes.
     pub fn release(&mut self, count: usize) {
         self.held.drain(..count.min(self.held.len()));
-        if self.held.is_empty() {
-            self.held.shrink_to(0);
-        }
+        give_back(&mut self.held);
         // A window that has opened again is told, if it was too small to send into.
         let announced = self.edge.wrapping_sub(self.nxt) as usize;
         let window = self.free();

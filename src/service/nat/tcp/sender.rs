@@ -9,9 +9,9 @@
 //!
 //! There is one timer. It runs while something is unacknowledged, or waits for a window of 0 to open.
 
+use super::ring::Ring;
 use super::segment::before;
 use crate::time::{Duration, Instant};
-use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Bytes kept for one guest at most: what may be under way.
@@ -68,7 +68,7 @@ pub(super) struct Sender {
     una: u32,
     nxt: u32,
     max: u32,
-    bytes: VecDeque<u8>,
+    bytes: Ring,
     /// Nothing follows the bytes but a FIN.
     ending: bool,
     syn_acked: bool,
@@ -103,7 +103,7 @@ impl Sender {
             una: iss,
             nxt: iss,
             max: iss,
-            bytes: VecDeque::new(),
+            bytes: Ring::default(),
             ending: false,
             syn_acked: false,
             fin_acked: false,
@@ -152,9 +152,9 @@ impl Sender {
         self.fin_acked
     }
 
-    /// Bytes that are kept.
+    /// Memory that it takes.
     pub fn held(&self) -> usize {
-        self.bytes.len()
+        self.bytes.capacity()
     }
 
     /// How many bytes more are wanted from the host: what the guest takes, and a segment that shows whether there is
@@ -167,9 +167,24 @@ impl Sender {
         wanted.saturating_sub(self.bytes.len())
     }
 
-    /// Takes bytes from the host.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend(bytes);
+    /// How many of `wanted` bytes there is room for with `room` bytes more of memory.
+    pub fn affords(&self, wanted: usize, room: usize) -> usize {
+        wanted.min(self.bytes.affords(room))
+    }
+
+    /// Takes bytes from the host; see [`Ring::fill`].
+    pub fn fill<E>(
+        &mut self,
+        wanted: usize,
+        scratch: &mut [u8],
+        read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        self.bytes.fill(wanted, scratch, read)
+    }
+
+    /// There is nothing to do for now.
+    pub fn rest(&mut self) {
+        self.bytes.rest();
     }
 
     /// The host will send no more.
@@ -179,12 +194,7 @@ impl Sender {
 
     /// The bytes of a piece.
     pub fn slices(&self, range: &Range<usize>) -> [&[u8]; 2] {
-        let (front, back) = self.bytes.as_slices();
-        let cut = front.len();
-        let part = |bytes: &'_ [u8], from: usize, to: usize| from.min(bytes.len())..to.min(bytes.len());
-        let first = part(front, range.start, range.end);
-        let second = part(back, range.start.saturating_sub(cut), range.end.saturating_sub(cut));
-        [front.get(first).unwrap_or_default(), back.get(second).unwrap_or_default()]
+        self.bytes.slices(range)
     }
 
     /// The SYN is to be sent again: the guest has not seen it.
@@ -289,11 +299,7 @@ impl Sender {
             acked -= 1;
         }
         let gone = acked.min(self.bytes.len());
-        self.bytes.drain(..gone);
-        if self.bytes.is_empty() {
-            // A connection that rests keeps no memory.
-            self.bytes.shrink_to(0);
-        }
+        self.bytes.consume(gone);
         self.fin_acked |= acked > gone;
         self.una = ack;
         if before(self.nxt, ack) {

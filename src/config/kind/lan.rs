@@ -1,0 +1,265 @@
+//! What a gateway does for its segment beside the way out: keys of `nat:` about DHCP, names and files.
+//!
+//! Everything is on unless it is turned off, except files, which need a folder. What depends on the segment's network
+//! (the pool, the resolver's address) is worked out here once.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::KeyRow;
+use crate::config::grammar::{Fault, Keys, Writer};
+use crate::config::value::{self, Parsed};
+use crate::wire::Mac;
+
+pub(super) const DHCP: KeyRow = KeyRow {
+    word: "dhcp",
+    value: Some("FIRST-LAST|off"),
+    repeatable: false,
+    summary: "the addresses for hosts that ask, as .15-.99 (default: .15 to .99, or all of a small network)",
+};
+pub(super) const LEASE: KeyRow = KeyRow {
+    word: "lease",
+    value: Some("TIME"),
+    repeatable: false,
+    summary: "how long such an address lasts, 60s at least (default: 1h)",
+};
+pub(super) const HOST: KeyRow = KeyRow {
+    word: "host",
+    value: Some("MAC/ADDR[/NAME]"),
+    repeatable: true,
+    summary: "a host that always has this address, and this name",
+};
+pub(super) const DNS: KeyRow = KeyRow {
+    word: "dns",
+    value: Some("ADDR|off"),
+    repeatable: false,
+    summary: "the resolver's address (default: the gateway's)",
+};
+pub(super) const DOMAIN: KeyRow = KeyRow {
+    word: "domain",
+    value: Some("NAME"),
+    repeatable: false,
+    summary: "the domain in which hosts have their names (default: lab)",
+};
+pub(super) const TFTP: KeyRow = KeyRow {
+    word: "tftp",
+    value: Some("FOLDER"),
+    repeatable: false,
+    summary: "serve the files of this folder by TFTP, to be read",
+};
+pub(super) const BOOTFILE: KeyRow = KeyRow {
+    word: "bootfile",
+    value: Some("NAME"),
+    repeatable: false,
+    summary: "with tftp: the file that boards boot, told by DHCP and BOOTP",
+};
+
+/// What a lease lasts unless said.
+const LEASE_TIME: Duration = Duration::from_secs(3600);
+/// The segment's domain unless said.
+const DEFAULT_DOMAIN: &str = "lab";
+/// The last octets of the default pool, where the network has room for them.
+const POOL: (u32, u32) = (15, 99);
+/// The most addresses of a pool.
+const POOL_MAX: u32 = 65_536;
+
+/// A host with an address of its own: `host=MAC/ADDR[/NAME]`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct LanHost {
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// Its name; `None`: what it calls itself.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for LanHost {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.mac, self.addr)?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(out, "/{name}"))
+    }
+}
+
+/// The services of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lan {
+    /// The first and the last address for hosts that ask; `None`: DHCP is off.
+    pub dhcp: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// Hosts with addresses of their own.
+    pub hosts: Vec<LanHost>,
+    /// The resolver's address; `None`: there is none.
+    pub dns: Option<Ipv4Addr>,
+    /// The segment's domain.
+    pub domain: String,
+    /// The folder whose files are served.
+    pub tftp: Option<PathBuf>,
+    /// The file that boards boot.
+    pub bootfile: Option<String>,
+}
+
+impl Lan {
+    /// What a gateway at `gateway`, with a prefix of so many bits, does unless it is told otherwise.
+    pub fn new((gateway, prefix): (Ipv4Addr, u8)) -> Self {
+        Self {
+            dhcp: Some(default_pool(gateway, prefix)),
+            lease: LEASE_TIME,
+            hosts: Vec::new(),
+            dns: Some(gateway),
+            domain: DEFAULT_DOMAIN.to_owned(),
+            tftp: None,
+            bootfile: None,
+        }
+    }
+
+    pub(super) fn parse(keys: &mut Keys, (gateway, prefix): (Ipv4Addr, u8)) -> Result<Self, Fault> {
+        let default = Self::new((gateway, prefix));
+        let lan = Self {
+            dhcp: keys.value("dhcp", |text| pool(text, gateway))?.unwrap_or(default.dhcp),
+            lease: keys.value("lease", lease)?.unwrap_or(default.lease),
+            hosts: keys.values("host", host)?,
+            dns: keys.value("dns", resolver)?.unwrap_or(default.dns),
+            domain: keys.value("domain", domain)?.unwrap_or(default.domain),
+            tftp: keys.value("tftp", value::path)?,
+            bootfile: keys.value("bootfile", bootfile)?,
+        };
+        lan.check(gateway, prefix)?;
+        Ok(lan)
+    }
+
+    fn check(&self, gateway: Ipv4Addr, prefix: u8) -> Result<(), Fault> {
+        let (first, last) = ends(gateway, prefix);
+        let inside = |addr: Ipv4Addr| (first + 1..last).contains(&addr.to_bits());
+        let network = || format!("addresses of the network are {} to {}", at(first + 1), at(last - 1));
+        if let Some((from, to)) = self.dhcp {
+            if !inside(from) || !inside(to) || from > to {
+                return Err(Fault::new(format!("dhcp={from}-{to}: not a range of the network")).hint(network()));
+            }
+            if to.to_bits() - from.to_bits() >= POOL_MAX {
+                return Err(Fault::new(format!("dhcp={from}-{to}: more than {POOL_MAX} addresses")));
+            }
+        }
+        if let Some(dns) = self.dns.filter(|dns| !inside(*dns)) {
+            return Err(Fault::new(format!("dns={dns}: not in the network")).hint(network()));
+        }
+        for (index, host) in self.hosts.iter().enumerate() {
+            if !inside(host.addr) || host.addr == gateway || Some(host.addr) == self.dns {
+                return Err(Fault::new(format!("host={host}: not an address for a host")).hint(network()));
+            }
+            let earlier = self.hosts.iter().take(index);
+            let same = |other: &LanHost| {
+                other.mac == host.mac || other.addr == host.addr || other.name.is_some() && other.name == host.name
+            };
+            if let Some(other) = earlier.into_iter().find(|other| same(other)) {
+                return Err(Fault::new(format!("host={host} and host={other}: the same host, address or name")));
+            }
+        }
+        if self.bootfile.is_some() && self.tftp.is_none() {
+            return Err(Fault::new("bootfile without tftp").hint("tftp=FOLDER says where the file is"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(&self, out: &mut Writer, network: (Ipv4Addr, u8)) {
+        let default = Self::new(network);
+        if self.dhcp != default.dhcp {
+            out.value("dhcp", self.dhcp.map_or_else(|| "off".to_owned(), |(first, last)| format!("{first}-{last}")));
+        }
+        if self.lease != default.lease {
+            out.value("lease", value::span(self.lease));
+        }
+        for host in &self.hosts {
+            out.value("host", host);
+        }
+        if self.dns != default.dns {
+            out.value("dns", self.dns.map_or_else(|| "off".to_owned(), |dns| dns.to_string()));
+        }
+        if self.domain != default.domain {
+            out.value("domain", &self.domain);
+        }
+        out.option("tftp", self.tftp.as_ref().map(|folder| folder.display()));
+        out.option("bootfile", self.bootfile.as_ref());
+    }
+}
+
+fn at(bits: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(bits)
+}
+
+/// The network's own address and its broadcast address.
+fn ends(gateway: Ipv4Addr, prefix: u8) -> (u32, u32) {
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+    (gateway.to_bits() & mask, gateway.to_bits() | !mask)
+}
+
+/// .15 to .99, or everything where the network is smaller than that.
+fn default_pool(gateway: Ipv4Addr, prefix: u8) -> (Ipv4Addr, Ipv4Addr) {
+    let (first, last) = ends(gateway, prefix);
+    if last - first > POOL.1 { (at(first + POOL.0), at(first + POOL.1)) } else { (at(first + 1), at(last - 1)) }
+}
+
+fn pool(text: &str, gateway: Ipv4Addr) -> Parsed<Option<(Ipv4Addr, Ipv4Addr)>> {
+    let form = || "a range of addresses, as .15-.99 or 10.0.2.15-10.0.2.99, or off".to_owned();
+    if text == "off" {
+        return Ok(None);
+    }
+    let (first, last) = text.split_once('-').ok_or_else(form)?;
+    let whole = |text: &str| ending(text, gateway).ok_or_else(form);
+    Ok(Some((whole(first)?, whole(last)?)))
+}
+
+/// An address, or its last octets behind a dot: the others are the gateway's.
+fn ending(text: &str, gateway: Ipv4Addr) -> Option<Ipv4Addr> {
+    let Some(rest) = text.strip_prefix('.') else { return text.parse().ok() };
+    let mut octets = gateway.octets();
+    let given: Vec<u8> = rest.split('.').map(|octet| value::number(octet, 0..=u8::MAX).ok()).collect::<Option<_>>()?;
+    octets.get_mut(4_usize.checked_sub(given.len())?..)?.copy_from_slice(&given);
+    Some(octets.into())
+}
+
+fn lease(text: &str) -> Parsed<Duration> {
+    let long = |time: &Duration| (60..=u64::from(u32::MAX)).contains(&time.as_secs());
+    value::duration(text).filter(long).ok_or_else(|| "a time of 60s at least, as 10m or 2h".to_owned())
+}
+
+/// A file may separate the parts by commas, which on the command line would each be written twice.
+fn host(text: &str) -> Parsed<LanHost> {
+    let form = || "MAC/ADDR or MAC/ADDR/NAME, as 02:00:5e:00:53:01/10.0.2.20/board1".to_owned();
+    let mut parts = text.split(['/', ',']);
+    let (mac, addr) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let name = parts.next().map(|name| label(name).ok_or_else(form)).transpose()?;
+    let host = LanHost { mac: value::station(mac)?, addr: addr.parse().map_err(|_| form())?, name };
+    if parts.next().is_none() { Ok(host) } else { Err(form()) }
+}
+
+/// A label as RFC 1123, section 2.1, has it, in lower case.
+fn label(text: &str) -> Option<String> {
+    let good = (1..=63).contains(&text.len())
+        && text.chars().all(|char| char.is_ascii_alphanumeric() || char == '-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    good.then(|| text.to_ascii_lowercase())
+}
+
+fn resolver(text: &str) -> Parsed<Option<Ipv4Addr>> {
+    match text {
+        "off" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| "an IPv4 address of the network, as 10.0.2.3, or off".to_owned()),
+    }
+}
+
+fn domain(text: &str) -> Parsed<String> {
+    let labels: Option<Vec<String>> = text.split('.').map(label).collect();
+    let name = labels.map(|labels| labels.join(".")).filter(|name| name.len() <= 200);
+    name.ok_or_else(|| "a domain of letters, digits, hyphens and dots, as lab or bench.test".to_owned())
+}
+
+/// What fits into the field `file` of a message with the zero that ends it (RFC 2131, section 2).
+fn bootfile(text: &str) -> Parsed<String> {
+    let good = (1..128).contains(&text.len()) && !text.chars().any(char::is_control);
+    good.then(|| text.to_owned()).ok_or_else(|| "the name of a file in the folder, 127 bytes at most".to_owned())
+}

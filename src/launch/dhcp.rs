@@ -1,0 +1,210 @@
+//! The address that an instance asks the network for, before its program starts, and keeps asking for while it runs.
+//!
+//! Theory of operation. The init has the [`Client`] and carries out what it wants: without an address by frames through
+//! a packet socket, with one by a UDP socket, each open only while an answer is awaited. What a server grants is set:
+//! address, default route, mtu, and once, before the program starts, name servers. A lease that is lost takes its address
+//! along, and the next one brings another.
+
+use super::network::{HOST, resolve_by};
+use super::{Host, stage::Held};
+use crate::error::{Class, Error, Result};
+use crate::port::netlink::Netlink;
+use crate::port::packet::Packet;
+use crate::service::lan::client::{Action, Client, Grant, frame};
+use crate::service::lan::dhcp4::{CLIENT_PORT, SERVER_PORT};
+use crate::time::Clock;
+use crate::wire::Mac;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// How long a program waits for its address.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest frame or datagram that is looked at.
+const LONGEST: usize = 2048;
+/// Answers that are looked at in one turn.
+const TURN: usize = 64;
+
+/// The way to servers.
+enum Way {
+    /// Without an address: a packet socket.
+    Frames(OwnedFd),
+    /// With one: UDP.
+    Datagrams(UdpSocket),
+}
+
+/// See the head of the file.
+pub struct Dhcp {
+    host: Host,
+    mac: Mac,
+    index: u32,
+    netlink: Netlink,
+    client: Client,
+    clock: Clock,
+    /// What is set on the interface.
+    held: Option<Grant>,
+    way: Option<Way>,
+}
+
+impl Dhcp {
+    /// Asks until there is an address. `caller` ends it by ending, and so do keys at the terminal.
+    ///
+    /// # Errors
+    /// Nobody answers; the interface cannot be set.
+    pub fn acquire(host: Host, caller: &OwnedFd, held: &Held) -> Result<Self> {
+        let failed = |cause: io::Error| Error::system("the instance's address", &cause);
+        let mut netlink = Netlink::open().map_err(failed)?;
+        let interface = netlink.interface(HOST).map_err(failed)?.unwrap_or_default();
+        let (mac, index) = (interface.mac.unwrap_or_default(), interface.index);
+        let seed = RandomState::new().build_hasher().finish();
+        let client = Client::new(mac, host.dhcp.as_deref().unwrap_or_default(), seed);
+        let mut dhcp = Self { host, mac, index, netlink, client, clock: Clock::start(), held: None, way: None };
+        loop {
+            dhcp.work()?;
+            if dhcp.held.is_some() {
+                break;
+            }
+            let spent = dhcp.clock.now() - crate::time::Instant::ZERO;
+            if spent >= PATIENCE {
+                return Err(unanswered());
+            }
+            let left = dhcp.patience().unwrap_or(PATIENCE).min(PATIENCE - spent);
+            dhcp.sleep(left, caller, held)?;
+        }
+        if let Some(grant) = &dhcp.held
+            && dhcp.host.dns.is_empty()
+            && !grant.dns.is_empty()
+        {
+            let servers: Vec<IpAddr> = grant.dns.iter().copied().map(IpAddr::V4).collect();
+            resolve_by(&servers, grant.domain.as_deref())?;
+        }
+        Ok(dhcp)
+    }
+
+    /// Sleeps until an answer comes, or something else that ends the waiting.
+    fn sleep(&self, left: Duration, caller: &OwnedFd, held: &Held) -> Result<()> {
+        let mut asked = vec![PollFd::new(caller, PollFlags::IN), PollFd::new(held.keys(), PollFlags::IN)];
+        asked.extend(self.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let timeout = Timespec::try_from(left).ok();
+        // An error is a signal or want of memory: both pass.
+        let _ = poll(&mut asked, timeout.as_ref());
+        if asked.iter().take(2).any(|fd| !fd.revents().is_empty()) {
+            return Err(Error::new(Class::Interrupted, "ended while it waited for its address"));
+        }
+        Ok(())
+    }
+
+    /// What to wait for, besides [`Dhcp::patience`].
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.way.as_ref().map(|way| match way {
+            Way::Frames(fd) => fd.as_fd(),
+            Way::Datagrams(socket) => socket.as_fd(),
+        })
+    }
+
+    /// How long [`Dhcp::work`] has nothing to do unless something comes.
+    pub fn patience(&self) -> Option<Duration> {
+        self.client.poll_timeout().map(|at| at - self.clock.now())
+    }
+
+    /// Takes what has come, and does what is due.
+    ///
+    /// # Errors
+    /// The interface cannot be used; it may be tried again.
+    pub fn work(&mut self) -> Result<()> {
+        let failed = |cause: io::Error| Error::system("the instance's address", &cause);
+        self.receive().map_err(failed)?;
+        while let Some(action) = self.client.poll(self.clock.now()) {
+            match action {
+                Action::Lost => self.forget().map_err(failed)?,
+                Action::Send(to, payload) => self.send(to, &payload)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        let mut room = [0; LONGEST];
+        for _ in 0..TURN {
+            let count = match &self.way {
+                None => return Ok(()),
+                Some(Way::Frames(fd)) => rustix::io::read(fd, &mut room).map_err(io::Error::from),
+                Some(Way::Datagrams(socket)) => socket.recv(&mut room),
+            };
+            let bytes = match count {
+                Ok(count) => room.get(..count).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // One that is told of an earlier datagram is followed by others.
+                Err(_) => continue,
+            };
+            let payload = if matches!(self.way, Some(Way::Frames(_))) { frame::read(bytes) } else { Some(bytes) };
+            if payload.is_some_and(|payload| self.client.handle(self.clock.now(), payload)) {
+                self.way = None;
+                self.set()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, to: Option<Ipv4Addr>, payload: &[u8]) -> Result<()> {
+        let held = self.client.grant().map(|grant| grant.addr.addr);
+        if self.way.is_none() {
+            self.way = Some(match held {
+                None => Way::Frames(Packet::plain(HOST)?),
+                Some(addr) => Way::Datagrams(datagrams(addr).map_err(|cause| Error::system("dhcp", &cause))?),
+            });
+        }
+        // What is lost on the way is sent again.
+        let _ = match &self.way {
+            Some(Way::Frames(fd)) => rustix::io::write(fd, &frame::write(self.mac, payload)).map_err(io::Error::from),
+            Some(Way::Datagrams(socket)) => socket.send_to(payload, (to.unwrap_or(Ipv4Addr::BROADCAST), SERVER_PORT)),
+            None => Ok(0),
+        };
+        Ok(())
+    }
+
+    /// Sets what was granted, where it is not set already.
+    fn set(&mut self) -> io::Result<()> {
+        let Some(grant) = self.client.grant().cloned() else { return Ok(()) };
+        if self.held.as_ref().is_none_or(|held| (held.addr, held.router) != (grant.addr, grant.router)) {
+            self.forget()?;
+            self.netlink.add_address(self.index, &grant.addr)?;
+            if let Some(router) = grant.router {
+                match self.netlink.add_default_route(self.index, router.into()) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        if let Some(mtu) = grant.mtu.filter(|mtu| self.host.mtu.is_none() && *mtu >= 576) {
+            self.netlink.set_mtu(self.index, mtu.into())?;
+        }
+        self.held = Some(grant);
+        Ok(())
+    }
+
+    /// The address goes, and with it its routes.
+    fn forget(&mut self) -> io::Result<()> {
+        self.way = None;
+        match self.held.take() {
+            Some(held) => self.netlink.remove_address(self.index, &held.addr),
+            None => Ok(()),
+        }
+    }
+}
+
+fn datagrams(addr: IpAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((addr, CLIENT_PORT))?;
+    socket.set_broadcast(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn unanswered() -> Error {
+    let what = format!("no DHCP server has answered within {} s", PATIENCE.as_secs());
+    Error::new(Class::Runtime, what)
+        .hint("a port nat:10.0.2.2/24 on the switch is one; or give the program an address, --host 10.0.2.15/24")
+}

@@ -1,0 +1,353 @@
+//! Who has which IPv4 address: leases by MAC.
+//!
+//! # Theory of operation
+//! An address of the pool is fresh, offered, bound or declined, the last three until an instant. Nothing happens when
+//! that instant passes: an address whose time is over keeps its client, who gets it back whenever it asks, until the
+//! fresh ones are used up and another client needs it; the one that has been over for longest goes first. So a MAC
+//! keeps its address as long as there is room, and no clock has to run. Addresses are handed out from the lowest up,
+//! which people can predict.
+//!
+//! A [`Fixed`] host always has its address and name, whether it asked for them or not, and nobody else has.
+//!
+//! What clients can make it hold is bounded by the pool ([`POOL_MAX`]): at most one entry for each address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::name;
+use crate::time::{Duration, Instant};
+use crate::wire::Mac;
+
+/// The most addresses of a pool.
+pub const POOL_MAX: u32 = 65_536;
+
+/// How long an offer stands. A client that takes one answers within a second.
+const OFFER: Duration = Duration::from_secs(30);
+
+/// How long an address is left alone of which a client said that somebody else uses it.
+const DECLINED: Duration = Duration::from_secs(600);
+
+/// A host whose address or name is given: `host=MAC/IP/NAME`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Fixed {
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its address, in the pool or not.
+    pub addr: Ipv4Addr,
+    /// Its name, a label; `None`: what it calls itself.
+    pub name: Option<String>,
+}
+
+/// What may be handed out.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Pool {
+    /// Its first address.
+    pub first: Ipv4Addr,
+    /// Its last address; [`POOL_MAX`] addresses from the first at most.
+    pub last: Ipv4Addr,
+    /// Addresses in it that are somebody's: the gateway's.
+    pub reserved: Vec<Ipv4Addr>,
+    /// Hosts with a given address.
+    pub fixed: Vec<Fixed>,
+    /// Names that no client may have: `gateway`.
+    pub reserved_names: Vec<String>,
+}
+
+/// A lease as people and programs read it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// The client.
+    pub mac: Mac,
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// Its name in the segment's domain.
+    pub name: Option<String>,
+    /// How long it still lasts.
+    pub left: Duration,
+}
+
+/// Why an address is not for a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Offered,
+    Bound,
+    Declined,
+}
+
+struct Entry {
+    mac: Mac,
+    state: State,
+    until: Instant,
+    name: Option<String>,
+}
+
+/// See the module.
+pub struct Leases {
+    pool: Pool,
+    /// The next address of the pool that was never given out.
+    fresh: u32,
+    by_addr: BTreeMap<u32, Entry>,
+    by_mac: BTreeMap<Mac, u32>,
+    by_name: BTreeMap<String, u32>,
+    /// The entries of the pool by their end, for the one that is over for longest.
+    by_end: BTreeSet<(Instant, u32)>,
+    /// How often something was changed.
+    version: u64,
+}
+
+impl Leases {
+    /// A pool of which nothing is given out.
+    pub fn new(pool: Pool) -> Self {
+        Self {
+            fresh: pool.first.to_bits(),
+            pool,
+            by_addr: BTreeMap::new(),
+            by_mac: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            by_end: BTreeSet::new(),
+            version: 0,
+        }
+    }
+
+    /// An address for `mac`, kept for it for a moment: its own, `wanted`, or another. `None`: there is none left.
+    pub fn offer(&mut self, now: Instant, mac: Mac, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let addr = self.choose(now, mac, wanted)?;
+        let bound = self.by_addr.get(&addr).is_some_and(|entry| entry.state == State::Bound && entry.until > now);
+        if !bound {
+            self.put(addr, mac, State::Offered, now + OFFER);
+        }
+        Some(Ipv4Addr::from_bits(addr))
+    }
+
+    fn choose(&mut self, now: Instant, mac: Mac, wanted: Option<Ipv4Addr>) -> Option<u32> {
+        if let Some(fixed) = self.fixed(mac) {
+            let addr = fixed.addr.to_bits();
+            return self.is_for(now, mac, addr).then_some(addr);
+        }
+        let held = self.by_mac.get(&mac).copied();
+        let wanted = wanted.map(Ipv4Addr::to_bits);
+        let fitting = held.into_iter().chain(wanted).find(|addr| self.is_for(now, mac, *addr));
+        fitting.or_else(|| self.next_fresh()).or_else(|| self.longest_over(now))
+    }
+
+    /// The lowest address of the pool that nobody has had.
+    fn next_fresh(&mut self) -> Option<u32> {
+        while self.fresh <= self.pool.last.to_bits() {
+            let addr = self.fresh;
+            if !self.by_addr.contains_key(&addr) && !self.is_taken(addr) {
+                return Some(addr);
+            }
+            self.fresh = self.fresh.checked_add(1)?;
+        }
+        None
+    }
+
+    fn longest_over(&self, now: Instant) -> Option<u32> {
+        let over = self.by_end.iter().take_while(|(until, _)| *until <= now).map(|(_, addr)| *addr);
+        over.into_iter().find(|addr| self.in_pool(*addr) && !self.is_taken(*addr))
+    }
+
+    /// Gives `addr` to `mac` for `span`, under the name that it gives itself, if that says anything.
+    ///
+    /// # Errors
+    /// [`Refused`]: somebody else has it, or nobody may have it.
+    pub fn bind(
+        &mut self,
+        now: Instant,
+        mac: Mac,
+        addr: Ipv4Addr,
+        span: Duration,
+        called: Option<&[u8]>,
+    ) -> Result<(), Refused> {
+        let addr = addr.to_bits();
+        if !self.is_for(now, mac, addr) {
+            return Err(Refused);
+        }
+        self.put(addr, mac, State::Bound, now + span);
+        if let Some(base) = called.and_then(name::label) {
+            self.call(now, addr, &base);
+        }
+        Ok(())
+    }
+
+    /// The client gives `addr` back. It stays its own until another needs it. Returns whether it was its own.
+    pub fn release(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
+        let addr = addr.to_bits();
+        let own = self.by_mac.get(&mac) == Some(&addr);
+        if own {
+            self.put(addr, mac, State::Offered, now);
+        }
+        own
+    }
+
+    /// The client has taken another server's offer.
+    pub fn withdraw(&mut self, now: Instant, mac: Mac) {
+        if let Some(&addr) = self.by_mac.get(&mac)
+            && self.by_addr.get(&addr).is_some_and(|entry| entry.state == State::Offered)
+        {
+            self.put(addr, mac, State::Offered, now);
+        }
+    }
+
+    /// The client says that somebody else uses `addr`: nobody gets it for a while. Returns whether it was offered or
+    /// given to this client, whose word does not count for others' addresses.
+    pub fn decline(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
+        let addr = addr.to_bits();
+        let own = self.by_mac.get(&mac) == Some(&addr);
+        if own {
+            self.put(addr, mac, State::Declined, now + DECLINED);
+            self.by_mac.remove(&mac);
+            self.uncall(addr);
+        }
+        own
+    }
+
+    /// The address of a host of this name (a label).
+    pub fn by_name(&self, now: Instant, wanted: &str) -> Option<Ipv4Addr> {
+        let fixed = self.pool.fixed.iter().find(|fixed| fixed.name.as_deref() == Some(wanted));
+        if let Some(fixed) = fixed {
+            return Some(fixed.addr);
+        }
+        let addr = self.by_name.get(wanted)?;
+        let bound = self.by_addr.get(addr).is_some_and(|entry| entry.state == State::Bound && entry.until > now);
+        bound.then(|| Ipv4Addr::from_bits(*addr))
+    }
+
+    /// The name of the host at `addr`.
+    pub fn name_of(&self, now: Instant, addr: Ipv4Addr) -> Option<&str> {
+        if let Some(name) = self.pool.fixed.iter().find(|fixed| fixed.addr == addr).and_then(|it| it.name.as_deref()) {
+            return Some(name);
+        }
+        let entry = self.by_addr.get(&addr.to_bits())?;
+        (entry.state == State::Bound && entry.until > now).then_some(entry.name.as_deref()?)
+    }
+
+    /// The leases that stand, by address.
+    pub fn list(&self, now: Instant) -> impl Iterator<Item = Lease> {
+        let standing = move |entry: &Entry| entry.state == State::Bound && entry.until > now;
+        self.by_addr.iter().filter(move |(_, entry)| standing(entry)).map(move |(addr, entry)| {
+            let addr = Ipv4Addr::from_bits(*addr);
+            let name = self.name_of(now, addr).map(str::to_owned);
+            Lease { mac: entry.mac, addr, name, left: entry.until.since(now) }
+        })
+    }
+
+    /// A number that is another one when something has changed.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Entries held, standing or over: what bounds its memory.
+    pub fn held(&self) -> usize {
+        self.by_addr.len()
+    }
+
+    fn fixed(&self, mac: Mac) -> Option<&Fixed> {
+        self.pool.fixed.iter().find(|fixed| fixed.mac == mac)
+    }
+
+    fn in_pool(&self, addr: u32) -> bool {
+        (self.pool.first.to_bits()..=self.pool.last.to_bits()).contains(&addr)
+    }
+
+    /// Whether it is not the pool's to give: the gateway's, or a fixed host's.
+    fn is_taken(&self, addr: u32) -> bool {
+        let addr = Ipv4Addr::from_bits(addr);
+        self.pool.reserved.contains(&addr) || self.pool.fixed.iter().any(|fixed| fixed.addr == addr)
+    }
+
+    /// Whether `mac` may have `addr` now.
+    fn is_for(&self, now: Instant, mac: Mac, addr: u32) -> bool {
+        let allowed = match self.fixed(mac) {
+            Some(fixed) => fixed.addr.to_bits() == addr,
+            None => self.in_pool(addr) && !self.is_taken(addr),
+        };
+        let free = self
+            .by_addr
+            .get(&addr)
+            .is_none_or(|entry| entry.until <= now || entry.mac == mac && entry.state != State::Declined);
+        allowed && free
+    }
+
+    /// Enters `addr` as that of `mac`, which has no other from now on.
+    fn put(&mut self, addr: u32, mac: Mac, state: State, until: Instant) {
+        self.version += 1;
+        if let Some(other) = self.by_mac.insert(mac, addr)
+            && other != addr
+        {
+            self.forget(other);
+        }
+        let mut name = None;
+        if let Some(old) = self.by_addr.remove(&addr) {
+            self.by_end.remove(&(old.until, addr));
+            if old.mac == mac {
+                name = old.name;
+            } else {
+                // the address was another's: neither it nor the name is any more
+                self.part(old.mac, addr);
+                if let Some(name) = old.name {
+                    self.by_name.remove(&name);
+                }
+            }
+        }
+        self.by_end.insert((until, addr));
+        self.by_addr.insert(addr, Entry { mac, state, until, name });
+    }
+
+    fn forget(&mut self, addr: u32) {
+        self.uncall(addr);
+        if let Some(old) = self.by_addr.remove(&addr) {
+            self.by_end.remove(&(old.until, addr));
+            self.part(old.mac, addr);
+            self.fresh = self.fresh.min(addr.max(self.pool.first.to_bits()));
+        }
+    }
+
+    /// `mac` has not got `addr` any more; it may have got another meanwhile.
+    fn part(&mut self, mac: Mac, addr: u32) {
+        if self.by_mac.get(&mac) == Some(&addr) {
+            self.by_mac.remove(&mac);
+        }
+    }
+
+    /// Gives the host at `addr` the name `base`, or one like it.
+    fn call(&mut self, now: Instant, addr: u32, base: &str) {
+        let is_suffixed = |name: &str| {
+            name.strip_prefix(base).is_some_and(|rest| {
+                rest.is_empty() || rest.strip_prefix('-').is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+            })
+        };
+        if self.by_addr.get(&addr).and_then(|entry| entry.name.as_deref()).is_some_and(is_suffixed) {
+            return;
+        }
+        self.uncall(addr);
+        self.version += 1;
+        let free = |name: &str| {
+            let given = self.pool.reserved_names.iter().any(|reserved| reserved == name)
+                || self.pool.fixed.iter().any(|fixed| fixed.name.as_deref() == Some(name));
+            let held = self.by_name.get(name).and_then(|other| self.by_addr.get(other));
+            !given && held.is_none_or(|entry| entry.until <= now)
+        };
+        let Some(name) = name::unique(base, free) else { return };
+        if let Some(other) = self.by_name.insert(name.clone(), addr)
+            && let Some(entry) = self.by_addr.get_mut(&other)
+        {
+            entry.name = None;
+        }
+        if let Some(entry) = self.by_addr.get_mut(&addr) {
+            entry.name = Some(name);
+        }
+    }
+
+    fn uncall(&mut self, addr: u32) {
+        if let Some(name) = self.by_addr.get_mut(&addr).and_then(|entry| entry.name.take()) {
+            self.by_name.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Addresses and names under a virtual clock, and random histories against the rules that must always hold.
+
+use super::*;
+use proptest::prelude::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn mac(last: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, last])
+}
+
+fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 2, last)
+}
+
+fn secs(secs: u64) -> Instant {
+    Instant::from_secs(secs)
+}
+
+/// 10.0.2.15 to .18, of which .16 is the gateway's and .17 that of host 9, called `board`.
+fn leases() -> Leases {
+    Leases::new(Pool {
+        first: ip(15),
+        last: ip(18),
+        reserved: vec![ip(16)],
+        fixed: vec![Fixed { mac: mac(9), addr: ip(17), name: Some("board".into()) }],
+        reserved_names: vec!["gateway".into()],
+    })
+}
+
+#[test]
+fn a_client_keeps_its_address() {
+    let mut leases = leases();
+    assert_eq!(leases.offer(secs(0), mac(1), None), Some(ip(15)));
+    assert_eq!(leases.bind(secs(0), mac(1), ip(15), HOUR, None), Ok(()));
+    assert_eq!(leases.offer(secs(1), mac(2), Some(ip(15))), Some(ip(18)), "not another's");
+    assert_eq!(leases.offer(secs(1), mac(3), None), None, "none left");
+    // it ended long ago, and nobody needed it
+    assert_eq!(leases.offer(secs(100_000), mac(1), Some(ip(18))), Some(ip(15)));
+}
+
+#[test]
+fn the_one_that_is_over_for_longest_goes_first() {
+    let mut leases = leases();
+    leases.bind(secs(0), mac(1), ip(15), HOUR, Some(b"one")).unwrap();
+    leases.bind(secs(10), mac(2), ip(18), HOUR, Some(b"two")).unwrap();
+    assert_eq!(leases.offer(secs(3599), mac(3), None), None);
+    assert_eq!(leases.offer(secs(3605), mac(3), None), Some(ip(15)));
+    leases.bind(secs(3605), mac(3), ip(15), HOUR, Some(b"one")).unwrap();
+    assert_eq!(leases.by_name(secs(3606), "one"), Some(ip(15)));
+    assert_eq!(leases.bind(secs(3606), mac(1), ip(15), HOUR, None), Err(Refused));
+    assert_eq!(leases.held(), 2);
+}
+
+#[test]
+fn a_fixed_host_has_its_own_always() {
+    let mut leases = leases();
+    assert_eq!(leases.by_name(secs(0), "board"), Some(ip(17)), "even before it asked");
+    assert_eq!(leases.name_of(secs(0), ip(17)), Some("board"));
+    assert_eq!(leases.offer(secs(0), mac(9), Some(ip(18))), Some(ip(17)));
+    assert_eq!(leases.bind(secs(0), mac(9), ip(18), HOUR, None), Err(Refused));
+    assert_eq!(leases.bind(secs(0), mac(1), ip(17), HOUR, None), Err(Refused));
+    assert_eq!(leases.bind(secs(0), mac(1), ip(16), HOUR, None), Err(Refused), "the gateway's");
+    assert_eq!(leases.bind(secs(0), mac(1), ip(19), HOUR, None), Err(Refused), "beyond the pool");
+    leases.bind(secs(0), mac(9), ip(17), HOUR, Some(b"other")).unwrap();
+    assert_eq!(leases.list(secs(1)).next().unwrap().name.as_deref(), Some("board"));
+}
+
+#[test]
+fn a_declined_address_is_left_alone_for_a_while() {
+    let mut leases = leases();
+    leases.bind(secs(0), mac(1), ip(15), HOUR, Some(b"one")).unwrap();
+    assert!(!leases.decline(secs(1), mac(2), ip(15)), "another's word does not count");
+    assert!(leases.decline(secs(1), mac(1), ip(15)));
+    assert_eq!(leases.by_name(secs(1), "one"), None);
+    assert_eq!(leases.offer(secs(1), mac(1), Some(ip(15))), Some(ip(18)));
+    assert_eq!(leases.offer(secs(1), mac(2), Some(ip(15))), None);
+    assert_eq!(leases.offer(secs(1000), mac(2), Some(ip(15))), Some(ip(15)));
+}
+
+#[test]
+fn a_released_address_is_free_and_comes_back() {
+    let mut leases = leases();
+    leases.bind(secs(0), mac(1), ip(15), HOUR, Some(b"one")).unwrap();
+    assert!(!leases.release(secs(1), mac(2), ip(15)));
+    assert!(leases.release(secs(1), mac(1), ip(15)));
+    assert_eq!(leases.list(secs(1)).count(), 0);
+    assert_eq!(leases.by_name(secs(1), "one"), None);
+    assert_eq!(leases.offer(secs(2), mac(2), None), Some(ip(18)), "fresh ones first");
+    assert_eq!(leases.offer(secs(2), mac(1), None), Some(ip(15)));
+}
+
+#[test]
+fn a_withdrawn_offer_is_anybodys() {
+    let mut leases = leases();
+    leases.offer(secs(0), mac(1), None);
+    leases.offer(secs(0), mac(2), None);
+    assert_eq!(leases.offer(secs(1), mac(3), None), None);
+    leases.withdraw(secs(1), mac(1));
+    assert_eq!(leases.offer(secs(1), mac(3), None), Some(ip(15)));
+    leases.bind(secs(1), mac(3), ip(15), HOUR, None).unwrap();
+    leases.withdraw(secs(1), mac(3));
+    assert_eq!(leases.list(secs(2)).count(), 1, "a lease is no offer");
+}
+
+#[test]
+fn names_are_unique_and_stay() {
+    let mut leases = leases();
+    leases.bind(secs(0), mac(1), ip(15), HOUR, Some(b"Zephyr")).unwrap();
+    leases.bind(secs(0), mac(2), ip(18), HOUR, Some(b"zephyr.local")).unwrap();
+    assert_eq!(leases.by_name(secs(1), "zephyr"), Some(ip(15)));
+    assert_eq!(leases.by_name(secs(1), "zephyr-2"), Some(ip(18)));
+    // a renewal changes nothing, another name does
+    leases.bind(secs(2), mac(2), ip(18), HOUR, Some(b"zephyr")).unwrap();
+    assert_eq!(leases.name_of(secs(2), ip(18)), Some("zephyr-2"));
+    leases.bind(secs(2), mac(2), ip(18), HOUR, Some(b"gateway")).unwrap();
+    assert_eq!(leases.name_of(secs(2), ip(18)), Some("gateway-2"), "reserved");
+    leases.bind(secs(2), mac(2), ip(18), HOUR, Some(b"board")).unwrap();
+    assert_eq!(leases.name_of(secs(2), ip(18)), Some("board-2"), "a fixed host's");
+    assert_eq!(leases.by_name(secs(2), "zephyr-2"), None);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Offer(u8, u8),
+    Bind(u8, u8, u8),
+    Release(u8, u8),
+    Withdraw(u8),
+    Decline(u8, u8),
+    Wait(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let client = 1u8..12;
+    let addr = 13u8..21;
+    prop_oneof![
+        (client.clone(), addr.clone()).prop_map(|(c, a)| Step::Offer(c, a)),
+        (client.clone(), addr.clone(), 0u8..4).prop_map(|(c, a, n)| Step::Bind(c, a, n)),
+        (client.clone(), addr.clone()).prop_map(|(c, a)| Step::Release(c, a)),
+        client.clone().prop_map(Step::Withdraw),
+        (client, addr).prop_map(|(c, a)| Step::Decline(c, a)),
+        any::<u16>().prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    /// Whatever clients do, an address and a name are one client's, and only addresses of the pool are given.
+    #[test]
+    fn no_address_and_no_name_is_given_twice(steps in prop::collection::vec(step(), 0..80)) {
+        let mut leases = leases();
+        let mut now = Instant::ZERO;
+        for step in steps {
+            match step {
+                Step::Offer(client, addr) => {
+                    let got = leases.offer(now, mac(client), Some(ip(addr)));
+                    let others = leases.list(now).filter(|lease| lease.mac != mac(client)).map(|lease| lease.addr);
+                    prop_assert!(others.into_iter().all(|other| Some(other) != got));
+                }
+                Step::Bind(client, addr, name) => {
+                    let name = [b'a' + name];
+                    let _ = leases.bind(now, mac(client), ip(addr), HOUR, Some(&name));
+                }
+                Step::Release(client, addr) => drop(leases.release(now, mac(client), ip(addr))),
+                Step::Withdraw(client) => leases.withdraw(now, mac(client)),
+                Step::Decline(client, addr) => drop(leases.decline(now, mac(client), ip(addr))),
+                Step::Wait(secs) => now += Duration::from_secs(secs.into()),
+            }
+            let standing: Vec<_> = leases.list(now).collect();
+            let macs: BTreeSet<_> = standing.iter().map(|lease| lease.mac).collect();
+            let names: BTreeSet<_> = standing.iter().filter_map(|lease| lease.name.clone()).collect();
+            prop_assert_eq!(macs.len(), standing.len());
+            prop_assert_eq!(names.len(), standing.iter().filter(|lease| lease.name.is_some()).count());
+            for lease in &standing {
+                let own = lease.addr == ip(17);
+                prop_assert_eq!(own, lease.mac == mac(9));
+                prop_assert_eq!(leases.by_mac.get(&lease.mac), Some(&lease.addr.to_bits()));
+                prop_assert!(own || lease.addr == ip(15) || lease.addr == ip(18));
+                if let Some(name) = &lease.name {
+                    prop_assert_eq!(leases.by_name(now, name), Some(lease.addr));
+                }
+            }
+            prop_assert!(leases.held() <= 3);
+            prop_assert_eq!(leases.by_end.len(), leases.held());
+            prop_assert!(leases.by_mac.len() <= leases.held());
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! All servers of one segment, put together as the gateway's configuration says.
+//!
+//! Datagrams of the segment come in by their addresses, and go to whom they are for. What the servers want is one
+//! queue of [`Output`]s: datagrams and advertisements for the segment, queries for resolvers, files to be read.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::Datagram;
+use super::dhcp4::{self, Dhcp4, Dhcp4Config};
+use super::dhcp6::{self, Dhcp6, Dhcp6Config};
+use super::dns::{self, Client, Dns, DnsConfig, Names};
+use super::leases::{Fixed, Lease, Leases, Pool};
+use super::ra::{Advertisement, Ra, RaConfig};
+use super::tftp::packet::Fault;
+use super::tftp::{self, Tftp};
+use crate::config;
+use crate::time::{Instant, earliest};
+use crate::wire::Mac;
+
+/// The gateway's own name.
+const GATEWAY: &str = "gateway";
+
+/// What there is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// A datagram for a host of the segment.
+    Datagram(Datagram),
+    /// An advertisement of the router.
+    Advertisement(Advertisement),
+    /// An answer on a stream; its length, two bytes, goes before it.
+    Stream(u64, Vec<u8>),
+    /// Something for a resolver: [`dns::Output::Ask`] or [`dns::Output::Forget`].
+    Dns(dns::Output),
+    /// Something about a file: [`tftp::Output::Open`], [`tftp::Output::Read`] or [`tftp::Output::Close`].
+    File(tftp::Output),
+}
+
+/// Names of the segment: the gateway's, those of given hosts, those of leases.
+struct Directory<'a> {
+    gateway: &'a [IpAddr],
+    leases: &'a Leases,
+}
+
+impl Names for Directory<'_> {
+    fn addrs(&self, now: Instant, label: &str) -> Vec<IpAddr> {
+        if label == GATEWAY {
+            return self.gateway.to_vec();
+        }
+        self.leases.by_name(now, label).into_iter().map(IpAddr::V4).collect()
+    }
+
+    fn name(&self, now: Instant, addr: IpAddr) -> Option<String> {
+        if self.gateway.contains(&addr) {
+            return Some(GATEWAY.to_owned());
+        }
+        let IpAddr::V4(addr) = addr else { return None };
+        self.leases.name_of(now, addr).map(str::to_owned)
+    }
+}
+
+/// See the module.
+pub struct Segment {
+    /// The gateway's addresses.
+    gateway: Vec<IpAddr>,
+    /// Where the resolver is.
+    resolver: Vec<IpAddr>,
+    broadcast: Ipv4Addr,
+    leases: Leases,
+    dhcp4: Option<Dhcp4>,
+    dhcp6: Option<Dhcp6>,
+    ra: Option<Ra>,
+    dns: Option<Dns>,
+    tftp: Option<Tftp>,
+    outputs: VecDeque<Output>,
+}
+
+impl Segment {
+    /// The servers of a gateway on a segment of this MTU. `seed` is a number that nobody can guess.
+    pub fn new(nat: &config::Nat, mtu: u16, seed: u64) -> Self {
+        let lan = &nat.lan;
+        let gateway: Vec<IpAddr> = nat.addrs().iter().map(|cidr| cidr.addr).collect();
+        let six = nat.ipv6.and_then(|cidr| match cidr.addr {
+            IpAddr::V6(addr) => Some((addr, cidr.prefix)),
+            IpAddr::V4(_) => None,
+        });
+        let domain = Some(lan.domain.clone());
+        let dns6: Vec<Ipv6Addr> = six.iter().filter(|_| lan.dns.is_some()).map(|(addr, _)| *addr).collect();
+        let mask = u32::MAX.checked_shl(32 - u32::from(nat.prefix.min(32))).unwrap_or(0);
+        Self {
+            resolver: lan.dns.into_iter().map(IpAddr::V4).chain(dns6.iter().copied().map(IpAddr::V6)).collect(),
+            broadcast: (nat.gateway.to_bits() | !mask).into(),
+            leases: Leases::new(pool(nat)),
+            dhcp4: lan.dhcp.is_some().then(|| Dhcp4::new(dhcp4_config(nat, mtu))),
+            dhcp6: six.map(|prefix| {
+                let (dns, domain) = (dns6.clone(), domain.clone());
+                Dhcp6::new(Dhcp6Config { mac: nat.mac(), prefix, dns, domain })
+            }),
+            ra: six.map(|prefix| {
+                let (mac, router) = (nat.mac(), !nat.restrict);
+                Ra::new(&RaConfig { mac, prefix, mtu, router, dns: dns6, domain: domain.clone(), dhcp6: true })
+            }),
+            dns: lan.dns.is_some().then(|| {
+                let prefixes = nat.addrs();
+                Dns::new(DnsConfig { domain, prefixes, resolvers: Vec::new(), restrict: nat.restrict, seed })
+            }),
+            tftp: lan.tftp.is_some().then(|| Tftp::new(mtu, seed)),
+            gateway,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Whether datagrams to this address are for one of the servers.
+    pub fn hears(&self, dst: SocketAddr) -> bool {
+        let own = self.gateway.contains(&dst.ip());
+        match (dst.port(), dst.ip()) {
+            (dhcp4::SERVER_PORT, IpAddr::V4(addr)) => {
+                self.dhcp4.is_some() && (own || addr.is_broadcast() || addr == self.broadcast)
+            }
+            (dhcp6::SERVER_PORT, IpAddr::V6(addr)) => self.dhcp6.is_some() && (own || addr == dhcp6::SERVERS),
+            (dns::PORT, addr) => self.hears_streams(SocketAddr::new(addr, dns::PORT)),
+            (port, _) => own && self.tftp.as_ref().is_some_and(|tftp| port == tftp::PORT || tftp.has_port(port)),
+        }
+    }
+
+    /// Whether streams to this address are for the resolver.
+    pub fn hears_streams(&self, dst: SocketAddr) -> bool {
+        dst.port() == dns::PORT && self.resolver.contains(&dst.ip())
+    }
+
+    /// Whether there is a resolver.
+    pub fn serves_names(&self) -> bool {
+        self.dns.is_some()
+    }
+
+    /// Takes a datagram to an address that it [hears](Self::hears).
+    pub fn handle(&mut self, now: Instant, src: SocketAddr, dst: SocketAddr, bytes: &[u8]) {
+        let answer = match dst.port() {
+            dhcp4::SERVER_PORT => self.dhcp4.as_ref().and_then(|dhcp| dhcp.handle(now, &mut self.leases, bytes)),
+            dhcp6::SERVER_PORT => self.dhcp6.as_ref().and_then(|dhcp| dhcp.handle(src, bytes)),
+            dns::PORT => {
+                self.query(now, Client::Udp(src, dst), bytes);
+                None
+            }
+            _ => {
+                if let Some(tftp) = &mut self.tftp {
+                    tftp.handle(now, src, dst, bytes);
+                }
+                None
+            }
+        };
+        self.outputs.extend(answer.map(Output::Datagram));
+    }
+
+    /// Takes a query that came on a stream from `host`.
+    pub fn handle_stream(&mut self, now: Instant, stream: u64, host: IpAddr, query: &[u8]) {
+        self.query(now, Client::Tcp(stream, host), query);
+    }
+
+    fn query(&mut self, now: Instant, client: Client, bytes: &[u8]) {
+        let names = Directory { gateway: &self.gateway, leases: &self.leases };
+        if let Some(dns) = &mut self.dns {
+            dns.handle(now, &names, client, bytes);
+        }
+    }
+
+    /// Takes an ICMPv6 message whose checksum has been verified. Returns whether it is one for the router.
+    pub fn handle_icmp6(&mut self, now: Instant, from: (Ipv6Addr, Mac), hop_limit: u8, message: &[u8]) -> bool {
+        self.ra.as_mut().is_some_and(|ra| ra.handle(now, from, hop_limit, message))
+    }
+
+    /// The resolver, to be told of answers and failures.
+    pub fn dns(&mut self) -> Option<&mut Dns> {
+        self.dns.as_mut()
+    }
+
+    /// A file was opened and has so many bytes, or could not be.
+    pub fn handle_opened(&mut self, now: Instant, file: u64, size: Result<u64, Fault>) {
+        if let Some(tftp) = &mut self.tftp {
+            tftp.handle_opened(now, file, size);
+        }
+    }
+
+    /// These bytes of a file were read, or nothing could be.
+    pub fn handle_data(&mut self, now: Instant, file: u64, offset: u64, bytes: Option<Vec<u8>>) {
+        if let Some(tftp) = &mut self.tftp {
+            tftp.handle_data(now, file, offset, bytes);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if let Some(advertisement) = self.ra.as_mut().and_then(|ra| ra.poll_transmit(now)) {
+            return Some(Output::Advertisement(advertisement));
+        }
+        if let Some(output) = self.dns.as_mut().and_then(Dns::poll_output) {
+            return Some(match output {
+                dns::Output::Answer(Client::Udp(dst, src), payload) => {
+                    Output::Datagram(Datagram { src, dst, mac: None, payload })
+                }
+                dns::Output::Answer(Client::Tcp(stream, _), answer) => Output::Stream(stream, answer),
+                other => Output::Dns(other),
+            });
+        }
+        self.tftp.as_mut().and_then(Tftp::poll_output).map(|output| match output {
+            tftp::Output::Send(datagram) => Output::Datagram(datagram),
+            other => Output::File(other),
+        })
+    }
+
+    /// When [`Self::handle_timeout`] and [`Self::poll_output`] have something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let dns = self.dns.as_ref().and_then(Dns::poll_timeout);
+        let tftp = self.tftp.as_ref().and_then(Tftp::poll_timeout);
+        earliest(earliest(dns, tftp), self.ra.as_ref().and_then(Ra::poll_timeout))
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(dns) = &mut self.dns {
+            dns.handle_timeout(now);
+        }
+        if let Some(tftp) = &mut self.tftp {
+            tftp.handle_timeout(now);
+        }
+    }
+
+    /// The leases that stand, by address.
+    pub fn leases(&self, now: Instant) -> impl Iterator<Item = Lease> {
+        self.leases.list(now)
+    }
+
+    /// A number that is another one when a lease has changed.
+    pub fn leases_version(&self) -> u64 {
+        self.leases.version()
+    }
+}
+
+fn pool(nat: &config::Nat) -> Pool {
+    let lan = &nat.lan;
+    let (first, last) = lan.dhcp.unwrap_or((Ipv4Addr::BROADCAST, Ipv4Addr::BROADCAST));
+    let fixed = lan.hosts.iter().map(|host| Fixed { mac: host.mac, addr: host.addr, name: host.name.clone() });
+    Pool {
+        first,
+        last,
+        reserved: std::iter::once(nat.gateway).chain(lan.dns).collect(),
+        fixed: fixed.collect(),
+        reserved_names: vec![GATEWAY.to_owned(), "localhost".to_owned()],
+    }
+}
+
+fn dhcp4_config(nat: &config::Nat, mtu: u16) -> Dhcp4Config {
+    Dhcp4Config {
+        server: nat.gateway,
+        prefix: nat.prefix,
+        router: (!nat.restrict).then_some(nat.gateway),
+        dns: nat.lan.dns.into_iter().collect(),
+        domain: Some(nat.lan.domain.clone()),
+        mtu,
+        lease: nat.lan.lease,
+        boot: nat.lan.bootfile.clone().map(|file| (file, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

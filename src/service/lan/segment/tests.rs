@@ -1,0 +1,96 @@
+//! The servers of a segment together: who hears what, and names of leases.
+
+use super::*;
+use crate::config::{PortKind, PortSpec};
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
+fn segment(keys: &str) -> Segment {
+    let PortKind::Nat(nat) = PortSpec::parse(&format!("nat:10.0.2.2/24{keys}")).unwrap().kind else { panic!("no nat") };
+    Segment::new(&nat, 1500, 1)
+}
+
+fn drain(segment: &mut Segment, now: Instant) -> Vec<Output> {
+    std::iter::from_fn(|| segment.poll_output(now)).collect()
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// A DHCP message of type `kind` that calls itself `inst1`.
+fn dhcp(kind: u8) -> Vec<u8> {
+    let mut bytes = vec![0; 240];
+    bytes[..4].copy_from_slice(&[1, 1, 6, 0]);
+    bytes[28..34].copy_from_slice(&MAC);
+    bytes[236..].copy_from_slice(&[99, 130, 83, 99]);
+    bytes.extend_from_slice(&[53, 1, kind, 50, 4, 10, 0, 2, 15, 12, 5]);
+    bytes.extend_from_slice(b"inst1\xff");
+    bytes
+}
+
+fn query(name: &str) -> Vec<u8> {
+    let mut bytes = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    bytes.extend(super::super::name::wire(name));
+    bytes.extend([0, 1, 0, 1]);
+    bytes
+}
+
+#[test]
+fn what_is_heard_is_what_is_served() {
+    let all = segment(",ipv6=2001:db8::2/64,dns=10.0.2.3,tftp=/srv");
+    for good in [
+        "10.0.2.2:67",
+        "255.255.255.255:67",
+        "10.0.2.255:67",
+        "10.0.2.3:53",
+        "[2001:db8::2]:53",
+        "10.0.2.2:69",
+        "[2001:db8::2]:69",
+        "[ff02::1:2]:547",
+    ] {
+        assert!(all.hears(addr(good)), "{good}");
+    }
+    for bad in ["10.0.2.2:53", "10.0.3.255:67", "10.0.2.3:69", "10.0.2.9:53", "[ff02::1]:547", "10.0.2.2:50000"] {
+        assert!(!all.hears(addr(bad)), "{bad}");
+    }
+    let none = segment(",dhcp=off,dns=off");
+    for off in ["10.0.2.2:67", "255.255.255.255:67", "10.0.2.2:53", "10.0.2.2:69", "[ff02::1:2]:547"] {
+        assert!(!none.hears(addr(off)), "{off}");
+    }
+    assert_eq!(none.poll_timeout(), None, "nobody wakes it");
+}
+
+#[test]
+fn a_lease_has_a_name() {
+    let (mut segment, now) = (segment(",domain=bench.test"), Instant::from_secs(1));
+    segment.handle(now, addr("0.0.0.0:68"), addr("255.255.255.255:67"), &dhcp(3));
+    let sent = drain(&mut segment, now);
+    let [Output::Datagram(ack)] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!((ack.src, ack.dst, ack.mac), (addr("10.0.2.2:67"), addr("10.0.2.15:68"), Some(Mac(MAC))));
+    let leases: Vec<Lease> = segment.leases(now).collect();
+    assert_eq!((leases[0].name.as_deref(), leases[0].addr.to_string()), (Some("inst1"), "10.0.2.15".to_owned()));
+    let before = segment.leases_version();
+    for (name, answer) in [("inst1.bench.test", [10, 0, 2, 15]), ("gateway.bench.test", [10, 0, 2, 2])] {
+        segment.handle(now, addr("10.0.2.15:9"), addr("10.0.2.2:53"), &query(name));
+        let sent = drain(&mut segment, now);
+        let [Output::Datagram(found)] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!((found.src, found.dst), (addr("10.0.2.2:53"), addr("10.0.2.15:9")));
+        assert!(found.payload.ends_with(&answer), "{name}");
+    }
+    assert_eq!(segment.leases_version(), before);
+}
+
+#[test]
+fn questions_for_others_go_out_unless_nothing_does() {
+    let (mut open, now) = (segment(""), Instant::from_secs(1));
+    open.dns().unwrap().set_resolvers(vec![addr("192.0.2.53:53")]);
+    open.handle_stream(now, 7, addr("10.0.2.15:9").ip(), &query("example.com"));
+    let sent = drain(&mut open, now);
+    assert!(matches!(sent.as_slice(), [Output::Dns(dns::Output::Ask { tcp: true, .. })]), "{sent:?}");
+    let mut closed = segment(",restrict");
+    closed.dns().unwrap().set_resolvers(vec![addr("192.0.2.53:53")]);
+    closed.handle_stream(now, 7, addr("10.0.2.15:9").ip(), &query("example.com"));
+    let sent = drain(&mut closed, now);
+    assert!(matches!(sent.as_slice(), [Output::Stream(7, _)]), "{sent:?}");
+}

@@ -1,0 +1,155 @@
+//! The servers of a segment behind its gateway: what [`Segment`] wants of host and guests is done here.
+//!
+//! # Theory of operation
+//! The gateway asks its [`Servers`] about each datagram to one of its addresses, or to all. What the segment hears goes
+//! to it, and what it wants done is done when the gateway asks for answers: queries leave by sockets of the host
+//! (`asks`), files are read, and streams to the resolver are connections of the gateway's endpoint (`streams`). An
+//! answer goes to the MAC that its question came from, so nobody has to be looked for.
+
+mod asks;
+mod streams;
+
+use super::leases::Lease;
+use super::segment::{Output, Segment};
+use super::tftp::packet::Fault;
+use super::{Datagram, dns, tftp};
+use crate::config;
+use crate::service::endpoint::{Endpoint, Event as StreamEvent};
+use crate::service::nat::host::{Event, Host};
+use crate::service::nat::{Answer, Question, Servers};
+use crate::time::{Instant, earliest};
+use crate::wire::Mac;
+use asks::Asks;
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use streams::Streams;
+
+/// Guests whose MAC is remembered until they are answered.
+const ASKERS: usize = 4096;
+
+/// See the module.
+pub struct LanServers {
+    segment: Segment,
+    askers: HashMap<IpAddr, Mac, FixedState>,
+    asks: Asks,
+    streams: Streams,
+}
+
+impl LanServers {
+    /// The servers of a gateway on a segment of this MTU. `seed` is a number that nobody can guess.
+    pub fn new(nat: &config::Nat, mtu: u16, seed: u64) -> Self {
+        Self {
+            segment: Segment::new(nat, mtu, seed),
+            askers: HashMap::with_hasher(FixedState::with_seed(seed)),
+            asks: Asks::default(),
+            streams: Streams::default(),
+        }
+    }
+
+    /// Before a question: who is to be asked.
+    fn look_up(&mut self, host: &mut dyn Host) {
+        if let Some(dns) = self.segment.dns() {
+            dns.set_resolvers(host.resolvers());
+        }
+    }
+
+    fn answer(&self, datagram: Datagram) -> Answer {
+        let Datagram { src, dst, mac, payload } = datagram;
+        Answer::Udp { src, dst, mac: mac.or_else(|| self.askers.get(&dst.ip()).copied()), payload }
+    }
+
+    fn file(&mut self, now: Instant, output: tftp::Output, host: &mut dyn Host) {
+        match output {
+            tftp::Output::Open { file, path } => {
+                let opened = host.open_file(file, &path).map_err(|error| match error.kind() {
+                    ErrorKind::NotFound => Fault::NoFile,
+                    ErrorKind::PermissionDenied => Fault::Forbidden,
+                    _ => Fault::Other,
+                });
+                self.segment.handle_opened(now, file, opened);
+            }
+            tftp::Output::Read { file, offset, len } => {
+                let mut bytes = vec![0; len];
+                let read = host.read_file(file, offset, &mut bytes).is_ok();
+                self.segment.handle_data(now, file, offset, read.then_some(bytes));
+            }
+            tftp::Output::Close(file) => host.close_file(file),
+            tftp::Output::Send(_) => {}
+        }
+    }
+}
+
+impl Servers for LanServers {
+    fn handle_datagram(&mut self, now: Instant, question: Question<'_>, host: &mut dyn Host) -> bool {
+        let Question { mac, src, dst, payload } = question;
+        if !self.segment.hears(dst) {
+            return false;
+        }
+        if self.askers.len() >= ASKERS && !self.askers.contains_key(&src.ip()) {
+            self.askers.clear();
+        }
+        self.askers.insert(src.ip(), mac);
+        if dst.port() == dns::PORT {
+            self.look_up(host);
+        }
+        self.segment.handle(now, src, dst, payload);
+        true
+    }
+
+    fn handle_solicitation(&mut self, now: Instant, from: (Ipv6Addr, Mac), hop_limit: u8, message: &[u8]) {
+        self.segment.handle_icmp6(now, from, hop_limit, message);
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool {
+        self.asks.handle_event(now, event.socket, &mut self.segment, host)
+    }
+
+    fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host) -> Option<Answer> {
+        loop {
+            match self.segment.poll_output(now)? {
+                Output::Datagram(datagram) => return Some(self.answer(datagram)),
+                Output::Advertisement(it) => {
+                    return Some(Answer::Discovery { src: it.src, dst: it.dst, mac: it.mac, message: it.message });
+                }
+                Output::Stream(stream, answer) => self.streams.queue(stream, answer),
+                Output::Dns(output) => self.asks.perform(now, output, &mut self.segment, host),
+                Output::File(output) => self.file(now, output, host),
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        earliest(self.segment.poll_timeout(), self.streams.poll_timeout())
+    }
+
+    fn handle_timeout(&mut self, now: Instant, _: &mut dyn Host) {
+        self.segment.handle_timeout(now);
+    }
+
+    fn stream_port(&self) -> Option<u16> {
+        self.segment.serves_names().then_some(dns::PORT)
+    }
+
+    fn hears_stream(&self, dst: SocketAddr) -> bool {
+        self.segment.hears_streams(dst)
+    }
+
+    fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Host) {
+        self.look_up(host);
+        self.streams.handle(now, event, &mut self.segment, endpoint);
+    }
+
+    fn work_streams(&mut self, now: Instant, endpoint: &mut Endpoint) {
+        self.streams.work(now, &mut self.segment, endpoint);
+    }
+
+    fn leases(&self, now: Instant) -> Vec<Lease> {
+        self.segment.leases(now).collect()
+    }
+
+    fn leases_version(&self) -> u64 {
+        self.segment.leases_version()
+    }
+}

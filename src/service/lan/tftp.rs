@@ -1,0 +1,329 @@
+//! The TFTP server of a segment (RFC 1350): files of one folder, to be read, for boards that boot from the net.
+//!
+//! # Theory of operation
+//! A transfer has a port of its own, as the RFC wants it, which [`Tftp::has_port`] knows. The file is opened and read
+//! by the caller, a window of blocks at a time ([`Output::Open`], [`Output::Read`]); what came is sent, and kept until
+//! the client says how much of it arrived. An ACK of anything but a block of the window changes nothing (so no ACK is
+//! answered twice), except that the first repeated one in a window of several blocks has it sent again: a block was
+//! lost. What is not acknowledged in time is sent again, less and less often, until the client counts as gone.
+//!
+//! Options: block and file size, timeout, window (RFC 2347 to 2349, 7440). Nothing is ever written.
+
+pub mod packet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use self::packet::{Fault, Options, Packet, Request};
+use super::Datagram;
+use super::random::Random;
+use crate::time::{Duration, Instant};
+
+/// The server's port.
+pub const PORT: u16 = 69;
+
+/// Transfers at once, and one host's.
+const TRANSFERS: usize = 64;
+const TRANSFERS_OF_ONE: usize = 16;
+/// How often something is sent again before the client counts as gone.
+const TRIES: u32 = 6;
+/// How long to wait for an answer, unless the client says.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Transfers take the ports from here on (RFC 6335, section 6).
+const FIRST_PORT: u16 = 49_152;
+/// Bytes of IPv6, UDP and TFTP headers in front of a block.
+const OVERHEAD: u16 = 52;
+
+/// What there is to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// A datagram for a host of the segment.
+    Send(Datagram),
+    /// Open a file below the folder, for reading. [`Tftp::handle_opened`] tells what became of it.
+    Open {
+        /// The name it has from now on; never used twice.
+        file: u64,
+        /// A relative path without `..`; symbolic links in the folder are the caller's to mind.
+        path: String,
+    },
+    /// Read from a file. [`Tftp::handle_data`] takes what was read.
+    Read {
+        /// The file.
+        file: u64,
+        /// From this byte on.
+        offset: u64,
+        /// So many bytes.
+        len: usize,
+    },
+    /// The file is not needed any more.
+    Close(u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// The file is being opened.
+    Opening,
+    /// The options are told, and not acknowledged yet.
+    Offered,
+    /// A window is being read.
+    Reading,
+    /// A window is under way.
+    Sending,
+}
+
+struct Transfer {
+    client: SocketAddr,
+    local: SocketAddr,
+    options: Options,
+    state: State,
+    size: u64,
+    /// The first block that is not acknowledged; blocks count from 1.
+    next: u64,
+    /// The bytes of the window from block `next` on.
+    window: Vec<u8>,
+    /// The window was sent again because of an ACK.
+    nudged: bool,
+    tries: u32,
+    until: Option<Instant>,
+}
+
+impl Transfer {
+    /// The last block, which is shorter than the others, if only by all its bytes.
+    fn last(&self) -> u64 {
+        self.size / self.options.block_len() as u64 + 1
+    }
+
+    fn datagram(&self, payload: Vec<u8>) -> Output {
+        Output::Send(Datagram { src: self.local, dst: self.client, mac: None, payload })
+    }
+
+    /// What is under way: the options, or the blocks of the window.
+    fn packets(&self) -> Vec<Output> {
+        if self.state == State::Offered {
+            return packet::oack(self.options, self.size).map(|oack| self.datagram(oack)).into_iter().collect();
+        }
+        let block = self.options.block_len();
+        let last = (self.next..).take_while(|number| *number <= self.last()).take(self.options.window_len() as usize);
+        let pieces = self.window.chunks(block).chain(std::iter::once(&[][..]));
+        last.zip(pieces).map(|(number, piece)| self.datagram(packet::data(number, piece))).collect()
+    }
+
+    /// Blocks of the window.
+    fn sent(&self) -> u64 {
+        (self.last() + 1 - self.next).min(self.options.window_len())
+    }
+
+    fn wait(&mut self, now: Instant) {
+        let patience = self.options.timeout.map_or(PATIENCE, |secs| Duration::from_secs(secs.into()));
+        self.until = Some(now + patience * (1 << self.tries.min(3)));
+    }
+}
+
+/// See the module.
+pub struct Tftp {
+    /// Bytes of the longest block.
+    most: u16,
+    random: Random,
+    files: u64,
+    transfers: BTreeMap<u64, Transfer>,
+    outputs: VecDeque<Output>,
+}
+
+impl Tftp {
+    /// A server on a segment of this MTU. `seed`: a number that nobody can guess.
+    pub fn new(mtu: u16, seed: u64) -> Self {
+        let most = mtu.saturating_sub(OVERHEAD).max(8);
+        let random = Random::new(seed, "tftp");
+        Self { most, random, files: 0, transfers: BTreeMap::new(), outputs: VecDeque::new() }
+    }
+
+    /// Whether datagrams to this port of the server's are a transfer's.
+    pub fn has_port(&self, port: u16) -> bool {
+        port >= FIRST_PORT && self.transfers.values().any(|transfer| transfer.local.port() == port)
+    }
+
+    /// Takes a datagram from a host of the segment to port 69 or a transfer's.
+    pub fn handle(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let packet = Packet::read(bytes);
+        if to.port() == PORT {
+            return match packet {
+                Some(Packet::Read(request)) => self.begin(from, to, &request),
+                Some(Packet::Write) => self.refuse(from, to, Fault::Forbidden, "read only"),
+                _ => {}
+            };
+        }
+        let found = self.transfers.iter().find(|(_, transfer)| transfer.local == to);
+        match (found.map(|(file, transfer)| (*file, transfer.client == from)), packet) {
+            (Some((file, true)), Some(Packet::Ack(block))) => self.acknowledge(now, file, block),
+            (Some((file, true)), Some(Packet::Error)) => self.end(file),
+            (Some((file, true)), _) => self.fail(file, Fault::Illegal, "not an acknowledgement"),
+            // an error is never answered, lest two ends do so for ever
+            (_, Some(Packet::Error) | None) => {}
+            _ => self.refuse(from, to, Fault::Unknown, "no such transfer"),
+        }
+    }
+
+    fn refuse(&mut self, client: SocketAddr, src: SocketAddr, fault: Fault, text: &str) {
+        let payload = packet::error(fault, text);
+        self.outputs.push_back(Output::Send(Datagram { src, dst: client, mac: None, payload }));
+    }
+
+    fn begin(&mut self, client: SocketAddr, to: SocketAddr, request: &Request<'_>) {
+        if let Some((&file, transfer)) = self.transfers.iter().find(|(_, transfer)| transfer.client == client) {
+            if transfer.next == 1 {
+                // it asks again because our answer is late; that is sent again in time
+                return;
+            }
+            self.end(file);
+        }
+        if !request.octet {
+            return self.refuse(client, to, Fault::Illegal, "only octet mode");
+        }
+        let Some(path) = packet::path(request.file) else {
+            return self.refuse(client, to, Fault::NoFile, "no such file");
+        };
+        let of_one = self.transfers.values().filter(|transfer| transfer.client.ip() == client.ip()).count();
+        if self.transfers.len() >= TRANSFERS || of_one >= TRANSFERS_OF_ONE {
+            return self.refuse(client, to, Fault::Other, "too many transfers");
+        }
+        self.files += 1;
+        let local = SocketAddr::new(to.ip(), self.free_port());
+        let transfer = Transfer {
+            client,
+            local,
+            options: request.options.granted(self.most),
+            state: State::Opening,
+            size: 0,
+            next: 1,
+            window: Vec::new(),
+            nudged: false,
+            tries: 0,
+            until: None,
+        };
+        self.transfers.insert(self.files, transfer);
+        self.outputs.push_back(Output::Open { file: self.files, path });
+    }
+
+    fn free_port(&mut self) -> u16 {
+        loop {
+            let port = self.random.word() | FIRST_PORT;
+            if !self.has_port(port) {
+                return port;
+            }
+        }
+    }
+
+    /// The file was opened and has so many bytes, or could not be.
+    pub fn handle_opened(&mut self, now: Instant, file: u64, size: Result<u64, Fault>) {
+        let Some(transfer) = self.transfers.get_mut(&file).filter(|it| it.state == State::Opening) else { return };
+        match size {
+            Ok(size) => transfer.size = size,
+            Err(fault) => return self.fail(file, fault, "cannot be read"),
+        }
+        if transfer.options == Options::default() {
+            return self.read(file);
+        }
+        transfer.state = State::Offered;
+        self.send(now, file);
+    }
+
+    /// These bytes were read from `offset` on, or nothing could be.
+    pub fn handle_data(&mut self, now: Instant, file: u64, offset: u64, bytes: Option<Vec<u8>>) {
+        let Some(transfer) = self.transfers.get_mut(&file).filter(|it| it.state == State::Reading) else { return };
+        if offset != (transfer.next - 1) * transfer.options.block_len() as u64 {
+            return;
+        }
+        let wanted = transfer.size.saturating_sub(offset).min(transfer.sent() * transfer.options.block_len() as u64);
+        match bytes {
+            Some(bytes) if bytes.len() as u64 == wanted => transfer.window = bytes,
+            _ => return self.fail(file, Fault::Other, "the file has changed"),
+        }
+        transfer.state = State::Sending;
+        transfer.nudged = false;
+        self.send(now, file);
+    }
+
+    /// Asks for the bytes of the next window.
+    fn read(&mut self, file: u64) {
+        let Some(transfer) = self.transfers.get_mut(&file) else { return };
+        let block = transfer.options.block_len() as u64;
+        let offset = (transfer.next - 1) * block;
+        let len = transfer.size.saturating_sub(offset).min(transfer.sent() * block) as usize;
+        transfer.state = State::Reading;
+        transfer.tries = 0;
+        transfer.until = None;
+        self.outputs.push_back(Output::Read { file, offset, len });
+    }
+
+    /// Sends what is under way.
+    fn send(&mut self, now: Instant, file: u64) {
+        let Some(transfer) = self.transfers.get_mut(&file) else { return };
+        transfer.wait(now);
+        self.outputs.extend(transfer.packets());
+    }
+
+    fn acknowledge(&mut self, now: Instant, file: u64, block: u16) {
+        let Some(transfer) = self.transfers.get_mut(&file) else { return };
+        match transfer.state {
+            State::Offered if block == 0 => self.read(file),
+            State::Sending => {
+                let arrived = u64::from(block.wrapping_sub((transfer.next - 1) as u16));
+                if arrived == 0 && transfer.options.window_len() > 1 && !transfer.nudged {
+                    transfer.nudged = true;
+                    return self.send(now, file);
+                }
+                if !(1..=transfer.sent()).contains(&arrived) {
+                    return;
+                }
+                transfer.next += arrived;
+                if transfer.next > transfer.last() { self.end(file) } else { self.read(file) }
+            }
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, file: u64, fault: Fault, text: &str) {
+        if let Some(transfer) = self.transfers.get(&file) {
+            self.outputs.push_back(transfer.datagram(packet::error(fault, text)));
+        }
+        self.end(file);
+    }
+
+    fn end(&mut self, file: u64) {
+        if self.transfers.remove(&file).is_some() {
+            self.outputs.push_back(Output::Close(file));
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Tftp::handle_timeout`] is to be called, if at all.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.transfers.values().filter_map(|transfer| transfer.until).min()
+    }
+
+    /// Sends again what was not acknowledged, and gives up clients that are gone.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due = |transfer: &Transfer| transfer.until.is_some_and(|until| until <= now);
+        let late: Vec<u64> = self.transfers.iter().filter(|(_, it)| due(it)).map(|(file, _)| *file).collect();
+        for file in late {
+            let Some(transfer) = self.transfers.get_mut(&file) else { continue };
+            transfer.tries += 1;
+            if transfer.tries > TRIES {
+                self.fail(file, Fault::Other, "no answer");
+            } else {
+                self.send(now, file);
+            }
+        }
+    }
+
+    /// Transfers under way.
+    pub fn transfers(&self) -> usize {
+        self.transfers.len()
+    }
+}

@@ -1,0 +1,259 @@
+//! Whole transfers between the server and clients that the tests play, over links that lose, repeat and reorder.
+
+use super::*;
+use proptest::prelude::*;
+
+fn client(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 2, 15], port))
+}
+
+fn server() -> SocketAddr {
+    SocketAddr::from(([10, 0, 2, 2], PORT))
+}
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn request(file: &str, options: &[(&str, u32)]) -> Vec<u8> {
+    let mut bytes = format!("\0\x01{file}\0octet\0").into_bytes();
+    for (name, value) in options {
+        bytes.extend_from_slice(format!("{name}\0{value}\0").as_bytes());
+    }
+    bytes
+}
+
+fn ack(block: u16) -> Vec<u8> {
+    [&[0, 4][..], &block.to_be_bytes()].concat()
+}
+
+fn content(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 31 + at / 256) as u8).collect()
+}
+
+/// Does what the outside does: gives `file`'s bytes. Returns the datagrams.
+fn serve(tftp: &mut Tftp, now: Instant, file: &[u8]) -> Vec<Datagram> {
+    let mut sent = Vec::new();
+    while let Some(output) = tftp.poll_output() {
+        match output {
+            Output::Send(datagram) => sent.push(datagram),
+            Output::Open { file: id, path } => {
+                let size = if path == "zephyr.bin" { Ok(file.len() as u64) } else { Err(Fault::NoFile) };
+                tftp.handle_opened(now, id, size);
+            }
+            Output::Read { file: id, offset, len } => {
+                let bytes = file.get(offset as usize..offset as usize + len).map(<[u8]>::to_vec);
+                tftp.handle_data(now, id, offset, bytes);
+            }
+            Output::Close(_) => {}
+        }
+    }
+    sent
+}
+
+/// Fetches the file as a client does that takes blocks in order and acknowledges the last of each window. `lost(n)`
+/// says whether the n-th datagram, in either direction, is lost. Returns what arrived, and how many datagrams it took.
+fn fetch(options: &[(&str, u32)], file: &[u8], mut lost: impl FnMut(usize) -> bool) -> (Vec<u8>, usize) {
+    let mut tftp = Tftp::new(1500, 7);
+    let (mut now, mut count) = (at(0), 0);
+    let (mut got, mut next, mut block_len, mut window) = (Vec::new(), 1_u64, 512, 1);
+    let mut uplink = vec![(server(), request("zephyr.bin", options))];
+    while count < 100_000 {
+        for (to, bytes) in std::mem::take(&mut uplink) {
+            count += 1;
+            if !lost(count) {
+                tftp.handle(now, client(1000), to, &bytes);
+            }
+        }
+        let sent = serve(&mut tftp, now, file);
+        if sent.is_empty() {
+            let Some(until) = tftp.poll_timeout() else {
+                // the request itself was lost
+                if got.len() == file.len() || next > 1 {
+                    return (got, count);
+                }
+                uplink.push((server(), request("zephyr.bin", options)));
+                continue;
+            };
+            now = until;
+            tftp.handle_timeout(now);
+        }
+        let mut in_window = 0;
+        for datagram in sent {
+            count += 1;
+            if lost(count) {
+                continue;
+            }
+            let payload = &datagram.payload;
+            match payload[1] {
+                6 => {
+                    let texts: Vec<_> = payload[2..].split(|byte| *byte == 0).collect();
+                    for pair in texts.chunks(2) {
+                        let value = || std::str::from_utf8(pair[1]).unwrap().parse().unwrap();
+                        match pair[0] {
+                            b"blksize" => block_len = value(),
+                            b"windowsize" => window = value(),
+                            b"tsize" => assert_eq!(value(), file.len()),
+                            _ => {}
+                        }
+                    }
+                    uplink.push((datagram.src, ack(0)));
+                }
+                3 => {
+                    let number = u16::from_be_bytes([payload[2], payload[3]]);
+                    if number == next as u16 {
+                        got.extend_from_slice(&payload[4..]);
+                        next += 1;
+                        in_window += 1;
+                        if in_window == window || payload.len() - 4 < block_len {
+                            uplink.push((datagram.src, ack(number)));
+                            in_window = 0;
+                        }
+                    } else {
+                        uplink.push((datagram.src, ack((next - 1) as u16)));
+                    }
+                }
+                _ => return (got, count),
+            }
+        }
+    }
+    panic!("no end after {count} datagrams");
+}
+
+#[test]
+fn files_of_every_length_arrive() {
+    for len in [0, 1, 511, 512, 513, 1024, 5000] {
+        let file = content(len);
+        assert_eq!(fetch(&[], &file, |_| false).0, file, "{len}");
+        let options = [("blksize", 1428), ("tsize", 0), ("windowsize", 4)];
+        assert_eq!(fetch(&options, &file, |_| false).0, file, "{len}, with options");
+    }
+}
+
+#[test]
+fn block_numbers_wrap() {
+    let file = content(70_000 * 8 + 3);
+    assert_eq!(fetch(&[("blksize", 8), ("windowsize", 32)], &file, |_| false).0, file);
+}
+
+#[test]
+fn a_window_takes_fewer_turns() {
+    let file = content(32 * 512);
+    let (_, one) = fetch(&[], &file, |_| false);
+    let (_, many) = fetch(&[("windowsize", 8)], &file, |_| false);
+    assert_eq!((one, many), (1 + 2 * 33, 1 + 2 + 33 + 5));
+}
+
+#[test]
+fn no_ack_is_answered_twice() {
+    let file = content(2000);
+    let mut tftp = Tftp::new(1500, 7);
+    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    let first = serve(&mut tftp, at(0), &file);
+    let port = first[0].src;
+    assert!(tftp.has_port(port.port()) && port.port() >= FIRST_PORT && port.ip() == server().ip());
+    tftp.handle(at(1), client(1), port, &ack(1));
+    tftp.handle(at(1), client(1), port, &ack(1));
+    tftp.handle(at(1), client(1), port, &ack(9));
+    assert_eq!(serve(&mut tftp, at(1), &file).len(), 1, "one block for three acknowledgements");
+    tftp.handle(at(2), client(1), server(), &request("zephyr.bin", &[]));
+    assert_eq!(tftp.transfers(), 1, "it began again");
+    assert_eq!(serve(&mut tftp, at(2), &file)[0].payload[..4], [0, 3, 0, 1]);
+}
+
+#[test]
+fn a_client_that_is_gone_is_given_up() {
+    let mut tftp = Tftp::new(1500, 7);
+    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    let mut times = Vec::new();
+    let mut sent = serve(&mut tftp, at(0), &content(10));
+    while let Some(now) = tftp.poll_timeout() {
+        assert_eq!((sent.len(), sent[0].payload[1]), (1, 3));
+        times.push(now.as_millis() / 1000);
+        tftp.handle_timeout(now);
+        sent = serve(&mut tftp, now, &content(10));
+    }
+    assert_eq!(times, [1, 3, 7, 15, 23, 31, 39]);
+    assert_eq!((sent[0].payload[1], tftp.transfers()), (5, 0));
+}
+
+#[test]
+fn refusals_say_why() {
+    let mut tftp = Tftp::new(1500, 7);
+    for (bytes, code, text) in [
+        (request("other", &[]), 1, "cannot be read"),
+        (request("../zephyr.bin", &[]), 1, "no such file"),
+        (b"\0\x02zephyr.bin\0octet\0".to_vec(), 2, "read only"),
+        (b"\0\x01zephyr.bin\0netascii\0".to_vec(), 4, "only octet mode"),
+    ] {
+        tftp.handle(at(0), client(1), server(), &bytes);
+        let sent = serve(&mut tftp, at(0), b"");
+        assert_eq!((sent.len(), &sent[0].payload[..4]), (1, &[0, 5, 0, code][..]), "{text}");
+        assert_eq!(sent[0].payload[4..], format!("{text}\0").into_bytes());
+    }
+    assert_eq!(tftp.transfers(), 0);
+    let nowhere = SocketAddr::new(server().ip(), 50_000);
+    tftp.handle(at(0), client(1), nowhere, &ack(1));
+    assert_eq!(serve(&mut tftp, at(0), b"")[0].payload[..4], [0, 5, 0, 5]);
+    tftp.handle(at(0), client(1), nowhere, b"\0\x05\0\0\0");
+    assert_eq!(serve(&mut tftp, at(0), b""), []);
+}
+
+#[test]
+fn a_file_that_changes_ends_its_transfer() {
+    let mut tftp = Tftp::new(1500, 7);
+    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    let port = serve(&mut tftp, at(0), &content(2000))[0].src;
+    tftp.handle(at(0), client(1), port, &ack(1));
+    let sent = serve(&mut tftp, at(0), &content(600));
+    assert_eq!((&sent[0].payload[..2], tftp.transfers()), (&[0, 5][..], 0));
+}
+
+#[test]
+fn transfers_are_bounded_and_their_own() {
+    let mut tftp = Tftp::new(1500, 7);
+    for host in 0..20 {
+        for port in 1..20 {
+            let from = SocketAddr::from(([10, 0, 2, host], port));
+            tftp.handle(at(0), from, server(), &request("zephyr.bin", &[("windowsize", 9)]));
+        }
+    }
+    assert_eq!(tftp.transfers(), TRANSFERS);
+    let sent = serve(&mut tftp, at(0), b"x");
+    let oack = sent.iter().find(|datagram| datagram.payload[1] == 6).unwrap();
+    tftp.handle(at(0), client(999), oack.src, &ack(0));
+    assert_eq!(serve(&mut tftp, at(0), b"x")[0].payload[..4], [0, 5, 0, 5], "another's transfer");
+    tftp.handle(at(0), oack.dst, oack.src, b"\0\x05\0\0\0");
+    assert_eq!(tftp.transfers(), TRANSFERS - 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What arrives over a link that loses a twelfth is the file.
+    #[test]
+    fn losses_are_made_good(seed: u64, len in 0usize..9000, window in 1u32..9, block in 8u32..1468) {
+        let file = content(len);
+        let mut state = seed | 1;
+        let lost = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % 12 == 0
+        };
+        let (got, _) = fetch(&[("windowsize", window), ("blksize", block.max(64))], &file, lost);
+        // a client whose last acknowledgements are all lost has the file all the same
+        prop_assert!(got == file);
+    }
+
+    #[test]
+    fn any_bytes_are_survived(steps: Vec<(bool, Vec<u8>)>) {
+        let mut tftp = Tftp::new(1500, 7);
+        tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+        let port = serve(&mut tftp, at(0), &content(2000))[0].src;
+        for (known, bytes) in steps {
+            tftp.handle(at(0), client(1), if known { port } else { server() }, &bytes);
+            for datagram in serve(&mut tftp, at(0), &content(2000)) {
+                prop_assert!(datagram.payload.len() <= 1500 - 28);
+            }
+        }
+    }
+}

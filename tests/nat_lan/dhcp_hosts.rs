@@ -1,0 +1,88 @@
+//! `--host dhcp`: programs whose network is all from the lease.
+
+use crate::lab::{Lab, machine};
+use std::time::{Duration, Instant};
+use support::{PATIENCE, needs, require, zbridge};
+
+#[test]
+fn a_program_has_its_network_from_the_lease() {
+    require!(machine(), needs::tool("curl", "curl"));
+    let lab = Lab::start("host-dhcp", ",dns=10.0.2.3,domain=bench.test");
+    lab.serve();
+    lab.resolve();
+    let script = "ip -4 -o addr show dev eth0 | grep -o '10.0.2.*/24'; ip route show default; cat /etc/resolv.conf
+                  curl -s -m 20 http://gateway.bench.test:8000/; curl -s -m 20 http://gateway:8000/
+                  getent ahostsv4 far.example | head -1 | cut -d' ' -f1";
+    let exit = lab.guest("inst1", "dhcp", script).run();
+    let wanted = "10.0.2.15/24\ndefault via 10.0.2.2 dev eth0 proto static \nsearch bench.test\nnameserver 10.0.2.3\n\
+                  hello\nhello\n192.0.2.80\n";
+    assert_eq!((exit.code(), exit.stdout.as_str()), (0, wanted), "{}", exit.stderr);
+}
+
+#[test]
+fn instances_know_each_other_by_name() {
+    require!(machine(), needs::tool("ping", "iputils-ping"));
+    let lab = Lab::start("known", "");
+    let address = "ip -4 -o addr show dev eth0 | grep -o '10.0.2[0-9.]*/24'; ";
+    let first = lab.guest("inst1", "dhcp", &format!("{address} exec sleep 60")).ready();
+    assert_eq!(first.stdout(), "10.0.2.15/24\n");
+    let second =
+        lab.guest("inst2", "dhcp", &format!("{address} ping -c 1 -W 5 inst1.lab >&2; ping -c 1 inst1 >&2")).run();
+    assert_eq!((second.code(), second.stdout.as_str()), (0, "10.0.2.16/24\n"), "{}", second.stderr);
+    // the same name has the same address again, whoever came in between
+    drop(first);
+    let again = lab.guest("inst2", "dhcp", address).run();
+    assert_eq!((again.code(), again.stdout.as_str()), (0, "10.0.2.16/24\n"), "{}", again.stderr);
+}
+
+#[test]
+fn a_switch_without_a_server_is_told_of() {
+    require!(machine());
+    let lab = Lab::start("silent", ",dhcp=off");
+    let exit = lab.guest("inst1", "dhcp", "echo never").run();
+    assert_eq!((exit.code(), exit.stdout.as_str()), (1, ""), "{}", exit.stderr);
+    assert!(exit.stderr.contains("no DHCP server has answered") && exit.stderr.contains("hint: "), "{}", exit.stderr);
+    let wrong = zbridge!("run", "--host", "dhcp", "--gateway", "10.0.2.2", "--", "true").run();
+    assert!(wrong.code() == 2 && wrong.stderr.contains("--gateway means nothing"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_long_program_keeps_its_address() {
+    require!(machine(), needs::tool("jq", "jq"));
+    let lab = Lab::start("renewal", ",lease=60s");
+    let program = lab.guest("inst1", "dhcp", "echo here; exec sleep 100").ready();
+    let until = || -> u64 {
+        let json = lab.dir.file("status.json", lab.ask(&["status", "lab", "--json"]));
+        let seconds = lab.host.check(&format!("jq '.switches[].ports[].leases[]?.until' {}", json.display()));
+        seconds.trim().parse().unwrap_or_else(|_| panic!("one lease: {seconds:?}"))
+    };
+    let (first, start) = (until(), Instant::now());
+    while until() < first + 20 {
+        assert!(start.elapsed() < Duration::from_secs(60) + PATIENCE, "the lease ends at {first} still");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    drop(program);
+}
+
+#[test]
+fn an_instance_of_a_bench_has_its_network_from_the_lease() {
+    require!(machine(), needs::tool("curl", "curl"));
+    let lab = Lab::start("bench", "");
+    lab.serve();
+    let bench = lab.dir.file(
+        "bench.toml",
+        r#"
+        port = ["nat:10.0.2.2/24"]
+        [[instance]]
+        name = "inst1"
+        command = ["sh", "-c", "curl -s -m 20 http://gateway.lab:8000/; echo $?"]
+        host = "dhcp"
+        "#,
+    );
+    let up = zbridge!("up", &bench, "--exit-with", "inst1", "--logs", lab.dir.text("logs"))
+        .env("XDG_RUNTIME_DIR", lab.dir.root())
+        .inside(&lab.host);
+    let exit = up.as_nobody_with_tun(&lab.dir).run();
+    let said = format!("{}{}", exit.stdout, exit.stderr);
+    assert!(exit.code() == 0 && said.contains("hello"), "{said}");
+}

@@ -1,0 +1,66 @@
+//! Files: TFTP by the usual clients, and what boards are told to boot.
+
+use crate::lab::{Lab, image, machine};
+use socket2::SockRef;
+use std::net::UdpSocket;
+use std::time::Duration;
+use support::{Namespace, PATIENCE, needs, require, zbridge};
+
+#[test]
+fn clients_fetch_the_file_and_nothing_else() {
+    require!(machine(), needs::tool("tftp", "tftp-hpa"), needs::tool("curl", "curl"));
+    let dir = support::TempDir::new();
+    std::fs::create_dir(dir.path("boot")).expect("a folder");
+    dir.file("boot/zephyr.bin", image());
+    dir.file("secret", "secret");
+    let lab = Lab::start("tftp", &format!(",tftp={},ipv6=2001:db8::2/64", dir.text("boot")));
+    let fetch = |script: &str| lab.guest("inst1", "10.0.2.77/24", &format!("cd $DIR\n{script}")).run();
+    let got = fetch("tftp -m binary 10.0.2.2 -c get zephyr.bin hpa && curl -s -m 20 tftp://10.0.2.2/zephyr.bin >curl");
+    assert_eq!(got.code(), 0, "{got:?}");
+    for client in ["hpa", "curl"] {
+        assert!(std::fs::read(lab.dir.path(client)).expect("a file") == image(), "{client}");
+    }
+    let got = fetch("curl -s -m 20 --tftp-blksize 1400 tftp://10.0.2.2/./zephyr.bin | cmp - hpa");
+    assert_eq!(got.code(), 0, "{got:?}");
+    for path in ["absent", "../secret", "..%2fsecret"] {
+        let refused = fetch(&format!("curl -sS -m 20 --path-as-is 'tftp://10.0.2.2/{path}'"));
+        assert!(refused.code() == 68, "{path}: {refused:?}");
+    }
+    let refused = fetch("tftp -m binary 10.0.2.2 -c put hpa zephyr.bin");
+    assert!(refused.stdout.contains("read only") || refused.stderr.contains("read only"), "{refused:?}");
+}
+
+/// A board's boot loader that knows only BOOTP: it asks with nothing but its MAC, and is told address, server and file.
+#[test]
+fn a_bootp_client_is_told_what_to_boot() {
+    require!(machine(), needs::tool("curl", "curl"));
+    let (host, guest, dir) = (Namespace::new("bootp"), Namespace::new("board"), support::TempDir::new());
+    dir.file("zephyr.bin", image());
+    let keys = format!("tftp={},bootfile=zephyr.bin,host=02:00:5e:00:53:09/10.0.2.9", dir.root().display());
+    let zbridge = zbridge!("-p", "tap:zg", "-p", format!("nat:10.0.2.2/24,{keys}")).inside(&host).ready();
+    host.ip(&format!("link set zg netns {}", guest.name()));
+    guest.check("for n in all default; do echo 0 > /proc/sys/net/ipv4/conf/$n/rp_filter; done");
+    guest.check("ip link set zg address 02:00:5e:00:53:09; ip link set zg up");
+    zbridge.wait_for("its interface is up again", PATIENCE);
+    let socket = guest.inside(|| UdpSocket::bind("0.0.0.0:68")).expect("a socket");
+    SockRef::from(&socket).bind_device(Some(b"zg")).expect("an interface");
+    socket.set_broadcast(true).expect("an option");
+    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    // RFC 951, section 3; the answer is to be broadcast, as this host has no address (RFC 1542, section 3.1.1)
+    let mut request = [0; 300];
+    request[..12].copy_from_slice(&[1, 1, 6, 0, 0xb0, 0x07, 0, 1, 0, 0, 0x80, 0]);
+    request[28..34].copy_from_slice(&[2, 0, 0x5e, 0, 0x53, 9]);
+    request[236..241].copy_from_slice(&[99, 130, 83, 99, 255]);
+    let reply = support::eventually("an answer", || {
+        socket.send_to(&request, "255.255.255.255:67").expect("a broadcast");
+        let mut room = [0; 600];
+        let (count, from) = socket.recv_from(&mut room).ok()?;
+        assert_eq!(from.to_string(), "10.0.2.2:67");
+        Some(room[..count].to_vec())
+    });
+    assert_eq!((reply.len(), reply[0], &reply[4..8]), (300, 2, &request[4..8]));
+    assert_eq!((&reply[16..20], &reply[20..24]), (&[10, 0, 2, 9][..], &[10, 0, 2, 2][..]));
+    assert!(reply[108..].starts_with(b"zephyr.bin\0"));
+    guest.ip("addr add 10.0.2.9/24 dev zg");
+    assert_eq!(guest.check("curl -s -m 20 tftp://10.0.2.2/zephyr.bin | wc -c"), "100000\n");
+}

@@ -1,0 +1,9 @@
+//! The services of a segment behind `nat:`, as the usual clients of an ordinary user meet them: nothing is configured by
+//! hand.
+
+mod addresses;
+mod dhcp_hosts;
+mod files;
+mod lab;
+mod names;
+mod restricted;
