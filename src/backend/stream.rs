@@ -7,6 +7,7 @@ use super::append::Append;
 use super::terminal::Terminal;
 use crate::codec::Pieces;
 use crate::service::outside::WINDOW;
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
@@ -103,12 +104,22 @@ impl StreamSlot {
     pub fn read(&mut self, buffer: &mut Vec<u8>, mut tell: impl FnMut(Vec<u8>)) -> io::Result<()> {
         while self.readable && self.room > 0 {
             let length = self.room.min(CHUNK);
-            buffer.resize(length, 0);
+            buffer.clear();
+            buffer.reserve(CHUNK);
             let result = match &mut self.owned {
-                Owned::Polled(fd) => rustix::io::read(&*fd, &mut **buffer).map_err(io::Error::from),
-                Owned::Terminal(terminal) => terminal.read(buffer),
-                Owned::Read(file) => file.read(buffer),
-                Owned::Append(_) => Err(Errno::AGAIN.into()),
+                // Where the window allows all that the buffer holds, it need not be filled with zeroes first.
+                Owned::Polled(fd) if buffer.capacity() <= self.room => {
+                    rustix::io::read(&*fd, spare_capacity(buffer)).map_err(io::Error::from)
+                }
+                owned => {
+                    buffer.resize(length, 0);
+                    match owned {
+                        Owned::Polled(fd) => rustix::io::read(&*fd, &mut **buffer).map_err(io::Error::from),
+                        Owned::Terminal(terminal) => terminal.read(buffer),
+                        Owned::Read(file) => file.read(buffer),
+                        Owned::Append(_) => Err(Errno::AGAIN.into()),
+                    }
+                }
             };
             match result {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

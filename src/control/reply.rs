@@ -117,6 +117,9 @@ pub struct PortInfo {
     /// How a peer is attached, where there is anything left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach: Option<AttachInfo>,
+    /// The flows of a gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowsInfo>,
     /// The leases of its segment, by address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<LeaseInfo>,
@@ -139,9 +142,31 @@ impl PortInfo {
             forwarded: counters.forwarded,
             drops: counters.drops().map(|(row, frames)| (row.word.to_owned(), frames)).collect(),
             attach: None,
+            flows: None,
             leases: Vec::new(),
         }
     }
+}
+
+/// What goes through a gateway now, and what it has counted since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct FlowsInfo {
+    /// TCP connections, in whatever state.
+    pub tcp: u64,
+    /// UDP ports of guests, and clients of UDP forwards.
+    pub udp: u64,
+    /// Pings.
+    pub ping: u64,
+    /// Bytes that connections hold.
+    pub held: u64,
+    /// Flows that were begun, of whatever kind.
+    pub begun: u64,
+    /// Flows that were refused because there were as many as there may be.
+    pub refused: u64,
+    /// Packets that were not to leave.
+    pub forbidden: u64,
+    /// Packets whose lengths or checksums are wrong.
+    pub malformed: u64,
 }
 
 /// An address that a host of a segment was given.

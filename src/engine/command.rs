@@ -9,6 +9,7 @@ use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
 use crate::service::lan::leases::Lease;
+use crate::service::nat::{Flows, Stats};
 use crate::switch::{Entry, PortConfig};
 use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
@@ -33,6 +34,8 @@ pub struct PortStatus {
     pub counters: Counters,
     /// The line that attaches a peer.
     pub attach: Option<Attach>,
+    /// The flows of a gateway, and what it has counted.
+    pub flows: Option<(Flows, Stats)>,
     /// The leases of its segment, by address, and when each ends.
     pub leases: Vec<(Lease, SystemTime)>,
 }

@@ -13,7 +13,7 @@ use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
 use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
-use crate::service::nat::{Flows, Nat};
+use crate::service::nat::{Flows, Nat, Stats};
 use crate::time::Clock;
 use mio::{Events, Poll, Waker};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub(super) fn start(
     let (channel, link) = pair(waker.clone());
     link.set_waker(own);
     let (name, clock) = (spec.name.clone(), Clock::start());
-    let (told, told_leases) = (Flows::default(), 0);
+    let (told, told_leases) = Default::default();
     let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told, told_leases };
     let run = move || gateway.run();
     let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
@@ -71,7 +71,7 @@ struct Gateway {
     /// A batch that found nothing to carry.
     spare: Option<Batch>,
     /// What the switch was told last of its flows.
-    told: Flows,
+    told: (Flows, Stats),
     /// The version of the leases that it was told last.
     told_leases: u64,
 }
@@ -123,10 +123,10 @@ impl Gateway {
         } else {
             self.link.send_batch(out)?;
         }
-        let flows = Flows { held: 0, ..self.nat.flows() };
-        if flows != self.told {
-            self.link.note(flows.to_string());
-            self.told = flows;
+        let told = (self.nat.flows(), self.nat.stats());
+        if told != self.told {
+            self.link.tell_flows(told.0, told.1);
+            self.told = told;
         }
         if self.nat.leases_version() != self.told_leases {
             self.told_leases = self.nat.leases_version();

@@ -48,6 +48,7 @@ impl Engine {
             queued: state.queued,
             counters: self.switch.counters(id)?.clone(),
             attach,
+            flows: slot.edge.as_ref().and_then(Edge::flows),
             leases: slot.edge.as_ref().map(Edge::leases).unwrap_or_default(),
         })
     }
@@ -63,6 +64,7 @@ fn listener_status(slot: &ListenerSlot) -> PortStatus {
         queued: 0,
         counters: slot.departed.clone(),
         attach: slot.listener.as_ref().map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
+        flows: None,
         leases: Vec::new(),
     }
 }

@@ -14,6 +14,9 @@
 //!    └─ packet socket ─── zeth ───────┘
 //! ```
 //!
+//! Where the program's address comes from the network ([`Host::dhcp`]), the init asks for it before it starts the
+//! program, and goes on asking beside it (`dhcp.rs`); the caller has made ports of the interfaces by then.
+//!
 //! One socket joins caller and init (`talk.rs`). When the caller dies, however it does, the socket ends; the init ends
 //! with it, and the kernel ends all that is left in the namespace. When the program ends, so does what it left behind.
 //! A stage that is killed takes the init along (PR_SET_PDEATHSIG).

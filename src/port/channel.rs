@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
 use crate::service::lan::leases::Lease;
+use crate::service::nat::{Flows, Stats};
 use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
@@ -62,8 +63,8 @@ struct Shared {
     asleep: AtomicBool,
     /// The port was removed, or the bridge has ended.
     closed: AtomicBool,
-    /// What the other end says of itself.
-    note: Mutex<String>,
+    /// The flows of a gateway, and what it has counted.
+    flows: Mutex<Option<(Flows, Stats)>>,
     /// The leases of its segment, and when it told them.
     leases: Mutex<Vec<(Lease, SystemTime)>>,
     to_service: Spares,
@@ -122,7 +123,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         service: OnceLock::new(),
         asleep: flag(),
         closed: flag(),
-        note: Mutex::default(),
+        flows: Mutex::default(),
         leases: Mutex::default(),
         to_service: Spares::default(),
         to_switch: Spares::default(),
@@ -147,10 +148,9 @@ impl Channel {
         self.offload
     }
 
-    /// What the other end says of itself, if it says anything.
-    pub fn note(&self) -> Option<String> {
-        let note = self.shared.note.lock();
-        (!note.is_empty()).then(|| note.clone())
+    /// The flows of the gateway at the other end, if it is one, and what it has counted.
+    pub fn flows(&self) -> Option<(Flows, Stats)> {
+        *self.shared.flows.lock()
     }
 
     /// The leases that the other end has given out and that have not ended, each with its end.
@@ -314,9 +314,9 @@ impl Link {
         self.shared.to_service.put(batch);
     }
 
-    /// Says something of itself that is shown with the port.
-    pub fn note(&self, note: String) {
-        *self.shared.note.lock() = note;
+    /// Tells the flows of a gateway, which are shown with the port.
+    pub fn tell_flows(&self, flows: Flows, stats: Stats) {
+        *self.shared.flows.lock() = Some((flows, stats));
     }
 
     /// Tells the leases of its segment, which are shown with the port.

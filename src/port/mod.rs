@@ -26,6 +26,7 @@ use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::service::lan::leases::Lease;
+use crate::service::nat::{Flows, Stats};
 use crate::time::Duration;
 use channel::Channel;
 use datagram::{Sequenced, Udp};
@@ -242,7 +243,15 @@ impl Edge {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
-            Self::Channel(edge) => edge.note(),
+            Self::Channel(edge) => edge.flows().map(|(flows, _)| flows.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The flows of a gateway, and what it has counted.
+    pub fn flows(&self) -> Option<(Flows, Stats)> {
+        match self {
+            Self::Channel(edge) => edge.flows(),
             _ => None,
         }
     }

@@ -71,8 +71,11 @@ fn status_shows_the_flows() {
     let pair = lab.joined(&listener);
     let shown = |words: &[&str]| named(zbridge!()).args(words).run().stdout;
     eventually("a flow", || shown(&["status"]).contains("1 tcp, 0 udp, 0 ping").then_some(()));
-    let json = shown(&["status", "--json"]);
-    assert!(json.contains("1 tcp, 0 udp, 0 ping"), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&shown(&["status", "--json"])).expect("JSON");
+    let ports = json["switches"][0]["ports"].as_array().expect("ports");
+    let flows = &ports.iter().find(|port| port["kind"] == "nat").expect("the gateway")["flows"];
+    assert_eq!((&flows["tcp"], &flows["udp"], &flows["ping"]), (&1.into(), &0.into(), &0.into()), "{flows}");
+    assert!(flows["begun"].as_u64() >= Some(1), "{flows}");
     drop(pair);
     eventually("no flow", || shown(&["status"]).contains("0 tcp, 0 udp, 0 ping").then_some(()));
 }

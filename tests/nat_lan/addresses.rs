@@ -69,16 +69,33 @@ fn dhclient_gets_the_address_that_its_mac_has() {
 
 #[test]
 fn the_kernel_makes_itself_an_ipv6_address() {
-    require!(machine(), needs::tool("curl", "curl"));
+    require!(machine(), needs::tool("curl", "curl"), needs::tool("ping", "iputils-ping"));
     let lab = Lab::start("slaac", ",ipv6=2001:db8::2/64");
     lab.serve();
     let script =
         "for n in $(seq 100); do ip -6 addr show dev eth0 scope global -tentative | grep -q 'inet6 2001:db8::' && \
                   ip -6 route | grep -q '^default via fe80::' && break; sleep 0.1; done
                   ip -6 addr show dev eth0 scope global | grep -o 'inet6 2001:db8::[^/]*/64' | cut -c1-16
-                  curl -s -m 20 'http://[2001:db8::2]:8000/'";
+                  curl -s -m 20 'http://[2001:db8::2]:8000/'
+                  router=$(ip -6 route show default | cut -d' ' -f3); ping -c 1 -W 5 $router%eth0 >/dev/null && echo router";
     let got = lab.check("inst1", script);
-    assert_eq!(got, "inet6 2001:db8::\nhello\n");
+    assert_eq!(got, "inet6 2001:db8::\nhello\nrouter\n");
+}
+
+/// For the first second of its life a host has no other address: the kernel still tries out what it has made of the
+/// router's prefix.
+#[test]
+fn a_host_gets_through_before_it_has_an_ipv6_address() {
+    require!(machine(), needs::tool("curl", "curl"));
+    let lab = Lab::start("early", ",ipv6=2001:db8::2/64");
+    lab.serve();
+    let script = "ip -6 addr flush dev eth0 scope global; ip -6 route flush dev eth0 proto ra
+                  echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_ra
+                  ip -6 route replace 2001:db8::/64 dev eth0
+                  while ip -6 addr show dev eth0 | grep -q tentative; do sleep 0.1; done
+                  ip -6 addr flush dev eth0 scope global
+                  ip -6 route get 2001:db8::2 | grep -o 'src fe80:'; curl -s -m 20 'http://[2001:db8::2]:8000/'";
+    assert_eq!(lab.check("inst1", script), "src fe80:\nhello\n");
 }
 
 #[test]

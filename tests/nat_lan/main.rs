@@ -4,6 +4,7 @@
 mod addresses;
 mod dhcp_hosts;
 mod files;
+mod guest;
 mod lab;
 mod names;
 mod restricted;

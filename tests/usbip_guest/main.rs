@@ -7,6 +7,7 @@ mod descriptors;
 mod disk;
 mod foreign;
 mod input;
+mod serial;
 
 use std::time::Duration;
 use support::{Guest, Namespace, Nic, PATIENCE, Process, TempDir, needs, require, zbridge};

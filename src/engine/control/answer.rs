@@ -4,11 +4,12 @@ use super::session::{Session, WAITS, Wait};
 use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, AttachInfo, Command, Cursor, FDB_PAGE, FdbInfo, FdbPage, LeaseInfo, Lifetime, PORT_STATES, PortInfo,
-    StatusInfo, SwitchInfo,
+    Added, AttachInfo, Command, Cursor, FDB_PAGE, FdbInfo, FdbPage, FlowsInfo, LeaseInfo, Lifetime, PORT_STATES,
+    PortInfo, StatusInfo, SwitchInfo,
 };
 use crate::engine::command::{Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
+use crate::service::nat::{Flows, Stats};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
@@ -219,6 +220,7 @@ fn port_info(status: &PortStatus) -> PortInfo {
         until: end.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
     });
     PortInfo {
+        flows: status.flows.map(flows_info),
         leases: leases.collect(),
         name: status.name.clone(),
         kind: status.kind.to_owned(),
@@ -226,5 +228,18 @@ fn port_info(status: &PortStatus) -> PortInfo {
         peer: status.peer.clone(),
         attach: attach.map(|attach| AttachInfo { who: attach.who.to_owned(), line: attach.line.clone() }),
         ..PortInfo::counted(&status.counters, status.queued)
+    }
+}
+
+fn flows_info((flows, stats): (Flows, Stats)) -> FlowsInfo {
+    FlowsInfo {
+        tcp: flows.tcp as u64,
+        udp: flows.udp as u64,
+        ping: flows.echo as u64,
+        held: flows.held as u64,
+        begun: stats.tcp + stats.udp + stats.echo,
+        refused: stats.flows,
+        forbidden: stats.forbidden,
+        malformed: stats.malformed,
     }
 }

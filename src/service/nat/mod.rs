@@ -42,6 +42,7 @@ use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Mac, Offload, finish_checksum};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ICMPV4, ICMPV6, IPV4, IPV6, Packet, TCP, UDP};
+use std::net::IpAddr;
 use wire::{Wire, has_room};
 
 /// Frames that the endpoint sends in one turn.
@@ -155,7 +156,9 @@ impl Nat {
         (frame, offload): (&[u8], Offload),
         host: &mut dyn Host,
     ) {
-        let beyond = !self.wire.owns(packet.dst);
+        // A router is known by its link-local address (RFC 4861, 4.2), which is the endpoint's.
+        let link_local = matches!(packet.dst, IpAddr::V6(dst) if dst.is_unicast_link_local());
+        let beyond = !self.wire.owns(packet.dst) && !link_local;
         let ours = match packet.protocol {
             _ if packet.fragment.is_some() => true,
             TCP | UDP => true,

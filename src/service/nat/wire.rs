@@ -73,9 +73,11 @@ impl Wire {
         self.gateway(addr) == Some(addr) || self.resolver == Some(addr)
     }
 
-    /// Whether a guest can have this address.
+    /// Whether a guest can have this address. A link-local one is all that it has until it has made itself another; what
+    /// it sends is sent again by the host, so no packet of such a source leaves the link.
     pub fn is_guest(&self, addr: IpAddr) -> bool {
-        !self.owns(addr) && self.networks.iter().any(|network| network.contains(addr))
+        let link_local = matches!(addr, IpAddr::V6(addr) if self.six.is_some() && addr.is_unicast_link_local());
+        !self.owns(addr) && (link_local || self.networks.iter().any(|network| network.contains(addr)))
     }
 
     /// Where a packet to `dst` leads.

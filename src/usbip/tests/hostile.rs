@@ -1,4 +1,4 @@
-//! Peers that break the protocol. Each known fault of another server is a row here: the answer is an error or a clean
+//! Peers that break the protocol (`known_faults.rs` tells which of it others fell over): the answer is an error or a clean
 //! close, memory stays bounded, and the other clients notice nothing.
 
 use super::*;

@@ -2,6 +2,7 @@
 
 mod golden;
 mod hostile;
+mod known_faults;
 mod model;
 mod sessions;
 

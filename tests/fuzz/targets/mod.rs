@@ -11,6 +11,7 @@ mod headers;
 mod lan;
 mod nat;
 mod rewrite;
+mod split;
 mod switch;
 mod usbip;
 mod words;
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pdu", run: usbip::pdu },
     Target { name: "usbip", run: usbip::usbip },
     Target { name: "usbip_client", run: usbip::usbip_client },
+    Target { name: "usbip_split", run: split::usbip_split },
     Target { name: "hid_script", run: usbip::hid_script },
     Target { name: "nat", run: nat::nat },
     Target { name: "dhcp4", run: lan::dhcp4 },
