@@ -34,8 +34,9 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
             return Err(Error::new(Class::Runtime, format!("switch {name} has ended")));
         }
     }
-    drop(control);
+    // The counting is over before its clients are let go, whose ports go with them.
     let last = bridge.stop()?;
+    drop(control);
     if quiet { Ok(()) } else { print(show::counters(&last)) }
 }
 

@@ -119,8 +119,9 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
     let bench = Bench { config: &up.config, wishes, logs: up.logs.clone() };
     let outcome = bench::run(&bench, &bridge, &stop, screen);
-    drop((control, joined));
+    // The counting is over before the clients are let go, whose ports go with them.
     let last = bridge.stop()?;
+    drop((control, joined));
     let status = match outcome? {
         Outcome::Ended => 0,
         Outcome::Status(end) => end.code(),
