@@ -73,13 +73,18 @@ fn the_kernel_makes_itself_an_ipv6_address() {
     let lab = Lab::start("slaac", ",ipv6=2001:db8::2/64");
     lab.serve();
     let script =
-        "for n in $(seq 100); do ip -6 addr show dev eth0 scope global -tentative | grep -q 'inet6 2001:db8::' && \
+        "echo 1 > /proc/sys/net/ipv6/neigh/eth0/delay_first_probe_time
+                  for n in $(seq 100); do ip -6 addr show dev eth0 scope global -tentative | grep -q 'inet6 2001:db8::' && \
                   ip -6 route | grep -q '^default via fe80::' && break; sleep 0.1; done
                   ip -6 addr show dev eth0 scope global | grep -o 'inet6 2001:db8::[^/]*/64' | cut -c1-16
                   curl -s -m 20 'http://[2001:db8::2]:8000/'
-                  router=$(ip -6 route show default | cut -d' ' -f3); ping -c 1 -W 5 $router%eth0 >/dev/null && echo router";
+                  router=$(ip -6 route show default | cut -d' ' -f3); ping -c 1 -W 5 $router%eth0 >/dev/null && echo router
+                  # the kernel asks whether the router is still there, and keeps the route when it is told so
+                  for n in $(seq 100); do ip -6 neigh show to $router dev eth0 | grep -q REACHABLE && break; sleep 0.1; done
+                  ip -6 route get 2001:db8:1::1 | grep -o 'via fe80:'
+                  ping -c 1 -W 5 2001:db8:1::1 | grep -o 'From 2001:db8::2'";
     let got = lab.check("inst1", script);
-    assert_eq!(got, "inet6 2001:db8::\nhello\nrouter\n");
+    assert_eq!(got, "inet6 2001:db8::\nhello\nrouter\nvia fe80:\nFrom 2001:db8::2\n");
 }
 
 /// For the first second of its life a host has no other address: the kernel still tries out what it has made of the

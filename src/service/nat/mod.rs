@@ -71,6 +71,7 @@ impl Nat {
     pub fn new(spec: &PortSpec, nat: &config::Nat, seed: u64) -> Result<Self> {
         let mut config = EndpointConfig::new(nat.mac(), nat.addrs());
         config.seed = seed;
+        config.router = nat.ipv6.is_some();
         if let Some(mtu) = spec.mtu {
             config.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
         }
