@@ -157,13 +157,19 @@ fn made(spec: &Spec, child: &Child) -> Result<(Vec<Link>, Watch), Failed> {
 
 /// What the instance says next, if it is no failure.
 fn next(child: &Child) -> Result<(Report, Vec<OwnedFd>), Failed> {
-    match talk::receive(&child.socket) {
-        Ok(Some((Report::Failed(fault), _))) => {
-            Err(Failed::Because(NotStarted { error: fault.error(), status: fault.status }))
-        }
-        Ok(Some((Report::NoProc, _))) => Err(Failed::NoProc),
-        Ok(Some(report)) => Ok(report),
-        Ok(None) | Err(_) => Err(ended_early().into()),
+    loop {
+        return match talk::receive(&child.socket) {
+            Ok(Some((Report::Warning(fault), _))) => {
+                log::warn!("{}", fault.error());
+                continue;
+            }
+            Ok(Some((Report::Failed(fault), _))) => {
+                Err(Failed::Because(NotStarted { error: fault.error(), status: fault.status }))
+            }
+            Ok(Some((Report::NoProc, _))) => Err(Failed::NoProc),
+            Ok(Some(report)) => Ok(report),
+            Ok(None) | Err(_) => Err(ended_early().into()),
+        };
     }
 }
 

@@ -35,6 +35,21 @@ fn instances_know_each_other_by_name() {
     assert_eq!((again.code(), again.stdout.as_str()), (0, "10.0.2.16/24\n"), "{}", again.stderr);
 }
 
+/// As in a small container.
+#[test]
+fn a_machine_without_resolv_conf_is_no_obstacle() {
+    require!(machine());
+    let lab = Lab::start("bare", ",dns=10.0.2.3");
+    let script = "ip -4 -o addr show dev eth0 | grep -o '10.0.2[0-9.]*/24'";
+    let bare = ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /etc && exec \"$@\"", "sh"];
+    let run = zbridge!("run", "--join", "lab", "--name", "inst1", "--host", "dhcp", "--", "sh", "-ec", script);
+    let exit = run.env("XDG_RUNTIME_DIR", lab.dir.root()).under(bare).as_nobody_with_tun(&lab.dir).run();
+    assert_eq!((exit.code(), exit.stdout.as_str()), (0, "10.0.2.15/24\n"), "{}", exit.stderr);
+    for part in ["warning: name servers: cannot replace /etc/resolv.conf", "hint: ", "touch /etc/resolv.conf"] {
+        assert!(exit.stderr.contains(part), "{part:?} is not in {}", exit.stderr);
+    }
+}
+
 #[test]
 fn a_switch_without_a_server_is_told_of() {
     require!(machine());
