@@ -79,6 +79,30 @@ fn a_long_program_keeps_its_address() {
     drop(program);
 }
 
+/// An instance that waits for its address keeps neither the others waiting nor who wants the bench to end.
+#[test]
+fn a_bench_does_not_wait_for_an_address() {
+    require!(machine());
+    let lab = Lab::start("waits", ",dhcp=off");
+    let asks = "[[instance]]\nname = \"asks\"\ncommand = \"true\"\nhost = \"dhcp\"\n";
+    let ends = "[[instance]]\nname = \"ends\"\ncommand = [\"sh\", \"-c\", \"exit 7\"]\n";
+    let up = |text: &str, wish: &[&str]| {
+        let up = zbridge!("up", lab.dir.file("bench.toml", text), "--logs", lab.dir.text("logs"));
+        up.args(wish.iter().copied()).env("XDG_RUNTIME_DIR", lab.dir.root()).as_nobody_with_tun(&lab.dir)
+    };
+    let exit = up(&format!("{asks}{ends}"), &["--exit-with", "ends"]).run();
+    assert_eq!(exit.code(), 7, "{exit:?}");
+    let exit = up(asks, &["--timeout", "1s"]).run();
+    assert!(exit.code() == 6 && exit.stderr.contains("the bench is not over after 1s"), "{exit:?}");
+    let bench = up(asks, &[]).spawn();
+    bench.wait_for("asks: starts", PATIENCE);
+    bench.sigint();
+    let exit = bench.wait();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    let exit = up(asks, &[]).run();
+    assert!(exit.code() == 1 && exit.stderr.contains("asks: no DHCP server has answered"), "{exit:?}");
+}
+
 #[test]
 fn an_instance_of_a_bench_has_its_network_from_the_lease() {
     require!(machine(), needs::tool("curl", "curl"));
