@@ -13,7 +13,7 @@ pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1
 pub(super) struct Addresses {
     pub mac: Mac,
     pub link_local: Ipv6Addr,
-    /// Whether they are a router's.
+    /// Neighbours may send through it.
     pub router: bool,
     own: Vec<Cidr>,
     gateways: Vec<IpAddr>,

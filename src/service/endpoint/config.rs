@@ -25,8 +25,8 @@ pub struct EndpointConfig {
     pub addrs: Vec<Cidr>,
     /// Default routers, at most one of each family, each in one of the networks (or an IPv6 link-local address).
     pub gateways: Vec<IpAddr>,
-    /// Whether it sends router advertisements. Its neighbour advertisements then say that it is a router, or hosts would
-    /// take it off their list of routers (RFC 4861, section 7.2.5).
+    /// Whether it says that it is a router of IPv6 (RFC 4861, section 4.4): a host that has a default route through it keeps
+    /// that only then.
     pub router: bool,
     /// Largest IP packet, in bytes: [`MIN_MTU`] to 65,535.
     pub mtu: u16,

@@ -135,8 +135,8 @@ impl Link {
             self.learn(now, asker, mac, true, true);
         }
         let probe = src.is_unspecified();
-        let dst = if probe { ALL_NODES } else { src };
-        nd::advertise(scratch, (target, dst), (self.addresses.router, !probe), self.addresses.mac);
+        let own = (self.addresses.mac, self.addresses.router);
+        nd::advertise(scratch, (target, if probe { ALL_NODES } else { src }), !probe, own);
         self.send(now, scratch);
     }
 
@@ -180,7 +180,7 @@ impl Link {
             match addr {
                 IpAddr::V4(addr) => self.send_arp_request(addr, addr, Mac::BROADCAST, scratch),
                 IpAddr::V6(addr) => {
-                    nd::advertise(scratch, (addr, ALL_NODES), (router, false), mac);
+                    nd::advertise(scratch, (addr, ALL_NODES), false, (mac, router));
                     self.send(now, scratch);
                 }
             }

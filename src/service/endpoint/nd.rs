@@ -30,6 +30,7 @@ const SOURCE_MAC: u8 = 1;
 /// Option: the target's MAC.
 const TARGET_MAC: u8 = 2;
 
+/// Whose flag is not set is no router, and a host takes its default route away.
 const FLAG_ROUTER: u8 = 0x80;
 const FLAG_SOLICITED: u8 = 0x40;
 const FLAG_OVERRIDE: u8 = 0x20;
@@ -88,16 +89,15 @@ pub(super) fn solicit(out: &mut Scratch, (src, dst): (Ipv6Addr, Ipv6Addr), targe
     message(out, (src, dst), SOLICITATION, 0, target, (SOURCE_MAC, own));
 }
 
-/// Writes an advertisement: `target` is at `own`. `router`: and that is a router; `solicited`: it answers a question from
-/// `dst`.
+/// Writes an advertisement: `target` is at `own`, which may be a `router`. `solicited`: it answers a question from `dst`.
 pub(super) fn advertise(
     out: &mut Scratch,
     (target, dst): (Ipv6Addr, Ipv6Addr),
-    (router, solicited): (bool, bool),
-    own: Mac,
+    solicited: bool,
+    (own, router): (Mac, bool),
 ) {
-    let flag = |flag, is_set| if is_set { flag } else { 0 };
-    let flags = flag(FLAG_ROUTER, router) | flag(FLAG_SOLICITED, solicited) | FLAG_OVERRIDE;
+    let asked = if solicited { FLAG_SOLICITED } else { 0 };
+    let flags = FLAG_OVERRIDE | asked | if router { FLAG_ROUTER } else { 0 };
     message(out, (target, dst), ADVERTISEMENT, flags, target, (TARGET_MAC, own));
 }
 
@@ -158,7 +158,7 @@ mod tests {
         solicit(&mut scratch, (ip("fe80::1"), ip("ff02::1:ff00:2")), ip("fe80::2"), OWN);
         let question = Message::Solicitation { target: ip("fe80::2"), mac: Some(OWN) };
         assert_eq!(read(&scratch, "fe80::1", "ff02::1:ff00:2"), Some(question));
-        advertise(&mut scratch, (ip("fe80::2"), ip("fe80::1")), (false, true), OWN);
+        advertise(&mut scratch, (ip("fe80::2"), ip("fe80::1")), true, (OWN, false));
         let answer = Message::Advertisement { target: ip("fe80::2"), mac: Some(OWN), replace: true };
         assert_eq!(read(&scratch, "fe80::2", "fe80::1"), Some(answer));
     }

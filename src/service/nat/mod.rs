@@ -71,13 +71,13 @@ impl Nat {
     pub fn new(spec: &PortSpec, nat: &config::Nat, seed: u64) -> Result<Self> {
         let mut config = EndpointConfig::new(nat.mac(), nat.addrs());
         config.seed = seed;
-        config.router = nat.ipv6.is_some();
         if let Some(mtu) = spec.mtu {
             config.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
         }
         let resolver = nat.lan.dns.filter(|dns| *dns != nat.gateway);
         config.addrs.extend(resolver.map(|dns| Cidr { addr: dns.into(), prefix: nat.prefix }));
         config.limits.window = WINDOW;
+        config.router = !nat.restrict;
         Ok(Self {
             endpoint: Endpoint::new(&config)?,
             wire: Wire::new(nat, config.mtu.into()),
