@@ -11,7 +11,7 @@ use super::packet::{self, Headers, ICMPV6, Packet, TCP, UDP};
 use super::wire::{Wire, has_room};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
-use crate::service::endpoint::{Endpoint, Event as StreamEvent};
+use crate::service::endpoint::{Endpoint, Event as StreamEvent, group_mac};
 use crate::service::lan::leases::Lease;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::{Mac, Offload};
@@ -311,7 +311,7 @@ fn question<'a>(mac: Mac, packet: &Packet<'a>) -> Option<Question<'a>> {
     })
 }
 
-/// Whose a group's frames are (RFC 2464, 7; RFC 1112, 6.4), and a broadcast's.
+/// Whose a group's frames are (of IPv4: RFC 1112, 6.4), and a broadcast's.
 fn group(dst: IpAddr) -> Option<Mac> {
     match dst {
         IpAddr::V4(dst) if dst.is_broadcast() => Some(Mac::BROADCAST),
@@ -319,10 +319,7 @@ fn group(dst: IpAddr) -> Option<Mac> {
             let [_, a, b, c] = dst.octets();
             Some(Mac([0x01, 0x00, 0x5e, a & 0x7f, b, c]))
         }
-        IpAddr::V6(dst) if dst.is_multicast() => {
-            let [.., a, b, c, d] = dst.octets();
-            Some(Mac([0x33, 0x33, a, b, c, d]))
-        }
+        IpAddr::V6(dst) if dst.is_multicast() => Some(group_mac(dst)),
         _ => None,
     }
 }
