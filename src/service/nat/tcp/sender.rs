@@ -210,9 +210,14 @@ impl Sender {
             let due = self.nxt == self.iss;
             return due.then(|| self.send(now, Piece { seq: self.iss, syn: true, fin: false, range: 0..0 }));
         }
+        if self.fin_acked {
+            return None;
+        }
         if std::mem::take(&mut self.resend) && self.una != self.max {
-            let len = self.mss.min(self.bytes.len());
-            let fin = self.ending && len == self.bytes.len();
+            // Only what was sent before: an acknowledgement of more would seem to be of nothing that was.
+            let space = self.max.wrapping_sub(self.una) as usize;
+            let len = self.mss.min(self.bytes.len()).min(space);
+            let fin = self.ending && len == self.bytes.len() && len < space;
             return Some(Piece { seq: self.una, syn: false, fin, range: 0..len });
         }
         let sent = self.nxt.wrapping_sub(self.una) as usize;

@@ -56,3 +56,29 @@ fn a_window_that_opens_is_filled_at_once() {
         assert!(patience <= LEAST_RTO, "{patience:?}");
     }
 }
+
+#[test]
+fn a_lost_segment_is_sent_again_as_it_was() {
+    let mut sender = opened(10_000);
+    give(&mut sender, 300);
+    assert_eq!(sent(&mut sender, 20), [(1, 300, false)]);
+    give(&mut sender, 200);
+    sender.end();
+    for _ in 0..3 {
+        hear(&mut sender, 30, 1, 10_000);
+    }
+    assert_eq!(sender.next(at(30)).map(|piece| (piece.range, piece.fin)), Some((0..300, false)));
+    // what follows was never sent
+    assert_eq!(sent(&mut sender, 30), [(301, 200, true)]);
+    assert_eq!(hear(&mut sender, 40, 502, 10_000), Acked::Something);
+    assert!(sender.is_done());
+}
+
+#[test]
+fn an_end_is_sent_once() {
+    let mut sender = opened(10_000);
+    sender.end();
+    assert_eq!(sent(&mut sender, 20), [(1, 0, true)]);
+    assert_eq!(hear(&mut sender, 30, 2, 10_000), Acked::Something);
+    assert_eq!((sent(&mut sender, 30), sender.poll_timeout()), (vec![], None));
+}
