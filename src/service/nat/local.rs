@@ -231,7 +231,7 @@ impl Local {
         (host, wire): (&mut dyn Host, &mut Wire),
         out: &mut Batch,
     ) {
-        if self.again.is_some_and(|at| at <= now) {
+        if self.again.is_some_and(|at| at <= now) && has_room(out) {
             self.again = None;
             for _ in 0..self.waiting.len() {
                 let Some((since, answer)) = self.waiting.pop_front() else { break };
