@@ -124,6 +124,11 @@ pub trait Servers: Send {
     fn leases_version(&self) -> u64 {
         0
     }
+
+    /// Datagrams that were not taken because too many answers waited.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// See the module.
@@ -175,6 +180,11 @@ impl Local {
     /// See [`Servers::leases_version`].
     pub fn leases_version(&self) -> u64 {
         self.servers.as_ref().map_or(0, |servers| servers.leases_version())
+    }
+
+    /// See [`Servers::dropped`].
+    pub fn dropped(&self) -> u64 {
+        self.servers.as_ref().map_or(0, |servers| servers.dropped())
     }
 
     /// Whether anybody is interested in what is sent to groups.

@@ -122,7 +122,8 @@ impl Nat {
 
     /// What it has counted.
     pub fn stats(&self) -> Stats {
-        Stats { ignored: self.wire.stats.ignored + self.pieces.lost, ..self.wire.stats }
+        let Stats { ignored, overrun, .. } = self.wire.stats;
+        Stats { ignored: ignored + self.pieces.lost, overrun: overrun + self.local.dropped(), ..self.wire.stats }
     }
 
     /// What there is now.
