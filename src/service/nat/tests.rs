@@ -210,3 +210,18 @@ fn datagrams_have_their_turn_beside_streams() {
     assert!(turns.iter().all(|turn| turn.contains(&TCP)), "{turns:?}");
     assert!(turns[..4].iter().any(|turn| turn.contains(&UDP)), "{turns:?}");
 }
+
+/// Only whom the guest has talked to keeps its port.
+#[test]
+fn a_stranger_keeps_no_port() {
+    for (from, ports) in [("198.51.100.7:9", 1), ("203.0.113.9:9", 0)] {
+        let mut bench = Bench::new();
+        bench.datagram(1000);
+        bench.pass(100);
+        bench.host.datagrams = vec![from.parse().unwrap()];
+        bench.tell(1, true, false);
+        bench.said();
+        bench.pass(200);
+        assert_eq!(bench.nat.flows().udp, ports, "{from}");
+    }
+}
