@@ -1,9 +1,11 @@
 //! Copies of one image side by side: the same static MAC and IPv4 address behind each port, and addresses of their own
 //! on the switch (`rewrite=`, `zbridge run --rewrite`).
 
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use std::collections::HashSet;
 use support::standin::{Build, tap_program};
 use support::{Launch, PATIENCE, Peer, Process, StreamPeer, TempDir, needs, require, zbridge};
+use zbridge::wire::Mac;
 
 /// What every instance has by itself.
 const MAC: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 0x3b];
@@ -147,8 +149,20 @@ fn unfinished_frames_are_translated_too() {
             echo hello >&3
             sleep 0.5
             if echo again >&3; then exit 9; fi
-        done"#;
-    let client = join(&dir, "client").args(["--host", "192.0.2.99/24", "--", "bash", "-ec", script]).run();
+        done
+        # by the address that it has made of its own MAC address, and that is of another here
+        for try in $(seq 40); do ping -c 1 -W 1 "$1%eth0" >&2 && break; sleep 0.2; done
+        ping -c 2 -i 0.2 -W 5 -s 9000 "$1%eth0" >&2
+        iperf3 -c "$1%eth0" -n 16M >&2
+        iperf3 -c "$1%eth0" -n 16M -R >&2
+        exec 3<>"/dev/udp/$1%eth0/9"
+        echo hello >&3
+        sleep 0.5
+        if echo again >&3; then exit 9; fi"#;
+    let [a, b, c, d, e, f] = Mac::made_of("host11").0.map(u16::from);
+    let made = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f);
+    let client = ["--host", "192.0.2.99/24", "--", "bash", "-ec", script, "bash", &made.to_string()];
+    let client = join(&dir, "client").args(client).run();
     assert_eq!(client.code(), 0, "{client:?}");
     drop((servers, bridge));
 }
@@ -210,6 +224,44 @@ fn every_client_of_a_socket_is_a_station_of_its_own() {
         let got = copies[1].receive_where(|got| got[..6] != [0xff; 6]);
         assert_eq!(got, frame(MAC, peer, number));
     }
+}
+
+/// What a DHCP client sends first (RFC 2131, 3.1), with its hardware address in the header and as its identifier.
+fn discover() -> Vec<u8> {
+    let mut message = vec![0; 236];
+    message[..8].copy_from_slice(&[1, 1, 6, 0, 1, 2, 3, 4]);
+    message[10] = 0x80;
+    message[28..34].copy_from_slice(&MAC);
+    message.extend([99, 130, 83, 99, 53, 1, 1, 61, 7, 1].into_iter().chain(MAC).chain([255]));
+    let mut frame = Vec::new();
+    let headers = PacketBuilder::ethernet2(MAC, [0xff; 6]).ipv4([0; 4], [255; 4], 64).udp(68, 67);
+    headers.write(&mut frame, &message).unwrap();
+    frame
+}
+
+/// A DHCP server takes copies for what they are on the switch: each is offered an address of its own, and each finds
+/// its own hardware address in the offer.
+#[test]
+fn copies_are_told_apart_by_a_dhcp_server() {
+    let dir = TempDir::new();
+    let guests = dir.text("guests");
+    let bridge = zbridge!("--port", format!("unix:{guests},rewrite=mac"), "--port", "nat:10.0.2.2/24");
+    let _bridge = bridge.env("XDG_RUNTIME_DIR", dir.root()).ready();
+    let mut copies = [StreamPeer::unix(&guests), StreamPeer::unix(&guests)];
+    let offered = copies.each_mut().map(|copy| {
+        copy.send(&discover());
+        // behind Ethernet, IPv4 and UDP: an offer is of op 2, with the client's address at 28 and what is offered at 16
+        let is_offer = |frame: &[u8]| frame.get(34..38) == Some(&[0, 67, 0, 68]) && frame.get(70..76) == Some(&MAC);
+        let offer = copy.receive_where(is_offer);
+        let packet = SlicedPacket::from_ethernet(&offer).unwrap();
+        let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (&packet.net, &packet.transport) else {
+            panic!("{packet:?}")
+        };
+        let right = udp.to_header().calc_checksum_ipv4(&ip.header().to_header(), udp.payload()).unwrap();
+        assert!(udp.checksum() == 0 || udp.checksum() == right, "{packet:?}");
+        <[u8; 4]>::try_from(&offer[58..62]).unwrap()
+    });
+    assert!(offered[0] != offered[1] && offered.iter().all(|ip| ip[..3] == [10, 0, 2]), "{offered:?}");
 }
 
 #[test]

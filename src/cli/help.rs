@@ -27,9 +27,10 @@ pub const EXAMPLES: &[(&str, &str)] = &[
 pub const REWRITE: &str = "With rewrite=mac what is behind a port gets a MAC address of its own on the switch, made of \
     the port's name and the same each time; rewrite=mac=OLD:NEW and rewrite=ip=OLD:NEW exchange an address for another. So \
     copies of an image with fixed addresses run side by side. Translated are Ethernet addresses, ARP, IPv4 with the \
-    checksums of TCP, UDP and ICMP, what ICMP errors quote, IPv6 neighbour discovery (MAC addresses), and DHCP: the \
-    client's hardware address and identifier, so that a server tells the copies apart, and the IPv4 addresses of its header. \
-    IPv6 addresses and what applications send as data are not. Addresses of groups are left alone.";
+    checksums of TCP, UDP and ICMP, what ICMP errors quote, the IPv6 addresses that a station makes of its MAC address \
+    with their groups and neighbour discovery, and DHCP: the client's hardware address and identifier, so that a server \
+    tells the copies apart, and the IPv4 addresses of its header. Other IPv6 addresses and what applications send as \
+    data are not. Addresses of other groups are left alone.";
 
 /// Environment variables that are heeded, each with what it does.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
@@ -94,6 +95,14 @@ mod tests {
         }
         for row in &STATUSES {
             assert!(text.contains(&format!("  {:<3}  {}", row.code, row.meaning)), "{}", row.code);
+        }
+    }
+
+    /// clap takes this for a line break.
+    #[test]
+    fn no_text_has_a_break_by_chance() {
+        for text in [after(), instances(), ABOUT.to_owned()] {
+            assert!(!text.contains("{n}"), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! `count = N` of an instance: one table that stands for several, which differ by their number.
 //!
-//! `{n}` in any value of the table is the number of the copy, from 1 on, and `{n+10}` ten more, as for addresses. A name
+//! `{i}` in any value of the table is the number of the copy, from 1 on, and `{i+10}` ten more, as for addresses. A name
 //! without it gets the number behind it. `after` may name all of them by the name in the table.
 
 use super::grammar::{Fault, Key};
@@ -39,7 +39,7 @@ pub fn copies((command, mut keys): Instance) -> Result<Vec<Instance>, Fault> {
 fn fill(text: &str, number: u32) -> Result<String, String> {
     let mut filled = String::new();
     let mut rest = text;
-    while let Some((before, behind)) = rest.split_once("{n") {
+    while let Some((before, behind)) = rest.split_once("{i") {
         filled.push_str(before);
         let more = behind.split_once('}').and_then(|(more, behind)| match more.strip_prefix('+') {
             _ if more.is_empty() => Some((0, behind)),
@@ -47,7 +47,7 @@ fn fill(text: &str, number: u32) -> Result<String, String> {
         });
         // Braces of other kinds are the program's own.
         let Some((more, behind)) = more else {
-            filled.push_str("{n");
+            filled.push_str("{i");
             rest = behind;
             continue;
         };
@@ -66,10 +66,10 @@ mod tests {
     #[test]
     fn numbers_are_put_in() {
         let fill = |text| fill(text, 7).unwrap();
-        assert_eq!(fill("a{n}b{n+10}c"), "a7b17c");
-        for own in ["{n", "{n+}", "{n+x}", "{m}", "{}", "awk '{next}'", "{n-1}", "{n+4294967296}"] {
+        assert_eq!(fill("a{i}b{i+10}c"), "a7b17c");
+        for own in ["{i", "{i+}", "{i+x}", "{n}", "{}", "awk '{inner}'", "{i-1}", "{i+4294967296}"] {
             assert_eq!(fill(own), own);
         }
-        assert!(super::fill("{n+4294967295}", 1).is_err());
+        assert!(super::fill("{i+4294967295}", 1).is_err());
     }
 }

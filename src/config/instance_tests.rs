@@ -191,13 +191,13 @@ fn one_table_stands_for_several_copies() {
 [[instance]]
 name = "copy"
 count = 3
-command = "./zephyr.exe --seed={n}"
+command = "./zephyr.exe --seed={i}"
 tap = "zeth"
-rewrite = ["mac", "ip=192.0.2.1:192.0.2.{n+10}"]
-ready = "ping 192.0.2.{n+10}"
+rewrite = ["mac", "ip=192.0.2.1:192.0.2.{i+10}"]
+ready = "ping 192.0.2.{i+10}"
 
 [[instance]]
-name = "x{n}y"
+name = "x{i}y"
 count = 1
 command = "x"
 after = "copy"

@@ -202,7 +202,7 @@ impl Switch {
             }
             match medium.fate(begun, frame.ingress, to) {
                 Fate::OutOfRange => continue,
-                Fate::Arrives => self.plan.send(number, to),
+                Fate::Arrives => self.plan.send(number..number + 1, to),
                 Fate::Lost(reason) => self.drop_copy(to, reason),
             }
             reached = true;

@@ -97,9 +97,11 @@ struct Ahead {
     src: Key,
     dst_hash: u64,
     src_hash: u64,
+    /// Both addresses are those of the frame before, and the keys and hashes stand there.
+    follows: bool,
 }
 
-const NOTHING_AHEAD: Ahead = Ahead { dst: Key::EMPTY, src: Key::EMPTY, dst_hash: 0, src_hash: 0 };
+const NOTHING_AHEAD: Ahead = Ahead { dst: Key::EMPTY, src: Key::EMPTY, dst_hash: 0, src_hash: 0, follows: false };
 
 /// Where a frame goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +110,20 @@ enum Verdict {
     Flood,
     Drop(DropReason),
 }
+
+/// Frames in a row that were decided alike: what held for the first of a conversation holds for its neighbours.
+struct Run {
+    ingress: PortId,
+    verdict: Verdict,
+    /// The number of the first in its batch.
+    first: u32,
+    frames: u32,
+    bytes: u64,
+    /// Up to this length the next one is like them, once that was asked.
+    longest: Option<usize>,
+}
+
+const NO_RUN: Run = Run { ingress: PortId(0), verdict: Verdict::Flood, first: 0, frames: 0, bytes: 0, longest: None };
 
 /// A learning bridge. See the head of the file.
 pub struct Switch {
@@ -301,51 +317,48 @@ impl Switch {
         self.fdb.handle_batch(tick);
         let mut ahead = std::mem::take(&mut self.ahead);
         ahead.resize(LOOK_AHEAD, NOTHING_AHEAD);
-        let mut number = 0;
+        let mut run = NO_RUN;
         for block in batch.frames().chunks(LOOK_AHEAD) {
             self.look_ahead(batch, block, &mut ahead);
-            let mut last: Option<(Key, Key, PortId, Verdict)> = None;
+            let mut known = &NOTHING_AHEAD;
             for (frame, ahead) in block.iter().zip(&ahead) {
-                // Frames of one conversation come in a row; what held for the one before holds for its neighbour.
-                let verdict = match last {
-                    Some((dst, src, ingress, verdict))
-                        if (dst, src, ingress) == (ahead.dst, ahead.src, frame.ingress) && self.repeats(frame) =>
-                    {
-                        verdict
-                    }
-                    _ => self.decide(now, tick, frame, batch.bytes(frame), ahead),
-                };
-                let repeatable = matches!(verdict, Verdict::Unicast(_) | Verdict::Flood);
-                last = repeatable.then_some((ahead.dst, ahead.src, frame.ingress, verdict));
-                self.note(number, frame, verdict);
-                number += 1;
+                if ahead.follows && run.ingress == frame.ingress && self.repeats(&mut run, frame) {
+                    run.frames += 1;
+                    run.bytes += frame.len() as u64;
+                    continue;
+                }
+                known = if ahead.follows { known } else { ahead };
+                self.note(&run);
+                let verdict = self.decide(now, tick, frame, batch.bytes(frame), known);
+                let first = run.first + run.frames;
+                run =
+                    Run { ingress: frame.ingress, verdict, first, frames: 1, bytes: frame.len() as u64, longest: None };
             }
         }
+        self.note(&run);
         self.ahead = ahead;
     }
 
+    /// Fills `ahead` with what is known of each frame of a block.
     fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead]) {
-        let mut last = NOTHING_AHEAD;
+        let mut last: Option<&[u8; 12]> = None;
         for (frame, ahead) in block.iter().zip(ahead) {
-            let Some((dst, src)) = stations(batch.bytes(frame)) else {
-                *ahead = NOTHING_AHEAD;
-                continue;
-            };
-            let (dst, src) = (Key::new(dst, 0), Key::new(src, 0));
-            if (dst, src) != (last.dst, last.src) {
-                let (dst_hash, src_hash) = (self.fdb.hash(dst), self.fdb.hash(src));
-                black_box(self.fdb.touch(dst_hash) ^ self.fdb.touch(src_hash));
-                last = Ahead { dst, src, dst_hash, src_hash };
+            let bytes = batch.bytes(frame);
+            let addresses = if bytes.len() < MIN_FRAME { None } else { bytes.first_chunk() };
+            ahead.follows = addresses.is_some() && addresses == last;
+            last = addresses;
+            if !ahead.follows {
+                *ahead = stations(bytes).map_or(NOTHING_AHEAD, |(dst, src)| self.ask_for(dst, src));
             }
-            *ahead = last;
         }
     }
 
-    /// Whether addresses and port are all that a verdict depends on: the frame fits its port's mtu, tags or not. (One
-    /// that is too short to have addresses is never like one that was forwarded.)
-    fn repeats(&self, frame: &Frame) -> bool {
-        let fits = |mtu: u32| frame.len() <= mtu as usize + MIN_FRAME;
-        self.port(frame.ingress).is_some_and(|port| port.config.mtu.is_none_or(fits))
+    /// Hashes two addresses and asks for their cache lines.
+    fn ask_for(&self, dst: u64, src: u64) -> Ahead {
+        let (dst, src) = (Key::new(dst, 0), Key::new(src, 0));
+        let (dst_hash, src_hash) = (self.fdb.hash(dst), self.fdb.hash(src));
+        black_box(self.fdb.touch(dst_hash) ^ self.fdb.touch(src_hash));
+        Ahead { dst, src, dst_hash, src_hash, follows: false }
     }
 
     /// Classify, learn, look up.
@@ -408,19 +421,38 @@ impl Switch {
         }
     }
 
-    /// Counts a decided frame and puts it into the plan.
-    fn note(&mut self, number: u32, frame: &Frame, verdict: Verdict) {
-        let Some(port) = self.ports.get_mut(frame.ingress.index()).and_then(Option::as_mut) else { return };
-        port.counters.received(1, frame.len() as u64);
-        match verdict {
-            Verdict::Drop(reason) => port.counters.drop(reason, 1),
+    /// Whether addresses and port are all that the verdict of `run` depends on for a frame with the same ones: it was not
+    /// dropped, and this one fits its port's mtu, tags or not.
+    fn repeats(&self, run: &mut Run, frame: &Frame) -> bool {
+        let longest = match (run.longest, run.verdict) {
+            (Some(longest), _) => longest,
+            (None, Verdict::Drop(_)) => 0,
+            (None, _) => {
+                let mtu = self.port(run.ingress).and_then(|port| port.config.mtu);
+                mtu.map_or(MAX_FRAME, |mtu| mtu as usize + MIN_FRAME)
+            }
+        };
+        run.longest = Some(longest);
+        frame.len() <= longest
+    }
+
+    /// Counts frames that were decided and puts them into the plan.
+    fn note(&mut self, run: &Run) {
+        let Some(port) = self.ports.get_mut(run.ingress.index()).and_then(Option::as_mut) else { return };
+        let frames = u64::from(run.frames);
+        if frames == 0 {
+            return;
+        }
+        port.counters.received(frames, run.bytes);
+        match run.verdict {
+            Verdict::Drop(reason) => port.counters.drop(reason, frames),
             Verdict::Unicast(egress) => {
-                port.counters.forwarded += 1;
-                self.plan.send(number, egress);
+                port.counters.forwarded += frames;
+                self.plan.send(run.first..run.first + run.frames, egress);
             }
             Verdict::Flood => {
-                port.counters.forwarded += 1;
-                self.plan.flood(number);
+                port.counters.forwarded += frames;
+                self.plan.flood(run.first..run.first + run.frames);
             }
         }
     }

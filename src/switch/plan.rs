@@ -4,6 +4,7 @@
 //! in order, when that port's turn to send comes.
 
 use crate::frame::PortId;
+use std::ops::Range;
 
 /// The decisions for one batch. Empty again after the batch was sent.
 #[derive(Default)]
@@ -22,17 +23,21 @@ impl Plan {
     }
 
     #[inline]
-    pub(super) fn send(&mut self, frame: u32, port: PortId) {
+    pub(super) fn send(&mut self, frames: Range<u32>, port: PortId) {
         let list = &mut self.unicast[port.index()];
         if list.is_empty() {
             self.touched.push(port);
         }
-        list.push(frame);
+        // One, for a station among many.
+        list.push(frames.start);
+        if frames.len() > 1 {
+            list.extend(frames.start + 1..frames.end);
+        }
     }
 
     #[inline]
-    pub(super) fn flood(&mut self, frame: u32) {
-        self.flood.push(frame);
+    pub(super) fn flood(&mut self, frames: Range<u32>) {
+        self.flood.extend(frames);
     }
 }
 

@@ -17,8 +17,9 @@
 //! [`STATIONS_MAX`].
 //!
 //! What is translated: Ethernet addresses (not those of groups), behind up to two VLAN tags ARP, IPv4 with the
-//! checksums of TCP, UDP, UDP-Lite and ICMP, what ICMP errors quote, link-layer addresses in IPv6 neighbour discovery,
-//! and DHCP. What is not: IPv6 addresses, and addresses that a protocol above UDP and TCP carries in its payload.
+//! checksums of TCP, UDP, UDP-Lite and ICMP, what ICMP errors quote, and DHCP; of IPv6 neighbour discovery, and the
+//! addresses that a station makes of its MAC address, with their groups. What is not: other IPv6 addresses, and
+//! addresses that a protocol above UDP and TCP carries in its payload.
 
 mod exchange;
 
@@ -79,7 +80,7 @@ impl Rewriter {
         for rule in rules {
             match *rule {
                 Rule::Mac => {}
-                Rule::MacPair(old, new) => exchange.macs.push((old.0, new.0)),
+                Rule::MacPair(old, new) => exchange.pair_macs(old.0, new.0),
                 Rule::Ip(old, new) => exchange.ips.push((old.octets(), new.octets())),
             }
         }
@@ -115,7 +116,7 @@ impl Rewriter {
         }
         // One that has its made address by itself needs no other.
         if !known(pairs, made) {
-            self.exchange.macs.push((source.0, made.0));
+            self.exchange.pair_macs(source.0, made.0);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! An importer on a socket, with the library's client role in it.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use zbridge::usb::{Setup, Urb};
 use zbridge::usbip::{Client, Dialect, Event};
@@ -43,8 +43,10 @@ impl Attached {
         let client = Client::new(Dialect::Linux, 0);
         let mut port = Self { stream, piece: usize::MAX, client, reads: 0, received: VecDeque::new(), writes: 0 };
         port.client.import(busid);
-        match port.event() {
-            Event::Imported(_) => {}
+        // A server that has too many connections of this address ends this one: that is a refusal, too.
+        match port.try_event() {
+            Ok(Event::Imported(_)) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no reply in time"),
             _ => return None,
         }
         let configure = Setup { request: 9, value: 1, ..Setup::default() };
@@ -128,18 +130,23 @@ impl Attached {
 
     /// Sends what is to be sent and waits for the next event.
     fn event(&mut self) -> Event {
+        self.try_event().expect("a reply in time")
+    }
+
+    fn try_event(&mut self) -> std::io::Result<Event> {
         loop {
             let bytes = self.client.transmit();
             for piece in bytes.chunks(self.piece.min(bytes.len().max(1))) {
-                self.stream.write_all(piece).unwrap();
+                self.stream.write_all(piece)?;
             }
             if let Some(event) = self.client.poll_event() {
-                return event;
+                return Ok(event);
             }
             let mut bytes = [0; 65_536];
-            let count = self.stream.read(&mut bytes).expect("a reply in time");
-            assert_ne!(count, 0, "the server has closed");
-            self.client.handle_bytes(&bytes[..count]).unwrap();
+            match self.stream.read(&mut bytes)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                count => self.client.handle_bytes(&bytes[..count]).unwrap(),
+            }
         }
     }
 }

@@ -24,7 +24,8 @@ struct Served {
 fn serve(dir: &TempDir, devices: &str) -> Served {
     let keys = devices.replace("DIR", &dir.root().display().to_string());
     let port = format!("usbip:192.0.2.1/24,{keys},usbip-listen=127.0.0.1:0");
-    let process = zbridge!("-v", "--port", port).spawn();
+    // A place of its own: another test's bridge would ask at a shared control socket, and wake this one.
+    let process = zbridge!("-v", "--port", port).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     let line = process.wait_for("USB/IP is served at tcp", PATIENCE);
     let addr = line.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok()).expect("an address");
     Served { process, addr }

@@ -13,6 +13,8 @@ pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1
 pub(super) struct Addresses {
     pub mac: Mac,
     pub link_local: Ipv6Addr,
+    /// Neighbours may send through it.
+    pub router: bool,
     own: Vec<Cidr>,
     gateways: Vec<IpAddr>,
 }
@@ -25,7 +27,7 @@ impl Addresses {
         if !own.iter().any(|cidr| cidr.addr == IpAddr::V6(link_local)) {
             own.push(Cidr { addr: link_local.into(), prefix: 64 });
         }
-        Self { mac: config.mac, link_local, own, gateways: config.gateways.clone() }
+        Self { mac: config.mac, link_local, router: config.router, own, gateways: config.gateways.clone() }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {

@@ -25,6 +25,9 @@ pub struct EndpointConfig {
     pub addrs: Vec<Cidr>,
     /// Default routers, at most one of each family, each in one of the networks (or an IPv6 link-local address).
     pub gateways: Vec<IpAddr>,
+    /// Whether it says that it is a router of IPv6 (RFC 4861, section 4.4): a host that has a default route through it keeps
+    /// that only then.
+    pub router: bool,
     /// Largest IP packet, in bytes: [`MIN_MTU`] to 65,535.
     pub mtu: u16,
     /// Where sequence numbers, ephemeral ports and hash keys come from. The same seed and the same input give the same
@@ -37,7 +40,7 @@ pub struct EndpointConfig {
 impl EndpointConfig {
     /// An endpoint with no gateway, MTU 1500, seed 0 and the default limits.
     pub fn new(mac: Mac, addrs: Vec<Cidr>) -> Self {
-        Self { mac, addrs, gateways: Vec::new(), mtu: DEFAULT_MTU, seed: 0, limits: Limits::default() }
+        Self { mac, addrs, gateways: Vec::new(), router: false, mtu: DEFAULT_MTU, seed: 0, limits: Limits::default() }
     }
 }
 

@@ -211,7 +211,7 @@ impl IpAdapter {
                 // A probe for the peer's own address is answered to all: it is taken.
                 let probe = src.is_unspecified();
                 let (to, at) = if probe { (ALL_NODES, group_mac(ALL_NODES)) } else { (src, mac.unwrap_or(from)) };
-                nd::advertise(&mut self.scratch, (target, to), !probe, self.config.mac);
+                nd::advertise(&mut self.scratch, (target, to), !probe, (self.config.mac, false));
                 self.send(at, ETHERTYPE_IPV6);
                 Ok(())
             }

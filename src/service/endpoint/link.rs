@@ -135,7 +135,8 @@ impl Link {
             self.learn(now, asker, mac, true, true);
         }
         let probe = src.is_unspecified();
-        nd::advertise(scratch, (target, if probe { ALL_NODES } else { src }), !probe, self.addresses.mac);
+        let own = (self.addresses.mac, self.addresses.router);
+        nd::advertise(scratch, (target, if probe { ALL_NODES } else { src }), !probe, own);
         self.send(now, scratch);
     }
 
@@ -173,13 +174,13 @@ impl Link {
 
     fn announce(&mut self, now: Instant, scratch: &mut Scratch) {
         self.report(now, scratch);
-        let mac = self.addresses.mac;
+        let (mac, router) = (self.addresses.mac, self.addresses.router);
         let own: Vec<IpAddr> = self.addresses.iter().collect();
         for addr in own {
             match addr {
                 IpAddr::V4(addr) => self.send_arp_request(addr, addr, Mac::BROADCAST, scratch),
                 IpAddr::V6(addr) => {
-                    nd::advertise(scratch, (addr, ALL_NODES), false, mac);
+                    nd::advertise(scratch, (addr, ALL_NODES), false, (mac, router));
                     self.send(now, scratch);
                 }
             }

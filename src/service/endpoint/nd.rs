@@ -30,6 +30,8 @@ const SOURCE_MAC: u8 = 1;
 /// Option: the target's MAC.
 const TARGET_MAC: u8 = 2;
 
+/// Whose flag is not set is no router, and a host takes its default route away.
+const FLAG_ROUTER: u8 = 0x80;
 const FLAG_SOLICITED: u8 = 0x40;
 const FLAG_OVERRIDE: u8 = 0x20;
 
@@ -87,9 +89,15 @@ pub(super) fn solicit(out: &mut Scratch, (src, dst): (Ipv6Addr, Ipv6Addr), targe
     message(out, (src, dst), SOLICITATION, 0, target, (SOURCE_MAC, own));
 }
 
-/// Writes an advertisement: `target` is at `own`. `solicited`: it answers a question from `dst`.
-pub(super) fn advertise(out: &mut Scratch, (target, dst): (Ipv6Addr, Ipv6Addr), solicited: bool, own: Mac) {
-    let flags = FLAG_OVERRIDE | if solicited { FLAG_SOLICITED } else { 0 };
+/// Writes an advertisement: `target` is at `own`, which may be a `router`. `solicited`: it answers a question from `dst`.
+pub(super) fn advertise(
+    out: &mut Scratch,
+    (target, dst): (Ipv6Addr, Ipv6Addr),
+    solicited: bool,
+    (own, router): (Mac, bool),
+) {
+    let asked = if solicited { FLAG_SOLICITED } else { 0 };
+    let flags = FLAG_OVERRIDE | asked | if router { FLAG_ROUTER } else { 0 };
     message(out, (target, dst), ADVERTISEMENT, flags, target, (TARGET_MAC, own));
 }
 
@@ -150,7 +158,7 @@ mod tests {
         solicit(&mut scratch, (ip("fe80::1"), ip("ff02::1:ff00:2")), ip("fe80::2"), OWN);
         let question = Message::Solicitation { target: ip("fe80::2"), mac: Some(OWN) };
         assert_eq!(read(&scratch, "fe80::1", "ff02::1:ff00:2"), Some(question));
-        advertise(&mut scratch, (ip("fe80::2"), ip("fe80::1")), true, OWN);
+        advertise(&mut scratch, (ip("fe80::2"), ip("fe80::1")), true, (OWN, false));
         let answer = Message::Advertisement { target: ip("fe80::2"), mac: Some(OWN), replace: true };
         assert_eq!(read(&scratch, "fe80::2", "fe80::1"), Some(answer));
     }

@@ -83,6 +83,7 @@ impl Nat {
         let resolver = nat.lan.dns.filter(|dns| *dns != nat.gateway);
         config.addrs.extend(resolver.map(|dns| Cidr { addr: dns.into(), prefix: nat.prefix }));
         config.limits.window = WINDOW;
+        config.router = !nat.restrict;
         Ok(Self {
             endpoint: Endpoint::new(&config)?,
             wire: Wire::new(nat, config.mtu.into()),

@@ -5,6 +5,8 @@
 //! computed anew: a frame that arrived damaged leaves damaged, and the payload is not read. The update of a checksum
 //! field is itself a change, which matters where an outer checksum covers it: ICMP errors quote whole headers.
 
+mod six;
+
 use crate::wire::checksum::Sum;
 use crate::wire::layers::network_at;
 use crate::wire::{Checksum, Offload};
@@ -55,18 +57,46 @@ enum Holds {
     Seed,
 }
 
+/// Two addresses that are exchanged.
+type Pair<const N: usize> = ([u8; N], [u8; N]);
+
 /// Pairs of addresses, no address in two of them.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Exchange {
-    pub macs: Vec<([u8; 6], [u8; 6])>,
-    pub ips: Vec<([u8; 4], [u8; 4])>,
+    pub macs: Vec<Pair<6>>,
+    pub ips: Vec<Pair<4>>,
+    /// What IPv6 makes of the MAC addresses: interface identifiers, and the ends of solicited-node groups.
+    iids: Vec<Pair<8>>,
+    ends: Vec<Pair<3>>,
+}
+
+/// The interface identifier of a station: the modified EUI-64 (RFC 4291, appendix A).
+const fn iid([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
+    [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
 }
 
 impl Exchange {
+    /// Adds a pair of MAC addresses, which are in no other.
+    pub fn pair_macs(&mut self, old: [u8; 6], new: [u8; 6]) {
+        self.macs.push((old, new));
+        self.iids.push((iid(old), iid(new)));
+        let end = |[_, _, _, d, e, f]: [u8; 6]| [d, e, f];
+        let (old, new) = (end(old), end(new));
+        let taken = |one: [u8; 3]| self.ends.iter().any(|&(a, b)| one == a || one == b);
+        // Different stations may be in one group.
+        if old != new && !taken(old) && !taken(new) {
+            self.ends.push((old, new));
+        }
+    }
+
     /// Exchanges the addresses of `frame`, of which its port has said `offload`.
     pub fn apply(&self, frame: &mut [u8], offload: &Offload) {
         for at in [0, 6] {
             self.mac(frame, at, true);
+        }
+        // The group of a solicited node (RFC 2464, 7): its address goes with that in the IPv6 header.
+        if frame.starts_with(&[0x33, 0x33, 0xff]) {
+            replace(&self.ends, frame, 3, true);
         }
         let Ok((ether_type, at)) = network_at(frame) else { return };
         let seed = match offload.checksum {
@@ -78,7 +108,9 @@ impl Exchange {
             ether_type::IPV4 if packet.first().is_some_and(|first| first >> 4 == 4) => {
                 self.ipv4(packet, seed, false);
             }
-            ether_type::IPV6 if !self.macs.is_empty() => self.neighbour_discovery(packet, seed),
+            ether_type::IPV6 if !self.macs.is_empty() => {
+                self.ipv6(packet, seed, false);
+            }
             ether_type::ARP | RARP => self.arp(packet),
             _ => {}
         }
@@ -111,29 +143,41 @@ impl Exchange {
             return Change::NONE;
         }
         let addresses = self.ip(packet, 12, true).and(self.ip(packet, 16, true));
-        let mut all = addresses.and(settle(packet, 10, addresses, Holds::Complement));
+        let all = addresses.and(settle(packet, 10, addresses, Holds::Complement));
         let fragment_offset = u16::from_be_bytes([f0, f1]) & 0x1fff;
         let end = usize::from(u16::from_be_bytes([l0, l1])).min(packet.len());
         if fragment_offset != 0 {
             return all;
         }
         let Some(datagram) = packet.get_mut(header..end) else { return all };
-        let holds = |field: usize, usual| if seed == Some(header + field) { Holds::Seed } else { usual };
+        if protocol == ip_number::ICMP.0 && !quoted {
+            self.icmp(datagram);
+        }
+        let seed = seed.and_then(|at| at.checked_sub(header));
+        all.and(self.transport(datagram, protocol, addresses, seed, quoted))
+    }
+
+    /// The checksum of a TCP or UDP datagram whose pseudo header has changed by `addresses`, and DHCP.
+    fn transport(
+        &self,
+        datagram: &mut [u8],
+        protocol: u8,
+        addresses: Change,
+        seed: Option<usize>,
+        quoted: bool,
+    ) -> Change {
+        let holds = |field: usize, usual| if seed == Some(field) { Holds::Seed } else { usual };
         match protocol {
-            p if p == ip_number::TCP.0 => {
-                all = all.and(settle(datagram, 16, addresses, holds(16, Holds::Complement)));
-            }
+            p if p == ip_number::TCP.0 => settle(datagram, 16, addresses, holds(16, Holds::Complement)),
             p if p == ip_number::UDP.0 || p == UDP_LITE => {
                 let payload = if quoted { Change::NONE } else { self.dhcp(datagram) };
                 let holds = holds(6, Holds::ComplementOrNone);
                 // What is to be completed gets the payload's sum then.
                 let covered = if holds == Holds::Seed { addresses } else { addresses.and(payload) };
-                all = all.and(payload).and(settle(datagram, 6, covered, holds));
+                payload.and(settle(datagram, 6, covered, holds))
             }
-            p if p == ip_number::ICMP.0 && !quoted => self.icmp(datagram),
-            _ => {}
+            _ => Change::NONE,
         }
-        all
     }
 
     /// What an ICMP error quotes, and the router that a redirect names.
@@ -187,37 +231,10 @@ impl Exchange {
         }
         all
     }
-
-    /// The link-layer addresses in the options of neighbour discovery (RFC 4861, 4.6.1).
-    fn neighbour_discovery(&self, packet: &mut [u8], seed: Option<usize>) {
-        let Some(&[_, _, _, _, l0, l1, next, _]) = packet.first_chunk() else { return };
-        let end = 40 + usize::from(u16::from_be_bytes([l0, l1]));
-        let Some(message) = packet.get_mut(40..end).filter(|_| next == ip_number::IPV6_ICMP.0) else { return };
-        let mut at = match message.first() {
-            Some(133) => 8,
-            Some(134) => 16,
-            Some(135 | 136) => 24,
-            Some(137) => 40,
-            _ => return,
-        };
-        let mut all = Change::NONE;
-        while let Some(&[kind, eights]) = message.get(at..).and_then(|rest| rest.first_chunk()) {
-            match (kind, eights) {
-                (_, 0) => break,
-                (1 | 2, 1) => all = all.and(self.mac(message, at + 2, true)),
-                _ => {}
-            }
-            at += usize::from(eights) * 8;
-        }
-        // What is to be completed gets the sum of the options then.
-        if seed != Some(42) {
-            settle(message, 2, all, Holds::Complement);
-        }
-    }
 }
 
 /// Exchanges the address at `at`, if it is in a pair.
-fn replace<const N: usize>(pairs: &[([u8; N], [u8; N])], bytes: &mut [u8], at: usize, even: bool) -> Change {
+fn replace<const N: usize>(pairs: &[Pair<N>], bytes: &mut [u8], at: usize, even: bool) -> Change {
     let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) else { return Change::NONE };
     let other = pairs.iter().find_map(|(one, two)| match *place {
         address if address == *one => Some(*two),

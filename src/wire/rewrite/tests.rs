@@ -1,5 +1,7 @@
 //! Frames between some addresses, and what they must be between others; each way of it and back.
 
+mod six;
+
 use super::*;
 use crate::wire::fixture::{Flow, Ip, Transport, assert_valid, flow, naive_sum, tcp4};
 use crate::wire::segment::finish_checksum;

@@ -118,7 +118,7 @@ fn ipv6_peers_are_solicited_for_and_answered_for() {
     let question = sent(&mut adapter).remove(0);
     assert_eq!(question[..6], [0x33, 0x33, 0xff, 0, 0, 0xff]);
     let (peer, gateway): (Ipv6Addr, Ipv6Addr) = ("2001:db8::1".parse().unwrap(), "2001:db8::ff".parse().unwrap());
-    let answer = discovery(OWN, |out| nd::advertise(out, (gateway, peer), true, HOST));
+    let answer = discovery(OWN, |out| nd::advertise(out, (gateway, peer), true, (HOST, false)));
     assert!(adapter.look(Instant::ZERO, &answer).is_some());
     assert_eq!(sent(&mut adapter), [frame(HOST, OWN, ETHERTYPE_IPV6, &packet)]);
     let asked = discovery(Mac([0x33, 0x33, 0xff, 0, 0, 1]), |out| {

@@ -1,0 +1,114 @@
+//! IPv6: the addresses that a station makes of its MAC address, and where its MAC address itself stands.
+//!
+//! A station's link-local address, and those that it configures by what routers advertise (RFC 4862), end in its MAC
+//! address as an interface identifier. Copies of one image would all have the same ones, and find each other out by
+//! duplicate address detection. So these addresses are exchanged along with the MAC address, and the groups that go with
+//! them. Addresses that are given in any other way stay.
+
+use super::{Change, Exchange, Holds, replace, settle};
+use etherparse::ip_number;
+
+/// Bytes of the fixed header.
+const HEADER: usize = 40;
+/// Extension headers that are passed over. A header that signs what it covers (AH) is none of them.
+const EXTENSIONS: usize = 8;
+
+/// Where the options of a message of neighbour discovery begin, and how many addresses stand before them, from byte 8
+/// on (RFC 4861, 4.1 to 4.5).
+const fn discovery(kind: u8) -> Option<(usize, usize)> {
+    match kind {
+        133 => Some((8, 0)),
+        134 => Some((16, 0)),
+        135 | 136 => Some((24, 1)),
+        137 => Some((40, 2)),
+        _ => None,
+    }
+}
+
+impl Exchange {
+    /// Addresses of the header and what depends on them (RFC 8200, 3). As for IPv4.
+    pub(super) fn ipv6(&self, packet: &mut [u8], seed: Option<usize>, quoted: bool) -> Change {
+        let Some(&[_, _, _, _, l0, l1, next, _]) = packet.first_chunk() else { return Change::NONE };
+        let addresses = self.address(packet, 8).and(self.address(packet, 24));
+        let end = (HEADER + usize::from(u16::from_be_bytes([l0, l1]))).min(packet.len());
+        let Some((protocol, header)) = upper(packet, next) else { return addresses };
+        let Some(datagram) = packet.get_mut(header..end) else { return addresses };
+        let seed = seed.and_then(|at| at.checked_sub(header));
+        addresses.and(match protocol {
+            p if p == ip_number::IPV6_ICMP.0 => self.icmpv6(datagram, addresses, seed, quoted),
+            _ => self.transport(datagram, protocol, addresses, seed, quoted),
+        })
+    }
+
+    /// An address that is made of a MAC address, or the group of such ones (RFC 4291, 2.7.1).
+    fn address(&self, bytes: &mut [u8], at: usize) -> Change {
+        let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff];
+        match bytes.get(at..at + 16) {
+            Some(address) if address.starts_with(&group) => replace(&self.ends, bytes, at + group.len(), false),
+            Some([0xff, ..]) | None => Change::NONE,
+            Some(_) => replace(&self.iids, bytes, at + 8, true),
+        }
+    }
+
+    /// Neighbour discovery, group membership, and what errors quote.
+    fn icmpv6(&self, message: &mut [u8], pseudo: Change, seed: Option<usize>, quoted: bool) -> Change {
+        let Some(&kind) = message.first() else { return Change::NONE };
+        let inside = match kind {
+            _ if quoted => Change::NONE,
+            1..=4 => message.get_mut(8..).map_or(Change::NONE, |quote| self.ipv6(quote, None, true)),
+            // Multicast listener discovery (RFC 2710, 3; RFC 3810, 5.2).
+            130..=132 => self.address(message, 8),
+            143 => self.records(message),
+            _ => discovery(kind).map_or(Change::NONE, |(options, count)| self.discovery(message, options, count)),
+        };
+        let holds = if seed == Some(2) { Holds::Seed } else { Holds::Complement };
+        // What is to be completed gets the message's sum then.
+        let covered = if holds == Holds::Seed { pseudo } else { pseudo.and(inside) };
+        inside.and(settle(message, 2, covered, holds))
+    }
+
+    /// Addresses before the options, and in these the link-layer addresses (RFC 4861, 4.6.1).
+    fn discovery(&self, message: &mut [u8], options: usize, count: usize) -> Change {
+        let mut all = (0..count).fold(Change::NONE, |all, index| all.and(self.address(message, 8 + 16 * index)));
+        let mut at = options;
+        while let Some(&[kind, eights]) = message.get(at..).and_then(|rest| rest.first_chunk()) {
+            match (kind, eights) {
+                (_, 0) => break,
+                (1 | 2, 1) => all = all.and(self.mac(message, at + 2, true)),
+                _ => {}
+            }
+            at += usize::from(eights) * 8;
+        }
+        all
+    }
+
+    /// The groups of a listener report.
+    fn records(&self, message: &mut [u8]) -> Change {
+        let (mut all, mut at) = (Change::NONE, 8);
+        while let Some(&[_, words, s0, s1]) = message.get(at..).and_then(|rest| rest.first_chunk()) {
+            all = all.and(self.address(message, at + 4));
+            at += 20 + usize::from(u16::from_be_bytes([s0, s1])) * 16 + usize::from(words) * 4;
+        }
+        all
+    }
+}
+
+/// The protocol above IPv6 and where its header begins; `None` where it has none in this packet: behind headers that
+/// are not known, and in all fragments but the first.
+fn upper(packet: &[u8], first: u8) -> Option<(u8, usize)> {
+    let (mut next, mut at) = (first, HEADER);
+    for _ in 0..EXTENSIONS {
+        let header: &[u8; 8] = match next {
+            0 | 43 | 44 | 60 => packet.get(at..)?.first_chunk()?,
+            _ => return Some((next, at)),
+        };
+        let [following, length, offset, flags, ..] = *header;
+        // Where a route is not at its end, the pseudo header's destination is another (RFC 8200, 4.4 and 8.1).
+        if next == 44 && (u16::from_be_bytes([offset, flags]) >> 3) != 0 || next == 43 && flags != 0 {
+            return None;
+        }
+        at += if next == 44 { 8 } else { (usize::from(length) + 1) * 8 };
+        next = following;
+    }
+    None
+}

@@ -1,0 +1,118 @@
+//! The same over IPv6, where addresses are made of MAC addresses.
+
+use super::*;
+
+/// What two stations make of their MAC addresses: an address and the end of its group.
+const IIDS: [[u8; 8]; 2] = [[0, 0, 0x5e, 0xff, 0xfe, 0, 0x53, 0x3b], [0, 0xaa, 0xbb, 0xff, 0xfe, 0xcc, 0xdd, 0xee]];
+const MACS: [Mac; 2] = [OLD, NEW];
+const PEER_ADDRESS: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+
+fn address(prefix: [u8; 8], which: usize) -> [u8; 16] {
+    std::array::from_fn(|at| if at < 8 { prefix[at] } else { IIDS[which][at - 8] })
+}
+
+fn link_local(which: usize) -> [u8; 16] {
+    address([0xfe, 0x80, 0, 0, 0, 0, 0, 0], which)
+}
+
+/// The solicited-node group, and its MAC address.
+fn group(which: usize) -> ([u8; 16], [u8; 6]) {
+    let [.., d, e, f] = IIDS[which];
+    ([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, d, e, f], [0x33, 0x33, 0xff, d, e, f])
+}
+
+/// A frame with an ICMPv6 message, behind `extension` headers, the first of which has the number `next`.
+fn icmpv6(macs: [[u8; 6]; 2], ips: [[u8; 16]; 2], (next, extension): (u8, &[u8]), message: &[u8]) -> Vec<u8> {
+    let mut message = message.to_vec();
+    let [destination, source] = ips;
+    let pseudo = [&source[..], &destination, &(message.len() as u32).to_be_bytes(), &[0, 0, 0, 58]].concat();
+    let sum = !naive_sum(&[pseudo, message.clone()].concat());
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let length = ((extension.len() + message.len()) as u16).to_be_bytes();
+    let head = [&macs[0][..], &macs[1], &[0x86, 0xdd, 0x60, 0, 0, 0], &length, &[next, 255]].concat();
+    [&head[..], &source, &destination, extension, &message].concat()
+}
+
+#[test]
+fn a_station_finds_nobody_with_its_address() {
+    // duplicate address detection, and the answer of a neighbour to another question
+    let asks = |which: usize| {
+        let (group, mac) = group(which);
+        let message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &link_local(which), &[14, 1, 1, 2, 3, 4, 5, 6]].concat();
+        icmpv6([mac, MACS[which].0], [group, [0; 16]], (58, &[]), &message)
+    };
+    assert_eq!(through(&both(), &asks(0), &Offload::NONE), asks(1));
+    let tells = |which: usize| {
+        let own = link_local(which);
+        let message = [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &own, &[2, 1], &MACS[which].0].concat();
+        icmpv6([PEER.0, MACS[which].0], [PEER_ADDRESS, own], (58, &[]), &message)
+    };
+    assert_eq!(through(&both(), &tells(0), &Offload::NONE), tells(1));
+}
+
+#[test]
+fn groups_are_those_of_the_other_address() {
+    let hop = [58, 0, 5, 2, 0, 0, 1, 0];
+    let everybody = [0x33, 0x33, 0, 0, 0, 0x16];
+    let routers = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x16];
+    let report = |which: usize| {
+        let other = [4, 1, 0, 1].into_iter().chain(routers).chain([7; 16]).chain([8; 4]);
+        let own = [4, 0, 0, 0].into_iter().chain(group(which).0);
+        let message: Vec<u8> = [143, 0, 0, 0, 0, 0, 0, 2].into_iter().chain(other).chain(own).collect();
+        icmpv6([everybody, MACS[which].0], [routers, link_local(which)], (0, &hop), &message)
+    };
+    assert_eq!(through(&both(), &report(0), &Offload::NONE), report(1));
+    let first = |kind: u8, which: usize| {
+        let (group, mac) = group(which);
+        let message = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &group].concat();
+        icmpv6([mac, MACS[which].0], [group, link_local(which)], (0, &hop), &message)
+    };
+    for kind in [130, 131, 132] {
+        assert_eq!(through(&both(), &first(kind, 0), &Offload::NONE), first(kind, 1), "type {kind}");
+    }
+}
+
+#[test]
+fn addresses_of_other_makings_stay() {
+    let given: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let echo = |which: usize| icmpv6([PEER.0, MACS[which].0], [given, given], (58, &[]), &[128, 0, 0, 0, 1, 2, 3, 4]);
+    assert_eq!(through(&both(), &echo(0), &Offload::NONE), echo(1));
+}
+
+proptest! {
+    /// Frames of a station that has made its address of its MAC address: as if it had made it of the other one.
+    #[test]
+    fn a_flow_is_that_of_the_other_station(
+        flow in flow(), payload in prop::collection::vec(any::<u8>(), 0..100), prefix: [u8; 7], to_it: bool,
+        gso in prop::option::of(8..60_u16), partial: bool, kept in 40..220_usize, kind in 1..5_u8,
+    ) {
+        if !matches!(flow.ip, Ip::V6(..)) {
+            return Ok(());
+        }
+        let [b, c, d, e, f, g, h] = prefix;
+        let of = |which: usize| {
+            let mut flow = flow.clone();
+            let own = address([0x20, b, c, d, e, f, g, h], which);
+            flow.link[..12].copy_from_slice(&[PEER.0, PEER.0].concat());
+            flow.link[if to_it { 0..6 } else { 6..12 }].copy_from_slice(&MACS[which].0);
+            if let Ip::V6(ip, _) = &mut flow.ip {
+                (ip.source, ip.destination) = if to_it { (PEER_ADDRESS, own) } else { (own, PEER_ADDRESS) };
+            }
+            flow
+        };
+        let (old, new) = (of(0), of(1));
+        if partial {
+            let (frame, offload) = old.offloaded(&payload, gso);
+            prop_assert_eq!(through(&both(), &frame, &offload), new.offloaded(&payload, gso).0);
+            return Ok(());
+        }
+        prop_assert_eq!(through(&both(), &old.frame(&payload), &Offload::NONE), new.frame(&payload));
+        // and what an error quotes of it
+        let error = |flow: &Flow, which: usize| {
+            let packet = &flow.frame(&payload)[flow.link.len()..];
+            let message = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &packet[..kept.min(packet.len())]].concat();
+            icmpv6([MACS[which].0, PEER.0], [link_local(which), PEER_ADDRESS], (58, &[]), &message)
+        };
+        prop_assert_eq!(through(&both(), &error(&old, 0), &Offload::NONE), error(&new, 1));
+    }
+}
