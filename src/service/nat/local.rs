@@ -124,6 +124,11 @@ pub trait Servers: Send {
     fn leases_version(&self) -> u64 {
         0
     }
+
+    /// Datagrams that were not taken because too many answers waited.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// See the module.
@@ -175,6 +180,11 @@ impl Local {
     /// See [`Servers::leases_version`].
     pub fn leases_version(&self) -> u64 {
         self.servers.as_ref().map_or(0, |servers| servers.leases_version())
+    }
+
+    /// See [`Servers::dropped`].
+    pub fn dropped(&self) -> u64 {
+        self.servers.as_ref().map_or(0, |servers| servers.dropped())
     }
 
     /// Whether anybody is interested in what is sent to groups.
@@ -231,7 +241,7 @@ impl Local {
         (host, wire): (&mut dyn Host, &mut Wire),
         out: &mut Batch,
     ) {
-        if self.again.is_some_and(|at| at <= now) {
+        if self.again.is_some_and(|at| at <= now) && has_room(out) {
             self.again = None;
             for _ in 0..self.waiting.len() {
                 let Some((since, answer)) = self.waiting.pop_front() else { break };
