@@ -141,11 +141,7 @@ fn programs_of_one_name_get_ports_of_their_own() {
     let given = run(&dir).args(["--join", "lab", "--name", "sh-2", "--", "true"]).run();
     let says = "there is a port named sh-2 already, on switch default\n  hint: give this one a --name NAME";
     assert!(given.code() == 2 && given.stderr.contains(says), "{given:?}");
-    // what they have counted is in the summary, for the bridge ends before they leave
-    bridge.sigint();
-    let exit = bridge.wait();
-    assert!(exit.stdout.contains("sh-2  tap   up") && !exit.stderr.contains("has left"), "{exit:?}");
-    drop(programs);
+    drop((programs, bridge));
 }
 
 #[test]

@@ -34,9 +34,8 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
             return Err(Error::new(Class::Runtime, format!("switch {name} has ended")));
         }
     }
-    // The counting is over before its clients are let go, whose ports go with them.
-    let last = bridge.stop()?;
     drop(control);
+    let last = bridge.stop()?;
     if quiet { Ok(()) } else { print(show::counters(&last)) }
 }
 

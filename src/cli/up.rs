@@ -119,9 +119,8 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
     let bench = Bench { config: &up.config, wishes, logs: up.logs.clone() };
     let outcome = bench::run(&bench, &bridge, &stop, screen);
-    // The counting is over before the clients are let go, whose ports go with them.
-    let last = bridge.stop()?;
     drop((control, joined));
+    let last = bridge.stop()?;
     let status = match outcome? {
         Outcome::Ended => 0,
         Outcome::Status(end) => end.code(),
