@@ -124,6 +124,27 @@ fn twenty_instances_with_one_interface_name_join_a_bridge() {
 }
 
 #[test]
+fn programs_of_one_name_get_ports_of_their_own() {
+    require!(machine());
+    let dir = TempDir::new();
+    // a listener has the name as well
+    let net = format!("unix:{}", dir.text("sh"));
+    let bridge = zbridge!("--name", "lab", "--port", net).env("XDG_RUNTIME_DIR", dir.root());
+    let bridge = bridge.as_nobody_with_tun(&dir).ready();
+    let start = |number: u32| {
+        let address = format!("192.0.2.{number}/24");
+        run(&dir).args(["--join", "lab", "--host", &address, "--", "sh", "-c", "echo here; exec sleep 100"]).ready()
+    };
+    let programs = [start(1), start(2)];
+    let status = zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
+    assert!(status.contains("sh-2  tap") && status.contains("sh-3  tap"), "{status}");
+    let given = run(&dir).args(["--join", "lab", "--name", "sh-2", "--", "true"]).run();
+    let says = "there is a port named sh-2 already, on switch default\n  hint: give this one a --name NAME";
+    assert!(given.code() == 2 && given.stderr.contains(says), "{given:?}");
+    drop((programs, bridge));
+}
+
+#[test]
 fn the_end_of_a_bridge_that_was_joined_is_said() {
     require!(machine());
     let dir = TempDir::new();

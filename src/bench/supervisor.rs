@@ -211,8 +211,8 @@ impl Supervisor {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.stopping.is_none() && self.deadline.is_some_and(|deadline| deadline <= now) {
-            let lasted = value::span(now - self.begun);
+        if let Some(deadline) = self.deadline.filter(|&deadline| deadline <= now && self.stopping.is_none()) {
+            let lasted = value::span(deadline - self.begun);
             self.fail(Error::new(Class::Unmet, format!("the bench is not over after {lasted}")));
         }
         if let Some(late) = self.instances.iter().find(|it| it.ready_by().is_some_and(|by| by <= now)) {

@@ -7,13 +7,13 @@ use super::joined;
 use super::show;
 use super::style::Label;
 use super::{complain, log};
-use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
+use crate::config::{Config, DEFAULT_SWITCH, PortSpec, value};
 use crate::engine::control::Client;
 use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Child, Launched, Link, Watch};
+use crate::launch::{self, Child, Launched, Link, NotStarted, Watch};
 use crate::port::process::{Arrived, Signals, own_group};
-use crate::wire::Rule;
+use crate::wire::{Mac, Rule};
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
@@ -28,6 +28,9 @@ use std::thread::Builder;
 /// What is passed on to the program. SIGTTOU is held back for itself: the terminal may be another's in the end.
 const PASSED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGTTOU];
 
+/// How often another name is tried for a program when others of its name start at the same time.
+const RENAMED: usize = 16;
+
 /// A program and the ports beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Instance {
@@ -39,6 +42,50 @@ pub struct Instance {
     pub join: Option<String>,
     /// What is translated at the program's ports.
     pub rewrite: Vec<Rule>,
+    /// It was given its name, and gets no other where that is taken.
+    pub named: bool,
+}
+
+impl Instance {
+    /// What the ports of its interfaces are called.
+    fn port_names(spec: &launch::Spec) -> Vec<String> {
+        match &spec.network {
+            launch::Network::Taps(taps) if taps.len() > 1 => {
+                taps.iter().map(|tap| port_name(&spec.name, Some(tap))).collect()
+            }
+            _ => vec![port_name(&spec.name, None)],
+        }
+    }
+
+    /// The program as it is to be started where ports of these names are there already: one without a given name is
+    /// `zephyr.exe`, while that is taken `zephyr.exe-2`, `zephyr.exe-3` … What is made of its name goes along.
+    fn among(&self, taken: &[String]) -> launch::Spec {
+        let mut spec = self.spec.clone();
+        let mut number = 1;
+        while !self.named && Self::port_names(&spec).iter().any(|name| taken.contains(name)) {
+            number += 1;
+            spec.name = numbered(&self.spec.name, number);
+            if let launch::Network::Host(host) = &mut spec.network
+                && host.dhcp.is_some()
+            {
+                host.mac = Some(Mac::made_of(&spec.name));
+                host.dhcp = Some(spec.name.clone());
+            }
+        }
+        spec
+    }
+}
+
+/// `NAME`, and `NAME-IFNAME` for one of several interfaces.
+fn port_name(name: &str, of_several: Option<&str>) -> String {
+    of_several.map_or_else(|| name.to_owned(), |ifname| format!("{name}-{ifname}"))
+}
+
+/// `NAME-2`, not longer than a name may be.
+fn numbered(name: &str, number: u32) -> String {
+    let end = format!("-{number}");
+    let room = value::NAME_BYTES.saturating_sub(end.len());
+    name.chars().take(room).chain(end.chars()).collect()
 }
 
 /// What the program is attached to.
@@ -80,6 +127,16 @@ impl Network {
         }
     }
 
+    /// The names of all its ports.
+    fn taken(&mut self) -> Result<Vec<String>> {
+        Ok(match self {
+            Self::Own(bridge) => bridge.status()?.into_iter().flat_map(|it| it.ports).map(|port| port.name).collect(),
+            Self::Joined(client) => {
+                client.status()?.switches.into_iter().flat_map(|it| it.ports).map(|port| port.name).collect()
+            }
+        })
+    }
+
     fn add(&mut self, port: PortSpec, fd: OwnedFd) -> Result<()> {
         match self {
             Self::Own(bridge) => bridge.adopt_port(port, fd),
@@ -118,8 +175,7 @@ pub fn run(instance: &Instance) -> Result<u8> {
     let terminal = Terminal::of_this_job();
     let mut network = Network::reach(instance)?;
     let switch = network.switch()?;
-    let attached = launch::start(&instance.spec, |links| attach(&mut network, &switch, instance, links));
-    let Launched { child, watch, .. } = match attached {
+    let Launched { child, watch, .. } = match start(&mut network, &switch, instance)? {
         Ok(launched) => launched,
         Err(failed) => {
             network.leave()?;
@@ -135,15 +191,41 @@ pub fn run(instance: &Instance) -> Result<u8> {
     Ok(launch::exit_code(status))
 }
 
-/// Makes ports of the program's interfaces: one is called as the program, several with their names behind that.
-fn attach(network: &mut Network, switch: &str, instance: &Instance, links: Vec<Link>) -> Result<()> {
-    let (name, several) = (&instance.spec.name, links.len() > 1);
+/// Starts the program, under another name if another one of its name comes in between.
+fn start(network: &mut Network, switch: &str, instance: &Instance) -> Result<Result<Launched, NotStarted>> {
+    for _ in 0..RENAMED {
+        let spec = instance.among(&network.taken()?);
+        let mut clash = false;
+        let attach = |links| attach(network, switch, (instance, &spec.name), links, &mut clash);
+        let started = launch::start(&spec, attach);
+        if !clash || instance.named {
+            return Ok(started);
+        }
+    }
+    Err(Error::new(Class::Runtime, format!("others take the name of {} again and again", instance.spec.name))
+        .hint("give it a --name NAME"))
+}
+
+/// Makes ports of the program's interfaces: one is called as the program, several with their names behind that. Says
+/// whether one could not be because of its name.
+fn attach(
+    network: &mut Network,
+    switch: &str,
+    (instance, name): (&Instance, &str),
+    links: Vec<Link>,
+    clash: &mut bool,
+) -> Result<()> {
+    let several = links.len() > 1;
     for link in links {
-        let name = if several { format!("{name}-{}", link.ifname) } else { name.clone() };
+        let name = port_name(name, several.then_some(link.ifname.as_str()));
         let mut port = link.port(&name);
         switch.clone_into(&mut port.switch);
         port.rewrite.clone_from(&instance.rewrite);
-        network.add(port, link.fd)?;
+        let taken = network.taken()?.contains(&name);
+        network.add(port, link.fd).map_err(|error| {
+            *clash = taken;
+            if taken { Error::usage(error.what()).hint("give this one a --name NAME") } else { error }
+        })?;
     }
     Ok(())
 }

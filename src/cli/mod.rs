@@ -188,7 +188,8 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         spec.network = Network::Taps(args.taps.clone());
     }
     check_rules(&args.rewrite)?;
-    Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone() })
+    let named = args.name.is_some();
+    Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone(), named })
 }
 
 /// The interface of `zbridge run --host` for a program of this name.

@@ -91,6 +91,8 @@ fn where_none_runs_it_is_said() {
     lab.refused(&["status", "lab"], 3, "no bridge named lab runs");
     lab.refused(&["wait", "port=x", "--timeout", "100ms"], 3, "no bridge runs");
     lab.refused(&["status", "a b"], 2, "expected 1 to 64 letters");
+    let _bridge = lab.bridge(&["-p", &lab.spec("a"), "--name", "bench"]);
+    lab.refused(&["status", "bnech"], 3, "no bridge named bnech runs\n  hint: the nearest is \"bench\"");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::place::{DEFAULT_NAME, socket_of, sockets};
 use super::stranger;
+use crate::config::grammar::nearest;
 use crate::control::{
     Added, Command, Cursor, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply, Request,
     StatusInfo, print,
@@ -44,7 +45,14 @@ impl Client {
     pub fn connect(name: &str) -> Result<Self> {
         let path = socket_of(name)?;
         Self::dial(&path).map_err(|error| match error.class() {
-            Class::NoDaemon => none_runs(format!("no bridge named {name} runs")),
+            Class::NoDaemon => {
+                let what = format!("no bridge named {name} runs");
+                let others: Vec<String> = bridges().into_iter().map(|client| client.greeting.name).collect();
+                if others.is_empty() || name == DEFAULT_NAME {
+                    return none_runs(what);
+                }
+                Error::new(Class::NoDaemon, what).hint(nearest(name, others.iter().map(String::as_str)))
+            }
             _ => error.at(name),
         })
     }
@@ -65,7 +73,8 @@ impl Client {
             (Some(last), others) => {
                 let names = others.iter().chain([&last]).map(|client| client.greeting.name.as_str());
                 let names = names.collect::<Vec<_>>().join(", ");
-                Err(Error::usage(format!("several bridges run: {names}")).hint("say which one is meant"))
+                Err(Error::usage(format!("several bridges run: {names}"))
+                    .hint("say which one is meant: zbridge status NAME, zbridge port add SPEC --to NAME"))
             }
         }
     }

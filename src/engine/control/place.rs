@@ -132,8 +132,9 @@ impl Claim {
 }
 
 fn running(name: &str, owner: &str) -> Error {
-    Error::new(Class::Runtime, format!("a bridge named {name} runs already: {owner}"))
-        .hint(format!("add ports to it with `zbridge port add SPEC --to {name}`, or choose another --name"))
+    Error::new(Class::Runtime, format!("a bridge named {name} runs already: {owner}")).hint(format!(
+        "join it: --join {name}; or choose another --name; ports are added by `zbridge port add SPEC --to {name}`"
+    ))
 }
 
 /// Makes the directory where there is none, and locks it. Nobody else may have made it, or be able to change it.
