@@ -107,7 +107,11 @@ proptest! {
             return Ok(());
         }
         prop_assert_eq!(through(&both(), &old.frame(&payload), &Offload::NONE), new.frame(&payload));
-        // and what an error quotes of it
+        // and what an error quotes of it; half a checksum is left as it is: what it becomes depends on the other half
+        let half = flow.transport_at() - flow.link.len() + flow.checksum_offset() + 1;
+        if kept == half {
+            return Ok(());
+        }
         let error = |flow: &Flow, which: usize| {
             let packet = &flow.frame(&payload)[flow.link.len()..];
             let message = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &packet[..kept.min(packet.len())]].concat();
