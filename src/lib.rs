@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  native_sim ─ tap ───────────┐                     ┌─ services with a TCP/IP stack of their own in user space:
-//!  QEMU ─ unix stream, dgram ──┤                     │  usbip exports USB devices, and pings are answered
-//!  anything ─ tcp, udp ────────┼── switch (or more) ─┤
+//!  QEMU ─ unix stream, dgram ──┤                     │  usbip exports USB devices; nat is the way out through the host's
+//!  anything ─ tcp, udp ────────┼── switch (or more) ─┤  sockets, with all that a segment needs (DHCP, DNS, TFTP, IPv6)
 //!  host ─ tap ─────────────────┤  learn · forward    └─ your program: Bridge::add_channel,
 //!  board ─ packet (USB NIC) ───┘                        or a Switch of your own without any I/O
 //! ```

@@ -131,8 +131,11 @@ fn the_end_of_a_bridge_that_was_joined_is_said() {
     let bridge = zbridge!("--name", "lab", "--port", net).env("XDG_RUNTIME_DIR", dir.root());
     let mut bridge = bridge.as_nobody_with_tun(&dir).ready();
     let script = "trap 'exit 3' TERM; echo here; while :; do sleep 0.05; done";
-    let host = ["--join", "lab", "--host", "192.0.2.9/24", "--", "sh", "-c", script];
+    let host = ["--join", "lab", "--name", "inst1", "--host", "192.0.2.9/24", "--", "sh", "-c", script];
     let host = run(&dir).args(host).ready();
+    // the program may speak before its port is on the bridge
+    let status = || zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
+    eventually("its port", || status().contains("inst1 ").then_some(()));
     bridge.kill9();
     host.wait_for("zbridge: warning: bridge lab has ended; the program goes on without its network", PATIENCE);
     host.sigterm();

@@ -121,6 +121,12 @@ impl Medium {
             return Err(Error::usage(format!("the image {name} is shorter than a block of {BLOCK} bytes"))
                 .hint(format!("truncate -s 64M {name} makes it longer")));
         }
+        let rest = length % u64::from(BLOCK);
+        if rest != 0 {
+            log::warn!(
+                "the image {name} ends {rest} bytes behind its last block of {BLOCK}: the disk does not have them"
+            );
+        }
         let overlay = if cow { Some(Overlay { file: unnamed()?, written: HashMap::default() }) } else { None };
         Ok((Self { file, overlay }, blocks))
     }

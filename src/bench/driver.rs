@@ -1,7 +1,8 @@
 //! Does what the supervisor decides: starts programs, makes their ports, reads their output, asks, signals.
 //!
 //! Each program has three threads. Two read what it writes, print it line by line and keep it; they look for the line
-//! that says that it is ready. One waits for its end. All of them tell the driver's thread of what happened by a
+//! that says that it is ready. One waits for its start, for which the network may have to give it an address first, and
+//! for its end. All of them tell the driver's thread of what happened by a
 //! channel, so that a reader who does not read (`| less`) holds up the programs, as it would without zbridge, but never
 //! the supervisor.
 
@@ -39,6 +40,10 @@ const CHUNK: usize = 16 * 1024;
 
 /// What the threads tell.
 enum Told {
+    /// The program of the instance runs.
+    Started(usize),
+    /// It could not be started.
+    Failed(usize, Error),
     /// The instance is ready.
     Ready(usize),
     /// The instance has ended.
@@ -126,6 +131,11 @@ impl<'a> Driver<'a> {
     fn hear(&mut self, told: Result<Told, crossbeam_channel::RecvError>) {
         let now = self.clock.now();
         match told {
+            Ok(Told::Started(index)) => self.supervisor.handle_started(now, index),
+            Ok(Told::Failed(index, error)) => {
+                self.clear(index);
+                self.supervisor.handle_failure(now, Some(index), error);
+            }
             Ok(Told::Ready(index)) => self.supervisor.handle_ready(now, index),
             Ok(Told::Exit(index, end)) => {
                 self.clear(index);
@@ -139,13 +149,12 @@ impl<'a> Driver<'a> {
 
     fn act(&mut self, action: Action) -> Option<Outcome> {
         match action {
-            Action::Start(index) => match self.start(index) {
-                Ok(()) => self.supervisor.handle_started(self.clock.now(), index),
-                Err(error) => {
+            Action::Start(index) => {
+                if let Err(error) = self.start(index) {
                     self.clear(index);
                     self.supervisor.handle_failure(self.clock.now(), Some(index), error);
                 }
-            },
+            }
             Action::Ask(index) => {
                 if let Err(error) = self.ask(index) {
                     self.supervisor.handle_failure(self.clock.now(), None, error);
@@ -210,7 +219,7 @@ impl<'a> Driver<'a> {
             }
             Ok(())
         };
-        let started = launch::start(&to_launch(spec, words), attach).map_err(|failed| failed.error.at(&spec.name))?;
+        let started = launch::begin(&to_launch(spec, words), attach).map_err(|failed| failed.error.at(&spec.name))?;
         let Launched { child, watch, stdout, stderr } = started;
         let child = Arc::new(child);
         place.child = Some(child.clone());
@@ -221,16 +230,19 @@ impl<'a> Driver<'a> {
             ready: ready_line(spec),
             told: self.told.clone(),
         };
-        let (done, readers) = bounded::<()>(0);
-        if let Some(stdout) = stdout {
-            reader.clone().spawn(stdout, done.clone())?;
-        }
-        if let Some(stderr) = stderr {
-            reader.spawn(stderr, done.clone())?;
-        }
-        drop(done);
-        let waiter = Waiter { index, child, watch, socket, readers, told: self.told.clone() };
-        spawn(&format!("zb-{}", spec.name), move || waiter.run())
+        let read = move || {
+            let (done, readers) = bounded::<()>(0);
+            if let Some(stdout) = stdout {
+                reader.clone().spawn(stdout, done.clone())?;
+            }
+            if let Some(stderr) = stderr {
+                reader.spawn(stderr, done)?;
+            }
+            Ok(readers)
+        };
+        let waiter = Waiter { index, child, watch, socket, told: self.told.clone() };
+        let name = spec.name.clone();
+        spawn(&format!("zb-{name}"), move || waiter.run(&name, read))
     }
 }
 
@@ -341,18 +353,27 @@ fn has_more(pipe: &impl AsFd) -> bool {
     !matches!(poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&time)), Ok(0))
 }
 
-/// Waits for the end of a program, and looks after what it should do before.
+/// Waits for the start of a program, which may take until the network has given it an address, and for its end, and looks after what it should do before.
 struct Waiter {
     index: usize,
     child: Arc<Child>,
     watch: Watch,
     socket: Option<Socket>,
-    readers: Receiver<()>,
     told: Sender<Told>,
 }
 
 impl Waiter {
-    fn run(mut self) {
+    /// `read` has the program's output read, which is not before it was told that it runs: then it may be ready.
+    fn run(mut self, name: &str, read: impl FnOnce() -> Result<Receiver<()>>) {
+        let started = self.child.wait_start().map_err(|failed| failed.error.at(name)).and_then(|()| {
+            // When nobody listens any more, the bench is over.
+            let _ = self.told.send(Told::Started(self.index));
+            read()
+        });
+        let readers = match started {
+            Ok(readers) => readers,
+            Err(error) => return drop(self.told.send(Told::Failed(self.index, error))),
+        };
         let status = loop {
             if self.watch.is_over() && self.socket.is_none() {
                 break self.child.wait();
@@ -365,7 +386,7 @@ impl Waiter {
             self.socket = self.socket.take().filter(|socket| !socket.is_connected());
         };
         // All readers have reached the end when nobody can send any more.
-        let _ = self.readers.recv_timeout(LAST_WORDS);
+        let _ = readers.recv_timeout(LAST_WORDS);
         drop((self.socket, self.watch));
         let _ = self.told.send(Told::Exit(self.index, end(status)));
     }

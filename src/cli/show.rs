@@ -1,6 +1,7 @@
 //! Switches as a person reads them: one aligned line for each port, how to attach a peer, what was counted.
 
 use crate::config::text::columns;
+use crate::counters::Counters;
 use crate::engine::{NamedEntry, PortStatus, SwitchStatus};
 
 /// Name, kind, state and peer of every port; with several switches, each under its name.
@@ -42,8 +43,11 @@ pub fn counters(switches: &[SwitchStatus]) -> String {
 
 fn counter_row(port: &PortStatus) -> [String; 8] {
     let counters = &port.counters;
-    // A listener stands for the clients that have left.
-    let state = if port.state == "listening" { "clients that left" } else { port.state };
+    // A listener stands for the clients that have left, if they had anything to say or to hear.
+    let state = match port.state {
+        "listening" if *counters != Counters::default() => "clients that left",
+        state => state,
+    };
     [
         port.name.clone(),
         port.kind.to_owned(),

@@ -207,12 +207,12 @@ impl Keys {
         Ok(Self { list, rows })
     }
 
-    /// Takes a flag: bare or `on` is true, `off` false, `None` if it is not there.
+    /// Takes a flag: bare, `on` or `yes` is true, `off` or `no` false, `None` if it is not there.
     pub fn flag(&mut self, word: &str) -> Result<Option<bool>, Fault> {
         let Some(key) = self.take(word) else { return Ok(None) };
         match key.value.as_deref() {
-            None | Some("on") => Ok(Some(true)),
-            Some("off") => Ok(Some(false)),
+            None | Some("on" | "yes") => Ok(Some(true)),
+            Some("off" | "no") => Ok(Some(false)),
             Some(_) => Err(refused(&key, "on or off")),
         }
     }
@@ -367,6 +367,15 @@ mod tests {
         assert_eq!(keys.flag("up"), Ok(None));
         assert_eq!(keys.value("mtu", number).unwrap_err().what, "key \"mtu\" needs a value: mtu=BYTES");
         assert_eq!(keys.finish(), Ok(()));
+    }
+
+    #[test]
+    fn yes_and_no_are_on_and_off() {
+        for (text, on) in
+            [("z,up", true), ("z,up=on", true), ("z,up=yes", true), ("z,up=off", false), ("z,up=no", false)]
+        {
+            assert_eq!(keys(text).unwrap().flag("up"), Ok(Some(on)), "{text}");
+        }
     }
 
     #[test]

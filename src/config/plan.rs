@@ -145,11 +145,7 @@ impl Config {
             return Err(misplaced(port, is_radio));
         }
         if !is_radio {
-            let radio_only =
-                switch.links.is_some() || switch.seed != 0 || switch.collisions || switch.capture.is_some();
-            let error =
-                || Error::usage(format!("switch {name}: links, seed, collisions and capture mean nothing on Ethernet"));
-            return if radio_only { Err(error()) } else { Ok(None) };
+            return radio_only(switch).map_or(Ok(None), Err);
         }
         let links = switch.links.as_deref().map_or(Ok(Links::AllToAll), read_links)?;
         Ok(Some(RadioConfig { links, seed: switch.seed, collisions: switch.collisions }))
@@ -205,6 +201,24 @@ impl Config {
     }
 }
 
+/// Why a switch that is Ethernet cannot have its settings; it has one that means something on a radio medium only.
+fn radio_only(switch: &SwitchSpec) -> Option<Error> {
+    let given = [
+        ("links", switch.links.is_some()),
+        ("seed", switch.seed != 0),
+        ("collisions", switch.collisions),
+        ("capture", switch.capture.is_some()),
+    ];
+    let (key, _) = given.into_iter().find(|(_, given)| *given)?;
+    let error = Error::usage(format!("switch {}: {key} means nothing on Ethernet", switch.name));
+    Some(match key {
+        "capture" => {
+            error.hint("to see its frames, attach a TAP and capture there: --port tap:NAME,up, tcpdump -i NAME")
+        }
+        _ => error.hint("it is for switches with wpan ports, and with medium=802.15.4"),
+    })
+}
+
 /// Why `port` cannot join a switch that is a radio medium, or one that is not.
 pub fn misplaced(port: &PortSpec, is_radio: bool) -> Error {
     let (what, medium) = if is_radio { ("is no wpan port", "802.15.4") } else { ("is a wpan port", "Ethernet") };
@@ -221,7 +235,11 @@ fn read_links(path: &Path) -> Result<Links> {
 pub fn same_host(other: &PortSpec, port: &PortSpec) -> Option<Error> {
     let theirs = if other.switch == port.switch { other.kind.hosts() } else { Vec::new() };
     let addr = port.kind.hosts().into_iter().find(|addr| theirs.contains(addr))?;
-    let what = format!("ports {} and {} both are the host {addr} of switch {}", other.name, port.name, port.switch);
+    let who = match other.name == port.name {
+        true => format!("{other} and {port}"),
+        false => format!("ports {} and {}", other.name, port.name),
+    };
+    let what = format!("{who} both are the host {addr} of switch {}", port.switch);
     Some(Error::usage(what).hint("give one of them another address, or another switch: switch=NAME"))
 }
 
@@ -232,16 +250,21 @@ fn summary_row(port: &PortSpec) -> [String; 4] {
 
 /// Why `port` cannot run beside `other`.
 fn conflict(other: &PortSpec, port: &PortSpec) -> Option<Error> {
-    if other.name == port.name {
-        let hint = "each port needs a name of its own: name=NAME";
-        return Some(Error::usage(format!("{port} and {other} are both called {}", port.name)).hint(hint));
-    }
     if let Some(error) = same_host(other, port) {
         return Some(error);
     }
     let theirs = other.kind.text().claims();
-    let claim = port.kind.text().claims().into_iter().find(|claim| theirs.contains(claim))?;
-    Some(Error::usage(format!("ports {} and {} both want {claim}", other.name, port.name)))
+    // First: where this clashes, another name would not help.
+    let claim = port.kind.text().claims().into_iter().find(|claim| theirs.contains(claim));
+    match (claim, other.name == port.name) {
+        (Some(claim), true) => Some(Error::usage(format!("{other} and {port} both want {claim}"))),
+        (Some(claim), false) => Some(Error::usage(format!("ports {} and {} both want {claim}", other.name, port.name))),
+        (None, true) => Some(
+            Error::usage(format!("{port} and {other} are both called {}", port.name))
+                .hint("each port needs a name of its own: name=NAME"),
+        ),
+        (None, false) => None,
+    }
 }
 
 #[cfg(test)]
@@ -271,6 +294,7 @@ mod tests {
             ("unix:/a/sock", "unix:/b/sock", "are both called sock"),
             ("unix:/tmp/a", "unixgram:/tmp//a,name=b", "ports a and b both want path /tmp/a"),
             ("tap:z", "packet:z,name=b", "both want interface z"),
+            ("unix:/tmp/a", "unix:/tmp/a", "unix:/tmp/a and unix:/tmp/a both want path /tmp/a"),
             ("tap:y,fd=5", "tap:z,fd=5", "both want descriptor 5"),
             ("tcp:[::1]:1,listen", "tcp:[0::1]:1,listen,name=b", "both want TCP address [::1]:1"),
         ] {
@@ -310,7 +334,9 @@ mod tests {
         let wired = config(&["wpan:pipe:/tmp/a"], &["default,medium=ethernet"]).check().unwrap_err();
         assert_eq!(wired.what(), "a is a wpan port and cannot join switch default, which is Ethernet");
         assert!(config(&["tap:z"], &["default,medium=802.15.4"]).check().is_err());
-        assert!(config(&["tap:z"], &["default,collisions"]).check().is_err());
+        let radio_only = |key: &str| config(&["tap:z"], &[&format!("default,{key}")]).check().unwrap_err();
+        assert_eq!(radio_only("collisions").what(), "switch default: collisions means nothing on Ethernet");
+        assert!(radio_only("capture=/tmp/a").advice().unwrap().contains("tcpdump"));
     }
 
     #[test]

@@ -28,7 +28,10 @@ impl Engine {
         let slot = self.ports.get(id.index())?.as_ref().filter(|slot| wanted(slot))?;
         let state = self.switch.state(id)?;
         let (kind, attach) = match &slot.origin {
-            Origin::Spec(spec) => (spec.kind.text().row().word, spec.attach_hint()),
+            Origin::Spec(spec) => {
+                let attach = slot.edge.as_ref().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec));
+                (spec.kind.text().row().word, attach)
+            }
             Origin::Given(spec) => (spec.kind.text().row().word, None),
             Origin::Client(index) => (self.listeners[*index].spec.kind.text().row().word, None),
             Origin::Inside => ("inside", None),

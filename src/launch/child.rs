@@ -10,10 +10,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Why [`start`] failed.
+/// Why [`begin`] failed.
 pub enum Failed {
     /// It may work without a PID namespace.
     NoProc,
@@ -32,10 +33,27 @@ impl<T: Into<NotStarted>> From<T> for Failed {
 pub struct Child {
     socket: OwnedFd,
     stage: Mutex<std::process::Child>,
+    /// The program waits for its address.
+    asks: AtomicBool,
     ended: Mutex<Option<ExitStatus>>,
 }
 
 impl Child {
+    /// Waits until the program runs. It does at once unless it needs an address from the network first.
+    ///
+    /// # Errors
+    /// No answer from a DHCP server; no such program; ended meanwhile.
+    pub fn wait_start(&self) -> Result<(), NotStarted> {
+        if !self.asks.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        match next(self) {
+            Ok((Report::Running, _)) => Ok(()),
+            Err(Failed::Because(failed)) => Err(failed),
+            Ok(_) | Err(Failed::NoProc) => Err(ended_early().into()),
+        }
+    }
+
     /// Waits until the program has ended, and nothing that it started is left.
     pub fn wait(&self) -> ExitStatus {
         loop {
@@ -109,8 +127,8 @@ pub fn exit_code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Class::Runtime.code())
 }
 
-/// Starts a program, with a PID namespace or without.
-pub fn start(
+/// Starts a program, with a PID namespace or without. It may still ask for its address: [`Child::wait_start`].
+pub fn begin(
     spec: &Spec,
     pids: bool,
     attach: &mut dyn FnMut(Vec<Link>) -> Result<(), Error>,
@@ -131,20 +149,16 @@ pub fn start(
     let mut stage = command.spawn().map_err(cannot)?;
     drop(theirs);
     let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());
-    let child = Child { socket, stage: Mutex::new(stage), ended: Mutex::new(None) };
+    let child = Child { socket, stage: Mutex::new(stage), asks: AtomicBool::new(false), ended: Mutex::new(None) };
     talk::send(&child.socket, &Order::Start(Plan::new(&spec.network, pids)), &[])?;
     let (links, watch) = made(spec, &child)?;
-    let mut report = next(&child)?.0;
-    if matches!(report, Report::Asking) {
-        attach(links)?;
-        report = next(&child)?.0;
-    } else if matches!(report, Report::Running) {
-        attach(links)?;
+    match next(&child)?.0 {
+        Report::Running => {}
+        Report::Asking => child.asks.store(true, Ordering::Relaxed),
+        _ => return Err(ended_early().into()),
     }
-    match report {
-        Report::Running => Ok(Launched { child, watch, stdout, stderr }),
-        _ => Err(ended_early().into()),
-    }
+    attach(links)?;
+    Ok(Launched { child, watch, stdout, stderr })
 }
 
 /// Waits for the network of a program.
@@ -157,13 +171,19 @@ fn made(spec: &Spec, child: &Child) -> Result<(Vec<Link>, Watch), Failed> {
 
 /// What the instance says next, if it is no failure.
 fn next(child: &Child) -> Result<(Report, Vec<OwnedFd>), Failed> {
-    match talk::receive(&child.socket) {
-        Ok(Some((Report::Failed(fault), _))) => {
-            Err(Failed::Because(NotStarted { error: fault.error(), status: fault.status }))
-        }
-        Ok(Some((Report::NoProc, _))) => Err(Failed::NoProc),
-        Ok(Some(report)) => Ok(report),
-        Ok(None) | Err(_) => Err(ended_early().into()),
+    loop {
+        return match talk::receive(&child.socket) {
+            Ok(Some((Report::Warning(fault), _))) => {
+                log::warn!("{}", fault.error());
+                continue;
+            }
+            Ok(Some((Report::Failed(fault), _))) => {
+                Err(Failed::Because(NotStarted { error: fault.error(), status: fault.status }))
+            }
+            Ok(Some((Report::NoProc, _))) => Err(Failed::NoProc),
+            Ok(Some(report)) => Ok(report),
+            Ok(None) | Err(_) => Err(ended_early().into()),
+        };
     }
 }
 

@@ -74,14 +74,21 @@ impl Dhcp {
             let left = dhcp.patience().unwrap_or(PATIENCE).min(PATIENCE - spent);
             dhcp.sleep(left, caller, held)?;
         }
-        if let Some(grant) = &dhcp.held
-            && dhcp.host.dns.is_empty()
-            && !grant.dns.is_empty()
-        {
-            let servers: Vec<IpAddr> = grant.dns.iter().copied().map(IpAddr::V4).collect();
-            resolve_by(&servers, grant.domain.as_deref())?;
-        }
         Ok(dhcp)
+    }
+
+    /// Has the program ask the name servers that were granted, unless it was given others.
+    ///
+    /// # Errors
+    /// There is no file to name them in.
+    pub fn resolve(&self) -> Result<()> {
+        match &self.held {
+            Some(grant) if self.host.dns.is_empty() && !grant.dns.is_empty() => {
+                let servers: Vec<IpAddr> = grant.dns.iter().copied().map(IpAddr::V4).collect();
+                resolve_by(&servers, grant.domain.as_deref())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sleeps until an answer comes, or something else that ends the waiting.

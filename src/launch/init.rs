@@ -83,7 +83,12 @@ fn prepare(pids: bool) -> Result<(), Report> {
 fn ask(host: Host, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
     let refused = |error: crate::error::Error| Report::Failed(Fault::new(&error, error.class().code()));
     talk::send(socket, &Report::Asking, &[]).map_err(refused)?;
-    Dhcp::acquire(host, socket, held).map_err(refused)
+    let dhcp = Dhcp::acquire(host, socket, held).map_err(refused)?;
+    if let Err(error) = dhcp.resolve() {
+        // The caller may be gone: then the first look at the socket tells.
+        let _ = talk::send(socket, &Report::Warning(Fault::new(&error, error.class().code())), &[]);
+    }
+    Ok(dhcp)
 }
 
 /// Starts the program. Gives its process id as it is here.

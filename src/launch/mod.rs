@@ -194,13 +194,23 @@ impl From<NotStarted> for Error {
 /// # Errors
 /// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address, no answer from a
 /// DHCP server; what `attach` fails with. Nothing is left behind.
-pub fn start(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
+pub fn start(spec: &Spec, attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
+    let launched = begin(spec, attach)?;
+    launched.child.wait_start()?;
+    Ok(launched)
+}
+
+/// The same without waiting for the network: [`Child::wait_start`] does.
+///
+/// # Errors
+/// As [`start`], but for what comes of asking for an address.
+pub fn begin(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
     program::check(spec)?;
     check(spec)?;
-    match child::start(spec, true, &mut attach) {
+    match child::begin(spec, true, &mut attach) {
         Err(child::Failed::NoProc) => {
             log::debug!("{}: /proc cannot be mounted here: it gets no PID namespace of its own", spec.name);
-            child::start(spec, false, &mut attach)
+            child::begin(spec, false, &mut attach)
         }
         other => other,
     }

@@ -91,8 +91,13 @@ pub fn resolve_by(servers: &[IpAddr], domain: Option<&str>) -> Result<()> {
     let search = domain.map(|domain| format!("search {domain}\n")).unwrap_or_default();
     let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     let text = search + &text;
-    put_file("/etc/resolv.conf", &text)
-        .map_err(|errno| Error::system("name servers: cannot replace /etc/resolv.conf", &errno.into()))
+    put_file("/etc/resolv.conf", &text).map_err(|errno| {
+        let error = Error::system("name servers: cannot replace /etc/resolv.conf", &errno.into());
+        match errno {
+            Errno::NOENT => error.hint("it may be empty, but it must be there: touch /etc/resolv.conf"),
+            _ => error,
+        }
+    })
 }
 
 /// Lays a file of this mount namespace alone over the one at `path`, which must be there.

@@ -90,6 +90,8 @@ pub enum Report {
     Ready(Vec<(String, LinkKind)>),
     /// It asks the network for an address: the interfaces must be ports by now.
     Asking,
+    /// What it goes on without.
+    Warning(Fault),
     /// The program runs.
     Running,
     /// Nothing runs, for this reason.

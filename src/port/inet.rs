@@ -27,6 +27,7 @@ fn socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> std::io::Result<S
 fn in_use(error: Error, cause: &std::io::Error) -> Error {
     match cause.kind() {
         std::io::ErrorKind::AddrInUse => error.hint("`ss -ltnup` shows who has the port; choose another"),
+        std::io::ErrorKind::PermissionDenied => error.hint("a port below 1024 takes a right: choose one from 1024 up"),
         std::io::ErrorKind::AddrNotAvailable => error.hint("the address has to be one of this machine's"),
         _ => error,
     }
@@ -151,4 +152,20 @@ pub fn udp(local: (&str, u16), remote: (&str, u16)) -> Result<(Edge, String)> {
     let edge = made()
         .map_err(|error| in_use(Error::system(format_args!("cannot use udp {local}->{remote}"), &error), &error))?;
     Ok((edge, remote.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_address_says_what_to_choose() {
+        let advice = |errno: Errno| {
+            let cause = std::io::Error::from(errno);
+            in_use(Error::system("cannot listen", &cause), &cause).advice().unwrap_or_default().to_owned()
+        };
+        assert!(advice(Errno::ACCESS).contains("1024"));
+        assert!(advice(Errno::ADDRINUSE).contains("ss -ltnup"));
+        assert!(advice(Errno::ADDRNOTAVAIL).contains("this machine's"));
+    }
 }

@@ -264,6 +264,14 @@ impl Edge {
         }
     }
 
+    /// How a peer is attached to what `spec` became.
+    pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
+        match (self, &spec.kind) {
+            (Self::Packet(edge), PortKind::Packet(packet)) => packet.attach_to(self.link_is_down(), edge.is_tap()),
+            _ => spec.attach_hint(),
+        }
+    }
+
     /// Whether its descriptor becomes writable when the link behind it comes up.
     pub fn tells_its_link(&self) -> bool {
         matches!(self, Self::Tap(_) | Self::Packet(_))

@@ -48,6 +48,8 @@ pub struct Packet {
     name: String,
     link: Link,
     offload: bool,
+    /// It is the host's end of a TAP.
+    is_tap: bool,
 }
 
 impl Packet {
@@ -69,7 +71,9 @@ impl Packet {
         })?;
         set_options(&fd, index).map_err(failed)?;
         sys::packet_bind(&fd, index).map_err(failed)?;
-        Self::bound(fd, index).map_err(|error| error.at(port))
+        let found = Netlink::open().and_then(|mut netlink| netlink.interface(interface)).ok().flatten();
+        let is_tap = found.is_some_and(|found| found.tun.tap);
+        Ok(Self { is_tap, ..Self::bound(fd, index).map_err(|error| error.at(port))? })
     }
 
     /// A packet socket that is nothing but that: it sends and receives frames of the interface as they are, for someone
@@ -111,7 +115,7 @@ impl Packet {
         if address.hardware != ETHERNET {
             return Err(Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"));
         }
-        let mut packet = Self { fd, index, name: String::new(), link: Link::Up, offload: true };
+        let mut packet = Self { fd, index, name: String::new(), link: Link::Up, offload: true, is_tap: false };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)
     }
@@ -121,6 +125,11 @@ impl Packet {
     #[must_use]
     pub fn with_offload(self, offload: bool) -> Self {
         Self { offload, ..self }
+    }
+
+    /// Whether it was opened on a TAP, behind which a program is or will be.
+    pub fn is_tap(&self) -> bool {
+        self.is_tap
     }
 
     /// Whether it shall take frames that are not plain.

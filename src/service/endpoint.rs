@@ -38,6 +38,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use self::addresses::Addresses;
+pub use self::addresses::{group_mac, link_local};
 pub use self::arp::sender as arp_sender;
 pub use self::config::{DEFAULT_MTU, EndpointConfig, Limits, MAX_ADDRS, MAX_WINDOW, MIN_MTU};
 pub use self::event::{CloseReason, ConnId, Event, ListenerId, Stats};

@@ -316,6 +316,8 @@ impl Fdb {
 
     /// Binds `key` to `port` for good. False when the table is full.
     pub fn add_static(&mut self, key: Key, port: PortId, now: Instant) -> bool {
+        // It may be one of thousands that come with no frame between them.
+        self.move_on(MOVE, tick(now));
         self.remove(key);
         if self.used >= self.limits.entries {
             self.purge(tick(now), |_| false);

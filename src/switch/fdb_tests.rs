@@ -128,6 +128,19 @@ fn the_table_grows_a_little_with_every_address_and_every_batch() {
     assert_eq!(fdb.entries(now).count() as u64, mac);
 }
 
+/// No frame comes that would move the table.
+#[test]
+fn static_entries_alone_make_it_grow() {
+    let mut fdb = fdb(100_000, 100);
+    let now = Instant::from_secs(1);
+    for mac in 1..=5000 {
+        assert!(fdb.add_static(Key::new(mac, 0), A, now));
+        assert!(fdb.used < fdb.table.capacity(), "a probe for what is not there would never end");
+    }
+    (1..=5000).for_each(|mac| assert_eq!(lookup(&fdb, mac, now), Some(A)));
+    assert_eq!((lookup(&fdb, 5001, now), fdb.entries(now).count()), (None, 5000));
+}
+
 #[test]
 fn what_has_aged_makes_room() {
     let mut fdb = fdb(1000, 1000);

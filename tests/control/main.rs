@@ -285,6 +285,19 @@ fn other_users_are_refused() {
     assert!(lab.told(&["status"]).contains("\na "));
 }
 
+/// Whoever makes the directory in /tmp first could answer there.
+#[test]
+fn another_users_bridge_is_not_believed() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let lab = Lab::new();
+    let zbridge = lab.launch(&["-p", &lab.spec("a")]).as_nobody(&lab.dir).ready();
+    let says = "default.sock: user 65534 answers there, and not this user's bridge";
+    lab.refused(&["status"], 5, says);
+    lab.refused(&["port", "add", "unix:/tmp/b", "--to", lab.socket("default").to_str().unwrap()], 5, says);
+    assert_eq!(lab.launch(&["status"]).as_nobody(&lab.dir).run().code(), 0, "its own user's client");
+    drop(zbridge);
+}
+
 #[test]
 fn a_run_directory_that_is_anothers_is_not_used() {
     require!(needs::root());

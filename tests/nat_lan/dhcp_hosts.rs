@@ -35,6 +35,21 @@ fn instances_know_each_other_by_name() {
     assert_eq!((again.code(), again.stdout.as_str()), (0, "10.0.2.16/24\n"), "{}", again.stderr);
 }
 
+/// As in a small container.
+#[test]
+fn a_machine_without_resolv_conf_is_no_obstacle() {
+    require!(machine());
+    let lab = Lab::start("bare", ",dns=10.0.2.3");
+    let script = "ip -4 -o addr show dev eth0 | grep -o '10.0.2[0-9.]*/24'";
+    let bare = ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /etc && exec \"$@\"", "sh"];
+    let run = zbridge!("run", "--join", "lab", "--name", "inst1", "--host", "dhcp", "--", "sh", "-ec", script);
+    let exit = run.env("XDG_RUNTIME_DIR", lab.dir.root()).under(bare).as_nobody_with_tun(&lab.dir).run();
+    assert_eq!((exit.code(), exit.stdout.as_str()), (0, "10.0.2.15/24\n"), "{}", exit.stderr);
+    for part in ["warning: name servers: cannot replace /etc/resolv.conf", "hint: ", "touch /etc/resolv.conf"] {
+        assert!(exit.stderr.contains(part), "{part:?} is not in {}", exit.stderr);
+    }
+}
+
 #[test]
 fn an_address_in_use_is_not_given_away() {
     require!(machine());
@@ -73,6 +88,30 @@ fn a_long_program_keeps_its_address() {
         std::thread::sleep(Duration::from_millis(500));
     }
     drop(program);
+}
+
+/// An instance that waits for its address keeps neither the others waiting nor who wants the bench to end.
+#[test]
+fn a_bench_does_not_wait_for_an_address() {
+    require!(machine());
+    let lab = Lab::start("waits", ",dhcp=off");
+    let asks = "[[instance]]\nname = \"asks\"\ncommand = \"true\"\nhost = \"dhcp\"\n";
+    let ends = "[[instance]]\nname = \"ends\"\ncommand = [\"sh\", \"-c\", \"exit 7\"]\n";
+    let up = |text: &str, wish: &[&str]| {
+        let up = zbridge!("up", lab.dir.file("bench.toml", text), "--logs", lab.dir.text("logs"));
+        up.args(wish.iter().copied()).env("XDG_RUNTIME_DIR", lab.dir.root()).as_nobody_with_tun(&lab.dir)
+    };
+    let exit = up(&format!("{asks}{ends}"), &["--exit-with", "ends"]).run();
+    assert_eq!(exit.code(), 7, "{exit:?}");
+    let exit = up(asks, &["--timeout", "1s"]).run();
+    assert!(exit.code() == 6 && exit.stderr.contains("the bench is not over after 1s"), "{exit:?}");
+    let bench = up(asks, &[]).spawn();
+    bench.wait_for("asks: starts", PATIENCE);
+    bench.sigint();
+    let exit = bench.wait();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    let exit = up(asks, &[]).run();
+    assert!(exit.code() == 1 && exit.stderr.contains("asks: no DHCP server has answered"), "{exit:?}");
 }
 
 #[test]

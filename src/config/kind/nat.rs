@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::ip::PUBLIC;
 use super::lan::{self, Lan};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer};
@@ -22,6 +23,7 @@ pub(super) static ROW: KindRow = KindRow {
             repeatable: true,
             summary: "lead an address of the host to a guest, PROTO is tcp or udp",
         },
+        KeyRow { summary: "allow forwards that other hosts than this one can reach", ..PUBLIC },
         KeyRow {
             word: "host-loopback",
             value: Some("on|off"),
@@ -105,6 +107,8 @@ pub struct Nat {
     pub ipv6: Option<Cidr>,
     /// Addresses of the host that lead to guests.
     pub forwards: Vec<Forward>,
+    /// They may be addresses that other hosts can reach.
+    pub public: bool,
     /// Its address reaches the host's loopback.
     pub host_loopback: bool,
     /// Nothing goes out.
@@ -148,6 +152,7 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
         prefix: cidr.prefix,
         ipv6: keys.value("ipv6", ipv6)?,
         forwards: keys.values("forward", forward)?,
+        public: keys.flag("public")?.unwrap_or(false),
         host_loopback: keys.flag("host-loopback")?.unwrap_or(true),
         restrict: keys.flag("restrict")?.unwrap_or(false),
         own_mac: keys.value("mac", value::station)?,
@@ -189,6 +194,10 @@ fn check(nat: &Nat) -> Result<(), Fault> {
             return Err(Fault::new(format!("forward={forward}: {} is no guest of the network", forward.guest.ip()))
                 .hint("the address behind -> is one of the gateway's network; ipv6= adds an IPv6 network"));
         }
+        if !nat.public && !forward.listen.ip().is_loopback() {
+            return Err(Fault::new(format!("forward={forward}: {} is not this machine's loopback", forward.listen))
+                .hint("anyone who can reach it can reach the guest; add the key public if that is meant"));
+        }
     }
     let mut claimed = BTreeSet::new();
     match claims(nat).find(|it| !claimed.insert(it.clone())) {
@@ -222,6 +231,9 @@ impl KindText for Nat {
         out.option("ipv6", self.ipv6);
         for forward in &self.forwards {
             out.value("forward", forward);
+        }
+        if self.public {
+            out.flag("public");
         }
         if !self.host_loopback {
             out.value("host-loopback", "off");
@@ -259,7 +271,7 @@ mod tests {
         for text in [
             "nat:10.0.2.2/24",
             "nat:10.0.2.2/24,ipv6=2001:db8::2/64,forward=tcp:127.0.0.1:2222->10.0.2.15:22,\
-             forward=udp:[::1]:69->[2001:db8::15]:69,host-loopback=off,restrict,mac=02:00:00:00:00:01,mtu=1400",
+             forward=udp:[::1]:69->[2001:db8::15]:69,public,host-loopback=off,restrict,mac=02:00:00:00:00:01,mtu=1400",
             "nat:10.0.2.2/24,dhcp=10.0.2.20-10.0.2.30,lease=600s,host=02:00:00:00:00:09/10.0.2.9/board1,\
              host=02:00:00:00:00:08/10.0.2.8,dns=10.0.2.3,domain=bench.test,tftp=/srv/boot,bootfile=zephyr.bin",
             "nat:10.0.2.2/24,dhcp=off,dns=off",
@@ -328,6 +340,11 @@ mod tests {
         assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->10.0.3.15:1").contains("no guest"));
         assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->10.0.2.2:1").contains("no guest"));
         assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->[2001:db8::1]:1").contains("ipv6="));
+        for listen in ["0.0.0.0", "[::]", "192.0.2.7"] {
+            let text = format!("nat:10.0.2.2/24,forward=tcp:{listen}:22->10.0.2.15:22");
+            assert!(refusal(&text).contains("add the key public"), "{listen}");
+            assert!(PortSpec::parse(&format!("{text},public")).is_ok(), "{listen}");
+        }
         let twice = "nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->10.0.2.15:1,forward=tcp:127.0.0.1:1->10.0.2.16:1";
         assert!(refusal(twice).contains("two forwards want TCP address 127.0.0.1:1"));
     }

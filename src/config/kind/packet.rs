@@ -31,6 +31,19 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     Ok(PortKind::Packet(Packet { ifname, offload: keys.flag("offload")?.unwrap_or(true) }))
 }
 
+impl Packet {
+    /// How a peer is attached to the interface as it is: one that is down is set up first, and only a TAP waits for the
+    /// program behind it.
+    pub fn attach_to(&self, is_down: bool, is_tap: bool) -> Option<Attach> {
+        let name = shell(&self.ifname);
+        match (is_down, is_tap) {
+            (true, _) => Attach::new("host", format!("sudo ip link set {name} up")),
+            (false, true) => Attach::new("native_sim", format!("./zephyr.exe --eth-if={name}")),
+            (false, false) => None,
+        }
+    }
+}
+
 impl KindText for Packet {
     fn row(&self) -> &'static KindRow {
         &ROW
@@ -54,8 +67,23 @@ impl KindText for Packet {
         vec![format!("interface {}", self.ifname)]
     }
 
-    /// What hangs on the wire of the interface is attached already; only a TAP waits for the program behind it.
+    /// What hangs on the wire of the interface is attached already. The rest is seen from it: [`Packet::attach_to`].
     fn attach(&self) -> Option<Attach> {
-        Attach::new("native_sim, if it is a TAP", format!("./zephyr.exe --eth-if={}", shell(&self.ifname)))
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_to_attach() {
+        let packet = Packet { ifname: "v1".into(), offload: true };
+        let line = |is_down, is_tap| packet.attach_to(is_down, is_tap).map(|attach| attach.to_string());
+        assert_eq!(line(true, false).as_deref(), Some("host: sudo ip link set v1 up"));
+        assert_eq!(line(true, true), line(true, false));
+        assert_eq!(line(false, true).as_deref(), Some("native_sim: ./zephyr.exe --eth-if=v1"));
+        assert_eq!(line(false, false), None);
     }
 }

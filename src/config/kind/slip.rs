@@ -150,6 +150,14 @@ mod tests {
     use crate::config::PortSpec;
 
     #[test]
+    fn a_path_without_its_transport_is_given_one() {
+        let hint = |text| PortSpec::parse(text).unwrap_err().advice().unwrap_or_default().to_owned();
+        assert_eq!(hint("slip:/dev/ttyUSB0"), "write slip:serial:/dev/ttyUSB0");
+        assert_eq!(hint("slip:/tmp/a"), "write slip:unix:/tmp/a");
+        assert_eq!(hint("slip:a"), "for example slip:unix:/tmp/slip.sock");
+    }
+
+    #[test]
     fn a_mode_has_its_keys() {
         let text = "slip:unix:/tmp/s,mode=ip,ip=192.0.2.1/24,ip=2001:db8::1/64,gateway=192.0.2.2,gateway=2001:db8::2,\
                     mac=02:00:5e:00:53:09,contiki=off,mtu=1280";

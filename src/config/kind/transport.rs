@@ -204,8 +204,11 @@ pub fn command_words(command: &str) -> Option<Vec<String>> {
 pub(super) fn parse(row: &KindRow, target: &str, keys: &mut Keys) -> Result<Transport, Fault> {
     let known = || TRANSPORTS.iter().map(|row| row.word);
     let Some((word, address)) = target.split_once(':') else {
-        return Err(Fault::new(format!("{target:?} names no transport; known are {}", join(known())))
-            .hint(format!("for example {}", row.example)));
+        let hint = match likely(target) {
+            Some(word) => format!("write {}:{word}:{target}", row.word),
+            None => format!("for example {}", row.example),
+        };
+        return Err(Fault::new(format!("{target:?} names no transport; known are {}", join(known()))).hint(hint));
     };
     let transport = TRANSPORTS.iter().find(|row| row.word == word).ok_or_else(|| {
         Fault::new(format!("unknown transport {word:?}; {}", nearest(word, known()))).hint("`zbridge ports` lists them")
@@ -221,6 +224,15 @@ pub(super) fn parse(row: &KindRow, target: &str, keys: &mut Keys) -> Result<Tran
         keys.refuse(key.word, &format!("with {word}:"))?;
     }
     Ok(made)
+}
+
+/// The transport that a path without one is likely meant for.
+fn likely(target: &str) -> Option<&'static str> {
+    match target {
+        _ if target.starts_with("/dev/") => Some("serial"),
+        _ if target.starts_with(['/', '.']) => Some("unix"),
+        _ => None,
+    }
 }
 
 fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {

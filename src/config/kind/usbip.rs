@@ -57,6 +57,9 @@ pub(super) static ROW: KindRow = KindRow {
     parse,
 };
 
+/// The TCP port of USB/IP, which usbip(8) takes unless told.
+const PORT: u16 = 3240;
+
 /// A device of another server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Import {
@@ -254,7 +257,17 @@ impl KindText for Usbip {
 
     fn attach(&self) -> Option<Attach> {
         let (addr, busid) = (self.addrs.first()?.addr, self.busids().into_iter().next()?);
-        Attach::new("Linux", format!("sudo usbip attach -r {addr} -b {busid}"))
+        let mut line = format!("sudo usbip attach -r {addr} -b {busid}");
+        if let Some(listen) = self.listen.as_ref().filter(|listen| listen.port != 0) {
+            let host = match listen.host.as_str() {
+                "0.0.0.0" => "127.0.0.1",
+                "::" => "::1",
+                host => host,
+            };
+            let port = if listen.port == PORT { String::new() } else { format!("--tcp-port {} ", listen.port) };
+            line.push_str(&format!("  # or, from this machine: sudo usbip {port}attach -r {host} -b {busid}"));
+        }
+        Attach::new("Linux", line)
     }
 }
 
@@ -298,6 +311,21 @@ mod tests {
         assert_eq!(usbip("usbip:192.0.2.1/24,device=loopback").mac().to_string(), "02:75:c0:00:02:01");
         assert_eq!(usbip("usbip:2001:db8::1:2/64,device=loopback").mac().to_string(), "02:75:00:01:00:02");
         assert_eq!(usbip("usbip:192.0.2.1/24,device=loopback,mac=02:00:00:00:00:01").mac().to_string().len(), 17);
+    }
+
+    #[test]
+    fn this_machine_has_its_own_line_where_it_is_served() {
+        let line = |listen: &str| {
+            let port = PortSpec::parse(&format!("usbip:192.0.2.1/24,device=loopback{listen}")).unwrap();
+            port.attach_hint().unwrap().line
+        };
+        let guest = "sudo usbip attach -r 192.0.2.1 -b 1-1";
+        assert_eq!(line(""), guest);
+        let here = "  # or, from this machine: sudo usbip";
+        let standard = format!("{guest}{here} attach -r 127.0.0.1 -b 1-1");
+        assert_eq!(line(",usbip-listen=127.0.0.1:3240"), standard);
+        assert_eq!(line(",usbip-listen=0.0.0.0:3240,public"), standard);
+        assert_eq!(line(",usbip-listen=[::1]:99"), format!("{guest}{here} --tcp-port 99 attach -r ::1 -b 1-1"));
     }
 
     #[test]

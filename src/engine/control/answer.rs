@@ -67,7 +67,9 @@ impl Answerer {
     fn switch(&self, name: &str) -> Result<&Handle> {
         self.handles.iter().find(|handle| handle.name() == name).ok_or_else(|| {
             let known = nearest(name, self.handles.iter().map(Handle::name));
-            Error::new(Class::NoObject, format!("no switch is named {name}; {known}"))
+            let all: Vec<_> = self.handles.iter().map(Handle::name).collect();
+            let hint = format!("no switch is added to a running bridge; it has {}", all.join(", "));
+            Error::new(Class::NoObject, format!("no switch is named {name}; {known}")).hint(hint)
         })
     }
 

@@ -1,6 +1,7 @@
 //! The other end of the control socket: what `zbridge status` and its like, and programs that embed this crate, use.
 
 use super::place::{DEFAULT_NAME, socket_of, sockets};
+use super::stranger;
 use crate::control::{
     Added, Command, Cursor, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply, Request,
     StatusInfo, print,
@@ -39,7 +40,7 @@ impl Client {
     /// Connects to the bridge called `name`, or at the path `name` if that has a slash in it.
     ///
     /// # Errors
-    /// Class no-daemon if none of this name runs; another user's; one that does not answer.
+    /// Class no-daemon if none of this name runs; permission if it is another user's; one that does not answer.
     pub fn connect(name: &str) -> Result<Self> {
         let path = socket_of(name)?;
         Self::dial(&path).map_err(|error| match error.class() {
@@ -77,6 +78,10 @@ impl Client {
             }
             _ => failed(&cause),
         })?;
+        if let Some(uid) = stranger(&socket)? {
+            let what = format!("{}: user {uid} answers there, and not this user's bridge", path.display());
+            return Err(Error::new(Class::Permission, what).hint("as that user: zbridge ls shows it"));
+        }
         socket.set_read_timeout(Some(PATIENCE)).map_err(|cause| failed(&cause))?;
         socket.set_write_timeout(Some(PATIENCE)).map_err(|cause| failed(&cause))?;
         let greeting = Greeting { zbridge: 0, version: String::new(), name: String::new(), pid: 0 };

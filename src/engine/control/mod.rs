@@ -8,7 +8,8 @@
 //! breath.
 //!
 //! The socket is the user's alone (mode 0600, in a directory of mode 0700), and a client with another user's
-//! credentials is refused, root's aside. Each client's process is logged at the level debug.
+//! credentials is refused, root's aside. Each client's process is logged at the level debug. A client for its part
+//! speaks to nobody else's bridge: in /tmp anybody may have made the directory.
 
 mod answer;
 mod client;
@@ -19,3 +20,15 @@ mod session;
 pub use client::{Client, PATIENCE, bridges};
 pub use place::{Claim, DEFAULT_NAME};
 pub use server::Server;
+
+use crate::error::{Error, Result};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+use std::os::fd::AsFd;
+
+/// The user at the other end of a control socket, where that is neither this process's nor root.
+fn stranger(socket: impl AsFd) -> Result<Option<u32>> {
+    let peer = socket_peercred(socket).map_err(|errno| Error::system("its credentials", &errno.into()))?;
+    let trusted = peer.uid == geteuid() || peer.uid.is_root();
+    Ok((!trusted).then(|| peer.uid.as_raw()))
+}

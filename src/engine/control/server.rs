@@ -8,6 +8,7 @@
 use super::answer::{Answerer, Outcome};
 use super::place::Claim;
 use super::session::{Read, Session};
+use super::stranger;
 use crate::control::{Greeting, PROTOCOL, Reply, Request, print};
 use crate::engine::command::Handle;
 use crate::error::{Class, Error, Result};
@@ -16,8 +17,6 @@ use crate::time::{Clock, Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::io::Errno;
-use rustix::net::sockopt::socket_peercred;
-use rustix::process::geteuid;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -264,11 +263,10 @@ impl Serving {
 
 /// Whether the process at the other end may command this one: the same user's, or root's.
 fn permitted(socket: &OwnedFd) -> Result<()> {
-    let peer = socket_peercred(socket).map_err(|errno| Error::system("its credentials", &errno.into()))?;
-    if peer.uid == geteuid() || peer.uid.is_root() {
-        return Ok(());
+    match stranger(socket)? {
+        None => Ok(()),
+        Some(uid) => Err(Error::new(Class::Permission, format!("user {uid} may not command this bridge"))),
     }
-    Err(Error::new(Class::Permission, format!("user {} may not command this bridge", peer.uid.as_raw())))
 }
 
 /// Answers the next request of a client, reading if there is none. True if there may be another.

@@ -19,6 +19,7 @@ pub fn open(settings: &Uart) -> Result<OwnedFd> {
         let error = Error::system(&subject, &errno.into());
         match errno {
             Errno::ACCESS | Errno::PERM => error.hint("the group dialout may use it: sudo usermod -aG dialout $USER"),
+            Errno::NOENT => error.hint("with the key optional the port waits until it is plugged in"),
             Errno::BUSY => error.hint("`fuser -v` shows who has it open"),
             Errno::NOTTY => error.hint("it is no serial line"),
             Errno::INVAL => error.hint("its driver takes no such speed or format"),

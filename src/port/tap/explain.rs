@@ -5,6 +5,7 @@
 
 use crate::error::{Class, Error};
 use crate::port::netlink::Interface;
+use crate::wire::Mac;
 use rustix::io::Errno;
 use std::fs;
 use std::io;
@@ -26,8 +27,9 @@ pub fn not_opened(name: &str, cause: &io::Error, before: Option<&Interface>) -> 
             .hint(format!("sudo ip link delete {name} && sudo ip tuntap add {name} mode tap user $USER")),
         (Some(Errno::BUSY), _) => Error::new(Class::Runtime, format!("{port}: {}", in_use(name, Path::new("/proc"))))
             .hint("a TAP has one user at a time: end that one, or take another name"),
-        (Some(Errno::INVAL), Some(other)) => Error::usage(format!("{port}: {}", unfit(other)))
-            .hint(format!("take another name, or `sudo ip link delete {name}` if nothing needs it")),
+        (Some(Errno::INVAL), Some(other)) => {
+            Error::usage(format!("{port}: {}", unfit(other))).hint(instead(name, other))
+        }
         _ => Error::system(port, cause),
     }
 }
@@ -63,6 +65,20 @@ fn unfit(found: &Interface) -> String {
         Some("tun") => "is a TAP that the kernel will not attach to".into(),
         Some(kind) => format!("is an interface of kind {kind}, not a TAP"),
         None => "is an interface that exists already, not a TAP".into(),
+    }
+}
+
+/// What to do instead. Deleting is advised for a TAP alone: whatever else has the name may be in use.
+fn instead(name: &str, found: &Interface) -> String {
+    let nobody = Mac::from_u64(0);
+    match found.mac.filter(|mac| *mac != nobody) {
+        Some(_) if found.tun.tap => {
+            format!(
+                "take another name, or make it again: sudo ip link delete {name} && sudo ip tuntap add {name} mode tap"
+            )
+        }
+        Some(_) => format!("attach it with packet:{name}, or take another name"),
+        None => "take another name".into(),
     }
 }
 
@@ -164,6 +180,12 @@ mod tests {
         assert!(unfit(&of("tun", false, false)).contains("TUN"));
         assert!(unfit(&of("tun", true, true)).contains("multi_queue"));
         assert!(unfit(&Interface::default()).contains("exists already"));
+        let mac = Some(Mac([2, 0, 0x5e, 0, 0x53, 1]));
+        let veth = Interface { mac, ..of("veth", false, false) };
+        assert_eq!(instead("v0", &veth), "attach it with packet:v0, or take another name");
+        let loopback = Interface { mac: Some(Mac([0; 6])), ..Interface::default() };
+        assert_eq!([&loopback, &of("tun", false, false)].map(|it| instead("lo", it)), ["take another name"; 2]);
+        assert!(instead("z", &Interface { mac, ..of("tun", true, true) }).contains("ip link delete z"));
         let mut owned = of("tun", true, false);
         owned.tun.owner = Some(1000);
         assert!(belongs(&owned).contains("1000"));

@@ -118,7 +118,7 @@ fn is_link_scope(addr: Ipv6Addr) -> bool {
 }
 
 /// fe80::/64 and the modified EUI-64 of `mac` (RFC 4291, appendix A).
-pub(super) fn link_local(mac: Mac) -> Ipv6Addr {
+pub fn link_local(mac: Mac) -> Ipv6Addr {
     let Mac([a, b, c, d, e, f]) = mac;
     Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
@@ -130,7 +130,7 @@ pub(super) fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
 }
 
 /// 33:33 and the last 32 bits of an IPv6 group (RFC 2464, section 7).
-pub(super) fn group_mac(group: Ipv6Addr) -> Mac {
+pub fn group_mac(group: Ipv6Addr) -> Mac {
     let [.., a, b, c, d] = group.octets();
     Mac([0x33, 0x33, a, b, c, d])
 }

@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::{Datagram, name};
+use crate::service::endpoint::link_local;
 use crate::wire::Mac;
 
 /// The server's port.
@@ -127,7 +128,7 @@ impl Dhcp6 {
             _ => {}
         }
         self.put_names(&mut out);
-        let src = SocketAddr::from((super::ra::link_local(self.config.mac), SERVER_PORT));
+        let src = SocketAddr::from((link_local(self.config.mac), SERVER_PORT));
         Some(Datagram { src, dst: from, mac: None, payload: out })
     }
 

@@ -293,6 +293,11 @@ impl Dns {
         self.outputs.pop_front()
     }
 
+    /// How many things there are to do.
+    pub fn queued(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// When [`Dns::handle_timeout`] is to be called, if at all.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|(_, waiting)| waiting.until)

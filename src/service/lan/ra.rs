@@ -7,6 +7,7 @@
 
 use std::net::Ipv6Addr;
 
+use crate::service::endpoint::link_local;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::Mac;
 use crate::wire::checksum::{Sum, pseudo_v6};
@@ -54,12 +55,6 @@ pub struct RaConfig {
     pub domain: Option<String>,
     /// Whether DHCPv6 is answered.
     pub dhcp6: bool,
-}
-
-/// The link-local address made of a MAC (RFC 4291, appendix A).
-pub fn link_local(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
 /// An ICMPv6 message, checksum included. Its packet's hop limit is 255.

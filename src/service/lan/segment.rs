@@ -22,6 +22,9 @@ use crate::wire::Mac;
 /// The gateway's own name.
 const GATEWAY: &str = "gateway";
 
+/// Outputs of a server that may wait when it is asked something; a question on top is lost, as on any link.
+const OUTPUTS: usize = 1024;
+
 /// What there is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
@@ -77,6 +80,8 @@ pub struct Segment {
     dns: Option<Dns>,
     tftp: Option<Tftp>,
     outputs: VecDeque<Output>,
+    /// Questions that were not taken.
+    dropped: u64,
 }
 
 impl Segment {
@@ -112,6 +117,7 @@ impl Segment {
             tftp: lan.tftp.is_some().then(|| Tftp::new(mtu, seed)),
             gateway,
             outputs: VecDeque::new(),
+            dropped: 0,
         }
     }
 
@@ -138,8 +144,17 @@ impl Segment {
         self.dns.is_some()
     }
 
-    /// Takes a datagram to an address that it [hears](Self::hears).
+    /// Takes a datagram to an address that it [hears](Self::hears), unless too many answers of that server wait already.
     pub fn handle(&mut self, now: Instant, src: SocketAddr, dst: SocketAddr, bytes: &[u8]) {
+        let queued = match dst.port() {
+            dhcp4::SERVER_PORT | dhcp6::SERVER_PORT => self.outputs.len(),
+            dns::PORT => self.dns.as_ref().map_or(0, Dns::queued),
+            _ => self.tftp.as_ref().map_or(0, Tftp::queued),
+        };
+        if queued >= OUTPUTS {
+            self.dropped += 1;
+            return;
+        }
         let answer = match dst.port() {
             dhcp4::SERVER_PORT => self.try_or_answer(now, bytes),
             dhcp6::SERVER_PORT => self.dhcp6.as_ref().and_then(|dhcp| dhcp.handle(src, bytes)),
@@ -174,9 +189,18 @@ impl Segment {
     pub fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
         self.leases.hear(now, mac, addr);
         let Some(question) = self.trials.hear(mac, addr) else { return false };
+        if self.outputs.len() >= OUTPUTS {
+            self.dropped += 1;
+            return false;
+        }
         let answer = self.try_or_answer(now, &question);
         self.outputs.extend(answer.map(Output::Datagram));
         true
+    }
+
+    /// Datagrams that were not taken because too many answers waited.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Takes a query that came on a stream from `host`.

@@ -302,6 +302,11 @@ impl Tftp {
         self.outputs.pop_front()
     }
 
+    /// How many things there are to do.
+    pub fn queued(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// When [`Tftp::handle_timeout`] is to be called, if at all.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.transfers.values().filter_map(|transfer| transfer.until).min()

@@ -308,11 +308,12 @@ impl Table {
                 }
                 match host.recv_from(flow.socket, &mut self.buffer) {
                     Ok((len, from)) => {
-                        flow.active = now;
                         let number = self.number;
                         self.number = self.number.wrapping_add(1);
                         let bytes = self.buffer.get_mut(..len).unwrap_or_default();
-                        deliver(flow, bytes, from, number, wire, out);
+                        if deliver(flow, bytes, from, number, wire, out) {
+                            flow.active = now;
+                        }
                     }
                     Err(error) if is_passing(error.kind()) => {}
                     Err(_) => flow.readable = false,
@@ -340,7 +341,7 @@ impl Table {
 }
 
 /// Whether an error is an earlier datagram's, and the socket can be tried again at once.
-fn is_passing(kind: ErrorKind) -> bool {
+pub(super) fn is_passing(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::Interrupted
@@ -366,12 +367,13 @@ fn read<'a>(packet: &Packet<'a>) -> Option<(Datagrams, u16, u16, &'a [u8])> {
     Some((Datagrams::Udp, from, to, data.get(..length)?))
 }
 
-/// Gives a guest a datagram that came from `from`, if it has talked to whom it is from.
-fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &mut Wire, out: &mut Batch) {
+/// Gives a guest a datagram that came from `from`. `false`: it has not talked to whom it is from, who is not to keep its
+/// port alive either.
+fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &mut Wire, out: &mut Batch) -> bool {
     let (kind, guest) = flow.key;
     let Some(from) = wire.seen_as(from).filter(|from| flow.peers.contains(&from.ip())) else {
         wire.stats.ignored += 1;
-        return;
+        return false;
     };
     let addrs = (from.ip(), guest.ip());
     match kind {
@@ -379,7 +381,7 @@ fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &
             send_udp(wire, flow.mac, (from, guest), bytes, number, out);
         }
         Datagrams::Echo => {
-            let Some(ident) = bytes.get_mut(4..6) else { return };
+            let Some(ident) = bytes.get_mut(4..6) else { return false };
             ident.copy_from_slice(&guest.port().to_be_bytes());
             if let Some(sum) = bytes.get_mut(2..4) {
                 sum.fill(0);
@@ -388,6 +390,7 @@ fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &
             send_whole(wire, flow.mac, addrs, (icmp::protocol(guest.ip()), number), &[bytes], out);
         }
     }
+    true
 }
 
 /// Sends a UDP datagram to a guest, in pieces where it is too long for one packet.

@@ -5,7 +5,7 @@
 //! for. If it does not answer they are turned away. A connection comes to the guest from the gateway's address and a port
 //! of its own, for TCP and UDP alike, so a guest needs no route to answer it.
 
-use super::datagram::send_udp;
+use super::datagram::{is_passing, send_udp};
 use super::host::{Host, SocketId};
 use super::packet::Packet;
 use super::tcp::Tcp;
@@ -14,16 +14,19 @@ use crate::config::{Forward, Protocol};
 use crate::frame::Batch;
 use crate::limits::NAT_DATAGRAM_FLOWS;
 use crate::service::endpoint::Endpoint;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 use crate::wire::Mac;
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 /// How long a guest may take to say where it is.
 const SEARCH: Duration = Duration::from_secs(3);
 /// A client of a UDP forward is forgotten after this long without a datagram (RFC 4787, REQ-5).
 const IDLE: Duration = Duration::from_secs(180);
+/// How long a host that could not take a client is left in peace.
+const RETRY: Duration = Duration::from_secs(1);
 /// Clients, or datagrams, of one turn.
 const TURN: usize = 32;
 /// Ports that the gateway speaks from (RFC 6335, 6).
@@ -38,6 +41,8 @@ struct Listener {
     readable: bool,
     /// Since when the guest is being asked for.
     searching: Option<Instant>,
+    /// The host had no descriptors: when it is asked again, as nobody tells when it has some.
+    retry: Option<Instant>,
 }
 
 /// A client of a UDP forward.
@@ -77,7 +82,7 @@ impl Forwards {
 
     /// Leads what comes to `socket` to a guest.
     pub fn add(&mut self, socket: SocketId, forward: Forward) {
-        self.listeners.push(Listener { socket, forward, readable: false, searching: None });
+        self.listeners.push(Listener { socket, forward, readable: false, searching: None, retry: None });
         self.buffer.resize(usize::from(u16::MAX), 0);
     }
 
@@ -95,7 +100,8 @@ impl Forwards {
 
     /// Whether clients are waiting for something other than their guest.
     pub fn is_ready(&self) -> bool {
-        self.listeners.iter().any(|listener| listener.readable && listener.searching.is_none())
+        let waits = |listener: &Listener| listener.searching.is_some() || listener.retry.is_some();
+        self.listeners.iter().any(|listener| listener.readable && !waits(listener))
     }
 
     /// A datagram of a guest to one of the gateway's ports. `false`: no client is behind it.
@@ -126,9 +132,10 @@ impl Forwards {
     ) {
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
-            if !listener.readable {
+            if !listener.readable || listener.retry.is_some_and(|at| now < at) {
                 continue;
             }
+            listener.retry = None;
             let mac = endpoint.neighbour(now, listener.forward.guest.ip());
             let since = *listener.searching.get_or_insert(now);
             if mac.is_some() {
@@ -164,9 +171,18 @@ impl Forwards {
         for _ in 0..TURN {
             let listener = &mut self.listeners[index];
             let guest = listener.forward.guest;
-            let Ok((socket, _)) = host.accept(listener.socket) else {
-                listener.readable = false;
-                return;
+            let socket = match host.accept(listener.socket) {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    listener.readable = false;
+                    return;
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
+                Err(_) => {
+                    listener.retry = Some(now + RETRY);
+                    wire.stats.host += 1;
+                    return;
+                }
             };
             let opened = mac.is_some_and(|mac| {
                 (0..TRIES).any(|_| {
@@ -195,9 +211,13 @@ impl Forwards {
             if !has_room(out) {
                 return;
             }
-            let Ok((length, from)) = host.recv_from(socket, &mut self.buffer) else {
-                self.listeners[index].readable = false;
-                return;
+            let (length, from) = match host.recv_from(socket, &mut self.buffer) {
+                Ok(found) => found,
+                Err(error) if is_passing(error.kind()) => continue,
+                Err(_) => {
+                    self.listeners[index].readable = false;
+                    return;
+                }
             };
             let Some(mac) = mac else { continue };
             let Some(port) = self.port_of(now, socket, from, guest, wire) else {
@@ -224,7 +244,8 @@ impl Forwards {
             return Some(client.port);
         }
         if self.clients.len() >= NAT_DATAGRAM_FLOWS {
-            return None;
+            wire.stats.flows += 1;
+            self.evict();
         }
         let port = (0..TRIES).find_map(|_| {
             let port = self.next_port();
@@ -237,10 +258,19 @@ impl Forwards {
         Some(port)
     }
 
+    /// Forgets the client that rests longest.
+    fn evict(&mut self) {
+        let oldest = self.clients.iter().min_by_key(|(_, client)| client.active).map(|(key, _)| *key);
+        if let Some(client) = oldest.and_then(|key| self.clients.remove(&key)) {
+            self.ports.remove(&(client.guest, client.port));
+        }
+    }
+
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let searching = self.listeners.iter().filter_map(|listener| listener.searching).min();
-        crate::time::earliest(searching.map(|since| since + SEARCH), self.sweep)
+        let retry = self.listeners.iter().filter_map(|listener| listener.retry).min();
+        earliest(earliest(searching.map(|since| since + SEARCH), retry), self.sweep)
     }
 
     /// Forgets clients that have rested too long.
@@ -259,3 +289,6 @@ impl Forwards {
         self.sweep = (!self.clients.is_empty()).then(|| now + IDLE);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::wire::{Mac, Offload};
 use std::net::{IpAddr, SocketAddr};
 
 /// Bytes of a packet that are quoted: headers, and the ports of what they carry.
-const QUOTE: usize = 128;
+pub(super) const QUOTE: usize = 128;
 
 /// Tells a guest why its packet, which begins with `quote`, did not arrive.
 pub(super) fn refuse(wire: &mut Wire, mac: Mac, guest: IpAddr, refusal: Refusal, quote: &[u8]) {

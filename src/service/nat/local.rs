@@ -11,7 +11,7 @@ use super::packet::{self, Headers, ICMPV6, Packet, TCP, UDP};
 use super::wire::{Wire, has_room};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
-use crate::service::endpoint::{Endpoint, Event as StreamEvent};
+use crate::service::endpoint::{Endpoint, Event as StreamEvent, group_mac};
 use crate::service::lan::leases::Lease;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::{Mac, Offload};
@@ -132,6 +132,11 @@ pub trait Servers: Send {
     fn leases_version(&self) -> u64 {
         0
     }
+
+    /// Datagrams that were not taken because too many answers waited.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// See the module.
@@ -183,6 +188,11 @@ impl Local {
     /// See [`Servers::leases_version`].
     pub fn leases_version(&self) -> u64 {
         self.servers.as_ref().map_or(0, |servers| servers.leases_version())
+    }
+
+    /// See [`Servers::dropped`].
+    pub fn dropped(&self) -> u64 {
+        self.servers.as_ref().map_or(0, |servers| servers.dropped())
     }
 
     /// Whether anybody is interested in what is sent to groups.
@@ -244,7 +254,7 @@ impl Local {
         (host, wire): (&mut dyn Host, &mut Wire),
         out: &mut Batch,
     ) {
-        if self.again.is_some_and(|at| at <= now) {
+        if self.again.is_some_and(|at| at <= now) && has_room(out) {
             self.again = None;
             for _ in 0..self.waiting.len() {
                 let Some((since, answer)) = self.waiting.pop_front() else { break };
@@ -326,7 +336,7 @@ fn question<'a>(mac: Mac, packet: &Packet<'a>) -> Option<Question<'a>> {
     })
 }
 
-/// Whose a group's frames are (RFC 2464, 7; RFC 1112, 6.4), and a broadcast's.
+/// Whose a group's frames are (of IPv4: RFC 1112, 6.4), and a broadcast's.
 fn group(dst: IpAddr) -> Option<Mac> {
     match dst {
         IpAddr::V4(dst) if dst.is_broadcast() => Some(Mac::BROADCAST),
@@ -334,10 +344,7 @@ fn group(dst: IpAddr) -> Option<Mac> {
             let [_, a, b, c] = dst.octets();
             Some(Mac([0x01, 0x00, 0x5e, a & 0x7f, b, c]))
         }
-        IpAddr::V6(dst) if dst.is_multicast() => {
-            let [.., a, b, c, d] = dst.octets();
-            Some(Mac([0x33, 0x33, a, b, c, d]))
-        }
+        IpAddr::V6(dst) if dst.is_multicast() => Some(group_mac(dst)),
         _ => None,
     }
 }

@@ -49,6 +49,8 @@ use wire::{Wire, has_room};
 const TURN: usize = 64;
 /// The window of connections that end in the endpoint, those to the servers.
 const WINDOW: usize = 64 << 10;
+/// Who take turns at beginning with a batch: TCP, datagrams, forwards with the servers, and what waits with the endpoint.
+const PARTS: u8 = 4;
 
 /// See the module.
 pub struct Nat {
@@ -61,6 +63,10 @@ pub struct Nat {
     local: local::Local,
     /// Of the next packet that the gateway itself sends in pieces.
     number: u32,
+    /// Who began with the last batch.
+    first: u8,
+    /// That batch was full, perhaps before everybody had a turn.
+    full: bool,
 }
 
 impl Nat {
@@ -87,6 +93,8 @@ impl Nat {
             pieces: pieces::Pieces::default(),
             local: local::Local::default(),
             number: seed as u32,
+            first: 0,
+            full: false,
         })
     }
 
@@ -115,7 +123,8 @@ impl Nat {
 
     /// What it has counted.
     pub fn stats(&self) -> Stats {
-        Stats { ignored: self.wire.stats.ignored + self.pieces.lost, ..self.wire.stats }
+        let Stats { ignored, overrun, .. } = self.wire.stats;
+        Stats { ignored: ignored + self.pieces.lost, overrun: overrun + self.local.dropped(), ..self.wire.stats }
     }
 
     /// What there is now.
@@ -229,19 +238,37 @@ impl Nat {
         }
     }
 
-    /// Moves bytes between guests and the host, and puts frames into `out`, as many as fit.
+    /// Moves bytes between guests and the host, and puts frames into `out`, as many as fit. Whoever begins may fill it
+    /// alone, so each time it is another.
     pub fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host, out: &mut Batch) {
-        self.tcp.work(now, host, &mut self.wire, out);
-        self.datagrams.work(now, host, &mut self.wire, out);
-        self.forwards.work(now, &mut self.endpoint, &mut self.tcp, (host, &mut self.wire), out);
-        self.local.work(now, &mut self.endpoint, (host, &mut self.wire), out);
-        self.wire.drain(out);
+        self.first = (self.first + 1) % PARTS;
+        for turn in 0..PARTS {
+            match (self.first + turn) % PARTS {
+                0 => self.tcp.work(now, host, &mut self.wire, out),
+                1 => self.datagrams.work(now, host, &mut self.wire, out),
+                2 => {
+                    self.forwards.work(now, &mut self.endpoint, &mut self.tcp, (host, &mut self.wire), out);
+                    self.local.work(now, &mut self.endpoint, (host, &mut self.wire), out);
+                }
+                _ => {
+                    self.wire.drain(out);
+                    self.drain_endpoint(now, out);
+                }
+            }
+        }
+        self.full = !has_room(out);
+    }
+
+    fn drain_endpoint(&mut self, now: Instant, out: &mut Batch) {
         for _ in 0..TURN {
+            if !has_room(out) {
+                return;
+            }
             let put = &mut |frame: &[u8]| {
                 out.push(frame, PortId(0), Offload::NONE);
             };
-            if self.endpoint.poll_transmit(now, 1, put) == 0 || !has_room(out) {
-                break;
+            if self.endpoint.poll_transmit(now, 1, put) == 0 {
+                return;
             }
         }
     }
@@ -253,6 +280,7 @@ impl Nat {
             || self.forwards.is_ready()
             || self.local.is_ready()
             || self.wire.is_waiting()
+            || self.full
     }
 
     /// When [`Nat::handle_timeout`] has something to do.

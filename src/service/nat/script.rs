@@ -21,6 +21,10 @@ pub(super) struct Script {
     pub sockets: BTreeSet<SocketId>,
     pub takes: usize,
     pub gives: usize,
+    /// Datagrams that have come, and from where: four bytes each.
+    pub datagrams: Vec<SocketAddr>,
+    /// Clients that wait.
+    pub clients: usize,
     /// There are no more sockets.
     pub exhausted: bool,
     pub next: u64,
@@ -48,7 +52,12 @@ impl Host for Script {
         self.insert()
     }
     fn accept(&mut self, _: SocketId) -> Result<(SocketId, SocketAddr)> {
-        Err(ErrorKind::WouldBlock.into())
+        if self.clients == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let socket = self.insert()?;
+        self.clients -= 1;
+        Ok((socket, SocketAddr::from(([127, 0, 0, 1], 9))))
     }
     fn send(&mut self, _: SocketId, bytes: &[u8]) -> Result<usize> {
         let count = bytes.len().min(self.takes);
@@ -64,7 +73,7 @@ impl Host for Script {
         Ok(())
     }
     fn recv_from(&mut self, _: SocketId, _: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        Err(ErrorKind::WouldBlock.into())
+        self.datagrams.pop().map(|from| (4, from)).ok_or(ErrorKind::WouldBlock.into())
     }
     fn refused(&mut self, _: SocketId) -> Option<Refused> {
         None

@@ -21,7 +21,7 @@ pub struct Stats {
     pub flows: u64,
     /// Bytes of guests that found no memory; they are sent again.
     pub memory: u64,
-    /// Frames for guests that were lost because too many waited.
+    /// Frames for guests, and questions to the gateway's servers, that were lost because too many waited.
     pub overrun: u64,
     /// What the host could not do: no descriptors, no buffers.
     pub host: u64,

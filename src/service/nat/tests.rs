@@ -2,24 +2,26 @@
 
 use super::host::{Event, SocketId};
 use super::packet::{ICMPV4, TCP, UDP};
-use super::script::{GATEWAY, Script, gateway, hear, said};
+use super::script::{GATEWAY, GUEST, Script, gateway, hear, said};
 use super::{Flows, Nat};
-use crate::limits::{NAT_DATAGRAM_FLOWS, NAT_MEMORY, NAT_TCP_FLOWS};
+use crate::frame::{Batch, Outgoing};
+use crate::limits::{MAX_FRAME, NAT_DATAGRAM_FLOWS, NAT_MEMORY, NAT_TCP_FLOWS, PREFIX};
 use crate::time::{Duration, Instant};
+use crate::wire::Offload;
 
 const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 0x10;
 const START: Instant = Instant::from_secs(1);
 
-struct Bench {
-    nat: Nat,
-    host: Script,
-    now: Instant,
+pub(super) struct Bench {
+    pub nat: Nat,
+    pub host: Script,
+    pub now: Instant,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { nat: gateway(), host: Script::default(), now: START }
     }
 
@@ -32,23 +34,30 @@ impl Bench {
         self.packet(UDP, &[&port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"]);
     }
 
-    fn segment(&mut self, port: u16, (seq, ack): (u32, u32), flags: u8, payload: &[u8]) {
+    pub fn segment(&mut self, port: u16, (seq, ack): (u32, u32), flags: u8, payload: &[u8]) {
         let head = [port.to_be_bytes(), [0, 80]].concat();
         let (seq, ack) = (seq.to_be_bytes(), ack.to_be_bytes());
         self.packet(TCP, &[&head, &seq, &ack, &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0], payload]);
     }
 
+    /// The guest says where it is.
+    pub fn appear(&mut self) {
+        let arp = [&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &GUEST.0[..], &[10, 0, 2, 15], &[0; 6], &[10, 0, 2, 2]].concat();
+        let frame = [&GATEWAY.0[..], &GUEST.0, &arp].concat();
+        self.nat.handle_frame(self.now, &frame, Offload::NONE, &mut self.host);
+        self.said();
+    }
+
     /// What comes to the guest, by the IP packets.
-    fn said(&mut self) -> Vec<Vec<u8>> {
+    pub fn said(&mut self) -> Vec<Vec<u8>> {
         let frames = said(&mut self.nat, self.now, &mut self.host).into_iter();
         frames.filter(|(_, kind, _)| *kind == 0x0800).map(|(.., packet)| packet).collect()
     }
 
     /// The guest's connection number `socket` of the host stands; gives the number that the guest acknowledges.
-    fn open(&mut self, port: u16, socket: u64) -> u32 {
+    pub fn open(&mut self, port: u16, socket: u64) -> u32 {
         self.segment(port, (0, 0), SYN, &[]);
-        let event = Event { socket: SocketId(socket), readable: false, writable: true, refused: false };
-        self.nat.handle_event(self.now, event, &mut self.host);
+        self.tell(socket, false, true);
         let answer = self.said().into_iter().find(|packet| packet[33] == SYN | ACK).unwrap();
         let ack = u32::from_be_bytes([answer[24], answer[25], answer[26], answer[27]]).wrapping_add(1);
         self.segment(port, (1, ack), ACK, &[]);
@@ -56,8 +65,14 @@ impl Bench {
         ack
     }
 
+    /// The host's socket has changed.
+    pub fn tell(&mut self, socket: u64, readable: bool, writable: bool) {
+        let event = Event { socket: SocketId(socket), readable, writable, refused: false };
+        self.nat.handle_event(self.now, event, &mut self.host);
+    }
+
     /// Does everything that is due until `seconds` after the start.
-    fn pass(&mut self, seconds: u64) -> Vec<Vec<u8>> {
+    pub fn pass(&mut self, seconds: u64) -> Vec<Vec<u8>> {
         let end = START + Duration::from_secs(seconds);
         let mut said = Vec::new();
         while let Some(due) = self.nat.poll_timeout().filter(|due| *due <= end) {
@@ -157,8 +172,7 @@ fn what_stalled_flows_hold_is_bounded() {
     // and one that downloads has its own little
     let ack = bench.open(999, socket + 1);
     bench.host.gives = 50_000;
-    let event = Event { socket: SocketId(socket + 1), readable: true, writable: false, refused: false };
-    bench.nat.handle_event(bench.now, event, &mut bench.host);
+    bench.tell(socket + 1, true, false);
     let (mut next, mut arrived) = (ack, 0);
     for _ in 0..100 {
         let said = bench.said();
@@ -169,4 +183,45 @@ fn what_stalled_flows_hold_is_bounded() {
         bench.segment(999, (1, next), ACK, &[]);
     }
     assert_eq!((arrived, bench.host.gives), (50_000, 0));
+}
+
+/// Downloads that fill every batch leave room for others.
+#[test]
+fn datagrams_have_their_turn_beside_streams() {
+    let mut bench = Bench::new();
+    bench.datagram(999);
+    for flow in 0..200 {
+        bench.open(1000 + flow, u64::from(flow) + 2);
+    }
+    bench.host.gives = usize::MAX;
+    bench.host.datagrams = vec!["198.51.100.7:9".parse().unwrap()];
+    for socket in 1..=201 {
+        bench.tell(socket, true, false);
+    }
+    let mut out = Batch::new(PREFIX + MAX_FRAME + 1000);
+    let mut turns = Vec::new();
+    for _ in 0..8 {
+        bench.nat.poll_transmit(bench.now, &mut bench.host, &mut out);
+        // the protocol stands behind 14 bytes of Ethernet and 9 of IPv4
+        let protocols = Outgoing::rest_of(&out, 0).frames().map(|(_, frame)| frame[23]);
+        turns.push(protocols.collect::<Vec<u8>>());
+        out.clear();
+    }
+    assert!(turns.iter().all(|turn| turn.contains(&TCP)), "{turns:?}");
+    assert!(turns[..4].iter().any(|turn| turn.contains(&UDP)), "{turns:?}");
+}
+
+/// Only whom the guest has talked to keeps its port.
+#[test]
+fn a_stranger_keeps_no_port() {
+    for (from, ports) in [("198.51.100.7:9", 1), ("203.0.113.9:9", 0)] {
+        let mut bench = Bench::new();
+        bench.datagram(1000);
+        bench.pass(100);
+        bench.host.datagrams = vec![from.parse().unwrap()];
+        bench.tell(1, true, false);
+        bench.said();
+        bench.pass(200);
+        assert_eq!(bench.nat.flows().udp, ports, "{from}");
+    }
 }

@@ -71,6 +71,8 @@ pub(super) enum Taken {
 /// A line to another server, from the dial on.
 struct Remote {
     want: usize,
+    /// The device and its server, as they were asked for.
+    import: String,
     transport: Option<Transport>,
     failed: bool,
 }
@@ -78,7 +80,14 @@ struct Remote {
 impl Remote {
     fn dial(want: usize, world: &mut World) -> Self {
         world.outputs.push_back(Output::Dial(want));
-        Self { want, transport: None, failed: false }
+        Self::idle(want, world)
+    }
+
+    /// One that is not dialled.
+    fn idle(want: usize, world: &World) -> Self {
+        let import =
+            world.foreign.iter().find(|foreign| foreign.want == want).map(|foreign| foreign.import.to_string());
+        Self { want, import: import.unwrap_or_default(), transport: None, failed: false }
     }
 
     /// Dials of one want are alike: the first that waits gets the stream.
@@ -88,7 +97,7 @@ impl Remote {
                 self.transport = Some(Transport::new(Via::Host(*stream)));
             }
             Input::Unreachable(want, why) if *want == self.want && self.waits() => {
-                log::warn!("another USB/IP server does not answer: {why}");
+                log::warn!("import={}: the USB/IP server does not answer: {why}", self.import);
                 self.failed = true;
             }
             Input::Ended(stream) if self.transport.as_ref().is_some_and(|it| it.via == Via::Host(*stream)) => {
@@ -166,7 +175,7 @@ impl Relay {
                 let refusal = world.foreign[foreign].busy.then_some(OpStatus::Busy);
                 let want = world.foreign[foreign].want;
                 let remote = match refusal {
-                    Some(_) => Remote { want, transport: None, failed: false },
+                    Some(_) => Remote::idle(want, world),
                     None => Remote::dial(want, world),
                 };
                 world.foreign[foreign].busy = true;

@@ -2,7 +2,7 @@
 
 use super::net::{Faults, Net, config};
 use crate::service::endpoint::scratch::Scratch;
-use crate::service::endpoint::{Endpoint, Event, icmp, ip, nd};
+use crate::service::endpoint::{Endpoint, EndpointConfig, Event, icmp, ip, nd};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 
@@ -123,6 +123,23 @@ fn a_solicitation_is_answered() {
     let before = host.stats().malformed;
     assert_eq!(answer(&mut host, &broken), [] as [Vec<u8>; 0]);
     assert_eq!(host.stats().malformed, before + 1);
+}
+
+/// What hosts do to a router that does not say so: RFC 4861, section 7.2.5.
+#[test]
+fn a_router_says_that_it_is_one() {
+    let mut host = Endpoint::new(&EndpointConfig { router: true, ..config(1, 1) }).unwrap();
+    let flags = |frames: Vec<Vec<u8>>| -> Vec<u8> {
+        let adverts = frames.iter().filter(|frame| frame[12..14] == [0x86, 0xdd] && frame[54] == nd::ADVERTISEMENT);
+        adverts.map(|frame| frame[58]).collect()
+    };
+    assert_eq!(flags(frames(&mut host, 0)), [0xa0, 0xa0], "unasked");
+    let (src, group) = ("2001:db8::1".parse().unwrap(), "ff02::1:ff00:2".parse().unwrap());
+    let mut scratch = Scratch::new(1500);
+    nd::solicit(&mut scratch, (src, group), "2001:db8::2".parse().unwrap(), Mac([2, 0, 0x5e, 0, 0x53, 1]));
+    let frame = framed(&mut scratch, Mac([0x33, 0x33, 0xff, 0, 0, 2]));
+    frames(&mut host, 2);
+    assert_eq!(flags(answer(&mut host, &frame)), [0xe0], "asked");
 }
 
 #[test]

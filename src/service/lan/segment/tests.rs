@@ -152,3 +152,19 @@ fn what_a_forward_leads_to_is_nobody_elses() {
         assert_eq!(offered(&sent), Ipv4Addr::new(10, 0, 2, wanted), "{keys}");
     }
 }
+
+/// Answers that nobody fetches do not pile up, and those of one server are not in another's way.
+#[test]
+fn a_flood_of_questions_is_bounded() {
+    let (mut segment, now) = (segment(",tftp=/srv"), Instant::from_secs(1));
+    for port in 0..3 * OUTPUTS as u16 {
+        let host = SocketAddr::new(addr("10.0.2.15:0").ip(), 1 + port);
+        segment.handle(now, host, addr("10.0.2.2:53"), &query("gateway.lab"));
+        segment.handle(now, host, addr("10.0.2.2:69"), &[0, 2, b'a', 0, b'o', b'c', b't', b'e', b't', 0]);
+    }
+    assert_eq!(segment.dropped(), 4 * OUTPUTS as u64);
+    segment.handle(now, addr("0.0.0.0:68"), addr("255.255.255.255:67"), &dhcp(3));
+    assert_eq!(drain(&mut segment, now).len(), 2 * OUTPUTS + 1);
+    segment.handle(now, addr("10.0.2.15:9"), addr("10.0.2.2:53"), &query("gateway.lab"));
+    assert_eq!(drain(&mut segment, now).len(), 1);
+}

@@ -157,4 +157,8 @@ impl Servers for LanServers {
     fn leases_version(&self) -> u64 {
         self.segment.leases_version()
     }
+
+    fn dropped(&self) -> u64 {
+        self.segment.dropped()
+    }
 }

@@ -170,10 +170,10 @@ impl Connection {
         match (answers, rst, syn) {
             (true, true, _) => Verdict::Reset,
             (true, false, true) => {
-                self.meet(segment);
                 let heard = Heard { seq: segment.seq, ack: segment.ack, window: segment.window, bare: false };
                 self.sender.acknowledge(now, heard);
-                // Only now, as the window of a SYN is not shifted.
+                // Only now, as the window of a SYN is not shifted (RFC 7323, 2.2).
+                self.meet(segment);
                 if let Some(receiver) = &mut self.receiver {
                     receiver.due = true;
                 }
@@ -279,5 +279,25 @@ impl Connection {
     /// The timer has run out. `false`: the guest is gone.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         self.sender.handle_timeout(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_of_a_syn_is_not_shifted() {
+        let now = Instant::from_secs(1);
+        let mut guest = Connection::asking(100, 1460);
+        assert!(guest.next(now).unwrap().segment.flags.syn);
+        let mut syn = Segment { seq: 7, ack: 101, window: 300, ..Segment::default() };
+        syn.flags = Flags { syn: true, ack: true, ..Flags::default() };
+        syn.options = Options { mss: Some(100), scale: Some(7) };
+        assert_eq!(guest.handle(now, &syn, &[], 0, &mut |_| 0), Verdict::Lives);
+        assert_eq!(guest.wanted(), 300);
+        syn = Segment { seq: 8, ack: 101, window: 3, flags: Flags { ack: true, ..Flags::default() }, ..syn };
+        guest.handle(now, &syn, &[], 0, &mut |_| 0);
+        assert_eq!(guest.wanted(), 3 << 7);
     }
 }

@@ -4,6 +4,7 @@ use super::connection::{Connection, Verdict};
 use super::segment::{CHECKSUM, Segment};
 use crate::frame::{Batch, PortId};
 use crate::service::nat::host::{Host, SocketId};
+use crate::service::nat::icmp::QUOTE;
 use crate::service::nat::packet::{Headers, TCP, pseudo, unfinished};
 use crate::service::nat::wire::{Wire, has_room};
 use crate::time::{Duration, Instant};
@@ -75,7 +76,7 @@ impl Flow {
             writable: false,
             queued: false,
             entry: None,
-            quote: quote.into(),
+            quote: quote.get(..QUOTE).unwrap_or(quote).into(),
             active: now,
             shut: false,
         }

@@ -28,7 +28,7 @@ use flow::{Fate, Flow, Key};
 use foldhash::fast::FixedState;
 use segment::{Flags, Segment};
 use sender::SUPER_PAYLOAD;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
@@ -46,7 +46,7 @@ pub(super) struct Tcp {
     ready: VecDeque<u32>,
     timers: Timers,
     /// Flows that wait for memory.
-    starved: Vec<u32>,
+    starved: BTreeSet<u32>,
     /// Bytes that all flows hold.
     held: usize,
     buffer: Vec<u8>,
@@ -63,7 +63,7 @@ impl Tcp {
             sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(17))),
             ready: VecDeque::new(),
             timers: Timers::default(),
-            starved: Vec::new(),
+            starved: BTreeSet::new(),
             held: 0,
             buffer: vec![0; CHUNK],
             secret: seed,
@@ -226,6 +226,7 @@ impl Tcp {
         self.timers.remove(index, &mut flow.entry);
         self.keys.remove(&flow.key);
         self.held -= flow.connection.held();
+        self.starved.remove(&index);
         if let Some(socket) = flow.socket {
             self.sockets.remove(&socket);
             host.close(socket, abort);
@@ -279,7 +280,9 @@ impl Tcp {
             match fate {
                 Fate::Rests => {}
                 Fate::Works => self.make_ready(index),
-                Fate::Starves => self.starved.push(index),
+                Fate::Starves => {
+                    self.starved.insert(index);
+                }
                 Fate::Over => self.finish(index, host),
                 Fate::Broken => {
                     flow.reset(wire);
@@ -383,3 +386,6 @@ fn refuse(mac: Mac, key: Key, syn: &Segment, quote: &[u8], why: ErrorKind, wire:
     };
     icmp::refuse(wire, mac, key.guest.ip(), refusal, quote);
 }
+
+#[cfg(test)]
+mod tests;

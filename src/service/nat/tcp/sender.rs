@@ -210,9 +210,14 @@ impl Sender {
             let due = self.nxt == self.iss;
             return due.then(|| self.send(now, Piece { seq: self.iss, syn: true, fin: false, range: 0..0 }));
         }
+        if self.fin_acked {
+            return None;
+        }
         if std::mem::take(&mut self.resend) && self.una != self.max {
-            let len = self.mss.min(self.bytes.len());
-            let fin = self.ending && len == self.bytes.len();
+            // Only what was sent before: an acknowledgement of more would seem to be of nothing that was.
+            let space = self.max.wrapping_sub(self.una) as usize;
+            let len = self.mss.min(self.bytes.len()).min(space);
+            let fin = self.ending && len == self.bytes.len() && len < space;
             return Some(Piece { seq: self.una, syn: false, fin, range: 0..len });
         }
         let sent = self.nxt.wrapping_sub(self.una) as usize;
@@ -286,11 +291,19 @@ impl Sender {
         }
         self.announced = (heard.seq, heard.ack);
         let window = usize::from(heard.window) << self.scale;
-        if window > 0 && self.una == self.max {
-            // It ran to probe a closed window.
-            self.timer = None;
+        let old = std::mem::replace(&mut self.window, window);
+        if old == 0 && window > 0 && self.syn_acked {
+            self.reopen();
         }
-        std::mem::replace(&mut self.window, window) != window
+        old != window
+    }
+
+    /// The window was closed. What was sent into it is lost, probes first of all, and how long they were apart says
+    /// nothing of the way: all is sent from the first byte on, at once and with the way's own timeout.
+    fn reopen(&mut self) {
+        self.nxt = self.una;
+        (self.probe, self.timer, self.timing, self.tries) = (false, None, None, 0);
+        self.rto = self.smoothed.map_or(FIRST_RTO, rto);
     }
 
     fn advance(&mut self, now: Instant, ack: u32, mut acked: usize) {
@@ -321,7 +334,7 @@ impl Sender {
             Some((mean, spread)) => ((mean * 7 + sample) / 8, (spread * 3 + mean.abs_diff(sample)) / 4),
         };
         self.smoothed = Some((mean, spread));
-        self.rto = (mean + spread * 4).clamp(LEAST_RTO, MOST_RTO);
+        self.rto = rto((mean, spread));
     }
 
     /// The congestion window after an acknowledgement of `acked` bytes.
@@ -384,3 +397,11 @@ impl Sender {
         true
     }
 }
+
+/// The timeout of a way whose round trips take `mean`, give or take `spread` (RFC 6298, 2.3).
+fn rto((mean, spread): (Duration, Duration)) -> Duration {
+    (mean + spread * 4).clamp(LEAST_RTO, MOST_RTO)
+}
+
+#[cfg(test)]
+mod tests;
