@@ -62,7 +62,7 @@ fn wrong_command_lines_are_usage_errors() {
         (&["-c", empty], "there is no port to switch between"),
         (&["check", empty], "there is no port to switch between"),
         (&["-p", "tpa:z"], "the nearest is \"tap\""),
-        (&["-p", "tap:z", "-p", "packet:z"], "are both called z"),
+        (&["-p", "tap:z", "-p", "packet:z"], "both want interface z"),
         (&["-s", "a", "-s", "a", "-p", "tap:z"], "switch a is given twice"),
         (&["-p", "tap:z", "demo"], "not for a command"),
         (&["ports", "uinx"], "the nearest is \"unix\""),

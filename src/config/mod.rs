@@ -26,6 +26,6 @@ pub use kind::{
     Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip, TRANSPORTS, Tap, Tcp, Transport, TransportRow,
     Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip, Wpan, command_words, find,
 };
-pub use plan::{Config, misplaced};
+pub use plan::{Config, misplaced, same_host};
 pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, check_rules};
 pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};

@@ -231,6 +231,18 @@ fn read_links(path: &Path) -> Result<Links> {
     Links::parse(&text).map_err(|bad| Error::usage(bad.what).at(format_args!("{}:{}", path.display(), bad.line)))
 }
 
+/// Why `port` cannot run beside `other` as they would be the same host of one switch.
+pub fn same_host(other: &PortSpec, port: &PortSpec) -> Option<Error> {
+    let theirs = if other.switch == port.switch { other.kind.hosts() } else { Vec::new() };
+    let addr = port.kind.hosts().into_iter().find(|addr| theirs.contains(addr))?;
+    let who = match other.name == port.name {
+        true => format!("{other} and {port}"),
+        false => format!("ports {} and {}", other.name, port.name),
+    };
+    let what = format!("{who} both are the host {addr} of switch {}", port.switch);
+    Some(Error::usage(what).hint("give one of them another address, or another switch: switch=NAME"))
+}
+
 /// Name, kind, target and the keys that are left.
 fn summary_row(port: &PortSpec) -> [String; 4] {
     [port.name.clone(), port.kind.word().to_owned(), port.kind.text().target(), port.settings()]
@@ -238,6 +250,9 @@ fn summary_row(port: &PortSpec) -> [String; 4] {
 
 /// Why `port` cannot run beside `other`.
 fn conflict(other: &PortSpec, port: &PortSpec) -> Option<Error> {
+    if let Some(error) = same_host(other, port) {
+        return Some(error);
+    }
     let theirs = other.kind.text().claims();
     // First: where this clashes, another name would not help.
     let claim = port.kind.text().claims().into_iter().find(|claim| theirs.contains(claim));
@@ -289,6 +304,17 @@ mod tests {
             assert_eq!(grown.add_port(PortSpec::parse(other).unwrap()), Err(error));
         }
         assert_eq!(config(&["unix:/tmp/a", "unix:/tmp/a,connect,name=b"], &[]).check(), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn two_services_of_a_switch_have_addresses_of_their_own() {
+        for other in ["nat:10.0.2.2/24,name=b", "usbip:10.0.2.2/16,device=cdc-acm,name=b"] {
+            let error = config(&["nat:10.0.2.2/24"], &[]).add_port(PortSpec::parse(other).unwrap()).unwrap_err();
+            assert_eq!(error.what(), "ports nat and b both are the host 10.0.2.2 of switch default");
+            assert!(error.advice().unwrap().contains("another address"), "{error}");
+            let apart = format!("{other},switch=lab");
+            assert!(config(&["nat:10.0.2.2/24", &apart], &[]).check().is_ok());
+        }
     }
 
     #[test]

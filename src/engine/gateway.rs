@@ -40,6 +40,14 @@ pub(super) fn start(
     machine.set_servers(Box::new(LanServers::new(nat, mtu, seed)))?;
     if let Some(folder) = &nat.lan.tftp {
         sockets.serve(folder)?;
+        let missing = nat.lan.bootfile.as_ref().filter(|file| !folder.join(file.trim_start_matches('/')).is_file());
+        if let Some(file) = missing {
+            log::warn!(
+                "{}: there is no file {file} in {} yet, which boards are told to boot",
+                spec.name,
+                folder.display()
+            );
+        }
     }
     for forward in &nat.forwards {
         let (socket, bound) = match forward.protocol {

@@ -9,7 +9,7 @@
 //! there, as for a connection that was begun.
 
 use super::{Engine, LISTENERS, random_seed, service};
-use crate::config::{PortSpec, misplaced};
+use crate::config::{PortSpec, misplaced, same_host};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -114,6 +114,13 @@ impl Engine {
         }
         if spec.kind.is_radio() != self.switch.is_radio() {
             return Err(misplaced(spec, self.switch.is_radio()));
+        }
+        let others = self.ports.iter().flatten().filter_map(|slot| match &slot.origin {
+            Origin::Spec(other) => Some(other),
+            _ => None,
+        });
+        if let Some(error) = others.into_iter().find_map(|other| same_host(other, spec)) {
+            return Err(error);
         }
         Ok(())
     }

@@ -216,3 +216,12 @@ fn an_end_that_comes_with_the_last_bytes_is_seen() {
     }
     bridge.stop().unwrap();
 }
+
+#[test]
+fn a_second_service_with_the_same_address_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let bridge = Bridge::start(&config(dir.path(), &["nat:10.0.2.2/24"])).unwrap();
+    let error = bridge.add_port(PortSpec::parse("nat:10.0.2.2/24,name=b").unwrap()).unwrap_err();
+    assert_eq!(error.what(), "ports nat and b both are the host 10.0.2.2 of switch default");
+    bridge.add_port(PortSpec::parse("nat:10.0.2.3/24,name=b").unwrap()).unwrap();
+}

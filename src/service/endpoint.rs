@@ -35,10 +35,11 @@ mod stack;
 mod tests;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use self::addresses::Addresses;
 pub use self::addresses::{group_mac, link_local};
+pub use self::arp::sender as arp_sender;
 pub use self::config::{DEFAULT_MTU, EndpointConfig, Limits, MAX_ADDRS, MAX_WINDOW, MIN_MTU};
 pub use self::event::{CloseReason, ConnId, Event, ListenerId, Stats};
 use self::flow::FlowKey;
@@ -126,6 +127,12 @@ impl Endpoint {
     /// The MAC of a neighbour. `None`: it is being asked for.
     pub fn neighbour(&mut self, now: Instant, addr: IpAddr) -> Option<Mac> {
         self.link.neighbours.resolve(now, addr)
+    }
+
+    /// Asks everybody on the link who has `addr`, whatever is known. The answer comes as any frame does.
+    pub fn ask(&mut self, addr: Ipv4Addr) {
+        let probe = neighbour::Probe { addr: addr.into(), mac: None };
+        self.link.ask(self.now, probe, &mut self.scratch);
     }
 
     /// Takes an untagged Ethernet frame without FCS, at most the MTU and 14 bytes long.

@@ -191,7 +191,7 @@ fn at(bits: u32) -> Ipv4Addr {
 }
 
 /// The network's own address and its broadcast address.
-fn ends(gateway: Ipv4Addr, prefix: u8) -> (u32, u32) {
+pub(super) fn ends(gateway: Ipv4Addr, prefix: u8) -> (u32, u32) {
     let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
     (gateway.to_bits() & mask, gateway.to_bits() | !mask)
 }

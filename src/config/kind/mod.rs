@@ -17,6 +17,7 @@ mod usbip;
 mod wpan;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::limits::QUEUE_FRAMES;
 
@@ -217,6 +218,16 @@ pub enum PortKind {
 }
 
 impl PortKind {
+    /// The addresses of the host on the switch that it is, if it is one.
+    pub fn hosts(&self) -> Vec<IpAddr> {
+        let cidrs = match self {
+            Self::Nat(nat) => nat.addrs(),
+            Self::Usbip(usbip) => usbip.addrs.clone(),
+            _ => Vec::new(),
+        };
+        cidrs.into_iter().map(|cidr| cidr.addr).collect()
+    }
+
     /// What stands before the colon: `tap`.
     pub fn word(&self) -> &'static str {
         self.text().row().word

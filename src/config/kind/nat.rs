@@ -53,7 +53,7 @@ pub(super) static ROW: KindRow = KindRow {
     example: "nat:10.0.2.2/24,forward=tcp:127.0.0.1:2222->10.0.2.15:22",
     note: "Connections of guests are made again as ordinary sockets of the host, so no right is needed and they reach \
            what the user who runs it reaches: TCP, UDP and pings. Connections of a forward come from the gateway's \
-           address. Hosts on the switch get address, route, resolver and boot file by DHCP or BOOTP, and over IPv6 by \
+           address; a shell needs quotes around one, because of the '>'. Hosts on the switch get address, route, resolver and boot file by DHCP or BOOTP, and over IPv6 by \
            router advertisements or DHCPv6; each has a name (`inst1.lab`), and all other names come from the host's \
            resolvers.",
     choices: None,
@@ -141,6 +141,12 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     if !(1..=30).contains(&cidr.prefix) {
         return Err(bad_target(&ROW, target, "a network with room for guests, a prefix of 1 to 30 bits"));
     }
+    let (first, last) = lan::ends(gateway, cidr.prefix);
+    if [first, last].contains(&gateway.to_bits()) {
+        let what = format!("{target}: the network itself or its broadcast address, not that of a host");
+        let first = Ipv4Addr::from_bits(first + 1);
+        return Err(Fault::new(what).hint(format!("for example nat:{first}/{}", cidr.prefix)));
+    }
     let nat = Nat {
         gateway,
         prefix: cidr.prefix,
@@ -162,7 +168,10 @@ fn ipv6(text: &str) -> Parsed<Cidr> {
 }
 
 fn forward(text: &str) -> Parsed<Forward> {
-    let form = || "PROTO:HOST:PORT->GUEST:PORT with addresses, as tcp:127.0.0.1:2222->10.0.2.15:22".to_owned();
+    let form = || {
+        let quoted = if text.ends_with('-') { "; quote it, for a shell takes the '>'" } else { "" };
+        format!("PROTO:HOST:PORT->GUEST:PORT with addresses, as tcp:127.0.0.1:2222->10.0.2.15:22{quoted}")
+    };
     let (protocol, rest) = text.split_once(':').ok_or_else(form)?;
     let protocol = match protocol {
         "tcp" => Protocol::Tcp,
@@ -320,8 +329,13 @@ mod tests {
     #[test]
     fn faults_say_what_to_do() {
         assert!(refusal("nat:10.0.2.2").contains("192.0.2.2/24"));
+        for bad in ["nat:10.0.2.0/24", "nat:10.0.2.255/24"] {
+            let said = refusal(bad);
+            assert!(said.contains("network itself") && !said.contains("dns="), "{said}");
+        }
         assert!(refusal("nat:2001:db8::2/64").contains("ipv6="));
         assert!(refusal("nat:10.0.2.2/32").contains("room for guests"));
+        assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:2222-").contains("quote it"));
         assert!(refusal("nat:10.0.2.2/24,forward=sctp:127.0.0.1:1->10.0.2.15:1").contains("tcp:127.0.0.1:2222"));
         assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->10.0.3.15:1").contains("no guest"));
         assert!(refusal("nat:10.0.2.2/24,forward=tcp:127.0.0.1:1->10.0.2.2:1").contains("no guest"));

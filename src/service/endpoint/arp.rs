@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::wire::Mac;
+use crate::wire::{Ethernet, Mac};
 
 /// EtherType of ARP.
 pub(super) const ETHERTYPE: u16 = 0x0806;
@@ -70,6 +70,13 @@ impl Message {
         bytes[24..].copy_from_slice(&self.target.octets());
         bytes
     }
+}
+
+/// Who says in an untagged ARP frame that it has which address. `None`: another frame, or nobody does.
+pub fn sender(frame: &Ethernet<'_>) -> Option<(Ipv4Addr, Mac)> {
+    let is_arp = frame.ether_type().0 == ETHERTYPE && frame.tag().is_none();
+    let message = is_arp.then(|| Message::parse(frame.payload()))??;
+    (!message.sender.is_unspecified()).then_some((message.sender, message.sender_mac))
 }
 
 #[cfg(test)]

@@ -196,7 +196,8 @@ impl Link {
         self.send(now, scratch);
     }
 
-    fn ask(&mut self, now: Instant, probe: Probe, scratch: &mut Scratch) {
+    /// Asks for a neighbour.
+    pub fn ask(&mut self, now: Instant, probe: Probe, scratch: &mut Scratch) {
         let Some(src) = self.addresses.source_for(probe.addr) else { return };
         match (src, probe.addr) {
             (IpAddr::V4(src), IpAddr::V4(addr)) => {

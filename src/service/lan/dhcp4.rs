@@ -90,6 +90,22 @@ impl Dhcp4 {
         }
     }
 
+    /// Who asks for an address, and which one it would get, if it is one that should be tried before it is given
+    /// (RFC 2131, section 4.3.1). It is kept for the client meanwhile.
+    pub fn candidate(&self, now: Instant, leases: &mut Leases, bytes: &[u8]) -> Option<(Mac, Ipv4Addr)> {
+        let message = Message::read(bytes)?;
+        let wanted = match message.kind {
+            Some(Kind::Discover) => message.addr(option::WANTED),
+            None => Some(message.ciaddr),
+            Some(_) => return None,
+        };
+        if !message.giaddr.is_unspecified() && !self.is_ours(message.giaddr) {
+            return None;
+        }
+        let addr = leases.offer(now, message.mac, wanted)?;
+        (!leases.is_certain(now, message.mac, addr)).then_some((message.mac, addr))
+    }
+
     fn is_ours(&self, addr: Ipv4Addr) -> bool {
         let mask = u32::MAX.checked_shl(32 - u32::from(self.config.prefix.min(32))).unwrap_or(0);
         (addr.to_bits() ^ self.config.server.to_bits()) & mask == 0

@@ -9,7 +9,10 @@
 //!
 //! A [`Fixed`] host always has its address and name, whether it asked for them or not, and nobody else has.
 //!
-//! What clients can make it hold is bounded by the pool ([`POOL_MAX`]): at most one entry for each address.
+//! An address that another host was heard to use is not given to anybody else for a while, unless it is its client's
+//! lease or a fixed host's.
+//!
+//! What clients can make it hold is bounded by the pool ([`POOL_MAX`]): at most two entries for each address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -26,6 +29,9 @@ const OFFER: Duration = Duration::from_secs(30);
 
 /// How long an address is left alone of which a client said that somebody else uses it.
 const DECLINED: Duration = Duration::from_secs(600);
+
+/// How long an address is left alone that a host was heard to use without a lease.
+const HEARD: Duration = Duration::from_secs(60);
 
 /// A host whose address or name is given: `host=MAC/IP/NAME`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -45,7 +51,7 @@ pub struct Pool {
     pub first: Ipv4Addr,
     /// Its last address; [`POOL_MAX`] addresses from the first at most.
     pub last: Ipv4Addr,
-    /// Addresses in it that are somebody's: the gateway's.
+    /// Addresses in it that are somebody's: the gateway's, those that forwards lead to.
     pub reserved: Vec<Ipv4Addr>,
     /// Hosts with a given address.
     pub fixed: Vec<Fixed>,
@@ -94,6 +100,8 @@ pub struct Leases {
     by_name: BTreeMap<String, u32>,
     /// The entries of the pool by their end, for the one that is over for longest.
     by_end: BTreeSet<(Instant, u32)>,
+    /// Who was last heard to use an address of the pool, and when.
+    heard: BTreeMap<u32, (Mac, Instant)>,
     /// How often something was changed.
     version: u64,
 }
@@ -108,6 +116,7 @@ impl Leases {
             by_mac: BTreeMap::new(),
             by_name: BTreeMap::new(),
             by_end: BTreeSet::new(),
+            heard: BTreeMap::new(),
             version: 0,
         }
     }
@@ -130,24 +139,53 @@ impl Leases {
         let held = self.by_mac.get(&mac).copied();
         let wanted = wanted.map(Ipv4Addr::to_bits);
         let fitting = held.into_iter().chain(wanted).find(|addr| self.is_for(now, mac, *addr));
-        fitting.or_else(|| self.next_fresh()).or_else(|| self.longest_over(now))
+        fitting.or_else(|| self.next_fresh(now, mac)).or_else(|| self.longest_over(now, mac))
     }
 
-    /// The lowest address of the pool that nobody has had.
-    fn next_fresh(&mut self) -> Option<u32> {
-        while self.fresh <= self.pool.last.to_bits() {
-            let addr = self.fresh;
-            if !self.by_addr.contains_key(&addr) && !self.is_taken(addr) {
+    /// The lowest address of the pool that nobody has had, or uses without having asked.
+    fn next_fresh(&mut self, now: Instant, mac: Mac) -> Option<u32> {
+        let (mut addr, mut all_held) = (self.fresh, true);
+        while addr <= self.pool.last.to_bits() {
+            let held = self.by_addr.contains_key(&addr) || self.is_taken(addr);
+            if !held && !self.is_used(now, mac, addr) {
                 return Some(addr);
             }
-            self.fresh = self.fresh.checked_add(1)?;
+            addr = addr.checked_add(1)?;
+            all_held &= held;
+            if all_held {
+                self.fresh = addr;
+            }
         }
         None
     }
 
-    fn longest_over(&self, now: Instant) -> Option<u32> {
+    fn longest_over(&self, now: Instant, mac: Mac) -> Option<u32> {
         let over = self.by_end.iter().take_while(|(until, _)| *until <= now).map(|(_, addr)| *addr);
-        over.into_iter().find(|addr| self.in_pool(*addr) && !self.is_taken(*addr))
+        let free = |addr: u32| self.in_pool(addr) && !self.is_taken(addr) && !self.is_used(now, mac, addr);
+        over.into_iter().find(|addr| free(*addr))
+    }
+
+    /// A host at `mac` uses `addr`.
+    pub fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) {
+        let addr = addr.to_bits();
+        if self.in_pool(addr) {
+            self.heard.insert(addr, (mac, now));
+        }
+    }
+
+    /// Whether `addr` is given to `mac` for certain, which needs no trial: its standing lease, or that of a fixed host.
+    pub fn is_certain(&self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
+        self.fixed(mac).is_some() || self.is_own(now, mac, addr.to_bits())
+    }
+
+    fn is_own(&self, now: Instant, mac: Mac, addr: u32) -> bool {
+        let own = |entry: &Entry| entry.mac == mac && entry.state == State::Bound && entry.until > now;
+        self.by_addr.get(&addr).is_some_and(own)
+    }
+
+    /// Whether another host than `mac` was heard to use `addr` lately.
+    fn is_used(&self, now: Instant, mac: Mac, addr: u32) -> bool {
+        self.heard.get(&addr).is_some_and(|&(other, at)| other != mac && now.since(at) < HEARD)
     }
 
     /// Gives `addr` to `mac` for `span`, under the name that it gives itself, if that says anything.
@@ -263,7 +301,10 @@ impl Leases {
     fn is_for(&self, now: Instant, mac: Mac, addr: u32) -> bool {
         let allowed = match self.fixed(mac) {
             Some(fixed) => fixed.addr.to_bits() == addr,
-            None => self.in_pool(addr) && !self.is_taken(addr),
+            None => {
+                let used = self.is_used(now, mac, addr) && !self.is_own(now, mac, addr);
+                self.in_pool(addr) && !self.is_taken(addr) && !used
+            }
         };
         let free = self
             .by_addr

@@ -27,6 +27,7 @@ mod random;
 pub mod segment;
 pub mod servers;
 pub mod tftp;
+mod trial;
 
 use crate::wire::Mac;
 use std::net::SocketAddr;

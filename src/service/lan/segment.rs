@@ -14,6 +14,7 @@ use super::leases::{Fixed, Lease, Leases, Pool};
 use super::ra::{Advertisement, Ra, RaConfig};
 use super::tftp::packet::Fault;
 use super::tftp::{self, Tftp};
+use super::trial::Trials;
 use crate::config;
 use crate::time::{Instant, earliest};
 use crate::wire::Mac;
@@ -29,6 +30,8 @@ const OUTPUTS: usize = 1024;
 pub enum Output {
     /// A datagram for a host of the segment.
     Datagram(Datagram),
+    /// The link is to be asked who has this address; [`Segment::hear`] takes the answer.
+    Ask(Ipv4Addr),
     /// An advertisement of the router.
     Advertisement(Advertisement),
     /// An answer on a stream; its length, two bytes, goes before it.
@@ -71,6 +74,7 @@ pub struct Segment {
     broadcast: Ipv4Addr,
     leases: Leases,
     dhcp4: Option<Dhcp4>,
+    trials: Trials,
     dhcp6: Option<Dhcp6>,
     ra: Option<Ra>,
     dns: Option<Dns>,
@@ -97,6 +101,7 @@ impl Segment {
             broadcast: (nat.gateway.to_bits() | !mask).into(),
             leases: Leases::new(pool(nat)),
             dhcp4: lan.dhcp.is_some().then(|| Dhcp4::new(dhcp4_config(nat, mtu))),
+            trials: Trials::default(),
             dhcp6: six.map(|prefix| {
                 let (dns, domain) = (dns6.clone(), domain.clone());
                 Dhcp6::new(Dhcp6Config { mac: nat.mac(), prefix, dns, domain })
@@ -151,7 +156,7 @@ impl Segment {
             return;
         }
         let answer = match dst.port() {
-            dhcp4::SERVER_PORT => self.dhcp4.as_ref().and_then(|dhcp| dhcp.handle(now, &mut self.leases, bytes)),
+            dhcp4::SERVER_PORT => self.try_or_answer(now, bytes),
             dhcp6::SERVER_PORT => self.dhcp6.as_ref().and_then(|dhcp| dhcp.handle(src, bytes)),
             dns::PORT => {
                 self.query(now, Client::Udp(src, dst), bytes);
@@ -165,6 +170,32 @@ impl Segment {
             }
         };
         self.outputs.extend(answer.map(Output::Datagram));
+    }
+
+    /// The answer to a question of DHCP, unless it waits until an address was tried.
+    fn try_or_answer(&mut self, now: Instant, bytes: &[u8]) -> Option<Datagram> {
+        let dhcp = self.dhcp4.as_ref()?;
+        let candidate = dhcp.candidate(now, &mut self.leases, bytes);
+        match candidate.and_then(|it| Some((it.1, self.trials.add(now, it, bytes)?))) {
+            Some((addr, fresh)) => {
+                self.outputs.extend(fresh.then_some(Output::Ask(addr)));
+                None
+            }
+            None => dhcp.handle(now, &mut self.leases, bytes),
+        }
+    }
+
+    /// A host at `mac` uses `addr`. Returns whether that makes something to do.
+    pub fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
+        self.leases.hear(now, mac, addr);
+        let Some(question) = self.trials.hear(mac, addr) else { return false };
+        if self.outputs.len() >= OUTPUTS {
+            self.dropped += 1;
+            return false;
+        }
+        let answer = self.try_or_answer(now, &question);
+        self.outputs.extend(answer.map(Output::Datagram));
+        true
     }
 
     /// Datagrams that were not taken because too many answers waited.
@@ -235,11 +266,16 @@ impl Segment {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let dns = self.dns.as_ref().and_then(Dns::poll_timeout);
         let tftp = self.tftp.as_ref().and_then(Tftp::poll_timeout);
+        let dns = earliest(dns, self.trials.poll_timeout());
         earliest(earliest(dns, tftp), self.ra.as_ref().and_then(Ra::poll_timeout))
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(question) = self.trials.next_over(now) {
+            let answer = self.dhcp4.as_ref().and_then(|dhcp| dhcp.handle(now, &mut self.leases, &question));
+            self.outputs.extend(answer.map(Output::Datagram));
+        }
         if let Some(dns) = &mut self.dns {
             dns.handle_timeout(now);
         }
@@ -263,10 +299,15 @@ fn pool(nat: &config::Nat) -> Pool {
     let lan = &nat.lan;
     let (first, last) = lan.dhcp.unwrap_or((Ipv4Addr::BROADCAST, Ipv4Addr::BROADCAST));
     let fixed = lan.hosts.iter().map(|host| Fixed { mac: host.mac, addr: host.addr, name: host.name.clone() });
+    // A guest that a forward leads to has its address of its own accord, unless there is only one to have.
+    let led_to = nat.forwards.iter().filter(|_| first != last).filter_map(|forward| match forward.guest.ip() {
+        IpAddr::V4(guest) => Some(guest),
+        IpAddr::V6(_) => None,
+    });
     Pool {
         first,
         last,
-        reserved: std::iter::once(nat.gateway).chain(lan.dns).collect(),
+        reserved: std::iter::once(nat.gateway).chain(lan.dns).chain(led_to).collect(),
         fixed: fixed.collect(),
         reserved_names: vec![GATEWAY.to_owned(), "localhost".to_owned()],
     }

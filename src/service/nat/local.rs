@@ -16,7 +16,7 @@ use crate::service::lan::leases::Lease;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::{Mac, Offload};
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// ICMPv6 router solicitation (RFC 4861, 4.1).
 const SOLICITATION: u8 = 133;
@@ -59,6 +59,8 @@ pub enum Answer {
         /// What it carries.
         payload: Vec<u8>,
     },
+    /// No message: the link is asked by ARP who has this address. [`Servers::hear`] takes the answer.
+    Ask(Ipv4Addr),
     /// An ICMPv6 message of neighbour discovery, checksum included. It leaves with hop limit 255 (RFC 4861, 6.2.1).
     Discovery {
         /// From which of the gateway's addresses.
@@ -80,6 +82,12 @@ pub trait Servers: Send {
 
     /// Takes a router solicitation of whom, its packet's hop limit, and the message, whose checksum is right.
     fn handle_solicitation(&mut self, now: Instant, from: (Ipv6Addr, Mac), hop_limit: u8, message: &[u8]);
+
+    /// A host said by ARP that it has this address. Returns whether that makes something to do.
+    fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
+        let _ = (now, mac, addr);
+        false
+    }
 
     /// A socket has changed. `false`: it is none of theirs.
     fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool;
@@ -221,6 +229,11 @@ impl Local {
         taken
     }
 
+    /// A host said by ARP that it has this address.
+    pub fn hear(&mut self, now: Instant, (addr, mac): (Ipv4Addr, Mac)) {
+        self.ready |= self.servers.as_mut().is_some_and(|servers| servers.hear(now, mac, addr));
+    }
+
     /// A socket has changed. `false`: it is none of a server.
     pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool {
         let taken = self.servers.as_mut().is_some_and(|servers| servers.handle_event(now, event, host));
@@ -272,6 +285,7 @@ impl Local {
         out: &mut Batch,
     ) {
         let (mac, dst) = match &answer {
+            Answer::Ask(addr) => return endpoint.ask(*addr),
             Answer::Udp { dst, mac, .. } => (*mac, dst.ip()),
             Answer::Discovery { dst, mac, .. } => (*mac, IpAddr::from(*dst)),
         };
@@ -286,6 +300,7 @@ impl Local {
         };
         self.number = self.number.wrapping_add(1);
         match answer {
+            Answer::Ask(addr) => endpoint.ask(addr),
             Answer::Udp { src, dst, payload, .. } => send_udp(wire, mac, (src, dst), &payload, self.number, out),
             Answer::Discovery { src, dst, message, .. } => {
                 let addrs = (src.into(), dst.into());

@@ -33,7 +33,7 @@ mod wire;
 pub use local::{Answer, Question, Servers};
 pub use stats::{Flows, Stats};
 
-use super::endpoint::{Endpoint, EndpointConfig};
+use super::endpoint::{Endpoint, EndpointConfig, arp_sender};
 use super::lan::leases::Lease;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
@@ -144,6 +144,9 @@ impl Nat {
             return;
         };
         let (ether_type, mac) = (view.ether_type().0, view.source());
+        if let Some(sender) = arp_sender(&view) {
+            self.local.hear(now, sender);
+        }
         let ip = matches!(ether_type, IPV4 | IPV6) && view.tag().is_none();
         let own = view.destination() == self.wire.mac;
         if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {

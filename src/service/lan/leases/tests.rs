@@ -185,3 +185,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_another_uses_is_not_given_away() {
+    let mut leases = leases();
+    leases.bind(secs(0), mac(1), ip(15), HOUR, None).unwrap();
+    leases.hear(secs(1), mac(7), ip(15));
+    leases.hear(secs(1), mac(7), ip(18));
+    assert_eq!(leases.bind(secs(2), mac(1), ip(15), HOUR, None), Ok(()), "a lease stands, whoever shouts");
+    assert_eq!(leases.offer(secs(2), mac(2), Some(ip(18))), None);
+    assert_eq!(leases.bind(secs(2), mac(2), ip(18), HOUR, None), Err(Refused));
+    assert_eq!(leases.offer(secs(2), mac(7), None), Some(ip(18)), "to who uses it");
+    leases.release(secs(3), mac(7), ip(18));
+    assert_eq!(leases.offer(secs(60), mac(2), None), None);
+    assert_eq!(leases.offer(secs(61), mac(2), None), Some(ip(18)), "it has been silent for a minute");
+}

@@ -95,6 +95,64 @@ fn questions_for_others_go_out_unless_nothing_does() {
     assert!(matches!(sent.as_slice(), [Output::Stream(7, _)]), "{sent:?}");
 }
 
+/// The address that the one datagram among these offers.
+fn offered(sent: &[Output]) -> Ipv4Addr {
+    let [Output::Datagram(Datagram { payload, .. })] = sent else { panic!("{sent:?}") };
+    Ipv4Addr::new(payload[16], payload[17], payload[18], payload[19])
+}
+
+#[test]
+fn an_address_is_tried_before_it_is_offered() {
+    let (mut segment, now) = (segment(",dhcp=.15-.17"), Instant::from_secs(1));
+    let (other, to_all) = (Mac([2, 0, 0, 0, 0, 8]), (addr("0.0.0.0:68"), addr("255.255.255.255:67")));
+    let discover = |segment: &mut Segment, now| segment.handle(now, to_all.0, to_all.1, &dhcp(1));
+    discover(&mut segment, now);
+    assert_eq!(drain(&mut segment, now), [Output::Ask([10, 0, 2, 15].into())]);
+    // repeated meanwhile, and said by the client itself
+    discover(&mut segment, now);
+    assert!(!segment.hear(now, Mac(MAC), [10, 0, 2, 15].into()));
+    assert_eq!(drain(&mut segment, now), []);
+    // another host has it: the next one is tried, which nobody has
+    assert!(segment.hear(now, other, [10, 0, 2, 15].into()));
+    assert_eq!(drain(&mut segment, now), [Output::Ask([10, 0, 2, 16].into())]);
+    let later = segment.poll_timeout().unwrap();
+    assert!(later > now && later <= Instant::from_secs(2), "{later:?}");
+    segment.handle_timeout(later);
+    assert_eq!(offered(&drain(&mut segment, later)), Ipv4Addr::new(10, 0, 2, 16));
+    // one that takes the used address without asking is refused
+    segment.handle(later, to_all.0, to_all.1, &dhcp(3));
+    let sent = drain(&mut segment, later);
+    let [Output::Datagram(nak)] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!(nak.payload[240..243], [53, 1, 6]);
+}
+
+#[test]
+fn a_declined_address_is_left_alone() {
+    let (mut segment, now) = (segment(",dhcp=.15-.16"), Instant::from_secs(1));
+    let to_all = (addr("0.0.0.0:68"), addr("255.255.255.255:67"));
+    segment.handle(now, to_all.0, to_all.1, &dhcp(3));
+    segment.handle(now, to_all.0, to_all.1, &dhcp(4));
+    drain(&mut segment, now);
+    segment.handle(now, to_all.0, to_all.1, &dhcp(1));
+    assert_eq!(drain(&mut segment, now), [Output::Ask([10, 0, 2, 16].into())]);
+}
+
+#[test]
+fn what_a_forward_leads_to_is_nobody_elses() {
+    let forward = ",forward=tcp:127.0.0.1:2222->10.0.2.15:22";
+    for (keys, wanted) in [("", 16), (",dhcp=.15-.15", 15), (",host=02:00:00:00:00:07/10.0.2.15", 15)] {
+        let (mut segment, mut now) = (segment(&format!("{forward}{keys}")), Instant::from_secs(1));
+        segment.handle(now, addr("0.0.0.0:68"), addr("255.255.255.255:67"), &dhcp(1));
+        let mut sent = drain(&mut segment, now);
+        if matches!(sent.as_slice(), [Output::Ask(_)]) {
+            now = segment.poll_timeout().unwrap();
+            segment.handle_timeout(now);
+            sent = drain(&mut segment, now);
+        }
+        assert_eq!(offered(&sent), Ipv4Addr::new(10, 0, 2, wanted), "{keys}");
+    }
+}
+
 /// Answers that nobody fetches do not pile up, and those of one server are not in another's way.
 #[test]
 fn a_flood_of_questions_is_bounded() {

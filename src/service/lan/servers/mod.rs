@@ -23,7 +23,7 @@ use asks::Asks;
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use streams::Streams;
 
 /// Guests whose MAC is remembered until they are answered.
@@ -102,6 +102,10 @@ impl Servers for LanServers {
         self.segment.handle_icmp6(now, from, hop_limit, message);
     }
 
+    fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
+        self.segment.hear(now, mac, addr)
+    }
+
     fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool {
         self.asks.handle_event(now, event.socket, &mut self.segment, host)
     }
@@ -110,6 +114,7 @@ impl Servers for LanServers {
         loop {
             match self.segment.poll_output(now)? {
                 Output::Datagram(datagram) => return Some(self.answer(datagram)),
+                Output::Ask(addr) => return Some(Answer::Ask(addr)),
                 Output::Advertisement(it) => {
                     return Some(Answer::Discovery { src: it.src, dst: it.dst, mac: it.mac, message: it.message });
                 }
