@@ -146,6 +146,8 @@ impl Flow {
         let all_sent = self.emit(now, wire, out);
         if self.connection.is_done() && self.socket.is_some() {
             self.active = now;
+            // A flow that lingers needs no memory.
+            self.connection.rest();
             return Fate::Over;
         }
         let more = self.socket.is_some() && self.readable && self.connection.wanted() > 0;
