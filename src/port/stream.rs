@@ -51,6 +51,8 @@ impl Stream {
                 Ok((_, got)) => break got,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Inhaled::Drained),
+                // What was written to it after its peer had gone makes the end a reset.
+                Err(Errno::CONNRESET) => return Err(self.closed()),
                 Err(errno) => return Err(Gone(format!("reading from it failed: {}", std::io::Error::from(errno)))),
             }
         };
