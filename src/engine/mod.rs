@@ -24,6 +24,7 @@ mod bridge;
 mod command;
 pub mod control;
 mod gateway;
+mod listeners;
 mod ports;
 mod rewrite;
 mod service;
@@ -43,8 +44,9 @@ use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
+use listeners::ListenerSlot;
 use mio::{Events, Poll, Token, Waker};
-use ports::{Due, ListenerSlot, PortSlot};
+use ports::{Due, PortSlot};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 

@@ -3,14 +3,13 @@
 //! Theory of operation. A slot stands for a port of the switch. Its [`Origin`] says what happens when the descriptor
 //! is lost: a listener's client is removed, and its counters are kept in the listener's sum; a port that was asked for
 //! by its own specification is set down in the switch, which forgets its stations, and tried again after 50 ms, then
-//! at twice the interval up to a second. A listener that cannot accept for want of descriptors pauses likewise.
+//! at twice the interval up to a second.
 //!
 //! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
 //! there, as for a connection that was begun.
 
-use super::{Engine, LISTENERS, random_seed, service};
+use super::{Engine, random_seed, service};
 use crate::config::{PortSpec, misplaced, same_host};
-use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Link};
@@ -20,14 +19,11 @@ use crate::time::{Duration, Instant};
 use crate::wire::Rewriter;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use rustix::io::Errno;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(1);
-/// Clients that one event may bring in; the rest waits for the next breath.
-const ACCEPTS: usize = 64;
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(50);
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(1);
 
 /// What a timer is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -80,18 +76,6 @@ pub(super) struct PortSlot {
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
-}
-
-/// A listener, or the wish for one.
-pub(super) struct ListenerSlot {
-    pub spec: Arc<PortSpec>,
-    pub listener: Option<Listener>,
-    /// The sum of what clients that have left had counted.
-    pub departed: Counters,
-    /// Why it does not listen.
-    pub why: String,
-    pub removed: bool,
-    retry: Duration,
 }
 
 fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
@@ -180,7 +164,7 @@ impl Engine {
     }
 
     /// Puts a port with its static stations into the switch, and its descriptor under watch.
-    fn add_slot(
+    pub(super) fn add_slot(
         &mut self,
         spec: &PortSpec,
         name: &str,
@@ -261,7 +245,7 @@ impl Engine {
             .try_for_each(|fd| self.register(fd, Token(id.index()), Interest::READABLE | Interest::WRITABLE))
     }
 
-    fn register(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
+    pub(super) fn register(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
         let registered = self.poll.registry().register(&mut SourceFd(&fd), token, interest);
         registered.map_err(|error| Error::system("cannot wait for its descriptor", &error))
     }
@@ -405,92 +389,6 @@ impl Engine {
         if let (Origin::Client(index), Some(counters)) = (slot.origin, counters) {
             self.listeners[index].departed.add(&counters);
         }
-    }
-
-    fn add_listener(&mut self, spec: Arc<PortSpec>, listener: Option<Listener>, why: String) -> Result<()> {
-        let index = self.listeners.len();
-        match &listener {
-            Some(listener) => self.register(listener.fd(), Token(LISTENERS + index), Interest::READABLE)?,
-            None => drop(self.timers.insert((self.clock.now() + FIRST_RETRY, Due::Listener(index)))),
-        }
-        let departed = Counters::default();
-        self.listeners.push(ListenerSlot { spec, listener, departed, why, removed: false, retry: FIRST_RETRY });
-        Ok(())
-    }
-
-    /// A listener that could not be bound, or could not accept, tries again.
-    pub(super) fn retry_listener(&mut self, index: usize) {
-        let slot = &mut self.listeners[index];
-        if slot.removed {
-            return;
-        }
-        if slot.listener.is_some() {
-            return self.accept(index);
-        }
-        match port::open(&slot.spec) {
-            Ok(Opened::Listener(listener)) => {
-                log::info!("{}: listening", slot.spec.name);
-                let fd = listener.fd();
-                slot.listener = Some(listener);
-                if let Err(error) = self.register(fd, Token(LISTENERS + index), Interest::READABLE) {
-                    log::error!("{}: {error}", self.listeners[index].spec.name);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                error.what().clone_into(&mut slot.why);
-                self.wait_listener(index);
-            }
-        }
-    }
-
-    fn wait_listener(&mut self, index: usize) {
-        let slot = &mut self.listeners[index];
-        slot.retry = (slot.retry * 2).min(LAST_RETRY);
-        self.timers.insert((self.clock.now() + slot.retry, Due::Listener(index)));
-    }
-
-    /// Lets clients in.
-    pub(super) fn accept(&mut self, index: usize) {
-        for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
-            match listener.accept() {
-                Ok(Some((edge, peer))) => {
-                    self.listeners[index].retry = FIRST_RETRY;
-                    self.admit(index, edge, peer);
-                }
-                Ok(None) => return,
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => {
-                    let name = &self.listeners[index].spec.name;
-                    log::error!("{name}: cannot accept a client: {}", std::io::Error::from(errno));
-                    return self.wait_listener(index);
-                }
-            }
-        }
-        self.timers.insert((self.clock.now(), Due::Listener(index)));
-    }
-
-    fn admit(&mut self, index: usize, edge: Edge, peer: String) {
-        let spec = self.listeners[index].spec.clone();
-        let name = self.client_name(&spec.name);
-        log::info!("{name}: connected, {peer}");
-        if let Err(error) = self.add_slot(&spec, &name, Origin::Client(index), Some(edge), peer) {
-            log::error!("{error}");
-        }
-    }
-
-    /// `inst1`, and while that is taken `inst1#2`, `inst1#3` …
-    fn client_name(&self, base: &str) -> String {
-        let names: std::collections::HashSet<&str> =
-            self.ports.iter().flatten().map(|slot| slot.name.as_str()).collect();
-        let mut name = base.to_owned();
-        let mut number = 1;
-        while names.contains(name.as_str()) {
-            number += 1;
-            name = format!("{base}#{number}");
-        }
-        name
     }
 
     /// Removes a port, or a listener with its clients.

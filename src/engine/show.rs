@@ -2,7 +2,8 @@
 
 use super::Engine;
 use super::command::{PortStatus, SwitchStatus};
-use super::ports::{ListenerSlot, Origin, PortSlot};
+use super::listeners::ListenerSlot;
+use super::ports::{Origin, PortSlot};
 use crate::frame::PortId;
 use crate::port::{Edge, Listener};
 

@@ -1,0 +1,119 @@
+//! Listeners and the clients that they let in.
+//!
+//! Theory of operation. A client becomes a port of the listener's name, and leaves its counters to the listener's sum
+//! when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for want of descriptors, pauses and
+//! is tried again as a port is: after 50 ms, then at twice the interval up to a second.
+
+use super::ports::{Due, FIRST_RETRY, LAST_RETRY, Origin};
+use super::{Engine, LISTENERS};
+use crate::config::PortSpec;
+use crate::counters::Counters;
+use crate::error::Result;
+use crate::port::{self, Edge, Listener, Opened};
+use crate::time::Duration;
+use mio::{Interest, Token};
+use rustix::io::Errno;
+use std::sync::Arc;
+
+/// Clients that one event may bring in; the rest waits for the next breath.
+const ACCEPTS: usize = 64;
+
+/// A listener, or the wish for one.
+pub(super) struct ListenerSlot {
+    pub spec: Arc<PortSpec>,
+    pub listener: Option<Listener>,
+    /// The sum of what clients that have left had counted.
+    pub departed: Counters,
+    /// Why it does not listen.
+    pub why: String,
+    pub removed: bool,
+    retry: Duration,
+}
+
+impl Engine {
+    pub(super) fn add_listener(&mut self, spec: Arc<PortSpec>, listener: Option<Listener>, why: String) -> Result<()> {
+        let index = self.listeners.len();
+        match &listener {
+            Some(listener) => self.register(listener.fd(), Token(LISTENERS + index), Interest::READABLE)?,
+            None => drop(self.timers.insert((self.clock.now() + FIRST_RETRY, Due::Listener(index)))),
+        }
+        let departed = Counters::default();
+        self.listeners.push(ListenerSlot { spec, listener, departed, why, removed: false, retry: FIRST_RETRY });
+        Ok(())
+    }
+
+    /// A listener that could not be bound, or could not accept, tries again.
+    pub(super) fn retry_listener(&mut self, index: usize) {
+        let slot = &mut self.listeners[index];
+        if slot.removed {
+            return;
+        }
+        if slot.listener.is_some() {
+            return self.accept(index);
+        }
+        match port::open(&slot.spec) {
+            Ok(Opened::Listener(listener)) => {
+                log::info!("{}: listening", slot.spec.name);
+                let fd = listener.fd();
+                slot.listener = Some(listener);
+                if let Err(error) = self.register(fd, Token(LISTENERS + index), Interest::READABLE) {
+                    log::error!("{}: {error}", self.listeners[index].spec.name);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                error.what().clone_into(&mut slot.why);
+                self.wait_listener(index);
+            }
+        }
+    }
+
+    fn wait_listener(&mut self, index: usize) {
+        let slot = &mut self.listeners[index];
+        slot.retry = (slot.retry * 2).min(LAST_RETRY);
+        self.timers.insert((self.clock.now() + slot.retry, Due::Listener(index)));
+    }
+
+    /// Lets clients in.
+    pub(super) fn accept(&mut self, index: usize) {
+        for _ in 0..ACCEPTS {
+            let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
+            match listener.accept() {
+                Ok(Some((edge, peer))) => {
+                    self.listeners[index].retry = FIRST_RETRY;
+                    self.admit(index, edge, peer);
+                }
+                Ok(None) => return,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => {
+                    let name = &self.listeners[index].spec.name;
+                    log::error!("{name}: cannot accept a client: {}", std::io::Error::from(errno));
+                    return self.wait_listener(index);
+                }
+            }
+        }
+        self.timers.insert((self.clock.now(), Due::Listener(index)));
+    }
+
+    fn admit(&mut self, index: usize, edge: Edge, peer: String) {
+        let spec = self.listeners[index].spec.clone();
+        let name = self.client_name(&spec.name);
+        log::info!("{name}: connected, {peer}");
+        if let Err(error) = self.add_slot(&spec, &name, Origin::Client(index), Some(edge), peer) {
+            log::error!("{error}");
+        }
+    }
+
+    /// `inst1`, and while that is taken `inst1#2`, `inst1#3` …
+    fn client_name(&self, base: &str) -> String {
+        let names: std::collections::HashSet<&str> =
+            self.ports.iter().flatten().map(|slot| slot.name.as_str()).collect();
+        let mut name = base.to_owned();
+        let mut number = 1;
+        while names.contains(name.as_str()) {
+            number += 1;
+            name = format!("{base}#{number}");
+        }
+        name
+    }
+}
