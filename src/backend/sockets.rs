@@ -7,6 +7,7 @@
 use super::folder::Folder;
 use super::resolvers::Resolvers;
 use crate::error::{Error, Result};
+use crate::port::inet;
 use crate::port::sys::{self, refusal, want_refusals};
 use crate::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
 use mio::unix::SourceFd;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const WAKER: Token = Token(usize::MAX);
-const BACKLOG: i32 = 128;
 
 /// See the module.
 pub struct Sockets {
@@ -86,18 +86,11 @@ impl Sockets {
     }
 
     fn bind(&mut self, addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<(SocketId, SocketAddr)> {
-        let socket = Socket::new(Domain::for_address(addr), kind.nonblocking(), Some(protocol))?;
+        let socket = inet::socket(addr, kind, protocol)?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        if kind == Type::STREAM {
-            socket.set_reuse_address(true)?;
-        }
-        socket.bind(&addr.into())?;
-        if kind == Type::STREAM {
-            socket.listen(BACKLOG)?;
-        }
-        let bound = socket.local_addr()?.as_socket().unwrap_or(addr);
+        let bound = inet::bind(&socket, addr)?;
         Ok((self.add(socket)?, bound))
     }
 
@@ -117,12 +110,7 @@ impl Sockets {
 }
 
 fn explain(word: &str, addr: SocketAddr, error: &io::Error) -> Error {
-    let told = Error::system(format_args!("cannot listen on {word} {addr}"), error);
-    match error.kind() {
-        io::ErrorKind::AddrInUse => told.hint("`ss -lntup` shows who has the port; choose another"),
-        io::ErrorKind::PermissionDenied => told.hint("ports below 1024 need a right; choose a higher one"),
-        _ => told,
-    }
+    inet::in_use(Error::system(format_args!("cannot listen on {word} {addr}"), error), error)
 }
 
 /// What an ICMP message said.
@@ -140,23 +128,11 @@ fn meaning(told: &sys::Refusal) -> Refusal {
 
 impl Host for Sockets {
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&to.into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-            _ => self.add(socket),
-        }
+        self.add(inet::begin(to)?)
     }
 
     fn connected(&mut self, socket: SocketId) -> io::Result<()> {
-        let socket = self.get(socket)?;
-        if let Some(error) = socket.take_error()? {
-            return Err(error);
-        }
-        match socket.peer_addr() {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
-            other => other.map(drop),
-        }
+        inet::connected(self.get(socket)?).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
     }
 
     fn open(&mut self, kind: Datagrams, v6: bool) -> io::Result<SocketId> {

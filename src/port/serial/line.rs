@@ -69,11 +69,11 @@ impl Line {
                 Ok(Self::waiting(Source::Unix(listener), None, "nobody has connected yet".into()))
             }
             Transport::Tcp { addr, listen: false, .. } => {
-                let (fd, peer) = inet::dial_socket(&addr.host, addr.port)?;
+                let (fd, peer) = inet::dial_socket(addr)?;
                 Ok(Self::waiting(Source::Dialled, Some(fd), peer))
             }
             Transport::Tcp { addr, listen: true, .. } => {
-                let listener = inet::TcpListener::bind(&addr.host, addr.port)?;
+                let listener = inet::TcpListener::bind(addr)?;
                 let peer = format!("nobody has connected to {} yet", listener.addr());
                 Ok(Self::waiting(Source::Tcp(listener), None, peer))
             }
