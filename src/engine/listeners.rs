@@ -4,7 +4,7 @@
 //! when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for want of descriptors, pauses and
 //! is tried again as a port is: after 50 ms, then at twice the interval up to a second.
 
-use super::ports::{Due, FIRST_RETRY, LAST_RETRY, Origin};
+use super::ports::{Due, FIRST_RETRY, LAST_RETRY, Origin, say};
 use super::{Engine, LISTENERS};
 use crate::config::PortSpec;
 use crate::counters::Counters;
@@ -26,11 +26,16 @@ pub(super) struct ListenerSlot {
     pub departed: Counters,
     /// Why it does not listen.
     pub why: String,
+    /// That was not said yet.
+    pub untold: bool,
     pub removed: bool,
+    /// Its names are being looked up: the number of the question.
+    pub asked: Option<u64>,
     retry: Duration,
 }
 
 impl Engine {
+    /// Adds a listener. One that is not there yet, for the reason `why`, is tried in a moment.
     pub(super) fn add_listener(&mut self, spec: Arc<PortSpec>, listener: Option<Listener>, why: String) -> Result<()> {
         let index = self.listeners.len();
         match &listener {
@@ -38,7 +43,16 @@ impl Engine {
             None => drop(self.timers.insert((self.clock.now() + FIRST_RETRY, Due::Listener(index)))),
         }
         let departed = Counters::default();
-        self.listeners.push(ListenerSlot { spec, listener, departed, why, removed: false, retry: FIRST_RETRY });
+        self.listeners.push(ListenerSlot {
+            spec,
+            listener,
+            departed,
+            why,
+            untold: false,
+            removed: false,
+            asked: None,
+            retry: FIRST_RETRY,
+        });
         Ok(())
     }
 
@@ -51,7 +65,20 @@ impl Engine {
         if slot.listener.is_some() {
             return self.accept(index);
         }
-        match port::open(&slot.spec) {
+        let spec = slot.spec.clone();
+        match self.look_up(Due::Listener(index), &spec) {
+            Some((number, why)) => {
+                let slot = &mut self.listeners[index];
+                (slot.asked, slot.why) = (Some(number), why);
+            }
+            None => self.listen(index, Ok(spec)),
+        }
+    }
+
+    /// Binds a listener, its specification in numbers.
+    pub(super) fn listen(&mut self, index: usize, numbers: Result<Arc<PortSpec>>) {
+        let slot = &mut self.listeners[index];
+        match numbers.and_then(|numbers| port::open(&numbers)) {
             Ok(Opened::Listener(listener)) => {
                 log::info!("{}: listening", slot.spec.name);
                 let fd = listener.fd();
@@ -62,6 +89,7 @@ impl Engine {
             }
             Ok(_) => {}
             Err(error) => {
+                say(&slot.spec.name, &error, &mut slot.untold);
                 error.what().clone_into(&mut slot.why);
                 self.wait_listener(index);
             }

@@ -25,6 +25,7 @@ mod command;
 pub mod control;
 mod gateway;
 mod listeners;
+mod names;
 mod ports;
 mod rewrite;
 mod service;
@@ -86,6 +87,7 @@ struct Engine {
     /// Ports that could not send for want of memory.
     starved: Vec<PortId>,
     timers: BTreeSet<(Instant, Due)>,
+    lookups: names::Lookups,
     batch: Batch,
     /// Room for frames that are translated on their way out.
     scratch: rewrite::Scratch,
@@ -125,6 +127,7 @@ impl Engine {
             gone: Vec::new(),
             starved: Vec::new(),
             timers: BTreeSet::new(),
+            lookups: names::Lookups::default(),
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
             commands,
@@ -146,7 +149,10 @@ impl Engine {
             }
             for event in &events {
                 match event.token() {
-                    WAKER => self.look_at_channels(),
+                    WAKER => {
+                        self.look_at_channels();
+                        self.handle_names();
+                    }
                     Token(token) if token >= LISTENERS => self.accept(token - LISTENERS),
                     Token(token) => self.port_event(PortId(token as u16), event),
                 }

@@ -386,6 +386,11 @@ pub fn dials(spec: &PortSpec) -> bool {
     }
 }
 
+/// Whether a port that cannot be opened is tried until it is there.
+pub fn is_awaited(spec: &PortSpec) -> bool {
+    spec.optional || dials(spec)
+}
+
 /// Whether a port's clients become ports.
 pub fn listens(spec: &PortSpec) -> bool {
     match &spec.kind {
