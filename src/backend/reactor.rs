@@ -35,7 +35,7 @@ const WATCHES: usize = 1 << 61;
 const EVENTS: usize = 128;
 /// Streams that one listener may have at once; further clients wait in the kernel's queue.
 const MOST: usize = 256;
-/// After this long a listener without descriptors or room tries again.
+/// After this long a listener tries again for which the system had no descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Sleeps shorter than this are not left to mio, which knows milliseconds only.
 const COARSE: Duration = Duration::from_millis(10);
@@ -49,6 +49,8 @@ struct ListenerSlot {
     streams: usize,
     /// Clients may be waiting that were not accepted.
     waiting: bool,
+    /// The system had nothing left for a client, which was said.
+    starved: bool,
 }
 
 /// What a name came to.
@@ -98,7 +100,7 @@ impl Reactor {
     pub fn add_listener(&mut self, want: usize, listener: Listener, single: bool) -> Result<()> {
         self.register(listener.fd(), Token(LISTENERS + self.listeners.len()), Interest::READABLE)
             .map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
-        self.listeners.push(ListenerSlot { want, listener, single, streams: 0, waiting: false });
+        self.listeners.push(ListenerSlot { want, listener, single, streams: 0, waiting: false, starved: false });
         Ok(())
     }
 
@@ -176,7 +178,7 @@ impl Reactor {
                 Some(Duration::ZERO)
             }
             other => {
-                let again = self.listeners.iter().any(|slot| slot.waiting && !slot.single).then_some(PAUSE);
+                let again = self.listeners.iter().any(|slot| slot.starved).then_some(PAUSE);
                 other.into_iter().chain(again).min()
             }
         };
@@ -325,6 +327,7 @@ impl Reactor {
             let want = slot.want;
             match slot.listener.accept_socket() {
                 Ok(Some((fd, _))) => {
+                    slot.starved = false;
                     let peer = peer_ip(&fd);
                     match self.insert(Owned::Polled(fd), Some(index), None) {
                         Ok(stream) => {
@@ -334,9 +337,15 @@ impl Reactor {
                         Err(error) => log::error!("cannot wait for a client: {error}"),
                     }
                 }
-                Ok(None) => slot.waiting = false,
+                Ok(None) => (slot.waiting, slot.starved) = (false, false),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => return log::error!("cannot accept a client: {}", io::Error::from(errno)),
+                Err(errno) => {
+                    if !std::mem::replace(&mut slot.starved, true) {
+                        let cause = io::Error::from(errno);
+                        log::error!("cannot accept a client: {cause}; trying again until it can");
+                    }
+                    return;
+                }
             }
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct ListenerSlot {
     pub why: String,
     /// That was not said yet.
     pub untold: bool,
+    /// The system had nothing left for a client, which was said.
+    starved: bool,
     pub removed: bool,
     /// Its names are being looked up: the number of the question.
     pub asked: Option<u64>,
@@ -49,6 +51,7 @@ impl Engine {
             departed,
             why,
             untold: false,
+            starved: false,
             removed: false,
             asked: None,
             retry: FIRST_RETRY,
@@ -99,6 +102,8 @@ impl Engine {
     fn wait_listener(&mut self, index: usize) {
         let slot = &mut self.listeners[index];
         slot.retry = (slot.retry * 2).min(LAST_RETRY);
+        // A client that comes meanwhile is a reason to try, but not to wait for two times.
+        self.timers.retain(|&(_, what)| what != Due::Listener(index));
         self.timers.insert((self.clock.now() + slot.retry, Due::Listener(index)));
     }
 
@@ -108,14 +113,18 @@ impl Engine {
             let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
             match listener.accept() {
                 Ok(Some((edge, peer))) => {
-                    self.listeners[index].retry = FIRST_RETRY;
+                    let slot = &mut self.listeners[index];
+                    (slot.retry, slot.starved) = (FIRST_RETRY, false);
                     self.admit(index, edge, peer);
                 }
                 Ok(None) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno) => {
-                    let name = &self.listeners[index].spec.name;
-                    log::error!("{name}: cannot accept a client: {}", std::io::Error::from(errno));
+                    let slot = &mut self.listeners[index];
+                    if !std::mem::replace(&mut slot.starved, true) {
+                        let (name, cause) = (&slot.spec.name, std::io::Error::from(errno));
+                        log::error!("{name}: cannot accept a client: {cause}; trying again until it can");
+                    }
                     return self.wait_listener(index);
                 }
             }
