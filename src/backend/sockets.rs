@@ -7,12 +7,12 @@
 use super::folder::Folder;
 use super::resolvers::Resolvers;
 use crate::error::{Error, Result};
-use crate::port::inet;
 use crate::port::sys::{self, refusal, want_refusals};
+use crate::port::{descriptors, inet};
 use crate::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token, Waker};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -23,11 +23,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const WAKER: Token = Token(usize::MAX);
+/// This part of the numbers that descriptors may have, the highest, is not for flows but for whom the process serves
+/// else. A new descriptor has the lowest number that is free, so that the number tells how many there are.
+const KEPT: u64 = 4;
 
 /// See the module.
 pub struct Sockets {
     registry: Registry,
     sockets: HashMap<u64, Socket, foldhash::fast::RandomState>,
+    /// The descriptors of flows are below this number.
+    below: u64,
     next: u64,
     resolvers: Resolvers,
     folder: Option<Folder>,
@@ -42,11 +47,9 @@ impl Sockets {
         let cannot = |error| Error::system("cannot wait for descriptors", &error);
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         let registry = poll.registry().try_clone().map_err(cannot)?;
-        let limit = getrlimit(Resource::Nofile);
-        // Where it fails there are fewer flows at once.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+        let limit = descriptors::raise();
         let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
-        Ok((Self { registry, sockets, next: 0, resolvers, folder: None }, waker))
+        Ok((Self { registry, sockets, below: limit - limit / KEPT, next: 0, resolvers, folder: None }, waker))
     }
 
     /// Lets guests read the files of a folder.
@@ -104,6 +107,15 @@ impl Sockets {
         Ok(SocketId(name))
     }
 
+    /// The same for the socket of a flow, as long as there are enough descriptors for others.
+    fn add_flow(&mut self, socket: Socket) -> io::Result<SocketId> {
+        if u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number < self.below) {
+            self.add(socket)
+        } else {
+            Err(Errno::MFILE.into())
+        }
+    }
+
     fn get(&self, socket: SocketId) -> io::Result<&Socket> {
         self.sockets.get(&socket.0).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -128,7 +140,7 @@ fn meaning(told: &sys::Refusal) -> Refusal {
 
 impl Host for Sockets {
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
-        self.add(inet::begin(to)?)
+        self.add_flow(inet::begin(to)?)
     }
 
     fn connected(&mut self, socket: SocketId) -> io::Result<()> {
@@ -144,7 +156,7 @@ impl Host for Sockets {
         };
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol))?;
         want_refusals(&socket, v6)?;
-        self.add(socket)
+        self.add_flow(socket)
     }
 
     fn accept(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)> {
@@ -152,7 +164,7 @@ impl Host for Sockets {
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
-        Ok((self.add(socket)?, from))
+        Ok((self.add_flow(socket)?, from))
     }
 
     fn send(&mut self, socket: SocketId, bytes: &[u8]) -> io::Result<usize> {

@@ -6,6 +6,7 @@
 
 use crate::config::command_words;
 use crate::error::{Error, Result};
+use crate::port::descriptors;
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::fd::OwnedFd;
@@ -30,14 +31,10 @@ impl Child {
             return Err(Error::usage(format!("exec:{command}: there is no program in it")));
         };
         let cannot = |error: std::io::Error| Error::system(format_args!("cannot start {program}"), &error);
-        let started = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(cannot)?;
-        let mut child = Self(Some(started));
+        let mut ready = Command::new(program);
+        ready.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        descriptors::restore(&mut ready);
+        let mut child = Self(Some(ready.spawn().map_err(cannot)?));
         let (input, output) = child.ends().ok_or_else(|| cannot(std::io::ErrorKind::BrokenPipe.into()))?;
         for end in [&input, &output] {
             ioctl_fionbio(end, true).map_err(|errno| cannot(errno.into()))?;
