@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 use support::standin::{Build, tap_program};
-use support::{Exit, Launch, PATIENCE, Process, TempDir, needs, require, zbridge};
+use support::{Exit, Launch, PATIENCE, Process, Summary, TempDir, needs, require, zbridge};
 
 /// `zbridge up` of a file with this text.
 fn up(dir: &TempDir, text: &str) -> Launch {
@@ -90,6 +90,33 @@ fn statuses_of_a_bench() {
         let exit = up(&dir, &text).args(["--timeout", "2s"]).args(wish).run();
         assert_eq!(exit.code(), status, "{text}{exit:?}");
         assert!(exit.stderr.contains(says), "{says:?} is not in {exit:?}");
+    }
+}
+
+/// The ports of instances are gone when it is over, and in the summary all the same; also where one has failed.
+#[test]
+fn the_summary_has_the_ports_of_instances() {
+    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"));
+    let table = |name: &str, addr: &str, command: &str| {
+        format!("[[instance]]\nname = \"{name}\"\nhost = \"{addr}/24\"\ncommand = {command}\n")
+    };
+    let server = table("server", "192.0.2.1", "\"sleep 100\"\nready = \"ping 192.0.2.1\"");
+    let ping = "[\"sh\", \"-c\", \"ping -c 2 -i 0.2 -W 5 192.0.2.1 && exit 7\"]\nafter = \"server\"";
+    let dir = TempDir::new();
+    let text = [server, table("client", "192.0.2.2", ping)].concat();
+    for (wish, status) in [("client", 7), ("server", 130)] {
+        let bench = up(&dir, &text).env("XDG_RUNTIME_DIR", dir.root()).args(["--exit-with", wish]).spawn();
+        bench.wait_for("client: ended with status 7", PATIENCE);
+        if wish == "server" {
+            bench.sigint();
+        }
+        let exit = bench.wait();
+        assert_eq!(exit.code(), status, "{exit:?}");
+        let summary = Summary::parse(&exit.stdout);
+        for name in ["client", "server"] {
+            let port = summary.port(name);
+            assert!(port.state == "left" && port.rx_frames >= 3 && port.tx_frames >= 3, "{exit:?}");
+        }
     }
 }
 

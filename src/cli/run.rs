@@ -2,8 +2,8 @@
 
 use super::{Label, complain, print, show};
 use crate::config::Config;
-use crate::engine::Bridge;
-use crate::engine::control::Claim;
+use crate::engine::control::{Claim, Server};
+use crate::engine::{Bridge, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crossbeam_channel::{Receiver, bounded, select};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -34,9 +34,16 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
             return Err(Error::new(Class::Runtime, format!("switch {name} has ended")));
         }
     }
-    drop(control);
-    let last = bridge.stop()?;
+    let last = end(bridge, control)?;
     if quiet { Ok(()) } else { print(show::counters(&last)) }
+}
+
+/// Stops a bridge and its control socket. Returns what all ports had counted.
+pub(super) fn end(bridge: Bridge, control: Option<Server>) -> Result<Vec<SwitchStatus>> {
+    match control {
+        Some(control) => control.end(bridge),
+        None => bridge.stop(),
+    }
 }
 
 /// Takes the bridge's name. One that was given none runs on without a control socket if there is no place for it.

@@ -119,17 +119,17 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
     let bench = Bench { config: &up.config, wishes, logs: up.logs.clone() };
     let outcome = bench::run(&bench, &bridge, &stop, screen);
-    drop((control, joined));
-    let last = bridge.stop()?;
-    let status = match outcome? {
-        Outcome::Ended => 0,
-        Outcome::Status(end) => end.code(),
-        Outcome::Failed(error) => return Err(error),
-    };
+    drop(joined);
+    let last = super::run::end(bridge, control)?;
+    let outcome = outcome?;
     if !quiet {
         print(show::counters(&last))?;
     }
-    Ok(status)
+    match outcome {
+        Outcome::Ended => Ok(0),
+        Outcome::Status(end) => Ok(end.code()),
+        Outcome::Failed(error) => Err(error),
+    }
 }
 
 fn counted(instances: usize) -> String {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use support::frame::{BROADCAST, numbered};
 use support::{
-    Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, TempDir, eventually, needs, require, zbridge,
+    Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TempDir, eventually, needs, require, zbridge,
 };
 use zbridge::engine::control::Client;
 
@@ -163,7 +163,7 @@ fn each_bridge_has_a_name_of_its_own() {
 #[test]
 fn ports_come_and_go_while_it_runs() {
     let lab = Lab::new();
-    let _zbridge = lab.with_ports(&["a"]);
+    let zbridge = lab.with_ports(&["a"]);
     let mut a = lab.join("a");
     assert_eq!(lab.told(&["port", "add", &format!("{},queue=64", lab.spec("b"))]), "b\n");
     let mut b = lab.join("b");
@@ -182,6 +182,10 @@ fn ports_come_and_go_while_it_runs() {
     assert!(!lab.dir.path("b").exists());
     assert!(!lab.told(&["status"]).contains("\nb "));
     assert_eq!(lab.told(&["port", "add", &lab.spec("b")]), "b\n", "its name and path are free again");
+    // what it had counted is in the summary all the same
+    let summary = Summary::of(zbridge);
+    let b = summary.all_of("b");
+    assert_eq!((b.rx_frames, b.tx_frames), (1, 1), "{summary:?}");
 }
 
 #[test]
