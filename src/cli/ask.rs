@@ -5,13 +5,15 @@ use super::{Label, complain, print};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, value};
 use crate::control::{FdbInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo};
-use crate::engine::control::{Client, bridges};
+use crate::engine::control::{Called, Client, each_bridge};
 use crate::error::{Class, Error, Result};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often `--watch` looks.
 const LOOK: Duration = Duration::from_millis(250);
+/// After how long `ls` shows the bridges that have answered, where some have not.
+const GLANCE: Duration = Duration::from_millis(200);
 /// How often `wait` tries whether the bridge has started.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -166,23 +168,54 @@ fn connect(name: Option<&str>) -> Result<Client> {
     name.map_or_else(Client::connect_default, Client::connect)
 }
 
+/// Shows what answers at a glance, and then the rest: one that hangs holds up no other.
 fn list(json: bool) -> Result<()> {
-    let mut found = Vec::new();
-    for mut client in bridges() {
-        match client.status() {
-            Ok(status) => found.push(status),
-            // It has ended since it was found, or hangs.
-            Err(error) => complain(Label::Warning, &error),
+    let (names, answers) = each_bridge(|mut client| client.status());
+    let mut wide: Vec<Vec<String>> = names.into_iter().map(|name| vec![name]).collect();
+    let mut any = false;
+    for until in [Instant::now().checked_add(GLANCE), None] {
+        let next = || match until {
+            Some(until) => answers.recv_deadline(until).ok(),
+            None => answers.recv().ok(),
+        };
+        let mut found: Vec<Called<StatusInfo>> = std::iter::from_fn(next).filter(is_there).collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        any |= !found.is_empty();
+        if json {
+            print(lines(&found.iter().filter_map(|called| called.answer.as_ref().ok()).collect::<Vec<_>>()))?;
+            found.iter().filter(|called| called.answer.is_err()).for_each(complain_of);
+        } else {
+            // As wide as what was shown before, and as the names that are still to come.
+            let count = found.len();
+            wide.splice(0..0, found.iter().map(called_row));
+            print(columns("", &wide).split_inclusive('\n').take(count).collect::<String>())?;
         }
     }
-    if found.is_empty() && !json {
+    if !any && !json {
         complain(Label::Warning, &"no bridge runs");
     }
-    print(if json {
-        lines(&found)
-    } else {
-        columns("", &found.iter().map(bridge_row).collect::<Vec<_>>()).into_bytes()
-    })
+    Ok(())
+}
+
+/// Whether it has not just left its socket behind.
+fn is_there(called: &Called<StatusInfo>) -> bool {
+    !matches!(&called.answer, Err(error) if error.class() == Class::NoDaemon)
+}
+
+fn complain_of(called: &Called<StatusInfo>) {
+    complain(Label::Warning, &called_row(called).join(", "));
+}
+
+/// The line of a bridge, also of one that does not answer.
+fn called_row(called: &Called<StatusInfo>) -> Vec<String> {
+    let error = match &called.answer {
+        Ok(status) => return bridge_row(status).to_vec(),
+        Err(error) => error.what(),
+    };
+    let own = format!("{} ", called.name);
+    let why = error.strip_prefix("the bridge ").or_else(|| error.strip_prefix(&own)).unwrap_or(error);
+    let pid = called.pid.map_or_else(|| "-".to_owned(), |pid| format!("pid {pid}"));
+    vec![called.name.clone(), pid, why.to_owned()]
 }
 
 fn bridge_row(bridge: &StatusInfo) -> [String; 4] {

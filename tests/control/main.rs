@@ -161,6 +161,24 @@ fn each_bridge_has_a_name_of_its_own() {
 }
 
 #[test]
+fn one_that_hangs_is_listed_and_holds_up_nobody() {
+    let lab = Lab::new();
+    let (first, last) = (lab.bridge(&["-p", &lab.spec("a"), "--name", "a"]), lab.bridge(&["-p", &lab.spec("z")]));
+    first.freeze();
+    let listing = lab.launch(&["ls"]).spawn();
+    listing.wait_for(&format!("default  pid {}  1 switch  1 port", last.pid()), PATIENCE);
+    let listed = listing.wait();
+    let hangs = format!("a        pid {}  does not answer\n", first.pid());
+    assert!(listed.code() == 0 && listed.stdout.contains(&hangs) && listed.stderr.is_empty(), "{listed:?}");
+    let json = lab.ask(&["ls", "--json"]);
+    assert!(json.stdout.lines().count() == 1 && json.stderr.contains("does not answer"), "{json:?}");
+    last.sigint();
+    last.wait();
+    assert_eq!(lab.told(&["ls"]), format!("a  pid {}  does not answer\n", first.pid()));
+    first.thaw();
+}
+
+#[test]
 fn ports_come_and_go_while_it_runs() {
     let lab = Lab::new();
     let zbridge = lab.with_ports(&["a"]);
