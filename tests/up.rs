@@ -192,6 +192,39 @@ fn a_bench_can_be_looked_at_and_changed() {
     assert_eq!(of(zbridge!("status", "lab")).run().code(), 3);
 }
 
+/// Its bridge and its logs have the bench's name, and those of a second run one of their own.
+#[test]
+fn a_bench_has_one_name() {
+    let dir = TempDir::new();
+    let text =
+        "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo here; exec sleep 100\"]\nready = \"log here\"\n";
+    let file = dir.file("lab.toml", text);
+    let of = |launch: Launch| launch.env("XDG_RUNTIME_DIR", dir.root()).env("XDG_STATE_HOME", dir.root().join("state"));
+    let run = |words: &[&str], name: &str| {
+        let bench = of(zbridge!("up", &file)).args(words.iter().copied()).spawn();
+        bench.wait_for(&format!("bridge {name}: `zbridge status {name}` shows it"), PATIENCE);
+        bench.wait_for(&format!("logs in {}", dir.text(&format!("state/zbridge/{name}"))), PATIENCE);
+        bench.wait_for("a: ready", PATIENCE);
+        bench
+    };
+    let benches = [run(&[], "lab"), run(&[], "lab-2"), run(&["--name", "other"], "other")];
+    for (bench, name) in benches.iter().zip(["lab", "lab-2", "other"]) {
+        assert_eq!(std::fs::read(dir.path(&format!("state/zbridge/{name}/a.log"))).unwrap(), b"here\n", "{name}");
+        assert!(of(zbridge!("ls")).run().stdout.contains(&format!("{name:5}  pid {}  ", bench.pid())), "{name}");
+    }
+    assert_eq!(of(zbridge!("status", "lab")).run().code(), 0);
+    // a folder that is given is nobody else's
+    let logs = dir.text("state/zbridge/lab");
+    let second = of(zbridge!("up", &file, "--logs", &logs)).run();
+    let says = format!("a: its log {logs}/a.log is written by pid {}", benches[0].pid());
+    assert!(second.code() == 1 && second.stderr.contains(&says), "{second:?}");
+    assert_eq!(std::fs::read(dir.path("state/zbridge/lab/a.log")).unwrap(), b"here\n", "it is not emptied");
+    for bench in benches {
+        bench.sigint();
+        assert_eq!(bench.wait().code(), 0);
+    }
+}
+
 #[test]
 fn instances_of_a_file_that_runs_as_a_bridge_are_not_passed_over() {
     let dir = TempDir::new();

@@ -2,7 +2,7 @@
 
 use super::{Label, complain, print, show};
 use crate::config::Config;
-use crate::engine::control::{Claim, Server};
+use crate::engine::control::{Claim, DEFAULT_NAME, Server};
 use crate::engine::{Bridge, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crossbeam_channel::{Receiver, bounded, select};
@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = stop_signals()?;
-    let claim = claim(name)?;
+    let claim = claim(name, DEFAULT_NAME)?;
     let bridge = Bridge::start(config)?;
     let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
     if let Some(control) = &control {
@@ -46,9 +46,10 @@ pub(super) fn end(bridge: Bridge, control: Option<Server>) -> Result<Vec<SwitchS
     }
 }
 
-/// Takes the bridge's name. One that was given none runs on without a control socket if there is no place for it.
-pub(super) fn claim(name: Option<&str>) -> Result<Option<Claim>> {
-    match Claim::new(name) {
+/// Takes the bridge's name. One that was given none takes `usual` or the next that is free, and runs on without a control
+/// socket if there is no place for it.
+pub(super) fn claim(name: Option<&str>, usual: &str) -> Result<Option<Claim>> {
+    match name.map_or_else(|| Claim::like(usual), |name| Claim::new(Some(name))) {
         Ok(claim) => Ok(Some(claim)),
         Err(error) if name.is_none() => {
             complain(Label::Warning, &error.at("it runs, but cannot be commanded"));
