@@ -8,6 +8,7 @@ use crate::error::{Class, Error, Result};
 use crossbeam_channel::{Receiver, bounded, select};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 /// Runs `config` as the bridge called `name` until a signal ends it.
 ///
@@ -59,6 +60,19 @@ pub(super) fn claim(name: Option<&str>, usual: &str) -> Result<Option<Claim>> {
     }
 }
 
+/// What is said next begins a line: a terminal shows the key of SIGINT as `^C`, where its cursor was.
+pub(super) fn begin_a_line(signal: i32) {
+    let terminal: Option<Box<dyn Write>> = match (stderr().is_terminal(), stdout().is_terminal()) {
+        (true, _) => Some(Box::new(stderr())),
+        (_, true) => Some(Box::new(stdout())),
+        _ => None,
+    };
+    if let Some(mut terminal) = terminal.filter(|_| signal == SIGINT) {
+        // A terminal that is gone shows nothing.
+        let _ = terminal.write_all(b"\n").and_then(|()| terminal.flush());
+    }
+}
+
 /// Where the first SIGINT, SIGTERM or SIGHUP is told of. A second one ends the process at once.
 pub(super) fn stop_signals() -> Result<Receiver<i32>> {
     let cannot = |error| Error::system("cannot watch for signals", &error);
@@ -66,6 +80,7 @@ pub(super) fn stop_signals() -> Result<Receiver<i32>> {
     let (sender, stop) = bounded(1);
     let watch = move || {
         for (count, signal) in signals.forever().enumerate() {
+            begin_a_line(signal);
             if count > 0 {
                 std::process::exit(128 + signal);
             }

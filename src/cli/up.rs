@@ -146,6 +146,7 @@ fn wishes_to_stop() -> Result<Receiver<i32>> {
     let (sender, stop) = unbounded();
     let watch = move || {
         for signal in signals.forever() {
+            super::run::begin_a_line(signal);
             if sender.send(signal).is_err() {
                 return;
             }
