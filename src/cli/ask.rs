@@ -257,7 +257,7 @@ fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
     items.iter().flat_map(crate::control::print).collect()
 }
 
-const HEAD: [&str; 8] = ["port", "kind", "state", "peer", "rx", "tx", "queued", "dropped"];
+const HEAD: [&str; 8] = ["port", "kind", "state", "rx", "tx", "queued", "dropped", "peer"];
 
 /// One line for each port, below the name of its switch if there are several.
 fn table(switches: &[SwitchInfo]) -> String {
@@ -308,11 +308,12 @@ fn port_row(port: &PortInfo) -> [String; 8] {
         port.name.clone(),
         port.kind.clone(),
         port.state.clone(),
-        if port.peer.is_empty() { "-".to_owned() } else { port.peer.clone() },
         port.rx_frames.to_string(),
         port.tx_frames.to_string(),
         port.queued.to_string(),
         dropped(port),
+        // The longest comes last, so that it pads no other row.
+        if port.peer.is_empty() { "-".to_owned() } else { port.peer.clone() },
     ]
 }
 
@@ -354,9 +355,9 @@ mod tests {
         let text = table(&bridge(vec![port("a", "listening", 0), port("a", "up", 20)]).switches);
         assert_eq!(
             text,
-            "port  kind  state      peer  rx  tx  queued  dropped\n\
-             a     unix  listening  -     0   0   0       0\n\
-             a     unix  up         -     20  0   0       2 (stalled 2)\n"
+            "port  kind  state      rx  tx  queued  dropped        peer\n\
+             a     unix  listening  0   0   0       0              -\n\
+             a     unix  up         20  0   0       2 (stalled 2)  -\n"
         );
     }
 
@@ -364,7 +365,8 @@ mod tests {
     fn only_what_has_changed_is_said() {
         let before = bridge(vec![port("a", "up", 1), port("longer", "up", 1), port("c", "up", 1)]);
         let now = bridge(vec![port("a", "down", 1), port("longer", "up", 1)]);
-        let expected = "c       unix  gone   -     1   0   0       0\na       unix  down   -     1   0   0       0\n";
+        let expected =
+            "c       unix  gone   1   0   0       0        -\na       unix  down   1   0   0       0        -\n";
         assert_eq!(changes(&before, &now), expected);
         assert_eq!(changes(&now, &now), "");
     }

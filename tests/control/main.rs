@@ -112,10 +112,10 @@ fn all_switches_are_shown_with_state_peer_counters_and_reasons() {
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines.len(), 7, "{shown}");
     assert_eq!((lines[0], lines[4]), ("switch default", "switch lab"), "{shown}");
-    assert!(lines[1].starts_with("port  kind  state      peer"), "{shown}");
-    assert!(lines[2].starts_with("a     unix  listening  -"), "{shown}");
-    assert!(lines[3].starts_with(&format!("a     unix  up         {me}")), "{shown}");
-    assert!(lines[3].ends_with("2 (no-egress 1, reserved-group 1)"), "{shown}");
+    assert!(lines[1].starts_with("port  kind  state      rx  tx  queued  dropped"), "{shown}");
+    assert!(lines[2].starts_with("a     unix  listening  0   0   0       0 ") && lines[2].ends_with("  -"), "{shown}");
+    let counted = "a     unix  up         2   0   0       2 (no-egress 1, reserved-group 1)";
+    assert!(lines[3].starts_with(&format!("{counted}  {me}")), "{shown}");
 
     let json: serde_json::Value = serde_json::from_str(&lab.told(&["status", "--json"])).unwrap();
     let port = &json["switches"][0]["ports"][1];
