@@ -84,6 +84,19 @@ fn statuses_and_messages() {
 }
 
 #[test]
+fn a_command_of_several_lines_is_shown_on_one() {
+    let dir = TempDir::new();
+    let file = dir.file(
+        "lab.toml",
+        "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"\"\"\nwhile :; do\n\techo \"it's\"\ndone\"\"\"]\nhost = \
+         \"192.0.2.1/24\"\n[[instance]]\nname = \"other\"\ncommand = \"true\"\nhost = \"192.0.2.2/24\"\nafter = \"a\"\n",
+    );
+    let shown = "switch default\ninstances\n  a      sh -c $'while :; do\\n\\techo \"it\\'s\"\\ndone'\n         host 192.0.2.1/24\n  \
+                 other  true\n         host 192.0.2.2/24, after a\n";
+    assert_eq!(zbridge!("check", file).run().stdout, shown);
+}
+
+#[test]
 fn status_5_for_want_of_a_right() {
     require!(needs::root(), needs::tool("setpriv", "util-linux"));
     let dir = TempDir::new();
