@@ -97,6 +97,19 @@ fn a_command_of_several_lines_is_shown_on_one() {
 }
 
 #[test]
+fn a_page_is_as_wide_as_its_terminal() {
+    require!(needs::tool("script", "bsdutils"));
+    let line = format!("stty cols 72; {} ports nat", env!("CARGO_BIN_EXE_zbridge"));
+    let page = Launch::new("script").args(["-qc", &line, "/dev/null"]).env("NO_COLOR", "1").run().stdout;
+    let long: Vec<&str> = page.lines().filter(|line| line.trim_end().chars().count() > 72).collect();
+    assert!(page.contains("forward=PROTO") && long.iter().all(|line| line.starts_with("    $ ")), "{long:?}");
+    // for a program that reads it a key is one line
+    assert!(
+        zbridge!("ports", "nat").run().stdout.contains("lead an address of the host to a guest, PROTO is tcp or udp")
+    );
+}
+
+#[test]
 fn status_5_for_want_of_a_right() {
     require!(needs::root(), needs::tool("setpriv", "util-linux"));
     let dir = TempDir::new();

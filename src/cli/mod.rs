@@ -136,7 +136,10 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Wait { condition, state, timeout, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));
         }
-        Some(Command::Ports { kind }) => ports::page(kind.as_deref(), Style::of(&io::stdout()))?.into_bytes(),
+        Some(Command::Ports { kind }) => {
+            let stream = io::stdout();
+            ports::page(kind.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
+        }
         Some(Command::Check { file }) => check(file)?.into_bytes(),
         Some(Command::Completions { shell }) => completions(*shell),
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
