@@ -83,6 +83,21 @@ fn statuses_and_messages() {
     assert_eq!(std::fs::read_to_string(dir.path("file")).unwrap(), "precious");
 }
 
+/// Nothing that can only fail is waited for, and what is said is of the option that was given.
+#[test]
+fn what_a_program_cannot_get_is_said_at_once() {
+    let run = |words: &[&str]| zbridge!("run").args(words.iter().copied()).args(["--", "true"]).run();
+    let usb = "usbip:192.0.2.1/24,device=loopback";
+    for ports in [&[][..], &["-p", usb], &["-p", "nat:10.0.2.2/24,dhcp=off", "-p", usb]] {
+        let exit = run(&[ports, &["--host", "dhcp"]].concat());
+        ended(&exit, 2, "nobody is on the program's bridge who could give it an address");
+        ended(&exit, 2, "hint: --port nat:10.0.2.2/24 can; or join a bridge that runs, --join NAME");
+    }
+    for taps in ["", "zeth0,"] {
+        ended(&run(&["--tap", taps]), 2, "error: --tap: the name of a TAP is missing\n  hint: --tap zeth, ");
+    }
+}
+
 #[test]
 fn a_command_of_several_lines_is_shown_on_one() {
     let dir = TempDir::new();
