@@ -170,6 +170,22 @@ fn it_says_what_is_there_and_sums_up_at_the_end() {
     }
 }
 
+/// A listener's row is that of the clients that have left, if there were any.
+#[test]
+fn a_listener_that_had_no_client_is_listening() {
+    let dir = TempDir::new();
+    let (used, unused) = (dir.path("used"), dir.path("unused"));
+    let zbridge =
+        zbridge!("-p", format!("unix:{}", used.display()), "-p", format!("unix:{}", unused.display())).ready();
+    let mut client = join(&zbridge, &used);
+    client.send(&frame::numbered(frame::BROADCAST, A.mac, 1, 60));
+    drop(client);
+    zbridge.wait_for_nth("used: ", 2, PATIENCE);
+    let summary = Summary::of(zbridge);
+    let states = ["used", "unused"].map(|name| summary.port(name).state.as_str());
+    assert_eq!(states, ["clients that left", "listening"], "{summary:?}");
+}
+
 #[test]
 fn quiet_says_nothing_but_trouble() {
     let dir = TempDir::new();
