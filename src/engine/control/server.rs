@@ -102,7 +102,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
         let told = self.waker.wake().is_ok();
         if let Some(thread) = self.thread.take().filter(|_| told)
             && thread.join().is_err()
@@ -134,7 +134,7 @@ struct Serving {
 impl Serving {
     fn run(mut self) {
         let mut events = Events::with_capacity(CLIENTS);
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Acquire) {
             if let Err(error) = self.poll.poll(&mut events, self.patience())
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
