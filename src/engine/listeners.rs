@@ -37,25 +37,37 @@ pub(super) struct ListenerSlot {
 }
 
 impl Engine {
-    /// Adds a listener. One that is not there yet, for the reason `why`, is tried in a moment.
-    pub(super) fn add_listener(&mut self, spec: Arc<PortSpec>, listener: Option<Listener>, why: String) -> Result<()> {
-        let index = self.listeners.len();
+    /// Adds a listener. One that is not there yet, for the reason `why`, is tried in a moment. `untold`: when that fails,
+    /// it is to be said.
+    pub(super) fn add_listener(
+        &mut self,
+        spec: Arc<PortSpec>,
+        listener: Option<Listener>,
+        why: String,
+        untold: bool,
+    ) -> Result<()> {
+        // In the place of one that was removed, which left nothing behind.
+        let index = self.listeners.iter().position(|slot| slot.removed).unwrap_or(self.listeners.len());
         match &listener {
             Some(listener) => self.register(listener.fd(), Token(LISTENERS + index), Interest::READABLE)?,
             None => drop(self.timers.insert((self.clock.now() + FIRST_RETRY, Due::Listener(index)))),
         }
         let departed = Counters::default();
-        self.listeners.push(ListenerSlot {
+        let slot = ListenerSlot {
             spec,
             listener,
             departed,
             why,
-            untold: false,
+            untold,
             starved: false,
             removed: false,
             asked: None,
             retry: FIRST_RETRY,
-        });
+        };
+        match self.listeners.get_mut(index) {
+            Some(place) => *place = slot,
+            None => self.listeners.push(slot),
+        }
         Ok(())
     }
 

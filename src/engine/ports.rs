@@ -148,7 +148,7 @@ impl Engine {
                 let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
                 self.begin_connecting(id);
             }
-            Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new())?,
+            Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new(), false)?,
             Err(error) if again && error.class() != Class::Usage => {
                 say(&spec.name, &error, &mut true);
                 self.add_awaited(spec, error.what().to_owned(), false)?;
@@ -162,9 +162,7 @@ impl Engine {
     /// is to be said.
     fn add_awaited(&mut self, spec: Arc<PortSpec>, why: String, untold: bool) -> Result<()> {
         if port::listens(&spec) {
-            self.add_listener(spec, None, why)?;
-            self.listeners.last_mut().into_iter().for_each(|slot| slot.untold = untold);
-            return Ok(());
+            return self.add_listener(spec, None, why, untold);
         }
         let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), None, why)?;
         self.slot_mut(id).into_iter().for_each(|slot| slot.untold = untold);
@@ -457,6 +455,7 @@ impl Engine {
             self.unwatch([self.listeners[index].listener.as_ref().map(Listener::fd)]);
             self.listeners[index].listener = None;
             self.listeners[index].removed = true;
+            self.timers.retain(|&(_, what)| what != Due::Listener(index));
             self.departed.keep(listener_status(&self.listeners[index]), self.listeners[index].departed.clone());
         }
         Ok(())
