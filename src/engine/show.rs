@@ -42,7 +42,7 @@ impl Engine {
             None => "waiting",
             Some(edge) if edge.link_is_down() => "down",
             Some(_) if state.stalled => "stalled",
-            Some(_) => "up",
+            Some(edge) => edge.state().unwrap_or("up"),
         };
         Some(PortStatus {
             name: slot.name.clone(),

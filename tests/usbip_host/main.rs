@@ -22,8 +22,12 @@ struct Served {
 }
 
 fn serve(dir: &TempDir, devices: &str) -> Served {
+    serve_at(dir, devices, "127.0.0.1:0")
+}
+
+fn serve_at(dir: &TempDir, devices: &str, listen: &str) -> Served {
     let keys = devices.replace("DIR", &dir.root().display().to_string());
-    let port = format!("usbip:192.0.2.1/24,{keys},usbip-listen=127.0.0.1:0");
+    let port = format!("usbip:192.0.2.1/24,{keys},usbip-listen={listen}");
     // A place of its own: another test's bridge would ask at a shared control socket, and wake this one.
     let process = zbridge!("-v", "--port", port).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     let line = process.wait_for("USB/IP is served at tcp", PATIENCE);
