@@ -181,10 +181,12 @@ fn an_interface_that_is_down_drops_and_comes_back() {
             lab.peer.send(&tagged(&numbered(BROADCAST, PEER.mac, number, 60), CTAG, 1));
         }
         lost += 50;
+        lab.zbridge.wait_for_nth("zeth0: its interface is down; frames for it are dropped", round, PATIENCE);
         // what was sent before it was up again is dropped, nothing waits for it
         std::thread::sleep(Duration::from_millis(50));
         lab.host.ip("link set zeth0 up");
         let took = lab.until_heard("zeth0");
+        lab.zbridge.wait_for_nth("zeth0: its interface is up again", round, PATIENCE);
         println!("round {round}: heard {took:?} after the interface was up again");
         assert!(lab.pings("192.0.2.7"), "both ways");
     }
@@ -206,6 +208,10 @@ fn a_deleted_interface_that_was_made_here_is_made_again() {
         lab.zbridge.wait_for_nth("zeth0: open again", round, PATIENCE);
     }
     lab.until_heard("zeth0");
+    for said in ["zeth0: the interface was deleted", "zeth0: open again"] {
+        assert_eq!(lab.zbridge.stderr().matches(said).count(), 2, "{}", lab.zbridge.stderr());
+    }
+    assert!(!lab.zbridge.stderr().contains("its interface is down"), "{}", lab.zbridge.stderr());
     let addresses = lab.host.ip("-br addr show zeth0");
     assert!(addresses.contains("192.0.2.2/24") && addresses.contains("2001:db8::2/64"), "{addresses}");
     Summary::of(lab.zbridge).check_pair("zeth0", "inst1");

@@ -85,6 +85,8 @@ struct Engine {
     gone: Vec<(PortId, Gone)>,
     /// Ports that could not send for want of memory.
     starved: Vec<PortId>,
+    /// Ports whose link may have changed.
+    links: Vec<PortId>,
     timers: BTreeSet<(Instant, Due)>,
     batch: Batch,
     /// Room for frames that are translated on their way out.
@@ -124,6 +126,7 @@ impl Engine {
             timed: Vec::new(),
             gone: Vec::new(),
             starved: Vec::new(),
+            links: Vec::new(),
             timers: BTreeSet::new(),
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
@@ -223,8 +226,26 @@ impl Engine {
                 self.timers.retain(|&(_, what)| what != Due::Link(id));
                 self.timers.insert((now + LINK_CHECK, Due::Link(id)));
             }
-            Ok(()) => log::info!("{}: its interface is up again", slot.name),
+            Ok(()) => {}
             Err(gone) => self.gone.push((id, gone)),
+        }
+        self.tell_link(id);
+    }
+
+    /// Says that a port's link is down, or up again, if that was not said. The end of its interface is another matter.
+    fn tell_link(&mut self, id: PortId) {
+        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down() != slot.link_down) else { return };
+        if let Err(gone) = edge.check_link() {
+            return self.gone.push((id, gone));
+        }
+        let down = edge.link_is_down();
+        match (std::mem::replace(&mut slot.link_down, down), down) {
+            (false, true) => {
+                log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
+            }
+            (true, false) => log::info!("{}: its interface is up again", slot.name),
+            _ => {}
         }
     }
 
@@ -247,6 +268,7 @@ impl Engine {
             full: &mut self.full,
             gone: &mut self.gone,
             starved: &mut self.starved,
+            links: &mut self.links,
             ready: &mut self.ready,
             scratch: &mut self.scratch,
         };
@@ -270,6 +292,9 @@ impl Engine {
         }
         while let Some(id) = self.full.pop() {
             self.watch_room(id);
+        }
+        while let Some(id) = self.links.pop() {
+            self.tell_link(id);
         }
         while let Some((id, gone)) = self.gone.pop() {
             self.lose(id, &gone);
@@ -310,6 +335,7 @@ impl Engine {
             }
             match received {
                 Ok(Inhaled::Drained) if edge.link_is_down() => {
+                    self.links.push(id);
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
@@ -408,6 +434,7 @@ struct Edges<'a> {
     full: &'a mut Vec<PortId>,
     gone: &'a mut Vec<(PortId, Gone)>,
     starved: &'a mut Vec<PortId>,
+    links: &'a mut Vec<PortId>,
     ready: &'a mut VecDeque<PortId>,
     scratch: &'a mut rewrite::Scratch,
 }
@@ -415,8 +442,8 @@ struct Edges<'a> {
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
         let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
-        let open = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready, &slot.rewriter)));
-        let Some((edge, ready, rewriter)) = open else {
+        let open = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready, &slot.rewriter, slot.link_down)));
+        let Some((edge, ready, rewriter, was_down)) = open else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
@@ -431,6 +458,9 @@ impl Transmit for Edges<'_> {
         });
         if edge.is_starved() {
             self.starved.push(id);
+        }
+        if edge.link_is_down() != was_down {
+            self.links.push(id);
         }
         if frames < out.len() {
             self.full.push(id);

@@ -73,6 +73,8 @@ pub(super) struct PortSlot {
     makes: bool,
     /// Its descriptor is watched for room, not only for frames.
     pub room_watched: bool,
+    /// Its interface is down, as was said or shown last.
+    pub link_down: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -211,6 +213,7 @@ impl Engine {
             origin,
             rewriter: None,
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
+            link_down: edge.as_ref().is_some_and(Edge::link_is_down),
             edge,
             peer,
             connecting: false,
@@ -362,6 +365,7 @@ impl Engine {
         self.note_ways_of_calling(id, Some(&edge));
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
+        slot.link_down = edge.link_is_down();
         slot.edge = Some(edge);
         slot.ending = false;
         slot.room_watched = true;

@@ -10,9 +10,13 @@ use crate::port::{Edge, Listener};
 impl Engine {
     /// All ports, each listener followed by its clients.
     pub(super) fn status(&mut self) -> SwitchStatus {
-        for edge in self.ports.iter_mut().flatten().filter_map(|slot| slot.edge.as_mut()) {
-            // A link that is gone for good tells the loop by itself.
-            let _ = edge.check_link();
+        for index in 0..self.ports.len() {
+            let id = PortId(index as u16);
+            if let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) {
+                // A link that is gone for good tells the loop by itself.
+                let _ = edge.check_link();
+            }
+            self.tell_link(id);
         }
         let mut ports = Vec::new();
         for (index, slot) in self.listeners.iter().enumerate().filter(|(_, slot)| !slot.removed) {
