@@ -9,6 +9,7 @@ use crate::control::{
 };
 use crate::error::{Class, Error, Result};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -30,7 +31,14 @@ pub struct Client {
 
 /// Every bridge of this user that answers, by name.
 pub fn bridges() -> Vec<Client> {
-    sockets().into_iter().filter_map(|(_, path)| Client::dial(&path).ok()).collect()
+    sockets().into_iter().filter_map(|(_, path)| Client::dial(&path, Named::No).ok()).collect()
+}
+
+/// Whether somebody has said which bridge is meant. Then root takes that one, whoever runs it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Yes,
+    No,
 }
 
 fn none_runs(what: String) -> Error {
@@ -38,13 +46,18 @@ fn none_runs(what: String) -> Error {
 }
 
 impl Client {
-    /// Connects to the bridge called `name`, or at the path `name` if that has a slash in it.
+    /// Connects to the bridge called `name`, or at the path `name` if that has a slash in it. Of another user's, only
+    /// root does.
     ///
     /// # Errors
     /// Class no-daemon if none of this name runs; permission if it is another user's; one that does not answer.
     pub fn connect(name: &str) -> Result<Self> {
+        Self::connect_to(name, Named::Yes)
+    }
+
+    fn connect_to(name: &str, named: Named) -> Result<Self> {
         let path = socket_of(name)?;
-        Self::dial(&path).map_err(|error| match error.class() {
+        Self::dial(&path, named).map_err(|error| match error.class() {
             Class::NoDaemon => {
                 let what = format!("no bridge named {name} runs");
                 let others: Vec<String> = bridges().into_iter().map(|client| client.greeting.name).collect();
@@ -62,7 +75,7 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`]; several run and none is the default.
     pub fn connect_default() -> Result<Self> {
-        match Self::connect(DEFAULT_NAME) {
+        match Self::connect_to(DEFAULT_NAME, Named::No) {
             Err(error) if error.class() == Class::NoDaemon => {}
             done => return done,
         }
@@ -79,7 +92,7 @@ impl Client {
         }
     }
 
-    fn dial(path: &Path) -> Result<Self> {
+    fn dial(path: &Path, named: Named) -> Result<Self> {
         let failed = |cause: &std::io::Error| Error::system(format_args!("cannot talk to {}", path.display()), cause);
         let socket = UnixStream::connect(path).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
@@ -87,9 +100,18 @@ impl Client {
             }
             _ => failed(&cause),
         })?;
-        if let Some(uid) = stranger(&socket)? {
+        let may_be_anybodys = named == Named::Yes && geteuid().is_root();
+        if let Some(uid) = stranger(&socket)?.filter(|_| !may_be_anybodys) {
             let what = format!("{}: user {uid} answers there, and not this user's bridge", path.display());
-            return Err(Error::new(Class::Permission, what).hint("as that user: zbridge ls shows it"));
+            let hint = if geteuid().is_root() {
+                format!(
+                    "if that one is meant, name it: zbridge status {0}, zbridge port add SPEC --to {0}",
+                    path.display()
+                )
+            } else {
+                "as that user: zbridge ls shows it".to_owned()
+            };
+            return Err(Error::new(Class::Permission, what).hint(hint));
         }
         socket.set_read_timeout(Some(PATIENCE)).map_err(|cause| failed(&cause))?;
         socket.set_write_timeout(Some(PATIENCE)).map_err(|cause| failed(&cause))?;
