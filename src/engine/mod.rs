@@ -29,6 +29,7 @@ mod ports;
 mod rewrite;
 mod service;
 mod show;
+mod watcher;
 
 pub use bridge::{Bridge, Ended};
 pub use command::{Handle, NamedEntry, PortStatus, SwitchStatus};
@@ -92,6 +93,8 @@ struct Engine {
     /// Room for frames that are translated on their way out.
     scratch: rewrite::Scratch,
     commands: Receiver<Command>,
+    /// Who wants to hear of the states of ports.
+    watchers: watcher::Watchers,
     waker: Arc<Waker>,
     /// Behind the ports, whose end is theirs.
     threads: service::Threads,
@@ -131,6 +134,7 @@ impl Engine {
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
             commands,
+            watchers: watcher::Watchers::default(),
             waker,
             threads: service::Threads::default(),
         };
@@ -164,6 +168,7 @@ impl Engine {
             self.handle_timers();
             self.resume();
             self.tell_events();
+            self.tell_watchers();
         }
     }
 

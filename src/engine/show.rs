@@ -6,6 +6,7 @@ use super::listeners::ListenerSlot;
 use super::ports::{Origin, PortSlot};
 use crate::frame::PortId;
 use crate::port::{Edge, Listener};
+use crate::switch::PortState;
 
 impl Engine {
     /// All ports, each listener followed by its clients.
@@ -41,17 +42,10 @@ impl Engine {
             Origin::Client(index) => (self.listeners[*index].spec.kind.text().row().word, None),
             Origin::Inside => ("inside", None),
         };
-        let word = match &slot.edge {
-            Some(edge) if slot.connecting => edge.waits_by(),
-            None => "waiting",
-            Some(edge) if edge.link_is_down() => "down",
-            Some(_) if state.stalled => "stalled",
-            Some(edge) => edge.state().unwrap_or("up"),
-        };
         Some(PortStatus {
             name: slot.name.clone(),
             kind,
-            state: word,
+            state: state_word(slot, &state),
             peer: slot.edge.as_ref().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
             queued: state.queued,
             counters: self.switch.counters(id)?.clone(),
@@ -59,6 +53,17 @@ impl Engine {
             flows: slot.edge.as_ref().and_then(Edge::flows),
             leases: slot.edge.as_ref().map(Edge::leases).unwrap_or_default(),
         })
+    }
+}
+
+/// The state of a port that is no listener, one of [`PORT_STATES`](crate::control::PORT_STATES).
+pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
+    match &slot.edge {
+        Some(edge) if slot.connecting => edge.waits_by(),
+        None => "waiting",
+        Some(edge) if edge.link_is_down() => "down",
+        Some(_) if state.stalled => "stalled",
+        Some(edge) => edge.state().unwrap_or("up"),
     }
 }
 

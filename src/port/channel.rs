@@ -337,6 +337,8 @@ impl Link {
     /// Tells how the port is to be shown.
     pub fn tell_shown(&self, shown: Shown) {
         *self.shared.shown.lock() = Some(shown);
+        // Somebody may want to hear of it.
+        self.shared.wake();
     }
 
     /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. Said once.

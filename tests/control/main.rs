@@ -243,6 +243,41 @@ fn waiting_is_over_when_the_port_is_there_or_the_time_is() {
     assert_eq!(waiting.wait().code(), 3, "the bridge ended, and none came");
 }
 
+/// Times that the thread of the control socket was put to sleep.
+fn sleeps(process: &Process) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap().map(|task| task.unwrap().path());
+    let is_control = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap().trim() == "zb-control";
+    let status = std::fs::read_to_string(tasks.into_iter().find(is_control).unwrap().join("status")).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    count.trim().parse().unwrap()
+}
+
+#[test]
+fn who_waits_costs_nothing_until_it_is_true() {
+    let lab = Lab::new();
+    let zbridge = lab.bridge(&["-v", "-p", &lab.spec("a"), "-p", &lab.spec("b")]);
+    let waiting: Vec<Process> =
+        ["up", "gone"].map(|state| lab.launch(&["wait", "port=a", state, "--timeout", "60s"]).spawn()).into();
+    zbridge.wait_for_nth("is connected", 2, PATIENCE);
+    std::thread::sleep(Duration::from_millis(300));
+    let before = sleeps(&zbridge);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(sleeps(&zbridge) - before <= 2, "woken {} times", sleeps(&zbridge) - before);
+    // What others do wakes nobody who need not care.
+    let mut other = StreamPeer::unix(lab.dir.path("b"));
+    zbridge.wait_for("b: connected", PATIENCE);
+    let before = sleeps(&zbridge);
+    (0..100).for_each(|number| other.send(&numbered(BROADCAST, A.mac, number, 60)));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(sleeps(&zbridge) - before <= 5, "woken {} times", sleeps(&zbridge) - before);
+    let peer = StreamPeer::unix(lab.dir.path("a"));
+    let mut waiting = waiting.into_iter();
+    assert_eq!(waiting.next().unwrap().wait().code(), 0, "it is up");
+    lab.client("default").remove_port("a").unwrap();
+    assert_eq!(waiting.next().unwrap().wait().code(), 0, "it is gone");
+    drop((peer, other));
+}
+
 #[test]
 fn watching_says_what_changes() {
     let lab = Lab::new();
@@ -287,15 +322,27 @@ fn other_users_are_refused() {
     assert!(lab.told(&["status"]).contains("\na "));
 }
 
-/// Whoever makes the directory in /tmp first could answer there.
+/// Whoever makes the directory in /tmp first could answer there. Root may say that it is meant all the same.
 #[test]
 fn another_users_bridge_is_not_believed() {
     require!(needs::root(), needs::tool("setpriv", "util-linux"));
     let lab = Lab::new();
     let zbridge = lab.launch(&["-p", &lab.spec("a")]).as_nobody(&lab.dir).ready();
     let says = "default.sock: user 65534 answers there, and not this user's bridge";
-    lab.refused(&["status"], 5, says);
-    lab.refused(&["port", "add", "unix:/tmp/b", "--to", lab.socket("default").to_str().unwrap()], 5, says);
+    let socket = lab.socket("default");
+    let path = socket.to_str().unwrap();
+    lab.refused(&["status"], 5, &format!("{says}\n  hint: if that one is meant, name it: zbridge status {path}"));
+    assert_eq!(lab.ask(&["ls"]).stdout, "");
+    assert!(lab.told(&["status", path]).contains("\na "));
+    assert!(lab.told(&["status", "default"]).contains("\na "));
+    assert_eq!(lab.told(&["port", "add", &lab.spec("b"), "--to", path]), "b\n");
+    // Another ordinary user may not, even where the files would let it.
+    let open = |path: PathBuf, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    open(lab.dir.path("zbridge"), 0o755);
+    open(socket.clone(), 0o666);
+    let other = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", "--"];
+    let other = Launch::new(lab.dir.path("program")).args(["status", path]).under(other).run();
+    assert!(other.code() == 5 && other.stderr.contains(says), "{other:?}");
     assert_eq!(lab.launch(&["status"]).as_nobody(&lab.dir).run().code(), 0, "its own user's client");
     drop(zbridge);
 }
