@@ -144,12 +144,19 @@ fn each_bridge_has_a_name_of_its_own() {
     assert!(lab.told(&["status"]).contains("\na "), "the default is meant");
     lab.refused(&["--name", "lab", "-p", &lab.spec("d")], 1, &format!("lab runs already: pid {}", pids[2]));
     assert!(!lab.dir.path("d").exists(), "nothing was opened");
+    let bench = lab.dir.file("bench.toml", "[[instance]]\nname = \"a\"\ncommand = \"true\"\n");
+    lab.refused(
+        &["up", bench.to_str().unwrap(), "--name", "lab"],
+        1,
+        "hint: join it: --join lab; or choose another --name",
+    );
 
     // what a killed one leaves behind blocks nobody
     first.kill9();
     assert!(lab.socket("default").exists());
     lab.refused(&["status", "default"], 3, "no bridge named default runs");
-    lab.refused(&["status"], 2, "several bridges run: default-2, lab");
+    let several = "several bridges run: default-2, lab\n  hint: say which one is meant: zbridge status NAME, zbridge port add SPEC --to NAME";
+    lab.refused(&["status"], 2, several);
     let again = lab.bridge(&["--name", "default", "-p", &lab.spec("a")]);
     assert!(lab.told(&["ls"]).starts_with(&format!("default    pid {} ", again.pid())));
     for bridge in [again, second, third] {
@@ -173,7 +180,9 @@ fn ports_come_and_go_while_it_runs() {
         receiver.expect(&numbered(to.mac, from.mac, 1, 60));
     }
     lab.refused(&["port", "add", &lab.spec("b")], 2, "there is a port named b already, on switch default");
-    lab.refused(&["port", "add", "unix:/tmp/x,switch=lab"], 4, "no switch is named lab");
+    let fixed =
+        "no switch is named lab; known are default\n  hint: no switch is added to a running bridge; it has default";
+    lab.refused(&["port", "add", "unix:/tmp/x,switch=lab"], 4, fixed);
     lab.refused(&["port", "add", "uinx:/tmp/x"], 2, "the nearest is \"unix\"");
     lab.refused(&["port", "add", "unix:/none/x"], 4, "hint: the directory has to exist");
     lab.refused(&["port", "del", "c"], 4, "no port is named c");
