@@ -20,7 +20,8 @@ pub(super) static ROW: KindRow = KindRow {
             word: "import",
             value: Some("HOST:PORT/BUSID[+split=BYTES]"),
             repeatable: true,
-            summary: "export a device of another USB/IP server, too; with split= in transfers of at most so many bytes",
+            summary: "export a device of another USB/IP server, too, when it is there; with split= in transfers of at most so \
+                      many bytes",
         },
         KeyRow { word: "addr", value: Some("CIDR"), repeatable: true, summary: "a further address, IPv4 or IPv6" },
         KeyRow { word: "gateway", value: Some("IP"), repeatable: true, summary: "the way to other networks" },
