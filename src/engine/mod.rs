@@ -24,6 +24,7 @@ mod bridge;
 mod command;
 pub mod control;
 mod gateway;
+mod links;
 mod listeners;
 mod ports;
 mod rewrite;
@@ -39,12 +40,14 @@ use crate::counters::{Counters, DropReason};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
+use crate::port::link_news::LinkNews;
 use crate::port::{Budget, Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
+use links::LINK_CHECK;
 use listeners::ListenerSlot;
 use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
@@ -52,11 +55,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 const WAKER: Token = Token(usize::MAX);
+const LINK_NEWS: Token = Token(usize::MAX - 1);
 /// Tokens from here on are listeners, below they are ports.
 const LISTENERS: usize = 1 << 32;
 const EVENTS: usize = 256;
-/// How often a link that is down is looked at: a packet socket is not told when its interface is deleted then.
-const LINK_CHECK: Duration = Duration::from_millis(250);
 /// After how long a port is tried again for which the system had no memory.
 const STARVED_RETRY: Duration = Duration::from_millis(10);
 /// After so many frames a breath does not inhale from further ports, so that the queues hold what one breath brings.
@@ -88,6 +90,8 @@ struct Engine {
     starved: Vec<PortId>,
     /// Ports whose link may have changed.
     links: Vec<PortId>,
+    /// The kernel's, once a port has an interface.
+    link_news: Option<LinkNews>,
     timers: BTreeSet<(Instant, Due)>,
     batch: Batch,
     /// Room for frames that are translated on their way out.
@@ -130,6 +134,7 @@ impl Engine {
             gone: Vec::new(),
             starved: Vec::new(),
             links: Vec::new(),
+            link_news: None,
             timers: BTreeSet::new(),
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
@@ -154,6 +159,7 @@ impl Engine {
             for event in &events {
                 match event.token() {
                     WAKER => self.look_at_channels(),
+                    LINK_NEWS => self.take_link_news(),
                     Token(token) if token >= LISTENERS => self.accept(token - LISTENERS),
                     Token(token) => self.port_event(PortId(token as u16), event),
                 }
@@ -166,6 +172,7 @@ impl Engine {
                 self.breathe();
             }
             self.handle_timers();
+            self.lose_all_gone();
             self.resume();
             self.tell_events();
             self.tell_watchers();
@@ -222,38 +229,6 @@ impl Engine {
         }
     }
 
-    /// A port's link is down, as far as it knows: asks again, until it is up or gone.
-    fn look_at_link(&mut self, id: PortId, now: Instant) {
-        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down()) else { return };
-        match edge.check_link() {
-            Ok(()) if edge.link_is_down() => {
-                self.timers.retain(|&(_, what)| what != Due::Link(id));
-                self.timers.insert((now + LINK_CHECK, Due::Link(id)));
-            }
-            Ok(()) => {}
-            Err(gone) => self.gone.push((id, gone)),
-        }
-        self.tell_link(id);
-    }
-
-    /// Says that a port's link is down, or up again, if that was not said. The end of its interface is another matter.
-    fn tell_link(&mut self, id: PortId) {
-        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down() != slot.link_down) else { return };
-        if let Err(gone) = edge.check_link() {
-            return self.gone.push((id, gone));
-        }
-        let down = edge.link_is_down();
-        match (std::mem::replace(&mut slot.link_down, down), down) {
-            (false, true) => {
-                log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
-            }
-            (true, false) => log::info!("{}: its interface is up again", slot.name),
-            _ => {}
-        }
-    }
-
     fn look_at_channels(&mut self) {
         for index in 0..self.channels.len() {
             let id = self.channels[index];
@@ -301,6 +276,11 @@ impl Engine {
         while let Some(id) = self.links.pop() {
             self.tell_link(id);
         }
+        self.lose_all_gone();
+    }
+
+    /// Sees to ports whose descriptors are of no more use. At once, so that none of them is open again by then.
+    fn lose_all_gone(&mut self) {
         while let Some((id, gone)) = self.gone.pop() {
             self.lose(id, &gone);
         }
@@ -374,6 +354,7 @@ impl Engine {
                 Due::Port(id) => self.retry(id, due),
                 Due::Listener(index) => self.retry_listener(index),
                 Due::Link(id) => self.look_at_link(id, now),
+                Due::Links => self.look_at_links(),
                 Due::Flush(id) => self.make_flushing(id),
                 Due::Peer(id) => self.settle(id),
             }

@@ -31,6 +31,8 @@ pub(super) enum Due {
     Port(PortId),
     Listener(usize),
     Link(PortId),
+    /// All links.
+    Links,
     Flush(PortId),
     /// Whether the peer of a line has come.
     Peer(PortId),
@@ -230,11 +232,14 @@ impl Engine {
         Ok(id)
     }
 
-    /// A channel calls by the waker, not by a descriptor; some edges call by the time.
+    /// A channel calls by the waker, not by a descriptor; some edges call by the time; of an interface there are news.
     fn note_ways_of_calling(&mut self, id: PortId, edge: Option<&Edge>) {
         let Some(edge) = edge else { return };
         if matches!(edge, Edge::Channel(_)) && !self.channels.contains(&id) {
             self.channels.push(id);
+        }
+        if edge.tells_its_link() {
+            self.hear_of_links();
         }
         if edge.keeps_time() && !self.timed.contains(&id) {
             self.timed.push(id);

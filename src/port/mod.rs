@@ -11,6 +11,7 @@ pub mod datagram;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
+pub mod link_news;
 pub mod netlink;
 pub mod packet;
 pub mod serial;
