@@ -136,8 +136,12 @@ fn programs_of_one_name_get_ports_of_their_own() {
         run(&dir).args(["--join", "lab", "--host", &address, "--", "sh", "-c", "echo here; exec sleep 100"]).ready()
     };
     let programs = [start(1), start(2)];
-    let status = zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
-    assert!(status.contains("sh-2  tap") && status.contains("sh-3  tap"), "{status}");
+    // a program may speak before its port is on the bridge
+    let status = || zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
+    eventually("names of their own", || {
+        let status = status();
+        (status.contains("sh-2  tap") && status.contains("sh-3  tap")).then_some(())
+    });
     let given = run(&dir).args(["--join", "lab", "--name", "sh-2", "--", "true"]).run();
     let says = "there is a port named sh-2 already, on switch default\n  hint: give this one a --name NAME";
     assert!(given.code() == 2 && given.stderr.contains(says), "{given:?}");
