@@ -4,8 +4,8 @@
 //! takes one request from every client on it, so that none is ahead of another. A client that is behind with its
 //! answers is left alone until it can be written to. With nothing to do the thread sleeps. While there are waits, the
 //! switches wake it when a port has changed its state ([`Watcher`]), and only then it looks at them, or when the time of
-//! one is over. Of one thing no switch tells: that a TAP without traffic was set down. Who waits for that is looked at
-//! every [`LOOK`].
+//! one is over. Of one thing no switch may tell: that an interface in another network namespace was set down. Who waits
+//! for that is looked at every [`LOOK`].
 
 use super::answer::{Answerer, Outcome};
 use super::place::Claim;
