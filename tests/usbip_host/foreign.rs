@@ -80,6 +80,36 @@ fn an_import_waits_for_its_server() {
     near.finish();
 }
 
+/// Connections to this port of the loopback that are being made: state SYN_SENT is 02 (proc(5), /proc/net/tcp). The table
+/// may show one of them twice when it changes meanwhile.
+fn under_way(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!("0100007F:{port:04X}");
+    let words = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let made = words.filter(|words| words.get(2) == Some(&remote.as_str()) && words.get(3) == Some(&"02"));
+    made.map(|words| words[1].to_owned()).collect::<std::collections::BTreeSet<_>>().len()
+}
+
+#[test]
+fn a_server_that_says_nothing_is_asked_by_one_connection_at_a_time() {
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    silent.listen(0).unwrap();
+    let addr = silent.local_addr().unwrap().as_socket().unwrap();
+    // Its queue is full: whoever comes now is not answered.
+    let filling = TcpStream::connect(addr).unwrap();
+    let dir = TempDir::new();
+    let near = serve(&dir, &format!("import={addr}/1-1"));
+    near.process.wait_for(&format!("import={addr}/1-1: its server does not answer within 3s"), PATIENCE);
+    let seen = (0..80).map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        under_way(addr.port())
+    });
+    assert_eq!(seen.max(), Some(1), "it is asked again and again, by one at a time");
+    drop(filling);
+    near.finish();
+}
+
 /// A server in front of another that has room for so many bytes of a URB, as a device of Zephyr's has: at a longer one
 /// it breaks.
 fn small(server: SocketAddr, room: u32) -> SocketAddr {

@@ -47,6 +47,7 @@ pub(super) enum Taken {
 /// A line to another server, from the dial on.
 struct Remote {
     want: usize,
+    dialled: bool,
     transport: Option<Transport>,
     /// Why it is of no more use.
     failed: Option<String>,
@@ -55,12 +56,12 @@ struct Remote {
 impl Remote {
     fn dial(want: usize, world: &mut World) -> Self {
         world.outputs.push_back(Output::Dial(want));
-        Self::idle(want)
+        Self { dialled: true, ..Self::idle(want) }
     }
 
     /// One that is not dialled.
     fn idle(want: usize) -> Self {
-        Self { want, transport: None, failed: None }
+        Self { want, dialled: false, transport: None, failed: None }
     }
 
     /// Dials of one want are alike: the first that waits gets the stream.
@@ -82,12 +83,14 @@ impl Remote {
     }
 
     fn waits(&self) -> bool {
-        self.transport.is_none() && self.failed.is_none()
+        self.dialled && self.transport.is_none() && self.failed.is_none()
     }
 
     fn close(self, world: &mut World) {
         if let Some(mut transport) = self.transport {
             transport.cut(world.endpoint, world.outputs);
+        } else if self.waits() {
+            world.outputs.push_back(Output::GiveUp(self.want));
         }
     }
 }

@@ -233,4 +233,8 @@ fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
     net.port.handle_input(net.now, Input::Unreachable(0, "refused".into()));
     assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
     assert!(net.run(second, dialled));
+    // One who says nothing is given up, and asked anew.
+    assert!(!net.run(3 * second - DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
+    assert!(net.run(2 * DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
+    assert!(net.run(second, dialled));
 }
