@@ -378,6 +378,24 @@ fn another_users_bridge_is_not_believed() {
     drop(zbridge);
 }
 
+/// Root looks in its own place for a name, and is told of the other.
+#[test]
+fn root_is_told_the_path_of_another_users_bridge() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let lab = Lab::new();
+    let name = format!("lab{}", std::process::id());
+    let here = |launch: Launch| launch.under(["env", "-u", "XDG_RUNTIME_DIR"]);
+    let zbridge = here(zbridge!("--name", &name, "-p", lab.spec("a")).as_nobody(&lab.dir)).ready();
+    let path = format!("/tmp/zbridge-65534/{name}.sock");
+    let exit = here(zbridge!("status", &name)).run();
+    let says = format!("no bridge named {name} runs\n  hint: if another user's is meant, name it by its path: {path}");
+    assert!(exit.code() == 3 && exit.stderr.contains(&says), "{exit:?}");
+    let exit = here(zbridge!("status", &path)).run();
+    assert!(exit.code() == 0 && exit.stdout.contains("\na "), "{exit:?}");
+    zbridge.sigterm();
+    assert_eq!(zbridge.wait().code(), 0);
+}
+
 #[test]
 fn a_run_directory_that_is_anothers_is_not_used() {
     require!(needs::root());

@@ -1,6 +1,6 @@
 //! The other end of the control socket: what `zbridge status` and its like, and programs that embed this crate, use.
 
-use super::place::{DEFAULT_NAME, socket_of, sockets};
+use super::place::{DEFAULT_NAME, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
@@ -127,6 +127,10 @@ impl Client {
         Self::dial(&path, named).map_err(|error| match error.class() {
             Class::NoDaemon => {
                 let what = format!("no bridge named {name} runs");
+                if let Some(path) = of_others(name).first() {
+                    let hint = format!("if another user's is meant, name it by its path: {}", path.display());
+                    return Error::new(Class::NoDaemon, what).hint(hint);
+                }
                 let others: Vec<String> = bridges().into_iter().map(|client| client.greeting.name).collect();
                 if others.is_empty() || name == DEFAULT_NAME {
                     return none_runs(what);
