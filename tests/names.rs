@@ -17,7 +17,7 @@ impl NameServer {
 
     fn new(dir: &TempDir) -> Self {
         // Longer than any test waits.
-        dir.file("resolv.conf", &format!("nameserver {}\noptions timeout:30 attempts:1\n", Self::ADDR));
+        dir.file("resolv.conf", format!("nameserver {}\noptions timeout:30 attempts:1\n", Self::ADDR));
         let socket = UdpSocket::bind((Self::ADDR, 53)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket, asked: Vec::new() }
