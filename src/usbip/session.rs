@@ -6,7 +6,8 @@
 //! In the URB phase every SUBMIT is entered in `flights` until its answer is encoded. Answers stand in one queue, in
 //! the order in which they came about, and are encoded while the output is below its mark. That order gives the two
 //! outcomes of an UNLINK: if the device still has the victim, it is taken back, and the answer is -104; otherwise the
-//! victim's answer already stands before that of the UNLINK, which is 0.
+//! victim's answer already stands before that of the UNLINK, which is 0. A device also ends URBs by itself, when its back
+//! end or its time has come: so what it has finished is queued before it is asked for a victim.
 //!
 //! There is a third case, seen from Linux: its sending thread lets an UNLINK overtake the SUBMIT of its victim. The client
 //! has not forgotten the victim before it has sent the SUBMIT, and has afterwards; so the UNLINK is held until the SUBMIT
@@ -339,6 +340,7 @@ impl Attached {
 
     fn unlink(&mut self, export: &mut Export, command: CmdUnlink) -> Result<(), CloseReason> {
         let seqnum = self.check(command.base.devid, command.base.seqnum)?;
+        self.collect(export);
         let status = match export.device.cancel(command.victim) {
             Some(urb) => {
                 self.land(urb.id);
