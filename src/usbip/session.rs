@@ -17,7 +17,7 @@
 
 use super::decode::{Command, Decoder};
 use super::export::Export;
-use super::op::{self, BUSID_LENGTH, OP_LENGTH, OpStatus};
+use super::op::{self, OP_LENGTH, OpStatus, REQUEST_LENGTH};
 use super::pdu::{CmdSubmit, CmdUnlink, Fault, Pdu, RetSubmit, RetUnlink, encode_packet, errno, status_word};
 use super::server::ConnectionId;
 use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
@@ -66,8 +66,6 @@ const UNCOPIED: usize = 16 << 10;
 const POOL_BUFFERS: usize = 64;
 /// The sum of their capacities, in bytes.
 const POOL_CAPACITY: usize = 4 << 20;
-/// Bytes of the longest request: `op_common` and a bus id.
-const REQUEST_LENGTH: usize = OP_LENGTH + BUSID_LENGTH;
 
 /// A SUBMIT without an answer.
 struct Flight {

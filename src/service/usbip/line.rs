@@ -6,11 +6,12 @@
 //! All lines end alike. When there is nothing more to say, the line sends its FIN and goes on reading (and forgetting)
 //! what still comes, so that the peer gets the last reply and not a reset that overtakes it; after [`DRAIN`] it is cut.
 
-use super::relay::{self, Foreign, Relay, Taken};
+use super::relay::{Foreign, Relay, Taken};
 use super::transport::{Transport, Via};
 use crate::service::endpoint::Endpoint;
 use crate::service::outside::{Input, Output};
 use crate::time::{Duration, Instant, earliest};
+use crate::usbip::op::REQUEST_LENGTH;
 use crate::usbip::{ConnectionId, Server};
 use std::collections::VecDeque;
 
@@ -98,7 +99,7 @@ impl Line {
     /// Holds the request back until it is known whom it is for.
     fn begin(&mut self, now: Instant, world: &mut World) {
         let Some(head) = &mut self.head else { return };
-        let wanted = relay::REQUEST_LENGTH - head.len();
+        let wanted = REQUEST_LENGTH - head.len();
         self.transport.receive(world.endpoint, world.outputs, |data| {
             let piece = data.get(..wanted).unwrap_or(data);
             head.extend_from_slice(piece);
