@@ -9,6 +9,7 @@
 mod append;
 mod disk;
 mod folder;
+mod keep_alive;
 mod open;
 mod reactor;
 mod resolvers;

@@ -5,6 +5,7 @@
 mod client;
 mod foreign;
 mod serial;
+mod vanished;
 
 use client::{Attached, import_request, submit};
 use std::io::{Read, Write};
