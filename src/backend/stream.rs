@@ -6,7 +6,6 @@
 use super::append::Append;
 use super::terminal::Terminal;
 use crate::codec::Pieces;
-use crate::service::outside::WINDOW;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use std::fs::File;
@@ -61,7 +60,7 @@ impl StreamSlot {
             owned,
             listener,
             dialling,
-            room: WINDOW,
+            room: 0,
             outbox: Pieces::default(),
             uncounted: 0,
         }

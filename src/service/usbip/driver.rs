@@ -1,6 +1,7 @@
 //! What stands between a device and its back end: bytes of a serial port, blocks of a disk, lines of a script.
 //!
-//! A driver holds no more than the window of its stream, and takes from the device only what the back end has room for.
+//! A driver holds no more than one window of bytes for the device, whoever they came from, and takes from the device only
+//! what the back end has room for.
 
 use crate::service::outside::{Input, Output, Stream, WINDOW};
 use crate::time::Instant;
@@ -65,6 +66,8 @@ impl Pipe {
                 }
                 self.unsent = 0;
                 self.peer = true;
+                // What the client before has left there is not yet used up.
+                out.push_back(Output::Room(*stream, WINDOW.saturating_sub(self.inbox.len())));
             }
             Input::Peer(stream, peer) if self.stream == Some(*stream) => self.peer = *peer,
             Input::Data(stream, bytes) if self.stream == Some(*stream) => self.inbox.extend(bytes),

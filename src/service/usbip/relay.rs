@@ -115,7 +115,7 @@ impl Remote {
 /// See the module.
 pub(super) enum Relay {
     List(List),
-    Device(Device),
+    Device(Box<Device>),
 }
 
 /// A list, asked for everywhere.
@@ -172,7 +172,7 @@ impl Relay {
                 };
                 world.foreign[foreign].busy = true;
                 let reply = Some(Vec::new());
-                Taken::Foreign(Self::Device(Device {
+                Taken::Foreign(Self::Device(Box::new(Device {
                     foreign,
                     remote,
                     asked: false,
@@ -180,7 +180,7 @@ impl Relay {
                     due,
                     refusal,
                     splitter: None,
-                }))
+                })))
             }
             _ => Taken::Local,
         }
