@@ -299,7 +299,11 @@ impl Reactor {
         if sent > 0 {
             inputs.push_back(Input::Sent(Stream(name), sent));
         }
+        let finished = slot.finished;
         let read = slot.read(&mut self.buffer, |bytes| inputs.push_back(Input::Data(Stream(name), bytes)));
+        if slot.finished && !finished {
+            inputs.push_back(Input::PeerClosed(Stream(name)));
+        }
         if let Err(why) = wrote.and(read) {
             log::debug!("a stream has ended: {why}");
             self.remove(name);

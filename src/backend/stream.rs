@@ -42,6 +42,10 @@ pub(super) struct StreamSlot {
     pub writable: bool,
     /// A read that gives less than was asked for has emptied it: so it is with sockets that have not ended.
     pub short_is_empty: bool,
+    /// Its end can be one of what comes alone: a socket's.
+    half_closes: bool,
+    /// Nothing more will come.
+    pub finished: bool,
     /// Bytes that may still be handed over.
     pub room: usize,
     pub outbox: Pieces,
@@ -57,6 +61,8 @@ impl StreamSlot {
             readable: ready,
             writable: ready,
             short_is_empty: listener.is_some() || dialling.is_some(),
+            half_closes: listener.is_some() || dialling.is_some(),
+            finished: false,
             owned,
             listener,
             dialling,
@@ -99,9 +105,9 @@ impl StreamSlot {
         Ok(())
     }
 
-    /// Reads what the window allows. An end is an error.
+    /// Reads what the window allows. An end is an error, but where what is sent may still arrive.
     pub fn read(&mut self, buffer: &mut Vec<u8>, mut tell: impl FnMut(Vec<u8>)) -> io::Result<()> {
-        while self.readable && self.room > 0 {
+        while self.readable && self.room > 0 && !self.finished {
             let length = self.room.min(CHUNK);
             buffer.clear();
             buffer.reserve(CHUNK);
@@ -121,6 +127,7 @@ impl StreamSlot {
                 }
             };
             match result {
+                Ok(0) if self.half_closes => self.finished = true,
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     self.room -= count;

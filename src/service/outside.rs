@@ -95,6 +95,8 @@ pub enum Input {
     /// Somebody is at the other end of the stream, or nobody any more and what is sent waits. Only of terminals: other
     /// streams end with their other end.
     Peer(Stream, bool),
+    /// The other end of a socket sends no more. It may still read, until it or this side ends the stream.
+    PeerClosed(Stream),
     /// The stream has ended. Bytes under way are lost; its name is void.
     Ended(Stream),
     /// The result of a job.

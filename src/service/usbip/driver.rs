@@ -74,9 +74,19 @@ impl Pipe {
             Input::Sent(stream, count) if self.stream == Some(*stream) => {
                 self.unsent = self.unsent.saturating_sub(*count);
             }
-            Input::Ended(stream) if self.stream == Some(*stream) => (self.stream, self.peer) = (None, false),
+            // Who says nothing more has left, and lets the next one in.
+            Input::PeerClosed(stream) if self.stream == Some(*stream) => {
+                out.push_back(Output::Close(*stream));
+                self.leave();
+            }
+            Input::Ended(stream) if self.stream == Some(*stream) => self.leave(),
             _ => {}
         }
+    }
+
+    /// The stream is no more, and what was under way to it is lost.
+    fn leave(&mut self) {
+        (self.stream, self.peer, self.unsent) = (None, false, 0);
     }
 
     /// So many bytes of the inbox are done with.

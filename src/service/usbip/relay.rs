@@ -92,7 +92,9 @@ impl Remote {
                 log::warn!("import={}: the USB/IP server does not answer: {why}", self.import);
                 self.failed = true;
             }
-            Input::Ended(stream) if self.transport.as_ref().is_some_and(|it| it.via == Via::Host(*stream)) => {
+            Input::PeerClosed(stream) | Input::Ended(stream)
+                if self.transport.as_ref().is_some_and(|it| it.via == Via::Host(*stream)) =>
+            {
                 // What it has sent before is still there to be read.
                 self.failed = true;
             }
