@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
-use crate::service::{self, Service};
+use crate::service::{self, Service, Unsent};
 use crate::time::{Clock, Instant};
 use crate::wire::Offload;
 use mio::Waker;
@@ -26,6 +26,8 @@ const TURN: usize = 16;
 const ENOUGH: usize = 128 << 10;
 /// What these make at most. What is not used of it is not resident.
 const BREATH: usize = ENOUGH + TURN * (PREFIX + MAX_FRAME);
+/// How long a service whose port is no more may take to hand on what it has accepted.
+const LINGER: Duration = Duration::from_secs(3);
 /// Batches, and messages from the outside, that a service takes before it has to look at the other.
 const BATCHES: usize = 8;
 const INPUTS: usize = 256;
@@ -94,6 +96,44 @@ fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, mut backend: Back
         }
         link.wake_up();
     }
+    linger(service, &mut backend, &clock);
+}
+
+/// Lets what the service has accepted leave, as far as somebody outside takes it in time.
+fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &Clock) {
+    service.handle_closed(clock.now());
+    let end = clock.now() + LINGER;
+    loop {
+        let now = clock.now();
+        act(service, backend, now);
+        let unsent = service.unsent();
+        if now >= end || !unsent.iter().any(|it| it.taken) {
+            for Unsent { from, bytes, .. } in unsent {
+                log::warn!("{from}: {bytes} bytes were not taken by its other end, and are lost");
+            }
+            return;
+        }
+        let due = service.poll_timeout().map_or(end, |due| due.min(end));
+        if let Err(error) = backend.wait(Some(due - now)) {
+            return log::error!("a service ends: {error}");
+        }
+    }
+}
+
+/// Takes what has come from the outside, and what its time has come for.
+fn act<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, now: Instant) {
+    for _ in 0..INPUTS {
+        let Some(input) = backend.poll_input() else { break };
+        service.handle_input(now, input);
+    }
+    service.handle_timeout(now);
+    perform(service, backend);
+}
+
+fn perform<S: Service + ?Sized>(service: &mut S, backend: &mut Backend) {
+    while let Some(output) = service.poll_output() {
+        backend.perform(output);
+    }
 }
 
 /// Takes what has come, and does what is to be done. True if there is more.
@@ -119,9 +159,7 @@ fn turn<S: Service + ?Sized>(
         link.send_batch(exactly(out))?;
         out.clear();
     }
-    while let Some(output) = service.poll_output() {
-        backend.perform(output);
-    }
+    perform(service, backend);
     Ok(more)
 }
 

@@ -19,9 +19,9 @@ mod transport;
 
 pub use build::wants;
 
-use super::Service;
 use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
 use super::outside::{Found, Input, Output};
+use super::{Service, Unsent};
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
 use crate::time::{Instant, earliest};
@@ -51,6 +51,8 @@ pub struct UsbipPort {
     outputs: VecDeque<Output>,
     /// Something has changed since the last round.
     dirty: bool,
+    /// The port is no more.
+    closed: bool,
     /// Who has which device, as it was logged last.
     importers: Vec<Option<IpAddr>>,
 }
@@ -91,6 +93,7 @@ impl UsbipPort {
             foreign: Vec::new(),
             outputs: VecDeque::new(),
             dirty: true,
+            closed: false,
             importers: Vec::new(),
         })
     }
@@ -233,6 +236,9 @@ impl Service for UsbipPort {
         if let Input::Opened { want, stream, peer } = input
             && self.host == Some(want)
         {
+            if self.closed {
+                return self.outputs.push_back(Output::Close(stream));
+            }
             return self.admit(now, Via::Host(stream), peer.unwrap_or(IpAddr::from([127, 0, 0, 1])));
         }
         if self.lines.iter_mut().any(|line| line.handle_input(&mut input)) {
@@ -247,6 +253,18 @@ impl Service for UsbipPort {
         for driver in &mut self.drivers {
             driver.handle_input(now, &mut self.server, &input, &mut self.outputs);
         }
+    }
+
+    /// Without importers the devices get no more bytes for their back ends.
+    fn handle_closed(&mut self, now: Instant) {
+        (self.closed, self.dirty) = (true, true);
+        let Self { endpoint, server, foreign, outputs, .. } = self;
+        let mut world = World { endpoint, server, foreign, outputs };
+        self.lines.drain(..).for_each(|line| line.cut(now, &mut world));
+    }
+
+    fn unsent(&self) -> Vec<Unsent> {
+        self.drivers.iter().filter_map(|driver| driver.unsent(&self.server)).collect()
     }
 
     fn poll_output(&mut self) -> Option<Output> {

@@ -3,6 +3,7 @@
 //! A driver holds no more than one window of bytes for the device, whoever they came from, and takes from the device only
 //! what the back end has room for.
 
+use crate::service::Unsent;
 use crate::service::outside::{Input, Output, Stream, WINDOW};
 use crate::time::Instant;
 use crate::usb::class::cdc_acm::Line;
@@ -29,6 +30,14 @@ impl Driver {
             Self::Serial(driver) => driver.pipe.handle_input(input, out),
             Self::Script(driver) => driver.pipe.handle_input(input, out),
             Self::Disk(driver) => driver.handle_input(now, server, input),
+        }
+    }
+
+    /// Bytes of the device that its back end has not taken.
+    pub fn unsent(&self, server: &Server) -> Option<Unsent> {
+        match self {
+            Self::Serial(driver) => driver.unsent(server),
+            Self::Script(_) | Self::Disk(_) => None,
         }
     }
 
@@ -110,6 +119,12 @@ pub(super) struct SerialPort {
 impl SerialPort {
     pub fn new(busid: &str, want: usize) -> Self {
         Self { busid: busid.to_owned(), pipe: Pipe::new(want), line: Line::default(), shown: None }
+    }
+
+    fn unsent(&self, server: &Server) -> Option<Unsent> {
+        let port: Option<&CdcAcm> = server.function(&self.busid);
+        let bytes = self.pipe.unsent + port.map_or(0, CdcAcm::for_backend);
+        (bytes > 0).then(|| Unsent { from: self.busid.clone(), bytes, taken: self.pipe.peer })
     }
 
     /// Somebody at the other end is a carrier. Without one the host's bytes wait.

@@ -172,6 +172,12 @@ impl Line {
         self.transport.shutdown(world.endpoint);
     }
 
+    /// Ends it at once.
+    pub fn cut(mut self, now: Instant, world: &mut World) {
+        self.give_back(now, world);
+        self.transport.cut(world.endpoint, world.outputs);
+    }
+
     fn give_back(&mut self, now: Instant, world: &mut World) {
         world.server.close(now, self.id);
         if let Some(relay) = self.relay.take() {
