@@ -85,6 +85,12 @@ impl Backend {
         }
     }
 
+    /// Bytes that have left for pseudo-terminals and that the programs there have not read, if there are such programs. To
+    /// be asked at the end only: who leaves from then on is not noticed.
+    pub fn unread(&mut self) -> Option<usize> {
+        self.reactor.unread()
+    }
+
     /// Sleeps until something comes from the outside, the waker is used, or `patience` is over; no longer than it takes
     /// to look where something waits to be polled.
     ///

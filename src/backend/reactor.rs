@@ -290,6 +290,11 @@ impl Reactor {
         self.touched.insert(name);
     }
 
+    /// What programs at terminals have not read, if there are any: a terminal forgets it when its master is closed.
+    pub fn unread(&mut self) -> Option<usize> {
+        self.streams.values_mut().filter_map(StreamSlot::unread).reduce(|sum, count| sum + count)
+    }
+
     /// Moves what one stream can move.
     fn work(&mut self, name: u64) {
         let Some(slot) = self.streams.get_mut(&name).filter(|slot| slot.dialling.is_none()) else { return };

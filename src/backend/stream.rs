@@ -51,6 +51,8 @@ pub(super) struct StreamSlot {
     pub outbox: Pieces,
     /// Bytes of the outbox that nobody has sent: breaks of a serial line. They are not told of.
     pub uncounted: usize,
+    /// Looks into the terminal's other end, at the end.
+    probe: Option<OwnedFd>,
 }
 
 impl StreamSlot {
@@ -69,6 +71,7 @@ impl StreamSlot {
             room: 0,
             outbox: Pieces::default(),
             uncounted: 0,
+            probe: None,
         }
     }
 
@@ -146,6 +149,16 @@ impl StreamSlot {
             }
         }
         Ok(())
+    }
+
+    /// Bytes that a terminal has taken and the program at it has not read; `None` if there is neither.
+    pub fn unread(&mut self) -> Option<usize> {
+        let Owned::Terminal(terminal) = &self.owned else { return None };
+        if self.probe.is_none() {
+            self.probe = terminal.program_end();
+        }
+        let count = rustix::io::ioctl_fionread(self.probe.as_ref()?).ok()?;
+        usize::try_from(count).ok()
     }
 
     /// Looks whether a terminal's other end is there: what that changed to, if it did.

@@ -28,6 +28,8 @@ const ENOUGH: usize = 128 << 10;
 const BREATH: usize = ENOUGH + TURN * (PREFIX + MAX_FRAME);
 /// How long a service whose port is no more may take to hand on what it has accepted.
 const LINGER: Duration = Duration::from_secs(3);
+/// How often it is looked whether a program at a terminal has read what was sent to it: nothing tells.
+const LOOK: Duration = Duration::from_millis(20);
 /// Batches, and messages from the outside, that a service takes before it has to look at the other.
 const BATCHES: usize = 8;
 const INPUTS: usize = 256;
@@ -103,20 +105,31 @@ fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, mut backend: Back
 fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &Clock) {
     service.handle_closed(clock.now());
     let end = clock.now() + LINGER;
+    let mut before = None;
     loop {
         let now = clock.now();
         act(service, backend, now);
-        let unsent = service.unsent();
-        if now >= end || !unsent.iter().any(|it| it.taken) {
-            for Unsent { from, bytes, .. } in unsent {
-                log::warn!("{from}: {bytes} bytes were not taken by its other end, and are lost");
-            }
-            return;
+        let (unsent, unread) = (service.unsent(), backend.unread());
+        // A terminal that seems empty may be about to be filled again, from a buffer of the kernel's behind it.
+        let read = unread.is_none_or(|count| count == 0 && before == Some(0));
+        if now >= end || read && !unsent.iter().any(|it| it.taken) {
+            return say_lost(&unsent, unread.unwrap_or(0));
         }
-        let due = service.poll_timeout().map_or(end, |due| due.min(end));
+        before = unread;
+        let look = if unread.is_some() { now + LOOK } else { end };
+        let due = service.poll_timeout().map_or(end, |due| due.min(end)).min(look);
         if let Err(error) = backend.wait(Some(due - now)) {
             return log::error!("a service ends: {error}");
         }
+    }
+}
+
+fn say_lost(unsent: &[Unsent], unread: usize) {
+    for Unsent { from, bytes, .. } in unsent {
+        log::warn!("{from}: {bytes} bytes were not taken by its other end, and are lost");
+    }
+    if unread > 0 {
+        log::warn!("{unread} bytes were not read by the program at a pseudo-terminal, and are lost");
     }
 }
 

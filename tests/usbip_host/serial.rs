@@ -215,27 +215,34 @@ fn a_file_is_written_by_and_by() {
 fn what_the_host_was_told_is_sent_still_reaches_who_reads_late() {
     for remove in [false, true] {
         let dir = TempDir::new();
-        let served = serve(&dir, "device=cdc-acm+unix=DIR/acm,device=cdc-acm+tcp=127.0.0.1:0");
+        let served =
+            serve(&dir, "device=cdc-acm+unix=DIR/acm,device=cdc-acm+tcp=127.0.0.1:0,device=cdc-acm+pty=DIR/tty");
         let line = served.process.wait_for("a serial port is served at tcp", PATIENCE);
         let addr: SocketAddr =
             line.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok()).expect("an address");
         let mut near = UnixStream::connect(dir.path("acm")).unwrap();
         let mut far = TcpStream::connect(addr).unwrap();
+        let mut tty = File::options().read(true).write(true).open(dir.path("tty")).unwrap();
         let data = pattern(400_000);
-        let mut ports = [served.attach("1-1"), served.attach("1-2")];
+        let mut ports = ["1-1", "1-2", "1-3"].map(|busid| served.attach(busid));
         ports[0].write(&data);
         ports[1].write(&data[..100_000]);
+        // More than what a program reads in one go.
+        ports[2].write(&data[..30_000]);
         if remove {
             let removed = zbridge!("port", "del", "usbip").env("XDG_RUNTIME_DIR", dir.root()).run();
             assert_eq!(removed.code(), 0, "{removed:?}");
         } else {
             served.process.sigterm();
         }
-        for (client, expected) in [(&mut near as &mut dyn Read, &data[..]), (&mut far, &data[..100_000])] {
-            let mut received = Vec::new();
-            client.read_to_end(&mut received).unwrap();
-            assert!(received == expected, "{} of {} bytes", received.len(), expected.len());
+        let late: [(&mut dyn Read, &[u8]); 3] =
+            [(&mut near, &data), (&mut far, &data[..100_000]), (&mut tty, &data[..30_000])];
+        for (client, expected) in late {
+            let mut received = vec![0; expected.len()];
+            client.read_exact(&mut received).unwrap();
+            assert!(received == expected, "{} bytes", expected.len());
         }
+        assert_eq!(near.read(&mut [0]).unwrap(), 0, "and its end");
         let exit = if remove {
             served.process.sigterm();
             served.process.wait()
