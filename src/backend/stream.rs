@@ -7,6 +7,7 @@ use super::append::Append;
 use super::terminal::Terminal;
 use crate::codec::Pieces;
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
@@ -157,8 +158,12 @@ impl StreamSlot {
         if self.probe.is_none() {
             self.probe = terminal.program_end();
         }
-        let count = rustix::io::ioctl_fionread(self.probe.as_ref()?).ok()?;
-        usize::try_from(count).ok()
+        let end = self.probe.as_ref()?;
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // The count is of the terminal's own buffer; a poll first fills that from the one behind it (`n_tty_poll`). The
+        // program may read between the two, so that nothing is counted although there is more.
+        rustix::event::poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&now)).ok()?;
+        usize::try_from(rustix::io::ioctl_fionread(end).ok()?).ok()
     }
 
     /// Looks whether a terminal's other end is there: what that changed to, if it did.

@@ -28,8 +28,10 @@ const ENOUGH: usize = 128 << 10;
 const BREATH: usize = ENOUGH + TURN * (PREFIX + MAX_FRAME);
 /// How long a service whose port is no more may take to hand on what it has accepted.
 const LINGER: Duration = Duration::from_secs(3);
-/// How often it is looked whether a program at a terminal has read what was sent to it: nothing tells.
+/// How often it is looked whether a program at a terminal has read what was sent to it: nothing tells. For how long it
+/// has to seem so.
 const LOOK: Duration = Duration::from_millis(20);
+const QUIET: Duration = Duration::from_millis(100);
 /// Batches, and messages from the outside, that a service takes before it has to look at the other.
 const BATCHES: usize = 8;
 const INPUTS: usize = 256;
@@ -105,17 +107,18 @@ fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, mut backend: Back
 fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &Clock) {
     service.handle_closed(clock.now());
     let end = clock.now() + LINGER;
-    let mut before = None;
+    let mut quiet = clock.now() + QUIET;
     loop {
         let now = clock.now();
         act(service, backend, now);
         let (unsent, unread) = (service.unsent(), backend.unread());
-        // A terminal that seems empty may be about to be filled again, from a buffer of the kernel's behind it.
-        let read = unread.is_none_or(|count| count == 0 && before == Some(0));
-        if now >= end || read && !unsent.iter().any(|it| it.taken) {
+        let leaving = unsent.iter().any(|it| it.taken) || unread.is_some_and(|count| count > 0);
+        if leaving {
+            quiet = now + QUIET;
+        }
+        if now >= end || !leaving && (unread.is_none() || now >= quiet) {
             return say_lost(&unsent, unread.unwrap_or(0));
         }
-        before = unread;
         let look = if unread.is_some() { now + LOOK } else { end };
         let due = service.poll_timeout().map_or(end, |due| due.min(end)).min(look);
         if let Err(error) = backend.wait(Some(due - now)) {
