@@ -8,8 +8,9 @@
 //! for, so that the window of its connection closes, and what a peer does not take stays in the session, which is
 //! bounded.
 //!
-//! A peer that ends its connection gives its device back at once; one that vanishes is found out by the endpoint's
-//! keep-alive within 30 s.
+//! A peer that ends its connection gives its device back at once; one that vanishes is found out by the keep-alive of
+//! the endpoint, or of the kernel, within 30 s. When the port is no more the importers are let go, and what their devices
+//! hold for back ends still leaves.
 
 mod build;
 mod driver;
