@@ -105,10 +105,10 @@ fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, mut backend: Back
 
 /// Lets what the service has accepted leave, as far as somebody outside takes it in time.
 fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &Clock) {
-    service.handle_closed(clock.now());
-    let end = clock.now() + LINGER;
-    let mut quiet = clock.now() + QUIET;
-    loop {
+    let begun = clock.now();
+    service.handle_closed(begun);
+    let (end, mut quiet) = (begun + LINGER, begun + QUIET);
+    for round in 0.. {
         let now = clock.now();
         act(service, backend, now);
         let (unsent, unread) = (service.unsent(), backend.unread());
@@ -116,11 +116,16 @@ fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &C
         if leaving {
             quiet = now + QUIET;
         }
-        if now >= end || !leaving && (unread.is_none() || now >= quiet) {
+        // What was given back at first has to reach the back end, so there is a second round.
+        if now >= end || round > 0 && !leaving && (unread.is_none() || now >= quiet) {
             return say_lost(&unsent, unread.unwrap_or(0));
         }
-        let look = if unread.is_some() { now + LOOK } else { end };
-        let due = service.poll_timeout().map_or(end, |due| due.min(end)).min(look);
+        let look = match (round, unread) {
+            (0, _) => now,
+            (_, Some(_)) => now + LOOK,
+            (_, None) => end,
+        };
+        let due = service.poll_timeout().map_or(look, |due| due.min(look));
         if let Err(error) = backend.wait(Some(due - now)) {
             return log::error!("a service ends: {error}");
         }

@@ -262,6 +262,7 @@ impl Service for UsbipPort {
         let Self { endpoint, server, foreign, outputs, .. } = self;
         let mut world = World { endpoint, server, foreign, outputs };
         self.lines.drain(..).for_each(|line| line.cut(now, &mut world));
+        self.drivers.iter_mut().for_each(|driver| driver.close(&mut self.outputs));
     }
 
     fn unsent(&self) -> Vec<Unsent> {

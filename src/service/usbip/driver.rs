@@ -33,6 +33,15 @@ impl Driver {
         }
     }
 
+    /// There is no host any more: what comes for it is forgotten, since a socket that is closed with bytes unread throws
+    /// away what is on its way to the other end.
+    pub fn close(&mut self, out: &mut VecDeque<Output>) {
+        if let Self::Serial(SerialPort { pipe, .. }) = self {
+            pipe.forgets = true;
+            pipe.used(pipe.inbox.len(), out);
+        }
+    }
+
     /// Bytes of the device that its back end has not taken.
     pub fn unsent(&self, server: &Server) -> Option<Unsent> {
         match self {
@@ -58,13 +67,15 @@ struct Pipe {
     /// Somebody is at the other end.
     peer: bool,
     inbox: VecDeque<u8>,
+    /// Nobody wants what comes.
+    forgets: bool,
     /// Bytes under way to the stream.
     unsent: usize,
 }
 
 impl Pipe {
     fn new(want: usize) -> Self {
-        Self { want, stream: None, peer: false, inbox: VecDeque::new(), unsent: 0 }
+        Self { want, stream: None, peer: false, inbox: VecDeque::new(), forgets: false, unsent: 0 }
     }
 
     fn handle_input(&mut self, input: &Input, out: &mut VecDeque<Output>) {
@@ -79,6 +90,9 @@ impl Pipe {
                 out.push_back(Output::Room(*stream, WINDOW.saturating_sub(self.inbox.len())));
             }
             Input::Peer(stream, peer) if self.stream == Some(*stream) => self.peer = *peer,
+            Input::Data(stream, bytes) if self.stream == Some(*stream) && self.forgets => {
+                out.push_back(Output::Room(*stream, bytes.len()));
+            }
             Input::Data(stream, bytes) if self.stream == Some(*stream) => self.inbox.extend(bytes),
             Input::Sent(stream, count) if self.stream == Some(*stream) => {
                 self.unsent = self.unsent.saturating_sub(*count);
