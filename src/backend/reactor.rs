@@ -7,7 +7,6 @@
 //! are always ready, those that are written have a thread of their own.
 
 use super::append::Append;
-use super::keep_alive;
 use super::open::{self, Bound};
 use super::stream::{Owned, StreamSlot};
 use super::terminal::Terminal;
@@ -150,7 +149,14 @@ impl Reactor {
         let name = self.next;
         let token = Token(name as usize);
         match &owned {
-            Owned::Polled(fd) => self.register(fd.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?,
+            Owned::Polled(fd) => {
+                // A listener whose clients take turns is a serial line: a terminal at its end may be stopped.
+                let single = listener.and_then(|index| self.listeners.get(index)).is_some_and(|slot| slot.single);
+                if listener.is_some() || dialling.is_some() {
+                    super::keep_alive::watch(fd.into(), !single)?;
+                }
+                self.register(fd.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?;
+            }
             Owned::Terminal(terminal) => {
                 let [master, watch] = terminal.fds();
                 self.register(master, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -354,8 +360,6 @@ impl Reactor {
                 Listener::Tcp(socket) => socket.accept().and_then(|(client, from)| {
                     client.set_nonblocking(true)?;
                     client.set_tcp_nodelay(true)?;
-                    // One whose clients take turns is a serial line: a terminal at its end may be stopped.
-                    keep_alive::watch((&client).into(), !slot.single)?;
                     Ok((OwnedFd::from(client), from.as_socket().map(|addr| addr.ip())))
                 }),
                 Listener::Unix { socket, .. } => socket.accept().and_then(|(client, _)| {
@@ -437,7 +441,6 @@ fn begin(addr: SocketAddr) -> std::result::Result<Socket, String> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        keep_alive::watch((&socket).into(), true)?;
         match socket.connect(&addr.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
             _ => Ok(socket),
