@@ -139,7 +139,14 @@ impl Reactor {
         let name = self.next;
         let token = Token(name as usize);
         match &owned {
-            Owned::Polled(fd) => self.register(fd.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?,
+            Owned::Polled(fd) => {
+                // A listener whose clients take turns is a serial line: a terminal at its end may be stopped.
+                let single = listener.and_then(|index| self.listeners.get(index)).is_some_and(|slot| slot.single);
+                if listener.is_some() || dialling.is_some() {
+                    super::keep_alive::watch(fd.into(), !single)?;
+                }
+                self.register(fd.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?;
+            }
             Owned::Terminal(terminal) => {
                 let [master, watch] = terminal.fds();
                 self.register(master, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -285,6 +292,11 @@ impl Reactor {
         self.touched.insert(name);
     }
 
+    /// What programs at terminals have not read, if there are any: a terminal forgets it when its master is closed.
+    pub fn unread(&mut self) -> Option<usize> {
+        self.streams.values_mut().filter_map(StreamSlot::unread).reduce(|sum, count| sum + count)
+    }
+
     /// Moves what one stream can move.
     fn work(&mut self, name: u64) {
         let Some(slot) = self.streams.get_mut(&name).filter(|slot| slot.dialling.is_none()) else { return };
@@ -294,7 +306,11 @@ impl Reactor {
         if sent > 0 {
             inputs.push_back(Input::Sent(Stream(name), sent));
         }
+        let finished = slot.finished;
         let read = slot.read(&mut self.buffer, |bytes| inputs.push_back(Input::Data(Stream(name), bytes)));
+        if slot.finished && !finished {
+            inputs.push_back(Input::PeerClosed(Stream(name)));
+        }
         if let Err(why) = wrote.and(read) {
             log::debug!("a stream has ended: {why}");
             self.remove(name);

@@ -75,6 +75,14 @@ impl Terminal {
         rustix::io::read(&self.master, buffer).map_err(waits)
     }
 
+    /// The program's end once more, if a program is there. As long as it is open the master does not tell that the program
+    /// has left, so it is for the end.
+    pub fn program_end(&self) -> Option<OwnedFd> {
+        let flags =
+            rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
+        self.there.then(|| rustix::pty::ioctl_tiocgptpeer(&self.master, flags).ok()).flatten()
+    }
+
     /// Shows the program what the other side has set. Gives the bytes that tell of a break, if one has begun.
     pub fn set(&mut self, line: &Line) -> Vec<u8> {
         let set = || {

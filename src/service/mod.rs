@@ -38,6 +38,17 @@ pub trait Service {
         let _ = (now, input);
     }
 
+    /// The port is no more: no frame will come or go. What was accepted for the outside may still leave
+    /// ([`Service::unsent`]); nothing new is to be accepted.
+    fn handle_closed(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// What was accepted for the outside and has not left, if there is any.
+    fn unsent(&self) -> Vec<Unsent> {
+        Vec::new()
+    }
+
     /// The next message to the outside.
     fn poll_output(&mut self) -> Option<Output> {
         None
@@ -58,6 +69,17 @@ pub struct Shown {
     pub peer: String,
     /// How a peer is attached, where one can be.
     pub attach: Option<Attach>,
+}
+
+/// Bytes that a service has accepted for something outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unsent {
+    /// What they came through.
+    pub from: String,
+    /// How many.
+    pub bytes: usize,
+    /// Somebody is there to take them.
+    pub taken: bool,
 }
 
 /// What the service of a port works with outside; `None` if the port is no service.

@@ -8,8 +8,9 @@
 //! for, so that the window of its connection closes, and what a peer does not take stays in the session, which is
 //! bounded.
 //!
-//! A peer that ends its connection gives its device back at once; one that vanishes is found out by the endpoint's
-//! keep-alive within 30 s.
+//! A peer that ends its connection gives its device back at once; one that vanishes is found out by the keep-alive of
+//! the endpoint, or of the kernel, within 30 s. When the port is no more the importers are let go, and what their devices
+//! hold for back ends still leaves.
 
 mod build;
 mod driver;
@@ -22,7 +23,7 @@ pub use build::wants;
 
 use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
 use super::outside::{Found, Input, Output};
-use super::{Service, Shown};
+use super::{Service, Shown, Unsent};
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
 use crate::time::{Instant, earliest};
@@ -58,6 +59,8 @@ pub struct UsbipPort {
     outputs: VecDeque<Output>,
     /// Something has changed since the last round.
     dirty: bool,
+    /// The port is no more.
+    closed: bool,
     /// Who has which device, as it was logged last.
     importers: Vec<Option<IpAddr>>,
 }
@@ -103,6 +106,7 @@ impl UsbipPort {
             shown: None,
             outputs: VecDeque::new(),
             dirty: true,
+            closed: false,
             importers: Vec::new(),
         })
     }
@@ -287,6 +291,9 @@ impl Service for UsbipPort {
         if let Input::Opened { want, stream, peer } = input
             && self.host == Some(want)
         {
+            if self.closed {
+                return self.outputs.push_back(Output::Close(stream));
+            }
             return self.admit(now, Via::Host(stream), peer.unwrap_or(IpAddr::from([127, 0, 0, 1])));
         }
         if self.lines.iter_mut().any(|line| line.handle_input(&mut input))
@@ -303,6 +310,20 @@ impl Service for UsbipPort {
         for driver in &mut self.drivers {
             driver.handle_input(now, &mut self.server, &input, &mut self.outputs);
         }
+    }
+
+    /// Without importers the devices get no more bytes for their back ends.
+    fn handle_closed(&mut self, now: Instant) {
+        (self.closed, self.dirty) = (true, true);
+        self.watches.clear();
+        let Self { endpoint, server, foreign, outputs, .. } = self;
+        let mut world = World { endpoint, server, foreign, outputs };
+        self.lines.drain(..).for_each(|line| line.cut(now, &mut world));
+        self.drivers.iter_mut().for_each(|driver| driver.close(&mut self.outputs));
+    }
+
+    fn unsent(&self) -> Vec<Unsent> {
+        self.drivers.iter().filter_map(|driver| driver.unsent(&self.server)).collect()
     }
 
     fn poll_output(&mut self) -> Option<Output> {

@@ -5,6 +5,7 @@
 mod client;
 mod foreign;
 mod serial;
+mod vanished;
 
 use client::{Attached, import_request, submit};
 use std::io::{Read, Write};
@@ -112,6 +113,39 @@ fn a_second_importer_is_told_that_the_device_is_busy() {
     assert_eq!(reply, [1, 0x11, 0, 3, 0, 0, 0, 2]);
     first.echo(&pattern(100_000));
     served.finish();
+}
+
+/// As `nc -N` does it: whoever has said all it has to say may still read.
+#[test]
+fn a_client_that_says_no_more_gets_its_reply() {
+    let dir = TempDir::new();
+    let far = serve(&dir, "device=cdc-acm");
+    let near = serve(&dir, &format!("device=loopback,import={}/1-1", far.addr));
+    let ask = |served: &Served, request: &[u8]| {
+        let mut stream = served.connect();
+        stream.write_all(request).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        reply
+    };
+    let list = [1, 0x11, 0x80, 5, 0, 0, 0, 0];
+    for round in 0..20 {
+        for (served, devices) in [(&far, 1), (&near, 2)] {
+            let reply = ask(served, &list);
+            let count = reply.get(8..12).map(|count| u32::from_be_bytes(count.try_into().unwrap()));
+            assert_eq!(count, Some(devices), "{round}: {} bytes", reply.len());
+            assert!(reply.len() > 12 + devices as usize * 312, "{round}: {} bytes", reply.len());
+        }
+        // No such device.
+        assert_eq!(ask(&far, &import_request("9-9")), [1, 0x11, 0, 3, 0, 0, 0, 4], "{round}");
+    }
+    // An importer that says no more has nothing left to do with the device.
+    let port = far.attach("1-1");
+    port.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    far.attach("1-1").echo(&pattern(1000));
+    near.finish();
+    far.finish();
 }
 
 /// Bytes without a short period.

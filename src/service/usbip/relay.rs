@@ -13,26 +13,18 @@ use crate::codec::Pieces;
 use crate::config::Import;
 use crate::service::outside::{Input, Output};
 use crate::time::{Duration, Instant};
+use crate::usbip::op::{
+    self, BUSID_LENGTH, OP_LENGTH, PATH_LENGTH, RECORD_LENGTH, REQ_DEVLIST, REQ_IMPORT, REQUEST, REQUEST_LENGTH,
+    SPEED_OFFSET,
+};
 use crate::usbip::{
     Client, ConnectionId, DeviceRecord, Dialect, Event, OpStatus, Server, SpeedCode, SplitFault, Splitter, VERSION,
 };
 
 /// How long another server may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
-/// Bytes of OP_REQ_IMPORT; OP_REQ_DEVLIST is its first 8 with another code.
-pub(super) const REQUEST_LENGTH: usize = 40;
-/// Bytes of `op_common`.
-const OP_LENGTH: usize = 8;
 /// Bytes of OP_REP_IMPORT when it succeeds.
-const REPLY_LENGTH: usize = OP_LENGTH + 312;
-const REQ_IMPORT: u16 = 0x8003;
-const REQ_DEVLIST: u16 = 0x8005;
-const REP_IMPORT: u16 = 0x0003;
-/// Lengths of path and bus id in a device record.
-const PATH_LENGTH: usize = 256;
-const BUSID_LENGTH: usize = 32;
-/// Where its speed is in the reply to an import.
-const SPEED: usize = OP_LENGTH + 296;
+const REPLY_LENGTH: usize = OP_LENGTH + RECORD_LENGTH;
 
 /// What a request comes to.
 pub(super) enum Taken {
@@ -73,7 +65,9 @@ impl Remote {
             Input::Unreachable(want, why) if *want == self.want && self.waits() => {
                 self.failed = Some(format!("its server does not answer: {why}"));
             }
-            Input::Ended(stream) if self.transport.as_ref().is_some_and(|it| it.via == Via::Host(*stream)) => {
+            Input::PeerClosed(stream) | Input::Ended(stream)
+                if self.transport.as_ref().is_some_and(|it| it.via == Via::Host(*stream)) =>
+            {
                 // What it has sent before is still there to be read.
                 self.failed = Some("its server has closed the connection".into());
             }
@@ -98,7 +92,7 @@ impl Remote {
 /// See the module.
 pub(super) enum Relay {
     List(List),
-    Device(Device),
+    Device(Box<Device>),
 }
 
 /// A list, asked for everywhere.
@@ -156,7 +150,7 @@ impl Relay {
                 };
                 world.foreign[foreign].busy = true;
                 let reply = Some(Vec::new());
-                Taken::Foreign(Self::Device(Device {
+                Taken::Foreign(Self::Device(Box::new(Device {
                     foreign,
                     remote,
                     asked: false,
@@ -164,7 +158,7 @@ impl Relay {
                     due,
                     refusal,
                     splitter: None,
-                }))
+                })))
             }
             _ => Taken::Local,
         }
@@ -274,9 +268,9 @@ fn unanswered() -> String {
 impl List {
     /// Takes the reply of the server itself.
     pub fn ask_own(&mut self, now: Instant, server: &mut Server, id: ConnectionId) {
-        let [v0, v1] = VERSION.to_be_bytes();
-        let [c0, c1] = REQ_DEVLIST.to_be_bytes();
-        server.handle_bytes(now, id, &[v0, v1, c0, c1, 0, 0, 0, 0]);
+        let mut request = Vec::new();
+        op::put_op(&mut request, REQ_DEVLIST, OpStatus::Ok);
+        server.handle_bytes(now, id, &request);
         self.own = std::iter::from_fn(|| server.transmit_piece(now, id)).flatten().collect();
     }
 
@@ -334,9 +328,9 @@ impl Device {
                         world.foreign[self.foreign].note = Some(Err(why));
                     }
                     let status = *self.refusal.get_or_insert(refusal.unwrap_or(OpStatus::NotAvailable));
-                    let words = [u32::from(VERSION) << 16 | u32::from(REP_IMPORT), status as u32];
-                    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-                    line.send(world.endpoint, world.outputs, &bytes);
+                    let mut refused = Vec::new();
+                    op::put_op(&mut refused, REQ_IMPORT & !REQUEST, status);
+                    line.send(world.endpoint, world.outputs, &refused);
                     return true;
                 }
             }
@@ -401,7 +395,7 @@ fn rewrite(reply: &mut [u8], foreign: &Foreign) {
 
 /// What cuts the transfers of a device that was imported with this reply, if it was asked for.
 fn splitter(reply: &[u8], import: &Import) -> Option<Box<Splitter>> {
-    let speed = reply.get(SPEED..)?.first_chunk()?;
+    let speed = reply.get(OP_LENGTH + SPEED_OFFSET..)?.first_chunk()?;
     import.split.map(|limit| Box::new(Splitter::new(limit, SpeedCode(u32::from_be_bytes(*speed)))))
 }
 

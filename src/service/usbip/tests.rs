@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::service::endpoint::ConnId;
-use crate::service::outside::Stream;
+use crate::service::outside::{Stream, WINDOW};
 use crate::time::Duration;
 use crate::usb::{Setup, Urb};
 use crate::usbip::{Client, Dialect, Event as Told, OpStatus};
@@ -154,6 +154,35 @@ fn an_idle_port_with_an_importer_wakes_for_keep_alive_alone() {
     assert!(!net.is_free("1-1"));
 }
 
+/// Clients come, fill their window and leave, and the host reads nothing.
+#[test]
+fn clients_of_a_serial_port_share_one_window() {
+    let mut net = Net::new("device=cdc-acm+unix=/tmp/none", &[Found::Ready]);
+    let mut total = 0;
+    for stream in (0..20).map(Stream) {
+        net.port.handle_input(net.now, Input::Opened { want: 0, stream, peer: None });
+        let mut gave = 0;
+        loop {
+            net.run(Duration::from_millis(1), |_| false);
+            let room = |output: &Output| {
+                if let Output::Room(to, count) = output { (*to == stream, *count) } else { (false, 0) }
+            };
+            let granted: usize = net.outputs.iter().map(room).filter(|(own, _)| *own).map(|(_, count)| count).sum();
+            if granted == gave {
+                break;
+            }
+            net.port.handle_input(net.now, Input::Data(stream, vec![5; granted - gave]));
+            gave = granted;
+        }
+        assert!(stream.0 > 0 || gave >= WINDOW, "{gave}");
+        net.port.handle_input(net.now, Input::Ended(stream));
+        net.outputs.clear();
+        total += gave;
+    }
+    // What the device itself holds is behind the window.
+    assert_eq!(total, WINDOW + crate::usb::class::cdc_acm::QUEUE_CAPACITY);
+}
+
 #[test]
 fn a_serial_port_takes_no_more_than_its_back_end() {
     let mut net = Net::new("device=cdc-acm+pty=/tmp/none", &[Found::Ready]);
@@ -172,7 +201,7 @@ fn a_serial_port_takes_no_more_than_its_back_end() {
         let count = |output: &Output| if let Output::Send(_, bytes) = output { bytes.len() } else { 0 };
         net.outputs.iter().map(count).sum::<usize>()
     };
-    assert_eq!(sent(&net), crate::service::outside::WINDOW, "the back end has taken nothing yet");
+    assert_eq!(sent(&net), WINDOW, "the back end has taken nothing yet");
     let done = net.run(Duration::from_secs(5), |net| {
         let taken: usize = sent(net);
         net.outputs.clear();
