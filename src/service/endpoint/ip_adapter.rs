@@ -21,7 +21,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet};
 
 use super::addresses::{ALL_NODES, group_mac, solicited_node};
-use super::config::contains;
 use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, parse_v6, start_v4, start_v6};
 use super::neighbour::{Neighbours, Probe};
 use super::scratch::{HEADER, Outbox, Scratch};
@@ -300,7 +299,7 @@ impl IpAdapter {
     }
 
     fn next_hop(&self, dst: IpAddr) -> IpAddr {
-        let on_link = self.config.addrs.iter().any(|cidr| contains(cidr, dst))
+        let on_link = self.config.addrs.iter().any(|cidr| cidr.contains(dst))
             || matches!(dst, IpAddr::V6(addr) if addr.is_unicast_link_local());
         let gateway = self.config.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == dst.is_ipv4());
         gateway.filter(|_| !on_link).unwrap_or(dst)
