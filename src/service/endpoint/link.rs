@@ -165,7 +165,7 @@ impl Link {
             self.announce(now, scratch);
         }
         if self.report_at.is_some_and(|at| at <= now) {
-            self.report(now, scratch);
+            self.report(now, true, scratch);
         }
         while let Some(probe) = self.neighbours.next_probe(now) {
             self.ask(now, probe, scratch);
@@ -173,7 +173,7 @@ impl Link {
     }
 
     fn announce(&mut self, now: Instant, scratch: &mut Scratch) {
-        self.report(now, scratch);
+        self.report(now, false, scratch);
         let (mac, router) = (self.addresses.mac, self.addresses.router);
         let own: Vec<IpAddr> = self.addresses.iter().collect();
         for addr in own {
@@ -187,12 +187,13 @@ impl Link {
         }
     }
 
-    fn report(&mut self, now: Instant, scratch: &mut Scratch) {
+    /// Reports our groups: `asked`, or because we have joined them.
+    fn report(&mut self, now: Instant, asked: bool, scratch: &mut Scratch) {
         self.report_at = None;
         let mut groups: Vec<Ipv6Addr> = self.addresses.solicited_node_groups().collect();
         groups.sort();
         groups.dedup();
-        nd::report(scratch, self.addresses.link_local, &groups);
+        nd::report(scratch, self.addresses.link_local, &groups, asked);
         self.send(now, scratch);
     }
 
