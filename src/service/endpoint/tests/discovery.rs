@@ -39,16 +39,17 @@ const ARP_REPLY: [u8; 42] = [
     0, 1, 8, 0, 6, 4, 0, 2, 2, 0, 0x5e, 0, 0x53, 2, 192, 0, 2, 2, 2, 0, 0x5e, 0, 0x53, 1, 192, 0, 2, 1,
 ];
 
+#[rustfmt::skip]
+const ANNOUNCEMENT: [u8; 42] = [
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0x5e, 0, 0x53, 2, 8, 6,
+    0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0x5e, 0, 0x53, 2, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 2,
+];
+
 #[test]
 fn it_announces_itself_twice() {
     let mut host = Endpoint::new(&config(1, 1)).unwrap();
     let first = frames(&mut host, 0);
-    #[rustfmt::skip]
-    let gratuitous = [
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0x5e, 0, 0x53, 2, 8, 6,
-        0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0x5e, 0, 0x53, 2, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 2,
-    ];
-    assert!(first.contains(&gratuitous.to_vec()));
+    assert!(first.contains(&ANNOUNCEMENT.to_vec()));
     let adverts = first.iter().filter(|frame| frame[..6] == [0x33, 0x33, 0, 0, 0, 1] && frame[54] == nd::ADVERTISEMENT);
     assert_eq!(adverts.count(), 2, "its own address and the link-local one");
     let reports = first.iter().filter(|frame| frame[..6] == [0x33, 0x33, 0, 0, 0, 0x16]);
@@ -74,10 +75,23 @@ fn arp_is_answered_for_our_address_alone() {
     probe[28..32].fill(0);
     assert_eq!(answer(&mut host, &probe).len(), 1);
     assert_eq!(host.stats().conflicts, 0);
+}
+
+/// RFC 5227, section 2.4 c: once, and then not again within DEFEND_INTERVAL.
+#[test]
+fn an_address_is_defended() {
+    let mut host = quiet_host();
     let mut claim = ARP_REQUEST;
     claim[31] = 2;
-    assert_eq!(answer(&mut host, &claim), [] as [Vec<u8>; 0]);
-    assert_eq!(host.stats().conflicts, 1);
+    let mut claims_at = |secs| {
+        host.handle_frame(Instant::from_secs(secs), &claim);
+        frames(&mut host, secs)
+    };
+    let none = Vec::<Vec<u8>>::new();
+    assert_eq!(claims_at(10), [ANNOUNCEMENT]);
+    assert_eq!((claims_at(10), claims_at(19)), (none.clone(), none), "two who do so do not go on for ever");
+    assert_eq!(claims_at(20), [ANNOUNCEMENT]);
+    assert_eq!(host.stats().conflicts, 4);
 }
 
 /// An ICMPv6 message of host 0 in a frame to `dst`.
