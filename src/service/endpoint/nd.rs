@@ -141,7 +141,7 @@ pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr], aske
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::endpoint::ip::parse_v6;
+    use crate::service::endpoint::ip::{ETHERTYPE_IPV6, parse as parse_ip};
 
     const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn read(scratch: &Scratch, src: &str, dst: &str) -> Option<Message> {
-        let packet = parse_v6(scratch.packet()).unwrap();
+        let packet = parse_ip(ETHERTYPE_IPV6, scratch.packet()).unwrap();
         assert!(Icmpv6Packet::new_unchecked(packet.payload).verify_checksum(&ip(src), &ip(dst)));
         parse(ip(src), ip(dst), packet.hop_limit, packet.payload)
     }
@@ -170,7 +170,7 @@ mod tests {
     fn validity_rules() {
         let mut scratch = Scratch::new(1500);
         solicit(&mut scratch, (ip("fe80::1"), ip("ff02::1:ff00:2")), ip("fe80::2"), OWN);
-        let icmp = parse_v6(scratch.packet()).unwrap().payload.to_vec();
+        let icmp = parse_ip(ETHERTYPE_IPV6, scratch.packet()).unwrap().payload.to_vec();
         let (src, dst) = (ip("fe80::1"), ip("ff02::1:ff00:2"));
         assert!(parse(src, dst, 255, &icmp).is_some());
         assert_eq!(parse(src, dst, 254, &icmp), None, "came from beyond a router");
@@ -188,7 +188,7 @@ mod tests {
     fn report_layout() {
         let mut scratch = Scratch::new(1500);
         let dst = report(&mut scratch, ip("fe80::1"), &[ip("ff02::1:ff00:1")], false);
-        let packet = parse_v6(scratch.packet()).unwrap();
+        let packet = parse_ip(ETHERTYPE_IPV6, scratch.packet()).unwrap();
         assert!(Icmpv6Packet::new_unchecked(packet.payload).verify_checksum(&ip("fe80::1"), &dst));
         assert_eq!(packet.payload[..2], [143, 0]);
         assert_eq!(packet.payload[4..], [&[0, 0, 0, 1, 4, 0, 0, 0][..], &ip("ff02::1:ff00:1").octets()].concat());

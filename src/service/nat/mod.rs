@@ -41,7 +41,7 @@ use crate::frame::{Batch, PortId};
 use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Mac, Offload, finish_checksum};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
-use packet::{ICMPV4, ICMPV6, IPV4, IPV6, Packet, TCP, UDP};
+use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::net::IpAddr;
 use wire::{Wire, has_room};
 
@@ -147,13 +147,13 @@ impl Nat {
         if let Some(sender) = arp_sender(&view) {
             self.local.hear(now, sender);
         }
-        let ip = matches!(ether_type, IPV4 | IPV6) && view.tag().is_none();
+        let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.tag().is_none();
         let own = view.destination() == self.wire.mac;
         if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
             // The endpoint looks whether it is meant.
             return self.endpoint.handle_frame(now, frame);
         }
-        match packet::parse(ether_type, view.payload()) {
+        match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
             Ok(packet) if self.local.handle(now, mac, &packet, offload, host) => {}
             Ok(packet) if own => self.handle_packet(now, mac, packet, (frame, offload), host),
             Ok(_) => self.endpoint.handle_frame(now, frame),

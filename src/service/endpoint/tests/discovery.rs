@@ -112,7 +112,7 @@ fn a_solicitation_is_answered() {
     let answers = answer(&mut host, &frame);
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0][..6], own.0);
-    let packet = ip::parse_v6(&answers[0][14..]).unwrap();
+    let packet = ip::parse(ip::ETHERTYPE_IPV6, &answers[0][14..]).unwrap();
     assert!(icmp::checksum_fits(&packet));
     assert_eq!((packet.src, packet.dst), (target.into(), src.into()));
     #[rustfmt::skip]
