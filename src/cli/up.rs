@@ -84,7 +84,7 @@ impl Up {
             })
         });
         let exit_with = exit_with.transpose()?;
-        let logs = args.logs.clone().unwrap_or_else(|| bench::default_folder(&args.file));
+        let logs = args.logs.clone().map_or_else(|| bench::default_folder(&args.file), Ok)?;
         let (name, join) = (args.name.clone(), args.join.clone());
         let bench = name.clone().unwrap_or_else(|| value::name_from(&bench::name_of(&args.file)));
         Ok(Self { exit_with, timeout: args.timeout, logs, name, join, bench, config })

@@ -8,6 +8,7 @@
 
 pub mod channel;
 pub mod datagram;
+pub mod folder;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
