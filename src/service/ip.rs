@@ -86,8 +86,7 @@ impl<'a> Packet<'a> {
     /// [`Malformed`]: one is cut short, or the packet has not come to where it goes.
     pub fn carried(mut self) -> Result<Self, Malformed> {
         let extends = |protocol| matches!(protocol, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | FRAGMENT);
-        let mut fragment = None;
-        while self.dst.is_ipv6() && extends(self.protocol) && fragment.is_none() {
+        while self.dst.is_ipv6() && extends(self.protocol) && self.fragment.is_none() {
             let (&[next, words, f0, f1, i0, i1, i2, i3], _) = self.payload.split_first_chunk().ok_or(Malformed)?;
             let mut len = 8 * (usize::from(words) + 1);
             match self.protocol {
@@ -95,7 +94,9 @@ impl<'a> Packet<'a> {
                     len = 8;
                     let place = u16::from_be_bytes([f0, f1]);
                     let (offset, more) = (usize::from(place & 0xfff8), place & 1 != 0);
-                    fragment = Some(Fragment { id: u32::from_be_bytes([i0, i1, i2, i3]), offset, more });
+                    // A datagram in one piece may have the header all the same (RFC 6946).
+                    let piece = Fragment { id: u32::from_be_bytes([i0, i1, i2, i3]), offset, more };
+                    self.fragment = Some(piece).filter(|_| more || offset > 0);
                 }
                 // Byte 3 is "segments left": the packet has not come to where it goes (RFC 8200, section 4.4).
                 ROUTING if f1 != 0 => return Err(Malformed),
@@ -103,8 +104,6 @@ impl<'a> Packet<'a> {
             }
             (self.protocol, self.payload) = (next, self.payload.get(len..).ok_or(Malformed)?);
         }
-        // A datagram in one piece may carry a fragment header all the same (RFC 6946).
-        self.fragment = self.fragment.or(fragment.filter(|piece| piece.more || piece.offset > 0));
         Ok(self)
     }
 
@@ -208,6 +207,15 @@ mod tests {
         let packet = read.carried().unwrap();
         assert_eq!((packet.protocol, packet.payload, packet.whole.len()), (UDP, &b"data"[..], 68));
         assert_eq!(packet.fragment, Some(Fragment { id: 9, offset: 16, more: true }));
+        let lone =
+            [[FRAGMENT, 0, 1, 4, 0, 0, 0, 0], [HOP_BY_HOP, 0, 0, 0, 0, 0, 0, 9], [UDP, 0, 1, 4, 0, 0, 0, 0]].concat();
+        let bytes = packet_v6(DESTINATION_OPTIONS, "2001:db8::2", &[&lone[..], b"data"].concat());
+        let packet = Packet::read(ETHERTYPE_IPV6, &bytes).unwrap().carried().unwrap();
+        assert_eq!((packet.protocol, packet.payload, packet.fragment), (UDP, &b"data"[..], None));
+        // what a piece begins with is the datagram's, not the packet's
+        let bytes = packet_v6(FRAGMENT, "2001:db8::2", &[HOP_BY_HOP, 0, 0, 17, 0, 0, 0, 9, UDP, 0, 1, 4, 0, 0, 0, 0]);
+        let packet = Packet::read(ETHERTYPE_IPV6, &bytes).unwrap().carried().and_then(Packet::carried).unwrap();
+        assert_eq!((packet.protocol, packet.payload.len()), (HOP_BY_HOP, 8));
         for (kind, header) in [(ROUTING, [UDP, 0, 0, 1, 0, 0, 0, 0]), (HOP_BY_HOP, [UDP, 9, 0, 0, 0, 0, 0, 0])] {
             let bytes = packet_v6(kind, "2001:db8::2", &header);
             assert_eq!(Packet::read(ETHERTYPE_IPV6, &bytes).unwrap().carried().err(), Some(Malformed));
