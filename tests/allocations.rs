@@ -1,4 +1,5 @@
-//! In steady state the switch does not allocate: not for a frame, a copy, a queue that comes and goes, or a pause.
+//! In steady state the switch does not allocate: not for a frame, a copy, a queue that comes and goes, or a pause. Nor
+//! does the thread of a service for what it receives and sends.
 //!
 //! The allocator counts the calls of the thread that asks. Each test warms the switch up (lists and queues grow to the
 //! size that the traffic needs) and then wants to see none at all.
@@ -6,8 +7,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use zbridge::counters::Counters;
+use zbridge::engine::{Bridge, run_service};
 use zbridge::frame::{Batch, Outgoing, PortId};
+use zbridge::service::Service;
 use zbridge::switch::{Flush, PortConfig, Switch, SwitchConfig, Taken, Transmit};
 use zbridge::time::{Duration, Instant};
 use zbridge::wire::{Mac, Offload};
@@ -195,4 +200,58 @@ fn one_frame_at_a_time() {
         assert_eq!(switch.poll_transmit(&mut out), None);
     };
     assert_eq!(allocations(round), 0);
+}
+
+/// Sends every frame back, and tells how often its thread has allocated.
+struct Echo {
+    frame: [u8; 1514],
+    len: usize,
+    calls: Arc<AtomicU64>,
+}
+
+impl Service for Echo {
+    fn handle_frame(&mut self, _: Instant, frame: &[u8]) {
+        self.len = frame.len();
+        self.frame[..self.len].copy_from_slice(frame);
+        let (dst, src) = (&frame[..6], &frame[6..12]);
+        self.frame[..6].copy_from_slice(src);
+        self.frame[6..12].copy_from_slice(dst);
+        self.calls.store(CALLS.get(), Ordering::SeqCst);
+    }
+
+    fn poll_transmit(&mut self, _: Instant, _: usize, out: &mut dyn FnMut(&[u8])) -> usize {
+        let len = std::mem::take(&mut self.len);
+        if len > 0 {
+            out(&self.frame[..len]);
+        }
+        usize::from(len > 0)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn handle_timeout(&mut self, _: Instant) {}
+}
+
+#[test]
+fn the_thread_of_a_service() {
+    let bridge = Bridge::empty().unwrap();
+    let mut me = bridge.add_channel("default", "me").unwrap();
+    let link = bridge.add_channel("default", "echo").unwrap();
+    let calls = Arc::new(AtomicU64::new(0));
+    let mut echo = Echo { frame: [0; 1514], len: 0, calls: calls.clone() };
+    let service = std::thread::spawn(move || run_service(&link, &mut echo));
+    let frames = [frame(station(1), station(0)).to_vec(), [&frame(station(1), station(0))[..], &[7; 1450]].concat()];
+    let mut round = |number: u64| {
+        let frame = &frames[number as usize % frames.len()];
+        me.send(frame).unwrap();
+        let back = me.recv(std::time::Duration::from_secs(20)).unwrap().unwrap();
+        assert_eq!((back.len(), &back[6..12]), (frame.len(), &frame[..6]));
+        calls.load(Ordering::SeqCst)
+    };
+    let before = (0..WARM).map(&mut round).last();
+    assert_eq!((WARM..WARM + 10 * ROUNDS).map(round).last(), before);
+    bridge.stop().unwrap();
+    service.join().unwrap().unwrap();
 }

@@ -51,7 +51,7 @@ const ROOMS: &[Room] = &[
     // instances: programs in namespaces of their own, and their network
     Room { name: "launch", may_use: &["ground", "config", "service", "port", "engine"] },
     // benches: many programs, in order
-    Room { name: "bench", may_use: &["ground", "config", "service", "engine", "launch"] },
+    Room { name: "bench", may_use: &["ground", "config", "service", "port", "engine", "launch"] },
     // program
     Room {
         name: "cli",

@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 /// What the netdev is called in QEMU.
@@ -22,7 +22,7 @@ const ID: &str = "zbridge0";
 /// What the names of the folders begin with; a process id and a number follow.
 const PREFIX: &str = "zbridge-";
 
-/// A folder for one socket; removed on drop with what is in it. It is locked, so that whoever comes next can tell one
+/// A folder for one socket; removed on drop with it. It is locked, so that whoever comes next can tell one
 /// in use from one whose owner was killed, and clears that away.
 struct Folder {
     path: PathBuf,
@@ -60,11 +60,12 @@ impl Folder {
     }
 }
 
-/// Locks a folder of this user, unless somebody has.
+/// Locks a folder that only this user can enter, unless somebody has.
 fn lock(path: &Path) -> std::result::Result<Option<OwnedFd>, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     let folder = open(path, flags, Mode::empty())?;
-    if fstat(&folder)?.st_uid != geteuid().as_raw() {
+    let found = fstat(&folder)?;
+    if found.st_uid != geteuid().as_raw() || found.st_mode & 0o077 != 0 {
         return Ok(None);
     }
     match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
@@ -81,16 +82,24 @@ fn clear(parent: &Path) {
         let numbers = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
         if numbers.is_some_and(|(pid, number)| pid.parse::<u32>().is_ok() && number.parse::<u32>().is_ok()) {
             let left = lock(&entry.path()).ok().flatten();
-            // One that cannot be removed lies where the system cleans up.
-            left.into_iter().for_each(|_lock| drop(std::fs::remove_dir_all(entry.path())));
+            left.into_iter().for_each(|_lock| remove(&entry.path()));
         }
     }
 }
 
+/// Removes a folder and its socket. Where there is anything else, somebody has other plans for it. One that cannot be
+/// removed lies where the system cleans up.
+fn remove(folder: &Path) {
+    let socket = path_in(folder);
+    if socket.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
+        let _ = std::fs::remove_file(socket);
+    }
+    let _ = std::fs::remove_dir(folder);
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left of it lies where the system cleans up.
-        let _ = std::fs::remove_dir_all(&self.path);
+        remove(&self.path);
     }
 }
 
@@ -169,16 +178,21 @@ mod tests {
     fn folders_of_the_dead_are_cleared_away_and_no_others() {
         let parent = tempfile::tempdir().unwrap();
         let there = |name: &str| parent.path().join(name).exists();
-        for name in ["zbridge-77-0", "zbridge-77-x", "zbridge-1000", "zbridge-77-1"] {
-            std::fs::create_dir(parent.path().join(name)).unwrap();
+        for name in ["zbridge-77-0", "zbridge-77-x", "zbridge-1000", "zbridge-77-1", "zbridge-2024-5", "zbridge-2024-6"]
+        {
+            DirBuilder::new().mode(0o700).create(parent.path().join(name)).unwrap();
         }
-        std::fs::write(parent.path().join("zbridge-77-0/net"), "").unwrap();
+        drop(std::os::unix::net::UnixListener::bind(parent.path().join("zbridge-77-0/net")).unwrap());
+        std::fs::write(parent.path().join("zbridge-2024-5/photo"), "").unwrap();
+        std::fs::write(parent.path().join("zbridge-2024-6/net"), "").unwrap();
+        DirBuilder::new().mode(0o755).create(parent.path().join("zbridge-2024-7")).unwrap();
         let held = lock(&parent.path().join("zbridge-77-1")).unwrap();
         let one = Folder::within(parent.path()).unwrap();
         let two = Folder::within(parent.path()).unwrap();
         assert!(one.path.exists() && two.path.exists() && one.path != two.path);
         assert!(!there("zbridge-77-0"), "its owner is gone");
         assert!(there("zbridge-77-x") && there("zbridge-1000"), "not of its kind");
+        assert!(there("zbridge-2024-5/photo") && there("zbridge-2024-6/net") && there("zbridge-2024-7"), "another's");
         assert!(held.is_some() && there("zbridge-77-1"), "in use");
         drop((one, two));
         assert!(!there(&format!("zbridge-{}-0", std::process::id())));

@@ -7,8 +7,11 @@
 //! output in.
 
 use crate::error::{Class, Error, Result};
+use crate::port::folder::private;
 use rustix::fs::{FlockOperation, flock, fstat, major, minor};
 use rustix::io::Errno;
+use rustix::process::geteuid;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -85,13 +88,26 @@ impl<W: Write> Log<W> {
 }
 
 /// The folder where the logs of the bench `name` are kept that have no place of their own: `zbridge/NAME` in the user's
-/// folder for such files (`$XDG_STATE_HOME`, XDG Base Directory Specification; `~/.local/state`), or in that for temporary
-/// ones.
-pub fn default_folder(name: &str) -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || set("HOME").map(|home| home.join(".local/state"));
-    let state = set("XDG_STATE_HOME").or_else(home).unwrap_or_else(std::env::temp_dir);
-    state.join("zbridge").join(name)
+/// folder for such files (`$XDG_STATE_HOME`, XDG Base Directory Specification; `~/.local/state`), or where neither is set
+/// `zbridge-UID/NAME` in that for temporary ones. There anybody may make folders, so this one is made here, and is the
+/// user's alone.
+///
+/// # Errors
+/// It is not.
+pub fn default_folder(name: &str) -> Result<PathBuf> {
+    let [state, home] = ["XDG_STATE_HOME", "HOME"].map(std::env::var_os);
+    Ok(state_folder(state, home, &std::env::temp_dir())?.join(name))
+}
+
+fn state_folder(state: Option<OsString>, home: Option<OsString>, temporary: &Path) -> Result<PathBuf> {
+    let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+    let home = || Some(home.and_then(absolute)?.join(".local/state"));
+    if let Some(state) = state.and_then(absolute).or_else(home) {
+        return Ok(state.join("zbridge"));
+    }
+    let folder = temporary.join(format!("zbridge-{}", geteuid().as_raw()));
+    private(&folder, "logs", "name another folder with --logs, or set HOME")?;
+    Ok(folder)
 }
 
 /// What a bench is called: its file's name without the end, or for `bench.toml` that of its folder.
@@ -105,6 +121,7 @@ pub fn name_of(bench: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn a_log_has_every_byte() {
@@ -151,6 +168,22 @@ mod tests {
     fn a_bench_is_called_as_its_file_or_its_folder() {
         assert_eq!(name_of(Path::new("/x/lab.toml")), "lab");
         assert_eq!(name_of(Path::new("/x/native_sim/bench.toml")), "native_sim");
-        assert!(default_folder("lab").ends_with("zbridge/lab"));
+    }
+
+    #[test]
+    fn logs_are_where_nobody_else_can_put_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |state: Option<&str>, home: Option<&str>| {
+            state_folder(state.map(OsString::from), home.map(OsString::from), dir.path())
+        };
+        assert_eq!(of(Some("/state"), Some("/home/me")), Ok("/state/zbridge".into()));
+        assert_eq!(of(Some("state"), Some("/home/me")), Ok("/home/me/.local/state/zbridge".into()));
+        let own = dir.path().join(format!("zbridge-{}", geteuid().as_raw()));
+        assert_eq!(of(None, None), Ok(own.clone()));
+        assert_eq!(own.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        // somebody was there first, and leads elsewhere
+        std::fs::rename(&own, dir.path().join("elsewhere")).unwrap();
+        symlink("elsewhere", &own).unwrap();
+        assert!(of(Some(""), Some("")).unwrap_err().what().starts_with("logs: "));
     }
 }

@@ -104,7 +104,7 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let bridge = Bridge::start(&up.config)?;
     let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
     let name = control.as_ref().map_or(up.bench.as_str(), Server::name);
-    let logs = up.logs.clone().unwrap_or_else(|| bench::default_folder(name));
+    let logs = up.logs.clone().map_or_else(|| bench::default_folder(name), Ok)?;
     let joined = up.join.as_deref().map(|other| super::joined::link(other, name, &bridge)).transpose()?;
     if let Some(joined) = &joined {
         super::joined::on_end(joined, |name| {

@@ -170,6 +170,7 @@ fn turn<S: Service + ?Sized>(
     for _ in 0..BATCHES {
         let Some(batch) = link.try_recv_batch()? else { break };
         Outgoing::rest_of(&batch, 0).frames().for_each(|(_, frame)| service.handle_frame(now, frame));
+        link.done_with(batch);
     }
     for _ in 0..INPUTS {
         let Some(input) = backend.poll_input() else { break };
@@ -178,7 +179,7 @@ fn turn<S: Service + ?Sized>(
     service.handle_timeout(now);
     let more = transmit(service, now, out);
     if !out.is_empty() {
-        link.send_batch(exactly(out))?;
+        link.send_batch(copied(out, link))?;
         out.clear();
     }
     perform(service, backend);
@@ -202,12 +203,12 @@ fn transmit<S: Service + ?Sized>(service: &mut S, now: Instant, out: &mut Batch)
     true
 }
 
-/// A batch of the same frames with no room to spare.
-fn exactly(batch: &Batch) -> Batch {
-    let frames = Outgoing::rest_of(batch, 0).frames();
-    let mut exact = Batch::new(frames.map(|(frame, _)| PREFIX + frame.len()).sum());
-    for (frame, bytes) in Outgoing::rest_of(batch, 0).frames() {
-        exact.push(bytes, frame.ingress, frame.offload);
+/// The same frames in a batch that the switch has given back, or in one that has no room to spare.
+fn copied(batch: &Batch, link: &Link) -> Batch {
+    let frames = || Outgoing::rest_of(batch, 0).frames();
+    let mut copy = link.spare(frames().map(|(frame, _)| PREFIX + frame.len()).sum());
+    for (frame, bytes) in frames() {
+        copy.push(bytes, frame.ingress, frame.offload);
     }
-    exact
+    copy
 }

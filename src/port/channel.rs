@@ -274,7 +274,7 @@ impl Link {
     /// # Errors
     /// [`Closed`].
     pub fn send(&self, frame: &[u8]) -> Result<(), Closed> {
-        let mut batch = Batch::new(frame.len() + PREFIX);
+        let mut batch = self.spare(frame.len() + PREFIX);
         batch.push(frame, PortId(0), Offload::NONE);
         self.send_batch(batch)
     }
@@ -375,6 +375,7 @@ impl Link {
             && let Some(batch) = self.recv_batch(Some(timeout))?
         {
             self.frames.extend(Outgoing::rest_of(&batch, 0).frames().map(|(_, bytes)| bytes.to_vec()));
+            self.done_with(batch);
         }
         Ok(self.frames.pop_front())
     }

@@ -9,6 +9,7 @@
 pub mod channel;
 pub mod datagram;
 pub mod descriptors;
+pub mod folder;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;

@@ -12,6 +12,9 @@ pub struct Allowance {
     empty: Instant,
 }
 
+/// How often one service sends ICMP errors: 50 at once, then 100 a second.
+pub const ICMP_ERRORS: Allowance = Allowance::new(50, Duration::from_millis(10));
+
 impl Allowance {
     /// A full bucket.
     pub const fn new(burst: u32, interval: Duration) -> Self {

@@ -45,7 +45,6 @@ pub use self::event::{CloseReason, ConnId, Event, ListenerId, Stats};
 use self::flow::FlowKey;
 use self::flows::{Flows, Segment};
 use self::icmp::{Echo, Pings};
-use self::ip::Unfit;
 use self::link::Link;
 use self::neighbour::Neighbours;
 use self::scratch::{HEADER, Scratch};
@@ -157,24 +156,20 @@ impl Endpoint {
                     self.stats.malformed += 1;
                 }
             }
-            ip::ETHERTYPE_IPV4 => self.handle_ip(now, (src, dst), ip::parse_v4(payload)),
-            ip::ETHERTYPE_IPV6 => self.handle_ip(now, (src, dst), ip::parse_v6(payload)),
+            ethertype @ (ip::ETHERTYPE_IPV4 | ip::ETHERTYPE_IPV6) => match ip::parse(ethertype, payload) {
+                Ok(packet) if packet.whole.len() <= self.mtu => self.handle_ip(now, (src, dst), packet),
+                _ => self.stats.malformed += 1,
+            },
             _ => self.stats.ignored += 1,
         }
     }
 
-    fn handle_ip(&mut self, now: Instant, (src, dst): (Mac, Mac), packet: std::result::Result<ip::Packet<'_>, Unfit>) {
-        let packet = match packet {
-            Ok(packet) if packet.whole.len() <= self.mtu => packet,
-            Ok(_) | Err(Unfit::Malformed) => {
-                self.stats.malformed += 1;
-                return;
-            }
-            Err(Unfit::Fragment) => {
-                self.stats.fragments += 1;
-                return;
-            }
-        };
+    fn handle_ip(&mut self, now: Instant, (src, dst): (Mac, Mac), packet: ip::Packet<'_>) {
+        if packet.fragment.is_some() {
+            // An endpoint puts none together.
+            self.stats.fragments += 1;
+            return;
+        }
         let ours = self.link.addresses.owns(packet.dst);
         let group = matches!(packet.dst, IpAddr::V6(dst) if self.link.addresses.groups().any(|group| group == dst));
         let plausible = self.link.addresses.plausible_source(packet.src);

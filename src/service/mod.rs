@@ -6,6 +6,7 @@
 
 pub mod allowance;
 pub mod endpoint;
+pub mod ip;
 pub mod lan;
 pub mod nat;
 pub mod outside;

@@ -164,4 +164,14 @@ mod tests {
             assert_eq!(bad.parse::<Cidr>(), Err(BadCidr), "{bad}");
         }
     }
+
+    #[test]
+    fn prefixes_of_no_bits_and_of_all() {
+        let within = |cidr: &str, addr: &str| cidr.parse::<Cidr>().unwrap().contains(addr.parse().unwrap());
+        assert!(within("192.0.2.1/0", "203.0.113.9"));
+        assert!(!within("192.0.2.1/32", "192.0.2.0"));
+        assert!(within("2001:db8::1/64", "2001:db8::ffff"));
+        assert!(!within("2001:db8::1/64", "2001:db8:0:1::1"));
+        assert!(!within("192.0.2.1/0", "::1"));
+    }
 }

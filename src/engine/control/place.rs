@@ -14,14 +14,14 @@ use super::server::Server;
 use crate::config::value;
 use crate::engine::Bridge;
 use crate::error::{Class, Error, Result};
+use crate::port::folder::private;
 use crate::port::unix::{UnixListener, clear_stale, dial_socket};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::process::geteuid;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -162,27 +162,16 @@ fn running(name: &str, owner: &str) -> Error {
     ))
 }
 
-/// Makes the directory where there is none, and locks it. Nobody else may have made it, or be able to change it.
+/// Makes the directory where there is none, and locks it.
 fn prepare(directory: &Path) -> Result<OwnedFd> {
-    let failed = |cause: &std::io::Error| {
-        Error::system(format_args!("control socket: {}", directory.display()), cause)
-            .hint("set XDG_RUNTIME_DIR to a directory that you own")
-    };
-    let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
-    made.or_else(|cause| if cause.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(cause) })
-        .map_err(|cause| failed(&cause))?;
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = open(directory, flags, Mode::empty()).map_err(|errno| failed(&errno.into()))?;
-    let found = fstat(&fd).map_err(|errno| failed(&errno.into()))?;
-    if found.st_uid != geteuid().as_raw() || found.st_mode & 0o022 != 0 {
-        let what = format!("control socket: {} is another user's, or others may write to it", directory.display());
-        return Err(Error::new(Class::Permission, what).hint("set XDG_RUNTIME_DIR to a directory that you own"));
-    }
+    let fd = private(directory, "control socket", "set XDG_RUNTIME_DIR to a directory that you own")?;
     for _ in 0..LOCK_TRIES.0 {
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(fd),
             Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(LOCK_TRIES.1),
-            Err(errno) => return Err(failed(&errno.into())),
+            Err(errno) => {
+                return Err(Error::system(format_args!("control socket: {}", directory.display()), &errno.into()));
+            }
         }
     }
     Err(Error::new(Class::Runtime, format!("control socket: {} stays locked", directory.display()))

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::config::{EndpointConfig, contains, mask4};
+use super::config::{EndpointConfig, mask4};
 use crate::wire::{Cidr, Mac};
 
 /// ff02::1, every node of the link (RFC 4291, section 2.7.1).
@@ -41,7 +41,7 @@ impl Addresses {
 
     /// Whether `addr` is a neighbour: in one of our networks.
     pub fn on_link(&self, addr: IpAddr) -> bool {
-        self.own.iter().any(|cidr| contains(cidr, addr))
+        self.own.iter().any(|cidr| cidr.contains(addr))
     }
 
     /// Whether a frame to `dst` is worth looking at: our MAC, broadcast, or a group that we are in.
@@ -93,7 +93,7 @@ impl Addresses {
     /// Our address for talking to `dst`: one of its network first; of its family otherwise, the longest common prefix
     /// winning in IPv6 (RFC 6724, section 5, rules 2 and 8).
     pub fn source_for(&self, dst: IpAddr) -> Option<IpAddr> {
-        if let Some(cidr) = self.own.iter().find(|cidr| contains(cidr, dst)) {
+        if let Some(cidr) = self.own.iter().find(|cidr| cidr.contains(dst)) {
             return Some(cidr.addr);
         }
         match dst {

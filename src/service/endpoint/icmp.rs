@@ -125,20 +125,20 @@ impl Pings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::endpoint::ip::{parse_v4, parse_v6};
+    use crate::service::endpoint::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, parse as parse_ip};
 
     #[test]
     fn a_reply_carries_the_request_back() {
         for (own, peer) in [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")] {
             let (own, peer): (IpAddr, IpAddr) = (own.parse().unwrap(), peer.parse().unwrap());
-            let parse_ip = if own.is_ipv4() { parse_v4 } else { parse_v6 };
+            let ethertype = if own.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
             let (mut asked, mut answered) = (Scratch::new(1500), Scratch::new(1500));
             request(&mut asked, own, peer, 0x1234, 7, b"odd");
-            let question = parse_ip(asked.packet()).unwrap();
+            let question = parse_ip(ethertype, asked.packet()).unwrap();
             assert!(checksum_fits(&question));
             let Some(Echo::Request { message }) = parse(&question) else { panic!("not a request") };
             reply(&mut answered, peer, own, message);
-            let answer = parse_ip(answered.packet()).unwrap();
+            let answer = parse_ip(ethertype, answered.packet()).unwrap();
             assert!(checksum_fits(&answer));
             assert_eq!(&answer.payload[4..], &question.payload[4..]);
             assert!(matches!(parse(&answer), Some(Echo::Reply { ident: 0x1234, seq: 7, len: 3 })));

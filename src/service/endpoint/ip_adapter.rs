@@ -21,15 +21,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet};
 
 use super::addresses::{ALL_NODES, group_mac, solicited_node};
-use super::config::contains;
-use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, parse_v6, start_v4, start_v6};
+use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, start_v4, start_v6};
 use super::neighbour::{Neighbours, Probe};
 use super::scratch::{HEADER, Outbox, Scratch};
 use super::{arp, icmp, nd};
 use crate::counters::DropReason;
-use crate::service::allowance::Allowance;
-use crate::time::{Duration, Instant};
-use crate::wire::checksum::Sum;
+use crate::service::allowance::{Allowance, ICMP_ERRORS};
+use crate::time::Instant;
 use crate::wire::{Cidr, Mac};
 
 /// Addresses that are learned at most: those of a border router's nodes, for example.
@@ -41,8 +39,6 @@ const IPV6_MTU: usize = 1280;
 /// ICMPv6 neighbour solicitation and advertisement.
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
-/// How often senders are told that a packet was too long: 50 times at once, then 100 times a second.
-const TELLING: Allowance = Allowance::new(50, Duration::from_millis(10));
 /// Where IGMPv3 and MLDv2 reports go, which only a router could use.
 const REPORTS: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(224, 0, 0, 22), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16));
 
@@ -63,17 +59,6 @@ pub struct AdapterConfig {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not a whole IP packet")]
 pub struct BadPacket;
-
-/// What the adapter reads of an IP packet.
-#[derive(Clone, Copy)]
-struct Header<'a> {
-    src: IpAddr,
-    dst: IpAddr,
-    protocol: u8,
-    /// The packet without the padding of a frame.
-    whole: &'a [u8],
-    payload: &'a [u8],
-}
 
 /// See the module.
 pub struct IpAdapter {
@@ -97,7 +82,7 @@ impl IpAdapter {
             learned: VecDeque::new(),
             neighbours,
             told: 0,
-            telling: TELLING,
+            telling: ICMP_ERRORS,
             outbox: Outbox::default(),
             scratch,
         }
@@ -133,21 +118,21 @@ impl IpAdapter {
         if dst != self.config.mac && !dst.is_group() {
             return None;
         }
-        let header = header(ethertype, bytes)?;
-        let wanted = match header.dst {
+        let packet = Packet::read(ethertype, bytes).ok()?;
+        let wanted = match packet.dst {
             _ if dst == self.config.mac => true,
             IpAddr::V4(addr) => dst == Mac::BROADCAST || addr.is_multicast() && addr != REPORTS.0,
             IpAddr::V6(addr) => addr.is_multicast() && addr != REPORTS.1,
         };
-        if !wanted || header.whole.len() > self.limit(header.dst) {
+        if !wanted || packet.whole.len() > self.limit(packet.dst) {
             return None;
         }
-        match icmpv6_type(&header) {
+        match icmpv6_type(&packet) {
             Some(SOLICITATION) => return None,
-            Some(ADVERTISEMENT) => self.hear_advertisement(now, bytes),
-            _ => self.neighbours.confirm(now, header.src, src),
+            Some(ADVERTISEMENT) => self.hear_advertisement(now, &packet),
+            _ => self.neighbours.confirm(now, packet.src, src),
         }
-        Some(header.whole)
+        Some(packet.whole)
     }
 
     /// Sees to a frame that holds no packet for the peer: answers questions for it, and tells who sends too much.
@@ -162,18 +147,13 @@ impl IpAdapter {
         if ethertype == arp::ETHERTYPE {
             return self.handle_arp(now, bytes);
         }
-        let Some(header) = header(ethertype, bytes) else { return Err(DropReason::NotForPeer) };
-        if icmpv6_type(&header) == Some(SOLICITATION) {
-            return self.handle_solicitation(now, bytes, src);
+        let Ok(packet) = Packet::read(ethertype, bytes) else { return Err(DropReason::NotForPeer) };
+        if icmpv6_type(&packet) == Some(SOLICITATION) {
+            return self.handle_solicitation(now, &packet, src);
         }
-        if header.whole.len() > self.limit(header.dst) {
-            if dst == self.config.mac
-                && !header.src.is_multicast()
-                && !header.src.is_unspecified()
-                && may_be_told(&header)
-                && self.telling.take(now)
-            {
-                self.tell_too_big(&header, src);
+        if packet.whole.len() > self.limit(packet.dst) {
+            if dst == self.config.mac && packet.may_be_told() && self.telling.take(now) {
+                self.tell_too_big(&packet, src);
             }
             return Err(DropReason::TooBig);
         }
@@ -200,10 +180,9 @@ impl IpAdapter {
         if for_peer { Ok(()) } else { Err(DropReason::NotForPeer) }
     }
 
-    fn handle_solicitation(&mut self, now: Instant, bytes: &[u8], from: Mac) -> Result<(), DropReason> {
-        let packet = parse_v6(bytes).ok().filter(icmp::checksum_fits).ok_or(DropReason::NotForPeer)?;
-        let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else { return Err(DropReason::NotForPeer) };
-        match nd::parse(src, dst, packet.hop_limit, packet.payload) {
+    fn handle_solicitation(&mut self, now: Instant, packet: &Packet<'_>, from: Mac) -> Result<(), DropReason> {
+        let IpAddr::V6(src) = packet.src else { return Err(DropReason::NotForPeer) };
+        match discovery(packet) {
             Some(nd::Message::Solicitation { target, mac }) if self.is_peer(target.into()) => {
                 if let Some(mac) = mac.filter(|_| !src.is_unspecified() && !self.is_peer(src.into())) {
                     self.learn_neighbour(now, src.into(), mac, true, true);
@@ -219,12 +198,8 @@ impl IpAdapter {
         }
     }
 
-    fn hear_advertisement(&mut self, now: Instant, bytes: &[u8]) {
-        let Some(packet) = parse_v6(bytes).ok().filter(icmp::checksum_fits) else { return };
-        let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else { return };
-        if let Some(nd::Message::Advertisement { target, mac: Some(mac), replace }) =
-            nd::parse(src, dst, packet.hop_limit, packet.payload)
-        {
+    fn hear_advertisement(&mut self, now: Instant, packet: &Packet<'_>) {
+        if let Some(nd::Message::Advertisement { target, mac: Some(mac), replace }) = discovery(packet) {
             self.learn_neighbour(now, target.into(), mac, false, replace);
         }
     }
@@ -248,11 +223,12 @@ impl IpAdapter {
             Some(6) => ETHERTYPE_IPV6,
             _ => return Err(BadPacket),
         };
-        let header = header(ethertype, packet).filter(|header| header.whole.len() == packet.len()).ok_or(BadPacket)?;
-        self.learn_peer(header.src);
+        let read = Packet::read(ethertype, packet).ok().filter(|read| read.whole.len() == packet.len());
+        let Packet { src, dst, .. } = read.ok_or(BadPacket)?;
+        self.learn_peer(src);
         self.scratch.start(packet.len()).copy_from_slice(packet);
-        let known = self.group_of(header.dst);
-        let hop = self.next_hop(header.dst);
+        let known = self.group_of(dst);
+        let hop = self.next_hop(dst);
         let mac = known.or_else(|| self.neighbours.resolve(now, hop));
         match mac {
             Some(mac) => self.send(mac, ethertype),
@@ -300,7 +276,7 @@ impl IpAdapter {
     }
 
     fn next_hop(&self, dst: IpAddr) -> IpAddr {
-        let on_link = self.config.addrs.iter().any(|cidr| contains(cidr, dst))
+        let on_link = self.config.addrs.iter().any(|cidr| cidr.contains(dst))
             || matches!(dst, IpAddr::V6(addr) if addr.is_unicast_link_local());
         let gateway = self.config.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == dst.is_ipv4());
         gateway.filter(|_| !on_link).unwrap_or(dst)
@@ -308,24 +284,24 @@ impl IpAdapter {
 
     /// Tells the sender of a packet how long one may be: ICMP type 3, code 4 (RFC 1191, section 4), or ICMPv6 type 2
     /// (RFC 4443, section 3.2), in the name of the one it was for.
-    fn tell_too_big(&mut self, header: &Header<'_>, to: Mac) {
-        let limit = self.limit(header.dst);
-        match (header.dst, header.src) {
+    fn tell_too_big(&mut self, packet: &Packet<'_>, to: Mac) {
+        let limit = self.limit(packet.dst);
+        match (packet.dst, packet.src) {
             (IpAddr::V4(own), IpAddr::V4(dst)) => {
-                let quoted = header.whole.len() - header.payload.len() + header.payload.len().min(8);
+                let quoted = packet.whole.len() - packet.payload.len() + packet.payload.len().min(8);
                 let message = start_v4(&mut self.scratch, own, dst, ICMPV4, 8 + quoted);
                 message[..2].copy_from_slice(&[3, 4]);
                 message[6..8].copy_from_slice(&u16::try_from(limit).unwrap_or(u16::MAX).to_be_bytes());
-                message[8..].copy_from_slice(&header.whole[..quoted]);
+                message[8..].copy_from_slice(&packet.whole[..quoted]);
                 Icmpv4Packet::new_unchecked(message).fill_checksum();
                 self.send(to, ETHERTYPE_IPV4);
             }
             (IpAddr::V6(own), IpAddr::V6(dst)) => {
-                let quoted = header.whole.len().min(IPV6_MTU - 48);
+                let quoted = packet.whole.len().min(IPV6_MTU - 48);
                 let message = start_v6(&mut self.scratch, (own, dst), ICMPV6, None, 8 + quoted);
                 message[..4].copy_from_slice(&[2, 0, 0, 0]);
                 message[4..8].copy_from_slice(&u32::try_from(limit).unwrap_or(u32::MAX).to_be_bytes());
-                message[8..].copy_from_slice(&header.whole[..quoted]);
+                message[8..].copy_from_slice(&packet.whole[..quoted]);
                 Icmpv6Packet::new_unchecked(message).fill_checksum(&own, &dst);
                 self.send(to, ETHERTYPE_IPV6);
             }
@@ -415,47 +391,14 @@ fn split(frame: &[u8]) -> Option<(Mac, Mac, u16, &[u8])> {
     Some((Mac([d0, d1, d2, d3, d4, d5]), Mac([s0, s1, s2, s3, s4, s5]), u16::from_be_bytes([t0, t1]), bytes))
 }
 
-/// Reads an IP header; `None`: its version, its lengths or its checksum are wrong, or it is none.
-fn header(ethertype: u16, bytes: &[u8]) -> Option<Header<'_>> {
-    match ethertype {
-        ETHERTYPE_IPV4 => {
-            let fixed = bytes.first_chunk::<20>()?;
-            let length = usize::from(fixed[0] & 0x0f) * 4;
-            let whole = bytes.get(..usize::from(u16::from_be_bytes([fixed[2], fixed[3]])))?;
-            let (head, payload) = whole.split_at_checked(length)?;
-            let good = fixed[0] >> 4 == 4 && length >= 20 && Sum::ZERO.add_bytes(head).checksum() == 0;
-            let src = Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]).into();
-            let dst = Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]).into();
-            good.then_some(Header { src, dst, protocol: fixed[9], whole, payload })
-        }
-        ETHERTYPE_IPV6 => {
-            let (fixed, rest) = bytes.split_first_chunk::<40>()?;
-            let payload = rest.get(..usize::from(u16::from_be_bytes([fixed[4], fixed[5]])))?;
-            let whole = bytes.get(..40 + payload.len())?;
-            let (src, rest) = fixed[8..].split_first_chunk::<16>()?;
-            let dst = rest.first_chunk::<16>()?;
-            let (src, dst) = (IpAddr::from(*src), IpAddr::from(*dst));
-            (fixed[0] >> 4 == 6).then_some(Header { src, dst, protocol: fixed[6], whole, payload })
-        }
-        _ => None,
-    }
+/// The message of neighbour discovery in `packet`, if it is a valid one.
+fn discovery(packet: &Packet<'_>) -> Option<nd::Message> {
+    let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else { return None };
+    icmp::checksum_fits(packet).then(|| nd::parse(src, dst, packet.hop_limit, packet.payload)).flatten()
 }
 
-fn icmpv6_type(header: &Header<'_>) -> Option<u8> {
-    (header.dst.is_ipv6() && header.protocol == ICMPV6).then(|| header.payload.first().copied()).flatten()
-}
-
-/// No error answers an error (RFC 1122, section 3.2.2; RFC 4443, section 2.4), nor a fragment that is not the first.
-fn may_be_told(header: &Header<'_>) -> bool {
-    let kind = header.payload.first().copied();
-    match (header.dst, header.protocol) {
-        (IpAddr::V4(_), protocol) => {
-            let fragment = header.whole.get(6..8).is_some_and(|word| word[0] & 0x1f != 0 || word[1] != 0);
-            !fragment && (protocol != ICMPV4 || matches!(kind, Some(0 | 8 | 13 | 14)))
-        }
-        (IpAddr::V6(_), ICMPV6) => kind.is_some_and(|kind| kind >= 128),
-        _ => true,
-    }
+fn icmpv6_type(packet: &Packet<'_>) -> Option<u8> {
+    (packet.dst.is_ipv6() && packet.protocol == ICMPV6).then(|| packet.payload.first().copied()).flatten()
 }
 
 #[cfg(test)]

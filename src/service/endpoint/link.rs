@@ -2,7 +2,8 @@
 //!
 //! It announces its addresses when it starts and once more two seconds later (RFC 5227, section 2.3; RFC 4861, section
 //! 7.2.6), so that switches and neighbours know at once where they are now, and reports its IPv6 groups so that a switch
-//! that snoops lets questions through. Addresses are given, not tried out: it defends them, and does not ask first.
+//! that snoops lets questions through. Addresses are given, not tried out: it does not ask first, and never gives one up;
+//! who claims one of IPv4 hears an announcement in return (RFC 5227, section 2.4 c).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,6 +19,9 @@ use crate::wire::Mac;
 const ANNOUNCEMENTS: u8 = 2;
 /// Time between them (RFC 5227, ANNOUNCE_INTERVAL).
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
+/// A claim to an address is answered once in this time, so that two who both do so come to an end (RFC 5227,
+/// DEFEND_INTERVAL).
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// A report waits this long after a query, so that several queries get one.
 const REPORT_AFTER: Duration = Duration::from_millis(100);
 
@@ -29,6 +33,8 @@ pub(super) struct Link {
     announce_at: Option<Instant>,
     announced: u8,
     report_at: Option<Instant>,
+    /// The addresses that were defended lately, and when.
+    defended: Vec<(Ipv4Addr, Instant)>,
     /// Packets without a route.
     pub no_route: u64,
     /// Messages by which another host claimed one of our addresses.
@@ -44,6 +50,7 @@ impl Link {
             announce_at: Some(Instant::ZERO),
             announced: 0,
             report_at: None,
+            defended: Vec::new(),
             no_route: 0,
             conflicts: 0,
         }
@@ -87,6 +94,7 @@ impl Link {
         let for_us = self.addresses.owns(message.target.into());
         if self.addresses.owns(message.sender.into()) {
             self.conflicts += 1;
+            self.defend(now, message.sender, scratch);
             return true;
         }
         let sender = IpAddr::V4(message.sender);
@@ -104,6 +112,15 @@ impl Link {
             self.send_arp(reply, message.sender_mac, scratch);
         }
         true
+    }
+
+    /// Says once more whose `addr` is, which another host has claimed.
+    fn defend(&mut self, now: Instant, addr: Ipv4Addr, scratch: &mut Scratch) {
+        self.defended.retain(|(_, at)| now - *at < DEFEND_INTERVAL);
+        if self.defended.iter().all(|(known, _)| *known != addr) {
+            self.defended.push((addr, now));
+            self.send_arp_request(addr, addr, Mac::BROADCAST, scratch);
+        }
     }
 
     /// A neighbour solicitation or advertisement whose checksum fits (RFC 4861, section 7.2). `false`: an invalid one.
@@ -165,7 +182,7 @@ impl Link {
             self.announce(now, scratch);
         }
         if self.report_at.is_some_and(|at| at <= now) {
-            self.report(now, scratch);
+            self.report(now, true, scratch);
         }
         while let Some(probe) = self.neighbours.next_probe(now) {
             self.ask(now, probe, scratch);
@@ -173,7 +190,7 @@ impl Link {
     }
 
     fn announce(&mut self, now: Instant, scratch: &mut Scratch) {
-        self.report(now, scratch);
+        self.report(now, false, scratch);
         let (mac, router) = (self.addresses.mac, self.addresses.router);
         let own: Vec<IpAddr> = self.addresses.iter().collect();
         for addr in own {
@@ -187,12 +204,13 @@ impl Link {
         }
     }
 
-    fn report(&mut self, now: Instant, scratch: &mut Scratch) {
+    /// Reports our groups: `asked`, or because we have joined them.
+    fn report(&mut self, now: Instant, asked: bool, scratch: &mut Scratch) {
         self.report_at = None;
         let mut groups: Vec<Ipv6Addr> = self.addresses.solicited_node_groups().collect();
         groups.sort();
         groups.dedup();
-        nd::report(scratch, self.addresses.link_local, &groups);
+        nd::report(scratch, self.addresses.link_local, &groups, asked);
         self.send(now, scratch);
     }
 

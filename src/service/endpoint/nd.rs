@@ -22,8 +22,10 @@ const MLD_REPORT: u8 = 143;
 const MLD_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
 /// Hop-by-hop header with a router alert for MLD (RFC 2711) and padding.
 const ROUTER_ALERT: [u8; 8] = [ICMPV6, 0, 5, 2, 0, 0, 1, 0];
-/// Record type CHANGE_TO_EXCLUDE_MODE (RFC 3810, section 5.2.12): with no source excluded, a join.
-const JOIN: u8 = 4;
+/// Record types MODE_IS_EXCLUDE and CHANGE_TO_EXCLUDE_MODE (RFC 3810, section 5.2.12): with no source excluded, that we
+/// are in the group, and that we have joined it.
+const MODE_IS_EXCLUDE: u8 = 2;
+const CHANGE_TO_EXCLUDE_MODE: u8 = 4;
 
 /// Option: the sender's MAC (RFC 4861, section 4.6.1).
 const SOURCE_MAC: u8 = 1;
@@ -118,8 +120,9 @@ fn message(
     Icmpv6Packet::new_unchecked(icmp).fill_checksum(&src, &dst);
 }
 
-/// Writes a report that we are in `groups`. Returns where it goes.
-pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr]) -> Ipv6Addr {
+/// Writes a report that we are in `groups`. `asked`: a query wants to know; else we have joined them. Returns where it
+/// goes.
+pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr], asked: bool) -> Ipv6Addr {
     const RECORD: usize = 20;
     let payload = start_v6(out, (src, MLD_ROUTERS), 0, Some(1), ROUTER_ALERT.len() + 8 + RECORD * groups.len());
     payload[..8].copy_from_slice(&ROUTER_ALERT);
@@ -128,7 +131,7 @@ pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr]) -> I
     icmp[0] = MLD_REPORT;
     icmp[6..8].copy_from_slice(&(groups.len() as u16).to_be_bytes());
     for (record, group) in icmp[8..].chunks_exact_mut(RECORD).zip(groups) {
-        record[0] = JOIN;
+        record[0] = if asked { MODE_IS_EXCLUDE } else { CHANGE_TO_EXCLUDE_MODE };
         record[4..].copy_from_slice(&group.octets());
     }
     Icmpv6Packet::new_unchecked(icmp).fill_checksum(&src, &MLD_ROUTERS);
@@ -138,7 +141,7 @@ pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr]) -> I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::endpoint::ip::parse_v6;
+    use crate::service::endpoint::ip::{ETHERTYPE_IPV6, parse as parse_ip};
 
     const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
@@ -147,7 +150,7 @@ mod tests {
     }
 
     fn read(scratch: &Scratch, src: &str, dst: &str) -> Option<Message> {
-        let packet = parse_v6(scratch.packet()).unwrap();
+        let packet = parse_ip(ETHERTYPE_IPV6, scratch.packet()).unwrap();
         assert!(Icmpv6Packet::new_unchecked(packet.payload).verify_checksum(&ip(src), &ip(dst)));
         parse(ip(src), ip(dst), packet.hop_limit, packet.payload)
     }
@@ -167,7 +170,7 @@ mod tests {
     fn validity_rules() {
         let mut scratch = Scratch::new(1500);
         solicit(&mut scratch, (ip("fe80::1"), ip("ff02::1:ff00:2")), ip("fe80::2"), OWN);
-        let icmp = parse_v6(scratch.packet()).unwrap().payload.to_vec();
+        let icmp = parse_ip(ETHERTYPE_IPV6, scratch.packet()).unwrap().payload.to_vec();
         let (src, dst) = (ip("fe80::1"), ip("ff02::1:ff00:2"));
         assert!(parse(src, dst, 255, &icmp).is_some());
         assert_eq!(parse(src, dst, 254, &icmp), None, "came from beyond a router");
@@ -184,8 +187,8 @@ mod tests {
     #[test]
     fn report_layout() {
         let mut scratch = Scratch::new(1500);
-        let dst = report(&mut scratch, ip("fe80::1"), &[ip("ff02::1:ff00:1")]);
-        let packet = parse_v6(scratch.packet()).unwrap();
+        let dst = report(&mut scratch, ip("fe80::1"), &[ip("ff02::1:ff00:1")], false);
+        let packet = parse_ip(ETHERTYPE_IPV6, scratch.packet()).unwrap();
         assert!(Icmpv6Packet::new_unchecked(packet.payload).verify_checksum(&ip("fe80::1"), &dst));
         assert_eq!(packet.payload[..2], [143, 0]);
         assert_eq!(packet.payload[4..], [&[0, 0, 0, 1, 4, 0, 0, 0][..], &ip("ff02::1:ff00:1").octets()].concat());

@@ -200,9 +200,10 @@ impl Dns {
     }
 
     fn forward(&mut self, now: Instant, client: Client, query: &Query, bytes: &[u8]) {
-        // a client that asks again before there was an answer does not add to the work
-        let same = |other: &&Waiting| other.client == client && other.query == bytes;
-        if self.waiting.values().any(|other| same(&other)) {
+        // Who asks again before there was an answer does not add to the work. Nothing is lost on a stream: each question
+        // there is one of its own, whose answer is waited for.
+        let again = |other: &Waiting| other.client == client && other.query == bytes;
+        if matches!(client, Client::Udp(..)) && self.waiting.values().any(again) {
             return;
         }
         let host = client.host();

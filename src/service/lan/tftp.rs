@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use self::packet::{Fault, Options, Packet, Request};
 use super::Datagram;
@@ -31,8 +32,9 @@ const TRANSFERS_OF_ONE: usize = 16;
 const TRIES: u32 = 6;
 /// How long to wait for an answer, unless the client says.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Transfers take the ports from here on (RFC 6335, section 6).
-const FIRST_PORT: u16 = 49_152;
+/// Transfers take these ports, the last of the dynamic ones (RFC 6335, section 6), and nobody else at the server's address
+/// does: a guest's datagram to one is the transfer's.
+pub const PORTS: RangeInclusive<u16> = 0xf000..=0xffff;
 /// Bytes of IPv6, UDP and TFTP headers in front of a block.
 const OVERHEAD: u16 = 52;
 
@@ -141,7 +143,7 @@ impl Tftp {
 
     /// Whether datagrams to this port of the server's are a transfer's.
     pub fn has_port(&self, port: u16) -> bool {
-        port >= FIRST_PORT && self.transfers.values().any(|transfer| transfer.local.port() == port)
+        PORTS.contains(&port) && self.transfers.values().any(|transfer| transfer.local.port() == port)
     }
 
     /// Takes a datagram from a host of the segment to port 69 or a transfer's.
@@ -208,7 +210,7 @@ impl Tftp {
 
     fn free_port(&mut self) -> u16 {
         loop {
-            let port = self.random.word() | FIRST_PORT;
+            let port = self.random.word() | PORTS.start();
             if !self.has_port(port) {
                 return port;
             }

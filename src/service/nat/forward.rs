@@ -14,12 +14,14 @@ use crate::config::{Forward, Protocol};
 use crate::frame::Batch;
 use crate::limits::NAT_DATAGRAM_FLOWS;
 use crate::service::endpoint::Endpoint;
+use crate::service::lan::tftp;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::Mac;
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 /// How long a guest may take to say where it is.
 const SEARCH: Duration = Duration::from_secs(3);
@@ -29,8 +31,9 @@ const IDLE: Duration = Duration::from_secs(180);
 const RETRY: Duration = Duration::from_secs(1);
 /// Clients, or datagrams, of one turn.
 const TURN: usize = 32;
-/// Ports that the gateway speaks from (RFC 6335, 6).
-const PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+/// Ports that the gateway speaks from: the dynamic ones (RFC 6335, 6) but for those of its TFTP server, which is asked
+/// first what a datagram is.
+const PORTS: Range<u16> = 49_152..*tftp::PORTS.start();
 /// Ports that are tried before a client is turned away.
 const TRIES: usize = 64;
 
@@ -73,7 +76,7 @@ impl Forwards {
             listeners: Vec::new(),
             clients: HashMap::with_hasher(FixedState::with_seed(seed)),
             ports: HashMap::with_hasher(FixedState::with_seed(seed)),
-            next: *PORTS.start(),
+            next: PORTS.start,
             sweep: None,
             buffer: Vec::new(),
             number: seed as u32,
@@ -154,7 +157,7 @@ impl Forwards {
 
     fn next_port(&mut self) -> u16 {
         let port = self.next;
-        self.next = port.checked_add(1).unwrap_or(*PORTS.start());
+        self.next = if port + 1 < PORTS.end { port + 1 } else { PORTS.start };
         port
     }
 

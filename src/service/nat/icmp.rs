@@ -12,9 +12,12 @@ use std::net::{IpAddr, SocketAddr};
 /// Bytes of a packet that are quoted: headers, and the ports of what they carry.
 pub(super) const QUOTE: usize = 128;
 
-/// Tells a guest why its packet, which begins with `quote`, did not arrive.
+/// Tells a guest why its packet, which begins with `quote`, did not arrive; not more often than is good for the link.
 pub(super) fn refuse(wire: &mut Wire, mac: Mac, guest: IpAddr, refusal: Refusal, quote: &[u8]) {
     let Some(src) = wire.gateway(guest) else { return };
+    if !wire.may_tell() {
+        return;
+    }
     let quote = &quote[..quote.len().min(QUOTE)];
     let mut message = head(guest, refusal).to_vec();
     message.extend_from_slice(quote);

@@ -41,9 +41,9 @@ use crate::frame::{Batch, PortId};
 use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Mac, Offload, finish_checksum};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
-use packet::{ICMPV4, ICMPV6, IPV4, IPV6, Packet, TCP, UDP};
+use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::net::IpAddr;
-use wire::{Wire, has_room};
+use wire::{Way, Wire, has_room};
 
 /// Frames that the endpoint sends in one turn.
 const TURN: usize = 64;
@@ -139,6 +139,7 @@ impl Nat {
 
     /// Takes a frame from the switch, with what its port said of it.
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8], offload: Offload, host: &mut dyn Host) {
+        self.wire.set_now(now);
         let Ok(view) = Ethernet::new(frame) else {
             self.wire.stats.malformed += 1;
             return;
@@ -147,13 +148,13 @@ impl Nat {
         if let Some(sender) = arp_sender(&view) {
             self.local.hear(now, sender);
         }
-        let ip = matches!(ether_type, IPV4 | IPV6) && view.tag().is_none();
+        let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.tag().is_none();
         let own = view.destination() == self.wire.mac;
         if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
             // The endpoint looks whether it is meant.
             return self.endpoint.handle_frame(now, frame);
         }
-        match packet::parse(ether_type, view.payload()) {
+        match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
             Ok(packet) if self.local.handle(now, mac, &packet, offload, host) => {}
             Ok(packet) if own => self.handle_packet(now, mac, packet, (frame, offload), host),
             Ok(_) => self.endpoint.handle_frame(now, frame),
@@ -209,8 +210,14 @@ impl Nat {
             self.wire.stats.malformed += 1;
             return;
         }
-        if packet.hop_limit <= 1 && !self.wire.owns(packet.dst) {
-            return icmp::refuse(&mut self.wire, mac, packet.src, Refusal::Hops, packet.whole);
+        // What leads nowhere is no router's to pass on, or to count hops of.
+        let leads = !self.wire.owns(packet.dst) && self.wire.way(packet.dst) != Way::Astray;
+        if packet.hop_limit <= 1 && leads {
+            self.wire.stats.ignored += 1;
+            if packet.may_be_told() {
+                icmp::refuse(&mut self.wire, mac, packet.src, Refusal::Hops, packet.whole);
+            }
+            return;
         }
         match packet.protocol {
             TCP => self.tcp.handle(now, mac, &packet, host, &mut self.wire),
@@ -230,6 +237,7 @@ impl Nat {
 
     /// A socket of the host has changed.
     pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) {
+        self.wire.set_now(now);
         if !self.tcp.handle_event(event.socket, event.readable, event.writable)
             && !self.datagrams.handle_event(event.socket, host, &mut self.wire, event.refused)
             && !self.forwards.handle_event(event.socket)
@@ -241,6 +249,7 @@ impl Nat {
     /// Moves bytes between guests and the host, and puts frames into `out`, as many as fit. Whoever begins may fill it
     /// alone, so each time it is another.
     pub fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host, out: &mut Batch) {
+        self.wire.set_now(now);
         self.first = (self.first + 1) % PARTS;
         for turn in 0..PARTS {
             match (self.first + turn) % PARTS {
@@ -292,6 +301,7 @@ impl Nat {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
+        self.wire.set_now(now);
         self.endpoint.handle_timeout(now);
         while let Some(event) = self.endpoint.poll_event() {
             self.local.handle_stream(now, event, &mut self.endpoint, host);

@@ -1,132 +1,21 @@
-//! IP packets of either family as the gateway reads them from a guest's frame, and the headers that it writes.
+//! What the gateway does with IP packets of either family beyond reading them ([`Packet`]): their transport's checksum,
+//! where nobody has vouched for it, and the headers that it writes.
 //!
-//! Reading verifies lengths, the IPv4 header's checksum, and the transport's where nobody has vouched for it. Writing
-//! leaves TCP and UDP checksums to whoever sends the frame ([`Checksum::Partial`]): a TAP's kernel does it for nothing,
-//! and the switch for ports that cannot.
+//! Writing leaves TCP and UDP checksums to whoever sends the frame ([`Checksum::Partial`]): a TAP's kernel does it for
+//! nothing, and the switch for ports that cannot.
 
+pub(super) use crate::service::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, ICMPV4, ICMPV6, Packet, TCP, UDP};
+
+use crate::service::ip::{FRAGMENT, MORE_FRAGMENTS};
 use crate::wire::checksum::{Sum, pseudo_v4, pseudo_v6};
 use crate::wire::{Checksum, Mac, Offload};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Bytes of an untagged Ethernet header.
 pub(super) const ETHERNET: usize = 14;
-/// EtherType of IPv4.
-pub(super) const IPV4: u16 = 0x0800;
-/// EtherType of IPv6.
-pub(super) const IPV6: u16 = 0x86dd;
-
-/// ICMP for IPv4.
-pub(super) const ICMPV4: u8 = 1;
-/// TCP.
-pub(super) const TCP: u8 = 6;
-/// UDP.
-pub(super) const UDP: u8 = 17;
-/// ICMP for IPv6.
-pub(super) const ICMPV6: u8 = 58;
-
-/// IPv6 extension headers that may stand before what the packet carries (RFC 8200, 4.1).
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const DESTINATION_OPTIONS: u8 = 60;
 
 const HOP_LIMIT: u8 = 64;
 const DONT_FRAGMENT: u16 = 0x4000;
-const MORE_FRAGMENTS: u16 = 0x2000;
-
-/// Which piece of a datagram a packet is (RFC 791, 3.1; RFC 8200, 4.5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Fragment {
-    /// The datagram's number.
-    pub id: u32,
-    /// Where the piece belongs, in bytes.
-    pub offset: usize,
-    /// Others follow.
-    pub more: bool,
-}
-
-/// A packet of a guest.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Packet<'a> {
-    pub src: IpAddr,
-    pub dst: IpAddr,
-    pub hop_limit: u8,
-    pub protocol: u8,
-    pub fragment: Option<Fragment>,
-    /// What the packet carries.
-    pub payload: &'a [u8],
-    /// The packet without the frame's padding.
-    pub whole: &'a [u8],
-}
-
-/// Why a frame is not looked at further.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Malformed;
-
-/// Reads the packet behind an Ethernet header of type `ether_type`; padding may follow it.
-pub(super) fn parse(ether_type: u16, bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
-    match ether_type {
-        IPV4 => parse_v4(bytes),
-        IPV6 => parse_v6(bytes),
-        _ => Err(Malformed),
-    }
-}
-
-fn parse_v4(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
-    let (&[version, _, l0, l1, i0, i1, f0, f1, hop_limit, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3], _) =
-        bytes.split_first_chunk::<20>().ok_or(Malformed)?;
-    let (len, total) = (usize::from(version & 0x0f) * 4, usize::from(u16::from_be_bytes([l0, l1])));
-    let whole = bytes.get(..total).ok_or(Malformed)?;
-    let header = whole.get(..len).filter(|_| version >> 4 == 4 && len >= 20).ok_or(Malformed)?;
-    if Sum::ZERO.add_bytes(header).checksum() != 0 {
-        return Err(Malformed);
-    }
-    let place = u16::from_be_bytes([f0, f1]);
-    let (more, offset) = (place & MORE_FRAGMENTS != 0, usize::from(place & 0x1fff) * 8);
-    let id = u16::from_be_bytes([i0, i1]).into();
-    Ok(Packet {
-        src: Ipv4Addr::new(s0, s1, s2, s3).into(),
-        dst: Ipv4Addr::new(d0, d1, d2, d3).into(),
-        hop_limit,
-        protocol,
-        fragment: (more || offset > 0).then_some(Fragment { id, offset, more }),
-        payload: whole.get(len..).ok_or(Malformed)?,
-        whole,
-    })
-}
-
-fn parse_v6(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
-    let (&[version, _, _, _, l0, l1, mut protocol, hop_limit], rest) =
-        bytes.split_first_chunk::<8>().ok_or(Malformed)?;
-    let (src, rest) = rest.split_first_chunk::<16>().ok_or(Malformed)?;
-    let (dst, _) = rest.split_first_chunk::<16>().ok_or(Malformed)?;
-    let whole = bytes.get(..40 + usize::from(u16::from_be_bytes([l0, l1]))).ok_or(Malformed)?;
-    if version >> 4 != 6 {
-        return Err(Malformed);
-    }
-    let mut payload = whole.get(40..).ok_or(Malformed)?;
-    let mut fragment = None;
-    while matches!(protocol, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | FRAGMENT) && fragment.is_none() {
-        let (&[next, words, f0, f1, i0, i1, i2, i3], _) = payload.split_first_chunk::<8>().ok_or(Malformed)?;
-        let mut len = 8 * (usize::from(words) + 1);
-        match protocol {
-            FRAGMENT => {
-                len = 8;
-                let place = u16::from_be_bytes([f0, f1]);
-                let (offset, more) = (usize::from(place & 0xfff8), place & 1 != 0);
-                fragment = Some(Fragment { id: u32::from_be_bytes([i0, i1, i2, i3]), offset, more });
-            }
-            // Byte 3 is "segments left": the packet has not come to where it goes (RFC 8200, 4.4).
-            ROUTING if f1 != 0 => return Err(Malformed),
-            _ => {}
-        }
-        (protocol, payload) = (next, payload.get(len..).ok_or(Malformed)?);
-    }
-    let (src, dst) = (Ipv6Addr::from(*src).into(), Ipv6Addr::from(*dst).into());
-    // A datagram in one piece may carry a fragment header all the same (RFC 6946).
-    let fragment = fragment.filter(|piece| piece.more || piece.offset > 0);
-    Ok(Packet { src, dst, hop_limit, protocol, fragment, payload, whole })
-}
 
 /// The sum of a pseudo header; of IPv4 if both addresses are.
 pub(super) fn pseudo(src: IpAddr, dst: IpAddr, protocol: u8, length: usize) -> Sum {
@@ -190,7 +79,7 @@ impl Headers {
     fn ipv4(&mut self, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: usize, piece: Option<Fragment>) {
         let place = piece
             .map_or(DONT_FRAGMENT, |piece| (piece.offset / 8) as u16 | if piece.more { MORE_FRAGMENTS } else { 0 });
-        self.push(&IPV4.to_be_bytes());
+        self.push(&ETHERTYPE_IPV4.to_be_bytes());
         self.push(&[0x45, 0]);
         self.push(&((20 + length) as u16).to_be_bytes());
         self.push(&(piece.map_or(0, |piece| piece.id) as u16).to_be_bytes());
@@ -204,7 +93,7 @@ impl Headers {
 
     fn ipv6(&mut self, src: [u8; 16], dst: [u8; 16], protocol: u8, length: usize, piece: Option<Fragment>) {
         let extension = if piece.is_some() { 8 } else { 0 };
-        self.push(&IPV6.to_be_bytes());
+        self.push(&ETHERTYPE_IPV6.to_be_bytes());
         self.push(&[0x60, 0, 0, 0]);
         self.push(&((length + extension) as u16).to_be_bytes());
         self.push(&[if piece.is_some() { FRAGMENT } else { protocol }, HOP_LIMIT]);

@@ -3,6 +3,7 @@
 //! Pieces wait, in the order in which their datagrams began, until their datagram is whole, too old, or memory is needed
 //! for a newer one. Pieces that overlap, or that contradict each other, end their datagram (RFC 5722).
 
+use super::icmp::QUOTE;
 use super::packet::Packet;
 use crate::limits::NAT_PIECES;
 use crate::time::{Duration, Instant};
@@ -17,8 +18,6 @@ const PIECES: usize = 1400;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest datagram.
 const LONGEST: usize = 65_535;
-/// Bytes of the first piece that are kept for an ICMP message about it.
-const QUOTE: usize = 128;
 
 #[derive(PartialEq, Eq)]
 struct Key {

@@ -1,13 +1,14 @@
 //! The gateway under a clock of its own: what ends by itself, and how much there can be.
 
 use super::host::{Event, SocketId};
-use super::packet::{ICMPV4, TCP, UDP};
+use super::packet::{Fragment, Headers, ICMPV4, Link, TCP, UDP};
 use super::script::{GATEWAY, GUEST, Script, gateway, hear, said};
 use super::{Flows, Nat};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, NAT_DATAGRAM_FLOWS, NAT_MEMORY, NAT_TCP_FLOWS, PREFIX};
 use crate::time::{Duration, Instant};
-use crate::wire::Offload;
+use crate::wire::checksum::Sum;
+use crate::wire::{Checksum, Offload};
 
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -209,6 +210,58 @@ fn datagrams_have_their_turn_beside_streams() {
     }
     assert!(turns.iter().all(|turn| turn.contains(&TCP)), "{turns:?}");
     assert!(turns[..4].iter().any(|turn| turn.contains(&UDP)), "{turns:?}");
+}
+
+/// A packet of the guest to `dst` at its last hop, or a piece of one.
+fn last_hop(bench: &mut Bench, dst: &str, protocol: u8, payload: &[u8], piece: Option<Fragment>) {
+    let addrs = ("10.0.2.15".parse().unwrap(), dst.parse().unwrap());
+    let headers = Headers::new(Link { src: GUEST, dst: GATEWAY }, addrs, protocol, payload.len(), piece);
+    let mut frame = [headers.bytes(), payload].concat();
+    frame[22] = 1;
+    frame[24..26].fill(0);
+    let sum = Sum::ZERO.add_bytes(&frame[14..34]).checksum();
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
+    bench.nat.handle_frame(bench.now, &frame, offload, &mut bench.host);
+}
+
+/// How many packets say "time exceeded".
+fn exceeded(said: &[Vec<u8>]) -> usize {
+    said.iter().filter(|packet| packet[9] == ICMPV4 && packet[20] == 11).count()
+}
+
+/// RFC 1122, section 3.2.2: no error about an error, nor about what goes to many.
+#[test]
+fn whom_an_error_would_be_wrong_for_is_told_none() {
+    let mut bench = Bench::new();
+    let echo = [8, 0, 0, 0, 0, 1, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9];
+    let error = [3, 1, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9];
+    let mut id = 0;
+    for (mut message, dst, wanted) in
+        [(echo, "198.51.100.7", 1), (error, "198.51.100.7", 0), (echo, "255.255.255.255", 0), (echo, "10.0.2.255", 0)]
+    {
+        let sum = Sum::ZERO.add_bytes(&message).checksum();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        id += 1;
+        last_hop(&mut bench, dst, ICMPV4, &message[..8], Some(Fragment { id, offset: 0, more: true }));
+        last_hop(&mut bench, dst, ICMPV4, &message[8..], Some(Fragment { id, offset: 8, more: false }));
+        assert_eq!(exceeded(&bench.said()), wanted, "{dst} {message:?}");
+        assert_eq!(bench.nat.stats().ignored, u64::from(id), "it goes no further");
+    }
+}
+
+/// RFC 1812, section 4.3.2.8.
+#[test]
+fn a_flood_is_told_of_now_and_then() {
+    let mut bench = Bench::new();
+    let mut told = |millis| {
+        bench.now = START + Duration::from_millis(millis);
+        for _ in 0..1000 {
+            last_hop(&mut bench, "198.51.100.7", UDP, &[0, 9, 0, 9, 0, 8, 0, 0], None);
+        }
+        exceeded(&bench.said())
+    };
+    assert_eq!((told(0), told(9), told(100)), (50, 0, 10));
 }
 
 /// Only whom the guest has talked to keeps its port.

@@ -6,6 +6,8 @@ use super::stats::Stats;
 use crate::config;
 use crate::frame::{Batch, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
+use crate::service::allowance::{Allowance, ICMP_ERRORS};
+use crate::time::Instant;
 use crate::wire::{Cidr, Mac, Offload};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -37,6 +39,10 @@ pub(super) struct Wire {
     networks: Vec<Cidr>,
     host_loopback: bool,
     restrict: bool,
+    /// How often guests are told what became of their packets.
+    telling: Allowance,
+    /// When that which is being done happens.
+    now: Instant,
     outbox: VecDeque<(Vec<u8>, Offload)>,
 }
 
@@ -56,8 +62,20 @@ impl Wire {
             networks: nat.addrs(),
             host_loopback: nat.host_loopback,
             restrict: nat.restrict,
+            telling: ICMP_ERRORS,
+            now: Instant::ZERO,
             outbox: VecDeque::new(),
         }
+    }
+
+    /// It is `now`, for whatever is done until this is said again.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Whether another ICMP error may be sent; then it counts as sent.
+    pub fn may_tell(&mut self) -> bool {
+        self.telling.take(self.now)
     }
 
     /// The gateway's address of the family of `addr`.

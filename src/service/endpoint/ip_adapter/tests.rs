@@ -1,6 +1,7 @@
 //! The adapter between packets and frames, byte by byte and under a virtual clock.
 
 use super::*;
+use crate::wire::checksum::Sum;
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
@@ -127,7 +128,7 @@ fn ipv6_peers_are_solicited_for_and_answered_for() {
     assert_eq!(adapter.look(Instant::ZERO, &asked), None);
     assert_eq!(adapter.handle_frame(Instant::ZERO, &asked), Ok(()));
     let answer = sent(&mut adapter).remove(0);
-    let packet = parse_v6(&answer[14..]).unwrap();
+    let packet = Packet::read(ETHERTYPE_IPV6, &answer[14..]).unwrap();
     assert!(icmp::checksum_fits(&packet));
     let told = nd::parse(peer, gateway, packet.hop_limit, packet.payload);
     assert_eq!(told, Some(nd::Message::Advertisement { target: peer, mac: Some(OWN), replace: true }));
@@ -177,7 +178,7 @@ fn what_is_too_long_is_told_and_dropped() {
     let long = frame(OWN, HOST, ETHERTYPE_IPV6, &packet_v6("2001:db8::2", "2001:db8::1", 1281));
     assert_eq!(adapter.handle_frame(Instant::ZERO, &long), Err(DropReason::TooBig));
     let told = sent(&mut adapter).remove(0);
-    let packet = parse_v6(&told[14..]).unwrap();
+    let packet = Packet::read(ETHERTYPE_IPV6, &told[14..]).unwrap();
     assert!(icmp::checksum_fits(&packet));
     assert_eq!(
         (packet.whole.len(), &packet.payload[..8]),

@@ -39,16 +39,17 @@ const ARP_REPLY: [u8; 42] = [
     0, 1, 8, 0, 6, 4, 0, 2, 2, 0, 0x5e, 0, 0x53, 2, 192, 0, 2, 2, 2, 0, 0x5e, 0, 0x53, 1, 192, 0, 2, 1,
 ];
 
+#[rustfmt::skip]
+const ANNOUNCEMENT: [u8; 42] = [
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0x5e, 0, 0x53, 2, 8, 6,
+    0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0x5e, 0, 0x53, 2, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 2,
+];
+
 #[test]
 fn it_announces_itself_twice() {
     let mut host = Endpoint::new(&config(1, 1)).unwrap();
     let first = frames(&mut host, 0);
-    #[rustfmt::skip]
-    let gratuitous = [
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0x5e, 0, 0x53, 2, 8, 6,
-        0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0x5e, 0, 0x53, 2, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 2,
-    ];
-    assert!(first.contains(&gratuitous.to_vec()));
+    assert!(first.contains(&ANNOUNCEMENT.to_vec()));
     let adverts = first.iter().filter(|frame| frame[..6] == [0x33, 0x33, 0, 0, 0, 1] && frame[54] == nd::ADVERTISEMENT);
     assert_eq!(adverts.count(), 2, "its own address and the link-local one");
     let reports = first.iter().filter(|frame| frame[..6] == [0x33, 0x33, 0, 0, 0, 0x16]);
@@ -74,10 +75,23 @@ fn arp_is_answered_for_our_address_alone() {
     probe[28..32].fill(0);
     assert_eq!(answer(&mut host, &probe).len(), 1);
     assert_eq!(host.stats().conflicts, 0);
+}
+
+/// RFC 5227, section 2.4 c: once, and then not again within DEFEND_INTERVAL.
+#[test]
+fn an_address_is_defended() {
+    let mut host = quiet_host();
     let mut claim = ARP_REQUEST;
     claim[31] = 2;
-    assert_eq!(answer(&mut host, &claim), [] as [Vec<u8>; 0]);
-    assert_eq!(host.stats().conflicts, 1);
+    let mut claims_at = |secs| {
+        host.handle_frame(Instant::from_secs(secs), &claim);
+        frames(&mut host, secs)
+    };
+    let none = Vec::<Vec<u8>>::new();
+    assert_eq!(claims_at(10), [ANNOUNCEMENT]);
+    assert_eq!((claims_at(10), claims_at(19)), (none.clone(), none), "two who do so do not go on for ever");
+    assert_eq!(claims_at(20), [ANNOUNCEMENT]);
+    assert_eq!(host.stats().conflicts, 4);
 }
 
 /// An ICMPv6 message of host 0 in a frame to `dst`.
@@ -98,7 +112,7 @@ fn a_solicitation_is_answered() {
     let answers = answer(&mut host, &frame);
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0][..6], own.0);
-    let packet = ip::parse_v6(&answers[0][14..]).unwrap();
+    let packet = ip::parse(ip::ETHERTYPE_IPV6, &answers[0][14..]).unwrap();
     assert!(icmp::checksum_fits(&packet));
     assert_eq!((packet.src, packet.dst), (target.into(), src.into()));
     #[rustfmt::skip]
@@ -151,12 +165,17 @@ fn a_listener_query_is_answered_with_a_report() {
     payload[8] = nd::MLD_QUERY;
     smoltcp::wire::Icmpv6Packet::new_unchecked(&mut payload[8..]).fill_checksum(&src, &group);
     let frame = framed(&mut scratch, Mac([0x33, 0x33, 0, 0, 0, 1]));
-    let mut host = quiet_host();
+    let records = |frames: &[Vec<u8>]| -> Vec<u8> {
+        let reports = frames.iter().filter(|frame| frame[..6] == [0x33, 0x33, 0, 0, 0, 0x16] && frame[62] == 143);
+        reports.map(|report| report[70]).collect()
+    };
+    let mut host = Endpoint::new(&config(1, 1)).unwrap();
+    assert_eq!(records(&frames(&mut host, 0)), [4], "CHANGE_TO_EXCLUDE_MODE: it has joined its groups");
+    frames(&mut host, 2);
     assert_eq!(answer(&mut host, &frame), [] as [Vec<u8>; 0]);
     assert_eq!(host.poll_timeout(), Some(Instant::from_millis(10_100)));
     let reports = frames(&mut host, 11);
-    assert_eq!(reports.len(), 1);
-    assert_eq!((&reports[0][..6], reports[0][62]), (&[0x33, 0x33, 0, 0, 0, 0x16][..], 143));
+    assert_eq!((reports.len(), records(&reports)), (1, vec![2]), "MODE_IS_EXCLUDE: it is in them");
 }
 
 #[test]

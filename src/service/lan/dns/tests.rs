@@ -197,6 +197,27 @@ fn long_answers_are_cut_for_udp_alone() {
     assert_eq!(dns.waiting(), 0);
 }
 
+/// RFC 7766, section 7: each message on a stream is a question.
+#[test]
+fn a_question_is_repeated_by_datagram_and_asked_twice_on_a_stream() {
+    let bytes = query(9, "zephyrproject.org", kind::A);
+    for (client, wanted) in [(client(1000), 1), (Client::Tcp(5, IpAddr::from([10, 0, 2, 15])), 2)] {
+        let mut dns = Dns::new(config());
+        (0..2).for_each(|_| dns.handle(at(0), &Table, client, &bytes));
+        let mut asked = Vec::new();
+        while let Some(Output::Ask { attempt, query, .. }) = dns.poll_output() {
+            asked.push((attempt, query));
+        }
+        assert_eq!(asked.len(), wanted, "{client:?}");
+        for (attempt, passed) in asked {
+            dns.handle_answer(at(1), attempt, &reply(&passed));
+            assert_eq!(dns.poll_output(), Some(Output::Forget(attempt)));
+            assert!(matches!(dns.poll_output(), Some(Output::Answer(to, _)) if to == client));
+        }
+        assert_eq!(dns.waiting(), 0);
+    }
+}
+
 #[test]
 fn a_segment_of_its_own_answers_for_itself_alone() {
     let mut dns = Dns::new(DnsConfig { restrict: true, ..config() });

@@ -151,7 +151,7 @@ fn no_ack_is_answered_twice() {
     tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
     let first = serve(&mut tftp, at(0), &file);
     let port = first[0].src;
-    assert!(tftp.has_port(port.port()) && port.port() >= FIRST_PORT && port.ip() == server().ip());
+    assert!(tftp.has_port(port.port()) && PORTS.contains(&port.port()) && port.ip() == server().ip());
     tftp.handle(at(1), client(1), port, &ack(1));
     tftp.handle(at(1), client(1), port, &ack(1));
     tftp.handle(at(1), client(1), port, &ack(9));
@@ -256,4 +256,12 @@ proptest! {
             }
         }
     }
+}
+
+/// Other ports of the gateway are its forwards'.
+#[test]
+fn transfers_keep_to_their_ports() {
+    let mut tftp = Tftp::new(1500, 7);
+    let ports: Vec<u16> = (0..1000).map(|_| tftp.free_port()).collect();
+    assert!(ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
 }

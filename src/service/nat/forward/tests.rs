@@ -55,3 +55,12 @@ fn the_client_that_rests_longest_makes_room() {
     assert!(known(1) && !known(2) && known(60_000));
     assert_eq!(forwards.ports.len(), NAT_DATAGRAM_FLOWS);
 }
+
+/// What a guest sends to one of them would be taken for a transfer's.
+#[test]
+fn the_ports_of_tftp_are_left_to_it() {
+    let mut forwards = Forwards::new(7);
+    let ports: std::collections::BTreeSet<u16> = (0..30_000).map(|_| forwards.next_port()).collect();
+    assert!(ports.iter().all(|port| !tftp::PORTS.contains(port)), "{:?}", ports.last());
+    assert_eq!((ports.first().copied(), ports.len()), (Some(PORTS.start), PORTS.len()));
+}

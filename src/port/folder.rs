@@ -1,0 +1,59 @@
+//! Folders that are this user's alone, in places where anybody may have made them, such as /tmp.
+
+use crate::error::{Class, Error, Result};
+use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::process::geteuid;
+use std::fmt::Display;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+/// Makes `folder` (mode 0700) where there is none, and opens it: nobody else may have made it, or be able to change what
+/// is in it. An error begins with `what`, and says what to do `instead`.
+///
+/// # Errors
+/// It cannot be made, is no folder, or is another user's.
+pub fn private(folder: &Path, what: impl Display, instead: &str) -> Result<OwnedFd> {
+    let failed =
+        |cause: std::io::Error| Error::system(format_args!("{what}: {}", folder.display()), &cause).hint(instead);
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(cause) if cause.kind() != ErrorKind::AlreadyExists => return Err(failed(cause)),
+        _ => {}
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = open(folder, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    let found = fstat(&opened).map_err(|errno| failed(errno.into()))?;
+    if found.st_uid != geteuid().as_raw() || found.st_mode & 0o022 != 0 {
+        let theirs = format!("{what}: {} is another user's, or others may write to it", folder.display());
+        return Err(Error::new(Class::Permission, theirs).hint(instead));
+    }
+    Ok(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, metadata, set_permissions};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    #[test]
+    fn nobody_else_has_made_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, link) = (dir.path().join("own"), dir.path().join("link"));
+        let error = |path: &Path| private(path, "logs", "try elsewhere").err();
+        assert_eq!((error(&own), error(&own)), (None, None), "made, and found");
+        assert_eq!(metadata(&own).unwrap().permissions().mode() & 0o777, 0o700);
+        symlink(&own, &link).unwrap();
+        assert!(error(&link).unwrap().what().starts_with("logs: "), "it leads where another user likes");
+        set_permissions(&own, Permissions::from_mode(0o770)).unwrap();
+        assert_eq!(error(&own).unwrap().class(), Class::Permission);
+        set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(error(&own), None);
+        if geteuid().is_root() {
+            chown(&own, Some(65_534), None).unwrap();
+            assert!(error(&own).unwrap().what().ends_with("own is another user's, or others may write to it"));
+        }
+        assert!(error(&dir.path().join("not/there")).is_some());
+    }
+}
