@@ -55,8 +55,8 @@ fn tap_programs_and_hosts_share_a_switch() {
     second.wait_for("answer from 192.0.2.1: seq=3", PATIENCE);
 
     let server = host(&dir, &net, "192.0.2.8/24", "echo here; exec iperf3 -s -1").ready();
-    let script = "ping -c 2 -i 0.2 -W 2 192.0.2.1 >&2; ping -c 2 -i 0.2 -W 2 192.0.2.5 >&2; sleep 0.3; \
-                  iperf3 -c 192.0.2.8 -n 4M >&2; echo all";
+    let script = "ping -c 2 -i 0.2 -W 2 192.0.2.1 >&2; ping -c 2 -i 0.2 -W 2 192.0.2.5 >&2; n=0; \
+                  until iperf3 -c 192.0.2.8 -n 4M >&2; do n=$((n + 1)); [ $n -lt 200 ]; sleep 0.1; done; echo all";
     let client = host(&dir, &net, "192.0.2.9/24", script).run();
     assert_eq!((client.code(), client.stdout.as_str()), (0, "all\n"), "{}", client.stderr);
     assert_eq!(server.wait().code(), 0);
@@ -278,7 +278,7 @@ fn qemu_gets_its_tap() {
     let dir = TempDir::new();
     let qemu = "qemu-system-x86_64 -S -display none -serial none -monitor none \
                 -nic tap,ifname=qtap0,script=no,downscript=no & \
-                for n in $(seq 100); do ip link show qtap0 | grep -q LOWER_UP && exit 5; sleep 0.1; done";
+                for n in $(seq 600); do ip link show qtap0 | grep -q LOWER_UP && exit 5; sleep 0.1; done";
     let exit = run(&dir).args(["--tap", "qtap0", "--", "sh", "-c", qemu]).run();
     assert_eq!(exit.code(), 5, "{exit:?}");
 }

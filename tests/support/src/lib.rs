@@ -38,6 +38,7 @@ pub use shell::Ran;
 pub use station::Station;
 pub use summary::{PortCount, Summary};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
 /// How long a helper waits for what must happen before it calls it a failure. Long, because a loaded machine is no
@@ -56,11 +57,12 @@ macro_rules! require {
     };
 }
 
-/// A [`Launch`] of the zbridge program that cargo built for this test: `zbridge!("--port", "unix:/tmp/x")`.
+/// A [`Launch`] of the zbridge program that cargo built for this test, apart from all other bridges:
+/// `zbridge!("--port", "unix:/tmp/x")`.
 #[macro_export]
 macro_rules! zbridge {
     ($($arg:expr),* $(,)?) => {
-        $crate::Launch::new(env!("CARGO_BIN_EXE_zbridge"))$(.arg($arg))*
+        $crate::Launch::new(env!("CARGO_BIN_EXE_zbridge")).apart()$(.arg($arg))*
     };
 }
 
@@ -77,4 +79,10 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Lets this process, and what it starts, have descriptors for thousands of connections.
+pub fn many_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("a limit that is allowed");
 }
