@@ -256,17 +256,20 @@ fn persistence_and_owner() {
 fn the_holder_is_named() {
     require!(needs::netns(), needs::tun());
     let _alone = alone();
-    let tap = Tap::open(&named("zeth0"), None).unwrap();
-    let error = Tap::open(&named("zeth0"), None).err().unwrap();
-    assert_eq!(error.what(), "tap:zeth0: in use by another port of this zbridge");
+    // a name that nobody else's TAP has on this machine: a test moves one of its threads, and not itself, to where the
+    // TAP is, and so is no more likely to be the holder than they
+    let name = format!("zb{}", std::process::id());
+    let tap = Tap::open(&named(&name), None).unwrap();
+    let error = Tap::open(&named(&name), None).err().unwrap();
+    assert_eq!(error.what(), format!("tap:{name}: in use by another port of this zbridge"));
     // Whoever has a copy of the descriptor holds the TAP.
     let copy = tap.as_fd().try_clone_to_owned().unwrap();
     let mut holder = Command::new("sleep").arg("60").stdin(Stdio::from(copy)).spawn().unwrap();
     drop(tap);
-    let error = Tap::open(&named("zeth0"), None).err().unwrap();
+    let error = Tap::open(&named(&name), None).err().unwrap();
     holder.kill().unwrap();
     holder.wait().unwrap();
-    assert_eq!(error.what(), format!("tap:zeth0: in use by pid {} (sleep)", holder.id()));
+    assert_eq!(error.what(), format!("tap:{name}: in use by pid {} (sleep)", holder.id()));
     assert!(error.advice().is_some());
 }
 

@@ -2,7 +2,6 @@
 //! signals, and what is left behind.
 
 use std::fs;
-use std::time::Duration;
 use support::standin::{Build, tap_program};
 use support::{Launch, PATIENCE, Process, TempDir, eventually, needs, require, zbridge};
 
@@ -260,13 +259,13 @@ fn a_tap_that_is_not_opened_is_noticed() {
     require!(machine());
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let good = run(&dir).arg("--").arg(&program).ready();
     let idle = run(&dir).args(["--name", "idle", "--", "sleep", "100"]).spawn();
     let other = run(&dir).arg("--").arg(&program).arg("--eth-if=zeth7").spawn();
-    let good = run(&dir).arg("--").arg(&program).spawn();
     idle.wait_for("zbridge: warning: idle: has not opened its TAP zeth", PATIENCE);
     idle.wait_for("zbridge:   hint: does it want another name", PATIENCE);
     other.wait_for("it made itself one called zeth7, which leads nowhere: --tap zeth7", PATIENCE);
-    std::thread::sleep(Duration::from_millis(500));
+    // it would have been told before those that were started after it
     assert_eq!(good.stderr(), "");
     let quiet = run(&dir).args(["-q", "--", "sleep", "4"]).run();
     assert_eq!(quiet.stderr, "");
