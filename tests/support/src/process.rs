@@ -305,16 +305,18 @@ impl Process {
         exit.stdout
     }
 
-    /// Frames that the port `name` and its clients have dropped for `reason` until now, as its status has them in a
-    /// row's last cell: `3 (no-egress 1, link-down 2)`.
+    /// Frames that the port `name` and its clients have dropped for `reason` until now, by the cell of its row in the
+    /// status that says it: `3 (no-egress 1, link-down 2)`.
     pub fn dropped_as(&self, name: &str, reason: &str) -> u64 {
         let status = self.status();
-        let rows = status.lines().filter(|row| {
-            let first = row.split("  ").next().unwrap_or_default();
-            first == name || first.starts_with(&format!("{name}#"))
+        let rows = status.lines().map(|row| row.split("  ").map(str::trim));
+        let of_port = |first: &str| first == name || first.starts_with(&format!("{name}#"));
+        let cells = rows.filter(|row| row.clone().next().is_some_and(of_port)).flatten();
+        let reasons = cells.filter_map(|cell| {
+            let (count, reasons) = cell.strip_suffix(')')?.split_once(" (")?;
+            count.parse::<u64>().is_ok().then_some(reasons)
         });
-        let cells = rows.filter_map(|row| row.strip_suffix(')')?.rsplit_once('(').map(|(_, reasons)| reasons));
-        let counts = cells.flat_map(|reasons| reasons.split(", ")).filter_map(|cell| cell.rsplit_once(' '));
+        let counts = reasons.flat_map(|reasons| reasons.split(", ")).filter_map(|counted| counted.rsplit_once(' '));
         counts.filter(|(told, _)| *told == reason).map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
     }
 
