@@ -70,13 +70,21 @@ macro_rules! zbridge {
 ///
 /// # Panics
 /// With `what` if it never does.
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, attempt)
+}
+
+/// The same, for at most `time`: for what takes long by itself.
+///
+/// # Panics
+/// With `what` if it never does.
+pub fn eventually_within<T>(time: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = attempt() {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(start.elapsed() < time, "waited {time:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
