@@ -143,7 +143,7 @@ fn guests_and_host_are_one_network() {
 
     // two interfaces with one address
     for guest in [&mut one, &mut two] {
-        guest.check("ping -c 30 -i 0.1 203.0.113.255 > /dev/null 2>&1 &");
+        guest.check("ping -c 300 -i 0.1 203.0.113.255 > /dev/null 2>&1 &");
     }
     let warning = zbridge.wait_for(&format!("{ZEPHYR} is heard on"), PATIENCE);
     assert!(warning.contains("twin1") && warning.contains("twin2") && warning.contains("mac="), "{warning}");
