@@ -192,6 +192,8 @@ fn the_end_of_a_bridge_that_was_joined_is_said() {
     eventually("its port", || status().contains("inst1 ").then_some(()));
     bridge.kill9();
     host.wait_for("zbridge: warning: bridge lab has ended; the program goes on without its network", PATIENCE);
+    let hint = "zbridge:   hint: start it again once the bridge runs again: zbridge run --join lab …";
+    host.wait_for(hint, PATIENCE);
     host.sigterm();
     assert_eq!(host.wait().code(), 3, "it goes on");
 }

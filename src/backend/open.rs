@@ -89,6 +89,9 @@ fn listen(addr: &HostPort) -> Result<(Socket, SocketAddr)> {
         let told = Error::system(format_args!("cannot listen on tcp {addr}"), &error);
         match error.kind() {
             std::io::ErrorKind::AddrInUse => told.hint("`ss -ltnp` shows who has the port; choose another"),
+            std::io::ErrorKind::PermissionDenied => {
+                told.hint("a port below 1024 takes a right: choose one from 1024 up")
+            }
             _ => told,
         }
     })

@@ -251,6 +251,12 @@ impl Reactor {
             }
             Output::Line(Stream(name), line) => self.set_line(name, &line),
             Output::Dial(want) => self.dial(want),
+            Output::GiveUp(want) => {
+                let under_way = self.streams.iter().find(|(_, slot)| slot.dialling == Some(want));
+                if let Some(name) = under_way.map(|(name, _)| *name) {
+                    self.remove(name);
+                }
+            }
             // A disk has a thread of its own.
             Output::Job(..) => {}
         }

@@ -3,6 +3,7 @@
 //! Commands travel on a channel and wake the engine; each carries the channel for its answer. The engine looks at them
 //! once a breath, so they are answered under any load.
 
+use super::watcher::Watcher;
 use super::{Engine, Next};
 use crate::config::{Attach, PortSpec};
 use crate::counters::Counters;
@@ -61,6 +62,7 @@ pub(super) enum Command {
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Fdb(Sender<Vec<NamedEntry>>),
+    Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }
 
@@ -140,6 +142,12 @@ impl Handle {
         self.ask(Command::Fdb)
     }
 
+    /// Has `watcher` told of changes from now on, while it wants to hear of them.
+    pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
+        // A switch that has ended changes no more.
+        let _ = self.commands.send(Command::Watch(watcher.clone()));
+    }
+
     /// Ends the switch. Returns what it had counted.
     pub(super) fn stop(&self) -> Result<SwitchStatus> {
         self.ask(Command::Stop)
@@ -155,7 +163,12 @@ impl Engine {
                 Command::AddPort(spec, Some(fd), answer) => drop(answer.send(self.adopt_port(Arc::new(*spec), fd))),
                 Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
                 Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
-                Command::Status(answer) => drop(answer.send(self.status())),
+                Command::Status(answer) => {
+                    let status = self.status();
+                    self.tell_watchers();
+                    drop(answer.send(status));
+                }
+                Command::Watch(watcher) => self.watchers.add(watcher),
                 Command::Fdb(answer) => drop(answer.send(self.named_entries())),
                 Command::Stop(answer) => {
                     self.switch.discard_queues();

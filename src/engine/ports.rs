@@ -32,6 +32,8 @@ pub(super) enum Due {
     Port(PortId),
     Listener(usize),
     Link(PortId),
+    /// All links.
+    Links,
     Flush(PortId),
     /// Whether the peer of a line has come.
     Peer(PortId),
@@ -74,6 +76,8 @@ pub(super) struct PortSlot {
     makes: bool,
     /// Its descriptor is watched for room, not only for frames.
     pub room_watched: bool,
+    /// Its interface is down, as was said or shown last.
+    pub link_down: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -212,6 +216,7 @@ impl Engine {
             origin,
             rewriter: None,
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
+            link_down: edge.as_ref().is_some_and(Edge::link_is_down),
             edge,
             peer,
             connecting: false,
@@ -228,11 +233,14 @@ impl Engine {
         Ok(id)
     }
 
-    /// A channel calls by the waker, not by a descriptor; some edges call by the time.
+    /// A channel calls by the waker, not by a descriptor; some edges call by the time; of an interface there are news.
     fn note_ways_of_calling(&mut self, id: PortId, edge: Option<&Edge>) {
         let Some(edge) = edge else { return };
         if matches!(edge, Edge::Channel(_)) && !self.channels.contains(&id) {
             self.channels.push(id);
+        }
+        if edge.tells_its_link() {
+            self.hear_of_links();
         }
         if edge.keeps_time() && !self.timed.contains(&id) {
             self.timed.push(id);
@@ -363,6 +371,7 @@ impl Engine {
         self.note_ways_of_calling(id, Some(&edge));
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
+        slot.link_down = edge.link_is_down();
         slot.edge = Some(edge);
         slot.ending = false;
         slot.room_watched = true;

@@ -61,6 +61,7 @@ pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Re
     Some(Backend::open(&wants).and_then(|(backend, found)| {
         let mut service = service::make(spec, &found, seed)?;
         let (channel, link) = pair(waker.clone());
+        service.poll_shown().into_iter().for_each(|shown| link.tell_shown(shown));
         let run = move || run_with(&link, service.as_mut(), backend);
         let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
@@ -121,6 +122,9 @@ fn turn<S: Service + ?Sized>(
     }
     while let Some(output) = service.poll_output() {
         backend.perform(output);
+    }
+    if let Some(shown) = service.poll_shown() {
+        link.tell_shown(shown);
     }
     Ok(more)
 }

@@ -11,6 +11,7 @@ pub mod datagram;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
+pub mod link_news;
 pub mod netlink;
 pub mod packet;
 pub mod serial;
@@ -243,7 +244,17 @@ impl Edge {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
-            Self::Channel(edge) => edge.flows().map(|(flows, _)| flows.to_string()),
+            Self::Channel(edge) => {
+                edge.flows().map(|(flows, _)| flows.to_string()).or_else(|| edge.shown().map(|shown| shown.peer))
+            }
+            _ => None,
+        }
+    }
+
+    /// Its state in a word, where its service says it.
+    pub fn state(&self) -> Option<&'static str> {
+        match self {
+            Self::Channel(edge) => edge.shown().map(|shown| shown.state),
             _ => None,
         }
     }
@@ -268,6 +279,7 @@ impl Edge {
     pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
         match (self, &spec.kind) {
             (Self::Packet(edge), PortKind::Packet(packet)) => packet.attach_to(self.link_is_down(), edge.is_tap()),
+            (Self::Channel(edge), _) => edge.shown().map_or_else(|| spec.attach_hint(), |shown| shown.attach),
             _ => spec.attach_hint(),
         }
     }

@@ -11,7 +11,7 @@ use super::Edge;
 use super::datagram::{Sequenced, UnixGram};
 use super::stream::Stream;
 use crate::error::{Class, Error, Result};
-use rustix::fs::{FileType, Mode, fchmod, lstat};
+use rustix::fs::{FileType, Mode, fchmod, fstat, lstat, major, minor};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getpeername, listen,
@@ -111,7 +111,8 @@ pub fn clear_stale(path: &Path) {
     }
 }
 
-const USE_ANOTHER: &str = "stop that process, or choose another path";
+/// What to do about a path that another process has.
+pub const USE_ANOTHER: &str = "stop that process, or choose another path";
 
 /// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`.
 pub fn peer(fd: impl AsFd) -> String {
@@ -125,6 +126,24 @@ fn process(pid: &str) -> String {
         Ok(comm) => format!("pid {pid} ({})", comm.trim_end()),
         Err(_) => format!("pid {pid}"),
     }
+}
+
+/// The process that holds the lock on a file (flock(2)), from the kernel's list of locks: in /proc/locks the kind is the
+/// second word, the process the fifth, device and inode the sixth, as `08:01:4711` (proc(5)).
+pub fn lock_holder(file: impl AsFd) -> String {
+    let Ok(file) = fstat(file) else { return UNKNOWN.into() };
+    let whole = format!("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let held = |wanted: &dyn Fn(&str) -> bool| {
+        let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words.filter(|words| words.get(1) == Some(&"FLOCK")).find_map(|words| {
+            let (pid, file) = (*words.get(4)?, *words.get(5)?);
+            (wanted(file) && pid.parse::<u32>().is_ok_and(|pid| pid > 0)).then(|| process(pid))
+        })
+    };
+    // Some file systems (overlayfs, btrfs) show another device to stat(2).
+    let inode = format!(":{}", file.st_ino);
+    held(&|file| file == whole).or_else(|| held(&|file| file.ends_with(&inode))).unwrap_or_else(|| UNKNOWN.into())
 }
 
 /// The process that is bound to a path. A datagram socket does not tell, so the kernel's list of sockets is searched

@@ -13,7 +13,7 @@ pub mod ping_host;
 pub mod prober;
 pub mod usbip;
 
-use crate::config::{PortKind, PortSpec};
+use crate::config::{Attach, PortKind, PortSpec};
 use crate::error::Result;
 use crate::time::Instant;
 use outside::{Found, Input, Output, Want};
@@ -42,6 +42,22 @@ pub trait Service {
     fn poll_output(&mut self) -> Option<Output> {
         None
     }
+
+    /// How the port is to be shown from now on, when that has changed. Most are up as long as they run.
+    fn poll_shown(&mut self) -> Option<Shown> {
+        None
+    }
+}
+
+/// What a service shows of itself in place of what its port's specification says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// One of [`PORT_STATES`](crate::control::PORT_STATES).
+    pub state: &'static str,
+    /// Whom or what it serves.
+    pub peer: String,
+    /// How a peer is attached, where one can be.
+    pub attach: Option<Attach>,
 }
 
 /// What the service of a port works with outside; `None` if the port is no service.

@@ -122,4 +122,6 @@ pub enum Output {
     Job(usize, Job),
     /// Connect to what this want names: a stream if that succeeds.
     Dial(usize),
+    /// Give up one [`Output::Dial`] of this want that has come to nothing yet.
+    GiveUp(usize),
 }

@@ -46,8 +46,9 @@ fn devices_of_the_kernels_server_are_exported_again() {
         .args(["--port", &format!("usbip:192.0.2.1/24,{imports}")])
         .inside(&namespace)
         .spawn();
-    zbridge.wait_for("usbip attach", PATIENCE);
+    zbridge.wait_for("usbip  usbip  connecting  1-1 192.0.2.3:3240/2-1", PATIENCE);
     let mut owner = owner(&dir);
+    zbridge.wait_for_nth("is there; to attach: sudo usbip attach -r 192.0.2.1 -b 1-", 3, PATIENCE);
     let mut other =
         Guest::new("other").nic(Nic::stream(dir.text("other")).address("192.0.2.2/24")).module("vhci-hcd").boot();
 

@@ -22,9 +22,13 @@ struct Served {
 }
 
 fn serve(dir: &TempDir, devices: &str) -> Served {
+    serve_at(dir, devices, "127.0.0.1:0")
+}
+
+fn serve_at(dir: &TempDir, devices: &str, listen: &str) -> Served {
     let keys = devices.replace("DIR", &dir.root().display().to_string());
-    let port = format!("usbip:192.0.2.1/24,{keys},usbip-listen=127.0.0.1:0");
-    let process = zbridge!("-v", "--port", port).spawn();
+    let port = format!("usbip:192.0.2.1/24,{keys},usbip-listen={listen}");
+    let process = zbridge!("-v", "--port", port).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     let line = process.wait_for("USB/IP is served at tcp", PATIENCE);
     let addr = line.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok()).expect("an address");
     Served { process, addr }
@@ -274,6 +278,28 @@ fn what_cannot_be_opened_is_said_with_a_way_out() {
     assert!(refusal("cdc-acm+unix=DIR/there").contains("in use"));
     assert!(refusal("hid-keyboard+script=DIR/missing").contains("cannot open"));
     assert!(refusal("loopback,mtu=100").contains("too small for IPv6"));
+}
+
+/// What does not fill a block is no part of the disk, and the person is told.
+#[test]
+fn an_image_that_does_not_end_with_a_block_is_told_of() {
+    let dir = TempDir::new();
+    dir.file("odd.img", [0; 1000]);
+    let served = serve(&dir, "device=mass-storage+image=DIR/odd.img");
+    let says = format!("the image {} ends 488 bytes behind its last block of 512", dir.text("odd.img"));
+    served.process.wait_for(&says, PATIENCE);
+    served.finish();
+}
+
+#[test]
+fn a_port_that_takes_a_right_is_told_of() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let dir = TempDir::new();
+    let spec = "usbip:192.0.2.1/24,device=loopback,usbip-listen=127.0.0.1:80";
+    let exit = zbridge!("--port", spec).env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run();
+    let says = "cannot listen on tcp 127.0.0.1:80: Permission denied";
+    assert!(exit.stderr.contains(says) && exit.stderr.contains("hint: a port below 1024 takes a right"), "{exit:?}");
+    assert_eq!(exit.code(), 5);
 }
 
 /// With nothing to do nobody wakes: not the switch, not the service, not its back ends.

@@ -6,8 +6,9 @@
 //! All lines end alike. When there is nothing more to say, the line sends its FIN and goes on reading (and forgetting)
 //! what still comes, so that the peer gets the last reply and not a reset that overtakes it; after [`DRAIN`] it is cut.
 
-use super::relay::{self, Foreign, Relay, Taken};
+use super::relay::{self, Relay, Taken};
 use super::transport::{Transport, Via};
+use super::watch::Foreign;
 use crate::service::endpoint::Endpoint;
 use crate::service::outside::{Input, Output};
 use crate::time::{Duration, Instant, earliest};

@@ -188,3 +188,53 @@ fn a_serial_port_takes_no_more_than_its_back_end() {
     net.run(Duration::from_secs(1), |_| false);
     assert!(net.outputs.contains(&Output::Room(stream, 100)));
 }
+
+/// The list of a server with one loopback device, as it goes over the wire.
+fn list_of_one() -> Vec<u8> {
+    let mut far = Net::new("device=loopback", &[]);
+    let id = far.port.server.open(far.now, IpAddr::from([192, 0, 2, 9])).unwrap();
+    far.port.server.handle_bytes(far.now, id, &[1, 0x11, 0x80, 5, 0, 0, 0, 0]);
+    std::iter::from_fn(|| far.port.server.transmit_piece(far.now, id)).flatten().collect()
+}
+
+#[test]
+fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
+    let mut net = Net::new("import=127.0.0.1:3999/1-1", &[Found::Ready]);
+    let shown = |net: &mut Net| net.port.poll_shown().map(|shown| (shown.state, shown.attach.is_some()));
+    assert_eq!(shown(&mut net), Some(("connecting", false)));
+    let mut dials = Vec::new();
+    let second = Duration::from_secs(1);
+    while dials.len() < 8 {
+        assert!(net.run(5 * second, |net| net.outputs.drain(..).any(|output| output == Output::Dial(0))));
+        dials.push(net.now);
+        net.port.handle_input(net.now, Input::Unreachable(0, "refused".into()));
+    }
+    assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
+    let gaps = dials.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() / 10 * 10);
+    assert_eq!(gaps.collect::<Vec<_>>(), [100, 200, 400, 800, 1600, 2000, 2000]);
+
+    assert!(net.run(5 * second, |net| net.outputs.drain(..).any(|output| output == Output::Dial(0))));
+    let stream = Stream(7);
+    net.port.handle_input(net.now, Input::Opened { want: 0, stream, peer: None });
+    assert!(net.run(second, |net| net.outputs.iter().any(|output| matches!(output, Output::Send(Stream(7), _)))));
+    net.port.handle_input(net.now, Input::Data(stream, list_of_one()));
+    assert!(net.run(second, |net| shown(net) == Some(("up", true))));
+    net.outputs.clear();
+    assert!(!net.run(60 * second, |net| net.outputs.iter().any(|output| matches!(output, Output::Dial(_)))));
+
+    // Whoever uses it finds that it is gone, and it is asked for again.
+    let conn = net.connect();
+    let mut client = Client::new(Dialect::Linux, 0);
+    client.import("1-1");
+    let sent = client.transmit();
+    assert_eq!(net.peer.send(conn, &sent), sent.len());
+    let dialled = |net: &mut Net| net.outputs.drain(..).any(|output| output == Output::Dial(0));
+    assert!(net.run(second, dialled));
+    net.port.handle_input(net.now, Input::Unreachable(0, "refused".into()));
+    assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
+    assert!(net.run(second, dialled));
+    // One who says nothing is given up, and asked anew.
+    assert!(!net.run(3 * second - DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
+    assert!(net.run(2 * DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
+    assert!(net.run(second, dialled));
+}
