@@ -320,8 +320,12 @@ fn without_rights_the_command_is_told() {
     let (what, hint) = refused(&config::Tap { name: "free0".into(), ..host_tap() });
     assert!(what.contains("mac=02:00:5e:00:53:ff"), "{what}");
     assert_eq!(hint, "sudo ip link set free0 address 02:00:5e:00:53:ff");
-    let (_, hint) = refused(&config::Tap { name: "free0".into(), mac: None, ..host_tap() });
-    assert_eq!(hint, "sudo ip addr add 192.0.2.2/24 dev free0");
+    // one step behind the other, as whoever does what is said comes back for the next
+    let addressed = config::Tap { name: "free0".into(), mac: None, ..host_tap() };
+    assert_eq!(refused(&addressed).1, "sudo ip link set free0 up");
+    net.ip("link set free0 up");
+    assert_eq!(refused(&addressed).1, "sudo ip addr add 192.0.2.2/24 dev free0");
+    net.ip("link set free0 down");
     assert_eq!(Tap::open(&named("free0"), None).unwrap().link(), Link::Down, "anybody may attach to it");
 }
 
