@@ -241,6 +241,7 @@ fn a_file_runs_and_the_command_line_overrides_it() {
 
     let over = [format!("unix:{c},name=a"), format!("unix:{d},switch=lab")];
     let zbridge = zbridge!("--config", &file, "-p", &over[0], "-p", &over[1], "-s", "lab,ageing=10s").ready();
+    zbridge.wait_for("d  unix", PATIENCE);
     let shown = zbridge.stdout();
     assert!(shown.starts_with("switch default\na  unix  listening\nswitch lab\nb  unix  listening\nd"), "{shown}");
     assert!(!Path::new(&a).exists() && Path::new(&c).exists() && Path::new(&d).exists());

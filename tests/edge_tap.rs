@@ -3,9 +3,9 @@
 //! One test at a time: between fork and exec, a child that another test starts holds a copy of every TAP, and one that
 //! was closed here would still be in use.
 
-mod netns;
+mod edge;
 
-use netns::{NetNs, PATIENCE, Port};
+use edge::Port;
 use rustix::event::PollFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use support::{Namespace, PATIENCE, needs, require};
 use zbridge::config;
 use zbridge::counters::DropReason;
 use zbridge::error::Class;
@@ -27,14 +28,21 @@ const HOST: Mac = Mac([2, 0, 0x5e, 0, 0x53, 0xff]);
 
 /// A namespace that this thread is in, while no other test runs.
 struct Alone {
-    net: NetNs,
+    net: Namespace,
     _one: MutexGuard<'static, ()>,
 }
 
-fn alone() -> Option<Alone> {
+fn alone() -> Alone {
     static ONE: Mutex<()> = Mutex::new(());
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(Alone { net: NetNs::entered()?, _one: one })
+    Alone { net: entered("edge"), _one: one }
+}
+
+/// A namespace that this thread is in.
+fn entered(label: &str) -> Namespace {
+    let net = Namespace::new(label);
+    net.enter();
+    net
 }
 
 /// The TAP of the Zephyr documentation: 192.0.2.2 on the host's side.
@@ -87,11 +95,14 @@ fn received(socket: &UdpSocket) -> Vec<u8> {
 
 #[test]
 fn the_host_resolves_and_talks() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
+    // an address that is tried first is of no use at once
+    net.check("echo 1 > /proc/sys/net/ipv6/conf/default/accept_dad");
     let mut tap = Port::new(Tap::open(&host_tap(), None).unwrap());
     assert_eq!((tap.io.name(), tap.io.created(), tap.io.link()), ("zeth0", true, Link::Up));
-    let shown = net.run("ip addr show zeth0");
+    let shown = net.check("ip addr show zeth0");
     for wanted in ["inet 192.0.2.2/24 brd 192.0.2.255", "inet6 2001:db8::2/64", "02:00:5e:00:53:ff", ",UP"] {
         assert!(shown.contains(wanted), "{wanted} not in {shown}");
     }
@@ -112,7 +123,8 @@ fn the_host_resolves_and_talks() {
 
 #[test]
 fn setting_up_twice_changes_nothing() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     net.ip("tuntap add zeth0 mode tap");
     let first = Tap::open(&host_tap(), None).unwrap();
@@ -128,7 +140,8 @@ fn setting_up_twice_changes_nothing() {
 
 #[test]
 fn jumbo_frames_pass_whole() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     let mut tap = Port::new(Tap::open(&config::Tap { ..host_tap() }, Some(9000)).unwrap());
     net.ip("neigh add 192.0.2.1 lladdr 02:00:5e:00:53:01 dev zeth0");
@@ -141,12 +154,13 @@ fn jumbo_frames_pass_whole() {
     assert_eq!(received(&socket), payload);
     let error = Tap::open(&config::Tap { ..named("zeth1") }, Some(65_522)).err().unwrap();
     assert!(error.to_string().contains("65521"), "{error}");
-    assert!(!net.run("ip link").contains("zeth1"), "it went with its failed owner");
+    assert!(!net.check("ip link").contains("zeth1"), "it went with its failed owner");
 }
 
 #[test]
 fn tags_stay_in_the_frame() {
-    let Some(_alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let _alone = alone();
     let mut tap = Port::new(Tap::open(&config::Tap { up: true, mac: Some(HOST), ..named("zeth0") }, None).unwrap());
     // The host's side: a packet socket, because a VLAN interface takes a kernel module.
     let mut host = Port::new(Packet::open("zeth0").unwrap());
@@ -164,7 +178,8 @@ fn tags_stay_in_the_frame() {
 
 #[test]
 fn a_tap_that_is_down_drops_and_comes_back() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     let mut tap = Port::new(Tap::open(&named("zeth0"), None).unwrap());
     assert_eq!(tap.io.link(), Link::Down, "nobody has set it up yet");
@@ -188,7 +203,8 @@ fn a_tap_that_is_down_drops_and_comes_back() {
 
 #[test]
 fn down_is_noticed_and_up_again_by_reading() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     let mut tap = Port::new(Tap::open(&named("zeth0"), None).unwrap());
     assert_eq!(tap.io.link(), Link::Down);
@@ -201,7 +217,8 @@ fn down_is_noticed_and_up_again_by_reading() {
 
 #[test]
 fn a_deleted_tap_is_gone_and_may_come_back() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     let mut tap = Port::new(Tap::open(&host_tap(), None).unwrap());
     net.ip("link delete zeth0");
@@ -220,40 +237,46 @@ fn a_deleted_tap_is_gone_and_may_come_back() {
 
 #[test]
 fn persistence_and_owner() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     let user = Some("nobody".to_owned());
     drop(Tap::open(&config::Tap { persist: true, user, ..named("zeth0") }, None).unwrap());
-    let shown = net.run("ip tuntap");
+    let shown = net.check("ip tuntap");
     assert!(shown.contains("zeth0: tap persist user"), "{shown}");
     let kept = Tap::open(&named("zeth0"), None).unwrap();
     assert!(!kept.created());
     drop(kept);
-    assert!(net.run("ip tuntap").contains("zeth0"), "opening without `persist` does not end it");
+    assert!(net.check("ip tuntap").contains("zeth0"), "opening without `persist` does not end it");
     let error = Tap::open(&config::Tap { user: Some("who?".into()), ..named("zeth1") }, None).err().unwrap();
     assert_eq!(error.what(), "tap:zeth1: there is no user who?");
 }
 
 #[test]
 fn the_holder_is_named() {
-    let Some(_alone) = alone() else { return };
-    let tap = Tap::open(&named("zeth0"), None).unwrap();
-    let error = Tap::open(&named("zeth0"), None).err().unwrap();
-    assert_eq!(error.what(), "tap:zeth0: in use by another port of this zbridge");
+    require!(needs::netns(), needs::tun());
+    let _alone = alone();
+    // a name that nobody else's TAP has on this machine: a test moves one of its threads, and not itself, to where the
+    // TAP is, and so is no more likely to be the holder than they
+    let name = format!("zb{}", std::process::id());
+    let tap = Tap::open(&named(&name), None).unwrap();
+    let error = Tap::open(&named(&name), None).err().unwrap();
+    assert_eq!(error.what(), format!("tap:{name}: in use by another port of this zbridge"));
     // Whoever has a copy of the descriptor holds the TAP.
     let copy = tap.as_fd().try_clone_to_owned().unwrap();
     let mut holder = Command::new("sleep").arg("60").stdin(Stdio::from(copy)).spawn().unwrap();
     drop(tap);
-    let error = Tap::open(&named("zeth0"), None).err().unwrap();
+    let error = Tap::open(&named(&name), None).err().unwrap();
     holder.kill().unwrap();
     holder.wait().unwrap();
-    assert_eq!(error.what(), format!("tap:zeth0: in use by pid {} (sleep)", holder.id()));
+    assert_eq!(error.what(), format!("tap:{name}: in use by pid {} (sleep)", holder.id()));
     assert!(error.advice().is_some());
 }
 
 #[test]
 fn what_is_not_a_tap_is_named() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     net.ip("link add veth0 type veth peer name veth1");
     net.ip("link add br0 type bridge");
@@ -272,12 +295,13 @@ fn what_is_not_a_tap_is_named() {
     for bad in ["", "sixteen-letters!", "zeth%d", "ze th", "ze/th", ".."] {
         why(bad);
     }
-    assert_eq!(net.run("ip -br link").lines().count(), 6, "none was created");
+    assert_eq!(net.check("ip -br link").lines().count(), 6, "none was created");
 }
 
 #[test]
 fn without_rights_the_command_is_told() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     net.ip("tuntap add theirs0 mode tap user 12345");
     net.ip("tuntap add free0 mode tap");
@@ -296,14 +320,19 @@ fn without_rights_the_command_is_told() {
     let (what, hint) = refused(&config::Tap { name: "free0".into(), ..host_tap() });
     assert!(what.contains("mac=02:00:5e:00:53:ff"), "{what}");
     assert_eq!(hint, "sudo ip link set free0 address 02:00:5e:00:53:ff");
-    let (_, hint) = refused(&config::Tap { name: "free0".into(), mac: None, ..host_tap() });
-    assert_eq!(hint, "sudo ip addr add 192.0.2.2/24 dev free0");
+    // one step behind the other, as whoever does what is said comes back for the next
+    let addressed = config::Tap { name: "free0".into(), mac: None, ..host_tap() };
+    assert_eq!(refused(&addressed).1, "sudo ip link set free0 up");
+    net.ip("link set free0 up");
+    assert_eq!(refused(&addressed).1, "sudo ip addr add 192.0.2.2/24 dev free0");
+    net.ip("link set free0 down");
     assert_eq!(Tap::open(&named("free0"), None).unwrap().link(), Link::Down, "anybody may attach to it");
 }
 
 #[test]
 fn an_inherited_descriptor_is_adopted_once() {
-    let Some(_alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let _alone = alone();
     let tap = Tap::open(&named("zeth0"), None).unwrap();
     // As a parent would leave it: open, and not close-on-exec.
     let left = tap.as_fd().try_clone_to_owned().unwrap();
@@ -328,7 +357,7 @@ fn an_inherited_descriptor_is_adopted_once() {
     assert!(Tap::adopt(bare.into(), &named(""), None).err().unwrap().what().contains("attached to no interface"));
     // In another namespace frames pass, but nothing can be set up.
     let other = tap.io.as_fd().try_clone_to_owned().unwrap();
-    let elsewhere = NetNs::entered().unwrap();
+    let elsewhere = entered("elsewhere");
     elsewhere.ip("tuntap add zeth0 mode tap");
     let error = Tap::adopt(other, &host_tap(), None).err().unwrap();
     assert!(error.what().contains("another network namespace"), "{error}");
@@ -338,7 +367,8 @@ fn an_inherited_descriptor_is_adopted_once() {
 
 #[test]
 fn offloads_pass_with_the_frame() {
-    let Some(alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
     let net = &alone.net;
     let options = config::Tap { offload: true, ..host_tap() };
     let tap = Tap::open(&options, None).unwrap();
@@ -379,7 +409,8 @@ fn pseudo_sum(frame: &[u8]) -> u16 {
 
 #[test]
 fn a_plain_tap_takes_no_half_done_frames() {
-    let Some(_alone) = alone() else { return };
+    require!(needs::netns(), needs::tun());
+    let _alone = alone();
     let mut tap = Port::new(Tap::open(&host_tap(), None).unwrap());
     let checksum = Checksum::Partial { start: 34, offset: 6 };
     tap.send(&datagram(b"half"), Offload { checksum, ..Offload::NONE }).unwrap();

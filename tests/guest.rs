@@ -30,9 +30,13 @@ fn start(host: &Namespace, dir: &TempDir) -> Process {
 
 /// An interface with the very words that zbridge printed for the port `name`.
 fn as_printed(zbridge: &Process, name: &str) -> Nic {
-    let stdout = zbridge.stdout();
-    let line = stdout.lines().find(|line| line.trim_start().starts_with(&format!("{name} ")) && line.contains("QEMU:"));
-    let words = line.and_then(|line| line.split_once("-netdev ")).expect("a line that attaches a QEMU").1;
+    let words = eventually(&format!("a line that attaches a QEMU to {name}"), || {
+        let stdout = zbridge.stdout();
+        let mut lines = stdout.lines().filter(|line| line.trim_start().starts_with(&format!("{name} ")));
+        lines
+            .find_map(|line| line.contains("QEMU:").then(|| line.split_once("-netdev "))?)
+            .map(|(_, words)| words.to_owned())
+    });
     Nic::new(words.replacen("id=n0,", "", 1))
 }
 
@@ -139,7 +143,7 @@ fn guests_and_host_are_one_network() {
 
     // two interfaces with one address
     for guest in [&mut one, &mut two] {
-        guest.check("ping -c 30 -i 0.1 203.0.113.255 > /dev/null 2>&1 &");
+        guest.check("ping -c 300 -i 0.1 203.0.113.255 > /dev/null 2>&1 &");
     }
     let warning = zbridge.wait_for(&format!("{ZEPHYR} is heard on"), PATIENCE);
     assert!(warning.contains("twin1") && warning.contains("twin2") && warning.contains("mac="), "{warning}");

@@ -2,7 +2,6 @@
 //! signals, and what is left behind.
 
 use std::fs;
-use std::time::Duration;
 use support::standin::{Build, tap_program};
 use support::{Launch, PATIENCE, Process, Summary, TempDir, eventually, needs, require, zbridge};
 
@@ -55,8 +54,8 @@ fn tap_programs_and_hosts_share_a_switch() {
     second.wait_for("answer from 192.0.2.1: seq=3", PATIENCE);
 
     let server = host(&dir, &net, "192.0.2.8/24", "echo here; exec iperf3 -s -1").ready();
-    let script = "ping -c 2 -i 0.2 -W 2 192.0.2.1 >&2; ping -c 2 -i 0.2 -W 2 192.0.2.5 >&2; sleep 0.3; \
-                  iperf3 -c 192.0.2.8 -n 4M >&2; echo all";
+    let script = "ping -c 2 -i 0.2 -W 2 192.0.2.1 >&2; ping -c 2 -i 0.2 -W 2 192.0.2.5 >&2; n=0; \
+                  until iperf3 -c 192.0.2.8 -n 4M >&2; do n=$((n + 1)); [ $n -lt 200 ]; sleep 0.1; done; echo all";
     let client = host(&dir, &net, "192.0.2.9/24", script).run();
     assert_eq!((client.code(), client.stdout.as_str()), (0, "all\n"), "{}", client.stderr);
     assert_eq!(server.wait().code(), 0);
@@ -296,13 +295,13 @@ fn a_tap_that_is_not_opened_is_noticed() {
     require!(machine());
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let good = run(&dir).arg("--").arg(&program).ready();
     let idle = run(&dir).args(["--name", "idle", "--", "sleep", "100"]).spawn();
     let other = run(&dir).arg("--").arg(&program).arg("--eth-if=zeth7").spawn();
-    let good = run(&dir).arg("--").arg(&program).spawn();
     idle.wait_for("zbridge: warning: idle: has not opened its TAP zeth", PATIENCE);
     idle.wait_for("zbridge:   hint: does it want another name", PATIENCE);
     other.wait_for("it made itself one called zeth7, which leads nowhere: --tap zeth7", PATIENCE);
-    std::thread::sleep(Duration::from_millis(500));
+    // it would have been told before those that were started after it
     assert_eq!(good.stderr(), "");
     let quiet = run(&dir).args(["-q", "--", "sleep", "4"]).run();
     assert_eq!(quiet.stderr, "");
@@ -314,7 +313,7 @@ fn qemu_gets_its_tap() {
     let dir = TempDir::new();
     let qemu = "qemu-system-x86_64 -S -display none -serial none -monitor none \
                 -nic tap,ifname=qtap0,script=no,downscript=no & \
-                for n in $(seq 100); do ip link show qtap0 | grep -q LOWER_UP && exit 5; sleep 0.1; done";
+                for n in $(seq 600); do ip link show qtap0 | grep -q LOWER_UP && exit 5; sleep 0.1; done";
     let exit = run(&dir).args(["--tap", "qtap0", "--", "sh", "-c", qemu]).run();
     assert_eq!(exit.code(), 5, "{exit:?}");
 }

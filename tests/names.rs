@@ -13,12 +13,16 @@ struct NameServer {
 }
 
 impl NameServer {
-    const ADDR: &'static str = "127.77.0.53";
+    /// An address of this machine that no other test process has.
+    fn addr() -> String {
+        let [.., high, low] = std::process::id().to_be_bytes();
+        format!("127.78.{high}.{low}")
+    }
 
     fn new(dir: &TempDir) -> Self {
         // Longer than any test waits.
-        dir.file("resolv.conf", format!("nameserver {}\noptions timeout:30 attempts:1\n", Self::ADDR));
-        let socket = UdpSocket::bind((Self::ADDR, 53)).unwrap();
+        dir.file("resolv.conf", format!("nameserver {}\noptions timeout:30 attempts:1\n", Self::addr()));
+        let socket = UdpSocket::bind((Self::addr(), 53)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket, asked: Vec::new() }
     }
@@ -39,14 +43,17 @@ impl NameServer {
 
     /// Answers all that it is asked, with 127.0.0.1, until `done`.
     fn answer_until(mut self, mut done: impl FnMut() -> bool) {
-        while !done() {
-            if self.asked.is_empty() {
-                self.receive();
+        self.socket.set_nonblocking(true).unwrap();
+        eventually("what the answers are for", || {
+            let mut room = [0; 512];
+            while let Ok((count, from)) = self.socket.recv_from(&mut room) {
+                self.asked.push((room[..count].to_vec(), from));
             }
             for (question, from) in self.asked.drain(..) {
                 self.socket.send_to(&answer(&question), from).unwrap();
             }
-        }
+            done().then_some(())
+        });
     }
 }
 

@@ -41,10 +41,12 @@ fn hosts_reach_each_other() {
     assert!(left.pings("192.0.2.2") && right.pings("192.0.2.1"));
     assert!(left.pings("2001:db8::2") && right.pings("2001:db8::1"));
     right.check("iperf3 -s -D --one-off -p 5201; iperf3 -s -D --one-off -p 5202");
-    let run = |arguments: &str| {
-        left.check(&format!("for i in 1 2 3 4 5; do iperf3 -J -t 1 {arguments} && exit; sleep 0.1; done; exit 1"))
-    };
-    for report in [run("-c 192.0.2.2"), run("-R -p 5202 -c 2001:db8::2")] {
+    for arguments in ["-c 192.0.2.2", "-R -p 5202 -c 2001:db8::2"] {
+        // the servers say nothing when they are ready
+        let report = eventually("a server", || {
+            let ran = left.run(&format!("iperf3 -J -t 1 {arguments}"));
+            (ran.rc == 0).then_some(ran.output)
+        });
         let octets = report.split("\"sum_received\"").nth(1).and_then(|sum| sum.split("\"bytes\":").nth(1));
         let octets: f64 = octets.and_then(|text| text.split(',').next()?.trim().parse().ok()).expect("iperf3's report");
         assert!(octets > 1e6, "{octets} octets in a second");
@@ -114,10 +116,11 @@ fn an_interface_that_is_down_comes_back_and_a_deleted_one_is_waited_for() {
     let reaches = |what: &str| eventually(what, || left.pings("192.0.2.2").then_some(()));
     reaches("the first ping");
     middle.ip("link set h1 down");
+    let before = zbridge.dropped_as("h1", "link-down");
     for number in 0..20 {
         inst1.send(&numbered(BROADCAST, PEER.mac, number, 60));
     }
-    std::thread::sleep(Duration::from_millis(50));
+    eventually("all are dropped", || (zbridge.dropped_as("h1", "link-down") >= before + 20).then_some(()));
     middle.ip("link set h1 up");
     reaches("after it was down");
     middle.ip("link del h1");

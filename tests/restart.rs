@@ -153,24 +153,18 @@ fn a_dialling_port_finds_its_peer() {
         }
     }
     // it is no busier for that
-    let before = cpu_ticks(&zbridge);
+    let before = zbridge.cpu_ticks();
     std::thread::sleep(Duration::from_millis(500));
-    assert!(cpu_ticks(&zbridge) - before <= 10, "it sleeps between its attempts");
+    assert!(zbridge.cpu_ticks() - before <= 10, "it sleeps between its attempts");
     let summary = Summary::of(zbridge);
     assert_eq!((summary.port("t").state.as_str(), summary.port("s").state.as_str()), ("waiting", "waiting"));
-}
-
-/// Processor time of a process so far, in hundredths of a second (proc_pid_stat(5), utime and stime).
-fn cpu_ticks(process: &Process) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    [11, 12].iter().map(|&field| fields[field].parse::<u64>().unwrap()).sum()
 }
 
 #[test]
 fn an_optional_listener_waits_for_its_path() {
     let dir = TempDir::new();
     let zbridge = start(&dir, &["unix:DIR/none/s,optional", "unix:DIR/t"]);
+    zbridge.wait_for("t  unix  ", PATIENCE);
     let shown = zbridge.stdout();
     assert!(shown.contains("s  unix  waiting") && shown.contains("t  unix  listening"), "{shown}");
     std::fs::create_dir(dir.path("none")).unwrap();

@@ -138,27 +138,27 @@ fn unfinished_frames_are_translated_too() {
     };
     let servers = [server(11), server(12)];
     let script = r#"
+        # a server takes one client, and the next when it has made its listener anew
+        again() { for try in $(seq 100); do "$@" >&2 && return; sleep 0.1; done; return 1; }
+        # sends until an ICMP error has come for what was sent
+        refused() { for try in $(seq 200); do echo hello >&3 || return 0; sleep 0.1; done; return 1; }
         for ip in 192.0.2.11 192.0.2.12; do
-            iperf3 -c $ip -n 16M >&2
-            iperf3 -c $ip -n 16M -R >&2
-            iperf3 -c $ip -u -b 20M -n 1M -l 1400 >&2
+            again iperf3 -c $ip -n 16M
+            again iperf3 -c $ip -n 16M -R
+            again iperf3 -c $ip -u -b 20M -n 1M -l 1400
             # 9000 bytes in fragments
             ping -c 2 -i 0.2 -W 5 -s 9000 "$ip" >&2
             # nobody is at this port, which an ICMP error says of the packet that it quotes
             exec 3<>"/dev/udp/$ip/9"
-            echo hello >&3
-            sleep 0.5
-            if echo again >&3; then exit 9; fi
+            refused
         done
         # by the address that it has made of its own MAC address, and that is of another here
-        for try in $(seq 40); do ping -c 1 -W 1 "$1%eth0" >&2 && break; sleep 0.2; done
+        again ping -c 1 -W 1 "$1%eth0"
         ping -c 2 -i 0.2 -W 5 -s 9000 "$1%eth0" >&2
-        iperf3 -c "$1%eth0" -n 16M >&2
-        iperf3 -c "$1%eth0" -n 16M -R >&2
+        again iperf3 -c "$1%eth0" -n 16M
+        again iperf3 -c "$1%eth0" -n 16M -R
         exec 3<>"/dev/udp/$1%eth0/9"
-        echo hello >&3
-        sleep 0.5
-        if echo again >&3; then exit 9; fi"#;
+        refused"#;
     let [a, b, c, d, e, f] = Mac::made_of("host11").0.map(u16::from);
     let made = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f);
     let client = ["--host", "192.0.2.99/24", "--", "bash", "-ec", script, "bash", &made.to_string()];

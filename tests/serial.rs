@@ -56,11 +56,17 @@ fn exchange(line: &mut LinePeer, wire: &mut StreamPeer, round: u8) {
 
 /// One port on `transport`, a stream port beside it, and a peer that `attach` makes, three times.
 fn serves(transport: &str, attach: impl Fn(&TempDir) -> LinePeer) {
+    serves_at(transport, |dir, _| attach(dir));
+}
+
+/// The same, for a peer that has to ask where the port is.
+fn serves_at(transport: &str, attach: impl Fn(&TempDir, &PortStatus) -> LinePeer) {
     let dir = TempDir::new();
     let bridge = bridge(&dir, &[&format!("slip:{transport},name=line"), "unix:DIR/wire"]);
     let mut wire = attached(&bridge, &dir, "wire");
+    let begun = port(&bridge, "line");
     for round in 0..3 {
-        let mut line = attach(&dir);
+        let mut line = attach(&dir, &begun);
         wait_for(&bridge, "line", "up");
         exchange(&mut line, &mut wire, round);
         drop(line);
@@ -111,8 +117,10 @@ fn tcp_dialling() {
 
 #[test]
 fn tcp_listening() {
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    serves(&format!("tcp:{address},listen"), |_| LinePeer::tcp(Framing::Slip, address));
+    serves_at("tcp:127.0.0.1:0,listen", |_, begun| {
+        let address = begun.peer.split(' ').find_map(|word| word.parse().ok());
+        LinePeer::tcp(Framing::Slip, address.unwrap_or_else(|| panic!("where it listens: {begun:?}")))
+    });
 }
 
 /// A terminal whose controlling side is in the hands of the test: to zbridge, a UART.
@@ -178,10 +186,10 @@ fn a_program_is_started_again_without_a_shell() {
         pids.push(pid);
     }
     assert!(!dir.path("shell").exists());
-    eventually("a third one", || dir.path("pid").exists().then_some(()));
+    let last: i32 = eventually("a third one", || std::fs::read_to_string(dir.path("pid")).ok()?.trim().parse().ok());
     bridge.stop().unwrap();
-    let last = std::fs::read_to_string(dir.path("pid")).unwrap();
-    eventually("the last one ends with the bridge", || (!Path::new("/proc").join(last.trim()).exists()).then_some(()));
+    let last = Path::new("/proc").join(last.to_string());
+    eventually("the last one ends with the bridge", || (!last.exists()).then_some(()));
 }
 
 fn open(path: &Path, write: bool) -> File {
@@ -195,6 +203,7 @@ fn a_descriptor_is_inherited() {
     let dir = TempDir::new();
     let (mut line, device) = uart();
     let process = support::Launch::new("/bin/sh")
+        .apart()
         .args(["-c", "exec \"$0\" \"$@\" 3<>\"$DEVICE\"", env!("CARGO_BIN_EXE_zbridge")])
         .args(["--port", "slip:fd:3,name=line", "--port", &format!("unix:{}", dir.text("wire"))])
         .env("DEVICE", &device)
@@ -345,9 +354,12 @@ fn a_reader_that_stalls_holds_nobody_up() {
     let last = frame::numbered(A, B, 9999, 64);
     let got = line.receive_where(|frame| frame::number(frame).is_some());
     assert_eq!(frame::number(&got), Some(0));
-    while let Received::Frame(frame) = line.receive(MOMENT) {
-        assert!(frame::number(&frame).is_some() || frame == beside, "{frame:02x?}");
-    }
+    eventually("nothing waits", || {
+        while let Received::Frame(frame) = line.receive(Duration::from_millis(1)) {
+            assert!(frame::number(&frame).is_some() || frame == beside, "{frame:02x?}");
+        }
+        (port(&bridge, "line").queued == 0).then_some(())
+    });
     wire.send(&last);
     line.expect(&last);
     bridge.stop().unwrap();
@@ -370,8 +382,8 @@ fn the_program_says_how_to_attach_and_what_was_there() {
     .spawn();
     process.wait_for(&format!("-serial mon:stdio -serial unix:{unix}"), PATIENCE);
     process.wait_for(&format!("-serial mon:stdio -serial pipe:{pipe}"), PATIENCE);
-    assert!(process.stdout().contains(&format!("nobody has opened {pty} yet")), "{}", process.stdout());
-    assert!(process.stdout().contains("nobody has connected to 127.0.0.1:"), "{}", process.stdout());
+    process.wait_for(&format!("nobody has opened {pty} yet"), PATIENCE);
+    process.wait_for("nobody has connected to 127.0.0.1:", PATIENCE);
     let mut line = LinePeer::unix(Framing::Slip, &unix);
     line.send_raw(&[0xc0, b'\r', b'h', b'i', b'!', 0xc0]);
     process.wait_for("slip.sock: says: hi!", PATIENCE);

@@ -1,13 +1,16 @@
 //! A Linux guest whose network is a UART: SLIP by the kernel's own line discipline, against the host's kernel on a TAP.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{
-    Framing, Guest, LinePeer, Namespace, PATIENCE, Peer, Process, Received, TempDir, frame, needs, require, zbridge,
+    Framing, Guest, LinePeer, Namespace, PATIENCE, Peer, Process, Received, TempDir, eventually, frame, needs, require,
+    zbridge,
 };
 
 /// The line in the guest: its second serial port, at the speed that QEMU paces it with, 192.0.2.1 behind it.
 const SLIP: &str = "slattach -L -m -p slip -s 115200 /dev/ttyS1 > /run/slattach 2>&1 &
-    for i in 1 2 3 4 5 6 7 8 9 10; do [ -e /sys/class/net/sl0 ] && break; sleep 0.2; done
+    for i in $(seq 200); do [ -e /sys/class/net/sl0 ] && break; sleep 0.1; done
     ip addr add 192.0.2.1/24 dev sl0 && ip link set sl0 mtu 576 up && ip route add default dev sl0";
 
 fn bridge(host: &Namespace, dir: &TempDir) -> Process {
@@ -44,14 +47,15 @@ fn a_guest_on_a_uart_reaches_everybody_and_is_reached() {
     host.check("ping -n -c 2 -W 5 -M do -s 548 192.0.2.1");
 
     // TCP both ways.
-    let mut server = host.command("iperf3").args(["-s", "-D", "-I", &dir.text("iperf.pid")]).spawn().unwrap();
-    server.wait().unwrap();
-    for direction in ["", "-R"] {
+    host.check("iperf3 -s -D --one-off -p 5201; iperf3 -s -D --one-off -p 5202");
+    for direction in ["-p 5201", "-p 5202 -R"] {
         let script = format!("iperf3 -c 192.0.2.2 -t 4 -w 8K -l 1K --connect-timeout 10000 {direction}");
-        let ran = guest.run_within(Duration::from_secs(120), &script);
-        assert!(ran.rc == 0 && ran.output.contains("receiver"), "{direction}: {}", ran.output);
+        // the servers say nothing when they are ready
+        eventually(&format!("iperf3 {direction}"), || {
+            let ran = guest.run_within(Duration::from_secs(120), &script);
+            (ran.rc == 0 && ran.output.contains("receiver")).then_some(())
+        });
     }
-    host.check(&format!("kill $(tr -d '\\0' < {})", dir.text("iperf.pid")));
 
     // The guest is killed and a new one takes its place, as the port does not go away.
     guest.process().kill9();
@@ -100,9 +104,12 @@ fn hosts_reach_a_device_that_only_speaks_ip() {
     bridge.wait_for("to attach", PATIENCE);
     let mut line = LinePeer::device(Framing::Slip, dir.path("slip.dev"));
     bridge.wait_for("slip.dev: connected", PATIENCE);
+    let done = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&done);
     let device = std::thread::spawn(move || {
         let mut answered = 0;
-        while let Received::Frame(packet) = line.receive(Duration::from_secs(3)) {
+        while !over.load(Ordering::Relaxed) {
+            let Received::Frame(packet) = line.receive(Duration::from_millis(50)) else { continue };
             if let Some(answer) = pong(&packet) {
                 line.send(&answer);
                 answered += 1;
@@ -117,6 +124,7 @@ fn hosts_reach_a_device_that_only_speaks_ip() {
         let long = host.run(&format!("ping -n -c 2 -W 5 -M do -s 1410 {address}"));
         assert!(long.output.contains("1400"), "{address}: {}", long.output);
     }
+    done.store(true, Ordering::Relaxed);
     assert_eq!(device.join().unwrap(), 6);
     bridge.sigint();
     assert_eq!(bridge.wait().code(), 0);

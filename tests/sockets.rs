@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 use support::frame::{BROADCAST, CTAG, STAG, ethernet, numbered, tagged};
 use support::{
-    GramPeer, Namespace, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer, Summary, TempDir, needs,
-    require, zbridge,
+    GramPeer, Namespace, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer, Summary, TempDir, eventually,
+    needs, require, zbridge,
 };
 
 const A: Station = Station::new(1);
@@ -133,6 +133,7 @@ fn a_trunk_joins_two_processes() {
     let frames = exchange(&mut a, &mut b, [A, B], usize::MAX);
     // no host is on the other switch of the right process: what comes there goes nowhere
     c.send(&numbered(BROADCAST, C.mac, 0, 60));
+    eventually("it is dropped", || (right.dropped_as("seq", "no-egress") == 1).then_some(()));
     b.expect_none(SHORT, |_| true);
     let (left, right) = (Summary::of(left), Summary::of(right));
     left.check_pair("a", "trunk");
@@ -258,6 +259,7 @@ fn what_a_bridge_never_relays_or_learns() {
     c.expect(&numbered(A.mac, B.mac, 4, 60));
     // and what is for its own segment stays there
     c.send(&numbered(A.mac, C.mac, 5, 60));
+    eventually("it is dropped", || (zbridge.dropped_as("c", "same-segment") == 1).then_some(()));
     a.expect_none(SHORT, |_| true);
     let summary = Summary::of(zbridge);
     assert_eq!(summary.all_of("a").dropped_as("reserved-group"), 16);

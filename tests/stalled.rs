@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use support::frame::{BROADCAST, Mac, number, numbered};
 use support::{GramPeer, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer, Summary, TempDir, zbridge};
-use support::{Namespace, needs, require};
+use support::{Namespace, eventually, needs, require};
 
 const A: Station = Station::new(1);
 const B: Station = Station::new(2);
@@ -92,18 +92,23 @@ impl<D: Peer> Lab<D> {
 fn stalls_and_recovers<D: Peer>(mut lab: Lab<D>) {
     lab.run();
     lab.zbridge.wait_for("dead: its peer does not read; frames for it are dropped until it does", PATIENCE);
-    // what was kept for it comes out in order
-    let mut last = None;
-    while let Received::Frame(frame) = lab.dead.receive(Duration::from_millis(200)) {
-        let number = number(&frame).filter(|&number| number != u32::MAX);
+    // what was kept for it comes out in order, and what is sent when it reads again comes behind it
+    let (mut last, end) = (None, numbered(DEAD.mac, B.mac, 0, 60));
+    let mut check = |frame: &[u8]| {
+        let number = number(frame).filter(|&number| number != u32::MAX && frame != end);
         assert!(number.is_none() || number > last, "{number:?} after {last:?}");
         last = number.or(last);
-    }
-    lab.zbridge.wait_for("dead: its peer reads again", PATIENCE);
-    let frame = numbered(DEAD.mac, B.mac, 0, 60);
-    lab.b.send(&frame);
+        frame == end
+    };
+    eventually("its peer reads again", || {
+        while let Received::Frame(frame) = lab.dead.receive(Duration::from_millis(1)) {
+            check(&frame);
+        }
+        lab.zbridge.stderr().contains("dead: its peer reads again").then_some(())
+    });
+    lab.b.send(&end);
     lab.others += 1;
-    lab.dead.expect(&frame);
+    lab.dead.receive_where(check);
     lab.run();
     let lost = lab.finish();
     assert!(lost > 0, "no queue holds all that");

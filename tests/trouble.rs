@@ -32,13 +32,6 @@ fn tcp_address(zbridge: &Process) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], line.rsplit_once("addr.port=").unwrap().1.parse().unwrap()))
 }
 
-/// Processor time of a process so far, in hundredths of a second (proc_pid_stat(5), utime and stime).
-fn cpu_ticks(process: &Process) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    [11, 12].iter().map(|&field| fields[field].parse::<u64>().unwrap()).sum()
-}
-
 /// A frame that was begun dies with its connection, wherever it was cut: the next connection starts clean.
 #[test]
 fn death_in_the_middle_of_a_frame() {
@@ -159,9 +152,9 @@ fn no_descriptors_left() {
     limit(open);
     let mut three = StreamPeer::unix(dir.path("s"));
     zbridge.wait_for("s: cannot accept a client: Too many open files", PATIENCE);
-    let before = cpu_ticks(&zbridge);
+    let before = zbridge.cpu_ticks();
     std::thread::sleep(Duration::from_millis(500));
-    assert!(cpu_ticks(&zbridge) - before <= 10, "it waits and does not spin");
+    assert!(zbridge.cpu_ticks() - before <= 10, "it waits and does not spin");
     // the others do not notice
     let (mut one, mut two) = (peers.remove(0), two);
     one.send(&A.arp_request(B.ip));

@@ -1,7 +1,6 @@
 //! `zbridge up`: benches out of one file, how they start, end and fail. The benches under `examples/` have tests of their
 //! own.
 
-use std::time::{Duration, Instant};
 use support::standin::{Build, tap_program};
 use support::{Exit, Launch, PATIENCE, Process, Summary, TempDir, needs, require, zbridge};
 
@@ -14,7 +13,7 @@ fn up(dir: &TempDir, text: &str) -> Launch {
 const ORDER: &str = r#"
 [[instance]]
 name = "first"
-command = ["sh", "-c", "trap 'sleep 0.1; echo over; exit 0' TERM; printf 'pro'; sleep 0.1; printf 'mpt> '; while :; do sleep 0.01; done"]
+command = ["sh", "-c", "trap 'sleep 0.1; echo over; exit 0' TERM; printf 'prompt> '; while :; do sleep 0.01; done"]
 ready = "log ^prompt> $"
 
 [[instance]]
@@ -55,11 +54,10 @@ fn a_second_interrupt_ends_all_at_once() {
     bench.wait_for("deaf: ready", PATIENCE);
     bench.sigint();
     bench.wait_for("stopping in order", PATIENCE);
-    let start = Instant::now();
     bench.sigint();
     let exit = bench.wait();
     assert_eq!(exit.code(), 130, "{exit:?}");
-    assert!(start.elapsed() < Duration::from_secs(4), "not after the grace");
+    assert!(!exit.stderr.contains("still there after"), "not after the grace: {exit:?}");
 }
 
 /// Statuses: of one instance, of a time that is over, of one that is not ready, of a program that is not there.
@@ -74,7 +72,7 @@ fn statuses_of_a_bench() {
         ([server.clone(), table("test", "kill -9 $$", "")].concat(), Some("test"), 137, "signal 9 (SIGKILL)"),
         (table("test", "exit 7", ""), None, 1, "error: test: ended with status 7"),
         (table("test", "exit 0", ""), None, 0, "test: ended with status 0"),
-        (server.clone(), None, 6, "the bench is not over after"),
+        (server.clone(), None, 6, "the bench is not over after 2s"),
         (
             table("slow", "exec sleep 100", "ready = \"ping 192.0.2.1\"\nready-timeout = \"300ms\""),
             None,
@@ -87,7 +85,9 @@ fn statuses_of_a_bench() {
     for (text, exit_with, status, says) in cases {
         let dir = TempDir::new();
         let wish = exit_with.map(|name| vec!["--exit-with", name]).unwrap_or_default();
-        let exit = up(&dir, &text).args(["--timeout", "2s"]).args(wish).run();
+        // a loaded machine takes its time with all but the one that has to take it
+        let timeout = if says.contains("2s") { "2s" } else { "60s" };
+        let exit = up(&dir, &text).args(["--timeout", timeout]).args(wish).run();
         assert_eq!(exit.code(), status, "{text}{exit:?}");
         assert!(exit.stderr.contains(says), "{says:?} is not in {exit:?}");
     }

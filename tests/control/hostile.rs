@@ -61,9 +61,7 @@ impl Carrying {
     }
 
     fn resident_kib(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.zbridge.pid())).unwrap();
-        let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        self.zbridge.resident_kib()
     }
 }
 
@@ -115,6 +113,7 @@ fn half_lines_and_nonsense_are_answered_for_what_they_are() {
 
 #[test]
 fn a_thousand_connections_keep_nobody_from_the_switch() {
+    support::many_descriptors();
     let mut bridge = Carrying::start();
     let (threads, descriptors) = bridge.threads_and_descriptors();
     let mut clients: Vec<UnixStream> = (0..1000).map(|_| bridge.connect()).collect();

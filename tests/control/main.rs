@@ -248,29 +248,39 @@ fn the_learned_table_is_shown_whole() {
     drop((a, b));
 }
 
+/// A client is connected to a bridge.
+fn is_asking(client: &Process) {
+    let folder = format!("/proc/{}/fd", client.pid());
+    let is_socket = |target: PathBuf| target.to_string_lossy().starts_with("socket:");
+    eventually("it is connected", || {
+        let descriptors = std::fs::read_dir(&folder).ok()?.flatten();
+        descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(is_socket).then_some(())
+    });
+}
+
 #[test]
 fn waiting_is_over_when_the_port_is_there_or_the_time_is() {
     let lab = Lab::new();
     // begun before there is anything to ask
     let waiting = lab.launch(&["wait", "port=a", "listening", "--timeout", "20s"]).spawn();
     std::thread::sleep(Duration::from_millis(100));
-    let zbridge = lab.with_ports(&["a"]);
+    let mut zbridge = lab.with_ports(&["a"]);
     assert_eq!(waiting.wait().code(), 0);
     lab.refused(&["wait", "port=a", "--timeout", "150ms"], 6, "after 150ms a is listening, not up");
     lab.refused(&["wait", "port=b", "--timeout", "0s"], 6, "there is no port named b");
     lab.refused(&["wait", "port=a", "ready"], 2, "\"ready\" is no state of a port");
     let waiting = lab.launch(&["wait", "port=a", "up", "--timeout", "20s"]).spawn();
-    std::thread::sleep(Duration::from_millis(100));
+    is_asking(&waiting);
     let peer = StreamPeer::unix(lab.dir.path("a"));
     assert_eq!(waiting.wait().code(), 0);
     let waiting = lab.launch(&["wait", "port=a", "gone", "--timeout", "20s"]).spawn();
+    is_asking(&waiting);
     lab.told(&["port", "del", "a"]);
     assert_eq!(waiting.wait().code(), 0);
     drop(peer);
-    let waiting = lab.launch(&["wait", "port=a", "up", "--timeout", "300ms"]).spawn();
-    std::thread::sleep(Duration::from_millis(50));
-    zbridge.sigterm();
-    assert_eq!(zbridge.wait().code(), 0);
+    let waiting = lab.launch(&["wait", "port=a", "up", "--timeout", "1200ms"]).spawn();
+    is_asking(&waiting);
+    zbridge.kill9();
     assert_eq!(waiting.wait().code(), 3, "the bridge ended, and none came");
 }
 
@@ -290,10 +300,12 @@ fn who_waits_costs_nothing_until_it_is_true() {
     let waiting: Vec<Process> =
         ["up", "gone"].map(|state| lab.launch(&["wait", "port=a", state, "--timeout", "60s"]).spawn()).into();
     zbridge.wait_for_nth("is connected", 2, PATIENCE);
-    std::thread::sleep(Duration::from_millis(300));
-    let before = sleeps(&zbridge);
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(sleeps(&zbridge) - before <= 2, "woken {} times", sleeps(&zbridge) - before);
+    // once it has seen to both, it sleeps
+    eventually("a second in which it wakes twice at most", || {
+        let before = sleeps(&zbridge);
+        std::thread::sleep(Duration::from_secs(1));
+        (sleeps(&zbridge) - before <= 2).then_some(())
+    });
     // What others do wakes nobody who need not care.
     let mut other = StreamPeer::unix(lab.dir.path("b"));
     zbridge.wait_for("b: connected", PATIENCE);

@@ -1,6 +1,5 @@
 //! A guest on a switch whose way out is `nat:`, and the host it leads to: each a network namespace of its own.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -75,13 +74,6 @@ impl Lab {
         host.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         (guest, host)
     }
-
-    /// What zbridge takes of memory, in KiB.
-    pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.zbridge.pid())).expect("its status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
-    }
 }
 
 /// A listener in a namespace.
@@ -119,12 +111,6 @@ pub fn drink(mut stream: &TcpStream) -> Vec<u8> {
     let mut found = Vec::new();
     stream.read_to_end(&mut found).expect("an orderly end");
     found
-}
-
-/// Lets this process have descriptors for thousands of connections.
-pub fn many_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("more descriptors");
 }
 
 /// Nothing comes within a moment.

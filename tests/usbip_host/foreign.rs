@@ -44,7 +44,9 @@ fn a_device_of_another_server_is_exported_again() {
 #[test]
 fn an_import_waits_for_its_server() {
     let (near_dir, far_dir) = (TempDir::new(), TempDir::new());
-    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // a server that goes and comes needs a port that nobody takes meanwhile, as on an address of the test's own
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let addr = format!("127.77.{high}.{low}:3240");
     let near = serve(&near_dir, &format!("import={addr}/1-1,name=board"));
     let import = format!("board: import={addr}/1-1");
     let status = || zbridge!("status").env("XDG_RUNTIME_DIR", near_dir.root()).run().stdout;

@@ -5,7 +5,7 @@
 //! time; what has to run on in the guest is put into the background there. Closing the socket ends the guest, so it
 //! does not outlive the test even if the test is killed.
 
-use crate::{Launch, Namespace, Process, Ran, TempDir, eventually, needs};
+use crate::{Launch, Namespace, Process, Ran, TempDir, eventually_within, needs};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -153,7 +153,8 @@ impl GuestBuilder {
             launch = launch.inside_named(namespace);
         }
         let mut process = launch.spawn();
-        let channel = eventually(&format!("guest {}: QEMU's socket", self.name), || {
+        // whoever boots one waits for all others that do, to see whether it has to be built
+        let channel = eventually_within(BOOT, &format!("guest {}: QEMU's socket", self.name), || {
             assert!(process.is_running(), "guest {}: QEMU ended at its start", self.name);
             UnixStream::connect(&agent).ok()
         });

@@ -38,6 +38,7 @@ pub use shell::Ran;
 pub use station::Station;
 pub use summary::{PortCount, Summary};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
 /// How long a helper waits for what must happen before it calls it a failure. Long, because a loaded machine is no
@@ -56,11 +57,12 @@ macro_rules! require {
     };
 }
 
-/// A [`Launch`] of the zbridge program that cargo built for this test: `zbridge!("--port", "unix:/tmp/x")`.
+/// A [`Launch`] of the zbridge program that cargo built for this test, apart from all other bridges:
+/// `zbridge!("--port", "unix:/tmp/x")`.
 #[macro_export]
 macro_rules! zbridge {
     ($($arg:expr),* $(,)?) => {
-        $crate::Launch::new(env!("CARGO_BIN_EXE_zbridge"))$(.arg($arg))*
+        $crate::Launch::new(env!("CARGO_BIN_EXE_zbridge")).apart()$(.arg($arg))*
     };
 }
 
@@ -68,13 +70,27 @@ macro_rules! zbridge {
 ///
 /// # Panics
 /// With `what` if it never does.
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, attempt)
+}
+
+/// The same, for at most `time`: for what takes long by itself.
+///
+/// # Panics
+/// With `what` if it never does.
+pub fn eventually_within<T>(time: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = attempt() {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(start.elapsed() < time, "waited {time:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Lets this process, and what it starts, have descriptors for thousands of connections.
+pub fn many_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("a limit that is allowed");
 }

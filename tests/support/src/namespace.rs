@@ -69,13 +69,18 @@ impl Namespace {
         self.run(&format!("ping -n -c 1 -W 2 {address}")).rc == 0
     }
 
+    /// Moves the calling thread into it, for good.
+    pub fn enter(&self) {
+        let file = File::open(format!("/run/netns/{}", self.name)).expect("the namespace's file");
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("setns");
+    }
+
     /// Calls `work` inside it, on a thread of its own: sockets opened there stay in the namespace when they are handed
     /// out.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let file = File::open(format!("/run/netns/{}", self.name)).expect("the namespace's file");
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| {
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("setns");
+                self.enter();
                 work()
             });
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -7,11 +7,16 @@ use crate::{Namespace, PATIENCE, TempDir, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Where a user's programs keep their sockets (XDG Base Directory Specification).
+const RUN_DIRECTORY: &str = "XDG_RUNTIME_DIR";
+/// The user and the group without any right.
+const NOBODY: u32 = 65534;
 
 /// A program about to be started.
 #[derive(Debug)]
@@ -21,12 +26,30 @@ pub struct Launch {
     env: Vec<(OsString, OsString)>,
     namespace: Option<String>,
     wrapper: Vec<OsString>,
+    apart: bool,
+    nobody: bool,
 }
 
 impl Launch {
     /// Will start `program`. For zbridge itself there is [`zbridge!`](crate::zbridge!).
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), env: Vec::new(), namespace: None, wrapper: Vec::new() }
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            namespace: None,
+            wrapper: Vec::new(),
+            apart: false,
+            nobody: false,
+        }
+    }
+
+    /// With a run directory (`XDG_RUNTIME_DIR`) of its own, unless it is given one: bridges that share one take each
+    /// other's names and ask each other whether they live, and tests run side by side.
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
+        self
     }
 
     /// With one more argument.
@@ -87,7 +110,8 @@ impl Launch {
             open(dir.root(), 0o777);
         }
         self.program = copy;
-        self.under(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        self.nobody = true;
+        self.under(["setpriv", &format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--"])
     }
 
     /// The same, with a /dev/net/tun that every user may open, as udev has it on an ordinary machine. Needs root.
@@ -128,8 +152,16 @@ impl Launch {
 
     /// Starts it, with nothing on its stdin.
     pub fn spawn(self) -> Process {
-        let mut child = self
-            .command()
+        let given = self.env.iter().rev().find(|(name, _)| name == RUN_DIRECTORY).map(|(_, value)| value.clone());
+        let own = (self.apart && given.is_none()).then(TempDir::new);
+        let mut command = self.command();
+        if let Some(dir) = &own {
+            if self.nobody {
+                chown(dir.root(), Some(NOBODY), Some(NOBODY)).expect("a folder for another user");
+            }
+            command.env(RUN_DIRECTORY, dir.root());
+        }
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -138,7 +170,8 @@ impl Launch {
         let lines = Arc::new(Lines::default());
         collect(child.stdout.take().expect("piped"), Stream::Out, &lines);
         collect(child.stderr.take().expect("piped"), Stream::Err, &lines);
-        Process { program: self.program, child, lines, ended: None }
+        let run_directory = own.as_ref().map(|dir| dir.root().into()).or(given);
+        Process { program: self.program, child, lines, ended: None, run_directory, _own: own }
     }
 
     /// Starts it and waits for its end: for commands that end by themselves.
@@ -209,6 +242,8 @@ pub struct Process {
     child: Child,
     lines: Arc<Lines>,
     ended: Option<ExitStatus>,
+    run_directory: Option<OsString>,
+    _own: Option<TempDir>,
 }
 
 impl Process {
@@ -257,6 +292,55 @@ impl Process {
             self.ended = self.child.try_wait().expect("wait for a child");
         }
         self.ended.is_none()
+    }
+
+    /// What a bridge in its run directory answers to `zbridge status`.
+    ///
+    /// # Panics
+    /// If none answers, or the directory is not known.
+    pub fn status(&self) -> String {
+        let directory = self.run_directory.clone().expect("a run directory");
+        let exit = Launch::new(&self.program).arg("status").env(RUN_DIRECTORY, directory).run();
+        assert_eq!(exit.code(), 0, "{exit:?}");
+        exit.stdout
+    }
+
+    /// Frames that the port `name` and its clients have dropped for `reason` until now, by the cell of its row in the
+    /// status that says it: `3 (no-egress 1, link-down 2)`.
+    pub fn dropped_as(&self, name: &str, reason: &str) -> u64 {
+        let status = self.status();
+        let rows = status.lines().map(|row| row.split("  ").map(str::trim));
+        let of_port = |first: &str| first == name || first.starts_with(&format!("{name}#"));
+        let cells = rows.filter(|row| row.clone().next().is_some_and(of_port)).flatten();
+        let reasons = cells.filter_map(|cell| {
+            let (count, reasons) = cell.strip_suffix(')')?.split_once(" (")?;
+            count.parse::<u64>().is_ok().then_some(reasons)
+        });
+        let counts = reasons.flat_map(|reasons| reasons.split(", ")).filter_map(|counted| counted.rsplit_once(' '));
+        counts.filter(|(told, _)| *told == reason).map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
+    }
+
+    /// Processor time that it has had, in hundredths of a second (proc_pid_stat(5), utime and stime).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = self.told_by_the_kernel("stat");
+        let fields = stat.rsplit_once(')').expect("a name in parentheses").1.split_whitespace();
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    }
+
+    /// Memory that it has, in KiB (proc_pid_status(5), VmRSS).
+    pub fn resident_kib(&self) -> u64 {
+        let status = self.told_by_the_kernel("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a process that runs").count()
+    }
+
+    fn told_by_the_kernel(&self, what: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{what}", self.pid())).expect("a process that runs")
     }
 
     /// Interrupts it, as Ctrl-C does.
