@@ -9,8 +9,11 @@
 
 mod connection;
 mod flow;
+#[cfg(test)]
+mod lossy;
 mod receiver;
 mod ring;
+mod scoreboard;
 mod segment;
 mod sender;
 
