@@ -4,6 +4,7 @@ mod datagrams;
 mod forwards;
 mod lab;
 mod load;
+mod lossy;
 mod ordinary;
 mod restricted;
 mod streams;
