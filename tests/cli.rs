@@ -83,6 +83,47 @@ fn statuses_and_messages() {
     assert_eq!(std::fs::read_to_string(dir.path("file")).unwrap(), "precious");
 }
 
+/// Nothing that can only fail is waited for, and what is said is of the option that was given.
+#[test]
+fn what_a_program_cannot_get_is_said_at_once() {
+    let run = |words: &[&str]| zbridge!("run").args(words.iter().copied()).args(["--", "true"]).run();
+    let usb = "usbip:192.0.2.1/24,device=loopback";
+    for ports in [&[][..], &["-p", usb], &["-p", "nat:10.0.2.2/24,dhcp=off", "-p", usb]] {
+        let exit = run(&[ports, &["--host", "dhcp"]].concat());
+        ended(&exit, 2, "nobody is on the program's bridge who could give it an address");
+        ended(&exit, 2, "hint: --port nat:10.0.2.2/24 can; or join a bridge that runs, --join NAME");
+    }
+    for taps in ["", "zeth0,"] {
+        ended(&run(&["--tap", taps]), 2, "error: --tap: the name of a TAP is missing\n  hint: --tap zeth, ");
+    }
+}
+
+#[test]
+fn a_command_of_several_lines_is_shown_on_one() {
+    let dir = TempDir::new();
+    let file = dir.file(
+        "lab.toml",
+        "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"\"\"\nwhile :; do\n\techo \"it's\"\ndone\"\"\"]\nhost = \
+         \"192.0.2.1/24\"\n[[instance]]\nname = \"other\"\ncommand = \"true\"\nhost = \"192.0.2.2/24\"\nafter = \"a\"\n",
+    );
+    let shown = "switch default\ninstances\n  a      sh -c $'while :; do\\n\\techo \"it\\'s\"\\ndone'\n         host 192.0.2.1/24\n  \
+                 other  true\n         host 192.0.2.2/24, after a\n";
+    assert_eq!(zbridge!("check", file).run().stdout, shown);
+}
+
+#[test]
+fn a_page_is_as_wide_as_its_terminal() {
+    require!(needs::tool("script", "bsdutils"));
+    let line = format!("stty cols 72; {} ports nat", env!("CARGO_BIN_EXE_zbridge"));
+    let page = Launch::new("script").args(["-qc", &line, "/dev/null"]).env("NO_COLOR", "1").run().stdout;
+    let long: Vec<&str> = page.lines().filter(|line| line.trim_end().chars().count() > 72).collect();
+    assert!(page.contains("forward=PROTO") && long.iter().all(|line| line.starts_with("    $ ")), "{long:?}");
+    // for a program that reads it a key is one line
+    assert!(
+        zbridge!("ports", "nat").run().stdout.contains("lead an address of the host to a guest, PROTO is tcp or udp")
+    );
+}
+
 #[test]
 fn status_5_for_want_of_a_right() {
     require!(needs::root(), needs::tool("setpriv", "util-linux"));
@@ -127,6 +168,22 @@ fn it_says_what_is_there_and_sums_up_at_the_end() {
         assert_eq!(summary.port("g").dropped_as("no-peer"), 1, "the flood went there too");
         assert!(!Path::new(&one).exists() && !Path::new(&two).exists(), "its sockets are removed");
     }
+}
+
+/// A listener's row is that of the clients that have left, if there were any.
+#[test]
+fn a_listener_that_had_no_client_is_listening() {
+    let dir = TempDir::new();
+    let (used, unused) = (dir.path("used"), dir.path("unused"));
+    let zbridge =
+        zbridge!("-p", format!("unix:{}", used.display()), "-p", format!("unix:{}", unused.display())).ready();
+    let mut client = join(&zbridge, &used);
+    client.send(&frame::numbered(frame::BROADCAST, A.mac, 1, 60));
+    drop(client);
+    zbridge.wait_for_nth("used: ", 2, PATIENCE);
+    let summary = Summary::of(zbridge);
+    let states = ["used", "unused"].map(|name| summary.port(name).state.as_str());
+    assert_eq!(states, ["clients that left", "listening"], "{summary:?}");
 }
 
 #[test]

@@ -232,4 +232,8 @@ fn all_are_checked() {
         }
     }
     assert!(found.len() >= 11, "{found:?}");
+    let several = zbridge!("check", format!("{EXAMPLES}/native_sim_bridge/bench.toml")).run().stdout;
+    for on in ["tap zeth0 on switch default, tap zeth1 on switch right\n", "host 192.0.2.3/24 on switch right, after"] {
+        assert!(several.contains(on), "{on} is not in {several}");
+    }
 }

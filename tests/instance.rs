@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 use support::standin::{Build, tap_program};
-use support::{Launch, PATIENCE, Process, TempDir, eventually, needs, require, zbridge};
+use support::{Launch, PATIENCE, Process, Summary, TempDir, eventually, needs, require, zbridge};
 
 /// What most of these tests need.
 fn machine() -> needs::Need {
@@ -136,12 +136,46 @@ fn programs_of_one_name_get_ports_of_their_own() {
         run(&dir).args(["--join", "lab", "--host", &address, "--", "sh", "-c", "echo here; exec sleep 100"]).ready()
     };
     let programs = [start(1), start(2)];
-    let status = zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
-    assert!(status.contains("sh-2  tap") && status.contains("sh-3  tap"), "{status}");
+    // a program may speak before its port is on the bridge
+    let status = || zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
+    let both = |status: String| status.contains("sh-2  tap") && status.contains("sh-3  tap");
+    eventually("both ports", || both(status()).then_some(()));
     let given = run(&dir).args(["--join", "lab", "--name", "sh-2", "--", "true"]).run();
     let says = "there is a port named sh-2 already, on switch default\n  hint: give this one a --name NAME";
     assert!(given.code() == 2 && given.stderr.contains(says), "{given:?}");
     drop((programs, bridge));
+}
+
+/// Those that left before the end, and those that are there when the bridge ends, which have not left.
+#[test]
+fn the_summary_has_the_ports_of_programs() {
+    require!(machine(), needs::tool("ping", "iputils-ping"));
+    let dir = TempDir::new();
+    let net = format!("unix:{}", dir.text("net"));
+    let bridge = zbridge!("--name", "lab", "--port", net).env("XDG_RUNTIME_DIR", dir.root());
+    let bridge = bridge.as_nobody_with_tun(&dir).ready();
+    let join = |name: &'static str, addr: &'static str, script: &'static str| {
+        run(&dir).args(["--join", "lab", "--name", name, "--host", addr, "--", "sh", "-c", script])
+    };
+    let stays = join("stays", "192.0.2.1/24", "echo here; exec sleep 100").ready();
+    // the second time it adds to what it had counted
+    for _ in 0..2 {
+        assert_eq!(join("goes", "192.0.2.2/24", "ping -c 2 -i 0.2 -W 5 192.0.2.1").run().code(), 0);
+        bridge.wait_for("goes: removed, as pid ", PATIENCE);
+        let status = || zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
+        eventually("its port to go", || (!status().contains("goes ")).then_some(()));
+    }
+    let status = zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
+    assert!(status.contains("stays ") && !status.contains("left"), "{status}");
+    bridge.sigint();
+    let exit = bridge.wait();
+    let summary = Summary::parse(&exit.stdout);
+    let [stayed, gone] = ["stays", "goes"].map(|name| summary.port(name));
+    assert_eq!([&stayed.state, &gone.state], ["up", "left"], "{exit:?}");
+    assert!(gone.rx_frames >= 6 && stayed.rx_frames >= 5, "{exit:?}");
+    assert_eq!(exit.stdout.matches("\ngoes ").count(), 1, "{exit:?}");
+    assert!(!exit.stderr.contains("stays: removed"), "{exit:?}");
+    drop(stays);
 }
 
 #[test]

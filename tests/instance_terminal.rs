@@ -1,5 +1,5 @@
-//! `zbridge run` at a terminal: keys, job control of the shell inside and of the shell outside, and who has the terminal
-//! in the end.
+//! At a terminal. `zbridge run`: keys, job control of the shell inside and of the shell outside, and who has the terminal
+//! in the end. A bridge and a bench: what they say behind a key.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -138,6 +138,27 @@ fn a_shell_outside_controls_zbridge_as_one_job() {
     at.line(&format!("echo typed | {zbridge} run -- cat | cat"), "typed\r\n");
     at.keys("exit 0\n");
     assert_eq!(at.end(), Some(0));
+}
+
+/// `^C` is shown where the cursor was; what is said then begins a line.
+#[test]
+fn the_key_that_ends_it_stands_alone() {
+    require!(needs::tool("setsid", "util-linux"));
+    let dir = TempDir::new();
+    let bench =
+        "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo up; exec sleep 100\"]\nready = \"log up\"\n";
+    let bench = dir.file("lab.toml", format!("port = [\"unix:{}\"]\n{bench}", dir.text("net")));
+    let cases = [
+        (zbridge!("-p", format!("unix:{}", dir.text("net"))), "to attach", "^C\r\nport  kind"),
+        (zbridge!("up", bench, "--logs", dir.text("logs")), "a: ready", "^C\r\nstopping in order"),
+    ];
+    for (launch, begun, says) in cases {
+        let mut at = Terminal::open(&launch.env("XDG_RUNTIME_DIR", dir.root()).under(SESSION));
+        at.wait_for(begun);
+        at.keys("\x03");
+        at.wait_for(says);
+        assert_eq!(at.end(), Some(0));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 use support::standin::{Build, tap_program};
-use support::{Exit, Launch, PATIENCE, Process, TempDir, needs, require, zbridge};
+use support::{Exit, Launch, PATIENCE, Process, Summary, TempDir, needs, require, zbridge};
 
 /// `zbridge up` of a file with this text.
 fn up(dir: &TempDir, text: &str) -> Launch {
@@ -93,6 +93,33 @@ fn statuses_of_a_bench() {
     }
 }
 
+/// The ports of instances are gone when it is over, and in the summary all the same; also where one has failed.
+#[test]
+fn the_summary_has_the_ports_of_instances() {
+    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"));
+    let table = |name: &str, addr: &str, command: &str| {
+        format!("[[instance]]\nname = \"{name}\"\nhost = \"{addr}/24\"\ncommand = {command}\n")
+    };
+    let server = table("server", "192.0.2.1", "\"sleep 100\"\nready = \"ping 192.0.2.1\"");
+    let ping = "[\"sh\", \"-c\", \"ping -c 2 -i 0.2 -W 5 192.0.2.1 && exit 7\"]\nafter = \"server\"";
+    let dir = TempDir::new();
+    let text = [server, table("client", "192.0.2.2", ping)].concat();
+    for (wish, status) in [("client", 7), ("server", 130)] {
+        let bench = up(&dir, &text).env("XDG_RUNTIME_DIR", dir.root()).args(["--exit-with", wish]).spawn();
+        bench.wait_for("client: ended with status 7", PATIENCE);
+        if wish == "server" {
+            bench.sigint();
+        }
+        let exit = bench.wait();
+        assert_eq!(exit.code(), status, "{exit:?}");
+        let summary = Summary::parse(&exit.stdout);
+        for name in ["client", "server"] {
+            let port = summary.port(name);
+            assert!(port.state == "left" && port.rx_frames >= 3 && port.tx_frames >= 3, "{exit:?}");
+        }
+    }
+}
+
 #[test]
 fn a_failure_is_started_again() {
     let dir = TempDir::new();
@@ -163,6 +190,39 @@ fn a_bench_can_be_looked_at_and_changed() {
     bench.sigint();
     assert_eq!(bench.wait().code(), 0);
     assert_eq!(of(zbridge!("status", "lab")).run().code(), 3);
+}
+
+/// Its bridge and its logs have the bench's name, and those of a second run one of their own.
+#[test]
+fn a_bench_has_one_name() {
+    let dir = TempDir::new();
+    let text =
+        "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo here; exec sleep 100\"]\nready = \"log here\"\n";
+    let file = dir.file("lab.toml", text);
+    let of = |launch: Launch| launch.env("XDG_RUNTIME_DIR", dir.root()).env("XDG_STATE_HOME", dir.root().join("state"));
+    let run = |words: &[&str], name: &str| {
+        let bench = of(zbridge!("up", &file)).args(words.iter().copied()).spawn();
+        bench.wait_for(&format!("bridge {name}: `zbridge status {name}` shows it"), PATIENCE);
+        bench.wait_for(&format!("logs in {}", dir.text(&format!("state/zbridge/{name}"))), PATIENCE);
+        bench.wait_for("a: ready", PATIENCE);
+        bench
+    };
+    let benches = [run(&[], "lab"), run(&[], "lab-2"), run(&["--name", "other"], "other")];
+    for (bench, name) in benches.iter().zip(["lab", "lab-2", "other"]) {
+        assert_eq!(std::fs::read(dir.path(&format!("state/zbridge/{name}/a.log"))).unwrap(), b"here\n", "{name}");
+        assert!(of(zbridge!("ls")).run().stdout.contains(&format!("{name:5}  pid {}  ", bench.pid())), "{name}");
+    }
+    assert_eq!(of(zbridge!("status", "lab")).run().code(), 0);
+    // a folder that is given is nobody else's
+    let logs = dir.text("state/zbridge/lab");
+    let second = of(zbridge!("up", &file, "--logs", &logs)).run();
+    let says = format!("a: its log {logs}/a.log is written by pid {}", benches[0].pid());
+    assert!(second.code() == 1 && second.stderr.contains(&says), "{second:?}");
+    assert_eq!(std::fs::read(dir.path("state/zbridge/lab/a.log")).unwrap(), b"here\n", "it is not emptied");
+    for bench in benches {
+        bench.sigint();
+        assert_eq!(bench.wait().code(), 0);
+    }
 }
 
 #[test]

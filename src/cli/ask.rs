@@ -5,13 +5,15 @@ use super::{Label, complain, print};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, value};
 use crate::control::{FdbInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo};
-use crate::engine::control::{Client, bridges};
+use crate::engine::control::{Called, Client, each_bridge};
 use crate::error::{Class, Error, Result};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often `--watch` looks.
 const LOOK: Duration = Duration::from_millis(250);
+/// After how long `ls` shows the bridges that have answered, where some have not.
+const GLANCE: Duration = Duration::from_millis(200);
 /// How often `wait` tries whether the bridge has started.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -166,23 +168,54 @@ fn connect(name: Option<&str>) -> Result<Client> {
     name.map_or_else(Client::connect_default, Client::connect)
 }
 
+/// Shows what answers at a glance, and then the rest: one that hangs holds up no other.
 fn list(json: bool) -> Result<()> {
-    let mut found = Vec::new();
-    for mut client in bridges() {
-        match client.status() {
-            Ok(status) => found.push(status),
-            // It has ended since it was found, or hangs.
-            Err(error) => complain(Label::Warning, &error),
+    let (names, answers) = each_bridge(|mut client| client.status());
+    let mut wide: Vec<Vec<String>> = names.into_iter().map(|name| vec![name]).collect();
+    let mut any = false;
+    for until in [Instant::now().checked_add(GLANCE), None] {
+        let next = || match until {
+            Some(until) => answers.recv_deadline(until).ok(),
+            None => answers.recv().ok(),
+        };
+        let mut found: Vec<Called<StatusInfo>> = std::iter::from_fn(next).filter(is_there).collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        any |= !found.is_empty();
+        if json {
+            print(lines(&found.iter().filter_map(|called| called.answer.as_ref().ok()).collect::<Vec<_>>()))?;
+            found.iter().filter(|called| called.answer.is_err()).for_each(complain_of);
+        } else {
+            // As wide as what was shown before, and as the names that are still to come.
+            let count = found.len();
+            wide.splice(0..0, found.iter().map(called_row));
+            print(columns("", &wide).split_inclusive('\n').take(count).collect::<String>())?;
         }
     }
-    if found.is_empty() && !json {
+    if !any && !json {
         complain(Label::Warning, &"no bridge runs");
     }
-    print(if json {
-        lines(&found)
-    } else {
-        columns("", &found.iter().map(bridge_row).collect::<Vec<_>>()).into_bytes()
-    })
+    Ok(())
+}
+
+/// Whether it has not just left its socket behind.
+fn is_there(called: &Called<StatusInfo>) -> bool {
+    !matches!(&called.answer, Err(error) if error.class() == Class::NoDaemon)
+}
+
+fn complain_of(called: &Called<StatusInfo>) {
+    complain(Label::Warning, &called_row(called).join(", "));
+}
+
+/// The line of a bridge, also of one that does not answer.
+fn called_row(called: &Called<StatusInfo>) -> Vec<String> {
+    let error = match &called.answer {
+        Ok(status) => return bridge_row(status).to_vec(),
+        Err(error) => error.what(),
+    };
+    let own = format!("{} ", called.name);
+    let why = error.strip_prefix("the bridge ").or_else(|| error.strip_prefix(&own)).unwrap_or(error);
+    let pid = called.pid.map_or_else(|| "-".to_owned(), |pid| format!("pid {pid}"));
+    vec![called.name.clone(), pid, why.to_owned()]
 }
 
 fn bridge_row(bridge: &StatusInfo) -> [String; 4] {
@@ -224,7 +257,7 @@ fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
     items.iter().flat_map(crate::control::print).collect()
 }
 
-const HEAD: [&str; 8] = ["port", "kind", "state", "peer", "rx", "tx", "queued", "dropped"];
+const HEAD: [&str; 8] = ["port", "kind", "state", "rx", "tx", "queued", "dropped", "peer"];
 
 /// One line for each port, below the name of its switch if there are several.
 fn table(switches: &[SwitchInfo]) -> String {
@@ -275,11 +308,12 @@ fn port_row(port: &PortInfo) -> [String; 8] {
         port.name.clone(),
         port.kind.clone(),
         port.state.clone(),
-        if port.peer.is_empty() { "-".to_owned() } else { port.peer.clone() },
         port.rx_frames.to_string(),
         port.tx_frames.to_string(),
         port.queued.to_string(),
         dropped(port),
+        // The longest comes last, so that it pads no other row.
+        if port.peer.is_empty() { "-".to_owned() } else { port.peer.clone() },
     ]
 }
 
@@ -321,9 +355,9 @@ mod tests {
         let text = table(&bridge(vec![port("a", "listening", 0), port("a", "up", 20)]).switches);
         assert_eq!(
             text,
-            "port  kind  state      peer  rx  tx  queued  dropped\n\
-             a     unix  listening  -     0   0   0       0\n\
-             a     unix  up         -     20  0   0       2 (stalled 2)\n"
+            "port  kind  state      rx  tx  queued  dropped        peer\n\
+             a     unix  listening  0   0   0       0              -\n\
+             a     unix  up         20  0   0       2 (stalled 2)  -\n"
         );
     }
 
@@ -331,7 +365,8 @@ mod tests {
     fn only_what_has_changed_is_said() {
         let before = bridge(vec![port("a", "up", 1), port("longer", "up", 1), port("c", "up", 1)]);
         let now = bridge(vec![port("a", "down", 1), port("longer", "up", 1)]);
-        let expected = "c       unix  gone   -     1   0   0       0\na       unix  down   -     1   0   0       0\n";
+        let expected =
+            "c       unix  gone   1   0   0       0        -\na       unix  down   1   0   0       0        -\n";
         assert_eq!(changes(&before, &now), expected);
         assert_eq!(changes(&now, &now), "");
     }

@@ -64,7 +64,7 @@ impl Instance {
         let mut number = 1;
         while !self.named && Self::port_names(&spec).iter().any(|name| taken.contains(name)) {
             number += 1;
-            spec.name = numbered(&self.spec.name, number);
+            spec.name = value::numbered(&self.spec.name, number);
             if let launch::Network::Host(host) = &mut spec.network
                 && host.dhcp.is_some()
             {
@@ -79,13 +79,6 @@ impl Instance {
 /// `NAME`, and `NAME-IFNAME` for one of several interfaces.
 fn port_name(name: &str, of_several: Option<&str>) -> String {
     of_several.map_or_else(|| name.to_owned(), |ifname| format!("{name}-{ifname}"))
-}
-
-/// `NAME-2`, not longer than a name may be.
-fn numbered(name: &str, number: u32) -> String {
-    let end = format!("-{number}");
-    let room = value::NAME_BYTES.saturating_sub(end.len());
-    name.chars().take(room).chain(end.chars()).collect()
 }
 
 /// What the program is attached to.

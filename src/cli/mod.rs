@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::config::text::shell;
-use crate::config::{Config, HostAddr, PortSpec, SwitchSpec, check_rules, value};
+use crate::config::{Config, HostAddr, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Network};
 use crate::wire::Mac;
@@ -136,7 +136,10 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Wait { condition, state, timeout, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));
         }
-        Some(Command::Ports { kind }) => ports::page(kind.as_deref(), Style::of(&io::stdout()))?.into_bytes(),
+        Some(Command::Ports { kind }) => {
+            let stream = io::stdout();
+            ports::page(kind.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
+        }
         Some(Command::Check { file }) => check(file)?.into_bytes(),
         Some(Command::Completions { shell }) => completions(*shell),
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
@@ -181,6 +184,14 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         Some(name) => value::name(name).map_err(|form| Error::usage(format!("--name {name:?}: expected {form}")))?,
         None => value::name_from(&program.unwrap_or_default().to_string_lossy()),
     };
+    if args.taps.iter().any(String::is_empty) {
+        let error = Error::usage("--tap: the name of a TAP is missing");
+        return Err(error.hint("--tap zeth, or several, --tap zeth0,zeth1; no TAP but an address: --host 192.0.2.9/24"));
+    }
+    if args.join.is_none() && args.host.contains(&HostAddr::Dhcp) && !config.ports.iter().any(may_lease) {
+        let error = Error::usage("--host dhcp: nobody is on the program's bridge who could give it an address");
+        return Err(error.hint("--port nat:10.0.2.2/24 can; or join a bridge that runs, --join NAME"));
+    }
     let mut spec = launch::Spec::new(&name, args.command.clone());
     if !args.host.is_empty() {
         spec.network = Network::Host(host(args, &name)?);
@@ -190,6 +201,15 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     check_rules(&args.rewrite)?;
     let named = args.name.is_some();
     Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone(), named })
+}
+
+/// Whether there may be a DHCP server behind a port.
+fn may_lease(port: &PortSpec) -> bool {
+    match &port.kind {
+        PortKind::Nat(nat) => nat.lan.dhcp.is_some() || !nat.lan.hosts.is_empty(),
+        PortKind::Usbip(_) | PortKind::Wpan(_) => false,
+        _ => true,
+    }
 }
 
 /// The interface of `zbridge run --host` for a program of this name.

@@ -2,75 +2,75 @@
 
 use super::help::command;
 use super::style::Style;
-use crate::config::text::{columns, wrap};
+use crate::config::text::{columns, meanings, wrap};
 use crate::config::{COMMON, Choices, KINDS, KeyRow, KindRow, SWITCH_KEYS, TRANSPORTS, find};
 use crate::error::Result;
 
 /// The widest line of a note.
 const WIDTH: usize = 100;
 
-const GRAMMAR: &str = "TYPE:TARGET[,key[=value]]...   ',,' is a literal comma, a bare key means on";
+const GRAMMAR: &str = "TYPE:TARGET[,key[=value]]...\n    ',,' is a literal comma, a bare key means on";
 
-/// The page about one kind, or about all.
+/// The page about one kind, or about all, no wider than `width`; without one, a key is one line.
 ///
 /// # Errors
 /// There is no such kind; the error names the nearest.
-pub fn page(kind: Option<&str>, style: Style) -> Result<String> {
+pub fn page(kind: Option<&str>, style: Style, width: Option<usize>) -> Result<String> {
     let shown = match kind {
         Some(word) => vec![find(word)?],
         None => KINDS.to_vec(),
     };
     let mut text = format!("{} {GRAMMAR}\n\n", style.heading("A port is"));
     for row in &shown {
-        text.push_str(&section(row, style));
+        text.push_str(&section(row, style, width));
         text.push('\n');
     }
     if shown.iter().any(|row| row.target == "TRANSPORT") {
-        text.push_str(&format!("{}\n{}\n", style.heading("A TRANSPORT is one of"), transports()));
+        text.push_str(&format!("{}\n{}\n", style.heading("A TRANSPORT is one of"), transports(width)));
     }
-    text.push_str(&format!("{}\n{}", style.heading("Keys of every port"), keys(COMMON)));
+    text.push_str(&format!("{}\n{}", style.heading("Keys of every port"), keys(COMMON, width)));
     if kind.is_none() {
         let head = style.heading("A switch is");
         text.push_str(&format!(
             "\n{head} NAME[,key=value]..., and only needed to change its settings\n{}",
-            keys(SWITCH_KEYS)
+            keys(SWITCH_KEYS, width)
         ));
     }
     Ok(text)
 }
 
 /// Form and summary, the note, the keys, the example.
-fn section(row: &KindRow, style: Style) -> String {
+fn section(row: &KindRow, style: Style, width: Option<usize>) -> String {
     let head = format!("{}  {}\n", style.heading(&row.form()), row.summary);
-    let note = wrap("    ", WIDTH, row.note);
+    let note = wrap("    ", width.unwrap_or(WIDTH).min(WIDTH), row.note);
     let example = format!("    {} {}\n", style.faint("$"), command(row.example));
-    let choices = row.choices.map(|table| choices(table, style)).unwrap_or_default();
-    format!("{head}{note}{}{example}{choices}", keys(row.keys))
+    let choices = row.choices.map(|table| choices(table, style, width)).unwrap_or_default();
+    format!("{head}{note}{}{example}{choices}", keys(row.keys, width))
 }
 
 /// What the values of a key can be: each with its summary, its keys and an example, and the keys that all have.
-fn choices(table: &Choices, style: Style) -> String {
+fn choices(table: &Choices, style: Style, width: Option<usize>) -> String {
     let mut text = String::new();
     for row in table.rows {
         let head = style.heading(&format!("{}={}", table.key, row.word));
         let example = columns("      ", &[[style.faint("as").to_string(), format!("{}={}", table.key, row.example)]]);
-        text.push_str(&format!("  {head}  {}\n{}{example}", row.summary, indented(row.keys)));
+        text.push_str(&format!("  {head}  {}\n{}{example}", row.summary, indented(row.keys, width)));
     }
     text.push_str(&format!("  {}\n", style.heading(&format!("Keys of every {}", table.key))));
-    text + &indented(table.common)
+    text + &indented(table.common, width)
 }
 
-fn indented(rows: &[KeyRow]) -> String {
-    columns("      ", &rows.iter().map(|row| [row.form(), summary(row)]).collect::<Vec<_>>())
+fn indented(rows: &[KeyRow], width: Option<usize>) -> String {
+    meanings("      ", width, &rows.iter().map(|row| [row.form(), summary(row)]).collect::<Vec<_>>())
 }
 
-fn keys(rows: &[KeyRow]) -> String {
-    columns("    ", &rows.iter().map(|row| [row.form(), summary(row)]).collect::<Vec<_>>())
+fn keys(rows: &[KeyRow], width: Option<usize>) -> String {
+    meanings("    ", width, &rows.iter().map(|row| [row.form(), summary(row)]).collect::<Vec<_>>())
 }
 
 /// Form and summary of every transport of a serial line.
-fn transports() -> String {
-    columns("    ", &TRANSPORTS.iter().map(|row| [row.form(), row.summary.to_owned()]).collect::<Vec<_>>())
+fn transports(width: Option<usize>) -> String {
+    meanings("    ", width, &TRANSPORTS.iter().map(|row| [row.form(), row.summary.to_owned()]).collect::<Vec<_>>())
 }
 
 fn summary(row: &KeyRow) -> String {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_page_has_every_kind_and_key() {
-        let text = page(None, Style::plain()).unwrap();
+        let text = page(None, Style::plain(), None).unwrap();
         for row in KINDS {
             assert!(text.contains(&format!("{}  {}", row.form(), row.summary)), "{}", row.word);
             assert!(text.contains(&command(row.example)), "{}", row.word);
@@ -138,10 +138,10 @@ mod tests {
 
     #[test]
     fn one_kind_has_its_own_page() {
-        let text = page(Some("tap"), Style::plain()).unwrap();
+        let text = page(Some("tap"), Style::plain(), None).unwrap();
         assert!(text.contains("tap:NAME  ") && text.contains("addr=CIDR") && text.contains("learn=on|off"));
         assert!(!text.contains("unix:PATH") && !text.contains("ageing"));
-        assert!(page(Some("uinx"), Style::plain()).unwrap_err().what().contains("nearest is \"unix\""));
+        assert!(page(Some("uinx"), Style::plain(), None).unwrap_err().what().contains("nearest is \"unix\""));
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use super::{Label, complain, print, show};
 use crate::config::Config;
-use crate::engine::Bridge;
-use crate::engine::control::Claim;
+use crate::engine::control::{Claim, DEFAULT_NAME, Server};
+use crate::engine::{Bridge, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crossbeam_channel::{Receiver, bounded, select};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 /// Runs `config` as the bridge called `name` until a signal ends it.
 ///
@@ -16,7 +17,7 @@ use signal_hook::iterator::Signals;
 pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = stop_signals()?;
-    let claim = claim(name)?;
+    let claim = claim(name, DEFAULT_NAME)?;
     let bridge = Bridge::start(config)?;
     let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
     if let Some(control) = &control {
@@ -34,20 +35,41 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
             return Err(Error::new(Class::Runtime, format!("switch {name} has ended")));
         }
     }
-    drop(control);
-    let last = bridge.stop()?;
+    let last = end(bridge, control)?;
     if quiet { Ok(()) } else { print(show::counters(&last)) }
 }
 
-/// Takes the bridge's name. One that was given none runs on without a control socket if there is no place for it.
-pub(super) fn claim(name: Option<&str>) -> Result<Option<Claim>> {
-    match Claim::new(name) {
+/// Stops a bridge and its control socket. Returns what all ports had counted.
+pub(super) fn end(bridge: Bridge, control: Option<Server>) -> Result<Vec<SwitchStatus>> {
+    match control {
+        Some(control) => control.end(bridge),
+        None => bridge.stop(),
+    }
+}
+
+/// Takes the bridge's name. One that was given none takes `usual` or the next that is free, and runs on without a control
+/// socket if there is no place for it.
+pub(super) fn claim(name: Option<&str>, usual: &str) -> Result<Option<Claim>> {
+    match name.map_or_else(|| Claim::like(usual), |name| Claim::new(Some(name))) {
         Ok(claim) => Ok(Some(claim)),
         Err(error) if name.is_none() => {
             complain(Label::Warning, &error.at("it runs, but cannot be commanded"));
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// What is said next begins a line: a terminal shows the key of SIGINT as `^C`, where its cursor was.
+pub(super) fn begin_a_line(signal: i32) {
+    let terminal: Option<Box<dyn Write>> = match (stderr().is_terminal(), stdout().is_terminal()) {
+        (true, _) => Some(Box::new(stderr())),
+        (_, true) => Some(Box::new(stdout())),
+        _ => None,
+    };
+    if let Some(mut terminal) = terminal.filter(|_| signal == SIGINT) {
+        // A terminal that is gone shows nothing.
+        let _ = terminal.write_all(b"\n").and_then(|()| terminal.flush());
     }
 }
 
@@ -58,6 +80,7 @@ pub(super) fn stop_signals() -> Result<Receiver<i32>> {
     let (sender, stop) = bounded(1);
     let watch = move || {
         for (count, signal) in signals.forever().enumerate() {
+            begin_a_line(signal);
             if count > 0 {
                 std::process::exit(128 + signal);
             }

@@ -24,14 +24,15 @@ pub fn attachments(switches: &[SwitchStatus]) -> String {
     if lines.is_empty() { String::new() } else { format!("to attach\n{}", columns("  ", &lines)) }
 }
 
-/// What every port counted, and below it why frames were dropped.
+/// What every port counted, those too that have left, and below it why frames were dropped.
 pub fn counters(switches: &[SwitchStatus]) -> String {
     each(switches, |switch| {
         let head =
             ["port", "kind", "state", "rx frames", "rx bytes", "tx frames", "tx bytes", "dropped"].map(String::from);
-        let rows = switch.ports.iter().map(counter_row);
+        let ports = || switch.ports.iter().chain(&switch.left);
+        let rows = ports().map(counter_row);
         let mut text = columns("", &std::iter::once(head).chain(rows).collect::<Vec<_>>());
-        for port in &switch.ports {
+        for port in ports() {
             let drops = port.counters.drops().map(|(row, frames)| {
                 [port.name.clone(), frames.to_string(), row.word.to_owned(), row.meaning.to_owned()]
             });

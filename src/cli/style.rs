@@ -2,8 +2,19 @@
 
 use std::fmt::Display;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 use clap::builder::styling::{AnsiColor, Style as Ansi};
+use rustix::termios::tcgetwinsize;
+
+/// A narrower terminal is taken to be this wide.
+const NARROWEST: usize = 40;
+
+/// How many characters a line of `stream` has room for, where it is a terminal that tells.
+pub fn width_of(stream: impl AsFd) -> Option<usize> {
+    let size = tcgetwinsize(stream).ok().filter(|size| size.ws_col > 0)?;
+    Some(usize::from(size.ws_col).max(NARROWEST))
+}
 
 /// Whether a stream is written in colours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

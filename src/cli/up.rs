@@ -8,6 +8,7 @@ use crate::config::text::columns;
 use crate::config::value;
 use crate::config::{Config, InstanceSpec};
 use crate::engine::Bridge;
+use crate::engine::control::Server;
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -31,7 +32,8 @@ pub struct UpArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub timeout: Option<Duration>,
 
-    /// The bench's name, for `zbridge status NAME` and its like [default: default, or default-2 … if that runs]
+    /// The bench's name, for `zbridge status NAME` and its logs [default: its file's without .toml, its folder's for
+    /// bench.toml; NAME-2 … if that runs]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 
@@ -39,7 +41,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "NAME")]
     pub join: Option<String>,
 
-    /// The folder for logs [default: zbridge/BENCH in $XDG_STATE_HOME or ~/.local/state]
+    /// The folder for logs [default: zbridge/NAME in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
 }
@@ -56,10 +58,10 @@ pub struct Up {
     config: Config,
     exit_with: Option<usize>,
     timeout: Option<Duration>,
-    logs: PathBuf,
+    logs: Option<PathBuf>,
     name: Option<String>,
     join: Option<String>,
-    /// What the bench is called on a bridge that it joins.
+    /// What the bench is called where it is given no name.
     bench: String,
 }
 
@@ -84,9 +86,8 @@ impl Up {
             })
         });
         let exit_with = exit_with.transpose()?;
-        let logs = args.logs.clone().unwrap_or_else(|| bench::default_folder(&args.file));
-        let (name, join) = (args.name.clone(), args.join.clone());
-        let bench = name.clone().unwrap_or_else(|| value::name_from(&bench::name_of(&args.file)));
+        let (logs, name, join) = (args.logs.clone(), args.name.clone(), args.join.clone());
+        let bench = value::name_from(&bench::name_of(&args.file));
         Ok(Self { exit_with, timeout: args.timeout, logs, name, join, bench, config })
     }
 }
@@ -99,10 +100,12 @@ impl Up {
 pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = wishes_to_stop()?;
-    let claim = super::run::claim(up.name.as_deref())?;
+    let claim = super::run::claim(up.name.as_deref(), &up.bench)?;
     let bridge = Bridge::start(&up.config)?;
     let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
-    let joined = up.join.as_deref().map(|name| super::joined::link(name, &up.bench, &bridge)).transpose()?;
+    let name = control.as_ref().map_or(up.bench.as_str(), Server::name);
+    let logs = up.logs.clone().unwrap_or_else(|| bench::default_folder(name));
+    let joined = up.join.as_deref().map(|other| super::joined::link(other, name, &bridge)).transpose()?;
     if let Some(joined) = &joined {
         super::joined::on_end(joined, |name| log::warn!("bridge {name} has ended; the bench goes on without it"))?;
     }
@@ -114,22 +117,22 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     if let Some(control) = &control {
         log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
     }
-    log::info!("{} to start; logs in {}", counted(instances.len()), up.logs.display());
+    log::info!("{} to start; logs in {}", counted(instances.len()), logs.display());
     let screen = Arc::new(Terminal::new(instances));
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
-    let bench = Bench { config: &up.config, wishes, logs: up.logs.clone() };
+    let bench = Bench { config: &up.config, wishes, logs };
     let outcome = bench::run(&bench, &bridge, &stop, screen);
-    drop((control, joined));
-    let last = bridge.stop()?;
-    let status = match outcome? {
-        Outcome::Ended => 0,
-        Outcome::Status(end) => end.code(),
-        Outcome::Failed(error) => return Err(error),
-    };
+    drop(joined);
+    let last = super::run::end(bridge, control)?;
+    let outcome = outcome?;
     if !quiet {
         print(show::counters(&last))?;
     }
-    Ok(status)
+    match outcome {
+        Outcome::Ended => Ok(0),
+        Outcome::Status(end) => Ok(end.code()),
+        Outcome::Failed(error) => Err(error),
+    }
 }
 
 fn counted(instances: usize) -> String {
@@ -143,6 +146,7 @@ fn wishes_to_stop() -> Result<Receiver<i32>> {
     let (sender, stop) = unbounded();
     let watch = move || {
         for signal in signals.forever() {
+            super::run::begin_a_line(signal);
             if sender.send(signal).is_err() {
                 return;
             }

@@ -220,23 +220,30 @@ impl InstanceSpec {
         self.command.iter().map(|word| super::text::shell(word)).collect::<Vec<_>>().join(" ")
     }
 
-    /// What `zbridge check` prints of it beside name and command: `tap zeth`, `after zephyr`, `ready ping 192.0.2.1`.
-    pub fn settings(&self) -> String {
+    /// What `zbridge check` prints of it beside name and command: `tap zeth`, `after zephyr`, `ready ping 192.0.2.1`. With
+    /// `several` switches `tap zeth1 on switch right`.
+    pub fn settings(&self, several: bool) -> String {
+        let on = |switch: &str| if several { format!(" on switch {switch}") } else { String::new() };
         let mut words = Vec::new();
         match &self.network {
             Network::Own => {}
-            Network::Taps(taps) => words.extend(taps.iter().map(|tap| format!("tap {}", tap.kind.text().target()))),
+            Network::Taps(taps) => {
+                words.extend(taps.iter().map(|tap| format!("tap {}{}", tap.kind.text().target(), on(&tap.switch))));
+            }
             Network::Host { addrs, dhcp, .. } => {
-                words.extend(dhcp.then(|| "host dhcp".to_owned()));
-                words.extend(addrs.iter().map(|addr| format!("host {addr}")));
+                words.extend(dhcp.then(|| format!("host dhcp{}", on(&self.switch))));
+                words.extend(addrs.iter().map(|addr| format!("host {addr}{}", on(&self.switch))));
             }
             Network::Qemu { model, mac } => {
-                words.push(format!("qemu {} {mac}", model.as_deref().unwrap_or("usual card")));
+                words.push(format!("qemu {} {mac}{}", model.as_deref().unwrap_or("usual card"), on(&self.switch)));
             }
         }
         words.extend(self.rewrite.iter().map(|rule| format!("rewrite {rule}")));
         words.extend(self.after.iter().map(|name| format!("after {name}")));
-        words.extend(self.ready.iter().map(|ready| format!("ready {ready}")));
+        words.extend(self.ready.iter().map(|ready| match ready {
+            Ready::Log(_) => format!("ready {ready}"),
+            Ready::Ping { .. } | Ready::Tcp { .. } => format!("ready {ready}{}", on(&self.switch)),
+        }));
         if self.restart == Restart::OnFailure {
             words.push("restart on-failure".to_owned());
         }

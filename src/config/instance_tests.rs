@@ -66,10 +66,10 @@ fn a_bench_is_read() {
     assert_eq!(switches, ["default", "lab"]);
     assert_eq!(config.check(), Ok(Vec::new()));
     let summary = config.summary();
-    let row =
-        "zephyr  ./zephyr.exe --seed=1 'two words'  tap zeth0, tap zeth1, ready log ^net: .* ready, restart on-failure";
+    let row = "  zephyr  ./zephyr.exe --seed=1 'two words'\n          tap zeth0 on switch default, tap zeth1 on switch lab, \
+               ready log ^net: .* ready, restart on-failure\n";
     assert!(summary.contains(row), "{summary}");
-    assert!(summary.contains("after zephyr, ready tcp 192.0.2.1:80 from 192.0.2.77/24"), "{summary}");
+    assert!(summary.contains("after zephyr, ready tcp 192.0.2.1:80 from 192.0.2.77/24 on switch "), "{summary}");
 }
 
 #[test]
@@ -212,7 +212,7 @@ after = "copy"
     assert_eq!(shown[..3], wanted.map(|(name, command, after)| (name, command.to_owned(), after.to_owned())));
     assert_eq!((shown[3].0, shown[3].2.as_str()), ("x1y", "copy1 copy2 copy3"));
     assert_eq!(
-        config.instances[1].settings(),
+        config.instances[1].settings(false),
         "tap zeth, rewrite mac, rewrite ip=192.0.2.1:192.0.2.12, ready ping 192.0.2.12"
     );
     for count in ["0", "1001", "\"many\""] {

@@ -182,7 +182,7 @@ impl Config {
     }
 
     /// What would run, as `zbridge check` prints it: each switch, and under it its ports in aligned columns; and the
-    /// instances.
+    /// instances, each with its command and below that its settings, with its switches where there are several.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         for switch in self.switches_in_use() {
@@ -194,8 +194,13 @@ impl Config {
         }
         if !self.instances.is_empty() {
             text.push_str("instances\n");
-            let row = |instance: &InstanceSpec| [instance.name.clone(), instance.command_line(), instance.settings()];
-            text.push_str(&columns("  ", &self.instances.iter().map(row).collect::<Vec<_>>()));
+            let several = self.switches_in_use().len() > 1;
+            let rows = self.instances.iter().flat_map(|instance| {
+                let settings = Some(instance.settings(several)).filter(|settings| !settings.is_empty());
+                let first = [instance.name.clone(), instance.command_line()];
+                std::iter::once(first).chain(settings.map(|settings| [String::new(), settings]))
+            });
+            text.push_str(&columns("  ", &rows.collect::<Vec<_>>()));
         }
         text
     }

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// Characters that a meaning needs beside its word.
+const LEAST_ROOM: usize = 30;
+
 /// Aligns `rows` in columns two blanks apart; the last column of a row is not padded. Each line starts with `indent`
 /// and ends with a newline.
 pub fn columns<R: AsRef<[C]>, C: AsRef<str>>(indent: &str, rows: &[R]) -> String {
@@ -47,13 +50,46 @@ pub fn wrap(indent: &str, width: usize, text: &str) -> String {
     lines
 }
 
-/// `text` as one word of a POSIX shell: as it is if nothing in it is special, otherwise in single quotes.
+/// Aligns words and what they mean in two columns. Where a `width` is given, no line is longer, the indent included: a
+/// meaning goes on below where it began, or begins below its word where there is little room beside.
+pub fn meanings(indent: &str, width: Option<usize>, rows: &[[String; 2]]) -> String {
+    let Some(width) = width else { return columns(indent, rows) };
+    let widest = rows.iter().map(|[word, _]| word.chars().count()).max().unwrap_or(0);
+    let beside = indent.chars().count() + widest + 2;
+    let margin = if beside + LEAST_ROOM <= width { beside } else { indent.chars().count() + 4 };
+    let mut text = String::new();
+    for [word, meaning] in rows {
+        let head = format!("{indent}{word}");
+        let lines = wrap(&" ".repeat(margin), width, meaning);
+        if head.chars().count() + 2 <= margin {
+            text.push_str(&format!("{head:margin$}{}", lines.get(margin..).unwrap_or("\n")));
+        } else {
+            text.push_str(&format!("{head}\n{lines}"));
+        }
+    }
+    text
+}
+
+/// `text` as one word of a POSIX shell on one line: as it is if nothing in it is special, otherwise in single quotes, or
+/// with control characters, a line's end among them, in dollar-single-quotes (POSIX.1-2024, XCU 2.2.4).
 pub fn shell(text: &str) -> Cow<'_, str> {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=,@+%".contains(char);
     if !text.is_empty() && text.chars().all(plain) {
         Cow::Borrowed(text)
+    } else if text.chars().any(char::is_control) {
+        Cow::Owned(format!("$'{}'", text.chars().map(escaped).collect::<String>()))
     } else {
         Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
+    }
+}
+
+fn escaped(char: char) -> String {
+    match char {
+        '\n' => "\\n".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\\' | '\'' => format!("\\{char}"),
+        _ if char.is_control() => char.to_string().bytes().map(|byte| format!("\\{byte:03o}")).collect(),
+        _ => char.to_string(),
     }
 }
 
@@ -80,5 +116,21 @@ mod tests {
         assert_eq!(shell("it's"), r"'it'\''s'");
         assert_eq!(shell(""), "''");
         assert_eq!(shell("udp:a:1->b:2"), "'udp:a:1->b:2'");
+    }
+
+    #[test]
+    fn a_word_of_several_lines_is_on_one() {
+        assert_eq!(shell("a 'b'\n\tc\\d\r\u{9b}0"), r"$'a \'b\'\n\tc\\d\015\302\2330'");
+    }
+
+    #[test]
+    fn meanings_stay_beside_their_words_or_below() {
+        let rows = [["ab", "one two three four"], ["abcdef", "five"], ["c", ""]].map(|row| row.map(str::to_owned));
+        assert_eq!(meanings(" ", None, &rows), " ab      one two three four\n abcdef  five\n c\n");
+        let wide =
+            meanings(" ", Some(9 + LEAST_ROOM), &[["ab", &"word ".repeat(9)].map(str::to_owned), rows[1].clone()]);
+        let line = "word word word word word word";
+        assert_eq!(wide, format!(" ab      {line}\n         word word word\n abcdef  five\n"));
+        assert_eq!(meanings(" ", Some(16), &rows[..2]), " ab  one two\n     three four\n abcdef\n     five\n");
     }
 }

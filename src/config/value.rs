@@ -49,6 +49,13 @@ pub fn name_from(text: &str) -> String {
     text.chars().map(|char| if named(char) { char } else { '-' }).take(NAME_BYTES).collect()
 }
 
+/// `NAME-2`, not longer than a name may be: what the next one of a name is called.
+pub fn numbered(name: &str, number: usize) -> String {
+    let end = format!("-{number}");
+    let room = NAME_BYTES.saturating_sub(end.len());
+    name.chars().take(room).chain(end.chars()).collect()
+}
+
 /// The name of a network interface, as `dev_valid_name` of the kernel's net/core/dev.c takes it, less `%`, which a
 /// TAP's name would have expanded.
 pub fn ifname(text: &str) -> Parsed<String> {

@@ -24,7 +24,7 @@ pub struct PortStatus {
     pub name: String,
     /// The word of its kind: `tap`, `unix` …
     pub kind: &'static str,
-    /// `up`, `listening`, `connecting`, `waiting`, `down` or `stalled`.
+    /// `up`, `listening`, `connecting`, `waiting`, `down` or `stalled`; `left` where it is no more.
     pub state: &'static str,
     /// Who is at the other end, or why nobody is.
     pub peer: String,
@@ -47,6 +47,9 @@ pub struct SwitchStatus {
     pub name: String,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
+    /// Ports that are no more, as they left: those of one name and kind as one, with the sum of what they had counted.
+    /// The last 64 are kept.
+    pub left: Vec<PortStatus>,
 }
 
 /// An entry of the forwarding database, with its port's name.

@@ -23,6 +23,7 @@ mod arrival;
 mod bridge;
 mod command;
 pub mod control;
+mod departed;
 mod gateway;
 mod listeners;
 mod ports;
@@ -44,6 +45,7 @@ use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
+use departed::Departed;
 use listeners::ListenerSlot;
 use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
@@ -72,6 +74,7 @@ struct Engine {
     /// Indexed as the switch's ports are.
     ports: Vec<Option<PortSlot>>,
     listeners: Vec<ListenerSlot>,
+    departed: Departed,
     /// Ports that have something to read, each once.
     ready: VecDeque<PortId>,
     /// Ports that are writable and have something queued, each once.
@@ -117,6 +120,7 @@ impl Engine {
             air: None,
             ports: Vec::new(),
             listeners: Vec::new(),
+            departed: Departed::default(),
             ready: VecDeque::new(),
             flushing: VecDeque::new(),
             channels: Vec::new(),

@@ -8,6 +8,7 @@
 //! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
 //! there, as for a connection that was begun.
 
+use super::show::listener_status;
 use super::{Engine, random_seed, service};
 use crate::config::{PortSpec, misplaced, same_host};
 use crate::error::{Class, Error, Result};
@@ -376,8 +377,9 @@ impl Engine {
         }
     }
 
-    /// Takes a port out of the switch; a client's counters go to its listener.
+    /// Takes a port out of the switch; a client's counters go to its listener, those of other ports are kept apart.
     fn remove_slot(&mut self, id: PortId) {
+        let shown = self.port_status(id, |slot| matches!(slot.origin, Origin::Spec(_) | Origin::Given(_)));
         let counters = self.switch.remove_port(self.clock.now(), id);
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::take) else { return };
         self.channels.retain(|&channel| channel != id);
@@ -386,8 +388,10 @@ impl Engine {
         self.flushing.retain(|&flushing| flushing != id);
         self.gone.retain(|&(gone, _)| gone != id);
         self.timers.retain(|&(_, what)| what != Due::Peer(id));
-        if let (Origin::Client(index), Some(counters)) = (slot.origin, counters) {
-            self.listeners[index].departed.add(&counters);
+        match (slot.origin, counters, shown) {
+            (Origin::Client(index), Some(counters), _) => self.listeners[index].departed.add(&counters),
+            (_, Some(counters), Some(shown)) => self.departed.keep(shown, counters),
+            _ => {}
         }
     }
 
@@ -413,6 +417,7 @@ impl Engine {
             self.unwatch([self.listeners[index].listener.as_ref().map(Listener::fd)]);
             self.listeners[index].listener = None;
             self.listeners[index].removed = true;
+            self.departed.keep(listener_status(&self.listeners[index]), self.listeners[index].departed.clone());
         }
         Ok(())
     }

@@ -22,10 +22,10 @@ impl Engine {
         }
         let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client(_));
         ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, own)));
-        SwitchStatus { name: self.name.clone(), ports }
+        SwitchStatus { name: self.name.clone(), ports, left: self.departed.rows().to_vec() }
     }
 
-    fn port_status(&self, id: PortId, wanted: impl Fn(&PortSlot) -> bool) -> Option<PortStatus> {
+    pub(super) fn port_status(&self, id: PortId, wanted: impl Fn(&PortSlot) -> bool) -> Option<PortStatus> {
         let slot = self.ports.get(id.index())?.as_ref().filter(|slot| wanted(slot))?;
         let state = self.switch.state(id)?;
         let (kind, attach) = match &slot.origin {
@@ -58,7 +58,7 @@ impl Engine {
     }
 }
 
-fn listener_status(slot: &ListenerSlot) -> PortStatus {
+pub(super) fn listener_status(slot: &ListenerSlot) -> PortStatus {
     let addr = slot.listener.as_ref().and_then(Listener::addr);
     PortStatus {
         name: slot.spec.name.clone(),

@@ -2,9 +2,8 @@
 //! deadline come out.
 //!
 //! Theory of operation. A [`Batch`] of frames is switched at a time ([`Switch::run`]): first every frame is looked at
-//! and decided (`decide_batch`: classify, learn, look up), which only fills a plan (`plan.rs`); then each port
-//! that has anything to send gets its list in one piece (`egress.rs`). Within a batch the table's cache lines are
-//! requested a block of frames ahead of their use, because on a large table they are what a frame costs.
+//! and decided (`decide.rs`: classify, learn, look up), which only fills a plan (`plan.rs`); then each port
+//! that has anything to send gets its list in one piece (`egress.rs`).
 //!
 //! What ends early ends in one [`DropReason`]. For each port `rx_frames = forwarded + ingress drops`, and over all
 //! ports `copies = sent + queued + egress drops`, at every moment between two calls.
@@ -15,6 +14,7 @@
 //! or a program that embeds a switch, may stay with [`Switch::handle_frame`] and [`Switch::poll_transmit`], where
 //! every frame passes through its egress port's queue.
 
+mod decide;
 mod egress;
 mod fdb;
 mod finish;
@@ -34,17 +34,15 @@ use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, PortId};
 use crate::limits::{AGEING_SECS, FDB_LIMIT, MAX_FRAME, MIN_FRAME, PORTS_MAX, PREFIX};
 use crate::time::{Duration, Instant};
-use crate::wire::{Gso, Mac, Offload, segment, stations, vlan_tags};
-use fdb::{Fdb, Key, Learned, tick};
+use crate::wire::{Gso, Mac, Offload, segment, vlan_tags};
+use decide::Ahead;
+use fdb::{Fdb, Key};
 use medium::Medium;
 use plan::Plan;
 use port::Port;
 use queue::Spares;
 use std::collections::VecDeque;
-use std::hint::black_box;
 
-/// Frames whose table entries are requested before the first of them is decided.
-const LOOK_AHEAD: usize = 32;
 /// Events that wait to be polled; more are not needed, each is said once.
 const EVENTS_MAX: usize = 256;
 
@@ -89,41 +87,6 @@ pub enum Event {
     /// It reads again.
     Drained(PortId),
 }
-
-/// A frame's two keys and their hashes, looked up ahead.
-#[derive(Clone, Copy)]
-struct Ahead {
-    dst: Key,
-    src: Key,
-    dst_hash: u64,
-    src_hash: u64,
-    /// Both addresses are those of the frame before, and the keys and hashes stand there.
-    follows: bool,
-}
-
-const NOTHING_AHEAD: Ahead = Ahead { dst: Key::EMPTY, src: Key::EMPTY, dst_hash: 0, src_hash: 0, follows: false };
-
-/// Where a frame goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict {
-    Unicast(PortId),
-    Flood,
-    Drop(DropReason),
-}
-
-/// Frames in a row that were decided alike: what held for the first of a conversation holds for its neighbours.
-struct Run {
-    ingress: PortId,
-    verdict: Verdict,
-    /// The number of the first in its batch.
-    first: u32,
-    frames: u32,
-    bytes: u64,
-    /// Up to this length the next one is like them, once that was asked.
-    longest: Option<usize>,
-}
-
-const NO_RUN: Run = Run { ingress: PortId(0), verdict: Verdict::Flood, first: 0, frames: 0, bytes: 0, longest: None };
 
 /// A learning bridge. See the head of the file.
 pub struct Switch {
@@ -308,153 +271,6 @@ impl Switch {
             self.decide_batch(now, batch);
         }
         self.send_plan(now, batch, edges);
-    }
-
-    /// Decides every frame of `batch`, a block at a time: first all keys are hashed and their cache lines asked for,
-    /// then each frame is learned and looked up.
-    fn decide_batch(&mut self, now: Instant, batch: &Batch) {
-        let tick = tick(now);
-        self.fdb.handle_batch(tick);
-        let mut ahead = std::mem::take(&mut self.ahead);
-        ahead.resize(LOOK_AHEAD, NOTHING_AHEAD);
-        let mut run = NO_RUN;
-        for block in batch.frames().chunks(LOOK_AHEAD) {
-            self.look_ahead(batch, block, &mut ahead);
-            let mut known = &NOTHING_AHEAD;
-            for (frame, ahead) in block.iter().zip(&ahead) {
-                if ahead.follows && run.ingress == frame.ingress && self.repeats(&mut run, frame) {
-                    run.frames += 1;
-                    run.bytes += frame.len() as u64;
-                    continue;
-                }
-                known = if ahead.follows { known } else { ahead };
-                self.note(&run);
-                let verdict = self.decide(now, tick, frame, batch.bytes(frame), known);
-                let first = run.first + run.frames;
-                run =
-                    Run { ingress: frame.ingress, verdict, first, frames: 1, bytes: frame.len() as u64, longest: None };
-            }
-        }
-        self.note(&run);
-        self.ahead = ahead;
-    }
-
-    /// Fills `ahead` with what is known of each frame of a block.
-    fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead]) {
-        let mut last: Option<&[u8; 12]> = None;
-        for (frame, ahead) in block.iter().zip(ahead) {
-            let bytes = batch.bytes(frame);
-            let addresses = if bytes.len() < MIN_FRAME { None } else { bytes.first_chunk() };
-            ahead.follows = addresses.is_some() && addresses == last;
-            last = addresses;
-            if !ahead.follows {
-                *ahead = stations(bytes).map_or(NOTHING_AHEAD, |(dst, src)| self.ask_for(dst, src));
-            }
-        }
-    }
-
-    /// Hashes two addresses and asks for their cache lines.
-    fn ask_for(&self, dst: u64, src: u64) -> Ahead {
-        let (dst, src) = (Key::new(dst, 0), Key::new(src, 0));
-        let (dst_hash, src_hash) = (self.fdb.hash(dst), self.fdb.hash(src));
-        black_box(self.fdb.touch(dst_hash) ^ self.fdb.touch(src_hash));
-        Ahead { dst, src, dst_hash, src_hash, follows: false }
-    }
-
-    /// Classify, learn, look up.
-    fn decide(&mut self, now: Instant, tick: u32, frame: &Frame, bytes: &[u8], ahead: &Ahead) -> Verdict {
-        let Some(port) = self.port(frame.ingress) else { return Verdict::Drop(DropReason::Malformed) };
-        let (learn, isolate, mtu) = (port.config.learn, port.config.isolate, port.config.mtu);
-        if !port.up {
-            return Verdict::Drop(DropReason::IngressDown);
-        }
-        if bytes.len() < MIN_FRAME {
-            return Verdict::Drop(DropReason::Malformed);
-        }
-        if mtu.is_some_and(|mtu| !fits(frame, bytes, mtu)) {
-            return Verdict::Drop(DropReason::Oversize);
-        }
-        let (dst, src) = (ahead.dst.mac(), ahead.src.mac());
-        if dst.is_reserved_group() {
-            return Verdict::Drop(DropReason::ReservedGroup);
-        }
-        if learn && !src.is_group() && src.as_u64() != 0 {
-            self.learn(now, tick, frame.ingress, ahead);
-        }
-        let known = (!dst.is_group()).then(|| self.fdb.lookup(ahead.dst, ahead.dst_hash, tick)).flatten();
-        match known {
-            Some(egress) if egress == frame.ingress => Verdict::Drop(DropReason::SameSegment),
-            Some(egress) if isolate && self.port(egress).is_some_and(|port| port.config.isolate) => {
-                Verdict::Drop(DropReason::Isolated)
-            }
-            Some(egress) => Verdict::Unicast(egress),
-            None if self.has_others(isolate) => Verdict::Flood,
-            None => Verdict::Drop(DropReason::NoEgress),
-        }
-    }
-
-    /// Whether a flood from a port that is up, and that is isolated or not, reaches anybody.
-    fn has_others(&self, isolate: bool) -> bool {
-        if isolate { self.up_open > 0 } else { self.up > 1 }
-    }
-
-    fn learn(&mut self, now: Instant, tick: u32, port: PortId, ahead: &Ahead) {
-        match self.fdb.learn(ahead.src, ahead.src_hash, port, tick) {
-            Learned::Known | Learned::New => {}
-            Learned::Moved { from } => {
-                let flap = Flap { mac: ahead.src.mac(), from, to: port };
-                if let Some(flap) = self.watch.moved(now, flap) {
-                    self.tell(Event::Flapping(flap));
-                }
-            }
-            Learned::PortFull => {
-                let told = self.port_mut(port).is_none_or(|port| std::mem::replace(&mut port.told_full, true));
-                if !told {
-                    self.tell(Event::PortTableFull(port));
-                }
-            }
-            Learned::TableFull => {
-                if !std::mem::replace(&mut self.told_full, true) {
-                    self.tell(Event::TableFull);
-                }
-            }
-        }
-    }
-
-    /// Whether addresses and port are all that the verdict of `run` depends on for a frame with the same ones: it was not
-    /// dropped, and this one fits its port's mtu, tags or not.
-    fn repeats(&self, run: &mut Run, frame: &Frame) -> bool {
-        let longest = match (run.longest, run.verdict) {
-            (Some(longest), _) => longest,
-            (None, Verdict::Drop(_)) => 0,
-            (None, _) => {
-                let mtu = self.port(run.ingress).and_then(|port| port.config.mtu);
-                mtu.map_or(MAX_FRAME, |mtu| mtu as usize + MIN_FRAME)
-            }
-        };
-        run.longest = Some(longest);
-        frame.len() <= longest
-    }
-
-    /// Counts frames that were decided and puts them into the plan.
-    fn note(&mut self, run: &Run) {
-        let Some(port) = self.ports.get_mut(run.ingress.index()).and_then(Option::as_mut) else { return };
-        let frames = u64::from(run.frames);
-        if frames == 0 {
-            return;
-        }
-        port.counters.received(frames, run.bytes);
-        match run.verdict {
-            Verdict::Drop(reason) => port.counters.drop(reason, frames),
-            Verdict::Unicast(egress) => {
-                port.counters.forwarded += frames;
-                self.plan.send(run.first..run.first + run.frames, egress);
-            }
-            Verdict::Flood => {
-                port.counters.forwarded += frames;
-                self.plan.flood(run.first..run.first + run.frames);
-            }
-        }
     }
 
     /// Switches one frame; its copies wait in their ports' queues for [`Switch::poll_transmit`]. A frame longer than

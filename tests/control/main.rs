@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use support::frame::{BROADCAST, numbered};
 use support::{
-    Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, TempDir, eventually, needs, require, zbridge,
+    Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TempDir, eventually, needs, require, zbridge,
 };
 use zbridge::engine::control::Client;
 
@@ -112,10 +112,10 @@ fn all_switches_are_shown_with_state_peer_counters_and_reasons() {
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines.len(), 7, "{shown}");
     assert_eq!((lines[0], lines[4]), ("switch default", "switch lab"), "{shown}");
-    assert!(lines[1].starts_with("port  kind  state      peer"), "{shown}");
-    assert!(lines[2].starts_with("a     unix  listening  -"), "{shown}");
-    assert!(lines[3].starts_with(&format!("a     unix  up         {me}")), "{shown}");
-    assert!(lines[3].ends_with("2 (no-egress 1, reserved-group 1)"), "{shown}");
+    assert!(lines[1].starts_with("port  kind  state      rx  tx  queued  dropped"), "{shown}");
+    assert!(lines[2].starts_with("a     unix  listening  0   0   0       0 ") && lines[2].ends_with("  -"), "{shown}");
+    let counted = "a     unix  up         2   0   0       2 (no-egress 1, reserved-group 1)";
+    assert!(lines[3].starts_with(&format!("{counted}  {me}")), "{shown}");
 
     let json: serde_json::Value = serde_json::from_str(&lab.told(&["status", "--json"])).unwrap();
     let port = &json["switches"][0]["ports"][1];
@@ -161,9 +161,27 @@ fn each_bridge_has_a_name_of_its_own() {
 }
 
 #[test]
+fn one_that_hangs_is_listed_and_holds_up_nobody() {
+    let lab = Lab::new();
+    let (first, last) = (lab.bridge(&["-p", &lab.spec("a"), "--name", "a"]), lab.bridge(&["-p", &lab.spec("z")]));
+    first.freeze();
+    let listing = lab.launch(&["ls"]).spawn();
+    listing.wait_for(&format!("default  pid {}  1 switch  1 port", last.pid()), PATIENCE);
+    let listed = listing.wait();
+    let hangs = format!("a        pid {}  does not answer\n", first.pid());
+    assert!(listed.code() == 0 && listed.stdout.contains(&hangs) && listed.stderr.is_empty(), "{listed:?}");
+    let json = lab.ask(&["ls", "--json"]);
+    assert!(json.stdout.lines().count() == 1 && json.stderr.contains("does not answer"), "{json:?}");
+    last.sigint();
+    last.wait();
+    assert_eq!(lab.told(&["ls"]), format!("a  pid {}  does not answer\n", first.pid()));
+    first.thaw();
+}
+
+#[test]
 fn ports_come_and_go_while_it_runs() {
     let lab = Lab::new();
-    let _zbridge = lab.with_ports(&["a"]);
+    let zbridge = lab.with_ports(&["a"]);
     let mut a = lab.join("a");
     assert_eq!(lab.told(&["port", "add", &format!("{},queue=64", lab.spec("b"))]), "b\n");
     let mut b = lab.join("b");
@@ -182,6 +200,10 @@ fn ports_come_and_go_while_it_runs() {
     assert!(!lab.dir.path("b").exists());
     assert!(!lab.told(&["status"]).contains("\nb "));
     assert_eq!(lab.told(&["port", "add", &lab.spec("b")]), "b\n", "its name and path are free again");
+    // what it had counted is in the summary all the same
+    let summary = Summary::of(zbridge);
+    let b = summary.all_of("b");
+    assert_eq!((b.rx_frames, b.tx_frames), (1, 1), "{summary:?}");
 }
 
 #[test]

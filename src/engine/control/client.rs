@@ -8,7 +8,13 @@ use crate::control::{
     StatusInfo, print,
 };
 use crate::error::{Class, Error, Result};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use crossbeam_channel::{Receiver, unbounded};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    connect, sendmsg, socket_with,
+};
 use serde::de::DeserializeOwned;
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -28,9 +34,70 @@ pub struct Client {
     last_id: u64,
 }
 
+/// The same where all bridges are asked: one that hangs should not hold up the answer.
+const CALL: Duration = Duration::from_secs(1);
+
+/// A bridge that was called, and what came of it.
+pub struct Called<T> {
+    /// Its name.
+    pub name: String,
+    /// Its process, if one listens at its socket.
+    pub pid: Option<i32>,
+    /// What it said, or why it said nothing: that it has ended (class no-daemon), or does not answer.
+    pub answer: Result<T>,
+}
+
+/// Calls every bridge of this user at the same time and does `ask` with each. Returns their names, and where each is told
+/// of when it has answered, or has not in a second for each thing that it was asked.
+pub fn each_bridge<T: Send + 'static>(ask: fn(Client) -> Result<T>) -> (Vec<String>, Receiver<Called<T>>) {
+    let (sender, answers) = unbounded();
+    let mut names = Vec::new();
+    for (name, path) in sockets() {
+        names.push(name.clone());
+        let told = sender.clone();
+        let work = move || {
+            let (mut pid, mut socket) = (None, call(&path, CALL));
+            if let Ok(socket) = &mut socket {
+                pid = socket_peercred(socket).ok().map(|peer| peer.pid.as_raw_nonzero().get());
+            }
+            let answer = socket.and_then(|socket| Client::greeted(socket, &path)).and_then(ask);
+            // Who has seen enough has stopped listening.
+            let _ = told.send(Called { name, pid, answer });
+        };
+        if let Err(cause) = std::thread::Builder::new().name("zb-call".into()).spawn(work) {
+            log::warn!("cannot start a thread: {cause}");
+        }
+    }
+    (names, answers)
+}
+
 /// Every bridge of this user that answers, by name.
 pub fn bridges() -> Vec<Client> {
-    sockets().into_iter().filter_map(|(_, path)| Client::dial(&path).ok()).collect()
+    let (_, answers) = each_bridge(Ok);
+    let mut found: Vec<Client> = answers.iter().filter_map(|called| called.answer.ok()).collect();
+    found.sort_by(|a, b| a.greeting.name.cmp(&b.greeting.name));
+    found
+}
+
+/// Connects to a control socket, on which nothing then takes longer than `patience`.
+fn call(path: &Path, patience: Duration) -> Result<UnixStream> {
+    let failed = |errno: Errno| match errno {
+        Errno::NOENT | Errno::CONNREFUSED => none_runs(format!("nobody answers at {}", path.display())),
+        Errno::AGAIN => silent("the bridge"),
+        _ => Error::system(format_args!("cannot talk to {}", path.display()), &errno.into()),
+    };
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    for direction in [Timeout::Send, Timeout::Recv] {
+        set_socket_timeout(&socket, direction, Some(patience)).map_err(failed)?;
+    }
+    let address = SocketAddrUnix::new(path).map_err(failed)?;
+    connect(&socket, &address).map_err(failed)?;
+    Ok(socket.into())
+}
+
+fn silent(who: &str) -> Error {
+    Error::new(Class::Runtime, format!("{who} does not answer"))
+        .hint("its process may be stopped: `zbridge ls` tries all")
 }
 
 fn none_runs(what: String) -> Error {
@@ -80,19 +147,15 @@ impl Client {
     }
 
     fn dial(path: &Path) -> Result<Self> {
-        let failed = |cause: &std::io::Error| Error::system(format_args!("cannot talk to {}", path.display()), cause);
-        let socket = UnixStream::connect(path).map_err(|cause| match cause.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                none_runs(format!("nobody answers at {}", path.display()))
-            }
-            _ => failed(&cause),
-        })?;
+        Self::greeted(call(path, PATIENCE)?, path)
+    }
+
+    /// The client on a connected socket, when it is the bridge's at `path`.
+    fn greeted(socket: UnixStream, path: &Path) -> Result<Self> {
         if let Some(uid) = stranger(&socket)? {
             let what = format!("{}: user {uid} answers there, and not this user's bridge", path.display());
             return Err(Error::new(Class::Permission, what).hint("as that user: zbridge ls shows it"));
         }
-        socket.set_read_timeout(Some(PATIENCE)).map_err(|cause| failed(&cause))?;
-        socket.set_write_timeout(Some(PATIENCE)).map_err(|cause| failed(&cause))?;
         let greeting = Greeting { zbridge: 0, version: String::new(), name: String::new(), pid: 0 };
         let mut client = Self { socket, lines: Lines::new(REPLY_BYTES), greeting, last_id: 0 };
         let line = client.next_line()?;
@@ -246,8 +309,7 @@ impl Client {
             UnexpectedEof | BrokenPipe | ConnectionReset => {
                 Error::new(Class::NoDaemon, format!("{name} has ended or closed the connection"))
             }
-            WouldBlock | TimedOut => Error::new(Class::Runtime, format!("{name} does not answer"))
-                .hint("its process may be stopped: `zbridge ls` tries all"),
+            WouldBlock | TimedOut => silent(name),
             _ => Error::system(format_args!("cannot talk to {name}"), cause),
         }
     }

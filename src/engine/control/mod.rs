@@ -17,7 +17,7 @@ mod place;
 mod server;
 mod session;
 
-pub use client::{Client, PATIENCE, bridges};
+pub use client::{Called, Client, PATIENCE, bridges, each_bridge};
 pub use place::{Claim, DEFAULT_NAME};
 pub use server::Server;
 

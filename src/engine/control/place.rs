@@ -28,7 +28,7 @@ use std::time::Duration;
 /// The name of a bridge that is given none.
 pub const DEFAULT_NAME: &str = "default";
 
-/// Names that are tried for bridges without one: `default`, `default-2` … They are more than a machine runs.
+/// Names that are tried for bridges that are given none: `default`, `default-2` … They are more than a machine runs.
 const NAMES: usize = 1000;
 
 /// How often and at what intervals the lock of the directory is tried. It is held for a few system calls.
@@ -83,33 +83,44 @@ impl Claim {
     /// # Errors
     /// A bridge of this name runs, or there is no place for the socket.
     pub fn new(name: Option<&str>) -> Result<Self> {
-        let given = name.map(checked).transpose()?;
+        match name {
+            Some(name) => Self::take(name, 1),
+            None => Self::like(DEFAULT_NAME),
+        }
+    }
+
+    /// Takes the first name that is free of `name`, `name-2`, `name-3` …
+    ///
+    /// # Errors
+    /// There is no place for the socket.
+    pub fn like(name: &str) -> Result<Self> {
+        Self::take(name, NAMES)
+    }
+
+    /// Takes the first that is free of `tries` names.
+    fn take(name: &str, tries: usize) -> Result<Self> {
+        let name = checked(name)?;
+        let given = tries == 1;
         let directory = directory();
         let _lock = prepare(&directory)?;
         // Nobody binds without the lock, so who refuses is gone, and not about to listen.
         sockets().iter().for_each(|(_, path)| clear_stale(path));
-        let candidates = (1..=NAMES).map(|number| match number {
-            1 => DEFAULT_NAME.to_owned(),
-            _ => format!("{DEFAULT_NAME}-{number}"),
-        });
-        let candidates: Box<dyn Iterator<Item = String>> = match given {
-            Some(name) => Box::new(std::iter::once(name)),
-            None => Box::new(candidates),
-        };
-        for candidate in candidates {
+        for number in 1..=tries {
+            let candidate = if number == 1 { name.clone() } else { value::numbered(&name, number) };
             let path = directory.join(format!("{candidate}{SUFFIX}"));
             match dial_socket(&path, SocketType::STREAM) {
-                Ok((_, owner)) if name.is_some() => return Err(running(&candidate, &owner)),
+                Ok((_, owner)) if given => return Err(running(&candidate, &owner)),
                 Ok(_) => {}
                 Err(_) => match UnixListener::bind(&path, SocketType::STREAM, 0o600) {
                     Ok(listener) => return Ok(Self { name: candidate, path, listener }),
                     // Somebody is there who does not answer: a bridge that hangs, or no bridge at all.
-                    Err(_) if name.is_none() && path.symlink_metadata().is_ok() => {}
+                    Err(_) if !given && path.symlink_metadata().is_ok() => {}
                     Err(error) => return Err(error),
                 },
             }
         }
-        Err(Error::new(Class::Runtime, format!("{NAMES} bridges run already")).hint("give this one a --name"))
+        Err(Error::new(Class::Runtime, format!("{NAMES} bridges named {name} run already"))
+            .hint("give this one a --name"))
     }
 
     /// The name.

@@ -10,7 +10,8 @@ use super::place::Claim;
 use super::session::{Read, Session};
 use super::stranger;
 use crate::control::{Greeting, PROTOCOL, Reply, Request, print};
-use crate::engine::command::Handle;
+use crate::engine::Bridge;
+use crate::engine::command::{Handle, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
 use crate::time::{Clock, Duration, Instant};
@@ -39,6 +40,8 @@ pub struct Server {
     name: String,
     path: PathBuf,
     stop: Arc<AtomicBool>,
+    /// The bridge ends too: the ports of clients stay to be counted, for nobody has left.
+    ends: Arc<AtomicBool>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
 }
@@ -50,7 +53,7 @@ impl Server {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         let fd = claim.listener.as_fd().as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), LISTENER, Interest::READABLE).map_err(cannot)?;
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let Claim { name, path, listener } = claim;
         let greeting = Greeting {
             zbridge: PROTOCOL,
@@ -69,9 +72,10 @@ impl Server {
             told_refusal: false,
             clock: Clock::start(),
             stop: stop.clone(),
+            ends: ends.clone(),
         };
         let thread = Builder::new().name("zb-control".into()).spawn(move || serving.run()).map_err(cannot)?;
-        Ok(Self { name, path, stop, waker, thread: Some(thread) })
+        Ok(Self { name, path, stop, ends, waker, thread: Some(thread) })
     }
 
     /// The bridge's name.
@@ -83,11 +87,22 @@ impl Server {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Ends with the bridge that it serves. Returns what all ports had counted, those of clients included. Clients are
+    /// let go first, so that one that waits for an answer learns that the bridge has ended, not only its switch.
+    ///
+    /// # Errors
+    /// As [`Bridge::stop`].
+    pub fn end(self, bridge: Bridge) -> Result<Vec<SwitchStatus>> {
+        self.ends.store(true, Ordering::Relaxed);
+        drop(self);
+        bridge.stop()
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
         let told = self.waker.wake().is_ok();
         if let Some(thread) = self.thread.take().filter(|_| told)
             && thread.join().is_err()
@@ -113,12 +128,13 @@ struct Serving {
     told_refusal: bool,
     clock: Clock,
     stop: Arc<AtomicBool>,
+    ends: Arc<AtomicBool>,
 }
 
 impl Serving {
     fn run(mut self) {
         let mut events = Events::with_capacity(CLIENTS);
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Acquire) {
             if let Err(error) = self.poll.poll(&mut events, self.patience())
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
@@ -140,7 +156,9 @@ impl Serving {
             }
             self.look_at_waits();
         }
-        (0..self.clients.len()).for_each(|index| self.dismiss(index));
+        if !self.ends.load(Ordering::Relaxed) {
+            (0..self.clients.len()).for_each(|index| self.dismiss(index));
+        }
     }
 
     fn patience(&self) -> Option<Duration> {

@@ -1,0 +1,77 @@
+//! What ports had counted that are gone: those that were removed, and those whose descriptor was handed over and lost.
+//!
+//! A port that comes back under the same name, as an instance that is started again does, has a new row while it is
+//! there, and adds to the row of its kind and name when it goes, as the clients of a listener do. Only so many names are
+//! kept: a bridge may run for months.
+
+use super::command::PortStatus;
+use crate::counters::Counters;
+
+/// Names that are kept; of more, those that left last.
+const KEPT: usize = 64;
+
+/// See the head of the file.
+#[derive(Default)]
+pub(super) struct Departed {
+    rows: Vec<PortStatus>,
+}
+
+impl Departed {
+    /// Takes note of a port as it was last shown, and of all that it had counted.
+    pub fn keep(&mut self, port: PortStatus, counters: Counters) {
+        let mut row = PortStatus { state: "left", queued: 0, counters, attach: None, flows: None, ..port };
+        row.leases.clear();
+        let before = self.rows.iter().position(|other| (&other.name, other.kind) == (&row.name, row.kind));
+        if let Some(index) = before {
+            row.counters.add(&self.rows.remove(index).counters);
+        } else if self.rows.len() >= KEPT {
+            self.rows.remove(0);
+        }
+        self.rows.push(row);
+    }
+
+    /// Those that are kept, in the order in which they left.
+    pub fn rows(&self) -> &[PortStatus] {
+        &self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str) -> PortStatus {
+        PortStatus {
+            name: name.to_owned(),
+            kind: "tap",
+            state: "up",
+            peer: String::new(),
+            queued: 3,
+            counters: Counters::default(),
+            attach: None,
+            flows: None,
+            leases: Vec::new(),
+        }
+    }
+
+    fn counted(frames: u64) -> Counters {
+        let mut counters = Counters::default();
+        counters.received(frames, 60 * frames);
+        counters
+    }
+
+    #[test]
+    fn one_name_is_one_row_and_the_oldest_go() {
+        let mut departed = Departed::default();
+        for number in 0..KEPT as u64 {
+            departed.keep(port(&number.to_string()), counted(number));
+        }
+        departed.keep(port("0"), counted(5));
+        departed.keep(PortStatus { kind: "unix", ..port("0") }, counted(7));
+        let rows: Vec<_> =
+            departed.rows().iter().map(|row| (row.name.as_str(), row.kind, row.counters.rx_frames)).collect();
+        assert_eq!((rows.len(), rows[0]), (KEPT, ("2", "tap", 2)), "1 was the oldest");
+        assert_eq!(rows[KEPT - 2..], [("0", "tap", 5), ("0", "unix", 7)]);
+        assert!(departed.rows().iter().all(|row| (row.state, row.queued) == ("left", 0)));
+    }
+}

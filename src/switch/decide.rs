@@ -1,0 +1,226 @@
+//! The decision: classify, learn, look up; frame by frame into the plan.
+//!
+//! Theory of operation. A block of frames is looked at ahead: all keys are hashed and their cache lines asked for before
+//! the first is used, because on a large table they are what a frame costs. Then what is known of a frame is reused for
+//! the next one. One of the same conversation, from the same port, is decided as the one before and only counted (a
+//! *run*). One that has only its source in common with it need not be learned again.
+
+use super::fdb::{Key, Learned, tick};
+use super::{Event, Flap, Switch, fits};
+use crate::counters::DropReason;
+use crate::frame::{Batch, Frame, PortId};
+use crate::limits::{MAX_FRAME, MIN_FRAME};
+use crate::time::Instant;
+use crate::wire::stations;
+use std::hint::black_box;
+
+/// Frames whose table entries are requested before the first of them is decided.
+const LOOK_AHEAD: usize = 32;
+
+/// A frame's two keys and their hashes, looked up ahead.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    dst: Key,
+    src: Key,
+    dst_hash: u64,
+    src_hash: u64,
+    /// Both addresses are those of the frame before, and the keys and hashes stand there.
+    follows: bool,
+    /// The source is that of the frame before, which most often was learned a moment ago.
+    speaks_on: bool,
+}
+
+const NOTHING_AHEAD: Ahead =
+    Ahead { dst: Key::EMPTY, src: Key::EMPTY, dst_hash: 0, src_hash: 0, follows: false, speaks_on: false };
+
+/// Where a frame goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Unicast(PortId),
+    Flood,
+    Drop(DropReason),
+}
+
+/// Frames in a row that were decided alike: what held for the first of a conversation holds for its neighbours.
+struct Run {
+    ingress: PortId,
+    verdict: Verdict,
+    /// The number of the first in its batch.
+    first: u32,
+    frames: u32,
+    bytes: u64,
+    /// Up to this length the next one is like them, once that was asked.
+    longest: Option<usize>,
+}
+
+const NO_RUN: Run = Run { ingress: PortId(0), verdict: Verdict::Flood, first: 0, frames: 0, bytes: 0, longest: None };
+
+impl Switch {
+    /// Decides every frame of `batch`, a block at a time: first all keys are hashed and their cache lines asked for,
+    /// then each frame is learned and looked up.
+    pub(super) fn decide_batch(&mut self, now: Instant, batch: &Batch) {
+        let tick = tick(now);
+        self.fdb.handle_batch(tick);
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.resize(LOOK_AHEAD, NOTHING_AHEAD);
+        let mut run = NO_RUN;
+        let mut heard = None;
+        for block in batch.frames().chunks(LOOK_AHEAD) {
+            self.look_ahead(batch, block, &mut ahead);
+            let mut known = &NOTHING_AHEAD;
+            for (frame, ahead) in block.iter().zip(&ahead) {
+                if ahead.follows && run.ingress == frame.ingress && self.repeats(&mut run, frame) {
+                    run.frames += 1;
+                    run.bytes += frame.len() as u64;
+                    continue;
+                }
+                known = if ahead.follows { known } else { ahead };
+                self.note(&run);
+                heard = heard.filter(|_| ahead.follows || ahead.speaks_on);
+                let verdict = self.decide(now, tick, frame, batch.bytes(frame), known, &mut heard);
+                let first = run.first + run.frames;
+                run =
+                    Run { ingress: frame.ingress, verdict, first, frames: 1, bytes: frame.len() as u64, longest: None };
+            }
+        }
+        self.note(&run);
+        self.ahead = ahead;
+    }
+
+    /// Fills `ahead` with what is known of each frame of a block.
+    fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead]) {
+        let mut last: Option<&[u8; 12]> = None;
+        let mut before = NOTHING_AHEAD;
+        for (frame, ahead) in block.iter().zip(ahead) {
+            let bytes = batch.bytes(frame);
+            let addresses = if bytes.len() < MIN_FRAME { None } else { bytes.first_chunk() };
+            ahead.follows = addresses.is_some() && addresses == last;
+            last = addresses;
+            if !ahead.follows {
+                before = stations(bytes).map_or(NOTHING_AHEAD, |(dst, src)| self.ask_for(dst, src, &before));
+                *ahead = before;
+            }
+        }
+    }
+
+    /// Hashes two addresses and asks for their cache lines.
+    #[inline]
+    fn ask_for(&self, dst: u64, src: u64, before: &Ahead) -> Ahead {
+        let (dst, src) = (Key::new(dst, 0), Key::new(src, 0));
+        let dst_hash = self.fdb.hash(dst);
+        let speaks_on = src == before.src;
+        let src_hash = if speaks_on { before.src_hash } else { self.fdb.hash(src) };
+        black_box(self.fdb.touch(dst_hash) ^ if speaks_on { 0 } else { self.fdb.touch(src_hash) });
+        Ahead { dst, src, dst_hash, src_hash, follows: false, speaks_on }
+    }
+
+    /// Classify, learn, look up. `heard`: where the source was learned with the frame before, if that had the same one;
+    /// afterwards, where this frame's was.
+    fn decide(
+        &mut self,
+        now: Instant,
+        tick: u32,
+        frame: &Frame,
+        bytes: &[u8],
+        ahead: &Ahead,
+        heard: &mut Option<PortId>,
+    ) -> Verdict {
+        let is_heard = heard.take() == Some(frame.ingress);
+        let Some(port) = self.port(frame.ingress) else { return Verdict::Drop(DropReason::Malformed) };
+        let (learn, isolate, mtu) = (port.config.learn, port.config.isolate, port.config.mtu);
+        if !port.up {
+            return Verdict::Drop(DropReason::IngressDown);
+        }
+        if bytes.len() < MIN_FRAME {
+            return Verdict::Drop(DropReason::Malformed);
+        }
+        if mtu.is_some_and(|mtu| !fits(frame, bytes, mtu)) {
+            return Verdict::Drop(DropReason::Oversize);
+        }
+        let (dst, src) = (ahead.dst.mac(), ahead.src.mac());
+        if dst.is_reserved_group() {
+            return Verdict::Drop(DropReason::ReservedGroup);
+        }
+        if learn && !src.is_group() && src.as_u64() != 0 {
+            let known = is_heard || self.learn(now, tick, frame.ingress, ahead);
+            *heard = known.then_some(frame.ingress);
+        }
+        let known = (!dst.is_group()).then(|| self.fdb.lookup(ahead.dst, ahead.dst_hash, tick)).flatten();
+        match known {
+            Some(egress) if egress == frame.ingress => Verdict::Drop(DropReason::SameSegment),
+            Some(egress) if isolate && self.port(egress).is_some_and(|port| port.config.isolate) => {
+                Verdict::Drop(DropReason::Isolated)
+            }
+            Some(egress) => Verdict::Unicast(egress),
+            None if self.has_others(isolate) => Verdict::Flood,
+            None => Verdict::Drop(DropReason::NoEgress),
+        }
+    }
+
+    /// Whether a flood from a port that is up, and that is isolated or not, reaches anybody.
+    fn has_others(&self, isolate: bool) -> bool {
+        if isolate { self.up_open > 0 } else { self.up > 1 }
+    }
+
+    /// False when there was no room for it.
+    fn learn(&mut self, now: Instant, tick: u32, port: PortId, ahead: &Ahead) -> bool {
+        let learned = self.fdb.learn(ahead.src, ahead.src_hash, port, tick);
+        match learned {
+            Learned::Known | Learned::New => {}
+            Learned::Moved { from } => {
+                let flap = Flap { mac: ahead.src.mac(), from, to: port };
+                if let Some(flap) = self.watch.moved(now, flap) {
+                    self.tell(Event::Flapping(flap));
+                }
+            }
+            Learned::PortFull => {
+                let told = self.port_mut(port).is_none_or(|port| std::mem::replace(&mut port.told_full, true));
+                if !told {
+                    self.tell(Event::PortTableFull(port));
+                }
+            }
+            Learned::TableFull => {
+                if !std::mem::replace(&mut self.told_full, true) {
+                    self.tell(Event::TableFull);
+                }
+            }
+        }
+        !matches!(learned, Learned::PortFull | Learned::TableFull)
+    }
+
+    /// Whether addresses and port are all that the verdict of `run` depends on for a frame with the same ones: it was not
+    /// dropped, and this one fits its port's mtu, tags or not.
+    fn repeats(&self, run: &mut Run, frame: &Frame) -> bool {
+        let longest = match (run.longest, run.verdict) {
+            (Some(longest), _) => longest,
+            (None, Verdict::Drop(_)) => 0,
+            (None, _) => {
+                let mtu = self.port(run.ingress).and_then(|port| port.config.mtu);
+                mtu.map_or(MAX_FRAME, |mtu| mtu as usize + MIN_FRAME)
+            }
+        };
+        run.longest = Some(longest);
+        frame.len() <= longest
+    }
+
+    /// Counts frames that were decided and puts them into the plan.
+    fn note(&mut self, run: &Run) {
+        let Some(port) = self.ports.get_mut(run.ingress.index()).and_then(Option::as_mut) else { return };
+        let frames = u64::from(run.frames);
+        if frames == 0 {
+            return;
+        }
+        port.counters.received(frames, run.bytes);
+        match run.verdict {
+            Verdict::Drop(reason) => port.counters.drop(reason, frames),
+            Verdict::Unicast(egress) => {
+                port.counters.forwarded += frames;
+                self.plan.send(run.first..run.first + run.frames, egress);
+            }
+            Verdict::Flood => {
+                port.counters.forwarded += frames;
+                self.plan.flood(run.first..run.first + run.frames);
+            }
+        }
+    }
+}
