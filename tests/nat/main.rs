@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod forwards;
+mod hops;
 mod lab;
 mod load;
 mod lossy;

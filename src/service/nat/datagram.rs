@@ -5,7 +5,8 @@
 //! whatever port they answer (REQ-8): a TFTP server answers from another one. A socket that rests for long is closed; when
 //! there are too many, the one that rests longest is.
 //!
-//! What a guest sends goes to the socket at once; what the host receives is fetched when there is room for frames, a
+//! What a guest sends goes to the socket at once, with as many hops as it has left, so that routers beyond tell of
+//! themselves when they are traced; what the host receives is fetched when there is room for frames, a
 //! bounded number in a turn.
 
 use super::host::{Datagrams, Host, Refusal, SocketId};
@@ -45,6 +46,8 @@ struct Flow {
     /// Whom the guest has talked to, by the addresses that it knows; the last one first.
     peers: VecDeque<IpAddr>,
     readable: bool,
+    /// The hop limit of its datagrams.
+    hops: u8,
     active: Instant,
 }
 
@@ -140,6 +143,11 @@ impl Ports {
         let Some(flow) = self.flows.get_mut(index) else { return };
         (flow.mac, flow.active) = (mac, now);
         flow.knows(packet.dst);
+        // The gateway is the first of them.
+        let hops = packet.hop_limit.saturating_sub(1).max(1);
+        if std::mem::replace(&mut flow.hops, hops) != hops {
+            host.set_hops(flow.socket, key.1.is_ipv6(), hops);
+        }
         for bytes in bytes.chunks(piece.unwrap_or(bytes.len()).max(1)) {
             self.send(index, packet, bytes, addr, host, wire);
         }
@@ -203,7 +211,7 @@ impl Ports {
                 }
                 self.echoes += usize::from(key.0 == Datagrams::Echo);
                 let peers = VecDeque::new();
-                Some(self.flows.insert(Flow { key, mac, socket, peers, readable: false, active: now }))
+                Some(self.flows.insert(Flow { key, mac, socket, peers, readable: false, hops: 0, active: now }))
             }
             Err(error) => {
                 if key.0 == Datagrams::Echo {
@@ -244,11 +252,7 @@ impl Ports {
     fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
         let Some(flow) = self.flows.get(index) else { return };
         while let Some(refused) = host.refused(flow.socket) {
-            let Some(to) = wire.seen_as(refused.to) else { continue };
-            match flow.key {
-                (Datagrams::Udp, guest) => icmp::refuse_datagram(wire, flow.mac, guest, to, refused.why),
-                (Datagrams::Echo, guest) => icmp::refuse_echo(wire, flow.mac, guest, to.ip(), refused.why),
-            }
+            icmp::pass_on(wire, flow.mac, flow.key, refused);
         }
     }
 

@@ -204,7 +204,9 @@ impl Bench {
             10 => {
                 let why = [Refusal::Port, Refusal::Host, Refusal::Hops, Refusal::TooBig(bits.into())];
                 let to = SocketAddr::from(([198, 51, 100, 7], 7));
-                self.script.refused.push_back(Refused { to, why: why[usize::from(bits & 3)] });
+                let by = (bits & 4 != 0).then(|| [bits, 0, 113, 9].into());
+                let why = why[usize::from(bits & 3)];
+                self.script.refused.push_back(Refused { to, why, by, number: bits.into() });
                 self.change(bits, 0);
             }
             _ => {
