@@ -3,7 +3,7 @@
 //! # Theory of operation
 //! A guest's port keeps its socket whomever it talks to (RFC 4787, REQ-1), and hears whom it has talked to, from
 //! whatever port they answer (REQ-8): a TFTP server answers from another one. A socket that rests for long is closed; when
-//! there are too many, the one that rests longest is.
+//! there are too many, the one that rests longest is; of one guest's too many, its own.
 //!
 //! What a guest sends goes to the socket at once, with as many hops as it has left, so that routers beyond tell of
 //! themselves when they are traced; what the host receives is fetched when there is room for frames, a
@@ -58,6 +58,10 @@ impl table::Flow for Flow {
         self.key
     }
 
+    fn guest(&self) -> IpAddr {
+        self.key.1.ip()
+    }
+
     fn socket(&self) -> Option<SocketId> {
         Some(self.socket)
     }
@@ -92,7 +96,13 @@ pub(super) struct Ports {
 
 impl Ports {
     pub fn new(seed: u64) -> Self {
-        Self { flows: Table::new(seed), echoes: 0, buffer: vec![0; LONGEST], number: seed as u32, told: false }
+        Self {
+            flows: Table::new(seed, NAT_DATAGRAM_FLOWS),
+            echoes: 0,
+            buffer: vec![0; LONGEST],
+            number: seed as u32,
+            told: false,
+        }
     }
 
     /// How many sockets of a kind there are.
@@ -197,9 +207,9 @@ impl Ports {
         if let Some(index) = self.flows.find(&key) {
             return Some(index);
         }
-        if self.flows.len() >= NAT_DATAGRAM_FLOWS {
+        if !self.flows.admits(key.1.ip()) {
             wire.stats.flows += 1;
-            if let Some(index) = self.flows.first_due() {
+            if let Some(index) = self.flows.first_to_go(key.1.ip()) {
                 self.remove(index, host);
             }
         }

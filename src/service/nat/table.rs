@@ -2,6 +2,9 @@
 //!
 //! A flow lives in a slot whose index names it inside the table; the index of one that has gone is given to another. A
 //! packet costs one look into a hash table, and so does an event of a socket, however many flows there are.
+//!
+//! There are so many flows and no more. So that one guest cannot take them all from the others, it may have seven times
+//! as many as are left: seven eighths of all where it is alone, and whoever comes later finds room.
 
 use super::host::SocketId;
 use super::timers::Timers;
@@ -9,6 +12,10 @@ use crate::time::Instant;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+use std::net::IpAddr;
+
+/// A guest may have as many flows as this is times those that are left.
+const SHARE: usize = 7;
 
 /// What a table wants to know of its flows.
 pub(super) trait Flow {
@@ -16,6 +23,9 @@ pub(super) trait Flow {
 
     /// What its packets are known by; stays the same.
     fn key(&self) -> Self::Key;
+
+    /// Whose it is.
+    fn guest(&self) -> IpAddr;
 
     /// Its socket; see [`Table::forget_socket`].
     fn socket(&self) -> Option<SocketId>;
@@ -38,21 +48,46 @@ pub(super) struct Table<F: Flow> {
     free: Vec<u32>,
     keys: HashMap<F::Key, u32, FixedState>,
     sockets: HashMap<SocketId, u32, FixedState>,
+    /// How many flows with a socket a guest has, of those who have any.
+    guests: HashMap<IpAddr, usize, FixedState>,
     ready: VecDeque<u32>,
     timers: Timers,
+    most: usize,
 }
 
 impl<F: Flow> Table<F> {
-    /// `seed` is a number that nobody can guess, so that nobody can choose keys that collide.
-    pub fn new(seed: u64) -> Self {
+    /// For `most` flows. `seed` is a number that nobody can guess, so that nobody can choose keys that collide.
+    pub fn new(seed: u64, most: usize) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
             keys: HashMap::with_hasher(FixedState::with_seed(seed)),
             sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(17))),
+            guests: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(34))),
             ready: VecDeque::new(),
             timers: Timers::default(),
+            most,
         }
+    }
+
+    /// Whether `guest` may have one flow more. Those that have no socket any more count for nobody.
+    pub fn admits(&self, guest: IpAddr) -> bool {
+        self.len() < self.most && self.is_within_share(guest)
+    }
+
+    fn is_within_share(&self, guest: IpAddr) -> bool {
+        let its = self.guests.get(&guest).copied().unwrap_or(0);
+        its < SHARE * self.most.saturating_sub(self.sockets.len()).max(1)
+    }
+
+    /// The flow to end so that `guest` may have another: of those that it may be, the one that is due first.
+    pub fn first_to_go(&mut self, guest: IpAddr) -> Option<u32> {
+        if self.is_within_share(guest) {
+            return self.first_due();
+        }
+        let slots = self.slots.iter().zip(0..).filter_map(|(slot, index)| Some((&slot.as_ref()?.flow, index)));
+        let its = slots.filter(|(flow, _)| flow.guest() == guest);
+        its.min_by_key(|(flow, _)| flow.due()).map(|(_, index)| index)
     }
 
     /// How many flows there are.
@@ -91,7 +126,10 @@ impl<F: Flow> Table<F> {
             self.slots.len() as u32 - 1
         });
         self.keys.insert(flow.key(), index);
-        self.sockets.extend(flow.socket().map(|socket| (socket, index)));
+        if let Some(socket) = flow.socket() {
+            self.sockets.insert(socket, index);
+            *self.guests.entry(flow.guest()).or_default() += 1;
+        }
         self.slots[index as usize] = Some(Slot { flow, ready: false, entry: None });
         self.schedule(index);
         index
@@ -104,6 +142,7 @@ impl<F: Flow> Table<F> {
         self.keys.remove(&slot.flow.key());
         if let Some(socket) = slot.flow.socket() {
             self.sockets.remove(&socket);
+            self.count_out(slot.flow.guest());
         }
         self.free.push(index);
         Some(slot.flow)
@@ -111,7 +150,19 @@ impl<F: Flow> Table<F> {
 
     /// A flow that stays has this socket no longer.
     pub fn forget_socket(&mut self, socket: SocketId) {
-        self.sockets.remove(&socket);
+        let flow = self.sockets.remove(&socket).and_then(|index| self.get(index));
+        if let Some(guest) = flow.map(Flow::guest) {
+            self.count_out(guest);
+        }
+    }
+
+    fn count_out(&mut self, guest: IpAddr) {
+        if let Some(count) = self.guests.get_mut(&guest) {
+            *count -= 1;
+            if *count == 0 {
+                self.guests.remove(&guest);
+            }
+        }
     }
 
     /// The flow gets a turn.
@@ -165,7 +216,7 @@ impl<F: Flow> Table<F> {
     }
 
     /// The flow that is due first of all.
-    pub fn first_due(&mut self) -> Option<u32> {
+    fn first_due(&mut self) -> Option<u32> {
         loop {
             let (at, index) = self.timers.first()?;
             let slot = self.slots.get_mut(index as usize)?.as_mut()?;
@@ -183,6 +234,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const MOST: usize = 16;
+
     #[derive(Clone, Copy, PartialEq, Debug)]
     struct Call {
         key: u8,
@@ -195,6 +248,9 @@ mod tests {
         fn key(&self) -> u8 {
             self.key
         }
+        fn guest(&self) -> IpAddr {
+            guest(self.key)
+        }
         fn socket(&self) -> Option<SocketId> {
             self.socket
         }
@@ -203,13 +259,18 @@ mod tests {
         }
     }
 
+    /// Every third flow is the same guest's.
+    fn guest(key: u8) -> IpAddr {
+        [192, 0, 2, key % 3].into()
+    }
+
     fn call(key: u8, socket: u64, due: u64) -> Call {
         Call { key, socket: Some(SocketId(socket)), due: Instant::from_secs(due) }
     }
 
     #[test]
     fn an_index_that_another_has_gives_no_turn() {
-        let mut table = Table::new(7);
+        let mut table = Table::new(7, MOST);
         let first = table.insert(call(1, 1, 0));
         table.make_ready(first);
         assert_eq!(table.remove(first), Some(call(1, 1, 0)));
@@ -217,6 +278,20 @@ mod tests {
         assert_eq!((second, table.next_ready(), table.waiting()), (first, None, 0));
         table.make_ready(second);
         assert_eq!(table.next_ready(), Some(second));
+    }
+
+    #[test]
+    fn one_guest_leaves_room_for_others() {
+        let mut table = Table::new(7, MOST);
+        let mut insert =
+            |key: u8| table.admits(guest(key)).then(|| table.insert(call(key, key.into(), 100 - u64::from(key))));
+        let taken = |inserted: Vec<Option<u32>>| inserted.into_iter().flatten().count();
+        assert_eq!(taken((0..40).map(|number| insert(3 * number)).collect()), 14, "seven eighths");
+        assert_eq!(insert(1), Some(14), "another guest");
+        assert_eq!((table.first_to_go(guest(0)), table.first_to_go(guest(1))), (Some(13), Some(13)));
+        table.forget_socket(SocketId(0));
+        assert_eq!(table.remove(1), Some(call(3, 3, 97)));
+        assert_eq!((table.admits(guest(0)), table.admits(guest(1)), table.guests[&guest(0)]), (true, true, 12));
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -307,6 +382,10 @@ mod tests {
 
         fn look(&self) {
             assert_eq!(self.table.len(), self.list.len());
+            for key in 0..3 {
+                let its = self.list.iter().filter(|(call, _)| call.socket.is_some() && call.guest() == guest(key));
+                assert_eq!(self.table.guests.get(&guest(key)).copied().unwrap_or(0), its.count());
+            }
             assert!(self.table.waiting() >= self.list.iter().filter(|(_, ready)| *ready).count());
             for (call, _) in &self.list {
                 let index = self.table.find(&call.key).unwrap();
@@ -329,7 +408,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_list_of_flows(steps in prop::collection::vec((0u8..12, step()), 1..200)) {
-            let mut pair = Pair { table: Table::new(7), list: Vec::new(), sockets: 0 };
+            let mut pair = Pair { table: Table::new(7, MOST), list: Vec::new(), sockets: 0 };
             for (key, step) in steps {
                 pair.take(key, step);
                 pair.look();

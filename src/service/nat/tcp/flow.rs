@@ -11,7 +11,7 @@ use crate::service::nat::wire::{Wire, has_room};
 use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Both ends as the guest knows them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -67,6 +67,10 @@ impl table::Flow for Flow {
 
     fn key(&self) -> Key {
         self.key
+    }
+
+    fn guest(&self) -> IpAddr {
+        self.key.guest.ip()
     }
 
     fn socket(&self) -> Option<SocketId> {

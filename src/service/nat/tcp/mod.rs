@@ -54,7 +54,13 @@ pub(super) struct Tcp {
 
 impl Tcp {
     pub fn new(seed: u64) -> Self {
-        Self { flows: Table::new(seed), starved: BTreeSet::new(), held: 0, buffer: vec![0; CHUNK], secret: seed }
+        Self {
+            flows: Table::new(seed, NAT_TCP_FLOWS),
+            starved: BTreeSet::new(),
+            held: 0,
+            buffer: vec![0; CHUNK],
+            secret: seed,
+        }
     }
 
     /// How many flows there are.
@@ -151,7 +157,7 @@ impl Tcp {
                 return;
             }
         };
-        if self.flows.len() >= NAT_TCP_FLOWS {
+        if !self.flows.admits(key.guest.ip()) {
             wire.stats.flows += 1;
             return;
         }
@@ -176,7 +182,7 @@ impl Tcp {
         wire: &mut Wire,
     ) -> bool {
         let key = Key { guest, remote };
-        if self.flows.len() >= NAT_TCP_FLOWS || self.flows.find(&key).is_some() {
+        if !self.flows.admits(guest.ip()) || self.flows.find(&key).is_some() {
             return false;
         }
         let connection = Connection::asking(self.sequence(now, &key), own_mss(wire, &key));
