@@ -27,6 +27,7 @@ mod departed;
 mod gateway;
 mod links;
 mod listeners;
+mod names;
 mod ports;
 mod rewrite;
 mod service;
@@ -96,6 +97,7 @@ struct Engine {
     /// The kernel's, once a port has an interface.
     link_news: Option<LinkNews>,
     timers: BTreeSet<(Instant, Due)>,
+    lookups: names::Lookups,
     batch: Batch,
     /// Room for frames that are translated on their way out.
     scratch: rewrite::Scratch,
@@ -140,6 +142,7 @@ impl Engine {
             links: Vec::new(),
             link_news: None,
             timers: BTreeSet::new(),
+            lookups: names::Lookups::default(),
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
             commands,
@@ -162,7 +165,10 @@ impl Engine {
             }
             for event in &events {
                 match event.token() {
-                    WAKER => self.look_at_channels(),
+                    WAKER => {
+                        self.look_at_channels();
+                        self.handle_names();
+                    }
                     LINK_NEWS => self.take_link_news(),
                     Token(token) if token >= LISTENERS => self.accept(token - LISTENERS),
                     Token(token) => self.port_event(PortId(token as u16), event),

@@ -8,12 +8,15 @@
 
 pub mod channel;
 pub mod datagram;
+pub mod descriptors;
 pub mod folder;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
 pub mod link_news;
+pub mod names;
 pub mod netlink;
+mod owner;
 pub mod packet;
 pub mod serial;
 pub mod stream;
@@ -337,6 +340,17 @@ impl Listener {
         }
     }
 
+    /// The same, for a caller with a use of its own for the socket.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn accept_socket(&self) -> Result<Option<(OwnedFd, String)>, Errno> {
+        match self {
+            Self::Unix(listener) => listener.accept_socket(),
+            Self::Tcp(listener) => listener.accept_socket(),
+        }
+    }
+
     /// The descriptor to wait on.
     pub fn fd(&self) -> RawFd {
         match self {
@@ -384,6 +398,11 @@ pub fn dials(spec: &PortSpec) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a port that cannot be opened is tried until it is there.
+pub fn is_awaited(spec: &PortSpec) -> bool {
+    spec.optional || dials(spec)
 }
 
 /// Whether a port's clients become ports.
@@ -450,16 +469,9 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
             let peer = unix.peer.as_ref().map_or_else(String::new, |peer| peer.display().to_string());
             Ok(Opened::Edge(Edge::UnixGram(bound), peer))
         }
-        PortKind::Tcp(tcp) if tcp.listen => {
-            inet::TcpListener::bind(&tcp.addr.host, tcp.addr.port).map(Listener::Tcp).map(Opened::Listener)
-        }
-        PortKind::Tcp(tcp) => {
-            inet::dial(&tcp.addr.host, tcp.addr.port).map(|(edge, peer)| Opened::Connecting(edge, peer))
-        }
-        PortKind::Udp(udp) => {
-            let (local, remote) = (&udp.local, &udp.remote);
-            inet::udp((&local.host, local.port), (&remote.host, remote.port)).map(edge)
-        }
+        PortKind::Tcp(tcp) if tcp.listen => inet::TcpListener::bind(&tcp.addr).map(Listener::Tcp).map(Opened::Listener),
+        PortKind::Tcp(tcp) => inet::dial(&tcp.addr).map(|(edge, peer)| Opened::Connecting(edge, peer)),
+        PortKind::Udp(udp) => inet::udp(&udp.local, &udp.remote).map(edge),
         PortKind::Tap(tap) => Tap::open(tap, spec.mtu).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
         PortKind::Packet(packet) => Packet::open(&packet.ifname)
             .map(|found| Opened::Edge(Edge::Packet(found.with_offload(packet.offload)), String::new())),

@@ -277,8 +277,8 @@ fn what_cannot_be_opened_is_said_with_a_way_out() {
     dir.file("there", "x");
     assert!(refusal("mass-storage+image=DIR/missing").contains("truncate -s 64M"));
     assert!(refusal("mass-storage+image=DIR/there").contains("shorter than a block"));
-    assert!(refusal("cdc-acm+pty=DIR/there").contains("it exists"));
-    assert!(refusal("cdc-acm+unix=DIR/there").contains("in use"));
+    assert!(refusal("cdc-acm+pty=DIR/there").contains("something is there already"));
+    assert!(refusal("cdc-acm+unix=DIR/there").contains("no socket"));
     assert!(refusal("hid-keyboard+script=DIR/missing").contains("cannot open"));
     assert!(refusal("loopback,mtu=100").contains("too small for IPv6"));
 }
