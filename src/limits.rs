@@ -73,11 +73,11 @@ pub const AGEING_SECS_RANGE: std::ops::RangeInclusive<u64> = 10..=1_000_000;
 /// Ports of one switch. An FDB entry names its port with 16 bits.
 pub const PORTS_MAX: usize = 16_384;
 
-/// TCP connections through one gateway at once. Each has a descriptor.
+/// TCP connections through one gateway at once. Each has a descriptor. One guest may have seven eighths of them.
 pub const NAT_TCP_FLOWS: usize = 8192;
 
 /// UDP ports and pings of guests, and clients of UDP forwards, through one gateway at once. When there is one more, the
-/// one that rests longest goes.
+/// one that rests longest goes. One guest may have seven eighths of the ports and pings.
 pub const NAT_DATAGRAM_FLOWS: usize = 2048;
 
 /// Bytes that all TCP connections of one gateway hold together, but for 16 KiB that each may: 64 MiB are some sixty stalled

@@ -175,6 +175,14 @@ impl Host for Sockets {
         (&mut self.get(socket)?).read(room)
     }
 
+    fn set_hops(&mut self, socket: SocketId, v6: bool, hops: u8) {
+        if let Ok(socket) = self.get(socket) {
+            let hops = u32::from(hops);
+            // Where it fails they go as far as the host's own.
+            let _ = if v6 { socket.set_unicast_hops_v6(hops) } else { socket.set_ttl_v4(hops) };
+        }
+    }
+
     fn send_to(&mut self, socket: SocketId, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
         self.get(socket)?.send_to(bytes, &SockAddr::from(to)).map(drop)
     }
@@ -192,7 +200,13 @@ impl Host for Sockets {
             let told = refusal(socket).ok()?;
             // Of what the host itself refused, the call that was refused has told.
             if told.origin != libc::SO_EE_ORIGIN_LOCAL {
-                return Some(Refused { to: told.to, why: meaning(&told) });
+                let [.., n0, n1] = told.head;
+                return Some(Refused {
+                    to: told.to,
+                    why: meaning(&told),
+                    by: told.by,
+                    number: u16::from_be_bytes([n0, n1]),
+                });
             }
         }
     }

@@ -2,8 +2,10 @@
 
 mod datagrams;
 mod forwards;
+mod hops;
 mod lab;
 mod load;
+mod lossy;
 mod ordinary;
 mod restricted;
 mod streams;

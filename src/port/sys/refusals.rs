@@ -5,7 +5,7 @@ use libc::{c_int, c_void};
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 use std::mem::{MaybeUninit, size_of, zeroed};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// A datagram that did not arrive: a `struct sock_extended_err` (linux/errqueue.h) and where the datagram went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +22,10 @@ pub struct Refusal {
     pub info: u32,
     /// Where the datagram was sent.
     pub to: SocketAddr,
+    /// Who sent the ICMP message (`SO_EE_OFFENDER`).
+    pub by: Option<IpAddr>,
+    /// What the datagram began with, as far as the message quoted it. Of a ping, that is its ICMP header.
+    pub head: [u8; 8],
 }
 
 /// Asks for the error queue of a socket (`IP_RECVERR`, `IPV6_RECVERR`).
@@ -65,8 +69,8 @@ pub fn refusal(fd: impl AsFd) -> Result<Refusal, Errno> {
         return Err(last_errno());
     }
     let to = address(&to).ok_or(Errno::AFNOSUPPORT)?;
-    // SAFETY: the message was filled in by the kernel; the macros walk inside its control buffer, and each entry is
-    // copied out only where its length says that the whole struct is there.
+    // SAFETY: the message was filled in by the kernel; the macros walk inside its control buffer, and of each entry only
+    // as much is copied out as its length says that there is. Zeros are a valid address.
     unsafe {
         let mut entry = libc::CMSG_FIRSTHDR(&raw const message);
         while !entry.is_null() {
@@ -76,6 +80,10 @@ pub fn refusal(fd: impl AsFd) -> Result<Refusal, Errno> {
             let length = libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) as usize;
             if wanted && header.cmsg_len >= length {
                 let error = libc::CMSG_DATA(entry).cast::<libc::sock_extended_err>().read_unaligned();
+                let mut by: libc::sockaddr_storage = zeroed();
+                let behind = (header.cmsg_len - length).min(size_of::<libc::sockaddr_storage>());
+                let address_of_it = libc::CMSG_DATA(entry).add(size_of::<libc::sock_extended_err>());
+                std::ptr::copy_nonoverlapping(address_of_it, (&raw mut by).cast::<u8>(), behind);
                 return Ok(Refusal {
                     errno: error.ee_errno as c_int,
                     origin: error.ee_origin,
@@ -83,6 +91,8 @@ pub fn refusal(fd: impl AsFd) -> Result<Refusal, Errno> {
                     code: error.ee_code,
                     info: error.ee_info,
                     to,
+                    by: address(&by).map(|addr| addr.ip()),
+                    head: payload,
                 });
             }
             entry = libc::CMSG_NXTHDR(&raw const message, entry);
@@ -134,7 +144,8 @@ mod tests {
             assert_eq!(refusal(&socket), Err(Errno::AGAIN));
             socket.send_to(b"anybody?", to).unwrap();
             let told = refusal(&socket).unwrap();
-            assert_eq!((told.errno, told.to), (libc::ECONNREFUSED, to));
+            assert_eq!((told.errno, told.to, told.by), (libc::ECONNREFUSED, to, Some(to.ip())));
+            assert_eq!(&told.head, b"anybody?");
             assert_eq!((told.kind, told.code), if to.is_ipv4() { (3, 3) } else { (1, 4) });
         }
     }

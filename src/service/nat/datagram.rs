@@ -3,23 +3,23 @@
 //! # Theory of operation
 //! A guest's port keeps its socket whomever it talks to (RFC 4787, REQ-1), and hears whom it has talked to, from
 //! whatever port they answer (REQ-8): a TFTP server answers from another one. A socket that rests for long is closed; when
-//! there are too many, the one that rests longest is.
+//! there are too many, the one that rests longest is; of one guest's too many, its own.
 //!
-//! What a guest sends goes to the socket at once; what the host receives is fetched when there is room for frames, a
+//! What a guest sends goes to the socket at once, with as many hops as it has left, so that routers beyond tell of
+//! themselves when they are traced; what the host receives is fetched when there is room for frames, a
 //! bounded number in a turn.
 
 use super::host::{Datagrams, Host, Refusal, SocketId};
 use super::icmp;
 use super::packet::{self, Headers, Packet, UDP, pseudo, unfinished};
-use super::timers::Timers;
+use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};
-use foldhash::fast::FixedState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 
@@ -46,16 +46,32 @@ struct Flow {
     /// Whom the guest has talked to, by the addresses that it knows; the last one first.
     peers: VecDeque<IpAddr>,
     readable: bool,
-    queued: bool,
+    /// The hop limit of its datagrams.
+    hops: u8,
     active: Instant,
-    entry: Option<Instant>,
 }
 
-impl Flow {
+impl table::Flow for Flow {
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn guest(&self) -> IpAddr {
+        self.key.1.ip()
+    }
+
+    fn socket(&self) -> Option<SocketId> {
+        Some(self.socket)
+    }
+
     fn due(&self) -> Instant {
         self.active + if self.key.0 == Datagrams::Udp { UDP_IDLE } else { ECHO_IDLE }
     }
+}
 
+impl Flow {
     fn knows(&mut self, peer: IpAddr) {
         if self.peers.front() == Some(&peer) {
             return;
@@ -67,13 +83,8 @@ impl Flow {
 }
 
 /// See the module.
-pub(super) struct Table {
-    slots: Vec<Option<Flow>>,
-    free: Vec<u32>,
-    keys: HashMap<Key, u32, FixedState>,
-    sockets: HashMap<SocketId, u32, FixedState>,
-    ready: VecDeque<u32>,
-    timers: Timers,
+pub(super) struct Ports {
+    flows: Table<Flow>,
     /// How many of them are of pings.
     echoes: usize,
     buffer: Vec<u8>,
@@ -83,15 +94,10 @@ pub(super) struct Table {
     told: bool,
 }
 
-impl Table {
+impl Ports {
     pub fn new(seed: u64) -> Self {
         Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            keys: HashMap::with_hasher(FixedState::with_seed(seed)),
-            sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(31))),
-            ready: VecDeque::new(),
-            timers: Timers::default(),
+            flows: Table::new(seed, NAT_DATAGRAM_FLOWS),
             echoes: 0,
             buffer: vec![0; LONGEST],
             number: seed as u32,
@@ -103,18 +109,18 @@ impl Table {
     pub fn count(&self, kind: Datagrams) -> usize {
         match kind {
             Datagrams::Echo => self.echoes,
-            Datagrams::Udp => self.keys.len() - self.echoes,
+            Datagrams::Udp => self.flows.len() - self.echoes,
         }
     }
 
     /// Whether a socket has something to be fetched.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.flows.waiting() > 0
     }
 
     /// When [`Self::handle_timeout`] may have something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| at)
+        self.flows.poll_timeout()
     }
 
     /// Takes a UDP datagram of a guest at `mac`, or an echo request, in one piece. With `piece` it stands for several, of
@@ -144,9 +150,14 @@ impl Table {
         };
         let key = (kind, SocketAddr::new(packet.src, from));
         let Some(index) = self.find(now, mac, key, host, wire, packet.whole) else { return };
-        let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        let Some(flow) = self.flows.get_mut(index) else { return };
         (flow.mac, flow.active) = (mac, now);
         flow.knows(packet.dst);
+        // The gateway is the first of them.
+        let hops = packet.hop_limit.saturating_sub(1).max(1);
+        if std::mem::replace(&mut flow.hops, hops) != hops {
+            host.set_hops(flow.socket, key.1.is_ipv6(), hops);
+        }
         for bytes in bytes.chunks(piece.unwrap_or(bytes.len()).max(1)) {
             self.send(index, packet, bytes, addr, host, wire);
         }
@@ -164,10 +175,7 @@ impl Table {
         host: &mut dyn Host,
         wire: &mut Wire,
     ) {
-        let Some((socket, mac)) = self.slots.get(index as usize).and_then(Option::as_ref).map(|it| (it.socket, it.mac))
-        else {
-            return;
-        };
+        let Some(&Flow { socket, mac, .. }) = self.flows.get(index) else { return };
         let mut sent = host.send_to(socket, bytes, addr);
         if sent.as_ref().is_err_and(|error| is_passing(error.kind())) {
             // It may be an earlier datagram's error, which whatever comes next is told of.
@@ -196,12 +204,14 @@ impl Table {
         wire: &mut Wire,
         quote: &[u8],
     ) -> Option<u32> {
-        if let Some(&index) = self.keys.get(&key) {
+        if let Some(index) = self.flows.find(&key) {
             return Some(index);
         }
-        if self.keys.len() >= NAT_DATAGRAM_FLOWS {
+        if !self.flows.admits(key.1.ip()) {
             wire.stats.flows += 1;
-            self.evict(host);
+            if let Some(index) = self.flows.first_to_go(key.1.ip()) {
+                self.remove(index, host);
+            }
         }
         match host.open(key.0, key.1.is_ipv6()) {
             Ok(socket) => {
@@ -209,7 +219,9 @@ impl Table {
                     Datagrams::Udp => wire.stats.udp += 1,
                     Datagrams::Echo => wire.stats.echo += 1,
                 }
-                Some(self.insert(now, mac, key, socket))
+                self.echoes += usize::from(key.0 == Datagrams::Echo);
+                let peers = VecDeque::new();
+                Some(self.flows.insert(Flow { key, mac, socket, peers, readable: false, hops: 0, active: now }))
             }
             Err(error) => {
                 if key.0 == Datagrams::Echo {
@@ -227,81 +239,41 @@ impl Table {
         }
     }
 
-    fn insert(&mut self, now: Instant, mac: Mac, key: Key, socket: SocketId) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
-        });
-        let mut flow =
-            Flow { key, mac, socket, peers: VecDeque::new(), readable: false, queued: false, active: now, entry: None };
-        self.keys.insert(key, index);
-        self.echoes += usize::from(key.0 == Datagrams::Echo);
-        self.sockets.insert(socket, index);
-        let due = flow.due();
-        self.timers.set(index, &mut flow.entry, due);
-        self.slots[index as usize] = Some(flow);
-        index
-    }
-
-    /// Ends the flow that rests longest.
-    fn evict(&mut self, host: &mut dyn Host) {
-        while let Some((at, index)) = self.timers.first() {
-            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
-            let due = flow.due();
-            if due <= at {
-                return self.remove(index, host);
-            }
-            self.timers.remove(index, &mut flow.entry);
-            self.timers.set(index, &mut flow.entry, due);
-        }
-    }
-
     fn remove(&mut self, index: u32, host: &mut dyn Host) {
-        let Some(mut flow) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
-        self.timers.remove(index, &mut flow.entry);
-        self.keys.remove(&flow.key);
+        let Some(flow) = self.flows.remove(index) else { return };
         self.echoes -= usize::from(flow.key.0 == Datagrams::Echo);
-        self.sockets.remove(&flow.socket);
         host.close(flow.socket, false);
-        self.free.push(index);
     }
 
     /// The host's socket has changed. `false`: it is none of these.
     pub fn handle_event(&mut self, socket: SocketId, host: &mut dyn Host, wire: &mut Wire, refused: bool) -> bool {
-        let Some(&index) = self.sockets.get(&socket) else { return false };
+        let Some(index) = self.flows.find_socket(socket) else { return false };
         if refused {
             self.tell_refusals(index, host, wire);
         }
-        if let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) {
+        if let Some(flow) = self.flows.get_mut(index) {
             flow.readable = true;
-            if !std::mem::replace(&mut flow.queued, true) {
-                self.ready.push_back(index);
-            }
+            self.flows.make_ready(index);
         }
         true
     }
 
     /// Tells a guest what did not arrive.
     fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
-        let Some(flow) = self.slots.get(index as usize).and_then(Option::as_ref) else { return };
+        let Some(flow) = self.flows.get(index) else { return };
         while let Some(refused) = host.refused(flow.socket) {
-            let Some(to) = wire.seen_as(refused.to) else { continue };
-            match flow.key {
-                (Datagrams::Udp, guest) => icmp::refuse_datagram(wire, flow.mac, guest, to, refused.why),
-                (Datagrams::Echo, guest) => icmp::refuse_echo(wire, flow.mac, guest, to.ip(), refused.why),
-            }
+            icmp::pass_on(wire, flow.mac, flow.key, refused);
         }
     }
 
     /// Fetches what has come, as long as there is room in `out`.
     pub fn work(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire, out: &mut Batch) {
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.flows.waiting() {
             if !has_room(out) {
                 return;
             }
-            let Some(index) = self.ready.pop_front() else { return };
-            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
-            flow.queued = false;
+            let Some(index) = self.flows.next_ready() else { return };
+            let Some(flow) = self.flows.get_mut(index) else { continue };
             for _ in 0..TURN {
                 if !flow.readable || !has_room(out) {
                     break;
@@ -319,23 +291,16 @@ impl Table {
                     Err(_) => flow.readable = false,
                 }
             }
-            if flow.readable && !std::mem::replace(&mut flow.queued, true) {
-                self.ready.push_back(index);
+            if flow.readable {
+                self.flows.make_ready(index);
             }
         }
     }
 
     /// Ends what has rested too long.
     pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
-        while let Some(index) = self.timers.pop(now) {
-            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
-            flow.entry = None;
-            let due = flow.due();
-            if due > now {
-                self.timers.set(index, &mut flow.entry, due);
-            } else {
-                self.remove(index, host);
-            }
+        while let Some(index) = self.flows.pop_due(now) {
+            self.remove(index, host);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! changed. A script is a host, too, which is how the gateway is tested.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The name of a socket; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -39,6 +39,10 @@ pub enum Datagrams {
 pub struct Refused {
     /// Where it was sent.
     pub to: SocketAddr,
+    /// Who said so, where that is known.
+    pub by: Option<IpAddr>,
+    /// Of a ping, its sequence number.
+    pub number: u16,
     /// Why.
     pub why: Refusal,
 }
@@ -97,6 +101,11 @@ pub trait Host {
     /// # Errors
     /// As [`Host::send`].
     fn recv(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<usize>;
+
+    /// Gives datagrams that a socket of one family sends from now on this hop limit, where that is possible.
+    fn set_hops(&mut self, socket: SocketId, v6: bool, hops: u8) {
+        let _ = (socket, v6, hops);
+    }
 
     /// Sends a datagram.
     ///

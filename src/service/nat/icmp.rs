@@ -2,9 +2,9 @@
 //!
 //! `type u8 · code u8 · checksum u16 · unused u16 · mtu u16 (IPv6: mtu u32) · the packet's beginning`
 
-use super::host::Refusal;
+use super::host::{Datagrams, Refusal, Refused};
 use super::packet::{self, ETHERNET, Headers, ICMPV4, ICMPV6, Packet, UDP, pseudo};
-use super::wire::Wire;
+use super::wire::{Way, Wire};
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};
 use std::net::{IpAddr, SocketAddr};
@@ -12,36 +12,38 @@ use std::net::{IpAddr, SocketAddr};
 /// Bytes of a packet that are quoted: headers, and the ports of what they carry.
 pub(super) const QUOTE: usize = 128;
 
-/// Tells a guest why its packet, which begins with `quote`, did not arrive; not more often than is good for the link.
+/// Tells a guest why its packet, which begins with `quote`, did not arrive.
 pub(super) fn refuse(wire: &mut Wire, mac: Mac, guest: IpAddr, refusal: Refusal, quote: &[u8]) {
     let Some(src) = wire.gateway(guest) else { return };
+    refuse_as(wire, mac, (src, guest), refusal, quote);
+}
+
+/// Does so in the name of another, but not more often than is good for the link.
+fn refuse_as(wire: &mut Wire, mac: Mac, addrs: (IpAddr, IpAddr), refusal: Refusal, quote: &[u8]) {
     if !wire.may_tell() {
         return;
     }
     let quote = &quote[..quote.len().min(QUOTE)];
-    let mut message = head(guest, refusal).to_vec();
+    let mut message = head(addrs.1, refusal).to_vec();
     message.extend_from_slice(quote);
-    send(wire, mac, (src, guest), &mut message);
+    send(wire, mac, addrs, &mut message);
 }
 
-/// The same for a datagram from `guest` to `to` that is not at hand any more: its headers are written again.
-pub(super) fn refuse_datagram(wire: &mut Wire, mac: Mac, guest: SocketAddr, to: SocketAddr, refusal: Refusal) {
-    let mut quote = Headers::new(wire.link(mac), (guest.ip(), to.ip()), UDP, 8, None);
-    quote.push(&guest.port().to_be_bytes());
-    quote.push(&to.port().to_be_bytes());
-    quote.push(&[0, 8, 0, 0]);
-    let quote = quote.bytes().get(ETHERNET..).unwrap_or_default().to_vec();
-    refuse(wire, mac, guest.ip(), refusal, &quote);
-}
-
-/// The same for a ping with the identifier `guest.port()`.
-pub(super) fn refuse_echo(wire: &mut Wire, mac: Mac, guest: SocketAddr, to: IpAddr, refusal: Refusal) {
-    let mut quote = Headers::new(wire.link(mac), (guest.ip(), to), protocol(to), 8, None);
-    quote.push(&[if to.is_ipv4() { 8 } else { 128 }, 0, 0, 0]);
-    quote.push(&guest.port().to_be_bytes());
-    quote.push(&[0, 0]);
-    let quote = quote.bytes().get(ETHERNET..).unwrap_or_default().to_vec();
-    refuse(wire, mac, guest.ip(), refusal, &quote);
+/// Tells a guest what the host was told of a datagram, in the name of who told it: a router on the way shows itself. The
+/// datagram is not at hand any more, so its headers are written again.
+pub(super) fn pass_on(wire: &mut Wire, mac: Mac, (kind, guest): (Datagrams, SocketAddr), refused: Refused) {
+    let Some(to) = wire.seen_as(refused.to) else { return };
+    let by = refused.by.and_then(|by| wire.seen_as(SocketAddr::new(by, 0))).map(|by| by.ip());
+    let by = by.filter(|by| by.is_ipv4() == guest.is_ipv4() && matches!(wire.way(*by), Way::Out(_)));
+    let Some(src) = by.or(wire.gateway(guest.ip())) else { return };
+    let (protocol, words) = match kind {
+        Datagrams::Udp => (UDP, [guest.port(), to.port(), 8, 0]),
+        Datagrams::Echo if to.is_ipv4() => (ICMPV4, [8 << 8, 0, guest.port(), refused.number]),
+        Datagrams::Echo => (ICMPV6, [128 << 8, 0, guest.port(), refused.number]),
+    };
+    let mut quote = Headers::new(wire.link(mac), (guest.ip(), to.ip()), protocol, 8, None);
+    words.iter().for_each(|word| quote.push(&word.to_be_bytes()));
+    refuse_as(wire, mac, (src, guest.ip()), refused.why, quote.bytes().get(ETHERNET..).unwrap_or_default());
 }
 
 /// Sends an ICMP message, whose checksum field is 0.

@@ -26,6 +26,7 @@ mod pieces;
 #[cfg(test)]
 mod script;
 mod stats;
+mod table;
 mod tcp;
 mod timers;
 mod wire;
@@ -57,7 +58,7 @@ pub struct Nat {
     endpoint: Endpoint,
     wire: Wire,
     tcp: tcp::Tcp,
-    datagrams: datagram::Table,
+    datagrams: datagram::Ports,
     forwards: forward::Forwards,
     pieces: pieces::Pieces,
     local: local::Local,
@@ -88,7 +89,7 @@ impl Nat {
             endpoint: Endpoint::new(&config)?,
             wire: Wire::new(nat, config.mtu.into()),
             tcp: tcp::Tcp::new(seed),
-            datagrams: datagram::Table::new(seed),
+            datagrams: datagram::Ports::new(seed),
             forwards: forward::Forwards::new(seed),
             pieces: pieces::Pieces::default(),
             local: local::Local::default(),

@@ -17,7 +17,8 @@ pub struct Stats {
     pub ignored: u64,
     /// Packets that were not to leave.
     pub forbidden: u64,
-    /// Flows that were refused because there were as many as there may be.
+    /// Flows that were refused, or took another's place, because there were as many as there may be, or as one guest may
+    /// have.
     pub flows: u64,
     /// Bytes of guests that found no memory; they are sent again.
     pub memory: u64,

@@ -19,15 +19,17 @@ pub(super) struct Bench {
     pub nat: Nat,
     pub host: Script,
     pub now: Instant,
+    /// Who sends.
+    guest: &'static str,
 }
 
 impl Bench {
     pub fn new() -> Self {
-        Self { nat: gateway(), host: Script::default(), now: START }
+        Self { nat: gateway(), host: Script::default(), now: START, guest: "10.0.2.15" }
     }
 
     fn packet(&mut self, protocol: u8, parts: &[&[u8]]) {
-        let addrs = ("10.0.2.15", "198.51.100.7");
+        let addrs = (self.guest, "198.51.100.7");
         hear(&mut self.nat, self.now, GATEWAY, addrs, (protocol, None), parts, &mut self.host);
     }
 
@@ -113,29 +115,48 @@ fn what_rests_ends() {
     assert!(said.iter().any(|packet| packet[33] & RST != 0), "the guest is told");
 }
 
+/// What one guest may have of so many.
+const fn share(most: usize) -> usize {
+    most / 8 * 7
+}
+
 #[test]
 fn the_port_that_rests_longest_makes_room() {
     let mut bench = Bench::new();
-    for port in 0..NAT_DATAGRAM_FLOWS as u16 {
+    bench.guest = "10.0.2.16";
+    bench.datagram(1);
+    bench.guest = "10.0.2.15";
+    let most = share(NAT_DATAGRAM_FLOWS) as u16;
+    for port in 0..most {
         bench.datagram(1 + port);
         bench.now += Duration::from_millis(1);
     }
     // the first is not the one that rests longest any more
     bench.datagram(1);
     bench.datagram(60_000);
-    assert_eq!((bench.nat.flows().udp, bench.nat.stats().flows), (NAT_DATAGRAM_FLOWS, 1));
-    assert_eq!(bench.host.sockets.len(), NAT_DATAGRAM_FLOWS);
-    assert!(bench.host.sockets.contains(&SocketId(1)) && !bench.host.sockets.contains(&SocketId(2)));
+    assert_eq!((bench.nat.flows().udp, bench.nat.stats().flows), (1 + usize::from(most), 1));
+    assert_eq!(bench.host.sockets.len(), 1 + usize::from(most));
+    // sockets are numbered as they come: the other guest's, and those of the ports 1, 2
+    let there = |socket| bench.host.sockets.contains(&SocketId(socket));
+    assert!(there(1) && there(2) && !there(3), "another guest's port stays, although it rests longest");
 }
 
 #[test]
 fn connections_have_a_limit() {
     let mut bench = Bench::new();
-    for port in 0..NAT_TCP_FLOWS as u16 + 10 {
-        bench.segment(1 + port, (0, 0), SYN, &[]);
-    }
-    assert_eq!((bench.nat.flows().tcp, bench.nat.stats().flows), (NAT_TCP_FLOWS, 10));
-    assert_eq!(bench.host.sockets.len(), NAT_TCP_FLOWS);
+    let ask = |bench: &mut Bench, guest, count: u16| {
+        bench.guest = guest;
+        (0..count).for_each(|port| bench.segment(1 + port, (0, 0), SYN, &[]));
+        (bench.nat.flows().tcp, bench.nat.stats().flows)
+    };
+    // nobody answers: these stay for long
+    let most = share(NAT_TCP_FLOWS);
+    assert_eq!(ask(&mut bench, "10.0.2.15", most as u16 + 10), (most, 10));
+    assert_eq!(ask(&mut bench, "10.0.2.16", 500), (most + 500, 10), "another guest finds room");
+    let (all, _) = ask(&mut bench, "10.0.2.17", 2000);
+    assert!(all < NAT_TCP_FLOWS, "{all}");
+    assert_eq!(ask(&mut bench, "10.0.2.18", 10).0, all + 10, "and so does a fourth one");
+    assert_eq!(bench.host.sockets.len(), bench.nat.flows().tcp);
 }
 
 #[test]

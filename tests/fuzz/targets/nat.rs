@@ -204,7 +204,9 @@ impl Bench {
             10 => {
                 let why = [Refusal::Port, Refusal::Host, Refusal::Hops, Refusal::TooBig(bits.into())];
                 let to = SocketAddr::from(([198, 51, 100, 7], 7));
-                self.script.refused.push_back(Refused { to, why: why[usize::from(bits & 3)] });
+                let by = (bits & 4 != 0).then(|| [bits, 0, 113, 9].into());
+                let why = why[usize::from(bits & 3)];
+                self.script.refused.push_back(Refused { to, why, by, number: bits.into() });
                 self.change(bits, 0);
             }
             _ => {
@@ -365,12 +367,20 @@ impl Bench {
 }
 
 fn tcp((from, to): (u16, u16), (seq, ack): (u32, u32), flags: u8, window: u16, payload: &[u8]) -> Vec<u8> {
-    let options: &[u8] = if flags & 2 == 0 { &[] } else { &[2, 4, 5, 0xb4, 3, 3, 7, 0] };
+    let mut options = Vec::new();
+    if flags & 2 != 0 {
+        options.extend([2, 4, 5, 0xb4, 3, 3, 7, 4, 2, 0, 0, 0]);
+    } else if flags & 0x40 != 0 {
+        // a selective acknowledgement of something behind, or of nonsense
+        let from = ack.wrapping_add(u32::from(window));
+        options.extend([1, 1, 5, 10]);
+        options.extend([from.to_be_bytes(), from.wrapping_add(seq & 0xfff).to_be_bytes()].concat());
+    }
     let words = (20 + options.len()) as u8 / 4;
     let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
     bytes.extend([seq.to_be_bytes(), ack.to_be_bytes()].concat());
     bytes.extend([words << 4, flags]);
     bytes.extend(window.to_be_bytes());
     bytes.extend([0; 4]);
-    [&bytes, options, payload].concat()
+    [&bytes, &options, payload].concat()
 }

@@ -5,7 +5,7 @@
 //! acknowledged only when they are the host's or held for it, and each side's FIN becomes the other's.
 
 use super::receiver::{RECEIVE_LIMIT, Receiver, SCALE};
-use super::segment::{Flags, Options, Segment};
+use super::segment::{Blocks, Flags, Options, Segment};
 use super::sender::{Acked, Heard, Piece, Sender};
 use crate::time::Instant;
 use std::ops::Range;
@@ -38,6 +38,8 @@ pub(super) struct Connection {
     dialling: bool,
     /// The guest scales windows (RFC 7323).
     scales: bool,
+    /// It understands selective acknowledgements (RFC 2018).
+    sacks: bool,
     /// The largest payload that we take, told in our SYN.
     own_mss: u16,
     /// The host's end came before the guest's.
@@ -65,6 +67,7 @@ impl Connection {
             irs: 0,
             dialling: false,
             scales: true,
+            sacks: true,
             own_mss: mss,
             host_first: false,
         }
@@ -73,10 +76,10 @@ impl Connection {
     fn meet(&mut self, syn: &Segment) {
         // 536 where nothing is said (RFC 9293, 3.7.1).
         let mss = syn.options.mss.unwrap_or(536).clamp(64, self.own_mss);
-        self.scales = syn.options.scale.is_some();
+        (self.scales, self.sacks) = (syn.options.scale.is_some(), syn.options.sack_permitted);
         self.irs = syn.seq;
-        self.sender.agree(mss.into(), syn.options.scale.unwrap_or(0), syn.window, syn.seq);
-        self.receiver = Some(Receiver::new(syn.seq, if self.scales { SCALE } else { 0 }));
+        self.sender.agree(mss.into(), syn);
+        self.receiver = Some(Receiver::new(syn.seq, if self.scales { SCALE } else { 0 }, self.sacks));
     }
 
     /// Whether the host's half is being made.
@@ -143,20 +146,20 @@ impl Connection {
             if segment.seq == self.irs && !self.sender.is_open() {
                 self.sender.resend_syn();
             } else {
-                receiver.due = true;
+                receiver.owe();
             }
             return Verdict::Lives;
         }
         if !ack {
             return Verdict::Lives;
         }
-        let heard =
-            Heard { seq: segment.seq, ack: segment.ack, window: segment.window, bare: payload.is_empty() && !fin };
+        let (bare, blocks) = (payload.is_empty() && !fin, segment.options.blocks);
+        let heard = Heard { seq: segment.seq, ack: segment.ack, window: segment.window, bare, blocks };
         if self.sender.acknowledge(now, heard) == Acked::Invalid {
             if !self.sender.is_open() {
                 return Verdict::Stray;
             }
-            receiver.due = true;
+            receiver.owe();
             return Verdict::Lives;
         }
         receiver.accept(segment.seq, payload, fin, room, take);
@@ -170,12 +173,13 @@ impl Connection {
         match (answers, rst, syn) {
             (true, true, _) => Verdict::Reset,
             (true, false, true) => {
-                let heard = Heard { seq: segment.seq, ack: segment.ack, window: segment.window, bare: false };
+                let (seq, ack, window) = (segment.seq, segment.ack, segment.window);
+                let heard = Heard { seq, ack, window, bare: false, blocks: Blocks::default() };
                 self.sender.acknowledge(now, heard);
                 // Only now, as the window of a SYN is not shifted (RFC 7323, 2.2).
                 self.meet(segment);
                 if let Some(receiver) = &mut self.receiver {
-                    receiver.due = true;
+                    receiver.owe();
                 }
                 Verdict::Lives
             }
@@ -232,24 +236,30 @@ impl Connection {
         if self.dialling {
             return None;
         }
-        match self.sender.next(now) {
-            Some(piece) => Some(self.dress(piece)),
-            None => {
-                self.receiver.as_ref().filter(|receiver| receiver.due)?;
-                let seq = self.sender.nxt();
-                Some(self.dress(Piece { seq, syn: false, fin: false, range: 0..0 }))
-            }
-        }
+        let owes = |connection: &Self, bare| connection.receiver.as_ref().is_some_and(|receiver| receiver.owes(bare));
+        let bare = self.sender.is_open() && owes(self, true);
+        let piece = if bare { None } else { self.sender.next(now) };
+        let piece = piece.or_else(|| owes(self, false).then(|| Piece::bare(self.sender.nxt())))?;
+        Some(self.dress(piece))
     }
 
     fn dress(&mut self, piece: Piece) -> Outgoing {
-        let scale = self.scales.then_some(SCALE);
-        let options = if piece.syn { Options { mss: Some(self.own_mss), scale } } else { Options::default() };
+        let bare = piece == Piece::bare(piece.seq);
+        let options = match &self.receiver {
+            _ if piece.syn => Options {
+                mss: Some(self.own_mss),
+                scale: self.scales.then_some(SCALE),
+                sack_permitted: self.sacks,
+                ..Options::default()
+            },
+            Some(receiver) if bare => Options { blocks: receiver.blocks(), ..Options::default() },
+            _ => Options::default(),
+        };
         let mut segment = Segment { seq: piece.seq, options, ..Segment::default() };
         segment.flags = Flags { syn: piece.syn, fin: piece.fin, psh: !piece.range.is_empty(), ..Flags::default() };
         match &mut self.receiver {
             Some(receiver) => {
-                receiver.due = false;
+                receiver.acknowledged(bare);
                 segment.flags.ack = true;
                 segment.window = receiver.announce(piece.syn);
                 segment.ack = receiver.nxt();
@@ -293,7 +303,7 @@ mod tests {
         assert!(guest.next(now).unwrap().segment.flags.syn);
         let mut syn = Segment { seq: 7, ack: 101, window: 300, ..Segment::default() };
         syn.flags = Flags { syn: true, ack: true, ..Flags::default() };
-        syn.options = Options { mss: Some(100), scale: Some(7) };
+        syn.options = Options { mss: Some(100), scale: Some(7), ..Options::default() };
         assert_eq!(guest.handle(now, &syn, &[], 0, &mut |_| 0), Verdict::Lives);
         assert_eq!(guest.wanted(), 300);
         syn = Segment { seq: 8, ack: 101, window: 3, flags: Flags { ack: true, ..Flags::default() }, ..syn };

@@ -6,11 +6,12 @@ use crate::frame::{Batch, PortId};
 use crate::service::nat::host::{Host, SocketId};
 use crate::service::nat::icmp::QUOTE;
 use crate::service::nat::packet::{Headers, TCP, pseudo, unfinished};
+use crate::service::nat::table::{self, Flow as _};
 use crate::service::nat::wire::{Wire, has_room};
 use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Both ends as the guest knows them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -54,15 +55,37 @@ pub(super) struct Flow {
     pub socket: Option<SocketId>,
     pub readable: bool,
     pub writable: bool,
-    /// It is on the list of flows that have something to do.
-    pub queued: bool,
-    /// Where it stands among the timers.
-    pub entry: Option<Instant>,
     /// The beginning of the guest's SYN, for an ICMP message about it.
     pub quote: Box<[u8]>,
     active: Instant,
     /// The host's socket was told that nothing follows.
     shut: bool,
+}
+
+impl table::Flow for Flow {
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn guest(&self) -> IpAddr {
+        self.key.guest.ip()
+    }
+
+    fn socket(&self) -> Option<SocketId> {
+        self.socket
+    }
+
+    fn due(&self) -> Instant {
+        let rest = match (self.socket, self.connection.is_open()) {
+            (None, _) => LINGER,
+            (_, true) => IDLE,
+            (_, false) => OPENING,
+        };
+        let end = self.active + rest;
+        self.connection.poll_timeout().map_or(end, |at| at.min(end))
+    }
 }
 
 impl Flow {
@@ -74,23 +97,10 @@ impl Flow {
             socket: Some(socket),
             readable: false,
             writable: false,
-            queued: false,
-            entry: None,
             quote: quote.get(..QUOTE).unwrap_or(quote).into(),
             active: now,
             shut: false,
         }
-    }
-
-    /// When it has something to do by itself.
-    pub fn due(&self) -> Instant {
-        let rest = match (self.socket, self.connection.is_open()) {
-            (None, _) => LINGER,
-            (_, true) => IDLE,
-            (_, false) => OPENING,
-        };
-        let end = self.active + rest;
-        self.connection.poll_timeout().map_or(end, |at| at.min(end))
     }
 
     /// Something is due. `false`: it is over.

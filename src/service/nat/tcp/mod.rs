@@ -9,15 +9,18 @@
 
 mod connection;
 mod flow;
+#[cfg(test)]
+mod lossy;
 mod receiver;
 mod ring;
+mod scoreboard;
 mod segment;
 mod sender;
 
 use super::host::{Host, Refusal, SocketId};
 use super::icmp;
 use super::packet::Packet;
-use super::timers::Timers;
+use super::table::Table;
 use super::wire::{Way, Wire, has_room};
 use crate::frame::Batch;
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
@@ -28,7 +31,7 @@ use flow::{Fate, Flow, Key};
 use foldhash::fast::FixedState;
 use segment::{Flags, Segment};
 use sender::SUPER_PAYLOAD;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
@@ -39,12 +42,7 @@ const SMALL: usize = 16 << 10;
 
 /// See the module.
 pub(super) struct Tcp {
-    slots: Vec<Option<Flow>>,
-    free: Vec<u32>,
-    keys: HashMap<Key, u32, FixedState>,
-    sockets: HashMap<SocketId, u32, FixedState>,
-    ready: VecDeque<u32>,
-    timers: Timers,
+    flows: Table<Flow>,
     /// Flows that wait for memory.
     starved: BTreeSet<u32>,
     /// Bytes that all flows hold.
@@ -57,12 +55,7 @@ pub(super) struct Tcp {
 impl Tcp {
     pub fn new(seed: u64) -> Self {
         Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            keys: HashMap::with_hasher(FixedState::with_seed(seed)),
-            sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(17))),
-            ready: VecDeque::new(),
-            timers: Timers::default(),
+            flows: Table::new(seed, NAT_TCP_FLOWS),
             starved: BTreeSet::new(),
             held: 0,
             buffer: vec![0; CHUNK],
@@ -72,7 +65,7 @@ impl Tcp {
 
     /// How many flows there are.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.flows.len()
     }
 
     /// Bytes that all flows hold.
@@ -82,7 +75,7 @@ impl Tcp {
 
     /// Whether a flow has something to do.
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || self.feeds()
+        self.flows.waiting() > 0 || self.feeds()
     }
 
     /// Whether there is memory again for flows that wait for it.
@@ -92,7 +85,7 @@ impl Tcp {
 
     /// When [`Self::handle_timeout`] may have something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| at)
+        self.flows.poll_timeout()
     }
 
     /// Takes a packet of a guest at `mac` whose checksum fits.
@@ -103,7 +96,7 @@ impl Tcp {
         };
         let key = Key { guest: SocketAddr::new(packet.src, from), remote: SocketAddr::new(packet.dst, to) };
         let asks = segment.flags.syn && !segment.flags.ack && !segment.flags.rst;
-        let mut found = self.keys.get(&key).copied();
+        let mut found = self.flows.find(&key);
         if let Some(index) = found.filter(|&index| asks && self.is_lingering(index)) {
             self.remove(index, host, false);
             found = None;
@@ -116,7 +109,7 @@ impl Tcp {
     }
 
     fn is_lingering(&self, index: u32) -> bool {
-        self.slots.get(index as usize).and_then(Option::as_ref).is_some_and(|flow| flow.socket.is_none())
+        self.flows.get(index).is_some_and(|flow| flow.socket.is_none())
     }
 
     fn handle_known(
@@ -127,7 +120,7 @@ impl Tcp {
         host: &mut dyn Host,
         wire: &mut Wire,
     ) {
-        let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        let Some(flow) = self.flows.get_mut(index) else { return };
         flow.mac = mac;
         let before = flow.connection.held();
         let room = room(self.held, before);
@@ -137,7 +130,7 @@ impl Tcp {
         let verdict = flow.handle(now, segment, payload, room, host);
         self.held = self.held + flow.connection.held() - before;
         match verdict {
-            Verdict::Lives => self.make_ready(index),
+            Verdict::Lives => self.flows.make_ready(index),
             Verdict::Reset => self.remove(index, host, true),
             Verdict::Stray => answer_stray(mac, flow.key, segment, payload.len(), wire),
         }
@@ -164,7 +157,7 @@ impl Tcp {
                 return;
             }
         };
-        if self.keys.len() >= NAT_TCP_FLOWS {
+        if !self.flows.admits(key.guest.ip()) {
             wire.stats.flows += 1;
             return;
         }
@@ -172,7 +165,7 @@ impl Tcp {
             Ok(socket) => {
                 let connection = Connection::asked(syn, self.sequence(now, &key), own_mss(wire, &key));
                 wire.stats.tcp += 1;
-                self.insert(Flow::new(now, key, mac, connection, socket, packet.whole));
+                self.flows.insert(Flow::new(now, key, mac, connection, socket, packet.whole));
             }
             Err(error) => refuse(mac, key, syn, packet.whole, error.kind(), wire),
         }
@@ -189,13 +182,13 @@ impl Tcp {
         wire: &mut Wire,
     ) -> bool {
         let key = Key { guest, remote };
-        if self.keys.len() >= NAT_TCP_FLOWS || self.keys.contains_key(&key) {
+        if !self.flows.admits(guest.ip()) || self.flows.find(&key).is_some() {
             return false;
         }
         let connection = Connection::asking(self.sequence(now, &key), own_mss(wire, &key));
         wire.stats.tcp += 1;
-        let index = self.insert(Flow::new(now, key, mac, connection, socket, &[]));
-        self.make_ready(index);
+        let index = self.flows.insert(Flow::new(now, key, mac, connection, socket, &[]));
+        self.flows.make_ready(index);
         true
     }
 
@@ -206,80 +199,45 @@ impl Tcp {
         hash.wrapping_add((now.as_micros() / 4) as u32)
     }
 
-    fn insert(&mut self, flow: Flow) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
-        });
-        self.keys.insert(flow.key, index);
-        if let Some(socket) = flow.socket {
-            self.sockets.insert(socket, index);
-        }
-        self.slots[index as usize] = Some(flow);
-        self.schedule(index);
-        index
-    }
-
     /// Takes a flow out, and closes its socket; `abort`: by a reset.
     fn remove(&mut self, index: u32, host: &mut dyn Host, abort: bool) {
-        let Some(mut flow) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
-        self.timers.remove(index, &mut flow.entry);
-        self.keys.remove(&flow.key);
+        let Some(flow) = self.flows.remove(index) else { return };
         self.held -= flow.connection.held();
         self.starved.remove(&index);
         if let Some(socket) = flow.socket {
-            self.sockets.remove(&socket);
             host.close(socket, abort);
-        }
-        // Its index may stay on the list of what is ready: whoever has it next gets a turn too many.
-        self.free.push(index);
-    }
-
-    fn make_ready(&mut self, index: u32) {
-        if let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut)
-            && !std::mem::replace(&mut flow.queued, true)
-        {
-            self.ready.push_back(index);
-        }
-    }
-
-    fn schedule(&mut self, index: u32) {
-        if let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) {
-            let due = flow.due();
-            self.timers.set(index, &mut flow.entry, due);
         }
     }
 
     /// The host's socket has changed. `false`: it is none of a flow.
     pub fn handle_event(&mut self, socket: SocketId, readable: bool, writable: bool) -> bool {
-        let Some(&index) = self.sockets.get(&socket) else { return false };
-        if let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) {
+        let Some(index) = self.flows.find_socket(socket) else { return false };
+        if let Some(flow) = self.flows.get_mut(index) {
             flow.readable |= readable;
             flow.writable |= writable;
         }
-        self.make_ready(index);
+        self.flows.make_ready(index);
         true
     }
 
     /// Gives every flow that has something to do a turn, as long as there is room in `out`.
     pub fn work(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire, out: &mut Batch) {
         if self.feeds() {
-            std::mem::take(&mut self.starved).into_iter().for_each(|index| self.make_ready(index));
+            std::mem::take(&mut self.starved).into_iter().for_each(|index| self.flows.make_ready(index));
         }
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.flows.waiting() {
             if !has_room(out) {
                 return;
             }
-            let Some(index) = self.ready.pop_front() else { return };
-            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
-            flow.queued = false;
+            let Some(index) = self.flows.next_ready() else { return };
+            let Some(flow) = self.flows.get_mut(index) else { continue };
             let before = flow.connection.held();
             let room = room(self.held, before);
             let fate = flow.work(now, host, wire, &mut self.buffer, room, out);
             self.held = self.held + flow.connection.held() - before;
             match fate {
                 Fate::Rests => {}
-                Fate::Works => self.make_ready(index),
+                Fate::Works => self.flows.make_ready(index),
                 Fate::Starves => {
                     self.starved.insert(index);
                 }
@@ -295,38 +253,35 @@ impl Tcp {
                     self.remove(index, host, false);
                 }
             }
-            self.schedule(index);
+            self.flows.schedule(index);
         }
     }
 
     /// Both sides have ended. The flow lingers where the guest may not have seen its end acknowledged.
     fn finish(&mut self, index: u32, host: &mut dyn Host) {
-        let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        let Some(flow) = self.flows.get_mut(index) else { return };
         if !flow.connection.host_ended_first() {
             return self.remove(index, host, false);
         }
         if let Some(socket) = flow.socket.take() {
-            self.sockets.remove(&socket);
+            self.flows.forget_socket(socket);
             host.close(socket, false);
         }
     }
 
     /// Does what is due: sends again, gives up.
     pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire) {
-        while let Some(index) = self.timers.pop(now) {
-            let Some(flow) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { continue };
-            flow.entry = None;
-            if flow.due() > now {
-                self.schedule(index);
-            } else if flow.handle_timeout(now) {
-                self.make_ready(index);
-                self.schedule(index);
-            } else {
-                if flow.socket.is_some() {
-                    flow.reset(wire);
-                }
-                self.remove(index, host, true);
+        while let Some(index) = self.flows.pop_due(now) {
+            let Some(flow) = self.flows.get_mut(index) else { continue };
+            if flow.handle_timeout(now) {
+                self.flows.make_ready(index);
+                self.flows.schedule(index);
+                continue;
             }
+            if flow.socket.is_some() {
+                flow.reset(wire);
+            }
+            self.remove(index, host, true);
         }
     }
 }

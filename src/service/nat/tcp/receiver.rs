@@ -2,12 +2,15 @@
 //!
 //! # Theory of operation
 //! Bytes that are in order go straight to the host's socket. What it does not take is held here, and the window shrinks
-//! by it, so a host that stalls holds up its own guest and nobody else. What comes too early waits for what was lost, and
-//! each such segment is answered with a duplicate acknowledgement. The right edge of the window never moves back; where
-//! memory has run out, bytes inside it are left unacknowledged instead, and come again.
+//! by it, so a host that stalls holds up its own guest and nobody else. The right edge of the window never moves back;
+//! where memory has run out, bytes inside it are left unacknowledged instead, and come again.
+//!
+//! What comes too early, a FIN too, waits for what was lost. A guest that understands it is told what that is (RFC 2018);
+//! another one gets as many duplicate acknowledgements as tell it of a loss.
 
 use super::give_back;
-use super::segment::before;
+use super::scoreboard::DUPLICATES;
+use super::segment::{Blocks, before};
 use std::collections::VecDeque;
 
 /// Bytes held for one host at most: the largest window.
@@ -15,8 +18,22 @@ pub(super) const RECEIVE_LIMIT: usize = 1 << 20;
 /// The shift of announced windows: the least with which [`RECEIVE_LIMIT`] fits.
 pub(super) const SCALE: u8 = 5;
 
-/// Segments that came too early and wait, at most.
-const EARLY: usize = 64;
+/// Gaps between what came too early, at most.
+const GAPS: usize = 64;
+
+/// Bytes without a gap that came too early.
+struct Early {
+    seq: u32,
+    bytes: Vec<u8>,
+    /// When something was added: the number of that addition.
+    touched: u32,
+}
+
+impl Early {
+    fn end(&self) -> u32 {
+        self.seq.wrapping_add(self.bytes.len() as u32)
+    }
+}
 
 /// See the module.
 pub(super) struct Receiver {
@@ -26,18 +43,24 @@ pub(super) struct Receiver {
     /// The right edge that was announced.
     edge: u32,
     held: VecDeque<u8>,
-    /// What came too early: its number and bytes, in order.
-    early: Vec<(u32, Box<[u8]>)>,
+    /// What came too early, in order, with gaps between.
+    early: Vec<Early>,
     early_bytes: usize,
-    /// The FIN has come.
+    /// How often something was added to it.
+    additions: u32,
+    /// The guest understands selective acknowledgements.
+    sacks: bool,
+    /// The FIN's number.
+    fin: Option<u32>,
+    /// The FIN has come, and all before it.
     ended: bool,
-    /// An acknowledgement is due.
-    pub due: bool,
+    /// So many acknowledgements are due.
+    due: u8,
 }
 
 impl Receiver {
-    /// Begins behind the guest's SYN of number `irs`.
-    pub fn new(irs: u32, scale: u8) -> Self {
+    /// Begins behind the guest's SYN of number `irs`. `sacks`: the guest understands selective acknowledgements.
+    pub fn new(irs: u32, scale: u8, sacks: bool) -> Self {
         let nxt = irs.wrapping_add(1);
         Self {
             nxt,
@@ -46,8 +69,11 @@ impl Receiver {
             held: VecDeque::new(),
             early: Vec::new(),
             early_bytes: 0,
+            additions: 0,
+            sacks,
+            fin: None,
             ended: false,
-            due: false,
+            due: 0,
         }
     }
 
@@ -76,32 +102,65 @@ impl Receiver {
         !before(seq, self.nxt) && !before(self.edge, seq)
     }
 
+    /// An acknowledgement is due.
+    pub fn owe(&mut self) {
+        self.due = self.due.max(1);
+    }
+
+    /// Whether an acknowledgement is due. `bare`: only one that has to be a segment of its own, as a duplicate one has to.
+    pub fn owes(&self, bare: bool) -> bool {
+        self.due > 0 && !(bare && self.early.is_empty())
+    }
+
+    /// An acknowledgement leaves. `bare`: it is a segment of its own.
+    pub fn acknowledged(&mut self, bare: bool) {
+        self.due = if bare && !self.early.is_empty() { self.due.saturating_sub(1) } else { 0 };
+    }
+
+    /// What the guest is told that is held behind what is missing: the newest first (RFC 2018, 4).
+    pub fn blocks(&self) -> Blocks {
+        let mut blocks = Blocks::default();
+        if self.sacks && !self.early.is_empty() {
+            let mut newest: Vec<&Early> = self.early.iter().collect();
+            newest.sort_unstable_by_key(|piece| self.additions.wrapping_sub(piece.touched));
+            blocks.iter_mut().zip(newest).for_each(|(block, piece)| *block = (piece.seq, piece.end()));
+        }
+        blocks
+    }
+
     /// Takes what is new in a segment. `take` offers it to the host and says how much that took; `room` is what may be
     /// held in addition.
     pub fn accept(&mut self, seq: u32, bytes: &[u8], fin: bool, room: usize, take: &mut dyn FnMut(&[u8]) -> usize) {
         if bytes.is_empty() && !fin {
             // Not in order, and so a probe whether we are alive (RFC 9293, 3.8.4).
-            self.due |= seq != self.nxt;
+            if seq != self.nxt {
+                self.owe();
+            }
             return;
         }
-        self.due = true;
-        if self.ended {
-            return;
-        }
-        if before(self.nxt, seq) {
-            return self.keep(seq, bytes, room);
-        }
-        let seen = self.nxt.wrapping_sub(seq) as usize;
-        let Some(fresh) = bytes.get(seen..) else { return };
-        let taken = self.take(fresh, room, take);
-        if taken < fresh.len() {
-            return;
+        let end = seq.wrapping_add(bytes.len() as u32);
+        let early = before(self.nxt, seq);
+        if self.ended || early && before(self.edge, end) {
+            return self.owe();
         }
         if fin {
+            self.fin = Some(end);
+        }
+        if early {
+            self.due = if self.sacks { 1 } else { (self.due + 1).min(DUPLICATES) };
+            self.keep(seq, bytes, room);
+            return;
+        }
+        self.owe();
+        if let Some(fresh) = bytes.get(self.nxt.wrapping_sub(seq) as usize..) {
+            self.take(fresh, room, take);
+            self.catch_up(room);
+        }
+        if self.fin == Some(self.nxt) {
             self.ended = true;
             self.nxt = self.nxt.wrapping_add(1);
-        } else {
-            self.catch_up(room);
+            self.early = Vec::new();
+            self.early_bytes = 0;
         }
     }
 
@@ -116,34 +175,45 @@ impl Receiver {
         taken
     }
 
-    /// Keeps what came too early, if it is inside the window and no piece of it is there already.
-    fn keep(&mut self, seq: u32, bytes: &[u8], room: usize) {
-        let end = seq.wrapping_add(bytes.len() as u32);
-        let at = self.early.partition_point(|(start, _)| before(*start, seq));
-        let overlaps = at
-            .checked_sub(1)
-            .and_then(|at| self.early.get(at))
-            .is_some_and(|(start, piece)| before(seq, start.wrapping_add(piece.len() as u32)))
-            || self.early.get(at).is_some_and(|(start, _)| before(*start, end));
-        if before(self.edge, end) || overlaps || self.early.len() >= EARLY || bytes.len() > room || bytes.is_empty() {
+    /// Keeps of what came too early what is not there already.
+    fn keep(&mut self, mut seq: u32, mut bytes: &[u8], room: usize) {
+        if bytes.len() > room {
             return;
         }
-        self.early_bytes += bytes.len();
-        self.early.insert(at, (seq, bytes.into()));
+        self.additions = self.additions.wrapping_add(1);
+        while !bytes.is_empty() {
+            let at = self.early.partition_point(|piece| before(piece.end(), seq));
+            if self.early.get(at).is_none_or(|piece| before(seq, piece.seq)) {
+                if self.early.len() >= GAPS {
+                    return;
+                }
+                self.early.insert(at, Early { seq, bytes: Vec::new(), touched: 0 });
+            }
+            // There is a piece that goes to `seq` at least, and perhaps another behind a gap.
+            let [piece, rest @ ..] = &mut self.early[at..] else { return };
+            let (seen, new) = bytes.split_at((piece.end().wrapping_sub(seq) as usize).min(bytes.len()));
+            let gap = rest.first().map_or(new.len(), |next| next.seq.wrapping_sub(piece.end()) as usize);
+            let new = &new[..gap.min(new.len())];
+            piece.bytes.extend_from_slice(new);
+            piece.touched = self.additions;
+            self.early_bytes += new.len();
+            let done = seen.len() + new.len();
+            (seq, bytes) = (seq.wrapping_add(done as u32), &bytes[done..]);
+            if rest.first().is_some_and(|next| next.seq == piece.end()) {
+                let next = self.early.remove(at + 1);
+                self.early[at].bytes.extend_from_slice(&next.bytes);
+            }
+        }
     }
 
     /// What came too early and is not any more is held for the host.
     fn catch_up(&mut self, room: usize) {
-        let due = self.early.partition_point(|(start, _)| !before(self.nxt, *start));
-        if due == 0 {
-            return;
+        while let Some(piece) = self.early.first().filter(|piece| !before(self.nxt, piece.seq)) {
+            let seen = self.nxt.wrapping_sub(piece.seq) as usize;
+            let piece = self.early.remove(0);
+            self.early_bytes -= piece.bytes.len();
+            self.take(piece.bytes.get(seen..).unwrap_or_default(), room.max(piece.bytes.len()), &mut |_| 0);
         }
-        for (seq, bytes) in self.early.drain(..due).collect::<Vec<_>>() {
-            self.early_bytes -= bytes.len();
-            let seen = self.nxt.wrapping_sub(seq) as usize;
-            self.take(bytes.get(seen..).unwrap_or_default(), room.max(bytes.len()), &mut |_| 0);
-        }
-        self.catch_up(room);
     }
 
     /// The host took `count` of the held bytes.
@@ -153,7 +223,9 @@ impl Receiver {
         // A window that has opened again is told, if it was too small to send into.
         let announced = self.edge.wrapping_sub(self.nxt) as usize;
         let window = self.free();
-        self.due |= !self.ended && window >= announced + RECEIVE_LIMIT / 4;
+        if !self.ended && window >= announced + RECEIVE_LIMIT / 4 {
+            self.owe();
+        }
     }
 
     fn free(&self) -> usize {
@@ -174,3 +246,6 @@ impl Receiver {
         field as u16
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! TCP segments as bytes (RFC 9293, 3.1), with the options that matter here: maximum segment size and window scale
-//! (RFC 7323, 2).
+//! TCP segments as bytes (RFC 9293, 3.1), with the options that matter here: maximum segment size, window scale
+//! (RFC 7323, 2) and selective acknowledgements (RFC 2018).
 //!
 //! `source u16 · destination u16 · sequence u32 · acknowledgement u32 · data offset and flags u16 · window u16 · checksum
 //! u16 · urgent pointer u16 · options`
@@ -20,6 +20,11 @@ const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
+
+/// Bytes of a block of a selective acknowledgement: its first number, and the one behind its last.
+const BLOCK: usize = 8;
 
 /// The greatest shift that means anything (RFC 7323, 2.3).
 const MOST_SCALE: u8 = 14;
@@ -34,11 +39,16 @@ pub(in crate::service::nat) struct Flags {
     pub psh: bool,
 }
 
-/// What a SYN may say.
+/// What somebody holds that lies behind what is missing: from which number to before which. Empty ones say nothing.
+pub(in crate::service::nat) type Blocks = [(u32, u32); 4];
+
+/// What a SYN may say, and the blocks of another segment.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(in crate::service::nat) struct Options {
     pub mss: Option<u16>,
     pub scale: Option<u8>,
+    pub sack_permitted: bool,
+    pub blocks: Blocks,
 }
 
 /// A segment without its ports and payload.
@@ -64,7 +74,7 @@ impl Segment {
             ack: u32::from_be_bytes([a0, a1, a2, a3]),
             flags: Flags { syn: has(SYN), ack: has(ACK), rst: has(RST), fin: has(FIN), psh: has(PSH) },
             window: u16::from_be_bytes([w0, w1]),
-            options: if has(SYN) { Options::parse(options) } else { Options::default() },
+            options: Options::parse(options),
         };
         Some(((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])), segment, bytes.get(end..)?))
     }
@@ -72,7 +82,7 @@ impl Segment {
     /// The header as bytes, `seed` in its checksum field; and how many of them there are.
     pub fn emit(&self, (from, to): (u16, u16), seed: u16) -> ([u8; HEADER + Options::LEN], usize) {
         let mut bytes = [0; HEADER + Options::LEN];
-        let len = if self.flags.syn { HEADER + self.options.emit(&mut bytes) } else { HEADER };
+        let len = HEADER + self.options.emit(&mut bytes);
         let bit = |flag, on: bool| if on { flag } else { 0 };
         let Flags { syn, ack, rst, fin, psh } = self.flags;
         bytes[0..2].copy_from_slice(&from.to_be_bytes());
@@ -93,8 +103,8 @@ impl Segment {
 }
 
 impl Options {
-    /// Bytes of both.
-    const LEN: usize = 8;
+    /// Bytes of the most that are sent: two of padding, and four blocks.
+    const LEN: usize = 4 + 4 * BLOCK;
 
     /// Reads what is known; stops at what is malformed.
     fn parse(mut bytes: &[u8]) -> Self {
@@ -111,6 +121,13 @@ impl Options {
             match *option {
                 [MSS, 4, m0, m1] => found.mss = Some(u16::from_be_bytes([m0, m1])),
                 [WINDOW_SCALE, 3, scale] => found.scale = Some(scale.min(MOST_SCALE)),
+                [SACK_PERMITTED, 2] => found.sack_permitted = true,
+                [SACK, _, ref blocks @ ..] => {
+                    let blocks = blocks.as_chunks::<BLOCK>().0;
+                    found.blocks.iter_mut().zip(blocks).for_each(|(found, &[f0, f1, f2, f3, t0, t1, t2, t3])| {
+                        *found = (u32::from_be_bytes([f0, f1, f2, f3]), u32::from_be_bytes([t0, t1, t2, t3]));
+                    });
+                }
                 [] | [_] => break,
                 _ => {}
             }
@@ -119,7 +136,7 @@ impl Options {
         found
     }
 
-    /// Writes the options behind a header; returns their length.
+    /// Writes the options behind a header; returns their length. A SYN has no blocks: there would be no room.
     fn emit(self, bytes: &mut [u8; HEADER + Self::LEN]) -> usize {
         let mut at = HEADER;
         if let Some(mss) = self.mss {
@@ -130,6 +147,21 @@ impl Options {
         if let Some(scale) = self.scale {
             bytes[at..at + 4].copy_from_slice(&[NO_OPERATION, WINDOW_SCALE, 3, scale]);
             at += 4;
+        }
+        if self.sack_permitted {
+            bytes[at..at + 4].copy_from_slice(&[NO_OPERATION, NO_OPERATION, SACK_PERMITTED, 2]);
+            at += 4;
+        }
+        let blocks = self.blocks.iter().filter(|(from, to)| from != to);
+        let len = 2 + BLOCK * blocks.clone().count();
+        if len > 2 {
+            bytes[at..at + 4].copy_from_slice(&[NO_OPERATION, NO_OPERATION, SACK, len as u8]);
+            at += 4;
+        }
+        for (from, to) in blocks {
+            bytes[at..at + 4].copy_from_slice(&from.to_be_bytes());
+            bytes[at + 4..at + BLOCK].copy_from_slice(&to.to_be_bytes());
+            at += BLOCK;
         }
         at - HEADER
     }
@@ -155,12 +187,24 @@ mod tests {
         let (ports, segment, payload) = Segment::parse(&bytes).unwrap();
         assert_eq!((ports, payload.len()), ((40_000, 80), 0));
         assert_eq!((segment.seq, segment.window), (0x1234_5678, 64_240));
-        assert_eq!(segment.options, Options { mss: Some(1460), scale: Some(7) });
+        let options = Options { mss: Some(1460), scale: Some(7), sack_permitted: true, ..Options::default() };
+        assert_eq!(segment.options, options);
         assert_eq!(segment.flags, Flags { syn: true, ..Flags::default() });
         assert!(Segment::parse(&bytes[..39]).is_none());
         let mut short = bytes;
         short[12] = 0x40;
         assert!(Segment::parse(&short).is_none());
+    }
+
+    #[test]
+    fn an_acknowledgement_as_linux_sends_it() {
+        #[rustfmt::skip]
+        let bytes = [
+            0x9c, 0x40, 0x00, 0x50, 0, 0, 0, 1, 0, 0, 0, 2, 0xb0, 0x10, 0xfa, 0xf0, 0, 0, 0, 0,
+            1, 1, 5, 18, 0, 0, 0, 9, 0, 0, 0, 12, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 5, 1, 1, 1, 0,
+        ];
+        let (_, segment, _) = Segment::parse(&bytes).unwrap();
+        assert_eq!(segment.options.blocks, [(9, 12), (u32::MAX, 5), (0, 0), (0, 0)]);
     }
 
     #[test]
@@ -170,10 +214,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_emitted_reads_back(seq: u32, ack: u32, window: u16, flags in 0u8..32, mss: Option<u16>, scale in prop::option::of(0u8..15)) {
+        fn what_is_emitted_reads_back(seq: u32, ack: u32, window: u16, flags in 0u8..32, mss: Option<u16>,
+                                      scale in prop::option::of(0u8..15), sack_permitted: bool, count in 0usize..5) {
             let on = |bit: u8| flags >> bit & 1 == 1;
             let flags = Flags { syn: on(0), ack: on(1), rst: on(2), fin: on(3), psh: on(4) };
-            let options = if flags.syn { Options { mss, scale } } else { Options::default() };
+            let mut options = Options { mss, scale, sack_permitted, ..Options::default() };
+            if !flags.syn {
+                options = Options::default();
+                options.blocks[..count].fill((seq, seq.wrapping_add(1)));
+            }
             let segment = Segment { seq, ack, flags, window, options };
             let (bytes, len) = segment.emit((1, 2), 0);
             prop_assert_eq!(Segment::parse(&bytes[..len]), Some(((1, 2), segment, &[][..])));

@@ -1,16 +1,20 @@
-//! The half of a connection that sends to the guest (RFC 9293, 3.8; RFC 5681; RFC 6298; RFC 6582).
+//! The half of a connection that sends to the guest (RFC 9293, 3.8; RFC 5681; RFC 6298; RFC 6582; RFC 6675).
 //!
 //! # Theory of operation
 //! Bytes that came from the host wait in `bytes` until the guest has acknowledged them; the first has the sequence number
 //! `una` (the SYN and the FIN take one number each, before and behind them). `nxt` is the next number to be sent and
-//! `max` the highest that ever was: after a timeout `nxt` goes back to `una` and everything is sent again. Three
-//! duplicate acknowledgements send the first segment again alone. A window of 0 is probed with one byte, at the
-//! intervals of a retransmission, for as long as the guest answers.
+//! `max` the highest that ever was: after a timeout `nxt` goes back to `una` and everything is sent again. A window of 0
+//! is probed with one byte, at the intervals of a retransmission, for as long as the guest answers.
+//!
+//! Three duplicate acknowledgements mean a loss, and send the first segment again alone. A guest that says what it holds
+//! (`board`) has told of a loss when it holds enough behind it: then all that is lost is sent again, and nothing that it
+//! holds, while no more is on its way than the congestion window allows. `again` is how far that has come.
 //!
 //! There is one timer. It runs while something is unacknowledged, or waits for a window of 0 to open.
 
 use super::ring::Ring;
-use super::segment::before;
+use super::scoreboard::{DUPLICATES, Scoreboard};
+use super::segment::{Blocks, Segment, before};
 use crate::time::{Duration, Instant};
 use std::ops::Range;
 
@@ -27,9 +31,6 @@ const MOST_RTO: Duration = Duration::from_secs(30);
 const TRIES: u8 = 9;
 /// Segments that may be sent before anything was acknowledged (RFC 6928).
 const INITIAL_WINDOW: usize = 10;
-/// Duplicate acknowledgements that mean a loss.
-const DUPLICATES: u8 = 3;
-
 /// What an acknowledgement was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Acked {
@@ -51,6 +52,13 @@ pub(super) struct Piece {
     pub range: Range<usize>,
 }
 
+impl Piece {
+    /// Nothing but an acknowledgement.
+    pub fn bare(seq: u32) -> Self {
+        Self { seq, syn: false, fin: false, range: 0..0 }
+    }
+}
+
 /// What a guest announced with a segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
@@ -60,6 +68,8 @@ pub(super) struct Heard {
     pub window: u16,
     /// It carried nothing else.
     pub bare: bool,
+    /// What it holds behind what is missing.
+    pub blocks: Blocks,
 }
 
 /// See the module.
@@ -81,8 +91,13 @@ pub(super) struct Sender {
     congestion: usize,
     threshold: usize,
     duplicates: u8,
+    /// The guest says what it holds.
+    sacks: bool,
+    board: Scoreboard,
     /// Recovering from a loss until this is acknowledged.
     recover: Option<u32>,
+    /// What was lost before this has been sent again.
+    again: u32,
     /// The first segment is to be sent again.
     resend: bool,
     /// A byte may be sent into a closed window.
@@ -114,7 +129,10 @@ impl Sender {
             congestion: INITIAL_WINDOW * 536,
             threshold: SEND_LIMIT,
             duplicates: 0,
+            sacks: false,
+            board: Scoreboard::default(),
             recover: None,
+            again: iss,
             resend: false,
             probe: false,
             smoothed: None,
@@ -125,10 +143,11 @@ impl Sender {
         }
     }
 
-    /// The guest's SYN said so: payload of a segment, shift of its windows, and the first window, which is not shifted.
-    pub fn agree(&mut self, mss: usize, scale: u8, window: u16, seq: u32) {
-        (self.mss, self.scale, self.window) = (mss.max(1), scale, window.into());
-        self.announced = (seq, self.una);
+    /// The guest's SYN, whose payload's limit is `mss`. Its window is not shifted.
+    pub fn agree(&mut self, mss: usize, syn: &Segment) {
+        (self.mss, self.scale, self.window) = (mss.max(1), syn.options.scale.unwrap_or(0), syn.window.into());
+        self.sacks = syn.options.sack_permitted;
+        self.announced = (syn.seq, self.una);
         self.congestion = INITIAL_WINDOW * self.mss;
     }
 
@@ -163,7 +182,8 @@ impl Sender {
         if self.ending || !self.syn_acked {
             return 0;
         }
-        let wanted = self.window.min(self.congestion).clamp(2 * self.mss, SEND_LIMIT.max(2 * self.mss));
+        let held = self.board.held(self.una, self.max) as usize;
+        let wanted = self.window.min(self.congestion + held).clamp(2 * self.mss, SEND_LIMIT.max(2 * self.mss));
         wanted.saturating_sub(self.bytes.len())
     }
 
@@ -213,16 +233,15 @@ impl Sender {
         if self.fin_acked {
             return None;
         }
-        if std::mem::take(&mut self.resend) && self.una != self.max {
-            // Only what was sent before: an acknowledgement of more would seem to be of nothing that was.
-            let space = self.max.wrapping_sub(self.una) as usize;
-            let len = self.mss.min(self.bytes.len()).min(space);
-            let fin = self.ending && len == self.bytes.len() && len < space;
-            return Some(Piece { seq: self.una, syn: false, fin, range: 0..len });
+        if let Some(piece) = self.next_again() {
+            return Some(piece);
         }
-        let sent = self.nxt.wrapping_sub(self.una) as usize;
+        // After a timeout, what the guest still says that it holds is not sent again.
+        let (nxt, held) = self.board.hole(self.nxt, self.una.wrapping_add(self.bytes.len() as u32 + 1));
+        self.nxt = nxt;
+        let sent = nxt.wrapping_sub(self.una) as usize;
         let left = self.bytes.len().checked_sub(sent)?;
-        let mut len = self.sendable(sent, left);
+        let mut len = self.sendable(sent, left.min(held.wrapping_sub(nxt) as usize));
         if len == 0 && left > 0 && std::mem::take(&mut self.probe) {
             len = 1;
         }
@@ -233,13 +252,47 @@ impl Sender {
             }
             return None;
         }
-        Some(self.send(now, Piece { seq: self.nxt, syn: false, fin, range: sent..sent + len }))
+        Some(self.send(now, Piece { seq: nxt, syn: false, fin, range: sent..sent + len }))
+    }
+
+    /// What was lost, and is to be sent again.
+    fn next_again(&mut self) -> Option<Piece> {
+        let first = std::mem::take(&mut self.resend);
+        if self.una == self.max || !(first || self.recover.is_some()) {
+            return None;
+        }
+        let from = if first { self.una } else { later(self.again, self.una) };
+        let (seq, end) = self.board.hole(from, self.max);
+        let most = if first {
+            self.mss
+        } else {
+            self.board.lost(self.mss).filter(|&lost| before(seq, lost))?;
+            self.congestion.saturating_sub(self.under_way()).min(SUPER_PAYLOAD) / self.mss * self.mss
+        };
+        // Only what was sent before: an acknowledgement of more would seem to be of nothing that was.
+        let (at, space) = (seq.wrapping_sub(self.una) as usize, end.wrapping_sub(seq) as usize);
+        let len = self.bytes.len().checked_sub(at)?.min(most).min(space);
+        let fin = self.ending && at + len == self.bytes.len() && len < space;
+        if most == 0 || (len == 0 && !fin) {
+            return None;
+        }
+        self.again = seq.wrapping_add(len as u32 + u32::from(fin));
+        Some(Piece { seq, syn: false, fin, range: at..at + len })
+    }
+
+    /// How much of what was sent is on its way, as far as is known: neither what the guest holds, nor what is lost and not
+    /// sent again yet (RFC 6675, 4).
+    fn under_way(&self) -> usize {
+        let missing = |from: u32, to: u32| to.wrapping_sub(from).saturating_sub(self.board.held(from, to)) as usize;
+        let from = later(self.again, self.una);
+        let lost = self.board.lost(self.mss).filter(|&lost| self.recover.is_some() && before(from, lost));
+        missing(self.una, self.nxt).saturating_sub(lost.map_or(0, |lost| missing(from, lost)))
     }
 
     /// How many of `left` bytes may go while `sent` are under way. Small ones wait for a window that takes whole
     /// segments (RFC 9293, 3.8.6.2.1), unless they are the last.
     fn sendable(&self, sent: usize, left: usize) -> usize {
-        let allowed = self.window.min(self.congestion).saturating_sub(sent);
+        let allowed = self.window.saturating_sub(sent).min(self.congestion.saturating_sub(self.under_way()));
         let whole = SUPER_PAYLOAD / self.mss * self.mss;
         let len = left.min(allowed).min(whole.max(self.mss.min(SUPER_PAYLOAD)));
         if len == left || (len < self.mss && sent == 0) { len } else { len / self.mss * self.mss }
@@ -263,23 +316,43 @@ impl Sender {
     pub fn acknowledge(&mut self, now: Instant, heard: Heard) -> Acked {
         let acked = heard.ack.wrapping_sub(self.una);
         if before(heard.ack, self.una) {
+            // It was overtaken.
+            self.note(&heard.blocks);
             return Acked::Nothing;
         }
         if before(self.max, heard.ack) {
             return Acked::Invalid;
         }
         let same_window = !self.update_window(heard);
-        if acked == 0 {
-            if self.window == 0 {
-                self.tries = 0;
-            }
-            if heard.bare && same_window && self.una != self.max && self.window > 0 {
-                self.duplicate();
-            }
-            return Acked::Nothing;
+        if acked > 0 {
+            self.advance(now, heard.ack, acked as usize);
+        } else if self.window == 0 {
+            self.tries = 0;
         }
-        self.advance(now, heard.ack, acked as usize);
-        Acked::Something
+        self.note(&heard.blocks);
+        // A guest that says what it holds, and holds nothing, has not lost anything.
+        let repeats = !self.sacks || !self.board.is_empty();
+        if acked == 0 && heard.bare && same_window && self.una != self.max && self.window > 0 && repeats {
+            self.duplicate();
+        }
+        if acked > 0 { Acked::Something } else { Acked::Nothing }
+    }
+
+    /// Takes what the guest says that it holds.
+    fn note(&mut self, blocks: &Blocks) {
+        if !self.sacks {
+            return;
+        }
+        self.board.advance(self.una);
+        for &(from, to) in blocks {
+            if before(self.una, from) && before(from, to) && !before(self.max, to) {
+                self.board.add(from, to);
+            }
+        }
+        // After a timeout everything is sent again anyhow.
+        if self.recover.is_none() && self.nxt == self.max && self.board.lost(self.mss).is_some() {
+            self.begin_recovery();
+        }
     }
 
     /// Whether the window has changed.
@@ -342,8 +415,10 @@ impl Sender {
         match self.recover {
             Some(recover) if before(ack, recover) => {
                 // The next one is lost, too (RFC 6582, 3.2, step 3).
-                self.resend = true;
-                self.congestion = (self.congestion.saturating_sub(acked) + self.mss).max(self.mss);
+                self.resend = !before(ack, self.again);
+                if !self.sacks {
+                    self.congestion = (self.congestion.saturating_sub(acked) + self.mss).max(self.mss);
+                }
             }
             Some(_) => {
                 self.recover = None;
@@ -357,15 +432,20 @@ impl Sender {
 
     fn duplicate(&mut self) {
         self.duplicates = self.duplicates.saturating_add(1);
-        if self.recover.is_some() {
+        if self.recover.is_none() && self.duplicates == DUPLICATES {
+            self.begin_recovery();
+        } else if self.recover.is_some() && !self.sacks {
             self.congestion = (self.congestion + self.mss).min(SEND_LIMIT);
-        } else if self.duplicates == DUPLICATES {
-            self.halve();
-            self.congestion = self.threshold + usize::from(DUPLICATES) * self.mss;
-            self.recover = Some(self.max);
-            self.resend = true;
-            self.timing = None;
         }
+    }
+
+    /// Something was lost: the first segment at least.
+    fn begin_recovery(&mut self) {
+        self.halve();
+        // That each duplicate means a segment less on its way shows on the board, or is added here (RFC 5681, 3.2).
+        let left = if self.sacks { 0 } else { usize::from(DUPLICATES) * self.mss };
+        self.congestion = self.threshold + left;
+        (self.recover, self.again, self.resend, self.timing) = (Some(self.max), self.una, true, None);
     }
 
     fn halve(&mut self) {
@@ -392,10 +472,16 @@ impl Sender {
         }
         self.nxt = self.una;
         (self.recover, self.duplicates, self.resend, self.timing) = (None, 0, false, None);
+        self.board.clear();
         self.rto = (self.rto * 2).min(MOST_RTO);
         self.timer = Some(now + self.rto);
         true
     }
+}
+
+/// The later of two numbers.
+fn later(a: u32, b: u32) -> u32 {
+    if before(a, b) { b } else { a }
 }
 
 /// The timeout of a way whose round trips take `mean`, give or take `spread` (RFC 6298, 2.3).

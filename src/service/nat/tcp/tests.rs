@@ -10,7 +10,7 @@ const ACK: u8 = 0x10;
 fn of_a_syn_its_beginning_is_kept() {
     let mut bench = Bench::new();
     bench.segment(1000, (0, 0), SYN, &[7; 1400]);
-    let flow = bench.nat.tcp.slots[0].as_ref().unwrap();
+    let flow = bench.nat.tcp.flows.get(0).unwrap();
     assert_eq!(flow.quote.len(), icmp::QUOTE);
 }
 

@@ -1,13 +1,14 @@
 //! What is sent when, under a clock of its own.
 
 use super::*;
+use crate::service::nat::tcp::segment::Options;
 
 const MSS: usize = 1000;
 
 /// A sender whose SYN is acknowledged after 10 ms, to a guest with this window.
 fn opened(window: u16) -> Sender {
     let mut sender = Sender::new(0);
-    sender.agree(MSS, 0, window, 0);
+    sender.agree(MSS, &Segment { window, ..Segment::default() });
     assert!(sender.next(at(0)).unwrap().syn);
     assert_eq!(hear(&mut sender, 10, 1, window), Acked::Something);
     sender
@@ -18,7 +19,7 @@ fn at(millis: u64) -> Instant {
 }
 
 fn hear(sender: &mut Sender, millis: u64, ack: u32, window: u16) -> Acked {
-    sender.acknowledge(at(millis), Heard { seq: 1, ack, window, bare: true })
+    sender.acknowledge(at(millis), Heard { seq: 1, ack, window, bare: true, blocks: Blocks::default() })
 }
 
 fn give(sender: &mut Sender, count: usize) {
@@ -71,6 +72,68 @@ fn a_lost_segment_is_sent_again_as_it_was() {
     // what follows was never sent
     assert_eq!(sent(&mut sender, 30), [(301, 200, true)]);
     assert_eq!(hear(&mut sender, 40, 502, 10_000), Acked::Something);
+    assert!(sender.is_done());
+}
+
+/// The guest holds these bytes, too.
+fn hold(sender: &mut Sender, millis: u64, ack: u32, held: &[(u32, u32)]) {
+    let mut blocks = Blocks::default();
+    blocks.iter_mut().zip(held).for_each(|(block, held)| *block = *held);
+    sender.acknowledge(at(millis), Heard { seq: 1, ack, window: 60_000, bare: true, blocks });
+}
+
+/// A sender of 10 segments, and the end, to a guest that says what it holds.
+fn telling() -> Sender {
+    let mut sender = Sender::new(0);
+    let options = Options { sack_permitted: true, ..Options::default() };
+    sender.agree(MSS, &Segment { window: 60_000, options, ..Segment::default() });
+    assert!(sender.next(at(0)).unwrap().syn);
+    hold(&mut sender, 10, 1, &[]);
+    give(&mut sender, 10 * MSS);
+    sender.end();
+    assert_eq!(sent(&mut sender, 20), [(1, 10_000, true)]);
+    sender
+}
+
+#[test]
+fn only_what_the_guest_does_not_hold_is_sent_again() {
+    let mut sender = telling();
+    // the second, the fifth and the sixth are lost
+    hold(&mut sender, 30, 1001, &[(2001, 4001)]);
+    assert_eq!(sent(&mut sender, 30), []);
+    hold(&mut sender, 31, 1001, &[(6001, 8001), (2001, 4001)]);
+    assert_eq!(sent(&mut sender, 31), [(1001, 1000, false)]);
+    hold(&mut sender, 32, 1001, &[(6001, 10_001), (2001, 4001)]);
+    assert_eq!(sent(&mut sender, 32), [(4001, 2000, false)]);
+    // a copy of an old acknowledgement changes nothing, nor does one of what was never sent
+    hold(&mut sender, 33, 1, &[(6001, 8001)]);
+    hold(&mut sender, 33, 1001, &[(20_001, 30_001), (2001, 500), (6001, 10_001)]);
+    assert_eq!(sent(&mut sender, 33), []);
+    hold(&mut sender, 51, 4001, &[(6001, 10_001)]);
+    assert_eq!(sent(&mut sender, 51), []);
+    hold(&mut sender, 52, 10_002, &[]);
+    assert!(sender.is_done());
+}
+
+#[test]
+fn a_lost_end_is_sent_again_alone() {
+    let mut sender = telling();
+    hold(&mut sender, 30, 10_001, &[]);
+    assert!(sender.handle_timeout(sender.poll_timeout().unwrap()));
+    assert_eq!(sent(&mut sender, 500), [(10_001, 0, true)]);
+}
+
+/// A guest may have thrown away what it held (RFC 2018, 8), so what it said before a timeout does not count.
+#[test]
+fn after_a_timeout_the_guest_is_asked_again() {
+    let mut sender = telling();
+    hold(&mut sender, 30, 1, &[(5001, 10_001)]);
+    assert_eq!(sent(&mut sender, 30), [(1, 1000, false), (1001, 3000, false)]);
+    assert!(sender.handle_timeout(at(1000)));
+    assert_eq!(sent(&mut sender, 1000), [(1, 1000, false)]);
+    hold(&mut sender, 1010, 1001, &[(2001, 10_001)]);
+    assert_eq!(sent(&mut sender, 1010), [(1001, 1000, false), (10_001, 0, true)]);
+    hold(&mut sender, 1020, 10_002, &[]);
     assert!(sender.is_done());
 }
 

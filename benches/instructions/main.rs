@@ -10,6 +10,8 @@
 //! without what was set up before them. The kernel's part is not counted. More than [`TOLERANCE`] above the baseline is
 //! a failure, unless another compiler made the baseline: then it is only shown.
 
+mod nat;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::{Read, Write as _};
@@ -47,7 +49,7 @@ type Round = Box<dyn FnMut(usize)>;
 /// A workload: its name, what it is, and what makes its round. A round is told its number.
 type Case = (&'static str, &'static str, fn() -> Round);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 12] = [
     ("unicast", "in memory, one conversation", || unicast(1)),
     ("unicast-spread", "in memory, 1,000 destinations by turns", || unicast(1000)),
     ("flood-8", "in memory, a broadcast to 8 ports", flood),
@@ -58,6 +60,8 @@ const CASES: [Case; 10] = [
     ("stream", "socket pairs, 64 frames a write", || stream(FRAMES)),
     ("stream-single", "socket pairs, one frame a write", || stream(1)),
     ("seqpacket", "socket pairs, one frame a packet", seqpacket),
+    ("nat-tcp", "in memory, a guest's segment of 1,000 B and its acknowledgement", nat::tcp),
+    ("nat-udp", "in memory, a guest's datagram of 1,000 B and its answer", nat::udp),
 ];
 
 fn main() -> ExitCode {

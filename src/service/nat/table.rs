@@ -1,0 +1,418 @@
+//! Flows, and every way to find one: by its key, by its socket, by its turn, and by its deadline.
+//!
+//! A flow lives in a slot whose index names it inside the table; the index of one that has gone is given to another. A
+//! packet costs one look into a hash table, and so does an event of a socket, however many flows there are.
+//!
+//! There are so many flows and no more. So that one guest cannot take them all from the others, it may have seven times
+//! as many as are left: seven eighths of all where it is alone, and whoever comes later finds room.
+
+use super::host::SocketId;
+use super::timers::Timers;
+use crate::time::Instant;
+use foldhash::fast::FixedState;
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::net::IpAddr;
+
+/// A guest may have as many flows as this is times those that are left.
+const SHARE: usize = 7;
+
+/// What a table wants to know of its flows.
+pub(super) trait Flow {
+    type Key: Copy + Eq + Hash;
+
+    /// What its packets are known by; stays the same.
+    fn key(&self) -> Self::Key;
+
+    /// Whose it is.
+    fn guest(&self) -> IpAddr;
+
+    /// Its socket; see [`Table::forget_socket`].
+    fn socket(&self) -> Option<SocketId>;
+
+    /// When it has something to do by itself. Earlier than before only where [`Table::schedule`] is called.
+    fn due(&self) -> Instant;
+}
+
+struct Slot<F> {
+    flow: F,
+    /// It waits for its turn.
+    ready: bool,
+    /// Where it stands among the timers.
+    entry: Option<Instant>,
+}
+
+/// See the module.
+pub(super) struct Table<F: Flow> {
+    slots: Vec<Option<Slot<F>>>,
+    free: Vec<u32>,
+    keys: HashMap<F::Key, u32, FixedState>,
+    sockets: HashMap<SocketId, u32, FixedState>,
+    /// How many flows with a socket a guest has, of those who have any.
+    guests: HashMap<IpAddr, usize, FixedState>,
+    ready: VecDeque<u32>,
+    timers: Timers,
+    most: usize,
+}
+
+impl<F: Flow> Table<F> {
+    /// For `most` flows. `seed` is a number that nobody can guess, so that nobody can choose keys that collide.
+    pub fn new(seed: u64, most: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            keys: HashMap::with_hasher(FixedState::with_seed(seed)),
+            sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(17))),
+            guests: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(34))),
+            ready: VecDeque::new(),
+            timers: Timers::default(),
+            most,
+        }
+    }
+
+    /// Whether `guest` may have one flow more. Those that have no socket any more count for nobody.
+    pub fn admits(&self, guest: IpAddr) -> bool {
+        self.len() < self.most && self.is_within_share(guest)
+    }
+
+    fn is_within_share(&self, guest: IpAddr) -> bool {
+        let its = self.guests.get(&guest).copied().unwrap_or(0);
+        its < SHARE * self.most.saturating_sub(self.sockets.len()).max(1)
+    }
+
+    /// The flow to end so that `guest` may have another: of those that it may be, the one that is due first.
+    pub fn first_to_go(&mut self, guest: IpAddr) -> Option<u32> {
+        if self.is_within_share(guest) {
+            return self.first_due();
+        }
+        let slots = self.slots.iter().zip(0..).filter_map(|(slot, index)| Some((&slot.as_ref()?.flow, index)));
+        let its = slots.filter(|(flow, _)| flow.guest() == guest);
+        its.min_by_key(|(flow, _)| flow.due()).map(|(_, index)| index)
+    }
+
+    /// How many flows there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The flow with this key.
+    pub fn find(&self, key: &F::Key) -> Option<u32> {
+        self.keys.get(key).copied()
+    }
+
+    /// The flow with this socket.
+    pub fn find_socket(&self, socket: SocketId) -> Option<u32> {
+        self.sockets.get(&socket).copied()
+    }
+
+    /// The flow in a slot.
+    pub fn get(&self, index: u32) -> Option<&F> {
+        self.slots.get(index as usize)?.as_ref().map(|slot| &slot.flow)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut F> {
+        self.slot(index).map(|slot| &mut slot.flow)
+    }
+
+    fn slot(&mut self, index: u32) -> Option<&mut Slot<F>> {
+        self.slots.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Takes in a flow, whose key no other has.
+    pub fn insert(&mut self, flow: F) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.keys.insert(flow.key(), index);
+        if let Some(socket) = flow.socket() {
+            self.sockets.insert(socket, index);
+            *self.guests.entry(flow.guest()).or_default() += 1;
+        }
+        self.slots[index as usize] = Some(Slot { flow, ready: false, entry: None });
+        self.schedule(index);
+        index
+    }
+
+    /// Takes a flow out.
+    pub fn remove(&mut self, index: u32) -> Option<F> {
+        let mut slot = self.slots.get_mut(index as usize)?.take()?;
+        self.timers.remove(index, &mut slot.entry);
+        self.keys.remove(&slot.flow.key());
+        if let Some(socket) = slot.flow.socket() {
+            self.sockets.remove(&socket);
+            self.count_out(slot.flow.guest());
+        }
+        self.free.push(index);
+        Some(slot.flow)
+    }
+
+    /// A flow that stays has this socket no longer.
+    pub fn forget_socket(&mut self, socket: SocketId) {
+        let flow = self.sockets.remove(&socket).and_then(|index| self.get(index));
+        if let Some(guest) = flow.map(Flow::guest) {
+            self.count_out(guest);
+        }
+    }
+
+    fn count_out(&mut self, guest: IpAddr) {
+        if let Some(count) = self.guests.get_mut(&guest) {
+            *count -= 1;
+            if *count == 0 {
+                self.guests.remove(&guest);
+            }
+        }
+    }
+
+    /// The flow gets a turn.
+    pub fn make_ready(&mut self, index: u32) {
+        if let Some(slot) = self.slot(index)
+            && !std::mem::replace(&mut slot.ready, true)
+        {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// At least so many flows as wait for their turns.
+    pub fn waiting(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The flow whose turn it is.
+    pub fn next_ready(&mut self) -> Option<u32> {
+        loop {
+            let index = self.ready.pop_front()?;
+            // A flow that has gone leaves its index here, which another flow may have by now.
+            if self.slot(index).is_some_and(|slot| std::mem::take(&mut slot.ready)) {
+                return Some(index);
+            }
+        }
+    }
+
+    /// The flow may be due earlier than before.
+    pub fn schedule(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::as_mut) {
+            self.timers.set(index, &mut slot.entry, slot.flow.due());
+        }
+    }
+
+    /// When a flow may be due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| at)
+    }
+
+    /// The next flow that is due at `now`. It has to be scheduled again, or removed.
+    pub fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        loop {
+            let index = self.timers.pop(now)?;
+            let Some(slot) = self.slot(index) else { continue };
+            slot.entry = None;
+            if slot.flow.due() <= now {
+                return Some(index);
+            }
+            self.schedule(index);
+        }
+    }
+
+    /// The flow that is due first of all.
+    fn first_due(&mut self) -> Option<u32> {
+        loop {
+            let (at, index) = self.timers.first()?;
+            let slot = self.slots.get_mut(index as usize)?.as_mut()?;
+            if slot.flow.due() <= at {
+                return Some(index);
+            }
+            self.timers.remove(index, &mut slot.entry);
+            self.schedule(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MOST: usize = 16;
+
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    struct Call {
+        key: u8,
+        socket: Option<SocketId>,
+        due: Instant,
+    }
+
+    impl Flow for Call {
+        type Key = u8;
+        fn key(&self) -> u8 {
+            self.key
+        }
+        fn guest(&self) -> IpAddr {
+            guest(self.key)
+        }
+        fn socket(&self) -> Option<SocketId> {
+            self.socket
+        }
+        fn due(&self) -> Instant {
+            self.due
+        }
+    }
+
+    /// Every third flow is the same guest's.
+    fn guest(key: u8) -> IpAddr {
+        [192, 0, 2, key % 3].into()
+    }
+
+    fn call(key: u8, socket: u64, due: u64) -> Call {
+        Call { key, socket: Some(SocketId(socket)), due: Instant::from_secs(due) }
+    }
+
+    #[test]
+    fn an_index_that_another_has_gives_no_turn() {
+        let mut table = Table::new(7, MOST);
+        let first = table.insert(call(1, 1, 0));
+        table.make_ready(first);
+        assert_eq!(table.remove(first), Some(call(1, 1, 0)));
+        let second = table.insert(call(2, 2, 0));
+        assert_eq!((second, table.next_ready(), table.waiting()), (first, None, 0));
+        table.make_ready(second);
+        assert_eq!(table.next_ready(), Some(second));
+    }
+
+    #[test]
+    fn one_guest_leaves_room_for_others() {
+        let mut table = Table::new(7, MOST);
+        let mut insert =
+            |key: u8| table.admits(guest(key)).then(|| table.insert(call(key, key.into(), 100 - u64::from(key))));
+        let taken = |inserted: Vec<Option<u32>>| inserted.into_iter().flatten().count();
+        assert_eq!(taken((0..40).map(|number| insert(3 * number)).collect()), 14, "seven eighths");
+        assert_eq!(insert(1), Some(14), "another guest");
+        assert_eq!((table.first_to_go(guest(0)), table.first_to_go(guest(1))), (Some(13), Some(13)));
+        table.forget_socket(SocketId(0));
+        assert_eq!(table.remove(1), Some(call(3, 3, 97)));
+        assert_eq!((table.admits(guest(0)), table.admits(guest(1)), table.guests[&guest(0)]), (true, true, 12));
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Insert(u64),
+        Remove,
+        LoseSocket,
+        MakeReady,
+        Turns,
+        Move(u64),
+        Due(u64),
+        FirstDue,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..50u64).prop_map(Step::Insert),
+            1 => Just(Step::Remove),
+            1 => Just(Step::LoseSocket),
+            2 => Just(Step::MakeReady),
+            1 => Just(Step::Turns),
+            2 => (0..50u64).prop_map(Step::Move),
+            1 => (0..50u64).prop_map(Step::Due),
+            1 => Just(Step::FirstDue),
+        ]
+    }
+
+    /// A table, and a naive one: a list of flows, and whether each is ready.
+    struct Pair {
+        table: Table<Call>,
+        list: Vec<(Call, bool)>,
+        sockets: u64,
+    }
+
+    impl Pair {
+        fn take(&mut self, key: u8, step: Step) {
+            let Self { table, list, sockets } = self;
+            let place = list.iter().position(|(call, _)| call.key == key);
+            let found = table.find(&key).zip(place);
+            match (step, found) {
+                (Step::Insert(due), None) => {
+                    *sockets += 1;
+                    table.insert(call(key, *sockets, due));
+                    list.push((call(key, *sockets, due), false));
+                }
+                (Step::Remove, Some((index, place))) => {
+                    assert_eq!(table.remove(index), Some(list.remove(place).0));
+                    assert_eq!(table.remove(index), None);
+                }
+                (Step::LoseSocket, Some((index, place))) => {
+                    list[place].0.socket = None;
+                    let socket = table.get_mut(index).and_then(|call| call.socket.take());
+                    socket.into_iter().for_each(|socket| table.forget_socket(socket));
+                }
+                (Step::MakeReady, Some((index, place))) => {
+                    table.make_ready(index);
+                    list[place].1 = true;
+                }
+                (Step::Move(due), Some((index, place))) => {
+                    let due = Instant::from_secs(due);
+                    table.get_mut(index).unwrap().due = due;
+                    // that it is later need not be said
+                    if due < std::mem::replace(&mut list[place].0.due, due) {
+                        table.schedule(index);
+                    }
+                }
+                (Step::Turns, _) => {
+                    let turns = std::iter::from_fn(|| table.next_ready().map(|index| table.get(index).unwrap().key));
+                    let ready = list.iter_mut().filter_map(|(call, ready)| std::mem::take(ready).then_some(call.key));
+                    assert_eq!(sorted(turns.collect()), sorted(ready.collect()));
+                }
+                (Step::Due(now), _) => {
+                    let now = Instant::from_secs(now);
+                    let ended = std::iter::from_fn(|| table.pop_due(now).and_then(|index| table.remove(index)));
+                    let due = list.extract_if(.., |(call, _)| call.due <= now);
+                    assert_eq!(
+                        sorted(ended.map(|call| call.key).collect()),
+                        sorted(due.map(|(call, _)| call.key).collect())
+                    );
+                }
+                (Step::FirstDue, _) => {
+                    let first = table.first_due().map(|index| table.get(index).unwrap().due);
+                    assert_eq!(first, list.iter().map(|(call, _)| call.due).min());
+                }
+                _ => {}
+            }
+        }
+
+        fn look(&self) {
+            assert_eq!(self.table.len(), self.list.len());
+            for key in 0..3 {
+                let its = self.list.iter().filter(|(call, _)| call.socket.is_some() && call.guest() == guest(key));
+                assert_eq!(self.table.guests.get(&guest(key)).copied().unwrap_or(0), its.count());
+            }
+            assert!(self.table.waiting() >= self.list.iter().filter(|(_, ready)| *ready).count());
+            for (call, _) in &self.list {
+                let index = self.table.find(&call.key).unwrap();
+                assert_eq!(self.table.get(index), Some(call));
+                assert!(call.socket.is_none_or(|socket| self.table.find_socket(socket) == Some(index)));
+                assert!(self.table.poll_timeout().is_some_and(|at| at <= call.due), "it would be late");
+            }
+            assert!((1..=self.sockets).all(|socket| {
+                let found = self.table.find_socket(SocketId(socket));
+                found.is_none_or(|index| self.table.get(index).unwrap().socket == Some(SocketId(socket)))
+            }));
+        }
+    }
+
+    fn sorted(mut keys: Vec<u8>) -> Vec<u8> {
+        keys.sort_unstable();
+        keys
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_list_of_flows(steps in prop::collection::vec((0u8..12, step()), 1..200)) {
+            let mut pair = Pair { table: Table::new(7, MOST), list: Vec::new(), sockets: 0 };
+            for (key, step) in steps {
+                pair.take(key, step);
+                pair.look();
+            }
+        }
+    }
+}
