@@ -19,7 +19,7 @@
 //! | benches | [`mod@bench`] | many instances: in which order they start and stop, what they write |
 //! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
-//! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and of services; not the switch |
+//! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and with their sockets of services; not the switch |
 //! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor |
 //! | words | [`config`], [`control`], [`capture`] | what a person or a program may ask for: the one table of port kinds, the grammar, the file, the control socket's lines |
 //! | core | [`switch`] | where a frame goes; no system call, no clock |

@@ -41,7 +41,7 @@ const ROOMS: &[Room] = &[
     Room { name: "service", may_use: &["ground", "config", "usb", "usbip"] },
     // edges: descriptors and system calls; of services only their channels; no switch
     Room { name: "port", may_use: &["ground", "config", "service"] },
-    // the descriptors behind services: streams, disks, sockets; of the edges only their system calls
+    // the descriptors behind services: streams, disks, sockets; of the edges their listeners, terminals and look-ups too
     Room { name: "backend", may_use: &["ground", "config", "usb", "service", "port"] },
     // engine: brings all of them together
     Room {

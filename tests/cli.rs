@@ -318,3 +318,22 @@ fn the_readme_has_the_table_of_port_kinds() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     assert!(readme.contains(&zbridge::cli::port_table()), "put this into README.md:\n{}", zbridge::cli::port_table());
 }
+
+/// Copies of one table: what all would share, a slip in braces, and braces of a shell.
+#[test]
+fn copies_that_would_be_one_are_refused() {
+    let dir = TempDir::new();
+    let check = |command: &str, rewrite: &str| {
+        let text = format!(
+            "[[instance]]\nname = \"copy\"\ncount = 2\ncommand = '{command}'\ntap = \"zeth\"\nrewrite = \"ip=192.0.2.1:{rewrite}\"\n"
+        );
+        zbridge!("check", dir.file("bench.toml", text)).run()
+    };
+    let same = check("./zephyr.exe", "192.0.2.11");
+    ended(&same, 2, "bench.toml:6: rewrite=\"ip=192.0.2.1:192.0.2.11\" is the same for every copy");
+    ended(&same, 2, "hint: put the number of the copy into it: \"ip=192.0.2.1:192.0.2.{i+10}\"");
+    let slip = check("./zephyr.exe --seed={m}", "192.0.2.{i+10}");
+    ended(&slip, 2, "command: {m} is no number of a copy\n  hint: there are {i}, from 1 on, and {i+10}, ten more");
+    let good = check("sh -c \"echo ${i} {a,b} {i} {{i}}\"", "192.0.2.{i+10}");
+    assert!(good.code() == 0 && good.stdout.contains("echo ${i} {a,b} 2 {i}"), "{good:?}");
+}

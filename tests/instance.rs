@@ -193,6 +193,8 @@ fn the_end_of_a_bridge_that_was_joined_is_said() {
     eventually("its port", || status().contains("inst1 ").then_some(()));
     bridge.kill9();
     host.wait_for("zbridge: warning: bridge lab has ended; the program goes on without its network", PATIENCE);
+    let hint = "zbridge:   hint: start it again once the bridge runs again: zbridge run --join lab …";
+    host.wait_for(hint, PATIENCE);
     host.sigterm();
     assert_eq!(host.wait().code(), 3, "it goes on");
 }
@@ -331,4 +333,18 @@ fn a_forbidden_namespace_is_explained() {
     assert!(exit.stderr.contains("hint: sudo sysctl -w user.max_user_namespaces="), "{exit:?}");
     let device = zbridge!("run", "--tap", "a/b", "--", "true").run();
     assert_eq!((device.code(), device.stderr.contains("tap:a/b")), (2, true), "{device:?}");
+}
+
+/// A gateway needs many descriptors; what is started beside it is not to know.
+#[test]
+fn programs_have_the_limit_of_descriptors_that_zbridge_was_given() {
+    require!(machine());
+    let dir = TempDir::new();
+    let limit = "ulimit -S -n 200 && exec \"$@\"";
+    let told = dir.text("told");
+    let line = format!("slip:exec:sh -c 'ulimit -S -n > {told}; exec cat'");
+    let script = format!("while ! grep -q . {told}; do sleep 0.1; done; cat {told}; ulimit -S -n");
+    let launch = zbridge!("run", "--port", "nat:10.0.2.2/24", "--port", line, "--", "sh", "-c", script);
+    let exit = launch.env("XDG_RUNTIME_DIR", dir.root()).under(["sh", "-c", limit, "sh"]).run();
+    assert_eq!(exit.stdout, "200\n200\n", "{exit:?}");
 }

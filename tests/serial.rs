@@ -259,7 +259,7 @@ fn only_a_stale_link_is_replaced() {
     std::os::unix::fs::symlink("/dev/pts/no-such", dir.path("line")).unwrap();
     let first = start().unwrap();
     let refused = start().err().unwrap();
-    assert!(refused.what().contains("something is there already"), "{refused}");
+    assert!(refused.what().contains(&format!("the terminal of pid {}", std::process::id())), "{refused}");
     first.stop().unwrap();
     std::fs::write(dir.path("line"), "a file").unwrap();
     assert!(start().is_err());
@@ -379,4 +379,24 @@ fn the_program_says_how_to_attach_and_what_was_there() {
     process.wait_for("slip.sock: its peer closed the connection; waiting for its next peer", PATIENCE);
     process.sigint();
     assert_eq!(process.wait().code(), 0);
+}
+
+#[test]
+fn two_bridges_do_not_serve_one_pair_of_fifos() {
+    let dir = TempDir::new();
+    let pipe = dir.text("p");
+    let spec = format!("wpan:pipe:{pipe}");
+    let mut first = zbridge!("--port", &spec).ready();
+    let second = zbridge!("--port", &spec).run();
+    let says = format!("cannot use {pipe}: pid {} (zbridge) serves its FIFOs", first.pid());
+    assert!(second.stderr.contains(&says), "{}", second.stderr);
+    assert!(second.stderr.contains("hint: stop that process, or choose another path"), "{}", second.stderr);
+    assert_eq!(second.code(), 1);
+    assert!(dir.path("p.in").exists() && dir.path("p.out").exists(), "they are the first one's");
+    // One that is killed leaves the FIFOs behind, and whoever comes next takes them.
+    first.kill9();
+    let third = zbridge!("--port", &spec).ready();
+    third.wait_for(&format!("-serial pipe:{pipe}"), PATIENCE);
+    third.sigint();
+    assert_eq!(third.wait().code(), 0);
 }

@@ -305,3 +305,16 @@ fn made_up_addresses_displace_nobody() {
     zbridge.wait_for("evil: it has used up its share of the forwarding database", PATIENCE);
     assert_eq!(zbridge.stderr().matches("used up").count(), 1);
 }
+
+#[test]
+fn what_takes_a_right_or_is_not_there_says_what_to_do() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let dir = TempDir::new();
+    let refused = |spec: &str| zbridge!("--port", spec).env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run();
+    let exit = refused("tcp:127.0.0.1:80,listen");
+    let says = "cannot listen on tcp 127.0.0.1:80: Permission denied";
+    assert!(exit.stderr.contains(says) && exit.stderr.contains("hint: a port below 1024 takes a right"), "{exit:?}");
+    assert_eq!(exit.code(), 5);
+    let exit = refused(&format!("slip:serial:{}", dir.text("ttyUSB0")));
+    assert!(exit.stderr.contains("hint: with the key optional the port waits until it is plugged in"), "{exit:?}");
+}

@@ -181,10 +181,12 @@ fn an_interface_that_is_down_drops_and_comes_back() {
             lab.peer.send(&tagged(&numbered(BROADCAST, PEER.mac, number, 60), CTAG, 1));
         }
         lost += 50;
+        lab.zbridge.wait_for_nth("zeth0: its interface is down; frames for it are dropped", round, PATIENCE);
         // what was sent before it was up again is dropped, nothing waits for it
         std::thread::sleep(Duration::from_millis(50));
         lab.host.ip("link set zeth0 up");
         let took = lab.until_heard("zeth0");
+        lab.zbridge.wait_for_nth("zeth0: its interface is up again", round, PATIENCE);
         println!("round {round}: heard {took:?} after the interface was up again");
         assert!(lab.pings("192.0.2.7"), "both ways");
     }
@@ -193,6 +195,22 @@ fn an_interface_that_is_down_drops_and_comes_back() {
     let tap = summary.port("zeth0");
     assert!(tap.dropped_as("link-down") >= lost, "{tap:#?}");
     assert_eq!((tap.state.as_str(), tap.kind.as_str()), ("up", "tap"));
+}
+
+/// With nothing to carry for it, too.
+#[test]
+fn an_idle_interface_that_goes_down_is_told_of() {
+    require!(needs::netns(), needs::tun());
+    let (host, dir) = (Namespace::new("idle"), TempDir::new());
+    host.ip("tuntap add zeth0 mode tap");
+    host.check("echo 1 > /proc/sys/net/ipv6/conf/zeth0/disable_ipv6");
+    let zbridge = zbridge!("-p", "tap:zeth0,up").env("XDG_RUNTIME_DIR", dir.root()).inside(&host).ready();
+    for round in 1..=2 {
+        host.ip("link set zeth0 down");
+        zbridge.wait_for_nth("zeth0: its interface is down; frames for it are dropped", round, PATIENCE);
+        host.ip("link set zeth0 up");
+        zbridge.wait_for_nth("zeth0: its interface is up again", round, PATIENCE);
+    }
 }
 
 #[test]
@@ -206,6 +224,9 @@ fn a_deleted_interface_that_was_made_here_is_made_again() {
         lab.zbridge.wait_for_nth("zeth0: open again", round, PATIENCE);
     }
     lab.until_heard("zeth0");
+    for said in ["zeth0: the interface was deleted", "zeth0: open again"] {
+        assert_eq!(lab.zbridge.stderr().matches(said).count(), 2, "{}", lab.zbridge.stderr());
+    }
     let addresses = lab.host.ip("-br addr show zeth0");
     assert!(addresses.contains("192.0.2.2/24") && addresses.contains("2001:db8::2/64"), "{addresses}");
     Summary::of(lab.zbridge).check_pair("zeth0", "inst1");

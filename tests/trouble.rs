@@ -174,8 +174,7 @@ fn no_descriptors_left() {
 
     // and once more, with the limit lifted instead
     let _four = StreamPeer::unix(dir.path("s"));
-    let refusals = zbridge.stderr().matches("s: cannot accept a client").count();
-    zbridge.wait_for_nth("s: cannot accept a client", refusals + 1, PATIENCE);
+    assert_eq!(open_descriptors(&zbridge).len() as u64, open, "there is none for it");
     limit(1024);
     zbridge.wait_for(&format!("s#{}: connected", peers.len() + 3), PATIENCE);
     Summary::of(zbridge);
@@ -271,4 +270,31 @@ fn a_flooding_port_starves_nobody() {
     assert_eq!((summary.all_of("a").dropped, summary.all_of("b").dropped), (0, 0));
     // the flood was unicast: each of its frames made one copy; and A's first frame went everywhere
     assert_eq!(summary.all_of("sink").copies(), summary.all_of("flood").forwarded() + 1);
+}
+
+/// Whoever listens waits as patiently, says so once, and lets in who waits when there are descriptors again: also those
+/// who serve one client at a time.
+#[test]
+fn no_descriptors_left_for_any_listener() {
+    let dir = TempDir::new();
+    let ports = ["unix:DIR/s", "slip:unix:DIR/line", "usbip:192.0.2.1/24,device=cdc-acm+unix=DIR/acm,name=usb"];
+    let zbridge = start(&dir, &ports);
+    let pid = Pid::from_raw(zbridge.pid().try_into().unwrap());
+    let limit = |current| {
+        prlimit(pid, Resource::Nofile, Rlimit { current: Some(current), maximum: Some(1024) }).unwrap();
+    };
+    let open = open_descriptors(&zbridge);
+    let first_free = (0..).find(|number| !open.contains(number)).unwrap();
+    limit(first_free);
+    let mut waiting: Vec<_> = ["line", "acm"].map(|name| StreamPeer::unix(dir.path(name))).into();
+    waiting.extend((0..20).map(|_| StreamPeer::unix(dir.path("s"))));
+    zbridge.wait_for_nth("cannot accept a client: Too many open files", 3, PATIENCE);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(zbridge.stderr().matches("cannot accept a client").count(), 3, "each says it once");
+    assert_eq!(open_descriptors(&zbridge), open);
+    limit(1024);
+    let all = open.len() + waiting.len();
+    eventually("all are let in", || (open_descriptors(&zbridge).len() == all).then_some(()));
+    drop(waiting);
+    Summary::of(zbridge);
 }

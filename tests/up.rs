@@ -93,6 +93,20 @@ fn statuses_of_a_bench() {
     }
 }
 
+/// Why a bench fails is said before what follows of it, and once.
+#[test]
+fn the_cause_comes_before_the_end() {
+    let dir = TempDir::new();
+    let slow =
+        "[[instance]]\nname = \"slow\"\ncommand = \"sleep 100\"\nready = \"log up\"\nready-timeout = \"300ms\"\n";
+    let exit = up(&dir, slow).run();
+    assert_eq!(exit.code(), 6, "{exit:?}");
+    let place = |text: &str| exit.stderr.find(text).unwrap_or_else(|| panic!("{text}: {exit:?}"));
+    let cause = "error: slow: not ready after 300ms: log up";
+    assert!(place(cause) < place("slow: ended with signal 15 (SIGTERM)"), "{exit:?}");
+    assert_eq!(exit.stderr.matches(cause).count(), 1, "{exit:?}");
+}
+
 /// The ports of instances are gone when it is over, and in the summary all the same; also where one has failed.
 #[test]
 fn the_summary_has_the_ports_of_instances() {
@@ -277,6 +291,7 @@ fn a_bench_joins_a_bridge() {
     bench.wait_for("host: starts", PATIENCE);
     bridge.kill9();
     bench.wait_for("bridge lab has ended; the bench goes on without it", PATIENCE);
+    bench.wait_for("hint: start it again once the bridge runs again: zbridge up … --join lab", PATIENCE);
     bench.sigint();
     assert_eq!(bench.wait().code(), 0);
     drop(there);

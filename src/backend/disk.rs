@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread::{Builder, JoinHandle};
@@ -85,6 +86,16 @@ impl Overlay {
         self.written.get(&(block / 64)).is_some_and(|bits| bits >> (block % 64) & 1 != 0)
     }
 
+    /// Cuts `blocks` where what is here borders on what is not, and says which is which: each piece is one read.
+    fn runs(&self, blocks: Range<u64>) -> impl Iterator<Item = (Range<u64>, bool)> {
+        let mut start = blocks.start;
+        std::iter::from_fn(move || {
+            let written = (start < blocks.end).then(|| self.has(start))?;
+            let end = (start..blocks.end).find(|block| self.has(*block) != written).unwrap_or(blocks.end);
+            Some((std::mem::replace(&mut start, end)..end, written))
+        })
+    }
+
     fn mark(&mut self, block: u64) {
         *self.written.entry(block / 64).or_default() |= 1 << (block % 64);
     }
@@ -146,11 +157,14 @@ impl Medium {
             self.file.read_exact_at(&mut bytes, offset)?;
             return Ok(bytes);
         };
-        let mut at = offset;
-        for block in bytes.chunks_mut(BLOCK as usize) {
-            let file = if overlay.has(at / u64::from(BLOCK)) { &overlay.file } else { &self.file };
-            file.read_exact_at(block, at)?;
-            at += block.len() as u64;
+        let first = offset / u64::from(BLOCK);
+        let mut rest = bytes.as_mut_slice();
+        for (run, written) in overlay.runs(first..first + (length / BLOCK as usize) as u64) {
+            let at = run.start * u64::from(BLOCK);
+            let (piece, behind) = rest.split_at_mut((run.end - run.start) as usize * BLOCK as usize);
+            let file = if written { &overlay.file } else { &self.file };
+            file.read_exact_at(piece, at)?;
+            rest = behind;
         }
         Ok(bytes)
     }
@@ -198,6 +212,19 @@ mod tests {
         let firsts: Vec<u8> = read.chunks(512).map(|block| block[0]).collect();
         assert_eq!(firsts, [62, 0xee, 0xee, 65]);
         assert_eq!(std::fs::read(file.path()).unwrap(), before);
+    }
+
+    #[test]
+    fn a_read_is_cut_only_where_what_was_written_begins_or_ends() {
+        let mut overlay = Overlay { file: tempfile::tempfile().unwrap(), written: HashMap::default() };
+        (60..70).chain([3, 127, 128]).for_each(|block| overlay.mark(block));
+        let runs = |blocks| overlay.runs(blocks).collect::<Vec<_>>();
+        assert_eq!(runs(4..60), [(4..60, false)]);
+        assert_eq!(runs(61..69), [(61..69, true)]);
+        let expected =
+            [(3..4, true), (4..60, false), (60..70, true), (70..127, false), (127..129, true), (129..130, false)];
+        assert_eq!(runs(3..130), expected);
+        assert_eq!(runs(5..5), []);
     }
 
     #[test]

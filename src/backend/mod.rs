@@ -9,6 +9,7 @@
 mod append;
 mod disk;
 mod folder;
+mod keep_alive;
 mod open;
 mod reactor;
 mod resolvers;
@@ -82,6 +83,12 @@ impl Backend {
             }
             other => self.reactor.perform(other),
         }
+    }
+
+    /// Bytes that have left for pseudo-terminals and that the programs there have not read, if there are such programs. To
+    /// be asked at the end only: who leaves from then on is not noticed.
+    pub fn unread(&mut self) -> Option<usize> {
+        self.reactor.unread()
     }
 
     /// Sleeps until something comes from the outside, the waker is used, or `patience` is over; no longer than it takes

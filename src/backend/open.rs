@@ -1,31 +1,20 @@
 //! From a want to a descriptor under the reactor's watch.
 
 use super::append;
-use super::reactor::{Listener, Reactor};
+use super::reactor::Reactor;
 use super::stream::Owned;
 use super::terminal::Terminal;
-use crate::config::value::HostPort;
+use crate::config::DEFAULT_MODE;
 use crate::error::{Class, Error, Result};
+use crate::port::Listener;
+use crate::port::inet::TcpListener;
+use crate::port::unix::UnixListener;
 use crate::service::outside::{Found, Input, Want};
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::net::SocketType;
 use std::fs::{self, File};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-
-const BACKLOG: i32 = 128;
-
-/// A path that is removed at the end.
-pub(super) struct Bound(PathBuf);
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        // When this fails a stale socket is left, which the next owner replaces.
-        let _ = fs::remove_file(&self.0);
-    }
-}
+use std::path::Path;
 
 /// Opens `want`, whose place is `index`, and gives it to the reactor. `tell` is for what a thread does.
 pub(super) fn open(
@@ -38,13 +27,14 @@ pub(super) fn open(
         |path: &Path, error: &std::io::Error| Error::system(format_args!("cannot open {}", path.display()), error);
     match want {
         Want::Tcp { addr, single } => {
-            let (listener, bound) = listen(addr)?;
+            let listener = TcpListener::bind(addr)?;
+            let bound = listener.addr();
             reactor.add_listener(index, Listener::Tcp(listener), *single)?;
             return Ok(Found::Listening(bound));
         }
         Want::Unix(path) => {
-            let (socket, bound) = listen_unix(path)?;
-            reactor.add_listener(index, Listener::Unix { socket, _bound: bound }, true)?;
+            let listener = UnixListener::bind(path, SocketType::STREAM, DEFAULT_MODE)?;
+            reactor.add_listener(index, Listener::Unix(listener), true)?;
         }
         Want::Pty(path) => reactor.add_terminal(index, Terminal::open(path)?)?,
         Want::Append(path) => reactor.add_append(index, append::open(path)?, tell)?,
@@ -66,48 +56,61 @@ pub(super) fn open(
     Ok(Found::Ready)
 }
 
-/// The first address of a host.
-pub(super) fn resolve(addr: &HostPort) -> Result<SocketAddr> {
-    let subject = format!("cannot resolve {}", addr.host);
-    let mut found =
-        (addr.host.as_str(), addr.port).to_socket_addrs().map_err(|error| Error::system(&subject, &error))?;
-    found.next().ok_or_else(|| Error::new(Class::NoObject, format!("{subject}: it has no address")))
-}
+#[cfg(test)]
+mod tests {
+    use crate::backend::Backend;
+    use crate::service::outside::Want;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::{UnixDatagram, UnixListener};
 
-fn listen(addr: &HostPort) -> Result<(Socket, SocketAddr)> {
-    let addr = resolve(addr)?;
-    let made = || {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
-        let bound = socket.local_addr()?.as_socket().unwrap_or(addr);
-        Ok((socket, bound))
-    };
-    made().map_err(|error: std::io::Error| {
-        let told = Error::system(format_args!("cannot listen on tcp {addr}"), &error);
-        match error.kind() {
-            std::io::ErrorKind::AddrInUse => told.hint("`ss -ltnp` shows who has the port; choose another"),
-            _ => told,
-        }
-    })
-}
-
-fn listen_unix(path: &Path) -> Result<(UnixListener, Bound)> {
-    let cannot = |error: &std::io::Error| Error::system(format_args!("cannot listen on {}", path.display()), error);
-    match fs::symlink_metadata(path) {
-        Ok(there) if there.file_type().is_socket() && UnixStream::connect(path).is_err() => {
-            fs::remove_file(path).map_err(|error| cannot(&error))?;
-        }
-        Ok(_) => {
-            return Err(Error::new(Class::Runtime, format!("cannot listen on {}: it is in use", path.display()))
-                .hint("choose another path, or stop who has it"));
-        }
-        Err(_) => {}
+    #[test]
+    fn a_socket_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("acm");
+        let (backend, _) = Backend::open(&[Want::Unix(path.clone())]).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let refused = Backend::open(&[Want::Unix(path.clone())]).err().unwrap();
+        assert!(refused.what().contains(&format!("pid {}", std::process::id())), "{refused}");
+        // Somebody has put another in its place, which is not ours to remove.
+        fs::remove_file(&path).unwrap();
+        let theirs = UnixListener::bind(&path).unwrap();
+        drop(backend);
+        assert!(path.exists());
+        // Left behind by a process that was killed.
+        drop(theirs);
+        let (backend, _) = Backend::open(&[Want::Unix(path.clone())]).unwrap();
+        drop(backend);
+        assert!(!path.exists());
     }
-    let listener = UnixListener::bind(path).map_err(|error| cannot(&error))?;
-    let bound = Bound(path.to_owned());
-    listener.set_nonblocking(true).map_err(|error| cannot(&error))?;
-    Ok((listener, bound))
+
+    #[test]
+    fn a_socket_that_does_not_refuse_is_not_stale() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gram");
+        let theirs = UnixDatagram::bind(&path).unwrap();
+        assert!(Backend::open(&[Want::Unix(path.clone())]).is_err());
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.send_to(b"still there", &path).unwrap();
+        assert_eq!(theirs.recv(&mut [0; 20]).unwrap(), 11);
+    }
+
+    #[test]
+    fn a_terminal_that_is_in_use_keeps_its_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tty");
+        let wants = [Want::Pty(path.clone())];
+        symlink("/dev/pts/no-such", &path).unwrap();
+        let (first, _) = Backend::open(&wants).unwrap();
+        let terminal = fs::read_link(&path).unwrap();
+        assert!(terminal.exists());
+        let refused = Backend::open(&wants).err().unwrap();
+        let owner = format!("{}, the terminal of pid {}", terminal.display(), std::process::id());
+        assert!(refused.what().contains(&owner), "{refused}");
+        assert_eq!(fs::read_link(&path).unwrap(), terminal);
+        drop(first);
+        symlink("/dev/null", &path).unwrap();
+        assert!(Backend::open(&wants).is_err());
+        assert_eq!(fs::read_link(&path).unwrap().to_str(), Some("/dev/null"), "another program's");
+    }
 }

@@ -7,11 +7,11 @@
 //! are always ready, those that are written have a thread of their own.
 
 use super::append::Append;
-use super::open::{self, Bound};
 use super::stream::{Owned, StreamSlot};
 use super::terminal::Terminal;
 use crate::config::value::HostPort;
 use crate::error::{Error, Result};
+use crate::port::{Listener, inet, names};
 use crate::service::outside::{Input, Output, Stream};
 use crate::usb::class::cdc_acm::Line;
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -19,13 +19,11 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,16 +35,10 @@ const WATCHES: usize = 1 << 61;
 const EVENTS: usize = 128;
 /// Streams that one listener may have at once; further clients wait in the kernel's queue.
 const MOST: usize = 256;
-/// After this long a listener without descriptors or room tries again.
+/// After this long a listener tries again for which the system had no descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Sleeps shorter than this are not left to mio, which knows milliseconds only.
 const COARSE: Duration = Duration::from_millis(10);
-
-/// What is listened on.
-pub(super) enum Listener {
-    Tcp(Socket),
-    Unix { socket: UnixListener, _bound: Bound },
-}
 
 struct ListenerSlot {
     want: usize,
@@ -57,10 +49,12 @@ struct ListenerSlot {
     streams: usize,
     /// Clients may be waiting that were not accepted.
     waiting: bool,
+    /// The system had nothing left for a client, which was said.
+    starved: bool,
 }
 
 /// What a name came to.
-type Lookup = (usize, std::result::Result<SocketAddr, String>);
+type Lookup = (usize, Result<SocketAddr>);
 
 /// See the module.
 pub(super) struct Reactor {
@@ -104,13 +98,9 @@ impl Reactor {
     }
 
     pub fn add_listener(&mut self, want: usize, listener: Listener, single: bool) -> Result<()> {
-        let fd = match &listener {
-            Listener::Tcp(socket) => socket.as_raw_fd(),
-            Listener::Unix { socket, .. } => socket.as_raw_fd(),
-        };
-        self.register(fd, Token(LISTENERS + self.listeners.len()), Interest::READABLE)
+        self.register(listener.fd(), Token(LISTENERS + self.listeners.len()), Interest::READABLE)
             .map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
-        self.listeners.push(ListenerSlot { want, listener, single, streams: 0, waiting: false });
+        self.listeners.push(ListenerSlot { want, listener, single, streams: 0, waiting: false, starved: false });
         Ok(())
     }
 
@@ -149,7 +139,14 @@ impl Reactor {
         let name = self.next;
         let token = Token(name as usize);
         match &owned {
-            Owned::Polled(fd) => self.register(fd.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?,
+            Owned::Polled(fd) => {
+                // A listener whose clients take turns is a serial line: a terminal at its end may be stopped.
+                let single = listener.and_then(|index| self.listeners.get(index)).is_some_and(|slot| slot.single);
+                if listener.is_some() || dialling.is_some() {
+                    super::keep_alive::watch(fd.into(), !single)?;
+                }
+                self.register(fd.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?;
+            }
             Owned::Terminal(terminal) => {
                 let [master, watch] = terminal.fds();
                 self.register(master, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -188,7 +185,7 @@ impl Reactor {
                 Some(Duration::ZERO)
             }
             other => {
-                let again = self.listeners.iter().any(|slot| slot.waiting && !slot.single).then_some(PAUSE);
+                let again = self.listeners.iter().any(|slot| slot.starved).then_some(PAUSE);
                 other.into_iter().chain(again).min()
             }
         };
@@ -251,6 +248,12 @@ impl Reactor {
             }
             Output::Line(Stream(name), line) => self.set_line(name, &line),
             Output::Dial(want) => self.dial(want),
+            Output::GiveUp(want) => {
+                let under_way = self.streams.iter().find(|(_, slot)| slot.dialling == Some(want));
+                if let Some(name) = under_way.map(|(name, _)| *name) {
+                    self.remove(name);
+                }
+            }
             // A disk has a thread of its own.
             Output::Job(..) => {}
         }
@@ -289,6 +292,11 @@ impl Reactor {
         self.touched.insert(name);
     }
 
+    /// What programs at terminals have not read, if there are any: a terminal forgets it when its master is closed.
+    pub fn unread(&mut self) -> Option<usize> {
+        self.streams.values_mut().filter_map(StreamSlot::unread).reduce(|sum, count| sum + count)
+    }
+
     /// Moves what one stream can move.
     fn work(&mut self, name: u64) {
         let Some(slot) = self.streams.get_mut(&name).filter(|slot| slot.dialling.is_none()) else { return };
@@ -298,7 +306,11 @@ impl Reactor {
         if sent > 0 {
             inputs.push_back(Input::Sent(Stream(name), sent));
         }
+        let finished = slot.finished;
         let read = slot.read(&mut self.buffer, |bytes| inputs.push_back(Input::Data(Stream(name), bytes)));
+        if slot.finished && !finished {
+            inputs.push_back(Input::PeerClosed(Stream(name)));
+        }
         if let Err(why) = wrote.and(read) {
             log::debug!("a stream has ended: {why}");
             self.remove(name);
@@ -334,78 +346,70 @@ impl Reactor {
             if !slot.waiting || slot.streams >= most {
                 return;
             }
-            let accepted = match &slot.listener {
-                Listener::Tcp(socket) => socket.accept().and_then(|(client, from)| {
-                    client.set_nonblocking(true)?;
-                    client.set_tcp_nodelay(true)?;
-                    Ok((OwnedFd::from(client), from.as_socket().map(|addr| addr.ip())))
-                }),
-                Listener::Unix { socket, .. } => socket.accept().and_then(|(client, _)| {
-                    client.set_nonblocking(true)?;
-                    Ok((OwnedFd::from(client), None))
-                }),
-            };
             let want = slot.want;
-            match accepted {
-                Ok((fd, peer)) => match self.insert(Owned::Polled(fd), Some(index), None) {
-                    Ok(stream) => {
-                        self.listeners[index].streams += 1;
-                        self.tell(Input::Opened { want, stream, peer });
+            match slot.listener.accept_socket() {
+                Ok(Some((fd, _))) => {
+                    slot.starved = false;
+                    let peer = peer_ip(&fd);
+                    match self.insert(Owned::Polled(fd), Some(index), None) {
+                        Ok(stream) => {
+                            self.listeners[index].streams += 1;
+                            self.tell(Input::Opened { want, stream, peer });
+                        }
+                        Err(error) => log::error!("cannot wait for a client: {error}"),
                     }
-                    Err(error) => log::error!("cannot wait for a client: {error}"),
-                },
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => slot.waiting = false,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => return log::error!("cannot accept a client: {error}"),
+                }
+                Ok(None) => (slot.waiting, slot.starved) = (false, false),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => {
+                    if !std::mem::replace(&mut slot.starved, true) {
+                        let cause = io::Error::from(errno);
+                        log::error!("cannot accept a client: {cause}; trying again until it can");
+                    }
+                    return;
+                }
             }
         }
     }
 
-    /// Connects to what `want` names, once its address is known: looking up a name may take long.
+    /// Connects to what `want` names, once its address is known.
     fn dial(&mut self, want: usize) {
         let Some(addr) = self.dials.get(&want).cloned() else {
             return self.tell(Input::Unreachable(want, "nothing to dial".into()));
         };
-        if addr.host.parse::<IpAddr>().is_ok() {
-            return self.dial_at(want, open::resolve(&addr).map_err(|error| error.what().to_owned()));
-        }
         let (found, waker) = (self.found.0.clone(), self.waker.clone());
-        let look_up = move || {
+        let tell = move |addr| {
             // The service may have ended in the meantime.
-            let _ = found.send((want, open::resolve(&addr).map_err(|error| error.what().to_owned())));
+            let _ = found.send((want, addr));
             let _ = waker.wake();
         };
-        if let Err(error) = std::thread::Builder::new().name("zb-name".into()).spawn(look_up) {
-            self.tell(Input::Unreachable(want, format!("cannot start a thread: {error}")));
+        if let Err(error) = names::look_up(move || names::resolve(&addr), tell) {
+            self.tell(Input::Unreachable(want, error.what().to_owned()));
         }
     }
 
-    fn dial_at(&mut self, want: usize, addr: std::result::Result<SocketAddr, String>) {
-        let begun = addr.and_then(begin).and_then(|socket| {
-            self.insert(Owned::Polled(OwnedFd::from(socket)), None, Some(want)).map_err(|error| error.to_string())
+    fn dial_at(&mut self, want: usize, addr: Result<SocketAddr>) {
+        let begun = addr.and_then(inet::dial_at).and_then(|socket| {
+            let inserted = self.insert(Owned::Polled(socket), None, Some(want));
+            inserted.map_err(|error| Error::system("cannot wait for its descriptor", &error))
         });
-        if let Err(why) = begun {
-            self.tell(Input::Unreachable(want, why));
+        if let Err(error) = begun {
+            self.tell(Input::Unreachable(want, error.what().to_owned()));
         }
     }
 
     /// A connection that was begun stands, or does not.
     fn settle(&mut self, name: u64, want: usize) {
         let Some(StreamSlot { owned: Owned::Polled(fd), dialling, .. }) = self.streams.get_mut(&name) else { return };
-        let socket = socket2::SockRef::from(&*fd);
-        let failed = match socket.take_error() {
-            Ok(Some(error)) | Err(error) => Some(error),
-            Ok(None) => socket.peer_addr().err(),
-        };
-        match failed {
-            None => {
-                let peer: Option<IpAddr> = socket.peer_addr().ok().and_then(|addr| addr.as_socket()).map(|it| it.ip());
+        match inet::connected(&*fd) {
+            None => {}
+            Some(Ok(())) => {
+                let peer = peer_ip(fd);
                 *dialling = None;
                 self.tell(Input::Opened { want, stream: Stream(name), peer });
                 self.work(name);
             }
-            Some(error) if error.kind() == io::ErrorKind::NotConnected => {}
-            Some(error) => {
+            Some(Err(error)) => {
                 self.remove(name);
                 self.tell(Input::Unreachable(want, error.to_string()));
             }
@@ -413,16 +417,7 @@ impl Reactor {
     }
 }
 
-/// A connection to `addr` that is under way.
-fn begin(addr: SocketAddr) -> std::result::Result<Socket, String> {
-    let made = || {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&addr.into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-            _ => Ok(socket),
-        }
-    };
-    made().map_err(|error: io::Error| format!("cannot connect to {addr}: {error}"))
+/// The address of the other end, where it has one.
+fn peer_ip(fd: &OwnedFd) -> Option<IpAddr> {
+    Some(socket2::SockRef::from(fd).peer_addr().ok()?.as_socket()?.ip())
 }

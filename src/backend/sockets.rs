@@ -8,10 +8,11 @@ use super::folder::Folder;
 use super::resolvers::Resolvers;
 use crate::error::{Error, Result};
 use crate::port::sys::{self, refusal, want_refusals};
+use crate::port::{descriptors, inet};
 use crate::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token, Waker};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -22,12 +23,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const WAKER: Token = Token(usize::MAX);
-const BACKLOG: i32 = 128;
+/// This part of the numbers that descriptors may have, the highest, is not for flows but for whom the process serves
+/// else. A new descriptor has the lowest number that is free, so that the number tells how many there are.
+const KEPT: u64 = 4;
 
 /// See the module.
 pub struct Sockets {
     registry: Registry,
     sockets: HashMap<u64, Socket, foldhash::fast::RandomState>,
+    /// The descriptors of flows are below this number.
+    below: u64,
     next: u64,
     resolvers: Resolvers,
     folder: Option<Folder>,
@@ -42,11 +47,9 @@ impl Sockets {
         let cannot = |error| Error::system("cannot wait for descriptors", &error);
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         let registry = poll.registry().try_clone().map_err(cannot)?;
-        let limit = getrlimit(Resource::Nofile);
-        // Where it fails there are fewer flows at once.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+        let limit = descriptors::raise();
         let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
-        Ok((Self { registry, sockets, next: 0, resolvers, folder: None }, waker))
+        Ok((Self { registry, sockets, below: limit - limit / KEPT, next: 0, resolvers, folder: None }, waker))
     }
 
     /// Lets guests read the files of a folder.
@@ -86,18 +89,11 @@ impl Sockets {
     }
 
     fn bind(&mut self, addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<(SocketId, SocketAddr)> {
-        let socket = Socket::new(Domain::for_address(addr), kind.nonblocking(), Some(protocol))?;
+        let socket = inet::socket(addr, kind, protocol)?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        if kind == Type::STREAM {
-            socket.set_reuse_address(true)?;
-        }
-        socket.bind(&addr.into())?;
-        if kind == Type::STREAM {
-            socket.listen(BACKLOG)?;
-        }
-        let bound = socket.local_addr()?.as_socket().unwrap_or(addr);
+        let bound = inet::bind(&socket, addr)?;
         Ok((self.add(socket)?, bound))
     }
 
@@ -111,18 +107,22 @@ impl Sockets {
         Ok(SocketId(name))
     }
 
+    /// The same for the socket of a flow, as long as there are enough descriptors for others.
+    fn add_flow(&mut self, socket: Socket) -> io::Result<SocketId> {
+        if u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number < self.below) {
+            self.add(socket)
+        } else {
+            Err(Errno::MFILE.into())
+        }
+    }
+
     fn get(&self, socket: SocketId) -> io::Result<&Socket> {
         self.sockets.get(&socket.0).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
 fn explain(word: &str, addr: SocketAddr, error: &io::Error) -> Error {
-    let told = Error::system(format_args!("cannot listen on {word} {addr}"), error);
-    match error.kind() {
-        io::ErrorKind::AddrInUse => told.hint("`ss -lntup` shows who has the port; choose another"),
-        io::ErrorKind::PermissionDenied => told.hint("ports below 1024 need a right; choose a higher one"),
-        _ => told,
-    }
+    inet::in_use(Error::system(format_args!("cannot listen on {word} {addr}"), error), error)
 }
 
 /// What an ICMP message said.
@@ -140,23 +140,11 @@ fn meaning(told: &sys::Refusal) -> Refusal {
 
 impl Host for Sockets {
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&to.into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-            _ => self.add(socket),
-        }
+        self.add_flow(inet::begin(to)?)
     }
 
     fn connected(&mut self, socket: SocketId) -> io::Result<()> {
-        let socket = self.get(socket)?;
-        if let Some(error) = socket.take_error()? {
-            return Err(error);
-        }
-        match socket.peer_addr() {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
-            other => other.map(drop),
-        }
+        inet::connected(self.get(socket)?).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
     }
 
     fn open(&mut self, kind: Datagrams, v6: bool) -> io::Result<SocketId> {
@@ -168,7 +156,7 @@ impl Host for Sockets {
         };
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol))?;
         want_refusals(&socket, v6)?;
-        self.add(socket)
+        self.add_flow(socket)
     }
 
     fn accept(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)> {
@@ -176,7 +164,7 @@ impl Host for Sockets {
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
-        Ok((self.add(socket)?, from))
+        Ok((self.add_flow(socket)?, from))
     }
 
     fn send(&mut self, socket: SocketId, bytes: &[u8]) -> io::Result<usize> {

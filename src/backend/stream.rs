@@ -6,8 +6,8 @@
 use super::append::Append;
 use super::terminal::Terminal;
 use crate::codec::Pieces;
-use crate::service::outside::WINDOW;
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, IoSlice, Read};
@@ -43,11 +43,17 @@ pub(super) struct StreamSlot {
     pub writable: bool,
     /// A read that gives less than was asked for has emptied it: so it is with sockets that have not ended.
     pub short_is_empty: bool,
+    /// Its end can be one of what comes alone: a socket's.
+    half_closes: bool,
+    /// Nothing more will come.
+    pub finished: bool,
     /// Bytes that may still be handed over.
     pub room: usize,
     pub outbox: Pieces,
     /// Bytes of the outbox that nobody has sent: breaks of a serial line. They are not told of.
     pub uncounted: usize,
+    /// Looks into the terminal's other end, at the end.
+    probe: Option<OwnedFd>,
 }
 
 impl StreamSlot {
@@ -58,12 +64,15 @@ impl StreamSlot {
             readable: ready,
             writable: ready,
             short_is_empty: listener.is_some() || dialling.is_some(),
+            half_closes: listener.is_some() || dialling.is_some(),
+            finished: false,
             owned,
             listener,
             dialling,
-            room: WINDOW,
+            room: 0,
             outbox: Pieces::default(),
             uncounted: 0,
+            probe: None,
         }
     }
 
@@ -100,9 +109,9 @@ impl StreamSlot {
         Ok(())
     }
 
-    /// Reads what the window allows. An end is an error.
+    /// Reads what the window allows. An end is an error, but where what is sent may still arrive.
     pub fn read(&mut self, buffer: &mut Vec<u8>, mut tell: impl FnMut(Vec<u8>)) -> io::Result<()> {
-        while self.readable && self.room > 0 {
+        while self.readable && self.room > 0 && !self.finished {
             let length = self.room.min(CHUNK);
             buffer.clear();
             buffer.reserve(CHUNK);
@@ -122,6 +131,7 @@ impl StreamSlot {
                 }
             };
             match result {
+                Ok(0) if self.half_closes => self.finished = true,
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     self.room -= count;
@@ -140,6 +150,20 @@ impl StreamSlot {
             }
         }
         Ok(())
+    }
+
+    /// Bytes that a terminal has taken and the program at it has not read; `None` if there is neither.
+    pub fn unread(&mut self) -> Option<usize> {
+        let Owned::Terminal(terminal) = &self.owned else { return None };
+        if self.probe.is_none() {
+            self.probe = terminal.program_end();
+        }
+        let end = self.probe.as_ref()?;
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // The count is of the terminal's own buffer; a poll first fills that from the one behind it (`n_tty_poll`). The
+        // program may read between the two, so that nothing is counted although there is more.
+        rustix::event::poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&now)).ok()?;
+        usize::try_from(rustix::io::ioctl_fionread(end).ok()?).ok()
     }
 
     /// Looks whether a terminal's other end is there: what that changed to, if it did.

@@ -9,17 +9,16 @@
 //! as the terminal's, 0 (hang up) while DTR is off, and the stop bits. A break is read as the program has chosen: not at
 //! all (IGNBRK), as the key for an interrupt (BRKINT with ISIG), or as a zero byte.
 
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
+use crate::port::serial::pty::Pty;
 use crate::usb::class::cdc_acm::Line;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
-use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// See the module.
 pub(super) struct Terminal {
@@ -30,47 +29,18 @@ pub(super) struct Terminal {
     there: bool,
     /// A break is being sent.
     breaking: bool,
-    _link: Link,
-}
-
-/// A link that this process has made; removed at the end, if it still leads to the same place.
-struct Link {
-    path: PathBuf,
-    target: PathBuf,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if fs::read_link(&self.path).is_ok_and(|target| target == self.target) {
-            // When this fails a link to nowhere is left, which the next owner replaces.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+    _pty: Pty,
 }
 
 impl Terminal {
     /// Makes a terminal and the link `path` to it.
     pub fn open(path: &Path) -> Result<Self> {
-        let cannot = |errno: Errno| Error::system("cannot make a pseudo-terminal", &errno.into());
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).map_err(cannot)?;
-        grantpt(&master).and_then(|()| unlockpt(&master)).map_err(cannot)?;
-        let name = ptsname(&master, Vec::new()).map_err(cannot)?;
-        let target = PathBuf::from(name.to_string_lossy().into_owned());
-        // Once opened and closed, the terminal keeps its settings, and the master knows that nobody is there.
-        let slave = File::options().read(true).write(true).open(&target);
-        let slave = slave.map_err(|error| Error::system(target.display(), &error))?;
-        let mut settings = tcgetattr(&slave).map_err(cannot)?;
-        settings.make_raw();
-        tcsetattr(&slave, OptionalActions::Now, &settings).map_err(cannot)?;
-        drop(slave);
-        rustix::io::ioctl_fionbio(&master, true).map_err(cannot)?;
-        let watch = watch(&target).map_err(|errno| {
+        let (pty, master) = Pty::open(path)?;
+        let watch = watch(pty.name()).map_err(|errno| {
             Error::system("cannot watch a pseudo-terminal", &errno.into())
                 .hint("`sysctl fs.inotify.max_user_instances` is how many watches a user may have")
         })?;
-        link(path, &target)?;
-        Ok(Self { master, watch, there: false, breaking: false, _link: Link { path: path.to_owned(), target } })
+        Ok(Self { master, watch, there: false, breaking: false, _pty: pty })
     }
 
     /// The descriptors to be polled: the terminal's own, and that of its watch.
@@ -103,6 +73,14 @@ impl Terminal {
     /// Reads; would block where there is nothing, whether or not somebody is there.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         rustix::io::read(&self.master, buffer).map_err(waits)
+    }
+
+    /// The program's end once more, if a program is there. As long as it is open the master does not tell that the program
+    /// has left, so it is for the end.
+    pub fn program_end(&self) -> Option<OwnedFd> {
+        let flags =
+            rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
+        self.there.then(|| rustix::pty::ioctl_tiocgptpeer(&self.master, flags).ok()).flatten()
     }
 
     /// Shows the program what the other side has set. Gives the bytes that tell of a break, if one has begun.
@@ -140,22 +118,8 @@ fn waits(errno: Errno) -> io::Error {
     if errno == Errno::IO { Errno::AGAIN.into() } else { errno.into() }
 }
 
-fn watch(path: &Path) -> rustix::io::Result<OwnedFd> {
+fn watch(path: &str) -> rustix::io::Result<OwnedFd> {
     let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
     inotify::add_watch(&watch, path, WatchFlags::OPEN | WatchFlags::CLOSE)?;
     Ok(watch)
-}
-
-/// Makes the link, in the place of another link but of nothing else.
-fn link(path: &Path, target: &Path) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(there) if !there.is_symlink() => {
-            return Err(Error::new(Class::Runtime, format!("cannot make the link {}: it exists", path.display()))
-                .hint("choose another path, or move the file away"));
-        }
-        Ok(_) => fs::remove_file(path).map_err(|error| Error::system(path.display(), &error))?,
-        Err(_) => {}
-    }
-    std::os::unix::fs::symlink(target, path)
-        .map_err(|error| Error::system(format_args!("cannot make the link {}", path.display()), &error))
 }

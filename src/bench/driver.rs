@@ -168,6 +168,7 @@ impl<'a> Driver<'a> {
             Action::Terminate(index) => self.with_child(index, |child| child.signal(SIGTERM)),
             Action::Kill(index) => self.with_child(index, Child::kill),
             Action::Tell(text) => self.screen.tell(&text),
+            Action::Blame(error) => self.screen.blame(&error),
             Action::Over(outcome) => return Some(outcome),
         }
         None

@@ -31,7 +31,7 @@ pub enum Outcome {
     Ended,
     /// The instance has ended whose status was asked for.
     Status(End),
-    /// Something failed, or was not as wanted in time.
+    /// Something failed, or was not as wanted in time. It was said ([`Screen::blame`]).
     Failed(Error),
 }
 
@@ -55,6 +55,9 @@ pub trait Screen: Send + Sync {
 
     /// Something is not as it should be, and it goes on.
     fn warn(&self, error: &Error);
+
+    /// Something is not as it should be, and the bench ends with it.
+    fn blame(&self, error: &Error);
 }
 
 /// Runs a bench on `bridge` until it is over. Each message on `stop` is a wish to end it: the first in order, the next

@@ -83,6 +83,8 @@ pub enum Action {
     Kill(usize),
     /// Say this to the person who watches.
     Tell(String),
+    /// Say why the bench fails. That comes before what follows of it, and is part of the outcome.
+    Blame(Error),
     /// The bench is over. Nothing follows.
     Over(Outcome),
 }
@@ -331,7 +333,8 @@ impl Supervisor {
 
     /// A person wants it to end at once: all are killed.
     pub fn handle_kill(&mut self, now: Instant) {
-        self.stopping = Some(Outcome::Failed(Error::new(Class::Interrupted, "stopped at once; all were killed")));
+        self.stopping = None;
+        self.fail(Error::new(Class::Interrupted, "stopped at once; all are killed"));
         for (index, instance) in self.instances.iter_mut().enumerate() {
             if matches!(instance.state, State::Running { .. } | State::Terminated { .. }) {
                 instance.state = State::Killed { deadline: now + GIVEN_UP };
@@ -352,6 +355,9 @@ impl Supervisor {
     /// Begins to stop; the first reason stands.
     fn stop(&mut self, why: Outcome) {
         if self.stopping.is_none() {
+            if let Outcome::Failed(error) = &why {
+                self.actions.push_back(Action::Blame(error.clone()));
+            }
             self.stopping = Some(why);
         }
     }
@@ -369,8 +375,8 @@ impl Supervisor {
         if self.instances.iter().all(|instance| instance.state == State::Ended) {
             self.over = true;
             let blamed = self.failure.take().map_or(Outcome::Ended, Outcome::Failed);
-            let outcome = self.stopping.take().unwrap_or(blamed);
-            self.actions.push_back(Action::Over(outcome));
+            self.stop(blamed);
+            self.actions.extend(self.stopping.take().map(Action::Over));
         }
     }
 

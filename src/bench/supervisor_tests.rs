@@ -70,6 +70,10 @@ impl World {
                     self.told.push(text);
                     continue;
                 }
+                Action::Blame(error) => {
+                    self.log.push(format!("{} error: {}", self.now, error.what()));
+                    continue;
+                }
                 Action::Over(outcome) => return Some(outcome),
                 Action::Ask(index) | Action::Forget(index) => {
                     self.asked[index] = matches!(action, Action::Ask(_));
@@ -188,8 +192,10 @@ fn one_that_does_not_end_is_killed_after_its_grace() {
 fn a_second_interruption_kills_all_at_once() {
     let deaf = Nature { obeys: None, ..SERVES };
     let (outcome, world) = run(&CHAIN, &[SERVES, SERVES, deaf], Wishes::default(), vec![(300, STOP), (301, KILL)]);
-    failed(&outcome, Class::Interrupted, "stopped at once; all were killed");
-    assert_eq!(world.log[3..], ["300 term c", "301 kill a", "301 kill b", "301 kill c"]);
+    failed(&outcome, Class::Interrupted, "stopped at once; all are killed");
+    let killed = ["301 error: stopped at once; all are killed", "301 kill a", "301 kill b", "301 kill c"];
+    assert_eq!(world.log[3], "300 term c");
+    assert_eq!(world.log[4..], killed);
     assert_eq!(world.now, 301);
 }
 
@@ -205,7 +211,10 @@ fn not_ready_in_time_fails_the_bench() {
     let late = ["a:", "b:after=\"a\";ready=\"ping 192.0.2.1\";ready-timeout=\"500ms\"", "c:after=\"b\""];
     let (outcome, world) = run(&late, &[SERVES, slow, SERVES], Wishes::default(), vec![]);
     failed(&outcome, Class::Unmet, "b: not ready after 500ms: ping 192.0.2.1");
-    assert_eq!(world.log, ["0 start a", "0 start b", "500 term b", "510 term a"]);
+    assert_eq!(
+        world.log,
+        ["0 start a", "0 start b", "500 error: b: not ready after 500ms: ping 192.0.2.1", "500 term b", "510 term a",]
+    );
 }
 
 #[test]
@@ -213,7 +222,10 @@ fn ended_before_ready_fails_the_bench() {
     let crashes = Nature { ends: Some((50, End::Status(0))), ..SERVES };
     let (outcome, world) = run(&CHAIN, &[SERVES, crashes, SERVES], Wishes::default(), vec![]);
     failed(&outcome, Class::Runtime, "b: ended with status 0 before it was ready");
-    assert_eq!(world.log, ["0 start a", "100 start b", "150 term a"]);
+    assert_eq!(
+        world.log,
+        ["0 start a", "100 start b", "150 error: b: ended with status 0 before it was ready", "150 term a",]
+    );
 }
 
 #[test]
@@ -224,6 +236,7 @@ fn one_that_cannot_be_started_fails_the_bench() {
     let error = Error::new(Class::NoObject, "a: ./x: No such file");
     supervisor.handle_failure(Instant::ZERO, Some(0), error.clone());
     assert_eq!(supervisor.poll_action(), Some(Action::Forget(0)));
+    assert_eq!(supervisor.poll_action(), Some(Action::Blame(error.clone())));
     assert_eq!(supervisor.poll_action(), Some(Action::Over(Outcome::Failed(error))));
 }
 
@@ -257,7 +270,7 @@ fn a_crash_loop_before_ready_ends() {
     let lines = ["a:restart=\"on-failure\";ready=\"log x\";ready-timeout=\"2s\""];
     let (outcome, world) = run(&lines, &[crashes], Wishes::default(), vec![]);
     failed(&outcome, Class::Unmet, "a: not ready after 2s: log x");
-    assert_eq!((world.now, world.log.len()), (2000, 4), "{:?}", world.log);
+    assert_eq!((world.now, world.log.len()), (2000, 5), "{:?}", world.log);
 }
 
 #[test]
@@ -287,7 +300,10 @@ fn a_bench_may_last_so_long() {
     let wishes = Wishes { exit_with: None, timeout: Some(Duration::from_secs(3)) };
     let (outcome, world) = run(&CHAIN, &[SERVES; 3], wishes, vec![]);
     failed(&outcome, Class::Unmet, "the bench is not over after 3s");
-    assert_eq!(world.log[3..], ["3000 term c", "3010 term b", "3020 term a"]);
+    assert_eq!(
+        world.log[3..],
+        ["3000 error: the bench is not over after 3s", "3000 term c", "3010 term b", "3020 term a",]
+    );
 }
 
 fn nature() -> impl Strategy<Value = Nature> {

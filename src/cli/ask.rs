@@ -3,7 +3,7 @@
 use super::args::PortVerb;
 use super::{Label, complain, print};
 use crate::config::text::columns;
-use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, value};
+use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
 use crate::control::{FdbInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo};
 use crate::engine::control::{Called, Client, each_bridge};
 use crate::error::{Class, Error, Result};
@@ -140,10 +140,25 @@ fn make_absolute(port: &mut PortSpec, here: &Path) {
         }
         PortKind::Nat(nat) => nat.lan.tftp.iter_mut().for_each(absolute),
         PortKind::Slip(Slip { transport, .. }) | PortKind::Wpan(Wpan { transport }) => {
+            if let Transport::Exec { command } = transport {
+                program_absolute(command, here);
+            }
             transport_path(transport).into_iter().for_each(absolute);
         }
         PortKind::Usbip(usbip) => usbip.devices.iter_mut().filter_map(device_path).for_each(absolute),
         _ => {}
+    }
+}
+
+/// A program that is named by a path, as `./sim` is, not one that PATH finds.
+fn program_absolute(command: &mut String, here: &Path) {
+    let mut words = command_words(command).unwrap_or_default();
+    if let Some(program) = words.first_mut().filter(|program| program.contains('/'))
+        && let Some(path) = here.join(&*program).components().collect::<PathBuf>().to_str()
+    {
+        path.clone_into(program);
+        // Nothing that was split cannot be joined.
+        *command = shlex::try_join(words.iter().map(String::as_str)).unwrap_or(std::mem::take(command));
     }
 }
 
@@ -385,6 +400,9 @@ mod tests {
             ("slip:unix:a", "slip:unix:/run/x/a"),
             ("slip:pty:a/b,mode=ip", "slip:pty:/run/x/a/b,mode=ip"),
             ("wpan:pipe:a", "wpan:pipe:/run/x/a"),
+            ("slip:exec:./sim --seed 1 'a b'", "slip:exec:/run/x/sim --seed 1 'a b'"),
+            ("slip:exec:build/sim", "slip:exec:/run/x/build/sim"),
+            ("wpan:exec:sim ./a", "wpan:exec:sim ./a"),
             ("usbip:192.0.2.1/24,device=cdc-acm+pty=a", "usbip:192.0.2.1/24,device=cdc-acm+pty=/run/x/a"),
             ("usbip:192.0.2.1/24,device=hid-mouse+script=a", "usbip:192.0.2.1/24,device=hid-mouse+script=/run/x/a"),
         ] {

@@ -244,7 +244,10 @@ fn attend(ending: &Ending, child: Child, mut watch: Watch, signals: Signals) -> 
             recv(joined) -> name => {
                 joined = never();
                 let name = name.unwrap_or_default();
-                ::log::warn!("bridge {name} has ended; the program goes on without its network");
+                ::log::warn!(
+                    "bridge {name} has ended; the program goes on without its network\n  hint: start it again once the \
+                     bridge runs again: zbridge run --join {name} …"
+                );
             }
             recv(ending.switch) -> _ => {
                 child.kill();

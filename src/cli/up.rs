@@ -95,8 +95,8 @@ impl Up {
 /// Runs a bench until it is over. Gives the exit status.
 ///
 /// # Errors
-/// A port or a log that cannot be opened; an instance that cannot be started, that ends before it is ready or by a
-/// failure; a time that is over.
+/// A port or a log that cannot be opened. An instance that cannot be started, that ends before it is ready or by a
+/// failure, and a time that is over, are told when they come about, and are only a status.
 pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = wishes_to_stop()?;
@@ -107,7 +107,12 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let logs = up.logs.clone().unwrap_or_else(|| bench::default_folder(name));
     let joined = up.join.as_deref().map(|other| super::joined::link(other, name, &bridge)).transpose()?;
     if let Some(joined) = &joined {
-        super::joined::on_end(joined, |name| log::warn!("bridge {name} has ended; the bench goes on without it"))?;
+        super::joined::on_end(joined, |name| {
+            log::warn!(
+                "bridge {name} has ended; the bench goes on without it\n  hint: start it again once the bridge runs \
+                 again: zbridge up … --join {name}"
+            );
+        })?;
     }
     if !quiet {
         let status = bridge.status()?;
@@ -131,7 +136,8 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     match outcome {
         Outcome::Ended => Ok(0),
         Outcome::Status(end) => Ok(end.code()),
-        Outcome::Failed(error) => Err(error),
+        // It was said before the instances were stopped.
+        Outcome::Failed(error) => Ok(error.class().code()),
     }
 }
 
@@ -196,6 +202,10 @@ impl Screen for Terminal {
 
     fn warn(&self, error: &Error) {
         complain(Label::Warning, error);
+    }
+
+    fn blame(&self, error: &Error) {
+        complain(Label::Error, error);
     }
 }
 

@@ -40,6 +40,13 @@ impl Fault {
         self.at.get_or_insert(offset);
         self
     }
+
+    /// The same fault, led by the key that it is in.
+    #[must_use]
+    pub fn within(mut self, key: &str) -> Self {
+        self.what = format!("{key}: {}", self.what);
+        self
+    }
 }
 
 /// The usage error that a person reads; the place is left to whoever knows the text.

@@ -22,7 +22,11 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The keys of an instance.
 pub static INSTANCE_KEYS: &[KeyRow] = &[
     row("name", "NAME", "what it is called in output and in `after`; its port has the same name"),
-    row("count", "N", "start N of them, NAME1, NAME2 …; {i} in any value is the number, {i+10} ten more"),
+    row(
+        "count",
+        "N",
+        "start N of them, NAME1, NAME2 …; {i} in any value is the number, {i+10} ten more, {{i}} a literal {i}",
+    ),
     row("command", "WORDS", "the program and its arguments, split as a shell does; or a list of words"),
     KeyRow {
         repeatable: true,

@@ -3,6 +3,8 @@
 //! Commands travel on a channel and wake the engine; each carries the channel for its answer. The engine looks at them
 //! once a breath, so they are answered under any load.
 
+use super::names::beforehand;
+use super::watcher::Watcher;
 use super::{Engine, Next};
 use crate::config::{Attach, PortSpec};
 use crate::counters::Counters;
@@ -55,12 +57,21 @@ pub struct SwitchStatus {
 /// An entry of the forwarding database, with its port's name.
 pub type NamedEntry = (Entry, String);
 
+/// How a port is opened.
+pub(super) enum Means {
+    /// As its specification says, or the same in numbers.
+    Open(Option<Box<PortSpec>>),
+    /// Somebody else has opened it.
+    Given(OwnedFd),
+}
+
 pub(super) enum Command {
-    AddPort(Box<PortSpec>, Option<OwnedFd>, Sender<Result<()>>),
+    AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<Link>>),
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Fdb(Sender<Vec<NamedEntry>>),
+    Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }
 
@@ -96,7 +107,8 @@ impl Handle {
     /// # Errors
     /// As [`crate::port::open`], or its name is taken.
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
-        self.ask(|answer| Command::AddPort(Box::new(spec), None, answer))?
+        let means = Means::Open(beforehand(&spec)?);
+        self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?
     }
 
     /// Makes a port of a descriptor that somebody else opened: a TAP's or a packet socket's, as `spec` says. It is not
@@ -105,7 +117,7 @@ impl Handle {
     /// # Errors
     /// As [`crate::port::adopt`], or its name is taken.
     pub fn add_port_with(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
-        self.ask(|answer| Command::AddPort(Box::new(spec), Some(fd), answer))?
+        self.ask(|answer| Command::AddPort(Box::new(spec), Means::Given(fd), answer))?
     }
 
     /// Adds a port inside the process and returns its other end.
@@ -140,6 +152,12 @@ impl Handle {
         self.ask(Command::Fdb)
     }
 
+    /// Has `watcher` told of changes from now on, while it wants to hear of them.
+    pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
+        // A switch that has ended changes no more.
+        let _ = self.commands.send(Command::Watch(watcher.clone()));
+    }
+
     /// Ends the switch. Returns what it had counted.
     pub(super) fn stop(&self) -> Result<SwitchStatus> {
         self.ask(Command::Stop)
@@ -151,11 +169,21 @@ impl Engine {
     pub(super) fn handle_commands(&mut self) -> Next {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::AddPort(spec, None, answer) => drop(answer.send(self.open_port(Arc::new(*spec)))),
-                Command::AddPort(spec, Some(fd), answer) => drop(answer.send(self.adopt_port(Arc::new(*spec), fd))),
+                Command::AddPort(spec, means, answer) => {
+                    let spec = Arc::new(*spec);
+                    drop(answer.send(match means {
+                        Means::Open(numbers) => self.open_port(spec, numbers),
+                        Means::Given(fd) => self.adopt_port(spec, fd),
+                    }));
+                }
                 Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
                 Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
-                Command::Status(answer) => drop(answer.send(self.status())),
+                Command::Status(answer) => {
+                    let status = self.status();
+                    self.tell_watchers();
+                    drop(answer.send(status));
+                }
+                Command::Watch(watcher) => self.watchers.add(watcher),
                 Command::Fdb(answer) => drop(answer.send(self.named_entries())),
                 Command::Stop(answer) => {
                     self.switch.discard_queues();

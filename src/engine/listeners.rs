@@ -4,7 +4,7 @@
 //! when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for want of descriptors, pauses and
 //! is tried again as a port is: after 50 ms, then at twice the interval up to a second.
 
-use super::ports::{Due, FIRST_RETRY, LAST_RETRY, Origin};
+use super::ports::{Due, FIRST_RETRY, LAST_RETRY, Origin, say};
 use super::{Engine, LISTENERS};
 use crate::config::PortSpec;
 use crate::counters::Counters;
@@ -26,19 +26,48 @@ pub(super) struct ListenerSlot {
     pub departed: Counters,
     /// Why it does not listen.
     pub why: String,
+    /// That was not said yet.
+    pub untold: bool,
+    /// The system had nothing left for a client, which was said.
+    starved: bool,
     pub removed: bool,
+    /// Its names are being looked up: the number of the question.
+    pub asked: Option<u64>,
     retry: Duration,
 }
 
 impl Engine {
-    pub(super) fn add_listener(&mut self, spec: Arc<PortSpec>, listener: Option<Listener>, why: String) -> Result<()> {
-        let index = self.listeners.len();
+    /// Adds a listener. One that is not there yet, for the reason `why`, is tried in a moment. `untold`: when that fails,
+    /// it is to be said.
+    pub(super) fn add_listener(
+        &mut self,
+        spec: Arc<PortSpec>,
+        listener: Option<Listener>,
+        why: String,
+        untold: bool,
+    ) -> Result<()> {
+        // In the place of one that was removed, which left nothing behind.
+        let index = self.listeners.iter().position(|slot| slot.removed).unwrap_or(self.listeners.len());
         match &listener {
             Some(listener) => self.register(listener.fd(), Token(LISTENERS + index), Interest::READABLE)?,
             None => drop(self.timers.insert((self.clock.now() + FIRST_RETRY, Due::Listener(index)))),
         }
         let departed = Counters::default();
-        self.listeners.push(ListenerSlot { spec, listener, departed, why, removed: false, retry: FIRST_RETRY });
+        let slot = ListenerSlot {
+            spec,
+            listener,
+            departed,
+            why,
+            untold,
+            starved: false,
+            removed: false,
+            asked: None,
+            retry: FIRST_RETRY,
+        };
+        match self.listeners.get_mut(index) {
+            Some(place) => *place = slot,
+            None => self.listeners.push(slot),
+        }
         Ok(())
     }
 
@@ -51,7 +80,20 @@ impl Engine {
         if slot.listener.is_some() {
             return self.accept(index);
         }
-        match port::open(&slot.spec) {
+        let spec = slot.spec.clone();
+        match self.look_up(Due::Listener(index), &spec) {
+            Some((number, why)) => {
+                let slot = &mut self.listeners[index];
+                (slot.asked, slot.why) = (Some(number), why);
+            }
+            None => self.listen(index, Ok(spec)),
+        }
+    }
+
+    /// Binds a listener, its specification in numbers.
+    pub(super) fn listen(&mut self, index: usize, numbers: Result<Arc<PortSpec>>) {
+        let slot = &mut self.listeners[index];
+        match numbers.and_then(|numbers| port::open(&numbers)) {
             Ok(Opened::Listener(listener)) => {
                 log::info!("{}: listening", slot.spec.name);
                 let fd = listener.fd();
@@ -62,6 +104,7 @@ impl Engine {
             }
             Ok(_) => {}
             Err(error) => {
+                say(&slot.spec.name, &error, &mut slot.untold);
                 error.what().clone_into(&mut slot.why);
                 self.wait_listener(index);
             }
@@ -71,6 +114,8 @@ impl Engine {
     fn wait_listener(&mut self, index: usize) {
         let slot = &mut self.listeners[index];
         slot.retry = (slot.retry * 2).min(LAST_RETRY);
+        // A client that comes meanwhile is a reason to try, but not to wait for two times.
+        self.timers.retain(|&(_, what)| what != Due::Listener(index));
         self.timers.insert((self.clock.now() + slot.retry, Due::Listener(index)));
     }
 
@@ -80,14 +125,18 @@ impl Engine {
             let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
             match listener.accept() {
                 Ok(Some((edge, peer))) => {
-                    self.listeners[index].retry = FIRST_RETRY;
+                    let slot = &mut self.listeners[index];
+                    (slot.retry, slot.starved) = (FIRST_RETRY, false);
                     self.admit(index, edge, peer);
                 }
                 Ok(None) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno) => {
-                    let name = &self.listeners[index].spec.name;
-                    log::error!("{name}: cannot accept a client: {}", std::io::Error::from(errno));
+                    let slot = &mut self.listeners[index];
+                    if !std::mem::replace(&mut slot.starved, true) {
+                        let (name, cause) = (&slot.spec.name, std::io::Error::from(errno));
+                        log::error!("{name}: cannot accept a client: {cause}; trying again until it can");
+                    }
                     return self.wait_listener(index);
                 }
             }

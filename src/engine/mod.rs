@@ -25,11 +25,14 @@ mod command;
 pub mod control;
 mod departed;
 mod gateway;
+mod links;
 mod listeners;
+mod names;
 mod ports;
 mod rewrite;
 mod service;
 mod show;
+mod watcher;
 
 pub use bridge::{Bridge, Ended};
 pub use command::{Handle, NamedEntry, PortStatus, SwitchStatus};
@@ -39,6 +42,7 @@ use crate::counters::{Counters, DropReason};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
+use crate::port::link_news::LinkNews;
 use crate::port::{Budget, Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
@@ -46,6 +50,7 @@ use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
 use departed::Departed;
+use links::LINK_CHECK;
 use listeners::ListenerSlot;
 use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
@@ -53,11 +58,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 const WAKER: Token = Token(usize::MAX);
+const LINK_NEWS: Token = Token(usize::MAX - 1);
 /// Tokens from here on are listeners, below they are ports.
 const LISTENERS: usize = 1 << 32;
 const EVENTS: usize = 256;
-/// How often a link that is down is looked at: a packet socket is not told when its interface is deleted then.
-const LINK_CHECK: Duration = Duration::from_millis(250);
 /// After how long a port is tried again for which the system had no memory.
 const STARVED_RETRY: Duration = Duration::from_millis(10);
 /// After so many frames a breath does not inhale from further ports, so that the queues hold what one breath brings.
@@ -88,11 +92,18 @@ struct Engine {
     gone: Vec<(PortId, Gone)>,
     /// Ports that could not send for want of memory.
     starved: Vec<PortId>,
+    /// Ports whose link may have changed.
+    links: Vec<PortId>,
+    /// The kernel's, once a port has an interface.
+    link_news: Option<LinkNews>,
     timers: BTreeSet<(Instant, Due)>,
+    lookups: names::Lookups,
     batch: Batch,
     /// Room for frames that are translated on their way out.
     scratch: rewrite::Scratch,
     commands: Receiver<Command>,
+    /// Who wants to hear of the states of ports.
+    watchers: watcher::Watchers,
     waker: Arc<Waker>,
     /// Behind the ports, whose end is theirs.
     threads: service::Threads,
@@ -128,10 +139,14 @@ impl Engine {
             timed: Vec::new(),
             gone: Vec::new(),
             starved: Vec::new(),
+            links: Vec::new(),
+            link_news: None,
             timers: BTreeSet::new(),
+            lookups: names::Lookups::default(),
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
             commands,
+            watchers: watcher::Watchers::default(),
             waker,
             threads: service::Threads::default(),
         };
@@ -150,7 +165,11 @@ impl Engine {
             }
             for event in &events {
                 match event.token() {
-                    WAKER => self.look_at_channels(),
+                    WAKER => {
+                        self.look_at_channels();
+                        self.handle_names();
+                    }
+                    LINK_NEWS => self.take_link_news(),
                     Token(token) if token >= LISTENERS => self.accept(token - LISTENERS),
                     Token(token) => self.port_event(PortId(token as u16), event),
                 }
@@ -163,8 +182,10 @@ impl Engine {
                 self.breathe();
             }
             self.handle_timers();
+            self.lose_all_gone();
             self.resume();
             self.tell_events();
+            self.tell_watchers();
         }
     }
 
@@ -218,20 +239,6 @@ impl Engine {
         }
     }
 
-    /// A port's link is down, as far as it knows: asks again, until it is up or gone.
-    fn look_at_link(&mut self, id: PortId, now: Instant) {
-        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down()) else { return };
-        match edge.check_link() {
-            Ok(()) if edge.link_is_down() => {
-                self.timers.retain(|&(_, what)| what != Due::Link(id));
-                self.timers.insert((now + LINK_CHECK, Due::Link(id)));
-            }
-            Ok(()) => log::info!("{}: its interface is up again", slot.name),
-            Err(gone) => self.gone.push((id, gone)),
-        }
-    }
-
     fn look_at_channels(&mut self) {
         for index in 0..self.channels.len() {
             let id = self.channels[index];
@@ -251,6 +258,7 @@ impl Engine {
             full: &mut self.full,
             gone: &mut self.gone,
             starved: &mut self.starved,
+            links: &mut self.links,
             ready: &mut self.ready,
             scratch: &mut self.scratch,
         };
@@ -275,6 +283,14 @@ impl Engine {
         while let Some(id) = self.full.pop() {
             self.watch_room(id);
         }
+        while let Some(id) = self.links.pop() {
+            self.tell_link(id);
+        }
+        self.lose_all_gone();
+    }
+
+    /// Sees to ports whose descriptors are of no more use. At once, so that none of them is open again by then.
+    fn lose_all_gone(&mut self) {
         while let Some((id, gone)) = self.gone.pop() {
             self.lose(id, &gone);
         }
@@ -314,6 +330,7 @@ impl Engine {
             }
             match received {
                 Ok(Inhaled::Drained) if edge.link_is_down() => {
+                    self.links.push(id);
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
@@ -347,6 +364,7 @@ impl Engine {
                 Due::Port(id) => self.retry(id, due),
                 Due::Listener(index) => self.retry_listener(index),
                 Due::Link(id) => self.look_at_link(id, now),
+                Due::Links => self.look_at_links(),
                 Due::Flush(id) => self.make_flushing(id),
                 Due::Peer(id) => self.settle(id),
             }
@@ -412,6 +430,7 @@ struct Edges<'a> {
     full: &'a mut Vec<PortId>,
     gone: &'a mut Vec<(PortId, Gone)>,
     starved: &'a mut Vec<PortId>,
+    links: &'a mut Vec<PortId>,
     ready: &'a mut VecDeque<PortId>,
     scratch: &'a mut rewrite::Scratch,
 }
@@ -419,8 +438,8 @@ struct Edges<'a> {
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
         let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
-        let open = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready, &slot.rewriter)));
-        let Some((edge, ready, rewriter)) = open else {
+        let open = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready, &slot.rewriter, slot.link_down)));
+        let Some((edge, ready, rewriter, was_down)) = open else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
@@ -435,6 +454,9 @@ impl Transmit for Edges<'_> {
         });
         if edge.is_starved() {
             self.starved.push(id);
+        }
+        if edge.link_is_down() != was_down {
+            self.links.push(id);
         }
         if frames < out.len() {
             self.full.push(id);

@@ -14,6 +14,7 @@ use crate::config::{PortSpec, misplaced, same_host};
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Link};
+use crate::port::names::first_name;
 use crate::port::{self, Edge, Gone, Listener, Opened};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(super) enum Due {
     Port(PortId),
     Listener(usize),
     Link(PortId),
+    /// All links.
+    Links,
     Flush(PortId),
     /// Whether the peer of a line has come.
     Peer(PortId),
@@ -72,8 +75,14 @@ pub(super) struct PortSlot {
     pub rewriter: Option<Rewriter>,
     /// It may make its interface: it made the last one, or never had one.
     makes: bool,
+    /// Why it is not there was not said yet.
+    pub untold: bool,
+    /// Its names are being looked up: the number of the question.
+    pub asked: Option<u64>,
     /// Its descriptor is watched for room, not only for frames.
     pub room_watched: bool,
+    /// Its interface is down, as was said or shown last.
+    pub link_down: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -88,6 +97,16 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
         queue: spec.queue.unwrap_or_else(|| spec.kind.queue()),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
+    }
+}
+
+/// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
+pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
+    if std::mem::take(untold) {
+        let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+        log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
+    } else {
+        log::debug!("{name}: {}", error.what());
     }
 }
 
@@ -118,11 +137,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens what `spec` asks for.
-    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>) -> Result<()> {
+    /// Opens what `spec` asks for. `numbers` is the same without names; see [`super::names::beforehand`].
+    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>, numbers: Option<Box<PortSpec>>) -> Result<()> {
         self.admits(&spec)?;
-        let again = spec.optional || port::dials(&spec);
-        match self.open(&spec, None) {
+        let again = port::is_awaited(&spec);
+        if again && let Some(name) = first_name(&spec) {
+            return self.add_awaited(spec, format!("looking up {name}"), true);
+        }
+        match self.open(numbers.as_deref().unwrap_or(&spec), None) {
             Ok(Opened::Edge(edge, peer)) => {
                 self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
             }
@@ -130,18 +152,25 @@ impl Engine {
                 let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
                 self.begin_connecting(id);
             }
-            Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new())?,
+            Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new(), false)?,
             Err(error) if again && error.class() != Class::Usage => {
-                let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-                log::warn!("{}: {}; trying again until it is there{hint}", spec.name, error.what());
-                if port::listens(&spec) {
-                    return self.add_listener(spec, None, error.what().to_owned());
-                }
-                let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), None, error.what().to_owned())?;
-                self.wait(id);
+                say(&spec.name, &error, &mut true);
+                self.add_awaited(spec, error.what().to_owned(), false)?;
             }
             Err(error) => return Err(error.at(&spec.name)),
         }
+        Ok(())
+    }
+
+    /// Adds a port that is not there yet, for the reason `why`, and tries it in a moment. `untold`: when that fails, it
+    /// is to be said.
+    fn add_awaited(&mut self, spec: Arc<PortSpec>, why: String, untold: bool) -> Result<()> {
+        if port::listens(&spec) {
+            return self.add_listener(spec, None, why, untold);
+        }
+        let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), None, why)?;
+        self.slot_mut(id).into_iter().for_each(|slot| slot.untold = untold);
+        self.wait(id);
         Ok(())
     }
 
@@ -212,6 +241,7 @@ impl Engine {
             origin,
             rewriter: None,
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
+            link_down: edge.as_ref().is_some_and(Edge::link_is_down),
             edge,
             peer,
             connecting: false,
@@ -220,6 +250,8 @@ impl Engine {
             lone: false,
             parked: false,
             flushing: false,
+            untold: false,
+            asked: None,
             room_watched: true,
             opened: self.clock.now(),
             retry: FIRST_RETRY,
@@ -228,11 +260,14 @@ impl Engine {
         Ok(id)
     }
 
-    /// A channel calls by the waker, not by a descriptor; some edges call by the time.
+    /// A channel calls by the waker, not by a descriptor; some edges call by the time; of an interface there are news.
     fn note_ways_of_calling(&mut self, id: PortId, edge: Option<&Edge>) {
         let Some(edge) = edge else { return };
         if matches!(edge, Edge::Channel(_)) && !self.channels.contains(&id) {
             self.channels.push(id);
+        }
+        if edge.tells_its_link() {
+            self.hear_of_links();
         }
         if edge.keeps_time() && !self.timed.contains(&id) {
             self.timed.push(id);
@@ -340,14 +375,25 @@ impl Engine {
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.retry_at == Some(due)) else { return };
         slot.retry_at = None;
         let Origin::Spec(spec) = &slot.origin else { return };
-        let (spec, makes) = (spec.clone(), slot.makes);
-        match self.open(&spec, Some(makes)) {
+        let spec = spec.clone();
+        let Some((number, why)) = self.look_up(Due::Port(id), &spec) else {
+            return self.attempt(id, Ok(spec));
+        };
+        if let Some(slot) = self.slot_mut(id) {
+            (slot.asked, slot.peer) = (Some(number), why);
+        }
+    }
+
+    /// Opens a port again, its specification in numbers.
+    pub(super) fn attempt(&mut self, id: PortId, numbers: Result<Arc<PortSpec>>) {
+        let Some(makes) = self.slot_mut(id).map(|slot| slot.makes) else { return };
+        match numbers.and_then(|numbers| self.open(&numbers, Some(makes))) {
             Ok(Opened::Edge(edge, peer)) => self.reopened(id, edge, peer, false),
             Ok(Opened::Connecting(edge, peer)) => self.reopened(id, edge, peer, true),
             Ok(Opened::Listener(_)) => {}
             Err(error) => {
                 let Some(slot) = self.slot_mut(id) else { return };
-                log::debug!("{}: {}", slot.name, error.what());
+                say(&slot.name, &error, &mut slot.untold);
                 error.what().clone_into(&mut slot.peer);
                 self.wait(id);
             }
@@ -363,6 +409,7 @@ impl Engine {
         self.note_ways_of_calling(id, Some(&edge));
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
+        slot.link_down = edge.link_is_down();
         slot.edge = Some(edge);
         slot.ending = false;
         slot.room_watched = true;
@@ -417,6 +464,7 @@ impl Engine {
             self.unwatch([self.listeners[index].listener.as_ref().map(Listener::fd)]);
             self.listeners[index].listener = None;
             self.listeners[index].removed = true;
+            self.timers.retain(|&(_, what)| what != Due::Listener(index));
             self.departed.keep(listener_status(&self.listeners[index]), self.listeners[index].departed.clone());
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
-use crate::service::{self, Service};
+use crate::service::{self, Service, Unsent};
 use crate::time::{Clock, Instant};
 use crate::wire::Offload;
 use mio::Waker;
@@ -26,6 +26,12 @@ const TURN: usize = 16;
 const ENOUGH: usize = 128 << 10;
 /// What these make at most. What is not used of it is not resident.
 const BREATH: usize = ENOUGH + TURN * (PREFIX + MAX_FRAME);
+/// How long a service whose port is no more may take to hand on what it has accepted.
+const LINGER: Duration = Duration::from_secs(3);
+/// How often it is looked whether a program at a terminal has read what was sent to it: nothing tells. For how long it
+/// has to seem so.
+const LOOK: Duration = Duration::from_millis(20);
+const QUIET: Duration = Duration::from_millis(100);
 /// Batches, and messages from the outside, that a service takes before it has to look at the other.
 const BATCHES: usize = 8;
 const INPUTS: usize = 256;
@@ -61,6 +67,7 @@ pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Re
     Some(Backend::open(&wants).and_then(|(backend, found)| {
         let mut service = service::make(spec, &found, seed)?;
         let (channel, link) = pair(waker.clone());
+        service.poll_shown().into_iter().for_each(|shown| link.tell_shown(shown));
         let run = move || run_with(&link, service.as_mut(), backend);
         let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
@@ -94,6 +101,61 @@ fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, mut backend: Back
         }
         link.wake_up();
     }
+    linger(service, &mut backend, &clock);
+}
+
+/// Lets what the service has accepted leave, as far as somebody outside takes it in time.
+fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &Clock) {
+    let begun = clock.now();
+    service.handle_closed(begun);
+    let (end, mut quiet) = (begun + LINGER, begun + QUIET);
+    for round in 0.. {
+        let now = clock.now();
+        act(service, backend, now);
+        let (unsent, unread) = (service.unsent(), backend.unread());
+        let leaving = unsent.iter().any(|it| it.taken) || unread.is_some_and(|count| count > 0);
+        if leaving {
+            quiet = now + QUIET;
+        }
+        // What was given back at first has to reach the back end, so there is a second round.
+        if now >= end || round > 0 && !leaving && (unread.is_none() || now >= quiet) {
+            return say_lost(&unsent, unread.unwrap_or(0));
+        }
+        let look = match (round, unread) {
+            (0, _) => now,
+            (_, Some(_)) => now + LOOK,
+            (_, None) => end,
+        };
+        let due = service.poll_timeout().map_or(look, |due| due.min(look));
+        if let Err(error) = backend.wait(Some(due - now)) {
+            return log::error!("a service ends: {error}");
+        }
+    }
+}
+
+fn say_lost(unsent: &[Unsent], unread: usize) {
+    for Unsent { from, bytes, .. } in unsent {
+        log::warn!("{from}: {bytes} bytes were not taken by its other end, and are lost");
+    }
+    if unread > 0 {
+        log::warn!("{unread} bytes were not read by the program at a pseudo-terminal, and are lost");
+    }
+}
+
+/// Takes what has come from the outside, and what its time has come for.
+fn act<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, now: Instant) {
+    for _ in 0..INPUTS {
+        let Some(input) = backend.poll_input() else { break };
+        service.handle_input(now, input);
+    }
+    service.handle_timeout(now);
+    perform(service, backend);
+}
+
+fn perform<S: Service + ?Sized>(service: &mut S, backend: &mut Backend) {
+    while let Some(output) = service.poll_output() {
+        backend.perform(output);
+    }
 }
 
 /// Takes what has come, and does what is to be done. True if there is more.
@@ -119,8 +181,9 @@ fn turn<S: Service + ?Sized>(
         link.send_batch(exactly(out))?;
         out.clear();
     }
-    while let Some(output) = service.poll_output() {
-        backend.perform(output);
+    perform(service, backend);
+    if let Some(shown) = service.poll_shown() {
+        link.tell_shown(shown);
     }
     Ok(more)
 }

@@ -6,13 +6,18 @@ use super::listeners::ListenerSlot;
 use super::ports::{Origin, PortSlot};
 use crate::frame::PortId;
 use crate::port::{Edge, Listener};
+use crate::switch::PortState;
 
 impl Engine {
     /// All ports, each listener followed by its clients.
     pub(super) fn status(&mut self) -> SwitchStatus {
-        for edge in self.ports.iter_mut().flatten().filter_map(|slot| slot.edge.as_mut()) {
-            // A link that is gone for good tells the loop by itself.
-            let _ = edge.check_link();
+        for index in 0..self.ports.len() {
+            let id = PortId(index as u16);
+            if let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) {
+                // A link that is gone for good tells the loop by itself.
+                let _ = edge.check_link();
+            }
+            self.tell_link(id);
         }
         let mut ports = Vec::new();
         for (index, slot) in self.listeners.iter().enumerate().filter(|(_, slot)| !slot.removed) {
@@ -37,17 +42,10 @@ impl Engine {
             Origin::Client(index) => (self.listeners[*index].spec.kind.text().row().word, None),
             Origin::Inside => ("inside", None),
         };
-        let word = match &slot.edge {
-            Some(edge) if slot.connecting => edge.waits_by(),
-            None => "waiting",
-            Some(edge) if edge.link_is_down() => "down",
-            Some(_) if state.stalled => "stalled",
-            Some(_) => "up",
-        };
         Some(PortStatus {
             name: slot.name.clone(),
             kind,
-            state: word,
+            state: state_word(slot, &state),
             peer: slot.edge.as_ref().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
             queued: state.queued,
             counters: self.switch.counters(id)?.clone(),
@@ -55,6 +53,17 @@ impl Engine {
             flows: slot.edge.as_ref().and_then(Edge::flows),
             leases: slot.edge.as_ref().map(Edge::leases).unwrap_or_default(),
         })
+    }
+}
+
+/// The state of a port that is no listener, one of [`PORT_STATES`](crate::control::PORT_STATES).
+pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
+    match &slot.edge {
+        Some(edge) if slot.connecting => edge.waits_by(),
+        None => "waiting",
+        Some(edge) if edge.link_is_down() => "down",
+        Some(_) if state.stalled => "stalled",
+        Some(edge) => edge.state().unwrap_or("up"),
     }
 }
 

@@ -225,3 +225,24 @@ fn a_second_service_with_the_same_address_is_refused() {
     assert_eq!(error.what(), "ports nat and b both are the host 10.0.2.2 of switch default");
     bridge.add_port(PortSpec::parse("nat:10.0.2.3/24,name=b").unwrap()).unwrap();
 }
+
+#[test]
+fn ports_that_come_and_go_leave_no_place_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut engine, _handle) = Engine::new("s", &SwitchConfig::default()).unwrap();
+    let path = dir.path().join("l");
+    let add = |engine: &mut Engine, spec: String| engine.open_port(Arc::new(PortSpec::parse(&spec).unwrap()), None);
+    add(&mut engine, format!("unix:{}", dir.path().join("stays").display())).unwrap();
+    for _ in 0..5 {
+        add(&mut engine, format!("unix:{}", path.display())).unwrap();
+        engine.remove_by_name("l").unwrap();
+        add(&mut engine, format!("unix:{},optional", path.join("not/there").display())).unwrap();
+        engine.remove_by_name("there").unwrap();
+    }
+    assert_eq!((engine.listeners.len(), engine.timers.len()), (2, 0));
+    // The one that has the place now is a listener as good as the first.
+    add(&mut engine, format!("unix:{}", path.display())).unwrap();
+    let _peer = Peer::connect(&path);
+    engine.accept(1);
+    assert_eq!(names(&engine.status().ports), [("stays", "listening"), ("l", "listening"), ("l", "up")]);
+}

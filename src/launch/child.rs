@@ -3,6 +3,7 @@
 use super::talk::{self, Order, Plan, Report};
 use super::{Launched, Link, NotStarted, Output, Spec, Watch, stage};
 use crate::error::{Class, Error};
+use crate::port::descriptors;
 use crate::port::process::keep_open;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -146,6 +147,7 @@ pub fn begin(
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     }
     keep_open(&mut command, theirs.as_fd());
+    descriptors::restore(&mut command);
     let mut stage = command.spawn().map_err(cannot)?;
     drop(theirs);
     let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());

@@ -12,6 +12,7 @@ use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
+use crate::service::Shown;
 use crate::service::lan::leases::Lease;
 use crate::service::nat::{Flows, Stats};
 use crate::wire::Offload;
@@ -67,6 +68,8 @@ struct Shared {
     flows: Mutex<Option<(Flows, Stats)>>,
     /// The leases of its segment, and when it told them.
     leases: Mutex<Vec<(Lease, SystemTime)>>,
+    /// How the service wants to be shown.
+    shown: Mutex<Option<Shown>>,
     to_service: Spares,
     to_switch: Spares,
 }
@@ -125,6 +128,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         closed: flag(),
         flows: Mutex::default(),
         leases: Mutex::default(),
+        shown: Mutex::default(),
         to_service: Spares::default(),
         to_switch: Spares::default(),
     });
@@ -157,6 +161,11 @@ impl Channel {
     pub fn leases(&self) -> Vec<(Lease, SystemTime)> {
         let now = SystemTime::now();
         self.shared.leases.lock().iter().filter(|(_, end)| *end > now).cloned().collect()
+    }
+
+    /// How the other end wants to be shown, if it has said so.
+    pub fn shown(&self) -> Option<Shown> {
+        self.shared.shown.lock().clone()
     }
 
     /// Whether the other end has called since this was asked last.
@@ -323,6 +332,13 @@ impl Link {
     pub fn tell_leases(&self, leases: impl IntoIterator<Item = Lease>) {
         let now = SystemTime::now();
         *self.shared.leases.lock() = leases.into_iter().map(|lease| (lease.clone(), now + lease.left)).collect();
+    }
+
+    /// Tells how the port is to be shown.
+    pub fn tell_shown(&self, shown: Shown) {
+        *self.shared.shown.lock() = Some(shown);
+        // Somebody may want to hear of it.
+        self.shared.wake();
     }
 
     /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. Said once.

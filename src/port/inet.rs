@@ -2,29 +2,44 @@
 
 use super::Edge;
 use super::datagram::Udp;
+use super::names::resolve;
 use super::stream::Stream;
-use crate::error::{Class, Error, Result};
+use crate::config::value::HostPort;
+use crate::error::{Error, Result};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const BACKLOG: i32 = 128;
 
-/// The first address of a host.
-fn resolve(host: &str, port: u16) -> Result<SocketAddr> {
-    let subject = format!("cannot resolve {host}");
-    let mut addresses = (host, port).to_socket_addrs().map_err(|error| Error::system(&subject, &error))?;
-    addresses.next().ok_or_else(|| Error::new(Class::NoObject, format!("{subject}: it has no address")))
+/// A socket for `addr` that does not block.
+///
+/// # Errors
+/// The system call's.
+pub fn socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> std::io::Result<Socket> {
+    Socket::new(Domain::for_address(addr), kind.nonblocking(), Some(protocol))
 }
 
-fn socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+/// Listens at `addr` with `socket`, or takes datagrams there. Gives the address, too, whose port the system may have
+/// chosen.
+///
+/// # Errors
+/// The system call's, for [`in_use`] to explain.
+pub fn bind(socket: &Socket, addr: SocketAddr) -> std::io::Result<SocketAddr> {
+    let stream = socket.r#type()? == Type::STREAM;
+    if stream {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&addr.into())?;
+    if stream {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket.local_addr()?.as_socket().unwrap_or(addr))
 }
 
-fn in_use(error: Error, cause: &std::io::Error) -> Error {
+/// Adds to `error` what to do about an address that was refused for `cause`.
+pub fn in_use(error: Error, cause: &std::io::Error) -> Error {
     match cause.kind() {
         std::io::ErrorKind::AddrInUse => error.hint("`ss -ltnup` shows who has the port; choose another"),
         std::io::ErrorKind::PermissionDenied => error.hint("a port below 1024 takes a right: choose one from 1024 up"),
@@ -44,14 +59,11 @@ impl TcpListener {
     ///
     /// # Errors
     /// The address is taken or not this machine's.
-    pub fn bind(host: &str, port: u16) -> Result<Self> {
-        let addr = resolve(host, port)?;
+    pub fn bind(addr: &HostPort) -> Result<Self> {
+        let addr = resolve(addr)?;
         let made = || {
             let socket = socket(addr, Type::STREAM, Protocol::TCP)?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&addr.into())?;
-            socket.listen(BACKLOG)?;
-            let addr = socket.local_addr()?.as_socket().unwrap_or(addr);
+            let addr = bind(&socket, addr)?;
             Ok(Self { socket, addr })
         };
         made().map_err(|error| in_use(Error::system(format_args!("cannot listen on tcp {addr}"), &error), &error))
@@ -105,22 +117,38 @@ fn name(addr: &SockAddr) -> String {
 ///
 /// # Errors
 /// The host is unknown, or refused at once.
-pub fn dial(host: &str, port: u16) -> Result<(Edge, String)> {
-    dial_socket(host, port).map(|(fd, name)| (Edge::Stream(Stream::new(fd)), name))
+pub fn dial(addr: &HostPort) -> Result<(Edge, String)> {
+    dial_socket(addr).map(|(fd, name)| (Edge::Stream(Stream::new(fd)), name))
 }
 
 /// The same, for a caller with a use of its own for the socket.
 ///
 /// # Errors
 /// As [`dial`].
-pub fn dial_socket(host: &str, port: u16) -> Result<(OwnedFd, String)> {
-    let addr = resolve(host, port)?;
-    let cannot = |error: std::io::Error| Error::system(format_args!("cannot connect to tcp {addr}"), &error);
-    let socket = socket(addr, Type::STREAM, Protocol::TCP).map_err(cannot)?;
-    socket.set_tcp_nodelay(true).map_err(cannot)?;
+pub fn dial_socket(addr: &HostPort) -> Result<(OwnedFd, String)> {
+    let addr = resolve(addr)?;
+    dial_at(addr).map(|fd| (fd, addr.to_string()))
+}
+
+/// The same, of an address.
+///
+/// # Errors
+/// It was refused at once.
+pub fn dial_at(addr: SocketAddr) -> Result<OwnedFd> {
+    let cannot = |error| Error::system(format_args!("cannot connect to tcp {addr}"), &error);
+    begin(addr).map(OwnedFd::from).map_err(cannot)
+}
+
+/// A TCP connection to `addr` that is under way; see [`connected`].
+///
+/// # Errors
+/// It was refused at once.
+pub fn begin(addr: SocketAddr) -> std::io::Result<Socket> {
+    let socket = socket(addr, Type::STREAM, Protocol::TCP)?;
+    socket.set_tcp_nodelay(true)?;
     match socket.connect(&addr.into()) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(cannot(error)),
-        _ => Ok((OwnedFd::from(socket), addr.to_string())),
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
     }
 }
 
@@ -141,11 +169,11 @@ pub fn connected(fd: impl AsFd) -> Option<std::io::Result<()>> {
 ///
 /// # Errors
 /// As in [`TcpListener::bind`] and [`dial`].
-pub fn udp(local: (&str, u16), remote: (&str, u16)) -> Result<(Edge, String)> {
-    let (local, remote) = (resolve(local.0, local.1)?, resolve(remote.0, remote.1)?);
+pub fn udp(local: &HostPort, remote: &HostPort) -> Result<(Edge, String)> {
+    let (local, remote) = (resolve(local)?, resolve(remote)?);
     let made = || {
         let socket = socket(local, Type::DGRAM, Protocol::UDP)?;
-        socket.bind(&local.into())?;
+        bind(&socket, local)?;
         socket.connect(&remote.into())?;
         Ok(Edge::Udp(Udp::new(OwnedFd::from(socket))))
     };

@@ -8,10 +8,14 @@
 
 pub mod channel;
 pub mod datagram;
+pub mod descriptors;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
+pub mod link_news;
+pub mod names;
 pub mod netlink;
+mod owner;
 pub mod packet;
 pub mod serial;
 pub mod stream;
@@ -243,7 +247,17 @@ impl Edge {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
-            Self::Channel(edge) => edge.flows().map(|(flows, _)| flows.to_string()),
+            Self::Channel(edge) => {
+                edge.flows().map(|(flows, _)| flows.to_string()).or_else(|| edge.shown().map(|shown| shown.peer))
+            }
+            _ => None,
+        }
+    }
+
+    /// Its state in a word, where its service says it.
+    pub fn state(&self) -> Option<&'static str> {
+        match self {
+            Self::Channel(edge) => edge.shown().map(|shown| shown.state),
             _ => None,
         }
     }
@@ -268,6 +282,7 @@ impl Edge {
     pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
         match (self, &spec.kind) {
             (Self::Packet(edge), PortKind::Packet(packet)) => packet.attach_to(self.link_is_down(), edge.is_tap()),
+            (Self::Channel(edge), _) => edge.shown().map_or_else(|| spec.attach_hint(), |shown| shown.attach),
             _ => spec.attach_hint(),
         }
     }
@@ -324,6 +339,17 @@ impl Listener {
         }
     }
 
+    /// The same, for a caller with a use of its own for the socket.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn accept_socket(&self) -> Result<Option<(OwnedFd, String)>, Errno> {
+        match self {
+            Self::Unix(listener) => listener.accept_socket(),
+            Self::Tcp(listener) => listener.accept_socket(),
+        }
+    }
+
     /// The descriptor to wait on.
     pub fn fd(&self) -> RawFd {
         match self {
@@ -371,6 +397,11 @@ pub fn dials(spec: &PortSpec) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a port that cannot be opened is tried until it is there.
+pub fn is_awaited(spec: &PortSpec) -> bool {
+    spec.optional || dials(spec)
 }
 
 /// Whether a port's clients become ports.
@@ -437,16 +468,9 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
             let peer = unix.peer.as_ref().map_or_else(String::new, |peer| peer.display().to_string());
             Ok(Opened::Edge(Edge::UnixGram(bound), peer))
         }
-        PortKind::Tcp(tcp) if tcp.listen => {
-            inet::TcpListener::bind(&tcp.addr.host, tcp.addr.port).map(Listener::Tcp).map(Opened::Listener)
-        }
-        PortKind::Tcp(tcp) => {
-            inet::dial(&tcp.addr.host, tcp.addr.port).map(|(edge, peer)| Opened::Connecting(edge, peer))
-        }
-        PortKind::Udp(udp) => {
-            let (local, remote) = (&udp.local, &udp.remote);
-            inet::udp((&local.host, local.port), (&remote.host, remote.port)).map(edge)
-        }
+        PortKind::Tcp(tcp) if tcp.listen => inet::TcpListener::bind(&tcp.addr).map(Listener::Tcp).map(Opened::Listener),
+        PortKind::Tcp(tcp) => inet::dial(&tcp.addr).map(|(edge, peer)| Opened::Connecting(edge, peer)),
+        PortKind::Udp(udp) => inet::udp(&udp.local, &udp.remote).map(edge),
         PortKind::Tap(tap) => Tap::open(tap, spec.mtu).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
         PortKind::Packet(packet) => Packet::open(&packet.ifname)
             .map(|found| Opened::Edge(Edge::Packet(found.with_offload(packet.offload)), String::new())),

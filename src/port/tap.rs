@@ -148,13 +148,15 @@ impl Tap {
             let change = refused(format!("mtu={mtu}"), format!("ip link set {name} mtu {mtu}"));
             netlink.set_mtu(found.index, mtu).map_err(change)?;
         }
+        // Up before it has addresses: with a link-local one the kernel asks for routers on the spot, up or not, and what it
+        // sends while the interface is down is lost (addrconf_dad_begin).
+        if (options.up || !options.addrs.is_empty()) && !found.up {
+            netlink.set_up(found.index).map_err(refused("up".into(), format!("ip link set {name} up")))?;
+        }
         let has = netlink.addresses(found.index).map_err(failed)?;
         for cidr in options.addrs.iter().filter(|cidr| !has.contains(cidr)) {
             let change = refused(format!("addr={cidr}"), format!("ip addr add {cidr} dev {name}"));
             netlink.add_address(found.index, cidr).map_err(change)?;
-        }
-        if (options.up || !options.addrs.is_empty()) && !found.up {
-            netlink.set_up(found.index).map_err(refused("up".into(), format!("ip link set {name} up")))?;
         }
         Ok(())
     }

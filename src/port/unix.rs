@@ -9,9 +9,10 @@
 
 use super::Edge;
 use super::datagram::{Sequenced, UnixGram};
+use super::owner::{UNKNOWN, of_descriptor, process};
 use super::stream::Stream;
 use crate::error::{Class, Error, Result};
-use rustix::fs::{FileType, Mode, fchmod, lstat};
+use rustix::fs::{FileType, Mode, fchmod, fstat, lstat, major, minor};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getpeername, listen,
@@ -111,36 +112,43 @@ pub fn clear_stale(path: &Path) {
     }
 }
 
-const USE_ANOTHER: &str = "stop that process, or choose another path";
+/// What to do about a path that another process has.
+pub const USE_ANOTHER: &str = "stop that process, or choose another path";
 
 /// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`.
 pub fn peer(fd: impl AsFd) -> String {
-    sockopt::socket_peercred(fd).map_or_else(|_| UNKNOWN.into(), |peer| process(&peer.pid.as_raw_nonzero().to_string()))
+    let credentials = sockopt::socket_peercred(fd);
+    credentials.map_or_else(|_| UNKNOWN.into(), |peer| process(&peer.pid.as_raw_nonzero().to_string()))
 }
 
-const UNKNOWN: &str = "another process";
-
-fn process(pid: &str) -> String {
-    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(comm) => format!("pid {pid} ({})", comm.trim_end()),
-        Err(_) => format!("pid {pid}"),
-    }
+/// The process that holds the lock on a file (flock(2)), from the kernel's list of locks: in /proc/locks the kind is the
+/// second word, the process the fifth, device and inode the sixth, as `08:01:4711` (proc(5)).
+pub fn lock_holder(file: impl AsFd) -> String {
+    let Ok(file) = fstat(file) else { return UNKNOWN.into() };
+    let whole = format!("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let held = |wanted: &dyn Fn(&str) -> bool| {
+        let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words.filter(|words| words.get(1) == Some(&"FLOCK")).find_map(|words| {
+            let (pid, file) = (*words.get(4)?, *words.get(5)?);
+            (wanted(file) && pid.parse::<u32>().is_ok_and(|pid| pid > 0)).then(|| process(pid))
+        })
+    };
+    // Some file systems (overlayfs, btrfs) show another device to stat(2).
+    let inode = format!(":{}", file.st_ino);
+    held(&|file| file == whole).or_else(|| held(&|file| file.ends_with(&inode))).unwrap_or_else(|| UNKNOWN.into())
 }
 
 /// The process that is bound to a path. A datagram socket does not tell, so the kernel's list of sockets is searched
-/// for the path (/proc/net/unix: the inode is the seventh word, the path the eighth), and the descriptors of all
-/// processes that may be looked at for the inode.
+/// for the path (/proc/net/unix: the inode is the seventh word, the path the eighth), and all descriptors for the inode.
 fn holder(path: &Path) -> String {
     let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
     let of_path = |line: &&str| line.split_whitespace().nth(7).is_some_and(|bound| Path::new(bound) == path);
     let inode = sockets.lines().find(of_path).and_then(|line| line.split_whitespace().nth(6));
-    let Some(socket) = inode.map(|inode| PathBuf::from(format!("socket:[{inode}]"))) else { return UNKNOWN.into() };
-    let holds = |process: &std::fs::DirEntry| {
-        let descriptors = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        descriptors.map(|fd| fd.path()).any(|fd| std::fs::read_link(fd).is_ok_and(|target| target == socket))
+    let Some(socket) = inode.map(|inode| PathBuf::from(format!("socket:[{inode}]"))) else {
+        return UNKNOWN.into();
     };
-    let mut processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.find(holds).map_or_else(|| UNKNOWN.into(), |found| process(&found.file_name().to_string_lossy()))
+    of_descriptor(|fd| std::fs::read_link(fd).is_ok_and(|target| target == socket))
 }
 
 /// A path that clients connect to.

@@ -13,7 +13,7 @@ pub mod ping_host;
 pub mod prober;
 pub mod usbip;
 
-use crate::config::{PortKind, PortSpec};
+use crate::config::{Attach, PortKind, PortSpec};
 use crate::error::Result;
 use crate::time::Instant;
 use outside::{Found, Input, Output, Want};
@@ -38,10 +38,48 @@ pub trait Service {
         let _ = (now, input);
     }
 
+    /// The port is no more: no frame will come or go. What was accepted for the outside may still leave
+    /// ([`Service::unsent`]); nothing new is to be accepted.
+    fn handle_closed(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// What was accepted for the outside and has not left, if there is any.
+    fn unsent(&self) -> Vec<Unsent> {
+        Vec::new()
+    }
+
     /// The next message to the outside.
     fn poll_output(&mut self) -> Option<Output> {
         None
     }
+
+    /// How the port is to be shown from now on, when that has changed. Most are up as long as they run.
+    fn poll_shown(&mut self) -> Option<Shown> {
+        None
+    }
+}
+
+/// What a service shows of itself in place of what its port's specification says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// One of [`PORT_STATES`](crate::control::PORT_STATES).
+    pub state: &'static str,
+    /// Whom or what it serves.
+    pub peer: String,
+    /// How a peer is attached, where one can be.
+    pub attach: Option<Attach>,
+}
+
+/// Bytes that a service has accepted for something outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unsent {
+    /// What they came through.
+    pub from: String,
+    /// How many.
+    pub bytes: usize,
+    /// Somebody is there to take them.
+    pub taken: bool,
 }
 
 /// What the service of a port works with outside; `None` if the port is no service.

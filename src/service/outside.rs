@@ -6,7 +6,8 @@
 //!
 //! Both directions of a stream have a window of [`WINDOW`] bytes, so that neither side can make the other's memory
 //! grow. The service sends while less than so many bytes are under way that no [`Input::Sent`] has told of, so that one
-//! piece may go beyond it; the owner hands over at most as many that no [`Output::Room`] has been given back for.
+//! piece may go beyond it. The owner hands over as many as [`Output::Room`] has given, and none before the first: so a
+//! client that comes after another gets what that one has left of the window.
 
 use crate::config::value::HostPort;
 use crate::usb::class::cdc_acm::Line;
@@ -94,6 +95,8 @@ pub enum Input {
     /// Somebody is at the other end of the stream, or nobody any more and what is sent waits. Only of terminals: other
     /// streams end with their other end.
     Peer(Stream, bool),
+    /// The other end of a socket sends no more. It may still read, until it or this side ends the stream.
+    PeerClosed(Stream),
     /// The stream has ended. Bytes under way are lost; its name is void.
     Ended(Stream),
     /// The result of a job.
@@ -112,7 +115,7 @@ pub enum Input {
 pub enum Output {
     /// Bytes for a stream.
     Send(Stream, Vec<u8>),
-    /// So many received bytes were used up.
+    /// There is room for so many bytes more from a stream.
     Room(Stream, usize),
     /// What the host has set of a serial line, for the other end of its stream to see as far as that can.
     Line(Stream, Line),
@@ -122,4 +125,6 @@ pub enum Output {
     Job(usize, Job),
     /// Connect to what this want names: a stream if that succeeds.
     Dial(usize),
+    /// Give up one [`Output::Dial`] of this want that has come to nothing yet.
+    GiveUp(usize),
 }

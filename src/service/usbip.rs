@@ -8,20 +8,22 @@
 //! for, so that the window of its connection closes, and what a peer does not take stays in the session, which is
 //! bounded.
 //!
-//! A peer that ends its connection gives its device back at once; one that vanishes is found out by the endpoint's
-//! keep-alive within 30 s.
+//! A peer that ends its connection gives its device back at once; one that vanishes is found out by the keep-alive of
+//! the endpoint, or of the kernel, within 30 s. When the port is no more the importers are let go, and what their devices
+//! hold for back ends still leaves.
 
 mod build;
 mod driver;
 mod line;
 mod relay;
 mod transport;
+mod watch;
 
 pub use build::wants;
 
-use super::Service;
 use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
 use super::outside::{Found, Input, Output};
+use super::{Service, Shown, Unsent};
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
 use crate::time::{Instant, earliest};
@@ -29,10 +31,10 @@ use crate::usb::Function;
 use crate::usbip::{DEAD_PEER, KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
 use driver::Driver;
 use line::{Line, World};
-use relay::Foreign;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use transport::Via;
+use watch::{Foreign, Presence, Watch};
 
 /// Connections whose handshake is under way.
 const BACKLOG: usize = 16;
@@ -48,9 +50,17 @@ pub struct UsbipPort {
     lines: Vec<Line>,
     drivers: Vec<Driver>,
     foreign: Vec<Foreign>,
+    /// One for each of them.
+    watches: Vec<Watch>,
+    /// What it exports, as it is asked for.
+    exports: Option<Usbip>,
+    /// How it was shown last.
+    shown: Option<Shown>,
     outputs: VecDeque<Output>,
     /// Something has changed since the last round.
     dirty: bool,
+    /// The port is no more.
+    closed: bool,
     /// Who has which device, as it was logged last.
     importers: Vec<Option<IpAddr>>,
 }
@@ -69,7 +79,9 @@ impl UsbipPort {
             log::info!("{}: {what} is served at tcp {addr}, too", spec.name);
         }
         let port = Self::serving(&spec.name, &endpoint_config(spec, usbip, seed), server)?;
-        Ok(Self { host, drivers, foreign: build::foreign(usbip), ..port })
+        let foreign = build::foreign(usbip);
+        let watches = foreign.iter().map(|_| Watch::new()).collect();
+        Ok(Self { host, drivers, foreign, watches, exports: Some(usbip.clone()), ..port })
     }
 
     /// A host that serves the devices of `server`, for a program that brings its own. It runs on a port inside the
@@ -89,8 +101,12 @@ impl UsbipPort {
             lines: Vec::new(),
             drivers: Vec::new(),
             foreign: Vec::new(),
+            watches: Vec::new(),
+            exports: None,
+            shown: None,
             outputs: VecDeque::new(),
             dirty: true,
+            closed: false,
             importers: Vec::new(),
         })
     }
@@ -162,7 +178,48 @@ impl UsbipPort {
         for driver in &mut self.drivers {
             driver.work(now, &mut self.server, &mut self.outputs);
         }
+        self.watch(now);
         self.tell();
+    }
+
+    /// Asks for the devices of other servers that are not there.
+    fn watch(&mut self, now: Instant) {
+        let Self { name, endpoint, server, foreign, watches, exports, outputs, .. } = self;
+        let mut world = World { endpoint, server, foreign, outputs };
+        for (at, watch) in watches.iter_mut().enumerate() {
+            watch.work(now, at, &mut world, |foreign| {
+                let Foreign { busid, import, presence, .. } = foreign;
+                match presence {
+                    Presence::Asked => {}
+                    Presence::There => {
+                        let attach = exports.as_ref().and_then(|usbip| usbip.attach_to(busid));
+                        let line = attach.map(|attach| format!("; to attach: {}", attach.line)).unwrap_or_default();
+                        log::info!("{name}: import={import} is there{line}");
+                    }
+                    Presence::Away(why) => {
+                        log::warn!("{name}: import={import}: {why}; trying again until it is there");
+                    }
+                }
+            });
+        }
+    }
+
+    /// The port as it is to be shown: only devices that are there can be attached.
+    fn show(&self) -> Option<Shown> {
+        let usbip = self.exports.as_ref().filter(|_| !self.foreign.is_empty())?;
+        let there = self.foreign.iter().filter(|foreign| foreign.presence == Presence::There);
+        let mut named = usbip.exported();
+        let own: Vec<(String, String)> = named.drain(..usbip.devices.len().min(named.len())).collect();
+        let attach = own.first().map(|(busid, _)| busid).or(there.map(|foreign| &foreign.busid).next());
+        let asked = self.foreign.iter().any(|foreign| foreign.presence == Presence::Asked);
+        let state = match attach {
+            Some(_) => "up",
+            None if asked => "connecting",
+            None => "waiting",
+        };
+        let own = own.iter().map(|(busid, word)| format!("{busid} {word}"));
+        let peer = own.chain(self.foreign.iter().map(Foreign::shown)).collect::<Vec<_>>().join(", ");
+        Some(Shown { state, peer, attach: attach.and_then(|busid| usbip.attach_to(busid)) })
     }
 
     /// Logs who took and who gave back a device.
@@ -213,15 +270,16 @@ impl Service for UsbipPort {
     fn poll_timeout(&self) -> Option<Instant> {
         let lines = self.lines.iter().filter_map(Line::poll_timeout).min();
         let work = self.dirty.then_some(Instant::ZERO);
-        [lines, work, self.server.poll_timeout()].into_iter().fold(self.endpoint.poll_timeout(), earliest)
+        let watches = self.watches.iter().filter_map(Watch::poll_timeout).min();
+        [lines, work, watches, self.server.poll_timeout()].into_iter().fold(self.endpoint.poll_timeout(), earliest)
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.handle_events(now);
-        if self.server.poll_timeout().is_some_and(|due| due <= now)
-            || self.lines.iter().any(|line| line.poll_timeout().is_some_and(|due| due <= now))
-        {
+        let lines = self.lines.iter().filter_map(Line::poll_timeout);
+        let others = lines.chain(self.watches.iter().filter_map(Watch::poll_timeout)).chain(self.server.poll_timeout());
+        if others.min().is_some_and(|due| due <= now) {
             self.server.handle_timeout(now);
             self.dirty = true;
         }
@@ -233,9 +291,14 @@ impl Service for UsbipPort {
         if let Input::Opened { want, stream, peer } = input
             && self.host == Some(want)
         {
+            if self.closed {
+                return self.outputs.push_back(Output::Close(stream));
+            }
             return self.admit(now, Via::Host(stream), peer.unwrap_or(IpAddr::from([127, 0, 0, 1])));
         }
-        if self.lines.iter_mut().any(|line| line.handle_input(&mut input)) {
+        if self.lines.iter_mut().any(|line| line.handle_input(&mut input))
+            || self.watches.iter_mut().any(|watch| watch.handle_input(&mut input))
+        {
             return;
         }
         // A dial whose line has ended in the meantime.
@@ -249,8 +312,28 @@ impl Service for UsbipPort {
         }
     }
 
+    /// Without importers the devices get no more bytes for their back ends.
+    fn handle_closed(&mut self, now: Instant) {
+        (self.closed, self.dirty) = (true, true);
+        self.watches.clear();
+        let Self { endpoint, server, foreign, outputs, .. } = self;
+        let mut world = World { endpoint, server, foreign, outputs };
+        self.lines.drain(..).for_each(|line| line.cut(now, &mut world));
+        self.drivers.iter_mut().for_each(|driver| driver.close(&mut self.outputs));
+    }
+
+    fn unsent(&self) -> Vec<Unsent> {
+        self.drivers.iter().filter_map(|driver| driver.unsent(&self.server)).collect()
+    }
+
     fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    fn poll_shown(&mut self) -> Option<Shown> {
+        let shown = self.show().filter(|shown| self.shown.as_ref() != Some(shown))?;
+        self.shown = Some(shown.clone());
+        Some(shown)
     }
 }
 

@@ -15,7 +15,7 @@
 mod client;
 mod decode;
 mod export;
-mod op;
+pub(crate) mod op;
 pub mod pdu;
 mod server;
 mod session;

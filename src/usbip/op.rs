@@ -7,21 +7,25 @@ use super::VERSION;
 use crate::usb::{ClassCode, Speed};
 
 /// Code of the request to import a device; its reply is 0x0003.
-pub(super) const REQ_IMPORT: u16 = 0x8003;
+pub(crate) const REQ_IMPORT: u16 = 0x8003;
 /// Code of the request for the list of devices; its reply is 0x0005.
-pub(super) const REQ_DEVLIST: u16 = 0x8005;
+pub(crate) const REQ_DEVLIST: u16 = 0x8005;
 /// Bit 15: a request.
-pub(super) const REQUEST: u16 = 0x8000;
+pub(crate) const REQUEST: u16 = 0x8000;
 /// Bytes of `op_common`.
-pub(super) const OP_LENGTH: usize = 8;
+pub(crate) const OP_LENGTH: usize = 8;
 /// Bytes of a bus id, with at least one NUL.
-pub(super) const BUSID_LENGTH: usize = 32;
+pub(crate) const BUSID_LENGTH: usize = 32;
 /// Bytes of a device's path, with at least one NUL.
-const PATH_LENGTH: usize = 256;
+pub(crate) const PATH_LENGTH: usize = 256;
 /// Bytes of a device record without its interfaces.
-pub(super) const RECORD_LENGTH: usize = 312;
+pub(crate) const RECORD_LENGTH: usize = 312;
+/// Where its `speed` is, behind `busnum` and `devnum`.
+pub(crate) const SPEED_OFFSET: usize = PATH_LENGTH + BUSID_LENGTH + 8;
 /// Bytes of an interface record.
 pub(super) const INTERFACE_LENGTH: usize = 4;
+/// Bytes of the longest request: `op_common` and a bus id.
+pub(crate) const REQUEST_LENGTH: usize = OP_LENGTH + BUSID_LENGTH;
 
 /// `status` of a reply (`tools/usb/usbip/libsrc/usbip_common.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -143,7 +147,7 @@ impl DeviceRecord {
 }
 
 /// Appends `op_common`.
-pub(super) fn put_op(out: &mut Vec<u8>, code: u16, status: OpStatus) {
+pub(crate) fn put_op(out: &mut Vec<u8>, code: u16, status: OpStatus) {
     out.extend(VERSION.to_be_bytes());
     out.extend(code.to_be_bytes());
     out.extend((status as u32).to_be_bytes());

@@ -76,6 +76,11 @@ impl Server {
         })
     }
 
+    /// The function of the device `busid`, if it is an `F`.
+    pub fn function<F: Function>(&self, busid: &str) -> Option<&F> {
+        self.exports.iter().find(|export| export.busid == busid)?.device.function()
+    }
+
     /// Lets `act` at the function of the device `busid`, if it is an `F`. The device then goes on.
     pub fn with_function<F: Function, R>(
         &mut self,

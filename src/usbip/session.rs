@@ -6,7 +6,8 @@
 //! In the URB phase every SUBMIT is entered in `flights` until its answer is encoded. Answers stand in one queue, in
 //! the order in which they came about, and are encoded while the output is below its mark. That order gives the two
 //! outcomes of an UNLINK: if the device still has the victim, it is taken back, and the answer is -104; otherwise the
-//! victim's answer already stands before that of the UNLINK, which is 0.
+//! victim's answer already stands before that of the UNLINK, which is 0. A device also ends URBs by itself, when its back
+//! end or its time has come: so what it has finished is queued before it is asked for a victim.
 //!
 //! There is a third case, seen from Linux: its sending thread lets an UNLINK overtake the SUBMIT of its victim. The client
 //! has not forgotten the victim before it has sent the SUBMIT, and has afterwards; so the UNLINK is held until the SUBMIT
@@ -16,7 +17,7 @@
 
 use super::decode::{Command, Decoder};
 use super::export::Export;
-use super::op::{self, BUSID_LENGTH, OP_LENGTH, OpStatus};
+use super::op::{self, OP_LENGTH, OpStatus, REQUEST_LENGTH};
 use super::pdu::{CmdSubmit, CmdUnlink, Fault, Pdu, RetSubmit, RetUnlink, encode_packet, errno, status_word};
 use super::server::ConnectionId;
 use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
@@ -65,8 +66,6 @@ const UNCOPIED: usize = 16 << 10;
 const POOL_BUFFERS: usize = 64;
 /// The sum of their capacities, in bytes.
 const POOL_CAPACITY: usize = 4 << 20;
-/// Bytes of the longest request: `op_common` and a bus id.
-const REQUEST_LENGTH: usize = OP_LENGTH + BUSID_LENGTH;
 
 /// A SUBMIT without an answer.
 struct Flight {
@@ -339,6 +338,7 @@ impl Attached {
 
     fn unlink(&mut self, export: &mut Export, command: CmdUnlink) -> Result<(), CloseReason> {
         let seqnum = self.check(command.base.devid, command.base.seqnum)?;
+        self.collect(export);
         let status = match export.device.cancel(command.victim) {
             Some(urb) => {
                 self.land(urb.id);

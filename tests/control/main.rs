@@ -144,12 +144,19 @@ fn each_bridge_has_a_name_of_its_own() {
     assert!(lab.told(&["status"]).contains("\na "), "the default is meant");
     lab.refused(&["--name", "lab", "-p", &lab.spec("d")], 1, &format!("lab runs already: pid {}", pids[2]));
     assert!(!lab.dir.path("d").exists(), "nothing was opened");
+    let bench = lab.dir.file("bench.toml", "[[instance]]\nname = \"a\"\ncommand = \"true\"\n");
+    lab.refused(
+        &["up", bench.to_str().unwrap(), "--name", "lab"],
+        1,
+        "hint: join it: --join lab; or choose another --name",
+    );
 
     // what a killed one leaves behind blocks nobody
     first.kill9();
     assert!(lab.socket("default").exists());
     lab.refused(&["status", "default"], 3, "no bridge named default runs");
-    lab.refused(&["status"], 2, "several bridges run: default-2, lab");
+    let several = "several bridges run: default-2, lab\n  hint: say which one is meant: zbridge status NAME, zbridge port add SPEC --to NAME";
+    lab.refused(&["status"], 2, several);
     let again = lab.bridge(&["--name", "default", "-p", &lab.spec("a")]);
     assert!(lab.told(&["ls"]).starts_with(&format!("default    pid {} ", again.pid())));
     for bridge in [again, second, third] {
@@ -191,7 +198,9 @@ fn ports_come_and_go_while_it_runs() {
         receiver.expect(&numbered(to.mac, from.mac, 1, 60));
     }
     lab.refused(&["port", "add", &lab.spec("b")], 2, "there is a port named b already, on switch default");
-    lab.refused(&["port", "add", "unix:/tmp/x,switch=lab"], 4, "no switch is named lab");
+    let fixed =
+        "no switch is named lab; known are default\n  hint: no switch is added to a running bridge; it has default";
+    lab.refused(&["port", "add", "unix:/tmp/x,switch=lab"], 4, fixed);
     lab.refused(&["port", "add", "uinx:/tmp/x"], 2, "the nearest is \"unix\"");
     lab.refused(&["port", "add", "unix:/none/x"], 4, "hint: the directory has to exist");
     lab.refused(&["port", "del", "c"], 4, "no port is named c");
@@ -265,6 +274,41 @@ fn waiting_is_over_when_the_port_is_there_or_the_time_is() {
     assert_eq!(waiting.wait().code(), 3, "the bridge ended, and none came");
 }
 
+/// Times that the thread of the control socket was put to sleep.
+fn sleeps(process: &Process) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap().map(|task| task.unwrap().path());
+    let is_control = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap().trim() == "zb-control";
+    let status = std::fs::read_to_string(tasks.into_iter().find(is_control).unwrap().join("status")).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    count.trim().parse().unwrap()
+}
+
+#[test]
+fn who_waits_costs_nothing_until_it_is_true() {
+    let lab = Lab::new();
+    let zbridge = lab.bridge(&["-v", "-p", &lab.spec("a"), "-p", &lab.spec("b")]);
+    let waiting: Vec<Process> =
+        ["up", "gone"].map(|state| lab.launch(&["wait", "port=a", state, "--timeout", "60s"]).spawn()).into();
+    zbridge.wait_for_nth("is connected", 2, PATIENCE);
+    std::thread::sleep(Duration::from_millis(300));
+    let before = sleeps(&zbridge);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(sleeps(&zbridge) - before <= 2, "woken {} times", sleeps(&zbridge) - before);
+    // What others do wakes nobody who need not care.
+    let mut other = StreamPeer::unix(lab.dir.path("b"));
+    zbridge.wait_for("b: connected", PATIENCE);
+    let before = sleeps(&zbridge);
+    (0..100).for_each(|number| other.send(&numbered(BROADCAST, A.mac, number, 60)));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(sleeps(&zbridge) - before <= 5, "woken {} times", sleeps(&zbridge) - before);
+    let peer = StreamPeer::unix(lab.dir.path("a"));
+    let mut waiting = waiting.into_iter();
+    assert_eq!(waiting.next().unwrap().wait().code(), 0, "it is up");
+    lab.client("default").remove_port("a").unwrap();
+    assert_eq!(waiting.next().unwrap().wait().code(), 0, "it is gone");
+    drop((peer, other));
+}
+
 #[test]
 fn watching_says_what_changes() {
     let lab = Lab::new();
@@ -309,17 +353,47 @@ fn other_users_are_refused() {
     assert!(lab.told(&["status"]).contains("\na "));
 }
 
-/// Whoever makes the directory in /tmp first could answer there.
+/// Whoever makes the directory in /tmp first could answer there. Root may say that it is meant all the same.
 #[test]
 fn another_users_bridge_is_not_believed() {
     require!(needs::root(), needs::tool("setpriv", "util-linux"));
     let lab = Lab::new();
     let zbridge = lab.launch(&["-p", &lab.spec("a")]).as_nobody(&lab.dir).ready();
     let says = "default.sock: user 65534 answers there, and not this user's bridge";
-    lab.refused(&["status"], 5, says);
-    lab.refused(&["port", "add", "unix:/tmp/b", "--to", lab.socket("default").to_str().unwrap()], 5, says);
+    let socket = lab.socket("default");
+    let path = socket.to_str().unwrap();
+    lab.refused(&["status"], 5, &format!("{says}\n  hint: if that one is meant, name it: zbridge status {path}"));
+    assert!(lab.told(&["ls"]).contains("user 65534 answers there"));
+    assert!(lab.told(&["status", path]).contains("\na "));
+    assert!(lab.told(&["status", "default"]).contains("\na "));
+    assert_eq!(lab.told(&["port", "add", &lab.spec("b"), "--to", path]), "b\n");
+    // Another ordinary user may not, even where the files would let it.
+    let open = |path: PathBuf, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    open(lab.dir.path("zbridge"), 0o755);
+    open(socket.clone(), 0o666);
+    let other = ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", "--"];
+    let other = Launch::new(lab.dir.path("program")).args(["status", path]).under(other).run();
+    assert!(other.code() == 5 && other.stderr.contains(says), "{other:?}");
     assert_eq!(lab.launch(&["status"]).as_nobody(&lab.dir).run().code(), 0, "its own user's client");
     drop(zbridge);
+}
+
+/// Root looks in its own place for a name, and is told of the other.
+#[test]
+fn root_is_told_the_path_of_another_users_bridge() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let lab = Lab::new();
+    let name = format!("lab{}", std::process::id());
+    let here = |launch: Launch| launch.under(["env", "-u", "XDG_RUNTIME_DIR"]);
+    let zbridge = here(zbridge!("--name", &name, "-p", lab.spec("a")).as_nobody(&lab.dir)).ready();
+    let path = format!("/tmp/zbridge-65534/{name}.sock");
+    let exit = here(zbridge!("status", &name)).run();
+    let says = format!("no bridge named {name} runs\n  hint: if another user's is meant, name it by its path: {path}");
+    assert!(exit.code() == 3 && exit.stderr.contains(&says), "{exit:?}");
+    let exit = here(zbridge!("status", &path)).run();
+    assert!(exit.code() == 0 && exit.stdout.contains("\na "), "{exit:?}");
+    zbridge.sigterm();
+    assert_eq!(zbridge.wait().code(), 0);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Many flows: a thousand at once, ten thousand one after the other, and what they leave behind.
 
-use crate::lab::{Lab, drink, many_descriptors, pour};
+use crate::lab::{GATEWAY, Lab, drink, many_descriptors, pour};
 use std::io::{Read, Write};
-use support::{eventually, needs, require};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+use support::{Launch, TempDir, eventually, needs, require, zbridge};
 
 #[test]
 fn a_thousand_at_once() {
@@ -61,4 +63,34 @@ fn ten_thousand_one_after_the_other_leave_nothing_behind() {
     println!("after 2000 flows {early} KiB, after 10000 {late} KiB");
     assert!(late < early + 4096, "memory grows: {early} KiB after 2000 flows, {late} KiB after 10000");
     eventually("every socket is closed", || (descriptors() == before).then_some(()));
+}
+
+/// A guest takes all the descriptors that there are for flows, and whoever else is served does not notice.
+#[test]
+fn the_flows_of_a_guest_leave_descriptors_for_others() {
+    require!(needs::netns(), needs::tun());
+    let dir = TempDir::new();
+    let few = |launch: Launch| {
+        let limit = "ulimit -n 64 && exec \"$@\"";
+        launch.under(["sh", "-c", limit, "sh"]).env("XDG_RUNTIME_DIR", dir.root())
+    };
+    let lab = Lab::start_with("few", "", few);
+    let listener = lab.listen("127.0.0.1:0");
+    // what finds no descriptor is asked again, until then
+    let patience = Duration::from_secs(4);
+    let connect = |listener: &TcpListener| {
+        let to = format!("{GATEWAY}:{}", listener.local_addr().expect("an address").port()).parse().expect("one");
+        lab.guest.inside(|| TcpStream::connect_timeout(&to, patience))
+    };
+    let mut flows = Vec::new();
+    while let Ok(flow) = connect(&listener) {
+        flows.push((flow, listener.accept().expect("a client")));
+        assert!(flows.len() < 64, "the limit is 64");
+    }
+    assert!(flows.len() > 16, "{}", flows.len());
+    let exit = zbridge!("status").env("XDG_RUNTIME_DIR", dir.root()).run();
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    assert!(exit.stdout.contains(&format!("{} tcp", flows.len())), "{exit:?}");
+    drop(flows);
+    eventually("what has ended makes room", || connect(&listener).ok());
 }

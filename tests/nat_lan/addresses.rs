@@ -72,8 +72,7 @@ fn the_kernel_makes_itself_an_ipv6_address() {
     require!(machine(), needs::tool("curl", "curl"), needs::tool("ping", "iputils-ping"));
     let lab = Lab::start("slaac", ",ipv6=2001:db8::2/64");
     lab.serve();
-    // The kernel asks again after four seconds, should its first question be lost. When it looks after the router as
-    // after any neighbour, the router is to be one still.
+    // When the kernel looks after the router as after any neighbour, the router is to be one still.
     let script =
         "for n in $(seq 150); do ip -6 addr show dev eth0 scope global -tentative | grep -q 'inet6 2001:db8::' && \
                   ip -6 route show default | grep -q 'via fe80::' && break; sleep 0.1; done
@@ -84,6 +83,20 @@ fn the_kernel_makes_itself_an_ipv6_address() {
                   ip -6 route show default | grep -o 'via fe80::6e:aff:fe00:202'";
     let got = lab.check("inst1", script);
     assert_eq!(got, "inet6 2001:db8::\nhello\nrouter\nvia fe80::6e:aff:fe00:202\n");
+}
+
+/// With an address of its link, the kernel asks for a router as soon as it has it, and again after four seconds only.
+#[test]
+fn the_first_question_for_a_router_is_heard() {
+    require!(machine());
+    let lab = Lab::start("first", ",ipv6=2001:db8::2/64");
+    let script = "for n in $(seq 150); do ip -6 route show default | grep -q 'via fe80::' && break; sleep 0.1; done
+                  ip -6 route show default | grep -o 'via fe80::6e:aff:fe00:202'
+                  awk '/eth0:/ { print $13, \"frames lost\" }' /proc/net/dev";
+    for round in 1..=8 {
+        let got = lab.check(&format!("inst{round}"), script);
+        assert_eq!(got, "via fe80::6e:aff:fe00:202\n0 frames lost\n", "round {round}");
+    }
 }
 
 /// For the first second of its life a host has no other address: the kernel still tries out what it has made of the

@@ -68,7 +68,7 @@ fn a_switch_without_a_server_is_told_of() {
     let exit = lab.guest("inst1", "dhcp", "echo never").run();
     assert_eq!((exit.code(), exit.stdout.as_str()), (1, ""), "{}", exit.stderr);
     assert!(exit.stderr.contains("no DHCP server has answered") && exit.stderr.contains("hint: "), "{}", exit.stderr);
-    let wrong = zbridge!("run", "--host", "dhcp", "--gateway", "10.0.2.2", "--", "true").run();
+    let wrong = zbridge!("run", "--join", "lab", "--host", "dhcp", "--gateway", "10.0.2.2", "--", "true").run();
     assert!(wrong.code() == 2 && wrong.stderr.contains("--gateway means nothing"), "{}", wrong.stderr);
 }
 

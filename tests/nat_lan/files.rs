@@ -30,6 +30,19 @@ fn clients_fetch_the_file_and_nothing_else() {
     assert!(refused.stdout.contains("read only") || refused.stderr.contains("read only"), "{refused:?}");
 }
 
+#[test]
+fn a_file_to_boot_that_is_not_there_is_told_of() {
+    let dir = support::TempDir::new();
+    dir.file("zephyr.bin", image());
+    let nat = |file: &str| format!("nat:10.0.2.2/24,tftp={},bootfile={file}", dir.root().display());
+    let says =
+        format!("nat: there is no file nofile.bin in {} yet, which boards are told to boot", dir.root().display());
+    let zbridge = zbridge!("-p", nat("nofile.bin")).env("XDG_RUNTIME_DIR", dir.root()).ready();
+    zbridge.wait_for(&says, PATIENCE);
+    let right = zbridge!("-p", nat("zephyr.bin")).env("XDG_RUNTIME_DIR", dir.root()).ready();
+    assert!(!right.stderr().contains("there is no file"), "{}", right.stderr());
+}
+
 /// A board's boot loader that knows only BOOTP: it asks with nothing but its MAC, and is told address, server and file.
 #[test]
 fn a_bootp_client_is_told_what_to_boot() {

@@ -1,6 +1,6 @@
 //! Disks: file systems on them, how fast they are, and images that shrink or cannot grow.
 
-use super::{LONG, Lab, keys};
+use super::{LONG, Lab, keys, to};
 use support::{Launch, PATIENCE, TempDir, needs, require};
 
 #[test]
@@ -95,11 +95,12 @@ fn a_full_disk_is_an_error_of_the_disk() {
     zbridge.wait_for("usbip attach", PATIENCE);
     let mut lab = Lab::with(dir, "full", zbridge);
     lab.attach("1-3", "test -c /dev/ttyACM0");
+    let disk = to("/dev/sda");
     for busid in ["1-1", "1-2"] {
         lab.attach(busid, "test -b /dev/sda");
         lab.guest
-            .check("dd if=/dev/urandom of=/run/some bs=64k count=2 2>&1\ndd if=/run/some of=/dev/sda conv=fsync 2>&1");
-        let ran = lab.guest.run_within(LONG, "dd if=/dev/zero of=/dev/sda bs=64k seek=16 count=48 conv=fsync 2>&1");
+            .check(&format!("dd if=/dev/urandom of=/run/some bs=64k count=2 2>&1\n{disk} conv=fsync < /run/some 2>&1"));
+        let ran = lab.guest.run_within(LONG, &format!("{disk} if=/dev/zero bs=64k seek=16 count=48 conv=fsync 2>&1"));
         let told = ["Input/output error", "No space left on device"].iter().any(|told| ran.output.contains(told));
         assert!(ran.rc != 0 && told, "{busid}: {ran:?}");
         // Data protect, space allocation failed (SPC-4, 4.5.6): what a thinly provisioned disk says.
@@ -126,11 +127,10 @@ fn how_fast_a_disk_is() {
     let mut lab = Lab::in_dir(dir, "speed", devices);
     for (busid, speed) in [("1-1", "super"), ("1-2", "high")] {
         lab.attach(busid, "test -b /dev/sda");
-        for (what, arguments) in
-            [("read", "if=/dev/sda of=/dev/null"), ("write", "if=/dev/zero of=/dev/sda conv=fsync")]
-        {
+        let write = format!("{} if=/dev/zero conv=fsync", to("/dev/sda"));
+        for (what, copy) in [("read", "dd if=/dev/sda of=/dev/null"), ("write", &write)] {
             let script = format!(
-                "a=$(cut -d' ' -f1 /proc/uptime); dd {arguments} bs=1M count=64 2> /dev/null || exit 1\n\
+                "a=$(cut -d' ' -f1 /proc/uptime); {copy} bs=1M count=64 2> /dev/null || exit 1\n\
                  echo $a $(cut -d' ' -f1 /proc/uptime)"
             );
             let ran = lab.guest.run_within(LONG, &script);

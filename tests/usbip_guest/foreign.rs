@@ -1,7 +1,7 @@
 //! The kernel's own USB/IP server as another server: devices that QEMU makes for one guest, exported by its usbip-host,
 //! imported by zbridge over the bridge, and attached by another guest.
 
-use super::{DETACH, LONG};
+use super::{DETACH, LONG, to, wait, wait_for_opened};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use support::{Guest, Namespace, Nic, PATIENCE, TempDir, needs, require, zbridge};
@@ -46,8 +46,9 @@ fn devices_of_the_kernels_server_are_exported_again() {
         .args(["--port", &format!("usbip:192.0.2.1/24,{imports}")])
         .inside(&namespace)
         .spawn();
-    zbridge.wait_for("usbip attach", PATIENCE);
+    zbridge.wait_for("usbip  usbip  connecting  1-1 192.0.2.3:3240/2-1", PATIENCE);
     let mut owner = owner(&dir);
+    zbridge.wait_for_nth("is there; to attach: sudo usbip attach -r 192.0.2.1 -b 1-", 3, PATIENCE);
     let mut other =
         Guest::new("other").nic(Nic::stream(dir.text("other")).address("192.0.2.2/24")).module("vhci-hcd").boot();
 
@@ -56,39 +57,40 @@ fn devices_of_the_kernels_server_are_exported_again() {
         assert!(list.contains(text), "{text}: {list}");
     }
     let attach = |other: &mut Guest, busid: &str, there: &str| {
-        other.check(&format!(
-            "usbip attach -r 192.0.2.1 -b {busid}\nfor i in $(seq 400); do {there} && exit; sleep 0.05; done\n\
-             dmesg | tail -n 40; exit 1"
-        ));
+        other.check(&format!("usbip attach -r 192.0.2.1 -b {busid}"));
+        wait(other, there);
     };
     // Bulk transfers up to the disk's largest, in parts; SuperSpeed.
     attach(&mut other, "1-1", "test -b /dev/sda");
     let script = "set -e\nmke2fs -q -F -t ext4 /dev/sda\nmkdir -p /mnt\nmount -t ext4 /dev/sda /mnt\n\
                   head -c 5000000 /dev/urandom > /mnt/a\nsha256sum /mnt/a > /run/sum\numount /mnt\n\
                   echo 3 > /proc/sys/vm/drop_caches\nmount -t ext4 -o ro /dev/sda /mnt\nsha256sum -c /run/sum\n\
-                  umount /mnt\nprintf 'from one kernel to the other\\n' | dd of=/dev/sda conv=fsync 2> /dev/null";
+                  umount /mnt";
     let ran = other.run_within(LONG, script);
     assert!(ran.rc == 0 && ran.output.contains("/mnt/a: OK"), "{ran:?}");
+    let say = "printf 'from one kernel to the other\\n'";
+    other.check(&format!("{say} | {} conv=fsync 2>&1", to("/dev/sda")));
     assert!(std::fs::read(dir.path("disk.img")).unwrap().starts_with(TEXT));
     // Control and interrupt transfers.
     other.check("modprobe -a usbhid hid-generic evdev");
     attach(&mut other, "1-3", "grep -q 'QEMU USB Keyboard' /proc/bus/input/devices");
     // A full-speed device, whose reads always wait.
     attach(&mut other, "1-2", "test -c /dev/ttyUSB0");
-    other.check("stty -F /dev/ttyUSB0 raw -echo\nprintf 'from one kernel to the other\\n' > /dev/ttyUSB0");
+    other.check(&format!("stty -F /dev/ttyUSB0 raw -echo && {say} | {} 2>&1", to("/dev/ttyUSB0")));
+    // QEMU has connected before it ran.
     let (mut host, _) = line.accept().unwrap();
+    host.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut received = vec![0; TEXT.len()];
     host.read_exact(&mut received).unwrap();
     assert_eq!(received, TEXT);
-    other.check("(head -n 1 /dev/ttyUSB0 > /run/line &) ; sleep 0.5");
+    other.check("(exec head -n 1 /dev/ttyUSB0 > /run/line &)");
+    wait_for_opened(&mut other, "/dev/ttyUSB0");
     host.write_all(TEXT).unwrap();
-    other.check("for i in $(seq 200); do grep -q 'one kernel' /run/line && exit; sleep 0.05; done; exit 1");
+    wait(&mut other, "grep -q 'one kernel' /run/line");
 
     // Given back, they are the other kernel's again, and can be had again.
     other.check(DETACH);
-    other.check(
-        "for i in $(seq 400); do test -e /dev/sda || exit 0; sleep 0.05; done; usbip port; dmesg | tail -n 40; exit 1",
-    );
+    wait(&mut other, "! test -e /dev/sda");
     attach(&mut other, "1-1", "test -b /dev/sda");
     other.check("head -c 29 /dev/sda | grep 'one kernel'");
     for guest in [&mut owner, &mut other] {

@@ -1,6 +1,6 @@
 //! Keyboard and mouse, as the kernel's input layer has them.
 
-use super::Lab;
+use super::{Lab, wait_for_opened};
 use support::{PATIENCE, TempDir, needs, require};
 
 #[test]
@@ -34,8 +34,9 @@ fn watch(lab: &mut Lab, name: &str) -> String {
     // The machine has a keyboard of its own; which of them is event0 differs.
     let node = format!("grep -A 4 '{name}' /proc/bus/input/devices | grep -o 'event[0-9]*'");
     let node = lab.guest.check(&node).trim().to_owned();
-    // The kernel drops what comes in the first moments after a device was opened.
-    lab.guest.check(&format!("keydump /dev/input/{node} > /run/events 2>&1 & sleep 1"));
+    lab.guest.check(&format!("(exec keydump /dev/input/{node} > /run/events 2>&1 &)"));
+    // The kernel drops what comes in the first moments, and only then lets the open call return.
+    wait_for_opened(&mut lab.guest, &format!("/dev/input/{node}"));
     node
 }
 

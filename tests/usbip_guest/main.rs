@@ -52,12 +52,9 @@ impl Lab {
         self.wait(there)
     }
 
-    /// Tries a script until it succeeds.
+    /// Tries a script until it succeeds, and gives what it printed then.
     fn wait(&mut self, script: &str) -> String {
-        self.guest.check(&format!(
-            "for i in $(seq 400); do out=$({script}) && break; sleep 0.05; done\n\
-             {script} || {{ dmesg | tail -n 40; usbip port; exit 1; }}"
-        ))
+        wait(&mut self.guest, script)
     }
 
     /// Detaches everything.
@@ -71,6 +68,25 @@ impl Lab {
         self.zbridge.sigterm();
         assert_eq!(self.zbridge.wait().code(), 0);
     }
+}
+
+/// Tries a script in `guest` until it succeeds, and gives what it printed then.
+fn wait(guest: &mut Guest, script: &str) -> String {
+    guest.check(&format!(
+        "for i in $(seq 400); do out=$({script}) && {{ printf '%s\\n' \"$out\"; exit 0; }}; sleep 0.05; done\n\
+         printf '%s\\n' \"$out\"; dmesg | tail -n 40; usbip port; exit 1"
+    ))
+}
+
+/// Waits until a program in `guest` has `node` open.
+fn wait_for_opened(guest: &mut Guest, node: &str) {
+    wait(guest, &format!("ls -l /proc/[0-9]*/fd 2> /dev/null | grep -q -- '-> {node}$'"));
+}
+
+/// What writes stdin to `node`: to the open device itself, since by its name a shell's `>` and dd's `of=` would make a
+/// file where the device has gone.
+fn to(node: &str) -> String {
+    format!("dd of=/proc/self/fd/3 conv=notrunc 3< {node}")
 }
 
 /// The port that exports `devices`.
@@ -120,6 +136,7 @@ fn detached_and_attached_thirty_times() {
         if round % 3 == 0 {
             lab.guest.check("ttyecho /dev/ttyACM0 2000");
             lab.guest.check("(exec cat /dev/ttyACM0 > /dev/null 2>&1 &)");
+            wait_for_opened(&mut lab.guest, "/dev/ttyACM0");
         }
         lab.detach();
         lab.wait("! test -e /dev/ttyACM0");
@@ -155,7 +172,7 @@ fn attached_again_after_the_server_was_killed_and_came_back() {
         lab.guest.check("ttyecho /dev/ttyACM0 20000");
         if round == "in use" {
             lab.guest.check("(exec ttyecho /dev/ttyACM0 100000000 > /run/echo 2>&1 &)");
-            lab.guest.check("sleep 1");
+            wait_for_opened(&mut lab.guest, "/dev/ttyACM0");
         }
         lab.zbridge.kill9();
         lab.zbridge = serve(&lab.dir);

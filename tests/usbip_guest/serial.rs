@@ -1,6 +1,6 @@
 //! A serial port between a guest's programs and one at the other end: the line, the carrier, and every byte.
 
-use super::{LONG, Lab};
+use super::{LONG, Lab, to};
 use rustix::termios::tcgetattr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -45,8 +45,10 @@ fn a_guests_line_reaches_a_pseudo_terminal_and_its_carrier_the_guest() {
         }
         (tty, received)
     });
-    let ran =
-        lab.guest.run_within(LONG, "stty -F /dev/ttyACM0 115200 raw -echo clocal && cat /run/said > /dev/ttyACM0");
+    let ran = lab.guest.run_within(
+        LONG,
+        &format!("stty -F /dev/ttyACM0 115200 raw -echo clocal && {} < /run/said", to("/dev/ttyACM0")),
+    );
     assert_eq!(ran.rc, 0, "{ran:?}");
     let (_tty, received) = reader.join().unwrap();
     assert!(received == data);

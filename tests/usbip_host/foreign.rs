@@ -1,10 +1,10 @@
 //! Devices of another USB/IP server: exported again, and in parts for a server that has small buffers.
 
 use super::client::{Attached, import_request};
-use super::{PATIENCE, is_closed, pattern, serve};
+use super::{PATIENCE, is_closed, pattern, serve, serve_at};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use support::{TempDir, needs, require};
+use support::{TempDir, eventually, needs, require, zbridge};
 use zbridge::usbip::{Command, Decoder};
 
 #[test]
@@ -38,6 +38,75 @@ fn a_device_of_another_server_is_exported_again() {
     assert!(Attached::import(near.connect(), "1-2").is_none());
     let list = near.list();
     assert!(list.contains("1-1: ") && !list.contains("1-2: "), "{list}");
+    near.finish();
+}
+
+#[test]
+fn an_import_waits_for_its_server() {
+    let (near_dir, far_dir) = (TempDir::new(), TempDir::new());
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let near = serve(&near_dir, &format!("import={addr}/1-1,name=board"));
+    let import = format!("board: import={addr}/1-1");
+    let status = || zbridge!("status").env("XDG_RUNTIME_DIR", near_dir.root()).run().stdout;
+    let wait = |state: &str| {
+        let waited = zbridge!("wait", "port=board", state, "--timeout", "60s").env("XDG_RUNTIME_DIR", near_dir.root());
+        assert_eq!(waited.run().code(), 0, "{}", status());
+    };
+    near.process.wait_for(&format!("{import}: its server does not answer: Connection refused"), PATIENCE);
+    wait("waiting");
+    assert!(status().contains(&format!("1-1 {addr}/1-1 (its server does not answer")), "{}", status());
+    assert!(!near.process.stdout().contains("usbip attach"), "{}", near.process.stdout());
+    assert!(Attached::import(near.connect(), "1-1").is_none());
+
+    let far = serve_at(&far_dir, "device=cdc-acm", &addr);
+    near.process.wait_for(&format!("{import} is there; to attach: sudo usbip attach -r 192.0.2.1 -b 1-1"), PATIENCE);
+    wait("up");
+    near.attach("1-1").echo(&pattern(1000));
+    // It goes under an attached device, and comes again.
+    let port = near.attach("1-1");
+    drop(far);
+    near.process.wait_for(&format!("{import}: its server has closed the connection; trying again"), PATIENCE);
+    wait("waiting");
+    drop(port);
+    // One without the device is not enough.
+    let far = serve_at(&far_dir, "device=loopback+busid=2-1", &addr);
+    let none = format!("{addr}/1-1 (its server has no device 1-1");
+    eventually("the server is asked", || status().contains(&none).then_some(()));
+    drop(far);
+    let far = serve_at(&far_dir, "device=cdc-acm", &addr);
+    near.process.wait_for_nth(&format!("{import} is there"), 2, PATIENCE);
+    near.attach("1-1").echo(&pattern(1000));
+    far.finish();
+    near.finish();
+}
+
+/// Connections to this port of the loopback that are being made: state SYN_SENT is 02 (proc(5), /proc/net/tcp). The table
+/// may show one of them twice when it changes meanwhile.
+fn under_way(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!("0100007F:{port:04X}");
+    let words = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let made = words.filter(|words| words.get(2) == Some(&remote.as_str()) && words.get(3) == Some(&"02"));
+    made.map(|words| words[1].to_owned()).collect::<std::collections::BTreeSet<_>>().len()
+}
+
+#[test]
+fn a_server_that_says_nothing_is_asked_by_one_connection_at_a_time() {
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    silent.listen(0).unwrap();
+    let addr = silent.local_addr().unwrap().as_socket().unwrap();
+    // Its queue is full: whoever comes now is not answered.
+    let filling = TcpStream::connect(addr).unwrap();
+    let dir = TempDir::new();
+    let near = serve(&dir, &format!("import={addr}/1-1"));
+    near.process.wait_for(&format!("import={addr}/1-1: its server does not answer within 3s"), PATIENCE);
+    let seen = (0..80).map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        under_way(addr.port())
+    });
+    assert_eq!(seen.max(), Some(1), "it is asked again and again, by one at a time");
+    drop(filling);
     near.finish();
 }
 

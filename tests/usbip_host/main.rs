@@ -5,6 +5,7 @@
 mod client;
 mod foreign;
 mod serial;
+mod vanished;
 
 use client::{Attached, import_request, submit};
 use std::io::{Read, Write};
@@ -22,8 +23,12 @@ struct Served {
 }
 
 fn serve(dir: &TempDir, devices: &str) -> Served {
+    serve_at(dir, devices, "127.0.0.1:0")
+}
+
+fn serve_at(dir: &TempDir, devices: &str, listen: &str) -> Served {
     let keys = devices.replace("DIR", &dir.root().display().to_string());
-    let port = format!("usbip:192.0.2.1/24,{keys},usbip-listen=127.0.0.1:0");
+    let port = format!("usbip:192.0.2.1/24,{keys},usbip-listen={listen}");
     // A place of its own: another test's bridge would ask at a shared control socket, and wake this one.
     let process = zbridge!("-v", "--port", port).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     let line = process.wait_for("USB/IP is served at tcp", PATIENCE);
@@ -108,6 +113,39 @@ fn a_second_importer_is_told_that_the_device_is_busy() {
     assert_eq!(reply, [1, 0x11, 0, 3, 0, 0, 0, 2]);
     first.echo(&pattern(100_000));
     served.finish();
+}
+
+/// As `nc -N` does it: whoever has said all it has to say may still read.
+#[test]
+fn a_client_that_says_no_more_gets_its_reply() {
+    let dir = TempDir::new();
+    let far = serve(&dir, "device=cdc-acm");
+    let near = serve(&dir, &format!("device=loopback,import={}/1-1", far.addr));
+    let ask = |served: &Served, request: &[u8]| {
+        let mut stream = served.connect();
+        stream.write_all(request).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        reply
+    };
+    let list = [1, 0x11, 0x80, 5, 0, 0, 0, 0];
+    for round in 0..20 {
+        for (served, devices) in [(&far, 1), (&near, 2)] {
+            let reply = ask(served, &list);
+            let count = reply.get(8..12).map(|count| u32::from_be_bytes(count.try_into().unwrap()));
+            assert_eq!(count, Some(devices), "{round}: {} bytes", reply.len());
+            assert!(reply.len() > 12 + devices as usize * 312, "{round}: {} bytes", reply.len());
+        }
+        // No such device.
+        assert_eq!(ask(&far, &import_request("9-9")), [1, 0x11, 0, 3, 0, 0, 0, 4], "{round}");
+    }
+    // An importer that says no more has nothing left to do with the device.
+    let port = far.attach("1-1");
+    port.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    far.attach("1-1").echo(&pattern(1000));
+    near.finish();
+    far.finish();
 }
 
 /// Bytes without a short period.
@@ -273,10 +311,32 @@ fn what_cannot_be_opened_is_said_with_a_way_out() {
     dir.file("there", "x");
     assert!(refusal("mass-storage+image=DIR/missing").contains("truncate -s 64M"));
     assert!(refusal("mass-storage+image=DIR/there").contains("shorter than a block"));
-    assert!(refusal("cdc-acm+pty=DIR/there").contains("it exists"));
-    assert!(refusal("cdc-acm+unix=DIR/there").contains("in use"));
+    assert!(refusal("cdc-acm+pty=DIR/there").contains("something is there already"));
+    assert!(refusal("cdc-acm+unix=DIR/there").contains("no socket"));
     assert!(refusal("hid-keyboard+script=DIR/missing").contains("cannot open"));
     assert!(refusal("loopback,mtu=100").contains("too small for IPv6"));
+}
+
+/// What does not fill a block is no part of the disk, and the person is told.
+#[test]
+fn an_image_that_does_not_end_with_a_block_is_told_of() {
+    let dir = TempDir::new();
+    dir.file("odd.img", [0; 1000]);
+    let served = serve(&dir, "device=mass-storage+image=DIR/odd.img");
+    let says = format!("the image {} ends 488 bytes behind its last block of 512", dir.text("odd.img"));
+    served.process.wait_for(&says, PATIENCE);
+    served.finish();
+}
+
+#[test]
+fn a_port_that_takes_a_right_is_told_of() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let dir = TempDir::new();
+    let spec = "usbip:192.0.2.1/24,device=loopback,usbip-listen=127.0.0.1:80";
+    let exit = zbridge!("--port", spec).env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run();
+    let says = "cannot listen on tcp 127.0.0.1:80: Permission denied";
+    assert!(exit.stderr.contains(says) && exit.stderr.contains("hint: a port below 1024 takes a right"), "{exit:?}");
+    assert_eq!(exit.code(), 5);
 }
 
 /// With nothing to do nobody wakes: not the switch, not the service, not its back ends.

@@ -1,7 +1,7 @@
 //! The back ends of a serial port: what passes, what the other end sees of the line, and what the host sees of the
 //! other end.
 
-use super::{PATIENCE, TempDir, eventually, pattern, serve};
+use super::{GROWTH, PATIENCE, TempDir, eventually, pattern, serve, zbridge};
 use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -208,4 +208,95 @@ fn a_file_is_written_by_and_by() {
     again.attach("1-1").write(b"more");
     again.finish();
     assert_eq!(std::fs::metadata(dir.path("log")).unwrap().len(), (2 << 20) + 4);
+}
+
+/// Whether zbridge ends or its port is removed.
+#[test]
+fn what_the_host_was_told_is_sent_still_reaches_who_reads_late() {
+    for remove in [false, true] {
+        let dir = TempDir::new();
+        let served =
+            serve(&dir, "device=cdc-acm+unix=DIR/acm,device=cdc-acm+tcp=127.0.0.1:0,device=cdc-acm+pty=DIR/tty");
+        let line = served.process.wait_for("a serial port is served at tcp", PATIENCE);
+        let addr: SocketAddr =
+            line.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok()).expect("an address");
+        let mut near = UnixStream::connect(dir.path("acm")).unwrap();
+        let mut far = TcpStream::connect(addr).unwrap();
+        let mut tty = File::options().read(true).write(true).open(dir.path("tty")).unwrap();
+        let data = pattern(400_000);
+        let mut ports = ["1-1", "1-2", "1-3"].map(|busid| served.attach(busid));
+        ports[0].write(&data);
+        // More than zbridge takes in while the host reads nothing: with any of it unread at the end, the kernel would
+        // throw away what is on its way back.
+        far.write_all(&data).unwrap();
+        ports[1].write(&data[..300_000]);
+        // More than what a program reads in one go.
+        ports[2].write(&data[..30_000]);
+        if remove {
+            let removed = zbridge!("port", "del", "usbip").env("XDG_RUNTIME_DIR", dir.root()).run();
+            assert_eq!(removed.code(), 0, "{removed:?}");
+        } else {
+            served.process.sigterm();
+        }
+        let expect = |client: &mut dyn Read, expected: &[u8]| {
+            let mut received = vec![0; expected.len()];
+            client.read_exact(&mut received).unwrap();
+            assert!(received == expected, "{} bytes", expected.len());
+        };
+        expect(&mut near, &data);
+        expect(&mut tty, &data[..30_000]);
+        assert_eq!(near.read(&mut [0]).unwrap(), 0, "and its end");
+        if remove {
+            served.process.sigterm();
+        }
+        let exit = served.process.wait();
+        expect(&mut far, &data[..300_000]);
+        assert_eq!(far.read(&mut [0]).unwrap(), 0, "and its end");
+        assert_eq!(exit.code(), 0);
+        assert!(!exit.stderr.contains("are lost"), "{}", exit.stderr);
+    }
+}
+
+#[test]
+fn what_nobody_takes_is_said_at_the_end() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm+unix=DIR/acm,device=cdc-acm+unix=DIR/other");
+    served.attach("1-1").write(&pattern(20_000));
+    // More than the sockets hold, for one who reads none of it.
+    let idle = UnixStream::connect(dir.path("other")).unwrap();
+    let mut port = served.attach("1-2");
+    port.control((0x21, 0x22, 3), &[]);
+    assert_eq!(port.state(), 3);
+    port.write(&pattern(400_000));
+    served.process.sigterm();
+    let exit = served.process.wait();
+    assert_eq!(exit.code(), 0);
+    assert!(exit.stderr.contains("1-1: 20000 bytes were not taken by its other end, and are lost"), "{}", exit.stderr);
+    assert!(exit.stderr.lines().any(|line| line.contains("1-2: ") && line.contains("are lost")), "{}", exit.stderr);
+    drop(idle);
+}
+
+/// Each sends what it can and leaves, while the host reads nothing: together they get one window.
+#[test]
+fn clients_that_come_and_go_get_no_more_memory_than_one() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm+unix=DIR/acm");
+    // More than a socket holds, and less than the window, so that each is seen to leave.
+    let data = pattern(250_000);
+    let mut port = served.attach("1-1");
+    let before = served.memory();
+    let mut clients = 0;
+    while clients < 300 {
+        let mut client = UnixStream::connect(dir.path("acm")).unwrap();
+        client.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        if client.write_all(&data).is_err() {
+            break;
+        }
+        clients += 1;
+    }
+    let grown = served.memory().saturating_sub(before);
+    assert!(clients < 10 && grown < GROWTH / 4, "{clients} clients, {grown} KiB");
+    // The first was heard.
+    assert!(port.read(data.len()) == data);
+    served.finish();
 }

@@ -20,7 +20,8 @@ pub(super) static ROW: KindRow = KindRow {
             word: "import",
             value: Some("HOST:PORT/BUSID[+split=BYTES]"),
             repeatable: true,
-            summary: "export a device of another USB/IP server, too; with split= in transfers of at most so many bytes",
+            summary: "export a device of another USB/IP server, too, when it is there; with split= in transfers of at most so \
+                      many bytes",
         },
         KeyRow { word: "addr", value: Some("CIDR"), repeatable: true, summary: "a further address, IPv4 or IPv6" },
         KeyRow { word: "gateway", value: Some("IP"), repeatable: true, summary: "the way to other networks" },
@@ -146,6 +147,31 @@ impl Usbip {
     }
 }
 
+impl Usbip {
+    /// What it exports: bus ids, and each device as a word or an import as it was written.
+    pub fn exported(&self) -> Vec<(String, String)> {
+        let words = self.devices.iter().map(|device| device.word().to_owned());
+        let words = words.chain(self.imports.iter().map(ToString::to_string));
+        self.busids().into_iter().zip(words).collect()
+    }
+
+    /// The line that attaches the device `busid`.
+    pub fn attach_to(&self, busid: &str) -> Option<Attach> {
+        let addr = self.addrs.first()?.addr;
+        let mut line = format!("sudo usbip attach -r {addr} -b {busid}");
+        if let Some(listen) = self.listen.as_ref().filter(|listen| listen.port != 0) {
+            let host = match listen.host.as_str() {
+                "0.0.0.0" => "127.0.0.1",
+                "::" => "::1",
+                host => host,
+            };
+            let port = if listen.port == PORT { String::new() } else { format!("--tcp-port {} ", listen.port) };
+            line.push_str(&format!("  # or, from this machine: sudo usbip {port}attach -r {host} -b {busid}"));
+        }
+        Attach::new("Linux", line)
+    }
+}
+
 fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let first = value::cidr(target).map_err(|form| bad_target(&ROW, target, &form))?;
     let more = keys.values("addr", value::cidr)?;
@@ -245,29 +271,11 @@ impl KindText for Usbip {
     }
 
     fn peer(&self) -> String {
-        let words = self.devices.iter().map(|device| device.word().to_owned());
-        let words = words.chain(self.imports.iter().map(ToString::to_string));
-        self.busids()
-            .into_iter()
-            .zip(words)
-            .map(|(busid, word)| format!("{busid} {word}"))
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.exported().into_iter().map(|(busid, word)| format!("{busid} {word}")).collect::<Vec<_>>().join(", ")
     }
 
     fn attach(&self) -> Option<Attach> {
-        let (addr, busid) = (self.addrs.first()?.addr, self.busids().into_iter().next()?);
-        let mut line = format!("sudo usbip attach -r {addr} -b {busid}");
-        if let Some(listen) = self.listen.as_ref().filter(|listen| listen.port != 0) {
-            let host = match listen.host.as_str() {
-                "0.0.0.0" => "127.0.0.1",
-                "::" => "::1",
-                host => host,
-            };
-            let port = if listen.port == PORT { String::new() } else { format!("--tcp-port {} ", listen.port) };
-            line.push_str(&format!("  # or, from this machine: sudo usbip {port}attach -r {host} -b {busid}"));
-        }
-        Attach::new("Linux", line)
+        self.attach_to(&self.busids().into_iter().next()?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The other end of the control socket: what `zbridge status` and its like, and programs that embed this crate, use.
 
-use super::place::{DEFAULT_NAME, socket_of, sockets};
+use super::place::{DEFAULT_NAME, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
@@ -15,6 +15,7 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
     connect, sendmsg, socket_with,
 };
+use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -60,7 +61,7 @@ pub fn each_bridge<T: Send + 'static>(ask: fn(Client) -> Result<T>) -> (Vec<Stri
             if let Ok(socket) = &mut socket {
                 pid = socket_peercred(socket).ok().map(|peer| peer.pid.as_raw_nonzero().get());
             }
-            let answer = socket.and_then(|socket| Client::greeted(socket, &path)).and_then(ask);
+            let answer = socket.and_then(|socket| Client::greeted(socket, &path, Named::No)).and_then(ask);
             // Who has seen enough has stopped listening.
             let _ = told.send(Called { name, pid, answer });
         };
@@ -77,6 +78,13 @@ pub fn bridges() -> Vec<Client> {
     let mut found: Vec<Client> = answers.iter().filter_map(|called| called.answer.ok()).collect();
     found.sort_by(|a, b| a.greeting.name.cmp(&b.greeting.name));
     found
+}
+
+/// Whether somebody has said which bridge is meant. Then root takes that one, whoever runs it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Yes,
+    No,
 }
 
 /// Connects to a control socket, on which nothing then takes longer than `patience`.
@@ -105,15 +113,24 @@ fn none_runs(what: String) -> Error {
 }
 
 impl Client {
-    /// Connects to the bridge called `name`, or at the path `name` if that has a slash in it.
+    /// Connects to the bridge called `name`, or at the path `name` if that has a slash in it. Of another user's, only
+    /// root does.
     ///
     /// # Errors
     /// Class no-daemon if none of this name runs; permission if it is another user's; one that does not answer.
     pub fn connect(name: &str) -> Result<Self> {
+        Self::connect_to(name, Named::Yes)
+    }
+
+    fn connect_to(name: &str, named: Named) -> Result<Self> {
         let path = socket_of(name)?;
-        Self::dial(&path).map_err(|error| match error.class() {
+        Self::dial(&path, named).map_err(|error| match error.class() {
             Class::NoDaemon => {
                 let what = format!("no bridge named {name} runs");
+                if let Some(path) = of_others(name).first() {
+                    let hint = format!("if another user's is meant, name it by its path: {}", path.display());
+                    return Error::new(Class::NoDaemon, what).hint(hint);
+                }
                 let others: Vec<String> = bridges().into_iter().map(|client| client.greeting.name).collect();
                 if others.is_empty() || name == DEFAULT_NAME {
                     return none_runs(what);
@@ -129,7 +146,7 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`]; several run and none is the default.
     pub fn connect_default() -> Result<Self> {
-        match Self::connect(DEFAULT_NAME) {
+        match Self::connect_to(DEFAULT_NAME, Named::No) {
             Err(error) if error.class() == Class::NoDaemon => {}
             done => return done,
         }
@@ -146,15 +163,24 @@ impl Client {
         }
     }
 
-    fn dial(path: &Path) -> Result<Self> {
-        Self::greeted(call(path, PATIENCE)?, path)
+    fn dial(path: &Path, named: Named) -> Result<Self> {
+        Self::greeted(call(path, PATIENCE)?, path, named)
     }
 
     /// The client on a connected socket, when it is the bridge's at `path`.
-    fn greeted(socket: UnixStream, path: &Path) -> Result<Self> {
-        if let Some(uid) = stranger(&socket)? {
+    fn greeted(socket: UnixStream, path: &Path, named: Named) -> Result<Self> {
+        let may_be_anybodys = named == Named::Yes && geteuid().is_root();
+        if let Some(uid) = stranger(&socket)?.filter(|_| !may_be_anybodys) {
             let what = format!("{}: user {uid} answers there, and not this user's bridge", path.display());
-            return Err(Error::new(Class::Permission, what).hint("as that user: zbridge ls shows it"));
+            let hint = if geteuid().is_root() {
+                format!(
+                    "if that one is meant, name it: zbridge status {0}, zbridge port add SPEC --to {0}",
+                    path.display()
+                )
+            } else {
+                "as that user: zbridge ls shows it".to_owned()
+            };
+            return Err(Error::new(Class::Permission, what).hint(hint));
         }
         let greeting = Greeting { zbridge: 0, version: String::new(), name: String::new(), pid: 0 };
         let mut client = Self { socket, lines: Lines::new(REPLY_BYTES), greeting, last_id: 0 };

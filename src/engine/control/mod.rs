@@ -9,7 +9,8 @@
 //!
 //! The socket is the user's alone (mode 0600, in a directory of mode 0700), and a client with another user's
 //! credentials is refused, root's aside. Each client's process is logged at the level debug. A client for its part
-//! speaks to nobody else's bridge: in /tmp anybody may have made the directory.
+//! speaks to nobody else's bridge: in /tmp anybody may have made the directory. Root's does when somebody has said which
+//! bridge is meant, by path or by name.
 
 mod answer;
 mod client;

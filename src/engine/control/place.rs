@@ -70,6 +70,20 @@ pub fn sockets() -> Vec<(String, PathBuf)> {
     found
 }
 
+/// Sockets of bridges called `name` that other users seem to run, for root, who may name one by its path.
+pub fn of_others(name: &str) -> Vec<PathBuf> {
+    if !geteuid().is_root() {
+        return Vec::new();
+    }
+    let entries = |folder: &str| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let runtime = entries("/run/user").map(|user| user.join("zbridge"));
+    let in_tmp = entries("/tmp").filter(|path| path.to_string_lossy().starts_with("/tmp/zbridge-"));
+    let sockets = runtime.chain(in_tmp).map(|folder| folder.join(format!("{name}{SUFFIX}")));
+    let mut found: Vec<PathBuf> = sockets.filter(|path| path.symlink_metadata().is_ok()).collect();
+    found.sort();
+    found
+}
+
 /// A name that was taken: its socket is bound, clients may connect, and are answered once it is served.
 pub struct Claim {
     pub(super) name: String,

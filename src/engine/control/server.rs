@@ -2,8 +2,10 @@
 //!
 //! Theory of operation. mio is edge-triggered, so a client of which more may be had stays on the ready list; each turn
 //! takes one request from every client on it, so that none is ahead of another. A client that is behind with its
-//! answers is left alone until it can be written to. Waits are looked at every [`LOOK`] while there are any; with
-//! nothing to do the thread sleeps.
+//! answers is left alone until it can be written to. With nothing to do the thread sleeps. While there are waits, the
+//! switches wake it when a port has changed its state ([`Watcher`]), and only then it looks at them, or when the time of
+//! one is over. Of one thing no switch may tell: that an interface in another network namespace was set down. Who waits
+//! for that is looked at every [`LOOK`].
 
 use super::answer::{Answerer, Outcome};
 use super::place::Claim;
@@ -12,6 +14,7 @@ use super::stranger;
 use crate::control::{Greeting, PROTOCOL, Reply, Request, print};
 use crate::engine::Bridge;
 use crate::engine::command::{Handle, SwitchStatus};
+use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
 use crate::time::{Clock, Duration, Instant};
@@ -27,8 +30,8 @@ use std::thread::{Builder, JoinHandle};
 
 /// Clients at a time. One more is told so and let go.
 const CLIENTS: usize = 64;
-/// How often the ports are looked at that somebody waits for.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often a port is looked at that shall be down.
+const LOOK: Duration = Duration::from_millis(250);
 /// After how long it is tried again to let clients in, when the system had no descriptors.
 const STARVED_RETRY: Duration = Duration::from_millis(100);
 
@@ -54,6 +57,8 @@ impl Server {
         let fd = claim.listener.as_fd().as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), LISTENER, Interest::READABLE).map_err(cannot)?;
         let (stop, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let watcher = Watcher::new(waker.clone());
+        handles.iter().for_each(|handle| handle.watch(&watcher));
         let Claim { name, path, listener } = claim;
         let greeting = Greeting {
             zbridge: PROTOCOL,
@@ -71,6 +76,7 @@ impl Server {
             starved: false,
             told_refusal: false,
             clock: Clock::start(),
+            watcher,
             stop: stop.clone(),
             ends: ends.clone(),
         };
@@ -127,6 +133,8 @@ struct Serving {
     /// It was said that there are as many clients as there can be.
     told_refusal: bool,
     clock: Clock,
+    /// Told by the switches, while there are waits.
+    watcher: Arc<Watcher>,
     stop: Arc<AtomicBool>,
     ends: Arc<AtomicBool>,
 }
@@ -156,19 +164,24 @@ impl Serving {
             }
             self.look_at_waits();
         }
+        self.watcher.want(false);
         if !self.ends.load(Ordering::Relaxed) {
             (0..self.clients.len()).for_each(|index| self.dismiss(index));
         }
     }
 
     fn patience(&self) -> Option<Duration> {
-        let waits = self.clients.iter().flatten().any(|session| !session.waits.is_empty());
-        match (self.ready.is_empty(), waits, self.starved) {
-            (false, ..) => Some(Duration::ZERO),
-            (_, true, _) => Some(LOOK),
-            (.., true) => Some(STARVED_RETRY),
-            _ => None,
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
         }
+        let now = self.clock.now();
+        // Who is behind is answered when it has read.
+        let waits = self.clients.iter().flatten().filter(|session| !session.is_behind());
+        let waits = waits.flat_map(|session| &session.waits).map(|wait| match wait.until - now {
+            left if wait.state == "down" => left.min(LOOK),
+            left => left,
+        });
+        waits.chain(self.starved.then_some(STARVED_RETRY)).min()
     }
 
     fn accept(&mut self) {
@@ -255,6 +268,8 @@ impl Serving {
 
     fn look_at_waits(&mut self) {
         let now = self.clock.now();
+        // First it is wanted, then asked, so that nothing changes unheard in between.
+        self.watcher.want(self.clients.iter().flatten().any(|session| !session.waits.is_empty()));
         for index in 0..self.clients.len() {
             let Some(session) = self.clients.get_mut(index).and_then(Option::as_mut) else { continue };
             if session.waits.is_empty() || session.is_behind() {

@@ -6,8 +6,9 @@
 
 use crate::config::command_words;
 use crate::error::{Error, Result};
+use crate::port::descriptors;
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -30,14 +31,10 @@ impl Child {
             return Err(Error::usage(format!("exec:{command}: there is no program in it")));
         };
         let cannot = |error: std::io::Error| Error::system(format_args!("cannot start {program}"), &error);
-        let started = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(cannot)?;
-        let mut child = Self(Some(started));
+        let mut ready = Command::new(program);
+        ready.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        descriptors::restore(&mut ready);
+        let mut child = Self(Some(ready.spawn().map_err(cannot)?));
         let (input, output) = child.ends().ok_or_else(|| cannot(std::io::ErrorKind::BrokenPipe.into()))?;
         for end in [&input, &output] {
             ioctl_fionbio(end, true).map_err(|errno| cannot(errno.into()))?;
@@ -59,27 +56,73 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         let Some(mut child) = self.0.take() else { return };
-        signal(&child, Signal::TERM);
-        if !matches!(child.try_wait(), Ok(None)) {
+        let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
+        // Of the group, one that is gone needs no signal.
+        let _ = kill_process_group(group, Signal::TERM);
+        if is_over(&mut child, group) {
             return;
         }
         // The thread of a switch waits for nobody. If there is none to be had, init reaps the program.
         let reaper = std::thread::Builder::new().name("zb-reaper".into());
         let reaped = reaper.spawn(move || {
             let start = Instant::now();
-            while start.elapsed() < GRACE && matches!(child.try_wait(), Ok(None)) {
+            while !is_over(&mut child, group) {
+                if start.elapsed() >= GRACE {
+                    let _ = kill_process_group(group, Signal::KILL);
+                    let _ = child.wait();
+                    return;
+                }
                 std::thread::sleep(Duration::from_millis(10));
             }
-            signal(&child, Signal::KILL);
-            let _ = child.wait();
         });
         drop(reaped);
     }
 }
 
-/// Sends a signal to the program and all that it started; one that is gone needs none.
-fn signal(child: &std::process::Child, signal: Signal) {
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, signal);
+/// Whether the program has ended, and all that it has started in its group: as long as there is one of them, nobody else
+/// gets the group's number.
+fn is_over(child: &mut std::process::Child, group: Pid) -> bool {
+    !matches!(child.try_wait(), Ok(None)) && test_kill_process_group(group).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{File, read_to_string};
+    use std::io::{BufRead, BufReader};
+
+    /// Whether a process is there, and not only waited for.
+    fn lives(pid: &str) -> bool {
+        let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z"))
+    }
+
+    /// Whether a process ignores SIGTERM: bit 14 of what proc(5) calls `SigIgn`.
+    fn ignores_sigterm(pid: &str) -> bool {
+        let status = read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 << 14 != 0
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_ends_too() {
+        let script = r#"sh -c "(trap '' TERM; exec sleep 1000) & echo $!""#;
+        let (mut child, input, _output) = Child::start(script).unwrap();
+        ioctl_fionbio(&input, false).unwrap();
+        let left = BufReader::new(File::from(input)).lines().next().unwrap().unwrap();
+        // The program ends by itself; what it leaves does not heed SIGTERM, once it has said so.
+        child.0.as_mut().unwrap().wait().unwrap();
+        let start = Instant::now();
+        while !ignores_sigterm(&left) {
+            assert!(start.elapsed() < 20 * GRACE, "pid {left} is not ready");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(lives(&left));
+        drop(child);
+        let start = Instant::now();
+        while lives(&left) {
+            assert!(start.elapsed() < 20 * GRACE, "pid {left} lives");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }

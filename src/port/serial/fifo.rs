@@ -2,10 +2,14 @@
 //!
 //! `PATH.out` is open for reading all the time, so that a peer that only writes never waits for us. `PATH.in` can be
 //! opened for writing, without waiting, only while somebody reads it; that is how a peer is seen.
+//!
+//! Two that serve one pair would take each other's bytes away, so `PATH.out` is locked (flock(2)) as long as it is
+//! served. The kernel lets the lock go with its process, however that ends.
 
 use crate::config::Transport;
 use crate::error::{Class, Error, Result};
-use rustix::fs::{CWD, FileType, Mode, OFlags, lstat, mknodat, open};
+use crate::port::unix::{USE_ANOTHER, lock_holder};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, lstat, mknodat, open};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -21,18 +25,28 @@ pub struct Fifos {
     to_peer: Fifo,
     from_peer: Fifo,
     path: PathBuf,
+    /// Let go when the FIFOs that were made here are removed.
+    _lock: OwnedFd,
 }
+
+/// How often the FIFOs are looked for anew that their owner removes meanwhile.
+const TRIES: usize = 8;
 
 impl Fifos {
     /// Makes the FIFOs that are not there, and opens the one from the peer.
     ///
     /// # Errors
-    /// There is something else at one of the paths, or it may not be opened.
+    /// There is something else at one of the paths, it may not be opened, or another process serves them.
     pub fn open(path: &Path) -> Result<(Self, OwnedFd)> {
         let [to_peer, from_peer] = Transport::fifos(path);
-        let fifos = Self { to_peer: Fifo::find(to_peer)?, from_peer: Fifo::find(from_peer)?, path: path.to_owned() };
-        let input = fifos.open_input().map_err(|errno| cannot("open", &fifos.from_peer.path, errno))?;
-        Ok((fifos, input))
+        for _ in 0..TRIES {
+            let (to_peer, from_peer) = (Fifo::find(to_peer.clone())?, Fifo::find(from_peer.clone())?);
+            let input = open_input(&from_peer.path).map_err(|errno| cannot("open", &from_peer.path, errno))?;
+            let Some(lock) = lock(path, &from_peer)? else { continue };
+            return Ok((Self { to_peer, from_peer, path: path.to_owned(), _lock: lock }, input));
+        }
+        Err(Error::new(Class::Runtime, format!("cannot use {}: its FIFOs come and go", path.display()))
+            .hint(USE_ANOTHER))
     }
 
     /// Opens the FIFO from the peer anew, which forgets a hang-up.
@@ -40,7 +54,7 @@ impl Fifos {
     /// # Errors
     /// The system call's.
     pub fn open_input(&self) -> Result<OwnedFd, Errno> {
-        open(&self.from_peer.path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        open_input(&self.from_peer.path)
     }
 
     /// Opens the FIFO to the peer; `None` while nobody reads it.
@@ -57,6 +71,33 @@ impl Fifos {
     /// The path that both share.
     pub fn name(&self) -> String {
         self.path.display().to_string()
+    }
+}
+
+fn open_input(path: &Path) -> Result<OwnedFd, Errno> {
+    open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Takes the FIFOs for this process, as far as others ask; `None` if their owner has removed them meanwhile.
+///
+/// The descriptor is none that is read from: that one is opened anew for every peer.
+fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
+    let failed = |errno| cannot("lock", &fifo.path, errno);
+    let fd = match open_input(&fifo.path) {
+        Err(Errno::NOENT) => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            let mine = fstat(&fd).map_err(failed)?;
+            let same = lstat(&fifo.path).is_ok_and(|there| (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino));
+            Ok(same.then_some(fd))
+        }
+        Err(Errno::WOULDBLOCK) => {
+            let what = format!("cannot use {}: {} serves its FIFOs", path.display(), lock_holder(&fd));
+            Err(Error::new(Class::Runtime, what).hint(USE_ANOTHER))
+        }
+        Err(errno) => Err(failed(errno)),
     }
 }
 

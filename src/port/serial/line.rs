@@ -51,6 +51,8 @@ pub struct Line {
     /// `None`: the same as the input.
     output: Option<OwnedFd>,
     open: bool,
+    /// The system had nothing left for a peer, which was said.
+    starved: bool,
     peer: String,
 }
 
@@ -69,11 +71,11 @@ impl Line {
                 Ok(Self::waiting(Source::Unix(listener), None, "nobody has connected yet".into()))
             }
             Transport::Tcp { addr, listen: false, .. } => {
-                let (fd, peer) = inet::dial_socket(&addr.host, addr.port)?;
+                let (fd, peer) = inet::dial_socket(addr)?;
                 Ok(Self::waiting(Source::Dialled, Some(fd), peer))
             }
             Transport::Tcp { addr, listen: true, .. } => {
-                let listener = inet::TcpListener::bind(&addr.host, addr.port)?;
+                let listener = inet::TcpListener::bind(addr)?;
                 let peer = format!("nobody has connected to {} yet", listener.addr());
                 Ok(Self::waiting(Source::Tcp(listener), None, peer))
             }
@@ -98,6 +100,7 @@ impl Line {
                     input: Some(input),
                     output: Some(output),
                     open: true,
+                    starved: false,
                     peer,
                 })
             }
@@ -105,11 +108,11 @@ impl Line {
     }
 
     fn once(fd: OwnedFd, peer: String) -> Self {
-        Self { source: Source::Once, input: Some(fd), output: None, open: true, peer }
+        Self { source: Source::Once, input: Some(fd), output: None, open: true, starved: false, peer }
     }
 
     fn waiting(source: Source, input: Option<OwnedFd>, peer: String) -> Self {
-        Self { source, input, output: None, open: false, peer }
+        Self { source, input, output: None, open: false, starved: false, peer }
     }
 
     /// Whether somebody is at the other end.
@@ -133,7 +136,7 @@ impl Line {
 
     /// Whether a peer may arrive without any descriptor telling of it.
     pub fn arrivals_are_silent(&self) -> bool {
-        matches!(self.source, Source::Pty(_) | Source::Fifos(_))
+        self.starved || matches!(self.source, Source::Pty(_) | Source::Fifos(_))
     }
 
     /// The descriptors to wait on.
@@ -151,8 +154,8 @@ impl Line {
             return Some(Ok(()));
         }
         let arrived = match &self.source {
-            Source::Unix(listener) => accepted(listener.accept_socket()),
-            Source::Tcp(listener) => accepted(listener.accept_socket()),
+            Source::Unix(listener) => accepted(listener.accept_socket(), &mut self.starved),
+            Source::Tcp(listener) => accepted(listener.accept_socket(), &mut self.starved),
             Source::Dialled => match inet::connected(self.input.as_ref()?)? {
                 Ok(()) => Some((None, None)),
                 Err(error) => return Some(Err(error)),
@@ -264,12 +267,18 @@ fn failed(doing: &str, errno: Errno) -> Gone {
 
 type Arrived = Option<(Option<OwnedFd>, Option<String>)>;
 
-/// A client of a listener. A failure concerns that client alone, or passes.
-fn accepted(accepted: Result<Option<(OwnedFd, String)>, Errno>) -> Arrived {
+/// A client of a listener. A failure concerns that client alone, or all of them until it has passed.
+fn accepted(accepted: Result<Option<(OwnedFd, String)>, Errno>, starved: &mut bool) -> Arrived {
     match accepted {
-        Ok(client) => client.map(|(fd, peer)| (Some(fd), Some(peer))),
+        Ok(client) => {
+            *starved = false;
+            client.map(|(fd, peer)| (Some(fd), Some(peer)))
+        }
         Err(errno) => {
-            log::warn!("cannot accept a client: {}", io::Error::from(errno));
+            if !std::mem::replace(starved, true) {
+                let cause = io::Error::from(errno);
+                log::warn!("cannot accept a client: {cause}; trying again until it can");
+            }
             None
         }
     }

@@ -13,7 +13,7 @@
 mod child;
 mod fifo;
 pub mod line;
-mod pty;
+pub mod pty;
 mod uart;
 
 #[cfg(test)]

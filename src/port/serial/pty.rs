@@ -1,13 +1,15 @@
 //! A pseudo-terminal that is linked to a path, for programs that want a terminal device.
 //!
 //! The link is made new each time; one that is there is replaced only if it leads nowhere, or to the very terminal that
-//! was just made: then it was left by a process that is no more. Anything else at the path is left alone.
+//! was just made: then it was left by a process that is no more. Anything else at the path is left alone, and a terminal
+//! that is in use is named with its owner.
 //!
 //! A terminal that was closed keeps what its program did not read, and the modes that it set; both are put right before
 //! the next program comes.
 
 use super::uart;
 use crate::error::{Class, Error, Result};
+use crate::port::owner;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{QueueSelector, tcflush};
@@ -61,9 +63,9 @@ fn make_link(device: &Path, link: &Path) -> Result<()> {
     };
     match symlink(device, link) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let stale = std::fs::read_link(link).is_ok_and(|old| old == device || !old.exists());
-            if !stale {
-                let what = format!("cannot link {}: something is there already", link.display());
+            let old = std::fs::read_link(link).ok();
+            if !old.as_ref().is_some_and(|old| old == device || !old.exists()) {
+                let what = format!("cannot link {}: {}", link.display(), occupant(old.as_deref()));
                 let hint = "a terminal that is in use is left alone; choose another path, or remove it";
                 return Err(Error::new(Class::Runtime, what).hint(hint));
             }
@@ -72,6 +74,23 @@ fn make_link(device: &Path, link: &Path) -> Result<()> {
         }
         done => done.map_err(|error| cannot(&error)),
     }
+}
+
+/// What is in the place of a link. Of a terminal, who has its controlling side: its number is that descriptor's
+/// `tty-index` (drivers/tty/pty.c, `pty_show_fdinfo`).
+fn occupant(old: Option<&Path>) -> String {
+    let Some(old) = old else { return "something is there already".into() };
+    let number = old.strip_prefix("/dev/pts").ok().and_then(Path::to_str);
+    let Some(number) = number.filter(|number| number.parse::<u32>().is_ok()) else {
+        return format!("it leads to {} already", old.display());
+    };
+    let controls = |fd: &Path| {
+        let is_master = std::fs::read_link(fd).is_ok_and(|open| open.ends_with("ptmx"));
+        let (Some(process), Some(name)) = (fd.ancestors().nth(2), fd.file_name()) else { return false };
+        let told = || std::fs::read_to_string(process.join("fdinfo").join(name)).unwrap_or_default();
+        is_master && told().lines().any(|line| line.strip_prefix("tty-index:").map(str::trim) == Some(number))
+    };
+    format!("it leads to {}, the terminal of {}", old.display(), owner::of_descriptor(controls))
 }
 
 impl Drop for Pty {

@@ -5,7 +5,7 @@ use super::{checked, last_errno};
 use libc::c_int;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit, setrlimit};
 use std::mem::{MaybeUninit, size_of};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -38,6 +38,13 @@ pub fn hold_none(command: &mut Command) {
     };
     // SAFETY: as in `keep_open`.
     unsafe { command.pre_exec(clear) };
+}
+
+/// Has what `command` starts begin with this limit on its descriptors (`RLIMIT_NOFILE`).
+pub fn limit_descriptors(command: &mut Command, limit: Rlimit) {
+    let set = move || Ok(setrlimit(Resource::Nofile, limit)?);
+    // SAFETY: as in `keep_open`: setrlimit is a system call and nothing else.
+    unsafe { command.pre_exec(set) };
 }
 
 /// Moves the calling process into new namespaces; for a PID namespace, its next child.

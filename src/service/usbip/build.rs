@@ -4,7 +4,7 @@
 //! address of the machine that is served, too, and the servers of its imports.
 
 use super::driver::{Disk, Driver, Script, SerialPort};
-use super::relay::Foreign;
+use super::watch::Foreign;
 use crate::config::{Serial, UsbDevice, UsbKind, UsbSpeed, Usbip};
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Want};

@@ -1,7 +1,9 @@
 //! What stands between a device and its back end: bytes of a serial port, blocks of a disk, lines of a script.
 //!
-//! A driver holds no more than the window of its stream, and takes from the device only what the back end has room for.
+//! A driver holds no more than one window of bytes for the device, whoever they came from, and takes from the device only
+//! what the back end has room for.
 
+use crate::service::Unsent;
 use crate::service::outside::{Input, Output, Stream, WINDOW};
 use crate::time::Instant;
 use crate::usb::class::cdc_acm::Line;
@@ -31,6 +33,23 @@ impl Driver {
         }
     }
 
+    /// There is no host any more: what comes for it is forgotten, since a socket that is closed with bytes unread throws
+    /// away what is on its way to the other end.
+    pub fn close(&mut self, out: &mut VecDeque<Output>) {
+        if let Self::Serial(SerialPort { pipe, .. }) = self {
+            pipe.forgets = true;
+            pipe.used(pipe.inbox.len(), out);
+        }
+    }
+
+    /// Bytes of the device that its back end has not taken.
+    pub fn unsent(&self, server: &Server) -> Option<Unsent> {
+        match self {
+            Self::Serial(driver) => driver.unsent(server),
+            Self::Script(_) | Self::Disk(_) => None,
+        }
+    }
+
     /// Moves what can be moved.
     pub fn work(&mut self, now: Instant, server: &mut Server, out: &mut VecDeque<Output>) {
         match self {
@@ -48,13 +67,15 @@ struct Pipe {
     /// Somebody is at the other end.
     peer: bool,
     inbox: VecDeque<u8>,
+    /// Nobody wants what comes.
+    forgets: bool,
     /// Bytes under way to the stream.
     unsent: usize,
 }
 
 impl Pipe {
     fn new(want: usize) -> Self {
-        Self { want, stream: None, peer: false, inbox: VecDeque::new(), unsent: 0 }
+        Self { want, stream: None, peer: false, inbox: VecDeque::new(), forgets: false, unsent: 0 }
     }
 
     fn handle_input(&mut self, input: &Input, out: &mut VecDeque<Output>) {
@@ -65,15 +86,30 @@ impl Pipe {
                 }
                 self.unsent = 0;
                 self.peer = true;
+                // What the client before has left there is not yet used up.
+                out.push_back(Output::Room(*stream, WINDOW.saturating_sub(self.inbox.len())));
             }
             Input::Peer(stream, peer) if self.stream == Some(*stream) => self.peer = *peer,
+            Input::Data(stream, bytes) if self.stream == Some(*stream) && self.forgets => {
+                out.push_back(Output::Room(*stream, bytes.len()));
+            }
             Input::Data(stream, bytes) if self.stream == Some(*stream) => self.inbox.extend(bytes),
             Input::Sent(stream, count) if self.stream == Some(*stream) => {
                 self.unsent = self.unsent.saturating_sub(*count);
             }
-            Input::Ended(stream) if self.stream == Some(*stream) => (self.stream, self.peer) = (None, false),
+            // Who says nothing more has left, and lets the next one in.
+            Input::PeerClosed(stream) if self.stream == Some(*stream) => {
+                out.push_back(Output::Close(*stream));
+                self.leave();
+            }
+            Input::Ended(stream) if self.stream == Some(*stream) => self.leave(),
             _ => {}
         }
+    }
+
+    /// The stream is no more, and what was under way to it is lost.
+    fn leave(&mut self) {
+        (self.stream, self.peer, self.unsent) = (None, false, 0);
     }
 
     /// So many bytes of the inbox are done with.
@@ -97,6 +133,12 @@ pub(super) struct SerialPort {
 impl SerialPort {
     pub fn new(busid: &str, want: usize) -> Self {
         Self { busid: busid.to_owned(), pipe: Pipe::new(want), line: Line::default(), shown: None }
+    }
+
+    fn unsent(&self, server: &Server) -> Option<Unsent> {
+        let port: Option<&CdcAcm> = server.function(&self.busid);
+        let bytes = self.pipe.unsent + port.map_or(0, CdcAcm::for_backend);
+        (bytes > 0).then(|| Unsent { from: self.busid.clone(), bytes, taken: self.pipe.peer })
     }
 
     /// Somebody at the other end is a carrier. Without one the host's bytes wait.

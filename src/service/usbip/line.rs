@@ -6,11 +6,13 @@
 //! All lines end alike. When there is nothing more to say, the line sends its FIN and goes on reading (and forgetting)
 //! what still comes, so that the peer gets the last reply and not a reset that overtakes it; after [`DRAIN`] it is cut.
 
-use super::relay::{self, Foreign, Relay, Taken};
+use super::relay::{Relay, Taken};
 use super::transport::{Transport, Via};
+use super::watch::Foreign;
 use crate::service::endpoint::Endpoint;
 use crate::service::outside::{Input, Output};
 use crate::time::{Duration, Instant, earliest};
+use crate::usbip::op::REQUEST_LENGTH;
 use crate::usbip::{ConnectionId, Server};
 use std::collections::VecDeque;
 
@@ -60,12 +62,15 @@ impl Line {
 
     /// Takes what came for this line. `false`: it is for another.
     pub fn handle_input(&mut self, input: &mut Input) -> bool {
-        if let (Via::Host(own), Input::Ended(stream)) = (self.transport.via, &*input)
-            && own == *stream
-        {
-            self.gone = true;
-            return true;
+        match (self.transport.via, &*input) {
+            (Via::Host(own), Input::Ended(stream)) if own == *stream => self.gone = true,
+            (Via::Host(own), Input::PeerClosed(stream)) if own == *stream => self.peer_closed = true,
+            _ => return self.pass_on(input),
         }
+        true
+    }
+
+    fn pass_on(&mut self, input: &mut Input) -> bool {
         self.transport.handle_input(input) || self.relay.as_mut().is_some_and(|relay| relay.handle_input(input))
     }
 
@@ -77,7 +82,7 @@ impl Line {
                 Some(relay) => relay.work(now, &mut self.transport, world),
                 None => self.serve(now, world),
             };
-            if over || self.peer_closed && (self.relay.is_some() || world.server.closing(self.id).is_none()) {
+            if over || self.peer_closed && !self.is_answering(world) {
                 self.end(now, world);
             }
         }
@@ -95,15 +100,24 @@ impl Line {
         }
     }
 
+    /// There is a reply to be sent, behind which nothing comes: a peer that says no more may still wait for it.
+    fn is_answering(&self, world: &World) -> bool {
+        match &self.relay {
+            Some(relay) => matches!(relay, Relay::List(_)),
+            None => world.server.closing(self.id).is_some(),
+        }
+    }
+
     /// Holds the request back until it is known whom it is for.
     fn begin(&mut self, now: Instant, world: &mut World) {
         let Some(head) = &mut self.head else { return };
-        let wanted = relay::REQUEST_LENGTH - head.len();
-        self.transport.receive(world.endpoint, world.outputs, |data| {
-            let piece = data.get(..wanted).unwrap_or(data);
+        // All that is there: behind it may be the peer's FIN.
+        while self.transport.receive(world.endpoint, world.outputs, |data| {
+            let piece = data.get(..REQUEST_LENGTH - head.len()).unwrap_or(data);
             head.extend_from_slice(piece);
             piece.len()
-        });
+        }) > 0
+        {}
         match Relay::for_request(now, head, world) {
             Taken::Undecided => {}
             Taken::Local => {
@@ -157,6 +171,12 @@ impl Line {
         self.give_back(now, world);
         self.ending = Some(now + DRAIN);
         self.transport.shutdown(world.endpoint);
+    }
+
+    /// Ends it at once.
+    pub fn cut(mut self, now: Instant, world: &mut World) {
+        self.give_back(now, world);
+        self.transport.cut(world.endpoint, world.outputs);
     }
 
     fn give_back(&mut self, now: Instant, world: &mut World) {

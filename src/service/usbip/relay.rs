@@ -8,55 +8,23 @@
 
 use super::line::World;
 use super::transport::{Transport, Via};
+use super::watch::Foreign;
 use crate::codec::Pieces;
 use crate::config::Import;
 use crate::service::outside::{Input, Output};
 use crate::time::{Duration, Instant};
+use crate::usbip::op::{
+    self, BUSID_LENGTH, OP_LENGTH, PATH_LENGTH, RECORD_LENGTH, REQ_DEVLIST, REQ_IMPORT, REQUEST, REQUEST_LENGTH,
+    SPEED_OFFSET,
+};
 use crate::usbip::{
     Client, ConnectionId, DeviceRecord, Dialect, Event, OpStatus, Server, SpeedCode, SplitFault, Splitter, VERSION,
 };
 
 /// How long another server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Bytes of OP_REQ_IMPORT; OP_REQ_DEVLIST is its first 8 with another code.
-pub(super) const REQUEST_LENGTH: usize = 40;
-/// Bytes of `op_common`.
-const OP_LENGTH: usize = 8;
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes of OP_REP_IMPORT when it succeeds.
-const REPLY_LENGTH: usize = OP_LENGTH + 312;
-const REQ_IMPORT: u16 = 0x8003;
-const REQ_DEVLIST: u16 = 0x8005;
-const REP_IMPORT: u16 = 0x0003;
-/// Lengths of path and bus id in a device record.
-const PATH_LENGTH: usize = 256;
-const BUSID_LENGTH: usize = 32;
-/// Where its speed is in the reply to an import.
-const SPEED: usize = OP_LENGTH + 296;
-
-/// A device of another server.
-pub(super) struct Foreign {
-    /// Its name here.
-    pub busid: String,
-    import: Import,
-    /// The want that is dialled.
-    want: usize,
-    busy: bool,
-}
-
-impl Foreign {
-    pub fn new(busid: String, import: Import, want: usize) -> Self {
-        Self { busid, import, want, busy: false }
-    }
-
-    /// Whether `want` is what is dialled for it.
-    pub fn is(&self, want: usize) -> bool {
-        self.want == want
-    }
-
-    fn path(&self) -> String {
-        format!("/zbridge/{}/{}", self.import.server, self.import.busid)
-    }
-}
+const REPLY_LENGTH: usize = OP_LENGTH + RECORD_LENGTH;
 
 /// What a request comes to.
 pub(super) enum Taken {
@@ -71,23 +39,21 @@ pub(super) enum Taken {
 /// A line to another server, from the dial on.
 struct Remote {
     want: usize,
-    /// The device and its server, as they were asked for.
-    import: String,
+    dialled: bool,
     transport: Option<Transport>,
-    failed: bool,
+    /// Why it is of no more use.
+    failed: Option<String>,
 }
 
 impl Remote {
     fn dial(want: usize, world: &mut World) -> Self {
         world.outputs.push_back(Output::Dial(want));
-        Self::idle(want, world)
+        Self { dialled: true, ..Self::idle(want) }
     }
 
     /// One that is not dialled.
-    fn idle(want: usize, world: &World) -> Self {
-        let import =
-            world.foreign.iter().find(|foreign| foreign.want == want).map(|foreign| foreign.import.to_string());
-        Self { want, import: import.unwrap_or_default(), transport: None, failed: false }
+    fn idle(want: usize) -> Self {
+        Self { want, dialled: false, transport: None, failed: None }
     }
 
     /// Dials of one want are alike: the first that waits gets the stream.
@@ -97,12 +63,13 @@ impl Remote {
                 self.transport = Some(Transport::new(Via::Host(*stream)));
             }
             Input::Unreachable(want, why) if *want == self.want && self.waits() => {
-                log::warn!("import={}: the USB/IP server does not answer: {why}", self.import);
-                self.failed = true;
+                self.failed = Some(format!("its server does not answer: {why}"));
             }
-            Input::Ended(stream) if self.transport.as_ref().is_some_and(|it| it.via == Via::Host(*stream)) => {
+            Input::PeerClosed(stream) | Input::Ended(stream)
+                if self.transport.as_ref().is_some_and(|it| it.via == Via::Host(*stream)) =>
+            {
                 // What it has sent before is still there to be read.
-                self.failed = true;
+                self.failed = Some("its server has closed the connection".into());
             }
             other => return self.transport.as_mut().is_some_and(|transport| transport.handle_input(other)),
         }
@@ -110,12 +77,14 @@ impl Remote {
     }
 
     fn waits(&self) -> bool {
-        self.transport.is_none() && !self.failed
+        self.dialled && self.transport.is_none() && self.failed.is_none()
     }
 
     fn close(self, world: &mut World) {
         if let Some(mut transport) = self.transport {
             transport.cut(world.endpoint, world.outputs);
+        } else if self.waits() {
+            world.outputs.push_back(Output::GiveUp(self.want));
         }
     }
 }
@@ -123,7 +92,7 @@ impl Remote {
 /// See the module.
 pub(super) enum Relay {
     List(List),
-    Device(Device),
+    Device(Box<Device>),
 }
 
 /// A list, asked for everywhere.
@@ -135,7 +104,8 @@ pub(super) struct List {
     out: Option<(Vec<u8>, usize)>,
 }
 
-struct Ask {
+/// One server, asked for its list.
+pub(super) struct Ask {
     foreign: usize,
     remote: Remote,
     client: Client,
@@ -175,12 +145,12 @@ impl Relay {
                 let refusal = world.foreign[foreign].busy.then_some(OpStatus::Busy);
                 let want = world.foreign[foreign].want;
                 let remote = match refusal {
-                    Some(_) => Remote::idle(want, world),
+                    Some(_) => Remote::idle(want),
                     None => Remote::dial(want, world),
                 };
                 world.foreign[foreign].busy = true;
                 let reply = Some(Vec::new());
-                Taken::Foreign(Self::Device(Device {
+                Taken::Foreign(Self::Device(Box::new(Device {
                     foreign,
                     remote,
                     asked: false,
@@ -188,7 +158,7 @@ impl Relay {
                     due,
                     refusal,
                     splitter: None,
-                }))
+                })))
             }
             _ => Taken::Local,
         }
@@ -203,7 +173,7 @@ impl Relay {
 
     pub fn handle_input(&mut self, input: &mut Input) -> bool {
         match self {
-            Self::List(list) => list.asks.iter_mut().any(|ask| ask.remote.handle_input(input)),
+            Self::List(list) => list.asks.iter_mut().any(|ask| ask.handle_input(input)),
             Self::Device(device) => device.remote.handle_input(input),
         }
     }
@@ -219,7 +189,7 @@ impl Relay {
     /// The line has ended.
     pub fn close(self, world: &mut World) {
         match self {
-            Self::List(list) => list.asks.into_iter().for_each(|ask| ask.remote.close(world)),
+            Self::List(list) => list.asks.into_iter().for_each(|ask| ask.close(world)),
             Self::Device(device) => {
                 // A refusal for being busy was another line's device.
                 if device.refusal != Some(OpStatus::Busy) {
@@ -232,16 +202,25 @@ impl Relay {
 }
 
 impl Ask {
-    fn new(foreign: usize, world: &mut World) -> Self {
+    pub fn new(foreign: usize, world: &mut World) -> Self {
         let remote = Remote::dial(world.foreign[foreign].want, world);
         let mut client = Client::new(Dialect::Linux, 0);
         client.list();
         Self { foreign, remote, client, answer: None }
     }
 
-    fn work(&mut self, world: &mut World) {
+    pub fn handle_input(&mut self, input: &mut Input) -> bool {
+        self.remote.handle_input(input)
+    }
+
+    pub fn close(self, world: &mut World) {
+        self.remote.close(world);
+    }
+
+    /// Goes on asking, unless it is too `late`, and notes at the device what came of it. True when there is an answer.
+    pub fn work(&mut self, world: &mut World, late: bool) -> bool {
         if self.answer.is_some() {
-            return;
+            return true;
         }
         if let Some(transport) = &mut self.remote.transport {
             let request = self.client.transmit();
@@ -253,36 +232,52 @@ impl Ask {
                 bytes.len()
             }) > 0
             {}
-            if fault.is_some() {
-                self.remote.failed = true;
+            if let Some(fault) = fault {
+                self.remote.failed = Some(format!("its server does not speak USB/IP: {fault}"));
             }
         }
-        match self.client.poll_event() {
-            Some(Event::Devices(records)) => {
-                let foreign = &world.foreign[self.foreign];
-                let found = records.into_iter().find(|record| record.busid == foreign.import.busid);
-                let renamed = |record| DeviceRecord { path: foreign.path(), busid: foreign.busid.clone(), ..record };
-                self.answer = Some(found.map(renamed));
-            }
-            Some(_) => self.answer = Some(None),
-            None if self.remote.failed => self.answer = Some(None),
-            None => {}
-        }
+        let found = match self.client.poll_event() {
+            Some(Event::Devices(records)) => self.find(records, world),
+            Some(_) => Err("its server gives no list".to_owned()),
+            None if self.remote.failed.is_some() => Err(self.remote.failed.clone().unwrap_or_default()),
+            None if late => Err(unanswered()),
+            None => return false,
+        };
+        world.foreign[self.foreign].note = Some(found.as_ref().map(drop).map_err(Clone::clone));
+        self.answer = Some(found.ok());
+        true
     }
+
+    /// The device among those of its server, under the name that it has here.
+    fn find(&self, records: Vec<DeviceRecord>, world: &World) -> Result<DeviceRecord, String> {
+        let foreign = &world.foreign[self.foreign];
+        let found = records.into_iter().find(|record| record.busid == foreign.import.busid);
+        let found = found.map(|record| DeviceRecord { path: foreign.path(), busid: foreign.busid.clone(), ..record });
+        found.ok_or_else(|| unavailable(foreign))
+    }
+}
+
+fn unavailable(foreign: &Foreign) -> String {
+    format!("its server has no device {}, or it is in use there", foreign.import.busid)
+}
+
+fn unanswered() -> String {
+    format!("its server does not answer within {PATIENCE:?}")
 }
 
 impl List {
     /// Takes the reply of the server itself.
     pub fn ask_own(&mut self, now: Instant, server: &mut Server, id: ConnectionId) {
-        let [v0, v1] = VERSION.to_be_bytes();
-        let [c0, c1] = REQ_DEVLIST.to_be_bytes();
-        server.handle_bytes(now, id, &[v0, v1, c0, c1, 0, 0, 0, 0]);
+        let mut request = Vec::new();
+        op::put_op(&mut request, REQ_DEVLIST, OpStatus::Ok);
+        server.handle_bytes(now, id, &request);
         self.own = std::iter::from_fn(|| server.transmit_piece(now, id)).flatten().collect();
     }
 
     fn work(&mut self, now: Instant, line: &mut Transport, world: &mut World) -> bool {
-        self.asks.iter_mut().for_each(|ask| ask.work(world));
-        let complete = self.asks.iter().all(|ask| ask.answer.is_some()) || now >= self.due;
+        let late = now >= self.due;
+        let answered = self.asks.iter_mut().map(|ask| ask.work(world, late));
+        let complete = answered.fold(true, |all, answered| all & answered);
         if self.out.is_none() && complete {
             self.out = Some((self.reply(), 0));
         }
@@ -307,7 +302,7 @@ impl Device {
     fn work(&mut self, now: Instant, line: &mut Transport, world: &mut World) -> bool {
         if self.reply.is_some() {
             self.ask(world);
-            let late = now >= self.due || self.remote.failed;
+            let failure = self.remote.failed.clone().or_else(|| (now >= self.due).then(unanswered));
             match (self.refusal, &mut self.reply) {
                 (None, Some(reply)) if reply.len() == REPLY_LENGTH => {
                     rewrite(reply, &world.foreign[self.foreign]);
@@ -319,13 +314,23 @@ impl Device {
                     );
                     self.splitter = splitter(reply, &world.foreign[self.foreign].import);
                     self.reply = None;
+                    world.foreign[self.foreign].note = Some(Ok(()));
                 }
-                (None, _) if !late => return false,
+                (None, _) if failure.is_none() => return false,
                 (refusal, _) => {
+                    let why = match refusal {
+                        None => failure,
+                        // It is in use here.
+                        Some(OpStatus::Busy) => None,
+                        Some(_) => Some(unavailable(&world.foreign[self.foreign])),
+                    };
+                    if let Some(why) = why {
+                        world.foreign[self.foreign].note = Some(Err(why));
+                    }
                     let status = *self.refusal.get_or_insert(refusal.unwrap_or(OpStatus::NotAvailable));
-                    let words = [u32::from(VERSION) << 16 | u32::from(REP_IMPORT), status as u32];
-                    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-                    line.send(world.endpoint, world.outputs, &bytes);
+                    let mut refused = Vec::new();
+                    op::put_op(&mut refused, REQ_IMPORT & !REQUEST, status);
+                    line.send(world.endpoint, world.outputs, &refused);
                     return true;
                 }
             }
@@ -339,7 +344,10 @@ impl Device {
         } else {
             while splice(line, remote, world) | splice(remote, line, world) {}
         }
-        self.remote.failed
+        if let Some(why) = &self.remote.failed {
+            world.foreign[self.foreign].note = Some(Err(why.clone()));
+        }
+        self.remote.failed.is_some()
     }
 
     /// Sends the request under the name that the device has there, and collects the reply.
@@ -387,7 +395,7 @@ fn rewrite(reply: &mut [u8], foreign: &Foreign) {
 
 /// What cuts the transfers of a device that was imported with this reply, if it was asked for.
 fn splitter(reply: &[u8], import: &Import) -> Option<Box<Splitter>> {
-    let speed = reply.get(SPEED..)?.first_chunk()?;
+    let speed = reply.get(OP_LENGTH + SPEED_OFFSET..)?.first_chunk()?;
     import.split.map(|limit| Box::new(Splitter::new(limit, SpeedCode(u32::from_be_bytes(*speed)))))
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::service::endpoint::ConnId;
-use crate::service::outside::Stream;
+use crate::service::outside::{Stream, WINDOW};
 use crate::time::Duration;
 use crate::usb::{Setup, Urb};
 use crate::usbip::{Client, Dialect, Event as Told, OpStatus};
@@ -154,6 +154,35 @@ fn an_idle_port_with_an_importer_wakes_for_keep_alive_alone() {
     assert!(!net.is_free("1-1"));
 }
 
+/// Clients come, fill their window and leave, and the host reads nothing.
+#[test]
+fn clients_of_a_serial_port_share_one_window() {
+    let mut net = Net::new("device=cdc-acm+unix=/tmp/none", &[Found::Ready]);
+    let mut total = 0;
+    for stream in (0..20).map(Stream) {
+        net.port.handle_input(net.now, Input::Opened { want: 0, stream, peer: None });
+        let mut gave = 0;
+        loop {
+            net.run(Duration::from_millis(1), |_| false);
+            let room = |output: &Output| {
+                if let Output::Room(to, count) = output { (*to == stream, *count) } else { (false, 0) }
+            };
+            let granted: usize = net.outputs.iter().map(room).filter(|(own, _)| *own).map(|(_, count)| count).sum();
+            if granted == gave {
+                break;
+            }
+            net.port.handle_input(net.now, Input::Data(stream, vec![5; granted - gave]));
+            gave = granted;
+        }
+        assert!(stream.0 > 0 || gave >= WINDOW, "{gave}");
+        net.port.handle_input(net.now, Input::Ended(stream));
+        net.outputs.clear();
+        total += gave;
+    }
+    // What the device itself holds is behind the window.
+    assert_eq!(total, WINDOW + crate::usb::class::cdc_acm::QUEUE_CAPACITY);
+}
+
 #[test]
 fn a_serial_port_takes_no_more_than_its_back_end() {
     let mut net = Net::new("device=cdc-acm+pty=/tmp/none", &[Found::Ready]);
@@ -172,7 +201,7 @@ fn a_serial_port_takes_no_more_than_its_back_end() {
         let count = |output: &Output| if let Output::Send(_, bytes) = output { bytes.len() } else { 0 };
         net.outputs.iter().map(count).sum::<usize>()
     };
-    assert_eq!(sent(&net), crate::service::outside::WINDOW, "the back end has taken nothing yet");
+    assert_eq!(sent(&net), WINDOW, "the back end has taken nothing yet");
     let done = net.run(Duration::from_secs(5), |net| {
         let taken: usize = sent(net);
         net.outputs.clear();
@@ -187,4 +216,54 @@ fn a_serial_port_takes_no_more_than_its_back_end() {
     net.port.handle_input(net.now, Input::Data(stream, vec![9; 100]));
     net.run(Duration::from_secs(1), |_| false);
     assert!(net.outputs.contains(&Output::Room(stream, 100)));
+}
+
+/// The list of a server with one loopback device, as it goes over the wire.
+fn list_of_one() -> Vec<u8> {
+    let mut far = Net::new("device=loopback", &[]);
+    let id = far.port.server.open(far.now, IpAddr::from([192, 0, 2, 9])).unwrap();
+    far.port.server.handle_bytes(far.now, id, &[1, 0x11, 0x80, 5, 0, 0, 0, 0]);
+    std::iter::from_fn(|| far.port.server.transmit_piece(far.now, id)).flatten().collect()
+}
+
+#[test]
+fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
+    let mut net = Net::new("import=127.0.0.1:3999/1-1", &[Found::Ready]);
+    let shown = |net: &mut Net| net.port.poll_shown().map(|shown| (shown.state, shown.attach.is_some()));
+    assert_eq!(shown(&mut net), Some(("connecting", false)));
+    let mut dials = Vec::new();
+    let second = Duration::from_secs(1);
+    while dials.len() < 8 {
+        assert!(net.run(5 * second, |net| net.outputs.drain(..).any(|output| output == Output::Dial(0))));
+        dials.push(net.now);
+        net.port.handle_input(net.now, Input::Unreachable(0, "refused".into()));
+    }
+    assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
+    let gaps = dials.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() / 10 * 10);
+    assert_eq!(gaps.collect::<Vec<_>>(), [100, 200, 400, 800, 1600, 2000, 2000]);
+
+    assert!(net.run(5 * second, |net| net.outputs.drain(..).any(|output| output == Output::Dial(0))));
+    let stream = Stream(7);
+    net.port.handle_input(net.now, Input::Opened { want: 0, stream, peer: None });
+    assert!(net.run(second, |net| net.outputs.iter().any(|output| matches!(output, Output::Send(Stream(7), _)))));
+    net.port.handle_input(net.now, Input::Data(stream, list_of_one()));
+    assert!(net.run(second, |net| shown(net) == Some(("up", true))));
+    net.outputs.clear();
+    assert!(!net.run(60 * second, |net| net.outputs.iter().any(|output| matches!(output, Output::Dial(_)))));
+
+    // Whoever uses it finds that it is gone, and it is asked for again.
+    let conn = net.connect();
+    let mut client = Client::new(Dialect::Linux, 0);
+    client.import("1-1");
+    let sent = client.transmit();
+    assert_eq!(net.peer.send(conn, &sent), sent.len());
+    let dialled = |net: &mut Net| net.outputs.drain(..).any(|output| output == Output::Dial(0));
+    assert!(net.run(second, dialled));
+    net.port.handle_input(net.now, Input::Unreachable(0, "refused".into()));
+    assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
+    assert!(net.run(second, dialled));
+    // One who says nothing is given up, and asked anew.
+    assert!(!net.run(3 * second - DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
+    assert!(net.run(2 * DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
+    assert!(net.run(second, dialled));
 }

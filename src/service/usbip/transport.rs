@@ -26,11 +26,13 @@ pub(super) struct Transport {
     inbox: Pieces,
     /// Bytes under way to a stream.
     unsent: usize,
+    /// The stream has its window.
+    begun: bool,
 }
 
 impl Transport {
     pub fn new(via: Via) -> Self {
-        Self { via, inbox: Pieces::default(), unsent: 0 }
+        Self { via, inbox: Pieces::default(), unsent: 0, begun: false }
     }
 
     /// Takes what came for a stream. `false`: it is for another.
@@ -55,6 +57,9 @@ impl Transport {
         match self.via {
             Via::Switch(conn) => endpoint.recv(conn, |data| take(data.get(..CHUNK).unwrap_or(data))),
             Via::Host(stream) => {
+                if !std::mem::replace(&mut self.begun, true) {
+                    outputs.push_back(Output::Room(stream, WINDOW));
+                }
                 let piece = self.inbox.first();
                 if piece.is_empty() {
                     return 0;

@@ -157,6 +157,11 @@ impl CdcAcm {
         self.to_backend.as_slices().0
     }
 
+    /// How many bytes of the host wait for the back end.
+    pub fn for_backend(&self) -> usize {
+        self.to_backend.len()
+    }
+
     /// The back end has taken `count` bytes.
     pub fn backend_took(&mut self, count: usize) {
         self.to_backend.drain(..count.min(self.to_backend.len()));

@@ -13,6 +13,7 @@
 //! | data behind the reply to an OUT transfer: "unknown pdu 0" | several servers | `a_reply_to_an_output_has_no_data` |
 //! | an UNLINK of an unknown seqnum has no answer, or two | several servers | `an_unlink_of_nothing_is_answered_once` |
 //! | a victim answered after its UNLINK: the client detaches | several servers | `an_unlink_has_two_outcomes` |
+//! | the same, where the device ended the victim by itself | this server, once | `a_victim_may_end_before_its_unlink_comes` |
 //! | an undeclared endpoint has no answer: the client hangs | Linux usbip-host | `undeclared_endpoints_stall_and_keep_the_stream` |
 //! | a reply longer than wLength: the client detaches | several servers | `replies_are_cut_to_what_was_asked` |
 //! | an IN transfer without data is answered empty | several servers | `an_input_without_data_waits` |

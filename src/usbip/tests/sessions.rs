@@ -1,7 +1,7 @@
 //! What a session promises to a peer that keeps the rules.
 
 use super::*;
-use crate::usb::class::loopback as gadget_zero;
+use crate::usb::class::{CdcAcm, loopback as gadget_zero};
 use crate::usb::{Address, IsoPacket};
 use std::time::Duration;
 
@@ -111,6 +111,22 @@ fn an_unlink_has_two_outcomes() {
     assert_eq!(events[1..], [Event::Unlinked(unlink, ends, 0)]);
     let unlink = peer.client.unlink(12345);
     assert_eq!(peer.exchange(&mut server), [Event::Unlinked(unlink, 12345, 0)]);
+}
+
+#[test]
+fn a_victim_may_end_before_its_unlink_comes() {
+    let mut server = server();
+    server.export("1-3", CdcAcm::device(&Identity::at(Speed::High), false).unwrap()).unwrap();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-3", 1);
+    let victim = peer.client.submit(Urb::input(0, 2, 64));
+    let waits = peer.client.submit(Urb::input(0, 2, 64));
+    assert_eq!(peer.exchange(&mut server), [], "there is nothing to read yet");
+    let unlinks = [victim, waits].map(|seqnum| peer.client.unlink(seqnum));
+    // The back end's byte is there before the UNLINK is.
+    server.with_function(NOW, "1-3", |port: &mut CdcAcm| port.handle_backend(&[7])).unwrap();
+    let events = peer.exchange(&mut server);
+    assert!(matches!(&events[0], Event::Done(seqnum, 0, urb) if *seqnum == victim && urb.data == [7]), "{events:?}");
+    assert_eq!(events[1..], [Event::Unlinked(unlinks[0], victim, 0), Event::Unlinked(unlinks[1], waits, -104)]);
 }
 
 #[test]

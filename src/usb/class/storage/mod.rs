@@ -9,7 +9,8 @@
 //! Reading and writing the medium takes time, so it is not done here. The device emits jobs ([`MassStorage::poll_job`])
 //! of at most [`JOB_SIZE`] bytes, one at a time, and takes their results ([`MassStorage::handle_job_done`]); its owner
 //! may run them on another thread. While the host fetches one piece, the next is being read; while one is being written,
-//! the next comes in. A failed job becomes a medium error, never more.
+//! the next comes in. A failed job becomes a medium error, never more. A reset leaves the job that is under way alone, and
+//! what the next command needs of the medium waits for its end: resets do not add up to more work.
 
 mod scsi;
 
@@ -129,6 +130,10 @@ pub struct MassStorage {
     fetched: usize,
     jobs: VecDeque<Job>,
     running: Option<u32>,
+    /// The running job is one from before a reset: its result is nobody's.
+    orphaned: bool,
+    /// The command is to end with a flush, which is still to be begun.
+    flush: bool,
     next_id: u32,
 }
 
@@ -155,13 +160,14 @@ impl MassStorage {
             fetched: 0,
             jobs: VecDeque::new(),
             running: None,
+            orphaned: false,
+            flush: false,
             next_id: 0,
         };
         Device::new(description, function)
     }
 
-    /// Work for the medium. There is never more than one job without a result; the jobs of a reset device excepted,
-    /// whose results are ignored.
+    /// Work for the medium. There is never more than one job without a result.
     pub fn poll_job(&mut self) -> Option<Job> {
         self.jobs.pop_front()
     }
@@ -172,6 +178,9 @@ impl MassStorage {
             return;
         }
         self.running = None;
+        if std::mem::take(&mut self.orphaned) {
+            return self.go_on();
+        }
         let reading = self.phase == Phase::Input;
         match result {
             Ok(bytes) if !reading => drop(bytes),
@@ -218,6 +227,9 @@ impl MassStorage {
     fn go_on(&mut self) {
         if self.running.is_some() {
             return;
+        }
+        if std::mem::take(&mut self.flush) {
+            return self.start(Work::Flush);
         }
         // The last piece of a write may be a small one.
         let least = if self.phase == Phase::Settle { 1 } else { JOB_SIZE };
@@ -298,7 +310,7 @@ impl MassStorage {
                 self.unasked = meant;
             }
             Ok(Plan::Write(first, _)) => self.offset = first * u64::from(BLOCK),
-            Ok(Plan::Flush) => self.start(Work::Flush),
+            Ok(Plan::Flush) => self.flush = true,
             Ok(Plan::Nothing) | Err(_) => {}
         }
     }
@@ -431,9 +443,14 @@ impl Function for MassStorage {
         self.sense = Sense::NONE;
         self.buffer.clear();
         self.fetched = 0;
-        self.running = None;
+        self.flush = false;
         // A write that was accepted is done, even if nobody waits for its end.
+        let before = self.jobs.len();
         self.jobs.retain(|job| matches!(job.work, Work::Write(..)));
+        if self.jobs.len() < before {
+            self.running = None;
+        }
+        self.orphaned = self.running.is_some();
     }
 }
 

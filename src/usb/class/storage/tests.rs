@@ -269,3 +269,34 @@ fn a_reset_forgets_the_job_under_way_and_keeps_writes() {
     rig.run(Urb::control(0, setup, vec![]));
     assert_eq!(rig.command(&[0; 6], false, &[], 0, 512), (vec![], 0, 0));
 }
+
+#[test]
+fn a_host_that_resets_again_and_again_has_one_job_at_a_time() {
+    let mut rig = Rig::new(false);
+    let reset = Setup { request_type: 0x21, request: BULK_ONLY_RESET, ..Setup::default() };
+    let jobs = |rig: &mut Rig| -> Vec<Job> {
+        std::iter::from_fn(|| rig.device.with_function(NOW, MassStorage::poll_job).flatten()).collect()
+    };
+    let mut under_way = Vec::new();
+    for round in 0..8 {
+        let cbw = rig.cbw(JOB_SIZE as u32, false, &[0x2a, 0, 0, 0, 0, 0, 0, 2, 0, 0]);
+        rig.submit(Urb::output(0, 2, cbw));
+        rig.submit(Urb::output(0, 2, vec![round; JOB_SIZE]));
+        rig.submit(Urb::control(0, reset, vec![]));
+        under_way.extend(jobs(&mut rig));
+    }
+    assert_eq!(under_way.len(), 1, "none is begun before the first has ended");
+    // Commands wait for it, a flush like any other; and its end is not taken for theirs.
+    let flush = rig.cbw(0, false, &[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    rig.submit(Urb::output(0, 2, flush));
+    let status = rig.submit(Urb::input(0, 1, 13));
+    assert_eq!(jobs(&mut rig), []);
+    let first = under_way.remove(0);
+    assert!(matches!(&first.work, Work::Write(0, data) if data.iter().all(|byte| *byte == 0)));
+    let end = |disk: &mut MassStorage| disk.handle_job_done(first.id, Err(JobError::Medium));
+    rig.device.with_function(NOW, end).unwrap();
+    rig.work();
+    assert_eq!(rig.jobs, 1, "the flush");
+    let done = std::iter::from_fn(|| rig.device.poll_complete()).find(|urb| urb.id == status).expect("the status");
+    assert_eq!((done.data.len(), done.data[12]), (13, 0));
+}

@@ -1,0 +1,90 @@
+//! The links behind ports: interfaces that are set down and up, and what is said of it.
+//!
+//! Theory of operation. A port finds out that its interface is down when it sends or reads; an idle one would not. So the
+//! kernel's news of interfaces are listened to while there is a port that has one ([`LinkNews`]), and a moment later
+//! each is asked: one that is being deleted is set down first, and that moment tells the two apart. An interface in
+//! another network namespace has no news here; of such a one the next frame tells.
+//!
+//! That a link is up again a TAP tells by its descriptor; a packet socket is asked from time to time.
+
+use super::ports::Due;
+use super::{Engine, LINK_NEWS};
+use crate::error::Error;
+use crate::frame::PortId;
+use crate::port::link_news::LinkNews;
+use crate::time::{Duration, Instant};
+use mio::Interest;
+use std::os::fd::AsRawFd;
+
+/// How often a link that is down is looked at: a packet socket is not told when its interface is deleted then.
+pub(super) const LINK_CHECK: Duration = Duration::from_millis(250);
+/// How long after the kernel's news the links are looked at.
+const SETTLED: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Listens to the kernel's news of interfaces from now on.
+    pub(super) fn hear_of_links(&mut self) {
+        if self.link_news.is_some() {
+            return;
+        }
+        let opened = LinkNews::open().map_err(|error| Error::system("news of interfaces", &error));
+        let watched =
+            opened.and_then(|news| self.register(news.as_raw_fd(), LINK_NEWS, Interest::READABLE).map(|()| news));
+        match watched {
+            Ok(news) => self.link_news = Some(news),
+            Err(error) => log::debug!("switch {}: {error}", self.name),
+        }
+    }
+
+    /// There are news.
+    pub(super) fn take_link_news(&mut self) {
+        self.link_news.iter().for_each(LinkNews::take);
+        if !self.timers.iter().any(|&(_, what)| what == Due::Links) {
+            self.timers.insert((self.clock.now() + SETTLED, Due::Links));
+        }
+    }
+
+    /// Asks all ports for their links.
+    pub(super) fn look_at_links(&mut self) {
+        for index in 0..self.ports.len() {
+            let id = PortId(index as u16);
+            if let Some(Err(gone)) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()).map(|edge| edge.check_link())
+            {
+                self.gone.push((id, gone));
+            }
+            self.tell_link(id);
+        }
+    }
+
+    /// A port's link is down, as far as it knows: asks again, until it is up or gone.
+    pub(super) fn look_at_link(&mut self, id: PortId, now: Instant) {
+        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down()) else { return };
+        match edge.check_link() {
+            Ok(()) if edge.link_is_down() => {
+                self.timers.retain(|&(_, what)| what != Due::Link(id));
+                self.timers.insert((now + LINK_CHECK, Due::Link(id)));
+            }
+            Ok(()) => {}
+            Err(gone) => self.gone.push((id, gone)),
+        }
+        self.tell_link(id);
+    }
+
+    /// Says that a port's link is down, or up again, if that was not said. The end of its interface is another matter.
+    pub(super) fn tell_link(&mut self, id: PortId) {
+        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down() != slot.link_down) else { return };
+        if let Err(gone) = edge.check_link() {
+            return self.gone.push((id, gone));
+        }
+        let down = edge.link_is_down();
+        match (std::mem::replace(&mut slot.link_down, down), down) {
+            (false, true) => {
+                log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
+            }
+            (true, false) => log::info!("{}: its interface is up again", slot.name),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Tells that interfaces of this network namespace have changed: a socket in rtnetlink's group for links.
+//!
+//! What the kernel says is not read: which interface it is about, and how that one is, is asked of each port, since a
+//! message may be lost or out of date.
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::io::{ErrorKind, Result};
+use std::os::fd::{AsRawFd, RawFd};
+
+/// RTMGRP_LINK of linux/rtnetlink.h.
+const LINKS: u32 = 1;
+
+/// More than one message has; the rest of a longer one is cut off by the kernel.
+const ROOM: usize = 4096;
+
+/// See the module.
+pub struct LinkNews(Socket);
+
+impl LinkNews {
+    /// Opens a socket that hears of the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// The system calls'.
+    pub fn open() -> Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.set_non_blocking(true)?;
+        socket.bind(&SocketAddr::new(0, LINKS))?;
+        Ok(Self(socket))
+    }
+
+    /// Takes all that has come, unread.
+    pub fn take(&self) {
+        let mut room = [0; ROOM];
+        loop {
+            match self.0.recv(&mut &mut room[..], 0) {
+                Ok(_) => {}
+                // ENOBUFS says that there was more than fits, which is as good as news.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS)) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl AsRawFd for LinkNews {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

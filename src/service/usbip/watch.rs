@@ -1,0 +1,121 @@
+//! Whether devices of other servers are there.
+//!
+//! Theory of operation. The server of an import is asked for its list when the port starts; what it says is what the
+//! port shows. While the device is not there, it is asked again after 100 ms, then at twice the interval up to two
+//! seconds. Once it is there nobody asks: whoever uses it finds out when it is gone, by a dial that fails or a
+//! connection that ends, and leaves a note at its [`Foreign`]. While it is in use nobody asks either, since some servers
+//! have room for one connection.
+
+use super::line::World;
+use super::relay::{Ask, PATIENCE};
+use crate::config::Import;
+use crate::service::outside::Input;
+use crate::time::{Duration, Instant};
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// Whether a device is there, as far as is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Presence {
+    /// Its server has not answered yet.
+    Asked,
+    There,
+    /// Why not.
+    Away(String),
+}
+
+/// A device of another server.
+pub(super) struct Foreign {
+    /// Its name here.
+    pub busid: String,
+    pub import: Import,
+    /// The want that is dialled.
+    pub want: usize,
+    pub busy: bool,
+    pub presence: Presence,
+    /// What somebody has found out about it.
+    pub note: Option<Result<(), String>>,
+}
+
+impl Foreign {
+    pub fn new(busid: String, import: Import, want: usize) -> Self {
+        Self { busid, import, want, busy: false, presence: Presence::Asked, note: None }
+    }
+
+    /// Whether `want` is what is dialled for it.
+    pub fn is(&self, want: usize) -> bool {
+        self.want == want
+    }
+
+    pub fn path(&self) -> String {
+        format!("/zbridge/{}/{}", self.import.server, self.import.busid)
+    }
+
+    /// As a port shows it: `1-2 127.0.0.1:3240/1-1`, and why it cannot be had.
+    pub fn shown(&self) -> String {
+        let import = format!("{} {}", self.busid, self.import);
+        match &self.presence {
+            Presence::There => import,
+            Presence::Asked => format!("{import} (being asked for)"),
+            Presence::Away(why) => format!("{import} ({why})"),
+        }
+    }
+}
+
+/// Who asks for one device.
+pub(super) struct Watch {
+    /// It is being asked for, until then at most.
+    ask: Option<(Ask, Instant)>,
+    /// When it is asked for next.
+    next: Option<Instant>,
+    retry: Duration,
+}
+
+impl Watch {
+    pub fn new() -> Self {
+        Self { ask: None, next: Some(Instant::ZERO), retry: FIRST_RETRY }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.ask.as_ref().map(|(_, due)| *due).or(self.next)
+    }
+
+    /// Takes what came for it. `false`: it is for another.
+    pub fn handle_input(&mut self, input: &mut Input) -> bool {
+        self.ask.as_mut().is_some_and(|(ask, _)| ask.handle_input(input))
+    }
+
+    /// Asks for the device number `at` if it is time. `tell` takes it when it has come or gone.
+    pub fn work(&mut self, now: Instant, at: usize, world: &mut World, tell: impl FnOnce(&Foreign)) {
+        let Some(busy) = world.foreign.get(at).map(|foreign| foreign.busy) else { return };
+        if self.ask.is_none() && self.next.is_some_and(|next| next <= now) {
+            self.next = None;
+            if busy {
+                self.next = Some(now + LAST_RETRY);
+            } else {
+                self.ask = Some((Ask::new(at, world), now + PATIENCE));
+            }
+        }
+        if let Some((mut ask, due)) = self.ask.take() {
+            if ask.work(world, now >= due) {
+                ask.close(world);
+            } else {
+                self.ask = Some((ask, due));
+            }
+        }
+        let Some(foreign) = world.foreign.get_mut(at) else { return };
+        let Some(note) = foreign.note.take() else { return };
+        let before = std::mem::replace(&mut foreign.presence, note.map_or_else(Presence::Away, |()| Presence::There));
+        let is_there = foreign.presence == Presence::There;
+        if is_there {
+            (self.retry, self.next) = (FIRST_RETRY, None);
+        } else if self.ask.is_none() {
+            self.next = Some(now + self.retry);
+            self.retry = (self.retry * 2).min(LAST_RETRY);
+        }
+        if before == Presence::Asked || is_there != (before == Presence::There) {
+            tell(foreign);
+        }
+    }
+}
