@@ -1,5 +1,5 @@
-//! `nat:` beside the other ways out for guests without rights: passt's twin pasta, slirp4netns and QEMU's own SLIRP, back
-//! to back in one run.
+//! `nat:` beside the other ways out for guests without rights: passt and its twin pasta, slirp4netns and QEMU's own SLIRP,
+//! back to back in one run.
 //!
 //! ```text
 //! cargo bench --bench gateways                      three rounds, two seconds for each measurement
@@ -8,8 +8,10 @@
 //!
 //! Each has a guest of its own, a network namespace whose only interface is the contender's TAP, and leads from there to
 //! a server on the loopback of a host, which is a namespace, too. The guest's kernel and the server are the same for all.
-//! QEMU runs no machine: its user network and a TAP are joined by its hub. Each is started as its manual shows it, with
-//! the largest MTU that it offers. What is shown are the medians of the rounds; who is not installed is left out. Needs
+//! QEMU runs no machine: its user network and a TAP are joined by its hub. passt gives a QEMU its network by a stream
+//! socket; here its other end is a switch of zbridge's with the TAP, and beside it the same switch is on such a socket of a
+//! second zbridge, whose gateway has passt's place. (QEMU's own hub loses frames between a TAP and such a socket.) Each is
+//! started as its manual shows it, with the largest MTU that it offers. What is shown are the medians of the rounds; who is not installed is left out. Needs
 //! root, for the namespaces.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -17,19 +19,25 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use support::{Namespace, needs};
+use support::{Namespace, PATIENCE, TempDir, needs};
 
 const GATEWAY: &str = "10.0.2.2";
 /// Connections at once, where several are measured.
 const TOGETHER: usize = 16;
 /// Connections that rest, where they are to cost nothing.
 const IDLE: usize = 1000;
-const CONTENDERS: [Contender; 4] = [
-    Contender { name: "zbridge", program: None, mtu: 1500 },
-    Contender { name: "pasta", program: Some(("pasta", "passt")), mtu: 65520 },
-    Contender { name: "slirp4netns", program: Some(("slirp4netns", "slirp4netns")), mtu: 65520 },
-    Contender { name: "QEMU's SLIRP", program: Some(("qemu-system-x86_64", "qemu-system-x86")), mtu: 1500 },
+const CONTENDERS: [Contender; 6] = [
+    Contender { name: "zbridge", programs: &[], mtu: 1500 },
+    Contender { name: "pasta", programs: &[PASST], mtu: 65520 },
+    Contender { name: "slirp4netns", programs: &[("slirp4netns", "slirp4netns")], mtu: 65520 },
+    Contender { name: "QEMU's SLIRP", programs: &[QEMU], mtu: 1500 },
+    Contender { name: "zbridge, by a socket", programs: &[], mtu: 65500 },
+    Contender { name: "passt, by a socket", programs: &[PASST], mtu: 65500 },
 ];
+/// A program that has to be installed, and by which package.
+type Program = (&'static str, &'static str);
+const PASST: Program = ("passt", "passt");
+const QEMU: Program = ("qemu-system-x86_64", "qemu-system-x86");
 const COLUMNS: [(&str, Measure); 6] = [
     ("up, Gbit/s", |lab, time| lab.stream(b'u', 1, time)),
     ("down, Gbit/s", |lab, time| lab.stream(b'd', 1, time)),
@@ -43,8 +51,7 @@ type Measure = fn(&Lab, Duration) -> f64;
 
 struct Contender {
     name: &'static str,
-    /// What has to be installed, and by which package.
-    program: Option<(&'static str, &'static str)>,
+    programs: &'static [Program],
     mtu: u32,
 }
 
@@ -61,7 +68,7 @@ fn main() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("as many descriptors as there are");
     let there =
-        |contender: &&Contender| contender.program.is_none_or(|(tool, package)| needs::tool(tool, package).is_ok());
+        |contender: &&Contender| contender.programs.iter().all(|(tool, package)| needs::tool(tool, package).is_ok());
     let contenders: Vec<_> = CONTENDERS.iter().filter(there).collect();
     let mut results = vec![vec![Vec::new(); COLUMNS.len()]; contenders.len()];
     for round in 0..rounds {
@@ -96,12 +103,13 @@ fn show(value: f64) -> String {
 
 /// A contender between its host and its guest.
 struct Lab {
-    _gateway: Running,
+    _gateway: Vec<Running>,
     guest: Namespace,
     /// The server of the host's loopback, as the guest knows it.
     server: SocketAddr,
     _host: Namespace,
     _beyond: Namespace,
+    _dir: TempDir,
 }
 
 /// A process that ends when it is not needed any more.
@@ -126,42 +134,22 @@ impl Lab {
         for namespace in [&host, &guest] {
             namespace.check("echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range");
         }
-        let (netns, mtu) = (format!("/run/netns/{}", guest.name()), contender.mtu.to_string());
-        let words: Vec<&str> = match contender.name {
-            "zbridge" => vec![env!("CARGO_BIN_EXE_zbridge"), "-q", "--port", "tap:zg", "--port", "nat:10.0.2.2/24"],
-            "pasta" => {
-                let plain = "pasta -q -f --runas 0 --config-net -4 -I zg -a 10.0.2.15 -n 24 -g 10.0.2.2 -t none -u none \
-                             -T none -U none --netns";
-                plain.split_ascii_whitespace().chain([netns.as_str()]).collect()
-            }
-            "slirp4netns" => {
-                vec!["slirp4netns", "--configure", "--mtu", &mtu, "--netns-type=path", &netns, "zg"]
-            }
-            _ => {
-                host.ip("tuntap add zg mode tap");
-                let hub = "qemu-system-x86_64 -machine none -display none -nodefaults -netdev user,id=u -netdev \
-                           tap,id=t,ifname=zg,script=no,downscript=no -netdev hubport,hubid=0,netdev=u,id=a -netdev \
-                           hubport,hubid=0,netdev=t,id=b";
-                hub.split_ascii_whitespace().collect()
-            }
-        };
-        let mut command = host.command(words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let gateway = Running(command.spawn().expect("the contender starts"));
-        if matches!(contender.program, None | Some(("qemu-system-x86_64", _))) {
+        let dir = TempDir::new();
+        let gateway = start(contender, &host, &guest, &dir.text("socket"));
+        if !matches!(contender.name, "pasta" | "slirp4netns") {
             wait_for(contender.name, || host.run("ip link show zg").rc == 0);
             // it has to be open when it moves
             std::thread::sleep(Duration::from_secs(1));
             host.ip(&format!("link set zg netns {}", guest.name()));
             guest.ip("addr add 10.0.2.15/24 dev zg");
-            guest.ip("link set zg up");
+            guest.ip(&format!("link set zg mtu {} up", contender.mtu));
             guest.ip(&format!("route add default via {GATEWAY}"));
         }
         let listener = host.inside(|| TcpListener::bind("127.0.0.1:0")).expect("a listener");
         let server =
             SocketAddr::new(GATEWAY.parse().expect("an address"), listener.local_addr().expect("bound").port());
         std::thread::spawn(move || serve(&listener));
-        let lab = Self { _gateway: gateway, guest, server, _host: host, _beyond: beyond };
+        let lab = Self { _gateway: gateway, guest, server, _host: host, _beyond: beyond, _dir: dir };
         wait_for(contender.name, || {
             lab.connect().is_ok_and(|mut stream| stream.write_all(b"c").is_ok() && stream.read(&mut [0]).is_ok())
         });
@@ -170,7 +158,11 @@ impl Lab {
 
     fn connect(&self) -> std::io::Result<TcpStream> {
         let server = self.server;
-        self.guest.inside(move || TcpStream::connect_timeout(&server, Duration::from_secs(5)))
+        let stream = self.guest.inside(move || TcpStream::connect_timeout(&server, Duration::from_secs(5)))?;
+        // a contender that has died is noticed
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 
     /// Gbit/s of `count` streams at once; `way` is `u` for up, `d` for down.
@@ -226,6 +218,39 @@ impl Lab {
             threads.into_iter().map(|thread| thread.join().expect("a count")).sum()
         });
         total / time.as_secs_f64()
+    }
+}
+
+/// Starts what leads from the TAP `zg` to the host, over a socket at `socket` or not.
+fn start(contender: &Contender, host: &Namespace, guest: &Namespace, socket: &str) -> Vec<Running> {
+    let (netns, mtu) = (format!("/run/netns/{}", guest.name()), contender.mtu);
+    let run = |words: &str| {
+        let words: Vec<&str> = words.split_ascii_whitespace().collect();
+        let mut command = host.command(words[0]);
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Running(command.spawn().expect("the contender starts"))
+    };
+    let zbridge = env!("CARGO_BIN_EXE_zbridge");
+    let ours = "-q -f --runas 0 -4 -a 10.0.2.15 -n 24 -g 10.0.2.2 -t none -u none";
+    let on_socket = |gateway: &str| {
+        let gateway = run(gateway);
+        wait_for(contender.name, || std::path::Path::new(socket).exists());
+        vec![run(&format!("{zbridge} -q --port tap:zg --port unix:{socket},connect")), gateway]
+    };
+    match contender.name {
+        "zbridge" => vec![run(&format!("{zbridge} -q --port tap:zg --port nat:10.0.2.2/24"))],
+        "pasta" => vec![run(&format!("pasta {ours} --config-net -I zg -T none -U none --netns {netns}"))],
+        "slirp4netns" => vec![run(&format!("slirp4netns --configure --mtu {mtu} --netns-type=path {netns} zg"))],
+        "QEMU's SLIRP" => {
+            host.ip("tuntap add zg mode tap");
+            vec![run("qemu-system-x86_64 -machine none -display none -nodefaults -netdev user,id=u -netdev \
+                 tap,id=t,ifname=zg,script=no,downscript=no -netdev hubport,hubid=0,netdev=u,id=a -netdev \
+                 hubport,hubid=0,netdev=t,id=b")]
+        }
+        "zbridge, by a socket" => {
+            on_socket(&format!("{zbridge} -q --port unix:{socket},mtu={mtu} --port nat:10.0.2.2/24,mtu={mtu}"))
+        }
+        _ => on_socket(&format!("passt {ours} -s {socket}")),
     }
 }
 

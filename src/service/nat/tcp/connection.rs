@@ -236,15 +236,18 @@ impl Connection {
         if self.dialling {
             return None;
         }
-        let owes = |connection: &Self, bare| connection.receiver.as_ref().is_some_and(|receiver| receiver.owes(bare));
-        let bare = self.sender.is_open() && owes(self, true);
-        let piece = if bare { None } else { self.sender.next(now) };
-        let piece = piece.or_else(|| owes(self, false).then(|| Piece::bare(self.sender.nxt())))?;
-        Some(self.dress(piece))
+        let due = self.receiver.as_ref().filter(|receiver| receiver.owes());
+        let repeats = self.sender.is_open() && due.is_some_and(Receiver::has_gaps);
+        let due = due.is_some();
+        // A duplicate acknowledgement is one only if nothing is sent with it.
+        match if repeats { None } else { self.sender.next(now) } {
+            Some(piece) => Some(self.dress(piece)),
+            None => due.then(|| self.dress(Piece::bare(self.sender.nxt()))),
+        }
     }
 
     fn dress(&mut self, piece: Piece) -> Outgoing {
-        let bare = piece == Piece::bare(piece.seq);
+        let bare = piece.range.is_empty() && !piece.syn && !piece.fin;
         let options = match &self.receiver {
             _ if piece.syn => Options {
                 mss: Some(self.own_mss),

@@ -107,14 +107,19 @@ impl Receiver {
         self.due = self.due.max(1);
     }
 
-    /// Whether an acknowledgement is due. `bare`: only one that has to be a segment of its own, as a duplicate one has to.
-    pub fn owes(&self, bare: bool) -> bool {
-        self.due > 0 && !(bare && self.early.is_empty())
+    /// Whether an acknowledgement is due.
+    pub fn owes(&self) -> bool {
+        self.due > 0
+    }
+
+    /// Whether something is missing before what has come.
+    pub fn has_gaps(&self) -> bool {
+        !self.early.is_empty()
     }
 
     /// An acknowledgement leaves. `bare`: it is a segment of its own.
     pub fn acknowledged(&mut self, bare: bool) {
-        self.due = if bare && !self.early.is_empty() { self.due.saturating_sub(1) } else { 0 };
+        self.due = if bare && self.has_gaps() { self.due.saturating_sub(1) } else { 0 };
     }
 
     /// What the guest is told that is held behind what is missing: the newest first (RFC 2018, 4).

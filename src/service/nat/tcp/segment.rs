@@ -39,7 +39,7 @@ pub(in crate::service::nat) struct Flags {
     pub psh: bool,
 }
 
-/// What somebody holds that lies behind what is missing: from which number to before which. Empty ones say nothing.
+/// What somebody holds that lies behind what is missing: from which number to before which. The empty ones come last.
 pub(in crate::service::nat) type Blocks = [(u32, u32); 4];
 
 /// What a SYN may say, and the blocks of another segment.
@@ -152,7 +152,7 @@ impl Options {
             bytes[at..at + 4].copy_from_slice(&[NO_OPERATION, NO_OPERATION, SACK_PERMITTED, 2]);
             at += 4;
         }
-        let blocks = self.blocks.iter().filter(|(from, to)| from != to);
+        let blocks = self.blocks.iter().take_while(|(from, to)| from != to);
         let len = 2 + BLOCK * blocks.clone().count();
         if len > 2 {
             bytes[at..at + 4].copy_from_slice(&[NO_OPERATION, NO_OPERATION, SACK, len as u8]);

@@ -283,6 +283,9 @@ impl Sender {
     /// How much of what was sent is on its way, as far as is known: neither what the guest holds, nor what is lost and not
     /// sent again yet (RFC 6675, 4).
     fn under_way(&self) -> usize {
+        if self.board.is_empty() {
+            return self.nxt.wrapping_sub(self.una) as usize;
+        }
         let missing = |from: u32, to: u32| to.wrapping_sub(from).saturating_sub(self.board.held(from, to)) as usize;
         let from = later(self.again, self.una);
         let lost = self.board.lost(self.mss).filter(|&lost| self.recover.is_some() && before(from, lost));
