@@ -257,8 +257,9 @@ impl Character {
 
     fn frame(&mut self, rng: &mut Rng) -> FrameSpec {
         self.serial += 1;
-        let tpids: Vec<u16> =
-            (0..rng.pick(&[0, 0, 0, 0, 1, 1, 2, 3])).map(|_| rng.pick(&[0x8100, 0x8100, 0x88a8, 0x9100])).collect();
+        let tpids: Vec<u16> = (0..rng.pick(&[0, 0, 0, 0, 1, 1, 2, 3]))
+            .map(|_| rng.pick(&[0x8100, 0x8100, 0x88a8, 0x9100, 0x9200]))
+            .collect();
         let len = match rng.below(20) {
             0 => rng.below(14),
             1..12 => 14 + rng.below(60),

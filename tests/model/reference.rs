@@ -99,7 +99,7 @@ fn is_longer(packet: &Packet, mtu: Option<u32>) -> bool {
     let bytes = &packet.bytes;
     let mut allowed = mtu as usize + 14;
     for at in [12, 16] {
-        if bytes.len() < at + 4 || !(bytes[at..at + 2] == [0x81, 0] || bytes[at..at + 2] == [0x88, 0xa8]) {
+        if bytes.len() < at + 4 || ![[0x81, 0], [0x88, 0xa8], [0x91, 0]].iter().any(|tpid| bytes[at..at + 2] == *tpid) {
             break;
         }
         allowed += 4;
