@@ -54,8 +54,8 @@ pub struct UsbipPort {
     watches: Vec<Watch>,
     /// What it exports, as it is asked for.
     exports: Option<Usbip>,
-    /// How it was shown last.
-    shown: Option<Shown>,
+    /// It is to be shown otherwise than it was last. Asked at every turn, and hardly ever so.
+    changed: bool,
     outputs: VecDeque<Output>,
     /// Something has changed since the last round.
     dirty: bool,
@@ -103,7 +103,7 @@ impl UsbipPort {
             foreign: Vec::new(),
             watches: Vec::new(),
             exports: None,
-            shown: None,
+            changed: true,
             outputs: VecDeque::new(),
             dirty: true,
             closed: false,
@@ -184,10 +184,10 @@ impl UsbipPort {
 
     /// Asks for the devices of other servers that are not there.
     fn watch(&mut self, now: Instant) {
-        let Self { name, endpoint, server, foreign, watches, exports, outputs, .. } = self;
+        let Self { name, endpoint, server, foreign, watches, exports, changed, outputs, .. } = self;
         let mut world = World { endpoint, server, foreign, outputs };
         for (at, watch) in watches.iter_mut().enumerate() {
-            watch.work(now, at, &mut world, |foreign| {
+            *changed |= watch.work(now, at, &mut world, |foreign| {
                 let Foreign { busid, import, presence, .. } = foreign;
                 match presence {
                     Presence::Asked => {}
@@ -331,9 +331,7 @@ impl Service for UsbipPort {
     }
 
     fn poll_shown(&mut self) -> Option<Shown> {
-        let shown = self.show().filter(|shown| self.shown.as_ref() != Some(shown))?;
-        self.shown = Some(shown.clone());
-        Some(shown)
+        if std::mem::take(&mut self.changed) { self.show() } else { None }
     }
 }
 

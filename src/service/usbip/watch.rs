@@ -86,9 +86,10 @@ impl Watch {
         self.ask.as_mut().is_some_and(|(ask, _)| ask.handle_input(input))
     }
 
-    /// Asks for the device number `at` if it is time. `tell` takes it when it has come or gone.
-    pub fn work(&mut self, now: Instant, at: usize, world: &mut World, tell: impl FnOnce(&Foreign)) {
-        let Some(busy) = world.foreign.get(at).map(|foreign| foreign.busy) else { return };
+    /// Asks for the device number `at` if it is time. `tell` takes it when it has come or gone. Returns whether its
+    /// presence, or why it is away, is another now.
+    pub fn work(&mut self, now: Instant, at: usize, world: &mut World, tell: impl FnOnce(&Foreign)) -> bool {
+        let Some(busy) = world.foreign.get(at).map(|foreign| foreign.busy) else { return false };
         if self.ask.is_none() && self.next.is_some_and(|next| next <= now) {
             self.next = None;
             if busy {
@@ -104,8 +105,8 @@ impl Watch {
                 self.ask = Some((ask, due));
             }
         }
-        let Some(foreign) = world.foreign.get_mut(at) else { return };
-        let Some(note) = foreign.note.take() else { return };
+        let Some(foreign) = world.foreign.get_mut(at) else { return false };
+        let Some(note) = foreign.note.take() else { return false };
         let before = std::mem::replace(&mut foreign.presence, note.map_or_else(Presence::Away, |()| Presence::There));
         let is_there = foreign.presence == Presence::There;
         if is_there {
@@ -117,5 +118,6 @@ impl Watch {
         if before == Presence::Asked || is_there != (before == Presence::There) {
             tell(foreign);
         }
+        before != foreign.presence
     }
 }
