@@ -164,13 +164,15 @@ fn running(name: &str, owner: &str) -> Error {
 
 /// Makes the directory where there is none, and locks it.
 fn prepare(directory: &Path) -> Result<OwnedFd> {
-    let fd = private(directory, "control socket", "set XDG_RUNTIME_DIR to a directory that you own")?;
+    let elsewhere = "set XDG_RUNTIME_DIR to a directory that you own";
+    let fd = private(directory, "control socket", elsewhere)?;
     for _ in 0..LOCK_TRIES.0 {
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(fd),
             Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(LOCK_TRIES.1),
             Err(errno) => {
-                return Err(Error::system(format_args!("control socket: {}", directory.display()), &errno.into()));
+                let what = format_args!("control socket: {}", directory.display());
+                return Err(Error::system(what, &errno.into()).hint(elsewhere));
             }
         }
     }
