@@ -142,8 +142,8 @@ impl Switch {
             return Verdict::Drop(DropReason::ReservedGroup);
         }
         if learn && !src.is_group() && src.as_u64() != 0 {
-            let known = is_heard || self.learn(now, tick, frame.ingress, ahead);
-            *heard = known.then_some(frame.ingress);
+            let is_learned = is_heard || self.learn(now, tick, frame.ingress, ahead);
+            *heard = is_learned.then_some(frame.ingress);
         }
         let known = (!dst.is_group()).then(|| self.fdb.lookup(ahead.dst, ahead.dst_hash, tick)).flatten();
         match known {
