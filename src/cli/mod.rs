@@ -13,12 +13,14 @@ mod log;
 mod man;
 mod ports;
 mod run;
+mod screen;
 mod show;
+mod stop;
 mod style;
 mod up;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
 pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
+pub use screen::{complain, print};
 pub use style::{Label, Style};
 pub use up::{Up, UpArgs};
 
@@ -74,17 +77,18 @@ where
             if matches!(job, Job::Instance(_)) {
                 log::beside_a_program();
             }
+            // What a command asks for is data, and is not to be lost.
+            screen::start(!matches!(job, Job::Ask(_)))?;
             log::start(args.verbosity);
             start(job, args.verbosity)
         }
     });
-    match outcome {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            complain(Label::Error, &error);
-            ExitCode::from(error.class().code())
-        }
-    }
+    let status = outcome.unwrap_or_else(|error| {
+        complain(Label::Error, &error);
+        error.class().code()
+    });
+    screen::finish();
+    ExitCode::from(status)
 }
 
 /// Does a job, until it is over. Gives the exit status: a program's own, or 0.
@@ -93,7 +97,7 @@ where
 /// What made it end before it should.
 pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
-        Job::Run(config, name) => run::run(&config, name.as_deref(), verbosity.is_quiet())?,
+        Job::Run(config, name) => return run::run(&config, name.as_deref(), verbosity.is_quiet()),
         Job::Instance(instance) => return instance::run(&instance),
         Job::Bench(up) => return up::run(&up, verbosity.is_quiet()),
         Job::Ask(ask) => ask.perform()?,
@@ -231,7 +235,7 @@ fn host(args: &RunArgs, name: &str) -> Result<Host> {
 /// What a file would run.
 fn check(file: &Path) -> Result<String> {
     let config = Config::load(file)?;
-    warn(&config).map_err(|error| error.at(file.display()))?;
+    warn(&config).and_then(|()| warn_of_programs(&config)).map_err(|error| error.at(file.display()))?;
     Ok(config.summary())
 }
 
@@ -243,30 +247,18 @@ fn warn(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Checks what the programs of a bench need, and says what is odd about it.
+fn warn_of_programs(config: &Config) -> Result<()> {
+    for warning in config.check_programs()? {
+        complain(Label::Warning, &warning);
+    }
+    Ok(())
+}
+
 fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "zbridge", &mut script);
     script
-}
-
-/// Says something on standard error.
-pub fn complain(label: Label, text: &dyn std::fmt::Display) {
-    let stream = io::stderr();
-    let text = Style::of(&stream).message(label, text);
-    // There is nowhere else to say that this failed.
-    let _ = stream.lock().write_all(text.as_bytes());
-}
-
-/// Writes data to standard output. A reader that has seen enough (`| head`) is no failure.
-///
-/// # Errors
-/// The stream's, as a run-time error.
-pub fn print(data: impl AsRef<[u8]>) -> Result<()> {
-    let mut stream = io::stdout().lock();
-    match stream.write_all(data.as_ref()).and_then(|()| stream.flush()) {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::system("standard output", &cause)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

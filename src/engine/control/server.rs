@@ -12,8 +12,7 @@ use super::place::Claim;
 use super::session::{Read, Session};
 use super::stranger;
 use crate::control::{Greeting, PROTOCOL, Reply, Request, print};
-use crate::engine::Bridge;
-use crate::engine::command::{Handle, SwitchStatus};
+use crate::engine::command::Handle;
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
@@ -94,15 +93,10 @@ impl Server {
         &self.path
     }
 
-    /// Ends with the bridge that it serves. Returns what all ports had counted, those of clients included. Clients are
-    /// let go first, so that one that waits for an answer learns that the bridge has ended, not only its switch.
-    ///
-    /// # Errors
-    /// As [`Bridge::stop`].
-    pub fn end(self, bridge: Bridge) -> Result<Vec<SwitchStatus>> {
+    /// Ends, and the bridge that it serves is about to: the ports of clients stay to be counted. It is called before the
+    /// bridge is stopped, so that a client that waits for an answer learns that the bridge has ended, not only its switch.
+    pub fn end(self) {
         self.ends.store(true, Ordering::Relaxed);
-        drop(self);
-        bridge.stop()
     }
 }
 
