@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use support::{Launch, PATIENCE, Peer, Station, StreamPeer, TempDir, eventually, needs, require, zbridge};
+use std::time::Duration;
+use support::{Launch, PATIENCE, Peer, Received, Station, StreamPeer, TempDir, eventually, needs, require, zbridge};
 
 const A: Station = Station::new(1);
 const B: Station = Station::new(2);
@@ -65,7 +66,7 @@ fn passes(running: &Running) {
     // The first finds out when both have their ports.
     eventually("a frame", || {
         a.send(&request);
-        (b.recv_within(std::time::Duration::from_millis(200)) == Some(request.clone())).then_some(())
+        (b.receive(Duration::from_millis(200)) == Received::Frame(request.clone())).then_some(())
     });
     b.send(&reply);
     a.expect(&reply);
@@ -134,11 +135,9 @@ fn a_bench_ends_whoever_does_not_read() {
     let table = "[[instance]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"yes | head -c 50000000; sleep 1000\"]\n\
                  [[instance]]\nname = \"b\"\ncommand = [\"sh\", \"-c\", \"exit 3\"]\n";
     let forever = table.replace("exit 3", "exec sleep 1000");
-    for (text, words, status) in [
-        (table, &["--exit-with", "b"][..], 3),
-        (forever.as_str(), &["--timeout", "1s"], 6),
-        (forever.as_str(), &[], 0),
-    ] {
+    for (text, words, status) in
+        [(table, &["--exit-with", "b"][..], 3), (forever.as_str(), &["--timeout", "1s"], 6), (forever.as_str(), &[], 0)]
+    {
         for both in [false, true] {
             let dir = TempDir::new();
             let (_reader, full) = full_pipe();

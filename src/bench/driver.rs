@@ -333,23 +333,23 @@ impl Reader {
             let mut room = vec![0; CHUNK];
             loop {
                 if lines.has_partial() && !has_more(&pipe) {
-                    self.look(|ready| ready.pause());
                     lines.flush(&mut |line| self.screen.line(self.index, line));
+                    self.look(|ready| ready.pause());
                 }
                 match pipe.read(&mut room) {
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                     Ok(0) | Err(_) => break,
                     Ok(count) => {
                         let bytes = room.get(..count).unwrap_or_default();
-                        self.look(|ready| ready.push(bytes));
                         let trouble = self.log.lock().write(bytes);
                         self.warn(trouble);
                         lines.push(bytes, &mut |line| self.screen.line(self.index, line));
+                        self.look(|ready| ready.push(bytes));
                     }
                 }
             }
-            self.look(|ready| ready.pause());
             lines.flush(&mut |line| self.screen.line(self.index, line));
+            self.look(|ready| ready.pause());
             let trouble = self.log.lock().settle();
             self.warn(trouble);
             drop(done);
@@ -360,6 +360,9 @@ impl Reader {
     fn look(&mut self, is_it: impl FnOnce(&mut ReadyLine) -> bool) {
         if self.ready.as_mut().is_some_and(is_it) {
             self.ready = None;
+            // What says so is in the log when it is told.
+            let trouble = self.log.lock().settle();
+            self.warn(trouble);
             // When nobody listens any more, the bench is over.
             let _ = self.told.send(Told::Ready(self.index));
         }

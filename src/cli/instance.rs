@@ -6,7 +6,7 @@
 use super::joined;
 use super::show;
 use super::style::Label;
-use super::{complain, log, stop};
+use super::{complain, log, screen, stop};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec, value};
 use crate::engine::control::Client;
 use crate::engine::{Bridge, Ended};
@@ -168,6 +168,7 @@ impl Network {
 /// A port that cannot be opened, a network that cannot be made; a switch that ended by itself.
 pub fn run(instance: &Instance) -> Result<u8> {
     let signals = Signals::hold(&PASSED).map_err(|errno| Error::system("signals", &errno.into()))?;
+    screen::start(false)?;
     let terminal = Terminal::of_this_job();
     let mut network = Network::reach(instance)?;
     let switch = network.switch()?;

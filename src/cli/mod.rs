@@ -77,8 +77,13 @@ where
             if matches!(job, Job::Instance(_)) {
                 log::beside_a_program();
             }
-            // What a command asks for is data, and is not to be lost.
-            screen::start(!matches!(job, Job::Ask(_)))?;
+            match job {
+                // It holds signals back first, which has to be before there is any other thread.
+                Job::Instance(_) => {}
+                // What a command asks for is data, and is not to be lost.
+                Job::Ask(_) => screen::start(false)?,
+                _ => screen::start(true)?,
+            }
             log::start(args.verbosity);
             start(job, args.verbosity)
         }
@@ -87,6 +92,8 @@ where
         complain(Label::Error, &error);
         error.class().code()
     });
+    // What a thread holds that did not end is removed all the same.
+    crate::port::made::remove_all();
     screen::finish();
     ExitCode::from(status)
 }

@@ -21,9 +21,7 @@ impl Config {
                 && let Some(other) = logs.insert(plain(log), instance)
             {
                 let what = format!("instances {} and {} have one log, {}", other.name, instance.name, log.display());
-                return Err(
-                    Error::usage(what).hint("each needs a log of its own: log = \"FILE\"")
-                );
+                return Err(Error::usage(what).hint("each needs a log of its own: log = \"FILE\""));
             }
             let Some(cwd) = instance.cwd.as_deref().filter(|cwd| !cwd.is_dir()) else { continue };
             let what = format!("instance {}: there is no folder {}", instance.name, cwd.display());

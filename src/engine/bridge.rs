@@ -211,6 +211,8 @@ fn spawn(mut engine: Engine, handle: Handle, parts: Arc<Parts>) -> Result<Runnin
     let run = move || {
         let _over = over_here;
         let outcome = contained(format_args!("switch {switch}"), || engine.run());
+        // What is left to do for it is no breath.
+        engine.pulse.end();
         let Err(why) = outcome else { return Ok(()) };
         // What it knew before is shown from now on; where even that fails, it had nothing.
         let known = contained("its end", || Ok(engine.status())).unwrap_or_default();

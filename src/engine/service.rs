@@ -113,6 +113,7 @@ impl Thread {
                 run(&mut work, &self);
                 Ok(())
             });
+            self.pulse.end();
             let Err(why) = ran else { return };
             link(&work).fail(why.what());
             let dropped = contained(format_args!("the end of service {}", self.port), || {
