@@ -86,7 +86,7 @@ fn a_switch_that_panics_ends_alone() {
     assert!(json.contains(r#""trouble":{"state":"ended","reason":"switch left has failed"#), "{json}");
     let exit = lab.end();
     assert_eq!(exit.code(), 70, "{exit:?}");
-    let left = exit.stdout.lines().filter(|line| line.starts_with("l  ")).last().expect("its counters");
+    let left = exit.stdout.lines().rev().find(|line| line.starts_with("l  ")).expect("its counters");
     assert!(left.contains("left"), "what it had counted is in the summary: {exit:?}");
 }
 

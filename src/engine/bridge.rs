@@ -113,6 +113,11 @@ impl Bridge {
         self.switches.iter().map(|running| running.handle.clone()).collect()
     }
 
+    /// What its parts have in common.
+    pub(super) fn parts(&self) -> Arc<Parts> {
+        self.parts.clone()
+    }
+
     /// Opens a port on the switch that it names.
     ///
     /// # Errors

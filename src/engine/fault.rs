@@ -34,10 +34,15 @@ impl Parts {
 
     /// A switch, or a service of it, has ended by itself.
     pub fn tell(&self, ended: Ended) {
-        log::error!("{}", ended.why);
-        self.failures.lock().push(ended.why.clone());
+        self.note(ended.why.clone());
         // Nobody listening is as good as being told.
         let _ = self.ended.send(ended);
+    }
+
+    /// Something has failed that nobody else waits for.
+    pub fn note(&self, why: Error) {
+        log::error!("{why}");
+        self.failures.lock().push(why);
     }
 
     /// What has failed first.

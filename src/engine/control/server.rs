@@ -13,6 +13,7 @@ use super::session::{Read, Session};
 use super::stranger;
 use crate::control::{Greeting, PROTOCOL, Reply, Request, print};
 use crate::engine::command::Handle;
+use crate::engine::fault::{Parts, contained};
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
@@ -49,7 +50,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn start(claim: Claim, handles: Vec<Handle>) -> Result<Self> {
+    pub(super) fn start(claim: Claim, handles: Vec<Handle>, parts: Arc<Parts>) -> Result<Self> {
         let cannot = |error| Error::system("control socket: cannot wait for clients", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
@@ -79,7 +80,15 @@ impl Server {
             stop: stop.clone(),
             ends: ends.clone(),
         };
-        let thread = Builder::new().name("zb-control".into()).spawn(move || serving.run()).map_err(cannot)?;
+        // It takes nothing along: what it holds, the socket too, is dropped, and the switches go on.
+        let run = move || {
+            let ran = contained("the control socket", || {
+                serving.run();
+                Ok(())
+            });
+            ran.err().into_iter().for_each(|why| parts.note(why));
+        };
+        let thread = Builder::new().name("zb-control".into()).spawn(run).map_err(cannot)?;
         Ok(Self { name, path, stop, ends, waker, thread: Some(thread) })
     }
 
