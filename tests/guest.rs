@@ -33,8 +33,7 @@ fn as_printed(zbridge: &Process, name: &str) -> Nic {
     let words = eventually(&format!("a line that attaches a QEMU to {name}"), || {
         let stdout = zbridge.stdout();
         let mut lines = stdout.lines().filter(|line| line.trim_start().starts_with(&format!("{name} ")));
-        lines
-            .find_map(|line| line.split_once("QEMU:").map(|(_, words)| words.to_owned()))
+        lines.find_map(|line| line.split_once("QEMU:").map(|(_, words)| words.to_owned()))
     });
     Nic::pasted(&words)
 }
