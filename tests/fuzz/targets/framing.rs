@@ -46,17 +46,19 @@ pub fn length_prefix(data: &[u8]) {
     });
 }
 
-/// The frames of a whole stream, how many were too short and too long, and how many bytes are left at its end, or the
-/// length that ends it.
-fn naive(mut stream: &[u8]) -> (Vec<&[u8]>, (u64, u64), Result<usize, BadLength>) {
+/// Frames, how many were too short and too long, and how many bytes are left at the end, or the length that ends all.
+type Naive<'a> = (Vec<&'a [u8]>, (u64, u64), Result<usize, BadLength>);
+
+/// What is in a whole stream.
+fn naive(mut stream: &[u8]) -> Naive<'_> {
     let (mut frames, mut misfits) = (Vec::new(), (0, 0));
     while let Some((prefix, rest)) = stream.split_first_chunk() {
         let announced = u32::from_be_bytes(*prefix);
         let whole = rest.split_at_checked(announced as usize);
         match announced as usize {
-            0..MIN_FRAME => misfits.0 += 1,
-            MIN_FRAME..=MAX_FRAME => frames.extend(whole.map(|(frame, _)| frame)),
-            ..=SKIP_MAX => misfits.1 += 1,
+            len if len < MIN_FRAME => misfits.0 += 1,
+            len if len <= MAX_FRAME => frames.extend(whole.map(|(frame, _)| frame)),
+            len if len <= SKIP_MAX => misfits.1 += 1,
             _ => return (frames, misfits, Err(BadLength(announced))),
         }
         let Some((_, rest)) = whole else { break };
