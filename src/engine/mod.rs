@@ -387,6 +387,8 @@ impl Engine {
     fn tell_events(&mut self) {
         while let Some(event) = self.switch.poll_event() {
             match event {
+                // What waited for a peer that has died since is no longer waiting; that is not to read.
+                Event::Stalled(id) | Event::Drained(id) if !self.switch.state(id).is_some_and(|state| state.up) => {}
                 Event::Flapping(flap) => log::warn!(
                     "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
                      other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \

@@ -230,7 +230,13 @@ impl Scripted {
 }
 
 impl Carrier for Scripted {
-    fn receive(&mut self, batch: &mut Batch, id: PortId, budget: Budget, counters: &mut Counters) -> Result<Inhaled, Gone> {
+    fn receive(
+        &mut self,
+        batch: &mut Batch,
+        id: PortId,
+        budget: Budget,
+        counters: &mut Counters,
+    ) -> Result<Inhaled, Gone> {
         match self {
             Self::Stream(edge) => edge.receive(batch, id, budget.bytes, counters),
             Self::Line(edge) => edge.receive(batch, id, counters),

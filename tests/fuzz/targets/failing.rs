@@ -1,8 +1,8 @@
 //! Edges on descriptors that fail, alone and behind the switch, under any order of calls: nothing is called after its
 //! error, every call makes progress, and every frame and copy stays accounted for.
 
-use super::script::{Answer, Edges, KINDS, Kind, Script, Scripted, assert_exact, batch_of, on_the_line};
 use super::Input;
+use super::script::{Answer, Edges, KINDS, Kind, Script, Scripted, assert_exact, batch_of, on_the_line};
 use zbridge::counters::{Counters, Stage};
 use zbridge::frame::{Batch, Outgoing, PortId};
 use zbridge::limits::{BATCH_BYTES, INHALE_BYTES, MAX_FRAME};
