@@ -326,3 +326,31 @@ fn ports_that_come_and_go_leave_no_place_behind() {
     engine.accept(1);
     assert_eq!(names(&engine.status().ports), [("stays", "listening"), ("l", "listening"), ("l", "up")]);
 }
+
+/// Its death may be found twice in one breath, by reading and by writing; that is one death, and the line listens on.
+#[test]
+fn a_line_listens_all_the_time_however_its_peers_die() {
+    let dir = tempfile::tempdir().unwrap();
+    let bridge = Bridge::start(&config(dir.path(), &["slip:unix:DIR/line", "unix:DIR/sender"])).unwrap();
+    let mut sender = Peer::connect(&dir.path().join("sender"));
+    let stop = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while stop.load(Ordering::Relaxed) == 0 {
+                (0..20).for_each(|_| sender.send(&frame(0xff, 1, 1000)));
+                std::thread::sleep(StdDuration::from_micros(500));
+            }
+        });
+        let missed = (0..300).find_map(|round| {
+            let dying = UnixStream::connect(dir.path().join("line"));
+            let done = dying.and_then(|mut peer| {
+                std::thread::sleep(StdDuration::from_millis(round % 8));
+                peer.write_all(&[0xdb; 700])
+            });
+            done.err().map(|error| (round, error))
+        });
+        stop.store(1, Ordering::Relaxed);
+        assert!(missed.is_none(), "{missed:?}");
+    });
+    bridge.stop().unwrap();
+}
