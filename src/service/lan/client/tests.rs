@@ -29,7 +29,8 @@ impl Lab {
             domain: Some("lab".into()),
             mtu: 1400,
             lease: Duration::from_secs(lease),
-            boot: None,
+            tftp: None,
+            boot: Vec::new(),
         };
         let (first, last) = (addr(15), addr(16));
         let pool = Pool { first, last, reserved: Vec::new(), fixed: Vec::new(), reserved_names: Vec::new() };
@@ -45,7 +46,8 @@ impl Lab {
                 Action::Lost => lost = true,
                 Action::Send(to, payload) => {
                     sent.push(to);
-                    let answer = self.server.handle(self.now, &mut self.leases, &payload).filter(|_| server_answers);
+                    let answer =
+                        self.server.handle(self.now, &mut self.leases, MAC, &payload).filter(|_| server_answers);
                     if let Some(answer) = answer {
                         self.client.handle(self.now, &answer.payload);
                     }
@@ -107,7 +109,9 @@ fn a_refusal_ends_the_lease() {
     // a restarted server knows nothing, and somebody else has the address
     let pool = Lab::new(600).leases;
     lab.leases = pool;
-    lab.leases.bind(lab.now, Mac([2, 0, 0, 0, 0, 9]), Ipv4Addr::new(10, 0, 2, 15), Duration::from_secs(600), None).ok();
+    lab.leases
+        .bind(lab.now, &Mac([2, 0, 0, 0, 0, 9]).into(), Ipv4Addr::new(10, 0, 2, 15), Duration::from_secs(600), None)
+        .ok();
     lab.wait();
     let (_, lost) = lab.run(true);
     assert!(lost);
