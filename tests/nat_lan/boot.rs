@@ -74,6 +74,7 @@ fn u_boot_finds_the_server_of_files() {
     console.expect("=> ");
     console.say("setenv autoload no; dhcp\n");
     console.expect("DHCP client bound to address 10.0.2.15");
+    console.expect("=> ");
     console.say("tftpboot 0x40400000 zephyr.bin; echo over\n");
     let said = console.expect("\nover");
     assert!(said.contains("Bytes transferred = 100000"), "{said}");

@@ -36,8 +36,9 @@ fn clients_write_files_where_they_may() {
     require!(machine(), needs::tool("tftp", "tftp-hpa"), needs::tool("curl", "curl"));
     // a folder of the user who runs the bridge
     let lab = Lab::start("tftp-write", "");
+    std::os::unix::fs::chown(lab.dir.path("boot"), Some(65_534), Some(65_534)).expect("another owner");
     let keys = format!("nat:10.0.3.2/24,tftp={},tftp-write,name=files", lab.dir.text("boot"));
-    lab.ask(&["port", "add", "lab", &keys]);
+    lab.ask(&["port", "add", "--to", "lab", &keys]);
     std::fs::write(lab.dir.path("boot/old.bin"), "old").expect("a file");
     lab.dir.file("image", image());
     let put = "cd $DIR; tftp -m binary 10.0.3.2 -c put image new.bin

@@ -93,6 +93,11 @@ impl Dhcp4 {
         }
     }
 
+    /// Whether these bytes are a message of a client at all.
+    pub fn reads(link: Mac, bytes: &[u8]) -> bool {
+        Message::read(link, bytes).is_some()
+    }
+
     /// A message of a client of this segment; `None` also for one that a relay of another brings.
     fn read<'a>(&self, link: Mac, bytes: &'a [u8]) -> Option<Message<'a>> {
         let ours = |message: &Message<'_>| message.giaddr.is_unspecified() || self.is_ours(message.giaddr);

@@ -82,6 +82,8 @@ pub struct Segment {
     outputs: VecDeque<Output>,
     /// Questions that were not taken.
     dropped: u64,
+    /// Questions that were none.
+    malformed: u64,
 }
 
 impl Segment {
@@ -118,6 +120,7 @@ impl Segment {
             gateway,
             outputs: VecDeque::new(),
             dropped: 0,
+            malformed: 0,
         }
     }
 
@@ -177,6 +180,11 @@ impl Segment {
     fn try_or_answer(&mut self, now: Instant, question: &Question) -> Option<Datagram> {
         let dhcp = self.dhcp4.as_ref()?;
         let (link, bytes) = question;
+        if !Dhcp4::reads(*link, bytes) {
+            log::debug!("{link}: what it sent to the DHCP server is no message of an Ethernet client");
+            self.malformed += 1;
+            return None;
+        }
         let candidate = dhcp.candidate(now, &mut self.leases, *link, bytes);
         let tried = candidate.and_then(|(who, addr)| Some((addr, self.trials.add(now, (who, addr), question)?)));
         match tried {
@@ -204,6 +212,11 @@ impl Segment {
     /// Datagrams that were not taken because too many answers waited.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Datagrams to the DHCP server that were no messages to it.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// Takes a query that came on a stream from `host`.

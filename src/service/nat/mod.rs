@@ -124,8 +124,13 @@ impl Nat {
 
     /// What it has counted.
     pub fn stats(&self) -> Stats {
-        let Stats { ignored, overrun, .. } = self.wire.stats;
-        Stats { ignored: ignored + self.pieces.lost, overrun: overrun + self.local.dropped(), ..self.wire.stats }
+        let Stats { ignored, overrun, malformed, .. } = self.wire.stats;
+        Stats {
+            ignored: ignored + self.pieces.lost,
+            overrun: overrun + self.local.dropped(),
+            malformed: malformed + self.local.malformed(),
+            ..self.wire.stats
+        }
     }
 
     /// What there is now.

@@ -198,3 +198,16 @@ fn a_flood_of_questions_is_bounded() {
     segment.handle(now, Mac(MAC), (addr("10.0.2.15:9"), addr("10.0.2.2:53")), &query("gateway.lab"));
     assert_eq!(drain(&mut segment, now).len(), 1);
 }
+
+/// What the DHCP server cannot read is counted, and nobody waits for it.
+#[test]
+fn what_is_no_message_is_counted() {
+    let (mut segment, now) = (segment(""), Instant::from_secs(1));
+    let to_all = (addr("0.0.0.0:68"), addr("255.255.255.255:67"));
+    let mut token_ring = dhcp(1);
+    token_ring[1] = 6;
+    for bad in [&token_ring[..], b"", &dhcp(9)[..], &dhcp(1)[..239]] {
+        segment.handle(now, Mac(MAC), to_all, bad);
+    }
+    assert_eq!((segment.malformed(), drain(&mut segment, now).len()), (4, 0));
+}

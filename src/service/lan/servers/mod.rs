@@ -184,4 +184,8 @@ impl Servers for LanServers {
     fn dropped(&self) -> u64 {
         self.segment.dropped()
     }
+
+    fn malformed(&self) -> u64 {
+        self.segment.malformed()
+    }
 }
