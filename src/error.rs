@@ -21,6 +21,8 @@ pub enum Class {
     Permission,
     /// A wait timed out or an assertion did not hold.
     Unmet,
+    /// A part of zbridge has failed, which is its own fault; the rest of it went on.
+    Fault,
     /// SIGINT ended a command before it was done.
     Interrupted,
 }
@@ -38,13 +40,14 @@ pub struct Status {
 }
 
 /// Every exit status but 0. Help, man page and `main` read this table.
-pub const STATUSES: [Status; 7] = [
+pub const STATUSES: [Status; 8] = [
     Status { class: Class::Runtime, code: 1, word: "runtime", meaning: "failed while running" },
     Status { class: Class::Usage, code: 2, word: "usage", meaning: "wrong command line or configuration" },
     Status { class: Class::NoDaemon, code: 3, word: "no-daemon", meaning: "no running zbridge there" },
     Status { class: Class::NoObject, code: 4, word: "no-object", meaning: "no such port, switch, interface or file" },
     Status { class: Class::Permission, code: 5, word: "permission", meaning: "not permitted" },
     Status { class: Class::Unmet, code: 6, word: "unmet", meaning: "a wait timed out or an assertion failed" },
+    Status { class: Class::Fault, code: 70, word: "fault", meaning: "a part of zbridge failed by a fault of its own" },
     Status { class: Class::Interrupted, code: 130, word: "interrupted", meaning: "interrupted (SIGINT)" },
 ];
 
@@ -159,6 +162,7 @@ mod tests {
             Class::NoObject,
             Class::Permission,
             Class::Unmet,
+            Class::Fault,
             Class::Interrupted,
         ] {
             assert_eq!(STATUSES.iter().filter(|row| row.class == class).count(), 1, "{class:?}");

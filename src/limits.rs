@@ -78,6 +78,12 @@ pub const AGEING_SECS_RANGE: std::ops::RangeInclusive<u64> = 10..=1_000_000;
 /// Ports of one switch. An FDB entry names its port with 16 bits.
 pub const PORTS_MAX: usize = 16_384;
 
+/// Instances of one bench.
+pub const INSTANCES_MAX: usize = 10_000;
+
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES: usize = 16 << 20;
+
 /// TCP connections through one gateway at once. Each has a descriptor. One guest may have seven eighths of them.
 pub const NAT_TCP_FLOWS: usize = 8192;
 

@@ -278,12 +278,20 @@ const HEAD: [&str; 8] = ["port", "kind", "state", "rx", "tx", "queued", "dropped
 fn table(switches: &[SwitchInfo]) -> String {
     let rows = |switch: &SwitchInfo| {
         let rows = std::iter::once(HEAD.map(str::to_owned)).chain(switch.ports.iter().map(port_row));
-        columns("", &rows.collect::<Vec<_>>()) + &leases(switch)
+        trouble(switch) + &columns("", &rows.collect::<Vec<_>>()) + &leases(switch)
     };
     match switches {
         [only] => rows(only),
         several => several.iter().map(|switch| format!("switch {}\n{}", switch.name, rows(switch))).collect(),
     }
+}
+
+/// Why a switch passes no frames, if it does not.
+fn trouble(switch: &SwitchInfo) -> String {
+    switch
+        .trouble
+        .as_ref()
+        .map_or_else(String::new, |it| format!("switch {} {}: {}\n", switch.name, it.state, it.reason))
 }
 
 /// One line for each lease of a segment.
@@ -361,7 +369,7 @@ mod tests {
     }
 
     fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), ports }];
+        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, ports }];
         StatusInfo { name: "default".into(), pid: 42, version: "0".into(), switches }
     }
 

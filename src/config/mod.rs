@@ -16,6 +16,7 @@ mod instance;
 mod kind;
 mod plan;
 mod port;
+mod programs;
 mod switch;
 pub mod text;
 pub mod value;

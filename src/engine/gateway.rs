@@ -5,6 +5,9 @@
 //! from a socket's buffer into the frame that leaves. A turn takes events and frames, bounded, lets the machine work, and
 //! hands the frames over. With nothing to do the thread sleeps.
 
+use super::fault::strike;
+use super::pulse::Pulse;
+use super::service::{Host, Thread};
 use crate::backend::{LeaseFile, Sockets};
 use crate::config::{self, PortSpec, Protocol};
 use crate::error::{Error, Result};
@@ -15,9 +18,8 @@ use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
 use crate::service::nat::{Flows, Nat, Stats};
 use crate::time::Clock;
-use mio::{Events, Poll, Waker};
-use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use mio::{Events, Poll};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const EVENTS: usize = 256;
@@ -26,11 +28,11 @@ const BATCHES: usize = 16;
 /// Bytes of one batch to the switch: a few super-frames.
 const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
 
-/// Starts the gateway of the port `spec`. `waker` is that of the switch's thread.
+/// Starts the gateway of the port `spec`.
 pub(super) fn start(
     spec: &PortSpec,
     nat: &config::Nat,
-    waker: &Arc<Waker>,
+    host: &Host<'_>,
     seed: u64,
 ) -> Result<(Channel, JoinHandle<()>)> {
     let poll = Poll::new().map_err(|error| Error::system("cannot wait for descriptors", &error))?;
@@ -54,17 +56,15 @@ pub(super) fn start(
         log::info!("{}: {} {bound} leads to {}", spec.name, forward.protocol, forward.guest);
         machine.add_forward(socket, *forward);
     }
-    let (channel, link) = pair(waker.clone());
+    let (channel, link) = pair(host.waker.clone());
     link.set_waker(own);
     let name = spec.name.clone();
     let (told, told_leases) = Default::default();
-    let mut gateway =
+    let gateway =
         Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told, told_leases, lease_file };
-    let run = move || gateway.run();
-    let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
-    thread
-        .map(|thread| (channel.with_offloads(), thread))
-        .map_err(|error| Error::system("cannot start a thread", &error))
+    let run = |gateway: &mut Gateway, thread: &Thread| gateway.run(&thread.pulse);
+    let thread = Thread::new(spec, host).start(gateway, run, |gateway| &gateway.link)?;
+    Ok((channel.with_offloads(), thread))
 }
 
 /// Opens the folder of files, and tells which file to boot is not there.
@@ -103,11 +103,14 @@ struct Gateway {
 
 impl Gateway {
     /// Runs until the port is removed.
-    fn run(&mut self) {
+    fn run(&mut self, pulse: &Pulse) {
         let mut events = Events::with_capacity(EVENTS);
         let mut patience = Some(Duration::ZERO);
         loop {
-            match self.poll.poll(&mut events, patience) {
+            pulse.end();
+            let polled = self.poll.poll(&mut events, patience);
+            pulse.begin();
+            match polled {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                     return log::error!("{}: poll: {error}", self.name);
                 }
@@ -120,7 +123,7 @@ impl Gateway {
             }
             match self.turn() {
                 Ok(again) => patience = again,
-                Err(Closed) => return,
+                Err(Closed) => return pulse.end(),
             }
         }
     }
@@ -133,6 +136,7 @@ impl Gateway {
                 more = false;
                 break;
             };
+            strike(&self.name);
             let now = self.clock.now();
             for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
                 self.nat.handle_frame(now, bytes, frame.offload, &mut self.sockets);

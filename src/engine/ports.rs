@@ -84,6 +84,8 @@ pub(super) struct PortSlot {
     pub room_watched: bool,
     /// Its interface is down, as was said or shown last.
     pub link_down: bool,
+    /// The service that it is has failed, and is not started again.
+    pub failed: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -178,7 +180,8 @@ impl Engine {
     /// Opens a port, or starts the service that it is. `again`: it was open before, and whether this process makes its
     /// interface.
     fn open(&mut self, spec: &PortSpec, again: Option<bool>) -> Result<Opened> {
-        match (service::start(spec, &self.waker, random_seed()), again) {
+        let host = service::Host { switch: &self.name, waker: &self.waker, parts: &self.parts };
+        match (service::start(spec, &host, random_seed()), again) {
             (Some(started), _) => {
                 let (channel, thread) = started?;
                 self.threads.add(thread);
@@ -234,6 +237,7 @@ impl Engine {
             return Err(error.at(name));
         }
         self.note_ways_of_calling(id, edge.as_ref());
+        self.pulse.name_port(id, name);
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
@@ -244,6 +248,7 @@ impl Engine {
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
             link_down: edge.as_ref().is_some_and(Edge::link_is_down),
             seat: Seat::new(edge),
+            failed: false,
             peer,
             connecting: false,
             ready: false,
@@ -349,7 +354,13 @@ impl Engine {
         let Some(edge) = self.await_next(id, edge, &gone) else { return };
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
-        if let Origin::Spec(_) = slot.origin {
+        if let (Edge::Channel(channel), Origin::Spec(_)) = (&edge, &slot.origin)
+            && let Some(why) = channel.failure()
+        {
+            why.clone_into(&mut slot.peer);
+            slot.failed = true;
+            self.switch.set_up(now, id, false);
+        } else if let Origin::Spec(_) = slot.origin {
             if now - slot.opened > LAST_RETRY {
                 slot.retry = FIRST_RETRY;
             }

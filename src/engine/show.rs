@@ -1,7 +1,7 @@
 //! How an engine shows itself: its ports with their state, their peers and their counters.
 
 use super::Engine;
-use super::command::{PortStatus, SwitchStatus};
+use super::command::{Condition, PortStatus, SwitchStatus};
 use super::listeners::ListenerSlot;
 use super::ports::{Origin, PortSlot};
 use crate::frame::PortId;
@@ -27,7 +27,7 @@ impl Engine {
         }
         let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client(_));
         ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, own)));
-        SwitchStatus { name: self.name.clone(), ports, left: self.departed.rows().to_vec() }
+        SwitchStatus { name: self.name.clone(), condition: Condition::Runs, ports, left: self.departed.rows().to_vec() }
     }
 
     pub(super) fn port_status(&self, id: PortId, wanted: impl Fn(&PortSlot) -> bool) -> Option<PortStatus> {
@@ -60,6 +60,7 @@ impl Engine {
 pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
     match slot.seat.edge() {
         Some(edge) if slot.connecting => edge.waits_by(),
+        None if slot.failed => "down",
         None => "waiting",
         Some(edge) if edge.link_is_down() => "down",
         Some(_) if state.stalled => "stalled",

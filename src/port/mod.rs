@@ -14,6 +14,7 @@ pub mod frame_io;
 pub mod inet;
 pub mod interface;
 pub mod link_news;
+pub mod made;
 pub mod names;
 pub mod netlink;
 mod owner;
@@ -24,6 +25,7 @@ pub mod stream;
 pub(crate) mod sys;
 pub mod tap;
 pub mod unix;
+pub mod writer;
 
 pub use sys::{inherited, process};
 

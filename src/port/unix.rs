@@ -9,6 +9,7 @@
 
 use super::Edge;
 use super::datagram::{Sequenced, UnixGram};
+use super::made::Made;
 use super::owner::{UNKNOWN, of_descriptor, process};
 use super::stream::Stream;
 use crate::error::{Class, Error, Result};
@@ -41,23 +42,7 @@ fn failed(verb: &str, path: &Path, errno: Errno) -> Error {
     }
 }
 
-/// A path that this process has bound; unlinked at the end, if it still is the same socket.
-struct Bound {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        if lstat(&self.path).is_ok_and(|now| (now.st_dev, now.st_ino) == (self.device, self.inode)) {
-            // When this fails, the path is left as a stale socket, which the next owner replaces.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Bound)> {
+fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Made)> {
     let cannot = |errno| failed("bind", path, errno);
     let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(cannot)?;
     fchmod(&fd, Mode::from_raw_mode(mode)).map_err(cannot)?;
@@ -72,8 +57,7 @@ fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Bound
     // The umask may have taken bits away.
     std::fs::set_permissions(path, Permissions::from_mode(mode))
         .map_err(|error| Error::system(path.display(), &error))?;
-    let made = lstat(path).map_err(cannot)?;
-    Ok((fd, Bound { path: path.to_owned(), device: made.st_dev, inode: made.st_ino }))
+    Ok((fd, Made::note(path).map_err(cannot)?))
 }
 
 /// Unlinks a path that nobody answers at.
@@ -155,7 +139,7 @@ fn holder(path: &Path) -> String {
 pub struct UnixListener {
     fd: OwnedFd,
     kind: SocketType,
-    _bound: Bound,
+    _bound: Made,
 }
 
 impl UnixListener {
@@ -243,7 +227,7 @@ pub fn adopt(fd: OwnedFd) -> Result<Edge> {
 pub struct BoundGram {
     /// The socket.
     pub gram: UnixGram,
-    _bound: Bound,
+    _bound: Made,
 }
 
 /// Binds `path` for datagrams to and from `peer`.

@@ -152,7 +152,7 @@ impl Claim {
     /// # Errors
     /// The system has no descriptors or threads left.
     pub fn serve(self, bridge: &Bridge) -> Result<Server> {
-        Server::start(self, bridge.handles())
+        Server::start(self, bridge.handles(), bridge.parts())
     }
 }
 

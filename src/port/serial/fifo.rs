@@ -8,16 +8,17 @@
 
 use crate::config::Transport;
 use crate::error::{Class, Error, Result};
+use crate::port::made::Made;
 use crate::port::unix::{USE_ANOTHER, lock_holder};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, lstat, mknodat, open};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// A FIFO and, if it was made here, its inode.
+/// A FIFO, which is removed on drop if it was made here.
 struct Fifo {
     path: PathBuf,
-    made: Option<u64>,
+    _made: Option<Made>,
 }
 
 /// See the module.
@@ -104,8 +105,8 @@ fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
 impl Fifo {
     fn find(path: PathBuf) -> Result<Self> {
         let made = match mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
+            Ok(()) => Some(Made::note(&path).map_err(|errno| cannot("look at", &path, errno))?),
+            Err(Errno::EXIST) => None,
             Err(errno) => return Err(cannot("make", &path, errno)),
         };
         let there = lstat(&path).map_err(|errno| cannot("look at", &path, errno))?;
@@ -113,16 +114,7 @@ impl Fifo {
             let what = format!("cannot use {}: it exists and is no FIFO", path.display());
             return Err(Error::new(Class::Runtime, what).hint("choose another path, or move the file away"));
         }
-        Ok(Self { path, made: made.then_some(there.st_ino) })
-    }
-}
-
-impl Drop for Fifo {
-    fn drop(&mut self) {
-        if self.made.is_some() && lstat(&self.path).ok().map(|now| now.st_ino) == self.made {
-            // One that stays is used by whoever comes next.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        Ok(Self { path, _made: made })
     }
 }
 

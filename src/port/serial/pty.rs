@@ -9,6 +9,7 @@
 
 use super::uart;
 use crate::error::{Class, Error, Result};
+use crate::port::made::Made;
 use crate::port::owner;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
@@ -18,11 +19,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// The terminal's device and the link to it.
+/// The terminal's device, and the link to it, which is removed on drop.
 pub struct Pty {
-    device: PathBuf,
     name: String,
-    link: PathBuf,
+    _link: Made,
 }
 
 impl Pty {
@@ -38,7 +38,8 @@ impl Pty {
         let name = ptsname(&master, Vec::new()).map_err(cannot)?.to_string_lossy().into_owned();
         let device = PathBuf::from(&name);
         make_link(&device, link)?;
-        let pty = Self { device, name, link: link.to_owned() };
+        let gone = |errno: Errno| Error::system(format_args!("cannot look at {}", link.display()), &errno.into());
+        let pty = Self { name, _link: Made::note(link).map_err(gone)? };
         pty.reset(&master).map_err(cannot)?;
         Ok((pty, master))
     }
@@ -91,13 +92,4 @@ fn occupant(old: Option<&Path>) -> String {
         is_master && told().lines().any(|line| line.strip_prefix("tty-index:").map(str::trim) == Some(number))
     };
     format!("it leads to {}, the terminal of {}", old.display(), owner::of_descriptor(controls))
-}
-
-impl Drop for Pty {
-    fn drop(&mut self) {
-        if std::fs::read_link(&self.link).is_ok_and(|device| device == self.device) {
-            // A link that stays is stale, and replaced by the next one.
-            let _ = std::fs::remove_file(&self.link);
-        }
-    }
 }
