@@ -8,7 +8,9 @@ use super::command::{Handle, SwitchStatus};
 use super::{Engine, ended_abnormally, names, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
+use crate::limits::QUEUE_LIMIT;
 use crate::port::channel::Link;
+use crate::port::memory;
 use crate::switch::{PortConfig, SwitchConfig};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::os::fd::OwnedFd;
@@ -45,6 +47,7 @@ impl Bridge {
                 ageing: switch.ageing,
                 fdb_limit: switch.fdb_limit,
                 fdb_port_limit: switch.fdb_port_limit,
+                queue_limit: switch.queue_limit.unwrap_or_else(|| memory::share(QUEUE_LIMIT)),
                 seed: random_seed(),
                 radio: config.radio_of(&switch)?,
             };

@@ -14,6 +14,7 @@ pub mod frame_io;
 pub mod inet;
 pub mod interface;
 pub mod link_news;
+pub mod memory;
 pub mod names;
 pub mod netlink;
 mod owner;

@@ -20,6 +20,7 @@ mod fdb;
 mod finish;
 mod flap;
 mod medium;
+mod memory;
 mod plan;
 mod port;
 mod queue;
@@ -32,15 +33,15 @@ pub use port::{PortConfig, PortState};
 
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, PortId};
-use crate::limits::{AGEING_SECS, FDB_LIMIT, MAX_FRAME, MIN_FRAME, PORTS_MAX, PREFIX};
+use crate::limits::{AGEING_SECS, FDB_LIMIT, MAX_FRAME, MIN_FRAME, PORTS_MAX, PREFIX, QUEUE_LIMIT};
 use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload, segment, vlan_tags};
 use decide::Ahead;
 use fdb::{Fdb, Key};
 use medium::Medium;
+use memory::Memory;
 use plan::Plan;
 use port::Port;
-use queue::Spares;
 use std::collections::VecDeque;
 
 /// Events that wait to be polled; more are not needed, each is said once.
@@ -55,6 +56,9 @@ pub struct SwitchConfig {
     pub fdb_limit: usize,
     /// Addresses learned on one port at most; a quarter of `fdb_limit` unless given.
     pub fdb_port_limit: Option<usize>,
+    /// What the frames that wait for busy ports may cost together, in bytes: their lengths, and
+    /// [`QUEUE_FRAME_COST`](crate::limits::QUEUE_FRAME_COST) for each.
+    pub queue_limit: usize,
     /// Seed of the table's hash. The program takes a random one, a test a printed one.
     pub seed: u64,
     /// A radio medium instead of Ethernet.
@@ -67,6 +71,7 @@ impl Default for SwitchConfig {
             ageing: Duration::from_secs(AGEING_SECS),
             fdb_limit: FDB_LIMIT,
             fdb_port_limit: None,
+            queue_limit: QUEUE_LIMIT,
             seed: 0,
             radio: None,
         }
@@ -103,7 +108,7 @@ pub struct Switch {
     /// The one-frame batch of [`Switch::handle_frame`].
     solo: Option<Batch>,
     /// Memory for the ports' queues.
-    spares: Spares,
+    memory: Memory,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -129,7 +134,7 @@ impl Switch {
             picks: Vec::new(),
             plain: None,
             solo: None,
-            spares: Spares::default(),
+            memory: Memory::new(config.queue_limit),
             up: 0,
             up_open: 0,
             congested: Vec::new(),
