@@ -69,8 +69,8 @@ pub const SPARE_SEGMENTS: usize = 64;
 /// The same of first segments, 1 MiB.
 pub const SPARE_FIRST_SEGMENTS: usize = 256;
 
-/// Memory that is kept for what cannot do without while queues grow.
-pub const QUEUE_RESERVE: usize = 2 * 1024 * 1024;
+/// Memory that growing queues leave to what cannot do without.
+pub const QUEUE_RESERVE: usize = 4 * 1024 * 1024;
 
 /// How long the sources of a congested port are paused at a stretch. If it has hardly taken anything by then, it counts
 /// as stalled.

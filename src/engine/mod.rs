@@ -51,7 +51,7 @@ use command::Command;
 use crossbeam_channel::Receiver;
 use departed::Departed;
 use links::LINK_CHECK;
-use listeners::ListenerSlot;
+use listeners::{LETTING_IN, ListenerSlot};
 use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
 use std::collections::{BTreeSet, VecDeque};
@@ -72,6 +72,8 @@ struct Engine {
     name: String,
     poll: Poll,
     clock: Clock,
+    /// What is left of the time for letting clients in, in this turn.
+    letting_in: Duration,
     switch: Switch,
     /// Where a radio medium's frames are written.
     air: Option<Air>,
@@ -127,6 +129,7 @@ impl Engine {
             name: name.to_owned(),
             poll,
             clock: Clock::start(),
+            letting_in: LETTING_IN,
             switch: Switch::new(config),
             air: None,
             ports: Vec::new(),
@@ -157,6 +160,7 @@ impl Engine {
     fn run(mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
+            self.letting_in = LETTING_IN;
             match self.poll.poll(&mut events, self.patience()) {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                     return Err(Error::system(format_args!("switch {}: poll", self.name), &error));
@@ -367,6 +371,7 @@ impl Engine {
                 Due::Links => self.look_at_links(),
                 Due::Flush(id) => self.make_flushing(id),
                 Due::Peer(id) => self.settle(id),
+                Due::Unsaid(index) => self.tell_unsaid(index),
             }
         }
     }

@@ -38,6 +38,8 @@ pub(super) enum Due {
     Flush(PortId),
     /// Whether the peer of a line has come.
     Peer(PortId),
+    /// What was left unsaid of a listener's clients.
+    Unsaid(usize),
 }
 
 /// Where a port came from.
@@ -46,8 +48,8 @@ pub(super) enum Origin {
     Spec(Arc<PortSpec>),
     /// Its descriptor was handed over, and does not come back.
     Given(Arc<PortSpec>),
-    /// It connected to the listener with this index.
-    Client(usize),
+    /// It connected to the listener with this index, and has this number among its clients.
+    Client { listener: usize, number: u32 },
     /// It is inside the process.
     Inside,
 }
@@ -353,7 +355,7 @@ impl Engine {
             self.unwatch(edge.fds());
             self.wait(id);
         } else {
-            log::info!("{}: {}", slot.name, gone.0);
+            self.tell_end(id, &gone.0);
             self.unwatch(edge.fds());
             self.remove_slot(id);
         }
@@ -436,7 +438,11 @@ impl Engine {
         self.gone.retain(|&(gone, _)| gone != id);
         self.timers.retain(|&(_, what)| what != Due::Peer(id));
         match (slot.origin, counters, shown) {
-            (Origin::Client(index), Some(counters), _) => self.listeners[index].departed.add(&counters),
+            (Origin::Client { listener, number }, Some(counters), _) => {
+                if let Some(listener) = self.listeners.get_mut(listener) {
+                    listener.client_left(number, &counters);
+                }
+            }
             (_, Some(counters), Some(shown)) => self.departed.keep(shown, counters),
             _ => {}
         }
@@ -446,7 +452,7 @@ impl Engine {
     pub(super) fn remove_by_name(&mut self, name: &str) -> Result<()> {
         let listener = self.listeners.iter().position(|slot| !slot.removed && slot.spec.name == name);
         let doomed = |slot: &PortSlot| match slot.origin {
-            Origin::Client(index) => Some(index) == listener || slot.name == name,
+            Origin::Client { listener: its, .. } => Some(its) == listener || slot.name == name,
             _ => slot.name == name,
         };
         let ids: Vec<PortId> =

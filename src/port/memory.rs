@@ -4,12 +4,44 @@
 //! memory.max of its control group: cgroups(7)). So what is bounded by a constant elsewhere is bounded here by a part of
 //! the limit too.
 
+use super::sys;
 use rustix::process::{Resource, getrlimit};
 use std::fs::read_to_string;
 use std::path::Path;
 
 /// What any one thing may have of the process's memory: a quarter.
 const PART: u64 = 4;
+
+/// Blocks from this size on, those of queues among them, go back to the system as soon as they are freed.
+const LARGE: i32 = 64 * 1024;
+
+/// Settles for the whole process that large blocks go back to the system at once. For a program, at its start.
+pub fn return_large_blocks() {
+    sys::return_blocks_of(LARGE);
+}
+
+/// Watches a number of things that come and go, each with some memory, and gives the memory back after a peak.
+#[derive(Default)]
+pub struct Peak(usize);
+
+/// From so many on there is something to give back.
+const MANY: usize = 256;
+
+impl Peak {
+    /// Notes how many there are. Where a quarter of the most is left, what the others had goes back to the system, which
+    /// takes some milliseconds.
+    pub fn note(&mut self, there_are: usize) {
+        if self.falls_to(there_are) {
+            sys::trim_memory();
+        }
+    }
+
+    fn falls_to(&mut self, there_are: usize) -> bool {
+        let over = self.0 >= MANY && there_are <= self.0 / 4;
+        self.0 = if over { there_are } else { self.0.max(there_are) };
+        over
+    }
+}
 
 /// `wanted` bytes, or as much of them as the limits of the process leave one thing.
 pub fn share(wanted: usize) -> usize {
@@ -59,6 +91,15 @@ mod tests {
         assert_eq!(limit("4:memory:/a\n1:name=systemd:/c\n"), Some(9_223_372_036_854_771_712));
         assert_eq!(limit("4:memory:/a\n0::/c\n"), Some(3000));
         assert_eq!([limit("0::/none\n"), limit(""), limit("garbage")], [None; 3]);
+    }
+
+    #[test]
+    fn memory_goes_back_once_after_each_peak() {
+        let mut peak = Peak::default();
+        let mut fell = |numbers: &[usize]| numbers.iter().filter(|&&number| peak.falls_to(number)).count();
+        assert_eq!(fell(&[0, 10, 200, 0, 100, 0]), 0, "few");
+        assert_eq!(fell(&[7000, 6000, 2000, 1750, 1000, 500, 0]), 2);
+        assert_eq!(fell(&[0, 0, 10, 0]), 0);
     }
 
     #[test]

@@ -354,10 +354,7 @@ impl Listener {
 
     /// The descriptor to wait on.
     pub fn fd(&self) -> RawFd {
-        match self {
-            Self::Unix(listener) => listener.as_fd().as_raw_fd(),
-            Self::Tcp(listener) => listener.as_fd().as_raw_fd(),
-        }
+        self.as_fd().as_raw_fd()
     }
 
     /// Where it listens, if that was not known before: a TCP port that the system chose.
@@ -375,6 +372,15 @@ impl Listener {
             tcp.addr.port = listener.addr().port();
         }
         spec.attach_hint()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
     }
 }
 

@@ -13,8 +13,8 @@
 //! little. Empty ones are kept for the next queue, a few; the others go back to the system.
 //!
 //! The system may have less memory than the bound allows (`RLIMIT_AS`, or no overcommit). A segment that it refuses is a
-//! frame that is dropped. For what is allocated elsewhere meanwhile, which cannot be refused, a *reserve* is kept: it is
-//! let go as soon as a segment is refused, and no segment is taken until it stands again.
+//! frame that is dropped. For what is allocated elsewhere, which cannot be refused, a *reserve* is left: a segment is
+//! taken only while the system would give that too.
 
 use crate::frame::Batch;
 use crate::limits::{
@@ -34,13 +34,12 @@ pub struct Memory {
     holders: usize,
     spare: Vec<Batch>,
     spare_first: Vec<Batch>,
-    reserve: Vec<u8>,
 }
 
 impl Memory {
     /// Memory for queues that cost `limit` bytes together at most.
     pub fn new(limit: usize) -> Self {
-        Self { limit, held: 0, holders: 0, spare: Vec::new(), spare_first: Vec::new(), reserve: Vec::new() }
+        Self { limit, held: 0, holders: 0, spare: Vec::new(), spare_first: Vec::new() }
     }
 
     /// What is free.
@@ -74,14 +73,8 @@ impl Memory {
         if let Some(segment) = spare.pop() {
             return Some(segment);
         }
-        if self.reserve.capacity() == 0 {
-            self.reserve.try_reserve_exact(QUEUE_RESERVE).ok()?;
-        }
-        let segment = Batch::try_new(size);
-        if segment.is_none() {
-            self.reserve = Vec::new();
-        }
-        segment
+        let segment = Batch::try_new(size)?;
+        Vec::<u8>::new().try_reserve_exact(QUEUE_RESERVE).is_ok().then_some(segment)
     }
 
     /// Takes a segment back.

@@ -42,7 +42,8 @@ use medium::Medium;
 use memory::Memory;
 use plan::Plan;
 use port::Port;
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// Events that wait to be polled; more are not needed, each is said once.
 const EVENTS_MAX: usize = 256;
@@ -96,6 +97,8 @@ pub enum Event {
 /// A learning bridge. See the head of the file.
 pub struct Switch {
     ports: Vec<Option<Port>>,
+    /// The numbers in it that no port has, the lowest first.
+    unused: BinaryHeap<Reverse<PortId>>,
     fdb: Fdb,
     watch: flap::Watch,
     medium: Option<Medium>,
@@ -126,6 +129,7 @@ impl Switch {
         let limits = FdbLimits { entries: config.fdb_limit.max(1), per_port, ageing: config.ageing };
         Self {
             ports: Vec::new(),
+            unused: BinaryHeap::new(),
             fdb: Fdb::new(limits, config.seed),
             watch: flap::Watch::default(),
             medium: config.radio.clone().map(Medium::new),
@@ -147,8 +151,8 @@ impl Switch {
 
     /// Adds a port, which is up at once. `None` when there are [`PORTS_MAX`] already.
     pub fn add_port(&mut self, config: PortConfig) -> Option<PortId> {
-        let index = match self.ports.iter().position(Option::is_none) {
-            Some(free) => free,
+        let index = match self.unused.pop() {
+            Some(Reverse(free)) => free.index(),
             None if self.ports.len() < PORTS_MAX => {
                 self.ports.push(None);
                 self.ports.len() - 1
@@ -177,7 +181,9 @@ impl Switch {
             medium.leave(id);
         }
         self.resumed.retain(|&port| port != id);
-        self.ports.get_mut(id.index())?.take().map(|port| port.counters)
+        let port = self.ports.get_mut(id.index())?.take()?;
+        self.unused.push(Reverse(id));
+        Some(port.counters)
     }
 
     /// Says whether a port takes part: frames that come from one that does not are dropped. One that goes down forgets its stations and what waited for it.
