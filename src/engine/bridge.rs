@@ -54,7 +54,7 @@ impl Bridge {
             let (mut engine, handle) = Engine::new(&switch.name, &settings)?;
             engine.air = switch.capture.as_deref().map(Air::create).transpose()?;
             for port in config.ports_of(&switch.name) {
-                engine.open_port(Arc::new(port.clone()), names::beforehand(port)?)?;
+                engine.open_port(Arc::new(port.clone()), names::beforehand(port)?).map_err(Error::told)?;
             }
             engines.push((engine, handle));
         }

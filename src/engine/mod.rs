@@ -399,6 +399,13 @@ impl Engine {
                     self.port_name(flap.from),
                     self.port_name(flap.to),
                 ),
+                Event::Loop(flap) => log::warn!(
+                    "many addresses, {} among them, are heard on {} and on {} by turns: there is a loop, or two \
+                     instances share them; take one of the ways between these ports out",
+                    flap.mac,
+                    self.port_name(flap.from),
+                    self.port_name(flap.to),
+                ),
                 Event::PortTableFull(id) => log::warn!(
                     "{}: it has used up its share of the forwarding database; further addresses behind it are not \
                      learned, and what is sent to them floods (fdb-port-limit in the configuration)",

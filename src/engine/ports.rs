@@ -105,11 +105,23 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 /// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
 pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
     if std::mem::take(untold) {
-        let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-        log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
+        if !error.asks() {
+            return warn_of(name, error);
+        }
+        // Who it is takes a look at every descriptor of the machine, for which no frame waits.
+        let (name, asking) = (name.to_owned(), error.clone());
+        let aside = std::thread::Builder::new().name("zb-who".into());
+        if aside.spawn(move || warn_of(&name, &asking.told())).is_err() {
+            log::warn!("{}", error.what());
+        }
     } else {
         log::debug!("{name}: {}", error.what());
     }
+}
+
+fn warn_of(name: &str, error: &Error) {
+    let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+    log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
 }
 
 impl Engine {

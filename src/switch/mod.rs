@@ -84,6 +84,8 @@ impl Default for SwitchConfig {
 pub enum Event {
     /// One address is heard on two ports by turns. Said once for each address.
     Flapping(Flap),
+    /// Many are, on the same two ports, this one among them. Said once for each two ports.
+    Loop(Flap),
     /// A port used up its share of the table; its further addresses are not learned. Said once for each port.
     PortTableFull(PortId),
     /// The table is full. Said once.
@@ -176,6 +178,7 @@ impl Switch {
         self.port(id)?;
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
+        self.watch.forget_port(id);
         self.fdb.remove_port(id, now);
         if let Some(medium) = &mut self.medium {
             medium.leave(id);

@@ -15,6 +15,7 @@ const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 const FRAME_COST: usize = 32;
 const PAUSE: Duration = Duration::from_millis(5);
 const FLAP_MOVES: u32 = 4;
+const LOOP_TURNS: u32 = 16;
 const FLAP_WINDOW: Duration = Duration::from_secs(10);
 
 /// A frame as it travels.
@@ -52,6 +53,7 @@ pub struct Counts {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Said {
     Flapping { mac: u64, from: u16, to: u16 },
+    Loop(u16, u16),
     Stalled(u16),
     Drained(u16),
 }
@@ -84,10 +86,20 @@ enum Verdict {
     Drop(&'static str),
 }
 
+/// The moves of stations between two ports.
+struct Between {
+    since: Instant,
+    to: u16,
+    mac: u64,
+    turns: u32,
+    told: bool,
+}
+
 pub struct Reference {
     pub ports: BTreeMap<u16, Port>,
     pub table: Table,
     moves: HashMap<u64, (Instant, u32, bool)>,
+    between: HashMap<(u16, u16), Between>,
     /// What all queues may cost together.
     queue_limit: usize,
     turn: u16,
@@ -117,6 +129,7 @@ impl Reference {
             ports: BTreeMap::new(),
             table: Table::new(config),
             moves: HashMap::new(),
+            between: HashMap::new(),
             queue_limit: config.queue_limit,
             turn: 0,
             said: Vec::new(),
@@ -154,6 +167,7 @@ impl Reference {
     pub fn remove_port(&mut self, id: u16) -> Option<Counts> {
         self.empty(id, "removed");
         self.table.forget_port(id, true);
+        self.between.retain(|pair, _| pair.0 != id && pair.1 != id);
         self.resumed.retain(|&other| other != id);
         self.ports.remove(&id).map(|port| port.counts)
     }
@@ -303,6 +317,25 @@ impl Reference {
         if *moves >= FLAP_MOVES && !*told {
             *told = true;
             self.said.push(Said::Flapping { mac, from, to });
+            return self.note_turn(now, mac, from, to, true);
+        }
+        self.note_turn(now, mac, from, to, false);
+    }
+
+    /// To and fro between two ports, by one station after another, is a loop; one thing is said of a move at a time.
+    fn note_turn(&mut self, now: Instant, mac: u64, from: u16, to: u16, said: bool) {
+        let first = Between { since: now, to, mac, turns: 0, told: false };
+        let pair = self.between.entry((from.min(to), from.max(to))).or_insert(first);
+        if now - pair.since > FLAP_WINDOW {
+            (pair.since, pair.turns) = (now, 0);
+        }
+        pair.turns += u32::from(pair.to != to && pair.mac != mac);
+        (pair.to, pair.mac) = (to, mac);
+        if pair.turns >= LOOP_TURNS && !pair.told {
+            pair.told = true;
+            if !said {
+                self.said.push(Said::Loop(from, to));
+            }
         }
     }
 
