@@ -86,7 +86,9 @@ impl Watch {
         let Some(pair) = self.pairs.iter_mut().find(|pair| pair.last == this || pair.last == back) else {
             if self.pairs.len() == PAIRS {
                 let oldest = (0..PAIRS).min_by_key(|&index| self.pairs[index].since);
-                oldest.into_iter().for_each(|index| drop(self.pairs.swap_remove(index)));
+                if let Some(index) = oldest {
+                    self.pairs.swap_remove(index);
+                }
             }
             self.pairs.push(Pair { last: this, mac: flap.mac, since: now, turns: 0, told: false });
             return false;
