@@ -7,6 +7,11 @@ pub const MIN_FRAME: usize = 14;
 /// The longest frame: what a 16-bit length can say, and more than any TAP hands over.
 pub const MAX_FRAME: usize = 65_535;
 
+/// What a stream may announce beyond [`MAX_FRAME`] and still be believed: so many bytes are passed over, and counted as
+/// one frame that is too long. QEMU sends up to 69,632 bytes (NET_BUFSIZE of its include/net/net.h); text, and the
+/// length of a short frame in the other byte order, say a hundred times more.
+pub const SKIP_MAX: usize = 1 << 20;
+
 /// Two VLAN tags (IEEE 802.1ad) may stand on top of a port's mtu.
 pub const VLAN_ROOM: usize = 8;
 

@@ -43,7 +43,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
 use crate::port::link_news::LinkNews;
-use crate::port::{Budget, Gone, Inhaled};
+use crate::port::{Budget, Edge, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
@@ -91,7 +91,8 @@ struct Engine {
     full: Vec<PortId>,
     /// Ports whose edges have something to do at a time of their own.
     timed: Vec<PortId>,
-    gone: Vec<(PortId, Gone)>,
+    /// Ports whose edge has failed.
+    gone: Vec<PortId>,
     /// Ports that could not send for want of memory.
     starved: Vec<PortId>,
     /// Ports whose link may have changed.
@@ -200,7 +201,7 @@ impl Engine {
         }
         let timer = self.timers.first().map(|&(due, _)| due);
         let due = earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now());
-        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.edge.as_ref()?.due_in());
+        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.seat.edge()?.due_in());
         due.into_iter().chain(edges).min()
     }
 
@@ -246,7 +247,7 @@ impl Engine {
     fn look_at_channels(&mut self) {
         for index in 0..self.channels.len() {
             let id = self.channels[index];
-            if self.slot_mut(id).and_then(|slot| slot.edge.as_ref()).is_some_and(|edge| edge.take_ready()) {
+            if self.slot_mut(id).and_then(|slot| slot.seat.edge()).is_some_and(|edge| edge.take_ready()) {
                 self.make_flushing(id);
                 self.make_ready(id);
             }
@@ -293,10 +294,10 @@ impl Engine {
         self.lose_all_gone();
     }
 
-    /// Sees to ports whose descriptors are of no more use. At once, so that none of them is open again by then.
+    /// Sees to ports whose edges have failed. At once, so that none of them is open again by then.
     fn lose_all_gone(&mut self) {
-        while let Some((id, gone)) = self.gone.pop() {
-            self.lose(id, &gone);
+        while let Some(id) = self.gone.pop() {
+            self.lose(id);
         }
     }
 
@@ -324,30 +325,30 @@ impl Engine {
                 slot.parked = true;
                 continue;
             }
-            let (Some(edge), Some(counters)) = (&mut slot.edge, self.switch.counters_mut(id)) else { continue };
+            let Some(counters) = self.switch.counters_mut(id).filter(|_| slot.seat.edge().is_some()) else { continue };
             let before = self.batch.len();
             let frames = if std::mem::take(&mut slot.lone) { 1 } else { INHALE_FRAMES };
-            let received = edge.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
-            slot.lone = received == Ok(Inhaled::Drained) && self.batch.len() - before <= 1;
+            let received = slot.seat.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
+            slot.lone = received == Some(Inhaled::Drained) && self.batch.len() - before <= 1;
             if let Some(rewriter) = &mut slot.rewriter {
                 self.batch.edit_from(before, |frame, offload| rewriter.inbound(frame, offload));
             }
             match received {
-                Ok(Inhaled::Drained) if edge.link_is_down() => {
+                None => self.gone.push(id),
+                Some(Inhaled::Drained) if slot.seat.edge().is_some_and(Edge::link_is_down) => {
                     self.links.push(id);
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
-                Ok(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
+                Some(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
                     slot.ready = true;
                     self.ready.push_back(id);
                 }
-                Ok(Inhaled::Drained) => {}
-                Ok(Inhaled::More) => {
+                Some(Inhaled::Drained) => {}
+                Some(Inhaled::More) => {
                     slot.ready = true;
                     self.ready.push_back(id);
                 }
-                Err(gone) => self.gone.push((id, gone)),
             }
         }
     }
@@ -379,7 +380,7 @@ impl Engine {
     fn handle_edge_timers(&mut self) {
         for index in 0..self.timed.len() {
             let id = self.timed[index];
-            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) else { continue };
+            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut()) else { continue };
             if edge.due_in().is_some_and(|time| time.is_zero()) {
                 edge.handle_timeout();
                 // What it has to say comes with the next read.
@@ -391,6 +392,8 @@ impl Engine {
     fn tell_events(&mut self) {
         while let Some(event) = self.switch.poll_event() {
             match event {
+                // What waited for a peer that has died since is no longer waiting; that is not to read.
+                Event::Stalled(id) | Event::Drained(id) if !self.switch.state(id).is_some_and(|state| state.up) => {}
                 Event::Flapping(flap) => log::warn!(
                     "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
                      other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
@@ -440,7 +443,7 @@ impl Engine {
 struct Edges<'a> {
     ports: &'a mut [Option<PortSlot>],
     full: &'a mut Vec<PortId>,
-    gone: &'a mut Vec<(PortId, Gone)>,
+    gone: &'a mut Vec<PortId>,
     starved: &'a mut Vec<PortId>,
     links: &'a mut Vec<PortId>,
     ready: &'a mut VecDeque<PortId>,
@@ -449,31 +452,31 @@ struct Edges<'a> {
 
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
-        let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
-        let open = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready, &slot.rewriter, slot.link_down)));
-        let Some((edge, ready, rewriter, was_down)) = open else {
+        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
-        let sent = match rewriter {
-            None => edge.transmit(out, counters),
-            Some(rewriter) => self.scratch.transmit(rewriter, edge, out, counters),
+        let had_failed = slot.seat.has_failed();
+        let frames = match &slot.rewriter {
+            None => slot.seat.offer(out, counters),
+            Some(rewriter) => self.scratch.offer(rewriter, &mut slot.seat, out, counters),
         };
-        let frames = sent.unwrap_or_else(|broken| {
-            counters.drop(DropReason::NoPeer, (out.len() - broken.done) as u64);
-            self.gone.push((id, broken.gone));
-            out.len()
-        });
+        let Some(edge) = slot.seat.edge() else {
+            if slot.seat.has_failed() && !had_failed {
+                self.gone.push(id);
+            }
+            return Taken { frames };
+        };
         if edge.is_starved() {
             self.starved.push(id);
         }
-        if edge.link_is_down() != was_down {
+        if edge.link_is_down() != slot.link_down {
             self.links.push(id);
         }
         if frames < out.len() {
             self.full.push(id);
         }
-        if edge.has_own() && !std::mem::replace(ready, true) {
+        if edge.has_own() && !std::mem::replace(&mut slot.ready, true) {
             self.ready.push_back(id);
         }
         Taken { frames }

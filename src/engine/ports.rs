@@ -15,6 +15,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Link};
 use crate::port::names::first_name;
+use crate::port::seat::Seat;
 use crate::port::{self, Edge, Gone, Listener, Opened};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
@@ -58,7 +59,7 @@ pub(super) enum Origin {
 pub(super) struct PortSlot {
     pub name: String,
     pub origin: Origin,
-    pub edge: Option<Edge>,
+    pub seat: Seat<Edge>,
     /// Who is at the other end, or why nobody is.
     pub peer: String,
     /// The connection was begun and is not there yet.
@@ -256,7 +257,7 @@ impl Engine {
             rewriter: None,
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
             link_down: edge.as_ref().is_some_and(Edge::link_is_down),
-            edge,
+            seat: Seat::new(edge),
             peer,
             connecting: false,
             ready: false,
@@ -303,13 +304,13 @@ impl Engine {
     /// Watches a port for room, which has just not taken all. If it has room by now, the kernel says so at once.
     pub(super) fn watch_room(&mut self, id: PortId) {
         if let Err(error) = self.set_room_watched(id, true) {
-            self.gone.push((id, Gone(error.to_string())));
+            self.fail(id, Gone(error.to_string()));
         }
     }
 
     /// A port has room: asks no more, unless something still waits for it or its link's state is told that way.
     pub(super) fn stop_watching_room(&mut self, id: PortId) {
-        let needed = |slot: &PortSlot| slot.flushing || slot.edge.as_ref().is_some_and(Edge::tells_its_link);
+        let needed = |slot: &PortSlot| slot.flushing || slot.seat.edge().is_some_and(Edge::tells_its_link);
         if self.slot_mut(id).is_some_and(|slot| !needed(slot)) {
             // When it fails, the port only goes on being told.
             let _ = self.set_room_watched(id, false);
@@ -318,7 +319,7 @@ impl Engine {
 
     fn set_room_watched(&mut self, id: PortId, watched: bool) -> Result<()> {
         let Some(slot) = self.ports.get(id.index()).and_then(Option::as_ref) else { return Ok(()) };
-        let Some(edge) = slot.edge.as_ref().filter(|_| slot.room_watched != watched) else { return Ok(()) };
+        let Some(edge) = slot.seat.edge().filter(|_| slot.room_watched != watched) else { return Ok(()) };
         let interest = if watched { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         for fd in edge.fds().into_iter().flatten() {
             let changed = self.poll.registry().reregister(&mut SourceFd(&fd), Token(id.index()), interest);
@@ -348,14 +349,20 @@ impl Engine {
         Ok(link)
     }
 
-    /// Sees to a port whose descriptor is of no more use.
-    pub(super) fn lose(&mut self, id: PortId, gone: &Gone) {
-        if self.await_next(id, gone) {
-            return;
+    /// A port's descriptor is of no more use: nothing is offered to it from now on, and [`Self::lose`] sees to the rest.
+    pub(super) fn fail(&mut self, id: PortId, gone: Gone) {
+        if let Some(slot) = self.slot_mut(id) {
+            slot.seat.fail(gone);
+            self.gone.push(id);
         }
+    }
+
+    /// Sees to a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
+    pub(super) fn lose(&mut self, id: PortId) {
+        let Some((edge, gone)) = self.slot_mut(id).and_then(|slot| slot.seat.take_failed()) else { return };
+        let Some(edge) = self.await_next(id, edge, &gone) else { return };
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
-        let Some(edge) = slot.edge.take() else { return };
         if let Origin::Spec(_) = slot.origin {
             if now - slot.opened > LAST_RETRY {
                 slot.retry = FIRST_RETRY;
@@ -424,7 +431,7 @@ impl Engine {
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
         slot.link_down = edge.link_is_down();
-        slot.edge = Some(edge);
+        slot.seat.put(edge);
         slot.ending = false;
         slot.room_watched = true;
         slot.peer = peer;
@@ -447,7 +454,7 @@ impl Engine {
         self.timed.retain(|&timed| timed != id);
         self.ready.retain(|&ready| ready != id);
         self.flushing.retain(|&flushing| flushing != id);
-        self.gone.retain(|&(gone, _)| gone != id);
+        self.gone.retain(|&gone| gone != id);
         self.timers.retain(|&(_, what)| what != Due::Peer(id));
         match (slot.origin, counters, shown) {
             (Origin::Client { listener, number }, Some(counters), _) => {
@@ -474,7 +481,7 @@ impl Engine {
         }
         for id in ids {
             self.unwatch(
-                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.edge.as_ref()?.fds())).unwrap_or_default(),
+                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.seat.edge()?.fds())).unwrap_or_default(),
             );
             self.remove_slot(id);
         }

@@ -13,7 +13,7 @@ impl Engine {
     pub(super) fn status(&mut self) -> SwitchStatus {
         for index in 0..self.ports.len() {
             let id = PortId(index as u16);
-            if let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) {
+            if let Some(edge) = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut()) {
                 // A link that is gone for good tells the loop by itself.
                 let _ = edge.check_link();
             }
@@ -35,7 +35,7 @@ impl Engine {
         let state = self.switch.state(id)?;
         let (kind, attach) = match &slot.origin {
             Origin::Spec(spec) => {
-                let attach = slot.edge.as_ref().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec));
+                let attach = slot.seat.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec));
                 (spec.kind.text().row().word, attach)
             }
             Origin::Given(spec) => (spec.kind.text().row().word, None),
@@ -46,19 +46,19 @@ impl Engine {
             name: slot.name.clone(),
             kind,
             state: state_word(slot, &state),
-            peer: slot.edge.as_ref().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
+            peer: slot.seat.edge().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
             queued: state.queued,
             counters: self.switch.counters(id)?.clone(),
             attach,
-            flows: slot.edge.as_ref().and_then(Edge::flows),
-            leases: slot.edge.as_ref().map(Edge::leases).unwrap_or_default(),
+            flows: slot.seat.edge().and_then(Edge::flows),
+            leases: slot.seat.edge().map(Edge::leases).unwrap_or_default(),
         })
     }
 }
 
 /// The state of a port that is no listener, one of [`PORT_STATES`](crate::control::PORT_STATES).
 pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
-    match &slot.edge {
+    match slot.seat.edge() {
         Some(edge) if slot.connecting => edge.waits_by(),
         None => "waiting",
         Some(edge) if edge.link_is_down() => "down",

@@ -3,8 +3,8 @@
 //! Theory of operation. [`open`] turns a port's specification into a [`Listener`], whose clients become ports of
 //! their own, or into an [`Edge`] (a descriptor that frames pass through). An edge never blocks and never ends the
 //! process: a call takes what it can, counts what it has to drop, and says [`Gone`] when the descriptor is of no more
-//! use. What then happens (wait, open again, remove) is the engine's business. The kinds are a closed enum, matched
-//! here and nowhere else.
+//! use; by then it has left its [`seat`] and cannot be called again. What then happens (wait, open again, remove) is the
+//! engine's business. The kinds are a closed enum, matched here and nowhere else.
 
 pub mod channel;
 pub mod datagram;
@@ -19,6 +19,7 @@ pub mod names;
 pub mod netlink;
 mod owner;
 pub mod packet;
+pub mod seat;
 pub mod serial;
 pub mod stream;
 pub(crate) mod sys;
@@ -40,6 +41,7 @@ use interface::Link;
 use packet::Packet;
 use rustix::io::Errno;
 use rustix::net::SocketType;
+use seat::Carrier;
 use serial::Serial;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::SystemTime;
@@ -107,12 +109,8 @@ pub struct Abilities {
     pub offload: bool,
 }
 
-impl Edge {
-    /// Receives what has come, within `budget`.
-    ///
-    /// # Errors
-    /// [`Gone`]; the frames before it are in the batch.
-    pub fn receive(
+impl Carrier for Edge {
+    fn receive(
         &mut self,
         batch: &mut Batch,
         id: PortId,
@@ -122,7 +120,7 @@ impl Edge {
         match self {
             Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::Packet(edge) => edge.receive(batch, id, budget.frames, counters),
-            Self::Stream(edge) => edge.receive(batch, id, budget.bytes),
+            Self::Stream(edge) => edge.receive(batch, id, budget.bytes, counters),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),
             Self::Udp(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
@@ -131,11 +129,7 @@ impl Edge {
         }
     }
 
-    /// Sends what the descriptor takes. Returns the number of frames that are done with: sent or dropped, and counted.
-    ///
-    /// # Errors
-    /// [`Broken`]; the frames that were not done with are the caller's to count.
-    pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+    fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
         match self {
             Self::Tap(edge) => frame_io::transmit(edge, out, counters),
             Self::Packet(edge) => frame_io::transmit(edge, out, counters),
@@ -147,7 +141,9 @@ impl Edge {
             Self::Serial(edge) => edge.transmit(out, counters),
         }
     }
+}
 
+impl Edge {
     /// The descriptors to wait on: none for a channel, which calls by itself; two for a line with a way in and a way
     /// out, or where another tells of room. They change when a peer of a serial line arrives or leaves.
     pub fn fds(&self) -> [Option<RawFd>; 2] {
