@@ -105,6 +105,7 @@ mod tests {
         let terminal = fs::read_link(&path).unwrap();
         assert!(terminal.exists());
         let refused = Backend::open(&wants).err().unwrap();
+        let refused = refused.told();
         let owner = format!("{}, the terminal of pid {}", terminal.display(), std::process::id());
         assert!(refused.what().contains(&owner), "{refused}");
         assert_eq!(fs::read_link(&path).unwrap(), terminal);

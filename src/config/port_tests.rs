@@ -14,7 +14,7 @@ fn refusal(text: &str) -> String {
 #[test]
 fn keys_have_defaults() {
     let port = PortSpec::parse("unix:/tmp/inst1").unwrap();
-    let kind = PortKind::Unix(UnixStream { path: "/tmp/inst1".into(), connect: false, mode: 0o600 });
+    let kind = PortKind::Unix(UnixStream { path: "/tmp/inst1".into(), connect: false, mode: 0o600, clients: None });
     assert_eq!(port, PortSpec::new(kind));
     assert_eq!((port.name.as_str(), port.switch.as_str(), port.learn), ("inst1", "default", true));
 }
@@ -80,6 +80,7 @@ fn head_for(row: &KindRow, key: &str) -> String {
         ("usbip", "public") => "usbip:192.0.2.1/24,device=cdc-acm,usbip-listen=127.0.0.1:0".to_owned(),
         ("usbip", _) => "usbip:192.0.2.1/24,device=cdc-acm".to_owned(),
         ("nat", "bootfile" | "tftp-write") => "nat:10.0.2.2/24,tftp=/srv".to_owned(),
+        ("tcp", "clients") => row.example.to_owned(),
         (_, "public") => row.example.replace(",listen", ""),
         _ => format!(
             "{}{}",
@@ -105,7 +106,7 @@ fn every_key_of_every_row_is_taken() {
         "rewrite" => "=mac",
         "ipv6" => "=2001:db8::1/64",
         "forward" => "=tcp:127.0.0.1:8080->10.0.2.15:80",
-        "fd" | "queue" => "=99",
+        "fd" | "queue" | "clients" => "=99",
         "mtu" => "=999",
         "device" => "=loopback",
         "import" => "=127.0.0.1:3240/1-1",
@@ -157,13 +158,18 @@ fn tap() -> impl Strategy<Value = PortKind> {
     )
 }
 
+fn clients() -> impl Strategy<Value = Option<usize>> {
+    prop::option::of(1..=crate::limits::PORTS_MAX)
+}
+
 fn socket() -> impl Strategy<Value = PortKind> {
-    (0..3, path(), any::<bool>(), 0..=0o777u32, prop::option::of(path())).prop_map(
-        |(kind, path, connect, mode, peer)| {
+    (0..3, path(), any::<bool>(), 0..=0o777u32, prop::option::of(path()), clients()).prop_map(
+        |(kind, path, connect, mode, peer, clients)| {
             let dialled = if connect { 0o600 } else { mode };
+            let clients = clients.filter(|_| !connect);
             match kind {
-                0 => PortKind::Unix(UnixStream { path, connect, mode: dialled }),
-                1 => PortKind::UnixSeq(UnixSeq { path, connect, mode: dialled }),
+                0 => PortKind::Unix(UnixStream { path, connect, mode: dialled, clients }),
+                1 => PortKind::UnixSeq(UnixSeq { path, connect, mode: dialled, clients }),
                 _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, mode }),
             }
         },
@@ -171,14 +177,20 @@ fn socket() -> impl Strategy<Value = PortKind> {
 }
 
 fn other() -> impl Strategy<Value = PortKind> {
-    (0..3, host_port(), host_port(), any::<bool>(), "[a-z0-9]{1,15}").prop_map(|(kind, near, far, flag, ifname)| {
+    let ends = (0..3, host_port(), host_port(), any::<bool>(), "[a-z0-9]{1,15}", clients());
+    ends.prop_map(|(kind, near, far, flag, ifname, clients)| {
         let far = if far.ip().map(|ip| ip.is_ipv4()) == near.ip().map(|ip| ip.is_ipv4()) && far != near {
             far
         } else {
             value::HostPort { host: near.host.clone(), port: near.port ^ 0x5555 | 1 << 15 }
         };
         match kind {
-            0 => PortKind::Tcp(Tcp { public: !near.is_loopback(), addr: near, listen: flag }),
+            0 => PortKind::Tcp(Tcp {
+                public: !near.is_loopback(),
+                addr: near,
+                listen: flag,
+                clients: clients.filter(|_| flag),
+            }),
             1 if near != far => PortKind::Udp(Udp { public: true, local: near, remote: far }),
             _ => PortKind::Packet(Packet { ifname, offload: flag }),
         }

@@ -214,7 +214,7 @@ impl Handle {
     /// As [`crate::port::open`], or its name is taken.
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
         let means = Means::Open(beforehand(&spec)?);
-        self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?
+        self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?.map_err(Error::told)
     }
 
     /// Makes a port of a descriptor that somebody else opened: a TAP's or a packet socket's, as `spec` says. It is not

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::port::memory::Peak;
 use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
 use crate::service::nat::{Flows, Nat, Stats};
@@ -60,8 +61,19 @@ pub(super) fn start(
     link.set_waker(own);
     let name = spec.name.clone();
     let (told, told_leases) = Default::default();
-    let gateway =
-        Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told, told_leases, lease_file };
+    let gateway = Gateway {
+        name,
+        poll,
+        link,
+        nat: machine,
+        sockets,
+        clock,
+        spare: None,
+        peak: Peak::default(),
+        told,
+        told_leases,
+        lease_file,
+    };
     let run = |gateway: &mut Gateway, thread: &Thread| gateway.run(&thread.pulse);
     let thread = Thread::new(spec, host).start(gateway, run, |gateway| &gateway.link)?;
     Ok((channel.with_offloads(), thread))
@@ -93,6 +105,8 @@ struct Gateway {
     clock: Clock,
     /// A batch that found nothing to carry.
     spare: Option<Batch>,
+    /// Of its flows.
+    peak: Peak,
     /// What the switch was told last of its flows.
     told: (Flows, Stats),
     /// The version of the leases that it was told last.
@@ -154,6 +168,7 @@ impl Gateway {
         }
         let told = (self.nat.flows(), self.nat.stats());
         if told != self.told {
+            self.peak.note(told.0.tcp);
             self.link.tell_flows(told.0, told.1);
             self.told = told;
         }

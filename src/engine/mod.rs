@@ -57,7 +57,7 @@ use crossbeam_channel::Receiver;
 use departed::Departed;
 use fault::Parts;
 use links::LINK_CHECK;
-use listeners::ListenerSlot;
+use listeners::{LETTING_IN, ListenerSlot};
 use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
 use pulse::{Call, Pulse};
@@ -79,6 +79,8 @@ struct Engine {
     name: String,
     poll: Poll,
     clock: Clock,
+    /// What is left of the time for letting clients in, in this turn.
+    letting_in: Duration,
     switch: Switch,
     /// Where a radio medium's frames are written.
     air: Option<Air>,
@@ -138,6 +140,7 @@ impl Engine {
             name: name.to_owned(),
             poll,
             clock: Clock::start(),
+            letting_in: LETTING_IN,
             switch: Switch::new(config),
             air: None,
             ports: Vec::new(),
@@ -170,6 +173,7 @@ impl Engine {
     fn run(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
+            self.letting_in = LETTING_IN;
             let patience = self.patience();
             self.pulse.end();
             let polled = self.poll.poll(&mut events, patience);
@@ -389,6 +393,7 @@ impl Engine {
                 Due::Links => self.look_at_links(),
                 Due::Flush(id) => self.make_flushing(id),
                 Due::Peer(id) => self.settle(id),
+                Due::Unsaid(index) => self.tell_unsaid(index),
             }
         }
     }
@@ -414,6 +419,13 @@ impl Engine {
                     "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
                      other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
                      -device …,mac=…; or rewrite=mac on their ports",
+                    flap.mac,
+                    self.port_name(flap.from),
+                    self.port_name(flap.to),
+                ),
+                Event::Loop(flap) => log::warn!(
+                    "many addresses, {} among them, are heard on {} and on {} by turns: there is a loop, or two \
+                     instances share them; take one of the ways between these ports out",
                     flap.mac,
                     self.port_name(flap.from),
                     self.port_name(flap.to),

@@ -39,6 +39,8 @@ pub(super) enum Due {
     Flush(PortId),
     /// Whether the peer of a line has come.
     Peer(PortId),
+    /// What was left unsaid of a listener's clients.
+    Unsaid(usize),
 }
 
 /// Where a port came from.
@@ -47,8 +49,8 @@ pub(super) enum Origin {
     Spec(Arc<PortSpec>),
     /// Its descriptor was handed over, and does not come back.
     Given(Arc<PortSpec>),
-    /// It connected to the listener with this index.
-    Client(usize),
+    /// It connected to the listener with this index, and has this number among its clients.
+    Client { listener: usize, number: u32 },
     /// It is inside the process.
     Inside,
 }
@@ -106,11 +108,23 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 /// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
 pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
     if std::mem::take(untold) {
-        let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-        log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
+        if !error.asks() {
+            return warn_of(name, error);
+        }
+        // Who it is takes a look at every descriptor of the machine, for which no frame waits.
+        let (name, asking) = (name.to_owned(), error.clone());
+        let aside = std::thread::Builder::new().name("zb-who".into());
+        if aside.spawn(move || warn_of(&name, &asking.told())).is_err() {
+            log::warn!("{}", error.what());
+        }
     } else {
         log::debug!("{name}: {}", error.what());
     }
+}
+
+fn warn_of(name: &str, error: &Error) {
+    let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+    log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
 }
 
 impl Engine {
@@ -371,7 +385,7 @@ impl Engine {
             self.unwatch(edge.fds());
             self.wait(id);
         } else {
-            log::info!("{}: {}", slot.name, gone.0);
+            self.tell_end(id, &gone.0);
             self.unwatch(edge.fds());
             self.remove_slot(id);
         }
@@ -454,7 +468,11 @@ impl Engine {
         self.gone.retain(|&gone| gone != id);
         self.timers.retain(|&(_, what)| what != Due::Peer(id));
         match (slot.origin, counters, shown) {
-            (Origin::Client(index), Some(counters), _) => self.listeners[index].departed.add(&counters),
+            (Origin::Client { listener, number }, Some(counters), _) => {
+                if let Some(listener) = self.listeners.get_mut(listener) {
+                    listener.client_left(number, &counters);
+                }
+            }
             (_, Some(counters), Some(shown)) => self.departed.keep(shown, counters),
             _ => {}
         }
@@ -464,7 +482,7 @@ impl Engine {
     pub(super) fn remove_by_name(&mut self, name: &str) -> Result<()> {
         let listener = self.listeners.iter().position(|slot| !slot.removed && slot.spec.name == name);
         let doomed = |slot: &PortSlot| match slot.origin {
-            Origin::Client(index) => Some(index) == listener || slot.name == name,
+            Origin::Client { listener: its, .. } => Some(its) == listener || slot.name == name,
             _ => slot.name == name,
         };
         let ids: Vec<PortId> =

@@ -22,10 +22,10 @@ impl Engine {
         let mut ports = Vec::new();
         for (index, slot) in self.listeners.iter().enumerate().filter(|(_, slot)| !slot.removed) {
             ports.push(listener_status(slot));
-            let mine = |slot: &PortSlot| matches!(slot.origin, Origin::Client(listener) if listener == index);
+            let mine = |slot: &PortSlot| matches!(slot.origin, Origin::Client { listener, .. } if listener == index);
             ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, mine)));
         }
-        let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client(_));
+        let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client { .. });
         ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, own)));
         SwitchStatus { name: self.name.clone(), condition: Condition::Runs, ports, left: self.departed.rows().to_vec() }
     }
@@ -39,7 +39,7 @@ impl Engine {
                 (spec.kind.text().row().word, attach)
             }
             Origin::Given(spec) => (spec.kind.text().row().word, None),
-            Origin::Client(index) => (self.listeners[*index].spec.kind.text().row().word, None),
+            Origin::Client { listener, .. } => (self.listeners[*listener].spec.kind.text().row().word, None),
             Origin::Inside => ("inside", None),
         };
         Some(PortStatus {

@@ -15,6 +15,7 @@ pub mod inet;
 pub mod interface;
 pub mod link_news;
 pub mod made;
+pub mod memory;
 pub mod names;
 pub mod netlink;
 mod owner;
@@ -351,10 +352,7 @@ impl Listener {
 
     /// The descriptor to wait on.
     pub fn fd(&self) -> RawFd {
-        match self {
-            Self::Unix(listener) => listener.as_fd().as_raw_fd(),
-            Self::Tcp(listener) => listener.as_fd().as_raw_fd(),
-        }
+        self.as_fd().as_raw_fd()
     }
 
     /// Where it listens, if that was not known before: a TCP port that the system chose.
@@ -372,6 +370,15 @@ impl Listener {
             tcp.addr.port = listener.addr().port();
         }
         spec.attach_hint()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
     }
 }
 

@@ -55,6 +55,27 @@ pub fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Has every block of memory of at least `bytes` bytes go back to the system as soon as it is freed (mallopt(3),
+/// `M_MMAP_THRESHOLD`). By itself the C library gives up doing so for blocks of a size that was freed once.
+pub fn return_blocks_of(bytes: c_int) {
+    // SAFETY: it takes two integers. Where the C library is another, there is nothing to tell it.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, bytes);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
+}
+
+/// Gives the system what lies free among the blocks of the allocator (malloc_trim(3)).
+pub fn trim_memory() {
+    // SAFETY: it takes an integer, and touches no memory that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// The numeric id of the user called `name`, from whatever directory the system asks.
 pub fn user_id(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;

@@ -254,6 +254,17 @@ impl PortKind {
         }
     }
 
+    /// The clients that a listener lets in at once.
+    pub fn clients(&self) -> usize {
+        let given = match self {
+            Self::Unix(unix) => unix.clients,
+            Self::UnixSeq(unix) => unix.clients,
+            Self::Tcp(tcp) => tcp.clients,
+            _ => None,
+        };
+        given.unwrap_or(usize::MAX)
+    }
+
     /// The one place where the kinds are told apart for their words.
     pub fn text(&self) -> &dyn KindText {
         match self {

@@ -7,6 +7,7 @@ use super::{Attach, KeyRow, KindRow, KindText, PortKind, absolute, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer, escape};
 use crate::config::text::shell;
 use crate::config::value;
+use crate::limits::PORTS_MAX;
 
 /// The permission bits of a socket that is bound: this user alone.
 pub const DEFAULT_MODE: u32 = 0o600;
@@ -21,11 +22,27 @@ const MODE: KeyRow = KeyRow {
     summary: "permission bits of the socket (default: 0600)",
 };
 
+/// How many clients a listener has at once.
+pub(super) const CLIENTS: KeyRow = KeyRow {
+    word: "clients",
+    value: Some("N"),
+    repeatable: false,
+    summary: "clients at once, the others are turned away, 1 to 16384 (default: as many as there are descriptors for)",
+};
+
+/// The value of [`CLIENTS`], which means nothing to a port that dials.
+pub(super) fn clients(keys: &mut Keys, dials: Option<&str>) -> Result<Option<usize>, Fault> {
+    if let Some(why) = dials {
+        keys.refuse("clients", why)?;
+    }
+    keys.value("clients", |text| value::number(text, 1..=PORTS_MAX))
+}
+
 pub(super) static STREAM: KindRow = KindRow {
     word: "unix",
     target: "PATH",
     summary: "UNIX stream socket, length before each frame (QEMU, passt)",
-    keys: &[CONNECT, MODE],
+    keys: &[CONNECT, MODE, CLIENTS],
     example: "unix:/tmp/inst1",
     note: "It listens, and each client that connects becomes a port of its own: inst1, inst1#2 and so on. The length \
            has 4 bytes, big-endian, as QEMU -netdev stream, passt and socket_vmnet have it. A QEMU from 8.0 on comes back after a restart of zbridge with reconnect=1 added to its \
@@ -57,7 +74,7 @@ pub(super) static SEQ: KindRow = KindRow {
     word: "unixseq",
     target: "PATH",
     summary: "UNIX SOCK_SEQPACKET socket, one frame a packet",
-    keys: &[CONNECT, MODE],
+    keys: &[CONNECT, MODE, CLIENTS],
     example: "unixseq:/tmp/inst1",
     note: "It listens as unix does, each client a port of its own, but packets keep the frames apart.",
     choices: None,
@@ -73,6 +90,8 @@ pub struct UnixStream {
     pub connect: bool,
     /// Permission bits of a socket that listens; [`DEFAULT_MODE`] when it dials.
     pub mode: u32,
+    /// Clients at once, 1..=[`PORTS_MAX`]; `None`: as many as there can be.
+    pub clients: Option<usize>,
 }
 
 /// One frame a datagram on a SOCK_DGRAM socket.
@@ -95,31 +114,34 @@ pub struct UnixSeq {
     pub connect: bool,
     /// Permission bits of a socket that listens; [`DEFAULT_MODE`] when it dials.
     pub mode: u32,
+    /// Clients at once, 1..=[`PORTS_MAX`]; `None`: as many as there can be.
+    pub clients: Option<usize>,
 }
 
 fn path(row: &KindRow, target: &str) -> Result<PathBuf, Fault> {
     value::sun_path(target).map_err(|form| bad_target(row, target, &form))
 }
 
-/// `connect` and `mode`, which excludes it.
-fn connect_and_mode(keys: &mut Keys) -> Result<(bool, u32), Fault> {
+/// `connect`, and `mode` and `clients`, which it excludes.
+fn ends(keys: &mut Keys) -> Result<(bool, u32, Option<usize>), Fault> {
     let connect = keys.flag("connect")?.unwrap_or(false);
     if connect {
         keys.refuse("mode", "with connect: the other end makes the socket")?;
     }
-    Ok((connect, keys.value("mode", value::mode)?.unwrap_or(DEFAULT_MODE)))
+    let clients = clients(keys, connect.then_some("with connect: it has one peer"))?;
+    Ok((connect, keys.value("mode", value::mode)?.unwrap_or(DEFAULT_MODE), clients))
 }
 
 fn parse_stream(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let path = path(&STREAM, target)?;
-    let (connect, mode) = connect_and_mode(keys)?;
-    Ok(PortKind::Unix(UnixStream { path, connect, mode }))
+    let (connect, mode, clients) = ends(keys)?;
+    Ok(PortKind::Unix(UnixStream { path, connect, mode, clients }))
 }
 
 fn parse_seq(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let path = path(&SEQ, target)?;
-    let (connect, mode) = connect_and_mode(keys)?;
-    Ok(PortKind::UnixSeq(UnixSeq { path, connect, mode }))
+    let (connect, mode, clients) = ends(keys)?;
+    Ok(PortKind::UnixSeq(UnixSeq { path, connect, mode, clients }))
 }
 
 fn parse_gram(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
@@ -165,6 +187,7 @@ impl KindText for UnixStream {
 
     fn write(&self, out: &mut Writer) {
         write_keys(out, self.connect, self.mode);
+        out.option("clients", self.clients);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -225,6 +248,7 @@ impl KindText for UnixSeq {
 
     fn write(&self, out: &mut Writer) {
         write_keys(out, self.connect, self.mode);
+        out.option("clients", self.clients);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -289,6 +313,8 @@ mod tests {
     fn what_means_nothing_is_refused() {
         let what = |text: &str| PortSpec::parse(text).unwrap_err().what().to_owned();
         assert!(what("unix:/tmp/a,connect,mode=0660").contains("means nothing with connect"));
+        assert!(what("unix:/tmp/a,connect,clients=4").contains("means nothing with connect"));
+        assert!(what("unixseq:/tmp/a,clients=0").contains("a number from 1 to 16384"));
         assert!(what("unixgram:/tmp/a,peer=/tmp/a").contains("the port's own"));
         assert!(what(&format!("unix:/{}", "p".repeat(107))).contains("1 to 107 bytes (it has 108)"));
     }

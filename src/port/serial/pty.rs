@@ -8,7 +8,7 @@
 //! the next program comes.
 
 use super::uart;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Result, SOMEBODY};
 use crate::port::made::Made;
 use crate::port::owner;
 use rustix::io::{Errno, ioctl_fionbio};
@@ -66,9 +66,9 @@ fn make_link(device: &Path, link: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let old = std::fs::read_link(link).ok();
             if !old.as_ref().is_some_and(|old| old == device || !old.exists()) {
-                let what = format!("cannot link {}: {}", link.display(), occupant(old.as_deref()));
                 let hint = "a terminal that is in use is left alone; choose another path, or remove it";
-                return Err(Error::new(Class::Runtime, what).hint(hint));
+                let taken = |why: &str| Error::new(Class::Runtime, format!("cannot link {}: {why}", link.display()));
+                return Err(occupied(old.as_deref(), taken).hint(hint));
             }
             log::info!("{}: replacing a stale link", link.display());
             std::fs::remove_file(link).and_then(|()| symlink(device, link)).map_err(|error| cannot(&error))
@@ -77,19 +77,20 @@ fn make_link(device: &Path, link: &Path) -> Result<()> {
     }
 }
 
-/// What is in the place of a link. Of a terminal, who has its controlling side: its number is that descriptor's
+/// Tells what is in the place of a link. Of a terminal, who has its controlling side: its number is that descriptor's
 /// `tty-index` (drivers/tty/pty.c, `pty_show_fdinfo`).
-fn occupant(old: Option<&Path>) -> String {
-    let Some(old) = old else { return "something is there already".into() };
+fn occupied(old: Option<&Path>, taken: impl Fn(&str) -> Error) -> Error {
+    let Some(old) = old else { return taken("something is there already") };
     let number = old.strip_prefix("/dev/pts").ok().and_then(Path::to_str);
-    let Some(number) = number.filter(|number| number.parse::<u32>().is_ok()) else {
-        return format!("it leads to {} already", old.display());
+    let Some(number) = number.filter(|number| number.parse::<u32>().is_ok()).map(str::to_owned) else {
+        return taken(&format!("it leads to {} already", old.display()));
     };
-    let controls = |fd: &Path| {
+    let controls = move |fd: &Path| {
         let is_master = std::fs::read_link(fd).is_ok_and(|open| open.ends_with("ptmx"));
         let (Some(process), Some(name)) = (fd.ancestors().nth(2), fd.file_name()) else { return false };
         let told = || std::fs::read_to_string(process.join("fdinfo").join(name)).unwrap_or_default();
-        is_master && told().lines().any(|line| line.strip_prefix("tty-index:").map(str::trim) == Some(number))
+        is_master && told().lines().any(|line| line.strip_prefix("tty-index:").map(str::trim) == Some(&number[..]))
     };
-    format!("it leads to {}, the terminal of {}", old.display(), owner::of_descriptor(controls))
+    taken(&format!("it leads to {}, the terminal of {SOMEBODY}", old.display()))
+        .who(move || owner::of_descriptor(&controls))
 }
