@@ -20,7 +20,7 @@ mod terminal;
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Input, Output, Want};
 use crossbeam_channel::{Receiver, unbounded};
-use disk::Disk;
+use disk::{Disk, Use};
 use mio::Waker;
 use reactor::Reactor;
 pub use sockets::Sockets;
@@ -51,8 +51,8 @@ impl Backend {
             let (waker, to_service) = (reactor.waker(), to_service.clone());
             let tell = move |input| to_service.send(input).is_ok() && waker.wake().is_ok();
             found.push(match want {
-                Want::Disk { image, read_only, cow } => {
-                    let (disk, blocks) = Disk::open(index, image, *read_only, *cow, tell)?;
+                Want::Disk { image, read_only, cow, raw } => {
+                    let (disk, blocks) = Disk::open(index, image, Use { read_only: *read_only, cow: *cow, raw: *raw }, tell)?;
                     opened = Some(disk);
                     Found::Disk(blocks)
                 }

@@ -14,7 +14,7 @@ fn refusal(text: &str) -> String {
 #[test]
 fn keys_have_defaults() {
     let port = PortSpec::parse("unix:/tmp/inst1").unwrap();
-    let kind = PortKind::Unix(UnixStream { path: "/tmp/inst1".into(), connect: false, mode: 0o600 });
+    let kind = PortKind::Unix(UnixStream { path: "/tmp/inst1".into(), connect: false, access: Access::default() });
     assert_eq!(port, PortSpec::new(kind));
     assert_eq!((port.name.as_str(), port.switch.as_str(), port.learn), ("inst1", "default", true));
 }
@@ -157,14 +157,20 @@ fn tap() -> impl Strategy<Value = PortKind> {
     )
 }
 
+fn access() -> impl Strategy<Value = Access> {
+    let mode = prop::option::of((0..=0o777u32).prop_filter("not the usual", |mode| *mode != 0o600));
+    let owner = || prop::option::of("[a-z_][a-z0-9_-]{0,31}|[0-9]{1,9}");
+    (mode, owner(), owner()).prop_map(|(mode, user, group)| Access { mode, user, group })
+}
+
 fn socket() -> impl Strategy<Value = PortKind> {
-    (0..3, path(), any::<bool>(), 0..=0o777u32, prop::option::of(path())).prop_map(
-        |(kind, path, connect, mode, peer)| {
-            let dialled = if connect { 0o600 } else { mode };
+    (0..3, path(), any::<bool>(), access(), prop::option::of(path())).prop_map(
+        |(kind, path, connect, access, peer)| {
+            let dialled = if connect { Access::default() } else { access.clone() };
             match kind {
-                0 => PortKind::Unix(UnixStream { path, connect, mode: dialled }),
-                1 => PortKind::UnixSeq(UnixSeq { path, connect, mode: dialled }),
-                _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, mode }),
+                0 => PortKind::Unix(UnixStream { path, connect, access: dialled }),
+                1 => PortKind::UnixSeq(UnixSeq { path, connect, access: dialled }),
+                _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, access }),
             }
         },
     )
@@ -189,14 +195,15 @@ fn transport() -> impl Strategy<Value = Transport> {
     let parity = prop::sample::select(&[Parity::None, Parity::Even, Parity::Odd][..]);
     let uart = (path(), 50..=12_000_000u32, parity, any::<[bool; 2]>());
     prop_oneof![
-        (path(), any::<bool>()).prop_map(|(path, connect)| Transport::Unix { path, connect }),
-        path().prop_map(|path| Transport::Pty { path }),
+        path().prop_map(|path| Transport::Unix { path, connect: true, access: Access::default() }),
+        (path(), access()).prop_map(|(path, access)| Transport::Unix { path, connect: false, access }),
+        (path(), access()).prop_map(|(path, access)| Transport::Pty { path, access }),
         (host_port(), any::<bool>())
             .prop_map(|(addr, listen)| { Transport::Tcp { public: !addr.is_loopback(), addr, listen } }),
         uart.prop_map(|(device, baud, parity, [two_stop_bits, rtscts])| {
             Transport::Serial(Uart { device, baud, parity, two_stop_bits, rtscts })
         }),
-        path().prop_map(|path| Transport::Pipe { path }),
+        (path(), access()).prop_map(|(path, access)| Transport::Pipe { path, access }),
         (3..=i32::MAX).prop_map(Transport::Fd),
         "[a-z/,]{1,9}( [a-z=,\"]{1,3}\"x y\"){0,2}"
             .prop_filter("words", |command| crate::config::command_words(command).is_some())

@@ -16,6 +16,7 @@ pub mod interface;
 pub mod link_news;
 pub mod names;
 pub mod netlink;
+mod access;
 mod owner;
 pub mod packet;
 pub mod serial;
@@ -462,10 +463,10 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
     match &spec.kind {
         PortKind::Unix(unix) if unix.connect => unix::dial(&unix.path, SocketType::STREAM).map(edge),
         PortKind::UnixSeq(unix) if unix.connect => unix::dial(&unix.path, SocketType::SEQPACKET).map(edge),
-        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, unix.mode),
-        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, unix.mode),
+        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, &unix.access),
+        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, &unix.access),
         PortKind::UnixGram(unix) => {
-            let bound = unix::gram(&unix.path, unix.peer.as_deref(), unix.mode)?;
+            let bound = unix::gram(&unix.path, unix.peer.as_deref(), &unix.access)?;
             let peer = unix.peer.as_ref().map_or_else(String::new, |peer| peer.display().to_string());
             Ok(Opened::Edge(Edge::UnixGram(bound), peer))
         }
@@ -489,6 +490,6 @@ fn opened(serial: Serial) -> Opened {
     if open { Opened::Edge(edge, peer) } else { Opened::Connecting(edge, peer) }
 }
 
-fn listen(path: &std::path::Path, kind: SocketType, mode: u32) -> Result<Opened> {
-    unix::UnixListener::bind(path, kind, mode).map(Listener::Unix).map(Opened::Listener)
+fn listen(path: &std::path::Path, kind: SocketType, access: &crate::config::Access) -> Result<Opened> {
+    unix::UnixListener::bind(path, kind, access).map(Listener::Unix).map(Opened::Listener)
 }

@@ -7,10 +7,12 @@
 //!
 //! A socket has its permission bits before it has a name, so nobody slips in between.
 
+use super::access;
 use super::Edge;
 use super::datagram::{Sequenced, UnixGram};
 use super::owner::{UNKNOWN, of_descriptor, process};
 use super::stream::Stream;
+use crate::config::Access;
 use crate::error::{Class, Error, Result};
 use rustix::fs::{FileType, Mode, fchmod, fstat, lstat, major, minor};
 use rustix::io::{Errno, ioctl_fionbio};
@@ -19,9 +21,7 @@ use rustix::net::{
     socket_with, sockopt,
 };
 use std::fmt::Display;
-use std::fs::Permissions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
@@ -57,9 +57,10 @@ impl Drop for Bound {
     }
 }
 
-fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Bound)> {
+fn bind_path(path: &Path, kind: SocketType, access: &Access) -> Result<(OwnedFd, Bound)> {
     let cannot = |errno| failed("bind", path, errno);
     let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(cannot)?;
+    let mode = access.mode();
     fchmod(&fd, Mode::from_raw_mode(mode)).map_err(cannot)?;
     let address = address(path)?;
     match bind(&fd, &address) {
@@ -69,11 +70,11 @@ fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Bound
         }
         done => done.map_err(cannot)?,
     }
-    // The umask may have taken bits away.
-    std::fs::set_permissions(path, Permissions::from_mode(mode))
-        .map_err(|error| Error::system(path.display(), &error))?;
     let made = lstat(path).map_err(cannot)?;
-    Ok((fd, Bound { path: path.to_owned(), device: made.st_dev, inode: made.st_ino }))
+    let bound = Bound { path: path.to_owned(), device: made.st_dev, inode: made.st_ino };
+    // The umask may have taken bits away.
+    access::give(path, &Access { mode: Some(mode), ..access.clone() })?;
+    Ok((fd, bound))
 }
 
 /// Unlinks a path that nobody answers at.
@@ -159,13 +160,13 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Binds `path` with permission bits `mode` and listens. `kind` is [`SocketType::STREAM`] or
+    /// Binds `path` for those of `access` and listens. `kind` is [`SocketType::STREAM`] or
     /// [`SocketType::SEQPACKET`].
     ///
     /// # Errors
     /// The path is somebody else's, or cannot be bound.
-    pub fn bind(path: &Path, kind: SocketType, mode: u32) -> Result<Self> {
-        let (fd, bound) = bind_path(path, kind, mode)?;
+    pub fn bind(path: &Path, kind: SocketType, access: &Access) -> Result<Self> {
+        let (fd, bound) = bind_path(path, kind, access)?;
         listen(&fd, BACKLOG).map_err(|errno| failed("listen on", path, errno))?;
         Ok(Self { fd, kind, _bound: bound })
     }
@@ -250,9 +251,9 @@ pub struct BoundGram {
 ///
 /// # Errors
 /// As in [`UnixListener::bind`].
-pub fn gram(path: &Path, peer: Option<&Path>, mode: u32) -> Result<BoundGram> {
+pub fn gram(path: &Path, peer: Option<&Path>, access: &Access) -> Result<BoundGram> {
     let peer = peer.map(address).transpose()?;
-    let (fd, bound) = bind_path(path, SocketType::DGRAM, mode)?;
+    let (fd, bound) = bind_path(path, SocketType::DGRAM, access)?;
     let lookout = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None)
         .map_err(|errno| failed("watch the peer of", path, errno))?;
     Ok(BoundGram { gram: UnixGram::new(fd, lookout, peer), _bound: bound })

@@ -4,6 +4,7 @@
 //! its words become, and its way back into words. [`KINDS`] and [`PortKind`] list them; nothing else names a kind.
 //! To add one: the file, a row in [`KINDS`], a variant with its arm in [`PortKind`]. The compiler asks for the rest.
 
+mod access;
 mod ip;
 mod lan;
 mod nat;
@@ -33,7 +34,8 @@ pub use packet::Packet;
 pub use slip::{IpPeer, Slip};
 pub use tap::Tap;
 pub use transport::{Parity, TRANSPORTS, Transport, TransportRow, Uart, command_words};
-pub use unix::{DEFAULT_MODE, UnixGram, UnixSeq, UnixStream};
+pub use access::{Access, DEFAULT_MODE};
+pub use unix::{UnixGram, UnixSeq, UnixStream};
 pub use usb_device::{DEVICES, Serial, UsbDevice, UsbKind, UsbSpeed};
 pub use usbip::{Import, Usbip};
 pub use wpan::Wpan;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::access::{GROUP, MODE, USER};
 use super::transport::{self, ANYBODY, CONNECT, LISTEN, PARITY, RTSCTS, STOP, Transport};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind};
 use crate::config::grammar::{Fault, Keys, Writer};
@@ -49,6 +50,9 @@ pub(super) static ROW: KindRow = KindRow {
         PARITY,
         STOP,
         RTSCTS,
+        MODE,
+        USER,
+        GROUP,
     ],
     choices: None,
     example: "slip:unix:/tmp/slip.sock",

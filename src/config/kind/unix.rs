@@ -3,29 +3,20 @@
 
 use std::path::{Path, PathBuf};
 
+use super::access::{Access, GROUP, MODE, USER};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, absolute, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer, escape};
 use crate::config::text::shell;
 use crate::config::value;
 
-/// The permission bits of a socket that is bound: this user alone.
-pub const DEFAULT_MODE: u32 = 0o600;
-
 const CONNECT: KeyRow =
     KeyRow { word: "connect", value: None, repeatable: false, summary: "dial instead of listening, and keep dialling" };
-
-const MODE: KeyRow = KeyRow {
-    word: "mode",
-    value: Some("OCTAL"),
-    repeatable: false,
-    summary: "permission bits of the socket (default: 0600)",
-};
 
 pub(super) static STREAM: KindRow = KindRow {
     word: "unix",
     target: "PATH",
     summary: "UNIX stream socket, length before each frame (QEMU, passt)",
-    keys: &[CONNECT, MODE],
+    keys: &[CONNECT, MODE, USER, GROUP],
     example: "unix:/tmp/inst1",
     note: "It listens, and each client that connects becomes a port of its own: inst1, inst1#2 and so on. The length \
            has 4 bytes, big-endian, as QEMU -netdev stream, passt and socket_vmnet have it. A QEMU from 8.0 on comes back after a restart of zbridge with reconnect=1 added to its \
@@ -46,6 +37,8 @@ pub(super) static GRAM: KindRow = KindRow {
             summary: "the peer's socket (default: whoever sent last)",
         },
         MODE,
+        USER,
+        GROUP,
     ],
     example: "unixgram:/tmp/inst1,peer=/tmp/inst1.qemu",
     note: "What QEMU calls -netdev dgram. Both ends are bound to a path of their own.",
@@ -57,7 +50,7 @@ pub(super) static SEQ: KindRow = KindRow {
     word: "unixseq",
     target: "PATH",
     summary: "UNIX SOCK_SEQPACKET socket, one frame a packet",
-    keys: &[CONNECT, MODE],
+    keys: &[CONNECT, MODE, USER, GROUP],
     example: "unixseq:/tmp/inst1",
     note: "It listens as unix does, each client a port of its own, but packets keep the frames apart.",
     choices: None,
@@ -71,8 +64,8 @@ pub struct UnixStream {
     pub path: PathBuf,
     /// Dial instead of listening.
     pub connect: bool,
-    /// Permission bits of a socket that listens; [`DEFAULT_MODE`] when it dials.
-    pub mode: u32,
+    /// Who may use a socket that listens.
+    pub access: Access,
 }
 
 /// One frame a datagram on a SOCK_DGRAM socket.
@@ -82,8 +75,8 @@ pub struct UnixGram {
     pub path: PathBuf,
     /// Where frames are sent; `None`: to whoever sent the last one.
     pub peer: Option<PathBuf>,
-    /// Permission bits of the bound socket.
-    pub mode: u32,
+    /// Who may use the bound socket.
+    pub access: Access,
 }
 
 /// One frame a packet on a SOCK_SEQPACKET socket.
@@ -93,33 +86,33 @@ pub struct UnixSeq {
     pub path: PathBuf,
     /// Dial instead of listening.
     pub connect: bool,
-    /// Permission bits of a socket that listens; [`DEFAULT_MODE`] when it dials.
-    pub mode: u32,
+    /// Who may use a socket that listens.
+    pub access: Access,
 }
 
 fn path(row: &KindRow, target: &str) -> Result<PathBuf, Fault> {
     value::sun_path(target).map_err(|form| bad_target(row, target, &form))
 }
 
-/// `connect` and `mode`, which excludes it.
-fn connect_and_mode(keys: &mut Keys) -> Result<(bool, u32), Fault> {
-    let connect = keys.flag("connect")?.unwrap_or(false);
-    if connect {
-        keys.refuse("mode", "with connect: the other end makes the socket")?;
+/// `connect`, and who may use the socket, which excludes it.
+fn connect_and_access(keys: &mut Keys) -> Result<(bool, Access), Fault> {
+    if keys.flag("connect")?.unwrap_or(false) {
+        Access::refuse(keys, "with connect: the other end makes the socket")?;
+        return Ok((true, Access::default()));
     }
-    Ok((connect, keys.value("mode", value::mode)?.unwrap_or(DEFAULT_MODE)))
+    Ok((false, Access::take(keys)?))
 }
 
 fn parse_stream(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let path = path(&STREAM, target)?;
-    let (connect, mode) = connect_and_mode(keys)?;
-    Ok(PortKind::Unix(UnixStream { path, connect, mode }))
+    let (connect, access) = connect_and_access(keys)?;
+    Ok(PortKind::Unix(UnixStream { path, connect, access }))
 }
 
 fn parse_seq(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let path = path(&SEQ, target)?;
-    let (connect, mode) = connect_and_mode(keys)?;
-    Ok(PortKind::UnixSeq(UnixSeq { path, connect, mode }))
+    let (connect, access) = connect_and_access(keys)?;
+    Ok(PortKind::UnixSeq(UnixSeq { path, connect, access }))
 }
 
 fn parse_gram(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
@@ -128,21 +121,18 @@ fn parse_gram(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     if peer.as_ref() == Some(&path) {
         return Err(Fault::new("the peer's socket is the port's own").hint("each end is bound to a path of its own"));
     }
-    let mode = keys.value("mode", value::mode)?.unwrap_or(DEFAULT_MODE);
-    Ok(PortKind::UnixGram(UnixGram { path, peer, mode }))
+    Ok(PortKind::UnixGram(UnixGram { path, peer, access: Access::take(keys)? }))
 }
 
 fn name_of(path: &Path) -> String {
     path.file_name().map(|name| value::name_from(&name.to_string_lossy())).unwrap_or_default()
 }
 
-fn write_keys(out: &mut Writer, connect: bool, mode: u32) {
+fn write_keys(out: &mut Writer, connect: bool, access: &Access) {
     if connect {
         out.flag("connect");
     }
-    if mode != DEFAULT_MODE {
-        out.value("mode", format_args!("{mode:04o}"));
-    }
+    access.write(out);
 }
 
 /// The path of a bound socket; `//` and `/./` make no difference.
@@ -164,7 +154,7 @@ impl KindText for UnixStream {
     }
 
     fn write(&self, out: &mut Writer) {
-        write_keys(out, self.connect, self.mode);
+        write_keys(out, self.connect, &self.access);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -194,7 +184,7 @@ impl KindText for UnixGram {
 
     fn write(&self, out: &mut Writer) {
         out.option("peer", self.peer.as_ref().map(|peer| peer.display()));
-        write_keys(out, false, self.mode);
+        write_keys(out, false, &self.access);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -224,7 +214,7 @@ impl KindText for UnixSeq {
     }
 
     fn write(&self, out: &mut Writer) {
-        write_keys(out, self.connect, self.mode);
+        write_keys(out, self.connect, &self.access);
     }
 
     fn claims(&self) -> Vec<String> {

@@ -6,7 +6,8 @@
 //! Two that serve one pair would take each other's bytes away, so `PATH.out` is locked (flock(2)) as long as it is
 //! served. The kernel lets the lock go with its process, however that ends.
 
-use crate::config::Transport;
+use crate::config::{Access, Transport};
+use crate::port::access;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::{USE_ANOTHER, lock_holder};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, lstat, mknodat, open};
@@ -37,10 +38,10 @@ impl Fifos {
     ///
     /// # Errors
     /// There is something else at one of the paths, it may not be opened, or another process serves them.
-    pub fn open(path: &Path) -> Result<(Self, OwnedFd)> {
+    pub fn open(path: &Path, access: &Access) -> Result<(Self, OwnedFd)> {
         let [to_peer, from_peer] = Transport::fifos(path);
         for _ in 0..TRIES {
-            let (to_peer, from_peer) = (Fifo::find(to_peer.clone())?, Fifo::find(from_peer.clone())?);
+            let (to_peer, from_peer) = (Fifo::find(to_peer.clone(), access)?, Fifo::find(from_peer.clone(), access)?);
             let input = open_input(&from_peer.path).map_err(|errno| cannot("open", &from_peer.path, errno))?;
             let Some(lock) = lock(path, &from_peer)? else { continue };
             return Ok((Self { to_peer, from_peer, path: path.to_owned(), _lock: lock }, input));
@@ -62,8 +63,13 @@ impl Fifos {
     /// # Errors
     /// The system call's.
     pub fn open_output(&self) -> Result<Option<OwnedFd>, Errno> {
-        match open(&self.to_peer.path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match open(&self.to_peer.path, flags, Mode::empty()) {
             Err(Errno::NXIO) => Ok(None),
+            Err(Errno::LOOP) => {
+                log::error!("{}", is_link(&self.to_peer.path));
+                Err(Errno::LOOP)
+            }
             opened => opened.map(Some),
         }
     }
@@ -75,7 +81,7 @@ impl Fifos {
 }
 
 fn open_input(path: &Path) -> Result<OwnedFd, Errno> {
-    open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+    open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// Takes the FIFOs for this process, as far as others ask; `None` if their owner has removed them meanwhile.
@@ -102,19 +108,37 @@ fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
 }
 
 impl Fifo {
-    fn find(path: PathBuf) -> Result<Self> {
+    fn find(path: PathBuf, access: &Access) -> Result<Self> {
         let made = match mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(errno) => return Err(cannot("make", &path, errno)),
         };
         let there = lstat(&path).map_err(|errno| cannot("look at", &path, errno))?;
+        if FileType::from_raw_mode(there.st_mode) == FileType::Symlink {
+            return Err(is_link(&path));
+        }
         if FileType::from_raw_mode(there.st_mode) != FileType::Fifo {
             let what = format!("cannot use {}: it exists and is no FIFO", path.display());
             return Err(Error::new(Class::Runtime, what).hint("choose another path, or move the file away"));
         }
-        Ok(Self { path, made: made.then_some(there.st_ino) })
+        let fifo = Self { path, made: made.then_some(there.st_ino) };
+        if made {
+            // The umask may have taken bits away.
+            access::give(&fifo.path, &Access { mode: Some(access.mode()), ..access.clone() })?;
+        }
+        Ok(fifo)
     }
+}
+
+/// Somebody has put a link in the place of a FIFO: its peers go past this port, straight to each other.
+fn is_link(path: &Path) -> Error {
+    let target = std::fs::read_link(path).unwrap_or_default();
+    let what = format!("cannot use {}: it is a link to {}, no FIFO of its own", path.display(), target.display());
+    Error::new(Class::Runtime, what).hint(
+        "whoever uses it goes past zbridge. Zephyr's `ninja server` and `client` make such links, unless the build has \
+         -DPCAP=FILE and -DNET_TOOLS=FOLDER; remove the link",
+    )
 }
 
 impl Drop for Fifo {

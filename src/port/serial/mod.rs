@@ -219,7 +219,7 @@ impl Serial {
                     match event {
                         slip::Event::Frame(packet) if heard(packet, Some(&*adapter)) => {}
                         slip::Event::Frame(packet) => {
-                            if adapter.handle_packet(now, packet).is_err() {
+                            if adapter.handle_packet(now, packet).is_err() && !(*contiki && says(name, packet)) {
                                 noise(counters);
                             }
                         }
@@ -402,7 +402,7 @@ fn hear(name: &str, packet: &[u8], adapter: Option<&IpAdapter>, answer: &mut Vec
     let Some(word) = Word::read(packet) else { return false };
     let reply = match word {
         Word::Debug(text) => {
-            text.lines().filter(|line| !line.is_empty()).for_each(|line| log::info!("{name}: says: {line}"));
+            say(name, text);
             return true;
         }
         Word::Mac(digits) => {
@@ -418,6 +418,15 @@ fn hear(name: &str, packet: &[u8], adapter: Option<&IpAdapter>, answer: &mut Vec
         None => log::info!("{name}: its peer asks {}; there is no answer", String::from_utf8_lossy(packet)),
     }
     true
+}
+
+/// Logs what is no packet but text that firmware has printed. False: it is neither.
+fn says(name: &str, packet: &[u8]) -> bool {
+    contiki::text(packet).map(|text| say(name, text)).is_some()
+}
+
+fn say(name: &str, text: &str) {
+    text.lines().filter(|line| !line.is_empty()).for_each(|line| log::info!("{name}: says: {line}"));
 }
 
 /// The IPv6 address whose prefix a peer is told: the first that was given.

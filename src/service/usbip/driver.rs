@@ -13,8 +13,8 @@ use crate::usb::class::{CdcAcm, Hid, MassStorage};
 use crate::usbip::Server;
 use std::collections::VecDeque;
 
-/// Bytes of a script's line; what follows is dropped.
-const LINE: usize = 4096;
+/// Bytes of a script's line; one that is longer is refused.
+const LINE: usize = 64 << 10;
 
 /// See the module.
 pub(super) enum Driver {
@@ -241,8 +241,13 @@ fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool) -> usize {
             None if last || rest.len() >= LINE => rest.len(),
             None => break,
         };
-        let line = String::from_utf8_lossy(rest.get(..length.min(LINE)).unwrap_or_default());
-        match hid.script(&line) {
+        let line = rest.get(..length).unwrap_or_default();
+        if line.len() > LINE || length >= LINE && !line.ends_with(b"\n") {
+            log::warn!("{busid}: its script: a line of more than {LINE} bytes is left out");
+            done += length;
+            continue;
+        }
+        match hid.script(&String::from_utf8_lossy(line)) {
             // The host has to fetch some first.
             Err(ScriptError::Full) if hid.waiting() > 0 => break,
             Err(error) => log::warn!("{busid}: its script: {error}"),

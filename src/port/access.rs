@@ -1,0 +1,41 @@
+//! Gives what a port has made to those who may use it (`mode=`, `user=`, `group=`).
+
+use super::sys;
+use crate::config::Access;
+use crate::error::{Class, Error, Result};
+use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+use rustix::io::Errno;
+use std::path::Path;
+
+/// Sets owner, group and permission bits of `path`, a socket, terminal or FIFO that was just made; what is not asked for
+/// stays as it is.
+///
+/// # Errors
+/// There is no such user or group, or this process may not give away.
+pub fn give(path: &Path, access: &Access) -> Result<()> {
+    let Access { mode, user, group } = access;
+    let uid = user.as_deref().map(|user| number(user, "user", sys::user_id)).transpose()?.map(Uid::from_raw);
+    let gid = group.as_deref().map(|group| number(group, "group", sys::group_id)).transpose()?.map(Gid::from_raw);
+    let cannot = |verb: &str, errno: Errno| {
+        let error = Error::system(format_args!("cannot {verb} {}", path.display()), &errno.into());
+        match errno {
+            Errno::PERM => error.hint("only root may give something to another user, or to a group that it is not in"),
+            _ => error,
+        }
+    };
+    if uid.is_some() || gid.is_some() {
+        chown(path, uid, gid).map_err(|errno| cannot("give away", errno))?;
+    }
+    // Behind the change of owner: until then the bits were for the old one.
+    match mode {
+        Some(mode) => chmod(path, Mode::from_raw_mode(*mode)).map_err(|errno| cannot("set the permissions of", errno)),
+        None => Ok(()),
+    }
+}
+
+fn number(text: &str, what: &str, known: fn(&str) -> Option<u32>) -> Result<u32> {
+    text.parse().ok().or_else(|| known(text)).ok_or_else(|| {
+        Error::new(Class::Usage, format!("{what}={text}: there is no such {what}"))
+            .hint(format!("`getent {what_table}` lists them", what_table = if what == "user" { "passwd" } else { what }))
+    })
+}
