@@ -227,9 +227,8 @@ fn check_format(file: &File, image: &Path) -> Result<()> {
     };
     let Some((_, _, format, hint)) = FORMATS.iter().find(|(at, magic, ..)| begins(*at, magic)) else { return Ok(()) };
     let name = image.display();
-    Err(Error::usage(format!("the image {name} is in the format {format}, and not the blocks of a disk")).hint(format!(
-        "{hint} qemu-img convert -O raw {name} {name}.raw; the key raw takes the file as it is"
-    )))
+    Err(Error::usage(format!("the image {name} is in the format {format}, and not the blocks of a disk"))
+        .hint(format!("{hint} qemu-img convert -O raw {name} {name}.raw; the key raw takes the file as it is")))
 }
 
 /// A file without a name, which is gone when it is closed.
@@ -293,7 +292,9 @@ mod tests {
                 assert!(error.what().contains(&format!("in the format {format},")), "{error}");
                 assert!(error.advice().unwrap_or_default().contains("qemu-img convert -O raw"), "{error}");
             }
-            assert!(Medium::open(file.path(), Use { raw: true, ..Use::default() }).is_ok_and(|(_, blocks)| blocks == 8));
+            assert!(
+                Medium::open(file.path(), Use { raw: true, ..Use::default() }).is_ok_and(|(_, blocks)| blocks == 8)
+            );
             assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
         }
         // What begins a partitioned disk is none of them.

@@ -52,7 +52,8 @@ impl Backend {
             let tell = move |input| to_service.send(input).is_ok() && waker.wake().is_ok();
             found.push(match want {
                 Want::Disk { image, read_only, cow, raw } => {
-                    let (disk, blocks) = Disk::open(index, image, Use { read_only: *read_only, cow: *cow, raw: *raw }, tell)?;
+                    let (disk, blocks) =
+                        Disk::open(index, image, Use { read_only: *read_only, cow: *cow, raw: *raw }, tell)?;
                     opened = Some(disk);
                     Found::Disk(blocks)
                 }

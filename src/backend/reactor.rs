@@ -107,7 +107,15 @@ impl Reactor {
     pub fn add_listener(&mut self, want: usize, listener: Listener, single: bool, patience: Duration) -> Result<()> {
         self.register(listener.fd(), Token(LISTENERS + self.listeners.len()), Interest::READABLE)
             .map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
-        self.listeners.push(ListenerSlot { want, listener, single, patience, streams: 0, waiting: false, starved: false });
+        self.listeners.push(ListenerSlot {
+            want,
+            listener,
+            single,
+            patience,
+            streams: 0,
+            waiting: false,
+            starved: false,
+        });
         Ok(())
     }
 
@@ -303,7 +311,9 @@ impl Reactor {
         let Self { late, streams, .. } = self;
         let mut next = None;
         late.retain(|name| {
-            let Some(Owned::Terminal(terminal)) = streams.get_mut(name).map(|slot| &mut slot.owned) else { return false };
+            let Some(Owned::Terminal(terminal)) = streams.get_mut(name).map(|slot| &mut slot.owned) else {
+                return false;
+            };
             terminal.catch_up();
             let due = terminal.late_in();
             next = next.into_iter().chain(due).min();

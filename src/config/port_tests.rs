@@ -1,5 +1,6 @@
 //! Tests of the port specification: defaults, refusals, and the way to text and back.
 
+use crate::config::Access;
 use proptest::prelude::*;
 
 use super::*;
@@ -164,16 +165,14 @@ fn access() -> impl Strategy<Value = Access> {
 }
 
 fn socket() -> impl Strategy<Value = PortKind> {
-    (0..3, path(), any::<bool>(), access(), prop::option::of(path())).prop_map(
-        |(kind, path, connect, access, peer)| {
-            let dialled = if connect { Access::default() } else { access.clone() };
-            match kind {
-                0 => PortKind::Unix(UnixStream { path, connect, access: dialled }),
-                1 => PortKind::UnixSeq(UnixSeq { path, connect, access: dialled }),
-                _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, access }),
-            }
-        },
-    )
+    (0..3, path(), any::<bool>(), access(), prop::option::of(path())).prop_map(|(kind, path, connect, access, peer)| {
+        let dialled = if connect { Access::default() } else { access.clone() };
+        match kind {
+            0 => PortKind::Unix(UnixStream { path, connect, access: dialled }),
+            1 => PortKind::UnixSeq(UnixSeq { path, connect, access: dialled }),
+            _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, access }),
+        }
+    })
 }
 
 fn other() -> impl Strategy<Value = PortKind> {

@@ -35,7 +35,9 @@ pub fn give(path: &Path, access: &Access) -> Result<()> {
 
 fn number(text: &str, what: &str, known: fn(&str) -> Option<u32>) -> Result<u32> {
     text.parse().ok().or_else(|| known(text)).ok_or_else(|| {
-        Error::new(Class::Usage, format!("{what}={text}: there is no such {what}"))
-            .hint(format!("`getent {what_table}` lists them", what_table = if what == "user" { "passwd" } else { what }))
+        Error::new(Class::Usage, format!("{what}={text}: there is no such {what}")).hint(format!(
+            "`getent {what_table}` lists them",
+            what_table = if what == "user" { "passwd" } else { what }
+        ))
     })
 }

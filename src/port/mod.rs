@@ -6,6 +6,7 @@
 //! use. What then happens (wait, open again, remove) is the engine's business. The kinds are a closed enum, matched
 //! here and nowhere else.
 
+mod access;
 pub mod channel;
 pub mod datagram;
 pub mod descriptors;
@@ -16,7 +17,6 @@ pub mod interface;
 pub mod link_news;
 pub mod names;
 pub mod netlink;
-mod access;
 mod owner;
 pub mod packet;
 pub mod serial;

@@ -7,8 +7,8 @@
 //!
 //! A socket has its permission bits before it has a name, so nobody slips in between.
 
-use super::access;
 use super::Edge;
+use super::access;
 use super::datagram::{Sequenced, UnixGram};
 use super::owner::{UNKNOWN, of_descriptor, process};
 use super::stream::Stream;

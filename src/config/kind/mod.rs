@@ -27,6 +27,7 @@ use crate::wire::Mac;
 
 use super::grammar::{Fault, Keys, Writer, nearest};
 
+pub use access::{Access, DEFAULT_MODE};
 pub use ip::{Tcp, Udp};
 pub use lan::{Lan, LanHost};
 pub use nat::{Forward, Nat, Protocol};
@@ -34,7 +35,6 @@ pub use packet::Packet;
 pub use slip::{IpPeer, Slip};
 pub use tap::Tap;
 pub use transport::{Parity, TRANSPORTS, Transport, TransportRow, Uart, command_words};
-pub use access::{Access, DEFAULT_MODE};
 pub use unix::{UnixGram, UnixSeq, UnixStream};
 pub use usb_device::{DEVICES, Serial, UsbDevice, UsbKind, UsbSpeed};
 pub use usbip::{Import, Usbip};

@@ -7,8 +7,8 @@
 //! served. The kernel lets the lock go with its process, however that ends.
 
 use crate::config::{Access, Transport};
-use crate::port::access;
 use crate::error::{Class, Error, Result};
+use crate::port::access;
 use crate::port::unix::{USE_ANOTHER, lock_holder};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, lstat, mknodat, open};
 use rustix::io::Errno;

@@ -118,6 +118,10 @@ impl Flow {
         }
     }
 
+    pub fn last_heard(&self) -> Instant {
+        self.heard
+    }
+
     /// A segment goes out, in an IP packet.
     pub fn sent(&mut self, now: Instant, packet: &[u8]) {
         if obliges(packet) {

@@ -16,11 +16,8 @@ use crate::usbip::{DEAD_PEER, Server};
 /// What a USB/IP port works with outside.
 pub fn wants(usbip: &Usbip) -> Vec<Want> {
     let devices = usbip.devices.iter().filter_map(want);
-    let listen = usbip.listen.iter().map(|addr| Want::Tcp {
-        addr: addr.clone(),
-        single: false,
-        patience: usbip.patience(),
-    });
+    let listen =
+        usbip.listen.iter().map(|addr| Want::Tcp { addr: addr.clone(), single: false, patience: usbip.patience() });
     let dials = usbip.imports.iter().map(|import| Want::Dial(import.server.clone()));
     devices.chain(listen).chain(dials).collect()
 }
@@ -78,9 +75,9 @@ fn serial_number(name: &str, usbip: &Usbip, busid: &str) -> String {
 
 /// FNV-1a, whose last step is spread over all bits as splitmix64 does, since texts that differ in one digit are the rule.
 fn fnv1a(text: &str) -> u64 {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ hash >> 31

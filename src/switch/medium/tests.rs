@@ -148,7 +148,7 @@ fn a_frame_that_collided_is_on_the_air_and_collides_with_the_next() {
     let mut switch = medium(4, RadioConfig { collisions: true, ..links(matrix) });
     // Each takes 896 µs: from 0, from 500 and from 1000 µs; and one when the air is free, from 1896 µs on.
     for (micros, node) in [(0, 0), (500, 2), (1000, 3), (1896, 0)] {
-        switch.handle_frame(Instant::from_micros(micros), PortId(node), &[node as u8; 20]);
+        switch.handle_frame(Instant::from_nanos(micros * 1000), PortId(node), &[node as u8; 20]);
     }
     let heard: Vec<_> = received(&mut switch).into_iter().map(|(_, frame)| frame[0]).collect();
     assert_eq!(heard, [0, 0], "the third began while the second was on the air");

@@ -26,7 +26,7 @@ pub const INTERRUPT: u8 = 3;
 pub const LOOP: u8 = 4;
 
 /// Vendor request: write the buffer.
-const WRITE_BUFFER: u8 = 0x5b;
+pub(crate) const WRITE_BUFFER: u8 = 0x5b;
 /// Vendor request: read the buffer.
 const READ_BUFFER: u8 = 0x5c;
 /// Bytes from which on the loop takes no further transfer. One that it takes it takes whole, however long it is: so what
@@ -211,7 +211,10 @@ mod tests {
         }
         assert_eq!(device.poll_complete(), None, "full: they wait");
         assert_eq!(run(&mut device, Urb::input(7, LOOP, 1 << 20)).data, long, "as one, and none of the next");
-        assert_eq!([device.poll_complete(), device.poll_complete()].map(|urb| urb.map(|urb| urb.id)), [Some(5), Some(6)]);
+        assert_eq!(
+            [device.poll_complete(), device.poll_complete()].map(|urb| urb.map(|urb| urb.id)),
+            [Some(5), Some(6)]
+        );
     }
 
     #[test]

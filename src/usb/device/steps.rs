@@ -145,7 +145,8 @@ impl Device {
         let mut total: u32 = 0;
         for packet in &mut urb.packets {
             // Packets may lie over each other; all of them have no more room than the buffer has.
-            let room = (if input { packet.length.min(urb.length.saturating_sub(total)) } else { packet.length }) as usize;
+            let room =
+                (if input { packet.length.min(urb.length.saturating_sub(total)) } else { packet.length }) as usize;
             packet.status = Status::Ok;
             packet.actual = packet.length;
             if input {
