@@ -410,11 +410,7 @@ impl Endpoint {
     /// Asks the peer of a connection for a sign of life now, and not only when it has been quiet for a while. A peer that
     /// has forgotten the connection answers with a RST.
     pub fn probe(&mut self, conn: ConnId) {
-        self.flows.with(conn, |flow| {
-            let socket = flow.tcp.socket_mut();
-            // Setting it winds the timer up.
-            socket.set_keep_alive(socket.keep_alive());
-        });
+        self.flows.with(conn, flow::Flow::probe);
     }
 
     /// When the last segment of a connection came.

@@ -48,6 +48,11 @@ impl Access {
         self.mode.unwrap_or(DEFAULT_MODE)
     }
 
+    /// With these permission bits, if they are not the usual ones.
+    pub(super) fn set_mode(&mut self, mode: u32) {
+        self.mode = Some(mode).filter(|mode| *mode != DEFAULT_MODE);
+    }
+
     pub(super) fn take(keys: &mut Keys) -> Result<Self, Fault> {
         Ok(Self {
             mode: keys.value("mode", value::mode)?.filter(|mode| *mode != DEFAULT_MODE),

@@ -186,6 +186,9 @@ pub enum Transport {
     },
 }
 
+/// Why `connect` excludes the keys of what is made.
+const MADE_THERE: &str = "with connect: the other end makes the socket";
+
 const BAUD: u32 = 115_200;
 
 /// A byte on a UART: a start bit, 8 of data, a stop bit.
@@ -259,7 +262,7 @@ fn unix(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
     let path = value::sun_path(address).map_err(|form| bad("unix", address, &form))?;
     let connect = keys.flag("connect")?.unwrap_or(false);
     if connect {
-        Access::refuse(keys, "with connect: the other end makes the socket")?;
+        Access::refuse(keys, MADE_THERE)?;
     }
     Ok(Transport::Unix { path, connect, access: Access::take(keys)? })
 }
@@ -319,6 +322,19 @@ fn exec(address: &str, _: &mut Keys) -> Result<Transport, Fault> {
 }
 
 impl Transport {
+    /// Sets the permission bits of what it makes.
+    pub(super) fn set_mode(&mut self, mode: u32) -> Result<(), Fault> {
+        let why = match self {
+            Self::Unix { connect: true, .. } => MADE_THERE,
+            Self::Unix { access, .. } | Self::Pty { access, .. } | Self::Pipe { access, .. } => {
+                access.set_mode(mode);
+                return Ok(());
+            }
+            _ => "where nothing is made",
+        };
+        Err(Fault::new(format!("key \"mode\" means nothing {why}")))
+    }
+
     /// `PATH.in`, which QEMU reads, and `PATH.out`, which it writes.
     pub fn fifos(path: &Path) -> [PathBuf; 2] {
         ["in", "out"].map(|end| PathBuf::from(format!("{}.{end}", path.display())))

@@ -331,7 +331,7 @@ fn the_intervals_of_transfers_that_were_taken_back_are_free() {
     (1..=3).for_each(|id| submit(&mut device, id));
     device.cancel(3).unwrap();
     submit(&mut device, 4);
-    [1, 2].map(|id| device.cancel(id).unwrap());
+    [1, 2].iter().for_each(|id| _ = device.cancel(*id).unwrap());
     assert_eq!(device.poll_timeout(), Some(NOW + period * 3), "in the place of the third");
     device.cancel(4).unwrap();
     submit(&mut device, 5);
