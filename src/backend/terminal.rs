@@ -201,3 +201,73 @@ fn watch(path: &str) -> rustix::io::Result<OwnedFd> {
     inotify::add_watch(&watch, path, WatchFlags::OPEN | WatchFlags::CLOSE)?;
     Ok(watch)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usb::class::cdc_acm::LineCoding;
+    use rustix::fs::{Mode, OFlags};
+    use rustix::termios::OutputModes;
+
+    fn line(rate: u32) -> Line {
+        Line { coding: LineCoding { rate, ..LineCoding::default() }, dtr: true, ..Line::default() }
+    }
+
+    /// As a program opens it.
+    fn program(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn the_next_program_finds_the_terminal_raw_and_what_was_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tty");
+        let mut terminal = Terminal::open(&path, &Access::default()).unwrap();
+        terminal.set(&line(9600));
+        let first = program(&path);
+        assert_eq!(terminal.look(), Some(true));
+        let mut cooked = tcgetattr(&first).unwrap();
+        cooked.input_modes |= InputModes::ICRNL | InputModes::IXON;
+        cooked.output_modes |= OutputModes::OPOST;
+        cooked.local_modes |= LocalModes::ECHO | LocalModes::ICANON;
+        cooked.set_speed(300).unwrap();
+        tcsetattr(&first, OptionalActions::Now, &cooked).unwrap();
+        assert_eq!(terminal.write(&[IoSlice::new(b"unread\n")]).unwrap(), 7);
+        terminal.read(&mut [0; 64]).unwrap();
+        drop(first);
+        assert_eq!(terminal.look(), Some(false));
+        let next = program(&path);
+        assert_eq!(terminal.look(), Some(true));
+        let modes = tcgetattr(&next).unwrap();
+        assert!(!modes.input_modes.intersects(InputModes::ICRNL | InputModes::IXON));
+        assert!(!modes.output_modes.contains(OutputModes::OPOST));
+        assert!(!modes.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON));
+        assert_eq!(modes.output_speed(), 9600, "the rate is the host's");
+        let mut found = [0; 64];
+        let count = rustix::io::read(&next, &mut found).unwrap();
+        assert_eq!(&found[..count], b"unread\n");
+        terminal.write(&[IoSlice::new(b"ping")]).unwrap();
+        assert!(terminal.read(&mut found).is_err(), "nothing is said back");
+    }
+
+    #[test]
+    fn a_line_that_changes_all_the_time_is_shown_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tty");
+        let mut terminal = Terminal::open(&path, &Access::default()).unwrap();
+        let program = program(&path);
+        let shown = || tcgetattr(&program).unwrap().output_speed();
+        for rate in [1200, 2400, 4800] {
+            terminal.set(&line(rate));
+            assert_eq!((shown(), terminal.late_in()), (rate, None));
+        }
+        (0..100).for_each(|n| _ = terminal.set(&line([300, 600][n % 2])));
+        assert!(terminal.late_in().is_some_and(|wait| wait <= PAUSE));
+        terminal.set(&line(19_200));
+        while let Some(wait) = terminal.late_in() {
+            std::thread::sleep(wait);
+            terminal.catch_up();
+        }
+        assert_eq!(shown(), 19_200);
+    }
+}

@@ -41,3 +41,42 @@ fn number(text: &str, what: &str, known: fn(&str) -> Option<u32>) -> Result<u32>
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Access;
+    use crate::port::serial::line::Line;
+    use crate::port::sys;
+    use std::fs::metadata;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    /// Root may give away to anybody; others to themselves.
+    #[test]
+    fn what_a_line_makes_is_for_those_who_were_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().display();
+        let owner = metadata(folder.path()).unwrap();
+        let (user, group) = if owner.uid() == 0 { (65534, 65534) } else { (owner.uid(), owner.gid()) };
+        for (target, made) in [("unix:{}/socket", "socket"), ("pty:{}/tty", "tty"), ("pipe:{}/pipe", "pipe.in")] {
+            let text = format!("slip:{},mode=0640,user={user},group={group}", target.replace("{}", &here.to_string()));
+            let spec = crate::config::PortSpec::parse(&text).unwrap();
+            let crate::config::PortKind::Slip(slip) = &spec.kind else { panic!("{text}") };
+            let _line = Line::open(&slip.transport).unwrap();
+            let found = metadata(folder.path().join(made)).unwrap();
+            assert_eq!((found.permissions().mode() & 0o777, found.uid(), found.gid()), (0o640, user, group), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_looked_up_and_unknown_ones_are_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let give = |user: Option<&str>, group: Option<&str>| {
+            let [user, group] = [user, group].map(|name| name.map(str::to_owned));
+            super::give(file.path(), &Access { mode: None, user, group })
+        };
+        assert_eq!(sys::group_id("root"), Some(0));
+        let error = give(Some("nobody-of-that-name"), None).unwrap_err();
+        assert!(error.to_string().contains("there is no such user") && error.to_string().contains("getent passwd"));
+        assert!(give(None, Some("no-such-group")).unwrap_err().to_string().contains("getent group"));
+    }
+}

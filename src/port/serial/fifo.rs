@@ -153,3 +153,26 @@ impl Drop for Fifo {
 fn cannot(verb: &str, path: &Path, errno: Errno) -> Error {
     Error::system(format_args!("cannot {verb} {}", path.display()), &errno.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Zephyr's `ninja client` does with the FIFOs of the other node.
+    #[test]
+    fn a_link_in_the_place_of_a_fifo_is_refused_before_and_after_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let [server, client] = ["server", "client"].map(|name| folder.path().join(name));
+        let (_server, _) = Fifos::open(&server, &Access::default()).unwrap();
+        let (fifos, _) = Fifos::open(&client, &Access::default()).unwrap();
+        let link = folder.path().join("client.in");
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("server.out"), &link).unwrap();
+        assert_eq!(fifos.open_output().map(drop), Err(Errno::LOOP), "not the server's, which somebody reads");
+        drop(fifos);
+        let Err(error) = Fifos::open(&client, &Access::default()) else { panic!("taken") };
+        assert!(error.what().contains("client.in: it is a link to"), "{error}");
+        assert!(error.advice().unwrap_or_default().contains("-DPCAP="), "{error}");
+        assert!(link.is_symlink(), "it is not ours to remove");
+    }
+}

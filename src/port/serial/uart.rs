@@ -80,3 +80,29 @@ pub fn make_raw(fd: impl AsFd) -> Result<(), Errno> {
     line.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(&fd, OptionalActions::Now, &line)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Access;
+    use crate::port::serial::pty::Pty;
+
+    #[test]
+    fn a_line_that_another_has_locked_is_left_to_it_and_ours_is_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = folder.path().join("tty");
+        let (_pty, _master) = Pty::open(&device, &Access::default()).unwrap();
+        let settings =
+            Uart { device: device.clone(), baud: 9600, parity: Parity::None, two_stop_bits: false, rtscts: false };
+        let theirs = open_file(&device, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        flock(&theirs, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let error = open(&settings).unwrap_err();
+        assert!(error.what().contains(&format!("in use by pid {}", std::process::id())), "{error}");
+        // Nothing stays of the attempt: without their lock the line is free.
+        flock(&theirs, FlockOperation::Unlock).unwrap();
+        let ours = open(&settings).unwrap();
+        assert_eq!(flock(&theirs, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK));
+        drop(ours);
+        flock(&theirs, FlockOperation::NonBlockingLockExclusive).unwrap();
+    }
+}

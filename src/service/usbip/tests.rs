@@ -274,6 +274,9 @@ fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
 #[test]
 fn the_holder_of_a_device_is_asked_when_another_wants_it() {
     let mut net = Net::new("device=cdc-acm", &[]);
+    // The new one begins with the same TCP port, which is to be no other's.
+    let first = net.connect();
+    net.peer.abort(first);
     net.attach("1-1");
     net.run(Duration::from_secs(1), |_| false);
     let config = EndpointConfig::new(Mac([2, 0, 0, 0, 0, 2]), vec!["192.0.2.2/24".parse().unwrap()]);
