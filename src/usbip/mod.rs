@@ -32,6 +32,7 @@ pub use server::{ConnectionId, Options, Refused, Server};
 pub use session::CloseReason;
 pub use split::{SplitFault, Splitter};
 
+pub use crate::limits::DEAD_PEER;
 use std::time::Duration;
 
 /// The TCP port of USB/IP servers.
@@ -57,8 +58,6 @@ pub const MAX_PENDING_URBS: usize = 8192;
 pub const MAX_PENDING_BYTES: usize = 64 << 20;
 /// How long a transport lets a connection be idle before it probes the peer.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// After how long without a sign of life a transport gives a peer up. Its device is then free for another.
-pub const DEAD_PEER: Duration = Duration::from_secs(30);
 /// Replies of a session that wait to be sent are encoded up to this many bytes, plus one URB; beyond that the session
 /// asks for no more input ([`Server::wants_bytes`]).
 pub const OUTPUT_MARK: usize = 256 << 10;

@@ -8,8 +8,8 @@ use super::usb_device::{self, DEVICES, UsbDevice};
 use super::{Attach, Choices, KeyRow, KindRow, KindText, PortKind, bad_target};
 use crate::config::grammar::{Fault, Keys, NESTED, Writer, split_by};
 use crate::config::value::{self, HostPort};
+use crate::limits::DEAD_PEER;
 use crate::time::Duration;
-use crate::usbip::DEAD_PEER;
 use crate::wire::{Cidr, Mac};
 
 pub(super) static ROW: KindRow = KindRow {

@@ -143,7 +143,11 @@ fn is_link(path: &Path) -> Error {
 
 impl Drop for Fifo {
     fn drop(&mut self) {
-        if self.made.is_some() && lstat(&self.path).ok().map(|now| now.st_ino) == self.made {
+        // The number of one that was removed may be another file's by now.
+        let is_ours = |now: &rustix::fs::Stat| {
+            Some(now.st_ino) == self.made && FileType::from_raw_mode(now.st_mode) == FileType::Fifo
+        };
+        if lstat(&self.path).is_ok_and(|now| is_ours(&now)) {
             // One that stays is used by whoever comes next.
             let _ = std::fs::remove_file(&self.path);
         }
