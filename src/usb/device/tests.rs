@@ -32,7 +32,7 @@ impl Function for Pipe {
     fn descriptor(&mut self, _: Instant, setup: &Setup, data: &mut Vec<u8>) -> Option<Control> {
         self.asked.push((setup.value, setup.index));
         match setup.value {
-            0x03ee => data.extend(*b"\x12\x03M\0S\0F\0T\01\x000\x000\0\x20\0"),
+            0x03ee => data.extend(b"\x12\x03MSFT100 ".iter().copied().chain([0; 8])),
             0x2100 if setup.request_type == 0x80 => data.extend([9, 0x21, 7]),
             _ => return None,
         }
