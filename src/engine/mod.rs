@@ -16,6 +16,9 @@
 //! A port that loses its descriptor is not the process's end. A client of a listener leaves; a port that was asked for
 //! by name stays, is shown as waiting, and is opened again, soon at first and then every second (`ports.rs`).
 //!
+//! A thread that fails takes its own switch or service along, and nothing else (`fault.rs`); one that hangs is named
+//! (`pulse.rs`).
+//!
 //! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
 
 mod air;
@@ -24,22 +27,24 @@ mod bridge;
 mod command;
 pub mod control;
 mod departed;
+mod fault;
 mod gateway;
 mod links;
 mod listeners;
 mod names;
 mod ports;
+mod pulse;
 mod rewrite;
 mod service;
 mod show;
 mod watcher;
 
 pub use bridge::{Bridge, Ended};
-pub use command::{Handle, NamedEntry, PortStatus, SwitchStatus};
+pub use command::{Condition, Handle, NamedEntry, PortStatus, SwitchStatus};
 pub use service::run_service;
 
 use crate::counters::{Counters, DropReason};
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
 use crate::port::link_news::LinkNews;
@@ -50,10 +55,12 @@ use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
 use departed::Departed;
+use fault::Parts;
 use links::LINK_CHECK;
-use listeners::ListenerSlot;
+use listeners::{LETTING_IN, ListenerSlot};
 use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
+use pulse::{Call, Pulse};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -72,6 +79,8 @@ struct Engine {
     name: String,
     poll: Poll,
     clock: Clock,
+    /// What is left of the time for letting clients in, in this turn.
+    letting_in: Duration,
     switch: Switch,
     /// Where a radio medium's frames are written.
     air: Option<Air>,
@@ -106,6 +115,8 @@ struct Engine {
     /// Who wants to hear of the states of ports.
     watchers: watcher::Watchers,
     waker: Arc<Waker>,
+    pulse: Arc<Pulse>,
+    parts: Arc<Parts>,
     /// Behind the ports, whose end is theirs.
     threads: service::Threads,
 }
@@ -118,16 +129,18 @@ enum Next {
 
 impl Engine {
     /// A switch without ports, and the handle to command it.
-    fn new(name: &str, config: &SwitchConfig) -> Result<(Self, Handle)> {
+    fn new(name: &str, config: &SwitchConfig, parts: &Arc<Parts>) -> Result<(Self, Handle)> {
         let cannot = |error| Error::system("cannot wait for descriptors", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         let (sender, commands) = crossbeam_channel::unbounded();
-        let handle = Handle::new(name, sender, waker.clone());
+        let pulse = parts.watchdog.pulse(format!("switch {name}"));
+        let handle = Handle::new(name, sender, waker.clone(), pulse.clone());
         let engine = Self {
             name: name.to_owned(),
             poll,
             clock: Clock::start(),
+            letting_in: LETTING_IN,
             switch: Switch::new(config),
             air: None,
             ports: Vec::new(),
@@ -149,16 +162,23 @@ impl Engine {
             commands,
             watchers: watcher::Watchers::default(),
             waker,
+            pulse,
+            parts: parts.clone(),
             threads: service::Threads::default(),
         };
         Ok((engine, handle))
     }
 
     /// Runs until it is told to stop.
-    fn run(mut self) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            match self.poll.poll(&mut events, self.patience()) {
+            self.letting_in = LETTING_IN;
+            let patience = self.patience();
+            self.pulse.end();
+            let polled = self.poll.poll(&mut events, patience);
+            self.pulse.begin();
+            match polled {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                     return Err(Error::system(format_args!("switch {}: poll", self.name), &error));
                 }
@@ -253,6 +273,7 @@ impl Engine {
     /// One breath: inhale, switch, exhale.
     fn breathe(&mut self) {
         self.inhale();
+        self.pulse.at(Call::Inside);
         let now = self.clock.now();
         let mut edges = Edges {
             ports: &mut self.ports,
@@ -262,8 +283,10 @@ impl Engine {
             links: &mut self.links,
             ready: &mut self.ready,
             scratch: &mut self.scratch,
+            pulse: &self.pulse,
         };
         if !self.batch.is_empty() {
+            fault::strike(&self.name);
             if let Some(air) = &mut self.air {
                 air.write(&self.batch);
             }
@@ -322,6 +345,7 @@ impl Engine {
                 continue;
             }
             let Some(counters) = self.switch.counters_mut(id).filter(|_| slot.seat.edge().is_some()) else { continue };
+            self.pulse.at_port(Call::Read, id);
             let before = self.batch.len();
             let frames = if std::mem::take(&mut slot.lone) { 1 } else { INHALE_FRAMES };
             let received = slot.seat.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
@@ -350,6 +374,7 @@ impl Engine {
     }
 
     fn handle_timers(&mut self) {
+        self.pulse.at(Call::Timer);
         self.handle_edge_timers();
         if self.timers.is_empty() && self.switch.poll_timeout().is_none() {
             return;
@@ -368,6 +393,7 @@ impl Engine {
                 Due::Links => self.look_at_links(),
                 Due::Flush(id) => self.make_flushing(id),
                 Due::Peer(id) => self.settle(id),
+                Due::Unsaid(index) => self.tell_unsaid(index),
             }
         }
     }
@@ -393,6 +419,13 @@ impl Engine {
                     "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
                      other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
                      -device …,mac=…; or rewrite=mac on their ports",
+                    flap.mac,
+                    self.port_name(flap.from),
+                    self.port_name(flap.to),
+                ),
+                Event::Loop(flap) => log::warn!(
+                    "many addresses, {} among them, are heard on {} and on {} by turns: there is a loop, or two \
+                     instances share them; take one of the ways between these ports out",
                     flap.mac,
                     self.port_name(flap.from),
                     self.port_name(flap.to),
@@ -436,6 +469,7 @@ struct Edges<'a> {
     links: &'a mut Vec<PortId>,
     ready: &'a mut VecDeque<PortId>,
     scratch: &'a mut rewrite::Scratch,
+    pulse: &'a Pulse,
 }
 
 impl Transmit for Edges<'_> {
@@ -445,6 +479,7 @@ impl Transmit for Edges<'_> {
             return Taken { frames: out.len() };
         };
         let had_failed = slot.seat.has_failed();
+        self.pulse.at_port(Call::Write, id);
         let frames = match &slot.rewriter {
             None => slot.seat.offer(out, counters),
             Some(rewriter) => self.scratch.offer(rewriter, &mut slot.seat, out, counters),
@@ -475,12 +510,6 @@ impl Transmit for Edges<'_> {
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
-}
-
-/// A thread that ended without saying why.
-fn ended_abnormally(name: &str) -> Error {
-    Error::new(Class::Runtime, format!("switch {name}: its thread ended abnormally"))
-        .hint("this is a fault of zbridge; please report what is printed above")
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(super) enum Due {
     Flush(PortId),
     /// Whether the peer of a line has come.
     Peer(PortId),
+    /// What was left unsaid of a listener's clients.
+    Unsaid(usize),
 }
 
 /// Where a port came from.
@@ -47,8 +49,8 @@ pub(super) enum Origin {
     Spec(Arc<PortSpec>),
     /// Its descriptor was handed over, and does not come back.
     Given(Arc<PortSpec>),
-    /// It connected to the listener with this index.
-    Client(usize),
+    /// It connected to the listener with this index, and has this number among its clients.
+    Client { listener: usize, number: u32 },
     /// It is inside the process.
     Inside,
 }
@@ -84,6 +86,8 @@ pub(super) struct PortSlot {
     pub room_watched: bool,
     /// Its interface is down, as was said or shown last.
     pub link_down: bool,
+    /// The service that it is has failed, and is not started again.
+    pub failed: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -104,11 +108,23 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 /// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
 pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
     if std::mem::take(untold) {
-        let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-        log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
+        if !error.asks() {
+            return warn_of(name, error);
+        }
+        // Who it is takes a look at every descriptor of the machine, for which no frame waits.
+        let (name, asking) = (name.to_owned(), error.clone());
+        let aside = std::thread::Builder::new().name("zb-who".into());
+        if aside.spawn(move || warn_of(&name, &asking.told())).is_err() {
+            log::warn!("{}", error.what());
+        }
     } else {
         log::debug!("{name}: {}", error.what());
     }
+}
+
+fn warn_of(name: &str, error: &Error) {
+    let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+    log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
 }
 
 impl Engine {
@@ -178,7 +194,8 @@ impl Engine {
     /// Opens a port, or starts the service that it is. `again`: it was open before, and whether this process makes its
     /// interface.
     fn open(&mut self, spec: &PortSpec, again: Option<bool>) -> Result<Opened> {
-        match (service::start(spec, &self.waker, random_seed()), again) {
+        let host = service::Host { switch: &self.name, waker: &self.waker, parts: &self.parts };
+        match (service::start(spec, &host, random_seed()), again) {
             (Some(started), _) => {
                 let (channel, thread) = started?;
                 self.threads.add(thread);
@@ -234,6 +251,7 @@ impl Engine {
             return Err(error.at(name));
         }
         self.note_ways_of_calling(id, edge.as_ref());
+        self.pulse.name_port(id, name);
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
@@ -244,6 +262,7 @@ impl Engine {
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
             link_down: edge.as_ref().is_some_and(Edge::link_is_down),
             seat: Seat::new(edge),
+            failed: false,
             peer,
             connecting: false,
             ready: false,
@@ -349,7 +368,13 @@ impl Engine {
         let Some(edge) = self.await_next(id, edge, &gone) else { return };
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
-        if let Origin::Spec(_) = slot.origin {
+        if let (Edge::Channel(channel), Origin::Spec(_)) = (&edge, &slot.origin)
+            && let Some(why) = channel.failure()
+        {
+            why.clone_into(&mut slot.peer);
+            slot.failed = true;
+            self.switch.set_up(now, id, false);
+        } else if let Origin::Spec(_) = slot.origin {
             if now - slot.opened > LAST_RETRY {
                 slot.retry = FIRST_RETRY;
             }
@@ -360,7 +385,7 @@ impl Engine {
             self.unwatch(edge.fds());
             self.wait(id);
         } else {
-            log::info!("{}: {}", slot.name, gone.0);
+            self.tell_end(id, &gone.0);
             self.unwatch(edge.fds());
             self.remove_slot(id);
         }
@@ -443,7 +468,11 @@ impl Engine {
         self.gone.retain(|&gone| gone != id);
         self.timers.retain(|&(_, what)| what != Due::Peer(id));
         match (slot.origin, counters, shown) {
-            (Origin::Client(index), Some(counters), _) => self.listeners[index].departed.add(&counters),
+            (Origin::Client { listener, number }, Some(counters), _) => {
+                if let Some(listener) = self.listeners.get_mut(listener) {
+                    listener.client_left(number, &counters);
+                }
+            }
             (_, Some(counters), Some(shown)) => self.departed.keep(shown, counters),
             _ => {}
         }
@@ -453,7 +482,7 @@ impl Engine {
     pub(super) fn remove_by_name(&mut self, name: &str) -> Result<()> {
         let listener = self.listeners.iter().position(|slot| !slot.removed && slot.spec.name == name);
         let doomed = |slot: &PortSlot| match slot.origin {
-            Origin::Client(index) => Some(index) == listener || slot.name == name,
+            Origin::Client { listener: its, .. } => Some(its) == listener || slot.name == name,
             _ => slot.name == name,
         };
         let ids: Vec<PortId> =

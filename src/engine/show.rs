@@ -1,7 +1,7 @@
 //! How an engine shows itself: its ports with their state, their peers and their counters.
 
 use super::Engine;
-use super::command::{PortStatus, SwitchStatus};
+use super::command::{Condition, PortStatus, SwitchStatus};
 use super::listeners::ListenerSlot;
 use super::ports::{Origin, PortSlot};
 use crate::frame::PortId;
@@ -22,12 +22,12 @@ impl Engine {
         let mut ports = Vec::new();
         for (index, slot) in self.listeners.iter().enumerate().filter(|(_, slot)| !slot.removed) {
             ports.push(listener_status(slot));
-            let mine = |slot: &PortSlot| matches!(slot.origin, Origin::Client(listener) if listener == index);
+            let mine = |slot: &PortSlot| matches!(slot.origin, Origin::Client { listener, .. } if listener == index);
             ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, mine)));
         }
-        let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client(_));
+        let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client { .. });
         ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, own)));
-        SwitchStatus { name: self.name.clone(), ports, left: self.departed.rows().to_vec() }
+        SwitchStatus { name: self.name.clone(), condition: Condition::Runs, ports, left: self.departed.rows().to_vec() }
     }
 
     pub(super) fn port_status(&self, id: PortId, wanted: impl Fn(&PortSlot) -> bool) -> Option<PortStatus> {
@@ -39,7 +39,7 @@ impl Engine {
                 (spec.kind.text().row().word, attach)
             }
             Origin::Given(spec) => (spec.kind.text().row().word, None),
-            Origin::Client(index) => (self.listeners[*index].spec.kind.text().row().word, None),
+            Origin::Client { listener, .. } => (self.listeners[*listener].spec.kind.text().row().word, None),
             Origin::Inside => ("inside", None),
         };
         Some(PortStatus {
@@ -60,6 +60,7 @@ impl Engine {
 pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
     match slot.seat.edge() {
         Some(edge) if slot.connecting => edge.waits_by(),
+        None if slot.failed => "down",
         None => "waiting",
         Some(edge) if edge.link_is_down() => "down",
         Some(_) if state.stalled => "stalled",

@@ -309,7 +309,7 @@ fn a_second_service_with_the_same_address_is_refused() {
 #[test]
 fn ports_that_come_and_go_leave_no_place_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut engine, _handle) = Engine::new("s", &SwitchConfig::default()).unwrap();
+    let (mut engine, _handle) = Engine::new("s", &SwitchConfig::default(), &Parts::new().unwrap().0).unwrap();
     let path = dir.path().join("l");
     let add = |engine: &mut Engine, spec: String| engine.open_port(Arc::new(PortSpec::parse(&spec).unwrap()), None);
     add(&mut engine, format!("unix:{}", dir.path().join("stays").display())).unwrap();
@@ -353,4 +353,71 @@ fn a_line_listens_all_the_time_however_its_peers_die() {
         assert!(missed.is_none(), "{missed:?}");
     });
     bridge.stop().unwrap();
+}
+
+/// What a bridge has made, and the threads of it.
+fn is_gone(path: &Path, name: &str) {
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+            .any(|it| it.trim() == name)
+    };
+    let start = StdInstant::now();
+    while path.symlink_metadata().is_ok() || threads() {
+        assert!(start.elapsed() < PATIENCE, "{} or the thread {name} is still there", path.display());
+        std::thread::sleep(StdDuration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_bridge_that_is_dropped_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["unix:DIR/drop", "slip:pipe:DIR/line,switch=drop-me", "unixgram:DIR/gram,switch=drop-me"];
+    let (keep, early) = {
+        let bridge = Bridge::start(&config(dir.path(), &paths)).unwrap();
+        assert!(dir.path().join("line.in").exists());
+        // An error of the program that embeds it; a handle of it lives on.
+        (bridge.switch("drop-me").unwrap().clone(), bridge.add_port(PortSpec::parse("unix:/nowhere/x").unwrap()))
+    };
+    assert!(early.is_err());
+    for name in ["drop", "line.in", "line.out", "gram"] {
+        is_gone(&dir.path().join(name), "zb-drop-me");
+    }
+    assert!(keep.status().is_err());
+}
+
+#[test]
+fn an_engine_whose_last_handle_goes_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, _) = Parts::new().unwrap();
+    let (mut engine, handle) = Engine::new("orphan", &SwitchConfig::default(), &parts).unwrap();
+    let path = dir.path().join("orphan");
+    let spec = PortSpec::parse(&format!("unix:{}", path.display())).unwrap();
+    engine.open_port(Arc::new(spec), None).unwrap();
+    let other = handle.clone();
+    let thread = std::thread::Builder::new().name("zb-orphan".into()).spawn(move || engine.run()).unwrap();
+    drop(handle);
+    assert_eq!(other.status().unwrap().ports.len(), 1, "somebody may still ask");
+    drop(other);
+    is_gone(&path, "zb-orphan");
+    assert_eq!(thread.join().unwrap(), Ok(()));
+}
+
+/// The first switch has started when the second cannot be.
+#[test]
+fn half_a_start_is_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, ended) = Parts::new().unwrap();
+    let bridge = Bridge::with(parts.clone(), ended);
+    let (mut engine, handle) = Engine::new("half-1", &SwitchConfig::default(), &parts).unwrap();
+    let path = dir.path().join("half");
+    let spec = PortSpec::parse(&format!("unix:{}", path.display())).unwrap();
+    engine.open_port(Arc::new(spec), None).unwrap();
+    let other = Engine::new("half\0-2", &SwitchConfig::default(), &parts).unwrap();
+    // No thread can have this name.
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bridge.spawn(vec![(engine, handle), other])));
+    assert!(outcome.is_err() || outcome.is_ok_and(|started| started.is_err()));
+    is_gone(&path, "zb-half-1");
 }

@@ -6,6 +6,7 @@
 //! use; by then it has left its [`seat`] and cannot be called again. What then happens (wait, open again, remove) is the
 //! engine's business. The kinds are a closed enum, matched here and nowhere else.
 
+mod access;
 pub mod channel;
 pub mod datagram;
 pub mod descriptors;
@@ -14,6 +15,8 @@ pub mod frame_io;
 pub mod inet;
 pub mod interface;
 pub mod link_news;
+pub mod made;
+pub mod memory;
 pub mod names;
 pub mod netlink;
 mod owner;
@@ -24,6 +27,7 @@ pub mod stream;
 pub(crate) mod sys;
 pub mod tap;
 pub mod unix;
+pub mod writer;
 
 pub use sys::{inherited, process};
 
@@ -118,7 +122,7 @@ impl Carrier for Edge {
     ) -> Result<Inhaled, Gone> {
         match self {
             Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
-            Self::Packet(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Packet(edge) => edge.receive(batch, id, budget.frames, counters),
             Self::Stream(edge) => edge.receive(batch, id, budget.bytes, counters),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),
@@ -349,10 +353,7 @@ impl Listener {
 
     /// The descriptor to wait on.
     pub fn fd(&self) -> RawFd {
-        match self {
-            Self::Unix(listener) => listener.as_fd().as_raw_fd(),
-            Self::Tcp(listener) => listener.as_fd().as_raw_fd(),
-        }
+        self.as_fd().as_raw_fd()
     }
 
     /// Where it listens, if that was not known before: a TCP port that the system chose.
@@ -370,6 +371,15 @@ impl Listener {
             tcp.addr.port = listener.addr().port();
         }
         spec.attach_hint()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
     }
 }
 
@@ -458,10 +468,10 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
     match &spec.kind {
         PortKind::Unix(unix) if unix.connect => unix::dial(&unix.path, SocketType::STREAM).map(edge),
         PortKind::UnixSeq(unix) if unix.connect => unix::dial(&unix.path, SocketType::SEQPACKET).map(edge),
-        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, unix.mode),
-        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, unix.mode),
+        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, &unix.access),
+        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, &unix.access),
         PortKind::UnixGram(unix) => {
-            let bound = unix::gram(&unix.path, unix.peer.as_deref(), unix.mode)?;
+            let bound = unix::gram(&unix.path, unix.peer.as_deref(), &unix.access)?;
             let peer = unix.peer.as_ref().map_or_else(String::new, |peer| peer.display().to_string());
             Ok(Opened::Edge(Edge::UnixGram(bound), peer))
         }
@@ -485,6 +495,6 @@ fn opened(serial: Serial) -> Opened {
     if open { Opened::Edge(edge, peer) } else { Opened::Connecting(edge, peer) }
 }
 
-fn listen(path: &std::path::Path, kind: SocketType, mode: u32) -> Result<Opened> {
-    unix::UnixListener::bind(path, kind, mode).map(Listener::Unix).map(Opened::Listener)
+fn listen(path: &std::path::Path, kind: SocketType, access: &crate::config::Access) -> Result<Opened> {
+    unix::UnixListener::bind(path, kind, access).map(Listener::Unix).map(Opened::Listener)
 }

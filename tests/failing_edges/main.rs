@@ -240,7 +240,7 @@ fn a_peer_that_dies_behind_a_switch() {
                     let mut bench = Bench::new(kind, [Answer::Take(stop)]);
                     bench.send(&frames);
                     bench.script.0.borrow_mut().answers.extend([Answer::Take(more), Answer::Dies]);
-                    while bench.flush() == Flush::Blocked && bench.script.0.borrow().answers.len() > 0 {}
+                    while bench.flush() == Flush::Blocked && !bench.script.0.borrow().answers.is_empty() {}
                     bench.send(&frames);
                     let whole = line.concat().repeat(2);
                     assert!(whole.starts_with(&bench.script.0.borrow().taken), "{kind:?} {heap:?} {stop} {more}");
