@@ -29,7 +29,8 @@ fn join(zbridge: &Process, path: &Path) -> StreamPeer {
 /// The address of the port `t`, which took a free one.
 fn tcp_address(zbridge: &Process) -> SocketAddr {
     let line = zbridge.wait_for("addr.port=", PATIENCE);
-    SocketAddr::from(([127, 0, 0, 1], line.rsplit_once("addr.port=").unwrap().1.parse().unwrap()))
+    let digits = line.rsplit_once("addr.port=").unwrap().1.split(|char: char| !char.is_ascii_digit()).next();
+    SocketAddr::from(([127, 0, 0, 1], digits.unwrap().parse().unwrap()))
 }
 
 /// A frame that was begun dies with its connection, wherever it was cut: the next connection starts clean.
