@@ -116,7 +116,7 @@ impl Ask {
             Self::Status { name, json, watch } => status(&mut connect(name.as_deref())?, json, watch),
             Self::Add { spec, to } => {
                 let added = connect(to.as_deref())?.add_port(&spec, Lifetime::Bridge)?;
-                print(format!("{}\n", added.port))
+                print(columns("", &[[added.port]]))
             }
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
             Self::Fdb { name, switch, json } => {
@@ -278,7 +278,8 @@ const HEAD: [&str; 8] = ["port", "kind", "state", "rx", "tx", "queued", "dropped
 fn table(switches: &[SwitchInfo]) -> String {
     let rows = |switch: &SwitchInfo| {
         let rows = std::iter::once(HEAD.map(str::to_owned)).chain(switch.ports.iter().map(port_row));
-        columns("", &rows.collect::<Vec<_>>()) + &leases(switch)
+        let ended = switch.ended.as_ref().map_or_else(String::new, |why| columns("", &[[why]]));
+        columns("", &rows.collect::<Vec<_>>()) + &ended + &leases(switch)
     };
     match switches {
         [only] => rows(only),
@@ -361,7 +362,7 @@ mod tests {
     }
 
     fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), ports }];
+        let switches = vec![SwitchInfo { name: "default".into(), ports, ended: None }];
         StatusInfo { name: "default".into(), pid: 42, version: "0".into(), switches }
     }
 

@@ -5,7 +5,8 @@
 
 use super::air::Air;
 use super::command::{Handle, SwitchStatus};
-use super::{Engine, ended_abnormally, names, random_seed};
+use super::names::Beforehand;
+use super::{Engine, ended_abnormally, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
@@ -51,7 +52,7 @@ impl Bridge {
             let (mut engine, handle) = Engine::new(&switch.name, &settings)?;
             engine.air = switch.capture.as_deref().map(Air::create).transpose()?;
             for port in config.ports_of(&switch.name) {
-                engine.open_port(Arc::new(port.clone()), names::beforehand(port)?)?;
+                engine.open_port(Arc::new(port.clone()), Beforehand::of(port, None)?)?;
             }
             engines.push((engine, handle));
         }

@@ -1,9 +1,14 @@
 //! What other threads may ask of a running switch, and what it answers.
 //!
 //! Commands travel on a channel and wake the engine; each carries the channel for its answer. The engine looks at them
-//! once a breath, so they are answered under any load.
+//! once a breath, so they are answered under any load. The channel has no bound of its own: whoever sends a command
+//! waits for its answer, so it holds one command of each thread that has a [`Handle`] at most.
+//!
+//! What may take its time is not the engine's to do. Names are looked up and services opened by the thread that asks
+//! ([`Beforehand`]), and a table is read a part at a time ([`Handle::fdb`]).
 
-use super::names::beforehand;
+use super::fdb::Look;
+use super::names::Beforehand;
 use super::watcher::Watcher;
 use super::{Engine, Next};
 use crate::config::{Attach, PortSpec};
@@ -12,7 +17,7 @@ use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
 use crate::service::lan::leases::Lease;
 use crate::service::nat::{Flows, Stats};
-use crate::switch::{Entry, PortConfig};
+use crate::switch::PortConfig;
 use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
@@ -54,23 +59,22 @@ pub struct SwitchStatus {
     pub left: Vec<PortStatus>,
 }
 
-/// An entry of the forwarding database, with its port's name.
-pub type NamedEntry = (Entry, String);
-
 /// How a port is opened.
 pub(super) enum Means {
-    /// As its specification says, or the same in numbers.
-    Open(Option<Box<PortSpec>>),
+    /// As its specification says, with what was done for it beforehand.
+    Open(Beforehand),
     /// Somebody else has opened it.
     Given(OwnedFd),
 }
 
 pub(super) enum Command {
+    /// Whether a port may join.
+    Admits(Box<PortSpec>, Sender<Result<()>>),
     AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<Link>>),
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
-    Fdb(Sender<Vec<NamedEntry>>),
+    Look(Look, Sender<Look>),
     Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }
@@ -94,7 +98,7 @@ impl Handle {
     }
 
     /// Sends a command and waits for its answer.
-    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T> {
+    pub(super) fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T> {
         let (sender, answer) = bounded(1);
         let ended = || Error::new(Class::Runtime, format!("switch {} has ended", self.name));
         self.commands.send(command(sender)).map_err(|_| ended())?;
@@ -102,12 +106,14 @@ impl Handle {
         answer.recv().map_err(|_| ended())
     }
 
-    /// Opens a port on the running switch.
+    /// Opens a port on the running switch. Waits for the resolver, and for the files of a service.
     ///
     /// # Errors
     /// As [`crate::port::open`], or its name is taken.
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
-        let means = Means::Open(beforehand(&spec)?);
+        // What has no place is not opened.
+        self.ask(|answer| Command::Admits(Box::new(spec.clone()), answer))??;
+        let means = Means::Open(Beforehand::of(&spec, Some(&self.waker))?);
         self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?
     }
 
@@ -144,14 +150,6 @@ impl Handle {
         self.ask(Command::Status)
     }
 
-    /// The forwarding database.
-    ///
-    /// # Errors
-    /// The switch has ended.
-    pub fn fdb(&self) -> Result<Vec<NamedEntry>> {
-        self.ask(Command::Fdb)
-    }
-
     /// Has `watcher` told of changes from now on, while it wants to hear of them.
     pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
         // A switch that has ended changes no more.
@@ -172,10 +170,11 @@ impl Engine {
                 Command::AddPort(spec, means, answer) => {
                     let spec = Arc::new(*spec);
                     drop(answer.send(match means {
-                        Means::Open(numbers) => self.open_port(spec, numbers),
+                        Means::Open(beforehand) => self.open_port(spec, beforehand),
                         Means::Given(fd) => self.adopt_port(spec, fd),
                     }));
                 }
+                Command::Admits(spec, answer) => drop(answer.send(self.admits(&spec))),
                 Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
                 Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
                 Command::Status(answer) => {
@@ -184,7 +183,7 @@ impl Engine {
                     drop(answer.send(status));
                 }
                 Command::Watch(watcher) => self.watchers.add(watcher),
-                Command::Fdb(answer) => drop(answer.send(self.named_entries())),
+                Command::Look(look, answer) => drop(answer.send(self.look(look))),
                 Command::Stop(answer) => {
                     self.switch.discard_queues();
                     drop(answer.send(self.status()));
@@ -193,10 +192,5 @@ impl Engine {
             }
         }
         Next::Breathe
-    }
-
-    fn named_entries(&self) -> Vec<NamedEntry> {
-        let entries = self.switch.fdb(self.clock.now());
-        entries.map(|entry| (entry, self.port_name(entry.port).to_owned())).collect()
     }
 }

@@ -24,6 +24,7 @@ mod bridge;
 mod command;
 pub mod control;
 mod departed;
+mod fdb;
 mod gateway;
 mod links;
 mod listeners;
@@ -35,7 +36,8 @@ mod show;
 mod watcher;
 
 pub use bridge::{Bridge, Ended};
-pub use command::{Handle, NamedEntry, PortStatus, SwitchStatus};
+pub use command::{Handle, PortStatus, SwitchStatus};
+pub use fdb::NamedEntry;
 pub use service::run_service;
 
 use crate::counters::{Counters, DropReason};

@@ -58,8 +58,17 @@ impl Drop for Threads {
     }
 }
 
-/// Starts the service that `spec` asks for, if its kind is one. `waker` is that of the switch's thread.
-pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Result<(Channel, JoinHandle<()>)>> {
+/// A service that runs: the port's end of it, and its thread.
+pub(super) type Started = (Channel, JoinHandle<()>);
+
+/// Whether a port is a service.
+pub(super) fn is_one(spec: &PortSpec) -> bool {
+    matches!(spec.kind, PortKind::Nat(_)) || service::wants(spec).is_some()
+}
+
+/// Starts the service that `spec` asks for, if its kind is one. `waker` is that of the switch's thread. Its files and
+/// sockets are opened here, which may take its time.
+pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Result<Started>> {
     if let PortKind::Nat(nat) = &spec.kind {
         return Some(gateway::start(spec, nat, waker, seed));
     }

@@ -258,7 +258,9 @@ fn ports_that_come_and_go_leave_no_place_behind() {
     let dir = tempfile::tempdir().unwrap();
     let (mut engine, _handle) = Engine::new("s", &SwitchConfig::default()).unwrap();
     let path = dir.path().join("l");
-    let add = |engine: &mut Engine, spec: String| engine.open_port(Arc::new(PortSpec::parse(&spec).unwrap()), None);
+    let add = |engine: &mut Engine, spec: String| {
+        engine.open_port(Arc::new(PortSpec::parse(&spec).unwrap()), names::Beforehand::default())
+    };
     add(&mut engine, format!("unix:{}", dir.path().join("stays").display())).unwrap();
     for _ in 0..5 {
         add(&mut engine, format!("unix:{}", path.display())).unwrap();

@@ -7,14 +7,15 @@
 
 pub mod process;
 mod refusals;
+mod users;
 
 pub use refusals::{Refusal, refusal, want_refusals};
+pub use users::{Credentials, may_be_anybody, peer_credentials, user_id};
 
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
-use std::ffi::CString;
 use std::mem::{size_of, zeroed};
 use std::sync::Mutex;
 
@@ -53,20 +54,6 @@ pub fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
     checked(unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) })?;
     // SAFETY: it is open, and without the flag it was nobody's in this process until now.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// The numeric id of the user called `name`, from whatever directory the system asks.
-pub fn user_id(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    let mut room = vec![0; 16 * 1024];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: all pointers are to live objects of the right type, `room` has the length given, and `entry`, which
-    // points into it, is read before either goes.
-    unsafe {
-        let mut entry: libc::passwd = zeroed();
-        libc::getpwnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-        (!found.is_null()).then_some(entry.pw_uid)
-    }
 }
 
 /// A `struct ifreq` for the interface called `name`.
@@ -305,13 +292,6 @@ mod tests {
         assert_eq!(inherited(2).unwrap_err(), Errno::BUSY, "stderr");
         assert_eq!(inherited(-1).unwrap_err(), Errno::BADF);
         drop(keep);
-    }
-
-    #[test]
-    fn users_have_numbers() {
-        assert_eq!(user_id("root"), Some(0));
-        assert_eq!(user_id("no such user, surely"), None);
-        assert_eq!(user_id("ro\0ot"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::error::{Class, Error};
 use crate::port::netlink::Interface;
+use crate::port::owner;
 use crate::wire::Mac;
 use rustix::io::Errno;
 use std::fs;
@@ -93,10 +94,7 @@ fn in_use(name: &str, proc: &Path) -> String {
     let first = holders.peek().copied();
     match holders.find(|pid| space(&pid.to_string()) == ours).or(first) {
         Some(pid) if pid == std::process::id() => "in use by another port of this zbridge".into(),
-        Some(pid) => {
-            let command = fs::read_to_string(proc.join(format!("{pid}/comm"))).unwrap_or_default();
-            format!("in use by pid {pid} ({})", command.trim_end())
-        }
+        Some(pid) => format!("in use by {}", owner::process_in(proc, &pid.to_string())),
         None => "in use by another process".into(),
     }
 }
