@@ -8,3 +8,4 @@ mod guest;
 mod lab;
 mod names;
 mod restricted;
+mod stuck;

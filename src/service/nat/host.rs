@@ -64,6 +64,27 @@ pub enum Refusal {
     TooBig(u16),
 }
 
+/// What was done with a file.
+#[derive(Debug)]
+pub enum FileAnswer {
+    /// It is open.
+    Opened {
+        /// Its name.
+        file: u64,
+        /// Its bytes. Otherwise there is no such file below the folder, or it cannot be read.
+        size: io::Result<u64>,
+    },
+    /// It was read.
+    Read {
+        /// Its name.
+        file: u64,
+        /// From this byte on.
+        offset: u64,
+        /// As many bytes as were wanted. Otherwise it is shorter, or cannot be read.
+        bytes: io::Result<Vec<u8>>,
+    },
+}
+
 /// The sockets of the host.
 pub trait Host {
     /// Begins a connection. An [`Event`] that says `writable` tells when it stands or has failed.
@@ -133,22 +154,20 @@ pub trait Host {
         Vec::new()
     }
 
-    /// Opens a file of the folder that is served, for reading, under a name that the caller chose; gives its length.
-    ///
-    /// # Errors
-    /// There is no such file below the folder, or it cannot be read.
-    fn open_file(&mut self, file: u64, path: &str) -> io::Result<u64> {
+    /// Has a file of the folder that is served opened for reading, under a name that was never used before.
+    /// [`Host::poll_file`] tells what came of it; nobody waits for that.
+    fn open_file(&mut self, file: u64, path: &str) {
         let _ = (file, path);
-        Err(io::ErrorKind::NotFound.into())
     }
 
-    /// Fills `room` with what the file has from `offset` on.
-    ///
-    /// # Errors
-    /// The file is shorter, or cannot be read.
-    fn read_file(&mut self, file: u64, offset: u64, room: &mut [u8]) -> io::Result<()> {
-        let _ = (file, offset, room);
-        Err(io::ErrorKind::NotFound.into())
+    /// Has `len` bytes read from `offset` on. As [`Host::open_file`].
+    fn read_file(&mut self, file: u64, offset: u64, len: usize) {
+        let _ = (file, offset, len);
+    }
+
+    /// The next thing that was done with a file.
+    fn poll_file(&mut self) -> Option<FileAnswer> {
+        None
     }
 
     /// Closes a file.
