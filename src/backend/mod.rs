@@ -42,6 +42,7 @@ impl Backend {
     /// # Errors
     /// The first that cannot be opened, and what to do about it. Nothing is left behind.
     pub fn open(wants: &[Want]) -> Result<(Self, Vec<Found>)> {
+        // Bounded by its use: threads tell one thing for each job, or for each window of bytes, that they were given.
         let (to_service, done) = unbounded();
         let mut reactor = Reactor::new()?;
         let mut disks = Vec::new();

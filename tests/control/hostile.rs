@@ -131,7 +131,8 @@ fn a_thousand_connections_keep_nobody_from_the_switch_or_from_asking() {
     assert!(now.0 == threads && now.1 <= descriptors + 64 + 1, "{now:?}");
     bridge.carry();
     drop(clients);
-    eventually("they are forgotten", || (bridge.threads_and_descriptors().1 == descriptors).then_some(()));
+    // one may have been leaving when they were counted
+    eventually("they are forgotten", || (bridge.threads_and_descriptors().1 <= descriptors).then_some(()));
     bridge.answers();
 }
 

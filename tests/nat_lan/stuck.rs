@@ -61,7 +61,8 @@ impl Stuck {
 
 impl Drop for Stuck {
     fn drop(&mut self) {
-        unmount(&self.folder, UnmountFlags::DETACH).expect("it was mounted");
+        // Forced, so that those who wait come back: not even a signal ends their waiting.
+        unmount(&self.folder, UnmountFlags::FORCE | UnmountFlags::DETACH).expect("it was mounted");
     }
 }
 
