@@ -130,8 +130,9 @@ fn who_adds_a_port_of_a_slow_name_waits_alone() {
     let mut server = NameServer::new(&dir, 79);
     let zbridge = with_names(zbridge!("-p", format!("unix:{}", dir.text("a"))), &dir).ready();
     let launch = |args: &[&str]| zbridge!().args(args.iter().copied()).env("XDG_RUNTIME_DIR", dir.root());
-    let spec = "udp:127.0.0.1:0->board.test:7002,public,name=board";
-    let adding = launch(&["port", "add", spec]).spawn();
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let spec = format!("udp:{free}->board.test:7002,public,name=board");
+    let adding = launch(&["port", "add", &spec]).spawn();
     server.wait_for("board");
     let start = std::time::Instant::now();
     let shown = launch(&["status"]).run();

@@ -7,6 +7,8 @@
 
 use super::folder::Folder;
 use super::resolvers::Resolvers;
+use super::uploads::Uploads;
+use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::port::sys::{self, refusal, want_refusals};
 use crate::port::{descriptors, inet};
@@ -38,6 +40,7 @@ pub struct Sockets {
     next: u64,
     resolvers: Resolvers,
     folder: Option<Folder>,
+    writer: Option<Writer>,
 }
 
 impl Sockets {
@@ -53,7 +56,7 @@ impl Sockets {
         let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
         let below = limit - limit / KEPT;
         let own = waker.clone();
-        Ok((Self { registry, waker, sockets, below, next: 0, resolvers, folder: None }, own))
+        Ok((Self { registry, waker, sockets, below, next: 0, resolvers, folder: None, writer: None }, own))
     }
 
     /// Lets guests read the files of a folder.
@@ -62,6 +65,15 @@ impl Sockets {
     /// There is no such folder.
     pub fn serve(&mut self, folder: &Path) -> Result<()> {
         self.folder = Some(Folder::open(folder, self.waker.clone())?);
+        Ok(())
+    }
+
+    /// Lets guests write files into a folder.
+    ///
+    /// # Errors
+    /// There is no such folder, or this user may not write into it.
+    pub fn take_files(&mut self, folder: &Path) -> Result<()> {
+        self.writer = Some(Writer::start(Uploads::open(folder)?, self.waker.clone())?);
         Ok(())
     }
 
@@ -247,10 +259,32 @@ impl Host for Sockets {
     }
 
     fn poll_file(&mut self) -> Option<FileAnswer> {
-        self.folder.as_mut()?.poll()
+        let read = self.folder.as_mut().and_then(Folder::poll);
+        read.or_else(|| self.writer.as_mut().and_then(Writer::poll))
+    }
+
+    fn create_file(&mut self, file: u64, path: &str) {
+        if let Some(writer) = &mut self.writer {
+            writer.create(file, path);
+        }
+    }
+
+    fn write_file(&mut self, file: u64, offset: u64, bytes: Vec<u8>) {
+        if let Some(writer) = &mut self.writer {
+            writer.write(file, offset, bytes);
+        }
+    }
+
+    fn keep_file(&mut self, file: u64) {
+        if let Some(writer) = &mut self.writer {
+            writer.keep(file);
+        }
     }
 
     fn close_file(&mut self, file: u64) {
+        if let Some(writer) = &mut self.writer {
+            writer.close(file);
+        }
         if let Some(folder) = &mut self.folder {
             folder.close_file(file);
         }

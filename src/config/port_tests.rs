@@ -79,7 +79,7 @@ fn head_for(row: &KindRow, key: &str) -> String {
         // the one kind that is nothing by itself
         ("usbip", "public") => "usbip:192.0.2.1/24,device=cdc-acm,usbip-listen=127.0.0.1:0".to_owned(),
         ("usbip", _) => "usbip:192.0.2.1/24,device=cdc-acm".to_owned(),
-        ("nat", "bootfile") => "nat:10.0.2.2/24,tftp=/srv".to_owned(),
+        ("nat", "bootfile" | "tftp-write") => "nat:10.0.2.2/24,tftp=/srv".to_owned(),
         (_, "public") => row.example.replace(",listen", ""),
         _ => format!(
             "{}{}",
@@ -114,7 +114,7 @@ fn every_key_of_every_row_is_taken() {
         "lease" => "=5m",
         "host" => "=02:00:5e:00:53:01/10.0.2.9",
         "dns" => "=10.0.2.3",
-        "domain" | "bootfile" => "=word",
+        "domain" | "bootfile" | "leases" => "=word",
         "tftp" => "=/srv",
         _ => "",
     };

@@ -5,7 +5,7 @@
 //! from a socket's buffer into the frame that leaves. A turn takes events and frames, bounded, lets the machine work, and
 //! hands the frames over. With nothing to do the thread sleeps.
 
-use crate::backend::Sockets;
+use crate::backend::{LeaseFile, Sockets};
 use crate::config::{self, PortSpec, Protocol};
 use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing};
@@ -37,18 +37,15 @@ pub(super) fn start(
     let (mut sockets, own) = Sockets::new(&poll)?;
     let mut machine = Nat::new(spec, nat, seed)?;
     let mtu = spec.mtu.map_or(DEFAULT_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
-    machine.set_servers(Box::new(LanServers::new(nat, mtu, seed)))?;
-    if let Some(folder) = &nat.lan.tftp {
-        sockets.serve(folder)?;
-        let missing = nat.lan.bootfile.as_ref().filter(|file| !folder.join(file.trim_start_matches('/')).is_file());
-        if let Some(file) = missing {
-            log::warn!(
-                "{}: there is no file {file} in {} yet, which boards are told to boot",
-                spec.name,
-                folder.display()
-            );
-        }
+    let (mut servers, clock) = (LanServers::new(nat, mtu, seed), Clock::start());
+    let mut lease_file = None;
+    if let Some(path) = &nat.lan.leases {
+        let (file, leases) = LeaseFile::open(path)?;
+        servers.restore(clock.now(), &leases);
+        lease_file = Some(file);
     }
+    machine.set_servers(Box::new(servers))?;
+    serve_files(spec, &nat.lan, &mut sockets)?;
     for forward in &nat.forwards {
         let (socket, bound) = match forward.protocol {
             Protocol::Tcp => sockets.listen(forward.listen)?,
@@ -59,14 +56,32 @@ pub(super) fn start(
     }
     let (channel, link) = pair(waker.clone());
     link.set_waker(own);
-    let (name, clock) = (spec.name.clone(), Clock::start());
+    let name = spec.name.clone();
     let (told, told_leases) = Default::default();
-    let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told, told_leases };
+    let mut gateway =
+        Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told, told_leases, lease_file };
     let run = move || gateway.run();
     let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
     thread
         .map(|thread| (channel.with_offloads(), thread))
         .map_err(|error| Error::system("cannot start a thread", &error))
+}
+
+/// Opens the folder of files, and tells which file to boot is not there.
+fn serve_files(spec: &PortSpec, lan: &config::Lan, sockets: &mut Sockets) -> Result<()> {
+    let Some(folder) = &lan.tftp else { return Ok(()) };
+    sockets.serve(folder)?;
+    if lan.tftp_write {
+        sockets.take_files(folder)?;
+    }
+    let here = lan.bootfiles.iter().filter(|boot| !boot.is_url());
+    for config::BootFile { file, .. } in here {
+        if !folder.join(file.trim_start_matches('/')).is_file() {
+            let folder = folder.display();
+            log::warn!("{}: there is no file {file} in {folder} yet, which boards are told to boot", spec.name);
+        }
+    }
+    Ok(())
 }
 
 struct Gateway {
@@ -82,6 +97,8 @@ struct Gateway {
     told: (Flows, Stats),
     /// The version of the leases that it was told last.
     told_leases: u64,
+    /// Where the leases are kept.
+    lease_file: Option<LeaseFile>,
 }
 
 impl Gateway {
@@ -138,7 +155,11 @@ impl Gateway {
         }
         if self.nat.leases_version() != self.told_leases {
             self.told_leases = self.nat.leases_version();
-            self.link.tell_leases(self.nat.leases(now));
+            let leases = self.nat.leases(now);
+            if let Some(file) = &self.lease_file {
+                file.save(leases.clone());
+            }
+            self.link.tell_leases(leases);
         }
         if more || self.nat.is_ready() || !self.link.fall_asleep() {
             return Ok(Some(Duration::ZERO));

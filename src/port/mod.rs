@@ -120,7 +120,7 @@ impl Edge {
     ) -> Result<Inhaled, Gone> {
         match self {
             Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
-            Self::Packet(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Packet(edge) => edge.receive(batch, id, budget.frames, counters),
             Self::Stream(edge) => edge.receive(batch, id, budget.bytes),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),

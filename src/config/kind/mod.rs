@@ -27,7 +27,7 @@ use crate::wire::Mac;
 use super::grammar::{Fault, Keys, Writer, nearest};
 
 pub use ip::{Tcp, Udp};
-pub use lan::{Lan, LanHost};
+pub use lan::{BootClient, BootFile, Lan, LanHost};
 pub use nat::{Forward, Nat, Protocol};
 pub use packet::Packet;
 pub use slip::{IpPeer, Slip};

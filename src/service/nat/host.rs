@@ -83,6 +83,20 @@ pub enum FileAnswer {
         /// As many bytes as were wanted. Otherwise it is shorter, or cannot be read.
         bytes: io::Result<Vec<u8>>,
     },
+    /// It was written to.
+    Written {
+        /// Its name.
+        file: u64,
+        /// Otherwise there is no room.
+        done: io::Result<()>,
+    },
+    /// It has its place.
+    Kept {
+        /// Its name.
+        file: u64,
+        /// Otherwise it cannot have it.
+        done: io::Result<()>,
+    },
 }
 
 /// The sockets of the host.
@@ -170,7 +184,23 @@ pub trait Host {
         None
     }
 
-    /// Closes a file.
+    /// Has a file made in the folder that is served, for writing, under a name that was never used before. It is at `path`
+    /// once it is [kept](Host::keep_file). [`FileAnswer::Opened`] tells what came of it.
+    fn create_file(&mut self, file: u64, path: &str) {
+        let _ = (file, path);
+    }
+
+    /// Has bytes written to a file that was made, from `offset` on.
+    fn write_file(&mut self, file: u64, offset: u64, bytes: Vec<u8>) {
+        let _ = (file, offset, bytes);
+    }
+
+    /// A file that was made is whole, and is to take the place of the one that was at its path.
+    fn keep_file(&mut self, file: u64) {
+        let _ = file;
+    }
+
+    /// Closes a file. One that was made and not kept goes.
     fn close_file(&mut self, file: u64) {
         let _ = file;
     }

@@ -48,6 +48,11 @@ impl LanServers {
         }
     }
 
+    /// Enters leases from before a restart.
+    pub fn restore(&mut self, now: Instant, leases: &[Lease]) {
+        self.segment.restore(now, leases);
+    }
+
     /// Before a question: who is to be asked.
     fn look_up(&mut self, host: &mut dyn Host) {
         if let Some(dns) = self.segment.dns() {
@@ -64,9 +69,22 @@ impl LanServers {
         match output {
             tftp::Output::Open { file, path } => host.open_file(file, &path),
             tftp::Output::Read { file, offset, len } => host.read_file(file, offset, len),
+            tftp::Output::Create { file, path } => host.create_file(file, &path),
+            tftp::Output::Write { file, offset, bytes } => host.write_file(file, offset, bytes),
+            tftp::Output::Keep(file) => host.keep_file(file),
             tftp::Output::Close(file) => host.close_file(file),
             tftp::Output::Send(_) => {}
         }
+    }
+}
+
+/// What a client is told of a file that cannot be had.
+fn fault(error: std::io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::NotFound => Fault::NoFile,
+        ErrorKind::PermissionDenied => Fault::Forbidden,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Fault::Full,
+        _ => Fault::Other,
     }
 }
 
@@ -83,7 +101,7 @@ impl Servers for LanServers {
         if dst.port() == dns::PORT {
             self.look_up(host);
         }
-        self.segment.handle(now, src, dst, payload);
+        self.segment.handle(now, mac, (src, dst), payload);
         true
     }
 
@@ -104,14 +122,9 @@ impl Servers for LanServers {
         while let Some(answer) = host.poll_file() {
             any = true;
             match answer {
-                FileAnswer::Opened { file, size } => {
-                    let size = size.map_err(|error| match error.kind() {
-                        ErrorKind::NotFound => Fault::NoFile,
-                        ErrorKind::PermissionDenied => Fault::Forbidden,
-                        _ => Fault::Other,
-                    });
-                    self.segment.handle_opened(now, file, size);
-                }
+                FileAnswer::Opened { file, size } => self.segment.handle_opened(now, file, size.map_err(fault)),
+                FileAnswer::Written { file, done } => self.segment.handle_written(now, file, done.map_err(fault)),
+                FileAnswer::Kept { file, done } => self.segment.handle_kept(now, file, done.map_err(fault)),
                 FileAnswer::Read { file, offset, bytes } => {
                     self.segment.handle_data(now, file, offset, bytes.ok());
                 }
@@ -170,5 +183,9 @@ impl Servers for LanServers {
 
     fn dropped(&self) -> u64 {
         self.segment.dropped()
+    }
+
+    fn malformed(&self) -> u64 {
+        self.segment.malformed()
     }
 }
