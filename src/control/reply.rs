@@ -236,9 +236,7 @@ impl Reply {
     pub fn ok(id: Option<u64>, value: &impl Serialize) -> Self {
         Self { id, ok: Some(serde_json::to_value(value).unwrap_or_default()), error: None }
     }
-}
 
-impl<T> Reply<T> {
     /// A refusal.
     pub fn error(id: Option<u64>, error: &Error) -> Self {
         Self { id, ok: None, error: Some(error.into()) }
@@ -284,7 +282,7 @@ mod tests {
     fn errors_come_back_as_they_were() {
         for row in &STATUSES {
             let error = Error::new(row.class, "a\u{1b}b").hint("c");
-            let line = print(&Reply::<()>::error(Some(9), &error));
+            let line = print(&Reply::error(Some(9), &error));
             assert!(!line.contains(&0x1b));
             let reply: Reply = serde_json::from_slice(&line).unwrap();
             assert_eq!((reply.id, Error::from(reply.error.unwrap())), (Some(9), error));

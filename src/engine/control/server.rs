@@ -249,7 +249,7 @@ impl Serving {
             }
         };
         self.warn_of(&session.who, &format!("is refused: {}", refusal.what()), place != Place::Free);
-        session.say(&print(&Reply::<()>::error(None, &refusal)));
+        session.say(&print(&Reply::error(None, &refusal)));
     }
 
     /// Waits for the one that is to be a client next.
@@ -264,7 +264,7 @@ impl Serving {
     fn drop_silent(&mut self, index: usize) {
         let what = format!("it had said nothing for the longest time when {PASSING} clients were connected");
         if let Some(session) = self.clients.get_mut(index) {
-            session.say(&print(&Reply::<()>::error(None, &Error::new(Class::Runtime, what.clone()))));
+            session.say(&print(&Reply::error(None, &Error::new(Class::Runtime, what.clone()))));
             let who = session.who.clone();
             self.warn_of(&who, &format!("is dropped: {what}"), true);
         }
@@ -322,7 +322,7 @@ impl Serving {
             Ok(None) if ended => return false,
             Ok(None) => return session.read() != Read::Nothing,
             Err(too_long) => {
-                session.say(&print(&Reply::<()>::error(None, &Error::usage(too_long.to_string()))));
+                session.say(&print(&Reply::error(None, &Error::usage(too_long.to_string()))));
                 // What follows means nothing.
                 session.cut();
                 return false;
@@ -332,7 +332,7 @@ impl Serving {
         let Request { id, command } = match request {
             Ok(request) => request,
             Err(bad) => {
-                session.say(&print(&Reply::<()>::error(bad.id, &bad.error)));
+                session.say(&print(&Reply::error(bad.id, &bad.error)));
                 return true;
             }
         };
@@ -348,7 +348,7 @@ impl Serving {
             Ok(Outcome::Aside(work)) => {
                 session.busy = true;
                 if let Err(error) = self.aside.begin(asker, work) {
-                    self.finish(asker, |session| session.say(&print(&Reply::<()>::error(id, &error))));
+                    self.finish(asker, |session| session.say(&print(&Reply::error(id, &error))));
                 }
             }
             Ok(Outcome::Page(want)) => {
@@ -357,7 +357,7 @@ impl Serving {
                     self.finish(asker, |session| session.say(&print(&Reply { id, ok: Some(page), error: None })));
                 }
             }
-            Err(error) => session.say(&print(&Reply::<()>::error(id, &error))),
+            Err(error) => session.say(&print(&Reply::error(id, &error))),
         }
         true
     }
@@ -374,7 +374,7 @@ impl Serving {
     /// Nothing came of the reading that was begun for `asker`.
     fn fail_readers(&mut self, asker: Asker, error: &Error) {
         for asker in self.readers.failed(asker) {
-            self.finish(asker, |session| session.say(&print(&Reply::<()>::error(asker.id, error))));
+            self.finish(asker, |session| session.say(&print(&Reply::error(asker.id, error))));
         }
     }
 
@@ -387,7 +387,7 @@ impl Serving {
                 session.say(&print(&Reply { id, ok: Some(added), error: None }));
             }),
             Told::Added(Err(error), _) => {
-                self.finish(asker, |session| session.say(&print(&Reply::<()>::error(id, &error))));
+                self.finish(asker, |session| session.say(&print(&Reply::error(id, &error))));
             }
             Told::Read(reading) => {
                 for (asker, page) in self.readers.done(self.clock.now(), reading) {
@@ -399,7 +399,7 @@ impl Serving {
                 let error = Error::new(Class::Runtime, "its thread ended abnormally")
                     .hint("this is a fault of zbridge; please report what its log says");
                 self.fail_readers(asker, &error);
-                self.finish(asker, |session| session.say(&print(&Reply::<()>::error(id, &error))));
+                self.finish(asker, |session| session.say(&print(&Reply::error(id, &error))));
             }
         }
     }
