@@ -115,3 +115,7 @@ pub const NAT_MEMORY: usize = 64 << 20;
 
 /// Bytes of datagrams of guests that wait for their other pieces.
 pub const NAT_PIECES: usize = 1 << 20;
+
+/// After how long without a sign of life a connection's other end is given up, unless the user says otherwise: a USB
+/// device of whoever vanished is then free for another.
+pub const DEAD_PEER: std::time::Duration = std::time::Duration::from_secs(30);

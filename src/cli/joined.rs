@@ -46,7 +46,7 @@ fn port(peer: &str, switch: &str) -> PortSpec {
     let kind = PortKind::Unix(Kind {
         path: PathBuf::from(peer),
         connect: true,
-        mode: crate::config::DEFAULT_MODE,
+        access: crate::config::Access::default(),
         clients: None,
     });
     PortSpec { name, switch: switch.to_owned(), ..PortSpec::new(kind) }

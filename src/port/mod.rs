@@ -6,6 +6,7 @@
 //! use; by then it has left its [`seat`] and cannot be called again. What then happens (wait, open again, remove) is the
 //! engine's business. The kinds are a closed enum, matched here and nowhere else.
 
+mod access;
 pub mod channel;
 pub mod datagram;
 pub mod descriptors;
@@ -467,10 +468,10 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
     match &spec.kind {
         PortKind::Unix(unix) if unix.connect => unix::dial(&unix.path, SocketType::STREAM).map(edge),
         PortKind::UnixSeq(unix) if unix.connect => unix::dial(&unix.path, SocketType::SEQPACKET).map(edge),
-        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, unix.mode),
-        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, unix.mode),
+        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, &unix.access),
+        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, &unix.access),
         PortKind::UnixGram(unix) => {
-            let bound = unix::gram(&unix.path, unix.peer.as_deref(), unix.mode)?;
+            let bound = unix::gram(&unix.path, unix.peer.as_deref(), &unix.access)?;
             let peer = unix.peer.as_ref().map_or_else(String::new, |peer| peer.display().to_string());
             Ok(Opened::Edge(Edge::UnixGram(bound), peer))
         }
@@ -494,6 +495,6 @@ fn opened(serial: Serial) -> Opened {
     if open { Opened::Edge(edge, peer) } else { Opened::Connecting(edge, peer) }
 }
 
-fn listen(path: &std::path::Path, kind: SocketType, mode: u32) -> Result<Opened> {
-    unix::UnixListener::bind(path, kind, mode).map(Listener::Unix).map(Opened::Listener)
+fn listen(path: &std::path::Path, kind: SocketType, access: &crate::config::Access) -> Result<Opened> {
+    unix::UnixListener::bind(path, kind, access).map(Listener::Unix).map(Opened::Listener)
 }

@@ -99,6 +99,20 @@ pub fn user_id(name: &str) -> Option<u32> {
     }
 }
 
+/// The numeric id of the group called `name`, as [`user_id`].
+pub fn group_id(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // A group's entry holds all its members.
+    let mut room = vec![0; 1 << 20];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: as in `user_id`.
+    unsafe {
+        let mut entry: libc::group = zeroed();
+        libc::getgrnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
+        (!found.is_null()).then_some(entry.gr_gid)
+    }
+}
+
 /// A `struct ifreq` for the interface called `name`.
 fn request(name: &str) -> Result<libc::ifreq, Errno> {
     // SAFETY: a plain struct of integers, for which zeros are valid.

@@ -19,11 +19,12 @@
 //! opened there (`O_PATH`, no link followed) and found to be a socket.
 
 use super::Edge;
+use super::access;
 use super::datagram::{Sequenced, UnixGram};
 use super::made::Made;
 use super::owner::{UNKNOWN, of_descriptor, process};
 use super::stream::Stream;
-use crate::config::value;
+use crate::config::{Access, value};
 use crate::error::{Class, Error, Result};
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, RenameFlags, chmod, fchmod, fstat, lstat, major, minor, open, renameat_with,
@@ -91,14 +92,15 @@ fn beside(path: &Path) -> Option<PathBuf> {
 }
 
 /// A socket that listens at `path`.
-fn bind_listener(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Made)> {
+fn bind_listener(path: &Path, kind: SocketType, access: &Access) -> Result<(OwnedFd, Made)> {
     let cannot = |errno| failed("bind", path, errno);
     for _ in 0..BESIDE {
         let Some(first) = beside(path) else { break };
-        let (fd, bound) = match bind_free(&first, kind, mode) {
+        let (fd, bound) = match bind_free(&first, kind, access.mode()) {
             Err(Errno::ADDRINUSE) => continue,
             done => done.map_err(cannot)?,
         };
+        give_away(&first, access)?;
         listen(&fd, BACKLOG).map_err(|errno| failed("listen on", path, errno))?;
         match renameat_with(CWD, &first, CWD, path, RenameFlags::NOREPLACE) {
             Ok(()) => bound.moved_to(path),
@@ -108,7 +110,7 @@ fn bind_listener(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, M
         }
         return Ok((fd, bound));
     }
-    let (fd, bound) = bind_path(path, kind, mode)?;
+    let (fd, bound) = bind_path(path, kind, access)?;
     listen(&fd, BACKLOG).map_err(|errno| failed("listen on", path, errno))?;
     Ok((fd, bound))
 }
@@ -131,15 +133,25 @@ fn take_place(bound: &Made, first: &Path, path: &Path, kind: SocketType) -> Resu
 }
 
 /// A socket that is bound to `path` itself.
-fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Made)> {
+fn bind_path(path: &Path, kind: SocketType, access: &Access) -> Result<(OwnedFd, Made)> {
     let cannot = |errno| failed("bind", path, errno);
-    match bind_free(path, kind, mode) {
+    let (fd, made) = match bind_free(path, kind, access.mode()) {
         Err(Errno::ADDRINUSE) => {
             let stale = stale(path, kind)?;
             remove_stale(path, stale)?;
-            bind_free(path, kind, mode).map_err(cannot)
+            bind_free(path, kind, access.mode()).map_err(cannot)
         }
         done => done.map_err(cannot),
+    }?;
+    give_away(path, access)?;
+    Ok((fd, made))
+}
+
+/// Gives a socket that was just bound to whom it is for.
+fn give_away(path: &Path, access: &Access) -> Result<()> {
+    match access.user.is_some() || access.group.is_some() {
+        true => access::give(path, &Access { mode: Some(access.mode()), ..access.clone() }),
+        false => Ok(()),
     }
 }
 
@@ -244,13 +256,13 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Binds `path` with permission bits `mode` and listens. `kind` is [`SocketType::STREAM`] or
+    /// Binds `path` for those of `access` and listens. `kind` is [`SocketType::STREAM`] or
     /// [`SocketType::SEQPACKET`].
     ///
     /// # Errors
     /// The path is somebody else's, or cannot be bound.
-    pub fn bind(path: &Path, kind: SocketType, mode: u32) -> Result<Self> {
-        let (fd, bound) = bind_listener(path, kind, mode)?;
+    pub fn bind(path: &Path, kind: SocketType, access: &Access) -> Result<Self> {
+        let (fd, bound) = bind_listener(path, kind, access)?;
         Ok(Self { fd, kind, _bound: bound })
     }
 
@@ -334,9 +346,9 @@ pub struct BoundGram {
 ///
 /// # Errors
 /// As in [`UnixListener::bind`].
-pub fn gram(path: &Path, peer: Option<&Path>, mode: u32) -> Result<BoundGram> {
+pub fn gram(path: &Path, peer: Option<&Path>, access: &Access) -> Result<BoundGram> {
     let peer = peer.map(address).transpose()?;
-    let (fd, bound) = bind_path(path, SocketType::DGRAM, mode)?;
+    let (fd, bound) = bind_path(path, SocketType::DGRAM, access)?;
     let lookout = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None)
         .map_err(|errno| failed("watch the peer of", path, errno))?;
     Ok(BoundGram { gram: UnixGram::new(fd, lookout, peer), _bound: bound })
@@ -351,7 +363,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn bind(path: &Path) -> Result<UnixListener> {
-        UnixListener::bind(path, SocketType::STREAM, 0o666)
+        let access = Access { mode: Some(0o666), ..Access::default() };
+        UnixListener::bind(path, SocketType::STREAM, &access)
     }
 
     #[test]
@@ -418,7 +431,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gram");
         let _theirs = UnixDatagram::bind(&path).unwrap();
-        let error = gram(&path, None, 0o600).err().unwrap();
+        let error = gram(&path, None, &Access::default()).err().unwrap();
         assert!(error.asks() && error.what().ends_with("another process is bound to it"), "{error}");
         assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
     }

@@ -64,11 +64,11 @@ impl Line {
     /// What could not be opened, why, and what to do about it.
     pub fn open(transport: &Transport) -> Result<Self> {
         match transport {
-            Transport::Unix { path, connect: true } => {
+            Transport::Unix { path, connect: true, .. } => {
                 unix::dial_socket(path, SocketType::STREAM).map(|(fd, peer)| Self::once(fd, peer))
             }
-            Transport::Unix { path, connect: false } => {
-                let listener = unix::UnixListener::bind(path, SocketType::STREAM, crate::config::DEFAULT_MODE)?;
+            Transport::Unix { path, connect: false, access } => {
+                let listener = unix::UnixListener::bind(path, SocketType::STREAM, access)?;
                 Ok(Self::waiting(Source::Unix(listener), None, "nobody has connected yet".into()))
             }
             Transport::Tcp { addr, listen: false, .. } => {
@@ -80,12 +80,12 @@ impl Line {
                 let peer = format!("nobody has connected to {} yet", listener.addr());
                 Ok(Self::waiting(Source::Tcp(listener), None, peer))
             }
-            Transport::Pty { path } => {
-                let (pty, master) = Pty::open(path)?;
+            Transport::Pty { path, access } => {
+                let (pty, master) = Pty::open(path, access)?;
                 Ok(Self::waiting(Source::Pty(pty), Some(master), format!("nobody has opened {} yet", path.display())))
             }
-            Transport::Pipe { path } => {
-                let (fifos, input) = Fifos::open(path)?;
+            Transport::Pipe { path, access } => {
+                let (fifos, input) = Fifos::open(path, access)?;
                 let peer = format!("nobody reads {}.in yet", path.display());
                 Ok(Self::waiting(Source::Fifos(fifos), Some(input), peer))
             }

@@ -210,7 +210,10 @@ impl<L: Octets> Serial<L> {
                     match (event, &mut *protocol) {
                         (slip::Event::Lost(fault), _) => lose(counters, fault),
                         (slip::Event::Frame(packet), Protocol::Ip(adapter)) => {
-                            if !heard(packet, Some(&**adapter)) && adapter.handle_packet(clock.now(), packet).is_err() {
+                            if !heard(packet, Some(&**adapter))
+                                && adapter.handle_packet(clock.now(), packet).is_err()
+                                && !(*contiki && says(name, packet))
+                            {
                                 noise(counters);
                             }
                         }
@@ -341,7 +344,7 @@ fn hear(name: &str, packet: &[u8], adapter: Option<&IpAdapter>, answer: &mut Vec
     let Some(word) = Word::read(packet) else { return false };
     let reply = match word {
         Word::Debug(text) => {
-            text.lines().filter(|line| !line.is_empty()).for_each(|line| log::info!("{name}: says: {line}"));
+            say(name, text);
             return true;
         }
         Word::Mac(digits) => {
@@ -357,6 +360,15 @@ fn hear(name: &str, packet: &[u8], adapter: Option<&IpAdapter>, answer: &mut Vec
         None => log::info!("{name}: its peer asks {}; there is no answer", String::from_utf8_lossy(packet)),
     }
     true
+}
+
+/// Logs what is no packet but text that firmware has printed. False: it is neither.
+fn says(name: &str, packet: &[u8]) -> bool {
+    contiki::text(packet).map(|text| say(name, text)).is_some()
+}
+
+fn say(name: &str, text: &str) {
+    text.lines().filter(|line| !line.is_empty()).for_each(|line| log::info!("{name}: says: {line}"));
 }
 
 /// The IPv6 address whose prefix a peer is told: the first that was given.
