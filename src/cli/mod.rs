@@ -14,13 +14,15 @@ mod log;
 mod man;
 mod ports;
 mod run;
+mod screen;
 mod show;
+mod stop;
 mod style;
 mod topics;
 mod up;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -37,6 +39,7 @@ pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
 pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
+pub use screen::{complain, print};
 pub use style::{Label, Style};
 pub use up::{Up, UpArgs};
 
@@ -78,17 +81,25 @@ where
             if matches!(job, Job::Instance(_)) {
                 log::beside_a_program();
             }
+            match job {
+                // It holds signals back first, which has to be before there is any other thread.
+                Job::Instance(_) => {}
+                // What a command asks for is data, and is not to be lost.
+                Job::Ask(_) => screen::start(false)?,
+                _ => screen::start(true)?,
+            }
             log::start(args.verbosity);
             start(job, args.verbosity)
         }
     });
-    match outcome {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            complain(Label::Error, &error);
-            ExitCode::from(error.class().code())
-        }
-    }
+    let status = outcome.unwrap_or_else(|error| {
+        complain(Label::Error, &error);
+        error.class().code()
+    });
+    // What a thread holds that did not end is removed all the same.
+    crate::port::made::remove_all();
+    screen::finish();
+    ExitCode::from(status)
 }
 
 /// Does a job, until it is over. Gives the exit status: a program's own, or 0.
@@ -97,7 +108,7 @@ where
 /// What made it end before it should.
 pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
-        Job::Run(config, name) => run::run(&config, name.as_deref(), verbosity.is_quiet())?,
+        Job::Run(config, name) => return run::run(&config, name.as_deref(), verbosity.is_quiet()),
         Job::Instance(instance) => return instance::run(&instance),
         Job::Bench(up) => return up::run(&up, verbosity.is_quiet()),
         Job::Ask(ask) => ask.perform()?,
@@ -265,7 +276,7 @@ fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<Str
 /// What a file would run.
 fn check(file: &Path) -> Result<String> {
     let config = Config::load(file)?;
-    warn(&config).map_err(|error| error.at(file.display()))?;
+    warn(&config).and_then(|()| warn_of_programs(&config)).map_err(|error| error.at(file.display()))?;
     Ok(config.summary())
 }
 
@@ -277,24 +288,12 @@ fn warn(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Says something on standard error.
-pub fn complain(label: Label, text: &dyn std::fmt::Display) {
-    let stream = io::stderr();
-    let text = Style::of(&stream).message(label, text);
-    // There is nowhere else to say that this failed.
-    let _ = stream.lock().write_all(text.as_bytes());
-}
-
-/// Writes data to standard output. A reader that has seen enough (`| head`) is no failure.
-///
-/// # Errors
-/// The stream's, as a run-time error.
-pub fn print(data: impl AsRef<[u8]>) -> Result<()> {
-    let mut stream = io::stdout().lock();
-    match stream.write_all(data.as_ref()).and_then(|()| stream.flush()) {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::system("standard output", &cause)),
-        _ => Ok(()),
+/// Checks what the programs of a bench need, and says what is odd about it.
+fn warn_of_programs(config: &Config) -> Result<()> {
+    for warning in config.check_programs()? {
+        complain(Label::Warning, &warning);
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,13 +8,12 @@
 //! ([`Beforehand`]).
 
 use super::ports::Due;
-use super::service::{self, Started};
+use super::service::{self, Host, Started};
 use super::{Engine, random_seed};
 use crate::config::PortSpec;
 use crate::error::Result;
 use crate::port::{is_awaited, names};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use mio::Waker;
 use std::sync::Arc;
 
 /// A specification without names, and the service that it asks for, if it asks for one.
@@ -24,13 +23,13 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Does what `spec` needs done aside. `waker` is that of the switch's thread.
-    fn of(spec: Arc<PortSpec>, waker: &Arc<Waker>) -> Result<Self> {
+    /// Does what `spec` needs done aside.
+    fn of(spec: Arc<PortSpec>, host: &Host<'_>) -> Result<Self> {
         let spec = match names::first_name(&spec) {
             Some(_) => Arc::new(names::in_numbers(&spec)?),
             None => spec,
         };
-        let started = service::start(&spec, waker, random_seed()).transpose()?;
+        let started = service::start(&spec, host, random_seed()).transpose()?;
         Ok(Self { spec, started })
     }
 }
@@ -70,19 +69,19 @@ pub(super) struct Beforehand {
 }
 
 impl Beforehand {
-    /// Does it for a port that has to be there at once. With the switch's `waker` its service is started as well. Of a port
+    /// Does it for a port that has to be there at once. With a `host` its service is started as well. Of a port
     /// that may wait, names are left to be looked up later, and the service with them.
     ///
     /// # Errors
     /// Nobody knows a name.
-    pub fn of(spec: &PortSpec, waker: Option<&Arc<Waker>>) -> Result<Self> {
+    pub fn of(spec: &PortSpec, host: Option<&Host<'_>>) -> Result<Self> {
         let named = names::first_name(spec).is_some();
         if named && is_awaited(spec) {
             return Ok(Self::default());
         }
         let numbers = named.then(|| names::in_numbers(spec)).transpose().map_err(|error| error.at(&spec.name))?;
         let meant = numbers.as_ref().unwrap_or(spec);
-        let started = waker.and_then(|waker| service::start(meant, waker, random_seed()));
+        let started = host.and_then(|host| service::start(meant, host, random_seed()));
         Ok(Self { numbers: numbers.map(Box::new), started })
     }
 }
@@ -98,14 +97,16 @@ impl Engine {
         };
         self.lookups.asked += 1;
         let (number, spec) = (self.lookups.asked, spec.clone());
-        let (tell, waker, own) = (self.lookups.tell.clone(), self.waker.clone(), self.waker.clone());
+        let (tell, waker) = (self.lookups.tell.clone(), self.waker.clone());
+        let (name, own, parts) = (self.name.clone(), self.waker.clone(), self.parts.clone());
         let done = move |prepared| {
             // The switch may have ended in the meantime.
             let _ = tell.send(Answer { what, number, prepared });
             let _ = waker.wake();
         };
+        let work = move || Prepared::of(spec, &Host { switch: &name, waker: &own, parts: &parts });
         let refused = done.clone();
-        if let Err(error) = names::look_up(move || Prepared::of(spec, &own), done) {
+        if let Err(error) = names::look_up(work, done) {
             refused(Err(error));
         }
         Some((number, why))
@@ -127,7 +128,7 @@ impl Engine {
                         self.listen(index, prepared.map(|prepared| prepared.spec));
                     }
                 }
-                Due::Link(_) | Due::Links | Due::Flush(_) | Due::Peer(_) => {}
+                Due::Link(_) | Due::Links | Due::Flush(_) | Due::Peer(_) | Due::Unsaid(_) => {}
             }
         }
     }

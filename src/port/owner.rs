@@ -4,8 +4,7 @@ use crate::visible::visible_bytes;
 use std::fs::{read, read_dir};
 use std::path::Path;
 
-/// Somebody whom this process may not look at.
-pub const UNKNOWN: &str = "another process";
+pub use crate::error::SOMEBODY as UNKNOWN;
 
 /// The process with the number `pid`. Its name is its own to choose, and any bytes (PR_SET_NAME, prctl(2)).
 pub fn process(pid: &str) -> String {

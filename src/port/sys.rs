@@ -10,7 +10,7 @@ mod refusals;
 mod users;
 
 pub use refusals::{Refusal, refusal, want_refusals};
-pub use users::{Credentials, may_be_anybody, peer_credentials, user_id};
+pub use users::{Credentials, group_id, may_be_anybody, peer_credentials, user_id};
 
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};
@@ -54,6 +54,27 @@ pub fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
     checked(unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) })?;
     // SAFETY: it is open, and without the flag it was nobody's in this process until now.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Has every block of memory of at least `bytes` bytes go back to the system as soon as it is freed (mallopt(3),
+/// `M_MMAP_THRESHOLD`). By itself the C library gives up doing so for blocks of a size that was freed once.
+pub fn return_blocks_of(bytes: c_int) {
+    // SAFETY: it takes two integers. Where the C library is another, there is nothing to tell it.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, bytes);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
+}
+
+/// Gives the system what lies free among the blocks of the allocator (malloc_trim(3)).
+pub fn trim_memory() {
+    // SAFETY: it takes an integer, and touches no memory that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// A `struct ifreq` for the interface called `name`.

@@ -417,6 +417,17 @@ impl Endpoint {
         self.flows.get(conn).map(flow::Flow::peer)
     }
 
+    /// Asks the peer of a connection for a sign of life now, and not only when it has been quiet for a while. A peer that
+    /// has forgotten the connection answers with a RST.
+    pub fn probe(&mut self, conn: ConnId) {
+        self.flows.with(conn, flow::Flow::probe);
+    }
+
+    /// When the last segment of a connection came.
+    pub fn heard(&self, conn: ConnId) -> Option<Instant> {
+        self.flows.get(conn).map(flow::Flow::last_heard)
+    }
+
     /// Sends a FIN after the data that is queued. Receiving goes on. A connection that does not stand yet is aborted.
     pub fn shutdown(&mut self, conn: ConnId) {
         self.flows.with(conn, |flow| match flow.is_opening() {

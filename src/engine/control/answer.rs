@@ -11,8 +11,9 @@ use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
     Added, AttachInfo, Command, FlowsInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo,
+    TroubleInfo,
 };
-use crate::engine::command::{Handle, PortStatus, SwitchStatus};
+use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::service::nat::{Flows, Stats};
 use crate::time::{Duration, Instant};
@@ -81,12 +82,7 @@ impl Answerer {
     }
 
     fn status(&self) -> StatusInfo {
-        let switches = self.handles.iter().map(|handle| match handle.status() {
-            Ok(status) => switch_info(&status),
-            Err(ended) => {
-                SwitchInfo { name: handle.name().to_owned(), ports: Vec::new(), ended: Some(ended.what().to_owned()) }
-            }
-        });
+        let switches = self.handles.iter().flat_map(Handle::status).map(|status| switch_info(&status));
         StatusInfo {
             name: self.name.clone(),
             pid: std::process::id(),
@@ -185,9 +181,11 @@ impl Answerer {
         Ok(Outcome::Later)
     }
 
-    /// The states of all ports.
+    /// The states of all ports. The ports of a switch that hangs may be there still; those of one that has ended are not.
     pub fn states(&self) -> States {
-        States::of(self.ports())
+        let switches: Vec<SwitchStatus> = self.handles.iter().flat_map(Handle::status).collect();
+        let hangs = switches.iter().any(|status| matches!(status.condition, Condition::Hangs(_)));
+        States::of(switches.into_iter().flat_map(|status| status.ports), hangs)
     }
 }
 
@@ -200,7 +198,12 @@ pub fn note_added(added: &Added, lifetime: Lifetime, session: &mut Session) {
 }
 
 fn switch_info(status: &SwitchStatus) -> SwitchInfo {
-    SwitchInfo { name: status.name.clone(), ports: status.ports.iter().map(port_info).collect(), ended: None }
+    let trouble = match &status.condition {
+        Condition::Runs => None,
+        Condition::Hangs(why) => Some(TroubleInfo { state: "hangs".to_owned(), reason: why.what().to_owned() }),
+        Condition::Ended(why) => Some(TroubleInfo { state: "ended".to_owned(), reason: why.what().to_owned() }),
+    };
+    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().map(port_info).collect() }
 }
 
 fn port_info(status: &PortStatus) -> PortInfo {

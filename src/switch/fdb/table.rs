@@ -185,12 +185,18 @@ impl Table {
             .map(|&words| Slot::unpack(words))
     }
 
-    /// Begins to move to a table of `capacity` slots. What is to be moved has to fit.
-    pub fn begin_move(&mut self, capacity: usize) {
+    /// Begins to move to a table of `capacity` slots. What is to be moved has to fit. False, and nothing done, when the
+    /// system has no memory for it.
+    pub fn begin_move(&mut self, capacity: usize) -> bool {
         debug_assert!(!self.is_moving());
+        // Asked for twice: zeroed memory, which the system has at hand for nothing, cannot be asked for with a refusal.
+        if Vec::<Words>::new().try_reserve_exact(capacity).is_err() {
+            return false;
+        }
         self.old = std::mem::replace(&mut self.slots, vec![FREE; capacity]);
         self.moved = 0;
         self.moves += 1;
+        true
     }
 
     /// Reads on from `scan`, about `slots` slots (to the end of the chain there), and gives what is in them to `out`.
@@ -285,7 +291,7 @@ mod tests {
         let mut table = Table::new(1024, 3);
         let insert = |table: &mut Table, mac| table.insert(&slot(mac), table.hash(Key::new(mac, 0)));
         (0..FULL).for_each(|mac| insert(&mut table, mac));
-        table.begin_move(2048);
+        assert!(table.begin_move(2048));
         let mut there: std::collections::BTreeSet<u64> = (0..FULL).collect();
         let mut step = 0;
         while let Some(moved) = table.next_to_move() {
@@ -326,7 +332,7 @@ mod tests {
             let (stays, others) = (0..90_u64, 90..160_u64);
             stays.clone().chain(others.clone()).for_each(|mac| insert(&mut table, mac));
             if seed % 3 == 0 {
-                table.begin_move(512);
+                assert!(table.begin_move(512));
             }
             let (mut scan, mut got) = (Scan::default(), std::collections::BTreeSet::new());
             for step in 0_u64.. {
@@ -352,7 +358,7 @@ mod tests {
                     table.insert(&slot, table.hash(slot.key));
                 }
                 if step == 40 && seed % 2 == 1 && !table.is_moving() {
-                    table.begin_move(512);
+                    assert!(table.begin_move(512));
                 }
             }
             assert!(stays.clone().all(|mac| got.contains(&(mac as u32))), "seed {seed}");
