@@ -11,7 +11,8 @@ use std::borrow::Cow;
 /// `\x1b` or `\u{202e}`. They are control characters, a line's end among them, and those that turn the direction of what
 /// is beside them, or cannot be seen at all.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if text.chars().all(|char| !is_unseen(char)) {
+    // Most are letters and digits, and there may be a million of them.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(|char| !is_unseen(char)) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);

@@ -183,9 +183,10 @@ impl Answerer {
 
     /// The states of all ports.
     pub fn states(&self) -> States {
+        let switches: Vec<SwitchStatus> = self.handles.iter().flat_map(Handle::status).collect();
         // The ports of a switch that hangs may be there still; those of one that has ended are not.
-        let hangs = |handle: &Handle| handle.status().is_ok_and(|it| matches!(it.condition, Condition::Hangs(_)));
-        States::of(self.ports(), self.handles.iter().any(hangs))
+        let hangs = switches.iter().any(|status| matches!(status.condition, Condition::Hangs(_)));
+        States::of(switches.into_iter().flat_map(|status| status.ports), hangs)
     }
 }
 

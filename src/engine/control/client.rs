@@ -293,16 +293,24 @@ impl Client {
         loop {
             let line = self.next_line()?;
             let odd = |cause| Error::new(Class::Runtime, format!("an answer that cannot be read: {cause}"));
-            // An answer to an earlier request may be of another shape.
-            let head: Reply<IgnoredAny> = serde_json::from_slice(&line).map_err(odd)?;
-            if head.id.is_some() && head.id != id {
+            let reply: Reply<T> = match serde_json::from_slice(&line) {
+                Ok(reply) => reply,
+                // An answer to an earlier request, or a refusal, may be of another shape.
+                Err(cause) => {
+                    let other: Reply<IgnoredAny> = serde_json::from_slice(&line).map_err(odd)?;
+                    if other.id.is_none_or(|other| Some(other) == id) && other.error.is_none() {
+                        return Err(odd(cause));
+                    }
+                    Reply { id: other.id, ok: None, error: other.error }
+                }
+            };
+            if reply.id.is_some() && reply.id != id {
                 continue;
             }
-            if let Some(failure) = head.error {
-                return Err(failure.into());
-            }
-            let reply: Reply<T> = serde_json::from_slice(&line).map_err(odd)?;
-            return reply.ok.ok_or_else(|| Error::new(Class::Runtime, "an answer without what was asked for"));
+            return match reply.error {
+                Some(failure) => Err(failure.into()),
+                None => reply.ok.ok_or_else(|| Error::new(Class::Runtime, "an answer without what was asked for")),
+            };
         }
     }
 

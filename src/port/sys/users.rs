@@ -1,14 +1,14 @@
-//! Users by name and by number, and who is at the other end of a UNIX socket.
+//! Users and groups by name and by number, and who is at the other end of a UNIX socket.
 
 use super::checked;
-use libc::c_void;
+use libc::{c_char, c_int, c_void};
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::mem::{size_of, zeroed};
 
-/// The room for a user's entry to begin with, and the most: a member of many groups or a directory may need more.
-const ENTRY: (usize, usize) = (1024, 1 << 20);
+/// The room for an entry to begin with, and the most.
+const ENTRY: (usize, usize) = (1024, 16 << 20);
 
 /// The number of nobody, where the kernel does not say.
 const NOBODY: u32 = 65_534;
@@ -18,26 +18,16 @@ const NOBODY: u32 = 65_534;
 /// # Errors
 /// The directory's: nobody knows whether there is such a user.
 pub fn user_id(name: &str) -> Result<Option<u32>, Errno> {
-    let Ok(name) = CString::new(name) else { return Ok(None) };
-    let mut room = vec![0; ENTRY.0];
-    loop {
+    look_up(name, |name, room| {
         let mut found = std::ptr::null_mut();
         // SAFETY: all pointers are to live objects of the right type, `room` has the length given, and `entry`, which
         // points into it, is read before either goes.
-        let (answer, uid) = unsafe {
+        unsafe {
             let mut entry: libc::passwd = zeroed();
             let answer = libc::getpwnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-            (answer, entry.pw_uid)
-        };
-        match answer {
-            0 => return Ok((!found.is_null()).then_some(uid)),
-            libc::EINTR => {}
-            libc::ERANGE if room.len() < ENTRY.1 => room.resize(room.len() * 4, 0),
-            // How some directories say that there is none (getpwnam_r(3)).
-            libc::ENOENT | libc::ESRCH => return Ok(None),
-            errno => return Err(Errno::from_raw_os_error(errno)),
+            (answer, (!found.is_null()).then_some(entry.pw_uid))
         }
-    }
+    })
 }
 
 /// The numeric id of the group called `name`, as [`user_id`].
@@ -45,23 +35,29 @@ pub fn user_id(name: &str) -> Result<Option<u32>, Errno> {
 /// # Errors
 /// As [`user_id`].
 pub fn group_id(name: &str) -> Result<Option<u32>, Errno> {
+    look_up(name, |name, room| {
+        let mut found = std::ptr::null_mut();
+        // SAFETY: as in `user_id`.
+        unsafe {
+            let mut entry: libc::group = zeroed();
+            let answer = libc::getgrnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
+            (answer, (!found.is_null()).then_some(entry.gr_gid))
+        }
+    })
+}
+
+/// Asks a directory, with more room as long as it says that the entry does not fit: a group's holds all its members.
+fn look_up(name: &str, ask: impl Fn(&CStr, &mut [c_char]) -> (c_int, Option<u32>)) -> Result<Option<u32>, Errno> {
     let Ok(name) = CString::new(name) else { return Ok(None) };
     let mut room = vec![0; ENTRY.0];
     loop {
-        let mut found = std::ptr::null_mut();
-        // SAFETY: as in `user_id`.
-        let (answer, gid) = unsafe {
-            let mut entry: libc::group = zeroed();
-            let answer = libc::getgrnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-            (answer, entry.gr_gid)
-        };
-        match answer {
-            0 => return Ok((!found.is_null()).then_some(gid)),
-            libc::EINTR => {}
-            // A group's entry holds all its members.
-            libc::ERANGE if room.len() < ENTRY.1 => room.resize(room.len() * 4, 0),
-            libc::ENOENT | libc::ESRCH => return Ok(None),
-            errno => return Err(Errno::from_raw_os_error(errno)),
+        match ask(&name, &mut room) {
+            (0, found) => return Ok(found),
+            (libc::EINTR, _) => {}
+            (libc::ERANGE, _) if room.len() < ENTRY.1 => room.resize(room.len() * 4, 0),
+            // How some directories say that there is none (getpwnam_r(3)).
+            (libc::ENOENT | libc::ESRCH, _) => return Ok(None),
+            (errno, _) => return Err(Errno::from_raw_os_error(errno)),
         }
     }
 }
@@ -123,6 +119,8 @@ mod tests {
         assert_eq!(user_id("root"), Ok(Some(0)));
         assert_eq!(user_id("no such user, surely"), Ok(None));
         assert_eq!(user_id("ro\0ot"), Ok(None));
+        assert_eq!(group_id("root"), Ok(Some(0)));
+        assert_eq!(group_id("no such group, surely"), Ok(None));
     }
 
     #[test]

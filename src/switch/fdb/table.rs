@@ -332,7 +332,7 @@ mod tests {
             let (stays, others) = (0..90_u64, 90..160_u64);
             stays.clone().chain(others.clone()).for_each(|mac| insert(&mut table, mac));
             if seed % 3 == 0 {
-                table.begin_move(512);
+                assert!(table.begin_move(512));
             }
             let (mut scan, mut got) = (Scan::default(), std::collections::BTreeSet::new());
             for step in 0_u64.. {
@@ -358,7 +358,7 @@ mod tests {
                     table.insert(&slot, table.hash(slot.key));
                 }
                 if step == 40 && seed % 2 == 1 && !table.is_moving() {
-                    table.begin_move(512);
+                    assert!(table.begin_move(512));
                 }
             }
             assert!(stays.clone().all(|mac| got.contains(&(mac as u32))), "seed {seed}");
