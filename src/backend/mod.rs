@@ -10,17 +10,21 @@ mod append;
 mod disk;
 mod folder;
 mod keep_alive;
+mod lease_file;
 mod open;
 mod reactor;
 mod resolvers;
 mod sockets;
 mod stream;
 mod terminal;
+mod uploads;
+mod writer;
 
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Input, Output, Want};
 use crossbeam_channel::{Receiver, unbounded};
-use disk::Disk;
+use disk::{Disk, Use};
+pub use lease_file::LeaseFile;
 use mio::Waker;
 use reactor::Reactor;
 pub use sockets::Sockets;
@@ -42,6 +46,7 @@ impl Backend {
     /// # Errors
     /// The first that cannot be opened, and what to do about it. Nothing is left behind.
     pub fn open(wants: &[Want]) -> Result<(Self, Vec<Found>)> {
+        // Bounded by its use: threads tell one thing for each job, or for each window of bytes, that they were given.
         let (to_service, done) = unbounded();
         let mut reactor = Reactor::new()?;
         let mut disks = Vec::new();
@@ -51,8 +56,9 @@ impl Backend {
             let (waker, to_service) = (reactor.waker(), to_service.clone());
             let tell = move |input| to_service.send(input).is_ok() && waker.wake().is_ok();
             found.push(match want {
-                Want::Disk { image, read_only, cow } => {
-                    let (disk, blocks) = Disk::open(index, image, *read_only, *cow, tell)?;
+                Want::Disk { image, read_only, cow, raw } => {
+                    let (disk, blocks) =
+                        Disk::open(index, image, Use { read_only: *read_only, cow: *cow, raw: *raw }, tell)?;
                     opened = Some(disk);
                     Found::Disk(blocks)
                 }

@@ -124,7 +124,12 @@ impl Socket {
     /// No folder for the socket, or no port.
     pub fn listen(bridge: &Bridge, instance: &InstanceSpec, model: Option<&str>, mac: Mac) -> Result<Self> {
         let folder = Folder::new().map_err(|error| error.at(&instance.name))?;
-        let kind = PortKind::Unix(UnixStream { path: path_in(&folder.path), connect: false, mode: 0o600 });
+        let kind = PortKind::Unix(UnixStream {
+            path: path_in(&folder.path),
+            connect: false,
+            access: crate::config::Access::default(),
+            clients: None,
+        });
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
         bridge.add_port(PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) })?;
         let model = model.map(|model| format!(",model={model}")).unwrap_or_default();

@@ -116,7 +116,7 @@ impl Ask {
             Self::Status { name, json, watch } => status(&mut connect(name.as_deref())?, json, watch),
             Self::Add { spec, to } => {
                 let added = connect(to.as_deref())?.add_port(&spec, Lifetime::Bridge)?;
-                print(format!("{}\n", added.port))
+                print(columns("", &[[added.port]]))
             }
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
             Self::Fdb { name, switch, json } => {
@@ -164,7 +164,7 @@ fn program_absolute(command: &mut String, here: &Path) {
 
 fn transport_path(transport: &mut Transport) -> Option<&mut PathBuf> {
     match transport {
-        Transport::Unix { path, .. } | Transport::Pty { path } | Transport::Pipe { path } => Some(path),
+        Transport::Unix { path, .. } | Transport::Pty { path, .. } | Transport::Pipe { path, .. } => Some(path),
         Transport::Serial(uart) => Some(&mut uart.device),
         Transport::Tcp { .. } | Transport::Fd(_) | Transport::Exec { .. } => None,
     }
@@ -172,7 +172,7 @@ fn transport_path(transport: &mut Transport) -> Option<&mut PathBuf> {
 
 fn device_path(device: &mut UsbDevice) -> Option<&mut PathBuf> {
     match &mut device.kind {
-        UsbKind::CdcAcm(Serial::Pty(path) | Serial::Unix(path) | Serial::File(path)) => Some(path),
+        UsbKind::CdcAcm(Serial::Pty(path, _) | Serial::Unix(path, _) | Serial::File(path)) => Some(path),
         UsbKind::MassStorage { image, .. } => Some(image),
         UsbKind::Keyboard(script) | UsbKind::Mouse(script) => script.as_mut(),
         UsbKind::CdcAcm(Serial::Echo | Serial::Tcp(_)) | UsbKind::Loopback => None,

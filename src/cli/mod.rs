@@ -5,6 +5,7 @@
 
 mod args;
 mod ask;
+mod complete;
 mod demo;
 mod help;
 mod instance;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use crate::config::grammar::nearest;
 use crate::config::text::shell;
 use crate::config::{Config, HostAddr, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
@@ -63,6 +65,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    complete::answer_a_shell();
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(other) => {
@@ -154,10 +157,10 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         Some(Command::Help { topic }) => {
             let stream = io::stdout();
-            topics::help(topic.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
+            help_on(topic.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
         }
         Some(Command::Check { file }) => check(file)?.into_bytes(),
-        Some(Command::Completions { shell }) => completions(*shell),
+        Some(Command::Completions { shell }) => complete::script(shell)?,
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
     };
     Ok(Answer::Text(text))
@@ -188,6 +191,7 @@ fn plan(args: &Args) -> Result<Config> {
 
 /// The program of `zbridge run` and the ports beside it, checked.
 fn instance(args: &RunArgs) -> Result<Instance> {
+    refuse_unknown_option(&args.command)?;
     let mut config = Config::default();
     for text in &args.ports {
         config.add_port(PortSpec::parse(text)?)?;
@@ -219,6 +223,21 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone(), named })
 }
 
+/// No program begins with a dash: what does is an option that `zbridge run` does not have.
+fn refuse_unknown_option(command: &[OsString]) -> Result<()> {
+    let first = command.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    if !first.starts_with('-') {
+        return Ok(());
+    }
+    let word = first.split('=').next().unwrap_or_default();
+    let program = Args::command();
+    let options = program.find_subcommand("run").into_iter().flat_map(|run| run.get_opts());
+    let known: Vec<String> = options.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
+    let nearest = nearest(word, known.iter().map(String::as_str));
+    let error = Error::usage(format!("zbridge run has no option {word}; {nearest}"));
+    Err(error.hint("zbridge run --help lists them; the program and its arguments stand behind --"))
+}
+
 /// Whether there may be a DHCP server behind a port.
 fn may_lease(port: &PortSpec) -> bool {
     match &port.kind {
@@ -244,6 +263,16 @@ fn host(args: &RunArgs, name: &str) -> Result<Host> {
     })
 }
 
+/// A topic of the guide, or else the help of the command of this name.
+fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<String> {
+    let topic = topics::help(word, style, width);
+    let mut program = Args::command();
+    match (&topic, word.and_then(|word| program.find_subcommand_mut(word))) {
+        (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
+        _ => topic,
+    }
+}
+
 /// What a file would run.
 fn check(file: &Path) -> Result<String> {
     let config = Config::load(file)?;
@@ -265,12 +294,6 @@ fn warn_of_programs(config: &Config) -> Result<()> {
         complain(Label::Warning, &warning);
     }
     Ok(())
-}
-
-fn completions(shell: clap_complete::Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "zbridge", &mut script);
-    script
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! instance, and what happens to them to standard error.
 
 use super::style::{Label, Style};
-use super::{complain, print, screen, show, stop};
+use super::{complain, complete, print, screen, show, stop};
 use crate::bench::{self, Bench, Outcome, Screen, Wishes};
 use crate::config::text::columns;
 use crate::config::value;
@@ -10,6 +10,7 @@ use crate::config::{Config, InstanceSpec};
 use crate::engine::Bridge;
 use crate::engine::control::Server;
 use crate::error::{Class, Error, Result};
+use clap_complete::ArgValueCandidates;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct UpArgs {
     pub name: Option<String>,
 
     /// Links the bench's switches to those of the same name of a running bridge; its name as `zbridge ls` shows it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
     pub join: Option<String>,
 
     /// The folder for logs [default: zbridge/NAME in $XDG_STATE_HOME or ~/.local/state]

@@ -6,10 +6,13 @@
 use super::air::Air;
 use super::command::{Condition, Handle, SwitchStatus};
 use super::fault::{Parts, contained};
-use super::{Engine, names, random_seed};
+use super::names::Beforehand;
+use super::{Engine, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
+use crate::limits::QUEUE_LIMIT;
 use crate::port::channel::Link;
+use crate::port::memory;
 use crate::switch::{PortConfig, SwitchConfig};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::os::fd::OwnedFd;
@@ -58,13 +61,14 @@ impl Bridge {
                 ageing: switch.ageing,
                 fdb_limit: switch.fdb_limit,
                 fdb_port_limit: switch.fdb_port_limit,
+                queue_limit: switch.queue_limit.unwrap_or_else(|| memory::share(QUEUE_LIMIT)),
                 seed: random_seed(),
                 radio: config.radio_of(&switch)?,
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings, &bridge.parts)?;
             engine.air = switch.capture.as_deref().map(Air::create).transpose()?;
             for port in config.ports_of(&switch.name) {
-                engine.open_port(Arc::new(port.clone()), names::beforehand(port)?)?;
+                engine.open_port(Arc::new(port.clone()), Beforehand::of(port, None)?).map_err(Error::told)?;
             }
             engines.push((engine, handle));
         }

@@ -28,6 +28,7 @@ mod command;
 pub mod control;
 mod departed;
 mod fault;
+mod fdb;
 mod gateway;
 mod links;
 mod listeners;
@@ -40,7 +41,8 @@ mod show;
 mod watcher;
 
 pub use bridge::{Bridge, Ended};
-pub use command::{Condition, Handle, NamedEntry, PortStatus, SwitchStatus};
+pub use command::{Condition, Handle, PortStatus, SwitchStatus};
+pub use fdb::NamedEntry;
 pub use service::run_service;
 
 use crate::counters::{Counters, DropReason};
@@ -48,7 +50,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
 use crate::port::link_news::LinkNews;
-use crate::port::{Budget, Gone, Inhaled};
+use crate::port::{Budget, Edge, Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
@@ -57,7 +59,7 @@ use crossbeam_channel::Receiver;
 use departed::Departed;
 use fault::Parts;
 use links::LINK_CHECK;
-use listeners::ListenerSlot;
+use listeners::{LETTING_IN, ListenerSlot};
 use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
 use pulse::{Call, Pulse};
@@ -79,6 +81,8 @@ struct Engine {
     name: String,
     poll: Poll,
     clock: Clock,
+    /// What is left of the time for letting clients in, in this turn.
+    letting_in: Duration,
     switch: Switch,
     /// Where a radio medium's frames are written.
     air: Option<Air>,
@@ -96,7 +100,8 @@ struct Engine {
     full: Vec<PortId>,
     /// Ports whose edges have something to do at a time of their own.
     timed: Vec<PortId>,
-    gone: Vec<(PortId, Gone)>,
+    /// Ports whose edge has failed.
+    gone: Vec<PortId>,
     /// Ports that could not send for want of memory.
     starved: Vec<PortId>,
     /// Ports whose link may have changed.
@@ -132,11 +137,12 @@ impl Engine {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         let (sender, commands) = crossbeam_channel::unbounded();
         let pulse = parts.watchdog.pulse(format!("switch {name}"));
-        let handle = Handle::new(name, sender, waker.clone(), pulse.clone());
+        let handle = Handle::new(name, sender, waker.clone(), pulse.clone(), parts);
         let engine = Self {
             name: name.to_owned(),
             poll,
             clock: Clock::start(),
+            letting_in: LETTING_IN,
             switch: Switch::new(config),
             air: None,
             ports: Vec::new(),
@@ -169,6 +175,7 @@ impl Engine {
     fn run(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
+            self.letting_in = LETTING_IN;
             let patience = self.patience();
             self.pulse.end();
             let polled = self.poll.poll(&mut events, patience);
@@ -212,7 +219,7 @@ impl Engine {
         }
         let timer = self.timers.first().map(|&(due, _)| due);
         let due = earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now());
-        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.edge.as_ref()?.due_in());
+        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.seat.edge()?.due_in());
         due.into_iter().chain(edges).min()
     }
 
@@ -258,7 +265,7 @@ impl Engine {
     fn look_at_channels(&mut self) {
         for index in 0..self.channels.len() {
             let id = self.channels[index];
-            if self.slot_mut(id).and_then(|slot| slot.edge.as_ref()).is_some_and(|edge| edge.take_ready()) {
+            if self.slot_mut(id).and_then(|slot| slot.seat.edge()).is_some_and(|edge| edge.take_ready()) {
                 self.make_flushing(id);
                 self.make_ready(id);
             }
@@ -308,10 +315,10 @@ impl Engine {
         self.lose_all_gone();
     }
 
-    /// Sees to ports whose descriptors are of no more use. At once, so that none of them is open again by then.
+    /// Sees to ports whose edges have failed. At once, so that none of them is open again by then.
     fn lose_all_gone(&mut self) {
-        while let Some((id, gone)) = self.gone.pop() {
-            self.lose(id, &gone);
+        while let Some(id) = self.gone.pop() {
+            self.lose(id);
         }
     }
 
@@ -339,31 +346,31 @@ impl Engine {
                 slot.parked = true;
                 continue;
             }
-            let (Some(edge), Some(counters)) = (&mut slot.edge, self.switch.counters_mut(id)) else { continue };
+            let Some(counters) = self.switch.counters_mut(id).filter(|_| slot.seat.edge().is_some()) else { continue };
             self.pulse.at_port(Call::Read, id);
             let before = self.batch.len();
             let frames = if std::mem::take(&mut slot.lone) { 1 } else { INHALE_FRAMES };
-            let received = edge.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
-            slot.lone = received == Ok(Inhaled::Drained) && self.batch.len() - before <= 1;
+            let received = slot.seat.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
+            slot.lone = received == Some(Inhaled::Drained) && self.batch.len() - before <= 1;
             if let Some(rewriter) = &mut slot.rewriter {
                 self.batch.edit_from(before, |frame, offload| rewriter.inbound(frame, offload));
             }
             match received {
-                Ok(Inhaled::Drained) if edge.link_is_down() => {
+                None => self.gone.push(id),
+                Some(Inhaled::Drained) if slot.seat.edge().is_some_and(Edge::link_is_down) => {
                     self.links.push(id);
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
-                Ok(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
+                Some(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
                     slot.ready = true;
                     self.ready.push_back(id);
                 }
-                Ok(Inhaled::Drained) => {}
-                Ok(Inhaled::More) => {
+                Some(Inhaled::Drained) => {}
+                Some(Inhaled::More) => {
                     slot.ready = true;
                     self.ready.push_back(id);
                 }
-                Err(gone) => self.gone.push((id, gone)),
             }
         }
     }
@@ -388,6 +395,7 @@ impl Engine {
                 Due::Links => self.look_at_links(),
                 Due::Flush(id) => self.make_flushing(id),
                 Due::Peer(id) => self.settle(id),
+                Due::Unsaid(index) => self.tell_unsaid(index),
             }
         }
     }
@@ -395,7 +403,7 @@ impl Engine {
     fn handle_edge_timers(&mut self) {
         for index in 0..self.timed.len() {
             let id = self.timed[index];
-            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) else { continue };
+            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut()) else { continue };
             if edge.due_in().is_some_and(|time| time.is_zero()) {
                 edge.handle_timeout();
                 // What it has to say comes with the next read.
@@ -407,10 +415,19 @@ impl Engine {
     fn tell_events(&mut self) {
         while let Some(event) = self.switch.poll_event() {
             match event {
+                // What waited for a peer that has died since is no longer waiting; that is not to read.
+                Event::Stalled(id) | Event::Drained(id) if !self.switch.state(id).is_some_and(|state| state.up) => {}
                 Event::Flapping(flap) => log::warn!(
                     "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
                      other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
                      -device …,mac=…; or rewrite=mac on their ports",
+                    flap.mac,
+                    self.port_name(flap.from),
+                    self.port_name(flap.to),
+                ),
+                Event::Loop(flap) => log::warn!(
+                    "many addresses, {} among them, are heard on {} and on {} by turns: there is a loop, or two \
+                     instances share them; take one of the ways between these ports out",
                     flap.mac,
                     self.port_name(flap.from),
                     self.port_name(flap.to),
@@ -436,6 +453,11 @@ impl Engine {
         }
     }
 
+    /// What a service needs to know of its bridge.
+    fn host(&self) -> service::Host {
+        service::Host { switch: self.name.clone(), waker: self.waker.clone(), parts: self.parts.clone() }
+    }
+
     fn port_name(&self, id: PortId) -> &str {
         self.ports.get(id.index()).and_then(Option::as_ref).map_or("a port that is gone", |slot| &slot.name)
     }
@@ -449,7 +471,7 @@ impl Engine {
 struct Edges<'a> {
     ports: &'a mut [Option<PortSlot>],
     full: &'a mut Vec<PortId>,
-    gone: &'a mut Vec<(PortId, Gone)>,
+    gone: &'a mut Vec<PortId>,
     starved: &'a mut Vec<PortId>,
     links: &'a mut Vec<PortId>,
     ready: &'a mut VecDeque<PortId>,
@@ -459,35 +481,46 @@ struct Edges<'a> {
 
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
-        let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
-        let open = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready, &slot.rewriter, slot.link_down)));
-        let Some((edge, ready, rewriter, was_down)) = open else {
+        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
+        let had_failed = slot.seat.has_failed();
         self.pulse.at_port(Call::Write, id);
-        let sent = match rewriter {
-            None => edge.transmit(out, counters),
-            Some(rewriter) => self.scratch.transmit(rewriter, edge, out, counters),
+        let frames = match &slot.rewriter {
+            None => slot.seat.offer(out, counters),
+            Some(rewriter) => self.scratch.offer(rewriter, &mut slot.seat, out, counters),
         };
-        let frames = sent.unwrap_or_else(|broken| {
-            counters.drop(DropReason::NoPeer, (out.len() - broken.done) as u64);
-            self.gone.push((id, broken.gone));
-            out.len()
-        });
+        let Some(edge) = slot.seat.edge() else {
+            if slot.seat.has_failed() && !had_failed {
+                self.gone.push(id);
+            }
+            return Taken { frames };
+        };
         if edge.is_starved() {
             self.starved.push(id);
         }
-        if edge.link_is_down() != was_down {
+        if edge.link_is_down() != slot.link_down {
             self.links.push(id);
         }
         if frames < out.len() {
             self.full.push(id);
         }
-        if edge.has_own() && !std::mem::replace(ready, true) {
+        if edge.has_own() && !std::mem::replace(&mut slot.ready, true) {
             self.ready.push_back(id);
         }
         Taken { frames }
+    }
+
+    fn has_begun(&self, id: PortId) -> bool {
+        self.ports.get(id.index()).and_then(Option::as_ref).is_some_and(|slot| slot.seat.has_begun())
+    }
+
+    fn abandon(&mut self, id: PortId) {
+        if let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) {
+            slot.seat.fail(Gone("the system has no memory for the rest of a frame that was half sent".into()));
+            self.gone.push(id);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
 //! there, as for a connection that was begun.
 
+use super::names::{Beforehand, Prepared};
 use super::show::listener_status;
 use super::{Engine, random_seed, service};
 use crate::config::{PortSpec, misplaced, same_host};
@@ -15,6 +16,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Link};
 use crate::port::names::first_name;
+use crate::port::seat::Seat;
 use crate::port::{self, Edge, Gone, Listener, Opened};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
@@ -38,6 +40,8 @@ pub(super) enum Due {
     Flush(PortId),
     /// Whether the peer of a line has come.
     Peer(PortId),
+    /// What was left unsaid of a listener's clients.
+    Unsaid(usize),
 }
 
 /// Where a port came from.
@@ -46,8 +50,8 @@ pub(super) enum Origin {
     Spec(Arc<PortSpec>),
     /// Its descriptor was handed over, and does not come back.
     Given(Arc<PortSpec>),
-    /// It connected to the listener with this index.
-    Client(usize),
+    /// It connected to the listener with this index, and has this number among its clients.
+    Client { listener: usize, number: u32 },
     /// It is inside the process.
     Inside,
 }
@@ -56,7 +60,7 @@ pub(super) enum Origin {
 pub(super) struct PortSlot {
     pub name: String,
     pub origin: Origin,
-    pub edge: Option<Edge>,
+    pub seat: Seat<Edge>,
     /// Who is at the other end, or why nobody is.
     pub peer: String,
     /// The connection was begun and is not there yet.
@@ -105,16 +109,28 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 /// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
 pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
     if std::mem::take(untold) {
-        let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-        log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
+        if !error.asks() {
+            return warn_of(name, error);
+        }
+        // Who it is takes a look at every descriptor of the machine, for which no frame waits.
+        let (name, asking) = (name.to_owned(), error.clone());
+        let aside = std::thread::Builder::new().name("zb-who".into());
+        if aside.spawn(move || warn_of(&name, &asking.told())).is_err() {
+            log::warn!("{}", error.what());
+        }
     } else {
         log::debug!("{name}: {}", error.what());
     }
 }
 
+fn warn_of(name: &str, error: &Error) {
+    let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+    log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
+}
+
 impl Engine {
     /// Whether a port may join as `spec` says.
-    fn admits(&self, spec: &PortSpec) -> Result<()> {
+    pub(super) fn admits(&self, spec: &PortSpec) -> Result<()> {
         if self.is_taken(&spec.name) {
             return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
         }
@@ -139,14 +155,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens what `spec` asks for. `numbers` is the same without names; see [`super::names::beforehand`].
-    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>, numbers: Option<Box<PortSpec>>) -> Result<()> {
+    /// Opens what `spec` asks for, with what was done for it before.
+    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>, beforehand: Beforehand) -> Result<()> {
         self.admits(&spec)?;
         let again = port::is_awaited(&spec);
         if again && let Some(name) = first_name(&spec) {
             return self.add_awaited(spec, format!("looking up {name}"), true);
         }
-        match self.open(numbers.as_deref().unwrap_or(&spec), None) {
+        let numbers = beforehand.numbers.map_or_else(|| spec.clone(), |numbers| Arc::new(*numbers));
+        let prepared = beforehand.started.transpose().map(|started| Prepared { spec: numbers, started });
+        match prepared.and_then(|prepared| self.open(prepared, None)) {
             Ok(Opened::Edge(edge, peer)) => {
                 self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
             }
@@ -176,18 +194,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens a port, or starts the service that it is. `again`: it was open before, and whether this process makes its
+    /// Opens a port, or makes it of the service that it is. `again`: it was open before, and whether this process makes its
     /// interface.
-    fn open(&mut self, spec: &PortSpec, again: Option<bool>) -> Result<Opened> {
-        let host = service::Host { switch: &self.name, waker: &self.waker, parts: &self.parts };
-        match (service::start(spec, &host, random_seed()), again) {
+    fn open(&mut self, Prepared { spec, started }: Prepared, again: Option<bool>) -> Result<Opened> {
+        // Only before the switch runs nobody has started it.
+        let started = started.map(Ok).or_else(|| service::start(&spec, &self.host(), random_seed()));
+        match (started, again) {
             (Some(started), _) => {
                 let (channel, thread) = started?;
                 self.threads.add(thread);
                 Ok(Opened::Edge(Edge::Channel(channel), spec.kind.text().peer()))
             }
-            (None, Some(makes)) => port::open_again(spec, makes),
-            (None, None) => port::open(spec),
+            (None, Some(makes)) => port::open_again(&spec, makes),
+            (None, None) => port::open(&spec),
         }
     }
 
@@ -246,8 +265,8 @@ impl Engine {
             rewriter: None,
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
             link_down: edge.as_ref().is_some_and(Edge::link_is_down),
+            seat: Seat::new(edge),
             failed: false,
-            edge,
             peer,
             connecting: false,
             ready: false,
@@ -294,13 +313,13 @@ impl Engine {
     /// Watches a port for room, which has just not taken all. If it has room by now, the kernel says so at once.
     pub(super) fn watch_room(&mut self, id: PortId) {
         if let Err(error) = self.set_room_watched(id, true) {
-            self.gone.push((id, Gone(error.to_string())));
+            self.fail(id, Gone(error.to_string()));
         }
     }
 
     /// A port has room: asks no more, unless something still waits for it or its link's state is told that way.
     pub(super) fn stop_watching_room(&mut self, id: PortId) {
-        let needed = |slot: &PortSlot| slot.flushing || slot.edge.as_ref().is_some_and(Edge::tells_its_link);
+        let needed = |slot: &PortSlot| slot.flushing || slot.seat.edge().is_some_and(Edge::tells_its_link);
         if self.slot_mut(id).is_some_and(|slot| !needed(slot)) {
             // When it fails, the port only goes on being told.
             let _ = self.set_room_watched(id, false);
@@ -309,7 +328,7 @@ impl Engine {
 
     fn set_room_watched(&mut self, id: PortId, watched: bool) -> Result<()> {
         let Some(slot) = self.ports.get(id.index()).and_then(Option::as_ref) else { return Ok(()) };
-        let Some(edge) = slot.edge.as_ref().filter(|_| slot.room_watched != watched) else { return Ok(()) };
+        let Some(edge) = slot.seat.edge().filter(|_| slot.room_watched != watched) else { return Ok(()) };
         let interest = if watched { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         for fd in edge.fds().into_iter().flatten() {
             let changed = self.poll.registry().reregister(&mut SourceFd(&fd), Token(id.index()), interest);
@@ -339,14 +358,20 @@ impl Engine {
         Ok(link)
     }
 
-    /// Sees to a port whose descriptor is of no more use.
-    pub(super) fn lose(&mut self, id: PortId, gone: &Gone) {
-        if self.await_next(id, gone) {
-            return;
+    /// A port's descriptor is of no more use: nothing is offered to it from now on, and [`Self::lose`] sees to the rest.
+    pub(super) fn fail(&mut self, id: PortId, gone: Gone) {
+        if let Some(slot) = self.slot_mut(id) {
+            slot.seat.fail(gone);
+            self.gone.push(id);
         }
+    }
+
+    /// Sees to a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
+    pub(super) fn lose(&mut self, id: PortId) {
+        let Some((edge, gone)) = self.slot_mut(id).and_then(|slot| slot.seat.take_failed()) else { return };
+        let Some(edge) = self.await_next(id, edge, &gone) else { return };
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
-        let Some(edge) = slot.edge.take() else { return };
         if let (Edge::Channel(channel), Origin::Spec(_)) = (&edge, &slot.origin)
             && let Some(why) = channel.failure()
         {
@@ -364,7 +389,7 @@ impl Engine {
             self.unwatch(edge.fds());
             self.wait(id);
         } else {
-            log::info!("{}: {}", slot.name, gone.0);
+            self.tell_end(id, &gone.0);
             self.unwatch(edge.fds());
             self.remove_slot(id);
         }
@@ -387,18 +412,18 @@ impl Engine {
         slot.retry_at = None;
         let Origin::Spec(spec) = &slot.origin else { return };
         let spec = spec.clone();
-        let Some((number, why)) = self.look_up(Due::Port(id), &spec) else {
-            return self.attempt(id, Ok(spec));
+        let Some((number, why)) = self.open_aside(Due::Port(id), &spec) else {
+            return self.attempt(id, Ok(Prepared { spec, started: None }));
         };
         if let Some(slot) = self.slot_mut(id) {
             (slot.asked, slot.peer) = (Some(number), why);
         }
     }
 
-    /// Opens a port again, its specification in numbers.
-    pub(super) fn attempt(&mut self, id: PortId, numbers: Result<Arc<PortSpec>>) {
+    /// Opens a port again, for which all is done that takes its time.
+    pub(super) fn attempt(&mut self, id: PortId, prepared: Result<Prepared>) {
         let Some(makes) = self.slot_mut(id).map(|slot| slot.makes) else { return };
-        match numbers.and_then(|numbers| self.open(&numbers, Some(makes))) {
+        match prepared.and_then(|prepared| self.open(prepared, Some(makes))) {
             Ok(Opened::Edge(edge, peer)) => self.reopened(id, edge, peer, false),
             Ok(Opened::Connecting(edge, peer)) => self.reopened(id, edge, peer, true),
             Ok(Opened::Listener(_)) => {}
@@ -421,7 +446,7 @@ impl Engine {
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
         slot.link_down = edge.link_is_down();
-        slot.edge = Some(edge);
+        slot.seat.put(edge);
         slot.ending = false;
         slot.room_watched = true;
         slot.peer = peer;
@@ -444,10 +469,14 @@ impl Engine {
         self.timed.retain(|&timed| timed != id);
         self.ready.retain(|&ready| ready != id);
         self.flushing.retain(|&flushing| flushing != id);
-        self.gone.retain(|&(gone, _)| gone != id);
+        self.gone.retain(|&gone| gone != id);
         self.timers.retain(|&(_, what)| what != Due::Peer(id));
         match (slot.origin, counters, shown) {
-            (Origin::Client(index), Some(counters), _) => self.listeners[index].departed.add(&counters),
+            (Origin::Client { listener, number }, Some(counters), _) => {
+                if let Some(listener) = self.listeners.get_mut(listener) {
+                    listener.client_left(number, &counters);
+                }
+            }
             (_, Some(counters), Some(shown)) => self.departed.keep(shown, counters),
             _ => {}
         }
@@ -457,7 +486,7 @@ impl Engine {
     pub(super) fn remove_by_name(&mut self, name: &str) -> Result<()> {
         let listener = self.listeners.iter().position(|slot| !slot.removed && slot.spec.name == name);
         let doomed = |slot: &PortSlot| match slot.origin {
-            Origin::Client(index) => Some(index) == listener || slot.name == name,
+            Origin::Client { listener: its, .. } => Some(its) == listener || slot.name == name,
             _ => slot.name == name,
         };
         let ids: Vec<PortId> =
@@ -467,7 +496,7 @@ impl Engine {
         }
         for id in ids {
             self.unwatch(
-                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.edge.as_ref()?.fds())).unwrap_or_default(),
+                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.seat.edge()?.fds())).unwrap_or_default(),
             );
             self.remove_slot(id);
         }

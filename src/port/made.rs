@@ -71,6 +71,15 @@ impl Made {
     }
 }
 
+impl Made {
+    /// Takes note that what was made stands at `path` now.
+    pub fn moved_to(&self, path: &Path) {
+        if let Some(place) = LIST.lock().places.get_mut(&self.number) {
+            place.path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        }
+    }
+}
+
 impl Drop for Made {
     fn drop(&mut self) {
         let place = LIST.lock().places.remove(&self.number);

@@ -7,14 +7,15 @@
 
 pub mod process;
 mod refusals;
+mod users;
 
 pub use refusals::{Refusal, refusal, want_refusals};
+pub use users::{Credentials, group_id, may_be_anybody, peer_credentials, user_id};
 
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
-use std::ffi::CString;
 use std::mem::{size_of, zeroed};
 use std::sync::Mutex;
 
@@ -55,17 +56,33 @@ pub fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// The numeric id of the user called `name`, from whatever directory the system asks.
-pub fn user_id(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    let mut room = vec![0; 16 * 1024];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: all pointers are to live objects of the right type, `room` has the length given, and `entry`, which
-    // points into it, is read before either goes.
+/// Has every block of memory of at least `bytes` bytes go back to the system as soon as it is freed (mallopt(3),
+/// `M_MMAP_THRESHOLD`). By itself the C library gives up doing so for blocks of a size that was freed once.
+pub fn return_blocks_of(bytes: c_int) {
+    // SAFETY: it takes two integers. Where the C library is another, there is nothing to tell it.
+    #[cfg(target_env = "gnu")]
     unsafe {
-        let mut entry: libc::passwd = zeroed();
-        libc::getpwnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-        (!found.is_null()).then_some(entry.pw_uid)
+        libc::mallopt(libc::M_MMAP_THRESHOLD, bytes);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
+}
+
+/// Has all threads share one arena of the allocator (mallopt(3), `M_ARENA_MAX`).
+pub fn share_one_arena() {
+    // SAFETY: it takes two integers.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives the system what lies free among the blocks of the allocator (malloc_trim(3)).
+pub fn trim_memory() {
+    // SAFETY: it takes an integer, and touches no memory that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -305,13 +322,6 @@ mod tests {
         assert_eq!(inherited(2).unwrap_err(), Errno::BUSY, "stderr");
         assert_eq!(inherited(-1).unwrap_err(), Errno::BADF);
         drop(keep);
-    }
-
-    #[test]
-    fn users_have_numbers() {
-        assert_eq!(user_id("root"), Some(0));
-        assert_eq!(user_id("no such user, surely"), None);
-        assert_eq!(user_id("ro\0ot"), None);
     }
 
     #[test]

@@ -2,9 +2,12 @@
 //! hand.
 
 mod addresses;
+mod boot;
+mod clients;
 mod dhcp_hosts;
 mod files;
 mod guest;
 mod lab;
 mod names;
 mod restricted;
+mod stuck;
