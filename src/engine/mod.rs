@@ -43,6 +43,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
 use crate::port::link_news::LinkNews;
+use crate::port::port_set::PortSet;
 use crate::port::{Budget, Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
@@ -101,6 +102,8 @@ struct Engine {
     batch: Batch,
     /// Room for frames that are translated on their way out.
     scratch: rewrite::Scratch,
+    /// Ports that exchange nothing with each other, for services to see.
+    isolated: Arc<PortSet>,
     commands: Receiver<Command>,
     /// Who wants to hear of the states of ports.
     watchers: watcher::Watchers,
@@ -145,6 +148,7 @@ impl Engine {
             lookups: names::Lookups::default(),
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
+            isolated: Arc::default(),
             commands,
             watchers: watcher::Watchers::default(),
             waker,

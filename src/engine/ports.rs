@@ -227,7 +227,12 @@ impl Engine {
         peer: String,
     ) -> Result<PortId> {
         let too_many = || Error::new(Class::Runtime, format!("{name}: the switch has as many ports as it can have"));
+        let isolate = config.isolate;
         let id = self.switch.add_port(config).ok_or_else(too_many)?;
+        self.isolated.set(id, isolate);
+        if let Some(Edge::Channel(channel)) = &edge {
+            channel.show_isolated(self.isolated.clone());
+        }
         if let Some(error) = edge.as_ref().and_then(|edge| self.watch(id, edge).err()) {
             self.switch.remove_port(self.clock.now(), id);
             return Err(error.at(name));

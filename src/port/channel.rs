@@ -8,13 +8,14 @@
 //!
 //! Batches that were emptied go back to whoever filled them: new memory costs as much as what is copied into it.
 
+use super::port_set::PortSet;
 use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
-use crate::frame::{Batch, Outgoing, PortId};
+use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
-use crate::service::Shown;
 use crate::service::lan::leases::Lease;
 use crate::service::nat::{Flows, Stats};
+use crate::service::{Ingress, Shown};
 use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
@@ -64,6 +65,8 @@ struct Shared {
     asleep: AtomicBool,
     /// The port was removed, or the bridge has ended.
     closed: AtomicBool,
+    /// The isolated ports of the switch, once the port is one of its.
+    isolated: OnceLock<Arc<PortSet>>,
     /// The flows of a gateway, and what it has counted.
     flows: Mutex<Option<(Flows, Stats)>>,
     /// The leases of its segment, and when it told them.
@@ -126,6 +129,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         service: OnceLock::new(),
         asleep: flag(),
         closed: flag(),
+        isolated: OnceLock::new(),
         flows: Mutex::default(),
         leases: Mutex::default(),
         shown: Mutex::default(),
@@ -150,6 +154,11 @@ impl Channel {
     /// Whether the other end takes frames that are not finished.
     pub fn takes_offloads(&self) -> bool {
         self.offload
+    }
+
+    /// Shows the other end which ports of the switch are isolated. Said once, before the first frame.
+    pub fn show_isolated(&self, ports: Arc<PortSet>) {
+        let _ = self.shared.isolated.set(ports);
     }
 
     /// The flows of the gateway at the other end, if it is one, and what it has counted.
@@ -311,6 +320,12 @@ impl Link {
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(Closed),
         }
+    }
+
+    /// By which port of the switch a frame came that was received.
+    pub fn ingress(&self, frame: &Frame) -> Ingress {
+        let isolated = self.shared.isolated.get().is_some_and(|ports| ports.has(frame.ingress));
+        Ingress { port: frame.ingress, isolated }
     }
 
     /// An empty batch with room for `bytes`, to be sent.

@@ -18,6 +18,7 @@ pub mod names;
 pub mod netlink;
 mod owner;
 pub mod packet;
+pub mod port_set;
 pub mod serial;
 pub mod stream;
 pub(crate) mod sys;

@@ -20,12 +20,14 @@ use std::ops::RangeInclusive;
 use self::packet::{Fault, Options, Packet, Request};
 use super::Datagram;
 use super::random::Random;
+use crate::service::Station;
+use crate::service::shares::is_within;
 use crate::time::{Duration, Instant};
 
 /// The server's port.
 pub const PORT: u16 = 69;
 
-/// Transfers at once, and one host's.
+/// Transfers at once, of which each port of the switch has its share, and one host's.
 const TRANSFERS: usize = 64;
 const TRANSFERS_OF_ONE: usize = 16;
 /// How often something is sent again before the client counts as gone.
@@ -76,6 +78,8 @@ enum State {
 }
 
 struct Transfer {
+    /// Who has asked: nobody else has a say, from whatever address.
+    from: Station,
     client: SocketAddr,
     local: SocketAddr,
     options: Options,
@@ -92,13 +96,18 @@ struct Transfer {
 }
 
 impl Transfer {
+    /// Whether it is that of a station's client.
+    fn is_of(&self, from: Station, client: SocketAddr) -> bool {
+        self.client == client && self.from.mac == from.mac
+    }
+
     /// The last block, which is shorter than the others, if only by all its bytes.
     fn last(&self) -> u64 {
         self.size / self.options.block_len() as u64 + 1
     }
 
     fn datagram(&self, payload: Vec<u8>) -> Output {
-        Output::Send(Datagram { src: self.local, dst: self.client, mac: None, payload })
+        Output::Send(Datagram { src: self.local, dst: self.client, mac: Some(self.from.mac), payload })
     }
 
     /// What is under way: the options, or the blocks of the window.
@@ -146,34 +155,34 @@ impl Tftp {
         PORTS.contains(&port) && self.transfers.values().any(|transfer| transfer.local.port() == port)
     }
 
-    /// Takes a datagram from a host of the segment to port 69 or a transfer's.
-    pub fn handle(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+    /// Takes a datagram that `whom` sent to port 69 or a transfer's.
+    pub fn handle(&mut self, now: Instant, whom: Station, (from, to): (SocketAddr, SocketAddr), bytes: &[u8]) {
         let packet = Packet::read(bytes);
         if to.port() == PORT {
             return match packet {
-                Some(Packet::Read(request)) => self.begin(from, to, &request),
-                Some(Packet::Write) => self.refuse(from, to, Fault::Forbidden, "read only"),
+                Some(Packet::Read(request)) => self.begin((whom, from), to, &request),
+                Some(Packet::Write) => self.refuse((whom, from), to, Fault::Forbidden, "read only"),
                 _ => {}
             };
         }
         let found = self.transfers.iter().find(|(_, transfer)| transfer.local == to);
-        match (found.map(|(file, transfer)| (*file, transfer.client == from)), packet) {
+        match (found.map(|(file, transfer)| (*file, transfer.is_of(whom, from))), packet) {
             (Some((file, true)), Some(Packet::Ack(block))) => self.acknowledge(now, file, block),
             (Some((file, true)), Some(Packet::Error)) => self.end(file),
             (Some((file, true)), _) => self.fail(file, Fault::Illegal, "not an acknowledgement"),
             // an error is never answered, lest two ends do so for ever
             (_, Some(Packet::Error) | None) => {}
-            _ => self.refuse(from, to, Fault::Unknown, "no such transfer"),
+            _ => self.refuse((whom, from), to, Fault::Unknown, "no such transfer"),
         }
     }
 
-    fn refuse(&mut self, client: SocketAddr, src: SocketAddr, fault: Fault, text: &str) {
+    fn refuse(&mut self, (whom, client): (Station, SocketAddr), src: SocketAddr, fault: Fault, text: &str) {
         let payload = packet::error(fault, text);
-        self.outputs.push_back(Output::Send(Datagram { src, dst: client, mac: None, payload }));
+        self.outputs.push_back(Output::Send(Datagram { src, dst: client, mac: Some(whom.mac), payload }));
     }
 
-    fn begin(&mut self, client: SocketAddr, to: SocketAddr, request: &Request<'_>) {
-        if let Some((&file, transfer)) = self.transfers.iter().find(|(_, transfer)| transfer.client == client) {
+    fn begin(&mut self, (whom, client): (Station, SocketAddr), to: SocketAddr, request: &Request<'_>) {
+        if let Some((&file, transfer)) = self.transfers.iter().find(|(_, transfer)| transfer.is_of(whom, client)) {
             if transfer.next == 1 {
                 // it asks again because our answer is late; that is sent again in time
                 return;
@@ -181,18 +190,22 @@ impl Tftp {
             self.end(file);
         }
         if !request.octet {
-            return self.refuse(client, to, Fault::Illegal, "only octet mode");
+            return self.refuse((whom, client), to, Fault::Illegal, "only octet mode");
         }
         let Some(path) = packet::path(request.file) else {
-            return self.refuse(client, to, Fault::NoFile, "no such file");
+            return self.refuse((whom, client), to, Fault::NoFile, "no such file");
         };
-        let of_one = self.transfers.values().filter(|transfer| transfer.client.ip() == client.ip()).count();
-        if self.transfers.len() >= TRANSFERS || of_one >= TRANSFERS_OF_ONE {
-            return self.refuse(client, to, Fault::Other, "too many transfers");
+        let one = |it: &&Transfer| it.client.ip() == client.ip() && it.from.mac == whom.mac;
+        let of_one = self.transfers.values().filter(one).count();
+        let of_port = self.transfers.values().filter(|it| it.from.port() == whom.port()).count();
+        let within = is_within(of_port, self.transfers.len(), TRANSFERS);
+        if self.transfers.len() >= TRANSFERS || of_one >= TRANSFERS_OF_ONE || !within {
+            return self.refuse((whom, client), to, Fault::Other, "too many transfers");
         }
         self.files += 1;
         let local = SocketAddr::new(to.ip(), self.free_port());
         let transfer = Transfer {
+            from: whom,
             client,
             local,
             options: request.options.granted(self.most),

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::config::{PortKind, PortSpec};
+use crate::service::Ingress;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+const WHOM: Station = Station { mac: Mac(MAC), ingress: Ingress::ONLY };
 
 fn segment(keys: &str) -> Segment {
     let PortKind::Nat(nat) = PortSpec::parse(&format!("nat:10.0.2.2/24{keys}")).unwrap().kind else { panic!("no nat") };
@@ -64,7 +66,7 @@ fn what_is_heard_is_what_is_served() {
 #[test]
 fn a_lease_has_a_name() {
     let (mut segment, now) = (segment(",domain=bench.test"), Instant::from_secs(1));
-    segment.handle(now, addr("0.0.0.0:68"), addr("255.255.255.255:67"), &dhcp(3));
+    segment.handle(now, WHOM, (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(3));
     let sent = drain(&mut segment, now);
     let [Output::Datagram(ack)] = sent.as_slice() else { panic!("{sent:?}") };
     assert_eq!((ack.src, ack.dst, ack.mac), (addr("10.0.2.2:67"), addr("10.0.2.15:68"), Some(Mac(MAC))));
@@ -72,7 +74,7 @@ fn a_lease_has_a_name() {
     assert_eq!((leases[0].name.as_deref(), leases[0].addr.to_string()), (Some("inst1"), "10.0.2.15".to_owned()));
     let before = segment.leases_version();
     for (name, answer) in [("inst1.bench.test", [10, 0, 2, 15]), ("gateway.bench.test", [10, 0, 2, 2])] {
-        segment.handle(now, addr("10.0.2.15:9"), addr("10.0.2.2:53"), &query(name));
+        segment.handle(now, WHOM, (addr("10.0.2.15:9"), addr("10.0.2.2:53")), &query(name));
         let sent = drain(&mut segment, now);
         let [Output::Datagram(found)] = sent.as_slice() else { panic!("{sent:?}") };
         assert_eq!((found.src, found.dst), (addr("10.0.2.2:53"), addr("10.0.2.15:9")));
@@ -105,7 +107,7 @@ fn offered(sent: &[Output]) -> Ipv4Addr {
 fn an_address_is_tried_before_it_is_offered() {
     let (mut segment, now) = (segment(",dhcp=.15-.17"), Instant::from_secs(1));
     let (other, to_all) = (Mac([2, 0, 0, 0, 0, 8]), (addr("0.0.0.0:68"), addr("255.255.255.255:67")));
-    let discover = |segment: &mut Segment, now| segment.handle(now, to_all.0, to_all.1, &dhcp(1));
+    let discover = |segment: &mut Segment, now| segment.handle(now, WHOM, to_all, &dhcp(1));
     discover(&mut segment, now);
     assert_eq!(drain(&mut segment, now), [Output::Ask([10, 0, 2, 15].into())]);
     // repeated meanwhile, and said by the client itself
@@ -120,7 +122,7 @@ fn an_address_is_tried_before_it_is_offered() {
     segment.handle_timeout(later);
     assert_eq!(offered(&drain(&mut segment, later)), Ipv4Addr::new(10, 0, 2, 16));
     // one that takes the used address without asking is refused
-    segment.handle(later, to_all.0, to_all.1, &dhcp(3));
+    segment.handle(later, WHOM, to_all, &dhcp(3));
     let sent = drain(&mut segment, later);
     let [Output::Datagram(nak)] = sent.as_slice() else { panic!("{sent:?}") };
     assert_eq!(nak.payload[240..243], [53, 1, 6]);
@@ -130,10 +132,10 @@ fn an_address_is_tried_before_it_is_offered() {
 fn a_declined_address_is_left_alone() {
     let (mut segment, now) = (segment(",dhcp=.15-.16"), Instant::from_secs(1));
     let to_all = (addr("0.0.0.0:68"), addr("255.255.255.255:67"));
-    segment.handle(now, to_all.0, to_all.1, &dhcp(3));
-    segment.handle(now, to_all.0, to_all.1, &dhcp(4));
+    segment.handle(now, WHOM, to_all, &dhcp(3));
+    segment.handle(now, WHOM, to_all, &dhcp(4));
     drain(&mut segment, now);
-    segment.handle(now, to_all.0, to_all.1, &dhcp(1));
+    segment.handle(now, WHOM, to_all, &dhcp(1));
     assert_eq!(drain(&mut segment, now), [Output::Ask([10, 0, 2, 16].into())]);
 }
 
@@ -142,7 +144,7 @@ fn what_a_forward_leads_to_is_nobody_elses() {
     let forward = ",forward=tcp:127.0.0.1:2222->10.0.2.15:22";
     for (keys, wanted) in [("", 16), (",dhcp=.15-.15", 15), (",host=02:00:00:00:00:07/10.0.2.15", 15)] {
         let (mut segment, mut now) = (segment(&format!("{forward}{keys}")), Instant::from_secs(1));
-        segment.handle(now, addr("0.0.0.0:68"), addr("255.255.255.255:67"), &dhcp(1));
+        segment.handle(now, WHOM, (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(1));
         let mut sent = drain(&mut segment, now);
         if matches!(sent.as_slice(), [Output::Ask(_)]) {
             now = segment.poll_timeout().unwrap();
@@ -159,12 +161,12 @@ fn a_flood_of_questions_is_bounded() {
     let (mut segment, now) = (segment(",tftp=/srv"), Instant::from_secs(1));
     for port in 0..3 * OUTPUTS as u16 {
         let host = SocketAddr::new(addr("10.0.2.15:0").ip(), 1 + port);
-        segment.handle(now, host, addr("10.0.2.2:53"), &query("gateway.lab"));
-        segment.handle(now, host, addr("10.0.2.2:69"), &[0, 2, b'a', 0, b'o', b'c', b't', b'e', b't', 0]);
+        segment.handle(now, WHOM, (host, addr("10.0.2.2:53")), &query("gateway.lab"));
+        segment.handle(now, WHOM, (host, addr("10.0.2.2:69")), &[0, 2, b'a', 0, b'o', b'c', b't', b'e', b't', 0]);
     }
     assert_eq!(segment.dropped(), 4 * OUTPUTS as u64);
-    segment.handle(now, addr("0.0.0.0:68"), addr("255.255.255.255:67"), &dhcp(3));
+    segment.handle(now, WHOM, (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(3));
     assert_eq!(drain(&mut segment, now).len(), 2 * OUTPUTS + 1);
-    segment.handle(now, addr("10.0.2.15:9"), addr("10.0.2.2:53"), &query("gateway.lab"));
+    segment.handle(now, WHOM, (addr("10.0.2.15:9"), addr("10.0.2.2:53")), &query("gateway.lab"));
     assert_eq!(drain(&mut segment, now).len(), 1);
 }

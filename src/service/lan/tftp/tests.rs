@@ -1,7 +1,16 @@
 //! Whole transfers between the server and clients that the tests play, over links that lose, repeat and reorder.
 
 use super::*;
+use crate::frame::PortId;
+use crate::service::Ingress;
+use crate::wire::Mac;
 use proptest::prelude::*;
+
+const WHOM: Station = station(7, 1);
+
+const fn station(last: u8, port: u16) -> Station {
+    Station { mac: Mac([2, 0, 0, 0, 0, last]), ingress: Ingress { port: PortId(port), isolated: false } }
+}
 
 fn client(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 2, 15], port))
@@ -62,7 +71,7 @@ fn fetch(options: &[(&str, u32)], file: &[u8], mut lost: impl FnMut(usize) -> bo
         for (to, bytes) in std::mem::take(&mut uplink) {
             count += 1;
             if !lost(count) {
-                tftp.handle(now, client(1000), to, &bytes);
+                tftp.handle(now, WHOM, (client(1000), to), &bytes);
             }
         }
         let sent = serve(&mut tftp, now, file);
@@ -148,15 +157,15 @@ fn a_window_takes_fewer_turns() {
 fn no_ack_is_answered_twice() {
     let file = content(2000);
     let mut tftp = Tftp::new(1500, 7);
-    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(0), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
     let first = serve(&mut tftp, at(0), &file);
     let port = first[0].src;
     assert!(tftp.has_port(port.port()) && PORTS.contains(&port.port()) && port.ip() == server().ip());
-    tftp.handle(at(1), client(1), port, &ack(1));
-    tftp.handle(at(1), client(1), port, &ack(1));
-    tftp.handle(at(1), client(1), port, &ack(9));
+    tftp.handle(at(1), WHOM, (client(1), port), &ack(1));
+    tftp.handle(at(1), WHOM, (client(1), port), &ack(1));
+    tftp.handle(at(1), WHOM, (client(1), port), &ack(9));
     assert_eq!(serve(&mut tftp, at(1), &file).len(), 1, "one block for three acknowledgements");
-    tftp.handle(at(2), client(1), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(2), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
     assert_eq!(tftp.transfers(), 1, "it began again");
     assert_eq!(serve(&mut tftp, at(2), &file)[0].payload[..4], [0, 3, 0, 1]);
 }
@@ -164,7 +173,7 @@ fn no_ack_is_answered_twice() {
 #[test]
 fn a_client_that_is_gone_is_given_up() {
     let mut tftp = Tftp::new(1500, 7);
-    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(0), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
     let mut times = Vec::new();
     let mut sent = serve(&mut tftp, at(0), &content(10));
     while let Some(now) = tftp.poll_timeout() {
@@ -186,25 +195,25 @@ fn refusals_say_why() {
         (b"\0\x02zephyr.bin\0octet\0".to_vec(), 2, "read only"),
         (b"\0\x01zephyr.bin\0netascii\0".to_vec(), 4, "only octet mode"),
     ] {
-        tftp.handle(at(0), client(1), server(), &bytes);
+        tftp.handle(at(0), WHOM, (client(1), server()), &bytes);
         let sent = serve(&mut tftp, at(0), b"");
         assert_eq!((sent.len(), &sent[0].payload[..4]), (1, &[0, 5, 0, code][..]), "{text}");
         assert_eq!(sent[0].payload[4..], format!("{text}\0").into_bytes());
     }
     assert_eq!(tftp.transfers(), 0);
     let nowhere = SocketAddr::new(server().ip(), 50_000);
-    tftp.handle(at(0), client(1), nowhere, &ack(1));
+    tftp.handle(at(0), WHOM, (client(1), nowhere), &ack(1));
     assert_eq!(serve(&mut tftp, at(0), b"")[0].payload[..4], [0, 5, 0, 5]);
-    tftp.handle(at(0), client(1), nowhere, b"\0\x05\0\0\0");
+    tftp.handle(at(0), WHOM, (client(1), nowhere), b"\0\x05\0\0\0");
     assert_eq!(serve(&mut tftp, at(0), b""), []);
 }
 
 #[test]
 fn a_file_that_changes_ends_its_transfer() {
     let mut tftp = Tftp::new(1500, 7);
-    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(0), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
     let port = serve(&mut tftp, at(0), &content(2000))[0].src;
-    tftp.handle(at(0), client(1), port, &ack(1));
+    tftp.handle(at(0), WHOM, (client(1), port), &ack(1));
     let sent = serve(&mut tftp, at(0), &content(600));
     assert_eq!((&sent[0].payload[..2], tftp.transfers()), (&[0, 5][..], 0));
 }
@@ -215,15 +224,22 @@ fn transfers_are_bounded_and_their_own() {
     for host in 0..20 {
         for port in 1..20 {
             let from = SocketAddr::from(([10, 0, 2, host], port));
-            tftp.handle(at(0), from, server(), &request("zephyr.bin", &[("windowsize", 9)]));
+            tftp.handle(at(0), WHOM, (from, server()), &request("zephyr.bin", &[("windowsize", 9)]));
         }
+    }
+    assert_eq!(tftp.transfers(), TRANSFERS / 8 * 7, "whatever addresses a port makes up");
+    for host in 0..20 {
+        tftp.handle(at(0), station(host, 2 + u16::from(host)), (client(2000), server()), &request("zephyr.bin", &[]));
     }
     assert_eq!(tftp.transfers(), TRANSFERS);
     let sent = serve(&mut tftp, at(0), b"x");
     let oack = sent.iter().find(|datagram| datagram.payload[1] == 6).unwrap();
-    tftp.handle(at(0), client(999), oack.src, &ack(0));
-    assert_eq!(serve(&mut tftp, at(0), b"x")[0].payload[..4], [0, 5, 0, 5], "another's transfer");
-    tftp.handle(at(0), oack.dst, oack.src, b"\0\x05\0\0\0");
+    for (whom, from) in [(WHOM, client(999)), (station(8, 9), oack.dst)] {
+        tftp.handle(at(0), whom, (from, oack.src), &ack(0));
+        let answer = serve(&mut tftp, at(0), b"x").remove(0);
+        assert_eq!((&answer.payload[..4], answer.mac), (&[0, 5, 0, 5][..], Some(whom.mac)), "another's transfer");
+    }
+    tftp.handle(at(0), WHOM, (oack.dst, oack.src), b"\0\x05\0\0\0");
     assert_eq!(tftp.transfers(), TRANSFERS - 1);
 }
 
@@ -247,10 +263,10 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(steps: Vec<(bool, Vec<u8>)>) {
         let mut tftp = Tftp::new(1500, 7);
-        tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+        tftp.handle(at(0), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
         let port = serve(&mut tftp, at(0), &content(2000))[0].src;
         for (known, bytes) in steps {
-            tftp.handle(at(0), client(1), if known { port } else { server() }, &bytes);
+            tftp.handle(at(0), WHOM, (client(1), if known { port } else { server() }), &bytes);
             for datagram in serve(&mut tftp, at(0), &content(2000)) {
                 prop_assert!(datagram.payload.len() <= 1500 - 28);
             }

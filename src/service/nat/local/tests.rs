@@ -1,6 +1,7 @@
 //! The gateway with a server of its own: who hears what, and how answers leave.
 
 use super::*;
+use crate::service::Ingress;
 use crate::service::nat::Nat;
 use crate::service::nat::script::{GATEWAY, GUEST, Script, gateway, hear, said};
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ impl Servers for Parrot {
         }
         self.heard.lock().unwrap().push(question.dst);
         let (src, dst) = ("10.0.2.2:67".parse().unwrap(), "255.255.255.255:68".parse().unwrap());
-        let mac = Some(question.mac);
+        let mac = Some(question.from.mac);
         self.answers.push(Answer::Udp { src, dst, mac, payload: question.payload.to_vec() });
         let (dst, mac) = ("10.0.2.15:68".parse().unwrap(), None);
         self.answers.push(Answer::Udp { src, dst, mac, payload: b"found".to_vec() });
@@ -82,7 +83,7 @@ fn a_question_to_all_is_a_servers_before_anybody_elses() {
         &[10, 0, 2, 15],
         &[2, 0x6e, 10, 0, 2, 2, 10, 0, 2, 2],
     ];
-    nat.handle_frame(now, &arp.concat(), Offload::NONE, &mut Script::default());
+    nat.handle_frame(now, Ingress::ONLY, (&arp.concat(), Offload::NONE), &mut Script::default());
     let later = now + PAUSE;
     assert!(nat.poll_timeout().is_some_and(|at| at <= later));
     assert!(
