@@ -7,6 +7,7 @@
 use super::folder::Folder;
 use super::resolvers::Resolvers;
 use crate::error::{Error, Result};
+use crate::port::netlink::Netlink;
 use crate::port::sys::{self, refusal, want_refusals};
 use crate::port::{descriptors, inet};
 use crate::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
@@ -16,7 +17,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Sockets {
     next: u64,
     resolvers: Resolvers,
     folder: Option<Folder>,
+    /// Where the machine's own addresses are asked for; opened when somebody first does.
+    routes: Option<Netlink>,
 }
 
 impl Sockets {
@@ -49,7 +52,10 @@ impl Sockets {
         let registry = poll.registry().try_clone().map_err(cannot)?;
         let limit = descriptors::raise();
         let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
-        Ok((Self { registry, sockets, below: limit - limit / KEPT, next: 0, resolvers, folder: None }, waker))
+        Ok((
+            Self { registry, sockets, below: limit - limit / KEPT, next: 0, resolvers, folder: None, routes: None },
+            waker,
+        ))
     }
 
     /// Lets guests read the files of a folder.
@@ -226,6 +232,21 @@ impl Host for Sockets {
         }
         // The poll forgets a descriptor that is closed.
     }
+    fn is_own(&mut self, addr: IpAddr) -> bool {
+        if self.routes.is_none() {
+            self.routes = Netlink::open().ok();
+        }
+        let unreachable =
+            [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::INVAL].map(|it| Some(it.raw_os_error()));
+        match self.routes.as_mut().map(|routes| routes.is_own(addr.to_canonical())) {
+            Some(Ok(own)) => own,
+            // There is no way to it, so it is not here.
+            Some(Err(error)) if unreachable.contains(&error.raw_os_error()) => false,
+            // What cannot be told from the machine's own is not reached.
+            _ => true,
+        }
+    }
+
     fn resolvers(&mut self) -> Vec<SocketAddr> {
         self.resolvers.list()
     }

@@ -39,7 +39,7 @@ impl Bridge {
     /// # Errors
     /// The first port that could not be opened; nothing is left running or bound.
     pub fn start(config: &Config) -> Result<Self> {
-        let mut engines = Vec::new();
+        let (config, mut engines) = (&config.settled(), Vec::new());
         for switch in config.switches_in_use() {
             let settings = SwitchConfig {
                 ageing: switch.ageing,

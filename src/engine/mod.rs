@@ -42,6 +42,7 @@ use crate::counters::{Counters, DropReason};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
+use crate::port;
 use crate::port::link_news::LinkNews;
 use crate::port::port_set::PortSet;
 use crate::port::{Budget, Gone, Inhaled};
@@ -247,8 +248,23 @@ impl Engine {
         for index in 0..self.channels.len() {
             let id = self.channels[index];
             if self.slot_mut(id).and_then(|slot| slot.edge.as_ref()).is_some_and(|edge| edge.take_ready()) {
+                self.bind_leases(id);
                 self.make_flushing(id);
                 self.make_ready(id);
+            }
+        }
+    }
+
+    /// Binds the addresses that a service has leased to the guarded ports of those who have them.
+    fn bind_leases(&mut self, id: PortId) {
+        let Some(port::Edge::Channel(channel)) =
+            self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.edge.as_ref())
+        else {
+            return;
+        };
+        if self.switch.is_guarded() {
+            for (lease, _) in channel.take_leases().unwrap_or_default() {
+                self.switch.bind_lease(lease.mac, lease.addr.into());
             }
         }
     }
@@ -407,6 +423,13 @@ impl Engine {
                     "switch {}: the forwarding database is full; new addresses are not learned (fdb-limit in the \
                      configuration)",
                     self.name,
+                ),
+                Event::Claimed(claim, count) => log::warn!(
+                    "{}: it claims the {} of {}, and its frame was dropped (guard; {count} in all since this was said \
+                     last)",
+                    self.port_name(claim.port),
+                    claim.address,
+                    self.port_name(claim.owner),
                 ),
                 Event::Stalled(id) => {
                     log::warn!(

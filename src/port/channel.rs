@@ -71,6 +71,8 @@ struct Shared {
     flows: Mutex<Option<(Flows, Stats)>>,
     /// The leases of its segment, and when it told them.
     leases: Mutex<Vec<(Lease, SystemTime)>>,
+    /// They have changed since the switch looked last.
+    leased: AtomicBool,
     /// How the service wants to be shown.
     shown: Mutex<Option<Shown>>,
     to_service: Spares,
@@ -132,6 +134,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         isolated: OnceLock::new(),
         flows: Mutex::default(),
         leases: Mutex::default(),
+        leased: flag(),
         shown: Mutex::default(),
         to_service: Spares::default(),
         to_switch: Spares::default(),
@@ -170,6 +173,11 @@ impl Channel {
     pub fn leases(&self) -> Vec<(Lease, SystemTime)> {
         let now = SystemTime::now();
         self.shared.leases.lock().iter().filter(|(_, end)| *end > now).cloned().collect()
+    }
+
+    /// The same, if they have changed since this was asked last.
+    pub fn take_leases(&self) -> Option<Vec<(Lease, SystemTime)>> {
+        self.shared.leased.swap(false, Ordering::SeqCst).then(|| self.leases())
     }
 
     /// How the other end wants to be shown, if it has said so.
@@ -347,6 +355,9 @@ impl Link {
     pub fn tell_leases(&self, leases: impl IntoIterator<Item = Lease>) {
         let now = SystemTime::now();
         *self.shared.leases.lock() = leases.into_iter().map(|lease| (lease.clone(), now + lease.left)).collect();
+        // A guarded port has its lease's address from now on.
+        self.shared.leased.store(true, Ordering::SeqCst);
+        self.shared.wake();
     }
 
     /// Tells how the port is to be shown.

@@ -62,7 +62,7 @@ impl Wire {
             six,
             resolver: nat.lan.dns.map(IpAddr::V4),
             networks: nat.addrs(),
-            host_loopback: nat.host_loopback,
+            host_loopback: nat.host_loopback.unwrap_or(true),
             restrict: nat.restrict,
             telling: HashMap::default(),
             now: Instant::ZERO,
