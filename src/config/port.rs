@@ -184,7 +184,7 @@ impl PortSpec {
 
     /// How a peer is attached, where there is anything left to do.
     pub fn attach_hint(&self) -> Option<Attach> {
-        self.kind.text().attach()
+        self.kind.text().attach(&self.name)
     }
 }
 

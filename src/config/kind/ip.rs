@@ -3,6 +3,7 @@
 //! Frames travel in the clear and nobody has to prove who they are, so both keep to this machine until `public` says
 //! otherwise.
 
+use super::unix::{CLIENTS, clients};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer};
 use crate::config::text::shell;
@@ -19,7 +20,11 @@ pub(super) static TCP: KindRow = KindRow {
     word: "tcp",
     target: "HOST:PORT",
     summary: "TCP connection, length before each frame (QEMU)",
-    keys: &[KeyRow { word: "listen", value: None, repeatable: false, summary: "listen instead of dialling" }, PUBLIC],
+    keys: &[
+        KeyRow { word: "listen", value: None, repeatable: false, summary: "listen instead of dialling" },
+        PUBLIC,
+        CLIENTS,
+    ],
     example: "tcp:127.0.0.1:5000,listen",
     note: "The framing of unix, which QEMU speaks with -netdev stream and -netdev socket. It dials, and keeps dialling. With listen each client that connects becomes a port of its own, and port 0 \
            takes a free one. An IPv6 host stands in brackets: tcp:[::1]:5000.",
@@ -48,6 +53,8 @@ pub struct Tcp {
     pub listen: bool,
     /// Other hosts than this one are allowed.
     pub public: bool,
+    /// Clients at once, if it listens; `None`: as many as there can be.
+    pub clients: Option<usize>,
 }
 
 /// One frame a UDP datagram.
@@ -66,7 +73,8 @@ fn parse_tcp(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let lowest = if listen { 0 } else { 1 };
     let addr = value::host_port(target, lowest..=u16::MAX).map_err(|form| bad_target(&TCP, target, &form))?;
     let public = public(keys, &[&addr])?;
-    Ok(PortKind::Tcp(Tcp { addr, listen, public }))
+    let clients = clients(keys, (!listen).then_some("without listen: it has one peer"))?;
+    Ok(PortKind::Tcp(Tcp { addr, listen, public, clients }))
 }
 
 fn parse_udp(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
@@ -128,6 +136,7 @@ impl KindText for Tcp {
         if self.public {
             out.flag("public");
         }
+        out.option("clients", self.clients);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -136,11 +145,10 @@ impl KindText for Tcp {
     }
 
     /// `addr.host` takes an IPv6 address without brackets.
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, name: &str) -> Option<Attach> {
         let HostPort { host, port } = reached(&self.addr);
         let server = if self.listen { "off" } else { "on" };
-        let words = format!("stream,id=n0,server={server},addr.type=inet,addr.host={host},addr.port={port}");
-        Attach::new("QEMU", format!("-netdev {words}"))
+        Attach::qemu(name, "stream", &format!("server={server},addr.type=inet,addr.host={host},addr.port={port}"))
     }
 }
 
@@ -168,7 +176,7 @@ impl KindText for Udp {
     }
 
     /// QEMU's dgram netdev resolves IPv4 only: over IPv6 the peer is another zbridge.
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, name: &str) -> Option<Attach> {
         let (near, far) = (reached(&self.local), &self.remote);
         if near.ip().is_some_and(|ip| ip.is_ipv6()) {
             let public = if self.public { ",public" } else { "" };
@@ -177,13 +185,14 @@ impl KindText for Udp {
         }
         let local = format!("local.type=inet,local.host={},local.port={}", far.host, far.port);
         let remote = format!("remote.type=inet,remote.host={},remote.port={}", near.host, near.port);
-        Attach::new("QEMU", format!("-netdev dgram,id=n0,{local},{remote}"))
+        Attach::qemu(name, "dgram", &format!("{local},{remote}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::config::PortSpec;
+    use crate::wire::Mac;
 
     fn line(text: &str) -> String {
         PortSpec::parse(text).unwrap().attach_hint().unwrap().to_string()
@@ -223,14 +232,21 @@ mod tests {
     fn lines_for_qemu() {
         assert_eq!(
             line("tcp:127.0.0.1:5000,listen"),
-            "QEMU: -netdev stream,id=n0,server=off,addr.type=inet,addr.host=127.0.0.1,addr.port=5000"
+            format!(
+                "QEMU: -netdev stream,id=tcp-127.0.0.1-5000,server=off,addr.type=inet,addr.host=127.0.0.1,\
+                 addr.port=5000 -net nic,netdev=tcp-127.0.0.1-5000,macaddr={}",
+                Mac::made_of("tcp-127.0.0.1-5000")
+            )
         );
         assert!(line("tcp:[::1]:5000").contains("server=on,addr.type=inet,addr.host=::1,addr.port=5000"));
         assert!(line("tcp:[::]:5000,listen,public").contains("addr.host=::1,"));
         assert_eq!(
-            line("udp:127.0.0.1:5001->127.0.0.1:5002"),
-            "QEMU: -netdev dgram,id=n0,local.type=inet,local.host=127.0.0.1,local.port=5002,\
-             remote.type=inet,remote.host=127.0.0.1,remote.port=5001"
+            line("udp:127.0.0.1:5001->127.0.0.1:5002,name=b"),
+            format!(
+                "QEMU: -netdev dgram,id=b,local.type=inet,local.host=127.0.0.1,local.port=5002,\
+                 remote.type=inet,remote.host=127.0.0.1,remote.port=5001 -net nic,netdev=b,macaddr={}",
+                Mac::made_of("b")
+            )
         );
         assert_eq!(line("udp:[::1]:1->[::1]:2"), "zbridge: zbridge --port 'udp:[::1]:2->[::1]:1'");
     }

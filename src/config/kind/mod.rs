@@ -4,6 +4,7 @@
 //! its words become, and its way back into words. [`KINDS`] and [`PortKind`] list them; nothing else names a kind.
 //! To add one: the file, a row in [`KINDS`], a variant with its arm in [`PortKind`]. The compiler asks for the rest.
 
+mod access;
 mod ip;
 mod lan;
 mod nat;
@@ -18,20 +19,24 @@ mod wpan;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 
+use crate::config::text::shell;
 use crate::limits::QUEUE_FRAMES;
 use crate::switch::Address;
+use crate::wire::Mac;
 
 use super::grammar::{Fault, Keys, Writer, nearest};
 
+pub use access::{Access, DEFAULT_MODE};
 pub use ip::{Tcp, Udp};
-pub use lan::{Lan, LanHost};
+pub use lan::{BootClient, BootFile, Lan, LanHost};
 pub use nat::{Forward, Nat, Protocol};
 pub use packet::Packet;
 pub use slip::{IpPeer, Slip};
 pub use tap::Tap;
 pub use transport::{Parity, TRANSPORTS, Transport, TransportRow, Uart, command_words};
-pub use unix::{DEFAULT_MODE, UnixGram, UnixSeq, UnixStream};
+pub use unix::{UnixGram, UnixSeq, UnixStream};
 pub use usb_device::{DEVICES, Serial, UsbDevice, UsbKind, UsbSpeed};
 pub use usbip::{Import, Usbip};
 pub use wpan::Wpan;
@@ -182,7 +187,7 @@ pub static COMMON: &[KeyRow] = &[
         word: "rewrite",
         value: Some("RULE"),
         repeatable: true,
-        summary: "other addresses on the switch, for copies of one image: mac, mac=OLD:NEW or ip=OLD:NEW",
+        summary: "other addresses on the switch, for copies of one image: mac, mac=OLD:NEW, ip=OLD:NEW or ip=[OLD6]:[NEW6]",
     },
 ];
 
@@ -284,6 +289,17 @@ impl PortKind {
         }
     }
 
+    /// The clients that a listener lets in at once.
+    pub fn clients(&self) -> usize {
+        let given = match self {
+            Self::Unix(unix) => unix.clients,
+            Self::UnixSeq(unix) => unix.clients,
+            Self::Tcp(tcp) => tcp.clients,
+            _ => None,
+        };
+        given.unwrap_or(usize::MAX)
+    }
+
     /// The one place where the kinds are told apart for their words.
     pub fn text(&self) -> &dyn KindText {
         match self {
@@ -324,8 +340,8 @@ pub trait KindText {
         String::new()
     }
 
-    /// How a peer is attached, where there is anything left to do.
-    fn attach(&self) -> Option<Attach>;
+    /// How a peer is attached to the port called `name`, where there is anything left to do.
+    fn attach(&self, name: &str) -> Option<Attach>;
 }
 
 /// How a peer is attached to a port: who, and the line to paste.
@@ -341,6 +357,27 @@ impl Attach {
     fn new(who: &'static str, line: String) -> Option<Self> {
         Some(Self { who, line })
     }
+
+    /// A QEMU guest: the `netdev` and a network card of its own behind it. Both carry the name of the port, so that the
+    /// lines of several ports fit behind one QEMU, and the MAC address is made of it. `-net nic` takes the card that a
+    /// machine has on its board, and puts one into a slot where there is none.
+    fn qemu(name: &str, backend: &str, settings: &str) -> Option<Self> {
+        let (id, mac) = (qemu_id(name), Mac::made_of(name));
+        let netdev = format!("{backend},id={id},{settings}");
+        Self::new("QEMU", format!("-netdev {} -net nic,netdev={id},macaddr={mac}", shell(&netdev)))
+    }
+}
+
+/// A port's name as QEMU takes an identifier: a letter, then letters, digits, `-`, `.` and `_` (QEMU's util/id.c).
+fn qemu_id(name: &str) -> String {
+    let letter = if name.starts_with(|first: char| first.is_ascii_alphabetic()) { "" } else { "n" };
+    let kept = |char: char| if char.is_ascii_alphanumeric() || "-._".contains(char) { char } else { '-' };
+    letter.chars().chain(name.chars().map(kept)).collect()
+}
+
+/// `path` from the root on, so that a line which is pasted in another folder means the same.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// `QEMU: -netdev …`.

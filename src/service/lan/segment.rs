@@ -14,7 +14,7 @@ use super::leases::{Fixed, Lease, Leases, Pool};
 use super::ra::{Advertisement, Ra, RaConfig};
 use super::tftp::packet::Fault;
 use super::tftp::{self, Tftp};
-use super::trial::Trials;
+use super::trial::{Question, Trials};
 use crate::config;
 use crate::service::Station;
 use crate::time::{Instant, earliest};
@@ -83,6 +83,8 @@ pub struct Segment {
     outputs: VecDeque<Output>,
     /// Questions that were not taken.
     dropped: u64,
+    /// Questions that were none.
+    malformed: u64,
 }
 
 impl Segment {
@@ -115,10 +117,11 @@ impl Segment {
                 let prefixes = nat.addrs();
                 Dns::new(DnsConfig { domain, prefixes, resolvers: Vec::new(), restrict: nat.restrict, seed })
             }),
-            tftp: lan.tftp.is_some().then(|| Tftp::new(mtu, seed)),
+            tftp: lan.tftp.is_some().then(|| Tftp::new(mtu, lan.tftp_write, seed)),
             gateway,
             outputs: VecDeque::new(),
             dropped: 0,
+            malformed: 0,
         }
     }
 
@@ -158,8 +161,8 @@ impl Segment {
             return;
         }
         let answer = match dst.port() {
-            dhcp4::SERVER_PORT => self.try_or_answer(now, bytes),
-            dhcp6::SERVER_PORT => self.dhcp6.as_ref().and_then(|dhcp| dhcp.handle(src, bytes)),
+            dhcp4::SERVER_PORT => self.try_or_answer(now, &(from.mac, bytes.to_vec())),
+            dhcp6::SERVER_PORT => self.dhcp6.as_mut().and_then(|dhcp| dhcp.handle(src, from.mac, bytes)),
             dns::PORT => {
                 self.query(now, Client::Udp(src, dst, from), bytes);
                 None
@@ -176,15 +179,22 @@ impl Segment {
     }
 
     /// The answer to a question of DHCP, unless it waits until an address was tried.
-    fn try_or_answer(&mut self, now: Instant, bytes: &[u8]) -> Option<Datagram> {
+    fn try_or_answer(&mut self, now: Instant, question: &Question) -> Option<Datagram> {
         let dhcp = self.dhcp4.as_ref()?;
-        let candidate = dhcp.candidate(now, &mut self.leases, bytes);
-        match candidate.and_then(|it| Some((it.1, self.trials.add(now, it, bytes)?))) {
+        let (link, bytes) = question;
+        if !Dhcp4::reads(*link, bytes) {
+            log::debug!("{link}: what it sent to the DHCP server is no message of an Ethernet client");
+            self.malformed += 1;
+            return None;
+        }
+        let candidate = dhcp.candidate(now, &mut self.leases, *link, bytes);
+        let tried = candidate.and_then(|(who, addr)| Some((addr, self.trials.add(now, (who, addr), question)?)));
+        match tried {
             Some((addr, fresh)) => {
                 self.outputs.extend(fresh.then_some(Output::Ask(addr)));
                 None
             }
-            None => dhcp.handle(now, &mut self.leases, bytes),
+            None => dhcp.handle(now, &mut self.leases, *link, bytes),
         }
     }
 
@@ -204,6 +214,11 @@ impl Segment {
     /// Datagrams that were not taken because too many answers waited.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Datagrams to the DHCP server that were no messages to it.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// Takes a query that came on a stream from `host`.
@@ -242,6 +257,20 @@ impl Segment {
         }
     }
 
+    /// What was to be written to a file is written, or could not be.
+    pub fn handle_written(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
+        if let Some(tftp) = &mut self.tftp {
+            tftp.handle_written(now, file, done);
+        }
+    }
+
+    /// A file that was written has its name, or cannot have it.
+    pub fn handle_kept(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
+        if let Some(tftp) = &mut self.tftp {
+            tftp.handle_kept(now, file, done);
+        }
+    }
+
     /// The next thing to do.
     pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
@@ -276,7 +305,8 @@ impl Segment {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(question) = self.trials.next_over(now) {
-            let answer = self.dhcp4.as_ref().and_then(|dhcp| dhcp.handle(now, &mut self.leases, &question));
+            let (link, bytes) = question;
+            let answer = self.dhcp4.as_ref().and_then(|dhcp| dhcp.handle(now, &mut self.leases, link, &bytes));
             self.outputs.extend(answer.map(Output::Datagram));
         }
         if let Some(dns) = &mut self.dns {
@@ -285,6 +315,11 @@ impl Segment {
         if let Some(tftp) = &mut self.tftp {
             tftp.handle_timeout(now);
         }
+    }
+
+    /// Enters leases from before a restart.
+    pub fn restore(&mut self, now: Instant, leases: &[Lease]) {
+        leases.iter().for_each(|lease| self.leases.restore(now, lease));
     }
 
     /// The leases that stand, by address.
@@ -302,15 +337,10 @@ fn pool(nat: &config::Nat) -> Pool {
     let lan = &nat.lan;
     let (first, last) = lan.dhcp.unwrap_or((Ipv4Addr::BROADCAST, Ipv4Addr::BROADCAST));
     let fixed = lan.hosts.iter().map(|host| Fixed { mac: host.mac, addr: host.addr, name: host.name.clone() });
-    // A guest that a forward leads to has its address of its own accord, unless there is only one to have.
-    let led_to = nat.forwards.iter().filter(|_| first != last).filter_map(|forward| match forward.guest.ip() {
-        IpAddr::V4(guest) => Some(guest),
-        IpAddr::V6(_) => None,
-    });
     Pool {
         first,
         last,
-        reserved: std::iter::once(nat.gateway).chain(lan.dns).chain(led_to).collect(),
+        reserved: std::iter::once(nat.gateway).chain(lan.dns).collect(),
         fixed: fixed.collect(),
         reserved_names: vec![GATEWAY.to_owned(), "localhost".to_owned()],
     }
@@ -325,7 +355,8 @@ fn dhcp4_config(nat: &config::Nat, mtu: u16) -> Dhcp4Config {
         domain: Some(nat.lan.domain.clone()),
         mtu,
         lease: nat.lan.lease,
-        boot: nat.lan.bootfile.clone().map(|file| (file, None)),
+        tftp: nat.lan.tftp.as_ref().map(|_| nat.gateway),
+        boot: nat.lan.bootfiles.clone(),
     }
 }
 

@@ -43,7 +43,7 @@ use crate::error::Result;
 use crate::frame::{Batch, PortId};
 use crate::service::{Ingress, Station};
 use crate::time::{Instant, earliest};
-use crate::wire::{Cidr, Ethernet, Gso, Offload, finish_checksum};
+use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::net::IpAddr;
@@ -127,8 +127,13 @@ impl Nat {
 
     /// What it has counted.
     pub fn stats(&self) -> Stats {
-        let Stats { ignored, overrun, .. } = self.wire.stats;
-        Stats { ignored: ignored + self.pieces.lost, overrun: overrun + self.local.dropped(), ..self.wire.stats }
+        let Stats { ignored, overrun, malformed, .. } = self.wire.stats;
+        Stats {
+            ignored: ignored + self.pieces.lost,
+            overrun: overrun + self.local.dropped(),
+            malformed: malformed + self.local.malformed(),
+            ..self.wire.stats
+        }
     }
 
     /// What there is now.
@@ -158,17 +163,35 @@ impl Nat {
         if let Some((addr, mac)) = arp_sender(&view) {
             self.local.hear(now, addr, Station { mac, ingress });
         }
-        let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.tag().is_none();
+        let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();
         let own = view.destination() == self.wire.mac;
         if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
             // The endpoint looks whether it is meant.
             return self.endpoint.handle_frame_from(now, ingress, frame);
         }
         match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
+            Ok(packet) if offload.gso == Gso::Udp && (!own || self.wire.owns(packet.dst)) => {
+                self.handle_pieces(now, ingress, (frame, offload), host);
+            }
             Ok(packet) if self.local.handle(now, whom, &packet, offload, host) => {}
             Ok(packet) if own => self.handle_packet(now, whom, packet, (frame, offload), host),
             Ok(_) => self.endpoint.handle_frame_from(now, ingress, frame),
             Err(_) => self.wire.stats.malformed += 1,
+        }
+    }
+
+    /// Takes the datagrams, one by one, of a frame that stands for several: a server, and the client of a forward, take
+    /// each for itself.
+    fn handle_pieces(
+        &mut self,
+        now: Instant,
+        ingress: Ingress,
+        (frame, offload): (&[u8], Offload),
+        host: &mut dyn Host,
+    ) {
+        let each = |parts: &[&[u8]]| self.handle_frame(now, ingress, (&parts.concat(), Offload::NONE), host);
+        if segment::finish(frame, &offload, each).is_err() {
+            self.wire.stats.malformed += 1;
         }
     }
 
@@ -197,9 +220,10 @@ impl Nat {
             return;
         }
         if self.local.hears_stream(&packet) {
-            let mut frame = frame.to_vec();
-            if finish_checksum(&mut frame, offload.checksum).is_ok() {
-                self.endpoint.handle_frame_from(now, whom.ingress, &frame);
+            // The endpoint takes plain frames only.
+            let each = |parts: &[&[u8]]| self.endpoint.handle_frame_from(now, whom.ingress, &parts.concat());
+            if segment::finish(frame, &offload, each).is_err() {
+                self.wire.stats.malformed += 1;
             }
             return;
         }

@@ -92,7 +92,7 @@ fn a_connection_stays_where_the_old_station_answers() {
             bench.announce();
             bench.whom = claimant;
         }
-        bench.now = bench.now + Duration::from_millis(200);
+        bench.now += Duration::from_millis(200);
     }
     bench.host.gives = 100;
     bench.tell(1, true, false);
@@ -171,7 +171,7 @@ fn made_up_sources_take_nothing_of_others() {
         bench.guest = addrs[usize::from(number) % addrs.len()];
         bench.datagram(1000 + number);
         bench.segment(1000 + number, (0, 0), SYN, &[]);
-        bench.now = bench.now + Duration::from_micros(1);
+        bench.now += Duration::from_micros(1);
     }
     assert_eq!(bench.nat.flows().udp, 1 + NAT_DATAGRAM_FLOWS / 8 * 7);
     assert_eq!(bench.nat.flows().tcp, NAT_TCP_FLOWS / 8 * 7);

@@ -74,7 +74,7 @@ impl Gate {
 
     /// Whether the payload of a datagram to the DHCP server that `from` sent is to be heard.
     pub fn admits(&mut self, now: Instant, from: Station, bytes: &[u8]) -> bool {
-        let Some(message) = Message::read(bytes) else { return true };
+        let Some(message) = Message::read(from.mac, bytes) else { return true };
         let admitted = match message.kind {
             Some(Kind::Release | Kind::Decline) => self.is_its_own(now, from, message.mac),
             Some(Kind::Request) | None => self.speaks(now, from, message.mac, self.lease),
