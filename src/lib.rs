@@ -64,4 +64,5 @@ pub mod switch;
 pub mod time;
 pub mod usb;
 pub mod usbip;
+pub mod visible;
 pub mod wire;

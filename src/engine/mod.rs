@@ -28,6 +28,7 @@ mod command;
 pub mod control;
 mod departed;
 mod fault;
+mod fdb;
 mod gateway;
 mod links;
 mod listeners;
@@ -40,7 +41,8 @@ mod show;
 mod watcher;
 
 pub use bridge::{Bridge, Ended};
-pub use command::{Condition, Handle, NamedEntry, PortStatus, SwitchStatus};
+pub use command::{Condition, Handle, PortStatus, SwitchStatus};
+pub use fdb::NamedEntry;
 pub use service::run_service;
 
 use crate::counters::{Counters, DropReason};
@@ -138,7 +140,7 @@ impl Engine {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         let (sender, commands) = crossbeam_channel::unbounded();
         let pulse = parts.watchdog.pulse(format!("switch {name}"));
-        let handle = Handle::new(name, sender, waker.clone(), pulse.clone());
+        let handle = Handle::new(name, sender, waker.clone(), pulse.clone(), parts);
         let engine = Self {
             name: name.to_owned(),
             poll,
@@ -474,6 +476,11 @@ impl Engine {
                 Event::Drained(id) => log::info!("{}: its peer reads again", self.port_name(id)),
             }
         }
+    }
+
+    /// What a service needs to know of its bridge.
+    fn host(&self) -> service::Host {
+        service::Host { switch: self.name.clone(), waker: self.waker.clone(), parts: self.parts.clone() }
     }
 
     fn port_name(&self, id: PortId) -> &str {
