@@ -1,9 +1,10 @@
 //! The program: everything is in the library, the exit status comes from its one table of errors.
 
 use std::process::ExitCode;
-use zbridge::{cli, launch};
+use zbridge::{cli, launch, port};
 
 fn main() -> ExitCode {
-    // Before there is any second thread: this may be the process between a zbridge and a program that it starts.
-    launch::take_over().unwrap_or_else(|| cli::run(std::env::args_os(), cli::perform))
+    // Before there is any second thread: this may be the process between a zbridge and a program that it starts, or the
+    // keeper of a zbridge's rights.
+    launch::take_over().or_else(port::keeper::take_over).unwrap_or_else(|| cli::run(std::env::args_os(), cli::perform))
 }

@@ -9,6 +9,7 @@ use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::help;
+use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use crate::config::HostAddr;
 use crate::config::value;
@@ -48,6 +49,10 @@ pub struct Args {
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
+
+    /// What it gives up.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 
     /// What to do instead of running a switch.
     #[command(subcommand)]

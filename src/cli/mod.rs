@@ -13,6 +13,7 @@ mod log;
 mod man;
 mod ports;
 mod run;
+mod sandbox;
 mod show;
 mod style;
 mod up;
@@ -34,6 +35,7 @@ pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
 pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
+pub use sandbox::SandboxArgs;
 pub use style::{Label, Style};
 pub use up::{Up, UpArgs};
 
@@ -50,6 +52,18 @@ pub enum Job {
     Ask(Ask),
     /// Run the demonstration.
     Demo,
+}
+
+impl Job {
+    /// The ports of a bridge that runs in this process, if the job is one.
+    fn config(&self) -> Option<&Config> {
+        match self {
+            Self::Run(config, _) => Some(config),
+            Self::Instance(instance) => Some(&instance.config),
+            Self::Bench(up) => Some(up.config()),
+            Self::Ask(_) | Self::Demo => None,
+        }
+    }
 }
 
 /// Runs the program with `args`, its own name first. `start` does the jobs that need the engine, returns when they are
@@ -75,6 +89,9 @@ where
                 log::beside_a_program();
             }
             log::start(args.verbosity);
+            if let Some(config) = job.config() {
+                sandbox::install(&args.sandbox, config)?;
+            }
             start(job, args.verbosity)
         }
     });

@@ -5,10 +5,18 @@ use crate::config::Config;
 use crate::engine::control::{Claim, DEFAULT_NAME, Server};
 use crate::engine::{Bridge, SwitchStatus};
 use crate::error::{Class, Error, Result};
+use crate::rights::role::{BASE, REMOVE, SOCKETS};
+use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, bounded, select};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{IsTerminal, Write, stderr, stdout};
+
+/// The first thread, once everything is open: it waits, prints, and takes away what was made.
+static MAIN: Role = Role::new("main", &[BASE, SOCKETS, REMOVE]);
+
+/// The thread of signals may end the process, and with it what was made.
+pub(super) static SIGNALS: Role = Role::new("signals", &[BASE, SOCKETS, REMOVE]);
 
 /// Runs `config` as the bridge called `name` until a signal ends it.
 ///
@@ -17,9 +25,10 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<()> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = stop_signals()?;
-    let claim = claim(name, DEFAULT_NAME)?;
-    let bridge = Bridge::start(config)?;
-    let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
+    let claim = rights::for_people(|| claim(name, DEFAULT_NAME))?;
+    let bridge = rights::apart(|| Bridge::start(config))?;
+    let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
+    rights::enter(&MAIN);
     if let Some(control) = &control {
         log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
     }
@@ -88,6 +97,6 @@ pub(super) fn stop_signals() -> Result<Receiver<i32>> {
             let _ = sender.send(signal);
         }
     };
-    std::thread::Builder::new().name("zb-signals".into()).spawn(watch).map_err(cannot)?;
+    rights::spawn("zb-signals", &SIGNALS, watch).map_err(cannot)?;
     Ok(stop)
 }

@@ -10,6 +10,7 @@ use crate::config::{Config, InstanceSpec};
 use crate::engine::Bridge;
 use crate::engine::control::Server;
 use crate::error::{Error, Result};
+use crate::rights;
 use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -92,6 +93,13 @@ impl Up {
     }
 }
 
+impl Up {
+    /// Its ports, switches and instances.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
 /// Runs a bench until it is over. Gives the exit status.
 ///
 /// # Errors
@@ -100,9 +108,9 @@ impl Up {
 pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = wishes_to_stop()?;
-    let claim = super::run::claim(up.name.as_deref(), &up.bench)?;
-    let bridge = Bridge::start(&up.config)?;
-    let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
+    let claim = rights::for_people(|| super::run::claim(up.name.as_deref(), &up.bench))?;
+    let bridge = rights::apart(|| Bridge::start(&up.config))?;
+    let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
     let name = control.as_ref().map_or(up.bench.as_str(), Server::name);
     let logs = up.logs.clone().map_or_else(|| bench::default_folder(name), Ok)?;
     let joined = up.join.as_deref().map(|other| super::joined::link(other, name, &bridge)).transpose()?;
@@ -158,7 +166,7 @@ fn wishes_to_stop() -> Result<Receiver<i32>> {
             }
         }
     };
-    std::thread::Builder::new().name("zb-signals".into()).spawn(watch).map_err(cannot)?;
+    rights::spawn("zb-signals", &super::run::SIGNALS, watch).map_err(cannot)?;
     Ok(stop)
 }
 

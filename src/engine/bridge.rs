@@ -9,11 +9,13 @@ use super::{Engine, ended_abnormally, names, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
+use crate::rights::role::{BASE, BLOCKS, FILES, NETWORK, REMOVE, SOCKETS};
+use crate::rights::{self, Role};
 use crate::switch::{PortConfig, SwitchConfig};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
 /// A switch ended by itself; [`Bridge::stop`] says why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +28,9 @@ struct Running {
     handle: Handle,
     thread: JoinHandle<Result<()>>,
 }
+
+/// A switch opens its ports again, and those that are added, and starts the programs of `exec:`.
+static ROLE: Role = Role { programs: true, ..Role::new("switch", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, BLOCKS]) };
 
 /// Running switches.
 pub struct Bridge {
@@ -148,7 +153,7 @@ impl Bridge {
 fn spawn(engine: Engine, handle: Handle, ended: Sender<Ended>) -> Result<Running> {
     let name = format!("zb-{}", handle.name());
     let switch = handle.name().to_owned();
-    let thread = Builder::new().name(name).spawn(move || {
+    let thread = rights::spawn(name, &ROLE, move || {
         // Tells even when the engine panics.
         let _tell = Tell { ended, switch };
         engine.run()

@@ -11,14 +11,19 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::rights::role::{BASE, NETWORK, REMOVE, SOCKETS};
+use crate::rights::{self, Role};
 use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
 use crate::service::nat::{Flows, Nat, Stats};
 use crate::time::Clock;
 use mio::{Events, Poll, Waker};
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// A gateway opens sockets to wherever guests want, the files that it serves, and the list of resolvers.
+static ROLE: Role = Role::new("gateway", &[BASE, SOCKETS, NETWORK, REMOVE, &["openat", "openat2", "pread64"]]);
 
 const EVENTS: usize = 256;
 /// Batches of the switch in one turn.
@@ -63,7 +68,7 @@ pub(super) fn start(
     let (told, told_leases) = Default::default();
     let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told, told_leases };
     let run = move || gateway.run();
-    let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
+    let thread = rights::spawn(format!("zb-{}", spec.name), &ROLE, run);
     thread
         .map(|thread| (channel.with_offloads(), thread))
         .map_err(|error| Error::system("cannot start a thread", &error))

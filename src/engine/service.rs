@@ -11,13 +11,19 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::rights::role::{BASE, NETWORK, REMOVE, SOCKETS};
+use crate::rights::{self, Role};
 use crate::service::{self, Service, Unsent};
 use crate::time::{Clock, Instant};
 use crate::wire::Offload;
 use mio::Waker;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// A service speaks on sockets and terminals that are open, dials, and takes away what it made; its files have threads of
+/// their own.
+static ROLE: Role = Role::new("service", &[BASE, SOCKETS, NETWORK, REMOVE]);
 
 /// Frames that a service may send before it has to look at what has come.
 const BUDGET: usize = 64;
@@ -69,7 +75,7 @@ pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Re
         let (channel, link) = pair(waker.clone());
         service.poll_shown().into_iter().for_each(|shown| link.tell_shown(shown));
         let run = move || run_with(&link, service.as_mut(), backend);
-        let thread = Builder::new().name(format!("zb-{}", spec.name)).spawn(run);
+        let thread = rights::spawn(format!("zb-{}", spec.name), &ROLE, run);
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
         Ok((channel, thread))
     }))

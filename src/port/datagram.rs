@@ -14,11 +14,19 @@ use super::Gone;
 use super::frame_io::{FrameIo, Got, Refusal};
 use crate::counters::DropReason;
 use crate::limits::MAX_FRAME;
+use crate::rights::deed;
 use crate::wire::Offload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, connect, recv, recvfrom, send, sendto};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a peer that can be reached by the keeper of rights alone is not looked for again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A connected SOCK_SEQPACKET socket.
 pub struct Sequenced(OwnedFd);
@@ -67,13 +75,15 @@ pub struct UnixGram {
     peer: Option<SocketAddrUnix>,
     /// The peer is whoever sent last, because none was given.
     follows: bool,
+    /// When the keeper of rights was asked last to connect the lookout.
+    asked: Option<Instant>,
 }
 
 impl UnixGram {
     /// Takes over a bound, non-blocking socket, and another datagram socket as its lookout. Without a `peer`, it is
     /// whoever sent last.
     pub fn new(fd: OwnedFd, lookout: OwnedFd, peer: Option<SocketAddrUnix>) -> Self {
-        Self { fd, lookout, follows: peer.is_none(), peer }
+        Self { fd, lookout, follows: peer.is_none(), peer, asked: None }
     }
 
     /// The descriptor that becomes writable when a peer that took nothing has room, if the socket itself does not.
@@ -85,6 +95,25 @@ impl UnixGram {
     pub fn peer(&self) -> String {
         let path = self.peer.as_ref().and_then(SocketAddrUnix::path_bytes);
         path.map_or_else(|| "nobody yet".into(), |path| String::from_utf8_lossy(path).into_owned())
+    }
+
+    /// Sends by the lookout, which the keeper of rights connects to a peer that this thread may not reach by its path. A
+    /// peer that was restarted is connected anew.
+    fn send_connected(&mut self, frame: &[u8], refused: Errno) -> Result<(), Errno> {
+        match send(&self.lookout, frame, SendFlags::NOSIGNAL) {
+            Err(errno @ (Errno::NOTCONN | Errno::CONNREFUSED | Errno::CONNRESET | Errno::DESTADDRREQ)) => {
+                // One that is away is looked for now and then, not for each frame.
+                if self.asked.is_some_and(|last| last.elapsed() < PAUSE) {
+                    return Err(errno);
+                }
+                self.asked = Some(Instant::now());
+                let path = self.peer.as_ref().and_then(SocketAddrUnix::path_bytes).ok_or(refused)?;
+                let path = Path::new(OsStr::from_bytes(path));
+                deed::connect(&self.lookout, path, refused)?;
+                send(&self.lookout, frame, SendFlags::NOSIGNAL).map(drop)
+            }
+            done => done.map(drop),
+        }
     }
 
     /// After a peer took nothing: whether it is worth trying again at once. If not, the lookout will tell.
@@ -116,6 +145,8 @@ impl FrameIo for UnixGram {
     fn send(&mut self, frame: &[u8], _: &Offload) -> Result<(), Errno> {
         let Some(peer) = &self.peer else { return Err(Errno::DESTADDRREQ) };
         match sendto(&self.fd, frame, SendFlags::NOSIGNAL, peer) {
+            // Not with this thread's rights.
+            Err(errno @ (Errno::ACCESS | Errno::PERM)) => self.send_connected(frame, errno),
             Err(Errno::AGAIN) if self.may_try_again(peer) => {
                 sendto(&self.fd, frame, SendFlags::NOSIGNAL, peer).map(drop)
             }

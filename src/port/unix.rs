@@ -12,7 +12,8 @@ use super::datagram::{Sequenced, UnixGram};
 use super::owner::{UNKNOWN, of_descriptor, process};
 use super::stream::Stream;
 use crate::error::{Class, Error, Result};
-use rustix::fs::{FileType, Mode, fchmod, fstat, lstat, major, minor};
+use crate::rights::{self, deed};
+use rustix::fs::{FileType, Mode, fchmod, fstat, major, minor};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getpeername, listen,
@@ -31,10 +32,16 @@ fn address(path: &Path) -> Result<SocketAddrUnix> {
     SocketAddrUnix::new(path).map_err(|errno| failed("use", path, errno))
 }
 
+/// Connects a socket to a path.
+fn reach(fd: &OwnedFd, path: &Path) -> Result<(), Errno> {
+    connect(fd, &SocketAddrUnix::new(path)?).or_else(|errno| deed::connect(fd, path, errno))
+}
+
 fn failed(verb: &str, path: &Path, errno: Errno) -> Error {
     let error = Error::system(format_args!("cannot {verb} {}", path.display()), &errno.into());
     match errno {
         Errno::NOENT => error.hint("the directory has to exist, and a peer that is dialled has to listen"),
+        Errno::ACCESS | Errno::PERM if !rights::is_within(path) => error.hint(rights::NOT_A_PLACE),
         Errno::ACCESS | Errno::PERM => error.hint("choose a directory that you own, such as $XDG_RUNTIME_DIR or /tmp"),
         Errno::NAMETOOLONG | Errno::INVAL => error.hint("a socket's path has at most 107 bytes"),
         _ => error,
@@ -50,9 +57,9 @@ struct Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        if lstat(&self.path).is_ok_and(|now| (now.st_dev, now.st_ino) == (self.device, self.inode)) {
+        if deed::look(&self.path).is_ok_and(|now| (now.device, now.inode) == (self.device, self.inode)) {
             // When this fails, the path is left as a stale socket, which the next owner replaces.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = deed::remove(&self.path);
         }
     }
 }
@@ -62,33 +69,37 @@ fn bind_path(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Bound
     let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(cannot)?;
     fchmod(&fd, Mode::from_raw_mode(mode)).map_err(cannot)?;
     let address = address(path)?;
-    match bind(&fd, &address) {
+    let bind = || bind(&fd, &address).or_else(|errno| deed::bind(&fd, path, mode, errno));
+    match bind() {
         Err(Errno::ADDRINUSE) => {
             remove_stale(path, kind)?;
-            bind(&fd, &address).map_err(cannot)?;
+            bind().map_err(cannot)?;
         }
         done => done.map_err(cannot)?,
     }
-    // The umask may have taken bits away.
-    std::fs::set_permissions(path, Permissions::from_mode(mode))
-        .map_err(|error| Error::system(path.display(), &error))?;
-    let made = lstat(path).map_err(cannot)?;
-    Ok((fd, Bound { path: path.to_owned(), device: made.st_dev, inode: made.st_ino }))
+    // The umask may have taken bits away. Whom the folder is closed to has had it bound, with them.
+    match std::fs::set_permissions(path, Permissions::from_mode(mode)) {
+        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+            return Err(Error::system(path.display(), &error));
+        }
+        _ => {}
+    }
+    let made = deed::look(path).map_err(cannot)?;
+    Ok((fd, Bound { path: path.to_owned(), device: made.device, inode: made.inode }))
 }
 
 /// Unlinks a path that nobody answers at.
 fn remove_stale(path: &Path, kind: SocketType) -> Result<()> {
     let taken = |why: &dyn Display| Error::new(Class::Runtime, format!("cannot bind {}: {why}", path.display()));
-    let there = lstat(path).map_err(|errno| failed("look at", path, errno))?;
-    if FileType::from_raw_mode(there.st_mode) != FileType::Socket {
+    let there = deed::look(path).map_err(|errno| failed("look at", path, errno))?;
+    if FileType::from_raw_mode(there.mode) != FileType::Socket {
         return Err(taken(&"it exists and is no socket").hint("choose another path, or move the file away"));
     }
     let probe = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(|errno| failed("probe", path, errno))?;
-    match connect(&probe, &address(path)?) {
+    match reach(&probe, path) {
         Err(Errno::CONNREFUSED) => {
             log::info!("{}: replacing a stale socket", path.display());
-            std::fs::remove_file(path)
-                .map_err(|error| Error::system(format_args!("cannot unlink {}", path.display()), &error))
+            deed::remove(path).map_err(|error| Error::system(format_args!("cannot unlink {}", path.display()), &error))
         }
         Ok(()) if kind == SocketType::DGRAM => {
             Err(taken(&format_args!("{} is bound to it", holder(path))).hint(USE_ANOTHER))
@@ -101,14 +112,14 @@ fn remove_stale(path: &Path, kind: SocketType) -> Result<()> {
 /// Unlinks the stream socket at `path` if nobody answers there: it was left behind by a process that was killed.
 pub fn clear_stale(path: &Path) {
     let refuses = || {
-        let there = lstat(path).ok()?;
+        let there = deed::look(path).ok()?;
         let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).ok()?;
-        let refused = connect(&probe, &SocketAddrUnix::new(path).ok()?) == Err(Errno::CONNREFUSED);
-        (refused && FileType::from_raw_mode(there.st_mode) == FileType::Socket).then_some(())
+        let refused = reach(&probe, path) == Err(Errno::CONNREFUSED);
+        (refused && FileType::from_raw_mode(there.mode) == FileType::Socket).then_some(())
     };
     if refuses().is_some() {
         // One that cannot be removed is in nobody's way.
-        let _ = std::fs::remove_file(path);
+        let _ = deed::remove(path);
     }
 }
 
@@ -219,7 +230,7 @@ pub fn dial(path: &Path, kind: SocketType) -> Result<(Edge, String)> {
 pub fn dial_socket(path: &Path, kind: SocketType) -> Result<(OwnedFd, String)> {
     let cannot = |errno| failed("connect to", path, errno);
     let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(cannot)?;
-    connect(&fd, &address(path)?).map_err(cannot)?;
+    reach(&fd, path).map_err(cannot)?;
     let name = peer(&fd);
     Ok((fd, name))
 }

@@ -19,7 +19,7 @@ mod server;
 mod session;
 
 pub use client::{Called, Client, PATIENCE, bridges, each_bridge};
-pub use place::{Claim, DEFAULT_NAME};
+pub use place::{Claim, DEFAULT_NAME, folder};
 pub use server::Server;
 
 use crate::error::{Error, Result};

@@ -36,6 +36,11 @@ const LOCK_TRIES: (usize, Duration) = (200, Duration::from_millis(10));
 
 const SUFFIX: &str = ".sock";
 
+/// The folder of this bridge's control socket.
+pub fn folder() -> PathBuf {
+    directory()
+}
+
 /// The directory of this user's control sockets, which may not exist.
 pub fn directory() -> PathBuf {
     directory_of(std::env::var_os("XDG_RUNTIME_DIR"), geteuid().as_raw())

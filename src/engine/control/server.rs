@@ -17,6 +17,8 @@ use crate::engine::command::{Handle, SwitchStatus};
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
+use crate::rights::role::{BASE, FILES, NETWORK, REMOVE, SOCKETS};
+use crate::rights::{self, Role};
 use crate::time::{Clock, Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -26,7 +28,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
+
+/// The control socket's thread looks names up for the ports that clients add, and says who they are.
+static ROLE: Role = Role { loads: true, ..Role::new("control", &[BASE, SOCKETS, NETWORK, FILES, REMOVE]) };
 
 /// Clients at a time. One more is told so and let go.
 const CLIENTS: usize = 64;
@@ -80,7 +85,7 @@ impl Server {
             stop: stop.clone(),
             ends: ends.clone(),
         };
-        let thread = Builder::new().name("zb-control".into()).spawn(move || serving.run()).map_err(cannot)?;
+        let thread = rights::spawn("zb-control", &ROLE, move || serving.run()).map_err(cannot)?;
         Ok(Self { name, path, stop, ends, waker, thread: Some(thread) })
     }
 

@@ -9,7 +9,8 @@
 use crate::config::Transport;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::{USE_ANOTHER, lock_holder};
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, lstat, mknodat, open};
+use crate::rights::deed;
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, mknodat, open};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ impl Fifos {
     /// # Errors
     /// The system call's.
     pub fn open_output(&self) -> Result<Option<OwnedFd>, Errno> {
-        match open(&self.to_peer.path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+        match open_path(&self.to_peer.path, OFlags::WRONLY) {
             Err(Errno::NXIO) => Ok(None),
             opened => opened.map(Some),
         }
@@ -75,7 +76,12 @@ impl Fifos {
 }
 
 fn open_input(path: &Path) -> Result<OwnedFd, Errno> {
-    open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+    open_path(path, OFlags::RDONLY)
+}
+
+fn open_path(path: &Path, way: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = way | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).or_else(|errno| deed::open(path, flags.bits(), errno))
 }
 
 /// Takes the FIFOs for this process, as far as others ask; `None` if their owner has removed them meanwhile.
@@ -90,7 +96,8 @@ fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
     match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             let mine = fstat(&fd).map_err(failed)?;
-            let same = lstat(&fifo.path).is_ok_and(|there| (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino));
+            let same =
+                deed::look(&fifo.path).is_ok_and(|there| (there.device, there.inode) == (mine.st_dev, mine.st_ino));
             Ok(same.then_some(fd))
         }
         Err(Errno::WOULDBLOCK) => {
@@ -103,25 +110,27 @@ fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
 
 impl Fifo {
     fn find(path: PathBuf) -> Result<Self> {
-        let made = match mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let making = mknodat(CWD, &path, FileType::Fifo, mode, 0);
+        let made = match making.or_else(|errno| deed::fifo(&path, mode.bits(), errno)) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(errno) => return Err(cannot("make", &path, errno)),
         };
-        let there = lstat(&path).map_err(|errno| cannot("look at", &path, errno))?;
-        if FileType::from_raw_mode(there.st_mode) != FileType::Fifo {
+        let there = deed::look(&path).map_err(|errno| cannot("look at", &path, errno))?;
+        if FileType::from_raw_mode(there.mode) != FileType::Fifo {
             let what = format!("cannot use {}: it exists and is no FIFO", path.display());
             return Err(Error::new(Class::Runtime, what).hint("choose another path, or move the file away"));
         }
-        Ok(Self { path, made: made.then_some(there.st_ino) })
+        Ok(Self { path, made: made.then_some(there.inode) })
     }
 }
 
 impl Drop for Fifo {
     fn drop(&mut self) {
-        if self.made.is_some() && lstat(&self.path).ok().map(|now| now.st_ino) == self.made {
+        if self.made.is_some() && deed::look(&self.path).ok().map(|now| now.inode) == self.made {
             // One that stays is used by whoever comes next.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = deed::remove(&self.path);
         }
     }
 }

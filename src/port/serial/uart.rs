@@ -2,6 +2,7 @@
 
 use crate::config::{Parity, Uart};
 use crate::error::{Error, Result};
+use crate::rights::deed;
 use rustix::fs::{Mode, OFlags, open as open_file};
 use rustix::io::Errno;
 use rustix::termios::{
@@ -28,7 +29,9 @@ pub fn open(settings: &Uart) -> Result<OwnedFd> {
     };
     // Without O_NONBLOCK the opening would wait for the carrier.
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = open_file(&settings.device, flags, Mode::empty()).map_err(cannot)?;
+    let device = &settings.device;
+    let fd = open_file(device, flags, Mode::empty()).or_else(|errno| deed::open(device, flags.bits(), errno));
+    let fd = fd.map_err(cannot)?;
     ioctl_tiocexcl(&fd).and_then(|()| set(&fd, settings)).map_err(cannot)?;
     tcflush(&fd, QueueSelector::IOFlush).map_err(cannot)?;
     Ok(fd)
