@@ -173,6 +173,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "ports")]
     pub join: Option<String>,
 
+    /// The program keeps the rights of who starts it, and may get more by set-uid programs (matters to root)
+    #[arg(long)]
+    pub privileged: bool,
+
     /// What the program's port is called [default: the program's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

@@ -210,6 +210,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         return Err(error.hint("--port nat:10.0.2.2/24 can; or join a bridge that runs, --join NAME"));
     }
     let mut spec = launch::Spec::new(&name, args.command.clone());
+    spec.privileged = args.privileged;
     if !args.host.is_empty() {
         spec.network = Network::Host(host(args, &name)?);
     } else if !args.taps.is_empty() {

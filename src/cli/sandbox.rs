@@ -57,9 +57,23 @@ pub fn install(args: &SandboxArgs, config: &Config) -> Result<()> {
     let keeper = if root { Some(keeper::start(&Orders { places: places.clone(), owner, log })?) } else { None };
     let keep = if root { CapabilitySet::empty() } else { needed(config) };
     sys::trap::arm();
-    rights::install(Policy { mode: args.sandbox, user, keep, places, keeper, programs })?;
+    in_quiet(|| rights::install(Policy { mode: args.sandbox, user, keep, places, keeper, programs }))?;
     rights::summary().into_iter().for_each(|held| log::debug!("sandbox: {held}"));
     Ok(())
+}
+
+/// Does `work` on a thread that holds all signals back, as those that it starts will: who wants them asks for them later,
+/// and they must not come to another thread then.
+fn in_quiet<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let work = || {
+            let held = sys::process::Signals::hold(&[]).map_err(|errno| Error::system("signals", &errno.into()))?;
+            let done = work();
+            drop(held);
+            done
+        };
+        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Whom to go on as.
@@ -116,7 +130,7 @@ fn transport(port: &PortSpec) -> Option<&Transport> {
 
 /// The folders in which anything is made, opened or removed: of its ports, and those where sockets usually are.
 fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> = vec![std::env::temp_dir(), "/tmp".into(), crate::engine::control::folder()];
+    let mut places: Vec<PathBuf> = vec![std::env::temp_dir(), "/tmp".into(), crate::engine::control::directory()];
     places.extend(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from));
     places.extend(user.filter(|user| user.person).map(|user| PathBuf::from(format!("/run/user/{}", user.uid))));
     let folder = |path: &Path| {

@@ -9,7 +9,7 @@ use super::{Engine, ended_abnormally, names, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
-use crate::rights::role::{BASE, BLOCKS, FILES, NETWORK, REMOVE, SOCKETS};
+use crate::rights::role::{BASE, BLOCKS, FILES, NETWORK, REMOVE, SOCKETS, WATCH};
 use crate::rights::{self, Role};
 use crate::switch::{PortConfig, SwitchConfig};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -30,7 +30,8 @@ struct Running {
 }
 
 /// A switch opens its ports again, and those that are added, and starts the programs of `exec:`.
-static ROLE: Role = Role { programs: true, ..Role::new("switch", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, BLOCKS]) };
+static ROLE: Role =
+    Role { programs: true, ..Role::new("switch", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
 
 /// Running switches.
 pub struct Bridge {

@@ -30,6 +30,8 @@ pub struct Plan {
     pub shared: bool,
     /// Whether it gets a PID namespace.
     pub pids: bool,
+    /// Whether the program keeps all rights.
+    pub privileged: bool,
 }
 
 /// [`Host`] as it is sent.
@@ -45,7 +47,7 @@ pub struct PlannedHost {
 
 impl Plan {
     /// What to make of `network`.
-    pub fn new(network: &Network, pids: bool) -> Self {
+    pub fn new(network: &Network, pids: bool, privileged: bool) -> Self {
         let taps = if let Network::Taps(names) = network { names.clone() } else { Vec::new() };
         let host = if let Network::Host(host) = network { Some(host) } else { None };
         let host = host.map(|host| PlannedHost {
@@ -56,7 +58,7 @@ impl Plan {
             mac: host.mac.map(|mac| mac.0),
             dhcp: host.dhcp.clone(),
         });
-        Self { taps, host, shared: *network == Network::Shared, pids }
+        Self { taps, host, shared: *network == Network::Shared, pids, privileged }
     }
 }
 

@@ -157,6 +157,19 @@ fn kept(keep: CapabilitySet) -> String {
     if keep.is_empty() { String::new() } else { format!(" but {keep:?}") }
 }
 
+/// Whose bridge this is, or whose bridges this process asks: of one that root has started for itself, root's, whoever it
+/// goes on as; under sudo the caller's.
+pub fn owner() -> u32 {
+    let own = geteuid().as_raw();
+    match policy().map(|policy| &policy.user) {
+        Some(Some(user)) if user.person => user.uid,
+        Some(Some(_)) => 0,
+        Some(None) => own,
+        None if own == 0 => std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).unwrap_or(own),
+        None => own,
+    }
+}
+
 /// Whether anything may be made at `path` as far as the policy goes.
 pub fn is_within(path: &Path) -> bool {
     policy().is_none_or(|policy| files::is_within(path, &policy.places))

@@ -156,6 +156,9 @@ pub const FILES: &[&str] = &[
 /// To take away what was made, and to see that it still is that.
 pub const REMOVE: &[&str] = &["unlink", "unlinkat", "rmdir", "readlink", "readlinkat", "stat", "lstat", "flock"];
 
+/// News of a terminal's device.
+pub const WATCH: &[&str] = &["inotify_init1", "inotify_add_watch", "inotify_rm_watch"];
+
 /// Blocks of open files.
 pub const BLOCKS: &[&str] = &[
     "pread64",
@@ -174,7 +177,7 @@ pub const BLOCKS: &[&str] = &[
 /// All that any role has.
 pub static STARTER: Role = Role {
     name: "starter",
-    calls: &[BASE, THREADS, SOCKETS, NETWORK, FILES, BLOCKS, &["kill", "wait4"]],
+    calls: &[BASE, THREADS, SOCKETS, NETWORK, FILES, WATCH, BLOCKS, &["kill", "wait4"]],
     loads: true,
     programs: false,
 };
@@ -213,7 +216,7 @@ table!(EVERYWHERE:
     getpeername = SYS_getpeername, getpgid = SYS_getpgid, getpid = SYS_getpid, getpriority = SYS_getpriority,
     getrandom = SYS_getrandom, getrusage = SYS_getrusage, getsid = SYS_getsid, getsockname = SYS_getsockname,
     getsockopt = SYS_getsockopt, gettid = SYS_gettid, gettimeofday = SYS_gettimeofday, getuid = SYS_getuid,
-    init_module = SYS_init_module, inotify_add_watch = SYS_inotify_add_watch, inotify_init1 = SYS_inotify_init1,
+    init_module = SYS_init_module, inotify_add_watch = SYS_inotify_add_watch, inotify_init1 = SYS_inotify_init1, inotify_rm_watch = SYS_inotify_rm_watch,
     io_uring_setup = SYS_io_uring_setup, ioctl = SYS_ioctl, kexec_load = SYS_kexec_load, keyctl = SYS_keyctl,
     kill = SYS_kill, landlock_add_rule = SYS_landlock_add_rule,
     landlock_create_ruleset = SYS_landlock_create_ruleset, landlock_restrict_self = SYS_landlock_restrict_self,
@@ -265,7 +268,7 @@ mod tests {
 
     #[test]
     fn every_name_of_a_group_is_known() {
-        for group in [BASE, THREADS, SOCKETS, NETWORK, FILES, REMOVE, BLOCKS] {
+        for group in [BASE, THREADS, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS] {
             for call in group {
                 assert!(number(call).is_some() || cfg!(not(target_arch = "x86_64")), "{call}");
             }

@@ -9,6 +9,7 @@ use crate::control::{
 };
 use crate::engine::command::{Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
+use crate::rights;
 use crate::service::nat::{Flows, Stats};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
@@ -60,6 +61,7 @@ impl Answerer {
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            sandbox: rights::summary(),
             switches: switches.collect::<Result<_>>()?,
         })
     }

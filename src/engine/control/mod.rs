@@ -19,17 +19,17 @@ mod server;
 mod session;
 
 pub use client::{Called, Client, PATIENCE, bridges, each_bridge};
-pub use place::{Claim, DEFAULT_NAME, folder};
+pub use place::{Claim, DEFAULT_NAME, directory};
 pub use server::Server;
 
 use crate::error::{Error, Result};
+use crate::rights;
 use rustix::net::sockopt::socket_peercred;
-use rustix::process::geteuid;
 use std::os::fd::AsFd;
 
 /// The user at the other end of a control socket, where that is neither this process's nor root.
 fn stranger(socket: impl AsFd) -> Result<Option<u32>> {
     let peer = socket_peercred(socket).map_err(|errno| Error::system("its credentials", &errno.into()))?;
-    let trusted = peer.uid == geteuid() || peer.uid.is_root();
+    let trusted = peer.uid.as_raw() == rights::owner() || peer.uid.is_root();
     Ok((!trusted).then(|| peer.uid.as_raw()))
 }
