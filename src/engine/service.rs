@@ -21,9 +21,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A service speaks on sockets and terminals that are open, dials, and takes away what it made; its files have threads of
-/// their own.
-static ROLE: Role = Role::new("service", &[BASE, SOCKETS, NETWORK, REMOVE, WATCH]);
+/// A service speaks on sockets and terminals that are open, dials, reads what a client's process is called, and takes away
+/// what it made; its files have threads of their own.
+static ROLE: Role = Role::new("service", &[BASE, SOCKETS, NETWORK, REMOVE, WATCH, &["openat"]]);
 
 /// Frames that a service may send before it has to look at what has come.
 const BUDGET: usize = 64;

@@ -5,6 +5,7 @@
 //! not know it, and says so [`MOST`] times at most.
 
 use crate::rights::{current, role};
+use std::ffi::CStr;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -36,25 +37,59 @@ struct SysInfo {
 
 extern "C" fn handle(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives a whole `siginfo_t`, which is longer than what is read of it.
-    let number = unsafe { (*info.cast::<SysInfo>()).number };
-    say(i64::from(number));
-    if cfg!(debug_assertions) {
-        // SAFETY: it ends the process, and does nothing else.
-        unsafe { libc::_exit(128 + libc::SIGSYS) };
+    let number = i64::from(unsafe { (*info.cast::<SysInfo>()).number });
+    // SAFETY: with SA_SIGINFO the context is a `ucontext_t` of this thread, which is nobody else's until this returns.
+    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    if !is_mallocs(number, context) {
+        say(number);
+        if cfg!(debug_assertions) {
+            // SAFETY: it ends the process, and does nothing else.
+            unsafe { libc::_exit(128 + libc::SIGSYS) };
+        }
     }
-    // SAFETY: with SA_SIGINFO the context is a `ucontext_t`, which the kernel restores when this returns: so the call's
-    // answer is put where the processor has it.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RAX as usize] = -i64::from(libc::ENOSYS);
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        (*context.cast::<libc::ucontext_t>()).uc_mcontext.regs[0] = (-i64::from(libc::ENOSYS)).cast_unsigned();
-    }
-    let _ = context;
+    answer(context);
 }
+
+/// Whether this is glibc's malloc(3), which looks once, when it gives memory back, how far the kernel promises some. It
+/// may be any thread's, and is content without.
+fn is_mallocs(number: i64, context: &libc::ucontext_t) -> bool {
+    const FILE: &CStr = c"/proc/sys/vm/overcommit_memory";
+    // SAFETY: the second argument of openat(2) is a string that ends with a zero: the call was made by this program.
+    number == libc::SYS_openat && unsafe { libc::strcmp(second(context) as *const libc::c_char, FILE.as_ptr()) } == 0
+}
+
+/// The second argument of the call.
+#[cfg(target_arch = "x86_64")]
+fn second(context: &libc::ucontext_t) -> usize {
+    context.uc_mcontext.gregs[libc::REG_RSI as usize] as usize
+}
+
+/// Has the call fail with ENOSYS: the kernel restores the context when the handler returns.
+#[cfg(target_arch = "x86_64")]
+fn answer(context: &mut libc::ucontext_t) {
+    context.uc_mcontext.gregs[libc::REG_RAX as usize] = -i64::from(libc::ENOSYS);
+}
+
+/// The second argument of the call.
+#[cfg(target_arch = "aarch64")]
+fn second(context: &libc::ucontext_t) -> usize {
+    context.uc_mcontext.regs[1] as usize
+}
+
+/// Has the call fail with ENOSYS: the kernel restores the context when the handler returns.
+#[cfg(target_arch = "aarch64")]
+fn answer(context: &mut libc::ucontext_t) {
+    context.uc_mcontext.regs[0] = (-i64::from(libc::ENOSYS)).cast_unsigned();
+}
+
+/// Other processors' calls are not held to lists ([`crate::rights`]), so that the handler is never called there.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn second(_: &libc::ucontext_t) -> usize {
+    c"".as_ptr() as usize
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn answer(_: &mut libc::ucontext_t) {}
 
 /// Says it on standard error, in one write and without allocating.
 fn say(number: i64) {
