@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 use support::{Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TempDir, frame, needs, require};
 use support::{eventually, zbridge};
+use zbridge::wire::Mac;
 
 const A: Station = Station::new(1);
 const B: Station = Station::new(2);
@@ -144,9 +145,12 @@ fn it_says_what_is_there_and_sums_up_at_the_end() {
             "inst1  unix      listening\n\
              g      unixgram  up         nobody yet\n\
              to attach\n  \
-               inst1  QEMU:  -netdev stream,id=n0,server=off,addr.type=unix,addr.path={one}\n  \
-               g      QEMU:  -netdev dgram,id=n0,local.type=unix,local.path={two}.qemu,remote.type=unix,\
-               remote.path={two}\n"
+               inst1  QEMU:  -netdev stream,id=inst1,server=off,addr.type=unix,addr.path={one} \
+               -net nic,netdev=inst1,macaddr={}\n  \
+               g      QEMU:  -netdev dgram,id=g,local.type=unix,local.path={two}.qemu,remote.type=unix,\
+               remote.path={two} -net nic,netdev=g,macaddr={}\n",
+            Mac::made_of("inst1"),
+            Mac::made_of("g"),
         );
         eventually("the start lines", || (zbridge.stdout() == lines).then_some(()));
         let (mut a, mut b) = (join(&zbridge, Path::new(&one)), StreamPeer::unix(&one));

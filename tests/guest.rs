@@ -28,21 +28,19 @@ fn start(host: &Namespace, dir: &TempDir) -> Process {
     zbridge!().args(ports.iter().flat_map(|port| ["-p", port])).inside(host).ready()
 }
 
-/// An interface with the very words that zbridge printed for the port `name`.
+/// An interface made by the very words that zbridge printed for the port `name`, with nothing added.
 fn as_printed(zbridge: &Process, name: &str) -> Nic {
     let words = eventually(&format!("a line that attaches a QEMU to {name}"), || {
         let stdout = zbridge.stdout();
         let mut lines = stdout.lines().filter(|line| line.trim_start().starts_with(&format!("{name} ")));
-        lines
-            .find_map(|line| line.contains("QEMU:").then(|| line.split_once("-netdev "))?)
-            .map(|(_, words)| words.to_owned())
+        lines.find_map(|line| line.split_once("QEMU:").map(|(_, words)| words.to_owned()))
     });
-    Nic::new(words.replacen("id=n0,", "", 1))
+    Nic::pasted(&words)
 }
 
 /// Boots both guests side by side.
-fn boot(zbridge: &Process, dir: &TempDir) -> [Guest; 2] {
-    let served = Nic::new(format!("stream,server=on,addr.type=unix,addr.path={}", dir.text("served")));
+fn boot(zbridge: &Process) -> [Guest; 2] {
+    let served = as_printed(zbridge, "served");
     let nics = |number: u8, field: Nic| {
         [
             as_printed(zbridge, &format!("inst{number}"))
@@ -100,7 +98,7 @@ fn guests_and_host_are_one_network() {
     let (host, dir) = (Namespace::new("host"), TempDir::new());
     let zbridge = start(&host, &dir);
     let begun = Instant::now();
-    let [mut one, mut two] = boot(&zbridge, &dir);
+    let [mut one, mut two] = boot(&zbridge);
     println!("both guests are up after {:?}", begun.elapsed());
     zbridge.wait_for("served: open again", PATIENCE);
 

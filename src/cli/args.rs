@@ -128,6 +128,11 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         to: Option<String>,
     },
+    /// The guide, by topic: without one, the list of topics
+    Help {
+        /// One topic, as `zbridge help` lists them
+        topic: Option<String>,
+    },
     /// Print a completion script
     Completions {
         /// The shell

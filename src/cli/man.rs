@@ -7,6 +7,7 @@ use roff::{Inline, Roff, bold, roman};
 
 use super::args::Args;
 use super::help::{self, ENVIRONMENT, EXAMPLES, command, statuses};
+use super::topics;
 use crate::config::{COMMON, INSTANCE_KEYS, KINDS, KeyRow, SWITCH_KEYS, TRANSPORTS};
 
 /// The page in roff, for man(7).
@@ -38,6 +39,7 @@ fn tables() -> Roff {
     roff.control("SH", ["INSTANCES"]);
     roff.text([roman("`zbridge up FILE` starts the programs of a bench. Each is a table [[instance]] of the file:")]);
     keys(&mut roff, INSTANCE_KEYS);
+    topics::sections(&mut roff);
     roff.control("SH", ["EXIT STATUS"]);
     for (code, meaning) in statuses() {
         entry(&mut roff, &code, meaning);

@@ -16,6 +16,7 @@ mod run;
 mod sandbox;
 mod show;
 mod style;
+mod topics;
 mod up;
 
 use std::ffi::OsString;
@@ -156,6 +157,10 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Ports { kind }) => {
             let stream = io::stdout();
             ports::page(kind.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
+        }
+        Some(Command::Help { topic }) => {
+            let stream = io::stdout();
+            topics::help(topic.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
         }
         Some(Command::Check { file }) => check(file)?.into_bytes(),
         Some(Command::Completions { shell }) => completions(*shell),

@@ -80,23 +80,13 @@ fn summary(row: &KeyRow) -> String {
 
 /// The port kinds as a table in Markdown, and the common keys below it.
 pub fn markdown() -> String {
-    let mut text = "| port | what it is | its own keys | example |\n|---|---|---|---|\n".to_owned();
+    let mut text = "| port | what it is | example |\n|---|---|---|\n".to_owned();
     for row in KINDS {
-        let cells = [code(&row.form()), row.summary.to_owned(), codes(row.keys), code(row.example)];
+        let cells = [code(&row.form()), row.summary.to_owned(), code(row.example)];
         let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', r"\|")).collect();
         text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
     text.push_str(&format!("\nEvery port also takes {}.\n", codes(COMMON)));
-    for (row, table) in KINDS.iter().filter_map(|row| Some((row, row.choices?))) {
-        text.push_str(&format!("\n`{}=` of `{}:`\n\n", table.key, row.word));
-        text.push_str("| value | what it is | its own keys | example |\n|---|---|---|---|\n");
-        for choice in table.rows {
-            let cells = [code(choice.word), choice.summary.to_owned(), codes(choice.keys), code(choice.example)];
-            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', r"\|")).collect();
-            text.push_str(&format!("| {} |\n", cells.join(" | ")));
-        }
-        text.push_str(&format!("\nEach also takes {}.\n", codes(table.common)));
-    }
     text
 }
 
@@ -145,13 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn the_markdown_table_has_four_cells_in_each_row() {
+    fn the_markdown_table_has_three_cells_in_each_row() {
         let text = markdown();
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
-        let choices: usize = KINDS.iter().filter_map(|row| row.choices).map(|table| table.rows.len() + 2).sum();
-        assert_eq!(rows.len(), KINDS.len() + 2 + choices);
+        assert_eq!(rows.len(), KINDS.len() + 2);
         for row in rows {
-            assert_eq!(row.replace(r"\|", "").matches('|').count(), 5, "{row}");
+            assert_eq!(row.replace(r"\|", "").matches('|').count(), 4, "{row}");
         }
     }
 }

@@ -159,7 +159,7 @@ impl PortSpec {
 
     /// How a peer is attached, where there is anything left to do.
     pub fn attach_hint(&self) -> Option<Attach> {
-        self.kind.text().attach()
+        self.kind.text().attach(&self.name)
     }
 }
 

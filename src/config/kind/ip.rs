@@ -136,11 +136,10 @@ impl KindText for Tcp {
     }
 
     /// `addr.host` takes an IPv6 address without brackets.
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, name: &str) -> Option<Attach> {
         let HostPort { host, port } = reached(&self.addr);
         let server = if self.listen { "off" } else { "on" };
-        let words = format!("stream,id=n0,server={server},addr.type=inet,addr.host={host},addr.port={port}");
-        Attach::new("QEMU", format!("-netdev {words}"))
+        Attach::qemu(name, "stream", &format!("server={server},addr.type=inet,addr.host={host},addr.port={port}"))
     }
 }
 
@@ -168,7 +167,7 @@ impl KindText for Udp {
     }
 
     /// QEMU's dgram netdev resolves IPv4 only: over IPv6 the peer is another zbridge.
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, name: &str) -> Option<Attach> {
         let (near, far) = (reached(&self.local), &self.remote);
         if near.ip().is_some_and(|ip| ip.is_ipv6()) {
             let public = if self.public { ",public" } else { "" };
@@ -177,13 +176,14 @@ impl KindText for Udp {
         }
         let local = format!("local.type=inet,local.host={},local.port={}", far.host, far.port);
         let remote = format!("remote.type=inet,remote.host={},remote.port={}", near.host, near.port);
-        Attach::new("QEMU", format!("-netdev dgram,id=n0,{local},{remote}"))
+        Attach::qemu(name, "dgram", &format!("{local},{remote}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::config::PortSpec;
+    use crate::wire::Mac;
 
     fn line(text: &str) -> String {
         PortSpec::parse(text).unwrap().attach_hint().unwrap().to_string()
@@ -223,14 +223,21 @@ mod tests {
     fn lines_for_qemu() {
         assert_eq!(
             line("tcp:127.0.0.1:5000,listen"),
-            "QEMU: -netdev stream,id=n0,server=off,addr.type=inet,addr.host=127.0.0.1,addr.port=5000"
+            format!(
+                "QEMU: -netdev stream,id=tcp-127.0.0.1-5000,server=off,addr.type=inet,addr.host=127.0.0.1,\
+                 addr.port=5000 -net nic,netdev=tcp-127.0.0.1-5000,macaddr={}",
+                Mac::made_of("tcp-127.0.0.1-5000")
+            )
         );
         assert!(line("tcp:[::1]:5000").contains("server=on,addr.type=inet,addr.host=::1,addr.port=5000"));
         assert!(line("tcp:[::]:5000,listen,public").contains("addr.host=::1,"));
         assert_eq!(
-            line("udp:127.0.0.1:5001->127.0.0.1:5002"),
-            "QEMU: -netdev dgram,id=n0,local.type=inet,local.host=127.0.0.1,local.port=5002,\
-             remote.type=inet,remote.host=127.0.0.1,remote.port=5001"
+            line("udp:127.0.0.1:5001->127.0.0.1:5002,name=b"),
+            format!(
+                "QEMU: -netdev dgram,id=b,local.type=inet,local.host=127.0.0.1,local.port=5002,\
+                 remote.type=inet,remote.host=127.0.0.1,remote.port=5001 -net nic,netdev=b,macaddr={}",
+                Mac::made_of("b")
+            )
         );
         assert_eq!(line("udp:[::1]:1->[::1]:2"), "zbridge: zbridge --port 'udp:[::1]:2->[::1]:1'");
     }

@@ -18,8 +18,11 @@ mod wpan;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 
+use crate::config::text::shell;
 use crate::limits::QUEUE_FRAMES;
+use crate::wire::Mac;
 
 use super::grammar::{Fault, Keys, Writer, nearest};
 
@@ -291,8 +294,8 @@ pub trait KindText {
         String::new()
     }
 
-    /// How a peer is attached, where there is anything left to do.
-    fn attach(&self) -> Option<Attach>;
+    /// How a peer is attached to the port called `name`, where there is anything left to do.
+    fn attach(&self, name: &str) -> Option<Attach>;
 }
 
 /// How a peer is attached to a port: who, and the line to paste.
@@ -308,6 +311,27 @@ impl Attach {
     fn new(who: &'static str, line: String) -> Option<Self> {
         Some(Self { who, line })
     }
+
+    /// A QEMU guest: the `netdev` and a network card of its own behind it. Both carry the name of the port, so that the
+    /// lines of several ports fit behind one QEMU, and the MAC address is made of it. `-net nic` takes the card that a
+    /// machine has on its board, and puts one into a slot where there is none.
+    fn qemu(name: &str, backend: &str, settings: &str) -> Option<Self> {
+        let (id, mac) = (qemu_id(name), Mac::made_of(name));
+        let netdev = format!("{backend},id={id},{settings}");
+        Self::new("QEMU", format!("-netdev {} -net nic,netdev={id},macaddr={mac}", shell(&netdev)))
+    }
+}
+
+/// A port's name as QEMU takes an identifier: a letter, then letters, digits, `-`, `.` and `_` (QEMU's util/id.c).
+fn qemu_id(name: &str) -> String {
+    let letter = if name.starts_with(|first: char| first.is_ascii_alphabetic()) { "" } else { "n" };
+    let kept = |char: char| if char.is_ascii_alphanumeric() || "-._".contains(char) { char } else { '-' };
+    letter.chars().chain(name.chars().map(kept)).collect()
+}
+
+/// `path` from the root on, so that a line which is pasted in another folder means the same.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// `QEMU: -netdev …`.

@@ -249,7 +249,7 @@ impl KindText for Nat {
         claims(self).collect()
     }
 
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, _name: &str) -> Option<Attach> {
         let line = match self.lan.dhcp {
             Some(_) => "udhcpc -i eth0".to_owned(),
             None => format!("ip route add default via {}", self.gateway),

@@ -68,7 +68,7 @@ impl KindText for Packet {
     }
 
     /// What hangs on the wire of the interface is attached already. The rest is seen from it: [`Packet::attach_to`].
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, _name: &str) -> Option<Attach> {
         None
     }
 }

@@ -140,7 +140,7 @@ impl KindText for Slip {
         self.transport.claims()
     }
 
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, _name: &str) -> Option<Attach> {
         self.transport.attach()
     }
 }

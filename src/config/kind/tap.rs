@@ -140,7 +140,7 @@ impl KindText for Tap {
     }
 
     /// With `addr=` the host is attached from the start. The address is that of Zephyr's net-setup.
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, _name: &str) -> Option<Attach> {
         if !self.addrs.is_empty() {
             return None;
         }

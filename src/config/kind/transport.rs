@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::ip::{PUBLIC, public};
 use super::unix::claim;
-use super::{Attach, KeyRow, KindRow};
+use super::{Attach, KeyRow, KindRow, absolute};
 use crate::config::grammar::{Fault, Keys, Writer, escape, nearest};
 use crate::config::text::shell;
 use crate::config::value::{self, HostPort};
@@ -369,14 +369,14 @@ impl Transport {
         match self {
             Self::Unix { path, connect } => {
                 let server = if *connect { ",server=on,wait=off" } else { "" };
-                qemu(format!("unix:{}{server}", escape(&path.display().to_string())))
+                qemu(format!("unix:{}{server}", escape(&absolute(path))))
             }
-            Self::Pipe { path } => qemu(format!("pipe:{}", escape(&path.display().to_string()))),
+            Self::Pipe { path } => qemu(format!("pipe:{}", escape(&absolute(path)))),
             Self::Tcp { addr, listen, .. } => {
                 let server = if *listen { "" } else { ",server=on,wait=off" };
                 qemu(format!("tcp:{addr}{server}"))
             }
-            Self::Pty { path } => Attach::new("the program's serial device", shell(&path.display().to_string()).into()),
+            Self::Pty { path } => Attach::new("the program's serial device", shell(&absolute(path)).into()),
             Self::Serial(_) | Self::Fd(_) | Self::Exec { .. } => None,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};
+use super::{Attach, KeyRow, KindRow, KindText, PortKind, absolute, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer, escape};
 use crate::config::text::shell;
 use crate::config::value;
@@ -172,11 +172,10 @@ impl KindText for UnixStream {
     }
 
     /// Accepted by every QEMU that has the stream netdev, which is 7.2.
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, name: &str) -> Option<Attach> {
         let server = if self.connect { "on" } else { "off" };
-        let path = escape(&self.target());
-        let words = format!("stream,id=n0,server={server},addr.type=unix,addr.path={path}");
-        Attach::new("QEMU", format!("-netdev {}", shell(&words)))
+        let path = escape(&absolute(&self.path));
+        Attach::qemu(name, "stream", &format!("server={server},addr.type=unix,addr.path={path}"))
     }
 }
 
@@ -202,12 +201,12 @@ impl KindText for UnixGram {
         vec![claim(&self.path)]
     }
 
-    fn attach(&self) -> Option<Attach> {
-        let own = self.target();
-        let peer = self.peer.as_ref().map_or_else(|| format!("{own}.qemu"), |peer| peer.display().to_string());
+    fn attach(&self, name: &str) -> Option<Attach> {
+        let own = absolute(&self.path);
+        let peer = self.peer.as_ref().map_or_else(|| format!("{own}.qemu"), |peer| absolute(peer));
         let (own, peer) = (escape(&own), escape(&peer));
-        let words = format!("dgram,id=n0,local.type=unix,local.path={peer},remote.type=unix,remote.path={own}");
-        Attach::new("QEMU", format!("-netdev {}", shell(&words)))
+        let settings = format!("local.type=unix,local.path={peer},remote.type=unix,remote.path={own}");
+        Attach::qemu(name, "dgram", &settings)
     }
 }
 
@@ -232,9 +231,9 @@ impl KindText for UnixSeq {
         if self.connect { Vec::new() } else { vec![claim(&self.path)] }
     }
 
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, _name: &str) -> Option<Attach> {
         let other = if self.connect { "" } else { ",connect" };
-        let spec = format!("unixseq:{}{other}", escape(&self.target()));
+        let spec = format!("unixseq:{}{other}", escape(&absolute(&self.path)));
         Attach::new("zbridge", format!("zbridge --port {}", shell(&spec)))
     }
 }
@@ -242,6 +241,7 @@ impl KindText for UnixSeq {
 #[cfg(test)]
 mod tests {
     use crate::config::PortSpec;
+    use crate::wire::Mac;
 
     fn line(text: &str) -> String {
         PortSpec::parse(text).unwrap().attach_hint().unwrap().to_string()
@@ -250,12 +250,18 @@ mod tests {
     /// Each of these was accepted by QEMU 7.2.
     #[test]
     fn lines_for_qemu() {
-        let stream = "QEMU: -netdev stream,id=n0,server=off,addr.type=unix,addr.path=/tmp/a";
+        let stream = "QEMU: -netdev stream,id=a,server=off,addr.type=unix,addr.path=/tmp/a \
+                      -net nic,netdev=a,macaddr=MAC";
+        let stream = stream.replace("MAC", &Mac::made_of("a").to_string());
         assert_eq!(line("unix:/tmp/a"), stream);
         assert_eq!(line("unix:/tmp/a,connect"), stream.replace("off", "on"));
         assert_eq!(
             line("unixgram:/tmp/a"),
-            "QEMU: -netdev dgram,id=n0,local.type=unix,local.path=/tmp/a.qemu,remote.type=unix,remote.path=/tmp/a"
+            format!(
+                "QEMU: -netdev dgram,id=a,local.type=unix,local.path=/tmp/a.qemu,remote.type=unix,remote.path=/tmp/a \
+                 -net nic,netdev=a,macaddr={}",
+                Mac::made_of("a")
+            )
         );
         assert!(line("unixgram:/tmp/a,peer=/tmp/b").contains("local.path=/tmp/b,"));
     }
@@ -263,7 +269,7 @@ mod tests {
     #[test]
     fn lines_are_quoted_twice() {
         let line = line("unix:/tmp/it's a,,b");
-        assert!(line.ends_with(r"addr.path=/tmp/it'\''s a,,b'"), "{line}");
+        assert!(line.contains(r"addr.path=/tmp/it'\''s a,,b' -net nic,netdev=it-s-a-b,"), "{line}");
     }
 
     #[test]

@@ -274,7 +274,7 @@ impl KindText for Usbip {
         self.exported().into_iter().map(|(busid, word)| format!("{busid} {word}")).collect::<Vec<_>>().join(", ")
     }
 
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, _name: &str) -> Option<Attach> {
         self.attach_to(&self.busids().into_iter().next()?)
     }
 }

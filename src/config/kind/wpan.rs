@@ -49,7 +49,7 @@ impl KindText for Wpan {
         self.transport.claims()
     }
 
-    fn attach(&self) -> Option<Attach> {
+    fn attach(&self, _name: &str) -> Option<Attach> {
         self.transport.attach()
     }
 }

@@ -17,6 +17,8 @@ const BOOT: Duration = Duration::from_secs(180);
 #[derive(Clone, Debug)]
 pub struct Nic {
     netdev: String,
+    /// The words that make the card, as somebody printed them: `-net nic,…,macaddr=MAC`.
+    card: Option<String>,
     mac: Option<String>,
     addresses: Vec<String>,
     mtu: Option<u32>,
@@ -26,7 +28,18 @@ impl Nic {
     /// An interface on QEMU's `-netdev NETDEV`, written without the id:
     /// `stream,server=off,addr.type=unix,addr.path=/tmp/inst1`. Where QEMU connects, somebody must listen already.
     pub fn new(netdev: impl Into<String>) -> Self {
-        Self { netdev: netdev.into(), mac: None, addresses: Vec::new(), mtu: None }
+        Self { netdev: netdev.into(), card: None, mac: None, addresses: Vec::new(), mtu: None }
+    }
+
+    /// An interface made by a whole line, word for word: `-netdev … -net nic,netdev=ID,macaddr=MAC`. Only the address
+    /// is exchanged where the test wants [another](Self::mac).
+    ///
+    /// # Panics
+    /// If the line does not look so.
+    pub fn pasted(line: &str) -> Self {
+        let words = line.trim().strip_prefix("-netdev ").and_then(|words| words.split_once(" -net "));
+        let (netdev, card) = words.unwrap_or_else(|| panic!("a netdev and a card: {line}"));
+        Self { card: Some(card.to_owned()), ..Self::new(netdev) }
     }
 
     /// An interface that connects to the listening stream socket at `path`.
@@ -57,17 +70,22 @@ impl Nic {
 
     /// The arguments of `tests/vm/boot` for interface `index` of the guest `name`: words for init, words for QEMU.
     fn arguments(&self, name: &str, index: usize) -> (Vec<String>, Vec<String>) {
+        let mut params = Vec::new();
+        if !self.addresses.is_empty() {
+            params.push(format!("ip{index}={}", self.addresses.join(",")));
+        }
+        params.extend(self.mtu.map(|mtu| format!("mtu{index}={mtu}")));
+        if let Some(card) = &self.card {
+            let (kept, own) = card.split_once("macaddr=").expect("a card with an address");
+            let card = format!("{kept}macaddr={}", self.mac.as_deref().unwrap_or(own));
+            return (params, ["-netdev", &self.netdev, "-net", &card].map(str::to_owned).to_vec());
+        }
         let (backend, options) = self.netdev.split_once(',').unwrap_or((&self.netdev, ""));
         let sum = name.bytes().fold(0_u8, |sum, octet| sum.wrapping_mul(31).wrapping_add(octet));
         let mac = self.mac.clone().unwrap_or_else(|| format!("52:54:00:00:{sum:02x}:{index:02x}"));
         let netdev = format!("{backend},id=n{index},{options}");
         let device = format!("virtio-net-pci,netdev=n{index},mac={mac},romfile=");
         let qemu = ["-netdev", netdev.trim_end_matches(','), "-device", &device].map(str::to_owned).to_vec();
-        let mut params = Vec::new();
-        if !self.addresses.is_empty() {
-            params.push(format!("ip{index}={}", self.addresses.join(",")));
-        }
-        params.extend(self.mtu.map(|mtu| format!("mtu{index}={mtu}")));
         (params, qemu)
     }
 }
