@@ -35,7 +35,10 @@ fn join(zbridge: &Process, path: &Path) -> StreamPeer {
 /// The address of the port `t`, which took a free one.
 fn tcp_address(zbridge: &Process) -> SocketAddr {
     let line = zbridge.wait_for("addr.port=", PATIENCE);
-    SocketAddr::from(([127, 0, 0, 1], line.rsplit_once("addr.port=").unwrap().1.parse().unwrap()))
+    SocketAddr::from((
+        [127, 0, 0, 1],
+        line.rsplit_once("addr.port=").unwrap().1.split_whitespace().next().unwrap().parse().unwrap(),
+    ))
 }
 
 /// A frame that was begun dies with its connection, wherever it was cut: the next connection starts clean.

@@ -60,7 +60,7 @@ impl Job {
     fn config(&self) -> Option<&Config> {
         match self {
             Self::Run(config, _) => Some(config),
-            Self::Instance(instance) => Some(&instance.config),
+            Self::Instance(instance) => instance.join.is_none().then_some(&instance.config),
             Self::Bench(up) => Some(up.config()),
             Self::Ask(_) | Self::Demo => None,
         }

@@ -25,8 +25,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a peer that can be reached by the keeper of rights alone is not looked for again.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How often in so long a peer is looked for that can be reached by the keeper of rights alone.
+const ASKS: u32 = 32;
+/// See [`ASKS`].
+const REST: Duration = Duration::from_millis(20);
 
 /// A connected SOCK_SEQPACKET socket.
 pub struct Sequenced(OwnedFd);
@@ -75,15 +77,15 @@ pub struct UnixGram {
     peer: Option<SocketAddrUnix>,
     /// The peer is whoever sent last, because none was given.
     follows: bool,
-    /// When the keeper of rights was asked last to connect the lookout.
-    asked: Option<Instant>,
+    /// How often the keeper of rights may be asked to connect the lookout before it has to rest, and since when.
+    asks: (u32, Instant),
 }
 
 impl UnixGram {
     /// Takes over a bound, non-blocking socket, and another datagram socket as its lookout. Without a `peer`, it is
     /// whoever sent last.
     pub fn new(fd: OwnedFd, lookout: OwnedFd, peer: Option<SocketAddrUnix>) -> Self {
-        Self { fd, lookout, follows: peer.is_none(), peer, asked: None }
+        Self { fd, lookout, follows: peer.is_none(), peer, asks: (ASKS, Instant::now()) }
     }
 
     /// The descriptor that becomes writable when a peer that took nothing has room, if the socket itself does not.
@@ -102,11 +104,9 @@ impl UnixGram {
     fn send_connected(&mut self, frame: &[u8], refused: Errno) -> Result<(), Errno> {
         match send(&self.lookout, frame, SendFlags::NOSIGNAL) {
             Err(errno @ (Errno::NOTCONN | Errno::CONNREFUSED | Errno::CONNRESET | Errno::DESTADDRREQ)) => {
-                // One that is away is looked for now and then, not for each frame.
-                if self.asked.is_some_and(|last| last.elapsed() < PAUSE) {
+                if !self.may_ask() {
                     return Err(errno);
                 }
-                self.asked = Some(Instant::now());
                 let path = self.peer.as_ref().and_then(SocketAddrUnix::path_bytes).ok_or(refused)?;
                 let path = Path::new(OsStr::from_bytes(path));
                 deed::connect(&self.lookout, path, refused)?;
@@ -114,6 +114,17 @@ impl UnixGram {
             }
             done => done.map(drop),
         }
+    }
+
+    /// Whether the keeper may be asked once more: a flood to a peer that is away is not worth a question a frame.
+    fn may_ask(&mut self) -> bool {
+        let (left, since) = &mut self.asks;
+        if since.elapsed() >= REST {
+            (*left, *since) = (ASKS, Instant::now());
+        }
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        may
     }
 
     /// After a peer took nothing: whether it is worth trying again at once. If not, the lookout will tell.
