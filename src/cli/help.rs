@@ -25,12 +25,11 @@ pub const EXAMPLES: &[(&str, &str)] = &[
 
 /// What `rewrite=` does.
 pub const REWRITE: &str = "With rewrite=mac what is behind a port gets a MAC address of its own on the switch, made of \
-    the port's name and the same each time; rewrite=mac=OLD:NEW and rewrite=ip=OLD:NEW exchange an address for another. So \
-    copies of an image with fixed addresses run side by side. Translated are Ethernet addresses, ARP, IPv4 with the \
-    checksums of TCP, UDP and ICMP, what ICMP errors quote, the IPv6 addresses that a station makes of its MAC address \
-    with their groups and neighbour discovery, and DHCP: the client's hardware address and identifier, so that a server \
-    tells the copies apart, and the IPv4 addresses of its header. Other IPv6 addresses and what applications send as \
-    data are not. Addresses of other groups are left alone.";
+    the port's name and the same each time; rewrite=mac=OLD:NEW, rewrite=ip=OLD:NEW and rewrite=ip=[OLD6]:[NEW6] exchange \
+    an address for another. So copies of an image with fixed addresses run side by side. Translated are Ethernet \
+    addresses, ARP, IPv4 and IPv6 with the checksums of TCP, UDP and ICMP, what ICMP errors quote, neighbour discovery, \
+    DHCP and DHCPv6 with the identifiers by which a server tells the copies apart, and the IPv6 addresses that a station \
+    makes of its MAC address. What applications send as data is not. Addresses of other groups are left alone.";
 
 /// Environment variables that are heeded, each with what it does.
 pub const ENVIRONMENT: &[(&str, &str)] = &[

@@ -152,7 +152,8 @@ fn numbered(word: &str, text: &str) -> String {
         let (stem, extension) = text.rsplit_once('.').map_or((text, ""), |(stem, _)| text.split_at(stem.len()));
         return format!("{stem}{{i}}{extension}");
     }
-    let (addr, length) = text.split_once('/').map_or((text, ""), |(addr, _)| text.split_at(addr.len()));
+    // What stands behind the address: a prefix length, or the bracket of an IPv6 address.
+    let (addr, length) = text.split_at(text.find('/').unwrap_or(text.trim_end_matches(']').len()));
     let digits = addr.len() - addr.bytes().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (front, last) = addr.split_at(digits);
     match last.parse::<u32>() {
@@ -213,6 +214,7 @@ mod tests {
     fn what_copies_cannot_share_has_their_number() {
         for (word, text, says) in [
             ("rewrite", "ip=192.0.2.1:192.0.2.11", Some(r#""ip=192.0.2.1:192.0.2.{i+10}""#)),
+            ("rewrite", "ip=[2001:db8::1]:[2001:db8::11]", Some(r#""ip=[2001:db8::1]:[2001:db8::{i+10}]""#)),
             ("rewrite", "ip=192.0.2.1:192.0.2.1", Some(r#""ip=192.0.2.1:192.0.2.{i}""#)),
             ("rewrite", "mac=02:00:5e:00:53:3b:02:00:5e:00:53:01", Some("rewrite = \"mac\"")),
             ("rewrite", "mac", None),

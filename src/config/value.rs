@@ -101,7 +101,8 @@ pub fn station(text: &str) -> Parsed<Mac> {
 
 /// What a port translates: `mac`, `mac=OLD:NEW` or `ip=OLD:NEW`, two different addresses of one host each.
 pub fn rewrite(text: &str) -> Parsed<Rule> {
-    let form = || "mac, mac=OLD:NEW or ip=OLD:NEW, as ip=192.0.2.1:192.0.2.11".to_owned();
+    let form =
+        || "mac, mac=OLD:NEW or ip=OLD:NEW, as ip=192.0.2.1:192.0.2.11 or ip=[2001:db8::1]:[2001:db8::11]".to_owned();
     let rule = match text.split_once('=') {
         None if text == "mac" => Rule::Mac,
         Some(("mac", pair)) => {
@@ -109,6 +110,11 @@ pub fn rewrite(text: &str) -> Parsed<Rule> {
             let (old, new) = (pair.get(..middle), pair.get(middle + 1..));
             let of = |text: Option<&str>| station(text.unwrap_or_default()).map_err(|_| form());
             Rule::MacPair(of(old)?, of(new)?)
+        }
+        Some(("ip", pair)) if pair.starts_with('[') => {
+            let inner = pair.strip_prefix('[').and_then(|pair| pair.strip_suffix(']'));
+            let (old, new) = inner.and_then(|pair| pair.split_once("]:[")).ok_or_else(form)?;
+            Rule::Ip6(host_v6(old).ok_or_else(form)?, host_v6(new).ok_or_else(form)?)
         }
         Some(("ip", pair)) => {
             let (old, new) = pair.split_once(':').ok_or_else(form)?;
@@ -120,6 +126,7 @@ pub fn rewrite(text: &str) -> Parsed<Rule> {
         Rule::Mac => false,
         Rule::MacPair(old, new) => old == new,
         Rule::Ip(old, new) => old == new,
+        Rule::Ip6(old, new) => old == new,
     };
     if same { Err(form()) } else { Ok(rule) }
 }
@@ -127,6 +134,11 @@ pub fn rewrite(text: &str) -> Parsed<Rule> {
 /// An IPv4 address that one host can have.
 fn host_v4(text: &str) -> Option<Ipv4Addr> {
     text.parse().ok().filter(|ip: &Ipv4Addr| !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast())
+}
+
+/// An IPv6 address that one host can have.
+fn host_v6(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok().filter(|ip: &Ipv6Addr| !ip.is_unspecified() && !ip.is_multicast() && !ip.is_loopback())
 }
 
 /// An address with a prefix length.

@@ -1,4 +1,4 @@
-//! One station under another name: the MAC and IPv4 addresses of what is behind a port, exchanged for others on the
+//! One station under another name: the MAC and IP addresses of what is behind a port, exchanged for others on the
 //! switch, so that copies of one image with the same built-in addresses run side by side.
 //!
 //! Theory of operation. A rule is a pair of addresses, and a frame is rewritten by *exchanging* the two wherever an
@@ -16,17 +16,17 @@
 //! for ([`Mac::made_of`]); further ones, which an instance with a bridge inside has, get one each, up to
 //! [`STATIONS_MAX`].
 //!
-//! What is translated: Ethernet addresses (not those of groups), behind up to two VLAN tags ARP, IPv4 with the
-//! checksums of TCP, UDP, UDP-Lite and ICMP, what ICMP errors quote, and DHCP; of IPv6 neighbour discovery, and the
-//! addresses that a station makes of its MAC address, with their groups. What is not: other IPv6 addresses, and
-//! addresses that a protocol above UDP and TCP carries in its payload.
+//! What is translated: Ethernet addresses (not those of groups), behind up to two VLAN tags ARP, IPv4 and IPv6 with the
+//! checksums of TCP, UDP, UDP-Lite, DCCP and ICMP, what ICMP errors quote, neighbour discovery, DHCP and DHCPv6. Of
+//! IPv6 also the addresses that a station makes of its MAC address, with their groups. What is not: addresses that
+//! another protocol above UDP and TCP carries in its payload.
 
 mod exchange;
 
 use super::{Mac, Offload};
 use exchange::Exchange;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Stations behind one port that [`Rule::Mac`] gives an address of their own; the frames of more pass as they are.
 pub const STATIONS_MAX: usize = 16;
@@ -40,15 +40,19 @@ pub enum Rule {
     MacPair(Mac, Mac),
     /// One IPv4 address for another.
     Ip(Ipv4Addr, Ipv4Addr),
+    /// One IPv6 address for another.
+    Ip6(Ipv6Addr, Ipv6Addr),
 }
 
-/// As the key `rewrite=` takes it: `mac`, `mac=02:00:5e:00:53:3b:02:00:5e:00:53:01`, `ip=192.0.2.1:192.0.2.11`.
+/// As the key `rewrite=` takes it: `mac`, `mac=02:00:5e:00:53:3b:02:00:5e:00:53:01`, `ip=192.0.2.1:192.0.2.11`,
+/// `ip=[2001:db8::1]:[2001:db8::11]`.
 impl fmt::Display for Rule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mac => out.write_str("mac"),
             Self::MacPair(old, new) => write!(out, "mac={old}:{new}"),
             Self::Ip(old, new) => write!(out, "ip={old}:{new}"),
+            Self::Ip6(old, new) => write!(out, "ip=[{old}]:[{new}]"),
         }
     }
 }
@@ -60,6 +64,7 @@ impl Rule {
             (Self::Mac, Self::Mac) => true,
             (Self::MacPair(a, b), Self::MacPair(c, d)) => a == c || a == d || b == c || b == d,
             (Self::Ip(a, b), Self::Ip(c, d)) => a == c || a == d || b == c || b == d,
+            (Self::Ip6(a, b), Self::Ip6(c, d)) => a == c || a == d || b == c || b == d,
             _ => false,
         }
     }
@@ -82,6 +87,7 @@ impl Rewriter {
                 Rule::Mac => {}
                 Rule::MacPair(old, new) => exchange.pair_macs(old.0, new.0),
                 Rule::Ip(old, new) => exchange.ips.push((old.octets(), new.octets())),
+                Rule::Ip6(old, new) => exchange.ips6.push((old.octets(), new.octets())),
             }
         }
         let learns = rules.contains(&Rule::Mac);

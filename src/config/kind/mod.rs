@@ -178,7 +178,7 @@ pub static COMMON: &[KeyRow] = &[
         word: "rewrite",
         value: Some("RULE"),
         repeatable: true,
-        summary: "other addresses on the switch, for copies of one image: mac, mac=OLD:NEW or ip=OLD:NEW",
+        summary: "other addresses on the switch, for copies of one image: mac, mac=OLD:NEW, ip=OLD:NEW or ip=[OLD6]:[NEW6]",
     },
 ];
 

@@ -5,6 +5,7 @@
 //! computed anew: a frame that arrived damaged leaves damaged, and the payload is not read. The update of a checksum
 //! field is itself a change, which matters where an outer checksum covers it: ICMP errors quote whole headers.
 
+mod dhcp;
 mod six;
 
 use crate::wire::checksum::Sum;
@@ -16,8 +17,8 @@ use etherparse::{EtherType, ether_type, ip_number};
 const UDP_LITE: u8 = 136;
 /// Reverse ARP has the fields of ARP (RFC 903).
 const RARP: EtherType = EtherType(0x8035);
-/// The ports of DHCP's server and client (RFC 2131, 4.1).
-const DHCP: [u16; 2] = [67, 68];
+/// The Datagram Congestion Control Protocol (RFC 4340): a pseudo header, and the checksum at byte 6 as UDP has it.
+const DCCP: u8 = 33;
 /// ICMP errors, which quote the header that they are about (RFC 792), and among them the redirect.
 const ICMP_ERRORS: [u8; 5] = [3, 4, REDIRECT, 11, 12];
 const REDIRECT: u8 = 5;
@@ -36,6 +37,10 @@ impl Change {
             if even { folded } else { folded.swap_bytes() }
         };
         Self(Some(Sum::ZERO.add_u16(!sum(old)).add_u16(sum(new))))
+    }
+
+    fn is_none(&self) -> bool {
+        self.0.is_none()
     }
 
     fn and(self, other: Self) -> Self {
@@ -65,6 +70,7 @@ type Pair<const N: usize> = ([u8; N], [u8; N]);
 pub(super) struct Exchange {
     pub macs: Vec<Pair<6>>,
     pub ips: Vec<Pair<4>>,
+    pub ips6: Vec<Pair<16>>,
     /// What IPv6 makes of the MAC addresses: interface identifiers, and the ends of solicited-node groups.
     iids: Vec<Pair<8>>,
     ends: Vec<Pair<3>>,
@@ -94,11 +100,15 @@ impl Exchange {
         for at in [0, 6] {
             self.mac(frame, at, true);
         }
-        // The group of a solicited node (RFC 2464, 7): its address goes with that in the IPv6 header.
-        if frame.starts_with(&[0x33, 0x33, 0xff]) {
-            replace(&self.ends, frame, 3, true);
-        }
         let Ok((ether_type, at)) = network_at(frame) else { return };
+        let has_pairs_of_six = !self.macs.is_empty() || !self.ips6.is_empty();
+        // The group of a solicited node (RFC 2464, 7): its address goes with that in the IPv6 header.
+        if ether_type == ether_type::IPV6 && has_pairs_of_six && frame.starts_with(&[0x33, 0x33, 0xff]) {
+            let end = frame.get(at..).and_then(|packet| self.end_of_group(packet));
+            if let (Some(end), Some(place)) = (end, frame.get_mut(3..6)) {
+                place.copy_from_slice(&end);
+            }
+        }
         let seed = match offload.checksum {
             Checksum::Partial { start, offset } => (usize::from(start) + usize::from(offset)).checked_sub(at),
             Checksum::None | Checksum::Valid => None,
@@ -108,7 +118,7 @@ impl Exchange {
             ether_type::IPV4 if packet.first().is_some_and(|first| first >> 4 == 4) => {
                 self.ipv4(packet, seed, false);
             }
-            ether_type::IPV6 if !self.macs.is_empty() => {
+            ether_type::IPV6 if has_pairs_of_six => {
                 self.ipv6(packet, seed, false);
             }
             ether_type::ARP | RARP => self.arp(packet),
@@ -169,8 +179,9 @@ impl Exchange {
         let holds = |field: usize, usual| if seed == Some(field) { Holds::Seed } else { usual };
         match protocol {
             p if p == ip_number::TCP.0 => settle(datagram, 16, addresses, holds(16, Holds::Complement)),
+            DCCP => settle(datagram, 6, addresses, holds(6, Holds::Complement)),
             p if p == ip_number::UDP.0 || p == UDP_LITE => {
-                let payload = if quoted { Change::NONE } else { self.dhcp(datagram) };
+                let payload = if quoted { Change::NONE } else { self.configuration(datagram) };
                 let holds = holds(6, Holds::ComplementOrNone);
                 // What is to be completed gets the payload's sum then.
                 let covered = if holds == Holds::Seed { addresses } else { addresses.and(payload) };
@@ -187,61 +198,21 @@ impl Exchange {
         let quote = message.get_mut(8..).map_or(Change::NONE, |quote| self.ipv4(quote, None, true));
         settle(message, 2, router.and(quote), Holds::Complement);
     }
+}
 
-    /// Addresses of a DHCP message (RFC 2131, 2), which begins behind the UDP header: the client's hardware address, by
-    /// which a server tells its clients apart; the IPv4 addresses of client and servers; and of the options, which may
-    /// lie at odd places, the address asked for, the server's, and the client identifier where it is a hardware address
-    /// (RFC 2132, 9.1, 9.7, 9.14).
-    fn dhcp(&self, datagram: &mut [u8]) -> Change {
-        let Some(&[s0, s1, d0, d1]) = datagram.first_chunk() else { return Change::NONE };
-        let ports = [[s0, s1], [d0, d1]].map(u16::from_be_bytes);
-        let Some(message) = datagram.get_mut(8..).filter(|_| ports.iter().all(|port| DHCP.contains(port))) else {
-            return Change::NONE;
-        };
-        if !matches!(message, [1 | 2, 1, 6, ..]) {
-            return Change::NONE;
-        }
-        let mut all = self.mac(message, 28, true);
-        for at in [12, 16, 20, 24] {
-            all = all.and(self.ip(message, at, true));
-        }
-        if message.get(236..240) != Some(&[99, 130, 83, 99]) {
-            return all;
-        }
-        let mut at = 240;
-        while let Some(&code) = message.get(at) {
-            // The pad option is a byte alone, and the end option ends them.
-            match code {
-                0 => {
-                    at += 1;
-                    continue;
-                }
-                255 => break,
-                _ => {}
-            }
-            let Some(&length) = message.get(at + 1) else { break };
-            let value = at + 2;
-            let even = value.is_multiple_of(2);
-            all = all.and(match (code, length) {
-                (50 | 54, 4) => self.ip(message, value, even),
-                (61, 7) if message.get(value) == Some(&1) => self.mac(message, value + 1, !even),
-                _ => Change::NONE,
-            });
-            at = value + usize::from(length);
-        }
-        all
-    }
+/// The other address of the pair that this one is in.
+fn other<const N: usize>(pairs: &[Pair<N>], address: [u8; N]) -> Option<[u8; N]> {
+    pairs.iter().find_map(|&(one, two)| match address {
+        address if address == one => Some(two),
+        address if address == two => Some(one),
+        _ => None,
+    })
 }
 
 /// Exchanges the address at `at`, if it is in a pair.
 fn replace<const N: usize>(pairs: &[Pair<N>], bytes: &mut [u8], at: usize, even: bool) -> Change {
     let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>()) else { return Change::NONE };
-    let other = pairs.iter().find_map(|(one, two)| match *place {
-        address if address == *one => Some(*two),
-        address if address == *two => Some(*one),
-        _ => None,
-    });
-    let Some(new) = other else { return Change::NONE };
+    let Some(new) = other(pairs, *place) else { return Change::NONE };
     let old = std::mem::replace(place, new);
     Change::of(&old, &new, even)
 }

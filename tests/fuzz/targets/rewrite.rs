@@ -13,7 +13,8 @@ pub fn rewrite(data: &[u8]) {
     let frame = input.0;
     let macs = Rule::MacPair(Mac([2, 0, 0x5e, 0, 0x53, 0x3b]), Mac([2, 0, 0, 0, 0, 1]));
     let ips = Rule::Ip([192, 0, 2, 1].into(), [192, 0, 2, 11].into());
-    let rewriter = Rewriter::new("fuzz", &[macs, ips]).expect("there are rules");
+    let six = Rule::Ip6("2001:db8::1".parse().expect("an address"), "2001:db8::11".parse().expect("an address"));
+    let rewriter = Rewriter::new("fuzz", &[macs, ips, six]).expect("there are rules");
     let mut once = frame.to_vec();
     rewriter.clone().inbound(&mut once, &offload);
     assert_eq!(once.len(), frame.len());

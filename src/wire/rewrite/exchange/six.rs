@@ -1,11 +1,15 @@
-//! IPv6: the addresses that a station makes of its MAC address, and where its MAC address itself stands.
+//! IPv6: addresses that are in a pair, those that a station makes of its MAC address, and where that itself stands.
 //!
 //! A station's link-local address, and those that it configures by what routers advertise (RFC 4862), end in its MAC
 //! address as an interface identifier. Copies of one image would all have the same ones, and find each other out by
 //! duplicate address detection. So these addresses are exchanged along with the MAC address, and the groups that go with
-//! them. Addresses that are given in any other way stay.
+//! them. Addresses that are given in any other way stay, unless a rule names them.
+//!
+//! The group of a solicited node holds the last 24 bits of its address, in which a static address may agree with one
+//! that is made of a MAC address. A solicitation says which of them it is about: its group follows the target. Only
+//! where the target does not tell (reports of members) the 24 bits alone decide.
 
-use super::{Change, Exchange, Holds, replace, settle};
+use super::{Change, Exchange, Holds, other, replace, settle};
 use etherparse::ip_number;
 
 /// Bytes of the fixed header.
@@ -29,7 +33,17 @@ impl Exchange {
     /// Addresses of the header and what depends on them (RFC 8200, 3). As for IPv4.
     pub(super) fn ipv6(&self, packet: &mut [u8], seed: Option<usize>, quoted: bool) -> Change {
         let Some(&[_, _, _, _, l0, l1, next, _]) = packet.first_chunk() else { return Change::NONE };
-        let addresses = self.address(packet, 8).and(self.address(packet, 24));
+        let is_group = packet.get(24..40).is_some_and(is_group_of_a_node);
+        let end = self.end_of_group(packet);
+        let destination = match (end, packet.get_mut(37..).and_then(|rest| rest.first_chunk_mut())) {
+            (Some(end), Some(place)) => {
+                let old = std::mem::replace(place, end);
+                Change::of(&old, &end, false)
+            }
+            _ if is_group => Change::NONE,
+            _ => self.address(packet, 24),
+        };
+        let addresses = self.address(packet, 8).and(destination);
         let end = (HEADER + usize::from(u16::from_be_bytes([l0, l1]))).min(packet.len());
         let Some((protocol, header)) = upper(packet, next) else { return addresses };
         let Some(datagram) = packet.get_mut(header..end) else { return addresses };
@@ -40,13 +54,39 @@ impl Exchange {
         })
     }
 
-    /// An address that is made of a MAC address, or the group of such ones (RFC 4291, 2.7.1).
+    /// The new end of the group to which a packet is sent, if that is the group of a solicited node and it changes.
+    pub(super) fn end_of_group(&self, packet: &[u8]) -> Option<[u8; 3]> {
+        let group = packet.get(24..40).filter(|group| is_group_of_a_node(group))?;
+        let end = *group.last_chunk::<3>()?;
+        let solicited = (packet.get(6) == Some(&ip_number::IPV6_ICMP.0) && packet.get(HEADER) == Some(&135))
+            .then(|| packet.get(HEADER + 8..)?.first_chunk::<16>())
+            .flatten()
+            .filter(|target| target.ends_with(&end));
+        match solicited {
+            Some(target) => self.other_address(*target).and_then(|new| new.last_chunk().copied()),
+            None => other(&self.ends, end),
+        }
+    }
+
+    /// The address that one is exchanged for.
+    fn other_address(&self, address: [u8; 16]) -> Option<[u8; 16]> {
+        let [prefix @ .., a, b, c, d, e, f, g, h] = address;
+        let prefix: [u8; 8] = prefix;
+        other(&self.ips6, address).or_else(|| {
+            let iid = other(&self.iids, [a, b, c, d, e, f, g, h])?;
+            Some(std::array::from_fn(|at| if at < 8 { prefix[at] } else { iid[at - 8] }))
+        })
+    }
+
+    /// An address of a pair, one that is made of a MAC address, or the group of such ones (RFC 4291, 2.7.1).
     fn address(&self, bytes: &mut [u8], at: usize) -> Change {
-        let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff];
         match bytes.get(at..at + 16) {
-            Some(address) if address.starts_with(&group) => replace(&self.ends, bytes, at + group.len(), false),
+            Some(address) if is_group_of_a_node(address) => replace(&self.ends, bytes, at + 13, false),
             Some([0xff, ..]) | None => Change::NONE,
-            Some(_) => replace(&self.iids, bytes, at + 8, true),
+            Some(_) => {
+                let change = replace(&self.ips6, bytes, at, true);
+                if change.is_none() { replace(&self.iids, bytes, at + 8, true) } else { change }
+            }
         }
     }
 
@@ -91,6 +131,11 @@ impl Exchange {
         }
         all
     }
+}
+
+/// Whether an address is the group of a solicited node, ff02::1:ff00:0/104.
+fn is_group_of_a_node(address: &[u8]) -> bool {
+    address.starts_with(&[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff])
 }
 
 /// The protocol above IPv6 and where its header begins; `None` where it has none in this packet: behind headers that

@@ -7,6 +7,10 @@ const IIDS: [[u8; 8]; 2] = [[0, 0, 0x5e, 0xff, 0xfe, 0, 0x53, 0x3b], [0, 0xaa, 0
 const MACS: [Mac; 2] = [OLD, NEW];
 const PEER_ADDRESS: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
+/// Addresses that were set by hand.
+const GIVEN: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const OTHER: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x11];
+
 fn address(prefix: [u8; 8], which: usize) -> [u8; 16] {
     std::array::from_fn(|at| if at < 8 { prefix[at] } else { IIDS[which][at - 8] })
 }
@@ -72,14 +76,97 @@ fn groups_are_those_of_the_other_address() {
     }
 }
 
+/// A static address whose end is that of the MAC address: its group is not that of the station.
+#[test]
+fn a_group_follows_the_address_that_is_asked_for() {
+    let mut given = GIVEN;
+    given[13..].copy_from_slice(&IIDS[0][5..]);
+    let (group, mac) = group(0);
+    let asks = |target: [u8; 16], group: [u8; 16], mac: [u8; 6], layer: [u8; 6]| {
+        let message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &target, &[1, 1], &layer].concat();
+        icmpv6([mac, layer], [group, PEER_ADDRESS], (58, &[]), &message)
+    };
+    let question = asks(given, group, mac, PEER.0);
+    assert_eq!(through(&both(), &question, &Offload::NONE), question, "no rule names it");
+    // a rule that does, and a neighbour whose address ends alike but is in none
+    let mut other = given;
+    other[15] ^= 0x77;
+    let six = Rewriter::new("x", &[Rule::Ip6(given.into(), other.into())]).unwrap();
+    let (mut other_group, mut other_mac) = (group, mac);
+    (other_group[15], other_mac[5]) = (other[15], other[15]);
+    assert_eq!(through(&six, &question, &Offload::NONE), asks(other, other_group, other_mac, PEER.0));
+    let router = asks(link_local(0), group, mac, PEER.0);
+    assert_eq!(through(&six, &router, &Offload::NONE), router);
+}
+
+/// The client's identifier and the address that it got, as a DHCPv6 client and its server have them (RFC 8415).
+#[test]
+fn clients_of_dhcpv6_are_told_apart() {
+    let rewriter = Rewriter::new("x", &[Rule::MacPair(OLD, NEW), Rule::Ip6(GIVEN.into(), OTHER.into())]).unwrap();
+    let message = |mac: Mac, given: [u8; 16], by_time: bool| {
+        let duid: &[u8] = if by_time { &[0, 1, 0, 14, 0, 1, 0, 1, 9, 9, 9, 9] } else { &[0, 1, 0, 10, 0, 3, 0, 1] };
+        let status = [0, 13, 0, 3, 0, 0, b'!']; // so that what follows lies at an odd place
+        let address = [&[0, 5, 0, 24][..], &given, &[0; 8]].concat();
+        let association = [&[0, 3, 0, 12 + 28][..], &[7; 12], &address].concat();
+        let options = [duid, &mac.0, &status, &association].concat();
+        let udp =
+            [&[2, 34, 2, 35][..], &(12 + options.len() as u16).to_be_bytes(), &[0, 0, 7, 1, 2, 3], &options].concat();
+        udp6(mac, udp)
+    };
+    for by_time in [false, true] {
+        let wanted = message(NEW, OTHER, by_time);
+        assert_eq!(through(&rewriter, &message(OLD, GIVEN, by_time), &Offload::NONE), wanted);
+    }
+    // a length that leads beyond the end
+    let mut cut = message(OLD, GIVEN, false);
+    cut[62 + 4 + 3] = 200;
+    through(&rewriter, &cut, &Offload::NONE);
+}
+
+/// A datagram to all servers, with its checksum.
+fn udp6(source: Mac, mut udp: Vec<u8>) -> Vec<u8> {
+    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2];
+    let length = udp.len() as u16;
+    let pseudo = [&PEER_ADDRESS[..], &group, &u32::from(length).to_be_bytes(), &[0, 0, 0, 17]].concat();
+    let sum = !naive_sum(&[pseudo, udp.clone()].concat());
+    udp[6..8].copy_from_slice(&sum.to_be_bytes());
+    let head = [&[0x33, 0x33, 0, 1, 0, 2][..], &source.0, &[0x86, 0xdd, 0x60, 0, 0, 0]].concat();
+    [&head[..], &length.to_be_bytes(), &[17, 1], &PEER_ADDRESS, &group, &udp].concat()
+}
+
 #[test]
 fn addresses_of_other_makings_stay() {
-    let given: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let given = GIVEN;
     let echo = |which: usize| icmpv6([PEER.0, MACS[which].0], [given, given], (58, &[]), &[128, 0, 0, 0, 1, 2, 3, 4]);
     assert_eq!(through(&both(), &echo(0), &Offload::NONE), echo(1));
 }
 
 proptest! {
+    /// Frames between addresses that were set by hand: as if a rule's other one had been set.
+    #[test]
+    fn a_flow_is_that_of_the_other_address(
+        flow in flow(), payload in prop::collection::vec(any::<u8>(), 0..100), new: u128, to_it: bool,
+        gso in prop::option::of(8..60_u16), partial: bool,
+    ) {
+        let Ip::V6(ip, _) = &flow.ip else { return Ok(()) };
+        let old = if to_it { ip.destination } else { ip.source };
+        let new = new.to_be_bytes();
+        if old == new || [old, new].iter().any(|address| address[0] == 0xff) {
+            return Ok(());
+        }
+        let rewriter = Rewriter::new("x", &[Rule::Ip6(old.into(), new.into())]).unwrap();
+        let mut other = flow.clone();
+        if let Ip::V6(ip, _) = &mut other.ip {
+            (ip.source, ip.destination) = (swapped((old, new), ip.source), swapped((old, new), ip.destination));
+        }
+        if partial {
+            let (frame, offload) = flow.offloaded(&payload, gso);
+            prop_assert_eq!(through(&rewriter, &frame, &offload), other.offloaded(&payload, gso).0);
+            return Ok(());
+        }
+        prop_assert_eq!(through(&rewriter, &flow.frame(&payload), &Offload::NONE), other.frame(&payload));
+    }
+
     /// Frames of a station that has made its address of its MAC address: as if it had made it of the other one.
     #[test]
     fn a_flow_is_that_of_the_other_station(
