@@ -55,6 +55,7 @@ drop_reasons! {
     TooBig, "too-big", Egress, "longer than the mtu of the port it should leave by, or than its medium can carry";
     BadOffload, "bad-offload", Egress, "its checksum or segments could not be finished: it is not what its port said of it";
     QueueFull, "queue-full", Egress, "the port's queue was full";
+    QueuesFull, "queues-full", Egress, "the queues of the switch held together what they may (queue-limit=)";
     Stalled, "stalled", Egress, "the port's queue was full because its peer has not been reading for a while";
     LinkDown, "link-down", Egress, "the port was down";
     NoPeer, "no-peer", Egress, "nobody was at the other end";

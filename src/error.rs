@@ -5,6 +5,7 @@
 //! where a person is going to read them.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Whose fault it was. Each class is a row of [`STATUSES`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -21,6 +22,8 @@ pub enum Class {
     Permission,
     /// A wait timed out or an assertion did not hold.
     Unmet,
+    /// A part of zbridge has failed, which is its own fault; the rest of it went on.
+    Fault,
     /// SIGINT ended a command before it was done.
     Interrupted,
 }
@@ -38,13 +41,14 @@ pub struct Status {
 }
 
 /// Every exit status but 0. Help, man page and `main` read this table.
-pub const STATUSES: [Status; 7] = [
+pub const STATUSES: [Status; 8] = [
     Status { class: Class::Runtime, code: 1, word: "runtime", meaning: "failed while running" },
     Status { class: Class::Usage, code: 2, word: "usage", meaning: "wrong command line or configuration" },
     Status { class: Class::NoDaemon, code: 3, word: "no-daemon", meaning: "no running zbridge there" },
     Status { class: Class::NoObject, code: 4, word: "no-object", meaning: "no such port, switch, interface or file" },
     Status { class: Class::Permission, code: 5, word: "permission", meaning: "not permitted" },
     Status { class: Class::Unmet, code: 6, word: "unmet", meaning: "a wait timed out or an assertion failed" },
+    Status { class: Class::Fault, code: 70, word: "fault", meaning: "a part of zbridge failed by a fault of its own" },
     Status { class: Class::Interrupted, code: 130, word: "interrupted", meaning: "interrupted (SIGINT)" },
 ];
 
@@ -61,11 +65,37 @@ impl Class {
 }
 
 /// What failed, and what to do about it.
+///
+/// Who stands in the way can take long to find out, and is of no use unless somebody reads it. So an error may say
+/// [`SOMEBODY`] and carry the question, which is asked when it is printed, or by [`Error::told`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     class: Class,
     what: String,
     hint: Option<String>,
+    who: Option<Question>,
+}
+
+/// Somebody who was not asked for, or whom this process may not look at.
+pub const SOMEBODY: &str = "another process";
+
+/// Who [`SOMEBODY`] is: `pid 42 (qemu-system-x86)`.
+#[derive(Clone)]
+struct Question(Arc<dyn Fn() -> String + Send + Sync>);
+
+/// Two errors are the same whoever it is.
+impl PartialEq for Question {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Question {}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("who")
+    }
 }
 
 /// `Result` with [`Error`], unless said otherwise.
@@ -74,7 +104,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `class`; `what` names the object and the cause: `tap:zeth0: in use by pid 42 (EBUSY)`.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self { class, what: what.into(), hint: None }
+        Self { class, what: what.into(), hint: None, who: None }
     }
 
     /// The user's fault: wrong command line or configuration.
@@ -98,6 +128,27 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, whose text says [`SOMEBODY`], with the question who that is. It is asked where waiting does no harm.
+    #[must_use]
+    pub fn who(mut self, ask: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.who = Some(Question(Arc::new(ask)));
+        self
+    }
+
+    /// Whether it carries a question that takes time.
+    pub fn asks(&self) -> bool {
+        self.who.is_some()
+    }
+
+    /// The same error with the answer in its text.
+    #[must_use]
+    pub fn told(mut self) -> Self {
+        if let Some(Question(ask)) = self.who.take() {
+            self.what = self.what.replacen(SOMEBODY, &ask(), 1);
+        }
         self
     }
 
@@ -136,6 +187,9 @@ impl Error {
 /// `what`, and on a line of its own `  hint: …`.
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.asks() {
+            return self.clone().told().fmt(out);
+        }
         out.write_str(&self.what)?;
         match &self.hint {
             Some(hint) => write!(out, "\n  hint: {hint}"),
@@ -159,10 +213,26 @@ mod tests {
             Class::NoObject,
             Class::Permission,
             Class::Unmet,
+            Class::Fault,
             Class::Interrupted,
         ] {
             assert_eq!(STATUSES.iter().filter(|row| row.class == class).count(), 1, "{class:?}");
         }
+    }
+
+    #[test]
+    fn who_it_was_is_asked_when_it_is_printed() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let error = Error::new(Class::Runtime, format!("{SOMEBODY} listens on it")).who(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            "pid 42 (x)".into()
+        });
+        let error = error.hint("wait").at("/tmp/x");
+        assert_eq!((error.what(), asked.load(Ordering::Relaxed)), ("/tmp/x: another process listens on it", 0));
+        assert_eq!(error.to_string(), "/tmp/x: pid 42 (x) listens on it\n  hint: wait");
+        assert_eq!((error.told().what(), asked.load(Ordering::Relaxed)), ("/tmp/x: pid 42 (x) listens on it", 2));
     }
 
     #[test]

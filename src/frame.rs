@@ -61,6 +61,14 @@ impl Batch {
         Self { bytes: vec![0; bytes].into_boxed_slice(), used: 0, frames: Vec::new() }
     }
 
+    /// The same if the system has the memory. It is resident at once.
+    pub fn try_new(bytes: usize) -> Option<Self> {
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(bytes).ok()?;
+        memory.resize(bytes, 0);
+        Some(Self { bytes: memory.into_boxed_slice(), used: 0, frames: Vec::new() })
+    }
+
     /// Forgets all frames.
     pub fn clear(&mut self) {
         self.used = 0;
@@ -132,6 +140,13 @@ impl Batch {
     /// Copies a frame in. False, and nothing done, when there is no room or it is longer than [`MAX_FRAME`].
     pub fn push(&mut self, frame: &[u8], ingress: PortId, offload: Offload) -> bool {
         self.push_parts(&[frame], ingress, offload)
+    }
+
+    /// Takes the last frame out again, behind which nothing was put. Returns its length.
+    pub fn pop(&mut self) -> Option<usize> {
+        let frame = self.frames.pop()?;
+        self.used = frame.start as usize - PREFIX;
+        Some(frame.len())
     }
 
     /// Copies a frame in that lies in several pieces. As [`Batch::push`].

@@ -7,6 +7,11 @@ pub const MIN_FRAME: usize = 14;
 /// The longest frame: what a 16-bit length can say, and more than any TAP hands over.
 pub const MAX_FRAME: usize = 65_535;
 
+/// What a stream may announce beyond [`MAX_FRAME`] and still be believed: so many bytes are passed over, and counted as
+/// one frame that is too long. QEMU sends up to 69,632 bytes (NET_BUFSIZE of its include/net/net.h); text, and the
+/// length of a short frame in the other byte order, say a hundred times more.
+pub const SKIP_MAX: usize = 1 << 20;
+
 /// Two VLAN tags (IEEE 802.1ad) may stand on top of a port's mtu.
 pub const VLAN_ROOM: usize = 8;
 
@@ -44,15 +49,33 @@ pub const SERIAL_QUEUE_FRAMES_MIN: usize = 16;
 /// The most that `queue=` may ask for.
 pub const QUEUE_FRAMES_MAX: usize = 1_000_000;
 
-/// Bytes of frames that may wait in one port's queue. A dead peer costs twice this at most, when each of its frames
-/// takes just over half a segment.
+/// Bytes of frames that may wait in one port's queue.
 pub const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+
+/// What all queues of a switch may cost together unless `queue-limit=` says otherwise. They take twice this at most, when
+/// each frame takes just over half a segment.
+pub const QUEUE_LIMIT: usize = 64 * 1024 * 1024;
+
+/// The range of `queue-limit=`. A single queue gets half of it, which has to hold the longest frame.
+pub const QUEUE_LIMIT_RANGE: std::ops::RangeInclusive<usize> = 256 * 1024..=1024 * 1024 * 1024;
+
+/// What a frame that waits costs beside its bytes: its prefix and its entry in the segment's list.
+pub const QUEUE_FRAME_COST: usize = 32;
 
 /// Bytes of one segment of a queue: the longest frame fits.
 pub const QUEUE_SEGMENT: usize = PREFIX + MAX_FRAME;
 
+/// Bytes of the first segment of a queue. One for each of [`PORTS_MAX`] ports comes to [`QUEUE_LIMIT`].
+pub const QUEUE_FIRST_SEGMENT: usize = 4096;
+
 /// Empty segments that a switch keeps for its next queue, 4 MiB: what a few breaths into busy ports take.
 pub const SPARE_SEGMENTS: usize = 64;
+
+/// The same of first segments, 1 MiB.
+pub const SPARE_FIRST_SEGMENTS: usize = 256;
+
+/// Memory that growing queues leave to what cannot do without.
+pub const QUEUE_RESERVE: usize = 4 * 1024 * 1024;
 
 /// How long the sources of a congested port are paused at a stretch. If it has hardly taken anything by then, it counts
 /// as stalled.
@@ -73,6 +96,12 @@ pub const AGEING_SECS_RANGE: std::ops::RangeInclusive<u64> = 10..=1_000_000;
 /// Ports of one switch. An FDB entry names its port with 16 bits.
 pub const PORTS_MAX: usize = 16_384;
 
+/// Instances of one bench.
+pub const INSTANCES_MAX: usize = 10_000;
+
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES: usize = 16 << 20;
+
 /// TCP connections through one gateway at once. Each has a descriptor. One guest may have seven eighths of them.
 pub const NAT_TCP_FLOWS: usize = 8192;
 
@@ -86,3 +115,7 @@ pub const NAT_MEMORY: usize = 64 << 20;
 
 /// Bytes of datagrams of guests that wait for their other pieces.
 pub const NAT_PIECES: usize = 1 << 20;
+
+/// After how long without a sign of life a connection's other end is given up, unless the user says otherwise: a USB
+/// device of whoever vanished is then free for another.
+pub const DEAD_PEER: std::time::Duration = std::time::Duration::from_secs(30);

@@ -1,10 +1,14 @@
 //! The program: everything is in the library, the exit status comes from its one table of errors.
 
 use std::process::ExitCode;
+use zbridge::port::memory;
 use zbridge::{cli, launch, port};
 
 fn main() -> ExitCode {
     // Before there is any second thread: this may be the process between a zbridge and a program that it starts, or the
     // keeper of a zbridge's rights.
-    launch::take_over().or_else(port::keeper::take_over).unwrap_or_else(|| cli::run(std::env::args_os(), cli::perform))
+    launch::take_over().or_else(port::keeper::take_over).unwrap_or_else(|| {
+        memory::return_large_blocks();
+        cli::run(std::env::args_os(), cli::perform)
+    })
 }

@@ -38,20 +38,58 @@ fn help_ports_and_manual_name_every_kind() {
     assert_eq!((version.code(), version.stdout.trim()), (0, concat!("zbridge ", env!("CARGO_PKG_VERSION"))));
 }
 
+/// A shell offers what is there now: commands, bridges that run, their ports, states.
 #[test]
 fn completions_complete() {
     require!(needs::tool("bash", "bash"));
     let dir = TempDir::new();
+    let port = format!("unix:{}", dir.text("inst7"));
+    let _bridge = zbridge!("--name", "bench7", "-p", port).env("XDG_RUNTIME_DIR", dir.root()).ready();
     let script = dir.file("completion", zbridge!("completions", "bash").run().stdout);
-    let ask = format!(
-        "source {}; COMP_WORDS=(zbridge com) COMP_CWORD=1; _zbridge zbridge com zbridge; echo ${{COMPREPLY[*]}}",
-        script.display()
-    );
-    let asked = Launch::new("bash").args(["-c", &ask]).run();
-    assert_eq!(asked.stdout.trim(), "completions", "{asked:?}");
+    let program = Path::new(env!("CARGO_BIN_EXE_zbridge")).parent().unwrap();
+    let offered = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ask = format!(
+            "PATH={}:$PATH; source {}; COMP_WORDS=({line} {}) COMP_CWORD={} COMP_TYPE=9; \
+             _clap_complete_zbridge zbridge '{}' x; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            program.display(),
+            script.display(),
+            if line.ends_with(' ') { "''" } else { "" },
+            words.len() - 1,
+            words.last().unwrap(),
+        );
+        let asked = Launch::new("bash").args(["-c", &ask]).env("XDG_RUNTIME_DIR", dir.root()).run();
+        asked.stdout.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(offered("zbridge com"), ["completions"]);
+    assert_eq!(offered("zbridge status be"), ["bench7"]);
+    assert_eq!(offered("zbridge run --join b"), ["bench7"]);
+    assert_eq!(offered("zbridge port del i"), ["inst7"]);
+    assert_eq!(offered("zbridge wait port=i"), ["port=inst7"]);
+    assert_eq!(offered("zbridge wait port=inst7 l"), ["listening"]);
+    assert_eq!(offered("zbridge ports n"), ["nat"]);
+    assert_eq!(offered("zbridge help tr"), ["trouble"]);
     for shell in ["zsh", "fish"] {
-        assert!(zbridge!("completions", shell).run().stdout.contains("completions"), "{shell}");
+        assert!(zbridge!("completions", shell).run().stdout.contains("ZBRIDGE_COMPLETE"), "{shell}");
     }
+    ended(&zbridge!("completions", "csh").run(), 2, "there are some for bash");
+}
+
+/// A mistyped option of `run` is not a program.
+#[test]
+fn an_unknown_option_of_run_is_named() {
+    let exit = zbridge!("run", "--hots", "192.0.2.9/24", "--", "true").run();
+    ended(&exit, 2, "zbridge run has no option --hots; the nearest is \"--host\"");
+    ended(&zbridge!("run", "--", "--joim=lab", "true").run(), 2, "the nearest is \"--join\"");
+}
+
+#[test]
+fn help_is_by_topic_and_by_command() {
+    let topics = zbridge!("help").run().stdout;
+    assert!(topics.contains("gateway") && topics.contains("trouble"), "{topics}");
+    assert!(zbridge!("help", "copies").run().stdout.contains("Copies of one image"));
+    assert!(zbridge!("help", "wait").run().stdout.contains("--timeout <TIME>"));
+    ended(&zbridge!("help", "gatway").run(), 2, "the nearest is \"gateway\"");
 }
 
 /// The status tells whose fault it was; the message what, where, and what to do.

@@ -260,13 +260,13 @@ fn the_holder_is_named() {
     // TAP is, and so is no more likely to be the holder than they
     let name = format!("zb{}", std::process::id());
     let tap = Tap::open(&named(&name), None).unwrap();
-    let error = Tap::open(&named(&name), None).err().unwrap();
+    let error = Tap::open(&named(&name), None).err().unwrap().told();
     assert_eq!(error.what(), format!("tap:{name}: in use by another port of this zbridge"));
     // Whoever has a copy of the descriptor holds the TAP.
     let copy = tap.as_fd().try_clone_to_owned().unwrap();
     let mut holder = Command::new("sleep").arg("60").stdin(Stdio::from(copy)).spawn().unwrap();
     drop(tap);
-    let error = Tap::open(&named(&name), None).err().unwrap();
+    let error = Tap::open(&named(&name), None).err().unwrap().told();
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_eq!(error.what(), format!("tap:{name}: in use by pid {} (sleep)", holder.id()));

@@ -57,6 +57,33 @@ fn hosts_reach_each_other() {
     assert!(h1.rx_bytes / h1.rx_frames > 1514, "super-frames passed whole: {h1:#?}");
 }
 
+/// TCP inside of VXLAN, with and without a checksum outside: a veth hands over super-frames whose headers to be cut lie
+/// in the tunnel.
+#[test]
+fn tcp_passes_in_a_tunnel() {
+    require!(needs::netns(), needs::tool("iperf3", "iperf3"));
+    let (middle, left, right) = (Namespace::new("middle"), Namespace::new("left"), Namespace::new("right"));
+    wire(&middle, &[&left, &right]);
+    let ends = [(&left, 1, 2), (&right, 2, 1)];
+    for (id, sums) in [(5, "noudpcsum"), (6, "udpcsum")] {
+        for (host, here, there) in ends {
+            let addresses = format!("local 192.0.2.{here} remote 192.0.2.{there}");
+            host.ip(&format!("link add vx{id} type vxlan id {id} {addresses} dstport 4789 dev eth0 {sums}"));
+            host.ip(&format!("addr add 198.51.10{id}.{here}/24 dev vx{id}"));
+            host.ip(&format!("link set vx{id} up mtu 1450"));
+        }
+    }
+    let zbridge = zbridge!("-p", "packet:h1", "-p", "packet:h2").inside(&middle).ready();
+    for id in [5, 6] {
+        right.check(&format!("iperf3 -s -D --one-off -B 198.51.10{id}.2"));
+        eventually("4 MB in the tunnel", || {
+            (left.run(&format!("timeout 20 iperf3 -n 4M -c 198.51.10{id}.2")).rc == 0).then_some(())
+        });
+    }
+    let summary = Summary::of(zbridge);
+    assert_eq!(summary.port("h1").dropped + summary.port("h2").dropped, 0, "{summary:#?}");
+}
+
 /// What goes in at one end comes out at the other as it is, with its tags in place, and never comes back.
 #[test]
 fn tags_stay_in_place_and_own_frames_are_not_seen_again() {

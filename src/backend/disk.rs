@@ -15,12 +15,49 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread::JoinHandle;
 
 /// It reads and writes what is open.
 static ROLE: Role = Role::new("disk", &[BASE, BLOCKS]);
+
+/// How an image is used.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Use {
+    /// It is never written.
+    pub read_only: bool,
+    /// What is written is kept aside.
+    pub cow: bool,
+    /// Its bytes are the blocks, whatever they look like.
+    pub raw: bool,
+}
+
+/// Formats whose files are no disks: where their magic number is, the number, their names, and what makes blocks of them.
+/// (QEMU's docs/interop, the file formats' own specifications, file(1)'s magic.)
+const FORMATS: [(usize, &[u8], &str, &str); 19] = [
+    (0, b"QFI\xfb", "qcow2", CONVERT),
+    (0, b"QED\0", "qed", CONVERT),
+    (0, b"KDMV", "vmdk", CONVERT),
+    (0, b"COWD", "vmdk", CONVERT),
+    (0, b"# Disk DescriptorFile", "vmdk", CONVERT),
+    (0x40, b"\x7f\x10\xda\xbe", "vdi", CONVERT),
+    (0, b"vhdxfile", "vhdx", CONVERT),
+    (0, b"conectix", "vhd", CONVERT),
+    (0, b"WithoutFreeSpace", "parallels", CONVERT),
+    (0, b"WithouFreSpacExt", "parallels", CONVERT),
+    (0, b"\x1f\x8b", "gzip", UNPACK),
+    (0, b"\xfd7zXZ\0", "xz", UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "zstd", UNPACK),
+    (0, b"BZh", "bzip2", UNPACK),
+    (0, b"\x04\x22\x4d\x18", "lz4", UNPACK),
+    (0, b"LZIP", "lzip", UNPACK),
+    (0, b"PK\x03\x04", "zip", UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z", UNPACK),
+    (0, b"\x3a\xff\x26\xed", "Android sparse image", "simg2img makes blocks of it, as"),
+];
+const CONVERT: &str = "make blocks of it:";
+const UNPACK: &str = "unpack it first; where that is no raw image either,";
 
 /// The thread of a disk, which ends when this is dropped.
 pub(super) struct Disk {
@@ -33,11 +70,10 @@ impl Disk {
     pub fn open(
         want: usize,
         image: &Path,
-        read_only: bool,
-        cow: bool,
+        how: Use,
         tell: impl Fn(Input) -> bool + Send + 'static,
     ) -> Result<(Self, u64)> {
-        let (mut medium, blocks) = Medium::open(image, read_only, cow)?;
+        let (mut medium, blocks) = Medium::open(image, how)?;
         let (jobs, queue): (_, Receiver<Job>) = unbounded();
         let work = move || {
             for job in queue {
@@ -113,11 +149,13 @@ struct Medium {
 }
 
 impl Medium {
-    fn open(image: &Path, read_only: bool, cow: bool) -> Result<(Self, u64)> {
+    fn open(image: &Path, Use { read_only, cow, raw }: Use) -> Result<(Self, u64)> {
         let name = image.display();
         let cannot = |error: &io::Error| Error::system(format_args!("cannot open the image {name}"), error);
         let writes = !read_only && !cow;
-        let mut file = File::options().read(true).write(writes).open(image).map_err(|error| {
+        // A pipe would be waited for.
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let mut file = File::options().read(true).write(writes).custom_flags(flags).open(image).map_err(|error| {
             let hint = if error.kind() == io::ErrorKind::NotFound {
                 format!("truncate -s 64M {name} makes an empty one")
             } else {
@@ -125,6 +163,9 @@ impl Medium {
             };
             cannot(&error).hint(hint)
         })?;
+        if !raw {
+            check_format(&file, image)?;
+        }
         let lock =
             if writes { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
         rustix::fs::flock(&file, lock).map_err(|_| {
@@ -183,6 +224,18 @@ impl Medium {
     }
 }
 
+/// Refuses a file whose bytes are no blocks of a disk: a host would find nothing on it, format it, and so destroy it.
+fn check_format(file: &File, image: &Path) -> Result<()> {
+    let begins = |at: usize, magic: &[u8]| {
+        let mut bytes = vec![0; magic.len()];
+        file.read_exact_at(&mut bytes, at as u64).is_ok() && bytes == magic
+    };
+    let Some((_, _, format, hint)) = FORMATS.iter().find(|(at, magic, ..)| begins(*at, magic)) else { return Ok(()) };
+    let name = image.display();
+    Err(Error::usage(format!("the image {name} is in the format {format}, and not the blocks of a disk"))
+        .hint(format!("{hint} qemu-img convert -O raw {name} {name}.raw; the key raw takes the file as it is")))
+}
+
 /// A file without a name, which is gone when it is closed.
 fn unnamed() -> Result<File> {
     let folder = std::env::temp_dir();
@@ -210,7 +263,7 @@ mod tests {
     fn a_copy_on_write_disk_keeps_its_image() {
         let file = image(200);
         let before = std::fs::read(file.path()).unwrap();
-        let (mut medium, blocks) = Medium::open(file.path(), false, true).unwrap();
+        let (mut medium, blocks) = Medium::open(file.path(), Use { cow: true, ..Use::default() }).unwrap();
         assert_eq!(blocks, 200);
         medium.perform(Work::Write(63 * 512, vec![0xee; 1024])).unwrap();
         let read = medium.perform(Work::Read(62 * 512, 4 * 512)).unwrap();
@@ -233,14 +286,46 @@ mod tests {
     }
 
     #[test]
+    fn an_image_of_another_format_is_refused_unless_it_is_to_be_raw() {
+        let file = image(8);
+        for (at, magic, format, _) in FORMATS {
+            let mut bytes = vec![0; 4096];
+            bytes[at..at + magic.len()].copy_from_slice(magic);
+            std::fs::write(file.path(), &bytes).unwrap();
+            for cow in [false, true] {
+                let Err(error) = Medium::open(file.path(), Use { cow, ..Use::default() }) else { panic!("{format}") };
+                assert!(error.what().contains(&format!("in the format {format},")), "{error}");
+                assert!(error.advice().unwrap_or_default().contains("qemu-img convert -O raw"), "{error}");
+            }
+            assert!(
+                Medium::open(file.path(), Use { raw: true, ..Use::default() }).is_ok_and(|(_, blocks)| blocks == 8)
+            );
+            assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
+        }
+        // What begins a partitioned disk is none of them.
+        let mut bytes = vec![0; 4096];
+        bytes[..3].copy_from_slice(&[0xeb, 0x63, 0x90]);
+        std::fs::write(file.path(), bytes).unwrap();
+        assert!(Medium::open(file.path(), Use::default()).is_ok());
+    }
+
+    #[test]
+    fn a_pipe_is_no_image_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(Medium::open(&path, Use { read_only: true, ..Use::default() }).is_err());
+    }
+
+    #[test]
     fn a_written_disk_writes_its_image_alone() {
         let file = image(8);
-        let (mut medium, _) = Medium::open(file.path(), false, false).unwrap();
+        let (mut medium, _) = Medium::open(file.path(), Use::default()).unwrap();
         medium.perform(Work::Write(512, vec![0xaa; 512])).unwrap();
         medium.perform(Work::Flush).unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap()[512], 0xaa);
         for cow in [false, true] {
-            let Err(error) = Medium::open(file.path(), false, cow) else { panic!("opened twice") };
+            let Err(error) = Medium::open(file.path(), Use { cow, ..Use::default() }) else { panic!("opened twice") };
             assert!(error.what().contains("is in use"), "{error}");
         }
     }
@@ -248,12 +333,13 @@ mod tests {
     #[test]
     fn a_shrunk_image_and_a_full_one_are_errors() {
         let file = image(8);
-        let (mut medium, _) = Medium::open(file.path(), true, false).unwrap();
+        let read_only = Use { read_only: true, ..Use::default() };
+        let (mut medium, _) = Medium::open(file.path(), read_only).unwrap();
         file.as_file().set_len(1024).unwrap();
         let error = medium.perform(Work::Read(512, 1024)).unwrap_err();
         assert_eq!(failure(&error), JobError::Medium);
         let mut full = Medium { file: File::options().write(true).open("/dev/full").unwrap(), overlay: None };
         assert_eq!(failure(&full.perform(Work::Write(0, vec![0; 512])).unwrap_err()), JobError::Full);
-        assert!(Medium::open(Path::new("/dev/null"), true, false).is_err_and(|error| error.what().contains("shorter")));
+        assert!(Medium::open(Path::new("/dev/null"), read_only).is_err_and(|error| error.what().contains("shorter")));
     }
 }

@@ -10,17 +10,20 @@ mod append;
 mod disk;
 mod folder;
 mod keep_alive;
+mod lease_file;
 mod open;
 mod reactor;
 mod resolvers;
 mod sockets;
 mod stream;
 mod terminal;
+mod uploads;
 
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Input, Output, Want};
 use crossbeam_channel::{Receiver, unbounded};
-use disk::Disk;
+use disk::{Disk, Use};
+pub use lease_file::LeaseFile;
 use mio::Waker;
 use reactor::Reactor;
 pub use sockets::Sockets;
@@ -51,8 +54,9 @@ impl Backend {
             let (waker, to_service) = (reactor.waker(), to_service.clone());
             let tell = move |input| to_service.send(input).is_ok() && waker.wake().is_ok();
             found.push(match want {
-                Want::Disk { image, read_only, cow } => {
-                    let (disk, blocks) = Disk::open(index, image, *read_only, *cow, tell)?;
+                Want::Disk { image, read_only, cow, raw } => {
+                    let (disk, blocks) =
+                        Disk::open(index, image, Use { read_only: *read_only, cow: *cow, raw: *raw }, tell)?;
                     opened = Some(disk);
                     Found::Disk(blocks)
                 }

@@ -4,8 +4,8 @@ use super::append;
 use super::reactor::Reactor;
 use super::stream::Owned;
 use super::terminal::Terminal;
-use crate::config::DEFAULT_MODE;
 use crate::error::{Class, Error, Result};
+use crate::limits::DEAD_PEER;
 use crate::port::Listener;
 use crate::port::inet::TcpListener;
 use crate::port::unix::UnixListener;
@@ -26,17 +26,17 @@ pub(super) fn open(
     let cannot =
         |path: &Path, error: &std::io::Error| Error::system(format_args!("cannot open {}", path.display()), error);
     match want {
-        Want::Tcp { addr, single } => {
+        Want::Tcp { addr, single, patience } => {
             let listener = TcpListener::bind(addr)?;
             let bound = listener.addr();
-            reactor.add_listener(index, Listener::Tcp(listener), *single)?;
+            reactor.add_listener(index, Listener::Tcp(listener), *single, *patience)?;
             return Ok(Found::Listening(bound));
         }
-        Want::Unix(path) => {
-            let listener = UnixListener::bind(path, SocketType::STREAM, DEFAULT_MODE)?;
-            reactor.add_listener(index, Listener::Unix(listener), true)?;
+        Want::Unix(path, access) => {
+            let listener = UnixListener::bind(path, SocketType::STREAM, access)?;
+            reactor.add_listener(index, Listener::Unix(listener), true, DEAD_PEER)?;
         }
-        Want::Pty(path) => reactor.add_terminal(index, Terminal::open(path)?)?,
+        Want::Pty(path, access) => reactor.add_terminal(index, Terminal::open(path, access)?)?,
         Want::Append(path) => reactor.add_append(index, append::open(path)?, tell)?,
         Want::Read(path) => {
             let kind = fs::metadata(path).map_err(|error| cannot(path, &error))?.file_type();
@@ -59,6 +59,7 @@ pub(super) fn open(
 #[cfg(test)]
 mod tests {
     use crate::backend::Backend;
+    use crate::config::Access;
     use crate::service::outside::Want;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -68,9 +69,9 @@ mod tests {
     fn a_socket_is_its_owners_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("acm");
-        let (backend, _) = Backend::open(&[Want::Unix(path.clone())]).unwrap();
+        let (backend, _) = Backend::open(&[Want::Unix(path.clone(), Access::default())]).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let refused = Backend::open(&[Want::Unix(path.clone())]).err().unwrap();
+        let refused = Backend::open(&[Want::Unix(path.clone(), Access::default())]).err().unwrap();
         assert!(refused.what().contains(&format!("pid {}", std::process::id())), "{refused}");
         // Somebody has put another in its place, which is not ours to remove.
         fs::remove_file(&path).unwrap();
@@ -79,7 +80,7 @@ mod tests {
         assert!(path.exists());
         // Left behind by a process that was killed.
         drop(theirs);
-        let (backend, _) = Backend::open(&[Want::Unix(path.clone())]).unwrap();
+        let (backend, _) = Backend::open(&[Want::Unix(path.clone(), Access::default())]).unwrap();
         drop(backend);
         assert!(!path.exists());
     }
@@ -89,7 +90,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gram");
         let theirs = UnixDatagram::bind(&path).unwrap();
-        assert!(Backend::open(&[Want::Unix(path.clone())]).is_err());
+        assert!(Backend::open(&[Want::Unix(path.clone(), Access::default())]).is_err());
         let sender = UnixDatagram::unbound().unwrap();
         sender.send_to(b"still there", &path).unwrap();
         assert_eq!(theirs.recv(&mut [0; 20]).unwrap(), 11);
@@ -99,12 +100,13 @@ mod tests {
     fn a_terminal_that_is_in_use_keeps_its_link() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tty");
-        let wants = [Want::Pty(path.clone())];
+        let wants = [Want::Pty(path.clone(), Access::default())];
         symlink("/dev/pts/no-such", &path).unwrap();
         let (first, _) = Backend::open(&wants).unwrap();
         let terminal = fs::read_link(&path).unwrap();
         assert!(terminal.exists());
         let refused = Backend::open(&wants).err().unwrap();
+        let refused = refused.told();
         let owner = format!("{}, the terminal of pid {}", terminal.display(), std::process::id());
         assert!(refused.what().contains(&owner), "{refused}");
         assert_eq!(fs::read_link(&path).unwrap(), terminal);

@@ -7,10 +7,12 @@
 //! are always ready, those that are written have a thread of their own.
 
 use super::append::Append;
+use super::keep_alive;
 use super::stream::{Owned, StreamSlot};
 use super::terminal::Terminal;
 use crate::config::value::HostPort;
 use crate::error::{Error, Result};
+use crate::limits::DEAD_PEER;
 use crate::port::{Listener, inet, names};
 use crate::service::outside::{Input, Output, Stream};
 use crate::usb::class::cdc_acm::Line;
@@ -45,6 +47,8 @@ struct ListenerSlot {
     listener: Listener,
     /// One client at a time.
     single: bool,
+    /// How long a client may be silent.
+    patience: Duration,
     /// Clients there are.
     streams: usize,
     /// Clients may be waiting that were not accepted.
@@ -66,6 +70,8 @@ pub(super) struct Reactor {
     streams: BTreeMap<u64, StreamSlot>,
     /// Streams that the service has done something to since they were worked on.
     touched: BTreeSet<u64>,
+    /// Terminals that have something to show later.
+    late: BTreeSet<u64>,
     dials: BTreeMap<usize, HostPort>,
     /// Addresses of what is to be dialled, as they are found.
     found: (Sender<Lookup>, Receiver<Lookup>),
@@ -86,6 +92,7 @@ impl Reactor {
             listeners: Vec::new(),
             streams: BTreeMap::new(),
             touched: BTreeSet::new(),
+            late: BTreeSet::new(),
             dials: BTreeMap::new(),
             found: unbounded(),
             next: 0,
@@ -97,10 +104,18 @@ impl Reactor {
         self.waker.clone()
     }
 
-    pub fn add_listener(&mut self, want: usize, listener: Listener, single: bool) -> Result<()> {
+    pub fn add_listener(&mut self, want: usize, listener: Listener, single: bool, patience: Duration) -> Result<()> {
         self.register(listener.fd(), Token(LISTENERS + self.listeners.len()), Interest::READABLE)
             .map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
-        self.listeners.push(ListenerSlot { want, listener, single, streams: 0, waiting: false, starved: false });
+        self.listeners.push(ListenerSlot {
+            want,
+            listener,
+            single,
+            patience,
+            streams: 0,
+            waiting: false,
+            starved: false,
+        });
         Ok(())
     }
 
@@ -141,9 +156,10 @@ impl Reactor {
         match &owned {
             Owned::Polled(fd) => {
                 // A listener whose clients take turns is a serial line: a terminal at its end may be stopped.
-                let single = listener.and_then(|index| self.listeners.get(index)).is_some_and(|slot| slot.single);
+                let slot = listener.and_then(|index| self.listeners.get(index));
                 if listener.is_some() || dialling.is_some() {
-                    super::keep_alive::watch(fd.into(), !single)?;
+                    let (single, patience) = slot.map_or((false, DEAD_PEER), |slot| (slot.single, slot.patience));
+                    keep_alive::watch(fd.into(), !single, patience)?;
                 }
                 self.register(fd.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE)?;
             }
@@ -178,7 +194,8 @@ impl Reactor {
             self.work(name);
         }
         self.accept_all();
-        let patience = match patience {
+        let late = self.catch_up();
+        let patience = match patience.into_iter().chain(late).min() {
             _ if !self.inputs.is_empty() => Some(Duration::ZERO),
             Some(short) if Duration::ZERO < short && short < COARSE => {
                 self.sleep(short)?;
@@ -254,6 +271,13 @@ impl Reactor {
                     self.remove(name);
                 }
             }
+            Output::Probe(Stream(name)) => {
+                if let Some(Owned::Polled(fd)) = self.streams.get(&name).map(|slot| &slot.owned)
+                    && let Err(error) = keep_alive::probe(fd.into())
+                {
+                    log::debug!("a connection cannot be probed: {error}");
+                }
+            }
             // A disk has a thread of its own.
             Output::Job(..) => {}
         }
@@ -282,11 +306,30 @@ impl Reactor {
         self.work(name);
     }
 
+    /// Lets terminals show what is late. Gives the time until the next has something to show.
+    fn catch_up(&mut self) -> Option<Duration> {
+        let Self { late, streams, .. } = self;
+        let mut next = None;
+        late.retain(|name| {
+            let Some(Owned::Terminal(terminal)) = streams.get_mut(name).map(|slot| &mut slot.owned) else {
+                return false;
+            };
+            terminal.catch_up();
+            let due = terminal.late_in();
+            next = next.into_iter().chain(due).min();
+            due.is_some()
+        });
+        next
+    }
+
     /// Shows what the service's side has set to the program at a terminal. Other streams have no place for it.
     fn set_line(&mut self, name: u64, line: &Line) {
         let Some(slot) = self.streams.get_mut(&name) else { return };
         let Owned::Terminal(terminal) = &mut slot.owned else { return };
         let bytes = terminal.set(line);
+        if terminal.late_in().is_some() {
+            self.late.insert(name);
+        }
         slot.uncounted += bytes.len();
         slot.outbox.push(bytes);
         self.touched.insert(name);

@@ -6,6 +6,7 @@
 
 use super::folder::Folder;
 use super::resolvers::Resolvers;
+use super::uploads::Uploads;
 use crate::error::{Error, Result};
 use crate::port::sys::{self, refusal, want_refusals};
 use crate::port::{descriptors, inet};
@@ -36,6 +37,7 @@ pub struct Sockets {
     next: u64,
     resolvers: Resolvers,
     folder: Option<Folder>,
+    uploads: Option<Uploads>,
 }
 
 impl Sockets {
@@ -49,7 +51,10 @@ impl Sockets {
         let registry = poll.registry().try_clone().map_err(cannot)?;
         let limit = descriptors::raise();
         let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
-        Ok((Self { registry, sockets, below: limit - limit / KEPT, next: 0, resolvers, folder: None }, waker))
+        Ok((
+            Self { registry, sockets, below: limit - limit / KEPT, next: 0, resolvers, folder: None, uploads: None },
+            waker,
+        ))
     }
 
     /// Lets guests read the files of a folder.
@@ -58,6 +63,15 @@ impl Sockets {
     /// There is no such folder.
     pub fn serve(&mut self, folder: &Path) -> Result<()> {
         self.folder = Some(Folder::open(folder)?);
+        Ok(())
+    }
+
+    /// Lets guests write files into a folder.
+    ///
+    /// # Errors
+    /// There is no such folder, or this user may not write into it.
+    pub fn take_files(&mut self, folder: &Path) -> Result<()> {
+        self.uploads = Some(Uploads::open(folder)?);
         Ok(())
     }
 
@@ -238,7 +252,22 @@ impl Host for Sockets {
         self.folder.as_ref().ok_or(io::ErrorKind::NotFound)?.read_file(file, offset, room)
     }
 
+    fn create_file(&mut self, file: u64, path: &str) -> io::Result<()> {
+        self.uploads.as_mut().ok_or(io::ErrorKind::PermissionDenied)?.create(file, path)
+    }
+
+    fn write_file(&mut self, file: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.uploads.as_ref().ok_or(io::ErrorKind::PermissionDenied)?.write(file, offset, bytes)
+    }
+
+    fn keep_file(&mut self, file: u64) -> io::Result<()> {
+        self.uploads.as_mut().ok_or(io::ErrorKind::PermissionDenied)?.keep(file)
+    }
+
     fn close_file(&mut self, file: u64) {
+        if let Some(uploads) = &mut self.uploads {
+            uploads.close(file);
+        }
         if let Some(folder) = &mut self.folder {
             folder.close_file(file);
         }

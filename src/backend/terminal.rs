@@ -3,14 +3,21 @@
 //! Theory of operation. Programs open the link as they would a serial port; the terminal is raw at first, so that bytes
 //! pass as they are. Programs come and go: while none has it open the master reports a hangup, and what is sent waits
 //! here. That one has come is not an event of the master, so the terminal's path is watched (inotify(7)), and after
-//! every event of either the master is asked. What was written and not read stays in the terminal for the next program.
+//! every event of either the master is asked. What was written and not read stays in the terminal for the next program;
+//! what the one before has set does not, or its echo would send the host its own bytes back.
 //!
 //! A pseudo-terminal has no lines of a modem. What the other side sets is shown as far as termios(3) can say it: the rate
 //! as the terminal's, 0 (hang up) while DTR is off, and the stop bits. A break is read as the program has chosen: not at
 //! all (IGNBRK), as the key for an interrupt (BRKINT with ISIG), or as a zero byte.
+//!
+//! Both sides set the same termios(3), and there is no call that sets a part of it: what the program sets between the
+//! reading and the writing of a change is undone. So a change is written only where there is one, it is looked at
+//! afterwards, and a host that changes its line all the time has only its last word shown, once a [`PAUSE`].
 
+use crate::config::Access;
 use crate::error::{Error, Result};
 use crate::port::serial::pty::Pty;
+use crate::time::{Clock, Duration, Instant};
 use crate::usb::class::cdc_acm::Line;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -19,6 +26,13 @@ use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, Spe
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+
+/// Changes of the line that are shown at once, one behind the other.
+const BURST: u32 = 8;
+/// After so long a further one is.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often a change is written anew that the program has undone at the same moment.
+const TRIES: usize = 3;
 
 /// See the module.
 pub(super) struct Terminal {
@@ -29,18 +43,36 @@ pub(super) struct Terminal {
     there: bool,
     /// A break is being sent.
     breaking: bool,
+    /// What the other side has set, and whether it is still to be shown.
+    line: Option<Line>,
+    late: bool,
+    /// Changes that may be shown now, and since when there are so many.
+    allowed: u32,
+    since: Instant,
+    clock: Clock,
     _pty: Pty,
 }
 
 impl Terminal {
-    /// Makes a terminal and the link `path` to it.
-    pub fn open(path: &Path) -> Result<Self> {
-        let (pty, master) = Pty::open(path)?;
+    /// Makes a terminal for those of `access`, and the link `path` to it.
+    pub fn open(path: &Path, access: &Access) -> Result<Self> {
+        let (pty, master) = Pty::open(path, access)?;
         let watch = watch(pty.name()).map_err(|errno| {
             Error::system("cannot watch a pseudo-terminal", &errno.into())
                 .hint("`sysctl fs.inotify.max_user_instances` is how many watches a user may have")
         })?;
-        Ok(Self { master, watch, there: false, breaking: false, _pty: pty })
+        Ok(Self {
+            master,
+            watch,
+            there: false,
+            breaking: false,
+            line: None,
+            late: false,
+            allowed: BURST,
+            since: Instant::ZERO,
+            clock: Clock::start(),
+            _pty: pty,
+        })
     }
 
     /// The descriptors to be polled: the terminal's own, and that of its watch.
@@ -59,6 +91,12 @@ impl Terminal {
         let there = !fds[0].revents().contains(PollFlags::HUP);
         let changed = known && there != self.there;
         self.there = there && known || self.there && !known;
+        if changed && !there {
+            if let Err(errno) = Pty::make_raw(&self.master) {
+                log::debug!("a pseudo-terminal keeps the modes of its last program: {errno}");
+            }
+            self.show();
+        }
         changed.then_some(there)
     }
 
@@ -85,18 +123,58 @@ impl Terminal {
 
     /// Shows the program what the other side has set. Gives the bytes that tell of a break, if one has begun.
     pub fn set(&mut self, line: &Line) -> Vec<u8> {
-        let set = || {
-            let mut settings = tcgetattr(&self.master)?;
-            settings.set_speed(if line.dtr { line.coding.rate } else { 0 })?;
-            settings.control_modes.set(ControlModes::CSTOPB, line.coding.stop != 0);
-            tcsetattr(&self.master, OptionalActions::Now, &settings)
-        };
-        if let Err(errno) = set() {
-            log::debug!("a pseudo-terminal does not take {line}: {errno}");
-        }
+        self.line = Some(*line);
+        self.late = true;
+        self.catch_up();
         let begun = line.breaking && !self.breaking;
         self.breaking = line.breaking;
         if begun { self.break_bytes() } else { Vec::new() }
+    }
+
+    /// When [`Self::catch_up`] has something to do.
+    pub fn late_in(&self) -> Option<Duration> {
+        self.late.then(|| self.since + PAUSE - self.clock.now())
+    }
+
+    /// Shows what is late, if it may be shown by now.
+    pub fn catch_up(&mut self) {
+        let now = self.clock.now();
+        let earned = u32::try_from((now - self.since).as_secs() / PAUSE.as_secs()).unwrap_or(BURST);
+        if earned > 0 {
+            (self.allowed, self.since) = (self.allowed.saturating_add(earned).min(BURST), now);
+        }
+        if self.late && self.allowed > 0 && self.show() {
+            self.allowed -= 1;
+        }
+    }
+
+    /// Shows the program what was set last. True if that is another line.
+    fn show(&mut self) -> bool {
+        let Some(line) = &self.line else { return false };
+        self.late = false;
+        let rate = if line.dtr { line.coding.rate } else { 0 };
+        let two = line.coding.stop != 0;
+        let write = || {
+            let mut settings = tcgetattr(&self.master)?;
+            if settings.output_speed() == rate && settings.control_modes.contains(ControlModes::CSTOPB) == two {
+                return Ok(false);
+            }
+            settings.set_speed(rate)?;
+            settings.control_modes.set(ControlModes::CSTOPB, two);
+            tcsetattr(&self.master, OptionalActions::Now, &settings).map(|()| true)
+        };
+        let mut changed = false;
+        for _ in 0..TRIES {
+            match write() {
+                Ok(true) => changed = true,
+                Ok(false) => break,
+                Err(errno) => {
+                    log::debug!("a pseudo-terminal does not take {line}: {errno}");
+                    break;
+                }
+            }
+        }
+        changed
     }
 
     /// What a break is read as.
@@ -122,4 +200,73 @@ fn watch(path: &str) -> rustix::io::Result<OwnedFd> {
     let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
     inotify::add_watch(&watch, path, WatchFlags::OPEN | WatchFlags::CLOSE)?;
     Ok(watch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usb::class::cdc_acm::LineCoding;
+    use rustix::fs::{Mode, OFlags};
+    use rustix::termios::OutputModes;
+
+    fn line(rate: u32) -> Line {
+        Line { coding: LineCoding { rate, ..LineCoding::default() }, dtr: true, ..Line::default() }
+    }
+
+    /// As a program opens it.
+    fn program(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn the_next_program_finds_the_terminal_raw_and_what_was_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tty");
+        let mut terminal = Terminal::open(&path, &Access::default()).unwrap();
+        terminal.set(&line(9600));
+        let first = program(&path);
+        assert_eq!(terminal.look(), Some(true));
+        let mut cooked = tcgetattr(&first).unwrap();
+        cooked.input_modes |= InputModes::ICRNL | InputModes::IXON;
+        cooked.output_modes |= OutputModes::OPOST;
+        cooked.local_modes |= LocalModes::ECHO | LocalModes::ICANON;
+        cooked.set_speed(300).unwrap();
+        tcsetattr(&first, OptionalActions::Now, &cooked).unwrap();
+        assert_eq!(terminal.write(&[IoSlice::new(b"unread\n")]).unwrap(), 7);
+        drop(first);
+        assert_eq!(terminal.look(), Some(false));
+        let next = program(&path);
+        assert_eq!(terminal.look(), Some(true));
+        let modes = tcgetattr(&next).unwrap();
+        assert!(!modes.input_modes.intersects(InputModes::ICRNL | InputModes::IXON));
+        assert!(!modes.output_modes.contains(OutputModes::OPOST));
+        assert!(!modes.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON));
+        assert_eq!(modes.output_speed(), 9600, "the rate is the host's");
+        let mut found = [0; 64];
+        let count = rustix::io::read(&next, &mut found).unwrap();
+        assert_eq!(&found[..count], b"unread\n");
+        terminal.write(&[IoSlice::new(b"ping")]).unwrap();
+        assert!(terminal.read(&mut found).is_err(), "nothing is said back");
+    }
+
+    #[test]
+    fn a_line_that_changes_all_the_time_is_shown_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tty");
+        let mut terminal = Terminal::open(&path, &Access::default()).unwrap();
+        let program = program(&path);
+        let shown = || tcgetattr(&program).unwrap().output_speed();
+        for rate in [1200, 2400, 4800] {
+            terminal.set(&line(rate));
+            assert_eq!((shown(), terminal.late_in()), (rate, None));
+        }
+        (0..100).for_each(|n| _ = terminal.set(&line([300, 600][n % 2])));
+        assert!(terminal.late_in().is_some_and(|wait| wait <= PAUSE));
+        terminal.set(&line(19_200));
+        while let Some(wait) = terminal.late_in() {
+            std::thread::sleep(wait);
+            terminal.catch_up();
+        }
+        assert_eq!(shown(), 19_200);
+    }
 }

@@ -3,17 +3,18 @@
 //! Each program has three threads. Two read what it writes, print it line by line and keep it; they look for the line
 //! that says that it is ready. One waits for its start, for which the network may have to give it an address first, and
 //! for its end. All of them tell the driver's thread of what happened by a
-//! channel, so that a reader who does not read (`| less`) holds up the programs, as it would without zbridge, but never
-//! the supervisor.
+//! channel. What they print and keep is written aside ([`crate::port::writer`]): a reader who is slow slows the programs
+//! down, as it would without zbridge; one who does not read at all (`| less`) holds up neither them nor the supervisor.
 
 use super::ask::{self, Asked};
 use super::guest::Socket;
 use super::log::Log;
 use super::output::Lines;
+use super::ready::ReadyLine;
 use super::supervisor::{Action, End, Supervisor};
 use super::{Bench, Outcome, Screen};
 use crate::config::{InstanceSpec, Network, PortSpec, Ready};
-use crate::engine::Bridge;
+use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Host, Launched, Link, Output, Watch};
 use crate::time::Clock;
@@ -108,12 +109,24 @@ impl<'a> Driver<'a> {
                     stops += 1;
                     self.stopped(stops);
                 }
-                recv(self.bridge.ended()) -> ended => {
-                    let name = ended.map(|ended| ended.switch).unwrap_or_default();
-                    let error = Error::new(Class::Runtime, format!("switch {name} has ended"));
-                    self.supervisor.handle_failure(self.clock.now(), None, error);
-                }
+                recv(self.bridge.ended()) -> ended => ended.into_iter().for_each(|ended| self.lost(&ended)),
                 recv(timer) -> _ => self.supervisor.handle_timeout(self.clock.now()),
+            }
+        }
+    }
+
+    /// A switch has ended by itself, and with it the network of the instances on it. One that only asks on it whether it is
+    /// ready is never going to be.
+    fn lost(&mut self, ended: &Ended) {
+        if ended.port.is_some() {
+            // A service has, and the instances' ports are still there.
+            return;
+        }
+        for index in 0..self.places.len() {
+            let on_it = |place: &&Place| place.spec.switches().contains(&ended.switch.as_str());
+            if let Some(place) = self.places.get(index).filter(on_it) {
+                let what = format!("{}: its switch {} has ended", place.spec.name, ended.switch);
+                self.supervisor.handle_lost(self.clock.now(), index, Error::new(ended.why.class(), what));
             }
         }
     }
@@ -296,9 +309,9 @@ fn wanted_ports(spec: &InstanceSpec) -> Vec<PortSpec> {
 }
 
 /// The line of output that tells that an instance is ready. The pattern was tried when the file was read.
-fn ready_line(spec: &InstanceSpec) -> Option<Regex> {
+fn ready_line(spec: &InstanceSpec) -> Option<ReadyLine> {
     match &spec.ready {
-        Some(Ready::Log(pattern)) => Regex::new(pattern).ok(),
+        Some(Ready::Log(pattern)) => Regex::new(pattern).ok().map(ReadyLine::new),
         _ => None,
     }
 }
@@ -309,7 +322,7 @@ struct Reader {
     index: usize,
     screen: Arc<dyn Screen>,
     log: Arc<Mutex<Log>>,
-    ready: Option<Regex>,
+    ready: Option<ReadyLine>,
     told: Sender<Told>,
 }
 
@@ -321,7 +334,8 @@ impl Reader {
             let mut room = vec![0; CHUNK];
             loop {
                 if lines.has_partial() && !has_more(&pipe) {
-                    lines.flush(&mut |line| self.line(line));
+                    lines.flush(&mut |line| self.screen.line(self.index, line));
+                    self.look(|ready| ready.pause());
                 }
                 match pipe.read(&mut room) {
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -329,23 +343,34 @@ impl Reader {
                     Ok(count) => {
                         let bytes = room.get(..count).unwrap_or_default();
                         let trouble = self.log.lock().write(bytes);
-                        trouble.into_iter().for_each(|what| self.screen.warn(&Error::new(Class::Runtime, what)));
-                        lines.push(bytes, &mut |line| self.line(line));
+                        self.warn(trouble);
+                        lines.push(bytes, &mut |line| self.screen.line(self.index, line));
+                        self.look(|ready| ready.push(bytes));
                     }
                 }
             }
-            lines.flush(&mut |line| self.line(line));
+            lines.flush(&mut |line| self.screen.line(self.index, line));
+            self.look(|ready| ready.pause());
+            let trouble = self.log.lock().settle();
+            self.warn(trouble);
             drop(done);
         })
     }
 
-    fn line(&mut self, line: &[u8]) {
-        self.screen.line(self.index, line);
-        if self.ready.as_ref().is_some_and(|ready| ready.is_match(super::output::readable(line, false).as_bytes())) {
+    /// Tells that the instance is ready, once, if `is_it` says so.
+    fn look(&mut self, is_it: impl FnOnce(&mut ReadyLine) -> bool) {
+        if self.ready.as_mut().is_some_and(is_it) {
             self.ready = None;
+            // What says so is in the log when it is told.
+            let trouble = self.log.lock().settle();
+            self.warn(trouble);
             // When nobody listens any more, the bench is over.
             let _ = self.told.send(Told::Ready(self.index));
         }
+    }
+
+    fn warn(&self, trouble: Option<String>) {
+        trouble.into_iter().for_each(|what| self.screen.warn(&Error::new(Class::Runtime, what)));
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::config::{InstanceSpec, PortKind, PortSpec, UnixStream, grammar};
 use crate::engine::{Bridge, Handle};
 use crate::error::{Error, Result};
+use crate::port::made::Made;
 use crate::wire::Mac;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
@@ -26,6 +27,8 @@ const PREFIX: &str = "zbridge-";
 /// in use from one whose owner was killed, and clears that away.
 struct Folder {
     path: PathBuf,
+    /// For an end that does not drop this.
+    _made: Made,
     _lock: OwnedFd,
 }
 
@@ -52,8 +55,11 @@ impl Folder {
             }
             // Somebody who clears away may have been here first.
             match lock(&path) {
-                Ok(Some(lock)) if path.exists() => return Ok(Self { path, _lock: lock }),
-                Ok(_) | Err(Errno::NOENT) => number += 1,
+                Ok(Some(lock)) => match Made::note(&path) {
+                    Ok(made) => return Ok(Self { path, _made: made, _lock: lock }),
+                    Err(_) => number += 1,
+                },
+                Ok(None) | Err(Errno::NOENT) => number += 1,
                 Err(errno) => return Err(cannot(&errno.into())),
             }
         }
@@ -118,7 +124,12 @@ impl Socket {
     /// No folder for the socket, or no port.
     pub fn listen(bridge: &Bridge, instance: &InstanceSpec, model: Option<&str>, mac: Mac) -> Result<Self> {
         let folder = Folder::new().map_err(|error| error.at(&instance.name))?;
-        let kind = PortKind::Unix(UnixStream { path: path_in(&folder.path), connect: false, mode: 0o600 });
+        let kind = PortKind::Unix(UnixStream {
+            path: path_in(&folder.path),
+            connect: false,
+            access: crate::config::Access::default(),
+            clients: None,
+        });
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
         bridge.add_port(PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) })?;
         let model = model.map(|model| format!(",model={model}")).unwrap_or_default();

@@ -1,26 +1,32 @@
 //! The log of an instance: every byte that it writes, in a file.
 //!
-//! A log that cannot be written any more, because the disk is full, is no reason to stop a bench: it is said once, and
-//! the file goes on when there is room again.
+//! It is written aside ([`crate::port::writer`]): a disk that hangs, and a FIFO or a terminal that nobody reads, hold up
+//! neither the instance nor the bench. A log that is not complete for that, or because the disk is full, is no reason to
+//! stop a bench: it is said once, and the file goes on when there is room again.
 //!
 //! A file is locked (flock(2)) as long as it is written, so that no other run of a bench empties it or mixes its own
 //! output in.
 
 use crate::error::{Class, Error, Result};
 use crate::port::folder::private;
-use rustix::fs::{FlockOperation, flock, fstat, major, minor};
+use crate::port::writer::{Lost, Writer};
+use rustix::fs::{FlockOperation, OFlags, flock, fstat, major, minor};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the end of an instance waits for what it has written last.
+const LAST: Duration = Duration::from_secs(1);
 
 /// See the module.
-pub struct Log<W = File> {
+pub struct Log {
     instance: String,
     path: PathBuf,
-    file: W,
+    writer: Writer,
     said: bool,
 }
 
@@ -32,10 +38,9 @@ impl Log {
     pub fn create(instance: &str, path: &Path) -> Result<Self> {
         let cannot = |error| Error::system(format_args!("{instance}: its log {}", path.display()), &error);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(cannot)?;
+            make_folder(instance, folder)?;
         }
-        // It is emptied only when it is known to be nobody else's.
-        let file = File::options().write(true).create(true).truncate(false).open(path).map_err(cannot)?;
+        let file = open(path).map_err(cannot)?;
         if file.metadata().map_err(cannot)?.is_file() {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => return Err(held(instance, path, &file)),
@@ -43,7 +48,65 @@ impl Log {
                 Ok(()) | Err(_) => file.set_len(0).map_err(cannot)?,
             }
         }
-        Ok(Self::on(instance, path, file))
+        let writer = Writer::start("zb-log", file.into(), Lost::Counted)?;
+        Ok(Self { instance: instance.to_owned(), path: path.to_owned(), writer, said: false })
+    }
+
+    /// Appends what was written. When some of it is lost for the first time, gives what is to be said.
+    pub fn write(&mut self, bytes: &[u8]) -> Option<String> {
+        let lost = !self.writer.push_patiently(bytes);
+        self.trouble(lost)
+    }
+
+    /// Waits a moment for what was written last. Gives what is to be said as [`Log::write`] does.
+    pub fn settle(&mut self) -> Option<String> {
+        self.writer.flush(LAST);
+        self.trouble(false)
+    }
+
+    fn trouble(&mut self, lost: bool) -> Option<String> {
+        let cause = match self.writer.take_failure() {
+            Some(error) => error.to_string(),
+            None if lost => "nobody reads it".to_owned(),
+            None => return None,
+        };
+        let first = !std::mem::replace(&mut self.said, true);
+        first
+            .then(|| format!("{}: its log {} is not complete: {cause}; it goes on", self.instance, self.path.display()))
+    }
+}
+
+/// Makes the folder of a log, and those above it.
+fn make_folder(instance: &str, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let error = match folder.symlink_metadata() {
+            // `create_dir_all` says "File exists" of both.
+            Ok(found) if found.is_symlink() && !folder.exists() => Error::new(
+                Class::NoObject,
+                format!("{instance}: the folder of its log, {}, is a link that leads nowhere", folder.display()),
+            ),
+            Ok(found) if !found.is_dir() && !found.is_symlink() => {
+                Error::usage(format!("{instance}: the folder of its log, {}, is no folder", folder.display()))
+            }
+            _ => return Error::system(format_args!("{instance}: the folder of its log, {}", folder.display()), &error),
+        };
+        error.hint("name another with --logs FOLDER or log = \"FILE\"")
+    })
+}
+
+/// Opens a log for writing without waiting for anybody. It is emptied only when it is known to be nobody else's.
+///
+/// A FIFO is opened for reading too: so its reader may come later, and another one after that.
+fn open(path: &Path) -> std::io::Result<File> {
+    let open = |also_read| {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = i32::try_from(flags.bits()).unwrap_or(0);
+        File::options().read(also_read).write(true).create(true).truncate(false).custom_flags(flags).open(path)
+    };
+    match open(false) {
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => open(true),
+        Ok(file) if file.metadata()?.file_type().is_fifo() => open(true),
+        opened => opened,
     }
 }
 
@@ -71,20 +134,6 @@ fn owner(file: &File) -> Option<u32> {
         [_, "FLOCK", _, _, pid, inode, ..] if inode == mine => pid.parse().ok().filter(|&pid| pid > 0),
         _ => None,
     })
-}
-
-impl<W: Write> Log<W> {
-    fn on(instance: &str, path: &Path, file: W) -> Self {
-        Self { instance: instance.to_owned(), path: path.to_owned(), file, said: false }
-    }
-
-    /// Appends what was written. When that fails for the first time, gives what is to be said.
-    pub fn write(&mut self, bytes: &[u8]) -> Option<String> {
-        let error = self.file.write_all(bytes).err()?;
-        let first = !std::mem::replace(&mut self.said, true);
-        first
-            .then(|| format!("{}: its log {} is not complete: {error}; it goes on", self.instance, self.path.display()))
-    }
 }
 
 /// The folder where the logs of the bench `name` are kept that have no place of their own: `zbridge/NAME` in the user's
@@ -121,6 +170,7 @@ pub fn name_of(bench: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
@@ -128,7 +178,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/folder/a.log");
         let mut log = Log::create("a", &path).unwrap();
-        assert_eq!((log.write(b"\x1b[1mone\r\n"), log.write(b"\xff")), (None, None));
+        assert_eq!((log.write(b"\x1b[1mone\r\n"), log.write(b"\xff"), log.settle()), (None, None, None));
         assert_eq!(std::fs::read(&path).unwrap(), b"\x1b[1mone\r\n\xff");
         let error = Log::create("b", &path).err().unwrap();
         assert!(error.what().ends_with("new/folder/a.log is written by another instance of the same bench"), "{error}");
@@ -137,31 +187,46 @@ mod tests {
         Log::create("a", &path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"", "a new run has a new log");
         let error = Log::create("a", &path.join("x")).err().unwrap();
-        assert!(error.what().starts_with("a: its log "), "{error}");
+        assert!(error.what().starts_with("a: the folder of its log, "), "{error}");
     }
 
     #[test]
-    fn a_full_disk_is_said_once_and_the_log_goes_on() {
-        /// A disk that is full for the second and third write.
-        struct Disk(Vec<u8>, u32);
-        impl Write for Disk {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                self.1 += 1;
-                match self.1 {
-                    2 | 3 => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
-                    _ => self.0.write(bytes),
-                }
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-        let mut log = Log::on("a", Path::new("a.log"), Disk(Vec::new(), 0));
-        assert_eq!(log.write(b"1"), None);
-        let said = log.write(b"2").unwrap();
-        assert!(said.starts_with("a: its log a.log is not complete: No space left"), "{said}");
-        assert_eq!((log.write(b"3"), log.write(b"4")), (None, None));
-        assert_eq!(log.file.0, b"14");
+    fn a_full_disk_is_said_once() {
+        let mut log = Log::create("a", Path::new("/dev/full")).unwrap();
+        let said: Vec<String> = (0..3).filter_map(|_| log.write(b"1\n").or_else(|| log.settle())).collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("a: its log /dev/full is not complete: No space left"), "{said:?}");
+    }
+
+    #[test]
+    fn a_fifo_waits_for_its_reader_and_holds_up_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        mkfifo(&path);
+        let mut log = Log::create("a", &path).unwrap();
+        let chunk = [b'x'; 4096];
+        let said = std::iter::from_fn(|| Some(log.write(&chunk))).flatten().next().unwrap();
+        assert!(said.ends_with("is not complete: nobody reads it; it goes on"), "{said}");
+        let mut reader = File::open(&path).unwrap();
+        let mut got = vec![0; 100_000];
+        reader.read_exact(&mut got).unwrap();
+        assert!(got.iter().all(|byte| *byte == b'x'), "what fitted is there for who comes later");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("nowhere", dir.path().join("link")).unwrap();
+        let error = Log::create("a", &dir.path().join("link/a.log")).err().unwrap();
+        assert!(error.what().ends_with("link, is a link that leads nowhere"), "{error}");
+        assert_eq!(error.class(), Class::NoObject);
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let error = Log::create("a", &dir.path().join("file/a.log")).err().unwrap();
+        assert!(error.what().ends_with("file, is no folder"), "{error}");
+    }
+
+    fn mkfifo(path: &Path) {
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! file ─ config ─┬─ engine: switches and ports
 //!                └─ bench: supervisor (when) ─ driver (does it) ┬─ launch: a program in its namespaces → its ports
-//!                                                               ├─ output, log: what it writes
+//!                                                               ├─ output, log, ready: what it writes
 //!                                                               └─ ask: whether it is ready, from inside the switch
 //! ```
 
@@ -12,6 +12,7 @@ mod driver;
 mod guest;
 mod log;
 mod output;
+mod ready;
 mod supervisor;
 
 use crate::config::Config;
@@ -47,7 +48,8 @@ pub struct Bench<'a> {
 
 /// Who watches a bench.
 pub trait Screen: Send + Sync {
-    /// The instance with this place in the list has written a line, given without its end.
+    /// The instance with this place in the list has written a line, given without its end. This may take a moment, for as
+    /// long as somebody reads; the others must not wait for anybody.
     fn line(&self, instance: usize, line: &[u8]);
 
     /// Something has happened.

@@ -83,6 +83,27 @@ pub fn readable(line: &[u8], colour: bool) -> String {
     text
 }
 
+/// A line without the escape sequences and carriage returns in it; all other bytes stay as they are.
+pub fn without_escapes(line: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(line.len());
+    for chunk in line.utf8_chunks() {
+        let mut rest = chunk.valid();
+        while let Some(char) = rest.chars().next() {
+            if let Some((_, behind)) = escape_sequence(rest) {
+                rest = behind;
+                continue;
+            }
+            let (taken, behind) = rest.split_at(char.len_utf8());
+            if char != '\r' {
+                plain.extend_from_slice(taken.as_bytes());
+            }
+            rest = behind;
+        }
+        plain.extend_from_slice(chunk.invalid());
+    }
+    plain
+}
+
 /// The control sequence that `text` begins with (CSI, ECMA-48, 5.4: parameters 30 to 3F, intermediates 20 to 2F, a
 /// final byte 40 to 7E), and what stands behind it.
 fn escape_sequence(text: &str) -> Option<(&str, &str)> {
@@ -123,6 +144,11 @@ mod tests {
         let line = b"\x1b[8D\x1b[J\x1b[1;31m<err>\x1b[m net: \xc3\xa9\tok\r";
         assert_eq!(readable(line, false), "<err> net: é\tok");
         assert_eq!(readable(line, true), "\x1b[1;31m<err>\x1b[m net: é\tok\x1b[0m");
+    }
+
+    #[test]
+    fn only_escapes_are_taken_away() {
+        assert_eq!(without_escapes(b"\x1b[8D\x1b[1m\xff\x00\r\xc3\xa9\x1b]0"), b"\xff\x00\xc3\xa9\x1b]0");
     }
 
     #[test]

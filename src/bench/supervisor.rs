@@ -18,11 +18,13 @@ use super::Outcome;
 use crate::config::{InstanceSpec, Restart, value};
 use crate::error::{Class, Error};
 use crate::time::{Duration, Instant, earliest};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
 /// How long an instance has to end by itself once it was told to.
 pub const GRACE: Duration = Duration::from_secs(5);
+/// The same where all were to end at once, and it had not been its turn.
+pub const LAST_GRACE: Duration = Duration::from_millis(500);
 /// The pause before an instance is started again for the first time.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause before an instance is started again.
@@ -156,6 +158,8 @@ pub struct Supervisor {
     stopping: Option<Outcome>,
     /// What the first instance that failed is blamed for, when nothing worse happens.
     failure: Option<Error>,
+    /// All are to end at once.
+    at_once: bool,
     over: bool,
 }
 
@@ -183,6 +187,7 @@ impl Supervisor {
             actions: VecDeque::new(),
             stopping: None,
             failure: None,
+            at_once: false,
             over: false,
         };
         supervisor.advance(now);
@@ -234,7 +239,8 @@ impl Supervisor {
         match instance.state {
             State::Terminated { deadline } if deadline <= now => {
                 instance.state = State::Killed { deadline: now + GIVEN_UP };
-                let told = format!("{}: still there after {}; killed", instance.name, value::span(GRACE));
+                let grace = value::span(if self.at_once { LAST_GRACE } else { GRACE });
+                let told = format!("{}: still there after {grace}; killed", instance.name);
                 self.actions.extend([Action::Kill(index), Action::Tell(told)]);
             }
             State::Killed { deadline } if deadline <= now => {
@@ -324,6 +330,33 @@ impl Supervisor {
         self.advance(now);
     }
 
+    /// The switch of an instance has ended by itself. The instance is stopped, and what has nothing to do with it goes on;
+    /// unless something waits for it to be ready, or its status was asked for.
+    pub fn handle_lost(&mut self, now: Instant, index: usize, error: Error) {
+        let Some(instance) = self.instances.get_mut(index).filter(|it| it.state != State::Ended) else { return };
+        let (name, ready, state) = (instance.name.clone(), instance.ready, instance.state);
+        let waited_for = self.instances.iter().any(|it| it.state == State::Waiting && it.after.contains(&index));
+        if self.exit_with == Some(index) || waited_for && !ready {
+            self.fail(error);
+        } else if self.stopping.is_none() {
+            self.tell(format!("{name}: is stopped, for its switch has ended; the others go on"));
+            // It weighs more than that an instance has failed.
+            self.failure = Some(error);
+        }
+        let next = match state {
+            State::Running { .. } => {
+                self.actions.push_back(Action::Terminate(index));
+                State::Terminated { deadline: now + GRACE }
+            }
+            State::Waiting | State::Pausing { .. } => State::Ended,
+            ending => ending,
+        };
+        if let Some(instance) = self.instances.get_mut(index) {
+            instance.state = next;
+        }
+        self.advance(now);
+    }
+
     /// A person wants it to end: all are stopped in order.
     pub fn handle_stop(&mut self, now: Instant) {
         let unmet = || Error::new(Class::Interrupted, "stopped before the instance ended whose status was asked for");
@@ -331,14 +364,23 @@ impl Supervisor {
         self.advance(now);
     }
 
-    /// A person wants it to end at once: all are killed.
+    /// A person wants it to end at once: those that were told to end are killed, and the others are told now and have
+    /// [`LAST_GRACE`] for what they save at their end.
     pub fn handle_kill(&mut self, now: Instant) {
         self.stopping = None;
+        self.at_once = true;
         self.fail(Error::new(Class::Interrupted, "stopped at once; all are killed"));
         for (index, instance) in self.instances.iter_mut().enumerate() {
-            if matches!(instance.state, State::Running { .. } | State::Terminated { .. }) {
-                instance.state = State::Killed { deadline: now + GIVEN_UP };
-                self.actions.push_back(Action::Kill(index));
+            match instance.state {
+                State::Running { .. } => {
+                    instance.state = State::Terminated { deadline: now + LAST_GRACE };
+                    self.actions.push_back(Action::Terminate(index));
+                }
+                State::Terminated { .. } => {
+                    instance.state = State::Killed { deadline: now + GIVEN_UP };
+                    self.actions.push_back(Action::Kill(index));
+                }
+                _ => {}
             }
         }
         self.advance(now);
@@ -401,10 +443,10 @@ impl Supervisor {
                 instance.state = State::Ended;
             }
         }
-        for index in 0..self.instances.len() {
-            let needed = self.instances.iter().any(|other| other.is_alive() && other.after.contains(&index));
-            let Some(instance) = self.instances.get_mut(index) else { return };
-            if !needed && matches!(instance.state, State::Running { .. }) {
+        let alive = self.instances.iter().filter(|other| other.is_alive());
+        let needed: HashSet<usize> = alive.flat_map(|other| &other.after).copied().collect();
+        for (index, instance) in self.instances.iter_mut().enumerate() {
+            if !needed.contains(&index) && matches!(instance.state, State::Running { .. }) {
                 instance.state = State::Terminated { deadline: now + GRACE };
                 self.actions.push_back(Action::Terminate(index));
             }

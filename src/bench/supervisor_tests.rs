@@ -191,12 +191,44 @@ fn one_that_does_not_end_is_killed_after_its_grace() {
 #[test]
 fn a_second_interruption_kills_all_at_once() {
     let deaf = Nature { obeys: None, ..SERVES };
-    let (outcome, world) = run(&CHAIN, &[SERVES, SERVES, deaf], Wishes::default(), vec![(300, STOP), (301, KILL)]);
+    let (outcome, world) = run(&CHAIN, &[deaf, SERVES, deaf], Wishes::default(), vec![(300, STOP), (1300, KILL)]);
     failed(&outcome, Class::Interrupted, "stopped at once; all are killed");
-    let killed = ["301 error: stopped at once; all are killed", "301 kill a", "301 kill b", "301 kill c"];
     assert_eq!(world.log[3], "300 term c");
+    let killed = [
+        "1300 error: stopped at once; all are killed",
+        // Who had not had its turn may still save something.
+        "1300 term a",
+        "1300 term b",
+        "1300 kill c",
+        "1800 kill a",
+    ];
     assert_eq!(world.log[4..], killed);
-    assert_eq!(world.now, 301);
+}
+
+const LOSE_A: fn(&mut Supervisor, Instant) =
+    |supervisor, now| supervisor.handle_lost(now, 0, Error::new(Class::Fault, "a: its switch has ended"));
+
+#[test]
+fn a_lost_switch_ends_who_is_on_it_and_nobody_else() {
+    let server = Nature { ends: Some((900, End::Status(0))), ..SERVES };
+    let (outcome, world) = run(&["a:", "b:after=\"a\""], &[SERVES, server], Wishes::default(), vec![(500, LOSE_A)]);
+    failed(&outcome, Class::Fault, "a: its switch has ended");
+    assert_eq!(world.log, ["0 start a", "0 start b", "500 term a", "900 error: a: its switch has ended"]);
+    assert_eq!(world.now, 900, "b ran to its end");
+    // The status that is asked for counts, unless it is the lost one's.
+    let wish = |index| Wishes { exit_with: Some(index), timeout: None };
+    let (outcome, _) = run(&["a:", "b:"], &[SERVES, server], wish(1), vec![(500, LOSE_A)]);
+    assert_eq!(outcome, Outcome::Status(End::Status(0)));
+    let (outcome, world) = run(&["a:", "b:"], &[SERVES, SERVES], wish(0), vec![(500, LOSE_A)]);
+    failed(&outcome, Class::Fault, "a: its switch has ended");
+    assert_eq!(world.log[2..], ["500 error: a: its switch has ended", "500 term a", "500 term b"]);
+}
+
+#[test]
+fn nobody_waits_for_one_that_is_lost_before_it_is_ready() {
+    let (outcome, world) = run(&CHAIN, &[SERVES; 3], Wishes::default(), vec![(50, LOSE_A)]);
+    failed(&outcome, Class::Fault, "a: its switch has ended");
+    assert_eq!(world.log, ["0 start a", "50 error: a: its switch has ended", "50 term a"]);
 }
 
 #[test]

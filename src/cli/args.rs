@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
+use clap_complete::ArgValueCandidates;
 
-use super::help;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
+use super::{complete, help};
 use crate::config::HostAddr;
 use crate::config::value;
 use crate::wire::Rule;
@@ -31,7 +32,7 @@ use crate::wire::Rule;
 )]
 pub struct Args {
     /// A port of the switch, TYPE:TARGET[,key[=value]]...; may be given often
-    #[arg(short, long = "port", value_name = "SPEC")]
+    #[arg(short, long = "port", value_name = "SPEC", add = ArgValueCandidates::new(complete::specs))]
     pub ports: Vec<String>,
 
     /// A switch with settings of its own, NAME[,key=value]...; may be given often
@@ -69,6 +70,7 @@ pub enum Command {
     /// Every port kind with its grammar, keys and an example
     Ports {
         /// One kind only
+        #[arg(add = ArgValueCandidates::new(complete::kinds))]
         kind: Option<String>,
     },
     /// Run a bench: the programs of a file and the network between them
@@ -88,6 +90,7 @@ pub enum Command {
     /// The ports of a running bridge, with state, peer and counters
     Status {
         /// The bridge (default: the one called default, or the only one)
+        #[arg(add = ArgValueCandidates::new(complete::running))]
         name: Option<String>,
         /// As JSON, one object on one line
         #[arg(long)]
@@ -105,6 +108,7 @@ pub enum Command {
     /// The addresses that a running bridge has learned
     Fdb {
         /// The bridge (default: the one called default, or the only one)
+        #[arg(add = ArgValueCandidates::new(complete::running))]
         name: Option<String>,
         /// One switch only
         #[arg(long, value_name = "NAME")]
@@ -116,27 +120,29 @@ pub enum Command {
     /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
     Wait {
         /// The port, port=NAME
-        #[arg(value_name = "port=NAME")]
+        #[arg(value_name = "port=NAME", add = ArgValueCandidates::new(complete::conditions))]
         condition: String,
         /// up, listening, connecting, waiting, down, stalled or gone
-        #[arg(default_value = "up")]
+        #[arg(default_value = "up", add = ArgValueCandidates::new(complete::states))]
         state: String,
         /// The longest to wait, also for the bridge to start: 500ms, 5s, 2m
         #[arg(long, value_name = "TIME", default_value = "30s")]
         timeout: String,
         /// The bridge (default: the one called default, or the only one)
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
     /// The guide, by topic: without one, the list of topics
     Help {
-        /// One topic, as `zbridge help` lists them
+        /// One topic, as `zbridge help` lists them, or a command
+        #[arg(add = ArgValueCandidates::new(complete::topics))]
         topic: Option<String>,
     },
     /// Print a completion script
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        #[arg(add = ArgValueCandidates::new(complete::shells))]
+        shell: String,
     },
     /// Print the manual page (zbridge man | man -l -)
     Man,
@@ -146,7 +152,7 @@ pub enum Command {
 #[derive(clap::Args, Debug)]
 pub struct RunArgs {
     /// A port beside the program, TYPE:TARGET[,key[=value]]...; may be given often
-    #[arg(short, long = "port", value_name = "SPEC")]
+    #[arg(short, long = "port", value_name = "SPEC", add = ArgValueCandidates::new(complete::specs))]
     pub ports: Vec<String>,
 
     /// The TAPs that the program opens: zeth0,zeth1 [default: zeth]
@@ -175,7 +181,7 @@ pub struct RunArgs {
     pub rewrite: Vec<Rule>,
 
     /// Joins a running bridge instead of one of its own; its name as `zbridge ls` shows it
-    #[arg(long, value_name = "NAME", conflicts_with = "ports")]
+    #[arg(long, value_name = "NAME", conflicts_with = "ports", add = ArgValueCandidates::new(complete::running))]
     pub join: Option<String>,
 
     /// The program keeps the rights of who starts it, and may get more by set-uid programs (matters to root)
@@ -201,17 +207,19 @@ pub enum PortVerb {
     /// Open a port: TYPE:TARGET[,key[=value]]..., as for --port
     Add {
         /// The port
+        #[arg(add = ArgValueCandidates::new(complete::specs))]
         spec: String,
         /// The bridge (default: the one called default, or the only one)
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
     /// Remove a port; a listener goes with all its clients
     Del {
         /// Its name, as `zbridge status` shows it
+        #[arg(add = ArgValueCandidates::new(complete::ports))]
         port: String,
         /// The bridge (default: the one called default, or the only one)
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
 }

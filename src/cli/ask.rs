@@ -164,7 +164,7 @@ fn program_absolute(command: &mut String, here: &Path) {
 
 fn transport_path(transport: &mut Transport) -> Option<&mut PathBuf> {
     match transport {
-        Transport::Unix { path, .. } | Transport::Pty { path } | Transport::Pipe { path } => Some(path),
+        Transport::Unix { path, .. } | Transport::Pty { path, .. } | Transport::Pipe { path, .. } => Some(path),
         Transport::Serial(uart) => Some(&mut uart.device),
         Transport::Tcp { .. } | Transport::Fd(_) | Transport::Exec { .. } => None,
     }
@@ -172,7 +172,7 @@ fn transport_path(transport: &mut Transport) -> Option<&mut PathBuf> {
 
 fn device_path(device: &mut UsbDevice) -> Option<&mut PathBuf> {
     match &mut device.kind {
-        UsbKind::CdcAcm(Serial::Pty(path) | Serial::Unix(path) | Serial::File(path)) => Some(path),
+        UsbKind::CdcAcm(Serial::Pty(path, _) | Serial::Unix(path, _) | Serial::File(path)) => Some(path),
         UsbKind::MassStorage { image, .. } => Some(image),
         UsbKind::Keyboard(script) | UsbKind::Mouse(script) => script.as_mut(),
         UsbKind::CdcAcm(Serial::Echo | Serial::Tcp(_)) | UsbKind::Loopback => None,
@@ -278,12 +278,20 @@ const HEAD: [&str; 8] = ["port", "kind", "state", "rx", "tx", "queued", "dropped
 fn table(switches: &[SwitchInfo]) -> String {
     let rows = |switch: &SwitchInfo| {
         let rows = std::iter::once(HEAD.map(str::to_owned)).chain(switch.ports.iter().map(port_row));
-        columns("", &rows.collect::<Vec<_>>()) + &leases(switch)
+        trouble(switch) + &columns("", &rows.collect::<Vec<_>>()) + &leases(switch)
     };
     match switches {
         [only] => rows(only),
         several => several.iter().map(|switch| format!("switch {}\n{}", switch.name, rows(switch))).collect(),
     }
+}
+
+/// Why a switch passes no frames, if it does not.
+fn trouble(switch: &SwitchInfo) -> String {
+    switch
+        .trouble
+        .as_ref()
+        .map_or_else(String::new, |it| format!("switch {} {}: {}\n", switch.name, it.state, it.reason))
 }
 
 /// One line for each lease of a segment.
@@ -361,7 +369,7 @@ mod tests {
     }
 
     fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), ports }];
+        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, ports }];
         StatusInfo { name: "default".into(), pid: 42, version: "0".into(), sandbox: None, switches }
     }
 

@@ -4,8 +4,7 @@
 //! The hosts are services on ports inside the process, so the frames go through the same engine, switch and queues as
 //! those of a TAP or a QEMU.
 
-use super::run::stop_signals;
-use super::{print, show};
+use super::{print, show, stop};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
 use crate::port::channel::Link;
@@ -30,7 +29,7 @@ const ANSWERS: usize = 8;
 /// # Errors
 /// The system has no descriptors or threads left.
 pub fn run() -> Result<()> {
-    let stop = stop_signals()?;
+    let stop = stop::one_wish()?;
     print(INTRODUCTION)?;
     let bridge = Bridge::empty()?;
     let (told, answers) = unbounded();

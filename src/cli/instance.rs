@@ -6,7 +6,7 @@
 use super::joined;
 use super::show;
 use super::style::Label;
-use super::{complain, log};
+use super::{complain, log, screen, stop};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec, value};
 use crate::engine::control::Client;
 use crate::engine::{Bridge, Ended};
@@ -151,11 +151,14 @@ impl Network {
         Ok(Ending { switch, joined })
     }
 
-    /// Leaves it. Gives what its ports had counted.
-    fn leave(self) -> Result<String> {
+    /// Leaves it. Gives what its ports had counted, and what of it had failed.
+    fn leave(self) -> (String, Option<Error>) {
         match self {
-            Self::Own(bridge) => bridge.stop().map(|last| show::counters(&last)),
-            Self::Joined(_) => Ok(String::new()),
+            Self::Own(bridge) => {
+                let (last, failure) = bridge.finish();
+                (show::counters(&last), failure)
+            }
+            Self::Joined(_) => (String::new(), None),
         }
     }
 }
@@ -166,23 +169,31 @@ impl Network {
 /// A port that cannot be opened, a network that cannot be made; a switch that ended by itself.
 pub fn run(instance: &Instance) -> Result<u8> {
     let signals = Signals::hold(&PASSED).map_err(|errno| Error::system("signals", &errno.into()))?;
+    screen::start(false)?;
     let terminal = Terminal::of_this_job();
     let mut network = Network::reach(instance)?;
     let switch = network.switch()?;
     let Launched { child, watch, .. } = match start(&mut network, &switch, instance)? {
         Ok(launched) => launched,
         Err(failed) => {
-            network.leave()?;
+            drop(network);
             complain(Label::Error, &failed.error);
             return Ok(failed.status);
         }
     };
-    let status = network.ended().and_then(|ending| attend(&ending, child, watch, signals));
-    terminal.take_back();
-    let counted = network.leave();
-    let status = status?;
-    log::say(&counted?);
-    Ok(launch::exit_code(status))
+    let ended =
+        network.ended().and_then(|ending| attend(&ending, &switch, child, watch, signals)).map(launch::exit_code);
+    drop(terminal);
+    // From here on nobody is waited for but zbridge itself.
+    stop::leave_within(stop::ORDERLY, ended.as_ref().copied().unwrap_or(Class::Fault.code()));
+    let (counted, failure) = network.leave();
+    let status = ended?;
+    log::say(&counted);
+    match failure {
+        // The program's own status says more.
+        Some(failure) if status == 0 => Err(failure),
+        _ => Ok(status),
+    }
 }
 
 /// Starts the program, under another name if another one of its name comes in between.
@@ -225,7 +236,10 @@ fn attach(
 }
 
 /// Passes signals on and looks after the TAPs until the program has ended.
-fn attend(ending: &Ending, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
+///
+/// # Errors
+/// The program's own `switch` has ended by itself.
+fn attend(ending: &Ending, switch: &str, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
     let child = Arc::new(child);
     let ended = in_thread("zb-child", {
         let child = child.clone();
@@ -250,9 +264,13 @@ fn attend(ending: &Ending, child: Child, mut watch: Watch, signals: Signals) -> 
                      bridge runs again: zbridge run --join {name} …"
                 );
             }
-            recv(ending.switch) -> _ => {
-                child.kill();
-                return Err(Error::new(Class::Runtime, "the switch has ended"));
+            recv(ending.switch) -> ended => {
+                // What the program is not on may end without it.
+                if let Some(ended) = ended.ok().filter(|ended| ended.port.is_none() && ended.switch == switch) {
+                    child.kill();
+                    let what = format!("the switch of the program has ended: {}", ended.why.what());
+                    return Err(Error::new(ended.why.class(), what));
+                }
             }
         }
     }
@@ -285,7 +303,7 @@ fn pass_on(child: &Child, signal: Arrived) {
     }
 }
 
-/// The terminal of a job, and whether the job had it at the start. A shell that the program was takes it, and cannot
+/// The terminal of a job, if the job had it at the start, which takes it back on drop. A shell that the program was takes it, and cannot
 /// give it back to a process group outside of its PID namespace.
 struct Terminal(Option<(File, Pid)>);
 
@@ -295,11 +313,13 @@ impl Terminal {
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok();
         Self(terminal.filter(|terminal| tcgetpgrp(terminal) == Ok(ours)).map(|terminal| (terminal, ours)))
     }
+}
 
-    fn take_back(self) {
+impl Drop for Terminal {
+    fn drop(&mut self) {
         if let Self(Some((terminal, ours))) = self {
             // A terminal that is gone needs no owner.
-            let _ = tcsetpgrp(terminal, ours);
+            let _ = tcsetpgrp(terminal, *ours);
         }
     }
 }

@@ -43,7 +43,12 @@ pub fn link(name: &str, bench: &str, bridge: &Bridge) -> Result<Client> {
 /// The port of a link that leads to `peer`.
 fn port(peer: &str, switch: &str) -> PortSpec {
     let name = if switch == DEFAULT_SWITCH { format!("to-{peer}") } else { format!("to-{peer}-{switch}") };
-    let kind = PortKind::Unix(Kind { path: PathBuf::from(peer), connect: true, mode: crate::config::DEFAULT_MODE });
+    let kind = PortKind::Unix(Kind {
+        path: PathBuf::from(peer),
+        connect: true,
+        access: crate::config::Access::default(),
+        clients: None,
+    });
     PortSpec { name, switch: switch.to_owned(), ..PortSpec::new(kind) }
 }
 

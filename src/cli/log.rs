@@ -1,13 +1,16 @@
 //! The log on standard error: messages for a person, labelled by their weight, no dates. Beside a program whose
-//! terminal it is, each has `zbridge: ` before it, and there are fewer.
+//! terminal it is, each has `zbridge: ` before it, and there are fewer. A thread that panics says so here too.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
+use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::log::{Level, Record};
-use env_logger::Builder;
+use env_logger::{Builder, Target};
 
 use super::args::Verbosity;
+use super::screen::{self, LogStream};
 use super::style::{Label, Style};
 
 /// Whether standard error is a program's.
@@ -25,9 +28,24 @@ pub fn start(verbosity: Verbosity) {
             let text = line(record, style);
             out.write_all(if beside { led(&text) } else { text }.as_bytes())
         })
+        .target(Target::Pipe(Box::new(LogStream)))
         .try_init();
     if started.is_err() {
         ::log::debug!("a log was there before");
+    }
+    std::panic::set_hook(Box::new(tell_panic));
+}
+
+/// Says that a thread has panicked. The usual hook would write to standard error itself, and wait for its reader.
+fn tell_panic(info: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let backtrace = Backtrace::capture();
+    let way = if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+    ::log::error!("thread {name} {info}{way}");
+    if name == "main" {
+        // The process ends with it.
+        screen::finish();
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod ask;
+mod complete;
 mod demo;
 mod help;
 mod instance;
@@ -14,18 +15,21 @@ mod man;
 mod ports;
 mod run;
 mod sandbox;
+mod screen;
 mod show;
+mod stop;
 mod style;
 mod topics;
 mod up;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use crate::config::grammar::nearest;
 use crate::config::text::shell;
 use crate::config::{Config, HostAddr, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
@@ -37,6 +41,7 @@ pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
 pub use sandbox::SandboxArgs;
+pub use screen::{complain, print};
 pub use style::{Label, Style};
 pub use up::{Up, UpArgs};
 
@@ -74,6 +79,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    complete::answer_a_shell();
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(other) => {
@@ -89,20 +95,30 @@ where
             if matches!(job, Job::Instance(_)) {
                 log::beside_a_program();
             }
-            log::start(args.verbosity);
+            // All threads that are started from now on are held to it.
             if let Some(config) = job.config() {
                 sandbox::install(&args.sandbox, config)?;
             }
+            match job {
+                // It holds signals back first, which has to be before there is any other thread.
+                Job::Instance(_) => {}
+                // What a command asks for is data, and is not to be lost.
+                Job::Ask(_) => screen::start(false)?,
+                _ => screen::start(true)?,
+            }
+            log::start(args.verbosity);
+            crate::rights::summary().into_iter().for_each(|held| ::log::debug!("sandbox: {held}"));
             start(job, args.verbosity)
         }
     });
-    match outcome {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            complain(Label::Error, &error);
-            ExitCode::from(error.class().code())
-        }
-    }
+    let status = outcome.unwrap_or_else(|error| {
+        complain(Label::Error, &error);
+        error.class().code()
+    });
+    // What a thread holds that did not end is removed all the same.
+    crate::port::made::remove_all();
+    screen::finish();
+    ExitCode::from(status)
 }
 
 /// Does a job, until it is over. Gives the exit status: a program's own, or 0.
@@ -111,7 +127,7 @@ where
 /// What made it end before it should.
 pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
-        Job::Run(config, name) => run::run(&config, name.as_deref(), verbosity.is_quiet())?,
+        Job::Run(config, name) => return run::run(&config, name.as_deref(), verbosity.is_quiet()),
         Job::Instance(instance) => return instance::run(&instance),
         Job::Bench(up) => return up::run(&up, verbosity.is_quiet()),
         Job::Ask(ask) => ask.perform()?,
@@ -160,10 +176,10 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         Some(Command::Help { topic }) => {
             let stream = io::stdout();
-            topics::help(topic.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
+            help_on(topic.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
         }
         Some(Command::Check { file }) => check(file)?.into_bytes(),
-        Some(Command::Completions { shell }) => completions(*shell),
+        Some(Command::Completions { shell }) => complete::script(shell)?,
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
     };
     Ok(Answer::Text(text))
@@ -194,6 +210,7 @@ fn plan(args: &Args) -> Result<Config> {
 
 /// The program of `zbridge run` and the ports beside it, checked.
 fn instance(args: &RunArgs) -> Result<Instance> {
+    refuse_unknown_option(&args.command)?;
     let mut config = Config::default();
     for text in &args.ports {
         config.add_port(PortSpec::parse(text)?)?;
@@ -226,6 +243,21 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone(), named })
 }
 
+/// No program begins with a dash: what does is an option that `zbridge run` does not have.
+fn refuse_unknown_option(command: &[OsString]) -> Result<()> {
+    let first = command.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    if !first.starts_with('-') {
+        return Ok(());
+    }
+    let word = first.split('=').next().unwrap_or_default();
+    let program = Args::command();
+    let options = program.find_subcommand("run").into_iter().flat_map(|run| run.get_opts());
+    let known: Vec<String> = options.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
+    let nearest = nearest(word, known.iter().map(String::as_str));
+    let error = Error::usage(format!("zbridge run has no option {word}; {nearest}"));
+    Err(error.hint("zbridge run --help lists them; the program and its arguments stand behind --"))
+}
+
 /// Whether there may be a DHCP server behind a port.
 fn may_lease(port: &PortSpec) -> bool {
     match &port.kind {
@@ -251,10 +283,20 @@ fn host(args: &RunArgs, name: &str) -> Result<Host> {
     })
 }
 
+/// A topic of the guide, or else the help of the command of this name.
+fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<String> {
+    let topic = topics::help(word, style, width);
+    let mut program = Args::command();
+    match (&topic, word.and_then(|word| program.find_subcommand_mut(word))) {
+        (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
+        _ => topic,
+    }
+}
+
 /// What a file would run.
 fn check(file: &Path) -> Result<String> {
     let config = Config::load(file)?;
-    warn(&config).map_err(|error| error.at(file.display()))?;
+    warn(&config).and_then(|()| warn_of_programs(&config)).map_err(|error| error.at(file.display()))?;
     Ok(config.summary())
 }
 
@@ -266,30 +308,12 @@ fn warn(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn completions(shell: clap_complete::Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "zbridge", &mut script);
-    script
-}
-
-/// Says something on standard error.
-pub fn complain(label: Label, text: &dyn std::fmt::Display) {
-    let stream = io::stderr();
-    let text = Style::of(&stream).message(label, text);
-    // There is nowhere else to say that this failed.
-    let _ = stream.lock().write_all(text.as_bytes());
-}
-
-/// Writes data to standard output. A reader that has seen enough (`| head`) is no failure.
-///
-/// # Errors
-/// The stream's, as a run-time error.
-pub fn print(data: impl AsRef<[u8]>) -> Result<()> {
-    let mut stream = io::stdout().lock();
-    match stream.write_all(data.as_ref()).and_then(|()| stream.flush()) {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::system("standard output", &cause)),
-        _ => Ok(()),
+/// Checks what the programs of a bench need, and says what is odd about it.
+fn warn_of_programs(config: &Config) -> Result<()> {
+    for warning in config.check_programs()? {
+        complain(Label::Warning, &warning);
     }
+    Ok(())
 }
 
 #[cfg(test)]

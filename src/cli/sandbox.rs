@@ -58,7 +58,6 @@ pub fn install(args: &SandboxArgs, config: &Config) -> Result<()> {
     let keep = if root { CapabilitySet::empty() } else { needed(config) };
     sys::trap::arm();
     in_quiet(|| rights::install(Policy { mode: args.sandbox, user, keep, places, keeper, programs }))?;
-    rights::summary().into_iter().for_each(|held| log::debug!("sandbox: {held}"));
     Ok(())
 }
 
@@ -140,6 +139,7 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
         places.extend(paths(port).into_iter().filter_map(folder));
         if let PortKind::Nat(nat) = &port.kind {
             places.extend(nat.lan.tftp.clone());
+            places.extend(nat.lan.leases.as_deref().and_then(folder));
         }
         if let Some(Transport::Serial(uart)) = transport(port) {
             places.push("/dev".into());
@@ -153,7 +153,9 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
 /// What a port has a path for.
 fn paths(port: &PortSpec) -> Vec<&Path> {
     let of_transport = transport(port).and_then(|transport| match transport {
-        Transport::Unix { path, .. } | Transport::Pty { path } | Transport::Pipe { path } => Some(path.as_path()),
+        Transport::Unix { path, .. } | Transport::Pty { path, .. } | Transport::Pipe { path, .. } => {
+            Some(path.as_path())
+        }
         Transport::Serial(uart) => Some(&uart.device),
         _ => None,
     });
@@ -168,7 +170,7 @@ fn paths(port: &PortSpec) -> Vec<&Path> {
 
 fn of_device(kind: &UsbKind) -> Option<&Path> {
     match kind {
-        UsbKind::CdcAcm(Serial::Pty(path) | Serial::Unix(path) | Serial::File(path)) => Some(path),
+        UsbKind::CdcAcm(Serial::Pty(path, _) | Serial::Unix(path, _) | Serial::File(path)) => Some(path),
         UsbKind::MassStorage { image, .. } => Some(image),
         UsbKind::Keyboard(script) | UsbKind::Mouse(script) => script.as_deref(),
         _ => None,

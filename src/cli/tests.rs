@@ -46,7 +46,7 @@ fn commands_are_answered_or_handed_over() {
     assert!(text(&["man"]).starts_with(".ie "));
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&["completions", shell]);
-        assert!(script.contains("port") && script.contains("completions"), "{shell}");
+        assert!(script.contains("zbridge") && script.contains("ZBRIDGE_COMPLETE"), "{shell}");
     }
     let file = file("port = [\"tap:zeth0\"]\n");
     assert_eq!(text(&["check", file.path().to_str().unwrap()]), "switch default\n  zeth0  tap  zeth0\n");

@@ -2,19 +2,16 @@
 //! instance, and what happens to them to standard error.
 
 use super::style::{Label, Style};
-use super::{complain, print, show};
+use super::{complain, complete, print, screen, show, stop};
 use crate::bench::{self, Bench, Outcome, Screen, Wishes};
 use crate::config::text::columns;
 use crate::config::value;
 use crate::config::{Config, InstanceSpec};
 use crate::engine::Bridge;
 use crate::engine::control::Server;
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::rights;
-use crossbeam_channel::{Receiver, unbounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use std::io::Write;
+use clap_complete::ArgValueCandidates;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +36,7 @@ pub struct UpArgs {
     pub name: Option<String>,
 
     /// Links the bench's switches to those of the same name of a running bridge; its name as `zbridge ls` shows it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
     pub join: Option<String>,
 
     /// The folder for logs [default: zbridge/NAME in $XDG_STATE_HOME or ~/.local/state]
@@ -78,7 +75,7 @@ impl Up {
             let error = Error::usage("there is no instance to start").at(&place);
             return Err(error.hint(format!("write an [[instance]] for each program, or: zbridge --config {place}")));
         }
-        super::warn(&config).map_err(|error| error.at(&place))?;
+        super::warn(&config).and_then(|()| super::warn_of_programs(&config)).map_err(|error| error.at(&place))?;
         let names = || config.instances.iter().map(|instance| instance.name.as_str());
         let exit_with = args.exit_with.as_deref().map(|wanted| {
             names().position(|name| name == wanted).ok_or_else(|| {
@@ -107,7 +104,7 @@ impl Up {
 /// failure, and a time that is over, are told when they come about, and are only a status.
 pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
-    let stop = wishes_to_stop()?;
+    let stop = stop::two_wishes()?;
     let claim = rights::for_people(|| super::run::claim(up.name.as_deref(), &up.bench))?;
     let bridge = rights::apart(|| Bridge::start(&up.config))?;
     let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
@@ -135,39 +132,30 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
     let bench = Bench { config: &up.config, wishes, logs };
     let outcome = bench::run(&bench, &bridge, &stop, screen);
+    // From here on nobody is waited for but zbridge itself.
+    stop::leave_within(stop::ORDERLY, outcome.as_ref().map_or(Class::Fault.code(), |outcome| status(outcome, true)));
     drop(joined);
-    let last = super::run::end(bridge, control)?;
+    let (last, failure) = super::run::end(bridge, control);
     let outcome = outcome?;
     if !quiet {
         print(show::counters(&last))?;
     }
-    match outcome {
-        Outcome::Ended => Ok(0),
-        Outcome::Status(end) => Ok(end.code()),
+    Ok(status(&outcome, failure.is_some()))
+}
+
+/// The exit status of a bench. That a part of zbridge has failed is told where nothing else is.
+fn status(outcome: &Outcome, failed: bool) -> u8 {
+    let status = match outcome {
+        Outcome::Ended => 0,
+        Outcome::Status(end) => end.code(),
         // It was said before the instances were stopped.
-        Outcome::Failed(error) => Ok(error.class().code()),
-    }
+        Outcome::Failed(error) => error.class().code(),
+    };
+    if status == 0 && failed { Class::Fault.code() } else { status }
 }
 
 fn counted(instances: usize) -> String {
     if instances == 1 { "1 instance".to_owned() } else { format!("{instances} instances") }
-}
-
-/// Where every SIGINT, SIGTERM and SIGHUP is told of.
-fn wishes_to_stop() -> Result<Receiver<i32>> {
-    let cannot = |error| Error::system("cannot watch for signals", &error);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
-    let (sender, stop) = unbounded();
-    let watch = move || {
-        for signal in signals.forever() {
-            super::run::begin_a_line(signal);
-            if sender.send(signal).is_err() {
-                return;
-            }
-        }
-    };
-    rights::spawn("zb-signals", &super::run::SIGNALS, watch).map_err(cannot)?;
-    Ok(stop)
 }
 
 /// Standard output and standard error, as a person sees them.
@@ -198,10 +186,7 @@ impl Terminal {
 
 impl Screen for Terminal {
     fn line(&self, instance: usize, line: &[u8]) {
-        let text = self.render(instance, line);
-        let mut stream = std::io::stdout().lock();
-        // A reader who has seen enough (`| head`) ends no bench; the log has it all.
-        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        screen::pass_on(&self.render(instance, line));
     }
 
     fn tell(&self, text: &str) {

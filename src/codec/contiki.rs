@@ -7,6 +7,8 @@
 //! \r text              a line of debug output   to be logged
 //! ```
 //!
+//! Firmware without a multiplexer on its line also prints bare lines, without `\r` and between packets ([`text`]).
+//!
 //! Each is a SLIP packet of its own. They are told from frames and IP packets by their exact form: no IP packet begins
 //! with one of these octets, and no Ethernet frame is as short as a question, or has only text behind `\r`.
 
@@ -32,13 +34,17 @@ impl<'a> Word<'a> {
             [b'!', b'M', digits @ ..] if digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit) => {
                 str::from_utf8(digits).ok().map(Self::Mac)
             }
-            [b'\r', text @ ..] => {
-                let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
-                str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| is_text(&byte))).map(Self::Debug)
-            }
+            [b'\r', rest @ ..] => text(rest).map(Self::Debug),
             _ => None,
         }
     }
+}
+
+/// `bytes` as text: printable ASCII, tabs and ends of lines. Of a packet that is no IP packet this is what firmware has
+/// printed; one that is may look like text, too, so that it has to be asked first.
+pub fn text(bytes: &[u8]) -> Option<&str> {
+    let is_text = |byte: u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+    str::from_utf8(bytes).ok().filter(|text| text.bytes().all(is_text))
 }
 
 /// The answer to `?P`: the first 8 octets of an IPv6 address.

@@ -5,24 +5,44 @@
 //! yet, is kept aside (`carry`) and put in front of the next read. A decoder belongs to one connection and dies with
 //! it; a peer that leaves in the middle of a frame spoils nothing for the next one.
 //!
-//! A length that no frame can have means that the two sides disagree on where frames begin. There is no way back from
-//! that, so the connection has to be closed.
+//! A length that no frame can have still says where the next one begins. So what is shorter than an Ethernet header,
+//! or longer than a frame can be, is passed over and told of as a [`Misfits`]. Only a length beyond [`SKIP_MAX`] is no
+//! length at all (text, bytes in the other order): the two sides disagree on where frames begin, there is no way back
+//! from that, and the connection has to be closed.
 
 use crate::frame::{Batch, PortId};
-use crate::limits::{MAX_FRAME, MIN_FRAME, PREFIX};
+use crate::limits::{MAX_FRAME, MIN_FRAME, PREFIX, SKIP_MAX};
 use crate::wire::Offload;
 
-/// A length that no frame can have.
+/// A length that cannot be one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "it announced a frame of {0} bytes (14 to 65535 can be); it does not speak 4-byte length and frame, or is broken"
 )]
 pub struct BadLength(pub u32);
 
+/// What was announced in good order and is no frame. Its bytes were passed over, or will be when they come.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Misfits {
+    /// Shorter than [`MIN_FRAME`]: how many, and their bytes.
+    pub short: (u64, u64),
+    /// Longer than [`MAX_FRAME`]: how many, and their bytes as announced.
+    pub long: (u64, u64),
+}
+
+impl Misfits {
+    /// There was none.
+    pub fn is_empty(&self) -> bool {
+        self.short.0 + self.long.0 == 0
+    }
+}
+
 /// The state of one connection's incoming stream. See the head of the file.
 #[derive(Default)]
 pub struct LengthPrefix {
     carry: Vec<u8>,
+    /// Bytes that are still to come of what was too long for a frame.
+    skip: usize,
 }
 
 impl LengthPrefix {
@@ -35,23 +55,25 @@ impl LengthPrefix {
 
     /// Whether the stream stands in the middle of a frame.
     pub fn is_inside(&self) -> bool {
-        !self.carry.is_empty()
+        self.skip > 0 || !self.carry.is_empty()
     }
 
     /// Takes the frames out of the first `filled` bytes of the batch's room, which [`LengthPrefix::begin`] and a read
-    /// put there.
+    /// put there. What was no frame is told.
     ///
     /// # Errors
-    /// [`BadLength`]; the frames before it are in the batch.
-    pub fn take(&mut self, batch: &mut Batch, filled: usize, id: PortId) -> Result<(), BadLength> {
-        let mut left = filled;
+    /// [`BadLength`]; the frames before it are in the batch. The decoder is of no more use.
+    pub fn take(&mut self, batch: &mut Batch, filled: usize, id: PortId) -> Result<Misfits, BadLength> {
+        let mut misfits = Misfits::default();
+        let mut left = self.pass_over(batch, filled);
         loop {
             let room = &batch.room()[..left];
             let Some(prefix) = room.first_chunk::<PREFIX>() else { break };
             let announced = u32::from_be_bytes(*prefix);
             let len = announced as usize;
             if !(MIN_FRAME..=MAX_FRAME).contains(&len) {
-                return Err(BadLength(announced));
+                left = self.refuse(batch, left, announced, &mut misfits)?;
+                continue;
             }
             if left < PREFIX + len {
                 break;
@@ -61,7 +83,30 @@ impl LengthPrefix {
         }
         self.carry.clear();
         self.carry.extend_from_slice(&batch.room()[..left]);
-        Ok(())
+        Ok(misfits)
+    }
+
+    /// Notes what is announced and is no frame, and passes over as much of it as is there. Returns what is left.
+    #[cold]
+    fn refuse(&mut self, batch: &mut Batch, left: usize, len: u32, misfits: &mut Misfits) -> Result<usize, BadLength> {
+        if len as usize > SKIP_MAX {
+            return Err(BadLength(len));
+        }
+        let tally = if (len as usize) < MIN_FRAME { &mut misfits.short } else { &mut misfits.long };
+        tally.0 += 1;
+        tally.1 += u64::from(len);
+        self.skip = PREFIX + len as usize;
+        Ok(self.pass_over(batch, left))
+    }
+
+    /// Passes over what is to be skipped of the `left` bytes in the room. Returns how many bytes are left behind it.
+    fn pass_over(&mut self, batch: &mut Batch, left: usize) -> usize {
+        let passed = self.skip.min(left);
+        if passed > 0 {
+            self.skip -= passed;
+            batch.skip(passed);
+        }
+        left - passed
     }
 }
 
@@ -71,8 +116,9 @@ mod tests {
     use proptest::prelude::*;
 
     /// Feeds `stream` in pieces that end at `cuts`, through a batch that is emptied after each.
-    fn decode(stream: &[u8], cuts: &[usize]) -> (Vec<Vec<u8>>, Result<(), BadLength>) {
+    fn decode(stream: &[u8], cuts: &[usize]) -> (Vec<Vec<u8>>, Result<Misfits, BadLength>) {
         let mut decoder = LengthPrefix::default();
+        let mut misfits = Misfits::default();
         let mut frames = Vec::new();
         let mut from = 0;
         for &cut in cuts.iter().chain([&stream.len()]) {
@@ -83,12 +129,18 @@ mod tests {
             batch.room()[carried..carried + piece.len()].copy_from_slice(piece);
             let taken = decoder.take(&mut batch, carried + piece.len(), PortId(3));
             frames.extend(batch.frames().iter().map(|frame| batch.bytes(frame).to_vec()));
-            if taken.is_err() {
-                return (frames, taken);
+            match taken {
+                Ok(more) => {
+                    let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
+                    misfits = Misfits { short: sum(misfits.short, more.short), long: sum(misfits.long, more.long) };
+                }
+                Err(_) => return (frames, taken),
             }
         }
-        assert_eq!(decoder.is_inside(), frames.iter().map(|frame| frame.len() + 4).sum::<usize>() != stream.len());
-        (frames, Ok(()))
+        let whole = frames.iter().map(|frame| frame.len() + 4).sum::<usize>() as u64;
+        let passed = 4 * (misfits.short.0 + misfits.long.0) + misfits.short.1 + misfits.long.1;
+        assert_eq!(decoder.is_inside(), whole + passed != stream.len() as u64);
+        (frames, Ok(misfits))
     }
 
     fn encode(frames: &[Vec<u8>]) -> Vec<u8> {
@@ -100,7 +152,7 @@ mod tests {
         let frames = vec![vec![1; 14], vec![2; 60], vec![3; 1514]];
         let stream = encode(&frames);
         for cut in 0..=stream.len() {
-            assert_eq!(decode(&stream, &[cut]), (frames.clone(), Ok(())), "cut at {cut}");
+            assert_eq!(decode(&stream, &[cut]), (frames.clone(), Ok(Misfits::default())), "cut at {cut}");
         }
     }
 
@@ -108,16 +160,33 @@ mod tests {
     fn one_byte_at_a_time() {
         let frames = vec![vec![1; 14], vec![2; 60], vec![3; 100]];
         let stream = encode(&frames);
-        assert_eq!(decode(&stream, &(0..stream.len()).collect::<Vec<_>>()), (frames, Ok(())));
+        assert_eq!(decode(&stream, &(0..stream.len()).collect::<Vec<_>>()), (frames, Ok(Misfits::default())));
     }
 
     #[test]
-    fn lengths_that_no_frame_has() {
-        for bad in [0, 13, 65_536, 0x4745_5420, u32::MAX] {
+    fn what_cannot_be_a_length_ends_the_stream() {
+        for bad in [SKIP_MAX as u32 + 1, 0x4745_5420, 0x3c00_0000, u32::MAX] {
             let mut stream = encode(&[vec![7; 20]]);
             stream.extend_from_slice(&bad.to_be_bytes());
             assert_eq!(decode(&stream, &[]), (vec![vec![7; 20]], Err(BadLength(bad))));
         }
+    }
+
+    #[test]
+    fn what_is_too_short_or_too_long_is_passed_over_wherever_it_is_cut() {
+        let frames = vec![vec![7; 20], Vec::new(), vec![8; 13], vec![9; 14], vec![1; 65_536], vec![5; 60], vec![2; 3]];
+        let stream = encode(&frames);
+        let whole = vec![vec![7; 20], vec![9; 14], vec![5; 60]];
+        let misfits = Misfits { short: (3, 16), long: (1, 65_536) };
+        let last = stream.len();
+        for cut in (0..70).chain(last - 90..=last) {
+            assert_eq!(decode(&stream, &[cut]), (whole.clone(), Ok(misfits)), "cut at {cut}");
+            let more = [cut, cut + 1, cut + 1000].map(|cut| cut.min(last));
+            assert_eq!(decode(&stream, &more), (whole.clone(), Ok(misfits)), "cut at {cut}");
+        }
+        let longest = encode(&[vec![3; SKIP_MAX], vec![5; 60]]);
+        let pieces: Vec<usize> = (0..longest.len()).step_by(60_000).collect();
+        assert_eq!(decode(&longest, &pieces).0, [vec![5; 60]]);
     }
 
     proptest! {
@@ -129,7 +198,7 @@ mod tests {
             let stream = encode(&frames);
             cuts.iter_mut().for_each(|cut| *cut = (*cut).min(stream.len()));
             cuts.sort_unstable();
-            prop_assert_eq!(decode(&stream, &cuts), (frames, Ok(())));
+            prop_assert_eq!(decode(&stream, &cuts), (frames, Ok(Misfits::default())));
         }
 
         #[test]

@@ -11,5 +11,5 @@ mod pieces;
 pub mod slip;
 pub mod uart_pipe;
 
-pub use length_prefix::{BadLength, LengthPrefix};
+pub use length_prefix::{BadLength, LengthPrefix, Misfits};
 pub use pieces::Pieces;

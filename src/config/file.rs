@@ -23,6 +23,9 @@
 //! A table is turned into the [`Words`] of the port grammar, so that both have one parser and one set of errors. A
 //! word keeps the place where it stood, and an error gives it as `lab.toml:3`.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use toml::Spanned;
@@ -36,6 +39,7 @@ use super::plan::Config;
 use super::port::PortSpec;
 use super::switch::SwitchSpec;
 use crate::error::{Error, Result};
+use crate::limits::CONFIG_BYTES;
 
 /// The tables of a configuration file.
 const TABLES: [&str; 3] = ["port", "switch", "instance"];
@@ -89,13 +93,34 @@ impl Config {
     /// Reads and parses a configuration file.
     ///
     /// # Errors
-    /// That the file cannot be read, or as [`Config::parse`].
+    /// That the file cannot be read, is none or is too long, or as [`Config::parse`].
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|cause| Error::system(&file, &cause))?;
+        let bytes = read(path)?;
         let text = String::from_utf8(bytes).map_err(|_| Error::usage("not UTF-8 text").at(&file))?;
         Self::parse(&text, &file)
     }
+}
+
+/// The bytes of a configuration file. What never ends (`/dev/zero`), and a FIFO that nobody may ever write, is none; a
+/// shell's pipe is (`<(generate)`, `/dev/stdin`).
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let cannot = |cause| Error::system(path.display(), &cause);
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(cannot)?;
+    let found = file.metadata().map_err(cannot)?.file_type();
+    let is_shells = ["/dev/fd", "/proc/self/fd", "/dev/stdin"].iter().any(|place| path.starts_with(place));
+    if found.is_fifo() && is_shells {
+        file = File::open(path).map_err(cannot)?;
+    } else if !found.is_file() {
+        let what = if found.is_dir() { "it is a folder" } else { "it is no file" };
+        return Err(Error::usage(what).at(path.display()).hint("a configuration is a file in TOML"));
+    }
+    let mut bytes = Vec::new();
+    file.take(CONFIG_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() > CONFIG_BYTES {
+        return Err(Error::usage(format!("it is longer than {} MiB", CONFIG_BYTES >> 20)).at(path.display()));
+    }
+    Ok(bytes)
 }
 
 /// What a table of the file became.

@@ -137,3 +137,17 @@ proptest! {
         prop_assert_eq!(from_file, PortSpec::parse(&spec).ok().map(|port| vec![port]));
     }
 }
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let error = |path: &Path| Config::load(path).unwrap_err().what().to_owned();
+    assert!(error(&fifo).ends_with("fifo: it is no file"));
+    assert_eq!(error(Path::new("/dev/zero")), "/dev/zero: it is no file");
+    assert!(error(dir.path()).ends_with("it is a folder"));
+    let long = dir.path().join("long.toml");
+    std::fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();
+    assert!(error(&long).ends_with("long.toml: it is longer than 16 MiB"));
+}

@@ -162,6 +162,26 @@ fn a_radio_medium_takes_no_instance() {
     assert_eq!(error.what(), "instance b cannot join switch default, which is 802.15.4");
 }
 
+/// A search from each of them would take minutes.
+#[test]
+fn a_long_chain_is_followed_in_one_go() {
+    let count = 5000;
+    let key = |word: &str, value: String| Key { word: word.into(), value: Some(value), at: 0 };
+    let mut instances: Vec<InstanceSpec> = (0..count)
+        .map(|index| InstanceSpec::from_words(vec!["x".into()], vec![key("name", format!("i{index}"))]).unwrap())
+        .collect();
+    for (index, instance) in instances.iter_mut().enumerate().skip(1) {
+        instance.after = vec![format!("i{}", index - 1)];
+    }
+    assert_eq!(order(&instances), Ok(()));
+    instances[10].after.push(format!("i{}", count - 1));
+    let (first, fault) = order(&instances).unwrap_err();
+    assert!(
+        first == 10
+            && crate::error::Error::from(fault).what().starts_with("instances wait for each other: i10 is after i4999")
+    );
+}
+
 proptest! {
     /// Each instance is after some that stand before it: there is no ring. With one edge back, there is.
     #[test]

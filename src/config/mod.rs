@@ -16,15 +16,17 @@ mod instance;
 mod kind;
 mod plan;
 mod port;
+mod programs;
 mod switch;
 pub mod text;
 pub mod value;
 
 pub use instance::{HostAddr, INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
 pub use kind::{
-    Attach, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Forward, Import, IpPeer, KINDS, KeyRow, KindRow, KindText,
-    Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip, TRANSPORTS, Tap, Tcp, Transport, TransportRow,
-    Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip, Wpan, command_words, find,
+    Access, Attach, BootClient, BootFile, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Forward, Import, IpPeer,
+    KINDS, KeyRow, KindRow, KindText, Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip, TRANSPORTS,
+    Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip,
+    Wpan, command_words, find,
 };
 pub use plan::{Config, misplaced, same_host};
 pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, check_rules};

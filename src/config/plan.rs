@@ -1,6 +1,7 @@
 //! Everything that should run: the switches, ports and instances of a file and of the command line, checked against
 //! each other.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::instance::{InstanceSpec, order};
@@ -8,6 +9,7 @@ use super::port::PortSpec;
 use super::switch::{Medium, SwitchSpec};
 use super::text::columns;
 use crate::error::{Error, Result};
+use crate::limits::INSTANCES_MAX;
 use crate::switch::{Links, RadioConfig};
 
 /// The switches and ports that should run.
@@ -59,6 +61,9 @@ impl Config {
         let taken = self.instances.iter().any(|other| other.name == instance.name);
         if taken {
             return Err(Error::usage(format!("instance {} is given twice", instance.name)));
+        }
+        if self.instances.len() >= INSTANCES_MAX {
+            return Err(Error::usage(format!("a bench has at most {INSTANCES_MAX} instances")));
         }
         self.instances.push(instance);
         Ok(())
@@ -120,14 +125,13 @@ impl Config {
 
     /// Checks the instances' names against the ports', and what they wait for.
     fn check_instances(&self) -> Result<()> {
-        let mut taken: Vec<&str> = self.ports.iter().map(|port| port.name.as_str()).collect();
+        let mut taken: HashSet<&str> = self.ports.iter().map(|port| port.name.as_str()).collect();
         for instance in &self.instances {
             for port in instance.ports() {
-                if taken.contains(&port) {
+                if !taken.insert(port) {
                     let what = format!("instance {}: another port is called {port}", instance.name);
                     return Err(Error::usage(what).hint("each port needs a name of its own: name=NAME"));
                 }
-                taken.push(port);
             }
         }
         order(&self.instances).map_err(|(_, fault)| fault.into())

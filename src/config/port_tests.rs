@@ -1,5 +1,6 @@
 //! Tests of the port specification: defaults, refusals, and the way to text and back.
 
+use crate::config::Access;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,7 +15,12 @@ fn refusal(text: &str) -> String {
 #[test]
 fn keys_have_defaults() {
     let port = PortSpec::parse("unix:/tmp/inst1").unwrap();
-    let kind = PortKind::Unix(UnixStream { path: "/tmp/inst1".into(), connect: false, mode: 0o600 });
+    let kind = PortKind::Unix(UnixStream {
+        path: "/tmp/inst1".into(),
+        connect: false,
+        access: Access::default(),
+        clients: None,
+    });
     assert_eq!(port, PortSpec::new(kind));
     assert_eq!((port.name.as_str(), port.switch.as_str(), port.learn), ("inst1", "default", true));
 }
@@ -79,7 +85,8 @@ fn head_for(row: &KindRow, key: &str) -> String {
         // the one kind that is nothing by itself
         ("usbip", "public") => "usbip:192.0.2.1/24,device=cdc-acm,usbip-listen=127.0.0.1:0".to_owned(),
         ("usbip", _) => "usbip:192.0.2.1/24,device=cdc-acm".to_owned(),
-        ("nat", "bootfile") => "nat:10.0.2.2/24,tftp=/srv".to_owned(),
+        ("nat", "bootfile" | "tftp-write") => "nat:10.0.2.2/24,tftp=/srv".to_owned(),
+        ("tcp", "clients") => row.example.to_owned(),
         (_, "public") => row.example.replace(",listen", ""),
         _ => format!(
             "{}{}",
@@ -101,11 +108,12 @@ fn every_key_of_every_row_is_taken() {
         "parity" => "=odd",
         "stop" => "=2",
         "peer" => "=/tmp/other",
-        "name" | "switch" | "user" => "=word",
+        "name" | "switch" | "user" | "group" => "=word",
+        "patience" => "=10m",
         "rewrite" => "=mac",
         "ipv6" => "=2001:db8::1/64",
         "forward" => "=tcp:127.0.0.1:8080->10.0.2.15:80",
-        "fd" | "queue" => "=99",
+        "fd" | "queue" | "clients" => "=99",
         "mtu" => "=999",
         "device" => "=loopback",
         "import" => "=127.0.0.1:3240/1-1",
@@ -114,7 +122,7 @@ fn every_key_of_every_row_is_taken() {
         "lease" => "=5m",
         "host" => "=02:00:5e:00:53:01/10.0.2.9",
         "dns" => "=10.0.2.3",
-        "domain" | "bootfile" => "=word",
+        "domain" | "bootfile" | "leases" => "=word",
         "tftp" => "=/srv",
         _ => "",
     };
@@ -157,28 +165,45 @@ fn tap() -> impl Strategy<Value = PortKind> {
     )
 }
 
+fn clients() -> impl Strategy<Value = Option<usize>> {
+    prop::option::of(1..=crate::limits::PORTS_MAX)
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    let mode = prop::option::of((0..=0o777u32).prop_filter("not the usual", |mode| *mode != 0o600));
+    let owner = || prop::option::of("[a-z_][a-z0-9_-]{0,31}|[0-9]{1,9}");
+    (mode, owner(), owner()).prop_map(|(mode, user, group)| Access { mode, user, group })
+}
+
 fn socket() -> impl Strategy<Value = PortKind> {
-    (0..3, path(), any::<bool>(), 0..=0o777u32, prop::option::of(path())).prop_map(
-        |(kind, path, connect, mode, peer)| {
-            let dialled = if connect { 0o600 } else { mode };
+    (0..3, path(), any::<bool>(), access(), prop::option::of(path()), clients()).prop_map(
+        |(kind, path, connect, access, peer, clients)| {
+            let clients = clients.filter(|_| !connect);
+            let dialled = if connect { Access::default() } else { access.clone() };
             match kind {
-                0 => PortKind::Unix(UnixStream { path, connect, mode: dialled }),
-                1 => PortKind::UnixSeq(UnixSeq { path, connect, mode: dialled }),
-                _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, mode }),
+                0 => PortKind::Unix(UnixStream { path, connect, access: dialled, clients }),
+                1 => PortKind::UnixSeq(UnixSeq { path, connect, access: dialled, clients }),
+                _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, access }),
             }
         },
     )
 }
 
 fn other() -> impl Strategy<Value = PortKind> {
-    (0..3, host_port(), host_port(), any::<bool>(), "[a-z0-9]{1,15}").prop_map(|(kind, near, far, flag, ifname)| {
+    let ends = (0..3, host_port(), host_port(), any::<bool>(), "[a-z0-9]{1,15}", clients());
+    ends.prop_map(|(kind, near, far, flag, ifname, clients)| {
         let far = if far.ip().map(|ip| ip.is_ipv4()) == near.ip().map(|ip| ip.is_ipv4()) && far != near {
             far
         } else {
             value::HostPort { host: near.host.clone(), port: near.port ^ 0x5555 | 1 << 15 }
         };
         match kind {
-            0 => PortKind::Tcp(Tcp { public: !near.is_loopback(), addr: near, listen: flag }),
+            0 => PortKind::Tcp(Tcp {
+                public: !near.is_loopback(),
+                addr: near,
+                listen: flag,
+                clients: clients.filter(|_| flag),
+            }),
             1 if near != far => PortKind::Udp(Udp { public: true, local: near, remote: far }),
             _ => PortKind::Packet(Packet { ifname, offload: flag }),
         }
@@ -189,14 +214,15 @@ fn transport() -> impl Strategy<Value = Transport> {
     let parity = prop::sample::select(&[Parity::None, Parity::Even, Parity::Odd][..]);
     let uart = (path(), 50..=12_000_000u32, parity, any::<[bool; 2]>());
     prop_oneof![
-        (path(), any::<bool>()).prop_map(|(path, connect)| Transport::Unix { path, connect }),
-        path().prop_map(|path| Transport::Pty { path }),
+        path().prop_map(|path| Transport::Unix { path, connect: true, access: Access::default() }),
+        (path(), access()).prop_map(|(path, access)| Transport::Unix { path, connect: false, access }),
+        (path(), access()).prop_map(|(path, access)| Transport::Pty { path, access }),
         (host_port(), any::<bool>())
             .prop_map(|(addr, listen)| { Transport::Tcp { public: !addr.is_loopback(), addr, listen } }),
         uart.prop_map(|(device, baud, parity, [two_stop_bits, rtscts])| {
             Transport::Serial(Uart { device, baud, parity, two_stop_bits, rtscts })
         }),
-        path().prop_map(|path| Transport::Pipe { path }),
+        (path(), access()).prop_map(|(path, access)| Transport::Pipe { path, access }),
         (3..=i32::MAX).prop_map(Transport::Fd),
         "[a-z/,]{1,9}( [a-z=,\"]{1,3}\"x y\"){0,2}"
             .prop_filter("words", |command| crate::config::command_words(command).is_some())

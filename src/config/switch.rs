@@ -9,7 +9,7 @@ use super::kind::KeyRow;
 use super::port::DEFAULT_SWITCH;
 use super::value;
 use crate::error::{Error, Result};
-use crate::limits::{AGEING_SECS, AGEING_SECS_RANGE, FDB_LIMIT, FDB_LIMIT_MAX};
+use crate::limits::{AGEING_SECS, AGEING_SECS_RANGE, FDB_LIMIT, FDB_LIMIT_MAX, QUEUE_LIMIT_RANGE};
 
 /// The range of `fdb-limit=`.
 pub const FDB_LIMIT_RANGE: std::ops::RangeInclusive<usize> = 16..=FDB_LIMIT_MAX;
@@ -33,6 +33,12 @@ pub static SWITCH_KEYS: &[KeyRow] = &[
         value: Some("N"),
         repeatable: false,
         summary: "addresses learned on one port at most (default: a quarter of fdb-limit)",
+    },
+    KeyRow {
+        word: "queue-limit",
+        value: Some("BYTES"),
+        repeatable: false,
+        summary: "what waits for all its busy ports together, 256K to 1G (default: 64M; a quarter of what the process may have, if that is less)",
     },
     KeyRow {
         word: "medium",
@@ -95,6 +101,11 @@ pub struct SwitchSpec {
     pub fdb_limit: usize,
     /// Addresses learned on one port at most, 1..=`fdb_limit`; `None`: the switch's own share.
     pub fdb_port_limit: Option<usize>,
+    /// What all its queues may cost together, in bytes, within [`QUEUE_LIMIT_RANGE`]; `None`: [`QUEUE_LIMIT`], or a
+    /// quarter of the memory that the process may have, if that is less.
+    ///
+    /// [`QUEUE_LIMIT`]: crate::limits::QUEUE_LIMIT
+    pub queue_limit: Option<usize>,
     /// What it switches; `None`: what its ports are for.
     pub medium: Option<Medium>,
     /// The file that says who hears whom on a radio medium; `None`: everybody hears everybody.
@@ -115,6 +126,7 @@ impl SwitchSpec {
             ageing: Duration::from_secs(AGEING_SECS),
             fdb_limit: FDB_LIMIT,
             fdb_port_limit: None,
+            queue_limit: None,
             medium: None,
             links: None,
             seed: 0,
@@ -140,6 +152,7 @@ impl SwitchSpec {
         let fdb_limit = keys.value("fdb-limit", |text| value::number(text, FDB_LIMIT_RANGE))?;
         let fdb_limit = fdb_limit.unwrap_or(plain.fdb_limit);
         let port_limit = keys.value("fdb-port-limit", |text| value::number(text, 1..=fdb_limit))?;
+        let queue_limit = keys.value("queue-limit", |text| value::size(text, QUEUE_LIMIT_RANGE))?;
         let ageing = keys.value("ageing", ageing)?.unwrap_or(plain.ageing);
         let medium = keys.value("medium", |text| match text {
             "ethernet" => Ok(Medium::Ethernet),
@@ -151,7 +164,18 @@ impl SwitchSpec {
         let collisions = keys.flag("collisions")?.unwrap_or(false);
         let capture = keys.value("capture", value::path)?;
         keys.finish()?;
-        Ok(Self { ageing, fdb_limit, fdb_port_limit: port_limit, medium, links, seed, collisions, capture, ..plain })
+        Ok(Self {
+            ageing,
+            fdb_limit,
+            fdb_port_limit: port_limit,
+            queue_limit,
+            medium,
+            links,
+            seed,
+            collisions,
+            capture,
+            ..plain
+        })
     }
 
     /// The shortest text that parses to this switch again.
@@ -165,6 +189,7 @@ impl SwitchSpec {
             out.value("fdb-limit", self.fdb_limit);
         }
         out.option("fdb-port-limit", self.fdb_port_limit);
+        out.option("queue-limit", self.queue_limit.map(value::sized));
         out.option("medium", self.medium.map(Medium::word));
         out.option("links", self.links.as_ref().map(|path| path.display()));
         out.option("seed", Some(self.seed).filter(|seed| *seed != 0));
@@ -208,7 +233,16 @@ mod tests {
     fn settings_have_bounds() {
         assert_eq!(SwitchSpec::parse("lab").unwrap(), SwitchSpec::new("lab"));
         assert_eq!(SwitchSpec::parse("lab,ageing=5m").unwrap(), SwitchSpec::new("lab"));
-        for bad in ["ageing=9s", "ageing=1000001s", "fdb-limit=15", "fdb-limit=1048577", "fdb-port-limit=65537", "up"] {
+        for bad in [
+            "ageing=9s",
+            "ageing=1000001s",
+            "fdb-limit=15",
+            "fdb-limit=1048577",
+            "fdb-port-limit=65537",
+            "queue-limit=255K",
+            "queue-limit=2G",
+            "up",
+        ] {
             assert!(SwitchSpec::parse(&format!("lab,{bad}")).is_err(), "{bad}");
         }
         let error = SwitchSpec::parse("lab,aging=20s").unwrap_err();
@@ -223,6 +257,7 @@ mod tests {
                millis in 10_000..1_000_000_000u64,
                fdb_limit in FDB_LIMIT_RANGE,
                share in prop::option::of(1..=16usize),
+               queue_limit in prop::option::of(QUEUE_LIMIT_RANGE),
                medium in prop::sample::select(&[None, Some(Medium::Ethernet), Some(Medium::Radio)][..]),
                links in prop::option::of("[a-z/.,=]{0,8}[a-z]"),
                seed: u64,
@@ -231,7 +266,7 @@ mod tests {
            ) {
                let ageing = Duration::from_millis(millis);
                let [links, capture] = [links, capture].map(|path| path.map(PathBuf::from));
-               let switch = SwitchSpec { ageing, fdb_limit, fdb_port_limit: share, medium, links, seed, collisions,
+               let switch = SwitchSpec { ageing, fdb_limit, fdb_port_limit: share, queue_limit, medium, links, seed, collisions,
     capture, ..SwitchSpec::new(name) };
                prop_assert_eq!(SwitchSpec::parse(&switch.canonical()), Ok(switch));
            }

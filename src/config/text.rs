@@ -21,11 +21,18 @@ pub fn columns<R: AsRef<[C]>, C: AsRef<str>>(indent: &str, rows: &[R]) -> String
     let mut text = String::new();
     for row in rows {
         let cells = row.as_ref().iter().zip(&widths);
-        let line: String = cells.map(|(cell, &width)| format!("{:width$}  ", cell.as_ref())).collect();
+        let line: String = cells.map(|(cell, &width)| padded(cell.as_ref(), width + 2)).collect();
         text.push_str(format!("{indent}{line}").trim_end());
         text.push('\n');
     }
     text
+}
+
+/// `text` with blanks behind it up to `width` characters. (Not by a width in a format: that is a `u16`, and a longer word
+/// a panic.)
+fn padded(text: &str, width: usize) -> String {
+    let blanks = width.saturating_sub(text.chars().count());
+    [text, &" ".repeat(blanks)].concat()
 }
 
 /// Breaks `text` at its blanks into lines of at most `width` characters, `indent` included; a longer word stands alone.
@@ -62,7 +69,8 @@ pub fn meanings(indent: &str, width: Option<usize>, rows: &[[String; 2]]) -> Str
         let head = format!("{indent}{word}");
         let lines = wrap(&" ".repeat(margin), width, meaning);
         if head.chars().count() + 2 <= margin {
-            text.push_str(&format!("{head:margin$}{}", lines.get(margin..).unwrap_or("\n")));
+            text.push_str(&padded(&head, margin));
+            text.push_str(lines.get(margin..).unwrap_or("\n"));
         } else {
             text.push_str(&format!("{head}\n{lines}"));
         }
@@ -101,6 +109,15 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["a", "bcd", "e"], vec!["äöü", "b"], vec!["", "", "f"]];
         assert_eq!(columns(" ", &rows), " a    bcd  e\n äöü  b\n           f\n");
+    }
+
+    #[test]
+    fn a_word_may_be_of_any_length() {
+        let long = "x".repeat(70_000);
+        assert_eq!(columns("", &[[&long, "a"], ["b", "c"]]), format!("{long}  a\nb{}c\n", " ".repeat(70_001)));
+        let rows = [[long.clone(), "a".to_owned()]];
+        assert_eq!(meanings("", Some(80), &rows), format!("{long}\n    a\n"));
+        assert_eq!(meanings("", Some(100_000), &rows), format!("{long}  a\n"));
     }
 
     #[test]

@@ -32,6 +32,35 @@ where
         .ok_or_else(|| format!("a number from {} to {}", range.start(), range.end()))
 }
 
+/// A number of bytes within `range`: plain, or with K, M or G for 1024, 1024² or 1024³.
+pub fn size(text: &str, range: RangeInclusive<usize>) -> Parsed<usize> {
+    let unit = |letter| match letter {
+        'K' => Some(10),
+        'M' => Some(20),
+        'G' => Some(30),
+        _ => None,
+    };
+    let (digits, shift) = match text.chars().last().and_then(unit) {
+        Some(shift) => (&text[..text.len() - 1], shift),
+        None => (text, 0),
+    };
+    let bytes = number(digits, 0..=u64::MAX).ok().and_then(|number: u64| number.checked_mul(1 << shift));
+    bytes
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .filter(|bytes| range.contains(bytes))
+        .ok_or_else(|| format!("bytes from {} to {}, as 64M", sized(*range.start()), sized(*range.end())))
+}
+
+/// A number of bytes as [`size`] takes it, in the largest unit that it is a multiple of.
+pub fn sized(bytes: usize) -> String {
+    let units = [(30, "G"), (20, "M"), (10, "K")];
+    let fits = |&(shift, _): &(u32, &str)| bytes > 0 && bytes.is_multiple_of(1 << shift);
+    match units.into_iter().find(fits) {
+        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+        None => bytes.to_string(),
+    }
+}
+
 /// Whether `char` may stand in a name. `#` is kept for the ports of a listener's clients (`inst1#2`).
 fn named(char: char) -> bool {
     char.is_ascii_alphanumeric() || "._-@+".contains(char)
@@ -298,6 +327,17 @@ mod tests {
             let error = rewrite(bad).unwrap_err();
             assert!(error.starts_with("mac, mac=OLD:NEW or ip=OLD:NEW"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let any = |text| size(text, 1..=usize::MAX);
+        assert_eq!(["64M", "65536K", "67108864"].map(any), [Ok(64 << 20), Ok(64 << 20), Ok(64 << 20)]);
+        assert_eq!([64 << 20, 1 << 30, 1536, 1000, 0].map(sized), ["64M", "1G", "1536", "1000", "0"]);
+        for bad in ["", "M", "1 M", "-1", "1.5M", "1m", "1T", "18446744073709551615K", "é"] {
+            assert!(any(bad).is_err(), "{bad}");
+        }
+        assert_eq!(size("2K", 1..=1024), Err("bytes from 1 to 1K, as 64M".into()));
     }
 
     #[test]

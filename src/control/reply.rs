@@ -85,8 +85,20 @@ pub struct StatusInfo {
 pub struct SwitchInfo {
     /// Its name.
     pub name: String,
+    /// Why it passes no frames; nothing while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<TroubleInfo>,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortInfo>,
+}
+
+/// Why a switch passes no frames.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct TroubleInfo {
+    /// `ended`: it has failed, and has no ports any more. `hangs`: it has not answered for a second.
+    pub state: String,
+    /// What happened, or where it hangs.
+    pub reason: String,
 }
 
 /// A port.

@@ -10,7 +10,7 @@ use super::Engine;
 use super::ports::Due;
 use crate::error::Result;
 use crate::frame::PortId;
-use crate::port::Gone;
+use crate::port::{Edge, Gone};
 use crate::time::Duration;
 use std::os::fd::RawFd;
 
@@ -30,7 +30,7 @@ impl Engine {
     /// Asks a port that was connecting how it stands.
     pub(super) fn settle(&mut self, id: PortId) {
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.connecting) else { return };
-        let Some(edge) = &mut slot.edge else { return };
+        let Some(edge) = slot.seat.edge_mut() else { return };
         let before = edge.fds();
         match edge.connected() {
             None if edge.arrivals_are_silent() => self.look_again(id),
@@ -40,14 +40,16 @@ impl Engine {
                 slot.peer = edge.peer().unwrap_or(std::mem::take(&mut slot.peer));
                 log::info!("{}: connected to {}", slot.name, slot.peer);
                 if let Err(error) = self.rewatch(id, before) {
-                    return self.lose(id, &Gone(error.to_string()));
+                    self.fail(id, Gone(error.to_string()));
+                    return self.lose(id);
                 }
                 self.switch.set_up(self.clock.now(), id, true);
                 self.make_ready(id);
             }
             Some(Err(error)) => {
                 let gone = Gone(format!("cannot connect to {}: {error}", slot.peer));
-                self.lose(id, &gone);
+                self.fail(id, gone);
+                self.lose(id);
             }
         }
     }
@@ -60,7 +62,7 @@ impl Engine {
 
     /// Watches the descriptors of a port that may have changed.
     fn rewatch(&mut self, id: PortId, before: [Option<RawFd>; 2]) -> Result<()> {
-        let Some(edge) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.edge.as_ref()) else {
+        let Some(edge) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.seat.edge()) else {
             return Ok(());
         };
         if edge.fds() == before {
@@ -74,22 +76,25 @@ impl Engine {
         Ok(())
     }
 
-    /// The peer of a port has left, and the port waits for the next one as it is. False: it cannot.
-    pub(super) fn await_next(&mut self, id: PortId, gone: &Gone) -> bool {
-        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.connecting) else { return false };
-        let Some(edge) = &mut slot.edge else { return false };
+    /// The peer of a port has left, and the port waits for the next one as it is: then its edge is in its seat again,
+    /// with a clean state. An edge that cannot wait is given back.
+    pub(super) fn await_next(&mut self, id: PortId, mut edge: Edge, gone: &Gone) -> Option<Edge> {
+        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.connecting) else { return Some(edge) };
         let before = edge.fds();
         if !edge.depart(gone) {
-            return false;
+            return Some(edge);
         }
         log::info!("{}: {}; waiting for its next peer", slot.name, gone.0);
         slot.peer.clone_from(&gone.0);
         // A descriptor that is closed by now may have its number anew, and is then watched anew.
         self.unwatch(before);
-        if self.rewatch(id, [None, None]).is_err() {
-            return false;
+        if self.watch(id, &edge).is_err() {
+            return Some(edge);
         }
+        let slot = self.slot_mut(id)?;
+        slot.room_watched = true;
+        slot.seat.put(edge);
         self.begin_connecting(id);
-        true
+        None
     }
 }

@@ -4,39 +4,53 @@
 //! to report and leaves nothing behind.
 
 use super::air::Air;
-use super::command::{Handle, SwitchStatus};
-use super::{Engine, ended_abnormally, names, random_seed};
+use super::command::{Condition, Handle, SwitchStatus};
+use super::fault::{Parts, contained};
+use super::{Engine, names, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
+use crate::limits::QUEUE_LIMIT;
 use crate::port::channel::Link;
+use crate::port::memory;
 use crate::rights::role::{BASE, BLOCKS, FILES, NETWORK, REMOVE, SOCKETS, WATCH};
 use crate::rights::{self, Role};
 use crate::switch::{PortConfig, SwitchConfig};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// A switch ended by itself; [`Bridge::stop`] says why.
+/// How long all switches together may take to end. Their services have had their time by then.
+const END: Duration = Duration::from_secs(4);
+
+/// A switch, or a service of one, has ended by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
     /// The switch's name.
     pub switch: String,
+    /// The port that the service was behind; `None`: the switch itself has ended.
+    pub port: Option<String>,
+    /// Why.
+    pub why: Error,
 }
 
 struct Running {
     handle: Handle,
     thread: JoinHandle<Result<()>>,
+    /// Disconnected when the thread is over.
+    over: Receiver<()>,
 }
 
 /// A switch opens its ports again, and those that are added, and starts the programs of `exec:`.
 static ROLE: Role =
     Role { programs: true, ..Role::new("switch", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
 
-/// Running switches.
+/// Running switches. When this is dropped they are stopped, and what they had made is removed.
 pub struct Bridge {
     switches: Vec<Running>,
     ended: Receiver<Ended>,
+    parts: Arc<Parts>,
 }
 
 impl Bridge {
@@ -45,23 +59,25 @@ impl Bridge {
     /// # Errors
     /// The first port that could not be opened; nothing is left running or bound.
     pub fn start(config: &Config) -> Result<Self> {
+        let bridge = Self::without_switches()?;
         let mut engines = Vec::new();
         for switch in config.switches_in_use() {
             let settings = SwitchConfig {
                 ageing: switch.ageing,
                 fdb_limit: switch.fdb_limit,
                 fdb_port_limit: switch.fdb_port_limit,
+                queue_limit: switch.queue_limit.unwrap_or_else(|| memory::share(QUEUE_LIMIT)),
                 seed: random_seed(),
                 radio: config.radio_of(&switch)?,
             };
-            let (mut engine, handle) = Engine::new(&switch.name, &settings)?;
+            let (mut engine, handle) = Engine::new(&switch.name, &settings, &bridge.parts)?;
             engine.air = switch.capture.as_deref().map(Air::create).transpose()?;
             for port in config.ports_of(&switch.name) {
-                engine.open_port(Arc::new(port.clone()), names::beforehand(port)?)?;
+                engine.open_port(Arc::new(port.clone()), names::beforehand(port)?).map_err(Error::told)?;
             }
             engines.push((engine, handle));
         }
-        Self::spawn(engines)
+        bridge.spawn(engines)
     }
 
     /// A bridge with one empty switch, named `default`.
@@ -69,16 +85,27 @@ impl Bridge {
     /// # Errors
     /// The system has no descriptors or threads left.
     pub fn empty() -> Result<Self> {
+        let bridge = Self::without_switches()?;
         let settings = SwitchConfig { seed: random_seed(), ..SwitchConfig::default() };
-        Self::spawn(vec![Engine::new(DEFAULT_SWITCH, &settings)?])
+        let engine = Engine::new(DEFAULT_SWITCH, &settings, &bridge.parts)?;
+        bridge.spawn(vec![engine])
     }
 
-    fn spawn(engines: Vec<(Engine, Handle)>) -> Result<Self> {
-        let (sender, ended) = bounded(engines.len());
-        // With no switch, none ends: a channel that nobody can send on would tell at once.
-        let ended = if engines.is_empty() { crossbeam_channel::never() } else { ended };
-        let switches = engines.into_iter().map(|(engine, handle)| spawn(engine, handle, sender.clone()));
-        Ok(Self { switches: switches.collect::<Result<_>>()?, ended })
+    fn without_switches() -> Result<Self> {
+        let (parts, ended) = Parts::new()?;
+        Ok(Self::with(parts, ended))
+    }
+
+    pub(super) fn with(parts: Arc<Parts>, ended: Receiver<Ended>) -> Self {
+        Self { switches: Vec::new(), ended, parts }
+    }
+
+    /// Starts the threads. Where one cannot be, those that run are stopped: by the drop of this.
+    pub(super) fn spawn(mut self, engines: Vec<(Engine, Handle)>) -> Result<Self> {
+        for (engine, handle) in engines {
+            self.switches.push(spawn(engine, handle, self.parts.clone())?);
+        }
+        Ok(self)
     }
 
     /// The handle of the switch named `name`.
@@ -93,6 +120,11 @@ impl Bridge {
     /// The handles of all switches.
     pub fn handles(&self) -> Vec<Handle> {
         self.switches.iter().map(|running| running.handle.clone()).collect()
+    }
+
+    /// What its parts have in common.
+    pub(super) fn parts(&self) -> Arc<Parts> {
+        self.parts.clone()
     }
 
     /// Opens a port on the switch that it names.
@@ -127,50 +159,88 @@ impl Bridge {
         self.switches.iter().map(|running| running.handle.status()).collect()
     }
 
-    /// Where a switch that ends by itself is told of.
+    /// Where it is told which switch, or which service of one, has ended by itself. What has nothing to do with it goes on.
     pub fn ended(&self) -> &Receiver<Ended> {
         &self.ended
+    }
+
+    /// Whether any switch runs: there was none, or one of them has not ended by itself.
+    pub fn has_a_switch(&self) -> bool {
+        self.switches.is_empty() || self.switches.iter().any(|running| !running.handle.has_ended())
     }
 
     /// Stops all switches, closes their ports, and returns what they had counted.
     ///
     /// # Errors
-    /// Why a switch had ended by itself.
+    /// Why a switch or a service had ended by itself.
     pub fn stop(self) -> Result<Vec<SwitchStatus>> {
+        let (last, failure) = self.finish();
+        failure.map_or(Ok(last), Err)
+    }
+
+    /// Stops all switches and closes their ports. Gives what they had counted, those too that had ended by themselves; and
+    /// why the first of them had, or which one does not end.
+    pub fn finish(mut self) -> (Vec<SwitchStatus>, Option<Error>) {
+        self.end()
+    }
+
+    fn end(&mut self) -> (Vec<SwitchStatus>, Option<Error>) {
+        let deadline = Instant::now() + END;
+        let switches = std::mem::take(&mut self.switches);
+        // All are told before any is waited for.
+        let asked: Vec<_> = switches.into_iter().map(|running| (running.handle.ask_to_stop(), running)).collect();
         let mut last = Vec::new();
-        let mut failed = None;
-        for Running { handle, thread } in self.switches {
-            last.extend(handle.stop());
-            let ended = thread.join().unwrap_or_else(|_| Err(ended_abnormally(handle.name())));
-            failed = failed.or(ended.err());
+        let mut failure = None;
+        for (status, Running { handle, thread, over }) in asked {
+            last.push(status.recv_deadline(deadline).unwrap_or_else(|_| handle.last_status()));
+            failure = match over.recv_deadline(deadline) {
+                // It has said it to the parts, too.
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => failure.or(thread.join().ok().and_then(Result::err)),
+                Err(RecvTimeoutError::Timeout) => failure.or(Some(does_not_end(&handle))),
+            };
         }
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(last),
-        }
+        (last, self.parts.failure().or(failure))
     }
 }
 
-fn spawn(engine: Engine, handle: Handle, ended: Sender<Ended>) -> Result<Running> {
-    let name = format!("zb-{}", handle.name());
-    let switch = handle.name().to_owned();
-    let thread = rights::spawn(name, &ROLE, move || {
-        // Tells even when the engine panics.
-        let _tell = Tell { ended, switch };
-        engine.run()
-    });
-    let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
-    Ok(Running { handle, thread })
-}
-
-struct Tell {
-    ended: Sender<Ended>,
-    switch: String,
-}
-
-impl Drop for Tell {
+impl Drop for Bridge {
     fn drop(&mut self) {
-        // Nobody listening is as good as being told.
-        let _ = self.ended.try_send(Ended { switch: std::mem::take(&mut self.switch) });
+        if !self.switches.is_empty() {
+            // Who wanted to know how it went has called `stop`.
+            let _ = self.end();
+        }
     }
+}
+
+fn does_not_end(handle: &Handle) -> Error {
+    let why = handle.trouble().map_or_else(|| "its thread is left behind".to_owned(), |error| error.what().to_owned());
+    Error::new(Class::Fault, format!("switch {} does not end: {why}", handle.name()))
+        .hint("this is a fault of zbridge; please report it")
+}
+
+fn spawn(mut engine: Engine, handle: Handle, parts: Arc<Parts>) -> Result<Running> {
+    let (over_here, over): (Sender<()>, _) = bounded(0);
+    let theirs = handle.fate();
+    let switch = handle.name().to_owned();
+    let run = move || {
+        let _over = over_here;
+        let outcome = contained(format_args!("switch {switch}"), || engine.run());
+        // What is left to do for it is no breath.
+        engine.pulse.end();
+        let Err(why) = outcome else { return Ok(()) };
+        // What it knew before is shown from now on; where even that fails, it had nothing.
+        let known = contained("its end", || Ok(engine.status())).unwrap_or_default();
+        theirs.end(SwitchStatus { condition: Condition::Ended(why.clone()), ..known.departed(&switch) });
+        // Its ports are closed, and their paths removed.
+        let closed = contained(format_args!("the end of switch {switch}"), || {
+            drop(engine);
+            Ok(())
+        });
+        closed.err().into_iter().for_each(|error| log::error!("{error}"));
+        parts.tell(Ended { switch, port: None, why: why.clone() });
+        Err(why)
+    };
+    let thread = rights::spawn(format!("zb-{}", handle.name()), &ROLE, run);
+    let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
+    Ok(Running { handle, thread, over })
 }

@@ -4,6 +4,7 @@
 //! once a breath, so they are answered under any load.
 
 use super::names::beforehand;
+use super::pulse::{Call, LOOK, Pulse};
 use super::watcher::Watcher;
 use super::{Engine, Next};
 use crate::config::{Attach, PortSpec};
@@ -13,10 +14,10 @@ use crate::port::channel::Link;
 use crate::service::lan::leases::Lease;
 use crate::service::nat::{Flows, Stats};
 use crate::switch::{Entry, PortConfig};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 /// A port as it is shown.
@@ -42,16 +43,39 @@ pub struct PortStatus {
     pub leases: Vec<(Lease, SystemTime)>,
 }
 
+/// How a switch is.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum Condition {
+    /// It runs.
+    #[default]
+    Runs,
+    /// It does not answer for more than a second, and where it hangs.
+    Hangs(Error),
+    /// It has ended by itself, and why. It has no ports any more.
+    Ended(Error),
+}
+
 /// A switch as it is shown.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct SwitchStatus {
     /// Its name.
     pub name: String,
+    /// Whether it runs.
+    pub condition: Condition,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
     /// Ports that are no more, as they left: those of one name and kind as one, with the sum of what they had counted.
     /// The last 64 are kept.
     pub left: Vec<PortStatus>,
+}
+
+impl SwitchStatus {
+    /// The same when all ports are no more.
+    pub(super) fn departed(self, name: &str) -> Self {
+        let gone = self.ports.into_iter().map(|port| PortStatus { state: "left", queued: 0, attach: None, ..port });
+        let left = self.left.into_iter().chain(gone).collect();
+        Self { name: name.to_owned(), ports: Vec::new(), left, condition: self.condition }
+    }
 }
 
 /// An entry of the forwarding database, with its port's name.
@@ -75,17 +99,52 @@ pub(super) enum Command {
     Stop(Sender<SwitchStatus>),
 }
 
-/// Commands a switch from another thread.
-#[derive(Clone)]
-pub struct Handle {
-    name: String,
-    commands: Sender<Command>,
+/// The way of commands to a switch. When the last handle goes the switch is woken, finds that nobody commands it any more,
+/// and ends.
+struct Line {
+    /// `None` only in the drop.
+    commands: Option<Sender<Command>>,
     waker: Arc<Waker>,
 }
 
+impl Line {
+    fn send(&self, command: Command) -> bool {
+        self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.commands = None;
+        // One that cannot be woken has ended.
+        let _ = self.waker.wake();
+    }
+}
+
+/// What a switch was at last, once it has ended by itself.
+#[derive(Default)]
+pub(super) struct Fate(OnceLock<SwitchStatus>);
+
+impl Fate {
+    /// It has ended so. The first word stands.
+    pub fn end(&self, last: SwitchStatus) {
+        let _ = self.0.set(last);
+    }
+}
+
+/// Commands a switch from another thread. One that hangs in a breath is waited for no longer than a second.
+#[derive(Clone)]
+pub struct Handle {
+    name: String,
+    line: Arc<Line>,
+    pulse: Arc<Pulse>,
+    fate: Arc<Fate>,
+}
+
 impl Handle {
-    pub(super) fn new(name: &str, commands: Sender<Command>, waker: Arc<Waker>) -> Self {
-        Self { name: name.to_owned(), commands, waker }
+    pub(super) fn new(name: &str, commands: Sender<Command>, waker: Arc<Waker>, pulse: Arc<Pulse>) -> Self {
+        let line = Arc::new(Line { commands: Some(commands), waker });
+        Self { name: name.to_owned(), line, pulse, fate: Arc::default() }
     }
 
     /// The switch's name.
@@ -93,13 +152,60 @@ impl Handle {
         &self.name
     }
 
+    /// Where it is noted how the switch has ended.
+    pub(super) fn fate(&self) -> Arc<Fate> {
+        self.fate.clone()
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.fate.0.get().is_some()
+    }
+
+    /// Why nobody should wait for it.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        self.pulse.trouble()
+    }
+
+    fn ended(&self) -> Error {
+        let error = Error::new(Class::Runtime, format!("switch {} has ended", self.name));
+        match self.fate.0.get().map(|last| &last.condition) {
+            Some(Condition::Ended(why)) => error.hint(format!("it ended by itself: {}", why.what())),
+            _ => error,
+        }
+    }
+
+    /// Sends a command. Gives where its answer comes.
+    fn send<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<Receiver<T>> {
+        let (sender, answer) = bounded(1);
+        if !self.line.send(command(sender)) {
+            return Err(self.ended());
+        }
+        self.line.waker.wake().map_err(|error| Error::system("cannot wake the switch", &error))?;
+        Ok(answer)
+    }
+
     /// Sends a command and waits for its answer.
     fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T> {
-        let (sender, answer) = bounded(1);
-        let ended = || Error::new(Class::Runtime, format!("switch {} has ended", self.name));
-        self.commands.send(command(sender)).map_err(|_| ended())?;
-        self.waker.wake().map_err(|error| Error::system("cannot wake the switch", &error))?;
-        answer.recv().map_err(|_| ended())
+        if let Some(trouble) = self.trouble() {
+            return Err(trouble);
+        }
+        let answer = self.send(command)?;
+        loop {
+            let breath = self.pulse.breath();
+            match answer.recv_timeout(LOOK) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            // It was in this breath all the time.
+            if let Some(breath) = breath.filter(|_| breath == self.pulse.breath()) {
+                self.pulse.hangs_in(breath);
+            }
+            if let Some(trouble) = self.trouble() {
+                return Err(trouble);
+            }
+        }
     }
 
     /// Opens a port on the running switch.
@@ -108,7 +214,7 @@ impl Handle {
     /// As [`crate::port::open`], or its name is taken.
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
         let means = Means::Open(beforehand(&spec)?);
-        self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?
+        self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?.map_err(Error::told)
     }
 
     /// Makes a port of a descriptor that somebody else opened: a TAP's or a packet socket's, as `spec` says. It is not
@@ -136,12 +242,25 @@ impl Handle {
         self.ask(|answer| Command::RemovePort(name.to_owned(), answer))?
     }
 
-    /// The switch and its ports.
+    /// The switch and its ports. Of one that has ended by itself or hangs, that it does and why.
     ///
     /// # Errors
-    /// The switch has ended.
+    /// The switch was stopped.
     pub fn status(&self) -> Result<SwitchStatus> {
-        self.ask(Command::Status)
+        self.ask(Command::Status).or_else(|error| {
+            let last = self.last_status();
+            if last.condition == Condition::Runs { Err(error) } else { Ok(last) }
+        })
+    }
+
+    /// What is known of a switch that gives no answer.
+    pub(super) fn last_status(&self) -> SwitchStatus {
+        let hangs = || SwitchStatus {
+            name: self.name.clone(),
+            condition: self.trouble().map_or(Condition::Runs, Condition::Hangs),
+            ..SwitchStatus::default()
+        };
+        self.fate.0.get().cloned().unwrap_or_else(hangs)
     }
 
     /// The forwarding database.
@@ -155,19 +274,27 @@ impl Handle {
     /// Has `watcher` told of changes from now on, while it wants to hear of them.
     pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
         // A switch that has ended changes no more.
-        let _ = self.commands.send(Command::Watch(watcher.clone()));
+        let _ = self.line.send(Command::Watch(watcher.clone()));
     }
 
-    /// Ends the switch. Returns what it had counted.
-    pub(super) fn stop(&self) -> Result<SwitchStatus> {
-        self.ask(Command::Stop)
+    /// Tells the switch to end. Gives where it says what it had counted.
+    pub(super) fn ask_to_stop(&self) -> Receiver<SwitchStatus> {
+        // From one that has ended already nothing comes.
+        self.send(Command::Stop).unwrap_or_else(|_| bounded(0).1)
     }
 }
 
 impl Engine {
     /// Answers what was asked since the last breath. An answer that nobody waits for any more is dropped.
     pub(super) fn handle_commands(&mut self) -> Next {
-        while let Ok(command) = self.commands.try_recv() {
+        loop {
+            let command = match self.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return Next::Breathe,
+                // Nobody can ask for anything any more, and least of all for its end.
+                Err(TryRecvError::Disconnected) => return Next::Stop,
+            };
+            self.pulse.at(Call::Command);
             match command {
                 Command::AddPort(spec, means, answer) => {
                     let spec = Arc::new(*spec);
@@ -192,7 +319,6 @@ impl Engine {
                 }
             }
         }
-        Next::Breathe
     }
 
     fn named_entries(&self) -> Vec<NamedEntry> {

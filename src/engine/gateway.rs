@@ -5,20 +5,23 @@
 //! from a socket's buffer into the frame that leaves. A turn takes events and frames, bounded, lets the machine work, and
 //! hands the frames over. With nothing to do the thread sleeps.
 
-use crate::backend::Sockets;
+use super::fault::strike;
+use super::pulse::Pulse;
+use super::service::{Host, Thread};
+use crate::backend::{LeaseFile, Sockets};
 use crate::config::{self, PortSpec, Protocol};
 use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::port::memory::Peak;
+use crate::rights::Role;
 use crate::rights::role::{BASE, NETWORK, REMOVE, SOCKETS};
-use crate::rights::{self, Role};
 use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
 use crate::service::nat::{Flows, Nat, Stats};
 use crate::time::Clock;
-use mio::{Events, Poll, Waker};
-use std::sync::Arc;
+use mio::{Events, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,29 +34,26 @@ const BATCHES: usize = 16;
 /// Bytes of one batch to the switch: a few super-frames.
 const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
 
-/// Starts the gateway of the port `spec`. `waker` is that of the switch's thread.
+/// Starts the gateway of the port `spec`.
 pub(super) fn start(
     spec: &PortSpec,
     nat: &config::Nat,
-    waker: &Arc<Waker>,
+    host: &Host<'_>,
     seed: u64,
 ) -> Result<(Channel, JoinHandle<()>)> {
     let poll = Poll::new().map_err(|error| Error::system("cannot wait for descriptors", &error))?;
     let (mut sockets, own) = Sockets::new(&poll)?;
     let mut machine = Nat::new(spec, nat, seed)?;
     let mtu = spec.mtu.map_or(DEFAULT_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
-    machine.set_servers(Box::new(LanServers::new(nat, mtu, seed)))?;
-    if let Some(folder) = &nat.lan.tftp {
-        sockets.serve(folder)?;
-        let missing = nat.lan.bootfile.as_ref().filter(|file| !folder.join(file.trim_start_matches('/')).is_file());
-        if let Some(file) = missing {
-            log::warn!(
-                "{}: there is no file {file} in {} yet, which boards are told to boot",
-                spec.name,
-                folder.display()
-            );
-        }
+    let (mut servers, clock) = (LanServers::new(nat, mtu, seed), Clock::start());
+    let mut lease_file = None;
+    if let Some(path) = &nat.lan.leases {
+        let (file, leases) = LeaseFile::open(path)?;
+        servers.restore(clock.now(), &leases);
+        lease_file = Some(file);
     }
+    machine.set_servers(Box::new(servers))?;
+    serve_files(spec, &nat.lan, &mut sockets)?;
     for forward in &nat.forwards {
         let (socket, bound) = match forward.protocol {
             Protocol::Tcp => sockets.listen(forward.listen)?,
@@ -62,16 +62,43 @@ pub(super) fn start(
         log::info!("{}: {} {bound} leads to {}", spec.name, forward.protocol, forward.guest);
         machine.add_forward(socket, *forward);
     }
-    let (channel, link) = pair(waker.clone());
+    let (channel, link) = pair(host.waker.clone());
     link.set_waker(own);
-    let (name, clock) = (spec.name.clone(), Clock::start());
+    let name = spec.name.clone();
     let (told, told_leases) = Default::default();
-    let mut gateway = Gateway { name, poll, link, nat: machine, sockets, clock, spare: None, told, told_leases };
-    let run = move || gateway.run();
-    let thread = rights::spawn(format!("zb-{}", spec.name), &ROLE, run);
-    thread
-        .map(|thread| (channel.with_offloads(), thread))
-        .map_err(|error| Error::system("cannot start a thread", &error))
+    let gateway = Gateway {
+        name,
+        poll,
+        link,
+        nat: machine,
+        sockets,
+        clock,
+        spare: None,
+        peak: Peak::default(),
+        told,
+        told_leases,
+        lease_file,
+    };
+    let run = |gateway: &mut Gateway, thread: &Thread| gateway.run(&thread.pulse);
+    let thread = Thread::new(spec, host).start(&ROLE, gateway, run, |gateway| &gateway.link)?;
+    Ok((channel.with_offloads(), thread))
+}
+
+/// Opens the folder of files, and tells which file to boot is not there.
+fn serve_files(spec: &PortSpec, lan: &config::Lan, sockets: &mut Sockets) -> Result<()> {
+    let Some(folder) = &lan.tftp else { return Ok(()) };
+    sockets.serve(folder)?;
+    if lan.tftp_write {
+        sockets.take_files(folder)?;
+    }
+    let here = lan.bootfiles.iter().filter(|boot| !boot.is_url());
+    for config::BootFile { file, .. } in here {
+        if !folder.join(file.trim_start_matches('/')).is_file() {
+            let folder = folder.display();
+            log::warn!("{}: there is no file {file} in {folder} yet, which boards are told to boot", spec.name);
+        }
+    }
+    Ok(())
 }
 
 struct Gateway {
@@ -83,19 +110,26 @@ struct Gateway {
     clock: Clock,
     /// A batch that found nothing to carry.
     spare: Option<Batch>,
+    /// Of its flows.
+    peak: Peak,
     /// What the switch was told last of its flows.
     told: (Flows, Stats),
     /// The version of the leases that it was told last.
     told_leases: u64,
+    /// Where the leases are kept.
+    lease_file: Option<LeaseFile>,
 }
 
 impl Gateway {
     /// Runs until the port is removed.
-    fn run(&mut self) {
+    fn run(&mut self, pulse: &Pulse) {
         let mut events = Events::with_capacity(EVENTS);
         let mut patience = Some(Duration::ZERO);
         loop {
-            match self.poll.poll(&mut events, patience) {
+            pulse.end();
+            let polled = self.poll.poll(&mut events, patience);
+            pulse.begin();
+            match polled {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                     return log::error!("{}: poll: {error}", self.name);
                 }
@@ -108,7 +142,7 @@ impl Gateway {
             }
             match self.turn() {
                 Ok(again) => patience = again,
-                Err(Closed) => return,
+                Err(Closed) => return pulse.end(),
             }
         }
     }
@@ -121,6 +155,7 @@ impl Gateway {
                 more = false;
                 break;
             };
+            strike(&self.name);
             let now = self.clock.now();
             for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
                 self.nat.handle_frame(now, bytes, frame.offload, &mut self.sockets);
@@ -138,12 +173,17 @@ impl Gateway {
         }
         let told = (self.nat.flows(), self.nat.stats());
         if told != self.told {
+            self.peak.note(told.0.tcp);
             self.link.tell_flows(told.0, told.1);
             self.told = told;
         }
         if self.nat.leases_version() != self.told_leases {
             self.told_leases = self.nat.leases_version();
-            self.link.tell_leases(self.nat.leases(now));
+            let leases = self.nat.leases(now);
+            if let Some(file) = &self.lease_file {
+                file.save(leases.clone());
+            }
+            self.link.tell_leases(leases);
         }
         if more || self.nat.is_ready() || !self.link.fall_asleep() {
             return Ok(Some(Duration::ZERO));

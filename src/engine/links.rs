@@ -11,6 +11,7 @@ use super::ports::Due;
 use super::{Engine, LINK_NEWS};
 use crate::error::Error;
 use crate::frame::PortId;
+use crate::port::Edge;
 use crate::port::link_news::LinkNews;
 use crate::time::{Duration, Instant};
 use mio::Interest;
@@ -48,9 +49,9 @@ impl Engine {
     pub(super) fn look_at_links(&mut self) {
         for index in 0..self.ports.len() {
             let id = PortId(index as u16);
-            if let Some(Err(gone)) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()).map(|edge| edge.check_link())
-            {
-                self.gone.push((id, gone));
+            let edge = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut());
+            if let Some(Err(gone)) = edge.map(Edge::check_link) {
+                self.fail(id, gone);
             }
             self.tell_link(id);
         }
@@ -59,14 +60,14 @@ impl Engine {
     /// A port's link is down, as far as it knows: asks again, until it is up or gone.
     pub(super) fn look_at_link(&mut self, id: PortId, now: Instant) {
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down()) else { return };
+        let Some(edge) = slot.seat.edge_mut().filter(|edge| edge.link_is_down()) else { return };
         match edge.check_link() {
             Ok(()) if edge.link_is_down() => {
                 self.timers.retain(|&(_, what)| what != Due::Link(id));
                 self.timers.insert((now + LINK_CHECK, Due::Link(id)));
             }
             Ok(()) => {}
-            Err(gone) => self.gone.push((id, gone)),
+            Err(gone) => self.fail(id, gone),
         }
         self.tell_link(id);
     }
@@ -74,9 +75,9 @@ impl Engine {
     /// Says that a port's link is down, or up again, if that was not said. The end of its interface is another matter.
     pub(super) fn tell_link(&mut self, id: PortId) {
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let Some(edge) = slot.edge.as_mut().filter(|edge| edge.link_is_down() != slot.link_down) else { return };
+        let Some(edge) = slot.seat.edge_mut().filter(|edge| edge.link_is_down() != slot.link_down) else { return };
         if let Err(gone) = edge.check_link() {
-            return self.gone.push((id, gone));
+            return self.fail(id, gone);
         }
         let down = edge.link_is_down();
         match (std::mem::replace(&mut slot.link_down, down), down) {

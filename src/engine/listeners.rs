@@ -3,20 +3,63 @@
 //! Theory of operation. A client becomes a port of the listener's name, and leaves its counters to the listener's sum
 //! when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for want of descriptors, pauses and
 //! is tried again as a port is: after 50 ms, then at twice the interval up to a second.
+//!
+//! Whoever may connect may do so thousands of times. So clients are let in for [`LETTING_IN`] of a turn and no longer,
+//! none of them costs more than the one before, they never get the last descriptors of the process
+//! ([`descriptors::are_scarce`]), and of more than a person can read only the number is said.
 
 use super::ports::{Due, FIRST_RETRY, LAST_RETRY, Origin, say};
 use super::{Engine, LISTENERS};
 use crate::config::PortSpec;
 use crate::counters::Counters;
 use crate::error::Result;
-use crate::port::{self, Edge, Listener, Opened};
+use crate::frame::PortId;
+use crate::port::{self, Edge, Listener, Opened, descriptors};
+use crate::service::allowance::Allowance;
 use crate::time::Duration;
 use mio::{Interest, Token};
 use rustix::io::Errno;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-/// Clients that one event may bring in; the rest waits for the next breath.
-const ACCEPTS: usize = 64;
+/// The time of one turn of the loop in which clients are let in; the rest waits for the next turn, and frames that come
+/// meanwhile wait no longer than this and the client that it ends with.
+pub(super) const LETTING_IN: Duration = Duration::from_micros(300);
+
+/// What is said of the clients of one listener: 500 lines at once, and ten a second.
+const LINES: Allowance = Allowance::new(500, Duration::from_millis(100));
+
+/// How long lines are counted that were not said, before their number is.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// The numbers of a listener's clients: the lowest that is free is the next one's.
+#[derive(Default)]
+struct Numbers {
+    given: u32,
+    free: BinaryHeap<Reverse<u32>>,
+}
+
+impl Numbers {
+    fn take(&mut self) -> u32 {
+        self.free.pop().map_or_else(
+            || {
+                self.given += 1;
+                self.given
+            },
+            |Reverse(number)| number,
+        )
+    }
+
+    fn give(&mut self, number: u32) {
+        self.free.push(Reverse(number));
+    }
+
+    /// How many are taken.
+    fn count(&self) -> usize {
+        self.given as usize - self.free.len()
+    }
+}
 
 /// A listener, or the wish for one.
 pub(super) struct ListenerSlot {
@@ -30,10 +73,24 @@ pub(super) struct ListenerSlot {
     pub untold: bool,
     /// The system had nothing left for a client, which was said.
     starved: bool,
+    numbers: Numbers,
+    /// It was said that it has as many clients as it may have.
+    told_full: bool,
+    lines: Allowance,
+    /// Lines that were not said.
+    unsaid: u64,
     pub removed: bool,
     /// Its names are being looked up: the number of the question.
     pub asked: Option<u64>,
     retry: Duration,
+}
+
+impl ListenerSlot {
+    /// A client has left, which had this number and had counted this.
+    pub fn client_left(&mut self, number: u32, counters: &Counters) {
+        self.numbers.give(number);
+        self.departed.add(counters);
+    }
 }
 
 impl Engine {
@@ -46,6 +103,7 @@ impl Engine {
         why: String,
         untold: bool,
     ) -> Result<()> {
+        descriptors::raise();
         // In the place of one that was removed, which left nothing behind.
         let index = self.listeners.iter().position(|slot| slot.removed).unwrap_or(self.listeners.len());
         match &listener {
@@ -60,6 +118,10 @@ impl Engine {
             why,
             untold,
             starved: false,
+            numbers: Numbers::default(),
+            told_full: false,
+            lines: LINES,
+            unsaid: 0,
             removed: false,
             asked: None,
             retry: FIRST_RETRY,
@@ -119,50 +181,118 @@ impl Engine {
         self.timers.insert((self.clock.now() + slot.retry, Due::Listener(index)));
     }
 
-    /// Lets clients in.
+    /// Lets clients in, one at least.
     pub(super) fn accept(&mut self, index: usize) {
-        for _ in 0..ACCEPTS {
+        let listener = self.listeners.get(index).and_then(|slot| slot.listener.as_ref());
+        if listener.is_some_and(descriptors::are_scarce) {
+            return self.starve(index, Errno::MFILE);
+        }
+        let start = self.clock.now();
+        loop {
             let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
             match listener.accept() {
                 Ok(Some((edge, peer))) => {
+                    let last = edge.fds().into_iter().flatten().any(|fd| descriptors::is_reserved(fd + 1));
                     let slot = &mut self.listeners[index];
                     (slot.retry, slot.starved) = (FIRST_RETRY, false);
                     self.admit(index, edge, peer);
+                    if last {
+                        return self.starve(index, Errno::MFILE);
+                    }
                 }
                 Ok(None) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => {
-                    let slot = &mut self.listeners[index];
-                    if !std::mem::replace(&mut slot.starved, true) {
-                        let (name, cause) = (&slot.spec.name, std::io::Error::from(errno));
-                        log::error!("{name}: cannot accept a client: {cause}; trying again until it can");
-                    }
-                    return self.wait_listener(index);
-                }
+                Err(errno) => return self.starve(index, errno),
+            }
+            if self.clock.now() - start >= self.letting_in {
+                break;
             }
         }
+        self.letting_in = self.letting_in.saturating_sub(self.clock.now() - start);
         self.timers.insert((self.clock.now(), Due::Listener(index)));
     }
 
+    /// There is nothing left for a client: says so once, and tries again.
+    fn starve(&mut self, index: usize, errno: Errno) {
+        let Some(slot) = self.listeners.get_mut(index) else { return };
+        if !std::mem::replace(&mut slot.starved, true) {
+            let (name, cause) = (&slot.spec.name, std::io::Error::from(errno));
+            log::error!("{name}: cannot accept a client: {cause}; trying again until it can");
+        }
+        self.wait_listener(index);
+    }
+
     fn admit(&mut self, index: usize, edge: Edge, peer: String) {
-        let spec = self.listeners[index].spec.clone();
-        let name = self.client_name(&spec.name);
-        log::info!("{name}: connected, {peer}");
-        if let Err(error) = self.add_slot(&spec, &name, Origin::Client(index), Some(edge), peer) {
-            log::error!("{error}");
+        let slot = &mut self.listeners[index];
+        let spec = slot.spec.clone();
+        let most = spec.kind.clients();
+        if slot.numbers.count() >= most {
+            if !std::mem::replace(&mut slot.told_full, true) {
+                let hint = "hint: clients= allows more";
+                log::warn!("{}: it has {most} clients; {peer} and others are turned away\n  {hint}", spec.name);
+            } else {
+                self.count_unsaid(index);
+            }
+            return;
+        }
+        slot.told_full &= slot.numbers.count() + 1 >= most;
+        let number = slot.numbers.take();
+        let name = if number == 1 { spec.name.clone() } else { format!("{}#{number}", spec.name) };
+        self.say_of_client(index, || format!("{name}: connected, {peer}"));
+        let origin = Origin::Client { listener: index, number };
+        if let Err(error) = self.add_slot(&spec, &name, origin, Some(edge), peer) {
+            self.listeners[index].numbers.give(number);
+            self.say_of_client(index, || error.to_string());
         }
     }
 
-    /// `inst1`, and while that is taken `inst1#2`, `inst1#3` …
-    fn client_name(&self, base: &str) -> String {
-        let names: std::collections::HashSet<&str> =
-            self.ports.iter().flatten().map(|slot| slot.name.as_str()).collect();
-        let mut name = base.to_owned();
-        let mut number = 1;
-        while names.contains(name.as_str()) {
-            number += 1;
-            name = format!("{base}#{number}");
+    /// Says why a port is no more that does not come back.
+    pub(super) fn tell_end(&mut self, id: PortId, why: &str) {
+        let Some(slot) = self.ports.get(id.index()).and_then(Option::as_ref) else { return };
+        let line = format!("{}: {why}", slot.name);
+        match slot.origin {
+            Origin::Client { listener, .. } => self.say_of_client(listener, || line),
+            _ => log::info!("{line}"),
         }
-        name
+    }
+
+    /// Says something of a client, or counts it.
+    fn say_of_client(&mut self, index: usize, line: impl FnOnce() -> String) {
+        let now = self.clock.now();
+        match self.listeners.get_mut(index).is_some_and(|slot| slot.lines.take(now)) {
+            true => log::info!("{}", line()),
+            false => self.count_unsaid(index),
+        }
+    }
+
+    fn count_unsaid(&mut self, index: usize) {
+        let Some(slot) = self.listeners.get_mut(index) else { return };
+        slot.unsaid += 1;
+        if slot.unsaid == 1 {
+            self.timers.insert((self.clock.now() + TOGETHER, Due::Unsaid(index)));
+        }
+    }
+
+    /// Says how much was not said.
+    pub(super) fn tell_unsaid(&mut self, index: usize) {
+        if let Some(slot) = self.listeners.get_mut(index).filter(|slot| !slot.removed) {
+            let (name, unsaid) = (&slot.spec.name, std::mem::take(&mut slot.unsaid));
+            log::info!("{name}: {unsaid} more clients came, left or were turned away");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_number_is_the_next() {
+        let mut numbers = Numbers::default();
+        assert_eq!([(); 4].map(|()| numbers.take()), [1, 2, 3, 4]);
+        numbers.give(3);
+        numbers.give(1);
+        assert_eq!(numbers.count(), 2);
+        assert_eq!([(); 3].map(|()| numbers.take()), [1, 3, 5]);
     }
 }

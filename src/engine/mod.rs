@@ -16,6 +16,9 @@
 //! A port that loses its descriptor is not the process's end. A client of a listener leaves; a port that was asked for
 //! by name stays, is shown as waiting, and is opened again, soon at first and then every second (`ports.rs`).
 //!
+//! A thread that fails takes its own switch or service along, and nothing else (`fault.rs`); one that hangs is named
+//! (`pulse.rs`).
+//!
 //! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
 
 mod air;
@@ -24,36 +27,40 @@ mod bridge;
 mod command;
 pub mod control;
 mod departed;
+mod fault;
 mod gateway;
 mod links;
 mod listeners;
 mod names;
 mod ports;
+mod pulse;
 mod rewrite;
 mod service;
 mod show;
 mod watcher;
 
 pub use bridge::{Bridge, Ended};
-pub use command::{Handle, NamedEntry, PortStatus, SwitchStatus};
+pub use command::{Condition, Handle, NamedEntry, PortStatus, SwitchStatus};
 pub use service::run_service;
 
 use crate::counters::{Counters, DropReason};
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
 use crate::port::link_news::LinkNews;
-use crate::port::{Budget, Gone, Inhaled};
+use crate::port::{Budget, Edge, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
 use departed::Departed;
+use fault::Parts;
 use links::LINK_CHECK;
-use listeners::ListenerSlot;
+use listeners::{LETTING_IN, ListenerSlot};
 use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
+use pulse::{Call, Pulse};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -72,6 +79,8 @@ struct Engine {
     name: String,
     poll: Poll,
     clock: Clock,
+    /// What is left of the time for letting clients in, in this turn.
+    letting_in: Duration,
     switch: Switch,
     /// Where a radio medium's frames are written.
     air: Option<Air>,
@@ -89,7 +98,8 @@ struct Engine {
     full: Vec<PortId>,
     /// Ports whose edges have something to do at a time of their own.
     timed: Vec<PortId>,
-    gone: Vec<(PortId, Gone)>,
+    /// Ports whose edge has failed.
+    gone: Vec<PortId>,
     /// Ports that could not send for want of memory.
     starved: Vec<PortId>,
     /// Ports whose link may have changed.
@@ -105,6 +115,8 @@ struct Engine {
     /// Who wants to hear of the states of ports.
     watchers: watcher::Watchers,
     waker: Arc<Waker>,
+    pulse: Arc<Pulse>,
+    parts: Arc<Parts>,
     /// Behind the ports, whose end is theirs.
     threads: service::Threads,
 }
@@ -117,16 +129,18 @@ enum Next {
 
 impl Engine {
     /// A switch without ports, and the handle to command it.
-    fn new(name: &str, config: &SwitchConfig) -> Result<(Self, Handle)> {
+    fn new(name: &str, config: &SwitchConfig, parts: &Arc<Parts>) -> Result<(Self, Handle)> {
         let cannot = |error| Error::system("cannot wait for descriptors", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         let (sender, commands) = crossbeam_channel::unbounded();
-        let handle = Handle::new(name, sender, waker.clone());
+        let pulse = parts.watchdog.pulse(format!("switch {name}"));
+        let handle = Handle::new(name, sender, waker.clone(), pulse.clone());
         let engine = Self {
             name: name.to_owned(),
             poll,
             clock: Clock::start(),
+            letting_in: LETTING_IN,
             switch: Switch::new(config),
             air: None,
             ports: Vec::new(),
@@ -148,16 +162,23 @@ impl Engine {
             commands,
             watchers: watcher::Watchers::default(),
             waker,
+            pulse,
+            parts: parts.clone(),
             threads: service::Threads::default(),
         };
         Ok((engine, handle))
     }
 
     /// Runs until it is told to stop.
-    fn run(mut self) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            match self.poll.poll(&mut events, self.patience()) {
+            self.letting_in = LETTING_IN;
+            let patience = self.patience();
+            self.pulse.end();
+            let polled = self.poll.poll(&mut events, patience);
+            self.pulse.begin();
+            match polled {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                     return Err(Error::system(format_args!("switch {}: poll", self.name), &error));
                 }
@@ -196,7 +217,7 @@ impl Engine {
         }
         let timer = self.timers.first().map(|&(due, _)| due);
         let due = earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now());
-        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.edge.as_ref()?.due_in());
+        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.seat.edge()?.due_in());
         due.into_iter().chain(edges).min()
     }
 
@@ -242,7 +263,7 @@ impl Engine {
     fn look_at_channels(&mut self) {
         for index in 0..self.channels.len() {
             let id = self.channels[index];
-            if self.slot_mut(id).and_then(|slot| slot.edge.as_ref()).is_some_and(|edge| edge.take_ready()) {
+            if self.slot_mut(id).and_then(|slot| slot.seat.edge()).is_some_and(|edge| edge.take_ready()) {
                 self.make_flushing(id);
                 self.make_ready(id);
             }
@@ -252,6 +273,7 @@ impl Engine {
     /// One breath: inhale, switch, exhale.
     fn breathe(&mut self) {
         self.inhale();
+        self.pulse.at(Call::Inside);
         let now = self.clock.now();
         let mut edges = Edges {
             ports: &mut self.ports,
@@ -261,8 +283,10 @@ impl Engine {
             links: &mut self.links,
             ready: &mut self.ready,
             scratch: &mut self.scratch,
+            pulse: &self.pulse,
         };
         if !self.batch.is_empty() {
+            fault::strike(&self.name);
             if let Some(air) = &mut self.air {
                 air.write(&self.batch);
             }
@@ -289,10 +313,10 @@ impl Engine {
         self.lose_all_gone();
     }
 
-    /// Sees to ports whose descriptors are of no more use. At once, so that none of them is open again by then.
+    /// Sees to ports whose edges have failed. At once, so that none of them is open again by then.
     fn lose_all_gone(&mut self) {
-        while let Some((id, gone)) = self.gone.pop() {
-            self.lose(id, &gone);
+        while let Some(id) = self.gone.pop() {
+            self.lose(id);
         }
     }
 
@@ -320,35 +344,37 @@ impl Engine {
                 slot.parked = true;
                 continue;
             }
-            let (Some(edge), Some(counters)) = (&mut slot.edge, self.switch.counters_mut(id)) else { continue };
+            let Some(counters) = self.switch.counters_mut(id).filter(|_| slot.seat.edge().is_some()) else { continue };
+            self.pulse.at_port(Call::Read, id);
             let before = self.batch.len();
             let frames = if std::mem::take(&mut slot.lone) { 1 } else { INHALE_FRAMES };
-            let received = edge.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
-            slot.lone = received == Ok(Inhaled::Drained) && self.batch.len() - before <= 1;
+            let received = slot.seat.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
+            slot.lone = received == Some(Inhaled::Drained) && self.batch.len() - before <= 1;
             if let Some(rewriter) = &mut slot.rewriter {
                 self.batch.edit_from(before, |frame, offload| rewriter.inbound(frame, offload));
             }
             match received {
-                Ok(Inhaled::Drained) if edge.link_is_down() => {
+                None => self.gone.push(id),
+                Some(Inhaled::Drained) if slot.seat.edge().is_some_and(Edge::link_is_down) => {
                     self.links.push(id);
                     self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
-                Ok(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
+                Some(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
                     slot.ready = true;
                     self.ready.push_back(id);
                 }
-                Ok(Inhaled::Drained) => {}
-                Ok(Inhaled::More) => {
+                Some(Inhaled::Drained) => {}
+                Some(Inhaled::More) => {
                     slot.ready = true;
                     self.ready.push_back(id);
                 }
-                Err(gone) => self.gone.push((id, gone)),
             }
         }
     }
 
     fn handle_timers(&mut self) {
+        self.pulse.at(Call::Timer);
         self.handle_edge_timers();
         if self.timers.is_empty() && self.switch.poll_timeout().is_none() {
             return;
@@ -367,6 +393,7 @@ impl Engine {
                 Due::Links => self.look_at_links(),
                 Due::Flush(id) => self.make_flushing(id),
                 Due::Peer(id) => self.settle(id),
+                Due::Unsaid(index) => self.tell_unsaid(index),
             }
         }
     }
@@ -374,7 +401,7 @@ impl Engine {
     fn handle_edge_timers(&mut self) {
         for index in 0..self.timed.len() {
             let id = self.timed[index];
-            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) else { continue };
+            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut()) else { continue };
             if edge.due_in().is_some_and(|time| time.is_zero()) {
                 edge.handle_timeout();
                 // What it has to say comes with the next read.
@@ -386,10 +413,19 @@ impl Engine {
     fn tell_events(&mut self) {
         while let Some(event) = self.switch.poll_event() {
             match event {
+                // What waited for a peer that has died since is no longer waiting; that is not to read.
+                Event::Stalled(id) | Event::Drained(id) if !self.switch.state(id).is_some_and(|state| state.up) => {}
                 Event::Flapping(flap) => log::warn!(
                     "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
                      other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
                      -device …,mac=…; or rewrite=mac on their ports",
+                    flap.mac,
+                    self.port_name(flap.from),
+                    self.port_name(flap.to),
+                ),
+                Event::Loop(flap) => log::warn!(
+                    "many addresses, {} among them, are heard on {} and on {} by turns: there is a loop, or two \
+                     instances share them; take one of the ways between these ports out",
                     flap.mac,
                     self.port_name(flap.from),
                     self.port_name(flap.to),
@@ -428,40 +464,42 @@ impl Engine {
 struct Edges<'a> {
     ports: &'a mut [Option<PortSlot>],
     full: &'a mut Vec<PortId>,
-    gone: &'a mut Vec<(PortId, Gone)>,
+    gone: &'a mut Vec<PortId>,
     starved: &'a mut Vec<PortId>,
     links: &'a mut Vec<PortId>,
     ready: &'a mut VecDeque<PortId>,
     scratch: &'a mut rewrite::Scratch,
+    pulse: &'a Pulse,
 }
 
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
-        let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
-        let open = slot.and_then(|slot| Some((slot.edge.as_mut()?, &mut slot.ready, &slot.rewriter, slot.link_down)));
-        let Some((edge, ready, rewriter, was_down)) = open else {
+        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
-        let sent = match rewriter {
-            None => edge.transmit(out, counters),
-            Some(rewriter) => self.scratch.transmit(rewriter, edge, out, counters),
+        let had_failed = slot.seat.has_failed();
+        self.pulse.at_port(Call::Write, id);
+        let frames = match &slot.rewriter {
+            None => slot.seat.offer(out, counters),
+            Some(rewriter) => self.scratch.offer(rewriter, &mut slot.seat, out, counters),
         };
-        let frames = sent.unwrap_or_else(|broken| {
-            counters.drop(DropReason::NoPeer, (out.len() - broken.done) as u64);
-            self.gone.push((id, broken.gone));
-            out.len()
-        });
+        let Some(edge) = slot.seat.edge() else {
+            if slot.seat.has_failed() && !had_failed {
+                self.gone.push(id);
+            }
+            return Taken { frames };
+        };
         if edge.is_starved() {
             self.starved.push(id);
         }
-        if edge.link_is_down() != was_down {
+        if edge.link_is_down() != slot.link_down {
             self.links.push(id);
         }
         if frames < out.len() {
             self.full.push(id);
         }
-        if edge.has_own() && !std::mem::replace(ready, true) {
+        if edge.has_own() && !std::mem::replace(&mut slot.ready, true) {
             self.ready.push_back(id);
         }
         Taken { frames }
@@ -472,12 +510,6 @@ impl Transmit for Edges<'_> {
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
-}
-
-/// A thread that ended without saying why.
-fn ended_abnormally(name: &str) -> Error {
-    Error::new(Class::Runtime, format!("switch {name}: its thread ended abnormally"))
-        .hint("this is a fault of zbridge; please report what is printed above")
 }
 
 #[cfg(test)]

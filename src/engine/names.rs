@@ -86,7 +86,7 @@ impl Engine {
                         self.listen(index, numbers);
                     }
                 }
-                Due::Link(_) | Due::Links | Due::Flush(_) | Due::Peer(_) => {}
+                Due::Link(_) | Due::Links | Due::Flush(_) | Due::Peer(_) | Due::Unsaid(_) => {}
             }
         }
     }

@@ -15,7 +15,10 @@ use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Link};
 use crate::port::names::first_name;
+use crate::port::seat::Seat;
 use crate::port::{self, Edge, Gone, Listener, Opened};
+use crate::rights::role::{BASE, FILES};
+use crate::rights::{self, Role};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
 use crate::wire::Rewriter;
@@ -38,6 +41,8 @@ pub(super) enum Due {
     Flush(PortId),
     /// Whether the peer of a line has come.
     Peer(PortId),
+    /// What was left unsaid of a listener's clients.
+    Unsaid(usize),
 }
 
 /// Where a port came from.
@@ -46,8 +51,8 @@ pub(super) enum Origin {
     Spec(Arc<PortSpec>),
     /// Its descriptor was handed over, and does not come back.
     Given(Arc<PortSpec>),
-    /// It connected to the listener with this index.
-    Client(usize),
+    /// It connected to the listener with this index, and has this number among its clients.
+    Client { listener: usize, number: u32 },
     /// It is inside the process.
     Inside,
 }
@@ -56,7 +61,7 @@ pub(super) enum Origin {
 pub(super) struct PortSlot {
     pub name: String,
     pub origin: Origin,
-    pub edge: Option<Edge>,
+    pub seat: Seat<Edge>,
     /// Who is at the other end, or why nobody is.
     pub peer: String,
     /// The connection was begun and is not there yet.
@@ -83,6 +88,8 @@ pub(super) struct PortSlot {
     pub room_watched: bool,
     /// Its interface is down, as was said or shown last.
     pub link_down: bool,
+    /// The service that it is has failed, and is not started again.
+    pub failed: bool,
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
@@ -100,14 +107,28 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
     }
 }
 
+/// Who has something open is read in /proc.
+static WHO: Role = Role::new("who", &[BASE, FILES]);
+
 /// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
 pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
     if std::mem::take(untold) {
-        let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-        log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
+        if !error.asks() {
+            return warn_of(name, error);
+        }
+        // Who it is takes a look at every descriptor of the machine, for which no frame waits.
+        let (name, asking) = (name.to_owned(), error.clone());
+        if rights::spawn("zb-who", &WHO, move || warn_of(&name, &asking.told())).is_err() {
+            log::warn!("{}", error.what());
+        }
     } else {
         log::debug!("{name}: {}", error.what());
     }
+}
+
+fn warn_of(name: &str, error: &Error) {
+    let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+    log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
 }
 
 impl Engine {
@@ -177,7 +198,8 @@ impl Engine {
     /// Opens a port, or starts the service that it is. `again`: it was open before, and whether this process makes its
     /// interface.
     fn open(&mut self, spec: &PortSpec, again: Option<bool>) -> Result<Opened> {
-        match (service::start(spec, &self.waker, random_seed()), again) {
+        let host = service::Host { switch: &self.name, waker: &self.waker, parts: &self.parts };
+        match (service::start(spec, &host, random_seed()), again) {
             (Some(started), _) => {
                 let (channel, thread) = started?;
                 self.threads.add(thread);
@@ -233,6 +255,7 @@ impl Engine {
             return Err(error.at(name));
         }
         self.note_ways_of_calling(id, edge.as_ref());
+        self.pulse.name_port(id, name);
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
@@ -242,7 +265,8 @@ impl Engine {
             rewriter: None,
             makes: edge.as_ref().is_none_or(Edge::made_its_interface),
             link_down: edge.as_ref().is_some_and(Edge::link_is_down),
-            edge,
+            seat: Seat::new(edge),
+            failed: false,
             peer,
             connecting: false,
             ready: false,
@@ -289,13 +313,13 @@ impl Engine {
     /// Watches a port for room, which has just not taken all. If it has room by now, the kernel says so at once.
     pub(super) fn watch_room(&mut self, id: PortId) {
         if let Err(error) = self.set_room_watched(id, true) {
-            self.gone.push((id, Gone(error.to_string())));
+            self.fail(id, Gone(error.to_string()));
         }
     }
 
     /// A port has room: asks no more, unless something still waits for it or its link's state is told that way.
     pub(super) fn stop_watching_room(&mut self, id: PortId) {
-        let needed = |slot: &PortSlot| slot.flushing || slot.edge.as_ref().is_some_and(Edge::tells_its_link);
+        let needed = |slot: &PortSlot| slot.flushing || slot.seat.edge().is_some_and(Edge::tells_its_link);
         if self.slot_mut(id).is_some_and(|slot| !needed(slot)) {
             // When it fails, the port only goes on being told.
             let _ = self.set_room_watched(id, false);
@@ -304,7 +328,7 @@ impl Engine {
 
     fn set_room_watched(&mut self, id: PortId, watched: bool) -> Result<()> {
         let Some(slot) = self.ports.get(id.index()).and_then(Option::as_ref) else { return Ok(()) };
-        let Some(edge) = slot.edge.as_ref().filter(|_| slot.room_watched != watched) else { return Ok(()) };
+        let Some(edge) = slot.seat.edge().filter(|_| slot.room_watched != watched) else { return Ok(()) };
         let interest = if watched { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         for fd in edge.fds().into_iter().flatten() {
             let changed = self.poll.registry().reregister(&mut SourceFd(&fd), Token(id.index()), interest);
@@ -334,15 +358,27 @@ impl Engine {
         Ok(link)
     }
 
-    /// Sees to a port whose descriptor is of no more use.
-    pub(super) fn lose(&mut self, id: PortId, gone: &Gone) {
-        if self.await_next(id, gone) {
-            return;
+    /// A port's descriptor is of no more use: nothing is offered to it from now on, and [`Self::lose`] sees to the rest.
+    pub(super) fn fail(&mut self, id: PortId, gone: Gone) {
+        if let Some(slot) = self.slot_mut(id) {
+            slot.seat.fail(gone);
+            self.gone.push(id);
         }
+    }
+
+    /// Sees to a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
+    pub(super) fn lose(&mut self, id: PortId) {
+        let Some((edge, gone)) = self.slot_mut(id).and_then(|slot| slot.seat.take_failed()) else { return };
+        let Some(edge) = self.await_next(id, edge, &gone) else { return };
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
-        let Some(edge) = slot.edge.take() else { return };
-        if let Origin::Spec(_) = slot.origin {
+        if let (Edge::Channel(channel), Origin::Spec(_)) = (&edge, &slot.origin)
+            && let Some(why) = channel.failure()
+        {
+            why.clone_into(&mut slot.peer);
+            slot.failed = true;
+            self.switch.set_up(now, id, false);
+        } else if let Origin::Spec(_) = slot.origin {
             if now - slot.opened > LAST_RETRY {
                 slot.retry = FIRST_RETRY;
             }
@@ -353,7 +389,7 @@ impl Engine {
             self.unwatch(edge.fds());
             self.wait(id);
         } else {
-            log::info!("{}: {}", slot.name, gone.0);
+            self.tell_end(id, &gone.0);
             self.unwatch(edge.fds());
             self.remove_slot(id);
         }
@@ -410,7 +446,7 @@ impl Engine {
         let Some(slot) = self.slot_mut(id) else { return };
         slot.makes = edge.made_its_interface();
         slot.link_down = edge.link_is_down();
-        slot.edge = Some(edge);
+        slot.seat.put(edge);
         slot.ending = false;
         slot.room_watched = true;
         slot.peer = peer;
@@ -433,10 +469,14 @@ impl Engine {
         self.timed.retain(|&timed| timed != id);
         self.ready.retain(|&ready| ready != id);
         self.flushing.retain(|&flushing| flushing != id);
-        self.gone.retain(|&(gone, _)| gone != id);
+        self.gone.retain(|&gone| gone != id);
         self.timers.retain(|&(_, what)| what != Due::Peer(id));
         match (slot.origin, counters, shown) {
-            (Origin::Client(index), Some(counters), _) => self.listeners[index].departed.add(&counters),
+            (Origin::Client { listener, number }, Some(counters), _) => {
+                if let Some(listener) = self.listeners.get_mut(listener) {
+                    listener.client_left(number, &counters);
+                }
+            }
             (_, Some(counters), Some(shown)) => self.departed.keep(shown, counters),
             _ => {}
         }
@@ -446,7 +486,7 @@ impl Engine {
     pub(super) fn remove_by_name(&mut self, name: &str) -> Result<()> {
         let listener = self.listeners.iter().position(|slot| !slot.removed && slot.spec.name == name);
         let doomed = |slot: &PortSlot| match slot.origin {
-            Origin::Client(index) => Some(index) == listener || slot.name == name,
+            Origin::Client { listener: its, .. } => Some(its) == listener || slot.name == name,
             _ => slot.name == name,
         };
         let ids: Vec<PortId> =
@@ -456,7 +496,7 @@ impl Engine {
         }
         for id in ids {
             self.unwatch(
-                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.edge.as_ref()?.fds())).unwrap_or_default(),
+                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.seat.edge()?.fds())).unwrap_or_default(),
             );
             self.remove_slot(id);
         }

@@ -7,7 +7,8 @@
 use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::port::{Broken, Edge};
+use crate::port::Edge;
+use crate::port::seat::Seat;
 use crate::wire::Rewriter;
 
 /// Bytes that are copied before they are sent.
@@ -18,14 +19,14 @@ const ROOM: usize = 4 * (PREFIX + MAX_FRAME);
 pub(super) struct Scratch(Option<Batch>);
 
 impl Scratch {
-    /// Sends `out` by `edge` with other addresses. As [`Edge::transmit`].
-    pub fn transmit(
+    /// Offers `out` to the edge on `seat` with other addresses. As [`Seat::offer`].
+    pub fn offer(
         &mut self,
         rewriter: &Rewriter,
-        edge: &mut Edge,
+        seat: &mut Seat<Edge>,
         out: Outgoing<'_>,
         counters: &mut Counters,
-    ) -> Result<usize, Broken> {
+    ) -> usize {
         let batch = self.0.get_or_insert_with(|| Batch::new(ROOM));
         let mut done = 0;
         while done < out.len() {
@@ -36,13 +37,12 @@ impl Scratch {
                 }
             }
             batch.edit_from(0, |frame, offload| rewriter.outbound(frame, offload));
-            let more = |broken: Broken| Broken { done: done + broken.done, ..broken };
-            let taken = edge.transmit(Outgoing::rest_of(batch, 0), counters).map_err(more)?;
+            let taken = seat.offer(Outgoing::rest_of(batch, 0), counters);
             done += taken;
-            if taken < batch.len() {
+            if taken == 0 || taken < batch.len() {
                 break;
             }
         }
-        Ok(done)
+        done
     }
 }

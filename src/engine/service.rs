@@ -4,7 +4,10 @@
 //! A port whose kind is a service is started here ([`start`]): its back end and the service itself are made on the
 //! caller's thread, so that errors are the caller's, and then get a thread that ends when the port does.
 
+use super::bridge::Ended;
+use super::fault::{Parts, contained, strike};
 use super::gateway;
+use super::pulse::Pulse;
 use crate::backend::Backend;
 use crate::config::{PortKind, PortSpec};
 use crate::error::{Error, Result};
@@ -34,6 +37,9 @@ const ENOUGH: usize = 128 << 10;
 const BREATH: usize = ENOUGH + TURN * (PREFIX + MAX_FRAME);
 /// How long a service whose port is no more may take to hand on what it has accepted.
 const LINGER: Duration = Duration::from_secs(3);
+/// How much longer it is waited for such a service, and how often it is looked.
+const SPARE: Duration = Duration::from_millis(300);
+const GLANCE: Duration = Duration::from_millis(2);
 /// How often it is looked whether a program at a terminal has read what was sent to it: nothing tells. For how long it
 /// has to seem so.
 const LOOK: Duration = Duration::from_millis(20);
@@ -42,7 +48,7 @@ const QUIET: Duration = Duration::from_millis(100);
 const BATCHES: usize = 8;
 const INPUTS: usize = 256;
 
-/// The threads of services; waits for them when dropped, after their ports.
+/// The threads of services; waits for them when dropped, after their ports, but not for one that does not end.
 #[derive(Default)]
 pub(super) struct Threads(Vec<JoinHandle<()>>);
 
@@ -56,27 +62,92 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        for thread in self.0.drain(..) {
-            if thread.join().is_err() {
-                log::error!("the thread of a service ended abnormally");
+        let deadline = std::time::Instant::now() + LINGER + SPARE;
+        while self.0.iter().any(|thread| !thread.is_finished()) {
+            if std::time::Instant::now() >= deadline {
+                let names = self.0.iter().filter(|thread| !thread.is_finished()).filter_map(|it| it.thread().name());
+                return log::error!(
+                    "services do not end, and are left behind: {}",
+                    names.collect::<Vec<_>>().join(", ")
+                );
             }
+            std::thread::sleep(GLANCE);
         }
     }
 }
 
-/// Starts the service that `spec` asks for, if its kind is one. `waker` is that of the switch's thread.
-pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Result<(Channel, JoinHandle<()>)>> {
+/// What a service's thread needs to know of its bridge.
+pub(super) struct Host<'a> {
+    /// The name of its switch.
+    pub switch: &'a str,
+    /// That of the switch's thread.
+    pub waker: &'a Arc<Waker>,
+    pub parts: &'a Arc<Parts>,
+}
+
+/// A thread of a service: what it is called, its pulse, and the word of its failure.
+pub(super) struct Thread {
+    switch: String,
+    port: String,
+    parts: Arc<Parts>,
+    pub pulse: Arc<Pulse>,
+}
+
+impl Thread {
+    pub fn new(spec: &PortSpec, host: &Host<'_>) -> Self {
+        Self {
+            switch: host.switch.to_owned(),
+            port: spec.name.clone(),
+            parts: host.parts.clone(),
+            pulse: host.parts.watchdog.pulse(format!("service {}", spec.name)),
+        }
+    }
+
+    /// Runs `work` on the new thread, with no more rights than `role`. When it panics, the port is told why, before its link goes.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start<W: Send + 'static>(
+        self,
+        role: &'static Role,
+        mut work: W,
+        run: impl FnOnce(&mut W, &Self) + Send + 'static,
+        link: fn(&W) -> &Link,
+    ) -> Result<JoinHandle<()>> {
+        let name = format!("zb-{}", self.port);
+        let body = move || {
+            let ran = contained(format_args!("service {}", self.port), || {
+                run(&mut work, &self);
+                Ok(())
+            });
+            self.pulse.end();
+            let Err(why) = ran else { return };
+            link(&work).fail(why.what());
+            let dropped = contained(format_args!("the end of service {}", self.port), || {
+                drop(work);
+                Ok(())
+            });
+            dropped.err().into_iter().for_each(|error| log::error!("{error}"));
+            self.parts.tell(Ended { switch: self.switch, port: Some(self.port), why });
+        };
+        rights::spawn(name, role, body).map_err(|error| Error::system("cannot start a thread", &error))
+    }
+}
+
+/// Starts the service that `spec` asks for, if its kind is one.
+pub(super) fn start(spec: &PortSpec, host: &Host<'_>, seed: u64) -> Option<Result<(Channel, JoinHandle<()>)>> {
     if let PortKind::Nat(nat) = &spec.kind {
-        return Some(gateway::start(spec, nat, waker, seed));
+        return Some(gateway::start(spec, nat, host, seed));
     }
     let wants = service::wants(spec)?;
     Some(Backend::open(&wants).and_then(|(backend, found)| {
         let mut service = service::make(spec, &found, seed)?;
-        let (channel, link) = pair(waker.clone());
+        let (channel, link) = pair(host.waker.clone());
         service.poll_shown().into_iter().for_each(|shown| link.tell_shown(shown));
-        let run = move || run_with(&link, service.as_mut(), backend);
-        let thread = rights::spawn(format!("zb-{}", spec.name), &ROLE, run);
-        let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
+        let run = |(link, service, backend): &mut (Link, Box<dyn Service + Send>, Backend), thread: &Thread| {
+            run_with(link, service.as_mut(), backend, Some(thread));
+        };
+        let thread = Thread::new(spec, host).start(&ROLE, (link, service, backend), run, |(link, ..)| link)?;
         Ok((channel, thread))
     }))
 }
@@ -86,28 +157,33 @@ pub(super) fn start(spec: &PortSpec, waker: &Arc<Waker>, seed: u64) -> Option<Re
 /// # Errors
 /// The system has no descriptors left.
 pub fn run_service(link: &Link, service: &mut impl Service) -> Result<()> {
-    let (backend, _) = Backend::open(&[])?;
-    run_with(link, service, backend);
+    let (mut backend, _) = Backend::open(&[])?;
+    run_with(link, service, &mut backend, None);
     Ok(())
 }
 
 /// Runs `service` behind `link` and before `backend`.
-fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, mut backend: Backend) {
+fn run_with<S: Service + ?Sized>(link: &Link, service: &mut S, backend: &mut Backend, thread: Option<&Thread>) {
     let clock = Clock::start();
     let mut out = Batch::new(BREATH);
     link.set_waker(backend.waker());
     // Its end is the usual one: the port is no more.
-    while let Ok(more) = turn(link, service, &mut backend, &clock, &mut out) {
+    while let Ok(more) = turn(link, service, backend, &clock, &mut out, thread) {
         let patience = match more || !link.fall_asleep() {
             true => Some(Duration::ZERO),
             false => service.poll_timeout().map(|at| at - clock.now()),
         };
-        if let Err(error) = backend.wait(patience) {
+        thread.into_iter().for_each(|thread| thread.pulse.end());
+        let waited = backend.wait(patience);
+        thread.into_iter().for_each(|thread| thread.pulse.begin());
+        if let Err(error) = waited {
             return log::error!("a service ends: {error}");
         }
         link.wake_up();
     }
-    linger(service, &mut backend, &clock);
+    // It may take its time now, and nobody waits for it.
+    thread.into_iter().for_each(|thread| thread.pulse.end());
+    linger(service, backend, &clock);
 }
 
 /// Lets what the service has accepted leave, as far as somebody outside takes it in time.
@@ -171,10 +247,12 @@ fn turn<S: Service + ?Sized>(
     backend: &mut Backend,
     clock: &Clock,
     out: &mut Batch,
+    thread: Option<&Thread>,
 ) -> Result<bool, Closed> {
     let now = clock.now();
     for _ in 0..BATCHES {
         let Some(batch) = link.try_recv_batch()? else { break };
+        thread.into_iter().for_each(|thread| strike(&thread.port));
         Outgoing::rest_of(&batch, 0).frames().for_each(|(_, frame)| service.handle_frame(now, frame));
         link.done_with(batch);
     }

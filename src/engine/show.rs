@@ -1,7 +1,7 @@
 //! How an engine shows itself: its ports with their state, their peers and their counters.
 
 use super::Engine;
-use super::command::{PortStatus, SwitchStatus};
+use super::command::{Condition, PortStatus, SwitchStatus};
 use super::listeners::ListenerSlot;
 use super::ports::{Origin, PortSlot};
 use crate::frame::PortId;
@@ -13,7 +13,7 @@ impl Engine {
     pub(super) fn status(&mut self) -> SwitchStatus {
         for index in 0..self.ports.len() {
             let id = PortId(index as u16);
-            if let Some(edge) = self.slot_mut(id).and_then(|slot| slot.edge.as_mut()) {
+            if let Some(edge) = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut()) {
                 // A link that is gone for good tells the loop by itself.
                 let _ = edge.check_link();
             }
@@ -22,12 +22,12 @@ impl Engine {
         let mut ports = Vec::new();
         for (index, slot) in self.listeners.iter().enumerate().filter(|(_, slot)| !slot.removed) {
             ports.push(listener_status(slot));
-            let mine = |slot: &PortSlot| matches!(slot.origin, Origin::Client(listener) if listener == index);
+            let mine = |slot: &PortSlot| matches!(slot.origin, Origin::Client { listener, .. } if listener == index);
             ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, mine)));
         }
-        let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client(_));
+        let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client { .. });
         ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, own)));
-        SwitchStatus { name: self.name.clone(), ports, left: self.departed.rows().to_vec() }
+        SwitchStatus { name: self.name.clone(), condition: Condition::Runs, ports, left: self.departed.rows().to_vec() }
     }
 
     pub(super) fn port_status(&self, id: PortId, wanted: impl Fn(&PortSlot) -> bool) -> Option<PortStatus> {
@@ -35,31 +35,32 @@ impl Engine {
         let state = self.switch.state(id)?;
         let (kind, attach) = match &slot.origin {
             Origin::Spec(spec) => {
-                let attach = slot.edge.as_ref().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec));
+                let attach = slot.seat.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec));
                 (spec.kind.text().row().word, attach)
             }
             Origin::Given(spec) => (spec.kind.text().row().word, None),
-            Origin::Client(index) => (self.listeners[*index].spec.kind.text().row().word, None),
+            Origin::Client { listener, .. } => (self.listeners[*listener].spec.kind.text().row().word, None),
             Origin::Inside => ("inside", None),
         };
         Some(PortStatus {
             name: slot.name.clone(),
             kind,
             state: state_word(slot, &state),
-            peer: slot.edge.as_ref().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
+            peer: slot.seat.edge().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
             queued: state.queued,
             counters: self.switch.counters(id)?.clone(),
             attach,
-            flows: slot.edge.as_ref().and_then(Edge::flows),
-            leases: slot.edge.as_ref().map(Edge::leases).unwrap_or_default(),
+            flows: slot.seat.edge().and_then(Edge::flows),
+            leases: slot.seat.edge().map(Edge::leases).unwrap_or_default(),
         })
     }
 }
 
 /// The state of a port that is no listener, one of [`PORT_STATES`](crate::control::PORT_STATES).
 pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
-    match &slot.edge {
+    match slot.seat.edge() {
         Some(edge) if slot.connecting => edge.waits_by(),
+        None if slot.failed => "down",
         None => "waiting",
         Some(edge) if edge.link_is_down() => "down",
         Some(_) if state.stalled => "stalled",

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::{Config, PortSpec};
 use crate::counters::Stage;
 use crate::limits::QUEUE_FRAMES;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -118,12 +119,64 @@ fn a_peer_that_breaks_the_framing_is_closed_and_the_next_starts_clean() {
         next.send(&frame(0xff, 9, 60));
         assert_eq!(witness.recv(), frame(0xff, 9, 60), "cut at {cut}");
     }
-    for bad in [0_u32, 13, 65_536, u32::MAX] {
+    for bad in [0x4745_5420, u32::MAX] {
         let mut broken = Peer::connect(&path);
         broken.0.write_all(&bad.to_be_bytes()).unwrap();
         assert_eq!(broken.0.read(&mut [0; 10]).unwrap(), 0, "length {bad}: closed");
     }
     bridge.stop().unwrap();
+}
+
+#[test]
+fn a_frame_that_is_too_short_or_too_long_costs_itself_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("inst");
+    let bridge = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).unwrap();
+    let (mut witness, mut author) = (Peer::connect(&path), Peer::connect(&path));
+    until(&bridge, |ports| ports.len() == 3);
+    for len in [0, 6, 13, 65_536, 100_000] {
+        author.send(&vec![0xff; len]);
+    }
+    author.send(&frame(0xff, 9, 60));
+    assert_eq!(witness.recv(), frame(0xff, 9, 60), "the link has outlived them");
+    let ports = until(&bridge, |ports| ports.iter().any(|port| port.counters.rx_frames == 6));
+    let counters = ports.iter().map(|port| &port.counters).find(|counters| counters.rx_frames > 0).unwrap();
+    assert_eq!((counters.dropped(DropReason::Malformed), counters.dropped(DropReason::Oversize)), (3, 2));
+    assert_eq!(counters.forwarded + counters.dropped_at(Stage::Ingress), 6);
+    bridge.stop().unwrap();
+}
+
+/// What waits for a peer that does not read, in frames of these sizes, so that its first frame is cut and more than one
+/// segment of its queue is left.
+const HEAPS: [&[usize]; 3] = [&[60_000; 9], &[60_000, 60_000, 60_000, 60_000, 60_000, 6_000], &[1514; 2000]];
+
+#[test]
+fn a_peer_that_dies_with_a_queue_ends_alone() {
+    for port in ["unix:DIR/peer", "unixseq:DIR/peer", "slip:unix:DIR/peer,mtu=65000", "unix:DIR/peer,rewrite=mac"] {
+        let dir = tempfile::tempdir().unwrap();
+        let bridge = Bridge::start(&config(dir.path(), &[port, "unix:DIR/sender", "unix:DIR/witness"])).unwrap();
+        let [mut sender, mut witness] = ["sender", "witness"].map(|name| Peer::connect(&dir.path().join(name)));
+        for heap in HEAPS {
+            let kind = if port.contains("seq") { SocketType::SEQPACKET } else { SocketType::STREAM };
+            let dying = socket_with(AddressFamily::UNIX, kind, SocketFlags::empty(), None).unwrap();
+            connect(&dying, &SocketAddrUnix::new(dir.path().join("peer")).unwrap()).unwrap();
+            let up = |ports: &[PortStatus]| ports.iter().filter(|port| port.state == "up").count() == 3;
+            until(&bridge, up);
+            for &len in heap.iter().chain([&6_000, &60]) {
+                sender.send(&frame(0xff, 1, len));
+                assert_eq!(witness.recv(), frame(0xff, 1, len), "{port}");
+            }
+            until(&bridge, |ports| ports.iter().any(|port| port.queued > 1));
+            drop(dying);
+            until(&bridge, |ports| ports.iter().all(|port| port.queued == 0) && !up(ports));
+            sender.send(&frame(0xff, 1, 99));
+            assert_eq!(witness.recv(), frame(0xff, 1, 99), "{port}: the others go on");
+        }
+        for port in bridge.stop().unwrap().remove(0).ports {
+            let counters = port.counters;
+            assert_eq!(counters.copies, counters.tx_frames + counters.dropped_at(Stage::Egress), "{}", port.name);
+        }
+    }
 }
 
 #[test]
@@ -256,7 +309,7 @@ fn a_second_service_with_the_same_address_is_refused() {
 #[test]
 fn ports_that_come_and_go_leave_no_place_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut engine, _handle) = Engine::new("s", &SwitchConfig::default()).unwrap();
+    let (mut engine, _handle) = Engine::new("s", &SwitchConfig::default(), &Parts::new().unwrap().0).unwrap();
     let path = dir.path().join("l");
     let add = |engine: &mut Engine, spec: String| engine.open_port(Arc::new(PortSpec::parse(&spec).unwrap()), None);
     add(&mut engine, format!("unix:{}", dir.path().join("stays").display())).unwrap();
@@ -272,4 +325,99 @@ fn ports_that_come_and_go_leave_no_place_behind() {
     let _peer = Peer::connect(&path);
     engine.accept(1);
     assert_eq!(names(&engine.status().ports), [("stays", "listening"), ("l", "listening"), ("l", "up")]);
+}
+
+/// Its death may be found twice in one breath, by reading and by writing; that is one death, and the line listens on.
+#[test]
+fn a_line_listens_all_the_time_however_its_peers_die() {
+    let dir = tempfile::tempdir().unwrap();
+    let bridge = Bridge::start(&config(dir.path(), &["slip:unix:DIR/line", "unix:DIR/sender"])).unwrap();
+    let mut sender = Peer::connect(&dir.path().join("sender"));
+    let stop = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while stop.load(Ordering::Relaxed) == 0 {
+                (0..20).for_each(|_| sender.send(&frame(0xff, 1, 1000)));
+                std::thread::sleep(StdDuration::from_micros(500));
+            }
+        });
+        let missed = (0..300).find_map(|round| {
+            let dying = UnixStream::connect(dir.path().join("line"));
+            let done = dying.and_then(|mut peer| {
+                std::thread::sleep(StdDuration::from_millis(round % 8));
+                peer.write_all(&[0xdb; 700])
+            });
+            done.err().map(|error| (round, error))
+        });
+        stop.store(1, Ordering::Relaxed);
+        assert!(missed.is_none(), "{missed:?}");
+    });
+    bridge.stop().unwrap();
+}
+
+/// What a bridge has made, and the threads of it.
+fn is_gone(path: &Path, name: &str) {
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+            .any(|it| it.trim() == name)
+    };
+    let start = StdInstant::now();
+    while path.symlink_metadata().is_ok() || threads() {
+        assert!(start.elapsed() < PATIENCE, "{} or the thread {name} is still there", path.display());
+        std::thread::sleep(StdDuration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_bridge_that_is_dropped_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["unix:DIR/drop", "slip:pipe:DIR/line,switch=drop-me", "unixgram:DIR/gram,switch=drop-me"];
+    let (keep, early) = {
+        let bridge = Bridge::start(&config(dir.path(), &paths)).unwrap();
+        assert!(dir.path().join("line.in").exists());
+        // An error of the program that embeds it; a handle of it lives on.
+        (bridge.switch("drop-me").unwrap().clone(), bridge.add_port(PortSpec::parse("unix:/nowhere/x").unwrap()))
+    };
+    assert!(early.is_err());
+    for name in ["drop", "line.in", "line.out", "gram"] {
+        is_gone(&dir.path().join(name), "zb-drop-me");
+    }
+    assert!(keep.status().is_err());
+}
+
+#[test]
+fn an_engine_whose_last_handle_goes_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, _) = Parts::new().unwrap();
+    let (mut engine, handle) = Engine::new("orphan", &SwitchConfig::default(), &parts).unwrap();
+    let path = dir.path().join("orphan");
+    let spec = PortSpec::parse(&format!("unix:{}", path.display())).unwrap();
+    engine.open_port(Arc::new(spec), None).unwrap();
+    let other = handle.clone();
+    let thread = std::thread::Builder::new().name("zb-orphan".into()).spawn(move || engine.run()).unwrap();
+    drop(handle);
+    assert_eq!(other.status().unwrap().ports.len(), 1, "somebody may still ask");
+    drop(other);
+    is_gone(&path, "zb-orphan");
+    assert_eq!(thread.join().unwrap(), Ok(()));
+}
+
+/// The first switch has started when the second cannot be.
+#[test]
+fn half_a_start_is_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, ended) = Parts::new().unwrap();
+    let bridge = Bridge::with(parts.clone(), ended);
+    let (mut engine, handle) = Engine::new("half-1", &SwitchConfig::default(), &parts).unwrap();
+    let path = dir.path().join("half");
+    let spec = PortSpec::parse(&format!("unix:{}", path.display())).unwrap();
+    engine.open_port(Arc::new(spec), None).unwrap();
+    let other = Engine::new("half\0-2", &SwitchConfig::default(), &parts).unwrap();
+    // No thread can have this name.
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| bridge.spawn(vec![(engine, handle), other])));
+    assert!(outcome.is_err() || outcome.is_ok_and(|started| started.is_err()));
+    is_gone(&path, "zb-half-1");
 }

@@ -2,29 +2,42 @@
 //!
 //! Theory of operation. The init has the [`Client`] and carries out what it wants: without an address by frames through
 //! a packet socket, with one by a UDP socket, each open only while an answer is awaited. What a server grants is set:
-//! address, default route, mtu, and once, before the program starts, name servers. A lease that is lost takes its address
-//! along, and the next one brings another.
+//! address, routes, mtu, and once, before the program starts, name servers. A lease that is lost takes its address along,
+//! and the next one brings another.
+//!
+//! The UDP socket is one of the interface and of no address: servers broadcast refusals, and some every answer.
+//!
+//! With the address, the program has what IPv6 there is: where a router answers, the address made of its prefix is waited
+//! for, briefly.
 
 use super::network::{HOST, resolve_by};
-use super::{Host, stage::Held};
+use super::{Host, ipv6, stage::Held};
 use crate::error::{Class, Error, Result};
+use crate::port::inet;
 use crate::port::netlink::Netlink;
 use crate::port::packet::Packet;
 use crate::service::lan::client::{Action, Client, Grant, frame};
 use crate::service::lan::dhcp4::{CLIENT_PORT, SERVER_PORT};
 use crate::time::Clock;
-use crate::wire::Mac;
+use crate::wire::{Cidr, Mac};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Protocol, Type};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// How long a program waits for its address.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a router has to answer from when the interface is up, and how often is looked whether it has. One of zbridge
+/// answers at once.
+const IPV6_PATIENCE: Duration = Duration::from_millis(250);
+const IPV6_PAUSE: Duration = Duration::from_millis(5);
 /// The longest frame or datagram that is looked at.
 const LONGEST: usize = 2048;
+/// Where a default route leads.
+const ANYWHERE: Cidr = Cidr { addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 };
 /// Answers that are looked at in one turn.
 const TURN: usize = 64;
 
@@ -64,10 +77,14 @@ impl Dhcp {
         let mut dhcp = Self { host, mac, index, netlink, client, clock: Clock::start(), held: None, way: None };
         loop {
             dhcp.work()?;
-            if dhcp.held.is_some() {
-                break;
-            }
             let spent = dhcp.clock.now() - crate::time::Instant::ZERO;
+            if dhcp.held.is_some() {
+                if spent >= IPV6_PATIENCE || ipv6::is_ready(HOST) {
+                    break;
+                }
+                dhcp.sleep(IPV6_PAUSE, caller, held)?;
+                continue;
+            }
             if spent >= PATIENCE {
                 return Err(unanswered());
             }
@@ -157,11 +174,10 @@ impl Dhcp {
     }
 
     fn send(&mut self, to: Option<Ipv4Addr>, payload: &[u8]) -> Result<()> {
-        let held = self.client.grant().map(|grant| grant.addr.addr);
         if self.way.is_none() {
-            self.way = Some(match held {
+            self.way = Some(match self.client.grant() {
                 None => Way::Frames(Packet::plain(HOST)?),
-                Some(addr) => Way::Datagrams(datagrams(addr).map_err(|cause| Error::system("dhcp", &cause))?),
+                Some(_) => Way::Datagrams(datagrams().map_err(|cause| Error::system("dhcp", &cause))?),
             });
         }
         // What is lost on the way is sent again.
@@ -176,11 +192,15 @@ impl Dhcp {
     /// Sets what was granted, where it is not set already.
     fn set(&mut self) -> io::Result<()> {
         let Some(grant) = self.client.grant().cloned() else { return Ok(()) };
-        if self.held.as_ref().is_none_or(|held| (held.addr, held.router) != (grant.addr, grant.router)) {
+        let same = |held: &Grant| held.addr == grant.addr && held.router == grant.router && held.routes == grant.routes;
+        if !self.held.as_ref().is_some_and(same) {
             self.forget()?;
             self.netlink.add_address(self.index, &grant.addr)?;
-            if let Some(router) = grant.router {
-                match self.netlink.add_default_route(self.index, router.into()) {
+            // a router outside of the network is a neighbour all the same: where every address is a network of its own
+            let via = |router: Ipv4Addr| (IpAddr::V4(router), !grant.addr.contains(router.into()));
+            let default = grant.router.map(|router| (ANYWHERE, Some(router)));
+            for (net, router) in grant.routes.iter().copied().chain(default) {
+                match self.netlink.add_route(self.index, &net, router.map(via)) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                     _ => {}
                 }
@@ -203,11 +223,13 @@ impl Dhcp {
     }
 }
 
-fn datagrams(addr: IpAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((addr, CLIENT_PORT))?;
+fn datagrams() -> io::Result<UdpSocket> {
+    let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, CLIENT_PORT));
+    let socket = inet::socket(addr, Type::DGRAM, Protocol::UDP)?;
+    socket.bind_device(Some(HOST.as_bytes()))?;
     socket.set_broadcast(true)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    inet::bind(&socket, addr)?;
+    Ok(socket.into())
 }
 
 fn unanswered() -> Error {

@@ -29,6 +29,7 @@ mod child;
 mod dhcp;
 mod explain;
 mod init;
+mod ipv6;
 mod network;
 mod program;
 mod stage;

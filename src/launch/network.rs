@@ -5,14 +5,14 @@
 //! the program speaks on the port.
 
 use super::talk::Plan;
-use super::{Host, LinkKind};
+use super::{Host, LinkKind, ipv6};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::port::netlink::Netlink;
 use crate::port::packet::Packet;
 use crate::port::tap::Tap;
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid};
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -37,6 +37,7 @@ pub fn make(plan: Plan) -> Result<(Made, Option<Host>)> {
     let mut netlink = Netlink::open().map_err(failed)?;
     if !plan.shared {
         netlink.set_up(LOOPBACK).map_err(failed)?;
+        allow_pings();
     }
     let mut made = Made { links: Vec::new(), fds: Vec::new() };
     if !plan.taps.is_empty() {
@@ -49,6 +50,7 @@ pub fn make(plan: Plan) -> Result<(Made, Option<Host>)> {
     }
     let host = plan.host.map(Host::from);
     if let Some(host) = &host {
+        ipv6::prepare();
         made.fds.push(interface(host, &mut netlink)?);
         made.links.push((HOST.to_owned(), LinkKind::Tap));
         if !host.dns.is_empty() {
@@ -57,6 +59,17 @@ pub fn make(plan: Plan) -> Result<(Made, Option<Host>)> {
     }
     made.fds.push(netlink.into_fd());
     Ok((made, host.filter(|host| host.dhcp.is_some())))
+}
+
+/// Lets every program ping by ICMP sockets, as on most systems: a new network namespace lets nobody (icmp(7)). Where this
+/// cannot be written a program needs its right to send packets, as ping(8) has.
+fn allow_pings() {
+    let file = "/proc/sys/net/ipv4/ping_group_range";
+    // Groups that have no number in this user namespace cannot be named, and then there is no other than this one.
+    let own = getegid().as_raw();
+    if fs::write(file, "0 2147483647").is_err() {
+        let _ = fs::write(file, format!("{own} {own}"));
+    }
 }
 
 /// Makes a TAP for the program to open, and a packet socket on it.

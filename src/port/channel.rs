@@ -70,6 +70,8 @@ struct Shared {
     leases: Mutex<Vec<(Lease, SystemTime)>>,
     /// How the service wants to be shown.
     shown: Mutex<Option<Shown>>,
+    /// Why the service has failed.
+    failure: OnceLock<String>,
     to_service: Spares,
     to_switch: Spares,
 }
@@ -129,6 +131,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         flows: Mutex::default(),
         leases: Mutex::default(),
         shown: Mutex::default(),
+        failure: OnceLock::new(),
         to_service: Spares::default(),
         to_switch: Spares::default(),
     });
@@ -145,6 +148,11 @@ impl Channel {
     pub fn with_offloads(mut self) -> Self {
         self.offload = true;
         self
+    }
+
+    /// Why the service at the other end has failed, if it has.
+    pub fn failure(&self) -> Option<&str> {
+        self.shared.failure.get().map(String::as_str)
     }
 
     /// Whether the other end takes frames that are not finished.
@@ -339,6 +347,12 @@ impl Link {
         *self.shared.shown.lock() = Some(shown);
         // Somebody may want to hear of it.
         self.shared.wake();
+    }
+
+    /// Tells why the service has failed, before the link goes.
+    pub fn fail(&self, why: &str) {
+        // The first reason stands.
+        let _ = self.shared.failure.set(why.to_owned());
     }
 
     /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. Said once.

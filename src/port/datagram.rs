@@ -42,11 +42,16 @@ impl Sequenced {
 
 impl FrameIo for Sequenced {
     fn recv(&mut self, room: &mut [u8]) -> Result<Got, Errno> {
-        match recv(&self.0, &mut room[..=MAX_FRAME], RecvFlags::TRUNC)? {
-            // An empty packet cannot be told from the end, and is no frame either.
-            (_, 0) => Err(Errno::PIPE),
-            (_, len) => Ok(Got { len, offload: Offload::NONE }),
+        let room = &mut room[..=MAX_FRAME];
+        let (_, mut len) = recv(&self.0, &mut *room, RecvFlags::TRUNC)?;
+        // An empty packet reads as the end does. It is none while the peer is there, nor while more comes.
+        if len == 0 && has_left(&self.0) {
+            (_, len) = recv(&self.0, room, RecvFlags::TRUNC)?;
+            if len == 0 {
+                return Err(Errno::PIPE);
+            }
         }
+        Ok(Got { len, offload: Offload::NONE })
     }
 
     fn send(&mut self, frame: &[u8], _: &Offload) -> Result<(), Errno> {
@@ -61,6 +66,13 @@ impl FrameIo for Sequenced {
             errno => Refusal::Gone(Gone(format!("its socket failed: {}", std::io::Error::from(errno)))),
         }
     }
+}
+
+/// Whether the peer sends no more.
+fn has_left(fd: &OwnedFd) -> bool {
+    let mut asked = [PollFd::new(fd, PollFlags::RDHUP)];
+    // What cannot be asked has no peer.
+    poll(&mut asked, Some(&Timespec::default())) != Ok(0)
 }
 
 impl AsFd for Sequenced {
@@ -230,6 +242,7 @@ mod tests {
     use super::*;
     use crate::counters::Counters;
     use crate::frame::{Batch, Outgoing, PortId};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use std::os::unix::net::UnixDatagram;
 
     const FRAME: [u8; 60] = [0x53; 60];
@@ -265,6 +278,25 @@ mod tests {
     fn drain(socket: &UnixDatagram) -> usize {
         let mut room = [0; 100];
         std::iter::from_fn(|| socket.recv(&mut room).ok()).count()
+    }
+
+    #[test]
+    fn an_empty_packet_is_a_runt_and_not_the_end() {
+        let flags = SocketFlags::NONBLOCK;
+        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let mut port = Sequenced::new(near);
+        let say = |bytes: &[u8]| super::send(&far, bytes, SendFlags::NOSIGNAL).unwrap();
+        let mut room = vec![0; 2 * MAX_FRAME];
+        say(&[]);
+        assert_eq!(port.recv(&mut room).map(|got| got.len), Ok(0));
+        assert_eq!(port.recv(&mut room).map(|got| got.len), Err(Errno::AGAIN));
+        say(&FRAME);
+        say(&[]);
+        say(&FRAME);
+        drop(far);
+        assert_eq!(port.recv(&mut room).map(|got| got.len), Ok(60));
+        assert_eq!(port.recv(&mut room).map(|got| got.len), Ok(60), "what the peer said before it left is heard");
+        assert_eq!(port.recv(&mut room).map(|got| got.len), Err(Errno::PIPE));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! far as it may. A limit is inherited, so that what is started here gets back the one that this process had.
 
 use super::process::limit_descriptors;
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -17,6 +19,24 @@ pub fn raise() -> u64 {
     // Where it fails there are fewer.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Descriptors that no client of a port may have, of at most `limit`: an eighth, from 16 to 256. They are for the control
+/// socket, for ports that are opened, and for what services serve.
+fn reserve(limit: u64) -> u64 {
+    (limit / 8).clamp(16, 256)
+}
+
+/// Whether a descriptor of this number is one of the last that the process may have, which clients leave to others. The
+/// system gives the lowest number that is free, so that all below it are taken.
+pub fn is_reserved(number: RawFd) -> bool {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    u64::try_from(number).is_ok_and(|number| number >= limit.saturating_sub(reserve(limit)))
+}
+
+/// Whether the next descriptor would be one of these; `any` is one that is open.
+pub fn are_scarce(any: impl AsFd) -> bool {
+    fcntl_dupfd_cloexec(any, 0).map_or(true, |next| is_reserved(next.as_raw_fd()))
 }
 
 /// Has what `command` starts begin with the limit that this process was started with.

@@ -3,13 +3,14 @@
 use super::packet::Packet;
 use super::sys;
 use super::tap::Tap;
-use crate::config::{PortKind, PortSpec};
+use super::unix;
+use crate::config::{Access, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
-use crate::rights::deed::{ARGUMENT, Deed, Done, Keeper, Orders, Seen};
+use crate::rights::deed::{ARGUMENT, Deed, Done, For, Keeper, Orders, Seen};
 use crate::rights::packet::{Fault, receive, send};
 use crate::rights::role::{BASE, FILES, NETWORK, SOCKETS};
 use crate::rights::{self, Mode, Policy, Role};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode as Bits, OFlags, Uid, chmodat, chownat, lstat, mknodat};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode as Bits, OFlags, Uid, chownat, lstat, mknodat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socketpair};
 use rustix::thread::CapabilitySet;
@@ -98,10 +99,36 @@ impl From<Errno> for Done {
 fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, Option<OwnedFd>), Done> {
     let fd = || fd.as_ref().ok_or(Errno::BADF);
     match deed {
-        Deed::Bind(path, mode) => {
-            bind(fd()?, &SocketAddrUnix::new(allowed(path, orders)?)?)?;
-            chmodat(CWD, path, Bits::from_raw_mode(mode & 0o777), AtFlags::empty())?;
+        Deed::Bind(path, kind, to) => {
+            let kind = SocketType::from_raw(*kind);
+            let bound = unix::bind_here(allowed(path, orders)?, kind, &access(to)).map_err(|error| failed(&error))?;
+            let (fd, made) = bound;
+            made.leave();
+            if to.1.is_none() {
+                give(path, orders)?;
+            }
+            return Ok((WELL, Some(fd)));
+        }
+        Deed::Give(path, to) => {
+            let terminal = path.starts_with("/dev/pts");
+            let path = if terminal { path } else { allowed(path, orders)? };
+            let found = FileType::from_raw_mode(lstat(path)?.st_mode);
+            if !(terminal || matches!(found, FileType::Socket | FileType::Fifo)) {
+                return Err(Errno::PERM.into());
+            }
+            super::access::give(path, &access(to)).map_err(|error| failed(&error))?;
+        }
+        Deed::Create(path) => {
+            let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::open(allowed(path, orders)?, flags, Bits::RUSR | Bits::WUSR)?;
             give(path, orders)?;
+            return Ok((WELL, Some(file)));
+        }
+        Deed::Rename(from, to) => {
+            if from.as_os_str().as_encoded_bytes().strip_suffix(b".new") != Some(to.as_os_str().as_encoded_bytes()) {
+                return Err(Errno::PERM.into());
+            }
+            rustix::fs::rename(allowed(from, orders)?, allowed(to, orders)?)?;
         }
         Deed::BindTo(addr) => bind(fd()?, addr)?,
         Deed::Connect(path) => connect(fd()?, &SocketAddrUnix::new(allowed(path, orders)?)?)?,
@@ -127,11 +154,19 @@ fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, O
         }
         Deed::Look(path) => return Ok((Done::Seen(Seen::at(allowed(path, orders)?)?), None)),
         Deed::Port(spec) => {
-            let (made, fd) = open_port(spec).map_err(|error| Done::Failed(Fault::new(&error, 0)))?;
+            let (made, fd) = open_port(spec).map_err(|error| failed(&error))?;
             return Ok((Done::Well(made), Some(fd)));
         }
     }
     Ok((WELL, None))
+}
+
+fn failed(error: &Error) -> Done {
+    Done::Failed(Fault::new(error, 0))
+}
+
+fn access((mode, user, group): &For) -> Access {
+    Access { mode: *mode, user: user.clone(), group: group.clone() }
 }
 
 /// `path`, if it is in one of the places. Landlock holds the process to them as well, where there is one, but not its

@@ -3,9 +3,10 @@
 //! Theory of operation. [`open`] turns a port's specification into a [`Listener`], whose clients become ports of
 //! their own, or into an [`Edge`] (a descriptor that frames pass through). An edge never blocks and never ends the
 //! process: a call takes what it can, counts what it has to drop, and says [`Gone`] when the descriptor is of no more
-//! use. What then happens (wait, open again, remove) is the engine's business. The kinds are a closed enum, matched
-//! here and nowhere else.
+//! use; by then it has left its [`seat`] and cannot be called again. What then happens (wait, open again, remove) is the
+//! engine's business. The kinds are a closed enum, matched here and nowhere else.
 
+mod access;
 pub mod channel;
 pub mod datagram;
 pub mod descriptors;
@@ -15,15 +16,19 @@ pub mod inet;
 pub mod interface;
 pub mod keeper;
 pub mod link_news;
+pub mod made;
+pub mod memory;
 pub mod names;
 pub mod netlink;
 mod owner;
 pub mod packet;
+pub mod seat;
 pub mod serial;
 pub mod stream;
 pub(crate) mod sys;
 pub mod tap;
 pub mod unix;
+pub mod writer;
 
 pub use sys::{inherited, process};
 
@@ -41,6 +46,7 @@ use interface::Link;
 use packet::Packet;
 use rustix::io::Errno;
 use rustix::net::SocketType;
+use seat::Carrier;
 use serial::Serial;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::SystemTime;
@@ -108,12 +114,8 @@ pub struct Abilities {
     pub offload: bool,
 }
 
-impl Edge {
-    /// Receives what has come, within `budget`.
-    ///
-    /// # Errors
-    /// [`Gone`]; the frames before it are in the batch.
-    pub fn receive(
+impl Carrier for Edge {
+    fn receive(
         &mut self,
         batch: &mut Batch,
         id: PortId,
@@ -122,8 +124,8 @@ impl Edge {
     ) -> Result<Inhaled, Gone> {
         match self {
             Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
-            Self::Packet(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
-            Self::Stream(edge) => edge.receive(batch, id, budget.bytes),
+            Self::Packet(edge) => edge.receive(batch, id, budget.frames, counters),
+            Self::Stream(edge) => edge.receive(batch, id, budget.bytes, counters),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),
             Self::Udp(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
@@ -132,11 +134,7 @@ impl Edge {
         }
     }
 
-    /// Sends what the descriptor takes. Returns the number of frames that are done with: sent or dropped, and counted.
-    ///
-    /// # Errors
-    /// [`Broken`]; the frames that were not done with are the caller's to count.
-    pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+    fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
         match self {
             Self::Tap(edge) => frame_io::transmit(edge, out, counters),
             Self::Packet(edge) => frame_io::transmit(edge, out, counters),
@@ -148,7 +146,9 @@ impl Edge {
             Self::Serial(edge) => edge.transmit(out, counters),
         }
     }
+}
 
+impl Edge {
     /// The descriptors to wait on: none for a channel, which calls by itself; two for a line with a way in and a way
     /// out, or where another tells of room. They change when a peer of a serial line arrives or leaves.
     pub fn fds(&self) -> [Option<RawFd>; 2] {
@@ -355,10 +355,7 @@ impl Listener {
 
     /// The descriptor to wait on.
     pub fn fd(&self) -> RawFd {
-        match self {
-            Self::Unix(listener) => listener.as_fd().as_raw_fd(),
-            Self::Tcp(listener) => listener.as_fd().as_raw_fd(),
-        }
+        self.as_fd().as_raw_fd()
     }
 
     /// Where it listens, if that was not known before: a TCP port that the system chose.
@@ -376,6 +373,15 @@ impl Listener {
             tcp.addr.port = listener.addr().port();
         }
         spec.attach_hint()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
     }
 }
 
@@ -464,10 +470,10 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
     match &spec.kind {
         PortKind::Unix(unix) if unix.connect => unix::dial(&unix.path, SocketType::STREAM).map(edge),
         PortKind::UnixSeq(unix) if unix.connect => unix::dial(&unix.path, SocketType::SEQPACKET).map(edge),
-        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, unix.mode),
-        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, unix.mode),
+        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, &unix.access),
+        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, &unix.access),
         PortKind::UnixGram(unix) => {
-            let bound = unix::gram(&unix.path, unix.peer.as_deref(), unix.mode)?;
+            let bound = unix::gram(&unix.path, unix.peer.as_deref(), &unix.access)?;
             let peer = unix.peer.as_ref().map_or_else(String::new, |peer| peer.display().to_string());
             Ok(Opened::Edge(Edge::UnixGram(bound), peer))
         }
@@ -513,6 +519,6 @@ fn opened(serial: Serial) -> Opened {
     if open { Opened::Edge(edge, peer) } else { Opened::Connecting(edge, peer) }
 }
 
-fn listen(path: &std::path::Path, kind: SocketType, mode: u32) -> Result<Opened> {
-    unix::UnixListener::bind(path, kind, mode).map(Listener::Unix).map(Opened::Listener)
+fn listen(path: &std::path::Path, kind: SocketType, access: &crate::config::Access) -> Result<Opened> {
+    unix::UnixListener::bind(path, kind, access).map(Listener::Unix).map(Opened::Listener)
 }

@@ -14,11 +14,13 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 /// More than the kernel ever puts into one answer.
@@ -193,13 +195,30 @@ impl Netlink {
     /// EPERM as in [`Netlink::set_up`], ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) for a gateway outside of the
     /// interface's networks.
     pub fn add_default_route(&mut self, index: u32, gateway: IpAddr) -> std::io::Result<()> {
+        let unspecified = if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        self.add_route(index, &Cidr { addr: unspecified, prefix: 0 }, Some((gateway, false)))
+    }
+
+    /// Sends what goes to `net` by the interface with this index: through a gateway, which is taken for a neighbour where
+    /// the flag says so, or, without one, to whom it is for.
+    ///
+    /// # Errors
+    /// As in [`Netlink::add_default_route`]; EEXIST for a route that is there already.
+    pub fn add_route(&mut self, index: u32, net: &Cidr, via: Option<(IpAddr, bool)>) -> std::io::Result<()> {
         let mut message = RouteMessage::default();
-        message.header.address_family = if gateway.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.address_family = if net.addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         message.header.table = RouteHeader::RT_TABLE_MAIN;
         message.header.protocol = RouteProtocol::Static;
-        message.header.scope = RouteScope::Universe;
+        message.header.scope = if via.is_some() { RouteScope::Universe } else { RouteScope::Link };
         message.header.kind = RouteType::Unicast;
-        message.attributes.push(RouteAttribute::Gateway(gateway.into()));
+        if net.prefix > 0 {
+            message.header.destination_prefix_length = net.prefix;
+            message.attributes.push(RouteAttribute::Destination(net.addr.into()));
+        }
+        if let Some((gateway, on_link)) = via {
+            message.header.flags.set(RouteFlags::Onlink, on_link);
+            message.attributes.push(RouteAttribute::Gateway(gateway.into()));
+        }
         message.attributes.push(RouteAttribute::Oif(index));
         self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |_| {})
     }

@@ -3,8 +3,7 @@
 use std::fs::{read_dir, read_to_string};
 use std::path::Path;
 
-/// Somebody whom this process may not look at.
-pub const UNKNOWN: &str = "another process";
+pub use crate::error::SOMEBODY as UNKNOWN;
 
 /// The process with the number `pid`.
 pub fn process(pid: &str) -> String {

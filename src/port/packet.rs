@@ -7,20 +7,26 @@
 //! its [`Offload`] both ways, so super-frames and unfinished checksums, which never were on any wire, pass as what they
 //! are.
 //!
+//! A super-frame in a tunnel (a veth has them of VXLAN, GENEVE, GRE) passes to nobody as it is: the kernel takes such a
+//! header from no socket. It is cut as soon as it is there ([`Packet::receive`]).
+//!
 //! The socket is made for no protocol at all and starts to receive only once it is bound to the interface: nothing of
 //! any other interface ever gets in.
 //!
 //! When the interface is set down, one call fails with ENETDOWN, and it is quiet until it is up again. When it is
 //! deleted it goes down first, which is all that a socket is woken by: so [`Packet::check_link`] while it is down.
 
-use super::Gone;
-use super::frame_io::{FrameIo, Got, Refusal};
+use super::frame_io::{self, FrameIo, Got, Refusal};
 use super::interface::{Link, check_name};
 use super::netlink::Netlink;
 use super::sys::{self, VlanTag};
-use crate::counters::DropReason;
+use super::{Gone, Inhaled};
+use crate::counters::{Counters, DropReason};
 use crate::error::{Class, Error, Result};
-use crate::wire::Offload;
+use crate::frame::{Batch, PortId};
+use crate::limits::{INHALE_BYTES, PREFIX};
+use crate::wire::segment::{MAX_HEADERS, is_tunnelled};
+use crate::wire::{Offload, finish};
 use rustix::io::Errno;
 use rustix::net::netdevice::{index_to_name, name_to_index};
 use rustix::net::{
@@ -50,6 +56,8 @@ pub struct Packet {
     offload: bool,
     /// It is the host's end of a TAP.
     is_tap: bool,
+    /// A super-frame in a tunnel that has been received and is still to be cut into a batch.
+    tunnelled: Option<(Vec<u8>, Offload)>,
 }
 
 impl Packet {
@@ -115,7 +123,8 @@ impl Packet {
         if address.hardware != ETHERNET {
             return Err(Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"));
         }
-        let mut packet = Self { fd, index, name: String::new(), link: Link::Up, offload: true, is_tap: false };
+        let mut packet =
+            Self { fd, index, name: String::new(), link: Link::Up, offload: true, is_tap: false, tunnelled: None };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)
     }
@@ -140,6 +149,51 @@ impl Packet {
     /// The interface's name, as it was when last asked for.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Receives what is there, as [`frame_io::receive`], and cuts what comes in a tunnel.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn receive(
+        &mut self,
+        batch: &mut Batch,
+        id: PortId,
+        frames: usize,
+        counters: &mut Counters,
+    ) -> std::result::Result<Inhaled, Gone> {
+        if !self.cut(batch, id, counters) {
+            return Ok(Inhaled::More);
+        }
+        let inhaled = frame_io::receive(self, batch, id, frames, counters)?;
+        if self.tunnelled.is_some() {
+            self.cut(batch, id, counters);
+            return Ok(Inhaled::More);
+        }
+        Ok(inhaled)
+    }
+
+    /// Puts the segments of the super-frame that waits, if there is one, into `batch`. False when they have no room yet.
+    fn cut(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
+        let Some((frame, offload)) = &self.tunnelled else { return true };
+        let headers = frame.len().min(MAX_HEADERS) + PREFIX;
+        let most = frame.len() + frame.len().div_ceil(usize::from(offload.gso_size).max(1)) * headers;
+        let is_cut = most <= INHALE_BYTES;
+        if is_cut && most > batch.free() {
+            return false;
+        }
+        let emit = |parts: &[&[u8]]| {
+            let length = parts.iter().map(|part| part.len() as u64).sum();
+            if batch.push_parts(parts, id, Offload::NONE) {
+                counters.received(1, length);
+            }
+        };
+        if !is_cut || finish(frame, offload, emit).is_err() {
+            counters.received(1, frame.len() as u64);
+            counters.drop(DropReason::BadOffload, 1);
+        }
+        self.tunnelled = None;
+        true
     }
 
     /// Whether the interface is up, as far as the last frames have told.
@@ -208,6 +262,19 @@ fn put_tag(room: &mut [u8], len: usize, tag: VlanTag) -> usize {
     len + TAG
 }
 
+impl Packet {
+    /// Sets a super-frame in a tunnel aside; the batch ends before it then, as if there were no more (EAGAIN).
+    fn unless_tunnelled(&mut self, room: &[u8], got: Got) -> std::result::Result<Got, Errno> {
+        match room.get(..got.len) {
+            Some(frame) if is_tunnelled(frame, &got.offload) => {
+                self.tunnelled = Some((frame.to_vec(), got.offload));
+                Err(Errno::AGAIN)
+            }
+            _ => Ok(got),
+        }
+    }
+}
+
 impl FrameIo for Packet {
     fn recv(&mut self, room: &mut [u8]) -> std::result::Result<Got, Errno> {
         let mut header = [0; Offload::LEN];
@@ -221,9 +288,10 @@ impl FrameIo for Packet {
         match tag {
             Some(tag) if len >= TAG_AT => {
                 let offload = offload.shifted(TAG as i16).map_err(|_| Errno::INVAL)?;
-                Ok(Got { len: put_tag(room, len, tag), offload })
+                let len = put_tag(room, len, tag);
+                self.unless_tunnelled(room, Got { len, offload })
             }
-            _ => Ok(Got { len, offload }),
+            _ => self.unless_tunnelled(room, Got { len, offload }),
         }
     }
 

@@ -4,11 +4,14 @@
 //! frames ([`LengthPrefix`]). Out: a batch keeps every frame with its length in front, so a run of neighbours leaves
 //! as one piece of memory, and all pieces in one call. When the peer's buffer ends in the middle of a frame, that
 //! frame is not done with, so the switch keeps it and offers it first the next time; only how much of it has left
-//! (`cut`) is remembered here.
+//! (`cut`) is remembered here. That means nothing once a call has failed; then the stream is called no more
+//! ([`Seat`](super::seat::Seat)).
+//!
+//! What a peer announces and no frame can be, is counted and passed over; see [`LengthPrefix`].
 
 use super::{Broken, Gone, Inhaled};
-use crate::codec::LengthPrefix;
-use crate::counters::Counters;
+use crate::codec::{LengthPrefix, Misfits};
+use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Outgoing, PortId, Runs};
 use crate::limits::{INHALE_BYTES, INHALE_ROOM, PREFIX};
 use rustix::io::{Errno, IoSlice};
@@ -18,9 +21,44 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Pieces of memory that one call sends at most.
 const PIECES: usize = 64;
 
+/// The system calls of a stream, none of which blocks.
+pub trait Octets {
+    /// Reads into `room`; 0 at the end.
+    ///
+    /// # Errors
+    /// The system call's.
+    fn recv(&self, room: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Writes some of `bytes`, and says how many.
+    ///
+    /// # Errors
+    /// The system call's.
+    fn send(&self, bytes: &[u8]) -> Result<usize, Errno>;
+
+    /// Writes some of what lies in several pieces, and says how many bytes.
+    ///
+    /// # Errors
+    /// The system call's.
+    fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno>;
+}
+
+impl Octets for OwnedFd {
+    fn recv(&self, room: &mut [u8]) -> Result<usize, Errno> {
+        recv(self, room, RecvFlags::empty()).map(|(_, got)| got)
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        send(self, bytes, SendFlags::NOSIGNAL)
+    }
+
+    fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        sendmsg(self, pieces, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+    }
+}
+
 /// A connected stream socket.
-pub struct Stream {
-    fd: OwnedFd,
+pub struct Stream<S = OwnedFd> {
+    fd: S,
     decoder: LengthPrefix,
     /// Bytes of the next frame, with its prefix, that have left already.
     cut: usize,
@@ -28,9 +66,9 @@ pub struct Stream {
     starved: bool,
 }
 
-impl Stream {
+impl<S: Octets> Stream<S> {
     /// Takes over a connected, non-blocking stream socket.
-    pub fn new(fd: OwnedFd) -> Self {
+    pub fn new(fd: S) -> Self {
         Self { fd, decoder: LengthPrefix::default(), cut: 0, starved: false }
     }
 
@@ -38,7 +76,13 @@ impl Stream {
     ///
     /// # Errors
     /// [`Gone`] when the peer has left or does not speak this framing.
-    pub fn receive(&mut self, batch: &mut Batch, id: PortId, most: usize) -> Result<Inhaled, Gone> {
+    pub fn receive(
+        &mut self,
+        batch: &mut Batch,
+        id: PortId,
+        most: usize,
+        counters: &mut Counters,
+    ) -> Result<Inhaled, Gone> {
         if batch.free() < INHALE_ROOM {
             return Ok(Inhaled::More);
         }
@@ -46,9 +90,9 @@ impl Stream {
         let carried = self.decoder.begin(room);
         let wanted = most.min(INHALE_BYTES - carried);
         let got = loop {
-            match recv(&self.fd, &mut room[carried..carried + wanted], RecvFlags::empty()) {
-                Ok((_, 0)) => return Err(self.closed()),
-                Ok((_, got)) => break got,
+            match self.fd.recv(&mut room[carried..carried + wanted]) {
+                Ok(0) => return Err(self.closed()),
+                Ok(got) => break got,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Inhaled::Drained),
                 // What was written to it after its peer had gone makes the end a reset.
@@ -56,7 +100,10 @@ impl Stream {
                 Err(errno) => return Err(Gone(format!("reading from it failed: {}", std::io::Error::from(errno)))),
             }
         };
-        self.decoder.take(batch, carried + got, id).map_err(|bad| Gone(bad.to_string()))?;
+        let misfits = self.decoder.take(batch, carried + got, id).map_err(|bad| Gone(bad.to_string()))?;
+        if !misfits.is_empty() {
+            count_misfits(&misfits, counters);
+        }
         Ok(if got < wanted { Inhaled::Drained } else { Inhaled::More })
     }
 
@@ -88,11 +135,12 @@ impl Stream {
         while *done < out.len() {
             let rest = out.skip(*done);
             let mut runs = rest.runs();
-            let Some(first) = runs.next().map(|run| &run[self.cut..]) else { break };
+            let left = runs.next().and_then(|run| run.get(self.cut..)).filter(|left| !left.is_empty());
+            let Some(first) = left else { return Err(self.lost()) };
             // Most often the frames are neighbours. That spares the kernel the gather list, 60 ns of a frame that travels
             // alone, and us its making.
             let (offered, sent) = match runs.next() {
-                None => (first.len(), self.write(|fd| send(fd, first, SendFlags::NOSIGNAL))?),
+                None => (first.len(), self.write(|fd| fd.send(first))?),
                 Some(second) => self.gather(first, second, runs)?,
             };
             let Some(sent) = sent else { break };
@@ -122,6 +170,12 @@ impl Stream {
         frames
     }
 
+    /// More of a frame has left than it has: the switch has not offered first what it was left with.
+    fn lost(&self) -> Gone {
+        debug_assert!(false, "{} bytes of a shorter frame have left", self.cut);
+        Gone("the place in its stream was lost, which is a fault of zbridge".into())
+    }
+
     /// One write of as many pieces as there may be: what was offered, and what was taken of it.
     fn gather(&mut self, first: &[u8], second: &[u8], others: Runs<'_>) -> Result<(usize, Option<usize>), Gone> {
         let mut pieces = [IoSlice::new(&[]); PIECES];
@@ -132,17 +186,17 @@ impl Stream {
             offered += run.len();
         }
         let pieces = &pieces[..used];
-        let none = &mut SendAncillaryBuffer::default();
-        Ok((offered, self.write(|fd| sendmsg(fd, pieces, none, SendFlags::NOSIGNAL))?))
+        Ok((offered, self.write(|fd| fd.send_pieces(pieces))?))
     }
 
     /// Makes one write. `None` when the socket takes nothing for now.
-    fn write(&mut self, mut write: impl FnMut(&OwnedFd) -> Result<usize, Errno>) -> Result<Option<usize>, Gone> {
+    fn write(&mut self, mut write: impl FnMut(&S) -> Result<usize, Errno>) -> Result<Option<usize>, Gone> {
         loop {
             match write(&self.fd) {
+                // No socket says so; to believe it would be to ask for ever.
+                Ok(0) | Err(Errno::AGAIN) => return Ok(None),
                 Ok(sent) => return Ok(Some(sent)),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
                 Err(Errno::NOBUFS | Errno::NOMEM) => {
                     self.starved = true;
                     return Ok(None);
@@ -150,6 +204,15 @@ impl Stream {
                 Err(errno) => return Err(broken(errno)),
             }
         }
+    }
+}
+
+/// Counts what a peer announced in good order and is no frame.
+#[cold]
+fn count_misfits(misfits: &Misfits, counters: &mut Counters) {
+    for ((frames, bytes), reason) in [(misfits.short, DropReason::Malformed), (misfits.long, DropReason::Oversize)] {
+        counters.received(frames, bytes);
+        counters.drop(reason, frames);
     }
 }
 
@@ -212,17 +275,36 @@ mod tests {
     #[test]
     fn a_read_takes_all_that_has_come_and_keeps_what_is_unfinished() {
         let (mut port, mut peer) = pair();
-        let mut batch = Batch::new(BATCH_BYTES);
+        let (mut batch, mut counters) = (Batch::new(BATCH_BYTES), Counters::default());
         peer.write_all(&[0, 0, 0, 14, 1, 2, 3]).unwrap();
-        assert_eq!(port.receive(&mut batch, PortId(1), INHALE_BYTES), Ok(Inhaled::Drained));
+        assert_eq!(port.receive(&mut batch, PortId(1), INHALE_BYTES, &mut counters), Ok(Inhaled::Drained));
         assert!(batch.is_empty());
         peer.write_all(&[9; 11]).unwrap();
         peer.write_all(&[0, 0]).unwrap();
-        assert_eq!(port.receive(&mut batch, PortId(1), INHALE_BYTES), Ok(Inhaled::Drained));
+        assert_eq!(port.receive(&mut batch, PortId(1), INHALE_BYTES, &mut counters), Ok(Inhaled::Drained));
         assert_eq!(batch.bytes(&batch.frames()[0]), [1, 2, 3, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]);
         drop(peer);
-        let gone = port.receive(&mut batch, PortId(1), INHALE_BYTES).unwrap_err();
+        let gone = port.receive(&mut batch, PortId(1), INHALE_BYTES, &mut counters).unwrap_err();
         assert_eq!(gone.0, "its peer closed the connection in the middle of a frame");
+    }
+
+    #[test]
+    fn what_is_no_frame_costs_itself_alone() {
+        let (mut port, mut peer) = pair();
+        let (mut batch, mut counters) = (Batch::new(BATCH_BYTES), Counters::default());
+        let long = [&70_000_u32.to_be_bytes()[..], &[9; 70_000]].concat();
+        let line = [&[0, 0, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0][..], &long, &[0, 0, 0, 14], &[7; 14]].concat();
+        for piece in line.chunks(40_000) {
+            peer.write_all(piece).unwrap();
+            assert_eq!(port.receive(&mut batch, PortId(1), INHALE_BYTES, &mut counters), Ok(Inhaled::Drained));
+        }
+        let frames: Vec<_> = batch.frames().iter().map(|frame| batch.bytes(frame)).collect();
+        assert_eq!(frames, [[7; 14]]);
+        assert_eq!((counters.rx_frames, counters.rx_bytes), (3, 70_006));
+        assert_eq!((counters.dropped(DropReason::Malformed), counters.dropped(DropReason::Oversize)), (2, 1));
+        peer.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        let gone = port.receive(&mut batch, PortId(1), INHALE_BYTES, &mut counters).unwrap_err();
+        assert!(gone.0.starts_with("it announced a frame of 1195725856 bytes"), "{}", gone.0);
     }
 
     #[test]

@@ -56,6 +56,27 @@ pub fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Has every block of memory of at least `bytes` bytes go back to the system as soon as it is freed (mallopt(3),
+/// `M_MMAP_THRESHOLD`). By itself the C library gives up doing so for blocks of a size that was freed once.
+pub fn return_blocks_of(bytes: c_int) {
+    // SAFETY: it takes two integers. Where the C library is another, there is nothing to tell it.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, bytes);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
+}
+
+/// Gives the system what lies free among the blocks of the allocator (malloc_trim(3)).
+pub fn trim_memory() {
+    // SAFETY: it takes an integer, and touches no memory that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A user of this machine: number, group, and all groups (passwd(5), getgrouplist(3)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
@@ -99,6 +120,20 @@ pub fn user_id(name: &str) -> Option<u32> {
         let mut entry: libc::passwd = zeroed();
         libc::getpwnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
         (!found.is_null()).then_some(entry.pw_uid)
+    }
+}
+
+/// The numeric id of the group called `name`, as [`user_id`].
+pub fn group_id(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // A group's entry holds all its members.
+    let mut room = vec![0; 1 << 20];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: as in `user_id`.
+    unsafe {
+        let mut entry: libc::group = zeroed();
+        libc::getgrnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
+        (!found.is_null()).then_some(entry.gr_gid)
     }
 }
 

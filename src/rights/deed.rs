@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 /// The word by which the process knows itself.
 pub const ARGUMENT: &str = "__keeper";
 
+/// Permission bits, user and group, as far as they are not the usual ones.
+pub type For = (Option<u32>, Option<String>, Option<String>);
+
 /// What the keeper is to be, its first message.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct Orders {
@@ -35,8 +38,14 @@ pub struct Orders {
 /// What it does.
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Deed {
-    /// Binds the socket beside this to a path, with permission bits.
-    Bind(PathBuf, u32),
+    /// Binds a socket of this type (socket(2)) to a path, and listens if it can, for whom it is.
+    Bind(PathBuf, u32, For),
+    /// Gives a socket, FIFO or terminal to whom it is for.
+    Give(PathBuf, For),
+    /// Makes an empty file, in the place of one that is there.
+    Create(PathBuf),
+    /// Gives a file that was just made the name of the one that it replaces: `NAME.new`, and `NAME`.
+    Rename(PathBuf, PathBuf),
     /// Binds the socket beside this to an address of the machine.
     BindTo(SocketAddr),
     /// Connects the socket beside this to a path.
@@ -148,12 +157,56 @@ fn whole(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// After binding `fd` to `path` was refused: has it done.
+/// What the keeper says where this process was refused for want of a right; otherwise the refusal stands.
+fn instead(error: Error, deed: impl FnOnce() -> Deed) -> Result<Option<OwnedFd>> {
+    let Some(keeper) = keeper().filter(|_| error.class() == Class::Permission) else { return Err(error) };
+    match keeper.ask(&deed(), None) {
+        (Done::Well(_), fd) => Ok(fd),
+        (Done::Failed(fault), _) => Err(fault.error()),
+        _ => Err(error),
+    }
+}
+
+/// After binding a socket of type `kind` to `path` failed: has it bound, if that was for want of a right.
 ///
 /// # Errors
-/// The refusal stands.
-pub fn bind(fd: impl AsFd, path: &Path, mode: u32, errno: Errno) -> Result<(), Errno> {
-    after(errno)?.done(&Deed::Bind(whole(path), mode), Some(fd.as_fd())).map(drop)
+/// The keeper's, or the error stands.
+pub fn bind(path: &Path, kind: u32, to: For, error: Error) -> Result<OwnedFd> {
+    let gone = error.clone();
+    instead(error, || Deed::Bind(whole(path), kind, to))?.ok_or(gone)
+}
+
+/// After giving something away failed: has it given, if that was for want of a right.
+///
+/// # Errors
+/// The keeper's, or the error stands.
+pub fn give(path: &Path, to: For, error: Error) -> Result<()> {
+    instead(error, || Deed::Give(whole(path), to)).map(drop)
+}
+
+/// Makes an empty file at `path`, in the place of one that is there.
+///
+/// # Errors
+/// The system's.
+pub fn create(path: &Path) -> std::io::Result<std::fs::File> {
+    let cause = match std::fs::File::create(path) {
+        Err(cause) => cause,
+        made => return made,
+    };
+    let errno = Errno::from_io_error(&cause).unwrap_or(Errno::IO);
+    let Ok(keeper) = after(errno) else { return Err(cause) };
+    Ok(keeper.done(&Deed::Create(whole(path)), None)?.ok_or(cause)?.into())
+}
+
+/// Gives the file `from`, which is called as `to` with `.new` behind, that name.
+///
+/// # Errors
+/// The system's.
+pub fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    let Err(cause) = std::fs::rename(from, to) else { return Ok(()) };
+    let errno = Errno::from_io_error(&cause).unwrap_or(Errno::IO);
+    let Ok(keeper) = after(errno) else { return Err(cause) };
+    Ok(keeper.done(&Deed::Rename(whole(from), whole(to)), None).map(drop)?)
 }
 
 /// After binding `fd` to `addr` was refused: has it done.

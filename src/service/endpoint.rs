@@ -47,11 +47,11 @@ use self::flows::{Flows, Segment};
 use self::icmp::{Echo, Pings};
 use self::link::Link;
 use self::neighbour::Neighbours;
-use self::scratch::{HEADER, Scratch};
+use self::scratch::Scratch;
 use self::stack::Stack;
 use crate::error::{Class, Error, Result};
 use crate::time::{Instant, earliest};
-use crate::wire::Mac;
+use crate::wire::{Ethernet, Mac};
 
 /// Segments that one connection may send before the next one has its turn.
 const TURN: usize = 16;
@@ -134,23 +134,33 @@ impl Endpoint {
         self.link.ask(self.now, probe, &mut self.scratch);
     }
 
-    /// Takes an untagged Ethernet frame without FCS, at most the MTU and 14 bytes long.
+    /// Asks at once who has `addr`, or its gateway, where that is being asked for already and nobody has answered; returns
+    /// whether it is so. For whoever waits for a host that is about to come; others leave the pace to the neighbour table
+    /// (RFC 1122, 2.3.2.1).
+    pub fn look_again(&mut self, addr: IpAddr) -> bool {
+        let hop = self.link.addresses.next_hop(addr).filter(|hop| self.link.neighbours.is_sought(*hop));
+        if let Some(hop) = hop {
+            self.link.ask(self.now, neighbour::Probe { addr: hop, mac: None }, &mut self.scratch);
+        }
+        hop.is_some()
+    }
+
+    /// Takes an Ethernet frame without FCS, at most the MTU and its header long. One of a VLAN is not for an endpoint; a
+    /// tag with a priority alone is none (IEEE 802.1Q-2022, 6.9).
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
         self.now = now;
         self.stats.frames_in += 1;
         self.stats.bytes_in += frame.len() as u64;
-        let Some((&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1], payload)) =
-            frame.split_first_chunk::<HEADER>()
-        else {
+        let Ok(view) = Ethernet::new(frame) else {
             self.stats.malformed += 1;
             return;
         };
-        let (dst, src) = (Mac([d0, d1, d2, d3, d4, d5]), Mac([s0, s1, s2, s3, s4, s5]));
-        if src == self.mac() || src.is_group() || !self.link.addresses.hears(dst) {
+        let (dst, src, payload) = (view.destination(), view.source(), view.payload());
+        if src == self.mac() || src.is_group() || !self.link.addresses.hears(dst) || !view.is_untagged() {
             self.stats.ignored += 1;
             return;
         }
-        match u16::from_be_bytes([t0, t1]) {
+        match view.ether_type().0 {
             arp::ETHERTYPE => {
                 if !self.link.handle_arp(now, payload, &mut self.scratch) {
                     self.stats.malformed += 1;
@@ -405,6 +415,17 @@ impl Endpoint {
     /// The peer of a connection.
     pub fn peer(&self, conn: ConnId) -> Option<SocketAddr> {
         self.flows.get(conn).map(flow::Flow::peer)
+    }
+
+    /// Asks the peer of a connection for a sign of life now, and not only when it has been quiet for a while. A peer that
+    /// has forgotten the connection answers with a RST.
+    pub fn probe(&mut self, conn: ConnId) {
+        self.flows.with(conn, flow::Flow::probe);
+    }
+
+    /// When the last segment of a connection came.
+    pub fn heard(&self, conn: ConnId) -> Option<Instant> {
+        self.flows.get(conn).map(flow::Flow::last_heard)
     }
 
     /// Sends a FIN after the data that is queued. Receiving goes on. A connection that does not stand yet is aborted.

@@ -9,7 +9,9 @@
 //! piece may go beyond it. The owner hands over as many as [`Output::Room`] has given, and none before the first: so a
 //! client that comes after another gets what that one has left of the window.
 
+use crate::config::Access;
 use crate::config::value::HostPort;
+use crate::time::Duration;
 use crate::usb::class::cdc_acm::Line;
 use crate::usb::class::storage::{Job, JobError};
 use std::net::IpAddr;
@@ -27,11 +29,13 @@ pub enum Want {
         addr: HostPort,
         /// Whether a client waits until the one before has left.
         single: bool,
+        /// How long a client may be silent before it counts as gone.
+        patience: Duration,
     },
-    /// A socket at this path, whose clients are streams one behind the other.
-    Unix(PathBuf),
-    /// A pseudo-terminal with a link to it at this path: one stream.
-    Pty(PathBuf),
+    /// A socket at this path, for those of the access, whose clients are streams one behind the other.
+    Unix(PathBuf, Access),
+    /// A pseudo-terminal with a link to it at this path, likewise: one stream.
+    Pty(PathBuf, Access),
     /// A file that what is sent is appended to: one stream, nothing comes from it.
     Append(PathBuf),
     /// A file or a pipe to be read: one stream.
@@ -44,6 +48,8 @@ pub enum Want {
         read_only: bool,
         /// What is written is kept aside.
         cow: bool,
+        /// It may look like another format.
+        raw: bool,
     },
     /// A TCP address that is connected to when [`Output::Dial`] says so.
     Dial(HostPort),
@@ -127,4 +133,6 @@ pub enum Output {
     Dial(usize),
     /// Give up one [`Output::Dial`] of this want that has come to nothing yet.
     GiveUp(usize),
+    /// Ask the other end of a TCP stream for a sign of life now.
+    Probe(Stream),
 }

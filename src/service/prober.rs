@@ -1,6 +1,9 @@
 //! A host that asks another whether it is there: by ping, or by opening a TCP connection.
 //!
-//! Sans-I/O as the endpoint in it. The question is asked every [`INTERVAL`] until it is answered. A connection that stands is the answer, and is reset at once: nothing was said on it.
+//! Sans-I/O as the endpoint in it. The question is asked again after an eighth of the time that was waited already, so
+//! whoever is ready soon is noticed within [`SOONEST`], and whoever takes seconds is not asked a hundred times a second.
+//! Each time everybody on the link is asked for the host, too: its first answer to that can be the only thing that is
+//! missing. A connection that stands is the answer, and is reset at once: nothing was said on it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,12 +12,14 @@ use super::endpoint::{ConnId, Endpoint, EndpointConfig, Event};
 use crate::error::Result;
 use crate::time::{Duration, Instant, earliest};
 
-/// After how long a question is asked again.
+/// After how long a question is asked again at least.
+pub const SOONEST: Duration = Duration::from_millis(10);
+/// And at most.
 pub const INTERVAL: Duration = Duration::from_millis(200);
 /// The identifier of its pings.
 const IDENT: u16 = 0x7a62;
-/// How long a connection may take to stand before it is tried anew.
-const PATIENCE: Duration = Duration::from_millis(1000);
+/// How long a connection may take to stand before it is tried anew: at first, and at most.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1000));
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +36,8 @@ pub struct Prober {
     question: Question,
     /// When it is asked next; `None`: it was answered.
     next: Option<Instant>,
+    /// When it was asked first.
+    begun: Option<Instant>,
     /// A connection under way, and when it is given up.
     under_way: Option<(ConnId, Instant)>,
     seq: u16,
@@ -42,7 +49,14 @@ impl Prober {
     /// # Errors
     /// Those of [`Endpoint::new`].
     pub fn new(config: &EndpointConfig, question: Question) -> Result<Self> {
-        Ok(Self { endpoint: Endpoint::new(config)?, question, next: Some(Instant::ZERO), under_way: None, seq: 0 })
+        Ok(Self {
+            endpoint: Endpoint::new(config)?,
+            question,
+            next: Some(Instant::ZERO),
+            begun: None,
+            under_way: None,
+            seq: 0,
+        })
     }
 
     /// Whether the question was answered. Nothing is asked any more then.
@@ -60,22 +74,48 @@ impl Prober {
                     (self.under_way, self.next) = (None, None);
                 }
                 Event::Closed(conn, _) if mine(conn) => {
-                    (self.under_way, self.next) = (None, Some(now + INTERVAL));
+                    (self.under_way, self.next) = (None, Some(now + self.interval(now)));
                 }
                 _ => {}
             }
         }
     }
 
+    /// How long it has asked for.
+    fn waited(&self, now: Instant) -> Duration {
+        self.begun.map_or(Duration::ZERO, |begun| now.since(begun))
+    }
+
+    fn interval(&self, now: Instant) -> Duration {
+        (self.waited(now) / 8).clamp(SOONEST, INTERVAL)
+    }
+
+    /// Asks who has the host's address, if that is what is missing.
+    fn look_again(&mut self) -> bool {
+        self.endpoint.look_again(match self.question {
+            Question::Ping(addr) => addr,
+            Question::Tcp(addr) => addr.ip(),
+        })
+    }
+
     /// Asks. That there is no route, or no room for a connection, is as good as no answer.
     fn ask(&mut self, now: Instant) {
+        self.begun.get_or_insert(now);
+        if self.look_again() {
+            // the question before waits for the answer to this one
+            return;
+        }
         match self.question {
             Question::Ping(addr) => {
                 self.seq = self.seq.wrapping_add(1);
                 let _ = self.endpoint.ping(now, addr, IDENT, self.seq, b"zbridge asks whether you are ready");
             }
             Question::Tcp(addr) => {
-                self.under_way = self.endpoint.connect(now, addr).ok().map(|conn| (conn, now + PATIENCE));
+                self.under_way = self
+                    .endpoint
+                    .connect(now, addr)
+                    .ok()
+                    .map(|conn| (conn, now + (self.waited(now) / 4).clamp(PATIENCE.0, PATIENCE.1)));
             }
         }
     }
@@ -101,11 +141,16 @@ impl Service for Prober {
     fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         if let Some((conn, _)) = self.under_way.filter(|&(_, until)| until <= now) {
-            self.endpoint.abort(conn);
-            self.under_way = None;
+            match self.look_again() {
+                true => self.under_way = Some((conn, now + self.interval(now))),
+                false => {
+                    self.endpoint.abort(conn);
+                    self.under_way = None;
+                }
+            }
         }
         if self.under_way.is_none() && self.next.is_some_and(|next| next <= now) {
-            self.next = Some(now + INTERVAL);
+            self.next = Some(now + self.interval(now));
             self.ask(now);
         }
         self.handle_events(now);
@@ -172,6 +217,30 @@ mod tests {
         host.listen(81, 4).unwrap();
         let answered = run(&mut prober, Some(&mut host), 3000, 1000);
         assert!(answered.is_some_and(|at| at < 3210), "{answered:?}");
+    }
+
+    /// A program that starts answers after some tens of milliseconds, and is not to wait for a second of ARP.
+    #[test]
+    fn a_host_that_comes_soon_is_noticed_soon() {
+        for (ready, latest) in [(5, 20), (60, 75), (800, 905)] {
+            for question in ["192.0.2.1", "2001:db8::1"]
+                .map(|addr| Question::Ping(addr.parse().unwrap()))
+                .into_iter()
+                .chain(["192.0.2.1:80", "[2001:db8::1]:80"].map(|addr| Question::Tcp(addr.parse().unwrap())))
+            {
+                let six = |last: u8| {
+                    let mut config = config(last);
+                    config.addrs.push(format!("2001:db8::{last}/64").parse().unwrap());
+                    config
+                };
+                let mut prober = Prober::new(&six(9), question).unwrap();
+                assert_eq!(run(&mut prober, None, 0, ready), None);
+                let mut host = Endpoint::new(&six(1)).unwrap();
+                host.listen(80, 4).unwrap();
+                let answered = run(&mut prober, Some(&mut host), ready, 2000);
+                assert!(answered.is_some_and(|at| at <= latest), "{question:?} ready {ready} noticed {answered:?}");
+            }
+        }
     }
 
     #[test]

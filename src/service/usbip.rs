@@ -9,7 +9,7 @@
 //! bounded.
 //!
 //! A peer that ends its connection gives its device back at once; one that vanishes is found out by the keep-alive of
-//! the endpoint, or of the kernel, within 30 s. When the port is no more the importers are let go, and what their devices
+//! the endpoint, or of the kernel, within 30 s (`patience=`), and at once when somebody asks for its device. When the port is no more the importers are let go, and what their devices
 //! hold for back ends still leaves.
 
 mod build;
@@ -28,9 +28,9 @@ use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
 use crate::time::{Instant, earliest};
 use crate::usb::Function;
-use crate::usbip::{DEAD_PEER, KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
+use crate::usbip::{KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
 use driver::Driver;
-use line::{Line, World};
+use line::{Line, World, ask_holders};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use transport::Via;
@@ -72,7 +72,7 @@ impl UsbipPort {
     /// Of class usage, for addresses that cannot work and devices that cannot be.
     pub fn new(spec: &PortSpec, usbip: &Usbip, found: &[Found], seed: u64) -> Result<Self> {
         let mut server = Server::new(Options { show_busy: usbip.show_busy });
-        let drivers = build::export(&mut server, usbip, found)?;
+        let drivers = build::export(&mut server, &spec.name, usbip, found)?;
         let host = build::host_want(usbip);
         for (want, addr) in found.iter().enumerate().filter_map(|(want, it)| Some((want, it.listening()?))) {
             let what = if Some(want) == host { "USB/IP" } else { "a serial port" };
@@ -152,7 +152,7 @@ impl UsbipPort {
 
     fn admit(&mut self, now: Instant, via: Via, source: IpAddr) {
         match self.server.open(now, source) {
-            Ok(id) => self.lines.push(Line::new(via, id, !self.foreign.is_empty())),
+            Ok(id) => self.lines.push(Line::new(via, id, source)),
             Err(refused) => {
                 log::warn!("{}: {source} is refused: {refused}", self.name);
                 match via {
@@ -171,9 +171,10 @@ impl UsbipPort {
         for driver in &mut self.drivers {
             driver.work(now, &mut self.server, &mut self.outputs);
         }
-        let Self { endpoint, server, foreign, outputs, .. } = self;
-        let mut world = World { endpoint, server, foreign, outputs };
-        self.lines.retain_mut(|line| line.work(now, &mut world));
+        let Self { name, endpoint, server, foreign, outputs, lines, .. } = self;
+        let mut world = World { name, endpoint, server, foreign, outputs };
+        lines.retain_mut(|line| line.work(now, &mut world));
+        self.dirty |= ask_holders(now, lines, &mut world);
         // What a line brought may be for a back end.
         for driver in &mut self.drivers {
             driver.work(now, &mut self.server, &mut self.outputs);
@@ -185,7 +186,7 @@ impl UsbipPort {
     /// Asks for the devices of other servers that are not there.
     fn watch(&mut self, now: Instant) {
         let Self { name, endpoint, server, foreign, watches, exports, changed, outputs, .. } = self;
-        let mut world = World { endpoint, server, foreign, outputs };
+        let mut world = World { name, endpoint, server, foreign, outputs };
         for (at, watch) in watches.iter_mut().enumerate() {
             *changed |= watch.work(now, at, &mut world, |foreign| {
                 let Foreign { busid, import, presence, .. } = foreign;
@@ -244,13 +245,14 @@ fn endpoint_config(spec: &PortSpec, usbip: &Usbip, seed: u64) -> EndpointConfig 
     if let Some(mtu) = spec.mtu {
         config.mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
     }
-    // A few more than the server takes, so that the server's answer, not a RST, tells of its limit, and so that
+    let devices = usbip.busids().len();
+    // Importers, and a few more than the server takes, so that the server's answer, not a RST, tells of its limit, and so that
     // connections that are being closed have a place.
     config.limits = Limits {
-        connections: 2 * MAX_CONNECTIONS,
-        per_source: 2 * MAX_CONNECTIONS_PER_SOURCE,
-        keep_alive: KEEP_ALIVE,
-        dead_after: DEAD_PEER,
+        connections: 2 * MAX_CONNECTIONS + devices,
+        per_source: 2 * MAX_CONNECTIONS_PER_SOURCE + devices,
+        keep_alive: KEEP_ALIVE.min(usbip.patience() / 3),
+        dead_after: usbip.patience(),
         ..Limits::default()
     };
     config
@@ -316,9 +318,9 @@ impl Service for UsbipPort {
     fn handle_closed(&mut self, now: Instant) {
         (self.closed, self.dirty) = (true, true);
         self.watches.clear();
-        let Self { endpoint, server, foreign, outputs, .. } = self;
-        let mut world = World { endpoint, server, foreign, outputs };
-        self.lines.drain(..).for_each(|line| line.cut(now, &mut world));
+        let Self { name, endpoint, server, foreign, outputs, lines, .. } = self;
+        let mut world = World { name, endpoint, server, foreign, outputs };
+        lines.drain(..).for_each(|line| line.cut(now, &mut world));
         self.drivers.iter_mut().for_each(|driver| driver.close(&mut self.outputs));
     }
 

@@ -6,6 +6,7 @@
 //! *run*). One that has only its source in common with it need not be learned again.
 
 use super::fdb::{Key, Learned, tick};
+use super::flap::Found;
 use super::{Event, Flap, Switch, fits};
 use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, PortId};
@@ -169,8 +170,11 @@ impl Switch {
             Learned::Known | Learned::New => {}
             Learned::Moved { from } => {
                 let flap = Flap { mac: ahead.src.mac(), from, to: port };
-                if let Some(flap) = self.watch.moved(now, flap) {
-                    self.tell(Event::Flapping(flap));
+                if let Some(found) = self.watch.moved(now, flap) {
+                    self.tell(match found {
+                        Found::One(flap) => Event::Flapping(flap),
+                        Found::Many(flap) => Event::Loop(flap),
+                    });
                 }
             }
             Learned::PortFull => {

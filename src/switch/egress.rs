@@ -15,12 +15,16 @@
 //!   that keeps its queue full, would else be dropped from for ever.
 //!
 //! Who fills a queue is known only when its frames are there. With many senders that is more than the queue holds, so
-//! what a source had sent when it was paused is queued beyond the limit in frames, within the limit in bytes; and the
+//! what a source had sent when it was paused is queued beyond the limit in frames, within the limits in bytes; and the
 //! engine reads little at a time while a port is congested ([`Switch::is_congested`]).
+//!
+//! All queues together are bounded too (`memory.rs`). As that fills, a port may hold less, and its marks shrink in
+//! proportion: its sources pause earlier, and still lose nothing.
 //!
 //! Floods pause nobody: a multicast must not be as slow as its slowest listener.
 
 use super::finish::{ROOM, finish_into, may_merge, merge_into};
+use super::memory::cost;
 use super::plan::merge;
 use super::port::PAUSE;
 use super::{Event, Switch, fits};
@@ -30,6 +34,9 @@ use crate::time::Instant;
 
 /// Frames that one flush may send before another port has its turn.
 const FLUSH_FRAMES: usize = 512;
+
+/// What the longest queue loses at once for the sake of others, as far as it has more than its fair part.
+const MAKE_ROOM: usize = 64 * 1024;
 
 /// What a port took of the frames that it was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,11 +168,30 @@ impl Switch {
             let is_full = self.port(id).is_none_or(|port| port.queue.is_full());
             let may = !is_full || waits(self, frame.ingress);
             let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-            if !may || !port.queue.push(frame, bytes, &mut self.spares) {
-                let full = if port.stalled { DropReason::Stalled } else { DropReason::QueueFull };
-                port.counters.drop(full, 1);
+            let mut done = match may {
+                true => port.queue.push(frame, bytes, &mut self.memory),
+                false => Err(DropReason::QueueFull),
+            };
+            if done == Err(DropReason::QueuesFull) && port.queue.cost() + cost(bytes.len()) <= self.memory.fair() {
+                self.make_room(cost(bytes.len()));
+                let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+                done = port.queue.push(frame, bytes, &mut self.memory);
+            }
+            if let (Err(reason), Some(port)) = (done, self.port_mut(id)) {
+                port.drop_waiting(reason, 1);
             }
         }
+    }
+
+    /// Drops the newest frames of the longest queue, so that another may have `cost` of its fair part: a little more at
+    /// once, as the search takes longer than the dropping.
+    fn make_room(&mut self, cost: usize) {
+        let ports = self.ports.iter_mut().flatten();
+        let Some(longest) = ports.rev().max_by_key(|port| port.queue.cost()) else { return };
+        let most = longest.queue.cost().saturating_sub(cost);
+        let most = most.min((most.saturating_sub(MAKE_ROOM)).max(self.memory.fair()));
+        let cut = longest.queue.cut(most, &mut self.memory);
+        longest.drop_waiting(DropReason::QueuesFull, cut as u64);
     }
 
     /// Cuts super-frames and completes checksums for a port that takes plain frames only, leaves out what its mtu
@@ -208,7 +234,7 @@ impl Switch {
     /// Pauses those whose frames, `unicast`, fill a busy port's queue.
     fn pause_sources(&mut self, now: Instant, id: PortId, batch: &Batch, unicast: &[u32]) {
         let Some(port) = self.port(id) else { return };
-        if !port.blocked || port.stalled || !port.queue.is_above_mark() {
+        if !port.blocked || port.stalled || !port.queue.is_above_mark(&self.memory) {
             return;
         }
         for &frame in unicast {
@@ -317,7 +343,7 @@ impl Switch {
             }
             let taken = edges.transmit(id, out, &mut port.counters).frames;
             let all = taken == out.len();
-            let bytes = port.queue.advance(taken, &mut self.spares);
+            let bytes = port.queue.advance(taken, &mut self.memory);
             port.took(taken, bytes);
             sent += taken;
             if !all {
@@ -331,8 +357,8 @@ impl Switch {
 
     /// After a queue became shorter: if it is low, nobody has to wait for it any more.
     fn relax(&mut self, id: PortId) {
-        let Some(port) = self.port_mut(id) else { return };
-        let is_low = port.queue.is_low();
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        let is_low = port.queue.is_low(&self.memory);
         let drained = port.stalled && (is_low || port.is_worth_waiting());
         port.stalled &= !drained;
         if is_low {
@@ -346,7 +372,7 @@ impl Switch {
     /// Drops what waits for a port.
     pub(super) fn empty_queue(&mut self, id: PortId, reason: DropReason) {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let waiting = port.queue.clear(&mut self.spares);
+        let waiting = port.queue.clear(&mut self.memory);
         port.counters.drop(reason, waiting as u64);
         port.blocked = false;
         port.stalled = false; // without a word: its peer does not read again, it is gone
@@ -370,7 +396,7 @@ impl Switch {
             let Some(front) = port.queue.front() else { continue };
             out.clear();
             out.extend_from_slice(front.bytes(0));
-            let bytes = port.queue.advance(1, &mut self.spares);
+            let bytes = port.queue.advance(1, &mut self.memory);
             port.took(1, bytes);
             port.counters.sent(1, out.len() as u64);
             port.blocked = !port.queue.is_empty();

@@ -17,6 +17,8 @@
 //! harms neither static entries nor what was learned elsewhere. A station that is heard on another port has left its
 //! old one in any case: where its new port has no room, it is known on neither.
 //!
+//! Where the system has no memory for a larger table, the one that there is goes on to seven eighths, and then is full.
+//!
 //! The clock of the table ticks every 2^26 ns (67 ms); an entry is too old when its last refresh is as many ticks
 //! away as the ageing time has, rounded up.
 
@@ -231,7 +233,7 @@ impl Fdb {
         if full(self) {
             return Learned::PortFull;
         }
-        if self.used >= self.limits.entries {
+        if self.used >= self.limits.entries || self.is_crammed() {
             return Learned::TableFull;
         }
         self.occupy(key, hash, port, tick);
@@ -288,8 +290,14 @@ impl Fdb {
         let sample = capacity.min(SAMPLE);
         let of_sample = (0..sample).filter_map(|step| self.table.at((self.hand + step) & (capacity - 1)));
         let live = of_sample.filter(|(_, slot)| self.counts(slot, tick)).count();
-        self.table.begin_move(if live * 3 < sample { capacity } else { capacity * 2 });
-        self.hand = 0;
+        if self.table.begin_move(if live * 3 < sample { capacity } else { capacity * 2 }) {
+            self.hand = 0;
+        }
+    }
+
+    /// The table should have grown long ago, and the system had no memory for it: it is not filled to the brim.
+    fn is_crammed(&self) -> bool {
+        self.used * 8 >= self.table.capacity() * 7
     }
 
     /// Moves a part of the table, if it is being moved.
@@ -322,7 +330,7 @@ impl Fdb {
         if self.used >= self.limits.entries {
             self.purge(tick(now), |_| false);
         }
-        let fits = self.used < self.limits.entries;
+        let fits = self.used < self.limits.entries && !self.is_crammed();
         if fits {
             self.occupy(key, self.hash(key), port, STATIC);
             self.grow_if_crowded(tick(now));

@@ -130,11 +130,14 @@ impl Medium {
         }
         let (a, b) = (sender.number, receiver.number);
         let busy = receiver.sending_until.max(receiver.hearing_until) > start;
-        if self.config.collisions && busy {
-            return Fate::Lost(DropReason::Collision);
-        }
-        if let Some(receiver) = self.nodes.get_mut(to.index()).and_then(Option::as_mut) {
-            receiver.hearing_until = if self.config.collisions { end } else { receiver.hearing_until };
+        if self.config.collisions {
+            // A frame that collides is on the air as long as any other.
+            if let Some(receiver) = self.nodes.get_mut(to.index()).and_then(Option::as_mut) {
+                receiver.hearing_until = receiver.hearing_until.max(end);
+            }
+            if busy {
+                return Fate::Lost(DropReason::Collision);
+            }
         }
         let arrives = chance >= 1.0 || draw(self.config.seed, a, b, number) < chance;
         if arrives { Fate::Arrives } else { Fate::Lost(DropReason::RadioLoss) }

@@ -20,6 +20,7 @@ mod fdb;
 mod finish;
 mod flap;
 mod medium;
+mod memory;
 mod plan;
 mod port;
 mod queue;
@@ -32,16 +33,17 @@ pub use port::{PortConfig, PortState};
 
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, PortId};
-use crate::limits::{AGEING_SECS, FDB_LIMIT, MAX_FRAME, MIN_FRAME, PORTS_MAX, PREFIX};
+use crate::limits::{AGEING_SECS, FDB_LIMIT, MAX_FRAME, MIN_FRAME, PORTS_MAX, PREFIX, QUEUE_LIMIT};
 use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload, segment, vlan_tags};
 use decide::Ahead;
 use fdb::{Fdb, Key};
 use medium::Medium;
+use memory::Memory;
 use plan::Plan;
 use port::Port;
-use queue::Spares;
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// Events that wait to be polled; more are not needed, each is said once.
 const EVENTS_MAX: usize = 256;
@@ -55,6 +57,9 @@ pub struct SwitchConfig {
     pub fdb_limit: usize,
     /// Addresses learned on one port at most; a quarter of `fdb_limit` unless given.
     pub fdb_port_limit: Option<usize>,
+    /// What the frames that wait for busy ports may cost together, in bytes: their lengths, and
+    /// [`QUEUE_FRAME_COST`](crate::limits::QUEUE_FRAME_COST) for each.
+    pub queue_limit: usize,
     /// Seed of the table's hash. The program takes a random one, a test a printed one.
     pub seed: u64,
     /// A radio medium instead of Ethernet.
@@ -67,6 +72,7 @@ impl Default for SwitchConfig {
             ageing: Duration::from_secs(AGEING_SECS),
             fdb_limit: FDB_LIMIT,
             fdb_port_limit: None,
+            queue_limit: QUEUE_LIMIT,
             seed: 0,
             radio: None,
         }
@@ -78,6 +84,8 @@ impl Default for SwitchConfig {
 pub enum Event {
     /// One address is heard on two ports by turns. Said once for each address.
     Flapping(Flap),
+    /// Many are, on the same two ports, this one among them. Said once for each two ports.
+    Loop(Flap),
     /// A port used up its share of the table; its further addresses are not learned. Said once for each port.
     PortTableFull(PortId),
     /// The table is full. Said once.
@@ -91,6 +99,8 @@ pub enum Event {
 /// A learning bridge. See the head of the file.
 pub struct Switch {
     ports: Vec<Option<Port>>,
+    /// The numbers in it that no port has, the lowest first.
+    unused: BinaryHeap<Reverse<PortId>>,
     fdb: Fdb,
     watch: flap::Watch,
     medium: Option<Medium>,
@@ -103,7 +113,7 @@ pub struct Switch {
     /// The one-frame batch of [`Switch::handle_frame`].
     solo: Option<Batch>,
     /// Memory for the ports' queues.
-    spares: Spares,
+    memory: Memory,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -121,6 +131,7 @@ impl Switch {
         let limits = FdbLimits { entries: config.fdb_limit.max(1), per_port, ageing: config.ageing };
         Self {
             ports: Vec::new(),
+            unused: BinaryHeap::new(),
             fdb: Fdb::new(limits, config.seed),
             watch: flap::Watch::default(),
             medium: config.radio.clone().map(Medium::new),
@@ -129,7 +140,7 @@ impl Switch {
             picks: Vec::new(),
             plain: None,
             solo: None,
-            spares: Spares::default(),
+            memory: Memory::new(config.queue_limit),
             up: 0,
             up_open: 0,
             congested: Vec::new(),
@@ -142,8 +153,8 @@ impl Switch {
 
     /// Adds a port, which is up at once. `None` when there are [`PORTS_MAX`] already.
     pub fn add_port(&mut self, config: PortConfig) -> Option<PortId> {
-        let index = match self.ports.iter().position(Option::is_none) {
-            Some(free) => free,
+        let index = match self.unused.pop() {
+            Some(Reverse(free)) => free.index(),
             None if self.ports.len() < PORTS_MAX => {
                 self.ports.push(None);
                 self.ports.len() - 1
@@ -167,12 +178,15 @@ impl Switch {
         self.port(id)?;
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
+        self.watch.forget_port(id);
         self.fdb.remove_port(id, now);
         if let Some(medium) = &mut self.medium {
             medium.leave(id);
         }
         self.resumed.retain(|&port| port != id);
-        self.ports.get_mut(id.index())?.take().map(|port| port.counters)
+        let port = self.ports.get_mut(id.index())?.take()?;
+        self.unused.push(Reverse(id));
+        Some(port.counters)
     }
 
     /// Says whether a port takes part: frames that come from one that does not are dropped. One that goes down forgets its stations and what waited for it.

@@ -1,7 +1,7 @@
 //! A port as the switch sees it: its settings, its queue, what it counted, and whether it holds others up.
 
 use super::queue::Queue;
-use crate::counters::Counters;
+use crate::counters::{Counters, DropReason};
 use crate::frame::PortId;
 use crate::limits::{PAUSE_MILLIS, QUEUE_BYTES, QUEUE_FRAMES};
 use crate::time::{Duration, Instant};
@@ -98,6 +98,11 @@ impl Port {
             since: Instant::ZERO,
             told_full: false,
         }
+    }
+
+    /// Counts frames that cannot wait for it.
+    pub fn drop_waiting(&mut self, reason: DropReason, frames: u64) {
+        self.counters.drop(if self.stalled { DropReason::Stalled } else { reason }, frames);
     }
 
     /// Notes that frames have left its queue.

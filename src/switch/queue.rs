@@ -5,29 +5,15 @@
 //!
 //! Theory of operation. The queue is a list of batches ("segments") of the same layout as the one the frames were
 //! copied from, so that it leaves the way it would have left at once: a whole segment in one gather list. Segments come
-//! from the switch's [`Spares`] and go back there, so queues that come and go do not allocate, and a port for which
-//! nothing waits has no memory at all.
+//! from the switch's [`Memory`] and go back there, so queues that come and go do not allocate, and a port for which
+//! nothing waits has no memory at all. What the queues of a switch may hold together is bounded there too, and a queue's
+//! marks shrink with its share of that.
 
+use super::memory::{Memory, cost};
+use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, Outgoing};
-use crate::limits::{QUEUE_BYTES, QUEUE_SEGMENT, SPARE_SEGMENTS};
+use crate::limits::{PREFIX, QUEUE_BYTES};
 use std::collections::VecDeque;
-
-/// Empty segments that wait for their next queue, [`SPARE_SEGMENTS`] at most.
-#[derive(Default)]
-pub struct Spares(Vec<Batch>);
-
-impl Spares {
-    fn take(&mut self) -> Batch {
-        self.0.pop().unwrap_or_else(|| Batch::new(QUEUE_SEGMENT))
-    }
-
-    fn give(&mut self, mut segment: Batch) {
-        if self.0.len() < SPARE_SEGMENTS {
-            segment.clear();
-            self.0.push(segment);
-        }
-    }
-}
 
 /// A bounded queue of frames. See the head of the file.
 pub struct Queue {
@@ -36,13 +22,15 @@ pub struct Queue {
     gone: usize,
     frames: usize,
     bytes: usize,
+    /// What it costs of the memory of all queues.
+    cost: usize,
     limit: usize,
 }
 
 impl Queue {
     /// A queue of at most `limit` frames and [`QUEUE_BYTES`] bytes.
     pub fn new(limit: usize) -> Self {
-        Self { segments: VecDeque::new(), gone: 0, frames: 0, bytes: 0, limit }
+        Self { segments: VecDeque::new(), gone: 0, frames: 0, bytes: 0, cost: 0, limit }
     }
 
     /// Frames that wait.
@@ -55,14 +43,19 @@ impl Queue {
         self.frames == 0
     }
 
+    /// The bytes that it may have as things stand.
+    fn share(&self, memory: &Memory) -> usize {
+        QUEUE_BYTES.min(memory.share(self.cost))
+    }
+
     /// A quarter of it is taken: those who fill it should pause.
-    pub fn is_above_mark(&self) -> bool {
-        self.frames > self.limit / 4 || self.bytes > QUEUE_BYTES / 4
+    pub fn is_above_mark(&self, memory: &Memory) -> bool {
+        self.frames > self.limit / 4 || self.bytes > self.share(memory) / 4
     }
 
     /// An eighth of it is taken at most: those who paused may go on.
-    pub fn is_low(&self) -> bool {
-        self.frames <= self.limit / 8 && self.bytes <= QUEUE_BYTES / 8
+    pub fn is_low(&self, memory: &Memory) -> bool {
+        self.frames <= self.limit / 8 && self.bytes <= self.share(memory) / 8
     }
 
     /// It has as many frames as it is to have.
@@ -70,22 +63,32 @@ impl Queue {
         self.frames >= self.limit
     }
 
-    /// Copies a frame to the end, also of a full queue. False when it would have more bytes than it may.
-    pub fn push(&mut self, frame: &Frame, bytes: &[u8], spares: &mut Spares) -> bool {
+    /// Copies a frame to the end, also of a queue that has its number of frames.
+    ///
+    /// # Errors
+    /// Why it cannot wait: the queue, or all of the switch together, would have more bytes than they may, or the system
+    /// has no memory.
+    pub fn push(&mut self, frame: &Frame, bytes: &[u8], memory: &mut Memory) -> Result<(), DropReason> {
+        let cost = cost(bytes.len());
         if self.bytes + bytes.len() > QUEUE_BYTES {
-            return false;
+            return Err(DropReason::QueueFull);
+        }
+        if self.cost + cost > memory.free() {
+            return Err(DropReason::QueuesFull);
         }
         let there = self.segments.back_mut().is_some_and(|last| last.push(bytes, frame.ingress, frame.offload));
         if !there {
-            let mut segment = spares.take();
+            let first = self.segments.is_empty();
+            let mut segment = memory.take(first, PREFIX + bytes.len()).ok_or(DropReason::System)?;
             if !segment.push(bytes, frame.ingress, frame.offload) {
-                return false;
+                return Err(DropReason::QueueFull);
             }
             self.segments.push_back(segment);
         }
         self.frames += 1;
         self.bytes += bytes.len();
-        true
+        self.set_cost(self.cost + cost, memory);
+        Ok(())
     }
 
     /// The oldest frames, as many as lie in one segment.
@@ -94,27 +97,60 @@ impl Queue {
     }
 
     /// Forgets the `count` oldest frames, which were all in [`Queue::front`]. Returns how many bytes they had.
-    pub fn advance(&mut self, count: usize, spares: &mut Spares) -> usize {
+    pub fn advance(&mut self, count: usize, memory: &mut Memory) -> usize {
         let Some(segment) = self.segments.front() else { return 0 };
         let leaving = Outgoing::rest_of(segment, self.gone);
         let count = count.min(leaving.len());
         let bytes = (0..count).map(|position| leaving.frame(position).len()).sum::<usize>();
+        let cost = bytes + count * cost(0);
         self.bytes -= bytes;
         self.frames -= count;
         self.gone += count;
-        if self.gone == segment.len() {
+        let all = self.gone == segment.len();
+        self.set_cost(self.cost - cost, memory);
+        if all {
             self.gone = 0;
             if let Some(empty) = self.segments.pop_front() {
-                spares.give(empty);
+                memory.give(empty);
             }
         }
         bytes
     }
 
+    /// Forgets the newest frames until it costs `most` at most, but for the oldest of all: part of that may have left.
+    /// Returns how many they were.
+    pub fn cut(&mut self, most: usize, memory: &mut Memory) -> usize {
+        let before = self.frames;
+        let mut cost = self.cost;
+        while cost > most && self.frames > 1 {
+            let Some(last) = self.segments.back_mut() else { break };
+            let bytes = last.pop().unwrap_or_default();
+            self.frames -= 1;
+            self.bytes -= bytes;
+            cost -= super::memory::cost(bytes);
+            if last.is_empty() {
+                self.segments.pop_back().into_iter().for_each(|empty| memory.give(empty));
+            }
+        }
+        self.set_cost(cost, memory);
+        before - self.frames
+    }
+
+    fn set_cost(&mut self, cost: usize, memory: &mut Memory) {
+        memory.hold(self.cost, cost);
+        self.cost = cost;
+    }
+
+    /// What it costs of the memory of all queues.
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
     /// Forgets all frames. Returns how many there were.
-    pub fn clear(&mut self, spares: &mut Spares) -> usize {
+    pub fn clear(&mut self, memory: &mut Memory) -> usize {
         let waiting = self.frames;
-        self.segments.drain(..).for_each(|segment| spares.give(segment));
+        self.set_cost(0, memory);
+        self.segments.drain(..).for_each(|segment| memory.give(segment));
         *self = Self::new(self.limit);
         waiting
     }
@@ -124,20 +160,31 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::frame::PortId;
-    use crate::limits::{MAX_FRAME, PREFIX};
+    use crate::limits::{MAX_FRAME, QUEUE_LIMIT, SPARE_FIRST_SEGMENTS, SPARE_SEGMENTS};
     use crate::wire::Offload;
 
-    fn push(queue: &mut Queue, spares: &mut Spares, len: usize, fill: u8) -> bool {
+    fn push(queue: &mut Queue, memory: &mut Memory, len: usize, fill: u8) -> Result<(), DropReason> {
         let mut batch = Batch::new(len + PREFIX);
         assert!(batch.push(&vec![fill; len], PortId(1), Offload::NONE));
-        queue.push(&batch.frames()[0], &vec![fill; len], spares)
+        queue.push(&batch.frames()[0], &vec![fill; len], memory)
+    }
+
+    /// Pushes frames of `len` bytes until one is refused: how many were taken, and why the last was not.
+    fn fill(queue: &mut Queue, memory: &mut Memory, len: usize) -> (usize, DropReason) {
+        let mut taken = 0;
+        loop {
+            match push(queue, memory, len, 0) {
+                Ok(()) => taken += 1,
+                Err(reason) => return (taken, reason),
+            }
+        }
     }
 
     #[test]
     fn frames_leave_in_order_across_segments() {
-        let (mut queue, mut spares) = (Queue::new(1000), Spares::default());
+        let (mut queue, mut memory) = (Queue::new(1000), Memory::new(QUEUE_LIMIT));
         for number in 0..200_u8 {
-            assert!(push(&mut queue, &mut spares, 1000, number));
+            assert_eq!(push(&mut queue, &mut memory, 1000, number), Ok(()));
         }
         let mut next = 0;
         while let Some(out) = queue.front() {
@@ -146,23 +193,81 @@ mod tests {
                 assert_eq!(out.bytes(position), [next; 1000]);
                 next += 1;
             }
-            queue.advance(take, &mut spares);
+            queue.advance(take, &mut memory);
         }
-        assert_eq!((next, queue.len(), queue.bytes), (200, 0, 0));
-        assert_eq!((queue.segments.len(), spares.0.len()), (0, 4));
+        assert_eq!((next, queue.len(), queue.bytes, memory.free()), (200, 0, 0, QUEUE_LIMIT));
+        // a small one, of four frames, and four of 65
+        assert_eq!((queue.segments.len(), memory.spares()), (0, 5));
     }
 
     #[test]
     fn both_bounds_hold() {
-        let (mut queue, mut spares) = (Queue::new(3), Spares::default());
-        assert!((0..3).all(|_| !queue.is_full() && push(&mut queue, &mut spares, MAX_FRAME, 0)));
+        let (mut queue, mut memory) = (Queue::new(3), Memory::new(QUEUE_LIMIT));
+        assert!((0..3).all(|_| !queue.is_full() && push(&mut queue, &mut memory, MAX_FRAME, 0).is_ok()));
         assert!(queue.is_full());
-        assert_eq!(queue.clear(&mut spares), 3);
+        assert_eq!(queue.clear(&mut memory), 3);
         let mut queue = Queue::new(10_000);
-        let taken = (0..10_000).take_while(|_| push(&mut queue, &mut spares, 60_000, 0)).count();
-        assert_eq!(taken, QUEUE_BYTES / 60_000);
-        assert!(queue.is_above_mark() && !queue.is_low());
-        assert_eq!(queue.clear(&mut spares), taken);
-        assert_eq!(spares.0.len(), SPARE_SEGMENTS);
+        let (taken, reason) = fill(&mut queue, &mut memory, 60_000);
+        assert_eq!((taken, reason), (QUEUE_BYTES / 60_000, DropReason::QueueFull));
+        assert!(queue.is_above_mark(&memory) && !queue.is_low(&memory));
+        assert_eq!(queue.clear(&mut memory), taken);
+        assert_eq!((memory.spares(), memory.free()), (SPARE_SEGMENTS, QUEUE_LIMIT));
+    }
+
+    #[test]
+    fn what_one_queue_may_have_shrinks_as_the_memory_of_all_fills() {
+        const LIMIT: usize = 4 << 20;
+        let mut memory = Memory::new(LIMIT);
+        let mut queues: Vec<Queue> = (0..4).map(|_| Queue::new(100_000)).collect();
+        for (number, queue) in queues.iter_mut().enumerate() {
+            let (taken, reason) = fill(queue, &mut memory, 1000);
+            assert_eq!(reason, DropReason::QueuesFull);
+            assert!((taken * cost(1000)).abs_diff(LIMIT >> (number + 1)) < 2 * cost(1000), "half of what was left");
+            assert!(queue.is_above_mark(&memory) && !queue.is_low(&memory), "its marks are in proportion");
+        }
+        assert_eq!(memory.fair(), LIMIT / 5);
+        let held: usize = queues.iter().map(Queue::cost).sum();
+        assert_eq!(memory.free(), LIMIT - held);
+        for queue in &mut queues {
+            queue.clear(&mut memory);
+        }
+        assert_eq!((memory.free(), memory.fair()), (LIMIT, LIMIT));
+    }
+
+    #[test]
+    fn the_newest_frames_go_and_the_oldest_stays() {
+        let (mut queue, mut memory) = (Queue::new(1000), Memory::new(QUEUE_LIMIT));
+        for number in 0..200_u8 {
+            assert_eq!(push(&mut queue, &mut memory, 1000, number), Ok(()));
+        }
+        // four frames are in the first segment
+        queue.advance(4, &mut memory);
+        queue.advance(6, &mut memory);
+        assert_eq!(queue.cut(100 * cost(1000) + 1, &mut memory), 90);
+        assert_eq!((queue.len(), queue.cost(), QUEUE_LIMIT - memory.free()), (100, 100 * cost(1000), 100 * cost(1000)));
+        assert_eq!(push(&mut queue, &mut memory, 1000, 200), Ok(()));
+        let mut left = Vec::new();
+        while let Some(out) = queue.front() {
+            left.extend(out.frames().map(|(_, bytes)| bytes[0]));
+            queue.advance(out.len(), &mut memory);
+        }
+        assert_eq!(left, (10..110).chain([200]).collect::<Vec<u8>>());
+        assert_eq!(push(&mut queue, &mut memory, 1000, 1), Ok(()));
+        assert_eq!((queue.cut(0, &mut memory), queue.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_thousand_queues_of_one_frame_are_small_and_all_memory_but_the_spares_goes_back() {
+        let mut memory = Memory::new(QUEUE_LIMIT);
+        let mut queues: Vec<Queue> = (0..1000).map(|_| Queue::new(10)).collect();
+        for queue in &mut queues {
+            assert_eq!(push(queue, &mut memory, 60, 0), Ok(()));
+        }
+        let size: usize = queues.iter().flat_map(|queue| &queue.segments).map(Batch::free).sum();
+        assert!(size < 1000 * 4096, "{size}");
+        for queue in &mut queues {
+            queue.clear(&mut memory);
+        }
+        assert_eq!(memory.spares(), SPARE_FIRST_SEGMENTS);
     }
 }

@@ -6,15 +6,22 @@
 //! event: a submit, a timeout, [`Device::with_function`]. Each round either moves a byte, finishes a URB, or ends, so
 //! that running a device is bounded by what waits in it.
 //!
-//! Isochronous URBs are paced: each ends when its last service interval would have passed on a bus, which
-//! [`Device::poll_timeout`] tells. Their packets go to the function at that moment.
+//! What has an interval is paced, by [`Device::poll_timeout`]. An isochronous URB ends when its last service interval would
+//! have passed on a bus, and its packets go to the function at that moment. An interrupt endpoint is served at most once
+//! in an interval: the first packet at once, and the next when the function has one and the interval is over.
+//!
+//! What functions have given and nobody has taken with [`Device::poll_complete`] is bounded: beyond [`BACKLOG`] IN
+//! endpoints are not asked, and [`Device::poll_timeout`] tells when they are again. So it does not matter how much room
+//! the URBs that wait offer.
 //!
 //! A URB leaves in exactly one of three ways: finished, taken back by [`Device::cancel`], or dropped with everything
 //! else by [`Device::detach`].
 
+mod steps;
+
 use super::describe::Description;
 use super::descriptors::{self, Descriptors};
-use super::function::{Control, Function, In, Out};
+use super::function::Function;
 use super::types::{Address, Direction, TransferKind};
 use super::urb::{Status, Urb};
 use super::validate::DescriptionError;
@@ -22,6 +29,8 @@ use crate::time::{Duration, Instant, earliest};
 use std::any::Any;
 use std::collections::VecDeque;
 
+/// Bytes of finished IN transfers behind which no IN endpoint is asked.
+const BACKLOG: usize = 1 << 20;
 /// The index of the slot of endpoint 0, whose control transfers go both ways.
 const CONTROL: usize = 0;
 
@@ -31,6 +40,8 @@ struct Active {
     kind: TransferKind,
     interface: u8,
     period: Duration,
+    /// Bytes of a packet of an interrupt endpoint.
+    packet: usize,
 }
 
 /// A URB that waits, and the instant before which an isochronous one does not end.
@@ -45,8 +56,10 @@ struct Slot {
     active: Option<Active>,
     halted: bool,
     queue: VecDeque<Waiting>,
-    /// The end of the last isochronous URB accepted.
+    /// Isochronous: the end of the last URB that waits. Interrupt: when the next packet may pass.
     next: Instant,
+    /// The head of the queue waits for `next`.
+    paced: bool,
 }
 
 /// A device made of software.
@@ -65,6 +78,10 @@ pub struct Device {
     /// One bit for each slot with a queue.
     waiting: u32,
     done: VecDeque<Urb>,
+    /// Bytes of IN data in `done`.
+    backlog: usize,
+    /// An IN endpoint was not asked for that.
+    held: bool,
     packet: Vec<u8>,
 }
 
@@ -85,10 +102,12 @@ impl Device {
             slots: Default::default(),
             waiting: 0,
             done: VecDeque::new(),
+            backlog: 0,
+            held: false,
             packet: Vec::new(),
         };
         device.slots[CONTROL].active =
-            Some(Active { kind: TransferKind::Control, interface: 0, period: Duration::ZERO });
+            Some(Active { kind: TransferKind::Control, interface: 0, period: Duration::ZERO, packet: 0 });
         Ok(device)
     }
 
@@ -149,7 +168,7 @@ impl Device {
             slot.next = waiting.due;
         }
         if slot.queue.is_empty() && self.step(now, at, &mut waiting) {
-            self.done.push_back(waiting.urb);
+            self.end(waiting.urb);
         } else {
             self.slots[at].queue.push_back(waiting);
             self.waiting |= 1 << at;
@@ -166,7 +185,9 @@ impl Device {
             let queue = &mut self.slots[at].queue;
             if let Some(place) = queue.iter().position(|waiting| waiting.urb.id == id) {
                 let found = queue.remove(place);
-                if queue.is_empty() {
+                let last = queue.back().map(|waiting| waiting.due);
+                self.slots[at].taken_back(last);
+                if last.is_none() {
                     self.waiting &= !(1 << at);
                 }
                 return found.map(|waiting| waiting.urb);
@@ -177,7 +198,9 @@ impl Device {
 
     /// The next finished URB.
     pub fn poll_complete(&mut self) -> Option<Urb> {
-        self.done.pop_front()
+        let urb = self.done.pop_front()?;
+        self.backlog -= input_bytes(&urb);
+        Some(urb)
     }
 
     /// A bus reset while attached: halts, class state and everything queued are gone; the configuration and the
@@ -199,18 +222,28 @@ impl Device {
         self.slots[CONTROL].queue.clear();
         self.waiting = 0;
         self.done.clear();
+        (self.backlog, self.held) = (0, false);
     }
 
     /// When the device next wants [`Device::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let mut deadline = self.function.poll_timeout();
+        if self.held && self.backlog < BACKLOG {
+            deadline = Some(Instant::ZERO);
+        }
         let mut bits = self.waiting;
         while bits != 0 {
             let slot = &self.slots[bits.trailing_zeros() as usize];
             bits &= bits - 1;
-            if slot.active.is_some_and(|active| active.kind == TransferKind::Isochronous) {
-                deadline = earliest(deadline, slot.queue.front().map(|waiting| waiting.due));
-            }
+            let due = match slot.active.map(|active| active.kind) {
+                // Behind a backlog it is late, and nothing is to be done before that is gone.
+                Some(TransferKind::Isochronous) if self.backlog < BACKLOG => {
+                    slot.queue.front().map(|waiting| waiting.due)
+                }
+                Some(TransferKind::Interrupt) => slot.paced.then_some(slot.next),
+                _ => None,
+            };
+            deadline = earliest(deadline, due);
         }
         deadline
     }
@@ -271,8 +304,10 @@ impl Device {
         let interfaces = self.active_configuration().map_or(&[][..], |active| &active.interfaces);
         for ((number, interface), setting) in (0..).zip(interfaces).zip(&self.alternates) {
             for endpoint in interface.alternates.get(usize::from(*setting)).map_or(&[][..], |it| &it.endpoints) {
-                let period = descriptors::period(endpoint, self.description.speed);
-                active[endpoint.address.index()] = Some(Active { kind: endpoint.kind, interface: number, period });
+                let speed = self.description.speed;
+                let (period, packet) = (descriptors::period(endpoint, speed), usize::from(endpoint.packet(speed)));
+                active[endpoint.address.index()] =
+                    Some(Active { kind: endpoint.kind, interface: number, period, packet });
             }
         }
         for (slot, active) in self.slots.iter_mut().zip(active).skip(1) {
@@ -286,7 +321,7 @@ impl Device {
             if self.slots[at].active.as_ref().is_some_and(&which) {
                 self.flush_slot(at, status);
                 self.slots[at].halted = false;
-                self.slots[at].next = Instant::ZERO;
+                (self.slots[at].next, self.slots[at].paced) = (Instant::ZERO, false);
             }
         }
     }
@@ -308,11 +343,18 @@ impl Device {
         if !urb.packets.is_empty() {
             urb.actual = 0;
         }
+        self.end(urb);
+    }
+
+    /// Puts a URB to the finished ones.
+    fn end(&mut self, urb: Urb) {
+        self.backlog += input_bytes(&urb);
         self.done.push_back(urb);
     }
 
     /// Offers the heads of all queues to the function until none moves.
     fn run(&mut self, now: Instant) {
+        self.held = false;
         let mut moved = self.waiting != 0;
         while moved {
             moved = false;
@@ -335,7 +377,7 @@ impl Device {
                 self.slots[at].queue.push_front(waiting);
                 return moved;
             }
-            self.done.push_back(waiting.urb);
+            self.end(waiting.urb);
             moved = true;
             if self.slots[at].halted {
                 self.flush_slot(at, Status::Stall);
@@ -344,141 +386,23 @@ impl Device {
         self.waiting &= !(1 << at);
         moved
     }
+}
 
-    /// Offers one URB to its function. True when it is finished.
-    fn step(&mut self, now: Instant, at: usize, waiting: &mut Waiting) -> bool {
-        let urb = &mut waiting.urb;
-        match self.slots[at].active.map(|active| active.kind) {
-            Some(TransferKind::Control) => self.step_control(now, urb),
-            Some(TransferKind::Isochronous) => now >= waiting.due && self.step_isochronous(now, urb),
-            Some(_) if urb.endpoint.direction() == Direction::Out => self.step_out(now, urb),
-            Some(_) => self.step_in(now, urb),
-            None => {
-                urb.status = Status::Stall;
-                true
-            }
+impl Slot {
+    /// A URB was taken back, and `last` is the end of the last that is left: its intervals are free again.
+    fn taken_back(&mut self, last: Option<Instant>) {
+        match self.active.map(|active| active.kind) {
+            Some(TransferKind::Isochronous) => self.next = last.unwrap_or(Instant::ZERO),
+            // What has passed has had its interval.
+            Some(TransferKind::Interrupt) => self.paced &= last.is_some(),
+            _ => {}
         }
-    }
-
-    fn step_control(&mut self, now: Instant, urb: &mut Urb) -> bool {
-        let setup = urb.setup;
-        let input = setup.direction() == Direction::In;
-        if input {
-            urb.data.clear();
-        }
-        let answer = match self.standard(now, &setup, &urb.data) {
-            Some(reply) => reply.answer(&mut urb.data),
-            None => self.function.control(now, &setup, &mut urb.data),
-        };
-        match answer {
-            Control::Wait => return false,
-            Control::Stall => {
-                urb.status = Status::Stall;
-                urb.actual = 0;
-                if input {
-                    urb.data.clear();
-                }
-            }
-            Control::Done if input => {
-                urb.data.truncate(urb.length.min(u32::from(setup.length)) as usize);
-                end_in(urb);
-            }
-            Control::Done => urb.actual = urb.length,
-        }
-        // Where there is no data stage, a host may name the direction of the status stage. That carries nothing.
-        if !input && urb.endpoint.direction() == Direction::In {
-            urb.data.clear();
-        }
-        true
-    }
-
-    fn step_out(&mut self, now: Instant, urb: &mut Urb) -> bool {
-        loop {
-            let rest = urb.data.get(urb.actual as usize..).unwrap_or_default();
-            match self.function.handle_out(now, urb.endpoint, rest) {
-                Out::Taken(0) if !rest.is_empty() => return false,
-                Out::Taken(taken) => {
-                    let whole = taken >= rest.len();
-                    urb.actual += taken.min(rest.len()) as u32;
-                    if whole {
-                        return true;
-                    }
-                }
-                Out::Stall => {
-                    self.slots[slot_of(urb.endpoint)].halted = true;
-                    urb.status = Status::Stall;
-                    return true;
-                }
-            }
-        }
-    }
-
-    fn step_in(&mut self, now: Instant, urb: &mut Urb) -> bool {
-        let room = urb.length as usize;
-        urb.data.clear();
-        match self.function.poll_in(now, urb.endpoint, room, &mut urb.data) {
-            In::Wait => return false,
-            In::Stall => {
-                urb.data.clear();
-                self.slots[slot_of(urb.endpoint)].halted = true;
-                urb.status = Status::Stall;
-            }
-            In::Done => {
-                if urb.data.len() > room {
-                    urb.data.truncate(room);
-                    urb.status = Status::Babble;
-                }
-                end_in(urb);
-            }
-        }
-        true
-    }
-
-    fn step_isochronous(&mut self, now: Instant, urb: &mut Urb) -> bool {
-        let input = urb.endpoint.direction() == Direction::In;
-        if input {
-            urb.data.clear();
-        }
-        let mut total = 0;
-        for packet in &mut urb.packets {
-            let room = packet.length as usize;
-            packet.status = Status::Ok;
-            packet.actual = packet.length;
-            if input {
-                self.packet.clear();
-                match self.function.poll_in(now, urb.endpoint, room, &mut self.packet) {
-                    In::Done if self.packet.len() > room => packet.status = Status::Babble,
-                    In::Done => {}
-                    In::Wait => self.packet.clear(),
-                    In::Stall => {
-                        self.packet.clear();
-                        packet.status = Status::Stall;
-                    }
-                }
-                self.packet.truncate(room);
-                packet.actual = self.packet.len() as u32;
-                urb.data.extend_from_slice(&self.packet);
-            } else {
-                let from = packet.offset as usize;
-                let bytes = urb.data.get(from..from.saturating_add(room)).unwrap_or_default();
-                if self.function.handle_out(now, urb.endpoint, bytes) == Out::Stall {
-                    packet.status = Status::Stall;
-                    packet.actual = 0;
-                }
-            }
-            total += packet.actual;
-        }
-        urb.actual = total;
-        true
     }
 }
 
-/// Fills in the result of an IN transfer from its data.
-fn end_in(urb: &mut Urb) {
-    urb.actual = urb.data.len() as u32;
-    if urb.status == Status::Ok && urb.short_not_ok && urb.actual < urb.length {
-        urb.status = Status::Short;
-    }
+/// Bytes of a finished transfer that are for the host.
+fn input_bytes(urb: &Urb) -> usize {
+    if urb.endpoint.direction() == Direction::In { urb.data.len() } else { 0 }
 }
 
 fn slot_of(address: Address) -> usize {

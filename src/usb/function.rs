@@ -26,6 +26,8 @@ pub enum Control {
 pub enum Out {
     /// So many bytes were taken. The rest is offered again later; the transfer is done when all are taken.
     Taken(usize),
+    /// Not yet, not even a zero-length packet: ask again.
+    Wait,
     /// Halt the endpoint.
     Stall,
 }
@@ -48,6 +50,16 @@ pub trait Function: Any + Send {
     fn control(&mut self, now: Instant, setup: &Setup, data: &mut Vec<u8>) -> Control {
         let _ = (now, setup, data);
         Control::Stall
+    }
+
+    /// The host reads a descriptor (GET_DESCRIPTOR: `setup.value` is type and index, `setup.index` the language of a string
+    /// or the interface), of the device or of an interface, before anyone else answers. `Some`: this is the answer, with
+    /// the descriptor in `data`, which is empty. `None`: the core answers from the description, and what it does not know
+    /// of an interface goes to [`Function::control`]. For descriptors that no description holds (Microsoft's OS string
+    /// 0xee, strings in other languages), and to see what a host asks.
+    fn descriptor(&mut self, now: Instant, setup: &Setup, data: &mut Vec<u8>) -> Option<Control> {
+        let _ = (now, setup, data);
+        None
     }
 
     /// Data for OUT endpoint `endpoint`: what is left of one transfer, possibly nothing (a zero-length packet). Of an

@@ -78,6 +78,11 @@ impl Reply<'_> {
     }
 }
 
+/// Whether a request is a standard GET_DESCRIPTOR for the device or an interface.
+pub(super) fn reads_descriptor(setup: &Setup) -> bool {
+    setup.request == request::GET_DESCRIPTOR && matches!(setup.request_type, 0x80 | 0x81)
+}
+
 impl Device {
     /// Answers a standard request; `None` leaves it to the function. `data` is the data stage of an OUT request.
     pub(super) fn standard(&mut self, now: Instant, setup: &Setup, data: &[u8]) -> Option<Reply<'_>> {

@@ -19,6 +19,8 @@ pub enum Status {
     Short,
     /// The endpoint or the device went away while the transfer waited.
     Shutdown,
+    /// There is no room for the transfer: it is larger, or more wait, than whoever carries it keeps. Not the device's.
+    NoRoom,
 }
 
 /// One packet of an isochronous transfer: a range of the transfer's buffer, and what became of it.

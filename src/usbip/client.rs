@@ -336,7 +336,9 @@ impl Client {
         }
         let input = urb.endpoint.direction() == Direction::In;
         urb.data.clear();
-        urb.actual = reply.actual;
+        // Of an OUT transfer that ended well all was taken, whatever a server counts.
+        let whole = !input && reply.status == 0 && packets == 0;
+        urb.actual = if whole { urb.length } else { reply.actual };
         urb.start_frame = reply.start_frame;
         let payload = if input { reply.actual as usize } else { 0 };
         Ok(self.finish(reply, urb, payload, packets))

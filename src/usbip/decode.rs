@@ -1,16 +1,17 @@
 //! The server's reader of the URB phase: bytes in pieces of any size in, whole commands out.
 //!
 //! A header is taken apart when its 48 bytes are there. OUT data and the descriptors of packets are appended as they
-//! arrive, so that what is allocated follows what a peer has sent and never what it has announced.
+//! arrive, so that what is allocated follows what a peer has sent and never what it has announced. The data of a transfer
+//! that is larger than [`MAX_BUFFER`] is passed over: its length is known, so the stream keeps its frame.
 
 use super::pdu::{CmdSubmit, CmdUnlink, Fault, HEADER_LENGTH, NO_PACKETS, PACKET_LENGTH, Pdu, SHORT_NOT_OK};
-use super::{MAX_PACKETS, pdu};
-use crate::usb::{Address, Direction, Setup, TransferKind, Urb};
+use super::{MAX_BUFFER, MAX_PACKETS, pdu};
+use crate::usb::{Address, Direction, Setup, Status, TransferKind, Urb};
 
 /// A whole command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// A SUBMIT and its transfer, whose id is the seqnum.
+    /// A SUBMIT and its transfer, whose id is the seqnum. With [`Status::NoRoom`] it is too large, and has no data.
     Submit(CmdSubmit, Urb),
     /// An UNLINK.
     Unlink(CmdUnlink),
@@ -76,7 +77,9 @@ impl Decoder {
     /// Takes what belongs to a body. True when it is whole.
     fn continue_body(&mut self, body: &mut Body, bytes: &mut &[u8]) -> Result<bool, Fault> {
         let (payload, rest) = bytes.split_at(body.payload.min(bytes.len()));
-        body.urb.data.extend_from_slice(payload);
+        if body.urb.status == Status::Ok {
+            body.urb.data.extend_from_slice(payload);
+        }
         body.payload -= payload.len();
         *bytes = rest;
         if body.payload > 0 {
@@ -113,6 +116,7 @@ fn begin(command: CmdSubmit, kind: Option<TransferKind>, data: Vec<u8>) -> Resul
         length: command.length,
         data,
         short_not_ok: command.flags & SHORT_NOT_OK != 0,
+        status: if command.length > MAX_BUFFER { Status::NoRoom } else { Status::Ok },
         ..Urb::default()
     };
     Ok(Body { command, urb, payload, packets })
@@ -165,6 +169,29 @@ mod tests {
         }
         let urb = &decoder.body.as_ref().unwrap().urb;
         assert!(urb.data.capacity() < 1000 && urb.packets.capacity() == 0);
+    }
+
+    #[test]
+    fn what_is_too_large_is_passed_over() {
+        let mut decoder = Decoder::default();
+        let length = MAX_BUFFER + 100;
+        let mut bytes = &header(length, 0)[..];
+        assert_eq!(decoder.decode(&mut bytes, |_| None, Vec::new), Ok(None));
+        let piece = vec![7; 1 << 20];
+        let mut left = length as usize;
+        let mut decoded = None;
+        while left > 0 {
+            assert!(decoded.is_none(), "{left} bytes before its end");
+            let mut bytes = &piece[..left.min(piece.len())];
+            left -= bytes.len();
+            decoded = decoder.decode(&mut bytes, |_| None, Vec::new).unwrap();
+            assert!(bytes.is_empty());
+        }
+        let Some(Command::Submit(_, urb)) = decoded else { panic!("{decoded:?}") };
+        assert_eq!((urb.status, urb.length, urb.data.capacity()), (Status::NoRoom, length, 0));
+        // What follows is understood.
+        let mut next = &header(0, 0)[..];
+        assert!(decoder.decode(&mut next, |_| None, Vec::new).unwrap().is_some());
     }
 
     #[test]

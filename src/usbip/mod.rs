@@ -7,10 +7,12 @@
 //!
 //! Three rules hold for every session, whatever its peer sends. Each SUBMIT has exactly one end: a RET_SUBMIT, or an
 //! UNLINK that was answered with -104. Memory is bounded by the limits below, and grows only with bytes that have
-//! arrived. A breach of the protocol closes that connection and no other, and gives the device back.
+//! arrived; a transfer beyond them ends with -12 (ENOMEM), and the others go on. A breach of the protocol closes that
+//! connection and no other, and gives the device back.
 //!
-//! [`Client`] is the other role. A [`Splitter`] stands between a client and a server that has small buffers. Sources: Linux `Documentation/usb/usbip_protocol.rst`, `drivers/usb/usbip` and
-//! `tools/usb/usbip`, and what Linux 6.12 and usbip-win2 were seen to send.
+//! [`Client`] is the other role. A [`Splitter`] stands between a client and a server that has small buffers. Sources:
+//! Linux `Documentation/usb/usbip_protocol.rst`, `drivers/usb/usbip` and `tools/usb/usbip`, and what Linux 6.12 and
+//! usbip-win2 were seen to send.
 
 mod client;
 mod decode;
@@ -30,6 +32,7 @@ pub use server::{ConnectionId, Options, Refused, Server};
 pub use session::CloseReason;
 pub use split::{SplitFault, Splitter};
 
+pub use crate::limits::DEAD_PEER;
 use std::time::Duration;
 
 /// The TCP port of USB/IP servers.
@@ -39,24 +42,22 @@ pub const VERSION: u16 = 0x0111;
 
 /// From the connection to its complete request and the end of the reply to it; then it is closed.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections of one server.
+/// Connections of one server. Those that have imported a device do not count: they are as many as the devices at most.
 pub const MAX_CONNECTIONS: usize = 64;
-/// Connections from one source address.
+/// Connections from one source address, likewise.
 pub const MAX_CONNECTIONS_PER_SOURCE: usize = 16;
-/// The largest `buffer_length` of a URB, in bytes.
-pub const MAX_BUFFER: u32 = 4 << 20;
+/// The largest `buffer_length` of a URB, in bytes: what WinUSB submits at SuperSpeed. A larger URB ends with -12.
+pub const MAX_BUFFER: u32 = 32 << 20;
 /// The most packets of an isochronous URB.
 pub const MAX_PACKETS: u32 = 1024;
 /// The highest endpoint number.
 pub const MAX_ENDPOINT: u32 = 15;
-/// URBs of one device that have no answer yet.
-pub const MAX_PENDING_URBS: usize = 1024;
-/// The sum of their `buffer_length`, in bytes.
-pub const MAX_PENDING_BYTES: usize = 16 << 20;
+/// URBs of one device that have no answer yet. A further one ends with -12.
+pub const MAX_PENDING_URBS: usize = 8192;
+/// The bytes that they hold: OUT data, and the buffers of isochronous URBs. A URB that goes beyond it ends with -12.
+pub const MAX_PENDING_BYTES: usize = 64 << 20;
 /// How long a transport lets a connection be idle before it probes the peer.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// After how long without a sign of life a transport gives a peer up. Its device is then free for another.
-pub const DEAD_PEER: Duration = Duration::from_secs(30);
 /// Replies of a session that wait to be sent are encoded up to this many bytes, plus one URB; beyond that the session
 /// asks for no more input ([`Server::wants_bytes`]).
 pub const OUTPUT_MARK: usize = 256 << 10;

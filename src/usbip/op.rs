@@ -162,7 +162,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str, length: usize) {
 }
 
 /// The text before the first NUL; `None` without a NUL, or if it is not UTF-8.
-pub(super) fn text(bytes: &[u8]) -> Option<String> {
+pub(crate) fn text(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     std::str::from_utf8(&bytes[..end]).ok().map(str::to_owned)
 }

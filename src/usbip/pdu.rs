@@ -3,7 +3,7 @@
 //! All numbers are big-endian but the SETUP packet, which is in USB order. What a header says is checked here as far
 //! as it can be judged alone: command, direction, endpoint number and buffer length.
 
-use super::{MAX_BUFFER, MAX_ENDPOINT};
+use super::MAX_ENDPOINT;
 use crate::usb::{Address, Direction, IsoPacket, Status};
 
 /// Bytes of a header.
@@ -21,6 +21,8 @@ pub const NO_PACKETS: u32 = 0xffff_ffff;
 
 /// Status words: negative errnos of Linux, whatever the machine.
 pub mod errno {
+    /// ENOMEM: larger, or more at once, than there is room for.
+    pub const NO_ROOM: i32 = -12;
     /// EPIPE: stalled.
     pub const STALL: i32 = -32;
     /// EOVERFLOW: babble.
@@ -52,8 +54,8 @@ pub enum Fault {
     /// Above 15.
     #[error("endpoint {0}")]
     Endpoint(u32),
-    /// Negative, or above [`MAX_BUFFER`].
-    #[error("buffer length {0}")]
+    /// Negative.
+    #[error("buffer length {}", *.0 as i32)]
     Length(u32),
     /// More than [`super::MAX_PACKETS`], or packets on an endpoint that has none.
     #[error("{0} packets")]
@@ -81,7 +83,7 @@ pub struct CmdSubmit {
     pub base: Base,
     /// @20: flags of the URB.
     pub flags: u32,
-    /// @24: bytes of the buffer, 0..=[`MAX_BUFFER`].
+    /// @24: bytes of the buffer, below 2^31.
     pub length: u32,
     /// @28.
     pub start_frame: u32,
@@ -109,7 +111,7 @@ pub struct RetSubmit {
     pub seqnum: u32,
     /// @20: 0 or a negative errno.
     pub status: i32,
-    /// @24: bytes transferred, at most [`MAX_BUFFER`].
+    /// @24: bytes transferred, below 2^31.
     pub actual: u32,
     /// @28.
     pub start_frame: u32,
@@ -162,7 +164,7 @@ impl Pdu {
         let endpoint = Address::new(word(4) as u8, direction);
         let base = Base { seqnum: word(1), devid: word(2), endpoint };
         let command = word(0);
-        if matches!(command, CMD_SUBMIT | RET_SUBMIT) && word(6) > MAX_BUFFER {
+        if matches!(command, CMD_SUBMIT | RET_SUBMIT) && i32::try_from(word(6)).is_err() {
             return Err(Fault::Length(word(6)));
         }
         match command {
@@ -225,6 +227,7 @@ pub(super) fn status_word(status: Status) -> i32 {
         Status::Babble => errno::BABBLE,
         Status::Short => errno::SHORT,
         Status::Shutdown => errno::SHUTDOWN,
+        Status::NoRoom => errno::NO_ROOM,
     }
 }
 

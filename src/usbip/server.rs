@@ -97,10 +97,12 @@ impl Server {
     /// # Errors
     /// The caps on connections.
     pub fn open(&mut self, now: Instant, source: IpAddr) -> Result<ConnectionId, Refused> {
-        if self.connections.len() >= MAX_CONNECTIONS {
+        // Importers are bounded by the devices.
+        let others = self.connections.values().filter(|connection| !connection.session.is_attached());
+        let (all, same) = others.fold((0, 0), |(all, same), it| (all + 1, same + usize::from(it.source == source)));
+        if all >= MAX_CONNECTIONS {
             return Err(Refused::Full);
         }
-        let same = self.connections.values().filter(|connection| connection.source == source).count();
         if same >= MAX_CONNECTIONS_PER_SOURCE {
             return Err(Refused::Source);
         }

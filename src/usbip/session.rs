@@ -20,7 +20,7 @@ use super::export::Export;
 use super::op::{self, OP_LENGTH, OpStatus, REQUEST_LENGTH};
 use super::pdu::{CmdSubmit, CmdUnlink, Fault, Pdu, RetSubmit, RetUnlink, encode_packet, errno, status_word};
 use super::server::ConnectionId;
-use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
+use super::{MAX_BUFFER, MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
 use crate::codec::Pieces;
 use crate::time::{Duration, Instant};
 use crate::usb::{Address, Direction, Status, Urb};
@@ -53,9 +53,13 @@ pub enum CloseReason {
     /// A seqnum that has no answer yet was used again.
     #[error("duplicate seqnum {0}")]
     Duplicate(u32),
-    /// More than [`MAX_PENDING_URBS`] or [`MAX_PENDING_BYTES`].
-    #[error("too many pending URBs")]
-    Pending,
+}
+
+impl CloseReason {
+    /// Whether a session ends so in good order.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Served | Self::Peer)
+    }
 }
 
 /// How long an UNLINK waits for the SUBMIT that it has overtaken.
@@ -72,7 +76,7 @@ struct Flight {
     /// `number_of_packets` as it came, which the answer repeats.
     packets: u32,
     /// What it counts against [`MAX_PENDING_BYTES`].
-    length: u32,
+    bytes: usize,
 }
 
 /// An answer that waits to be encoded.
@@ -89,6 +93,10 @@ struct Attached {
     flights: HashMap<u32, Flight, foldhash::fast::RandomState>,
     pending: usize,
     answers: VecDeque<Answer>,
+    /// Bytes of IN data among them.
+    answered: usize,
+    /// That a transfer found no room was said.
+    told: bool,
     pool: Pool,
     /// The newest seqnum of a SUBMIT.
     newest: Option<u32>,
@@ -218,6 +226,8 @@ impl Session {
             flights: HashMap::default(),
             pending: 0,
             answers: VecDeque::new(),
+            answered: 0,
+            told: false,
             pool: Pool::default(),
             newest: None,
             held: BTreeMap::new(),
@@ -243,6 +253,11 @@ impl Session {
             Phase::Closing(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    /// Whether the session has a device.
+    pub fn is_attached(&self) -> bool {
+        matches!(self.phase, Phase::Urbs(_))
     }
 
     pub fn wants_bytes(&self) -> bool {
@@ -323,22 +338,45 @@ impl Attached {
             self.pool.give(urb.data);
             return Ok(());
         }
-        self.pending += command.length as usize;
-        if self.flights.len() >= MAX_PENDING_URBS || self.pending > MAX_PENDING_BYTES {
-            return Err(CloseReason::Pending);
-        }
-        self.flights.insert(seqnum, Flight { packets: command.packets, length: command.length });
-        if urb.endpoint.number() == 0 && !is_consistent(&urb) {
-            self.answers.push_back(Answer::Submit(Urb { status: Status::Stall, data: Vec::new(), ..urb }));
+        let bytes = held_bytes(&urb);
+        let refused = self.refusal(&urb, bytes);
+        self.pending += bytes;
+        self.flights.insert(seqnum, Flight { packets: command.packets, bytes });
+        if let Some(what) = refused {
+            if !std::mem::replace(&mut self.told, true) {
+                log::warn!("{}: {what}: it ends with ENOMEM, as all further ones do", export.busid);
+            }
+            self.answer(end(urb, Status::NoRoom));
+        } else if urb.endpoint.number() == 0 && !is_consistent(&urb) {
+            self.answer(end(urb, Status::Stall));
         } else {
             export.device.submit(now, urb);
         }
         Ok(())
     }
 
+    /// Why there is no room for a URB that holds so many bytes, if there is none.
+    fn refusal(&self, urb: &Urb, bytes: usize) -> Option<String> {
+        const MIB: usize = 1 << 20;
+        if urb.status == Status::NoRoom {
+            let most = MAX_BUFFER as usize / MIB;
+            return Some(format!("a transfer of {} bytes is more than the {most} MiB of one", urb.length));
+        }
+        if self.flights.len() >= MAX_PENDING_URBS {
+            return Some(format!("{MAX_PENDING_URBS} transfers wait, and no more may"));
+        }
+        let full = self.pending + bytes > MAX_PENDING_BYTES;
+        full.then(|| format!("a transfer of {bytes} bytes, and {} MiB of others may wait", MAX_PENDING_BYTES / MIB))
+    }
+
+    fn answer(&mut self, urb: Urb) {
+        self.answered += input_bytes(&urb);
+        self.answers.push_back(Answer::Submit(urb));
+    }
+
     fn unlink(&mut self, export: &mut Export, command: CmdUnlink) -> Result<(), CloseReason> {
         let seqnum = self.check(command.base.devid, command.base.seqnum)?;
-        self.collect(export);
+        self.collect_all(export);
         let status = match export.device.cancel(command.victim) {
             Some(urb) => {
                 self.land(urb.id);
@@ -401,14 +439,24 @@ impl Attached {
     /// Takes a SUBMIT out of the table. Gives its `number_of_packets`.
     fn land(&mut self, seqnum: u32) -> u32 {
         let Some(flight) = self.flights.remove(&seqnum) else { return 0 };
-        self.pending -= flight.length as usize;
+        self.pending -= flight.bytes;
         flight.packets
     }
 
-    /// Queues what the device has finished.
+    /// Queues what the device has finished, as long as the peer takes what is queued. What the device still has bounds
+    /// what it takes on.
     fn collect(&mut self, export: &mut Export) {
+        while self.answered < OUTPUT_MARK
+            && let Some(urb) = export.device.poll_complete()
+        {
+            self.answer(urb);
+        }
+    }
+
+    /// Queues all that the device has finished.
+    fn collect_all(&mut self, export: &mut Export) {
         while let Some(urb) = export.device.poll_complete() {
-            self.answers.push_back(Answer::Submit(urb));
+            self.answer(urb);
         }
     }
 
@@ -425,6 +473,7 @@ impl Attached {
 
     fn encode_submit(&mut self, urb: Urb, out: &mut Pieces) {
         let packets = self.land(urb.id);
+        self.answered -= input_bytes(&urb);
         let reply = RetSubmit {
             seqnum: urb.id,
             status: status_word(urb.status),
@@ -477,10 +526,30 @@ impl Pool {
     }
 }
 
-/// Whether the header of a control transfer and its SETUP packet say the same of the data stage.
+/// Whether the header of a control transfer and its SETUP packet can both be meant. A device sees the SETUP packet only:
+/// an IN buffer may be larger or smaller than what that asks for, but OUT data of another length breaks the protocol of
+/// the bus.
 fn is_consistent(urb: &Urb) -> bool {
     let setup = urb.setup;
-    u32::from(setup.length) == urb.length && (setup.length == 0 || setup.direction() == urb.endpoint.direction())
+    let input = urb.endpoint.direction() == Direction::In;
+    let same = u32::from(setup.length) == urb.length;
+    (same || input && setup.length != 0) && (setup.length == 0 || setup.direction() == urb.endpoint.direction())
+}
+
+/// What a URB that waits holds, or will all at once: OUT data, and the buffers of isochronous transfers. For other IN
+/// transfers there are bytes only when they end.
+fn held_bytes(urb: &Urb) -> usize {
+    if urb.packets.is_empty() { urb.data.len() } else { urb.length as usize }
+}
+
+fn input_bytes(urb: &Urb) -> usize {
+    if urb.endpoint.direction() == Direction::In { urb.data.len() } else { 0 }
+}
+
+/// A URB that the device has not seen, at its end.
+fn end(mut urb: Urb, status: Status) -> Urb {
+    urb.packets.iter_mut().for_each(|packet| (packet.actual, packet.status) = (0, status));
+    Urb { status, data: Vec::new(), ..urb }
 }
 
 /// Whether seqnum `a` was given after `b`; numbers wrap (as in RFC 1982).

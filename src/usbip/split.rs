@@ -21,7 +21,7 @@ use super::pdu::{
 };
 use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, SpeedCode};
 use crate::codec::Pieces;
-use crate::usb::{Address, Direction, Urb};
+use crate::usb::{Address, Direction, Status, Urb};
 use std::collections::{BTreeMap, VecDeque};
 
 /// `transfer_flags`: an OUT transfer of whole packets ends with an empty one (`URB_ZERO_PACKET`).
@@ -36,9 +36,9 @@ pub enum SplitFault {
     /// The client has used a seqnum twice.
     #[error("seqnum {0} twice")]
     Duplicate(u32),
-    /// More without an answer than [`MAX_PENDING_URBS`] or [`MAX_PENDING_BYTES`].
-    #[error("too much is pending")]
-    Pending,
+    /// More UNLINKs without an answer than [`MAX_PENDING_URBS`].
+    #[error("more than {MAX_PENDING_URBS} UNLINKs without an answer")]
+    Unlinks,
     /// The server has answered what nobody asked.
     #[error("reply to unknown seqnum {0}")]
     Seqnum(u32),
@@ -60,6 +60,8 @@ struct Flight {
     /// Bytes moved.
     actual: u32,
     unlinked: bool,
+    /// Bytes of OUT data.
+    held: usize,
 }
 
 /// The transfers of one endpoint address.
@@ -83,7 +85,7 @@ pub struct Splitter {
     part: u32,
     decoder: Decoder,
     flights: BTreeMap<u32, Flight>,
-    /// The sum of their lengths.
+    /// Bytes of OUT data in them.
     pending: usize,
     lanes: BTreeMap<(u8, bool), Lane>,
     /// UNLINKs that the server has, and their victims.
@@ -170,14 +172,18 @@ impl Splitter {
             let [low, high, ..] = self.part.min(u32::from(u16::MAX)).to_le_bytes();
             command.setup[6..].copy_from_slice(&[low, high]);
         }
-        self.pending += command.length as usize;
-        if self.flights.len() >= MAX_PENDING_URBS || self.pending > MAX_PENDING_BYTES {
-            return Err(SplitFault::Pending);
+        let full = self.flights.len() >= MAX_PENDING_URBS || self.pending + urb.data.len() > MAX_PENDING_BYTES;
+        if full || urb.status == Status::NoRoom {
+            self.to_client.extend(&Pdu::RetSubmit(answer(&command, errno::NO_ROOM, 0)).encode());
+            urb.packets.iter().for_each(|packet| self.to_client.extend(&encode_packet(packet, errno::NO_ROOM)));
+            return Ok(());
         }
+        self.pending += urb.data.len();
         let split = long && endpoint.number() != 0 && matches!(command.packets, 0 | NO_PACKETS);
         // An UNLINK that has overtaken its victim is with the server, which has to see the victim, too.
         let unlinked = self.unlinks.values().any(|victim| *victim == seqnum);
-        let flight = Flight { command, urb, split, asked: 0, part: None, actual: 0, unlinked };
+        let held = urb.data.len();
+        let flight = Flight { command, urb, split, asked: 0, part: None, actual: 0, unlinked, held };
         self.flights.insert(seqnum, flight);
         let lane = self.lanes.entry(key(endpoint)).or_default();
         if lane.split.is_some() && !unlinked {
@@ -208,7 +214,7 @@ impl Splitter {
             flight.unlinked = true;
         }
         if self.unlinks.len() >= MAX_PENDING_URBS {
-            return Err(SplitFault::Pending);
+            return Err(SplitFault::Unlinks);
         }
         self.unlinks.insert(command.base.seqnum, command.victim);
         self.to_server.extend(&Pdu::CmdUnlink(command).encode());
@@ -218,7 +224,7 @@ impl Splitter {
     /// Takes a transfer out of the table, and starts those that waited for it.
     fn land(&mut self, seqnum: u32) -> Option<Flight> {
         let flight = self.flights.remove(&seqnum)?;
-        self.pending -= flight.command.length as usize;
+        self.pending -= flight.held;
         let key = key(flight.command.base.endpoint);
         let lane = self.lanes.entry(key).or_default();
         lane.queue.retain(|waiting| *waiting != seqnum);
@@ -283,8 +289,14 @@ impl Splitter {
 
     /// A whole reply to a SUBMIT: the end of a transfer or of a part.
     fn ended(&mut self, reply: Reply) {
-        let Reply { head, body, .. } = reply;
+        let Reply { mut head, body, .. } = reply;
         let Some(flight) = self.flights.get_mut(&head.seqnum) else { return };
+        let input = flight.urb.endpoint.direction() == Direction::In;
+        // No device ends an OUT transfer early in good order, but some servers count its bytes as 0: Zephyr's, when it has
+        // passed them on already.
+        if let Some(part) = flight.part.filter(|_| !input && head.status == 0 && flight.urb.packets.is_empty()) {
+            head.actual = part;
+        }
         if !flight.split {
             self.land(head.seqnum);
             self.to_client.extend(&Pdu::RetSubmit(head).encode());
@@ -293,7 +305,7 @@ impl Splitter {
         }
         let short = flight.part.is_some_and(|part| head.actual < part);
         flight.actual += head.actual;
-        flight.urb.data.extend_from_slice(if flight.urb.endpoint.direction() == Direction::In { &body } else { &[] });
+        flight.urb.data.extend_from_slice(if input { &body } else { &[] });
         if head.status != 0 || short || flight.asked == flight.command.length {
             self.finish(head.seqnum, head.status);
         } else if flight.unlinked {

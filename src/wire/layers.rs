@@ -86,12 +86,16 @@ impl<'a> Layers<'a> {
     /// [`BadFrame::Length`], [`BadFrame::Unsupported`] or [`BadFrame::Fragment`].
     pub fn parse(frame: &'a [u8]) -> Result<Self, BadFrame> {
         let (ether_type, network_at) = network_at(frame)?;
+        Self::parse_at(frame, ether_type, network_at)
+    }
+
+    /// Finds the headers from the network header of this type at `network_at` on, whatever lies before it.
+    ///
+    /// # Errors
+    /// As [`Layers::parse`].
+    pub(super) fn parse_at(frame: &'a [u8], ether_type: EtherType, network_at: usize) -> Result<Self, BadFrame> {
         let packet = frame.get(network_at..).unwrap_or_default();
-        let (network, protocol, header_len, end) = match ether_type {
-            ether_type::IPV4 => ipv4(packet)?,
-            ether_type::IPV6 => ipv6(packet)?,
-            _ => return Err(BadFrame::Unsupported),
-        };
+        let (network, protocol, header_len, end) = network_header(ether_type, packet)?;
         let datagram = packet.get(header_len..end).ok_or(BadFrame::Length)?;
         let (transport, transport_len) = match protocol {
             ip_number::TCP => {
@@ -155,7 +159,16 @@ pub(super) fn network_at(frame: &[u8]) -> Result<(EtherType, usize), BadFrame> {
 }
 
 /// The header at the start of `packet`, the protocol behind it, the header's length and the datagram's end.
-type Parsed<'a> = (Network<'a>, IpNumber, usize, usize);
+pub(super) type Parsed<'a> = (Network<'a>, IpNumber, usize, usize);
+
+/// The network header of this type at the start of `packet`.
+pub(super) fn network_header(ether_type: EtherType, packet: &[u8]) -> Result<Parsed<'_>, BadFrame> {
+    match ether_type {
+        ether_type::IPV4 => ipv4(packet),
+        ether_type::IPV6 => ipv6(packet),
+        _ => Err(BadFrame::Unsupported),
+    }
+}
 
 fn ipv4(packet: &[u8]) -> Result<Parsed<'_>, BadFrame> {
     let header = Ipv4HeaderSlice::from_slice(packet).map_err(|_| BadFrame::Length)?;

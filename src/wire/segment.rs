@@ -8,7 +8,12 @@
 //!
 //! What changes from segment to segment is what Linux changes (`net/ipv4/tcp_offload.c`, `udp_offload.c`,
 //! `af_inet.c`): the IPv4 identification counts up, the TCP sequence number moves on, FIN and PSH are left to the last
-//! segment and CWR to the first (RFC 3168, 6.1.2).
+//! segment and CWR to the first (RFC 3168, 6.1.2). A super-frame in a tunnel has its segments cut in the tunnel
+//! (`segment/tunnel.rs`).
+
+mod tunnel;
+
+pub use tunnel::is_tunnelled;
 
 use super::checksum::Sum;
 use super::layers::{BadFrame, Layers, Network, Transport};
@@ -81,7 +86,10 @@ fn completed(frame: &[u8], start: u16, offset: u16) -> Result<(usize, [u8; 2]), 
 
 /// Cuts a super-frame.
 fn segment(frame: &[u8], offload: &Offload, mut emit: impl FnMut(&[&[u8]])) -> Result<usize, BadFrame> {
-    let layers = Layers::parse(frame)?;
+    let (layers, outer) = match tunnel::find(frame, offload)? {
+        Some((layers, outer)) => (layers, Some(outer)),
+        None => (Layers::parse(frame)?, None),
+    };
     let size = usize::from(offload.gso_size);
     let payload = frame.get(layers.payload_at..layers.end).ok_or(BadFrame::Length)?;
     if size == 0 {
@@ -93,11 +101,16 @@ fn segment(frame: &[u8], offload: &Offload, mut emit: impl FnMut(&[&[u8]])) -> R
     }
     let mut template = Template::new(frame, &layers, offload)?;
     let last = count.saturating_sub(1);
-    for (index, chunk) in payload.chunks(size).enumerate() {
-        emit(&[template.headers(index, index * size, chunk, index == last), chunk]);
-    }
+    let mut cut = |index: usize, chunk: &[u8]| {
+        let headers = template.headers(index, index * size, chunk, index == last);
+        if let Some(outer) = &outer {
+            outer.patch(headers, index, chunk);
+        }
+        emit(&[headers, chunk]);
+    };
+    payload.chunks(size).enumerate().for_each(|(index, chunk)| cut(index, chunk));
     if count == 0 {
-        emit(&[template.headers(0, 0, &[], true)]);
+        cut(0, &[]);
     }
     Ok(count.max(1))
 }
@@ -171,7 +184,7 @@ impl Template {
     }
 
     /// The headers of segment `index`, whose payload `chunk` begins `offset` bytes into that of the super-frame.
-    fn headers(&mut self, index: usize, offset: usize, chunk: &[u8], last: bool) -> &[u8] {
+    fn headers(&mut self, index: usize, offset: usize, chunk: &[u8], last: bool) -> &mut [u8] {
         let (network, transport, bytes) = (self.network, self.transport, &mut self.bytes);
         // What is cut off a datagram of at most 65,575 bytes: these fit in their fields, `index` wraps on purpose.
         let length = (self.len - transport + chunk.len()) as u16;
@@ -200,7 +213,7 @@ impl Template {
                 put(bytes, transport + 6, sum.unwrap_or_default().to_be_bytes());
             }
         }
-        bytes.get(..self.len).unwrap_or_default()
+        bytes.get_mut(..self.len).unwrap_or_default()
     }
 }
 

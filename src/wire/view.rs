@@ -137,6 +137,15 @@ impl<'a> Ethernet<'a> {
         }
     }
 
+    /// Whether the frame is of no VLAN: without a tag, or with one that has a priority alone (VID 0; IEEE 802.1Q-2022,
+    /// 6.9). A host takes both alike.
+    pub const fn is_untagged(&self) -> bool {
+        match self.tag {
+            Some((tag, _)) => tag.vid() == 0,
+            None => true,
+        }
+    }
+
     /// The type behind the outer tag, or the only one. A value below 0x0600 is a length (IEEE 802.3, 3.2.6), and one
     /// that is a TPID again announces an inner tag.
     pub const fn ether_type(&self) -> EtherType {
@@ -177,6 +186,7 @@ mod tests {
         assert_eq!((view.tag(), view.ether_type(), view.payload_offset()), (None, EtherType(0x0806), 14));
         assert_eq!(view.payload(), [0xaa, 0xbb]);
         assert_eq!(PLAIN[field::SOURCE], view.source().0);
+        assert!(view.is_untagged());
     }
 
     #[test]
@@ -188,6 +198,10 @@ mod tests {
         assert_eq!((view.ether_type(), view.payload_offset()), (EtherType(0x8100), 18));
         assert_eq!(view.payload(), [0xcc]);
         assert_eq!(TAGGED[field::TCI], tag.tci.to_be_bytes());
+        assert!(!view.is_untagged());
+        let mut priority = TAGGED;
+        priority[field::TCI].copy_from_slice(&[0xb0, 0]);
+        assert!(Ethernet::new(&priority).unwrap().is_untagged());
     }
 
     #[test]

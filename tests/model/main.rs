@@ -267,6 +267,10 @@ impl Pair {
                     said.push(Said::Flapping { mac: flap.mac.as_u64(), from: flap.from.0, to: flap.to.0 });
                     continue;
                 }
+                Event::Loop(flap) => {
+                    said.push(Said::Loop(flap.from.0, flap.to.0));
+                    continue;
+                }
                 Event::Stalled(id) => {
                     said.push(Said::Stalled(id.0));
                     continue;

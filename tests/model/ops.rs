@@ -155,6 +155,8 @@ impl Scenario {
             ageing: of.ageing,
             fdb_limit: if tight { 1 + rng.below(14) } else { 65_536 },
             fdb_port_limit: rng.percent(70).then(|| if tight { 1 + rng.below(6) } else { 1000 }),
+            // Mostly more than all queues take; or so little that they have to share it.
+            queue_limit: if heavy { rng.pick(&[64 << 20, 3 << 20]) } else { rng.pick(&[64 << 20, 64 << 20, 20_000]) },
             seed: rng.next(),
             radio: None,
         };

@@ -11,8 +11,11 @@ use zbridge::switch::{PortConfig, SwitchConfig};
 use zbridge::time::{Duration, Instant};
 
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// What a frame that waits costs beside its length.
+const FRAME_COST: usize = 32;
 const PAUSE: Duration = Duration::from_millis(5);
 const FLAP_MOVES: u32 = 4;
+const LOOP_TURNS: u32 = 16;
 const FLAP_WINDOW: Duration = Duration::from_secs(10);
 
 /// A frame as it travels.
@@ -50,6 +53,7 @@ pub struct Counts {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Said {
     Flapping { mac: u64, from: u16, to: u16 },
+    Loop(u16, u16),
     Stalled(u16),
     Drained(u16),
 }
@@ -82,10 +86,22 @@ enum Verdict {
     Drop(&'static str),
 }
 
+/// The moves of stations between two ports.
+struct Between {
+    since: Instant,
+    to: u16,
+    mac: u64,
+    turns: u32,
+    told: bool,
+}
+
 pub struct Reference {
     pub ports: BTreeMap<u16, Port>,
     pub table: Table,
     moves: HashMap<u64, (Instant, u32, bool)>,
+    between: HashMap<(u16, u16), Between>,
+    /// What all queues may cost together.
+    queue_limit: usize,
     turn: u16,
     pub said: Vec<Said>,
     pub resumed: Vec<u16>,
@@ -113,6 +129,8 @@ impl Reference {
             ports: BTreeMap::new(),
             table: Table::new(config),
             moves: HashMap::new(),
+            between: HashMap::new(),
+            queue_limit: config.queue_limit,
             turn: 0,
             said: Vec::new(),
             resumed: Vec::new(),
@@ -149,6 +167,7 @@ impl Reference {
     pub fn remove_port(&mut self, id: u16) -> Option<Counts> {
         self.empty(id, "removed");
         self.table.forget_port(id, true);
+        self.between.retain(|pair, _| pair.0 != id && pair.1 != id);
         self.resumed.retain(|&other| other != id);
         self.ports.remove(&id).map(|port| port.counts)
     }
@@ -298,11 +317,72 @@ impl Reference {
         if *moves >= FLAP_MOVES && !*told {
             *told = true;
             self.said.push(Said::Flapping { mac, from, to });
+            return self.note_turn(now, mac, from, to, true);
+        }
+        self.note_turn(now, mac, from, to, false);
+    }
+
+    /// To and fro between two ports, by one station after another, is a loop; one thing is said of a move at a time.
+    fn note_turn(&mut self, now: Instant, mac: u64, from: u16, to: u16, said: bool) {
+        let first = Between { since: now, to, mac, turns: 0, told: false };
+        let pair = self.between.entry((from.min(to), from.max(to))).or_insert(first);
+        if now - pair.since > FLAP_WINDOW {
+            (pair.since, pair.turns) = (now, 0);
+        }
+        pair.turns += u32::from(pair.to != to && pair.mac != mac);
+        (pair.to, pair.mac) = (to, mac);
+        if pair.turns >= LOOP_TURNS && !pair.told {
+            pair.told = true;
+            if !said {
+                self.said.push(Said::Loop(from, to));
+            }
+        }
+    }
+
+    /// What is free of the memory of all queues.
+    fn free(&self) -> usize {
+        self.queue_limit - self.ports.values().map(Port::cost).sum::<usize>()
+    }
+
+    /// The part of the memory that each queue has a claim to.
+    fn fair(&self) -> usize {
+        self.queue_limit / (1 + self.ports.values().filter(|port| !port.queue.is_empty()).count())
+    }
+
+    /// The bytes that a queue may have as things stand: with alpha = 1 half of what it has and what is free, or its claim.
+    fn share(&self, id: u16) -> usize {
+        QUEUE_BYTES.min(self.fair().max((self.free() + self.ports[&id].cost()) / 2))
+    }
+
+    /// The longest queue, the first of several, loses its newest frames but for one: `cost` for who has a claim to it, and
+    /// 64 KiB more as far as it has more than its own.
+    fn make_room(&mut self, cost: usize) {
+        let fair = self.fair();
+        let longest = self.ports.values_mut().rev().max_by_key(|port| port.cost()).unwrap();
+        let wanted = longest.cost().saturating_sub(cost);
+        let wanted = if wanted > fair { fair.max(wanted.saturating_sub(64 * 1024)) } else { wanted };
+        while longest.cost() > wanted && longest.queue.len() > 1 {
+            let newest = longest.queue.pop_back().unwrap();
+            longest.queue_bytes -= newest.bytes.len();
+            let reason = if longest.stalled { "stalled" } else { "queues-full" };
+            *longest.counts.drops.entry(reason).or_default() += 1;
         }
     }
 
     fn copy_to(&mut self, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
         let waits = self.ports.get(ingress).is_some_and(|port| port.waits_for == Some(egress));
+        let cost = packet.bytes.len() + FRAME_COST;
+        let (mut free, fair) = (self.free(), self.fair());
+        let Some(port) = self.ports.get(&egress) else { return };
+        let queues = port.up
+            && !is_longer(packet, port.config.mtu)
+            && !(takes && port.queue.is_empty() && !port.busy && port.room > 0)
+            && (port.queue.len() < port.config.queue || waits)
+            && port.queue_bytes + packet.bytes.len() <= QUEUE_BYTES;
+        if queues && port.cost() + cost > free && port.cost() + cost <= fair {
+            self.make_room(cost);
+            free = self.free();
+        }
         let Some(port) = self.ports.get_mut(&egress) else { return };
         port.counts.copies += 1;
         let mut end = |reason| *port.counts.drops.entry(reason).or_default() += 1;
@@ -316,8 +396,10 @@ impl Reference {
             port.busy = true;
             let len = packet.bytes.len();
             // who waits for this port can add no more than this
-            if port.queue.len() >= port.config.queue && !waits || port.queue_bytes + len > QUEUE_BYTES {
-                end(if port.stalled { "stalled" } else { "queue-full" });
+            let full = port.queue.len() >= port.config.queue && !waits || port.queue_bytes + len > QUEUE_BYTES;
+            if full || port.cost() + len + FRAME_COST > free {
+                let reason = if full { "queue-full" } else { "queues-full" };
+                *port.counts.drops.entry(if port.stalled { "stalled" } else { reason }).or_default() += 1;
             } else {
                 port.queue_bytes += len;
                 port.queue.push_back(packet.clone());
@@ -328,7 +410,7 @@ impl Reference {
     /// A quarter of a queue taken pauses those who fill it, if they can be paused and are not yet.
     fn pause(&mut self, now: Instant, egress: u16, fillers: &[u16]) {
         let port = &self.ports[&egress];
-        let above = port.queue.len() > port.config.queue / 4 || port.queue_bytes > QUEUE_BYTES / 4;
+        let above = port.queue.len() > port.config.queue / 4 || port.queue_bytes > self.share(egress) / 4;
         if !port.busy || port.stalled || !above {
             return;
         }
@@ -357,8 +439,9 @@ impl Reference {
     /// An eighth of the queue or less: the trouble is over. One that stalled has recovered, too, when a 32nd has left
     /// lately.
     fn relax(&mut self, id: u16) {
+        let share = self.share(id);
         let port = self.ports.get_mut(&id).unwrap();
-        let low = port.queue.len() <= port.config.queue / 8 && port.queue_bytes <= QUEUE_BYTES / 8;
+        let low = port.queue.len() <= port.config.queue / 8 && port.queue_bytes <= share / 8;
         if port.stalled && (low || port.has_taken(32)) {
             port.stalled = false;
             self.said.push(Said::Drained(id));
@@ -429,6 +512,10 @@ impl Reference {
 }
 
 impl Port {
+    fn cost(&self) -> usize {
+        self.queue_bytes + self.queue.len() * FRAME_COST
+    }
+
     fn pop(&mut self) -> Option<Packet> {
         let packet = self.queue.pop_front()?;
         let len = packet.bytes.len();

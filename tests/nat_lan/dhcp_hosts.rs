@@ -55,15 +55,33 @@ fn an_address_in_use_is_not_given_away() {
     require!(machine());
     // whoever has an address has half a second to say so, in which a loaded machine may not let it speak
     eventually("an address that is free", || {
-        let lab = Lab::start("in-use", ",forward=tcp:127.0.0.1:2222->10.0.2.16:22");
+        let lab = Lab::start("in-use", "");
         // it has this address of its own accord, and says nothing unless it is asked
         let still = lab.guest("still", "10.0.2.15/24", "echo here; exec sleep 60").ready();
         let exit = lab.guest("inst1", "dhcp", "ip -4 -o addr show dev eth0 | grep -o '10.0.2[0-9.]*/24'").run();
         assert_eq!(exit.code(), 0, "{exit:?}");
         drop(still);
         println!("given {}", exit.stdout);
-        (exit.stdout == "10.0.2.17/24\n").then_some(())
+        (exit.stdout == "10.0.2.16/24\n").then_some(())
     });
+}
+
+/// The first thing that a program does may be IPv6, and a ping without any right.
+#[test]
+fn a_program_can_use_all_of_its_network_at_once() {
+    require!(machine(), needs::tool("curl", "curl"), needs::tool("ping", "iputils-ping"));
+    let lab = Lab::start("at-once", ",ipv6=2001:db8::2/64");
+    lab.serve();
+    let script = "curl -sS -m 20 'http://[2001:db8::2]:8000/'; ip -6 -o addr show dev eth0 tentative
+                  ip -6 -o addr show dev eth0 scope global | grep -o 'inet6 2001:db8::' | sort -u
+                  setpriv --ambient-caps=-all --inh-caps=-all ping -c 1 -W 5 10.0.2.2 | grep -o ' 0% packet loss'
+                  cat /proc/sys/net/ipv4/ping_group_range";
+    let exit = lab.guest("inst1", "dhcp", script).run();
+    let wanted = "hello\ninet6 2001:db8::\n 0% packet loss\n65534\t65534\n";
+    assert_eq!((exit.code(), exit.stdout.as_str()), (0, wanted), "{}", exit.stderr);
+    let alone = "ip -6 -o addr show dev eth0 scope link -tentative | grep -o 'inet6 fe80::'";
+    let exit = lab.guest("inst2", "10.0.2.77/24", alone).run();
+    assert_eq!((exit.code(), exit.stdout.as_str()), (0, "inet6 fe80::\n"), "{}", exit.stderr);
 }
 
 #[test]

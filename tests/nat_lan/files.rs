@@ -30,6 +30,31 @@ fn clients_fetch_the_file_and_nothing_else() {
     assert!(refused.stdout.contains("read only") || refused.stderr.contains("read only"), "{refused:?}");
 }
 
+/// As Zephyr's tftp_client does it, here by the usual clients.
+#[test]
+fn clients_write_files_where_they_may() {
+    require!(machine(), needs::tool("tftp", "tftp-hpa"), needs::tool("curl", "curl"));
+    // a folder of the user who runs the bridge
+    let lab = Lab::start("tftp-write", "");
+    std::os::unix::fs::chown(lab.dir.path("boot"), Some(65_534), Some(65_534)).expect("another owner");
+    let keys = format!("nat:10.0.3.2/24,tftp={},tftp-write,name=files", lab.dir.text("boot"));
+    lab.ask(&["port", "add", "--to", "lab", &keys]);
+    std::fs::write(lab.dir.path("boot/old.bin"), "old").expect("a file");
+    lab.dir.file("image", image());
+    let put = "cd $DIR; tftp -m binary 10.0.3.2 -c put image new.bin
+               curl -sS -m 60 --tftp-blksize 1400 -T image tftp://10.0.3.2/old.bin
+               curl -sS -m 20 -T image tftp://10.0.3.2/absent/x && echo written; true";
+    let exit = lab.guest("inst1", "10.0.3.77/24", put).run();
+    assert_eq!((exit.code(), exit.stdout.as_str()), (0, ""), "{}", exit.stderr);
+    for name in ["new.bin", "old.bin"] {
+        assert!(std::fs::read(lab.dir.path("boot").join(name)).expect("a file") == image(), "{name}");
+    }
+    let mut names: Vec<_> =
+        std::fs::read_dir(lab.dir.path("boot")).expect("a folder").map(|it| it.expect("a file").file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["new.bin", "old.bin", "zephyr.bin"], "nothing is left over");
+}
+
 #[test]
 fn a_file_to_boot_that_is_not_there_is_told_of() {
     let dir = support::TempDir::new();

@@ -2,6 +2,8 @@
 //! hand.
 
 mod addresses;
+mod boot;
+mod clients;
 mod dhcp_hosts;
 mod files;
 mod guest;

@@ -3,6 +3,7 @@
 //! Frames travel in the clear and nobody has to prove who they are, so both keep to this machine until `public` says
 //! otherwise.
 
+use super::unix::{CLIENTS, clients};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer};
 use crate::config::text::shell;
@@ -19,7 +20,11 @@ pub(super) static TCP: KindRow = KindRow {
     word: "tcp",
     target: "HOST:PORT",
     summary: "TCP connection, length before each frame (QEMU)",
-    keys: &[KeyRow { word: "listen", value: None, repeatable: false, summary: "listen instead of dialling" }, PUBLIC],
+    keys: &[
+        KeyRow { word: "listen", value: None, repeatable: false, summary: "listen instead of dialling" },
+        PUBLIC,
+        CLIENTS,
+    ],
     example: "tcp:127.0.0.1:5000,listen",
     note: "The framing of unix, which QEMU speaks with -netdev stream and -netdev socket. It dials, and keeps dialling. With listen each client that connects becomes a port of its own, and port 0 \
            takes a free one. An IPv6 host stands in brackets: tcp:[::1]:5000.",
@@ -48,6 +53,8 @@ pub struct Tcp {
     pub listen: bool,
     /// Other hosts than this one are allowed.
     pub public: bool,
+    /// Clients at once, if it listens; `None`: as many as there can be.
+    pub clients: Option<usize>,
 }
 
 /// One frame a UDP datagram.
@@ -66,7 +73,8 @@ fn parse_tcp(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let lowest = if listen { 0 } else { 1 };
     let addr = value::host_port(target, lowest..=u16::MAX).map_err(|form| bad_target(&TCP, target, &form))?;
     let public = public(keys, &[&addr])?;
-    Ok(PortKind::Tcp(Tcp { addr, listen, public }))
+    let clients = clients(keys, (!listen).then_some("without listen: it has one peer"))?;
+    Ok(PortKind::Tcp(Tcp { addr, listen, public, clients }))
 }
 
 fn parse_udp(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
@@ -128,6 +136,7 @@ impl KindText for Tcp {
         if self.public {
             out.flag("public");
         }
+        out.option("clients", self.clients);
     }
 
     fn claims(&self) -> Vec<String> {

@@ -49,11 +49,23 @@ pub(super) const TFTP: KeyRow = KeyRow {
     repeatable: false,
     summary: "serve the files of this folder by TFTP, to be read",
 };
+pub(super) const TFTP_WRITE: KeyRow = KeyRow {
+    word: "tftp-write",
+    value: None,
+    repeatable: false,
+    summary: "with tftp: let guests write files into the folder, whole ones in place of old ones",
+};
 pub(super) const BOOTFILE: KeyRow = KeyRow {
     word: "bootfile",
-    value: Some("NAME"),
+    value: Some("NAME[@CLIENT]"),
+    repeatable: true,
+    summary: "with tftp: the file that boards boot; @arch:N for those of an architecture, @user:iPXE for those of a class",
+};
+pub(super) const LEASES: KeyRow = KeyRow {
+    word: "leases",
+    value: Some("FILE"),
     repeatable: false,
-    summary: "with tftp: the file that boards boot, told by DHCP and BOOTP",
+    summary: "keep leases and names over a restart in this file",
 };
 
 /// What a lease lasts unless said.
@@ -83,6 +95,43 @@ impl fmt::Display for LanHost {
     }
 }
 
+/// For which clients a file to boot is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum BootClient {
+    /// Those of an architecture by the number that DHCP has for it (option 93; RFC 4578, section 2.1, and its registry):
+    /// 0 is a BIOS, 7 an x86-64 EFI, 11 an ARM64 EFI.
+    Arch(u16),
+    /// Those that call themselves so (option 77, RFC 3004): `iPXE`.
+    User(String),
+}
+
+/// A file to boot: `bootfile=NAME[@CLIENT]`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct BootFile {
+    /// Its name in the folder, or a URL for clients that take one.
+    pub file: String,
+    /// For whom it is; `None`: for all that have none of their own.
+    pub client: Option<BootClient>,
+}
+
+impl BootFile {
+    /// Whether it is to be found elsewhere.
+    pub fn is_url(&self) -> bool {
+        self.file.contains("://")
+    }
+}
+
+impl fmt::Display for BootFile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.file)?;
+        match &self.client {
+            None => Ok(()),
+            Some(BootClient::Arch(number)) => write!(out, "@arch:{number}"),
+            Some(BootClient::User(class)) => write!(out, "@user:{class}"),
+        }
+    }
+}
+
 /// The services of a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lan {
@@ -98,8 +147,12 @@ pub struct Lan {
     pub domain: String,
     /// The folder whose files are served.
     pub tftp: Option<PathBuf>,
-    /// The file that boards boot.
-    pub bootfile: Option<String>,
+    /// Guests may write files into it.
+    pub tftp_write: bool,
+    /// The files that boards boot, one for each kind of client.
+    pub bootfiles: Vec<BootFile>,
+    /// Where leases are kept over a restart.
+    pub leases: Option<PathBuf>,
 }
 
 impl Lan {
@@ -112,7 +165,9 @@ impl Lan {
             dns: Some(gateway),
             domain: DEFAULT_DOMAIN.to_owned(),
             tftp: None,
-            bootfile: None,
+            tftp_write: false,
+            bootfiles: Vec::new(),
+            leases: None,
         }
     }
 
@@ -125,7 +180,9 @@ impl Lan {
             dns: keys.value("dns", resolver)?.unwrap_or(default.dns),
             domain: keys.value("domain", domain)?.unwrap_or(default.domain),
             tftp: keys.value("tftp", value::path)?,
-            bootfile: keys.value("bootfile", bootfile)?,
+            tftp_write: keys.flag("tftp-write")?.unwrap_or(false),
+            bootfiles: keys.values("bootfile", bootfile)?,
+            leases: keys.value("leases", value::path)?,
         };
         lan.check(gateway, prefix)?;
         Ok(lan)
@@ -158,8 +215,17 @@ impl Lan {
                 return Err(Fault::new(format!("host={host} and host={other}: the same host, address or name")));
             }
         }
-        if self.bootfile.is_some() && self.tftp.is_none() {
+        for (index, boot) in self.bootfiles.iter().enumerate() {
+            if let Some(other) = self.bootfiles.iter().take(index).find(|other| other.client == boot.client) {
+                return Err(Fault::new(format!("bootfile={other} and bootfile={boot}: for the same clients"))
+                    .hint("NAME@arch:7 is for those of an architecture, NAME@user:iPXE for those of a class"));
+            }
+        }
+        if self.bootfiles.iter().any(|boot| !boot.is_url()) && self.tftp.is_none() {
             return Err(Fault::new("bootfile without tftp").hint("tftp=FOLDER says where the file is"));
+        }
+        if self.tftp_write && self.tftp.is_none() {
+            return Err(Fault::new("tftp-write without tftp").hint("tftp=FOLDER says where files go"));
         }
         Ok(())
     }
@@ -182,7 +248,13 @@ impl Lan {
             out.value("domain", &self.domain);
         }
         out.option("tftp", self.tftp.as_ref().map(|folder| folder.display()));
-        out.option("bootfile", self.bootfile.as_ref());
+        if self.tftp_write {
+            out.flag("tftp-write");
+        }
+        for boot in &self.bootfiles {
+            out.value("bootfile", boot);
+        }
+        out.option("leases", self.leases.as_ref().map(|file| file.display()));
     }
 }
 
@@ -258,8 +330,20 @@ fn domain(text: &str) -> Parsed<String> {
     name.ok_or_else(|| "a domain of letters, digits, hyphens and dots, as lab or bench.test".to_owned())
 }
 
-/// What fits into the field `file` of a message with the zero that ends it (RFC 2131, section 2).
-fn bootfile(text: &str) -> Parsed<String> {
-    let good = (1..128).contains(&text.len()) && !text.chars().any(char::is_control);
-    good.then(|| text.to_owned()).ok_or_else(|| "the name of a file in the folder, 127 bytes at most".to_owned())
+/// A name that fits into the field `file` of a message with the zero that ends it (RFC 2131, section 2), and for whom.
+fn bootfile(text: &str) -> Parsed<BootFile> {
+    let form = || "the name of a file, 127 bytes at most, with @arch:NUMBER or @user:CLASS behind it or not".to_owned();
+    let client = |text: &str| match text.split_once(':')? {
+        ("arch", number) => Some(number.parse().map(BootClient::Arch).map_err(|_| form())),
+        ("user", class) => Some(Ok(BootClient::User(class.to_owned()))),
+        _ => None,
+    };
+    let split = text.rsplit_once('@').and_then(|(file, behind)| Some((file, client(behind)?)));
+    let (file, client) = match split {
+        Some((file, client)) => (file, Some(client?)),
+        None => (text, None),
+    };
+    let named = !matches!(&client, Some(BootClient::User(class)) if class.is_empty() || class.len() > 255);
+    let good = named && (1..128).contains(&file.len()) && !text.chars().any(char::is_control);
+    if good { Ok(BootFile { file: file.to_owned(), client }) } else { Err(form()) }
 }

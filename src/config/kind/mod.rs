@@ -4,6 +4,7 @@
 //! its words become, and its way back into words. [`KINDS`] and [`PortKind`] list them; nothing else names a kind.
 //! To add one: the file, a row in [`KINDS`], a variant with its arm in [`PortKind`]. The compiler asks for the rest.
 
+mod access;
 mod ip;
 mod lan;
 mod nat;
@@ -26,14 +27,15 @@ use crate::wire::Mac;
 
 use super::grammar::{Fault, Keys, Writer, nearest};
 
+pub use access::{Access, DEFAULT_MODE};
 pub use ip::{Tcp, Udp};
-pub use lan::{Lan, LanHost};
+pub use lan::{BootClient, BootFile, Lan, LanHost};
 pub use nat::{Forward, Nat, Protocol};
 pub use packet::Packet;
 pub use slip::{IpPeer, Slip};
 pub use tap::Tap;
 pub use transport::{Parity, TRANSPORTS, Transport, TransportRow, Uart, command_words};
-pub use unix::{DEFAULT_MODE, UnixGram, UnixSeq, UnixStream};
+pub use unix::{UnixGram, UnixSeq, UnixStream};
 pub use usb_device::{DEVICES, Serial, UsbDevice, UsbKind, UsbSpeed};
 pub use usbip::{Import, Usbip};
 pub use wpan::Wpan;
@@ -252,6 +254,17 @@ impl PortKind {
             Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) => transport.queue(),
             _ => QUEUE_FRAMES,
         }
+    }
+
+    /// The clients that a listener lets in at once.
+    pub fn clients(&self) -> usize {
+        let given = match self {
+            Self::Unix(unix) => unix.clients,
+            Self::UnixSeq(unix) => unix.clients,
+            Self::Tcp(tcp) => tcp.clients,
+            _ => None,
+        };
+        given.unwrap_or(usize::MAX)
     }
 
     /// The one place where the kinds are told apart for their words.

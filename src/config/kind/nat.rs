@@ -42,7 +42,9 @@ pub(super) static ROW: KindRow = KindRow {
         lan::DNS,
         lan::DOMAIN,
         lan::TFTP,
+        lan::TFTP_WRITE,
         lan::BOOTFILE,
+        lan::LEASES,
         KeyRow {
             word: "mac",
             value: Some("MAC"),
@@ -273,7 +275,8 @@ mod tests {
             "nat:10.0.2.2/24,ipv6=2001:db8::2/64,forward=tcp:127.0.0.1:2222->10.0.2.15:22,\
              forward=udp:[::1]:69->[2001:db8::15]:69,public,host-loopback=off,restrict,mac=02:00:00:00:00:01,mtu=1400",
             "nat:10.0.2.2/24,dhcp=10.0.2.20-10.0.2.30,lease=600s,host=02:00:00:00:00:09/10.0.2.9/board1,\
-             host=02:00:00:00:00:08/10.0.2.8,dns=10.0.2.3,domain=bench.test,tftp=/srv/boot,bootfile=zephyr.bin",
+             host=02:00:00:00:00:08/10.0.2.8,dns=10.0.2.3,domain=bench.test,tftp=/srv/boot,tftp-write,\
+             bootfile=zephyr.bin,bootfile=http://192.0.2.1/boot.ipxe@user:iPXE,bootfile=snp.efi@arch:7,leases=/tmp/leases",
             "nat:10.0.2.2/24,dhcp=off,dns=off",
         ] {
             assert_eq!(PortSpec::parse(text).unwrap().canonical(), text);
@@ -320,6 +323,11 @@ mod tests {
             ("host=02:00:00:00:00:01/10.0.2.9,host=02:00:00:00:00:02/10.0.2.9", "the same host"),
             ("domain=-", "a domain of letters"),
             ("bootfile=zephyr.bin", "tftp=FOLDER"),
+            ("tftp-write", "tftp=FOLDER"),
+            ("tftp=/srv,bootfile=a,bootfile=b", "for the same clients"),
+            ("tftp=/srv,bootfile=a@arch:65536", "@arch:NUMBER"),
+            ("tftp=/srv,bootfile=@user:iPXE", "@user:CLASS"),
+            ("tftp=/srv,bootfile=a@user:", "@user:CLASS"),
         ] {
             let text = refusal(&format!("nat:10.0.2.2/24,{keys}"));
             assert!(text.contains(said), "{keys}: {text}");

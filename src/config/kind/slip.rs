@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::access::{GROUP, USER};
 use super::transport::{self, ANYBODY, CONNECT, LISTEN, PARITY, RTSCTS, STOP, Transport};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind};
 use crate::config::grammar::{Fault, Keys, Writer};
@@ -15,9 +16,10 @@ pub(super) static ROW: KindRow = KindRow {
     keys: &[
         KeyRow {
             word: "mode",
-            value: Some("ether|ip"),
-            repeatable: false,
-            summary: "what a SLIP packet holds: an Ethernet frame, or an IP packet (default: ether)",
+            value: Some("ether|ip|OCTAL"),
+            repeatable: true,
+            summary: "what a SLIP packet holds: an Ethernet frame, or an IP packet (default: ether); or permission bits of \
+                      what is made: a socket, a terminal, FIFOs (default: 0600)",
         },
         KeyRow {
             word: "ip",
@@ -49,6 +51,8 @@ pub(super) static ROW: KindRow = KindRow {
         PARITY,
         STOP,
         RTSCTS,
+        USER,
+        GROUP,
     ],
     choices: None,
     example: "slip:unix:/tmp/slip.sock",
@@ -81,13 +85,36 @@ pub struct Slip {
     pub contiki: bool,
 }
 
+/// A word of the key `mode`, which says two things.
+#[derive(PartialEq)]
+enum Mode {
+    Ip(bool),
+    Bits(u32),
+}
+
+fn mode(text: &str) -> value::Parsed<Mode> {
+    match text {
+        "ether" => Ok(Mode::Ip(false)),
+        "ip" => Ok(Mode::Ip(true)),
+        _ => value::mode(text).map(Mode::Bits).map_err(|_| "ether or ip, or octal permission bits, as 0660".to_owned()),
+    }
+}
+
 fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
-    let transport = transport::parse(&ROW, target, keys)?;
-    let is_ip = keys.value("mode", |text| match text {
-        "ether" => Ok(false),
-        "ip" => Ok(true),
-        _ => Err("ether or ip".to_owned()),
-    })?;
+    let (mut is_ip, mut bits) = (None, None);
+    for word in keys.values("mode", mode)? {
+        let twice = match word {
+            Mode::Ip(ip) => is_ip.replace(ip).is_some(),
+            Mode::Bits(mode) => bits.replace(mode).is_some(),
+        };
+        if twice {
+            return Err(Fault::new("mode= says the same thing twice"));
+        }
+    }
+    let mut transport = transport::parse(&ROW, target, keys)?;
+    if let Some(mode) = bits {
+        transport.set_mode(mode)?;
+    }
     let ip = if is_ip == Some(true) {
         Some(ip_peer(keys)?)
     } else {
@@ -162,11 +189,17 @@ mod tests {
         let text = "slip:unix:/tmp/s,mode=ip,ip=192.0.2.1/24,ip=2001:db8::1/64,gateway=192.0.2.2,gateway=2001:db8::2,\
                     mac=02:00:5e:00:53:09,contiki=off,mtu=1280";
         assert_eq!(PortSpec::parse(text).unwrap().canonical(), text);
+        let text = "slip:pty:/tmp/s,mode=ip,mode=0660,user=joe,group=dialout";
+        assert_eq!(PortSpec::parse(text).unwrap().canonical(), text);
         assert_eq!(PortSpec::parse("slip:unix:/tmp/s,mode=ether").unwrap().canonical(), "slip:unix:/tmp/s");
         for bad in [
             "slip:unix:/tmp/s,ip=192.0.2.1/24",
             "slip:unix:/tmp/s,mode=ether,gateway=192.0.2.2",
             "slip:unix:/tmp/s,mode=tap",
+            "slip:unix:/tmp/s,mode=ip,mode=ether",
+            "slip:unix:/tmp/s,mode=0660,mode=0640",
+            "slip:unix:/tmp/s,connect,mode=0660",
+            "slip:tcp:127.0.0.1:1,mode=0660",
             "slip:unix:/tmp/s,mode=ip,gateway=192.0.2.2,gateway=192.0.2.3",
             "slip:unix:/tmp/s,mode=ip,gateway=224.0.0.1",
             "slip:unix:/tmp/s,mode=ip,mtu=575",

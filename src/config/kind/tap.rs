@@ -1,5 +1,6 @@
 //! `tap:NAME`: a TAP interface of this machine. The process is the cable; the host's own stack is the peer.
 
+use super::access::owner;
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer};
 use crate::config::value;
@@ -86,19 +87,11 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
         addrs,
         up,
         persist: keys.flag("persist")?.unwrap_or(false),
-        user: keys.value("user", user)?,
+        user: keys.value("user", |text| owner(text, "user"))?,
         mac: keys.value("mac", value::station)?,
         fd: keys.value("fd", |text| value::number(text, 3..=i32::MAX))?,
         offload: keys.flag("offload")?.unwrap_or(true),
     }))
-}
-
-/// A name as useradd(8) takes it, or a number.
-fn user(text: &str) -> value::Parsed<String> {
-    let good = (1..=32).contains(&text.len())
-        && !text.starts_with('-')
-        && text.chars().all(|char| char.is_ascii_alphanumeric() || "._-$".contains(char));
-    good.then(|| text.to_owned()).ok_or_else(|| "a user's name or number".to_owned())
 }
 
 impl KindText for Tap {

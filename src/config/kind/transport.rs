@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::access::{Access, GROUP, MODE, USER};
 use super::ip::{PUBLIC, public};
 use super::unix::claim;
 use super::{Attach, KeyRow, KindRow, absolute};
@@ -100,6 +101,9 @@ pub(super) const STOP: KeyRow =
 pub(super) const RTSCTS: KeyRow =
     KeyRow { word: "rtscts", value: None, repeatable: false, summary: "serial: flow control by RTS and CTS" };
 
+/// The keys of all transports.
+pub(super) static KEYS: [KeyRow; 9] = [CONNECT, LISTEN, ANYBODY, PARITY, STOP, RTSCTS, MODE, USER, GROUP];
+
 /// The parity bit of a UART.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parity {
@@ -145,11 +149,15 @@ pub enum Transport {
         path: PathBuf,
         /// Dial instead of listening.
         connect: bool,
+        /// Who may use a socket that listens.
+        access: Access,
     },
     /// A pseudo-terminal.
     Pty {
         /// Where it is linked.
         path: PathBuf,
+        /// Who may use it.
+        access: Access,
     },
     /// A TCP connection.
     Tcp {
@@ -166,6 +174,8 @@ pub enum Transport {
     Pipe {
         /// Their path without `.in` and `.out`.
         path: PathBuf,
+        /// Who may use those that are made here.
+        access: Access,
     },
     /// An inherited descriptor.
     Fd(i32),
@@ -175,6 +185,9 @@ pub enum Transport {
         command: String,
     },
 }
+
+/// Why `connect` excludes the keys of what is made.
+const MADE_THERE: &str = "with connect: the other end makes the socket";
 
 const BAUD: u32 = 115_200;
 
@@ -215,12 +228,14 @@ pub(super) fn parse(row: &KindRow, target: &str, keys: &mut Keys) -> Result<Tran
     })?;
     let made = (transport.parse)(address, keys)?;
     let own: &[&str] = match made {
-        Transport::Unix { .. } => &["connect"],
+        Transport::Unix { connect: true, .. } => &["connect"],
+        Transport::Unix { .. } => &["connect", "mode", "user", "group"],
+        Transport::Pty { .. } | Transport::Pipe { .. } => &["mode", "user", "group"],
         Transport::Tcp { .. } => &["listen", "public"],
         Transport::Serial(_) => &["parity", "stop", "rtscts"],
         _ => &[],
     };
-    for key in [CONNECT, LISTEN, ANYBODY, PARITY, STOP, RTSCTS].iter().filter(|key| !own.contains(&key.word)) {
+    for key in KEYS.iter().filter(|key| !own.contains(&key.word)) {
         keys.refuse(key.word, &format!("with {word}:"))?;
     }
     Ok(made)
@@ -245,12 +260,16 @@ fn bad(word: &str, address: &str, form: &str) -> Fault {
 
 fn unix(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
     let path = value::sun_path(address).map_err(|form| bad("unix", address, &form))?;
-    Ok(Transport::Unix { path, connect: keys.flag("connect")?.unwrap_or(false) })
+    let connect = keys.flag("connect")?.unwrap_or(false);
+    if connect {
+        Access::refuse(keys, MADE_THERE)?;
+    }
+    Ok(Transport::Unix { path, connect, access: Access::take(keys)? })
 }
 
-fn pty(address: &str, _: &mut Keys) -> Result<Transport, Fault> {
+fn pty(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
     let path = value::path(address).map_err(|form| bad("pty", address, &form))?;
-    Ok(Transport::Pty { path })
+    Ok(Transport::Pty { path, access: Access::take(keys)? })
 }
 
 fn tcp(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
@@ -286,9 +305,9 @@ fn serial(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
     }))
 }
 
-fn pipe(address: &str, _: &mut Keys) -> Result<Transport, Fault> {
+fn pipe(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
     let path = value::path(address).map_err(|form| bad("pipe", address, &form))?;
-    Ok(Transport::Pipe { path })
+    Ok(Transport::Pipe { path, access: Access::take(keys)? })
 }
 
 fn fd(address: &str, _: &mut Keys) -> Result<Transport, Fault> {
@@ -303,6 +322,19 @@ fn exec(address: &str, _: &mut Keys) -> Result<Transport, Fault> {
 }
 
 impl Transport {
+    /// Sets the permission bits of what it makes.
+    pub(super) fn set_mode(&mut self, mode: u32) -> Result<(), Fault> {
+        let why = match self {
+            Self::Unix { connect: true, .. } => MADE_THERE,
+            Self::Unix { access, .. } | Self::Pty { access, .. } | Self::Pipe { access, .. } => {
+                access.set_mode(mode);
+                return Ok(());
+            }
+            _ => "where nothing is made",
+        };
+        Err(Fault::new(format!("key \"mode\" means nothing {why}")))
+    }
+
     /// `PATH.in`, which QEMU reads, and `PATH.out`, which it writes.
     pub fn fifos(path: &Path) -> [PathBuf; 2] {
         ["in", "out"].map(|end| PathBuf::from(format!("{}.{end}", path.display())))
@@ -312,10 +344,10 @@ impl Transport {
     pub(super) fn target(&self) -> String {
         match self {
             Self::Unix { path, .. } => format!("unix:{}", path.display()),
-            Self::Pty { path } => format!("pty:{}", path.display()),
+            Self::Pty { path, .. } => format!("pty:{}", path.display()),
             Self::Tcp { addr, .. } => format!("tcp:{addr}"),
             Self::Serial(uart) => format!("serial:{}@{}", uart.device.display(), uart.baud),
-            Self::Pipe { path } => format!("pipe:{}", path.display()),
+            Self::Pipe { path, .. } => format!("pipe:{}", path.display()),
             Self::Fd(number) => format!("fd:{number}"),
             Self::Exec { command } => format!("exec:{command}"),
         }
@@ -325,7 +357,7 @@ impl Transport {
     pub(super) fn default_name(&self, kind: &str) -> String {
         let file = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = match self {
-            Self::Unix { path, .. } | Self::Pty { path } | Self::Pipe { path } => file(path),
+            Self::Unix { path, .. } | Self::Pty { path, .. } | Self::Pipe { path, .. } => file(path),
             Self::Serial(uart) => file(&uart.device),
             Self::Tcp { addr, .. } => format!("{kind}-{}-{}", addr.host, addr.port),
             Self::Fd(number) => format!("{kind}-fd{number}"),
@@ -349,15 +381,18 @@ impl Transport {
             _ => &[],
         };
         flags.iter().filter(|(_, on)| *on).for_each(|(word, _)| out.flag(word));
+        if let Self::Unix { access, .. } | Self::Pty { access, .. } | Self::Pipe { access, .. } = self {
+            access.write(out);
+        }
     }
 
     /// What no second port of the process can have.
     pub(super) fn claims(&self) -> Vec<String> {
         match self {
-            Self::Unix { path, connect: false } | Self::Pty { path } => vec![claim(path)],
+            Self::Unix { path, connect: false, .. } | Self::Pty { path, .. } => vec![claim(path)],
             Self::Tcp { addr, listen: true, .. } if addr.port != 0 => vec![format!("TCP address {addr}")],
             Self::Serial(uart) => vec![claim(&uart.device)],
-            Self::Pipe { path } => Self::fifos(path).iter().map(|path| claim(path)).collect(),
+            Self::Pipe { path, .. } => Self::fifos(path).iter().map(|path| claim(path)).collect(),
             Self::Fd(number) => vec![format!("descriptor {number}")],
             _ => Vec::new(),
         }
@@ -367,16 +402,16 @@ impl Transport {
     pub(super) fn attach(&self) -> Option<Attach> {
         let qemu = |chardev: String| Attach::new("QEMU", format!("-serial mon:stdio -serial {}", shell(&chardev)));
         match self {
-            Self::Unix { path, connect } => {
+            Self::Unix { path, connect, .. } => {
                 let server = if *connect { ",server=on,wait=off" } else { "" };
                 qemu(format!("unix:{}{server}", escape(&absolute(path))))
             }
-            Self::Pipe { path } => qemu(format!("pipe:{}", escape(&absolute(path)))),
+            Self::Pipe { path, .. } => qemu(format!("pipe:{}", escape(&absolute(path)))),
             Self::Tcp { addr, listen, .. } => {
                 let server = if *listen { "" } else { ",server=on,wait=off" };
                 qemu(format!("tcp:{addr}{server}"))
             }
-            Self::Pty { path } => Attach::new("the program's serial device", shell(&absolute(path)).into()),
+            Self::Pty { path, .. } => Attach::new("the program's serial device", shell(&absolute(path)).into()),
             Self::Serial(_) | Self::Fd(_) | Self::Exec { .. } => None,
         }
     }

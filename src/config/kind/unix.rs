@@ -3,29 +3,37 @@
 
 use std::path::{Path, PathBuf};
 
+use super::access::{Access, GROUP, MODE, USER};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, absolute, bad_target};
 use crate::config::grammar::{Fault, Keys, Writer, escape};
 use crate::config::text::shell;
 use crate::config::value;
-
-/// The permission bits of a socket that is bound: this user alone.
-pub const DEFAULT_MODE: u32 = 0o600;
+use crate::limits::PORTS_MAX;
 
 const CONNECT: KeyRow =
     KeyRow { word: "connect", value: None, repeatable: false, summary: "dial instead of listening, and keep dialling" };
 
-const MODE: KeyRow = KeyRow {
-    word: "mode",
-    value: Some("OCTAL"),
+/// How many clients a listener has at once.
+pub(super) const CLIENTS: KeyRow = KeyRow {
+    word: "clients",
+    value: Some("N"),
     repeatable: false,
-    summary: "permission bits of the socket (default: 0600)",
+    summary: "clients at once, the others are turned away, 1 to 16384 (default: as many as there are descriptors for)",
 };
+
+/// The value of [`CLIENTS`], which means nothing to a port that dials.
+pub(super) fn clients(keys: &mut Keys, dials: Option<&str>) -> Result<Option<usize>, Fault> {
+    if let Some(why) = dials {
+        keys.refuse("clients", why)?;
+    }
+    keys.value("clients", |text| value::number(text, 1..=PORTS_MAX))
+}
 
 pub(super) static STREAM: KindRow = KindRow {
     word: "unix",
     target: "PATH",
     summary: "UNIX stream socket, length before each frame (QEMU, passt)",
-    keys: &[CONNECT, MODE],
+    keys: &[CONNECT, MODE, USER, GROUP, CLIENTS],
     example: "unix:/tmp/inst1",
     note: "It listens, and each client that connects becomes a port of its own: inst1, inst1#2 and so on. The length \
            has 4 bytes, big-endian, as QEMU -netdev stream, passt and socket_vmnet have it. A QEMU from 8.0 on comes back after a restart of zbridge with reconnect=1 added to its \
@@ -46,6 +54,8 @@ pub(super) static GRAM: KindRow = KindRow {
             summary: "the peer's socket (default: whoever sent last)",
         },
         MODE,
+        USER,
+        GROUP,
     ],
     example: "unixgram:/tmp/inst1,peer=/tmp/inst1.qemu",
     note: "What QEMU calls -netdev dgram. Both ends are bound to a path of their own.",
@@ -57,7 +67,7 @@ pub(super) static SEQ: KindRow = KindRow {
     word: "unixseq",
     target: "PATH",
     summary: "UNIX SOCK_SEQPACKET socket, one frame a packet",
-    keys: &[CONNECT, MODE],
+    keys: &[CONNECT, MODE, USER, GROUP, CLIENTS],
     example: "unixseq:/tmp/inst1",
     note: "It listens as unix does, each client a port of its own, but packets keep the frames apart.",
     choices: None,
@@ -71,8 +81,10 @@ pub struct UnixStream {
     pub path: PathBuf,
     /// Dial instead of listening.
     pub connect: bool,
-    /// Permission bits of a socket that listens; [`DEFAULT_MODE`] when it dials.
-    pub mode: u32,
+    /// Who may use a socket that listens.
+    pub access: Access,
+    /// Clients at once, 1..=[`PORTS_MAX`]; `None`: as many as there can be.
+    pub clients: Option<usize>,
 }
 
 /// One frame a datagram on a SOCK_DGRAM socket.
@@ -82,8 +94,8 @@ pub struct UnixGram {
     pub path: PathBuf,
     /// Where frames are sent; `None`: to whoever sent the last one.
     pub peer: Option<PathBuf>,
-    /// Permission bits of the bound socket.
-    pub mode: u32,
+    /// Who may use the bound socket.
+    pub access: Access,
 }
 
 /// One frame a packet on a SOCK_SEQPACKET socket.
@@ -93,33 +105,37 @@ pub struct UnixSeq {
     pub path: PathBuf,
     /// Dial instead of listening.
     pub connect: bool,
-    /// Permission bits of a socket that listens; [`DEFAULT_MODE`] when it dials.
-    pub mode: u32,
+    /// Who may use a socket that listens.
+    pub access: Access,
+    /// Clients at once, 1..=[`PORTS_MAX`]; `None`: as many as there can be.
+    pub clients: Option<usize>,
 }
 
 fn path(row: &KindRow, target: &str) -> Result<PathBuf, Fault> {
     value::sun_path(target).map_err(|form| bad_target(row, target, &form))
 }
 
-/// `connect` and `mode`, which excludes it.
-fn connect_and_mode(keys: &mut Keys) -> Result<(bool, u32), Fault> {
+/// `connect`, and who may use the socket and how many clients, which it excludes.
+fn ends(keys: &mut Keys) -> Result<(bool, Access, Option<usize>), Fault> {
     let connect = keys.flag("connect")?.unwrap_or(false);
+    let clients = clients(keys, connect.then_some("with connect: it has one peer"))?;
     if connect {
-        keys.refuse("mode", "with connect: the other end makes the socket")?;
+        Access::refuse(keys, "with connect: the other end makes the socket")?;
+        return Ok((true, Access::default(), None));
     }
-    Ok((connect, keys.value("mode", value::mode)?.unwrap_or(DEFAULT_MODE)))
+    Ok((false, Access::take(keys)?, clients))
 }
 
 fn parse_stream(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let path = path(&STREAM, target)?;
-    let (connect, mode) = connect_and_mode(keys)?;
-    Ok(PortKind::Unix(UnixStream { path, connect, mode }))
+    let (connect, access, clients) = ends(keys)?;
+    Ok(PortKind::Unix(UnixStream { path, connect, access, clients }))
 }
 
 fn parse_seq(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     let path = path(&SEQ, target)?;
-    let (connect, mode) = connect_and_mode(keys)?;
-    Ok(PortKind::UnixSeq(UnixSeq { path, connect, mode }))
+    let (connect, access, clients) = ends(keys)?;
+    Ok(PortKind::UnixSeq(UnixSeq { path, connect, access, clients }))
 }
 
 fn parse_gram(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
@@ -128,21 +144,18 @@ fn parse_gram(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     if peer.as_ref() == Some(&path) {
         return Err(Fault::new("the peer's socket is the port's own").hint("each end is bound to a path of its own"));
     }
-    let mode = keys.value("mode", value::mode)?.unwrap_or(DEFAULT_MODE);
-    Ok(PortKind::UnixGram(UnixGram { path, peer, mode }))
+    Ok(PortKind::UnixGram(UnixGram { path, peer, access: Access::take(keys)? }))
 }
 
 fn name_of(path: &Path) -> String {
     path.file_name().map(|name| value::name_from(&name.to_string_lossy())).unwrap_or_default()
 }
 
-fn write_keys(out: &mut Writer, connect: bool, mode: u32) {
+fn write_keys(out: &mut Writer, connect: bool, access: &Access) {
     if connect {
         out.flag("connect");
     }
-    if mode != DEFAULT_MODE {
-        out.value("mode", format_args!("{mode:04o}"));
-    }
+    access.write(out);
 }
 
 /// The path of a bound socket; `//` and `/./` make no difference.
@@ -164,7 +177,8 @@ impl KindText for UnixStream {
     }
 
     fn write(&self, out: &mut Writer) {
-        write_keys(out, self.connect, self.mode);
+        write_keys(out, self.connect, &self.access);
+        out.option("clients", self.clients);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -194,7 +208,7 @@ impl KindText for UnixGram {
 
     fn write(&self, out: &mut Writer) {
         out.option("peer", self.peer.as_ref().map(|peer| peer.display()));
-        write_keys(out, false, self.mode);
+        write_keys(out, false, &self.access);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -224,7 +238,8 @@ impl KindText for UnixSeq {
     }
 
     fn write(&self, out: &mut Writer) {
-        write_keys(out, self.connect, self.mode);
+        write_keys(out, self.connect, &self.access);
+        out.option("clients", self.clients);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -289,6 +304,8 @@ mod tests {
     fn what_means_nothing_is_refused() {
         let what = |text: &str| PortSpec::parse(text).unwrap_err().what().to_owned();
         assert!(what("unix:/tmp/a,connect,mode=0660").contains("means nothing with connect"));
+        assert!(what("unix:/tmp/a,connect,clients=4").contains("means nothing with connect"));
+        assert!(what("unixseq:/tmp/a,clients=0").contains("a number from 1 to 16384"));
         assert!(what("unixgram:/tmp/a,peer=/tmp/a").contains("the port's own"));
         assert!(what(&format!("unix:/{}", "p".repeat(107))).contains("1 to 107 bytes (it has 108)"));
     }

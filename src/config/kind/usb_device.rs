@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::access::{Access, GROUP, MODE, USER};
 use super::{Choice, KeyRow};
 use crate::config::grammar::{Fault, Keys, NESTED, Writer, nearest, split_by};
 use crate::config::value::{self, HostPort, Parsed};
@@ -50,6 +51,9 @@ static CDC_ACM: Choice = Choice {
             repeatable: false,
             summary: "what the host sends comes back (the default)",
         },
+        MODE,
+        USER,
+        GROUP,
     ],
     example: "cdc-acm+pty=/tmp/ttyA",
 };
@@ -72,6 +76,12 @@ static MASS_STORAGE: Choice = Choice {
             value: None,
             repeatable: false,
             summary: "writes are kept aside and gone at the end; the file stays as it is",
+        },
+        KeyRow {
+            word: "raw",
+            value: None,
+            repeatable: false,
+            summary: "take the file's bytes as blocks, although it looks like qcow2, gzip or another format",
         },
     ],
     example: "mass-storage+image=disk.img+cow",
@@ -132,10 +142,10 @@ const SPEEDS: [(&str, UsbSpeed); 3] = [("full", UsbSpeed::Full), ("high", UsbSpe
 pub enum Serial {
     /// The port itself: what it gets it gives back.
     Echo,
-    /// A pseudo-terminal, to which this path is a link.
-    Pty(PathBuf),
-    /// A client of the socket at this path.
-    Unix(PathBuf),
+    /// A pseudo-terminal, to which this path is a link, and who may use it.
+    Pty(PathBuf, Access),
+    /// A client of the socket at this path, and who may be one.
+    Unix(PathBuf, Access),
     /// A client of this TCP address.
     Tcp(HostPort),
     /// A file that grows.
@@ -157,6 +167,8 @@ pub enum UsbKind {
         read_only: bool,
         /// What the host writes is kept beside the file.
         cow: bool,
+        /// The file's bytes are the blocks, whatever they look like.
+        raw: bool,
     },
     /// A keyboard, and the file or pipe that plays it.
     Keyboard(Option<PathBuf>),
@@ -202,8 +214,8 @@ impl UsbDevice {
     /// What no second device of the process can have: `path /tmp/ttyA`.
     pub(super) fn claim(&self) -> Option<String> {
         match &self.kind {
-            UsbKind::CdcAcm(Serial::Pty(path) | Serial::Unix(path) | Serial::File(path)) => Some(path),
-            UsbKind::MassStorage { image, read_only: false, cow: false } => Some(image),
+            UsbKind::CdcAcm(Serial::Pty(path, _) | Serial::Unix(path, _) | Serial::File(path)) => Some(path),
+            UsbKind::MassStorage { image, read_only: false, cow: false, .. } => Some(image),
             UsbKind::CdcAcm(Serial::Tcp(addr)) if addr.port != 0 => return Some(format!("TCP address {addr}")),
             _ => None,
         }
@@ -231,6 +243,7 @@ pub(super) fn parse(text: &str) -> Result<UsbDevice, Fault> {
             })?,
             read_only: keys.flag("ro")?.unwrap_or(false),
             cow: keys.flag("cow")?.unwrap_or(false),
+            raw: keys.flag("raw")?.unwrap_or(false),
         },
         word if word == KEYBOARD.word => UsbKind::Keyboard(keys.value("script", path)?),
         _ => UsbKind::Mouse(keys.value("script", path)?),
@@ -250,15 +263,20 @@ pub(super) fn parse(text: &str) -> Result<UsbDevice, Fault> {
 fn serial(keys: &mut Keys) -> Result<Serial, Fault> {
     let echo = keys.flag("echo")?.unwrap_or(false).then_some(Serial::Echo);
     let ends = [
-        keys.value("pty", path)?.map(Serial::Pty),
-        keys.value("unix", value::sun_path)?.map(Serial::Unix),
+        keys.value("pty", path)?.map(|path| Serial::Pty(path, Access::default())),
+        keys.value("unix", value::sun_path)?.map(|path| Serial::Unix(path, Access::default())),
         keys.value("tcp", loopback)?.map(Serial::Tcp),
         keys.value("file", path)?.map(Serial::File),
         echo,
     ];
     let mut named = ends.into_iter().flatten();
     match (named.next(), named.next()) {
-        (end, None) => Ok(end.unwrap_or(Serial::Echo)),
+        (Some(Serial::Pty(path, _)), None) => Ok(Serial::Pty(path, Access::take(keys)?)),
+        (Some(Serial::Unix(path, _)), None) => Ok(Serial::Unix(path, Access::take(keys)?)),
+        (end, None) => {
+            Access::refuse(keys, "without pty and unix: nothing else is made")?;
+            Ok(end.unwrap_or(Serial::Echo))
+        }
         _ => Err(Fault::new("cdc-acm has one back end").hint("name one of pty, unix, tcp, file and echo")),
     }
 }
@@ -306,14 +324,20 @@ impl fmt::Display for UsbDevice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Writer::nested(self.word());
         match &self.kind {
-            UsbKind::CdcAcm(Serial::Pty(path)) => text.value("pty", path.display()),
-            UsbKind::CdcAcm(Serial::Unix(path)) => text.value("unix", path.display()),
+            UsbKind::CdcAcm(Serial::Pty(path, access)) => {
+                text.value("pty", path.display());
+                access.write(&mut text);
+            }
+            UsbKind::CdcAcm(Serial::Unix(path, access)) => {
+                text.value("unix", path.display());
+                access.write(&mut text);
+            }
             UsbKind::CdcAcm(Serial::Tcp(addr)) => text.value("tcp", addr),
             UsbKind::CdcAcm(Serial::File(path)) => text.value("file", path.display()),
             UsbKind::CdcAcm(Serial::Echo) | UsbKind::Loopback => {}
-            UsbKind::MassStorage { image, read_only, cow } => {
+            UsbKind::MassStorage { image, read_only, cow, raw } => {
                 text.value("image", image.display());
-                for (word, _) in [("ro", read_only), ("cow", cow)].iter().filter(|(_, on)| **on) {
+                for (word, _) in [("ro", read_only), ("cow", cow), ("raw", raw)].iter().filter(|(_, on)| **on) {
                     text.flag(word);
                 }
             }
@@ -355,7 +379,9 @@ mod tests {
             "cdc-acm+unix=/tmp/a++b+speed=full+vid=2fe3+pid=0100+serial=a+busid=2-7",
             "cdc-acm+tcp=[::1]:4000",
             "cdc-acm+file=log",
-            "mass-storage+image=disk.img+ro+speed=super",
+            "mass-storage+image=disk.img+ro+raw+speed=super",
+            "cdc-acm+pty=/tmp/a+mode=0660+user=joe+group=dialout",
+            "cdc-acm+unix=/tmp/a+group=20",
             "hid-keyboard",
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
@@ -368,6 +394,7 @@ mod tests {
         assert_eq!(refusal("cdcacm"), "unknown device \"cdcacm\"; the nearest is \"cdc-acm\"");
         assert!(refusal("loopback+pyt=/tmp/x").contains("loopback has no key \"pyt\""));
         assert!(refusal("cdc-acm+pty=/tmp/a+echo").contains("one back end"));
+        assert!(refusal("cdc-acm+mode=0660").contains("means nothing without pty and unix"));
         assert!(refusal("mass-storage+ro").contains("needs its image"));
         for bad in ["speed=slow", "vid=12345", "vid=0x", "serial=", "busid=1-255", "busid=0-1", "busid=1-+1"] {
             assert!(parse(&format!("loopback+{bad}")).is_err(), "{bad}");

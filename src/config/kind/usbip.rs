@@ -8,6 +8,8 @@ use super::usb_device::{self, DEVICES, UsbDevice};
 use super::{Attach, Choices, KeyRow, KindRow, KindText, PortKind, bad_target};
 use crate::config::grammar::{Fault, Keys, NESTED, Writer, split_by};
 use crate::config::value::{self, HostPort};
+use crate::limits::DEAD_PEER;
+use crate::time::Duration;
 use crate::wire::{Cidr, Mac};
 
 pub(super) static ROW: KindRow = KindRow {
@@ -42,6 +44,13 @@ pub(super) static ROW: KindRow = KindRow {
             value: None,
             repeatable: false,
             summary: "usbip-listen may be reached from other machines: nothing is protected",
+        },
+        KeyRow {
+            word: "patience",
+            value: Some("SPAN"),
+            repeatable: false,
+            summary: "how long an importer may be silent before its device is free: a guest that a debugger has stopped (5s to \
+                      24h, default: 30s)",
         },
         KeyRow {
             word: "show-busy",
@@ -106,6 +115,8 @@ pub struct Usbip {
     pub listen: Option<HostPort>,
     /// That address may be reached from other machines.
     pub public: bool,
+    /// How long an importer may be silent, if it was said; see [`Usbip::patience`].
+    pub own_patience: Option<Duration>,
     /// Lists show devices that are in use.
     pub show_busy: bool,
 }
@@ -121,6 +132,7 @@ impl Usbip {
             imports: Vec::new(),
             listen: None,
             public: false,
+            own_patience: None,
             show_busy: false,
         }
     }
@@ -134,6 +146,11 @@ impl Usbip {
         };
         let made = || Mac::from_u64(0x0275 << 32 | u64::from(self.addrs.first().map_or(0, octets)));
         self.own_mac.unwrap_or_else(made)
+    }
+
+    /// How long an importer may be silent before its device is free.
+    pub fn patience(&self) -> Duration {
+        self.own_patience.unwrap_or(DEAD_PEER)
     }
 
     /// The bus ids of its devices, and behind them those of its imports: the given ones, and the lowest that are free.
@@ -183,10 +200,16 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
         imports: keys.nested("import", import)?,
         listen: keys.value("usbip-listen", |text| value::host_port(text, 0..=u16::MAX))?,
         public: keys.flag("public")?.unwrap_or(false),
+        own_patience: keys.value("patience", patience)?,
         show_busy: keys.flag("show-busy")?.unwrap_or(false),
     };
     check(&usbip)?;
     Ok(PortKind::Usbip(usbip))
+}
+
+fn patience(text: &str) -> value::Parsed<Duration> {
+    let range = Duration::from_secs(5)..=Duration::from_secs(24 * 3600);
+    value::duration(text).filter(|span| range.contains(span)).ok_or_else(|| "a time from 5s to 24h, as 10m".to_owned())
 }
 
 fn import(text: &str) -> Result<Import, Fault> {
@@ -260,6 +283,7 @@ impl KindText for Usbip {
         }
         out.option("mac", self.own_mac);
         out.option("usbip-listen", self.listen.as_ref());
+        out.option("patience", self.own_patience.map(value::span));
         for (word, _) in [("public", self.public), ("show-busy", self.show_busy)].iter().filter(|(_, on)| *on) {
             out.flag(word);
         }
@@ -300,7 +324,7 @@ mod tests {
             "usbip:192.0.2.1/24,device=cdc-acm,device=cdc-acm",
             "usbip:192.0.2.1/24,device=cdc-acm+pty=/tmp/a,,b,import=127.0.0.1:3240/1-1.4,\
              import=board:3240/1-1+split=2048,addr=2001:db8::1/64,\
-             gateway=192.0.2.254,mac=02:00:00:00:00:01,usbip-listen=0.0.0.0:3240,public,show-busy,mtu=9000",
+             gateway=192.0.2.254,mac=02:00:00:00:00:01,usbip-listen=0.0.0.0:3240,patience=600s,public,show-busy,mtu=9000",
         ] {
             assert_eq!(PortSpec::parse(text).unwrap().canonical(), text);
         }

@@ -1,6 +1,6 @@
 //! `wpan:TRANSPORT`: a node of an IEEE 802.15.4 radio medium, on a serial line.
 
-use super::transport::{self, ANYBODY, CONNECT, LISTEN, PARITY, RTSCTS, STOP, Transport};
+use super::transport::{self, Transport};
 use super::{Attach, KindRow, KindText, PortKind};
 use crate::config::grammar::{Fault, Keys, Writer};
 
@@ -8,7 +8,7 @@ pub(super) static ROW: KindRow = KindRow {
     word: "wpan",
     target: "TRANSPORT",
     summary: "IEEE 802.15.4 node on a serial line (Zephyr's uart_pipe)",
-    keys: &[CONNECT, LISTEN, ANYBODY, PARITY, STOP, RTSCTS],
+    keys: &transport::KEYS,
     choices: None,
     example: "wpan:pipe:/tmp/node1,switch=radio",
     note: "Each frame goes as F0, its length and its bytes without FCS. The switch of a wpan port is a radio medium, which \

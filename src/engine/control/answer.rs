@@ -5,9 +5,9 @@ use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
     Added, AttachInfo, Command, Cursor, FDB_PAGE, FdbInfo, FdbPage, FlowsInfo, LeaseInfo, Lifetime, PORT_STATES,
-    PortInfo, StatusInfo, SwitchInfo,
+    PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
-use crate::engine::command::{Handle, PortStatus, SwitchStatus};
+use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
 use crate::service::nat::{Flows, Stats};
@@ -195,7 +195,9 @@ impl Answerer {
                 }
             }
         }
-        Ok(!found && state == "gone")
+        // The ports of a switch that hangs may be there still; those of one that has ended are not.
+        let hangs = |handle: &Handle| handle.status().is_ok_and(|it| matches!(it.condition, Condition::Hangs(_)));
+        Ok(!found && state == "gone" && !self.handles.iter().any(hangs))
     }
 
     /// Why a wait was in vain.
@@ -212,7 +214,12 @@ impl Answerer {
 }
 
 fn switch_info(status: &SwitchStatus) -> SwitchInfo {
-    SwitchInfo { name: status.name.clone(), ports: status.ports.iter().map(port_info).collect() }
+    let trouble = match &status.condition {
+        Condition::Runs => None,
+        Condition::Hangs(why) => Some(TroubleInfo { state: "hangs".to_owned(), reason: why.what().to_owned() }),
+        Condition::Ended(why) => Some(TroubleInfo { state: "ended".to_owned(), reason: why.what().to_owned() }),
+    };
+    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().map(port_info).collect() }
 }
 
 fn port_info(status: &PortStatus) -> PortInfo {

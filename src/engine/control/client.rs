@@ -131,7 +131,9 @@ impl Client {
                     let hint = format!("if another user's is meant, name it by its path: {}", path.display());
                     return Error::new(Class::NoDaemon, what).hint(hint);
                 }
-                let others: Vec<String> = bridges().into_iter().map(|client| client.greeting.name).collect();
+                // The caller's own is about to end, for it wants another.
+                let others = bridges().into_iter().filter(|client| client.greeting.pid != std::process::id());
+                let others: Vec<String> = others.map(|client| client.greeting.name).collect();
                 if others.is_empty() || name == DEFAULT_NAME {
                     return none_runs(what);
                 }

@@ -148,7 +148,7 @@ impl Claim {
             match dial_socket(&path, SocketType::STREAM) {
                 Ok((_, owner)) if given => return Err(running(&candidate, &owner)),
                 Ok(_) => {}
-                Err(_) => match UnixListener::bind(&path, SocketType::STREAM, 0o600) {
+                Err(_) => match UnixListener::bind(&path, SocketType::STREAM, &crate::config::Access::default()) {
                     Ok(listener) => return Ok(Self { name: candidate, path, listener }),
                     // Somebody is there who does not answer: a bridge that hangs, or no bridge at all.
                     Err(_) if !given && path.symlink_metadata().is_ok() => {}
@@ -175,7 +175,7 @@ impl Claim {
     /// # Errors
     /// The system has no descriptors or threads left.
     pub fn serve(self, bridge: &Bridge) -> Result<Server> {
-        Server::start(self, bridge.handles())
+        Server::start(self, bridge.handles(), bridge.parts())
     }
 }
 

@@ -12,8 +12,8 @@ use super::place::Claim;
 use super::session::{Read, Session};
 use super::stranger;
 use crate::control::{Greeting, PROTOCOL, Reply, Request, print};
-use crate::engine::Bridge;
-use crate::engine::command::{Handle, SwitchStatus};
+use crate::engine::command::Handle;
+use crate::engine::fault::{Parts, contained};
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
@@ -55,7 +55,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn start(claim: Claim, handles: Vec<Handle>) -> Result<Self> {
+    pub(super) fn start(claim: Claim, handles: Vec<Handle>, parts: Arc<Parts>) -> Result<Self> {
         let cannot = |error| Error::system("control socket: cannot wait for clients", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
@@ -85,7 +85,15 @@ impl Server {
             stop: stop.clone(),
             ends: ends.clone(),
         };
-        let thread = rights::spawn("zb-control", &ROLE, move || serving.run()).map_err(cannot)?;
+        // It takes nothing along: what it holds, the socket too, is dropped, and the switches go on.
+        let run = move || {
+            let ran = contained("the control socket", || {
+                serving.run();
+                Ok(())
+            });
+            ran.err().into_iter().for_each(|why| parts.note(why));
+        };
+        let thread = rights::spawn("zb-control", &ROLE, run).map_err(cannot)?;
         Ok(Self { name, path, stop, ends, waker, thread: Some(thread) })
     }
 
@@ -99,15 +107,10 @@ impl Server {
         &self.path
     }
 
-    /// Ends with the bridge that it serves. Returns what all ports had counted, those of clients included. Clients are
-    /// let go first, so that one that waits for an answer learns that the bridge has ended, not only its switch.
-    ///
-    /// # Errors
-    /// As [`Bridge::stop`].
-    pub fn end(self, bridge: Bridge) -> Result<Vec<SwitchStatus>> {
+    /// Ends, and the bridge that it serves is about to: the ports of clients stay to be counted. It is called before the
+    /// bridge is stopped, so that a client that waits for an answer learns that the bridge has ended, not only its switch.
+    pub fn end(self) {
         self.ends.store(true, Ordering::Relaxed);
-        drop(self);
-        bridge.stop()
     }
 }
 

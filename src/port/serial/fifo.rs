@@ -6,8 +6,10 @@
 //! Two that serve one pair would take each other's bytes away, so `PATH.out` is locked (flock(2)) as long as it is
 //! served. The kernel lets the lock go with its process, however that ends.
 
-use crate::config::Transport;
+use crate::config::{Access, Transport};
 use crate::error::{Class, Error, Result};
+use crate::port::access;
+use crate::port::made::Made;
 use crate::port::unix::{USE_ANOTHER, lock_holder};
 use crate::rights::deed;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, mknodat, open};
@@ -15,10 +17,10 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// A FIFO and, if it was made here, its inode.
+/// A FIFO, which is removed on drop if it was made here.
 struct Fifo {
     path: PathBuf,
-    made: Option<u64>,
+    _made: Option<Made>,
 }
 
 /// See the module.
@@ -38,10 +40,10 @@ impl Fifos {
     ///
     /// # Errors
     /// There is something else at one of the paths, it may not be opened, or another process serves them.
-    pub fn open(path: &Path) -> Result<(Self, OwnedFd)> {
+    pub fn open(path: &Path, access: &Access) -> Result<(Self, OwnedFd)> {
         let [to_peer, from_peer] = Transport::fifos(path);
         for _ in 0..TRIES {
-            let (to_peer, from_peer) = (Fifo::find(to_peer.clone())?, Fifo::find(from_peer.clone())?);
+            let (to_peer, from_peer) = (Fifo::find(to_peer.clone(), access)?, Fifo::find(from_peer.clone(), access)?);
             let input = open_input(&from_peer.path).map_err(|errno| cannot("open", &from_peer.path, errno))?;
             let Some(lock) = lock(path, &from_peer)? else { continue };
             return Ok((Self { to_peer, from_peer, path: path.to_owned(), _lock: lock }, input));
@@ -63,8 +65,13 @@ impl Fifos {
     /// # Errors
     /// The system call's.
     pub fn open_output(&self) -> Result<Option<OwnedFd>, Errno> {
-        match open_path(&self.to_peer.path, OFlags::WRONLY) {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match open_path(&self.to_peer.path, flags) {
             Err(Errno::NXIO) => Ok(None),
+            Err(Errno::LOOP) => {
+                log::error!("{}", is_link(&self.to_peer.path));
+                Err(Errno::LOOP)
+            }
             opened => opened.map(Some),
         }
     }
@@ -76,11 +83,10 @@ impl Fifos {
 }
 
 fn open_input(path: &Path) -> Result<OwnedFd, Errno> {
-    open_path(path, OFlags::RDONLY)
+    open_path(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW)
 }
 
-fn open_path(path: &Path, way: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = way | OFlags::NONBLOCK | OFlags::CLOEXEC;
+fn open_path(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     open(path, flags, Mode::empty()).or_else(|errno| deed::open(path, flags.bits(), errno))
 }
 
@@ -109,32 +115,67 @@ fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
 }
 
 impl Fifo {
-    fn find(path: PathBuf) -> Result<Self> {
-        let mode = Mode::RUSR | Mode::WUSR;
-        let making = mknodat(CWD, &path, FileType::Fifo, mode, 0);
-        let made = match making.or_else(|errno| deed::fifo(&path, mode.bits(), errno)) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
+    fn find(path: PathBuf, access: &Access) -> Result<Self> {
+        let made = match make(&path) {
+            Ok(()) => Some(Made::note(&path).map_err(|errno| cannot("look at", &path, errno))?),
+            Err(Errno::EXIST) => None,
             Err(errno) => return Err(cannot("make", &path, errno)),
         };
         let there = deed::look(&path).map_err(|errno| cannot("look at", &path, errno))?;
+        if FileType::from_raw_mode(there.mode) == FileType::Symlink {
+            return Err(is_link(&path));
+        }
         if FileType::from_raw_mode(there.mode) != FileType::Fifo {
             let what = format!("cannot use {}: it exists and is no FIFO", path.display());
             return Err(Error::new(Class::Runtime, what).hint("choose another path, or move the file away"));
         }
-        Ok(Self { path, made: made.then_some(there.inode) })
+        let fifo = Self { path, _made: made };
+        if fifo._made.is_some() {
+            // The umask may have taken bits away.
+            access::give(&fifo.path, &Access { mode: Some(access.mode()), ..access.clone() })?;
+        }
+        Ok(fifo)
     }
 }
 
-impl Drop for Fifo {
-    fn drop(&mut self) {
-        if self.made.is_some() && deed::look(&self.path).ok().map(|now| now.inode) == self.made {
-            // One that stays is used by whoever comes next.
-            let _ = deed::remove(&self.path);
-        }
-    }
+fn make(path: &Path) -> Result<(), Errno> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, path, FileType::Fifo, mode, 0).or_else(|errno| deed::fifo(path, mode.bits(), errno))
+}
+
+/// Somebody has put a link in the place of a FIFO: its peers go past this port, straight to each other.
+fn is_link(path: &Path) -> Error {
+    let target = std::fs::read_link(path).unwrap_or_default();
+    let what = format!("cannot use {}: it is a link to {}, no FIFO of its own", path.display(), target.display());
+    Error::new(Class::Runtime, what).hint(
+        "whoever uses it goes past zbridge. Zephyr's `ninja server` and `client` make such links, unless the build has \
+         -DPCAP=FILE and -DNET_TOOLS=FOLDER; remove the link",
+    )
 }
 
 fn cannot(verb: &str, path: &Path, errno: Errno) -> Error {
     Error::system(format_args!("cannot {verb} {}", path.display()), &errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Zephyr's `ninja client` does with the FIFOs of the other node.
+    #[test]
+    fn a_link_in_the_place_of_a_fifo_is_refused_before_and_after_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let [server, client] = ["server", "client"].map(|name| folder.path().join(name));
+        let (_server, _) = Fifos::open(&server, &Access::default()).unwrap();
+        let (fifos, _) = Fifos::open(&client, &Access::default()).unwrap();
+        let link = folder.path().join("client.in");
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("server.out"), &link).unwrap();
+        assert_eq!(fifos.open_output().map(drop), Err(Errno::LOOP), "not the server's, which somebody reads");
+        drop(fifos);
+        let Err(error) = Fifos::open(&client, &Access::default()) else { panic!("taken") };
+        assert!(error.what().contains("client.in: it is a link to"), "{error}");
+        assert!(error.advice().unwrap_or_default().contains("-DPCAP="), "{error}");
+        assert!(link.is_symlink(), "it is not ours to remove");
+    }
 }

@@ -14,6 +14,7 @@
 //! Nobody tells of the opening of a terminal or a FIFO, so those are looked at from time to time while they wait; what
 //! the peer writes tells at once.
 
+use super::Octets;
 use super::child::Child;
 use super::fifo::Fifos;
 use super::pty::Pty;
@@ -63,11 +64,11 @@ impl Line {
     /// What could not be opened, why, and what to do about it.
     pub fn open(transport: &Transport) -> Result<Self> {
         match transport {
-            Transport::Unix { path, connect: true } => {
+            Transport::Unix { path, connect: true, .. } => {
                 unix::dial_socket(path, SocketType::STREAM).map(|(fd, peer)| Self::once(fd, peer))
             }
-            Transport::Unix { path, connect: false } => {
-                let listener = unix::UnixListener::bind(path, SocketType::STREAM, crate::config::DEFAULT_MODE)?;
+            Transport::Unix { path, connect: false, access } => {
+                let listener = unix::UnixListener::bind(path, SocketType::STREAM, access)?;
                 Ok(Self::waiting(Source::Unix(listener), None, "nobody has connected yet".into()))
             }
             Transport::Tcp { addr, listen: false, .. } => {
@@ -79,12 +80,12 @@ impl Line {
                 let peer = format!("nobody has connected to {} yet", listener.addr());
                 Ok(Self::waiting(Source::Tcp(listener), None, peer))
             }
-            Transport::Pty { path } => {
-                let (pty, master) = Pty::open(path)?;
+            Transport::Pty { path, access } => {
+                let (pty, master) = Pty::open(path, access)?;
                 Ok(Self::waiting(Source::Pty(pty), Some(master), format!("nobody has opened {} yet", path.display())))
             }
-            Transport::Pipe { path } => {
-                let (fifos, input) = Fifos::open(path)?;
+            Transport::Pipe { path, access } => {
+                let (fifos, input) = Fifos::open(path, access)?;
                 let peer = format!("nobody reads {}.in yet", path.display());
                 Ok(Self::waiting(Source::Fifos(fifos), Some(input), peer))
             }
@@ -201,11 +202,27 @@ impl Line {
         }
     }
 
-    /// Reads into `room`; 0: there is nothing.
-    ///
-    /// # Errors
-    /// [`Gone`]: the peer has left.
-    pub fn read(&self, room: &mut [u8]) -> Result<usize, Gone> {
+    /// Whether these are FIFOs of which neither was left by the peer.
+    fn is_quiet_fifo(&self, input: &OwnedFd) -> bool {
+        let unread = self.output.as_ref().is_some_and(|output| condition(output).contains(PollFlags::ERR));
+        matches!(self.source, Source::Fifos(_)) && !unread && !condition(input).contains(PollFlags::HUP)
+    }
+
+    fn ended(&self) -> Gone {
+        Gone(
+            match &self.source {
+                Source::Pty(_) => "its terminal was closed",
+                Source::Fifos(_) => "its peer closed the FIFOs",
+                Source::Child { .. } => "its program ended or closed its output",
+                _ => "its peer closed the connection",
+            }
+            .into(),
+        )
+    }
+}
+
+impl Octets for Line {
+    fn read(&self, room: &mut [u8]) -> Result<usize, Gone> {
         let Some(fd) = self.input.as_ref().filter(|_| self.open) else { return Ok(0) };
         loop {
             match read(fd, &mut *room) {
@@ -224,17 +241,7 @@ impl Line {
         }
     }
 
-    /// Whether these are FIFOs of which neither was left by the peer.
-    fn is_quiet_fifo(&self, input: &OwnedFd) -> bool {
-        let unread = self.output.as_ref().is_some_and(|output| condition(output).contains(PollFlags::ERR));
-        matches!(self.source, Source::Fifos(_)) && !unread && !condition(input).contains(PollFlags::HUP)
-    }
-
-    /// Writes what the line takes of `bytes`.
-    ///
-    /// # Errors
-    /// [`Gone`]: the peer has left.
-    pub fn write(&self, bytes: &[u8]) -> Result<usize, Gone> {
+    fn write(&self, bytes: &[u8]) -> Result<usize, Gone> {
         let Some(fd) = self.output.as_ref().or(self.input.as_ref()).filter(|_| self.open) else { return Ok(0) };
         loop {
             // The runtime ignores SIGPIPE.
@@ -246,18 +253,6 @@ impl Line {
                 Err(errno) => return Err(failed("writing to", errno)),
             }
         }
-    }
-
-    fn ended(&self) -> Gone {
-        Gone(
-            match &self.source {
-                Source::Pty(_) => "its terminal was closed",
-                Source::Fifos(_) => "its peer closed the FIFOs",
-                Source::Child { .. } => "its program ended or closed its output",
-                _ => "its peer closed the connection",
-            }
-            .into(),
-        )
     }
 }
 

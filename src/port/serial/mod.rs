@@ -4,8 +4,11 @@
 //! Theory of operation. In: one read, whose bytes the decoder of the connection turns into frames that are put right
 //! into the batch; a fault is counted and costs the frame it is in. Out: frames are encoded one behind the other into
 //! one buffer and leave in one write. When the line takes only part of it, the frames that left whole are done with;
-//! the one that was cut stays the first of the port's queue, is encoded again when the line is writable, and goes on
-//! where it was cut. So there is never a second queue behind the switch's.
+//! the one that was cut stays the first of the port's queue, and the rest of it, as it goes out, is kept and leaves
+//! first when the line is writable. So there is never a second queue behind the switch's.
+//!
+//! What belongs to one peer (the decoder, a frame that is half sent, an answer) is a `Session`, which is made anew when
+//! the peer has left.
 //!
 //! With IP packets an [`IpAdapter`] stands between: a frame that holds none for the peer (a question for its address) is
 //! seen to when all before it has left, once, and what the adapter says goes to the switch with the next read.
@@ -14,6 +17,7 @@ mod child;
 mod fifo;
 pub mod line;
 pub mod pty;
+mod session;
 mod uart;
 
 #[cfg(test)]
@@ -24,59 +28,59 @@ use crate::codec::contiki::{self, Word};
 use crate::codec::{slip, uart_pipe};
 use crate::config::{IpPeer, PortSpec, Slip, Transport, Wpan};
 use crate::counters::{Counters, DropReason};
-use crate::error::Result;
+use crate::error::Error;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{INHALE_ROOM, MAX_FRAME, MIN_FRAME, PREFIX, VLAN_ROOM};
 use crate::service::endpoint::ip_adapter::{AdapterConfig, IpAdapter};
-use crate::time::{Clock, Duration};
+use crate::time::{Clock, Duration, Instant};
 use crate::wire::{Mac, Offload};
 use line::Line;
+use session::{Decoder, Session};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 /// Bytes of one read. What they decode to fits what [`INHALE_ROOM`] keeps free: of two bytes on the line, an octet and
 /// its END, a frame with its length takes five.
 const READ: usize = 16 * 1024;
-/// Bytes after which no further frame is encoded before a write.
-const BURST: usize = 16 * 1024;
 /// The longest payload of an Ethernet frame, and the longest IP packet that is taken from a peer, unless `mtu=` is more.
 const ETHERNET_MTU: usize = 1500;
 /// The longest packet that Zephyr takes without Ethernet: that of `SLIP_MTU`.
 const IP_MTU: usize = 576;
 
+/// What carries the octets of a line.
+pub trait Octets {
+    /// Reads into `room`; 0: there is nothing.
+    ///
+    /// # Errors
+    /// [`Gone`]: the peer has left.
+    fn read(&self, room: &mut [u8]) -> Result<usize, Gone>;
+
+    /// Writes what the line takes of `bytes`, and says how many.
+    ///
+    /// # Errors
+    /// [`Gone`]: the peer has left.
+    fn write(&self, bytes: &[u8]) -> Result<usize, Gone>;
+}
+
 /// What the line speaks.
 enum Protocol {
-    Ether(slip::Decoder),
-    Ip(slip::Decoder, Box<IpAdapter>),
-    Wpan(uart_pipe::Decoder),
+    Ether,
+    Ip(Box<IpAdapter>),
+    Wpan,
 }
 
 /// A serial line as a port.
-pub struct Serial {
+pub struct Serial<L = Line> {
     name: String,
-    line: Line,
+    line: L,
     protocol: Protocol,
-    /// Longest packet of the decoder, with which it is made anew for each peer.
+    session: Session,
+    /// Longest packet of the decoder.
     longest: usize,
     contiki: bool,
     pausable: bool,
     clock: Clock,
     input: Box<[u8]>,
-    /// Frames as they go out, and where each ends.
-    burst: Vec<u8>,
-    ends: Vec<usize>,
-    /// Bytes of the next frame, as it goes out, that have left already.
-    cut: usize,
-    /// An answer to one of Contiki's questions, and how much of it has left.
-    answer: (Vec<u8>, usize),
-}
-
-/// A frame on its way out, as its protocol sees it.
-enum Egress<'a> {
-    /// So it goes on the line.
-    Bytes(&'a [u8]),
-    /// It is for the adapter.
-    Own,
 }
 
 impl Serial {
@@ -84,48 +88,16 @@ impl Serial {
     ///
     /// # Errors
     /// As [`Line::open`].
-    pub fn slip(spec: &PortSpec, slip: &Slip) -> Result<Self> {
-        let mtu = spec.mtu.map_or(ETHERNET_MTU, |mtu| mtu as usize);
-        match &slip.ip {
-            Some(ip) => {
-                let longest = mtu.clamp(ETHERNET_MTU, MAX_FRAME - MIN_FRAME);
-                let adapter = Box::new(adapter(spec, ip));
-                let protocol = Protocol::Ip(slip::Decoder::new(longest), adapter);
-                Self::open(spec, &slip.transport, protocol, slip.contiki, longest)
-            }
-            None => {
-                let longest = (mtu + MIN_FRAME + VLAN_ROOM).min(MAX_FRAME);
-                let protocol = Protocol::Ether(slip::Decoder::new(longest));
-                Self::open(spec, &slip.transport, protocol, slip.contiki, longest)
-            }
-        }
+    pub fn slip(spec: &PortSpec, slip: &Slip) -> Result<Self, Error> {
+        Ok(Self { pausable: waits(&slip.transport), ..Self::slip_over(Line::open(&slip.transport)?, spec, slip) })
     }
 
     /// Opens the line of a `wpan:` port.
     ///
     /// # Errors
     /// As [`Line::open`].
-    pub fn wpan(spec: &PortSpec, wpan: &Wpan) -> Result<Self> {
-        let decoder = uart_pipe::Decoder::new();
-        Self::open(spec, &wpan.transport, Protocol::Wpan(decoder), false, uart_pipe::MAX_FRAME)
-    }
-
-    fn open(spec: &PortSpec, transport: &Transport, protocol: Protocol, contiki: bool, longest: usize) -> Result<Self> {
-        Ok(Self {
-            name: spec.name.clone(),
-            line: Line::open(transport)?,
-            protocol,
-            longest,
-            contiki,
-            // What a UART without flow control brings is lost while nobody reads it.
-            pausable: !matches!(transport, Transport::Serial(uart) if !uart.rtscts),
-            clock: Clock::start(),
-            input: vec![0; READ].into(),
-            burst: Vec::new(),
-            ends: Vec::new(),
-            cut: 0,
-            answer: (Vec::new(), 0),
-        })
+    pub fn wpan(spec: &PortSpec, wpan: &Wpan) -> Result<Self, Error> {
+        Ok(Self { pausable: waits(&wpan.transport), ..Self::wpan_over(Line::open(&wpan.transport)?, spec) })
     }
 
     /// The line.
@@ -145,22 +117,50 @@ impl Serial {
 
     /// The peer has left; see [`Line::depart`]. The next one starts clean.
     pub fn depart(&mut self, why: &str) -> bool {
-        self.cut = 0;
-        self.answer.0.clear();
-        match &mut self.protocol {
-            Protocol::Ether(decoder) => *decoder = slip::Decoder::new(self.longest),
-            Protocol::Ip(decoder, adapter) => {
-                *decoder = slip::Decoder::new(self.longest);
-                adapter.forget_peer();
-            }
-            Protocol::Wpan(decoder) => *decoder = uart_pipe::Decoder::new(),
+        self.session = Session::new(&self.protocol, self.longest);
+        if let Protocol::Ip(adapter) = &mut self.protocol {
+            adapter.forget_peer();
         }
         self.line.depart(why)
+    }
+}
+
+impl<L: Octets> Serial<L> {
+    /// A `slip:` port on a line.
+    pub fn slip_over(line: L, spec: &PortSpec, slip: &Slip) -> Self {
+        let mtu = spec.mtu.map_or(ETHERNET_MTU, |mtu| mtu as usize);
+        let (protocol, longest) = match &slip.ip {
+            Some(ip) => {
+                let longest = mtu.clamp(ETHERNET_MTU, MAX_FRAME - MIN_FRAME);
+                (Protocol::Ip(Box::new(adapter(spec, ip))), longest)
+            }
+            None => (Protocol::Ether, (mtu + MIN_FRAME + VLAN_ROOM).min(MAX_FRAME)),
+        };
+        Self::over(line, spec, protocol, slip.contiki, longest)
+    }
+
+    /// A `wpan:` port on a line.
+    pub fn wpan_over(line: L, spec: &PortSpec) -> Self {
+        Self::over(line, spec, Protocol::Wpan, false, uart_pipe::MAX_FRAME)
+    }
+
+    fn over(line: L, spec: &PortSpec, protocol: Protocol, contiki: bool, longest: usize) -> Self {
+        Self {
+            name: spec.name.clone(),
+            line,
+            session: Session::new(&protocol, longest),
+            protocol,
+            longest,
+            contiki,
+            pausable: true,
+            clock: Clock::start(),
+            input: vec![0; READ].into(),
+        }
     }
 
     /// Whether the port has something for the switch that did not come by the line.
     pub fn has_own(&self) -> bool {
-        matches!(&self.protocol, Protocol::Ip(_, adapter) if adapter.has_frames())
+        matches!(&self.protocol, Protocol::Ip(adapter) if adapter.has_frames())
     }
 
     /// Whether there is ever anything due.
@@ -171,14 +171,14 @@ impl Serial {
     /// The time until [`Self::handle_timeout`] has something to do.
     pub fn due_in(&self) -> Option<Duration> {
         match &self.protocol {
-            Protocol::Ip(_, adapter) => adapter.poll_timeout().map(|due| due - self.clock.now()),
+            Protocol::Ip(adapter) => adapter.poll_timeout().map(|due| due - self.clock.now()),
             _ => None,
         }
     }
 
     /// Lets the adapter ask again for those who have not answered.
     pub fn handle_timeout(&mut self) {
-        if let Protocol::Ip(_, adapter) = &mut self.protocol {
+        if let Protocol::Ip(adapter) = &mut self.protocol {
             adapter.handle_timeout(self.clock.now());
         }
     }
@@ -194,40 +194,38 @@ impl Serial {
         let got = self.line.read(&mut self.input)?;
         self.take(got, batch, id, counters);
         let left = self.release_own(batch, id, counters);
-        self.send_answer()?;
+        self.session.send_answer(&self.line)?;
         Ok(if got == READ || left { Inhaled::More } else { Inhaled::Drained })
     }
 
     /// Decodes the first `got` bytes of what was read.
     fn take(&mut self, got: usize, batch: &mut Batch, id: PortId, counters: &mut Counters) {
         let mut input = self.input.get(..got).unwrap_or_default();
-        let Self { name, contiki, answer: (answer, _), protocol, .. } = self;
-        let mut heard = |packet: &[u8], adapter: Option<&IpAdapter>| *contiki && hear(name, packet, adapter, answer);
-        match protocol {
-            Protocol::Ether(decoder) => {
+        let Self { name, contiki, clock, session: Session { decoder, answer, .. }, protocol, .. } = self;
+        let mut heard =
+            |packet: &[u8], adapter: Option<&IpAdapter>| *contiki && hear(name, packet, adapter, &mut answer.0);
+        match decoder {
+            Decoder::Slip(decoder) => {
                 while let Some(event) = decoder.next(&mut input) {
-                    match event {
-                        slip::Event::Frame(packet) if heard(packet, None) => {}
-                        slip::Event::Frame(frame) => put(batch, id, counters, frame),
-                        slip::Event::Lost(fault) => lose(counters, fault),
-                    }
-                }
-            }
-            Protocol::Ip(decoder, adapter) => {
-                let now = self.clock.now();
-                while let Some(event) = decoder.next(&mut input) {
-                    match event {
-                        slip::Event::Frame(packet) if heard(packet, Some(&*adapter)) => {}
-                        slip::Event::Frame(packet) => {
-                            if adapter.handle_packet(now, packet).is_err() {
+                    match (event, &mut *protocol) {
+                        (slip::Event::Lost(fault), _) => lose(counters, fault),
+                        (slip::Event::Frame(packet), Protocol::Ip(adapter)) => {
+                            if !heard(packet, Some(&**adapter))
+                                && adapter.handle_packet(clock.now(), packet).is_err()
+                                && !(*contiki && says(name, packet))
+                            {
                                 noise(counters);
                             }
                         }
-                        slip::Event::Lost(fault) => lose(counters, fault),
+                        (slip::Event::Frame(packet), _) => {
+                            if !heard(packet, None) {
+                                put(batch, id, counters, packet);
+                            }
+                        }
                     }
                 }
             }
-            Protocol::Wpan(decoder) => {
+            Decoder::Radio(decoder) => {
                 while let Some(event) = decoder.next(&mut input) {
                     match event {
                         uart_pipe::Event::Frame(frame) => put(batch, id, counters, frame),
@@ -240,7 +238,7 @@ impl Serial {
 
     /// Puts what the adapter has to say into the batch. True if not all of it found room.
     fn release_own(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
-        let Protocol::Ip(_, adapter) = &mut self.protocol else { return false };
+        let Protocol::Ip(adapter) = &mut self.protocol else { return false };
         let given_up = adapter.take_unresolved();
         counters.received(given_up, 0);
         counters.drop(DropReason::Unresolved, given_up);
@@ -263,89 +261,40 @@ impl Serial {
     }
 
     fn send_all(&mut self, out: Outgoing<'_>, counters: &mut Counters, done: &mut usize) -> Result<(), Gone> {
-        if !self.send_answer()? {
+        let Self { session, line, protocol, clock, .. } = self;
+        if !session.send_rest(line, out, counters, done)? || !session.send_answer(line)? {
             return Ok(());
         }
         while *done < out.len() {
-            self.encode(out.skip(*done), counters, done);
-            let offered = self.burst.get(self.cut..).unwrap_or_default();
-            if offered.is_empty() {
-                continue;
-            }
-            let sent = self.line.write(offered)?;
-            let all = sent == offered.len();
-            self.count(out.skip(*done), self.cut + sent, counters, done);
-            if !all {
+            let rest = out.skip(*done);
+            if session.encode(protocol, clock.now(), rest) == 0 {
+                // The first is nothing for the line: the adapter sees to it, or it cannot be sent.
+                *done += 1;
+                see_to(protocol, clock.now(), rest.bytes(0), counters);
+            } else if !session.send_burst(line, rest, counters, done)? {
                 break;
             }
         }
         Ok(())
     }
+}
 
-    /// Encodes the first frames of `out` into the burst, up to one that is for the adapter; if that is the first, it is
-    /// seen to, and done with.
-    fn encode(&mut self, out: Outgoing<'_>, counters: &mut Counters, done: &mut usize) {
-        self.burst.clear();
-        self.ends.clear();
-        let now = self.clock.now();
-        for (_, frame) in out.frames() {
-            match egress(&mut self.protocol, now, frame) {
-                Egress::Bytes(bytes) => {
-                    if matches!(self.protocol, Protocol::Wpan(_)) {
-                        if uart_pipe::encode(bytes, &mut self.burst).is_err() {
-                            // A radio medium carries no such frame.
-                            counters.drop(DropReason::TooBig, 1);
-                            *done += 1;
-                            return;
-                        }
-                    } else {
-                        slip::encode(bytes, &mut self.burst);
-                    }
-                    self.ends.push(self.burst.len());
-                }
-                Egress::Own if self.ends.is_empty() => {
-                    if let Protocol::Ip(_, adapter) = &mut self.protocol {
-                        match adapter.handle_frame(now, frame) {
-                            Ok(()) => counters.sent(1, frame.len() as u64),
-                            Err(reason) => counters.drop(reason, 1),
-                        }
-                    }
-                    *done += 1;
-                    return;
-                }
-                Egress::Own => return,
-            }
-            if self.burst.len() >= BURST {
-                return;
-            }
-        }
+/// Sees to a frame that does not go on the line.
+fn see_to(protocol: &mut Protocol, now: Instant, frame: &[u8], counters: &mut Counters) {
+    let seen_to = match protocol {
+        Protocol::Ip(adapter) => adapter.handle_frame(now, frame),
+        // A radio medium carries no such frame.
+        Protocol::Ether | Protocol::Wpan => Err(DropReason::TooBig),
+    };
+    match seen_to {
+        Ok(()) => counters.sent(1, frame.len() as u64),
+        Err(reason) => counters.drop(reason, 1),
     }
+}
 
-    /// Counts the frames of the burst that have left whole once `left` bytes of it have, and notes how much of the next
-    /// one has.
-    fn count(&mut self, out: Outgoing<'_>, left: usize, counters: &mut Counters, done: &mut usize) {
-        let whole = self.ends.iter().take_while(|end| **end <= left).count();
-        let bytes = (0..whole).map(|position| out.frame(position).len()).sum::<usize>();
-        counters.sent(whole as u64, bytes as u64);
-        let start = whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
-        self.cut = left - start;
-        *done += whole;
-    }
-
-    /// Sends an answer, if there is one and no frame is half sent. False: not all of it has left.
-    fn send_answer(&mut self) -> Result<bool, Gone> {
-        let (answer, sent) = &mut self.answer;
-        if answer.is_empty() || self.cut > 0 {
-            return Ok(true);
-        }
-        *sent += self.line.write(answer.get(*sent..).unwrap_or_default())?;
-        let all = *sent >= answer.len();
-        if all {
-            answer.clear();
-            *sent = 0;
-        }
-        Ok(all)
-    }
+/// Whether a peer waits while nothing is read from it. What a UART without flow control brings is lost meanwhile.
+fn waits(transport: &Transport) -> bool {
+    !matches!(transport, Transport::Serial(uart) if !uart.rtscts)
 }
 
 /// The adapter of a `mode=ip` port.
@@ -365,13 +314,6 @@ fn mac_from(name: &str) -> Mac {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     Mac::from_u64(0x0200_0000_0000 | (hash >> 24 & 0x00ff_ffff_ffff))
-}
-
-fn egress<'f>(protocol: &mut Protocol, now: crate::time::Instant, frame: &'f [u8]) -> Egress<'f> {
-    match protocol {
-        Protocol::Ip(_, adapter) => adapter.look(now, frame).map_or(Egress::Own, Egress::Bytes),
-        _ => Egress::Bytes(frame),
-    }
 }
 
 fn put(batch: &mut Batch, id: PortId, counters: &mut Counters, frame: &[u8]) {
@@ -402,7 +344,7 @@ fn hear(name: &str, packet: &[u8], adapter: Option<&IpAdapter>, answer: &mut Vec
     let Some(word) = Word::read(packet) else { return false };
     let reply = match word {
         Word::Debug(text) => {
-            text.lines().filter(|line| !line.is_empty()).for_each(|line| log::info!("{name}: says: {line}"));
+            say(name, text);
             return true;
         }
         Word::Mac(digits) => {
@@ -418,6 +360,15 @@ fn hear(name: &str, packet: &[u8], adapter: Option<&IpAdapter>, answer: &mut Vec
         None => log::info!("{name}: its peer asks {}; there is no answer", String::from_utf8_lossy(packet)),
     }
     true
+}
+
+/// Logs what is no packet but text that firmware has printed. False: it is neither.
+fn says(name: &str, packet: &[u8]) -> bool {
+    contiki::text(packet).map(|text| say(name, text)).is_some()
+}
+
+fn say(name: &str, text: &str) {
+    text.lines().filter(|line| !line.is_empty()).for_each(|line| log::info!("{name}: says: {line}"));
 }
 
 /// The IPv6 address whose prefix a peer is told: the first that was given.

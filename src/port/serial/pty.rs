@@ -4,12 +4,14 @@
 //! was just made: then it was left by a process that is no more. Anything else at the path is left alone, and a terminal
 //! that is in use is named with its owner.
 //!
-//! A terminal that was closed keeps what its program did not read, and the modes that it set; both are put right before
-//! the next program comes.
+//! A terminal that was closed keeps what its program did not read, and the modes that it set. The modes are put right
+//! before the next program comes; what is unread is thrown away, too, where it would be half a frame.
 
 use super::uart;
-use crate::error::{Class, Error, Result};
-use crate::port::owner;
+use crate::config::Access;
+use crate::error::{Class, Error, Result, SOMEBODY};
+use crate::port::made::Made;
+use crate::port::{access, owner};
 use crate::rights::deed;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
@@ -18,27 +20,29 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// The terminal's device and the link to it.
+/// The terminal's device, and the link to it, which is removed on drop.
 pub struct Pty {
-    device: PathBuf,
     name: String,
-    link: PathBuf,
+    _link: Made,
 }
 
 impl Pty {
-    /// Makes a terminal, raw and without echo, and links it to `link`. Returns its controlling side too.
+    /// Makes a terminal, raw and without echo, for those of `access`, and links it to `link`. Returns its controlling side
+    /// too.
     ///
     /// # Errors
-    /// There is something else at `link`, or no terminal is left.
-    pub fn open(link: &Path) -> Result<(Self, OwnedFd)> {
+    /// There is something else at `link`, no terminal is left, or it cannot be given away.
+    pub fn open(link: &Path, access: &Access) -> Result<(Self, OwnedFd)> {
         let cannot = |errno: Errno| Error::system("cannot make a pseudo-terminal", &errno.into());
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(cannot)?;
         grantpt(&master).and_then(|()| unlockpt(&master)).map_err(cannot)?;
         ioctl_fionbio(&master, true).map_err(cannot)?;
         let name = ptsname(&master, Vec::new()).map_err(cannot)?.to_string_lossy().into_owned();
         let device = PathBuf::from(&name);
+        access::give(&device, access)?;
         make_link(&device, link)?;
-        let pty = Self { device, name, link: link.to_owned() };
+        let gone = |errno: Errno| Error::system(format_args!("cannot look at {}", link.display()), &errno.into());
+        let pty = Self { name, _link: Made::note(link).map_err(gone)? };
         pty.reset(&master).map_err(cannot)?;
         Ok((pty, master))
     }
@@ -46,6 +50,12 @@ impl Pty {
     /// The device, as `/dev/pts/3`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Makes the terminal raw and leaves what is in it. A program's own settings are gone; its rate stays.
+    pub fn make_raw(master: &OwnedFd) -> Result<(), Errno> {
+        // What is set on the controlling side is set on the terminal (`tty_mode_ioctl`).
+        uart::make_raw(master)
     }
 
     /// Empties the terminal and makes it raw. Opening and closing it for that leaves the controlling side hung up, by
@@ -65,9 +75,9 @@ fn make_link(device: &Path, link: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let old = leads_to(link);
             if !old.as_ref().is_some_and(|old| old == device || !old.exists()) {
-                let what = format!("cannot link {}: {}", link.display(), occupant(old.as_deref()));
                 let hint = "a terminal that is in use is left alone; choose another path, or remove it";
-                return Err(Error::new(Class::Runtime, what).hint(hint));
+                let taken = |why: &str| Error::new(Class::Runtime, format!("cannot link {}: {why}", link.display()));
+                return Err(occupied(old.as_deref(), taken).hint(hint));
             }
             log::info!("{}: replacing a stale link", link.display());
             deed::remove(link).and_then(|()| deed::link(device, link)).map_err(|error| cannot(&error))
@@ -80,28 +90,20 @@ fn leads_to(link: &Path) -> Option<PathBuf> {
     deed::look(link).ok()?.target
 }
 
-/// What is in the place of a link. Of a terminal, who has its controlling side: its number is that descriptor's
+/// Tells what is in the place of a link. Of a terminal, who has its controlling side: its number is that descriptor's
 /// `tty-index` (drivers/tty/pty.c, `pty_show_fdinfo`).
-fn occupant(old: Option<&Path>) -> String {
-    let Some(old) = old else { return "something is there already".into() };
+fn occupied(old: Option<&Path>, taken: impl Fn(&str) -> Error) -> Error {
+    let Some(old) = old else { return taken("something is there already") };
     let number = old.strip_prefix("/dev/pts").ok().and_then(Path::to_str);
-    let Some(number) = number.filter(|number| number.parse::<u32>().is_ok()) else {
-        return format!("it leads to {} already", old.display());
+    let Some(number) = number.filter(|number| number.parse::<u32>().is_ok()).map(str::to_owned) else {
+        return taken(&format!("it leads to {} already", old.display()));
     };
-    let controls = |fd: &Path| {
+    let controls = move |fd: &Path| {
         let is_master = std::fs::read_link(fd).is_ok_and(|open| open.ends_with("ptmx"));
         let (Some(process), Some(name)) = (fd.ancestors().nth(2), fd.file_name()) else { return false };
         let told = || std::fs::read_to_string(process.join("fdinfo").join(name)).unwrap_or_default();
-        is_master && told().lines().any(|line| line.strip_prefix("tty-index:").map(str::trim) == Some(number))
+        is_master && told().lines().any(|line| line.strip_prefix("tty-index:").map(str::trim) == Some(&number[..]))
     };
-    format!("it leads to {}, the terminal of {}", old.display(), owner::of_descriptor(controls))
-}
-
-impl Drop for Pty {
-    fn drop(&mut self) {
-        if leads_to(&self.link).is_some_and(|device| device == self.device) {
-            // A link that stays is stale, and replaced by the next one.
-            let _ = deed::remove(&self.link);
-        }
-    }
+    taken(&format!("it leads to {}, the terminal of {SOMEBODY}", old.display()))
+        .who(move || owner::of_descriptor(&controls))
 }

@@ -143,6 +143,21 @@ fn contikis_words_are_answered_and_never_frames() {
 }
 
 #[test]
+fn lines_that_firmware_prints_between_packets_are_no_noise_and_packets_that_look_like_text_pass() {
+    let (mut serial, mut peer) = pair("slip:LINE,mode=ip,ip=192.0.2.1/24,mac=02:00:5e:00:53:09");
+    let mut counters = Counters::default();
+    // All of its data could be printed.
+    let mut packet = Vec::new();
+    let builder = etherparse::PacketBuilder::ipv4([192, 0, 2, 1], [224, 0, 0, 1], 64).udp(0x4141, 0x4242);
+    builder.write(&mut packet, b"a line of text\n").unwrap();
+    let lines = [&b"[INFO: Main] framed\n"[..], b"[INFO: Main] bare\n[INFO: RPL] another\n", b"Boot\r\n"];
+    peer.write_all(&encoded(&[&lines[..], &[&packet, b"x\x00y"]].concat())).unwrap();
+    let frames = received(&mut serial, &mut counters, 2);
+    assert!(frames.len() == 1 && frames[0].ends_with(&packet), "{frames:?}");
+    assert_eq!(counters.dropped(DropReason::LineNoise), 1, "what is neither is noise");
+}
+
+#[test]
 fn contikis_words_can_be_turned_off() {
     let (mut serial, mut peer) = pair("slip:LINE,contiki=off");
     peer.write_all(&encoded(&[b"?P", b"\rtext"])).unwrap();

@@ -1,27 +1,37 @@
 //! A UART of this machine, set by termios(3): raw, 8 data bits, no modem lines, nobody else's while it is ours.
+//!
+//! Two that read one line steal each other's bytes. TIOCEXCL keeps everybody but root from opening it; a lock (flock(2))
+//! keeps out who asks for one, root or not, as pyserial (`exclusive=True`), picocom and ser2net do.
 
 use crate::config::{Parity, Uart};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
+use crate::port::owner;
+use crate::port::unix::lock_holder;
 use crate::rights::deed;
-use rustix::fs::{Mode, OFlags, open as open_file};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open as open_file};
 use rustix::io::Errno;
 use rustix::termios::{
     ControlModes, OptionalActions, QueueSelector, SpecialCodeIndex, ioctl_tiocexcl, tcflush, tcgetattr, tcsetattr,
 };
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// Opens the device and sets its line.
 ///
 /// # Errors
 /// It is not there, in use, or takes no such setting.
 pub fn open(settings: &Uart) -> Result<OwnedFd> {
+    let device = std::fs::canonicalize(&settings.device).unwrap_or_else(|_| settings.device.clone());
     let subject = format!("cannot open {}", settings.device.display());
     let cannot = |errno: Errno| {
         let error = Error::system(&subject, &errno.into());
         match errno {
             Errno::ACCESS | Errno::PERM => error.hint("the group dialout may use it: sudo usermod -aG dialout $USER"),
             Errno::NOENT => error.hint("with the key optional the port waits until it is plugged in"),
-            Errno::BUSY => error.hint("`fuser -v` shows who has it open"),
+            Errno::BUSY => {
+                let is_it = |fd: &Path| std::fs::read_link(fd).is_ok_and(|open| open == device);
+                in_use(&subject, &owner::of_descriptor(is_it))
+            }
             Errno::NOTTY => error.hint("it is no serial line"),
             Errno::INVAL => error.hint("its driver takes no such speed or format"),
             _ => error,
@@ -29,12 +39,22 @@ pub fn open(settings: &Uart) -> Result<OwnedFd> {
     };
     // Without O_NONBLOCK the opening would wait for the carrier.
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let device = &settings.device;
-    let fd = open_file(device, flags, Mode::empty()).or_else(|errno| deed::open(device, flags.bits(), errno));
+    let path = &settings.device;
+    let fd = open_file(path, flags, Mode::empty()).or_else(|errno| deed::open(path, flags.bits(), errno));
     let fd = fd.map_err(cannot)?;
+    // First, since what TIOCEXCL says would stay as long as anybody has the line open.
+    match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Err(in_use(&subject, &lock_holder(&fd))),
+        done => done.map_err(cannot)?,
+    }
     ioctl_tiocexcl(&fd).and_then(|()| set(&fd, settings)).map_err(cannot)?;
     tcflush(&fd, QueueSelector::IOFlush).map_err(cannot)?;
     Ok(fd)
+}
+
+fn in_use(subject: &str, holder: &str) -> Error {
+    Error::new(Class::Runtime, format!("{subject}: it is in use by {holder}"))
+        .hint("two on one line would steal each other's bytes: stop that one, or choose another device")
 }
 
 fn set(fd: &OwnedFd, settings: &Uart) -> Result<(), Errno> {
@@ -62,4 +82,30 @@ pub fn make_raw(fd: impl AsFd) -> Result<(), Errno> {
     line.special_codes[SpecialCodeIndex::VMIN] = 1;
     line.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(&fd, OptionalActions::Now, &line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Access;
+    use crate::port::serial::pty::Pty;
+
+    #[test]
+    fn a_line_that_another_has_locked_is_left_to_it_and_ours_is_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = folder.path().join("tty");
+        let (_pty, _master) = Pty::open(&device, &Access::default()).unwrap();
+        let settings =
+            Uart { device: device.clone(), baud: 9600, parity: Parity::None, two_stop_bits: false, rtscts: false };
+        let theirs = open_file(&device, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        flock(&theirs, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let error = open(&settings).unwrap_err();
+        assert!(error.what().contains(&format!("in use by pid {}", std::process::id())), "{error}");
+        // Nothing stays of the attempt: without their lock the line is free.
+        flock(&theirs, FlockOperation::Unlock).unwrap();
+        let ours = open(&settings).unwrap();
+        assert_eq!(flock(&theirs, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK));
+        drop(ours);
+        flock(&theirs, FlockOperation::NonBlockingLockExclusive).unwrap();
+    }
 }

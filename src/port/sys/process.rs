@@ -137,6 +137,18 @@ impl AsFd for Signals {
     }
 }
 
+/// Whether signal `number` is ignored, as whoever started this process may have wanted it: nohup(1), or a shell that
+/// starts a command in the background.
+pub fn is_ignored(number: c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: nothing is set, and the pointer is to a live object, which is filled in.
+    if unsafe { libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: a plain struct, filled in by the call.
+    unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
 /// All but those that a thread's own mistake brings: held back, they would end the process without a word.
 fn all() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
@@ -198,6 +210,12 @@ mod tests {
         let (arrived, mask) = read.join().unwrap();
         assert_eq!(arrived, Some(wanted));
         assert_eq!(String::from_utf8_lossy(&mask), "SigBlk:\t0000000000000000\n", "a child's mask is empty");
+    }
+
+    #[test]
+    fn an_ignored_signal_is_known() {
+        // What Rust's own start of a program ignores.
+        assert!(is_ignored(libc::SIGPIPE) && !is_ignored(libc::SIGWINCH) && !is_ignored(1000));
     }
 
     #[test]

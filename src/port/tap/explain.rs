@@ -3,7 +3,7 @@
 //! The kernel answers with a bare errno and means several things by each. What it means is found out here, once
 //! something has failed: by looking at the interface, at /dev/net/tun, and at who holds it.
 
-use crate::error::{Class, Error};
+use crate::error::{Class, Error, SOMEBODY};
 use crate::port::netlink::Interface;
 use crate::wire::Mac;
 use rustix::io::Errno;
@@ -25,8 +25,12 @@ pub fn not_opened(name: &str, cause: &io::Error, before: Option<&Interface>) -> 
             .hint(format!("sudo ip tuntap add {name} mode tap user $USER")),
         (Some(Errno::PERM), Some(tap)) => Error::new(Class::Permission, format!("{port}: {}", belongs(tap)))
             .hint(format!("sudo ip link delete {name} && sudo ip tuntap add {name} mode tap user $USER")),
-        (Some(Errno::BUSY), _) => Error::new(Class::Runtime, format!("{port}: {}", in_use(name, Path::new("/proc"))))
-            .hint("a TAP has one user at a time: end that one, or take another name"),
+        (Some(Errno::BUSY), _) => {
+            let name = name.to_owned();
+            Error::new(Class::Runtime, format!("{port}: in use by {SOMEBODY}"))
+                .who(move || user(&name, Path::new("/proc")))
+                .hint("a TAP has one user at a time: end that one, or take another name")
+        }
         (Some(Errno::INVAL), Some(other)) => {
             Error::usage(format!("{port}: {}", unfit(other))).hint(instead(name, other))
         }
@@ -83,7 +87,7 @@ fn instead(name: &str, found: &Interface) -> String {
 }
 
 /// Who uses a TAP, as far as `proc` lets on: the tun driver puts `iff: NAME` into its descriptors' fdinfo.
-fn in_use(name: &str, proc: &Path) -> String {
+fn user(name: &str, proc: &Path) -> String {
     let pids = fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let mut holders = pids.filter(|pid| holds(&proc.join(format!("{pid}/fdinfo")), name)).peekable();
@@ -92,12 +96,12 @@ fn in_use(name: &str, proc: &Path) -> String {
     let ours = space("thread-self");
     let first = holders.peek().copied();
     match holders.find(|pid| space(&pid.to_string()) == ours).or(first) {
-        Some(pid) if pid == std::process::id() => "in use by another port of this zbridge".into(),
+        Some(pid) if pid == std::process::id() => "another port of this zbridge".into(),
         Some(pid) => {
             let command = fs::read_to_string(proc.join(format!("{pid}/comm"))).unwrap_or_default();
-            format!("in use by pid {pid} ({})", command.trim_end())
+            format!("pid {pid} ({})", command.trim_end())
         }
-        None => "in use by another process".into(),
+        None => SOMEBODY.into(),
     }
 }
 
@@ -205,9 +209,9 @@ mod tests {
         put("4242/fdinfo/9", "pos:\t0\nflags:\t0100002\nmnt_id:\t26\niff:\tzeth0\n");
         put("4242/comm", "qemu-system-x86\n");
         put("self/fdinfo/1", "iff:\tzeth9\n");
-        assert_eq!(in_use("zeth0", proc.path()), "in use by pid 4242 (qemu-system-x86)");
-        assert_eq!(in_use("zeth9", proc.path()), "in use by another process");
-        assert_eq!(in_use("zeth0", &proc.path().join("none")), "in use by another process");
+        assert_eq!(user("zeth0", proc.path()), "pid 4242 (qemu-system-x86)");
+        assert_eq!(user("zeth9", proc.path()), SOMEBODY);
+        assert_eq!(user("zeth0", &proc.path().join("none")), SOMEBODY);
     }
 
     #[test]

@@ -72,9 +72,9 @@ impl Message {
     }
 }
 
-/// Who says in an untagged ARP frame that it has which address. `None`: another frame, or nobody does.
+/// Who says in an ARP frame of no VLAN that it has which address. `None`: another frame, or nobody does.
 pub fn sender(frame: &Ethernet<'_>) -> Option<(Ipv4Addr, Mac)> {
-    let is_arp = frame.ether_type().0 == ETHERTYPE && frame.tag().is_none();
+    let is_arp = frame.ether_type().0 == ETHERTYPE && frame.is_untagged();
     let message = is_arp.then(|| Message::parse(frame.payload()))??;
     (!message.sender.is_unspecified()).then_some((message.sender, message.sender_mac))
 }

@@ -68,6 +68,7 @@ pub(super) struct Flow {
     /// The service does not know the connection any more.
     detached: bool,
     last_ack: Option<Box<[u8]>>,
+    probes: bool,
 }
 
 impl Flow {
@@ -86,6 +87,7 @@ impl Flow {
             told_end: false,
             detached: false,
             last_ack: None,
+            probes: false,
         }
     }
 
@@ -116,6 +118,20 @@ impl Flow {
         if new_data {
             self.pending |= READABLE;
         }
+    }
+
+    /// The peer is to be asked for a sign of life with the next segment.
+    pub fn probe(&mut self) {
+        self.probes = self.phase == Phase::Open;
+    }
+
+    /// Whether it is; asked once.
+    pub fn take_probe(&mut self) -> bool {
+        std::mem::take(&mut self.probes)
+    }
+
+    pub fn last_heard(&self) -> Instant {
+        self.heard
     }
 
     /// A segment goes out, in an IP packet.

@@ -298,7 +298,9 @@ impl Flows {
             if flow.dead_at(&limits).is_some_and(|at| at <= now) {
                 flow.give_up();
             }
-            let sent = stack.egress(now, &mut flow.tcp, tx);
+            // For the TCP below it is later then, and its keep-alive is due, or what it has not had acknowledged.
+            let when = if flow.take_probe() { now + limits.keep_alive } else { now };
+            let sent = stack.egress(when, &mut flow.tcp, tx);
             if sent {
                 flow.sent(now, tx.packet());
             }

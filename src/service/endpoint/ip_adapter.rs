@@ -23,12 +23,12 @@ use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet};
 use super::addresses::{ALL_NODES, group_mac, solicited_node};
 use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, start_v4, start_v6};
 use super::neighbour::{Neighbours, Probe};
-use super::scratch::{HEADER, Outbox, Scratch};
+use super::scratch::{Outbox, Scratch};
 use super::{arp, icmp, nd};
 use crate::counters::DropReason;
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
 use crate::time::Instant;
-use crate::wire::{Cidr, Mac};
+use crate::wire::{Cidr, Ethernet, Mac};
 
 /// Addresses that are learned at most: those of a border router's nodes, for example.
 const LEARNED: usize = 64;
@@ -384,11 +384,10 @@ impl IpAdapter {
     }
 }
 
-/// Destination, source, EtherType and what follows.
+/// Destination, source, EtherType and what follows, of a frame of no VLAN.
 fn split(frame: &[u8]) -> Option<(Mac, Mac, u16, &[u8])> {
-    let (head, bytes) = frame.split_first_chunk::<HEADER>()?;
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *head;
-    Some((Mac([d0, d1, d2, d3, d4, d5]), Mac([s0, s1, s2, s3, s4, s5]), u16::from_be_bytes([t0, t1]), bytes))
+    let view = Ethernet::new(frame).ok().filter(Ethernet::is_untagged)?;
+    Some((view.destination(), view.source(), view.ether_type().0, view.payload()))
 }
 
 /// The message of neighbour discovery in `packet`, if it is a valid one.

@@ -79,6 +79,11 @@ impl Neighbours {
         }
     }
 
+    /// Whether a neighbour is being asked for whose MAC nobody knows.
+    pub fn is_sought(&self, addr: IpAddr) -> bool {
+        self.entries.get(&addr).is_some_and(|entry| entry.mac.is_none())
+    }
+
     /// Keeps a frame for a neighbour that is being asked for.
     pub fn park(&mut self, addr: IpAddr, frame: &[u8]) {
         match self.entries.get_mut(&addr) {

@@ -2,8 +2,9 @@
 //!
 //! # Theory of operation
 //! It asks everybody (DISCOVER), takes the first offer (REQUEST), and has what the server grants. Half-way through the
-//! lease it asks that server to go on, later any server, and when the lease is over it begins anew. What is not
-//! answered is sent again, less and less often.
+//! lease it asks that server to go on (RENEWING), later any server (REBINDING), and when the lease is over it begins
+//! anew. A refusal (NAK) of the server that was asked ends the lease at once, as does any server's when all were asked.
+//! What is not answered is sent again, less and less often.
 //!
 //! The machine speaks the payloads of datagrams. Before it has an address these leave in frames of its own
 //! ([`frame`]), as no stack sends from 0.0.0.0.
@@ -39,8 +40,10 @@ pub struct Grant {
     pub addr: Cidr,
     /// Which server it was.
     pub server: Ipv4Addr,
-    /// The way out.
+    /// The way out. It may be outside of the address's network, and is on the link all the same.
     pub router: Option<Ipv4Addr>,
+    /// Other routes: a network, and the router that leads there, or `None` if it is on the link itself.
+    pub routes: Vec<(Cidr, Option<Ipv4Addr>)>,
     /// Resolvers.
     pub dns: Vec<Ipv4Addr>,
     /// The domain of names without a dot.
@@ -179,7 +182,7 @@ impl Client {
                 self.begin(now);
                 false
             }
-            (State::Bound(since), Kind::Nak) => {
+            (State::Bound(since), Kind::Nak) if self.is_asking(now, since, server.into()) => {
                 // The address is lost at once: the next poll says so.
                 let times = Times { renew: Duration::ZERO, rebind: Duration::ZERO, end: now - since };
                 self.grant.iter_mut().for_each(|grant| grant.times = Some(times));
@@ -188,6 +191,13 @@ impl Client {
             }
             _ => false,
         }
+    }
+
+    /// Whether this server was asked whether the lease goes on.
+    fn is_asking(&self, now: Instant, since: Instant, server: Ipv4Addr) -> bool {
+        let Some(grant) = &self.grant else { return false };
+        let rebinds = grant.times.is_some_and(|times| now >= since + times.rebind);
+        self.tries > 0 && (rebinds || grant.server == server)
     }
 
     /// Has what the server granted.
@@ -232,7 +242,9 @@ impl Client {
             out.extend([*code, 4]);
             out.extend(value);
         }
-        let asked = [option::MASK, option::ROUTER, option::DNS, option::DOMAIN, option::MTU, option::HOST_NAME];
+        // routes without classes come before the router (RFC 3442)
+        let asked =
+            [option::ROUTES, option::MASK, option::ROUTER, option::DNS, option::DOMAIN, option::MTU, option::HOST_NAME];
         out.extend([option::ASKED, asked.len() as u8]);
         out.extend(asked);
         out.extend([option::LONGEST, 2]);
@@ -268,19 +280,44 @@ fn granted(addr: Ipv4Addr, options: &[u8]) -> Option<Grant> {
     let mask = number(option::MASK).unwrap_or(0xffff_ff00);
     let lease = number(option::LEASE)?.max(1);
     // RFC 2131, section 4.4.5, also where the server's own numbers are in no order
-    let rebind = number(option::REBIND).unwrap_or(u32::MAX).min((u64::from(lease) * 7 / 8) as u32);
-    let renew = number(option::RENEW).unwrap_or(u32::MAX).min(lease / 2).min(rebind);
+    let rebind = number(option::REBIND).unwrap_or((u64::from(lease) * 7 / 8) as u32).min(lease);
+    let renew = number(option::RENEW).unwrap_or(lease / 2).min(rebind);
     let secs = |count: u32| Duration::from_secs(count.into());
     let times = Times { renew: secs(renew), rebind: secs(rebind), end: secs(lease) };
     let dns = find(options, option::DNS).unwrap_or_default();
     let domain = text(option::DOMAIN).map(|domain| domain.trim_end_matches(['\0', '.']).to_ascii_lowercase());
+    let (router, routes) = match find(options, option::ROUTES).and_then(routes) {
+        // they take the place of the router, default route included
+        Some(mut routes) => {
+            let default = routes.iter().position(|(net, _)| net.prefix == 0).map(|at| routes.remove(at));
+            (default.and_then(|(_, router)| router), routes)
+        }
+        None => (octets(option::ROUTER).map(Ipv4Addr::from), Vec::new()),
+    };
     Some(Grant {
         addr: Cidr { addr: addr.into(), prefix: mask.leading_ones() as u8 },
         server: octets(option::SERVER)?.into(),
-        router: octets(option::ROUTER).map(Ipv4Addr::from),
+        router,
+        routes,
         dns: dns.as_chunks::<4>().0.iter().take(3).map(|addr| Ipv4Addr::from(*addr)).collect(),
         domain: domain.filter(|domain| super::name::is_domain(domain)),
         mtu: find(options, option::MTU).and_then(|value| value.try_into().ok()).map(u16::from_be_bytes),
         times: (lease != INFINITE).then_some(times),
     })
+}
+
+/// Routes without classes (RFC 3442): `bits of the prefix u8 · its bytes · router`. `None`: they are none, or cut short.
+fn routes(mut bytes: &[u8]) -> Option<Vec<(Cidr, Option<Ipv4Addr>)>> {
+    let mut routes = Vec::new();
+    while let Some((&prefix, rest)) = bytes.split_first() {
+        let (net, rest) = rest.split_at_checked(usize::from(prefix.div_ceil(8))).filter(|_| prefix <= 32)?;
+        let (router, rest) = rest.split_first_chunk::<4>()?;
+        let mut octets = [0; 4];
+        octets.get_mut(..net.len())?.copy_from_slice(net);
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+        let net = Cidr { addr: Ipv4Addr::from_bits(u32::from_be_bytes(octets) & mask).into(), prefix };
+        routes.push((net, Some(Ipv4Addr::from(*router)).filter(|router| !router.is_unspecified())));
+        bytes = rest;
+    }
+    (!routes.is_empty()).then_some(routes)
 }

@@ -1,11 +1,13 @@
 //! The DHCP server of a segment (RFC 2131, RFC 2132), which BOOTP clients (RFC 951) can ask too.
 //!
-//! It is the segment's only one, and sure of it: a client that asks for an address that it cannot have is told so at
-//! once, and one that keeps an address from before, which nobody else has, may keep it. So clients outlive a restart.
+//! It is sure of its own network: a client that asks for an address there that it cannot have is told so at once, and
+//! one that keeps an address from before, which nobody else has, may keep it. So clients outlive a restart. Of other
+//! networks it says nothing: where a port leads to a LAN, that LAN's clients are its own server's.
 //!
 //! A relay is answered if it is on this segment; it may be a bridge or an access point in front of a host. Options
 //! are those of [`message::option`], those that the client asks for or, if it lists none, all that there are.
 
+mod fqdn;
 pub mod message;
 #[cfg(test)]
 mod tests;
@@ -13,8 +15,10 @@ mod tests;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use self::message::{Kind, Message, Writer, option};
-use super::Datagram;
 use super::leases::Leases;
+use super::who::Who;
+use super::{Datagram, name};
+use crate::config::{BootClient, BootFile};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 
@@ -50,8 +54,10 @@ pub struct Dhcp4Config {
     pub mtu: u16,
     /// How long a lease lasts.
     pub lease: Duration,
-    /// The file that a board boots, and the server that has it; `None`: this one.
-    pub boot: Option<(String, Option<Ipv4Addr>)>,
+    /// The server that has files to boot, told whether there is one to boot or not.
+    pub tftp: Option<Ipv4Addr>,
+    /// The files that boards boot: a client's is the first that is for its kind, or that for all.
+    pub boot: Vec<BootFile>,
 }
 
 /// See the module.
@@ -65,12 +71,9 @@ impl Dhcp4 {
         Self { config }
     }
 
-    /// The answer to the payload of a datagram to port 67, if there is one.
-    pub fn handle(&self, now: Instant, leases: &mut Leases, bytes: &[u8]) -> Option<Datagram> {
-        let message = Message::read(bytes)?;
-        if !message.giaddr.is_unspecified() && !self.is_ours(message.giaddr) {
-            return None;
-        }
+    /// The answer to the payload of a datagram to port 67, which came from the MAC `link`, if there is one.
+    pub fn handle(&self, now: Instant, leases: &mut Leases, link: Mac, bytes: &[u8]) -> Option<Datagram> {
+        let message = self.read(link, bytes)?;
         match message.kind {
             Some(Kind::Discover) => self.discover(now, leases, &message),
             Some(Kind::Request) => self.request(now, leases, &message),
@@ -78,11 +81,11 @@ impl Dhcp4 {
                 (!message.ciaddr.is_unspecified()).then(|| self.answer(now, leases, &message, Some(Kind::Ack), None))
             }
             Some(Kind::Release) => {
-                leases.release(now, message.mac, message.ciaddr);
+                leases.release(now, &message.who(), message.ciaddr);
                 None
             }
             Some(Kind::Decline) => {
-                leases.decline(now, message.mac, message.addr(option::WANTED)?);
+                leases.decline(now, &message.who(), message.addr(option::WANTED)?);
                 None
             }
             Some(Kind::Offer | Kind::Ack | Kind::Nak) => None,
@@ -90,20 +93,34 @@ impl Dhcp4 {
         }
     }
 
+    /// Whether these bytes are a message of a client at all.
+    pub fn reads(link: Mac, bytes: &[u8]) -> bool {
+        Message::read(link, bytes).is_some()
+    }
+
+    /// A message of a client of this segment; `None` also for one that a relay of another brings.
+    fn read<'a>(&self, link: Mac, bytes: &'a [u8]) -> Option<Message<'a>> {
+        let ours = |message: &Message<'_>| message.giaddr.is_unspecified() || self.is_ours(message.giaddr);
+        Message::read(link, bytes).filter(ours)
+    }
+
     /// Who asks for an address, and which one it would get, if it is one that should be tried before it is given
-    /// (RFC 2131, section 4.3.1). It is kept for the client meanwhile.
-    pub fn candidate(&self, now: Instant, leases: &mut Leases, bytes: &[u8]) -> Option<(Mac, Ipv4Addr)> {
-        let message = Message::read(bytes)?;
-        let wanted = match message.kind {
-            Some(Kind::Discover) => message.addr(option::WANTED),
-            None => Some(message.ciaddr),
+    /// (RFC 2131, section 4.3.1). It is kept for the client meanwhile, unless the client already says that it is its own.
+    pub fn candidate(&self, now: Instant, leases: &mut Leases, link: Mac, bytes: &[u8]) -> Option<(Who, Ipv4Addr)> {
+        let message = self.read(link, bytes)?;
+        let who = message.who();
+        let addr = match message.kind {
+            Some(Kind::Discover) => leases.offer(now, &who, message.addr(option::WANTED))?,
+            None => leases.offer(now, &who, Some(message.ciaddr))?,
+            // an address of which it was offered nothing here: from before a restart of either
+            Some(Kind::Request) => {
+                let known = |addr: Ipv4Addr| leases.is_kept(now, &who, addr) || !leases.allows(now, &who, addr);
+                let chosen = message.addr(option::SERVER).is_none_or(|server| server == self.config.server);
+                wanted(&message).filter(|addr| chosen && self.is_ours(*addr) && !known(*addr))?
+            }
             Some(_) => return None,
         };
-        if !message.giaddr.is_unspecified() && !self.is_ours(message.giaddr) {
-            return None;
-        }
-        let addr = leases.offer(now, message.mac, wanted)?;
-        (!leases.is_certain(now, message.mac, addr)).then_some((message.mac, addr))
+        (!leases.is_certain(now, &who, addr)).then_some((who, addr))
     }
 
     fn is_ours(&self, addr: Ipv4Addr) -> bool {
@@ -112,7 +129,7 @@ impl Dhcp4 {
     }
 
     fn discover(&self, now: Instant, leases: &mut Leases, message: &Message<'_>) -> Option<Datagram> {
-        let addr = leases.offer(now, message.mac, message.addr(option::WANTED))?;
+        let addr = leases.offer(now, &message.who(), message.addr(option::WANTED))?;
         if message.option(option::RAPID).is_none() {
             return Some(self.answer(now, leases, message, Some(Kind::Offer), Some(addr)));
         }
@@ -123,24 +140,26 @@ impl Dhcp4 {
     fn request(&self, now: Instant, leases: &mut Leases, message: &Message<'_>) -> Option<Datagram> {
         let chosen = message.addr(option::SERVER);
         if chosen.is_some_and(|server| server != self.config.server) {
-            leases.withdraw(now, message.mac);
+            leases.withdraw(now, &message.who());
             return None;
         }
-        let addr = message.addr(option::WANTED).or(Some(message.ciaddr)).filter(|addr| !addr.is_unspecified())?;
-        let bound = if self.is_ours(addr) { self.bind(now, leases, message, addr) } else { None };
-        bound.or_else(|| Some(self.refuse(message)))
+        let addr = wanted(message)?;
+        if !self.is_ours(addr) {
+            // Whoever chose this server is told; any other client may be that of another one.
+            return chosen.map(|_| self.refuse(message));
+        }
+        self.bind(now, leases, message, addr).or_else(|| Some(self.refuse(message)))
     }
 
     fn bootp(&self, now: Instant, leases: &mut Leases, message: &Message<'_>) -> Option<Datagram> {
-        let addr = leases.offer(now, message.mac, Some(message.ciaddr))?;
-        leases.bind(now, message.mac, addr, self.config.lease, None).ok()?;
+        let addr = leases.offer(now, &message.who(), Some(message.ciaddr))?;
+        leases.bind(now, &message.who(), addr, self.config.lease, None).ok()?;
         Some(self.answer(now, leases, message, None, Some(addr)))
     }
 
     /// The ACK that gives `addr` to the client; `None` if it cannot have it.
     fn bind(&self, now: Instant, leases: &mut Leases, message: &Message<'_>, addr: Ipv4Addr) -> Option<Datagram> {
-        let called = message.option(option::HOST_NAME);
-        leases.bind(now, message.mac, addr, self.span(message), called).ok()?;
+        leases.bind(now, &message.who(), addr, self.span(message), called(message)).ok()?;
         Some(self.answer(now, leases, message, Some(Kind::Ack), Some(addr)))
     }
 
@@ -194,6 +213,7 @@ impl Dhcp4 {
         }
         self.write_network(&mut writer, message);
         let host = addr.and_then(|addr| leases.name_of(now, addr));
+        self.write_fqdn(&mut writer, message, host);
         if let Some(host) = host.filter(|_| message.asks(option::HOST_NAME)) {
             writer.option(option::HOST_NAME, host.as_bytes());
         }
@@ -213,7 +233,10 @@ impl Dhcp4 {
         }
         let asked = message.option(option::LONGEST).and_then(|value| value.try_into().ok()).map(u16::from_be_bytes);
         let most = usize::from(self.config.mtu).max(LONGEST);
-        asked.map_or(LONGEST, usize::from).clamp(LONGEST, most) - OVERHEAD
+        // what a relay is to take off is not the client's, but it has to fit on the way, too
+        let relay = message.option(option::RELAY).map_or(0, |value| value.len() + 2);
+        let longest = asked.map_or(LONGEST, usize::from).clamp(LONGEST, most);
+        longest.min(most.saturating_sub(relay)) - OVERHEAD
     }
 
     fn write_times(&self, writer: &mut Writer, span: Duration) {
@@ -247,15 +270,31 @@ impl Dhcp4 {
         }
     }
 
-    fn write_boot(&self, writer: &mut Writer, message: &Message<'_>) {
-        let Some((file, server)) = &self.config.boot else { return };
-        let server = server.unwrap_or(self.config.server);
-        writer.set_boot(server, file.as_bytes());
-        if message.asks(option::TFTP) {
-            writer.option(option::TFTP, server.to_string().as_bytes());
+    /// The client's whole name, if it said one. Before it has an address, the name is the one that it asks for.
+    fn write_fqdn(&self, writer: &mut Writer, message: &Message<'_>, host: Option<&str>) {
+        let Some(value) = message.option(option::FQDN) else { return };
+        let asked = called(message).and_then(name::label);
+        if let Some(answer) = fqdn::answer(value, host.or(asked.as_deref()), self.config.domain.as_deref()) {
+            writer.option(option::FQDN, &answer);
         }
+    }
+
+    fn write_boot(&self, writer: &mut Writer, message: &Message<'_>) {
+        if let Some(server) = self.config.tftp {
+            writer.set_next_server(server);
+            if message.asks(option::TFTP) {
+                writer.text(option::TFTP, server.to_string().as_bytes());
+            }
+            if message.asks(option::TFTP_ADDR) {
+                writer.option(option::TFTP_ADDR, &server.octets());
+            }
+        }
+        let own = self.config.boot.iter().find(|boot| boot.client.as_ref().is_some_and(|client| fits(client, message)));
+        let any = || self.config.boot.iter().find(|boot| boot.client.is_none());
+        let Some(BootFile { file, .. }) = own.or_else(any) else { return };
+        writer.set_boot_file(file.as_bytes());
         if message.asks(option::BOOT_FILE) {
-            writer.option(option::BOOT_FILE, file.as_bytes());
+            writer.text(option::BOOT_FILE, file.as_bytes());
         }
     }
 
@@ -265,6 +304,38 @@ impl Dhcp4 {
             dst: SocketAddr::from((addr, port)),
             mac,
             payload: writer.finish(),
+        }
+    }
+}
+
+/// The address that a client wants to have, or to keep.
+fn wanted(message: &Message<'_>) -> Option<Ipv4Addr> {
+    message.addr(option::WANTED).or(Some(message.ciaddr)).filter(|addr| !addr.is_unspecified())
+}
+
+/// What a client calls itself: its whole name comes before its host name (RFC 4702, section 3.1).
+fn called<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    message.option(option::FQDN).and_then(fqdn::called).or_else(|| message.option(option::HOST_NAME))
+}
+
+/// Whether the client of a message is of this kind.
+fn fits(client: &BootClient, message: &Message<'_>) -> bool {
+    match client {
+        BootClient::Arch(wanted) => {
+            let archs = message.option(option::ARCH).unwrap_or_default();
+            archs.as_chunks::<2>().0.iter().any(|arch| u16::from_be_bytes(*arch) == *wanted)
+        }
+        BootClient::User(wanted) => {
+            // texts with their lengths (RFC 3004), or, as iPXE says it, one text
+            let mut class = message.option(option::USER_CLASS).unwrap_or_default();
+            let mut found = class == wanted.as_bytes();
+            while let Some((text, rest)) =
+                class.split_first().and_then(|(len, rest)| rest.split_at_checked((*len).into()))
+            {
+                found |= text == wanted.as_bytes();
+                class = rest;
+            }
+            found
         }
     }
 }

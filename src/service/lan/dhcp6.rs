@@ -1,10 +1,15 @@
 //! The DHCPv6 server of a segment (RFC 8415): resolver and domain for whoever asks, and addresses for those that make
 //! none themselves.
 //!
-//! An address is the segment's prefix, `d6`, and 40 bits of a hash of who asks for what (DUID and IAID). So a client gets
-//! the same one always, in the next run too, and there is no table that could fill up: of a thousand clients, two get
-//! the same address once in two million segments. Relays are not answered.
+//! An address is the segment's prefix, `d6`, and 40 bits of a hash of who asks for what: DUID, IAID, and the MAC that the
+//! question came from, since copies of one image have one DUID. So a client gets the same one always, in the next run
+//! too, and there is no table of leases that could fill up: of a thousand clients, two get the same address once in two
+//! million segments. Relays are not answered.
+//!
+//! An address that its client declined, because another host uses it, is not offered again: the hash counts on to the
+//! next. The last [`DECLINED`] of them are remembered, and a client may decline [`TRIES`].
 
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -53,6 +58,9 @@ const NOT_ON_LINK: u16 = 4;
 const DUID_MAX: usize = 130;
 /// Address sets of one message, and addresses of one set, that are looked at.
 const SETS: usize = 4;
+/// Declined addresses that are remembered, of all clients, and how many a client may have of them.
+const DECLINED: usize = 1024;
+const TRIES: u8 = 8;
 /// Prefixes that are longer have no room for 48 bits.
 const PREFIX_MAX: u8 = 80;
 
@@ -77,18 +85,23 @@ pub struct Dhcp6Config {
 pub struct Dhcp6 {
     config: Dhcp6Config,
     duid: Vec<u8>,
+    /// Addresses that somebody else uses, the oldest first.
+    declined: VecDeque<Ipv6Addr>,
 }
+
+/// A client, as its addresses are made of it: its MAC on the link and its DUID.
+type Client<'a> = (Mac, &'a [u8]);
 
 impl Dhcp6 {
     /// A server.
     pub fn new(config: Dhcp6Config) -> Self {
         // DUID-LL, Ethernet (RFC 8415, section 11.4)
         let duid = [&[0, 3, 0, 1][..], &config.mac.0].concat();
-        Self { config, duid }
+        Self { config, duid, declined: VecDeque::new() }
     }
 
-    /// The answer to the payload of a datagram from `from` to port 547, if there is one.
-    pub fn handle(&self, from: SocketAddr, bytes: &[u8]) -> Option<Datagram> {
+    /// The answer to the payload of a datagram from `from`, at the MAC `link`, to port 547, if there is one.
+    pub fn handle(&mut self, from: SocketAddr, link: Mac, bytes: &[u8]) -> Option<Datagram> {
         let (&[kind, x0, x1, x2], options) = bytes.split_first_chunk::<4>()?;
         if !whole(options) {
             return None;
@@ -116,42 +129,70 @@ impl Dhcp6 {
         match kind {
             kind::SOLICIT if find(options, option::RAPID).is_some() => {
                 put(&mut out, option::RAPID, &[]);
-                self.put_sets(&mut out, client?, options);
+                self.put_sets(&mut out, (link, client?), options);
             }
             kind::SOLICIT => {
                 out[0] = kind::ADVERTISE;
-                self.put_sets(&mut out, client?, options);
+                self.put_sets(&mut out, (link, client?), options);
             }
-            kind::REQUEST | kind::RENEW | kind::REBIND => self.put_sets(&mut out, client?, options),
+            kind::REQUEST | kind::RENEW | kind::REBIND => self.put_sets(&mut out, (link, client?), options),
             kind::CONFIRM => self.put_confirmation(&mut out, options)?,
-            kind::RELEASE | kind::DECLINE => put_status(&mut out, 0),
+            kind::RELEASE => put_status(&mut out, 0),
+            kind::DECLINE => {
+                self.decline((link, client?), options);
+                put_status(&mut out, 0);
+            }
             _ => {}
         }
         self.put_names(&mut out);
         let src = SocketAddr::from((link_local(self.config.mac), SERVER_PORT));
-        Some(Datagram { src, dst: from, mac: None, payload: out })
+        // copies of one image may have one link-local address, so the MAC says who it is
+        Some(Datagram { src, dst: from, mac: Some(link), payload: out })
     }
 
-    /// The address of a client's set.
-    fn address(&self, duid: &[u8], iaid: [u8; 4]) -> Option<Ipv6Addr> {
+    /// The address of a client's set: the first of its that nobody else uses, or the last.
+    fn address(&self, client: Client<'_>, iaid: [u8; 4]) -> Option<Ipv6Addr> {
+        let free = |addr: &Option<Ipv6Addr>| addr.is_none_or(|addr| !self.declined.contains(&addr));
+        let all = (0..TRIES).map(|number| self.numbered(client, iaid, number));
+        all.clone().find(free).unwrap_or_else(|| self.numbered(client, iaid, TRIES))
+    }
+
+    fn numbered(&self, (link, duid): Client<'_>, iaid: [u8; 4], number: u8) -> Option<Ipv6Addr> {
         let (prefix, len) = self.config.prefix;
         let mut hasher = DefaultHasher::new();
         hasher.write(duid);
         hasher.write(&iaid);
+        hasher.write(&link.0);
+        hasher.write_u8(number);
         let host = 0xd6 << 40 | u128::from(hasher.finish() >> 24);
         let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
         (len <= PREFIX_MAX).then(|| Ipv6Addr::from_bits(prefix.to_bits() & mask | host))
     }
 
+    /// The client found another host at addresses of its sets (RFC 8415, section 18.3.8). Others are not its to decline.
+    fn decline(&mut self, client: Client<'_>, options: &[u8]) {
+        for set in all(options, option::IA_NA).take(SETS) {
+            let Some((iaid, rest)) = set.split_first_chunk::<4>() else { continue };
+            let Some(own) = self.address(client, *iaid) else { continue };
+            let last = self.numbered(client, *iaid, TRIES) == Some(own);
+            if !last && addresses(rest.get(8..).unwrap_or_default()).take(SETS).any(|addr| addr == own) {
+                self.declined.push_back(own);
+                if self.declined.len() > DECLINED {
+                    self.declined.pop_front();
+                }
+            }
+        }
+    }
+
     /// Every set that was asked for, with its address (RFC 8415, sections 21.4 and 21.6). Others that the client has
     /// are taken from it: their lifetimes are 0.
-    fn put_sets(&self, out: &mut Vec<u8>, duid: &[u8], options: &[u8]) {
+    fn put_sets(&self, out: &mut Vec<u8>, client: Client<'_>, options: &[u8]) {
         for set in all(options, option::IA_NA).take(SETS) {
             let Some((iaid, rest)) = set.split_first_chunk::<4>() else { continue };
             let inner = rest.get(8..).unwrap_or_default();
             let mut value = iaid.to_vec();
             value.extend([0; 8]);
-            match self.address(duid, *iaid) {
+            match self.address(client, *iaid) {
                 Some(addr) => {
                     // T1 and T2 (RFC 8415, section 21.4)
                     value[4..8].copy_from_slice(&(PREFERRED / 2).to_be_bytes());

@@ -106,6 +106,8 @@ struct Waiting {
     id: u16,
     question: Range<usize>,
     longest: usize,
+    /// The client says what it can.
+    extended: bool,
     resolver: usize,
     attempts: u8,
     sent_id: u16,
@@ -220,6 +222,7 @@ impl Dns {
             id: query.id,
             question: query.question.clone(),
             longest: query.longest,
+            extended: query.extended,
             resolver: self.preferred,
             attempts: 0,
             sent_id: 0,
@@ -259,7 +262,7 @@ impl Dns {
         let mut answer = bytes.to_vec();
         message::set_id(&mut answer, waiting.id);
         if matches!(waiting.client, Client::Udp(..)) && answer.len() > waiting.longest {
-            message::truncate(&mut answer, waiting.question);
+            message::truncate(&mut answer, waiting.question, waiting.extended);
         }
         self.outputs.push_back(Output::Answer(waiting.client, answer));
     }

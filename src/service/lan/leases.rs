@@ -1,13 +1,18 @@
-//! Who has which IPv4 address: leases by MAC.
+//! Who has which IPv4 address: leases by client, and their names.
 //!
 //! # Theory of operation
 //! An address of the pool is fresh, offered, bound or declined, the last three until an instant. Nothing happens when
 //! that instant passes: an address whose time is over keeps its client, who gets it back whenever it asks, until the
-//! fresh ones are used up and another client needs it; the one that has been over for longest goes first. So a MAC
+//! fresh ones are used up and another client needs it; the one that has been over for longest goes first. So a client
 //! keeps its address as long as there is room, and no clock has to run. Addresses are handed out from the lowest up,
 //! which people can predict.
 //!
-//! A [`Fixed`] host always has its address and name, whether it asked for them or not, and nobody else has.
+//! A client is its MAC and its identifier ([`Who`]). One without an identifier is taken for the one of its MAC that has
+//! a lease, and the first with an identifier takes over the lease of the one without: boot loader and system of a board
+//! have one address, and so has whoever drops the identifier.
+//!
+//! A [`Fixed`] host always has its address and name, whether it asked for them or not, whatever its identifier, and
+//! nobody else has.
 //!
 //! An address that another host was heard to use is not given to anybody else for a while, unless it is its client's
 //! lease or a fixed host's.
@@ -18,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::name;
+use super::who::Who;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 
@@ -51,7 +57,7 @@ pub struct Pool {
     pub first: Ipv4Addr,
     /// Its last address; [`POOL_MAX`] addresses from the first at most.
     pub last: Ipv4Addr,
-    /// Addresses in it that are somebody's: the gateway's, those that forwards lead to.
+    /// Addresses in it that are somebody's: the gateway's.
     pub reserved: Vec<Ipv4Addr>,
     /// Hosts with a given address.
     pub fixed: Vec<Fixed>,
@@ -62,8 +68,10 @@ pub struct Pool {
 /// A lease as people and programs read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lease {
-    /// The client.
+    /// The client's MAC.
     pub mac: Mac,
+    /// The client.
+    pub who: Who,
     /// Its address.
     pub addr: Ipv4Addr,
     /// Its name in the segment's domain.
@@ -84,10 +92,12 @@ enum State {
 }
 
 struct Entry {
-    mac: Mac,
+    who: Who,
     state: State,
     until: Instant,
     name: Option<String>,
+    /// The label of which `name` was made: what the client called itself last.
+    called: String,
 }
 
 /// See the module.
@@ -96,7 +106,7 @@ pub struct Leases {
     /// The next address of the pool that was never given out.
     fresh: u32,
     by_addr: BTreeMap<u32, Entry>,
-    by_mac: BTreeMap<Mac, u32>,
+    by_client: BTreeMap<Who, u32>,
     by_name: BTreeMap<String, u32>,
     /// The entries of the pool by their end, for the one that is over for longest.
     by_end: BTreeSet<(Instant, u32)>,
@@ -113,7 +123,7 @@ impl Leases {
             fresh: pool.first.to_bits(),
             pool,
             by_addr: BTreeMap::new(),
-            by_mac: BTreeMap::new(),
+            by_client: BTreeMap::new(),
             by_name: BTreeMap::new(),
             by_end: BTreeSet::new(),
             heard: BTreeMap::new(),
@@ -121,25 +131,25 @@ impl Leases {
         }
     }
 
-    /// An address for `mac`, kept for it for a moment: its own, `wanted`, or another. `None`: there is none left.
-    pub fn offer(&mut self, now: Instant, mac: Mac, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
-        let addr = self.choose(now, mac, wanted)?;
+    /// An address for `who`, kept for it for a moment: its own, `wanted`, or another. `None`: there is none left.
+    pub fn offer(&mut self, now: Instant, who: &Who, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let addr = self.choose(now, who, wanted)?;
         let bound = self.by_addr.get(&addr).is_some_and(|entry| entry.state == State::Bound && entry.until > now);
         if !bound {
-            self.put(addr, mac, State::Offered, now + OFFER);
+            self.put(addr, who, State::Offered, now + OFFER);
         }
         Some(Ipv4Addr::from_bits(addr))
     }
 
-    fn choose(&mut self, now: Instant, mac: Mac, wanted: Option<Ipv4Addr>) -> Option<u32> {
-        if let Some(fixed) = self.fixed(mac) {
+    fn choose(&mut self, now: Instant, who: &Who, wanted: Option<Ipv4Addr>) -> Option<u32> {
+        if let Some(fixed) = self.fixed(who.mac) {
             let addr = fixed.addr.to_bits();
-            return self.is_for(now, mac, addr).then_some(addr);
+            return self.is_for(now, who, addr).then_some(addr);
         }
-        let held = self.by_mac.get(&mac).copied();
+        let held = self.held_by(who);
         let wanted = wanted.map(Ipv4Addr::to_bits);
-        let fitting = held.into_iter().chain(wanted).find(|addr| self.is_for(now, mac, *addr));
-        fitting.or_else(|| self.next_fresh(now, mac)).or_else(|| self.longest_over(now, mac))
+        let fitting = held.into_iter().chain(wanted).find(|addr| self.is_for(now, who, *addr));
+        fitting.or_else(|| self.next_fresh(now, who.mac)).or_else(|| self.longest_over(now, who.mac))
     }
 
     /// The lowest address of the pool that nobody has had, or uses without having asked.
@@ -173,14 +183,32 @@ impl Leases {
         }
     }
 
-    /// Whether `addr` is given to `mac` for certain, which needs no trial: its standing lease, or that of a fixed host.
-    pub fn is_certain(&self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
-        self.fixed(mac).is_some() || self.is_own(now, mac, addr.to_bits())
+    /// Whether `addr` is given to `who` for certain, which needs no trial: its standing lease, or that of a fixed host.
+    pub fn is_certain(&self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
+        self.fixed(who.mac).is_some() || self.is_own(now, who, addr.to_bits())
     }
 
-    fn is_own(&self, now: Instant, mac: Mac, addr: u32) -> bool {
-        let own = |entry: &Entry| entry.mac == mac && entry.state == State::Bound && entry.until > now;
-        self.by_addr.get(&addr).is_some_and(own)
+    /// Whether `addr` was offered or given to `who`, who may still take it.
+    pub fn is_kept(&self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
+        let addr = addr.to_bits();
+        self.held_by(who) == Some(addr) && self.by_addr.get(&addr).is_some_and(|entry| entry.until > now)
+    }
+
+    /// Whether [`Leases::bind`] would give `addr` to `who`.
+    pub fn allows(&self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
+        self.is_for(now, who, addr.to_bits())
+    }
+
+    /// Enters a lease from before a restart, as far as it fits into this pool and nobody else has it.
+    pub fn restore(&mut self, now: Instant, lease: &Lease) {
+        let called = lease.name.as_deref().map(str::as_bytes);
+        // One that does not fit any more is simply not there; its client will ask anew.
+        let _ = self.bind(now, &lease.who, lease.addr, lease.left, called);
+    }
+
+    fn is_own(&self, now: Instant, who: &Who, addr: u32) -> bool {
+        let stands = |entry: &Entry| entry.state == State::Bound && entry.until > now;
+        self.held_by(who) == Some(addr) && self.by_addr.get(&addr).is_some_and(stands)
     }
 
     /// Whether another host than `mac` was heard to use `addr` lately.
@@ -188,23 +216,23 @@ impl Leases {
         self.heard.get(&addr).is_some_and(|&(other, at)| other != mac && now.since(at) < HEARD)
     }
 
-    /// Gives `addr` to `mac` for `span`, under the name that it gives itself, if that says anything.
+    /// Gives `addr` to `who` for `span`, under the name that it gives itself, if that says anything.
     ///
     /// # Errors
     /// [`Refused`]: somebody else has it, or nobody may have it.
     pub fn bind(
         &mut self,
         now: Instant,
-        mac: Mac,
+        who: &Who,
         addr: Ipv4Addr,
         span: Duration,
         called: Option<&[u8]>,
     ) -> Result<(), Refused> {
         let addr = addr.to_bits();
-        if !self.is_for(now, mac, addr) {
+        if !self.is_for(now, who, addr) {
             return Err(Refused);
         }
-        self.put(addr, mac, State::Bound, now + span);
+        self.put(addr, who, State::Bound, now + span);
         if let Some(base) = called.and_then(name::label) {
             self.call(now, addr, &base);
         }
@@ -212,32 +240,34 @@ impl Leases {
     }
 
     /// The client gives `addr` back. It stays its own until another needs it. Returns whether it was its own.
-    pub fn release(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
+    pub fn release(&mut self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
         let addr = addr.to_bits();
-        let own = self.by_mac.get(&mac) == Some(&addr);
+        let own = self.held_by(who) == Some(addr);
         if own {
-            self.put(addr, mac, State::Offered, now);
+            self.put(addr, who, State::Offered, now);
         }
         own
     }
 
     /// The client has taken another server's offer.
-    pub fn withdraw(&mut self, now: Instant, mac: Mac) {
-        if let Some(&addr) = self.by_mac.get(&mac)
+    pub fn withdraw(&mut self, now: Instant, who: &Who) {
+        if let Some(addr) = self.held_by(who)
             && self.by_addr.get(&addr).is_some_and(|entry| entry.state == State::Offered)
         {
-            self.put(addr, mac, State::Offered, now);
+            self.put(addr, who, State::Offered, now);
         }
     }
 
     /// The client says that somebody else uses `addr`: nobody gets it for a while. Returns whether it was offered or
     /// given to this client, whose word does not count for others' addresses.
-    pub fn decline(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
+    pub fn decline(&mut self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
         let addr = addr.to_bits();
-        let own = self.by_mac.get(&mac) == Some(&addr);
+        let own = self.held_by(who) == Some(addr);
         if own {
-            self.put(addr, mac, State::Declined, now + DECLINED);
-            self.by_mac.remove(&mac);
+            self.put(addr, who, State::Declined, now + DECLINED);
+            if let Some(who) = self.by_addr.get(&addr).map(|entry| entry.who.clone()) {
+                self.part(&who, addr);
+            }
             self.uncall(addr);
         }
         own
@@ -269,7 +299,7 @@ impl Leases {
         self.by_addr.iter().filter(move |(_, entry)| standing(entry)).map(move |(addr, entry)| {
             let addr = Ipv4Addr::from_bits(*addr);
             let name = self.name_of(now, addr).map(str::to_owned);
-            Lease { mac: entry.mac, addr, name, left: entry.until.since(now) }
+            Lease { mac: entry.who.mac, who: entry.who.clone(), addr, name, left: entry.until.since(now) }
         })
     }
 
@@ -297,71 +327,78 @@ impl Leases {
         self.pool.reserved.contains(&addr) || self.pool.fixed.iter().any(|fixed| fixed.addr == addr)
     }
 
-    /// Whether `mac` may have `addr` now.
-    fn is_for(&self, now: Instant, mac: Mac, addr: u32) -> bool {
-        let allowed = match self.fixed(mac) {
+    /// Whether `who` may have `addr` now.
+    fn is_for(&self, now: Instant, who: &Who, addr: u32) -> bool {
+        let allowed = match self.fixed(who.mac) {
             Some(fixed) => fixed.addr.to_bits() == addr,
             None => {
-                let used = self.is_used(now, mac, addr) && !self.is_own(now, mac, addr);
+                let used = self.is_used(now, who.mac, addr) && !self.is_own(now, who, addr);
                 self.in_pool(addr) && !self.is_taken(addr) && !used
             }
         };
-        let free = self
-            .by_addr
-            .get(&addr)
-            .is_none_or(|entry| entry.until <= now || entry.mac == mac && entry.state != State::Declined);
+        let free = self.by_addr.get(&addr).is_none_or(|entry| {
+            entry.until <= now || self.held_by(who) == Some(addr) && entry.state != State::Declined
+        });
         allowed && free
     }
 
-    /// Enters `addr` as that of `mac`, which has no other from now on.
-    fn put(&mut self, addr: u32, mac: Mac, state: State, until: Instant) {
+    /// The address that is kept for a client, standing or over.
+    fn held_by(&self, who: &Who) -> Option<u32> {
+        let of_mac = || self.by_client.range(Who::from(who.mac)..).take_while(|(held, _)| held.mac == who.mac);
+        if who.id.is_none() || self.fixed(who.mac).is_some() {
+            let latest = of_mac().max_by_key(|(_, addr)| self.by_addr.get(addr).map(|entry| entry.until));
+            return latest.map(|(_, addr)| *addr);
+        }
+        let own = self.by_client.get(who).or_else(|| self.by_client.get(&Who::from(who.mac)));
+        own.copied()
+    }
+
+    /// Enters `addr` as that of `who`, who has no other from now on.
+    fn put(&mut self, addr: u32, who: &Who, state: State, until: Instant) {
         self.version += 1;
-        if let Some(other) = self.by_mac.insert(mac, addr)
+        let held = self.held_by(who);
+        if let Some(other) = held
             && other != addr
         {
             self.forget(other);
         }
-        let mut name = None;
+        let (mut who, mut name, mut called) = (who.clone(), None, String::new());
         if let Some(old) = self.by_addr.remove(&addr) {
             self.by_end.remove(&(old.until, addr));
-            if old.mac == mac {
-                name = old.name;
-            } else {
+            self.part(&old.who, addr);
+            if held == Some(addr) || old.who == who {
+                (name, called) = (old.name, old.called);
+                who.id = who.id.or(old.who.id);
+            } else if let Some(name) = old.name {
                 // the address was another's: neither it nor the name is any more
-                self.part(old.mac, addr);
-                if let Some(name) = old.name {
-                    self.by_name.remove(&name);
-                }
+                self.by_name.remove(&name);
             }
         }
+        self.by_client.insert(who.clone(), addr);
         self.by_end.insert((until, addr));
-        self.by_addr.insert(addr, Entry { mac, state, until, name });
+        self.by_addr.insert(addr, Entry { who, state, until, name, called });
     }
 
     fn forget(&mut self, addr: u32) {
         self.uncall(addr);
         if let Some(old) = self.by_addr.remove(&addr) {
             self.by_end.remove(&(old.until, addr));
-            self.part(old.mac, addr);
+            self.part(&old.who, addr);
             self.fresh = self.fresh.min(addr.max(self.pool.first.to_bits()));
         }
     }
 
-    /// `mac` has not got `addr` any more; it may have got another meanwhile.
-    fn part(&mut self, mac: Mac, addr: u32) {
-        if self.by_mac.get(&mac) == Some(&addr) {
-            self.by_mac.remove(&mac);
+    /// `who` has not got `addr` any more; it may have got another meanwhile.
+    fn part(&mut self, who: &Who, addr: u32) {
+        if self.by_client.get(who) == Some(&addr) {
+            self.by_client.remove(who);
         }
     }
 
     /// Gives the host at `addr` the name `base`, or one like it.
     fn call(&mut self, now: Instant, addr: u32, base: &str) {
-        let is_suffixed = |name: &str| {
-            name.strip_prefix(base).is_some_and(|rest| {
-                rest.is_empty() || rest.strip_prefix('-').is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
-            })
-        };
-        if self.by_addr.get(&addr).and_then(|entry| entry.name.as_deref()).is_some_and(is_suffixed) {
+        let stays = |entry: &Entry| entry.name.is_some() && entry.called == base;
+        if self.by_addr.get(&addr).is_some_and(stays) {
             return;
         }
         self.uncall(addr);
@@ -380,6 +417,7 @@ impl Leases {
         }
         if let Some(entry) = self.by_addr.get_mut(&addr) {
             entry.name = Some(name);
+            entry.called = base.to_owned();
         }
     }
 

@@ -14,7 +14,7 @@ use super::leases::{Fixed, Lease, Leases, Pool};
 use super::ra::{Advertisement, Ra, RaConfig};
 use super::tftp::packet::Fault;
 use super::tftp::{self, Tftp};
-use super::trial::Trials;
+use super::trial::{Question, Trials};
 use crate::config;
 use crate::time::{Instant, earliest};
 use crate::wire::Mac;
@@ -82,6 +82,8 @@ pub struct Segment {
     outputs: VecDeque<Output>,
     /// Questions that were not taken.
     dropped: u64,
+    /// Questions that were none.
+    malformed: u64,
 }
 
 impl Segment {
@@ -114,10 +116,11 @@ impl Segment {
                 let prefixes = nat.addrs();
                 Dns::new(DnsConfig { domain, prefixes, resolvers: Vec::new(), restrict: nat.restrict, seed })
             }),
-            tftp: lan.tftp.is_some().then(|| Tftp::new(mtu, seed)),
+            tftp: lan.tftp.is_some().then(|| Tftp::new(mtu, lan.tftp_write, seed)),
             gateway,
             outputs: VecDeque::new(),
             dropped: 0,
+            malformed: 0,
         }
     }
 
@@ -145,7 +148,8 @@ impl Segment {
     }
 
     /// Takes a datagram to an address that it [hears](Self::hears), unless too many answers of that server wait already.
-    pub fn handle(&mut self, now: Instant, src: SocketAddr, dst: SocketAddr, bytes: &[u8]) {
+    /// `link`: the MAC that it came from.
+    pub fn handle(&mut self, now: Instant, link: Mac, (src, dst): (SocketAddr, SocketAddr), bytes: &[u8]) {
         let queued = match dst.port() {
             dhcp4::SERVER_PORT | dhcp6::SERVER_PORT => self.outputs.len(),
             dns::PORT => self.dns.as_ref().map_or(0, Dns::queued),
@@ -156,8 +160,8 @@ impl Segment {
             return;
         }
         let answer = match dst.port() {
-            dhcp4::SERVER_PORT => self.try_or_answer(now, bytes),
-            dhcp6::SERVER_PORT => self.dhcp6.as_ref().and_then(|dhcp| dhcp.handle(src, bytes)),
+            dhcp4::SERVER_PORT => self.try_or_answer(now, &(link, bytes.to_vec())),
+            dhcp6::SERVER_PORT => self.dhcp6.as_mut().and_then(|dhcp| dhcp.handle(src, link, bytes)),
             dns::PORT => {
                 self.query(now, Client::Udp(src, dst), bytes);
                 None
@@ -173,15 +177,22 @@ impl Segment {
     }
 
     /// The answer to a question of DHCP, unless it waits until an address was tried.
-    fn try_or_answer(&mut self, now: Instant, bytes: &[u8]) -> Option<Datagram> {
+    fn try_or_answer(&mut self, now: Instant, question: &Question) -> Option<Datagram> {
         let dhcp = self.dhcp4.as_ref()?;
-        let candidate = dhcp.candidate(now, &mut self.leases, bytes);
-        match candidate.and_then(|it| Some((it.1, self.trials.add(now, it, bytes)?))) {
+        let (link, bytes) = question;
+        if !Dhcp4::reads(*link, bytes) {
+            log::debug!("{link}: what it sent to the DHCP server is no message of an Ethernet client");
+            self.malformed += 1;
+            return None;
+        }
+        let candidate = dhcp.candidate(now, &mut self.leases, *link, bytes);
+        let tried = candidate.and_then(|(who, addr)| Some((addr, self.trials.add(now, (who, addr), question)?)));
+        match tried {
             Some((addr, fresh)) => {
                 self.outputs.extend(fresh.then_some(Output::Ask(addr)));
                 None
             }
-            None => dhcp.handle(now, &mut self.leases, bytes),
+            None => dhcp.handle(now, &mut self.leases, *link, bytes),
         }
     }
 
@@ -201,6 +212,11 @@ impl Segment {
     /// Datagrams that were not taken because too many answers waited.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Datagrams to the DHCP server that were no messages to it.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// Takes a query that came on a stream from `host`.
@@ -239,6 +255,20 @@ impl Segment {
         }
     }
 
+    /// What was to be written to a file is written, or could not be.
+    pub fn handle_written(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
+        if let Some(tftp) = &mut self.tftp {
+            tftp.handle_written(now, file, done);
+        }
+    }
+
+    /// A file that was written has its name, or cannot have it.
+    pub fn handle_kept(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
+        if let Some(tftp) = &mut self.tftp {
+            tftp.handle_kept(now, file, done);
+        }
+    }
+
     /// The next thing to do.
     pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
@@ -273,7 +303,8 @@ impl Segment {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(question) = self.trials.next_over(now) {
-            let answer = self.dhcp4.as_ref().and_then(|dhcp| dhcp.handle(now, &mut self.leases, &question));
+            let (link, bytes) = question;
+            let answer = self.dhcp4.as_ref().and_then(|dhcp| dhcp.handle(now, &mut self.leases, link, &bytes));
             self.outputs.extend(answer.map(Output::Datagram));
         }
         if let Some(dns) = &mut self.dns {
@@ -282,6 +313,11 @@ impl Segment {
         if let Some(tftp) = &mut self.tftp {
             tftp.handle_timeout(now);
         }
+    }
+
+    /// Enters leases from before a restart.
+    pub fn restore(&mut self, now: Instant, leases: &[Lease]) {
+        leases.iter().for_each(|lease| self.leases.restore(now, lease));
     }
 
     /// The leases that stand, by address.
@@ -299,15 +335,10 @@ fn pool(nat: &config::Nat) -> Pool {
     let lan = &nat.lan;
     let (first, last) = lan.dhcp.unwrap_or((Ipv4Addr::BROADCAST, Ipv4Addr::BROADCAST));
     let fixed = lan.hosts.iter().map(|host| Fixed { mac: host.mac, addr: host.addr, name: host.name.clone() });
-    // A guest that a forward leads to has its address of its own accord, unless there is only one to have.
-    let led_to = nat.forwards.iter().filter(|_| first != last).filter_map(|forward| match forward.guest.ip() {
-        IpAddr::V4(guest) => Some(guest),
-        IpAddr::V6(_) => None,
-    });
     Pool {
         first,
         last,
-        reserved: std::iter::once(nat.gateway).chain(lan.dns).chain(led_to).collect(),
+        reserved: std::iter::once(nat.gateway).chain(lan.dns).collect(),
         fixed: fixed.collect(),
         reserved_names: vec![GATEWAY.to_owned(), "localhost".to_owned()],
     }
@@ -322,7 +353,8 @@ fn dhcp4_config(nat: &config::Nat, mtu: u16) -> Dhcp4Config {
         domain: Some(nat.lan.domain.clone()),
         mtu,
         lease: nat.lan.lease,
-        boot: nat.lan.bootfile.clone().map(|file| (file, None)),
+        tftp: nat.lan.tftp.as_ref().map(|_| nat.gateway),
+        boot: nat.lan.bootfiles.clone(),
     }
 }
 

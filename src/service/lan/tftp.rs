@@ -1,4 +1,5 @@
-//! The TFTP server of a segment (RFC 1350): files of one folder, to be read, for boards that boot from the net.
+//! The TFTP server of a segment (RFC 1350): files of one folder, for boards that boot from the net, and, where that is
+//! allowed, write one.
 //!
 //! # Theory of operation
 //! A transfer has a port of its own, as the RFC wants it, which [`Tftp::has_port`] knows. The file is opened and read
@@ -7,17 +8,22 @@
 //! answered twice), except that the first repeated one in a window of several blocks has it sent again: a block was
 //! lost. What is not acknowledged in time is sent again, less and less often, until the client counts as gone.
 //!
-//! Options: block and file size, timeout, window (RFC 2347 to 2349, 7440). Nothing is ever written.
+//! Options: block and file size, timeout, window (RFC 2347 to 2349, 7440). Files are written by `upload`, block by block.
+//!
+//! A client is known by its address and port. A request that comes again from there before anything was acknowledged is
+//! the same one, whose answer is late; any other begins anew, as of a board that was reset.
 
 pub mod packet;
 #[cfg(test)]
 mod tests;
+pub mod upload;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use self::packet::{Fault, Options, Packet, Request};
+use self::upload::Upload;
 use super::Datagram;
 use super::random::Random;
 use crate::time::{Duration, Instant};
@@ -59,7 +65,25 @@ pub enum Output {
         /// So many bytes.
         len: usize,
     },
-    /// The file is not needed any more.
+    /// Make a file below the folder, under another name for now. [`Tftp::handle_opened`] tells what became of it.
+    Create {
+        /// The name it has from now on; never used twice.
+        file: u64,
+        /// As above: the name that it gets when it is whole.
+        path: String,
+    },
+    /// Write to a file. [`Tftp::handle_written`] tells what became of it.
+    Write {
+        /// The file.
+        file: u64,
+        /// From this byte on.
+        offset: u64,
+        /// What is to be written.
+        bytes: Vec<u8>,
+    },
+    /// A file is whole: it gets its name. [`Tftp::handle_kept`] tells what became of it.
+    Keep(u64),
+    /// The file is not needed any more; one that was made and not kept goes.
     Close(u64),
 }
 
@@ -78,6 +102,8 @@ enum State {
 struct Transfer {
     client: SocketAddr,
     local: SocketAddr,
+    /// What was asked, to know it when it comes again.
+    asked: Vec<u8>,
     options: Options,
     state: State,
     size: u64,
@@ -130,20 +156,32 @@ pub struct Tftp {
     random: Random,
     files: u64,
     transfers: BTreeMap<u64, Transfer>,
+    /// Whether files may be written.
+    writes: bool,
+    uploads: BTreeMap<u64, Upload>,
     outputs: VecDeque<Output>,
 }
 
 impl Tftp {
-    /// A server on a segment of this MTU. `seed`: a number that nobody can guess.
-    pub fn new(mtu: u16, seed: u64) -> Self {
+    /// A server on a segment of this MTU. `writes`: whether files may be written; `seed`: a number that nobody can guess.
+    pub fn new(mtu: u16, writes: bool, seed: u64) -> Self {
         let most = mtu.saturating_sub(OVERHEAD).max(8);
         let random = Random::new(seed, "tftp");
-        Self { most, random, files: 0, transfers: BTreeMap::new(), outputs: VecDeque::new() }
+        Self {
+            most,
+            random,
+            files: 0,
+            transfers: BTreeMap::new(),
+            writes,
+            uploads: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Whether datagrams to this port of the server's are a transfer's.
     pub fn has_port(&self, port: u16) -> bool {
-        PORTS.contains(&port) && self.transfers.values().any(|transfer| transfer.local.port() == port)
+        let read = || self.transfers.values().any(|transfer| transfer.local.port() == port);
+        PORTS.contains(&port) && (read() || self.uploads.values().any(|upload| upload.local.port() == port))
     }
 
     /// Takes a datagram from a host of the segment to port 69 or a transfer's.
@@ -151,10 +189,15 @@ impl Tftp {
         let packet = Packet::read(bytes);
         if to.port() == PORT {
             return match packet {
-                Some(Packet::Read(request)) => self.begin(from, to, &request),
-                Some(Packet::Write) => self.refuse(from, to, Fault::Forbidden, "read only"),
+                Some(Packet::Read(request)) => self.begin(from, to, &request, false),
+                Some(Packet::Write(request)) if self.writes => self.begin(from, to, &request, true),
+                Some(Packet::Write(_)) => self.refuse(from, to, Fault::Forbidden, "read only"),
                 _ => {}
             };
+        }
+        let upload = self.uploads.iter().find(|(_, upload)| (upload.local, upload.client) == (to, from));
+        if let Some((&file, _)) = upload {
+            return self.handle_upload(now, file, packet.as_ref());
         }
         let found = self.transfers.iter().find(|(_, transfer)| transfer.local == to);
         match (found.map(|(file, transfer)| (*file, transfer.client == from)), packet) {
@@ -167,35 +210,67 @@ impl Tftp {
         }
     }
 
+    fn handle_upload(&mut self, now: Instant, file: u64, packet: Option<&Packet<'_>>) {
+        let Some(upload) = self.uploads.get_mut(&file) else { return };
+        match packet {
+            Some(Packet::Data(block, bytes)) => match upload.take(now, file, *block, bytes) {
+                Ok(output) => self.outputs.extend(output),
+                Err((fault, why)) => self.fail(file, fault, why),
+            },
+            Some(Packet::Error) => self.end(file),
+            _ => self.fail(file, Fault::Illegal, "not a block"),
+        }
+    }
+
     fn refuse(&mut self, client: SocketAddr, src: SocketAddr, fault: Fault, text: &str) {
         let payload = packet::error(fault, text);
         self.outputs.push_back(Output::Send(Datagram { src, dst: client, mac: None, payload }));
     }
 
-    fn begin(&mut self, client: SocketAddr, to: SocketAddr, request: &Request<'_>) {
-        if let Some((&file, transfer)) = self.transfers.iter().find(|(_, transfer)| transfer.client == client) {
-            if transfer.next == 1 {
-                // it asks again because our answer is late; that is sent again in time
-                return;
-            }
-            self.end(file);
+    /// Whether this request is under way and has been answered, or will be.
+    fn is_repeated(&self, client: SocketAddr, asked: &[u8], write: bool) -> bool {
+        let read = |it: &Transfer| it.client == client && it.next == 1 && it.asked == asked;
+        let written = |it: &Upload| it.client == client && it.blocks == 0 && it.asked == asked;
+        if write { self.uploads.values().any(written) } else { self.transfers.values().any(read) }
+    }
+
+    fn begin(&mut self, client: SocketAddr, to: SocketAddr, request: &Request<'_>, write: bool) {
+        if self.is_repeated(client, request.whole, write) {
+            // it asks again because our answer is late; that is sent again in time
+            return;
         }
+        let reads = self.transfers.iter().filter(|(_, it)| it.client == client).map(|(file, _)| *file);
+        let writes = self.uploads.iter().filter(|(_, it)| it.client == client).map(|(file, _)| *file);
+        reads.chain(writes).collect::<Vec<u64>>().into_iter().for_each(|file| self.end(file));
         if !request.octet {
             return self.refuse(client, to, Fault::Illegal, "only octet mode");
         }
         let Some(path) = packet::path(request.file) else {
             return self.refuse(client, to, Fault::NoFile, "no such file");
         };
-        let of_one = self.transfers.values().filter(|transfer| transfer.client.ip() == client.ip()).count();
-        if self.transfers.len() >= TRANSFERS || of_one >= TRANSFERS_OF_ONE {
+        if request.size.is_some_and(|size| write && size > upload::LONGEST) {
+            return self.refuse(client, to, Fault::Full, "too long a file");
+        }
+        let clients = self.transfers.values().map(|it| it.client).chain(self.uploads.values().map(|it| it.client));
+        let of_one = clients.filter(|other| other.ip() == client.ip()).count();
+        if self.transfers() >= TRANSFERS || of_one >= TRANSFERS_OF_ONE {
             return self.refuse(client, to, Fault::Other, "too many transfers");
         }
         self.files += 1;
         let local = SocketAddr::new(to.ip(), self.free_port());
+        let options = request.options.granted(self.most);
+        if write {
+            // one block at a time: what is acknowledged is written
+            let options = Options { window: None, ..options };
+            let upload = Upload::new((client, local), request.whole, (options, request.size.unwrap_or(0)));
+            self.uploads.insert(self.files, upload);
+            return self.outputs.push_back(Output::Create { file: self.files, path });
+        }
         let transfer = Transfer {
             client,
             local,
-            options: request.options.granted(self.most),
+            asked: request.whole.to_vec(),
+            options,
             state: State::Opening,
             size: 0,
             next: 1,
@@ -219,6 +294,16 @@ impl Tftp {
 
     /// The file was opened and has so many bytes, or could not be.
     pub fn handle_opened(&mut self, now: Instant, file: u64, size: Result<u64, Fault>) {
+        if let Some(upload) = self.uploads.get_mut(&file).filter(|it| it.state == upload::State::Creating) {
+            return match size {
+                Ok(_) => {
+                    upload.state = upload::State::Receiving;
+                    let answer = upload.acknowledge(now);
+                    self.outputs.push_back(answer);
+                }
+                Err(fault) => self.fail(file, fault, "cannot be written"),
+            };
+        }
         let Some(transfer) = self.transfers.get_mut(&file).filter(|it| it.state == State::Opening) else { return };
         match size {
             Ok(size) => transfer.size = size,
@@ -245,6 +330,28 @@ impl Tftp {
         transfer.state = State::Sending;
         transfer.nudged = false;
         self.send(now, file);
+    }
+
+    /// What was to be written is written, or could not be.
+    pub fn handle_written(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
+        match (self.uploads.get_mut(&file), done) {
+            (Some(upload), Ok(())) => self.outputs.extend(upload.written(now, file)),
+            (Some(_), Err(fault)) => self.fail(file, fault, "cannot be written"),
+            (None, _) => {}
+        }
+    }
+
+    /// A file has its name, or cannot have it.
+    pub fn handle_kept(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
+        match (self.uploads.get_mut(&file).filter(|it| it.state == upload::State::Naming), done) {
+            (Some(upload), Ok(())) => {
+                upload.state = upload::State::Done;
+                let answer = upload.acknowledge(now);
+                self.outputs.push_back(answer);
+            }
+            (Some(_), Err(fault)) => self.fail(file, fault, "cannot be written"),
+            (None, _) => {}
+        }
     }
 
     /// Asks for the bytes of the next window.
@@ -290,11 +397,14 @@ impl Tftp {
         if let Some(transfer) = self.transfers.get(&file) {
             self.outputs.push_back(transfer.datagram(packet::error(fault, text)));
         }
+        if let Some(upload) = self.uploads.get(&file) {
+            self.outputs.push_back(upload.datagram(packet::error(fault, text)));
+        }
         self.end(file);
     }
 
     fn end(&mut self, file: u64) {
-        if self.transfers.remove(&file).is_some() {
+        if self.transfers.remove(&file).is_some() || self.uploads.remove(&file).is_some() {
             self.outputs.push_back(Output::Close(file));
         }
     }
@@ -311,7 +421,8 @@ impl Tftp {
 
     /// When [`Tftp::handle_timeout`] is to be called, if at all.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.transfers.values().filter_map(|transfer| transfer.until).min()
+        let writing = self.uploads.values().filter_map(|upload| upload.until);
+        self.transfers.values().filter_map(|transfer| transfer.until).chain(writing).min()
     }
 
     /// Sends again what was not acknowledged, and gives up clients that are gone.
@@ -327,10 +438,25 @@ impl Tftp {
                 self.send(now, file);
             }
         }
+        let due = |upload: &Upload| upload.until.is_some_and(|until| until <= now);
+        let late: Vec<u64> = self.uploads.iter().filter(|(_, it)| due(it)).map(|(file, _)| *file).collect();
+        for file in late {
+            let Some(upload) = self.uploads.get_mut(&file) else { continue };
+            upload.tries += 1;
+            match upload.state {
+                // the last acknowledgement has arrived
+                upload::State::Done => self.end(file),
+                _ if upload.tries > TRIES => self.fail(file, Fault::Other, "no answer"),
+                _ => {
+                    let answer = upload.acknowledge(now);
+                    self.outputs.push_back(answer);
+                }
+            }
+        }
     }
 
-    /// Transfers under way.
+    /// Transfers under way, in both directions.
     pub fn transfers(&self) -> usize {
-        self.transfers.len()
+        self.transfers.len() + self.uploads.len()
     }
 }

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
+use super::who::Who;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 
@@ -18,11 +19,14 @@ const TRIAL: Duration = Duration::from_millis(500);
 /// Questions that wait at most.
 const MOST: usize = 64;
 
+/// What came, and the MAC that it came from.
+pub type Question = (Mac, Vec<u8>);
+
 struct Trial {
     until: Instant,
-    mac: Mac,
+    who: Who,
     addr: Ipv4Addr,
-    question: Vec<u8>,
+    question: Question,
 }
 
 /// See the module. Those that end first are in front.
@@ -32,29 +36,29 @@ pub struct Trials {
 }
 
 impl Trials {
-    /// Keeps the question of `mac`, which would get `addr`. Returns whether the link is to be asked: not for a question
+    /// Keeps the question of `who`, which would get `addr`. Returns whether the link is to be asked: not for a question
     /// that was repeated. `None`: too many wait, so it is to be answered now.
-    pub fn add(&mut self, now: Instant, (mac, addr): (Mac, Ipv4Addr), question: &[u8]) -> Option<bool> {
-        if let Some(trial) = self.waiting.iter_mut().find(|trial| trial.mac == mac && trial.addr == addr) {
-            trial.question = question.to_vec();
+    pub fn add(&mut self, now: Instant, (who, addr): (Who, Ipv4Addr), question: &Question) -> Option<bool> {
+        if let Some(trial) = self.waiting.iter_mut().find(|trial| trial.who == who && trial.addr == addr) {
+            trial.question = question.clone();
             return Some(false);
         }
-        self.waiting.retain(|trial| trial.mac != mac);
+        self.waiting.retain(|trial| trial.who != who);
         if self.waiting.len() >= MOST {
             return None;
         }
-        self.waiting.push_back(Trial { until: now + TRIAL, mac, addr, question: question.to_vec() });
+        self.waiting.push_back(Trial { until: now + TRIAL, who, addr, question: question.clone() });
         Some(true)
     }
 
     /// A host at `mac` uses `addr`: the question of another that would have got it.
-    pub fn hear(&mut self, mac: Mac, addr: Ipv4Addr) -> Option<Vec<u8>> {
-        let at = self.waiting.iter().position(|trial| trial.addr == addr && trial.mac != mac)?;
+    pub fn hear(&mut self, mac: Mac, addr: Ipv4Addr) -> Option<Question> {
+        let at = self.waiting.iter().position(|trial| trial.addr == addr && trial.who.mac != mac)?;
         self.waiting.remove(at).map(|trial| trial.question)
     }
 
     /// A question whose time is over.
-    pub fn next_over(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub fn next_over(&mut self, now: Instant) -> Option<Question> {
         let over = self.waiting.front().is_some_and(|trial| trial.until <= now);
         if over { self.waiting.pop_front().map(|trial| trial.question) } else { None }
     }

@@ -151,7 +151,35 @@ pub trait Host {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    /// Closes a file.
+    /// Makes a file in the folder that is served, for writing, under a name that the caller chose. It is at `path` once
+    /// it is [kept](Host::keep_file).
+    ///
+    /// # Errors
+    /// There is no such folder below the one that is served, or nothing may be written.
+    fn create_file(&mut self, file: u64, path: &str) -> io::Result<()> {
+        let _ = (file, path);
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    /// Writes to a file that was made, from `offset` on.
+    ///
+    /// # Errors
+    /// There is no room.
+    fn write_file(&mut self, file: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let _ = (file, offset, bytes);
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    /// A file that was made is whole, and takes the place of the one that was at its path.
+    ///
+    /// # Errors
+    /// It cannot.
+    fn keep_file(&mut self, file: u64) -> io::Result<()> {
+        let _ = file;
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    /// Closes a file. One that was made and not kept goes.
     fn close_file(&mut self, file: u64) {
         let _ = file;
     }

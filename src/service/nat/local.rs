@@ -137,6 +137,11 @@ pub trait Servers: Send {
     fn dropped(&self) -> u64 {
         0
     }
+
+    /// Datagrams that no server could read.
+    fn malformed(&self) -> u64 {
+        0
+    }
 }
 
 /// See the module.
@@ -193,6 +198,11 @@ impl Local {
     /// See [`Servers::dropped`].
     pub fn dropped(&self) -> u64 {
         self.servers.as_ref().map_or(0, |servers| servers.dropped())
+    }
+
+    /// See [`Servers::malformed`].
+    pub fn malformed(&self) -> u64 {
+        self.servers.as_ref().map_or(0, |servers| servers.malformed())
     }
 
     /// Whether anybody is interested in what is sent to groups.

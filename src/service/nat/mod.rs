@@ -40,7 +40,7 @@ use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
 use crate::time::{Instant, earliest};
-use crate::wire::{Cidr, Ethernet, Gso, Mac, Offload, finish_checksum};
+use crate::wire::{Cidr, Ethernet, Gso, Mac, Offload, segment};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::net::IpAddr;
@@ -124,8 +124,13 @@ impl Nat {
 
     /// What it has counted.
     pub fn stats(&self) -> Stats {
-        let Stats { ignored, overrun, .. } = self.wire.stats;
-        Stats { ignored: ignored + self.pieces.lost, overrun: overrun + self.local.dropped(), ..self.wire.stats }
+        let Stats { ignored, overrun, malformed, .. } = self.wire.stats;
+        Stats {
+            ignored: ignored + self.pieces.lost,
+            overrun: overrun + self.local.dropped(),
+            malformed: malformed + self.local.malformed(),
+            ..self.wire.stats
+        }
     }
 
     /// What there is now.
@@ -149,17 +154,29 @@ impl Nat {
         if let Some(sender) = arp_sender(&view) {
             self.local.hear(now, sender);
         }
-        let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.tag().is_none();
+        let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();
         let own = view.destination() == self.wire.mac;
         if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
             // The endpoint looks whether it is meant.
             return self.endpoint.handle_frame(now, frame);
         }
         match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
+            Ok(packet) if offload.gso == Gso::Udp && (!own || self.wire.owns(packet.dst)) => {
+                self.handle_pieces(now, frame, offload, host);
+            }
             Ok(packet) if self.local.handle(now, mac, &packet, offload, host) => {}
             Ok(packet) if own => self.handle_packet(now, mac, packet, (frame, offload), host),
             Ok(_) => self.endpoint.handle_frame(now, frame),
             Err(_) => self.wire.stats.malformed += 1,
+        }
+    }
+
+    /// Takes the datagrams, one by one, of a frame that stands for several: a server, and the client of a forward, take
+    /// each for itself.
+    fn handle_pieces(&mut self, now: Instant, frame: &[u8], offload: Offload, host: &mut dyn Host) {
+        let each = |parts: &[&[u8]]| self.handle_frame(now, &parts.concat(), Offload::NONE, host);
+        if segment::finish(frame, &offload, each).is_err() {
+            self.wire.stats.malformed += 1;
         }
     }
 
@@ -188,9 +205,10 @@ impl Nat {
             return;
         }
         if self.local.hears_stream(&packet) {
-            let mut frame = frame.to_vec();
-            if finish_checksum(&mut frame, offload.checksum).is_ok() {
-                self.endpoint.handle_frame(now, &frame);
+            // The endpoint takes plain frames only.
+            let each = |parts: &[&[u8]]| self.endpoint.handle_frame(now, &parts.concat());
+            if segment::finish(frame, &offload, each).is_err() {
+                self.wire.stats.malformed += 1;
             }
             return;
         }

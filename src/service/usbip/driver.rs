@@ -13,8 +13,8 @@ use crate::usb::class::{CdcAcm, Hid, MassStorage};
 use crate::usbip::Server;
 use std::collections::VecDeque;
 
-/// Bytes of a script's line; what follows is dropped.
-const LINE: usize = 4096;
+/// Bytes of a script's line; one that is longer is refused.
+const LINE: usize = 64 << 10;
 
 /// See the module.
 pub(super) enum Driver {
@@ -211,38 +211,49 @@ impl Disk {
 pub(super) struct Script {
     busid: String,
     pipe: Pipe,
+    /// What comes belongs to a line that was too long.
+    skips: bool,
 }
 
 impl Script {
     pub fn new(busid: &str, want: usize) -> Self {
-        Self { busid: busid.to_owned(), pipe: Pipe::new(want) }
+        Self { busid: busid.to_owned(), pipe: Pipe::new(want), skips: false }
     }
 
     fn work(&mut self, now: Instant, server: &mut Server, out: &mut VecDeque<Output>) {
-        let Self { busid, pipe } = self;
+        let Self { busid, pipe, skips } = self;
         let done = server.with_function(now, busid, |hid: &mut Hid| {
             if let Some(leds) = hid.poll_leds() {
                 let lights = [("num", leds.num_lock()), ("caps", leds.caps_lock()), ("scroll", leds.scroll_lock())];
                 let lit: Vec<_> = lights.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
                 log::info!("{busid}: lights on: {}", if lit.is_empty() { "none".to_owned() } else { lit.join(", ") });
             }
-            play(busid, hid, pipe.inbox.make_contiguous(), pipe.stream.is_none())
+            play(busid, hid, pipe.inbox.make_contiguous(), pipe.stream.is_none(), skips)
         });
         pipe.used(done.unwrap_or(0), out);
     }
 }
 
 /// Plays the whole lines of `bytes`, and the last one too if nothing follows. Gives the bytes that are done with.
-fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool) -> usize {
+/// `skips`: they begin in a line that was too long.
+fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool) -> usize {
     let mut done = 0;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         let length = match rest.iter().position(|byte| *byte == b'\n') {
             Some(end) => end + 1,
-            None if last || rest.len() >= LINE => rest.len(),
+            None if last || *skips || rest.len() > LINE => rest.len(),
             None => break,
         };
-        let line = String::from_utf8_lossy(rest.get(..length.min(LINE)).unwrap_or_default());
-        match hid.script(&line) {
+        let line = rest.get(..length).unwrap_or_default();
+        let whole = last || line.ends_with(b"\n");
+        if *skips || line.len() > LINE || !whole {
+            if !std::mem::replace(skips, !whole) {
+                log::warn!("{busid}: its script: a line of more than {LINE} bytes is left out");
+            }
+            done += length;
+            continue;
+        }
+        match hid.script(&String::from_utf8_lossy(line)) {
             // The host has to fetch some first.
             Err(ScriptError::Full) if hid.waiting() > 0 => break,
             Err(error) => log::warn!("{busid}: its script: {error}"),

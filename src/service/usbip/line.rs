@@ -3,6 +3,10 @@
 //! A line that asks for a device of another server, or for a list where there are some, is taken over by a [`Relay`]
 //! once its request is there; so the first bytes of a line are held back until it is known whom they are for.
 //!
+//! A device that is asked for may be held by a peer that is no more: a guest that crashed and has started again, which is
+//! often the very one that asks. So the request is held back, too, while the holder is asked for a sign of life, for
+//! [`SIGN`] at most. A kernel that knows nothing of the connection answers with a RST, and the device is free.
+//!
 //! All lines end alike. When there is nothing more to say, the line sends its FIN and goes on reading (and forgetting)
 //! what still comes, so that the peer gets the last reply and not a reset that overtakes it; after [`DRAIN`] it is cut.
 
@@ -12,25 +16,49 @@ use super::watch::Foreign;
 use crate::service::endpoint::Endpoint;
 use crate::service::outside::{Input, Output};
 use crate::time::{Duration, Instant, earliest};
-use crate::usbip::op::REQUEST_LENGTH;
-use crate::usbip::{ConnectionId, Server};
+use crate::usbip::op::{self, OP_LENGTH, REQ_IMPORT, REQUEST_LENGTH};
+use crate::usbip::{ConnectionId, Server, VERSION};
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 /// How long a peer may take to end a connection that we have ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long the holder of a device may take to say that it is there, before whoever asks for it is refused.
+const SIGN: Duration = Duration::from_secs(1);
+
 /// What a line works with.
 pub(super) struct World<'a> {
+    /// The port, for what is logged.
+    pub name: &'a str,
     pub endpoint: &'a mut Endpoint,
     pub server: &'a mut Server,
     pub foreign: &'a mut [Foreign],
     pub outputs: &'a mut VecDeque<Output>,
 }
 
+impl World<'_> {
+    /// Whether the device `busid` has an importer.
+    pub fn is_taken(&self, busid: &str) -> bool {
+        let own = self.server.exports().any(|(name, _, importer)| name == busid && importer.is_some());
+        own || self.foreign.iter().any(|foreign| foreign.busid == busid && foreign.busy)
+    }
+}
+
+/// A request for a device that another line has.
+struct Question {
+    busid: String,
+    asked: Instant,
+    due: Instant,
+    /// The holder is there.
+    answered: bool,
+}
+
 /// See the module.
 pub(super) struct Line {
     pub transport: Transport,
     id: ConnectionId,
+    source: IpAddr,
     /// The peer has sent its FIN.
     pub peer_closed: bool,
     /// The transport is no more.
@@ -39,25 +67,30 @@ pub(super) struct Line {
     ending: Option<Instant>,
     /// The beginning of the request, while it is not known whom it is for.
     head: Option<Vec<u8>>,
+    /// Why the request waits, once it is known.
+    question: Option<Question>,
     relay: Option<Relay>,
 }
 
 impl Line {
-    /// `foreign`: there are devices of other servers.
-    pub fn new(via: Via, id: ConnectionId, foreign: bool) -> Self {
+    /// A line from `source`.
+    pub fn new(via: Via, id: ConnectionId, source: IpAddr) -> Self {
         Self {
             transport: Transport::new(via),
             id,
+            source,
             peer_closed: false,
             gone: false,
             ending: None,
-            head: foreign.then(Vec::new),
+            head: Some(Vec::new()),
+            question: None,
             relay: None,
         }
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        earliest(self.ending, self.relay.as_ref().and_then(Relay::poll_timeout))
+        let question = self.question.as_ref().map(|question| question.due);
+        earliest(earliest(self.ending, question), self.relay.as_ref().and_then(Relay::poll_timeout))
     }
 
     /// Takes what came for this line. `false`: it is for another.
@@ -108,6 +141,15 @@ impl Line {
         }
     }
 
+    /// Whether it is this line that has the device `busid`.
+    fn holds(&self, busid: &str, server: &Server, foreign: &[Foreign]) -> bool {
+        let own = server
+            .exports()
+            .any(|(name, _, importer)| name == busid && importer.is_some_and(|(holder, _)| holder == self.id));
+        let place = foreign.iter().position(|foreign| foreign.busid == busid);
+        own || place.is_some_and(|place| self.relay.as_ref().is_some_and(|relay| relay.holds(place)))
+    }
+
     /// Holds the request back until it is known whom it is for.
     fn begin(&mut self, now: Instant, world: &mut World) {
         let Some(head) = &mut self.head else { return };
@@ -118,6 +160,18 @@ impl Line {
             piece.len()
         }) > 0
         {}
+        if let Some(busid) = wanted(head) {
+            if !world.is_taken(&busid) {
+                self.question = None;
+            } else if self.question.is_none() {
+                self.question = Some(Question { busid, asked: now, due: now + SIGN, answered: false });
+                return;
+            }
+            if self.question.as_ref().is_some_and(|question| !question.answered && now < question.due) {
+                return;
+            }
+            self.question = None;
+        }
         match Relay::for_request(now, head, world) {
             Taken::Undecided => {}
             Taken::Local => {
@@ -141,7 +195,11 @@ impl Line {
         while self.receive(now, world) || self.send(now, world) {}
         match world.server.closing(self.id) {
             Some(reason) if world.server.transmit(now, self.id).is_empty() => {
-                log::debug!("USB/IP session ended: {reason}");
+                if reason.is_good() {
+                    log::debug!("{}: the connection of {} ends: {reason}", world.name, self.source);
+                } else {
+                    log::warn!("{}: the connection of {} is closed: {reason}", world.name, self.source);
+                }
                 true
             }
             _ => false,
@@ -185,4 +243,39 @@ impl Line {
             relay.close(world);
         }
     }
+}
+
+/// The device that a whole request to import asks for.
+fn wanted(head: &[u8]) -> Option<String> {
+    let half = |at: usize| Some(u16::from_be_bytes(*head.get(at..)?.first_chunk()?));
+    let imports = head.len() == REQUEST_LENGTH && half(0) == Some(VERSION) && half(2) == Some(REQ_IMPORT);
+    if imports { op::text(head.get(OP_LENGTH..)?) } else { None }
+}
+
+/// Asks the holders of devices that others ask for, and hears their answers. True if a request need not wait any more.
+pub(super) fn ask_holders(now: Instant, lines: &mut [Line], world: &mut World) -> bool {
+    let mut settled = false;
+    for at in 0..lines.len() {
+        let Some(Question { busid, asked, answered: false, .. }) = lines.get(at).and_then(|it| it.question.as_ref())
+        else {
+            continue;
+        };
+        let (busid, asked) = (busid.clone(), *asked);
+        let holder = lines.iter().find(|line| line.holds(&busid, world.server, world.foreign));
+        let is_there = holder.is_none_or(|holder| match holder.transport.via {
+            // Nobody of this machine vanishes without a word.
+            Via::Host(_) if holder.source.is_loopback() => true,
+            Via::Switch(conn) if asked < now => world.endpoint.heard(conn).is_some_and(|heard| heard > asked),
+            _ => false,
+        });
+        match holder {
+            Some(holder) if !is_there && asked == now => holder.transport.probe(world.endpoint, world.outputs),
+            _ => {}
+        }
+        if is_there && let Some(question) = lines.get_mut(at).and_then(|it| it.question.as_mut()) {
+            question.answered = true;
+            settled = true;
+        }
+    }
+    settled
 }

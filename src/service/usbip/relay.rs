@@ -129,6 +129,9 @@ impl Relay {
     /// Looks at the beginning of a request.
     pub fn for_request(now: Instant, head: &[u8], world: &mut World) -> Taken {
         let Some(&[v0, v1, c0, c1, ..]) = head.first_chunk::<OP_LENGTH>() else { return Taken::Undecided };
+        if world.foreign.is_empty() {
+            return Taken::Local;
+        }
         let due = now + PATIENCE;
         match (u16::from_be_bytes([v0, v1]), u16::from_be_bytes([c0, c1])) {
             (VERSION, REQ_DEVLIST) => {
@@ -162,6 +165,11 @@ impl Relay {
             }
             _ => Taken::Local,
         }
+    }
+
+    /// Whether it has the device number `foreign`, or is on its way to it.
+    pub fn holds(&self, foreign: usize) -> bool {
+        matches!(self, Self::Device(it) if it.foreign == foreign && it.refusal != Some(OpStatus::Busy))
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {

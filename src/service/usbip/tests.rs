@@ -119,7 +119,9 @@ fn a_second_importer_is_refused_and_a_fin_frees_at_once() {
     let second = net.connect();
     let mut client = Client::new(Dialect::Linux, 0);
     client.import("1-1");
+    let before = net.now;
     assert_eq!(net.talk(second, &mut client), Told::Refused(OpStatus::Busy));
+    assert!(net.now - before < Duration::from_millis(10), "the holder has answered at once");
     net.peer.shutdown(first);
     let before = net.now;
     assert!(net.run(Duration::from_secs(1), |net| net.is_free("1-1")));
@@ -266,4 +268,58 @@ fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
     assert!(!net.run(3 * second - DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
     assert!(net.run(2 * DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
     assert!(net.run(second, dialled));
+}
+
+/// A guest that has started anew knows nothing of the connection that it had.
+#[test]
+fn the_holder_of_a_device_is_asked_when_another_wants_it() {
+    let mut net = Net::new("device=cdc-acm", &[]);
+    // The new one begins with the same TCP port, which is to be no other's.
+    let first = net.connect();
+    net.peer.abort(first);
+    net.attach("1-1");
+    net.run(Duration::from_secs(1), |_| false);
+    let config = EndpointConfig::new(Mac([2, 0, 0, 0, 0, 2]), vec!["192.0.2.2/24".parse().unwrap()]);
+    net.peer = Endpoint::new(&EndpointConfig { seed: 77, ..config }).unwrap();
+    let before = net.now;
+    net.attach("1-1");
+    assert!(net.now - before < Duration::from_secs(1), "{:?}", net.now - before);
+}
+
+/// Who vanished and does not come back keeps the device from another for no longer than `patience`.
+#[test]
+fn a_silent_holder_is_waited_for_as_long_as_was_said() {
+    for (keys, patience) in [("device=cdc-acm,patience=6s", 6), ("device=cdc-acm,patience=10m", 600)] {
+        let mut net = Net::new(keys, &[]);
+        net.attach("1-1");
+        net.vanished = true;
+        let before = net.now;
+        assert!(net.run(Duration::from_secs(2 * patience), |net| net.is_free("1-1")));
+        let waited = (net.now - before).as_secs();
+        assert!((patience - 1..=patience + patience / 2).contains(&waited), "{patience} s: {waited} s");
+    }
+}
+
+#[test]
+fn serial_numbers_differ_and_last() {
+    let serials = |text: &str| {
+        let spec = PortSpec::parse(text).unwrap();
+        let crate::config::PortKind::Usbip(usbip) = &spec.kind else { panic!("{spec}") };
+        let found = [Found::Disk(8), Found::Disk(8)];
+        let port = UsbipPort::new(&spec, usbip, &found, 1).unwrap();
+        let serial = |device: &crate::usb::Device| device.description().serial.clone().unwrap();
+        port.server.exports().map(|(_, device, _)| serial(device)).collect::<Vec<_>>()
+    };
+    let devices = "device=cdc-acm,device=cdc-acm,device=loopback,device=hid-keyboard,device=hid-mouse,\
+                   device=mass-storage+image=a,device=mass-storage+image=b,device=cdc-acm+serial=mine";
+    let one = serials(&format!("usbip:192.0.2.1/24,name=one,{devices}"));
+    let other = serials(&format!("usbip:192.0.2.1/24,name=two,{devices}"));
+    let all: std::collections::BTreeSet<_> = one.iter().chain(&other).collect();
+    assert_eq!(all.len(), 2 * one.len() - 1, "{all:?}");
+    assert_eq!((one.last().map(String::as_str), one.len()), (Some("mine"), 8));
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
+    assert!(one[..7].iter().all(|serial| serial.len() >= 12 && serial.bytes().all(is_digit)), "{one:?}");
+    assert_eq!(one, serials(&format!("usbip:192.0.2.1/24,name=one,{devices}")), "at every start");
+    // What a device of another port has, and its place, make no difference.
+    assert_eq!(serials("usbip:192.0.2.1/24,name=one,device=cdc-acm")[0], one[0]);
 }

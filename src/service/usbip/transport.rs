@@ -114,6 +114,14 @@ impl Transport {
         }
     }
 
+    /// Asks the other end for a sign of life now.
+    pub fn probe(&self, endpoint: &mut Endpoint, outputs: &mut VecDeque<Output>) {
+        match self.via {
+            Via::Switch(conn) => endpoint.probe(conn),
+            Via::Host(stream) => outputs.push_back(Output::Probe(stream)),
+        }
+    }
+
     /// Nothing more will be sent: a FIN behind what was.
     pub fn shutdown(&mut self, endpoint: &mut Endpoint) {
         if let Via::Switch(conn) = self.via {

@@ -146,11 +146,17 @@ impl Table {
             .map(|&words| Slot::unpack(words))
     }
 
-    /// Begins to move to a table of `capacity` slots. What is to be moved has to fit.
-    pub fn begin_move(&mut self, capacity: usize) {
+    /// Begins to move to a table of `capacity` slots. What is to be moved has to fit. False, and nothing done, when the
+    /// system has no memory for it.
+    pub fn begin_move(&mut self, capacity: usize) -> bool {
         debug_assert!(!self.is_moving());
+        // Asked for twice: zeroed memory, which the system has at hand for nothing, cannot be asked for with a refusal.
+        if Vec::<Words>::new().try_reserve_exact(capacity).is_err() {
+            return false;
+        }
         self.old = std::mem::replace(&mut self.slots, vec![FREE; capacity]);
         self.moved = 0;
+        true
     }
 
     /// Whether a table is being moved.
@@ -203,7 +209,7 @@ mod tests {
         let mut table = Table::new(1024, 3);
         let insert = |table: &mut Table, mac| table.insert(&slot(mac), table.hash(Key::new(mac, 0)));
         (0..FULL).for_each(|mac| insert(&mut table, mac));
-        table.begin_move(2048);
+        assert!(table.begin_move(2048));
         let mut there: std::collections::BTreeSet<u64> = (0..FULL).collect();
         let mut step = 0;
         while let Some(moved) = table.next_to_move() {

@@ -141,6 +141,21 @@ fn hidden_nodes_collide_and_the_first_frame_survives() {
     accounts_balance(&switch);
 }
 
+/// 0, 2 and 3 are hidden from each other, 1 hears all of them.
+#[test]
+fn a_frame_that_collided_is_on_the_air_and_collides_with_the_next() {
+    let matrix = "0,1,0,0\n1,0,1,1\n0,1,0,0\n0,1,0,0\n";
+    let mut switch = medium(4, RadioConfig { collisions: true, ..links(matrix) });
+    // Each takes 896 µs: from 0, from 500 and from 1000 µs; and one when the air is free, from 1896 µs on.
+    for (micros, node) in [(0, 0), (500, 2), (1000, 3), (1896, 0)] {
+        switch.handle_frame(Instant::from_nanos(micros * 1000), PortId(node), &[node as u8; 20]);
+    }
+    let heard: Vec<_> = received(&mut switch).into_iter().map(|(_, frame)| frame[0]).collect();
+    assert_eq!(heard, [0, 0], "the third began while the second was on the air");
+    assert_eq!(counters(&switch, 1).dropped(DropReason::Collision), 2);
+    accounts_balance(&switch);
+}
+
 #[test]
 fn who_hears_another_waits_so_answers_pass() {
     let mut switch = hidden();

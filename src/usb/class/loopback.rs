@@ -3,8 +3,9 @@
 //!
 //! Linux binds its driver `usbtest` to it, whose `testusb` cases then exercise every kind of transfer. Configuration 1
 //! is source and sink: IN endpoints give a pattern without end, OUT endpoints take data and halt if it is not the
-//! pattern. Its alternate settings are 0 bulk, 1 bulk and isochronous, 2 interrupt. Configuration 2 is a loop: what
-//! comes in by a bulk endpoint goes out by the other. Vendor requests 0x5b and 0x5c write and read a buffer.
+//! pattern. Its alternate settings are 0 bulk, 1 bulk and isochronous, 2 interrupt. Configuration 2 is a loop: each
+//! transfer that comes in by a bulk endpoint goes out by the other as one, and an empty one as a zero-length packet.
+//! Vendor requests 0x5b and 0x5c write and read a buffer.
 
 use super::Identity;
 use crate::time::Instant;
@@ -25,11 +26,14 @@ pub const INTERRUPT: u8 = 3;
 pub const LOOP: u8 = 4;
 
 /// Vendor request: write the buffer.
-const WRITE_BUFFER: u8 = 0x5b;
+pub(crate) const WRITE_BUFFER: u8 = 0x5b;
 /// Vendor request: read the buffer.
 const READ_BUFFER: u8 = 0x5c;
-/// Bytes that the loop holds before OUT transfers wait.
+/// Bytes from which on the loop takes no further transfer. One that it takes it takes whole, however long it is: so what
+/// comes back is never cut where it was not.
 const LOOP_CAPACITY: usize = 64 << 10;
+/// The most transfers in the loop, since empty ones have no bytes.
+const LOOP_TRANSFERS: usize = 4096;
 
 /// What source and sink exchange; the parameter `pattern` of `usbtest` and of gadget zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
@@ -49,7 +53,9 @@ pub struct Loopback {
     /// Bytes of a packet of the bulk endpoints, at whose edges [`Pattern::Mod63`] begins anew.
     packet: usize,
     buffer: Vec<u8>,
+    /// What is in the loop, transfer behind transfer, and how much each has left.
     queue: VecDeque<u8>,
+    transfers: VecDeque<usize>,
 }
 
 impl Loopback {
@@ -59,8 +65,13 @@ impl Loopback {
     /// A serial number that is too long.
     pub fn device(identity: &Identity, pattern: Pattern) -> Result<Device, DescriptionError> {
         let speed = identity.speed;
-        let function =
-            Self { pattern, packet: usize::from(speed.bulk_packet()), buffer: Vec::new(), queue: VecDeque::new() };
+        let function = Self {
+            pattern,
+            packet: usize::from(speed.bulk_packet()),
+            buffer: Vec::new(),
+            queue: VecDeque::new(),
+            transfers: VecDeque::new(),
+        };
         Device::new(identity.apply(description(speed)), function)
     }
 }
@@ -109,10 +120,12 @@ impl Function for Loopback {
 
     fn handle_out(&mut self, _: Instant, endpoint: Address, data: &[u8]) -> Out {
         if endpoint.number() == LOOP {
-            let room = LOOP_CAPACITY - self.queue.len();
-            let taken = data.len().min(room);
-            self.queue.extend(data.iter().take(taken));
-            return Out::Taken(taken);
+            if self.queue.len() >= LOOP_CAPACITY || self.transfers.len() >= LOOP_TRANSFERS {
+                return Out::Wait;
+            }
+            self.queue.extend(data);
+            self.transfers.push_back(data.len());
+            return Out::Taken(data.len());
         }
         let good = match self.pattern {
             Pattern::Zero => data.iter().fold(0, |all, byte| all | byte) == 0,
@@ -124,10 +137,12 @@ impl Function for Loopback {
 
     fn poll_in(&mut self, _: Instant, endpoint: Address, room: usize, data: &mut Vec<u8>) -> In {
         if endpoint.number() == LOOP {
-            if self.queue.is_empty() {
-                return In::Wait;
+            let Some(left) = self.transfers.pop_front() else { return In::Wait };
+            let count = room.min(left);
+            data.extend(self.queue.drain(..count));
+            if count < left {
+                self.transfers.push_front(left - count);
             }
-            data.extend(self.queue.drain(..room.min(self.queue.len())));
             return In::Done;
         }
         data.resize(room, 0);
@@ -141,6 +156,7 @@ impl Function for Loopback {
 
     fn reset(&mut self) {
         self.queue.clear();
+        self.transfers.clear();
     }
 }
 
@@ -187,10 +203,39 @@ mod tests {
         device.submit(NOW, Urb::output(2, LOOP, vec![1, 2, 3, 4]));
         let ends: Vec<_> = std::iter::from_fn(|| device.poll_complete()).map(|urb| (urb.id, urb.data)).collect();
         assert_eq!(ends, [(2, vec![1, 2, 3, 4]), (1, vec![1, 2, 3])]);
-        device.submit(NOW, Urb::output(3, LOOP, vec![7; LOOP_CAPACITY]));
-        assert_eq!(device.poll_complete(), None, "full: it waits");
-        assert_eq!(run(&mut device, Urb::input(4, LOOP, 1)).data, [4]);
-        assert_eq!(device.poll_complete().map(|urb| urb.id), Some(3));
+        assert_eq!(run(&mut device, Urb::input(3, LOOP, 1)).data, [4]);
+        let long = vec![7; LOOP_CAPACITY + 1];
+        assert_eq!(run(&mut device, Urb::output(4, LOOP, long.clone())).actual as usize, long.len());
+        for (id, data) in [(5, vec![8]), (6, vec![])] {
+            device.submit(NOW, Urb::output(id, LOOP, data));
+        }
+        assert_eq!(device.poll_complete(), None, "full: they wait");
+        assert_eq!(run(&mut device, Urb::input(7, LOOP, 1 << 20)).data, long, "as one, and none of the next");
+        assert_eq!(
+            [device.poll_complete(), device.poll_complete()].map(|urb| urb.map(|urb| urb.id)),
+            [Some(5), Some(6)]
+        );
+    }
+
+    #[test]
+    fn loop_keeps_transfers_apart() {
+        let mut device = device(Speed::High, Pattern::Zero, 2);
+        let transfers = [&b"hello"[..], b"worlds!", b"", &[1; 512], &[2; 1536], &[3; 183], b""];
+        for data in transfers {
+            assert_eq!(run(&mut device, Urb::output(1, LOOP, data.to_vec())).status, Status::Ok);
+        }
+        for data in transfers {
+            assert_eq!(run(&mut device, Urb::input(2, LOOP, 4096)).data, data);
+        }
+        // An empty one wakes a host that waits.
+        device.submit(NOW, Urb::input(3, LOOP, 64));
+        device.submit(NOW, Urb::output(4, LOOP, Vec::new()));
+        let ends: Vec<_> = std::iter::from_fn(|| device.poll_complete()).map(|urb| (urb.id, urb.actual)).collect();
+        assert_eq!(ends, [(4, 0), (3, 0)]);
+        for id in 0..=LOOP_TRANSFERS as u32 {
+            device.submit(NOW, Urb::output(10 + id, LOOP, Vec::new()));
+        }
+        assert_eq!(std::iter::from_fn(|| device.poll_complete()).count(), LOOP_TRANSFERS, "the last one waits");
     }
 
     #[test]

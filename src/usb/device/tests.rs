@@ -1,6 +1,7 @@
 //! The device core by example: standard requests, halts, resets and the order of answers.
 
 use super::*;
+use crate::usb::function::{Control, In, Out};
 use crate::usb::{Alternate, Configuration, Endpoint, Interface, IsoPacket, Setup, Speed};
 
 const NOW: Instant = Instant::from_secs(1);
@@ -14,6 +15,7 @@ struct Pipe {
     stall: bool,
     resets: u32,
     cleared: Vec<Address>,
+    asked: Vec<(u16, u16)>,
 }
 
 impl Function for Pipe {
@@ -25,6 +27,16 @@ impl Function for Pipe {
             _ => return Control::Stall,
         }
         Control::Done
+    }
+
+    fn descriptor(&mut self, _: Instant, setup: &Setup, data: &mut Vec<u8>) -> Option<Control> {
+        self.asked.push((setup.value, setup.index));
+        match setup.value {
+            0x03ee => data.extend(b"\x12\x03MSFT100 ".iter().copied().chain([0; 8])),
+            0x2100 if setup.request_type == 0x80 => data.extend([9, 0x21, 7]),
+            _ => return None,
+        }
+        Some(Control::Done)
     }
 
     fn handle_out(&mut self, _: Instant, _: Address, data: &[u8]) -> Out {
@@ -288,4 +300,53 @@ fn isochronous_packets_are_paced_and_compacted() {
     device.handle_timeout(NOW + Duration::from_secs(1));
     assert_eq!(device.poll_complete().map(|urb| (urb.id, urb.actual)), Some((3, 2)));
     assert_eq!(device.function::<Pipe>().unwrap().taken, [3, 4]);
+}
+
+#[test]
+fn a_function_sees_every_request_for_a_descriptor() {
+    let mut device = device(Speed::High);
+    let mut get = |request_type, value, index| {
+        let setup = Setup { request_type, request: 6, value, index, length: 255 };
+        device.submit(NOW, Urb::control(1, setup, vec![]));
+        let urb = device.poll_complete().unwrap();
+        (urb.status, urb.data.len())
+    };
+    assert_eq!(get(0x80, 0x03ee, 0), (Status::Ok, 18), "Microsoft's OS string, which no description has");
+    assert_eq!(get(0x80, 0x2100, 0), (Status::Ok, 3), "a class descriptor asked of the device");
+    assert_eq!(get(0x80, 0x0100, 0), (Status::Ok, 18), "what it leaves to the core");
+    assert_eq!(get(0x80, 0x03ef, 0x0407).0, Status::Stall);
+    let asked = device.function::<Pipe>().unwrap().asked.clone();
+    assert_eq!(asked, [(0x03ee, 0), (0x2100, 0), (0x0100, 0), (0x03ef, 0x0407)]);
+}
+
+/// What was taken back is not on the bus, so what comes next need not wait for it.
+#[test]
+fn the_intervals_of_transfers_that_were_taken_back_are_free() {
+    let mut device = configured();
+    control(&mut device, (0x01, 11, 1, 0, 0));
+    let packets = vec![IsoPacket { length: 256, ..IsoPacket::default() }; 100];
+    let submit =
+        |device: &mut Device, id| device.submit(NOW, Urb { packets: packets.clone(), ..Urb::input(id, 2, 25_600) });
+    let period = Duration::from_millis(100);
+    (1..=3).for_each(|id| submit(&mut device, id));
+    device.cancel(3).unwrap();
+    submit(&mut device, 4);
+    [1, 2].iter().for_each(|id| _ = device.cancel(*id).unwrap());
+    assert_eq!(device.poll_timeout(), Some(NOW + period * 3), "in the place of the third");
+    device.cancel(4).unwrap();
+    submit(&mut device, 5);
+    assert_eq!(device.poll_timeout(), Some(NOW + period), "as if there had been none");
+}
+
+/// Packets that lie over each other have the room of their buffer and no more.
+#[test]
+fn isochronous_packets_together_are_no_more_than_their_buffer() {
+    let mut device = configured();
+    control(&mut device, (0x01, 11, 1, 0, 0));
+    device.with_function(NOW, |pipe: &mut Pipe| pipe.give.extend(vec![vec![7; 200]; 3]));
+    let packets = vec![IsoPacket { length: 256, ..IsoPacket::default() }; 3];
+    device.submit(NOW, Urb { packets, ..Urb::input(1, 2, 256) });
+    device.handle_timeout(NOW + Duration::from_millis(3));
+    let urb = device.poll_complete().unwrap();
+    assert_eq!((urb.actual, urb.data.len()), (256, 256));
 }

@@ -48,7 +48,7 @@ fn impossible_headers_close_only_their_connection() {
         (with_word(input.clone(), 16, 200), Fault::Endpoint(200).into()),
         (with_word(input.clone(), 16, 16), Fault::Endpoint(16).into()),
         (with_word(input.clone(), 24, 0x8000_0000), Fault::Length(0x8000_0000).into()),
-        (with_word(input.clone(), 24, MAX_BUFFER + 1), Fault::Length(MAX_BUFFER + 1).into()),
+        (with_word(input.clone(), 24, u32::MAX), Fault::Length(u32::MAX).into()),
         (with_word(input.clone(), 32, 0x7fff_ffff), Fault::Packets(0x7fff_ffff).into()),
         (with_word(input.clone(), 32, 1), Fault::Packets(1).into()),
     ];
@@ -97,20 +97,100 @@ fn seqnums_are_unique_while_they_fly() {
     );
 }
 
+/// How the transfers ended that have an end.
+fn ends(events: &[Event]) -> Vec<(i32, u32)> {
+    let end = |event: &Event| match event {
+        Event::Done(_, status, urb) => (*status, urb.actual),
+        other => panic!("{other:?}"),
+    };
+    events.iter().map(end).collect()
+}
+
 #[test]
 fn pending_transfers_have_a_bound() {
-    for (count, length, closes) in
-        [(MAX_PENDING_URBS, 1, false), (MAX_PENDING_URBS + 1, 1, true), (4, MAX_BUFFER, false), (5, MAX_BUFFER, true)]
-    {
-        let mut server = server();
-        let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 2);
-        for _ in 0..count {
-            peer.client.submit(Urb::input(0, gadget_zero::LOOP, length));
-        }
-        server.handle_bytes(NOW, peer.id, &peer.client.transmit());
-        let expected = closes.then_some(CloseReason::Pending);
-        assert_eq!(server.closing(peer.id), expected, "{count} of {length} bytes");
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 2);
+    // Room for data that does not come costs nothing.
+    for _ in 0..MAX_PENDING_URBS {
+        peer.client.submit(Urb::input(0, gadget_zero::LOOP, MAX_BUFFER));
     }
+    assert_eq!(ends(&peer.exchange(&mut server)), []);
+    peer.client.submit(Urb::input(0, gadget_zero::LOOP, 1));
+    assert_eq!(ends(&peer.exchange(&mut server)), [(pdu::errno::NO_ROOM, 0)], "one too many ends alone");
+    // It had no place, so that one more has when one has ended.
+    peer.client.submit(Urb::control(
+        0,
+        Setup { request_type: 0x80, request: 8, length: 1, ..Setup::default() },
+        vec![],
+    ));
+    assert_eq!(ends(&peer.exchange(&mut server)), [(pdu::errno::NO_ROOM, 0)]);
+    let first = peer.client.in_flight().min().unwrap();
+    peer.client.unlink(first);
+    assert!(matches!(peer.exchange(&mut server)[..], [Event::Unlinked(_, victim, -104)] if victim == first));
+    peer.client.submit(Urb::output(0, gadget_zero::LOOP, vec![5]));
+    assert_eq!(ends(&peer.exchange(&mut server)), [(0, 1), (0, 1)], "the transfer, and the first that waits for it");
+}
+
+#[test]
+fn pending_bytes_have_a_bound() {
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 2);
+    // The loop takes the first, since it is empty; the next ones wait.
+    for _ in 0..=MAX_PENDING_BYTES / MAX_BUFFER as usize {
+        peer.client.submit(Urb::output(0, gadget_zero::LOOP, vec![5; MAX_BUFFER as usize]));
+        peer.exchange(&mut server);
+    }
+    peer.client.submit(Urb::output(0, gadget_zero::LOOP, vec![6]));
+    assert_eq!(ends(&peer.exchange(&mut server)), [(pdu::errno::NO_ROOM, 0)]);
+    peer.client.submit(Urb::input(0, gadget_zero::LOOP, MAX_BUFFER));
+    assert_eq!(ends(&peer.exchange(&mut server)), [(0, MAX_BUFFER), (0, MAX_BUFFER)], "there is room again");
+    peer.client.submit(Urb::output(0, gadget_zero::LOOP, vec![6]));
+    assert_eq!(ends(&peer.exchange(&mut server)), [], "it waits");
+}
+
+#[test]
+fn transfers_of_any_length_are_done_or_end_alone() {
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    for length in [4 << 20, (4 << 20) + 512, MAX_BUFFER] {
+        peer.client.submit(Urb::input(0, gadget_zero::BULK, length));
+        assert_eq!(ends(&peer.exchange(&mut server)), [(0, length)]);
+        peer.client.submit(Urb::output(0, gadget_zero::BULK, vec![1; length as usize]));
+        assert_eq!(ends(&peer.exchange(&mut server)), [(0, length)]);
+    }
+    for length in [MAX_BUFFER + 1, i32::MAX as u32] {
+        peer.client.submit(Urb::input(0, gadget_zero::BULK, length));
+        assert_eq!(ends(&peer.exchange(&mut server)), [(pdu::errno::NO_ROOM, 0)]);
+    }
+    peer.client.submit(Urb::output(0, gadget_zero::BULK, vec![1; MAX_BUFFER as usize + 1]));
+    peer.client.submit(Urb::input(0, gadget_zero::BULK, 10));
+    assert_eq!(ends(&peer.exchange(&mut server)), [(pdu::errno::NO_ROOM, 0), (0, 10)], "and the stream is whole");
+}
+
+/// Room was offered for much more than a peer that does not read may have waiting.
+#[test]
+fn what_a_device_gives_waits_in_it_while_its_peer_does_not_read() {
+    let mut server = server();
+    let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    let setup = Setup { request_type: 1, request: 11, value: 2, ..Setup::default() };
+    peer.client.submit(Urb::control(0, setup, vec![]));
+    peer.exchange(&mut server);
+    for _ in 0..4 {
+        peer.client.submit(Urb::input(0, gadget_zero::INTERRUPT, MAX_BUFFER));
+    }
+    server.handle_bytes(NOW, peer.id, &peer.client.transmit());
+    // One packet passed at once, in effect half a million; the next ones would be hours away but for this.
+    for hour in 1..4 {
+        server.handle_timeout(Instant::from_secs(hour * 3600));
+    }
+    assert!(
+        server.poll_timeout().is_none(),
+        "nothing is to be done before the peer has read: {:?}",
+        server.poll_timeout()
+    );
+    let bytes = drain(&mut server, peer.id);
+    assert_eq!(bytes.len(), (pdu::HEADER_LENGTH + MAX_BUFFER as usize));
+    assert!(server.poll_timeout().is_some());
 }
 
 #[test]
@@ -135,12 +215,23 @@ fn contradictory_control_transfers_stall() {
     let mut peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
     let get = Setup { request_type: 0x80, request: 6, value: 0x100, index: 0, length: 18 };
     let good = Urb::control(0, get, vec![]);
-    let longer = Urb { length: 64, ..good.clone() };
-    let mut other_way = Urb::output(0, 0, vec![0; 18]);
-    other_way.setup = get;
-    for (urb, status) in [(longer, pdu::errno::STALL), (other_way, pdu::errno::STALL), (good, 0)] {
+    // A device sees what SETUP says only.
+    let (longer, shorter) = (Urb { length: 64, ..good.clone() }, Urb { length: 8, ..good.clone() });
+    let other_way = Urb { setup: get, ..Urb::output(0, 0, vec![0; 18]) };
+    let set = Setup { request_type: 0x40, request: gadget_zero::WRITE_BUFFER, value: 0, index: 0, length: 18 };
+    let cut = Urb { setup: set, ..Urb::output(0, 0, vec![0; 17]) };
+    let beyond = Urb { setup: set, ..Urb::output(0, 0, vec![0; 19]) };
+    let stalled = (pdu::errno::STALL, 0);
+    for (urb, end) in [
+        (longer, (0, 18)),
+        (shorter, (pdu::errno::BABBLE, 8)),
+        (other_way, stalled),
+        (cut, stalled),
+        (beyond, stalled),
+        (good, (0, 18)),
+    ] {
         peer.client.submit(urb);
-        assert!(matches!(peer.exchange(&mut server)[..], [Event::Done(_, end, _)] if end == status));
+        assert_eq!(ends(&peer.exchange(&mut server)), [end]);
     }
 }
 
@@ -225,6 +316,22 @@ fn connections_have_caps() {
     let one = server.connections().next().unwrap();
     server.close(NOW, one);
     assert!(server.open(NOW, source(200)).is_ok());
+}
+
+#[test]
+fn importers_do_not_count_as_connections() {
+    let mut server = Server::new(Options { show_busy: true });
+    let busids: Vec<_> = (1..=40).map(|port| format!("1-{port}")).collect();
+    busids.iter().for_each(|busid| server.export(busid, gadget(Pattern::Any)).unwrap());
+    let peers: Vec<_> = busids.iter().map(|busid| Peer::attach(&mut server, Dialect::Linux, busid, 1)).collect();
+    assert_eq!(server.exports().filter(|(.., importer)| importer.is_some()).count(), peers.len());
+    let mut lister = Peer::connect(&mut server, Dialect::Linux, 0);
+    lister.client.list();
+    assert!(matches!(&lister.exchange(&mut server)[..], [Event::Devices(devices)] if devices.len() == 40));
+    // The others have their caps as before.
+    while server.open(NOW, source(1)).is_ok() {}
+    assert_eq!(server.open(NOW, source(1)), Err(Refused::Source));
+    assert_eq!(server.connections().count(), peers.len() + MAX_CONNECTIONS_PER_SOURCE);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::Input;
 use std::cell::RefCell;
 use zbridge::codec::{BadLength, LengthPrefix, slip, uart_pipe};
 use zbridge::frame::{Batch, PortId};
-use zbridge::limits::{BATCH_BYTES, MAX_FRAME, MIN_FRAME, PREFIX};
+use zbridge::limits::{BATCH_BYTES, MAX_FRAME, MIN_FRAME, SKIP_MAX};
 
 thread_local! {
     /// Room for a frame and a piece. Made once, because that takes longer than anything that is done with it.
@@ -17,10 +17,10 @@ pub fn length_prefix(data: &[u8]) {
     let mut input = Input(data);
     let mut cuts = Cuts(input.byte());
     let stream = input.0;
-    let (expected, end) = naive(stream);
+    let (expected, misfits, end) = naive(stream);
     ROOM.with_borrow_mut(|batch| {
         let mut decoder = LengthPrefix::default();
-        let (mut at, mut frames) = (0, 0);
+        let (mut at, mut frames, mut found) = (0, 0, (0, 0));
         let mut rest = stream;
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at(cuts.next(rest.len()));
@@ -35,30 +35,36 @@ pub fn length_prefix(data: &[u8]) {
                 assert_eq!(frame.ingress, PortId(3));
                 frames += 1;
             }
-            if taken.is_err() {
-                assert_eq!((frames, taken), (expected.len(), end));
-                return;
+            match taken {
+                Ok(odd) => found = (found.0 + odd.short.0, found.1 + odd.long.0),
+                Err(bad) => return assert_eq!((frames, Err(bad)), (expected.len(), end)),
             }
         }
-        let whole: usize = expected.iter().map(|frame| PREFIX + frame.len()).sum();
-        assert_eq!((at, frames, Ok(())), (stream.len(), expected.len(), end));
-        assert_eq!(decoder.is_inside(), whole < stream.len());
+        assert_eq!((at, frames, found), (stream.len(), expected.len(), misfits));
+        let left = end.expect("what is no length was found");
+        assert_eq!(decoder.is_inside(), left > 0);
     });
 }
 
-/// The frames of a whole stream, and the length that ends it.
-fn naive(mut stream: &[u8]) -> (Vec<&[u8]>, Result<(), BadLength>) {
-    let mut frames = Vec::new();
+/// Frames, how many were too short and too long, and how many bytes are left at the end, or the length that ends all.
+type Naive<'a> = (Vec<&'a [u8]>, (u64, u64), Result<usize, BadLength>);
+
+/// What is in a whole stream.
+fn naive(mut stream: &[u8]) -> Naive<'_> {
+    let (mut frames, mut misfits) = (Vec::new(), (0, 0));
     while let Some((prefix, rest)) = stream.split_first_chunk() {
         let announced = u32::from_be_bytes(*prefix);
-        if announced < MIN_FRAME as u32 || announced > MAX_FRAME as u32 {
-            return (frames, Err(BadLength(announced)));
+        let whole = rest.split_at_checked(announced as usize);
+        match announced as usize {
+            len if len < MIN_FRAME => misfits.0 += 1,
+            len if len <= MAX_FRAME => frames.extend(whole.map(|(frame, _)| frame)),
+            len if len <= SKIP_MAX => misfits.1 += 1,
+            _ => return (frames, misfits, Err(BadLength(announced))),
         }
-        let Some((frame, rest)) = rest.split_at_checked(announced as usize) else { break };
-        frames.push(frame);
+        let Some((_, rest)) = whole else { break };
         stream = rest;
     }
-    (frames, Ok(()))
+    (frames, misfits, Ok(stream.len()))
 }
 
 /// One byte that says how the line is cut, one for the longest frame, then the line.

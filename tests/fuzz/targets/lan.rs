@@ -7,6 +7,7 @@
 use super::Input;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use zbridge::config::BootFile;
 use zbridge::service::lan::client::{Action, Client, frame};
 use zbridge::service::lan::dhcp4::{Dhcp4, Dhcp4Config};
 use zbridge::service::lan::dhcp6::{Dhcp6, Dhcp6Config};
@@ -46,14 +47,15 @@ pub fn dhcp4(data: &[u8]) {
         domain: Some("lab".to_owned()),
         mtu: 1400,
         lease: Duration::from_secs(600),
-        boot: Some(("zephyr.bin".to_owned(), None)),
+        tftp: Some(GATEWAY),
+        boot: vec![BootFile { file: "zephyr.bin".to_owned(), client: None }],
     };
     let fixed = vec![Fixed { mac: Mac([2, 0, 0, 0, 0, 9]), addr: addr(9), name: Some("board1".to_owned()) }];
     let pool = Pool { first: addr(15), last: addr(18), reserved: vec![GATEWAY], fixed, reserved_names: Vec::new() };
     let (server, mut leases, mut now) = (Dhcp4::new(config), Leases::new(pool), Instant::from_secs(1));
     for (wait, message) in messages(data) {
         now += Duration::from_secs(wait.into());
-        if let Some(answer) = server.handle(now, &mut leases, message) {
+        if let Some(answer) = server.handle(now, &mut leases, Mac([2, 0, 0, 0, 0, wait]), message) {
             let payload = &answer.payload;
             assert!((300..=1400 - 28).contains(&payload.len()), "{} bytes", payload.len());
             assert_eq!((payload[0], &payload[4..8]), (2, &message[4..8]), "an answer to what was asked");
@@ -62,7 +64,7 @@ pub fn dhcp4(data: &[u8]) {
             assert!(given.is_unspecified() || (15..=18).contains(&given.octets()[3]) || given == addr(9), "{given}");
         }
         let standing: Vec<_> = leases.list(now).collect();
-        let mut macs: Vec<_> = standing.iter().map(|lease| lease.mac).collect();
+        let mut macs: Vec<_> = standing.iter().map(|lease| lease.who.clone()).collect();
         let mut names: Vec<_> = standing.iter().filter_map(|lease| lease.name.clone()).collect();
         let (all, named) = (macs.len(), names.len());
         macs.sort();
@@ -89,10 +91,10 @@ fn options_end(payload: &[u8]) -> Option<usize> {
 /// A DHCPv6 server.
 pub fn dhcp6(data: &[u8]) {
     let (dns, domain) = (vec![GATEWAY6], Some("lab".to_owned()));
-    let server = Dhcp6::new(Dhcp6Config { mac: MAC, prefix: (GATEWAY6, 64), dns, domain });
+    let mut server = Dhcp6::new(Dhcp6Config { mac: MAC, prefix: (GATEWAY6, 64), dns, domain });
     let from: SocketAddr = "[fe80::1]:546".parse().expect("an address");
-    for (_, message) in messages(data) {
-        let Some(answer) = server.handle(from, message) else { continue };
+    for (link, message) in messages(data) {
+        let Some(answer) = server.handle(from, Mac([2, 0, 0, 0, 0, link]), message) else { continue };
         let payload = &answer.payload;
         assert_eq!((answer.dst, &payload[1..4]), (from, &message[1..4]));
         // every set is answered, and the client's name repeated; nothing else grows
@@ -169,7 +171,7 @@ pub fn dns(data: &[u8]) {
 /// A TFTP server with one file of 1000 bytes. The byte says which of two hosts sends, whether to the server's port or the
 /// newest transfer's, and how long after the message before.
 pub fn tftp(data: &[u8]) {
-    let (mut server, mut now) = (Tftp::new(1500, 7), Instant::from_secs(1));
+    let (mut server, mut now) = (Tftp::new(1500, true, 7), Instant::from_secs(1));
     let (mut port, mut open) = (tftp::PORT, 0_usize);
     for (head, message) in messages(data) {
         now += Duration::from_millis(u64::from(head >> 2) * 50);
@@ -190,6 +192,15 @@ pub fn tftp(data: &[u8]) {
                     assert!(offset + len as u64 <= 1000);
                     server.handle_data(now, file, offset, Some(vec![7; len]));
                 }
+                tftp::Output::Create { file, path } => {
+                    assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."), "{path}");
+                    open += 1;
+                    server.handle_opened(now, file, if path == "full" { Err(Fault::Full) } else { Ok(0) });
+                }
+                tftp::Output::Write { file, bytes, .. } => {
+                    server.handle_written(now, file, if bytes.len() == 7 { Err(Fault::Full) } else { Ok(()) });
+                }
+                tftp::Output::Keep(file) => server.handle_kept(now, file, Ok(())),
                 tftp::Output::Close(_) => open -= 1,
                 tftp::Output::Send(datagram) => {
                     assert!(datagram.payload.len() <= 1500 - 28);

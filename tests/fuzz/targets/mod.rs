@@ -6,11 +6,14 @@
 mod coalesce;
 mod control;
 mod endpoint;
+mod failing;
 mod framing;
 mod headers;
 mod lan;
 mod nat;
 mod rewrite;
+#[path = "../../failing_edges/script.rs"]
+mod script;
 mod split;
 mod switch;
 mod usbip;
@@ -36,6 +39,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "checksum", run: headers::checksum },
     Target { name: "rewrite", run: rewrite::rewrite },
     Target { name: "switch", run: switch::switch },
+    Target { name: "failing_edges", run: failing::failing_edges },
+    Target { name: "failing_switch", run: failing::failing_switch },
     Target { name: "endpoint", run: endpoint::endpoint },
     Target { name: "pdu", run: usbip::pdu },
     Target { name: "usbip", run: usbip::usbip },

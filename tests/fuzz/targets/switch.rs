@@ -21,6 +21,8 @@ pub fn switch(data: &[u8]) {
         ageing: Duration::from_secs(10),
         fdb_limit: usize::from(input.byte() % 64),
         fdb_port_limit: Some(usize::from(input.byte() % 64)).filter(|limit| *limit > 0),
+        // Also so little that the queues have to share it.
+        queue_limit: 6000 << (input.0.len() % 4 * 5),
         seed: 1,
     };
     let mut bench = Bench {

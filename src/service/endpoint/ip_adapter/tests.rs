@@ -292,3 +292,18 @@ proptest! {
         }
     }
 }
+
+/// IEEE 802.1Q, 6.9: a tag without a VLAN has a priority and nothing else to say.
+#[test]
+fn a_priority_tag_is_no_vlan() {
+    let mut adapter = adapter(&["192.0.2.1/24"], &[]);
+    for (vid, hears) in [(0, true), (7, false)] {
+        let tagged = |frame: Vec<u8>| [&frame[..12], &[0x81, 0, 0xa0, vid], &frame[12..]].concat();
+        let packet = packet_v4(FAR, PEER, 100);
+        let data = tagged(frame(OWN, HOST, ETHERTYPE_IPV4, &packet));
+        assert_eq!(adapter.look(Instant::ZERO, &data), hears.then_some(&packet[..]), "{vid}");
+        let question = tagged(arp(arp::Operation::Request, (HOST, FAR), PEER, Mac::BROADCAST));
+        assert_eq!(adapter.handle_frame(Instant::ZERO, &question).is_ok(), hears, "{vid}");
+        assert_eq!(sent(&mut adapter).len(), usize::from(hears), "{vid}");
+    }
+}

@@ -45,6 +45,16 @@ const ANNOUNCEMENT: [u8; 42] = [
     0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0x5e, 0, 0x53, 2, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 2,
 ];
 
+/// IEEE 802.1Q, 6.9: a tag without a VLAN has a priority and nothing else to say.
+#[test]
+fn a_priority_tag_is_no_vlan() {
+    let mut host = quiet_host();
+    for (vid, answers) in [(0, vec![ARP_REPLY.to_vec()]), (7, Vec::new())] {
+        let tagged = [&ARP_REQUEST[..12], &[0x81, 0, 0xa0, vid], &ARP_REQUEST[12..]].concat();
+        assert_eq!(answer(&mut host, &tagged), answers, "VID {vid}");
+    }
+}
+
 #[test]
 fn it_announces_itself_twice() {
     let mut host = Endpoint::new(&config(1, 1)).unwrap();

@@ -29,7 +29,8 @@ impl Lab {
             domain: Some("lab".into()),
             mtu: 1400,
             lease: Duration::from_secs(lease),
-            boot: None,
+            tftp: None,
+            boot: Vec::new(),
         };
         let (first, last) = (addr(15), addr(16));
         let pool = Pool { first, last, reserved: Vec::new(), fixed: Vec::new(), reserved_names: Vec::new() };
@@ -45,7 +46,8 @@ impl Lab {
                 Action::Lost => lost = true,
                 Action::Send(to, payload) => {
                     sent.push(to);
-                    let answer = self.server.handle(self.now, &mut self.leases, &payload).filter(|_| server_answers);
+                    let answer =
+                        self.server.handle(self.now, &mut self.leases, MAC, &payload).filter(|_| server_answers);
                     if let Some(answer) = answer {
                         self.client.handle(self.now, &answer.payload);
                     }
@@ -107,11 +109,74 @@ fn a_refusal_ends_the_lease() {
     // a restarted server knows nothing, and somebody else has the address
     let pool = Lab::new(600).leases;
     lab.leases = pool;
-    lab.leases.bind(lab.now, Mac([2, 0, 0, 0, 0, 9]), Ipv4Addr::new(10, 0, 2, 15), Duration::from_secs(600), None).ok();
+    lab.leases
+        .bind(lab.now, &Mac([2, 0, 0, 0, 0, 9]).into(), Ipv4Addr::new(10, 0, 2, 15), Duration::from_secs(600), None)
+        .ok();
     lab.wait();
     let (_, lost) = lab.run(true);
     assert!(lost);
     assert_eq!(lab.client.grant().unwrap().addr.to_string(), "10.0.2.16/24");
+}
+
+/// RFC 2131, section 4.4.5: only who was asked may refuse, while one server is asked.
+#[test]
+fn a_refusal_of_whom_nobody_asked_is_nothing() {
+    let mut lab = Lab::new(800);
+    lab.run(true);
+    let nak = |lab: &mut Lab, server: u8| {
+        let mut payload = lab.client.write(Kind::Request, &[]);
+        payload.truncate(HEADER);
+        payload[0] = 2;
+        payload.extend([option::TYPE, 1, Kind::Nak as u8, option::SERVER, 4, 10, 0, 2, server, 255]);
+        let now = lab.now;
+        lab.client.handle(now, &payload);
+        lab.run(false).1
+    };
+    assert!(!nak(&mut lab, 2), "it asks nothing");
+    assert_eq!(lab.wait(), 401);
+    lab.run(false);
+    assert!(!nak(&mut lab, 9), "another server, while one is asked");
+    while lab.wait() < 701 {
+        lab.run(false);
+    }
+    lab.run(false);
+    assert!(nak(&mut lab, 9), "all are asked");
+    assert_eq!(lab.client.grant(), None);
+}
+
+/// What an ACK with these options grants.
+fn grant(options: &[u8]) -> Grant {
+    let own = [&[option::SERVER, 4, 192, 0, 2, 1, option::LEASE, 4, 0, 0, 0, 100], options].concat();
+    granted(Ipv4Addr::new(192, 0, 2, 50), &own).unwrap()
+}
+
+#[test]
+fn routes_take_the_place_of_the_router() {
+    let plain = grant(&[1, 4, 255, 255, 255, 255, 3, 4, 192, 0, 2, 1]);
+    assert_eq!((plain.addr.prefix, plain.router, plain.routes.len()), (32, Some([192, 0, 2, 1].into()), 0));
+    let routes = [121, 21, 32, 192, 0, 2, 1, 0, 0, 0, 0, 0, 192, 0, 2, 1, 10, 198, 51, 192, 0, 2, 9];
+    let said = grant(&[&[3, 4, 10, 0, 0, 1][..], &routes].concat());
+    let net = |text: &str| text.parse::<Cidr>().unwrap();
+    assert_eq!(said.router, Some([192, 0, 2, 1].into()));
+    assert_eq!(said.routes, [(net("192.0.2.1/32"), None), (net("198.0.0.0/10"), Some([192, 0, 2, 9].into()))]);
+    let none = grant(&[3, 4, 10, 0, 0, 1, 121, 5, 8, 10, 0, 0, 0]);
+    assert_eq!((none.router, none.routes.len()), (Some([10, 0, 0, 1].into()), 0), "cut short");
+    let no_default = grant(&[3, 4, 10, 0, 0, 1, 121, 6, 8, 10, 0, 0, 0, 1]);
+    assert_eq!((no_default.router, no_default.routes.len()), (None, 1));
+}
+
+#[test]
+fn a_server_may_say_when_to_renew() {
+    let secs = Duration::from_secs;
+    for (options, times) in [
+        (&[][..], (50, 87)),
+        (&[58, 4, 0, 0, 0, 60, 59, 4, 0, 0, 0, 90], (60, 90)),
+        (&[58, 4, 0, 0, 0, 95, 59, 4, 0, 0, 0, 90], (90, 90)),
+        (&[59, 4, 0, 0, 1, 0], (50, 100)),
+    ] {
+        let wanted = Times { renew: secs(times.0), rebind: secs(times.1), end: secs(100) };
+        assert_eq!(grant(options).times, Some(wanted), "{options:?}");
+    }
 }
 
 #[test]

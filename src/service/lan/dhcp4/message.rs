@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::service::lan::who::Who;
 use crate::wire::Mac;
 
 /// Bytes in front of the options, cookie included.
@@ -59,6 +60,18 @@ pub mod option {
     pub const TFTP: u8 = 66;
     /// Boot file.
     pub const BOOT_FILE: u8 = 67;
+    /// What the client's user says it is, as `iPXE` (RFC 3004).
+    pub const USER_CLASS: u8 = 77;
+    /// The client's whole name (RFC 4702).
+    pub const FQDN: u8 = 81;
+    /// What a relay, or a switch, says of where the client is (RFC 3046).
+    pub const RELAY: u8 = 82;
+    /// The client's architecture, for its boot loader (RFC 4578, section 2.1).
+    pub const ARCH: u8 = 93;
+    /// Routes without classes (RFC 3442).
+    pub const ROUTES: u8 = 121;
+    /// TFTP servers, as addresses (RFC 5859).
+    pub const TFTP_ADDR: u8 = 150;
     /// Answer a DISCOVER with an ACK (RFC 4039).
     pub const RAPID: u8 = 80;
     /// Padding.
@@ -105,7 +118,7 @@ pub struct Message<'a> {
     options: &'a [u8],
     /// Its type; `None`: BOOTP.
     pub kind: Option<Kind>,
-    /// The client's MAC.
+    /// The client's MAC; where the message has none, that of the frame it came in.
     pub mac: Mac,
     /// Whether the client wants its answer broadcast.
     pub broadcast: bool,
@@ -116,14 +129,18 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the message of an Ethernet client. `None`: it is none, or has a type that there is not.
-    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+    /// Reads the message of an Ethernet client, which came in a frame of the MAC `link`. `None`: it is none, or has a
+    /// type that there is not.
+    ///
+    /// A driver whose MAC is all zeroes is a station as any (Zephyr has such ones).
+    pub fn read(link: Mac, bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.first_chunk::<HEADER>()?;
         if header[..3] != [1, 1, 6] || header[236..] != COOKIE {
             return None;
         }
         let addr = |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
         let mac = Mac([header[28], header[29], header[30], header[31], header[32], header[33]]);
+        let mac = if mac == Mac::default() { link } else { mac };
         let mut message = Self {
             bytes,
             options: &bytes[HEADER..],
@@ -136,7 +153,7 @@ impl<'a> Message<'a> {
         if let Some(kind) = message.option(option::TYPE) {
             message.kind = Some(Kind::read(kind)?);
         }
-        (!mac.is_group() && mac != Mac::default()).then_some(message)
+        (!mac.is_group()).then_some(message)
     }
 
     /// The value of an option, the first where there are several. Those that a full `options` field pushed out into
@@ -156,6 +173,11 @@ impl<'a> Message<'a> {
     pub fn addr(&self, wanted: u8) -> Option<Ipv4Addr> {
         let octets: [u8; 4] = self.option(wanted)?.try_into().ok()?;
         Some(octets.into())
+    }
+
+    /// Who it is.
+    pub fn who(&self) -> Who {
+        Who::new(self.mac, self.option(option::CLIENT))
     }
 
     /// Whether the client asked for an option; one that lists none gets everything.
@@ -186,6 +208,8 @@ pub fn find(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
 pub struct Writer {
     bytes: Vec<u8>,
     longest: usize,
+    /// Option 82 as it came, which goes back behind all others (RFC 3046, section 2.2).
+    relay: Vec<u8>,
 }
 
 impl Writer {
@@ -199,7 +223,10 @@ impl Writer {
         for cleared in [3..4, 8..10, 16..24, 44..236] {
             bytes[cleared].fill(0);
         }
-        Self { bytes, longest }
+        let relay = message.option(option::RELAY).map(|value| [&[option::RELAY, value.len() as u8], value].concat());
+        let relay = relay.unwrap_or_default();
+        // it was added on the way, so it goes back beyond what the client itself takes
+        Self { bytes, longest, relay }
     }
 
     /// The relay is to broadcast it (RFC 2131, section 4.1).
@@ -217,9 +244,13 @@ impl Writer {
         self.bytes[16..20].copy_from_slice(&addr.octets());
     }
 
-    /// The server that has the boot file, and the file's name, where that fits.
-    pub fn set_boot(&mut self, server: Ipv4Addr, file: &[u8]) {
+    /// The server of the next step: the one that has files.
+    pub fn set_next_server(&mut self, server: Ipv4Addr) {
         self.bytes[20..24].copy_from_slice(&server.octets());
+    }
+
+    /// The boot file's name, where that fits.
+    pub fn set_boot_file(&mut self, file: &[u8]) {
         // a zero has to end it
         if file.len() < 128 {
             self.bytes[108..108 + file.len()].copy_from_slice(file);
@@ -235,6 +266,16 @@ impl Writer {
         }
     }
 
+    /// Adds an option that is a text. Padding follows it: firmware that reads on to a zero finds one, and who minds the
+    /// length has the text alone (RFC 2132, section 2).
+    pub fn text(&mut self, code: u8, text: &[u8]) {
+        let before = self.bytes.len();
+        self.option(code, text);
+        if self.bytes.len() > before && self.bytes.len() + 1 < self.longest {
+            self.bytes.push(option::PAD);
+        }
+    }
+
     /// Adds an option that is a number of seconds.
     pub fn seconds(&mut self, code: u8, seconds: u32) {
         self.option(code, &seconds.to_be_bytes());
@@ -242,6 +283,7 @@ impl Writer {
 
     /// The message.
     pub fn finish(mut self) -> Vec<u8> {
+        self.bytes.append(&mut self.relay);
         self.bytes.push(option::END);
         if self.bytes.len() < SHORTEST {
             self.bytes.resize(SHORTEST, option::PAD);
@@ -253,6 +295,8 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LINK: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
     fn request(options: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; HEADER];
@@ -274,7 +318,7 @@ mod tests {
             (&[50], None),
             (&[50, 0], Some(&[])),
         ] {
-            assert_eq!(Message::read(&request(options)).unwrap().option(50), value, "{options:?}");
+            assert_eq!(Message::read(LINK, &request(options)).unwrap().option(50), value, "{options:?}");
         }
     }
 
@@ -283,30 +327,34 @@ mod tests {
         let mut bytes = request(&[52, 1, 3, 255]);
         bytes[44..48].copy_from_slice(&[12, 1, b'n', 255]);
         bytes[108..112].copy_from_slice(&[53, 1, 1, 255]);
-        let message = Message::read(&bytes).unwrap();
+        let message = Message::read(LINK, &bytes).unwrap();
         assert_eq!(message.option(option::HOST_NAME), Some(&b"n"[..]));
         assert_eq!(message.kind, Some(Kind::Discover));
         bytes[242] = 1;
-        assert_eq!(Message::read(&bytes).unwrap().option(option::HOST_NAME), None);
+        assert_eq!(Message::read(LINK, &bytes).unwrap().option(option::HOST_NAME), None);
     }
 
     #[test]
     fn what_is_no_request_of_an_ethernet_client() {
         let good = request(&[53, 1, 1, 255]);
-        assert!(Message::read(&good).is_some());
-        assert!(Message::read(&request(&[])).is_some_and(|message| message.kind.is_none()));
-        for (at, value) in [(0, 2), (1, 6), (2, 16), (28, 1), (33, 0), (236, 0), (242, 9), (242, 0)] {
+        assert!(Message::read(LINK, &good).is_some());
+        assert!(Message::read(LINK, &request(&[])).is_some_and(|message| message.kind.is_none()));
+        for (at, value) in [(0, 2), (1, 6), (2, 16), (28, 1), (236, 0), (242, 9), (242, 0)] {
             let mut bad = good.clone();
             bad[at] = value;
-            assert!(Message::read(&bad).is_none(), "byte {at} is {value}");
+            assert!(Message::read(LINK, &bad).is_none(), "byte {at} is {value}");
         }
-        assert!(Message::read(&good[..239]).is_none());
+        assert!(Message::read(LINK, &good[..239]).is_none());
+        let mut nameless = good.clone();
+        nameless[33] = 0;
+        assert_eq!(Message::read(LINK, &nameless).map(|it| it.mac), Some(LINK), "the frame has a MAC");
+        assert_eq!(Message::read(Mac::default(), &nameless).map(|it| it.mac), Some(Mac::default()), "none has");
     }
 
     #[test]
     fn options_that_do_not_fit_are_left_out() {
         let bytes = request(&[]);
-        let mut writer = Writer::new(&Message::read(&bytes).unwrap(), 310);
+        let mut writer = Writer::new(&Message::read(LINK, &bytes).unwrap(), 310);
         writer.option(12, &[1; 64]);
         writer.option(15, &[2; 64]);
         writer.option(3, &[3; 1]);
@@ -315,5 +363,14 @@ mod tests {
         assert_eq!(reply.len(), HEADER + 66 + 3 + 1);
         assert_eq!(find(&reply[HEADER..], 3), Some(&[3][..]));
         assert_eq!(find(&reply[HEADER..], 15), None);
+    }
+
+    #[test]
+    fn what_a_relay_says_goes_back_behind_all_others() {
+        let bytes = request(&[82, 3, 1, 1, 9, 53, 1, 1, 255]);
+        let mut writer = Writer::new(&Message::read(LINK, &bytes).unwrap(), 548);
+        writer.text(67, b"boot");
+        let reply = writer.finish();
+        assert_eq!(reply[HEADER..HEADER + 13], [67, 4, b'b', b'o', b'o', b't', 0, 82, 3, 1, 1, 9, 255]);
     }
 }

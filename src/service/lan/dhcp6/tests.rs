@@ -9,6 +9,8 @@ const INFORMATION: [u8; 36] = [
     2, 0, 0,
 ];
 
+const LINK: Mac = Mac([2, 0, 0, 0, 0, 10]);
+
 const DUID: [u8; 10] = [0, 3, 0, 1, 2, 0, 0, 0, 0, 10];
 
 fn server(len: u8) -> Dhcp6 {
@@ -57,7 +59,7 @@ fn addresses_of(value: &[u8]) -> Ipv6Addr {
 
 #[test]
 fn dhclient_is_told_resolver_and_domain() {
-    let answer = server(64).handle(from(), &INFORMATION).unwrap();
+    let answer = server(64).handle(from(), LINK, &INFORMATION).unwrap();
     assert_eq!((answer.dst, answer.src.to_string()), (from(), "[fe80::6e:aff:fe00:202]:547".into()));
     let payload = &answer.payload;
     assert_eq!(payload[..4], [7, 0x7b, 0x23, 0xc6]);
@@ -69,31 +71,60 @@ fn dhclient_is_told_resolver_and_domain() {
     assert_eq!(find(options, option::DOMAINS), Some(&b"\x03lab\0"[..]));
 }
 
+/// The address that a client at `link` is offered for its set 1.
+fn offered(dhcp: &mut Dhcp6, link: Mac) -> Ipv6Addr {
+    let offer = dhcp.handle(from(), link, &message(kind::SOLICIT, false, &set(1, &[]))).unwrap();
+    assert_eq!(offer.mac, Some(link), "copies may have one link-local address");
+    given(&offer.payload)[0].0
+}
+
+/// RFC 8415, section 18.3.8: the address is not offered again; and copies of one image have one DUID.
+#[test]
+fn what_another_host_uses_is_not_offered_again() {
+    let (mut dhcp, other) = (server(64), Mac([2, 0, 0, 0, 0, 11]));
+    let first = offered(&mut dhcp, LINK);
+    let of_other = offered(&mut dhcp, other);
+    assert_ne!(first, of_other);
+    let decline = message(kind::DECLINE, true, &set(1, &[first]));
+    dhcp.handle(from(), other, &decline).unwrap();
+    assert_eq!(offered(&mut dhcp, LINK), first, "another's word does not count");
+    dhcp.handle(from(), LINK, &decline).unwrap();
+    let second = offered(&mut dhcp, LINK);
+    assert_ne!(second, first);
+    let renewal = dhcp.handle(from(), LINK, &message(kind::RENEW, true, &set(1, &[second, first]))).unwrap();
+    assert_eq!(given(&renewal.payload), [(second, VALID), (first, 0)]);
+    for _ in 0..2 * TRIES {
+        let held = offered(&mut dhcp, LINK);
+        dhcp.handle(from(), LINK, &message(kind::DECLINE, true, &set(1, &[held]))).unwrap();
+    }
+    assert_eq!((dhcp.declined.len(), offered(&mut dhcp, other)), (usize::from(TRIES), of_other), "bounded");
+}
+
 #[test]
 fn a_client_gets_the_same_address_always() {
-    let dhcp = server(64);
-    let offer = dhcp.handle(from(), &message(kind::SOLICIT, false, &set(1, &[]))).unwrap().payload;
+    let mut dhcp = server(64);
+    let offer = dhcp.handle(from(), LINK, &message(kind::SOLICIT, false, &set(1, &[]))).unwrap().payload;
     assert_eq!(offer[0], kind::ADVERTISE);
     let [(addr, VALID)] = given(&offer)[..] else { panic!("not one address") };
     assert!(addr.to_string().starts_with("2001:db8::d6"), "{addr}");
     for (kind, to_server) in [(kind::REQUEST, true), (kind::RENEW, true), (kind::REBIND, false)] {
-        let reply = dhcp.handle(from(), &message(kind, to_server, &set(1, &[addr]))).unwrap().payload;
+        let reply = dhcp.handle(from(), LINK, &message(kind, to_server, &set(1, &[addr]))).unwrap().payload;
         assert_eq!((reply[0], given(&reply)), (kind::REPLY, vec![(addr, VALID)]));
     }
     let other: Ipv6Addr = "2001:db8:1::9".parse().unwrap();
-    let reply = dhcp.handle(from(), &message(kind::REBIND, false, &set(1, &[other]))).unwrap().payload;
+    let reply = dhcp.handle(from(), LINK, &message(kind::REBIND, false, &set(1, &[other]))).unwrap().payload;
     assert_eq!(given(&reply), [(addr, VALID), (other, 0)]);
-    let second = dhcp.handle(from(), &message(kind::SOLICIT, false, &set(2, &[]))).unwrap().payload;
+    let second = dhcp.handle(from(), LINK, &message(kind::SOLICIT, false, &set(2, &[]))).unwrap().payload;
     assert_ne!(given(&second)[0].0, addr, "another set, another address");
 
     let rapid = [&set(1, &[])[..], &[0, 14, 0, 0]].concat();
-    let reply = dhcp.handle(from(), &message(kind::SOLICIT, false, &rapid)).unwrap().payload;
+    let reply = dhcp.handle(from(), LINK, &message(kind::SOLICIT, false, &rapid)).unwrap().payload;
     assert_eq!((reply[0], find(&reply[4..], option::RAPID)), (kind::REPLY, Some(&[][..])));
 }
 
 #[test]
 fn a_prefix_without_room_has_no_addresses() {
-    let offer = server(96).handle(from(), &message(kind::SOLICIT, false, &set(1, &[]))).unwrap().payload;
+    let offer = server(96).handle(from(), LINK, &message(kind::SOLICIT, false, &set(1, &[]))).unwrap().payload;
     let set = find(&offer[4..], option::IA_NA).unwrap();
     assert_eq!(find(&set[12..], option::STATUS), Some(&[0, 2][..]));
 }
@@ -102,17 +133,17 @@ fn a_prefix_without_room_has_no_addresses() {
 fn a_client_that_was_elsewhere_is_told() {
     for (addr, status) in [("2001:db8::1", 0), ("2001:db8:1::1", NOT_ON_LINK)] {
         let confirm = message(kind::CONFIRM, false, &set(1, &[addr.parse().unwrap()]));
-        let reply = server(64).handle(from(), &confirm).unwrap().payload;
+        let reply = server(64).handle(from(), LINK, &confirm).unwrap().payload;
         assert_eq!(find(&reply[4..], option::STATUS), Some(&status.to_be_bytes()[..]), "{addr}");
     }
-    assert_eq!(server(64).handle(from(), &message(kind::CONFIRM, false, &set(1, &[]))), None);
-    let release = server(64).handle(from(), &message(kind::RELEASE, true, &set(1, &[]))).unwrap().payload;
+    assert_eq!(server(64).handle(from(), LINK, &message(kind::CONFIRM, false, &set(1, &[]))), None);
+    let release = server(64).handle(from(), LINK, &message(kind::RELEASE, true, &set(1, &[]))).unwrap().payload;
     assert_eq!(find(&release[4..], option::STATUS), Some(&[0, 0][..]));
 }
 
 #[test]
 fn what_is_not_answered() {
-    let dhcp = server(64);
+    let mut dhcp = server(64);
     for (bytes, why) in [
         (message(kind::REQUEST, false, &[]), "a request names its server"),
         (message(kind::SOLICIT, true, &[]), "a solicitation names none"),
@@ -123,7 +154,7 @@ fn what_is_not_answered() {
         (message(kind::SOLICIT, false, &[0, 3, 0, 9]), "cut short"),
         (vec![kind::INFORMATION, 1, 2], "too short"),
     ] {
-        assert_eq!(dhcp.handle(from(), &bytes), None, "{why}");
+        assert_eq!(dhcp.handle(from(), LINK, &bytes), None, "{why}");
     }
 }
 
@@ -134,12 +165,12 @@ proptest! {
         for (code, value) in &options {
             put(&mut more, u16::from(*code) % 25, value);
         }
-        let dhcp = server(64);
+        let mut dhcp = server(64);
         let sent = message(kind, server_named, &more);
-        if let Some(answer) = dhcp.handle(from(), &sent) {
+        if let Some(answer) = dhcp.handle(from(), LINK, &sent) {
             prop_assert!(whole(&answer.payload[4..]) && answer.payload.len() < 1232);
             prop_assert_eq!(&answer.payload[1..4], &sent[1..4]);
         }
-        dhcp.handle(from(), &more);
+        dhcp.handle(from(), LINK, &more);
     }
 }

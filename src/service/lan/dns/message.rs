@@ -112,7 +112,7 @@ impl Query {
             return Err(malformed);
         };
         let class = u16::from_be_bytes([class_high, class_low]);
-        let size = extension(header, &bytes[end + 4..]);
+        let size = extension(header, bytes, end + 4);
         Ok(Self {
             id: u16::from_be_bytes([header[0], header[1]]),
             name,
@@ -153,12 +153,39 @@ fn read_name(bytes: &[u8], mut at: usize) -> Option<(Option<String>, usize)> {
     }
 }
 
-/// The size in an OPT record behind a query's question (RFC 6891, section 6.1.2), where that is the only one.
-fn extension(header: &[u8; HEADER], behind: &[u8]) -> Option<u16> {
-    match (header, behind) {
-        ([.., 0, 0, 0, 0, 0, 1], [0, 0, 41, high, low, ..]) => Some(u16::from_be_bytes([*high, *low])),
-        _ => None,
+/// The size in an OPT record among the additional records, which begin at `at` (RFC 6891, section 6.1.2).
+fn extension(header: &[u8; HEADER], bytes: &[u8], mut at: usize) -> Option<u16> {
+    /// Records that are looked at: OPT, a signature, and a few that nobody sends.
+    const RECORDS: u16 = 8;
+    let [.., 0, 0, 0, 0, high, low] = *header else { return None };
+    for _ in 0..u16::from_be_bytes([high, low]).min(RECORDS) {
+        let (_, end) = read_name(bytes, at)?;
+        let &[k0, k1, s0, s1, _, _, _, _, l0, l1] = bytes.get(end..)?.first_chunk::<10>()?;
+        if u16::from_be_bytes([k0, k1]) == kind::OPT && end == at + 1 {
+            return Some(u16::from_be_bytes([s0, s1]));
+        }
+        at = end + 10 + usize::from(u16::from_be_bytes([l0, l1]));
     }
+    None
+}
+
+/// The same of a message that may be no query that is understood: behind whatever questions it has.
+fn is_extended(header: &[u8; HEADER], bytes: &[u8]) -> bool {
+    /// Questions that are looked at.
+    const QUESTIONS: u16 = 4;
+    let count = u16::from_be_bytes([header[4], header[5]]);
+    let behind = (0..count).try_fold(HEADER, |at, _| read_name(bytes, at).map(|(_, end)| end + 4));
+    count <= QUESTIONS && behind.is_some_and(|at| extension(header, bytes, at).is_some())
+}
+
+/// Adds what this resolver can (RFC 6891, section 6.1.1: in every answer to whom says it). The last record.
+fn write_extension(out: &mut Vec<u8>) {
+    if let Some(count) = out.get_mut(11) {
+        *count = 1;
+    }
+    out.extend([0, 0, kind::OPT as u8]);
+    out.extend((LONG as u16).to_be_bytes());
+    out.extend([0; 6]);
 }
 
 /// Whether `answer` is one to `query`, which was asked with the identifier `id`: answer, identifier and question.
@@ -185,12 +212,15 @@ pub fn set_id(bytes: &mut [u8], id: u16) {
     }
 }
 
-/// An answer cut down to its question, so that the client asks again over TCP.
-pub fn truncate(answer: &mut Vec<u8>, question: Range<usize>) {
+/// An answer cut down to its question, so that the client asks again over TCP. `extended`: the client says what it can.
+pub fn truncate(answer: &mut Vec<u8>, question: Range<usize>, extended: bool) {
     answer.truncate(question.end);
     if let Some(header) = answer.first_chunk_mut::<HEADER>() {
         header[2] |= TRUNCATED;
         header[6..].fill(0);
+    }
+    if extended {
+        write_extension(answer);
     }
 }
 
@@ -201,6 +231,9 @@ pub fn refusal(bytes: &[u8], code: Code) -> Option<Vec<u8>> {
     answer[..2].copy_from_slice(&header[..2]);
     answer[2] = ANSWER | header[2] & (0x78 | DESIRED);
     answer[3] = AVAILABLE | code as u8;
+    if is_extended(header, bytes) {
+        write_extension(&mut answer);
+    }
     Some(answer)
 }
 
@@ -236,10 +269,7 @@ pub fn answer(bytes: &[u8], query: &Query, code: Code, records: &[Record], zone:
         write_record(&mut out, kind::SOA, NEGATIVE_TTL, &soa(zone));
     }
     if query.extended {
-        out[11] = 1;
-        out.extend([0, 0, kind::OPT as u8]);
-        out.extend((LONG as u16).to_be_bytes());
-        out.extend([0; 6]);
+        write_extension(&mut out);
     }
     out
 }
@@ -345,6 +375,39 @@ mod tests {
         let none = answer(&bytes, &query, Code::NoName, &[], Some("lab"));
         assert_eq!(none[2..12], [0x85, 0x83, 0, 1, 0, 0, 0, 1, 0, 1]);
         assert!(fits(&none, 0x1234, &bytes, query.question));
+    }
+
+    /// RFC 6891, section 6.1.1: who says what it can is told what this one can, whatever becomes of the question.
+    #[test]
+    fn every_answer_to_whom_says_what_it_can_does_so_too() {
+        const OPT: [u8; 11] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
+        let good = dig("inst1.lab", kind::A);
+        let mut cut = good.clone();
+        cut[2] |= ANSWER;
+        truncate(&mut cut, 12..27, true);
+        assert_eq!((&cut[2..12], &cut[27..]), (&[0x83, 0x20, 0, 1, 0, 0, 0, 0, 0, 1][..], &OPT[..]));
+        let mut status = good.clone();
+        status[2] = 0x10;
+        let mut two = good.clone();
+        two.splice(27..27, good[12..27].to_vec());
+        two[5] = 2;
+        let mut none = good.clone();
+        none.drain(12..27);
+        none[5] = 0;
+        for (bad, code) in [(status, Code::NotDone), (two, Code::Malformed), (none, Code::Malformed)] {
+            assert_eq!(Query::read(&bad).err(), Some(Some(code)));
+            let said = refusal(&bad, code).unwrap();
+            assert_eq!((said[3], said[11], &said[12..]), (0x80 | code as u8, 1, &OPT[..]), "{code:?}");
+        }
+        let mut plain = good[..27].to_vec();
+        plain[11] = 0;
+        plain[2] = 0x10;
+        assert_eq!(refusal(&plain, Code::NotDone).map(|said| said.len()), Some(HEADER));
+        // a signature before it, as some resolvers have it
+        let mut signed = good.clone();
+        signed.splice(27..27, [1, b'k', 0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 2, 7, 7]);
+        signed[11] = 2;
+        assert!(Query::read(&signed).unwrap().extended);
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl LanServers {
         }
     }
 
+    /// Enters leases from before a restart.
+    pub fn restore(&mut self, now: Instant, leases: &[Lease]) {
+        self.segment.restore(now, leases);
+    }
+
     /// Before a question: who is to be asked.
     fn look_up(&mut self, host: &mut dyn Host) {
         if let Some(dns) = self.segment.dns() {
@@ -63,11 +68,7 @@ impl LanServers {
     fn file(&mut self, now: Instant, output: tftp::Output, host: &mut dyn Host) {
         match output {
             tftp::Output::Open { file, path } => {
-                let opened = host.open_file(file, &path).map_err(|error| match error.kind() {
-                    ErrorKind::NotFound => Fault::NoFile,
-                    ErrorKind::PermissionDenied => Fault::Forbidden,
-                    _ => Fault::Other,
-                });
+                let opened = host.open_file(file, &path).map_err(fault);
                 self.segment.handle_opened(now, file, opened);
             }
             tftp::Output::Read { file, offset, len } => {
@@ -75,9 +76,31 @@ impl LanServers {
                 let read = host.read_file(file, offset, &mut bytes).is_ok();
                 self.segment.handle_data(now, file, offset, read.then_some(bytes));
             }
+            tftp::Output::Create { file, path } => {
+                let made = host.create_file(file, &path).map(|()| 0).map_err(fault);
+                self.segment.handle_opened(now, file, made);
+            }
+            tftp::Output::Write { file, offset, bytes } => {
+                let written = host.write_file(file, offset, &bytes).map_err(fault);
+                self.segment.handle_written(now, file, written);
+            }
+            tftp::Output::Keep(file) => {
+                let kept = host.keep_file(file).map_err(fault);
+                self.segment.handle_kept(now, file, kept);
+            }
             tftp::Output::Close(file) => host.close_file(file),
             tftp::Output::Send(_) => {}
         }
+    }
+}
+
+/// What a client is told of a file that cannot be had.
+fn fault(error: std::io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::NotFound => Fault::NoFile,
+        ErrorKind::PermissionDenied => Fault::Forbidden,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Fault::Full,
+        _ => Fault::Other,
     }
 }
 
@@ -94,7 +117,7 @@ impl Servers for LanServers {
         if dst.port() == dns::PORT {
             self.look_up(host);
         }
-        self.segment.handle(now, src, dst, payload);
+        self.segment.handle(now, mac, (src, dst), payload);
         true
     }
 
@@ -160,5 +183,9 @@ impl Servers for LanServers {
 
     fn dropped(&self) -> u64 {
         self.segment.dropped()
+    }
+
+    fn malformed(&self) -> u64 {
+        self.segment.malformed()
     }
 }

@@ -23,6 +23,8 @@ pub enum Fault {
     NoFile = 1,
     /// It may not be read, or written.
     Forbidden = 2,
+    /// There is no room for it.
+    Full = 3,
     /// Not what was to be expected.
     Illegal = 4,
     /// Nobody knows this transfer.
@@ -44,7 +46,9 @@ pub enum Packet<'a> {
     /// It wants a file.
     Read(Request<'a>),
     /// It wants to write one.
-    Write,
+    Write(Request<'a>),
+    /// A block of the file that it writes.
+    Data(u16, &'a [u8]),
     /// It has everything up to this block.
     Ack(u16),
     /// It gives up.
@@ -60,6 +64,10 @@ pub struct Request<'a> {
     pub octet: bool,
     /// Options, those that are understood.
     pub options: Options,
+    /// Bytes of the file that it writes, if it says so (RFC 2349).
+    pub size: Option<u64>,
+    /// All of it, to know it when it comes again.
+    pub whole: &'a [u8],
 }
 
 /// What a client asks for beyond the file, as it may be granted.
@@ -98,7 +106,11 @@ impl<'a> Packet<'a> {
         let (opcode, rest) = bytes.split_first_chunk::<2>()?;
         match u16::from_be_bytes(*opcode) {
             opcode::READ => Request::read(rest).map(Self::Read),
-            opcode::WRITE => Some(Self::Write),
+            opcode::WRITE => Request::read(rest).map(Self::Write),
+            opcode::DATA => {
+                let (block, bytes) = rest.split_first_chunk::<2>()?;
+                Some(Self::Data(u16::from_be_bytes(*block), bytes))
+            }
             opcode::ACK => Some(Self::Ack(u16::from_be_bytes(*rest.first_chunk()?))),
             opcode::ERROR => Some(Self::Error),
             _ => None,
@@ -112,25 +124,27 @@ impl<'a> Request<'a> {
         let (texts, _) = rest.split_at(rest.iter().rposition(|byte| *byte == 0)?);
         let mut texts = texts.split(|byte| *byte == 0);
         let (file, mode) = (texts.next()?, texts.next()?);
-        let mut options = Options::default();
+        let (mut options, mut size) = (Options::default(), None);
         while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
             let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
             let within = |least, most| number.filter(|number| (least..=most).contains(number));
             match name.to_ascii_lowercase().as_slice() {
                 b"blksize" => options.block = within(8, 65_464).map(|number| number as u16),
                 b"timeout" => options.timeout = within(1, 255).map(|number| number as u8),
-                b"tsize" => options.size = true,
+                b"tsize" => (options.size, size) = (true, number),
                 b"windowsize" => options.window = within(1, 65_535).map(|number| number as u16),
                 _ => {}
             }
         }
-        Some(Self { file, octet: mode.eq_ignore_ascii_case(b"octet"), options })
+        Some(Self { file, octet: mode.eq_ignore_ascii_case(b"octet"), options, size, whole: rest })
     }
 }
 
 /// The path below the folder that a client means: without a leading `/`, with `\` as `/`, and nothing in it that could
 /// lead out. `None`: there is no such path.
 pub fn path(file: &[u8]) -> Option<String> {
+    // some boot ROMs take the end mark of DHCP's options for a part of the name
+    let file = file.strip_suffix(&[0xff]).unwrap_or(file);
     let text = std::str::from_utf8(file).ok().filter(|text| text.len() <= PATH_MAX)?;
     let parts: Vec<&str> = text.split(['/', '\\']).filter(|part| !part.is_empty() && *part != ".").collect();
     let good = |part: &&str| *part != ".." && !part.chars().any(char::is_control);
@@ -141,6 +155,11 @@ pub fn path(file: &[u8]) -> Option<String> {
 pub fn data(block: u64, bytes: &[u8]) -> Vec<u8> {
     // the number wraps, as every client that takes such files expects
     [&opcode::DATA.to_be_bytes()[..], &(block as u16).to_be_bytes(), bytes].concat()
+}
+
+/// Everything up to this block has come.
+pub fn ack(block: u64) -> Vec<u8> {
+    [opcode::ACK.to_be_bytes(), (block as u16).to_be_bytes()].concat()
 }
 
 /// The options that are granted; `size`: bytes of the file. `None`: there are none.
@@ -193,10 +212,21 @@ mod tests {
     #[test]
     fn odd_packets() {
         assert_eq!(Packet::read(b"\0\x04\0\x07"), Some(Packet::Ack(7)));
-        assert_eq!(Packet::read(b"\0\x02x\0octet\0"), Some(Packet::Write));
+        assert!(
+            matches!(Packet::read(b"\0\x02x\0octet\0tsize\x0099\0"), Some(Packet::Write(it)) if it.size == Some(99))
+        );
+        assert_eq!(Packet::read(b"\0\x03\x01\x02ab"), Some(Packet::Data(0x102, b"ab")));
         assert_eq!(Packet::read(b"\0\x05\0\x03full\0"), Some(Packet::Error));
-        for bad in [&b"\0\x04\0"[..], b"\0\x01file", b"\0\x01file\0", b"\0\x01file\0octet", b"\0\x03\0\x01", b"\0", b""]
-        {
+        for bad in [
+            &b"\0\x04\0"[..],
+            b"\0\x01file",
+            b"\0\x01file\0",
+            b"\0\x01file\0octet",
+            b"\0\x03\0",
+            b"\0\x02x\0",
+            b"\0",
+            b"",
+        ] {
             assert_eq!(Packet::read(bad), None, "{}", bad.escape_ascii());
         }
         let wrong = b"\0\x01f\0NETASCII\0blksize\x007\0timeout\x00256\0windowsize\0x\0odd\0";
@@ -223,6 +253,8 @@ mod tests {
             assert_eq!(path(file.as_bytes()).as_deref(), meant, "{file}");
         }
         assert_eq!(path(b"\xff"), None);
+        assert_eq!(path(b"a\xffb"), None);
+        assert_eq!(path(b"zephyr.bin\xff").as_deref(), Some("zephyr.bin"));
         assert_eq!(path(&[b'a'; 256]), None);
     }
 

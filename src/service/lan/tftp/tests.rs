@@ -46,6 +46,7 @@ fn serve(tftp: &mut Tftp, now: Instant, file: &[u8]) -> Vec<Datagram> {
                 tftp.handle_data(now, id, offset, bytes);
             }
             Output::Close(_) => {}
+            other => panic!("nothing is written here: {other:?}"),
         }
     }
     sent
@@ -54,7 +55,7 @@ fn serve(tftp: &mut Tftp, now: Instant, file: &[u8]) -> Vec<Datagram> {
 /// Fetches the file as a client does that takes blocks in order and acknowledges the last of each window. `lost(n)`
 /// says whether the n-th datagram, in either direction, is lost. Returns what arrived, and how many datagrams it took.
 fn fetch(options: &[(&str, u32)], file: &[u8], mut lost: impl FnMut(usize) -> bool) -> (Vec<u8>, usize) {
-    let mut tftp = Tftp::new(1500, 7);
+    let mut tftp = Tftp::new(1500, false, 7);
     let (mut now, mut count) = (at(0), 0);
     let (mut got, mut next, mut block_len, mut window) = (Vec::new(), 1_u64, 512, 1);
     let mut uplink = vec![(server(), request("zephyr.bin", options))];
@@ -147,7 +148,7 @@ fn a_window_takes_fewer_turns() {
 #[test]
 fn no_ack_is_answered_twice() {
     let file = content(2000);
-    let mut tftp = Tftp::new(1500, 7);
+    let mut tftp = Tftp::new(1500, false, 7);
     tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
     let first = serve(&mut tftp, at(0), &file);
     let port = first[0].src;
@@ -163,7 +164,7 @@ fn no_ack_is_answered_twice() {
 
 #[test]
 fn a_client_that_is_gone_is_given_up() {
-    let mut tftp = Tftp::new(1500, 7);
+    let mut tftp = Tftp::new(1500, false, 7);
     tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
     let mut times = Vec::new();
     let mut sent = serve(&mut tftp, at(0), &content(10));
@@ -179,7 +180,7 @@ fn a_client_that_is_gone_is_given_up() {
 
 #[test]
 fn refusals_say_why() {
-    let mut tftp = Tftp::new(1500, 7);
+    let mut tftp = Tftp::new(1500, false, 7);
     for (bytes, code, text) in [
         (request("other", &[]), 1, "cannot be read"),
         (request("../zephyr.bin", &[]), 1, "no such file"),
@@ -201,7 +202,7 @@ fn refusals_say_why() {
 
 #[test]
 fn a_file_that_changes_ends_its_transfer() {
-    let mut tftp = Tftp::new(1500, 7);
+    let mut tftp = Tftp::new(1500, false, 7);
     tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
     let port = serve(&mut tftp, at(0), &content(2000))[0].src;
     tftp.handle(at(0), client(1), port, &ack(1));
@@ -211,7 +212,7 @@ fn a_file_that_changes_ends_its_transfer() {
 
 #[test]
 fn transfers_are_bounded_and_their_own() {
-    let mut tftp = Tftp::new(1500, 7);
+    let mut tftp = Tftp::new(1500, false, 7);
     for host in 0..20 {
         for port in 1..20 {
             let from = SocketAddr::from(([10, 0, 2, host], port));
@@ -246,7 +247,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(steps: Vec<(bool, Vec<u8>)>) {
-        let mut tftp = Tftp::new(1500, 7);
+        let mut tftp = Tftp::new(1500, false, 7);
         tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
         let port = serve(&mut tftp, at(0), &content(2000))[0].src;
         for (known, bytes) in steps {
@@ -261,7 +262,154 @@ proptest! {
 /// Other ports of the gateway are its forwards'.
 #[test]
 fn transfers_keep_to_their_ports() {
-    let mut tftp = Tftp::new(1500, 7);
+    let mut tftp = Tftp::new(1500, false, 7);
     let ports: Vec<u16> = (0..1000).map(|_| tftp.free_port()).collect();
     assert!(ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+}
+
+/// A board with one port for all its requests is reset before anything was acknowledged.
+#[test]
+fn another_request_from_the_same_port_begins_anew() {
+    let mut tftp = Tftp::new(1500, false, 7);
+    tftp.handle(at(0), client(1000), server(), &request("zephyr.bin", &[]));
+    assert_eq!(serve(&mut tftp, at(0), b"content").len(), 1);
+    tftp.handle(at(300), client(1000), server(), &request("zephyr.bin", &[]));
+    assert_eq!(serve(&mut tftp, at(300), b"content"), [], "the same again is answered in time");
+    for other in [request("absent", &[]), request("zephyr.bin", &[("blksize", 1000)])] {
+        tftp.handle(at(300), client(1000), server(), &other);
+        assert_eq!((serve(&mut tftp, at(300), b"content").len(), tftp.transfers() < 2), (1, true));
+    }
+}
+
+/// What a server that takes files holds: those that are whole, by name.
+#[derive(Default)]
+struct Disk {
+    open: BTreeMap<u64, (String, Vec<u8>)>,
+    kept: BTreeMap<String, Vec<u8>>,
+    full: bool,
+}
+
+impl Disk {
+    fn serve(&mut self, tftp: &mut Tftp, now: Instant) -> Vec<Datagram> {
+        let mut sent = Vec::new();
+        while let Some(output) = tftp.poll_output() {
+            match output {
+                Output::Send(datagram) => sent.push(datagram),
+                Output::Create { file, path } => {
+                    self.open.insert(file, (path, Vec::new()));
+                    tftp.handle_opened(now, file, Ok(0));
+                }
+                Output::Write { file, offset, bytes } => {
+                    let (_, content) = self.open.get_mut(&file).unwrap();
+                    assert_eq!(content.len() as u64, offset);
+                    content.extend(bytes);
+                    tftp.handle_written(now, file, if self.full { Err(Fault::Full) } else { Ok(()) });
+                }
+                Output::Keep(file) => {
+                    let (path, content) = self.open.remove(&file).unwrap();
+                    self.kept.insert(path, content);
+                    tftp.handle_kept(now, file, Ok(()));
+                }
+                Output::Close(file) => drop(self.open.remove(&file)),
+                other => panic!("nothing is read here: {other:?}"),
+            }
+        }
+        sent
+    }
+}
+
+fn write_request(file: &str, options: &[(&str, u32)]) -> Vec<u8> {
+    let mut bytes = request(file, options);
+    bytes[1] = 2;
+    bytes
+}
+
+fn block(number: u16, bytes: &[u8]) -> Vec<u8> {
+    [&[0, 3][..], &number.to_be_bytes(), bytes].concat()
+}
+
+/// Writes a file as a client does that repeats what is not acknowledged. `lost(n)` as above.
+fn put(content: &[u8], options: &[(&str, u32)], mut lost: impl FnMut(usize) -> bool) -> BTreeMap<String, Vec<u8>> {
+    let block_len = options.iter().find(|(name, _)| *name == "blksize").map_or(512, |(_, len)| *len as usize);
+    let (mut tftp, mut disk, mut now, mut count) = (Tftp::new(1500, true, 7), Disk::default(), at(0), 0);
+    let (mut to, mut acked) = (server(), None);
+    let last = content.len() / block_len + 1;
+    while acked.is_none_or(|acked: usize| acked < last) && count < 20_000 {
+        let next = acked.map_or_else(
+            || write_request("log.bin", options),
+            |acked| {
+                let rest = &content[acked * block_len..];
+                block(acked as u16 + 1, rest.get(..block_len).unwrap_or(rest))
+            },
+        );
+        count += 1;
+        if !lost(count) {
+            tftp.handle(now, client(1000), to, &next);
+        }
+        for datagram in disk.serve(&mut tftp, now) {
+            count += 1;
+            if !lost(count) {
+                let number = if datagram.payload[1] == 6 { 0 } else { usize::from(datagram.payload[3]) };
+                if acked.is_none_or(|acked| number == (acked + 1) & 0xff) {
+                    acked = Some(acked.map_or(0, |acked| acked + 1));
+                }
+                to = datagram.src;
+            }
+        }
+        now += Duration::from_millis(300);
+        tftp.handle_timeout(now);
+    }
+    disk.kept
+}
+
+#[test]
+fn a_client_writes_a_file() {
+    for len in [0, 1, 511, 512, 513, 5000] {
+        for options in [&[][..], &[("tsize", len), ("blksize", 1000)]] {
+            let kept = put(&content(len as usize), options, |_| false);
+            assert_eq!(kept, BTreeMap::from([("log.bin".to_owned(), content(len as usize))]), "{len} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_client_writes_is_whole_or_not_there() {
+    let (mut tftp, mut disk) = (Tftp::new(1500, true, 7), Disk::default());
+    let begin = |tftp: &mut Tftp, disk: &mut Disk, now| {
+        tftp.handle(now, client(1000), server(), &write_request("log.bin", &[]));
+        disk.serve(tftp, now).pop().unwrap().src
+    };
+    let to = begin(&mut tftp, &mut disk, at(0));
+    tftp.handle(at(0), client(1000), to, &block(1, &[7; 512]));
+    assert_eq!(disk.serve(&mut tftp, at(0))[0].payload, [0, 4, 0, 1]);
+    // a block from the future and one of the past
+    for (number, answers) in [(3, 0), (1, 1)] {
+        tftp.handle(at(0), client(1000), to, &block(number, &[7; 512]));
+        assert_eq!(disk.serve(&mut tftp, at(0)).len(), answers, "{number}");
+    }
+    // the client is gone
+    while let Some(until) = tftp.poll_timeout() {
+        tftp.handle_timeout(until);
+        disk.serve(&mut tftp, until);
+    }
+    assert_eq!((tftp.transfers(), disk.open.len(), disk.kept.len()), (0, 0, 0));
+    disk.full = true;
+    let to = begin(&mut tftp, &mut disk, at(0));
+    tftp.handle(at(0), client(1000), to, &block(1, &[7; 5]));
+    assert_eq!(disk.serve(&mut tftp, at(0))[0].payload[..4], [0, 5, 0, 3]);
+    tftp.handle(at(0), client(1000), server(), &write_request("log.bin", &[("tsize", 300 << 20)]));
+    assert_eq!(disk.serve(&mut tftp, at(0))[0].payload[..4], [0, 5, 0, 3], "too long from the start");
+    let to = begin(&mut tftp, &mut disk, at(0));
+    tftp.handle(at(0), client(1000), to, &block(1, &[7; 513]));
+    assert_eq!(disk.serve(&mut tftp, at(0))[0].payload[..4], [0, 5, 0, 4]);
+    assert_eq!((tftp.transfers(), disk.open.len(), disk.kept.len()), (0, 0, 0));
+}
+
+proptest! {
+    #[test]
+    fn a_file_that_is_written_arrives_over_any_link(len in 0_usize..4000, seed: u64) {
+        let mut random = Random::new(seed, "loss");
+        let kept = put(&content(len), &[("blksize", 100)], |_| random.word().is_multiple_of(4));
+        prop_assert_eq!(kept.get("log.bin"), Some(&content(len)));
+    }
 }

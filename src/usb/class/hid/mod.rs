@@ -1,7 +1,7 @@
 //! A keyboard and a mouse (HID 1.11), both usable by a BIOS (boot protocol), played from a script.
 //!
 //! [`Hid::script`] turns a line into input reports, which wait until the host fetches them, one for each interrupt
-//! transfer. Without one, transfers wait, unless the host has asked for repetition (SET_IDLE). What the host does to the
+//! transfer, at the pace of the endpoint's interval: many hosts lose what comes faster. Without one, transfers wait, unless the host has asked for repetition (SET_IDLE). What the host does to the
 //! lights of a keyboard is told by [`Hid::poll_leds`].
 
 mod script;
@@ -17,7 +17,7 @@ use crate::usb::{
 use script::Report;
 use std::collections::VecDeque;
 
-/// The most reports that wait for the host.
+/// Where so many reports wait for the host no further line is done. One line may be more than that.
 pub const MAX_REPORTS: usize = 4096;
 
 const INPUT: Address = Address::input(1);
@@ -148,11 +148,11 @@ impl Hid {
     /// Does one line of a script.
     ///
     /// # Errors
-    /// What is wrong with the line, or that too many reports wait; then nothing of it was done.
+    /// What is wrong with the line, or that too many reports of others wait; then nothing of it was done.
     pub fn script(&mut self, line: &str) -> Result<(), ScriptError> {
         let mut buttons = self.buttons;
         let reports = script::reports(self.kind, line, &mut buttons)?;
-        if self.reports.len() + reports.len() > MAX_REPORTS {
+        if !self.reports.is_empty() && self.reports.len() + reports.len() > MAX_REPORTS {
             return Err(ScriptError::Full);
         }
         self.buttons = buttons;

@@ -1,7 +1,7 @@
 //! Lines of a script, and the reports that they become.
 //!
 //! Keyboard: `type=TEXT` presses and releases a key for each character (US layout; `\n`, `\t` and `\\` are escapes);
-//! `key=ctrl+alt+delete` presses keys together. Mouse: `move=10,-5`, `wheel=-1`, `click=left`, `press=left`,
+//! `key=ctrl+alt+delete` presses keys together (`plus` is the character `+`). Mouse: `move=10,-5`, `wheel=-1`, `click=left`, `press=left`,
 //! `release=left`. Empty lines and lines that begin with `#` do nothing.
 
 use super::Kind;
@@ -83,6 +83,9 @@ const KEYS: [(&str, u8); 30] = [
 const PLAIN: &str = "1234567890\n\x1b\x08\t -=[]\\\x00;'`,./";
 const SHIFTED: &str = "!@#$%^&*()\x00\x00\x00\x00\x00_+{}|\x00:\"~<>?";
 
+/// The key of the character that stands between the keys of a chord.
+const PLUS: &str = "plus";
+
 const BUTTONS: [(&str, u8); 3] = [("left", 1), ("right", 2), ("middle", 4)];
 
 /// The reports of one line. `buttons` are the mouse buttons that are down, before and after.
@@ -114,12 +117,19 @@ pub(super) fn reports(kind: Kind, line: &str, buttons: &mut u8) -> Result<Vec<Re
     }
 }
 
-fn stroke(modifiers: u8, usage: u8) -> [Report; 2] {
-    [vec![modifiers, 0, usage, 0, 0, 0, 0, 0], vec![0; 8]]
+/// A keyboard's report: modifiers, and at most six keys.
+fn keys(modifiers: u8, keys: &[u8]) -> Report {
+    let mut report = vec![modifiers, 0];
+    report.extend_from_slice(keys);
+    report.resize(8, 0);
+    report
 }
 
+/// Modifiers go down in a report before the keys, and up in one behind them, as they do on a keyboard: some hosts judge a
+/// key by the modifiers of the report before.
 fn type_text(text: &str) -> Result<Vec<Report>, ScriptError> {
     let mut reports = Vec::new();
+    let mut down = 0;
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
         let character = match character {
@@ -132,7 +142,14 @@ fn type_text(text: &str) -> Result<Vec<Report>, ScriptError> {
             other => other,
         };
         let (modifiers, usage) = key_of(character).ok_or(ScriptError::Character(character))?;
-        reports.extend(stroke(modifiers, usage));
+        if modifiers != down {
+            reports.push(keys(modifiers, &[]));
+            down = modifiers;
+        }
+        reports.extend([keys(down, &[usage]), keys(down, &[])]);
+    }
+    if down != 0 {
+        reports.push(keys(0, &[]));
     }
     Ok(reports)
 }
@@ -147,26 +164,32 @@ fn key_of(character: char) -> Option<(u8, u8)> {
     }
 }
 
-/// At most six keys and any modifiers, pressed together.
+/// At most six keys and any modifiers, pressed together. A character brings the shift that it needs, a letter none.
 fn chord(names: &str) -> Result<Vec<Report>, ScriptError> {
-    let mut report = vec![0; 2];
+    let (mut modifiers, mut usages) = (0, Vec::new());
     for name in names.split('+') {
         let unknown = || ScriptError::Key(name.to_owned());
         let lower = name.to_ascii_lowercase();
         if let Some((_, bit)) = MODIFIERS.iter().find(|(known, _)| *known == lower) {
-            report[0] |= bit;
+            modifiers |= bit;
             continue;
         }
-        let named = KEYS.iter().find(|(known, _)| *known == lower).map(|(_, usage)| *usage);
-        let mut characters = lower.chars();
+        let named = KEYS.iter().find(|(known, _)| *known == lower).map(|(_, usage)| (0, *usage));
+        let mut characters = if lower == PLUS { "+".chars() } else { lower.chars() };
         let single = characters.next().filter(|_| characters.next().is_none()).and_then(key_of);
-        report.push(named.or(single.map(|(_, usage)| usage)).ok_or_else(unknown)?);
-        if report.len() > 8 {
+        let (shift, usage) = named.or(single).ok_or_else(unknown)?;
+        modifiers |= shift;
+        usages.push(usage);
+        if usages.len() > 6 {
             return Err(unknown());
         }
     }
-    report.resize(8, 0);
-    Ok(vec![report, vec![0; 8]])
+    let (up, down, pressed) = (keys(0, &[]), keys(modifiers, &[]), keys(modifiers, &usages));
+    Ok(match (modifiers, usages.is_empty()) {
+        (0, _) => vec![pressed, up],
+        (_, true) => vec![down, up],
+        (_, false) => vec![down.clone(), pressed, down, up],
+    })
 }
 
 fn number(text: &str) -> Result<i16, ScriptError> {
@@ -202,8 +225,40 @@ mod tests {
 
     fn keys(line: &str) -> Vec<(u8, u8)> {
         let all = reports(Kind::Keyboard, line, &mut 0).unwrap();
-        assert!(all.iter().skip(1).step_by(2).all(|report| *report == [0; 8]));
-        all.iter().step_by(2).map(|report| (report[0], report[2])).collect()
+        let mut before = [0; 8].to_vec();
+        for report in &all {
+            let pressed = report[2] != 0;
+            assert!(!pressed || before[0] == report[0], "the modifiers of {report:?} come with their key");
+            assert!(!pressed || before[2] == 0, "{report:?} is no new key");
+            before.clone_from(report);
+        }
+        assert!(before == [0; 8] || all.is_empty(), "nothing stays down");
+        all.iter().filter(|report| report[2] != 0).map(|report| (report[0], report[2])).collect()
+    }
+
+    /// As hosts that judge a key by the report before it want it.
+    #[test]
+    fn shift_is_down_before_its_key_and_up_after_it() {
+        let all = reports(Kind::Keyboard, "type=ABa", &mut 0).unwrap();
+        let seen: Vec<_> = all.iter().map(|report| (report[0], report[2])).collect();
+        let shifted = [(2, 0), (2, 4), (2, 0), (2, 5), (2, 0)];
+        assert_eq!(seen, [&shifted[..], &[(0, 0), (0, 4), (0, 0)]].concat());
+    }
+
+    #[test]
+    fn a_chord_has_the_shift_of_its_characters() {
+        for (line, chord) in [
+            ("key=!", (2, 0x1e)),
+            ("key=?", (2, 0x38)),
+            ("key=ctrl+_", (3, 0x2d)),
+            ("key=ctrl+plus", (3, 0x2e)),
+            ("key=plus", (2, 0x2e)),
+            ("key=A", (0, 4)),
+            ("key=ctrl+shift+a", (3, 4)),
+            ("key=5", (0, 0x22)),
+        ] {
+            assert_eq!(keys(line), [chord], "{line}");
+        }
     }
 
     #[test]
@@ -244,7 +299,9 @@ mod tests {
     #[test]
     fn chords() {
         let all = reports(Kind::Keyboard, "key=Ctrl+Alt+delete+a", &mut 0).unwrap();
-        assert_eq!(all, [vec![5, 0, 0x4c, 4, 0, 0, 0, 0], vec![0; 8]]);
+        let modifiers = vec![5, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(all, [modifiers.clone(), vec![5, 0, 0x4c, 4, 0, 0, 0, 0], modifiers, vec![0; 8]]);
+        assert_eq!(reports(Kind::Keyboard, "key=meta", &mut 0).unwrap(), [[8, 0, 0, 0, 0, 0, 0, 0], [0; 8]]);
         assert_eq!(reports(Kind::Keyboard, "key=hyper", &mut 0), Err(ScriptError::Key("hyper".into())));
         assert!(reports(Kind::Keyboard, "key=a+b+c+d+e+f+g", &mut 0).is_err());
     }

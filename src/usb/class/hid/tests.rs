@@ -57,11 +57,22 @@ fn a_line_is_typed_report_by_report() {
     device.submit(NOW, Urb::input(1, 1, 8));
     assert_eq!(device.poll_complete(), None);
     device.with_function(NOW, |hid: &mut Hid| hid.script("type=A\n").unwrap());
-    assert_eq!(device.poll_complete().unwrap().data, [2, 0, 4, 0, 0, 0, 0, 0]);
-    device.submit(NOW, Urb::input(2, 1, 8));
-    device.submit(NOW, Urb::input(3, 1, 8));
-    assert_eq!(device.poll_complete().unwrap().data, [0; 8]);
+    let shift = [2, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(device.poll_complete().unwrap().data, shift);
+    for id in 2..=5 {
+        device.submit(NOW, Urb::input(id, 1, 8));
+    }
+    let mut now = NOW;
+    for report in [[2, 0, 4, 0, 0, 0, 0, 0], shift, [0; 8]] {
+        assert_eq!(device.poll_complete(), None, "before its time");
+        assert_eq!(device.poll_timeout(), Some(now + Duration::from_millis(8)));
+        now += Duration::from_millis(8);
+        device.handle_timeout(now);
+        assert_eq!(device.poll_complete().unwrap().data, report);
+    }
     assert_eq!(device.poll_complete(), None);
+    device.handle_timeout(now + Duration::from_millis(8));
+    assert_eq!(device.poll_timeout(), None, "nothing more is to come");
 }
 
 #[test]
@@ -111,5 +122,12 @@ fn the_queue_has_a_bound() {
         }
         assert_eq!(hid.script("press=left"), Err(ScriptError::Full));
         assert_eq!((hid.waiting(), hid.buttons), (MAX_REPORTS, 0));
+    });
+    // A line that is more than that alone is typed all the same.
+    let mut device = open(Kind::Keyboard);
+    device.with_function(NOW, |hid: &mut Hid| {
+        hid.script(&format!("type={}", "a".repeat(MAX_REPORTS))).unwrap();
+        assert_eq!(hid.waiting(), 2 * MAX_REPORTS);
+        assert_eq!(hid.script("type=a"), Err(ScriptError::Full));
     });
 }

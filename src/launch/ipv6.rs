@@ -1,0 +1,74 @@
+//! IPv6 on the interface of an instance: usable from the first moment on.
+//!
+//! By itself the kernel tries out each address for a second before it may be used, and waits a moment before it asks for
+//! a router (RFC 4862, section 5.4; RFC 4861, section 6.3.7). The MAC of the interface is its instance's alone, so both
+//! are left out here. What the kernel then has is read from /proc/net/if_inet6: `address · index · bits of the prefix ·
+//! scope · flags · interface`, in hexadecimal but for the last.
+
+use std::fs;
+use std::path::Path;
+
+/// Settings of interfaces that are made from now on in this network namespace.
+const SETTINGS: [(&str, &str); 2] = [("accept_dad", "0"), ("router_solicitation_delay", "0")];
+/// Scopes of addresses (linux/net/ipv6.h): of the link.
+const LINK: u8 = 0x20;
+/// Flags (linux/if_addr.h): it is still tried out; that has failed.
+const TENTATIVE: u32 = 0x40;
+const FAILED: u32 = 0x08;
+
+/// Has addresses of interfaces that will be made usable at once. Where this cannot be written they are so after a second.
+pub fn prepare() {
+    for (name, value) in SETTINGS {
+        let _ = fs::write(Path::new("/proc/sys/net/ipv6/conf/default").join(name), value);
+    }
+}
+
+/// Whether the interface can be used for all that there is: it has an address of its link and one beyond, or no IPv6.
+pub fn is_ready(interface: &str) -> bool {
+    fs::read_to_string("/proc/net/if_inet6").map_or(true, |table| is_ready_by(&table, interface))
+}
+
+fn is_ready_by(table: &str, interface: &str) -> bool {
+    let own = || table.lines().filter_map(|line| entry(line, interface));
+    let usable =
+        |of_link: bool| own().any(|(scope, flags)| (scope == LINK) == of_link && flags & (TENTATIVE | FAILED) == 0);
+    own().next().is_none() || usable(true) && usable(false)
+}
+
+/// Scope and flags of an address of `interface`.
+fn entry(line: &str, interface: &str) -> Option<(u8, u32)> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, _, _, scope, flags, name] = *words else { return None };
+    let found = (u8::from_str_radix(scope, 16).ok()?, u32::from_str_radix(flags, 16).ok()?);
+    (name == interface).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: &str = "00000000000000000000000000000001 01 80 10 80       lo\n";
+
+    /// Lines of eth0 with these scopes and flags.
+    fn table(entries: &[(u8, u32)]) -> String {
+        let lines =
+            entries.iter().map(|(scope, flags)| format!("20010db8{:024x} 02 40 {scope:02x} {flags:02x}     eth0\n", 9));
+        std::iter::once(LOOPBACK.to_owned()).chain(lines).collect()
+    }
+
+    #[test]
+    fn it_is_ready_with_both_addresses_or_without_ipv6() {
+        for (entries, ready) in [
+            (&[][..], true),
+            (&[(0x20, 0x80)], false),
+            (&[(0x20, 0xc0), (0, 0)], false),
+            (&[(0x20, 0x80), (0, 0x40)], false),
+            (&[(0x20, 0x80), (0, 0x08)], false),
+            (&[(0x20, 0x80), (0, 0)], true),
+            (&[(0, 0), (0x20, 0x40), (0x20, 0x80)], true),
+        ] {
+            assert_eq!(is_ready_by(&table(entries), "eth0"), ready, "{entries:x?}");
+        }
+        assert!(is_ready_by(&table(&[(0x20, 0xc0)]), "eth1"), "another's");
+    }
+}

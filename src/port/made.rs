@@ -1,0 +1,125 @@
+//! The paths that this process has made and that should not outlive it: sockets, FIFOs, links to pseudo-terminals, the
+//! folders of guests' sockets.
+//!
+//! Theory of operation. Whoever makes one keeps a [`Made`], which removes the path when it is dropped. All of them also
+//! stand in one list, for the end of a process that cannot wait until everything is dropped: [`remove_all`]. A path is
+//! removed only while it leads to what was made there: somebody may have put something else in its place.
+
+use crate::rights::deed;
+use parking_lot::Mutex;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long [`remove_all`] waits for the list, which everybody else holds for a moment only.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+static LIST: Mutex<List> = Mutex::new(List { next: 0, places: BTreeMap::new() });
+
+struct List {
+    next: u64,
+    places: BTreeMap<u64, Place>,
+}
+
+struct Place {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    /// Where a link leads: the number of one that was removed is soon another's.
+    target: Option<PathBuf>,
+    folder: bool,
+}
+
+impl Place {
+    /// One that cannot be removed is stale, and in nobody's way for long: who comes next replaces it.
+    fn remove(&self) {
+        let same = deed::look(&self.path)
+            .is_ok_and(|now| (now.device, now.inode, now.target) == (self.device, self.inode, self.target.clone()));
+        if same {
+            let _ = if self.folder { std::fs::remove_dir(&self.path) } else { deed::remove(&self.path) };
+        }
+    }
+}
+
+/// A path that this process has made. Removed on drop.
+#[derive(Debug)]
+pub struct Made {
+    number: u64,
+}
+
+impl Made {
+    /// Takes note of what was just made at `path`: a socket, a FIFO, a link or an empty folder.
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub fn note(path: &Path) -> Result<Self, Errno> {
+        let there = deed::look(path)?;
+        let place = Place {
+            // The process may move to another folder.
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+            device: there.device,
+            inode: there.inode,
+            target: there.target,
+            folder: FileType::from_raw_mode(there.mode) == FileType::Directory,
+        };
+        let mut list = LIST.lock();
+        let number = list.next;
+        list.next += 1;
+        list.places.insert(number, place);
+        Ok(Self { number })
+    }
+}
+
+impl Made {
+    /// Leaves it where it is: it is another process's from now on.
+    pub fn leave(self) {
+        LIST.lock().places.remove(&self.number);
+    }
+
+    /// Takes note that what was made stands at `path` now.
+    pub fn moved_to(&self, path: &Path) {
+        if let Some(place) = LIST.lock().places.get_mut(&self.number) {
+            place.path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let place = LIST.lock().places.remove(&self.number);
+        place.into_iter().for_each(|place| place.remove());
+    }
+}
+
+/// Removes everything that was made and is still there: the process ends now, whatever its threads do. Those that were
+/// made last go first, so that a folder is empty when its turn comes.
+pub fn remove_all() {
+    let Some(mut list) = LIST.try_lock_for(PATIENCE) else { return };
+    std::mem::take(&mut list.places).into_values().rev().for_each(|place| place.remove());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn what_was_made_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("folder")).unwrap();
+        let _listener = UnixListener::bind(path("folder/socket")).unwrap();
+        symlink("elsewhere", path("link")).unwrap();
+        let made = ["folder", "folder/socket", "link"].map(|name| Made::note(&path(name)).unwrap());
+        assert_eq!(Made::note(&path("absent")).unwrap_err(), Errno::NOENT);
+        // another has put a link of its own in the place of ours
+        symlink("theirs", path("new")).unwrap();
+        std::fs::rename(path("new"), path("link")).unwrap();
+        made.into_iter().rev().for_each(drop);
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["link"], "a folder is empty before it goes, and what is another's stays");
+    }
+}
