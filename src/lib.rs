@@ -66,4 +66,5 @@ pub mod switch;
 pub mod time;
 pub mod usb;
 pub mod usbip;
+pub mod visible;
 pub mod wire;

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     // Before there is any second thread: this may be the process between a zbridge and a program that it starts, or the
     // keeper of a zbridge's rights.
     launch::take_over().or_else(port::keeper::take_over).unwrap_or_else(|| {
-        memory::return_large_blocks();
+        memory::settle();
         cli::run(std::env::args_os(), cli::perform)
     })
 }

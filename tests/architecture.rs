@@ -17,7 +17,7 @@ struct Room {
 }
 
 /// The rooms everything stands on.
-const GROUND: &[&str] = &["error", "time", "limits", "counters", "wire", "frame", "codec"];
+const GROUND: &[&str] = &["error", "time", "limits", "counters", "visible", "wire", "frame", "codec"];
 
 /// Every room and what it may use, from the ground up: a row never names a row below it.
 const ROOMS: &[Room] = &[
@@ -26,6 +26,7 @@ const ROOMS: &[Room] = &[
     Room { name: "time", may_use: &[] },
     Room { name: "limits", may_use: &["time"] },
     Room { name: "counters", may_use: &[] },
+    Room { name: "visible", may_use: &[] },
     Room { name: "wire", may_use: &["error", "limits"] },
     Room { name: "frame", may_use: &["error", "time", "limits", "wire"] },
     Room { name: "codec", may_use: &["error", "limits", "wire", "frame"] },

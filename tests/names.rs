@@ -13,16 +13,13 @@ struct NameServer {
 }
 
 impl NameServer {
-    /// An address of this machine that no other test process has.
-    fn addr() -> String {
+    /// At an address of this machine that no other test process has, nor another test of this one.
+    fn new(dir: &TempDir, number: u8) -> Self {
         let [.., high, low] = std::process::id().to_be_bytes();
-        format!("127.78.{high}.{low}")
-    }
-
-    fn new(dir: &TempDir) -> Self {
+        let addr = format!("127.{number}.{high}.{low}");
         // Longer than any test waits.
-        dir.file("resolv.conf", format!("nameserver {}\noptions timeout:30 attempts:1\n", Self::addr()));
-        let socket = UdpSocket::bind((Self::addr(), 53)).unwrap();
+        dir.file("resolv.conf", format!("nameserver {addr}\noptions timeout:30 attempts:1\n"));
+        let socket = UdpSocket::bind((addr, 53)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket, asked: Vec::new() }
     }
@@ -86,7 +83,7 @@ fn a_name_that_is_slow_to_resolve_holds_nobody_up() {
     require!(needs::root());
     require!(needs::tool("unshare", "util-linux"));
     let dir = TempDir::new();
-    let mut server = NameServer::new(&dir);
+    let mut server = NameServer::new(&dir, 78);
     let board = TcpListener::bind("127.0.0.1:0").unwrap();
     board.set_nonblocking(true).unwrap();
     let number = board.local_addr().unwrap().port();
@@ -122,4 +119,32 @@ fn a_name_that_is_slow_to_resolve_holds_nobody_up() {
     });
     assert!(!ask(&["status"]).contains("line"));
     frames(3);
+}
+
+/// A port that is added waits for its name, and nobody else does: the control socket answers others meanwhile.
+#[test]
+fn who_adds_a_port_of_a_slow_name_waits_alone() {
+    require!(needs::root());
+    require!(needs::tool("unshare", "util-linux"));
+    let dir = TempDir::new();
+    let mut server = NameServer::new(&dir, 79);
+    let zbridge = with_names(zbridge!("-p", format!("unix:{}", dir.text("a"))), &dir).ready();
+    let launch = |args: &[&str]| zbridge!().args(args.iter().copied()).env("XDG_RUNTIME_DIR", dir.root());
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let spec = format!("udp:{free}->board.test:7002,public,name=board");
+    let adding = launch(&["port", "add", &spec]).spawn();
+    server.wait_for("board");
+    let start = std::time::Instant::now();
+    let shown = launch(&["status"]).run();
+    assert!(shown.code() == 0 && !shown.stdout.contains("board"), "{shown:?}");
+    assert_eq!(launch(&["port", "add", &format!("unix:{}", dir.text("b"))]).run().stdout, "b\n");
+    assert!(start.elapsed() < zbridge::engine::control::PATIENCE, "the name is still being looked up");
+    let mut peer = join(&zbridge, &dir, "b");
+    let mut other = join(&zbridge, &dir, "a");
+    let frame = numbered(Station::new(2).mac, Station::new(1).mac, 1, 60);
+    peer.send(&frame);
+    assert_eq!(other.receive(PATIENCE), Received::Frame(frame));
+    server.answer_until(|| launch(&["status"]).run().stdout.contains("board"));
+    let added = adding.wait();
+    assert_eq!((added.code(), added.stdout.as_str()), (0, "board\n"), "{added:?}");
 }

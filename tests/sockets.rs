@@ -112,10 +112,8 @@ fn frames_pass_over_ip() {
 #[test]
 fn a_free_tcp_port_is_shown_and_reached() {
     let zbridge = zbridge!("-p", "tcp:127.0.0.1:0,listen,name=t").ready();
-    let line = zbridge.wait_for("addr.port=", PATIENCE);
-    let port: u16 = line.rsplit_once("addr.port=").unwrap().1.parse().unwrap();
-    let mut one = StreamPeer::tcp(([127, 0, 0, 1], port).into());
-    let mut two = StreamPeer::tcp(([127, 0, 0, 1], port).into());
+    let mut one = StreamPeer::tcp(zbridge.tcp_address());
+    let mut two = StreamPeer::tcp(zbridge.tcp_address());
     zbridge.wait_for("t#2: connected", PATIENCE);
     exchange(&mut one, &mut two, [A, B], usize::MAX);
 }

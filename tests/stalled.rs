@@ -3,7 +3,6 @@
 //!
 //! A TAP and a packet socket have no such peer: the kernel takes what is written to an interface.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 use support::frame::{BROADCAST, Mac, number, numbered};
 use support::{GramPeer, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer, Summary, TempDir, zbridge};
@@ -141,9 +140,7 @@ fn behind_datagrams() {
 #[test]
 fn behind_tcp() {
     stalls_and_recovers(Lab::start("tcp:127.0.0.1:0,listen", None, |zbridge, _| {
-        let line = zbridge.wait_for("addr.port=", PATIENCE);
-        let port: u16 = line.rsplit_once("addr.port=").unwrap().1.parse().unwrap();
-        let peer = StreamPeer::tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+        let peer = StreamPeer::tcp(zbridge.tcp_address());
         zbridge.wait_for("dead: connected", PATIENCE);
         peer
     }));

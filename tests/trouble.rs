@@ -1,7 +1,6 @@
 //! Peers that break off, talk nonsense or never stop, and a process that runs out of descriptors.
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -32,21 +31,12 @@ fn join(zbridge: &Process, path: &Path) -> StreamPeer {
     peer
 }
 
-/// The address of the port `t`, which took a free one.
-fn tcp_address(zbridge: &Process) -> SocketAddr {
-    let line = zbridge.wait_for("addr.port=", PATIENCE);
-    SocketAddr::from((
-        [127, 0, 0, 1],
-        line.rsplit_once("addr.port=").unwrap().1.split_whitespace().next().unwrap().parse().unwrap(),
-    ))
-}
-
 /// A frame that was begun dies with its connection, wherever it was cut: the next connection starts clean.
 #[test]
 fn death_in_the_middle_of_a_frame() {
     let dir = TempDir::new();
     let zbridge = start(&dir, &["unix:DIR/s", "tcp:127.0.0.1:0,listen,name=t", "unix:DIR/witness"]);
-    let tcp = tcp_address(&zbridge);
+    let tcp = zbridge.tcp_address();
     let mut witness = join(&zbridge, &dir.path("witness"));
     let whole = numbered(BROADCAST, A.mac, u32::MAX, 60);
     let message = [&60_u32.to_be_bytes()[..], &whole].concat();
@@ -75,7 +65,7 @@ fn death_in_the_middle_of_a_frame() {
 fn lengths_that_cannot_be() {
     let dir = TempDir::new();
     let zbridge = start(&dir, &["unix:DIR/s", "tcp:127.0.0.1:0,listen,name=t", "unix:DIR/witness"]);
-    let tcp = tcp_address(&zbridge);
+    let tcp = zbridge.tcp_address();
     let mut witness = join(&zbridge, &dir.path("witness"));
     let good = numbered(BROADCAST, A.mac, 1, 60);
     for length in [0x10_0001_u32, 0x4745_5420, u32::MAX] {
@@ -100,7 +90,7 @@ fn lengths_that_cannot_be() {
 fn frames_that_are_too_short_or_too_long() {
     let dir = TempDir::new();
     let zbridge = start(&dir, &["unix:DIR/s", "tcp:127.0.0.1:0,listen,name=t", "unixseq:DIR/q", "unix:DIR/witness"]);
-    let tcp = tcp_address(&zbridge);
+    let tcp = zbridge.tcp_address();
     let mut witness = join(&zbridge, &dir.path("witness"));
     let (mut unix, mut tcp, mut seq) =
         (StreamPeer::unix(dir.path("s")), StreamPeer::tcp(tcp), SeqPeer::unix(dir.path("q")));

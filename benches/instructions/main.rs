@@ -325,7 +325,7 @@ fn stream(chunk: usize) -> Round {
     let (mut near, mut far) = (UnixStream::from(near), UnixStream::from(far));
     let mut ports = Ports::new(
         [Stream::new(from), Stream::new(to)],
-        |port, batch| port.receive(batch, PortId(0), INHALE_BYTES),
+        |port, batch| port.receive(batch, PortId(0), INHALE_BYTES, &mut Counters::default()),
         |port, out, counters| port.transmit(out, counters),
     );
     let bytes = [&[0, 0, 0, 64], &frame(mac(1, 0), mac(0, 0))[..]].concat().repeat(chunk);

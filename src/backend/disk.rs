@@ -74,6 +74,7 @@ impl Disk {
         tell: impl Fn(Input) -> bool + Send + 'static,
     ) -> Result<(Self, u64)> {
         let (mut medium, blocks) = Medium::open(image, how)?;
+        // Bounded by its use: the device has one job under way at most.
         let (jobs, queue): (_, Receiver<Job>) = unbounded();
         let work = move || {
             for job in queue {

@@ -1,68 +1,277 @@
 //! The folder whose files are served: opened below it, read, never written.
 //!
+//! Theory of operation. A folder may be on a server or a card that does not answer, so that whoever asks for a file does
+//! not wait: up to [`WORKERS`] threads open and read, each one file at a time, and wake who asked ([`Folder::poll`]). They
+//! are started as they are needed. What waits for them is bounded by [`JOBS`]; one more fails at once. A file that has a
+//! worker waiting for ever takes that one only. A worker ends when the folder is let go and its call has come back.
+//!
 //! Every path is resolved by openat2(2) with RESOLVE_BENEATH, so neither `..` nor a symbolic link leads out, whoever made
 //! it; a link that stays inside works. Only regular files are served: a FIFO would make the reader wait.
 
 use crate::error::{Error, Result};
+use crate::rights::role::{BASE, BLOCKS, SOCKETS};
+use crate::rights::{self, Role, deed};
+use crate::service::nat::host::FileAnswer;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mio::Waker;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+
+/// Threads that open and read.
+const WORKERS: usize = 4;
+/// Jobs that may wait for one of them: more than there are transfers.
+const JOBS: usize = 256;
+
+/// What a worker does.
+enum Job {
+    Open {
+        name: u64,
+        path: String,
+    },
+    Read {
+        name: u64,
+        file: Arc<File>,
+        offset: u64,
+        len: usize,
+    },
+    /// Closing may wait as well.
+    Close(Arc<File>),
+}
+
+/// What came of it.
+enum Done {
+    Opened { name: u64, file: io::Result<(File, u64)> },
+    Read { name: u64, offset: u64, bytes: io::Result<Vec<u8>> },
+}
 
 /// See the module.
 pub(super) struct Folder {
-    folder: OwnedFd,
-    files: HashMap<u64, File, foldhash::fast::RandomState>,
+    folder: Arc<OwnedFd>,
+    waker: Arc<Waker>,
+    jobs: Sender<Job>,
+    /// The other end, for the next worker.
+    queue: Receiver<Job>,
+    tell: Sender<Done>,
+    told: Receiver<Done>,
+    workers: usize,
+    /// Jobs that nobody has answered.
+    under_way: usize,
+    /// Files that are being opened and were not closed meanwhile.
+    opening: HashSet<u64, foldhash::fast::RandomState>,
+    files: HashMap<u64, Arc<File>, foldhash::fast::RandomState>,
+    /// What failed at once.
+    refused: VecDeque<FileAnswer>,
 }
 
 impl Folder {
-    /// Serves the folder at `path`.
+    /// Serves the folder at `path`. `waker` is told when something was done.
     ///
     /// # Errors
     /// There is no such folder.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, waker: Arc<Waker>) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty());
         let cannot = |errno: rustix::io::Errno| {
             Error::system(format_args!("cannot serve {}", path.display()), &errno.into())
                 .hint("tftp= names the folder in which the files are")
         };
-        Ok(Self { folder: folder.map_err(cannot)?, files: HashMap::default() })
+        let folder = Arc::new(folder.map_err(cannot)?);
+        let ((jobs, queue), (tell, told)) = (bounded(JOBS), bounded(JOBS));
+        Ok(Self {
+            folder,
+            waker,
+            jobs,
+            queue,
+            tell,
+            told,
+            workers: 0,
+            under_way: 0,
+            opening: HashSet::default(),
+            files: HashMap::default(),
+            refused: VecDeque::new(),
+        })
     }
 
-    /// Opens a file under a name; gives its length.
-    pub fn open_file(&mut self, name: u64, path: &str) -> io::Result<u64> {
+    /// Has a file opened under a name that was never used before.
+    pub fn open_file(&mut self, name: u64, path: &str) {
+        self.opening.insert(name);
+        if let Err(error) = self.give(Job::Open { name, path: path.to_owned() }) {
+            self.opening.remove(&name);
+            self.refused.push_back(FileAnswer::Opened { file: name, size: Err(error) });
+        }
+    }
+
+    /// Has `len` bytes read from `offset` on.
+    pub fn read_file(&mut self, name: u64, offset: u64, len: usize) {
+        let file = self.files.get(&name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
+        if let Err(error) = file.and_then(|file| self.give(Job::Read { name, file, offset, len })) {
+            self.refused.push_back(FileAnswer::Read { file: name, offset, bytes: Err(error) });
+        }
+    }
+
+    /// Closes a file. What is still done with it is told nobody.
+    pub fn close_file(&mut self, name: u64) {
+        self.opening.remove(&name);
+        if let Some(file) = self.files.remove(&name) {
+            // With no room for it, nobody is in a hurry, and it is closed here.
+            let _ = self.jobs.try_send(Job::Close(file));
+        }
+    }
+
+    /// The next thing that was done.
+    pub fn poll(&mut self) -> Option<FileAnswer> {
+        if let Some(answer) = self.refused.pop_front() {
+            return Some(answer);
+        }
+        while let Ok(done) = self.told.try_recv() {
+            self.under_way -= 1;
+            match done {
+                Done::Opened { name, .. } if !self.opening.remove(&name) => {}
+                Done::Opened { name, file } => {
+                    let size = file.map(|(file, size)| {
+                        self.files.insert(name, Arc::new(file));
+                        size
+                    });
+                    return Some(FileAnswer::Opened { file: name, size });
+                }
+                Done::Read { name, .. } if !self.files.contains_key(&name) => {}
+                Done::Read { name, offset, bytes } => return Some(FileAnswer::Read { file: name, offset, bytes }),
+            }
+        }
+        None
+    }
+
+    /// Gives a job to the workers, of whom there is one more if none has nothing to do.
+    fn give(&mut self, job: Job) -> io::Result<()> {
+        // So there is room for every answer.
+        if self.under_way >= JOBS {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.workers < WORKERS && self.under_way >= self.workers {
+            let worker = Worker {
+                folder: self.folder.clone(),
+                queue: self.queue.clone(),
+                tell: self.tell.clone(),
+                waker: self.waker.clone(),
+            };
+            match rights::spawn("zb-folder", &ROLE, move || worker.run()) {
+                Ok(_) => self.workers += 1,
+                Err(error) if self.workers == 0 => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.jobs.try_send(job).map_err(|_| io::ErrorKind::WouldBlock)?;
+        self.under_way += 1;
+        Ok(())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Nobody is there for what is still to be done, so that it need not be.
+        while self.queue.try_recv().is_ok() {}
+    }
+}
+
+/// It opens and reads files below one folder.
+static ROLE: Role = Role::new("folder", &[BASE, SOCKETS, BLOCKS, &["openat2"]]);
+
+struct Worker {
+    folder: Arc<OwnedFd>,
+    queue: Receiver<Job>,
+    tell: Sender<Done>,
+    waker: Arc<Waker>,
+}
+
+impl Worker {
+    /// Works until there is nobody to work for.
+    fn run(&self) {
+        while let Ok(job) = self.queue.recv() {
+            let done = match job {
+                Job::Open { name, path } => Done::Opened { name, file: self.open(&path) },
+                Job::Read { name, file, offset, len } => {
+                    let mut bytes = vec![0; len];
+                    let read = file.read_exact_at(&mut bytes, offset);
+                    Done::Read { name, offset, bytes: read.map(|()| bytes) }
+                }
+                Job::Close(file) => {
+                    drop(file);
+                    continue;
+                }
+            };
+            if self.tell.send(done).is_err() || self.waker.wake().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Opens a file; gives its length, too.
+    fn open(&self, path: &str) -> io::Result<(File, u64)> {
         // An open that would wait fails instead, and what is found to be no file is closed again.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let file = openat2(&self.folder, path, flags, Mode::empty(), resolve)?;
+        let folder = &*self.folder;
+        let file = openat2(folder, path, flags, Mode::empty(), resolve)
+            .or_else(|errno| deed::open_below(folder, path, errno))?;
         let found = fstat(&file)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        self.files.insert(name, file.into());
-        u64::try_from(found.st_size).map_err(io::Error::other)
-    }
-
-    /// Fills `room` from `offset` on.
-    pub fn read_file(&self, name: u64, offset: u64, room: &mut [u8]) -> io::Result<()> {
-        self.files.get(&name).ok_or(io::ErrorKind::NotFound)?.read_exact_at(room, offset)
-    }
-
-    /// Closes a file.
-    pub fn close_file(&mut self, name: u64) {
-        self.files.remove(&name);
+        Ok((file.into(), u64::try_from(found.st_size).map_err(io::Error::other)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mio::{Events, Poll, Token};
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    /// A folder, and where its workers call.
+    struct Served {
+        folder: Folder,
+        poll: Poll,
+    }
+
+    impl Served {
+        fn new(path: &Path) -> Result<Self> {
+            let poll = Poll::new().unwrap();
+            let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+            Ok(Self { folder: Folder::open(path, waker)?, poll })
+        }
+
+        fn answer(&mut self) -> FileAnswer {
+            loop {
+                if let Some(answer) = self.folder.poll() {
+                    return answer;
+                }
+                self.poll.poll(&mut Events::with_capacity(1), None).unwrap();
+            }
+        }
+
+        fn open(&mut self, name: u64, path: &str) -> io::Result<u64> {
+            self.folder.open_file(name, path);
+            match self.answer() {
+                FileAnswer::Opened { file, size } if file == name => size,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn read(&mut self, name: u64, from: u64, count: usize) -> io::Result<Vec<u8>> {
+            self.folder.read_file(name, from, count);
+            match self.answer() {
+                FileAnswer::Read { file, offset, bytes } if (file, offset) == (name, from) => bytes,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn nothing_leads_out_of_the_folder() {
@@ -76,23 +285,45 @@ mod tests {
         symlink(&secret, inside.join("absolute")).unwrap();
         symlink("/proc/self/exe", inside.join("magic")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, inside.join("fifo"), Mode::from(0o644)).unwrap();
-        let mut folder = Folder::open(&inside).unwrap();
-        let mut number = 0;
-        let mut open = |path: &str| {
-            number += 1;
-            folder.open_file(number, path)
-        };
-        assert_eq!(open("arm/zephyr.bin").unwrap(), 6);
-        assert_eq!(open("latest").unwrap(), 6);
-        for path in ["out", "absolute", "magic", "fifo", "arm", "../secret", "absent", "arm/../../secret"] {
-            assert!(open(path).is_err(), "{path}");
+        let mut served = Served::new(&inside).unwrap();
+        assert_eq!(served.open(1, "arm/zephyr.bin").unwrap(), 6);
+        assert_eq!(served.open(2, "latest").unwrap(), 6);
+        let paths = ["out", "absolute", "magic", "fifo", "arm", "../secret", "absent", "arm/../../secret"];
+        for (number, path) in paths.into_iter().enumerate() {
+            assert!(served.open(3 + number as u64, path).is_err(), "{path}");
         }
-        let mut room = [0; 3];
-        folder.read_file(1, 3, &mut room).unwrap();
-        assert_eq!(&room, b"hyr");
-        assert!(folder.read_file(1, 4, &mut room).is_err(), "it ends before");
-        folder.close_file(1);
-        assert!(folder.read_file(1, 0, &mut room).is_err());
-        assert!(Folder::open(&secret).is_err());
+        assert_eq!(served.read(1, 3, 3).unwrap(), b"hyr");
+        assert!(served.read(1, 4, 3).is_err(), "it ends before");
+        served.folder.close_file(1);
+        assert!(served.read(1, 0, 3).is_err());
+        assert!(Served::new(&secret).is_err());
+    }
+
+    #[test]
+    fn what_was_closed_meanwhile_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "abc").unwrap();
+        let mut served = Served::new(dir.path()).unwrap();
+        served.folder.open_file(1, "a");
+        served.folder.close_file(1);
+        assert_eq!(served.open(2, "a").unwrap(), 3, "nothing is told of the first");
+        assert_eq!(served.folder.files.len(), 1);
+        served.folder.read_file(2, 0, 3);
+        served.folder.close_file(2);
+        assert_eq!(served.open(3, "a").unwrap(), 3);
+    }
+
+    /// No worker comes back, as if the folder were on a server that is gone: it is said at once that there is no room.
+    #[test]
+    fn what_cannot_be_done_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut served = Served::new(dir.path()).unwrap();
+        served.folder.workers = WORKERS;
+        for name in 0..=JOBS as u64 {
+            assert!(served.folder.poll().is_none());
+            served.folder.open_file(name, "a");
+        }
+        let full = served.folder.poll();
+        assert!(matches!(full, Some(FileAnswer::Opened { file, size: Err(_) }) if file == JOBS as u64), "{full:?}");
     }
 }

@@ -18,6 +18,7 @@ mod sockets;
 mod stream;
 mod terminal;
 mod uploads;
+mod writer;
 
 use crate::error::{Error, Result};
 use crate::service::outside::{Found, Input, Output, Want};
@@ -45,6 +46,7 @@ impl Backend {
     /// # Errors
     /// The first that cannot be opened, and what to do about it. Nothing is left behind.
     pub fn open(wants: &[Want]) -> Result<(Self, Vec<Found>)> {
+        // Bounded by its use: threads tell one thing for each job, or for each window of bytes, that they were given.
         let (to_service, done) = unbounded();
         let mut reactor = Reactor::new()?;
         let mut disks = Vec::new();

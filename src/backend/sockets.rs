@@ -2,15 +2,17 @@
 //!
 //! Theory of operation. A socket's name is its token, and neither is ever used twice, so an event that was on its way when
 //! its socket was closed finds nobody. mio is edge-triggered: an event says that something has changed, and the gateway
-//! goes on until a call says `WouldBlock`. Everything happens on the thread that polls.
+//! goes on until a call says `WouldBlock`. Everything happens on the thread that polls, but for files (`folder.rs`), which
+//! may make their reader wait.
 
 use super::folder::Folder;
 use super::resolvers::Resolvers;
 use super::uploads::Uploads;
+use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::port::sys::{self, refusal, want_refusals};
 use crate::port::{descriptors, inet};
-use crate::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
+use crate::service::nat::host::{Datagrams, Event, FileAnswer, Host, Refusal, Refused, SocketId};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token, Waker};
 use rustix::io::Errno;
@@ -31,13 +33,14 @@ const KEPT: u64 = 4;
 /// See the module.
 pub struct Sockets {
     registry: Registry,
+    waker: Arc<Waker>,
     sockets: HashMap<u64, Socket, foldhash::fast::RandomState>,
     /// The descriptors of flows are below this number.
     below: u64,
     next: u64,
     resolvers: Resolvers,
     folder: Option<Folder>,
-    uploads: Option<Uploads>,
+    writer: Option<Writer>,
 }
 
 impl Sockets {
@@ -51,10 +54,9 @@ impl Sockets {
         let registry = poll.registry().try_clone().map_err(cannot)?;
         let limit = descriptors::raise();
         let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
-        Ok((
-            Self { registry, sockets, below: limit - limit / KEPT, next: 0, resolvers, folder: None, uploads: None },
-            waker,
-        ))
+        let below = limit - limit / KEPT;
+        let own = waker.clone();
+        Ok((Self { registry, waker, sockets, below, next: 0, resolvers, folder: None, writer: None }, own))
     }
 
     /// Lets guests read the files of a folder.
@@ -62,7 +64,7 @@ impl Sockets {
     /// # Errors
     /// There is no such folder.
     pub fn serve(&mut self, folder: &Path) -> Result<()> {
-        self.folder = Some(Folder::open(folder)?);
+        self.folder = Some(Folder::open(folder, self.waker.clone())?);
         Ok(())
     }
 
@@ -71,7 +73,7 @@ impl Sockets {
     /// # Errors
     /// There is no such folder, or this user may not write into it.
     pub fn take_files(&mut self, folder: &Path) -> Result<()> {
-        self.uploads = Some(Uploads::open(folder)?);
+        self.writer = Some(Writer::start(Uploads::open(folder)?, self.waker.clone())?);
         Ok(())
     }
 
@@ -244,29 +246,44 @@ impl Host for Sockets {
         self.resolvers.list()
     }
 
-    fn open_file(&mut self, file: u64, path: &str) -> io::Result<u64> {
-        self.folder.as_mut().ok_or(io::ErrorKind::NotFound)?.open_file(file, path)
+    fn open_file(&mut self, file: u64, path: &str) {
+        if let Some(folder) = &mut self.folder {
+            folder.open_file(file, path);
+        }
     }
 
-    fn read_file(&mut self, file: u64, offset: u64, room: &mut [u8]) -> io::Result<()> {
-        self.folder.as_ref().ok_or(io::ErrorKind::NotFound)?.read_file(file, offset, room)
+    fn read_file(&mut self, file: u64, offset: u64, len: usize) {
+        if let Some(folder) = &mut self.folder {
+            folder.read_file(file, offset, len);
+        }
     }
 
-    fn create_file(&mut self, file: u64, path: &str) -> io::Result<()> {
-        self.uploads.as_mut().ok_or(io::ErrorKind::PermissionDenied)?.create(file, path)
+    fn poll_file(&mut self) -> Option<FileAnswer> {
+        let read = self.folder.as_mut().and_then(Folder::poll);
+        read.or_else(|| self.writer.as_mut().and_then(Writer::poll))
     }
 
-    fn write_file(&mut self, file: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.uploads.as_ref().ok_or(io::ErrorKind::PermissionDenied)?.write(file, offset, bytes)
+    fn create_file(&mut self, file: u64, path: &str) {
+        if let Some(writer) = &mut self.writer {
+            writer.create(file, path);
+        }
     }
 
-    fn keep_file(&mut self, file: u64) -> io::Result<()> {
-        self.uploads.as_mut().ok_or(io::ErrorKind::PermissionDenied)?.keep(file)
+    fn write_file(&mut self, file: u64, offset: u64, bytes: Vec<u8>) {
+        if let Some(writer) = &mut self.writer {
+            writer.write(file, offset, bytes);
+        }
+    }
+
+    fn keep_file(&mut self, file: u64) {
+        if let Some(writer) = &mut self.writer {
+            writer.keep(file);
+        }
     }
 
     fn close_file(&mut self, file: u64) {
-        if let Some(uploads) = &mut self.uploads {
-            uploads.close(file);
+        if let Some(writer) = &mut self.writer {
+            writer.close(file);
         }
         if let Some(folder) = &mut self.folder {
             folder.close_file(file);

@@ -4,6 +4,7 @@
 //! move the cursor. [`Lines`] puts pieces together and cuts at line ends; [`readable`] lets colours through where they
 //! are wanted, drops every other escape sequence, and shows as `\x1f` what is no text.
 
+use crate::visible::push_visible;
 use std::mem::take;
 
 /// A line that is longer is cut into several, in bytes.
@@ -71,8 +72,7 @@ pub fn readable(line: &[u8], colour: bool) -> String {
             match char {
                 '\r' => {}
                 '\t' => text.push('\t'),
-                _ if char.is_control() => text.push_str(&format!("\\x{:02x}", u32::from(char))),
-                _ => text.push(char),
+                _ => push_visible(&mut text, char),
             }
         }
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));

@@ -116,7 +116,7 @@ impl Ask {
             Self::Status { name, json, watch } => status(&mut connect(name.as_deref())?, json, watch),
             Self::Add { spec, to } => {
                 let added = connect(to.as_deref())?.add_port(&spec, Lifetime::Bridge)?;
-                print(format!("{}\n", added.port))
+                print(columns("", &[[added.port]]))
             }
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
             Self::Fdb { name, switch, json } => {

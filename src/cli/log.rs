@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ::log::{Level, Record};
 use env_logger::{Builder, Target};
 
+use crate::visible::visible_lines;
+
 use super::args::Verbosity;
 use super::screen::{self, LogStream};
 use super::style::{Label, Style};
@@ -66,7 +68,9 @@ fn led(text: &str) -> String {
 
 /// One record: `error: …`, `warning: …`, an information as it is, and below that with its module.
 fn line(record: &Record<'_>, style: Style) -> String {
-    let text = record.args();
+    let text = record.args().to_string();
+    // Names and reasons in it may be anybody's.
+    let text = visible_lines(&text);
     match record.level() {
         Level::Error => style.message(Label::Error, text),
         Level::Warn => style.message(Label::Warning, text),
@@ -88,6 +92,9 @@ mod tests {
         assert_eq!(said(Level::Error), "error: port zeth0: gone\n");
         assert_eq!(said(Level::Warn), "warning: port zeth0: gone\n");
         assert_eq!(said(Level::Info), "port zeth0: gone\n");
+        let args = format_args!("a: connected, pid 1 (\x1b[2J)");
+        let theirs = line(&Record::builder().level(Level::Info).args(args).build(), Style::plain());
+        assert_eq!(theirs, "a: connected, pid 1 (\\x1b[2J)\n");
         assert_eq!(said(Level::Trace), "zbridge::engine: port zeth0: gone\n");
     }
 

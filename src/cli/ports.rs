@@ -2,7 +2,7 @@
 
 use super::help::command;
 use super::style::Style;
-use crate::config::text::{columns, meanings, wrap};
+use crate::config::text::{meanings, wrap};
 use crate::config::{COMMON, Choices, KINDS, KeyRow, KindRow, SWITCH_KEYS, TRANSPORTS, find};
 use crate::error::Result;
 
@@ -53,7 +53,7 @@ fn choices(table: &Choices, style: Style, width: Option<usize>) -> String {
     let mut text = String::new();
     for row in table.rows {
         let head = style.heading(&format!("{}={}", table.key, row.word));
-        let example = columns("      ", &[[style.faint("as").to_string(), format!("{}={}", table.key, row.example)]]);
+        let example = format!("      {}  {}={}\n", style.faint("as"), table.key, row.example);
         text.push_str(&format!("  {head}  {}\n{}{example}", row.summary, indented(row.keys, width)));
     }
     text.push_str(&format!("  {}\n", style.heading(&format!("Keys of every {}", table.key))));

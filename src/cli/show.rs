@@ -67,7 +67,7 @@ pub fn fdb(entries: &[NamedEntry]) -> String {
         .iter()
         .map(|(entry, port)| {
             let age = entry.age.map_or_else(|| "static".into(), |age| format!("{} s", age.as_secs()));
-            [entry.mac.to_string(), port.clone(), age]
+            [entry.mac.to_string(), port.to_string(), age]
         })
         .collect();
     rows.sort();

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
+use crate::visible::visible_lines;
 use clap::builder::styling::{AnsiColor, Style as Ansi};
 use rustix::termios::tcgetwinsize;
 
@@ -63,14 +64,15 @@ impl Style {
         self.paint(Ansi::new().dimmed(), text)
     }
 
-    /// A message: `error: …`. Its label is coloured, and that of a hint below it.
+    /// A message: `error: …`. Its label is coloured, and that of a hint below it. What others have written in it cannot
+    /// act on a terminal.
     pub fn message(self, label: Label, text: impl Display) -> String {
         let (word, colour) = match label {
             Label::Error => ("error", AnsiColor::Red),
             Label::Warning => ("warning", AnsiColor::Yellow),
         };
         let hint = self.paint(AnsiColor::Cyan.on_default(), "hint:");
-        let text = text.to_string().replace("\n  hint:", &format!("\n  {hint}"));
+        let text = visible_lines(&text.to_string()).replace("\n  hint:", &format!("\n  {hint}"));
         format!("{} {text}\n", self.paint(colour.on_default().bold(), &format!("{word}:")))
     }
 

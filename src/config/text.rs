@@ -1,17 +1,18 @@
 //! Text for people: aligned columns, and words quoted for a shell.
 
+use crate::visible::visible;
 use std::borrow::Cow;
 
 /// Characters that a meaning needs beside its word.
 const LEAST_ROOM: usize = 30;
 
 /// Aligns `rows` in columns two blanks apart; the last column of a row is not padded. Each line starts with `indent`
-/// and ends with a newline.
+/// and ends with a newline. What is in the cells may be anybody's: it is shown as [`visible`] has it.
 pub fn columns<R: AsRef<[C]>, C: AsRef<str>>(indent: &str, rows: &[R]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         for (column, cell) in row.as_ref().iter().enumerate() {
-            let width = cell.as_ref().chars().count();
+            let width = visible(cell.as_ref()).chars().count();
             match widths.get_mut(column) {
                 Some(widest) => *widest = width.max(*widest),
                 None => widths.push(width),
@@ -21,8 +22,14 @@ pub fn columns<R: AsRef<[C]>, C: AsRef<str>>(indent: &str, rows: &[R]) -> String
     let mut text = String::new();
     for row in rows {
         let cells = row.as_ref().iter().zip(&widths);
-        let line: String = cells.map(|(cell, &width)| padded(cell.as_ref(), width + 2)).collect();
-        text.push_str(format!("{indent}{line}").trim_end());
+        text.push_str(indent);
+        for (cell, &width) in cells {
+            let cell = visible(cell.as_ref());
+            let pad = width.saturating_sub(cell.chars().count()) + 2;
+            text.push_str(&cell);
+            text.extend(std::iter::repeat_n(' ', pad));
+        }
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
     text
@@ -109,6 +116,7 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["a", "bcd", "e"], vec!["äöü", "b"], vec!["", "", "f"]];
         assert_eq!(columns(" ", &rows), " a    bcd  e\n äöü  b\n           f\n");
+        assert_eq!(columns("", &[["\x1b[2J", "b"], ["a", "b\n"]]), "\\x1b[2J  b\na        b\\x0a\n");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What a running bridge answers.
 
 use serde::{Deserialize, Serialize};
+use serde_json::ser::{Formatter, Serializer};
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use crate::counters::Counters;
 use crate::error::{Class, Error, STATUSES};
+use crate::visible::is_unseen;
 
 /// The first line of a bridge.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -19,15 +22,16 @@ pub struct Greeting {
     pub pid: u32,
 }
 
-/// An answer: either `ok` or `error`.
+/// An answer: either `ok` or `error`. What was asked for may be told apart later, or read as what it has to be.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
-pub struct Reply {
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub struct Reply<T = serde_json::Value> {
     /// The number of the request; `null` where it had none or could not be read.
     #[serde(default)]
     pub id: Option<u64>,
     /// It was done: what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ok: Option<serde_json::Value>,
+    pub ok: Option<T>,
     /// It was not done, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
@@ -251,11 +255,34 @@ impl Reply {
     }
 }
 
-/// `value` as a line of JSON, with its end.
+/// `value` as a line of JSON, with its end. What a terminal might act on is escaped in it, not only what JSON wants
+/// escaped: a line may be looked at as it is.
 pub fn print(value: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    let mut line = Vec::with_capacity(128);
+    if value.serialize(&mut Serializer::with_formatter(&mut line, Visible)).is_err() {
+        line.clear();
+    }
     line.push(b'\n');
     line
+}
+
+/// JSON without blanks, whose strings have no sign that acts on a terminal. serde_json escapes what is below U+0020.
+struct Visible;
+
+impl Formatter for Visible {
+    fn write_string_fragment<W: Write + ?Sized>(&mut self, out: &mut W, fragment: &str) -> std::io::Result<()> {
+        if fragment.is_ascii() && !fragment.contains('\u{7f}') {
+            return out.write_all(fragment.as_bytes());
+        }
+        for char in fragment.chars() {
+            if is_unseen(char) {
+                char.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))?;
+            } else {
+                out.write_all(char.encode_utf8(&mut [0; 4]).as_bytes())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -281,10 +308,11 @@ mod tests {
         let mut counters = Counters::default();
         counters.received(2, 120);
         counters.drop(DropReason::Stalled, 3);
-        let port = PortInfo { name: "a\nb".into(), ..PortInfo::counted(&counters, 4) };
+        let port = PortInfo { name: "a\n\u{9b}é\u{202e}\u{e0001}\u{7f}b".into(), ..PortInfo::counted(&counters, 4) };
         let line = print(&Reply::ok(None, &port));
         assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         let text = String::from_utf8(line).unwrap();
+        assert!(text.contains(r#""a\n\u009bé\u202e\udb40\udc01\u007fb""#), "{text}");
         assert!(text.starts_with(r#"{"id":null,"ok":{"#) && text.contains(r#""drops":{"stalled":3}"#), "{text}");
         let reply: Reply = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::from_value::<PortInfo>(reply.ok.unwrap()).unwrap(), port);

@@ -6,7 +6,8 @@
 use super::air::Air;
 use super::command::{Condition, Handle, SwitchStatus};
 use super::fault::{Parts, contained};
-use super::{Engine, names, random_seed};
+use super::names::Beforehand;
+use super::{Engine, random_seed};
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::limits::QUEUE_LIMIT;
@@ -73,7 +74,7 @@ impl Bridge {
             let (mut engine, handle) = Engine::new(&switch.name, &settings, &bridge.parts)?;
             engine.air = switch.capture.as_deref().map(Air::create).transpose()?;
             for port in config.ports_of(&switch.name) {
-                engine.open_port(Arc::new(port.clone()), names::beforehand(port)?).map_err(Error::told)?;
+                engine.open_port(Arc::new(port.clone()), Beforehand::of(port, None)?).map_err(Error::told)?;
             }
             engines.push((engine, handle));
         }

@@ -1,10 +1,17 @@
 //! What other threads may ask of a running switch, and what it answers.
 //!
 //! Commands travel on a channel and wake the engine; each carries the channel for its answer. The engine looks at them
-//! once a breath, so they are answered under any load.
+//! once a breath, so they are answered under any load. The channel has no bound of its own: whoever sends a command
+//! waits for its answer, so it holds one command of each thread that has a [`Handle`] at most.
+//!
+//! What may take its time is not the engine's to do. Names are looked up and services opened by the thread that asks
+//! ([`Beforehand`]), and a table is read a part at a time ([`Handle::fdb`]).
 
-use super::names::beforehand;
+use super::fault::Parts;
+use super::fdb::Look;
+use super::names::Beforehand;
 use super::pulse::{Call, LOOK, Pulse};
+use super::service::Host;
 use super::watcher::Watcher;
 use super::{Engine, Next};
 use crate::config::{Attach, PortSpec};
@@ -13,11 +20,11 @@ use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
 use crate::service::lan::leases::Lease;
 use crate::service::nat::{Flows, Stats};
-use crate::switch::{Entry, PortConfig};
+use crate::switch::PortConfig;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
 
 /// A port as it is shown.
@@ -78,23 +85,22 @@ impl SwitchStatus {
     }
 }
 
-/// An entry of the forwarding database, with its port's name.
-pub type NamedEntry = (Entry, String);
-
 /// How a port is opened.
 pub(super) enum Means {
-    /// As its specification says, or the same in numbers.
-    Open(Option<Box<PortSpec>>),
+    /// As its specification says, with what was done for it beforehand.
+    Open(Beforehand),
     /// Somebody else has opened it.
     Given(OwnedFd),
 }
 
 pub(super) enum Command {
+    /// Whether a port may join.
+    Admits(Box<PortSpec>, Sender<Result<()>>),
     AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<Link>>),
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
-    Fdb(Sender<Vec<NamedEntry>>),
+    Look(Look, Sender<Look>),
     Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }
@@ -138,13 +144,21 @@ pub struct Handle {
     name: String,
     line: Arc<Line>,
     pulse: Arc<Pulse>,
+    /// Those of the bridge, for the services that are started here.
+    parts: Weak<Parts>,
     fate: Arc<Fate>,
 }
 
 impl Handle {
-    pub(super) fn new(name: &str, commands: Sender<Command>, waker: Arc<Waker>, pulse: Arc<Pulse>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        commands: Sender<Command>,
+        waker: Arc<Waker>,
+        pulse: Arc<Pulse>,
+        parts: &Arc<Parts>,
+    ) -> Self {
         let line = Arc::new(Line { commands: Some(commands), waker });
-        Self { name: name.to_owned(), line, pulse, fate: Arc::default() }
+        Self { name: name.to_owned(), line, pulse, parts: Arc::downgrade(parts), fate: Arc::default() }
     }
 
     /// The switch's name.
@@ -186,7 +200,7 @@ impl Handle {
     }
 
     /// Sends a command and waits for its answer.
-    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T> {
+    pub(super) fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T> {
         if let Some(trouble) = self.trouble() {
             return Err(trouble);
         }
@@ -208,12 +222,16 @@ impl Handle {
         }
     }
 
-    /// Opens a port on the running switch.
+    /// Opens a port on the running switch. Waits for the resolver, and for the files of a service.
     ///
     /// # Errors
     /// As [`crate::port::open`], or its name is taken.
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
-        let means = Means::Open(beforehand(&spec)?);
+        // What has no place is not opened.
+        self.ask(|answer| Command::Admits(Box::new(spec.clone()), answer))??;
+        let parts = self.parts.upgrade().ok_or_else(|| self.ended())?;
+        let host = Host { switch: self.name.clone(), waker: self.line.waker.clone(), parts };
+        let means = Means::Open(Beforehand::of(&spec, Some(&host))?);
         self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?.map_err(Error::told)
     }
 
@@ -263,14 +281,6 @@ impl Handle {
         self.fate.0.get().cloned().unwrap_or_else(hangs)
     }
 
-    /// The forwarding database.
-    ///
-    /// # Errors
-    /// The switch has ended.
-    pub fn fdb(&self) -> Result<Vec<NamedEntry>> {
-        self.ask(Command::Fdb)
-    }
-
     /// Has `watcher` told of changes from now on, while it wants to hear of them.
     pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
         // A switch that has ended changes no more.
@@ -299,10 +309,11 @@ impl Engine {
                 Command::AddPort(spec, means, answer) => {
                     let spec = Arc::new(*spec);
                     drop(answer.send(match means {
-                        Means::Open(numbers) => self.open_port(spec, numbers),
+                        Means::Open(beforehand) => self.open_port(spec, beforehand),
                         Means::Given(fd) => self.adopt_port(spec, fd),
                     }));
                 }
+                Command::Admits(spec, answer) => drop(answer.send(self.admits(&spec))),
                 Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
                 Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
                 Command::Status(answer) => {
@@ -311,7 +322,7 @@ impl Engine {
                     drop(answer.send(status));
                 }
                 Command::Watch(watcher) => self.watchers.add(watcher),
-                Command::Fdb(answer) => drop(answer.send(self.named_entries())),
+                Command::Look(look, answer) => drop(answer.send(self.look(look))),
                 Command::Stop(answer) => {
                     self.switch.discard_queues();
                     drop(answer.send(self.status()));
@@ -319,10 +330,5 @@ impl Engine {
                 }
             }
         }
-    }
-
-    fn named_entries(&self) -> Vec<NamedEntry> {
-        let entries = self.switch.fdb(self.clock.now());
-        entries.map(|entry| (entry, self.port_name(entry.port).to_owned())).collect()
     }
 }

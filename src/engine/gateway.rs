@@ -25,8 +25,8 @@ use mio::{Events, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A gateway opens sockets to wherever guests want, the files that it serves, and the list of resolvers.
-static ROLE: Role = Role::new("gateway", &[BASE, SOCKETS, NETWORK, REMOVE, &["openat", "openat2", "pread64"]]);
+/// A gateway opens sockets to wherever guests want, and the list of resolvers; files have threads of their own.
+static ROLE: Role = Role::new("gateway", &[BASE, SOCKETS, NETWORK, REMOVE, &["openat"]]);
 
 const EVENTS: usize = 256;
 /// Batches of the switch in one turn.
@@ -35,12 +35,7 @@ const BATCHES: usize = 16;
 const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
 
 /// Starts the gateway of the port `spec`.
-pub(super) fn start(
-    spec: &PortSpec,
-    nat: &config::Nat,
-    host: &Host<'_>,
-    seed: u64,
-) -> Result<(Channel, JoinHandle<()>)> {
+pub(super) fn start(spec: &PortSpec, nat: &config::Nat, host: &Host, seed: u64) -> Result<(Channel, JoinHandle<()>)> {
     let poll = Poll::new().map_err(|error| Error::system("cannot wait for descriptors", &error))?;
     let (mut sockets, own) = Sockets::new(&poll)?;
     let mut machine = Nat::new(spec, nat, seed)?;

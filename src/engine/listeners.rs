@@ -143,7 +143,7 @@ impl Engine {
             return self.accept(index);
         }
         let spec = slot.spec.clone();
-        match self.look_up(Due::Listener(index), &spec) {
+        match self.open_aside(Due::Listener(index), &spec) {
             Some((number, why)) => {
                 let slot = &mut self.listeners[index];
                 (slot.asked, slot.why) = (Some(number), why);

@@ -28,6 +28,7 @@ mod command;
 pub mod control;
 mod departed;
 mod fault;
+mod fdb;
 mod gateway;
 mod links;
 mod listeners;
@@ -40,7 +41,8 @@ mod show;
 mod watcher;
 
 pub use bridge::{Bridge, Ended};
-pub use command::{Condition, Handle, NamedEntry, PortStatus, SwitchStatus};
+pub use command::{Condition, Handle, PortStatus, SwitchStatus};
+pub use fdb::NamedEntry;
 pub use service::run_service;
 
 use crate::counters::{Counters, DropReason};
@@ -48,7 +50,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
 use crate::port::link_news::LinkNews;
-use crate::port::{Budget, Edge, Inhaled};
+use crate::port::{Budget, Edge, Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
@@ -135,7 +137,7 @@ impl Engine {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
         let (sender, commands) = crossbeam_channel::unbounded();
         let pulse = parts.watchdog.pulse(format!("switch {name}"));
-        let handle = Handle::new(name, sender, waker.clone(), pulse.clone());
+        let handle = Handle::new(name, sender, waker.clone(), pulse.clone(), parts);
         let engine = Self {
             name: name.to_owned(),
             poll,
@@ -451,6 +453,11 @@ impl Engine {
         }
     }
 
+    /// What a service needs to know of its bridge.
+    fn host(&self) -> service::Host {
+        service::Host { switch: self.name.clone(), waker: self.waker.clone(), parts: self.parts.clone() }
+    }
+
     fn port_name(&self, id: PortId) -> &str {
         self.ports.get(id.index()).and_then(Option::as_ref).map_or("a port that is gone", |slot| &slot.name)
     }
@@ -503,6 +510,17 @@ impl Transmit for Edges<'_> {
             self.ready.push_back(id);
         }
         Taken { frames }
+    }
+
+    fn has_begun(&self, id: PortId) -> bool {
+        self.ports.get(id.index()).and_then(Option::as_ref).is_some_and(|slot| slot.seat.has_begun())
+    }
+
+    fn abandon(&mut self, id: PortId) {
+        if let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) {
+            slot.seat.fail(Gone("the system has no memory for the rest of a frame that was half sent".into()));
+            self.gone.push(id);
+        }
     }
 }
 

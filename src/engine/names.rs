@@ -1,26 +1,46 @@
-//! Ports whose hosts have names: looking one up may take long, and holds up no switch.
+//! Ports that take their time to open: a name has to be looked up, or a service has files, terminals and sockets to open,
+//! on disks and servers that may not answer. None of it holds up a switch.
 //!
-//! Theory of operation. A port that is tried until it is there has its names looked up by a thread of its own
-//! ([`crate::port::names`]), each time anew, and waits until that wakes the switch, which then opens it by numbers. An
+//! Theory of operation. A port that is tried until it is there has its names looked up and its service started by a
+//! thread of its own, each time anew, and waits until that wakes the switch, which then opens what is left by numbers. An
 //! answer bears the number of its question, and is void when the port or the listener that asked is no more. Of any
-//! other port a failure is the caller's to hear, so that the caller's thread looks up, before it asks the switch
-//! ([`beforehand`]).
+//! other port a failure is the caller's to hear, so that the caller's thread does the same before it asks the switch
+//! ([`Beforehand`]).
 
-use super::Engine;
 use super::ports::Due;
+use super::service::{self, Host, Started};
+use super::{Engine, random_seed};
 use crate::config::PortSpec;
 use crate::error::Result;
 use crate::port::{is_awaited, names};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 
-/// What a look-up came to.
+/// A specification without names, and the service that it asks for, if it asks for one.
+pub(super) struct Prepared {
+    pub spec: Arc<PortSpec>,
+    pub started: Option<Started>,
+}
+
+impl Prepared {
+    /// Does what `spec` needs done aside.
+    fn of(spec: Arc<PortSpec>, host: &Host) -> Result<Self> {
+        let spec = match names::first_name(&spec) {
+            Some(_) => Arc::new(names::in_numbers(&spec)?),
+            None => spec,
+        };
+        let started = service::start(&spec, host, random_seed()).transpose()?;
+        Ok(Self { spec, started })
+    }
+}
+
+/// What came of it.
 struct Answer {
     /// Who asked.
     what: Due,
     /// The number of the question.
     number: u64,
-    numbers: Result<Arc<PortSpec>>,
+    prepared: Result<Prepared>,
 }
 
 /// The questions that are under way.
@@ -33,57 +53,77 @@ pub(super) struct Lookups {
 
 impl Default for Lookups {
     fn default() -> Self {
+        // Bounded by its use: each port and each listener has one question under way at most.
         let (tell, told) = unbounded();
         Self { tell, told, asked: 0 }
     }
 }
 
-/// Looks up, on the calling thread, the names of a port that has to be there at once. `None`: there are none, or the port
-/// may wait.
-///
-/// # Errors
-/// Nobody knows a name.
-pub(super) fn beforehand(spec: &PortSpec) -> Result<Option<Box<PortSpec>>> {
-    if is_awaited(spec) || names::first_name(spec).is_none() {
-        return Ok(None);
+/// What the calling thread has done for a port before a switch opens it.
+#[derive(Default)]
+pub(super) struct Beforehand {
+    /// Its specification in numbers, where it had names.
+    pub numbers: Option<Box<PortSpec>>,
+    /// Its service, or why there is none.
+    pub started: Option<Result<Started>>,
+}
+
+impl Beforehand {
+    /// Does it for a port that has to be there at once. With a `host` its service is started as well. Of a port
+    /// that may wait, names are left to be looked up later, and the service with them.
+    ///
+    /// # Errors
+    /// Nobody knows a name.
+    pub fn of(spec: &PortSpec, host: Option<&Host>) -> Result<Self> {
+        let named = names::first_name(spec).is_some();
+        if named && is_awaited(spec) {
+            return Ok(Self::default());
+        }
+        let numbers = named.then(|| names::in_numbers(spec)).transpose().map_err(|error| error.at(&spec.name))?;
+        let meant = numbers.as_ref().unwrap_or(spec);
+        let started = host.and_then(|host| service::start(meant, host, random_seed()));
+        Ok(Self { numbers: numbers.map(Box::new), started })
     }
-    names::in_numbers(spec).map(|numbers| Some(Box::new(numbers))).map_err(|error| error.at(&spec.name))
 }
 
 impl Engine {
-    /// Has the names in `spec` looked up for `what`. Gives the number of the question and what is shown meanwhile; `None`:
-    /// there are no names.
-    pub(super) fn look_up(&mut self, what: Due, spec: &Arc<PortSpec>) -> Option<(u64, String)> {
-        let name = names::first_name(spec)?;
+    /// Has the names in `spec` looked up for `what`, and its service started. Gives the number of the question and what is
+    /// shown meanwhile; `None`: there is nothing of the kind to do.
+    pub(super) fn open_aside(&mut self, what: Due, spec: &Arc<PortSpec>) -> Option<(u64, String)> {
+        let why = match names::first_name(spec) {
+            Some(name) => format!("looking up {name}"),
+            None if service::is_one(spec) => "being opened".to_owned(),
+            None => return None,
+        };
         self.lookups.asked += 1;
         let (number, spec) = (self.lookups.asked, spec.clone());
-        let (tell, waker) = (self.lookups.tell.clone(), self.waker.clone());
-        let done = move |numbers| {
+        let (tell, waker, own) = (self.lookups.tell.clone(), self.waker.clone(), self.host());
+        let done = move |prepared| {
             // The switch may have ended in the meantime.
-            let _ = tell.send(Answer { what, number, numbers });
+            let _ = tell.send(Answer { what, number, prepared });
             let _ = waker.wake();
         };
         let refused = done.clone();
-        if let Err(error) = names::look_up(move || names::in_numbers(&spec).map(Arc::new), done) {
+        if let Err(error) = names::look_up(move || Prepared::of(spec, &own), done) {
             refused(Err(error));
         }
-        Some((number, format!("looking up {name}")))
+        Some((number, why))
     }
 
-    /// Opens the ports whose names have been looked up.
+    /// Opens the ports for which all is done that took its time.
     pub(super) fn handle_names(&mut self) {
-        while let Ok(Answer { what, number, numbers }) = self.lookups.told.try_recv() {
+        while let Ok(Answer { what, number, prepared }) = self.lookups.told.try_recv() {
             match what {
                 Due::Port(id) => {
                     let asked = |slot: &mut super::PortSlot| slot.asked.take_if(|asked| *asked == number).is_some();
                     if self.slot_mut(id).is_some_and(asked) {
-                        self.attempt(id, numbers);
+                        self.attempt(id, prepared);
                     }
                 }
                 Due::Listener(index) => {
                     let asked = |slot: &mut super::ListenerSlot| slot.asked.take_if(|it| *it == number).is_some();
                     if self.listeners.get_mut(index).is_some_and(asked) {
-                        self.listen(index, numbers);
+                        self.listen(index, prepared.map(|prepared| prepared.spec));
                     }
                 }
                 Due::Link(_) | Due::Links | Due::Flush(_) | Due::Peer(_) | Due::Unsaid(_) => {}

@@ -8,6 +8,7 @@
 //! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
 //! there, as for a connection that was begun.
 
+use super::names::{Beforehand, Prepared};
 use super::show::listener_status;
 use super::{Engine, random_seed, service};
 use crate::config::{PortSpec, misplaced, same_host};
@@ -133,7 +134,7 @@ fn warn_of(name: &str, error: &Error) {
 
 impl Engine {
     /// Whether a port may join as `spec` says.
-    fn admits(&self, spec: &PortSpec) -> Result<()> {
+    pub(super) fn admits(&self, spec: &PortSpec) -> Result<()> {
         if self.is_taken(&spec.name) {
             return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
         }
@@ -158,14 +159,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens what `spec` asks for. `numbers` is the same without names; see [`super::names::beforehand`].
-    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>, numbers: Option<Box<PortSpec>>) -> Result<()> {
+    /// Opens what `spec` asks for, with what was done for it before.
+    pub(super) fn open_port(&mut self, spec: Arc<PortSpec>, beforehand: Beforehand) -> Result<()> {
         self.admits(&spec)?;
         let again = port::is_awaited(&spec);
         if again && let Some(name) = first_name(&spec) {
             return self.add_awaited(spec, format!("looking up {name}"), true);
         }
-        match self.open(numbers.as_deref().unwrap_or(&spec), None) {
+        let numbers = beforehand.numbers.map_or_else(|| spec.clone(), |numbers| Arc::new(*numbers));
+        let prepared = beforehand.started.transpose().map(|started| Prepared { spec: numbers, started });
+        match prepared.and_then(|prepared| self.open(prepared, None)) {
             Ok(Opened::Edge(edge, peer)) => {
                 self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
             }
@@ -195,18 +198,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens a port, or starts the service that it is. `again`: it was open before, and whether this process makes its
+    /// Opens a port, or makes it of the service that it is. `again`: it was open before, and whether this process makes its
     /// interface.
-    fn open(&mut self, spec: &PortSpec, again: Option<bool>) -> Result<Opened> {
-        let host = service::Host { switch: &self.name, waker: &self.waker, parts: &self.parts };
-        match (service::start(spec, &host, random_seed()), again) {
+    fn open(&mut self, Prepared { spec, started }: Prepared, again: Option<bool>) -> Result<Opened> {
+        // Only before the switch runs nobody has started it.
+        let started = started.map(Ok).or_else(|| service::start(&spec, &self.host(), random_seed()));
+        match (started, again) {
             (Some(started), _) => {
                 let (channel, thread) = started?;
                 self.threads.add(thread);
                 Ok(Opened::Edge(Edge::Channel(channel), spec.kind.text().peer()))
             }
-            (None, Some(makes)) => port::open_again(spec, makes),
-            (None, None) => port::open(spec),
+            (None, Some(makes)) => port::open_again(&spec, makes),
+            (None, None) => port::open(&spec),
         }
     }
 
@@ -412,18 +416,18 @@ impl Engine {
         slot.retry_at = None;
         let Origin::Spec(spec) = &slot.origin else { return };
         let spec = spec.clone();
-        let Some((number, why)) = self.look_up(Due::Port(id), &spec) else {
-            return self.attempt(id, Ok(spec));
+        let Some((number, why)) = self.open_aside(Due::Port(id), &spec) else {
+            return self.attempt(id, Ok(Prepared { spec, started: None }));
         };
         if let Some(slot) = self.slot_mut(id) {
             (slot.asked, slot.peer) = (Some(number), why);
         }
     }
 
-    /// Opens a port again, its specification in numbers.
-    pub(super) fn attempt(&mut self, id: PortId, numbers: Result<Arc<PortSpec>>) {
+    /// Opens a port again, for which all is done that takes its time.
+    pub(super) fn attempt(&mut self, id: PortId, prepared: Result<Prepared>) {
         let Some(makes) = self.slot_mut(id).map(|slot| slot.makes) else { return };
-        match numbers.and_then(|numbers| self.open(&numbers, Some(makes))) {
+        match prepared.and_then(|prepared| self.open(prepared, Some(makes))) {
             Ok(Opened::Edge(edge, peer)) => self.reopened(id, edge, peer, false),
             Ok(Opened::Connecting(edge, peer)) => self.reopened(id, edge, peer, true),
             Ok(Opened::Listener(_)) => {}

@@ -311,7 +311,9 @@ fn ports_that_come_and_go_leave_no_place_behind() {
     let dir = tempfile::tempdir().unwrap();
     let (mut engine, _handle) = Engine::new("s", &SwitchConfig::default(), &Parts::new().unwrap().0).unwrap();
     let path = dir.path().join("l");
-    let add = |engine: &mut Engine, spec: String| engine.open_port(Arc::new(PortSpec::parse(&spec).unwrap()), None);
+    let add = |engine: &mut Engine, spec: String| {
+        engine.open_port(Arc::new(PortSpec::parse(&spec).unwrap()), names::Beforehand::default())
+    };
     add(&mut engine, format!("unix:{}", dir.path().join("stays").display())).unwrap();
     for _ in 0..5 {
         add(&mut engine, format!("unix:{}", path.display())).unwrap();
@@ -394,7 +396,7 @@ fn an_engine_whose_last_handle_goes_ends() {
     let (mut engine, handle) = Engine::new("orphan", &SwitchConfig::default(), &parts).unwrap();
     let path = dir.path().join("orphan");
     let spec = PortSpec::parse(&format!("unix:{}", path.display())).unwrap();
-    engine.open_port(Arc::new(spec), None).unwrap();
+    engine.open_port(Arc::new(spec), names::Beforehand::default()).unwrap();
     let other = handle.clone();
     let thread = std::thread::Builder::new().name("zb-orphan".into()).spawn(move || engine.run()).unwrap();
     drop(handle);
@@ -413,7 +415,7 @@ fn half_a_start_is_undone() {
     let (mut engine, handle) = Engine::new("half-1", &SwitchConfig::default(), &parts).unwrap();
     let path = dir.path().join("half");
     let spec = PortSpec::parse(&format!("unix:{}", path.display())).unwrap();
-    engine.open_port(Arc::new(spec), None).unwrap();
+    engine.open_port(Arc::new(spec), names::Beforehand::default()).unwrap();
     let other = Engine::new("half\0-2", &SwitchConfig::default(), &parts).unwrap();
     // No thread can have this name.
     let outcome =

@@ -45,7 +45,7 @@ pub struct Start {
 /// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed.
 pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], how: Start) -> u8 {
     let Start { pids, host, privileged } = how;
-    let addressed = prepare(pids).and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
+    let addressed = prepare(socket, pids).and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
     early.extend(held.early());
     match addressed.and_then(|dhcp| Ok((start(command, privileged)?, dhcp))) {
         Ok((program, dhcp)) => {
@@ -75,8 +75,15 @@ fn failed(errno: Errno) -> Report {
 }
 
 /// Makes this the parent of all that the program starts.
-fn prepare(pids: bool) -> Result<(), Report> {
+fn prepare(socket: &OwnedFd, pids: bool) -> Result<(), Report> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed)?;
+    // A caller that died before that sends no signal any more. Its number would tell nothing: seen from a PID namespace
+    // it is 0. But its end of the socket is closed.
+    let mut caller = [PollFd::new(socket, PollFlags::empty())];
+    let hung_up = poll(&mut caller, Some(&Timespec::default())).map_err(failed)? > 0;
+    if hung_up {
+        return Err(failed(Errno::PIPE));
+    }
     if pids {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("proc", "/proc", "proc", flags, None).map_err(|_| Report::NoProc)?;

@@ -49,8 +49,12 @@ fn give_directly(path: &Path, access: &Access) -> Result<()> {
     }
 }
 
-fn number(text: &str, what: &str, known: fn(&str) -> Option<u32>) -> Result<u32> {
-    text.parse().ok().or_else(|| known(text)).ok_or_else(|| {
+fn number(text: &str, what: &str, known: fn(&str) -> rustix::io::Result<Option<u32>>) -> Result<u32> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let failed = |errno: Errno| Error::system(format_args!("{what}={text}"), &errno.into());
+    known(text).map_err(failed)?.ok_or_else(|| {
         Error::new(Class::Usage, format!("{what}={text}: there is no such {what}")).hint(format!(
             "`getent {what_table}` lists them",
             what_table = if what == "user" { "passwd" } else { what }
@@ -90,7 +94,7 @@ mod tests {
             let [user, group] = [user, group].map(|name| name.map(str::to_owned));
             super::give(file.path(), &Access { mode: None, user, group })
         };
-        assert_eq!(sys::group_id("root"), Some(0));
+        assert_eq!(sys::group_id("root"), Ok(Some(0)));
         let error = give(Some("nobody-of-that-name"), None).unwrap_err();
         assert!(error.to_string().contains("there is no such user") && error.to_string().contains("getent passwd"));
         assert!(give(None, Some("no-such-group")).unwrap_err().to_string().contains("getent group"));

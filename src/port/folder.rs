@@ -1,7 +1,12 @@
 //! Folders that are this user's alone, in places where anybody may have made them, such as /tmp.
+//!
+//! The owner's number does not always tell: in a user namespace everybody who has no number there has that of nobody
+//! (user_namespaces(7)), which may be this user's own. The kernel itself compares better: only the owner may open with
+//! O_NOATIME (open(2)), and who may do as the owner does.
 
 use crate::error::{Class, Error, Result};
 use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::fmt::Display;
 use std::io::ErrorKind;
@@ -21,14 +26,30 @@ pub fn private(folder: &Path, what: impl Display, instead: &str) -> Result<Owned
         Err(cause) if cause.kind() != ErrorKind::AlreadyExists => return Err(failed(cause)),
         _ => {}
     }
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    let opened = open(folder, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-    let found = fstat(&opened).map_err(|errno| failed(errno.into()))?;
-    if found.st_uid != geteuid().as_raw() || found.st_mode & 0o022 != 0 {
-        let theirs = format!("{what}: {} is another user's, or others may write to it", folder.display());
-        return Err(Error::new(Class::Permission, theirs).hint(instead));
+    match own(folder, 0o022) {
+        Ok(Some(opened)) => Ok(opened),
+        Ok(None) => {
+            let theirs = format!("{what}: {} is another user's, or others may write to it", folder.display());
+            Err(Error::new(Class::Permission, theirs).hint(instead))
+        }
+        Err(errno) => Err(failed(errno.into())),
     }
-    Ok(opened)
+}
+
+/// Whether `folder` is this user's, and nobody else can reach anything in it.
+pub fn is_private(folder: &Path) -> bool {
+    matches!(own(folder, 0o077), Ok(Some(_)))
+}
+
+/// Opens a folder that is this user's and has none of the permission bits `not`. `None`: it is not so.
+fn own(folder: &Path, not: u32) -> Result<Option<OwnedFd>, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::NOATIME | OFlags::CLOEXEC;
+    let opened = match open(folder, flags, Mode::empty()) {
+        Err(Errno::PERM) => return Ok(None),
+        done => done?,
+    };
+    let found = fstat(&opened)?;
+    Ok((found.st_uid == geteuid().as_raw() && found.st_mode & not == 0).then_some(opened))
 }
 
 #[cfg(test)]
@@ -50,6 +71,9 @@ mod tests {
         assert_eq!(error(&own).unwrap().class(), Class::Permission);
         set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
         assert_eq!(error(&own), None);
+        assert!(!is_private(&own), "others may look into it");
+        set_permissions(&own, Permissions::from_mode(0o700)).unwrap();
+        assert!(is_private(&own) && !is_private(&link));
         if geteuid().is_root() {
             chown(&own, Some(65_534), None).unwrap();
             assert!(error(&own).unwrap().what().ends_with("own is another user's, or others may write to it"));

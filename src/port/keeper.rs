@@ -10,7 +10,9 @@ use crate::rights::deed::{ARGUMENT, Deed, Done, For, Keeper, Orders, Seen};
 use crate::rights::packet::{Fault, receive, send};
 use crate::rights::role::{BASE, FILES, NETWORK, SOCKETS};
 use crate::rights::{self, Mode, Policy, Role};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode as Bits, OFlags, Uid, chownat, lstat, mknodat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode as Bits, OFlags, ResolveFlags, Uid, chownat, lstat, mknodat, openat2,
+};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socketpair};
 use rustix::thread::CapabilitySet;
@@ -136,6 +138,14 @@ fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, O
             let making = OFlags::CREATE | OFlags::TRUNC | OFlags::TMPFILE;
             let flags = OFlags::from_bits_retain(*flags) - making | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             return Ok((WELL, Some(rustix::fs::open(allowed(path, orders)?, flags, Bits::empty())?)));
+        }
+        Deed::OpenBelow(path) => {
+            let folder = fd()?;
+            let place = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).map_err(|_| Errno::BADF)?;
+            allowed(&place.join("file"), orders)?;
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+            return Ok((WELL, Some(openat2(folder, path.as_str(), flags, Bits::empty(), resolve)?)));
         }
         Deed::Fifo(path, mode) => {
             mknodat(CWD, allowed(path, orders)?, FileType::Fifo, Bits::from_raw_mode(mode & 0o777), 0)?;

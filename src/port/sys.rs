@@ -8,14 +8,15 @@
 pub mod process;
 mod refusals;
 pub mod trap;
+mod users;
 
 pub use refusals::{Refusal, refusal, want_refusals};
+pub use users::{Credentials, account, group_id, may_be_anybody, peer_credentials, user_id};
 
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
-use std::ffi::CString;
 use std::mem::{size_of, zeroed};
 use std::sync::Mutex;
 
@@ -68,72 +69,21 @@ pub fn return_blocks_of(bytes: c_int) {
     let _ = bytes;
 }
 
+/// Has all threads share one arena of the allocator (mallopt(3), `M_ARENA_MAX`).
+pub fn share_one_arena() {
+    // SAFETY: it takes two integers.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Gives the system what lies free among the blocks of the allocator (malloc_trim(3)).
 pub fn trim_memory() {
     // SAFETY: it takes an integer, and touches no memory that is in use.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
-    }
-}
-
-/// A user of this machine: number, group, and all groups (passwd(5), getgrouplist(3)).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Account {
-    /// What it is called.
-    pub name: String,
-    /// Its user id.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// All groups that it is in, that one too.
-    pub groups: Vec<u32>,
-}
-
-/// The user called `name`, from whatever directory the system asks.
-pub fn account(name: &str) -> Option<Account> {
-    let name = CString::new(name).ok()?;
-    let mut room = vec![0; 16 * 1024];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: as in `user_id`.
-    let (uid, gid) = unsafe {
-        let mut entry: libc::passwd = zeroed();
-        libc::getpwnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-        (!found.is_null()).then_some((entry.pw_uid, entry.pw_gid))?
-    };
-    let mut groups = vec![0; 1024];
-    let mut count = groups.len() as c_int;
-    // SAFETY: the name ends with a zero, and at most `count` groups are written into room for as many.
-    let told = unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
-    groups.truncate(if told < 0 { 0 } else { usize::try_from(count).unwrap_or(0) });
-    Some(Account { name: name.into_string().ok()?, uid, gid, groups })
-}
-
-/// The numeric id of the user called `name`, from whatever directory the system asks.
-pub fn user_id(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    let mut room = vec![0; 16 * 1024];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: all pointers are to live objects of the right type, `room` has the length given, and `entry`, which
-    // points into it, is read before either goes.
-    unsafe {
-        let mut entry: libc::passwd = zeroed();
-        libc::getpwnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-        (!found.is_null()).then_some(entry.pw_uid)
-    }
-}
-
-/// The numeric id of the group called `name`, as [`user_id`].
-pub fn group_id(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    // A group's entry holds all its members.
-    let mut room = vec![0; 1 << 20];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: as in `user_id`.
-    unsafe {
-        let mut entry: libc::group = zeroed();
-        libc::getgrnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
-        (!found.is_null()).then_some(entry.gr_gid)
     }
 }
 
@@ -373,13 +323,6 @@ mod tests {
         assert_eq!(inherited(2).unwrap_err(), Errno::BUSY, "stderr");
         assert_eq!(inherited(-1).unwrap_err(), Errno::BADF);
         drop(keep);
-    }
-
-    #[test]
-    fn users_have_numbers() {
-        assert_eq!(user_id("root"), Some(0));
-        assert_eq!(user_id("no such user, surely"), None);
-        assert_eq!(user_id("ro\0ot"), None);
     }
 
     #[test]

@@ -122,8 +122,12 @@ impl Tap {
         rustix::io::ioctl_fionbio(&self.fd, true).map_err(failed)?;
         self.agree_on_offloads().map_err(failed)?;
         if let Some(user) = &options.user {
-            let uid = user.parse().ok().or_else(|| sys::user_id(user));
-            let uid = uid.ok_or_else(|| Error::usage(format!("{port}: there is no user {user}")))?;
+            let uid = match user.parse() {
+                Ok(uid) => uid,
+                Err(_) => sys::user_id(user)
+                    .map_err(|errno| Error::system(format_args!("{port}: user {user}"), &errno.into()))?
+                    .ok_or_else(|| Error::usage(format!("{port}: there is no user {user}")))?,
+            };
             sys::tun_set_owner(&self.fd, uid).map_err(failed)?;
         }
         if options.up || !options.addrs.is_empty() || options.mac.is_some() || mtu.is_some() {

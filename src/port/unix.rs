@@ -24,6 +24,7 @@ use super::datagram::{Sequenced, UnixGram};
 use super::made::Made;
 use super::owner::{UNKNOWN, of_descriptor, process};
 use super::stream::Stream;
+use super::sys::{Credentials, peer_credentials};
 use crate::config::{Access, value};
 use crate::error::{Class, Error, Result};
 use crate::rights::{self, deed};
@@ -238,10 +239,14 @@ pub fn clear_stale(path: &Path) {
 /// What to do about a path that another process has.
 pub const USE_ANOTHER: &str = "stop that process, or choose another path";
 
-/// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`.
+/// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`. One of another PID namespace has no
+/// number here; its user has.
 pub fn peer(fd: impl AsFd) -> String {
-    let credentials = sockopt::socket_peercred(fd);
-    credentials.map_or_else(|_| UNKNOWN.into(), |peer| process(&peer.pid.as_raw_nonzero().to_string()))
+    match peer_credentials(fd) {
+        Ok(Credentials { pid: Some(pid), .. }) => process(&pid.to_string()),
+        Ok(Credentials { pid: None, uid }) => format!("a process of user {uid} in another PID namespace"),
+        Err(_) => UNKNOWN.into(),
+    }
 }
 
 /// The process that holds the lock on a file (flock(2)), from the kernel's list of locks: in /proc/locks the kind is the

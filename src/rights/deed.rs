@@ -52,6 +52,8 @@ pub enum Deed {
     Connect(PathBuf),
     /// Opens a file that is there: with these flags of open(2).
     Open(PathBuf, u32),
+    /// Opens a file below the folder beside this, to read.
+    OpenBelow(String),
     /// Makes a FIFO with permission bits.
     Fifo(PathBuf, u32),
     /// Makes a symbolic link: what it leads to, and where it is.
@@ -119,7 +121,7 @@ impl Keeper {
     /// Has it do `deed`.
     fn ask(&self, deed: &Deed, fd: Option<BorrowedFd<'_>>) -> (Done, Option<OwnedFd>) {
         // What is tried again and again until a peer is there is for those who want to hear everything.
-        let again = matches!(deed, Deed::Open(..) | Deed::Connect(_) | Deed::Look(_));
+        let again = matches!(deed, Deed::Open(..) | Deed::OpenBelow(_) | Deed::Connect(_) | Deed::Look(_));
         let level = if again { log::Level::Trace } else { log::Level::Debug };
         log::log!(level, "the keeper is asked: {deed:?}");
         let socket = self.0.lock();
@@ -231,6 +233,14 @@ pub fn connect(fd: impl AsFd, path: &Path, errno: Errno) -> Result<(), Errno> {
 /// The refusal stands.
 pub fn open(path: &Path, flags: u32, errno: Errno) -> Result<OwnedFd, Errno> {
     after(errno)?.done(&Deed::Open(whole(path), flags), None)?.ok_or(errno)
+}
+
+/// After opening `path` below `folder` to read was refused: has it done, where no link leads out.
+///
+/// # Errors
+/// The refusal stands.
+pub fn open_below(folder: impl AsFd, path: &str, errno: Errno) -> Result<OwnedFd, Errno> {
+    after(errno)?.done(&Deed::OpenBelow(path.to_owned()), Some(folder.as_fd()))?.ok_or(errno)
 }
 
 /// After making a FIFO was refused: has it made.

@@ -28,6 +28,7 @@ use crate::frame::PortId;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 use table::{Place, Table};
+pub use table::{Scan, Scanned};
 
 const TICK_SHIFT: u32 = 26;
 const STATIC: u32 = u32::MAX;
@@ -381,14 +382,25 @@ impl Fdb {
     /// Entries that count at `now`, in no particular order.
     pub fn entries(&self, now: Instant) -> impl Iterator<Item = Entry> {
         let tick = tick(now);
-        self.table.entries().filter(move |slot| self.counts(slot, tick)).map(move |slot| Entry {
-            mac: slot.key.mac(),
-            vid: slot.key.vid(),
-            port: slot.port,
-            age: (slot.stamp != STATIC)
-                .then(|| Duration::from_nanos(u64::from(tick.saturating_sub(slot.stamp)) << TICK_SHIFT)),
+        self.table.entries().filter(move |slot| self.counts(slot, tick)).map(move |slot| entry(&slot, tick))
+    }
+
+    /// Adds to `out` the entries that count among the next `slots` slots or so, from `scan` on. Those that count from the
+    /// first call to the last are met at least once, whatever is learned, forgotten or moved between two calls; those
+    /// that come or go meanwhile may be met.
+    pub fn scan(&self, now: Instant, scan: &mut Scan, slots: usize, out: &mut Vec<Entry>) -> Scanned {
+        let tick = tick(now);
+        self.table.scan(scan, slots, &mut |slot| {
+            if self.counts(&slot, tick) {
+                out.push(entry(&slot, tick));
+            }
         })
     }
+}
+
+fn entry(slot: &Slot, tick: u32) -> Entry {
+    let age = || Duration::from_nanos(u64::from(tick.saturating_sub(slot.stamp)) << TICK_SHIFT);
+    Entry { mac: slot.key.mac(), vid: slot.key.vid(), port: slot.port, age: (slot.stamp != STATIC).then(age) }
 }
 
 #[cfg(test)]

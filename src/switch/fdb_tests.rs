@@ -239,3 +239,28 @@ proptest! {
         prop_assert_eq!(fdb.entries(now).count(), map.len());
     }
 }
+
+/// The largest table there can be is read in parts, none of which holds up a frame for long, and all of it is there.
+#[test]
+fn a_million_entries_are_read_in_small_parts() {
+    const ENTRIES: usize = 1 << 20;
+    const SLOTS: usize = 4096;
+    let mut fdb = fdb(ENTRIES, ENTRIES);
+    let now = Instant::from_secs(1);
+    (0..ENTRIES as u64).for_each(|mac| assert_eq!(learn(&mut fdb, mac, A, now), Learned::New));
+    let (mut scan, mut part, mut parts) = (Scan::default(), Vec::new(), 0);
+    let mut seen = vec![false; ENTRIES];
+    loop {
+        let scanned = fdb.scan(now, &mut scan, SLOTS, &mut part);
+        // a part ends where a chain does, and chains are short
+        assert!(part.len() < SLOTS + 1024, "{}", part.len());
+        part.drain(..).for_each(|entry| seen[entry.mac.as_u64() as usize] = true);
+        parts += 1;
+        match scanned {
+            Scanned::More => {}
+            Scanned::Anew => panic!("nothing has moved"),
+            Scanned::All => break,
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen) && parts <= 4 * ENTRIES / SLOTS + 4, "{parts} parts");
+}

@@ -26,7 +26,7 @@ mod port;
 mod queue;
 
 pub use egress::{Flush, Taken, Transmit};
-pub use fdb::{Entry, FdbLimits};
+pub use fdb::{Entry, FdbLimits, Scan, Scanned};
 pub use flap::Flap;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use port::{PortConfig, PortState};
@@ -264,6 +264,12 @@ impl Switch {
     /// The forwarding database.
     pub fn fdb(&self, now: Instant) -> impl Iterator<Item = Entry> {
         self.fdb.entries(now)
+    }
+
+    /// The same a part at a time: adds to `out` what counts among the next `slots` slots of the table or so, from `scan`
+    /// on. What stays from the first part to the last is met at least once; see [`Scanned`].
+    pub fn scan_fdb(&self, now: Instant, scan: &mut Scan, slots: usize, out: &mut Vec<Entry>) -> Scanned {
+        self.fdb.scan(now, scan, slots, out)
     }
 
     /// The next thing that a person should hear of.

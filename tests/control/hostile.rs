@@ -2,6 +2,7 @@
 
 use super::{A, B, Lab};
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use support::frame::numbered;
@@ -112,21 +113,63 @@ fn half_lines_and_nonsense_are_answered_for_what_they_are() {
 }
 
 #[test]
-fn a_thousand_connections_keep_nobody_from_the_switch() {
+fn a_thousand_connections_keep_nobody_from_the_switch_or_from_asking() {
     support::many_descriptors();
     let mut bridge = Carrying::start();
     let (threads, descriptors) = bridge.threads_and_descriptors();
     let mut clients: Vec<UnixStream> = (0..1000).map(|_| bridge.connect()).collect();
     bridge.carry();
-    let told = line(clients.last_mut().unwrap());
-    assert!(told.contains("64 clients are connected already"), "{told}");
+    // those who have said nothing for the longest time make room, and are told so
+    assert!(line(clients.last_mut().unwrap()).starts_with("{\"zbridge\":1,"));
+    let first = clients.first_mut().unwrap();
+    assert!(line(first).starts_with("{\"zbridge\":1,"));
+    let told = line(first);
+    assert!(told.contains("it had said nothing for the longest time when 64 clients were connected"), "{told}");
+    bridge.answers();
     let now = bridge.threads_and_descriptors();
     // and the one that is just being told
     assert!(now.0 == threads && now.1 <= descriptors + 64 + 1, "{now:?}");
     bridge.carry();
     drop(clients);
-    eventually("they are forgotten", || (bridge.threads_and_descriptors().1 == descriptors).then_some(()));
+    // one may have been leaving when they were counted
+    eventually("they are forgotten", || (bridge.threads_and_descriptors().1 <= descriptors).then_some(()));
     bridge.answers();
+}
+
+/// Programs that are joined hold a connection each for as long as they run, and `wait` holds one until it is answered.
+#[test]
+fn neither_joined_programs_nor_those_who_wait_take_the_place_of_others() {
+    support::many_descriptors();
+    let mut bridge = Carrying::start();
+    let mut kept = Vec::new();
+    for number in 0..100 {
+        let mut client = bridge.lab.client("default");
+        let (near, far) = UnixStream::pair().unwrap();
+        client.add_port_with_fd(&format!("unix:x,connect,name=joined{number}"), far.as_fd()).unwrap();
+        kept.push((client, near));
+    }
+    let waits: Vec<UnixStream> = (0..100)
+        .map(|_| {
+            let mut client = bridge.greeted();
+            let request = r#"{"id":1,"command":"wait","port":"absent","state":"up","timeout_ms":600000}"#;
+            client.write_all(format!("{request}\n").as_bytes()).unwrap();
+            client
+        })
+        .collect();
+    let idle: Vec<UnixStream> = (0..100).map(|_| bridge.connect()).collect();
+    bridge.answers();
+    bridge.carry();
+    let text = bridge.lab.told(&["status"]);
+    assert!((0..100).all(|number| text.contains(&format!("joined{number} "))), "{text}");
+    // what they wait for comes
+    bridge.lab.told(&["port", "add", &format!("{},name=absent", bridge.lab.spec("absent"))]);
+    let _peer = StreamPeer::unix(bridge.lab.dir.path("absent"));
+    for mut client in waits {
+        assert_eq!(line(&mut client), "{\"id\":1,\"ok\":{}}\n");
+    }
+    drop((kept, idle));
+    eventually("they have left", || (!bridge.lab.told(&["status"]).contains("joined")).then_some(()));
+    bridge.carry();
 }
 
 #[test]

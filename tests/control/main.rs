@@ -2,6 +2,7 @@
 
 mod descriptor;
 mod hostile;
+mod namespaces;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

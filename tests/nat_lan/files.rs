@@ -1,6 +1,7 @@
 //! Files: TFTP by the usual clients, and what boards are told to boot.
 
 use crate::lab::{Lab, image, machine};
+use crate::stuck::{Stuck, fuse};
 use socket2::SockRef;
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -28,6 +29,29 @@ fn clients_fetch_the_file_and_nothing_else() {
     }
     let refused = fetch("tftp -m binary 10.0.2.2 -c put hpa zephyr.bin");
     assert!(refused.stdout.contains("read only") || refused.stderr.contains("read only"), "{refused:?}");
+}
+
+/// A board that boots from a server that is gone waits alone: the gateway serves all others.
+#[test]
+fn a_folder_that_does_not_answer_holds_up_nobody() {
+    require!(machine(), fuse(), needs::tool("curl", "curl"), needs::tool("ping", "iputils-ping"));
+    let dir = support::TempDir::new();
+    std::fs::create_dir(dir.path("boot")).expect("a folder");
+    let stuck = Stuck::mount(dir.path("boot"));
+    let lab = Lab::start("stuck", &format!(",tftp={}", dir.text("boot")));
+    // It is to go before the bridge, which cannot end while the kernel keeps a call of it.
+    let stuck = stuck;
+    let boots: Vec<_> = (1..=6)
+        .map(|board| {
+            let fetch = format!("curl -s -m 600 tftp://10.0.2.2/zephyr{board}.bin");
+            lab.guest(&format!("board{board}"), &format!("10.0.2.7{board}/24"), &fetch).spawn()
+        })
+        .collect();
+    stuck.wait_for_a_victim();
+    let exit = lab.guest("other", "10.0.2.88/24", "ping -c 3 -i 0.2 -W 5 10.0.2.2").run();
+    assert!(exit.code() == 0 && exit.stdout.contains(" 0% packet loss"), "{exit:?}");
+    assert!(lab.ask(&["status"]).contains("\nnat "));
+    drop(boots);
 }
 
 /// As Zephyr's tftp_client does it, here by the usual clients.

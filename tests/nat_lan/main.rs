@@ -10,3 +10,4 @@ mod guest;
 mod lab;
 mod names;
 mod restricted;
+mod stuck;

@@ -1,11 +1,17 @@
 //! Carries out what is asked: takes a command to the switches, and puts what they say into words.
+//!
+//! A switch answers within a breath. Whatever takes longer is given back as work for another thread
+//! ([`Outcome::Aside`]), or as a page that waits for a reading of the tables ([`Outcome::Page`]).
 
+use super::aside::Asker;
+use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
+use super::waits::States;
 use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, AttachInfo, Command, Cursor, FDB_PAGE, FdbInfo, FdbPage, FlowsInfo, LeaseInfo, Lifetime, PORT_STATES,
-    PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    Added, AttachInfo, Command, FlowsInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo,
+    TroubleInfo,
 };
 use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
@@ -36,6 +42,23 @@ pub enum Outcome {
     Done(Value),
     /// The answer comes when the session's last wait is over.
     Later,
+    /// The answer comes when this is done, which takes its time.
+    Aside(Work),
+    /// The answer is a page of the forwarding databases.
+    Page(Want),
+}
+
+/// Work that takes its time.
+pub type Work = Box<dyn FnOnce() -> Told + Send>;
+
+/// What such work came to.
+pub enum Told {
+    /// A port was opened, or was not.
+    Added(Result<Added>, Lifetime),
+    /// The forwarding databases were read.
+    Read(Reading),
+    /// It ended abnormally.
+    Abnormal,
 }
 
 fn done(value: &impl Serialize) -> Result<Outcome> {
@@ -47,23 +70,32 @@ impl Answerer {
     /// Does what `command` says, for `session`, which numbered it `id`.
     pub fn answer(&self, now: Instant, id: Option<u64>, command: Command, session: &mut Session) -> Result<Outcome> {
         match command {
-            Command::Status => done(&self.status()?),
+            Command::Status => done(&self.status()),
             Command::PortAdd { spec, fd, lifetime } => self.add(&spec, fd, lifetime, session),
             Command::PortDel { port } => self.remove(&port, session),
-            Command::Fdb { switch, after } => self.fdb(switch.as_deref(), after.as_ref()),
+            Command::Fdb { switch, after } => {
+                let want = Want::new(Asker { session: session.number, id }, switch, after)?;
+                want.switch().map(|name| self.switch(name)).transpose()?;
+                Ok(Outcome::Page(want))
+            }
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
         }
     }
 
-    fn status(&self) -> Result<StatusInfo> {
-        let switches = self.handles.iter().map(|handle| handle.status().map(|status| switch_info(&status)));
-        Ok(StatusInfo {
+    fn status(&self) -> StatusInfo {
+        let switches = self.handles.iter().filter_map(|handle| handle.status().ok()).map(|status| switch_info(&status));
+        StatusInfo {
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             sandbox: rights::summary(),
-            switches: switches.collect::<Result<_>>()?,
-        })
+            switches: switches.collect(),
+        }
+    }
+
+    /// How all ports are. A switch that has ended has none.
+    pub fn ports(&self) -> impl Iterator<Item = PortStatus> {
+        self.handles.iter().flat_map(Handle::status).flat_map(|status| status.ports)
     }
 
     fn switch(&self, name: &str) -> Result<&Handle> {
@@ -76,13 +108,11 @@ impl Answerer {
     }
 
     /// The switch that has a port of this name.
-    fn switch_of(&self, port: &str) -> Result<Option<&Handle>> {
-        for handle in &self.handles {
-            if handle.status()?.ports.iter().any(|status| status.name == port) {
-                return Ok(Some(handle));
-            }
-        }
-        Ok(None)
+    fn switch_of(&self, port: &str) -> Option<&Handle> {
+        let has = |handle: &&Handle| {
+            handle.status().is_ok_and(|status| status.ports.iter().any(|status| status.name == port))
+        };
+        self.handles.iter().find(has)
     }
 
     fn add(&self, spec: &str, fd: bool, lifetime: Lifetime, session: &mut Session) -> Result<Outcome> {
@@ -94,24 +124,23 @@ impl Answerer {
         };
         let spec = PortSpec::parse(spec)?;
         let handle = self.switch(&spec.switch)?;
-        if let Some(other) = self.switch_of(&spec.name)? {
+        if let Some(other) = self.switch_of(&spec.name) {
             let what = format!("there is a port named {} already, on switch {}", spec.name, other.name());
             return Err(Error::usage(what).hint("give it a name="));
         }
         let added = Added { port: spec.name.clone(), switch: spec.switch.clone() };
-        match descriptor {
-            Some(descriptor) => handle.add_port_with(spec, descriptor)?,
-            None => handle.add_port(spec)?,
-        }
-        if lifetime == Lifetime::Connection {
-            session.ports.push((added.switch.clone(), added.port.clone()));
-        }
-        log::info!("{}: added by {}", added.port, session.who);
+        let Some(descriptor) = descriptor else {
+            let handle = handle.clone();
+            let work = move || Told::Added(handle.add_port(spec).map(|()| added), lifetime);
+            return Ok(Outcome::Aside(Box::new(work)));
+        };
+        handle.add_port_with(spec, descriptor)?;
+        note_added(&added, lifetime, session);
         done(&added)
     }
 
     fn remove(&self, port: &str, session: &mut Session) -> Result<Outcome> {
-        let Some(handle) = self.switch_of(port)? else { return Err(self.no_port(port)) };
+        let Some(handle) = self.switch_of(port) else { return Err(self.no_port(port)) };
         handle.remove_port(port)?;
         session.ports.retain(|(switch, name)| switch != handle.name() || name != port);
         log::info!("{port}: removed by {}", session.who);
@@ -119,8 +148,7 @@ impl Answerer {
     }
 
     fn no_port(&self, port: &str) -> Error {
-        let switches = self.handles.iter().flat_map(Handle::status);
-        let names: Vec<String> = switches.flat_map(|status| status.ports).map(|port| port.name).collect();
+        let names: Vec<String> = self.ports().map(|port| port.name).collect();
         let error = Error::new(Class::NoObject, format!("no port is named {port}"));
         if names.is_empty() { error } else { error.hint(nearest(port, names.iter().map(String::as_str))) }
     }
@@ -132,32 +160,6 @@ impl Answerer {
                 log::info!("{port}: removed, as {} has left", session.who);
             }
         }
-    }
-
-    fn fdb(&self, only: Option<&str>, after: Option<&Cursor>) -> Result<Outcome> {
-        let mut entries = Vec::new();
-        let mut handles: Vec<&Handle> = match only {
-            Some(name) => vec![self.switch(name)?],
-            None => self.handles.iter().collect(),
-        };
-        handles.sort_by_key(|handle| handle.name());
-        for handle in handles {
-            entries.extend(handle.fdb()?.into_iter().map(|(entry, port)| FdbInfo {
-                switch: handle.name().to_owned(),
-                mac: entry.mac.to_string(),
-                port,
-                age: entry.age.map(|age| age.as_secs()),
-            }));
-        }
-        entries.sort_by(|a, b| (&a.switch, &a.mac).cmp(&(&b.switch, &b.mac)));
-        if let Some(after) = after {
-            entries.retain(|entry| (&entry.switch, &entry.mac) > (&after.switch, &after.mac));
-        }
-        let more = entries.len() > FDB_PAGE;
-        entries.truncate(FDB_PAGE);
-        let last = entries.last().filter(|_| more);
-        let next = last.map(|last| Cursor { switch: last.switch.clone(), mac: last.mac.clone() });
-        done(&FdbPage { entries, next })
     }
 
     fn wait(
@@ -173,9 +175,6 @@ impl Answerer {
             let known = nearest(&state, PORT_STATES.iter().copied());
             return Err(Error::usage(format!("{state:?} is no state of a port; {known}")));
         }
-        if self.holds(&port, &state)? {
-            return done(&serde_json::json!({}));
-        }
         if session.waits.len() >= WAITS {
             return Err(Error::new(Class::Runtime, format!("more than {WAITS} requests wait on this connection")));
         }
@@ -184,33 +183,21 @@ impl Answerer {
         Ok(Outcome::Later)
     }
 
-    /// Whether a port is in a state. A listener and its first client have one name: either will do.
-    pub fn holds(&self, port: &str, state: &str) -> Result<bool> {
-        let mut found = false;
-        for handle in &self.handles {
-            for status in handle.status()?.ports.iter().filter(|status| status.name == port) {
-                found = true;
-                if status.state == state {
-                    return Ok(true);
-                }
-            }
-        }
+    /// The states of all ports.
+    pub fn states(&self) -> States {
+        let switches: Vec<SwitchStatus> = self.handles.iter().flat_map(Handle::status).collect();
         // The ports of a switch that hangs may be there still; those of one that has ended are not.
-        let hangs = |handle: &Handle| handle.status().is_ok_and(|it| matches!(it.condition, Condition::Hangs(_)));
-        Ok(!found && state == "gone" && !self.handles.iter().any(hangs))
+        let hangs = switches.iter().any(|status| matches!(status.condition, Condition::Hangs(_)));
+        States::of(switches.into_iter().flat_map(|status| status.ports), hangs)
     }
+}
 
-    /// Why a wait was in vain.
-    pub fn unmet(&self, wait: &Wait) -> Error {
-        let switches = self.handles.iter().flat_map(Handle::status).flat_map(|status| status.ports);
-        let states: Vec<&str> = switches.filter(|status| status.name == wait.port).map(|status| status.state).collect();
-        let (port, state, time) = (&wait.port, &wait.state, Duration::from_millis(wait.millis));
-        let what = match states.as_slice() {
-            [] => format!("after {time:?} there is no port named {port}"),
-            states => format!("after {time:?} {port} is {}, not {state}", states.join(" and ")),
-        };
-        Error::new(Class::Unmet, what)
+/// Notes a port that was added for `session`.
+pub fn note_added(added: &Added, lifetime: Lifetime, session: &mut Session) {
+    if lifetime == Lifetime::Connection {
+        session.ports.push((added.switch.clone(), added.port.clone()));
     }
+    log::info!("{}: added by {}", added.port, session.who);
 }
 
 fn switch_info(status: &SwitchStatus) -> SwitchInfo {

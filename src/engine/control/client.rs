@@ -8,15 +8,16 @@ use crate::control::{
     StatusInfo, print,
 };
 use crate::error::{Class, Error, Result};
+use crate::port::sys::peer_credentials;
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
     connect, sendmsg, socket_with,
 };
 use rustix::process::geteuid;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -42,8 +43,8 @@ const CALL: Duration = Duration::from_secs(1);
 pub struct Called<T> {
     /// Its name.
     pub name: String,
-    /// Its process, if one listens at its socket.
-    pub pid: Option<i32>,
+    /// Its process, if one listens at its socket that has a number here.
+    pub pid: Option<u32>,
     /// What it said, or why it said nothing: that it has ended (class no-daemon), or does not answer.
     pub answer: Result<T>,
 }
@@ -59,7 +60,7 @@ pub fn each_bridge<T: Send + 'static>(ask: fn(Client) -> Result<T>) -> (Vec<Stri
         let work = move || {
             let (mut pid, mut socket) = (None, call(&path, CALL));
             if let Ok(socket) = &mut socket {
-                pid = socket_peercred(socket).ok().map(|peer| peer.pid.as_raw_nonzero().get());
+                pid = peer_credentials(socket).ok().and_then(|peer| peer.pid);
             }
             let answer = socket.and_then(|socket| Client::greeted(socket, &path, Named::No)).and_then(ask);
             // Who has seen enough has stopped listening.
@@ -172,7 +173,7 @@ impl Client {
     /// The client on a connected socket, when it is the bridge's at `path`.
     fn greeted(socket: UnixStream, path: &Path, named: Named) -> Result<Self> {
         let may_be_anybodys = named == Named::Yes && geteuid().is_root();
-        if let Some(uid) = stranger(&socket)?.filter(|_| !may_be_anybodys) {
+        if let Some(uid) = stranger(&socket, path)?.filter(|_| !may_be_anybodys) {
             let what = format!("{}: user {uid} answers there, and not this user's bridge", path.display());
             let hint = if geteuid().is_root() {
                 format!(
@@ -190,7 +191,7 @@ impl Client {
         client.greeting = match serde_json::from_slice(&line) {
             Ok(greeting) => greeting,
             // One who is refused is told so instead of greeted.
-            Err(_) => match serde_json::from_slice::<Reply>(&line) {
+            Err(_) => match serde_json::from_slice::<Reply<serde_json::Value>>(&line) {
                 Ok(Reply { error: Some(failure), .. }) => return Err(failure.into()),
                 _ => return Err(Error::new(Class::Runtime, format!("{} is no bridge's", path.display()))),
             },
@@ -292,13 +293,23 @@ impl Client {
         loop {
             let line = self.next_line()?;
             let odd = |cause| Error::new(Class::Runtime, format!("an answer that cannot be read: {cause}"));
-            let reply: Reply = serde_json::from_slice(&line).map_err(odd)?;
+            let reply: Reply<T> = match serde_json::from_slice(&line) {
+                Ok(reply) => reply,
+                // An answer to an earlier request, or a refusal, may be of another shape.
+                Err(cause) => {
+                    let other: Reply<IgnoredAny> = serde_json::from_slice(&line).map_err(odd)?;
+                    if other.id.is_none_or(|other| Some(other) == id) && other.error.is_none() {
+                        return Err(odd(cause));
+                    }
+                    Reply { id: other.id, ok: None, error: other.error }
+                }
+            };
             if reply.id.is_some() && reply.id != id {
                 continue;
             }
             return match reply.error {
                 Some(failure) => Err(failure.into()),
-                None => serde_json::from_value(reply.ok.unwrap_or_default()).map_err(odd),
+                None => reply.ok.ok_or_else(|| Error::new(Class::Runtime, "an answer without what was asked for")),
             };
         }
     }

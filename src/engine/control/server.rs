@@ -2,24 +2,27 @@
 //!
 //! Theory of operation. mio is edge-triggered, so a client of which more may be had stays on the ready list; each turn
 //! takes one request from every client on it, so that none is ahead of another. A client that is behind with its
-//! answers is left alone until it can be written to. With nothing to do the thread sleeps. While there are waits, the
-//! switches wake it when a port has changed its state ([`Watcher`]), and only then it looks at them, or when the time of
-//! one is over. Of one thing no switch may tell: that an interface in another network namespace was set down. Who waits
-//! for that is looked at every [`LOOK`].
+//! answers is left alone until it can be written to, and one for which work is done aside (`aside.rs`) until that is
+//! done. Who may be a client is for `clients.rs` to say; as many are let in as a turn serves. Waits are looked at at the
+//! end of a turn, together (`waits.rs`). With nothing to do the thread sleeps.
 
-use super::answer::{Answerer, Outcome};
+use super::answer::{Answerer, Outcome, Told, note_added};
+use super::aside::{Aside, Asker};
+use super::clients::{Clients, PASSING, Place, WAITING};
+use super::entries::{Readers, Reading};
 use super::place::Claim;
 use super::session::{Read, Session};
 use super::stranger;
-use crate::control::{Greeting, PROTOCOL, Reply, Request, print};
+use super::waits::Looks;
+use crate::control::{Command, Greeting, PROTOCOL, Reply, Request, print};
 use crate::engine::command::Handle;
 use crate::engine::fault::{Parts, contained};
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
-use crate::rights::role::{BASE, FILES, NETWORK, REMOVE, SOCKETS};
+use crate::rights::role::{BASE, NETWORK, REMOVE, SOCKETS};
 use crate::rights::{self, Role};
-use crate::time::{Clock, Duration, Instant};
+use crate::time::{Clock, Duration};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::io::Errno;
@@ -30,13 +33,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// The control socket's thread looks names up for the ports that clients add, and says who they are.
-static ROLE: Role = Role { loads: true, ..Role::new("control", &[BASE, SOCKETS, NETWORK, FILES, REMOVE]) };
+/// The control socket's thread says who its clients are, and takes the socket away at the end.
+static ROLE: Role = Role::new("control", &[BASE, SOCKETS, NETWORK, REMOVE, &["openat"]]);
 
-/// Clients at a time. One more is told so and let go.
-const CLIENTS: usize = 64;
-/// How often a port is looked at that shall be down.
-const LOOK: Duration = Duration::from_millis(250);
+/// Clients that one turn lets in.
+const ACCEPTS: usize = 16;
+const EVENTS: usize = 64;
 /// After how long it is tried again to let clients in, when the system had no descriptors.
 const STARVED_RETRY: Duration = Duration::from_millis(100);
 
@@ -65,6 +67,7 @@ impl Server {
         let watcher = Watcher::new(waker.clone());
         handles.iter().for_each(|handle| handle.watch(&watcher));
         let Claim { name, path, listener } = claim;
+        let place = path.clone();
         let greeting = Greeting {
             zbridge: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -74,12 +77,18 @@ impl Server {
         let serving = Serving {
             poll,
             listener,
+            path: place,
             greeting: print(&greeting),
             answerer: Answerer { name: name.clone(), handles },
-            clients: (0..CLIENTS).map(|_| None).collect(),
+            clients: Clients::default(),
+            came: 0,
             ready: VecDeque::new(),
+            accepting: false,
             starved: false,
             told_refusal: false,
+            aside: Aside::new(waker.clone()),
+            readers: Readers::default(),
+            looks: Looks::default(),
             clock: Clock::start(),
             watcher,
             stop: stop.clone(),
@@ -127,29 +136,35 @@ impl Drop for Server {
 }
 
 /// The state of the thread.
-struct Serving {
+pub struct Serving {
     poll: Poll,
     listener: UnixListener,
+    path: PathBuf,
     greeting: Vec<u8>,
-    answerer: Answerer,
-    /// Indexed by token.
-    clients: Vec<Option<Session>>,
+    pub(super) answerer: Answerer,
+    pub(super) clients: Clients,
+    /// Clients so far.
+    came: u64,
     /// Clients of which something may be had, each once.
     ready: VecDeque<usize>,
-    /// The system had no descriptor for a client.
+    /// More clients may be waiting to be let in.
+    accepting: bool,
+    /// The system had nothing left for a client.
     starved: bool,
-    /// It was said that there are as many clients as there can be.
+    /// That there were too many was said, and there still are.
     told_refusal: bool,
+    aside: Aside,
+    readers: Readers,
+    pub(super) looks: Looks,
     clock: Clock,
-    /// Told by the switches, while there are waits.
-    watcher: Arc<Watcher>,
+    pub(super) watcher: Arc<Watcher>,
     stop: Arc<AtomicBool>,
     ends: Arc<AtomicBool>,
 }
 
 impl Serving {
     fn run(mut self) {
-        let mut events = Events::with_capacity(CLIENTS);
+        let mut events = Events::with_capacity(EVENTS);
         while !self.stop.load(Ordering::Acquire) {
             if let Err(error) = self.poll.poll(&mut events, self.patience())
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -158,52 +173,59 @@ impl Serving {
             }
             for event in &events {
                 match event.token() {
-                    WAKER => {}
-                    LISTENER => self.accept(),
+                    WAKER => self.looks.due = true,
+                    LISTENER => self.accepting = true,
                     Token(index) => self.client_event(index, event.is_write_closed() || event.is_error()),
                 }
             }
-            if self.starved {
+            if self.accepting || self.starved {
                 self.accept();
             }
             for _ in 0..self.ready.len() {
                 let Some(index) = self.ready.pop_front() else { break };
                 self.turn(index);
             }
-            self.look_at_waits();
+            while let Some((asker, told)) = self.aside.poll() {
+                self.take_told(asker, told);
+            }
+            self.read_entries();
+            let now = self.clock.now();
+            self.readers.handle_timeout(now);
+            self.look_at_waits(now);
         }
         self.watcher.want(false);
         if !self.ends.load(Ordering::Relaxed) {
-            (0..self.clients.len()).for_each(|index| self.dismiss(index));
+            let all: Vec<usize> = self.clients.iter().map(|(index, _)| index).collect();
+            all.into_iter().for_each(|index| self.dismiss(index));
         }
     }
 
     fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.accepting {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now();
-        // Who is behind is answered when it has read.
-        let waits = self.clients.iter().flatten().filter(|session| !session.is_behind());
-        let waits = waits.flat_map(|session| &session.waits).map(|wait| match wait.until - now {
-            left if wait.state == "down" => left.min(LOOK),
-            left => left,
-        });
-        waits.chain(self.starved.then_some(STARVED_RETRY)).min()
+        let kept = self.readers.poll_timeout().map(|due| due - now);
+        let waits = self.patience_of_waits(now);
+        [kept, waits, self.starved.then_some(STARVED_RETRY)].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {
         let told = std::mem::take(&mut self.starved);
-        loop {
+        self.accepting = true;
+        for _ in 0..ACCEPTS {
             match self.listener.accept_socket() {
                 Ok(Some((socket, who))) => self.admit(socket, who),
-                Ok(None) => return,
+                Ok(None) => {
+                    self.accepting = false;
+                    return;
+                }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(errno) => {
                     if !told {
                         log::warn!("control socket: cannot accept a client: {}", std::io::Error::from(errno));
                     }
-                    self.starved = true;
+                    (self.accepting, self.starved) = (false, true);
                     return;
                 }
             }
@@ -212,43 +234,68 @@ impl Serving {
 
     /// Lets a client in, or tells it why not.
     fn admit(&mut self, socket: OwnedFd, who: String) {
-        let allowed = permitted(&socket);
-        let mut session = Session::new(socket, who);
-        let free = self.clients.iter().position(Option::is_none);
-        let refusal = match (allowed, free) {
+        self.came += 1;
+        let mut session = Session::new(socket, self.came, who, self.clock.now());
+        let place = self.clients.place(|index| self.ready.contains(&index));
+        let refusal = match (permitted(&session, &self.path), place) {
             (Err(error), _) => error,
-            (Ok(()), None) => Error::new(Class::Runtime, format!("{CLIENTS} clients are connected already")),
-            (Ok(()), Some(index)) => {
-                let fd = session.as_fd().as_raw_fd();
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                match self.poll.registry().register(&mut SourceFd(&fd), Token(index), interest) {
+            (Ok(()), Place::None) => Error::new(Class::Runtime, format!("{PASSING} clients are being served already")),
+            (Ok(()), place) => {
+                if let Place::Of(index) = place {
+                    self.drop_silent(index);
+                }
+                self.told_refusal &= place != Place::Free;
+                match self.register(&session) {
                     Ok(()) => {
                         log::debug!("control socket: {} is connected", session.who);
                         session.say(&self.greeting);
-                        if let Some(slot) = self.clients.get_mut(index) {
-                            *slot = Some(session);
-                        }
+                        self.clients.add(session);
                         return;
                     }
-                    Err(error) => Error::system("cannot wait for it", &error),
+                    Err(error) => error,
                 }
             }
         };
-        // What is the same for a thousand clients is said once.
-        let level = if std::mem::replace(&mut self.told_refusal, free.is_none()) && free.is_none() {
-            log::Level::Debug
-        } else {
-            log::Level::Warn
-        };
-        log::log!(level, "control socket: {} is refused: {}", session.who, refusal.what());
+        self.warn_of(&session.who, &format!("is refused: {}", refusal.what()), place != Place::Free);
         session.say(&print(&Reply::error(None, &refusal)));
     }
 
+    /// Waits for the one that is to be a client next.
+    fn register(&self, session: &Session) -> Result<()> {
+        let (fd, index) = (session.as_fd().as_raw_fd(), self.clients.next());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(&mut SourceFd(&fd), Token(index), interest);
+        registered.map_err(|error| Error::system("cannot wait for it", &error))
+    }
+
+    /// Drops a client that says nothing, in favour of one that may have something to say.
+    fn drop_silent(&mut self, index: usize) {
+        let what = format!("it had said nothing for the longest time when {PASSING} clients were connected");
+        if let Some(session) = self.clients.get_mut(index) {
+            session.say(&print(&Reply::error(None, &Error::new(Class::Runtime, what.clone()))));
+            let who = session.who.clone();
+            self.warn_of(&who, &format!("is dropped: {what}"), true);
+        }
+        self.dismiss(index);
+    }
+
+    /// Says what is wrong with a client. Of a thousand that are `too_many` it is said once.
+    fn warn_of(&mut self, who: &str, what: &str, too_many: bool) {
+        let again = std::mem::replace(&mut self.told_refusal, too_many) && too_many;
+        let level = if again { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "control socket: {who} {what}");
+    }
+
     fn client_event(&mut self, index: usize, closed: bool) {
-        let Some(session) = self.clients.get_mut(index).and_then(Option::as_mut) else { return };
+        let Some(session) = self.clients.get_mut(index) else { return };
         if closed {
             session.hang_up();
         }
+        self.looks.due |= !session.waits.is_empty();
+        self.make_ready(index);
+    }
+
+    fn make_ready(&mut self, index: usize) {
         if !self.ready.contains(&index) {
             self.ready.push_back(index);
         }
@@ -256,82 +303,130 @@ impl Serving {
 
     /// Takes one request of a client, and keeps it on the list if there may be more.
     fn turn(&mut self, index: usize) {
-        let now = self.clock.now();
-        let Some(session) = self.clients.get_mut(index).and_then(Option::as_mut) else { return };
+        let Some(session) = self.clients.get_mut(index) else { return };
         session.write();
-        let more = !session.is_behind() && take_one(&self.answerer, now, session);
+        let more = !session.is_behind() && !session.busy && self.take_one(index);
         if more {
             self.ready.push_back(index);
-        } else if session.is_over() {
+        } else if self.clients.get_mut(index).is_some_and(|session| session.is_over()) {
             self.dismiss(index);
         }
     }
 
-    fn dismiss(&mut self, index: usize) {
-        let Some(session) = self.clients.get_mut(index).and_then(Option::take) else { return };
+    pub(super) fn dismiss(&mut self, index: usize) {
+        let Some(session) = self.clients.remove(index) else { return };
         self.ready.retain(|&ready| ready != index);
         log::debug!("control socket: {} has left", session.who);
         self.answerer.leave(&session);
     }
 
-    fn look_at_waits(&mut self) {
-        let now = self.clock.now();
-        // First it is wanted, then asked, so that nothing changes unheard in between.
-        self.watcher.want(self.clients.iter().flatten().any(|session| !session.waits.is_empty()));
-        for index in 0..self.clients.len() {
-            let Some(session) = self.clients.get_mut(index).and_then(Option::as_mut) else { continue };
-            if session.waits.is_empty() || session.is_behind() {
-                continue;
+    /// Answers the next request of a client, reading if there is none. True if there may be another.
+    fn take_one(&mut self, index: usize) -> bool {
+        let (now, may_wait) = (self.clock.now(), self.clients.may_wait());
+        let Some(session) = self.clients.get_mut(index) else { return false };
+        let ended = session.ended;
+        let request = match session.next_line() {
+            Ok(Some(line)) => Request::parse(line),
+            Ok(None) if ended => return false,
+            Ok(None) => return session.read() != Read::Nothing,
+            Err(too_long) => {
+                session.say(&print(&Reply::error(None, &Error::usage(too_long.to_string()))));
+                // What follows means nothing.
+                session.cut();
+                return false;
             }
-            for wait in std::mem::take(&mut session.waits) {
-                let reply = match self.answerer.holds(&wait.port, &wait.state) {
-                    Ok(true) => Reply::ok(wait.id, &serde_json::json!({})),
-                    Ok(false) if wait.until > now => {
-                        session.waits.push(wait);
-                        continue;
-                    }
-                    Ok(false) => Reply::error(wait.id, &self.answerer.unmet(&wait)),
-                    Err(error) => Reply::error(wait.id, &error),
-                };
-                session.say(&print(&reply));
+        };
+        session.heard = now;
+        let Request { id, command } = match request {
+            Ok(request) => request,
+            Err(bad) => {
+                session.say(&print(&Reply::error(bad.id, &bad.error)));
+                return true;
             }
-            if session.is_over() {
-                self.dismiss(index);
+        };
+        let waits = matches!(command, Command::Wait { .. } | Command::PortAdd { fd: false, .. } | Command::Fdb { .. });
+        let outcome = match waits && !may_wait {
+            true => Err(Error::new(Class::Runtime, format!("{WAITING} clients wait for something already"))),
+            false => self.answerer.answer(now, id, command, session),
+        };
+        let asker = Asker { session: session.number, id };
+        match outcome {
+            Ok(Outcome::Done(value)) => session.say(&print(&Reply { id, ok: Some(value), error: None })),
+            Ok(Outcome::Later) => self.looks.due = true,
+            Ok(Outcome::Aside(work)) => {
+                session.busy = true;
+                if let Err(error) = self.aside.begin(asker, work) {
+                    self.finish(asker, |session| session.say(&print(&Reply::error(id, &error))));
+                }
             }
+            Ok(Outcome::Page(want)) => {
+                session.busy = true;
+                if let Some((asker, page)) = self.readers.ask(now, want) {
+                    self.finish(asker, |session| session.say(&print(&Reply { id, ok: Some(page), error: None })));
+                }
+            }
+            Err(error) => session.say(&print(&Reply::error(id, &error))),
+        }
+        true
+    }
+
+    /// Begins to read the forwarding databases, if somebody waits for that.
+    fn read_entries(&mut self) {
+        let Some(asker) = self.readers.begin() else { return };
+        let handles = self.answerer.handles.clone();
+        if let Err(error) = self.aside.begin(asker, move || Told::Read(Reading::of(&handles))) {
+            self.fail_readers(asker, &error);
+        }
+    }
+
+    /// Nothing came of the reading that was begun for `asker`.
+    fn fail_readers(&mut self, asker: Asker, error: &Error) {
+        for asker in self.readers.failed(asker) {
+            self.finish(asker, |session| session.say(&print(&Reply::error(asker.id, error))));
+        }
+    }
+
+    /// Answers what was done aside.
+    fn take_told(&mut self, asker: Asker, told: Told) {
+        let id = asker.id;
+        match told {
+            Told::Added(Ok(added), lifetime) => self.finish(asker, |session| {
+                note_added(&added, lifetime, session);
+                session.say(&print(&Reply { id, ok: Some(added), error: None }));
+            }),
+            Told::Added(Err(error), _) => {
+                self.finish(asker, |session| session.say(&print(&Reply::error(id, &error))));
+            }
+            Told::Read(reading) => {
+                for (asker, page) in self.readers.done(self.clock.now(), reading) {
+                    let reply = Reply { id: asker.id, ok: Some(page), error: None };
+                    self.finish(asker, |session| session.say(&print(&reply)));
+                }
+            }
+            Told::Abnormal => {
+                let error = Error::new(Class::Runtime, "its thread ended abnormally")
+                    .hint("this is a fault of zbridge; please report what its log says");
+                self.fail_readers(asker, &error);
+                self.finish(asker, |session| session.say(&print(&Reply::error(id, &error))));
+            }
+        }
+    }
+
+    /// Lets a client have its answer, and go on.
+    fn finish(&mut self, asker: Asker, answer: impl FnOnce(&mut Session)) {
+        if let Some((index, session)) = self.clients.find(asker.session)
+            && std::mem::take(&mut session.busy)
+        {
+            answer(session);
+            self.make_ready(index);
         }
     }
 }
 
-/// Whether the process at the other end may command this one: the same user's, or root's.
-fn permitted(socket: &OwnedFd) -> Result<()> {
-    match stranger(socket)? {
+/// Whether the process at the other end may command this one: the same user's, or root's. `path` is the socket's.
+fn permitted(socket: &Session, path: &Path) -> Result<()> {
+    match stranger(socket, path)? {
         None => Ok(()),
         Some(uid) => Err(Error::new(Class::Permission, format!("user {uid} may not command this bridge"))),
     }
-}
-
-/// Answers the next request of a client, reading if there is none. True if there may be another.
-fn take_one(answerer: &Answerer, now: Instant, session: &mut Session) -> bool {
-    let ended = session.ended;
-    let request = match session.next_line() {
-        Ok(Some(line)) => Request::parse(line),
-        Ok(None) if ended => return false,
-        Ok(None) => return session.read() != Read::Nothing,
-        Err(too_long) => {
-            session.say(&print(&Reply::error(None, &Error::usage(too_long.to_string()))));
-            // What follows means nothing.
-            session.cut();
-            return false;
-        }
-    };
-    let reply = match request {
-        Ok(Request { id, command }) => match answerer.answer(now, id, command, session) {
-            Ok(Outcome::Done(value)) => Reply { id, ok: Some(value), error: None },
-            Ok(Outcome::Later) => return true,
-            Err(error) => Reply::error(id, &error),
-        },
-        Err(bad) => Reply::error(bad.id, &bad.error),
-    };
-    session.say(&print(&reply));
-    true
 }

@@ -47,8 +47,14 @@ pub enum Read {
 /// A client. See the head of the file.
 pub struct Session {
     socket: OwnedFd,
+    /// Its number, which no other has had.
+    pub number: u64,
     /// The process, for the log.
     pub who: String,
+    /// When it asked for something last, or came.
+    pub heard: Instant,
+    /// Work for it is done aside, and until that is done it is asked for nothing more.
+    pub busy: bool,
     lines: Lines,
     descriptors: VecDeque<OwnedFd>,
     out: Vec<u8>,
@@ -64,11 +70,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// For a connected, non-blocking socket.
-    pub fn new(socket: OwnedFd, who: String) -> Self {
+    /// For a connected, non-blocking socket. It came at `heard`.
+    pub fn new(socket: OwnedFd, number: u64, who: String, heard: Instant) -> Self {
         Self {
             socket,
+            number,
             who,
+            heard,
+            busy: false,
             lines: Lines::new(REQUEST_BYTES),
             descriptors: VecDeque::new(),
             out: Vec::new(),
@@ -82,7 +91,12 @@ impl Session {
 
     /// Whether nothing keeps it: it asks no more, and has got all it will.
     pub fn is_over(&self) -> bool {
-        self.ended && self.waits.is_empty() && !self.is_behind()
+        self.ended && self.waits.is_empty() && !self.busy && !self.is_behind()
+    }
+
+    /// Whether it gets an answer when something has come to pass.
+    pub fn is_waiting(&self) -> bool {
+        self.busy || !self.waits.is_empty()
     }
 
     /// Takes no more requests of it, whatever it has sent.
@@ -177,16 +191,17 @@ impl AsFd for Session {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixStream;
 
-    fn pair() -> (Session, UnixStream) {
+    /// A client, and its end.
+    pub fn pair() -> (Session, UnixStream) {
         let kind = (AddressFamily::UNIX, SocketType::STREAM);
         let (mine, yours) = socketpair(kind.0, kind.1, SocketFlags::CLOEXEC, None).unwrap();
-        (Session::new(mine, "pid 1".into()), UnixStream::from(yours))
+        (Session::new(mine, 0, "pid 1".into(), Instant::ZERO), UnixStream::from(yours))
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::error::{Class, Error, SOMEBODY};
 use crate::port::netlink::Interface;
+use crate::port::owner;
 use crate::wire::Mac;
 use rustix::io::Errno;
 use std::fs;
@@ -97,10 +98,7 @@ fn user(name: &str, proc: &Path) -> String {
     let first = holders.peek().copied();
     match holders.find(|pid| space(&pid.to_string()) == ours).or(first) {
         Some(pid) if pid == std::process::id() => "another port of this zbridge".into(),
-        Some(pid) => {
-            let command = fs::read_to_string(proc.join(format!("{pid}/comm"))).unwrap_or_default();
-            format!("pid {pid} ({})", command.trim_end())
-        }
+        Some(pid) => owner::process_in(proc, &pid.to_string()),
         None => SOMEBODY.into(),
     }
 }

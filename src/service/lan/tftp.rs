@@ -3,9 +3,9 @@
 //!
 //! # Theory of operation
 //! A transfer has a port of its own, as the RFC wants it, which [`Tftp::has_port`] knows. The file is opened and read
-//! by the caller, a window of blocks at a time ([`Output::Open`], [`Output::Read`]); what came is sent, and kept until
-//! the client says how much of it arrived. An ACK of anything but a block of the window changes nothing (so no ACK is
-//! answered twice), except that the first repeated one in a window of several blocks has it sent again: a block was
+//! by the caller, a window of blocks at a time ([`Output::Open`], [`Output::Read`]), who may take its time for it, but
+//! not for ever; what came is sent, and kept until the client says how much of it arrived. An ACK of anything but a block
+//! of the window changes nothing (so no ACK is answered twice), except that the first repeated one in a window of several blocks has it sent again: a block was
 //! lost. What is not acknowledged in time is sent again, less and less often, until the client counts as gone.
 //!
 //! Options: block and file size, timeout, window (RFC 2347 to 2349, 7440). Files are written by `upload`, block by block.
@@ -38,6 +38,8 @@ const TRANSFERS_OF_ONE: usize = 16;
 const TRIES: u32 = 6;
 /// How long to wait for an answer, unless the client says.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a file may take to be opened, or a window to be read.
+const FILE_PATIENCE: Duration = Duration::from_secs(30);
 /// Transfers take these ports, the last of the dynamic ones (RFC 6335, section 6), and nobody else at the server's address
 /// does: a guest's datagram to one is the transfer's.
 pub const PORTS: RangeInclusive<u16> = 0xf000..=0xffff;
@@ -189,8 +191,8 @@ impl Tftp {
         let packet = Packet::read(bytes);
         if to.port() == PORT {
             return match packet {
-                Some(Packet::Read(request)) => self.begin(from, to, &request, false),
-                Some(Packet::Write(request)) if self.writes => self.begin(from, to, &request, true),
+                Some(Packet::Read(request)) => self.begin(now, (from, to), &request, false),
+                Some(Packet::Write(request)) if self.writes => self.begin(now, (from, to), &request, true),
                 Some(Packet::Write(_)) => self.refuse(from, to, Fault::Forbidden, "read only"),
                 _ => {}
             };
@@ -234,7 +236,7 @@ impl Tftp {
         if write { self.uploads.values().any(written) } else { self.transfers.values().any(read) }
     }
 
-    fn begin(&mut self, client: SocketAddr, to: SocketAddr, request: &Request<'_>, write: bool) {
+    fn begin(&mut self, now: Instant, (client, to): (SocketAddr, SocketAddr), request: &Request<'_>, write: bool) {
         if self.is_repeated(client, request.whole, write) {
             // it asks again because our answer is late; that is sent again in time
             return;
@@ -262,7 +264,7 @@ impl Tftp {
         if write {
             // one block at a time: what is acknowledged is written
             let options = Options { window: None, ..options };
-            let upload = Upload::new((client, local), request.whole, (options, request.size.unwrap_or(0)));
+            let upload = Upload::new(now, (client, local), request.whole, (options, request.size.unwrap_or(0)));
             self.uploads.insert(self.files, upload);
             return self.outputs.push_back(Output::Create { file: self.files, path });
         }
@@ -277,7 +279,7 @@ impl Tftp {
             window: Vec::new(),
             nudged: false,
             tries: 0,
-            until: None,
+            until: Some(now + FILE_PATIENCE),
         };
         self.transfers.insert(self.files, transfer);
         self.outputs.push_back(Output::Open { file: self.files, path });
@@ -310,7 +312,7 @@ impl Tftp {
             Err(fault) => return self.fail(file, fault, "cannot be read"),
         }
         if transfer.options == Options::default() {
-            return self.read(file);
+            return self.read(now, file);
         }
         transfer.state = State::Offered;
         self.send(now, file);
@@ -355,14 +357,14 @@ impl Tftp {
     }
 
     /// Asks for the bytes of the next window.
-    fn read(&mut self, file: u64) {
+    fn read(&mut self, now: Instant, file: u64) {
         let Some(transfer) = self.transfers.get_mut(&file) else { return };
         let block = transfer.options.block_len() as u64;
         let offset = (transfer.next - 1) * block;
         let len = transfer.size.saturating_sub(offset).min(transfer.sent() * block) as usize;
         transfer.state = State::Reading;
         transfer.tries = 0;
-        transfer.until = None;
+        transfer.until = Some(now + FILE_PATIENCE);
         self.outputs.push_back(Output::Read { file, offset, len });
     }
 
@@ -376,7 +378,7 @@ impl Tftp {
     fn acknowledge(&mut self, now: Instant, file: u64, block: u16) {
         let Some(transfer) = self.transfers.get_mut(&file) else { return };
         match transfer.state {
-            State::Offered if block == 0 => self.read(file),
+            State::Offered if block == 0 => self.read(now, file),
             State::Sending => {
                 let arrived = u64::from(block.wrapping_sub((transfer.next - 1) as u16));
                 if arrived == 0 && transfer.options.window_len() > 1 && !transfer.nudged {
@@ -387,7 +389,7 @@ impl Tftp {
                     return;
                 }
                 transfer.next += arrived;
-                if transfer.next > transfer.last() { self.end(file) } else { self.read(file) }
+                if transfer.next > transfer.last() { self.end(file) } else { self.read(now, file) }
             }
             _ => {}
         }
@@ -425,14 +427,16 @@ impl Tftp {
         self.transfers.values().filter_map(|transfer| transfer.until).chain(writing).min()
     }
 
-    /// Sends again what was not acknowledged, and gives up clients that are gone.
+    /// Sends again what was not acknowledged, and gives up clients that are gone and files that do not come.
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |transfer: &Transfer| transfer.until.is_some_and(|until| until <= now);
         let late: Vec<u64> = self.transfers.iter().filter(|(_, it)| due(it)).map(|(file, _)| *file).collect();
         for file in late {
             let Some(transfer) = self.transfers.get_mut(&file) else { continue };
             transfer.tries += 1;
-            if transfer.tries > TRIES {
+            if matches!(transfer.state, State::Opening | State::Reading) {
+                self.fail(file, Fault::Other, "the file is not to be had");
+            } else if transfer.tries > TRIES {
                 self.fail(file, Fault::Other, "no answer");
             } else {
                 self.send(now, file);
@@ -446,6 +450,7 @@ impl Tftp {
             match upload.state {
                 // the last acknowledgement has arrived
                 upload::State::Done => self.end(file),
+                _ if upload.is_at_the_disk() => self.fail(file, Fault::Other, "the file is not to be had"),
                 _ if upload.tries > TRIES => self.fail(file, Fault::Other, "no answer"),
                 _ => {
                     let answer = upload.acknowledge(now);

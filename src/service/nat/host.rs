@@ -64,6 +64,41 @@ pub enum Refusal {
     TooBig(u16),
 }
 
+/// What was done with a file.
+#[derive(Debug)]
+pub enum FileAnswer {
+    /// It is open.
+    Opened {
+        /// Its name.
+        file: u64,
+        /// Its bytes. Otherwise there is no such file below the folder, or it cannot be read.
+        size: io::Result<u64>,
+    },
+    /// It was read.
+    Read {
+        /// Its name.
+        file: u64,
+        /// From this byte on.
+        offset: u64,
+        /// As many bytes as were wanted. Otherwise it is shorter, or cannot be read.
+        bytes: io::Result<Vec<u8>>,
+    },
+    /// It was written to.
+    Written {
+        /// Its name.
+        file: u64,
+        /// Otherwise there is no room.
+        done: io::Result<()>,
+    },
+    /// It has its place.
+    Kept {
+        /// Its name.
+        file: u64,
+        /// Otherwise it cannot have it.
+        done: io::Result<()>,
+    },
+}
+
 /// The sockets of the host.
 pub trait Host {
     /// Begins a connection. An [`Event`] that says `writable` tells when it stands or has failed.
@@ -133,50 +168,36 @@ pub trait Host {
         Vec::new()
     }
 
-    /// Opens a file of the folder that is served, for reading, under a name that the caller chose; gives its length.
-    ///
-    /// # Errors
-    /// There is no such file below the folder, or it cannot be read.
-    fn open_file(&mut self, file: u64, path: &str) -> io::Result<u64> {
+    /// Has a file of the folder that is served opened for reading, under a name that was never used before.
+    /// [`Host::poll_file`] tells what came of it; nobody waits for that.
+    fn open_file(&mut self, file: u64, path: &str) {
         let _ = (file, path);
-        Err(io::ErrorKind::NotFound.into())
     }
 
-    /// Fills `room` with what the file has from `offset` on.
-    ///
-    /// # Errors
-    /// The file is shorter, or cannot be read.
-    fn read_file(&mut self, file: u64, offset: u64, room: &mut [u8]) -> io::Result<()> {
-        let _ = (file, offset, room);
-        Err(io::ErrorKind::NotFound.into())
+    /// Has `len` bytes read from `offset` on. As [`Host::open_file`].
+    fn read_file(&mut self, file: u64, offset: u64, len: usize) {
+        let _ = (file, offset, len);
     }
 
-    /// Makes a file in the folder that is served, for writing, under a name that the caller chose. It is at `path` once
-    /// it is [kept](Host::keep_file).
-    ///
-    /// # Errors
-    /// There is no such folder below the one that is served, or nothing may be written.
-    fn create_file(&mut self, file: u64, path: &str) -> io::Result<()> {
+    /// The next thing that was done with a file.
+    fn poll_file(&mut self) -> Option<FileAnswer> {
+        None
+    }
+
+    /// Has a file made in the folder that is served, for writing, under a name that was never used before. It is at `path`
+    /// once it is [kept](Host::keep_file). [`FileAnswer::Opened`] tells what came of it.
+    fn create_file(&mut self, file: u64, path: &str) {
         let _ = (file, path);
-        Err(io::ErrorKind::PermissionDenied.into())
     }
 
-    /// Writes to a file that was made, from `offset` on.
-    ///
-    /// # Errors
-    /// There is no room.
-    fn write_file(&mut self, file: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    /// Has bytes written to a file that was made, from `offset` on.
+    fn write_file(&mut self, file: u64, offset: u64, bytes: Vec<u8>) {
         let _ = (file, offset, bytes);
-        Err(io::ErrorKind::PermissionDenied.into())
     }
 
-    /// A file that was made is whole, and takes the place of the one that was at its path.
-    ///
-    /// # Errors
-    /// It cannot.
-    fn keep_file(&mut self, file: u64) -> io::Result<()> {
+    /// A file that was made is whole, and is to take the place of the one that was at its path.
+    fn keep_file(&mut self, file: u64) {
         let _ = file;
-        Err(io::ErrorKind::PermissionDenied.into())
     }
 
     /// Closes a file. One that was made and not kept goes.

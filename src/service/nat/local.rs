@@ -92,6 +92,12 @@ pub trait Servers: Send {
     /// A socket has changed. `false`: it is none of theirs.
     fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool;
 
+    /// Takes what was done with files. Returns whether there was anything.
+    fn handle_files(&mut self, now: Instant, host: &mut dyn Host) -> bool {
+        let _ = (now, host);
+        false
+    }
+
     /// The next answer. Asked after everything that may have made one.
     fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host) -> Option<Answer>;
 
@@ -271,6 +277,7 @@ impl Local {
                 self.send(now, since, answer, endpoint, wire, out);
             }
         }
+        self.ready |= self.servers.as_mut().is_some_and(|servers| servers.handle_files(now, host));
         for _ in 0..TURN {
             if !self.ready || !has_room(out) {
                 break;

@@ -6,6 +6,12 @@
 //! memory is met in order. Meanwhile what is new goes to the new table, and what is not found there is looked for among
 //! the slots of the old one that are still to be moved. Those before are what they were, as chains run through them, but
 //! count no more; and what is taken out leaves a mark there instead of closing the gap.
+//!
+//! The whole is read a part at a time ([`Table::scan`]), while entries come, go and are moved. Nothing that stays is
+//! missed, for three reasons. What is still to be moved is read first, so that what is moved meanwhile is met where it
+//! goes. A part of the new table ends at a free slot: an entry behind it has its home behind it, and closing a gap takes
+//! none in front of its home. Chains that run over the end of the table begin again at its start, which is read once
+//! more at last. When the table is moved anew, so is the reading begun. An entry may be met twice.
 
 use super::{Key, Slot};
 use foldhash::fast::FixedState;
@@ -25,6 +31,37 @@ pub struct Place {
     is_old: bool,
 }
 
+/// How far a table has been read. See the head of the file.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Scan {
+    /// Moves of the table when it was begun; a reading that was not begun has none of its own.
+    moves: Option<u64>,
+    part: Part,
+    /// The next slot of the part.
+    at: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Part {
+    /// What is still to be moved.
+    #[default]
+    Old,
+    New,
+    /// The start once more, as far as the first free slot.
+    Start,
+}
+
+/// What a part of a reading came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scanned {
+    /// There is more.
+    More,
+    /// There is more, and what was read before this part is void: it is read anew.
+    Anew,
+    /// That was the last.
+    All,
+}
+
 /// See the head of the file. It is never full, which its owner sees to.
 pub struct Table {
     slots: Vec<Words>,
@@ -32,6 +69,8 @@ pub struct Table {
     old: Vec<Words>,
     /// Slots of it that were moved.
     moved: usize,
+    /// Moves that were begun.
+    moves: u64,
     hasher: FixedState,
 }
 
@@ -39,7 +78,7 @@ impl Table {
     /// A table of `capacity` slots, a power of two.
     pub fn new(capacity: usize, seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
-        Self { slots: vec![FREE; capacity], old: Vec::new(), moved: 0, hasher }
+        Self { slots: vec![FREE; capacity], old: Vec::new(), moved: 0, moves: 0, hasher }
     }
 
     /// How many slots there are.
@@ -156,7 +195,50 @@ impl Table {
         }
         self.old = std::mem::replace(&mut self.slots, vec![FREE; capacity]);
         self.moved = 0;
+        self.moves += 1;
         true
+    }
+
+    /// Reads on from `scan`, about `slots` slots (to the end of the chain there), and gives what is in them to `out`.
+    pub fn scan(&self, scan: &mut Scan, slots: usize, out: &mut impl FnMut(Slot)) -> Scanned {
+        let anew = scan.moves.is_some_and(|moves| moves != self.moves);
+        if scan.moves != Some(self.moves) {
+            *scan = Scan { moves: Some(self.moves), ..Scan::default() };
+        }
+        let mut take = |words: &Words| {
+            if *words != FREE && *words != GONE {
+                out(Slot::unpack(*words));
+            }
+        };
+        match scan.part {
+            Part::Old => {
+                let from = scan.at.max(self.moved);
+                let part = self.old.get(from..).unwrap_or_default();
+                let part = part.get(..slots).unwrap_or(part);
+                part.iter().for_each(&mut take);
+                scan.at = from + part.len();
+                if scan.at >= self.old.len() {
+                    (scan.part, scan.at) = (Part::New, 0);
+                }
+            }
+            Part::New | Part::Start => {
+                let least = if scan.part == Part::Start { 0 } else { slots };
+                let rest = self.slots.get(scan.at..).unwrap_or_default();
+                for (count, words) in rest.iter().enumerate() {
+                    take(words);
+                    scan.at += 1;
+                    if count >= least && *words == FREE {
+                        break;
+                    }
+                }
+                match scan.part {
+                    Part::Start => return Scanned::All,
+                    _ if scan.at >= self.slots.len() => (scan.part, scan.at) = (Part::Start, 0),
+                    _ => {}
+                }
+            }
+        }
+        if anew { Scanned::Anew } else { Scanned::More }
     }
 
     /// Whether a table is being moved.
@@ -237,6 +319,50 @@ mod tests {
         }
         assert_eq!((step, table.is_moving(), table.capacity()), (1024, false, 2048));
         assert_eq!(table.entries().count(), there.len());
+    }
+
+    /// A reading of small parts, between which entries come, go, change their place and make the table grow, has every
+    /// entry that was there all the time.
+    #[test]
+    fn a_reading_misses_nothing_that_stays() {
+        for seed in 0..24 {
+            let mut table = Table::new(256, seed);
+            let insert = |table: &mut Table, mac| table.insert(&slot(mac), table.hash(Key::new(mac, 0)));
+            // what stays, and what comes and goes among it
+            let (stays, others) = (0..90_u64, 90..160_u64);
+            stays.clone().chain(others.clone()).for_each(|mac| insert(&mut table, mac));
+            if seed % 3 == 0 {
+                assert!(table.begin_move(512));
+            }
+            let (mut scan, mut got) = (Scan::default(), std::collections::BTreeSet::new());
+            for step in 0_u64.. {
+                assert!(step < 2000, "seed {seed}: it comes to an end");
+                let mut part = Vec::new();
+                match table.scan(&mut scan, 1 + (step as usize * 7) % 5, &mut |slot| part.push(slot.stamp)) {
+                    Scanned::Anew => got.clear(),
+                    Scanned::More => {}
+                    Scanned::All => {
+                        got.extend(part);
+                        break;
+                    }
+                }
+                got.extend(part);
+                let other = others.start + (step * 31 + seed) % (others.end - others.start);
+                match find(&table, other) {
+                    Some(place) => table.remove(place),
+                    None => insert(&mut table, other),
+                }
+                if table.is_moving()
+                    && let Some(Some(slot)) = table.next_to_move()
+                {
+                    table.insert(&slot, table.hash(slot.key));
+                }
+                if step == 40 && seed % 2 == 1 && !table.is_moving() {
+                    assert!(table.begin_move(512));
+                }
+            }
+            assert!(stays.clone().all(|mac| got.contains(&(mac as u32))), "seed {seed}");
+        }
     }
 
     #[test]

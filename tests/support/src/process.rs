@@ -7,6 +7,7 @@ use crate::{Namespace, PATIENCE, TempDir, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -258,6 +259,18 @@ impl Process {
     /// After `timeout`, or when the program ends without it.
     pub fn wait_for(&self, text: &str, timeout: Duration) -> String {
         self.wait_for_nth(text, 1, timeout)
+    }
+
+    /// The address of the first listener of `tcp:` on 127.0.0.1, which took a free port: its attach line names it.
+    ///
+    /// # Panics
+    /// If there is no such line.
+    pub fn tcp_address(&self) -> SocketAddr {
+        let line = self.wait_for("addr.port=", PATIENCE);
+        let digits =
+            line.split("addr.port=").nth(1).and_then(|rest| rest.split(|char: char| !char.is_ascii_digit()).next());
+        let port: u16 = digits.and_then(|digits| digits.parse().ok()).expect("a port");
+        SocketAddr::from(([127, 0, 0, 1], port))
     }
 
     /// The same for the `nth` such line, counted from 1: for what happens again.

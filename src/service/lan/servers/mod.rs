@@ -3,7 +3,7 @@
 //! # Theory of operation
 //! The gateway asks its [`Servers`] about each datagram to one of its addresses, or to all. What the segment hears goes
 //! to it, and what it wants done is done when the gateway asks for answers: queries leave by sockets of the host
-//! (`asks`), files are read, and streams to the resolver are connections of the gateway's endpoint (`streams`). An
+//! (`asks`), files are read aside, and streams to the resolver are connections of the gateway's endpoint (`streams`). An
 //! answer goes to the MAC that its question came from, so nobody has to be looked for.
 
 mod asks;
@@ -15,7 +15,7 @@ use super::tftp::packet::Fault;
 use super::{Datagram, dns, tftp};
 use crate::config;
 use crate::service::endpoint::{Endpoint, Event as StreamEvent};
-use crate::service::nat::host::{Event, Host};
+use crate::service::nat::host::{Event, FileAnswer, Host};
 use crate::service::nat::{Answer, Question, Servers};
 use crate::time::{Instant, earliest};
 use crate::wire::Mac;
@@ -65,29 +65,13 @@ impl LanServers {
         Answer::Udp { src, dst, mac: mac.or_else(|| self.askers.get(&dst.ip()).copied()), payload }
     }
 
-    fn file(&mut self, now: Instant, output: tftp::Output, host: &mut dyn Host) {
+    fn file(output: tftp::Output, host: &mut dyn Host) {
         match output {
-            tftp::Output::Open { file, path } => {
-                let opened = host.open_file(file, &path).map_err(fault);
-                self.segment.handle_opened(now, file, opened);
-            }
-            tftp::Output::Read { file, offset, len } => {
-                let mut bytes = vec![0; len];
-                let read = host.read_file(file, offset, &mut bytes).is_ok();
-                self.segment.handle_data(now, file, offset, read.then_some(bytes));
-            }
-            tftp::Output::Create { file, path } => {
-                let made = host.create_file(file, &path).map(|()| 0).map_err(fault);
-                self.segment.handle_opened(now, file, made);
-            }
-            tftp::Output::Write { file, offset, bytes } => {
-                let written = host.write_file(file, offset, &bytes).map_err(fault);
-                self.segment.handle_written(now, file, written);
-            }
-            tftp::Output::Keep(file) => {
-                let kept = host.keep_file(file).map_err(fault);
-                self.segment.handle_kept(now, file, kept);
-            }
+            tftp::Output::Open { file, path } => host.open_file(file, &path),
+            tftp::Output::Read { file, offset, len } => host.read_file(file, offset, len),
+            tftp::Output::Create { file, path } => host.create_file(file, &path),
+            tftp::Output::Write { file, offset, bytes } => host.write_file(file, offset, bytes),
+            tftp::Output::Keep(file) => host.keep_file(file),
             tftp::Output::Close(file) => host.close_file(file),
             tftp::Output::Send(_) => {}
         }
@@ -133,6 +117,22 @@ impl Servers for LanServers {
         self.asks.handle_event(now, event.socket, &mut self.segment, host)
     }
 
+    fn handle_files(&mut self, now: Instant, host: &mut dyn Host) -> bool {
+        let mut any = false;
+        while let Some(answer) = host.poll_file() {
+            any = true;
+            match answer {
+                FileAnswer::Opened { file, size } => self.segment.handle_opened(now, file, size.map_err(fault)),
+                FileAnswer::Written { file, done } => self.segment.handle_written(now, file, done.map_err(fault)),
+                FileAnswer::Kept { file, done } => self.segment.handle_kept(now, file, done.map_err(fault)),
+                FileAnswer::Read { file, offset, bytes } => {
+                    self.segment.handle_data(now, file, offset, bytes.ok());
+                }
+            }
+        }
+        any
+    }
+
     fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host) -> Option<Answer> {
         loop {
             match self.segment.poll_output(now)? {
@@ -143,7 +143,7 @@ impl Servers for LanServers {
                 }
                 Output::Stream(stream, answer) => self.streams.queue(stream, answer),
                 Output::Dns(output) => self.asks.perform(now, output, &mut self.segment, host),
-                Output::File(output) => self.file(now, output, host),
+                Output::File(output) => Self::file(output, host),
             }
         }
     }

@@ -267,6 +267,59 @@ fn transfers_keep_to_their_ports() {
     assert!(ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
 }
 
+/// The folder is on a server that does not answer: a transfer ends in time, and others have its place.
+#[test]
+fn a_file_that_does_not_come_is_given_up() {
+    let mut tftp = Tftp::new(1500, true, 7);
+    for read in [false, true] {
+        tftp.handle(at(0), client(1000), server(), &request("zephyr.bin", &[]));
+        let opened = tftp.poll_output();
+        let Some(Output::Open { file, .. }) = opened else { panic!("{opened:?}") };
+        if read {
+            tftp.handle_opened(at(0), file, Ok(5));
+            assert!(matches!(tftp.poll_output(), Some(Output::Read { .. })));
+        }
+        assert_eq!(tftp.poll_timeout(), Some(at(30_000)));
+        tftp.handle_timeout(at(29_999));
+        assert_eq!((tftp.poll_output(), tftp.transfers()), (None, 1));
+        tftp.handle_timeout(at(30_000));
+        let told = tftp.poll_output();
+        assert!(matches!(&told, Some(Output::Send(it)) if it.payload.starts_with(&[0, 5, 0, 0])), "{told:?}");
+        assert_eq!((tftp.poll_output(), tftp.transfers()), (Some(Output::Close(file)), 0));
+        // what comes of it after all is nobody's
+        tftp.handle_opened(at(31_000), file, Ok(5));
+        tftp.handle_data(at(31_000), file, 0, Some(b"hello".to_vec()));
+        assert_eq!(tftp.poll_output(), None);
+    }
+}
+
+/// The same for a file that is written: it is not made, not written, or does not get its name.
+#[test]
+fn a_file_that_cannot_be_written_in_time_is_given_up() {
+    for step in 0..3 {
+        let mut tftp = Tftp::new(1500, true, 7);
+        tftp.handle(at(0), client(1000), server(), &write_request("log.bin", &[]));
+        let made = tftp.poll_output();
+        let Some(Output::Create { file, .. }) = made else { panic!("{made:?}") };
+        if step > 0 {
+            tftp.handle_opened(at(0), file, Ok(0));
+            let answer = tftp.poll_output();
+            let Some(Output::Send(answer)) = answer else { panic!("{answer:?}") };
+            tftp.handle(at(0), client(1000), answer.src, &block(1, b"log"));
+            assert!(matches!(tftp.poll_output(), Some(Output::Write { .. })));
+        }
+        if step > 1 {
+            tftp.handle_written(at(0), file, Ok(()));
+            assert_eq!(tftp.poll_output(), Some(Output::Keep(file)));
+        }
+        assert_eq!(tftp.poll_timeout(), Some(at(30_000)));
+        tftp.handle_timeout(at(30_000));
+        let told = tftp.poll_output();
+        assert!(matches!(&told, Some(Output::Send(it)) if it.payload.starts_with(&[0, 5, 0, 0])), "{step} {told:?}");
+        assert_eq!((tftp.poll_output(), tftp.transfers()), (Some(Output::Close(file)), 0));
+    }
+}
+
 /// A board with one port for all its requests is reset before anything was acknowledged.
 #[test]
 fn another_request_from_the_same_port_begins_anew() {

@@ -4,13 +4,13 @@
 //! Each block is handed to the caller to be written, and acknowledged when that is done, so a client that sends faster
 //! than the disk takes waits. A block that comes again is acknowledged again, as the acknowledgement was lost; any other
 //! that is not the next one changes nothing. Where nothing comes, the last acknowledgement is repeated, less and less
-//! often. The file takes its name when its last block is written: half a file is never seen. Then the transfer stays
+//! often. A disk that does not do its part in time ends the transfer. The file takes its name when its last block is written: half a file is never seen. Then the transfer stays
 //! for a moment, for the client whose last acknowledgement was lost.
 
 use std::net::SocketAddr;
 
 use super::packet::{self, Fault, Options};
-use super::{Output, PATIENCE};
+use super::{FILE_PATIENCE, Output, PATIENCE};
 use crate::service::lan::Datagram;
 use crate::time::{Duration, Instant};
 
@@ -50,7 +50,12 @@ pub(super) struct Upload {
 
 impl Upload {
     /// A transfer that waits for its file.
-    pub fn new((client, local): (SocketAddr, SocketAddr), asked: &[u8], (options, told): (Options, u64)) -> Self {
+    pub fn new(
+        now: Instant,
+        (client, local): (SocketAddr, SocketAddr),
+        asked: &[u8],
+        (options, told): (Options, u64),
+    ) -> Self {
         Self {
             client,
             local,
@@ -61,8 +66,13 @@ impl Upload {
             blocks: 0,
             size: 0,
             tries: 0,
-            until: None,
+            until: Some(now + FILE_PATIENCE),
         }
+    }
+
+    /// Whether something is done to its file.
+    pub fn is_at_the_disk(&self) -> bool {
+        matches!(self.state, State::Creating | State::Writing { .. } | State::Naming)
     }
 
     fn wait(&mut self, now: Instant) {
@@ -103,7 +113,7 @@ impl Upload {
             }
             State::Receiving if next => {
                 self.state = State::Writing { len: bytes.len(), last: bytes.len() < block_len };
-                (self.tries, self.until) = (0, None);
+                (self.tries, self.until) = (0, Some(now + FILE_PATIENCE));
                 Ok(Some(Output::Write { file, offset: self.size, bytes: bytes.to_vec() }))
             }
             State::Receiving | State::Done if again && self.blocks > 0 => Ok(Some(self.acknowledge(now))),
@@ -117,7 +127,7 @@ impl Upload {
         self.size += len as u64;
         self.blocks += 1;
         if last {
-            self.state = State::Naming;
+            (self.state, self.until) = (State::Naming, Some(now + FILE_PATIENCE));
             return Some(Output::Keep(file));
         }
         self.state = State::Receiving;
