@@ -18,6 +18,8 @@ use crate::port::channel::{self, Link};
 use crate::port::names::first_name;
 use crate::port::seat::Seat;
 use crate::port::{self, Edge, Gone, Listener, Opened};
+use crate::rights::role::{BASE, FILES};
+use crate::rights::{self, Role};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
 use crate::wire::Rewriter;
@@ -107,6 +109,9 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
     }
 }
 
+/// Who has something open is read in /proc.
+static WHO: Role = Role::new("who", &[BASE, FILES]);
+
 /// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
 pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
     if std::mem::take(untold) {
@@ -115,8 +120,7 @@ pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
         }
         // Who it is takes a look at every descriptor of the machine, for which no frame waits.
         let (name, asking) = (name.to_owned(), error.clone());
-        let aside = std::thread::Builder::new().name("zb-who".into());
-        if aside.spawn(move || warn_of(&name, &asking.told())).is_err() {
+        if rights::spawn("zb-who", &WHO, move || warn_of(&name, &asking.told())).is_err() {
             log::warn!("{}", error.what());
         }
     } else {
