@@ -60,6 +60,7 @@ impl Bridge {
     /// # Errors
     /// The first port that could not be opened; nothing is left running or bound.
     pub fn start(config: &Config) -> Result<Self> {
+        let config = &config.settled();
         let bridge = Self::without_switches()?;
         let mut engines = Vec::new();
         for switch in config.switches_in_use() {

@@ -153,7 +153,7 @@ impl Gateway {
             strike(&self.name);
             let now = self.clock.now();
             for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
-                self.nat.handle_frame(now, bytes, frame.offload, &mut self.sockets);
+                self.nat.handle_frame(now, self.link.ingress(frame), (bytes, frame.offload), &mut self.sockets);
             }
             self.link.done_with(batch);
         }

@@ -263,7 +263,9 @@ fn turn<S: Service + ?Sized>(
     for _ in 0..BATCHES {
         let Some(batch) = link.try_recv_batch()? else { break };
         thread.into_iter().for_each(|thread| strike(&thread.port));
-        Outgoing::rest_of(&batch, 0).frames().for_each(|(_, frame)| service.handle_frame(now, frame));
+        for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
+            service.handle_frame(now, link.ingress(frame), bytes);
+        }
         link.done_with(batch);
     }
     for _ in 0..INPUTS {

@@ -22,6 +22,7 @@ pub mod names;
 pub mod netlink;
 mod owner;
 pub mod packet;
+pub mod port_set;
 pub mod seat;
 pub mod serial;
 pub mod stream;
