@@ -23,13 +23,15 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     let claim = rights::for_people(|| claim(name, DEFAULT_NAME))?;
     let bridge = rights::apart(|| Bridge::start(config))?;
     let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
-    rights::enter(&MAIN);
     if let Some(control) = &control {
         log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
     }
+    let status = bridge.status()?;
+    // What holds a port up may be another process, which is hidden from one that has given up its rights.
+    let shown = [show::ports(&status), show::attachments(&status)].concat();
+    rights::enter(&MAIN);
     if !quiet {
-        let status = bridge.status()?;
-        print([show::ports(&status), show::attachments(&status)].concat())?;
+        print(shown)?;
     }
     while bridge.has_a_switch() {
         select! {

@@ -16,7 +16,7 @@ use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
 use crate::port::memory::Peak;
 use crate::rights::Role;
-use crate::rights::role::{BASE, NETWORK, REMOVE, SOCKETS};
+use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
 use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
 use crate::service::nat::{Flows, Nat, Stats};
@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A gateway opens sockets to wherever guests want, and the list of resolvers; files have threads of their own.
-static ROLE: Role = Role::new("gateway", &[BASE, SOCKETS, NETWORK, REMOVE, &["openat"]]);
+static ROLE: Role = Role::new("gateway", &[BASE, SOCKETS, NETWORK, REMOVE, READ]);
 
 const EVENTS: usize = 256;
 /// Batches of the switch in one turn.

@@ -120,7 +120,7 @@ pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
         }
         // Who it is takes a look at every descriptor of the machine, for which no frame waits.
         let (name, asking) = (name.to_owned(), error.clone());
-        if rights::spawn("zb-who", &WHO, move || warn_of(&name, &asking.told())).is_err() {
+        if rights::spawn_to_look("zb-who", &WHO, move || warn_of(&name, &asking.told())).is_err() {
             log::warn!("{}", error.what());
         }
     } else {

@@ -10,7 +10,7 @@
 
 use crate::error::{Class, Error};
 use crate::frame::PortId;
-use crate::rights::role::BASE;
+use crate::rights::role::{BASE, READ};
 use crate::rights::{self, Role};
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -209,7 +209,7 @@ pub(super) struct Watchdog {
 }
 
 /// It looks at counters, and says what it sees.
-static ROLE: Role = Role::new("watchdog", &[BASE, &["openat"]]);
+static ROLE: Role = Role::new("watchdog", &[BASE, READ]);
 
 impl Watchdog {
     /// One that does not look yet.

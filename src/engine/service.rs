@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
-use crate::rights::role::{BASE, NETWORK, REMOVE, SOCKETS, WATCH};
+use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS, WATCH};
 use crate::rights::{self, Role};
 use crate::service::{self, Service, Unsent};
 use crate::time::{Clock, Instant};
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 /// A service speaks on sockets and terminals that are open, dials, reads what a client's process is called, and takes away
 /// what it made; its files have threads of their own.
-static ROLE: Role = Role::new("service", &[BASE, SOCKETS, NETWORK, REMOVE, WATCH, &["openat"]]);
+static ROLE: Role = Role::new("service", &[BASE, SOCKETS, NETWORK, REMOVE, WATCH, READ]);
 
 /// Frames that a service may send before it has to look at what has come.
 const BUDGET: usize = 64;

@@ -262,6 +262,18 @@ pub fn spawn<T: Send + 'static>(
     started.recv().map_err(|_| io::Error::other("the starter has ended"))?
 }
 
+/// Starts a thread for a look at other processes, which Landlock hides from those that it holds: one that was started
+/// before its parent has given anything up keeps what that has, for as long as the look takes. Otherwise as [`spawn`].
+///
+/// # Errors
+/// The system has none left.
+pub fn spawn_to_look(name: &str, role: &'static Role, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    match ROLE.get() {
+        None => Builder::new().name(name.to_owned()).spawn(work).map(drop),
+        Some(_) => spawn(name, role, work).map(drop),
+    }
+}
+
 /// Has the calling thread give up what `role` does not need. What the kernel has no means for is left out, and said at
 /// the level debug.
 pub fn enter(role: &'static Role) {

@@ -153,6 +153,9 @@ pub const FILES: &[&str] = &[
     "ioctl",
 ];
 
+/// Files to read: who is at the other end, what the system settles.
+pub const READ: &[&str] = &["openat", "open", "readlink", "readlinkat", "statfs", "fstatfs", "getdents64"];
+
 /// To take away what was made, and to see that it still is that.
 pub const REMOVE: &[&str] = &["unlink", "unlinkat", "rmdir", "readlink", "readlinkat", "stat", "lstat", "flock"];
 
@@ -268,7 +271,7 @@ mod tests {
 
     #[test]
     fn every_name_of_a_group_is_known() {
-        for group in [BASE, THREADS, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS] {
+        for group in [READ, WATCH, BASE, THREADS, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS] {
             for call in group {
                 assert!(number(call).is_some() || cfg!(not(target_arch = "x86_64")), "{call}");
             }

@@ -7,14 +7,14 @@
 
 use super::answer::Told;
 use crate::error::{Class, Error, Result};
-use crate::rights::role::{BASE, FILES, NETWORK, REMOVE, SOCKETS};
+use crate::rights::role::{BASE, BLOCKS, FILES, NETWORK, REMOVE, SOCKETS, WATCH};
 use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use std::sync::Arc;
 
-/// What takes its time looks names up, reads who has something open, and opens files.
-static ROLE: Role = Role { loads: true, ..Role::new("aside", &[BASE, SOCKETS, NETWORK, FILES, REMOVE]) };
+/// What takes its time looks names up, reads who has something open, and opens what services need.
+static ROLE: Role = Role { loads: true, ..Role::new("aside", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
 
 /// Pieces of work at a time.
 pub const ASIDE: usize = 64;

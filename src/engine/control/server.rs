@@ -20,7 +20,7 @@ use crate::engine::fault::{Parts, contained};
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
-use crate::rights::role::{BASE, NETWORK, REMOVE, SOCKETS};
+use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
 use crate::rights::{self, Role};
 use crate::time::{Clock, Duration};
 use mio::unix::SourceFd;
@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// The control socket's thread says who its clients are, and takes the socket away at the end.
-static ROLE: Role = Role::new("control", &[BASE, SOCKETS, NETWORK, REMOVE, &["openat"]]);
+static ROLE: Role = Role::new("control", &[BASE, SOCKETS, NETWORK, REMOVE, READ]);
 
 /// Clients that one turn lets in.
 const ACCEPTS: usize = 16;
