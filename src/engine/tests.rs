@@ -396,7 +396,7 @@ fn an_engine_whose_last_handle_goes_ends() {
     let (mut engine, handle) = Engine::new("orphan", &SwitchConfig::default(), &parts).unwrap();
     let path = dir.path().join("orphan");
     let spec = PortSpec::parse(&format!("unix:{}", path.display())).unwrap();
-    engine.open_port(Arc::new(spec), None).unwrap();
+    engine.open_port(Arc::new(spec), names::Beforehand::default()).unwrap();
     let other = handle.clone();
     let thread = std::thread::Builder::new().name("zb-orphan".into()).spawn(move || engine.run()).unwrap();
     drop(handle);
@@ -415,7 +415,7 @@ fn half_a_start_is_undone() {
     let (mut engine, handle) = Engine::new("half-1", &SwitchConfig::default(), &parts).unwrap();
     let path = dir.path().join("half");
     let spec = PortSpec::parse(&format!("unix:{}", path.display())).unwrap();
-    engine.open_port(Arc::new(spec), None).unwrap();
+    engine.open_port(Arc::new(spec), names::Beforehand::default()).unwrap();
     let other = Engine::new("half\0-2", &SwitchConfig::default(), &parts).unwrap();
     // No thread can have this name.
     let outcome =
