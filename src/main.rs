@@ -7,7 +7,7 @@ use zbridge::{cli, launch};
 fn main() -> ExitCode {
     // Before there is any second thread: this may be the process between a zbridge and a program that it starts.
     launch::take_over().unwrap_or_else(|| {
-        memory::return_large_blocks();
+        memory::settle();
         cli::run(std::env::args_os(), cli::perform)
     })
 }

@@ -22,8 +22,14 @@ pub fn columns<R: AsRef<[C]>, C: AsRef<str>>(indent: &str, rows: &[R]) -> String
     let mut text = String::new();
     for row in rows {
         let cells = row.as_ref().iter().zip(&widths);
-        let line: String = cells.map(|(cell, &width)| padded(&visible(cell.as_ref()), width + 2)).collect();
-        text.push_str(format!("{indent}{line}").trim_end());
+        text.push_str(indent);
+        for (cell, &width) in cells {
+            let cell = visible(cell.as_ref());
+            let pad = width.saturating_sub(cell.chars().count()) + 2;
+            text.push_str(&cell);
+            text.extend(std::iter::repeat_n(' ', pad));
+        }
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
     text

@@ -11,7 +11,7 @@ use super::fault::Parts;
 use super::fdb::Look;
 use super::names::Beforehand;
 use super::pulse::{Call, LOOK, Pulse};
-use super::service;
+use super::service::Host;
 use super::watcher::Watcher;
 use super::{Engine, Next};
 use crate::config::{Attach, PortSpec};
@@ -24,7 +24,7 @@ use crate::switch::PortConfig;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
 
 /// A port as it is shown.
@@ -144,8 +144,9 @@ pub struct Handle {
     name: String,
     line: Arc<Line>,
     pulse: Arc<Pulse>,
+    /// Those of the bridge, for the services that are started here.
+    parts: Weak<Parts>,
     fate: Arc<Fate>,
-    parts: Arc<Parts>,
 }
 
 impl Handle {
@@ -157,7 +158,7 @@ impl Handle {
         parts: &Arc<Parts>,
     ) -> Self {
         let line = Arc::new(Line { commands: Some(commands), waker });
-        Self { name: name.to_owned(), line, pulse, fate: Arc::default(), parts: parts.clone() }
+        Self { name: name.to_owned(), line, pulse, parts: Arc::downgrade(parts), fate: Arc::default() }
     }
 
     /// The switch's name.
@@ -228,7 +229,8 @@ impl Handle {
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
         // What has no place is not opened.
         self.ask(|answer| Command::Admits(Box::new(spec.clone()), answer))??;
-        let host = service::Host { switch: &self.name, waker: &self.line.waker, parts: &self.parts };
+        let parts = self.parts.upgrade().ok_or_else(|| self.ended())?;
+        let host = Host { switch: self.name.clone(), waker: self.line.waker.clone(), parts };
         let means = Means::Open(Beforehand::of(&spec, Some(&host))?);
         self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?.map_err(Error::told)
     }

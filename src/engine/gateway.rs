@@ -30,12 +30,7 @@ const BATCHES: usize = 16;
 const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
 
 /// Starts the gateway of the port `spec`.
-pub(super) fn start(
-    spec: &PortSpec,
-    nat: &config::Nat,
-    host: &Host<'_>,
-    seed: u64,
-) -> Result<(Channel, JoinHandle<()>)> {
+pub(super) fn start(spec: &PortSpec, nat: &config::Nat, host: &Host, seed: u64) -> Result<(Channel, JoinHandle<()>)> {
     let poll = Poll::new().map_err(|error| Error::system("cannot wait for descriptors", &error))?;
     let (mut sockets, own) = Sockets::new(&poll)?;
     let mut machine = Nat::new(spec, nat, seed)?;

@@ -50,7 +50,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
 use crate::port::link_news::LinkNews;
-use crate::port::{Budget, Edge, Inhaled};
+use crate::port::{Budget, Edge, Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
@@ -453,6 +453,11 @@ impl Engine {
         }
     }
 
+    /// What a service needs to know of its bridge.
+    fn host(&self) -> service::Host {
+        service::Host { switch: self.name.clone(), waker: self.waker.clone(), parts: self.parts.clone() }
+    }
+
     fn port_name(&self, id: PortId) -> &str {
         self.ports.get(id.index()).and_then(Option::as_ref).map_or("a port that is gone", |slot| &slot.name)
     }
@@ -505,6 +510,17 @@ impl Transmit for Edges<'_> {
             self.ready.push_back(id);
         }
         Taken { frames }
+    }
+
+    fn has_begun(&self, id: PortId) -> bool {
+        self.ports.get(id.index()).and_then(Option::as_ref).is_some_and(|slot| slot.seat.has_begun())
+    }
+
+    fn abandon(&mut self, id: PortId) {
+        if let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) {
+            slot.seat.fail(Gone("the system has no memory for the rest of a frame that was half sent".into()));
+            self.gone.push(id);
+        }
     }
 }
 

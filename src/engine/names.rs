@@ -24,7 +24,7 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Does what `spec` needs done aside.
-    fn of(spec: Arc<PortSpec>, host: &Host<'_>) -> Result<Self> {
+    fn of(spec: Arc<PortSpec>, host: &Host) -> Result<Self> {
         let spec = match names::first_name(&spec) {
             Some(_) => Arc::new(names::in_numbers(&spec)?),
             None => spec,
@@ -74,7 +74,7 @@ impl Beforehand {
     ///
     /// # Errors
     /// Nobody knows a name.
-    pub fn of(spec: &PortSpec, host: Option<&Host<'_>>) -> Result<Self> {
+    pub fn of(spec: &PortSpec, host: Option<&Host>) -> Result<Self> {
         let named = names::first_name(spec).is_some();
         if named && is_awaited(spec) {
             return Ok(Self::default());
@@ -97,16 +97,14 @@ impl Engine {
         };
         self.lookups.asked += 1;
         let (number, spec) = (self.lookups.asked, spec.clone());
-        let (tell, waker) = (self.lookups.tell.clone(), self.waker.clone());
-        let (name, own, parts) = (self.name.clone(), self.waker.clone(), self.parts.clone());
+        let (tell, waker, own) = (self.lookups.tell.clone(), self.waker.clone(), self.host());
         let done = move |prepared| {
             // The switch may have ended in the meantime.
             let _ = tell.send(Answer { what, number, prepared });
             let _ = waker.wake();
         };
-        let work = move || Prepared::of(spec, &Host { switch: &name, waker: &own, parts: &parts });
         let refused = done.clone();
-        if let Err(error) = names::look_up(work, done) {
+        if let Err(error) = names::look_up(move || Prepared::of(spec, &own), done) {
             refused(Err(error));
         }
         Some((number, why))

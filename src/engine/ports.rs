@@ -198,8 +198,7 @@ impl Engine {
     /// interface.
     fn open(&mut self, Prepared { spec, started }: Prepared, again: Option<bool>) -> Result<Opened> {
         // Only before the switch runs nobody has started it.
-        let host = service::Host { switch: &self.name, waker: &self.waker, parts: &self.parts };
-        let started = started.map(Ok).or_else(|| service::start(&spec, &host, random_seed()));
+        let started = started.map(Ok).or_else(|| service::start(&spec, &self.host(), random_seed()));
         match (started, again) {
             (Some(started), _) => {
                 let (channel, thread) = started?;

@@ -70,21 +70,14 @@ impl Drop for Threads {
     }
 }
 
-/// A service that runs: the port's end of it, and its thread.
-pub(super) type Started = (Channel, JoinHandle<()>);
-
-/// Whether a port is a service.
-pub(super) fn is_one(spec: &PortSpec) -> bool {
-    matches!(spec.kind, PortKind::Nat(_)) || service::wants(spec).is_some()
-}
-
 /// What a service's thread needs to know of its bridge.
-pub(super) struct Host<'a> {
+#[derive(Clone)]
+pub(super) struct Host {
     /// The name of its switch.
-    pub switch: &'a str,
+    pub switch: String,
     /// That of the switch's thread.
-    pub waker: &'a Arc<Waker>,
-    pub parts: &'a Arc<Parts>,
+    pub waker: Arc<Waker>,
+    pub parts: Arc<Parts>,
 }
 
 /// A thread of a service: what it is called, its pulse, and the word of its failure.
@@ -96,9 +89,9 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub fn new(spec: &PortSpec, host: &Host<'_>) -> Self {
+    pub fn new(spec: &PortSpec, host: &Host) -> Self {
         Self {
-            switch: host.switch.to_owned(),
+            switch: host.switch.clone(),
             port: spec.name.clone(),
             parts: host.parts.clone(),
             pulse: host.parts.watchdog.pulse(format!("service {}", spec.name)),
@@ -135,9 +128,17 @@ impl Thread {
     }
 }
 
-/// Starts the service that `spec` asks for, if its kind is one. Its files and sockets are opened here, which may take its
-/// time.
-pub(super) fn start(spec: &PortSpec, host: &Host<'_>, seed: u64) -> Option<Result<Started>> {
+/// A service that runs: the port's end of it, and its thread.
+pub(super) type Started = (Channel, JoinHandle<()>);
+
+/// Whether a port is a service.
+pub(super) fn is_one(spec: &PortSpec) -> bool {
+    matches!(spec.kind, PortKind::Nat(_)) || service::wants(spec).is_some()
+}
+
+/// Starts the service that `spec` asks for, if its kind is one. Its files and
+/// sockets are opened here, which may take its time.
+pub(super) fn start(spec: &PortSpec, host: &Host, seed: u64) -> Option<Result<Started>> {
     if let PortKind::Nat(nat) = &spec.kind {
         return Some(gateway::start(spec, nat, host, seed));
     }

@@ -41,12 +41,12 @@ pub fn give(path: &Path, access: &Access) -> Result<()> {
     }
 }
 
-fn number(text: &str, what: &str, known: fn(&str) -> Result<Option<u32>, Errno>) -> Result<u32> {
+fn number(text: &str, what: &str, known: fn(&str) -> rustix::io::Result<Option<u32>>) -> Result<u32> {
     if let Ok(number) = text.parse() {
         return Ok(number);
     }
-    let found = known(text).map_err(|errno| Error::system(format_args!("{what}={text}"), &errno.into()))?;
-    found.ok_or_else(|| {
+    let failed = |errno: Errno| Error::system(format_args!("{what}={text}"), &errno.into());
+    known(text).map_err(failed)?.ok_or_else(|| {
         Error::new(Class::Usage, format!("{what}={text}: there is no such {what}")).hint(format!(
             "`getent {what_table}` lists them",
             what_table = if what == "user" { "passwd" } else { what }

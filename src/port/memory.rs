@@ -16,8 +16,14 @@ const PART: u64 = 4;
 const LARGE: i32 = 64 * 1024;
 
 /// Settles for the whole process that large blocks go back to the system at once. For a program, at its start.
-pub fn return_large_blocks() {
+///
+/// By itself the C library reserves 64 MiB of addresses for every few threads, and a page for every block of a thread for
+/// which it could not: with a limit of the address space, all threads share what there is.
+pub fn settle() {
     sys::return_blocks_of(LARGE);
+    if getrlimit(Resource::As).current.is_some() {
+        sys::share_one_arena();
+    }
 }
 
 /// Watches a number of things that come and go, each with some memory, and gives the memory back after a peak.

@@ -144,6 +144,14 @@ impl Carrier for Edge {
             Self::Serial(edge) => edge.transmit(out, counters),
         }
     }
+
+    fn has_begun(&self) -> bool {
+        match self {
+            Self::Stream(edge) => edge.has_begun(),
+            Self::Serial(edge) => edge.has_begun(),
+            _ => false,
+        }
+    }
 }
 
 impl Edge {

@@ -34,6 +34,11 @@ pub trait Carrier {
     /// # Errors
     /// [`Broken`]; the frames that were not done with are the caller's to count.
     fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken>;
+
+    /// Whether part of the first frame that was not done with has left.
+    fn has_begun(&self) -> bool {
+        false
+    }
 }
 
 /// The place of an edge. See the head of the file.
@@ -98,6 +103,11 @@ impl<E> Seat<E> {
 }
 
 impl<E: Carrier> Seat<E> {
+    /// Whether part of the first frame that the edge was left with has left.
+    pub fn has_begun(&self) -> bool {
+        self.edge().is_some_and(Carrier::has_begun)
+    }
+
     /// Receives what has come, within `budget`. `None`: nobody is there, or the edge has failed just now.
     pub fn receive(
         &mut self,

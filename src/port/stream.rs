@@ -113,6 +113,11 @@ impl<S: Octets> Stream<S> {
         self.starved
     }
 
+    /// Whether part of the first frame that was not done with has left.
+    pub fn has_begun(&self) -> bool {
+        self.cut > 0
+    }
+
     fn closed(&self) -> Gone {
         let inside = if self.decoder.is_inside() { " in the middle of a frame" } else { "" };
         Gone(format!("its peer closed the connection{inside}"))

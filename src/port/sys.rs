@@ -68,6 +68,15 @@ pub fn return_blocks_of(bytes: c_int) {
     let _ = bytes;
 }
 
+/// Has all threads share one arena of the allocator (mallopt(3), `M_ARENA_MAX`).
+pub fn share_one_arena() {
+    // SAFETY: it takes two integers.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Gives the system what lies free among the blocks of the allocator (malloc_trim(3)).
 pub fn trim_memory() {
     // SAFETY: it takes an integer, and touches no memory that is in use.

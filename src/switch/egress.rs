@@ -50,6 +50,18 @@ pub trait Transmit {
     /// Offers `out`, which is not empty, to `port`. Frames that are taken are counted in `counters`, as sent or as
     /// dropped. The first that is not taken is the first of the next offer, unless the port was down in between.
     fn transmit(&mut self, port: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken;
+
+    /// Whether part of the first frame that `port` did not take has left. Such a frame is kept whatever the queues hold:
+    /// what follows its beginning is its end, or nothing.
+    fn has_begun(&self, port: PortId) -> bool {
+        let _ = port;
+        false
+    }
+
+    /// The frame that `port` has begun cannot be kept, as the system has no memory: its connection is of no more use.
+    fn abandon(&mut self, port: PortId) {
+        let _ = port;
+    }
 }
 
 /// Takes nothing, so that everything waits in the queues: see [`Switch::handle_frame`].
@@ -155,9 +167,22 @@ impl Switch {
             let taken = edges.transmit(id, out, &mut port.counters);
             rest = out.skip(taken.frames);
         }
-        if !rest.is_empty() {
-            port.blocked = true;
-            self.enqueue(id, rest);
+        if rest.is_empty() {
+            return;
+        }
+        if port.queue.is_empty() && !port.blocked && edges.has_begun(id) {
+            let (frame, bytes) = (rest.frame(0), rest.bytes(0));
+            if let Err(reason) = port.queue.push_begun(frame, bytes, &mut self.memory) {
+                port.drop_waiting(reason, 1);
+                edges.abandon(id);
+            }
+            rest = rest.skip(1);
+        }
+        port.blocked = true;
+        self.enqueue(id, rest);
+        if let Some(port) = self.port_mut(id) {
+            // Nobody is told of room for nothing: when all of it was dropped, the next frame asks.
+            port.blocked = !port.queue.is_empty();
         }
     }
 

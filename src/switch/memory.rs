@@ -44,7 +44,8 @@ impl Memory {
 
     /// What is free.
     pub fn free(&self) -> usize {
-        self.limit - self.held
+        // A frame that was half sent when it had to wait may have gone beyond the limit.
+        self.limit.saturating_sub(self.held)
     }
 
     /// What every queue has a claim to.

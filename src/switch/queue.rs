@@ -76,6 +76,19 @@ impl Queue {
         if self.cost + cost > memory.free() {
             return Err(DropReason::QueuesFull);
         }
+        self.put(frame, bytes, memory)
+    }
+
+    /// Copies a frame of which part has left into an empty queue, whatever all queues hold together: by so much, a frame
+    /// for each such port, they may hold more than they should.
+    ///
+    /// # Errors
+    /// The system has no memory.
+    pub fn push_begun(&mut self, frame: &Frame, bytes: &[u8], memory: &mut Memory) -> Result<(), DropReason> {
+        self.put(frame, bytes, memory)
+    }
+
+    fn put(&mut self, frame: &Frame, bytes: &[u8], memory: &mut Memory) -> Result<(), DropReason> {
         let there = self.segments.back_mut().is_some_and(|last| last.push(bytes, frame.ingress, frame.offload));
         if !there {
             let first = self.segments.is_empty();
@@ -87,7 +100,7 @@ impl Queue {
         }
         self.frames += 1;
         self.bytes += bytes.len();
-        self.set_cost(self.cost + cost, memory);
+        self.set_cost(self.cost + cost(bytes.len()), memory);
         Ok(())
     }
 

@@ -256,6 +256,43 @@ fn a_peer_that_dies_behind_a_switch() {
     }
 }
 
+/// Where no memory is left for queues, a frame that is half sent waits all the same, and what follows it is never
+/// another's; and a port for which nothing could wait is not mute for ever.
+#[test]
+fn a_cut_frame_is_kept_where_nothing_else_may_wait() {
+    for kind in [Kind::Stream, Kind::Slip, Kind::Frames] {
+        let frames: Vec<_> = (0..3).map(|number| frame(kind, number, 60 + 10 * number)).collect();
+        let line: Vec<_> = frames.iter().filter_map(|frame| on_the_line(kind, frame)).collect();
+        let first = line[0].len();
+        for stop in 0..=first + line[1].len() {
+            let mut bench = Bench::new(kind, [Answer::Take(stop)]);
+            // nothing fits a queue, whatever is in the others
+            bench.switch = Switch::new(&SwitchConfig { queue_limit: 1, ..SwitchConfig::default() });
+            for port in [SENDER, SLOW] {
+                assert_eq!(bench.switch.add_port(PortConfig::default()), Some(port));
+            }
+            let batch = batch_of(&frames, SENDER);
+            bench.switch.run(bench.now, &batch, &mut bench.edges);
+            assert_exact(&bench.switch);
+            bench.script.0.borrow_mut().then = Answer::Take(usize::MAX);
+            // the engine flushes only what waits
+            if bench.switch.state(SLOW).is_some_and(|state| state.queued > 0) {
+                assert_eq!(bench.flush(), Flush::Empty);
+            }
+            bench.send(&frames[2..]);
+            let mut rest = &bench.script.0.borrow().taken[..];
+            let mut arrived = 0;
+            while let Some(number) = line.iter().position(|frame| rest.starts_with(frame)) {
+                rest = &rest[line[number].len()..];
+                arrived += 1;
+            }
+            assert!(rest.is_empty(), "{kind:?}, cut at {stop}: another frame's bytes follow");
+            let counters = bench.switch.counters(SLOW).expect("a port");
+            assert_eq!((counters.tx_frames, arrived > 0), (arrived, true), "{kind:?}, cut at {stop}");
+        }
+    }
+}
+
 #[test]
 fn an_edge_that_breaks_while_it_is_read_is_not_written_to() {
     for kind in KINDS {

@@ -251,6 +251,14 @@ impl Carrier for Scripted {
             Self::Frames(edge) => frame_io::transmit(edge, out, counters),
         }
     }
+
+    fn has_begun(&self) -> bool {
+        match self {
+            Self::Stream(edge) => edge.has_begun(),
+            Self::Line(edge) => edge.has_begun(),
+            Self::Frames(_) => false,
+        }
+    }
 }
 
 /// What `frame` is on the descriptor of an edge; `None` if it is nothing for its peer.
@@ -285,6 +293,15 @@ impl Transmit for Edges {
             self.failed.push(id);
         }
         Taken { frames }
+    }
+
+    fn has_begun(&self, id: PortId) -> bool {
+        self.seats[id.index()].has_begun()
+    }
+
+    fn abandon(&mut self, id: PortId) {
+        self.seats[id.index()].fail(Gone("no memory".into()));
+        self.failed.push(id);
     }
 }
 

@@ -82,7 +82,7 @@ impl Answerer {
     }
 
     fn status(&self) -> StatusInfo {
-        let switches = self.handles.iter().flat_map(Handle::status).map(|status| switch_info(&status));
+        let switches = self.handles.iter().filter_map(|handle| handle.status().ok()).map(|status| switch_info(&status));
         StatusInfo {
             name: self.name.clone(),
             pid: std::process::id(),
@@ -181,9 +181,10 @@ impl Answerer {
         Ok(Outcome::Later)
     }
 
-    /// The states of all ports. The ports of a switch that hangs may be there still; those of one that has ended are not.
+    /// The states of all ports.
     pub fn states(&self) -> States {
         let switches: Vec<SwitchStatus> = self.handles.iter().flat_map(Handle::status).collect();
+        // The ports of a switch that hangs may be there still; those of one that has ended are not.
         let hangs = switches.iter().any(|status| matches!(status.condition, Condition::Hangs(_)));
         States::of(switches.into_iter().flat_map(|status| status.ports), hangs)
     }

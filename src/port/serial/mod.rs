@@ -248,6 +248,11 @@ impl<L: Octets> Serial<L> {
         adapter.has_frames()
     }
 
+    /// Whether part of the first frame that was not done with has left.
+    pub fn has_begun(&self) -> bool {
+        self.session.has_begun()
+    }
+
     /// Sends what the line takes. Returns the number of frames that are done with.
     ///
     /// # Errors

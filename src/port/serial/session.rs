@@ -44,6 +44,11 @@ impl Session {
         Self { decoder, answer: (Vec::new(), 0), burst: Vec::new(), ends: Vec::new(), rest: 0..0 }
     }
 
+    /// Whether part of a frame has left, and its rest has not.
+    pub fn has_begun(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
     /// Sends the rest of the frame that was cut, if one was: it is the first of `out`. False: not all of it has left.
     pub fn send_rest(
         &mut self,
