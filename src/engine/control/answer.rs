@@ -181,10 +181,9 @@ impl Answerer {
         Ok(Outcome::Later)
     }
 
-    /// The states of all ports.
+    /// The states of all ports. The ports of a switch that hangs may be there still; those of one that has ended are not.
     pub fn states(&self) -> States {
         let switches: Vec<SwitchStatus> = self.handles.iter().flat_map(Handle::status).collect();
-        // The ports of a switch that hangs may be there still; those of one that has ended are not.
         let hangs = switches.iter().any(|status| matches!(status.condition, Condition::Hangs(_)));
         States::of(switches.into_iter().flat_map(|status| status.ports), hangs)
     }
