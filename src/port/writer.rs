@@ -9,6 +9,8 @@
 //! reader goes on reading. A reader that has read nothing for [`PATIENCE`] holds up nobody any more.
 
 use crate::error::{Error, Result};
+use crate::rights::role::{BASE, BLOCKS, SOCKETS};
+use crate::rights::{self, Role};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, write};
@@ -88,6 +90,9 @@ impl State {
     }
 }
 
+/// It writes what it is given to what is open.
+static ROLE: Role = Role::new("writer", &[BASE, SOCKETS, BLOCKS]);
+
 impl Writer {
     /// Starts a thread called `name` that writes `fd`.
     ///
@@ -107,9 +112,8 @@ impl Writer {
         };
         let shared =
             Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new(), lost });
-        let thread = std::thread::Builder::new().name(name.to_owned());
         let theirs = shared.clone();
-        let started = thread.spawn(move || theirs.run(fd));
+        let started = rights::spawn(name, &ROLE, move || theirs.run(fd));
         started.map_err(|error| Error::system("cannot start a thread", &error))?;
         Ok(Self { shared })
     }

@@ -15,6 +15,7 @@ use crate::control::{
 };
 use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
+use crate::rights;
 use crate::service::nat::{Flows, Stats};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
@@ -87,6 +88,7 @@ impl Answerer {
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            sandbox: rights::summary(),
             switches: switches.collect(),
         }
     }
@@ -181,9 +183,10 @@ impl Answerer {
         Ok(Outcome::Later)
     }
 
-    /// The states of all ports. The ports of a switch that hangs may be there still; those of one that has ended are not.
+    /// The states of all ports.
     pub fn states(&self) -> States {
         let switches: Vec<SwitchStatus> = self.handles.iter().flat_map(Handle::status).collect();
+        // The ports of a switch that hangs may be there still; those of one that has ended are not.
         let hangs = switches.iter().any(|status| matches!(status.condition, Condition::Hangs(_)));
         States::of(switches.into_iter().flat_map(|status| status.ports), hangs)
     }
