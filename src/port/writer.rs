@@ -264,6 +264,8 @@ fn write_once(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
 mod tests {
     use super::*;
     use std::io::{PipeReader, Read};
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
 
     fn writer(lost: Lost) -> (Writer, PipeReader) {
         let (reader, fd) = io::pipe().unwrap();
@@ -323,14 +325,16 @@ mod tests {
 
     #[test]
     fn patience_ends() {
-        let (writer, reader) = writer(Lost::Counted);
+        let (reader, fd) = UnixStream::pair().unwrap();
+        let writer = Writer::start("test", fd.into(), Lost::Counted).unwrap();
         let chunk = [b'x'; 4096];
         while writer.push_patiently(&chunk) {}
         // By now nobody waits any more.
         let begun = Instant::now();
         assert!((0..1000).all(|_| !writer.push_patiently(&chunk)));
         assert!(begun.elapsed() < PATIENCE * 10);
-        drop(reader);
+        // Another test may just fork, and its child have the reader open for a while: so it is not only closed.
+        reader.shutdown(Shutdown::Both).unwrap();
         assert!(writer.flush(Duration::from_secs(20)), "who has gone needs nothing");
         assert!(writer.push(&chunk) && writer.take_failure().is_none());
     }
