@@ -121,6 +121,8 @@ struct Engine {
     watchers: watcher::Watchers,
     waker: Arc<Waker>,
     pulse: Arc<Pulse>,
+    /// The loop has begun: from now on whoever waits for an answer keeps frames waiting.
+    runs: bool,
     parts: Arc<Parts>,
     /// Behind the ports, whose end is theirs.
     threads: service::Threads,
@@ -169,6 +171,7 @@ impl Engine {
             watchers: watcher::Watchers::default(),
             waker,
             pulse,
+            runs: false,
             parts: parts.clone(),
             threads: service::Threads::default(),
         };
@@ -177,6 +180,7 @@ impl Engine {
 
     /// Runs until it is told to stop.
     fn run(&mut self) -> Result<()> {
+        self.runs = true;
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.letting_in = LETTING_IN;

@@ -185,6 +185,8 @@ impl Engine {
             }
             Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new(), false)?,
             Err(error) if again && error.class() != Class::Usage => {
+                // Before the switch runs nobody is kept waiting by the question who holds it.
+                let error = if self.runs { error } else { error.told() };
                 say(&spec.name, &error, &mut true);
                 self.add_awaited(spec, error.what().to_owned(), false)?;
             }

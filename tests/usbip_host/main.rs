@@ -334,7 +334,7 @@ fn what_cannot_be_opened_is_said_with_a_way_out() {
     assert!(refusal("cdc-acm+pty=DIR/there").contains("something is there already"));
     assert!(refusal("cdc-acm+unix=DIR/there").contains("no socket"));
     assert!(refusal("hid-keyboard+script=DIR/missing").contains("cannot open"));
-    assert!(refusal("loopback,mtu=100").contains("too small for IPv6"));
+    assert!(refusal("loopback,mtu=100").contains("expected 1280 to 65521"));
 }
 
 /// What does not fill a block is no part of the disk, and the person is told.
