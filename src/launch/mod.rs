@@ -67,7 +67,7 @@ pub struct Spec {
     pub network: Network,
     /// Its standard streams.
     pub output: Output,
-    /// It keeps all rights of the caller. Otherwise it has those that it needs in its network namespace ([`init`]), root's
+    /// It keeps all rights of the caller. Otherwise it has those that it needs in its network namespace (`init`), root's
     /// too, and never gets more.
     pub privileged: bool,
     /// How another TAP is asked for where this was: `--tap NAME`, with NAME to be put in.

@@ -136,7 +136,7 @@ fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, O
         Deed::Connect(path) => connect(fd()?, &SocketAddrUnix::new(allowed(path, orders)?)?)?,
         Deed::Open(path, flags) => {
             let making = OFlags::CREATE | OFlags::TRUNC | OFlags::TMPFILE;
-            let flags = OFlags::from_bits_retain(*flags) - making | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = (OFlags::from_bits_retain(*flags) - making) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             return Ok((WELL, Some(rustix::fs::open(allowed(path, orders)?, flags, Bits::empty())?)));
         }
         Deed::OpenBelow(path) => {

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 start | the first thread | reads the command line and the file, says what is wrong with them; [`install`]s the [`Policy`]. Started by root, the *keeper* starts too ([`deed`]) |
 //! | 1 open | a thread by [`apart`] | becomes the user that zbridge goes on as, keeps root's capabilities for now, and opens everything: so what is made belongs to that user |
-//! | 2 serve | each thread by [`spawn`] or [`enter`] | `no_new_privs`; the folders of the policy and no others ([`files`], Landlock); no capability but those of the policy, in no set; the user; last the system calls of its [`Role`] ([`filter`], seccomp), which are listed beside the code that makes them |
+//! | 2 serve | each thread by [`spawn`] or [`enter`] | `no_new_privs`; the folders of the policy and no others (`files`, Landlock); no capability but those of the policy, in no set; the user; last the system calls of its [`Role`] (`filter`, seccomp), which are listed beside the code that makes them |
 //!
 //! Capabilities, user, Landlock and seccomp belong to a thread, and a new thread has those of the one that starts it: it
 //! can only have less. So threads that are started later, for a port that is added, are started by the *starter*, a

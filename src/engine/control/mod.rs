@@ -11,7 +11,7 @@
 //! credentials is refused, root's aside. Each client's process is logged at the level debug. A client for its part
 //! speaks to nobody else's bridge: in /tmp anybody may have made the directory. Root's does when somebody has said which
 //! bridge is meant, by path or by name. The user alone decides: the process may be in a PID namespace that is not seen
-//! from here, and then has no number ([`stranger`]).
+//! from here, and then has no number (`stranger`).
 
 mod answer;
 mod aside;

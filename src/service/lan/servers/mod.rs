@@ -5,7 +5,7 @@
 //! to it, and what it wants done is done when the gateway asks for answers: queries leave by sockets of the host
 //! (`asks`), files are read aside, and streams to the resolver are connections of the gateway's endpoint (`streams`). An
 //! answer goes to the station that its question came from, so nobody has to be looked for, and nobody else gets it.
-//! What DHCP and ARP say is looked at by the [`Gate`] first.
+//! What DHCP and ARP say is looked at by the `Gate` first.
 
 mod asks;
 mod gate;
