@@ -21,6 +21,7 @@
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and with their sockets of services; not the switch |
 //! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor |
+//! | rights | [`rights`] | what each thread gives up, and who does what still needs a right; no port |
 //! | words | [`config`], [`control`], [`capture`] | what a person or a program may ask for: the one table of port kinds, the grammar, the file, the control socket's lines |
 //! | core | [`switch`] | where a frame goes; no system call, no clock |
 //! | ground | [`wire`], [`codec`], [`frame`], [`counters`], [`time`], [`limits`], [`error`] | bytes, time and errors |
@@ -59,6 +60,7 @@ pub mod frame;
 pub mod launch;
 pub mod limits;
 pub mod port;
+pub mod rights;
 pub mod service;
 pub mod switch;
 pub mod time;

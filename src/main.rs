@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 use zbridge::port::memory;
-use zbridge::{cli, launch};
+use zbridge::{cli, launch, port};
 
 fn main() -> ExitCode {
-    // Before there is any second thread: this may be the process between a zbridge and a program that it starts.
-    launch::take_over().unwrap_or_else(|| {
+    // Before there is any second thread: this may be the process between a zbridge and a program that it starts, or the
+    // keeper of a zbridge's rights.
+    launch::take_over().or_else(port::keeper::take_over).unwrap_or_else(|| {
         memory::settle();
         cli::run(std::env::args_os(), cli::perform)
     })

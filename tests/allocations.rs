@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use zbridge::counters::Counters;
 use zbridge::engine::{Bridge, run_service};
 use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::service::Service;
+use zbridge::service::{Ingress, Service};
 use zbridge::switch::{Flush, PortConfig, Switch, SwitchConfig, Taken, Transmit};
 use zbridge::time::{Duration, Instant};
 use zbridge::wire::{Mac, Offload};
@@ -210,7 +210,7 @@ struct Echo {
 }
 
 impl Service for Echo {
-    fn handle_frame(&mut self, _: Instant, frame: &[u8]) {
+    fn handle_frame(&mut self, _: Instant, _: Ingress, frame: &[u8]) {
         self.len = frame.len();
         self.frame[..self.len].copy_from_slice(frame);
         let (dst, src) = (&frame[..6], &frame[6..12]);

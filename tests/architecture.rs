@@ -32,6 +32,8 @@ const ROOMS: &[Room] = &[
     Room { name: "codec", may_use: &["error", "limits", "wire", "frame"] },
     // core: makes no system call, reads no clock
     Room { name: "switch", may_use: &["ground"] },
+    // rights: what each thread gives up, and the messages to who keeps some
+    Room { name: "rights", may_use: &["ground"] },
     // words: what people and programs say to it and read of it
     Room { name: "config", may_use: &["ground", "switch"] },
     Room { name: "control", may_use: &["ground", "switch"] },
@@ -41,24 +43,26 @@ const ROOMS: &[Room] = &[
     Room { name: "usbip", may_use: &["ground", "config", "usb"] },
     Room { name: "service", may_use: &["ground", "config", "usb", "usbip"] },
     // edges: descriptors and system calls; of services only their channels; no switch
-    Room { name: "port", may_use: &["ground", "config", "service"] },
+    Room { name: "port", may_use: &["ground", "rights", "config", "service"] },
     // the descriptors behind services: streams, disks, sockets; of the edges their listeners, terminals and look-ups too
-    Room { name: "backend", may_use: &["ground", "config", "usb", "service", "port"] },
+    Room { name: "backend", may_use: &["ground", "rights", "config", "usb", "service", "port"] },
     // engine: brings all of them together
     Room {
         name: "engine",
-        may_use: &["ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "backend"],
+        may_use: &[
+            "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "backend",
+        ],
     },
     // instances: programs in namespaces of their own, and their network
-    Room { name: "launch", may_use: &["ground", "config", "service", "port", "engine"] },
+    Room { name: "launch", may_use: &["ground", "rights", "config", "service", "port", "engine"] },
     // benches: many programs, in order
-    Room { name: "bench", may_use: &["ground", "config", "service", "port", "engine", "launch"] },
+    Room { name: "bench", may_use: &["ground", "rights", "config", "service", "port", "engine", "launch"] },
     // program
     Room {
         name: "cli",
         may_use: &[
-            "ground", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine", "launch",
-            "bench",
+            "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine",
+            "launch", "bench",
         ],
     },
 ];

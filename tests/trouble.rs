@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::frame::{BROADCAST, numbered};
 use support::{
-    GramPeer, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer, Summary, TempDir, eventually, zbridge,
+    GramPeer, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer, Summary, TempDir, eventually, needs,
+    zbridge,
 };
 
 const A: Station = Station::new(1);
@@ -15,7 +16,12 @@ const B: Station = Station::new(2);
 /// Starts zbridge with these ports; DIR in them is `dir`.
 fn start(dir: &TempDir, ports: &[&str]) -> Process {
     let here = dir.root().to_str().unwrap();
-    zbridge!().args(ports.iter().flat_map(|port| ["-p".to_owned(), port.replace("DIR", here)])).ready()
+    // A process of another user's has its limits changed by no one but who may do all that root may.
+    let stays: &[&str] = if needs::root().is_ok() { &["--user", "root"] } else { &[] };
+    zbridge!()
+        .args(stays.iter().copied())
+        .args(ports.iter().flat_map(|port| ["-p".to_owned(), port.replace("DIR", here)]))
+        .ready()
 }
 
 /// Connects a client and waits until it has its port, which is called as its file.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use zbridge::config::{PortKind, PortSpec};
 use zbridge::frame::{Batch, Outgoing};
 use zbridge::limits::{MAX_FRAME, PREFIX};
+use zbridge::service::Ingress;
 use zbridge::service::nat::Nat;
 use zbridge::service::nat::host::{Datagrams, Event, Host, Refused, SocketId};
 use zbridge::wire::{Checksum, Offload};
@@ -86,7 +87,7 @@ impl Lab {
 
     fn hear(&mut self, frame: &[u8]) {
         let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
-        self.nat.handle_frame(NOW, black_box(frame), offload, &mut self.host);
+        self.nat.handle_frame(NOW, Ingress::ONLY, (black_box(frame), offload), &mut self.host);
     }
 
     fn tell(&mut self, socket: SocketId, readable: bool, writable: bool) {

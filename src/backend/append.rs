@@ -4,13 +4,18 @@
 //! thread tries again until there is room, and so nothing is lost; other errors end the stream.
 
 use crate::error::{Class, Error, Result};
+use crate::rights::role::{BASE, BLOCKS};
+use crate::rights::{self, Role};
 use crate::service::outside::{Input, Stream};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// It writes what is open.
+static ROLE: Role = Role::new("file", &[BASE, BLOCKS]);
 
 /// After this long a full disk is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -48,7 +53,7 @@ impl Append {
                 tell(Input::Ended(stream));
             }
         };
-        let thread = Builder::new().name("zb-file".into()).spawn(work);
+        let thread = rights::spawn("zb-file", &ROLE, work);
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
         Ok(Self { pieces: Some(pieces), stop: Some(stop), thread: Some(thread) })
     }

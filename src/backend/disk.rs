@@ -5,6 +5,8 @@
 //! the image, and a map of bits says which blocks are there.
 
 use crate::error::{Class, Error, Result};
+use crate::rights::role::{BASE, BLOCKS};
+use crate::rights::{self, Role};
 use crate::service::outside::Input;
 use crate::usb::class::storage::{BLOCK, Job, JobError, Work};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -15,7 +17,10 @@ use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
+
+/// It reads and writes what is open.
+static ROLE: Role = Role::new("disk", &[BASE, BLOCKS]);
 
 /// How an image is used.
 #[derive(Clone, Copy, Default)]
@@ -79,7 +84,7 @@ impl Disk {
                 }
             }
         };
-        let thread = Builder::new().name("zb-disk".into()).spawn(work);
+        let thread = rights::spawn("zb-disk", &ROLE, work);
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
         Ok((Self { jobs: Some(jobs), thread: Some(thread) }, blocks))
     }

@@ -9,6 +9,8 @@
 //! it; a link that stays inside works. Only regular files are served: a FIFO would make the reader wait.
 
 use crate::error::{Error, Result};
+use crate::rights::role::{BASE, BLOCKS, SOCKETS};
+use crate::rights::{self, Role, deed};
 use crate::service::nat::host::FileAnswer;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
@@ -158,7 +160,7 @@ impl Folder {
                 tell: self.tell.clone(),
                 waker: self.waker.clone(),
             };
-            match std::thread::Builder::new().name("zb-folder".into()).spawn(move || worker.run()) {
+            match rights::spawn("zb-folder", &ROLE, move || worker.run()) {
                 Ok(_) => self.workers += 1,
                 Err(error) if self.workers == 0 => return Err(error),
                 Err(_) => {}
@@ -176,6 +178,9 @@ impl Drop for Folder {
         while self.queue.try_recv().is_ok() {}
     }
 }
+
+/// It opens and reads files below one folder.
+static ROLE: Role = Role::new("folder", &[BASE, SOCKETS, BLOCKS, &["openat2"]]);
 
 struct Worker {
     folder: Arc<OwnedFd>,
@@ -211,7 +216,9 @@ impl Worker {
         // An open that would wait fails instead, and what is found to be no file is closed again.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let file = openat2(&*self.folder, path, flags, Mode::empty(), resolve)?;
+        let folder = &*self.folder;
+        let file = openat2(folder, path, flags, Mode::empty(), resolve)
+            .or_else(|errno| deed::open_below(folder, path, errno))?;
         let found = fstat(&file)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return Err(io::ErrorKind::PermissionDenied.into());

@@ -6,13 +6,15 @@
 //! the last word when the gateway ends.
 
 use crate::error::{Error, Result};
+use crate::rights::role::{BASE, BLOCKS, FILES, SOCKETS};
+use crate::rights::{self, Role, deed};
 use crate::service::lan::leases::Lease;
 use crate::service::lan::who::Who;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The longest file that is read: more than a full pool's.
@@ -26,6 +28,9 @@ pub struct LeaseFile {
     queue: Option<Sender<Snapshot>>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// It writes one file anew and again.
+static ROLE: Role = Role::new("leases", &[BASE, FILES, BLOCKS, SOCKETS]);
 
 impl LeaseFile {
     /// Reads the file at `path`, if it is there, and will write it. Gives the leases in it that are not over.
@@ -47,7 +52,7 @@ impl LeaseFile {
         write(path, &(now, leases.clone())).map_err(cannot)?;
         let (queue, work) = unbounded();
         let target = path.to_owned();
-        let thread = Builder::new().name("zb-leases".into()).spawn(move || run(&target, &work));
+        let thread = rights::spawn("zb-leases", &ROLE, move || run(&target, &work));
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
         Ok((Self { queue: Some(queue), thread: Some(thread) }, leases))
     }
@@ -100,10 +105,10 @@ fn write(path: &Path, (at, leases): &Snapshot) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside: PathBuf = path.with_file_name(name);
-    let mut file = File::create(&beside)?;
+    let mut file = deed::create(&beside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&beside, path)
+    deed::rename(&beside, path)
 }
 
 fn line(lease: &Lease, at: SystemTime) -> String {

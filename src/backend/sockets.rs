@@ -10,6 +10,7 @@ use super::resolvers::Resolvers;
 use super::uploads::Uploads;
 use super::writer::Writer;
 use crate::error::{Error, Result};
+use crate::port::netlink::Netlink;
 use crate::port::sys::{self, refusal, want_refusals};
 use crate::port::{descriptors, inet};
 use crate::service::nat::host::{Datagrams, Event, FileAnswer, Host, Refusal, Refused, SocketId};
@@ -19,7 +20,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Sockets {
     next: u64,
     resolvers: Resolvers,
     folder: Option<Folder>,
+    /// Where the machine's own addresses are asked for; opened when somebody first does.
+    routes: Option<Netlink>,
     writer: Option<Writer>,
 }
 
@@ -56,7 +59,8 @@ impl Sockets {
         let (sockets, resolvers) = (HashMap::default(), Resolvers::default());
         let below = limit - limit / KEPT;
         let own = waker.clone();
-        Ok((Self { registry, waker, sockets, below, next: 0, resolvers, folder: None, writer: None }, own))
+        let (folder, routes, writer) = (None, None, None);
+        Ok((Self { registry, waker, sockets, below, next: 0, resolvers, folder, routes, writer }, own))
     }
 
     /// Lets guests read the files of a folder.
@@ -242,6 +246,21 @@ impl Host for Sockets {
         }
         // The poll forgets a descriptor that is closed.
     }
+    fn is_own(&mut self, addr: IpAddr) -> bool {
+        if self.routes.is_none() {
+            self.routes = Netlink::open().ok();
+        }
+        let unreachable =
+            [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::INVAL].map(|it| Some(it.raw_os_error()));
+        match self.routes.as_mut().map(|routes| routes.is_own(addr.to_canonical())) {
+            Some(Ok(own)) => own,
+            // There is no way to it, so it is not here.
+            Some(Err(error)) if unreachable.contains(&error.raw_os_error()) => false,
+            // What cannot be told from the machine's own is not reached.
+            _ => true,
+        }
+    }
+
     fn resolvers(&mut self) -> Vec<SocketAddr> {
         self.resolvers.list()
     }

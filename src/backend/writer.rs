@@ -8,6 +8,8 @@
 
 use super::uploads::Uploads;
 use crate::error::{Error, Result};
+use crate::rights::role::{BASE, BLOCKS, FILES, REMOVE};
+use crate::rights::{self, Role};
 use crate::service::nat::host::FileAnswer;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
@@ -20,6 +22,9 @@ use std::time::Duration;
 const JOBS: usize = 256;
 /// How long its end is waited for.
 const END: Duration = Duration::from_secs(1);
+
+/// It makes and writes files below one folder.
+static ROLE: Role = Role::new("uploads", &[BASE, FILES, REMOVE, BLOCKS]);
 
 enum Job {
     Create(u64, String),
@@ -71,7 +76,7 @@ impl Writer {
             // What was not finished goes before the end is told.
             drop(uploads);
         };
-        let thread = std::thread::Builder::new().name("zb-writer".into()).spawn(work);
+        let thread = rights::spawn("zb-writer", &ROLE, work);
         thread.map_err(|error| Error::system("cannot start a thread", &error))?;
         Ok(Self { jobs: Some(jobs), told, under_way: 0, refused: VecDeque::new(), ended })
     }

@@ -4,9 +4,9 @@
 use crate::config::{Config, InstanceSpec, Ready};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
-use crate::service::Service;
 use crate::service::endpoint::EndpointConfig;
 use crate::service::prober::{Prober, Question};
+use crate::service::{Ingress, Service};
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac};
 use std::collections::HashSet;
@@ -121,8 +121,8 @@ impl<F: FnOnce()> Asking<F> {
 }
 
 impl<F: FnOnce()> Service for Asking<F> {
-    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
-        self.prober.handle_frame(now, frame);
+    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
+        self.prober.handle_frame(now, ingress, frame);
         self.look();
     }
 

@@ -285,6 +285,7 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
         cwd: spec.cwd.clone(),
         network,
         output: Output::Piped,
+        privileged: spec.privileged,
         tap_words: "tap = \"NAME\"",
         ..launch::Spec::new(&spec.name, Vec::new())
     }

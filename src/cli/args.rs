@@ -9,6 +9,7 @@ use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::ArgValueCandidates;
 
+use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::{complete, help};
 use crate::config::HostAddr;
@@ -49,6 +50,10 @@ pub struct Args {
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
+
+    /// What it gives up.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 
     /// What to do instead of running a switch.
     #[command(subcommand)]
@@ -178,6 +183,10 @@ pub struct RunArgs {
     /// Joins a running bridge instead of one of its own; its name as `zbridge ls` shows it
     #[arg(long, value_name = "NAME", conflicts_with = "ports", add = ArgValueCandidates::new(complete::running))]
     pub join: Option<String>,
+
+    /// The program keeps the rights of who starts it, and may get more by set-uid programs (matters to root)
+    #[arg(long)]
+    pub privileged: bool,
 
     /// What the program's port is called [default: the program's name]
     #[arg(long, value_name = "NAME")]

@@ -370,7 +370,7 @@ mod tests {
 
     fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
         let switches = vec![SwitchInfo { name: "default".into(), trouble: None, ports }];
-        StatusInfo { name: "default".into(), pid: 42, version: "0".into(), switches }
+        StatusInfo { name: "default".into(), pid: 42, version: "0".into(), sandbox: None, switches }
     }
 
     #[test]

@@ -8,9 +8,9 @@ use super::{print, show, stop};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
 use crate::port::channel::Link;
-use crate::service::Service;
 use crate::service::endpoint::EndpointConfig;
 use crate::service::ping_host::PingHost;
+use crate::service::{Ingress, Service};
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac};
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
@@ -95,9 +95,9 @@ struct Told {
 }
 
 impl Service for Told {
-    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
+    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
         let before = self.host.stats().received;
-        self.host.handle_frame(now, frame);
+        self.host.handle_frame(now, ingress, frame);
         let stats = self.host.stats();
         if stats.received > before
             && let Some(rtt) = stats.last

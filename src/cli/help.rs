@@ -35,6 +35,7 @@ pub const REWRITE: &str = "With rewrite=mac what is behind a port gets a MAC add
 pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "what is logged, instead of -v and -q: debug, zbridge::engine=trace"),
     ("XDG_RUNTIME_DIR", "where the sockets of running bridges are, in zbridge/; /run for root, else /tmp/zbridge-UID"),
+    ("SUDO_UID, SUDO_GID", "set by sudo: whom a bridge that root has started goes on as, unless --user says it"),
     ("NO_COLOR", "if set and not empty: no colours"),
 ];
 

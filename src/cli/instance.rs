@@ -13,6 +13,7 @@ use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Launched, Link, NotStarted, Watch};
 use crate::port::process::{Arrived, Signals, own_group};
+use crate::rights;
 use crate::wire::{Mac, Rule};
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -101,8 +102,8 @@ impl Network {
     fn reach(instance: &Instance) -> Result<Self> {
         match &instance.join {
             Some(name) => Client::connect(name).map(Self::Joined),
-            None if instance.config.ports.is_empty() => Bridge::empty().map(Self::Own),
-            None => Bridge::start(&instance.config).map(Self::Own),
+            None if instance.config.ports.is_empty() => rights::apart(Bridge::empty).map(Self::Own),
+            None => rights::apart(|| Bridge::start(&instance.config)).map(Self::Own),
         }
     }
 

@@ -14,6 +14,7 @@ mod log;
 mod man;
 mod ports;
 mod run;
+mod sandbox;
 mod screen;
 mod show;
 mod stop;
@@ -39,6 +40,7 @@ pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
 pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
+pub use sandbox::SandboxArgs;
 pub use screen::{complain, print};
 pub use style::{Label, Style};
 pub use up::{Up, UpArgs};
@@ -56,6 +58,18 @@ pub enum Job {
     Ask(Ask),
     /// Run the demonstration.
     Demo,
+}
+
+impl Job {
+    /// The ports of a bridge that runs in this process, if the job is one.
+    fn config(&self) -> Option<&Config> {
+        match self {
+            Self::Run(config, _) => Some(config),
+            Self::Instance(instance) => instance.join.is_none().then_some(&instance.config),
+            Self::Bench(up) => Some(up.config()),
+            Self::Ask(_) | Self::Demo => None,
+        }
+    }
 }
 
 /// Runs the program with `args`, its own name first. `start` does the jobs that need the engine, returns when they are
@@ -81,6 +95,10 @@ where
             if matches!(job, Job::Instance(_)) {
                 log::beside_a_program();
             }
+            // All threads that are started from now on are held to it.
+            if let Some(config) = job.config() {
+                sandbox::install(&args.sandbox, config)?;
+            }
             match job {
                 // It holds signals back first, which has to be before there is any other thread.
                 Job::Instance(_) => {}
@@ -89,6 +107,7 @@ where
                 _ => screen::start(true)?,
             }
             log::start(args.verbosity);
+            crate::rights::summary().into_iter().for_each(|held| ::log::debug!("sandbox: {held}"));
             start(job, args.verbosity)
         }
     });
@@ -213,6 +232,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         return Err(error.hint("--port nat:10.0.2.2/24 can; or join a bridge that runs, --join NAME"));
     }
     let mut spec = launch::Spec::new(&name, args.command.clone());
+    spec.privileged = args.privileged;
     if !args.host.is_empty() {
         spec.network = Network::Host(host(args, &name)?);
     } else if !args.taps.is_empty() {

@@ -5,7 +5,12 @@ use crate::config::Config;
 use crate::engine::control::{Claim, DEFAULT_NAME, Server};
 use crate::engine::{Bridge, SwitchStatus};
 use crate::error::{Error, Result};
+use crate::rights::role::{BASE, REMOVE, SOCKETS};
+use crate::rights::{self, Role};
 use crossbeam_channel::select;
+
+/// The first thread, once everything is open: it waits, prints, and takes away what was made.
+static MAIN: Role = Role::new("main", &[BASE, SOCKETS, REMOVE]);
 
 /// Runs `config` as the bridge called `name` until a signal ends it, or its last switch has ended by itself. Gives the
 /// exit status.
@@ -15,15 +20,18 @@ use crossbeam_channel::select;
 pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = stop::one_wish()?;
-    let claim = claim(name, DEFAULT_NAME)?;
-    let bridge = Bridge::start(config)?;
-    let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
+    let claim = rights::for_people(|| claim(name, DEFAULT_NAME))?;
+    let bridge = rights::apart(|| Bridge::start(config))?;
+    let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
     if let Some(control) = &control {
         log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
     }
+    let status = bridge.status()?;
+    // What holds a port up may be another process, which is hidden from one that has given up its rights.
+    let shown = [show::ports(&status), show::attachments(&status)].concat();
+    rights::enter(&MAIN);
     if !quiet {
-        let status = bridge.status()?;
-        print([show::ports(&status), show::attachments(&status)].concat())?;
+        print(shown)?;
     }
     while bridge.has_a_switch() {
         select! {

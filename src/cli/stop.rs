@@ -12,11 +12,16 @@ use super::screen;
 use crate::error::{Class, Error, Result};
 use crate::port::made;
 use crate::port::process::is_ignored;
+use crate::rights::role::{BASE, REMOVE, SOCKETS};
+use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::thread::{Builder, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+/// Who hears signals may end the process, and takes away what it has made.
+static SIGNALS: Role = Role::new("signals", &[BASE, SOCKETS, REMOVE]);
 
 /// Signals that follow the last one sooner are the same wish.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -124,11 +129,11 @@ fn watch(mut act: impl FnMut(Wish, i32) + Send + 'static) -> Result<()> {
             }
         }
     };
-    Builder::new().name("zb-signals".into()).spawn(run).map(drop).map_err(cannot)
+    rights::spawn("zb-signals", &SIGNALS, run).map(drop).map_err(cannot)
 }
 
 fn aside(work: impl FnOnce() + Send + 'static) {
-    if let Err(error) = Builder::new().name("zb-end".into()).spawn(work) {
+    if let Err(error) = rights::spawn("zb-end", &SIGNALS, work) {
         log::warn!("cannot start a thread: {error}");
     }
 }

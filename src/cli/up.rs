@@ -10,6 +10,7 @@ use crate::config::{Config, InstanceSpec};
 use crate::engine::Bridge;
 use crate::engine::control::Server;
 use crate::error::{Class, Error, Result};
+use crate::rights;
 use clap_complete::ArgValueCandidates;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,6 +90,13 @@ impl Up {
     }
 }
 
+impl Up {
+    /// Its ports, switches and instances.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
 /// Runs a bench until it is over. Gives the exit status.
 ///
 /// # Errors
@@ -97,9 +105,9 @@ impl Up {
 pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = stop::two_wishes()?;
-    let claim = super::run::claim(up.name.as_deref(), &up.bench)?;
-    let bridge = Bridge::start(&up.config)?;
-    let control = claim.map(|claim| claim.serve(&bridge)).transpose()?;
+    let claim = rights::for_people(|| super::run::claim(up.name.as_deref(), &up.bench))?;
+    let bridge = rights::apart(|| Bridge::start(&up.config))?;
+    let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
     let name = control.as_ref().map_or(up.bench.as_str(), Server::name);
     let logs = up.logs.clone().map_or_else(|| bench::default_folder(name), Ok)?;
     let joined = up.join.as_deref().map(|other| super::joined::link(other, name, &bridge)).transpose()?;

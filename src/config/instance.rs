@@ -63,6 +63,12 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
     row("ready", "HOW", "log REGEX, ping ADDR or tcp ADDR:PORT: when it counts as ready (default: when it runs)"),
     row("ready-timeout", "TIME", "how long that may take (default: 30s)"),
     row("restart", "no|on-failure", "whether it is started again when it fails (default: no)"),
+    KeyRow {
+        word: "privileged",
+        value: None,
+        repeatable: false,
+        summary: "it keeps the rights of who starts it, and may get more by set-uid programs (matters to root)",
+    },
     row("log", "FILE", "where its output is kept (default: NAME.log in the folder that `up` names)"),
 ];
 
@@ -95,6 +101,8 @@ pub struct InstanceSpec {
     pub ready_timeout: Duration,
     /// Whether it is started again.
     pub restart: Restart,
+    /// It keeps the rights of who starts it.
+    pub privileged: bool,
     /// Where its output is kept; `None`: in the bench's folder.
     pub log: Option<PathBuf>,
 }
@@ -189,6 +197,7 @@ impl InstanceSpec {
             ready: keys.value("ready", ready)?,
             ready_timeout: keys.value("ready-timeout", time)?.unwrap_or(READY_TIMEOUT),
             restart: keys.value("restart", restart)?.unwrap_or_default(),
+            privileged: keys.flag("privileged")?.unwrap_or_default(),
             log: keys.value("log", value::path)?,
             name,
             switch,
@@ -251,6 +260,9 @@ impl InstanceSpec {
         }));
         if self.restart == Restart::OnFailure {
             words.push("restart on-failure".to_owned());
+        }
+        if self.privileged {
+            words.push("privileged".to_owned());
         }
         words.join(", ")
     }

@@ -10,6 +10,7 @@
 //! comes out is typed and within its limits; nothing was opened or resolved yet.
 
 mod copies;
+mod exposure;
 mod file;
 pub mod grammar;
 mod instance;
@@ -29,5 +30,5 @@ pub use kind::{
     Wpan, command_words, find,
 };
 pub use plan::{Config, misplaced, same_host};
-pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, check_rules};
+pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, SERVICE_MTU, check_rules};
 pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};

@@ -120,6 +120,7 @@ impl Config {
         let used = self.switches_in_use();
         let unused = self.switches.iter().filter(|switch| used.iter().all(|other| other.name != switch.name));
         odd.extend(unused.map(|switch| format!("switch {}: no port joins it", switch.name)));
+        odd.extend(self.exposures());
         Ok(odd)
     }
 

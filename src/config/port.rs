@@ -15,6 +15,10 @@ pub const DEFAULT_SWITCH: &str = "default";
 /// The range of `mtu=`: the least that IPv4 needs (RFC 791, 3.2), and the longest frame.
 pub const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
 
+/// The range of `mtu=` of a service: what IPv6 wants of a link (RFC 8200, 5), and the longest frame without its Ethernet
+/// header.
+pub const SERVICE_MTU: std::ops::RangeInclusive<u32> = 1280..=65_521;
+
 /// The least `mtu=` of a port with bare IP packets: what every IPv4 host takes (RFC 791, 3.1).
 pub const LEAST_IP_MTU: u32 = 576;
 
@@ -33,6 +37,8 @@ pub struct PortSpec {
     pub queue: Option<usize>,
     /// No traffic to and from other isolated ports.
     pub isolate: bool,
+    /// Addresses that are used first here are this port's alone; `None`: only where it is isolated.
+    pub guard: Option<bool>,
     /// A failure to open it is no error; it is tried again.
     pub optional: bool,
     /// Stations that are always here: no group address, none twice.
@@ -61,6 +67,7 @@ impl PortSpec {
             mtu: None,
             queue: None,
             isolate: false,
+            guard: None,
             optional: false,
             statics: Vec::new(),
             rewrite: Vec::new(),
@@ -95,6 +102,7 @@ impl PortSpec {
         self.mtu = keys.value("mtu", |text| value::number(text, MTU_RANGE))?;
         self.queue = keys.value("queue", |text| value::number(text, 1..=QUEUE_FRAMES_MAX))?;
         self.isolate = keys.flag("isolate")?.unwrap_or(false);
+        self.guard = keys.flag("guard")?;
         self.optional = keys.flag("optional")?.unwrap_or(false);
         self.statics = keys.values("static", value::station)?;
         self.rewrite = rewrite(keys)?;
@@ -105,6 +113,13 @@ impl PortSpec {
     fn check_kind(&self) -> std::result::Result<(), Fault> {
         if self.kind.tells_mtu() && self.mtu.is_some_and(|mtu| mtu < LEAST_IP_MTU) {
             return Err(Fault::new(format!("with mode=ip the mtu is {LEAST_IP_MTU} at least")));
+        }
+        if self.kind.is_service() && self.mtu.is_some_and(|mtu| !SERVICE_MTU.contains(&mtu)) {
+            let (least, most) = (SERVICE_MTU.start(), SERVICE_MTU.end());
+            return Err(Fault::new(format!("mtu of a service: expected {least} to {most}")));
+        }
+        if self.kind.is_radio() && self.guard.is_some() {
+            return Err(Fault::new("guard means nothing on a radio medium"));
         }
         if self.kind.is_radio() && !self.rewrite.is_empty() {
             return Err(Fault::new("rewrite means nothing on a radio medium"));
@@ -149,12 +164,22 @@ impl PortSpec {
                 out.flag(word);
             }
         }
+        match self.guard {
+            Some(true) => out.flag("guard"),
+            Some(false) => out.value("guard", "off"),
+            None => {}
+        }
         for mac in &self.statics {
             out.value("static", mac);
         }
         for rule in &self.rewrite {
             out.value("rewrite", rule);
         }
+    }
+
+    /// Whether its addresses are guarded: where that is said, and on an isolated port unless it is denied.
+    pub fn is_guarded(&self) -> bool {
+        self.guard.unwrap_or(self.isolate)
     }
 
     /// How a peer is attached, where there is anything left to do.

@@ -114,7 +114,7 @@ fn every_key_of_every_row_is_taken() {
         "ipv6" => "=2001:db8::1/64",
         "forward" => "=tcp:127.0.0.1:8080->10.0.2.15:80",
         "fd" | "queue" | "clients" => "=99",
-        "mtu" => "=999",
+        "mtu" => "=1499",
         "device" => "=loopback",
         "import" => "=127.0.0.1:3240/1-1",
         "usbip-listen" => "=127.0.0.1:0",
@@ -130,7 +130,7 @@ fn every_key_of_every_row_is_taken() {
         for key in row.keys.iter().chain(COMMON) {
             let text = format!("{},{}{}", head_for(row, key.word), key.word, value(row, key.word));
             let port = PortSpec::parse(&text);
-            let is_none_of_radio = row.word == "wpan" && matches!(key.word, "mtu" | "static" | "rewrite");
+            let is_none_of_radio = row.word == "wpan" && matches!(key.word, "mtu" | "guard" | "static" | "rewrite");
             assert_eq!(port.is_ok(), !is_none_of_radio, "{text}: {port:?}");
         }
     }
@@ -262,7 +262,8 @@ fn port() -> impl Strategy<Value = PortSpec> {
             let statics = if radio { Vec::new() } else { statics };
             let rewrite = if radio { Vec::new() } else { rewrite };
             let (learn, kind) = (learn || radio, plain.kind);
-            PortSpec { name, switch, learn, mtu, queue, isolate, optional, statics, rewrite, kind }
+            let guard = (!radio && optional).then_some(isolate);
+            PortSpec { name, switch, learn, mtu, queue, isolate, guard, optional, statics, rewrite, kind }
         },
     )
 }

@@ -77,6 +77,9 @@ pub struct StatusInfo {
     pub pid: u32,
     /// The version of the program.
     pub version: String,
+    /// What its threads have given up, in words; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// Its switches.
     pub switches: Vec<SwitchInfo>,
 }

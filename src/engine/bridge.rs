@@ -13,11 +13,13 @@ use crate::error::{Class, Error, Result};
 use crate::limits::QUEUE_LIMIT;
 use crate::port::channel::Link;
 use crate::port::memory;
+use crate::rights::role::{BASE, BLOCKS, FILES, NETWORK, REMOVE, SOCKETS, WATCH};
+use crate::rights::{self, Role};
 use crate::switch::{PortConfig, SwitchConfig};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long all switches together may take to end. Their services have had their time by then.
@@ -41,6 +43,10 @@ struct Running {
     over: Receiver<()>,
 }
 
+/// A switch opens its ports again, and those that are added, and starts the programs of `exec:`.
+static ROLE: Role =
+    Role { programs: true, ..Role::new("switch", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
+
 /// Running switches. When this is dropped they are stopped, and what they had made is removed.
 pub struct Bridge {
     switches: Vec<Running>,
@@ -54,6 +60,7 @@ impl Bridge {
     /// # Errors
     /// The first port that could not be opened; nothing is left running or bound.
     pub fn start(config: &Config) -> Result<Self> {
+        let config = &config.settled();
         let bridge = Self::without_switches()?;
         let mut engines = Vec::new();
         for switch in config.switches_in_use() {
@@ -235,7 +242,7 @@ fn spawn(mut engine: Engine, handle: Handle, parts: Arc<Parts>) -> Result<Runnin
         parts.tell(Ended { switch, port: None, why: why.clone() });
         Err(why)
     };
-    let thread = Builder::new().name(format!("zb-{}", handle.name())).spawn(run);
+    let thread = rights::spawn(format!("zb-{}", handle.name()), &ROLE, run);
     let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
     Ok(Running { handle, thread, over })
 }

@@ -15,6 +15,8 @@ use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
 use crate::port::memory::Peak;
+use crate::rights::Role;
+use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
 use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
 use crate::service::nat::{Flows, Nat, Stats};
@@ -22,6 +24,9 @@ use crate::time::Clock;
 use mio::{Events, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// A gateway opens sockets to wherever guests want, and the list of resolvers; files have threads of their own.
+static ROLE: Role = Role::new("gateway", &[BASE, SOCKETS, NETWORK, REMOVE, READ]);
 
 const EVENTS: usize = 256;
 /// Batches of the switch in one turn.
@@ -70,7 +75,7 @@ pub(super) fn start(spec: &PortSpec, nat: &config::Nat, host: &Host, seed: u64) 
         lease_file,
     };
     let run = |gateway: &mut Gateway, thread: &Thread| gateway.run(&thread.pulse);
-    let thread = Thread::new(spec, host).start(gateway, run, |gateway| &gateway.link)?;
+    let thread = Thread::new(spec, host).start(&ROLE, gateway, run, |gateway| &gateway.link)?;
     Ok((channel.with_offloads(), thread))
 }
 
@@ -148,7 +153,7 @@ impl Gateway {
             strike(&self.name);
             let now = self.clock.now();
             for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
-                self.nat.handle_frame(now, bytes, frame.offload, &mut self.sockets);
+                self.nat.handle_frame(now, self.link.ingress(frame), (bytes, frame.offload), &mut self.sockets);
             }
             self.link.done_with(batch);
         }

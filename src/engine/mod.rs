@@ -50,6 +50,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FRAMES, INHALE_ROOM};
 use crate::port::link_news::LinkNews;
+use crate::port::port_set::PortSet;
 use crate::port::{Budget, Edge, Gone, Inhaled};
 use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
@@ -113,11 +114,15 @@ struct Engine {
     batch: Batch,
     /// Room for frames that are translated on their way out.
     scratch: rewrite::Scratch,
+    /// Ports that exchange nothing with each other, for services to see.
+    isolated: Arc<PortSet>,
     commands: Receiver<Command>,
     /// Who wants to hear of the states of ports.
     watchers: watcher::Watchers,
     waker: Arc<Waker>,
     pulse: Arc<Pulse>,
+    /// The loop has begun: from now on whoever waits for an answer keeps frames waiting.
+    runs: bool,
     parts: Arc<Parts>,
     /// Behind the ports, whose end is theirs.
     threads: service::Threads,
@@ -161,10 +166,12 @@ impl Engine {
             lookups: names::Lookups::default(),
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
+            isolated: Arc::default(),
             commands,
             watchers: watcher::Watchers::default(),
             waker,
             pulse,
+            runs: false,
             parts: parts.clone(),
             threads: service::Threads::default(),
         };
@@ -173,6 +180,7 @@ impl Engine {
 
     /// Runs until it is told to stop.
     fn run(&mut self) -> Result<()> {
+        self.runs = true;
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.letting_in = LETTING_IN;
@@ -266,8 +274,22 @@ impl Engine {
         for index in 0..self.channels.len() {
             let id = self.channels[index];
             if self.slot_mut(id).and_then(|slot| slot.seat.edge()).is_some_and(|edge| edge.take_ready()) {
+                self.bind_leases(id);
                 self.make_flushing(id);
                 self.make_ready(id);
+            }
+        }
+    }
+
+    /// Binds the addresses that a service has leased to the guarded ports of those who have them.
+    fn bind_leases(&mut self, id: PortId) {
+        let Some(Edge::Channel(channel)) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.seat.edge())
+        else {
+            return;
+        };
+        if self.switch.is_guarded() {
+            for (lease, _) in channel.take_leases().unwrap_or_default() {
+                self.switch.bind_lease(lease.mac, lease.addr.into());
             }
         }
     }
@@ -441,6 +463,13 @@ impl Engine {
                     "switch {}: the forwarding database is full; new addresses are not learned (fdb-limit in the \
                      configuration)",
                     self.name,
+                ),
+                Event::Claimed(claim, count) => log::warn!(
+                    "{}: it claims the {} of {}, and its frame was dropped (guard; {count} in all since this was said \
+                     last)",
+                    self.port_name(claim.port),
+                    claim.address,
+                    self.port_name(claim.owner),
                 ),
                 Event::Stalled(id) => {
                     log::warn!(

@@ -18,6 +18,8 @@ use crate::port::channel::{self, Link};
 use crate::port::names::first_name;
 use crate::port::seat::Seat;
 use crate::port::{self, Edge, Gone, Listener, Opened};
+use crate::rights::role::{BASE, FILES};
+use crate::rights::{self, Role};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
 use crate::wire::Rewriter;
@@ -99,12 +101,16 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
     PortConfig {
         learn: spec.learn,
         isolate: spec.isolate,
+        guard: spec.is_guarded(),
         mtu: spec.mtu.filter(|_| !spec.kind.tells_mtu()),
         queue: spec.queue.unwrap_or_else(|| spec.kind.queue()),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
     }
 }
+
+/// Who has something open is read in /proc.
+static WHO: Role = Role::new("who", &[BASE, FILES]);
 
 /// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
 pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
@@ -114,8 +120,7 @@ pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
         }
         // Who it is takes a look at every descriptor of the machine, for which no frame waits.
         let (name, asking) = (name.to_owned(), error.clone());
-        let aside = std::thread::Builder::new().name("zb-who".into());
-        if aside.spawn(move || warn_of(&name, &asking.told())).is_err() {
+        if rights::spawn_to_look("zb-who", &WHO, move || warn_of(&name, &asking.told())).is_err() {
             log::warn!("{}", error.what());
         }
     } else {
@@ -137,14 +142,19 @@ impl Engine {
         if spec.kind.is_radio() != self.switch.is_radio() {
             return Err(misplaced(spec, self.switch.is_radio()));
         }
-        let others = self.ports.iter().flatten().filter_map(|slot| match &slot.origin {
-            Origin::Spec(other) => Some(other),
-            _ => None,
-        });
-        if let Some(error) = others.into_iter().find_map(|other| same_host(other, spec)) {
+        if let Some(error) = self.specs().find_map(|other| same_host(other, spec)) {
             return Err(error);
         }
-        Ok(())
+        spec.may_join(self.specs())
+    }
+
+    /// The specifications of the ports and listeners that there are.
+    fn specs(&self) -> impl Iterator<Item = &PortSpec> {
+        let ports = self.ports.iter().flatten().filter_map(|slot| match &slot.origin {
+            Origin::Spec(spec) | Origin::Given(spec) => Some(&**spec),
+            _ => None,
+        });
+        ports.chain(self.listeners.iter().filter(|slot| !slot.removed).map(|slot| &*slot.spec))
     }
 
     /// Makes a port of a descriptor that was handed over.
@@ -158,6 +168,7 @@ impl Engine {
     /// Opens what `spec` asks for, with what was done for it before.
     pub(super) fn open_port(&mut self, spec: Arc<PortSpec>, beforehand: Beforehand) -> Result<()> {
         self.admits(&spec)?;
+        let spec = Arc::new(spec.settled(self.specs()));
         let again = port::is_awaited(&spec);
         if again && let Some(name) = first_name(&spec) {
             return self.add_awaited(spec, format!("looking up {name}"), true);
@@ -174,6 +185,8 @@ impl Engine {
             }
             Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new(), false)?,
             Err(error) if again && error.class() != Class::Usage => {
+                // Before the switch runs nobody is kept waiting by the question who holds it.
+                let error = if self.runs { error } else { error.told() };
                 say(&spec.name, &error, &mut true);
                 self.add_awaited(spec, error.what().to_owned(), false)?;
             }
@@ -232,6 +245,9 @@ impl Engine {
             log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
         }
         let now = self.clock.now();
+        for address in spec.kind.own_addresses() {
+            self.switch.bind(address, id);
+        }
         for &mac in &spec.statics {
             if !self.switch.add_static(now, mac, id) {
                 log::warn!("{name}: the forwarding database has no room for static {mac}");
@@ -249,7 +265,12 @@ impl Engine {
         peer: String,
     ) -> Result<PortId> {
         let too_many = || Error::new(Class::Runtime, format!("{name}: the switch has as many ports as it can have"));
+        let isolate = config.isolate;
         let id = self.switch.add_port(config).ok_or_else(too_many)?;
+        self.isolated.set(id, isolate);
+        if let Some(Edge::Channel(channel)) = &edge {
+            channel.show_isolated(self.isolated.clone());
+        }
         if let Some(error) = edge.as_ref().and_then(|edge| self.watch(id, edge).err()) {
             self.switch.remove_port(self.clock.now(), id);
             return Err(error.at(name));

@@ -10,11 +10,13 @@
 
 use crate::error::{Class, Error};
 use crate::frame::PortId;
+use crate::rights::role::{BASE, READ};
+use crate::rights::{self, Role};
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread::{Builder, JoinHandle, Thread, park, park_timeout};
+use std::thread::{JoinHandle, Thread, park, park_timeout};
 use std::time::Duration;
 
 /// How often the watchdog looks: a breath that is noticed has lasted so long.
@@ -206,6 +208,9 @@ pub(super) struct Watchdog {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// It looks at counters, and says what it sees.
+static ROLE: Role = Role::new("watchdog", &[BASE, READ]);
+
 impl Watchdog {
     /// One that does not look yet.
     pub fn new() -> Self {
@@ -224,7 +229,7 @@ impl Watchdog {
     /// The system has no thread left.
     pub fn start(&self) -> Result<(), Error> {
         let shared = self.shared.clone();
-        let thread = Builder::new().name("zb-watchdog".into()).spawn(move || shared.run());
+        let thread = rights::spawn("zb-watchdog", &ROLE, move || shared.run());
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
         // It is started once.
         let _ = self.shared.thread.set(thread.thread().clone());

@@ -14,13 +14,19 @@ use crate::error::{Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS, WATCH};
+use crate::rights::{self, Role};
 use crate::service::{self, Service, Unsent};
 use crate::time::{Clock, Instant};
 use crate::wire::Offload;
 use mio::Waker;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// A service speaks on sockets and terminals that are open, dials, reads what a client's process is called, and takes away
+/// what it made; its files have threads of their own.
+static ROLE: Role = Role::new("service", &[BASE, SOCKETS, NETWORK, REMOVE, WATCH, READ]);
 
 /// Frames that a service may send before it has to look at what has come.
 const BUDGET: usize = 64;
@@ -98,12 +104,13 @@ impl Thread {
         }
     }
 
-    /// Runs `work` on the new thread. When it panics, the port is told why, before its link goes.
+    /// Runs `work` on the new thread, with no more rights than `role`. When it panics, the port is told why, before its link goes.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start<W: Send + 'static>(
         self,
+        role: &'static Role,
         mut work: W,
         run: impl FnOnce(&mut W, &Self) + Send + 'static,
         link: fn(&W) -> &Link,
@@ -124,7 +131,7 @@ impl Thread {
             dropped.err().into_iter().for_each(|error| log::error!("{error}"));
             self.parts.tell(Ended { switch: self.switch, port: Some(self.port), why });
         };
-        Builder::new().name(name).spawn(body).map_err(|error| Error::system("cannot start a thread", &error))
+        rights::spawn(name, role, body).map_err(|error| Error::system("cannot start a thread", &error))
     }
 }
 
@@ -150,7 +157,7 @@ pub(super) fn start(spec: &PortSpec, host: &Host, seed: u64) -> Option<Result<St
         let run = |(link, service, backend): &mut (Link, Box<dyn Service + Send>, Backend), thread: &Thread| {
             run_with(link, service.as_mut(), backend, Some(thread));
         };
-        let thread = Thread::new(spec, host).start((link, service, backend), run, |(link, ..)| link)?;
+        let thread = Thread::new(spec, host).start(&ROLE, (link, service, backend), run, |(link, ..)| link)?;
         Ok((channel, thread))
     }))
 }
@@ -256,7 +263,9 @@ fn turn<S: Service + ?Sized>(
     for _ in 0..BATCHES {
         let Some(batch) = link.try_recv_batch()? else { break };
         thread.into_iter().for_each(|thread| strike(&thread.port));
-        Outgoing::rest_of(&batch, 0).frames().for_each(|(_, frame)| service.handle_frame(now, frame));
+        for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
+            service.handle_frame(now, link.ingress(frame), bytes);
+        }
         link.done_with(batch);
     }
     for _ in 0..INPUTS {

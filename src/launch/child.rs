@@ -152,7 +152,7 @@ pub fn begin(
     drop(theirs);
     let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());
     let child = Child { socket, stage: Mutex::new(stage), asks: AtomicBool::new(false), ended: Mutex::new(None) };
-    talk::send(&child.socket, &Order::Start(Plan::new(&spec.network, pids)), &[])?;
+    talk::send(&child.socket, &Order::Start(Plan::new(&spec.network, pids, spec.privileged)), &[])?;
     let (links, watch) = made(spec, &child)?;
     match next(&child)?.0 {
         Report::Running => {}

@@ -16,7 +16,10 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, set_parent_process_death_signal, wait,
 };
-use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+use rustix::thread::{
+    CapabilitySet, capabilities, configure_capability_in_ambient_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
+};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -29,18 +32,22 @@ const RIGHTS: [CapabilitySet; 3] = [CapabilitySet::NET_ADMIN, CapabilitySet::NET
 /// The shortest sleep between two looks at the lease.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed; `pids`: this is PID 1 of
-/// a namespace; `host`: an interface that needs an address first.
-pub fn run(
-    socket: &OwnedFd,
-    held: &Held,
-    mut early: Vec<i32>,
-    command: &[OsString],
-    (pids, host): (bool, Option<Host>),
-) -> u8 {
+/// How a program is to be started.
+pub struct Start {
+    /// This is PID 1 of a namespace.
+    pub pids: bool,
+    /// An interface that needs an address first.
+    pub host: Option<Host>,
+    /// It keeps all rights.
+    pub privileged: bool,
+}
+
+/// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed.
+pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], how: Start) -> u8 {
+    let Start { pids, host, privileged } = how;
     let addressed = prepare(socket, pids).and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
     early.extend(held.early());
-    match addressed.and_then(|dhcp| Ok((start(command)?, dhcp))) {
+    match addressed.and_then(|dhcp| Ok((start(command, privileged)?, dhcp))) {
         Ok((program, dhcp)) => {
             // One that has ended already needs no signal.
             for number in early {
@@ -99,8 +106,11 @@ fn ask(host: Host, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
 }
 
 /// Starts the program. Gives its process id as it is here.
-fn start(command: &[OsString]) -> Result<Pid, Report> {
+fn start(command: &[OsString], privileged: bool) -> Result<Pid, Report> {
     keep_rights();
+    if !privileged {
+        give_up_rights().map_err(failed)?;
+    }
     let Some((program, arguments)) = command.split_first() else { return Err(failed(Errno::INVAL)) };
     let mut ready = Command::new(program);
     hold_none(ready.args(arguments));
@@ -125,6 +135,23 @@ fn keep_rights() {
         // One that it has not got cannot be passed on.
         let _ = configure_capability_in_ambient_set(right, true);
     }
+}
+
+/// Has the program, and what it starts, come to no right but these: not as root, whose number gives all of the bounding
+/// set to whatever it starts, and not by a set-uid program or one with capabilities of its own (capabilities(7),
+/// `PR_SET_NO_NEW_PRIVS`).
+fn give_up_rights() -> Result<(), Errno> {
+    let kept = RIGHTS.into_iter().fold(CapabilitySet::empty(), |all, right| all | right);
+    if capabilities(None)?.effective.contains(CapabilitySet::SETPCAP) {
+        for right in CapabilitySet::all().difference(kept).iter() {
+            // One that this kernel does not know cannot be had.
+            let _ = remove_capability_from_bounding_set(right);
+        }
+    }
+    let mut sets = capabilities(None)?;
+    sets.inheritable &= kept;
+    set_capabilities(None, sets)?;
+    set_no_new_privs(true)
 }
 
 /// Waits for the end of `program`, which it brings about when the caller is gone, and keeps its address.

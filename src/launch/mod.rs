@@ -1,4 +1,5 @@
-//! What zbridge starts: programs in namespaces of their own, each with its network, and without any right.
+//! What zbridge starts: programs in namespaces of their own, each with its network, and with no right that they do not
+//! need there, root's programs too ([`Spec::privileged`]).
 //!
 //! Theory of operation. [`start`] runs zbridge itself once more ([`take_over`]). That process, the *stage*, has one
 //! thread and moves into new namespaces: user (not for one who may do all this anyway), network, mount, PID. It makes
@@ -66,6 +67,9 @@ pub struct Spec {
     pub network: Network,
     /// Its standard streams.
     pub output: Output,
+    /// It keeps all rights of the caller. Otherwise it has those that it needs in its network namespace (`init`), root's
+    /// too, and never gets more.
+    pub privileged: bool,
     /// How another TAP is asked for where this was: `--tap NAME`, with NAME to be put in.
     pub tap_words: &'static str,
 }
@@ -75,7 +79,8 @@ impl Spec {
     pub fn new(name: &str, command: Vec<OsString>) -> Self {
         let network = Network::Taps(vec![DEFAULT_TAP.to_owned()]);
         let (env, output, tap_words) = (Vec::new(), Output::Inherit, "--tap NAME");
-        Self { name: name.to_owned(), command, env, cwd: None, network, output, tap_words }
+        let privileged = false;
+        Self { name: name.to_owned(), command, env, cwd: None, network, output, privileged, tap_words }
     }
 }
 

@@ -3,8 +3,9 @@
 //! It has one thread from its start: [`take_over`] comes before anything else. It holds back every signal, as a key at
 //! the terminal is for the program, whose process group it shares.
 
+use super::init::{self, Start};
 use super::talk::{self, Fault, Order, Plan, Report};
-use super::{Host, NotStarted, explain, init, network};
+use super::{NotStarted, explain, network};
 use crate::error::{Class, Error, Result};
 use crate::port::process::{Signals, UnshareFlags, fork, unshare};
 use rustix::io::Errno;
@@ -39,7 +40,7 @@ pub fn take_over() -> Option<ExitCode> {
 
 /// Does all of it. Fails only when nobody is left to hear why.
 fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
-    let (pids, held, host) = match prepare(&socket) {
+    let (held, start) = match prepare(&socket) {
         Ok(made) => made,
         Err(failed) => {
             talk::send(&socket, &Report::Failed(Fault::new(&failed.error, failed.status)), &[])?;
@@ -49,7 +50,7 @@ fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
     let lost = |errno: Errno| Error::system("cannot start the instance", &errno.into());
     let early = held.early();
     match fork().map_err(lost)? {
-        None => Ok(init::run(&socket, &held, early, command, (pids, host))),
+        None => Ok(init::run(&socket, &held, early, command, start)),
         Some(pid) => {
             drop((socket, held));
             let ended = waitpid(Some(pid), WaitOptions::empty()).map_err(lost)?;
@@ -84,20 +85,19 @@ impl Held {
     }
 }
 
-/// Makes what the caller asks for, and sends it. Gives whether there is a PID namespace, and the interface that still
-/// needs an address.
-fn prepare(socket: &OwnedFd) -> Result<(bool, Held, Option<Host>), NotStarted> {
+/// Makes what the caller asks for, and sends it. Gives how the program is to be started.
+fn prepare(socket: &OwnedFd) -> Result<(Held, Start), NotStarted> {
     let system = |errno: Errno| Error::system("cannot start the instance", &errno.into());
     let held = Held::hold().map_err(system)?;
     let Some((Order::Start(plan), _)) = talk::receive(socket).map_err(system)? else {
         return Err(Error::new(Class::Runtime, "the instance was not told what to be").into());
     };
     enter_namespaces(&plan).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
-    let pids = plan.pids;
-    let (made, asks) = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
+    let (pids, privileged) = (plan.pids, plan.privileged);
+    let (made, host) = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
     let fds: Vec<_> = made.fds.iter().map(AsFd::as_fd).collect();
     talk::send(socket, &Report::Ready(made.links), &fds)?;
-    Ok((pids, held, asks))
+    Ok((held, Start { pids, host, privileged }))
 }
 
 /// A step on the way into new namespaces that was refused.

@@ -3,6 +3,7 @@
 use super::sys;
 use crate::config::Access;
 use crate::error::{Class, Error, Result};
+use crate::rights::deed;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, chmod, chown, fstat, open};
 use rustix::io::Errno;
 use std::os::fd::AsRawFd;
@@ -14,6 +15,13 @@ use std::path::Path;
 /// # Errors
 /// There is no such user or group, or this process may not give away.
 pub fn give(path: &Path, access: &Access) -> Result<()> {
+    let given = give_directly(path, access);
+    // What is asked for is refused to one who has given up the right.
+    let (mode, user, group) = (access.mode, access.user.clone(), access.group.clone());
+    given.or_else(|error| deed::give(path, (mode, user, group), error))
+}
+
+fn give_directly(path: &Path, access: &Access) -> Result<()> {
     let Access { mode, user, group } = access;
     let uid = user.as_deref().map(|user| number(user, "user", sys::user_id)).transpose()?.map(Uid::from_raw);
     let gid = group.as_deref().map(|group| number(group, "group", sys::group_id)).transpose()?.map(Gid::from_raw);

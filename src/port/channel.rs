@@ -8,13 +8,14 @@
 //!
 //! Batches that were emptied go back to whoever filled them: new memory costs as much as what is copied into it.
 
+use super::port_set::PortSet;
 use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
-use crate::frame::{Batch, Outgoing, PortId};
+use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
-use crate::service::Shown;
 use crate::service::lan::leases::Lease;
 use crate::service::nat::{Flows, Stats};
+use crate::service::{Ingress, Shown};
 use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
@@ -64,10 +65,14 @@ struct Shared {
     asleep: AtomicBool,
     /// The port was removed, or the bridge has ended.
     closed: AtomicBool,
+    /// The isolated ports of the switch, once the port is one of its.
+    isolated: OnceLock<Arc<PortSet>>,
     /// The flows of a gateway, and what it has counted.
     flows: Mutex<Option<(Flows, Stats)>>,
     /// The leases of its segment, and when it told them.
     leases: Mutex<Vec<(Lease, SystemTime)>>,
+    /// They have changed since the switch looked last.
+    leased: AtomicBool,
     /// How the service wants to be shown.
     shown: Mutex<Option<Shown>>,
     /// Why the service has failed.
@@ -128,8 +133,10 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         service: OnceLock::new(),
         asleep: flag(),
         closed: flag(),
+        isolated: OnceLock::new(),
         flows: Mutex::default(),
         leases: Mutex::default(),
+        leased: flag(),
         shown: Mutex::default(),
         failure: OnceLock::new(),
         to_service: Spares::default(),
@@ -160,6 +167,11 @@ impl Channel {
         self.offload
     }
 
+    /// Shows the other end which ports of the switch are isolated. Said once, before the first frame.
+    pub fn show_isolated(&self, ports: Arc<PortSet>) {
+        let _ = self.shared.isolated.set(ports);
+    }
+
     /// The flows of the gateway at the other end, if it is one, and what it has counted.
     pub fn flows(&self) -> Option<(Flows, Stats)> {
         *self.shared.flows.lock()
@@ -169,6 +181,11 @@ impl Channel {
     pub fn leases(&self) -> Vec<(Lease, SystemTime)> {
         let now = SystemTime::now();
         self.shared.leases.lock().iter().filter(|(_, end)| *end > now).cloned().collect()
+    }
+
+    /// The same, if they have changed since this was asked last.
+    pub fn take_leases(&self) -> Option<Vec<(Lease, SystemTime)>> {
+        self.shared.leased.swap(false, Ordering::SeqCst).then(|| self.leases())
     }
 
     /// How the other end wants to be shown, if it has said so.
@@ -321,6 +338,12 @@ impl Link {
         }
     }
 
+    /// By which port of the switch a frame came that was received.
+    pub fn ingress(&self, frame: &Frame) -> Ingress {
+        let isolated = self.shared.isolated.get().is_some_and(|ports| ports.has(frame.ingress));
+        Ingress { port: frame.ingress, isolated }
+    }
+
     /// An empty batch with room for `bytes`, to be sent.
     pub fn spare(&self, bytes: usize) -> Batch {
         self.shared.to_switch.take(bytes)
@@ -340,6 +363,9 @@ impl Link {
     pub fn tell_leases(&self, leases: impl IntoIterator<Item = Lease>) {
         let now = SystemTime::now();
         *self.shared.leases.lock() = leases.into_iter().map(|lease| (lease.clone(), now + lease.left)).collect();
+        // A guarded port has its lease's address from now on.
+        self.shared.leased.store(true, Ordering::SeqCst);
+        self.shared.wake();
     }
 
     /// Tells how the port is to be shown.

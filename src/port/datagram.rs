@@ -14,11 +14,21 @@ use super::Gone;
 use super::frame_io::{FrameIo, Got, Refusal};
 use crate::counters::DropReason;
 use crate::limits::MAX_FRAME;
+use crate::rights::deed;
 use crate::wire::Offload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, connect, recv, recvfrom, send, sendto};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often in so long a peer is looked for that can be reached by the keeper of rights alone.
+const ASKS: u32 = 32;
+/// See [`ASKS`].
+const REST: Duration = Duration::from_millis(20);
 
 /// A connected SOCK_SEQPACKET socket.
 pub struct Sequenced(OwnedFd);
@@ -79,13 +89,15 @@ pub struct UnixGram {
     peer: Option<SocketAddrUnix>,
     /// The peer is whoever sent last, because none was given.
     follows: bool,
+    /// How often the keeper of rights may be asked to connect the lookout before it has to rest, and since when.
+    asks: (u32, Instant),
 }
 
 impl UnixGram {
     /// Takes over a bound, non-blocking socket, and another datagram socket as its lookout. Without a `peer`, it is
     /// whoever sent last.
     pub fn new(fd: OwnedFd, lookout: OwnedFd, peer: Option<SocketAddrUnix>) -> Self {
-        Self { fd, lookout, follows: peer.is_none(), peer }
+        Self { fd, lookout, follows: peer.is_none(), peer, asks: (ASKS, Instant::now()) }
     }
 
     /// The descriptor that becomes writable when a peer that took nothing has room, if the socket itself does not.
@@ -97,6 +109,34 @@ impl UnixGram {
     pub fn peer(&self) -> String {
         let path = self.peer.as_ref().and_then(SocketAddrUnix::path_bytes);
         path.map_or_else(|| "nobody yet".into(), |path| String::from_utf8_lossy(path).into_owned())
+    }
+
+    /// Sends by the lookout, which the keeper of rights connects to a peer that this thread may not reach by its path. A
+    /// peer that was restarted is connected anew.
+    fn send_connected(&mut self, frame: &[u8], refused: Errno) -> Result<(), Errno> {
+        match send(&self.lookout, frame, SendFlags::NOSIGNAL) {
+            Err(errno @ (Errno::NOTCONN | Errno::CONNREFUSED | Errno::CONNRESET | Errno::DESTADDRREQ)) => {
+                if !self.may_ask() {
+                    return Err(errno);
+                }
+                let path = self.peer.as_ref().and_then(SocketAddrUnix::path_bytes).ok_or(refused)?;
+                let path = Path::new(OsStr::from_bytes(path));
+                deed::connect(&self.lookout, path, refused)?;
+                send(&self.lookout, frame, SendFlags::NOSIGNAL).map(drop)
+            }
+            done => done.map(drop),
+        }
+    }
+
+    /// Whether the keeper may be asked once more: a flood to a peer that is away is not worth a question a frame.
+    fn may_ask(&mut self) -> bool {
+        let (left, since) = &mut self.asks;
+        if since.elapsed() >= REST {
+            (*left, *since) = (ASKS, Instant::now());
+        }
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        may
     }
 
     /// After a peer took nothing: whether it is worth trying again at once. If not, the lookout will tell.
@@ -128,6 +168,8 @@ impl FrameIo for UnixGram {
     fn send(&mut self, frame: &[u8], _: &Offload) -> Result<(), Errno> {
         let Some(peer) = &self.peer else { return Err(Errno::DESTADDRREQ) };
         match sendto(&self.fd, frame, SendFlags::NOSIGNAL, peer) {
+            // Not with this thread's rights.
+            Err(errno @ (Errno::ACCESS | Errno::PERM)) => self.send_connected(frame, errno),
             Err(Errno::AGAIN) if self.may_try_again(peer) => {
                 sendto(&self.fd, frame, SendFlags::NOSIGNAL, peer).map(drop)
             }

@@ -6,6 +6,7 @@ use super::names::resolve;
 use super::stream::Stream;
 use crate::config::value::HostPort;
 use crate::error::{Error, Result};
+use crate::rights::deed;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::net::SocketAddr;
@@ -31,7 +32,10 @@ pub fn bind(socket: &Socket, addr: SocketAddr) -> std::io::Result<SocketAddr> {
     if stream {
         socket.set_reuse_address(true)?;
     }
-    socket.bind(&addr.into())?;
+    socket.bind(&addr.into()).or_else(|cause| {
+        let errno = Errno::from_io_error(&cause).ok_or(cause)?;
+        Ok::<_, std::io::Error>(deed::bind_to(socket, addr, errno)?)
+    })?;
     if stream {
         socket.listen(BACKLOG)?;
     }

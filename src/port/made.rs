@@ -5,8 +5,9 @@
 //! stand in one list, for the end of a process that cannot wait until everything is dropped: [`remove_all`]. A path is
 //! removed only while it leads to what was made there: somebody may have put something else in its place.
 
+use crate::rights::deed;
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, CWD, FileType, lstat, unlinkat};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,10 +35,10 @@ struct Place {
 impl Place {
     /// One that cannot be removed is stale, and in nobody's way for long: who comes next replaces it.
     fn remove(&self) {
-        let same = lstat(&self.path).is_ok_and(|now| (now.st_dev, now.st_ino) == (self.device, self.inode));
-        if same && std::fs::read_link(&self.path).ok() == self.target {
-            let flags = if self.folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            let _ = unlinkat(CWD, &self.path, flags);
+        let same = deed::look(&self.path)
+            .is_ok_and(|now| (now.device, now.inode, now.target) == (self.device, self.inode, self.target.clone()));
+        if same {
+            let _ = if self.folder { std::fs::remove_dir(&self.path) } else { deed::remove(&self.path) };
         }
     }
 }
@@ -54,14 +55,14 @@ impl Made {
     /// # Errors
     /// It is not there any more.
     pub fn note(path: &Path) -> Result<Self, Errno> {
-        let there = lstat(path)?;
+        let there = deed::look(path)?;
         let place = Place {
             // The process may move to another folder.
             path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-            device: there.st_dev,
-            inode: there.st_ino,
-            target: std::fs::read_link(path).ok(),
-            folder: FileType::from_raw_mode(there.st_mode) == FileType::Directory,
+            device: there.device,
+            inode: there.inode,
+            target: there.target,
+            folder: FileType::from_raw_mode(there.mode) == FileType::Directory,
         };
         let mut list = LIST.lock();
         let number = list.next;
@@ -72,6 +73,11 @@ impl Made {
 }
 
 impl Made {
+    /// Leaves it where it is: it is another process's from now on.
+    pub fn leave(self) {
+        LIST.lock().places.remove(&self.number);
+    }
+
     /// Takes note that what was made stands at `path` now.
     pub fn moved_to(&self, path: &Path) {
         if let Some(place) = LIST.lock().places.get_mut(&self.number) {

@@ -14,6 +14,7 @@ pub mod folder;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
+pub mod keeper;
 pub mod link_news;
 pub mod made;
 pub mod memory;
@@ -21,6 +22,7 @@ pub mod names;
 pub mod netlink;
 mod owner;
 pub mod packet;
+pub mod port_set;
 pub mod seat;
 pub mod serial;
 pub mod stream;
@@ -35,6 +37,7 @@ use crate::config::{self, PortKind, PortSpec, Transport};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
+use crate::rights::deed;
 use crate::service::lan::leases::Lease;
 use crate::service::nat::{Flows, Stats};
 use crate::time::Duration;
@@ -486,8 +489,8 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
         PortKind::Tcp(tcp) if tcp.listen => inet::TcpListener::bind(&tcp.addr).map(Listener::Tcp).map(Opened::Listener),
         PortKind::Tcp(tcp) => inet::dial(&tcp.addr).map(|(edge, peer)| Opened::Connecting(edge, peer)),
         PortKind::Udp(udp) => inet::udp(&udp.local, &udp.remote).map(edge),
-        PortKind::Tap(tap) => Tap::open(tap, spec.mtu).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
-        PortKind::Packet(packet) => Packet::open(&packet.ifname)
+        PortKind::Tap(tap) => open_tap(spec, tap).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
+        PortKind::Packet(packet) => open_packet(spec, packet)
             .map(|found| Opened::Edge(Edge::Packet(found.with_offload(packet.offload)), String::new())),
         PortKind::Usbip(_) | PortKind::Nat(_) => {
             Err(Error::new(Class::Runtime, "a service has no descriptor: the engine starts it"))
@@ -495,6 +498,28 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
         PortKind::Slip(slip) => Serial::slip(spec, slip).map(opened),
         PortKind::Wpan(wpan) => Serial::wpan(spec, wpan).map(opened),
     }
+}
+
+/// Opens a TAP, by the keeper where this thread has given up the right to.
+fn open_tap(spec: &PortSpec, tap: &config::Tap) -> Result<Tap> {
+    match tap.fd.is_none().then(|| deed::port(|| bare(spec))).flatten() {
+        // Whoever opened it has set it up.
+        Some(kept) => kept.and_then(|(fd, made)| Tap::kept(fd, &tap.name, made)),
+        None => Tap::open(tap, spec.mtu),
+    }
+}
+
+/// The same for a packet socket.
+fn open_packet(spec: &PortSpec, packet: &config::Packet) -> Result<Packet> {
+    match deed::port(|| bare(spec)) {
+        Some(kept) => kept.and_then(|(fd, _)| Packet::adopt(fd)),
+        None => Packet::open(&packet.ifname),
+    }
+}
+
+/// What the keeper needs of a specification.
+fn bare(spec: &PortSpec) -> String {
+    PortSpec { mtu: spec.mtu, ..PortSpec::new(spec.kind.clone()) }.canonical()
 }
 
 fn opened(serial: Serial) -> Opened {

@@ -7,7 +7,12 @@
 use crate::config::value::HostPort;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbKind, Wpan};
 use crate::error::{Class, Error, Result};
+use crate::rights::role::{BASE, FILES, NETWORK, SOCKETS};
+use crate::rights::{self, Role};
 use std::net::{SocketAddr, ToSocketAddrs};
+
+/// The system's resolver may read what it likes of the system, load plug-ins, and ask whom it likes.
+static ROLE: Role = Role { loads: true, ..Role::new("resolver", &[BASE, SOCKETS, NETWORK, FILES]) };
 
 /// The first address of a host. Waits for the resolver, unless it is written in numbers.
 ///
@@ -25,8 +30,7 @@ pub fn resolve(addr: &HostPort) -> Result<SocketAddr> {
 /// # Errors
 /// The system has no thread left.
 pub fn look_up<T>(find: impl FnOnce() -> T + Send + 'static, tell: impl FnOnce(T) + Send + 'static) -> Result<()> {
-    let thread = std::thread::Builder::new().name("zb-name".into());
-    let started = thread.spawn(move || tell(find()));
+    let started = rights::spawn("zb-name", &ROLE, move || tell(find()));
     started.map(drop).map_err(|error| Error::system("cannot start a thread to look up a name", &error))
 }
 

@@ -223,6 +223,23 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |_| {})
     }
 
+    /// Whether packets to `addr` are the machine's own, as its tables of routes are at this moment (RTN_LOCAL): it is an
+    /// address of one of its interfaces, or of a network that is routed to itself.
+    ///
+    /// # Errors
+    /// As in [`Netlink::interface`], and where there is no way to the address.
+    pub fn is_own(&mut self, addr: IpAddr) -> std::io::Result<bool> {
+        let mut message = RouteMessage::default();
+        let (family, bits) = if addr.is_ipv4() { (AddressFamily::Inet, 32) } else { (AddressFamily::Inet6, 128) };
+        (message.header.address_family, message.header.destination_prefix_length) = (family, bits);
+        message.attributes.push(RouteAttribute::Destination(addr.into()));
+        let mut own = false;
+        // struct rtmsg has the type at 7.
+        let local = Some(libc::RTN_LOCAL);
+        self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK, |payload| own |= payload.get(7).copied() == local)?;
+        Ok(own)
+    }
+
     /// Sets the interface's hardware address.
     ///
     /// # Errors

@@ -7,10 +7,11 @@
 
 pub mod process;
 mod refusals;
+pub mod trap;
 mod users;
 
 pub use refusals::{Refusal, refusal, want_refusals};
-pub use users::{Credentials, group_id, may_be_anybody, peer_credentials, user_id};
+pub use users::{Credentials, account, group_id, may_be_anybody, peer_credentials, user_id};
 
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};

@@ -98,6 +98,15 @@ impl Tap {
         tap.set_up(&port, options, mtu)
     }
 
+    /// Takes over the TAP `name` from the keeper of rights, which has opened it and set it up, and maybe made it.
+    ///
+    /// # Errors
+    /// As [`Tap::adopt`].
+    pub fn kept(fd: OwnedFd, name: &str, made: bool) -> Result<Self> {
+        let tap = Self::adopt(fd, &config::Tap::new(name), None)?;
+        Ok(Self { created: made, ..tap })
+    }
+
     /// Tells the kernel what this end can take. What a former owner could take stays on the interface until then.
     fn agree_on_offloads(&self) -> std::result::Result<(), Errno> {
         if !self.vnet_hdr {

@@ -27,6 +27,7 @@ use super::stream::Stream;
 use super::sys::{Credentials, peer_credentials};
 use crate::config::{Access, value};
 use crate::error::{Class, Error, Result};
+use crate::rights::{self, deed};
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, RenameFlags, chmod, fchmod, fstat, lstat, major, minor, open, renameat_with,
 };
@@ -47,10 +48,17 @@ fn address(path: &Path) -> Result<SocketAddrUnix> {
     SocketAddrUnix::new(path).map_err(|errno| failed("use", path, errno))
 }
 
+/// Connects a socket to a path.
+fn reach(fd: &OwnedFd, path: &Path) -> Result<(), Errno> {
+    connect(fd, &SocketAddrUnix::new(path)?).or_else(|errno| deed::connect(fd, path, errno))
+}
+
 fn failed(verb: &str, path: &Path, errno: Errno) -> Error {
     let error = Error::system(format_args!("cannot {verb} {}", path.display()), &errno.into());
     match errno {
         Errno::NOENT => error.hint("the directory has to exist, and a peer that is dialled has to listen"),
+        Errno::ACCESS | Errno::PERM if !rights::is_within(path) => error.hint(rights::NOT_A_PLACE),
+        Errno::ACCESS | Errno::PERM if !rights::is_within(path) => error.hint(rights::NOT_A_PLACE),
         Errno::ACCESS | Errno::PERM => error.hint("choose a directory that you own, such as $XDG_RUNTIME_DIR or /tmp"),
         Errno::NAMETOOLONG | Errno::INVAL => error.hint("a socket's path has at most 107 bytes"),
         _ => error,
@@ -90,6 +98,24 @@ fn beside(path: &Path) -> Option<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{:08x}", RandomState::new().hash_one(std::process::id()) as u32));
     (name.len() <= value::SUN_PATH_BYTES).then(|| PathBuf::from(name))
+}
+
+/// A socket at `path` that listens, or takes datagrams, bound by the keeper of rights where this thread may not.
+fn bind_kind(path: &Path, kind: SocketType, access: &Access) -> Result<(OwnedFd, Made)> {
+    bind_here(path, kind, access).or_else(|error| {
+        let (mode, user, group) = (access.mode, access.user.clone(), access.group.clone());
+        let fd = deed::bind(path, kind.as_raw(), (mode, user, group), error)?;
+        let made = Made::note(path).map_err(|errno| failed("look at", path, errno))?;
+        Ok((fd, made))
+    })
+}
+
+/// The same with this thread's own rights.
+///
+/// # Errors
+/// As [`UnixListener::bind`].
+pub(super) fn bind_here(path: &Path, kind: SocketType, access: &Access) -> Result<(OwnedFd, Made)> {
+    if kind == SocketType::DGRAM { bind_path(path, kind, access) } else { bind_listener(path, kind, access) }
 }
 
 /// A socket that listens at `path`.
@@ -199,14 +225,14 @@ fn stale(path: &Path, kind: SocketType) -> Result<Inode> {
 /// Unlinks the stream socket at `path` if nobody answers there: it was left behind by a process that was killed.
 pub fn clear_stale(path: &Path) {
     let refuses = || {
-        let there = lstat(path).ok()?;
+        let there = deed::look(path).ok()?;
         let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).ok()?;
-        let refused = connect(&probe, &SocketAddrUnix::new(path).ok()?) == Err(Errno::CONNREFUSED);
-        (refused && FileType::from_raw_mode(there.st_mode) == FileType::Socket).then_some(())
+        let refused = reach(&probe, path) == Err(Errno::CONNREFUSED);
+        (refused && FileType::from_raw_mode(there.mode) == FileType::Socket).then_some(())
     };
     if refuses().is_some() {
         // One that cannot be removed is in nobody's way.
-        let _ = std::fs::remove_file(path);
+        let _ = deed::remove(path);
     }
 }
 
@@ -267,7 +293,7 @@ impl UnixListener {
     /// # Errors
     /// The path is somebody else's, or cannot be bound.
     pub fn bind(path: &Path, kind: SocketType, access: &Access) -> Result<Self> {
-        let (fd, bound) = bind_listener(path, kind, access)?;
+        let (fd, bound) = bind_kind(path, kind, access)?;
         Ok(Self { fd, kind, _bound: bound })
     }
 
@@ -320,7 +346,7 @@ pub fn dial(path: &Path, kind: SocketType) -> Result<(Edge, String)> {
 pub fn dial_socket(path: &Path, kind: SocketType) -> Result<(OwnedFd, String)> {
     let cannot = |errno| failed("connect to", path, errno);
     let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None).map_err(cannot)?;
-    connect(&fd, &address(path)?).map_err(cannot)?;
+    reach(&fd, path).map_err(cannot)?;
     let name = peer(&fd);
     Ok((fd, name))
 }
@@ -353,7 +379,7 @@ pub struct BoundGram {
 /// As in [`UnixListener::bind`].
 pub fn gram(path: &Path, peer: Option<&Path>, access: &Access) -> Result<BoundGram> {
     let peer = peer.map(address).transpose()?;
-    let (fd, bound) = bind_path(path, SocketType::DGRAM, access)?;
+    let (fd, bound) = bind_kind(path, SocketType::DGRAM, access)?;
     let lookout = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None)
         .map_err(|errno| failed("watch the peer of", path, errno))?;
     Ok(BoundGram { gram: UnixGram::new(fd, lookout, peer), _bound: bound })

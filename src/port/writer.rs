@@ -9,6 +9,8 @@
 //! reader goes on reading. A reader that has read nothing for [`PATIENCE`] holds up nobody any more.
 
 use crate::error::{Error, Result};
+use crate::rights::role::{BASE, BLOCKS, SOCKETS};
+use crate::rights::{self, Role};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, write};
@@ -88,6 +90,9 @@ impl State {
     }
 }
 
+/// It writes what it is given to what is open.
+static ROLE: Role = Role::new("writer", &[BASE, SOCKETS, BLOCKS]);
+
 impl Writer {
     /// Starts a thread called `name` that writes `fd`.
     ///
@@ -107,9 +112,8 @@ impl Writer {
         };
         let shared =
             Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new(), lost });
-        let thread = std::thread::Builder::new().name(name.to_owned());
         let theirs = shared.clone();
-        let started = thread.spawn(move || theirs.run(fd));
+        let started = rights::spawn(name, &ROLE, move || theirs.run(fd));
         started.map_err(|error| Error::system("cannot start a thread", &error))?;
         Ok(Self { shared })
     }
@@ -260,6 +264,8 @@ fn write_once(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
 mod tests {
     use super::*;
     use std::io::{PipeReader, Read};
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
 
     fn writer(lost: Lost) -> (Writer, PipeReader) {
         let (reader, fd) = io::pipe().unwrap();
@@ -319,14 +325,16 @@ mod tests {
 
     #[test]
     fn patience_ends() {
-        let (writer, reader) = writer(Lost::Counted);
+        let (reader, fd) = UnixStream::pair().unwrap();
+        let writer = Writer::start("test", fd.into(), Lost::Counted).unwrap();
         let chunk = [b'x'; 4096];
         while writer.push_patiently(&chunk) {}
         // By now nobody waits any more.
         let begun = Instant::now();
         assert!((0..1000).all(|_| !writer.push_patiently(&chunk)));
         assert!(begun.elapsed() < PATIENCE * 10);
-        drop(reader);
+        // Another test may just fork, and its child have the reader open for a while: so it is not only closed.
+        reader.shutdown(Shutdown::Both).unwrap();
         assert!(writer.flush(Duration::from_secs(20)), "who has gone needs nothing");
         assert!(writer.push(&chunk) && writer.take_failure().is_none());
     }

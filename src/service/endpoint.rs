@@ -50,6 +50,7 @@ use self::neighbour::Neighbours;
 use self::scratch::Scratch;
 use self::stack::Stack;
 use crate::error::{Class, Error, Result};
+use crate::service::{Ingress, Station};
 use crate::time::{Instant, earliest};
 use crate::wire::{Ethernet, Mac};
 
@@ -61,6 +62,8 @@ const REPLIES: usize = 256;
 /// See the module.
 pub struct Endpoint {
     now: Instant,
+    /// Where the frame came from that is being looked at.
+    ingress: Ingress,
     mtu: usize,
     link: Link,
     stack: Stack,
@@ -81,6 +84,7 @@ impl Endpoint {
         let neighbours = Neighbours::new(config.limits.neighbours, config.seed);
         Ok(Self {
             now: Instant::ZERO,
+            ingress: Ingress::ONLY,
             mtu: config.mtu.into(),
             link: Link::new(Addresses::new(config), neighbours),
             stack: Stack::new(config),
@@ -128,6 +132,16 @@ impl Endpoint {
         self.link.neighbours.resolve(now, addr)
     }
 
+    /// The station that has an address, as far as that is known; nobody is asked.
+    pub fn station(&self, addr: IpAddr) -> Option<Station> {
+        self.link.neighbours.station(addr)
+    }
+
+    /// A packet says that `addr` is at `station`. That counts where nobody has the address; whoever has it is asked first.
+    pub fn meet(&mut self, now: Instant, addr: IpAddr, station: Station) {
+        self.link.learn(now, addr, station, true, true);
+    }
+
     /// Asks everybody on the link who has `addr`, whatever is known. The answer comes as any frame does.
     pub fn ask(&mut self, addr: Ipv4Addr) {
         let probe = neighbour::Probe { addr: addr.into(), mac: None };
@@ -148,7 +162,12 @@ impl Endpoint {
     /// Takes an Ethernet frame without FCS, at most the MTU and its header long. One of a VLAN is not for an endpoint; a
     /// tag with a priority alone is none (IEEE 802.1Q-2022, 6.9).
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
-        self.now = now;
+        self.handle_frame_from(now, Ingress::ONLY, frame);
+    }
+
+    /// The same of a switch, where the frame came in by `ingress`.
+    pub fn handle_frame_from(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
+        (self.now, self.ingress) = (now, ingress);
         self.stats.frames_in += 1;
         self.stats.bytes_in += frame.len() as u64;
         let Ok(view) = Ethernet::new(frame) else {
@@ -162,7 +181,7 @@ impl Endpoint {
         }
         match view.ether_type().0 {
             arp::ETHERTYPE => {
-                if !self.link.handle_arp(now, payload, &mut self.scratch) {
+                if !self.link.handle_arp(now, (payload, ingress), &mut self.scratch) {
                     self.stats.malformed += 1;
                 }
             }
@@ -189,7 +208,8 @@ impl Endpoint {
             return;
         }
         if ours && plausible {
-            self.link.neighbours.confirm(now, packet.src, src);
+            let station = Station { mac: src, ingress: self.ingress };
+            self.link.neighbours.confirm(now, packet.src, station);
         }
         match packet.protocol {
             ip::TCP if ours && plausible && dst == self.mac() => self.handle_tcp(now, &packet),
@@ -210,7 +230,7 @@ impl Endpoint {
             remote: (packet.src, u16::from_be_bytes([s0, s1])),
         };
         let (syn, rst, ack) = (flags & 0x02 != 0, flags & 0x04 != 0, flags & 0x10 != 0);
-        let segment = Segment { key, syn, ack, rst, packet: packet.whole };
+        let segment = Segment { key, syn, ack, rst, port: self.ingress.port, packet: packet.whole };
         self.flows.handle_segment(now, segment, &mut self.stack, &mut self.scratch);
         self.link.send(now, &mut self.scratch);
     }
@@ -222,7 +242,7 @@ impl Endpoint {
         }
         match (packet.protocol, packet.payload.first()) {
             (ip::ICMPV6, Some(&(nd::SOLICITATION | nd::ADVERTISEMENT))) => {
-                if !self.link.handle_nd(now, packet, &mut self.scratch) {
+                if !self.link.handle_nd(now, (packet, self.ingress), &mut self.scratch) {
                     self.stats.malformed += 1;
                 }
             }

@@ -12,18 +12,21 @@ pub mod nat;
 pub mod outside;
 pub mod ping_host;
 pub mod prober;
+pub mod shares;
+pub mod station;
 pub mod usbip;
 
 use crate::config::{Attach, PortKind, PortSpec};
 use crate::error::Result;
 use crate::time::Instant;
 use outside::{Found, Input, Output, Want};
+pub use station::{Ingress, Station};
 use usbip::UsbipPort;
 
 /// What the engine's thread has to know of a service to run it.
 pub trait Service {
-    /// Takes a frame that the switch sent to the service's port.
-    fn handle_frame(&mut self, now: Instant, frame: &[u8]);
+    /// Takes a frame that the switch sent to the service's port, where it had come in by `ingress`.
+    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]);
 
     /// Gives up to `budget` frames to `out`, and returns how many.
     fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize;

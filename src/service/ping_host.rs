@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use super::Service;
 use super::endpoint::{Endpoint, EndpointConfig, Event};
+use super::{Ingress, Service};
 use crate::error::Result;
 use crate::time::{Duration, Instant, earliest};
 
@@ -84,8 +84,8 @@ impl PingHost {
 }
 
 impl Service for PingHost {
-    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
-        self.endpoint.handle_frame(now, frame);
+    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
+        self.endpoint.handle_frame_from(now, ingress, frame);
         while let Some(event) = self.endpoint.poll_event() {
             if let Event::EchoReply { rtt, ident, .. } = event
                 && ident == self.ident
@@ -135,7 +135,7 @@ mod tests {
         for at in from..from + millis {
             let now = Instant::from_millis(at);
             for (to, frame) in wire.drain(..).filter(|_| !lost) {
-                hosts[to].handle_frame(now, &frame);
+                hosts[to].handle_frame(now, Ingress::ONLY, &frame);
             }
             for (from, host) in hosts.iter_mut().enumerate() {
                 host.handle_timeout(now);

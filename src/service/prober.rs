@@ -7,8 +7,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Service;
 use super::endpoint::{ConnId, Endpoint, EndpointConfig, Event};
+use super::{Ingress, Service};
 use crate::error::Result;
 use crate::time::{Duration, Instant, earliest};
 
@@ -122,8 +122,8 @@ impl Prober {
 }
 
 impl Service for Prober {
-    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
-        self.endpoint.handle_frame(now, frame);
+    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
+        self.endpoint.handle_frame_from(now, ingress, frame);
         self.handle_events(now);
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let mut answered = None;
         for at in from..from + millis {
             let now = Instant::from_millis(at);
-            to_prober.drain(..).for_each(|frame| prober.handle_frame(now, &frame));
+            to_prober.drain(..).for_each(|frame| prober.handle_frame(now, Ingress::ONLY, &frame));
             prober.handle_timeout(now);
             prober.poll_transmit(now, 100, &mut |frame| to_host.push(frame.to_vec()));
             answered = answered.or(prober.is_answered().then_some(at));

@@ -23,7 +23,7 @@ pub use build::wants;
 
 use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
 use super::outside::{Found, Input, Output};
-use super::{Service, Shown, Unsent};
+use super::{Ingress, Service, Shown, Unsent};
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
 use crate::time::{Instant, earliest};
@@ -259,8 +259,8 @@ fn endpoint_config(spec: &PortSpec, usbip: &Usbip, seed: u64) -> EndpointConfig 
 }
 
 impl Service for UsbipPort {
-    fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
-        self.endpoint.handle_frame(now, frame);
+    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
+        self.endpoint.handle_frame_from(now, ingress, frame);
         // An acknowledgement has no event, but may make room.
         self.dirty = true;
     }

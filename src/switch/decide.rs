@@ -1,4 +1,4 @@
-//! The decision: classify, learn, look up; frame by frame into the plan.
+//! The decision: guard, classify, learn, look up; frame by frame into the plan.
 //!
 //! Theory of operation. A block of frames is looked at ahead: all keys are hashed and their cache lines asked for before
 //! the first is used, because on a large table they are what a frame costs. Then what is known of a frame is reused for
@@ -115,7 +115,7 @@ impl Switch {
         Ahead { dst, src, dst_hash, src_hash, follows: false, speaks_on }
     }
 
-    /// Classify, learn, look up. `heard`: where the source was learned with the frame before, if that had the same one;
+    /// Guard, classify, learn, look up. `heard`: where the source was learned with the frame before, if that had the same one;
     /// afterwards, where this frame's was.
     fn decide(
         &mut self,
@@ -141,6 +141,12 @@ impl Switch {
         let (dst, src) = (ahead.dst.mac(), ahead.src.mac());
         if dst.is_reserved_group() {
             return Verdict::Drop(DropReason::ReservedGroup);
+        }
+        if self.guard.is_on()
+            && let Err(claim) = self.guard.check(frame.ingress, bytes)
+        {
+            self.note_claim(now, claim);
+            return Verdict::Drop(DropReason::Guarded);
         }
         if learn && !src.is_group() && src.as_u64() != 0 {
             let is_learned = is_heard || self.learn(now, tick, frame.ingress, ahead);
@@ -193,11 +199,12 @@ impl Switch {
     }
 
     /// Whether addresses and port are all that the verdict of `run` depends on for a frame with the same ones: it was not
-    /// dropped, and this one fits its port's mtu, tags or not.
+    /// dropped, this one fits its port's mtu, tags or not, and nobody looks what it claims to be.
     fn repeats(&self, run: &mut Run, frame: &Frame) -> bool {
         let longest = match (run.longest, run.verdict) {
             (Some(longest), _) => longest,
             (None, Verdict::Drop(_)) => 0,
+            (None, _) if self.guard.is_on() => 0,
             (None, _) => {
                 let mtu = self.port(run.ingress).and_then(|port| port.config.mtu);
                 mtu.map_or(MAX_FRAME, |mtu| mtu as usize + MIN_FRAME)

@@ -19,6 +19,7 @@ mod egress;
 mod fdb;
 mod finish;
 mod flap;
+mod guard;
 mod medium;
 mod memory;
 mod plan;
@@ -28,6 +29,7 @@ mod queue;
 pub use egress::{Flush, Taken, Transmit};
 pub use fdb::{Entry, FdbLimits, Scan, Scanned};
 pub use flap::Flap;
+pub use guard::{Address, Claim};
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use port::{PortConfig, PortState};
 
@@ -38,12 +40,17 @@ use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload, segment, vlan_tags};
 use decide::Ahead;
 use fdb::{Fdb, Key};
+use guard::Guard;
 use medium::Medium;
 use memory::Memory;
 use plan::Plan;
 use port::Port;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::net::IpAddr;
+
+/// How often it is told that an address was claimed which another port has.
+pub const CLAIM_EVERY: Duration = Duration::from_secs(10);
 
 /// Events that wait to be polled; more are not needed, each is said once.
 const EVENTS_MAX: usize = 256;
@@ -90,6 +97,9 @@ pub enum Event {
     PortTableFull(PortId),
     /// The table is full. Said once.
     TableFull,
+    /// A frame was dropped that claims an address of another port, and so many like it since this was said last. Said once
+    /// in [`CLAIM_EVERY`].
+    Claimed(Claim, u64),
     /// A port's peer does not read; its frames are dropped from now on.
     Stalled(PortId),
     /// It reads again.
@@ -103,6 +113,10 @@ pub struct Switch {
     unused: BinaryHeap<Reverse<PortId>>,
     fdb: Fdb,
     watch: flap::Watch,
+    guard: Guard,
+    /// Claims since one was told of, and when that was.
+    claims: u64,
+    claim_told: Option<Instant>,
     medium: Option<Medium>,
     /// The keys of the block of frames that is being decided.
     ahead: Vec<Ahead>,
@@ -134,6 +148,9 @@ impl Switch {
             unused: BinaryHeap::new(),
             fdb: Fdb::new(limits, config.seed),
             watch: flap::Watch::default(),
+            guard: Guard::new(config.seed.rotate_left(23)),
+            claims: 0,
+            claim_told: None,
             medium: config.radio.clone().map(Medium::new),
             ahead: Vec::new(),
             plan: Plan::default(),
@@ -164,6 +181,9 @@ impl Switch {
         let id = PortId(index as u16);
         self.up += 1;
         self.up_open += usize::from(!config.isolate);
+        if config.guard {
+            self.guard.add_port(id);
+        }
         self.ports[index] = Some(Port::new(config));
         self.fdb.add_port(id);
         if let Some(medium) = &mut self.medium {
@@ -180,6 +200,7 @@ impl Switch {
         self.count_up(id, false);
         self.watch.forget_port(id);
         self.fdb.remove_port(id, now);
+        self.guard.remove_port(id);
         if let Some(medium) = &mut self.medium {
             medium.leave(id);
         }
@@ -194,6 +215,7 @@ impl Switch {
         if self.count_up(id, up) && !up {
             self.empty_queue(id, DropReason::LinkDown);
             self.fdb.flush_port(id, now);
+            self.guard.flush_port(id);
         }
     }
 
@@ -249,10 +271,43 @@ impl Switch {
     /// Binds a station to a port for good. False when the port does not exist, the address is a group's or zero, or
     /// the table is full.
     pub fn add_static(&mut self, now: Instant, mac: Mac, port: PortId) -> bool {
-        self.port(port).is_some()
+        let added = self.port(port).is_some()
             && mac.as_u64() != 0
             && !mac.is_group()
-            && self.fdb.add_static(Key::new(mac.as_u64(), 0), port, now)
+            && self.fdb.add_static(Key::new(mac.as_u64(), 0), port, now);
+        if added {
+            self.guard.bind(Address::Mac(mac), port);
+        }
+        added
+    }
+
+    /// Binds an address to a port that is there, as long as it is: while any port is guarded, no other port has it.
+    pub fn bind(&mut self, address: Address, port: PortId) {
+        if self.port(port).is_some() {
+            self.guard.bind(address, port);
+        }
+    }
+
+    /// Binds `addr` to the port that has `mac`, if one is guarded that does: the station has a lease.
+    pub fn bind_lease(&mut self, mac: Mac, addr: IpAddr) {
+        if let Some(port) = self.guard.owner(Address::Mac(mac)) {
+            self.guard.bind(Address::Ip(addr), port);
+        }
+    }
+
+    /// Whether any port is guarded.
+    pub fn is_guarded(&self) -> bool {
+        self.guard.is_on()
+    }
+
+    /// A frame claims an address of another port.
+    fn note_claim(&mut self, now: Instant, claim: Claim) {
+        self.claims += 1;
+        if self.claim_told.is_none_or(|at| now.since(at) >= CLAIM_EVERY) {
+            self.claim_told = Some(now);
+            let claims = std::mem::take(&mut self.claims);
+            self.tell(Event::Claimed(claim, claims));
+        }
     }
 
     /// Forgets a station, static or learned. False when it was not known; of one that has aged, which is cleared away

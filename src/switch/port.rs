@@ -22,6 +22,8 @@ pub struct PortConfig {
     pub learn: bool,
     /// Exchanges nothing with other isolated ports.
     pub isolate: bool,
+    /// Addresses that are used first here are this port's, and no other port may claim them.
+    pub guard: bool,
     /// Bytes after the Ethernet header and VLAN tags that may pass either way; `None`: whatever fits a frame.
     pub mtu: Option<u32>,
     /// Frames that may wait for it. What its sources had sent before they were paused for it comes on top.
@@ -34,7 +36,15 @@ pub struct PortConfig {
 
 impl Default for PortConfig {
     fn default() -> Self {
-        Self { learn: true, isolate: false, mtu: None, queue: QUEUE_FRAMES, pausable: false, offload: false }
+        Self {
+            learn: true,
+            isolate: false,
+            guard: false,
+            mtu: None,
+            queue: QUEUE_FRAMES,
+            pausable: false,
+            offload: false,
+        }
     }
 }
 

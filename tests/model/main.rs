@@ -281,6 +281,7 @@ impl Pair {
                 }
                 Event::PortTableFull(id) => Some(id.0),
                 Event::TableFull => None,
+                Event::Claimed(claim, _) => return Err(format!("no port is guarded: {claim:?}")),
             };
             if !self.told_full.insert(full) {
                 return Err(format!("{event:?} was said twice"));

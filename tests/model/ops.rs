@@ -193,6 +193,7 @@ impl Character {
         let config = PortConfig {
             learn: rng.percent(85),
             isolate: rng.percent(20),
+            guard: false,
             mtu: (!self.heavy && rng.percent(35)).then(|| rng.pick(&MTUS)),
             queue: if self.heavy { 2000 } else { rng.pick(&[1, 2, 4, 9, 20, 64, 400]) },
             pausable: rng.percent(60),

@@ -393,7 +393,6 @@ impl Reference {
         } else if takes && port.queue.is_empty() && !port.busy && port.room > 0 {
             port.hand_over(packet.clone());
         } else {
-            port.busy = true;
             let len = packet.bytes.len();
             // who waits for this port can add no more than this
             let full = port.queue.len() >= port.config.queue && !waits || port.queue_bytes + len > QUEUE_BYTES;
@@ -404,6 +403,8 @@ impl Reference {
                 port.queue_bytes += len;
                 port.queue.push_back(packet.clone());
             }
+            // one for whom nothing waits is asked again by the next frame
+            port.busy = !port.queue.is_empty();
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) const DHCP: KeyRow = KeyRow {
     word: "dhcp",
     value: Some("FIRST-LAST|off"),
     repeatable: false,
-    summary: "the addresses for hosts that ask, as .15-.99 (default: .15 to .99, or all of a small network)",
+    summary: "the addresses for hosts that ask, as .15-.99 (default: .15 to .99, or all of a small network; off where a port leads to a network)",
 };
 pub(super) const LEASE: KeyRow = KeyRow {
     word: "lease",
@@ -137,6 +137,8 @@ impl fmt::Display for BootFile {
 pub struct Lan {
     /// The first and the last address for hosts that ask; `None`: DHCP is off.
     pub dhcp: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// That was asked for, either way. Where it was not, it is off for a network beyond this machine.
+    pub dhcp_said: bool,
     /// How long a lease lasts.
     pub lease: Duration,
     /// Hosts with addresses of their own.
@@ -160,6 +162,7 @@ impl Lan {
     pub fn new((gateway, prefix): (Ipv4Addr, u8)) -> Self {
         Self {
             dhcp: Some(default_pool(gateway, prefix)),
+            dhcp_said: false,
             lease: LEASE_TIME,
             hosts: Vec::new(),
             dns: Some(gateway),
@@ -173,8 +176,10 @@ impl Lan {
 
     pub(super) fn parse(keys: &mut Keys, (gateway, prefix): (Ipv4Addr, u8)) -> Result<Self, Fault> {
         let default = Self::new((gateway, prefix));
+        let dhcp = keys.value("dhcp", |text| pool(text, gateway))?;
         let lan = Self {
-            dhcp: keys.value("dhcp", |text| pool(text, gateway))?.unwrap_or(default.dhcp),
+            dhcp: dhcp.unwrap_or(default.dhcp),
+            dhcp_said: dhcp.is_some(),
             lease: keys.value("lease", lease)?.unwrap_or(default.lease),
             hosts: keys.values("host", host)?,
             dns: keys.value("dns", resolver)?.unwrap_or(default.dns),
@@ -232,7 +237,7 @@ impl Lan {
 
     pub(super) fn write(&self, out: &mut Writer, network: (Ipv4Addr, u8)) {
         let default = Self::new(network);
-        if self.dhcp != default.dhcp {
+        if self.dhcp_said {
             out.value("dhcp", self.dhcp.map_or_else(|| "off".to_owned(), |(first, last)| format!("{first}-{last}")));
         }
         if self.lease != default.lease {

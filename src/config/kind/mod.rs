@@ -23,6 +23,7 @@ use std::path::Path;
 
 use crate::config::text::shell;
 use crate::limits::QUEUE_FRAMES;
+use crate::switch::Address;
 use crate::wire::Mac;
 
 use super::grammar::{Fault, Keys, Writer, nearest};
@@ -155,7 +156,7 @@ pub static COMMON: &[KeyRow] = &[
         word: "mtu",
         value: Some("BYTES"),
         repeatable: false,
-        summary: "the longest payload that is forwarded, VLAN tags not counted, 68 to 65535",
+        summary: "the longest payload that is forwarded, VLAN tags not counted, 68 to 65535 (of a service 1280 to 65521)",
     },
     KeyRow {
         word: "queue",
@@ -164,6 +165,12 @@ pub static COMMON: &[KeyRow] = &[
         summary: "frames that wait for a busy peer, 1 to 1000000 (default: 8192, on a serial line 16 to 256)",
     },
     KeyRow { word: "isolate", value: None, repeatable: false, summary: "no traffic to and from other isolated ports" },
+    KeyRow {
+        word: "guard",
+        value: None,
+        repeatable: false,
+        summary: "addresses used first here, or leased, are this port's alone; isolated ports have it (guard=off denies it)",
+    },
     KeyRow {
         word: "optional",
         value: None,
@@ -231,6 +238,32 @@ impl PortKind {
             _ => Vec::new(),
         };
         cidrs.into_iter().map(|cidr| cidr.addr).collect()
+    }
+
+    /// The addresses that are its own on the switch, which no other port has: those of a service.
+    pub fn own_addresses(&self) -> Vec<Address> {
+        let mac = match self {
+            Self::Nat(nat) => Some(nat.mac()),
+            Self::Usbip(usbip) => Some(usbip.mac()),
+            _ => None,
+        };
+        mac.map(Address::Mac).into_iter().chain(self.hosts().into_iter().map(Address::Ip)).collect()
+    }
+
+    /// Whether it is a host of its own on the switch.
+    pub fn is_service(&self) -> bool {
+        matches!(self, Self::Nat(_) | Self::Usbip(_))
+    }
+
+    /// Whether machines beyond this one reach the switch by it: an interface of this one, or a socket that is public.
+    pub fn leads_to_a_network(&self) -> bool {
+        match self {
+            Self::Packet(_) => true,
+            Self::Tcp(tcp) => tcp.public,
+            Self::Udp(udp) => udp.public,
+            Self::Slip(Slip { transport: Transport::Tcp { public, .. }, .. }) => *public,
+            _ => false,
+        }
     }
 
     /// What stands before the colon: `tap`.

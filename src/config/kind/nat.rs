@@ -28,7 +28,8 @@ pub(super) static ROW: KindRow = KindRow {
             word: "host-loopback",
             value: Some("on|off"),
             repeatable: false,
-            summary: "whether the gateway's address reaches the host's loopback (default: on)",
+            summary: "whether guests reach this host: its loopback by the gateway's address, and its other addresses \
+                      (default: on, or off where a port leads to a network)",
         },
         KeyRow {
             word: "restrict",
@@ -111,8 +112,9 @@ pub struct Nat {
     pub forwards: Vec<Forward>,
     /// They may be addresses that other hosts can reach.
     pub public: bool,
-    /// Its address reaches the host's loopback.
-    pub host_loopback: bool,
+    /// Guests reach the host itself: its loopback by the gateway's address, and its own addresses; `None`: unless a port
+    /// of the switch leads to a network.
+    pub host_loopback: Option<bool>,
     /// Nothing goes out.
     pub restrict: bool,
     /// Its MAC address, if it was given one; see [`Nat::mac`].
@@ -155,7 +157,7 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
         ipv6: keys.value("ipv6", ipv6)?,
         forwards: keys.values("forward", forward)?,
         public: keys.flag("public")?.unwrap_or(false),
-        host_loopback: keys.flag("host-loopback")?.unwrap_or(true),
+        host_loopback: keys.flag("host-loopback")?,
         restrict: keys.flag("restrict")?.unwrap_or(false),
         own_mac: keys.value("mac", value::station)?,
         lan: Lan::parse(keys, (gateway, cidr.prefix))?,
@@ -237,8 +239,8 @@ impl KindText for Nat {
         if self.public {
             out.flag("public");
         }
-        if !self.host_loopback {
-            out.value("host-loopback", "off");
+        if let Some(on) = self.host_loopback {
+            out.value("host-loopback", if on { "on" } else { "off" });
         }
         if self.restrict {
             out.flag("restrict");

@@ -15,6 +15,7 @@ use crate::control::{
 };
 use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
+use crate::rights;
 use crate::service::nat::{Flows, Stats};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
@@ -87,6 +88,7 @@ impl Answerer {
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            sandbox: rights::summary(),
             switches: switches.collect(),
         }
     }

@@ -7,9 +7,14 @@
 
 use super::answer::Told;
 use crate::error::{Class, Error, Result};
+use crate::rights::role::{BASE, BLOCKS, FILES, NETWORK, REMOVE, SOCKETS, WATCH};
+use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use std::sync::Arc;
+
+/// What takes its time looks names up, reads who has something open, and opens what services need.
+static ROLE: Role = Role { loads: true, ..Role::new("aside", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
 
 /// Pieces of work at a time.
 pub const ASIDE: usize = 64;
@@ -50,8 +55,7 @@ impl Aside {
         // It tells, too, when no thread could be started.
         self.running += 1;
         let end = End { tell: self.tell.clone(), waker: self.waker.clone(), asker, told: Some(Told::Abnormal) };
-        let thread = std::thread::Builder::new().name("zb-aside".into());
-        let started = thread.spawn(move || end.come_to(work()));
+        let started = rights::spawn("zb-aside", &ROLE, move || end.come_to(work()));
         started.map(drop).map_err(|error| Error::system("cannot start a thread for it", &error))
     }
 

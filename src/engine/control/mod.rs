@@ -11,7 +11,7 @@
 //! credentials is refused, root's aside. Each client's process is logged at the level debug. A client for its part
 //! speaks to nobody else's bridge: in /tmp anybody may have made the directory. Root's does when somebody has said which
 //! bridge is meant, by path or by name. The user alone decides: the process may be in a PID namespace that is not seen
-//! from here, and then has no number ([`stranger`]).
+//! from here, and then has no number (`stranger`).
 
 mod answer;
 mod aside;
@@ -24,13 +24,13 @@ mod session;
 mod waits;
 
 pub use client::{Called, Client, PATIENCE, bridges, each_bridge};
-pub use place::{Claim, DEFAULT_NAME};
+pub use place::{Claim, DEFAULT_NAME, directory};
 pub use server::Server;
 
 use crate::error::{Error, Result};
 use crate::port::folder::is_private;
 use crate::port::sys::{may_be_anybody, peer_credentials};
-use rustix::process::geteuid;
+use crate::rights;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -40,7 +40,7 @@ use std::path::Path;
 /// the socket is this user's alone, which the kernel knows: nobody else can have come there.
 fn stranger(socket: impl AsFd, path: &Path) -> Result<Option<u32>> {
     let peer = peer_credentials(socket).map_err(|errno| Error::system("its credentials", &errno.into()))?;
-    let same = peer.uid == geteuid().as_raw();
+    let same = peer.uid == rights::owner();
     let told_apart = !may_be_anybody(peer.uid) || path.parent().is_some_and(is_private);
     Ok((!(peer.uid == 0 || same && told_apart)).then_some(peer.uid))
 }

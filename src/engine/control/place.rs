@@ -16,12 +16,14 @@ use crate::engine::Bridge;
 use crate::error::{Class, Error, Result};
 use crate::port::folder::private;
 use crate::port::unix::{UnixListener, clear_stale, dial_socket};
+use crate::rights;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::process::geteuid;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,9 +38,28 @@ const LOCK_TRIES: (usize, Duration) = (200, Duration::from_millis(10));
 
 const SUFFIX: &str = ".sock";
 
-/// The directory of this user's control sockets, which may not exist.
+/// The directory of the control sockets of this process's user, or of the person that it goes on as
+/// ([`rights::for_people`]); it may not exist.
 pub fn directory() -> PathBuf {
-    directory_of(std::env::var_os("XDG_RUNTIME_DIR"), geteuid().as_raw())
+    let uid = if rights::policy().is_some() { rights::owner() } else { geteuid().as_raw() };
+    directory_of(runtime_of(uid), uid)
+}
+
+/// Where bridges are looked for: those of this user, and for root under sudo first those of who called it.
+fn directories() -> Vec<PathBuf> {
+    let mut found = vec![directory_of(runtime_of(rights::owner()), rights::owner()), directory()];
+    found.dedup();
+    found
+}
+
+/// The run-time directory of a user, from the environment if that has it. sudo(8) takes it out.
+fn runtime_of(uid: u32) -> Option<OsString> {
+    let theirs = || {
+        let usual = PathBuf::from(format!("/run/user/{uid}"));
+        let is_theirs = uid != geteuid().as_raw() && usual.metadata().is_ok_and(|found| found.uid() == uid);
+        is_theirs.then_some(usual.into_os_string())
+    };
+    std::env::var_os("XDG_RUNTIME_DIR").or_else(theirs)
 }
 
 fn directory_of(runtime: Option<OsString>, uid: u32) -> PathBuf {
@@ -54,7 +75,9 @@ pub fn socket_of(name: &str) -> Result<PathBuf> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
     }
-    Ok(directory().join(format!("{}{SUFFIX}", checked(name)?)))
+    let file = format!("{}{SUFFIX}", checked(name)?);
+    let paths = directories().into_iter().map(|folder| folder.join(&file));
+    Ok(paths.reduce(|first, other| if first.exists() { first } else { other }).unwrap_or_else(|| file.into()))
 }
 
 fn checked(name: &str) -> Result<String> {
@@ -63,7 +86,7 @@ fn checked(name: &str) -> Result<String> {
 
 /// The sockets in the directory, sorted by name. Nobody may answer at them.
 pub fn sockets() -> Vec<(String, PathBuf)> {
-    let entries = std::fs::read_dir(directory()).into_iter().flatten().flatten();
+    let entries = directories().into_iter().flat_map(std::fs::read_dir).flatten().flatten();
     let named = |path: PathBuf| Some((path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.to_owned(), path));
     let mut found: Vec<_> = entries.filter_map(|entry| named(entry.path())).collect();
     found.sort();

@@ -20,6 +20,8 @@ use crate::engine::fault::{Parts, contained};
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
 use crate::port::unix::UnixListener;
+use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
+use crate::rights::{self, Role};
 use crate::time::{Clock, Duration};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -29,7 +31,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
+
+/// The control socket's thread says who its clients are, and takes the socket away at the end.
+static ROLE: Role = Role::new("control", &[BASE, SOCKETS, NETWORK, REMOVE, READ]);
 
 /// Clients that one turn lets in.
 const ACCEPTS: usize = 16;
@@ -97,7 +102,7 @@ impl Server {
             });
             ran.err().into_iter().for_each(|why| parts.note(why));
         };
-        let thread = Builder::new().name("zb-control".into()).spawn(run).map_err(cannot)?;
+        let thread = rights::spawn("zb-control", &ROLE, run).map_err(cannot)?;
         Ok(Self { name, path, stop, ends, waker, thread: Some(thread) })
     }
 

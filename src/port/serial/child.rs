@@ -5,8 +5,9 @@
 //! error is zbridge's.
 
 use crate::config::command_words;
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::port::descriptors;
+use crate::rights;
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::os::fd::OwnedFd;
@@ -30,6 +31,11 @@ impl Child {
         let Some((program, arguments)) = words.split_first() else {
             return Err(Error::usage(format!("exec:{command}: there is no program in it")));
         };
+        if rights::current().is_some() {
+            let what = format!("exec:{command}: a bridge in its sandbox starts no program");
+            let hint = "name the port when the bridge starts, or start the bridge with --sandbox off";
+            return Err(Error::new(Class::Permission, what).hint(hint));
+        }
         let cannot = |error: std::io::Error| Error::system(format_args!("cannot start {program}"), &error);
         let mut ready = Command::new(program);
         ready.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);

@@ -11,7 +11,8 @@ use crate::error::{Class, Error, Result};
 use crate::port::access;
 use crate::port::made::Made;
 use crate::port::unix::{USE_ANOTHER, lock_holder};
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, lstat, mknodat, open};
+use crate::rights::deed;
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, mknodat, open};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ impl Fifos {
     /// The system call's.
     pub fn open_output(&self) -> Result<Option<OwnedFd>, Errno> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match open(&self.to_peer.path, flags, Mode::empty()) {
+        match open_path(&self.to_peer.path, flags) {
             Err(Errno::NXIO) => Ok(None),
             Err(Errno::LOOP) => {
                 log::error!("{}", is_link(&self.to_peer.path));
@@ -82,7 +83,11 @@ impl Fifos {
 }
 
 fn open_input(path: &Path) -> Result<OwnedFd, Errno> {
-    open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+    open_path(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW)
+}
+
+fn open_path(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    open(path, flags, Mode::empty()).or_else(|errno| deed::open(path, flags.bits(), errno))
 }
 
 /// Takes the FIFOs for this process, as far as others ask; `None` if their owner has removed them meanwhile.
@@ -97,7 +102,8 @@ fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
     match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             let mine = fstat(&fd).map_err(failed)?;
-            let same = lstat(&fifo.path).is_ok_and(|there| (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino));
+            let same =
+                deed::look(&fifo.path).is_ok_and(|there| (there.device, there.inode) == (mine.st_dev, mine.st_ino));
             Ok(same.then_some(fd))
         }
         Err(Errno::WOULDBLOCK) => {
@@ -110,16 +116,16 @@ fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
 
 impl Fifo {
     fn find(path: PathBuf, access: &Access) -> Result<Self> {
-        let made = match mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
+        let made = match make(&path) {
             Ok(()) => Some(Made::note(&path).map_err(|errno| cannot("look at", &path, errno))?),
             Err(Errno::EXIST) => None,
             Err(errno) => return Err(cannot("make", &path, errno)),
         };
-        let there = lstat(&path).map_err(|errno| cannot("look at", &path, errno))?;
-        if FileType::from_raw_mode(there.st_mode) == FileType::Symlink {
+        let there = deed::look(&path).map_err(|errno| cannot("look at", &path, errno))?;
+        if FileType::from_raw_mode(there.mode) == FileType::Symlink {
             return Err(is_link(&path));
         }
-        if FileType::from_raw_mode(there.st_mode) != FileType::Fifo {
+        if FileType::from_raw_mode(there.mode) != FileType::Fifo {
             let what = format!("cannot use {}: it exists and is no FIFO", path.display());
             return Err(Error::new(Class::Runtime, what).hint("choose another path, or move the file away"));
         }
@@ -130,6 +136,11 @@ impl Fifo {
         }
         Ok(fifo)
     }
+}
+
+fn make(path: &Path) -> Result<(), Errno> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, path, FileType::Fifo, mode, 0).or_else(|errno| deed::fifo(path, mode.bits(), errno))
 }
 
 /// Somebody has put a link in the place of a FIFO: its peers go past this port, straight to each other.

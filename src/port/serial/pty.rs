@@ -12,12 +12,12 @@ use crate::config::Access;
 use crate::error::{Class, Error, Result, SOMEBODY};
 use crate::port::made::Made;
 use crate::port::{access, owner};
+use crate::rights::deed;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{QueueSelector, tcflush};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// The terminal's device, and the link to it, which is removed on drop.
@@ -71,19 +71,23 @@ fn make_link(device: &Path, link: &Path) -> Result<()> {
     let cannot = |error: &std::io::Error| {
         Error::system(format_args!("cannot link {} to {}", link.display(), device.display()), error)
     };
-    match symlink(device, link) {
+    match deed::link(device, link) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let old = std::fs::read_link(link).ok();
+            let old = leads_to(link);
             if !old.as_ref().is_some_and(|old| old == device || !old.exists()) {
                 let hint = "a terminal that is in use is left alone; choose another path, or remove it";
                 let taken = |why: &str| Error::new(Class::Runtime, format!("cannot link {}: {why}", link.display()));
                 return Err(occupied(old.as_deref(), taken).hint(hint));
             }
             log::info!("{}: replacing a stale link", link.display());
-            std::fs::remove_file(link).and_then(|()| symlink(device, link)).map_err(|error| cannot(&error))
+            deed::remove(link).and_then(|()| deed::link(device, link)).map_err(|error| cannot(&error))
         }
         done => done.map_err(|error| cannot(&error)),
     }
+}
+
+fn leads_to(link: &Path) -> Option<PathBuf> {
+    deed::look(link).ok()?.target
 }
 
 /// Tells what is in the place of a link. Of a terminal, who has its controlling side: its number is that descriptor's

@@ -7,6 +7,7 @@ use crate::config::{Parity, Uart};
 use crate::error::{Class, Error, Result};
 use crate::port::owner;
 use crate::port::unix::lock_holder;
+use crate::rights::deed;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open as open_file};
 use rustix::io::Errno;
 use rustix::termios::{
@@ -38,7 +39,9 @@ pub fn open(settings: &Uart) -> Result<OwnedFd> {
     };
     // Without O_NONBLOCK the opening would wait for the carrier.
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = open_file(&settings.device, flags, Mode::empty()).map_err(cannot)?;
+    let path = &settings.device;
+    let fd = open_file(path, flags, Mode::empty()).or_else(|errno| deed::open(path, flags.bits(), errno));
+    let fd = fd.map_err(cannot)?;
     // First, since what TIOCEXCL says would stay as long as anybody has the line open.
     match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => return Err(in_use(&subject, &lock_holder(&fd))),

@@ -149,11 +149,15 @@ pub fn is_ignored(number: c_int) -> bool {
     unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
+/// All but those that a thread's own mistake brings: held back, they would end the process without a word.
 fn all() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigfillset fills in the set, and fails on no pointer to one.
+    // SAFETY: sigfillset fills in the set, and fails on no pointer to one; sigdelset takes a signal's number.
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
+        for signal in [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT] {
+            libc::sigdelset(set.as_mut_ptr(), signal);
+        }
         set.assume_init()
     }
 }

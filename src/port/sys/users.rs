@@ -13,6 +13,38 @@ const ENTRY: (usize, usize) = (1024, 16 << 20);
 /// The number of nobody, where the kernel does not say.
 const NOBODY: u32 = 65_534;
 
+/// A user of this machine: number, group, and all groups (passwd(5), getgrouplist(3)).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// What it is called.
+    pub name: String,
+    /// Its user id.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// All groups that it is in, that one too.
+    pub groups: Vec<u32>,
+}
+
+/// The user called `name`, from whatever directory the system asks.
+pub fn account(name: &str) -> Option<Account> {
+    let name = CString::new(name).ok()?;
+    let mut room = vec![0; 16 * 1024];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: as in `user_id`.
+    let (uid, gid) = unsafe {
+        let mut entry: libc::passwd = zeroed();
+        libc::getpwnam_r(name.as_ptr(), &raw mut entry, room.as_mut_ptr(), room.len(), &raw mut found);
+        (!found.is_null()).then_some((entry.pw_uid, entry.pw_gid))?
+    };
+    let mut groups = vec![0; 1024];
+    let mut count = groups.len() as c_int;
+    // SAFETY: the name ends with a zero, and at most `count` groups are written into room for as many.
+    let told = unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
+    groups.truncate(if told < 0 { 0 } else { usize::try_from(count).unwrap_or(0) });
+    Some(Account { name: name.into_string().ok()?, uid, gid, groups })
+}
+
 /// The numeric id of the user called `name`, from whatever directory the system asks. `None`: there is no such user.
 ///
 /// # Errors

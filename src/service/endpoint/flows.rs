@@ -24,6 +24,8 @@ use super::linger::Lingering;
 use super::scratch::Scratch;
 use super::stack::{Connection, Stack};
 use crate::error::{Error, Result};
+use crate::frame::PortId;
+use crate::service::shares::Shares;
 use crate::time::{Instant, earliest};
 
 /// First of the ephemeral ports (RFC 6335, section 6).
@@ -36,6 +38,8 @@ pub(super) struct Segment<'a> {
     pub syn: bool,
     pub ack: bool,
     pub rst: bool,
+    /// The port of the switch that it came in by.
+    pub port: PortId,
     /// The whole IP packet.
     pub packet: &'a [u8],
 }
@@ -44,13 +48,15 @@ struct Listener {
     id: ListenerId,
     port: u16,
     backlog: usize,
-    /// Handshakes under way.
-    opening: usize,
+    /// Handshakes under way, by the port of the switch.
+    opening: Shares,
 }
 
 #[derive(Default)]
 struct Slot {
     generation: u32,
+    /// The port of the switch that it counts for, if a peer has opened it.
+    port: Option<PortId>,
     flow: Option<Box<Flow>>,
     ready: bool,
     telling: bool,
@@ -74,6 +80,8 @@ pub(super) struct Flows {
     free: Vec<u32>,
     by_key: HashMap<FlowKey, u32, FixedState>,
     per_source: HashMap<IpAddr, usize, FixedState>,
+    /// Connections that peers have opened, by the port of the switch.
+    shares: Shares,
     listeners: Vec<Listener>,
     next_listener: u32,
     next_port: u16,
@@ -98,6 +106,7 @@ impl Flows {
             free: Vec::new(),
             by_key: HashMap::with_hasher(FixedState::with_seed(seed)),
             per_source: HashMap::with_hasher(FixedState::with_seed(seed)),
+            shares: Shares::default(),
             listeners: Vec::new(),
             next_listener: 0,
             next_port: EPHEMERAL | (seed >> 17) as u16,
@@ -123,7 +132,7 @@ impl Flows {
         }
         let id = ListenerId(self.next_listener);
         self.next_listener += 1;
-        self.listeners.push(Listener { id, port, backlog, opening: 0 });
+        self.listeners.push(Listener { id, port, backlog, opening: Shares::default() });
         Ok(id)
     }
 
@@ -142,7 +151,7 @@ impl Flows {
         if !stack.connect(&mut tcp, key.local.into(), remote) {
             return Err(Error::usage(format!("{remote}: not an address to connect to")));
         }
-        let index = self.insert(Flow::new(now, key, tcp, None));
+        let index = self.insert(Flow::new(now, key, tcp, None), None);
         self.make_ready(index);
         Ok(ConnId { index, generation: self.slots[index as usize].generation })
     }
@@ -165,7 +174,7 @@ impl Flows {
         if let Some(&index) = self.by_key.get(&segment.key) {
             self.feed(now, index, segment, stack, tx);
         } else if opens {
-            match self.admit(&segment.key) {
+            match self.admit(&segment.key, segment.port) {
                 Admission::Accept(listener) => self.open(now, listener, segment, stack, tx),
                 Admission::Refuse => stack.refuse(now, segment.packet, tx),
                 Admission::Ignore => self.counters.backlogged += 1,
@@ -175,15 +184,18 @@ impl Flows {
         }
     }
 
-    fn admit(&mut self, key: &FlowKey) -> Admission {
+    /// Whether a connection may be begun. How many there are of one port of the switch is bounded, too, as a peer can make
+    /// up addresses.
+    fn admit(&mut self, key: &FlowKey, port: PortId) -> Admission {
         let Some(listener) = self.listeners.iter().find(|listener| listener.port == key.local.1) else {
             return Admission::Refuse;
         };
         let of_source = self.per_source.get(&key.remote.0).copied().unwrap_or(0);
-        if self.len() >= self.limits.connections || of_source >= self.limits.per_source {
+        let within = self.shares.is_within(port, self.limits.connections);
+        if self.len() >= self.limits.connections || of_source >= self.limits.per_source || !within {
             self.counters.refused += 1;
             Admission::Refuse
-        } else if listener.opening >= listener.backlog {
+        } else if !listener.opening.admits(port, listener.backlog) {
             Admission::Ignore
         } else {
             Admission::Accept(listener.id)
@@ -197,25 +209,31 @@ impl Flows {
             return;
         }
         self.lingering.forget(&segment.key);
-        let index = self.insert(Flow::new(now, segment.key, tcp, Some(id)));
-        self.listener_opening(id, 1);
+        let index = self.insert(Flow::new(now, segment.key, tcp, Some(id)), Some(segment.port));
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id == id) {
+            listener.opening.take(segment.port);
+        }
         self.feed(now, index, segment, stack, tx);
     }
 
-    fn listener_opening(&mut self, id: ListenerId, change: isize) {
-        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id == id) {
-            listener.opening = listener.opening.saturating_add_signed(change);
+    /// A handshake of a listener is over.
+    fn shook_hands(&mut self, id: ListenerId, port: Option<PortId>) {
+        let listener = self.listeners.iter_mut().find(|listener| listener.id == id);
+        if let Some((listener, port)) = listener.zip(port) {
+            listener.opening.give(port);
         }
     }
 
-    fn insert(&mut self, flow: Flow) -> u32 {
+    fn insert(&mut self, flow: Flow, port: Option<PortId>) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
         self.by_key.insert(flow.key, index);
         *self.per_source.entry(flow.key.remote.0).or_default() += 1;
-        self.slots[index as usize].flow = Some(Box::new(flow));
+        port.into_iter().for_each(|port| self.shares.take(port));
+        let slot = &mut self.slots[index as usize];
+        (slot.flow, slot.port) = (Some(Box::new(flow)), port);
         index
     }
 
@@ -232,7 +250,8 @@ impl Flows {
 
     /// Does something to a connection and takes note of what has changed by it.
     fn watch<R>(&mut self, index: u32, cause: Cause, act: impl FnOnce(&mut Flow) -> R) -> Option<R> {
-        let flow = self.slots.get_mut(index as usize)?.flow.as_mut()?;
+        let slot = self.slots.get_mut(index as usize)?;
+        let (flow, port) = (slot.flow.as_mut()?, slot.port);
         let (opening, ended) = (flow.is_opening(), flow.ended().is_some());
         let result = act(flow);
         flow.observe(cause);
@@ -241,7 +260,7 @@ impl Flows {
         let accepted = opened && listener.is_some() && !flow.is_detached();
         let end = flow.ended().filter(|_| !ended);
         if let (true, Some(listener)) = (opened, listener) {
-            self.listener_opening(listener, -1);
+            self.shook_hands(listener, port);
         }
         self.counters.accepted += u64::from(accepted);
         self.counters.resets += u64::from(end == Some(CloseReason::Reset));
@@ -348,6 +367,7 @@ impl Flows {
             self.timers.remove(&(at, index));
         }
         let Some(flow) = slot.flow.take() else { return };
+        let port = slot.port.take();
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         self.by_key.remove(&flow.key);
@@ -358,8 +378,9 @@ impl Flows {
             }
         }
         if let (true, Some(listener)) = (flow.is_opening(), flow.listener) {
-            self.listener_opening(listener, -1);
+            self.shook_hands(listener, port);
         }
+        port.into_iter().for_each(|port| self.shares.give(port));
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -27,6 +27,7 @@ use super::scratch::{Outbox, Scratch};
 use super::{arp, icmp, nd};
 use crate::counters::DropReason;
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
+use crate::service::{Ingress, Station};
 use crate::time::Instant;
 use crate::wire::{Cidr, Ethernet, Mac};
 
@@ -130,7 +131,7 @@ impl IpAdapter {
         match icmpv6_type(&packet) {
             Some(SOLICITATION) => return None,
             Some(ADVERTISEMENT) => self.hear_advertisement(now, &packet),
-            _ => self.neighbours.confirm(now, packet.src, src),
+            _ => self.neighbours.confirm(now, packet.src, Station { mac: src, ingress: Ingress::ONLY }),
         }
         Some(packet.whole)
     }
@@ -205,7 +206,8 @@ impl IpAdapter {
     }
 
     fn learn_neighbour(&mut self, now: Instant, addr: IpAddr, mac: Mac, create: bool, replace: bool) {
-        for mut frame in self.neighbours.learn(now, addr, mac, create, replace) {
+        let station = Station { mac, ingress: Ingress::ONLY };
+        for mut frame in self.neighbours.learn(now, addr, station, create, replace) {
             if let Some(dst) = frame.get_mut(..6) {
                 dst.copy_from_slice(&mac.0);
             }

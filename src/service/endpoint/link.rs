@@ -12,6 +12,7 @@ use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Packet, destination};
 use super::neighbour::{Neighbours, Probe};
 use super::scratch::{Outbox, Scratch};
 use super::{arp, nd};
+use crate::service::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 
@@ -89,7 +90,7 @@ impl Link {
     }
 
     /// An ARP message (RFC 826, "Packet Reception"; RFC 5227 for probes and conflicts). `false`: it is none.
-    pub fn handle_arp(&mut self, now: Instant, bytes: &[u8], scratch: &mut Scratch) -> bool {
+    pub fn handle_arp(&mut self, now: Instant, (bytes, ingress): (&[u8], Ingress), scratch: &mut Scratch) -> bool {
         let Some(message) = arp::Message::parse(bytes) else { return false };
         let for_us = self.addresses.owns(message.target.into());
         if self.addresses.owns(message.sender.into()) {
@@ -99,7 +100,7 @@ impl Link {
         }
         let sender = IpAddr::V4(message.sender);
         if self.addresses.plausible_source(sender) && self.addresses.on_link(sender) {
-            self.learn(now, sender, message.sender_mac, for_us, true);
+            self.learn(now, sender, Station { mac: message.sender_mac, ingress }, for_us, true);
         }
         if for_us && message.operation == arp::Operation::Request {
             let reply = arp::Message {
@@ -124,15 +125,23 @@ impl Link {
     }
 
     /// A neighbour solicitation or advertisement whose checksum fits (RFC 4861, section 7.2). `false`: an invalid one.
-    pub fn handle_nd(&mut self, now: Instant, packet: &Packet<'_>, scratch: &mut Scratch) -> bool {
+    pub fn handle_nd(
+        &mut self,
+        now: Instant,
+        (packet, ingress): (&Packet<'_>, Ingress),
+        scratch: &mut Scratch,
+    ) -> bool {
         let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else { return false };
         match nd::parse(src, dst, packet.hop_limit, packet.payload) {
-            Some(nd::Message::Solicitation { target, mac }) => self.answer(now, src, target, mac, scratch),
+            Some(nd::Message::Solicitation { target, mac }) => {
+                let asker = mac.map(|mac| Station { mac, ingress });
+                self.answer(now, src, target, asker, scratch);
+            }
             Some(nd::Message::Advertisement { target, mac, replace }) => {
                 if self.addresses.owns(target.into()) {
                     self.conflicts += 1;
                 } else if let Some(mac) = mac {
-                    self.learn(now, target.into(), mac, false, replace);
+                    self.learn(now, target.into(), Station { mac, ingress }, false, replace);
                 }
             }
             None => return false,
@@ -140,16 +149,23 @@ impl Link {
         true
     }
 
-    fn answer(&mut self, now: Instant, src: Ipv6Addr, target: Ipv6Addr, mac: Option<Mac>, scratch: &mut Scratch) {
+    fn answer(
+        &mut self,
+        now: Instant,
+        src: Ipv6Addr,
+        target: Ipv6Addr,
+        station: Option<Station>,
+        scratch: &mut Scratch,
+    ) {
         if !self.addresses.owns(target.into()) {
             return;
         }
         let asker = IpAddr::V6(src);
-        if let Some(mac) = mac
+        if let Some(station) = station
             && self.addresses.plausible_source(asker)
             && self.addresses.on_link(asker)
         {
-            self.learn(now, asker, mac, true, true);
+            self.learn(now, asker, station, true, true);
         }
         let probe = src.is_unspecified();
         let own = (self.addresses.mac, self.addresses.router);
@@ -162,9 +178,10 @@ impl Link {
         self.report_at.get_or_insert(now + REPORT_AFTER);
     }
 
-    fn learn(&mut self, now: Instant, addr: IpAddr, mac: Mac, create: bool, replace: bool) {
-        for mut frame in self.neighbours.learn(now, addr, mac, create, replace) {
-            frame[..6].copy_from_slice(&mac.0);
+    /// See [`Neighbours::learn`].
+    pub fn learn(&mut self, now: Instant, addr: IpAddr, station: Station, create: bool, replace: bool) {
+        for mut frame in self.neighbours.learn(now, addr, station, create, replace) {
+            frame[..6].copy_from_slice(&station.mac.0);
             self.outbox.push(&frame);
         }
     }

@@ -6,14 +6,21 @@
 //! neighbour is confirmed by every packet that comes from it. One that has been silent for a minute is asked again, at
 //! its old MAC, while packets keep going there; three questions without an answer and it is unknown.
 //!
-//! Only an answer, or a question to us, makes an entry. The table is bounded: a new entry replaces the one confirmed
-//! longest ago.
+//! Only an answer, or a question to us, makes an entry. Nobody takes an address by saying that it is his: the station
+//! that has it is asked at its old MAC first, and only when it stays silent does the new one follow. So a guest that
+//! really moves is found within a second, and one that makes it up is not believed while the other answers.
+//!
+//! The table is bounded, and so is what each port of the switch has of it ([`Shares`]): a new entry replaces the one
+//! confirmed longest ago of its own port, or of the one that has most.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
+use crate::frame::PortId;
+use crate::service::shares::Shares;
+use crate::service::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 
@@ -23,6 +30,12 @@ const CONFIRMED_FOR: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Questions before giving up (RFC 4861, section 10, MAX_MULTICAST_SOLICIT).
 const PROBES: u8 = 3;
+/// Time between two questions to a station whose address another claims.
+const CLAIM_EVERY: Duration = Duration::from_millis(300);
+/// An address whose station has just answered is not asked for again because of a claim.
+const SETTLED_FOR: Duration = Duration::from_secs(1);
+/// Whom entries count for that no guest has made.
+const OURS: Ingress = Ingress { port: PortId(u16::MAX), isolated: false };
 /// Packets parked for one neighbour.
 const PARKED_EACH: usize = 64;
 /// Packets parked in all.
@@ -39,6 +52,10 @@ pub(super) struct Probe {
 
 struct Entry {
     mac: Option<Mac>,
+    /// Where it is, and the port that it counts for.
+    ingress: Ingress,
+    /// Who else says that the address is his, while the one who has it is asked.
+    claim: Option<Station>,
     confirmed: Instant,
     probes: u8,
     probe_at: Option<Instant>,
@@ -50,6 +67,7 @@ pub(super) struct Neighbours {
     entries: HashMap<IpAddr, Entry, FixedState>,
     probing: BTreeSet<(Instant, IpAddr)>,
     limit: usize,
+    shares: Shares,
     parked: usize,
     /// Packets given up because their neighbour did not answer, or too many waited.
     pub dropped: u64,
@@ -58,7 +76,7 @@ pub(super) struct Neighbours {
 impl Neighbours {
     pub fn new(limit: usize, seed: u64) -> Self {
         let entries = HashMap::with_hasher(FixedState::with_seed(seed));
-        Self { entries, probing: BTreeSet::new(), limit, parked: 0, dropped: 0 }
+        Self { entries, probing: BTreeSet::new(), limit, shares: Shares::default(), parked: 0, dropped: 0 }
     }
 
     /// The MAC to send to. `None`: not known yet; [`Self::park`] the packet. Starts asking where that is due.
@@ -72,7 +90,7 @@ impl Neighbours {
                 mac
             }
             None => {
-                self.insert(now, addr, None);
+                self.insert(now, addr, None, OURS);
                 self.start_probing(now, addr);
                 None
             }
@@ -95,35 +113,71 @@ impl Neighbours {
         }
     }
 
-    /// `addr` said that it is at `mac`. Makes an entry only where `create` says so, and replaces another MAC only where
-    /// `replace` says so. Returns the frames that waited for it.
-    pub fn learn(&mut self, now: Instant, addr: IpAddr, mac: Mac, create: bool, replace: bool) -> Vec<Box<[u8]>> {
-        if !self.entries.contains_key(&addr) {
+    /// The station of a neighbour, as far as it is known; nobody is asked.
+    pub fn station(&self, addr: IpAddr) -> Option<Station> {
+        let entry = self.entries.get(&addr)?;
+        entry.mac.map(|mac| Station { mac, ingress: entry.ingress })
+    }
+
+    /// `addr` said that it is at `station`. Makes an entry only where `create` says so, and looks into a claim to another's
+    /// address only where `replace` says so. Returns the frames that waited for it.
+    pub fn learn(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        station: Station,
+        create: bool,
+        replace: bool,
+    ) -> Vec<Box<[u8]>> {
+        let Some(entry) = self.entries.get_mut(&addr) else {
             if create {
-                self.insert(now, addr, Some(mac));
+                self.insert(now, addr, Some(station.mac), station.ingress);
+            }
+            return Vec::new();
+        };
+        if entry.mac.is_some_and(|old| old != station.mac) {
+            if replace {
+                self.claim(now, addr, station);
             }
             return Vec::new();
         }
-        let Some(entry) = self.entries.get_mut(&addr) else { return Vec::new() };
-        if !replace && entry.mac.is_some_and(|old| old != mac) {
-            return Vec::new();
-        }
-        entry.mac = Some(mac);
-        entry.confirmed = now;
         let parked = std::mem::take(&mut entry.parked);
         self.parked -= parked.len();
-        self.stop_probing(addr);
+        self.settle(now, addr, station);
         parked
     }
 
-    /// A packet came from `addr` at `mac`: it is alive.
-    pub fn confirm(&mut self, now: Instant, addr: IpAddr, mac: Mac) {
+    /// Asks the station that has `addr` whether it is still there, because another says that the address is his.
+    fn claim(&mut self, now: Instant, addr: IpAddr, station: Station) {
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        if entry.claim.is_some() || now.since(entry.confirmed) < SETTLED_FOR && entry.probes > 0 {
+            return;
+        }
+        entry.claim = Some(station);
+        self.stop_probing(addr);
+        self.start_probing(now, addr);
+    }
+
+    /// `addr` is at `station`, for certain.
+    fn settle(&mut self, now: Instant, addr: IpAddr, station: Station) {
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        (entry.mac, entry.confirmed, entry.claim) = (Some(station.mac), now, None);
+        if entry.ingress != station.ingress {
+            self.shares.give(entry.ingress.port);
+            self.shares.take(station.port());
+            entry.ingress = station.ingress;
+        }
+        self.stop_probing(addr);
+    }
+
+    /// A packet came from `addr` at `station`: it is alive.
+    pub fn confirm(&mut self, now: Instant, addr: IpAddr, station: Station) {
         if let Some(entry) = self.entries.get_mut(&addr)
-            && entry.mac == Some(mac)
+            && entry.mac == Some(station.mac)
         {
             entry.confirmed = now;
-            if entry.probe_at.is_some() {
-                self.stop_probing(addr);
+            if entry.probe_at.is_some() || entry.ingress != station.ingress {
+                self.settle(now, addr, station);
             }
         }
     }
@@ -141,14 +195,18 @@ impl Neighbours {
             }
             let entry = self.entries.get_mut(&addr)?;
             if entry.probes >= PROBES {
-                self.remove(addr);
+                match entry.claim {
+                    Some(station) => self.settle(now, addr, station),
+                    None => self.remove(addr),
+                }
                 continue;
             }
             entry.probes += 1;
-            entry.probe_at = Some(now + PROBE_EVERY);
+            let again = now + if entry.claim.is_some() { CLAIM_EVERY } else { PROBE_EVERY };
+            entry.probe_at = Some(again);
             let probe = Probe { addr, mac: entry.mac };
             self.probing.pop_first();
-            self.probing.insert((now + PROBE_EVERY, addr));
+            self.probing.insert((again, addr));
             return Some(probe);
         }
         None
@@ -170,20 +228,26 @@ impl Neighbours {
         }
     }
 
-    fn insert(&mut self, now: Instant, addr: IpAddr, mac: Option<Mac>) {
-        if self.entries.len() >= self.limit {
-            let oldest = self.entries.iter().min_by_key(|(addr, entry)| (entry.confirmed, **addr));
+    fn insert(&mut self, now: Instant, addr: IpAddr, mac: Option<Mac>, ingress: Ingress) {
+        let within = self.shares.is_within(ingress.port, self.limit);
+        if self.entries.len() >= self.limit || !within {
+            let whose = if within { self.shares.greediest() } else { Some(ingress.port) };
+            let its = self.entries.iter().filter(|(_, entry)| Some(entry.ingress.port) == whose);
+            let oldest = its.min_by_key(|(addr, entry)| (entry.confirmed, **addr));
             if let Some(oldest) = oldest.map(|(addr, _)| *addr) {
                 self.remove(oldest);
             }
         }
-        let entry = Entry { mac, confirmed: now, probes: 0, probe_at: None, parked: Vec::new() };
+        let (claim, parked) = (None, Vec::new());
+        let entry = Entry { mac, ingress, claim, confirmed: now, probes: 0, probe_at: None, parked };
+        self.shares.take(ingress.port);
         self.entries.insert(addr, entry);
     }
 
     fn remove(&mut self, addr: IpAddr) {
         self.stop_probing(addr);
         if let Some(entry) = self.entries.remove(&addr) {
+            self.shares.give(entry.ingress.port);
             self.parked -= entry.parked.len();
             self.dropped += entry.parked.len() as u64;
         }
@@ -196,6 +260,10 @@ mod tests {
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 7]);
     const OTHER: Mac = Mac([2, 0, 0, 0, 0, 8]);
+
+    fn from(mac: Mac) -> Station {
+        Station { mac, ingress: Ingress::ONLY }
+    }
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -212,7 +280,7 @@ mod tests {
         table.park(ip(7), b"one");
         assert_eq!(table.next_probe(at(0)), Some(Probe { addr: ip(7), mac: None }));
         assert_eq!(table.next_probe(at(0)), None);
-        let released = table.learn(at(0), ip(7), MAC, false, true);
+        let released = table.learn(at(0), ip(7), from(MAC), false, true);
         assert_eq!(released, [Box::from(&b"one"[..])]);
         assert_eq!(table.resolve(at(1), ip(7)), Some(MAC));
         assert_eq!((table.poll_timeout(), table.parked, table.dropped), (None, 0, 0));
@@ -233,14 +301,14 @@ mod tests {
     #[test]
     fn a_silent_neighbour_is_asked_again_while_packets_flow() {
         let mut table = Neighbours::new(4, 1);
-        table.learn(at(0), ip(7), MAC, true, true);
-        table.confirm(at(30), ip(7), MAC);
-        table.confirm(at(80), ip(7), OTHER);
+        table.learn(at(0), ip(7), from(MAC), true, true);
+        table.confirm(at(30), ip(7), from(MAC));
+        table.confirm(at(80), ip(7), from(OTHER));
         assert_eq!(table.resolve(at(89), ip(7)), Some(MAC));
         assert_eq!(table.poll_timeout(), None);
         assert_eq!(table.resolve(at(90), ip(7)), Some(MAC));
         assert_eq!(table.next_probe(at(90)), Some(Probe { addr: ip(7), mac: Some(MAC) }));
-        table.confirm(at(91), ip(7), MAC);
+        table.confirm(at(91), ip(7), from(MAC));
         assert_eq!(table.poll_timeout(), None);
         table.resolve(at(200), ip(7));
         for secs in 200..204 {
@@ -252,20 +320,55 @@ mod tests {
     #[test]
     fn only_the_told_make_and_replace_entries() {
         let mut table = Neighbours::new(4, 1);
-        table.learn(at(0), ip(7), MAC, false, true);
+        table.learn(at(0), ip(7), from(MAC), false, true);
         assert!(table.entries.is_empty());
-        table.learn(at(0), ip(7), MAC, true, true);
-        table.learn(at(0), ip(7), OTHER, true, false);
+        table.learn(at(0), ip(7), from(MAC), true, true);
+        table.learn(at(0), ip(7), from(OTHER), true, false);
         assert_eq!(table.resolve(at(0), ip(7)), Some(MAC));
-        table.learn(at(0), ip(7), OTHER, false, true);
-        assert_eq!(table.resolve(at(0), ip(7)), Some(OTHER));
+    }
+
+    /// What happens when another says that the address is his, and the one who has it answers or does not.
+    fn after_a_claim(answers: bool) -> Option<Mac> {
+        let mut table = Neighbours::new(4, 1);
+        table.learn(at(0), ip(7), from(MAC), true, true);
+        let mut now = at(5);
+        for _ in 0..50 {
+            table.learn(now, ip(7), from(OTHER), true, true);
+            while let Some(probe) = table.next_probe(now) {
+                assert_eq!(probe, Probe { addr: ip(7), mac: Some(MAC) }, "it is asked where it was");
+                if answers {
+                    table.learn(now, ip(7), from(MAC), false, true);
+                }
+            }
+            if table.station(ip(7)).unwrap().mac == OTHER {
+                break;
+            }
+            now += Duration::from_millis(50);
+        }
+        table.station(ip(7)).map(|station| station.mac)
+    }
+
+    #[test]
+    fn an_address_is_another_s_only_when_its_station_is_silent() {
+        assert_eq!(after_a_claim(true), Some(MAC));
+        assert_eq!(after_a_claim(false), Some(OTHER));
+    }
+
+    #[test]
+    fn the_entries_of_one_port_are_not_lost_to_another_s() {
+        let mut table = Neighbours::new(16, 1);
+        let behind = |port: u16| Station { mac: MAC, ingress: Ingress { port: PortId(port), isolated: false } };
+        table.learn(at(0), ip(200), behind(1), true, true);
+        (0..100).for_each(|last| drop(table.learn(at(last.into()), ip(last), behind(2), true, true)));
+        assert_eq!(table.station(ip(200)), Some(behind(1)));
+        assert!(table.station(ip(99)).is_some() && table.entries.len() <= 16);
     }
 
     #[test]
     fn the_table_and_what_waits_are_bounded() {
         let mut table = Neighbours::new(4, 1);
         for last in 0..100 {
-            table.learn(at(last.into()), ip(last), MAC, true, true);
+            table.learn(at(last.into()), ip(last), from(MAC), true, true);
             assert_eq!(table.resolve(at(last.into()), ip(200)), None);
         }
         assert_eq!(table.entries.len(), 4);

@@ -7,7 +7,7 @@
 //! million segments. Relays are not answered.
 //!
 //! An address that its client declined, because another host uses it, is not offered again: the hash counts on to the
-//! next. The last [`DECLINED`] of them are remembered, and a client may decline [`TRIES`].
+//! next. The last `DECLINED` of them are remembered, and a client may decline `TRIES`.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};

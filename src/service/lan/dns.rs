@@ -20,6 +20,9 @@ use std::ops::Range;
 
 use self::message::{Code, Query, Record, kind};
 use super::random::Random;
+use crate::frame::PortId;
+use crate::service::Station;
+use crate::service::shares::is_within;
 use crate::time::{Duration, Instant};
 use crate::wire::Cidr;
 
@@ -63,8 +66,8 @@ pub struct DnsConfig {
 /// Who asked, and how.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Client {
-    /// A datagram from the first address to the second, which the answer comes from.
-    Udp(SocketAddr, SocketAddr),
+    /// A datagram from the first address to the second, which the answer comes from, and who sent it.
+    Udp(SocketAddr, SocketAddr, Station),
     /// A stream, by a name that the caller gave it, and the address of the host.
     Tcp(u64, IpAddr),
 }
@@ -72,8 +75,16 @@ pub enum Client {
 impl Client {
     fn host(self) -> IpAddr {
         match self {
-            Self::Udp(from, _) => from.ip(),
+            Self::Udp(from, ..) => from.ip(),
             Self::Tcp(_, host) => host,
+        }
+    }
+
+    /// The port of the switch that a datagram came in by; streams have bounds of their own.
+    fn port(self) -> Option<PortId> {
+        match self {
+            Self::Udp(.., from) => Some(from.port()),
+            Self::Tcp(..) => None,
         }
     }
 }
@@ -208,9 +219,11 @@ impl Dns {
         if matches!(client, Client::Udp(..)) && self.waiting.values().any(again) {
             return;
         }
-        let host = client.host();
-        let of_one = self.waiting.values().filter(|other| other.client.host() == host).count();
-        let full = self.waiting.len() >= WAITING || of_one >= WAITING_OF_ONE;
+        let host = |client: Client| (client.host(), client.port());
+        let of_one = self.waiting.values().filter(|other| host(other.client) == host(client)).count();
+        let of_port = self.waiting.values().filter(|other| other.client.port() == client.port()).count();
+        let within = is_within(of_port, self.waiting.len(), WAITING);
+        let full = self.waiting.len() >= WAITING || of_one >= WAITING_OF_ONE || !within;
         if full || bytes.len() > QUERY_MAX || self.config.resolvers.is_empty() {
             let failed = message::answer(bytes, query, Code::Failed, &[], None);
             self.outputs.push_back(Output::Answer(client, failed));

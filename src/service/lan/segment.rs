@@ -16,6 +16,7 @@ use super::tftp::packet::Fault;
 use super::tftp::{self, Tftp};
 use super::trial::{Question, Trials};
 use crate::config;
+use crate::service::Station;
 use crate::time::{Instant, earliest};
 use crate::wire::Mac;
 
@@ -148,8 +149,8 @@ impl Segment {
     }
 
     /// Takes a datagram to an address that it [hears](Self::hears), unless too many answers of that server wait already.
-    /// `link`: the MAC that it came from.
-    pub fn handle(&mut self, now: Instant, link: Mac, (src, dst): (SocketAddr, SocketAddr), bytes: &[u8]) {
+    /// Its answer goes to the station that it is `from`.
+    pub fn handle(&mut self, now: Instant, from: Station, (src, dst): (SocketAddr, SocketAddr), bytes: &[u8]) {
         let queued = match dst.port() {
             dhcp4::SERVER_PORT | dhcp6::SERVER_PORT => self.outputs.len(),
             dns::PORT => self.dns.as_ref().map_or(0, Dns::queued),
@@ -160,20 +161,21 @@ impl Segment {
             return;
         }
         let answer = match dst.port() {
-            dhcp4::SERVER_PORT => self.try_or_answer(now, &(link, bytes.to_vec())),
-            dhcp6::SERVER_PORT => self.dhcp6.as_mut().and_then(|dhcp| dhcp.handle(src, link, bytes)),
+            dhcp4::SERVER_PORT => self.try_or_answer(now, &(from.mac, bytes.to_vec())),
+            dhcp6::SERVER_PORT => self.dhcp6.as_mut().and_then(|dhcp| dhcp.handle(src, from.mac, bytes)),
             dns::PORT => {
-                self.query(now, Client::Udp(src, dst), bytes);
+                self.query(now, Client::Udp(src, dst, from), bytes);
                 None
             }
             _ => {
                 if let Some(tftp) = &mut self.tftp {
-                    tftp.handle(now, src, dst, bytes);
+                    tftp.handle(now, from, (src, dst), bytes);
                 }
                 None
             }
         };
-        self.outputs.extend(answer.map(Output::Datagram));
+        let addressed = |it: Datagram| Datagram { mac: it.mac.or(Some(from.mac)), ..it };
+        self.outputs.extend(answer.map(addressed).map(Output::Datagram));
     }
 
     /// The answer to a question of DHCP, unless it waits until an address was tried.
@@ -279,8 +281,8 @@ impl Segment {
         }
         if let Some(output) = self.dns.as_mut().and_then(Dns::poll_output) {
             return Some(match output {
-                dns::Output::Answer(Client::Udp(dst, src), payload) => {
-                    Output::Datagram(Datagram { src, dst, mac: None, payload })
+                dns::Output::Answer(Client::Udp(dst, src, from), payload) => {
+                    Output::Datagram(Datagram { src, dst, mac: Some(from.mac), payload })
                 }
                 dns::Output::Answer(Client::Tcp(stream, _), answer) => Output::Stream(stream, answer),
                 other => Output::Dns(other),

@@ -26,12 +26,14 @@ use self::packet::{Fault, Options, Packet, Request};
 use self::upload::Upload;
 use super::Datagram;
 use super::random::Random;
+use crate::service::Station;
+use crate::service::shares::is_within;
 use crate::time::{Duration, Instant};
 
 /// The server's port.
 pub const PORT: u16 = 69;
 
-/// Transfers at once, and one host's.
+/// Transfers at once, of which each port of the switch has its share, and one host's.
 const TRANSFERS: usize = 64;
 const TRANSFERS_OF_ONE: usize = 16;
 /// How often something is sent again before the client counts as gone.
@@ -101,8 +103,32 @@ enum State {
     Sending,
 }
 
+/// Who has asked. Nobody else has a say, from whatever address.
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    whom: Station,
+    addr: SocketAddr,
+}
+
+impl Client {
+    /// Whether it is the same one, perhaps behind another port of the switch.
+    fn is(&self, other: &Self) -> bool {
+        (self.addr, self.whom.mac) == (other.addr, other.whom.mac)
+    }
+
+    /// Whether both are of one host.
+    fn shares_host(&self, other: &Self) -> bool {
+        (self.addr.ip(), self.whom.mac) == (other.addr.ip(), other.whom.mac)
+    }
+
+    /// A datagram to it from an address of the server.
+    fn datagram(&self, src: SocketAddr, payload: Vec<u8>) -> Output {
+        Output::Send(Datagram { src, dst: self.addr, mac: Some(self.whom.mac), payload })
+    }
+}
+
 struct Transfer {
-    client: SocketAddr,
+    client: Client,
     local: SocketAddr,
     /// What was asked, to know it when it comes again.
     asked: Vec<u8>,
@@ -126,7 +152,7 @@ impl Transfer {
     }
 
     fn datagram(&self, payload: Vec<u8>) -> Output {
-        Output::Send(Datagram { src: self.local, dst: self.client, mac: None, payload })
+        self.client.datagram(self.local, payload)
     }
 
     /// What is under way: the options, or the blocks of the window.
@@ -186,29 +212,29 @@ impl Tftp {
         PORTS.contains(&port) && (read() || self.uploads.values().any(|upload| upload.local.port() == port))
     }
 
-    /// Takes a datagram from a host of the segment to port 69 or a transfer's.
-    pub fn handle(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        let packet = Packet::read(bytes);
+    /// Takes a datagram that `whom` sent to port 69 or a transfer's.
+    pub fn handle(&mut self, now: Instant, whom: Station, (from, to): (SocketAddr, SocketAddr), bytes: &[u8]) {
+        let (client, packet) = (Client { whom, addr: from }, Packet::read(bytes));
         if to.port() == PORT {
             return match packet {
-                Some(Packet::Read(request)) => self.begin(now, (from, to), &request, false),
-                Some(Packet::Write(request)) if self.writes => self.begin(now, (from, to), &request, true),
-                Some(Packet::Write(_)) => self.refuse(from, to, Fault::Forbidden, "read only"),
+                Some(Packet::Read(request)) => self.begin(now, (client, to), &request, false),
+                Some(Packet::Write(request)) if self.writes => self.begin(now, (client, to), &request, true),
+                Some(Packet::Write(_)) => self.refuse(client, to, Fault::Forbidden, "read only"),
                 _ => {}
             };
         }
-        let upload = self.uploads.iter().find(|(_, upload)| (upload.local, upload.client) == (to, from));
+        let upload = self.uploads.iter().find(|(_, upload)| upload.local == to && upload.client.is(&client));
         if let Some((&file, _)) = upload {
             return self.handle_upload(now, file, packet.as_ref());
         }
         let found = self.transfers.iter().find(|(_, transfer)| transfer.local == to);
-        match (found.map(|(file, transfer)| (*file, transfer.client == from)), packet) {
+        match (found.map(|(file, transfer)| (*file, transfer.client.is(&client))), packet) {
             (Some((file, true)), Some(Packet::Ack(block))) => self.acknowledge(now, file, block),
             (Some((file, true)), Some(Packet::Error)) => self.end(file),
             (Some((file, true)), _) => self.fail(file, Fault::Illegal, "not an acknowledgement"),
             // an error is never answered, lest two ends do so for ever
             (_, Some(Packet::Error) | None) => {}
-            _ => self.refuse(from, to, Fault::Unknown, "no such transfer"),
+            _ => self.refuse(client, to, Fault::Unknown, "no such transfer"),
         }
     }
 
@@ -224,25 +250,44 @@ impl Tftp {
         }
     }
 
-    fn refuse(&mut self, client: SocketAddr, src: SocketAddr, fault: Fault, text: &str) {
+    fn refuse(&mut self, client: Client, src: SocketAddr, fault: Fault, text: &str) {
         let payload = packet::error(fault, text);
-        self.outputs.push_back(Output::Send(Datagram { src, dst: client, mac: None, payload }));
+        self.outputs.push_back(client.datagram(src, payload));
     }
 
     /// Whether this request is under way and has been answered, or will be.
-    fn is_repeated(&self, client: SocketAddr, asked: &[u8], write: bool) -> bool {
-        let read = |it: &Transfer| it.client == client && it.next == 1 && it.asked == asked;
-        let written = |it: &Upload| it.client == client && it.blocks == 0 && it.asked == asked;
+    fn is_repeated(&self, client: &Client, asked: &[u8], write: bool) -> bool {
+        let read = |it: &Transfer| it.client.is(client) && it.next == 1 && it.asked == asked;
+        let written = |it: &Upload| it.client.is(client) && it.blocks == 0 && it.asked == asked;
         if write { self.uploads.values().any(written) } else { self.transfers.values().any(read) }
     }
 
-    fn begin(&mut self, now: Instant, (client, to): (SocketAddr, SocketAddr), request: &Request<'_>, write: bool) {
-        if self.is_repeated(client, request.whole, write) {
+    /// Whether a client may have one transfer more. Where it has as many as it may, or its port of the switch has, the oldest
+    /// goes that nothing was acknowledged of: a board that is reset again and again leaves such ones behind.
+    fn makes_room(&mut self, client: &Client) -> bool {
+        let clients = || self.transfers.values().map(|it| it.client).chain(self.uploads.values().map(|it| it.client));
+        let of_one = clients().filter(|other| other.shares_host(client)).count();
+        let is_near = |other: &Client| other.whom.port() == client.whom.port();
+        let of_port = clients().filter(is_near).count();
+        let within = self.transfers() < TRANSFERS && is_within(of_port, self.transfers(), TRANSFERS);
+        let many = of_one >= TRANSFERS_OF_ONE;
+        if within && !many {
+            return true;
+        }
+        let goes =
+            |it: &Transfer| it.next == 1 && if many { it.client.shares_host(client) } else { is_near(&it.client) };
+        let oldest = self.transfers.iter().find(|(_, it)| goes(it)).map(|(file, _)| *file);
+        oldest.into_iter().for_each(|file| self.end(file));
+        oldest.is_some()
+    }
+
+    fn begin(&mut self, now: Instant, (client, to): (Client, SocketAddr), request: &Request<'_>, write: bool) {
+        if self.is_repeated(&client, request.whole, write) {
             // it asks again because our answer is late; that is sent again in time
             return;
         }
-        let reads = self.transfers.iter().filter(|(_, it)| it.client == client).map(|(file, _)| *file);
-        let writes = self.uploads.iter().filter(|(_, it)| it.client == client).map(|(file, _)| *file);
+        let reads = self.transfers.iter().filter(|(_, it)| it.client.is(&client)).map(|(file, _)| *file);
+        let writes = self.uploads.iter().filter(|(_, it)| it.client.is(&client)).map(|(file, _)| *file);
         reads.chain(writes).collect::<Vec<u64>>().into_iter().for_each(|file| self.end(file));
         if !request.octet {
             return self.refuse(client, to, Fault::Illegal, "only octet mode");
@@ -253,9 +298,7 @@ impl Tftp {
         if request.size.is_some_and(|size| write && size > upload::LONGEST) {
             return self.refuse(client, to, Fault::Full, "too long a file");
         }
-        let clients = self.transfers.values().map(|it| it.client).chain(self.uploads.values().map(|it| it.client));
-        let of_one = clients.filter(|other| other.ip() == client.ip()).count();
-        if self.transfers() >= TRANSFERS || of_one >= TRANSFERS_OF_ONE {
+        if !self.makes_room(&client) {
             return self.refuse(client, to, Fault::Other, "too many transfers");
         }
         self.files += 1;

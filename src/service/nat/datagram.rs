@@ -3,7 +3,11 @@
 //! # Theory of operation
 //! A guest's port keeps its socket whomever it talks to (RFC 4787, REQ-1), and hears whom it has talked to, from
 //! whatever port they answer (REQ-8): a TFTP server answers from another one. A socket that rests for long is closed; when
-//! there are too many, the one that rests longest is; of one guest's too many, its own.
+//! there are too many, the one that rests longest is, of the port of the switch that has most, or has its share.
+//!
+//! A socket belongs to the address *and* the MAC that it was opened for, and what comes goes to that MAC. Nothing
+//! acknowledges a datagram, so nothing would show that another station may have the socket: one that sends from the same
+//! address gets a socket of its own, and neither hears nor speaks for the first.
 //!
 //! What a guest sends goes to the socket at once, with as many hops as it has left, so that routers beyond tell of
 //! themselves when they are traced; what the host receives is fetched when there is room for frames, a
@@ -16,6 +20,7 @@ use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};
@@ -36,12 +41,12 @@ const LONGEST: usize = 65_535;
 /// Bytes of a UDP header, and of an echo message before its data.
 const HEADER: usize = 8;
 
-/// What a socket stands for. The port of an echo is its identifier.
-type Key = (Datagrams, SocketAddr);
+/// What a socket stands for, and whose it is. The port of an echo is its identifier.
+type Key = (Datagrams, SocketAddr, Mac);
 
 struct Flow {
     key: Key,
-    mac: Mac,
+    ingress: Ingress,
     socket: SocketId,
     /// Whom the guest has talked to, by the addresses that it knows; the last one first.
     peers: VecDeque<IpAddr>,
@@ -58,8 +63,8 @@ impl table::Flow for Flow {
         self.key
     }
 
-    fn guest(&self) -> IpAddr {
-        self.key.1.ip()
+    fn port(&self) -> PortId {
+        self.ingress.port
     }
 
     fn socket(&self) -> Option<SocketId> {
@@ -72,6 +77,10 @@ impl table::Flow for Flow {
 }
 
 impl Flow {
+    fn station(&self) -> Station {
+        Station { mac: self.key.2, ingress: self.ingress }
+    }
+
     fn knows(&mut self, peer: IpAddr) {
         if self.peers.front() == Some(&peer) {
             return;
@@ -123,12 +132,12 @@ impl Ports {
         self.flows.poll_timeout()
     }
 
-    /// Takes a UDP datagram of a guest at `mac`, or an echo request, in one piece. With `piece` it stands for several, of
+    /// Takes a UDP datagram of a guest, or an echo request, in one piece. With `piece` it stands for several, of
     /// so many bytes each but the last.
     pub fn handle(
         &mut self,
         now: Instant,
-        (mac, piece): (Mac, Option<usize>),
+        (whom, piece): (Station, Option<usize>),
         packet: &Packet<'_>,
         host: &mut dyn Host,
         wire: &mut Wire,
@@ -137,21 +146,12 @@ impl Ports {
             wire.stats.malformed += 1;
             return;
         };
-        let addr = match wire.way(packet.dst) {
-            Way::Out(addr) => SocketAddr::new(addr, to),
-            Way::Forbidden => {
-                wire.stats.forbidden += 1;
-                return icmp::refuse(wire, mac, packet.src, Refusal::Prohibited, packet.whole);
-            }
-            Way::Astray => {
-                wire.stats.ignored += 1;
-                return;
-            }
-        };
-        let key = (kind, SocketAddr::new(packet.src, from));
-        let Some(index) = self.find(now, mac, key, host, wire, packet.whole) else { return };
+        let key = (kind, SocketAddr::new(packet.src, from), whom.mac);
+        let Some(addr) = self.way(&key, whom, packet, host, wire) else { return };
+        let addr = SocketAddr::new(addr, to);
+        let Some(index) = self.find(now, whom, key, host, wire, packet.whole) else { return };
         let Some(flow) = self.flows.get_mut(index) else { return };
-        (flow.mac, flow.active) = (mac, now);
+        flow.active = now;
         flow.knows(packet.dst);
         // The gateway is the first of them.
         let hops = packet.hop_limit.saturating_sub(1).max(1);
@@ -166,6 +166,35 @@ impl Ports {
         }
     }
 
+    /// The address beyond to which a packet leads; `None`: to none, which the guest was told. A peer that the flow knows
+    /// was looked at before.
+    fn way(
+        &self,
+        key: &Key,
+        whom: Station,
+        packet: &Packet<'_>,
+        host: &mut dyn Host,
+        wire: &mut Wire,
+    ) -> Option<IpAddr> {
+        let known = self.flows.find(key).and_then(|index| self.flows.get(index));
+        let way = match known.filter(|flow| flow.peers.contains(&packet.dst)) {
+            Some(_) => wire.way(packet.dst),
+            None => wire.way_of_new(packet.dst, host),
+        };
+        match way {
+            Way::Out(addr) => Some(addr),
+            Way::Forbidden => {
+                wire.stats.forbidden += 1;
+                icmp::refuse(wire, whom, packet.src, Refusal::Prohibited, packet.whole);
+                None
+            }
+            Way::Astray => {
+                wire.stats.ignored += 1;
+                None
+            }
+        }
+    }
+
     fn send(
         &mut self,
         index: u32,
@@ -175,7 +204,8 @@ impl Ports {
         host: &mut dyn Host,
         wire: &mut Wire,
     ) {
-        let Some(&Flow { socket, mac, .. }) = self.flows.get(index) else { return };
+        let Some(flow) = self.flows.get(index) else { return };
+        let (socket, whom) = (flow.socket, flow.station());
         let mut sent = host.send_to(socket, bytes, addr);
         if sent.as_ref().is_err_and(|error| is_passing(error.kind())) {
             // It may be an earlier datagram's error, which whatever comes next is told of.
@@ -192,13 +222,13 @@ impl Ports {
                 return;
             }
         };
-        icmp::refuse(wire, mac, packet.src, refusal, packet.whole);
+        icmp::refuse(wire, whom, packet.src, refusal, packet.whole);
     }
 
     fn find(
         &mut self,
         now: Instant,
-        mac: Mac,
+        whom: Station,
         key: Key,
         host: &mut dyn Host,
         wire: &mut Wire,
@@ -207,9 +237,9 @@ impl Ports {
         if let Some(index) = self.flows.find(&key) {
             return Some(index);
         }
-        if !self.flows.admits(key.1.ip()) {
+        if !self.flows.admits(whom.port()) {
             wire.stats.flows += 1;
-            if let Some(index) = self.flows.first_to_go(key.1.ip()) {
+            if let Some(index) = self.flows.first_to_go(whom.port()) {
                 self.remove(index, host);
             }
         }
@@ -220,12 +250,12 @@ impl Ports {
                     Datagrams::Echo => wire.stats.echo += 1,
                 }
                 self.echoes += usize::from(key.0 == Datagrams::Echo);
-                let peers = VecDeque::new();
-                Some(self.flows.insert(Flow { key, mac, socket, peers, readable: false, hops: 0, active: now }))
+                let (peers, ingress) = (VecDeque::new(), whom.ingress);
+                Some(self.flows.insert(Flow { key, ingress, socket, peers, readable: false, hops: 0, active: now }))
             }
             Err(error) => {
                 if key.0 == Datagrams::Echo {
-                    icmp::refuse(wire, mac, key.1.ip(), Refusal::Prohibited, quote);
+                    icmp::refuse(wire, whom, key.1.ip(), Refusal::Prohibited, quote);
                     if !std::mem::replace(&mut self.told, true) {
                         log::warn!(
                             "pings of guests cannot leave: {error}; `sysctl net.ipv4.ping_group_range=\"0 2147483647\"` \
@@ -262,7 +292,7 @@ impl Ports {
     fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
         let Some(flow) = self.flows.get(index) else { return };
         while let Some(refused) = host.refused(flow.socket) {
-            icmp::pass_on(wire, flow.mac, flow.key, refused);
+            icmp::pass_on(wire, flow.station(), (flow.key.0, flow.key.1), refused);
         }
     }
 
@@ -335,7 +365,7 @@ fn read<'a>(packet: &Packet<'a>) -> Option<(Datagrams, u16, u16, &'a [u8])> {
 /// Gives a guest a datagram that came from `from`. `false`: it has not talked to whom it is from, who is not to keep its
 /// port alive either.
 fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &mut Wire, out: &mut Batch) -> bool {
-    let (kind, guest) = flow.key;
+    let (kind, guest, mac) = flow.key;
     let Some(from) = wire.seen_as(from).filter(|from| flow.peers.contains(&from.ip())) else {
         wire.stats.ignored += 1;
         return false;
@@ -343,7 +373,7 @@ fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &
     let addrs = (from.ip(), guest.ip());
     match kind {
         Datagrams::Udp => {
-            send_udp(wire, flow.mac, (from, guest), bytes, number, out);
+            send_udp(wire, mac, (from, guest), bytes, number, out);
         }
         Datagrams::Echo => {
             let Some(ident) = bytes.get_mut(4..6) else { return false };
@@ -352,7 +382,7 @@ fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &
                 sum.fill(0);
             }
             icmp::finish(bytes, addrs);
-            send_whole(wire, flow.mac, addrs, (icmp::protocol(guest.ip()), number), &[bytes], out);
+            send_whole(wire, mac, addrs, (icmp::protocol(guest.ip()), number), &[bytes], out);
         }
     }
     true
@@ -360,7 +390,7 @@ fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &
 
 /// Sends a UDP datagram to a guest, in pieces where it is too long for one packet.
 pub(super) fn send_udp(
-    wire: &Wire,
+    wire: &mut Wire,
     mac: Mac,
     (from, guest): (SocketAddr, SocketAddr),
     bytes: &[u8],
@@ -379,7 +409,7 @@ pub(super) fn send_udp(
         header[6..8].copy_from_slice(&seed.folded().to_be_bytes());
         let headers = Headers::new(wire.link(mac), addrs, UDP, length, None);
         let offload = unfinished(headers.len(), 6);
-        out.push_all(headers.bytes(), &[&header, bytes], PortId(0), offload);
+        wire.count(out.push_all(headers.bytes(), &[&header, bytes], PortId(0), offload));
         return;
     }
     let sum = seed.join(Sum::ZERO.add_bytes(&header)).join(Sum::ZERO.add_bytes(bytes)).checksum_nonzero();
@@ -387,9 +417,11 @@ pub(super) fn send_udp(
     send_whole(wire, mac, addrs, (UDP, number), &[&header, bytes], out);
 }
 
-/// Sends a packet whose payload is finished. Pieces that find no room are lost, and their datagram with them.
-fn send_whole(wire: &Wire, mac: Mac, addrs: (IpAddr, IpAddr), what: (u8, u32), parts: &[&[u8]], out: &mut Batch) {
+/// Sends a packet whose payload is finished. Fragments that find no room are lost, and their datagram with them.
+fn send_whole(wire: &mut Wire, mac: Mac, addrs: (IpAddr, IpAddr), what: (u8, u32), parts: &[&[u8]], out: &mut Batch) {
+    let mut whole = true;
     packet::cut(wire.link(mac), wire.mtu, addrs, what, parts, &mut |headers, parts| {
-        out.push_all(headers.bytes(), parts, PortId(0), Offload::NONE);
+        whole = whole && out.push_all(headers.bytes(), parts, PortId(0), Offload::NONE);
     });
+    wire.count(whole);
 }

@@ -7,12 +7,13 @@
 
 use super::datagram::{is_passing, send_udp};
 use super::host::{Host, SocketId};
-use super::packet::Packet;
+use super::packet::{Packet, TCP, UDP};
 use super::tcp::Tcp;
-use super::wire::{Wire, has_room};
+use super::wire::{Way, Wire, has_room};
 use crate::config::{Forward, Protocol};
 use crate::frame::Batch;
 use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::Station;
 use crate::service::endpoint::Endpoint;
 use crate::service::lan::tftp;
 use crate::time::{Duration, Instant, earliest};
@@ -20,7 +21,7 @@ use crate::wire::Mac;
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 /// How long a guest may take to say where it is.
@@ -53,6 +54,8 @@ struct Client {
     addr: SocketAddr,
     listener: SocketId,
     guest: SocketAddr,
+    /// Where the guest is, who alone answers.
+    mac: Mac,
     port: u16,
     active: Instant,
 }
@@ -107,8 +110,32 @@ impl Forwards {
         self.listeners.iter().any(|listener| listener.readable && !waits(listener))
     }
 
-    /// A datagram of a guest to one of the gateway's ports. `false`: no client is behind it.
-    pub fn handle(&mut self, now: Instant, packet: &Packet<'_>, host: &mut dyn Host, wire: &mut Wire) -> bool {
+    /// The guest to which a packet leads whose destination is a forward's address of the host.
+    pub fn behind(&self, packet: &Packet<'_>, wire: &Wire, host: &mut dyn Host) -> Option<IpAddr> {
+        let protocol = match packet.protocol {
+            TCP => Protocol::Tcp,
+            UDP => Protocol::Udp,
+            _ => return None,
+        };
+        let port = u16::from_be_bytes(*packet.payload.get(2..)?.first_chunk()?);
+        let Way::Out(addr) = wire.way(packet.dst) else { return None };
+        let leads = |forward: &Forward, host: &mut dyn Host| {
+            let listen = forward.listen;
+            let same = listen.ip() == addr || listen.ip().is_unspecified() && host.is_own(addr);
+            forward.protocol == protocol && listen.port() == port && same
+        };
+        self.listeners.iter().find(|it| leads(&it.forward, host)).map(|it| it.forward.guest.ip())
+    }
+
+    /// A datagram of the guest at `mac` to one of the gateway's ports. `false`: no client is behind it.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        mac: Mac,
+        packet: &Packet<'_>,
+        host: &mut dyn Host,
+        wire: &mut Wire,
+    ) -> bool {
         let Some((&[f0, f1, t0, t1, l0, l1, _, _], data)) = packet.payload.split_first_chunk::<8>() else {
             return false;
         };
@@ -116,6 +143,10 @@ impl Forwards {
         let Some(key) = self.ports.get(&(guest, u16::from_be_bytes([t0, t1]))) else { return false };
         let length = usize::from(u16::from_be_bytes([l0, l1])).saturating_sub(8).min(data.len());
         if let Some(client) = self.clients.get_mut(key) {
+            if client.mac != mac {
+                wire.stats.foreign += 1;
+                return true;
+            }
             client.active = now;
             if host.send_to(client.listener, &data[..length], client.addr).is_err() {
                 wire.stats.host += 1;
@@ -139,9 +170,10 @@ impl Forwards {
                 continue;
             }
             listener.retry = None;
-            let mac = endpoint.neighbour(now, listener.forward.guest.ip());
+            let guest = listener.forward.guest.ip();
+            let whom = endpoint.neighbour(now, guest).and_then(|_| endpoint.station(guest));
             let since = *listener.searching.get_or_insert(now);
-            if mac.is_some() {
+            if whom.is_some() {
                 listener.searching = None;
             } else if now - since < SEARCH {
                 continue;
@@ -149,8 +181,8 @@ impl Forwards {
                 listener.searching = None;
             }
             match listener.forward.protocol {
-                Protocol::Tcp => self.accept(now, index, mac, tcp, host, wire),
-                Protocol::Udp => self.receive(now, index, mac, (host, wire), out),
+                Protocol::Tcp => self.accept(now, index, whom, tcp, host, wire),
+                Protocol::Udp => self.receive(now, index, whom, (host, wire), out),
             }
         }
     }
@@ -165,7 +197,7 @@ impl Forwards {
         &mut self,
         now: Instant,
         index: usize,
-        mac: Option<Mac>,
+        whom: Option<Station>,
         tcp: &mut Tcp,
         host: &mut dyn Host,
         wire: &mut Wire,
@@ -187,14 +219,14 @@ impl Forwards {
                     return;
                 }
             };
-            let opened = mac.is_some_and(|mac| {
+            let opened = whom.is_some_and(|whom| {
                 (0..TRIES).any(|_| {
                     let remote = SocketAddr::new(gateway, self.next_port());
-                    tcp.open(now, (guest, mac), remote, socket, wire)
+                    tcp.open(now, (guest, whom), remote, socket, wire)
                 })
             });
             if !opened {
-                wire.stats.flows += u64::from(mac.is_some());
+                wire.stats.flows += u64::from(whom.is_some());
                 host.close(socket, true);
             }
         }
@@ -204,7 +236,7 @@ impl Forwards {
         &mut self,
         now: Instant,
         index: usize,
-        mac: Option<Mac>,
+        whom: Option<Station>,
         (host, wire): (&mut dyn Host, &mut Wire),
         out: &mut Batch,
     ) {
@@ -222,8 +254,8 @@ impl Forwards {
                     return;
                 }
             };
-            let Some(mac) = mac else { continue };
-            let Some(port) = self.port_of(now, socket, from, guest, wire) else {
+            let Some(Station { mac, .. }) = whom else { continue };
+            let Some(port) = self.port_of(now, (socket, from), (guest, mac), wire) else {
                 wire.stats.flows += 1;
                 continue;
             };
@@ -237,13 +269,12 @@ impl Forwards {
     fn port_of(
         &mut self,
         now: Instant,
-        listener: SocketId,
-        addr: SocketAddr,
-        guest: SocketAddr,
+        (listener, addr): (SocketId, SocketAddr),
+        (guest, mac): (SocketAddr, Mac),
         wire: &mut Wire,
     ) -> Option<u16> {
         if let Some(client) = self.clients.get_mut(&(listener, addr)) {
-            client.active = now;
+            (client.active, client.mac) = (now, mac);
             return Some(client.port);
         }
         if self.clients.len() >= NAT_DATAGRAM_FLOWS {
@@ -255,7 +286,7 @@ impl Forwards {
             (!self.ports.contains_key(&(guest, port))).then_some(port)
         })?;
         wire.stats.udp += 1;
-        self.clients.insert((listener, addr), Client { addr, listener, guest, port, active: now });
+        self.clients.insert((listener, addr), Client { addr, listener, guest, mac, port, active: now });
         self.ports.insert((guest, port), (listener, addr));
         self.sweep.get_or_insert(now + IDLE);
         Some(port)

@@ -163,6 +163,11 @@ pub trait Host {
     /// Closes a socket. `abort`: its connection is reset.
     fn close(&mut self, socket: SocketId, abort: bool);
 
+    /// Whether `addr` is one of the host's own at this moment, on whichever of its interfaces.
+    fn is_own(&mut self, addr: IpAddr) -> bool {
+        addr.is_loopback()
+    }
+
     /// The resolvers that the host itself asks, as they are now.
     fn resolvers(&mut self) -> Vec<SocketAddr> {
         Vec::new()

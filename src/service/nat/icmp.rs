@@ -5,6 +5,7 @@
 use super::host::{Datagrams, Refusal, Refused};
 use super::packet::{self, ETHERNET, Headers, ICMPV4, ICMPV6, Packet, UDP, pseudo};
 use super::wire::{Way, Wire};
+use crate::service::Station;
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};
 use std::net::{IpAddr, SocketAddr};
@@ -13,25 +14,25 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) const QUOTE: usize = 128;
 
 /// Tells a guest why its packet, which begins with `quote`, did not arrive.
-pub(super) fn refuse(wire: &mut Wire, mac: Mac, guest: IpAddr, refusal: Refusal, quote: &[u8]) {
+pub(super) fn refuse(wire: &mut Wire, whom: Station, guest: IpAddr, refusal: Refusal, quote: &[u8]) {
     let Some(src) = wire.gateway(guest) else { return };
-    refuse_as(wire, mac, (src, guest), refusal, quote);
+    refuse_as(wire, whom, (src, guest), refusal, quote);
 }
 
 /// Does so in the name of another, but not more often than is good for the link.
-fn refuse_as(wire: &mut Wire, mac: Mac, addrs: (IpAddr, IpAddr), refusal: Refusal, quote: &[u8]) {
-    if !wire.may_tell() {
+fn refuse_as(wire: &mut Wire, whom: Station, addrs: (IpAddr, IpAddr), refusal: Refusal, quote: &[u8]) {
+    if !wire.may_tell(whom.port()) {
         return;
     }
     let quote = &quote[..quote.len().min(QUOTE)];
     let mut message = head(addrs.1, refusal).to_vec();
     message.extend_from_slice(quote);
-    send(wire, mac, addrs, &mut message);
+    send(wire, whom.mac, addrs, &mut message);
 }
 
 /// Tells a guest what the host was told of a datagram, in the name of who told it: a router on the way shows itself. The
 /// datagram is not at hand any more, so its headers are written again.
-pub(super) fn pass_on(wire: &mut Wire, mac: Mac, (kind, guest): (Datagrams, SocketAddr), refused: Refused) {
+pub(super) fn pass_on(wire: &mut Wire, whom: Station, (kind, guest): (Datagrams, SocketAddr), refused: Refused) {
     let Some(to) = wire.seen_as(refused.to) else { return };
     let by = refused.by.and_then(|by| wire.seen_as(SocketAddr::new(by, 0))).map(|by| by.ip());
     let by = by.filter(|by| by.is_ipv4() == guest.is_ipv4() && matches!(wire.way(*by), Way::Out(_)));
@@ -41,9 +42,9 @@ pub(super) fn pass_on(wire: &mut Wire, mac: Mac, (kind, guest): (Datagrams, Sock
         Datagrams::Echo if to.is_ipv4() => (ICMPV4, [8 << 8, 0, guest.port(), refused.number]),
         Datagrams::Echo => (ICMPV6, [128 << 8, 0, guest.port(), refused.number]),
     };
-    let mut quote = Headers::new(wire.link(mac), (guest.ip(), to.ip()), protocol, 8, None);
+    let mut quote = Headers::new(wire.link(whom.mac), (guest.ip(), to.ip()), protocol, 8, None);
     words.iter().for_each(|word| quote.push(&word.to_be_bytes()));
-    refuse_as(wire, mac, (src, guest.ip()), refused.why, quote.bytes().get(ETHERNET..).unwrap_or_default());
+    refuse_as(wire, whom, (src, guest.ip()), refused.why, quote.bytes().get(ETHERNET..).unwrap_or_default());
 }
 
 /// Sends an ICMP message, whose checksum field is 0.

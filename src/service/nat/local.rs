@@ -11,6 +11,7 @@ use super::packet::{self, Headers, ICMPV6, Packet, TCP, UDP};
 use super::wire::{Wire, has_room};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::Station;
 use crate::service::endpoint::{Endpoint, Event as StreamEvent, group_mac};
 use crate::service::lan::leases::Lease;
 use crate::time::{Duration, Instant, earliest};
@@ -36,7 +37,7 @@ const HEADER: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// Who sent it.
-    pub mac: Mac,
+    pub from: Station,
     /// From where; 0.0.0.0 of who has no address yet.
     pub src: SocketAddr,
     /// To which address: one of the gateway's network, a broadcast or a group.
@@ -84,8 +85,8 @@ pub trait Servers: Send {
     fn handle_solicitation(&mut self, now: Instant, from: (Ipv6Addr, Mac), hop_limit: u8, message: &[u8]);
 
     /// A host said by ARP that it has this address. Returns whether that makes something to do.
-    fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
-        let _ = (now, mac, addr);
+    fn hear(&mut self, now: Instant, whom: Station, addr: Ipv4Addr) -> bool {
+        let _ = (now, whom, addr);
         false
     }
 
@@ -220,23 +221,23 @@ impl Local {
     pub fn handle(
         &mut self,
         now: Instant,
-        mac: Mac,
+        whom: Station,
         packet: &Packet<'_>,
         offload: Offload,
         host: &mut dyn Host,
     ) -> bool {
-        let Some(servers) = self.servers.as_mut().filter(|_| packet.fragment.is_none() && !mac.is_group()) else {
+        let Some(servers) = self.servers.as_mut().filter(|_| packet.fragment.is_none() && !whom.mac.is_group()) else {
             return false;
         };
         let taken = match (packet.protocol, packet.src, packet.payload) {
             (UDP, ..) => {
-                let question = question(mac, packet).filter(|_| packet::checksum_fits(packet, offload.checksum));
+                let question = question(whom, packet).filter(|_| packet::checksum_fits(packet, offload.checksum));
                 question.is_some_and(|question| servers.handle_datagram(now, question, host))
             }
             (ICMPV6, IpAddr::V6(src), message @ [SOLICITATION, ..])
                 if packet::checksum_fits(packet, offload.checksum) =>
             {
-                servers.handle_solicitation(now, (src, mac), packet.hop_limit, message);
+                servers.handle_solicitation(now, (src, whom.mac), packet.hop_limit, message);
                 true
             }
             _ => false,
@@ -246,8 +247,8 @@ impl Local {
     }
 
     /// A host said by ARP that it has this address.
-    pub fn hear(&mut self, now: Instant, (addr, mac): (Ipv4Addr, Mac)) {
-        self.ready |= self.servers.as_mut().is_some_and(|servers| servers.hear(now, mac, addr));
+    pub fn hear(&mut self, now: Instant, addr: Ipv4Addr, whom: Station) {
+        self.ready |= self.servers.as_mut().is_some_and(|servers| servers.hear(now, whom, addr));
     }
 
     /// A socket has changed. `false`: it is none of a server.
@@ -323,7 +324,7 @@ impl Local {
                 let addrs = (src.into(), dst.into());
                 let mut headers = Headers::new(wire.link(mac), addrs, icmp::protocol(addrs.1), message.len(), None);
                 headers.set_hop_limit(255);
-                out.push_all(headers.bytes(), &[&message], PortId(0), Offload::NONE);
+                wire.count(out.push_all(headers.bytes(), &[&message], PortId(0), Offload::NONE));
             }
         }
     }
@@ -342,11 +343,11 @@ impl Local {
     }
 }
 
-fn question<'a>(mac: Mac, packet: &Packet<'a>) -> Option<Question<'a>> {
+fn question<'a>(from: Station, packet: &Packet<'a>) -> Option<Question<'a>> {
     let (&[s0, s1, d0, d1, l0, l1, _, _], data) = packet.payload.split_first_chunk::<HEADER>()?;
     let length = usize::from(u16::from_be_bytes([l0, l1])).checked_sub(HEADER)?;
     Some(Question {
-        mac,
+        from,
         src: SocketAddr::new(packet.src, u16::from_be_bytes([s0, s1])),
         dst: SocketAddr::new(packet.dst, u16::from_be_bytes([d0, d1])),
         payload: data.get(..length)?,

@@ -25,6 +25,8 @@ mod packet;
 mod pieces;
 #[cfg(test)]
 mod script;
+#[cfg(test)]
+mod separation;
 mod stats;
 mod table;
 mod tcp;
@@ -39,8 +41,9 @@ use super::lan::leases::Lease;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::{Ingress, Station};
 use crate::time::{Instant, earliest};
-use crate::wire::{Cidr, Ethernet, Gso, Mac, Offload, segment};
+use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::net::IpAddr;
@@ -143,38 +146,50 @@ impl Nat {
         }
     }
 
-    /// Takes a frame from the switch, with what its port said of it.
-    pub fn handle_frame(&mut self, now: Instant, frame: &[u8], offload: Offload, host: &mut dyn Host) {
+    /// Takes a frame from the switch, where it came in by `ingress`, with what its port said of it.
+    pub fn handle_frame(
+        &mut self,
+        now: Instant,
+        ingress: Ingress,
+        (frame, offload): (&[u8], Offload),
+        host: &mut dyn Host,
+    ) {
         self.wire.set_now(now);
         let Ok(view) = Ethernet::new(frame) else {
             self.wire.stats.malformed += 1;
             return;
         };
-        let (ether_type, mac) = (view.ether_type().0, view.source());
-        if let Some(sender) = arp_sender(&view) {
-            self.local.hear(now, sender);
+        let (ether_type, whom) = (view.ether_type().0, Station { mac: view.source(), ingress });
+        if let Some((addr, mac)) = arp_sender(&view) {
+            self.local.hear(now, addr, Station { mac, ingress });
         }
         let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();
         let own = view.destination() == self.wire.mac;
         if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
             // The endpoint looks whether it is meant.
-            return self.endpoint.handle_frame(now, frame);
+            return self.endpoint.handle_frame_from(now, ingress, frame);
         }
         match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
             Ok(packet) if offload.gso == Gso::Udp && (!own || self.wire.owns(packet.dst)) => {
-                self.handle_pieces(now, frame, offload, host);
+                self.handle_pieces(now, ingress, (frame, offload), host);
             }
-            Ok(packet) if self.local.handle(now, mac, &packet, offload, host) => {}
-            Ok(packet) if own => self.handle_packet(now, mac, packet, (frame, offload), host),
-            Ok(_) => self.endpoint.handle_frame(now, frame),
+            Ok(packet) if self.local.handle(now, whom, &packet, offload, host) => {}
+            Ok(packet) if own => self.handle_packet(now, whom, packet, (frame, offload), host),
+            Ok(_) => self.endpoint.handle_frame_from(now, ingress, frame),
             Err(_) => self.wire.stats.malformed += 1,
         }
     }
 
     /// Takes the datagrams, one by one, of a frame that stands for several: a server, and the client of a forward, take
     /// each for itself.
-    fn handle_pieces(&mut self, now: Instant, frame: &[u8], offload: Offload, host: &mut dyn Host) {
-        let each = |parts: &[&[u8]]| self.handle_frame(now, &parts.concat(), Offload::NONE, host);
+    fn handle_pieces(
+        &mut self,
+        now: Instant,
+        ingress: Ingress,
+        (frame, offload): (&[u8], Offload),
+        host: &mut dyn Host,
+    ) {
+        let each = |parts: &[&[u8]]| self.handle_frame(now, ingress, (&parts.concat(), Offload::NONE), host);
         if segment::finish(frame, &offload, each).is_err() {
             self.wire.stats.malformed += 1;
         }
@@ -183,7 +198,7 @@ impl Nat {
     fn handle_packet(
         &mut self,
         now: Instant,
-        mac: Mac,
+        whom: Station,
         packet: Packet<'_>,
         (frame, offload): (&[u8], Offload),
         host: &mut dyn Host,
@@ -198,33 +213,33 @@ impl Nat {
             _ => beyond,
         };
         if !ours || packet.dst.is_multicast() {
-            return self.endpoint.handle_frame(now, frame);
+            return self.endpoint.handle_frame_from(now, whom.ingress, frame);
         }
-        if !self.wire.is_guest(packet.src) || mac.is_group() {
+        if !self.wire.is_guest(packet.src) || whom.mac.is_group() {
             self.wire.stats.foreign += 1;
             return;
         }
         if self.local.hears_stream(&packet) {
             // The endpoint takes plain frames only.
-            let each = |parts: &[&[u8]]| self.endpoint.handle_frame(now, &parts.concat());
+            let each = |parts: &[&[u8]]| self.endpoint.handle_frame_from(now, whom.ingress, &parts.concat());
             if segment::finish(frame, &offload, each).is_err() {
                 self.wire.stats.malformed += 1;
             }
             return;
         }
         if packet.fragment.is_some() {
-            if let Some(whole) = self.pieces.add(now, &packet)
-                && !self.local.handle(now, mac, &whole.packet(), Offload::NONE, host)
+            if let Some(whole) = self.pieces.add(now, whom, &packet)
+                && !self.local.handle(now, whom, &whole.packet(), Offload::NONE, host)
             {
-                self.translate(now, mac, whole.packet(), Offload::NONE, host);
+                self.translate(now, whom, whole.packet(), Offload::NONE, host);
             }
             return;
         }
-        self.translate(now, mac, packet, offload, host);
+        self.translate(now, whom, packet, offload, host);
     }
 
     /// Takes a whole packet of a guest that leads out, or to the host.
-    fn translate(&mut self, now: Instant, mac: Mac, packet: Packet<'_>, offload: Offload, host: &mut dyn Host) {
+    fn translate(&mut self, now: Instant, whom: Station, packet: Packet<'_>, offload: Offload, host: &mut dyn Host) {
         if !packet::checksum_fits(&packet, offload.checksum) {
             self.wire.stats.malformed += 1;
             return;
@@ -234,24 +249,37 @@ impl Nat {
         if packet.hop_limit <= 1 && leads {
             self.wire.stats.ignored += 1;
             if packet.may_be_told() {
-                icmp::refuse(&mut self.wire, mac, packet.src, Refusal::Hops, packet.whole);
+                icmp::refuse(&mut self.wire, whom, packet.src, Refusal::Hops, packet.whole);
             }
             return;
         }
+        if whom.ingress.isolated && self.reaches_isolated(now, whom, &packet, host) {
+            self.wire.stats.forbidden += 1;
+            return icmp::refuse(&mut self.wire, whom, packet.src, Refusal::Prohibited, packet.whole);
+        }
         match packet.protocol {
-            TCP => self.tcp.handle(now, mac, &packet, host, &mut self.wire),
-            UDP if self.wire.owns(packet.dst) && self.forwards.handle(now, &packet, host, &mut self.wire) => {}
+            TCP => self.tcp.handle(now, (whom, &mut self.endpoint), &packet, host, &mut self.wire),
+            UDP if self.wire.owns(packet.dst) && self.forwards.handle(now, whom.mac, &packet, host, &mut self.wire) => {
+            }
             ICMPV4 | ICMPV6 if self.wire.owns(packet.dst) && icmp::is_request(&packet) => {
                 self.number = self.number.wrapping_add(1);
-                icmp::pong(&mut self.wire, mac, &packet, self.number);
+                icmp::pong(&mut self.wire, whom.mac, &packet, self.number);
             }
             ICMPV4 | ICMPV6 if !icmp::is_request(&packet) => self.wire.stats.ignored += 1,
             UDP | ICMPV4 | ICMPV6 => {
                 let piece = (offload.gso == Gso::Udp).then_some(offload.gso_size.into());
-                self.datagrams.handle(now, (mac, piece), &packet, host, &mut self.wire);
+                self.datagrams.handle(now, (whom, piece), &packet, host, &mut self.wire);
             }
             _ => self.wire.stats.ignored += 1,
         }
+    }
+
+    /// Whether a packet of a guest behind an isolated port leads, by a forward's address of the host, to a guest behind
+    /// another one. Where that is not known yet it is taken to be so, and the guest is asked for: the packet comes again.
+    fn reaches_isolated(&mut self, now: Instant, whom: Station, packet: &Packet<'_>, host: &mut dyn Host) -> bool {
+        let Some(guest) = self.forwards.behind(packet, &self.wire, host) else { return false };
+        let there = self.endpoint.neighbour(now, guest).and_then(|_| self.endpoint.station(guest));
+        there.is_none_or(|there| there.ingress.isolated && there.port() != whom.port())
     }
 
     /// A socket of the host has changed.

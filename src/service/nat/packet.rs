@@ -62,7 +62,7 @@ pub(super) struct Link {
 
 impl Headers {
     /// Ethernet, IPv6 with a fragment header, TCP with all its options.
-    const ROOM: usize = ETHERNET + 48 + 60;
+    pub const ROOM: usize = ETHERNET + 48 + 60;
 
     /// Ethernet and IP headers of a packet that carries `length` bytes of `protocol`; `fragment` if it is a piece.
     pub fn new(link: Link, (src, dst): (IpAddr, IpAddr), protocol: u8, length: usize, piece: Option<Fragment>) -> Self {

@@ -1,13 +1,17 @@
 //! Puts datagrams of guests together that come in pieces (RFC 791, 3.2; RFC 8200, 4.5).
 //!
 //! Pieces wait, in the order in which their datagrams began, until their datagram is whole, too old, or memory is needed
-//! for a newer one. Pieces that overlap, or that contradict each other, end their datagram (RFC 5722).
+//! for a newer one: then the oldest goes of the port of the switch that holds most. Pieces that overlap, or that contradict
+//! each other, end their datagram; the very same one once more does not (RFC 5722, 4). One station's pieces never meet
+//! another's, whatever address they have.
 
 use super::icmp::QUOTE;
 use super::packet::Packet;
+use crate::frame::PortId;
 use crate::limits::NAT_PIECES;
+use crate::service::Station;
 use crate::time::{Duration, Instant};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 /// Datagrams that are being put together at most.
@@ -21,6 +25,7 @@ const LONGEST: usize = 65_535;
 
 #[derive(PartialEq, Eq)]
 struct Key {
+    whom: Station,
     src: IpAddr,
     dst: IpAddr,
     protocol: u8,
@@ -73,12 +78,12 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// Takes a piece. Gives the datagram that it completes.
-    pub fn add(&mut self, now: Instant, packet: &Packet<'_>) -> Option<Whole> {
+    pub fn add(&mut self, now: Instant, whom: Station, packet: &Packet<'_>) -> Option<Whole> {
         let piece = packet.fragment?;
         while self.datagrams.front().is_some_and(|oldest| now - oldest.since > PATIENCE) {
             self.lose(0);
         }
-        let key = Key { src: packet.src, dst: packet.dst, protocol: packet.protocol, id: piece.id };
+        let key = Key { whom, src: packet.src, dst: packet.dst, protocol: packet.protocol, id: piece.id };
         let found = self.datagrams.iter().position(|datagram| datagram.key == key);
         let index = found.unwrap_or_else(|| {
             let (pieces, quote) = (Vec::new(), Box::default());
@@ -87,20 +92,32 @@ impl Pieces {
             self.datagrams.len() - 1
         });
         let datagram = self.datagrams.get_mut(index)?;
-        if !datagram.take(piece.offset, piece.more, packet) {
-            self.lose(index);
-            return None;
+        match datagram.take(piece.offset, piece.more, packet) {
+            Fit::Gap => self.bytes += packet.payload.len(),
+            Fit::Again => return None,
+            Fit::Not => {
+                self.lose(index);
+                return None;
+            }
         }
-        self.bytes += packet.payload.len();
         if let Some(whole) = self.datagrams.get_mut(index).and_then(Datagram::complete) {
             let done = self.datagrams.remove(index)?;
             self.bytes -= done.bytes;
             return Some(Whole { key: done.key, payload: whole, quote: done.quote, hop_limit: done.hop_limit });
         }
         while self.bytes > NAT_PIECES || self.datagrams.len() > DATAGRAMS {
-            self.lose(0);
+            self.lose(self.first_to_go());
         }
         None
+    }
+
+    /// The oldest datagram of the port that holds most: of bytes where these have run out, and else of datagrams.
+    fn first_to_go(&self) -> usize {
+        let weight = |datagram: &Datagram| if self.bytes > NAT_PIECES { datagram.bytes } else { 1 };
+        let mut held: BTreeMap<PortId, usize> = BTreeMap::new();
+        self.datagrams.iter().for_each(|it| *held.entry(it.key.whom.port()).or_default() += weight(it));
+        let most = held.into_iter().max_by_key(|(_, held)| *held).map(|(port, _)| port);
+        self.datagrams.iter().position(|it| Some(it.key.whom.port()) == most).unwrap_or(0)
     }
 
     fn lose(&mut self, index: usize) {
@@ -111,23 +128,38 @@ impl Pieces {
     }
 }
 
+/// How a piece fits those that are there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fit {
+    /// Into a gap, which it has been put into.
+    Gap,
+    /// It is there already.
+    Again,
+    /// Not at all.
+    Not,
+}
+
 impl Datagram {
-    /// Takes a piece; `false` if it does not fit the others.
-    fn take(&mut self, offset: usize, more: bool, packet: &Packet<'_>) -> bool {
+    /// Takes a piece, if it fits.
+    fn take(&mut self, offset: usize, more: bool, packet: &Packet<'_>) -> Fit {
         let bytes = packet.payload;
         let end = offset + bytes.len();
+        let at = self.pieces.partition_point(|(start, _)| *start < offset);
+        let same = self.pieces.get(at).is_some_and(|(start, piece)| *start == offset && **piece == *bytes);
+        if same && more == (self.length != Some(end)) {
+            return Fit::Again;
+        }
         // All but the last are whole units (RFC 791, 3.1).
         let odd = more && (bytes.is_empty() || !bytes.len().is_multiple_of(8));
         let beyond = self.length.is_some_and(|length| end > length || !more);
         if odd || beyond || end > LONGEST || self.pieces.len() >= PIECES {
-            return false;
+            return Fit::Not;
         }
-        let at = self.pieces.partition_point(|(start, _)| *start < offset);
         let before = at.checked_sub(1).and_then(|at| self.pieces.get(at));
         let overlaps = before.is_some_and(|(start, piece)| start + piece.len() > offset)
             || self.pieces.get(at).is_some_and(|(start, _)| *start < end);
         if overlaps || (!more && at < self.pieces.len()) {
-            return false;
+            return Fit::Not;
         }
         if !more {
             self.length = Some(end);
@@ -137,7 +169,7 @@ impl Datagram {
         }
         self.bytes += bytes.len();
         self.pieces.insert(at, (offset, bytes.into()));
-        true
+        Fit::Gap
     }
 
     /// All bytes, if all are there.
@@ -154,8 +186,16 @@ impl Datagram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Ingress;
     use crate::service::nat::packet::{Fragment, UDP};
+    use crate::wire::Mac;
     use proptest::prelude::*;
+
+    const WHOM: Station = behind(1);
+
+    const fn behind(port: u16) -> Station {
+        Station { mac: Mac([2, 0, 0, 0, 0, 7]), ingress: Ingress { port: PortId(port), isolated: false } }
+    }
 
     fn packet(payload: &[u8], id: u32, offset: usize, more: bool) -> Packet<'_> {
         Packet {
@@ -172,22 +212,48 @@ mod tests {
     #[test]
     fn a_piece_that_overlaps_ends_its_datagram() {
         let mut pieces = Pieces::default();
-        assert!(pieces.add(Instant::ZERO, &packet(&[1; 16], 7, 0, true)).is_none());
-        assert!(pieces.add(Instant::ZERO, &packet(&[2; 16], 7, 8, false)).is_none());
+        assert!(pieces.add(Instant::ZERO, WHOM, &packet(&[1; 16], 7, 0, true)).is_none());
+        assert!(pieces.add(Instant::ZERO, WHOM, &packet(&[2; 16], 7, 8, false)).is_none());
         assert_eq!((pieces.lost, pieces.bytes, pieces.datagrams.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn the_same_piece_once_more_changes_nothing() {
+        let mut pieces = Pieces::default();
+        let mut add = |bytes: &[u8], offset, more| pieces.add(Instant::ZERO, WHOM, &packet(bytes, 7, offset, more));
+        for _ in 0..2 {
+            assert!(add(&[1; 16], 8, true).is_none());
+            assert!(add(&[2; 4], 24, false).is_none());
+        }
+        let whole = add(&[3; 8], 0, true).unwrap();
+        assert_eq!(whole.packet().payload, [&[3; 8][..], &[1; 16], &[2; 4]].concat());
+        assert_eq!((pieces.lost, pieces.bytes, pieces.datagrams.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn pieces_of_one_port_neither_displace_nor_complete_another_s() {
+        let mut pieces = Pieces::default();
+        assert!(pieces.add(Instant::ZERO, WHOM, &packet(&[1; 8], 7, 0, true)).is_none());
+        assert!(pieces.add(Instant::ZERO, behind(2), &packet(&[2; 8], 7, 8, false)).is_none(), "the same address");
+        for id in 100..300 {
+            assert!(pieces.add(Instant::ZERO, behind(2), &packet(&[2; 8], id, 0, true)).is_none());
+        }
+        (0..40).for_each(|at| drop(pieces.add(Instant::ZERO, behind(3), &packet(&[2; 32_768], at, 32_768, true))));
+        let whole = pieces.add(Instant::ZERO, WHOM, &packet(&[3; 8], 7, 8, false)).unwrap();
+        assert_eq!(whole.packet().payload, [[1; 8], [3; 8]].concat());
     }
 
     #[test]
     fn what_waits_is_bounded_and_grows_old() {
         let mut pieces = Pieces::default();
         for id in 0..10_000 {
-            assert!(pieces.add(Instant::ZERO, &packet(&[0; 1480], id, 0, true)).is_none());
+            assert!(pieces.add(Instant::ZERO, WHOM, &packet(&[0; 1480], id, 0, true)).is_none());
             assert!(pieces.datagrams.len() <= DATAGRAMS && pieces.bytes <= NAT_PIECES);
         }
         let late = Instant::from_secs(31);
-        assert!(pieces.add(late, &packet(&[0; 8], 1, 0, true)).is_none());
+        assert!(pieces.add(late, WHOM, &packet(&[0; 8], 1, 0, true)).is_none());
         assert_eq!((pieces.datagrams.len(), pieces.bytes, pieces.lost), (1, 8, 10_000));
-        assert!(pieces.add(late, &packet(&[0; 8], 1, 65_528, false)).is_none());
+        assert!(pieces.add(late, WHOM, &packet(&[0; 8], 1, 65_528, false)).is_none());
         assert_eq!(pieces.lost, 10_001);
     }
 
@@ -207,7 +273,7 @@ mod tests {
             let mut whole = 0;
             for (id, at) in cuts {
                 let end = (at + size).min(payload.len());
-                if let Some(done) = pieces.add(Instant::ZERO, &packet(&payload[at..end], id, at, end < payload.len())) {
+                if let Some(done) = pieces.add(Instant::ZERO, WHOM, &packet(&payload[at..end], id, at, end < payload.len())) {
                     prop_assert_eq!(done.packet().payload, &payload[..]);
                     whole += 1;
                 }

@@ -6,6 +6,7 @@ use super::packet::{Headers, Link};
 use crate::config::{PortKind, PortSpec};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
+use crate::service::{Ingress, Station};
 use crate::time::Instant;
 use crate::wire::{Checksum, Ethernet, Mac, Offload};
 use std::collections::BTreeSet;
@@ -14,6 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 
 pub(super) const GATEWAY: Mac = Mac([2, 0x6e, 10, 0, 2, 2]);
 pub(super) const GUEST: Mac = Mac([2, 0, 0x5e, 0, 0x53, 9]);
+/// The guest, behind the first port of the switch.
+pub(super) const WHOM: Station = Station { mac: GUEST, ingress: Ingress::ONLY };
 
 /// Sockets take `takes` bytes more, and give `gives`, all together.
 #[derive(Default)]
@@ -25,6 +28,8 @@ pub(super) struct Script {
     pub datagrams: Vec<SocketAddr>,
     /// Clients that wait.
     pub clients: usize,
+    /// Addresses of the host itself.
+    pub own: Vec<IpAddr>,
     /// There are no more sockets.
     pub exhausted: bool,
     pub next: u64,
@@ -78,6 +83,9 @@ impl Host for Script {
     fn refused(&mut self, _: SocketId) -> Option<Refused> {
         None
     }
+    fn is_own(&mut self, addr: IpAddr) -> bool {
+        self.own.contains(&addr)
+    }
     fn shutdown(&mut self, _: SocketId) {}
     fn close(&mut self, socket: SocketId, _: bool) {
         assert!(self.sockets.remove(&socket), "{socket:?} is closed twice");
@@ -86,7 +94,12 @@ impl Host for Script {
 
 /// A gateway at 10.0.2.2.
 pub(super) fn gateway() -> Nat {
-    let spec = PortSpec::parse("nat:10.0.2.2/24").unwrap();
+    gateway_with("")
+}
+
+/// The same with more keys.
+pub(super) fn gateway_with(keys: &str) -> Nat {
+    let spec = PortSpec::parse(&format!("nat:10.0.2.2/24{keys}")).unwrap();
     let PortKind::Nat(config) = &spec.kind else { panic!("not a nat") };
     Nat::new(&spec, config, 7).unwrap()
 }
@@ -101,14 +114,30 @@ pub(super) fn hear(
     parts: &[&[u8]],
     host: &mut Script,
 ) {
+    hear_from(WHOM, nat, now, dst, addrs, (protocol, hops), parts, host);
+}
+
+/// The same of any station.
+#[allow(clippy::too_many_arguments)] // what a frame is made of
+pub(super) fn hear_from(
+    whom: Station,
+    nat: &mut Nat,
+    now: Instant,
+    dst: Mac,
+    addrs: (&str, &str),
+    (protocol, hops): (u8, Option<u8>),
+    parts: &[&[u8]],
+    host: &mut Script,
+) {
     let length = parts.iter().map(|part| part.len()).sum();
     let addrs: (IpAddr, IpAddr) = (addrs.0.parse().unwrap(), addrs.1.parse().unwrap());
-    let mut headers = Headers::new(Link { src: GUEST, dst }, addrs, protocol, length, None);
+    let mut headers = Headers::new(Link { src: whom.mac, dst }, addrs, protocol, length, None);
     if let Some(hops) = hops {
         headers.set_hop_limit(hops);
     }
     let frame = [&[headers.bytes()], parts].concat().concat();
-    nat.handle_frame(now, &frame, Offload { checksum: Checksum::Valid, ..Offload::NONE }, host);
+    let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
+    nat.handle_frame(now, whom.ingress, (&frame, offload), host);
 }
 
 /// What the gateway sends at this instant: to which MAC, EtherType, and what follows.

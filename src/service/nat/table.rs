@@ -3,19 +3,17 @@
 //! A flow lives in a slot whose index names it inside the table; the index of one that has gone is given to another. A
 //! packet costs one look into a hash table, and so does an event of a socket, however many flows there are.
 //!
-//! There are so many flows and no more. So that one guest cannot take them all from the others, it may have seven times
-//! as many as are left: seven eighths of all where it is alone, and whoever comes later finds room.
+//! There are so many flows and no more. So that one guest cannot take them all from the others, whatever addresses it
+//! makes up, each port of the switch has its share ([`Shares`]).
 
 use super::host::SocketId;
 use super::timers::Timers;
+use crate::frame::PortId;
+use crate::service::shares::Shares;
 use crate::time::Instant;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::net::IpAddr;
-
-/// A guest may have as many flows as this is times those that are left.
-const SHARE: usize = 7;
 
 /// What a table wants to know of its flows.
 pub(super) trait Flow {
@@ -24,8 +22,8 @@ pub(super) trait Flow {
     /// What its packets are known by; stays the same.
     fn key(&self) -> Self::Key;
 
-    /// Whose it is.
-    fn guest(&self) -> IpAddr;
+    /// The port of the switch that it counts for; stays the same.
+    fn port(&self) -> PortId;
 
     /// Its socket; see [`Table::forget_socket`].
     fn socket(&self) -> Option<SocketId>;
@@ -48,8 +46,8 @@ pub(super) struct Table<F: Flow> {
     free: Vec<u32>,
     keys: HashMap<F::Key, u32, FixedState>,
     sockets: HashMap<SocketId, u32, FixedState>,
-    /// How many flows with a socket a guest has, of those who have any.
-    guests: HashMap<IpAddr, usize, FixedState>,
+    /// How many flows with a socket each port has.
+    shares: Shares,
     ready: VecDeque<u32>,
     timers: Timers,
     most: usize,
@@ -63,30 +61,24 @@ impl<F: Flow> Table<F> {
             free: Vec::new(),
             keys: HashMap::with_hasher(FixedState::with_seed(seed)),
             sockets: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(17))),
-            guests: HashMap::with_hasher(FixedState::with_seed(seed.rotate_left(34))),
+            shares: Shares::default(),
             ready: VecDeque::new(),
             timers: Timers::default(),
             most,
         }
     }
 
-    /// Whether `guest` may have one flow more. Those that have no socket any more count for nobody.
-    pub fn admits(&self, guest: IpAddr) -> bool {
-        self.len() < self.most && self.is_within_share(guest)
+    /// Whether `port` may have one flow more. Those that have no socket any more count for nobody.
+    pub fn admits(&self, port: PortId) -> bool {
+        self.len() < self.most && self.shares.is_within(port, self.most)
     }
 
-    fn is_within_share(&self, guest: IpAddr) -> bool {
-        let its = self.guests.get(&guest).copied().unwrap_or(0);
-        its < SHARE * self.most.saturating_sub(self.sockets.len()).max(1)
-    }
-
-    /// The flow to end so that `guest` may have another: of those that it may be, the one that is due first.
-    pub fn first_to_go(&mut self, guest: IpAddr) -> Option<u32> {
-        if self.is_within_share(guest) {
-            return self.first_due();
-        }
+    /// The flow to end so that `port` may have another, the one that is due first: of its own where it has its share, and
+    /// else of the port that has most.
+    pub fn first_to_go(&mut self, port: PortId) -> Option<u32> {
+        let whose = if self.shares.is_within(port, self.most) { self.shares.greediest()? } else { port };
         let slots = self.slots.iter().zip(0..).filter_map(|(slot, index)| Some((&slot.as_ref()?.flow, index)));
-        let its = slots.filter(|(flow, _)| flow.guest() == guest);
+        let its = slots.filter(|(flow, _)| flow.port() == whose);
         its.min_by_key(|(flow, _)| flow.due()).map(|(_, index)| index)
     }
 
@@ -128,7 +120,7 @@ impl<F: Flow> Table<F> {
         self.keys.insert(flow.key(), index);
         if let Some(socket) = flow.socket() {
             self.sockets.insert(socket, index);
-            *self.guests.entry(flow.guest()).or_default() += 1;
+            self.shares.take(flow.port());
         }
         self.slots[index as usize] = Some(Slot { flow, ready: false, entry: None });
         self.schedule(index);
@@ -142,7 +134,7 @@ impl<F: Flow> Table<F> {
         self.keys.remove(&slot.flow.key());
         if let Some(socket) = slot.flow.socket() {
             self.sockets.remove(&socket);
-            self.count_out(slot.flow.guest());
+            self.shares.give(slot.flow.port());
         }
         self.free.push(index);
         Some(slot.flow)
@@ -151,17 +143,8 @@ impl<F: Flow> Table<F> {
     /// A flow that stays has this socket no longer.
     pub fn forget_socket(&mut self, socket: SocketId) {
         let flow = self.sockets.remove(&socket).and_then(|index| self.get(index));
-        if let Some(guest) = flow.map(Flow::guest) {
-            self.count_out(guest);
-        }
-    }
-
-    fn count_out(&mut self, guest: IpAddr) {
-        if let Some(count) = self.guests.get_mut(&guest) {
-            *count -= 1;
-            if *count == 0 {
-                self.guests.remove(&guest);
-            }
+        if let Some(port) = flow.map(Flow::port) {
+            self.shares.give(port);
         }
     }
 
@@ -214,19 +197,6 @@ impl<F: Flow> Table<F> {
             self.schedule(index);
         }
     }
-
-    /// The flow that is due first of all.
-    fn first_due(&mut self) -> Option<u32> {
-        loop {
-            let (at, index) = self.timers.first()?;
-            let slot = self.slots.get_mut(index as usize)?.as_mut()?;
-            if slot.flow.due() <= at {
-                return Some(index);
-            }
-            self.timers.remove(index, &mut slot.entry);
-            self.schedule(index);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -248,8 +218,8 @@ mod tests {
         fn key(&self) -> u8 {
             self.key
         }
-        fn guest(&self) -> IpAddr {
-            guest(self.key)
+        fn port(&self) -> PortId {
+            port(self.key)
         }
         fn socket(&self) -> Option<SocketId> {
             self.socket
@@ -259,9 +229,9 @@ mod tests {
         }
     }
 
-    /// Every third flow is the same guest's.
-    fn guest(key: u8) -> IpAddr {
-        [192, 0, 2, key % 3].into()
+    /// Every third flow is of the same port.
+    fn port(key: u8) -> PortId {
+        PortId(u16::from(key % 3))
     }
 
     fn call(key: u8, socket: u64, due: u64) -> Call {
@@ -281,17 +251,17 @@ mod tests {
     }
 
     #[test]
-    fn one_guest_leaves_room_for_others() {
+    fn one_port_leaves_room_for_others() {
         let mut table = Table::new(7, MOST);
         let mut insert =
-            |key: u8| table.admits(guest(key)).then(|| table.insert(call(key, key.into(), 100 - u64::from(key))));
+            |key: u8| table.admits(port(key)).then(|| table.insert(call(key, key.into(), 100 - u64::from(key))));
         let taken = |inserted: Vec<Option<u32>>| inserted.into_iter().flatten().count();
         assert_eq!(taken((0..40).map(|number| insert(3 * number)).collect()), 14, "seven eighths");
-        assert_eq!(insert(1), Some(14), "another guest");
-        assert_eq!((table.first_to_go(guest(0)), table.first_to_go(guest(1))), (Some(13), Some(13)));
+        assert_eq!(insert(1), Some(14), "another port");
+        assert_eq!((table.first_to_go(port(0)), table.first_to_go(port(1))), (Some(13), Some(13)));
         table.forget_socket(SocketId(0));
         assert_eq!(table.remove(1), Some(call(3, 3, 97)));
-        assert_eq!((table.admits(guest(0)), table.admits(guest(1)), table.guests[&guest(0)]), (true, true, 12));
+        assert_eq!((table.admits(port(0)), table.admits(port(1)), table.shares.of(port(0))), (true, true, 12));
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -303,7 +273,7 @@ mod tests {
         Turns,
         Move(u64),
         Due(u64),
-        FirstDue,
+        FirstToGo,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -315,7 +285,7 @@ mod tests {
             1 => Just(Step::Turns),
             2 => (0..50u64).prop_map(Step::Move),
             1 => (0..50u64).prop_map(Step::Due),
-            1 => Just(Step::FirstDue),
+            1 => Just(Step::FirstToGo),
         ]
     }
 
@@ -372,9 +342,11 @@ mod tests {
                         sorted(due.map(|(call, _)| call.key).collect())
                     );
                 }
-                (Step::FirstDue, _) => {
-                    let first = table.first_due().map(|index| table.get(index).unwrap().due);
-                    assert_eq!(first, list.iter().map(|(call, _)| call.due).min());
+                (Step::FirstToGo, _) => {
+                    let first = table.first_to_go(port(key)).and_then(|index| table.get(index)).copied();
+                    let whose = first.map(|call| call.port());
+                    let its = list.iter().filter(|(call, _)| Some(call.port()) == whose);
+                    assert_eq!(first.map(|call| call.due), its.map(|(call, _)| call.due).min());
                 }
                 _ => {}
             }
@@ -383,8 +355,8 @@ mod tests {
         fn look(&self) {
             assert_eq!(self.table.len(), self.list.len());
             for key in 0..3 {
-                let its = self.list.iter().filter(|(call, _)| call.socket.is_some() && call.guest() == guest(key));
-                assert_eq!(self.table.guests.get(&guest(key)).copied().unwrap_or(0), its.count());
+                let its = self.list.iter().filter(|(call, _)| call.socket.is_some() && call.port() == port(key));
+                assert_eq!(self.table.shares.of(port(key)), its.count());
             }
             assert!(self.table.waiting() >= self.list.iter().filter(|(_, ready)| *ready).count());
             for (call, _) in &self.list {

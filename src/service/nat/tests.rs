@@ -2,13 +2,15 @@
 
 use super::host::{Event, SocketId};
 use super::packet::{Fragment, Headers, ICMPV4, Link, TCP, UDP};
-use super::script::{GATEWAY, GUEST, Script, gateway, hear, said};
+use super::script::{GATEWAY, Script, WHOM, gateway, hear_from, said};
 use super::{Flows, Nat};
-use crate::frame::{Batch, Outgoing};
+use crate::config::{Forward, Protocol};
+use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, NAT_DATAGRAM_FLOWS, NAT_MEMORY, NAT_TCP_FLOWS, PREFIX};
+use crate::service::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
-use crate::wire::{Checksum, Offload};
+use crate::wire::{Checksum, Mac, Offload};
 
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -19,21 +21,31 @@ pub(super) struct Bench {
     pub nat: Nat,
     pub host: Script,
     pub now: Instant,
-    /// Who sends.
-    guest: &'static str,
+    /// Who sends: by which address, and from where.
+    pub guest: &'static str,
+    pub whom: Station,
+    /// To whom.
+    pub far: &'static str,
 }
 
 impl Bench {
     pub fn new() -> Self {
-        Self { nat: gateway(), host: Script::default(), now: START, guest: "10.0.2.15" }
+        Self {
+            nat: gateway(),
+            host: Script::default(),
+            now: START,
+            guest: "10.0.2.15",
+            whom: WHOM,
+            far: "198.51.100.7",
+        }
     }
 
     fn packet(&mut self, protocol: u8, parts: &[&[u8]]) {
-        let addrs = (self.guest, "198.51.100.7");
-        hear(&mut self.nat, self.now, GATEWAY, addrs, (protocol, None), parts, &mut self.host);
+        let (addrs, what) = ((self.guest, self.far), (protocol, None));
+        hear_from(self.whom, &mut self.nat, self.now, GATEWAY, addrs, what, parts, &mut self.host);
     }
 
-    fn datagram(&mut self, port: u16) {
+    pub fn datagram(&mut self, port: u16) {
         self.packet(UDP, &[&port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"]);
     }
 
@@ -45,10 +57,41 @@ impl Bench {
 
     /// The guest says where it is.
     pub fn appear(&mut self) {
-        let arp = [&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &GUEST.0[..], &[10, 0, 2, 15], &[0; 6], &[10, 0, 2, 2]].concat();
-        let frame = [&GATEWAY.0[..], &GUEST.0, &arp].concat();
-        self.nat.handle_frame(self.now, &frame, Offload::NONE, &mut self.host);
+        self.announce();
         self.said();
+    }
+
+    /// Whoever sends says that 10.0.2.15 is his.
+    pub fn announce(&mut self) {
+        let mac = self.whom.mac.0;
+        let arp = [&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &mac[..], &[10, 0, 2, 15], &[0; 6], &[10, 0, 2, 2]].concat();
+        let frame = [&GATEWAY.0[..], &mac, &arp].concat();
+        self.nat.handle_frame(self.now, self.whom.ingress, (&frame, Offload::NONE), &mut self.host);
+    }
+
+    /// The forwards of 127.0.0.1:2225 have their sockets.
+    pub fn listen(&mut self) {
+        for (socket, protocol) in [(900, Protocol::Tcp), (901, Protocol::Udp)] {
+            let (listen, guest) = ("127.0.0.1:2225".parse().unwrap(), "10.0.2.15:22".parse().unwrap());
+            self.nat.add_forward(SocketId(socket), Forward { protocol, listen, guest });
+        }
+    }
+
+    /// A SYN to a port of whom is spoken to.
+    pub fn segment_to(&mut self, to: u16, from: u16) {
+        let head = [from.to_be_bytes(), to.to_be_bytes()].concat();
+        self.packet(TCP, &[&head, &[0; 8], &[0x50, SYN, 0xff, 0xff, 0, 0, 0, 0]]);
+    }
+
+    /// A datagram to a port of whom is spoken to.
+    pub fn datagram_to(&mut self, to: u16, from: u16) {
+        self.packet(UDP, &[&from.to_be_bytes(), &to.to_be_bytes(), &[0, 12, 0, 0], b"data"]);
+    }
+
+    /// From now on another station sends, behind a port of its own.
+    pub fn speak_as(&mut self, last: u8) {
+        let ingress = Ingress { port: PortId(last.into()), isolated: false };
+        self.whom = Station { mac: Mac([2, 0, 0x5e, 0, 0x53, last]), ingress };
     }
 
     /// What comes to the guest, by the IP packets.
@@ -115,7 +158,7 @@ fn what_rests_ends() {
     assert!(said.iter().any(|packet| packet[33] & RST != 0), "the guest is told");
 }
 
-/// What one guest may have of so many.
+/// What one port may have of so many.
 const fn share(most: usize) -> usize {
     most / 8 * 7
 }
@@ -123,9 +166,9 @@ const fn share(most: usize) -> usize {
 #[test]
 fn the_port_that_rests_longest_makes_room() {
     let mut bench = Bench::new();
-    bench.guest = "10.0.2.16";
+    bench.speak_as(16);
     bench.datagram(1);
-    bench.guest = "10.0.2.15";
+    bench.whom = WHOM;
     let most = share(NAT_DATAGRAM_FLOWS) as u16;
     for port in 0..most {
         bench.datagram(1 + port);
@@ -136,26 +179,27 @@ fn the_port_that_rests_longest_makes_room() {
     bench.datagram(60_000);
     assert_eq!((bench.nat.flows().udp, bench.nat.stats().flows), (1 + usize::from(most), 1));
     assert_eq!(bench.host.sockets.len(), 1 + usize::from(most));
-    // sockets are numbered as they come: the other guest's, and those of the ports 1, 2
+    // sockets are numbered as they come: the other station's, and those of the ports 1, 2
     let there = |socket| bench.host.sockets.contains(&SocketId(socket));
-    assert!(there(1) && there(2) && !there(3), "another guest's port stays, although it rests longest");
+    assert!(there(1) && there(2) && !there(3), "another station's stays, although it rests longest");
 }
 
 #[test]
 fn connections_have_a_limit() {
     let mut bench = Bench::new();
-    let ask = |bench: &mut Bench, guest, count: u16| {
-        bench.guest = guest;
+    let ask = |bench: &mut Bench, last: u8, count: u16| {
+        bench.speak_as(last);
+        bench.guest = ["10.0.2.15", "10.0.2.16", "10.0.2.17", "10.0.2.18"][usize::from(last - 15)];
         (0..count).for_each(|port| bench.segment(1 + port, (0, 0), SYN, &[]));
         (bench.nat.flows().tcp, bench.nat.stats().flows)
     };
     // nobody answers: these stay for long
     let most = share(NAT_TCP_FLOWS);
-    assert_eq!(ask(&mut bench, "10.0.2.15", most as u16 + 10), (most, 10));
-    assert_eq!(ask(&mut bench, "10.0.2.16", 500), (most + 500, 10), "another guest finds room");
-    let (all, _) = ask(&mut bench, "10.0.2.17", 2000);
+    assert_eq!(ask(&mut bench, 15, most as u16 + 10), (most, 10));
+    assert_eq!(ask(&mut bench, 16, 500), (most + 500, 10), "another port finds room");
+    let (all, _) = ask(&mut bench, 17, 2000);
     assert!(all < NAT_TCP_FLOWS, "{all}");
-    assert_eq!(ask(&mut bench, "10.0.2.18", 10).0, all + 10, "and so does a fourth one");
+    assert_eq!(ask(&mut bench, 18, 10).0, all + 10, "and so does a fourth one");
     assert_eq!(bench.host.sockets.len(), bench.nat.flows().tcp);
 }
 
@@ -220,7 +264,7 @@ fn datagrams_have_their_turn_beside_streams() {
     for socket in 1..=201 {
         bench.tell(socket, true, false);
     }
-    let mut out = Batch::new(PREFIX + MAX_FRAME + 1000);
+    let mut out = Batch::new(PREFIX + MAX_FRAME + 10_000);
     let mut turns = Vec::new();
     for _ in 0..8 {
         bench.nat.poll_transmit(bench.now, &mut bench.host, &mut out);
@@ -234,16 +278,16 @@ fn datagrams_have_their_turn_beside_streams() {
 }
 
 /// A packet of the guest to `dst` at its last hop, or a piece of one.
-fn last_hop(bench: &mut Bench, dst: &str, protocol: u8, payload: &[u8], piece: Option<Fragment>) {
+pub(super) fn last_hop(bench: &mut Bench, dst: &str, protocol: u8, payload: &[u8], piece: Option<Fragment>) {
     let addrs = ("10.0.2.15".parse().unwrap(), dst.parse().unwrap());
-    let headers = Headers::new(Link { src: GUEST, dst: GATEWAY }, addrs, protocol, payload.len(), piece);
+    let headers = Headers::new(Link { src: bench.whom.mac, dst: GATEWAY }, addrs, protocol, payload.len(), piece);
     let mut frame = [headers.bytes(), payload].concat();
     frame[22] = 1;
     frame[24..26].fill(0);
     let sum = Sum::ZERO.add_bytes(&frame[14..34]).checksum();
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
     let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
-    bench.nat.handle_frame(bench.now, &frame, offload, &mut bench.host);
+    bench.nat.handle_frame(bench.now, bench.whom.ingress, (&frame, offload), &mut bench.host);
 }
 
 /// How many packets say "time exceeded".

@@ -1,6 +1,7 @@
 //! What all flows share: the gateway's addresses, the way from a guest's address to the host's and back, and frames that
 //! wait to be sent.
 
+use super::host::Host;
 use super::packet::{Headers, Link};
 use super::stats::Stats;
 use crate::config;
@@ -9,7 +10,8 @@ use crate::limits::{MAX_FRAME, PREFIX};
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac, Offload};
-use std::collections::VecDeque;
+use foldhash::fast::RandomState;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Frames that wait at most; what comes on top is lost, as on any link.
@@ -39,8 +41,8 @@ pub(super) struct Wire {
     networks: Vec<Cidr>,
     host_loopback: bool,
     restrict: bool,
-    /// How often guests are told what became of their packets.
-    telling: Allowance,
+    /// How often the guests behind each port are told what became of their packets.
+    telling: HashMap<PortId, Allowance, RandomState>,
     /// When that which is being done happens.
     now: Instant,
     outbox: VecDeque<(Vec<u8>, Offload)>,
@@ -60,9 +62,9 @@ impl Wire {
             six,
             resolver: nat.lan.dns.map(IpAddr::V4),
             networks: nat.addrs(),
-            host_loopback: nat.host_loopback,
+            host_loopback: nat.host_loopback.unwrap_or(true),
             restrict: nat.restrict,
-            telling: ICMP_ERRORS,
+            telling: HashMap::default(),
             now: Instant::ZERO,
             outbox: VecDeque::new(),
         }
@@ -73,9 +75,9 @@ impl Wire {
         self.now = now;
     }
 
-    /// Whether another ICMP error may be sent; then it counts as sent.
-    pub fn may_tell(&mut self) -> bool {
-        self.telling.take(self.now)
+    /// Whether another ICMP error may be sent to a guest behind `port`; then it counts as sent.
+    pub fn may_tell(&mut self, port: PortId) -> bool {
+        self.telling.entry(port).or_insert(ICMP_ERRORS).take(self.now)
     }
 
     /// The gateway's address of the family of `addr`.
@@ -118,6 +120,15 @@ impl Wire {
         if self.restrict { Way::Forbidden } else { Way::Out(dst) }
     }
 
+    /// Where a packet to `dst` leads that begins a flow. Without `host-loopback` none leads to the host, by whatever
+    /// address: which ones it has is asked now, as they change.
+    pub fn way_of_new(&self, dst: IpAddr, host: &mut dyn Host) -> Way {
+        match self.way(dst) {
+            Way::Out(addr) if !self.host_loopback && host.is_own(addr) => Way::Forbidden,
+            way => way,
+        }
+    }
+
     /// The address by which guests know the host's `addr`. `None`: they cannot know it.
     pub fn seen_as(&self, addr: SocketAddr) -> Option<SocketAddr> {
         let ip = addr.ip().to_canonical();
@@ -128,6 +139,11 @@ impl Wire {
     /// From the gateway to a guest.
     pub fn link(&self, guest: Mac) -> Link {
         Link { src: self.mac, dst: guest }
+    }
+
+    /// Notes whether a packet for a guest found room.
+    pub fn count(&mut self, sent: bool) {
+        self.stats.overrun += u64::from(!sent);
     }
 
     /// Queues a frame.
@@ -155,7 +171,10 @@ impl Wire {
     }
 }
 
-/// Whether the longest frame fits.
+/// Bytes of the longest datagram in fragments: the least mtu of a gateway makes 53 of it, each with its headers.
+const LONGEST: usize = MAX_FRAME + 64 * (PREFIX + Headers::ROOM);
+
+/// Whether the longest frame fits, and the longest datagram in fragments.
 pub(super) fn has_room(out: &Batch) -> bool {
-    out.free() >= PREFIX + MAX_FRAME
+    out.free() >= LONGEST
 }

@@ -1,6 +1,7 @@
 //! The service under a virtual clock, with an endpoint at the other end of its wire.
 
 use super::*;
+use crate::service::Ingress;
 use crate::service::endpoint::ConnId;
 use crate::service::outside::{Stream, WINDOW};
 use crate::time::Duration;
@@ -42,7 +43,7 @@ impl Net {
             self.outputs.extend(std::iter::from_fn(|| self.port.poll_output()));
             let idle = there.is_empty() && back.is_empty();
             if !self.vanished {
-                there.iter().for_each(|frame| self.port.handle_frame(self.now, frame));
+                there.iter().for_each(|frame| self.port.handle_frame(self.now, Ingress::ONLY, frame));
                 back.iter().for_each(|frame| self.peer.handle_frame(self.now, frame));
             }
             if done(self) {

@@ -15,10 +15,13 @@ use zbridge::service::lan::dns::{self, Dns, DnsConfig, Names};
 use zbridge::service::lan::leases::{Fixed, Leases, Pool};
 use zbridge::service::lan::tftp::packet::Fault;
 use zbridge::service::lan::tftp::{self, Tftp};
+use zbridge::service::{Ingress, Station};
 use zbridge::time::{Duration, Instant};
 use zbridge::wire::Mac;
 
 /// Messages of one input.
+const WHOM: Station = Station { mac: Mac([2, 0, 0, 0, 0, 7]), ingress: Ingress::ONLY };
+
 const MESSAGES: usize = 64;
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
@@ -140,7 +143,7 @@ pub fn dns(data: &[u8]) {
             (0, _) | (_, None) => {
                 queries += 1;
                 let stream = head & 2 != 0;
-                let client = if stream { dns::Client::Tcp(1, host.ip()) } else { dns::Client::Udp(host, host) };
+                let client = if stream { dns::Client::Tcp(1, host.ip()) } else { dns::Client::Udp(host, host, WHOM) };
                 resolver.handle(now, &OneHost, client, message);
             }
             (_, Some((&attempt, query))) => {
@@ -178,7 +181,7 @@ pub fn tftp(data: &[u8]) {
         server.handle_timeout(now);
         let from = SocketAddr::from(([10, 0, 2, 15 + (head & 1)], 2000));
         let to = SocketAddr::from((GATEWAY, if head & 2 == 0 { tftp::PORT } else { port }));
-        server.handle(now, from, to, message);
+        server.handle(now, WHOM, (from, to), message);
         let mut sent = 0;
         while let Some(output) = server.poll_output() {
             match output {

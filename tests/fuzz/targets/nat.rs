@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use zbridge::config::{PortKind, PortSpec};
 use zbridge::frame::{Batch, Outgoing};
 use zbridge::limits::{MAX_FRAME, NAT_MEMORY, PREFIX};
+use zbridge::service::Ingress;
 use zbridge::service::nat::Nat;
 use zbridge::service::nat::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
 use zbridge::time::{Duration, Instant};
@@ -290,7 +291,8 @@ impl Bench {
     }
 
     fn hear(&mut self, frame: &[u8], checksum: Checksum) {
-        self.nat.handle_frame(self.now, frame, Offload { checksum, ..Offload::NONE }, &mut self.script);
+        let offload = Offload { checksum, ..Offload::NONE };
+        self.nat.handle_frame(self.now, Ingress::ONLY, (frame, offload), &mut self.script);
     }
 
     /// Lets the gateway do what is due at this instant.

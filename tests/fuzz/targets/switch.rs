@@ -90,6 +90,7 @@ impl Bench {
         let config = PortConfig {
             learn: bits & 1 == 0,
             isolate: bits & 2 != 0,
+            guard: bits & 32 != 0,
             mtu: (bits & 4 != 0).then(|| u32::from(input.byte())),
             queue: usize::from(input.byte()),
             pausable: bits & 8 != 0,

@@ -7,7 +7,7 @@ use zbridge::time::{Duration, Instant};
 use zbridge::usb::class::hid::Kind;
 use zbridge::usb::class::storage::{JobError, Work};
 use zbridge::usb::class::{CdcAcm, Hid, Identity, Loopback, MassStorage, Pattern};
-use zbridge::usb::{Address, Device, Direction, IsoPacket, Setup, Speed, TransferKind, Urb};
+use zbridge::usb::{Address, Device, Direction, IsoPacket, Setup, Speed, Status, TransferKind, Urb};
 use zbridge::usbip::pdu::{HEADER_LENGTH, Pdu};
 use zbridge::usbip::{
     Client, Command, ConnectionId, Decoder, Dialect, Event, MAX_BUFFER, MAX_PACKETS, OUTPUT_MARK, Options, Server,
@@ -49,7 +49,8 @@ fn commands(pieces: &[&[u8]]) -> (Vec<Command>, bool) {
     }
     for command in &found {
         let Command::Submit(command, urb) = command else { continue };
-        assert!(command.length <= MAX_BUFFER && urb.packets.len() <= MAX_PACKETS as usize);
+        assert_eq!(command.length > MAX_BUFFER, urb.status == Status::NoRoom, "too much ends alone");
+        assert!(urb.data.len() <= MAX_BUFFER as usize && urb.packets.len() <= MAX_PACKETS as usize);
         let inside = |packet: &IsoPacket| packet.offset.checked_add(packet.length).is_some_and(|end| end <= urb.length);
         assert!(urb.packets.iter().all(inside));
     }

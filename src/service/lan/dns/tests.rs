@@ -2,7 +2,11 @@
 
 use super::message::reverse;
 use super::*;
+use crate::service::Ingress;
+use crate::wire::Mac;
 use proptest::prelude::*;
+
+const WHOM: Station = Station { mac: Mac([2, 0, 0, 0, 0, 7]), ingress: Ingress::ONLY };
 
 /// One host, `inst1` at 10.0.2.15, and the gateway with both families.
 struct Table;
@@ -32,7 +36,7 @@ fn config() -> DnsConfig {
 }
 
 fn client(port: u16) -> Client {
-    Client::Udp(SocketAddr::from(([10, 0, 2, 15], port)), SocketAddr::from(([10, 0, 2, 3], 53)))
+    Client::Udp(SocketAddr::from(([10, 0, 2, 15], port)), SocketAddr::from(([10, 0, 2, 3], 53)), WHOM)
 }
 
 /// glibc's query: recursion desired, nothing else.
@@ -233,12 +237,21 @@ fn the_table_is_bounded() {
     let mut dns = Dns::new(config());
     for port in 0..3000 {
         let host = SocketAddr::from(([10, 0, 2, (port % 10) as u8], port));
-        dns.handle(at(0), &Table, Client::Udp(host, host), &query(port, "example.com", kind::A));
+        dns.handle(at(0), &Table, Client::Udp(host, host, WHOM), &query(port, "example.com", kind::A));
         let host = client(port);
         dns.handle(at(0), &Table, host, &query(port, "example.com", kind::A));
     }
-    assert_eq!(dns.waiting(), WAITING);
-    let own = dns.waiting.values().filter(|waiting| waiting.client.host() == client(0).host()).count();
+    assert_eq!(dns.waiting(), WAITING / 8 * 7, "whatever addresses a port makes up");
+    let other = Station { ingress: Ingress { port: PortId(9), isolated: false }, ..WHOM };
+    let from = client(1).host();
+    let asked = Client::Udp(SocketAddr::new(from, 1), SocketAddr::new(from, 53), other);
+    dns.handle(at(0), &Table, asked, &query(1, "example.com", kind::A));
+    assert_eq!(dns.waiting(), WAITING / 8 * 7 + 1, "another port is heard");
+    let own = dns
+        .waiting
+        .values()
+        .filter(|waiting| (waiting.client.host(), waiting.client.port()) == (from, client(0).port()))
+        .count();
     assert_eq!(own, WAITING_OF_ONE);
 }
 

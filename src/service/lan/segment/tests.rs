@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::config::{PortKind, PortSpec};
+use crate::service::Ingress;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+const WHOM: Station = Station { mac: Mac(MAC), ingress: Ingress::ONLY };
 
 fn segment(keys: &str) -> Segment {
     let PortKind::Nat(nat) = PortSpec::parse(&format!("nat:10.0.2.2/24{keys}")).unwrap().kind else { panic!("no nat") };
@@ -31,7 +33,7 @@ fn dhcp(kind: u8) -> Vec<u8> {
 
 /// The host `MAC` gets 10.0.2.15, after it was tried.
 fn bind(segment: &mut Segment, now: Instant) -> Vec<Output> {
-    segment.handle(now, Mac(MAC), (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(3));
+    segment.handle(now, WHOM, (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(3));
     assert_eq!(drain(segment, now), [Output::Ask([10, 0, 2, 15].into())]);
     let over = segment.poll_timeout().unwrap();
     segment.handle_timeout(over);
@@ -80,7 +82,7 @@ fn a_lease_has_a_name() {
     assert_eq!((leases[0].name.as_deref(), leases[0].addr.to_string()), (Some("inst1"), "10.0.2.15".to_owned()));
     let before = segment.leases_version();
     for (name, answer) in [("inst1.bench.test", [10, 0, 2, 15]), ("gateway.bench.test", [10, 0, 2, 2])] {
-        segment.handle(now, Mac(MAC), (addr("10.0.2.15:9"), addr("10.0.2.2:53")), &query(name));
+        segment.handle(now, WHOM, (addr("10.0.2.15:9"), addr("10.0.2.2:53")), &query(name));
         let sent = drain(&mut segment, now);
         let [Output::Datagram(found)] = sent.as_slice() else { panic!("{sent:?}") };
         assert_eq!((found.src, found.dst), (addr("10.0.2.2:53"), addr("10.0.2.15:9")));
@@ -113,7 +115,7 @@ fn offered(sent: &[Output]) -> Ipv4Addr {
 fn an_address_is_tried_before_it_is_offered() {
     let (mut segment, now) = (segment(",dhcp=.15-.17"), Instant::from_secs(1));
     let (other, to_all) = (Mac([2, 0, 0, 0, 0, 8]), (addr("0.0.0.0:68"), addr("255.255.255.255:67")));
-    let discover = |segment: &mut Segment, now| segment.handle(now, Mac(MAC), to_all, &dhcp(1));
+    let discover = |segment: &mut Segment, now| segment.handle(now, WHOM, to_all, &dhcp(1));
     discover(&mut segment, now);
     assert_eq!(drain(&mut segment, now), [Output::Ask([10, 0, 2, 15].into())]);
     // repeated meanwhile, and said by the client itself
@@ -128,7 +130,7 @@ fn an_address_is_tried_before_it_is_offered() {
     segment.handle_timeout(later);
     assert_eq!(offered(&drain(&mut segment, later)), Ipv4Addr::new(10, 0, 2, 16));
     // one that takes the used address without asking is refused
-    segment.handle(later, Mac(MAC), to_all, &dhcp(3));
+    segment.handle(later, WHOM, to_all, &dhcp(3));
     let sent = drain(&mut segment, later);
     let [Output::Datagram(nak)] = sent.as_slice() else { panic!("{sent:?}") };
     assert_eq!(nak.payload[240..243], [53, 1, 6]);
@@ -139,9 +141,9 @@ fn a_declined_address_is_left_alone() {
     let (mut segment, now) = (segment(",dhcp=.15-.16"), Instant::from_secs(1));
     let to_all = (addr("0.0.0.0:68"), addr("255.255.255.255:67"));
     bind(&mut segment, now);
-    segment.handle(now, Mac(MAC), to_all, &dhcp(4));
+    segment.handle(now, WHOM, to_all, &dhcp(4));
     drain(&mut segment, now);
-    segment.handle(now, Mac(MAC), to_all, &dhcp(1));
+    segment.handle(now, WHOM, to_all, &dhcp(1));
     assert_eq!(drain(&mut segment, now), [Output::Ask([10, 0, 2, 16].into())]);
 }
 
@@ -152,7 +154,7 @@ fn what_a_forward_leads_to_is_given_unless_somebody_has_it() {
     let forward = ",forward=tcp:127.0.0.1:2222->10.0.2.15:22";
     for (static_host, wanted) in [(false, 15), (true, 16)] {
         let (mut segment, mut now) = (segment(forward), Instant::from_secs(1));
-        segment.handle(now, Mac(MAC), (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(1));
+        segment.handle(now, WHOM, (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(1));
         if static_host {
             segment.hear(now, Mac([2, 0, 0, 0, 0, 8]), [10, 0, 2, 15].into());
         }
@@ -170,7 +172,7 @@ fn what_a_forward_leads_to_is_given_unless_somebody_has_it() {
 fn an_address_from_before_is_tried_too() {
     let (mut segment, now) = (segment(""), Instant::from_secs(1));
     let to_all = (addr("0.0.0.0:68"), addr("255.255.255.255:67"));
-    segment.handle(now, Mac(MAC), to_all, &dhcp(3));
+    segment.handle(now, WHOM, to_all, &dhcp(3));
     assert_eq!(drain(&mut segment, now), [Output::Ask([10, 0, 2, 15].into())]);
     assert!(segment.hear(now, Mac([2, 0, 0, 0, 0, 8]), [10, 0, 2, 15].into()));
     let sent = drain(&mut segment, now);
@@ -179,7 +181,7 @@ fn an_address_from_before_is_tried_too() {
     // once it has a lease it is not tried again
     let (mut segment, _) = (super::tests::segment(""), now);
     bind(&mut segment, now);
-    segment.handle(now, Mac(MAC), to_all, &dhcp(3));
+    segment.handle(now, WHOM, to_all, &dhcp(3));
     assert_eq!(drain(&mut segment, now).len(), 1);
 }
 
@@ -189,13 +191,13 @@ fn a_flood_of_questions_is_bounded() {
     let (mut segment, now) = (segment(",tftp=/srv"), Instant::from_secs(1));
     for port in 0..3 * OUTPUTS as u16 {
         let host = SocketAddr::new(addr("10.0.2.15:0").ip(), 1 + port);
-        segment.handle(now, Mac(MAC), (host, addr("10.0.2.2:53")), &query("gateway.lab"));
-        segment.handle(now, Mac(MAC), (host, addr("10.0.2.2:69")), &[0, 2, b'a', 0, b'o', b'c', b't', b'e', b't', 0]);
+        segment.handle(now, WHOM, (host, addr("10.0.2.2:53")), &query("gateway.lab"));
+        segment.handle(now, WHOM, (host, addr("10.0.2.2:69")), &[0, 2, b'a', 0, b'o', b'c', b't', b'e', b't', 0]);
     }
     assert_eq!(segment.dropped(), 4 * OUTPUTS as u64);
-    segment.handle(now, Mac(MAC), (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(3));
+    segment.handle(now, WHOM, (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(3));
     assert_eq!(drain(&mut segment, now).len(), 2 * OUTPUTS + 1);
-    segment.handle(now, Mac(MAC), (addr("10.0.2.15:9"), addr("10.0.2.2:53")), &query("gateway.lab"));
+    segment.handle(now, WHOM, (addr("10.0.2.15:9"), addr("10.0.2.2:53")), &query("gateway.lab"));
     assert_eq!(drain(&mut segment, now).len(), 1);
 }
 
@@ -207,7 +209,7 @@ fn what_is_no_message_is_counted() {
     let mut token_ring = dhcp(1);
     token_ring[1] = 6;
     for bad in [&token_ring[..], b"", &dhcp(9)[..], &dhcp(1)[..239]] {
-        segment.handle(now, Mac(MAC), to_all, bad);
+        segment.handle(now, WHOM, to_all, bad);
     }
     assert_eq!((segment.malformed(), drain(&mut segment, now).len()), (4, 0));
 }

@@ -4,35 +4,34 @@
 //! The gateway asks its [`Servers`] about each datagram to one of its addresses, or to all. What the segment hears goes
 //! to it, and what it wants done is done when the gateway asks for answers: queries leave by sockets of the host
 //! (`asks`), files are read aside, and streams to the resolver are connections of the gateway's endpoint (`streams`). An
-//! answer goes to the MAC that its question came from, so nobody has to be looked for.
+//! answer goes to the station that its question came from, so nobody has to be looked for, and nobody else gets it.
+//! What DHCP and ARP say is looked at by the `Gate` first.
 
 mod asks;
+mod gate;
 mod streams;
 
 use super::leases::Lease;
 use super::segment::{Output, Segment};
 use super::tftp::packet::Fault;
-use super::{Datagram, dns, tftp};
+use super::{Datagram, dhcp4, dns, tftp};
 use crate::config;
+use crate::service::Station;
 use crate::service::endpoint::{Endpoint, Event as StreamEvent};
 use crate::service::nat::host::{Event, FileAnswer, Host};
 use crate::service::nat::{Answer, Question, Servers};
 use crate::time::{Instant, earliest};
 use crate::wire::Mac;
 use asks::Asks;
-use foldhash::fast::FixedState;
-use std::collections::HashMap;
+use gate::Gate;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use streams::Streams;
-
-/// Guests whose MAC is remembered until they are answered.
-const ASKERS: usize = 4096;
 
 /// See the module.
 pub struct LanServers {
     segment: Segment,
-    askers: HashMap<IpAddr, Mac, FixedState>,
+    gate: Gate,
     asks: Asks,
     streams: Streams,
 }
@@ -42,7 +41,7 @@ impl LanServers {
     pub fn new(nat: &config::Nat, mtu: u16, seed: u64) -> Self {
         Self {
             segment: Segment::new(nat, mtu, seed),
-            askers: HashMap::with_hasher(FixedState::with_seed(seed)),
+            gate: Gate::new(nat),
             asks: Asks::default(),
             streams: Streams::default(),
         }
@@ -58,11 +57,6 @@ impl LanServers {
         if let Some(dns) = self.segment.dns() {
             dns.set_resolvers(host.resolvers());
         }
-    }
-
-    fn answer(&self, datagram: Datagram) -> Answer {
-        let Datagram { src, dst, mac, payload } = datagram;
-        Answer::Udp { src, dst, mac: mac.or_else(|| self.askers.get(&dst.ip()).copied()), payload }
     }
 
     fn file(output: tftp::Output, host: &mut dyn Host) {
@@ -90,18 +84,16 @@ fn fault(error: std::io::Error) -> Fault {
 
 impl Servers for LanServers {
     fn handle_datagram(&mut self, now: Instant, question: Question<'_>, host: &mut dyn Host) -> bool {
-        let Question { mac, src, dst, payload } = question;
+        let Question { from, src, dst, payload } = question;
         if !self.segment.hears(dst) {
             return false;
         }
-        if self.askers.len() >= ASKERS && !self.askers.contains_key(&src.ip()) {
-            self.askers.clear();
-        }
-        self.askers.insert(src.ip(), mac);
         if dst.port() == dns::PORT {
             self.look_up(host);
         }
-        self.segment.handle(now, mac, (src, dst), payload);
+        if dst.port() != dhcp4::SERVER_PORT || self.gate.admits(now, from, payload) {
+            self.segment.handle(now, from, (src, dst), payload);
+        }
         true
     }
 
@@ -109,8 +101,8 @@ impl Servers for LanServers {
         self.segment.handle_icmp6(now, from, hop_limit, message);
     }
 
-    fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
-        self.segment.hear(now, mac, addr)
+    fn hear(&mut self, now: Instant, whom: Station, addr: Ipv4Addr) -> bool {
+        self.gate.hears(now, whom, addr) && self.segment.hear(now, whom.mac, addr)
     }
 
     fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool {
@@ -136,7 +128,9 @@ impl Servers for LanServers {
     fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host) -> Option<Answer> {
         loop {
             match self.segment.poll_output(now)? {
-                Output::Datagram(datagram) => return Some(self.answer(datagram)),
+                Output::Datagram(Datagram { src, dst, mac, payload }) => {
+                    return Some(Answer::Udp { src, dst, mac, payload });
+                }
                 Output::Ask(addr) => return Some(Answer::Ask(addr)),
                 Output::Advertisement(it) => {
                     return Some(Answer::Discovery { src: it.src, dst: it.dst, mac: it.mac, message: it.message });
@@ -182,7 +176,7 @@ impl Servers for LanServers {
     }
 
     fn dropped(&self) -> u64 {
-        self.segment.dropped()
+        self.segment.dropped() + self.gate.dropped
     }
 
     fn malformed(&self) -> u64 {

@@ -1,7 +1,16 @@
 //! Whole transfers between the server and clients that the tests play, over links that lose, repeat and reorder.
 
 use super::*;
+use crate::frame::PortId;
+use crate::service::Ingress;
+use crate::wire::Mac;
 use proptest::prelude::*;
+
+const WHOM: Station = station(7, 1);
+
+const fn station(last: u8, port: u16) -> Station {
+    Station { mac: Mac([2, 0, 0, 0, 0, last]), ingress: Ingress { port: PortId(port), isolated: false } }
+}
 
 fn client(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 2, 15], port))
@@ -63,7 +72,7 @@ fn fetch(options: &[(&str, u32)], file: &[u8], mut lost: impl FnMut(usize) -> bo
         for (to, bytes) in std::mem::take(&mut uplink) {
             count += 1;
             if !lost(count) {
-                tftp.handle(now, client(1000), to, &bytes);
+                tftp.handle(now, WHOM, (client(1000), to), &bytes);
             }
         }
         let sent = serve(&mut tftp, now, file);
@@ -149,15 +158,15 @@ fn a_window_takes_fewer_turns() {
 fn no_ack_is_answered_twice() {
     let file = content(2000);
     let mut tftp = Tftp::new(1500, false, 7);
-    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(0), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
     let first = serve(&mut tftp, at(0), &file);
     let port = first[0].src;
     assert!(tftp.has_port(port.port()) && PORTS.contains(&port.port()) && port.ip() == server().ip());
-    tftp.handle(at(1), client(1), port, &ack(1));
-    tftp.handle(at(1), client(1), port, &ack(1));
-    tftp.handle(at(1), client(1), port, &ack(9));
+    tftp.handle(at(1), WHOM, (client(1), port), &ack(1));
+    tftp.handle(at(1), WHOM, (client(1), port), &ack(1));
+    tftp.handle(at(1), WHOM, (client(1), port), &ack(9));
     assert_eq!(serve(&mut tftp, at(1), &file).len(), 1, "one block for three acknowledgements");
-    tftp.handle(at(2), client(1), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(2), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
     assert_eq!(tftp.transfers(), 1, "it began again");
     assert_eq!(serve(&mut tftp, at(2), &file)[0].payload[..4], [0, 3, 0, 1]);
 }
@@ -165,7 +174,7 @@ fn no_ack_is_answered_twice() {
 #[test]
 fn a_client_that_is_gone_is_given_up() {
     let mut tftp = Tftp::new(1500, false, 7);
-    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(0), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
     let mut times = Vec::new();
     let mut sent = serve(&mut tftp, at(0), &content(10));
     while let Some(now) = tftp.poll_timeout() {
@@ -187,25 +196,25 @@ fn refusals_say_why() {
         (b"\0\x02zephyr.bin\0octet\0".to_vec(), 2, "read only"),
         (b"\0\x01zephyr.bin\0netascii\0".to_vec(), 4, "only octet mode"),
     ] {
-        tftp.handle(at(0), client(1), server(), &bytes);
+        tftp.handle(at(0), WHOM, (client(1), server()), &bytes);
         let sent = serve(&mut tftp, at(0), b"");
         assert_eq!((sent.len(), &sent[0].payload[..4]), (1, &[0, 5, 0, code][..]), "{text}");
         assert_eq!(sent[0].payload[4..], format!("{text}\0").into_bytes());
     }
     assert_eq!(tftp.transfers(), 0);
     let nowhere = SocketAddr::new(server().ip(), 50_000);
-    tftp.handle(at(0), client(1), nowhere, &ack(1));
+    tftp.handle(at(0), WHOM, (client(1), nowhere), &ack(1));
     assert_eq!(serve(&mut tftp, at(0), b"")[0].payload[..4], [0, 5, 0, 5]);
-    tftp.handle(at(0), client(1), nowhere, b"\0\x05\0\0\0");
+    tftp.handle(at(0), WHOM, (client(1), nowhere), b"\0\x05\0\0\0");
     assert_eq!(serve(&mut tftp, at(0), b""), []);
 }
 
 #[test]
 fn a_file_that_changes_ends_its_transfer() {
     let mut tftp = Tftp::new(1500, false, 7);
-    tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(0), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
     let port = serve(&mut tftp, at(0), &content(2000))[0].src;
-    tftp.handle(at(0), client(1), port, &ack(1));
+    tftp.handle(at(0), WHOM, (client(1), port), &ack(1));
     let sent = serve(&mut tftp, at(0), &content(600));
     assert_eq!((&sent[0].payload[..2], tftp.transfers()), (&[0, 5][..], 0));
 }
@@ -216,16 +225,36 @@ fn transfers_are_bounded_and_their_own() {
     for host in 0..20 {
         for port in 1..20 {
             let from = SocketAddr::from(([10, 0, 2, host], port));
-            tftp.handle(at(0), from, server(), &request("zephyr.bin", &[("windowsize", 9)]));
+            tftp.handle(at(0), WHOM, (from, server()), &request("zephyr.bin", &[("windowsize", 9)]));
         }
+    }
+    assert_eq!(tftp.transfers(), TRANSFERS / 8 * 7, "whatever addresses a port makes up");
+    for host in 0..20 {
+        tftp.handle(at(0), station(host, 2 + u16::from(host)), (client(2000), server()), &request("zephyr.bin", &[]));
     }
     assert_eq!(tftp.transfers(), TRANSFERS);
     let sent = serve(&mut tftp, at(0), b"x");
     let oack = sent.iter().find(|datagram| datagram.payload[1] == 6).unwrap();
-    tftp.handle(at(0), client(999), oack.src, &ack(0));
-    assert_eq!(serve(&mut tftp, at(0), b"x")[0].payload[..4], [0, 5, 0, 5], "another's transfer");
-    tftp.handle(at(0), oack.dst, oack.src, b"\0\x05\0\0\0");
+    for (whom, from) in [(WHOM, client(999)), (station(8, 9), oack.dst)] {
+        tftp.handle(at(0), whom, (from, oack.src), &ack(0));
+        let answer = serve(&mut tftp, at(0), b"x").remove(0);
+        assert_eq!((&answer.payload[..4], answer.mac), (&[0, 5, 0, 5][..], Some(whom.mac)), "another's transfer");
+    }
+    tftp.handle(at(0), WHOM, (oack.dst, oack.src), b"\0\x05\0\0\0");
     assert_eq!(tftp.transfers(), TRANSFERS - 1);
+}
+
+/// A board that is reset again and again, and asks from another port each time.
+#[test]
+fn a_transfer_that_nobody_has_acknowledged_makes_room_for_its_own_host() {
+    let file = content(10);
+    let mut tftp = Tftp::new(1500, false, 7);
+    for port in 1..=100 {
+        tftp.handle(at(0), WHOM, (client(port), server()), &request("zephyr.bin", &[]));
+        let sent = serve(&mut tftp, at(0), &file);
+        assert!(sent.iter().all(|datagram| datagram.payload[1] == 3), "{port}");
+    }
+    assert_eq!(tftp.transfers(), TRANSFERS_OF_ONE);
 }
 
 proptest! {
@@ -248,10 +277,10 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(steps: Vec<(bool, Vec<u8>)>) {
         let mut tftp = Tftp::new(1500, false, 7);
-        tftp.handle(at(0), client(1), server(), &request("zephyr.bin", &[]));
+        tftp.handle(at(0), WHOM, (client(1), server()), &request("zephyr.bin", &[]));
         let port = serve(&mut tftp, at(0), &content(2000))[0].src;
         for (known, bytes) in steps {
-            tftp.handle(at(0), client(1), if known { port } else { server() }, &bytes);
+            tftp.handle(at(0), WHOM, (client(1), if known { port } else { server() }), &bytes);
             for datagram in serve(&mut tftp, at(0), &content(2000)) {
                 prop_assert!(datagram.payload.len() <= 1500 - 28);
             }
@@ -272,7 +301,7 @@ fn transfers_keep_to_their_ports() {
 fn a_file_that_does_not_come_is_given_up() {
     let mut tftp = Tftp::new(1500, true, 7);
     for read in [false, true] {
-        tftp.handle(at(0), client(1000), server(), &request("zephyr.bin", &[]));
+        tftp.handle(at(0), WHOM, (client(1000), server()), &request("zephyr.bin", &[]));
         let opened = tftp.poll_output();
         let Some(Output::Open { file, .. }) = opened else { panic!("{opened:?}") };
         if read {
@@ -298,14 +327,14 @@ fn a_file_that_does_not_come_is_given_up() {
 fn a_file_that_cannot_be_written_in_time_is_given_up() {
     for step in 0..3 {
         let mut tftp = Tftp::new(1500, true, 7);
-        tftp.handle(at(0), client(1000), server(), &write_request("log.bin", &[]));
+        tftp.handle(at(0), WHOM, (client(1000), server()), &write_request("log.bin", &[]));
         let made = tftp.poll_output();
         let Some(Output::Create { file, .. }) = made else { panic!("{made:?}") };
         if step > 0 {
             tftp.handle_opened(at(0), file, Ok(0));
             let answer = tftp.poll_output();
             let Some(Output::Send(answer)) = answer else { panic!("{answer:?}") };
-            tftp.handle(at(0), client(1000), answer.src, &block(1, b"log"));
+            tftp.handle(at(0), WHOM, (client(1000), answer.src), &block(1, b"log"));
             assert!(matches!(tftp.poll_output(), Some(Output::Write { .. })));
         }
         if step > 1 {
@@ -324,12 +353,12 @@ fn a_file_that_cannot_be_written_in_time_is_given_up() {
 #[test]
 fn another_request_from_the_same_port_begins_anew() {
     let mut tftp = Tftp::new(1500, false, 7);
-    tftp.handle(at(0), client(1000), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(0), WHOM, (client(1000), server()), &request("zephyr.bin", &[]));
     assert_eq!(serve(&mut tftp, at(0), b"content").len(), 1);
-    tftp.handle(at(300), client(1000), server(), &request("zephyr.bin", &[]));
+    tftp.handle(at(300), WHOM, (client(1000), server()), &request("zephyr.bin", &[]));
     assert_eq!(serve(&mut tftp, at(300), b"content"), [], "the same again is answered in time");
     for other in [request("absent", &[]), request("zephyr.bin", &[("blksize", 1000)])] {
-        tftp.handle(at(300), client(1000), server(), &other);
+        tftp.handle(at(300), WHOM, (client(1000), server()), &other);
         assert_eq!((serve(&mut tftp, at(300), b"content").len(), tftp.transfers() < 2), (1, true));
     }
 }
@@ -397,7 +426,7 @@ fn put(content: &[u8], options: &[(&str, u32)], mut lost: impl FnMut(usize) -> b
         );
         count += 1;
         if !lost(count) {
-            tftp.handle(now, client(1000), to, &next);
+            tftp.handle(now, WHOM, (client(1000), to), &next);
         }
         for datagram in disk.serve(&mut tftp, now) {
             count += 1;
@@ -429,15 +458,15 @@ fn a_client_writes_a_file() {
 fn what_a_client_writes_is_whole_or_not_there() {
     let (mut tftp, mut disk) = (Tftp::new(1500, true, 7), Disk::default());
     let begin = |tftp: &mut Tftp, disk: &mut Disk, now| {
-        tftp.handle(now, client(1000), server(), &write_request("log.bin", &[]));
+        tftp.handle(now, WHOM, (client(1000), server()), &write_request("log.bin", &[]));
         disk.serve(tftp, now).pop().unwrap().src
     };
     let to = begin(&mut tftp, &mut disk, at(0));
-    tftp.handle(at(0), client(1000), to, &block(1, &[7; 512]));
+    tftp.handle(at(0), WHOM, (client(1000), to), &block(1, &[7; 512]));
     assert_eq!(disk.serve(&mut tftp, at(0))[0].payload, [0, 4, 0, 1]);
     // a block from the future and one of the past
     for (number, answers) in [(3, 0), (1, 1)] {
-        tftp.handle(at(0), client(1000), to, &block(number, &[7; 512]));
+        tftp.handle(at(0), WHOM, (client(1000), to), &block(number, &[7; 512]));
         assert_eq!(disk.serve(&mut tftp, at(0)).len(), answers, "{number}");
     }
     // the client is gone
@@ -448,12 +477,12 @@ fn what_a_client_writes_is_whole_or_not_there() {
     assert_eq!((tftp.transfers(), disk.open.len(), disk.kept.len()), (0, 0, 0));
     disk.full = true;
     let to = begin(&mut tftp, &mut disk, at(0));
-    tftp.handle(at(0), client(1000), to, &block(1, &[7; 5]));
+    tftp.handle(at(0), WHOM, (client(1000), to), &block(1, &[7; 5]));
     assert_eq!(disk.serve(&mut tftp, at(0))[0].payload[..4], [0, 5, 0, 3]);
-    tftp.handle(at(0), client(1000), server(), &write_request("log.bin", &[("tsize", 300 << 20)]));
+    tftp.handle(at(0), WHOM, (client(1000), server()), &write_request("log.bin", &[("tsize", 300 << 20)]));
     assert_eq!(disk.serve(&mut tftp, at(0))[0].payload[..4], [0, 5, 0, 3], "too long from the start");
     let to = begin(&mut tftp, &mut disk, at(0));
-    tftp.handle(at(0), client(1000), to, &block(1, &[7; 513]));
+    tftp.handle(at(0), WHOM, (client(1000), to), &block(1, &[7; 513]));
     assert_eq!(disk.serve(&mut tftp, at(0))[0].payload[..4], [0, 5, 0, 4]);
     assert_eq!((tftp.transfers(), disk.open.len(), disk.kept.len()), (0, 0, 0));
 }

@@ -10,8 +10,7 @@
 use std::net::SocketAddr;
 
 use super::packet::{self, Fault, Options};
-use super::{FILE_PATIENCE, Output, PATIENCE};
-use crate::service::lan::Datagram;
+use super::{Client, FILE_PATIENCE, Output, PATIENCE};
 use crate::time::{Duration, Instant};
 
 /// Bytes of the longest file that is taken.
@@ -32,7 +31,7 @@ pub(super) enum State {
 }
 
 pub(super) struct Upload {
-    pub client: SocketAddr,
+    pub client: Client,
     pub local: SocketAddr,
     /// What was asked, to know it when it comes again.
     pub asked: Vec<u8>,
@@ -52,7 +51,7 @@ impl Upload {
     /// A transfer that waits for its file.
     pub fn new(
         now: Instant,
-        (client, local): (SocketAddr, SocketAddr),
+        (client, local): (Client, SocketAddr),
         asked: &[u8],
         (options, told): (Options, u64),
     ) -> Self {
@@ -89,7 +88,7 @@ impl Upload {
 
     /// A datagram to the client.
     pub fn datagram(&self, payload: Vec<u8>) -> Output {
-        Output::Send(Datagram { src: self.local, dst: self.client, mac: None, payload })
+        self.client.datagram(self.local, payload)
     }
 
     /// A block came. Gives what there is to do.

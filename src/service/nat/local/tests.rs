@@ -1,6 +1,7 @@
 //! The gateway with a server of its own: who hears what, and how answers leave.
 
 use super::*;
+use crate::service::Ingress;
 use crate::service::nat::Nat;
 use crate::service::nat::script::{GATEWAY, GUEST, Script, gateway, hear, said};
 use crate::wire::fixture::{Flow, Ip, Transport, tcp4};
@@ -23,7 +24,7 @@ impl Servers for Parrot {
         }
         self.heard.lock().unwrap().push(question.dst);
         let (src, dst) = ("10.0.2.2:67".parse().unwrap(), "255.255.255.255:68".parse().unwrap());
-        let mac = Some(question.mac);
+        let mac = Some(question.from.mac);
         self.answers.push(Answer::Udp { src, dst, mac, payload: question.payload.to_vec() });
         let (dst, mac) = ("10.0.2.15:68".parse().unwrap(), None);
         self.answers.push(Answer::Udp { src, dst, mac, payload: b"found".to_vec() });
@@ -92,7 +93,7 @@ fn a_question_to_all_is_a_servers_before_anybody_elses() {
         &[10, 0, 2, 15],
         &[2, 0x6e, 10, 0, 2, 2, 10, 0, 2, 2],
     ];
-    nat.handle_frame(now, &arp.concat(), Offload::NONE, &mut Script::default());
+    nat.handle_frame(now, Ingress::ONLY, (&arp.concat(), Offload::NONE), &mut Script::default());
     let later = now + PAUSE;
     assert!(nat.poll_timeout().is_some_and(|at| at <= later));
     assert!(
@@ -163,10 +164,10 @@ fn a_burst_for_a_server_arrives_segment_by_segment() {
         &GUEST.0,
         &[10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2],
     ];
-    nat.handle_frame(now, &announced.concat(), Offload::NONE, &mut host);
+    nat.handle_frame(now, Ingress::ONLY, (&announced.concat(), Offload::NONE), &mut host);
     said(&mut nat, now, &mut host);
     let mut ask = |nat: &mut Nat, (frame, offload): (Vec<u8>, Offload)| {
-        nat.handle_frame(now, &frame, offload, &mut host);
+        nat.handle_frame(now, Ingress::ONLY, (&frame, offload), &mut host);
         let answers = said(nat, now, &mut host);
         answers.into_iter().filter(|(_, kind, packet)| *kind == 0x0800 && packet[9] == TCP).map(|it| it.2).next_back()
     };
@@ -186,7 +187,7 @@ fn a_burst_of_datagrams_for_a_server_arrives_one_by_one() {
     let heard = parrot.heard.clone();
     let (mut nat, mut host) = (nat(parrot), Script::default());
     let (frame, offload) = flow(true, (4000, 67), (0, 1)).offloaded(&[7; 25], Some(10));
-    nat.handle_frame(Instant::from_secs(1), &frame, offload, &mut host);
+    nat.handle_frame(Instant::from_secs(1), Ingress::ONLY, (&frame, offload), &mut host);
     assert_eq!(heard.lock().unwrap().len(), 3);
     let answers = said(&mut nat, Instant::from_secs(1), &mut host);
     let lengths: Vec<usize> = answers.iter().filter(|it| it.0 == GUEST).map(|(.., packet)| packet.len() - 28).collect();
@@ -206,7 +207,7 @@ fn a_priority_tag_is_no_vlan() {
         let dhcp = flow(true, (68, 67), (0, 1)).frame(b"who")[12..].to_vec();
         for payload in [arp, dhcp] {
             let frame = [&GATEWAY.0[..], &GUEST.0, &[0x81, 0, 0xa0, vid], &payload].concat();
-            nat.handle_frame(now, &frame, Offload::NONE, &mut host);
+            nat.handle_frame(now, Ingress::ONLY, (&frame, Offload::NONE), &mut host);
         }
         assert_eq!(heard.lock().unwrap().len(), usize::from(hears), "DHCP, VID {vid}");
         let answers = said(&mut nat, now, &mut host);

@@ -7,8 +7,12 @@
 use super::receiver::{RECEIVE_LIMIT, Receiver, SCALE};
 use super::segment::{Blocks, Flags, Options, Segment};
 use super::sender::{Acked, Heard, Piece, Sender};
-use crate::time::Instant;
+use crate::service::allowance::Allowance;
+use crate::time::{Duration, Instant};
 use std::ops::Range;
+
+/// How often one connection answers what somebody else may have sent (RFC 5961, 7).
+const CHALLENGES: Allowance = Allowance::new(4, Duration::from_millis(250));
 
 /// What a segment of the guest means for the connection as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +48,7 @@ pub(super) struct Connection {
     own_mss: u16,
     /// The host's end came before the guest's.
     host_first: bool,
+    challenges: Allowance,
 }
 
 impl Connection {
@@ -70,6 +75,7 @@ impl Connection {
             sacks: true,
             own_mss: mss,
             host_first: false,
+            challenges: CHALLENGES,
         }
     }
 
@@ -134,11 +140,17 @@ impl Connection {
     ) -> Verdict {
         let Flags { syn, ack, rst, fin, .. } = segment.flags;
         let Some(receiver) = &mut self.receiver else { return self.handle_first(now, segment) };
-        if rst {
-            let ours = self.dialling || receiver.expects(segment.seq);
-            return if ours { Verdict::Reset } else { Verdict::Lives };
+        if rst && segment.seq == receiver.nxt() {
+            return Verdict::Reset;
         }
         if self.dialling {
+            return Verdict::Lives;
+        }
+        if rst {
+            // Not the number that the guest would give it, but near: it is asked (RFC 5961, 3.2).
+            if receiver.expects(segment.seq) {
+                self.challenge(now);
+            }
             return Verdict::Lives;
         }
         if syn {
@@ -146,8 +158,13 @@ impl Connection {
             if segment.seq == self.irs && !self.sender.is_open() {
                 self.sender.resend_syn();
             } else {
-                receiver.owe();
+                self.challenge(now);
             }
+            return Verdict::Lives;
+        }
+        if !receiver.accepts(segment.seq, segment.space(payload.len())) {
+            // It comes again because its acknowledgement was lost, or asks whether we are alive (RFC 9293, 3.8.4).
+            receiver.owe();
             return Verdict::Lives;
         }
         if !ack {
@@ -159,11 +176,31 @@ impl Connection {
             if !self.sender.is_open() {
                 return Verdict::Stray;
             }
-            receiver.owe();
+            self.challenge(now);
             return Verdict::Lives;
         }
         receiver.accept(segment.seq, payload, fin, room, take);
         Verdict::Lives
+    }
+
+    /// Owes an acknowledgement that shows the guest where the connection is, but not too often: what calls for it may be
+    /// made up.
+    pub fn challenge(&mut self, now: Instant) {
+        if let Some(receiver) = &mut self.receiver
+            && self.challenges.take(now)
+        {
+            receiver.owe();
+        }
+    }
+
+    /// Whether a segment is the very next one of whoever has seen all that was sent. So a guest shows that it is the one
+    /// from another MAC, too. It is stricter than RFC 9293 is with a guest at its own: nobody guesses both numbers.
+    pub fn is_next(&self, segment: &Segment) -> bool {
+        let Flags { syn, ack, .. } = segment.flags;
+        match &self.receiver {
+            Some(receiver) => ack && !syn && segment.seq == receiver.nxt() && self.sender.is_current(segment.ack),
+            None => ack && segment.ack == self.sender.nxt(),
+        }
     }
 
     /// A segment while the guest's SYN is waited for.

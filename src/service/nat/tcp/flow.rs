@@ -3,6 +3,7 @@
 use super::connection::{Connection, Verdict};
 use super::segment::{CHECKSUM, Segment};
 use crate::frame::{Batch, PortId};
+use crate::service::Station;
 use crate::service::nat::host::{Host, SocketId};
 use crate::service::nat::icmp::QUOTE;
 use crate::service::nat::packet::{Headers, TCP, pseudo, unfinished};
@@ -11,7 +12,7 @@ use crate::service::nat::wire::{Wire, has_room};
 use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Both ends as the guest knows them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -49,7 +50,8 @@ pub(super) enum Fate {
 /// See the module.
 pub(super) struct Flow {
     pub key: Key,
-    pub mac: Mac,
+    /// Who has it. Its port of the switch is the one that it counts for, and stays.
+    pub station: Station,
     pub connection: Connection,
     /// `None`: both sides have ended.
     pub socket: Option<SocketId>,
@@ -69,8 +71,8 @@ impl table::Flow for Flow {
         self.key
     }
 
-    fn guest(&self) -> IpAddr {
-        self.key.guest.ip()
+    fn port(&self) -> PortId {
+        self.station.port()
     }
 
     fn socket(&self) -> Option<SocketId> {
@@ -89,10 +91,17 @@ impl table::Flow for Flow {
 }
 
 impl Flow {
-    pub fn new(now: Instant, key: Key, mac: Mac, connection: Connection, socket: SocketId, quote: &[u8]) -> Self {
+    pub fn new(
+        now: Instant,
+        key: Key,
+        station: Station,
+        connection: Connection,
+        socket: SocketId,
+        quote: &[u8],
+    ) -> Self {
         Self {
             key,
-            mac,
+            station,
             connection,
             socket: Some(socket),
             readable: false,
@@ -238,26 +247,26 @@ impl Flow {
     }
 
     /// Sends what may be sent. `false`: there was no room for all of it.
-    fn emit(&mut self, now: Instant, wire: &Wire, out: &mut Batch) -> bool {
+    fn emit(&mut self, now: Instant, wire: &mut Wire, out: &mut Batch) -> bool {
         while has_room(out) {
             let Some(next) = self.connection.next(now) else { return true };
             let parts = self.connection.slices(&next.range);
             let length = next.range.len();
-            let (headers, mut offload) = headers(wire, self.mac, self.key, &next.segment, length);
+            let (headers, mut offload) = headers(wire, self.station.mac, self.key, &next.segment, length);
             let mss = self.connection.mss();
             if length > mss {
                 let (four, six) = (Gso::Tcp4 { ecn: false }, Gso::Tcp6 { ecn: false });
                 offload.gso = if self.key.guest.is_ipv4() { four } else { six };
                 offload.gso_size = mss as u16;
             }
-            out.push_all(headers.bytes(), &parts, PortId(0), offload);
+            wire.count(out.push_all(headers.bytes(), &parts, PortId(0), offload));
         }
         false
     }
 
     /// Tells the guest that the connection is reset.
     pub fn reset(&self, wire: &mut Wire) {
-        let (headers, offload) = headers(wire, self.mac, self.key, &self.connection.reset(), 0);
+        let (headers, offload) = headers(wire, self.station.mac, self.key, &self.connection.reset(), 0);
         wire.send(&headers, &[], offload);
     }
 }

@@ -5,10 +5,15 @@
 //! of a packet does not grow with the number of flows. What has something to do is on a list and has its turn: it moves a
 //! bounded number of bytes and goes to the end. Everything else rests, and costs nothing but its place among the timers.
 //!
+//! What comes for a guest goes to the MAC that its connection was begun from. Another one gets it only when it sends the
+//! very next segment, whose two numbers nobody else has seen, or when the neighbour table says that the guest is there now,
+//! which takes an old station that does not answer.
+//!
 //! Buffers grow with what is under way and are given back when it has arrived; what all flows together hold is bounded.
 
 mod connection;
 mod flow;
+mod isn;
 #[cfg(test)]
 mod lossy;
 mod receiver;
@@ -24,11 +29,13 @@ use super::table::Table;
 use super::wire::{Way, Wire, has_room};
 use crate::frame::Batch;
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
+use crate::service::Station;
+use crate::service::endpoint::Endpoint;
 use crate::time::Instant;
 use crate::wire::Mac;
 use connection::{Connection, Verdict};
 use flow::{Fate, Flow, Key};
-use foldhash::fast::FixedState;
+use isn::Isn;
 use segment::{Flags, Segment};
 use sender::SUPER_PAYLOAD;
 use std::collections::{BTreeSet, VecDeque};
@@ -48,8 +55,7 @@ pub(super) struct Tcp {
     /// Bytes that all flows hold.
     held: usize,
     buffer: Vec<u8>,
-    /// Where sequence numbers come from.
-    secret: u64,
+    isn: Isn,
 }
 
 impl Tcp {
@@ -59,7 +65,7 @@ impl Tcp {
             starved: BTreeSet::new(),
             held: 0,
             buffer: vec![0; CHUNK],
-            secret: seed,
+            isn: Isn::new(seed),
         }
     }
 
@@ -88,8 +94,15 @@ impl Tcp {
         self.flows.poll_timeout()
     }
 
-    /// Takes a packet of a guest at `mac` whose checksum fits.
-    pub fn handle(&mut self, now: Instant, mac: Mac, packet: &Packet<'_>, host: &mut dyn Host, wire: &mut Wire) {
+    /// Takes a packet of a guest whose checksum fits. The endpoint knows who has an address.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        (whom, endpoint): (Station, &mut Endpoint),
+        packet: &Packet<'_>,
+        host: &mut dyn Host,
+        wire: &mut Wire,
+    ) {
         let Some(((from, to), segment, payload)) = Segment::parse(packet.payload) else {
             wire.stats.malformed += 1;
             return;
@@ -102,10 +115,34 @@ impl Tcp {
             found = None;
         }
         match found {
-            Some(index) => self.handle_known(now, index, (mac, &segment, payload), host, wire),
-            None if asks => self.begin(now, mac, key, &segment, packet, (host, wire)),
-            None => answer_stray(mac, key, &segment, payload.len(), wire),
+            Some(index) if self.is_its_own(now, index, (whom.mac, endpoint), &segment) => {
+                self.handle_known(now, index, (whom, &segment, payload), host, wire);
+            }
+            Some(_) => wire.stats.foreign += 1,
+            None if asks => {
+                endpoint.meet(now, packet.src, whom);
+                self.begin(now, whom, key, &segment, packet, (host, wire));
+            }
+            None => answer_stray(whom.mac, key, &segment, payload.len(), wire),
         }
+    }
+
+    /// Whether a segment that comes from `mac` is of the flow's guest. If it is, what comes for that goes there from now
+    /// on; if it is not, the guest is asked at the MAC that it has.
+    fn is_its_own(&mut self, now: Instant, index: u32, (mac, endpoint): (Mac, &Endpoint), segment: &Segment) -> bool {
+        let Some(flow) = self.flows.get_mut(index) else { return false };
+        if flow.station.mac == mac {
+            return true;
+        }
+        let has_address = || endpoint.station(flow.key.guest.ip()).is_some_and(|station| station.mac == mac);
+        let moved = flow.connection.is_next(segment) || has_address();
+        if moved {
+            flow.station.mac = mac;
+        } else {
+            flow.connection.challenge(now);
+            self.flows.make_ready(index);
+        }
+        moved
     }
 
     fn is_lingering(&self, index: u32) -> bool {
@@ -116,12 +153,11 @@ impl Tcp {
         &mut self,
         now: Instant,
         index: u32,
-        (mac, segment, payload): (Mac, &Segment, &[u8]),
+        (whom, segment, payload): (Station, &Segment, &[u8]),
         host: &mut dyn Host,
         wire: &mut Wire,
     ) {
         let Some(flow) = self.flows.get_mut(index) else { return };
-        flow.mac = mac;
         let before = flow.connection.held();
         let room = room(self.held, before);
         if room < payload.len() {
@@ -132,7 +168,7 @@ impl Tcp {
         match verdict {
             Verdict::Lives => self.flows.make_ready(index),
             Verdict::Reset => self.remove(index, host, true),
-            Verdict::Stray => answer_stray(mac, flow.key, segment, payload.len(), wire),
+            Verdict::Stray => answer_stray(whom.mac, flow.key, segment, payload.len(), wire),
         }
     }
 
@@ -140,34 +176,34 @@ impl Tcp {
     fn begin(
         &mut self,
         now: Instant,
-        mac: Mac,
+        whom: Station,
         key: Key,
         syn: &Segment,
         packet: &Packet<'_>,
         (host, wire): (&mut dyn Host, &mut Wire),
     ) {
-        let addr = match wire.way(key.remote.ip()) {
+        let addr = match wire.way_of_new(key.remote.ip(), host) {
             Way::Out(addr) => addr,
             Way::Forbidden => {
                 wire.stats.forbidden += 1;
-                return icmp::refuse(wire, mac, key.guest.ip(), Refusal::Prohibited, packet.whole);
+                return icmp::refuse(wire, whom, key.guest.ip(), Refusal::Prohibited, packet.whole);
             }
             Way::Astray => {
                 wire.stats.ignored += 1;
                 return;
             }
         };
-        if !self.flows.admits(key.guest.ip()) {
+        if !self.flows.admits(whom.port()) {
             wire.stats.flows += 1;
             return;
         }
         match host.connect(SocketAddr::new(addr, key.remote.port())) {
             Ok(socket) => {
-                let connection = Connection::asked(syn, self.sequence(now, &key), own_mss(wire, &key));
+                let connection = Connection::asked(syn, self.isn.number(now, &key), own_mss(wire, &key));
                 wire.stats.tcp += 1;
-                self.flows.insert(Flow::new(now, key, mac, connection, socket, packet.whole));
+                self.flows.insert(Flow::new(now, key, whom, connection, socket, packet.whole));
             }
-            Err(error) => refuse(mac, key, syn, packet.whole, error.kind(), wire),
+            Err(error) => refuse(whom, key, syn, packet.whole, error.kind(), wire),
         }
     }
 
@@ -176,27 +212,20 @@ impl Tcp {
     pub fn open(
         &mut self,
         now: Instant,
-        (guest, mac): (SocketAddr, Mac),
+        (guest, whom): (SocketAddr, Station),
         remote: SocketAddr,
         socket: SocketId,
         wire: &mut Wire,
     ) -> bool {
         let key = Key { guest, remote };
-        if !self.flows.admits(guest.ip()) || self.flows.find(&key).is_some() {
+        if !self.flows.admits(whom.port()) || self.flows.find(&key).is_some() {
             return false;
         }
-        let connection = Connection::asking(self.sequence(now, &key), own_mss(wire, &key));
+        let connection = Connection::asking(self.isn.number(now, &key), own_mss(wire, &key));
         wire.stats.tcp += 1;
-        let index = self.flows.insert(Flow::new(now, key, mac, connection, socket, &[]));
+        let index = self.flows.insert(Flow::new(now, key, whom, connection, socket, &[]));
         self.flows.make_ready(index);
         true
-    }
-
-    /// A first sequence number that nobody outside can guess and that grows with the time (RFC 6528).
-    fn sequence(&self, now: Instant, key: &Key) -> u32 {
-        use std::hash::BuildHasher;
-        let hash = FixedState::with_seed(self.secret).hash_one(key) as u32;
-        hash.wrapping_add((now.as_micros() / 4) as u32)
     }
 
     /// Takes a flow out, and closes its socket; `abort`: by a reset.
@@ -247,9 +276,9 @@ impl Tcp {
                     self.remove(index, host, true);
                 }
                 Fate::Failed(why) => {
-                    let (mac, key, quote, syn) = (flow.mac, flow.key, flow.quote.clone(), flow.connection.reset());
+                    let (whom, key, quote, syn) = (flow.station, flow.key, flow.quote.clone(), flow.connection.reset());
                     let syn = Segment { seq: syn.ack.wrapping_sub(1), ..Segment::default() };
-                    refuse(mac, key, &syn, &quote, why, wire);
+                    refuse(whom, key, &syn, &quote, why, wire);
                     self.remove(index, host, false);
                 }
             }
@@ -324,11 +353,11 @@ fn answer_stray(mac: Mac, key: Key, segment: &Segment, payload: usize, wire: &mu
 }
 
 /// The host could not connect: the guest is told what happened.
-fn refuse(mac: Mac, key: Key, syn: &Segment, quote: &[u8], why: ErrorKind, wire: &mut Wire) {
+fn refuse(whom: Station, key: Key, syn: &Segment, quote: &[u8], why: ErrorKind, wire: &mut Wire) {
     let refusal = match why {
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
             let syn = Segment { flags: Flags { syn: true, ..Flags::default() }, ..*syn };
-            return answer_stray(mac, key, &syn, 0, wire);
+            return answer_stray(whom.mac, key, &syn, 0, wire);
         }
         ErrorKind::HostUnreachable | ErrorKind::TimedOut => Refusal::Host,
         ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown | ErrorKind::AddrNotAvailable => Refusal::Network,
@@ -339,7 +368,7 @@ fn refuse(mac: Mac, key: Key, syn: &Segment, quote: &[u8], why: ErrorKind, wire:
             return;
         }
     };
-    icmp::refuse(wire, mac, key.guest.ip(), refusal, quote);
+    icmp::refuse(wire, whom, key.guest.ip(), refusal, quote);
 }
 
 #[cfg(test)]

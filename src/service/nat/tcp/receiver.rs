@@ -45,7 +45,6 @@ pub(super) struct Receiver {
     held: VecDeque<u8>,
     /// What came too early, in order, with gaps between.
     early: Vec<Early>,
-    early_bytes: usize,
     /// How often something was added to it.
     additions: u32,
     /// The guest understands selective acknowledgements.
@@ -68,7 +67,6 @@ impl Receiver {
             edge: nxt,
             held: VecDeque::new(),
             early: Vec::new(),
-            early_bytes: 0,
             additions: 0,
             sacks,
             fin: None,
@@ -94,12 +92,20 @@ impl Receiver {
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        self.held.len() + self.early_bytes
+        self.held.capacity() + self.early.iter().map(|piece| piece.bytes.capacity()).sum::<usize>()
     }
 
-    /// Whether a segment with number `seq` can be the guest's.
+    /// Whether number `seq` lies in the window.
     pub fn expects(&self, seq: u32) -> bool {
         !before(seq, self.nxt) && !before(self.edge, seq)
+    }
+
+    /// Whether a segment of `space` numbers from `seq` on can be the guest's (RFC 9293, 3.10.7.4, first check). One that
+    /// ends where the next begins can: it comes again because its acknowledgement was lost. Behind its FIN, a guest may say
+    /// the number of that.
+    pub fn accepts(&self, seq: u32, space: u32) -> bool {
+        let least = self.nxt.wrapping_sub(self.ended.into());
+        !before(seq.wrapping_add(space), least) && !before(self.edge, seq)
     }
 
     /// An acknowledgement is due.
@@ -165,7 +171,6 @@ impl Receiver {
             self.ended = true;
             self.nxt = self.nxt.wrapping_add(1);
             self.early = Vec::new();
-            self.early_bytes = 0;
         }
     }
 
@@ -201,7 +206,6 @@ impl Receiver {
             let new = &new[..gap.min(new.len())];
             piece.bytes.extend_from_slice(new);
             piece.touched = self.additions;
-            self.early_bytes += new.len();
             let done = seen.len() + new.len();
             (seq, bytes) = (seq.wrapping_add(done as u32), &bytes[done..]);
             if rest.first().is_some_and(|next| next.seq == piece.end()) {
@@ -216,7 +220,6 @@ impl Receiver {
         while let Some(piece) = self.early.first().filter(|piece| !before(self.nxt, piece.seq)) {
             let seen = self.nxt.wrapping_sub(piece.seq) as usize;
             let piece = self.early.remove(0);
-            self.early_bytes -= piece.bytes.len();
             self.take(piece.bytes.get(seen..).unwrap_or_default(), room.max(piece.bytes.len()), &mut |_| 0);
         }
     }

@@ -4,13 +4,15 @@
 //! Bytes that came from the host wait in `bytes` until the guest has acknowledged them; the first has the sequence number
 //! `una` (the SYN and the FIN take one number each, before and behind them). `nxt` is the next number to be sent and
 //! `max` the highest that ever was: after a timeout `nxt` goes back to `una` and everything is sent again. A window of 0
-//! is probed with one byte, at the intervals of a retransmission, for as long as the guest answers.
+//! is probed with one byte, at the intervals of a retransmission, for as long as the guest answers. Into one that takes
+//! neither a whole segment nor half of the largest window that the guest ever had, bytes go only after a pause: a guest
+//! that opens its window byte by byte would have a segment sent for each.
 //!
 //! Three duplicate acknowledgements mean a loss, and send the first segment again alone. A guest that says what it holds
 //! (`board`) has told of a loss when it holds enough behind it: then all that is lost is sent again, and nothing that it
 //! holds, while no more is on its way than the congestion window allows. `again` is how far that has come.
 //!
-//! There is one timer. It runs while something is unacknowledged, or waits for a window of 0 to open.
+//! There is one timer. It runs while something is unacknowledged, or waits for a window to open.
 
 use super::ring::Ring;
 use super::scoreboard::{DUPLICATES, Scoreboard};
@@ -29,12 +31,14 @@ const LEAST_RTO: Duration = Duration::from_millis(200);
 const MOST_RTO: Duration = Duration::from_secs(30);
 /// Timeouts in a row after which the guest counts as gone: about two minutes.
 const TRIES: u8 = 9;
+/// How long bytes wait for a window that is worth a segment (RFC 9293, 3.8.6.2.1: 0.1 to 1 s).
+const OVERRIDE: Duration = Duration::from_millis(200);
 /// Segments that may be sent before anything was acknowledged (RFC 6928).
 const INITIAL_WINDOW: usize = 10;
 /// What an acknowledgement was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Acked {
-    /// Of nothing that was ever sent.
+    /// Of nothing that was ever sent, or of what was so long ago that no window reaches back to it.
     Invalid,
     /// Of nothing new.
     Nothing,
@@ -86,6 +90,8 @@ pub(super) struct Sender {
     mss: usize,
     scale: u8,
     window: usize,
+    /// The largest window so far.
+    widest: usize,
     /// Sequence and acknowledgement number of the segment that announced the window.
     announced: (u32, u32),
     congestion: usize,
@@ -125,6 +131,7 @@ impl Sender {
             mss: 536,
             scale: 0,
             window: 0,
+            widest: 0,
             announced: (0, 0),
             congestion: INITIAL_WINDOW * 536,
             threshold: SEND_LIMIT,
@@ -146,6 +153,7 @@ impl Sender {
     /// The guest's SYN, whose payload's limit is `mss`. Its window is not shifted.
     pub fn agree(&mut self, mss: usize, syn: &Segment) {
         (self.mss, self.scale, self.window) = (mss.max(1), syn.options.scale.unwrap_or(0), syn.window.into());
+        self.widest = self.window;
         self.sacks = syn.options.sack_permitted;
         self.announced = (syn.seq, self.una);
         self.congestion = INITIAL_WINDOW * self.mss;
@@ -243,12 +251,12 @@ impl Sender {
         let left = self.bytes.len().checked_sub(sent)?;
         let mut len = self.sendable(sent, left.min(held.wrapping_sub(nxt) as usize));
         if len == 0 && left > 0 && std::mem::take(&mut self.probe) {
-            len = 1;
+            len = self.window.clamp(1, left.min(self.mss));
         }
         let fin = self.ending && len == left;
         if len == 0 && !fin {
             if left > 0 && self.timer.is_none() {
-                self.timer = Some(now + self.rto);
+                self.timer = Some(now + if self.window == 0 { self.rto } else { OVERRIDE });
             }
             return None;
         }
@@ -293,17 +301,18 @@ impl Sender {
     }
 
     /// How many of `left` bytes may go while `sent` are under way. Small ones wait for a window that takes whole
-    /// segments (RFC 9293, 3.8.6.2.1), unless they are the last.
+    /// segments, or half of what it ever was (RFC 9293, 3.8.6.2.1), unless they are the last.
     fn sendable(&self, sent: usize, left: usize) -> usize {
         let allowed = self.window.saturating_sub(sent).min(self.congestion.saturating_sub(self.under_way()));
         let whole = SUPER_PAYLOAD / self.mss * self.mss;
         let len = left.min(allowed).min(whole.max(self.mss.min(SUPER_PAYLOAD)));
-        if len == left || (len < self.mss && sent == 0) { len } else { len / self.mss * self.mss }
+        let is_worth_it = len == left || (sent == 0 && len < self.mss && len >= self.widest / 2);
+        if is_worth_it { len } else { len / self.mss * self.mss }
     }
 
     fn send(&mut self, now: Instant, piece: Piece) -> Piece {
         let space = piece.range.len() as u32 + u32::from(piece.syn) + u32::from(piece.fin);
-        let fresh = self.nxt == self.max;
+        let (fresh, idle) = (self.nxt == self.max, self.una == self.max);
         self.nxt = piece.seq.wrapping_add(space);
         if before(self.max, self.nxt) {
             self.max = self.nxt;
@@ -311,20 +320,21 @@ impl Sender {
         if fresh && self.timing.is_none() {
             self.timing = Some((self.nxt, now));
         }
-        self.timer.get_or_insert(now + self.rto);
+        // While nothing was on its way, the timer ran for the window.
+        self.timer = self.timer.filter(|_| !idle).or(Some(now + self.rto));
         piece
     }
 
     /// Takes an acknowledgement with its window.
     pub fn acknowledge(&mut self, now: Instant, heard: Heard) -> Acked {
         let acked = heard.ack.wrapping_sub(self.una);
+        if !self.covers(heard.ack) {
+            return Acked::Invalid;
+        }
         if before(heard.ack, self.una) {
             // It was overtaken.
             self.note(&heard.blocks);
             return Acked::Nothing;
-        }
-        if before(self.max, heard.ack) {
-            return Acked::Invalid;
         }
         let same_window = !self.update_window(heard);
         if acked > 0 {
@@ -339,6 +349,18 @@ impl Sender {
             self.duplicate();
         }
         if acked > 0 { Acked::Something } else { Acked::Nothing }
+    }
+
+    /// Whether `ack` may be acknowledged by a guest that has seen what was sent (RFC 5961, 5.2): it is not of what was
+    /// never sent, and no older than the widest window.
+    fn covers(&self, ack: u32) -> bool {
+        let old = self.una.wrapping_sub(ack) as usize;
+        !before(self.max, ack) && (!before(ack, self.una) || old <= self.widest)
+    }
+
+    /// Whether `ack` is of something between what was acknowledged last and the last that was sent.
+    pub fn is_current(&self, ack: u32) -> bool {
+        !before(ack, self.una) && !before(self.max, ack)
     }
 
     /// Takes what the guest says that it holds.
@@ -367,6 +389,7 @@ impl Sender {
         }
         self.announced = (heard.seq, heard.ack);
         let window = usize::from(heard.window) << self.scale;
+        self.widest = self.widest.max(window);
         let old = std::mem::replace(&mut self.window, window);
         if old == 0 && window > 0 && self.syn_acked {
             self.reopen();
@@ -463,6 +486,11 @@ impl Sender {
 
     /// The timer has run out: sends again. `false`: the guest is gone.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        if self.syn_acked && self.window > 0 && self.una == self.max {
+            // Nothing is on its way: the window is as small as before.
+            (self.probe, self.timer) = (true, None);
+            return true;
+        }
         self.tries += 1;
         if self.tries > TRIES {
             return false;

@@ -145,3 +145,27 @@ fn an_end_is_sent_once() {
     assert_eq!(hear(&mut sender, 30, 2, 10_000), Acked::Something);
     assert_eq!((sent(&mut sender, 30), sender.poll_timeout()), (vec![], None));
 }
+
+/// RFC 9293, section 3.8.6.2.1: a window that opens byte by byte is not filled byte by byte.
+#[test]
+fn a_silly_window_gets_a_segment_now_and_then() {
+    let mut sender = opened(5000);
+    give(&mut sender, 20_000);
+    let (mut acked, mut segments) = (1, 0);
+    for millis in (20..4020).step_by(2) {
+        if sender.poll_timeout().is_some_and(|due| due <= at(millis)) {
+            assert!(sender.handle_timeout(at(millis)));
+        }
+        let sent = sent(&mut sender, millis);
+        segments += sent.len();
+        acked += sent.iter().map(|(_, bytes, _)| *bytes as u32).sum::<u32>();
+        hear(&mut sender, millis + 1, acked, 1);
+    }
+    assert!((5..40).contains(&segments), "{segments} segments in 4 s");
+    // half of what it ever was is worth one
+    hear(&mut sender, 5000, acked, 2500);
+    assert_eq!(sent(&mut sender, 5000), [(acked, 2000, false)]);
+    let mut small = opened(600);
+    give(&mut small, 5000);
+    assert_eq!(sent(&mut small, 20), [(1, 600, false)], "a guest that never has more");
+}

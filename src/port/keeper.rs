@@ -1,0 +1,204 @@
+//! The keeper's side of [`crate::rights::deed`]: does one deed after the other until its socket ends.
+
+use super::packet::Packet;
+use super::sys;
+use super::tap::Tap;
+use super::unix;
+use crate::config::{Access, PortKind, PortSpec};
+use crate::error::{Class, Error, Result};
+use crate::rights::deed::{ARGUMENT, Deed, Done, For, Keeper, Orders, Seen};
+use crate::rights::packet::{Fault, receive, send};
+use crate::rights::role::{BASE, FILES, NETWORK, SOCKETS};
+use crate::rights::{self, Mode, Policy, Role};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode as Bits, OFlags, ResolveFlags, Uid, chownat, lstat, mknodat, openat2,
+};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socketpair};
+use rustix::thread::CapabilitySet;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+/// What it does its deeds with.
+const RIGHTS: [CapabilitySet; 6] = [
+    CapabilitySet::NET_ADMIN,
+    CapabilitySet::NET_RAW,
+    CapabilitySet::NET_BIND_SERVICE,
+    CapabilitySet::DAC_OVERRIDE,
+    CapabilitySet::CHOWN,
+    CapabilitySet::FOWNER,
+];
+
+/// Done, and there is nothing to say of it.
+const WELL: Done = Done::Well(false);
+
+/// Its system calls.
+static ROLE: Role = Role::new("keeper", &[BASE, SOCKETS, NETWORK, FILES, &["chown", "fchownat"]]);
+
+/// Starts a keeper with these orders.
+///
+/// # Errors
+/// It cannot be started.
+pub fn start(orders: &Orders) -> Result<Keeper> {
+    let cannot = |cause: std::io::Error| Error::system("cannot start the keeper of rights", &cause);
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let (ours, theirs) = pair.map_err(|errno| cannot(errno.into()))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(ARGUMENT).arg(theirs.as_raw_fd().to_string());
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sys::process::keep_open(&mut command, theirs.as_fd());
+    // It ends with this process, and needs nobody to wait for it.
+    drop(command.spawn().map_err(cannot)?);
+    Keeper::new(ours, orders)
+}
+
+/// Becomes the keeper if this process was started for that; gives its exit status when it is over. Must be called before
+/// the process has a second thread.
+pub fn take_over() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_none_or(|word| word != ARGUMENT) {
+        return None;
+    }
+    let number = args.next().and_then(|number| number.to_str()?.parse().ok());
+    let Some(Ok(socket)) = number.map(super::inherited) else {
+        return Some(ExitCode::from(Class::Usage.code()));
+    };
+    // Keys at the terminal and the end of it are for the bridge, whose end is this one's.
+    let held = sys::process::Signals::hold(&[]);
+    serve(&socket);
+    drop(held);
+    Some(ExitCode::SUCCESS)
+}
+
+fn serve(socket: &OwnedFd) {
+    let Ok(Some((orders, _))) = receive::<Orders>(socket) else { return };
+    let mode = if orders.log { Mode::Log } else { Mode::On };
+    let keep = RIGHTS.into_iter().fold(CapabilitySet::empty(), |all, right| all | right);
+    let mut places = orders.places.clone();
+    places.push("/dev/net".into());
+    sys::trap::arm();
+    rights::restrict(Policy { mode, user: None, keep, places, keeper: None, programs: false }, &ROLE);
+    while let Ok(Some((deed, fds))) = receive::<Deed>(socket) {
+        let (done, fd) = match perform(&deed, fds.into_iter().next(), &orders) {
+            Ok(answer) => answer,
+            Err(refused) => (refused, None),
+        };
+        let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
+        if send(socket, &done, &fds).is_err() {
+            return;
+        }
+    }
+}
+
+impl From<Errno> for Done {
+    fn from(errno: Errno) -> Self {
+        Self::Refused(errno.raw_os_error())
+    }
+}
+
+/// Does it. Gives what to say, and the descriptor that was asked for.
+fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, Option<OwnedFd>), Done> {
+    let fd = || fd.as_ref().ok_or(Errno::BADF);
+    match deed {
+        Deed::Bind(path, kind, to) => {
+            let kind = SocketType::from_raw(*kind);
+            let bound = unix::bind_here(allowed(path, orders)?, kind, &access(to)).map_err(|error| failed(&error))?;
+            let (fd, made) = bound;
+            made.leave();
+            if to.1.is_none() {
+                give(path, orders)?;
+            }
+            return Ok((WELL, Some(fd)));
+        }
+        Deed::Give(path, to) => {
+            let terminal = path.starts_with("/dev/pts");
+            let path = if terminal { path } else { allowed(path, orders)? };
+            let found = FileType::from_raw_mode(lstat(path)?.st_mode);
+            if !(terminal || matches!(found, FileType::Socket | FileType::Fifo)) {
+                return Err(Errno::PERM.into());
+            }
+            super::access::give(path, &access(to)).map_err(|error| failed(&error))?;
+        }
+        Deed::Create(path) => {
+            let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::open(allowed(path, orders)?, flags, Bits::RUSR | Bits::WUSR)?;
+            give(path, orders)?;
+            return Ok((WELL, Some(file)));
+        }
+        Deed::Rename(from, to) => {
+            if from.as_os_str().as_encoded_bytes().strip_suffix(b".new") != Some(to.as_os_str().as_encoded_bytes()) {
+                return Err(Errno::PERM.into());
+            }
+            rustix::fs::rename(allowed(from, orders)?, allowed(to, orders)?)?;
+        }
+        Deed::BindTo(addr) => bind(fd()?, addr)?,
+        Deed::Connect(path) => connect(fd()?, &SocketAddrUnix::new(allowed(path, orders)?)?)?,
+        Deed::Open(path, flags) => {
+            let making = OFlags::CREATE | OFlags::TRUNC | OFlags::TMPFILE;
+            let flags = (OFlags::from_bits_retain(*flags) - making) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            return Ok((WELL, Some(rustix::fs::open(allowed(path, orders)?, flags, Bits::empty())?)));
+        }
+        Deed::OpenBelow(path) => {
+            let folder = fd()?;
+            let place = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).map_err(|_| Errno::BADF)?;
+            allowed(&place.join("file"), orders)?;
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+            return Ok((WELL, Some(openat2(folder, path.as_str(), flags, Bits::empty(), resolve)?)));
+        }
+        Deed::Fifo(path, mode) => {
+            mknodat(CWD, allowed(path, orders)?, FileType::Fifo, Bits::from_raw_mode(mode & 0o777), 0)?;
+            give(path, orders)?;
+        }
+        Deed::Link(target, path) => {
+            rustix::fs::symlink(target, allowed(path, orders)?)?;
+            give(path, orders)?;
+        }
+        Deed::Remove(path) => {
+            let found = FileType::from_raw_mode(lstat(allowed(path, orders)?)?.st_mode);
+            if !matches!(found, FileType::Socket | FileType::Fifo | FileType::Symlink) {
+                return Err(Errno::PERM.into());
+            }
+            rustix::fs::unlink(path)?;
+        }
+        Deed::Look(path) => return Ok((Done::Seen(Seen::at(allowed(path, orders)?)?), None)),
+        Deed::Port(spec) => {
+            let (made, fd) = open_port(spec).map_err(|error| failed(&error))?;
+            return Ok((Done::Well(made), Some(fd)));
+        }
+    }
+    Ok((WELL, None))
+}
+
+fn failed(error: &Error) -> Done {
+    Done::Failed(Fault::new(error, 0))
+}
+
+fn access((mode, user, group): &For) -> Access {
+    Access { mode: *mode, user: user.clone(), group: group.clone() }
+}
+
+/// `path`, if it is in one of the places. Landlock holds the process to them as well, where there is one, but not its
+/// connecting.
+fn allowed<'a>(path: &'a Path, orders: &Orders) -> Result<&'a Path, Errno> {
+    rights::is_in(path, &orders.places).then_some(path).ok_or(Errno::ACCESS)
+}
+
+fn give(path: &Path, orders: &Orders) -> Result<(), Errno> {
+    let (user, group) = (Uid::from_raw(orders.owner.0), Gid::from_raw(orders.owner.1));
+    chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Opens a port. Gives whether its interface was made, too.
+fn open_port(spec: &str) -> Result<(bool, OwnedFd)> {
+    let spec = PortSpec::parse(spec)?;
+    match &spec.kind {
+        PortKind::Tap(tap) if tap.fd.is_none() => {
+            let tap = Tap::open(tap, spec.mtu)?;
+            Ok((tap.created(), tap.into()))
+        }
+        PortKind::Packet(packet) => Packet::open(&packet.ifname).map(|port| (false, port.into())),
+        _ => Err(Error::usage("the keeper opens TAPs and packet sockets only")),
+    }
+}
