@@ -35,6 +35,10 @@ pub fn start(verbosity: Verbosity) {
     if started.is_err() {
         ::log::debug!("a log was there before");
     }
+}
+
+/// Has a thread that panics say so in the log.
+pub fn hear_of_panics() {
     std::panic::set_hook(Box::new(tell_panic));
 }
 
