@@ -115,8 +115,6 @@ where
         complain(Label::Error, &error);
         error.class().code()
     });
-    // What a thread holds that did not end is removed all the same.
-    crate::port::made::remove_all();
     screen::finish();
     ExitCode::from(status)
 }
@@ -126,6 +124,13 @@ where
 /// # Errors
 /// What made it end before it should.
 pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
+    let done = do_job(job, verbosity);
+    // What a thread holds that did not end is removed all the same.
+    crate::port::made::remove_all();
+    done
+}
+
+fn do_job(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
         Job::Run(config, name) => return run::run(&config, name.as_deref(), verbosity.is_quiet()),
         Job::Instance(instance) => return instance::run(&instance),
