@@ -34,7 +34,6 @@ use crate::config::text::shell;
 use crate::config::{Config, HostAddr, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Network};
-use crate::port::made;
 use crate::wire::Mac;
 
 pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
@@ -96,8 +95,8 @@ where
             if matches!(job, Job::Instance(_)) {
                 log::beside_a_program();
             }
-            // All threads that are started from now on are held to it.
-            if let Some(config) = job.config() {
+            // All threads that are started from now on are held to it; in a test's process those of other tests, too.
+            if let Some(config) = job.config().filter(|_| !cfg!(test)) {
                 sandbox::install(&args.sandbox, config)?;
             }
             match job {
@@ -120,20 +119,19 @@ where
     ExitCode::from(status)
 }
 
-/// Does a job, until it is over, as all that the process is there for: whatever it has made and what is left of that in the
-/// end is removed, and a panic of any thread goes to the log. Gives the exit status: a program's own, or 0.
+/// Does a job, until it is over. Gives the exit status: a program's own, or 0.
 ///
 /// # Errors
 /// What made it end before it should.
 pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
     log::hear_of_panics();
-    let status = do_it(job, verbosity);
-    // What a thread holds that did not end.
-    made::remove_all();
-    status
+    let done = do_job(job, verbosity);
+    // What a thread holds that did not end is removed all the same.
+    crate::port::made::remove_all();
+    done
 }
 
-fn do_it(job: Job, verbosity: Verbosity) -> Result<u8> {
+fn do_job(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
         Job::Run(config, name) => return run::run(&config, name.as_deref(), verbosity.is_quiet()),
         Job::Instance(instance) => return instance::run(&instance),

@@ -335,7 +335,11 @@ mod tests {
         assert!(begun.elapsed() < PATIENCE * 10);
         // Another test may just fork, and its child have the reader open for a while: so it is not only closed.
         reader.shutdown(Shutdown::Both).unwrap();
-        assert!(writer.flush(Duration::from_secs(20)), "who has gone needs nothing");
+        // Patience is over already, so that flush waits no more: it may look before the writer has heard of it.
+        while !writer.flush(Duration::from_secs(20)) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "who has gone needs nothing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert!(writer.push(&chunk) && writer.take_failure().is_none());
     }
 
