@@ -65,7 +65,7 @@ impl Lab {
 }
 
 fn faulty(launch: Launch, deed: &str, whose: &str) -> Launch {
-    launch.env("ZBRIDGE_TEST_FAULT", format!("{deed}:{whose}"))
+    launch.env("ZBRIDGE_TEST_FAULT", format!("{deed}:{whose}")).env("RUST_BACKTRACE", "1")
 }
 
 #[test]

@@ -43,11 +43,21 @@ pub fn hear_of_panics() {
 }
 
 /// Says that a thread has panicked. The usual hook would write to standard error itself, and wait for its reader.
+///
+/// The names of a backtrace are read from the program's file, which a thread in the sandbox may not do: trying it would end
+/// the process.
 fn tell_panic(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("without a name");
-    let backtrace = Backtrace::capture();
-    let way = if backtrace.status() == BacktraceStatus::Captured { format!("\n{backtrace}") } else { String::new() };
+    let way = match crate::rights::current() {
+        Some(_) if std::env::var_os("RUST_BACKTRACE").is_some() => {
+            "\n  hint: for a backtrace, run it with --sandbox=off".to_owned()
+        }
+        Some(_) => String::new(),
+        None => Some(Backtrace::capture())
+            .filter(|backtrace| backtrace.status() == BacktraceStatus::Captured)
+            .map_or_else(String::new, |backtrace| format!("\n{backtrace}")),
+    };
     ::log::error!("thread {name} {info}{way}");
     if name == "main" {
         // The process ends with it.
