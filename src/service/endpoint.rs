@@ -210,6 +210,7 @@ impl Endpoint {
         if ours && plausible {
             let station = Station { mac: src, ingress: self.ingress };
             self.link.neighbours.confirm(now, packet.src, station);
+            self.link.neighbours.dispute(now, packet.src, station);
         }
         match packet.protocol {
             ip::TCP if ours && plausible && dst == self.mac() => self.handle_tcp(now, &packet),

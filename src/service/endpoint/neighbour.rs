@@ -32,7 +32,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBES: u8 = 3;
 /// Time between two questions to a station whose address another claims.
 const CLAIM_EVERY: Duration = Duration::from_millis(300);
-/// An address whose station has just answered is not asked for again because of a claim.
+/// A station that has just answered a claim is not asked again at once because of another, which waits so long.
 const SETTLED_FOR: Duration = Duration::from_secs(1);
 /// Whom entries count for that no guest has made.
 const OURS: Ingress = Ingress { port: PortId(u16::MAX), isolated: false };
@@ -56,6 +56,8 @@ struct Entry {
     ingress: Ingress,
     /// Who else says that the address is his, while the one who has it is asked.
     claim: Option<Station>,
+    /// When it last answered a claim.
+    denied: Option<Instant>,
     confirmed: Instant,
     probes: u8,
     probe_at: Option<Instant>,
@@ -147,21 +149,33 @@ impl Neighbours {
         parked
     }
 
+    /// A packet came from `addr` at `station`: where another has the address, that is a claim as well.
+    pub fn dispute(&mut self, now: Instant, addr: IpAddr, station: Station) {
+        if self.station(addr).is_some_and(|known| known.mac != station.mac) {
+            self.claim(now, addr, station);
+        }
+    }
+
     /// Asks the station that has `addr` whether it is still there, because another says that the address is his.
     fn claim(&mut self, now: Instant, addr: IpAddr, station: Station) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
-        if entry.claim.is_some() || now.since(entry.confirmed) < SETTLED_FOR && entry.probes > 0 {
+        // The newest counts: who claimed before may have gone again.
+        if entry.claim.replace(station).is_some() {
             return;
         }
-        entry.claim = Some(station);
+        // A guest that really moves may say so only once: its claim waits, and is not forgotten.
+        let at = entry.denied.map_or(now, |denied| now.max(denied + SETTLED_FOR));
         self.stop_probing(addr);
-        self.start_probing(now, addr);
+        self.start_probing(at, addr);
     }
 
     /// `addr` is at `station`, for certain.
     fn settle(&mut self, now: Instant, addr: IpAddr, station: Station) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
-        (entry.mac, entry.confirmed, entry.claim) = (Some(station.mac), now, None);
+        if entry.claim.take().is_some_and(|claim| claim.mac != station.mac) {
+            entry.denied = Some(now);
+        }
+        (entry.mac, entry.confirmed) = (Some(station.mac), now);
         if entry.ingress != station.ingress {
             self.shares.give(entry.ingress.port);
             self.shares.take(station.port());
@@ -238,8 +252,8 @@ impl Neighbours {
                 self.remove(oldest);
             }
         }
-        let (claim, parked) = (None, Vec::new());
-        let entry = Entry { mac, ingress, claim, confirmed: now, probes: 0, probe_at: None, parked };
+        let (claim, denied, parked) = (None, None, Vec::new());
+        let entry = Entry { mac, ingress, claim, denied, confirmed: now, probes: 0, probe_at: None, parked };
         self.shares.take(ingress.port);
         self.entries.insert(addr, entry);
     }
@@ -352,6 +366,43 @@ mod tests {
     fn an_address_is_another_s_only_when_its_station_is_silent() {
         assert_eq!(after_a_claim(true), Some(MAC));
         assert_eq!(after_a_claim(false), Some(OTHER));
+    }
+
+    /// One guest after another has the address, each for a moment, and each says so once.
+    #[test]
+    fn a_claim_that_comes_too_early_is_looked_into_later() {
+        let mut table = Neighbours::new(4, 1);
+        let mut now = at(0);
+        for last in 1..6 {
+            let guest = Mac([2, 0, 0, 0, 0, last]);
+            table.learn(now, ip(7), from(guest), true, true);
+            let patience = now + Duration::from_secs(3);
+            while let Some(due) = table.poll_timeout().filter(|due| *due <= patience) {
+                now = now.max(due);
+                table.next_probe(now);
+            }
+            assert_eq!(table.station(ip(7)), Some(from(guest)), "guest {last}");
+        }
+        // while the first is asked, one comes and goes, and another
+        for last in 6..9 {
+            table.learn(now, ip(7), from(Mac([2, 0, 0, 0, 0, last])), true, true);
+            now += Duration::from_millis(100);
+        }
+        while let Some(due) = table.poll_timeout() {
+            now = now.max(due);
+            table.next_probe(now);
+        }
+        assert_eq!(table.station(ip(7)), Some(from(Mac([2, 0, 0, 0, 0, 8]))));
+        // it denies a claim, leaves, and the claim of the next one waits a little
+        let (old, new) = (from(Mac([2, 0, 0, 0, 0, 8])), from(MAC));
+        table.learn(now, ip(7), new, true, true);
+        table.learn(now, ip(7), old, false, true);
+        table.learn(now, ip(7), new, true, true);
+        assert_eq!(table.next_probe(now), None);
+        while let Some(due) = table.poll_timeout() {
+            table.next_probe(due);
+        }
+        assert_eq!(table.station(ip(7)), Some(new));
     }
 
     #[test]
