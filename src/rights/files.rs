@@ -7,6 +7,7 @@
 use landlock::{
     ABI, Access, AccessFs, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
 };
+use rustix::fs::{FileType, fstat};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -46,7 +47,9 @@ pub fn restrict(places: &[PathBuf]) -> Result<(), RulesetError> {
     for (path, access) in rows.chain(places) {
         // What is not there needs no rule.
         let Ok(fd) = PathFd::new(path) else { continue };
-        let access = if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
+        // Of what was opened, without a second look at the path.
+        let is_folder = fstat(&fd).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory);
+        let access = if is_folder { access } else { access & AccessFs::from_file(NEWEST) };
         rules = rules.add_rule(PathBeneath::new(fd, access))?;
     }
     if let LandlockStatus::Available { effective_abi, kernel_abi } = rules.restrict_self()?.landlock {
