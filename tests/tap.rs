@@ -35,7 +35,7 @@ impl Lab {
     fn start_in(host: Namespace, dir: TempDir, tap: &str) -> Self {
         let zbridge = zbridge!("-p", tap, "-p", format!("unix:{}", dir.text("inst1"))).inside(&host).ready();
         let peer = StreamPeer::unix(dir.path("inst1"));
-        zbridge.wait_for("inst1: connected", PATIENCE);
+        zbridge.wait_for("inst1#1: connected", PATIENCE);
         Self { zbridge, peer, host, dir }
     }
 
@@ -152,7 +152,7 @@ fn tagged_and_awkward_frames_pass_untouched() {
     let beyond = format!("unix:{}", lab.dir.text("beyond"));
     let second = zbridge!("-p", "packet:zeth0", "-p", beyond).inside(&lab.host).ready();
     let mut beyond = StreamPeer::unix(lab.dir.path("beyond"));
-    second.wait_for("beyond: connected", PATIENCE);
+    second.wait_for("beyond#1: connected", PATIENCE);
     let plain = |number| numbered(BROADCAST, PEER.mac, number, [18, 42, 60, 1514, 9000][number as usize % 5]);
     let mut frames: Vec<Vec<u8>> = (0..5).map(plain).collect();
     frames.push(PEER.arp_request(std::net::Ipv4Addr::new(192, 0, 2, 9)));

@@ -19,8 +19,10 @@ mod screen;
 mod show;
 mod stop;
 mod style;
+mod table;
 mod topics;
 mod up;
+mod watch;
 
 use std::ffi::OsString;
 use std::io;
@@ -165,7 +167,8 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
         Some(Command::Ls { json }) => return Ok(Answer::Job(Job::Ask(Ask::List { json: *json }))),
         Some(Command::Status { name, json, watch }) => {
-            let ask = Ask::Status { name: name.clone(), json: *json, watch: *watch };
+            let all = args.verbosity.verbose > 0;
+            let ask = Ask::Status { name: name.clone(), json: *json, watch: *watch, all };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
         Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
