@@ -80,6 +80,9 @@ pub enum Command {
     Check {
         /// The file
         file: PathBuf,
+        /// As JSON, one object on one line, also what is wrong with it
+        #[arg(long)]
+        json: bool,
     },
     /// The bridges that run, one line each
     Ls {

@@ -5,6 +5,7 @@
 
 mod args;
 mod ask;
+mod check;
 mod complete;
 mod demo;
 mod help;
@@ -187,7 +188,7 @@ fn answer(args: &Args) -> Result<Answer> {
             let stream = io::stdout();
             help_on(topic.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
         }
-        Some(Command::Check { file }) => check(file)?.into_bytes(),
+        Some(Command::Check { file, json }) => check::check(file, *json)?,
         Some(Command::Completions { shell }) => complete::script(shell)?,
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
     };
@@ -300,13 +301,6 @@ fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<Str
         (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
         _ => topic,
     }
-}
-
-/// What a file would run.
-fn check(file: &Path) -> Result<String> {
-    let config = Config::load(file)?;
-    warn(&config).and_then(|()| warn_of_programs(&config)).map_err(|error| error.at(file.display()))?;
-    Ok(config.summary())
 }
 
 /// Checks a configuration and says what is odd about it.
