@@ -3,7 +3,7 @@
 //! The socket lies in a folder that only this user can enter. Once the guest is there, nobody needs its name any more,
 //! and it is removed: what is killed later leaves nothing behind.
 
-use crate::config::{InstanceSpec, PortKind, PortSpec, UnixStream, grammar};
+use crate::config::{Access, InstanceSpec, PortKind, PortSpec, UnixStream, grammar};
 use crate::engine::{Bridge, Handle};
 use crate::error::{Error, Result};
 use crate::port::made::Made;
@@ -127,7 +127,9 @@ impl Socket {
         let kind = PortKind::Unix(UnixStream {
             path: path_in(&folder.path),
             connect: false,
-            access: crate::config::Access::default(),
+            // A bridge that root has started goes on as somebody else, but its programs stay root, without the right to
+            // what is another user's.
+            access: Access { user: Some(geteuid().as_raw().to_string()), ..Access::default() },
             clients: None,
         });
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
