@@ -59,7 +59,7 @@ pub fn run() -> Result<()> {
 const INTRODUCTION: &str = "
   alice 192.0.2.1 ──┐          ┌── bob 192.0.2.2
                     └─ switch ─┘
-Two simulated hosts, each on a port of a switch in this process, ping each other.
+Two simulated hosts on the ports of a switch in this process ping each other.
 
 ";
 

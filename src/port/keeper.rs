@@ -107,7 +107,9 @@ fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, O
             let (fd, made) = bound;
             made.leave();
             if to.1.is_none() {
-                give(path, orders)?;
+                let (user, group) = (Uid::from_raw(orders.owner.0), Gid::from_raw(orders.owner.1));
+                let group = to.2.is_none().then_some(group);
+                chownat(CWD, path, Some(user), group, AtFlags::SYMLINK_NOFOLLOW)?;
             }
             return Ok((WELL, Some(fd)));
         }
