@@ -237,9 +237,11 @@ impl Engine {
         edge: Option<Edge>,
         peer: String,
     ) -> Result<PortId> {
+        // Addresses are made of names: of a socket for one copy, of the name that was given to it.
+        let station = if matches!(origin, Origin::Client { number: 1, .. }) { spec.name.as_str() } else { name };
         let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
         if let Some(slot) = self.slot_mut(id) {
-            slot.rewriter = Rewriter::new(name, &spec.rewrite);
+            slot.rewriter = Rewriter::new(station, &spec.rewrite);
         }
         if !self.switch.name_node(id, name) {
             log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
