@@ -2,7 +2,13 @@
 //!
 //! Theory of operation. A socket's name is its token, and neither is ever used twice, so an event that was on its way when
 //! its socket was closed finds nobody. mio is edge-triggered: an event says that something has changed, and the gateway
-//! goes on until a call says `WouldBlock`. Everything happens on the thread that polls, but for files (`folder.rs`), which
+//! goes on until a call says `WouldBlock`.
+//!
+//! A connection is reset when its socket is closed, unless a guest has ended it: it is so from its beginning, so that it
+//! is so however the socket is closed, by the end of the process too. A stream that was cut off never looks like one that
+//! is whole.
+//!
+//! Everything happens on the thread that polls, but for files (`folder.rs`), which
 //! may make their reader wait.
 
 use super::folder::Folder;
@@ -145,6 +151,12 @@ fn explain(word: &str, addr: SocketAddr, error: &io::Error) -> Error {
     inet::in_use(Error::system(format_args!("cannot listen on {word} {addr}"), error), error)
 }
 
+/// Whether the connection of `socket` is reset when that is closed, whoever closes it.
+fn reset_at_end(socket: &Socket, reset: bool) {
+    // Where it fails the connection ends in the usual way. A socket of datagrams has nothing to reset.
+    let _ = socket.set_linger(reset.then_some(Duration::ZERO));
+}
+
 /// What an ICMP message said.
 fn meaning(told: &sys::Refusal) -> Refusal {
     match told.errno {
@@ -160,7 +172,9 @@ fn meaning(told: &sys::Refusal) -> Refusal {
 
 impl Host for Sockets {
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
-        self.add_flow(inet::begin(to)?)
+        let socket = inet::begin(to)?;
+        reset_at_end(&socket, true);
+        self.add_flow(socket)
     }
 
     fn connected(&mut self, socket: SocketId) -> io::Result<()> {
@@ -183,6 +197,7 @@ impl Host for Sockets {
         let (socket, from) = self.get(listener)?.accept()?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
+        reset_at_end(&socket, true);
         let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
         Ok((self.add_flow(socket)?, from))
     }
@@ -235,17 +250,18 @@ impl Host for Sockets {
         if let Ok(socket) = self.get(socket) {
             // It fails where the connection has ended already.
             let _ = socket.shutdown(Shutdown::Write);
+            reset_at_end(socket, false);
         }
     }
 
     fn close(&mut self, socket: SocketId, abort: bool) {
         let Some(socket) = self.sockets.remove(&socket.0) else { return };
         if abort {
-            // Where it fails the connection ends in the usual way.
-            let _ = socket.set_linger(Some(Duration::ZERO));
+            reset_at_end(&socket, true);
         }
         // The poll forgets a descriptor that is closed.
     }
+
     fn is_own(&mut self, addr: IpAddr) -> bool {
         if self.routes.is_none() {
             self.routes = Netlink::open().ok();
