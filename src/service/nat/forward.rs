@@ -219,14 +219,13 @@ impl Forwards {
                     return;
                 }
             };
-            let opened = whom.is_some_and(|whom| {
+            let opened = whom.filter(|whom| tcp.finds_room(now, *whom, host, wire)).is_some_and(|whom| {
                 (0..TRIES).any(|_| {
                     let remote = SocketAddr::new(gateway, self.next_port());
                     tcp.open(now, (guest, whom), remote, socket, wire)
                 })
             });
             if !opened {
-                wire.stats.flows += u64::from(whom.is_some());
                 host.close(socket, true);
             }
         }

@@ -24,7 +24,7 @@ pub(super) struct Script {
     pub sockets: BTreeSet<SocketId>,
     pub takes: usize,
     pub gives: usize,
-    /// Datagrams that have come, and from where: four bytes each.
+    /// Datagrams that have come, and from where.
     pub datagrams: Vec<SocketAddr>,
     /// Clients that wait.
     pub clients: usize,
@@ -32,6 +32,12 @@ pub(super) struct Script {
     pub own: Vec<IpAddr>,
     /// There are no more sockets.
     pub exhausted: bool,
+    /// A connection ends by this, behind what it gives: as of the kernel, one call is told, and later ones that it is over.
+    pub fails: Option<ErrorKind>,
+    /// That was told.
+    pub failed: bool,
+    /// Sockets that were closed by a reset.
+    pub aborted: BTreeSet<SocketId>,
     pub next: u64,
 }
 
@@ -67,6 +73,13 @@ impl Host for Script {
     fn send(&mut self, _: SocketId, bytes: &[u8]) -> Result<usize> {
         let count = bytes.len().min(self.takes);
         self.takes -= count;
+        if let Some(error) = self.fails.take() {
+            self.failed = true;
+            return Err(error.into());
+        }
+        if self.failed {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
     fn recv(&mut self, _: SocketId, room: &mut [u8]) -> Result<usize> {
@@ -74,6 +87,13 @@ impl Host for Script {
         self.gives -= count;
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
+        if count == 0 && self.failed {
+            return Ok(0);
+        }
+        if let Some(error) = self.fails.filter(|_| count == 0) {
+            (self.fails, self.failed) = (None, true);
+            return Err(error.into());
+        }
     fn send_to(&mut self, _: SocketId, _: &[u8], _: SocketAddr) -> Result<()> {
         Ok(())
     }
@@ -87,7 +107,10 @@ impl Host for Script {
         self.own.contains(&addr)
     }
     fn shutdown(&mut self, _: SocketId) {}
-    fn close(&mut self, socket: SocketId, _: bool) {
+    fn close(&mut self, socket: SocketId, abort: bool) {
+        if abort {
+            self.aborted.insert(socket);
+        }
         assert!(self.sockets.remove(&socket), "{socket:?} is closed twice");
     }
 }

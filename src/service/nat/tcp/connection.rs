@@ -127,6 +127,27 @@ impl Connection {
     pub fn mss(&self) -> usize {
         self.sender.mss()
     }
+    /// Whether the host has said that it will send no more.
+    pub fn has_host_ended(&self) -> bool {
+        self.sender.is_ending()
+    }
+
+    /// Whether the guest has acknowledged everything that came from the host, an end too.
+    pub fn has_delivered(&self) -> bool {
+        self.sender.has_delivered()
+    }
+
+    /// Whether one side has ended, and nothing of either is on its way.
+    pub fn is_half_closed(&self) -> bool {
+        let guest_ended = self.receiver.as_ref().is_some_and(Receiver::has_ended);
+        (guest_ended || self.has_host_ended()) && self.waiting().is_empty() && self.has_delivered()
+    }
+
+    /// The first number that the guest has not acknowledged.
+    pub fn acknowledged(&self) -> u32 {
+        self.sender.una()
+    }
+
 
     /// Takes a segment of the guest. `take` offers its bytes to the host's socket and says how many that took; `room`
     /// may be held in addition.
@@ -251,6 +272,13 @@ impl Connection {
     pub fn fill<E>(
         &mut self,
         wanted: usize,
+    /// The host will take nothing more: what waits for it goes.
+    pub fn discard_waiting(&mut self) {
+        if let Some(receiver) = &mut self.receiver {
+            receiver.release(receiver.held().len());
+        }
+    }
+
         scratch: &mut [u8],
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {

@@ -12,12 +12,15 @@
 //! Buffers grow with what is under way and are given back when it has arrived; what all flows together hold is bounded.
 
 mod connection;
+#[cfg(test)]
+mod ends;
 mod flow;
 mod isn;
 #[cfg(test)]
 mod lossy;
 mod receiver;
 mod ring;
+mod room;
 mod scoreboard;
 mod segment;
 mod sender;
@@ -37,6 +40,7 @@ use connection::{Connection, Verdict};
 use flow::{Fate, Flow, Key};
 use isn::Isn;
 use segment::{Flags, Segment};
+use room::Room;
 use sender::SUPER_PAYLOAD;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
@@ -57,6 +61,7 @@ pub(super) struct Tcp {
     buffer: Vec<u8>,
     isn: Isn,
 }
+    room: Room,
 
 impl Tcp {
     pub fn new(seed: u64) -> Self {
@@ -67,6 +72,7 @@ impl Tcp {
             buffer: vec![0; CHUNK],
             isn: Isn::new(seed),
         }
+            room: Room::default(),
     }
 
     /// How many flows there are.
@@ -193,8 +199,7 @@ impl Tcp {
                 return;
             }
         };
-        if !self.flows.admits(whom.port()) {
-            wire.stats.flows += 1;
+        if !self.finds_room(now, whom, host, wire) {
             return;
         }
         match host.connect(SocketAddr::new(addr, key.remote.port())) {
@@ -207,8 +212,8 @@ impl Tcp {
         }
     }
 
-    /// A client of a forward: the guest is asked for a connection that comes from `remote`. `false`: there is no room,
-    /// or the address is in use.
+    /// A client of a forward: the guest is asked for a connection that comes from `remote`. There is room for
+    /// it. `false`: the address is in use.
     pub fn open(
         &mut self,
         now: Instant,
@@ -218,7 +223,7 @@ impl Tcp {
         wire: &mut Wire,
     ) -> bool {
         let key = Key { guest, remote };
-        if !self.flows.admits(whom.port()) || self.flows.find(&key).is_some() {
+        if self.flows.find(&key).is_some() {
             return false;
         }
         let connection = Connection::asking(self.isn.number(now, &key), own_mss(wire, &key));
@@ -231,6 +236,26 @@ impl Tcp {
     /// Takes a flow out, and closes its socket; `abort`: by a reset.
     fn remove(&mut self, index: u32, host: &mut dyn Host, abort: bool) {
         let Some(flow) = self.flows.remove(index) else { return };
+    /// Whether there is room for a flow of `whom`; where there is none another one may have to go.
+    pub fn finds_room(&mut self, now: Instant, whom: Station, host: &mut dyn Host, wire: &mut Wire) -> bool {
+        if self.flows.admits(whom.port()) {
+            return true;
+        }
+        wire.stats.flows += 1;
+        if let Some(index) = self.room.make(now, whom.port(), &self.flows) {
+            self.end(index, host, wire);
+        }
+        self.flows.admits(whom.port())
+    }
+
+    /// Ends a flow for both sides, by a reset where one has not ended.
+    fn end(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
+        if let Some(flow) = self.flows.get(index).filter(|flow| flow.socket.is_some()) {
+            flow.reset(wire);
+        }
+        self.remove(index, host, true);
+    }
+
         self.held -= flow.connection.held();
         self.starved.remove(&index);
         if let Some(socket) = flow.socket {
@@ -271,10 +296,7 @@ impl Tcp {
                     self.starved.insert(index);
                 }
                 Fate::Over => self.finish(index, host),
-                Fate::Broken => {
-                    flow.reset(wire);
-                    self.remove(index, host, true);
-                }
+                Fate::Broken => self.end(index, host, wire),
                 Fate::Failed(why) => {
                     let (whom, key, quote, syn) = (flow.station, flow.key, flow.quote.clone(), flow.connection.reset());
                     let syn = Segment { seq: syn.ack.wrapping_sub(1), ..Segment::default() };
@@ -307,10 +329,7 @@ impl Tcp {
                 self.flows.schedule(index);
                 continue;
             }
-            if flow.socket.is_some() {
-                flow.reset(wire);
-            }
-            self.remove(index, host, true);
+            self.end(index, host, wire);
         }
     }
 }

@@ -188,6 +188,21 @@ impl Sender {
     /// any.
     pub fn room(&self) -> usize {
         if self.ending || !self.syn_acked {
+    /// The first number that was not acknowledged.
+    pub fn una(&self) -> u32 {
+        self.una
+    }
+
+    /// Whether nothing will be added to what is sent.
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Whether everything that came from the host was acknowledged, an end too.
+    pub fn has_delivered(&self) -> bool {
+        self.syn_acked && self.una == self.max && self.bytes.len() == 0 && self.ending == self.fin_acked
+    }
+
             return 0;
         }
         let held = self.board.held(self.una, self.max) as usize;
