@@ -20,6 +20,7 @@ use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::path_mtu::TooBig;
 use crate::service::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
@@ -193,6 +194,13 @@ impl Ports {
                 None
             }
         }
+    }
+
+    /// Whether a packet that was too big was for a socket of the station `mac`.
+    pub fn is_of(&self, told: &TooBig<'_>, mac: Mac) -> bool {
+        let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return false };
+        let (kind, port) = if told.protocol == UDP { (Datagrams::Udp, [d0, d1]) } else { (Datagrams::Echo, [i0, i1]) };
+        self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), mac)).is_some()
     }
 
     fn send(
@@ -405,7 +413,7 @@ pub(super) fn send_udp(
     header[4..6].copy_from_slice(&(length as u16).to_be_bytes());
     let seed = pseudo(addrs.0, addrs.1, UDP, length);
     let ip = if guest.is_ipv4() { 20 } else { 40 };
-    if ip + length <= wire.mtu {
+    if ip + length <= wire.mtu_to(addrs.1) {
         header[6..8].copy_from_slice(&seed.folded().to_be_bytes());
         let headers = Headers::new(wire.link(mac), addrs, UDP, length, None);
         let offload = unfinished(headers.len(), 6);
@@ -420,7 +428,7 @@ pub(super) fn send_udp(
 /// Sends a packet whose payload is finished. Fragments that find no room are lost, and their datagram with them.
 fn send_whole(wire: &mut Wire, mac: Mac, addrs: (IpAddr, IpAddr), what: (u8, u32), parts: &[&[u8]], out: &mut Batch) {
     let mut whole = true;
-    packet::cut(wire.link(mac), wire.mtu, addrs, what, parts, &mut |headers, parts| {
+    packet::cut(wire.link(mac), wire.mtu_to(addrs.1), addrs, what, parts, &mut |headers, parts| {
         whole = whole && out.push_all(headers.bytes(), parts, PortId(0), Offload::NONE);
     });
     wire.count(whole);

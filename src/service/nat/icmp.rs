@@ -63,7 +63,7 @@ pub(super) fn pong(wire: &mut Wire, mac: Mac, packet: &Packet<'_>, id: u32) {
     }
     let addrs = (packet.dst, packet.src);
     finish(&mut message, addrs);
-    let (link, mtu) = (wire.link(mac), wire.mtu);
+    let (link, mtu) = (wire.link(mac), wire.mtu_to(addrs.1));
     packet::cut(link, mtu, addrs, (packet.protocol, id), &[&message], &mut |headers, parts| {
         wire.send(headers, parts, Offload::NONE);
     });

@@ -22,6 +22,8 @@ pub mod host;
 mod icmp;
 mod local;
 mod packet;
+#[cfg(test)]
+mod path;
 mod pieces;
 #[cfg(test)]
 mod script;
@@ -41,6 +43,7 @@ use super::lan::leases::Lease;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::path_mtu::TooBig;
 use crate::service::{Ingress, Station};
 use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
@@ -206,6 +209,12 @@ impl Nat {
         // A router is known by its link-local address (RFC 4861, 4.2), which is the endpoint's.
         let link_local = matches!(packet.dst, IpAddr::V6(dst) if dst.is_unicast_link_local());
         let beyond = !self.wire.owns(packet.dst) && !link_local;
+        let too_big = TooBig::read(&packet).filter(|_| packet::checksum_fits(&packet, offload.checksum));
+        if let Some(told) = too_big.filter(|_| self.wire.is_guest(packet.src))
+            && self.handle_too_big(&told, whom)
+        {
+            return;
+        }
         let ours = match packet.protocol {
             _ if packet.fragment.is_some() => true,
             TCP | UDP => true,
@@ -236,6 +245,24 @@ impl Nat {
             return;
         }
         self.translate(now, whom, packet, offload, host);
+    }
+
+    /// A router behind the switch, or whoever has the end of a line, has dropped a packet to a guest that was too big for
+    /// what is behind. `false`: it is not known to be one of ours.
+    fn handle_too_big(&mut self, told: &TooBig<'_>, whom: Station) -> bool {
+        if !self.wire.is_guest(told.dst) {
+            return false;
+        }
+        if told.protocol == TCP {
+            return self.tcp.handle_too_big(told, whom, &mut self.wire);
+        }
+        // What was sent is not remembered. That the way is narrow is believed of who is on it.
+        let on_the_way = self.datagrams.is_of(told, whom.mac)
+            || self.endpoint.station(told.dst).is_some_and(|there| there.mac == whom.mac);
+        if on_the_way {
+            self.wire.note_path(told.dst, told.mtu);
+        }
+        on_the_way
     }
 
     /// Takes a whole packet of a guest that leads out, or to the host.

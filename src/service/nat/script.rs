@@ -26,18 +26,20 @@ pub(super) struct Script {
     pub gives: usize,
     /// Datagrams that have come, and from where.
     pub datagrams: Vec<SocketAddr>,
+    /// Bytes of each, if not four.
+    pub length: usize,
     /// Clients that wait.
     pub clients: usize,
     /// Addresses of the host itself.
     pub own: Vec<IpAddr>,
-    /// There are no more sockets.
-    pub exhausted: bool,
     /// A connection ends by this, behind what it gives: as of the kernel, one call is told, and later ones that it is over.
     pub fails: Option<ErrorKind>,
     /// That was told.
     pub failed: bool,
     /// Sockets that were closed by a reset.
     pub aborted: BTreeSet<SocketId>,
+    /// There are no more sockets.
+    pub exhausted: bool,
     pub next: u64,
 }
 
@@ -71,8 +73,6 @@ impl Host for Script {
         Ok((socket, SocketAddr::from(([127, 0, 0, 1], 9))))
     }
     fn send(&mut self, _: SocketId, bytes: &[u8]) -> Result<usize> {
-        let count = bytes.len().min(self.takes);
-        self.takes -= count;
         if let Some(error) = self.fails.take() {
             self.failed = true;
             return Err(error.into());
@@ -80,13 +80,13 @@ impl Host for Script {
         if self.failed {
             return Err(ErrorKind::BrokenPipe.into());
         }
+        let count = bytes.len().min(self.takes);
+        self.takes -= count;
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
     fn recv(&mut self, _: SocketId, room: &mut [u8]) -> Result<usize> {
         let count = room.len().min(self.gives);
         self.gives -= count;
-        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
-    }
         if count == 0 && self.failed {
             return Ok(0);
         }
@@ -94,11 +94,14 @@ impl Host for Script {
             (self.fails, self.failed) = (None, true);
             return Err(error.into());
         }
+        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
     fn send_to(&mut self, _: SocketId, _: &[u8], _: SocketAddr) -> Result<()> {
         Ok(())
     }
     fn recv_from(&mut self, _: SocketId, _: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        self.datagrams.pop().map(|from| (4, from)).ok_or(ErrorKind::WouldBlock.into())
+        let length = if self.length == 0 { 4 } else { self.length };
+        self.datagrams.pop().map(|from| (length, from)).ok_or(ErrorKind::WouldBlock.into())
     }
     fn refused(&mut self, _: SocketId) -> Option<Refused> {
         None

@@ -40,7 +40,7 @@ impl Bench {
         }
     }
 
-    fn packet(&mut self, protocol: u8, parts: &[&[u8]]) {
+    pub fn packet(&mut self, protocol: u8, parts: &[&[u8]]) {
         let (addrs, what) = ((self.guest, self.far), (protocol, None));
         hear_from(self.whom, &mut self.nat, self.now, GATEWAY, addrs, what, parts, &mut self.host);
     }
@@ -264,7 +264,7 @@ fn datagrams_have_their_turn_beside_streams() {
     for socket in 1..=201 {
         bench.tell(socket, true, false);
     }
-    let mut out = Batch::new(PREFIX + MAX_FRAME + 10_000);
+    let mut out = Batch::new(PREFIX + MAX_FRAME + 20_000);
     let mut turns = Vec::new();
     for _ in 0..8 {
         bench.nat.poll_transmit(bench.now, &mut bench.host, &mut out);

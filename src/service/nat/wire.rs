@@ -8,6 +8,7 @@ use crate::config;
 use crate::frame::{Batch, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
+use crate::service::path_mtu::Paths;
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac, Offload};
 use foldhash::fast::RandomState;
@@ -43,6 +44,8 @@ pub(super) struct Wire {
     restrict: bool,
     /// How often the guests behind each port are told what became of their packets.
     telling: HashMap<PortId, Allowance, RandomState>,
+    /// What routers behind the switch have said of the ways to guests.
+    paths: Paths,
     /// When that which is being done happens.
     now: Instant,
     outbox: VecDeque<(Vec<u8>, Offload)>,
@@ -65,6 +68,7 @@ impl Wire {
             host_loopback: nat.host_loopback.unwrap_or(true),
             restrict: nat.restrict,
             telling: HashMap::default(),
+            paths: Paths::default(),
             now: Instant::ZERO,
             outbox: VecDeque::new(),
         }
@@ -78,6 +82,16 @@ impl Wire {
     /// Whether another ICMP error may be sent to a guest behind `port`; then it counts as sent.
     pub fn may_tell(&mut self, port: PortId) -> bool {
         self.telling.entry(port).or_insert(ICMP_ERRORS).take(self.now)
+    }
+
+    /// Bytes of the longest IP packet that reaches `guest`.
+    pub fn mtu_to(&self, guest: IpAddr) -> usize {
+        self.paths.of(self.now, guest).map_or(self.mtu, |told| self.mtu.min(told.into()))
+    }
+
+    /// The way to `guest` carries `mtu` bytes.
+    pub fn note_path(&mut self, guest: IpAddr, mtu: u16) {
+        self.paths.note(self.now, guest, mtu);
     }
 
     /// The gateway's address of the family of `addr`.
@@ -171,8 +185,8 @@ impl Wire {
     }
 }
 
-/// Bytes of the longest datagram in fragments: the least mtu of a gateway makes 53 of it, each with its headers.
-const LONGEST: usize = MAX_FRAME + 64 * (PREFIX + Headers::ROOM);
+/// Bytes of the longest datagram in fragments: the shortest that are made are 119 of it, each with its headers.
+const LONGEST: usize = MAX_FRAME + 128 * (PREFIX + Headers::ROOM);
 
 /// Whether the longest frame fits, and the longest datagram in fragments.
 pub(super) fn has_room(out: &Batch) -> bool {

@@ -46,6 +46,8 @@ pub(super) struct Connection {
     sacks: bool,
     /// The largest payload that we take, told in our SYN.
     own_mss: u16,
+    /// The largest payload that the way to the guest carries.
+    way_mss: u16,
     /// The host's end came before the guest's.
     host_first: bool,
     challenges: Allowance,
@@ -74,14 +76,26 @@ impl Connection {
             scales: true,
             sacks: true,
             own_mss: mss,
+            way_mss: mss,
             host_first: false,
             challenges: CHALLENGES,
         }
     }
 
+    /// The way to the guest carries segments of `mss` bytes.
+    pub fn limit(&mut self, mss: u16) {
+        self.way_mss = self.way_mss.min(mss);
+        self.sender.limit(mss.into());
+    }
+
+    /// The segment with number `seq` was too long for the way, which carries `mss` bytes. `false`: it is none of ours.
+    pub fn narrow(&mut self, seq: u32, mss: u16) -> bool {
+        self.sender.narrow(seq, mss.into())
+    }
+
     fn meet(&mut self, syn: &Segment) {
         // 536 where nothing is said (RFC 9293, 3.7.1).
-        let mss = syn.options.mss.unwrap_or(536).clamp(64, self.own_mss);
+        let mss = syn.options.mss.unwrap_or(536).clamp(64, self.own_mss).min(self.way_mss);
         (self.scales, self.sacks) = (syn.options.scale.is_some(), syn.options.sack_permitted);
         self.irs = syn.seq;
         self.sender.agree(mss.into(), syn);
@@ -113,20 +127,6 @@ impl Connection {
         self.receiver.as_ref().is_some_and(|receiver| receiver.has_ended() && receiver.held().is_empty())
     }
 
-    /// Whether the host's end came first: then the guest may not have seen that its own was acknowledged.
-    pub fn host_ended_first(&self) -> bool {
-        self.host_first
-    }
-
-    /// Bytes of memory that it holds.
-    pub fn held(&self) -> usize {
-        self.sender.held() + self.receiver.as_ref().map_or(0, Receiver::memory)
-    }
-
-    /// Payload of a full segment to the guest.
-    pub fn mss(&self) -> usize {
-        self.sender.mss()
-    }
     /// Whether the host has said that it will send no more.
     pub fn has_host_ended(&self) -> bool {
         self.sender.is_ending()
@@ -148,6 +148,20 @@ impl Connection {
         self.sender.una()
     }
 
+    /// Whether the host's end came first: then the guest may not have seen that its own was acknowledged.
+    pub fn host_ended_first(&self) -> bool {
+        self.host_first
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn held(&self) -> usize {
+        self.sender.held() + self.receiver.as_ref().map_or(0, Receiver::memory)
+    }
+
+    /// Payload of a full segment to the guest.
+    pub fn mss(&self) -> usize {
+        self.sender.mss()
+    }
 
     /// Takes a segment of the guest. `take` offers its bytes to the host's socket and says how many that took; `room`
     /// may be held in addition.
@@ -258,6 +272,13 @@ impl Connection {
         }
     }
 
+    /// The host will take nothing more: what waits for it goes.
+    pub fn discard_waiting(&mut self) {
+        if let Some(receiver) = &mut self.receiver {
+            receiver.release(receiver.held().len());
+        }
+    }
+
     /// How many bytes more are wanted from the host.
     pub fn wanted(&self) -> usize {
         if self.is_open() { self.sender.room() } else { 0 }
@@ -272,13 +293,6 @@ impl Connection {
     pub fn fill<E>(
         &mut self,
         wanted: usize,
-    /// The host will take nothing more: what waits for it goes.
-    pub fn discard_waiting(&mut self) {
-        if let Some(receiver) = &mut self.receiver {
-            receiver.release(receiver.held().len());
-        }
-    }
-
         scratch: &mut [u8],
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {

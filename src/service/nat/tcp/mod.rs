@@ -34,13 +34,14 @@ use crate::frame::Batch;
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
 use crate::service::Station;
 use crate::service::endpoint::Endpoint;
+use crate::service::path_mtu::TooBig;
 use crate::time::Instant;
 use crate::wire::Mac;
 use connection::{Connection, Verdict};
 use flow::{Fate, Flow, Key};
 use isn::Isn;
-use segment::{Flags, Segment};
 use room::Room;
+use segment::{Flags, Segment};
 use sender::SUPER_PAYLOAD;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
@@ -60,8 +61,8 @@ pub(super) struct Tcp {
     held: usize,
     buffer: Vec<u8>,
     isn: Isn,
-}
     room: Room,
+}
 
 impl Tcp {
     pub fn new(seed: u64) -> Self {
@@ -71,8 +72,8 @@ impl Tcp {
             held: 0,
             buffer: vec![0; CHUNK],
             isn: Isn::new(seed),
-        }
             room: Room::default(),
+        }
     }
 
     /// How many flows there are.
@@ -204,7 +205,8 @@ impl Tcp {
         }
         match host.connect(SocketAddr::new(addr, key.remote.port())) {
             Ok(socket) => {
-                let connection = Connection::asked(syn, self.isn.number(now, &key), own_mss(wire, &key));
+                let mut connection = Connection::asked(syn, self.isn.number(now, &key), own_mss(wire, &key));
+                connection.limit(way_mss(wire, &key));
                 wire.stats.tcp += 1;
                 self.flows.insert(Flow::new(now, key, whom, connection, socket, packet.whole));
             }
@@ -226,16 +228,14 @@ impl Tcp {
         if self.flows.find(&key).is_some() {
             return false;
         }
-        let connection = Connection::asking(self.isn.number(now, &key), own_mss(wire, &key));
+        let mut connection = Connection::asking(self.isn.number(now, &key), own_mss(wire, &key));
+        connection.limit(way_mss(wire, &key));
         wire.stats.tcp += 1;
         let index = self.flows.insert(Flow::new(now, key, whom, connection, socket, &[]));
         self.flows.make_ready(index);
         true
     }
 
-    /// Takes a flow out, and closes its socket; `abort`: by a reset.
-    fn remove(&mut self, index: u32, host: &mut dyn Host, abort: bool) {
-        let Some(flow) = self.flows.remove(index) else { return };
     /// Whether there is room for a flow of `whom`; where there is none another one may have to go.
     pub fn finds_room(&mut self, now: Instant, whom: Station, host: &mut dyn Host, wire: &mut Wire) -> bool {
         if self.flows.admits(whom.port()) {
@@ -256,6 +256,9 @@ impl Tcp {
         self.remove(index, host, true);
     }
 
+    /// Takes a flow out, and closes its socket; `abort`: by a reset.
+    fn remove(&mut self, index: u32, host: &mut dyn Host, abort: bool) {
+        let Some(flow) = self.flows.remove(index) else { return };
         self.held -= flow.connection.held();
         self.starved.remove(&index);
         if let Some(socket) = flow.socket {
@@ -270,6 +273,28 @@ impl Tcp {
             flow.readable |= readable;
             flow.writable |= writable;
         }
+        self.flows.make_ready(index);
+        true
+    }
+
+    /// A router behind the switch has dropped a segment to a guest that was too big. `false`: it is of no flow, or not under
+    /// way; who makes one up does not know its number.
+    pub fn handle_too_big(&mut self, told: &TooBig<'_>, whom: Station, wire: &mut Wire) -> bool {
+        let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return false };
+        let port = |bytes| u16::from_be_bytes(bytes);
+        let key =
+            Key { guest: SocketAddr::new(told.dst, port([d0, d1])), remote: SocketAddr::new(told.src, port([s0, s1])) };
+        let Some(index) = self.flows.find(&key) else { return false };
+        let Some(flow) = self.flows.get_mut(index) else { return false };
+        let seq = u32::from_be_bytes([q0, q1, q2, q3]);
+        // A guest that is kept from the others has no router among them.
+        if whom.ingress.isolated && whom.port() != flow.station.port() {
+            return false;
+        }
+        if !flow.connection.narrow(seq, mss_of(told.mtu.into(), &key)) {
+            return false;
+        }
+        wire.note_path(key.guest.ip(), told.mtu);
         self.flows.make_ready(index);
         true
     }
@@ -351,8 +376,17 @@ fn give_back(bytes: &mut VecDeque<u8>) {
 
 /// Payload of the longest segment that fits the link, and a frame of ours.
 fn own_mss(wire: &Wire, key: &Key) -> u16 {
+    mss_of(wire.mtu, key)
+}
+
+/// The same of the way to the guest, as far as that is known.
+fn way_mss(wire: &Wire, key: &Key) -> u16 {
+    mss_of(wire.mtu_to(key.guest.ip()), key)
+}
+
+fn mss_of(mtu: usize, key: &Key) -> u16 {
     let headers = if key.guest.is_ipv4() { 40 } else { 60 };
-    wire.mtu.saturating_sub(headers).min(SUPER_PAYLOAD) as u16
+    mtu.saturating_sub(headers).min(SUPER_PAYLOAD) as u16
 }
 
 /// A segment of no connection is answered with a reset (RFC 9293, 3.5.2).
