@@ -17,7 +17,7 @@ use super::uploads::Uploads;
 use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::port::netlink::Netlink;
-use crate::port::sys::{self, refusal, want_refusals};
+use crate::port::sys::{self, recv_at, refusal, refuse_fragments, send_from, want_destinations, want_refusals};
 use crate::port::{descriptors, inet};
 use crate::service::nat::host::{Datagrams, Event, FileAnswer, Host, Refusal, Refused, SocketId};
 use mio::unix::SourceFd;
@@ -123,6 +123,9 @@ impl Sockets {
         Ok((self.add(socket)?, bound))
     }
 
+        if kind == Type::DGRAM && addr.ip().is_unspecified() {
+            want_destinations(&socket, addr.is_ipv6())?;
+        }
     /// Names and watches a socket that does not block.
     fn add(&mut self, socket: Socket) -> io::Result<SocketId> {
         let name = self.next;
@@ -173,7 +176,7 @@ fn meaning(told: &sys::Refusal) -> Refusal {
 impl Host for Sockets {
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
         let socket = inet::begin(to)?;
-        reset_at_end(&socket, true);
+        prepare(&socket)?;
         self.add_flow(socket)
     }
 
@@ -197,7 +200,7 @@ impl Host for Sockets {
         let (socket, from) = self.get(listener)?.accept()?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        reset_at_end(&socket, true);
+        prepare(&socket)?;
         let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
         Ok((self.add_flow(socket)?, from))
     }
@@ -233,8 +236,8 @@ impl Host for Sockets {
         let socket = self.get(socket).ok()?;
         loop {
             let told = refusal(socket).ok()?;
-            // Of what the host itself refused, the call that was refused has told.
-            if told.origin != libc::SO_EE_ORIGIN_LOCAL {
+            // Of what the host itself refused, the call that was refused has told; not how long it may be.
+            if told.origin != libc::SO_EE_ORIGIN_LOCAL || told.errno == libc::EMSGSIZE {
                 let [.., n0, n1] = told.head;
                 return Some(Refused {
                     to: told.to,
@@ -242,6 +245,24 @@ impl Host for Sockets {
                     by: told.by,
                     number: u16::from_be_bytes([n0, n1]),
                 });
+    fn recv_at(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<IpAddr>)> {
+        Ok(recv_at(self.get(socket)?, room)?)
+    }
+
+    fn send_from(&mut self, socket: SocketId, bytes: &[u8], to: SocketAddr, at: Option<IpAddr>) -> io::Result<()> {
+        match at {
+            Some(at) => Ok(send_from(self.get(socket)?, bytes, to, at)?),
+            None => self.send_to(socket, bytes, to),
+        }
+    }
+
+    fn keep_whole(&mut self, socket: SocketId, v6: bool, whole: bool) {
+        if let Ok(socket) = self.get(socket) {
+            // Where it fails they go in pieces.
+            let _ = refuse_fragments(socket, v6, whole);
+        }
+    }
+
             }
         }
     }

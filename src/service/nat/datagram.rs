@@ -54,6 +54,8 @@ struct Flow {
     readable: bool,
     /// The hop limit of its datagrams.
     hops: u8,
+    /// They are not to be sent in pieces, as the guest has sent them.
+    whole: bool,
     active: Instant,
 }
 
@@ -159,6 +161,10 @@ impl Ports {
         if std::mem::replace(&mut flow.hops, hops) != hops {
             host.set_hops(flow.socket, key.1.is_ipv6(), hops);
         }
+        let whole = packet.is_kept_whole();
+        if std::mem::replace(&mut flow.whole, whole) != whole {
+            host.keep_whole(flow.socket, key.1.is_ipv6(), whole);
+        }
         for bytes in bytes.chunks(piece.unwrap_or(bytes.len()).max(1)) {
             self.send(index, packet, bytes, addr, host, wire);
         }
@@ -187,6 +193,11 @@ impl Ports {
             Way::Forbidden => {
                 wire.stats.forbidden += 1;
                 icmp::refuse(wire, whom, packet.src, Refusal::Prohibited, packet.whole);
+                None
+            }
+            Way::Nowhere => {
+                wire.stats.ignored += 1;
+                icmp::refuse(wire, whom, packet.src, Refusal::Host, packet.whole);
                 None
             }
             Way::Astray => {
@@ -225,6 +236,8 @@ impl Ports {
             Err(ErrorKind::HostUnreachable) => Refusal::Host,
             Err(ErrorKind::NetworkUnreachable) => Refusal::Network,
             Err(ErrorKind::PermissionDenied) => Refusal::Prohibited,
+            // It may be too long: how long it may be is told as what comes back is.
+            Err(_) if self.tell_refusals(index, host, wire) => return,
             Err(_) => {
                 wire.stats.host += 1;
                 return;
@@ -259,7 +272,16 @@ impl Ports {
                 }
                 self.echoes += usize::from(key.0 == Datagrams::Echo);
                 let (peers, ingress) = (VecDeque::new(), whom.ingress);
-                Some(self.flows.insert(Flow { key, ingress, socket, peers, readable: false, hops: 0, active: now }))
+                Some(self.flows.insert(Flow {
+                    key,
+                    ingress,
+                    socket,
+                    peers,
+                    readable: false,
+                    hops: 0,
+                    whole: false,
+                    active: now,
+                }))
             }
             Err(error) => {
                 if key.0 == Datagrams::Echo {
@@ -296,12 +318,15 @@ impl Ports {
         true
     }
 
-    /// Tells a guest what did not arrive.
-    fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
-        let Some(flow) = self.flows.get(index) else { return };
+    /// Tells a guest what did not arrive. Returns whether there was anything.
+    fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) -> bool {
+        let Some(flow) = self.flows.get(index) else { return false };
+        let mut told = false;
         while let Some(refused) = host.refused(flow.socket) {
             icmp::pass_on(wire, flow.station(), (flow.key.0, flow.key.1), refused);
+            told = true;
         }
+        told
     }
 
     /// Fetches what has come, as long as there is room in `out`.

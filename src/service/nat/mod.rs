@@ -33,6 +33,8 @@ mod stats;
 mod table;
 mod tcp;
 mod timers;
+#[cfg(test)]
+mod told;
 mod wire;
 
 pub use local::{Answer, Question, Servers};
@@ -226,6 +228,10 @@ impl Nat {
         }
         if !self.wire.is_guest(packet.src) || whom.mac.is_group() {
             self.wire.stats.foreign += 1;
+            // An address of a prefix that is none any more: the host is to take another one (RFC 7084, L-14).
+            if packet.src.is_ipv6() && beyond && !whom.mac.is_group() && packet.may_be_told() {
+                icmp::refuse(&mut self.wire, whom, packet.src, Refusal::Source, packet.whole);
+            }
             return;
         }
         if self.local.hears_stream(&packet) {
@@ -272,7 +278,8 @@ impl Nat {
             return;
         }
         // What leads nowhere is no router's to pass on, or to count hops of.
-        let leads = !self.wire.owns(packet.dst) && self.wire.way(packet.dst) != Way::Astray;
+        let way = self.wire.way(packet.dst);
+        let leads = !self.wire.owns(packet.dst) && matches!(way, Way::Out(_) | Way::Forbidden);
         if packet.hop_limit <= 1 && leads {
             self.wire.stats.ignored += 1;
             if packet.may_be_told() {

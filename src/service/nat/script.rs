@@ -28,6 +28,16 @@ pub(super) struct Script {
     pub datagrams: Vec<SocketAddr>,
     /// Bytes of each, if not four.
     pub length: usize,
+    /// At which address of the host a listener is asked.
+    pub asked: Option<IpAddr>,
+    /// Datagrams that were sent: to whom, and from where, if that was said.
+    pub sent: Vec<(SocketAddr, Option<IpAddr>)>,
+    /// What was said last of whether datagrams may be cut.
+    pub whole: Option<bool>,
+    /// Datagrams are too long.
+    pub too_long: bool,
+    /// Datagrams that did not arrive.
+    pub refused: Vec<Refused>,
     /// Clients that wait.
     pub clients: usize,
     /// Addresses of the host itself.
@@ -96,15 +106,26 @@ impl Host for Script {
         }
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
-    fn send_to(&mut self, _: SocketId, _: &[u8], _: SocketAddr) -> Result<()> {
+    fn send_to(&mut self, _: SocketId, _: &[u8], to: SocketAddr) -> Result<()> {
+        self.sent.push((to, None));
+        if self.too_long { Err(ErrorKind::Other.into()) } else { Ok(()) }
+    }
+    fn recv_at(&mut self, socket: SocketId, room: &mut [u8]) -> Result<(usize, SocketAddr, Option<IpAddr>)> {
+        self.recv_from(socket, room).map(|(length, from)| (length, from, self.asked))
+    }
+    fn send_from(&mut self, _: SocketId, _: &[u8], to: SocketAddr, at: Option<IpAddr>) -> Result<()> {
+        self.sent.push((to, at));
         Ok(())
+    }
+    fn keep_whole(&mut self, _: SocketId, _: bool, whole: bool) {
+        self.whole = Some(whole);
     }
     fn recv_from(&mut self, _: SocketId, _: &mut [u8]) -> Result<(usize, SocketAddr)> {
         let length = if self.length == 0 { 4 } else { self.length };
         self.datagrams.pop().map(|from| (length, from)).ok_or(ErrorKind::WouldBlock.into())
     }
     fn refused(&mut self, _: SocketId) -> Option<Refused> {
-        None
+        self.refused.pop()
     }
     fn is_own(&mut self, addr: IpAddr) -> bool {
         self.own.contains(&addr)

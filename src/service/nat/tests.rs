@@ -49,6 +49,16 @@ impl Bench {
         self.packet(UDP, &[&port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"]);
     }
 
+    /// The same, in a packet that may be cut.
+    pub fn datagram_may_be_cut(&mut self, port: u16) {
+        let addrs = (self.guest.parse().unwrap(), self.far.parse().unwrap());
+        let piece = Fragment { id: 7, offset: 0, more: false };
+        let headers = Headers::new(Link { src: self.whom.mac, dst: GATEWAY }, addrs, UDP, 12, Some(piece));
+        let frame = [headers.bytes(), &port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"].concat();
+        let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
+        self.nat.handle_frame(self.now, self.whom.ingress, (&frame, offload), &mut self.host);
+    }
+
     pub fn segment(&mut self, port: u16, (seq, ack): (u32, u32), flags: u8, payload: &[u8]) {
         let head = [port.to_be_bytes(), [0, 80]].concat();
         let (seq, ack) = (seq.to_be_bytes(), ack.to_be_bytes());

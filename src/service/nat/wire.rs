@@ -25,6 +25,9 @@ pub(super) enum Way {
     Out(IpAddr),
     /// Nowhere: it is not to leave.
     Forbidden,
+    /// To a link that is not this one (RFC 3927, 2.7): the guest is told at once, and need not wait. Clouds have their
+    /// metadata at such an address, and what was made to start there asks for it.
+    Nowhere,
     /// It is no packet for a gateway: to a neighbour, a group, or nobody.
     Astray,
 }
@@ -125,7 +128,8 @@ impl Wire {
             };
         }
         let odd = match dst {
-            IpAddr::V4(dst) => dst.is_broadcast() || dst.is_link_local() || dst.octets()[0] == 0,
+            IpAddr::V4(dst) if dst.is_link_local() => return Way::Nowhere,
+            IpAddr::V4(dst) => dst.is_broadcast() || dst.octets()[0] == 0,
             IpAddr::V6(dst) => dst.is_unicast_link_local() || dst.to_ipv4_mapped().is_some(),
         };
         if odd || dst.is_multicast() || dst.is_unspecified() || dst.is_loopback() || self.is_guest(dst) {

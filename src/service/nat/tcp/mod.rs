@@ -195,6 +195,10 @@ impl Tcp {
                 wire.stats.forbidden += 1;
                 return icmp::refuse(wire, whom, key.guest.ip(), Refusal::Prohibited, packet.whole);
             }
+            Way::Nowhere => {
+                wire.stats.ignored += 1;
+                return icmp::refuse(wire, whom, key.guest.ip(), Refusal::Host, packet.whole);
+            }
             Way::Astray => {
                 wire.stats.ignored += 1;
                 return;
