@@ -23,7 +23,7 @@ use crate::service::nat::host::{Datagrams, Event, FileAnswer, Host, Refusal, Ref
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token, Waker};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -36,6 +36,10 @@ const WAKER: Token = Token(usize::MAX);
 /// This part of the numbers that descriptors may have, the highest, is not for flows but for whom the process serves
 /// else. A new descriptor has the lowest number that is free, so that the number tells how many there are.
 const KEPT: u64 = 4;
+/// Who is at the other end of a connection is asked whether it is there after this silence, so often, in these pauses.
+const SILENCE: Duration = Duration::from_secs(600);
+const ASKED_EVERY: Duration = Duration::from_secs(60);
+const ASKED: u32 = 10;
 
 /// See the module.
 pub struct Sockets {
@@ -119,13 +123,13 @@ impl Sockets {
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        if kind == Type::DGRAM && addr.ip().is_unspecified() {
+            want_destinations(&socket, addr.is_ipv6())?;
+        }
         let bound = inet::bind(&socket, addr)?;
         Ok((self.add(socket)?, bound))
     }
 
-        if kind == Type::DGRAM && addr.ip().is_unspecified() {
-            want_destinations(&socket, addr.is_ipv6())?;
-        }
     /// Names and watches a socket that does not block.
     fn add(&mut self, socket: Socket) -> io::Result<SocketId> {
         let name = self.next;
@@ -152,6 +156,15 @@ impl Sockets {
 
 fn explain(word: &str, addr: SocketAddr, error: &io::Error) -> Error {
     inet::in_use(Error::system(format_args!("cannot listen on {word} {addr}"), error), error)
+}
+
+/// A connection of a flow.
+fn prepare(socket: &Socket) -> io::Result<()> {
+    reset_at_end(socket, true);
+    // The gateway asks guests so, too: where either is silent for good, the other one is told.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(ASKED_EVERY).with_retries(ASKED))?;
+    // A byte that is urgent stays where it was said, as guests' are left, and is not taken out of the stream.
+    socket.set_out_of_band_inline(true)
 }
 
 /// Whether the connection of `socket` is reset when that is closed, whoever closes it.
@@ -232,19 +245,6 @@ impl Host for Sockets {
         Ok((count, from))
     }
 
-    fn refused(&mut self, socket: SocketId) -> Option<Refused> {
-        let socket = self.get(socket).ok()?;
-        loop {
-            let told = refusal(socket).ok()?;
-            // Of what the host itself refused, the call that was refused has told; not how long it may be.
-            if told.origin != libc::SO_EE_ORIGIN_LOCAL || told.errno == libc::EMSGSIZE {
-                let [.., n0, n1] = told.head;
-                return Some(Refused {
-                    to: told.to,
-                    why: meaning(&told),
-                    by: told.by,
-                    number: u16::from_be_bytes([n0, n1]),
-                });
     fn recv_at(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<IpAddr>)> {
         Ok(recv_at(self.get(socket)?, room)?)
     }
@@ -263,6 +263,19 @@ impl Host for Sockets {
         }
     }
 
+    fn refused(&mut self, socket: SocketId) -> Option<Refused> {
+        let socket = self.get(socket).ok()?;
+        loop {
+            let told = refusal(socket).ok()?;
+            // Of what the host itself refused, the call that was refused has told; not how long it may be.
+            if told.origin != libc::SO_EE_ORIGIN_LOCAL || told.errno == libc::EMSGSIZE {
+                let [.., n0, n1] = told.head;
+                return Some(Refused {
+                    to: told.to,
+                    why: meaning(&told),
+                    by: told.by,
+                    number: u16::from_be_bytes([n0, n1]),
+                });
             }
         }
     }

@@ -316,6 +316,11 @@ impl Nat {
         there.is_none_or(|there| there.ingress.isolated && there.port() != whom.port())
     }
 
+    /// Whoever was at a port of the switch has left it: its connections are asked for whether they live.
+    pub fn handle_departure(&mut self, now: Instant, port: PortId) {
+        self.tcp.doubt(now, port);
+    }
+
     /// A socket of the host has changed.
     pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) {
         self.wire.set_now(now);

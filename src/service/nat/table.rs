@@ -97,6 +97,12 @@ impl<F: Flow> Table<F> {
         self.slots.iter().flatten().map(|slot| &slot.flow)
     }
 
+    /// The indices of a port's flows.
+    pub fn of_port(&self, port: PortId) -> Vec<u32> {
+        let slots = self.slots.iter().zip(0..).filter_map(|(slot, index)| Some((&slot.as_ref()?.flow, index)));
+        slots.filter(|(flow, _)| flow.port() == port).map(|(_, index)| index).collect()
+    }
+
     /// How many flows there are.
     pub fn len(&self) -> usize {
         self.keys.len()

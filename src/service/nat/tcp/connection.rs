@@ -51,6 +51,8 @@ pub(super) struct Connection {
     /// The host's end came before the guest's.
     host_first: bool,
     challenges: Allowance,
+    /// The guest is to be asked whether it is there.
+    asks: bool,
 }
 
 impl Connection {
@@ -79,6 +81,7 @@ impl Connection {
             way_mss: mss,
             host_first: false,
             challenges: CHALLENGES,
+            asks: false,
         }
     }
 
@@ -260,6 +263,11 @@ impl Connection {
         }
     }
 
+    /// Asks the guest for a sign of life.
+    pub fn ask(&mut self) {
+        self.asks = true;
+    }
+
     /// Bytes that the host has not taken yet.
     pub fn waiting(&self) -> &[u8] {
         self.receiver.as_ref().map_or(&[], |receiver| receiver.held().as_slices().0)
@@ -321,6 +329,8 @@ impl Connection {
         // A duplicate acknowledgement is one only if nothing is sent with it.
         match if repeats { None } else { self.sender.next(now) } {
             Some(piece) => Some(self.dress(piece)),
+            // It has had that number, and says so (RFC 9293, 3.8.4).
+            None if std::mem::take(&mut self.asks) => Some(self.dress(Piece::bare(self.sender.una().wrapping_sub(1)))),
             None => due.then(|| self.dress(Piece::bare(self.sender.nxt()))),
         }
     }

@@ -1,7 +1,9 @@
 //! How flows end: by an error of the host, by a rest, and because another one needs their place.
 
+use crate::frame::PortId;
 use crate::limits::NAT_TCP_FLOWS;
 use crate::service::nat::host::SocketId;
+use crate::service::nat::script::WHOM;
 use crate::service::nat::tests::Bench;
 use crate::time::Duration;
 use std::io::ErrorKind;
@@ -111,6 +113,8 @@ fn a_half_closed_connection_waits_for_its_host() {
     bench.segment(PORT, (1, ack), FIN | ACK, b"last words");
     bench.said();
     bench.pass(1000);
+    // it was asked whether it is there
+    bench.segment(PORT, (12, ack), ACK, &[]);
     assert_eq!(bench.nat.flows().tcp, 1);
     bench.host.takes = 10;
     bench.tell(1, false, true);
@@ -158,4 +162,45 @@ fn connections_in_use_make_no_room() {
     bench.open(port, most as u64 + 1);
     assert!(!bench.host.sockets.contains(&SocketId(1)), "the first of those that rest");
     assert_eq!((bench.nat.flows().tcp, bench.nat.stats().flows), (most, 2));
+}
+
+/// When a connection ends whose guest says nothing; `does` happens at its beginning.
+fn ends_after(does: impl Fn(&mut Bench)) -> u64 {
+    let mut bench = Bench::new();
+    bench.open(PORT, 1);
+    does(&mut bench);
+    let end = (1..8000).find(|second| {
+        bench.pass(*second);
+        bench.nat.flows().tcp == 0
+    });
+    assert_eq!(bench.host.aborted.len(), 1, "its server is told");
+    end.unwrap()
+}
+
+#[test]
+fn a_guest_that_vanishes_is_missed() {
+    let leave = |port: u16| move |bench: &mut Bench| bench.nat.handle_departure(bench.now, PortId(port));
+    assert_eq!(ends_after(|_| ()), 1200);
+    assert_eq!(ends_after(leave(WHOM.port().0)), 6, "its port was left");
+    assert_eq!(ends_after(leave(77)), 1200, "another one was");
+}
+
+/// A cable that was out for a moment, with the guest behind it.
+#[test]
+fn a_guest_that_answers_at_another_port_keeps_its_connections() {
+    let mut bench = Bench::new();
+    let ack = bench.open(PORT, 1);
+    bench.nat.handle_departure(bench.now, WHOM.port());
+    let asked = bench.pass(2);
+    assert_eq!(asked.len(), 2);
+    assert_eq!((&asked[0][24..28], asked[0][33], asked[0].len()), (&(ack - 1).to_be_bytes()[..], ACK, 40));
+    bench.whom.ingress.port = PortId(9);
+    bench.segment(PORT, (1, ack), ACK, &[]);
+    bench.pass(600);
+    assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (1, 0));
+    // one that has begun anew knows nothing of it
+    bench.nat.handle_departure(bench.now, WHOM.port());
+    bench.pass(602);
+    bench.segment(PORT, (1, 0), RST, &[]);
+    assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (0, 1));
 }

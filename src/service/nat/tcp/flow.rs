@@ -30,6 +30,11 @@ pub(in crate::service::nat) struct Key {
 const IDLE: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
 /// One of which a side has ended ends after this long (RFC 5382, REQ-5: not below four minutes).
 const HALF_CLOSED: Duration = Duration::from_secs(240);
+/// A guest that has said nothing for this long is asked whether it is there, in these pauses: a board may stand still in
+/// a debugger for a while.
+const SILENCE: Asks = Asks { first: Duration::from_secs(600), pause: Duration::from_secs(60), left: 10 };
+/// The same where whoever was at its port has left it.
+const DEPARTED: Asks = Asks { first: Duration::from_secs(1), pause: Duration::from_secs(1), left: 5 };
 /// How long a guest may take no more of what is left of a connection whose host's half has failed.
 const LAST_WORDS: Duration = Duration::from_secs(240);
 /// A connection that does not come to stand ends after this long: longer than the host's own patience.
@@ -38,6 +43,16 @@ const OPENING: Duration = Duration::from_secs(240);
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads of one turn.
 const READS: usize = 4;
+
+/// How a guest that is silent is asked whether it is there (RFC 9293, 3.8.4).
+#[derive(Clone, Copy, Debug)]
+struct Asks {
+    /// For how long it is silent before.
+    first: Duration,
+    pause: Duration,
+    /// How often it is asked.
+    left: u8,
+}
 
 /// How well a flow can be done without, best first, when another one needs its place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -85,6 +100,9 @@ pub(super) struct Flow {
     /// The host's socket was told that nothing follows.
     shut: bool,
     failure: Option<Failure>,
+    /// When the guest is asked next, and how.
+    ask_at: Instant,
+    asks: Asks,
 }
 
 /// The host's half has failed.
@@ -119,6 +137,7 @@ impl table::Flow for Flow {
             Worth::Open => IDLE,
         };
         let end = self.failure.map_or(self.active + rest, |failure| failure.since + LAST_WORDS);
+        let end = if self.may_ask() { end.min(self.ask_at) } else { end };
         self.connection.poll_timeout().map_or(end, |at| at.min(end))
     }
 }
@@ -143,7 +162,19 @@ impl Flow {
             active: now,
             shut: false,
             failure: None,
+            ask_at: now + SILENCE.first,
+            asks: SILENCE,
         }
+    }
+
+    /// Whoever was at its port has left it.
+    pub fn doubt(&mut self, now: Instant) {
+        (self.asks, self.ask_at) = (DEPARTED, now + DEPARTED.first);
+    }
+
+    /// Whether a guest that is there would answer.
+    fn may_ask(&self) -> bool {
+        self.socket.is_some() && self.connection.is_open()
     }
 
     /// Since when nothing has come of it.
@@ -171,6 +202,11 @@ impl Flow {
         if self.connection.poll_timeout().is_some_and(|at| at <= now) {
             return self.connection.handle_timeout(now);
         }
+        if self.may_ask() && self.ask_at <= now {
+            let Some(left) = self.asks.left.checked_sub(1) else { return false };
+            (self.asks.left, self.ask_at) = (left, now + self.asks.pause);
+            self.connection.ask();
+        }
         self.due() > now
     }
 
@@ -183,7 +219,11 @@ impl Flow {
         room: usize,
         host: &mut dyn Host,
     ) -> Verdict {
-        self.active = now;
+        // An answer to a question of ours is a sign of life, and none of use.
+        if !(self.asks.left < SILENCE.left && segment.is_bare(payload.len())) {
+            self.active = now;
+        }
+        (self.asks, self.ask_at) = (SILENCE, now + SILENCE.first);
         let Self { connection, socket, writable, readable, failure, .. } = self;
         let before = connection.acknowledged();
         let verdict = connection.handle(now, segment, payload, room, &mut |bytes| match *socket {

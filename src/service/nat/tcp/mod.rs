@@ -30,7 +30,7 @@ use super::icmp;
 use super::packet::Packet;
 use super::table::Table;
 use super::wire::{Way, Wire, has_room};
-use crate::frame::Batch;
+use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
 use crate::service::Station;
 use crate::service::endpoint::Endpoint;
@@ -301,6 +301,17 @@ impl Tcp {
         wire.note_path(key.guest.ip(), told.mtu);
         self.flows.make_ready(index);
         true
+    }
+
+    /// Whoever was at a port of the switch has left it. Another one may come to it with the same guests behind it, so they
+    /// are asked before their flows end.
+    pub fn doubt(&mut self, now: Instant, port: PortId) {
+        for index in self.flows.of_port(port) {
+            if let Some(flow) = self.flows.get_mut(index) {
+                flow.doubt(now);
+                self.flows.schedule(index);
+            }
+        }
     }
 
     /// Gives every flow that has something to do a turn, as long as there is room in `out`.
