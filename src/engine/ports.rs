@@ -422,6 +422,7 @@ impl Engine {
     fn wait(&mut self, id: PortId) {
         let now = self.clock.now();
         self.switch.set_up(now, id, false);
+        self.tell_departure(id);
         let Some(slot) = self.slot_mut(id) else { return };
         let due = now + slot.retry;
         slot.retry = (slot.retry * 2).min(LAST_RETRY);
@@ -489,6 +490,7 @@ impl Engine {
         let counters = self.switch.remove_port(self.clock.now(), id);
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::take) else { return };
         self.channels.retain(|&channel| channel != id);
+        self.tell_departure(id);
         self.timed.retain(|&timed| timed != id);
         self.ready.retain(|&ready| ready != id);
         self.flushing.retain(|&flushing| flushing != id);
