@@ -65,6 +65,7 @@ use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
 use pulse::{Call, Pulse};
 use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 const WAKER: Token = Token(usize::MAX);
@@ -315,6 +316,7 @@ impl Engine {
                 air.write(&self.batch);
             }
             self.switch.run(now, &self.batch, &mut edges);
+            self.switch.speak(now, &mut edges);
         }
         for _ in 0..self.flushing.len() {
             let Some(id) = self.flushing.pop_front() else { break };
@@ -471,6 +473,16 @@ impl Engine {
                     claim.address,
                     self.port_name(claim.owner),
                 ),
+                Event::Shared(shared) => log::warn!(
+                    "{} is the address of {} on {} and of {} on {}: only one of them is reached. Give each its own, or \
+                     rewrite=ip={} with the one that it is to have, on one of the ports",
+                    shared.addr,
+                    shared.one.0,
+                    self.port_name(shared.one.1),
+                    shared.other.0,
+                    self.port_name(shared.other.1),
+                    rewritten(shared.addr),
+                ),
                 Event::Stalled(id) => {
                     log::warn!(
                         "{}: its peer does not read; frames for it are dropped until it does",
@@ -550,6 +562,14 @@ impl Transmit for Edges<'_> {
             slot.seat.fail(Gone("the system has no memory for the rest of a frame that was half sent".into()));
             self.gone.push(id);
         }
+    }
+}
+
+/// The beginning of a rule that translates this address.
+fn rewritten(addr: IpAddr) -> String {
+    match addr {
+        IpAddr::V4(addr) => format!("{addr}:NEW"),
+        IpAddr::V6(addr) => format!("[{addr}]:[NEW]"),
     }
 }
 

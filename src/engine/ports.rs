@@ -421,6 +421,7 @@ impl Engine {
         let now = self.clock.now();
         self.switch.set_up(now, id, false);
         let Some(slot) = self.slot_mut(id) else { return };
+        slot.rewriter.iter_mut().for_each(Rewriter::forget);
         let due = now + slot.retry;
         slot.retry = (slot.retry * 2).min(LAST_RETRY);
         slot.retry_at = Some(due);
