@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use support::{
-    Firmware, Framing, LinePeer, Namespace, PATIENCE, Process, StreamPeer, TempDir, eventually, needs, require, zbridge,
+    Firmware, Framing, LinePeer, Namespace, PATIENCE, Process, StreamPeer, TapPeer, TempDir, eventually,
+    eventually_within, needs, require, zbridge,
 };
 
 /// In which an answer has to come.
@@ -152,4 +153,26 @@ fn two_copies_with_one_address_are_told_of() {
     bridge.sigint();
     let exit = bridge.wait();
     assert_eq!(exit.stderr.matches(" is the address of ").count(), 2, "{}", exit.stderr);
+}
+
+/// A TAP of the machine that its program closes and opens again, as native_sim does when it is started anew.
+#[test]
+fn a_program_on_a_tap_of_the_machine_is_reached_again() {
+    require!(needs::root(), needs::netns(), needs::tun(), needs::tool("ping", "iputils-ping"));
+    let host = Namespace::new("zeth");
+    host.ip("tuntap add zeth mode tap");
+    host.check("echo 1 > /proc/sys/net/ipv6/conf/zeth/disable_ipv6; ip link set zeth up");
+    let tap = "tap:zeth0,addr=192.0.2.2/24,addr=2001:db8::2/64";
+    let bridge = zbridge!("-v", "--port", tap, "--port", "packet:zeth").inside(&host).ready();
+    for round in 1..=3 {
+        let instance = Firmware::start(TapPeer::open(&host, "zeth"), 1);
+        for address in [V4, V6] {
+            // Linux takes up to a second to tell that a carrier has come or gone, and lets nothing through until then.
+            eventually_within(3 * SOON, &format!("round {round}: {address}"), || host.pings(address).then_some(()));
+        }
+        drop(instance);
+        std::thread::sleep(Duration::from_millis(if round == 1 { 0 } else { 1500 }));
+    }
+    bridge.sigint();
+    assert_eq!(bridge.wait().code(), 0);
 }

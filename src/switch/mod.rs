@@ -222,6 +222,13 @@ impl Switch {
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
             self.empty_queue(id, DropReason::LinkDown);
+            self.flush_port(now, id);
+        }
+    }
+
+    /// Forgets the stations of a port, which stays as it is.
+    pub fn flush_port(&mut self, now: Instant, id: PortId) {
+        if self.port(id).is_some() {
             self.fdb.flush_port(id, now);
             self.guard.flush_port(id);
         }
