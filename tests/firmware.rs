@@ -176,3 +176,29 @@ fn a_program_on_a_tap_of_the_machine_is_reached_again() {
     bridge.sigint();
     assert_eq!(bridge.wait().code(), 0);
 }
+
+/// A static address whose last 24 bits are those of the MAC address, as tiny stacks have it: both are of one group, and
+/// only one of them goes with the MAC address. Its successor has the same MAC address on the switch.
+#[test]
+fn a_static_ipv6_address_that_ends_as_the_mac_address_is_reached_behind_a_rewrite() {
+    let dir = TempDir::new();
+    let other = format!("unix:{},name=other", dir.text("other.sock"));
+    let slip = format!("slip:unix:{},name=inst,rewrite=mac", dir.text("inst.sock"));
+    let bridge = zbridge!("-v", "--port", other, "--port", slip).spawn();
+    bridge.wait_for("to attach", PATIENCE);
+    let guest = Firmware::start(StreamPeer::unix(dir.path("other.sock")), 7);
+    bridge.wait_for("other: connected", PATIENCE);
+    for round in 1..=20 {
+        let line = LinePeer::unix(Framing::Slip, dir.path("inst.sock"));
+        bridge.wait_for_nth("inst: connected", round, PATIENCE);
+        let last = u8::try_from(round).unwrap();
+        let instance = Firmware::with_mac(line, 1, [2, 0, last, 0, 0, 1]);
+        assert!(guest.pings(ip(V6), SOON) && guest.pings(ip(V4), SOON), "{round}");
+        end(&bridge, instance, round);
+    }
+    let exit = {
+        bridge.sigint();
+        bridge.wait()
+    };
+    assert_eq!(exit.code(), 0, "{exit:?}");
+}

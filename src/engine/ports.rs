@@ -22,7 +22,7 @@ use crate::rights::role::{BASE, FILES};
 use crate::rights::{self, Role};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
-use crate::wire::Rewriter;
+use crate::wire::{Rewriter, Rule};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::os::fd::{OwnedFd, RawFd};
@@ -106,6 +106,7 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
         queue: spec.queue.unwrap_or_else(|| spec.kind.queue()),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
+        renames: spec.rewrite.contains(&Rule::Mac),
     }
 }
 

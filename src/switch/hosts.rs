@@ -292,6 +292,9 @@ impl Switch {
 
     /// Sends what was held for an address to the station that has said it has it.
     fn release(&mut self, place: Place, said: &Said, port: PortId) {
+        // One that is back with the address that it had has got the packet when it flooded.
+        let got = |to: &[u8], renames: bool| to == said.mac.0 && !renames;
+        let renames = self.port(port).is_some_and(|port| port.config.renames);
         let mut asked = std::mem::take(&mut self.hosts.asked);
         asked.retain_mut(|asked| {
             if asked.place != place || asked.port == port {
@@ -299,7 +302,7 @@ impl Switch {
             }
             let held = asked.held.take().filter(|_| self.may_pass(asked.port, port));
             if let Some((mut bytes, offload)) = held
-                && let Some(to) = bytes.get_mut(..6).filter(|to| **to != said.mac.0)
+                && let Some(to) = bytes.get_mut(..6).filter(|to| !got(to, renames))
             {
                 to.copy_from_slice(&said.mac.0);
                 self.hosts.say(Own { bytes, offload, ingress: asked.port, to: Some(port) });
