@@ -1,7 +1,7 @@
 //! Instances that are started again, as real firmware is: each time with another MAC address and the same IP addresses,
 //! and without a word of it. Whoever has spoken to the one before reaches the next one at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 use support::{
     Firmware, Framing, LinePeer, Namespace, PATIENCE, Process, StreamPeer, TapPeer, TempDir, eventually,
@@ -201,4 +201,31 @@ fn a_static_ipv6_address_that_ends_as_the_mac_address_is_reached_behind_a_rewrit
         bridge.wait()
     };
     assert_eq!(exit.code(), 0, "{exit:?}");
+}
+
+/// The gateway's stack, which does not believe whoever says that an address is his before the one who had it is silent.
+#[test]
+fn a_forward_of_the_gateway_leads_to_the_next_instance() {
+    let dir = TempDir::new();
+    for slip in [true, false] {
+        let nat = "nat:192.0.2.2/24,forward=udp:127.0.0.1:0->192.0.2.1:7";
+        let bridge = zbridge!("-v", "--port", nat, "--port", port(&dir, slip)).spawn();
+        let line = bridge.wait_for(" leads to ", PATIENCE);
+        let at = line.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).unwrap().to_owned();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        for round in 1..=3 {
+            let instance = instance(&bridge, &dir, slip, round);
+            let begun = Instant::now();
+            let mut back = [0; 8];
+            eventually_within(SOON, &format!("round {round}: an echo"), || {
+                socket.send_to(b"echo", &at).unwrap();
+                socket.recv(&mut back).ok()
+            });
+            println!("slip {slip}, round {round}: an echo after {:?}", begun.elapsed());
+            end(&bridge, instance, round);
+        }
+        bridge.sigint();
+        assert_eq!(bridge.wait().code(), 0);
+    }
 }

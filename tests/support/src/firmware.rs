@@ -168,23 +168,30 @@ impl Instance {
     fn hear_v4(&mut self, from: Mac, packet: &[u8]) -> Option<Vec<u8>> {
         let length = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
         let packet = packet.get(..length)?;
-        if packet.get(9) != Some(&1) || packet.get(16..20)? != self.v4.octets() {
+        if packet.get(16..20)? != self.v4.octets() {
             return None;
         }
         let source = Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]);
+        let protocol = packet[9];
         let mut message = packet.get(20..)?.to_vec();
-        match message.first()? {
-            0 => self.told.send(source.into()).ok().and(None),
-            8 => {
+        match (protocol, message.first()?) {
+            (1, 0) => return self.told.send(source.into()).ok().and(None),
+            (1, 8) => {
                 message[0] = 0;
                 message[2..4].fill(0);
                 let sum = checksum(&message);
                 message[2..4].copy_from_slice(&sum.to_be_bytes());
-                let mac = self.neighbours.get(&source.into()).copied().unwrap_or(from);
-                Some(ethernet(mac, self.mac, IPV4, &ipv4(1, self.v4, source, &message)))
             }
-            _ => None,
+            // A datagram for port 7 goes back, without a checksum (RFC 862; RFC 768).
+            (17, _) if message.get(2..4)? == [0, 7] => {
+                let port = [message[0], message[1]];
+                message[..4].copy_from_slice(&[0, 7, port[0], port[1]]);
+                message[6..8].fill(0);
+            }
+            _ => return None,
         }
+        let mac = self.neighbours.get(&source.into()).copied().unwrap_or(from);
+        Some(ethernet(mac, self.mac, IPV4, &ipv4(protocol, self.v4, source, &message)))
     }
 
     fn hear_v6(&mut self, from: Mac, packet: &[u8]) -> Option<Vec<u8>> {
