@@ -27,6 +27,7 @@ mod bridge;
 mod command;
 pub mod control;
 mod departed;
+mod events;
 mod fault;
 mod fdb;
 mod gateway;
@@ -52,7 +53,7 @@ use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FR
 use crate::port::link_news::LinkNews;
 use crate::port::port_set::PortSet;
 use crate::port::{Budget, Edge, Gone, Inhaled};
-use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
+use crate::switch::{Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
 use command::Command;
@@ -65,7 +66,6 @@ use mio::{Events, Poll, Token, Waker};
 use ports::{Due, PortSlot};
 use pulse::{Call, Pulse};
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 const WAKER: Token = Token(usize::MAX);
@@ -436,64 +436,6 @@ impl Engine {
         }
     }
 
-    fn tell_events(&mut self) {
-        while let Some(event) = self.switch.poll_event() {
-            match event {
-                // What waited for a peer that has died since is no longer waiting; that is not to read.
-                Event::Stalled(id) | Event::Drained(id) if !self.switch.state(id).is_some_and(|state| state.up) => {}
-                Event::Flapping(flap) => log::warn!(
-                    "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
-                     other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
-                     -device …,mac=…; or rewrite=mac on their ports",
-                    flap.mac,
-                    self.port_name(flap.from),
-                    self.port_name(flap.to),
-                ),
-                Event::Loop(flap) => log::warn!(
-                    "many addresses, {} among them, are heard on {} and on {} by turns: there is a loop, or two \
-                     instances share them; take one of the ways between these ports out",
-                    flap.mac,
-                    self.port_name(flap.from),
-                    self.port_name(flap.to),
-                ),
-                Event::PortTableFull(id) => log::warn!(
-                    "{}: it has used up its share of the forwarding database; further addresses behind it are not \
-                     learned, and what is sent to them floods (fdb-port-limit in the configuration)",
-                    self.port_name(id),
-                ),
-                Event::TableFull => log::warn!(
-                    "switch {}: the forwarding database is full; new addresses are not learned (fdb-limit in the \
-                     configuration)",
-                    self.name,
-                ),
-                Event::Claimed(claim, count) => log::warn!(
-                    "{}: it claims the {} of {}, and its frame was dropped (guard; {count} in all since this was said \
-                     last)",
-                    self.port_name(claim.port),
-                    claim.address,
-                    self.port_name(claim.owner),
-                ),
-                Event::Shared(shared) => log::warn!(
-                    "{} is the address of {} on {} and of {} on {}: only one of them is reached. Give each its own, or \
-                     rewrite=ip={} with the one that it is to have, on one of the ports",
-                    shared.addr,
-                    shared.one.0,
-                    self.port_name(shared.one.1),
-                    shared.other.0,
-                    self.port_name(shared.other.1),
-                    rewritten(shared.addr),
-                ),
-                Event::Stalled(id) => {
-                    log::warn!(
-                        "{}: its peer does not read; frames for it are dropped until it does",
-                        self.port_name(id)
-                    );
-                }
-                Event::Drained(id) => log::info!("{}: its peer reads again", self.port_name(id)),
-            }
-        }
-    }
-
     /// What a service needs to know of its bridge.
     fn host(&self) -> service::Host {
         service::Host { switch: self.name.clone(), waker: self.waker.clone(), parts: self.parts.clone() }
@@ -562,14 +504,6 @@ impl Transmit for Edges<'_> {
             slot.seat.fail(Gone("the system has no memory for the rest of a frame that was half sent".into()));
             self.gone.push(id);
         }
-    }
-}
-
-/// The beginning of a rule that translates this address.
-fn rewritten(addr: IpAddr) -> String {
-    match addr {
-        IpAddr::V4(addr) => format!("{addr}:NEW"),
-        IpAddr::V6(addr) => format!("[{addr}]:[NEW]"),
     }
 }
 
