@@ -63,6 +63,8 @@ const HELD: usize = 2048;
 const OWN: usize = 256;
 /// Two stations have an address if it comes back from one to the other within this time.
 const TURN: Duration = Duration::from_secs(60);
+/// A station with so many addresses answers for others (proxy ARP), which they have as well.
+const PROXY: usize = 16;
 /// How often it is told at most that two stations have one.
 const SHARED_EVERY: Duration = Duration::from_secs(1);
 
@@ -283,8 +285,12 @@ impl Switch {
         let before = host.before.replace((shared.one.0, now));
         let is_back = before.is_some_and(|(mac, until)| mac == shared.other.0 && now - until < TURN);
         let limited = self.hosts.shared_told.is_some_and(|at| now - at < SHARED_EVERY);
-        if is_back && !host.told && !limited && shared.one.1 != shared.other.1 {
-            host.told = true;
+        if !is_back || host.told || limited || shared.one.1 == shared.other.1 {
+            return;
+        }
+        host.told = true;
+        let speaks_for_others = |mac| self.hosts.addresses(mac, place.0, place.1.is_ipv4()).nth(PROXY - 1).is_some();
+        if !speaks_for_others(shared.one.0) && !speaks_for_others(shared.other.0) {
             self.hosts.shared_told = Some(now);
             self.tell(Event::Shared(shared));
         }
