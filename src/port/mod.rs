@@ -329,6 +329,14 @@ impl Edge {
         }
     }
 
+    /// Whether the carrier of its interface has come or gone since this was asked last.
+    pub fn carrier_has_changed(&mut self) -> bool {
+        match self {
+            Self::Packet(edge) => edge.carrier_has_changed(),
+            _ => false,
+        }
+    }
+
     /// Whether opening it made the interface behind it, which then has to be made again when it is gone.
     pub fn made_its_interface(&self) -> bool {
         matches!(self, Self::Tap(edge) if edge.created())
@@ -516,7 +524,7 @@ fn open_tap(spec: &PortSpec, tap: &config::Tap) -> Result<Tap> {
 /// The same for a packet socket.
 fn open_packet(spec: &PortSpec, packet: &config::Packet) -> Result<Packet> {
     match deed::port(|| bare(spec)) {
-        Some(kept) => kept.and_then(|(fd, _)| Packet::adopt(fd)),
+        Some(kept) => kept.and_then(|(fd, _)| Packet::adopt(fd)).map(Packet::with_carrier),
         None => Packet::open(&packet.ifname),
     }
 }
