@@ -34,7 +34,7 @@ const RIGHTS: [CapabilitySet; 6] = [
 const WELL: Done = Done::Well(false);
 
 /// Its system calls.
-static ROLE: Role = Role::new("keeper", &[BASE, SOCKETS, NETWORK, FILES, &["chown", "fchownat"]]);
+static ROLE: Role = Role::new("keeper", &[BASE, SOCKETS, NETWORK, FILES]);
 
 /// Starts a keeper with these orders.
 ///
