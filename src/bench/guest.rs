@@ -127,13 +127,12 @@ impl Socket {
         let kind = PortKind::Unix(UnixStream {
             path: path_in(&folder.path),
             connect: false,
-            // A bridge that root has started goes on as somebody else, but its programs stay root, without the right to
-            // what is another user's.
-            access: Access { user: Some(geteuid().as_raw().to_string()), ..Access::default() },
+            access: Access::default(),
             clients: None,
         });
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
-        bridge.add_port(PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) })?;
+        let port = PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) };
+        bridge.add_port(if geteuid().is_root() { port.for_programs_of_root() } else { port })?;
         let model = model.map(|model| format!(",model={model}")).unwrap_or_default();
         let card = format!("nic,netdev={ID},macaddr={mac}{model}");
         Ok(Self { folder, switch: bridge.switch(&instance.switch)?.clone(), port: instance.name.clone(), card })

@@ -65,9 +65,9 @@ Two simulated hosts on the ports of a switch in this process ping each other.
 
 const CONCLUSION: &str = "
 Now something real
-  zbridge --port unix:/tmp/inst1 --port unix:/tmp/inst2  # two QEMU guests, no root
-  zbridge --port tap:zeth0 --port unix:/tmp/inst1        # an interface and a guest
-  zbridge ports                                          # all that can be a port
+  zbridge --port unix:/tmp/inst1 --port unix:/tmp/inst2  # two QEMU guests
+  zbridge --port tap:zeth0 --port unix:/tmp/inst1        # a host and a guest
+  zbridge ports                                          # everything else
 ";
 
 fn address(number: u8) -> IpAddr {
