@@ -79,8 +79,10 @@ impl Engine {
         if let Err(gone) = edge.check_link() {
             return self.fail(id, gone);
         }
-        let down = edge.link_is_down();
+        let (down, comes_and_goes) = (edge.link_is_down(), edge.awaits_interfaces());
         match (std::mem::replace(&mut slot.link_down, down), down) {
+            (false, true) if comes_and_goes => log::debug!("{}: its program has closed its interface", slot.name),
+            (true, false) if comes_and_goes => log::debug!("{}: its program has its interface again", slot.name),
             (false, true) => {
                 log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
             }

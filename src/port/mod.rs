@@ -313,6 +313,11 @@ impl Edge {
         }
     }
 
+    /// Whether the interface behind it is a program's, which may close it and make another one.
+    pub fn awaits_interfaces(&self) -> bool {
+        matches!(self, Self::Packet(edge) if edge.waits())
+    }
+
     /// Asks the system for the state of that link.
     ///
     /// # Errors
@@ -464,7 +469,7 @@ pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
     let adopted = match &spec.kind {
         PortKind::Tap(tap) => Tap::adopt(fd, tap, spec.mtu).map(Edge::Tap),
         PortKind::Packet(packet) => Packet::adopt(fd).and_then(|found| match found.name() == packet.ifname {
-            true => Ok(Edge::Packet(found.with_offload(packet.offload))),
+            true => Ok(Edge::Packet(found.with_offload(packet.offload).may_wait(spec.optional))),
             false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
         }),
         PortKind::Unix(unix) if unix.connect => unix::adopt(fd),

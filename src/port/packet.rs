@@ -13,6 +13,9 @@
 //! The socket is made for no protocol at all and starts to receive only once it is bound to the interface: nothing of
 //! any other interface ever gets in.
 //!
+//! A socket that was handed over may lead to one interface after the other (`launch/adopt.rs`): whoever holds a copy of it
+//! binds it anew. Then the end of an interface is a link that is down ([`Packet::may_wait`]).
+//!
 //! When the interface is set down, one call fails with ENETDOWN, and it is quiet until it is up again. When it is
 //! deleted it goes down first, which is all that a socket is woken by: so [`Packet::check_link`] while it is down.
 
@@ -56,6 +59,8 @@ pub struct Packet {
     offload: bool,
     /// It is the host's end of a TAP.
     is_tap: bool,
+    /// Another interface may take the place of this one.
+    waits: bool,
     /// A super-frame in a tunnel that has been received and is still to be cut into a batch.
     tunnelled: Option<(Vec<u8>, Offload)>,
 }
@@ -123,8 +128,16 @@ impl Packet {
         if address.hardware != ETHERNET {
             return Err(Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"));
         }
-        let mut packet =
-            Self { fd, index, name: String::new(), link: Link::Up, offload: true, is_tap: false, tunnelled: None };
+        let mut packet = Self {
+            fd,
+            index,
+            name: String::new(),
+            link: Link::Up,
+            offload: true,
+            is_tap: false,
+            waits: false,
+            tunnelled: None,
+        };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)
     }
@@ -134,6 +147,27 @@ impl Packet {
     #[must_use]
     pub fn with_offload(self, offload: bool) -> Self {
         Self { offload, ..self }
+    }
+
+    /// Says whether it stays when its interface is gone, until its socket is bound to another one; it does not unless told.
+    #[must_use]
+    pub fn may_wait(self, waits: bool) -> Self {
+        Self { waits, ..self }
+    }
+
+    /// Whether it does.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Leads a socket to the interface with this index, whoever reads it.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn bind_to(fd: &OwnedFd, index: u32) -> Result<()> {
+        let failed = |errno: Errno| Error::system("packet", &errno.into());
+        sys::packet_promiscuous(fd, index).map_err(failed)?;
+        sys::packet_bind(fd, index).map_err(failed)
     }
 
     /// Whether it was opened on a TAP, behind which a program is or will be.
@@ -206,6 +240,12 @@ impl Packet {
     /// # Errors
     /// The interface was deleted, or moved to another network namespace.
     pub fn check_link(&mut self) -> std::result::Result<Link, Gone> {
+        if self.waits
+            && let Ok(address) = sys::packet_address(&self.fd)
+        {
+            // 0 or less: the interface that it was bound to is gone.
+            self.index = u32::try_from(address.index).unwrap_or(0);
+        }
         let told = index_to_name(&self.fd, self.index).and_then(|name| {
             let up = sys::interface_is_up(&self.fd, &name)?;
             self.name = name;
@@ -213,6 +253,7 @@ impl Packet {
         });
         match told {
             Ok(up) => self.link = if up { Link::Up } else { Link::Down },
+            Err(Errno::NODEV | Errno::NXIO) if self.waits => self.link = Link::Down,
             Err(Errno::NODEV | Errno::NXIO) => return Err(deleted()),
             // No answer says nothing: what was known is still the best guess.
             Err(_) => {}
@@ -309,6 +350,10 @@ impl FrameIo for Packet {
                 Ok(_) => Refusal::Drop(DropReason::LinkDown),
                 Err(gone) => Refusal::Gone(gone),
             },
+            // What waits has another interface by now, or will have.
+            Errno::NXIO | Errno::NODEV if self.waits && self.check_link().is_ok() => {
+                Refusal::Drop(DropReason::LinkDown)
+            }
             Errno::NXIO | Errno::NODEV => Refusal::Gone(deleted()),
             Errno::MSGSIZE if sending => Refusal::Drop(DropReason::TooBig),
             // No buffers, or an offload that contradicts the frame. (Nothing else is wrong with one frame.)
