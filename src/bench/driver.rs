@@ -13,7 +13,7 @@ use super::output::Lines;
 use super::ready::ReadyLine;
 use super::supervisor::{Action, End, Supervisor};
 use super::{Bench, Outcome, Screen};
-use crate::config::{InstanceSpec, Network, PortSpec, Ready};
+use crate::config::{InstanceSpec, IpPeer, Network, PortKind, PortSpec, Ready};
 use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Host, Interfaces, Launched, Link, Output, Watch};
@@ -285,8 +285,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
     let network = match &spec.network {
         Network::Own | Network::Qemu { .. } => launch::Network::Shared,
-        Network::Interfaces { taps, host } => launch::Network::Own(Interfaces {
+        Network::Interfaces { taps, tuns, host } => launch::Network::Own(Interfaces {
             taps: taps.iter().map(|tap| tap.kind.text().target()).collect(),
+            tuns: tuns.iter().filter_map(peer_of).collect(),
             host: host.as_ref().map(|(host, _)| Host {
                 ifname: host.ifname.clone(),
                 addrs: host.addrs.clone(),
@@ -304,7 +305,7 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
         network,
         output: Output::Piped,
         privileged: spec.privileged,
-        tap_words: "tap = \"NAME\"",
+        tun_words: "tun = \"NAME\"",
         ..launch::Spec::new(&spec.name, Vec::new())
     }
 }
@@ -312,8 +313,16 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
 /// The ports that the interfaces of an instance become, in their order; only their kinds are still to be set.
 fn wanted_ports(spec: &InstanceSpec) -> Vec<PortSpec> {
     match &spec.network {
-        Network::Interfaces { taps, host } => taps.iter().chain(host.iter().map(|(_, port)| port)).cloned().collect(),
+        Network::Interfaces { .. } => spec.network.ports().cloned().collect(),
         Network::Own | Network::Qemu { .. } => Vec::new(),
+    }
+}
+
+/// A TUN's name, and who is behind it.
+fn peer_of(tun: &PortSpec) -> Option<(String, IpPeer)> {
+    match &tun.kind {
+        PortKind::Packet(packet) => Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default())),
+        _ => None,
     }
 }
 

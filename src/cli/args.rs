@@ -161,6 +161,12 @@ pub struct RunArgs {
     #[arg(long = "tap", value_name = "NAMES", value_delimiter = ',')]
     pub taps: Vec<String>,
 
+    /// The TUN that the program opens, if it speaks bare IP (Contiki-NG) [without NAME: tun0]; may have ip=CIDR, gateway=IP
+    /// and mac=MAC behind it, as packet:…,mode=ip; may be given often
+    #[arg(long = "tun", value_name = "NAME[,ip=CIDR]", num_args = 0..=1, require_equals = true,
+          default_missing_value = "tun0")]
+    pub tuns: Vec<String>,
+
     /// An interface with this address for the program's own sockets, or with one that a DHCP server on the switch gives it;
     /// may be given often
     #[arg(long, value_name = "CIDR|dhcp", value_parser = HostAddr::parse)]

@@ -52,9 +52,8 @@ impl Instance {
     /// What the ports of its interfaces are called.
     fn port_names(spec: &launch::Spec) -> Vec<String> {
         let launch::Network::Own(interfaces) = &spec.network else { return Vec::new() };
-        let host = interfaces.host.iter().map(|host| &host.ifname);
-        let all: Vec<&String> = interfaces.taps.iter().chain(host).collect();
-        all.iter().map(|ifname| port_name(&spec.name, (all.len() > 1).then_some(ifname.as_str()))).collect()
+        let all: Vec<&str> = interfaces.names().collect();
+        all.iter().map(|ifname| port_name(&spec.name, (all.len() > 1).then_some(ifname))).collect()
     }
 
     /// The program as it is to be started on `bridge`, where ports of these names are there already: one without a given name is

@@ -31,7 +31,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::grammar::nearest;
 use crate::config::text::shell;
-use crate::config::{Config, HostAddr, PortKind, PortSpec, SwitchSpec, check_rules, value};
+use crate::config::{Config, HostAddr, IpPeer, Packet, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Interfaces, Network};
 
@@ -253,8 +253,9 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     let mut spec = launch::Spec::new(&name, args.command.clone());
     spec.privileged = args.privileged;
     let host = (!args.host.is_empty()).then(|| host(args, &name)).transpose()?;
-    if host.is_some() || !args.taps.is_empty() {
-        spec.network = Network::Own(Interfaces { taps: args.taps.clone(), host });
+    let tuns = args.tuns.iter().map(|text| tun(text)).collect::<Result<Vec<_>>>()?;
+    if host.is_some() || !args.taps.is_empty() || !tuns.is_empty() {
+        spec.network = Network::Own(Interfaces { taps: args.taps.clone(), tuns, host });
     }
     check_rules(&args.rewrite)?;
     let named = args.name.is_some();
@@ -264,6 +265,24 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     let switch = switch.transpose()?;
     let (join, bridge) = (args.join.clone(), args.bridge.clone());
     Ok(Instance { spec, config, bridge, join, switch, rewrite: args.rewrite.clone(), named })
+}
+
+/// A TUN of `zbridge run --tun=NAME[,key=value]…`, and who is behind it.
+fn tun(text: &str) -> Result<(String, IpPeer)> {
+    let place = format!("--tun={text}");
+    let port = PortSpec::parse(&format!("packet:{text},mode=ip")).map_err(|error| error.at(&place))?;
+    let found = match &port.kind {
+        PortKind::Packet(packet) => Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default())),
+        _ => None,
+    };
+    let plain = |(name, peer): &(String, IpPeer)| {
+        let kind = PortKind::Packet(Packet { ip: Some(peer.clone()), ..Packet::new(name) });
+        PortSpec::new(kind) == port
+    };
+    found.filter(plain).ok_or_else(|| {
+        Error::usage(format!("{place}: only ip=, gateway= and mac= may stand behind the name"))
+            .hint("what concerns the port are options: --name, --switch, --rewrite")
+    })
 }
 
 /// No program begins with a dash: what does is an option that `zbridge run` does not have.

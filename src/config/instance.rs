@@ -43,6 +43,14 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
     },
     KeyRow {
         repeatable: true,
+        ..row(
+            "tun",
+            "IFNAME",
+            "the TUN it opens, if it speaks bare IP; may have ip=, gateway= and mac= behind it, as packet:…,mode=ip",
+        )
+    },
+    KeyRow {
+        repeatable: true,
         ..row("host", "CIDR|dhcp", "an interface with this address, or one from the switch, for any host tool")
     },
     row("iface", "NAME", "with host: what that interface is called (default: eth0)"),
@@ -121,6 +129,8 @@ pub enum Network {
     Interfaces {
         /// TAPs that it opens; each is a port of the kind `tap` with no keys of its own.
         taps: Vec<PortSpec>,
+        /// TUNs that it opens; each is a port of the kind `packet` with mode=ip.
+        tuns: Vec<PortSpec>,
         /// A configured interface, and the port that it becomes.
         host: Option<(Host, PortSpec)>,
     },
@@ -131,6 +141,17 @@ pub enum Network {
         /// The card's address.
         mac: Mac,
     },
+}
+
+impl Network {
+    /// The ports of its interfaces, in their order.
+    pub fn ports(&self) -> impl Iterator<Item = &PortSpec> {
+        let (taps, tuns, host) = match self {
+            Self::Interfaces { taps, tuns, host } => (taps.as_slice(), tuns.as_slice(), host.as_ref()),
+            Self::Own | Self::Qemu { .. } => (&[][..], &[][..], None),
+        };
+        taps.iter().chain(tuns).chain(host.map(|(_, port)| port))
+    }
 }
 
 /// A configured interface for host tools.
@@ -196,8 +217,8 @@ impl InstanceSpec {
                 return Err(Fault::new("rewrite means nothing without tap, host or qemu")
                     .hint("it is a key of the port that the program is attached to"));
             }
-            Network::Interfaces { taps, host } => {
-                let ports = taps.iter_mut().chain(host.iter_mut().map(|(_, port)| port));
+            Network::Interfaces { taps, tuns, host } => {
+                let ports = taps.iter_mut().chain(tuns).chain(host.iter_mut().map(|(_, port)| port));
                 ports.filter(|port| port.rewrite.is_empty()).for_each(|port| port.rewrite.clone_from(&rules));
             }
             _ => {}
@@ -225,9 +246,7 @@ impl InstanceSpec {
     pub fn switches(&self) -> Vec<&str> {
         let asked = matches!(self.ready, Some(Ready::Ping { .. } | Ready::Tcp { .. }));
         let mut names: Vec<&str> = match &self.network {
-            Network::Interfaces { taps, host } => {
-                taps.iter().chain(host.iter().map(|(_, port)| port)).map(|port| port.switch.as_str()).collect()
-            }
+            Network::Interfaces { .. } => self.network.ports().map(|port| port.switch.as_str()).collect(),
             Network::Own => Vec::new(),
             Network::Qemu { .. } => vec![&self.switch],
         };
@@ -241,9 +260,7 @@ impl InstanceSpec {
     pub fn ports(&self) -> Vec<&str> {
         match &self.network {
             Network::Own => Vec::new(),
-            Network::Interfaces { taps, host } => {
-                taps.iter().chain(host.iter().map(|(_, port)| port)).map(|port| port.name.as_str()).collect()
-            }
+            Network::Interfaces { .. } => self.network.ports().map(|port| port.name.as_str()).collect(),
             Network::Qemu { .. } => vec![&self.name],
         }
     }
@@ -260,8 +277,11 @@ impl InstanceSpec {
         let mut words = Vec::new();
         match &self.network {
             Network::Own => {}
-            Network::Interfaces { taps, host } => {
-                words.extend(taps.iter().map(|tap| format!("tap {}{}", tap.kind.text().target(), on(&tap.switch))));
+            Network::Interfaces { taps, tuns, host } => {
+                let named =
+                    |word: &str, port: &PortSpec| format!("{word} {}{}", port.kind.text().target(), on(&port.switch));
+                words.extend(taps.iter().map(|tap| named("tap", tap)));
+                words.extend(tuns.iter().map(|tun| named("tun", tun)));
                 if let Some((host, _)) = host {
                     words.extend(host.dhcp.then(|| format!("host dhcp{}", on(&self.switch))));
                     words.extend(host.addrs.iter().map(|addr| format!("host {addr}{}", on(&self.switch))));
@@ -337,23 +357,37 @@ impl HostAddr {
 
 /// How it is on the network: by `tap` and `host`, or by `qemu`, and the keys that belong to them.
 fn network(name: &str, switch: &str, keys: &mut Keys) -> Result<Network, Fault> {
-    let mut taps = keys.nested("tap", |text| tap(text, switch))?;
+    let taps = keys.nested("tap", |text| tap(text, switch))?;
+    let tuns = keys.nested("tun", |text| tun(text, switch))?;
     let host = host(switch, keys)?;
     if let Some(model) = keys.value("qemu", model)?.flatten() {
-        if !taps.is_empty() || host.is_some() {
-            return Err(Fault::new("an instance has tap and host, or qemu").hint("leave out the one or the other"));
+        if !taps.is_empty() || !tuns.is_empty() || host.is_some() {
+            return Err(Fault::new("an instance has tap, tun and host, or qemu").hint("leave out the one or the other"));
         }
         let mac = keys.value("mac", value::station)?.unwrap_or_else(|| Mac::made_of(name));
         return Ok(Network::Qemu { model, mac });
     }
     keys.refuse("mac", "without qemu: a TAP's program chooses its own")?;
-    let given = taps.len();
-    let (hosts, ports): (Vec<Host>, Vec<PortSpec>) = host.into_iter().unzip();
-    taps.extend(ports);
-    let mut ports = named(name, taps)?;
-    let of_host = ports.split_off(given.min(ports.len()));
-    let host = hosts.into_iter().zip(of_host).next();
-    Ok(if ports.is_empty() && host.is_none() { Network::Own } else { Network::Interfaces { taps: ports, host } })
+    let (count_of_taps, count_of_tuns) = (taps.len(), tuns.len());
+    let (hosts, of_host): (Vec<Host>, Vec<PortSpec>) = host.into_iter().unzip();
+    let mut ports = named(name, [taps, tuns, of_host].concat())?.into_iter();
+    let taps: Vec<PortSpec> = ports.by_ref().take(count_of_taps).collect();
+    let tuns: Vec<PortSpec> = ports.by_ref().take(count_of_tuns).collect();
+    let host = hosts.into_iter().zip(ports).next();
+    let none = taps.is_empty() && tuns.is_empty() && host.is_none();
+    Ok(if none { Network::Own } else { Network::Interfaces { taps, tuns, host } })
+}
+
+/// `IFNAME[,key=value]…` with the keys of a peer of bare IP packets and those that every port has.
+fn tun(text: &str, switch: &str) -> Result<PortSpec, Fault> {
+    let mut words = split(&format!("packet:{text}"))?;
+    let names_switch = words.keys.iter().any(|key| key.word == "switch");
+    words.keys.insert(0, Key { word: "mode".to_owned(), value: Some("ip".to_owned()), at: 0 });
+    let mut port = PortSpec::from_words(words)?;
+    if !names_switch {
+        port.switch = switch.to_owned();
+    }
+    Ok(port)
 }
 
 /// The interface of `host`, and its port, which is called as the interface.
@@ -398,7 +432,7 @@ fn named(name: &str, mut taps: Vec<PortSpec>) -> Result<Vec<PortSpec>, Fault> {
     for index in 0..taps.len() {
         let (before, rest) = taps.split_at_mut(index);
         let Some(tap) = rest.first_mut() else { break };
-        if before.iter().any(|other| other.kind == tap.kind) {
+        if before.iter().any(|other| other.kind.text().target() == tap.kind.text().target()) {
             let what = format!("there are two interfaces called {}", tap.kind.text().target());
             return Err(Fault::new(what).hint("give each tap another name, and that of host by iface"));
         }

@@ -8,8 +8,11 @@
 //! new socket is made, which becomes a port of its own. A TAP comes down and is set up at once, as one that is made for a
 //! program is up.
 //!
+//! TUNs are treated alike where the program has one.
+//!
 //! A TAP that the program has put into a bridge of its own is left alone: what passes there is the program's affair.
 
+use super::LinkKind;
 use crate::error::Result;
 use crate::port::link_news::LinkNews;
 use crate::port::netlink::{Interface, Netlink};
@@ -27,6 +30,7 @@ struct Way {
     ifname: String,
     /// That interface's index while it is there.
     index: Option<u32>,
+    kind: LinkKind,
 }
 
 /// See the head of the file.
@@ -48,16 +52,16 @@ impl Adopter {
         Ok(Self { netlink, news, ways, given, host: host.map(str::to_owned) })
     }
 
-    /// A port has this packet socket on the TAP `ifname`, which was made for the program.
-    pub fn note(&mut self, fd: &OwnedFd, ifname: &str) -> io::Result<()> {
+    /// A port has this packet socket on the TAP or TUN `ifname`, which was made for the program.
+    pub fn note(&mut self, fd: &OwnedFd, ifname: &str, kind: LinkKind) -> io::Result<()> {
         let index = self.netlink.interface(ifname)?.map(|found| found.index);
         self.given.extend(index);
-        self.ways.push(Way { fd: fd.try_clone()?, ifname: ifname.to_owned(), index });
+        self.ways.push(Way { fd: fd.try_clone()?, ifname: ifname.to_owned(), index, kind });
         Ok(())
     }
 
-    /// Sees to the TAPs that have come and gone. Gives those that have no port yet, with a packet socket on each.
-    pub fn look(&mut self) -> Vec<(String, OwnedFd)> {
+    /// Sees to the interfaces that have come and gone. Gives those that have no port yet, with a packet socket on each.
+    pub fn look(&mut self) -> Vec<(String, LinkKind, OwnedFd)> {
         self.news.take();
         // Without an answer there is another look at the next news.
         let found = self.netlink.interfaces().unwrap_or_default();
@@ -71,17 +75,17 @@ impl Adopter {
             }
             // One that is gone again is no loss.
             match self.take(tap, &found) {
-                Ok(fd) => new.extend(fd.map(|fd| (tap.name.clone(), fd))),
+                Ok(fd) => new.extend(fd.map(|fd| (tap.name.clone(), kind_of(tap), fd))),
                 Err(error) => log::debug!("{}: {error}", tap.name),
             }
         }
         new
     }
 
-    /// Whether it is a TAP of the program's that leads nowhere.
+    /// Whether it is a TAP of the program's that leads nowhere, or a TUN of one that has such.
     fn is_stray(&self, found: &Interface) -> bool {
         found.kind.as_deref() == Some("tun")
-            && found.tun.tap
+            && self.ways.iter().any(|way| way.kind == kind_of(found))
             && found.master.is_none()
             && self.host.as_ref() != Some(&found.name)
             && (found.carrier || !self.given.contains(&found.index))
@@ -104,9 +108,14 @@ impl Adopter {
         }
         let fd: OwnedFd = Packet::open(&tap.name)?.into();
         let copy = fd.try_clone().map_err(failed)?;
-        self.ways.push(Way { fd: copy, ifname: tap.name.clone(), index: Some(tap.index) });
+        self.ways.push(Way { fd: copy, ifname: tap.name.clone(), index: Some(tap.index), kind: kind_of(tap) });
         Ok(Some(fd))
     }
+}
+
+/// As what a TUN or TAP is a port.
+fn kind_of(found: &Interface) -> LinkKind {
+    if found.tun.tap { LinkKind::Packet } else { LinkKind::Tun }
 }
 
 /// A way that leads nowhere, the likeliest first: that to the last interface of this name, another one whose interface is
@@ -115,6 +124,7 @@ fn free_way<'a>(ways: &'a mut [Way], given: &[u32], tap: &Interface, found: &[In
     let is_idle =
         |index: u32| given.contains(&index) && found.iter().any(|found| found.index == index && !found.carrier);
     let worth = |way: &Way| match way.index {
+        _ if way.kind != kind_of(tap) => None,
         None if way.ifname == tap.name => Some(0),
         None => Some(1),
         Some(index) if is_idle(index) => Some(2),

@@ -1,7 +1,8 @@
 //! The caller's side of a started program.
 
 use super::talk::{self, Order, Plan, Report};
-use super::{Launched, Link, NotStarted, Output, Spec, Watch, stage};
+use super::{Interfaces, Launched, Link, Network, NotStarted, Output, Spec, Watch, stage};
+use crate::config::IpPeer;
 use crate::error::{Class, Error};
 use crate::port::descriptors;
 use crate::port::process::keep_open;
@@ -83,7 +84,7 @@ impl Child {
             Ok(Some((Report::Ended(status), _))) => Some(ExitStatus::from_raw(status)),
             Ok(Some((Report::Link(ifname, kind), mut fds))) => {
                 // There is a receiver: this holds it.
-                let _ = fds.pop().map(|fd| self.links.0.send(Link { ifname, kind, fd }));
+                let _ = fds.pop().map(|fd| self.links.0.send(Link { ifname, kind, peer: IpPeer::default(), fd }));
                 return None;
             }
             Ok(Some(_)) => return None,
@@ -180,7 +181,16 @@ pub fn begin(
 fn made(spec: &Spec, child: &Child) -> Result<(Vec<Link>, Watch), Failed> {
     let (Report::Ready(links), mut fds) = next(child)? else { return Err(ended_early().into()) };
     let Some(netlink) = fds.pop().filter(|_| fds.len() == links.len()) else { return Err(ended_early().into()) };
-    let links = links.into_iter().zip(fds).map(|((ifname, kind), fd)| Link { ifname, kind, fd });
+    let tuns = match &spec.network {
+        Network::Own(Interfaces { tuns, .. }) => tuns.as_slice(),
+        Network::Shared => &[],
+    };
+    let peer = |name: &str| tuns.iter().find(|(tun, _)| tun == name).map(|(_, peer)| peer.clone());
+    let link = |((ifname, kind), fd): ((String, _), _)| {
+        let peer = peer(&ifname).unwrap_or_default();
+        Link { ifname, kind, peer, fd }
+    };
+    let links = links.into_iter().zip(fds).map(link);
     Ok((links.collect(), Watch::new(spec, netlink)))
 }
 

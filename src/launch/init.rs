@@ -8,7 +8,7 @@ use super::adopt::Adopter;
 use super::dhcp::Dhcp;
 use super::stage::Held;
 use super::talk::{self, Fault, Order, Report};
-use super::{Host, LinkKind, program};
+use super::{Host, program};
 use crate::error::Class;
 use crate::port::process::{Signals, hold_none, send_signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -177,9 +177,9 @@ fn attend(
         let _ = dhcp.as_mut().map(Dhcp::work);
         let patience = dhcp.as_ref().and_then(Dhcp::patience).map(|time| time.max(PAUSE));
         let timeout = patience.and_then(|time| Timespec::try_from(time).ok());
-        for (ifname, fd) in adopter.as_mut().filter(|_| attached).map(Adopter::look).unwrap_or_default() {
+        for (ifname, kind, fd) in adopter.as_mut().filter(|_| attached).map(Adopter::look).unwrap_or_default() {
             // The caller may be gone: then the next look at the socket tells.
-            let _ = talk::send(socket, &Report::Link(ifname, LinkKind::Packet), &[fd.as_fd()]);
+            let _ = talk::send(socket, &Report::Link(ifname, kind), &[fd.as_fd()]);
         }
         let mut asked = vec![PollFd::new(signals, PollFlags::IN)];
         asked.extend(adopter.as_ref().filter(|_| attached).map(|adopter| PollFd::new(adopter, PollFlags::IN)));

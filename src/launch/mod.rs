@@ -45,7 +45,7 @@ pub use stage::take_over;
 pub use watch::Watch;
 
 pub use crate::config::DEFAULT_HOST;
-use crate::config::{self, PortKind, PortSpec};
+use crate::config::{self, IpPeer, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::wire::Cidr;
 use std::ffi::OsString;
@@ -78,18 +78,18 @@ pub struct Spec {
     /// It keeps all rights of the caller. Otherwise it has those that it needs in its network namespace (`init`), root's
     /// too, and never gets more.
     pub privileged: bool,
-    /// How another TAP is asked for where this was: `--tap NAME`, with NAME to be put in.
-    pub tap_words: &'static str,
+    /// How a TUN is asked for where this was: `--tun=NAME`, with NAME to be put in.
+    pub tun_words: &'static str,
 }
 
 impl Spec {
     /// Will start `command` with the TAP [`DEFAULT_TAP`], on the caller's terminal.
     pub fn new(name: &str, command: Vec<OsString>) -> Self {
         let network = Network::Own(Interfaces { taps: vec![DEFAULT_TAP.to_owned()], ..Interfaces::default() });
-        let (env, output, tap_words) = (Vec::new(), Output::Inherit, "--tap NAME");
+        let (env, output, tun_words) = (Vec::new(), Output::Inherit, "--tun=NAME");
         let privileged = false;
         let identity = name.to_owned();
-        Self { name: name.to_owned(), identity, command, env, cwd: None, network, output, privileged, tap_words }
+        Self { name: name.to_owned(), identity, command, env, cwd: None, network, output, privileged, tun_words }
     }
 }
 
@@ -108,8 +108,18 @@ pub struct Interfaces {
     /// TAPs of these names, which the program opens itself. Where there is one, those that it makes of other names
     /// become links as well ([`Child::links`]).
     pub taps: Vec<String>,
+    /// TUNs of these names, and who is behind each: for a program that opens one and speaks bare IP.
+    pub tuns: Vec<(String, IpPeer)>,
     /// An interface for the program's own sockets.
     pub host: Option<Host>,
+}
+
+impl Interfaces {
+    /// The names of all of them, in the order of their links.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let tuns = self.tuns.iter().map(|(name, _)| name);
+        self.taps.iter().chain(tuns).chain(self.host.iter().map(|host| &host.ifname)).map(String::as_str)
+    }
 }
 
 /// A configured interface.
@@ -153,6 +163,8 @@ pub struct Link {
     pub ifname: String,
     /// What the descriptor is.
     pub kind: LinkKind,
+    /// Who is behind it, if it is a TUN.
+    pub peer: IpPeer,
     /// The descriptor; see [`crate::engine::Bridge::adopt_port`].
     pub fd: OwnedFd,
 }
@@ -162,6 +174,8 @@ pub struct Link {
 pub enum LinkKind {
     /// A packet socket on the TAP that the program opens.
     Packet,
+    /// A packet socket on the TUN that the program opens.
+    Tun,
     /// A TAP of which the program has the other end.
     Tap,
 }
@@ -171,7 +185,10 @@ impl Link {
     /// by [`PortSpec::parse`] and given this one's `kind`.
     pub fn port(&self, name: &str) -> PortSpec {
         let kind = match self.kind {
-            LinkKind::Packet => PortKind::Packet(config::Packet { ifname: self.ifname.clone(), offload: true }),
+            LinkKind::Packet => PortKind::Packet(config::Packet::new(&self.ifname)),
+            LinkKind::Tun => {
+                PortKind::Packet(config::Packet { ip: Some(self.peer.clone()), ..config::Packet::new(&self.ifname) })
+            }
             LinkKind::Tap => PortKind::Tap(config::Tap::new(&self.ifname)),
         };
         let optional = self.may_wait();
@@ -180,7 +197,7 @@ impl Link {
 
     /// Whether its port stays while the interface is gone: the program may make it anew, under whatever name.
     pub fn may_wait(&self) -> bool {
-        self.kind == LinkKind::Packet
+        self.kind != LinkKind::Tap
     }
 }
 
@@ -256,8 +273,8 @@ pub fn begin(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Re
 
 /// Refuses what cannot be.
 fn check(spec: &Spec) -> Result<()> {
-    let Network::Own(Interfaces { taps, host }) = &spec.network else { return Ok(()) };
-    let names: Vec<&str> = taps.iter().map(String::as_str).chain(host.iter().map(|host| &*host.ifname)).collect();
+    let Network::Own(interfaces) = &spec.network else { return Ok(()) };
+    let names: Vec<&str> = interfaces.names().collect();
     for (index, name) in names.iter().enumerate() {
         crate::port::interface::check_name(&format!("tap:{name}"), name)?;
         if *name == "lo" || names[..index].contains(name) {

@@ -11,7 +11,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::port::netlink::Netlink;
 use crate::port::packet::Packet;
-use crate::port::tap::Tap;
+use crate::port::tap::{self, Tap};
 use crate::wire::Mac;
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
@@ -52,15 +52,22 @@ pub fn make(plan: Plan) -> Result<Made> {
             resolve_by(&host.dns, None)?;
         }
     }
-    if !plan.taps.is_empty() {
+    if !plan.taps.is_empty() || !plan.tuns.is_empty() {
         ipv6::silence();
         let mut adopter = Adopter::open(host.as_ref().map(|(host, _)| host.ifname.as_str())).map_err(failed)?;
-        for (place, tap) in plan.taps.iter().enumerate() {
-            let fd = make_tap(tap)?;
-            adopter.note(&fd, &tap.ifname).map_err(failed)?;
-            // Those for the program come first, as they were asked for.
+        let mut opened = Vec::new();
+        for tap in &plan.taps {
+            opened.push((tap.ifname.clone(), LinkKind::Packet, make_tap(tap)?));
+        }
+        for name in plan.tuns {
+            let fd = make_tun(&name, &mut netlink)?;
+            opened.push((name, LinkKind::Tun, fd));
+        }
+        // Those that the program opens come first, as they were asked for.
+        for (place, (ifname, kind, fd)) in opened.into_iter().enumerate() {
+            adopter.note(&fd, &ifname, kind).map_err(failed)?;
             made.fds.insert(place, fd);
-            made.links.insert(place, (tap.ifname.clone(), LinkKind::Packet));
+            made.links.insert(place, (ifname, kind));
         }
         made.adopter = Some(adopter);
     }
@@ -86,6 +93,15 @@ fn make_tap(tap: &PlannedTap) -> Result<OwnedFd> {
     let user = Some(geteuid().as_raw().to_string());
     let options = config::Tap { up: true, persist: true, user, mac, offload: false, ..config::Tap::new(name) };
     drop(Tap::open(&options, None)?);
+    Ok(Packet::open(name)?.into())
+}
+
+/// Makes a TUN for the program to open, and a packet socket on it. It is the program's affair to give it addresses.
+fn make_tun(name: &str, netlink: &mut Netlink) -> Result<OwnedFd> {
+    tap::make_tun(name, geteuid().as_raw())?;
+    let failed = |cause: std::io::Error| Error::system(format_args!("tun {name}"), &cause);
+    let found = netlink.interface(name).map_err(failed)?.unwrap_or_default();
+    netlink.set_up(found.index).map_err(failed)?;
     Ok(Packet::open(name)?.into())
 }
 

@@ -26,6 +26,8 @@ pub enum Order {
 pub struct Plan {
     /// TAPs for the program to open.
     pub taps: Vec<PlannedTap>,
+    /// TUNs for it to open.
+    pub tuns: Vec<String>,
     /// An interface for its own sockets.
     pub host: Option<PlannedHost>,
     /// Whether it stays in the caller's network namespace.
@@ -83,7 +85,8 @@ impl Plan {
             dhcp: host.dhcp,
         });
         let taps = interfaces.taps.into_iter().map(tap).collect();
-        Self { taps, host, shared, pids, privileged: spec.privileged }
+        let tuns = interfaces.tuns.into_iter().map(|(name, _)| name).collect();
+        Self { taps, tuns, host, shared, pids, privileged: spec.privileged }
     }
 }
 
@@ -141,7 +144,11 @@ mod tests {
         send(&near, &Report::Failed(Fault::new(&hint, 126)), &[]).unwrap();
         let Some((Report::Failed(fault), _)) = receive(&far).unwrap() else { panic!("something else") };
         assert_eq!((fault.error(), fault.status), (hint, 126));
+        // what it has not read itself does not take along what it has said
+        send(&near, &Report::Ended(9), &[]).unwrap();
+        send(&far, &Order::Attached, &[]).unwrap();
         drop(near);
+        assert!(matches!(receive(&far).unwrap(), Some((Report::Ended(9), _))));
         assert!(receive::<Report>(&far).unwrap().is_none());
         assert!(send(&far, &Order::Signal(15), &[]).is_err());
     }

@@ -21,7 +21,7 @@ pub struct Watch {
     missing: Vec<String>,
     taps: Vec<String>,
     since: Instant,
-    tap_words: &'static str,
+    tun_words: &'static str,
 }
 
 impl std::fmt::Debug for Watch {
@@ -41,8 +41,8 @@ impl Watch {
             Network::Shared => Vec::new(),
         };
         let missing = taps.clone();
-        let (netlink, name, tap_words) = (Netlink::adopt(netlink), spec.name.clone(), spec.tap_words);
-        Self { netlink, name, missing, taps, since: Instant::now(), tap_words }
+        let (netlink, name, tun_words) = (Netlink::adopt(netlink), spec.name.clone(), spec.tun_words);
+        Self { netlink, name, missing, taps, since: Instant::now(), tun_words }
     }
 
     /// Looks. Gives what to say of a program that has not opened its TAPs a few seconds after its start, once.
@@ -72,16 +72,40 @@ impl Watch {
         let after = PATIENCE.as_secs();
         let what = format!("{}: has not opened its TAP {missing} after {after} s; it runs without", self.name);
         let error = Error::new(Class::Runtime, what);
-        let tuns: Vec<&str> =
-            found.iter().filter(|found| is_own(found, &self.taps)).map(|found| found.name.as_str()).collect();
+        let own = found.iter().filter(|found| is_own(found, &self.taps) && !found.tun.tap);
+        let tuns: Vec<String> = own.map(|tun| self.tun_words.replace("NAME", &tun.name)).collect();
         if tuns.is_empty() {
-            return error.hint("its log may tell why; a program with an interface of its own kind takes --host CIDR");
+            return error
+                .hint(format!("its log may tell why; a program that speaks bare IP wants a TUN: {}", self.tun_words));
         }
-        error.hint(format!("it made itself a TUN, {}, which carries no frames", tuns.join(", ")))
+        error.hint(format!("it made itself a TUN, which carries packets and no frames: {}", tuns.join(" ")))
     }
 }
 
 /// Whether it is a TUN or TAP that the program has made itself, which has another name than those in `taps`.
 fn is_own(found: &Interface, taps: &[String]) -> bool {
     found.kind.as_deref() == Some("tun") && !taps.contains(&found.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_may_want_is_told() {
+        let tun = |name: &str, tap: bool| {
+            let tun = crate::port::netlink::Tun { tap, ..crate::port::netlink::Tun::default() };
+            Interface { name: name.into(), kind: Some("tun".into()), tun, ..Interface::default() }
+        };
+        let other = Interface { name: "lo".into(), ..Interface::default() };
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        let mut watch = Watch::new(&Spec::new("inst1", Vec::new()), fd);
+        let said = watch.explain(&[other.clone(), tun("zeth", true)]).to_string();
+        assert!(said.starts_with("inst1: has not opened its TAP zeth after 3 s"), "{said}");
+        assert!(said.ends_with("wants a TUN: --tun=NAME"), "{said}");
+        let found = [other, tun("zeth", true), tun("tun0", false)];
+        assert!(watch.explain(&found).to_string().ends_with("no frames: --tun=tun0"));
+        watch.tun_words = "tun = \"NAME\"";
+        assert!(watch.explain(&found).to_string().ends_with("no frames: tun = \"tun0\""));
+    }
 }

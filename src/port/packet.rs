@@ -41,8 +41,27 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// What the kernel may keep for us to read and to send. A breath of super-frames is more than its default.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
-/// ARPHRD_ETHER of linux/if_arp.h.
-const ETHERNET: u16 = libc::ARPHRD_ETHER;
+/// ARPHRD_RAWIP of linux/if_arp.h: a modem's interface.
+const RAW_IP: u16 = 519;
+
+/// What an interface carries, as its hardware type tells (linux/if_arp.h).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carries {
+    /// Ethernet frames.
+    Frames,
+    /// IP packets, with nothing before them: a TUN.
+    Packets,
+}
+
+impl Carries {
+    fn of(hardware: u16) -> Option<Self> {
+        match hardware {
+            libc::ARPHRD_ETHER => Some(Self::Frames),
+            libc::ARPHRD_NONE | RAW_IP => Some(Self::Packets),
+            _ => None,
+        }
+    }
+}
 
 /// Where a VLAN tag stands: behind both addresses.
 const TAG_AT: usize = 12;
@@ -61,6 +80,7 @@ pub struct Packet {
     is_tap: bool,
     /// Another interface may take the place of this one.
     waits: bool,
+    carries: Carries,
     /// A super-frame in a tunnel that has been received and is still to be cut into a batch.
     tunnelled: Option<(Vec<u8>, Offload)>,
 }
@@ -71,6 +91,18 @@ impl Packet {
     /// # Errors
     /// Each names its cause and what to do: no right (CAP_NET_RAW), no such interface, not an Ethernet interface.
     pub fn open(interface: &str) -> Result<Self> {
+        Self::open_and(interface, |_| Ok(()))
+    }
+
+    /// The same, and sets the interface up, which takes CAP_NET_ADMIN unless it is up already.
+    ///
+    /// # Errors
+    /// As [`Packet::open`].
+    pub fn open_up(interface: &str) -> Result<Self> {
+        Self::open_and(interface, |index| set_up(interface, index))
+    }
+
+    fn open_and(interface: &str, prepare: impl FnOnce(u32) -> Result<()>) -> Result<Self> {
         let port = format!("packet:{interface}");
         check_name(&port, interface)?;
         let failed = |errno: Errno| Error::system(&port, &errno.into());
@@ -82,6 +114,7 @@ impl Packet {
             Errno::NODEV => no_such_interface(interface),
             errno => failed(errno),
         })?;
+        prepare(index)?;
         set_options(&fd, index).map_err(failed)?;
         sys::packet_bind(&fd, index).map_err(failed)?;
         let found = Netlink::open().and_then(|mut netlink| netlink.interface(interface)).ok().flatten();
@@ -125,19 +158,11 @@ impl Packet {
 
     fn bound(fd: OwnedFd, index: u32) -> Result<Self> {
         let address = sys::packet_address(&fd).map_err(|errno| Error::system("its address", &errno.into()))?;
-        if address.hardware != ETHERNET {
-            return Err(Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"));
-        }
-        let mut packet = Self {
-            fd,
-            index,
-            name: String::new(),
-            link: Link::Up,
-            offload: true,
-            is_tap: false,
-            waits: false,
-            tunnelled: None,
-        };
+        let carries = Carries::of(address.hardware)
+            .ok_or_else(|| Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"))?;
+        let (name, link) = (String::new(), Link::Up);
+        let (offload, is_tap, waits, tunnelled) = (true, false, false, None);
+        let mut packet = Self { fd, index, name, link, offload, is_tap, waits, carries, tunnelled };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)
     }
@@ -147,6 +172,21 @@ impl Packet {
     #[must_use]
     pub fn with_offload(self, offload: bool) -> Self {
         Self { offload, ..self }
+    }
+
+    /// The same if the interface carries this.
+    ///
+    /// # Errors
+    /// It carries something else.
+    pub fn that_carries(self, wanted: Carries) -> Result<Self> {
+        match (wanted, self.carries) {
+            (Carries::Frames, Carries::Packets) => Err(Error::usage(format!("{} carries IP packets", self.name))
+                .hint("with the key mode=ip it is a port: packet:NAME,mode=ip")),
+            (Carries::Packets, Carries::Frames) => {
+                Err(Error::usage(format!("{} carries Ethernet frames", self.name)).hint("leave out mode=ip"))
+            }
+            _ => Ok(self),
+        }
     }
 
     /// Says whether it stays when its interface is gone, until its socket is bound to another one; it does not unless told.
@@ -262,6 +302,24 @@ impl Packet {
     }
 }
 
+/// Sets an interface up that is not.
+fn set_up(name: &str, index: u32) -> Result<()> {
+    let refused = |cause: std::io::Error| {
+        let error = Error::system(format_args!("packet:{name}: up"), &cause);
+        let no_right = cause.kind() == std::io::ErrorKind::PermissionDenied;
+        if no_right {
+            error.hint(format!("sudo ip link set {name} up, each time that it was made anew"))
+        } else {
+            error
+        }
+    };
+    let mut netlink = Netlink::open().map_err(refused)?;
+    if netlink.interface(name).map_err(refused)?.is_some_and(|found| found.up) {
+        return Ok(());
+    }
+    netlink.set_up(index).map_err(refused)
+}
+
 /// Makes a packet socket what this file relies on.
 fn set_options(fd: &OwnedFd, index: u32) -> std::result::Result<(), Errno> {
     rustix::io::ioctl_fionbio(fd, true)?;
@@ -286,7 +344,8 @@ fn no_such_interface(name: &str) -> Error {
     let mut names: Vec<_> = found.into_iter().map(|found| found.name).filter(|found| found != "lo").collect();
     names.sort_by_cached_key(|found| (strsim::damerau_levenshtein(found, name), found.clone()));
     names.truncate(8);
-    if names.is_empty() { error } else { error.hint(format!("there is {}", names.join(", "))) }
+    let there = if names.is_empty() { String::new() } else { format!("there is {}; ", names.join(", ")) };
+    error.hint(format!("{there}one that a program makes when it starts is waited for: packet:{name},optional,up"))
 }
 
 fn deleted() -> Gone {
