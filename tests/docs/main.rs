@@ -20,7 +20,8 @@ const PAGES: &[(&str, &[&str])] = &[
     ("src/cli/topics/copies.md", &["zbridge --name lab --port unix:/tmp/inst1"]),
     // "a server on this machine's loopback"
     ("src/cli/topics/gateway.md", &["exec python3 -u -m http.server --bind 127.0.0.1 8000"]),
-    ("src/cli/topics/run.md", &[]),
+    // "of a bridge with several"
+    ("src/cli/topics/run.md", &["zbridge --name lab --port unix:/tmp/a,switch=left --port unix:/tmp/b,switch=right"]),
     ("src/cli/topics/usb.md", &[]),
 ];
 
@@ -54,7 +55,8 @@ impl Terminals<'_> {
             self.end();
         }
         let mut process = self.ground.types(command);
-        let (_, sign) = SIGNS.iter().find(|(word, _)| command.contains(word)).unwrap_or(&("", "\n"));
+        let typed = command.split(" #").next().unwrap_or(command);
+        let (_, sign) = SIGNS.iter().find(|(word, _)| typed.contains(word)).unwrap_or(&("", "\n"));
         let what = format!("{}: what {command:?} comes to", self.page);
         let runs = eventually_within(3 * PATIENCE, &what, || {
             let said = process.stdout() + &process.stderr();
@@ -144,9 +146,11 @@ impl Terminals<'_> {
     /// A block of text behind a bridge is what it shows, if it is not a picture: MAC1 stands for whatever address it is.
     fn shows(&self, text: &str) {
         let Some((_, process)) = self.open.last().filter(|_| text.contains("\nto attach\n")) else { return };
-        let shown: Vec<String> = process.stdout().lines().map(without_mac).collect();
         let said: Vec<String> = text.lines().map(without_mac).collect();
-        assert_eq!(said, shown, "{}", self.page);
+        let what = format!("{}: what it shows:\n{text}", self.page);
+        eventually_within(PATIENCE, &what, || {
+            (process.stdout().lines().map(without_mac).eq(said.iter().cloned())).then_some(())
+        });
     }
 }
 
