@@ -24,7 +24,8 @@ fn instance(bridge: &Process, dir: &TempDir, slip: bool, nth: usize) -> Firmware
         true => Firmware::start(LinePeer::unix(Framing::Slip, path), 1),
         false => Firmware::start(StreamPeer::unix(path), 1),
     };
-    bridge.wait_for_nth("inst: connected", nth, PATIENCE);
+    // A line has one peer, a listener clients with numbers.
+    bridge.wait_for_nth(if slip { "inst: connected" } else { "inst#1: connected" }, nth, PATIENCE);
     instance
 }
 
@@ -35,7 +36,7 @@ fn port(dir: &TempDir, slip: bool) -> String {
 /// Ends an instance, and waits until its port has noticed.
 fn end(bridge: &Process, instance: Firmware, nth: usize) {
     drop(instance);
-    bridge.wait_for_nth("inst: its peer closed the connection", nth, PATIENCE);
+    bridge.wait_for_nth("its peer closed the connection", nth, PATIENCE);
 }
 
 /// A TAP of the host, whose kernel keeps what it knows of its neighbours.
@@ -112,7 +113,7 @@ fn another_guest_reaches_it_too() {
         let bridge = zbridge!("-v", "--port", other, "--port", port(&dir, slip)).spawn();
         bridge.wait_for("to attach", PATIENCE);
         let guest = Firmware::start(StreamPeer::unix(dir.path("other.sock")), 7);
-        bridge.wait_for("other: connected", PATIENCE);
+        bridge.wait_for("other#1: connected", PATIENCE);
         for round in 1..=3 {
             let instance = instance(&bridge, &dir, slip, round);
             for address in [V4, V6] {
@@ -187,7 +188,7 @@ fn a_static_ipv6_address_that_ends_as_the_mac_address_is_reached_behind_a_rewrit
     let bridge = zbridge!("-v", "--port", other, "--port", slip).spawn();
     bridge.wait_for("to attach", PATIENCE);
     let guest = Firmware::start(StreamPeer::unix(dir.path("other.sock")), 7);
-    bridge.wait_for("other: connected", PATIENCE);
+    bridge.wait_for("other#1: connected", PATIENCE);
     for round in 1..=20 {
         let line = LinePeer::unix(Framing::Slip, dir.path("inst.sock"));
         bridge.wait_for_nth("inst: connected", round, PATIENCE);
