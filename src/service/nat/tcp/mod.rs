@@ -86,6 +86,11 @@ impl Tcp {
         self.held
     }
 
+    /// Whether a guest has ended whose last bytes the host has not taken yet.
+    pub fn has_last_words(&self) -> bool {
+        self.flows.iter().any(Flow::has_last_words)
+    }
+
     /// Whether a flow has something to do.
     pub fn is_ready(&self) -> bool {
         self.flows.waiting() > 0 || self.feeds()
