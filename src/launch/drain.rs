@@ -63,7 +63,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
 
-    const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+    const TABLE: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000007:00000003 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
    1: 0F02000A:8000 0202000A:0050 04 0000A001:00000000 01:00000014 00000000     0        0 0 2 0 20 4 30 10 -1
    2: 0F02000A:8001 0202000A:0050 02 00000001:00000000 01:00000014 00000000     0        0 3 2 0 20 4 30 10 -1
