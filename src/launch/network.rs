@@ -50,7 +50,7 @@ pub fn make(plan: Plan) -> Result<(Made, Option<Host>)> {
     }
     let host = plan.host.map(Host::from);
     if let Some(host) = &host {
-        ipv6::prepare();
+        ipv6::prepare(&host.addrs);
         made.fds.push(interface(host, &mut netlink)?);
         made.links.push((HOST.to_owned(), LinkKind::Tap));
         if !host.dns.is_empty() {
