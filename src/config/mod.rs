@@ -10,6 +10,7 @@
 //! comes out is typed and within its limits; nothing was opened or resolved yet.
 
 mod copies;
+mod doubles;
 mod exposure;
 mod file;
 pub mod grammar;
@@ -22,7 +23,7 @@ mod switch;
 pub mod text;
 pub mod value;
 
-pub use instance::{HostAddr, INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
+pub use instance::{DEFAULT_HOST, Host, HostAddr, INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
 pub use kind::{
     Access, Attach, BootClient, BootFile, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Forward, Import, IpPeer,
     KINDS, KeyRow, KindRow, KindText, Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip, TRANSPORTS,

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::frame::PortId;
 use crate::port::{Edge, Gone};
 use crate::time::Duration;
+use crate::wire::Rewriter;
 use std::os::fd::RawFd;
 
 /// How often a line is looked at whose peer may arrive without a descriptor telling of it.
@@ -22,6 +23,7 @@ impl Engine {
     pub(super) fn begin_connecting(&mut self, id: PortId) {
         if let Some(slot) = self.slot_mut(id) {
             slot.connecting = true;
+            slot.rewriter.iter_mut().for_each(Rewriter::forget);
         }
         self.switch.set_up(self.clock.now(), id, false);
         self.tell_departure(id);

@@ -22,7 +22,7 @@ use crate::rights::role::{BASE, FILES};
 use crate::rights::{self, Role};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
-use crate::wire::Rewriter;
+use crate::wire::{Rewriter, Rule};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::os::fd::{OwnedFd, RawFd};
@@ -106,6 +106,7 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
         queue: spec.queue.unwrap_or_else(|| spec.kind.queue()),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
+        renames: spec.rewrite.contains(&Rule::Mac),
     }
 }
 
@@ -145,7 +146,22 @@ impl Engine {
         if let Some(error) = self.specs().find_map(|other| same_host(other, spec)) {
             return Err(error);
         }
+        Ok(())
+    }
+
+    /// The same for one that is to be opened, which may be of an interface of the machine.
+    pub(super) fn admits_opened(&self, spec: &PortSpec) -> Result<()> {
+        self.admits(spec)?;
         spec.may_join(self.specs())
+    }
+
+    /// The specifications of those that may lead to a network: not the interfaces of programs, which are handed over.
+    fn open_specs(&self) -> impl Iterator<Item = &PortSpec> {
+        let given = |spec: &&PortSpec| {
+            let of_it = |slot: &PortSlot| matches!(&slot.origin, Origin::Given(given) if given.name == spec.name);
+            spec.optional && self.ports.iter().flatten().any(of_it)
+        };
+        self.specs().filter(move |spec| !given(spec))
     }
 
     /// The specifications of the ports and listeners that there are.
@@ -160,6 +176,10 @@ impl Engine {
     /// Makes a port of a descriptor that was handed over.
     pub(super) fn adopt_port(&mut self, spec: Arc<PortSpec>, fd: OwnedFd) -> Result<()> {
         self.admits(&spec)?;
+        // What waits for its interface is a program's; any other descriptor may be of an interface of the machine.
+        if !spec.optional {
+            spec.may_join(self.specs())?;
+        }
         let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
         self.add_slot(&spec, &spec.name, Origin::Given(spec.clone()), Some(edge), String::new())?;
         Ok(())
@@ -167,8 +187,8 @@ impl Engine {
 
     /// Opens what `spec` asks for, with what was done for it before.
     pub(super) fn open_port(&mut self, spec: Arc<PortSpec>, beforehand: Beforehand) -> Result<()> {
-        self.admits(&spec)?;
-        let spec = Arc::new(spec.settled(self.specs()));
+        self.admits_opened(&spec)?;
+        let spec = Arc::new(spec.settled(self.open_specs()));
         let again = port::is_awaited(&spec);
         if again && let Some(name) = first_name(&spec) {
             return self.add_awaited(spec, format!("looking up {name}"), true);
@@ -237,9 +257,11 @@ impl Engine {
         edge: Option<Edge>,
         peer: String,
     ) -> Result<PortId> {
+        // Addresses are made of names: of a socket for one copy, of the name that was given to it.
+        let station = if matches!(origin, Origin::Client { number: 1, .. }) { spec.name.as_str() } else { name };
         let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
         if let Some(slot) = self.slot_mut(id) {
-            slot.rewriter = Rewriter::new(name, &spec.rewrite);
+            slot.rewriter = Rewriter::new(station, &spec.rewrite);
         }
         if !self.switch.name_node(id, name) {
             log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
@@ -422,6 +444,7 @@ impl Engine {
         self.switch.set_up(now, id, false);
         self.tell_departure(id);
         let Some(slot) = self.slot_mut(id) else { return };
+        slot.rewriter.iter_mut().for_each(Rewriter::forget);
         let due = now + slot.retry;
         slot.retry = (slot.retry * 2).min(LAST_RETRY);
         slot.retry_at = Some(due);

@@ -29,6 +29,8 @@ const ANSWER: usize = 64 * 1024;
 /// IFLA_INFO_KIND and IFLA_INFO_DATA of linux/if_link.h.
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
+/// IFLA_CARRIER_CHANGES.
+const CARRIER_CHANGES: u16 = 35;
 
 /// An interface, as RTM_GETLINK tells.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -49,6 +51,8 @@ pub struct Interface {
     pub kind: Option<String>,
     /// What is special to a TUN or TAP.
     pub tun: Tun,
+    /// The index of the bridge, bond or the like that it is a part of.
+    pub master: Option<u32>,
 }
 
 /// The attributes of an interface of kind `tun` (IFLA_TUN_* of linux/if_link.h).
@@ -113,6 +117,22 @@ impl Netlink {
         let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
         self.ask(message, NLM_F_DUMP, |payload| found.extend(interface(payload)))?;
         Ok(found)
+    }
+
+    /// How often the carrier of the interface with this index has come and gone; `None` where the kernel does not count.
+    ///
+    /// # Errors
+    /// As in [`Netlink::interface`]; ENODEV where there is no such interface.
+    pub fn carrier_changes(&mut self, index: u32) -> std::io::Result<Option<u32>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let mut changes = None;
+        self.ask(RouteNetlinkMessage::GetLink(message), NLM_F_ACK, |payload| {
+            // `struct ifinfomsg` is before the attributes.
+            let mut found = attributes(payload.get(16..).unwrap_or_default());
+            changes = changes.or(found.find_map(|(kind, value)| number(value, 0).filter(|_| kind == CARRIER_CHANGES)));
+        })?;
+        Ok(changes)
     }
 
     /// The addresses of the interface with this index.
@@ -334,6 +354,7 @@ fn interface(payload: &[u8]) -> Option<Interface> {
         match kind {
             libc::IFLA_IFNAME => found.name = text(value),
             libc::IFLA_MTU => found.mtu = number(value, 0)?,
+            libc::IFLA_MASTER => found.master = number(value, 0),
             libc::IFLA_ADDRESS => found.mac = value.try_into().ok().map(Mac),
             libc::IFLA_LINKINFO => {
                 for (kind, value) in attributes(value) {
@@ -416,12 +437,13 @@ mod tests {
         bytes.extend(nla(4000, &[1, 2, 3, 4, 5]));
         bytes.extend(nla(libc::IFLA_IFNAME, b"zeth0\0"));
         bytes.extend(nla(libc::IFLA_MTU, &9000_u32.to_ne_bytes()));
+        bytes.extend(nla(libc::IFLA_MASTER, &3_u32.to_ne_bytes()));
         bytes.extend(nla(libc::IFLA_ADDRESS, &[2, 0, 0x5e, 0, 0x53, 0xff]));
         bytes.extend(nla(libc::IFLA_LINKINFO, &info));
         let tun = Tun { owner: Some(1000), tap: true, multi_queue: true };
         let mac = "02:00:5e:00:53:ff".parse().ok();
         let (name, kind) = ("zeth0".into(), Some("tun".into()));
-        let wanted = Interface { index: 7, name, up: true, carrier: true, mtu: 9000, mac, kind, tun };
+        let wanted = Interface { index: 7, name, up: true, carrier: true, mtu: 9000, mac, kind, tun, master: Some(3) };
         assert_eq!(interface(&bytes), Some(wanted));
         for len in 0..bytes.len() {
             interface(&bytes[..len]);
