@@ -14,6 +14,7 @@
 mod connection;
 #[cfg(test)]
 mod ends;
+mod exchange;
 mod flow;
 mod isn;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod lossy;
 mod receiver;
 mod ring;
 mod room;
+mod round_trip;
 mod scoreboard;
 mod segment;
 mod sender;
