@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
+use support::standin::{Build, tap_program};
 use support::{
     Firmware, Framing, LinePeer, Namespace, PATIENCE, Process, StreamPeer, TapPeer, TempDir, eventually,
     eventually_within, needs, require, zbridge,
@@ -200,6 +201,47 @@ fn a_static_ipv6_address_that_ends_as_the_mac_address_is_reached_behind_a_rewrit
         bridge.sigint();
         bridge.wait()
     };
+    assert_eq!(exit.code(), 0, "{exit:?}");
+}
+
+/// A program of `run`, whose port goes with it, as native_sim with a random MAC address.
+#[test]
+fn a_program_that_is_started_again_is_reached_by_one_that_has_joined() {
+    require!(needs::root(), needs::tun(), needs::tool("ping", "iputils-ping"), needs::tool("setpriv", "util-linux"));
+    let dir = TempDir::new();
+    let built = tap_program(&dir, Build::Dynamic);
+    require!(built.clone().map(drop));
+    let bridge = zbridge!("-v", "--name", "lab", "--port", port(&dir, false));
+    let _bridge = bridge.env("XDG_RUNTIME_DIR", dir.root()).as_nobody_with_tun(&dir).ready();
+    let run = || {
+        let run = zbridge!("run").env("XDG_RUNTIME_DIR", dir.root()).as_nobody_with_tun(&dir);
+        run.args(["--join", "lab"])
+    };
+    let start = |round: usize| {
+        let mac = format!("--mac-addr=02:00:5e:00:54:{round:02x}");
+        let program = run().args(["--name", "sim", "--"]).arg(built.as_ref().unwrap()).arg(mac).spawn();
+        program.wait_for("zeth: up", PATIENCE);
+        program
+    };
+    let mut running = start(1);
+    let script = format!(
+        "for round in 1 2 3; do
+            ping -n -c 1 -W 2 {V4} >&2
+            echo reached $round
+            until [ -e {}$round ]; do sleep 0.02; done
+        done",
+        dir.text("go")
+    );
+    let host = run().args(["--host", "192.0.2.9/24", "--", "sh", "-ec", &script]).spawn();
+    for round in 1..=3 {
+        host.wait_for_nth("reached", round, PATIENCE);
+        running.kill9();
+        let status = || zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
+        eventually("the port to go with its program", || (!status().contains("sim ")).then_some(()));
+        running = start(round + 1);
+        std::fs::write(dir.path(&format!("go{round}")), "").unwrap();
+    }
+    let exit = host.wait();
     assert_eq!(exit.code(), 0, "{exit:?}");
 }
 
