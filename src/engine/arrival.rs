@@ -26,7 +26,18 @@ impl Engine {
             slot.rewriter.iter_mut().for_each(Rewriter::forget);
         }
         self.switch.set_up(self.clock.now(), id, false);
+        self.tell_departure(id);
         self.settle(id);
+    }
+
+    /// Tells services that whoever was at a port is gone, for now at least.
+    pub(super) fn tell_departure(&self, id: PortId) {
+        let edges = self.channels.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.seat.edge());
+        for edge in edges {
+            if let Edge::Channel(channel) = edge {
+                channel.tell_departure(id);
+            }
+        }
     }
 
     /// Asks a port that was connecting how it stands.

@@ -99,6 +99,7 @@ impl Engine {
         match (std::mem::replace(&mut slot.link_down, down), down) {
             (false, true) => {
                 log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
+                self.tell_departure(id);
             }
             (true, false) => log::info!("{}: its interface is up again", slot.name),
             _ => {}

@@ -294,6 +294,10 @@ impl Edge {
     pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
         match (self, &spec.kind) {
             (Self::Packet(edge), PortKind::Packet(packet)) => packet.attach_to(self.link_is_down(), edge.is_tap()),
+            (Self::Tap(edge), _) => match edge.lacks() {
+                Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
+                None => spec.attach_hint(),
+            },
             (Self::Channel(edge), _) => edge.shown().map_or_else(|| spec.attach_hint(), |shown| shown.attach),
             _ => spec.attach_hint(),
         }
