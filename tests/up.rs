@@ -261,7 +261,7 @@ fn a_tap_that_is_not_opened_is_told_in_the_words_of_the_file() {
     let text = "[[instance]]\nname = \"a\"\ncommand = \"sleep 100\"\ntap = \"zeth\"\n";
     let bench = up(&dir, text).env("XDG_RUNTIME_DIR", dir.root()).spawn();
     bench.wait_for("a: has not opened its TAP zeth", PATIENCE);
-    bench.wait_for("hint: does it want another name? its log tells; then tap = \"NAME\"", PATIENCE);
+    bench.wait_for("hint: its log may tell why; a program that speaks bare IP wants a TUN: tun = \"NAME\"", PATIENCE);
 }
 
 /// A bench joins a bridge that runs: its instances and what is there are one network.

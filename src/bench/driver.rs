@@ -13,12 +13,11 @@ use super::output::Lines;
 use super::ready::ReadyLine;
 use super::supervisor::{Action, End, Supervisor};
 use super::{Bench, Outcome, Screen};
-use crate::config::{InstanceSpec, Network, PortSpec, Ready};
+use crate::config::{InstanceSpec, IpPeer, Network, PortKind, PortSpec, Ready};
 use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Child, Host, Launched, Link, Output, Watch};
+use crate::launch::{self, Child, Host, Interfaces, Launched, Link, Output, Watch};
 use crate::time::Clock;
-use crate::wire::Mac;
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use parking_lot::Mutex;
 use regex::bytes::Regex;
@@ -47,6 +46,8 @@ enum Told {
     Failed(usize, Error),
     /// The instance is ready.
     Ready(usize),
+    /// The program has made another interface.
+    Link(usize, Link),
     /// The instance has ended.
     Exit(usize, End),
     /// Something to say.
@@ -59,6 +60,8 @@ struct Place {
     asked: Option<Asked>,
     log: Arc<Mutex<Log>>,
     child: Option<Arc<Child>>,
+    /// The ports of interfaces that the program has made itself.
+    late: Vec<String>,
 }
 
 /// See the module.
@@ -82,7 +85,7 @@ impl<'a> Driver<'a> {
         let place = |(spec, asked): (&InstanceSpec, Option<Asked>)| {
             let path = spec.log.clone().unwrap_or_else(|| bench.logs.join(format!("{}.log", spec.name)));
             let log = Arc::new(Mutex::new(Log::create(&spec.name, &path)?));
-            Ok(Place { spec: spec.clone(), asked, log, child: None })
+            Ok(Place { spec: spec.clone(), asked, log, child: None, late: Vec::new() })
         };
         let places = bench.config.instances.iter().zip(asked).map(place).collect::<Result<Vec<_>>>()?;
         let clock = Clock::start();
@@ -149,6 +152,7 @@ impl<'a> Driver<'a> {
                 self.clear(index);
                 self.supervisor.handle_failure(now, Some(index), error);
             }
+            Ok(Told::Link(index, link)) => self.attach_late(index, link),
             Ok(Told::Ready(index)) => self.supervisor.handle_ready(now, index),
             Ok(Told::Exit(index, end)) => {
                 self.clear(index);
@@ -207,10 +211,22 @@ impl<'a> Driver<'a> {
     fn clear(&mut self, index: usize) {
         let Some(place) = self.places.get_mut(index) else { return };
         place.child = None;
-        let names = place.spec.ports();
+        let late = std::mem::take(&mut place.late);
+        let names: Vec<&str> = place.spec.ports().into_iter().chain(late.iter().map(String::as_str)).collect();
         for switch in place.spec.switches().iter().filter_map(|name| self.bridge.switch(name).ok()) {
             // A port whose interface went with the program is gone already.
             names.iter().for_each(|name| drop(switch.remove_port(name)));
+        }
+    }
+
+    /// Makes a port of an interface that the program has made itself.
+    fn attach_late(&mut self, index: usize, link: Link) {
+        let Some(place) = self.places.get_mut(index).filter(|place| place.child.is_some()) else { return };
+        let Some(port) = late_port(&place.spec, &link) else { return };
+        let name = port.name.clone();
+        match self.bridge.adopt_port(port, link.fd) {
+            Ok(()) => place.late.push(name),
+            Err(error) => self.screen.warn(&error.at(&place.spec.name)),
         }
     }
 
@@ -228,7 +244,7 @@ impl<'a> Driver<'a> {
         let bridge = &self.bridge;
         let attach = |links: Vec<Link>| {
             for (link, mut port) in links.into_iter().zip(wanted_ports(spec)) {
-                port.kind = link.port(&port.name).kind;
+                (port.kind, port.optional) = (link.port(&port.name).kind, link.may_wait());
                 bridge.adopt_port(port, link.fd)?;
             }
             Ok(())
@@ -269,14 +285,17 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
     let network = match &spec.network {
         Network::Own | Network::Qemu { .. } => launch::Network::Shared,
-        Network::Taps(taps) => launch::Network::Taps(taps.iter().map(|tap| tap.kind.text().target()).collect()),
-        Network::Host { addrs, gateways, dns, dhcp } => launch::Network::Host(Host {
-            addrs: addrs.clone(),
-            gateways: gateways.clone(),
-            dns: dns.clone(),
-            mtu: None,
-            mac: dhcp.then(|| Mac::made_of(&spec.name)),
-            dhcp: dhcp.then(|| spec.name.clone()),
+        Network::Interfaces { taps, tuns, host } => launch::Network::Own(Interfaces {
+            taps: taps.iter().map(|tap| tap.kind.text().target()).collect(),
+            tuns: tuns.iter().filter_map(peer_of).collect(),
+            host: host.as_ref().map(|(host, _)| Host {
+                ifname: host.ifname.clone(),
+                addrs: host.addrs.clone(),
+                gateways: host.gateways.clone(),
+                dns: host.dns.clone(),
+                mtu: None,
+                dhcp: host.dhcp.then(|| spec.name.clone()),
+            }),
         }),
     };
     launch::Spec {
@@ -286,7 +305,7 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
         network,
         output: Output::Piped,
         privileged: spec.privileged,
-        tap_words: "tap = \"NAME\"",
+        tun_words: "tun = \"NAME\"",
         ..launch::Spec::new(&spec.name, Vec::new())
     }
 }
@@ -294,18 +313,24 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
 /// The ports that the interfaces of an instance become, in their order; only their kinds are still to be set.
 fn wanted_ports(spec: &InstanceSpec) -> Vec<PortSpec> {
     match &spec.network {
-        Network::Taps(taps) => taps.clone(),
-        Network::Host { .. } => PortSpec::parse("tap:eth0")
-            .map(|port| PortSpec {
-                name: spec.name.clone(),
-                switch: spec.switch.clone(),
-                rewrite: spec.rewrite.clone(),
-                ..port
-            })
-            .into_iter()
-            .collect(),
+        Network::Interfaces { .. } => spec.network.ports().cloned().collect(),
         Network::Own | Network::Qemu { .. } => Vec::new(),
     }
+}
+
+/// A TUN's name, and who is behind it.
+fn peer_of(tun: &PortSpec) -> Option<(String, IpPeer)> {
+    match &tun.kind {
+        PortKind::Packet(packet) => Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default())),
+        _ => None,
+    }
+}
+
+/// The port of an interface that the program has made itself: as its first one, called `NAME.IFNAME`.
+fn late_port(spec: &InstanceSpec, link: &Link) -> Option<PortSpec> {
+    let like = wanted_ports(spec).into_iter().next()?;
+    let port = link.port(&format!("{}.{}", spec.name, link.ifname));
+    Some(PortSpec { name: port.name, kind: port.kind, optional: port.optional, statics: Vec::new(), ..like })
 }
 
 /// The line of output that tells that an instance is ready. The pattern was tried when the file was read.
@@ -402,13 +427,13 @@ impl Waiter {
             Err(error) => return drop(self.told.send(Told::Failed(self.index, error))),
         };
         let status = loop {
-            if self.watch.is_over() && self.socket.is_none() {
-                break self.child.wait();
-            }
-            if let Some(status) = self.child.wait_timeout(Watch::INTERVAL) {
+            let looks = !self.watch.is_over() || self.socket.is_some();
+            let ended = self.child.wait_a_while(looks.then_some(Watch::INTERVAL));
+            // When nobody listens any more, the bench is over.
+            self.child.links().try_iter().for_each(|link| drop(self.told.send(Told::Link(self.index, link))));
+            if let Some(status) = ended {
                 break status;
             }
-            // When nobody listens any more, the bench is over.
             self.watch.look().into_iter().for_each(|error| drop(self.told.send(Told::Say(error))));
             self.socket = self.socket.take().filter(|socket| !socket.is_connected());
         };

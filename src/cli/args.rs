@@ -14,6 +14,7 @@ use super::up::UpArgs;
 use super::{complete, help};
 use crate::config::HostAddr;
 use crate::config::value;
+use crate::launch;
 use crate::wire::Rule;
 
 /// The arguments of the program.
@@ -158,14 +159,25 @@ pub struct RunArgs {
     #[arg(short, long = "port", value_name = "SPEC", add = ArgValueCandidates::new(complete::specs))]
     pub ports: Vec<String>,
 
-    /// The TAPs that the program opens: zeth0,zeth1 [default: zeth]
-    #[arg(long = "tap", value_name = "NAMES", value_delimiter = ',', conflicts_with = "host")]
+    /// The TAPs that the program opens: zeth0,zeth1 [default: zeth, unless there is a --host]; those that it makes of
+    /// other names are on the switch as well
+    #[arg(long = "tap", value_name = "NAMES", value_delimiter = ',')]
     pub taps: Vec<String>,
 
-    /// No TAP, but an interface with this address for the program's own sockets, or with one that a DHCP server on the
-    /// switch gives it; may be given often
+    /// The TUN that the program opens, if it speaks bare IP (Contiki-NG) [without NAME: tun0]; may have ip=CIDR, gateway=IP
+    /// and mac=MAC behind it, as packet:…,mode=ip; may be given often
+    #[arg(long = "tun", value_name = "NAME[,ip=CIDR]", num_args = 0..=1, require_equals = true,
+          default_missing_value = "tun0")]
+    pub tuns: Vec<String>,
+
+    /// An interface with this address for the program's own sockets, or with one that a DHCP server on the switch gives it;
+    /// may be given often
     #[arg(long, value_name = "CIDR|dhcp", value_parser = HostAddr::parse)]
     pub host: Vec<HostAddr>,
+
+    /// What that interface is called
+    #[arg(long, value_name = "NAME", requires = "host", default_value = launch::DEFAULT_HOST)]
+    pub iface: String,
 
     /// The default gateway of that interface; one for IPv4, one for IPv6
     #[arg(long, value_name = "IP", requires = "host")]
@@ -184,8 +196,17 @@ pub struct RunArgs {
     pub rewrite: Vec<Rule>,
 
     /// Joins a running bridge instead of one of its own; its name as `zbridge ls` shows it
-    #[arg(long, value_name = "NAME", conflicts_with = "ports", add = ArgValueCandidates::new(complete::running))]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["ports", "bridge"],
+          add = ArgValueCandidates::new(complete::running))]
     pub join: Option<String>,
+
+    /// The name of its own bridge, for --join and `zbridge status` (default: default, or default-2 … if that runs)
+    #[arg(long, value_name = "NAME")]
+    pub bridge: Option<String>,
+
+    /// The switch of the bridge that the program joins [default: the only one, or default]
+    #[arg(long, value_name = "NAME")]
+    pub switch: Option<String>,
 
     /// The program keeps the rights of who starts it, and may get more by set-uid programs (matters to root)
     #[arg(long)]

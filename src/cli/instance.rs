@@ -3,25 +3,22 @@
 //! What zbridge itself has to say goes to standard error with `zbridge: ` before it, and is little: the terminal is the
 //! program's.
 
-use super::joined;
-use super::show;
+mod network;
+
 use super::style::Label;
 use super::{complain, log, screen, stop};
-use crate::config::{Config, DEFAULT_SWITCH, PortSpec, value};
-use crate::engine::control::Client;
-use crate::engine::{Bridge, Ended};
+use crate::config::{Config, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Launched, Link, NotStarted, Watch};
 use crate::port::process::{Arrived, Signals, own_group};
-use crate::rights;
-use crate::wire::{Mac, Rule};
+use crate::wire::Rule;
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
+use network::{Ending, Network};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SIGUSR2};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread::Builder;
@@ -39,8 +36,12 @@ pub struct Instance {
     pub spec: launch::Spec,
     /// The ports of a bridge of its own; there may be none.
     pub config: Config,
+    /// The name of that bridge; `None`: `default`, or one like it.
+    pub bridge: Option<String>,
     /// The running bridge to join instead.
     pub join: Option<String>,
+    /// The switch of it that the program joins; `None`: the only one, or the default one.
+    pub switch: Option<String>,
     /// What is translated at the program's ports.
     pub rewrite: Vec<Rule>,
     /// It was given its name, and gets no other where that is taken.
@@ -50,29 +51,25 @@ pub struct Instance {
 impl Instance {
     /// What the ports of its interfaces are called.
     fn port_names(spec: &launch::Spec) -> Vec<String> {
-        match &spec.network {
-            launch::Network::Taps(taps) if taps.len() > 1 => {
-                taps.iter().map(|tap| port_name(&spec.name, Some(tap))).collect()
-            }
-            _ => vec![port_name(&spec.name, None)],
-        }
+        let launch::Network::Own(interfaces) = &spec.network else { return Vec::new() };
+        let all: Vec<&str> = interfaces.names().collect();
+        all.iter().map(|ifname| port_name(&spec.name, (all.len() > 1).then_some(ifname))).collect()
     }
 
-    /// The program as it is to be started where ports of these names are there already: one without a given name is
+    /// The program as it is to be started on `bridge`, where ports of these names are there already: one without a given name is
     /// `zephyr.exe`, while that is taken `zephyr.exe-2`, `zephyr.exe-3` … What is made of its name goes along.
-    fn among(&self, taken: &[String]) -> launch::Spec {
+    fn among(&self, bridge: &str, taken: &[String]) -> launch::Spec {
         let mut spec = self.spec.clone();
         let mut number = 1;
         while !self.named && Self::port_names(&spec).iter().any(|name| taken.contains(name)) {
             number += 1;
             spec.name = value::numbered(&self.spec.name, number);
-            if let launch::Network::Host(host) = &mut spec.network
-                && host.dhcp.is_some()
-            {
-                host.mac = Some(Mac::made_of(&spec.name));
-                host.dhcp = Some(spec.name.clone());
-            }
         }
+        if let launch::Network::Own(interfaces) = &mut spec.network {
+            let dhcp = interfaces.host.as_mut().and_then(|host| host.dhcp.as_mut());
+            dhcp.into_iter().for_each(|name| name.clone_from(&spec.name));
+        }
+        spec.identity = format!("{bridge}/{}", spec.name);
         spec
     }
 }
@@ -80,87 +77,6 @@ impl Instance {
 /// `NAME`, and `NAME-IFNAME` for one of several interfaces.
 fn port_name(name: &str, of_several: Option<&str>) -> String {
     of_several.map_or_else(|| name.to_owned(), |ifname| format!("{name}-{ifname}"))
-}
-
-/// What the program is attached to.
-enum Network {
-    /// A bridge in this process.
-    Own(Bridge),
-    /// Another process's. The program's ports go when this connection does.
-    Joined(Client),
-}
-
-/// Where the end of a network is told of.
-struct Ending {
-    /// A switch of this process has ended.
-    switch: Receiver<Ended>,
-    /// The bridge of this name, that was joined, has ended.
-    joined: Receiver<String>,
-}
-
-impl Network {
-    fn reach(instance: &Instance) -> Result<Self> {
-        match &instance.join {
-            Some(name) => Client::connect(name).map(Self::Joined),
-            None if instance.config.ports.is_empty() => rights::apart(Bridge::empty).map(Self::Own),
-            None => rights::apart(|| Bridge::start(&instance.config)).map(Self::Own),
-        }
-    }
-
-    /// The switch that the program joins: the only one, or the default among several.
-    fn switch(&mut self) -> Result<String> {
-        let names: Vec<String> = match self {
-            Self::Own(bridge) => bridge.handles().iter().map(|handle| handle.name().to_owned()).collect(),
-            Self::Joined(client) => client.status()?.switches.into_iter().map(|switch| switch.name).collect(),
-        };
-        match names.as_slice() {
-            [only] => Ok(only.clone()),
-            several if several.iter().any(|name| name == DEFAULT_SWITCH) => Ok(DEFAULT_SWITCH.to_owned()),
-            several => Err(Error::usage(format!("the program joins the switch {DEFAULT_SWITCH}, and there is none"))
-                .hint(format!("there is {}", several.join(", ")))),
-        }
-    }
-
-    /// The names of all its ports.
-    fn taken(&mut self) -> Result<Vec<String>> {
-        Ok(match self {
-            Self::Own(bridge) => bridge.status()?.into_iter().flat_map(|it| it.ports).map(|port| port.name).collect(),
-            Self::Joined(client) => {
-                client.status()?.switches.into_iter().flat_map(|it| it.ports).map(|port| port.name).collect()
-            }
-        })
-    }
-
-    fn add(&mut self, port: PortSpec, fd: OwnedFd) -> Result<()> {
-        match self {
-            Self::Own(bridge) => bridge.adopt_port(port, fd),
-            Self::Joined(client) => client.add_port_with_fd(&port.canonical(), fd.as_fd()).map(drop),
-        }
-    }
-
-    /// Where the end of it is told of.
-    fn ended(&self) -> Result<Ending> {
-        let (switch, joined) = match self {
-            Self::Own(bridge) => (bridge.ended().clone(), never()),
-            Self::Joined(client) => {
-                let (told, joined) = unbounded();
-                joined::on_end(client, move |name| told.send(name.to_owned()).unwrap_or_default())?;
-                (never(), joined)
-            }
-        };
-        Ok(Ending { switch, joined })
-    }
-
-    /// Leaves it. Gives what its ports had counted, and what of it had failed.
-    fn leave(self) -> (String, Option<Error>) {
-        match self {
-            Self::Own(bridge) => {
-                let (last, failure) = bridge.finish();
-                (show::counters(&last), failure)
-            }
-            Self::Joined(_) => (String::new(), None),
-        }
-    }
 }
 
 /// Runs the program to its end. Gives its exit status.
@@ -172,8 +88,10 @@ pub fn run(instance: &Instance) -> Result<u8> {
     screen::start(false)?;
     let terminal = Terminal::of_this_job();
     let mut network = Network::reach(instance)?;
-    let switch = network.switch()?;
-    let Launched { child, watch, .. } = match start(&mut network, &switch, instance)? {
+    let switch = network.switch(instance.switch.as_deref())?;
+    network.tell(&switch);
+    let mut name = instance.spec.name.clone();
+    let Launched { child, watch, .. } = match start(&mut network, &switch, instance, &mut name)? {
         Ok(launched) => launched,
         Err(failed) => {
             drop(network);
@@ -181,8 +99,11 @@ pub fn run(instance: &Instance) -> Result<u8> {
             return Ok(failed.status);
         }
     };
-    let ended =
-        network.ended().and_then(|ending| attend(&ending, &switch, child, watch, signals)).map(launch::exit_code);
+    let ended = network.ended().and_then(|ending| {
+        let late = |link| attach_late(&mut network, &switch, (instance, &name), link);
+        attend(&ending, &switch, (child, watch), signals, late)
+    });
+    let ended = ended.map(launch::exit_code);
     drop(terminal);
     // From here on nobody is waited for but zbridge itself.
     stop::leave_within(stop::ORDERLY, ended.as_ref().copied().unwrap_or(Class::Fault.code()));
@@ -197,9 +118,17 @@ pub fn run(instance: &Instance) -> Result<u8> {
 }
 
 /// Starts the program, under another name if another one of its name comes in between.
-fn start(network: &mut Network, switch: &str, instance: &Instance) -> Result<Result<Launched, NotStarted>> {
+/// `name` becomes what it is called then.
+fn start(
+    network: &mut Network,
+    switch: &str,
+    instance: &Instance,
+    name: &mut String,
+) -> Result<Result<Launched, NotStarted>> {
     for _ in 0..RENAMED {
-        let spec = instance.among(&network.taken()?);
+        let taken = network.taken()?;
+        let spec = instance.among(network.name(), &taken);
+        name.clone_from(&spec.name);
         let mut clash = false;
         let attach = |links| attach(network, switch, (instance, &spec.name), links, &mut clash);
         let started = launch::start(&spec, attach);
@@ -235,11 +164,28 @@ fn attach(
     Ok(())
 }
 
-/// Passes signals on and looks after the TAPs until the program has ended.
+/// Makes a port of an interface that the program has made itself: called as the program, with its name behind that.
+fn attach_late(network: &mut Network, switch: &str, (instance, name): (&Instance, &str), link: Link) {
+    let name = port_name(name, Some(&link.ifname));
+    let mut port = link.port(&name);
+    switch.clone_into(&mut port.switch);
+    port.rewrite.clone_from(&instance.rewrite);
+    if let Err(error) = network.add(port, link.fd) {
+        ::log::warn!("{}", error.at(name));
+    }
+}
+
+/// Passes signals on and looks after the TAPs until the program has ended. `late` makes ports of those that it makes.
 ///
 /// # Errors
 /// The program's own `switch` has ended by itself.
-fn attend(ending: &Ending, switch: &str, child: Child, mut watch: Watch, signals: Signals) -> Result<ExitStatus> {
+fn attend(
+    ending: &Ending,
+    switch: &str,
+    (child, mut watch): (Child, Watch),
+    signals: Signals,
+    mut late: impl FnMut(Link),
+) -> Result<ExitStatus> {
     let child = Arc::new(child);
     let ended = in_thread("zb-child", {
         let child = child.clone();
@@ -254,6 +200,7 @@ fn attend(ending: &Ending, switch: &str, child: Child, mut watch: Watch, signals
             recv(ended) -> status => {
                 return status.map_err(|_| Error::new(Class::Runtime, "the thread of the program has ended"));
             }
+            recv(child.links()) -> link => link.into_iter().for_each(&mut late),
             recv(arrived) -> signal => signal.into_iter().for_each(|signal| pass_on(&child, signal)),
             recv(look) -> _ => watch.look().into_iter().for_each(|error| ::log::warn!("{error}")),
             recv(joined) -> name => {

@@ -75,6 +75,16 @@ pub fn say(text: &str) {
     text.lines().for_each(|line| ::log::info!("{line}"));
 }
 
+/// Tells a person something in any case, unless less than usual is to be said.
+pub fn tell(text: &str) {
+    if ::log::log_enabled!(Level::Warn) {
+        let lines = visible_lines(text).into_owned() + "\n";
+        let lines = if BESIDE.load(Ordering::Relaxed) { led(&lines) } else { lines };
+        // Whoever does not read it does not want to know.
+        let _ = LogStream.write_all(lines.as_bytes());
+    }
+}
+
 /// Each line with `zbridge: ` before it.
 fn led(text: &str) -> String {
     text.lines().map(|line| format!("zbridge: {line}\n")).collect()

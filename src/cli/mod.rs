@@ -34,10 +34,9 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::grammar::nearest;
 use crate::config::text::shell;
-use crate::config::{Config, HostAddr, PortKind, PortSpec, SwitchSpec, check_rules, value};
+use crate::config::{Config, HostAddr, IpPeer, Packet, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Host, Network};
-use crate::wire::Mac;
+use crate::launch::{self, Host, Interfaces, Network};
 
 pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
 pub use ask::Ask;
@@ -159,8 +158,7 @@ fn answer(args: &Args) -> Result<Answer> {
         !args.ports.is_empty() || !args.switches.is_empty() || args.config.is_some() || args.name.is_some();
     let text = match &args.command {
         Some(_) if for_a_switch => {
-            let what = "--port, --switch, --config and --name are for running a switch, not for a command";
-            return Err(Error::usage(what).hint("leave out the command, or the options"));
+            return Err(misplaced(args));
         }
         None => return Ok(Answer::Job(Job::Run(plan(args)?, args.name.clone()))),
         Some(Command::Run(run)) => return Ok(Answer::Job(Job::Instance(Box::new(instance(run)?)))),
@@ -193,6 +191,21 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
     };
     Ok(Answer::Text(text))
+}
+
+/// Options of a switch are before a command.
+fn misplaced(args: &Args) -> Error {
+    let what = "--port, --switch, --config and --name are for running a switch, not for a command";
+    let name = args.name.as_deref().map(shell);
+    let hint = match (&args.command, name) {
+        (Some(Command::Run(_)), Some(name)) => format!("the bridge of a program: zbridge run --bridge {name} …"),
+        (Some(Command::Run(_)), None) if args.config.is_none() => {
+            "what concerns the program's bridge stands behind `run`: zbridge run --port SPEC --switch NAME …".to_owned()
+        }
+        (Some(Command::Up(_)), Some(name)) => format!("the bridge of a bench: zbridge up --name {name} …"),
+        _ => "leave out the command, or the options".to_owned(),
+    };
+    Error::usage(what).hint(hint)
 }
 
 /// What the command line and its file ask for, checked.
@@ -243,14 +256,37 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     }
     let mut spec = launch::Spec::new(&name, args.command.clone());
     spec.privileged = args.privileged;
-    if !args.host.is_empty() {
-        spec.network = Network::Host(host(args, &name)?);
-    } else if !args.taps.is_empty() {
-        spec.network = Network::Taps(args.taps.clone());
+    let host = (!args.host.is_empty()).then(|| host(args, &name)).transpose()?;
+    let tuns = args.tuns.iter().map(|text| tun(text)).collect::<Result<Vec<_>>>()?;
+    if host.is_some() || !args.taps.is_empty() || !tuns.is_empty() {
+        spec.network = Network::Own(Interfaces { taps: args.taps.clone(), tuns, host });
     }
     check_rules(&args.rewrite)?;
     let named = args.name.is_some();
-    Ok(Instance { spec, config, join: args.join.clone(), rewrite: args.rewrite.clone(), named })
+    let switch = args.switch.as_deref().map(|switch| {
+        value::name(switch).map_err(|form| Error::usage(format!("--switch {switch:?}: expected {form}")))
+    });
+    let switch = switch.transpose()?;
+    let (join, bridge) = (args.join.clone(), args.bridge.clone());
+    Ok(Instance { spec, config, bridge, join, switch, rewrite: args.rewrite.clone(), named })
+}
+
+/// A TUN of `zbridge run --tun=NAME[,key=value]…`, and who is behind it.
+fn tun(text: &str) -> Result<(String, IpPeer)> {
+    let place = format!("--tun={text}");
+    let port = PortSpec::parse(&format!("packet:{text},mode=ip")).map_err(|error| error.at(&place))?;
+    let found = match &port.kind {
+        PortKind::Packet(packet) => Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default())),
+        _ => None,
+    };
+    let plain = |(name, peer): &(String, IpPeer)| {
+        let kind = PortKind::Packet(Packet { ip: Some(peer.clone()), ..Packet::new(name) });
+        PortSpec::new(kind) == port
+    };
+    found.filter(plain).ok_or_else(|| {
+        Error::usage(format!("{place}: only ip=, gateway= and mac= may stand behind the name"))
+            .hint("what concerns the port are options: --name, --switch, --rewrite")
+    })
 }
 
 /// No program begins with a dash: what does is an option that `zbridge run` does not have.
@@ -285,10 +321,10 @@ fn host(args: &RunArgs, name: &str) -> Result<Host> {
     }
     Ok(Host {
         addrs: args.host.iter().filter_map(|host| host.cidr()).collect(),
+        ifname: args.iface.clone(),
         gateways: args.gateway.clone(),
         dns: args.dns.clone(),
         mtu: args.mtu,
-        mac: asks.then(|| Mac::made_of(name)),
         dhcp: asks.then(|| name.to_owned()),
     })
 }

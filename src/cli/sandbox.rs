@@ -109,7 +109,10 @@ fn needed(config: &Config) -> CapabilitySet {
     for port in &config.ports {
         match &port.kind {
             PortKind::Tap(_) => needed |= CapabilitySet::NET_ADMIN,
-            PortKind::Packet(_) => needed |= CapabilitySet::NET_RAW,
+            PortKind::Packet(packet) => {
+                needed |= CapabilitySet::NET_RAW;
+                needed.set(CapabilitySet::NET_ADMIN, needed.contains(CapabilitySet::NET_ADMIN) || packet.up);
+            }
             PortKind::Nat(nat) if nat.forwards.iter().any(|forward| forward.listen.port() < LOW_PORTS) => {
                 needed |= CapabilitySet::NET_BIND_SERVICE;
             }

@@ -58,7 +58,7 @@ impl Config {
         });
         let instances = self.instances.iter().flat_map(|instance| {
             let addrs = match &instance.network {
-                Network::Host { addrs, .. } => addrs.as_slice(),
+                Network::Interfaces { host: Some((host, _)), .. } => host.addrs.as_slice(),
                 _ => &[],
             };
             let holder = || Holder { name: &instance.name, switch: &instance.switch, is_machine: false };

@@ -12,13 +12,16 @@ use std::time::Duration;
 use regex::bytes::Regex;
 
 use super::grammar::{Fault, Key, Keys, Words, nearest, split};
-use super::kind::KeyRow;
+use super::kind::{KeyRow, PortKind, Tap};
 use super::port::{DEFAULT_SWITCH, PortSpec, rewrite};
 use super::value;
 use crate::wire::{Cidr, Mac, Rule};
 
 /// How long an instance may take to become ready, unless said.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the interface of `host` is called, unless said.
+pub const DEFAULT_HOST: &str = "eth0";
 
 /// The keys of an instance.
 pub static INSTANCE_KEYS: &[KeyRow] = &[
@@ -34,13 +37,23 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
         ..row(
             "tap",
             "IFNAME",
-            "the interface it opens, made in a network namespace of its own; keys of a port may follow",
+            "the interface it opens, made in a network namespace of its own; keys of a port may follow. Those that it \
+             makes of other names are on the switch as well",
         )
     },
     KeyRow {
         repeatable: true,
-        ..row("host", "CIDR|dhcp", "instead: an interface with this address, or one from the switch, for any host tool")
+        ..row(
+            "tun",
+            "IFNAME",
+            "the TUN it opens, if it speaks bare IP; may have ip=, gateway= and mac= behind it, as packet:…,mode=ip",
+        )
     },
+    KeyRow {
+        repeatable: true,
+        ..row("host", "CIDR|dhcp", "an interface with this address, or one from the switch, for any host tool")
+    },
+    row("iface", "NAME", "with host: what that interface is called (default: eth0)"),
     KeyRow { repeatable: true, ..row("gateway", "ADDR", "with host: the router of its default route") },
     KeyRow { repeatable: true, ..row("dns", "ADDR", "with host: its name server") },
     row("qemu", "on|MODEL", "instead: add the arguments that attach a QEMU, with its usual network card or this one"),
@@ -112,18 +125,14 @@ pub struct InstanceSpec {
 pub enum Network {
     /// Not at all, or by a port of the file: a serial line, a socket that it dials itself.
     Own,
-    /// By TAPs that it opens in a namespace of its own; each is a port of the kind `tap` with no keys of its own.
-    Taps(Vec<PortSpec>),
-    /// By a configured interface in a namespace of its own.
-    Host {
-        /// Its addresses; at least one, or `dhcp`.
-        addrs: Vec<Cidr>,
-        /// Routers of default routes, one of a family.
-        gateways: Vec<IpAddr>,
-        /// Name servers.
-        dns: Vec<IpAddr>,
-        /// Address, router and name servers come from a DHCP server on the switch.
-        dhcp: bool,
+    /// By interfaces in a namespace of its own; one at least.
+    Interfaces {
+        /// TAPs that it opens; each is a port of the kind `tap` with no keys of its own.
+        taps: Vec<PortSpec>,
+        /// TUNs that it opens; each is a port of the kind `packet` with mode=ip.
+        tuns: Vec<PortSpec>,
+        /// A configured interface, and the port that it becomes.
+        host: Option<(Host, PortSpec)>,
     },
     /// By arguments that attach QEMU to a socket.
     Qemu {
@@ -132,6 +141,32 @@ pub enum Network {
         /// The card's address.
         mac: Mac,
     },
+}
+
+impl Network {
+    /// The ports of its interfaces, in their order.
+    pub fn ports(&self) -> impl Iterator<Item = &PortSpec> {
+        let (taps, tuns, host) = match self {
+            Self::Interfaces { taps, tuns, host } => (taps.as_slice(), tuns.as_slice(), host.as_ref()),
+            Self::Own | Self::Qemu { .. } => (&[][..], &[][..], None),
+        };
+        taps.iter().chain(tuns).chain(host.map(|(_, port)| port))
+    }
+}
+
+/// A configured interface for host tools.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// What it is called.
+    pub ifname: String,
+    /// Its addresses; at least one, or `dhcp`.
+    pub addrs: Vec<Cidr>,
+    /// Routers of default routes, one of a family.
+    pub gateways: Vec<IpAddr>,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Address, router and name servers come from a DHCP server on the switch.
+    pub dhcp: bool,
 }
 
 /// When an instance counts as ready.
@@ -182,8 +217,9 @@ impl InstanceSpec {
                 return Err(Fault::new("rewrite means nothing without tap, host or qemu")
                     .hint("it is a key of the port that the program is attached to"));
             }
-            Network::Taps(taps) => {
-                taps.iter_mut().filter(|tap| tap.rewrite.is_empty()).for_each(|tap| tap.rewrite.clone_from(&rules));
+            Network::Interfaces { taps, tuns, host } => {
+                let ports = taps.iter_mut().chain(tuns).chain(host.iter_mut().map(|(_, port)| port));
+                ports.filter(|port| port.rewrite.is_empty()).for_each(|port| port.rewrite.clone_from(&rules));
             }
             _ => {}
         }
@@ -210,9 +246,9 @@ impl InstanceSpec {
     pub fn switches(&self) -> Vec<&str> {
         let asked = matches!(self.ready, Some(Ready::Ping { .. } | Ready::Tcp { .. }));
         let mut names: Vec<&str> = match &self.network {
-            Network::Taps(taps) => taps.iter().map(|tap| tap.switch.as_str()).collect(),
+            Network::Interfaces { .. } => self.network.ports().map(|port| port.switch.as_str()).collect(),
             Network::Own => Vec::new(),
-            Network::Host { .. } | Network::Qemu { .. } => vec![&self.switch],
+            Network::Qemu { .. } => vec![&self.switch],
         };
         if asked && !names.contains(&self.switch.as_str()) {
             names.push(&self.switch);
@@ -224,8 +260,8 @@ impl InstanceSpec {
     pub fn ports(&self) -> Vec<&str> {
         match &self.network {
             Network::Own => Vec::new(),
-            Network::Taps(taps) => taps.iter().map(|tap| tap.name.as_str()).collect(),
-            Network::Host { .. } | Network::Qemu { .. } => vec![&self.name],
+            Network::Interfaces { .. } => self.network.ports().map(|port| port.name.as_str()).collect(),
+            Network::Qemu { .. } => vec![&self.name],
         }
     }
 
@@ -241,12 +277,15 @@ impl InstanceSpec {
         let mut words = Vec::new();
         match &self.network {
             Network::Own => {}
-            Network::Taps(taps) => {
-                words.extend(taps.iter().map(|tap| format!("tap {}{}", tap.kind.text().target(), on(&tap.switch))));
-            }
-            Network::Host { addrs, dhcp, .. } => {
-                words.extend(dhcp.then(|| format!("host dhcp{}", on(&self.switch))));
-                words.extend(addrs.iter().map(|addr| format!("host {addr}{}", on(&self.switch))));
+            Network::Interfaces { taps, tuns, host } => {
+                let named =
+                    |word: &str, port: &PortSpec| format!("{word} {}{}", port.kind.text().target(), on(&port.switch));
+                words.extend(taps.iter().map(|tap| named("tap", tap)));
+                words.extend(tuns.iter().map(|tun| named("tun", tun)));
+                if let Some((host, _)) = host {
+                    words.extend(host.dhcp.then(|| format!("host dhcp{}", on(&self.switch))));
+                    words.extend(host.addrs.iter().map(|addr| format!("host {addr}{}", on(&self.switch))));
+                }
             }
             Network::Qemu { model, mac } => {
                 words.push(format!("qemu {} {mac}{}", model.as_deref().unwrap_or("usual card"), on(&self.switch)));
@@ -316,36 +355,59 @@ impl HostAddr {
     }
 }
 
-/// How it is on the network: one of `tap`, `host` and `qemu`, and the keys that belong to it.
+/// How it is on the network: by `tap` and `host`, or by `qemu`, and the keys that belong to them.
 fn network(name: &str, switch: &str, keys: &mut Keys) -> Result<Network, Fault> {
     let taps = keys.nested("tap", |text| tap(text, switch))?;
-    let hosts = keys.values("host", HostAddr::parse)?;
-    let qemu = keys.value("qemu", model)?.flatten();
-    let chosen = [!taps.is_empty(), !hosts.is_empty(), qemu.is_some()];
-    if chosen.iter().filter(|chosen| **chosen).count() > 1 {
-        return Err(Fault::new("an instance has one of tap, host and qemu").hint("leave out the others"));
-    }
-    if hosts.is_empty() {
-        keys.refuse("gateway", "without host")?;
-        keys.refuse("dns", "without host")?;
-    }
-    if qemu.is_none() {
-        keys.refuse("mac", "without qemu: a TAP's program chooses its own")?;
-    }
-    if let Some(model) = qemu {
+    let tuns = keys.nested("tun", |text| tun(text, switch))?;
+    let host = host(switch, keys)?;
+    if let Some(model) = keys.value("qemu", model)?.flatten() {
+        if !taps.is_empty() || !tuns.is_empty() || host.is_some() {
+            return Err(Fault::new("an instance has tap, tun and host, or qemu").hint("leave out the one or the other"));
+        }
         let mac = keys.value("mac", value::station)?.unwrap_or_else(|| Mac::made_of(name));
         return Ok(Network::Qemu { model, mac });
     }
-    if !hosts.is_empty() {
-        let dhcp = hosts.contains(&HostAddr::Dhcp);
-        if dhcp {
-            keys.refuse("gateway", "with host = \"dhcp\": the lease says it")?;
-        }
-        let addrs = hosts.into_iter().filter_map(HostAddr::cidr).collect();
-        let (gateways, dns) = (keys.values("gateway", address)?, keys.values("dns", address)?);
-        return Ok(Network::Host { addrs, gateways, dns, dhcp });
+    keys.refuse("mac", "without qemu: a TAP's program chooses its own")?;
+    let (count_of_taps, count_of_tuns) = (taps.len(), tuns.len());
+    let (hosts, of_host): (Vec<Host>, Vec<PortSpec>) = host.into_iter().unzip();
+    let mut ports = named(name, [taps, tuns, of_host].concat())?.into_iter();
+    let taps: Vec<PortSpec> = ports.by_ref().take(count_of_taps).collect();
+    let tuns: Vec<PortSpec> = ports.by_ref().take(count_of_tuns).collect();
+    let host = hosts.into_iter().zip(ports).next();
+    let none = taps.is_empty() && tuns.is_empty() && host.is_none();
+    Ok(if none { Network::Own } else { Network::Interfaces { taps, tuns, host } })
+}
+
+/// `IFNAME[,key=value]…` with the keys of a peer of bare IP packets and those that every port has.
+fn tun(text: &str, switch: &str) -> Result<PortSpec, Fault> {
+    let mut words = split(&format!("packet:{text}"))?;
+    let names_switch = words.keys.iter().any(|key| key.word == "switch");
+    words.keys.insert(0, Key { word: "mode".to_owned(), value: Some("ip".to_owned()), at: 0 });
+    let mut port = PortSpec::from_words(words)?;
+    if !names_switch {
+        port.switch = switch.to_owned();
     }
-    Ok(if taps.is_empty() { Network::Own } else { Network::Taps(named(name, taps)?) })
+    Ok(port)
+}
+
+/// The interface of `host`, and its port, which is called as the interface.
+fn host(switch: &str, keys: &mut Keys) -> Result<Option<(Host, PortSpec)>, Fault> {
+    let hosts = keys.values("host", HostAddr::parse)?;
+    if hosts.is_empty() {
+        for word in ["gateway", "dns", "iface"] {
+            keys.refuse(word, "without host")?;
+        }
+        return Ok(None);
+    }
+    let dhcp = hosts.contains(&HostAddr::Dhcp);
+    if dhcp {
+        keys.refuse("gateway", "with host = \"dhcp\": the lease says it")?;
+    }
+    let ifname = keys.value("iface", value::ifname)?.unwrap_or_else(|| DEFAULT_HOST.to_owned());
+    let addrs = hosts.into_iter().filter_map(HostAddr::cidr).collect();
+    let (gateways, dns) = (keys.values("gateway", address)?, keys.values("dns", address)?);
+    let port = PortSpec { switch: switch.to_owned(), ..PortSpec::new(PortKind::Tap(Tap::new(&ifname))) };
+    Ok(Some((Host { ifname, addrs, gateways, dns, dhcp }, port)))
 }
 
 /// `IFNAME[,key=value]…` with the keys that every port has.
@@ -370,8 +432,9 @@ fn named(name: &str, mut taps: Vec<PortSpec>) -> Result<Vec<PortSpec>, Fault> {
     for index in 0..taps.len() {
         let (before, rest) = taps.split_at_mut(index);
         let Some(tap) = rest.first_mut() else { break };
-        if before.iter().any(|other| other.kind == tap.kind) {
-            return Err(Fault::new(format!("tap {} is given twice", tap.kind.text().target())));
+        if before.iter().any(|other| other.kind.text().target() == tap.kind.text().target()) {
+            let what = format!("there are two interfaces called {}", tap.kind.text().target());
+            return Err(Fault::new(what).hint("give each tap another name, and that of host by iface"));
         }
         if tap.name == tap.kind.text().default_name() {
             let own = if several { format!("{name}.{}", tap.name) } else { name.to_owned() };

@@ -45,7 +45,7 @@ fn a_bench_is_read() {
     let config = bench(BENCH);
     let [zephyr, client, board] = config.instances.as_slice() else { panic!("three instances") };
     assert_eq!(zephyr.command, ["./zephyr.exe", "--seed=1", "two words"]);
-    let Network::Taps(taps) = &zephyr.network else { panic!("{zephyr:?}") };
+    let Network::Interfaces { taps, host: None, .. } = &zephyr.network else { panic!("{zephyr:?}") };
     let shown: Vec<_> = taps.iter().map(|tap| (tap.name.as_str(), tap.switch.as_str(), tap.mtu)).collect();
     assert_eq!(shown, [("zephyr.zeth0", "default", None), ("zephyr.zeth1", "lab", Some(9000))]);
     assert_eq!(zephyr.env, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]);
@@ -53,8 +53,9 @@ fn a_bench_is_read() {
     assert_eq!((zephyr.ready_timeout, zephyr.cwd.clone(), zephyr.log.clone()), (READY_TIMEOUT, None, None));
 
     assert_eq!(client.command, ["curl", "http://192.0.2.1/"]);
-    let Network::Host { addrs, gateways, dns, dhcp: false } = &client.network else { panic!("{client:?}") };
-    assert_eq!((addrs.len(), gateways.len(), dns.len()), (2, 1, 1));
+    let Network::Interfaces { taps, host: Some((host, port)), .. } = &client.network else { panic!("{client:?}") };
+    assert_eq!((taps.len(), host.ifname.as_str(), host.dhcp, port.name.as_str()), (0, "eth0", false, "client"));
+    assert_eq!((host.addrs.len(), host.gateways.len(), host.dns.len()), (2, 1, 1));
     let from = Some("192.0.2.77/24".parse().unwrap());
     assert_eq!(client.ready, Some(Ready::Tcp { addr: "192.0.2.1:80".parse().unwrap(), from }));
     assert_eq!((client.ready_timeout, client.cwd.clone()), (Duration::from_millis(500), Some(PathBuf::from("/"))));
@@ -94,8 +95,8 @@ const WRONG: &[(&str, &str)] = &[
     ("tap = \"a/b\"", "bench.toml:4: tap=\"a/b\": NAME \"a/b\": expected an interface name"),
     ("tap = \"zeth,addr=192.0.2.1/24\"", "bench.toml:4: tap=\"zeth,addr=192.0.2.1/24\": the interface is made by"),
     ("tap = \"zeth,bogus\"", "bench.toml:4: tap=\"zeth,bogus\": tap has no key \"bogus\""),
-    ("tap = [\"zeth\", \"zeth\"]", "bench.toml:1: tap zeth is given twice"),
-    ("tap = \"zeth\"\nqemu = true", "bench.toml:1: an instance has one of tap, host and qemu"),
+    ("tap = [\"zeth\", \"zeth\"]", "bench.toml:1: there are two interfaces called zeth"),
+    ("tap = \"zeth\"\nqemu = true", "bench.toml:1: an instance has tap, tun and host, or qemu"),
     ("host = \"192.0.2.9\"", "bench.toml:4: host=\"192.0.2.9\": expected an address with a prefix length"),
     ("gateway = \"192.0.2.1\"", "bench.toml:4: key \"gateway\" means nothing without host"),
     ("mac = \"02:00:00:00:00:01\"", "bench.toml:4: key \"mac\" means nothing without qemu"),

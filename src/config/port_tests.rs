@@ -81,6 +81,7 @@ fn head_for(row: &KindRow, key: &str) -> String {
     };
     match (row.word, key) {
         ("slip", "ip" | "gateway" | "mac") => format!("slip:{transport},mode=ip"),
+        ("packet", "ip" | "gateway" | "mac") => "packet:tun0,mode=ip".to_owned(),
         ("slip" | "wpan", _) => format!("{}:{transport}", row.word),
         // the one kind that is nothing by itself
         ("usbip", "public") => "usbip:192.0.2.1/24,device=cdc-acm,usbip-listen=127.0.0.1:0".to_owned(),
@@ -103,7 +104,7 @@ fn every_key_of_every_row_is_taken() {
         "addr" | "ip" => "=192.0.2.9/24",
         "gateway" => "=192.0.2.2",
         "mac" | "static" => "=02:00:5e:00:53:01",
-        "mode" if row.word == "slip" => "=ip",
+        "mode" if matches!(row.word, "slip" | "packet") => "=ip",
         "mode" => "=0660",
         "parity" => "=odd",
         "stop" => "=2",
@@ -205,7 +206,7 @@ fn other() -> impl Strategy<Value = PortKind> {
                 clients: clients.filter(|_| flag),
             }),
             1 if near != far => PortKind::Udp(Udp { public: true, local: near, remote: far }),
-            _ => PortKind::Packet(Packet { ifname, offload: flag }),
+            _ => PortKind::Packet(Packet { offload: flag, up: !flag, ..Packet::new(&ifname) }),
         }
     })
 }

@@ -87,9 +87,17 @@ impl Bridge {
     /// # Errors
     /// The system has no descriptors or threads left.
     pub fn empty() -> Result<Self> {
+        Self::of_one(DEFAULT_SWITCH)
+    }
+
+    /// A bridge with one empty switch of this name.
+    ///
+    /// # Errors
+    /// As [`Bridge::empty`].
+    pub fn of_one(switch: &str) -> Result<Self> {
         let bridge = Self::without_switches()?;
         let settings = SwitchConfig { seed: random_seed(), ..SwitchConfig::default() };
-        let engine = Engine::new(DEFAULT_SWITCH, &settings, &bridge.parts)?;
+        let engine = Engine::new(switch, &settings, &bridge.parts)?;
         bridge.spawn(vec![engine])
     }
 

@@ -317,7 +317,7 @@ impl Engine {
                         Means::Given(fd) => self.adopt_port(spec, fd),
                     }));
                 }
-                Command::Admits(spec, answer) => drop(answer.send(self.admits(&spec))),
+                Command::Admits(spec, answer) => drop(answer.send(self.admits_opened(&spec))),
                 Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
                 Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
                 Command::Status(answer) => {

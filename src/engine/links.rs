@@ -91,16 +91,23 @@ impl Engine {
         if let Err(gone) = edge.check_link() {
             return self.fail(id, gone);
         }
-        let down = edge.link_is_down();
+        let (down, comes_and_goes) = (edge.link_is_down(), edge.awaits_interfaces());
         if down && !slot.link_down {
             self.empty(id);
         }
         let Some(slot) = self.slot_mut(id) else { return };
         match (std::mem::replace(&mut slot.link_down, down), down) {
             (false, true) => {
-                log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
+                match comes_and_goes {
+                    true => log::debug!("{}: its program has closed its interface", slot.name),
+                    false => log::warn!(
+                        "{}: its interface is down; frames for it are dropped until it is up again",
+                        slot.name
+                    ),
+                }
                 self.tell_departure(id);
             }
+            (true, false) if comes_and_goes => log::debug!("{}: its program has its interface again", slot.name),
             (true, false) => log::info!("{}: its interface is up again", slot.name),
             _ => {}
         }

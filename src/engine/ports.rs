@@ -146,7 +146,22 @@ impl Engine {
         if let Some(error) = self.specs().find_map(|other| same_host(other, spec)) {
             return Err(error);
         }
+        Ok(())
+    }
+
+    /// The same for one that is to be opened, which may be of an interface of the machine.
+    pub(super) fn admits_opened(&self, spec: &PortSpec) -> Result<()> {
+        self.admits(spec)?;
         spec.may_join(self.specs())
+    }
+
+    /// The specifications of those that may lead to a network: not the interfaces of programs, which are handed over.
+    fn open_specs(&self) -> impl Iterator<Item = &PortSpec> {
+        let given = |spec: &&PortSpec| {
+            let of_it = |slot: &PortSlot| matches!(&slot.origin, Origin::Given(given) if given.name == spec.name);
+            spec.optional && self.ports.iter().flatten().any(of_it)
+        };
+        self.specs().filter(move |spec| !given(spec))
     }
 
     /// The specifications of the ports and listeners that there are.
@@ -161,6 +176,10 @@ impl Engine {
     /// Makes a port of a descriptor that was handed over.
     pub(super) fn adopt_port(&mut self, spec: Arc<PortSpec>, fd: OwnedFd) -> Result<()> {
         self.admits(&spec)?;
+        // What waits for its interface is a program's; any other descriptor may be of an interface of the machine.
+        if !spec.optional {
+            spec.may_join(self.specs())?;
+        }
         let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
         self.add_slot(&spec, &spec.name, Origin::Given(spec.clone()), Some(edge), String::new())?;
         Ok(())
@@ -168,8 +187,8 @@ impl Engine {
 
     /// Opens what `spec` asks for, with what was done for it before.
     pub(super) fn open_port(&mut self, spec: Arc<PortSpec>, beforehand: Beforehand) -> Result<()> {
-        self.admits(&spec)?;
-        let spec = Arc::new(spec.settled(self.specs()));
+        self.admits_opened(&spec)?;
+        let spec = Arc::new(spec.settled(self.open_specs()));
         let again = port::is_awaited(&spec);
         if again && let Some(name) = first_name(&spec) {
             return self.add_awaited(spec, format!("looking up {name}"), true);

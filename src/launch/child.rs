@@ -1,10 +1,12 @@
 //! The caller's side of a started program.
 
 use super::talk::{self, Order, Plan, Report};
-use super::{Launched, Link, NotStarted, Output, Spec, Watch, stage};
+use super::{Interfaces, Launched, Link, Network, NotStarted, Output, Spec, Watch, stage};
+use crate::config::IpPeer;
 use crate::error::{Class, Error};
 use crate::port::descriptors;
 use crate::port::process::keep_open;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -36,6 +38,8 @@ pub struct Child {
     stage: Mutex<std::process::Child>,
     /// The program waits for its address.
     asks: AtomicBool,
+    /// Interfaces that it has made since it runs.
+    links: (Sender<Link>, Receiver<Link>),
     ended: Mutex<Option<ExitStatus>>,
 }
 
@@ -58,18 +62,15 @@ impl Child {
     /// Waits until the program has ended, and nothing that it started is left.
     pub fn wait(&self) -> ExitStatus {
         loop {
-            if let Some(status) = self.wait_for(None) {
+            if let Some(status) = self.wait_a_while(None) {
                 return status;
             }
         }
     }
 
-    /// The same, for `at_most` so long; `None`: it still runs.
-    pub fn wait_timeout(&self, at_most: Duration) -> Option<ExitStatus> {
-        self.wait_for(Some(at_most))
-    }
-
-    fn wait_for(&self, at_most: Option<Duration>) -> Option<ExitStatus> {
+    /// The same, for `at_most` so long, or until something else is to be looked at ([`Child::links`]); `None`: it still
+    /// runs.
+    pub fn wait_a_while(&self, at_most: Option<Duration>) -> Option<ExitStatus> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_some() {
             return *ended;
@@ -81,6 +82,11 @@ impl Child {
         }
         let told = match talk::receive(&self.socket) {
             Ok(Some((Report::Ended(status), _))) => Some(ExitStatus::from_raw(status)),
+            Ok(Some((Report::Link(ifname, kind), mut fds))) => {
+                // There is a receiver: this holds it.
+                let _ = fds.pop().map(|fd| self.links.0.send(Link { ifname, kind, peer: IpPeer::default(), fd }));
+                return None;
+            }
             Ok(Some(_)) => return None,
             Ok(None) | Err(_) => None,
         };
@@ -89,6 +95,11 @@ impl Child {
         let stage = stage.wait().unwrap_or_else(|_| ExitStatus::from_raw(libc::SIGKILL));
         *ended = Some(told.unwrap_or(stage));
         *ended
+    }
+
+    /// Interfaces that the program has made itself, as they come. Somebody has to wait for its end for that.
+    pub fn links(&self) -> &Receiver<Link> {
+        &self.links.1
     }
 
     /// Sends the program a signal; one that has ended needs none.
@@ -151,8 +162,9 @@ pub fn begin(
     let mut stage = command.spawn().map_err(cannot)?;
     drop(theirs);
     let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());
-    let child = Child { socket, stage: Mutex::new(stage), asks: AtomicBool::new(false), ended: Mutex::new(None) };
-    talk::send(&child.socket, &Order::Start(Plan::new(&spec.network, pids, spec.privileged)), &[])?;
+    let (stage, asks, ended) = (Mutex::new(stage), AtomicBool::new(false), Mutex::new(None));
+    let child = Child { socket, stage, asks, links: unbounded(), ended };
+    talk::send(&child.socket, &Order::Start(Plan::new(spec, pids)), &[])?;
     let (links, watch) = made(spec, &child)?;
     match next(&child)?.0 {
         Report::Running => {}
@@ -160,6 +172,8 @@ pub fn begin(
         _ => return Err(ended_early().into()),
     }
     attach(links)?;
+    // One that has ended meanwhile needs no word.
+    let _ = talk::send(&child.socket, &Order::Attached, &[]);
     Ok(Launched { child, watch, stdout, stderr })
 }
 
@@ -167,7 +181,16 @@ pub fn begin(
 fn made(spec: &Spec, child: &Child) -> Result<(Vec<Link>, Watch), Failed> {
     let (Report::Ready(links), mut fds) = next(child)? else { return Err(ended_early().into()) };
     let Some(netlink) = fds.pop().filter(|_| fds.len() == links.len()) else { return Err(ended_early().into()) };
-    let links = links.into_iter().zip(fds).map(|((ifname, kind), fd)| Link { ifname, kind, fd });
+    let tuns = match &spec.network {
+        Network::Own(Interfaces { tuns, .. }) => tuns.as_slice(),
+        Network::Shared => &[],
+    };
+    let peer = |name: &str| tuns.iter().find(|(tun, _)| tun == name).map(|(_, peer)| peer.clone());
+    let link = |((ifname, kind), fd): ((String, _), _)| {
+        let peer = peer(&ifname).unwrap_or_default();
+        Link { ifname, kind, peer, fd }
+    };
+    let links = links.into_iter().zip(fds).map(link);
     Ok((links.collect(), Watch::new(spec, netlink)))
 }
 

@@ -10,7 +10,7 @@
 //! With the address, the program has what IPv6 there is: where a router answers, the address made of its prefix is waited
 //! for, briefly.
 
-use super::network::{HOST, resolve_by};
+use super::network::resolve_by;
 use super::{Host, ipv6, stage::Held};
 use crate::error::{Class, Error, Result};
 use crate::port::inet;
@@ -70,7 +70,7 @@ impl Dhcp {
     pub fn acquire(host: Host, caller: &OwnedFd, held: &Held) -> Result<Self> {
         let failed = |cause: io::Error| Error::system("the instance's address", &cause);
         let mut netlink = Netlink::open().map_err(failed)?;
-        let interface = netlink.interface(HOST).map_err(failed)?.unwrap_or_default();
+        let interface = netlink.interface(&host.ifname).map_err(failed)?.unwrap_or_default();
         let (mac, index) = (interface.mac.unwrap_or_default(), interface.index);
         let seed = RandomState::new().build_hasher().finish();
         let client = Client::new(mac, host.dhcp.as_deref().unwrap_or_default(), seed);
@@ -79,7 +79,7 @@ impl Dhcp {
             dhcp.work()?;
             let spent = dhcp.clock.now() - crate::time::Instant::ZERO;
             if dhcp.held.is_some() {
-                if spent >= IPV6_PATIENCE || ipv6::is_ready(HOST) {
+                if spent >= IPV6_PATIENCE || ipv6::is_ready(&dhcp.host.ifname) {
                     break;
                 }
                 dhcp.sleep(IPV6_PAUSE, caller, held)?;
@@ -176,8 +176,8 @@ impl Dhcp {
     fn send(&mut self, to: Option<Ipv4Addr>, payload: &[u8]) -> Result<()> {
         if self.way.is_none() {
             self.way = Some(match self.client.grant() {
-                None => Way::Frames(Packet::plain(HOST)?),
-                Some(_) => Way::Datagrams(datagrams().map_err(|cause| Error::system("dhcp", &cause))?),
+                None => Way::Frames(Packet::plain(&self.host.ifname)?),
+                Some(_) => Way::Datagrams(datagrams(&self.host.ifname).map_err(|cause| Error::system("dhcp", &cause))?),
             });
         }
         // What is lost on the way is sent again.
@@ -223,10 +223,10 @@ impl Dhcp {
     }
 }
 
-fn datagrams() -> io::Result<UdpSocket> {
+fn datagrams(interface: &str) -> io::Result<UdpSocket> {
     let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, CLIENT_PORT));
     let socket = inet::socket(addr, Type::DGRAM, Protocol::UDP)?;
-    socket.bind_device(Some(HOST.as_bytes()))?;
+    socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_broadcast(true)?;
     inet::bind(&socket, addr)?;
     Ok(socket.into())

@@ -4,6 +4,7 @@
 //! that is left in its namespace. Without a PID namespace it is the reaper of all orphans below it, and kills what is
 //! left one by one.
 
+use super::adopt::Adopter;
 use super::dhcp::Dhcp;
 use super::stage::Held;
 use super::talk::{self, Fault, Order, Report};
@@ -21,7 +22,7 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs,
 };
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -38,13 +39,15 @@ pub struct Start {
     pub pids: bool,
     /// An interface that needs an address first.
     pub host: Option<Host>,
+    /// Takes over the TAPs that the program makes.
+    pub adopter: Option<Adopter>,
     /// It keeps all rights.
     pub privileged: bool,
 }
 
 /// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed.
 pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], how: Start) -> u8 {
-    let Start { pids, host, privileged } = how;
+    let Start { pids, host, adopter, privileged } = how;
     let addressed = prepare(socket, pids).and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
     early.extend(held.early());
     match addressed.and_then(|dhcp| Ok((start(command, privileged)?, dhcp))) {
@@ -55,7 +58,7 @@ pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsStri
             }
             // The caller may be gone: then the first look at the socket tells.
             let _ = talk::send(socket, &Report::Running, &[]);
-            let status = attend(socket, &held.children, program, dhcp);
+            let status = attend(socket, &held.children, program, (dhcp, adopter));
             if !pids {
                 end_all();
             }
@@ -154,9 +157,15 @@ fn give_up_rights() -> Result<(), Errno> {
     set_no_new_privs(true)
 }
 
-/// Waits for the end of `program`, which it brings about when the caller is gone, and keeps its address.
-fn attend(socket: &OwnedFd, signals: &Signals, program: Pid, mut dhcp: Option<Dhcp>) -> ExitStatus {
-    let mut caller = true;
+/// Waits for the end of `program`, which it brings about when the caller is gone. Meanwhile it keeps its address, and
+/// takes over the TAPs that it makes.
+fn attend(
+    socket: &OwnedFd,
+    signals: &Signals,
+    program: Pid,
+    (mut dhcp, mut adopter): (Option<Dhcp>, Option<Adopter>),
+) -> ExitStatus {
+    let (mut caller, mut attached) = (true, false);
     loop {
         while signals.next().is_some() {}
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
@@ -168,7 +177,12 @@ fn attend(socket: &OwnedFd, signals: &Signals, program: Pid, mut dhcp: Option<Dh
         let _ = dhcp.as_mut().map(Dhcp::work);
         let patience = dhcp.as_ref().and_then(Dhcp::patience).map(|time| time.max(PAUSE));
         let timeout = patience.and_then(|time| Timespec::try_from(time).ok());
+        for (ifname, kind, fd) in adopter.as_mut().filter(|_| attached).map(Adopter::look).unwrap_or_default() {
+            // The caller may be gone: then the next look at the socket tells.
+            let _ = talk::send(socket, &Report::Link(ifname, kind), &[fd.as_fd()]);
+        }
         let mut asked = vec![PollFd::new(signals, PollFlags::IN)];
+        asked.extend(adopter.as_ref().filter(|_| attached).map(|adopter| PollFd::new(adopter, PollFlags::IN)));
         asked.extend(dhcp.as_ref().and_then(Dhcp::fd).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         if caller {
             asked.push(PollFd::new(socket, PollFlags::IN));
@@ -180,6 +194,7 @@ fn attend(socket: &OwnedFd, signals: &Signals, program: Pid, mut dhcp: Option<Dh
             match talk::receive(socket) {
                 // A program that has just ended needs no signal.
                 Ok(Some((Order::Signal(number), _))) => drop(send_signal(program, number)),
+                Ok(Some((Order::Attached, _))) => attached = true,
                 Ok(Some((Order::Start(_), _))) => {}
                 Ok(None) | Err(_) => {
                     caller = false;

@@ -23,6 +23,12 @@ pub fn prepare() {
     }
 }
 
+/// Has the kernel be silent on interfaces that will be made: those that a program makes for itself. Where this cannot be
+/// written it greets the program with a few multicasts, and nobody else.
+pub fn silence() {
+    let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+}
+
 /// Whether the interface can be used for all that there is: it has an address of its link and one beyond, or no IPv6.
 pub fn is_ready(interface: &str) -> bool {
     fs::read_to_string("/proc/net/if_inet6").map_or(true, |table| is_ready_by(&table, interface))

@@ -15,6 +15,9 @@
 //!    └─ packet socket ─── zeth ───────┘
 //! ```
 //!
+//! A program that makes a TAP of its own (one whose name it leaves to the kernel, `tap%d`, or a second one) has it on the
+//! switch as well: the init takes it over (`adopt.rs`).
+//!
 //! Where the program's address comes from the network ([`Host::dhcp`]), the init asks for it before it starts the
 //! program, and goes on asking beside it (`dhcp.rs`); the caller has made ports of the interfaces by then.
 //!
@@ -25,6 +28,7 @@
 //! The program shares the caller's process group and terminal ([`Output::Inherit`]), so that a shell sees one job:
 //! keys for signals, stop and continue work as if zbridge were not there.
 
+mod adopt;
 mod child;
 mod dhcp;
 mod explain;
@@ -41,9 +45,10 @@ pub use program::check as check_program;
 pub use stage::take_over;
 pub use watch::Watch;
 
-use crate::config::{self, PortKind, PortSpec};
+pub use crate::config::DEFAULT_HOST;
+use crate::config::{self, IpPeer, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
-use crate::wire::{Cidr, Mac};
+use crate::wire::Cidr;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -66,41 +71,63 @@ pub struct Spec {
     pub cwd: Option<PathBuf>,
     /// Its network.
     pub network: Network,
+    /// What the MAC addresses of its interfaces are made of, so that they are the same at its next start: who it is among
+    /// all that may meet on a network.
+    pub identity: String,
     /// Its standard streams.
     pub output: Output,
     /// It keeps all rights of the caller. Otherwise it has those that it needs in its network namespace (`init`), root's
     /// too, and never gets more.
     pub privileged: bool,
-    /// How another TAP is asked for where this was: `--tap NAME`, with NAME to be put in.
-    pub tap_words: &'static str,
+    /// How a TUN is asked for where this was: `--tun=NAME`, with NAME to be put in.
+    pub tun_words: &'static str,
 }
 
 impl Spec {
     /// Will start `command` with the TAP [`DEFAULT_TAP`], on the caller's terminal.
     pub fn new(name: &str, command: Vec<OsString>) -> Self {
-        let network = Network::Taps(vec![DEFAULT_TAP.to_owned()]);
-        let (env, output, tap_words) = (Vec::new(), Output::Inherit, "--tap NAME");
+        let network = Network::Own(Interfaces { taps: vec![DEFAULT_TAP.to_owned()], ..Interfaces::default() });
+        let (env, output, tun_words) = (Vec::new(), Output::Inherit, "--tun=NAME");
         let privileged = false;
-        Self { name: name.to_owned(), command, env, cwd: None, network, output, privileged, tap_words }
+        let identity = name.to_owned();
+        Self { name: name.to_owned(), identity, command, env, cwd: None, network, output, privileged, tun_words }
     }
 }
 
 /// The network of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Network {
-    /// TAPs of these names, which the program opens itself. Each becomes a [`Link`].
-    Taps(Vec<String>),
-    /// An interface `eth0` for the program's own sockets. It becomes a [`Link`].
-    Host(Host),
-    /// Nothing but the loopback interface.
-    None,
+    /// A namespace of its own with these interfaces beside the loopback interface.
+    Own(Interfaces),
     /// The caller's, as it is: for a program that reaches the switch in a way of its own.
     Shared,
 }
 
-/// A configured interface.
+/// The interfaces of a program. Each becomes a [`Link`], in this order.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Interfaces {
+    /// TAPs of these names, which the program opens itself. Where there is one, those that it makes of other names
+    /// become links as well ([`Child::links`]).
+    pub taps: Vec<String>,
+    /// TUNs of these names, and who is behind each: for a program that opens one and speaks bare IP.
+    pub tuns: Vec<(String, IpPeer)>,
+    /// An interface for the program's own sockets.
+    pub host: Option<Host>,
+}
+
+impl Interfaces {
+    /// The names of all of them, in the order of their links.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let tuns = self.tuns.iter().map(|(name, _)| name);
+        self.taps.iter().chain(tuns).chain(self.host.iter().map(|host| &host.ifname)).map(String::as_str)
+    }
+}
+
+/// A configured interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Host {
+    /// What it is called.
+    pub ifname: String,
     /// Its addresses.
     pub addrs: Vec<Cidr>,
     /// Default gateways, one of each family at most.
@@ -109,10 +136,15 @@ pub struct Host {
     pub dns: Vec<IpAddr>,
     /// Its mtu in bytes; `None`: 1500.
     pub mtu: Option<u32>,
-    /// Its MAC address; `None`: any.
-    pub mac: Option<Mac>,
     /// It asks for an address, under this name, before the program starts. Name servers of its own stay.
     pub dhcp: Option<String>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        let (addrs, gateways, dns) = (Vec::new(), Vec::new(), Vec::new());
+        Self { ifname: DEFAULT_HOST.to_owned(), addrs, gateways, dns, mtu: None, dhcp: None }
+    }
 }
 
 /// The standard streams of a program.
@@ -132,6 +164,8 @@ pub struct Link {
     pub ifname: String,
     /// What the descriptor is.
     pub kind: LinkKind,
+    /// Who is behind it, if it is a TUN.
+    pub peer: IpPeer,
     /// The descriptor; see [`crate::engine::Bridge::adopt_port`].
     pub fd: OwnedFd,
 }
@@ -141,6 +175,8 @@ pub struct Link {
 pub enum LinkKind {
     /// A packet socket on the TAP that the program opens.
     Packet,
+    /// A packet socket on the TUN that the program opens.
+    Tun,
     /// A TAP of which the program has the other end.
     Tap,
 }
@@ -150,10 +186,19 @@ impl Link {
     /// by [`PortSpec::parse`] and given this one's `kind`.
     pub fn port(&self, name: &str) -> PortSpec {
         let kind = match self.kind {
-            LinkKind::Packet => PortKind::Packet(config::Packet { ifname: self.ifname.clone(), offload: true }),
+            LinkKind::Packet => PortKind::Packet(config::Packet::new(&self.ifname)),
+            LinkKind::Tun => {
+                PortKind::Packet(config::Packet { ip: Some(self.peer.clone()), ..config::Packet::new(&self.ifname) })
+            }
             LinkKind::Tap => PortKind::Tap(config::Tap::new(&self.ifname)),
         };
-        PortSpec { name: name.to_owned(), ..PortSpec::new(kind) }
+        let optional = self.may_wait();
+        PortSpec { name: name.to_owned(), optional, ..PortSpec::new(kind) }
+    }
+
+    /// Whether its port stays while the interface is gone: the program may make it anew, under whatever name.
+    pub fn may_wait(&self) -> bool {
+        self.kind != LinkKind::Tap
     }
 }
 
@@ -229,18 +274,16 @@ pub fn begin(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Re
 
 /// Refuses what cannot be.
 fn check(spec: &Spec) -> Result<()> {
-    let names = match &spec.network {
-        Network::Taps(names) => names.as_slice(),
-        _ => &[],
-    };
+    let Network::Own(interfaces) = &spec.network else { return Ok(()) };
+    let names: Vec<&str> = interfaces.names().collect();
     for (index, name) in names.iter().enumerate() {
         crate::port::interface::check_name(&format!("tap:{name}"), name)?;
-        if name == "lo" || names[..index].contains(name) {
+        if *name == "lo" || names[..index].contains(name) {
             return Err(Error::usage(format!("tap:{name}: there is an interface of this name already")));
         }
     }
     if names.len() > talk::MOST_LINKS {
-        return Err(Error::usage(format!("{} TAPs: a program gets {} at most", names.len(), talk::MOST_LINKS)));
+        return Err(Error::usage(format!("{} interfaces: a program gets {} at most", names.len(), talk::MOST_LINKS)));
     }
     Ok(())
 }

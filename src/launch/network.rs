@@ -4,21 +4,20 @@
 //! that `ip tuntap add … user` has made. The kernel of the namespace is silent on it: no address, no IPv6. So nobody but
 //! the program speaks on the port.
 
-use super::talk::Plan;
+use super::adopt::Adopter;
+use super::talk::{Plan, PlannedTap};
 use super::{Host, LinkKind, ipv6};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::port::netlink::Netlink;
 use crate::port::packet::Packet;
-use crate::port::tap::Tap;
+use crate::port::tap::{self, Tap};
+use crate::wire::Mac;
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-
-/// The interface of [`Host`].
-pub const HOST: &str = "eth0";
 
 /// The loopback interface is the first of every network namespace.
 const LOOPBACK: u32 = 1;
@@ -29,36 +28,52 @@ pub struct Made {
     pub links: Vec<(String, LinkKind)>,
     /// The descriptors, and behind them a netlink socket.
     pub fds: Vec<OwnedFd>,
+    /// Who takes over the TAPs that the program makes itself, if it is one for TAPs.
+    pub adopter: Option<Adopter>,
+    /// The interface that still has to ask for an address.
+    pub asks: Option<Host>,
 }
 
-/// Makes what `plan` asks for in this network namespace. Gives the interface, too, that still has to ask for an address.
-pub fn make(plan: Plan) -> Result<(Made, Option<Host>)> {
+/// Makes what `plan` asks for in this network namespace.
+pub fn make(plan: Plan) -> Result<Made> {
     let failed = |cause: std::io::Error| Error::system("the instance's network", &cause);
     let mut netlink = Netlink::open().map_err(failed)?;
     if !plan.shared {
         netlink.set_up(LOOPBACK).map_err(failed)?;
         allow_pings();
     }
-    let mut made = Made { links: Vec::new(), fds: Vec::new() };
-    if !plan.taps.is_empty() {
-        // Where this cannot be written, the kernel greets the program with a few multicasts, and nobody else.
-        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
-    }
-    for name in plan.taps {
-        made.fds.push(tap(&name)?);
-        made.links.push((name, LinkKind::Packet));
-    }
-    let host = plan.host.map(Host::from);
-    if let Some(host) = &host {
+    let mut made = Made { links: Vec::new(), fds: Vec::new(), adopter: None, asks: None };
+    let host = plan.host.map(|host| host.host());
+    if let Some((host, mac)) = &host {
         ipv6::prepare();
-        made.fds.push(interface(host, &mut netlink)?);
-        made.links.push((HOST.to_owned(), LinkKind::Tap));
+        made.fds.push(interface(host, *mac, &mut netlink)?);
+        made.links.push((host.ifname.clone(), LinkKind::Tap));
         if !host.dns.is_empty() {
             resolve_by(&host.dns, None)?;
         }
     }
+    if !plan.taps.is_empty() || !plan.tuns.is_empty() {
+        ipv6::silence();
+        let mut adopter = Adopter::open(host.as_ref().map(|(host, _)| host.ifname.as_str())).map_err(failed)?;
+        let mut opened = Vec::new();
+        for tap in &plan.taps {
+            opened.push((tap.ifname.clone(), LinkKind::Packet, make_tap(tap)?));
+        }
+        for name in plan.tuns {
+            let fd = make_tun(&name, &mut netlink)?;
+            opened.push((name, LinkKind::Tun, fd));
+        }
+        // Those that the program opens come first, as they were asked for.
+        for (place, (ifname, kind, fd)) in opened.into_iter().enumerate() {
+            adopter.note(&fd, &ifname, kind).map_err(failed)?;
+            made.fds.insert(place, fd);
+            made.links.insert(place, (ifname, kind));
+        }
+        made.adopter = Some(adopter);
+    }
     made.fds.push(netlink.into_fd());
-    Ok((made, host.filter(|host| host.dhcp.is_some())))
+    made.asks = host.map(|(host, _)| host).filter(|host| host.dhcp.is_some());
+    Ok(made)
 }
 
 /// Lets every program ping by ICMP sockets, as on most systems: a new network namespace lets nobody (icmp(7)). Where this
@@ -73,18 +88,28 @@ fn allow_pings() {
 }
 
 /// Makes a TAP for the program to open, and a packet socket on it.
-fn tap(name: &str) -> Result<OwnedFd> {
+fn make_tap(tap: &PlannedTap) -> Result<OwnedFd> {
+    let (name, mac) = (tap.ifname.as_str(), Some(tap.mac()));
     let user = Some(geteuid().as_raw().to_string());
-    let options = config::Tap { up: true, persist: true, user, offload: false, ..config::Tap::new(name) };
+    let options = config::Tap { up: true, persist: true, user, mac, offload: false, ..config::Tap::new(name) };
     drop(Tap::open(&options, None)?);
     Ok(Packet::open(name)?.into())
 }
 
+/// Makes a TUN for the program to open, and a packet socket on it. It is the program's affair to give it addresses.
+fn make_tun(name: &str, netlink: &mut Netlink) -> Result<OwnedFd> {
+    tap::make_tun(name, geteuid().as_raw())?;
+    let failed = |cause: std::io::Error| Error::system(format_args!("tun {name}"), &cause);
+    let found = netlink.interface(name).map_err(failed)?.unwrap_or_default();
+    netlink.set_up(found.index).map_err(failed)?;
+    Ok(Packet::open(name)?.into())
+}
+
 /// Makes an interface with addresses and routes, and keeps the other end of it.
-fn interface(host: &Host, netlink: &mut Netlink) -> Result<OwnedFd> {
-    let addrs = host.addrs.clone();
-    let options = config::Tap { addrs, up: true, mac: host.mac, ..config::Tap::new(HOST) };
-    let tap = Tap::open(&options, host.mtu).map_err(|error| error.within(format_args!("tap:{HOST}")))?;
+fn interface(host: &Host, mac: Mac, netlink: &mut Netlink) -> Result<OwnedFd> {
+    let (name, addrs) = (host.ifname.as_str(), host.addrs.clone());
+    let options = config::Tap { addrs, up: true, mac: Some(mac), ..config::Tap::new(name) };
+    let tap = Tap::open(&options, host.mtu).map_err(|error| error.within(format_args!("tap:{name}")))?;
     for &gateway in &host.gateways {
         let refused = |cause: std::io::Error| {
             let error = Error::system(format_args!("gateway {gateway}"), &cause);
@@ -93,7 +118,7 @@ fn interface(host: &Host, netlink: &mut Netlink) -> Result<OwnedFd> {
                 _ => error,
             }
         };
-        let found = netlink.interface(HOST).map_err(refused)?.unwrap_or_default();
+        let found = netlink.interface(name).map_err(refused)?.unwrap_or_default();
         netlink.add_default_route(found.index, gateway).map_err(refused)?;
     }
     Ok(tap.into())

@@ -52,7 +52,7 @@ fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
     match fork().map_err(lost)? {
         None => Ok(init::run(&socket, &held, early, command, start)),
         Some(pid) => {
-            drop((socket, held));
+            drop((socket, held, start));
             let ended = waitpid(Some(pid), WaitOptions::empty()).map_err(lost)?;
             let status = ended.and_then(|(_, status)| status.exit_status());
             Ok(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(128 + 9))
@@ -94,10 +94,10 @@ fn prepare(socket: &OwnedFd) -> Result<(Held, Start), NotStarted> {
     };
     enter_namespaces(&plan).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
     let (pids, privileged) = (plan.pids, plan.privileged);
-    let (made, host) = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
+    let made = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
     let fds: Vec<_> = made.fds.iter().map(AsFd::as_fd).collect();
     talk::send(socket, &Report::Ready(made.links), &fds)?;
-    Ok((held, Start { pids, host, privileged }))
+    Ok((held, Start { pids, host: made.asks, adopter: made.adopter, privileged }))
 }
 
 /// A step on the way into new namespaces that was refused.

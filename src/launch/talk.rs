@@ -1,6 +1,6 @@
 //! What caller and instance say to each other, in packets ([`crate::rights::packet`]). Each believes the other.
 
-use super::{Host, LinkKind, Network};
+use super::{Host, Interfaces, LinkKind, Network, Spec};
 use crate::rights::packet::MOST_FDS;
 pub use crate::rights::packet::{Fault, receive, send};
 use crate::wire::{Cidr, Mac};
@@ -15,6 +15,8 @@ pub const MOST_LINKS: usize = MOST_FDS - 1;
 pub enum Order {
     /// The first: make this and start.
     Start(Plan),
+    /// The interfaces are ports now, and more may follow.
+    Attached,
     /// Send the program this signal.
     Signal(i32),
 }
@@ -23,7 +25,9 @@ pub enum Order {
 #[derive(Serialize, Deserialize, Debug)]
 pub struct Plan {
     /// TAPs for the program to open.
-    pub taps: Vec<String>,
+    pub taps: Vec<PlannedTap>,
+    /// TUNs for it to open.
+    pub tuns: Vec<String>,
     /// An interface for its own sockets.
     pub host: Option<PlannedHost>,
     /// Whether it stays in the caller's network namespace.
@@ -34,39 +38,64 @@ pub struct Plan {
     pub privileged: bool,
 }
 
+/// A TAP to make.
+#[derive(Serialize, Deserialize, Debug)]
+pub struct PlannedTap {
+    /// What it is called.
+    pub ifname: String,
+    mac: [u8; 6],
+}
+
+impl PlannedTap {
+    /// Its MAC address.
+    pub fn mac(&self) -> Mac {
+        Mac(self.mac)
+    }
+}
+
 /// [`Host`] as it is sent.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct PlannedHost {
+    ifname: String,
     addrs: Vec<(IpAddr, u8)>,
     gateways: Vec<IpAddr>,
     dns: Vec<IpAddr>,
     mtu: Option<u32>,
-    mac: Option<[u8; 6]>,
     dhcp: Option<String>,
+    mac: [u8; 6],
 }
 
 impl Plan {
-    /// What to make of `network`.
-    pub fn new(network: &Network, pids: bool, privileged: bool) -> Self {
-        let taps = if let Network::Taps(names) = network { names.clone() } else { Vec::new() };
-        let host = if let Network::Host(host) = network { Some(host) } else { None };
-        let host = host.map(|host| PlannedHost {
+    /// What to make for `spec`.
+    pub fn new(spec: &Spec, pids: bool) -> Self {
+        let (interfaces, shared) = match &spec.network {
+            Network::Own(interfaces) => (interfaces.clone(), false),
+            Network::Shared => (Interfaces::default(), true),
+        };
+        // It is the same at each start, whatever other interfaces the program has then.
+        let mac = |ifname: &str| Mac::made_of(&format!("{}/{ifname}", spec.identity)).0;
+        let tap = |ifname: String| PlannedTap { mac: mac(&ifname), ifname };
+        let host = interfaces.host.map(|host| PlannedHost {
+            mac: mac(&host.ifname),
+            ifname: host.ifname,
             addrs: host.addrs.iter().map(|cidr| (cidr.addr, cidr.prefix)).collect(),
-            gateways: host.gateways.clone(),
-            dns: host.dns.clone(),
+            gateways: host.gateways,
+            dns: host.dns,
             mtu: host.mtu,
-            mac: host.mac.map(|mac| mac.0),
-            dhcp: host.dhcp.clone(),
+            dhcp: host.dhcp,
         });
-        Self { taps, host, shared: *network == Network::Shared, pids, privileged }
+        let taps = interfaces.taps.into_iter().map(tap).collect();
+        let tuns = interfaces.tuns.into_iter().map(|(name, _)| name).collect();
+        Self { taps, tuns, host, shared, pids, privileged: spec.privileged }
     }
 }
 
-impl From<PlannedHost> for Host {
-    fn from(host: PlannedHost) -> Self {
-        let addrs = host.addrs.into_iter().map(|(addr, prefix)| Cidr { addr, prefix }).collect();
-        let mac = host.mac.map(Mac);
-        Self { addrs, gateways: host.gateways, dns: host.dns, mtu: host.mtu, mac, dhcp: host.dhcp }
+impl PlannedHost {
+    /// The interface, and its MAC address.
+    pub fn host(self) -> (Host, Mac) {
+        let addrs = self.addrs.into_iter().map(|(addr, prefix)| Cidr { addr, prefix }).collect();
+        let Self { ifname, gateways, dns, mtu, dhcp, mac, .. } = self;
+        (Host { ifname, addrs, gateways, dns, mtu, dhcp }, Mac(mac))
     }
 }
 
@@ -81,6 +110,8 @@ pub enum Report {
     Warning(Fault),
     /// The program runs.
     Running,
+    /// It has made another interface, whose descriptor is beside this.
+    Link(String, LinkKind),
     /// Nothing runs, for this reason.
     Failed(Fault),
     /// Nothing runs: /proc cannot be mounted for a PID namespace.
@@ -113,7 +144,11 @@ mod tests {
         send(&near, &Report::Failed(Fault::new(&hint, 126)), &[]).unwrap();
         let Some((Report::Failed(fault), _)) = receive(&far).unwrap() else { panic!("something else") };
         assert_eq!((fault.error(), fault.status), (hint, 126));
+        // what it has not read itself does not take along what it has said
+        send(&near, &Report::Ended(9), &[]).unwrap();
+        send(&far, &Order::Attached, &[]).unwrap();
         drop(near);
+        assert!(matches!(receive(&far).unwrap(), Some((Report::Ended(9), _))));
         assert!(receive::<Report>(&far).unwrap().is_none());
         assert!(send(&far, &Order::Signal(15), &[]).is_err());
     }

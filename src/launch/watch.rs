@@ -1,9 +1,10 @@
 //! Whether a program opens its TAPs. One that cannot only logs it and runs on without a network.
 //!
-//! A TAP has a carrier while a process is attached to it, which the namespace's netlink socket tells. It tells too if
-//! the program has made itself a TAP of another name instead, as it may in a namespace of its own.
+//! A TAP has a carrier while a process is attached to it, which the namespace's netlink socket tells. A TAP that the
+//! program has made itself does for one that was made for it (`adopt.rs`). A TUN does not: it carries packets, not
+//! frames.
 
-use super::{Network, Spec};
+use super::{Interfaces, Network, Spec};
 use crate::error::{Class, Error};
 use crate::port::netlink::{Interface, Netlink};
 use std::os::fd::OwnedFd;
@@ -20,7 +21,7 @@ pub struct Watch {
     missing: Vec<String>,
     taps: Vec<String>,
     since: Instant,
-    tap_words: &'static str,
+    tun_words: &'static str,
 }
 
 impl std::fmt::Debug for Watch {
@@ -35,10 +36,13 @@ impl Watch {
 
     /// Watches over `netlink`, a socket to the program's network namespace.
     pub(super) fn new(spec: &Spec, netlink: OwnedFd) -> Self {
-        let taps = if let Network::Taps(names) = &spec.network { names.clone() } else { Vec::new() };
+        let taps = match &spec.network {
+            Network::Own(Interfaces { taps, .. }) => taps.clone(),
+            Network::Shared => Vec::new(),
+        };
         let missing = taps.clone();
-        let (netlink, name, tap_words) = (Netlink::adopt(netlink), spec.name.clone(), spec.tap_words);
-        Self { netlink, name, missing, taps, since: Instant::now(), tap_words }
+        let (netlink, name, tun_words) = (Netlink::adopt(netlink), spec.name.clone(), spec.tun_words);
+        Self { netlink, name, missing, taps, since: Instant::now(), tun_words }
     }
 
     /// Looks. Gives what to say of a program that has not opened its TAPs a few seconds after its start, once.
@@ -48,6 +52,8 @@ impl Watch {
         }
         let found = self.netlink.interfaces().ok()?;
         self.missing.retain(|name| !found.iter().any(|interface| interface.carrier && interface.name == *name));
+        let own = found.iter().filter(|found| is_own(found, &self.taps) && found.tun.tap).count();
+        self.missing.truncate(self.missing.len().saturating_sub(own));
         if self.missing.is_empty() || self.since.elapsed() < PATIENCE {
             return None;
         }
@@ -65,17 +71,20 @@ impl Watch {
         let missing = self.missing.join(", ");
         let after = PATIENCE.as_secs();
         let what = format!("{}: has not opened its TAP {missing} after {after} s; it runs without", self.name);
-        let is_tun =
-            |interface: &&Interface| interface.kind.as_deref() == Some("tun") && !self.taps.contains(&interface.name);
-        let own: Vec<&str> = found.iter().filter(is_tun).map(|interface| interface.name.as_str()).collect();
         let error = Error::new(Class::Runtime, what);
-        if own.is_empty() {
-            return error.hint(format!("does it want another name? its log tells; then {}", self.tap_words));
+        let own = found.iter().filter(|found| is_own(found, &self.taps) && !found.tun.tap);
+        let tuns: Vec<String> = own.map(|tun| self.tun_words.replace("NAME", &tun.name)).collect();
+        if tuns.is_empty() {
+            return error
+                .hint(format!("its log may tell why; a program that speaks bare IP wants a TUN: {}", self.tun_words));
         }
-        let own = own.join(",");
-        let words = self.tap_words.replace("NAME", &own);
-        error.hint(format!("it made itself one called {own}, which leads nowhere: {words}"))
+        error.hint(format!("it made itself a TUN, which carries packets and no frames: {}", tuns.join(" ")))
     }
+}
+
+/// Whether it is a TUN or TAP that the program has made itself, which has another name than those in `taps`.
+fn is_own(found: &Interface, taps: &[String]) -> bool {
+    found.kind.as_deref() == Some("tun") && !taps.contains(&found.name)
 }
 
 #[cfg(test)]
@@ -83,17 +92,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_that_it_wants_is_told() {
-        let tap = |name: &str| Interface { name: name.into(), kind: Some("tun".into()), ..Interface::default() };
+    fn what_it_may_want_is_told() {
+        let tun = |name: &str, tap: bool| {
+            let tun = crate::port::netlink::Tun { tap, ..crate::port::netlink::Tun::default() };
+            Interface { name: name.into(), kind: Some("tun".into()), tun, ..Interface::default() }
+        };
         let other = Interface { name: "lo".into(), ..Interface::default() };
         let fd = std::fs::File::open("/dev/null").unwrap().into();
         let mut watch = Watch::new(&Spec::new("inst1", Vec::new()), fd);
-        let said = watch.explain(&[other.clone(), tap("zeth")]).to_string();
+        let said = watch.explain(&[other.clone(), tun("zeth", true)]).to_string();
         assert!(said.starts_with("inst1: has not opened its TAP zeth after 3 s"), "{said}");
-        assert!(said.contains("--tap NAME"), "{said}");
-        let found = [other, tap("zeth"), tap("tap0")];
-        assert!(watch.explain(&found).to_string().ends_with("which leads nowhere: --tap tap0"));
-        watch.tap_words = "tap = \"NAME\"";
-        assert!(watch.explain(&found).to_string().ends_with("which leads nowhere: tap = \"tap0\""));
+        assert!(said.ends_with("wants a TUN: --tun=NAME"), "{said}");
+        let found = [other, tun("zeth", true), tun("tun0", false)];
+        assert!(watch.explain(&found).to_string().ends_with("no frames: --tun=tun0"));
+        watch.tun_words = "tun = \"NAME\"";
+        assert!(watch.explain(&found).to_string().ends_with("no frames: tun = \"tun0\""));
     }
 }

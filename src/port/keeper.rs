@@ -1,6 +1,5 @@
 //! The keeper's side of [`crate::rights::deed`]: does one deed after the other until its socket ends.
 
-use super::packet::Packet;
 use super::sys;
 use super::tap::Tap;
 use super::unix;
@@ -198,7 +197,7 @@ fn open_port(spec: &str) -> Result<(bool, OwnedFd)> {
             let tap = Tap::open(tap, spec.mtu)?;
             Ok((tap.created(), tap.into()))
         }
-        PortKind::Packet(packet) => Packet::open(&packet.ifname).map(|port| (false, port.into())),
+        PortKind::Packet(packet) => super::open_interface(packet).map(|port| (false, port.into())),
         _ => Err(Error::usage("the keeper opens TAPs and packet sockets only")),
     }
 }

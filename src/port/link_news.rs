@@ -3,9 +3,11 @@
 //! What the kernel says is not read: which interface it is about, and how that one is, is asked of each port, since a
 //! message may be lost or out of date.
 
+use super::sys;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use std::io::{ErrorKind, Result};
-use std::os::fd::{AsRawFd, RawFd};
+use rustix::io::Errno;
+use std::io::Result;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// RTMGRP_LINK of linux/rtnetlink.h.
 const LINKS: u32 = 1;
@@ -14,7 +16,7 @@ const LINKS: u32 = 1;
 const ROOM: usize = 4096;
 
 /// See the module.
-pub struct LinkNews(Socket);
+pub struct LinkNews(OwnedFd);
 
 impl LinkNews {
     /// Opens a socket that hears of the network namespace of the calling thread.
@@ -25,21 +27,25 @@ impl LinkNews {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.set_non_blocking(true)?;
         socket.bind(&SocketAddr::new(0, LINKS))?;
-        Ok(Self(socket))
+        Ok(Self(sys::owned(socket)))
     }
 
     /// Takes all that has come, unread.
     pub fn take(&self) {
         let mut room = [0; ROOM];
         loop {
-            match self.0.recv(&mut &mut room[..], 0) {
-                Ok(_) => {}
+            match rustix::io::read(&self.0, &mut room) {
                 // ENOBUFS says that there was more than fits, which is as good as news.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS)) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
                 Err(_) => return,
             }
         }
+    }
+}
+
+impl AsFd for LinkNews {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

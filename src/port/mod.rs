@@ -14,6 +14,7 @@ pub mod folder;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
+pub mod ip_interface;
 pub mod keeper;
 pub mod link_news;
 pub mod made;
@@ -44,7 +45,8 @@ use crate::time::Duration;
 use channel::Channel;
 use datagram::{Sequenced, Udp};
 use interface::Link;
-use packet::Packet;
+use ip_interface::IpInterface;
+use packet::{Carries, Packet};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use seat::Carrier;
@@ -92,6 +94,8 @@ pub enum Edge {
     Tap(Tap),
     /// An interface that exists already.
     Packet(Packet),
+    /// One that carries IP packets.
+    Ip(Box<IpInterface>),
     /// A stream socket.
     Stream(Stream),
     /// A SOCK_SEQPACKET socket.
@@ -126,6 +130,7 @@ impl Carrier for Edge {
         match self {
             Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::Packet(edge) => edge.receive(batch, id, budget.frames, counters),
+            Self::Ip(edge) => edge.receive(batch, id, budget.frames, counters),
             Self::Stream(edge) => edge.receive(batch, id, budget.bytes, counters),
             Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
             Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),
@@ -139,6 +144,7 @@ impl Carrier for Edge {
         match self {
             Self::Tap(edge) => frame_io::transmit(edge, out, counters),
             Self::Packet(edge) => frame_io::transmit(edge, out, counters),
+            Self::Ip(edge) => edge.transmit(out, counters),
             Self::Stream(edge) => edge.transmit(out, counters),
             Self::Sequenced(edge) => frame_io::transmit(edge, out, counters),
             Self::UnixGram(edge) => frame_io::transmit(&mut edge.gram, out, counters),
@@ -165,6 +171,7 @@ impl Edge {
         match self {
             Self::Tap(edge) => one(edge.as_fd()),
             Self::Packet(edge) => one(edge.as_fd()),
+            Self::Ip(edge) => one(edge.as_fd()),
             Self::Stream(edge) => one(edge.as_fd()),
             Self::Sequenced(edge) => one(edge.as_fd()),
             Self::UnixGram(edge) => [Some(edge.gram.as_fd().as_raw_fd()), Some(edge.gram.lookout().as_raw_fd())],
@@ -183,7 +190,7 @@ impl Edge {
             Self::Tap(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
             Self::Packet(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
             // The sender of a datagram over IP does not wait; the kernel drops what is not read.
-            Self::Udp(_) => Abilities { pausable: false, offload: false },
+            Self::Udp(_) | Self::Ip(_) => Abilities { pausable: false, offload: false },
             Self::Serial(edge) => Abilities { pausable: edge.is_pausable(), offload: false },
         }
     }
@@ -231,26 +238,37 @@ impl Edge {
 
     /// Whether it has something for the switch that no descriptor tells of.
     pub fn has_own(&self) -> bool {
-        matches!(self, Self::Serial(edge) if edge.has_own())
+        match self {
+            Self::Serial(edge) => edge.has_own(),
+            Self::Ip(edge) => edge.has_own(),
+            _ => false,
+        }
     }
 
     /// Whether it may ever have a time for [`Edge::due_in`].
     pub fn keeps_time(&self) -> bool {
-        matches!(self, Self::Serial(edge) if edge.keeps_time())
+        match self {
+            Self::Serial(edge) => edge.keeps_time(),
+            Self::Ip(_) => true,
+            _ => false,
+        }
     }
 
     /// The time until [`Edge::handle_timeout`] has something to do.
     pub fn due_in(&self) -> Option<Duration> {
         match self {
             Self::Serial(edge) => edge.due_in(),
+            Self::Ip(edge) => edge.due_in(),
             _ => None,
         }
     }
 
     /// Sees to what is due.
     pub fn handle_timeout(&mut self) {
-        if let Self::Serial(edge) = self {
-            edge.handle_timeout();
+        match self {
+            Self::Serial(edge) => edge.handle_timeout(),
+            Self::Ip(edge) => edge.handle_timeout(),
+            _ => {}
         }
     }
 
@@ -305,7 +323,7 @@ impl Edge {
 
     /// Whether its descriptor becomes writable when the link behind it comes up.
     pub fn tells_its_link(&self) -> bool {
-        matches!(self, Self::Tap(_) | Self::Packet(_))
+        matches!(self, Self::Tap(_) | Self::Packet(_) | Self::Ip(_))
     }
 
     /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down.
@@ -313,6 +331,16 @@ impl Edge {
         match self {
             Self::Tap(edge) => edge.link() == Link::Down,
             Self::Packet(edge) => edge.link() == Link::Down,
+            Self::Ip(edge) => edge.packet().link() == Link::Down,
+            _ => false,
+        }
+    }
+
+    /// Whether the interface behind it is a program's, which may close it and make another one.
+    pub fn awaits_interfaces(&self) -> bool {
+        match self {
+            Self::Packet(edge) => edge.waits(),
+            Self::Ip(edge) => edge.packet().waits(),
             _ => false,
         }
     }
@@ -325,6 +353,7 @@ impl Edge {
         match self {
             Self::Tap(edge) => edge.check_link().map(drop),
             Self::Packet(edge) => edge.check_link().map(drop),
+            Self::Ip(edge) => edge.check_link().map(drop),
             _ => Ok(()),
         }
     }
@@ -476,7 +505,7 @@ pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
     let adopted = match &spec.kind {
         PortKind::Tap(tap) => Tap::adopt(fd, tap, spec.mtu).map(Edge::Tap),
         PortKind::Packet(packet) => Packet::adopt(fd).and_then(|found| match found.name() == packet.ifname {
-            true => Ok(Edge::Packet(found.with_offload(packet.offload))),
+            true => on_interface(found.may_wait(spec.optional), spec, packet),
             false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
         }),
         PortKind::Unix(unix) if unix.connect => unix::adopt(fd),
@@ -503,7 +532,8 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
         PortKind::Udp(udp) => inet::udp(&udp.local, &udp.remote).map(edge),
         PortKind::Tap(tap) => open_tap(spec, tap).map(|tap| Opened::Edge(Edge::Tap(tap), String::new())),
         PortKind::Packet(packet) => open_packet(spec, packet)
-            .map(|found| Opened::Edge(Edge::Packet(found.with_offload(packet.offload)), String::new())),
+            .and_then(|found| on_interface(found, spec, packet))
+            .map(|edge| Opened::Edge(edge, String::new())),
         PortKind::Usbip(_) | PortKind::Nat(_) => {
             Err(Error::new(Class::Runtime, "a service has no descriptor: the engine starts it"))
         }
@@ -525,8 +555,20 @@ fn open_tap(spec: &PortSpec, tap: &config::Tap) -> Result<Tap> {
 fn open_packet(spec: &PortSpec, packet: &config::Packet) -> Result<Packet> {
     match deed::port(|| bare(spec)) {
         Some(kept) => kept.and_then(|(fd, _)| Packet::adopt(fd)).map(Packet::with_carrier),
-        None => Packet::open(&packet.ifname),
+        None => open_interface(packet),
     }
+}
+
+pub(super) fn open_interface(packet: &config::Packet) -> Result<Packet> {
+    if packet.up { Packet::open_up(&packet.ifname) } else { Packet::open(&packet.ifname) }
+}
+
+/// The port on an interface that is open.
+fn on_interface(found: Packet, spec: &PortSpec, packet: &config::Packet) -> Result<Edge> {
+    Ok(match &packet.ip {
+        Some(ip) => Edge::Ip(Box::new(IpInterface::new(found.that_carries(Carries::Packets)?, spec, ip))),
+        None => Edge::Packet(found.that_carries(Carries::Frames)?.with_offload(packet.offload)),
+    })
 }
 
 /// What the keeper needs of a specification.

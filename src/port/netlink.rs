@@ -51,6 +51,8 @@ pub struct Interface {
     pub kind: Option<String>,
     /// What is special to a TUN or TAP.
     pub tun: Tun,
+    /// The index of the bridge, bond or the like that it is a part of.
+    pub master: Option<u32>,
 }
 
 /// The attributes of an interface of kind `tun` (IFLA_TUN_* of linux/if_link.h).
@@ -352,6 +354,7 @@ fn interface(payload: &[u8]) -> Option<Interface> {
         match kind {
             libc::IFLA_IFNAME => found.name = text(value),
             libc::IFLA_MTU => found.mtu = number(value, 0)?,
+            libc::IFLA_MASTER => found.master = number(value, 0),
             libc::IFLA_ADDRESS => found.mac = value.try_into().ok().map(Mac),
             libc::IFLA_LINKINFO => {
                 for (kind, value) in attributes(value) {
@@ -434,12 +437,13 @@ mod tests {
         bytes.extend(nla(4000, &[1, 2, 3, 4, 5]));
         bytes.extend(nla(libc::IFLA_IFNAME, b"zeth0\0"));
         bytes.extend(nla(libc::IFLA_MTU, &9000_u32.to_ne_bytes()));
+        bytes.extend(nla(libc::IFLA_MASTER, &3_u32.to_ne_bytes()));
         bytes.extend(nla(libc::IFLA_ADDRESS, &[2, 0, 0x5e, 0, 0x53, 0xff]));
         bytes.extend(nla(libc::IFLA_LINKINFO, &info));
         let tun = Tun { owner: Some(1000), tap: true, multi_queue: true };
         let mac = "02:00:5e:00:53:ff".parse().ok();
         let (name, kind) = ("zeth0".into(), Some("tun".into()));
-        let wanted = Interface { index: 7, name, up: true, carrier: true, mtu: 9000, mac, kind, tun };
+        let wanted = Interface { index: 7, name, up: true, carrier: true, mtu: 9000, mac, kind, tun, master: Some(3) };
         assert_eq!(interface(&bytes), Some(wanted));
         for len in 0..bytes.len() {
             interface(&bytes[..len]);

@@ -13,6 +13,9 @@
 //! The socket is made for no protocol at all and starts to receive only once it is bound to the interface: nothing of
 //! any other interface ever gets in.
 //!
+//! A socket that was handed over may lead to one interface after the other (`launch/adopt.rs`): whoever holds a copy of it
+//! binds it anew. Then the end of an interface is a link that is down ([`Packet::may_wait`]).
+//!
 //! When the interface is set down, one call fails with ENETDOWN, and it is quiet until it is up again. When it is
 //! deleted it goes down first, which is all that a socket is woken by: so [`Packet::check_link`] while it is down.
 
@@ -38,8 +41,27 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// What the kernel may keep for us to read and to send. A breath of super-frames is more than its default.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
-/// ARPHRD_ETHER of linux/if_arp.h.
-const ETHERNET: u16 = libc::ARPHRD_ETHER;
+/// ARPHRD_RAWIP of linux/if_arp.h: a modem's interface.
+const RAW_IP: u16 = 519;
+
+/// What an interface carries, as its hardware type tells (linux/if_arp.h).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carries {
+    /// Ethernet frames.
+    Frames,
+    /// IP packets, with nothing before them: a TUN.
+    Packets,
+}
+
+impl Carries {
+    fn of(hardware: u16) -> Option<Self> {
+        match hardware {
+            libc::ARPHRD_ETHER => Some(Self::Frames),
+            libc::ARPHRD_NONE | RAW_IP => Some(Self::Packets),
+            _ => None,
+        }
+    }
+}
 
 /// Where a VLAN tag stands: behind both addresses.
 const TAG_AT: usize = 12;
@@ -56,6 +78,9 @@ pub struct Packet {
     offload: bool,
     /// It is the host's end of a TAP.
     is_tap: bool,
+    /// Another interface may take the place of this one.
+    waits: bool,
+    carries: Carries,
     /// How often its carrier had come and gone when it was looked at last.
     carrier: Option<u32>,
     /// A super-frame in a tunnel that has been received and is still to be cut into a batch.
@@ -68,6 +93,18 @@ impl Packet {
     /// # Errors
     /// Each names its cause and what to do: no right (CAP_NET_RAW), no such interface, not an Ethernet interface.
     pub fn open(interface: &str) -> Result<Self> {
+        Self::open_and(interface, |_| Ok(()))
+    }
+
+    /// The same, and sets the interface up, which takes CAP_NET_ADMIN unless it is up already.
+    ///
+    /// # Errors
+    /// As [`Packet::open`].
+    pub fn open_up(interface: &str) -> Result<Self> {
+        Self::open_and(interface, |index| set_up(interface, index))
+    }
+
+    fn open_and(interface: &str, prepare: impl FnOnce(u32) -> Result<()>) -> Result<Self> {
         let port = format!("packet:{interface}");
         check_name(&port, interface)?;
         let failed = |errno: Errno| Error::system(&port, &errno.into());
@@ -79,6 +116,7 @@ impl Packet {
             Errno::NODEV => no_such_interface(interface),
             errno => failed(errno),
         })?;
+        prepare(index)?;
         set_options(&fd, index).map_err(failed)?;
         sys::packet_bind(&fd, index).map_err(failed)?;
         let found = Netlink::open().and_then(|mut netlink| netlink.interface(interface)).ok().flatten();
@@ -122,19 +160,11 @@ impl Packet {
 
     fn bound(fd: OwnedFd, index: u32) -> Result<Self> {
         let address = sys::packet_address(&fd).map_err(|errno| Error::system("its address", &errno.into()))?;
-        if address.hardware != ETHERNET {
-            return Err(Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"));
-        }
-        let mut packet = Self {
-            fd,
-            index,
-            name: String::new(),
-            link: Link::Up,
-            offload: true,
-            is_tap: false,
-            carrier: None,
-            tunnelled: None,
-        };
+        let carries = Carries::of(address.hardware)
+            .ok_or_else(|| Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"))?;
+        let (name, link, carrier) = (String::new(), Link::Up, None);
+        let (offload, is_tap, waits, tunnelled) = (true, false, false, None);
+        let mut packet = Self { fd, index, name, link, offload, is_tap, waits, carries, carrier, tunnelled };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)
     }
@@ -144,6 +174,42 @@ impl Packet {
     #[must_use]
     pub fn with_offload(self, offload: bool) -> Self {
         Self { offload, ..self }
+    }
+
+    /// The same if the interface carries this.
+    ///
+    /// # Errors
+    /// It carries something else.
+    pub fn that_carries(self, wanted: Carries) -> Result<Self> {
+        match (wanted, self.carries) {
+            (Carries::Frames, Carries::Packets) => Err(Error::usage(format!("{} carries IP packets", self.name))
+                .hint("with the key mode=ip it is a port: packet:NAME,mode=ip")),
+            (Carries::Packets, Carries::Frames) => {
+                Err(Error::usage(format!("{} carries Ethernet frames", self.name)).hint("leave out mode=ip"))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Says whether it stays when its interface is gone, until its socket is bound to another one; it does not unless told.
+    #[must_use]
+    pub fn may_wait(self, waits: bool) -> Self {
+        Self { waits, ..self }
+    }
+
+    /// Whether it does.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Leads a socket to the interface with this index, whoever reads it.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn bind_to(fd: &OwnedFd, index: u32) -> Result<()> {
+        let failed = |errno: Errno| Error::system("packet", &errno.into());
+        sys::packet_promiscuous(fd, index).map_err(failed)?;
+        sys::packet_bind(fd, index).map_err(failed)
     }
 
     /// Whether it was opened on a TAP, behind which a program is or will be.
@@ -237,6 +303,12 @@ impl Packet {
     /// # Errors
     /// The interface was deleted, or moved to another network namespace.
     pub fn check_link(&mut self) -> std::result::Result<Link, Gone> {
+        if self.waits
+            && let Ok(address) = sys::packet_address(&self.fd)
+        {
+            // 0 or less: the interface that it was bound to is gone.
+            self.index = u32::try_from(address.index).unwrap_or(0);
+        }
         let told = index_to_name(&self.fd, self.index).and_then(|name| {
             let up = sys::interface_is_up(&self.fd, &name)?;
             self.name = name;
@@ -244,12 +316,31 @@ impl Packet {
         });
         match told {
             Ok(up) => self.link = if up { Link::Up } else { Link::Down },
+            Err(Errno::NODEV | Errno::NXIO) if self.waits => self.link = Link::Down,
             Err(Errno::NODEV | Errno::NXIO) => return Err(deleted()),
             // No answer says nothing: what was known is still the best guess.
             Err(_) => {}
         }
         Ok(self.link)
     }
+}
+
+/// Sets an interface up that is not.
+fn set_up(name: &str, index: u32) -> Result<()> {
+    let refused = |cause: std::io::Error| {
+        let error = Error::system(format_args!("packet:{name}: up"), &cause);
+        let no_right = cause.kind() == std::io::ErrorKind::PermissionDenied;
+        if no_right {
+            error.hint(format!("sudo ip link set {name} up, each time that it was made anew"))
+        } else {
+            error
+        }
+    };
+    let mut netlink = Netlink::open().map_err(refused)?;
+    if netlink.interface(name).map_err(refused)?.is_some_and(|found| found.up) {
+        return Ok(());
+    }
+    netlink.set_up(index).map_err(refused)
 }
 
 /// Makes a packet socket what this file relies on.
@@ -276,7 +367,8 @@ fn no_such_interface(name: &str) -> Error {
     let mut names: Vec<_> = found.into_iter().map(|found| found.name).filter(|found| found != "lo").collect();
     names.sort_by_cached_key(|found| (strsim::damerau_levenshtein(found, name), found.clone()));
     names.truncate(8);
-    if names.is_empty() { error } else { error.hint(format!("there is {}", names.join(", "))) }
+    let there = if names.is_empty() { String::new() } else { format!("there is {}; ", names.join(", ")) };
+    error.hint(format!("{there}one that a program makes when it starts is waited for: packet:{name},optional,up"))
 }
 
 fn deleted() -> Gone {
@@ -340,6 +432,10 @@ impl FrameIo for Packet {
                 Ok(_) => Refusal::Drop(DropReason::LinkDown),
                 Err(gone) => Refusal::Gone(gone),
             },
+            // What waits has another interface by now, or will have.
+            Errno::NXIO | Errno::NODEV if self.waits && self.check_link().is_ok() => {
+                Refusal::Drop(DropReason::LinkDown)
+            }
             Errno::NXIO | Errno::NODEV => Refusal::Gone(deleted()),
             Errno::MSGSIZE if sending => Refusal::Drop(DropReason::TooBig),
             // No buffers, or an offload that contradicts the frame. (Nothing else is wrong with one frame.)

@@ -237,6 +237,18 @@ pub fn may_open_again(options: &config::Tap, created: bool) -> bool {
     options.fd.is_none() && (created || find(&options.name).is_some())
 }
 
+/// Makes a TUN, which carries IP packets, that stays and belongs to a user.
+///
+/// # Errors
+/// As of [`Tap::open`].
+pub fn make_tun(name: &str, user: u32) -> Result<()> {
+    let failed = |cause: std::io::Error| explain::not_opened(&config::Tap::new(name), None, &cause, None);
+    let fd = File::options().read(true).write(true).open("/dev/net/tun").map_err(failed)?;
+    sys::tun_attach(&fd, name, libc::IFF_TUN | libc::IFF_NO_PI).map_err(|errno| failed(errno.into()))?;
+    let kept = sys::tun_set_owner(&fd, user).and_then(|()| sys::tun_set_persist(&fd, true));
+    kept.map_err(|errno| failed(errno.into()))
+}
+
 /// Opens a descriptor and attaches it to a TAP. Gives the name of the interface that it is attached to.
 fn attach(name: &str, vnet_hdr: bool) -> std::io::Result<(OwnedFd, String)> {
     if vnet_hdr {

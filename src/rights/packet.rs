@@ -74,9 +74,9 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(T, Vec<
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let len = loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(&mut room)], &mut beside, RecvFlags::CMSG_CLOEXEC) {
-            Err(Errno::INTR) => {}
-            // Its other end was closed with something unread in it.
-            Err(Errno::CONNRESET) => return Ok(None),
+            // CONNRESET: its other end was closed with something unread in it. That is told once, before what that end
+            // had said itself.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             other => break other?.bytes,
         }
     };

@@ -278,7 +278,11 @@ impl PortKind {
 
     /// Whether the port itself sees to its mtu, by telling senders of it, and not the switch, by dropping.
     pub fn tells_mtu(&self) -> bool {
-        matches!(self, Self::Slip(slip) if slip.ip.is_some())
+        match self {
+            Self::Slip(slip) => slip.ip.is_some(),
+            Self::Packet(packet) => packet.ip.is_some(),
+            _ => false,
+        }
     }
 
     /// Frames that wait for a busy peer unless `queue=` says otherwise.

@@ -9,6 +9,25 @@ use crate::config::grammar::{Fault, Keys, Writer};
 use crate::config::value;
 use crate::wire::{Cidr, Mac};
 
+pub(super) const IP: KeyRow = KeyRow {
+    word: "ip",
+    value: Some("CIDR"),
+    repeatable: true,
+    summary: "mode=ip: an address of the peer and its network (default: learned from what it sends)",
+};
+pub(super) const GATEWAY: KeyRow = KeyRow {
+    word: "gateway",
+    value: Some("IP"),
+    repeatable: true,
+    summary: "mode=ip: the next hop for what is not in the peer's networks",
+};
+pub(super) const MAC: KeyRow = KeyRow {
+    word: "mac",
+    value: Some("MAC"),
+    repeatable: false,
+    summary: "mode=ip: the address by which the peer is known (default: made from the port's name)",
+};
+
 pub(super) static ROW: KindRow = KindRow {
     word: "slip",
     target: "TRANSPORT",
@@ -21,24 +40,9 @@ pub(super) static ROW: KindRow = KindRow {
             summary: "what a SLIP packet holds: an Ethernet frame, or an IP packet (default: ether); or permission bits of \
                       what is made: a socket, a terminal, FIFOs (default: 0600)",
         },
-        KeyRow {
-            word: "ip",
-            value: Some("CIDR"),
-            repeatable: true,
-            summary: "mode=ip: an address of the peer and its network (default: learned from what it sends)",
-        },
-        KeyRow {
-            word: "gateway",
-            value: Some("IP"),
-            repeatable: true,
-            summary: "mode=ip: the next hop for what is not in the peer's networks",
-        },
-        KeyRow {
-            word: "mac",
-            value: Some("MAC"),
-            repeatable: false,
-            summary: "mode=ip: the address by which the peer is known (default: made from the port's name)",
-        },
+        IP,
+        GATEWAY,
+        MAC,
         KeyRow {
             word: "contiki",
             value: Some("on|off"),
@@ -72,6 +76,16 @@ pub struct IpPeer {
     pub gateways: Vec<IpAddr>,
     /// The address by which the peer is known; `None`: made from the port's name.
     pub mac: Option<Mac>,
+}
+
+impl IpPeer {
+    /// Writes its keys.
+    pub(super) fn write(&self, out: &mut Writer) {
+        out.value("mode", "ip");
+        self.addrs.iter().for_each(|addr| out.value("ip", addr));
+        self.gateways.iter().for_each(|gateway| out.value("gateway", gateway));
+        out.option("mac", self.mac);
+    }
 }
 
 /// SLIP on a serial line.
@@ -115,18 +129,18 @@ fn parse(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
     if let Some(mode) = bits {
         transport.set_mode(mode)?;
     }
-    let ip = if is_ip == Some(true) {
-        Some(ip_peer(keys)?)
-    } else {
-        for word in ["ip", "gateway", "mac"] {
-            keys.refuse(word, "without mode=ip")?;
-        }
-        None
-    };
+    let ip = ip_peer(is_ip == Some(true), keys)?;
     Ok(PortKind::Slip(Slip { transport, ip, contiki: keys.flag("contiki")?.unwrap_or(true) }))
 }
 
-fn ip_peer(keys: &mut Keys) -> Result<IpPeer, Fault> {
+/// The keys of a peer with bare IP packets, where it is one.
+pub(super) fn ip_peer(is_ip: bool, keys: &mut Keys) -> Result<Option<IpPeer>, Fault> {
+    if !is_ip {
+        for word in ["ip", "gateway", "mac"] {
+            keys.refuse(word, "without mode=ip")?;
+        }
+        return Ok(None);
+    }
     let gateways = keys.values("gateway", |text| {
         let unicast = |ip: &IpAddr| !ip.is_multicast() && !ip.is_unspecified();
         text.parse().ok().filter(unicast).ok_or_else(|| "one host's address, as 192.0.2.2 or 2001:db8::2".to_owned())
@@ -134,7 +148,7 @@ fn ip_peer(keys: &mut Keys) -> Result<IpPeer, Fault> {
     if gateways.iter().filter(|ip| ip.is_ipv4()).count() > 1 || gateways.iter().filter(|ip| ip.is_ipv6()).count() > 1 {
         return Err(Fault::new("more than one gateway of a family").hint("give one IPv4 and one IPv6 gateway at most"));
     }
-    Ok(IpPeer { addrs: keys.values("ip", value::cidr)?, gateways, mac: keys.value("mac", value::station)? })
+    Ok(Some(IpPeer { addrs: keys.values("ip", value::cidr)?, gateways, mac: keys.value("mac", value::station)? }))
 }
 
 impl KindText for Slip {
@@ -152,10 +166,7 @@ impl KindText for Slip {
 
     fn write(&self, out: &mut Writer) {
         if let Some(ip) = &self.ip {
-            out.value("mode", "ip");
-            ip.addrs.iter().for_each(|addr| out.value("ip", addr));
-            ip.gateways.iter().for_each(|gateway| out.value("gateway", gateway));
-            out.option("mac", ip.mac);
+            ip.write(out);
         }
         if !self.contiki {
             out.value("contiki", "off");

@@ -132,7 +132,7 @@ impl<L: Octets> Serial<L> {
         let (protocol, longest) = match &slip.ip {
             Some(ip) => {
                 let longest = mtu.clamp(ETHERNET_MTU, MAX_FRAME - MIN_FRAME);
-                (Protocol::Ip(Box::new(adapter(spec, ip))), longest)
+                (Protocol::Ip(Box::new(adapter(spec, ip, IP_MTU))), longest)
             }
             None => (Protocol::Ether, (mtu + MIN_FRAME + VLAN_ROOM).min(MAX_FRAME)),
         };
@@ -302,13 +302,13 @@ fn waits(transport: &Transport) -> bool {
     !matches!(transport, Transport::Serial(uart) if !uart.rtscts)
 }
 
-/// The adapter of a `mode=ip` port.
-fn adapter(spec: &PortSpec, ip: &IpPeer) -> IpAdapter {
+/// The adapter of a `mode=ip` port, whose peer takes packets so long unless `mtu=` says otherwise.
+pub(super) fn adapter(spec: &PortSpec, ip: &IpPeer, longest: usize) -> IpAdapter {
     let config = AdapterConfig {
         mac: ip.mac.unwrap_or_else(|| mac_from(&spec.name)),
         addrs: ip.addrs.clone(),
         gateways: ip.gateways.clone(),
-        mtu: spec.mtu.map_or(IP_MTU, |mtu| mtu as usize),
+        mtu: spec.mtu.map_or(longest, |mtu| mtu as usize),
     };
     IpAdapter::new(config, RandomState::new().hash_one(0))
 }
@@ -321,7 +321,8 @@ fn mac_from(name: &str) -> Mac {
     Mac::from_u64(0x0200_0000_0000 | (hash >> 24 & 0x00ff_ffff_ffff))
 }
 
-fn put(batch: &mut Batch, id: PortId, counters: &mut Counters, frame: &[u8]) {
+/// Gives the switch a frame.
+pub(super) fn put(batch: &mut Batch, id: PortId, counters: &mut Counters, frame: &[u8]) {
     if !batch.push(frame, id, Offload::NONE) {
         counters.received(1, frame.len() as u64);
         counters.drop(DropReason::Oversize, 1);

@@ -23,14 +23,26 @@ pub enum Build {
 /// # Errors
 /// What is needed for that.
 pub fn tap_program(dir: &TempDir, build: Build) -> Result<PathBuf, Missing> {
+    compile(dir, "tap_program", build)
+}
+
+/// Compiles the program that opens a TUN as Contiki-NG does (`tests/support/standin/tun_program.c`) into `dir`.
+///
+/// # Errors
+/// What is needed for that.
+pub fn tun_program(dir: &TempDir) -> Result<PathBuf, Missing> {
+    compile(dir, "tun_program", Build::Dynamic)
+}
+
+fn compile(dir: &TempDir, stem: &str, build: Build) -> Result<PathBuf, Missing> {
     tool("cc", "gcc")?;
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("standin/tap_program.c");
-    let (name, flags): (_, &[&str]) = match build {
-        Build::Dynamic => ("tap_program", &[]),
-        Build::Static => ("tap_program_static", &["-static"]),
-        Build::Bits32 => ("tap_program_32", &["-m32"]),
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("standin/{stem}.c"));
+    let (end, flags): (_, &[&str]) = match build {
+        Build::Dynamic => ("", &[]),
+        Build::Static => ("_static", &["-static"]),
+        Build::Bits32 => ("_32", &["-m32"]),
     };
-    let program = dir.path(name);
+    let program = dir.path(&format!("{stem}{end}"));
     let mut compiler = Command::new("cc");
     compiler.args(["-O1", "-Wall", "-Wextra"]).args(flags).arg("-o").arg(&program).arg(source);
     let compiled = compiler.output().expect("cc runs");

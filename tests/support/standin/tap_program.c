@@ -3,12 +3,13 @@
  * IFF_NO_PI, select with a zero timeout, read of 1514 bytes, else a sleep of 50 ms; one write a frame, no padding.
  * When the TAP cannot be had it says so and runs on without a network.
  *
- *   tap_program [--eth-if=NAME] [--mac-addr=MAC] [--ipv4-addr=IP] [--ping=IP] ...
+ *   tap_program [--eth-if=NAME] [--mac-addr=MAC] [--ipv4-addr=IP] [--ping=IP] [--reopen=MS] ...
  *
  * It answers ARP and pings for its address and sends UDP datagrams to port 7 back, and what comes on a TCP connection to
  * it, and so for 4242, the port of Zephyr's echo_server. It complains of wrong checksums. With --ping it pings an address five
- * times a second, and prints a line for each answer. Each further --eth-if begins another interface. --seed= is taken
- * and means nothing.
+ * times a second, and prints a line for each answer. Each further --eth-if begins another interface. An empty name, and
+ * one with %d in it, are the kernel's to fill in, as NuttX's sim and QEMU do it. With --reopen the interfaces are closed
+ * so often, and opened anew. --seed= is taken and means nothing.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include <linux/if_tun.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
@@ -27,6 +29,7 @@ enum { ETH = 14, IP = 20, MOST = 4 };
 
 struct iface {
 	const char *name;
+	char is[IFNAMSIZ];
 	uint8_t mac[6];
 	uint8_t addr[4];
 	uint8_t peer[4];
@@ -246,7 +249,7 @@ static void handle_ip(struct iface *iface, uint8_t *frame, size_t len)
 		put16(inner + 2, checksum(inner, rest));
 		answer(iface, frame, ETH + total);
 	} else if (ip[9] == 1 && inner[0] == 0) {
-		snprintf(text, sizeof(text), "%s: answer from %d.%d.%d.%d: seq=%u", iface->name, ip[12], ip[13], ip[14],
+		snprintf(text, sizeof(text), "%s: answer from %d.%d.%d.%d: seq=%u", iface->is, ip[12], ip[13], ip[14],
 			 ip[15], get16(inner + 6));
 		say(text);
 	} else if (ip[9] == 6) {
@@ -297,13 +300,14 @@ static void begin(struct iface *iface)
 	request.ifr_flags = IFF_TAP | IFF_NO_PI;
 	strncpy(request.ifr_name, iface->name, IFNAMSIZ - 1);
 	refused = iface->fd < 0 || ioctl(iface->fd, TUNSETIFF, &request) < 0;
+	memcpy(iface->is, request.ifr_name, IFNAMSIZ);
 	if (refused) {
 		snprintf(text, sizeof(text), "Cannot create %s (%d)", iface->name, -errno);
 		if (iface->fd >= 0)
 			close(iface->fd);
 		iface->fd = -1;
 	} else {
-		snprintf(text, sizeof(text), "%s: up, %d.%d.%d.%d", iface->name, iface->addr[0], iface->addr[1],
+		snprintf(text, sizeof(text), "%s: up, %d.%d.%d.%d", iface->is, iface->addr[0], iface->addr[1],
 			 iface->addr[2], iface->addr[3]);
 	}
 	say(text);
@@ -321,6 +325,7 @@ int main(int argc, char **argv)
 	static const struct iface fresh = { .name = "zeth", .mac = { 2, 0, 0x5e, 0, 0x53, 0x3b }, .addr = { 192, 0, 2, 1 } };
 	struct iface *iface = ifaces;
 	int count = 1, named = 0;
+	long reopen = 0, opened;
 	const char *text;
 
 	*iface = fresh;
@@ -345,6 +350,8 @@ int main(int argc, char **argv)
 			if (inet_pton(AF_INET, text, iface->peer) != 1)
 				return 2;
 			iface->pings = 1;
+		} else if ((text = value(argv[i], "--reopen="))) {
+			reopen = atol(text);
 		} else if (!value(argv[i], "--seed=")) {
 			fprintf(stderr, "unknown argument %s\n", argv[i]);
 			return 2;
@@ -352,8 +359,16 @@ int main(int argc, char **argv)
 	}
 	for (int i = 0; i < count; i++)
 		begin(&ifaces[i]);
+	opened = now_ms();
 	for (;;) {
 		int busy = 0;
+
+		for (int i = 0; reopen && now_ms() - opened >= reopen && i < count; i++) {
+			close(ifaces[i].fd);
+			begin(&ifaces[i]);
+			if (i + 1 == count)
+				opened = now_ms();
+		}
 
 		for (int i = 0; i < count; i++)
 			busy |= ifaces[i].fd >= 0 && serve(&ifaces[i]);

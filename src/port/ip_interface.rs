@@ -1,0 +1,161 @@
+//! An interface with bare IP packets, a TUN: `packet:IFNAME,mode=ip`, and what `zbridge run --tun` makes for a program.
+//!
+//! Theory of operation. A packet socket on it carries the packets ([`Packet`]), an [`IpAdapter`] makes a host of an
+//! Ethernet of whoever is behind it, as for a serial line (`serial`): a frame that holds no packet for the peer (a
+//! question for its address) is seen to by the adapter, and what the adapter says goes to the switch with the next
+//! receive.
+//!
+//! A super-frame is no packet of any line: there are none, as long as whoever opened the TUN has not agreed on any.
+
+use super::frame_io::{FrameIo, Refusal};
+use super::interface::Link;
+use super::packet::Packet;
+use super::serial::{adapter, put};
+use super::{Broken, Gone, Inhaled};
+use crate::config::{IpPeer, PortSpec};
+use crate::counters::{Counters, DropReason};
+use crate::frame::{Batch, Outgoing, PortId};
+use crate::limits::{MAX_FRAME, PREFIX};
+use crate::service::endpoint::ip_adapter::IpAdapter;
+use crate::time::{Clock, Duration};
+use crate::wire::Offload;
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The longest packet for the peer unless `mtu=` says otherwise: a TUN's usual mtu.
+const MTU: usize = 1500;
+
+/// See the head of the file.
+pub struct IpInterface {
+    packet: Packet,
+    adapter: IpAdapter,
+    clock: Clock,
+    room: Box<[u8]>,
+}
+
+impl IpInterface {
+    /// A port on an interface that carries packets.
+    pub fn new(packet: Packet, spec: &PortSpec, ip: &IpPeer) -> Self {
+        let adapter = adapter(spec, ip, MTU);
+        Self { packet, adapter, clock: Clock::start(), room: vec![0; MAX_FRAME].into() }
+    }
+
+    /// The interface.
+    pub fn packet(&self) -> &Packet {
+        &self.packet
+    }
+
+    /// Asks the kernel whether the interface is up; see [`Packet::check_link`].
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn check_link(&mut self) -> Result<Link, Gone> {
+        self.packet.check_link()
+    }
+
+    /// Receives packets, and gives the switch what the adapter makes of them.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn receive(
+        &mut self,
+        batch: &mut Batch,
+        id: PortId,
+        frames: usize,
+        counters: &mut Counters,
+    ) -> Result<Inhaled, Gone> {
+        for _ in 0..frames {
+            if self.release_own(batch, id, counters) {
+                return Ok(Inhaled::More);
+            }
+            match self.packet.recv(&mut self.room) {
+                Ok(got) => {
+                    let packet = self.room.get(..got.len).filter(|_| got.offload.is_plain());
+                    let now = self.clock.now();
+                    if packet.is_none_or(|packet| self.adapter.handle_packet(now, packet).is_err()) {
+                        counters.received(1, 0);
+                        counters.drop(DropReason::Malformed, 1);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let left = self.release_own(batch, id, counters);
+                    return Ok(if left { Inhaled::More } else { Inhaled::Drained });
+                }
+                Err(errno) => match self.packet.refusal(errno, false) {
+                    Refusal::Gone(gone) => return Err(gone),
+                    Refusal::Drop(_) => self.adapter.forget_peer(),
+                },
+            }
+        }
+        Ok(Inhaled::More)
+    }
+
+    /// Puts what the adapter has to say into the batch. True if not all of it found room.
+    fn release_own(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
+        let given_up = self.adapter.take_unresolved();
+        counters.received(given_up, 0);
+        counters.drop(DropReason::Unresolved, given_up);
+        while self.adapter.has_frames() && batch.free() >= PREFIX + MAX_FRAME {
+            self.adapter.poll_transmit(1, &mut |frame| put(batch, id, counters, frame));
+        }
+        self.adapter.has_frames()
+    }
+
+    /// Sends what the interface takes. Returns the number of frames that are done with.
+    ///
+    /// # Errors
+    /// [`Broken`] when the interface is gone.
+    pub fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+        let mut done = 0;
+        while done < out.len() {
+            let frame = out.bytes(done);
+            match self.send(frame) {
+                Ok(Ok(())) => counters.sent(1, frame.len() as u64),
+                Ok(Err(reason)) => counters.drop(reason, 1),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Ok(done),
+                Err(errno) => match self.packet.refusal(errno, true) {
+                    Refusal::Drop(reason) => counters.drop(reason, 1),
+                    Refusal::Gone(gone) => return Err(Broken { done, gone }),
+                },
+            }
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    /// Sends what the peer gets of a frame, or sees to it. Gives why it ends here, if it does. A packet of which not all
+    /// pieces found room is sent once more whole.
+    fn send(&mut self, frame: &[u8]) -> Result<Result<(), DropReason>, Errno> {
+        let now = self.clock.now();
+        let mut sent = Ok(());
+        let is_for_peer = self.adapter.packets(now, frame, &mut |piece| {
+            if sent.is_ok() {
+                sent = self.packet.send(piece, &Offload::NONE);
+            }
+        });
+        if is_for_peer { sent.map(Ok) } else { Ok(self.adapter.handle_frame(now, frame)) }
+    }
+
+    /// Whether it has something for the switch that did not come by the interface.
+    pub fn has_own(&self) -> bool {
+        self.adapter.has_frames()
+    }
+
+    /// The time until [`Self::handle_timeout`] has something to do.
+    pub fn due_in(&self) -> Option<Duration> {
+        self.adapter.poll_timeout().map(|due| due - self.clock.now())
+    }
+
+    /// Lets the adapter ask again for those who have not answered.
+    pub fn handle_timeout(&mut self) {
+        self.adapter.handle_timeout(self.clock.now());
+    }
+}
+
+impl AsFd for IpInterface {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.packet.as_fd()
+    }
+}
