@@ -25,8 +25,13 @@ fn instance(bridge: &Process, dir: &TempDir, slip: bool, nth: usize) -> Firmware
         true => Firmware::start(LinePeer::unix(Framing::Slip, path), 1),
         false => Firmware::start(StreamPeer::unix(path), 1),
     };
-    bridge.wait_for_nth("inst: connected", nth, PATIENCE);
+    bridge.wait_for_nth(&format!("{}: connected", name(slip)), nth, PATIENCE);
     instance
+}
+
+/// What the port of an instance is called: a listener's client has a number.
+fn name(slip: bool) -> &'static str {
+    if slip { "inst" } else { "inst#1" }
 }
 
 fn port(dir: &TempDir, slip: bool) -> String {
@@ -34,9 +39,13 @@ fn port(dir: &TempDir, slip: bool) -> String {
 }
 
 /// Ends an instance, and waits until its port has noticed.
-fn end(bridge: &Process, instance: Firmware, nth: usize) {
+fn end(bridge: &Process, instance: Firmware, slip: bool, nth: usize) {
     drop(instance);
-    bridge.wait_for_nth("inst: its peer closed the connection", nth, PATIENCE);
+    // What it had not read makes a reset of its end.
+    let left = |line: &&str| {
+        line.contains(name(slip)) && ["closed the connection", "reset by peer"].iter().any(|how| line.contains(how))
+    };
+    eventually("the port to be left", || (bridge.stderr().lines().filter(left).count() >= nth).then_some(()));
 }
 
 /// A TAP of the host, whose kernel keeps what it knows of its neighbours.
@@ -61,7 +70,7 @@ fn a_host_reaches_an_instance_that_was_started_again() {
             let neighbours = host.ip("neigh show dev zeth0");
             assert_ne!(neighbours, before, "another MAC address");
             before = neighbours;
-            end(&bridge, instance, round);
+            end(&bridge, instance, slip, round);
         }
         bridge.sigint();
         assert_eq!(bridge.wait().code(), 0);
@@ -92,7 +101,7 @@ fn a_program_that_has_joined_reaches_it_too() {
         for round in 1..=3 {
             program.wait_for_nth("reached", round, PATIENCE);
             if let Some(instance) = running.take() {
-                end(&bridge, instance, round);
+                end(&bridge, instance, slip, round);
             }
             if round < 3 {
                 running = Some(instance(&bridge, &dir, slip, round + 1));
@@ -113,7 +122,7 @@ fn another_guest_reaches_it_too() {
         let bridge = zbridge!("-v", "--port", other, "--port", port(&dir, slip)).spawn();
         bridge.wait_for("to attach", PATIENCE);
         let guest = Firmware::start(StreamPeer::unix(dir.path("other.sock")), 7);
-        bridge.wait_for("other: connected", PATIENCE);
+        bridge.wait_for("other#1: connected", PATIENCE);
         for round in 1..=3 {
             let instance = instance(&bridge, &dir, slip, round);
             for address in [V4, V6] {
@@ -122,7 +131,7 @@ fn another_guest_reaches_it_too() {
                 println!("slip {slip}, round {round}: {address} after {:?}", begun.elapsed());
                 assert!(instance.pings(ip(if address == V4 { "192.0.2.7" } else { "2001:db8::7" }), SOON));
             }
-            end(&bridge, instance, round);
+            end(&bridge, instance, slip, round);
         }
         bridge.sigint();
         assert_eq!(bridge.wait().code(), 0);
@@ -188,14 +197,14 @@ fn a_static_ipv6_address_that_ends_as_the_mac_address_is_reached_behind_a_rewrit
     let bridge = zbridge!("-v", "--port", other, "--port", slip).spawn();
     bridge.wait_for("to attach", PATIENCE);
     let guest = Firmware::start(StreamPeer::unix(dir.path("other.sock")), 7);
-    bridge.wait_for("other: connected", PATIENCE);
+    bridge.wait_for("other#1: connected", PATIENCE);
     for round in 1..=20 {
         let line = LinePeer::unix(Framing::Slip, dir.path("inst.sock"));
         bridge.wait_for_nth("inst: connected", round, PATIENCE);
         let last = u8::try_from(round).unwrap();
         let instance = Firmware::with_mac(line, 1, [2, 0, last, 0, 0, 1]);
         assert!(guest.pings(ip(V6), SOON) && guest.pings(ip(V4), SOON), "{round}");
-        end(&bridge, instance, round);
+        end(&bridge, instance, true, round);
     }
     let exit = {
         bridge.sigint();
@@ -265,7 +274,7 @@ fn a_forward_of_the_gateway_leads_to_the_next_instance() {
                 socket.recv(&mut back).ok()
             });
             println!("slip {slip}, round {round}: an echo after {:?}", begun.elapsed());
-            end(&bridge, instance, round);
+            end(&bridge, instance, slip, round);
         }
         bridge.sigint();
         assert_eq!(bridge.wait().code(), 0);
