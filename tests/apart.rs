@@ -34,7 +34,7 @@ impl Lab {
     /// The frame that brings the fault about.
     fn strike(&self) -> StreamPeer {
         let mut peer = StreamPeer::unix(self.dir.path("l"));
-        self.bridge.wait_for("l: connected", PATIENCE);
+        self.bridge.wait_for("l#1: connected", PATIENCE);
         peer.send(&A.echo_request(B, 1, b"x"));
         peer
     }

@@ -13,7 +13,7 @@ const B: Station = Station::new(2);
 fn join(zbridge: &Process, path: &Path) -> StreamPeer {
     let peer = StreamPeer::unix(path);
     let name = path.file_name().unwrap().to_str().unwrap();
-    zbridge.wait_for(&format!("{name}: connected"), PATIENCE);
+    zbridge.wait_for(&format!("{name}#1: connected"), PATIENCE);
     peer
 }
 
@@ -222,7 +222,7 @@ fn a_listener_that_had_no_client_is_listening() {
     let mut client = join(&zbridge, &used);
     client.send(&frame::numbered(frame::BROADCAST, A.mac, 1, 60));
     drop(client);
-    zbridge.wait_for_nth("used: ", 2, PATIENCE);
+    zbridge.wait_for_nth("used#1: ", 2, PATIENCE);
     let summary = Summary::of(zbridge);
     let states = ["used", "unused"].map(|name| summary.port(name).state.as_str());
     assert_eq!(states, ["clients that left", "listening"], "{summary:?}");

@@ -30,9 +30,9 @@ fn a_listener_has_as_many_clients_as_it_is_told() {
     assert_eq!(zbridge.stderr().matches(said).count(), 1, "once");
     // the first leaves, and the next has its place and its number
     drop(clients.remove(0));
-    zbridge.wait_for("s: its peer closed the connection", PATIENCE);
+    zbridge.wait_for("s#1: its peer closed the connection", PATIENCE);
     clients.extend(crowd(&dir.path("s"), 1));
-    zbridge.wait_for_nth("s: connected", 2, PATIENCE);
+    zbridge.wait_for_nth("s#1: connected", 2, PATIENCE);
     assert!(is_turned_away(&crowd(&dir.path("s"), 1)[0]));
     assert_eq!(zbridge.stderr().matches(said).count(), 1, "as full as before is no news");
     Summary::of(zbridge);

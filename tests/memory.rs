@@ -17,7 +17,7 @@ fn silent(zbridge: &Process, dir: &TempDir, clients: usize) -> Vec<StreamPeer> {
 fn flood(zbridge: &Process, dir: &TempDir, len: usize) {
     let [mut sender, mut reader] = ["a", "b"].map(|name| {
         let peer = StreamPeer::unix(dir.path(name));
-        zbridge.wait_for(&format!("{name}: connected"), PATIENCE);
+        zbridge.wait_for(&format!("{name}#1: connected"), PATIENCE);
         peer
     });
     for number in 0..FRAMES {

@@ -74,7 +74,7 @@ fn with_names(launch: Launch, dir: &TempDir) -> Launch {
 
 fn join(zbridge: &Process, dir: &TempDir, name: &str) -> StreamPeer {
     let peer = StreamPeer::unix(dir.path(name));
-    zbridge.wait_for(&format!("{name}: connected"), PATIENCE);
+    zbridge.wait_for(&format!("{name}#1: connected"), PATIENCE);
     peer
 }
 
@@ -137,7 +137,7 @@ fn who_adds_a_port_of_a_slow_name_waits_alone() {
     let start = std::time::Instant::now();
     let shown = launch(&["status"]).run();
     assert!(shown.code() == 0 && !shown.stdout.contains("board"), "{shown:?}");
-    assert_eq!(launch(&["port", "add", &format!("unix:{}", dir.text("b"))]).run().stdout, "b\n");
+    assert!(launch(&["port", "add", &format!("unix:{}", dir.text("b"))]).run().stdout.starts_with("b\n"));
     assert!(start.elapsed() < zbridge::engine::control::PATIENCE, "the name is still being looked up");
     let mut peer = join(&zbridge, &dir, "b");
     let mut other = join(&zbridge, &dir, "a");
@@ -146,5 +146,5 @@ fn who_adds_a_port_of_a_slow_name_waits_alone() {
     assert_eq!(other.receive(PATIENCE), Received::Frame(frame));
     server.answer_until(|| launch(&["status"]).run().stdout.contains("board"));
     let added = adding.wait();
-    assert_eq!((added.code(), added.stdout.as_str()), (0, "board\n"), "{added:?}");
+    assert_eq!((added.code(), added.stdout.lines().next()), (0, Some("board")), "{added:?}");
 }

@@ -22,7 +22,7 @@ fn wire(middle: &Namespace, hosts: &[&Namespace]) {
 /// Connects a client to the port `name` and waits until it has it.
 fn join(zbridge: &Process, dir: &TempDir, name: &str) -> StreamPeer {
     let peer = StreamPeer::unix(dir.path(name));
-    zbridge.wait_for(&format!("{name}: connected"), PATIENCE);
+    zbridge.wait_for(&format!("{name}#1: connected"), PATIENCE);
     peer
 }
 

@@ -41,8 +41,8 @@ fn a_path_has_one_owner() {
     assert!(exit.code() == 1 && exit.stderr.contains("it is in use"), "{exit:?}");
     // the owner has not noticed
     let (mut one, mut two) = (StreamPeer::unix(dir.path("s")), SeqPeer::unix(dir.path("q")));
-    owner.wait_for("s: connected", PATIENCE);
-    owner.wait_for("q: connected", PATIENCE);
+    owner.wait_for("s#1: connected", PATIENCE);
+    owner.wait_for("q#1: connected", PATIENCE);
     one.send(&A.arp_request(B.ip));
     two.expect(&A.arp_request(B.ip));
     Summary::of(owner);
@@ -72,8 +72,8 @@ fn a_socket_that_was_left_behind_is_replaced() {
         zbridge = start(&dir, &ports);
         println!("round {round}: {:?} from the start to the ready lines", begun.elapsed());
         let (mut one, mut two) = (StreamPeer::unix(dir.path("s")), SeqPeer::unix(dir.path("q")));
-        zbridge.wait_for("s: connected", PATIENCE);
-        zbridge.wait_for("q: connected", PATIENCE);
+        zbridge.wait_for("s#1: connected", PATIENCE);
+        zbridge.wait_for("q#1: connected", PATIENCE);
         one.send(&numbered(BROADCAST, A.mac, round, 60));
         two.expect(&numbered(BROADCAST, A.mac, round, 60));
     }
@@ -100,7 +100,7 @@ fn a_datagram_peer_comes_back() {
     let dir = TempDir::new();
     let zbridge = start(&dir, &["unixgram:DIR/g,peer=DIR/g.peer", "unixgram:DIR/h", "unix:DIR/witness"]);
     let mut witness = StreamPeer::unix(dir.path("witness"));
-    zbridge.wait_for("witness: connected", PATIENCE);
+    zbridge.wait_for("witness#1: connected", PATIENCE);
     for round in 0..3 {
         for name in ["g.peer", "h.peer"] {
             // whoever binds a path removes what its last owner left there
@@ -171,8 +171,8 @@ fn an_optional_listener_waits_for_its_path() {
     zbridge.wait_for("s: listening", PATIENCE);
     let mut one = StreamPeer::unix(dir.path("none/s"));
     let mut two = StreamPeer::unix(dir.path("t"));
-    zbridge.wait_for("s: connected", PATIENCE);
-    zbridge.wait_for("t: connected", PATIENCE);
+    zbridge.wait_for("s#1: connected", PATIENCE);
+    zbridge.wait_for("t#1: connected", PATIENCE);
     one.send(&A.arp_request(B.ip));
     two.expect(&A.arp_request(B.ip));
     Summary::of(zbridge).check_pair("s", "t");

@@ -199,7 +199,7 @@ fn what_needs_a_right_again_is_done() {
     Thread::all(zbridge.pid()).iter().for_each(Thread::is_nobody);
     assert!(host.check("ss -ltn").contains("127.0.0.1:80"));
     let mut peer = StreamPeer::unix(path("u"));
-    zbridge.wait_for("u: connected", PATIENCE);
+    zbridge.wait_for("u#1: connected", PATIENCE);
     peer.send(&numbered(BROADCAST, [2, 0, 0, 0, 0, 7], 1, 60));
     for name in ["u", "p", "nat", "usbip", "zr1"] {
         told(dir.root(), &["port", "del", name]);

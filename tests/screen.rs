@@ -282,11 +282,35 @@ fn a_check_finds_what_a_start_would() {
     let check = |text: &str| zbridge!("check", dir.file("w.toml", text)).run();
     let table = |name: &str, rest: &str| format!("[[instance]]\nname = \"{name}\"\ncommand = \"x\"\n{rest}\n");
     let long = check(&table("a", "").replace("\"x\"", &format!("\"{}\"", "x".repeat(70_000))));
-    assert_eq!(long.code(), 0, "{}", long.stderr);
+    assert_eq!(long.code(), 0, "its program is looked for in vain");
     let twice = check(&[table("a", "log = \"/tmp/x.log\""), table("b", "log = \"/tmp/./x.log\"")].concat());
     assert!(twice.code() == 2 && twice.stderr.contains("instances a and b have one log"), "{twice:?}");
     let nowhere = check(&table("a", "cwd = \"/no/where\""));
     assert!(nowhere.code() == 4 && nowhere.stderr.contains("there is no folder /no/where"), "{nowhere:?}");
+    let unbuilt = check(&table("a", "").replace("\"x\"", "\"./zephyr/zephyr.exe\""));
+    let looked = format!("{}/zephyr/zephyr.exe is not there", std::env::current_dir().expect("a folder").display());
+    assert!(unbuilt.code() == 0 && unbuilt.stdout.contains("instances"), "it may still be built: {unbuilt:?}");
+    assert!(
+        unbuilt.stderr.contains(&looked) && unbuilt.stderr.contains("hint: a relative path counts from"),
+        "{unbuilt:?}"
+    );
+    let typo = check("[[port]]\ntype = \"tap\"\n\ntargt = \"zeth0\"\n");
+    let says = "w.toml:4: unknown key \"targt\"; the nearest is \"target\"";
+    assert!(typo.code() == 2 && typo.stderr.contains(says), "{typo:?}");
+    let json = |text: &str| zbridge!("check", "--json", dir.file("w.toml", text)).run();
+    let odd = json(&table("a", ""));
+    let starts =
+        r#"{"ok":true,"warnings":[{"class":"no-object","what":"instance a: x: there is no such program in PATH"}]"#;
+    assert!(odd.code() == 0 && odd.stdout.starts_with(starts), "{odd:?}");
+    assert!(
+        odd.stdout.contains(r#""instances":[{"name":"a","switch":"default","command":["x"],"after":[]}]"#),
+        "{odd:?}"
+    );
+    let wrong = json("[[port]]\n");
+    assert!(
+        wrong.code() == 2 && wrong.stdout.starts_with(r#"{"ok":false,"error":{"class":"usage","what":""#),
+        "{wrong:?}"
+    );
     let endless = zbridge!("check", "/dev/zero").run();
     assert!(endless.code() == 2 && endless.stderr.contains("/dev/zero: it is no file"), "{endless:?}");
 }

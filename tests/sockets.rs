@@ -23,7 +23,7 @@ fn start(dir: &TempDir, ports: &[&str]) -> Process {
 /// Connects a client and waits until it has its port, which is called as its file.
 fn join(zbridge: &Process, path: &Path) -> StreamPeer {
     let peer = StreamPeer::unix(path);
-    zbridge.wait_for(&format!("{}: connected", path.file_name().unwrap().to_str().unwrap()), PATIENCE);
+    zbridge.wait_for(&format!("{}#1: connected", path.file_name().unwrap().to_str().unwrap()), PATIENCE);
     peer
 }
 
@@ -70,7 +70,7 @@ fn frames_pass_as_they_are_between_all_kinds() {
     let zbridge = start(&dir, &ports);
     let mut stream = join(&zbridge, &dir.path("stream"));
     let mut seq = SeqPeer::unix(dir.path("seq"));
-    zbridge.wait_for("seq: connected", PATIENCE);
+    zbridge.wait_for("seq#1: connected", PATIENCE);
     let mut gram = GramPeer::unix(dir.path("gram.peer"), dir.path("gram"));
     let frames = exchange(&mut stream, &mut gram, [A, B], usize::MAX);
     // what flooded before both were known
@@ -97,7 +97,7 @@ fn frames_pass_over_ip() {
     let mut dialled = dialled.accept();
     zbridge.wait_for("dial: connected to", PATIENCE);
     let (mut tcp, mut udp) = namespace.inside(|| (StreamPeer::tcp(one), GramPeer::udp(far, near)));
-    zbridge.wait_for("tcp: connected", PATIENCE);
+    zbridge.wait_for("tcp#1: connected", PATIENCE);
     // the longest UDP datagram has 65,507 octets
     exchange(&mut tcp, &mut udp, [A, B], 65_507);
     drop(dialled.listen_for(SHORT));
@@ -125,7 +125,7 @@ fn a_trunk_joins_two_processes() {
     let left =
         start(&dir, &["unix:DIR/a", "unix:DIR/trunk", "unixseq:DIR/seq,switch=other", "unix:DIR/c,switch=other"]);
     let right = start(&dir, &["unix:DIR/b", "unix:DIR/trunk,connect", "unixseq:DIR/seq,connect,switch=other"]);
-    left.wait_for("trunk: connected", PATIENCE);
+    left.wait_for("trunk#1: connected", PATIENCE);
     let [mut a, mut c] = join_all(&left, &dir, ["a", "c"]);
     let mut b = join(&right, &dir.path("b"));
     let frames = exchange(&mut a, &mut b, [A, B], usize::MAX);
@@ -146,7 +146,7 @@ fn each_client_is_a_port_of_its_own() {
     let zbridge = start(&dir, &["unix:DIR/inst1"]);
     let line = |nth, name: &str| zbridge.wait_for_nth(&format!("{name}: connected, pid"), nth, PATIENCE);
     let mut one = StreamPeer::unix(dir.path("inst1"));
-    assert!(line(1, "inst1").contains(&format!("pid {}", std::process::id())), "the client's process is named");
+    assert!(line(1, "inst1#1").contains(&format!("pid {}", std::process::id())), "the client's process is named");
     let mut two = StreamPeer::unix(dir.path("inst1"));
     line(1, "inst1#2");
     let mut three = StreamPeer::unix(dir.path("inst1"));
@@ -302,7 +302,7 @@ fn made_up_addresses_displace_nobody() {
     honest.expect(&numbered(A.mac, B.mac, 1, 60));
     evil.expect(&numbered(BROADCAST, A.mac, 0, 60));
     evil.expect_none(SHORT, |_| true);
-    zbridge.wait_for("evil: it has used up its share of the forwarding database", PATIENCE);
+    zbridge.wait_for("evil#1: it has used up its share of the forwarding database", PATIENCE);
     assert_eq!(zbridge.stderr().matches("used up").count(), 1);
 }
 

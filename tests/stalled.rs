@@ -41,7 +41,7 @@ impl<D: Peer> Lab<D> {
         };
         let [mut a, mut b] = ["a", "b"].map(|name| {
             let peer = StreamPeer::unix(dir.path(name));
-            zbridge.wait_for(&format!("{name}: connected"), PATIENCE);
+            zbridge.wait_for(&format!("{name}#1: connected"), PATIENCE);
             peer
         });
         let mut dead = connect(&zbridge, &dir);
@@ -90,7 +90,7 @@ impl<D: Peer> Lab<D> {
 /// The peer of `lab` never reads, and is a peer again as soon as it does.
 fn stalls_and_recovers<D: Peer>(mut lab: Lab<D>) {
     lab.run();
-    lab.zbridge.wait_for("dead: its peer does not read; frames for it are dropped until it does", PATIENCE);
+    lab.zbridge.wait_for(": its peer does not read; frames for it are dropped until it does", PATIENCE);
     // what was kept for it comes out in order, and what is sent when it reads again comes behind it
     let (mut last, end) = (None, numbered(DEAD.mac, B.mac, 0, 60));
     let mut check = |frame: &[u8]| {
@@ -103,7 +103,7 @@ fn stalls_and_recovers<D: Peer>(mut lab: Lab<D>) {
         while let Received::Frame(frame) = lab.dead.receive(Duration::from_millis(1)) {
             check(&frame);
         }
-        lab.zbridge.stderr().contains("dead: its peer reads again").then_some(())
+        lab.zbridge.stderr().contains(": its peer reads again").then_some(())
     });
     lab.b.send(&end);
     lab.others += 1;
@@ -117,7 +117,7 @@ fn stalls_and_recovers<D: Peer>(mut lab: Lab<D>) {
 fn behind_a_stream() {
     stalls_and_recovers(Lab::start("unix:DIR/dead", None, |zbridge, dir| {
         let peer = StreamPeer::unix(dir.path("dead"));
-        zbridge.wait_for("dead: connected", PATIENCE);
+        zbridge.wait_for("dead#1: connected", PATIENCE);
         peer
     }));
 }
@@ -126,7 +126,7 @@ fn behind_a_stream() {
 fn behind_a_sequence_of_packets() {
     stalls_and_recovers(Lab::start("unixseq:DIR/dead", None, |zbridge, dir| {
         let peer = SeqPeer::unix(dir.path("dead"));
-        zbridge.wait_for("dead: connected", PATIENCE);
+        zbridge.wait_for("dead#1: connected", PATIENCE);
         peer
     }));
 }
@@ -141,7 +141,7 @@ fn behind_datagrams() {
 fn behind_tcp() {
     stalls_and_recovers(Lab::start("tcp:127.0.0.1:0,listen", None, |zbridge, _| {
         let peer = StreamPeer::tcp(zbridge.tcp_address());
-        zbridge.wait_for("dead: connected", PATIENCE);
+        zbridge.wait_for("dead#1: connected", PATIENCE);
         peer
     }));
 }

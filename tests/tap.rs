@@ -35,7 +35,7 @@ impl Lab {
     fn start_in(host: Namespace, dir: TempDir, tap: &str) -> Self {
         let zbridge = zbridge!("-p", tap, "-p", format!("unix:{}", dir.text("inst1"))).inside(&host).ready();
         let peer = StreamPeer::unix(dir.path("inst1"));
-        zbridge.wait_for("inst1: connected", PATIENCE);
+        zbridge.wait_for("inst1#1: connected", PATIENCE);
         Self { zbridge, peer, host, dir }
     }
 
@@ -152,7 +152,7 @@ fn tagged_and_awkward_frames_pass_untouched() {
     let beyond = format!("unix:{}", lab.dir.text("beyond"));
     let second = zbridge!("-p", "packet:zeth0", "-p", beyond).inside(&lab.host).ready();
     let mut beyond = StreamPeer::unix(lab.dir.path("beyond"));
-    second.wait_for("beyond: connected", PATIENCE);
+    second.wait_for("beyond#1: connected", PATIENCE);
     let plain = |number| numbered(BROADCAST, PEER.mac, number, [18, 42, 60, 1514, 9000][number as usize % 5]);
     let mut frames: Vec<Vec<u8>> = (0..5).map(plain).collect();
     frames.push(PEER.arp_request(std::net::Ipv4Addr::new(192, 0, 2, 9)));
@@ -320,7 +320,19 @@ fn ordinary_users_are_told_what_to_ask_for() {
     let exit = device("0666").args(["-p", "tap:zeth0,up"]).run();
     refused(&exit, 1, &format!("in use by pid {}", zbridge.pid()));
     drop(zbridge);
-    refused(&device("0666").args(["-p", "tap:zeth0,up"]).run(), 5, "hint: sudo ip link set zeth0 up");
+    // One that is there goes on, and so do the others; all that is missing is said at once, and does it.
+    let set_up = "sudo ip link set zeth0 up && sudo ip addr add 192.0.2.2/24 dev zeth0";
+    let zbridge = device("0666").args(["-p", "tap:zeth0,addr=192.0.2.2/24"]).ready();
+    zbridge.wait_for("zeth0: not permitted to set it up (up, addr=192.0.2.2/24); it is used as it is", PATIENCE);
+    zbridge.wait_for(&format!("hint: {set_up}"), PATIENCE);
+    assert!(zbridge.stdout().contains(&format!("to attach\n  zeth0  host:  {set_up}\n")), "{}", zbridge.stdout());
+    host.check(&set_up.replace("sudo ", ""));
+    zbridge.wait_for("zeth0: its interface is up again", PATIENCE);
+    drop(zbridge);
+    // Where it is not, too, the whole of it is said.
+    let exit = device("0666").args(["-p", "tap:zeth2,addr=192.0.2.2/24"]).run();
+    let all = format!("hint: sudo ip tuntap add zeth2 mode tap user $USER && {}", set_up.replace("zeth0", "zeth2"));
+    refused(&exit, 5, &all);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn start(dir: &TempDir, ports: &[&str]) -> Process {
 /// Connects a client and waits until it has its port, which is called as its file.
 fn join(zbridge: &Process, path: &Path) -> StreamPeer {
     let peer = StreamPeer::unix(path);
-    zbridge.wait_for(&format!("{}: connected", path.file_name().unwrap().to_str().unwrap()), PATIENCE);
+    zbridge.wait_for(&format!("{}#1: connected", path.file_name().unwrap().to_str().unwrap()), PATIENCE);
     peer
 }
 
@@ -74,7 +74,8 @@ fn lengths_that_cannot_be() {
             peer.send_raw(&message).unwrap();
             assert_eq!(witness.receive(PATIENCE), Received::Frame(good.clone()));
             peer.expect_closed();
-            zbridge.wait_for(&format!("{name}: it announced a frame of {length} bytes (14 to 65535 can be)"), PATIENCE);
+            zbridge
+                .wait_for(&format!("{name}#1: it announced a frame of {length} bytes (14 to 65535 can be)"), PATIENCE);
         }
     }
     let mut next = StreamPeer::unix(dir.path("s"));
@@ -142,7 +143,7 @@ fn packets_that_are_no_frames() {
     gram.send(&numbered(BROADCAST, A.mac, 3, 60));
     assert_eq!(witness.receive(PATIENCE), Received::Frame(numbered(BROADCAST, A.mac, 3, 60)));
     drop(seq);
-    zbridge.wait_for("q: its peer closed the connection", PATIENCE);
+    zbridge.wait_for("q#1: its peer closed the connection", PATIENCE);
     let summary = Summary::of(zbridge);
     let gram = summary.port("g");
     assert_eq!((gram.dropped_as("malformed"), gram.dropped_as("oversize"), gram.rx_frames), (4, 1, 7));

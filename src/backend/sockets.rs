@@ -2,7 +2,13 @@
 //!
 //! Theory of operation. A socket's name is its token, and neither is ever used twice, so an event that was on its way when
 //! its socket was closed finds nobody. mio is edge-triggered: an event says that something has changed, and the gateway
-//! goes on until a call says `WouldBlock`. Everything happens on the thread that polls, but for files (`folder.rs`), which
+//! goes on until a call says `WouldBlock`.
+//!
+//! A connection is reset when its socket is closed, unless a guest has ended it: it is so from its beginning, so that it
+//! is so however the socket is closed, by the end of the process too. A stream that was cut off never looks like one that
+//! is whole.
+//!
+//! Everything happens on the thread that polls, but for files (`folder.rs`), which
 //! may make their reader wait.
 
 use super::folder::Folder;
@@ -11,13 +17,13 @@ use super::uploads::Uploads;
 use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::port::netlink::Netlink;
-use crate::port::sys::{self, refusal, want_refusals};
+use crate::port::sys::{self, recv_at, refusal, refuse_fragments, send_from, want_destinations, want_refusals};
 use crate::port::{descriptors, inet};
 use crate::service::nat::host::{Datagrams, Event, FileAnswer, Host, Refusal, Refused, SocketId};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token, Waker};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -30,6 +36,10 @@ const WAKER: Token = Token(usize::MAX);
 /// This part of the numbers that descriptors may have, the highest, is not for flows but for whom the process serves
 /// else. A new descriptor has the lowest number that is free, so that the number tells how many there are.
 const KEPT: u64 = 4;
+/// Who is at the other end of a connection is asked whether it is there after this silence, so often, in these pauses.
+const SILENCE: Duration = Duration::from_secs(600);
+const ASKED_EVERY: Duration = Duration::from_secs(60);
+const ASKED: u32 = 10;
 
 /// See the module.
 pub struct Sockets {
@@ -113,6 +123,9 @@ impl Sockets {
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        if kind == Type::DGRAM && addr.ip().is_unspecified() {
+            want_destinations(&socket, addr.is_ipv6())?;
+        }
         let bound = inet::bind(&socket, addr)?;
         Ok((self.add(socket)?, bound))
     }
@@ -145,6 +158,21 @@ fn explain(word: &str, addr: SocketAddr, error: &io::Error) -> Error {
     inet::in_use(Error::system(format_args!("cannot listen on {word} {addr}"), error), error)
 }
 
+/// A connection of a flow.
+fn prepare(socket: &Socket) -> io::Result<()> {
+    reset_at_end(socket, true);
+    // The gateway asks guests so, too: where either is silent for good, the other one is told.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(ASKED_EVERY).with_retries(ASKED))?;
+    // A byte that is urgent stays where it was said, as guests' are left, and is not taken out of the stream.
+    socket.set_out_of_band_inline(true)
+}
+
+/// Whether the connection of `socket` is reset when that is closed, whoever closes it.
+fn reset_at_end(socket: &Socket, reset: bool) {
+    // Where it fails the connection ends in the usual way. A socket of datagrams has nothing to reset.
+    let _ = socket.set_linger(reset.then_some(Duration::ZERO));
+}
+
 /// What an ICMP message said.
 fn meaning(told: &sys::Refusal) -> Refusal {
     match told.errno {
@@ -160,7 +188,9 @@ fn meaning(told: &sys::Refusal) -> Refusal {
 
 impl Host for Sockets {
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId> {
-        self.add_flow(inet::begin(to)?)
+        let socket = inet::begin(to)?;
+        prepare(&socket)?;
+        self.add_flow(socket)
     }
 
     fn connected(&mut self, socket: SocketId) -> io::Result<()> {
@@ -183,6 +213,7 @@ impl Host for Sockets {
         let (socket, from) = self.get(listener)?.accept()?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
+        prepare(&socket)?;
         let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
         Ok((self.add_flow(socket)?, from))
     }
@@ -214,12 +245,30 @@ impl Host for Sockets {
         Ok((count, from))
     }
 
+    fn recv_at(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<IpAddr>)> {
+        Ok(recv_at(self.get(socket)?, room)?)
+    }
+
+    fn send_from(&mut self, socket: SocketId, bytes: &[u8], to: SocketAddr, at: Option<IpAddr>) -> io::Result<()> {
+        match at {
+            Some(at) => Ok(send_from(self.get(socket)?, bytes, to, at)?),
+            None => self.send_to(socket, bytes, to),
+        }
+    }
+
+    fn keep_whole(&mut self, socket: SocketId, v6: bool, whole: bool) {
+        if let Ok(socket) = self.get(socket) {
+            // Where it fails they go in pieces.
+            let _ = refuse_fragments(socket, v6, whole);
+        }
+    }
+
     fn refused(&mut self, socket: SocketId) -> Option<Refused> {
         let socket = self.get(socket).ok()?;
         loop {
             let told = refusal(socket).ok()?;
-            // Of what the host itself refused, the call that was refused has told.
-            if told.origin != libc::SO_EE_ORIGIN_LOCAL {
+            // Of what the host itself refused, the call that was refused has told; not how long it may be.
+            if told.origin != libc::SO_EE_ORIGIN_LOCAL || told.errno == libc::EMSGSIZE {
                 let [.., n0, n1] = told.head;
                 return Some(Refused {
                     to: told.to,
@@ -235,17 +284,18 @@ impl Host for Sockets {
         if let Ok(socket) = self.get(socket) {
             // It fails where the connection has ended already.
             let _ = socket.shutdown(Shutdown::Write);
+            reset_at_end(socket, false);
         }
     }
 
     fn close(&mut self, socket: SocketId, abort: bool) {
         let Some(socket) = self.sockets.remove(&socket.0) else { return };
         if abort {
-            // Where it fails the connection ends in the usual way.
-            let _ = socket.set_linger(Some(Duration::ZERO));
+            reset_at_end(&socket, true);
         }
         // The poll forgets a descriptor that is closed.
     }
+
     fn is_own(&mut self, addr: IpAddr) -> bool {
         if self.routes.is_none() {
             self.routes = Netlink::open().ok();

@@ -147,7 +147,9 @@ impl Socket {
     /// Whether the guest is there.
     pub fn is_connected(&self) -> bool {
         let status = self.switch.status();
-        status.is_ok_and(|switch| switch.ports.iter().any(|port| port.name == self.port && port.state == "up"))
+        status.is_ok_and(|switch| {
+            switch.ports.iter().any(|port| port.listener.as_ref() == Some(&self.port) && port.state == "up")
+        })
     }
 }
 

@@ -4,8 +4,8 @@
 //! neither the instance nor the bench. A log that is not complete for that, or because the disk is full, is no reason to
 //! stop a bench: it is said once, and the file goes on when there is room again.
 //!
-//! A file is locked (flock(2)) as long as it is written, so that no other run of a bench empties it or mixes its own
-//! output in.
+//! A file is locked (flock(2)) as long as it is written, so that no other run of a bench puts it aside or mixes its own
+//! output in. The next run puts it aside as `NAME.log.1`: what has failed is looked at after it was tried again.
 
 use crate::error::{Class, Error, Result};
 use crate::port::folder::private;
@@ -31,7 +31,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Creates the file anew, and the folders above it.
+    /// Creates the file anew, and the folders above it. What a run before has left there goes on as `FILE.1`.
     ///
     /// # Errors
     /// That it cannot be created, naming it; that it is written by somebody else, naming the process.
@@ -40,12 +40,19 @@ impl Log {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             make_folder(instance, folder)?;
         }
-        let file = open(path).map_err(cannot)?;
-        if file.metadata().map_err(cannot)?.is_file() {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) => return Err(held(instance, path, &file)),
-                // A file system without locks.
-                Ok(()) | Err(_) => file.set_len(0).map_err(cannot)?,
+        let mut file = open(path).map_err(cannot)?;
+        let mut found = file.metadata().map_err(cannot)?;
+        if found.is_file() {
+            lock(instance, path, &file)?;
+            // Only a file that nobody else writes is put aside.
+            if found.len() > 0 && std::fs::rename(path, before(path)).is_ok() {
+                file = open(path).map_err(cannot)?;
+                found = file.metadata().map_err(cannot)?;
+                lock(instance, path, &file)?;
+            }
+            // One that cannot be put aside is emptied.
+            if found.len() > 0 {
+                file.set_len(0).map_err(cannot)?;
             }
         }
         let writer = Writer::start("zb-log", file.into(), Lost::Counted)?;
@@ -76,6 +83,21 @@ impl Log {
     }
 }
 
+/// Where the log of the run before is kept.
+fn before(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".1");
+    name.into()
+}
+
+/// Takes a file that is nobody else's. A file system without locks has none to give.
+fn lock(instance: &str, path: &Path, file: &File) -> Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(held(instance, path, file)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Makes the folder of a log, and those above it.
 fn make_folder(instance: &str, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| {
@@ -88,7 +110,7 @@ fn make_folder(instance: &str, folder: &Path) -> Result<()> {
             Ok(found) if !found.is_dir() && !found.is_symlink() => {
                 Error::usage(format!("{instance}: the folder of its log, {}, is no folder", folder.display()))
             }
-            _ => return Error::system(format_args!("{instance}: the folder of its log, {}", folder.display()), &error),
+            _ => Error::system(format_args!("{instance}: the folder of its log, {}", folder.display()), &error),
         };
         error.hint("name another with --logs FOLDER or log = \"FILE\"")
     })
@@ -186,6 +208,10 @@ mod tests {
         drop(log);
         Log::create("a", &path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"", "a new run has a new log");
+        let before = dir.path().join("new/folder/a.log.1");
+        assert_eq!(std::fs::read(&before).unwrap(), b"\x1b[1mone\r\n\xff", "and that of the last one stays");
+        drop(Log::create("a", &path).unwrap());
+        assert_eq!(std::fs::read(&before).unwrap().len(), 10, "an empty one displaces nothing");
         let error = Log::create("a", &path.join("x")).err().unwrap();
         assert!(error.what().starts_with("a: the folder of its log, "), "{error}");
     }

@@ -81,6 +81,9 @@ pub enum Command {
     Check {
         /// The file
         file: PathBuf,
+        /// As JSON, one object on one line, also what is wrong with it
+        #[arg(long)]
+        json: bool,
     },
     /// The bridges that run, one line each
     Ls {
@@ -88,7 +91,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// The ports of a running bridge, with state, peer and counters
+    /// The ports of a running bridge, with state, peer and counters, and how to attach to what waits (-v: to all)
     Status {
         /// The bridge (default: the one called default, or the only one)
         #[arg(add = ArgValueCandidates::new(complete::running))]
@@ -96,7 +99,7 @@ pub enum Command {
         /// As JSON, one object on one line
         #[arg(long)]
         json: bool,
-        /// Go on, and print what has changed, until interrupted
+        /// Go on, and print with the time what has changed, until interrupted
         #[arg(long)]
         watch: bool,
     },

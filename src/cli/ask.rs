@@ -1,17 +1,18 @@
 //! What is asked of a running bridge: `ls`, `status`, `port`, `fdb` and `wait`, over its control socket.
 
 use super::args::PortVerb;
-use super::{Label, complain, print};
+use super::style::width_of;
+use super::watch::{LOOK, Watch};
+use super::{Label, complain, print, table};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
-use crate::control::{FdbInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo};
+use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
 use crate::engine::control::{Called, Client, each_bridge};
 use crate::error::{Class, Error, Result};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often `--watch` looks.
-const LOOK: Duration = Duration::from_millis(250);
 /// After how long `ls` shows the bridges that have answered, where some have not.
 const GLANCE: Duration = Duration::from_millis(200);
 /// How often `wait` tries whether the bridge has started.
@@ -34,6 +35,8 @@ pub enum Ask {
         json: bool,
         /// Goes on with what changes.
         watch: bool,
+        /// How to attach also to ports that have a peer.
+        all: bool,
     },
     /// Opens a port.
     Add {
@@ -113,11 +116,8 @@ impl Ask {
     pub(super) fn perform(self) -> Result<()> {
         match self {
             Self::List { json } => list(json),
-            Self::Status { name, json, watch } => status(&mut connect(name.as_deref())?, json, watch),
-            Self::Add { spec, to } => {
-                let added = connect(to.as_deref())?.add_port(&spec, Lifetime::Bridge)?;
-                print(columns("", &[[added.port]]))
-            }
+            Self::Status { name, json, watch, all } => status(&mut connect(name.as_deref())?, json, watch, all),
+            Self::Add { spec, to } => add(&mut connect(to.as_deref())?, &spec),
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
             Self::Fdb { name, switch, json } => {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
@@ -240,20 +240,45 @@ fn bridge_row(bridge: &StatusInfo) -> [String; 4] {
     [bridge.name.clone(), format!("pid {}", bridge.pid), switches, count(ports, "port")]
 }
 
-fn status(client: &mut Client, json: bool, watch: bool) -> Result<()> {
+fn status(client: &mut Client, json: bool, watch: bool, all: bool) -> Result<()> {
     let mut last = client.status()?;
-    print(if json { crate::control::print(&last) } else { table(&last.switches).into_bytes() })?;
-    if !watch {
-        return Ok(());
-    }
-    loop {
+    let width = width_of(std::io::stdout());
+    print(if json { stamped(&last, watch) } else { table::status(&last.switches, width, all).into_bytes() })?;
+    let mut shown = Watch::new(Instant::now(), &last);
+    while watch {
         std::thread::sleep(LOOK);
         let now = client.status()?;
-        if now != last {
-            print(if json { crate::control::print(&now) } else { changes(&last, &now).into_bytes() })?;
+        let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+        let changes = shown.changes(Instant::now(), &time, &now);
+        match json {
+            true if now != last => print(stamped(&now, watch))?,
+            true => {}
+            false => print(changes)?,
         }
         last = now;
     }
+    Ok(())
+}
+
+/// A status as JSON; where several follow each other, with the time.
+fn stamped(status: &StatusInfo, several: bool) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Stamped<'a> {
+        /// Milliseconds since 1970.
+        time: u128,
+        #[serde(flatten)]
+        status: &'a StatusInfo,
+    }
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    if several { crate::control::print(&Stamped { time, status }) } else { crate::control::print(status) }
+}
+
+/// Opens a port, and says how to attach to it.
+fn add(client: &mut Client, spec: &str) -> Result<()> {
+    let added = client.add_port(spec, Lifetime::Bridge)?;
+    let status = client.status()?;
+    let ports = status.switches.iter().flat_map(|switch| &switch.ports).filter(|port| port.name == added.port);
+    print(columns("", &[[&added.port]]) + &table::attachments(ports))
 }
 
 fn wait(port: &str, state: &str, timeout: Duration, to: Option<&str>) -> Result<()> {
@@ -263,88 +288,23 @@ fn wait(port: &str, state: &str, timeout: Duration, to: Option<&str>) -> Result<
         let left = Duration::from_millis(left.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX));
         match connect(to).and_then(|mut client| client.wait(port, state, left)) {
             Err(error) if error.class() == Class::NoDaemon && !left.is_zero() => std::thread::sleep(RETRY.min(left)),
+            Err(error) if error.class() == Class::NoDaemon => return Err(in_vain(timeout, &error)),
             done => return done,
         }
     }
 }
 
-fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
-    items.iter().flat_map(crate::control::print).collect()
-}
-
-const HEAD: [&str; 8] = ["port", "kind", "state", "rx", "tx", "queued", "dropped", "peer"];
-
-/// One line for each port, below the name of its switch if there are several.
-fn table(switches: &[SwitchInfo]) -> String {
-    let rows = |switch: &SwitchInfo| {
-        let rows = std::iter::once(HEAD.map(str::to_owned)).chain(switch.ports.iter().map(port_row));
-        trouble(switch) + &columns("", &rows.collect::<Vec<_>>()) + &leases(switch)
-    };
-    match switches {
-        [only] => rows(only),
-        several => several.iter().map(|switch| format!("switch {}\n{}", switch.name, rows(switch))).collect(),
+/// No bridge came in time: a wait in vain, whatever was waited for.
+fn in_vain(timeout: Duration, why: &Error) -> Error {
+    let error = Error::new(Class::Unmet, format!("after {timeout:?} {}", why.what()));
+    match why.advice() {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 
-/// Why a switch passes no frames, if it does not.
-fn trouble(switch: &SwitchInfo) -> String {
-    switch
-        .trouble
-        .as_ref()
-        .map_or_else(String::new, |it| format!("switch {} {}: {}\n", switch.name, it.state, it.reason))
-}
-
-/// One line for each lease of a segment.
-fn leases(switch: &SwitchInfo) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let row = |port: &PortInfo, lease: &LeaseInfo| {
-        let name = lease.name.clone().unwrap_or_else(|| "-".to_owned());
-        let left = format!("{} s left", lease.until.saturating_sub(now));
-        [port.name.clone(), lease.addr.clone(), lease.mac.clone(), name, left]
-    };
-    let rows = switch.ports.iter().flat_map(|port| port.leases.iter().map(move |lease| row(port, lease)));
-    columns("  lease of ", &rows.collect::<Vec<_>>())
-}
-
-/// The lines of ports that are not as they were, and of those that are gone, as wide as in the whole table.
-fn changes(before: &StatusInfo, now: &StatusInfo) -> String {
-    let all = |status: &StatusInfo| -> Vec<[String; 8]> {
-        status.switches.iter().flat_map(|switch| switch.ports.iter().map(port_row)).collect()
-    };
-    let (before, now) = (all(before), all(now));
-    let still = |row: &&[String; 8]| now.iter().all(|other| (&other[0], &other[1]) != (&row[0], &row[1]));
-    let gone = before.iter().filter(still).map(|row| {
-        let mut row = row.clone();
-        "gone".clone_into(&mut row[2]);
-        row
-    });
-    let mut rows: Vec<[String; 8]> = gone.collect();
-    rows.extend(now.iter().filter(|row| !before.contains(row)).cloned());
-    let changed = rows.len();
-    rows.extend(now);
-    rows.push(HEAD.map(str::to_owned));
-    columns("", &rows).split_inclusive('\n').take(changed).collect()
-}
-
-fn port_row(port: &PortInfo) -> [String; 8] {
-    [
-        port.name.clone(),
-        port.kind.clone(),
-        port.state.clone(),
-        port.rx_frames.to_string(),
-        port.tx_frames.to_string(),
-        port.queued.to_string(),
-        dropped(port),
-        // The longest comes last, so that it pads no other row.
-        if port.peer.is_empty() { "-".to_owned() } else { port.peer.clone() },
-    ]
-}
-
-/// `0`, or the sum and what it is made of: `5 (stalled 3, oversize 2)`.
-fn dropped(port: &PortInfo) -> String {
-    let sum: u64 = port.drops.values().sum();
-    let reasons: Vec<String> = port.drops.iter().map(|(reason, frames)| format!("{reason} {frames}")).collect();
-    if reasons.is_empty() { sum.to_string() } else { format!("{sum} ({})", reasons.join(", ")) }
+fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
+    items.iter().flat_map(crate::control::print).collect()
 }
 
 fn fdb(entries: &[FdbInfo]) -> String {
@@ -358,41 +318,8 @@ fn fdb(entries: &[FdbInfo]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::tests::{bridge, port};
     use super::*;
-    use crate::counters::{Counters, DropReason};
-
-    fn port(name: &str, state: &str, frames: u64) -> PortInfo {
-        let mut counters = Counters::default();
-        counters.received(frames, 60 * frames);
-        counters.drop(DropReason::Stalled, frames / 10);
-        PortInfo { name: name.into(), kind: "unix".into(), state: state.into(), ..PortInfo::counted(&counters, 0) }
-    }
-
-    fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, ports }];
-        StatusInfo { name: "default".into(), pid: 42, version: "0".into(), sandbox: None, switches }
-    }
-
-    #[test]
-    fn a_port_is_one_line() {
-        let text = table(&bridge(vec![port("a", "listening", 0), port("a", "up", 20)]).switches);
-        assert_eq!(
-            text,
-            "port  kind  state      rx  tx  queued  dropped        peer\n\
-             a     unix  listening  0   0   0       0              -\n\
-             a     unix  up         20  0   0       2 (stalled 2)  -\n"
-        );
-    }
-
-    #[test]
-    fn only_what_has_changed_is_said() {
-        let before = bridge(vec![port("a", "up", 1), port("longer", "up", 1), port("c", "up", 1)]);
-        let now = bridge(vec![port("a", "down", 1), port("longer", "up", 1)]);
-        let expected =
-            "c       unix  gone   1   0   0       0        -\na       unix  down   1   0   0       0        -\n";
-        assert_eq!(changes(&before, &now), expected);
-        assert_eq!(changes(&now, &now), "");
-    }
 
     #[test]
     fn a_bridge_is_one_line() {

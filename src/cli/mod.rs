@@ -5,6 +5,7 @@
 
 mod args;
 mod ask;
+mod check;
 mod complete;
 mod demo;
 mod help;
@@ -19,8 +20,10 @@ mod screen;
 mod show;
 mod stop;
 mod style;
+mod table;
 mod topics;
 mod up;
+mod watch;
 
 use std::ffi::OsString;
 use std::io;
@@ -163,7 +166,8 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
         Some(Command::Ls { json }) => return Ok(Answer::Job(Job::Ask(Ask::List { json: *json }))),
         Some(Command::Status { name, json, watch }) => {
-            let ask = Ask::Status { name: name.clone(), json: *json, watch: *watch };
+            let all = args.verbosity.verbose > 0;
+            let ask = Ask::Status { name: name.clone(), json: *json, watch: *watch, all };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
         Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
@@ -182,7 +186,7 @@ fn answer(args: &Args) -> Result<Answer> {
             let stream = io::stdout();
             help_on(topic.as_deref(), Style::of(&stream), style::width_of(&stream))?.into_bytes()
         }
-        Some(Command::Check { file }) => check(file)?.into_bytes(),
+        Some(Command::Check { file, json }) => check::check(file, *json)?,
         Some(Command::Completions { shell }) => complete::script(shell)?,
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
     };
@@ -333,13 +337,6 @@ fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<Str
         (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
         _ => topic,
     }
-}
-
-/// What a file would run.
-fn check(file: &Path) -> Result<String> {
-    let config = Config::load(file)?;
-    warn(&config).and_then(|()| warn_of_programs(&config)).map_err(|error| error.at(file.display()))?;
-    Ok(config.summary())
 }
 
 /// Checks a configuration and says what is odd about it.

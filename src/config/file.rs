@@ -34,7 +34,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::copies::copies;
 use super::grammar::{Fault, Key, Words, nearest, split};
 use super::instance::{InstanceSpec, order};
-use super::kind::find;
+use super::kind::{COMMON, KINDS, find};
 use super::plan::Config;
 use super::port::PortSpec;
 use super::switch::SwitchSpec;
@@ -270,12 +270,24 @@ fn port_words(table: &DeTable<'_>) -> std::result::Result<Words, Fault> {
             Words { head: format!("{}:{target}", row.word), keys: Vec::new() }
         }
         _ => {
+            if let Some(fault) = rest.iter().find_map(|(key, _)| meant_head(key)) {
+                return Err(fault);
+            }
             return Err(Fault::new("a port has either port = \"TYPE:TARGET\" or both type and target")
                 .hint("for example: type = \"tap\" and target = \"zeth0\""));
         }
     };
     words.keys.extend(keys(rest.into_iter())?);
     Ok(words)
+}
+
+/// A key that is no port's, and nearly one of the words that say what it is.
+fn meant_head(key: &Spanned<DeString<'_>>) -> Option<Fault> {
+    let word = key.get_ref().as_ref();
+    let is_known = KINDS.iter().flat_map(|row| row.keys).chain(COMMON).any(|row| row.word == word);
+    let near = nearest(word, ["port", "type", "target"]);
+    let fault = || Fault::new(format!("unknown key {word:?}; {near}")).at(key.span().start);
+    (!is_known && near.starts_with("the nearest")).then(fault)
 }
 
 /// The keys of a table; a list is the same key several times.

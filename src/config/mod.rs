@@ -10,6 +10,7 @@
 //! comes out is typed and within its limits; nothing was opened or resolved yet.
 
 mod copies;
+mod doubles;
 mod exposure;
 mod file;
 pub mod grammar;

@@ -121,6 +121,7 @@ impl Config {
         let unused = self.switches.iter().filter(|switch| used.iter().all(|other| other.name != switch.name));
         odd.extend(unused.map(|switch| format!("switch {}: no port joins it", switch.name)));
         odd.extend(self.exposures());
+        odd.extend(self.doubles());
         Ok(odd)
     }
 

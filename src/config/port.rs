@@ -145,6 +145,12 @@ impl PortSpec {
         out.finish()
     }
 
+    /// What it is, without its kind and its names: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`.
+    pub fn target(&self) -> String {
+        let (target, settings) = (self.kind.text().target(), self.settings());
+        if settings.is_empty() { target } else { format!("{target},{settings}") }
+    }
+
     /// The keys that differ from their defaults, without the names of port and switch: `addr=192.0.2.2/24,mtu=9000`.
     pub fn settings(&self) -> String {
         let mut out = Writer::new("");

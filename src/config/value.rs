@@ -61,7 +61,7 @@ pub fn sized(bytes: usize) -> String {
     }
 }
 
-/// Whether `char` may stand in a name. `#` is kept for the ports of a listener's clients (`inst1#2`).
+/// Whether `char` may stand in a name. `#` is kept for the ports of a listener's clients (`inst1#1`).
 fn named(char: char) -> bool {
     char.is_ascii_alphanumeric() || "._-@+".contains(char)
 }

@@ -77,6 +77,9 @@ pub struct StatusInfo {
     pub pid: u32,
     /// The version of the program.
     pub version: String,
+    /// When it began, in seconds since 1970.
+    #[serde(default)]
+    pub since: u64,
     /// What its threads have given up, in words; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
@@ -108,10 +111,16 @@ pub struct TroubleInfo {
 /// A port.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct PortInfo {
-    /// Its name. A listener and the first of its clients have the same.
+    /// Its name.
     pub name: String,
+    /// The listener that it is a client of, whose name its own begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
     /// The word of its kind.
     pub kind: String,
+    /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
     /// One of [`PORT_STATES`](super::PORT_STATES) but `gone`.
     pub state: String,
     /// Who is at the other end, or why nobody is.
@@ -133,6 +142,9 @@ pub struct PortInfo {
     /// Frames that were dropped, by the word of their reason; reasons that counted nothing are left out.
     #[serde(default)]
     pub drops: BTreeMap<String, u64>,
+    /// MAC addresses that are heard on it: the first of them, where they are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<String>,
     /// How a peer is attached, where there is anything left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach: Option<AttachInfo>,
@@ -149,7 +161,9 @@ impl PortInfo {
     pub fn counted(counters: &Counters, queued: usize) -> Self {
         Self {
             name: String::new(),
+            listener: None,
             kind: String::new(),
+            target: String::new(),
             state: String::new(),
             peer: String::new(),
             queued: queued as u64,
@@ -160,6 +174,7 @@ impl PortInfo {
             copies: counters.copies,
             forwarded: counters.forwarded,
             drops: counters.drops().map(|(row, frames)| (row.word.to_owned(), frames)).collect(),
+            heard: Vec::new(),
             attach: None,
             flows: None,
             leases: Vec::new(),

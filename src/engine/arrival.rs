@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::frame::PortId;
 use crate::port::{Edge, Gone};
 use crate::time::Duration;
+use crate::wire::Rewriter;
 use std::os::fd::RawFd;
 
 /// How often a line is looked at whose peer may arrive without a descriptor telling of it.
@@ -22,9 +23,21 @@ impl Engine {
     pub(super) fn begin_connecting(&mut self, id: PortId) {
         if let Some(slot) = self.slot_mut(id) {
             slot.connecting = true;
+            slot.rewriter.iter_mut().for_each(Rewriter::forget);
         }
         self.switch.set_up(self.clock.now(), id, false);
+        self.tell_departure(id);
         self.settle(id);
+    }
+
+    /// Tells services that whoever was at a port is gone, for now at least.
+    pub(super) fn tell_departure(&self, id: PortId) {
+        let edges = self.channels.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.seat.edge());
+        for edge in edges {
+            if let Edge::Channel(channel) = edge {
+                channel.tell_departure(id);
+            }
+        }
     }
 
     /// Asks a port that was connecting how it stands.

@@ -42,6 +42,10 @@ pub struct PortStatus {
     pub queued: usize,
     /// What it counted; for a listener, the sum of the clients that have left.
     pub counters: Counters,
+    /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
+    pub target: String,
+    /// The listener that it is a client of.
+    pub listener: Option<String>,
     /// The line that attaches a peer.
     pub attach: Option<Attach>,
     /// The flows of a gateway, and what it has counted.

@@ -48,6 +48,8 @@ mod tests {
             peer: String::new(),
             queued: 3,
             counters: Counters::default(),
+            target: String::new(),
+            listener: None,
             attach: None,
             flows: None,
             leases: Vec::new(),

@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Slots of the table that one breath looks at: some tens of microseconds.
 const SLOTS: usize = 4096;
 
+/// Looks that see all of a table of that many slots, which may be moving from an older one.
+const GLANCE: usize = 4;
+
 /// Numbers that ports may have.
 const PORTS: usize = 1 << 16;
 
@@ -65,10 +68,23 @@ impl Handle {
     /// # Errors
     /// The switch has ended.
     pub fn fdb(&self) -> Result<Vec<NamedEntry>> {
+        Ok(self.read(usize::MAX)?.unwrap_or_default())
+    }
+
+    /// The same where the table is so small that a few looks see all of it.
+    pub(super) fn fdb_at_a_glance(&self) -> Option<Vec<NamedEntry>> {
+        self.read(GLANCE).ok().flatten()
+    }
+
+    /// Reads it in `most` looks; `None`: it takes more.
+    fn read(&self, most: usize) -> Result<Option<Vec<NamedEntry>>> {
         let mut look = Look::new();
         let mut names: Vec<Option<Arc<str>>> = Vec::new();
         let mut found: Vec<NamedEntry> = Vec::new();
-        loop {
+        for count in 0.. {
+            if count >= most {
+                return Ok(None);
+            }
             look = self.ask(|answer| Command::Look(look, answer))?;
             if look.scanned == Scanned::Anew {
                 found.clear();
@@ -94,6 +110,6 @@ impl Handle {
             }
             same
         });
-        Ok(found)
+        Ok(Some(found))
     }
 }

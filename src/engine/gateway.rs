@@ -59,6 +59,7 @@ pub(super) fn start(spec: &PortSpec, nat: &config::Nat, host: &Host, seed: u64) 
     }
     let (channel, link) = pair(host.waker.clone());
     link.set_waker(own);
+    link.watch_departures();
     let name = spec.name.clone();
     let (told, told_leases) = Default::default();
     let gateway = Gateway {
@@ -158,6 +159,9 @@ impl Gateway {
             self.link.done_with(batch);
         }
         let now = self.clock.now();
+        for port in self.link.take_departures() {
+            self.nat.handle_departure(now, port);
+        }
         self.nat.handle_timeout(now, &mut self.sockets);
         let mut out = self.spare.take().unwrap_or_else(|| self.link.spare(MESSAGE_BYTES));
         self.nat.poll_transmit(now, &mut self.sockets, &mut out);

@@ -5,15 +5,17 @@
 //! each is asked: one that is being deleted is set down first, and that moment tells the two apart. An interface in
 //! another network namespace has no news here; of such a one the next frame tells.
 //!
+//! With the link or the carrier of its interface a port loses the stations behind it.
+//!
 //! That a link is up again a TAP tells by its descriptor; a packet socket is asked from time to time.
 
 use super::ports::Due;
 use super::{Engine, LINK_NEWS};
 use crate::error::Error;
 use crate::frame::PortId;
-use crate::port::Edge;
 use crate::port::link_news::LinkNews;
 use crate::time::{Duration, Instant};
+use crate::wire::Rewriter;
 use mio::Interest;
 use std::os::fd::AsRawFd;
 
@@ -50,7 +52,11 @@ impl Engine {
         for index in 0..self.ports.len() {
             let id = PortId(index as u16);
             let edge = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut());
-            if let Some(Err(gone)) = edge.map(Edge::check_link) {
+            let Some(edge) = edge else { continue };
+            if edge.carrier_has_changed() {
+                self.empty(id);
+            }
+            if let Some(Err(gone)) = self.slot_mut(id).and_then(|slot| Some(slot.seat.edge_mut()?.check_link())) {
                 self.fail(id, gone);
             }
             self.tell_link(id);
@@ -72,6 +78,12 @@ impl Engine {
         self.tell_link(id);
     }
 
+    /// Whoever was behind a port has left it, as far as one can know: those who come may be others.
+    fn empty(&mut self, id: PortId) {
+        self.switch.flush_port(self.clock.now(), id);
+        self.slot_mut(id).and_then(|slot| slot.rewriter.as_mut()).into_iter().for_each(Rewriter::forget);
+    }
+
     /// Says that a port's link is down, or up again, if that was not said. The end of its interface is another matter.
     pub(super) fn tell_link(&mut self, id: PortId) {
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
@@ -80,12 +92,20 @@ impl Engine {
             return self.fail(id, gone);
         }
         let (down, comes_and_goes) = (edge.link_is_down(), edge.awaits_interfaces());
+        if down && !slot.link_down {
+            self.empty(id);
+        }
+        let Some(slot) = self.slot_mut(id) else { return };
         match (std::mem::replace(&mut slot.link_down, down), down) {
-            (false, true) if comes_and_goes => log::debug!("{}: its program has closed its interface", slot.name),
-            (true, false) if comes_and_goes => log::debug!("{}: its program has its interface again", slot.name),
             (false, true) => {
-                log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
+                if comes_and_goes {
+                    log::debug!("{}: its program has closed its interface", slot.name);
+                } else {
+                    log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
+                }
+                self.tell_departure(id);
             }
+            (true, false) if comes_and_goes => log::debug!("{}: its program has its interface again", slot.name),
             (true, false) => log::info!("{}: its interface is up again", slot.name),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Listeners and the clients that they let in.
 //!
-//! Theory of operation. A client becomes a port of the listener's name, and leaves its counters to the listener's sum
-//! when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for want of descriptors, pauses and
+//! Theory of operation. A client becomes a port of its own, named after the listener and numbered (`inst1#1`), and leaves
+//! its counters to the listener's sum when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for want of descriptors, pauses and
 //! is tried again as a port is: after 50 ms, then at twice the interval up to a second.
 //!
 //! Whoever may connect may do so thousands of times. So clients are let in for [`LETTING_IN`] of a turn and no longer,
@@ -237,7 +237,7 @@ impl Engine {
         }
         slot.told_full &= slot.numbers.count() + 1 >= most;
         let number = slot.numbers.take();
-        let name = if number == 1 { spec.name.clone() } else { format!("{}#{number}", spec.name) };
+        let name = format!("{}#{number}", spec.name);
         self.say_of_client(index, || format!("{name}: connected, {peer}"));
         let origin = Origin::Client { listener: index, number };
         if let Err(error) = self.add_slot(&spec, &name, origin, Some(edge), peer) {

@@ -27,6 +27,7 @@ mod bridge;
 mod command;
 pub mod control;
 mod departed;
+mod events;
 mod fault;
 mod fdb;
 mod gateway;
@@ -52,7 +53,7 @@ use crate::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_BYTES_CONGESTED, INHALE_FR
 use crate::port::link_news::LinkNews;
 use crate::port::port_set::PortSet;
 use crate::port::{Budget, Edge, Gone, Inhaled};
-use crate::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
+use crate::switch::{Flush, Switch, SwitchConfig, Taken, Transmit};
 use crate::time::{Clock, Duration, Instant, earliest};
 use air::Air;
 use command::Command;
@@ -315,6 +316,7 @@ impl Engine {
                 air.write(&self.batch);
             }
             self.switch.run(now, &self.batch, &mut edges);
+            self.switch.speak(now, &mut edges);
         }
         for _ in 0..self.flushing.len() {
             let Some(id) = self.flushing.pop_front() else { break };
@@ -430,54 +432,6 @@ impl Engine {
                 edge.handle_timeout();
                 // What it has to say comes with the next read.
                 self.make_ready(id);
-            }
-        }
-    }
-
-    fn tell_events(&mut self) {
-        while let Some(event) = self.switch.poll_event() {
-            match event {
-                // What waited for a peer that has died since is no longer waiting; that is not to read.
-                Event::Stalled(id) | Event::Drained(id) if !self.switch.state(id).is_some_and(|state| state.up) => {}
-                Event::Flapping(flap) => log::warn!(
-                    "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
-                     other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
-                     -device …,mac=…; or rewrite=mac on their ports",
-                    flap.mac,
-                    self.port_name(flap.from),
-                    self.port_name(flap.to),
-                ),
-                Event::Loop(flap) => log::warn!(
-                    "many addresses, {} among them, are heard on {} and on {} by turns: there is a loop, or two \
-                     instances share them; take one of the ways between these ports out",
-                    flap.mac,
-                    self.port_name(flap.from),
-                    self.port_name(flap.to),
-                ),
-                Event::PortTableFull(id) => log::warn!(
-                    "{}: it has used up its share of the forwarding database; further addresses behind it are not \
-                     learned, and what is sent to them floods (fdb-port-limit in the configuration)",
-                    self.port_name(id),
-                ),
-                Event::TableFull => log::warn!(
-                    "switch {}: the forwarding database is full; new addresses are not learned (fdb-limit in the \
-                     configuration)",
-                    self.name,
-                ),
-                Event::Claimed(claim, count) => log::warn!(
-                    "{}: it claims the {} of {}, and its frame was dropped (guard; {count} in all since this was said \
-                     last)",
-                    self.port_name(claim.port),
-                    claim.address,
-                    self.port_name(claim.owner),
-                ),
-                Event::Stalled(id) => {
-                    log::warn!(
-                        "{}: its peer does not read; frames for it are dropped until it does",
-                        self.port_name(id)
-                    );
-                }
-                Event::Drained(id) => log::info!("{}: its peer reads again", self.port_name(id)),
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::rights::role::{BASE, FILES};
 use crate::rights::{self, Role};
 use crate::switch::PortConfig;
 use crate::time::{Duration, Instant};
-use crate::wire::Rewriter;
+use crate::wire::{Rewriter, Rule};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::os::fd::{OwnedFd, RawFd};
@@ -106,6 +106,7 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
         queue: spec.queue.unwrap_or_else(|| spec.kind.queue()),
         pausable: abilities.is_none_or(|able| able.pausable),
         offload: abilities.is_some_and(|able| able.offload),
+        renames: spec.rewrite.contains(&Rule::Mac),
     }
 }
 
@@ -256,9 +257,11 @@ impl Engine {
         edge: Option<Edge>,
         peer: String,
     ) -> Result<PortId> {
+        // Addresses are made of names: of a socket for one copy, of the name that was given to it.
+        let station = if matches!(origin, Origin::Client { number: 1, .. }) { spec.name.as_str() } else { name };
         let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
         if let Some(slot) = self.slot_mut(id) {
-            slot.rewriter = Rewriter::new(name, &spec.rewrite);
+            slot.rewriter = Rewriter::new(station, &spec.rewrite);
         }
         if !self.switch.name_node(id, name) {
             log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
@@ -439,7 +442,9 @@ impl Engine {
     fn wait(&mut self, id: PortId) {
         let now = self.clock.now();
         self.switch.set_up(now, id, false);
+        self.tell_departure(id);
         let Some(slot) = self.slot_mut(id) else { return };
+        slot.rewriter.iter_mut().for_each(Rewriter::forget);
         let due = now + slot.retry;
         slot.retry = (slot.retry * 2).min(LAST_RETRY);
         slot.retry_at = Some(due);
@@ -506,6 +511,7 @@ impl Engine {
         let counters = self.switch.remove_port(self.clock.now(), id);
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::take) else { return };
         self.channels.retain(|&channel| channel != id);
+        self.tell_departure(id);
         self.timed.retain(|&timed| timed != id);
         self.ready.retain(|&ready| ready != id);
         self.flushing.retain(|&flushing| flushing != id);

@@ -33,22 +33,27 @@ impl Engine {
     pub(super) fn port_status(&self, id: PortId, wanted: impl Fn(&PortSlot) -> bool) -> Option<PortStatus> {
         let slot = self.ports.get(id.index())?.as_ref().filter(|slot| wanted(slot))?;
         let state = self.switch.state(id)?;
-        let (kind, attach) = match &slot.origin {
-            Origin::Spec(spec) => {
-                let attach = slot.seat.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec));
-                (spec.kind.text().row().word, attach)
+        let (spec, listener) = match &slot.origin {
+            Origin::Spec(spec) | Origin::Given(spec) => (Some(spec), None),
+            Origin::Client { listener, .. } => {
+                let spec = &self.listeners[*listener].spec;
+                (Some(spec), Some(spec.name.clone()))
             }
-            Origin::Given(spec) => (spec.kind.text().row().word, None),
-            Origin::Client { listener, .. } => (self.listeners[*listener].spec.kind.text().row().word, None),
-            Origin::Inside => ("inside", None),
+            Origin::Inside => (None, None),
+        };
+        let attach = match &slot.origin {
+            Origin::Spec(spec) => slot.seat.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec)),
+            _ => None,
         };
         Some(PortStatus {
             name: slot.name.clone(),
-            kind,
+            kind: spec.map_or("inside", |spec| spec.kind.text().row().word),
             state: state_word(slot, &state),
             peer: slot.seat.edge().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
             queued: state.queued,
             counters: self.switch.counters(id)?.clone(),
+            target: spec.filter(|_| listener.is_none()).map(|spec| spec.target()).unwrap_or_default(),
+            listener,
             attach,
             flows: slot.seat.edge().and_then(Edge::flows),
             leases: slot.seat.edge().map(Edge::leases).unwrap_or_default(),
@@ -77,6 +82,8 @@ pub(super) fn listener_status(slot: &ListenerSlot) -> PortStatus {
         peer: addr.unwrap_or_else(|| slot.why.clone()),
         queued: 0,
         counters: slot.departed.clone(),
+        target: slot.spec.target(),
+        listener: None,
         attach: slot.listener.as_ref().map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
         flows: None,
         leases: Vec::new(),

@@ -87,7 +87,7 @@ fn clients_become_ports_and_leave() {
     let mut a = Peer::connect(&dir.path().join("inst"));
     let mut b = Peer::connect(&dir.path().join("inst"));
     let ports = until(&bridge, |ports| ports.len() == 3);
-    assert_eq!(names(&ports), [("inst", "listening"), ("inst", "up"), ("inst#2", "up")]);
+    assert_eq!(names(&ports), [("inst", "listening"), ("inst#1", "up"), ("inst#2", "up")]);
     assert!(ports[1].peer.contains(&format!("pid {}", std::process::id())), "{}", ports[1].peer);
     a.send(&frame(0xff, 1, 42));
     assert_eq!(b.recv(), frame(0xff, 1, 42));
@@ -97,7 +97,7 @@ fn clients_become_ports_and_leave() {
     until(&bridge, |ports| ports.len() == 2);
     let _c = Peer::connect(&dir.path().join("inst"));
     let ports = until(&bridge, |ports| ports.len() == 3);
-    assert_eq!(names(&ports)[1..], [("inst", "up"), ("inst#2", "up")]);
+    assert_eq!(names(&ports)[1..], [("inst#1", "up"), ("inst#2", "up")]);
     let last = bridge.stop().unwrap();
     assert_eq!(last[0].ports[0].counters.rx_frames, 1, "the listener keeps what the client that left had counted");
     assert!(!dir.path().join("inst").exists(), "the socket is removed");
@@ -326,7 +326,7 @@ fn ports_that_come_and_go_leave_no_place_behind() {
     add(&mut engine, format!("unix:{}", path.display())).unwrap();
     let _peer = Peer::connect(&path);
     engine.accept(1);
-    assert_eq!(names(&engine.status().ports), [("stays", "listening"), ("l", "listening"), ("l", "up")]);
+    assert_eq!(names(&engine.status().ports), [("stays", "listening"), ("l", "listening"), ("l#1", "up")]);
 }
 
 /// Its death may be found twice in one breath, by reading and by writing; that is one death, and the line listens on.

@@ -38,7 +38,7 @@ fn find(program: &OsStr, here: &Path, path: Option<OsString>) -> Result<(), NotS
     if program.as_bytes().contains(&b'/') {
         let file = here.join(program);
         let meta = fs::metadata(&file).map_err(|cause| match cause.kind() {
-            std::io::ErrorKind::NotFound => not_found(format!("{name}: there is no such program")),
+            std::io::ErrorKind::NotFound => nowhere(program, &name, &file),
             _ => not_run(Error::system(&name, &cause)),
         })?;
         if meta.is_dir() {
@@ -57,6 +57,20 @@ fn find(program: &OsStr, here: &Path, path: Option<OsString>) -> Result<(), NotS
         failed.error = failed.error.hint(format!("there is one here: ./{name}"));
     }
     Err(failed)
+}
+
+/// There is no program at a path.
+fn nowhere(program: &OsStr, name: &str, file: &Path) -> NotStarted {
+    if program.as_bytes().starts_with(b"/") {
+        return not_found(format!("{name}: there is no such program"));
+    }
+    let looked = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    // Without `.`, which nobody wrote to be read.
+    let looked: PathBuf = looked.components().collect();
+    let mut failed = not_found(format!("{name}: there is no such program: {} is not there", looked.display()));
+    failed.error =
+        failed.error.hint("a relative path counts from where zbridge is started, or from cwd, not from the file");
+    failed
 }
 
 fn may_run(file: &Path) -> bool {

@@ -32,6 +32,8 @@ const MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Emptied batches that are kept in one direction at most.
 const SPARES: usize = 4;
+/// Ports whose departure is remembered at most, for a service that has not looked yet.
+const DEPARTURES: usize = 1024;
 
 /// Batches that were emptied.
 #[derive(Default)]
@@ -73,6 +75,8 @@ struct Shared {
     leases: Mutex<Vec<(Lease, SystemTime)>>,
     /// They have changed since the switch looked last.
     leased: AtomicBool,
+    /// Ports that whoever was there has left, where the service wants to know: `None` where it does not.
+    departures: Mutex<Option<Vec<PortId>>>,
     /// How the service wants to be shown.
     shown: Mutex<Option<Shown>>,
     /// Why the service has failed.
@@ -137,6 +141,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         flows: Mutex::default(),
         leases: Mutex::default(),
         leased: flag(),
+        departures: Mutex::default(),
         shown: Mutex::default(),
         failure: OnceLock::new(),
         to_service: Spares::default(),
@@ -170,6 +175,16 @@ impl Channel {
     /// Shows the other end which ports of the switch are isolated. Said once, before the first frame.
     pub fn show_isolated(&self, ports: Arc<PortSet>) {
         let _ = self.shared.isolated.set(ports);
+    }
+
+    /// Whoever was at a port of the switch has left it.
+    pub fn tell_departure(&self, port: PortId) {
+        if let Some(departures) = self.shared.departures.lock().as_mut().filter(|all| all.len() < DEPARTURES) {
+            departures.push(port);
+        } else {
+            return;
+        }
+        self.shared.wake_service();
     }
 
     /// The flows of the gateway at the other end, if it is one, and what it has counted.
@@ -344,6 +359,16 @@ impl Link {
         Ingress { port: frame.ingress, isolated }
     }
 
+    /// From now on the departures of ports are told.
+    pub fn watch_departures(&self) {
+        self.shared.departures.lock().get_or_insert_default();
+    }
+
+    /// The ports that have been left since this was asked last.
+    pub fn take_departures(&self) -> Vec<PortId> {
+        self.shared.departures.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// An empty batch with room for `bytes`, to be sent.
     pub fn spare(&self, bytes: usize) -> Batch {
         self.shared.to_switch.take(bytes)
@@ -391,7 +416,8 @@ impl Link {
     pub fn fall_asleep(&self) -> bool {
         self.shared.asleep.store(true, Ordering::SeqCst);
         // Looked at once more: what came in between was not told of.
-        self.from.is_empty() && !self.shared.closed.load(Ordering::SeqCst)
+        let departed = || self.shared.departures.lock().as_ref().is_some_and(|departures| !departures.is_empty());
+        self.from.is_empty() && !self.shared.closed.load(Ordering::SeqCst) && !departed()
     }
 
     /// The owner is awake, and need not be woken.

@@ -312,6 +312,10 @@ impl Edge {
     pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
         match (self, &spec.kind) {
             (Self::Packet(edge), PortKind::Packet(packet)) => packet.attach_to(self.link_is_down(), edge.is_tap()),
+            (Self::Tap(edge), _) => match edge.lacks() {
+                Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
+                None => spec.attach_hint(),
+            },
             (Self::Channel(edge), _) => edge.shown().map_or_else(|| spec.attach_hint(), |shown| shown.attach),
             _ => spec.attach_hint(),
         }
@@ -351,6 +355,14 @@ impl Edge {
             Self::Packet(edge) => edge.check_link().map(drop),
             Self::Ip(edge) => edge.check_link().map(drop),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the carrier of its interface has come or gone since this was asked last.
+    pub fn carrier_has_changed(&mut self) -> bool {
+        match self {
+            Self::Packet(edge) => edge.carrier_has_changed(),
+            _ => false,
         }
     }
 
@@ -542,7 +554,7 @@ fn open_tap(spec: &PortSpec, tap: &config::Tap) -> Result<Tap> {
 /// The same for a packet socket.
 fn open_packet(spec: &PortSpec, packet: &config::Packet) -> Result<Packet> {
     match deed::port(|| bare(spec)) {
-        Some(kept) => kept.and_then(|(fd, _)| Packet::adopt(fd)),
+        Some(kept) => kept.and_then(|(fd, _)| Packet::adopt(fd)).map(Packet::with_carrier),
         None => open_interface(packet),
     }
 }

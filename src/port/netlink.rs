@@ -29,6 +29,8 @@ const ANSWER: usize = 64 * 1024;
 /// IFLA_INFO_KIND and IFLA_INFO_DATA of linux/if_link.h.
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
+/// IFLA_CARRIER_CHANGES.
+const CARRIER_CHANGES: u16 = 35;
 
 /// An interface, as RTM_GETLINK tells.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -115,6 +117,22 @@ impl Netlink {
         let message = RouteNetlinkMessage::GetLink(LinkMessage::default());
         self.ask(message, NLM_F_DUMP, |payload| found.extend(interface(payload)))?;
         Ok(found)
+    }
+
+    /// How often the carrier of the interface with this index has come and gone; `None` where the kernel does not count.
+    ///
+    /// # Errors
+    /// As in [`Netlink::interface`]; ENODEV where there is no such interface.
+    pub fn carrier_changes(&mut self, index: u32) -> std::io::Result<Option<u32>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let mut changes = None;
+        self.ask(RouteNetlinkMessage::GetLink(message), NLM_F_ACK, |payload| {
+            // `struct ifinfomsg` is before the attributes.
+            let mut found = attributes(payload.get(16..).unwrap_or_default());
+            changes = changes.or(found.find_map(|(kind, value)| number(value, 0).filter(|_| kind == CARRIER_CHANGES)));
+        })?;
+        Ok(changes)
     }
 
     /// The addresses of the interface with this index.

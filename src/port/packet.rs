@@ -81,6 +81,8 @@ pub struct Packet {
     /// Another interface may take the place of this one.
     waits: bool,
     carries: Carries,
+    /// How often its carrier had come and gone when it was looked at last.
+    carrier: Option<u32>,
     /// A super-frame in a tunnel that has been received and is still to be cut into a batch.
     tunnelled: Option<(Vec<u8>, Offload)>,
 }
@@ -119,7 +121,7 @@ impl Packet {
         sys::packet_bind(&fd, index).map_err(failed)?;
         let found = Netlink::open().and_then(|mut netlink| netlink.interface(interface)).ok().flatten();
         let is_tap = found.is_some_and(|found| found.tun.tap);
-        Ok(Self { is_tap, ..Self::bound(fd, index).map_err(|error| error.at(port))? })
+        Ok(Self { is_tap, ..Self::bound(fd, index).map_err(|error| error.at(port))? }.with_carrier())
     }
 
     /// A packet socket that is nothing but that: it sends and receives frames of the interface as they are, for someone
@@ -161,8 +163,8 @@ impl Packet {
         let carries = Carries::of(address.hardware)
             .ok_or_else(|| Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"))?;
         let (name, link) = (String::new(), Link::Up);
-        let (offload, is_tap, waits, tunnelled) = (true, false, false, None);
-        let mut packet = Self { fd, index, name, link, offload, is_tap, waits, carries, tunnelled };
+        let (offload, is_tap, waits, carrier, tunnelled) = (true, false, false, None, None);
+        let mut packet = Self { fd, index, name, link, offload, is_tap, waits, carries, carrier, tunnelled };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)
     }
@@ -273,6 +275,27 @@ impl Packet {
     /// Whether the interface is up, as far as the last frames have told.
     pub fn link(&self) -> Link {
         self.link
+    }
+
+    /// Looks from now on whether its carrier comes and goes. It must be an interface of the network namespace of the
+    /// calling thread, as whoever asks then is.
+    #[must_use]
+    pub fn with_carrier(self) -> Self {
+        Self { carrier: self.carrier_changes(), ..self }
+    }
+
+    fn carrier_changes(&self) -> Option<u32> {
+        Netlink::open().and_then(|mut netlink| netlink.carrier_changes(self.index)).ok().flatten()
+    }
+
+    /// Whether its carrier has come or gone since this was asked last, though all may be as it was by now: the program has
+    /// closed its TAP, or the cable was pulled out, and whoever comes next may be another one.
+    pub fn carrier_has_changed(&mut self) -> bool {
+        let (Some(before), Some(now)) = (self.carrier, self.carrier.and_then(|_| self.carrier_changes())) else {
+            return false;
+        };
+        self.carrier = Some(now);
+        before != now
     }
 
     /// Asks the kernel whether the interface is up.

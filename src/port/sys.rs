@@ -5,12 +5,14 @@
 //! linux/if_packet.h, linux/if.h.
 #![allow(unsafe_code)]
 
+mod asked;
 pub mod process;
 mod refusals;
 pub mod trap;
 mod users;
 
-pub use refusals::{Refusal, refusal, want_refusals};
+pub use asked::{recv_at, send_from, want_destinations};
+pub use refusals::{Refusal, refusal, refuse_fragments, want_refusals};
 pub use users::{Credentials, account, group_id, may_be_anybody, peer_credentials, user_id};
 
 use crate::wire::{Mac, Offload};

@@ -21,6 +21,7 @@ use crate::counters::DropReason;
 use crate::error::{Class, Error, Result};
 use crate::limits::PREFIX;
 use crate::wire::{Mac, Offload};
+use explain::Change;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::fs::File;
@@ -44,13 +45,15 @@ pub struct Tap {
     vnet_hdr: bool,
     created: bool,
     link: Link,
+    /// See [`Tap::lacks`].
+    lacks: Option<String>,
     /// A header and a short frame on their way out.
     piece: Box<[u8; Offload::LEN + SHORT]>,
 }
 
 impl Tap {
     fn new(fd: OwnedFd, name: String, vnet_hdr: bool, created: bool) -> Self {
-        Self { fd, name, vnet_hdr, created, link: Link::Up, piece: Box::new([0; Offload::LEN + SHORT]) }
+        Self { fd, name, vnet_hdr, created, link: Link::Up, lacks: None, piece: Box::new([0; Offload::LEN + SHORT]) }
     }
 
     /// Opens a TAP, which creates the interface where there is none, and sets it up as asked, with an mtu of 68 to 65,521
@@ -67,7 +70,7 @@ impl Tap {
         check_name(&port, &options.name)?;
         let before = find(&options.name);
         let (fd, name) = attach(&options.name, options.offload)
-            .map_err(|cause| explain::not_opened(&options.name, &cause, before.as_ref()))?;
+            .map_err(|cause| explain::not_opened(options, mtu, &cause, before.as_ref()))?;
         let tap = Self::new(fd, name, options.offload, before.is_none());
         if tap.name != options.name {
             return Err(Error::new(Class::Runtime, format!("{port}: the kernel opened {}", tap.name)));
@@ -155,37 +158,43 @@ impl Tap {
         Ok(self)
     }
 
-    /// Sets the interface up over netlink. Only what is not so already needs the right to.
-    fn configure(&self, port: &str, options: &config::Tap, mtu: Option<u32>) -> Result<()> {
-        let name = &self.name;
+    /// Sets the interface up over netlink. Only what is not so already needs the right to; without it, the interface is used
+    /// as it is: somebody may set it up later, and frames pass from then on.
+    fn configure(&mut self, port: &str, options: &config::Tap, mtu: Option<u32>) -> Result<()> {
+        let name = self.name.as_str();
         let failed = |cause: std::io::Error| Error::system(port, &cause);
         let mut netlink = Netlink::open().map_err(failed)?;
         let found = netlink.interface(name).map_err(failed)?;
         // One of the same name in this namespace need not be ours.
         let found = found.filter(|found| sys::tun_mac(&self.fd).is_ok_and(|mac| found.mac == Some(mac)));
         let found = found.ok_or_else(|| explain::elsewhere(port))?;
-        let refused = |what: String, command: String| {
-            move |cause: std::io::Error| explain::not_configured(port, &what, &command, &cause)
-        };
-        if let Some(mac) = options.mac.filter(|mac| found.mac != Some(*mac)) {
-            let change = refused(format!("mac={mac}"), format!("ip link set {name} address {mac}"));
-            netlink.set_mac(found.index, mac).map_err(change)?;
-        }
-        if let Some(mtu) = mtu.filter(|mtu| found.mtu != *mtu) {
-            let change = refused(format!("mtu={mtu}"), format!("ip link set {name} mtu {mtu}"));
-            netlink.set_mtu(found.index, mtu).map_err(change)?;
-        }
-        // Up before it has addresses: with a link-local one the kernel asks for routers on the spot, up or not, and what it
-        // sends while the interface is down is lost (addrconf_dad_begin).
-        if (options.up || !options.addrs.is_empty()) && !found.up {
-            netlink.set_up(found.index).map_err(refused("up".into(), format!("ip link set {name} up")))?;
-        }
         let has = netlink.addresses(found.index).map_err(failed)?;
-        for cidr in options.addrs.iter().filter(|cidr| !has.contains(cidr)) {
-            let change = refused(format!("addr={cidr}"), format!("ip addr add {cidr} dev {name}"));
-            netlink.add_address(found.index, cidr).map_err(change)?;
+        let mut refused = Vec::new();
+        for step in explain::steps(name, options, mtu) {
+            let done = match step.change {
+                Change::Mac(mac) if found.mac != Some(mac) => netlink.set_mac(found.index, mac),
+                Change::Mtu(mtu) if found.mtu != mtu => netlink.set_mtu(found.index, mtu),
+                Change::Up if !found.up => netlink.set_up(found.index),
+                Change::Addr(cidr) if !has.contains(&cidr) => netlink.add_address(found.index, &cidr),
+                _ => Ok(()),
+            };
+            match done.map_err(|cause| (Errno::from_io_error(&cause), cause)) {
+                Ok(()) => {}
+                Err((Some(Errno::PERM), _)) => refused.push(step),
+                Err((_, cause)) => return Err(explain::not_configured(port, &step.what(), &cause)),
+            }
+        }
+        if !refused.is_empty() {
+            let command = explain::commands(&refused);
+            log::warn!("{}\n  hint: {command}", explain::not_set_up(port, &refused));
+            self.lacks = Some(command);
         }
         Ok(())
+    }
+
+    /// What root would have to do for the interface to be as asked, where this process was not permitted to.
+    pub fn lacks(&self) -> Option<&str> {
+        self.lacks.as_deref()
     }
 
     /// The interface's name.
@@ -256,7 +265,8 @@ pub fn may_open_again(options: &config::Tap, created: bool) -> bool {
 /// # Errors
 /// As of [`Tap::open`].
 pub fn make_tun(name: &str, user: u32) -> Result<()> {
-    let failed = |cause: std::io::Error| explain::not_opened(name, &cause, None);
+    let options = config::Tap::new(name);
+    let failed = |cause: std::io::Error| explain::not_opened(&options, None, &cause, None);
     let fd = File::options().read(true).write(true).open("/dev/net/tun").map_err(failed)?;
     sys::tun_attach(&fd, name, libc::IFF_TUN | libc::IFF_NO_PI).map_err(|errno| failed(errno.into()))?;
     let kept = sys::tun_set_owner(&fd, user).and_then(|()| sys::tun_set_persist(&fd, true));

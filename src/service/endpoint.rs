@@ -13,8 +13,10 @@
 //! The caller's loop: `handle_frame` for what came, the service's work on [`Endpoint::poll_event`], `poll_transmit` as
 //! far as there is room for frames, then sleep until [`Endpoint::poll_timeout`] or the next frame.
 //!
-//! Not done: fragments are not put together, addresses are not tried out before use (no DAD), routers are not
-//! discovered, and a smaller MTU on the path is not.
+//! A smaller MTU on the path is learned from the router that tells of it ([`super::path_mtu`]).
+//!
+//! Not done: fragments are not put together, addresses are not tried out before use (no DAD), and routers are not
+//! discovered.
 
 mod addresses;
 mod arp;
@@ -50,6 +52,7 @@ use self::neighbour::Neighbours;
 use self::scratch::Scratch;
 use self::stack::Stack;
 use crate::error::{Class, Error, Result};
+use crate::service::path_mtu::TooBig;
 use crate::service::{Ingress, Station};
 use crate::time::{Instant, earliest};
 use crate::wire::{Ethernet, Mac};
@@ -249,7 +252,10 @@ impl Endpoint {
             }
             (ip::ICMPV6, Some(&nd::MLD_QUERY)) if packet.hop_limit == 1 => self.link.handle_mld_query(now),
             _ if packet.src.is_unspecified() => self.stats.ignored += 1,
-            _ => self.handle_echo(now, packet),
+            _ => match TooBig::read(packet).filter(|told| told.protocol == ip::TCP) {
+                Some(told) => self.stats.ignored += u64::from(!self.flows.handle_too_big(now, &told)),
+                None => self.handle_echo(now, packet),
+            },
         }
     }
 

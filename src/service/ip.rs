@@ -27,6 +27,8 @@ const ROUTING: u8 = 43;
 pub const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
 
+/// Of the first byte of IPv4's field for the place of a piece: it is to be none.
+const DONT_FRAGMENT: u8 = 0x40;
 /// Of IPv4's field for the place of a piece: others follow.
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// ICMPv6 redirect, which is no error, and is not answered by one (RFC 4443, section 2.4 e.2).
@@ -105,6 +107,13 @@ impl<'a> Packet<'a> {
             (self.protocol, self.payload) = (next, self.payload.get(len..).ok_or(Malformed)?);
         }
         Ok(self)
+    }
+
+    /// Whether it is not to be sent on in pieces, where it is too long: of IPv4 it says so itself (RFC 791, section 3.1),
+    /// and of IPv6 only whoever has sent it makes pieces (RFC 8200, section 4.5), which this is none of.
+    pub fn is_kept_whole(&self) -> bool {
+        let at_six = self.whole.get(6).copied().unwrap_or(0);
+        if self.dst.is_ipv4() { at_six & DONT_FRAGMENT != 0 } else { at_six != FRAGMENT }
     }
 
     /// Whether an ICMP error may say what became of the packet: not of an error, lest two answer each other for ever,

@@ -10,6 +10,7 @@ pub mod ip;
 pub mod lan;
 pub mod nat;
 pub mod outside;
+pub mod path_mtu;
 pub mod ping_host;
 pub mod prober;
 pub mod shares;

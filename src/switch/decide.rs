@@ -12,6 +12,7 @@ use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, PortId};
 use crate::limits::{MAX_FRAME, MIN_FRAME};
 use crate::time::Instant;
+use crate::wire::neighbour::may_say;
 use crate::wire::stations;
 use std::hint::black_box;
 
@@ -25,7 +26,7 @@ pub(super) struct Ahead {
     src: Key,
     dst_hash: u64,
     src_hash: u64,
-    /// Both addresses are those of the frame before, and the keys and hashes stand there.
+    /// Both addresses and the type are those of the frame before, and the keys and hashes stand there.
     follows: bool,
     /// The source is that of the frame before, which most often was learned a moment ago.
     speaks_on: bool,
@@ -90,13 +91,13 @@ impl Switch {
 
     /// Fills `ahead` with what is known of each frame of a block.
     fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead]) {
-        let mut last: Option<&[u8; 12]> = None;
+        let mut last: Option<&[u8; MIN_FRAME]> = None;
         let mut before = NOTHING_AHEAD;
         for (frame, ahead) in block.iter().zip(ahead) {
             let bytes = batch.bytes(frame);
-            let addresses = if bytes.len() < MIN_FRAME { None } else { bytes.first_chunk() };
-            ahead.follows = addresses.is_some() && addresses == last;
-            last = addresses;
+            let head = bytes.first_chunk();
+            ahead.follows = head.is_some() && head == last;
+            last = head;
             if !ahead.follows {
                 before = stations(bytes).map_or(NOTHING_AHEAD, |(dst, src)| self.ask_for(dst, src, &before));
                 *ahead = before;
@@ -152,6 +153,9 @@ impl Switch {
             let is_learned = is_heard || self.learn(now, tick, frame.ingress, ahead);
             *heard = is_learned.then_some(frame.ingress);
         }
+        if may_say(bytes) {
+            self.hear(now, frame.ingress, bytes);
+        }
         let known = (!dst.is_group()).then(|| self.fdb.lookup(ahead.dst, ahead.dst_hash, tick)).flatten();
         match known {
             Some(egress) if egress == frame.ingress => Verdict::Drop(DropReason::SameSegment),
@@ -159,7 +163,12 @@ impl Switch {
                 Verdict::Drop(DropReason::Isolated)
             }
             Some(egress) => Verdict::Unicast(egress),
-            None if self.has_others(isolate) => Verdict::Flood,
+            None if self.has_others(isolate) => {
+                if !dst.is_group() && self.fdb.has_left(ahead.dst, ahead.dst_hash) {
+                    self.seek(now, frame, bytes, (dst, src));
+                }
+                Verdict::Flood
+            }
             None => Verdict::Drop(DropReason::NoEgress),
         }
     }

@@ -188,24 +188,42 @@ impl Switch {
 
     /// Lets frames wait for a port, as far as there is room.
     fn enqueue(&mut self, id: PortId, rest: Outgoing<'_>) {
-        let waits = |switch: &Self, source| switch.port(source).is_some_and(|source| source.paused_for == Some(id));
         for (frame, bytes) in rest.frames() {
-            let is_full = self.port(id).is_none_or(|port| port.queue.is_full());
-            let may = !is_full || waits(self, frame.ingress);
             let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-            let mut done = match may {
-                true => port.queue.push(frame, bytes, &mut self.memory),
-                false => Err(DropReason::QueueFull),
+            let done = match port.queue.is_full() {
+                false => port.queue.push(frame, bytes, &mut self.memory),
+                true => self.push_beyond(id, frame, bytes),
             };
-            if done == Err(DropReason::QueuesFull) && port.queue.cost() + cost(bytes.len()) <= self.memory.fair() {
-                self.make_room(cost(bytes.len()));
-                let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-                done = port.queue.push(frame, bytes, &mut self.memory);
-            }
-            if let (Err(reason), Some(port)) = (done, self.port_mut(id)) {
-                port.drop_waiting(reason, 1);
+            if let Err(reason) = done {
+                self.push_once_more(id, frame, bytes, reason);
             }
         }
+    }
+
+    /// Lets a frame wait behind more than the limit, if its source waits for this very port.
+    fn push_beyond(&mut self, id: PortId, frame: &Frame, bytes: &[u8]) -> Result<(), DropReason> {
+        let waits = self.port(frame.ingress).is_some_and(|source| source.paused_for == Some(id));
+        match self.ports.get_mut(id.index()).and_then(Option::as_mut) {
+            Some(port) if waits => port.queue.push(frame, bytes, &mut self.memory),
+            _ => Err(DropReason::QueueFull),
+        }
+    }
+
+    /// Makes room for a frame that could not wait for `reason`, if the port has a claim to that; else drops it.
+    fn push_once_more(&mut self, id: PortId, frame: &Frame, bytes: &[u8], mut reason: DropReason) {
+        let cost = cost(bytes.len());
+        let has_claim = self.port(id).is_some_and(|port| port.queue.cost() + cost <= self.memory.fair());
+        if reason == DropReason::QueuesFull && has_claim {
+            self.make_room(cost);
+        }
+        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        if reason == DropReason::QueuesFull && has_claim {
+            match port.queue.push(frame, bytes, &mut self.memory) {
+                Ok(()) => return,
+                Err(still) => reason = still,
+            }
+        }
+        port.drop_waiting(reason, 1);
     }
 
     /// Drops the newest frames of the longest queue, so that another may have `cost` of its fair part: a little more at

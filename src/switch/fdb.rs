@@ -200,6 +200,13 @@ impl Fdb {
         self.counts(&slot, tick).then_some(slot.port)
     }
 
+    /// Whether `key` was learned on a port that was flushed since. It is forgotten with time.
+    pub fn has_left(&self, key: Key, hash: u64) -> bool {
+        self.table
+            .get(key, hash)
+            .is_some_and(|slot| slot.stamp != STATIC && slot.generation != self.shares[slot.port.index()].generation)
+    }
+
     /// Notes that `key` was heard on `port`.
     #[inline]
     pub fn learn(&mut self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {

@@ -20,6 +20,7 @@ mod fdb;
 mod finish;
 mod flap;
 mod guard;
+mod hosts;
 mod medium;
 mod memory;
 mod plan;
@@ -30,6 +31,7 @@ pub use egress::{Flush, Taken, Transmit};
 pub use fdb::{Entry, FdbLimits, Scan, Scanned};
 pub use flap::Flap;
 pub use guard::{Address, Claim};
+pub use hosts::Shared;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use port::{PortConfig, PortState};
 
@@ -41,6 +43,7 @@ use crate::wire::{Gso, Mac, Offload, segment, vlan_tags};
 use decide::Ahead;
 use fdb::{Fdb, Key};
 use guard::Guard;
+use hosts::Hosts;
 use medium::Medium;
 use memory::Memory;
 use plan::Plan;
@@ -100,6 +103,8 @@ pub enum Event {
     /// A frame was dropped that claims an address of another port, and so many like it since this was said last. Said once
     /// in [`CLAIM_EVERY`].
     Claimed(Claim, u64),
+    /// Two stations have one address. Said once for each address.
+    Shared(Shared),
     /// A port's peer does not read; its frames are dropped from now on.
     Stalled(PortId),
     /// It reads again.
@@ -114,6 +119,7 @@ pub struct Switch {
     fdb: Fdb,
     watch: flap::Watch,
     guard: Guard,
+    hosts: Hosts,
     /// Claims since one was told of, and when that was.
     claims: u64,
     claim_told: Option<Instant>,
@@ -149,6 +155,7 @@ impl Switch {
             fdb: Fdb::new(limits, config.seed),
             watch: flap::Watch::default(),
             guard: Guard::new(config.seed.rotate_left(23)),
+            hosts: Hosts::new(config.seed.rotate_left(41)),
             claims: 0,
             claim_told: None,
             medium: config.radio.clone().map(Medium::new),
@@ -201,6 +208,7 @@ impl Switch {
         self.watch.forget_port(id);
         self.fdb.remove_port(id, now);
         self.guard.remove_port(id);
+        self.hosts.remove_port(id);
         if let Some(medium) = &mut self.medium {
             medium.leave(id);
         }
@@ -214,6 +222,13 @@ impl Switch {
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
             self.empty_queue(id, DropReason::LinkDown);
+            self.flush_port(now, id);
+        }
+    }
+
+    /// Forgets the stations of a port, which stays as it is.
+    pub fn flush_port(&mut self, now: Instant, id: PortId) {
+        if self.port(id).is_some() {
             self.fdb.flush_port(id, now);
             self.guard.flush_port(id);
         }

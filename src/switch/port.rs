@@ -32,6 +32,9 @@ pub struct PortConfig {
     pub pausable: bool,
     /// It takes frames whose checksum or segmentation is not finished.
     pub offload: bool,
+    /// Stations behind it have other MAC addresses there than on the switch, once they were heard: what is sent to one
+    /// that was not does not reach it.
+    pub renames: bool,
 }
 
 impl Default for PortConfig {
@@ -44,6 +47,7 @@ impl Default for PortConfig {
             queue: QUEUE_FRAMES,
             pausable: false,
             offload: false,
+            renames: false,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod coalesce;
 pub(crate) mod fixture;
 mod head;
 pub mod layers;
+pub mod neighbour;
 mod offload;
 pub mod rewrite;
 pub mod segment;

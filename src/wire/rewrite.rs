@@ -75,6 +75,8 @@ impl Rule {
 pub struct Rewriter {
     name: String,
     learns: bool,
+    /// What the rules name, without what was learned.
+    given: Exchange,
     exchange: Exchange,
 }
 
@@ -91,7 +93,14 @@ impl Rewriter {
             }
         }
         let learns = rules.contains(&Rule::Mac);
-        (!rules.is_empty()).then(|| Self { name: name.to_owned(), learns, exchange })
+        (!rules.is_empty()).then(|| Self { name: name.to_owned(), learns, given: exchange.clone(), exchange })
+    }
+
+    /// Forgets who was heard: whoever comes next has the address that is made of the name, though its own be another.
+    pub fn forget(&mut self) {
+        if self.learns {
+            self.exchange.clone_from(&self.given);
+        }
     }
 
     /// Rewrites a frame that comes in by the port. Its length stays.

@@ -19,7 +19,10 @@ fn a_bridge_is_asked_from_inside_of_an_instance() {
         let inside = lab.launch(&["run", "--join", "lab", "--name", "inst", "--", "sh", "-ec", &script]);
         let exit = me(inside).run();
         assert!(exit.code() == 0 && exit.stdout.contains("\na     unix    listening"), "{nobody}: {exit:?}");
-        assert!(exit.stdout.contains("\nlab  pid ") && exit.stdout.ends_with("\nb\n"), "{nobody}: {exit:?}");
+        assert!(
+            exit.stdout.contains("\nlab  pid ") && exit.stdout.contains("\nb\nto attach\n  b  QEMU:  "),
+            "{nobody}: {exit:?}"
+        );
         drop(bridge);
     }
 }
@@ -33,7 +36,7 @@ fn a_bridge_in_a_container_is_asked_from_outside() {
     assert!(lab.told(&["status", "inner"]).contains("\na "));
     assert_eq!(lab.told(&["ls"]), "inner  pid 1  1 switch  1 port\n", "its own number");
     let _peer = StreamPeer::unix(lab.dir.path("a"));
-    zbridge.wait_for("a: connected, a process of user 0 in another PID namespace", PATIENCE);
+    zbridge.wait_for("a#1: connected, a process of user 0 in another PID namespace", PATIENCE);
     lab.told(&["wait", "port=a", "up"]);
 }
 
@@ -75,7 +78,7 @@ fn names_of_peers_do_nothing_to_a_terminal() {
     std::fs::write("/proc/self/comm", b"\x1b[2J\n\x9b\xc2\x9b7").unwrap();
     let _peer = lab.join("a");
     let shown = r"(\x1b[2J\x0a\x9b\x9b7)";
-    zbridge.wait_for(&format!("a: connected, pid {} {shown}", std::process::id()), PATIENCE);
+    zbridge.wait_for(&format!("a#1: connected, pid {} {shown}", std::process::id()), PATIENCE);
     for words in [&["status"][..], &["status", "--json"], &["ls"], &["ls", "--json"], &["fdb", "--json"]] {
         let told = lab.told(words);
         assert!(!told.chars().any(|char| char.is_control() && char != '\n'), "{words:?}: {told:?}");

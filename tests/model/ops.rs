@@ -198,6 +198,7 @@ impl Character {
             queue: if self.heavy { 2000 } else { rng.pick(&[1, 2, 4, 9, 20, 64, 400]) },
             pausable: rng.percent(60),
             offload: self.offload || rng.percent(20),
+            renames: false,
         };
         Op::AddPort { config, room: self.room(rng) }
     }

@@ -13,6 +13,7 @@ use crate::control::{
     Added, AttachInfo, Command, FlowsInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo,
     TroubleInfo,
 };
+use crate::engine::NamedEntry;
 use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
@@ -20,7 +21,11 @@ use crate::service::nat::{Flows, Stats};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
-use std::time::UNIX_EPOCH;
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// MAC addresses that are shown of one port.
+const HEARD: usize = 16;
 
 /// Leases that are shown of one port.
 const LEASES: usize = 4096;
@@ -34,6 +39,8 @@ pub struct Answerer {
     pub name: String,
     /// Its switches.
     pub handles: Vec<Handle>,
+    /// When it began.
+    pub since: SystemTime,
 }
 
 /// What a command came to.
@@ -83,11 +90,16 @@ impl Answerer {
     }
 
     fn status(&self) -> StatusInfo {
-        let switches = self.handles.iter().filter_map(|handle| handle.status().ok()).map(|status| switch_info(&status));
+        let switches = self.handles.iter().filter_map(|handle| {
+            let status = handle.status().ok()?;
+            let runs = status.condition == Condition::Runs;
+            Some(switch_info(&status, heard(runs.then(|| handle.fdb_at_a_glance()).flatten())))
+        });
         StatusInfo {
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: self.since.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             sandbox: rights::summary(),
             switches: switches.collect(),
         }
@@ -200,13 +212,27 @@ pub fn note_added(added: &Added, lifetime: Lifetime, session: &mut Session) {
     log::info!("{}: added by {}", added.port, session.who);
 }
 
-fn switch_info(status: &SwitchStatus) -> SwitchInfo {
+/// The addresses behind each port, by its name.
+fn heard(stations: Option<Vec<NamedEntry>>) -> HashMap<String, Vec<String>> {
+    let mut heard: HashMap<String, Vec<String>> = HashMap::new();
+    for (entry, port) in stations.unwrap_or_default() {
+        let macs = heard.entry(port.to_string()).or_default();
+        let mac = entry.mac.to_string();
+        if macs.len() < HEARD && macs.last() != Some(&mac) {
+            macs.push(mac);
+        }
+    }
+    heard
+}
+
+fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -> SwitchInfo {
     let trouble = match &status.condition {
         Condition::Runs => None,
         Condition::Hangs(why) => Some(TroubleInfo { state: "hangs".to_owned(), reason: why.what().to_owned() }),
         Condition::Ended(why) => Some(TroubleInfo { state: "ended".to_owned(), reason: why.what().to_owned() }),
     };
-    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().map(port_info).collect() }
+    let port = |port: &PortStatus| PortInfo { heard: heard.remove(&port.name).unwrap_or_default(), ..port_info(port) };
+    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().map(port).collect() }
 }
 
 fn port_info(status: &PortStatus) -> PortInfo {
@@ -221,6 +247,8 @@ fn port_info(status: &PortStatus) -> PortInfo {
         flows: status.flows.map(flows_info),
         leases: leases.collect(),
         name: status.name.clone(),
+        listener: status.listener.clone(),
+        target: status.target.clone(),
         kind: status.kind.to_owned(),
         state: status.state.to_owned(),
         peer: status.peer.clone(),

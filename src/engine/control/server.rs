@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 /// The control socket's thread says who its clients are, and takes the socket away at the end.
 static ROLE: Role = Role::new("control", &[BASE, SOCKETS, NETWORK, REMOVE, READ]);
@@ -79,7 +80,7 @@ impl Server {
             listener,
             path: place,
             greeting: print(&greeting),
-            answerer: Answerer { name: name.clone(), handles },
+            answerer: Answerer { name: name.clone(), handles, since: SystemTime::now() },
             clients: Clients::default(),
             came: 0,
             ready: VecDeque::new(),

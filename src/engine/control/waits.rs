@@ -19,7 +19,8 @@ use std::collections::HashMap;
 /// How often a port is looked at that shall be down.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The states of all ports, by name: a listener and its first client have the same.
+/// The states of all ports, by name. A listener is in those of its clients, too: who waits for `inst1` to be up waits for
+/// somebody to be there, and need not know the number.
 #[derive(Default)]
 pub struct States {
     known: HashMap<String, Vec<&'static str>>,
@@ -31,11 +32,19 @@ impl States {
     /// Those of `ports`. `hangs`: there is a switch that does not tell its own.
     pub fn of(ports: impl Iterator<Item = PortStatus>, hangs: bool) -> Self {
         let mut states = Self { hangs, ..Self::default() };
-        ports.for_each(|port| states.known.entry(port.name).or_default().push(port.state));
+        for port in ports {
+            if let Some(listener) = port.listener {
+                let its = states.known.entry(listener).or_default();
+                if !its.contains(&port.state) {
+                    its.push(port.state);
+                }
+            }
+            states.known.entry(port.name).or_default().push(port.state);
+        }
         states
     }
 
-    /// Whether what is waited for has come: of several ports of one name, any will do.
+    /// Whether what is waited for has come: of a listener and its clients, any will do.
     fn meets(&self, wait: &Wait) -> bool {
         match self.known.get(&wait.port) {
             Some(states) => states.contains(&wait.state.as_str()),
@@ -125,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_ports_of_a_name_will_do() {
+    fn any_client_of_a_listener_will_do() {
         let mut states = States::default();
         states.known.insert("a".into(), vec!["listening", "up"]);
         for (port, state, is_so) in

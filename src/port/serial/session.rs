@@ -92,10 +92,11 @@ impl Session {
         for (_, frame) in out.frames() {
             match protocol {
                 Protocol::Ether => slip::encode(frame, &mut self.burst),
-                Protocol::Ip(adapter) => match adapter.look(now, frame) {
-                    Some(packet) => slip::encode(packet, &mut self.burst),
-                    None => break,
-                },
+                Protocol::Ip(adapter) => {
+                    if !adapter.packets(now, frame, &mut |packet| slip::encode(packet, &mut self.burst)) {
+                        break;
+                    }
+                }
                 Protocol::Wpan => {
                     if uart_pipe::encode(frame, &mut self.burst).is_err() {
                         break;

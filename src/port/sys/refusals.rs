@@ -32,14 +32,32 @@ pub struct Refusal {
 pub fn want_refusals(fd: impl AsFd, v6: bool) -> Result<(), Errno> {
     let (level, option) =
         if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
-    let on: c_int = 1;
+    set_option(fd, level, option, 1)
+}
+
+/// Whether a datagram that is too long for its way is refused with EMSGSIZE, instead of sent in pieces
+/// (`IP_PMTUDISC_DO`, and `IP_PMTUDISC_WANT`).
+///
+/// # Errors
+/// The system call's.
+pub fn refuse_fragments(fd: impl AsFd, v6: bool, refuse: bool) -> Result<(), Errno> {
+    match (v6, refuse) {
+        (false, true) => set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+        (false, false) => set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_WANT),
+        (true, true) => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+        (true, false) => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_WANT),
+    }
+}
+
+/// Sets an option that is an int.
+pub(super) fn set_option(fd: impl AsFd, level: c_int, option: c_int, value: c_int) -> Result<(), Errno> {
     // SAFETY: the value is an int that lives through the call, and its size is given.
     checked(unsafe {
         libc::setsockopt(
             fd.as_fd().as_raw_fd(),
             level,
             option,
-            (&raw const on).cast::<c_void>(),
+            (&raw const value).cast::<c_void>(),
             size_of::<c_int>() as libc::socklen_t,
         )
     })
@@ -102,7 +120,7 @@ pub fn refusal(fd: impl AsFd) -> Result<Refusal, Errno> {
 }
 
 /// The address in a `struct sockaddr_storage`, if it is one of IP.
-fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(super) fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match c_int::from(storage.ss_family) {
         libc::AF_INET => {
             let mut four = MaybeUninit::<libc::sockaddr_in>::uninit();

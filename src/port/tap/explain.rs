@@ -3,10 +3,12 @@
 //! The kernel answers with a bare errno and means several things by each. What it means is found out here, once
 //! something has failed: by looking at the interface, at /dev/net/tun, and at who holds it.
 
+use crate::config;
+use crate::config::text::shell;
 use crate::error::{Class, Error, SOMEBODY};
 use crate::port::netlink::Interface;
 use crate::port::owner;
-use crate::wire::Mac;
+use crate::wire::{Cidr, Mac};
 use rustix::io::Errno;
 use std::fs;
 use std::io;
@@ -15,17 +17,90 @@ use std::path::Path;
 /// Where TAPs come from.
 const DEVICE: &str = "/dev/net/tun";
 
+/// Something that an interface is to be or to have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// This address of its own.
+    Mac(Mac),
+    /// This mtu.
+    Mtu(u32),
+    /// Set up.
+    Up,
+    /// This network address.
+    Addr(Cidr),
+}
+
+/// A change, and the command that makes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// What changes.
+    pub change: Change,
+    command: String,
+}
+
+impl Step {
+    /// The key that asks for it.
+    pub fn what(&self) -> String {
+        match &self.change {
+            Change::Mac(mac) => format!("mac={mac}"),
+            Change::Mtu(mtu) => format!("mtu={mtu}"),
+            Change::Up => "up".to_owned(),
+            Change::Addr(cidr) => format!("addr={cidr}"),
+        }
+    }
+}
+
+/// All that makes the interface `name` what is asked for, in order: up before it has addresses, since with a link-local one
+/// the kernel asks for routers on the spot, up or not, and what it sends while the interface is down is lost
+/// (addrconf_dad_begin).
+pub fn steps(name: &str, options: &config::Tap, mtu: Option<u32>) -> Vec<Step> {
+    let is_up = options.up || !options.addrs.is_empty();
+    let changes = options.mac.map(Change::Mac).into_iter().chain(mtu.map(Change::Mtu));
+    let changes = changes.chain(is_up.then_some(Change::Up)).chain(options.addrs.iter().copied().map(Change::Addr));
+    let name = shell(name);
+    let step = |change: Change| {
+        let command = match &change {
+            Change::Mac(mac) => format!("ip link set {name} address {mac}"),
+            Change::Mtu(mtu) => format!("ip link set {name} mtu {mtu}"),
+            Change::Up => format!("ip link set {name} up"),
+            Change::Addr(cidr) => format!("ip addr add {cidr} dev {name}"),
+        };
+        Step { change, command }
+    };
+    changes.map(step).collect()
+}
+
+/// What root types for `steps`, on one line.
+pub fn commands(steps: &[Step]) -> String {
+    let commands: Vec<String> = steps.iter().map(|step| format!("sudo {}", step.command)).collect();
+    commands.join(" && ")
+}
+
+/// An open TAP could not be set up for want of the right.
+pub fn not_set_up(port: &str, refused: &[Step]) -> String {
+    let what: Vec<String> = refused.iter().map(Step::what).collect();
+    format!("{port}: not permitted to set it up ({}); it is used as it is", what.join(", "))
+}
+
 /// TUNSETIFF, or the opening of its device, failed. `before` is the interface that was there.
-pub fn not_opened(name: &str, cause: &io::Error, before: Option<&Interface>) -> Error {
+pub fn not_opened(options: &config::Tap, mtu: Option<u32>, cause: &io::Error, before: Option<&Interface>) -> Error {
+    let name = options.name.as_str();
     let port = format!("tap:{name}");
+    // All of it at once, so that nobody comes back for each of them.
+    let made = || {
+        let make = format!("sudo ip tuntap add {} mode tap user $USER", shell(name));
+        let steps = commands(&steps(name, options, mtu));
+        if steps.is_empty() { make } else { format!("{make} && {steps}") }
+    };
     if let Err(cause) = fs::File::options().read(true).write(true).open(DEVICE) {
         return no_device(&port, &cause);
     }
     match (Errno::from_io_error(cause), before) {
-        (Some(Errno::PERM), None) => Error::new(Class::Permission, format!("{port}: not permitted to create it"))
-            .hint(format!("sudo ip tuntap add {name} mode tap user $USER")),
+        (Some(Errno::PERM), None) => {
+            Error::new(Class::Permission, format!("{port}: not permitted to create it")).hint(made())
+        }
         (Some(Errno::PERM), Some(tap)) => Error::new(Class::Permission, format!("{port}: {}", belongs(tap)))
-            .hint(format!("sudo ip link delete {name} && sudo ip tuntap add {name} mode tap user $USER")),
+            .hint(format!("sudo ip link delete {} && {}", shell(name), made())),
         (Some(Errno::BUSY), _) => {
             let name = name.to_owned();
             Error::new(Class::Runtime, format!("{port}: in use by {SOMEBODY}"))
@@ -136,11 +211,10 @@ pub fn elsewhere(port: &str) -> Error {
         .hint("leave out addr=, up, mac= and mtu=, and set it up there")
 }
 
-/// Netlink refused `what`, which `command` would do.
-pub fn not_configured(port: &str, what: &str, command: &str, cause: &io::Error) -> Error {
+/// Netlink refused `what`, and not for want of the right.
+pub fn not_configured(port: &str, what: &str, cause: &io::Error) -> Error {
     let error = Error::system(format!("{port}: {what}"), cause);
     match Errno::from_io_error(cause) {
-        Some(Errno::PERM) => error.hint(format!("sudo {command}")),
         Some(Errno::ACCESS) if what.contains(':') => {
             let name = port.trim_start_matches("tap:");
             error.hint(format!("IPv6 is disabled there: sudo sysctl net.ipv6.conf.{name}.disable_ipv6=0"))
@@ -213,12 +287,24 @@ mod tests {
     }
 
     #[test]
-    fn refused_settings_say_the_command() {
-        let refused = not_configured("tap:z", "addr=192.0.2.2/24", "ip addr add …", &errno(Errno::PERM));
-        assert_eq!((refused.class(), refused.advice()), (Class::Permission, Some("sudo ip addr add …")));
-        let off = not_configured("tap:z", "addr=2001:db8::2/64", "", &errno(Errno::ACCESS));
+    fn all_commands_are_said_at_once() {
+        let cidrs = ["192.0.2.2/24", "2001:db8::2/64"].map(|text| text.parse().unwrap());
+        let options = config::Tap { addrs: cidrs.into(), up: true, ..config::Tap::new("z") };
+        let set_up = "sudo ip link set z mtu 9000 && sudo ip link set z up && sudo ip addr add 192.0.2.2/24 dev z && \
+                      sudo ip addr add 2001:db8::2/64 dev z";
+        let steps = steps("z", &options, Some(9000));
+        assert_eq!(commands(&steps), set_up);
+        let what = "tap:z: not permitted to set it up (mtu=9000, up, addr=192.0.2.2/24, addr=2001:db8::2/64); it is used \
+                    as it is";
+        assert_eq!(not_set_up("tap:z", &steps), what);
+        assert_eq!(super::steps("z", &config::Tap::new("z"), None), []);
+    }
+
+    #[test]
+    fn refused_settings_say_what_to_do() {
+        let off = not_configured("tap:z", "addr=2001:db8::2/64", &errno(Errno::ACCESS));
         assert!(off.advice().unwrap().contains("net.ipv6.conf.z.disable_ipv6=0"));
-        let huge = not_configured("tap:z", "mtu=70000", "", &errno(Errno::INVAL));
+        let huge = not_configured("tap:z", "mtu=70000", &errno(Errno::INVAL));
         assert!(huge.advice().unwrap().contains("65521"));
     }
 }

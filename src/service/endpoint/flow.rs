@@ -69,6 +69,8 @@ pub(super) struct Flow {
     detached: bool,
     last_ack: Option<Box<[u8]>>,
     probes: bool,
+    /// The number of the segment that was sent last.
+    sent: u32,
 }
 
 impl Flow {
@@ -88,6 +90,7 @@ impl Flow {
             detached: false,
             last_ack: None,
             probes: false,
+            sent: 0,
         }
     }
 
@@ -136,12 +139,23 @@ impl Flow {
 
     /// A segment goes out, in an IP packet.
     pub fn sent(&mut self, now: Instant, packet: &[u8]) {
-        if obliges(packet) {
+        if let Some(seq) = obliges(packet) {
             self.unanswered.get_or_insert(now);
+            self.sent = seq;
         }
         if self.tcp.socket().state() == State::TimeWait {
             self.last_ack = Some(packet.into());
         }
+    }
+
+    /// A router says that the segment with number `seq` was too big for a way that carries `mtu` bytes. `false`: it is none
+    /// of the last `window` bytes, so whoever says so does not see what is sent.
+    pub fn narrow(&mut self, seq: u32, mtu: u16, window: usize) -> bool {
+        let sent = self.sent.wrapping_sub(seq) as usize <= window;
+        if sent {
+            self.tcp.narrow(mtu);
+        }
+        sent
     }
 
     /// A send was cut short.
@@ -279,12 +293,12 @@ impl Flow {
     }
 }
 
-/// Whether a peer has to answer the segment in an IP packet of ours: it has data, SYN or FIN.
-fn obliges(packet: &[u8]) -> bool {
+/// The number of the segment in an IP packet of ours, if a peer has to answer it: it has data, SYN or FIN.
+fn obliges(packet: &[u8]) -> Option<u32> {
     let header = match packet.first().map(|byte| byte >> 4) {
         Some(4) => Ipv4Packet::new_checked(packet).map_or(0, |packet| usize::from(packet.header_len())),
         _ => 40,
     };
     let segment = packet.get(header..).and_then(|bytes| TcpPacket::new_checked(bytes).ok());
-    segment.is_some_and(|segment| segment.segment_len() > 0)
+    segment.filter(|segment| segment.segment_len() > 0).map(|segment| segment.seq_number().0 as u32)
 }

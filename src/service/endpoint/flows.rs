@@ -25,6 +25,7 @@ use super::scratch::Scratch;
 use super::stack::{Connection, Stack};
 use crate::error::{Error, Result};
 use crate::frame::PortId;
+use crate::service::path_mtu::{Paths, TooBig};
 use crate::service::shares::Shares;
 use crate::time::{Instant, earliest};
 
@@ -89,6 +90,7 @@ pub(super) struct Flows {
     events: VecDeque<u32>,
     timers: BTreeSet<(Instant, u32)>,
     lingering: Lingering,
+    paths: Paths,
     pub counters: Counters,
 }
 
@@ -114,6 +116,7 @@ impl Flows {
             events: VecDeque::new(),
             timers: BTreeSet::new(),
             lingering: Lingering::new(seed),
+            paths: Paths::default(),
             counters: Counters::default(),
         }
     }
@@ -147,13 +150,37 @@ impl Flows {
             return Err(full());
         }
         let key = self.free_port(local, remote).ok_or_else(full)?;
-        let mut tcp = Connection::new(&self.limits);
+        let mut tcp = self.connection(now, remote.ip());
         if !stack.connect(&mut tcp, key.local.into(), remote) {
             return Err(Error::usage(format!("{remote}: not an address to connect to")));
         }
         let index = self.insert(Flow::new(now, key, tcp, None), None);
         self.make_ready(index);
         Ok(ConnId { index, generation: self.slots[index as usize].generation })
+    }
+
+    fn connection(&self, now: Instant, remote: IpAddr) -> Connection {
+        let mut tcp = Connection::new(&self.limits);
+        if let Some(mtu) = self.paths.of(now, remote) {
+            tcp.narrow(mtu);
+        }
+        tcp
+    }
+
+    /// A router has dropped a segment that was too big. Smaller ones are sent when it is sent again. `false`: it is of no
+    /// connection, or not of what was sent last.
+    pub fn handle_too_big(&mut self, now: Instant, told: &TooBig<'_>) -> bool {
+        let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return false };
+        let port = |bytes| u16::from_be_bytes(bytes);
+        let key = FlowKey { local: (told.src, port([s0, s1])), remote: (told.dst, port([d0, d1])) };
+        let Some(&index) = self.by_key.get(&key) else { return false };
+        let (seq, window) = (u32::from_be_bytes([q0, q1, q2, q3]), self.limits.window);
+        let flow = self.slots.get_mut(index as usize).and_then(|slot| slot.flow.as_mut());
+        let known = flow.is_some_and(|flow| flow.narrow(seq, told.mtu, window));
+        if known {
+            self.paths.note(now, told.dst, told.mtu);
+        }
+        known
     }
 
     fn free_port(&mut self, local: IpAddr, remote: SocketAddr) -> Option<FlowKey> {
@@ -203,7 +230,7 @@ impl Flows {
     }
 
     fn open(&mut self, now: Instant, id: ListenerId, segment: Segment<'_>, stack: &mut Stack, tx: &mut Scratch) {
-        let mut tcp = Connection::new(&self.limits);
+        let mut tcp = self.connection(now, segment.key.remote.0);
         let (addr, port) = segment.key.local;
         if tcp.socket_mut().listen(IpListenEndpoint { addr: Some(addr.into()), port }).is_err() {
             return;

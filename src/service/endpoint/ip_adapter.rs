@@ -1,7 +1,7 @@
 //! A small IP-to-Ethernet adapter: makes a peer that speaks bare IP packets a host of an Ethernet.
 //!
 //! ```text
-//! Ethernet frames ─ look, handle_frame ──┐                      ┌── IP packets to the peer
+//! Ethernet frames ─ packets, handle_frame ┐                     ┌── IP packets to the peer
 //!                                        ├─ MAC, neighbours, mtu ┤
 //! Ethernet frames ─ poll_transmit ───────┘                      └── handle_packet ─ IP packets from it
 //! ```
@@ -12,8 +12,18 @@
 //! and broadcasts have theirs by rule; an address of the peer's networks is asked for itself; anything else goes by
 //! the gateway, or, without one, is asked for itself too. Packets wait for the answer in the neighbour table, bounded.
 //!
-//! A packet that is too long for the peer is dropped, and its sender told how long one may be (RFC 1191; RFC 8201). An
-//! IPv6 packet of 1280 bytes always passes, because IPv6 has no way to send less (RFC 8200, section 5).
+//! A packet that is too long for the peer is cut, if it may be (RFC 791); any other is dropped, and its sender told how
+//! long one may be (RFC 1191; RFC 8201). An IPv6 packet of 1280 bytes always passes, because IPv6 has no way to send less
+//! (RFC 8200, section 5).
+//!
+//! Neighbour discovery is the Ethernet's, and stays there: the line has no link-layer addresses, and stacks have failed
+//! over one (RIOT, with an assertion). Solicitations and advertisements of neighbours are the adapter's own, redirects
+//! name a better station of a link that the peer is not on, and reports of group members are for routers that snoop. Of
+//! routers and hosts the peer still hears, as the other end of a point-to-point link would: a solicitation, as it may be
+//! a router; and an advertisement, from which a host has its prefix, unless its IPv6 addresses are given: another one
+//! would not be answered for. Both pass without what they say of the link: its addresses and its mtu.
+
+mod line;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,9 +47,12 @@ const LEARNED: usize = 64;
 const NEIGHBOURS: usize = 256;
 /// Every IPv6 link carries so much (RFC 8200, section 5).
 const IPV6_MTU: usize = 1280;
-/// ICMPv6 neighbour solicitation and advertisement.
+/// ICMPv6 neighbour solicitation and advertisement, and the redirect.
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
+/// Multicast listener reports (RFC 2710; RFC 3810), and that a listener is done.
+const LISTENERS: [u8; 3] = [131, 132, 143];
 /// Where IGMPv3 and MLDv2 reports go, which only a router could use.
 const REPORTS: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(224, 0, 0, 22), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16));
 
@@ -71,6 +84,8 @@ pub struct IpAdapter {
     telling: Allowance,
     outbox: Outbox,
     scratch: Scratch,
+    /// A packet that was made for the peer of another one.
+    made: Vec<u8>,
 }
 
 impl IpAdapter {
@@ -86,6 +101,7 @@ impl IpAdapter {
             telling: ICMP_ERRORS,
             outbox: Outbox::default(),
             scratch,
+            made: Vec::new(),
         }
     }
 
@@ -112,28 +128,44 @@ impl IpAdapter {
         if addr.is_ipv6() { self.config.mtu.max(IPV6_MTU) } else { self.config.mtu }
     }
 
-    /// The packet in `frame`, if it is one for the peer. Any other frame is for [`Self::handle_frame`]. Asking twice
-    /// does no harm.
-    pub fn look<'f>(&mut self, now: Instant, frame: &'f [u8]) -> Option<&'f [u8]> {
-        let (dst, src, ethertype, bytes) = split(frame)?;
+    /// Gives to `put` what the peer gets of `frame`: a packet, or its pieces. False where there is nothing for it in the
+    /// frame, which is for [`Self::handle_frame`] then. Asking twice does no harm.
+    pub fn packets(&mut self, now: Instant, frame: &[u8], put: &mut impl FnMut(&[u8])) -> bool {
+        let Some((dst, src, ethertype, bytes)) = split(frame) else { return false };
         if dst != self.config.mac && !dst.is_group() {
-            return None;
+            return false;
         }
-        let packet = Packet::read(ethertype, bytes).ok()?;
+        let Ok(packet) = Packet::read(ethertype, bytes) else { return false };
         let wanted = match packet.dst {
             _ if dst == self.config.mac => true,
             IpAddr::V4(addr) => dst == Mac::BROADCAST || addr.is_multicast() && addr != REPORTS.0,
             IpAddr::V6(addr) => addr.is_multicast() && addr != REPORTS.1,
         };
-        if !wanted || packet.whole.len() > self.limit(packet.dst) {
-            return None;
+        let limit = self.limit(packet.dst);
+        let fits = packet.whole.len() <= limit;
+        if !wanted || !fits && !line::may_be_cut(&packet) {
+            return false;
         }
-        match icmpv6_type(&packet) {
-            Some(SOLICITATION) => return None,
-            Some(ADVERTISEMENT) => self.hear_advertisement(now, &packet),
-            _ => self.neighbours.confirm(now, packet.src, Station { mac: src, ingress: Ingress::ONLY }),
+        let given = self.config.addrs.iter().any(|cidr| cidr.addr.is_ipv6());
+        let made = match icmpv6_type(&packet) {
+            Some(SOLICITATION | ADVERTISEMENT | REDIRECT) => return false,
+            Some(kind) if LISTENERS.contains(&kind) => return false,
+            Some(line::ROUTER_ADVERTISEMENT) if given => return false,
+            Some(line::ROUTER_SOLICITATION | line::ROUTER_ADVERTISEMENT) => {
+                let Some(packet) = line::without_link(&packet, &mut self.made) else { return false };
+                put(packet);
+                true
+            }
+            _ if !fits => line::cut(&packet, limit, &mut self.made, put),
+            _ => {
+                put(packet.whole);
+                true
+            }
+        };
+        if made {
+            self.neighbours.confirm(now, packet.src, Station { mac: src, ingress: Ingress::ONLY });
         }
-        Some(packet.whole)
+        made
     }
 
     /// Sees to a frame that holds no packet for the peer: answers questions for it, and tells who sends too much.
@@ -149,8 +181,10 @@ impl IpAdapter {
             return self.handle_arp(now, bytes);
         }
         let Ok(packet) = Packet::read(ethertype, bytes) else { return Err(DropReason::NotForPeer) };
-        if icmpv6_type(&packet) == Some(SOLICITATION) {
-            return self.handle_solicitation(now, &packet, src);
+        match icmpv6_type(&packet) {
+            Some(SOLICITATION) => return self.handle_solicitation(now, &packet, src),
+            Some(ADVERTISEMENT) => return self.hear_advertisement(now, &packet),
+            _ => {}
         }
         if packet.whole.len() > self.limit(packet.dst) {
             if dst == self.config.mac && packet.may_be_told() && self.telling.take(now) {
@@ -199,9 +233,13 @@ impl IpAdapter {
         }
     }
 
-    fn hear_advertisement(&mut self, now: Instant, packet: &Packet<'_>) {
-        if let Some(nd::Message::Advertisement { target, mac: Some(mac), replace }) = discovery(packet) {
-            self.learn_neighbour(now, target.into(), mac, false, replace);
+    fn hear_advertisement(&mut self, now: Instant, packet: &Packet<'_>) -> Result<(), DropReason> {
+        match discovery(packet) {
+            Some(nd::Message::Advertisement { target, mac: Some(mac), replace }) => {
+                self.learn_neighbour(now, target.into(), mac, false, replace);
+                Ok(())
+            }
+            _ => Err(DropReason::NotForPeer),
         }
     }
 
@@ -398,8 +436,11 @@ fn discovery(packet: &Packet<'_>) -> Option<nd::Message> {
     icmp::checksum_fits(packet).then(|| nd::parse(src, dst, packet.hop_limit, packet.payload)).flatten()
 }
 
+/// The type of the ICMPv6 message in `packet`, behind extension headers or not.
 fn icmpv6_type(packet: &Packet<'_>) -> Option<u8> {
-    (packet.dst.is_ipv6() && packet.protocol == ICMPV6).then(|| packet.payload.first().copied()).flatten()
+    let carried = packet.dst.is_ipv6().then(|| packet.carried().ok()).flatten()?;
+    let whole = carried.fragment.is_none_or(|piece| piece.offset == 0);
+    (whole && carried.protocol == ICMPV6).then(|| carried.payload.first().copied()).flatten()
 }
 
 #[cfg(test)]

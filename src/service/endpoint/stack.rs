@@ -4,6 +4,9 @@
 //! found by its addresses and ports before smoltcp sees the packet, and all of them share one interface: the cost of a
 //! packet does not grow with the number of connections. The interface speaks bare IP (Ethernet, ARP and ND are ours)
 //! and takes any destination address, for what reaches it has been found to be ours.
+//!
+//! How long a segment may be is the interface's to say. Where a way carries less than the link, its connections send by
+//! another interface, of that mtu.
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -15,10 +18,17 @@ use super::config::{EndpointConfig, Limits};
 use super::scratch::Scratch;
 use crate::time::{Duration, Instant};
 
+/// Different mtus of ways at most that have an interface each.
+const INTERFACES: usize = 8;
+/// A way is not taken to carry less: its segments would be all headers.
+const NARROWEST: u16 = 128;
+
 /// The TCP of one connection: a socket set with one socket.
 pub(super) struct Connection {
     set: SocketSet<'static>,
     handle: SocketHandle,
+    /// What its way carries, where that is less than the link does.
+    way: Option<u16>,
 }
 
 impl Connection {
@@ -33,7 +43,13 @@ impl Connection {
         socket.set_congestion_control(CongestionControl::Cubic);
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
-        Self { set, handle }
+        Self { set, handle, way: None }
+    }
+
+    /// Packets of it are to have `mtu` bytes at most from now on.
+    pub fn narrow(&mut self, mtu: u16) {
+        let mtu = mtu.max(NARROWEST);
+        self.way = Some(self.way.map_or(mtu, |way| way.min(mtu)));
     }
 
     pub fn socket(&self) -> &Socket<'static> {
@@ -48,6 +64,9 @@ impl Connection {
 /// See the module.
 pub(super) struct Stack {
     iface: Interface,
+    /// Interfaces for ways that carry less, each with its mtu.
+    narrow: Vec<(u16, Interface)>,
+    seed: u64,
     mtu: usize,
     nobody: SocketSet<'static>,
 }
@@ -55,13 +74,21 @@ pub(super) struct Stack {
 impl Stack {
     /// A stack for a checked configuration.
     pub fn new(config: &EndpointConfig) -> Self {
-        let mtu = usize::from(config.mtu);
-        let mut smol = Config::new(HardwareAddress::Ip);
-        smol.random_seed = config.seed;
-        let mut device = Wire { mtu, rx: None, tx: &mut Scratch::new(config.mtu) };
-        let mut iface = Interface::new(smol, &mut device, SmolInstant::ZERO);
-        iface.set_any_ip(true);
-        Self { iface, mtu, nobody: SocketSet::new(Vec::new()) }
+        let (seed, mtu, nobody) = (config.seed, config.mtu.into(), SocketSet::new(Vec::new()));
+        Self { iface: interface(config.mtu, seed), narrow: Vec::new(), seed, mtu, nobody }
+    }
+
+    /// The interface for a way that carries `mtu` bytes. Where there are as many as there may be it is that of a narrower
+    /// way.
+    fn narrow(&mut self, mtu: u16) -> &mut Interface {
+        let full = self.narrow.len() >= INTERFACES;
+        let known = self.narrow.iter().position(|(of, _)| *of == mtu || full && *of < mtu);
+        let at = known.unwrap_or_else(|| {
+            self.narrow.truncate(INTERFACES - 1);
+            self.narrow.push((mtu, interface(mtu, self.seed)));
+            self.narrow.len() - 1
+        });
+        &mut self.narrow[at].1
     }
 
     /// Gives `connection` an IP packet with a TCP segment for it. An immediate answer is in `tx` afterwards.
@@ -79,8 +106,13 @@ impl Stack {
     /// Writes the next segment of `connection` into `tx`. `false`: there is none now.
     pub fn egress(&mut self, now: Instant, connection: &mut Connection, tx: &mut Scratch) -> bool {
         tx.clear();
-        let mut device = Wire { mtu: self.mtu, rx: None, tx };
-        let sent = self.iface.poll_egress(smol(now), &mut device, &mut connection.set);
+        let link = self.mtu;
+        let (mtu, iface) = match connection.way.filter(|way| usize::from(*way) < link) {
+            Some(way) => (way.into(), self.narrow(way)),
+            None => (link, &mut self.iface),
+        };
+        let mut device = Wire { mtu, rx: None, tx };
+        let sent = iface.poll_egress(smol(now), &mut device, &mut connection.set);
         sent == PollResult::SocketStateChanged && !tx.is_empty()
     }
 
@@ -102,6 +134,15 @@ impl Stack {
         let context = self.iface.context();
         connection.set.get_mut::<Socket>(connection.handle).connect(context, remote, local).is_ok()
     }
+}
+
+fn interface(mtu: u16, seed: u64) -> Interface {
+    let mut smol = Config::new(HardwareAddress::Ip);
+    smol.random_seed = seed;
+    let mut device = Wire { mtu: mtu.into(), rx: None, tx: &mut Scratch::new(mtu) };
+    let mut iface = Interface::new(smol, &mut device, SmolInstant::ZERO);
+    iface.set_any_ip(true);
+    iface
 }
 
 /// Our clock counts nanoseconds, smoltcp's microseconds.

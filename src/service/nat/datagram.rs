@@ -20,6 +20,7 @@ use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::path_mtu::TooBig;
 use crate::service::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
@@ -53,6 +54,8 @@ struct Flow {
     readable: bool,
     /// The hop limit of its datagrams.
     hops: u8,
+    /// They are not to be sent in pieces, as the guest has sent them.
+    whole: bool,
     active: Instant,
 }
 
@@ -158,6 +161,10 @@ impl Ports {
         if std::mem::replace(&mut flow.hops, hops) != hops {
             host.set_hops(flow.socket, key.1.is_ipv6(), hops);
         }
+        let whole = packet.is_kept_whole();
+        if std::mem::replace(&mut flow.whole, whole) != whole {
+            host.keep_whole(flow.socket, key.1.is_ipv6(), whole);
+        }
         for bytes in bytes.chunks(piece.unwrap_or(bytes.len()).max(1)) {
             self.send(index, packet, bytes, addr, host, wire);
         }
@@ -188,11 +195,23 @@ impl Ports {
                 icmp::refuse(wire, whom, packet.src, Refusal::Prohibited, packet.whole);
                 None
             }
+            Way::Nowhere => {
+                wire.stats.ignored += 1;
+                icmp::refuse(wire, whom, packet.src, Refusal::Host, packet.whole);
+                None
+            }
             Way::Astray => {
                 wire.stats.ignored += 1;
                 None
             }
         }
+    }
+
+    /// Whether a packet that was too big was for a socket of the station `mac`.
+    pub fn is_of(&self, told: &TooBig<'_>, mac: Mac) -> bool {
+        let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return false };
+        let (kind, port) = if told.protocol == UDP { (Datagrams::Udp, [d0, d1]) } else { (Datagrams::Echo, [i0, i1]) };
+        self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), mac)).is_some()
     }
 
     fn send(
@@ -217,6 +236,8 @@ impl Ports {
             Err(ErrorKind::HostUnreachable) => Refusal::Host,
             Err(ErrorKind::NetworkUnreachable) => Refusal::Network,
             Err(ErrorKind::PermissionDenied) => Refusal::Prohibited,
+            // It may be too long: how long it may be is told as what comes back is.
+            Err(_) if self.tell_refusals(index, host, wire) => return,
             Err(_) => {
                 wire.stats.host += 1;
                 return;
@@ -251,7 +272,16 @@ impl Ports {
                 }
                 self.echoes += usize::from(key.0 == Datagrams::Echo);
                 let (peers, ingress) = (VecDeque::new(), whom.ingress);
-                Some(self.flows.insert(Flow { key, ingress, socket, peers, readable: false, hops: 0, active: now }))
+                Some(self.flows.insert(Flow {
+                    key,
+                    ingress,
+                    socket,
+                    peers,
+                    readable: false,
+                    hops: 0,
+                    whole: false,
+                    active: now,
+                }))
             }
             Err(error) => {
                 if key.0 == Datagrams::Echo {
@@ -288,12 +318,15 @@ impl Ports {
         true
     }
 
-    /// Tells a guest what did not arrive.
-    fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
-        let Some(flow) = self.flows.get(index) else { return };
+    /// Tells a guest what did not arrive. Returns whether there was anything.
+    fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) -> bool {
+        let Some(flow) = self.flows.get(index) else { return false };
+        let mut told = false;
         while let Some(refused) = host.refused(flow.socket) {
             icmp::pass_on(wire, flow.station(), (flow.key.0, flow.key.1), refused);
+            told = true;
         }
+        told
     }
 
     /// Fetches what has come, as long as there is room in `out`.
@@ -405,7 +438,7 @@ pub(super) fn send_udp(
     header[4..6].copy_from_slice(&(length as u16).to_be_bytes());
     let seed = pseudo(addrs.0, addrs.1, UDP, length);
     let ip = if guest.is_ipv4() { 20 } else { 40 };
-    if ip + length <= wire.mtu {
+    if ip + length <= wire.mtu_to(addrs.1) {
         header[6..8].copy_from_slice(&seed.folded().to_be_bytes());
         let headers = Headers::new(wire.link(mac), addrs, UDP, length, None);
         let offload = unfinished(headers.len(), 6);
@@ -420,7 +453,7 @@ pub(super) fn send_udp(
 /// Sends a packet whose payload is finished. Fragments that find no room are lost, and their datagram with them.
 fn send_whole(wire: &mut Wire, mac: Mac, addrs: (IpAddr, IpAddr), what: (u8, u32), parts: &[&[u8]], out: &mut Batch) {
     let mut whole = true;
-    packet::cut(wire.link(mac), wire.mtu, addrs, what, parts, &mut |headers, parts| {
+    packet::cut(wire.link(mac), wire.mtu_to(addrs.1), addrs, what, parts, &mut |headers, parts| {
         whole = whole && out.push_all(headers.bytes(), parts, PortId(0), Offload::NONE);
     });
     wire.count(whole);

@@ -49,10 +49,12 @@ struct Listener {
     retry: Option<Instant>,
 }
 
+/// What a client of a UDP forward is known by: whom it has asked, from where, and at which address of the host, where
+/// there are several. It is answered from there.
+type Key = (SocketId, SocketAddr, Option<IpAddr>);
+
 /// A client of a UDP forward.
 struct Client {
-    addr: SocketAddr,
-    listener: SocketId,
     guest: SocketAddr,
     /// Where the guest is, who alone answers.
     mac: Mac,
@@ -63,9 +65,9 @@ struct Client {
 /// See the module.
 pub(super) struct Forwards {
     listeners: Vec<Listener>,
-    clients: HashMap<(SocketId, SocketAddr), Client, FixedState>,
+    clients: HashMap<Key, Client, FixedState>,
     /// The client behind a guest's address and the gateway's port.
-    ports: HashMap<(SocketAddr, u16), (SocketId, SocketAddr), FixedState>,
+    ports: HashMap<(SocketAddr, u16), Key, FixedState>,
     next: u16,
     /// When clients are looked through for those that rest.
     sweep: Option<Instant>,
@@ -142,13 +144,14 @@ impl Forwards {
         let guest = SocketAddr::new(packet.src, u16::from_be_bytes([f0, f1]));
         let Some(key) = self.ports.get(&(guest, u16::from_be_bytes([t0, t1]))) else { return false };
         let length = usize::from(u16::from_be_bytes([l0, l1])).saturating_sub(8).min(data.len());
+        let &(listener, addr, at) = key;
         if let Some(client) = self.clients.get_mut(key) {
             if client.mac != mac {
                 wire.stats.foreign += 1;
                 return true;
             }
             client.active = now;
-            if host.send_to(client.listener, &data[..length], client.addr).is_err() {
+            if host.send_from(listener, &data[..length], addr, at).is_err() {
                 wire.stats.host += 1;
             }
         }
@@ -219,14 +222,13 @@ impl Forwards {
                     return;
                 }
             };
-            let opened = whom.is_some_and(|whom| {
+            let opened = whom.filter(|whom| tcp.finds_room(now, *whom, host, wire)).is_some_and(|whom| {
                 (0..TRIES).any(|_| {
                     let remote = SocketAddr::new(gateway, self.next_port());
                     tcp.open(now, (guest, whom), remote, socket, wire)
                 })
             });
             if !opened {
-                wire.stats.flows += u64::from(whom.is_some());
                 host.close(socket, true);
             }
         }
@@ -246,7 +248,7 @@ impl Forwards {
             if !has_room(out) {
                 return;
             }
-            let (length, from) = match host.recv_from(socket, &mut self.buffer) {
+            let (length, from, at) = match host.recv_at(socket, &mut self.buffer) {
                 Ok(found) => found,
                 Err(error) if is_passing(error.kind()) => continue,
                 Err(_) => {
@@ -255,7 +257,7 @@ impl Forwards {
                 }
             };
             let Some(Station { mac, .. }) = whom else { continue };
-            let Some(port) = self.port_of(now, (socket, from), (guest, mac), wire) else {
+            let Some(port) = self.port_of(now, (socket, from, at), (guest, mac), wire) else {
                 wire.stats.flows += 1;
                 continue;
             };
@@ -266,14 +268,8 @@ impl Forwards {
     }
 
     /// The gateway's port that stands for a client.
-    fn port_of(
-        &mut self,
-        now: Instant,
-        (listener, addr): (SocketId, SocketAddr),
-        (guest, mac): (SocketAddr, Mac),
-        wire: &mut Wire,
-    ) -> Option<u16> {
-        if let Some(client) = self.clients.get_mut(&(listener, addr)) {
+    fn port_of(&mut self, now: Instant, key: Key, (guest, mac): (SocketAddr, Mac), wire: &mut Wire) -> Option<u16> {
+        if let Some(client) = self.clients.get_mut(&key) {
             (client.active, client.mac) = (now, mac);
             return Some(client.port);
         }
@@ -286,8 +282,8 @@ impl Forwards {
             (!self.ports.contains_key(&(guest, port))).then_some(port)
         })?;
         wire.stats.udp += 1;
-        self.clients.insert((listener, addr), Client { addr, listener, guest, mac, port, active: now });
-        self.ports.insert((guest, port), (listener, addr));
+        self.clients.insert(key, Client { guest, mac, port, active: now });
+        self.ports.insert((guest, port), key);
         self.sweep.get_or_insert(now + IDLE);
         Some(port)
     }

@@ -58,6 +58,8 @@ pub enum Refusal {
     Network,
     /// A rule forbids it.
     Prohibited,
+    /// Nobody here has the address that it is from.
+    Source,
     /// It was on its way for too long.
     Hops,
     /// It is longer than this many bytes of IP packet, which is what a link on the way carries.
@@ -153,6 +155,30 @@ pub trait Host {
     /// # Errors
     /// As [`Host::send_to`], and `WouldBlock` where there is none.
     fn recv_from(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// Receives a datagram as [`Host::recv_from`] does, and tells at which of the host's addresses, where the socket may be
+    /// asked at several.
+    ///
+    /// # Errors
+    /// As [`Host::recv_from`].
+    fn recv_at(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<IpAddr>)> {
+        self.recv_from(socket, room).map(|(length, from)| (length, from, None))
+    }
+
+    /// Sends a datagram from that address.
+    ///
+    /// # Errors
+    /// As [`Host::send_to`].
+    fn send_from(&mut self, socket: SocketId, bytes: &[u8], to: SocketAddr, at: Option<IpAddr>) -> io::Result<()> {
+        let _ = at;
+        self.send_to(socket, bytes, to)
+    }
+
+    /// Whether datagrams of a socket of one family that are too long for their way are refused from now on, and not sent
+    /// in pieces, where that is possible. [`Host::refused`] tells of it.
+    fn keep_whole(&mut self, socket: SocketId, v6: bool, whole: bool) {
+        let _ = (socket, v6, whole);
+    }
 
     /// The next datagram that did not arrive.
     fn refused(&mut self, socket: SocketId) -> Option<Refused>;

@@ -63,7 +63,7 @@ pub(super) fn pong(wire: &mut Wire, mac: Mac, packet: &Packet<'_>, id: u32) {
     }
     let addrs = (packet.dst, packet.src);
     finish(&mut message, addrs);
-    let (link, mtu) = (wire.link(mac), wire.mtu);
+    let (link, mtu) = (wire.link(mac), wire.mtu_to(addrs.1));
     packet::cut(link, mtu, addrs, (packet.protocol, id), &[&message], &mut |headers, parts| {
         wire.send(headers, parts, Offload::NONE);
     });
@@ -94,13 +94,14 @@ fn head(guest: IpAddr, refusal: Refusal) -> [u8; 8] {
         (Refusal::Host, true) => (3, 1, 0),
         (Refusal::Port, true) => (3, 3, 0),
         (Refusal::TooBig(mtu), true) => (3, 4, mtu),
-        (Refusal::Prohibited, true) => (3, 13, 0),
+        (Refusal::Prohibited | Refusal::Source, true) => (3, 13, 0),
         (Refusal::Hops, true) => (11, 0, 0),
         (Refusal::Hops, false) => (3, 0, 0),
         (Refusal::Network, false) => (1, 0, 0),
         (Refusal::Prohibited, false) => (1, 1, 0),
         (Refusal::Host, false) => (1, 3, 0),
         (Refusal::Port, false) => (1, 4, 0),
+        (Refusal::Source, false) => (1, 5, 0),
         (Refusal::TooBig(mtu), false) => (2, 0, mtu),
     };
     let [m0, m1] = mtu.to_be_bytes();

@@ -22,6 +22,8 @@ pub mod host;
 mod icmp;
 mod local;
 mod packet;
+#[cfg(test)]
+mod path;
 mod pieces;
 #[cfg(test)]
 mod script;
@@ -31,6 +33,8 @@ mod stats;
 mod table;
 mod tcp;
 mod timers;
+#[cfg(test)]
+mod told;
 mod wire;
 
 pub use local::{Answer, Question, Servers};
@@ -41,6 +45,7 @@ use super::lan::leases::Lease;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::path_mtu::TooBig;
 use crate::service::{Ingress, Station};
 use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
@@ -206,6 +211,12 @@ impl Nat {
         // A router is known by its link-local address (RFC 4861, 4.2), which is the endpoint's.
         let link_local = matches!(packet.dst, IpAddr::V6(dst) if dst.is_unicast_link_local());
         let beyond = !self.wire.owns(packet.dst) && !link_local;
+        let too_big = TooBig::read(&packet).filter(|_| packet::checksum_fits(&packet, offload.checksum));
+        if let Some(told) = too_big.filter(|_| self.wire.is_guest(packet.src))
+            && self.handle_too_big(&told, whom)
+        {
+            return;
+        }
         let ours = match packet.protocol {
             _ if packet.fragment.is_some() => true,
             TCP | UDP => true,
@@ -217,6 +228,10 @@ impl Nat {
         }
         if !self.wire.is_guest(packet.src) || whom.mac.is_group() {
             self.wire.stats.foreign += 1;
+            // An address of a prefix that is none any more: the host is to take another one (RFC 7084, L-14).
+            if packet.src.is_ipv6() && beyond && !whom.mac.is_group() && packet.may_be_told() {
+                icmp::refuse(&mut self.wire, whom, packet.src, Refusal::Source, packet.whole);
+            }
             return;
         }
         if self.local.hears_stream(&packet) {
@@ -238,6 +253,24 @@ impl Nat {
         self.translate(now, whom, packet, offload, host);
     }
 
+    /// A router behind the switch, or whoever has the end of a line, has dropped a packet to a guest that was too big for
+    /// what is behind. `false`: it is not known to be one of ours.
+    fn handle_too_big(&mut self, told: &TooBig<'_>, whom: Station) -> bool {
+        if !self.wire.is_guest(told.dst) {
+            return false;
+        }
+        if told.protocol == TCP {
+            return self.tcp.handle_too_big(told, whom, &mut self.wire);
+        }
+        // What was sent is not remembered. That the way is narrow is believed of who is on it.
+        let on_the_way = self.datagrams.is_of(told, whom.mac)
+            || self.endpoint.station(told.dst).is_some_and(|there| there.mac == whom.mac);
+        if on_the_way {
+            self.wire.note_path(told.dst, told.mtu);
+        }
+        on_the_way
+    }
+
     /// Takes a whole packet of a guest that leads out, or to the host.
     fn translate(&mut self, now: Instant, whom: Station, packet: Packet<'_>, offload: Offload, host: &mut dyn Host) {
         if !packet::checksum_fits(&packet, offload.checksum) {
@@ -245,7 +278,8 @@ impl Nat {
             return;
         }
         // What leads nowhere is no router's to pass on, or to count hops of.
-        let leads = !self.wire.owns(packet.dst) && self.wire.way(packet.dst) != Way::Astray;
+        let way = self.wire.way(packet.dst);
+        let leads = !self.wire.owns(packet.dst) && matches!(way, Way::Out(_) | Way::Forbidden);
         if packet.hop_limit <= 1 && leads {
             self.wire.stats.ignored += 1;
             if packet.may_be_told() {
@@ -280,6 +314,11 @@ impl Nat {
         let Some(guest) = self.forwards.behind(packet, &self.wire, host) else { return false };
         let there = self.endpoint.neighbour(now, guest).and_then(|_| self.endpoint.station(guest));
         there.is_none_or(|there| there.ingress.isolated && there.port() != whom.port())
+    }
+
+    /// Whoever was at a port of the switch has left it: its connections are asked for whether they live.
+    pub fn handle_departure(&mut self, now: Instant, port: PortId) {
+        self.tcp.doubt(now, port);
     }
 
     /// A socket of the host has changed.

@@ -16,6 +16,8 @@ pub(super) const ETHERNET: usize = 14;
 
 const HOP_LIMIT: u8 = 64;
 const DONT_FRAGMENT: u16 = 0x4000;
+/// The shortest pieces of IPv4 that are made: what every host takes (RFC 791, 3.2). Routers may cut them again.
+const SHORTEST: usize = 576;
 
 /// The sum of a pseudo header; of IPv4 if both addresses are.
 pub(super) fn pseudo(src: IpAddr, dst: IpAddr, protocol: u8, length: usize) -> Sum {
@@ -160,7 +162,7 @@ pub(super) fn cut(
         return put(&Headers::new(link, addrs, protocol, length, None), parts);
     }
     let whole = parts.concat();
-    let room = (mtu.saturating_sub(ip + extension) / 8 * 8).max(8);
+    let room = (mtu.max(SHORTEST) - ip - extension) / 8 * 8;
     for (number, chunk) in whole.chunks(room).enumerate() {
         let offset = number * room;
         let more = offset + chunk.len() < length;

@@ -24,12 +24,30 @@ pub(super) struct Script {
     pub sockets: BTreeSet<SocketId>,
     pub takes: usize,
     pub gives: usize,
-    /// Datagrams that have come, and from where: four bytes each.
+    /// Datagrams that have come, and from where.
     pub datagrams: Vec<SocketAddr>,
+    /// Bytes of each, if not four.
+    pub length: usize,
+    /// At which address of the host a listener is asked.
+    pub asked: Option<IpAddr>,
+    /// Datagrams that were sent: to whom, and from where, if that was said.
+    pub sent: Vec<(SocketAddr, Option<IpAddr>)>,
+    /// What was said last of whether datagrams may be cut.
+    pub whole: Option<bool>,
+    /// Datagrams are too long.
+    pub too_long: bool,
+    /// Datagrams that did not arrive.
+    pub refused: Vec<Refused>,
     /// Clients that wait.
     pub clients: usize,
     /// Addresses of the host itself.
     pub own: Vec<IpAddr>,
+    /// A connection ends by this, behind what it gives: as of the kernel, one call is told, and later ones that it is over.
+    pub fails: Option<ErrorKind>,
+    /// That was told.
+    pub failed: bool,
+    /// Sockets that were closed by a reset.
+    pub aborted: BTreeSet<SocketId>,
     /// There are no more sockets.
     pub exhausted: bool,
     pub next: u64,
@@ -65,6 +83,13 @@ impl Host for Script {
         Ok((socket, SocketAddr::from(([127, 0, 0, 1], 9))))
     }
     fn send(&mut self, _: SocketId, bytes: &[u8]) -> Result<usize> {
+        if let Some(error) = self.fails.take() {
+            self.failed = true;
+            return Err(error.into());
+        }
+        if self.failed {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
         let count = bytes.len().min(self.takes);
         self.takes -= count;
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
@@ -72,22 +97,44 @@ impl Host for Script {
     fn recv(&mut self, _: SocketId, room: &mut [u8]) -> Result<usize> {
         let count = room.len().min(self.gives);
         self.gives -= count;
+        if count == 0 && self.failed {
+            return Ok(0);
+        }
+        if let Some(error) = self.fails.filter(|_| count == 0) {
+            (self.fails, self.failed) = (None, true);
+            return Err(error.into());
+        }
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
-    fn send_to(&mut self, _: SocketId, _: &[u8], _: SocketAddr) -> Result<()> {
+    fn send_to(&mut self, _: SocketId, _: &[u8], to: SocketAddr) -> Result<()> {
+        self.sent.push((to, None));
+        if self.too_long { Err(ErrorKind::Other.into()) } else { Ok(()) }
+    }
+    fn recv_at(&mut self, socket: SocketId, room: &mut [u8]) -> Result<(usize, SocketAddr, Option<IpAddr>)> {
+        self.recv_from(socket, room).map(|(length, from)| (length, from, self.asked))
+    }
+    fn send_from(&mut self, _: SocketId, _: &[u8], to: SocketAddr, at: Option<IpAddr>) -> Result<()> {
+        self.sent.push((to, at));
         Ok(())
     }
+    fn keep_whole(&mut self, _: SocketId, _: bool, whole: bool) {
+        self.whole = Some(whole);
+    }
     fn recv_from(&mut self, _: SocketId, _: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        self.datagrams.pop().map(|from| (4, from)).ok_or(ErrorKind::WouldBlock.into())
+        let length = if self.length == 0 { 4 } else { self.length };
+        self.datagrams.pop().map(|from| (length, from)).ok_or(ErrorKind::WouldBlock.into())
     }
     fn refused(&mut self, _: SocketId) -> Option<Refused> {
-        None
+        self.refused.pop()
     }
     fn is_own(&mut self, addr: IpAddr) -> bool {
         self.own.contains(&addr)
     }
     fn shutdown(&mut self, _: SocketId) {}
-    fn close(&mut self, socket: SocketId, _: bool) {
+    fn close(&mut self, socket: SocketId, abort: bool) {
+        if abort {
+            self.aborted.insert(socket);
+        }
         assert!(self.sockets.remove(&socket), "{socket:?} is closed twice");
     }
 }

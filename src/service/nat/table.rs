@@ -70,16 +70,37 @@ impl<F: Flow> Table<F> {
 
     /// Whether `port` may have one flow more. Those that have no socket any more count for nobody.
     pub fn admits(&self, port: PortId) -> bool {
-        self.len() < self.most && self.shares.is_within(port, self.most)
+        self.len() < self.most && self.is_within(port)
     }
 
     /// The flow to end so that `port` may have another, the one that is due first: of its own where it has its share, and
     /// else of the port that has most.
     pub fn first_to_go(&mut self, port: PortId) -> Option<u32> {
-        let whose = if self.shares.is_within(port, self.most) { self.shares.greediest()? } else { port };
+        let whose = self.whose_to_go(port)?;
         let slots = self.slots.iter().zip(0..).filter_map(|(slot, index)| Some((&slot.as_ref()?.flow, index)));
         let its = slots.filter(|(flow, _)| flow.port() == whose);
         its.min_by_key(|(flow, _)| flow.due()).map(|(_, index)| index)
+    }
+
+    /// Of which port a flow is to end so that `port` may have another.
+    pub fn whose_to_go(&self, port: PortId) -> Option<PortId> {
+        if self.is_within(port) { self.shares.greediest() } else { Some(port) }
+    }
+
+    /// Whether `port` has less than its share.
+    pub fn is_within(&self, port: PortId) -> bool {
+        self.shares.is_within(port, self.most)
+    }
+
+    /// All flows.
+    pub fn iter(&self) -> impl Iterator<Item = &F> {
+        self.slots.iter().flatten().map(|slot| &slot.flow)
+    }
+
+    /// The indices of a port's flows.
+    pub fn of_port(&self, port: PortId) -> Vec<u32> {
+        let slots = self.slots.iter().zip(0..).filter_map(|(slot, index)| Some((&slot.as_ref()?.flow, index)));
+        slots.filter(|(flow, _)| flow.port() == port).map(|(_, index)| index).collect()
     }
 
     /// How many flows there are.

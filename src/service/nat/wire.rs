@@ -8,6 +8,7 @@ use crate::config;
 use crate::frame::{Batch, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
+use crate::service::path_mtu::Paths;
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac, Offload};
 use foldhash::fast::RandomState;
@@ -24,6 +25,9 @@ pub(super) enum Way {
     Out(IpAddr),
     /// Nowhere: it is not to leave.
     Forbidden,
+    /// To a link that is not this one (RFC 3927, 2.7): the guest is told at once, and need not wait. Clouds have their
+    /// metadata at such an address, and what was made to start there asks for it.
+    Nowhere,
     /// It is no packet for a gateway: to a neighbour, a group, or nobody.
     Astray,
 }
@@ -43,6 +47,8 @@ pub(super) struct Wire {
     restrict: bool,
     /// How often the guests behind each port are told what became of their packets.
     telling: HashMap<PortId, Allowance, RandomState>,
+    /// What routers behind the switch have said of the ways to guests.
+    paths: Paths,
     /// When that which is being done happens.
     now: Instant,
     outbox: VecDeque<(Vec<u8>, Offload)>,
@@ -65,6 +71,7 @@ impl Wire {
             host_loopback: nat.host_loopback.unwrap_or(true),
             restrict: nat.restrict,
             telling: HashMap::default(),
+            paths: Paths::default(),
             now: Instant::ZERO,
             outbox: VecDeque::new(),
         }
@@ -78,6 +85,16 @@ impl Wire {
     /// Whether another ICMP error may be sent to a guest behind `port`; then it counts as sent.
     pub fn may_tell(&mut self, port: PortId) -> bool {
         self.telling.entry(port).or_insert(ICMP_ERRORS).take(self.now)
+    }
+
+    /// Bytes of the longest IP packet that reaches `guest`.
+    pub fn mtu_to(&self, guest: IpAddr) -> usize {
+        self.paths.of(self.now, guest).map_or(self.mtu, |told| self.mtu.min(told.into()))
+    }
+
+    /// The way to `guest` carries `mtu` bytes.
+    pub fn note_path(&mut self, guest: IpAddr, mtu: u16) {
+        self.paths.note(self.now, guest, mtu);
     }
 
     /// The gateway's address of the family of `addr`.
@@ -111,7 +128,8 @@ impl Wire {
             };
         }
         let odd = match dst {
-            IpAddr::V4(dst) => dst.is_broadcast() || dst.is_link_local() || dst.octets()[0] == 0,
+            IpAddr::V4(dst) if dst.is_link_local() => return Way::Nowhere,
+            IpAddr::V4(dst) => dst.is_broadcast() || dst.octets()[0] == 0,
             IpAddr::V6(dst) => dst.is_unicast_link_local() || dst.to_ipv4_mapped().is_some(),
         };
         if odd || dst.is_multicast() || dst.is_unspecified() || dst.is_loopback() || self.is_guest(dst) {
@@ -171,8 +189,8 @@ impl Wire {
     }
 }
 
-/// Bytes of the longest datagram in fragments: the least mtu of a gateway makes 53 of it, each with its headers.
-const LONGEST: usize = MAX_FRAME + 64 * (PREFIX + Headers::ROOM);
+/// Bytes of the longest datagram in fragments: the shortest that are made are 119 of it, each with its headers.
+const LONGEST: usize = MAX_FRAME + 128 * (PREFIX + Headers::ROOM);
 
 /// Whether the longest frame fits, and the longest datagram in fragments.
 pub(super) fn has_room(out: &Batch) -> bool {

@@ -95,6 +95,7 @@ impl Bench {
             queue: usize::from(input.byte()),
             pausable: bits & 8 != 0,
             offload: bits & 16 != 0,
+            renames: bits & 64 != 0,
         };
         let id = self.switch.add_port(config.clone()).expect("there are few");
         self.edges.configs[id.index()] = Some(config);
@@ -120,6 +121,7 @@ impl Bench {
             self.batch.push(&frame(input), ingress, offload);
         }
         self.switch.run(self.now, &self.batch, &mut self.edges);
+        self.switch.speak(self.now, &mut self.edges);
     }
 
     fn flush(&mut self, port: PortId) {
@@ -167,10 +169,26 @@ fn frame(input: &mut Input<'_>) -> Vec<u8> {
     if dst == 0xff {
         return input.piece().to_vec();
     }
+    if dst == 0xfe {
+        return talk(mac(src), input);
+    }
     let stretch = if src & 0x80 == 0 { 0 } else { usize::from(dst) * 8 };
     let mut frame = [&mac(dst).0, &mac(src & 0x7f).0, input.piece()].concat();
     frame.resize(frame.len() + stretch, dst);
     frame
+}
+
+/// What stations with few addresses say to each other: ARP, or a packet to one.
+fn talk(from: Mac, input: &mut Input<'_>) -> Vec<u8> {
+    let (kind, to) = (input.byte(), mac(input.byte()));
+    let [own, other] = [0, 1].map(|_| [10, 0, 0, input.byte() % 8]);
+    match kind % 4 {
+        0..=2 => {
+            let head = [0, 1, 8, 0, 6, 4, 0, 1 + kind % 2];
+            [&to.0, &from.0, &[8, 6][..], &head, &from.0, &own, &to.0, &other].concat()
+        }
+        _ => [&to.0, &from.0, &[8, 0, 0x45][..], &[0; 11], &own, &other, input.piece()].concat(),
+    }
 }
 
 fn offload(input: &mut Input<'_>) -> Offload {

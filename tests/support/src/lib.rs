@@ -7,6 +7,7 @@
 //! - [`Summary`]: what zbridge says at its end, with the accounting checked.
 //! - [`Peer`] with [`StreamPeer`], [`GramPeer`], [`SeqPeer`] and [`TapPeer`]: the other end of a port.
 //! - [`LinePeer`]: a device on a serial line, with SLIP or `uart_pipe`.
+//! - [`Firmware`]: a device on a peer that behaves as real ones do when they are started again.
 //! - [`frame`] and [`Station`]: frames written byte by byte, from the standards and not with the code under test.
 //! - [`standin`]: programs that open a TAP as simulators do.
 //! - [`Guest`]: a Linux guest of `tests/vm` with network interfaces, in which a test runs shell scripts.
@@ -16,6 +17,7 @@
 //! started ends when its value is dropped, and in a panic it first shows its output.
 
 mod dir;
+mod firmware;
 pub mod frame;
 mod guest;
 mod line;
@@ -29,6 +31,7 @@ mod station;
 mod summary;
 
 pub use dir::TempDir;
+pub use firmware::Firmware;
 pub use guest::{Guest, GuestBuilder, Nic};
 pub use line::{Framing, LinePeer};
 pub use namespace::Namespace;

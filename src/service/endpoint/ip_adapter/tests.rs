@@ -20,6 +20,14 @@ fn adapter(addrs: &[&str], gateways: &[&str]) -> IpAdapter {
     IpAdapter::new(config, 1)
 }
 
+/// What the peer gets of a frame.
+fn look(adapter: &mut IpAdapter, frame: &[u8]) -> Vec<Vec<u8>> {
+    let mut got = Vec::new();
+    let any = adapter.packets(Instant::ZERO, frame, &mut |packet| got.push(packet.to_vec()));
+    assert_eq!(any, !got.is_empty());
+    got
+}
+
 fn v6(text: &str) -> [u8; 16] {
     text.parse::<Ipv6Addr>().unwrap().octets()
 }
@@ -67,7 +75,7 @@ fn a_peer_is_learned_and_answered_for() {
     adapter.handle_packet(Instant::ZERO, &packet_v4(PEER, FAR, 60)).unwrap();
     assert_eq!(adapter.peer_addresses().collect::<Vec<_>>(), [IpAddr::from(PEER)]);
     sent(&mut adapter);
-    assert_eq!(adapter.look(Instant::ZERO, &question), None);
+    assert!(look(&mut adapter, &question).is_empty());
     assert_eq!(adapter.handle_frame(Instant::ZERO, &question), Ok(()));
     let [waiting, answer] = &sent(&mut adapter)[..] else { panic!("the packet that waited, and the answer") };
     assert_eq!(waiting[..14], frame(HOST, OWN, ETHERTYPE_IPV4, &[]));
@@ -76,7 +84,7 @@ fn a_peer_is_learned_and_answered_for() {
     assert_eq!((message.operation, message.sender_mac, message.sender), (arp::Operation::Reply, OWN, PEER.into()));
     let packet = packet_v4(FAR, PEER, 60);
     let padded = [frame(OWN, HOST, ETHERTYPE_IPV4, &packet), vec![0; 9]].concat();
-    assert_eq!(adapter.look(Instant::ZERO, &padded), Some(&packet[..]), "without the padding");
+    assert_eq!(look(&mut adapter, &padded), [packet], "without the padding");
     adapter.forget_peer();
     assert_eq!(adapter.peer_addresses().count(), 0);
 }
@@ -120,12 +128,13 @@ fn ipv6_peers_are_solicited_for_and_answered_for() {
     assert_eq!(question[..6], [0x33, 0x33, 0xff, 0, 0, 0xff]);
     let (peer, gateway): (Ipv6Addr, Ipv6Addr) = ("2001:db8::1".parse().unwrap(), "2001:db8::ff".parse().unwrap());
     let answer = discovery(OWN, |out| nd::advertise(out, (gateway, peer), true, (HOST, false)));
-    assert!(adapter.look(Instant::ZERO, &answer).is_some());
+    assert!(look(&mut adapter, &answer).is_empty());
+    assert_eq!(adapter.handle_frame(Instant::ZERO, &answer), Ok(()));
     assert_eq!(sent(&mut adapter), [frame(HOST, OWN, ETHERTYPE_IPV6, &packet)]);
     let asked = discovery(Mac([0x33, 0x33, 0xff, 0, 0, 1]), |out| {
         nd::solicit(out, (gateway, solicited_node(peer)), peer, HOST);
     });
-    assert_eq!(adapter.look(Instant::ZERO, &asked), None);
+    assert!(look(&mut adapter, &asked).is_empty());
     assert_eq!(adapter.handle_frame(Instant::ZERO, &asked), Ok(()));
     let answer = sent(&mut adapter).remove(0);
     let packet = Packet::read(ETHERTYPE_IPV6, &answer[14..]).unwrap();
@@ -152,7 +161,7 @@ fn groups_have_their_macs_by_rule() {
         adapter.handle_packet(Instant::ZERO, &packet).unwrap();
         assert_eq!(sent(&mut adapter), [frame(mac, OWN, ETHERTYPE_IPV4, &packet)]);
         let back = frame(mac, HOST, ETHERTYPE_IPV4, &packet_v4(FAR, dst, 60));
-        assert!(adapter.look(Instant::ZERO, &back).is_some(), "{dst:?}");
+        assert!(!look(&mut adapter, &back).is_empty(), "{dst:?}");
     }
     let packet = packet_v6("fe80::1", "ff02::fd", 60);
     adapter.handle_packet(Instant::ZERO, &packet).unwrap();
@@ -164,9 +173,9 @@ fn groups_have_their_macs_by_rule() {
 fn what_is_too_long_is_told_and_dropped() {
     let mut adapter = adapter(&["192.0.2.1/24", "2001:db8::1/64"], &[]);
     let fits = frame(OWN, HOST, ETHERTYPE_IPV4, &packet_v4(FAR, PEER, 576));
-    assert!(adapter.look(Instant::ZERO, &fits).is_some());
+    assert!(!look(&mut adapter, &fits).is_empty());
     let long = frame(OWN, HOST, ETHERTYPE_IPV4, &packet_v4(FAR, PEER, 577));
-    assert_eq!(adapter.look(Instant::ZERO, &long), None);
+    assert!(look(&mut adapter, &long).is_empty());
     assert_eq!(adapter.handle_frame(Instant::ZERO, &long), Err(DropReason::TooBig));
     let told = sent(&mut adapter).remove(0);
     assert_eq!((told.len(), &told[..6]), (14 + 20 + 8 + 28, &HOST.0[..]));
@@ -174,7 +183,7 @@ fn what_is_too_long_is_told_and_dropped() {
     assert_eq!((&told[26..30], &told[42..70]), (&PEER[..], &long[14..42]));
     assert_eq!(Sum::ZERO.add_bytes(&told[34..]).checksum(), 0);
     let fits = frame(OWN, HOST, ETHERTYPE_IPV6, &packet_v6("2001:db8::2", "2001:db8::1", 1280));
-    assert!(adapter.look(Instant::ZERO, &fits).is_some(), "IPv6 needs 1280");
+    assert!(!look(&mut adapter, &fits).is_empty(), "IPv6 needs 1280");
     let long = frame(OWN, HOST, ETHERTYPE_IPV6, &packet_v6("2001:db8::2", "2001:db8::1", 1281));
     assert_eq!(adapter.handle_frame(Instant::ZERO, &long), Err(DropReason::TooBig));
     let told = sent(&mut adapter).remove(0);
@@ -227,7 +236,7 @@ fn others_frames_are_not_for_the_peer() {
         frame(group_mac(REPORTS.1), HOST, ETHERTYPE_IPV6, &packet_v6("fe80::2", "ff02::16", 60)),
         vec![0; 13],
     ] {
-        assert_eq!(adapter.look(Instant::ZERO, &other), None, "{other:02x?}");
+        assert!(look(&mut adapter, &other).is_empty(), "{other:02x?}");
         assert_eq!(adapter.handle_frame(Instant::ZERO, &other), Err(DropReason::NotForPeer), "{other:02x?}");
     }
     assert!(sent(&mut adapter).is_empty());
@@ -280,7 +289,7 @@ proptest! {
                 2 => frame(Mac::BROADCAST, HOST, arp::ETHERTYPE, &noise),
                 _ => frame(OWN, HOST, ETHERTYPE_IPV6, &[&packet_v6("fe80::1", "fe80::2", 60)[..], &noise].concat()),
             };
-            if adapter.look(now, &bytes).is_none() {
+            if !adapter.packets(now, &bytes, &mut |_| {}) {
                 let _ = adapter.handle_frame(now, &bytes);
             }
             let _ = adapter.handle_packet(now, &bytes);
@@ -301,9 +310,124 @@ fn a_priority_tag_is_no_vlan() {
         let tagged = |frame: Vec<u8>| [&frame[..12], &[0x81, 0, 0xa0, vid], &frame[12..]].concat();
         let packet = packet_v4(FAR, PEER, 100);
         let data = tagged(frame(OWN, HOST, ETHERTYPE_IPV4, &packet));
-        assert_eq!(adapter.look(Instant::ZERO, &data), hears.then_some(&packet[..]), "{vid}");
+        assert_eq!(look(&mut adapter, &data) == [packet], hears, "{vid}");
         let question = tagged(arp(arp::Operation::Request, (HOST, FAR), PEER, Mac::BROADCAST));
         assert_eq!(adapter.handle_frame(Instant::ZERO, &question).is_ok(), hears, "{vid}");
         assert_eq!(sent(&mut adapter).len(), usize::from(hears), "{vid}");
     }
+}
+
+/// An ICMPv6 message as a frame, with its checksum.
+fn icmpv6(dst: Mac, (from, to): (&str, &str), message: &[u8]) -> Vec<u8> {
+    let (from, to): (Ipv6Addr, Ipv6Addr) = (from.parse().unwrap(), to.parse().unwrap());
+    let mut scratch = Scratch::new(1500);
+    let out = start_v6(&mut scratch, (from, to), ICMPV6, Some(255), message.len());
+    out.copy_from_slice(message);
+    Icmpv6Packet::new_unchecked(out).fill_checksum(&from, &to);
+    frame(dst, HOST, ETHERTYPE_IPV6, scratch.packet())
+}
+
+const ROUTERS: Mac = Mac([0x33, 0x33, 0, 0, 0, 2]);
+const NODES: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
+const SOURCE: [u8; 8] = [1, 1, 2, 0, 0, 0, 0, 2];
+/// A prefix for 2001:db8::/64, on the link and for addresses that hosts make.
+const PREFIX: [u8; 32] = {
+    let mut option = [0; 32];
+    (option[0], option[1], option[2], option[3], option[4], option[11]) = (3, 4, 64, 0xc0, 1, 1);
+    (option[16], option[17], option[18], option[19]) = (0x20, 1, 0x0d, 0xb8);
+    option
+};
+
+/// What a joining host and the gateway say on an Ethernet, and what of it a line of bare IP packets carries.
+#[test]
+fn what_is_said_of_the_link_does_not_reach_the_line() {
+    let solicits = icmpv6(ROUTERS, ("fe80::2", "ff02::2"), &[&[133, 0, 0, 0, 0, 0, 0, 0][..], &SOURCE].concat());
+    let head = [134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mtu = [5, 1, 0, 0, 0, 0, 5, 0xdc];
+    let advertises =
+        |options: &[&[u8]]| icmpv6(NODES, ("fe80::2", "ff02::1"), &[&head[..], &options.concat()].concat());
+    let without = icmpv6(ROUTERS, ("fe80::2", "ff02::2"), &[133, 0, 0, 0, 0, 0, 0, 0]);
+    let prefix = advertises(&[&PREFIX]);
+    let advertised = advertises(&[&SOURCE, &mtu, &PREFIX]);
+    let mut learning = adapter(&["192.0.2.1/24"], &[]);
+    assert_eq!(look(&mut learning, &solicits), [&without[14..]]);
+    assert_eq!(look(&mut learning, &advertised), [&prefix[14..]]);
+    let mut given = adapter(&["2001:db8::1/64"], &[]);
+    assert_eq!(look(&mut given, &solicits), [&without[14..]]);
+    assert!(look(&mut given, &advertised).is_empty(), "its addresses are given");
+    let endless = advertises(&[&[1, 0, 0, 0, 0, 0, 0, 0]]);
+    assert!(look(&mut learning, &endless).is_empty());
+    let mut damaged = advertised.clone();
+    damaged[60] ^= 1;
+    assert!(look(&mut learning, &damaged).is_empty());
+    for kind in [131, 132, 135, 136, 137, 143] {
+        let message = [&[kind, 0, 0, 0, 0x60, 0, 0, 0][..], &v6("fe80::2"), &v6("fe80::2"), &SOURCE].concat();
+        let bare = icmpv6(NODES, ("fe80::2", "ff02::1"), &message);
+        assert!(look(&mut learning, &bare).is_empty(), "{kind}");
+        let mut alert = Vec::from(&bare[..54]);
+        alert[18..20].copy_from_slice(&(bare.len() as u16 - 46).to_be_bytes());
+        alert[20] = 0;
+        alert.extend([ICMPV6, 0, 5, 2, 0, 0, 1, 0]);
+        alert.extend(&bare[54..]);
+        assert!(look(&mut learning, &alert).is_empty(), "{kind} behind a router alert");
+    }
+}
+
+/// A UDP datagram without Don't Fragment.
+fn loose(len: usize, options: &[u8]) -> Vec<u8> {
+    let header = 20 + options.len();
+    let mut packet = vec![0x40 | (header / 4) as u8, 0];
+    packet.extend((len as u16).to_be_bytes());
+    packet.extend([0, 7, 0, 0, 64, 17, 0, 0]);
+    packet.extend([FAR, PEER].concat());
+    packet.extend(options);
+    let sum = Sum::ZERO.add_bytes(&packet).checksum();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend((header..len).map(|at| at as u8));
+    packet
+}
+
+#[test]
+fn a_datagram_that_may_be_cut_is_cut() {
+    let mut adapter = adapter(&["192.0.2.1/24"], &[]);
+    // a route that is recorded in the first piece only, and an alert that is copied
+    let options = [7, 7, 4, 0, 0, 0, 0, 1, 148, 4, 0, 0];
+    for (len, options) in [(577, &[][..]), (1500, &[]), (1500, &options)] {
+        let packet = loose(len, options);
+        let header = 20 + options.len();
+        let pieces = look(&mut adapter, &frame(OWN, HOST, ETHERTYPE_IPV4, &packet));
+        let mut whole = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            let read = Packet::read(ETHERTYPE_IPV4, piece).unwrap();
+            assert!(read.whole.len() == piece.len() && piece.len() <= 576);
+            let place = read.fragment.unwrap();
+            assert_eq!((place.id, place.offset, place.more), (7, whole.len(), index + 1 < pieces.len()));
+            assert_eq!((read.protocol, read.hop_limit, read.src), (17, 64, FAR.into()));
+            let copied = if options.is_empty() { &[][..] } else { &[148, 4, 0, 0] };
+            let wanted = if index == 0 { options } else { copied };
+            assert_eq!(piece[20..piece.len() - read.payload.len()], *wanted);
+            whole.extend_from_slice(read.payload);
+        }
+        assert_eq!(whole, packet[header..]);
+        // a piece on its way is cut again
+        let mut tight = self::adapter(&["192.0.2.1/24"], &[]);
+        tight.config.mtu = 100;
+        let again: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| look(&mut tight, &frame(OWN, HOST, ETHERTYPE_IPV4, piece)))
+            .flat_map(|piece| {
+                let read = Packet::read(ETHERTYPE_IPV4, &piece).unwrap();
+                assert_eq!(
+                    read.fragment.unwrap().more,
+                    read.fragment.unwrap().offset + read.payload.len() < whole.len()
+                );
+                read.payload.to_vec()
+            })
+            .collect();
+        assert_eq!(again, whole);
+    }
+    adapter.config.mtu = 27;
+    let long = frame(OWN, HOST, ETHERTYPE_IPV4, &loose(100, &[]));
+    assert!(look(&mut adapter, &long).is_empty());
+    assert_eq!(adapter.handle_frame(Instant::ZERO, &long), Err(DropReason::TooBig), "no room for eight bytes");
 }

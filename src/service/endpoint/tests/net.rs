@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 
 use foldhash::fast::FixedState;
+use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, Ipv4Packet};
 
 use crate::service::endpoint::{ConnId, Endpoint, EndpointConfig, Event, ListenerId};
 use crate::time::{Duration, Instant, earliest};
@@ -65,6 +66,8 @@ pub struct Net {
     pub longest: usize,
     /// A hash over every frame and its time.
     pub trace: u64,
+    /// A hop on the wire carries packets of this many bytes, and says so of longer ones.
+    pub hop: Option<u16>,
     /// Keeps every frame, when set.
     pub record: Option<Vec<(usize, Vec<u8>)>>,
     rng: Rng,
@@ -79,6 +82,28 @@ pub fn config(host: usize, seed: u64) -> EndpointConfig {
     let mut config = EndpointConfig::new(Mac([2, 0, 0x5e, 0, 0x53, last]), addrs);
     config.seed = seed + host as u64;
     config
+}
+
+/// What a router says of a frame that is too big, in the name of whom that was sent to.
+fn too_big(frame: &[u8], mtu: u16) -> Vec<u8> {
+    let (packet, six) = (&frame[14..], frame[14] >> 4 == 6);
+    let quote = &packet[..60];
+    let [m0, m1] = mtu.to_be_bytes();
+    let head = if six { [2, 0, 0, 0, 0, 0, m0, m1] } else { [3, 4, 0, 0, 0, 0, m0, m1] };
+    let mut message = [&head, quote].concat();
+    let length = message.len() as u8;
+    let mut header;
+    if six {
+        let (src, dst) = (packet[24..40].try_into().unwrap(), packet[8..24].try_into().unwrap());
+        let (src, dst) = (std::net::Ipv6Addr::from_octets(src), std::net::Ipv6Addr::from_octets(dst));
+        Icmpv6Packet::new_unchecked(&mut message).fill_checksum(&src, &dst);
+        header = [&[0x60, 0, 0, 0, 0, length, 58, 64], &packet[24..40], &packet[8..24]].concat();
+    } else {
+        Icmpv4Packet::new_unchecked(&mut message).fill_checksum();
+        header = [&[0x45, 0, 0, 20 + length, 0, 0, 0, 0, 64, 1, 0, 0], &packet[16..20], &packet[12..16]].concat();
+        Ipv4Packet::new_unchecked(&mut header).fill_checksum();
+    }
+    [&frame[6..12], &frame[..6], &frame[12..14], &header, &message].concat()
 }
 
 impl Net {
@@ -104,6 +129,7 @@ impl Net {
             frames: [0; 2],
             longest: 0,
             trace: 0,
+            hop: None,
             record: None,
             rng: Rng(seed),
             order: 0,
@@ -163,6 +189,11 @@ impl Net {
         self.trace = hasher.finish();
         if let Some(record) = &mut self.record {
             record.push((from, frame.clone()));
+        }
+        if let Some(mtu) = self.hop.filter(|mtu| frame.len() > 14 + usize::from(*mtu)) {
+            self.order += 1;
+            self.wire.push(Reverse((self.now + self.faults.delay, self.order, from, too_big(&frame, mtu))));
+            return;
         }
         let copies = 1 + u64::from(self.rng.below(1000) < self.faults.repeat);
         for _ in 0..copies {

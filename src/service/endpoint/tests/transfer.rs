@@ -55,6 +55,30 @@ fn a_mebibyte_each_way_without_faults() {
     }
 }
 
+/// RFC 1191, RFC 8201.
+#[test]
+fn segments_become_as_short_as_a_hop_says() {
+    for (v6, mtu) in [(false, 576), (false, 1300), (true, 1300)] {
+        let mut net = Net::new(4, Faults::NONE);
+        net.listen();
+        let mut download = |span| {
+            let (a, b) = net.connect(v6);
+            net.hop = Some(mtu);
+            let (mut sent, mut received) = (0, 0);
+            let done = net.run(span, |net| {
+                sent += net.hosts[1].send(b, &vec![7; 300_000 - sent]);
+                received += net.read(0, a).len();
+                received == 300_000
+            });
+            assert!(done, "{received} bytes over {mtu}");
+            std::mem::take(&mut net.longest)
+        };
+        assert_eq!(download(Duration::from_secs(5)), 1514);
+        let longest = download(Duration::from_millis(200));
+        assert_eq!(longest, 14 + usize::from(mtu), "the next one knows");
+    }
+}
+
 #[test]
 fn a_mebibyte_each_way_in_jumbo_frames() {
     let net = transfer(2, Faults::NONE, 9000, false, Duration::from_secs(2));

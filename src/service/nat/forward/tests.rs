@@ -51,7 +51,7 @@ fn the_client_that_rests_longest_makes_room() {
     ask(&mut bench, 60_000);
     assert_eq!((bench.nat.flows().udp, bench.nat.stats().flows), (NAT_DATAGRAM_FLOWS, 1));
     let forwards = &bench.nat.forwards;
-    let known = |port| forwards.clients.contains_key(&(SocketId(UDP), client(port)));
+    let known = |port| forwards.clients.contains_key(&(SocketId(UDP), client(port), None));
     assert!(known(1) && !known(2) && known(60_000));
     assert_eq!(forwards.ports.len(), NAT_DATAGRAM_FLOWS);
 }
@@ -63,4 +63,23 @@ fn the_ports_of_tftp_are_left_to_it() {
     let ports: std::collections::BTreeSet<u16> = (0..30_000).map(|_| forwards.next_port()).collect();
     assert!(ports.iter().all(|port| !tftp::PORTS.contains(port)), "{:?}", ports.last());
     assert_eq!((ports.first().copied(), ports.len()), (Some(PORTS.start), PORTS.len()));
+}
+
+/// A client is answered from where it has asked, and is another one where it asks elsewhere.
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    let mut bench = bench();
+    let client = SocketAddr::from(([198, 51, 100, 7], 999));
+    for _ in 0..2 {
+        for last in [1, 2] {
+            let asked = IpAddr::from([198, 51, 100, last]);
+            (bench.host.datagrams, bench.host.asked) = (vec![client], Some(asked));
+            bench.tell(UDP, true, false);
+            let said = bench.said().into_iter().find(|packet| packet[9] == 17).unwrap();
+            bench.far = "10.0.2.2";
+            bench.datagram_to(u16::from_be_bytes([said[20], said[21]]), 22);
+            assert_eq!(bench.host.sent.pop(), Some((client, Some(asked))));
+        }
+    }
+    assert_eq!(bench.nat.forwards.clients(), 2);
 }

@@ -46,9 +46,13 @@ pub(super) struct Connection {
     sacks: bool,
     /// The largest payload that we take, told in our SYN.
     own_mss: u16,
+    /// The largest payload that the way to the guest carries.
+    way_mss: u16,
     /// The host's end came before the guest's.
     host_first: bool,
     challenges: Allowance,
+    /// The guest is to be asked whether it is there.
+    asks: bool,
 }
 
 impl Connection {
@@ -74,14 +78,27 @@ impl Connection {
             scales: true,
             sacks: true,
             own_mss: mss,
+            way_mss: mss,
             host_first: false,
             challenges: CHALLENGES,
+            asks: false,
         }
+    }
+
+    /// The way to the guest carries segments of `mss` bytes.
+    pub fn limit(&mut self, mss: u16) {
+        self.way_mss = self.way_mss.min(mss);
+        self.sender.limit(mss.into());
+    }
+
+    /// The segment with number `seq` was too long for the way, which carries `mss` bytes. `false`: it is none of ours.
+    pub fn narrow(&mut self, seq: u32, mss: u16) -> bool {
+        self.sender.narrow(seq, mss.into())
     }
 
     fn meet(&mut self, syn: &Segment) {
         // 536 where nothing is said (RFC 9293, 3.7.1).
-        let mss = syn.options.mss.unwrap_or(536).clamp(64, self.own_mss);
+        let mss = syn.options.mss.unwrap_or(536).clamp(64, self.own_mss).min(self.way_mss);
         (self.scales, self.sacks) = (syn.options.scale.is_some(), syn.options.sack_permitted);
         self.irs = syn.seq;
         self.sender.agree(mss.into(), syn);
@@ -111,6 +128,27 @@ impl Connection {
     /// Whether the guest has sent all, and the host has taken it.
     pub fn has_drained(&self) -> bool {
         self.receiver.as_ref().is_some_and(|receiver| receiver.has_ended() && receiver.held().is_empty())
+    }
+
+    /// Whether the host has said that it will send no more.
+    pub fn has_host_ended(&self) -> bool {
+        self.sender.is_ending()
+    }
+
+    /// Whether the guest has acknowledged everything that came from the host, an end too.
+    pub fn has_delivered(&self) -> bool {
+        self.sender.has_delivered()
+    }
+
+    /// Whether one side has ended, and nothing of either is on its way.
+    pub fn is_half_closed(&self) -> bool {
+        let guest_ended = self.receiver.as_ref().is_some_and(Receiver::has_ended);
+        (guest_ended || self.has_host_ended()) && self.waiting().is_empty() && self.has_delivered()
+    }
+
+    /// The first number that the guest has not acknowledged.
+    pub fn acknowledged(&self) -> u32 {
+        self.sender.una()
     }
 
     /// Whether the host's end came first: then the guest may not have seen that its own was acknowledged.
@@ -225,6 +263,11 @@ impl Connection {
         }
     }
 
+    /// Asks the guest for a sign of life.
+    pub fn ask(&mut self) {
+        self.asks = true;
+    }
+
     /// Bytes that the host has not taken yet.
     pub fn waiting(&self) -> &[u8] {
         self.receiver.as_ref().map_or(&[], |receiver| receiver.held().as_slices().0)
@@ -234,6 +277,13 @@ impl Connection {
     pub fn taken(&mut self, count: usize) {
         if let Some(receiver) = &mut self.receiver {
             receiver.release(count);
+        }
+    }
+
+    /// The host will take nothing more: what waits for it goes.
+    pub fn discard_waiting(&mut self) {
+        if let Some(receiver) = &mut self.receiver {
+            receiver.release(receiver.held().len());
         }
     }
 
@@ -279,6 +329,8 @@ impl Connection {
         // A duplicate acknowledgement is one only if nothing is sent with it.
         match if repeats { None } else { self.sender.next(now) } {
             Some(piece) => Some(self.dress(piece)),
+            // It has had that number, and says so (RFC 9293, 3.8.4).
+            None if std::mem::take(&mut self.asks) => Some(self.dress(Piece::bare(self.sender.una().wrapping_sub(1)))),
             None => due.then(|| self.dress(Piece::bare(self.sender.nxt()))),
         }
     }

@@ -1,4 +1,9 @@
 //! One TCP flow: a connection with a guest, the host's socket behind it, and the bytes between the two.
+//!
+//! # How it ends
+//! Each side's FIN becomes the other's. An error of the host's socket ends what the guest sends, and nothing that was
+//! there before it: whatever the socket has received goes to the guest first, and is acknowledged; then the guest is
+//! reset. So a server that answers and closes before it has read all of a request is heard, as it is without a gateway.
 
 use super::connection::{Connection, Verdict};
 use super::segment::{CHECKSUM, Segment};
@@ -23,12 +28,44 @@ pub(in crate::service::nat) struct Key {
 
 /// A flow without a packet ends after this long (RFC 5382, REQ-5: not below two hours and four minutes).
 const IDLE: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
+/// One of which a side has ended ends after this long (RFC 5382, REQ-5: not below four minutes).
+const HALF_CLOSED: Duration = Duration::from_secs(240);
+/// A guest that has said nothing for this long is asked whether it is there, in these pauses: a board may stand still in
+/// a debugger for a while.
+const SILENCE: Asks = Asks { first: Duration::from_secs(600), pause: Duration::from_secs(60), left: 10 };
+/// The same where whoever was at its port has left it.
+const DEPARTED: Asks = Asks { first: Duration::from_secs(1), pause: Duration::from_secs(1), left: 5 };
+/// How long a guest may take no more of what is left of a connection whose host's half has failed.
+const LAST_WORDS: Duration = Duration::from_secs(240);
 /// A connection that does not come to stand ends after this long: longer than the host's own patience.
 const OPENING: Duration = Duration::from_secs(240);
 /// How long an ended flow still acknowledges what is sent again.
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads of one turn.
 const READS: usize = 4;
+
+/// How a guest that is silent is asked whether it is there (RFC 9293, 3.8.4).
+#[derive(Clone, Copy, Debug)]
+struct Asks {
+    /// For how long it is silent before.
+    first: Duration,
+    pause: Duration,
+    /// How often it is asked.
+    left: u8,
+}
+
+/// How well a flow can be done without, best first, when another one needs its place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Worth {
+    /// Both sides have ended.
+    Over,
+    /// One side has ended, or failed.
+    Half,
+    /// It does not stand yet.
+    Opening,
+    /// Bytes may come from both sides.
+    Open,
+}
 
 /// What is to become of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +99,19 @@ pub(super) struct Flow {
     active: Instant,
     /// The host's socket was told that nothing follows.
     shut: bool,
+    failure: Option<Failure>,
+    /// When the guest is asked next, and how.
+    ask_at: Instant,
+    asks: Asks,
+}
+
+/// The host's half has failed.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    /// Since when the guest has taken nothing more.
+    since: Instant,
+    /// All that the socket had received was read.
+    read: bool,
 }
 
 impl table::Flow for Flow {
@@ -80,12 +130,14 @@ impl table::Flow for Flow {
     }
 
     fn due(&self) -> Instant {
-        let rest = match (self.socket, self.connection.is_open()) {
-            (None, _) => LINGER,
-            (_, true) => IDLE,
-            (_, false) => OPENING,
+        let rest = match self.worth() {
+            Worth::Over => LINGER,
+            Worth::Half => HALF_CLOSED,
+            Worth::Opening => OPENING,
+            Worth::Open => IDLE,
         };
-        let end = self.active + rest;
+        let end = self.failure.map_or(self.active + rest, |failure| failure.since + LAST_WORDS);
+        let end = if self.may_ask() { end.min(self.ask_at) } else { end };
         self.connection.poll_timeout().map_or(end, |at| at.min(end))
     }
 }
@@ -109,13 +161,51 @@ impl Flow {
             quote: quote.get(..QUOTE).unwrap_or(quote).into(),
             active: now,
             shut: false,
+            failure: None,
+            ask_at: now + SILENCE.first,
+            asks: SILENCE,
         }
+    }
+
+    /// Whoever was at its port has left it.
+    pub fn doubt(&mut self, now: Instant) {
+        (self.asks, self.ask_at) = (DEPARTED, now + DEPARTED.first);
+    }
+
+    /// Whether a guest that is there would answer.
+    fn may_ask(&self) -> bool {
+        self.socket.is_some() && self.connection.is_open()
+    }
+
+    /// Since when nothing has come of it.
+    pub fn rests_since(&self) -> Instant {
+        self.failure.map_or(self.active, |failure| failure.since)
+    }
+
+    /// See [`Worth`].
+    pub fn worth(&self) -> Worth {
+        match self.socket {
+            None => Worth::Over,
+            Some(_) if !self.connection.is_open() => Worth::Opening,
+            Some(_) if self.failure.is_some() || self.connection.is_half_closed() => Worth::Half,
+            Some(_) => Worth::Open,
+        }
+    }
+
+    /// The host takes no more: what it has sent is read to its end.
+    fn fail(failure: &mut Option<Failure>, now: Instant) {
+        failure.get_or_insert(Failure { since: now, read: false });
     }
 
     /// Something is due. `false`: it is over.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         if self.connection.poll_timeout().is_some_and(|at| at <= now) {
             return self.connection.handle_timeout(now);
+        }
+        if self.may_ask() && self.ask_at <= now {
+            let Some(left) = self.asks.left.checked_sub(1) else { return false };
+            (self.asks.left, self.ask_at) = (left, now + self.asks.pause);
+            self.connection.ask();
         }
         self.due() > now
     }
@@ -129,16 +219,33 @@ impl Flow {
         room: usize,
         host: &mut dyn Host,
     ) -> Verdict {
-        self.active = now;
-        let Self { connection, socket, writable, .. } = self;
-        connection.handle(now, segment, payload, room, &mut |bytes| match *socket {
-            // An error shows at the next turn, when the bytes that are held are sent.
-            Some(socket) if *writable => host.send(socket, bytes).unwrap_or_else(|_| {
-                *writable = false;
+        // An answer to a question of ours is a sign of life, and none of use.
+        if !(self.asks.left < SILENCE.left && segment.is_bare(payload.len())) {
+            self.active = now;
+        }
+        (self.asks, self.ask_at) = (SILENCE, now + SILENCE.first);
+        let Self { connection, socket, writable, readable, failure, .. } = self;
+        let before = connection.acknowledged();
+        let verdict = connection.handle(now, segment, payload, room, &mut |bytes| match *socket {
+            // Nobody is there to take them.
+            _ if failure.is_some() => bytes.len(),
+            Some(socket) if *writable => host.send(socket, bytes).unwrap_or_else(|error| {
+                match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock => *writable = false,
+                    _ => {
+                        Self::fail(failure, now);
+                        *readable = true;
+                    }
+                }
                 0
             }),
             _ => 0,
-        })
+        });
+        if let Some(failure) = failure.as_mut().filter(|_| connection.acknowledged() != before) {
+            failure.since = now;
+        }
+        verdict
     }
 
     /// Moves bytes in both directions and puts segments into `out`, a bounded number of each.
@@ -153,14 +260,13 @@ impl Flow {
     ) -> Fate {
         if let Some(socket) = self.socket {
             if self.connection.is_dialling() {
-                match self.dial(socket, host) {
+                match self.dial(now, socket, host) {
                     Fate::Works => {}
                     other => return other,
                 }
             }
-            if !self.write(socket, host) || !self.read(now, socket, host, buffer, room) {
-                return Fate::Broken;
-            }
+            self.write(now, socket, host);
+            self.read(now, socket, host, buffer, room);
         }
         let all_sent = self.emit(now, wire, out);
         if self.connection.is_done() && self.socket.is_some() {
@@ -168,6 +274,10 @@ impl Flow {
             // A flow that lingers needs no memory.
             self.connection.rest();
             return Fate::Over;
+        }
+        let read = |failure: Failure| failure.read || self.connection.has_host_ended();
+        if self.failure.is_some_and(read) && self.connection.has_delivered() {
+            return Fate::Broken;
         }
         let more = self.socket.is_some() && self.readable && self.connection.wanted() > 0;
         match all_sent {
@@ -180,7 +290,7 @@ impl Flow {
         }
     }
 
-    fn dial(&mut self, socket: SocketId, host: &mut dyn Host) -> Fate {
+    fn dial(&mut self, now: Instant, socket: SocketId, host: &mut dyn Host) -> Fate {
         if !self.writable {
             return Fate::Rests;
         }
@@ -194,56 +304,67 @@ impl Flow {
                 self.writable = false;
                 Fate::Rests
             }
+            // It stood, and may have said something: what is not accepted is refused.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                self.connection.dialled();
+                self.quote = Box::default();
+                Self::fail(&mut self.failure, now);
+                self.readable = true;
+                Fate::Works
+            }
             Err(error) => Fate::Failed(error.kind()),
         }
     }
 
-    /// Gives the host what is held for it. `false`: its connection has ended.
-    fn write(&mut self, socket: SocketId, host: &mut dyn Host) -> bool {
-        while self.writable && !self.connection.waiting().is_empty() {
+    /// Gives the host what is held for it.
+    fn write(&mut self, now: Instant, socket: SocketId, host: &mut dyn Host) {
+        while self.failure.is_none() && self.writable && !self.connection.waiting().is_empty() {
             match host.send(socket, self.connection.waiting()) {
-                Ok(count) => self.connection.taken(count),
+                Ok(count) => {
+                    self.active = now;
+                    self.connection.taken(count);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return false,
+                Err(_) => {
+                    // The socket has told of its error, and will now say that it is at its end.
+                    Self::fail(&mut self.failure, now);
+                    self.readable = true;
+                }
             }
         }
-        if self.connection.has_drained() && !std::mem::replace(&mut self.shut, true) {
+        if self.failure.is_some() {
+            self.connection.discard_waiting();
+        } else if self.connection.has_drained() && !std::mem::replace(&mut self.shut, true) {
             host.shutdown(socket);
         }
-        true
     }
 
-    /// Reads from the host what the guest takes. `false`: its connection has ended by an error.
-    fn read(
-        &mut self,
-        now: Instant,
-        socket: SocketId,
-        host: &mut dyn Host,
-        buffer: &mut [u8],
-        mut room: usize,
-    ) -> bool {
+    /// Reads from the host what the guest takes.
+    fn read(&mut self, now: Instant, socket: SocketId, host: &mut dyn Host, buffer: &mut [u8], mut room: usize) {
         for _ in 0..READS {
             let wanted = self.connection.affords(room).min(buffer.len());
             if !self.readable || wanted == 0 {
-                break;
+                return;
             }
             let before = self.connection.held();
             match self.connection.fill(wanted, buffer, |room| host.recv(socket, room)) {
-                Ok(0) => {
+                Ok(0) if self.failure.is_none() => {
                     self.connection.end();
                     self.readable = false;
                 }
-                Ok(_) => {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && self.failure.is_none() => self.readable = false,
+                Ok(count) if count > 0 => {
                     self.active = now;
                     room = room.saturating_sub(self.connection.held() - before);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return false,
+                Ok(_) | Err(_) => {
+                    self.failure = Some(Failure { since: now, read: true });
+                    self.readable = false;
+                }
             }
         }
-        true
     }
 
     /// Sends what may be sent. `false`: there was no room for all of it.

@@ -12,12 +12,15 @@
 //! Buffers grow with what is under way and are given back when it has arrived; what all flows together hold is bounded.
 
 mod connection;
+#[cfg(test)]
+mod ends;
 mod flow;
 mod isn;
 #[cfg(test)]
 mod lossy;
 mod receiver;
 mod ring;
+mod room;
 mod scoreboard;
 mod segment;
 mod sender;
@@ -27,15 +30,17 @@ use super::icmp;
 use super::packet::Packet;
 use super::table::Table;
 use super::wire::{Way, Wire, has_room};
-use crate::frame::Batch;
+use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
 use crate::service::Station;
 use crate::service::endpoint::Endpoint;
+use crate::service::path_mtu::TooBig;
 use crate::time::Instant;
 use crate::wire::Mac;
 use connection::{Connection, Verdict};
 use flow::{Fate, Flow, Key};
 use isn::Isn;
+use room::Room;
 use segment::{Flags, Segment};
 use sender::SUPER_PAYLOAD;
 use std::collections::{BTreeSet, VecDeque};
@@ -56,6 +61,7 @@ pub(super) struct Tcp {
     held: usize,
     buffer: Vec<u8>,
     isn: Isn,
+    room: Room,
 }
 
 impl Tcp {
@@ -66,6 +72,7 @@ impl Tcp {
             held: 0,
             buffer: vec![0; CHUNK],
             isn: Isn::new(seed),
+            room: Room::default(),
         }
     }
 
@@ -188,18 +195,22 @@ impl Tcp {
                 wire.stats.forbidden += 1;
                 return icmp::refuse(wire, whom, key.guest.ip(), Refusal::Prohibited, packet.whole);
             }
+            Way::Nowhere => {
+                wire.stats.ignored += 1;
+                return icmp::refuse(wire, whom, key.guest.ip(), Refusal::Host, packet.whole);
+            }
             Way::Astray => {
                 wire.stats.ignored += 1;
                 return;
             }
         };
-        if !self.flows.admits(whom.port()) {
-            wire.stats.flows += 1;
+        if !self.finds_room(now, whom, host, wire) {
             return;
         }
         match host.connect(SocketAddr::new(addr, key.remote.port())) {
             Ok(socket) => {
-                let connection = Connection::asked(syn, self.isn.number(now, &key), own_mss(wire, &key));
+                let mut connection = Connection::asked(syn, self.isn.number(now, &key), own_mss(wire, &key));
+                connection.limit(way_mss(wire, &key));
                 wire.stats.tcp += 1;
                 self.flows.insert(Flow::new(now, key, whom, connection, socket, packet.whole));
             }
@@ -207,8 +218,8 @@ impl Tcp {
         }
     }
 
-    /// A client of a forward: the guest is asked for a connection that comes from `remote`. `false`: there is no room,
-    /// or the address is in use.
+    /// A client of a forward: the guest is asked for a connection that comes from `remote`. There is room for
+    /// it. `false`: the address is in use.
     pub fn open(
         &mut self,
         now: Instant,
@@ -218,14 +229,35 @@ impl Tcp {
         wire: &mut Wire,
     ) -> bool {
         let key = Key { guest, remote };
-        if !self.flows.admits(whom.port()) || self.flows.find(&key).is_some() {
+        if self.flows.find(&key).is_some() {
             return false;
         }
-        let connection = Connection::asking(self.isn.number(now, &key), own_mss(wire, &key));
+        let mut connection = Connection::asking(self.isn.number(now, &key), own_mss(wire, &key));
+        connection.limit(way_mss(wire, &key));
         wire.stats.tcp += 1;
         let index = self.flows.insert(Flow::new(now, key, whom, connection, socket, &[]));
         self.flows.make_ready(index);
         true
+    }
+
+    /// Whether there is room for a flow of `whom`; where there is none another one may have to go.
+    pub fn finds_room(&mut self, now: Instant, whom: Station, host: &mut dyn Host, wire: &mut Wire) -> bool {
+        if self.flows.admits(whom.port()) {
+            return true;
+        }
+        wire.stats.flows += 1;
+        if let Some(index) = self.room.make(now, whom.port(), &self.flows) {
+            self.end(index, host, wire);
+        }
+        self.flows.admits(whom.port())
+    }
+
+    /// Ends a flow for both sides, by a reset where one has not ended.
+    fn end(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
+        if let Some(flow) = self.flows.get(index).filter(|flow| flow.socket.is_some()) {
+            flow.reset(wire);
+        }
+        self.remove(index, host, true);
     }
 
     /// Takes a flow out, and closes its socket; `abort`: by a reset.
@@ -247,6 +279,39 @@ impl Tcp {
         }
         self.flows.make_ready(index);
         true
+    }
+
+    /// A router behind the switch has dropped a segment to a guest that was too big. `false`: it is of no flow, or not under
+    /// way; who makes one up does not know its number.
+    pub fn handle_too_big(&mut self, told: &TooBig<'_>, whom: Station, wire: &mut Wire) -> bool {
+        let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return false };
+        let port = |bytes| u16::from_be_bytes(bytes);
+        let key =
+            Key { guest: SocketAddr::new(told.dst, port([d0, d1])), remote: SocketAddr::new(told.src, port([s0, s1])) };
+        let Some(index) = self.flows.find(&key) else { return false };
+        let Some(flow) = self.flows.get_mut(index) else { return false };
+        let seq = u32::from_be_bytes([q0, q1, q2, q3]);
+        // A guest that is kept from the others has no router among them.
+        if whom.ingress.isolated && whom.port() != flow.station.port() {
+            return false;
+        }
+        if !flow.connection.narrow(seq, mss_of(told.mtu.into(), &key)) {
+            return false;
+        }
+        wire.note_path(key.guest.ip(), told.mtu);
+        self.flows.make_ready(index);
+        true
+    }
+
+    /// Whoever was at a port of the switch has left it. Another one may come to it with the same guests behind it, so they
+    /// are asked before their flows end.
+    pub fn doubt(&mut self, now: Instant, port: PortId) {
+        for index in self.flows.of_port(port) {
+            if let Some(flow) = self.flows.get_mut(index) {
+                flow.doubt(now);
+                self.flows.schedule(index);
+            }
+        }
     }
 
     /// Gives every flow that has something to do a turn, as long as there is room in `out`.
@@ -271,10 +336,7 @@ impl Tcp {
                     self.starved.insert(index);
                 }
                 Fate::Over => self.finish(index, host),
-                Fate::Broken => {
-                    flow.reset(wire);
-                    self.remove(index, host, true);
-                }
+                Fate::Broken => self.end(index, host, wire),
                 Fate::Failed(why) => {
                     let (whom, key, quote, syn) = (flow.station, flow.key, flow.quote.clone(), flow.connection.reset());
                     let syn = Segment { seq: syn.ack.wrapping_sub(1), ..Segment::default() };
@@ -307,10 +369,7 @@ impl Tcp {
                 self.flows.schedule(index);
                 continue;
             }
-            if flow.socket.is_some() {
-                flow.reset(wire);
-            }
-            self.remove(index, host, true);
+            self.end(index, host, wire);
         }
     }
 }
@@ -332,8 +391,17 @@ fn give_back(bytes: &mut VecDeque<u8>) {
 
 /// Payload of the longest segment that fits the link, and a frame of ours.
 fn own_mss(wire: &Wire, key: &Key) -> u16 {
+    mss_of(wire.mtu, key)
+}
+
+/// The same of the way to the guest, as far as that is known.
+fn way_mss(wire: &Wire, key: &Key) -> u16 {
+    mss_of(wire.mtu_to(key.guest.ip()), key)
+}
+
+fn mss_of(mtu: usize, key: &Key) -> u16 {
     let headers = if key.guest.is_ipv4() { 40 } else { 60 };
-    wire.mtu.saturating_sub(headers).min(SUPER_PAYLOAD) as u16
+    mtu.saturating_sub(headers).min(SUPER_PAYLOAD) as u16
 }
 
 /// A segment of no connection is answered with a reset (RFC 9293, 3.5.2).

@@ -96,6 +96,11 @@ impl Segment {
         (bytes, len)
     }
 
+    /// Whether it is an acknowledgement and nothing else.
+    pub fn is_bare(&self, payload: usize) -> bool {
+        self.space(payload) == 0 && !self.flags.rst
+    }
+
     /// How much of the sequence space the segment takes up with `payload` bytes.
     pub fn space(&self, payload: usize) -> u32 {
         payload as u32 + u32::from(self.flags.syn) + u32::from(self.flags.fin)

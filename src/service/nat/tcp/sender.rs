@@ -33,6 +33,8 @@ const MOST_RTO: Duration = Duration::from_secs(30);
 const TRIES: u8 = 9;
 /// How long bytes wait for a window that is worth a segment (RFC 9293, 3.8.6.2.1: 0.1 to 1 s).
 const OVERRIDE: Duration = Duration::from_millis(200);
+/// No way is so narrow that it carries less.
+const LEAST_MSS: usize = 28;
 /// Segments that may be sent before anything was acknowledged (RFC 6928).
 const INITIAL_WINDOW: usize = 10;
 /// What an acknowledgement was.
@@ -159,9 +161,46 @@ impl Sender {
         self.congestion = INITIAL_WINDOW * self.mss;
     }
 
+    /// Segments are to carry `mss` bytes at most from now on.
+    pub fn limit(&mut self, mss: usize) {
+        self.mss = self.mss.min(mss.max(LEAST_MSS));
+    }
+
+    /// The segment with number `seq` was too long for the way, which carries `mss` bytes of payload: all is sent again from
+    /// the first byte on, at once and not slower, as nothing was lost for lack of room (RFC 1191, 6.5). `false`: it is none
+    /// that is under way.
+    pub fn narrow(&mut self, seq: u32, mss: usize) -> bool {
+        let under_way = self.syn_acked && !before(seq, self.una) && before(seq, self.max);
+        let wide = self.mss;
+        if under_way {
+            self.limit(mss);
+        }
+        if self.mss < wide {
+            self.nxt = self.una;
+            (self.recover, self.duplicates, self.resend, self.timing) = (None, 0, false, None);
+            self.board.clear();
+        }
+        under_way
+    }
+
     /// The number of the next segment.
     pub fn nxt(&self) -> u32 {
         self.nxt
+    }
+
+    /// The first number that was not acknowledged.
+    pub fn una(&self) -> u32 {
+        self.una
+    }
+
+    /// Whether nothing will be added to what is sent.
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Whether everything that came from the host was acknowledged, an end too.
+    pub fn has_delivered(&self) -> bool {
+        self.syn_acked && self.una == self.max && self.bytes.len() == 0 && self.ending == self.fin_acked
     }
 
     /// Payload of a segment.

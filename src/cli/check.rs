@@ -1,0 +1,105 @@
+//! `zbridge check`: what a file would run, and what is odd or wrong about it, for people or as JSON.
+
+use super::{Label, complain, print};
+use crate::config::{Config, InstanceSpec};
+use crate::control::{Failure, print as json};
+use crate::error::{Error, Result};
+use crate::launch;
+use serde::Serialize;
+use std::path::Path;
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Checked {
+    /// Whether it would run.
+    ok: bool,
+    /// Why it would not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Failure>,
+    /// What is odd.
+    warnings: Vec<Failure>,
+    /// Its ports.
+    ports: Vec<Port>,
+    /// Its programs.
+    instances: Vec<Instance>,
+}
+
+#[derive(Serialize)]
+struct Port {
+    name: String,
+    switch: String,
+    kind: &'static str,
+    target: String,
+}
+
+#[derive(Serialize)]
+struct Instance {
+    name: String,
+    switch: String,
+    command: Vec<String>,
+    after: Vec<String>,
+}
+
+/// What a file would run. With `as_json` what is wrong is an answer, too, beside the error that it ends with.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn check(file: &Path, as_json: bool) -> Result<Vec<u8>> {
+    let found = examine(file);
+    if !as_json {
+        let (config, warnings) = found?;
+        warnings.iter().for_each(|warning| complain(Label::Warning, warning));
+        return Ok(config.summary().into_bytes());
+    }
+    match found {
+        Ok((config, warnings)) => Ok(json(&checked(&config, &warnings))),
+        Err(error) => {
+            let (warnings, ports, instances) = (Vec::new(), Vec::new(), Vec::new());
+            print(json(&Checked { ok: false, error: Some(Failure::from(&error)), warnings, ports, instances }))?;
+            Err(error)
+        }
+    }
+}
+
+fn examine(file: &Path) -> Result<(Config, Vec<Error>)> {
+    let config = Config::load(file)?;
+    let odd = config.check().and_then(|mut odd| {
+        odd.extend(config.check_programs()?);
+        Ok(odd)
+    });
+    let odd = odd.map_err(|error| error.at(file.display()))?;
+    let mut warnings: Vec<Error> = odd.into_iter().map(Error::usage).collect();
+    warnings.extend(config.instances.iter().filter_map(missing));
+    Ok((config, warnings))
+}
+
+/// Why the program of an instance could not be started now. It may still be built, so that it is only odd.
+fn missing(instance: &InstanceSpec) -> Option<Error> {
+    let mut spec = launch::Spec::new(&instance.name, instance.command.iter().map(Into::into).collect());
+    spec.env = instance.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    spec.cwd = instance.cwd.clone();
+    // A folder that is not there is told of by itself.
+    spec.cwd
+        .as_deref()
+        .is_none_or(Path::is_dir)
+        .then(|| launch::check_program(&spec).err())
+        .flatten()
+        .map(|why| why.error.at(format_args!("instance {}", instance.name)))
+}
+
+fn checked(config: &Config, warnings: &[Error]) -> Checked {
+    let ports = config.ports.iter().map(|port| Port {
+        name: port.name.clone(),
+        switch: port.switch.clone(),
+        kind: port.kind.word(),
+        target: port.target(),
+    });
+    let instances = config.instances.iter().map(|instance| Instance {
+        name: instance.name.clone(),
+        switch: instance.switch.clone(),
+        command: instance.command.clone(),
+        after: instance.after.clone(),
+    });
+    let warnings = warnings.iter().map(Failure::from).collect();
+    Checked { ok: true, error: None, warnings, ports: ports.collect(), instances: instances.collect() }
+}

@@ -1,0 +1,175 @@
+//! `status --watch`: what changes at the ports of a bridge, each line with the time.
+//!
+//! A port that comes, goes or is in another state is said at once, one that only counts once a second, with the rate since
+//! its last line. The head of the columns comes again from time to time, so that it is on the screen.
+
+use super::table::{dropped, dropped_and_why, peer};
+use crate::config::text::columns;
+use crate::control::{PortInfo, StatusInfo};
+use std::time::{Duration, Instant};
+
+/// How often it is looked.
+pub const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a port only counts before it is said again.
+const COUNTING: Duration = Duration::from_secs(1);
+
+/// Lines after which the head comes again.
+const SCREEN: usize = 20;
+
+const HEAD: [&str; 10] = ["time", "port", "kind", "state", "rx", "tx", "rx bit/s", "tx bit/s", "dropped", "peer"];
+
+/// What was said of a port, and when.
+struct Told {
+    port: PortInfo,
+    at: Instant,
+}
+
+/// What was said of all of them.
+pub struct Watch {
+    told: Vec<Told>,
+    /// Lines since the last head.
+    lines: usize,
+}
+
+impl Watch {
+    /// The ports of `status` have just been shown.
+    pub fn new(now: Instant, status: &StatusInfo) -> Self {
+        let told = ports(status).map(|port| Told { port: port.clone(), at: now }).collect();
+        Self { told, lines: SCREEN }
+    }
+
+    /// The lines of what is other than before, at `time` of the clock on the wall.
+    pub fn changes(&mut self, now: Instant, time: &str, status: &StatusInfo) -> String {
+        let mut rows = self.departures(time, status);
+        for port in ports(status) {
+            let known = self.told.iter_mut().find(|told| is_same(&told.port, port));
+            let rates = match &known {
+                Some(told) if told.is_stale(now, port) => told.rates(now, port),
+                Some(_) => continue,
+                None => ["-", "-"].map(str::to_owned),
+            };
+            rows.push(row(time, port, &port.state, rates));
+            let said = Told { port: port.clone(), at: now };
+            match known {
+                Some(told) => *told = said,
+                None => self.told.push(said),
+            }
+        }
+        self.written(rows)
+    }
+
+    /// The rows of ports that are gone.
+    fn departures(&mut self, time: &str, status: &StatusInfo) -> Vec<[String; HEAD.len()]> {
+        let mut gone = Vec::new();
+        self.told.retain(|told| {
+            let stays = ports(status).any(|port| is_same(&told.port, port));
+            if !stays {
+                gone.push(row(time, &told.port, "gone", ["-", "-"].map(str::to_owned)));
+            }
+            stays
+        });
+        gone
+    }
+
+    /// The rows as lines, as wide as those of all ports.
+    fn written(&mut self, rows: Vec<[String; HEAD.len()]>) -> String {
+        if rows.is_empty() {
+            return String::new();
+        }
+        let mut shown = Vec::new();
+        if self.lines >= SCREEN {
+            shown.push(HEAD.map(str::to_owned));
+            self.lines = 0;
+        }
+        self.lines += rows.len();
+        shown.extend(rows);
+        let count = shown.len();
+        let all =
+            self.told.iter().map(|told| row("00:00:00", &told.port, &told.port.state, [String::new(), String::new()]));
+        shown.extend(all.chain([HEAD.map(str::to_owned)]));
+        columns("", &shown).split_inclusive('\n').take(count).collect()
+    }
+}
+
+impl Told {
+    /// Whether the port is to be said again.
+    fn is_stale(&self, now: Instant, port: &PortInfo) -> bool {
+        let counts = |port: &PortInfo| (port.rx_frames, port.tx_frames, dropped(port));
+        (&self.port.state, &self.port.peer) != (&port.state, &port.peer)
+            || now.duration_since(self.at) >= COUNTING && counts(&self.port) != counts(port)
+    }
+
+    /// Bits a second in and out since then.
+    fn rates(&self, now: Instant, port: &PortInfo) -> [String; 2] {
+        let seconds = now.duration_since(self.at).as_secs_f64();
+        let rate = |before: u64, bytes: u64| rate(bytes.saturating_sub(before) as f64 * 8.0 / seconds);
+        [rate(self.port.rx_bytes, port.rx_bytes), rate(self.port.tx_bytes, port.tx_bytes)]
+    }
+}
+
+fn ports(status: &StatusInfo) -> impl Iterator<Item = &PortInfo> {
+    status.switches.iter().flat_map(|switch| &switch.ports)
+}
+
+fn is_same(one: &PortInfo, other: &PortInfo) -> bool {
+    (&one.name, &one.kind) == (&other.name, &other.kind)
+}
+
+fn row(time: &str, port: &PortInfo, state: &str, [rx, tx]: [String; 2]) -> [String; HEAD.len()] {
+    let [received, sent] = [port.rx_frames, port.tx_frames].map(|number| number.to_string());
+    let [time, name, kind, state] = [time, &port.name, &port.kind, state].map(str::to_owned);
+    [time, name, kind, state, received, sent, rx, tx, dropped_and_why(port), peer(port).to_owned()]
+}
+
+/// A rate in three digits: `0`, `950`, `1.20k`, `34.5M`.
+fn rate(bits: f64) -> String {
+    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let Some((unit, word)) = units.into_iter().find(|(unit, _)| bits >= *unit) else { return format!("{bits:.0}") };
+    let scaled = bits / unit;
+    let places = if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) };
+    format!("{scaled:.places$}{word}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::tests::{bridge, port};
+    use super::*;
+
+    #[test]
+    fn states_are_said_at_once_and_counters_each_second() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut watch =
+            Watch::new(start, &bridge(vec![port("a", "up", 1), port("longer", "up", 1), port("c", "up", 1)]));
+        let now = bridge(vec![port("a", "down", 1), port("longer", "up", 11)]);
+        let head = "time      port    kind  state  rx  tx  rx bit/s  tx bit/s  dropped  peer\n";
+        let first = "12:00:00  c       unix  gone   1   0   -         -         0        -\n\
+                     12:00:00  a       unix  down   1   0   0         0         0        -\n";
+        assert_eq!(watch.changes(at(250), "12:00:00", &now), format!("{head}{first}"));
+        assert_eq!(watch.changes(at(500), "12:00:00", &now), "");
+        let then = "12:00:01  longer  unix  up     11  0   2.40k     0         1 (stalled 1)  -\n";
+        assert_eq!(watch.changes(at(2000), "12:00:01", &now), then);
+        assert_eq!(watch.changes(at(9000), "12:00:09", &now), "", "it is quiet");
+        let back = bridge(vec![port("a", "down", 1), port("longer", "up", 11), port("c", "up", 0)]);
+        assert!(watch.changes(at(9250), "12:00:09", &back).starts_with("12:00:09  c       unix  up     0"));
+    }
+
+    #[test]
+    fn the_head_comes_again() {
+        let start = Instant::now();
+        let mut watch = Watch::new(start, &bridge(Vec::new()));
+        let mut text = String::new();
+        for round in 0..50_u64 {
+            let ports = if round % 2 == 0 { vec![port("a", "up", 0)] } else { Vec::new() };
+            text += &watch.changes(start + LOOK, "12:00:00", &bridge(ports));
+        }
+        assert_eq!((text.lines().count(), text.matches("time ").count()), (53, 3));
+    }
+
+    #[test]
+    fn rates_have_three_digits() {
+        let rates = [0.0, 999.4, 1200.0, 34_500_000.0, 123_456_789.0, 12e9].map(rate);
+        assert_eq!(rates, ["0", "999", "1.20k", "34.5M", "123M", "12.0G"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! What two of a configuration have or do that is one's alone, and that runs all the same: an IP address, the giving out of
+//! addresses. Such networks work by chance, so it is said.
+
+use super::instance::Network;
+use super::kind::PortKind;
+use super::plan::Config;
+use super::port::PortSpec;
+use std::net::IpAddr;
+
+/// Whose an address is: a name, the switch that it is on, and whether this machine has the address itself.
+struct Holder<'a> {
+    name: &'a str,
+    switch: &'a str,
+    is_machine: bool,
+}
+
+impl Config {
+    /// What is there twice, a line for each.
+    pub(super) fn doubles(&self) -> Vec<String> {
+        let mut odd = self.servers();
+        let mut held: Vec<(IpAddr, Holder<'_>)> = Vec::new();
+        for (addr, holder) in self.addresses() {
+            let clash = |other: &Holder<'_>| {
+                other.switch == holder.switch && !(other.is_machine && holder.is_machine)
+                    || other.is_machine && holder.is_machine
+            };
+            if let Some((_, other)) = held.iter().find(|(theirs, other)| *theirs == addr && clash(other)) {
+                odd.push(format!("{} and {} both have the address {addr}", other.name, holder.name));
+            }
+            held.push((addr, holder));
+        }
+        odd
+    }
+
+    /// Switches with several DHCP servers.
+    fn servers(&self) -> Vec<String> {
+        let settled = self.settled();
+        let serves = |port: &&PortSpec| matches!(&port.kind, PortKind::Nat(nat) if nat.lan.dhcp.is_some());
+        let told = |name: &str| {
+            let servers: Vec<&str> = settled.ports_of(name).filter(serves).map(|port| port.name.as_str()).collect();
+            let what = format!("{} of switch {name} each give out addresses by DHCP", servers.join(" and "));
+            (servers.len() > 1).then(|| format!("{what}: a guest takes those of whichever answers first; dhcp=off"))
+        };
+        self.switches_in_use().iter().filter_map(|switch| told(&switch.name)).collect()
+    }
+
+    /// The addresses that are given to interfaces of this machine and of programs. Two services of a switch with one
+    /// address are an error before.
+    fn addresses(&self) -> impl Iterator<Item = (IpAddr, Holder<'_>)> {
+        let ports = self.ports.iter().flat_map(|port| {
+            let holder = |is_machine| Holder { name: &port.name, switch: &port.switch, is_machine };
+            let taps = match &port.kind {
+                PortKind::Tap(tap) => tap.addrs.as_slice(),
+                _ => &[],
+            };
+            let services = port.kind.hosts().into_iter().map(move |addr| (addr, holder(false)));
+            taps.iter().map(move |cidr| (cidr.addr, holder(true))).chain(services)
+        });
+        let instances = self.instances.iter().flat_map(|instance| {
+            let addrs = match &instance.network {
+                Network::Interfaces { host: Some((host, _)), .. } => host.addrs.as_slice(),
+                _ => &[],
+            };
+            let holder = || Holder { name: &instance.name, switch: &instance.switch, is_machine: false };
+            addrs.iter().map(move |cidr| (cidr.addr, holder()))
+        });
+        ports.chain(instances)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn odd(ports: &[&str], hosts: &[&str]) -> Vec<String> {
+        let ports: Vec<String> = ports.iter().map(|port| format!("{port:?}")).collect();
+        let table = |(number, host): (usize, &&str)| {
+            format!("[[instance]]\nname = \"i{number}\"\ncommand = \"x\"\nhost = \"{host}\"\n")
+        };
+        let tables: String = hosts.iter().enumerate().map(table).collect();
+        let config = Config::parse(&format!("port = [{}]\n{tables}", ports.join(", ")), "x").unwrap();
+        config.check().unwrap()
+    }
+
+    #[test]
+    fn an_address_is_ones_alone() {
+        let both = |one: &str, other: &str| vec![format!("{one} and {other} both have the address 192.0.2.2")];
+        assert_eq!(odd(&["tap:a,addr=192.0.2.2/24", "tap:b,addr=192.0.2.2/24"], &[]), both("a", "b"));
+        let machine = ["tap:a,addr=192.0.2.2/24", "tap:b,addr=192.0.2.2/24,switch=lab"];
+        assert_eq!(odd(&machine, &[]), both("a", "b"), "one machine has both, whichever switches they are on");
+        assert_eq!(odd(&["tap:a,addr=192.0.2.2/24"], &["192.0.2.2/24"]), both("a", "i0"));
+        assert_eq!(odd(&["unix:/tmp/x"], &["192.0.2.2/24", "192.0.2.2/24"]), both("i0", "i1"));
+        assert_eq!(odd(&["usbip:192.0.2.2/24,device=loopback", "tap:a,addr=192.0.2.2/24"], &[]), both("usbip", "a"));
+        let apart = ["usbip:192.0.2.2/24,device=loopback", "tap:a,addr=192.0.2.2/24,switch=lab"];
+        assert_eq!(odd(&apart, &["192.0.2.3/24"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_switch_has_one_server_of_addresses() {
+        let two = ["nat:10.0.2.2/24", "nat:10.0.3.2/24,name=other"];
+        let what = "nat and other of switch default each give out addresses by DHCP: a guest takes those of whichever \
+                    answers first; dhcp=off";
+        assert_eq!(odd(&two, &[]), [what]);
+        assert_eq!(odd(&["nat:10.0.2.2/24", "nat:10.0.3.2/24,name=other,dhcp=off"], &[]), [""; 0]);
+        assert_eq!(odd(&["nat:10.0.2.2/24", "nat:10.0.3.2/24,name=other,switch=lab"], &[]), [""; 0]);
+    }
+}

@@ -1,0 +1,123 @@
+//! Ways to guests that carry less than the switch does.
+
+use super::packet::{ICMPV4, UDP};
+use super::script::WHOM;
+use super::tests::Bench;
+use crate::frame::{Batch, Outgoing, PortId};
+use crate::limits::{MAX_FRAME, PREFIX};
+use crate::service::{Ingress, Station};
+use crate::wire::{Gso, Mac};
+
+const ACK: u8 = 0x10;
+const PORT: u16 = 1000;
+/// What a line at the end of the way carries.
+const NARROW: u16 = 300;
+
+/// What the guest is sent: each packet, and how long the longest is that it stands for.
+fn sent(bench: &mut Bench) -> Vec<(Vec<u8>, usize)> {
+    let (mut all, mut out) = (Vec::new(), Batch::new(4 * (PREFIX + MAX_FRAME)));
+    loop {
+        bench.nat.poll_transmit(bench.now, &mut bench.host, &mut out);
+        for (frame, bytes) in Outgoing::rest_of(&out, 0).frames().filter(|(_, bytes)| bytes[12..14] == [8, 0]) {
+            let packet = bytes[14..].to_vec();
+            let longest = match frame.offload.gso {
+                Gso::None => packet.len(),
+                _ => 40 + usize::from(frame.offload.gso_size),
+            };
+            all.push((packet, longest));
+        }
+        out.clear();
+        if !bench.nat.is_ready() {
+            return all;
+        }
+    }
+}
+
+/// The router on the way says that this packet was too big.
+fn tell(bench: &mut Bench, quoted: &[u8], mtu: u16) {
+    let head = [&[3, 4, 0, 0, 0, 0], &mtu.to_be_bytes()[..]].concat();
+    bench.packet(ICMPV4, &[&head, &quoted[..28]]);
+}
+
+/// A connection whose host gives 20,000 bytes, and what of it the guest is sent at first.
+fn download(port: u16, bench: &mut Bench, socket: u64) -> (u32, Vec<(Vec<u8>, usize)>) {
+    let ack = bench.open(port, socket);
+    bench.host.gives = 20_000;
+    bench.tell(socket, true, false);
+    (ack, sent(bench))
+}
+
+#[test]
+fn segments_become_as_short_as_a_router_says() {
+    let mut bench = Bench::new();
+    let (mut next, first) = download(PORT, &mut bench, 1);
+    assert_eq!(first[0].1, 576);
+    tell(&mut bench, &first[0].0, NARROW);
+    let mut got = 0;
+    let mut now = sent(&mut bench);
+    assert!(!now.is_empty(), "it is sent again at once");
+    for _ in 0..100 {
+        for (packet, longest) in now {
+            assert!(longest <= NARROW.into(), "{longest}");
+            assert_eq!(packet[24..28], next.to_be_bytes(), "from the first byte on, and in order");
+            (got, next) = (got + packet.len() - 40, next.wrapping_add(packet.len() as u32 - 40));
+        }
+        bench.segment(PORT, (1, next), ACK, &[]);
+        now = sent(&mut bench);
+    }
+    assert_eq!(got, 20_000);
+    // whoever comes next need not find it out again
+    let (_, second) = download(PORT + 1, &mut bench, 2);
+    assert!(second.iter().all(|(_, longest)| *longest <= NARROW.into()));
+}
+
+#[test]
+fn who_does_not_see_a_segment_makes_none_shorter() {
+    let mut bench = Bench::new();
+    let (_, first) = download(PORT, &mut bench, 1);
+    let lie = |at: usize, by: u8| {
+        let mut quoted = first[0].0.clone();
+        quoted[at] = quoted[at].wrapping_add(by);
+        quoted
+    };
+    // another address, port or number
+    for (at, by) in [(15, 1), (21, 1), (23, 1), (24, 0x40), (27, 0xff)] {
+        tell(&mut bench, &lie(at, by), NARROW);
+        assert_eq!(sent(&mut bench), []);
+    }
+    // a guest that is kept from the others, about one of them
+    bench.whom.ingress = Ingress { port: PortId(99), isolated: true };
+    tell(&mut bench, &first[0].0, NARROW);
+    bench.whom = WHOM;
+    assert_eq!(sent(&mut bench), []);
+    tell(&mut bench, &first[0].0, 1500);
+    assert_eq!(sent(&mut bench), [], "nothing was too big for that");
+    // a router that does not say how much it carries
+    tell(&mut bench, &first[0].0, 0);
+    assert!(sent(&mut bench).iter().all(|(_, longest)| *longest == 508));
+}
+
+#[test]
+fn datagrams_go_in_pieces_that_may_be_cut_again() {
+    for (mtu, wanted) in [(1000, vec![1500, 996, 524]), (NARROW, vec![1500, 572, 572, 396])] {
+        let mut bench = Bench::new();
+        let answer = |bench: &mut Bench| {
+            bench.host.datagrams = vec!["198.51.100.7:9".parse().unwrap()];
+            bench.host.length = 1472;
+            bench.tell(1, true, false);
+            sent(bench).into_iter().map(|(packet, _)| packet).collect::<Vec<_>>()
+        };
+        bench.datagram(PORT);
+        let whole = answer(&mut bench);
+        // a stranger knows nothing of the way
+        bench.whom = Station { mac: Mac([2, 0, 0x5e, 0, 0x53, 77]), ..WHOM };
+        tell(&mut bench, &whole[0], mtu);
+        bench.whom = WHOM;
+        assert_eq!(answer(&mut bench)[0].len(), 1500);
+        tell(&mut bench, &whole[0], mtu);
+        let pieces = answer(&mut bench);
+        let lengths = whole.iter().chain(&pieces).map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(lengths, wanted);
+        assert!(pieces.iter().all(|piece| piece[9] == UDP && piece[6] & 0x40 == 0), "don't fragment");
+    }
+}

@@ -1,0 +1,206 @@
+//! How flows end: by an error of the host, by a rest, and because another one needs their place.
+
+use crate::frame::PortId;
+use crate::limits::NAT_TCP_FLOWS;
+use crate::service::nat::host::SocketId;
+use crate::service::nat::script::WHOM;
+use crate::service::nat::tests::Bench;
+use crate::time::Duration;
+use std::io::ErrorKind;
+
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 0x10;
+const PORT: u16 = 1000;
+
+/// What the guest gets of a server that has given `gives` bytes and then failed, while the guest sends more; and whether
+/// the last that it hears is a reset.
+fn hears(gives: usize, fail: ErrorKind, first: impl Fn(&mut Bench, u32)) -> (usize, bool) {
+    let mut bench = Bench::new();
+    let mut next = bench.open(PORT, 1);
+    (bench.host.gives, bench.host.fails) = (gives, Some(fail));
+    first(&mut bench, next);
+    bench.tell(1, true, true);
+    let (mut got, mut sent) = (0, 5001);
+    for _ in 0..200 {
+        let said = bench.said();
+        if said.iter().any(|packet| packet[33] & RST != 0) {
+            assert!(bench.host.sockets.is_empty());
+            return (got, true);
+        }
+        assert!(said.iter().all(|packet| packet[33] & FIN == 0), "it does not seem to be whole");
+        let bytes: usize = said.iter().map(|packet| packet.len() - 40).sum();
+        (got, next) = (got + bytes, next.wrapping_add(bytes as u32));
+        bench.segment(PORT, (sent, next), ACK, b"more");
+        sent += 4;
+    }
+    (got, false)
+}
+
+/// A server that has not read all of a request answers and closes: its kernel sends the answer, and then a reset.
+#[test]
+fn an_answer_in_front_of_a_reset_is_heard() {
+    let upload = |bench: &mut Bench, ack| bench.segment(PORT, (1, ack), ACK, &[7; 5000]);
+    for gives in [0, 1, 200, 5000, 30_000, 3_000_000] {
+        let wanted = (gives, true);
+        assert_eq!(hears(gives, ErrorKind::ConnectionReset, |_, _| ()), wanted, "told to who reads");
+        // the socket was writable: who sends is told first, and who reads is told that it is the end
+        let told = |bench: &mut Bench, ack: u32| {
+            let fails = bench.host.fails.take();
+            bench.tell(1, false, true);
+            bench.said();
+            bench.host.fails = fails;
+            upload(bench, ack);
+        };
+        assert_eq!(hears(gives, ErrorKind::ConnectionReset, told), wanted, "told to who sends");
+        // what is held for the host finds out
+        assert_eq!(hears(gives, ErrorKind::TimedOut, upload), wanted, "told when what is held is sent");
+    }
+}
+
+/// A guest that takes nothing more keeps no place for ever.
+#[test]
+fn a_guest_that_does_not_read_last_words_is_reset() {
+    let mut bench = Bench::new();
+    let ack = bench.open(PORT, 1);
+    (bench.host.gives, bench.host.fails) = (30_000, Some(ErrorKind::ConnectionReset));
+    bench.tell(1, true, true);
+    bench.said();
+    let said: Vec<_> = (1..300)
+        .flat_map(|second| {
+            // it answers, and acknowledges nothing
+            bench.segment(PORT, (1, ack), ACK, &[]);
+            bench.pass(second)
+        })
+        .collect();
+    assert!(said.iter().any(|packet| packet[33] & RST != 0));
+    assert_eq!(bench.nat.flows().tcp, 0);
+}
+
+/// A connection whose guest has closed and whose server does not.
+fn half_close(bench: &mut Bench, port: u16, socket: u64) {
+    let ack = bench.open(port, socket);
+    bench.segment(port, (1, ack), FIN | ACK, &[]);
+    bench.said();
+}
+
+#[test]
+fn a_half_closed_connection_ends_after_minutes() {
+    let mut bench = Bench::new();
+    half_close(&mut bench, PORT, 1);
+    bench.open(PORT + 1, 2);
+    bench.pass(239);
+    assert_eq!(bench.nat.flows().tcp, 2);
+    // what its server still says keeps it
+    bench.host.gives = 4;
+    bench.tell(1, true, false);
+    let answer = bench.said().into_iter().find(|packet| packet.len() == 44).unwrap();
+    let next = u32::from_be_bytes(answer[24..28].try_into().unwrap()).wrapping_add(4);
+    bench.segment(PORT, (2, next), ACK, &[]);
+    bench.pass(478);
+    assert_eq!(bench.nat.flows().tcp, 2);
+    let said = bench.pass(480);
+    assert!(said.iter().any(|packet| packet[33] & RST != 0 && packet[22..24] == PORT.to_be_bytes()));
+    assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (1, 1), "the other one stays");
+}
+
+/// What the guest said last, and the host has not taken yet, is not cut off by it.
+#[test]
+fn a_half_closed_connection_waits_for_its_host() {
+    let mut bench = Bench::new();
+    let ack = bench.open(PORT, 1);
+    bench.segment(PORT, (1, ack), FIN | ACK, b"last words");
+    bench.said();
+    bench.pass(1000);
+    // it was asked whether it is there
+    bench.segment(PORT, (12, ack), ACK, &[]);
+    assert_eq!(bench.nat.flows().tcp, 1);
+    bench.host.takes = 10;
+    bench.tell(1, false, true);
+    bench.said();
+    bench.pass(1239);
+    assert_eq!((bench.host.takes, bench.nat.flows().tcp), (0, 1));
+    bench.pass(1241);
+    assert_eq!(bench.nat.flows().tcp, 0);
+}
+
+/// A guest that asks a server that never closes, often.
+#[test]
+fn a_connection_that_rests_half_closed_makes_room() {
+    let mut bench = Bench::new();
+    bench.open(1, 1);
+    let most = NAT_TCP_FLOWS / 8 * 7;
+    for number in 2..=most as u64 {
+        half_close(&mut bench, number as u16, number);
+        bench.now += Duration::from_millis(1);
+    }
+    assert_eq!((bench.nat.flows().tcp, bench.nat.stats().flows), (most, 0));
+    for number in 1..=200 {
+        let (port, socket) = ((most + number) as u16, (most + number) as u64);
+        bench.open(port, socket);
+        let there = |socket| bench.host.sockets.contains(&SocketId(socket));
+        assert!(there(1) && there(socket), "what is in use stays");
+        assert!(!there(number as u64 + 1) && there(number as u64 + 2), "the one that rests longest goes");
+        assert_eq!((bench.nat.flows().tcp, bench.nat.stats().flows), (most, number as u64));
+    }
+}
+
+/// Connections that stand make room only if they rest.
+#[test]
+fn connections_in_use_make_no_room() {
+    let mut bench = Bench::new();
+    let most = NAT_TCP_FLOWS / 8 * 7;
+    (1..=most as u64).for_each(|number| {
+        bench.open(number as u16, number);
+        bench.now += Duration::from_millis(1);
+    });
+    let port = most as u16 + 1;
+    bench.segment(port, (0, 0), SYN, &[]);
+    assert_eq!((bench.nat.flows().tcp, bench.nat.stats().flows), (most, 1));
+    bench.now += Duration::from_secs(61);
+    bench.open(port, most as u64 + 1);
+    assert!(!bench.host.sockets.contains(&SocketId(1)), "the first of those that rest");
+    assert_eq!((bench.nat.flows().tcp, bench.nat.stats().flows), (most, 2));
+}
+
+/// When a connection ends whose guest says nothing; `does` happens at its beginning.
+fn ends_after(does: impl Fn(&mut Bench)) -> u64 {
+    let mut bench = Bench::new();
+    bench.open(PORT, 1);
+    does(&mut bench);
+    let end = (1..8000).find(|second| {
+        bench.pass(*second);
+        bench.nat.flows().tcp == 0
+    });
+    assert_eq!(bench.host.aborted.len(), 1, "its server is told");
+    end.unwrap()
+}
+
+#[test]
+fn a_guest_that_vanishes_is_missed() {
+    let leave = |port: u16| move |bench: &mut Bench| bench.nat.handle_departure(bench.now, PortId(port));
+    assert_eq!(ends_after(|_| ()), 1200);
+    assert_eq!(ends_after(leave(WHOM.port().0)), 6, "its port was left");
+    assert_eq!(ends_after(leave(77)), 1200, "another one was");
+}
+
+/// A cable that was out for a moment, with the guest behind it.
+#[test]
+fn a_guest_that_answers_at_another_port_keeps_its_connections() {
+    let mut bench = Bench::new();
+    let ack = bench.open(PORT, 1);
+    bench.nat.handle_departure(bench.now, WHOM.port());
+    let asked = bench.pass(2);
+    assert_eq!(asked.len(), 2);
+    assert_eq!((&asked[0][24..28], asked[0][33], asked[0].len()), (&(ack - 1).to_be_bytes()[..], ACK, 40));
+    bench.whom.ingress.port = PortId(9);
+    bench.segment(PORT, (1, ack), ACK, &[]);
+    bench.pass(600);
+    assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (1, 0));
+    // one that has begun anew knows nothing of it
+    bench.nat.handle_departure(bench.now, WHOM.port());
+    bench.pass(602);
+    bench.segment(PORT, (1, 0), RST, &[]);
+    assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (0, 1));
+}

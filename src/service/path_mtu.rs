@@ -1,0 +1,162 @@
+//! Path MTU (RFC 1191, RFC 8201): what a router behind the switch says of a packet that was too big for its next link,
+//! and what that means for later ones.
+//!
+//! A service is the first router of the way to a guest, and not always the last: a tunnel, or a serial line with a host of
+//! its own at its end, may carry less than the switch does. Who cannot pass a packet on says so by ICMP, with the packet's
+//! beginning; who has sent it then sends smaller ones.
+
+use super::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
+use crate::time::{Duration, Instant};
+use foldhash::fast::RandomState;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// What every link carries: of IPv4 (RFC 791, 3.2), and of IPv6 (RFC 8200, 5).
+const LEAST: (u16, u16) = (68, 1280);
+/// What links carry, for routers that do not say it (RFC 1191, 7.1).
+const PLATEAUS: [u16; 9] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
+/// A way is tried with larger packets again after this long (RFC 1191, 6.3: not below ten minutes).
+const LASTS: Duration = Duration::from_secs(600);
+/// Ways that are remembered.
+const WAYS: usize = 256;
+
+/// A router has dropped a packet that was too big.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooBig<'a> {
+    /// Who had sent it.
+    pub src: IpAddr,
+    /// To whom.
+    pub dst: IpAddr,
+    /// What it carried.
+    pub protocol: u8,
+    /// Bytes of the longest packet that fits.
+    pub mtu: u16,
+    /// What it carried, as far as it was quoted: eight bytes at least.
+    pub quote: &'a [u8],
+}
+
+impl<'a> TooBig<'a> {
+    /// Reads "fragmentation needed" of IPv4, and "packet too big" of IPv6. `None`: the packet says something else.
+    pub fn read(packet: &Packet<'a>) -> Option<Self> {
+        let (&[kind, code, _, _, m0, m1, m2, m3], quoted) = packet.payload.split_first_chunk::<8>()?;
+        let told = match (packet.protocol, kind, code) {
+            (ICMPV4, 3, 4) => u32::from_be_bytes([0, 0, m2, m3]),
+            (ICMPV6, 2, _) => u32::from_be_bytes([m0, m1, m2, m3]),
+            _ => return None,
+        };
+        let told = u16::try_from(told).unwrap_or(u16::MAX);
+        let found = if packet.protocol == ICMPV4 { read_v4(told, quoted) } else { read_v6(told, quoted) };
+        found.filter(|found| found.quote.len() >= 8 && packet.fragment.is_none())
+    }
+}
+
+fn read_v4(told: u16, quoted: &[u8]) -> Option<TooBig<'_>> {
+    let (&[version, _, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3], _) =
+        quoted.split_first_chunk::<20>()?;
+    // Only the first piece of a packet says what that carries.
+    if version >> 4 != 4 || u16::from_be_bytes([f0, f1]) & 0x1fff != 0 {
+        return None;
+    }
+    let length = u16::from_be_bytes([l0, l1]);
+    let guessed = || PLATEAUS.into_iter().find(|plateau| *plateau < length).unwrap_or(LEAST.0);
+    Some(TooBig {
+        src: IpAddr::from([s0, s1, s2, s3]),
+        dst: IpAddr::from([d0, d1, d2, d3]),
+        protocol,
+        mtu: if told == 0 { guessed() } else { told.max(LEAST.0) },
+        quote: quoted.get(usize::from(version & 0x0f) * 4..)?,
+    })
+}
+
+fn read_v6(told: u16, quoted: &[u8]) -> Option<TooBig<'_>> {
+    let (&[version, _, _, _, _, _, protocol, _], rest) = quoted.split_first_chunk::<8>()?;
+    let (src, rest) = rest.split_first_chunk::<16>()?;
+    let (dst, rest) = rest.split_first_chunk::<16>()?;
+    let (protocol, quote) = match (protocol, rest) {
+        (FRAGMENT, [next, _, _, _, _, _, _, _, rest @ ..]) => (*next, rest),
+        _ => (protocol, rest),
+    };
+    let mtu = told.max(LEAST.1);
+    (version >> 4 == 6).then_some(TooBig { src: IpAddr::from(*src), dst: IpAddr::from(*dst), protocol, mtu, quote })
+}
+
+/// What the ways to guests carry, where that is less than the switch does.
+#[derive(Default)]
+pub struct Paths(HashMap<IpAddr, (u16, Instant), RandomState>);
+
+impl Paths {
+    /// The way to `addr` carries `mtu` bytes.
+    pub fn note(&mut self, now: Instant, addr: IpAddr, mtu: u16) {
+        if self.0.len() >= WAYS && !self.0.contains_key(&addr) {
+            self.0.retain(|_, (_, since)| now - *since < LASTS);
+            let oldest = self.0.iter().min_by_key(|(_, (_, since))| *since).map(|(addr, _)| *addr);
+            if let Some(oldest) = oldest.filter(|_| self.0.len() >= WAYS) {
+                self.0.remove(&oldest);
+            }
+        }
+        let known = self.of(now, addr).map_or(mtu, |known| known.min(mtu));
+        self.0.insert(addr, (known, now));
+    }
+
+    /// What the way to `addr` carries, where that was told lately.
+    pub fn of(&self, now: Instant, addr: IpAddr) -> Option<u16> {
+        self.0.get(&addr).filter(|(_, since)| now - *since < LASTS).map(|(mtu, _)| *mtu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::ip::{TCP, UDP};
+
+    const GUEST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 15));
+
+    fn packet<'a>(protocol: u8, payload: &'a [u8]) -> Packet<'a> {
+        Packet { src: GUEST, dst: GUEST, hop_limit: 64, protocol, fragment: None, payload, whole: payload }
+    }
+
+    fn message_v4(told: u16, length: u16, place: u16) -> Vec<u8> {
+        let head = [&[3, 4, 0, 0, 0, 0], &told.to_be_bytes()[..], &[0x45, 0], &length.to_be_bytes(), &[0, 1]].concat();
+        [&head, &place.to_be_bytes()[..], &[64, TCP, 0, 0, 198, 51, 100, 7, 10, 0, 2, 15], &[7; 8]].concat()
+    }
+
+    #[test]
+    fn what_a_router_says_is_read() {
+        let mtu = |bytes: &[u8]| TooBig::read(&packet(ICMPV4, bytes)).map(|told| told.mtu);
+        let said = message_v4(1300, 1500, 0x4000);
+        let (src, quote) = ([198, 51, 100, 7].into(), &[7; 8][..]);
+        let wanted = TooBig { src, dst: GUEST, protocol: TCP, mtu: 1300, quote };
+        assert_eq!(TooBig::read(&packet(ICMPV4, &said)), Some(wanted));
+        let guessed = [1500, 1492, 600, 100].map(|length| mtu(&message_v4(0, length, 0)));
+        assert_eq!(guessed, [Some(1492), Some(1006), Some(508), Some(68)], "who does not say it");
+        assert_eq!(mtu(&message_v4(1, 1500, 0)), Some(68));
+        assert_eq!(mtu(&message_v4(1300, 1500, 1)), None, "not the first piece");
+        (0..said.len()).for_each(|len| assert_eq!(mtu(&said[..len]), None, "cut at {len}"));
+        let unreachable = [&[3, 3], &said[2..]].concat();
+        assert_eq!(mtu(&unreachable), None);
+    }
+
+    #[test]
+    fn no_link_of_ipv6_carries_less_than_1280() {
+        let read = |told: u32, next: u8, rest: &[u8]| {
+            let head = [&[2, 0, 0, 0], &told.to_be_bytes()[..], &[0x60, 0, 0, 0, 0, 8, next, 64], &[9; 32]].concat();
+            let bytes = [&head, rest].concat();
+            TooBig::read(&packet(ICMPV6, &bytes)).map(|told| (told.mtu, told.protocol, told.quote.len()))
+        };
+        assert_eq!(read(1300, TCP, &[7; 20]), Some((1300, TCP, 20)));
+        assert_eq!(read(600, TCP, &[7; 20]), Some((1280, TCP, 20)));
+        assert_eq!(read(70_000, FRAGMENT, &[&[UDP], &[0; 15][..]].concat()), Some((65_535, UDP, 8)));
+    }
+
+    #[test]
+    fn a_way_is_tried_again() {
+        let (mut paths, at) = (Paths::default(), Instant::from_secs);
+        paths.note(at(1), GUEST, 576);
+        paths.note(at(2), GUEST, 1300);
+        assert_eq!((paths.of(at(601), GUEST), paths.of(at(602), GUEST)), (Some(576), None));
+        paths.note(at(603), GUEST, 1300);
+        assert_eq!(paths.of(at(603), GUEST), Some(1300));
+        (0..1000_u32).for_each(|last| paths.note(at(604), std::net::Ipv4Addr::from_bits(last).into(), 576));
+        assert_eq!((paths.0.len(), paths.of(at(604), GUEST)), (WAYS, None));
+    }
+}

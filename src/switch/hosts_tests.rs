@@ -1,0 +1,244 @@
+//! Stations that leave and come back with another MAC address, frame by frame.
+
+use super::*;
+use crate::counters::Counters;
+use crate::frame::Outgoing;
+use crate::switch::{PortConfig, SwitchConfig, Taken};
+use crate::wire::neighbour::Tags;
+
+const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+const C: Mac = Mac([2, 0, 0, 0, 0, 0x0c]);
+const GONE: Mac = Mac([2, 0, 0, 0, 0, 0x01]);
+const NEW: Mac = Mac([2, 0, 0, 0, 0, 0x02]);
+const PORT_A: PortId = PortId(0);
+const PORT_B: PortId = PortId(1);
+const PORT_C: PortId = PortId(2);
+
+/// What came out, and where.
+#[derive(Default)]
+struct Got(Vec<(PortId, Vec<u8>)>);
+
+impl Transmit for Got {
+    fn transmit(&mut self, port: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
+        for (_, bytes) in out.frames() {
+            counters.sent(1, bytes.len() as u64);
+            self.0.push((port, bytes.to_vec()));
+        }
+        Taken { frames: out.len() }
+    }
+}
+
+/// A switch of three ports, and its clock.
+struct Lab {
+    switch: Switch,
+    now: Instant,
+}
+
+impl Lab {
+    fn new(config: impl Fn(PortId) -> PortConfig) -> Self {
+        let mut switch = Switch::new(&SwitchConfig::default());
+        [PORT_A, PORT_B, PORT_C].into_iter().for_each(|port| assert_eq!(switch.add_port(config(port)), Some(port)));
+        Self { switch, now: Instant::from_secs(100) }
+    }
+
+    /// The instance at B has spoken with A, and then its peer leaves and the next one comes.
+    fn restarted(config: impl Fn(PortId) -> PortConfig, v6: bool) -> Self {
+        let mut lab = Self::new(config);
+        lab.frame(PORT_A, &asks(A, own(v6), its(v6)));
+        lab.frame(PORT_B, &answers(GONE, its(v6)));
+        lab.frame(PORT_C, &asks(C, third(v6), its(v6)));
+        lab.restart();
+        lab
+    }
+
+    fn restart(&mut self) {
+        self.switch.set_up(self.now, PORT_B, false);
+        self.switch.set_up(self.now, PORT_B, true);
+        self.later(1000);
+    }
+
+    fn later(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+    }
+
+    /// Hands a frame over, and gives what came out, without the frame itself.
+    fn frame(&mut self, ingress: PortId, bytes: &[u8]) -> Vec<(PortId, Vec<u8>)> {
+        let mut batch = Batch::new(4096);
+        assert!(batch.push(bytes, ingress, Offload::NONE));
+        let mut got = Got::default();
+        self.switch.run(self.now, &batch, &mut got);
+        self.switch.speak(self.now, &mut got);
+        got.0.retain(|(_, got)| got != bytes);
+        got.0
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn own(v6: bool) -> IpAddr {
+    ip(if v6 { "2001:db8::2" } else { "192.0.2.2" })
+}
+
+fn its(v6: bool) -> IpAddr {
+    ip(if v6 { "2001:db8::1" } else { "192.0.2.1" })
+}
+
+fn third(v6: bool) -> IpAddr {
+    ip(if v6 { "2001:db8::3" } else { "192.0.2.3" })
+}
+
+fn asks(mac: Mac, own: IpAddr, addr: IpAddr) -> Vec<u8> {
+    question(&Tags::default(), mac, Some(own), addr).unwrap()
+}
+
+/// An answer, as good as one to a single station.
+fn answers(mac: Mac, addr: IpAddr) -> Vec<u8> {
+    announcement(&says(mac, addr))
+}
+
+fn says(mac: Mac, addr: IpAddr) -> Said {
+    Said { tags: Tags::default(), addr, mac, router: addr.is_ipv6().then_some(true) }
+}
+
+/// A packet from A.
+fn packet(to: Mac, from: Mac, source: IpAddr, target: IpAddr) -> Vec<u8> {
+    let head = [to.0, from.0].concat();
+    match (source, target) {
+        (IpAddr::V4(source), IpAddr::V4(target)) => {
+            let ip = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
+            [&head[..], &[8, 0], &ip, &source.octets(), &target.octets(), &[0; 8]].concat()
+        }
+        (IpAddr::V6(source), IpAddr::V6(target)) => {
+            let ip = [0x60, 0, 0, 0, 0, 8, 17, 64];
+            [&head[..], &[0x86, 0xdd], &ip, &source.octets(), &target.octets(), &[0; 8]].concat()
+        }
+        _ => unreachable!("one family"),
+    }
+}
+
+#[test]
+fn the_first_packet_to_one_that_has_left_finds_the_one_in_its_place() {
+    for v6 in [false, true] {
+        let mut lab = Lab::restarted(|_| PortConfig::default(), v6);
+        let asked = lab.frame(PORT_A, &packet(GONE, A, own(v6), its(v6)));
+        let question = asks(A, own(v6), its(v6));
+        assert_eq!(asked, [(PORT_B, question.clone()), (PORT_C, question)], "in its name, to all");
+        assert_eq!(lab.frame(PORT_A, &packet(GONE, A, own(v6), its(v6))), [], "not again at once");
+        lab.later(50);
+        let answer = [&A.0[..], &answers(NEW, its(v6))[6..]].concat();
+        let told = lab.frame(PORT_B, &answer);
+        let announced = answers(NEW, its(v6));
+        let held = packet(NEW, A, own(v6), its(v6));
+        let all = [(PORT_A, announced.clone()), (PORT_C, announced), (PORT_B, held)];
+        assert_eq!(told, all, "who speaks to it is told, and so is everybody");
+        assert_eq!(lab.frame(PORT_B, &answer), [], "once");
+        assert_eq!(lab.frame(PORT_A, &packet(NEW, A, own(v6), its(v6))), [], "it goes on as ever");
+    }
+}
+
+#[test]
+fn one_that_is_only_silent_or_bound_or_was_never_heard_is_not_asked_for() {
+    let mut lab = Lab::new(|_| PortConfig::default());
+    lab.frame(PORT_A, &asks(A, own(false), its(false)));
+    lab.frame(PORT_B, &answers(GONE, its(false)));
+    lab.later(400_000);
+    assert_eq!(lab.frame(PORT_A, &packet(GONE, A, own(false), its(false))), [], "it has aged");
+    assert_eq!(lab.frame(PORT_A, &packet(NEW, A, own(false), its(false))), [], "never heard");
+    assert!(lab.switch.add_static(lab.now, GONE, PORT_B));
+    lab.restart();
+    assert_eq!(lab.frame(PORT_A, &packet(GONE, A, own(false), its(false))), [], "it is where it is bound");
+}
+
+#[test]
+fn a_router_is_found_by_its_own_address() {
+    let mut lab = Lab::restarted(|_| PortConfig::default(), false);
+    let away = ip("198.51.100.7");
+    let asked = lab.frame(PORT_A, &packet(GONE, A, own(false), away));
+    assert_eq!(asked.first(), Some(&(PORT_B, asks(A, own(false), its(false)))));
+    let told = lab.frame(PORT_B, &answers(NEW, its(false)));
+    assert_eq!(told.last(), Some(&(PORT_B, packet(NEW, A, own(false), away))));
+}
+
+#[test]
+fn nobody_is_asked_in_the_name_of_one_far_away() {
+    let mut lab = Lab::restarted(|_| PortConfig::default(), false);
+    let probe = question(&Tags::default(), NEW, None, its(false)).unwrap();
+    let asked = lab.frame(PORT_A, &packet(GONE, NEW, ip("198.51.100.7"), its(false)));
+    assert_eq!(asked, [(PORT_B, probe.clone()), (PORT_C, probe)]);
+    let mut lab = Lab::restarted(|_| PortConfig::default(), true);
+    assert_eq!(lab.frame(PORT_A, &packet(GONE, NEW, ip("2001:db8:9::7"), its(true))), [], "there is no such probe");
+    let asked = lab.frame(PORT_A, &packet(GONE, A, ip("2001:db8:9::7"), its(true)));
+    assert_eq!(asked.first(), Some(&(PORT_B, asks(A, own(true), its(true)))), "with an address of its own");
+}
+
+/// Port A and port B are isolated: nothing of all this passes between them.
+#[test]
+fn isolated_ports_stay_apart() {
+    let mut lab = Lab::restarted(|port| PortConfig { isolate: port != PORT_C, ..PortConfig::default() }, false);
+    let asked = lab.frame(PORT_A, &packet(GONE, A, own(false), its(false)));
+    assert_eq!(asked, [(PORT_C, asks(A, own(false), its(false)))]);
+    let told = lab.frame(PORT_B, &answers(NEW, its(false)));
+    assert_eq!(told, [], "the announcement is as the answer was, and the packet stays");
+}
+
+#[test]
+fn what_the_guard_refuses_is_not_heard() {
+    let mut lab = Lab::restarted(|port| PortConfig { guard: port == PORT_C, ..PortConfig::default() }, false);
+    lab.switch.bind(crate::switch::Address::Ip(its(false)), PORT_C);
+    assert_eq!(lab.frame(PORT_B, &answers(NEW, its(false))), []);
+    assert_eq!(lab.switch.hosts.known.get(&(0, its(false))).unwrap().mac, GONE);
+}
+
+#[test]
+fn a_router_that_only_asks_is_told_of_when_it_says_that_it_is_one() {
+    let mut lab = Lab::restarted(|_| PortConfig::default(), true);
+    assert_eq!(lab.frame(PORT_B, &asks(NEW, its(true), third(true))), []);
+    let announced = answers(NEW, its(true));
+    let answer = [&C.0[..], &announced[6..]].concat();
+    assert_eq!(lab.frame(PORT_B, &answer), [(PORT_A, announced.clone()), (PORT_C, announced)]);
+}
+
+#[test]
+fn two_that_have_one_address_are_told_of_once() {
+    let mut lab = Lab::new(|_| PortConfig::default());
+    let mut told = Vec::new();
+    for turn in 0..10 {
+        let (mac, port) = if turn % 2 == 0 { (GONE, PORT_B) } else { (NEW, PORT_C) };
+        lab.frame(port, &answers(mac, its(false)));
+        lab.later(500);
+        told.extend(std::iter::from_fn(|| lab.switch.poll_event()));
+        assert_eq!(told.len(), usize::from(turn > 1), "one that moves once has moved");
+    }
+    let shared = Shared { addr: its(false), one: (NEW, PORT_C), other: (GONE, PORT_B) };
+    assert_eq!(told, [Event::Shared(shared)]);
+    // A station behind the same port is no other's, and one that speaks for many may do so.
+    for number in 0..100_u8 {
+        let addr = ip(&format!("198.51.100.{}", number % 50 + 1));
+        lab.frame(PORT_B, &answers(GONE, addr));
+        lab.frame(PORT_C, &answers(C, addr));
+        lab.frame(PORT_B, &answers(if number % 2 == 0 { GONE } else { NEW }, ip("203.0.113.1")));
+        lab.later(500);
+    }
+    assert_eq!(lab.switch.poll_event(), None);
+}
+
+#[test]
+fn what_is_remembered_and_asked_is_bounded_for_each_port() {
+    let mut lab = Lab::restarted(|_| PortConfig::default(), false);
+    for number in 0..10_000_u32 {
+        let addr = IpAddr::V4((0x0a00_0000 + number).into());
+        lab.frame(PORT_C, &answers(C, addr));
+    }
+    assert!(lab.switch.hosts.known.len() <= KNOWN_EACH + 2);
+    assert!(lab.switch.hosts.known.contains_key(&(0, its(false))), "what others have said is there");
+    let mut asked = 0;
+    for number in 0..10_000_u32 {
+        let addr = IpAddr::V4((0x0b00_0000 + number).into());
+        asked += lab.frame(PORT_C, &packet(GONE, C, third(false), addr)).len();
+    }
+    assert!(asked <= 2 * ASKS as usize, "{asked}");
+    assert!(lab.switch.hosts.asked.len() <= ASKED);
+    assert_ne!(lab.frame(PORT_A, &packet(GONE, A, own(false), its(false))), [], "another port's share is its own");
+}

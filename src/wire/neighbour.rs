@@ -1,0 +1,348 @@
+//! What stations of a link tell and ask each other of IP addresses: ARP (RFC 826) and neighbour discovery (RFC 4861), as
+//! whole frames, behind VLAN tags or not.
+//!
+//! ```text
+//! ARP           htype 1 · ptype 0x0800 · lengths 6, 4 · op (1 request, 2 reply) · sender MAC, IP · target MAC, IP
+//! ICMPv6 135    type · code 0 · checksum · 4 bytes · target · option 1: the source's MAC
+//! ICMPv6 136    type · code 0 · checksum · flags, 3 bytes · target · option 2: the target's MAC
+//! ```
+
+use super::Mac;
+use super::checksum::pseudo_v6;
+use super::layers::network_at;
+use etherparse::ether_type;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const ICMPV6: u8 = 58;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+/// Bytes of the IPv6 header, and of a solicitation or advertisement with one option.
+const IPV6: usize = 40;
+const MESSAGE: usize = 32;
+const SOURCE_MAC: u8 = 1;
+const TARGET_MAC: u8 = 2;
+const FLAG_ROUTER: u8 = 0x80;
+const FLAG_OVERRIDE: u8 = 0x20;
+/// Hardware type Ethernet, protocol type IPv4, lengths 6 and 4.
+const ARP: [u8; 6] = [0, 1, 8, 0, 6, 4];
+/// Every node of the link, and where frames to it go.
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// The VLAN tags of a frame, two at most.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tags {
+    bytes: [u8; 8],
+    len: usize,
+}
+
+impl Tags {
+    fn of(frame: &[u8], payload: usize) -> Self {
+        let mut tags = Self::default();
+        let found = frame.get(12..payload.saturating_sub(2)).unwrap_or_default();
+        if let Some(room) = tags.bytes.get_mut(..found.len()) {
+            room.copy_from_slice(found);
+            tags.len = found.len();
+        }
+        tags
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The VLAN that they name, without priorities; 0 for none.
+    pub fn vlan(&self) -> u32 {
+        self.bytes().chunks_exact(4).fold(0, |vlan, tag| match *tag {
+            [_, _, high, low] => vlan << 12 | u32::from(u16::from_be_bytes([high & 0x0f, low])),
+            _ => vlan,
+        })
+    }
+}
+
+/// A station says that it has an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Said {
+    /// Where it says so.
+    pub tags: Tags,
+    /// The address.
+    pub addr: IpAddr,
+    /// The station.
+    pub mac: Mac,
+    /// Whether it is a router, where that is part of the message.
+    pub router: Option<bool>,
+}
+
+/// Whether a frame may be one that [`said`] has something to read in: a quick look.
+#[inline]
+pub fn may_say(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x06] | [0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00]) => true,
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&ICMPV6),
+        _ => false,
+    }
+}
+
+/// What a frame says: the sender of an ARP message, the source of a solicitation with its MAC, or the target of an
+/// advertisement.
+pub fn said(frame: &[u8]) -> Option<Said> {
+    let (kind, at) = network_at(frame).ok()?;
+    let (tags, packet) = (Tags::of(frame, at), frame.get(at..)?);
+    if kind == ether_type::ARP {
+        let arp = Arp::read(packet)?;
+        return is_host(arp.sender.into()).then_some(Said {
+            tags,
+            addr: arp.sender.into(),
+            mac: arp.sender_mac,
+            router: None,
+        });
+    }
+    let discovery = Discovery::read(kind, packet)?;
+    let (addr, mac, router) = match discovery.kind {
+        // Only one that names its sender's MAC is remembered by those who hear it.
+        SOLICITATION => (discovery.source, discovery.option(SOURCE_MAC)?, None),
+        _ => {
+            let source = frame.get(6..12).and_then(station);
+            let mac = discovery.option(TARGET_MAC).or(source)?;
+            (discovery.target, mac, Some(discovery.flags & FLAG_ROUTER != 0))
+        }
+    };
+    is_host(addr.into()).then_some(Said { tags, addr: addr.into(), mac, router })
+}
+
+/// What a frame to one station wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// Where.
+    pub tags: Tags,
+    /// Whom it is for, or asks for.
+    pub addr: IpAddr,
+    /// The address of its sender, which may be far away.
+    pub from: IpAddr,
+    /// It is a question for the address itself.
+    pub asks: bool,
+}
+
+/// Whom an IP packet is for, or an ARP request or a solicitation asks for.
+pub fn wanted(frame: &[u8]) -> Option<Wanted> {
+    let (kind, at) = network_at(frame).ok()?;
+    let (tags, packet) = (Tags::of(frame, at), frame.get(at..)?);
+    let (addr, from, asks) = match kind {
+        ether_type::ARP => {
+            let arp = Arp::read(packet).filter(|arp| arp.request)?;
+            (arp.target.into(), arp.sender.into(), true)
+        }
+        ether_type::IPV4 => (v4(packet, 16)?.into(), v4(packet, 12)?.into(), false),
+        ether_type::IPV6 => match Discovery::read(kind, packet) {
+            Some(Discovery { kind: SOLICITATION, target, source, .. }) => (target.into(), source.into(), true),
+            _ => (v6(packet, 24)?.into(), v6(packet, 8)?.into(), false),
+        },
+        _ => return None,
+    };
+    is_host(addr).then_some(Wanted { tags, addr, from, asks })
+}
+
+/// Asks everybody for `addr`, in the name of `asker`, who has the address `own`. Without one an ARP message is a probe
+/// (RFC 5227, 2.1.1), and a solicitation cannot be: that would say that the address is tried out.
+pub fn question(tags: &Tags, asker: Mac, own: Option<IpAddr>, addr: IpAddr) -> Option<Vec<u8>> {
+    match (addr, own) {
+        (IpAddr::V4(target), own) => {
+            let sender = match own {
+                Some(IpAddr::V4(own)) => own,
+                _ => Ipv4Addr::UNSPECIFIED,
+            };
+            let arp = arp((asker, sender), (Mac::default(), target));
+            Some(ethernet((Mac::BROADCAST, asker), tags, [8, 6], &arp))
+        }
+        (IpAddr::V6(target), Some(IpAddr::V6(own))) => {
+            let [.., a, b, c] = target.octets();
+            let mut group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0).octets();
+            group[13..].copy_from_slice(&[a, b, c]);
+            let packet = discovery((own, group.into()), SOLICITATION, 0, target, (SOURCE_MAC, asker));
+            Some(ethernet((Mac([0x33, 0x33, 0xff, a, b, c]), asker), tags, [0x86, 0xdd], &packet))
+        }
+        (IpAddr::V6(_), _) => None,
+    }
+}
+
+/// Tells everybody that `mac` has `addr`: an ARP announcement (RFC 5227, 2.3), or an unsolicited advertisement that
+/// takes the place of what was known (RFC 4861, 7.2.6).
+pub fn announcement(said: &Said) -> Vec<u8> {
+    match said.addr {
+        IpAddr::V4(addr) => {
+            let arp = arp((said.mac, addr), (Mac::default(), addr));
+            ethernet((Mac::BROADCAST, said.mac), &said.tags, [8, 6], &arp)
+        }
+        IpAddr::V6(addr) => {
+            let flags = FLAG_OVERRIDE | if said.router == Some(true) { FLAG_ROUTER } else { 0 };
+            let packet = discovery((addr, ALL_NODES), ADVERTISEMENT, flags, addr, (TARGET_MAC, said.mac));
+            ethernet((Mac([0x33, 0x33, 0, 0, 0, 1]), said.mac), &said.tags, [0x86, 0xdd], &packet)
+        }
+    }
+}
+
+/// An address that one host can have.
+fn is_host(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => !(addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast()),
+        IpAddr::V6(addr) => !(addr.is_unspecified() || addr.is_multicast()),
+    }
+}
+
+fn station(bytes: &[u8]) -> Option<Mac> {
+    let mac = Mac(bytes.try_into().ok()?);
+    (!mac.is_group() && mac.as_u64() != 0).then_some(mac)
+}
+
+fn v4(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
+    bytes.get(at..)?.first_chunk::<4>().map(|addr| Ipv4Addr::from(*addr))
+}
+
+fn v6(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+    bytes.get(at..)?.first_chunk::<16>().map(|addr| Ipv6Addr::from(*addr))
+}
+
+struct Arp {
+    request: bool,
+    sender_mac: Mac,
+    sender: Ipv4Addr,
+    target: Ipv4Addr,
+}
+
+impl Arp {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let operation = bytes.strip_prefix(&ARP)?.first_chunk::<2>()?;
+        let request = match operation {
+            [0, 1] => true,
+            [0, 2] => false,
+            _ => return None,
+        };
+        let sender_mac = bytes.get(8..14).and_then(station)?;
+        Some(Self { request, sender_mac, sender: v4(bytes, 14)?, target: v4(bytes, 24)? })
+    }
+}
+
+/// A solicitation or an advertisement that is valid so far (RFC 4861, 7.1).
+struct Discovery<'a> {
+    kind: u8,
+    flags: u8,
+    source: Ipv6Addr,
+    target: Ipv6Addr,
+    options: &'a [u8],
+}
+
+impl<'a> Discovery<'a> {
+    fn read(ether_type: etherparse::EtherType, packet: &'a [u8]) -> Option<Self> {
+        let &[first, _, _, _, l0, l1, next, hops] = packet.first_chunk()?;
+        if ether_type != ether_type::IPV6 || first >> 4 != 6 || next != ICMPV6 || hops != 255 {
+            return None;
+        }
+        let length = u16::from_be_bytes([l0, l1]);
+        let message = packet.get(IPV6..IPV6 + usize::from(length))?;
+        let &[kind @ (SOLICITATION | ADVERTISEMENT), 0, _, _, flags, ..] = message else { return None };
+        let (source, destination) = (v6(packet, 8)?, v6(packet, 24)?);
+        let sum = pseudo_v6(source.octets(), destination.octets(), ICMPV6, length.into()).add_bytes(message);
+        let found = Self { kind, flags, source, target: v6(message, 8)?, options: message.get(24..)? };
+        (sum.checksum() == 0).then_some(found)
+    }
+
+    /// The MAC in the option of this kind.
+    fn option(&self, wanted: u8) -> Option<Mac> {
+        let mut options = self.options;
+        while let [kind, words, ..] = *options {
+            let (option, rest) = options.split_at_checked(8 * usize::from(words)).filter(|(it, _)| !it.is_empty())?;
+            if kind == wanted && option.len() == 8 {
+                return option.get(2..).and_then(station);
+            }
+            options = rest;
+        }
+        None
+    }
+}
+
+fn ethernet((to, from): (Mac, Mac), tags: &Tags, kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    [&to.0, &from.0, tags.bytes(), &kind, payload].concat()
+}
+
+/// A request.
+fn arp((sender_mac, sender): (Mac, Ipv4Addr), (target_mac, target): (Mac, Ipv4Addr)) -> Vec<u8> {
+    [&ARP[..], &[0, 1], &sender_mac.0, &sender.octets(), &target_mac.0, &target.octets()].concat()
+}
+
+fn discovery(
+    (source, destination): (Ipv6Addr, Ipv6Addr),
+    kind: u8,
+    flags: u8,
+    target: Ipv6Addr,
+    (option, mac): (u8, Mac),
+) -> Vec<u8> {
+    let head = [0x60, 0, 0, 0, 0, MESSAGE as u8, ICMPV6, 255];
+    let mut message = [&[kind, 0, 0, 0, flags, 0, 0, 0], &target.octets()[..], &[option, 1], &mac.0].concat();
+    let sum = pseudo_v6(source.octets(), destination.octets(), ICMPV6, MESSAGE as u32).add_bytes(&message).checksum();
+    if let Some(field) = message.get_mut(2..4) {
+        field.copy_from_slice(&sum.to_be_bytes());
+    }
+    [&head[..], &source.octets(), &destination.octets(), &message].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+    const TAGGED: Tags = Tags { bytes: [0x81, 0, 0x20, 100, 0, 0, 0, 0], len: 4 };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_arp_question_is_the_standards() {
+        let asked = question(&Tags::default(), A, Some(ip("192.0.2.2")), ip("192.0.2.1")).unwrap();
+        #[rustfmt::skip]
+        let bytes = [
+            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 0x0a, 8, 6,
+            0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 0x0a, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1,
+        ];
+        assert_eq!(asked, bytes);
+        let probe = question(&Tags::default(), A, None, ip("192.0.2.1")).unwrap();
+        assert_eq!(probe[28..32], [0; 4], "RFC 5227");
+        assert_eq!(said(&probe), None, "a probe says nothing");
+        assert_eq!(question(&Tags::default(), A, None, ip("fe80::1")), None);
+    }
+
+    #[test]
+    fn what_is_written_reads_back_behind_tags_too() {
+        for tags in [Tags::default(), TAGGED] {
+            assert_eq!(tags.vlan(), if tags.len == 0 { 0 } else { 100 });
+            for (own, addr) in [("192.0.2.2", "192.0.2.1"), ("fe80::2", "2001:db8::1")] {
+                let (own, addr) = (ip(own), ip(addr));
+                let asked = question(&tags, A, Some(own), addr).unwrap();
+                assert_eq!(said(&asked), Some(Said { tags, addr: own, mac: A, router: None }));
+                assert_eq!(wanted(&asked), Some(Wanted { tags, addr, from: own, asks: true }));
+                for router in [false, true] {
+                    let router = addr.is_ipv6().then_some(router);
+                    let told = Said { tags, addr, mac: A, router };
+                    let frame = announcement(&told);
+                    assert!(may_say(&frame) && may_say(&asked));
+                    assert_eq!(said(&frame), Some(told));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_damaged_says_nothing() {
+        let asked = question(&TAGGED, A, Some(ip("fe80::2")), ip("fe80::1")).unwrap();
+        for len in 0..asked.len() {
+            assert_eq!((said(&asked[..len]), may_say(&asked[..len.min(12)])), (None, false), "{len}");
+            wanted(&asked[..len]);
+        }
+        for at in 18..asked.len() {
+            let mut bad = asked.clone();
+            bad[at] ^= 0x5a;
+            // The traffic class and the flow label are covered by nothing.
+            assert!(said(&bad).is_none() || (18..22).contains(&at), "byte {at}");
+        }
+        assert_eq!(said(&[0xff; 60]), None);
+    }
+}
