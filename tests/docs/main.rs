@@ -32,6 +32,7 @@ const SIGNS: &[(&str, &str)] = &[
     ("-- bash", "a shell is here"),
     (".exe", ": up, "),
     (".elf", ": up, "),
+    (".native", "tun0: up"),
     ("west ", ": up, "),
     ("zbridge up", ": ready after"),
     ("zbridge ", "zbridge status"),
