@@ -10,8 +10,7 @@ use support::{Launch, Namespace, Process, TempDir};
 struct StandIn {
     /// Where the reader has it: a command of the search path, or a file below the folder they are in.
     place: &'static str,
-    /// The script; TAP and TUN are the programs of `tests/support/standin`, which behave as native_sim does, and as
-    /// Contiki-NG's native platform.
+    /// The script; TAP and TUN are the programs of `tests/support/standin`, which behave as native_sim and Contiki-NG do.
     script: &'static str,
     /// Why it is not the program itself.
     #[expect(dead_code, reason = "it is for who reads the table")]
@@ -32,8 +31,8 @@ const STAND_INS: &[StandIn] = &[
     },
     StandIn {
         place: "work/coap-example-server.native",
-        script: "exec TUN --tun=tun0 --host=2001:db8::1/64 2001:db8::302:304:506:708",
-        why: "a Contiki-NG image takes its tree; this one opens its TUN with the same calls",
+        script: "exec TUN 2001:db8::302:304:506:708",
+        why: "a Contiki-NG image takes its tree; its native platform opens tun0 as a TUN",
     },
     StandIn {
         place: "bin/west",
@@ -88,22 +87,18 @@ impl Ground {
             open(&ground.path(folder), mode);
             chown(ground.path(folder), Some(65534), Some(65534)).expect("a folder of the user's");
         }
-        let (tap, tun) = compiled();
         // By another process: what this one has open for writing cannot be run.
-        for (from, to) in
-            [(env!("CARGO_BIN_EXE_zbridge").into(), "bin/zbridge"), (tap, "bin/tap_program"), (tun, "bin/tun_program")]
-        {
+        let [tap, tun] = compiled();
+        let zbridge = env!("CARGO_BIN_EXE_zbridge").into();
+        for (from, to) in [(zbridge, "bin/zbridge"), (tap, "bin/tap_program"), (tun, "bin/tun_program")] {
             let copied = std::process::Command::new("cp").arg::<&PathBuf>(&from).arg(ground.path(to)).status();
             assert!(copied.is_ok_and(|status| status.success()), "room for {to}");
             open(&ground.path(to), 0o755);
         }
-        let [tap, tun] = ["bin/tap_program", "bin/tun_program"].map(|name| ground.path(name).display().to_string());
+        let [tap, tun] = ["tap", "tun"].map(|kind| ground.path(&format!("bin/{kind}_program")).display().to_string());
         for it in STAND_INS {
-            ground.put(
-                it.place,
-                &format!("#!/bin/sh\n{}\n", it.script.replace("TAP", &tap).replace("TUN", &tun)),
-                0o755,
-            );
+            let script = it.script.replace("TAP", &tap).replace("TUN", &tun);
+            ground.put(it.place, &format!("#!/bin/sh\n{script}\n"), 0o755);
         }
         FILES.iter().for_each(|(place, text)| ground.put(place, text, 0o644));
         ground
@@ -148,14 +143,14 @@ fn open(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode in the test's folder");
 }
 
-/// The programs TAP and TUN, compiled once.
-fn compiled() -> (PathBuf, PathBuf) {
-    static PROGRAMS: std::sync::OnceLock<(TempDir, PathBuf, PathBuf)> = std::sync::OnceLock::new();
-    let (_, tap, tun) = PROGRAMS.get_or_init(|| {
+/// The stand-ins for native_sim and Contiki-NG, compiled once.
+fn compiled() -> [PathBuf; 2] {
+    static PROGRAMS: std::sync::OnceLock<(TempDir, [PathBuf; 2])> = std::sync::OnceLock::new();
+    let (_, programs) = PROGRAMS.get_or_init(|| {
         let dir = TempDir::new();
-        let missing = "a C compiler, which was asked for";
-        let (tap, tun) = (tap_program(&dir, Build::Dynamic).expect(missing), tun_program(&dir).expect(missing));
-        (dir, tap, tun)
+        let needed = "a C compiler, which was asked for";
+        let programs = [tap_program(&dir, Build::Dynamic).expect(needed), tun_program(&dir).expect(needed)];
+        (dir, programs)
     });
-    (tap.clone(), tun.clone())
+    programs.clone()
 }

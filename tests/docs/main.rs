@@ -20,8 +20,11 @@ const PAGES: &[(&str, &[&str])] = &[
     ("src/cli/topics/copies.md", &["zbridge --name lab --port unix:/tmp/inst1"]),
     // "a server on this machine's loopback"
     ("src/cli/topics/gateway.md", &["exec python3 -u -m http.server --bind 127.0.0.1 8000"]),
-    // "of a bridge with several"
-    ("src/cli/topics/run.md", &["zbridge --name lab --port unix:/tmp/a,switch=left --port unix:/tmp/b,switch=right"]),
+    // "a bridge that has several" switches
+    (
+        "src/cli/topics/run.md",
+        &["zbridge --name lab --port unix:/tmp/left,switch=left --port unix:/tmp/right,switch=right"],
+    ),
     ("src/cli/topics/usb.md", &[]),
 ];
 
@@ -32,7 +35,7 @@ const SIGNS: &[(&str, &str)] = &[
     ("-- bash", "a shell is here"),
     (".exe", ": up, "),
     (".elf", ": up, "),
-    (".native", "tun0: up"),
+    (".native", ": up"),
     ("west ", ": up, "),
     ("zbridge up", ": ready after"),
     ("zbridge ", "zbridge status"),
@@ -56,7 +59,8 @@ impl Terminals<'_> {
             self.end();
         }
         let mut process = self.ground.types(command);
-        let typed = command.split(" #").next().unwrap_or(command);
+        // what stands behind it is for the reader
+        let typed = command.split(" # ").next().unwrap_or_default();
         let (_, sign) = SIGNS.iter().find(|(word, _)| typed.contains(word)).unwrap_or(&("", "\n"));
         let what = format!("{}: what {command:?} comes to", self.page);
         let runs = eventually_within(3 * PATIENCE, &what, || {
@@ -149,9 +153,8 @@ impl Terminals<'_> {
         let Some((_, process)) = self.open.last().filter(|_| text.contains("\nto attach\n")) else { return };
         let said: Vec<String> = text.lines().map(without_mac).collect();
         let what = format!("{}: what it shows:\n{text}", self.page);
-        eventually_within(PATIENCE, &what, || {
-            (process.stdout().lines().map(without_mac).eq(said.iter().cloned())).then_some(())
-        });
+        let is_shown = || process.stdout().lines().map(without_mac).eq(said.iter().cloned());
+        eventually_within(PATIENCE, &what, || is_shown().then_some(()));
     }
 }
 
