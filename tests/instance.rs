@@ -146,6 +146,26 @@ fn a_program_chooses_its_switch() {
     drop((inst, bridge));
 }
 
+/// So that who has it in a table of neighbours finds it at once, and programs that take the TAP's address (RIOT, smoltcp)
+/// keep theirs.
+#[test]
+fn a_program_has_its_addresses_again_at_its_next_start() {
+    require!(machine());
+    let dir = TempDir::new();
+    let macs = |bridge: &str, name: &str| {
+        let words = ["--bridge", bridge, "--name", name, "--tap", "zeth,zeth1", "--host", "192.0.2.9/24", "--"];
+        let exit = run(&dir).args(words).args(["sh", "-c", "ip -o link | grep -o 'ether [^ ]*'"]).run();
+        let macs: Vec<String> = exit.stdout.lines().map(str::to_owned).collect();
+        assert!(macs.len() == 3 && macs[0] != macs[1] && macs[1] != macs[2] && macs[0] != macs[2], "{exit:?}");
+        macs
+    };
+    let first = macs("lab", "inst1");
+    assert_eq!(macs("lab", "inst1"), first);
+    for other in [macs("lab", "inst2"), macs("bench", "inst1")] {
+        assert!(other.iter().all(|mac| !first.contains(mac)), "{other:?} {first:?}");
+    }
+}
+
 /// A program of which one half has a stack of its own and the other the kernel's.
 #[test]
 fn a_program_has_a_tap_and_a_host_interface() {
