@@ -65,7 +65,8 @@ pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsStri
                 end_all();
             }
             if own_network {
-                drain::wait(socket);
+                // That the interfaces are ports now may have come too late to be heard.
+                drain::wait(socket, || !matches!(talk::receive(socket), Ok(Some((Order::Attached, _)))));
             }
             let _ = talk::send(socket, &Report::Ended(status.into_raw()), &[]);
             super::child::exit_code(status)
