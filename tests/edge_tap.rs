@@ -94,6 +94,32 @@ fn received(socket: &UdpSocket) -> Vec<u8> {
 }
 
 #[test]
+fn an_interface_that_is_made_anew_has_the_same_address() {
+    require!(needs::netns(), needs::tun());
+    let alone = alone();
+    let net = &alone.net;
+    let mac = |name: &str| {
+        let _tap = Tap::open(&named(name), None).unwrap();
+        let shown = net.check(&format!("ip -o link show {name}"));
+        let (_, rest) = shown.split_once("link/ether ").unwrap();
+        rest.split(' ').next().unwrap().parse::<Mac>().unwrap()
+    };
+    let first = mac("zeth0");
+    assert!(first.0[0] & 3 == 2, "{first} is no station's, locally administered");
+    assert_eq!(mac("zeth0"), first);
+    assert_ne!(mac("zeth1"), first, "another's");
+    // what somebody else has made keeps its own
+    net.check("ip tuntap add zeth0 mode tap && ip link set zeth0 address 02:00:5e:00:53:77");
+    assert_eq!(mac("zeth0").to_string(), "02:00:5e:00:53:77");
+    net.check("ip link del zeth0");
+    // and in another namespace, which may be on the same network, it is another one
+    let other = entered("other");
+    let _tap = Tap::open(&named("zeth0"), None).unwrap();
+    assert!(!other.check("ip -o link show zeth0").contains(&first.to_string()));
+    net.enter();
+}
+
+#[test]
 fn the_host_resolves_and_talks() {
     require!(needs::netns(), needs::tun());
     let alone = alone();

@@ -178,7 +178,7 @@ fn wpan() {
     require!(machine(), needs::tool("tcpdump", "tcpdump"));
     let dir = TempDir::new();
     // the server sends back what it hears; the client says hello until it has heard it
-    let server = "exec cat < $line.in > $line.out";
+    let server = "sleep 0.3; echo Waiting for UDP packets on port 4242 >&2; exec cat < $line.in > $line.out";
     let client = "exec 3< $line.in 4> $line.out
         (while :; do printf '\\360\\005hello' >&4; sleep 0.5; done) &
         [ \"$(head -c 7 <&3 | tail -c 5)\" = hello ]; status=$?

@@ -146,6 +146,26 @@ fn a_program_chooses_its_switch() {
     drop((inst, bridge));
 }
 
+/// So that who has it in a table of neighbours finds it at once, and programs that take the TAP's address (RIOT, smoltcp)
+/// keep theirs.
+#[test]
+fn a_program_has_its_addresses_again_at_its_next_start() {
+    require!(machine());
+    let dir = TempDir::new();
+    let macs = |bridge: &str, name: &str| {
+        let words = ["--bridge", bridge, "--name", name, "--tap", "zeth,zeth1", "--host", "192.0.2.9/24", "--"];
+        let exit = run(&dir).args(words).args(["sh", "-c", "ip -o link | grep -o 'ether [^ ]*'"]).run();
+        let macs: Vec<String> = exit.stdout.lines().map(str::to_owned).collect();
+        assert!(macs.len() == 3 && macs[0] != macs[1] && macs[1] != macs[2] && macs[0] != macs[2], "{exit:?}");
+        macs
+    };
+    let first = macs("lab", "inst1");
+    assert_eq!(macs("lab", "inst1"), first);
+    for other in [macs("lab", "inst2"), macs("bench", "inst1")] {
+        assert!(other.iter().all(|mac| !first.contains(mac)), "{other:?} {first:?}");
+    }
+}
+
 /// A program of which one half has a stack of its own and the other the kernel's.
 #[test]
 fn a_program_has_a_tap_and_a_host_interface() {
@@ -493,4 +513,26 @@ fn programs_have_the_limit_of_descriptors_that_zbridge_was_given() {
     let launch = zbridge!("run", "--port", "nat:10.0.2.2/24", "--port", line, "--", "sh", "-c", script);
     let exit = launch.env("XDG_RUNTIME_DIR", dir.root()).under(["sh", "-c", limit, "sh"]).run();
     assert_eq!(exit.stdout, "200\n200\n", "{exit:?}");
+}
+
+/// The server reads late, and slowly: the program's kernel, the gateway and the host's kernel hold what it has sent.
+#[test]
+fn what_a_program_has_sent_last_arrives() {
+    require!(machine(), needs::tool("python3", "python3"));
+    const SENT: usize = 6_000_000;
+    let (dir, listener) = (TempDir::new(), std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let to = listener.local_addr().expect("an address").port();
+    let script = format!(
+        "import socket; s = socket.create_connection(('10.0.2.2', {to})); s.sendall(b'x' * {SENT}); s.shutdown(1); s.close()"
+    );
+    let network = ["--port", "nat:10.0.2.2/24", "--host", "10.0.2.15/24", "--gateway", "10.0.2.2"];
+    let launch = run(&dir).args(network).args(["--", "python3", "-c", &script]);
+    let read = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let mut all = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut all).map(|_| all.len())
+    });
+    assert_eq!(launch.run().code(), 0);
+    assert_eq!(read.join().expect("it ends").expect("a whole stream"), SENT);
 }

@@ -14,8 +14,8 @@ impl Engine {
                 Event::Stalled(id) | Event::Drained(id) if !self.switch.state(id).is_some_and(|state| state.up) => {}
                 Event::Flapping(flap) => log::warn!(
                     "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \
-                     other's frames away. Give each its own: native_sim --mac-addr=02:00:5e:00:53:02, QEMU \
-                     -device …,mac=…; or rewrite=mac on their ports",
+                     other's frames away. rewrite=mac on their ports gives each its own, whatever they are; so do \
+                     --seed=N of native_sim and macaddr= of QEMU's -net nic",
                     flap.mac,
                     self.port_name(flap.from),
                     self.port_name(flap.to),

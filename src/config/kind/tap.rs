@@ -32,7 +32,12 @@ pub(super) static ROW: KindRow = KindRow {
             repeatable: false,
             summary: "who may open it later, a name or a number",
         },
-        KeyRow { word: "mac", value: Some("MAC"), repeatable: false, summary: "the host's address on it" },
+        KeyRow {
+            word: "mac",
+            value: Some("MAC"),
+            repeatable: false,
+            summary: "the host's address on it (default: of one that is made, made of its name)",
+        },
         KeyRow {
             word: "fd",
             value: Some("N"),
