@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Settings of interfaces that are made from now on in this network namespace.
 const SETTINGS: [(&str, &str); 2] = [("accept_dad", "0"), ("router_solicitation_delay", "0")];
@@ -15,6 +16,27 @@ const LINK: u8 = 0x20;
 /// Flags (linux/if_addr.h): it is still tried out; that has failed.
 const TENTATIVE: u32 = 0x40;
 const FAILED: u32 = 0x08;
+
+/// How long the kernel may take to give an interface its address of the link, and how often is looked.
+const PATIENCE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Waits until the kernel has given an interface that is up its address of the link, if it does that, before it gets
+/// others: it asks for a router when that is the only such one, and otherwise never does (ipv6_lonely_lladdr).
+pub fn await_own_address(interface: &str) {
+    let off = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"));
+    if off.map_or(true, |off| off.trim() != "0") {
+        return;
+    }
+    let until = Instant::now() + PATIENCE;
+    let has_one = || {
+        let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        table.lines().filter_map(|line| entry(line, interface)).any(|(scope, flags)| is_usable(scope == LINK, flags))
+    };
+    while !has_one() && Instant::now() < until {
+        std::thread::sleep(PAUSE);
+    }
+}
 
 /// Has addresses of interfaces that will be made usable at once. Where this cannot be written they are so after a second.
 pub fn prepare() {
@@ -36,9 +58,12 @@ pub fn is_ready(interface: &str) -> bool {
 
 fn is_ready_by(table: &str, interface: &str) -> bool {
     let own = || table.lines().filter_map(|line| entry(line, interface));
-    let usable =
-        |of_link: bool| own().any(|(scope, flags)| (scope == LINK) == of_link && flags & (TENTATIVE | FAILED) == 0);
+    let usable = |of_link: bool| own().any(|(scope, flags)| is_usable((scope == LINK) == of_link, flags));
     own().next().is_none() || usable(true) && usable(false)
+}
+
+fn is_usable(of_this_scope: bool, flags: u32) -> bool {
+    of_this_scope && flags & (TENTATIVE | FAILED) == 0
 }
 
 /// Scope and flags of an address of `interface`.
