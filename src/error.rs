@@ -121,7 +121,12 @@ impl Error {
             _ if cause.raw_os_error() == Some(libc::ENODEV) => Class::NoObject,
             _ => Class::Runtime,
         };
-        Self::new(class, format!("{subject}: {cause}"))
+        let error = Self::new(class, format!("{subject}: {cause}"));
+        match cause.raw_os_error() {
+            Some(libc::EMFILE) => error.hint("`ulimit -n` is how many files a process may have open: ulimit -n 65536"),
+            Some(libc::ENFILE) => error.hint("`sysctl fs.file-max` is how many files the whole machine may have open"),
+            _ => error,
+        }
     }
 
     /// The same error with what to do about it.

@@ -1,5 +1,6 @@
 //! What a person meets first: help, start lines, summary, exit statuses, the file, the demonstration.
 
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Duration;
 use support::{Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TempDir, frame, needs, require};
@@ -123,6 +124,38 @@ fn statuses_and_messages() {
 }
 
 /// Nothing that can only fail is waited for, and what is said is of the option that was given.
+/// An argument that is no text is named, and the option before it.
+#[test]
+fn an_argument_that_is_no_text_is_named() {
+    let bad = std::ffi::OsString::from_vec(b"unix:/tmp/\xff".to_vec());
+    let exit = zbridge!("-v", "--port").args([bad]).run();
+    let says = "error: --port unix:/tmp/\\xff: it is not UTF-8 text\n  hint: ";
+    assert!(exit.code() == 2 && exit.stderr.starts_with(says), "{exit:?}");
+}
+
+/// The help of a small terminal has no line that it breaks, and the options of all commands come last.
+#[test]
+fn help_is_as_wide_as_the_terminal() {
+    require!(needs::tool("script", "bsdutils"));
+    let program = env!("CARGO_BIN_EXE_zbridge");
+    let shown = |words: &str| {
+        let line = format!("stty cols 80; exec {program} {words}");
+        Launch::new("script").args(["-qec", &line, "/dev/null"]).run().stdout.replace('\r', "")
+    };
+    let keys = shown("up --help");
+    let (_, keys) = keys.split_once("in the file:\n").expect("its keys");
+    for line in keys.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+        assert!(line.is_empty() || line.starts_with("  "), "{line}");
+    }
+    assert!(keys.contains("\n                 "), "what goes on is below what it goes on from: {keys}");
+    let run = shown("run --help");
+    let place = |word: &str| run.find(word).unwrap_or_else(|| panic!("{word} is not in {run}"));
+    assert!(place("--name") < place("--verbose") && place("--mtu") < place("--verbose"), "{run}");
+    let demo = shown("demo");
+    assert_eq!(demo.lines().find(|line| line.chars().count() > 80), None);
+}
+
 #[test]
 fn what_a_program_cannot_get_is_said_at_once() {
     let run = |words: &[&str]| zbridge!("run").args(words.iter().copied()).args(["--", "true"]).run();

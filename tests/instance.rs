@@ -514,3 +514,25 @@ fn programs_have_the_limit_of_descriptors_that_zbridge_was_given() {
     let exit = launch.env("XDG_RUNTIME_DIR", dir.root()).under(["sh", "-c", limit, "sh"]).run();
     assert_eq!(exit.stdout, "200\n200\n", "{exit:?}");
 }
+
+/// The server reads late, and slowly: the program's kernel, the gateway and the host's kernel hold what it has sent.
+#[test]
+fn what_a_program_has_sent_last_arrives() {
+    require!(machine(), needs::tool("python3", "python3"));
+    const SENT: usize = 6_000_000;
+    let (dir, listener) = (TempDir::new(), std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let to = listener.local_addr().expect("an address").port();
+    let script = format!(
+        "import socket; s = socket.create_connection(('10.0.2.2', {to})); s.sendall(b'x' * {SENT}); s.shutdown(1); s.close()"
+    );
+    let network = ["--port", "nat:10.0.2.2/24", "--host", "10.0.2.15/24", "--gateway", "10.0.2.2"];
+    let launch = run(&dir).args(network).args(["--", "python3", "-c", &script]);
+    let read = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let mut all = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut all).map(|_| all.len())
+    });
+    assert_eq!(launch.run().code(), 0);
+    assert_eq!(read.join().expect("it ends").expect("a whole stream"), SENT);
+}

@@ -49,6 +49,18 @@ fn a_path_has_one_owner() {
     assert!(["s", "q", "g"].iter().all(|name| !dir.path(name).exists()));
 }
 
+/// What is in the way in /tmp may be another user's.
+#[test]
+fn another_users_socket_is_named_as_such() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    let dir = TempDir::new();
+    let port = format!("unix:{}", dir.text("s"));
+    let _owner = zbridge!("--user", "root", "-p", &port).ready();
+    let exit = zbridge!("-p", &port).as_nobody(&dir).run();
+    let says = "s: it is a socket of user 0, who alone may use or remove it\n  hint: choose a path of your own";
+    assert!(exit.code() == 1 && exit.stderr.contains(says), "{exit:?}");
+}
+
 #[test]
 fn a_tcp_address_has_one_owner() {
     require!(needs::netns());

@@ -1,6 +1,7 @@
 //! What zbridge gives up, on every way of starting, and that nothing is missed that a port needs again.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use support::frame::{BROADCAST, numbered};
 use support::{
@@ -160,6 +161,31 @@ fn user_names_whom_to_go_on_as() {
     assert!(exit.stderr.contains("--user no-such-user: there is no such user"), "{exit:?}");
 }
 
+/// A port may be given away when the bridge has no right to any more: the keeper does it, and where there is none, one's own
+/// is given to oneself.
+#[test]
+fn an_added_port_is_given_to_whom_it_is_for() {
+    require!(needs::root(), needs::tool("setpriv", "util-linux"));
+    for nobody in [false, true] {
+        let dir = TempDir::new();
+        let port = |name: &str, keys: &str| format!("unix:{}{keys}", dir.text(name));
+        let launch = zbridge!("-p", port("a", "")).env("XDG_RUNTIME_DIR", dir.root());
+        let bridge = if nobody { launch.as_nobody(&dir) } else { launch }.ready();
+        let ask = |port: String| {
+            let ask = zbridge!("port", "add", port).env("XDG_RUNTIME_DIR", dir.root());
+            if nobody { ask.as_nobody(&dir) } else { ask }.run()
+        };
+        let own = ask(port("own", ",user=nobody,mode=0640"));
+        assert_eq!(own.code(), 0, "{own:?}");
+        let theirs = ask(port("theirs", ",user=daemon"));
+        assert_eq!(theirs.code(), if nobody { 5 } else { 0 }, "{theirs:?}");
+        let found = fs::metadata(dir.path("own")).unwrap();
+        assert_eq!((found.uid(), found.permissions().mode() & 0o777), (65534, 0o640));
+        bridge.sigterm();
+        assert_eq!(bridge.wait().code(), 0, "it goes on whatever is asked of it");
+    }
+}
+
 /// With nothing left, everything that may be lost comes back, and every kind of port can be added.
 #[test]
 fn what_needs_a_right_again_is_done() {
@@ -236,7 +262,6 @@ fn other_folders_are_out_of_reach() {
 
 /// A folder that everybody may use.
 fn tempfile_in(parent: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let folder = Path::new(parent).join(format!("zbt-{}", std::process::id()));
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();

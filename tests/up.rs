@@ -199,7 +199,7 @@ fn a_bench_can_be_looked_at_and_changed() {
     // a path means where it was typed
     let here = ["env", "-C", dir.root().to_str().unwrap()];
     let added = of(zbridge!("port", "add", "slip:unix:line", "--to", "lab")).under(here).run();
-    assert_eq!((added.code(), added.stdout.as_str()), (0, "line\n"), "{added:?}");
+    assert_eq!((added.code(), added.stdout.lines().next()), (0, Some("line")), "{added:?}");
     assert!(dir.path("line").exists());
     let taken = of(up(&dir, ORDER)).args(["--name", "lab"]).run();
     assert!(taken.code() == 1 && taken.stderr.contains("a bridge named lab runs already"), "{taken:?}");
@@ -328,4 +328,21 @@ fn what_a_killed_bench_leaves_the_next_clears_away() {
     bench.sigint();
     assert_eq!(bench.wait().code(), 0);
     assert!(folders().is_empty(), "{:?}", folders());
+}
+
+/// A bench that root starts: its ports are nobody's, and its programs, which are root without the right to what is
+/// another's, reach them.
+#[test]
+fn programs_of_root_reach_the_ports_of_their_bench() {
+    require!(needs::root(), needs::tool("socat", "socat"));
+    let dir = TempDir::new();
+    let [socket, line, fifo] = ["s", "l", "f"].map(|name| dir.text(name));
+    let script = format!(
+        "socat -u /dev/null UNIX-CONNECT:{socket} && socat -u /dev/null UNIX-CONNECT:{line} && exec 3<>{fifo}.in && \
+         echo all are reached"
+    );
+    let ports = format!("port = [\"unix:{socket}\", \"slip:unix:{line}\", \"slip:pipe:{fifo}\"]\n");
+    let table = format!("{ports}[[instance]]\nname = \"a\"\ncommand = [\"bash\", \"-c\", \"{script}\"]\n");
+    let exit = zbridge!("up", dir.file("lab.toml", &table), "--exit-with", "a", "--logs", dir.text("logs")).run();
+    assert!(exit.code() == 0 && exit.stdout.contains("a  | all are reached"), "{exit:?}");
 }

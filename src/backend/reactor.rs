@@ -344,7 +344,10 @@ impl Reactor {
     fn work(&mut self, name: u64) {
         let Some(slot) = self.streams.get_mut(&name).filter(|slot| slot.dialling.is_none()) else { return };
         let mut sent = 0;
-        let wrote = slot.flush(&mut sent);
+        if let Err(why) = slot.flush(&mut sent) {
+            log::debug!("a stream takes no more: {why}");
+            slot.fail();
+        }
         let inputs = &mut self.inputs;
         if sent > 0 {
             inputs.push_back(Input::Sent(Stream(name), sent));
@@ -354,7 +357,7 @@ impl Reactor {
         if slot.finished && !finished {
             inputs.push_back(Input::PeerClosed(Stream(name)));
         }
-        if let Err(why) = wrote.and(read) {
+        if let Err(why) = read {
             log::debug!("a stream has ended: {why}");
             self.remove(name);
             self.tell(Input::Ended(Stream(name)));

@@ -47,6 +47,8 @@ pub(super) struct StreamSlot {
     half_closes: bool,
     /// Nothing more will come.
     pub finished: bool,
+    /// Nothing more can be sent. What had come before that is still read.
+    failed: bool,
     /// Bytes that may still be handed over.
     pub room: usize,
     pub outbox: Pieces,
@@ -66,6 +68,7 @@ impl StreamSlot {
             short_is_empty: listener.is_some() || dialling.is_some(),
             half_closes: listener.is_some() || dialling.is_some(),
             finished: false,
+            failed: false,
             owned,
             listener,
             dialling,
@@ -74,6 +77,12 @@ impl StreamSlot {
             uncounted: 0,
             probe: None,
         }
+    }
+
+    /// What was sent last was refused for good. What waits goes, and the end of what has come is that of the stream.
+    pub fn fail(&mut self) {
+        (self.failed, self.readable) = (true, true);
+        self.outbox = Pieces::default();
     }
 
     /// Sends what waits. `sent` counts what has left.
@@ -131,11 +140,11 @@ impl StreamSlot {
                 }
             };
             match result {
-                Ok(0) if self.half_closes => self.finished = true,
+                Ok(0) if self.half_closes && !self.failed => self.finished = true,
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     self.room -= count;
-                    self.readable = !(self.short_is_empty && count < length);
+                    self.readable = self.failed || !(self.short_is_empty && count < length);
                     // Little is copied, so that the buffer stays; much leaves with the buffer.
                     if count < MUCH {
                         tell(buffer[..count].to_vec());
@@ -144,12 +153,12 @@ impl StreamSlot {
                         tell(std::mem::replace(buffer, Vec::with_capacity(CHUNK)));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.failed => self.readable = false,
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        if self.failed && self.finished { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     /// Bytes that a terminal has taken and the program at it has not read; `None` if there is neither.
@@ -173,5 +182,32 @@ impl StreamSlot {
         self.readable |= there;
         self.writable |= there;
         Some(there)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    /// A peer that has answered and closed before it has read all of what it was sent.
+    #[test]
+    fn what_came_before_a_failure_is_read() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.write_all(b"answer").unwrap();
+        drop(theirs);
+        let mut slot = StreamSlot::new(Owned::Polled(ours.into()), Some(0), None);
+        slot.outbox.push(b"the rest of a request".to_vec());
+        (slot.writable, slot.room) = (true, 3);
+        assert!(slot.flush(&mut 0).is_err());
+        slot.fail();
+        let mut came = Vec::new();
+        let mut read = |slot: &mut StreamSlot| slot.read(&mut Vec::new(), |bytes| came.extend(bytes));
+        assert!(read(&mut slot).is_ok(), "there is no room for all of it yet");
+        slot.room = 10;
+        assert!(read(&mut slot).is_err() && !slot.finished, "it does not seem whole");
+        assert_eq!(came, b"answer");
     }
 }

@@ -3,7 +3,7 @@
 //! The socket lies in a folder that only this user can enter. Once the guest is there, nobody needs its name any more,
 //! and it is removed: what is killed later leaves nothing behind.
 
-use crate::config::{InstanceSpec, PortKind, PortSpec, UnixStream, grammar};
+use crate::config::{Access, InstanceSpec, PortKind, PortSpec, UnixStream, grammar};
 use crate::engine::{Bridge, Handle};
 use crate::error::{Error, Result};
 use crate::port::made::Made;
@@ -127,11 +127,12 @@ impl Socket {
         let kind = PortKind::Unix(UnixStream {
             path: path_in(&folder.path),
             connect: false,
-            access: crate::config::Access::default(),
+            access: Access::default(),
             clients: None,
         });
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
-        bridge.add_port(PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) })?;
+        let port = PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) };
+        bridge.add_port(if geteuid().is_root() { port.for_programs_of_root() } else { port })?;
         let model = model.map(|model| format!(",model={model}")).unwrap_or_default();
         let card = format!("nic,netdev={ID},macaddr={mac}{model}");
         Ok(Self { folder, switch: bridge.switch(&instance.switch)?.clone(), port: instance.name.clone(), card })

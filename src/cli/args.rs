@@ -252,11 +252,11 @@ pub enum PortVerb {
 #[derive(clap::Args, Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Verbosity {
     /// Say more (-vv: everything)
-    #[arg(short, long, action = ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, global = true, display_order = 900)]
     pub verbose: u8,
 
     /// Say less (-qq: errors only)
-    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose", display_order = 901)]
     pub quiet: u8,
 }
 

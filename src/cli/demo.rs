@@ -59,15 +59,15 @@ pub fn run() -> Result<()> {
 const INTRODUCTION: &str = "
   alice 192.0.2.1 ──┐          ┌── bob 192.0.2.2
                     └─ switch ─┘
-Two simulated hosts, each on a port of a switch in this process, ping each other.
+Two simulated hosts on the ports of a switch in this process ping each other.
 
 ";
 
 const CONCLUSION: &str = "
 Now something real
-  zbridge --port unix:/tmp/inst1 --port unix:/tmp/inst2   two QEMU guests, no root
-  zbridge --port tap:zeth0 --port unix:/tmp/inst1         a host interface and a guest
-  zbridge ports                                           everything that can be a port
+  zbridge --port unix:/tmp/inst1 --port unix:/tmp/inst2  # two QEMU guests
+  zbridge --port tap:zeth0 --port unix:/tmp/inst1        # a host and a guest
+  zbridge ports                                          # everything else
 ";
 
 fn address(number: u8) -> IpAddr {

@@ -1,9 +1,13 @@
 //! What help and the manual page say beside the options: made of the tables, so that they cannot disagree with the
 //! program.
 
-use crate::config::text::{columns, shell};
+use super::style::width_of;
+use crate::config::text::{meanings, shell};
 use crate::config::{INSTANCE_KEYS, KINDS};
 use crate::error::STATUSES;
+
+/// The widest line, as clap has it.
+const WIDTH: usize = 100;
 
 /// What the program is, in two sentences.
 pub const ABOUT: &str = "A userspace Ethernet switch for simulated and real devices.\n\n\
@@ -72,9 +76,11 @@ pub fn after() -> String {
     text.trim_end().to_owned()
 }
 
+/// In lines that clap need not break, as it would break them at the margin.
 fn section(title: &str, rows: &[(String, &str)]) -> String {
-    let rows: Vec<_> = rows.iter().map(|(left, right)| [left.as_str(), right]).collect();
-    format!("{title}:\n{}", columns("  ", &rows))
+    let rows: Vec<_> = rows.iter().map(|(left, right)| [left.clone(), (*right).to_owned()]).collect();
+    let width = width_of(std::io::stdout()).unwrap_or(WIDTH).min(WIDTH);
+    format!("{title}:\n{}", meanings("  ", Some(width), &rows))
 }
 
 /// The command line that opens one port.

@@ -136,7 +136,11 @@ fn entry(roff: &mut Roff, tag: &str, text: &str) {
     roff.text([Inline::Roman(text.to_owned())]);
 }
 
+/// As a sentence begins. A word that is to be typed, and says where the rest holds, stays as it is: `tcp: listen there`.
 fn capital(text: &str) -> String {
+    if text.split(' ').next().is_some_and(|word| word.ends_with(':')) {
+        return text.to_owned();
+    }
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

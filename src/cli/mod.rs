@@ -30,6 +30,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use crate::config::grammar::nearest;
@@ -37,6 +38,8 @@ use crate::config::text::shell;
 use crate::config::{Config, HostAddr, IpPeer, Packet, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Host, Interfaces, Network};
+use crate::visible::visible_bytes;
+use std::os::unix::ffi::OsStrExt;
 
 pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
 pub use ask::Ask;
@@ -82,8 +85,13 @@ where
     T: Into<OsString> + Clone,
 {
     complete::answer_a_shell();
-    let args = match Args::try_parse_from(args) {
+    let words: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let args = match Args::try_parse_from(&words) {
         Ok(args) => args,
+        Err(other) if other.kind() == ErrorKind::InvalidUtf8 => {
+            complain(Label::Error, &not_text(&words));
+            return ExitCode::from(Class::Usage.code());
+        }
         Err(other) => {
             // Help and version that were asked for are answers too: they have status 0. Nobody is left to hear of a
             // stream that cannot be written.
@@ -119,6 +127,17 @@ where
     });
     screen::finish();
     ExitCode::from(status)
+}
+
+/// Which of the arguments is no text, where text is wanted, and the option before it.
+fn not_text(words: &[OsString]) -> Error {
+    let bad = words.windows(2).find(|pair| pair.last().is_some_and(|word| word.to_str().is_none()));
+    let shown = bad.unwrap_or_default().iter().enumerate().filter_map(|(place, word)| {
+        let is_part = place == 1 || word.as_bytes().starts_with(b"-");
+        is_part.then(|| visible_bytes(word.as_bytes()))
+    });
+    let what = format!("{}: it is not UTF-8 text", shown.collect::<Vec<_>>().join(" "));
+    Error::usage(what).hint("a port with such a path can have a link to it, whose name is text")
 }
 
 /// Does a job, until it is over. Gives the exit status: a program's own, or 0.

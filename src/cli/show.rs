@@ -25,8 +25,13 @@ pub fn attachments(switches: &[SwitchStatus]) -> String {
 }
 
 /// What every port counted, those too that have left, and below it why frames were dropped.
+///
+/// A switch that never had a port has no table.
 pub fn counters(switches: &[SwitchStatus]) -> String {
     each(switches, |switch| {
+        if switch.ports.is_empty() && switch.left.is_empty() {
+            return String::new();
+        }
         let head =
             ["port", "kind", "state", "rx frames", "rx bytes", "tx frames", "tx bytes", "dropped"].map(String::from);
         let ports = || switch.ports.iter().chain(&switch.left);

@@ -12,6 +12,7 @@ use crate::engine::control::Server;
 use crate::error::{Class, Error, Result};
 use crate::rights;
 use clap_complete::ArgValueCandidates;
+use rustix::process::geteuid;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +107,8 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = stop::two_wishes()?;
     let claim = rights::for_people(|| super::run::claim(up.name.as_deref(), &up.bench))?;
-    let bridge = rights::apart(|| Bridge::start(&up.config))?;
+    let config = if geteuid().is_root() { up.config.for_programs_of_root() } else { up.config.clone() };
+    let bridge = rights::apart(|| Bridge::start(&config))?;
     let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
     let name = control.as_ref().map_or(up.bench.as_str(), Server::name);
     let logs = up.logs.clone().map_or_else(|| bench::default_folder(name), Ok)?;

@@ -131,7 +131,7 @@ pub enum Network {
         /// TUNs that it opens; each is a port of the kind `packet` with mode=ip.
         tuns: Vec<PortSpec>,
         /// A configured interface, and the port that it becomes.
-        host: Option<(Host, PortSpec)>,
+        host: Option<(Host, Box<PortSpec>)>,
     },
     /// By arguments that attach QEMU to a socket.
     Qemu {
@@ -149,7 +149,7 @@ impl Network {
             Self::Interfaces { taps, tuns, host } => (taps.as_slice(), tuns.as_slice(), host.as_ref()),
             Self::Own | Self::Qemu { .. } => (&[][..], &[][..], None),
         };
-        taps.iter().chain(tuns).chain(host.map(|(_, port)| port))
+        taps.iter().chain(tuns).chain(host.map(|(_, port)| &**port))
     }
 }
 
@@ -217,7 +217,7 @@ impl InstanceSpec {
                     .hint("it is a key of the port that the program is attached to"));
             }
             Network::Interfaces { taps, tuns, host } => {
-                let ports = taps.iter_mut().chain(tuns).chain(host.iter_mut().map(|(_, port)| port));
+                let ports = taps.iter_mut().chain(tuns).chain(host.iter_mut().map(|(_, port)| &mut **port));
                 ports.filter(|port| port.rewrite.is_empty()).for_each(|port| port.rewrite.clone_from(&rules));
             }
             _ => {}
@@ -372,7 +372,7 @@ fn network(name: &str, switch: &str, keys: &mut Keys) -> Result<Network, Fault> 
     let mut ports = named(name, [taps, tuns, of_host].concat())?.into_iter();
     let taps: Vec<PortSpec> = ports.by_ref().take(count_of_taps).collect();
     let tuns: Vec<PortSpec> = ports.by_ref().take(count_of_tuns).collect();
-    let host = hosts.into_iter().zip(ports).next();
+    let host = hosts.into_iter().zip(ports.map(Box::new)).next();
     let none = taps.is_empty() && tuns.is_empty() && host.is_none();
     Ok(if none { Network::Own } else { Network::Interfaces { taps, tuns, host } })
 }

@@ -2,12 +2,46 @@
 //! run in, and a log that is nobody else's.
 
 use super::instance::InstanceSpec;
+use super::kind::{Access, PortKind, Slip, Transport, Wpan};
 use super::plan::Config;
+use super::port::PortSpec;
 use crate::error::{Class, Error, Result};
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
+impl PortSpec {
+    /// The same for programs that root starts: they stay root, without the right to what is another user's, while the bridge
+    /// goes on as somebody else, whose sockets, terminals and FIFOs are. Unless it is said whose they are, root's group has
+    /// them, too.
+    #[must_use]
+    pub fn for_programs_of_root(mut self) -> Self {
+        let access = match &mut self.kind {
+            PortKind::Unix(unix) => Some(&mut unix.access),
+            PortKind::UnixSeq(unix) => Some(&mut unix.access),
+            PortKind::UnixGram(unix) => Some(&mut unix.access),
+            PortKind::Slip(Slip { transport, .. }) | PortKind::Wpan(Wpan { transport }) => match transport {
+                Transport::Unix { access, .. } | Transport::Pty { access, .. } | Transport::Pipe { access, .. } => {
+                    Some(access)
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(access) = access.filter(|access| **access == Access::default()) {
+            *access = Access { mode: Some(0o660), user: None, group: Some("0".to_owned()) };
+        }
+        self
+    }
+}
+
 impl Config {
+    /// The same with ports that programs of root can use ([`PortSpec::for_programs_of_root`]).
+    #[must_use]
+    pub fn for_programs_of_root(&self) -> Self {
+        let ports = self.ports.iter().cloned().map(PortSpec::for_programs_of_root);
+        Self { ports: ports.collect(), ..self.clone() }
+    }
+
     /// Checks what `zbridge up` would find wrong only when it starts the instances. Returns what is odd, one line each: a
     /// folder that is not there may still be made by an instance that comes before.
     ///
@@ -55,6 +89,17 @@ mod tests {
         let text: String =
             tables.iter().map(|keys| format!("[[instance]]\ncommand = \"x\"\n{keys}\n")).collect::<Vec<_>>().concat();
         Config::parse(&text, "x").unwrap().check_programs()
+    }
+
+    #[test]
+    fn roots_programs_reach_what_is_nobodys_by_name() {
+        let of_root = |text: &str| PortSpec::parse(text).unwrap().for_programs_of_root().canonical();
+        for port in ["unix:/tmp/a", "unixgram:/tmp/a", "slip:unix:/tmp/a", "wpan:pipe:/tmp/a", "slip:pty:/tmp/a"] {
+            assert_eq!(of_root(port), format!("{port},mode=0660,group=0"));
+        }
+        for port in ["unix:/tmp/a,mode=0640", "unix:/tmp/a,user=1000", "tap:z", "slip:tcp:127.0.0.1:7"] {
+            assert_eq!(of_root(port), port);
+        }
     }
 
     #[test]

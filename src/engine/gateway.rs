@@ -7,7 +7,7 @@
 
 use super::fault::strike;
 use super::pulse::Pulse;
-use super::service::{Host, Thread};
+use super::service::{Host, LINGER, Thread};
 use crate::backend::{LeaseFile, Sockets};
 use crate::config::{self, PortSpec, Protocol};
 use crate::error::{Error, Result};
@@ -138,7 +138,31 @@ impl Gateway {
             }
             match self.turn() {
                 Ok(again) => patience = again,
-                Err(Closed) => return pulse.end(),
+                Err(Closed) => {
+                    // It may take its time now, and nobody waits for it.
+                    pulse.end();
+                    return self.linger(&mut events);
+                }
+            }
+        }
+    }
+
+    /// Lets leave what guests have said last, as far as somebody takes it in time. Nothing reaches a guest any more.
+    fn linger(&mut self, events: &mut Events) {
+        let end = self.clock.now() + LINGER;
+        let mut nowhere = Batch::new(MESSAGE_BYTES);
+        loop {
+            let now = self.clock.now();
+            self.nat.poll_transmit(now, &mut self.sockets, &mut nowhere);
+            nowhere.clear();
+            if now >= end || !self.nat.has_last_words() {
+                return;
+            }
+            let patience = if self.nat.is_ready() { Duration::ZERO } else { end - now };
+            // One that fails leaves no events, and the time runs out.
+            let _ = self.poll.poll(events, Some(patience));
+            for event in events.iter().filter_map(Sockets::event) {
+                self.nat.handle_event(now, event, &mut self.sockets);
             }
         }
     }

@@ -98,10 +98,12 @@ impl Engine {
         let Some(slot) = self.slot_mut(id) else { return };
         match (std::mem::replace(&mut slot.link_down, down), down) {
             (false, true) => {
-                if comes_and_goes {
-                    log::debug!("{}: its program has closed its interface", slot.name);
-                } else {
-                    log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
+                match comes_and_goes {
+                    true => log::debug!("{}: its program has closed its interface", slot.name),
+                    false => log::warn!(
+                        "{}: its interface is down; frames for it are dropped until it is up again",
+                        slot.name
+                    ),
                 }
                 self.tell_departure(id);
             }

@@ -223,7 +223,7 @@ impl Engine {
 
     /// How long the next poll may wait.
     fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.flushing.is_empty() {
+        if !self.ready.is_empty() || !self.flushing.is_empty() || self.switch.has_to_speak() {
             return Some(Duration::ZERO);
         }
         let timer = self.timers.first().map(|&(due, _)| due);
@@ -316,8 +316,8 @@ impl Engine {
                 air.write(&self.batch);
             }
             self.switch.run(now, &self.batch, &mut edges);
-            self.switch.speak(now, &mut edges);
         }
+        self.switch.speak(now, &mut edges);
         for _ in 0..self.flushing.len() {
             let Some(id) = self.flushing.pop_front() else { break };
             if self.switch.flush(now, id, &mut edges) == Flush::More {

@@ -36,7 +36,7 @@ const ENOUGH: usize = 128 << 10;
 /// What these make at most. What is not used of it is not resident.
 const BREATH: usize = ENOUGH + TURN * (PREFIX + MAX_FRAME);
 /// How long a service whose port is no more may take to hand on what it has accepted.
-const LINGER: Duration = Duration::from_secs(3);
+pub(super) const LINGER: Duration = Duration::from_secs(3);
 /// How much longer it is waited for such a service, and how often it is looked.
 const SPARE: Duration = Duration::from_millis(300);
 const GLANCE: Duration = Duration::from_millis(2);

@@ -1,14 +1,14 @@
 //! The process that starts the program and stays beside it: PID 1 of its PID namespace.
 //!
-//! It sleeps until a child ends or the caller speaks. When the program has ended it says how, and ends, and with it all
-//! that is left in its namespace. Without a PID namespace it is the reaper of all orphans below it, and kills what is
-//! left one by one.
+//! It sleeps until a child ends or the caller speaks. When the program has ended it kills what that has left, one by one,
+//! waits for what it has sent to arrive, says how it has ended, and ends, and with it all that is left in its namespace.
+//! Without a PID namespace it is the reaper of all orphans below it.
 
 use super::adopt::Adopter;
 use super::dhcp::Dhcp;
 use super::stage::Held;
 use super::talk::{self, Fault, Order, Report};
-use super::{Host, program};
+use super::{Host, drain, program};
 use crate::error::Class;
 use crate::port::process::{Signals, hold_none, send_signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -37,6 +37,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct Start {
     /// This is PID 1 of a namespace.
     pub pids: bool,
+    /// The network is the program's alone.
+    pub own_network: bool,
     /// An interface that needs an address first.
     pub host: Option<Host>,
     /// Takes over the TAPs that the program makes.
@@ -47,7 +49,7 @@ pub struct Start {
 
 /// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed.
 pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], how: Start) -> u8 {
-    let Start { pids, host, adopter, privileged } = how;
+    let Start { pids, own_network, host, adopter, privileged } = how;
     let addressed = prepare(socket, pids).and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
     early.extend(held.early());
     match addressed.and_then(|dhcp| Ok((start(command, privileged)?, dhcp))) {
@@ -59,8 +61,11 @@ pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsStri
             // The caller may be gone: then the first look at the socket tells.
             let _ = talk::send(socket, &Report::Running, &[]);
             let status = attend(socket, &held.children, program, (dhcp, adopter));
-            if !pids {
+            if !pids || own_network {
                 end_all();
+            }
+            if own_network {
+                drain::wait(socket);
             }
             let _ = talk::send(socket, &Report::Ended(status.into_raw()), &[]);
             super::child::exit_code(status)

@@ -22,7 +22,8 @@
 //! program, and goes on asking beside it (`dhcp.rs`); the caller has made ports of the interfaces by then.
 //!
 //! One socket joins caller and init (`talk.rs`). When the caller dies, however it does, the socket ends; the init ends
-//! with it, and the kernel ends all that is left in the namespace. When the program ends, so does what it left behind.
+//! with it, and the kernel ends all that is left in the namespace. When the program ends, so does what it left behind, but
+//! not what it has sent: the init stays until that has arrived (`drain.rs`).
 //! A stage that is killed takes the init along (PR_SET_PDEATHSIG).
 //!
 //! The program shares the caller's process group and terminal ([`Output::Inherit`]), so that a shell sees one job:
@@ -31,6 +32,7 @@
 mod adopt;
 mod child;
 mod dhcp;
+mod drain;
 mod explain;
 mod init;
 mod ipv6;

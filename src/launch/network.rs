@@ -45,7 +45,7 @@ pub fn make(plan: Plan) -> Result<Made> {
     let mut made = Made { links: Vec::new(), fds: Vec::new(), adopter: None, asks: None };
     let host = plan.host.map(|host| host.host());
     if let Some((host, mac)) = &host {
-        ipv6::prepare();
+        ipv6::prepare(&host.addrs);
         made.fds.push(interface(host, *mac, &mut netlink)?);
         made.links.push((host.ifname.clone(), LinkKind::Tap));
         if !host.dns.is_empty() {
@@ -107,13 +107,9 @@ fn make_tun(name: &str, netlink: &mut Netlink) -> Result<OwnedFd> {
 
 /// Makes an interface with addresses and routes, and keeps the other end of it.
 fn interface(host: &Host, mac: Mac, netlink: &mut Netlink) -> Result<OwnedFd> {
-    let name = host.ifname.as_str();
-    let within = |error: Error| error.within(format_args!("tap:{name}"));
-    let mut options = config::Tap { up: true, mac: Some(mac), ..config::Tap::new(name) };
-    let tap = Tap::open(&options, host.mtu).map_err(within)?;
-    ipv6::await_own_address(name);
-    options.addrs.clone_from(&host.addrs);
-    let tap = Tap::adopt(tap.into(), &options, None).map_err(within)?;
+    let (name, addrs) = (host.ifname.as_str(), host.addrs.clone());
+    let options = config::Tap { addrs, up: true, mac: Some(mac), ..config::Tap::new(name) };
+    let tap = Tap::open(&options, host.mtu).map_err(|error| error.within(format_args!("tap:{name}")))?;
     for &gateway in &host.gateways {
         let refused = |cause: std::io::Error| {
             let error = Error::system(format_args!("gateway {gateway}"), &cause);

@@ -125,18 +125,17 @@ impl IpInterface {
         Ok(done)
     }
 
-    /// Sends what the peer gets of a frame, or sees to it. Gives why it ends here, if it does. Of several pieces those that
-    /// have left are sent again when one finds no room, which does no harm.
+    /// Sends what the peer gets of a frame, or sees to it. Gives why it ends here, if it does. A packet of which not all
+    /// pieces found room is sent once more whole.
     fn send(&mut self, frame: &[u8]) -> Result<Result<(), DropReason>, Errno> {
         let now = self.clock.now();
-        let Self { packet, adapter, .. } = self;
         let mut sent = Ok(());
-        let for_peer = adapter.packets(now, frame, &mut |piece| {
+        let is_for_peer = self.adapter.packets(now, frame, &mut |piece| {
             if sent.is_ok() {
-                sent = packet.send(piece, &Offload::NONE);
+                sent = self.packet.send(piece, &Offload::NONE);
             }
         });
-        if for_peer { sent.map(Ok) } else { Ok(adapter.handle_frame(now, frame)) }
+        if is_for_peer { sent.map(Ok) } else { Ok(self.adapter.handle_frame(now, frame)) }
     }
 
     /// Whether it has something for the switch that did not come by the interface.

@@ -33,7 +33,7 @@ const RIGHTS: [CapabilitySet; 6] = [
 const WELL: Done = Done::Well(false);
 
 /// Its system calls.
-static ROLE: Role = Role::new("keeper", &[BASE, SOCKETS, NETWORK, FILES, &["chown", "fchownat"]]);
+static ROLE: Role = Role::new("keeper", &[BASE, SOCKETS, NETWORK, FILES]);
 
 /// Starts a keeper with these orders.
 ///
@@ -106,7 +106,9 @@ fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, O
             let (fd, made) = bound;
             made.leave();
             if to.1.is_none() {
-                give(path, orders)?;
+                let (user, group) = (Uid::from_raw(orders.owner.0), Gid::from_raw(orders.owner.1));
+                let group = to.2.is_none().then_some(group);
+                chownat(CWD, path, Some(user), group, AtFlags::SYMLINK_NOFOLLOW)?;
             }
             return Ok((WELL, Some(fd)));
         }

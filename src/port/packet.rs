@@ -162,8 +162,8 @@ impl Packet {
         let address = sys::packet_address(&fd).map_err(|errno| Error::system("its address", &errno.into()))?;
         let carries = Carries::of(address.hardware)
             .ok_or_else(|| Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"))?;
-        let (name, link) = (String::new(), Link::Up);
-        let (offload, is_tap, waits, carrier, tunnelled) = (true, false, false, None, None);
+        let (name, link, carrier) = (String::new(), Link::Up, None);
+        let (offload, is_tap, waits, tunnelled) = (true, false, false, None);
         let mut packet = Self { fd, index, name, link, offload, is_tap, waits, carries, carrier, tunnelled };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)

@@ -20,7 +20,7 @@ use crate::config;
 use crate::counters::DropReason;
 use crate::error::{Class, Error, Result};
 use crate::limits::PREFIX;
-use crate::wire::{Mac, Offload};
+use crate::wire::Offload;
 use explain::Change;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -75,12 +75,6 @@ impl Tap {
         if tap.name != options.name {
             return Err(Error::new(Class::Runtime, format!("{port}: the kernel opened {}", tap.name)));
         }
-        if tap.created
-            && options.mac.is_none()
-            && let Err(error) = tap.take_lasting_mac()
-        {
-            log::debug!("{port}: it keeps the address that the kernel chose: {error}");
-        }
         tap.set_up(&port, options, mtu)
     }
 
@@ -123,14 +117,6 @@ impl Tap {
         }
         sys::tun_set_header(&self.fd)?;
         sys::tun_set_offload(&self.fd, OFFLOADS).or_else(|_| sys::tun_set_offload(&self.fd, OFFLOADS_BEFORE_USO))
-    }
-
-    /// Gives an interface that was just made the address that it had the last time: who has it in a table of neighbours
-    /// finds the host at once when zbridge was started again, or the interface deleted and made anew.
-    fn take_lasting_mac(&self) -> std::io::Result<()> {
-        let mut netlink = Netlink::open()?;
-        let found = netlink.interface(&self.name)?.unwrap_or_default();
-        netlink.set_mac(found.index, lasting_mac(&self.name))
     }
 
     /// Does with the open TAP what the options ask for.
@@ -245,15 +231,6 @@ impl Tap {
     }
 }
 
-/// The address of an interface of this name, of this machine and network namespace, the same at each start. Namespaces of
-/// one machine are told apart as they may be on one network.
-fn lasting_mac(name: &str) -> Mac {
-    use std::os::unix::fs::MetadataExt;
-    let namespace = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |found| found.ino());
-    let machine = rustix::system::uname();
-    Mac::made_of(&format!("{}/{namespace}/{name}", machine.nodename().to_string_lossy()))
-}
-
 /// Whether it is worth to open a TAP again that was deleted: one that was created here is created again; any other
 /// has to be there first, and an inherited descriptor does not come back.
 pub fn may_open_again(options: &config::Tap, created: bool) -> bool {
@@ -265,8 +242,7 @@ pub fn may_open_again(options: &config::Tap, created: bool) -> bool {
 /// # Errors
 /// As of [`Tap::open`].
 pub fn make_tun(name: &str, user: u32) -> Result<()> {
-    let options = config::Tap::new(name);
-    let failed = |cause: std::io::Error| explain::not_opened(&options, None, &cause, None);
+    let failed = |cause: std::io::Error| explain::not_opened(&config::Tap::new(name), None, &cause, None);
     let fd = File::options().read(true).write(true).open("/dev/net/tun").map_err(failed)?;
     sys::tun_attach(&fd, name, libc::IFF_TUN | libc::IFF_NO_PI).map_err(|errno| failed(errno.into()))?;
     let kept = sys::tun_set_owner(&fd, user).and_then(|()| sys::tun_set_persist(&fd, true));

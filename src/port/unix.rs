@@ -218,6 +218,10 @@ fn stale(path: &Path, kind: SocketType) -> Result<Inode> {
             Err(error.who(move || holder(&path)))
         }
         Ok(()) => Err(taken(&format_args!("{} listens on it", peer(&probe))).hint(USE_ANOTHER)),
+        Err(Errno::ACCESS | Errno::PERM) if there.st_uid != rustix::process::geteuid().as_raw() => {
+            let whose = format!("it is a socket of user {}, who alone may use or remove it", there.st_uid);
+            Err(taken(&whose).hint("choose a path of your own, in $XDG_RUNTIME_DIR for example"))
+        }
         Err(errno) => Err(taken(&format_args!("it is in use ({})", std::io::Error::from(errno))).hint(USE_ANOTHER)),
     }
 }

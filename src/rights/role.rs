@@ -138,6 +138,9 @@ pub const FILES: &[&str] = &[
     "faccessat2",
     "stat",
     "lstat",
+    // Of one's own to one's own groups; for all else the keeper is asked (`user=`, `group=`).
+    "chown",
+    "fchownat",
     "chmod",
     "fchmod",
     "fchmodat",

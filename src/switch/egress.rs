@@ -30,7 +30,7 @@ use super::port::PAUSE;
 use super::{Event, Switch, fits};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, Outgoing, PortId};
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 
 /// Frames that one flush may send before another port has its turn.
 const FLUSH_FRAMES: usize = 512;
@@ -347,11 +347,13 @@ impl Switch {
 
     /// When [`Switch::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.congested.iter().filter_map(|&id| self.port(id)?.check_at).min()
+        let congested = self.congested.iter().filter_map(|&id| self.port(id)?.check_at).min();
+        earliest(congested, self.hosts.poll_timeout())
     }
 
-    /// Looks at the ports that others have waited for long enough, and lets those go on.
+    /// Looks at the ports that others have waited for long enough, and lets those go on; asks again for stations.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.hosts.handle_timeout(now);
         // Backwards: what leaves the list is replaced by its last, which was looked at.
         for place in (0..self.congested.len()).rev() {
             let id = self.congested[place];

@@ -48,8 +48,9 @@ const KNOWN_EACH: usize = 128;
 /// When there are so many, those that were not heard for so long make room; looked for once in [`SWEEP_EVERY`].
 const KEPT: Duration = Duration::from_secs(3600);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// An address is not asked for again so soon, and a question is given up after so long.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// A question is asked again after so long, as an instance that has just been started may not hear it yet, and given up
+/// after so long (RFC 4861, section 10: RETRANS_TIMER, MAX_MULTICAST_SOLICIT).
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASKED_FOR: Duration = Duration::from_secs(3);
 /// Questions that wait for an answer; and those that one port may cause in [`ASKS_IN`].
 const ASKED: usize = 256;
@@ -100,6 +101,9 @@ struct Asked {
     place: Place,
     port: PortId,
     at: Instant,
+    /// When it is asked again.
+    again: Instant,
+    question: Vec<u8>,
     /// The packet that made it, for whoever answers.
     held: Option<(Vec<u8>, Offload)>,
 }
@@ -222,10 +226,9 @@ impl Hosts {
 
     /// Whether a port may make the switch ask for an address now; then that counts.
     fn may_ask(&mut self, now: Instant, port: PortId, place: Place) -> bool {
-        while self.asked.front().is_some_and(|asked| now - asked.at >= ASKED_FOR) {
-            self.asked.pop_front();
-        }
-        if self.asked.iter().any(|asked| asked.place == place && asked.port == port && now - asked.at < ASK_AGAIN) {
+        self.give_up(now);
+        // Where a question waits, it is asked again in time.
+        if self.asked.iter().any(|asked| asked.place == place && asked.port == port) {
             return false;
         }
         let (since, asks) = &mut self.shares.entry(port).or_default().asks;
@@ -234,6 +237,31 @@ impl Hosts {
         }
         *asks += 1;
         *asks <= ASKS
+    }
+
+    /// Gives up questions that nobody has answered.
+    fn give_up(&mut self, now: Instant) {
+        while self.asked.front().is_some_and(|asked| now - asked.at >= ASKED_FOR) {
+            self.asked.pop_front();
+        }
+    }
+
+    /// When a question is asked again or given up.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.asked.iter().map(|asked| asked.again.min(asked.at + ASKED_FOR)).min()
+    }
+
+    /// Asks again, as far as it is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.give_up(now);
+        let own = &mut self.own;
+        for asked in self.asked.iter_mut().filter(|asked| asked.again <= now) {
+            asked.again = now + ASK_AGAIN;
+            if own.len() < OWN {
+                let bytes = asked.question.clone();
+                own.push_back(Own { bytes, offload: Offload::NONE, ingress: asked.port, to: None });
+            }
+        }
     }
 
     fn say(&mut self, own: Own) {
@@ -342,17 +370,24 @@ impl Switch {
         let own = self.hosts.own_address(asker, vlan, from);
         let mut held = (!asks && bytes.len() <= HELD).then(|| (bytes.to_vec(), frame.offload));
         for addr in targets {
-            let Some(bytes) = question(&tags, asker, own, addr) else { continue };
+            let Some(question) = question(&tags, asker, own, addr) else { continue };
+            let bytes = question.clone();
             self.hosts.say(Own { bytes, offload: Offload::NONE, ingress: port, to: None });
             if self.hosts.asked.len() >= ASKED {
                 self.hosts.asked.pop_front();
             }
-            self.hosts.asked.push_back(Asked { place: (vlan, addr), port, at: now, held: held.take() });
+            let (place, again, held) = ((vlan, addr), now + ASK_AGAIN, held.take());
+            self.hosts.asked.push_back(Asked { place, port, at: now, again, question, held });
         }
     }
 
-    /// Sends what the switch has to say in the name of stations. To be called after [`Switch::run`]; without that, nobody
-    /// is helped.
+    /// Whether there is something for [`Switch::speak`].
+    pub fn has_to_speak(&self) -> bool {
+        !self.hosts.own.is_empty()
+    }
+
+    /// Sends what the switch has to say in the name of stations. To be called after [`Switch::run`] and
+    /// [`Switch::handle_timeout`]; without that, nobody is helped.
     pub fn speak(&mut self, now: Instant, edges: &mut impl Transmit) {
         if self.hosts.own.is_empty() {
             return;

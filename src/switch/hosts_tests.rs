@@ -173,6 +173,29 @@ fn nobody_is_asked_in_the_name_of_one_far_away() {
     assert_eq!(asked.first(), Some(&(PORT_B, asks(A, own(true), its(true)))), "with an address of its own");
 }
 
+#[test]
+fn one_that_is_still_starting_is_asked_again() {
+    let mut lab = Lab::restarted(|_| PortConfig::default(), false);
+    let question = asks(A, own(false), its(false));
+    lab.frame(PORT_A, &packet(GONE, A, own(false), its(false)));
+    let begun = lab.now;
+    let mut asked = Vec::new();
+    while let Some(due) = lab.switch.poll_timeout() {
+        lab.now = due;
+        lab.switch.handle_timeout(due);
+        let mut got = Got::default();
+        lab.switch.speak(due, &mut got);
+        assert!(got.0.iter().all(|(port, bytes)| *port != PORT_A && *bytes == question));
+        asked.push(((due - begun).as_secs(), got.0.len()));
+    }
+    assert_eq!(asked, [(1, 2), (2, 2), (3, 0)], "and given up");
+    lab.frame(PORT_A, &packet(GONE, A, own(false), its(false)));
+    lab.later(2900);
+    let told = lab.frame(PORT_B, &answers(NEW, its(false)));
+    assert_eq!(told.last(), Some(&(PORT_B, packet(NEW, A, own(false), its(false)))));
+    assert_eq!(lab.switch.poll_timeout(), None);
+}
+
 /// Port A and port B are isolated: nothing of all this passes between them.
 #[test]
 fn isolated_ports_stay_apart() {

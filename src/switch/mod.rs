@@ -10,6 +10,8 @@
 //!
 //! A switch may be a radio medium instead (`medium.rs`): then nothing is learned, and a frame goes to all in range.
 //!
+//! What the switch says itself, in the name of stations, it says when it is asked to ([`Switch::speak`], `hosts.rs`).
+//!
 //! There are two ways to drive it. The engine calls [`Switch::run`] with its descriptors behind [`Transmit`]. A test,
 //! or a program that embeds a switch, may stay with [`Switch::handle_frame`] and [`Switch::poll_transmit`], where
 //! every frame passes through its egress port's queue.

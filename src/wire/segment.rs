@@ -55,8 +55,16 @@ pub fn finish(frame: &[u8], offload: &Offload, mut emit: impl FnMut(&[&[u8]])) -
 /// Bytes of the longest frame that [`finish`] cuts from a super-frame; `None` if its headers cannot be found. Costs a look
 /// at the headers.
 pub fn longest(frame: &[u8], offload: &Offload) -> Option<usize> {
-    let layers = Layers::parse(frame).ok()?;
-    Some(layers.payload_at + (layers.end - layers.payload_at).min(offload.gso_size.into()))
+    let (layers, _) = layers_of(frame, offload).ok()?;
+    Some(layers.payload_at + layers.end.saturating_sub(layers.payload_at).min(offload.gso_size.into()))
+}
+
+/// The headers before what is cut, and those of the tunnel around them, if there is one.
+fn layers_of<'a>(frame: &'a [u8], offload: &Offload) -> Result<(Layers<'a>, Option<tunnel::Outer>), BadFrame> {
+    match tunnel::find(frame, offload)? {
+        Some((layers, outer)) => Ok((layers, Some(outer))),
+        None => Ok((Layers::parse(frame)?, None)),
+    }
 }
 
 /// Completes the checksum of `frame` in place, if there is one to complete. The frame must not be a super-frame: its
@@ -86,10 +94,7 @@ fn completed(frame: &[u8], start: u16, offset: u16) -> Result<(usize, [u8; 2]), 
 
 /// Cuts a super-frame.
 fn segment(frame: &[u8], offload: &Offload, mut emit: impl FnMut(&[&[u8]])) -> Result<usize, BadFrame> {
-    let (layers, outer) = match tunnel::find(frame, offload)? {
-        Some((layers, outer)) => (layers, Some(outer)),
-        None => (Layers::parse(frame)?, None),
-    };
+    let (layers, outer) = layers_of(frame, offload)?;
     let size = usize::from(offload.gso_size);
     let payload = frame.get(layers.payload_at..layers.end).ok_or(BadFrame::Length)?;
     if size == 0 {

@@ -1,6 +1,7 @@
 //! `nat:` through the program: a guest in a namespace of its own, whose way out leads through a switch to the host.
 
 mod datagrams;
+mod ends;
 mod forwards;
 mod hops;
 mod lab;

@@ -130,6 +130,11 @@ impl Nat {
         self.local.leases_version()
     }
 
+    /// Whether a guest has said all that it had to say, and a host has not taken it yet.
+    pub fn has_last_words(&self) -> bool {
+        self.tcp.has_last_words()
+    }
+
     /// What it has counted.
     pub fn stats(&self) -> Stats {
         let Stats { ignored, overrun, malformed, .. } = self.wire.stats;

@@ -104,9 +104,11 @@ impl Exchange {
         let has_pairs_of_six = !self.macs.is_empty() || !self.ips6.is_empty();
         // The group of a solicited node (RFC 2464, 7): its address goes with that in the IPv6 header.
         if ether_type == ether_type::IPV6 && has_pairs_of_six && frame.starts_with(&[0x33, 0x33, 0xff]) {
-            let end = frame.get(at..).and_then(|packet| self.end_of_group(packet));
-            if let (Some(end), Some(place)) = (end, frame.get_mut(3..6)) {
-                place.copy_from_slice(&end);
+            let ends = frame.get(at..).and_then(|packet| self.ends_of_group(packet));
+            if let (Some((old, new)), Some(place)) = (ends, frame.get_mut(3..6))
+                && place == old
+            {
+                place.copy_from_slice(&new);
             }
         }
         let seed = match offload.checksum {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use zbridge::limits::MAX_FRAME;
 use zbridge::wire::checksum::{Sum, update};
 use zbridge::wire::layers::{Layers, Network, Transport};
-use zbridge::wire::segment::{MAX_SEGMENTS, longest};
+use zbridge::wire::segment::{MAX_SEGMENTS, is_tunnelled, longest};
 use zbridge::wire::{Checksum, Ethernet, Gso, Mac, Offload, finish, finish_checksum, stations, vlan_tags};
 
 /// A frame.
@@ -59,8 +59,12 @@ pub fn offload(data: &[u8]) {
         Err(_) => assert!(made.is_empty(), "all or nothing"),
     }
     if offload.gso != Gso::None {
-        if finished.is_ok() {
-            check_segments(frame, &offload, &made);
+        match (finished, offload.checksum) {
+            (Ok(_), Checksum::Partial { start, .. }) if is_tunnelled(frame, &offload) => {
+                check_tunnelled(frame, &offload, usize::from(start), &made);
+            }
+            (Ok(_), _) => check_segments(frame, &offload, &made),
+            (Err(_), _) => {}
         }
         return;
     }
@@ -107,6 +111,29 @@ fn check_segments(frame: &[u8], offload: &Offload, made: &[Vec<u8>]) {
         }
     }
     assert!(payload.is_empty());
+    assert_eq!(longest(frame, offload), made.iter().map(Vec::len).max());
+}
+
+/// The segments of a super-frame in a tunnel, whose transport header is at `inside`: headers outside that are right, and
+/// inside a piece of its payload.
+fn check_tunnelled(frame: &[u8], offload: &Offload, inside: usize, made: &[Vec<u8>]) {
+    let header = match offload.gso {
+        Gso::Udp => 8,
+        _ => usize::from(frame[inside + 12] >> 4) * 4,
+    };
+    let mut payload = Vec::new();
+    for (number, segment) in made.iter().enumerate() {
+        let layers = Layers::parse(segment).expect("a segment is a frame");
+        check_layers(segment, &layers);
+        assert_eq!(layers.end, segment.len());
+        if let Network::V4(_) = layers.network {
+            assert_eq!(Sum::ZERO.add_bytes(&segment[layers.network_at..layers.transport_at]).checksum(), 0);
+        }
+        let piece = &segment[inside + header..];
+        assert!(piece.len() == usize::from(offload.gso_size) || number + 1 == made.len());
+        payload.extend_from_slice(piece);
+    }
+    assert!(frame[inside + header..].starts_with(&payload));
     assert_eq!(longest(frame, offload), made.iter().map(Vec::len).max());
 }
 

@@ -130,6 +130,11 @@ impl Connection {
         self.receiver.as_ref().is_some_and(|receiver| receiver.has_ended() && receiver.held().is_empty())
     }
 
+    /// Whether the guest has sent all, and the host has not taken it yet.
+    pub fn has_last_words(&self) -> bool {
+        self.receiver.as_ref().is_some_and(|receiver| receiver.has_ended() && !receiver.held().is_empty())
+    }
+
     /// Whether the host has said that it will send no more.
     pub fn has_host_ended(&self) -> bool {
         self.sender.is_ending()

@@ -177,6 +177,11 @@ impl Flow {
         self.socket.is_some() && self.connection.is_open()
     }
 
+    /// Whether the guest has ended, and the host has not taken all that it has said.
+    pub fn has_last_words(&self) -> bool {
+        self.socket.is_some() && self.failure.is_none() && self.connection.has_last_words()
+    }
+
     /// Since when nothing has come of it.
     pub fn rests_since(&self) -> Instant {
         self.failure.map_or(self.active, |failure| failure.since)

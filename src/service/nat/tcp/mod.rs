@@ -14,6 +14,7 @@
 mod connection;
 #[cfg(test)]
 mod ends;
+mod exchange;
 mod flow;
 mod isn;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod lossy;
 mod receiver;
 mod ring;
 mod room;
+mod round_trip;
 mod scoreboard;
 mod segment;
 mod sender;
@@ -84,6 +86,11 @@ impl Tcp {
     /// Bytes that all flows hold.
     pub fn held(&self) -> usize {
         self.held
+    }
+
+    /// Whether a guest has ended whose last bytes the host has not taken yet.
+    pub fn has_last_words(&self) -> bool {
+        self.flows.iter().any(Flow::has_last_words)
     }
 
     /// Whether a flow has something to do.

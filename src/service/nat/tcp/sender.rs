@@ -1,4 +1,4 @@
-//! The half of a connection that sends to the guest (RFC 9293, 3.8; RFC 5681; RFC 6298; RFC 6582; RFC 6675).
+//! The half of a connection that sends to the guest (RFC 9293, 3.8; RFC 5681; RFC 6582; RFC 6675).
 //!
 //! # Theory of operation
 //! Bytes that came from the host wait in `bytes` until the guest has acknowledged them; the first has the sequence number
@@ -14,7 +14,9 @@
 //!
 //! There is one timer. It runs while something is unacknowledged, or waits for a window to open.
 
+pub(super) use super::exchange::{Acked, Heard, Piece};
 use super::ring::Ring;
+use super::round_trip::RoundTrip;
 use super::scoreboard::{DUPLICATES, Scoreboard};
 use super::segment::{Blocks, Segment, before};
 use crate::time::{Duration, Instant};
@@ -24,11 +26,6 @@ use std::ops::Range;
 pub(super) const SEND_LIMIT: usize = 1 << 20;
 /// Payload of one super-frame at most; with all headers it stays below 64 KiB.
 pub(super) const SUPER_PAYLOAD: usize = 65_000;
-/// RFC 6298, 2.1.
-const FIRST_RTO: Duration = Duration::from_secs(1);
-/// What the field uses for RFC 6298's second.
-const LEAST_RTO: Duration = Duration::from_millis(200);
-const MOST_RTO: Duration = Duration::from_secs(30);
 /// Timeouts in a row after which the guest counts as gone: about two minutes.
 const TRIES: u8 = 9;
 /// How long bytes wait for a window that is worth a segment (RFC 9293, 3.8.6.2.1: 0.1 to 1 s).
@@ -37,47 +34,6 @@ const OVERRIDE: Duration = Duration::from_millis(200);
 const LEAST_MSS: usize = 28;
 /// Segments that may be sent before anything was acknowledged (RFC 6928).
 const INITIAL_WINDOW: usize = 10;
-/// What an acknowledgement was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Acked {
-    /// Of nothing that was ever sent, or of what was so long ago that no window reaches back to it.
-    Invalid,
-    /// Of nothing new.
-    Nothing,
-    /// Of something new.
-    Something,
-}
-
-/// A piece to be sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Piece {
-    pub seq: u32,
-    pub syn: bool,
-    pub fin: bool,
-    /// Which of the bytes.
-    pub range: Range<usize>,
-}
-
-impl Piece {
-    /// Nothing but an acknowledgement.
-    pub fn bare(seq: u32) -> Self {
-        Self { seq, syn: false, fin: false, range: 0..0 }
-    }
-}
-
-/// What a guest announced with a segment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Heard {
-    pub seq: u32,
-    pub ack: u32,
-    /// In bytes, not yet scaled.
-    pub window: u16,
-    /// It carried nothing else.
-    pub bare: bool,
-    /// What it holds behind what is missing.
-    pub blocks: Blocks,
-}
-
 /// See the module.
 pub(super) struct Sender {
     iss: u32,
@@ -110,10 +66,7 @@ pub(super) struct Sender {
     resend: bool,
     /// A byte may be sent into a closed window.
     probe: bool,
-    smoothed: Option<(Duration, Duration)>,
-    rto: Duration,
-    /// What is being timed, and since when.
-    timing: Option<(u32, Instant)>,
+    way: RoundTrip,
     timer: Option<Instant>,
     tries: u8,
 }
@@ -144,9 +97,7 @@ impl Sender {
             again: iss,
             resend: false,
             probe: false,
-            smoothed: None,
-            rto: FIRST_RTO,
-            timing: None,
+            way: RoundTrip::new(),
             timer: None,
             tries: 0,
         }
@@ -177,7 +128,8 @@ impl Sender {
         }
         if self.mss < wide {
             self.nxt = self.una;
-            (self.recover, self.duplicates, self.resend, self.timing) = (None, 0, false, None);
+            (self.recover, self.duplicates, self.resend) = (None, 0, false);
+            self.way.forget();
             self.board.clear();
         }
         under_way
@@ -295,7 +247,7 @@ impl Sender {
         let fin = self.ending && len == left;
         if len == 0 && !fin {
             if left > 0 && self.timer.is_none() {
-                self.timer = Some(now + if self.window == 0 { self.rto } else { OVERRIDE });
+                self.timer = Some(now + if self.window == 0 { self.way.rto() } else { OVERRIDE });
             }
             return None;
         }
@@ -356,11 +308,11 @@ impl Sender {
         if before(self.max, self.nxt) {
             self.max = self.nxt;
         }
-        if fresh && self.timing.is_none() {
-            self.timing = Some((self.nxt, now));
+        if fresh {
+            self.way.sent(self.nxt, now);
         }
         // While nothing was on its way, the timer ran for the window.
-        self.timer = self.timer.filter(|_| !idle).or(Some(now + self.rto));
+        self.timer = self.timer.filter(|_| !idle).or(Some(now + self.way.rto()));
         piece
     }
 
@@ -440,8 +392,8 @@ impl Sender {
     /// nothing of the way: all is sent from the first byte on, at once and with the way's own timeout.
     fn reopen(&mut self) {
         self.nxt = self.una;
-        (self.probe, self.timer, self.timing, self.tries) = (false, None, None, 0);
-        self.rto = self.smoothed.map_or(FIRST_RTO, rto);
+        (self.probe, self.timer, self.tries) = (false, None, 0);
+        self.way.restart();
     }
 
     fn advance(&mut self, now: Instant, ack: u32, mut acked: usize) {
@@ -458,21 +410,9 @@ impl Sender {
         }
         self.tries = 0;
         self.duplicates = 0;
-        self.measure(now, ack);
+        self.way.acknowledged(now, ack);
         self.grow(gone, ack);
-        self.timer = (self.una != self.max).then(|| now + self.rto);
-    }
-
-    fn measure(&mut self, now: Instant, ack: u32) {
-        let Some((_, since)) = self.timing.filter(|&(seq, _)| !before(ack, seq)) else { return };
-        self.timing = None;
-        let sample = now - since;
-        let (mean, spread) = match self.smoothed {
-            None => (sample, sample / 2),
-            Some((mean, spread)) => ((mean * 7 + sample) / 8, (spread * 3 + mean.abs_diff(sample)) / 4),
-        };
-        self.smoothed = Some((mean, spread));
-        self.rto = rto((mean, spread));
+        self.timer = (self.una != self.max).then(|| now + self.way.rto());
     }
 
     /// The congestion window after an acknowledgement of `acked` bytes.
@@ -510,7 +450,8 @@ impl Sender {
         // That each duplicate means a segment less on its way shows on the board, or is added here (RFC 5681, 3.2).
         let left = if self.sacks { 0 } else { usize::from(DUPLICATES) * self.mss };
         self.congestion = self.threshold + left;
-        (self.recover, self.again, self.resend, self.timing) = (Some(self.max), self.una, true, None);
+        (self.recover, self.again, self.resend) = (Some(self.max), self.una, true);
+        self.way.forget();
     }
 
     fn halve(&mut self) {
@@ -541,10 +482,10 @@ impl Sender {
             self.congestion = self.mss;
         }
         self.nxt = self.una;
-        (self.recover, self.duplicates, self.resend, self.timing) = (None, 0, false, None);
+        (self.recover, self.duplicates, self.resend) = (None, 0, false);
         self.board.clear();
-        self.rto = (self.rto * 2).min(MOST_RTO);
-        self.timer = Some(now + self.rto);
+        self.way.back_off();
+        self.timer = Some(now + self.way.rto());
         true
     }
 }
@@ -552,11 +493,6 @@ impl Sender {
 /// The later of two numbers.
 fn later(a: u32, b: u32) -> u32 {
     if before(a, b) { b } else { a }
-}
-
-/// The timeout of a way whose round trips take `mean`, give or take `spread` (RFC 6298, 2.3).
-fn rto((mean, spread): (Duration, Duration)) -> Duration {
-    (mean + spread * 4).clamp(LEAST_RTO, MOST_RTO)
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Exchange {
     pub(super) fn ipv6(&self, packet: &mut [u8], seed: Option<usize>, quoted: bool) -> Change {
         let Some(&[_, _, _, _, l0, l1, next, _]) = packet.first_chunk() else { return Change::NONE };
         let is_group = packet.get(24..40).is_some_and(is_group_of_a_node);
-        let end = self.end_of_group(packet);
+        let end = self.ends_of_group(packet).map(|(_, new)| new);
         let destination = match (end, packet.get_mut(37..).and_then(|rest| rest.first_chunk_mut())) {
             (Some(end), Some(place)) => {
                 let old = std::mem::replace(place, end);
@@ -54,18 +54,20 @@ impl Exchange {
         })
     }
 
-    /// The new end of the group to which a packet is sent, if that is the group of a solicited node and it changes.
-    pub(super) fn end_of_group(&self, packet: &[u8]) -> Option<[u8; 3]> {
+    /// The old and the new end of the group to which a packet is sent, if that is the group of a solicited node and it
+    /// changes.
+    pub(super) fn ends_of_group(&self, packet: &[u8]) -> Option<([u8; 3], [u8; 3])> {
         let group = packet.get(24..40).filter(|group| is_group_of_a_node(group))?;
         let end = *group.last_chunk::<3>()?;
         let solicited = (packet.get(6) == Some(&ip_number::IPV6_ICMP.0) && packet.get(HEADER) == Some(&135))
             .then(|| packet.get(HEADER + 8..)?.first_chunk::<16>())
             .flatten()
             .filter(|target| target.ends_with(&end));
-        match solicited {
+        let new = match solicited {
             Some(target) => self.other_address(*target).and_then(|new| new.last_chunk().copied()),
             None => other(&self.ends, end),
-        }
+        };
+        new.map(|new| (end, new))
     }
 
     /// The address that one is exchanged for.

@@ -54,7 +54,7 @@ fn a_window_that_opens_is_filled_at_once() {
         let count = 4000.min(window.into());
         assert_eq!(sent(&mut sender, now + 1), [(1001, count, false)]);
         let patience = sender.poll_timeout().unwrap() - at(now + 1);
-        assert!(patience <= LEAST_RTO, "{patience:?}");
+        assert!(patience <= super::super::round_trip::LEAST_RTO, "{patience:?}");
     }
 }
 

@@ -1,0 +1,45 @@
+//! What a sender is told of the guest, and what it has to be sent.
+
+use super::segment::Blocks;
+use std::ops::Range;
+
+/// What an acknowledgement was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Acked {
+    /// Of nothing that was ever sent, or of what was so long ago that no window reaches back to it.
+    Invalid,
+    /// Of nothing new.
+    Nothing,
+    /// Of something new.
+    Something,
+}
+
+/// A piece to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Piece {
+    pub seq: u32,
+    pub syn: bool,
+    pub fin: bool,
+    /// Which of the bytes.
+    pub range: Range<usize>,
+}
+
+impl Piece {
+    /// Nothing but an acknowledgement.
+    pub fn bare(seq: u32) -> Self {
+        Self { seq, syn: false, fin: false, range: 0..0 }
+    }
+}
+
+/// What a guest announced with a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub seq: u32,
+    pub ack: u32,
+    /// In bytes, not yet scaled.
+    pub window: u16,
+    /// It carried nothing else.
+    pub bare: bool,
+    /// What it holds behind what is missing.
+    pub blocks: Blocks,
+}

@@ -1,0 +1,70 @@
+//! How long the way to a guest and back takes, and after how long what was not acknowledged counts as lost (RFC 6298).
+
+use super::segment::before;
+use crate::time::{Duration, Instant};
+
+/// RFC 6298, 2.1.
+const FIRST_RTO: Duration = Duration::from_secs(1);
+/// What the field uses for RFC 6298's second.
+pub(super) const LEAST_RTO: Duration = Duration::from_millis(200);
+const MOST_RTO: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(super) struct RoundTrip {
+    /// The mean, and how much it varies.
+    smoothed: Option<(Duration, Duration)>,
+    rto: Duration,
+    /// What is being timed, and since when.
+    timing: Option<(u32, Instant)>,
+}
+
+impl RoundTrip {
+    pub fn new() -> Self {
+        Self { smoothed: None, rto: FIRST_RTO, timing: None }
+    }
+
+    /// After how long something is sent again.
+    pub fn rto(&self) -> Duration {
+        self.rto
+    }
+
+    /// What ends before `end` is sent for the first time.
+    pub fn sent(&mut self, end: u32, now: Instant) {
+        self.timing.get_or_insert((end, now));
+    }
+
+    /// Something was sent again: its acknowledgement says nothing (RFC 6298, 3).
+    pub fn forget(&mut self) {
+        self.timing = None;
+    }
+
+    /// All before `ack` was acknowledged.
+    pub fn acknowledged(&mut self, now: Instant, ack: u32) {
+        let Some((_, since)) = self.timing.filter(|&(end, _)| !before(ack, end)) else { return };
+        self.timing = None;
+        let sample = now - since;
+        let (mean, spread) = match self.smoothed {
+            None => (sample, sample / 2),
+            Some((mean, spread)) => ((mean * 7 + sample) / 8, (spread * 3 + mean.abs_diff(sample)) / 4),
+        };
+        self.smoothed = Some((mean, spread));
+        self.rto = rto((mean, spread));
+    }
+
+    /// Nothing was acknowledged in time.
+    pub fn back_off(&mut self) {
+        self.forget();
+        self.rto = (self.rto * 2).min(MOST_RTO);
+    }
+
+    /// What was not acknowledged says nothing of the way.
+    pub fn restart(&mut self) {
+        self.forget();
+        self.rto = self.smoothed.map_or(FIRST_RTO, rto);
+    }
+}
+
+/// The timeout of a way whose round trips take `mean`, give or take `spread` (RFC 6298, 2.3).
+fn rto((mean, spread): (Duration, Duration)) -> Duration {
+    (mean + spread * 4).clamp(LEAST_RTO, MOST_RTO)
+}
