@@ -163,13 +163,13 @@ impl Switch {
                 Verdict::Drop(DropReason::Isolated)
             }
             Some(egress) => Verdict::Unicast(egress),
-            None if self.has_others(isolate) => {
+            None => {
+                // Also where nobody else is: the one in its place may come in a moment.
                 if !dst.is_group() && self.fdb.has_left(ahead.dst, ahead.dst_hash) {
                     self.seek(now, frame, bytes, (dst, src));
                 }
-                Verdict::Flood
+                if self.has_others(isolate) { Verdict::Flood } else { Verdict::Drop(DropReason::NoEgress) }
             }
-            None => Verdict::Drop(DropReason::NoEgress),
         }
     }
 

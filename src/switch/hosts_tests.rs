@@ -196,6 +196,21 @@ fn one_that_is_still_starting_is_asked_again() {
     assert_eq!(lab.switch.poll_timeout(), None);
 }
 
+#[test]
+fn one_that_comes_after_it_is_sought_is_found() {
+    let mut lab = Lab::restarted(|_| PortConfig::default(), false);
+    [PORT_B, PORT_C].into_iter().for_each(|port| lab.switch.set_up(lab.now, port, false));
+    assert_eq!(lab.frame(PORT_A, &packet(GONE, A, own(false), its(false))), [], "nobody is there");
+    lab.switch.set_up(lab.now, PORT_B, true);
+    lab.later(1000);
+    lab.switch.handle_timeout(lab.now);
+    let mut got = Got::default();
+    lab.switch.speak(lab.now, &mut got);
+    assert_eq!(got.0, [(PORT_B, asks(A, own(false), its(false)))]);
+    let told = lab.frame(PORT_B, &answers(NEW, its(false)));
+    assert_eq!(told.last(), Some(&(PORT_B, packet(NEW, A, own(false), its(false)))));
+}
+
 /// Port A and port B are isolated: nothing of all this passes between them.
 #[test]
 fn isolated_ports_stay_apart() {
