@@ -278,7 +278,7 @@ fn an_address_in_two_places_is_told_of_once() {
         one.expect(&frame);
     }
     let warning = zbridge.wait_for("02:00:5e:00:53:3b is heard on", PATIENCE);
-    assert!(warning.contains("inst1") && warning.contains("inst2") && warning.contains("--mac-addr="), "{warning}");
+    assert!(warning.contains("inst1") && warning.contains("inst2") && warning.contains("--seed="), "{warning}");
     assert_eq!(zbridge.stderr().matches("is heard on").count(), 1);
     Summary::of(zbridge).check_pair("inst1", "inst2");
 }

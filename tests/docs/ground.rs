@@ -12,8 +12,7 @@ struct StandIn {
     place: &'static str,
     /// The script; TAP and TUN are the programs of `tests/support/standin`, which behave as native_sim and Contiki-NG do.
     script: &'static str,
-    /// Why it is not the program itself.
-    #[expect(dead_code, reason = "it is for who reads the table")]
+    /// Why it is not the program itself; it stands in the script, too.
     why: &'static str,
 }
 
@@ -98,7 +97,7 @@ impl Ground {
         let [tap, tun] = ["tap", "tun"].map(|kind| ground.path(&format!("bin/{kind}_program")).display().to_string());
         for it in STAND_INS {
             let script = it.script.replace("TAP", &tap).replace("TUN", &tun);
-            ground.put(it.place, &format!("#!/bin/sh\n{script}\n"), 0o755);
+            ground.put(it.place, &format!("#!/bin/sh\n# {}\n{script}\n", it.why), 0o755);
         }
         FILES.iter().for_each(|(place, text)| ground.put(place, text, 0o644));
         ground
