@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 use support::frame::{BROADCAST, CTAG, STAG, numbered, tagged};
+use support::standin::{Build, tap_program};
 use support::{
-    Exit, Namespace, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TapPeer, TempDir, eventually, needs,
-    require, zbridge,
+    Exit, Launch, Namespace, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TapPeer, TempDir, eventually,
+    needs, require, zbridge,
 };
 
 const PEER: Station = Station::new(7);
@@ -129,6 +130,29 @@ fn a_tap_that_a_simulator_opened_is_joined() {
     simulator.send(&zephyr.answer(&request).unwrap());
     inst1.expect(&zephyr.arp_reply(PEER));
     Summary::of(zbridge).check_pair("zeth", "inst1");
+}
+
+/// It is down each time that it comes, and nobody is there to set it up.
+#[test]
+fn a_tap_that_a_simulator_makes_at_each_start_is_waited_for() {
+    require!(needs::netns(), needs::tun());
+    let (host, dir) = (Namespace::new("zeth"), TempDir::new());
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    let absent = zbridge!("-p", "packet:zeth").inside(&host).run();
+    refused(&absent, 4, "one that a program makes when it starts is waited for: packet:zeth,optional,up");
+    let ports = ["-p", "packet:zeth,optional,up", "-p", &format!("unix:{}", dir.text("inst1"))];
+    let zbridge = zbridge!().args(ports).inside(&host).ready();
+    assert!(zbridge.stdout().contains("zeth   packet  waiting"), "{}", zbridge.stdout());
+    let mut inst1 = join(&zbridge, &dir, "inst1");
+    for start in 1..=3 {
+        let simulator = Launch::new(&program).inside(&host).ready();
+        zbridge.wait_for_nth("zeth: open again", start, PATIENCE);
+        inst1.send(&PEER.arp_request(Station::new(1).ip));
+        inst1.receive_where(|frame| frame.get(12..14) == Some(&[8, 6]) && frame.get(20..22) == Some(&[0, 2]));
+        simulator.sigterm();
+        simulator.wait();
+        zbridge.wait_for_nth("zeth: the interface was deleted", start, PATIENCE);
+    }
 }
 
 #[test]

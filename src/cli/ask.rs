@@ -244,8 +244,11 @@ fn status(client: &mut Client, json: bool, watch: bool, all: bool) -> Result<()>
     let mut last = client.status()?;
     let width = width_of(std::io::stdout());
     print(if json { stamped(&last, watch) } else { table::status(&last.switches, width, all).into_bytes() })?;
+    if !watch {
+        return Ok(());
+    }
     let mut shown = Watch::new(Instant::now(), &last);
-    while watch {
+    loop {
         std::thread::sleep(LOOK);
         let now = client.status()?;
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
@@ -257,7 +260,6 @@ fn status(client: &mut Client, json: bool, watch: bool, all: bool) -> Result<()>
         }
         last = now;
     }
-    Ok(())
 }
 
 /// A status as JSON; where several follow each other, with the time.

@@ -20,10 +20,8 @@ impl Config {
         let mut odd = self.servers();
         let mut held: Vec<(IpAddr, Holder<'_>)> = Vec::new();
         for (addr, holder) in self.addresses() {
-            let clash = |other: &Holder<'_>| {
-                other.switch == holder.switch && !(other.is_machine && holder.is_machine)
-                    || other.is_machine && holder.is_machine
-            };
+            // Those of one machine clash whichever switches they are on.
+            let clash = |other: &Holder<'_>| other.switch == holder.switch || other.is_machine && holder.is_machine;
             if let Some((_, other)) = held.iter().find(|(theirs, other)| *theirs == addr && clash(other)) {
                 odd.push(format!("{} and {} both have the address {addr}", other.name, holder.name));
             }

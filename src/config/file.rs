@@ -33,8 +33,9 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::copies::copies;
 use super::grammar::{Fault, Key, Words, nearest, split};
-use super::instance::{InstanceSpec, order};
+use super::instance::InstanceSpec;
 use super::kind::{COMMON, KINDS, find};
+use super::order::order;
 use super::plan::Config;
 use super::port::PortSpec;
 use super::switch::SwitchSpec;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::config::order::order;
 use crate::error::Class;
 use proptest::prelude::*;
 

@@ -16,6 +16,7 @@ mod file;
 pub mod grammar;
 mod instance;
 mod kind;
+mod order;
 mod plan;
 mod port;
 mod programs;

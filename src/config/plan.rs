@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::instance::{InstanceSpec, order};
+use super::instance::InstanceSpec;
+use super::order::order;
 use super::port::PortSpec;
 use super::switch::{Medium, SwitchSpec};
 use super::text::columns;

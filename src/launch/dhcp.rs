@@ -116,7 +116,7 @@ impl Dhcp {
         // An error is a signal or want of memory: both pass.
         let _ = poll(&mut asked, timeout.as_ref());
         if asked.iter().take(2).any(|fd| !fd.revents().is_empty()) {
-            return Err(Error::new(Class::Interrupted, "ended while it waited for its address"));
+            return Err(interrupted());
         }
         Ok(())
     }
@@ -230,6 +230,11 @@ fn datagrams(interface: &str) -> io::Result<UdpSocket> {
     socket.set_broadcast(true)?;
     inet::bind(&socket, addr)?;
     Ok(socket.into())
+}
+
+/// The program is not wanted any more before it has started.
+pub fn interrupted() -> Error {
+    Error::new(Class::Interrupted, "ended while it waited for its address")
 }
 
 fn unanswered() -> Error {

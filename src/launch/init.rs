@@ -65,7 +65,8 @@ pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsStri
                 end_all();
             }
             if own_network {
-                drain::wait(socket);
+                // That the interfaces are ports now may have come too late to be heard.
+                drain::wait(socket, || !matches!(talk::receive(socket), Ok(Some((Order::Attached, _)))));
             }
             let _ = talk::send(socket, &Report::Ended(status.into_raw()), &[]);
             super::child::exit_code(status)
@@ -105,6 +106,10 @@ fn prepare(socket: &OwnedFd, pids: bool) -> Result<(), Report> {
 fn ask(host: Host, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
     let refused = |error: crate::error::Error| Report::Failed(Fault::new(&error, error.class().code()));
     talk::send(socket, &Report::Asking, &[]).map_err(refused)?;
+    // Whatever else comes ends it, as anything that comes while it asks does.
+    if !matches!(talk::receive(socket), Ok(Some((Order::Attached, _)))) {
+        return Err(refused(super::dhcp::interrupted()));
+    }
     let dhcp = Dhcp::acquire(host, socket, held).map_err(refused)?;
     if let Err(error) = dhcp.resolve() {
         // The caller may be gone: then the first look at the socket tells.
@@ -170,7 +175,7 @@ fn attend(
     program: Pid,
     (mut dhcp, mut adopter): (Option<Dhcp>, Option<Adopter>),
 ) -> ExitStatus {
-    let (mut caller, mut attached) = (true, false);
+    let (mut caller, mut attached) = (true, dhcp.is_some());
     loop {
         while signals.next().is_some() {}
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {

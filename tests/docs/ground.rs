@@ -3,14 +3,14 @@
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use support::standin::{Build, tap_program};
+use support::standin::{Build, tap_program, tun_program};
 use support::{Launch, Namespace, Process, TempDir};
 
 /// What stands in for a program that a machine for tests does not have.
 struct StandIn {
     /// Where the reader has it: a command of the search path, or a file below the folder they are in.
     place: &'static str,
-    /// The script; TAP is the program of `tests/support/standin`, which behaves as native_sim does.
+    /// The script; TAP and TUN are the programs of `tests/support/standin`, which behave as native_sim and Contiki-NG do.
     script: &'static str,
     /// Why it is not the program itself.
     #[expect(dead_code, reason = "it is for who reads the table")]
@@ -28,6 +28,11 @@ const STAND_INS: &[StandIn] = &[
         place: "work/riot.elf",
         script: "exec TAP --eth-if=\"$1\" --ipv4-addr=192.0.2.7",
         why: "a RIOT image takes its tree; RIOT native is told the TAP as its first argument",
+    },
+    StandIn {
+        place: "work/coap-example-server.native",
+        script: "exec TUN 2001:db8::302:304:506:708",
+        why: "a Contiki-NG image takes its tree; its native platform opens tun0 as a TUN",
     },
     StandIn {
         place: "bin/west",
@@ -83,14 +88,17 @@ impl Ground {
             chown(ground.path(folder), Some(65534), Some(65534)).expect("a folder of the user's");
         }
         // By another process: what this one has open for writing cannot be run.
-        for (from, to) in [(env!("CARGO_BIN_EXE_zbridge").into(), "bin/zbridge"), (compiled(), "bin/tap_program")] {
+        let [tap, tun] = compiled();
+        let zbridge = env!("CARGO_BIN_EXE_zbridge").into();
+        for (from, to) in [(zbridge, "bin/zbridge"), (tap, "bin/tap_program"), (tun, "bin/tun_program")] {
             let copied = std::process::Command::new("cp").arg::<&PathBuf>(&from).arg(ground.path(to)).status();
             assert!(copied.is_ok_and(|status| status.success()), "room for {to}");
             open(&ground.path(to), 0o755);
         }
-        let tap = ground.path("bin/tap_program").display().to_string();
+        let [tap, tun] = ["tap", "tun"].map(|kind| ground.path(&format!("bin/{kind}_program")).display().to_string());
         for it in STAND_INS {
-            ground.put(it.place, &format!("#!/bin/sh\n{}\n", it.script.replace("TAP", &tap)), 0o755);
+            let script = it.script.replace("TAP", &tap).replace("TUN", &tun);
+            ground.put(it.place, &format!("#!/bin/sh\n{script}\n"), 0o755);
         }
         FILES.iter().for_each(|(place, text)| ground.put(place, text, 0o644));
         ground
@@ -135,13 +143,14 @@ fn open(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode in the test's folder");
 }
 
-/// The stand-in for native_sim, compiled once.
-fn compiled() -> PathBuf {
-    static PROGRAM: std::sync::OnceLock<(TempDir, PathBuf)> = std::sync::OnceLock::new();
-    let (_, program) = PROGRAM.get_or_init(|| {
+/// The stand-ins for native_sim and Contiki-NG, compiled once.
+fn compiled() -> [PathBuf; 2] {
+    static PROGRAMS: std::sync::OnceLock<(TempDir, [PathBuf; 2])> = std::sync::OnceLock::new();
+    let (_, programs) = PROGRAMS.get_or_init(|| {
         let dir = TempDir::new();
-        let program = tap_program(&dir, Build::Dynamic).expect("a C compiler, which was asked for");
-        (dir, program)
+        let needed = "a C compiler, which was asked for";
+        let programs = [tap_program(&dir, Build::Dynamic).expect(needed), tun_program(&dir).expect(needed)];
+        (dir, programs)
     });
-    program.clone()
+    programs.clone()
 }

@@ -4,13 +4,14 @@
  *
  *   tun_program [--tun=NAME] [--host=CIDR] [--say=IP] ADDRESS ...
  *
- * It answers pings for its addresses, IPv4 and IPv6. With --say it speaks first: an IPv4 or IPv6 packet of its first
- * address of that family to whom was named. Of neighbour discovery it complains, as a TUN has no link-layer addresses; but
+ * It answers pings for its addresses, IPv4 and IPv6. With --say it speaks first, and again five times a second: an IPv4 or
+ * IPv6 packet of its address of that family to whom was named. Of neighbour discovery it complains, as a TUN has no link-layer addresses; but
  * for routers and hosts that look for each other without any.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <stdint.h>
@@ -92,7 +93,8 @@ static void greet(int fd, const struct address *to)
 				memcpy(packet + from, own[i].bytes, size);
 		memcpy(packet + from + size, to->bytes, size);
 	}
-	if (write(fd, packet, length) < 0)
+	/* While the interface is down it comes to nothing. */
+	if (write(fd, packet, length) < 0 && errno != EIO)
 		say("cannot send");
 }
 
@@ -164,15 +166,19 @@ int main(int argc, char **argv)
 	}
 	snprintf(text, sizeof(text), "%s: up", request.ifr_name);
 	say(text);
-	for (int i = 0; i < greeted; i++) {
-		struct address peer;
-
-		if (parse(to[i], &peer))
-			greet(fd, &peer);
-	}
 	for (;;) {
-		ssize_t length = read(fd, packet, sizeof(packet));
+		struct pollfd input = { .fd = fd, .events = POLLIN };
+		ssize_t length;
 
+		for (int i = 0; i < greeted; i++) {
+			struct address peer;
+
+			if (parse(to[i], &peer))
+				greet(fd, &peer);
+		}
+		if (poll(&input, 1, greeted ? 200 : -1) <= 0)
+			continue;
+		length = read(fd, packet, sizeof(packet));
 		if (length < 0)
 			return 4;
 		if (length >= 20)

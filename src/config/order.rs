@@ -1,0 +1,70 @@
+//! In which order the instances of a bench can start: what each waits for has to be there, and no two may wait for each
+//! other.
+
+use super::grammar::{Fault, nearest};
+use super::instance::InstanceSpec;
+use std::collections::HashMap;
+
+/// Checks what the instances wait for. Gives the first that is wrong, by its place in the list, and why: an instance
+/// that does not exist, or instances that wait for each other.
+pub fn order(instances: &[InstanceSpec]) -> Result<(), (usize, Fault)> {
+    let names = || instances.iter().map(|instance| instance.name.as_str());
+    let places: HashMap<&str, usize> = names().enumerate().map(|(index, name)| (name, index)).collect();
+    let mut waits_for = Vec::with_capacity(instances.len());
+    for (index, instance) in instances.iter().enumerate() {
+        if let Some(unknown) = instance.after.iter().find(|after| !places.contains_key(after.as_str())) {
+            let others = names().filter(|name| *name != instance.name);
+            let known = if instances.len() > 1 { nearest(unknown, others) } else { "there is no other".to_owned() };
+            let what = format!("{} is after {unknown:?}, which is no instance; {known}", instance.name);
+            return Err((index, Fault::new(what)));
+        }
+        waits_for.push(instance.after.iter().filter_map(|name| places.get(name.as_str()).copied()).collect());
+    }
+    let Some(ring) = ring(&waits_for) else { return Ok(()) };
+    let words: Vec<&str> = ring.iter().filter_map(|at| instances.get(*at)).map(|it| it.name.as_str()).collect();
+    let what = format!("instances wait for each other: {}", words.join(" is after "));
+    let first = ring.first().copied().unwrap_or(0);
+    Err((first, Fault::new(what).hint("take one `after` out of the ring")))
+}
+
+/// A ring, its first node in the list first and last; nothing where there is none. `edges` are the nodes that each leads to.
+///
+/// What is on no ring and leads to none is taken away first (Kahn's algorithm), which takes a step for each edge, so that
+/// only those are left from which a ring is reached.
+fn ring(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
+    let mut led_to_by = vec![Vec::new(); edges.len()];
+    for (from, to) in edges.iter().enumerate().flat_map(|(from, to)| to.iter().map(move |to| (from, *to))) {
+        led_to_by.get_mut(to)?.push(from);
+    }
+    let mut left: Vec<usize> = edges.iter().map(Vec::len).collect();
+    let mut free: Vec<usize> = (0..edges.len()).filter(|node| left.get(*node) == Some(&0)).collect();
+    while let Some(node) = free.pop() {
+        for from in led_to_by.get(node)? {
+            let count = left.get_mut(*from)?;
+            *count -= 1;
+            if *count == 0 {
+                free.push(*from);
+            }
+        }
+    }
+    // Whoever is left is on a ring, or leads to one: following the first edge that leads to such a one ends on a ring.
+    let is_left = |node: &usize| left.get(*node).is_some_and(|count| *count > 0);
+    let mut at = (0..edges.len()).find(is_left)?;
+    let mut seen = vec![false; edges.len()];
+    while !std::mem::replace(seen.get_mut(at)?, true) {
+        at = edges.get(at)?.iter().copied().find(is_left)?;
+    }
+    // `at` is on a ring. Around it once, and then from its first node in the list.
+    let mut around = vec![at];
+    loop {
+        let next = edges.get(*around.last()?)?.iter().copied().find(is_left)?;
+        if next == at {
+            break;
+        }
+        around.push(next);
+    }
+    let first = around.iter().enumerate().min_by_key(|(_, node)| **node).map_or(0, |(place, _)| place);
+    around.rotate_left(first);
+    around.extend(around.first().copied());
+    Some(around)
+}
