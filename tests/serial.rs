@@ -34,7 +34,9 @@ fn attached(bridge: &Bridge, dir: &TempDir, name: &str) -> StreamPeer {
     let peer = StreamPeer::unix(dir.path(name));
     eventually(&format!("{name} is attached"), || {
         let ports = bridge.status().unwrap().remove(0).ports;
-        ports.iter().any(|port| port.name == name && port.state == "up").then_some(())
+        // A client of the listener.
+        let its = format!("{name}#");
+        ports.iter().any(|port| port.name.starts_with(&its) && port.state == "up").then_some(())
     });
     peer
 }

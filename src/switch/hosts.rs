@@ -282,7 +282,9 @@ impl Switch {
         }
     }
 
-    /// Hears what a frame says of who has an address.
+    /// Hears what a frame says of who has an address. Apart from the decision, which most frames pass without it.
+    #[cold]
+    #[inline(never)]
     pub(super) fn hear(&mut self, now: Instant, port: PortId, bytes: &[u8]) {
         let Some(said) = said(bytes) else { return };
         let place = (said.tags.vlan(), said.addr);
@@ -354,6 +356,7 @@ impl Switch {
 
     /// Asks who is in the place of a station that has left, for the sender of a frame to it.
     #[cold]
+    #[inline(never)]
     pub(super) fn seek(&mut self, now: Instant, frame: &Frame, bytes: &[u8], (gone, asker): (Mac, Mac)) {
         let Some(Wanted { tags, addr, from, asks }) = wanted(bytes) else { return };
         let (vlan, port) = (tags.vlan(), frame.ingress);
