@@ -13,7 +13,6 @@ struct StandIn {
     /// The script; TAP and TUN are the programs of `tests/support/standin`, which behave as native_sim and Contiki-NG do.
     script: &'static str,
     /// Why it is not the program itself.
-    #[expect(dead_code, reason = "it is for who reads the table")]
     why: &'static str,
 }
 
@@ -97,6 +96,7 @@ impl Ground {
         }
         let [tap, tun] = ["tap", "tun"].map(|kind| ground.path(&format!("bin/{kind}_program")).display().to_string());
         for it in STAND_INS {
+            assert!(!it.why.is_empty(), "{}: why is it not the program itself?", it.place);
             let script = it.script.replace("TAP", &tap).replace("TUN", &tun);
             ground.put(it.place, &format!("#!/bin/sh\n{script}\n"), 0o755);
         }
