@@ -96,6 +96,7 @@ impl Ground {
         }
         let [tap, tun] = ["tap", "tun"].map(|kind| ground.path(&format!("bin/{kind}_program")).display().to_string());
         for it in STAND_INS {
+            assert!(!it.why.is_empty(), "{}: why is it not the program itself?", it.place);
             let script = it.script.replace("TAP", &tap).replace("TUN", &tun);
             ground.put(it.place, &format!("#!/bin/sh\n# {}\n{script}\n", it.why), 0o755);
         }
