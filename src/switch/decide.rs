@@ -57,6 +57,13 @@ struct Run {
 
 const NO_RUN: Run = Run { ingress: PortId(0), verdict: Verdict::Flood, first: 0, frames: 0, bytes: 0, longest: None };
 
+/// Addresses and type of a frame, as two words that overlap: they are compared with those of each frame.
+#[inline]
+fn head(frame: &[u8]) -> Option<(u64, u64)> {
+    let head: &[u8; MIN_FRAME] = frame.first_chunk()?;
+    Some((u64::from_ne_bytes(*head.first_chunk()?), u64::from_ne_bytes(*head.last_chunk()?)))
+}
+
 impl Switch {
     /// Decides every frame of `batch`, a block at a time: first all keys are hashed and their cache lines asked for,
     /// then each frame is learned and looked up.
@@ -91,11 +98,11 @@ impl Switch {
 
     /// Fills `ahead` with what is known of each frame of a block.
     fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead]) {
-        let mut last: Option<&[u8; MIN_FRAME]> = None;
+        let mut last = None;
         let mut before = NOTHING_AHEAD;
         for (frame, ahead) in block.iter().zip(ahead) {
             let bytes = batch.bytes(frame);
-            let head = bytes.first_chunk();
+            let head = head(bytes);
             ahead.follows = head.is_some() && head == last;
             last = head;
             if !ahead.follows {
@@ -164,12 +171,20 @@ impl Switch {
             }
             Some(egress) => Verdict::Unicast(egress),
             None => {
-                // Also where nobody else is: the one in its place may come in a moment.
-                if !dst.is_group() && self.fdb.has_left(ahead.dst, ahead.dst_hash) {
-                    self.seek(now, frame, bytes, (dst, src));
+                if !dst.is_group() {
+                    self.miss(now, frame, bytes, ahead);
                 }
                 if self.has_others(isolate) { Verdict::Flood } else { Verdict::Drop(DropReason::NoEgress) }
             }
+        }
+    }
+
+    /// Nobody knows where a frame's station is. If it has left, the one in its place is sought, also where nobody else is:
+    /// that one may come in a moment.
+    #[cold]
+    fn miss(&mut self, now: Instant, frame: &Frame, bytes: &[u8], ahead: &Ahead) {
+        if self.fdb.has_left(ahead.dst, ahead.dst_hash) {
+            self.seek(now, frame, bytes, (ahead.dst.mac(), ahead.src.mac()));
         }
     }
 

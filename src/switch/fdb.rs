@@ -193,14 +193,15 @@ impl Fdb {
                 && tick.saturating_sub(slot.stamp) < self.ageing_ticks)
     }
 
-    /// The port where `key` is.
-    #[inline]
+    /// The port where `key` is. Always inlined: a call would be a tenth of what a frame costs.
+    #[inline(always)]
     pub fn lookup(&self, key: Key, hash: u64, tick: u32) -> Option<PortId> {
         let slot = self.table.get(key, hash)?;
         self.counts(&slot, tick).then_some(slot.port)
     }
 
     /// Whether `key` was learned on a port that was flushed since. It is forgotten with time.
+    #[inline(never)]
     pub fn has_left(&self, key: Key, hash: u64) -> bool {
         self.table
             .get(key, hash)

@@ -75,9 +75,11 @@ pub struct Said {
 /// Whether a frame may be one that [`said`] has something to read in: a quick look.
 #[inline]
 pub fn may_say(frame: &[u8]) -> bool {
-    match frame.get(12..14) {
-        Some([0x08, 0x06] | [0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00]) => true,
-        Some([0x86, 0xdd]) => frame.get(20) == Some(&ICMPV6),
+    let Some(&[.., k0, k1]) = frame.first_chunk::<14>() else { return false };
+    match u16::from_be_bytes([k0, k1]) {
+        0x0800 => false,
+        0x0806 | 0x8100 | 0x88a8 | 0x9100 => true,
+        0x86dd => frame.get(20) == Some(&ICMPV6),
         _ => false,
     }
 }
