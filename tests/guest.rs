@@ -144,7 +144,7 @@ fn guests_and_host_are_one_network() {
         guest.check("ping -c 300 -i 0.1 203.0.113.255 > /dev/null 2>&1 &");
     }
     let warning = zbridge.wait_for(&format!("{ZEPHYR} is heard on"), PATIENCE);
-    assert!(warning.contains("twin1") && warning.contains("twin2") && warning.contains("mac="), "{warning}");
+    assert!(warning.contains("twin1") && warning.contains("twin2") && warning.contains("rewrite=mac"), "{warning}");
 
     let summary = Summary::of(zbridge);
     for name in ["zeth0", "inst1", "inst2"] {

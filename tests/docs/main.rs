@@ -88,7 +88,7 @@ impl Terminals<'_> {
         for (command, process) in self.open.drain(..).rev() {
             process.sigint();
             let exit = process.wait();
-            let is_over = exit.status.code().is_some() || !command.contains("zbridge");
+            let is_over = exit.status.code().is_some() || !command.contains("zbridge ");
             assert!(is_over, "{}: {command:?}: {exit:?}", self.page);
         }
     }
