@@ -258,7 +258,7 @@ fn a_tap_more_than_was_asked_for_is_a_port_more() {
     two.sigterm();
     let exit = two.wait();
     assert_eq!(exit.code(), 143);
-    assert!(exit.stderr.contains("zbridge: sim ") && exit.stderr.contains("zbridge: sim-tap0 "), "{exit:?}");
+    assert!(exit.stderr.contains("zbridge: sim ") && exit.stderr.contains("zbridge: sim.tap0 "), "{exit:?}");
 }
 
 #[test]

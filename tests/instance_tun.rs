@@ -76,7 +76,7 @@ fn a_tap_and_a_tun_are_two_ports() {
     both.wait_for("tun0: up", PATIENCE);
     assert!(ping(&dir, "192.0.2.1") && ping(&dir, "192.0.2.2"));
     let status = zbridge!("status", "lab").env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir).run().stdout;
-    assert!(status.contains("two-zeth ") && status.contains("two-tun0 "), "{status}");
+    assert!(status.contains("two.zeth ") && status.contains("two.tun0 "), "{status}");
 }
 
 #[test]

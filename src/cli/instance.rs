@@ -56,8 +56,8 @@ impl Instance {
         all.iter().map(|ifname| port_name(&spec.name, (all.len() > 1).then_some(ifname))).collect()
     }
 
-    /// The program as it is to be started on `bridge`, where ports of these names are there already: one without a given name is
-    /// `zephyr.exe`, while that is taken `zephyr.exe-2`, `zephyr.exe-3` … What is made of its name goes along.
+    /// The program as it is to be started on `bridge`, where ports of these names are there already: one without a given
+    /// name is `zephyr.exe`, while that is taken `zephyr.exe-2`, `zephyr.exe-3` … What is made of its name goes along.
     fn among(&self, bridge: &str, taken: &[String]) -> launch::Spec {
         let mut spec = self.spec.clone();
         let mut number = 1;
@@ -74,9 +74,9 @@ impl Instance {
     }
 }
 
-/// `NAME`, and `NAME-IFNAME` for one of several interfaces.
+/// `NAME`, and `NAME.IFNAME` for one of several interfaces.
 fn port_name(name: &str, of_several: Option<&str>) -> String {
-    of_several.map_or_else(|| name.to_owned(), |ifname| format!("{name}-{ifname}"))
+    of_several.map_or_else(|| name.to_owned(), |ifname| format!("{name}.{ifname}"))
 }
 
 /// Runs the program to its end. Gives its exit status.
@@ -250,8 +250,8 @@ fn pass_on(child: &Child, signal: Arrived) {
     }
 }
 
-/// The terminal of a job, if the job had it at the start, which takes it back on drop. A shell that the program was takes it, and cannot
-/// give it back to a process group outside of its PID namespace.
+/// The terminal of a job, if the job had it at the start, which takes it back on drop. A shell that the program was takes
+/// it, and cannot give it back to a process group outside of its PID namespace.
 struct Terminal(Option<(File, Pid)>);
 
 impl Terminal {

@@ -1,8 +1,8 @@
 //! Listeners and the clients that they let in.
 //!
 //! Theory of operation. A client becomes a port of its own, named after the listener and numbered (`inst1#1`), and leaves
-//! its counters to the listener's sum when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for want of descriptors, pauses and
-//! is tried again as a port is: after 50 ms, then at twice the interval up to a second.
+//! its counters to the listener's sum when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for
+//! want of descriptors, pauses and is tried again as a port is: after 50 ms, then at twice the interval up to a second.
 //!
 //! Whoever may connect may do so thousands of times. So clients are let in for [`LETTING_IN`] of a turn and no longer,
 //! none of them costs more than the one before, they never get the last descriptors of the process

@@ -17,7 +17,7 @@ use crate::frame::PortId;
 use crate::port::channel::{self, Link};
 use crate::port::names::first_name;
 use crate::port::seat::Seat;
-use crate::port::{self, Edge, Gone, Listener, Opened};
+use crate::port::{self, Edge, Gone, Listener, Opened, sys};
 use crate::rights::role::{BASE, FILES};
 use crate::rights::{self, Role};
 use crate::switch::PortConfig;
@@ -26,6 +26,7 @@ use crate::wire::{Rewriter, Rule};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -52,6 +53,8 @@ pub(super) enum Origin {
     Spec(Arc<PortSpec>),
     /// Its descriptor was handed over, and does not come back.
     Given(Arc<PortSpec>),
+    /// The same, of an interface in the network namespace of a program.
+    Apart(Arc<PortSpec>),
     /// It connected to the listener with this index, and has this number among its clients.
     Client { listener: usize, number: u32 },
     /// It is inside the process.
@@ -94,6 +97,16 @@ pub(super) struct PortSlot {
     opened: Instant,
     retry: Duration,
     retry_at: Option<Instant>,
+}
+
+/// Whether a descriptor that was handed over is of another network namespace, and so of a program. Where the kernel does
+/// not tell, one that waits for its interface is.
+fn is_apart(fd: &OwnedFd, spec: &PortSpec) -> bool {
+    let own = UnixDatagram::unbound().ok().and_then(|own| sys::network_namespace(&own));
+    match (own, sys::network_namespace(fd)) {
+        (Some(own), Some(its)) => own != its,
+        _ => spec.optional,
+    }
 }
 
 fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
@@ -155,19 +168,19 @@ impl Engine {
         spec.may_join(self.specs())
     }
 
-    /// The specifications of those that may lead to a network: not the interfaces of programs, which are handed over.
+    /// The specifications of those that may lead to a network.
     fn open_specs(&self) -> impl Iterator<Item = &PortSpec> {
-        let given = |spec: &&PortSpec| {
-            let of_it = |slot: &PortSlot| matches!(&slot.origin, Origin::Given(given) if given.name == spec.name);
-            spec.optional && self.ports.iter().flatten().any(of_it)
+        let apart = |spec: &&PortSpec| {
+            let of_it = |slot: &PortSlot| matches!(&slot.origin, Origin::Apart(apart) if apart.name == spec.name);
+            self.ports.iter().flatten().any(of_it)
         };
-        self.specs().filter(move |spec| !given(spec))
+        self.specs().filter(move |spec| !apart(spec))
     }
 
     /// The specifications of the ports and listeners that there are.
     fn specs(&self) -> impl Iterator<Item = &PortSpec> {
         let ports = self.ports.iter().flatten().filter_map(|slot| match &slot.origin {
-            Origin::Spec(spec) | Origin::Given(spec) => Some(&**spec),
+            Origin::Spec(spec) | Origin::Given(spec) | Origin::Apart(spec) => Some(&**spec),
             _ => None,
         });
         ports.chain(self.listeners.iter().filter(|slot| !slot.removed).map(|slot| &*slot.spec))
@@ -176,12 +189,12 @@ impl Engine {
     /// Makes a port of a descriptor that was handed over.
     pub(super) fn adopt_port(&mut self, spec: Arc<PortSpec>, fd: OwnedFd) -> Result<()> {
         self.admits(&spec)?;
-        // What waits for its interface is a program's; any other descriptor may be of an interface of the machine.
-        if !spec.optional {
+        let origin = if is_apart(&fd, &spec) { Origin::Apart(spec.clone()) } else { Origin::Given(spec.clone()) };
+        if matches!(origin, Origin::Given(_)) {
             spec.may_join(self.specs())?;
         }
         let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
-        self.add_slot(&spec, &spec.name, Origin::Given(spec.clone()), Some(edge), String::new())?;
+        self.add_slot(&spec, &spec.name, origin, Some(edge), String::new())?;
         Ok(())
     }
 
@@ -507,7 +520,8 @@ impl Engine {
 
     /// Takes a port out of the switch; a client's counters go to its listener, those of other ports are kept apart.
     fn remove_slot(&mut self, id: PortId) {
-        let shown = self.port_status(id, |slot| matches!(slot.origin, Origin::Spec(_) | Origin::Given(_)));
+        let shown =
+            self.port_status(id, |slot| matches!(slot.origin, Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_)));
         let counters = self.switch.remove_port(self.clock.now(), id);
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::take) else { return };
         self.channels.retain(|&channel| channel != id);

@@ -34,7 +34,7 @@ impl Engine {
         let slot = self.ports.get(id.index())?.as_ref().filter(|slot| wanted(slot))?;
         let state = self.switch.state(id)?;
         let (spec, listener) = match &slot.origin {
-            Origin::Spec(spec) | Origin::Given(spec) => (Some(spec), None),
+            Origin::Spec(spec) | Origin::Given(spec) | Origin::Apart(spec) => (Some(spec), None),
             Origin::Client { listener, .. } => {
                 let spec = &self.listeners[*listener].spec;
                 (Some(spec), Some(spec.name.clone()))

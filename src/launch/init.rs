@@ -1,8 +1,8 @@
 //! The process that starts the program and stays beside it: PID 1 of its PID namespace.
 //!
-//! It sleeps until a child ends or the caller speaks. When the program has ended it kills what that has left, one by one,
-//! waits for what it has sent to arrive, says how it has ended, and ends, and with it all that is left in its namespace.
-//! Without a PID namespace it is the reaper of all orphans below it.
+//! It sleeps until a child ends or the caller speaks. When the program has ended it kills what that has left, waits for
+//! what it has sent to arrive, says how it has ended, and ends, and with it all that is left in its namespace. Without a
+//! PID namespace it is the reaper of all orphans below it.
 
 use super::adopt::Adopter;
 use super::dhcp::Dhcp;
@@ -10,7 +10,7 @@ use super::stage::Held;
 use super::talk::{self, Fault, Order, Report};
 use super::{Host, drain, program};
 use crate::error::Class;
-use crate::port::process::{Signals, hold_none, send_signal};
+use crate::port::process::{Signals, hold_none, kill_others, send_signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
@@ -29,6 +29,9 @@ use std::time::Duration;
 
 /// What a program may do in its own network namespace: configure its interfaces, open packet sockets and low ports.
 const RIGHTS: [CapabilitySet; 3] = [CapabilitySet::NET_ADMIN, CapabilitySet::NET_RAW, CapabilitySet::NET_BIND_SERVICE];
+
+/// Processes that may end before the caller is heard again: some programs start and end them all the time.
+const REAPED: usize = 256;
 
 /// The shortest sleep between two looks at the lease.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -178,15 +181,22 @@ fn attend(
     let (mut caller, mut attached) = (true, dhcp.is_some());
     loop {
         while signals.next().is_some() {}
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        let mut may_end = REAPED;
+        while may_end > 0
+            && let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG)
+        {
             if pid == program {
                 return ExitStatus::from_raw(status.as_raw());
             }
+            may_end -= 1;
         }
         // What fails for now is tried again when it is due next, and there is nobody to tell.
         let _ = dhcp.as_mut().map(Dhcp::work);
         let patience = dhcp.as_ref().and_then(Dhcp::patience).map(|time| time.max(PAUSE));
-        let timeout = patience.and_then(|time| Timespec::try_from(time).ok());
+        let timeout = match may_end {
+            0 => Some(Timespec::default()),
+            _ => patience.and_then(|time| Timespec::try_from(time).ok()),
+        };
         for (ifname, kind, fd) in adopter.as_mut().filter(|_| attached).map(Adopter::look).unwrap_or_default() {
             // The caller may be gone: then the next look at the socket tells.
             let _ = talk::send(socket, &Report::Link(ifname, kind), &[fd.as_fd()]);
@@ -215,17 +225,25 @@ fn attend(
     }
 }
 
-/// Ends all processes that are left below this one. What they leave behind comes here too.
+/// Ends all processes that are left below this one. What they leave behind comes here too. In a PID namespace none of them
+/// escapes by starting another one; elsewhere those that are there are ended faster than they can.
 fn end_all() {
     loop {
-        let mine = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-        let pids = mine.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw));
-        for pid in pids {
-            let _ = kill_process(pid, Signal::KILL);
+        if kill_others().is_err() {
+            let mine = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+            let pids = mine.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw));
+            for pid in pids {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
         match wait(WaitOptions::empty()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,
+        }
+        for _ in 0..REAPED {
+            if !matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {
+                break;
+            }
         }
     }
 }

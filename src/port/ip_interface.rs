@@ -84,6 +84,11 @@ impl IpInterface {
                 }
                 Err(errno) => match self.packet.refusal(errno, false) {
                     Refusal::Gone(gone) => return Err(gone),
+                    Refusal::Drop(DropReason::Malformed) => {
+                        counters.received(1, 0);
+                        counters.drop(DropReason::Malformed, 1);
+                    }
+                    // The interface went down: whoever is behind it next may be another.
                     Refusal::Drop(_) => self.adapter.forget_peer(),
                 },
             }

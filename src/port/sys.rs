@@ -13,7 +13,7 @@ mod users;
 
 pub use asked::{recv_at, send_from, want_destinations};
 pub use refusals::{Refusal, refusal, refuse_fragments, want_refusals};
-pub use users::{Credentials, account, group_id, may_be_anybody, peer_credentials, user_id};
+pub use users::{Credentials, account, group_id, may_be_anybody, network_namespace, peer_credentials, user_id};
 
 use crate::wire::{Mac, Offload};
 use libc::{c_int, c_ulong, c_void};

@@ -27,11 +27,11 @@ pub struct TooBig<'a> {
     pub src: IpAddr,
     /// To whom.
     pub dst: IpAddr,
-    /// What it carried.
+    /// The protocol in it.
     pub protocol: u8,
     /// Bytes of the longest packet that fits.
     pub mtu: u16,
-    /// What it carried, as far as it was quoted: eight bytes at least.
+    /// Its payload, as far as that was quoted: eight bytes at least.
     pub quote: &'a [u8],
 }
 

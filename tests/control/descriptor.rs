@@ -6,6 +6,7 @@ use support::frame::numbered;
 use support::{Namespace, PATIENCE, Peer, StreamPeer, TapPeer, needs, require};
 use zbridge::config;
 use zbridge::control::{Command, Lifetime};
+use zbridge::engine::control::Client;
 use zbridge::error::Class;
 use zbridge::port::packet::Packet;
 use zbridge::port::tap::Tap;
@@ -50,6 +51,27 @@ fn instances_of_one_interface_name_are_joined_from_their_namespaces() {
     lab.told(&["wait", "port=inst3", "gone"]);
     drop(client);
     assert!(lab.told(&["status"]).contains("\na "), "it goes on");
+}
+
+/// What a gateway does for programs it does not do unasked for a network, whoever hands its interface over.
+#[test]
+fn an_interface_of_the_machine_is_no_program() {
+    require!(needs::netns(), needs::tun());
+    let lab = Lab::new();
+    let host = Namespace::new("host");
+    let _zbridge = lab.launch(&["--port", "nat:10.0.2.2/24"]).inside(&host).ready();
+    let mut client = lab.client("default");
+    let handed = |client: &mut Client, namespace: &Namespace, spec: &str| {
+        let socket = namespace.inside(|| copy(Packet::open("zeth").unwrap()));
+        client.add_port_with_fd(spec, socket.as_fd()).map(|_| ())
+    };
+    let program = Namespace::new("program");
+    let _taps = [&host, &program].map(|namespace| TapPeer::open(namespace, "zeth"));
+    for spec in ["packet:zeth", "packet:zeth,optional"] {
+        let refused = handed(&mut client, &host, spec).unwrap_err();
+        assert!(refused.what().contains("zeth leads to a network"), "{refused:?}");
+    }
+    handed(&mut client, &program, "packet:zeth").unwrap();
 }
 
 #[test]

@@ -36,8 +36,9 @@ pub(super) static STREAM: KindRow = KindRow {
     keys: &[CONNECT, MODE, USER, GROUP, CLIENTS],
     example: "unix:/tmp/inst1",
     note: "It listens, and each client that connects becomes a port of its own: inst1#1, inst1#2 and so on. The length \
-           has 4 bytes, big-endian, as QEMU -netdev stream, passt and socket_vmnet have it. A QEMU from 8.0 on comes back after a restart of zbridge with reconnect=1 added to its \
-           -netdev (9.2 and later: reconnect-ms=1000); one that is told server=on and dialled with connect always does.",
+           has 4 bytes, big-endian, as QEMU -netdev stream, passt and socket_vmnet have it. A QEMU from 8.0 on comes \
+           back after a restart of zbridge with reconnect=1 added to its -netdev (9.2 and later: reconnect-ms=1000); one \
+           that is told server=on and dialled with connect always does.",
     choices: None,
     parse: parse_stream,
 };

@@ -5,7 +5,7 @@ use super::{checked, last_errno};
 use libc::c_int;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getpid, setrlimit};
 use std::mem::{MaybeUninit, size_of};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -171,6 +171,23 @@ fn set(signals: &[c_int]) -> libc::sigset_t {
             libc::sigaddset(set.as_mut_ptr(), signal);
         }
         set.assume_init()
+    }
+}
+
+/// Kills every process of the PID namespace whose first process this one is (kill(2), a pid of -1): all at once, so that
+/// none escapes by a fork.
+///
+/// # Errors
+/// EPERM if this is not the first process of a PID namespace.
+pub fn kill_others() -> Result<(), Errno> {
+    if getpid().as_raw_nonzero().get() != 1 {
+        return Err(Errno::PERM);
+    }
+    // SAFETY: kill takes integers.
+    match checked(unsafe { libc::kill(-1, libc::SIGKILL) }) {
+        // Nobody is left.
+        Ok(_) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }
 

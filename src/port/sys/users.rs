@@ -127,6 +127,19 @@ pub fn peer_credentials(fd: impl AsFd) -> Result<Credentials, Errno> {
     Ok(Credentials { pid: u32::try_from(found.pid).ok().filter(|&pid| pid > 0), uid: found.uid })
 }
 
+/// The network namespace of a socket, as a number that none other has until the machine is started again
+/// (`SO_NETNS_COOKIE`, Linux 5.14). `None` where that is not to be known.
+pub fn network_namespace(fd: impl AsFd) -> Option<u64> {
+    let mut found = 0_u64;
+    let mut size = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes into a live object of that length.
+    let told = checked(unsafe {
+        let room: *mut c_void = (&raw mut found).cast();
+        libc::getsockopt(fd.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, room, &raw mut size)
+    });
+    told.ok().filter(|_| size as usize == size_of::<u64>()).map(|_| found)
+}
+
 /// Whether the number `uid` may be that of several users here. In a user namespace everybody who has no number there is
 /// shown with that of nobody (`kernel.overflowuid`, user_namespaces(7)), and so is nobody.
 pub fn may_be_anybody(uid: u32) -> bool {
