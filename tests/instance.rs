@@ -89,7 +89,7 @@ fn a_program_with_two_taps_has_two_ports() {
     both.sigterm();
     let exit = both.wait();
     assert_eq!(exit.code(), 143);
-    assert!(exit.stderr.contains("zbridge: sim-zeth0") && exit.stderr.contains("zbridge: sim-zeth1"), "{exit:?}");
+    assert!(exit.stderr.contains("zbridge: sim.zeth0") && exit.stderr.contains("zbridge: sim.zeth1"), "{exit:?}");
 }
 
 /// NuttX's sim and QEMU's `-nic tap` leave the name to the kernel; others have one that nobody has thought of.
@@ -179,7 +179,7 @@ fn a_program_has_a_tap_and_a_host_interface() {
     let both = ["--tap", "zeth7", "--host", "192.0.2.9/24", "--iface", "net7", "--name", "sim", "-v"];
     let exit = run(&dir).args(both).args(["--", "sh", "-c", &script]).run();
     assert!(exit.stdout.contains("192.0.2.9/24") && exit.stdout.contains(" 0% packet loss"), "{exit:?}");
-    assert!(exit.stderr.contains("zbridge: sim-zeth7") && exit.stderr.contains("zbridge: sim-net7"), "{exit:?}");
+    assert!(exit.stderr.contains("zbridge: sim.zeth7") && exit.stderr.contains("zbridge: sim.net7"), "{exit:?}");
     let same = run(&dir).args(["--tap", "eth0", "--host", "192.0.2.9/24", "--", "true"]).run();
     assert!(same.code() == 2 && same.stderr.contains("there is an interface of this name already"), "{same:?}");
 }
