@@ -156,7 +156,7 @@ impl Switch {
             unused: BinaryHeap::new(),
             fdb: Fdb::new(limits, config.seed),
             watch: flap::Watch::default(),
-            guard: Guard::new(config.seed.rotate_left(23)),
+            guard: Guard::new(config.seed.rotate_left(23), config.ageing),
             hosts: Hosts::new(config.seed.rotate_left(41)),
             claims: 0,
             claim_told: None,
@@ -298,10 +298,11 @@ impl Switch {
         added
     }
 
-    /// Binds an address to a port that is there, as long as it is: while any port is guarded, no other port has it.
+    /// Binds an address to a port that is there, as long as it is: while any port is guarded, no other port has it. What is
+    /// bound so to another port stays there.
     pub fn bind(&mut self, address: Address, port: PortId) {
         if self.port(port).is_some() {
-            self.guard.bind(address, port);
+            self.guard.bind_own(address, port);
         }
     }
 
@@ -360,6 +361,7 @@ impl Switch {
         if self.is_radio() {
             self.radiate_batch(now, batch);
         } else {
+            self.guard.set_time(now);
             self.decide_batch(now, batch);
         }
         self.send_plan(now, batch, edges);
