@@ -1,8 +1,8 @@
 //! The source guard: an address is the port's that had it first, and what claims it elsewhere goes no further.
 //!
 //! # Theory of operation
-//! A frame claims its source MAC. An ARP message claims its sender's addresses (RFC 826), a neighbour solicitation its
-//! source and an advertisement its target (RFC 4861, 4.3 and 4.4). How firmly a port has what it claims:
+//! What a frame claims, `guard/claims.rs` says: its source MAC, and what ARP and neighbour discovery say in it. How firmly a
+//! port has what it claims:
 //!
 //! | an address is          | because                                            | until                       |
 //! |------------------------|----------------------------------------------------|-----------------------------|
@@ -22,18 +22,23 @@
 //! is never lost because a guarded one spoke first. If the network behind it sends back what it gets, that takes addresses
 //! of guarded ports, unless they are leased or `static`.
 //!
-//! From a guarded port the source of an IP packet must not be another's either. From any other it may, as there may be a
-//! router behind it, whose packets come from everywhere.
+//! From a guarded port the source of an IP packet must not be another's either, nor the target of a redirect. From any other
+//! it may, as there may be a router behind it, whose packets come from everywhere.
+//!
+//! A message of neighbour discovery in fragments is dropped, as what it claims is not seen: nobody may accept one (RFC 6980).
 //!
 //! What a port has by first use is bounded: a new address takes the place of the port's own oldest. What is heard is bounded
 //! too: nothing that is known makes place for something new. While no port is guarded nothing is looked at.
 
+mod claims;
+
 use crate::frame::PortId;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
+use claims::Claims;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Addresses that a port has by first use, of MAC, IPv4 and IPv6 together.
 const MOST: usize = 64;
@@ -79,6 +84,15 @@ enum Hold {
     FirstUse,
     /// On an unguarded port, at this time.
     Heard(Instant),
+}
+
+/// Why a frame goes no further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    /// It claims what another port has.
+    Claim(Claim),
+    /// It is neighbour discovery in fragments.
+    Fragments,
 }
 
 #[derive(Clone, Copy)]
@@ -171,17 +185,19 @@ impl Guard {
     /// Looks at a frame that has come from a port, and notes what it claims.
     ///
     /// # Errors
-    /// It claims what another port has.
-    pub fn check(&mut self, port: PortId, frame: &[u8]) -> Result<(), Claim> {
+    /// It claims what another port has, or cannot be looked at.
+    pub fn check(&mut self, port: PortId, frame: &[u8]) -> Result<(), Refused> {
         let claims = Claims::of(frame);
         let is_guarded = self.first_used.contains_key(&port);
-        let speaks_as = claims.speaks_as.filter(|_| is_guarded);
-        for address in claims.kept().chain(speaks_as) {
+        if claims.in_fragments {
+            return Err(Refused::Fragments);
+        }
+        for address in claims.said().chain(claims.spoken_of().filter(|_| is_guarded)) {
             if let Some(owner) = self.bars(address, port, is_guarded) {
-                return Err(Claim { port, owner, address });
+                return Err(Refused::Claim(Claim { port, owner, address }));
             }
         }
-        for address in claims.kept() {
+        for address in claims.said() {
             if is_guarded {
                 self.use_first(address, port);
             } else {
@@ -267,66 +283,6 @@ impl Guard {
             Some(Binding { hold: Hold::Firm, .. }) | None => {}
         }
     }
-}
-
-/// What one frame claims.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Claims {
-    /// What it says to be its sender's for others to note: MAC, ARP's sender, a neighbour's address.
-    kept: [Option<Address>; 3],
-    /// The source of its IP packet.
-    speaks_as: Option<Address>,
-}
-
-impl Claims {
-    fn kept(&self) -> impl Iterator<Item = Address> {
-        self.kept.into_iter().flatten()
-    }
-
-    /// Reads a frame, behind its VLAN tags. What is cut off claims nothing: nobody can make anything of it.
-    fn of(frame: &[u8]) -> Self {
-        let mut claims = Self::default();
-        claims.kept[0] = frame.get(6..12).and_then(mac);
-        let (mut at, mut kind) = (14, frame.get(12..14));
-        while matches!(kind, Some([0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00])) {
-            (kind, at) = (frame.get(at + 2..at + 4), at + 4);
-        }
-        let payload = frame.get(at..).unwrap_or_default();
-        match kind {
-            // htype, ptype, hlen, plen, op, sender MAC, sender IP
-            Some([0x08, 0x06]) => {
-                claims.kept[1] = payload.get(8..14).and_then(mac);
-                claims.kept[2] = payload.get(14..18).and_then(v4);
-            }
-            Some([0x08, 0x00]) => claims.speaks_as = payload.get(12..16).and_then(v4),
-            Some([0x86, 0xdd]) => {
-                claims.speaks_as = payload.get(8..24).and_then(v6);
-                claims.kept[1] = match (payload.get(6), payload.get(40)) {
-                    (Some(58), Some(135)) => claims.speaks_as,
-                    (Some(58), Some(136)) => payload.get(48..64).and_then(v6),
-                    _ => None,
-                };
-            }
-            _ => {}
-        }
-        claims
-    }
-}
-
-fn mac(bytes: &[u8]) -> Option<Address> {
-    let mac = Mac(bytes.try_into().ok()?);
-    (!mac.is_group() && mac.as_u64() != 0).then_some(Address::Mac(mac))
-}
-
-fn v4(bytes: &[u8]) -> Option<Address> {
-    let addr = Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?);
-    let of_a_host = !addr.is_unspecified() && !addr.is_multicast() && !addr.is_broadcast();
-    of_a_host.then_some(Address::Ip(addr.into()))
-}
-
-fn v6(bytes: &[u8]) -> Option<Address> {
-    let addr = Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?);
-    (!addr.is_unspecified() && !addr.is_multicast()).then_some(Address::Ip(addr.into()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::net::Ipv6Addr;
 
 const AGEING: Duration = Duration::from_secs(300);
 const A: PortId = PortId(1);
@@ -37,6 +38,21 @@ fn nd(src: [u8; 6], addr: Ipv6Addr, kind: u8, target: Ipv6Addr) -> Vec<u8> {
     frame(src, [0x86, 0xdd], &[&head[..], &[kind, 0, 0, 0, 0, 0, 0, 0], &target.octets()].concat())
 }
 
+/// The other port that has what a refused frame claims.
+fn owner(checked: Result<(), Refused>) -> Option<PortId> {
+    match checked {
+        Err(Refused::Claim(claim)) => Some(claim.owner),
+        _ => None,
+    }
+}
+
+/// An ICMPv6 message behind these extension headers, of which the first has this number.
+fn icmp(src: [u8; 6], addr: Ipv6Addr, hops: u8, (next, headers): (u8, &[u8]), message: &[u8]) -> Vec<u8> {
+    let len = (headers.len() + message.len()) as u8;
+    let head = [&[0x60, 0, 0, 0, 0, len, next, hops][..], &addr.octets(), &[0xff; 16]].concat();
+    frame(src, [0x86, 0xdd], &[&head[..], headers, message].concat())
+}
+
 fn ip(addr: [u8; 4]) -> Address {
     Address::Ip(addr.into())
 }
@@ -46,7 +62,10 @@ fn what_one_port_has_another_does_not_get() {
     let mut guard = guard();
     let addr = [10, 0, 2, 100];
     assert_eq!(guard.check(A, &arp(MAC_A, MAC_A, addr)), Ok(()));
-    let refused = |guard: &mut Guard, frame: &[u8]| guard.check(B, frame).map_err(|claim| claim.address);
+    let refused = |guard: &mut Guard, frame: &[u8]| match guard.check(B, frame) {
+        Err(Refused::Claim(claim)) => Err(claim.address),
+        checked => Ok(assert_eq!(checked, Ok(()))),
+    };
     assert_eq!(refused(&mut guard, &v4_packet(MAC_A, [10, 0, 2, 101])), Err(Address::Mac(Mac(MAC_A))));
     assert_eq!(refused(&mut guard, &arp(MAC_B, MAC_A, [10, 0, 2, 101])), Err(Address::Mac(Mac(MAC_A))));
     assert_eq!(refused(&mut guard, &arp(MAC_B, MAC_B, addr)), Err(ip(addr)));
@@ -99,11 +118,11 @@ fn what_is_heard_on_an_unguarded_port_a_guarded_one_does_not_get() {
     let addr = [192, 0, 2, 3];
     assert_eq!(guard.check(UPLINK, &arp(MAC_C, MAC_C, addr)), Ok(()));
     for stolen in [v4_packet(MAC_C, [192, 0, 2, 9]), arp(MAC_B, MAC_B, addr), arp(MAC_B, MAC_C, [192, 0, 2, 9])] {
-        assert_eq!(guard.check(B, &stolen).map_err(|claim| claim.owner), Err(UPLINK));
+        assert_eq!(owner(guard.check(B, &stolen)), Some(UPLINK));
     }
     assert_eq!(guard.check(OTHER, &arp(MAC_C, MAC_C, addr)), Ok(()), "it has moved");
     guard.flush_port(UPLINK);
-    assert_eq!(guard.check(B, &arp(MAC_B, MAC_B, addr)).map_err(|claim| claim.owner), Err(OTHER));
+    assert_eq!(owner(guard.check(B, &arp(MAC_B, MAC_B, addr))), Some(OTHER));
     guard.set_time(Instant::ZERO + AGEING);
     assert_eq!(guard.check(B, &arp(MAC_B, MAC_B, addr)), Ok(()), "it was not heard for long");
     assert_eq!((guard.owner(ip(addr)), guard.heard.len()), (Some(B), 1));
@@ -118,12 +137,12 @@ fn the_word_of_an_unguarded_port_takes_what_a_guarded_one_used_first() {
     let (stolen, own) = (arp(MAC_C, MAC_C, addr), arp(MAC_C, MAC_C, addr));
     assert_eq!(guard.check(B, &stolen), Ok(()), "nobody has it yet");
     assert_eq!(guard.check(UPLINK, &own), Ok(()));
-    assert_eq!(guard.check(B, &stolen).map_err(|claim| claim.owner), Err(UPLINK));
+    assert_eq!(owner(guard.check(B, &stolen)), Some(UPLINK));
     assert_eq!(guard.first_used[&B].len(), 0);
     // it takes neither a lease nor what is configured
     guard.bind(ip(addr), A);
     guard.bind_own(ip(addr), B);
-    assert_eq!(guard.check(UPLINK, &own).map_err(|claim| claim.owner), Err(A));
+    assert_eq!(owner(guard.check(UPLINK, &own)), Some(A));
     assert_eq!(guard.heard.len(), 1, "only the MAC");
 }
 
@@ -147,6 +166,81 @@ fn what_is_heard_is_bounded_and_nothing_known_makes_place() {
     assert!(guard.bound.is_empty() && guard.heard.is_empty(), "without a guarded port nothing is kept");
 }
 
+#[test]
+fn neighbours_claim_behind_extension_headers_too() {
+    let mut guard = guard();
+    let [own, other]: [Ipv6Addr; 2] = ["2001:db8::a", "2001:db8::b"].map(|addr| addr.parse().unwrap());
+    assert_eq!(guard.check(A, &nd(MAC_A, own, 135, other)), Ok(()));
+    let message = [&[136, 0, 0, 0, 0, 0, 0, 0][..], &own.octets()].concat();
+    let [hop, options, route, first, more] = [
+        [58, 0, 1, 4, 0, 0, 0, 0],
+        [58, 0, 1, 4, 0, 0, 0, 0],
+        [58, 0, 0, 0, 0, 0, 0, 0],
+        [58, 0, 0, 0, 0, 0, 0, 7],
+        [58, 0, 0, 1, 0, 0, 0, 7],
+    ];
+    let two = [&[60, 0, 1, 4, 0, 0, 0, 0][..], &options].concat();
+    for headers in [(0, &hop[..]), (60, &options), (43, &route), (0, &two), (60, &two)] {
+        let frame = icmp(MAC_B, other, 255, headers, &message);
+        assert_eq!(owner(guard.check(B, &frame)), Some(A), "{headers:?}");
+        let from_afar = icmp(MAC_C, other, 64, headers, &message);
+        assert_eq!(guard.check(UPLINK, &from_afar), Ok(()));
+    }
+    assert_eq!(guard.owner(Address::Ip(own.into())), Some(A), "what is routed to it takes nothing from it");
+    // in fragments: a whole one, the first, one whose headers go on, one that has no type yet
+    let behind = [&[60, 0, 0, 1, 0, 0, 0, 7][..], &options].concat();
+    let unfinished = [60, 0, 0, 1, 0, 0, 0, 7, 58, 3, 0, 0, 0, 0, 0, 0];
+    for (headers, message) in
+        [(&first[..], &message[..]), (&more, &message), (&behind, &message), (&unfinished, &[]), (&more, &[])]
+    {
+        assert_eq!(
+            guard.check(B, &icmp(MAC_B, other, 255, (44, headers), message)),
+            Err(Refused::Fragments),
+            "{headers:?}"
+        );
+    }
+    assert_eq!(guard.check(B, &icmp(MAC_B, other, 64, (44, &more), &[128, 0, 0, 0])), Ok(()), "a long echo");
+    let later = [58, 0, 5, 1, 0, 0, 0, 7];
+    assert_eq!(guard.check(B, &icmp(MAC_B, other, 64, (44, &later), &message)), Ok(()), "it says nothing alone");
+}
+
+#[test]
+fn routers_and_link_layer_options_claim_as_well() {
+    let mut guard = guard();
+    let [own, other]: [Ipv6Addr; 2] = ["fe80::a", "fe80::b"].map(|addr| addr.parse().unwrap());
+    assert_eq!(guard.check(A, &nd(MAC_A, own, 135, other)), Ok(()));
+    let option = |kind: u8, mac: [u8; 6]| [&[kind, 1][..], &mac].concat();
+    let message = |kind: u8, len: usize, options: &[u8]| {
+        let mut body = vec![0; len];
+        body[0] = kind;
+        if kind >= 135 {
+            body[8..24].copy_from_slice(&other.octets());
+        }
+        [&body, options].concat()
+    };
+    let nonce = [14, 1, 0, 0, 0, 0, 0, 0];
+    for (kind, len, number) in [(133, 8, 1), (134, 16, 1), (135, 24, 1), (136, 24, 2), (137, 40, 2)] {
+        let says = |guard: &mut Guard, port, addr: Ipv6Addr, options: &[u8]| {
+            guard.check(port, &icmp(MAC_B, addr, 255, (58, &[]), &message(kind, len, options)))
+        };
+        assert_eq!(owner(says(&mut guard, B, own, &option(number, MAC_B))), Some(A), "{kind}: the source");
+        let second = [&nonce[..], &option(number, MAC_B), &option(number, MAC_A)].concat();
+        assert_eq!(owner(says(&mut guard, B, other, &second)), Some(A), "{kind}: the MAC");
+        assert_eq!(says(&mut guard, B, other, &option(number, MAC_B)), Ok(()));
+    }
+    let redirect = |target: Ipv6Addr| [&[137, 0, 0, 0, 0, 0, 0, 0][..], &target.octets(), &[0; 16]].concat();
+    assert_eq!(owner(guard.check(B, &icmp(MAC_B, other, 255, (58, &[]), &redirect(own)))), Some(A));
+    let third = "fe80::c".parse().unwrap();
+    assert_eq!(guard.check(B, &icmp(MAC_B, other, 255, (58, &[]), &redirect(third))), Ok(()));
+    assert_eq!(guard.owner(Address::Ip(third.into())), None, "a redirect says that it is another's");
+    // an unguarded router asks in its own name, and may name the next one
+    let router = message(134, 16, &option(1, MAC_C));
+    assert_eq!(guard.check(UPLINK, &icmp(MAC_C, third, 255, (58, &[]), &router)), Ok(()));
+    assert_eq!(owner(guard.check(B, &icmp(MAC_B, third, 255, (58, &[]), &router))), Some(UPLINK));
+    assert_eq!(guard.check(UPLINK, &icmp(MAC_C, third, 255, (58, &[]), &redirect(own))), Ok(()));
+    assert_eq!(guard.owner(Address::Ip(own.into())), Some(A));
+}
+
 proptest! {
     /// Any bytes: no panic, and each address is one port's.
     #[test]
@@ -154,7 +248,7 @@ proptest! {
         let mut guard = guard();
         for (port, frame) in frames {
             let checked = guard.check(PortId(port), &frame);
-            if let Err(claim) = checked {
+            if let Err(Refused::Claim(claim)) = checked {
                 prop_assert!(port != UPLINK.0 && guard.bound[&claim.address].port != PortId(port));
             }
             let heard = |binding: &&Binding| matches!(binding.hold, Hold::Heard(_));

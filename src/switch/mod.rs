@@ -44,7 +44,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload, segment, vlan_tags};
 use decide::Ahead;
 use fdb::{Fdb, Key};
-use guard::Guard;
+use guard::{Guard, Refused};
 use hosts::Hosts;
 use medium::Medium;
 use memory::Memory;
@@ -318,8 +318,9 @@ impl Switch {
         self.guard.is_on()
     }
 
-    /// A frame claims an address of another port.
-    fn note_claim(&mut self, now: Instant, claim: Claim) {
+    /// The guard lets a frame go no further: a person hears of it where it claims an address of another port.
+    fn note_claim(&mut self, now: Instant, refused: Refused) {
+        let Refused::Claim(claim) = refused else { return };
         self.claims += 1;
         if self.claim_told.is_none_or(|at| now.since(at) >= CLAIM_EVERY) {
             self.claim_told = Some(now);
