@@ -298,3 +298,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_a_ports_own_on_the_switch() {
+    let own = |text: &str| -> Vec<String> {
+        let spec = PortSpec::parse(text).unwrap();
+        spec.own_on_switch(spec.kind.own_addresses()).map(|address| address.to_string()).collect()
+    };
+    let tap = "tap:z,addr=192.0.2.1/24,addr=2001:db8::1/64,mac=02:00:5e:00:53:01";
+    assert_eq!(own(tap), ["MAC 02:00:5e:00:53:01", "address 192.0.2.1", "address 2001:db8::1"]);
+    assert_eq!(own("slip:unix:/tmp/x,mode=ip,ip=192.0.2.3/24"), ["address 192.0.2.3"]);
+    assert!(own("usbip:192.0.2.2/24,device=loopback").contains(&"address 192.0.2.2".to_owned()));
+    assert_eq!(own("unix:/tmp/x"), [""; 0]);
+    let rewritten = format!("{tap},rewrite=mac,rewrite=ip=192.0.2.1:192.0.2.11");
+    assert_eq!(own(&rewritten), ["address 2001:db8::1"], "on the switch these are nobody's");
+}

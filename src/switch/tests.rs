@@ -426,3 +426,20 @@ fn a_paused_source_survives_the_removal_of_the_port_it_waits_for() {
     switch.remove_port(T, PortId(2));
     assert_eq!((switch.poll_resumed(), switch.poll_timeout()), (Some(PortId(0)), None));
 }
+
+#[test]
+fn a_guarded_port_takes_no_traffic_of_an_unguarded_one() {
+    let guarded = PortConfig { guard: true, ..PortConfig::default() };
+    let mut switch = switch_of([guarded.clone(), guarded, PortConfig::default()]);
+    let [to_all, answer] = [frame(BROADCAST, STATION[2], 60), frame(STATION[2], STATION[0], 60)];
+    assert_eq!(reached(&mut switch, 1, &to_all), [0, 2], "nobody has it yet");
+    assert_eq!(reached(&mut switch, 2, &to_all), [0, 1]);
+    assert_eq!(reached(&mut switch, 1, &to_all), NOBODY);
+    assert_eq!(dropped(&switch, 1, DropReason::Guarded), 1);
+    assert_eq!(reached(&mut switch, 0, &answer), [2]);
+    let leased = "192.0.2.9".parse().unwrap();
+    switch.bind_lease(Mac::from_u64(STATION[2]), leased);
+    assert_eq!(switch.guard.owner(Address::Ip(leased)), None, "a lease of an unguarded port's station binds nothing");
+    switch.handle_frame(T + Duration::from_secs(AGEING_SECS), PortId(1), &to_all);
+    assert_eq!(dropped(&switch, 1, DropReason::Guarded), 1, "it was not heard for long");
+}
