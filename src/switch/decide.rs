@@ -172,7 +172,7 @@ impl Switch {
             Some(egress) => Verdict::Unicast(egress),
             None => {
                 if !dst.is_group() {
-                    self.miss(now, frame, bytes, ahead);
+                    self.miss(now, tick, frame, bytes, ahead);
                 }
                 if self.has_others(isolate) { Verdict::Flood } else { Verdict::Drop(DropReason::NoEgress) }
             }
@@ -182,8 +182,8 @@ impl Switch {
     /// Nobody knows where a frame's station is. If it has left, the one in its place is sought, also where nobody else is:
     /// that one may come in a moment.
     #[cold]
-    fn miss(&mut self, now: Instant, frame: &Frame, bytes: &[u8], ahead: &Ahead) {
-        if self.fdb.has_left(ahead.dst, ahead.dst_hash) {
+    fn miss(&mut self, now: Instant, tick: u32, frame: &Frame, bytes: &[u8], ahead: &Ahead) {
+        if self.fdb.has_left(ahead.dst, ahead.dst_hash, tick) {
             self.seek(now, frame, bytes, (ahead.dst.mac(), ahead.src.mac()));
         }
     }

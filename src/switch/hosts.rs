@@ -277,7 +277,7 @@ impl Switch {
         let hash = self.fdb.hash(key);
         match self.fdb.lookup(key, hash, tick(now)) {
             Some(port) => Whereabouts::Here(port),
-            None if self.fdb.has_left(key, hash) => Whereabouts::Left,
+            None if self.fdb.has_left(key, hash, tick(now)) => Whereabouts::Left,
             None => Whereabouts::Unknown,
         }
     }

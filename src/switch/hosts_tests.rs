@@ -145,6 +145,8 @@ fn one_that_is_only_silent_or_bound_or_was_never_heard_is_not_asked_for() {
     lab.frame(PORT_B, &answers(GONE, its(false)));
     lab.later(400_000);
     assert_eq!(lab.frame(PORT_A, &packet(GONE, A, own(false), its(false))), [], "it has aged");
+    lab.restart();
+    assert_eq!(lab.frame(PORT_A, &packet(GONE, A, own(false), its(false))), [], "and had, before its port was left");
     assert_eq!(lab.frame(PORT_A, &packet(NEW, A, own(false), its(false))), [], "never heard");
     assert!(lab.switch.add_static(lab.now, GONE, PORT_B));
     lab.restart();
