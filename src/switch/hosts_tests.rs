@@ -63,13 +63,24 @@ impl Lab {
 
     /// Hands a frame over, and gives what came out, without the frame itself.
     fn frame(&mut self, ingress: PortId, bytes: &[u8]) -> Vec<(PortId, Vec<u8>)> {
-        let mut batch = Batch::new(4096);
-        assert!(batch.push(bytes, ingress, Offload::NONE));
-        let mut got = Got::default();
-        self.switch.run(self.now, &batch, &mut got);
+        let mut got = self.run(ingress, &[bytes]);
         self.switch.speak(self.now, &mut got);
         got.0.retain(|(_, got)| got != bytes);
         got.0
+    }
+
+    /// Hands over frames that have come at once, after which the switch does not speak yet.
+    fn run(&mut self, ingress: PortId, frames: &[&[u8]]) -> Got {
+        let mut batch = Batch::new(4096);
+        frames.iter().for_each(|bytes| assert!(batch.push(bytes, ingress, Offload::NONE)));
+        let mut got = Got::default();
+        self.switch.run(self.now, &batch, &mut got);
+        got
+    }
+
+    /// The station that is known to have an address in a VLAN.
+    fn known(&self, vlan: u32, addr: IpAddr) -> Option<Mac> {
+        self.switch.hosts.known.get(&(vlan, addr)).map(|host| host.mac)
     }
 }
 
@@ -96,6 +107,11 @@ fn asks(mac: Mac, own: IpAddr, addr: IpAddr) -> Vec<u8> {
 /// An answer, as good as one to a single station.
 fn answers(mac: Mac, addr: IpAddr) -> Vec<u8> {
     announcement(&says(mac, addr))
+}
+
+/// A frame in VLAN 7.
+fn tagged(frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat()
 }
 
 fn says(mac: Mac, addr: IpAddr) -> Said {
@@ -228,7 +244,25 @@ fn what_the_guard_refuses_is_not_heard() {
     let mut lab = Lab::restarted(|port| PortConfig { guard: port == PORT_C, ..PortConfig::default() }, false);
     lab.switch.bind(crate::switch::Address::Ip(its(false)), PORT_C);
     assert_eq!(lab.frame(PORT_B, &answers(NEW, its(false))), []);
-    assert_eq!(lab.switch.hosts.known.get(&(0, its(false))).unwrap().mac, GONE);
+    assert_eq!(lab.known(0, its(false)), Some(GONE));
+}
+
+#[test]
+fn all_that_comes_at_once_is_heard() {
+    let quiet = |v6| packet(if v6 { Mac([0x33, 0x33, 0, 0, 0, 1]) } else { Mac::BROADCAST }, GONE, own(v6), third(v6));
+    for (vlan, v6) in [(0, false), (7, false), (0, true), (7, true)] {
+        let mut lab = Lab::new(|_| PortConfig::default());
+        let mut frames =
+            [answers(GONE, its(v6)), quiet(v6), quiet(v6), answers(GONE, third(v6)), answers(GONE, own(v6))];
+        if vlan != 0 {
+            frames.iter_mut().for_each(|frame| *frame = tagged(frame));
+        }
+        let got = lab.run(PORT_B, &frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        assert_eq!(got.0.len(), 2 * frames.len(), "all of it goes on, to both");
+        for addr in [its(v6), third(v6), own(v6)] {
+            assert_eq!(lab.known(vlan, addr), Some(GONE), "{addr} in VLAN {vlan}");
+        }
+    }
 }
 
 #[test]

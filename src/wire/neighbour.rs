@@ -7,10 +7,11 @@
 //! ICMPv6 136    type · code 0 · checksum · flags, 3 bytes · target · option 2: the target's MAC
 //! ```
 
-use super::Mac;
 use super::checksum::pseudo_v6;
 use super::layers::network_at;
-use etherparse::ether_type;
+use super::view::{VLAN_TAG, is_tpid};
+use super::{Mac, vlan_tags};
+use etherparse::{EtherType, ether_type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const ICMPV6: u8 = 58;
@@ -72,16 +73,43 @@ pub struct Said {
     pub router: Option<bool>,
 }
 
+/// The type that stands behind the addresses, which is a tag's or the packet's.
+#[inline]
+fn kind(frame: &[u8]) -> Option<EtherType> {
+    let &[.., k0, k1] = frame.first_chunk::<14>()?;
+    Some(EtherType(u16::from_be_bytes([k0, k1])))
+}
+
+/// Whether no frame with the type of this one says anything.
+pub fn is_silent(frame: &[u8]) -> bool {
+    kind(frame).is_none_or(|kind| !matches!(kind, ether_type::ARP | ether_type::IPV6) && !is_tpid(kind))
+}
+
 /// Whether a frame may be one that [`said`] has something to read in: a quick look.
 #[inline]
 pub fn may_say(frame: &[u8]) -> bool {
-    let Some(&[.., k0, k1]) = frame.first_chunk::<14>() else { return false };
-    match u16::from_be_bytes([k0, k1]) {
-        0x0800 => false,
-        0x0806 | 0x8100 | 0x88a8 | 0x9100 => true,
-        0x86dd => frame.get(20) == Some(&ICMPV6),
+    match kind(frame) {
+        None | Some(ether_type::IPV4) => false,
+        Some(ether_type::ARP) => true,
+        Some(ether_type::IPV6) => is_discovery(frame, 14),
+        Some(kind) => is_tpid(kind) && may_say_behind_tags(frame),
+    }
+}
+
+#[inline(never)]
+fn may_say_behind_tags(frame: &[u8]) -> bool {
+    let at = 14 + VLAN_TAG * vlan_tags(frame);
+    match frame.get(at - 2..at) {
+        Some([0x08, 0x06]) => true,
+        Some([0x86, 0xdd]) => is_discovery(frame, at),
         _ => false,
     }
+}
+
+/// Whether the IPv6 packet that begins at `at` seems to be a solicitation or an advertisement.
+#[inline]
+fn is_discovery(frame: &[u8], at: usize) -> bool {
+    frame.get(at + 6) == Some(&ICMPV6) && matches!(frame.get(at + IPV6), Some(&(SOLICITATION | ADVERTISEMENT)))
 }
 
 /// What a frame says: the sender of an ARP message, the source of a solicitation with its MAC, or the target of an
@@ -233,7 +261,7 @@ struct Discovery<'a> {
 }
 
 impl<'a> Discovery<'a> {
-    fn read(ether_type: etherparse::EtherType, packet: &'a [u8]) -> Option<Self> {
+    fn read(ether_type: EtherType, packet: &'a [u8]) -> Option<Self> {
         let &[first, _, _, _, l0, l1, next, hops] = packet.first_chunk()?;
         if ether_type != ether_type::IPV6 || first >> 4 != 6 || next != ICMPV6 || hops != 255 {
             return None;
@@ -291,7 +319,9 @@ mod tests {
     use super::*;
 
     const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
     const TAGGED: Tags = Tags { bytes: [0x81, 0, 0x20, 100, 0, 0, 0, 0], len: 4 };
+    const TAGGED_TWICE: Tags = Tags { bytes: [0x88, 0xa8, 0x20, 100, 0x81, 0, 0, 7], len: 8 };
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -314,8 +344,8 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_behind_tags_too() {
-        for tags in [Tags::default(), TAGGED] {
-            assert_eq!(tags.vlan(), if tags.len == 0 { 0 } else { 100 });
+        for (tags, vlan) in [(Tags::default(), 0), (TAGGED, 100), (TAGGED_TWICE, 100 << 12 | 7)] {
+            assert_eq!(tags.vlan(), vlan);
             for (own, addr) in [("192.0.2.2", "192.0.2.1"), ("fe80::2", "2001:db8::1")] {
                 let (own, addr) = (ip(own), ip(addr));
                 let asked = question(&tags, A, Some(own), addr).unwrap();
@@ -329,6 +359,23 @@ mod tests {
                     assert_eq!(said(&frame), Some(told));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn most_frames_are_known_to_say_nothing_at_a_glance() {
+        for tags in [Tags::default(), TAGGED, TAGGED_TWICE] {
+            let frame = |kind, payload: &[u8]| ethernet((A, B), &tags, kind, payload);
+            let v6 = |next, first| [&[0x60, 0, 0, 0, 0, 8, next, 64][..], &[0; 32], &[first; 8]].concat();
+            let quiet = [
+                frame([8, 0], &[0x45; 60]),
+                frame([0x86, 0xdd], &v6(6, SOLICITATION)),
+                frame([0x86, 0xdd], &v6(ICMPV6, 128)),
+                frame([0x88, 0xcc], &[8; 60]),
+            ];
+            quiet.iter().for_each(|frame| assert!(!may_say(frame), "{frame:x?}"));
+            assert_eq!(is_silent(&quiet[0]), tags.len == 0);
+            assert!(may_say(&frame([8, 6], &[])) && may_say(&frame([0x86, 0xdd], &v6(ICMPV6, ADVERTISEMENT))));
         }
     }
 
