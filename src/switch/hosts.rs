@@ -25,7 +25,8 @@
 //! found, too, whose address is in no packet that it is sent. A question is asked with the asker's own address where
 //! that is known from the same source; a packet's source may be far away, and would be a lie to those who hear it.
 //!
-//! All that is said goes where its speaker's frames would go (`isolate`); what the guard refuses is not heard.
+//! All that is said goes where its speaker's frames would go (`isolate`); what the guard refuses is not heard, nor is what
+//! names another MAC address than that which the guard has seen, the frame's source.
 //!
 //! What it costs: a look at the type of a frame that is decided. What is remembered is bounded, in all and for each
 //! port, and so is how often a port makes the switch ask.

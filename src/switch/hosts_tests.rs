@@ -109,6 +109,16 @@ fn answers(mac: Mac, addr: IpAddr) -> Vec<u8> {
     announcement(&says(mac, addr))
 }
 
+/// An answer to one station.
+fn tells(to: Mac, mac: Mac, addr: IpAddr) -> Vec<u8> {
+    [&to.0, &answers(mac, addr)[6..]].concat()
+}
+
+/// A frame that comes from another station than it says.
+fn sent_by(mac: Mac, frame: &[u8]) -> Vec<u8> {
+    [&frame[..6], &mac.0, &frame[12..]].concat()
+}
+
 /// A frame in VLAN 7.
 fn tagged(frame: &[u8]) -> Vec<u8> {
     [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat()
@@ -143,7 +153,7 @@ fn the_first_packet_to_one_that_has_left_finds_the_one_in_its_place() {
         assert_eq!(asked, [(PORT_B, question.clone()), (PORT_C, question)], "in its name, to all");
         assert_eq!(lab.frame(PORT_A, &packet(GONE, A, own(v6), its(v6))), [], "not again at once");
         lab.later(50);
-        let answer = [&A.0[..], &answers(NEW, its(v6))[6..]].concat();
+        let answer = tells(A, NEW, its(v6));
         let told = lab.frame(PORT_B, &answer);
         let announced = answers(NEW, its(v6));
         let held = packet(NEW, A, own(v6), its(v6));
@@ -235,8 +245,8 @@ fn isolated_ports_stay_apart() {
     let mut lab = Lab::restarted(|port| PortConfig { isolate: port != PORT_C, ..PortConfig::default() }, false);
     let asked = lab.frame(PORT_A, &packet(GONE, A, own(false), its(false)));
     assert_eq!(asked, [(PORT_C, asks(A, own(false), its(false)))]);
-    let told = lab.frame(PORT_B, &answers(NEW, its(false)));
-    assert_eq!(told, [], "the announcement is as the answer was, and the packet stays");
+    let told = lab.frame(PORT_B, &tells(A, NEW, its(false)));
+    assert_eq!(told, [(PORT_C, answers(NEW, its(false)))], "the answer and the packet stay where they are");
 }
 
 #[test]
@@ -245,6 +255,21 @@ fn what_the_guard_refuses_is_not_heard() {
     lab.switch.bind(crate::switch::Address::Ip(its(false)), PORT_C);
     assert_eq!(lab.frame(PORT_B, &answers(NEW, its(false))), []);
     assert_eq!(lab.known(0, its(false)), Some(GONE));
+}
+
+/// The guard looks at a frame's source, and not at the MAC address that a neighbour's message names besides.
+#[test]
+fn nobody_makes_the_switch_speak_as_another_station() {
+    for (v6, guard) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut lab = Lab::restarted(|_| PortConfig { guard, ..PortConfig::default() }, v6);
+        for lie in [answers(C, its(v6)), tells(A, C, its(v6)), asks(C, its(v6), own(v6))] {
+            assert_eq!(lab.frame(PORT_B, &sent_by(NEW, &lie)), [], "IPv6 {v6}, guard {guard}");
+            assert_eq!(lab.known(0, its(v6)), Some(GONE), "IPv6 {v6}, guard {guard}");
+        }
+        let told = lab.frame(PORT_B, &tells(A, NEW, its(v6)));
+        let announced = answers(NEW, its(v6));
+        assert_eq!(told, [(PORT_A, announced.clone()), (PORT_C, announced)], "what is true is heard");
+    }
 }
 
 #[test]

@@ -113,30 +113,27 @@ fn is_discovery(frame: &[u8], at: usize) -> bool {
 }
 
 /// What a frame says: the sender of an ARP message, the source of a solicitation with its MAC, or the target of an
-/// advertisement.
+/// advertisement. Only what a station says of itself counts: a frame's source can be guarded, and another MAC address in
+/// the message would make whoever believes it speak in the name of somebody else.
 pub fn said(frame: &[u8]) -> Option<Said> {
     let (kind, at) = network_at(frame).ok()?;
     let (tags, packet) = (Tags::of(frame, at), frame.get(at..)?);
-    if kind == ether_type::ARP {
+    let source = frame.get(6..12).and_then(station)?;
+    let (addr, mac, router) = if kind == ether_type::ARP {
         let arp = Arp::read(packet)?;
-        return is_host(arp.sender.into()).then_some(Said {
-            tags,
-            addr: arp.sender.into(),
-            mac: arp.sender_mac,
-            router: None,
-        });
-    }
-    let discovery = Discovery::read(kind, packet)?;
-    let (addr, mac, router) = match discovery.kind {
-        // Only one that names its sender's MAC is remembered by those who hear it.
-        SOLICITATION => (discovery.source, discovery.option(SOURCE_MAC)?, None),
-        _ => {
-            let source = frame.get(6..12).and_then(station);
-            let mac = discovery.option(TARGET_MAC).or(source)?;
-            (discovery.target, mac, Some(discovery.flags & FLAG_ROUTER != 0))
+        (arp.sender.into(), arp.sender_mac, None)
+    } else {
+        let discovery = Discovery::read(kind, packet)?;
+        match discovery.kind {
+            // Only one that names its sender's MAC is remembered by those who hear it.
+            SOLICITATION => (discovery.source.into(), discovery.option(SOURCE_MAC)?, None),
+            _ => {
+                let mac = discovery.option(TARGET_MAC).unwrap_or(source);
+                (discovery.target.into(), mac, Some(discovery.flags & FLAG_ROUTER != 0))
+            }
         }
     };
-    is_host(addr.into()).then_some(Said { tags, addr: addr.into(), mac, router })
+    (is_host(addr) && mac == source).then_some(Said { tags, addr, mac, router })
 }
 
 /// What a frame to one station wants.
@@ -357,6 +354,8 @@ mod tests {
                     let frame = announcement(&told);
                     assert!(may_say(&frame) && may_say(&asked));
                     assert_eq!(said(&frame), Some(told));
+                    let lie = [&frame[..6], &B.0, &frame[12..]].concat();
+                    assert_eq!(said(&lie), None, "of another station");
                 }
             }
         }
