@@ -168,26 +168,23 @@ pub fn wanted(frame: &[u8]) -> Option<Wanted> {
     is_host(addr).then_some(Wanted { tags, addr, from, asks })
 }
 
-/// Asks everybody for `addr`, in the name of `asker`, who has the address `own`. Without one an ARP message is a probe
-/// (RFC 5227, 2.1.1), and a solicitation cannot be: that would say that the address is tried out.
-pub fn question(tags: &Tags, asker: Mac, own: Option<IpAddr>, addr: IpAddr) -> Option<Vec<u8>> {
+/// Asks everybody for `addr`, in the name of `asker`, who has the address `own`, of the same family. Without one there is
+/// no question: it would say that the asker is trying the address out (RFC 5227, 2.1.1; RFC 4862, 5.4.3), and whoever is
+/// just doing that as well would give it up.
+pub fn question(tags: &Tags, asker: Mac, own: IpAddr, addr: IpAddr) -> Option<Vec<u8>> {
     match (addr, own) {
-        (IpAddr::V4(target), own) => {
-            let sender = match own {
-                Some(IpAddr::V4(own)) => own,
-                _ => Ipv4Addr::UNSPECIFIED,
-            };
-            let arp = arp((asker, sender), (Mac::default(), target));
+        (IpAddr::V4(target), IpAddr::V4(own)) => {
+            let arp = arp((asker, own), (Mac::default(), target));
             Some(ethernet((Mac::BROADCAST, asker), tags, [8, 6], &arp))
         }
-        (IpAddr::V6(target), Some(IpAddr::V6(own))) => {
+        (IpAddr::V6(target), IpAddr::V6(own)) => {
             let [.., a, b, c] = target.octets();
             let mut group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0).octets();
             group[13..].copy_from_slice(&[a, b, c]);
             let packet = discovery((own, group.into()), SOLICITATION, 0, target, (SOURCE_MAC, asker));
             Some(ethernet((Mac([0x33, 0x33, 0xff, a, b, c]), asker), tags, [0x86, 0xdd], &packet))
         }
-        (IpAddr::V6(_), _) => None,
+        _ => None,
     }
 }
 
@@ -326,17 +323,18 @@ mod tests {
 
     #[test]
     fn an_arp_question_is_the_standards() {
-        let asked = question(&Tags::default(), A, Some(ip("192.0.2.2")), ip("192.0.2.1")).unwrap();
+        let asked = question(&Tags::default(), A, ip("192.0.2.2"), ip("192.0.2.1")).unwrap();
         #[rustfmt::skip]
         let bytes = [
             0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 0x0a, 8, 6,
             0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 0x0a, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1,
         ];
         assert_eq!(asked, bytes);
-        let probe = question(&Tags::default(), A, None, ip("192.0.2.1")).unwrap();
-        assert_eq!(probe[28..32], [0; 4], "RFC 5227");
+        let mut probe = asked;
+        probe[28..32].fill(0);
         assert_eq!(said(&probe), None, "a probe says nothing");
-        assert_eq!(question(&Tags::default(), A, None, ip("fe80::1")), None);
+        assert_eq!(question(&Tags::default(), A, ip("192.0.2.2"), ip("fe80::1")), None);
+        assert_eq!(question(&Tags::default(), A, ip("fe80::2"), ip("192.0.2.1")), None);
     }
 
     #[test]
@@ -345,14 +343,14 @@ mod tests {
             assert_eq!(tags.vlan(), vlan);
             for (own, addr) in [("192.0.2.2", "192.0.2.1"), ("fe80::2", "2001:db8::1")] {
                 let (own, addr) = (ip(own), ip(addr));
-                let asked = question(&tags, A, Some(own), addr).unwrap();
+                let asked = question(&tags, A, own, addr).unwrap();
                 assert_eq!(said(&asked), Some(Said { tags, addr: own, mac: A, router: None }));
                 assert_eq!(wanted(&asked), Some(Wanted { tags, addr, from: own, asks: true }));
                 for router in [false, true] {
                     let router = addr.is_ipv6().then_some(router);
                     let told = Said { tags, addr, mac: A, router };
                     let frame = announcement(&told);
-                    assert!(may_say(&frame) && may_say(&asked));
+                    assert!(may_say(&frame) && may_say(&asked) && !is_silent(&frame));
                     assert_eq!(said(&frame), Some(told));
                     let lie = [&frame[..6], &B.0, &frame[12..]].concat();
                     assert_eq!(said(&lie), None, "of another station");
@@ -380,7 +378,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_or_damaged_says_nothing() {
-        let asked = question(&TAGGED, A, Some(ip("fe80::2")), ip("fe80::1")).unwrap();
+        let asked = question(&TAGGED, A, ip("fe80::2"), ip("fe80::1")).unwrap();
         for len in 0..asked.len() {
             assert_eq!((said(&asked[..len]), may_say(&asked[..len.min(12)])), (None, false), "{len}");
             wanted(&asked[..len]);
