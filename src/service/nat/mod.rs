@@ -51,6 +51,7 @@ use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use wire::{Way, Wire, has_room};
 
@@ -321,9 +322,9 @@ impl Nat {
         there.is_none_or(|there| there.ingress.isolated && there.port() != whom.port())
     }
 
-    /// Whoever was at a port of the switch has left it: its connections are asked for whether they live.
-    pub fn handle_departure(&mut self, now: Instant, port: PortId) {
-        self.tcp.doubt(now, port);
+    /// Whoever was at these ports of the switch has left them: it is asked whether their connections live.
+    pub fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
+        self.tcp.doubt(now, ports);
     }
 
     /// A socket of the host has changed.

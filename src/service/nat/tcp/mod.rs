@@ -310,10 +310,13 @@ impl Tcp {
         true
     }
 
-    /// Whoever was at a port of the switch has left it. Another one may come to it with the same guests behind it, so they
-    /// are asked before their flows end.
-    pub fn doubt(&mut self, now: Instant, port: PortId) {
-        for index in self.flows.of_port(port) {
+    /// Whoever was at these ports of the switch has left them. Others may come to them with the same guests behind them, so
+    /// these are asked before their flows end.
+    pub fn doubt(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
+        if ports.is_empty() {
+            return;
+        }
+        for index in self.flows.of_ports(ports) {
             if let Some(flow) = self.flows.get_mut(index) {
                 flow.doubt(now);
                 self.flows.schedule(index);
