@@ -207,11 +207,12 @@ impl Ports {
         }
     }
 
-    /// Whether a packet that was too big was for a socket of the station `mac`.
-    pub fn is_of(&self, told: &TooBig<'_>, mac: Mac) -> bool {
-        let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return false };
+    /// Where a packet that was too big went, if it was for a socket of a station `mac`.
+    pub fn station_of(&self, told: &TooBig<'_>, mac: Mac) -> Option<Station> {
+        let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return None };
         let (kind, port) = if told.protocol == UDP { (Datagrams::Udp, [d0, d1]) } else { (Datagrams::Echo, [i0, i1]) };
-        self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), mac)).is_some()
+        let index = self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), mac))?;
+        self.flows.get(index).map(Flow::station)
     }
 
     fn send(

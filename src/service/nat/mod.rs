@@ -265,16 +265,18 @@ impl Nat {
         if !self.wire.is_guest(told.dst) {
             return false;
         }
-        if told.protocol == TCP {
-            return self.tcp.handle_too_big(told, whom, &mut self.wire);
-        }
-        // What was sent is not remembered. That the way is narrow is believed of who is on it.
-        let on_the_way = self.datagrams.is_of(told, whom.mac)
-            || self.endpoint.station(told.dst).is_some_and(|there| there.mac == whom.mac);
-        if on_the_way {
+        let flow = match told.protocol {
+            TCP => self.tcp.station_of(told),
+            _ => self.datagrams.station_of(told, whom.mac),
+        };
+        let mut there = flow.into_iter().chain(self.endpoint.station(told.dst));
+        // Of datagrams nothing is remembered that was sent.
+        let known = there.any(|there| whom.is_on_the_way_to(&there))
+            && (told.protocol != TCP || self.tcp.handle_too_big(told));
+        if known {
             self.wire.note_path(told.dst, told.mtu);
         }
-        on_the_way
+        known
     }
 
     /// Takes a whole packet of a guest that leads out, or to the host.
