@@ -52,7 +52,7 @@ drop_reasons! {
     LineNoise, "line-noise", Ingress, "bytes on a serial line that were no frame: some were lost, or were never one";
     Unresolved, "unresolved", Ingress, "from an IP-only peer, for a host that nobody answered for";
     Isolated, "isolated", Ingress, "between two ports that are both isolated";
-    Guarded, "guarded", Ingress, "it claims a MAC or IP address that is another port's (`guard`)";
+    Guarded, "guarded", Ingress, "it claims a MAC or IP address that is another port's, or is neighbour discovery in fragments (`guard`)";
     TooBig, "too-big", Egress, "longer than the mtu of the port it should leave by, or than its medium can carry";
     BadOffload, "bad-offload", Egress, "its checksum or segments could not be finished: it is not what its port said of it";
     QueueFull, "queue-full", Egress, "the port's queue was full";

@@ -7,6 +7,7 @@ use super::kind::{Attach, COMMON, PortKind, find};
 use super::value;
 use crate::error::{Error, Result};
 use crate::limits::QUEUE_FRAMES_MAX;
+use crate::switch::Address;
 use crate::wire::{Mac, Rule};
 
 /// The switch that a port joins if it names none.
@@ -186,6 +187,18 @@ impl PortSpec {
     /// Whether its addresses are guarded: where that is said, and on an isolated port unless it is denied.
     pub fn is_guarded(&self) -> bool {
         self.guard.unwrap_or(self.isolate)
+    }
+
+    /// What of these is the port's own on the switch: what `rewrite=` takes for another is nobody's there.
+    pub fn own_on_switch(&self, addresses: impl IntoIterator<Item = Address>) -> impl Iterator<Item = Address> {
+        let is_rewritten = |address: &Address, rule: &Rule| match (*rule, *address) {
+            (Rule::Mac, Address::Mac(_)) => true,
+            (Rule::MacPair(old, _), Address::Mac(mac)) => old == mac,
+            (Rule::Ip(old, _), Address::Ip(addr)) => addr == old,
+            (Rule::Ip6(old, _), Address::Ip(addr)) => addr == old,
+            _ => false,
+        };
+        addresses.into_iter().filter(move |address| !self.rewrite.iter().any(|rule| is_rewritten(address, rule)))
     }
 
     /// How a peer is attached, where there is anything left to do.

@@ -20,9 +20,9 @@ use crate::port::seat::Seat;
 use crate::port::{self, Edge, Gone, Listener, Opened, sys};
 use crate::rights::role::{BASE, FILES};
 use crate::rights::{self, Role};
-use crate::switch::PortConfig;
+use crate::switch::{Address, PortConfig};
 use crate::time::{Duration, Instant};
-use crate::wire::{Rewriter, Rule};
+use crate::wire::{Mac, Rewriter, Rule};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::os::fd::{OwnedFd, RawFd};
@@ -272,6 +272,8 @@ impl Engine {
     ) -> Result<PortId> {
         // Addresses are made of names: of a socket for one copy, of the name that was given to it.
         let station = if matches!(origin, Origin::Client { number: 1, .. }) { spec.name.as_str() } else { name };
+        // A program chooses the address of its interface; what it chooses is its by first use only.
+        let own = edge.as_ref().filter(|_| matches!(origin, Origin::Spec(_))).and_then(Edge::mac);
         let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
         if let Some(slot) = self.slot_mut(id) {
             slot.rewriter = Rewriter::new(station, &spec.rewrite);
@@ -280,15 +282,19 @@ impl Engine {
             log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
         }
         let now = self.clock.now();
-        for address in spec.kind.own_addresses() {
-            self.switch.bind(address, id);
-        }
+        self.bind_own(id, spec, own);
         for &mac in &spec.statics {
             if !self.switch.add_static(now, mac, id) {
                 log::warn!("{name}: the forwarding database has no room for static {mac}");
             }
         }
         Ok(id)
+    }
+
+    /// Binds what is a port's own from the start, and the MAC address of what was opened.
+    fn bind_own(&mut self, id: PortId, spec: &PortSpec, mac: Option<Mac>) {
+        let known = spec.kind.own_addresses().into_iter().chain(mac.map(Address::Mac));
+        spec.own_on_switch(known).for_each(|address| self.switch.bind(address, id));
     }
 
     fn add_to_switch(
@@ -500,7 +506,12 @@ impl Engine {
         }
         let now = self.clock.now();
         self.note_ways_of_calling(id, Some(&edge));
+        let mac = edge.mac();
         let Some(slot) = self.slot_mut(id) else { return };
+        let spec = match &slot.origin {
+            Origin::Spec(spec) => Some(spec.clone()),
+            _ => None,
+        };
         slot.makes = edge.made_its_interface();
         slot.link_down = edge.link_is_down();
         slot.seat.put(edge);
@@ -508,10 +519,13 @@ impl Engine {
         slot.room_watched = true;
         slot.peer = peer;
         slot.opened = now;
+        if let Some(spec) = spec {
+            self.bind_own(id, &spec, mac);
+        }
         if connecting {
             self.begin_connecting(id);
         } else {
-            log::info!("{}: open again", slot.name);
+            log::info!("{}: open again", self.port_name(id));
             self.switch.set_up(now, id, true);
             self.make_ready(id);
         }

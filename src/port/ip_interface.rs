@@ -18,7 +18,7 @@ use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::service::endpoint::ip_adapter::IpAdapter;
 use crate::time::{Clock, Duration};
-use crate::wire::Offload;
+use crate::wire::{Mac, Offload};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -61,6 +61,11 @@ impl IpInterface {
             self.adapter.forget_peer();
         }
         changed
+    }
+
+    /// The address by which the peer is known.
+    pub fn mac(&self) -> Mac {
+        self.adapter.mac()
     }
 
     /// Receives packets, and gives the switch what the adapter makes of them.

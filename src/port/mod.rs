@@ -42,6 +42,7 @@ use crate::rights::deed;
 use crate::service::lan::leases::Lease;
 use crate::service::nat::{Flows, Stats};
 use crate::time::Duration;
+use crate::wire::Mac;
 use channel::Channel;
 use datagram::{Sequenced, Udp};
 use interface::Link;
@@ -178,6 +179,17 @@ impl Edge {
             Self::Udp(edge) => one(edge.as_fd()),
             Self::Channel(_) => [None, None],
             Self::Serial(edge) => edge.line().fds(),
+        }
+    }
+
+    /// The MAC address of the host on the switch that it is, where it is one: the machine on a TAP, a peer with bare IP
+    /// packets.
+    pub fn mac(&self) -> Option<Mac> {
+        match self {
+            Self::Tap(edge) => edge.mac(),
+            Self::Ip(edge) => Some(edge.mac()),
+            Self::Serial(edge) => edge.mac(),
+            _ => None,
         }
     }
 

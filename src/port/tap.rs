@@ -202,6 +202,11 @@ impl Tap {
         &self.name
     }
 
+    /// The interface's MAC address.
+    pub fn mac(&self) -> Option<Mac> {
+        sys::tun_mac(&self.fd).ok()
+    }
+
     /// Whether the interface came to be when it was opened here.
     pub fn created(&self) -> bool {
         self.created

@@ -1,27 +1,51 @@
 //! The source guard: an address is the port's that had it first, and what claims it elsewhere goes no further.
 //!
 //! # Theory of operation
-//! A frame claims its source MAC. An ARP message claims its sender's addresses (RFC 826), a neighbour solicitation its
-//! source and an advertisement its target (RFC 4861, 4.3 and 4.4). A port that is guarded keeps what it claims first
-//! (*first use*), a bounded number of addresses: a new one takes the place of the port's own oldest. Addresses that are
-//! known otherwise are bound for good: a `static` station, a service's own, a lease of the gateway's DHCP, which takes an
-//! address from whoever had it by first use.
+//! What a frame claims, `guard/claims.rs` says: its source MAC, and what ARP and neighbour discovery say in it. How firmly a
+//! port has what it claims:
 //!
-//! A claim to an address that another port has is dropped, whichever port it comes from: that is what the one that has it is
-//! guarded against. From a guarded port the source of an IP packet is such a claim as well. From any other it is not, as
-//! there may be a router behind it, whose packets come from everywhere. An address is free again when its port is down or
-//! gone.
+//! | an address is          | because                                            | until                       |
+//! |------------------------|----------------------------------------------------|-----------------------------|
+//! | *firmly* a port's      | it is configured (`static=`, `addr=`, `ip=`), a service's own, or leased by DHCP | the port is gone |
+//! | a guarded port's by *first use* | it claimed it while nobody had it         | the port is down, or has claimed many others since |
+//! | *heard* on an unguarded port    | it claimed it last                        | the port is down, or the time of ageing is over |
 //!
-//! While no port is guarded nothing is looked at.
+//! What a claim does, where another port has the address:
+//!
+//! | the other port has it | claim of a guarded port | claim of an unguarded port             |
+//! |-----------------------|-------------------------|----------------------------------------|
+//! | firmly                | the frame is dropped    | the frame is dropped                   |
+//! | by first use          | the frame is dropped    | passes, and the address is its from now on |
+//! | heard                 | the frame is dropped    | passes, and the address is its from now on |
+//!
+//! So a guarded port never takes what another has. An unguarded port is trusted, as one towards a network is: what it sends
+//! is never lost because a guarded one spoke first. If the network behind it sends back what it gets, that takes addresses
+//! of guarded ports, unless they are leased or `static`.
+//!
+//! From a guarded port the source of an IP packet must not be another's either, nor the target of a redirect. From any other
+//! it may, as there may be a router behind it, whose packets come from everywhere.
+//!
+//! A message of neighbour discovery in fragments is dropped, as what it claims is not seen: nobody may accept one (RFC 6980).
+//!
+//! What a port has by first use is bounded: a new address takes the place of the port's own oldest. What is heard is bounded
+//! too: nothing that is known makes place for something new. While no port is guarded nothing is looked at.
+
+mod claims;
 
 use crate::frame::PortId;
+use crate::time::{Duration, Instant};
 use crate::wire::Mac;
+use claims::Claims;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Addresses that a port has by first use, of MAC, IPv4 and IPv6 together.
 const MOST: usize = 64;
+/// Addresses that are heard on all unguarded ports together.
+const HEARD_MOST: usize = 1 << 14;
+/// Of these, how many are looked at for one that is too old when there is no room.
+const SWEEP: usize = 32;
 
 /// What a frame may claim to be.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -53,11 +77,28 @@ pub struct Claim {
     pub address: Address,
 }
 
+/// How firmly a port has an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Firm,
+    FirstUse,
+    /// On an unguarded port, at this time.
+    Heard(Instant),
+}
+
+/// Why a frame goes no further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    /// It claims what another port has.
+    Claim(Claim),
+    /// It is neighbour discovery in fragments.
+    Fragments,
+}
+
 #[derive(Clone, Copy)]
 struct Binding {
     port: PortId,
-    /// For as long as the port is there; otherwise by first use.
-    firm: bool,
+    hold: Hold,
 }
 
 /// See the module.
@@ -65,13 +106,24 @@ pub(super) struct Guard {
     bound: HashMap<Address, Binding, FixedState>,
     /// What each guarded port has by first use, the oldest first.
     first_used: HashMap<PortId, VecDeque<Address>, FixedState>,
+    /// What is bound because it was heard, each address once.
+    heard: VecDeque<Address>,
+    /// Time after which what was heard no longer counts.
+    ageing: Duration,
+    now: Instant,
 }
 
 impl Guard {
     /// No port is guarded. `seed` is a number that nobody can guess.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, ageing: Duration) -> Self {
         let state = FixedState::with_seed(seed);
-        Self { bound: HashMap::with_hasher(state.clone()), first_used: HashMap::with_hasher(state) }
+        Self {
+            bound: HashMap::with_hasher(state.clone()),
+            first_used: HashMap::with_hasher(state),
+            heard: VecDeque::new(),
+            ageing,
+            now: Instant::ZERO,
+        }
     }
 
     /// A port is guarded from now on.
@@ -82,15 +134,21 @@ impl Guard {
     /// A port is gone, and all its addresses are free.
     pub fn remove_port(&mut self, port: PortId) {
         self.first_used.remove(&port);
-        self.bound.retain(|_, binding| binding.port != port);
+        let is_on = self.is_on();
+        self.bound.retain(|_, binding| binding.port != port && (is_on || binding.hold == Hold::Firm));
+        self.heard.retain(|address| self.bound.contains_key(address));
     }
 
-    /// A port is down: what it had by first use is free.
+    /// A port is down: what it had by first use, or was heard there, is free.
     pub fn flush_port(&mut self, port: PortId) {
-        let Some(first_used) = self.first_used.get_mut(&port) else { return };
-        for address in first_used.drain(..) {
-            self.bound.remove(&address);
+        if !self.is_on() {
+            return;
         }
+        match self.first_used.get_mut(&port) {
+            Some(first_used) => first_used.clear(),
+            None => self.heard.retain(|address| self.bound.get(address).is_some_and(|binding| binding.port != port)),
+        }
+        self.bound.retain(|_, binding| binding.port != port || binding.hold == Hold::Firm);
     }
 
     /// Whether any port is guarded.
@@ -99,214 +157,134 @@ impl Guard {
         !self.first_used.is_empty()
     }
 
+    /// The time of the frames that come next.
+    #[inline]
+    pub fn set_time(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// Binds an address to a port for as long as that is there, whoever has it.
     pub fn bind(&mut self, address: Address, port: PortId) {
-        if let Some(Binding { port, firm: false }) = self.bound.insert(address, Binding { port, firm: true })
-            && let Some(first_used) = self.first_used.get_mut(&port)
-        {
-            first_used.retain(|known| *known != address);
+        self.free(address);
+        self.bound.insert(address, Binding { port, hold: Hold::Firm });
+    }
+
+    /// The same, unless it is firmly another's.
+    pub fn bind_own(&mut self, address: Address, port: PortId) {
+        if !self.bound.get(&address).is_some_and(|binding| binding.hold == Hold::Firm) {
+            self.bind(address, port);
         }
     }
 
-    /// The port that has an address.
+    /// The port that has an address firmly or by first use.
     pub fn owner(&self, address: Address) -> Option<PortId> {
-        self.bound.get(&address).map(|binding| binding.port)
+        let binding = self.bound.get(&address)?;
+        (!matches!(binding.hold, Hold::Heard(_))).then_some(binding.port)
     }
 
-    /// Looks at a frame that has come from a port, and notes what it claims first.
+    /// Looks at a frame that has come from a port, and notes what it claims.
     ///
     /// # Errors
-    /// It claims what another port has.
-    pub fn check(&mut self, port: PortId, frame: &[u8]) -> Result<(), Claim> {
-        let mut claims = Claims::of(frame);
-        if !self.first_used.contains_key(&port) {
-            claims.speaks_as = None;
+    /// It claims what another port has, or cannot be looked at.
+    pub fn check(&mut self, port: PortId, frame: &[u8]) -> Result<(), Refused> {
+        let claims = Claims::of(frame);
+        let is_guarded = self.first_used.contains_key(&port);
+        if claims.in_fragments {
+            return Err(Refused::Fragments);
         }
-        let all = || claims.kept().chain(claims.speaks_as);
-        let stranger = all().find_map(|address| Some((address, self.owner(address).filter(|owner| *owner != port)?)));
-        if let Some((address, owner)) = stranger {
-            return Err(Claim { port, owner, address });
+        for address in claims.said().chain(claims.spoken_of().filter(|_| is_guarded)) {
+            if let Some(owner) = self.bars(address, port, is_guarded) {
+                return Err(Refused::Claim(Claim { port, owner, address }));
+            }
         }
-        if let Some(first_used) = self.first_used.get_mut(&port) {
-            for address in claims.kept() {
-                if self.bound.contains_key(&address) {
-                    continue;
-                }
-                if first_used.len() >= MOST
-                    && let Some(oldest) = first_used.pop_front()
-                {
-                    self.bound.remove(&oldest);
-                }
-                first_used.push_back(address);
-                self.bound.insert(address, Binding { port, firm: false });
+        for address in claims.said() {
+            if is_guarded {
+                self.use_first(address, port);
+            } else {
+                self.hear(address, port);
             }
         }
         Ok(())
     }
-}
 
-/// What one frame claims.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Claims {
-    /// What it says to be its sender's for others to note: MAC, ARP's sender, a neighbour's address.
-    kept: [Option<Address>; 3],
-    /// The source of its IP packet.
-    speaks_as: Option<Address>,
-}
-
-impl Claims {
-    fn kept(&self) -> impl Iterator<Item = Address> {
-        self.kept.into_iter().flatten()
+    /// The other port that has an address, so that this one may not claim it.
+    fn bars(&self, address: Address, port: PortId, is_guarded: bool) -> Option<PortId> {
+        let binding = self.bound.get(&address).filter(|binding| binding.port != port)?;
+        let bars = match binding.hold {
+            Hold::Firm => true,
+            Hold::FirstUse => is_guarded,
+            Hold::Heard(at) => is_guarded && self.is_fresh(at),
+        };
+        bars.then_some(binding.port)
     }
 
-    /// Reads a frame, behind its VLAN tags. What is cut off claims nothing: nobody can make anything of it.
-    fn of(frame: &[u8]) -> Self {
-        let mut claims = Self::default();
-        claims.kept[0] = frame.get(6..12).and_then(mac);
-        let (mut at, mut kind) = (14, frame.get(12..14));
-        while matches!(kind, Some([0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00])) {
-            (kind, at) = (frame.get(at + 2..at + 4), at + 4);
-        }
-        let payload = frame.get(at..).unwrap_or_default();
-        match kind {
-            // htype, ptype, hlen, plen, op, sender MAC, sender IP
-            Some([0x08, 0x06]) => {
-                claims.kept[1] = payload.get(8..14).and_then(mac);
-                claims.kept[2] = payload.get(14..18).and_then(v4);
-            }
-            Some([0x08, 0x00]) => claims.speaks_as = payload.get(12..16).and_then(v4),
-            Some([0x86, 0xdd]) => {
-                claims.speaks_as = payload.get(8..24).and_then(v6);
-                claims.kept[1] = match (payload.get(6), payload.get(40)) {
-                    (Some(58), Some(135)) => claims.speaks_as,
-                    (Some(58), Some(136)) => payload.get(48..64).and_then(v6),
-                    _ => None,
-                };
-            }
-            _ => {}
-        }
-        claims
+    fn is_fresh(&self, heard: Instant) -> bool {
+        self.now.since(heard) < self.ageing
     }
-}
 
-fn mac(bytes: &[u8]) -> Option<Address> {
-    let mac = Mac(bytes.try_into().ok()?);
-    (!mac.is_group() && mac.as_u64() != 0).then_some(Address::Mac(mac))
-}
+    /// A guarded port claims what no other has.
+    fn use_first(&mut self, address: Address, port: PortId) {
+        match self.bound.get(&address) {
+            Some(Binding { hold: Hold::Firm | Hold::FirstUse, .. }) => return,
+            // It was heard elsewhere too long ago.
+            Some(_) => self.free(address),
+            None => {}
+        }
+        let Some(first_used) = self.first_used.get_mut(&port) else { return };
+        if first_used.len() >= MOST
+            && let Some(oldest) = first_used.pop_front()
+        {
+            self.bound.remove(&oldest);
+        }
+        first_used.push_back(address);
+        self.bound.insert(address, Binding { port, hold: Hold::FirstUse });
+    }
 
-fn v4(bytes: &[u8]) -> Option<Address> {
-    let addr = Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?);
-    let of_a_host = !addr.is_unspecified() && !addr.is_multicast() && !addr.is_broadcast();
-    of_a_host.then_some(Address::Ip(addr.into()))
-}
+    /// An unguarded port claims what no other has firmly.
+    fn hear(&mut self, address: Address, port: PortId) {
+        let heard = Binding { port, hold: Hold::Heard(self.now) };
+        match self.bound.get_mut(&address) {
+            Some(Binding { hold: Hold::Firm, .. }) => return,
+            Some(binding @ Binding { hold: Hold::Heard(_), .. }) => return *binding = heard,
+            // Also where there is no room to note whose it is now, it is the guarded port's no longer.
+            Some(_) => self.free(address),
+            None => {}
+        }
+        if self.has_room() {
+            self.heard.push_back(address);
+            self.bound.insert(address, heard);
+        }
+    }
 
-fn v6(bytes: &[u8]) -> Option<Address> {
-    let addr = Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?);
-    (!addr.is_unspecified() && !addr.is_multicast()).then_some(Address::Ip(addr.into()))
+    /// Whether another address can be noted that is heard. Some that are known are looked at for one that is too old.
+    fn has_room(&mut self) -> bool {
+        for _ in 0..SWEEP {
+            if self.heard.len() < HEARD_MOST {
+                return true;
+            }
+            let Some(address) = self.heard.pop_front() else { return true };
+            match self.bound.get(&address) {
+                Some(Binding { hold: Hold::Heard(at), .. }) if self.is_fresh(*at) => self.heard.push_back(address),
+                _ => drop(self.bound.remove(&address)),
+            }
+        }
+        self.heard.len() < HEARD_MOST
+    }
+
+    /// Nobody has an address any more.
+    fn free(&mut self, address: Address) {
+        match self.bound.remove(&address) {
+            Some(Binding { port, hold: Hold::FirstUse }) => {
+                if let Some(first_used) = self.first_used.get_mut(&port) {
+                    first_used.retain(|known| *known != address);
+                }
+            }
+            Some(Binding { hold: Hold::Heard(_), .. }) => self.heard.retain(|known| *known != address),
+            Some(Binding { hold: Hold::Firm, .. }) | None => {}
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const A: PortId = PortId(1);
-    const B: PortId = PortId(2);
-    const UPLINK: PortId = PortId(3);
-    const MAC_A: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
-    const MAC_B: [u8; 6] = [2, 0, 0, 0, 0, 0x0b];
-
-    fn guard() -> Guard {
-        let mut guard = Guard::new(1);
-        assert!(!guard.is_on());
-        [A, B].into_iter().for_each(|port| guard.add_port(port));
-        guard
-    }
-
-    fn frame(src: [u8; 6], kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
-        [&[0xff; 6][..], &src, &kind, payload].concat()
-    }
-
-    fn arp(src: [u8; 6], says: [u8; 6], addr: [u8; 4]) -> Vec<u8> {
-        frame(src, [8, 6], &[&[0, 1, 8, 0, 6, 4, 0, 2][..], &says, &addr, &[0; 10]].concat())
-    }
-
-    fn v4_packet(src: [u8; 6], addr: [u8; 4]) -> Vec<u8> {
-        frame(src, [8, 0], &[&[0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0][..], &addr, &[10, 0, 2, 2]].concat())
-    }
-
-    /// An ICMPv6 message of neighbour discovery about `target`.
-    fn nd(src: [u8; 6], addr: Ipv6Addr, kind: u8, target: Ipv6Addr) -> Vec<u8> {
-        let head = [&[0x60, 0, 0, 0, 0, 24, 58, 255][..], &addr.octets(), &[0xff; 16]].concat();
-        frame(src, [0x86, 0xdd], &[&head[..], &[kind, 0, 0, 0, 0, 0, 0, 0], &target.octets()].concat())
-    }
-
-    fn ip(addr: [u8; 4]) -> Address {
-        Address::Ip(addr.into())
-    }
-
-    #[test]
-    fn what_one_port_has_another_does_not_get() {
-        let mut guard = guard();
-        let addr = [10, 0, 2, 100];
-        assert_eq!(guard.check(A, &arp(MAC_A, MAC_A, addr)), Ok(()));
-        let refused = |guard: &mut Guard, frame: &[u8]| guard.check(B, frame).map_err(|claim| claim.address);
-        assert_eq!(refused(&mut guard, &v4_packet(MAC_A, [10, 0, 2, 101])), Err(Address::Mac(Mac(MAC_A))));
-        assert_eq!(refused(&mut guard, &arp(MAC_B, MAC_A, [10, 0, 2, 101])), Err(Address::Mac(Mac(MAC_A))));
-        assert_eq!(refused(&mut guard, &arp(MAC_B, MAC_B, addr)), Err(ip(addr)));
-        assert_eq!(refused(&mut guard, &v4_packet(MAC_B, addr)), Err(ip(addr)));
-        let tagged = [&arp(MAC_B, MAC_B, addr)[..12], &[0x81, 0, 0, 7], &arp(MAC_B, MAC_B, addr)[12..]].concat();
-        assert_eq!(refused(&mut guard, &tagged), Err(ip(addr)));
-        assert_eq!(refused(&mut guard, &arp(MAC_B, MAC_B, [10, 0, 2, 101])), Ok(()));
-        assert_eq!(guard.owner(Address::Mac(Mac(MAC_B))), Some(B), "what was refused took nothing along");
-        // an unguarded port takes nothing from a guarded one either, but routes from everywhere
-        assert!(guard.check(UPLINK, &arp(MAC_B, MAC_B, addr)).is_err());
-        assert!(guard.check(UPLINK, &v4_packet([2, 0, 0, 0, 0, 1], addr)).is_ok());
-        guard.flush_port(A);
-        assert_eq!(guard.check(B, &arp(MAC_B, MAC_B, addr)), Ok(()), "it has left");
-    }
-
-    #[test]
-    fn neighbours_claim_what_they_say_is_theirs() {
-        let mut guard = guard();
-        let [own, other]: [Ipv6Addr; 2] = ["2001:db8::a", "2001:db8::b"].map(|addr| addr.parse().unwrap());
-        assert_eq!(guard.check(A, &nd(MAC_A, own, 135, other)), Ok(()));
-        assert_eq!(guard.owner(Address::Ip(other.into())), None, "it only asked");
-        assert!(guard.check(B, &nd(MAC_B, own, 135, other)).is_err());
-        assert!(guard.check(B, &nd(MAC_B, other, 136, own)).is_err());
-        assert_eq!(guard.check(B, &nd(MAC_B, other, 136, other)), Ok(()));
-        // whether somebody has an address is asked without one (RFC 4862, section 5.4.2)
-        assert_eq!(guard.check(B, &nd(MAC_B, Ipv6Addr::UNSPECIFIED, 135, own)), Ok(()));
-    }
-
-    #[test]
-    fn a_lease_takes_an_address_from_who_made_it_up() {
-        let mut guard = guard();
-        let addr = [10, 0, 2, 15];
-        assert_eq!(guard.check(B, &arp(MAC_B, MAC_B, addr)), Ok(()));
-        guard.bind(ip(addr), A);
-        assert_eq!(guard.check(A, &arp(MAC_A, MAC_A, addr)), Ok(()));
-        assert!(guard.check(B, &arp(MAC_B, MAC_B, addr)).is_err());
-        for last in 0..200 {
-            assert_eq!(guard.check(B, &arp(MAC_B, MAC_B, [10, 0, 3, last])), Ok(()));
-        }
-        assert_eq!(guard.bound.len(), MOST + 2, "what a port makes up is bounded");
-        assert_eq!(guard.owner(ip(addr)), Some(A));
-        guard.remove_port(A);
-        guard.remove_port(B);
-        assert!(guard.bound.is_empty() && !guard.is_on());
-    }
-
-    proptest! {
-        /// Any bytes: no panic, and each address is one port's.
-        #[test]
-        fn any_frame_is_looked_at(frames in prop::collection::vec((1u16..4, prop::collection::vec(any::<u8>(), 0..80)), 0..50)) {
-            let mut guard = guard();
-            for (port, frame) in frames {
-                let checked = guard.check(PortId(port), &frame);
-                prop_assert!(checked.is_ok() || guard.owner(checked.unwrap_err().address) != Some(PortId(port)));
-                prop_assert!(guard.bound.values().all(|binding| !binding.firm && binding.port != UPLINK));
-            }
-        }
-    }
-}
+#[path = "guard_tests.rs"]
+mod tests;

@@ -44,7 +44,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload, segment, vlan_tags};
 use decide::Ahead;
 use fdb::{Fdb, Key};
-use guard::Guard;
+use guard::{Guard, Refused};
 use hosts::Hosts;
 use medium::Medium;
 use memory::Memory;
@@ -156,7 +156,7 @@ impl Switch {
             unused: BinaryHeap::new(),
             fdb: Fdb::new(limits, config.seed),
             watch: flap::Watch::default(),
-            guard: Guard::new(config.seed.rotate_left(23)),
+            guard: Guard::new(config.seed.rotate_left(23), config.ageing),
             hosts: Hosts::new(config.seed.rotate_left(41)),
             claims: 0,
             claim_told: None,
@@ -303,10 +303,11 @@ impl Switch {
         added
     }
 
-    /// Binds an address to a port that is there, as long as it is: while any port is guarded, no other port has it.
+    /// Binds an address to a port that is there, as long as it is: while any port is guarded, no other port has it. What is
+    /// bound so to another port stays there.
     pub fn bind(&mut self, address: Address, port: PortId) {
         if self.port(port).is_some() {
-            self.guard.bind(address, port);
+            self.guard.bind_own(address, port);
         }
     }
 
@@ -322,8 +323,9 @@ impl Switch {
         self.guard.is_on()
     }
 
-    /// A frame claims an address of another port.
-    fn note_claim(&mut self, now: Instant, claim: Claim) {
+    /// The guard lets a frame go no further: a person hears of it where it claims an address of another port.
+    fn note_claim(&mut self, now: Instant, refused: Refused) {
+        let Refused::Claim(claim) = refused else { return };
         self.claims += 1;
         if self.claim_told.is_none_or(|at| now.since(at) >= CLAIM_EVERY) {
             self.claim_told = Some(now);
@@ -365,6 +367,7 @@ impl Switch {
         if self.is_radio() {
             self.radiate_batch(now, batch);
         } else {
+            self.guard.set_time(now);
             self.decide_batch(now, batch);
         }
         self.send_plan(now, batch, edges);

@@ -179,6 +179,52 @@ fn ipv4(packet: &[u8]) -> Result<Parsed<'_>, BadFrame> {
     Ok((Network::V4(header), protocol, len, end))
 }
 
+/// Whether a packet is whole, or which fragment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Piece {
+    /// It has no fragment header.
+    Whole,
+    /// The one that a datagram begins with, or all of it behind a fragment header.
+    First,
+    /// Another one.
+    Later,
+}
+
+/// What lies behind the extension headers of an IPv6 packet, read as far as it goes, fragments too.
+#[derive(Clone, Copy, Debug)]
+pub struct BehindV6<'a> {
+    /// The hop limit.
+    pub hop_limit: u8,
+    /// The protocol of the payload.
+    pub protocol: IpNumber,
+    /// What follows the headers. Of a later fragment it says nothing.
+    pub payload: &'a [u8],
+    /// Whether it is all of a datagram.
+    pub piece: Piece,
+    /// The headers do not end in it, or contradict themselves.
+    pub is_cut: bool,
+}
+
+impl<'a> BehindV6<'a> {
+    /// Reads a packet; `None` without a whole fixed header.
+    pub fn read(packet: &'a [u8]) -> Option<Self> {
+        let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
+        let behind = packet.get(header.slice().len()..)?;
+        let behind = behind.get(..usize::from(header.payload_length())).unwrap_or(behind);
+        let (extensions, protocol, payload, error) = Ipv6ExtensionsSlice::from_slice_lax(header.next_header(), behind);
+        let fragment = extensions.into_iter().find_map(|extension| match extension {
+            Ipv6ExtensionSlice::Fragment(fragment) => Some(fragment),
+            _ => None,
+        });
+        let piece = match fragment {
+            None => Piece::Whole,
+            Some(fragment) if fragment.fragment_offset().value() == 0 => Piece::First,
+            Some(_) => Piece::Later,
+        };
+        Some(Self { hop_limit: header.hop_limit(), protocol, payload, piece, is_cut: error.is_some() })
+    }
+}
+
 fn ipv6(packet: &[u8]) -> Result<Parsed<'_>, BadFrame> {
     let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| BadFrame::Length)?;
     let fixed = header.slice().len();

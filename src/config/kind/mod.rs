@@ -240,14 +240,20 @@ impl PortKind {
         cidrs.into_iter().map(|cidr| cidr.addr).collect()
     }
 
-    /// The addresses that are its own on the switch, which no other port has: those of a service.
+    /// The addresses that are its own on the switch, as far as its words tell, which no other port has: those of a
+    /// service, of the machine on its TAP, of a peer with bare IP packets.
     pub fn own_addresses(&self) -> Vec<Address> {
-        let mac = match self {
-            Self::Nat(nat) => Some(nat.mac()),
-            Self::Usbip(usbip) => Some(usbip.mac()),
-            _ => None,
+        let (mac, cidrs) = match self {
+            Self::Nat(nat) => (Some(nat.mac()), &[][..]),
+            Self::Usbip(usbip) => (Some(usbip.mac()), &[][..]),
+            Self::Tap(tap) => (tap.mac, &tap.addrs[..]),
+            Self::Slip(Slip { ip: Some(peer), .. }) | Self::Packet(Packet { ip: Some(peer), .. }) => {
+                (peer.mac, &peer.addrs[..])
+            }
+            _ => (None, &[][..]),
         };
-        mac.map(Address::Mac).into_iter().chain(self.hosts().into_iter().map(Address::Ip)).collect()
+        let addrs = self.hosts().into_iter().chain(cidrs.iter().map(|cidr| cidr.addr));
+        mac.map(Address::Mac).into_iter().chain(addrs.map(Address::Ip)).collect()
     }
 
     /// Whether it is a host of its own on the switch.

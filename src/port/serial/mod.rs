@@ -176,6 +176,14 @@ impl<L: Octets> Serial<L> {
         }
     }
 
+    /// The address by which a peer with bare IP packets is known.
+    pub fn mac(&self) -> Option<Mac> {
+        match &self.protocol {
+            Protocol::Ip(adapter) => Some(adapter.mac()),
+            _ => None,
+        }
+    }
+
     /// Lets the adapter ask again for those who have not answered.
     pub fn handle_timeout(&mut self) {
         if let Protocol::Ip(adapter) = &mut self.protocol {
