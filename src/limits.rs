@@ -113,6 +113,18 @@ pub const NAT_DATAGRAM_FLOWS: usize = 2048;
 /// ones at full windows.
 pub const NAT_MEMORY: usize = 64 << 20;
 
+/// After this silence the other end of a gateway's TCP connection, a guest or a peer of the host, is asked whether it is
+/// there. RFC 9293, 3.8.4 (MUST-28), wants two hours at least, and this deviates: a guest is a few links away, where a
+/// question costs nothing and no line is dialled for it, and one that was switched off never says so, while its connection
+/// keeps a place, a descriptor, and the memory of what was on its way.
+pub const NAT_SILENCE: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// It is asked again in these pauses: a board may stand still in a debugger for a while.
+pub const NAT_ASKED_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How often it is asked.
+pub const NAT_ASKED: u8 = 10;
+
 /// Bytes of datagrams of guests that wait for their other pieces.
 pub const NAT_PIECES: usize = 1 << 20;
 

@@ -10,9 +10,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::{Namespace, PATIENCE, eventually, needs, require};
+use support::{Namespace, PATIENCE, Peer, Station, TapPeer, eventually, needs, require};
+use zbridge::config::PortSpec;
 use zbridge::counters::DropReason;
+use zbridge::engine::Bridge;
 use zbridge::error::Class;
+use zbridge::port::channel::Link as ChannelLink;
 use zbridge::port::interface::Link;
 use zbridge::port::packet::Packet;
 use zbridge::wire::{Checksum, Gso, Offload};
@@ -248,6 +251,53 @@ fn a_socket_of_another_namespace_is_adopted() {
     net.ip("link set near0 down");
     assert_eq!(near.io.check_link(), Ok(Link::Down));
     drop(elsewhere);
+}
+
+/// A switch on the interface `port` names, and a port of its own that sees who leaves.
+fn watched(port: &str) -> (Bridge, ChannelLink) {
+    let bridge = Bridge::of_one("default").unwrap();
+    bridge.add_port(PortSpec::parse(port).unwrap()).unwrap();
+    let link = bridge.add_channel("default", "witness").unwrap();
+    link.watch_departures();
+    (bridge, link)
+}
+
+/// The TAP stays, and is up all the time.
+#[test]
+fn a_program_that_closes_its_tap_has_left_its_port() {
+    require!(needs::netns(), needs::tun());
+    let net = Namespace::new("left");
+    net.enter();
+    net.ip("tuntap add zeth mode tap");
+    let program = TapPeer::open(&net, "zeth");
+    let (bridge, link) = watched("packet:zeth");
+    drop(program);
+    let left = eventually("it has left", || Some(link.take_departures()).filter(|left| !left.is_empty()));
+    assert_eq!(left.len(), 1);
+    bridge.stop().unwrap();
+}
+
+#[test]
+fn the_addresses_of_a_program_that_has_closed_its_tun_are_forgotten() {
+    require!(needs::netns(), needs::tun());
+    let net = Namespace::new("left");
+    net.enter();
+    net.ip("tuntap add tun0 mode tun");
+    let mut program = TapPeer::open_tun(&net, "tun0");
+    let (bridge, mut link) = watched("packet:tun0,mode=ip");
+    let (asker, guest) = (Station::new(7), Station::new(1));
+    let mut is_known = || {
+        link.send(&asker.arp_request(guest.ip)).unwrap();
+        // an ARP reply of the guest's address
+        let answers = |frame: Vec<u8>| frame[12..14] == [8, 6] && frame[21] == 2 && frame[28..32] == guest.ip.octets();
+        std::iter::from_fn(|| link.recv(Duration::from_millis(100)).unwrap()).any(answers)
+    };
+    program.send(&guest.echo_request(asker, 1, b"here")[14..]);
+    eventually("it is learned", || is_known().then_some(()));
+    drop(program);
+    eventually("it is forgotten", || (!is_known()).then_some(()));
+    assert!(!link.take_departures().is_empty());
+    bridge.stop().unwrap();
 }
 
 /// Frames that were super-frames, and frames with an unfinished checksum.

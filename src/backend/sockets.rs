@@ -16,6 +16,7 @@ use super::resolvers::Resolvers;
 use super::uploads::Uploads;
 use super::writer::Writer;
 use crate::error::{Error, Result};
+use crate::limits::{NAT_ASKED, NAT_ASKED_EVERY, NAT_SILENCE};
 use crate::port::netlink::Netlink;
 use crate::port::sys::{self, recv_at, refusal, refuse_fragments, send_from, want_destinations, want_refusals};
 use crate::port::{descriptors, inet};
@@ -36,10 +37,6 @@ const WAKER: Token = Token(usize::MAX);
 /// This part of the numbers that descriptors may have, the highest, is not for flows but for whom the process serves
 /// else. A new descriptor has the lowest number that is free, so that the number tells how many there are.
 const KEPT: u64 = 4;
-/// Who is at the other end of a connection is asked whether it is there after this silence, so often, in these pauses.
-const SILENCE: Duration = Duration::from_secs(600);
-const ASKED_EVERY: Duration = Duration::from_secs(60);
-const ASKED: u32 = 10;
 
 /// See the module.
 pub struct Sockets {
@@ -162,7 +159,8 @@ fn explain(word: &str, addr: SocketAddr, error: &io::Error) -> Error {
 fn prepare(socket: &Socket) -> io::Result<()> {
     reset_at_end(socket, true);
     // The gateway asks guests so, too: where either is silent for good, the other one is told.
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(ASKED_EVERY).with_retries(ASKED))?;
+    let asks = TcpKeepalive::new().with_time(NAT_SILENCE).with_interval(NAT_ASKED_EVERY).with_retries(NAT_ASKED.into());
+    socket.set_tcp_keepalive(&asks)?;
     // A byte that is urgent stays where it was said, as guests' are left, and is not taken out of the stream.
     socket.set_out_of_band_inline(true)
 }

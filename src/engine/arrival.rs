@@ -25,9 +25,16 @@ impl Engine {
             slot.connecting = true;
             slot.rewriter.iter_mut().for_each(Rewriter::forget);
         }
-        self.switch.set_up(self.clock.now(), id, false);
-        self.tell_departure(id);
+        self.set_down(id);
         self.settle(id);
+    }
+
+    /// A port takes no part from now on. Only the first time somebody leaves it: it may be tried every second.
+    pub(super) fn set_down(&mut self, id: PortId) {
+        if self.switch.is_up(id) {
+            self.switch.set_up(self.clock.now(), id, false);
+            self.tell_departure(id);
+        }
     }
 
     /// Tells services that whoever was at a port is gone, for now at least.

@@ -183,9 +183,7 @@ impl Gateway {
             self.link.done_with(batch);
         }
         let now = self.clock.now();
-        for port in self.link.take_departures() {
-            self.nat.handle_departure(now, port);
-        }
+        self.nat.handle_departures(now, &self.link.take_departures());
         self.nat.handle_timeout(now, &mut self.sockets);
         let mut out = self.spare.take().unwrap_or_else(|| self.link.spare(MESSAGE_BYTES));
         self.nat.poll_transmit(now, &mut self.sockets, &mut out);

@@ -5,7 +5,8 @@
 //! each is asked: one that is being deleted is set down first, and that moment tells the two apart. An interface in
 //! another network namespace has no news here; of such a one the next frame tells.
 //!
-//! With the link or the carrier of its interface a port loses the stations behind it.
+//! With the link or the carrier of its interface a port loses the stations behind it, and services hear that they have
+//! left.
 //!
 //! That a link is up again a TAP tells by its descriptor; a packet socket is asked from time to time.
 
@@ -81,6 +82,7 @@ impl Engine {
     /// Whoever was behind a port has left it, as far as one can know: those who come may be others.
     fn empty(&mut self, id: PortId) {
         self.switch.flush_port(self.clock.now(), id);
+        self.tell_departure(id);
         self.slot_mut(id).and_then(|slot| slot.rewriter.as_mut()).into_iter().for_each(Rewriter::forget);
     }
 
@@ -103,7 +105,6 @@ impl Engine {
                 } else {
                     log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
                 }
-                self.tell_departure(id);
             }
             (true, false) if comes_and_goes => log::debug!("{}: its program has its interface again", slot.name),
             (true, false) => log::info!("{}: its interface is up again", slot.name),

@@ -439,7 +439,7 @@ impl Engine {
         {
             why.clone_into(&mut slot.peer);
             slot.failed = true;
-            self.switch.set_up(now, id, false);
+            self.set_down(id);
         } else if let Origin::Spec(_) = slot.origin {
             if now - slot.opened > LAST_RETRY {
                 slot.retry = FIRST_RETRY;
@@ -459,9 +459,8 @@ impl Engine {
 
     /// Sets a port down and a timer for its next attempt.
     fn wait(&mut self, id: PortId) {
+        self.set_down(id);
         let now = self.clock.now();
-        self.switch.set_up(now, id, false);
-        self.tell_departure(id);
         let Some(slot) = self.slot_mut(id) else { return };
         slot.rewriter.iter_mut().for_each(Rewriter::forget);
         let due = now + slot.retry;

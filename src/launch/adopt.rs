@@ -40,16 +40,18 @@ pub struct Adopter {
     ways: Vec<Way>,
     /// The indexes of the TAPs that were made for the program. They stay, opened or not.
     given: Vec<u32>,
-    /// The interface that is for the program's sockets, which is a TAP as well.
-    host: Option<String>,
+    /// The interface that is for the program's sockets, which is a TAP as well, whatever the program calls it.
+    host: Option<u32>,
+    /// It was said that no more interfaces become ports.
+    told: bool,
 }
 
 impl Adopter {
     /// Hears of the interfaces of this network namespace from now on, but for `host`.
     pub fn open(host: Option<&str>) -> io::Result<Self> {
-        let (netlink, news) = (Netlink::open()?, LinkNews::open()?);
-        let (ways, given) = (Vec::new(), Vec::new());
-        Ok(Self { netlink, news, ways, given, host: host.map(str::to_owned) })
+        let (mut netlink, news) = (Netlink::open()?, LinkNews::open()?);
+        let host = host.map(|host| netlink.interface(host)).transpose()?.flatten().map(|host| host.index);
+        Ok(Self { netlink, news, ways: Vec::new(), given: Vec::new(), host, told: false })
     }
 
     /// A port has this packet socket on the TAP or TUN `ifname`, which was made for the program.
@@ -87,7 +89,7 @@ impl Adopter {
         found.kind.as_deref() == Some("tun")
             && self.ways.iter().any(|way| way.kind == kind_of(found))
             && found.master.is_none()
-            && self.host.as_ref() != Some(&found.name)
+            && self.host != Some(found.index)
             && (found.carrier || !self.given.contains(&found.index))
             && !self.ways.iter().any(|way| way.index == Some(found.index))
     }
@@ -104,6 +106,9 @@ impl Adopter {
             return Ok(None);
         }
         if self.ways.len() >= MOST {
+            if !std::mem::replace(&mut self.told, true) {
+                log::warn!("{}: leads nowhere: a program has {MOST} ports at most", tap.name);
+            }
             return Ok(None);
         }
         let fd: OwnedFd = Packet::open(&tap.name)?.into();

@@ -239,6 +239,8 @@ pub fn interrupted() -> Error {
 
 fn unanswered() -> Error {
     let what = format!("no DHCP server has answered within {} s", PATIENCE.as_secs());
-    Error::new(Class::Runtime, what)
-        .hint("a port nat:10.0.2.2/24 on the switch is one; or give the program an address, --host 10.0.2.15/24")
+    Error::new(Class::Runtime, what).hint(
+        "a port nat:10.0.2.2/24 on the switch is one, unless it has dhcp=off, or a port to a network beside it (then \
+             say dhcp=.15-.99); or give the program an address: --host 10.0.2.15/24, host = in a bench",
+    )
 }

@@ -2,23 +2,31 @@
 //!
 //! By itself the kernel tries out each address for a second before it may be used, and waits a moment before it asks for
 //! a router (RFC 4862, section 5.4; RFC 4861, section 6.3.7). The MAC of the interface is its instance's alone, so both
-//! are left out here. What the kernel then has is read from /proc/net/if_inet6: `address · index · bits of the prefix ·
+//! are left out here. It asks for a router only while it has one address of its link, so where one is given it makes no
+//! second. What the kernel then has is read from /proc/net/if_inet6: `address · index · bits of the prefix ·
 //! scope · flags · interface`, in hexadecimal but for the last.
 
+use crate::wire::Cidr;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// Settings of interfaces that are made from now on in this network namespace.
 const SETTINGS: [(&str, &str); 2] = [("accept_dad", "0"), ("router_solicitation_delay", "0")];
+/// The kernel makes no address of the link (IN6_ADDR_GEN_MODE_NONE).
+const NO_LINK_LOCAL: (&str, &str) = ("addr_gen_mode", "1");
 /// Scopes of addresses (linux/net/ipv6.h): of the link.
 const LINK: u8 = 0x20;
 /// Flags (linux/if_addr.h): it is still tried out; that has failed.
 const TENTATIVE: u32 = 0x40;
 const FAILED: u32 = 0x08;
 
-/// Has addresses of interfaces that will be made usable at once. Where this cannot be written they are so after a second.
-pub fn prepare() {
-    for (name, value) in SETTINGS {
+/// Has `addrs`, and other addresses, of an interface that will be made usable at once. Where this cannot be written they
+/// are so after a second.
+pub fn prepare(addrs: &[Cidr]) {
+    let link_local = |cidr: &Cidr| matches!(cidr.addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    let given = addrs.iter().any(link_local).then_some(NO_LINK_LOCAL);
+    for (name, value) in SETTINGS.into_iter().chain(given) {
         let _ = fs::write(Path::new("/proc/sys/net/ipv6/conf/default").join(name), value);
     }
 }

@@ -45,7 +45,7 @@ pub fn make(plan: Plan) -> Result<Made> {
     let mut made = Made { links: Vec::new(), fds: Vec::new(), adopter: None, asks: None };
     let host = plan.host.map(|host| host.host());
     if let Some((host, mac)) = &host {
-        ipv6::prepare();
+        ipv6::prepare(&host.addrs);
         made.fds.push(interface(host, *mac, &mut netlink)?);
         made.links.push((host.ifname.clone(), LinkKind::Tap));
         if !host.dns.is_empty() {

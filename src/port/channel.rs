@@ -20,7 +20,7 @@ use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -32,8 +32,6 @@ const MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Emptied batches that are kept in one direction at most.
 const SPARES: usize = 4;
-/// Ports whose departure is remembered at most, for a service that has not looked yet.
-const DEPARTURES: usize = 1024;
 
 /// Batches that were emptied.
 #[derive(Default)]
@@ -76,7 +74,7 @@ struct Shared {
     /// They have changed since the switch looked last.
     leased: AtomicBool,
     /// Ports that whoever was there has left, where the service wants to know: `None` where it does not.
-    departures: Mutex<Option<Vec<PortId>>>,
+    departures: Mutex<Option<BTreeSet<PortId>>>,
     /// How the service wants to be shown.
     shown: Mutex<Option<Shown>>,
     /// Why the service has failed.
@@ -179,12 +177,10 @@ impl Channel {
 
     /// Whoever was at a port of the switch has left it.
     pub fn tell_departure(&self, port: PortId) {
-        if let Some(departures) = self.shared.departures.lock().as_mut().filter(|all| all.len() < DEPARTURES) {
-            departures.push(port);
-        } else {
-            return;
+        // A set has room for every port of the switch, however often one is left.
+        if self.shared.departures.lock().as_mut().is_some_and(|departures| departures.insert(port)) {
+            self.shared.wake_service();
         }
-        self.shared.wake_service();
     }
 
     /// The flows of the gateway at the other end, if it is one, and what it has counted.
@@ -365,7 +361,7 @@ impl Link {
     }
 
     /// The ports that have been left since this was asked last.
-    pub fn take_departures(&self) -> Vec<PortId> {
+    pub fn take_departures(&self) -> BTreeSet<PortId> {
         self.shared.departures.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
@@ -453,5 +449,26 @@ impl Drop for Link {
         let (closed, _) = bounded(0);
         drop(std::mem::replace(&mut self.to, closed));
         self.shared.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_port_that_was_left_is_told_of_once() {
+        let poll = mio::Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let (channel, link) = pair(waker);
+        channel.tell_departure(PortId(1));
+        assert!(link.take_departures().is_empty(), "nobody wants to know");
+        link.watch_departures();
+        // one that is tried again all the time, and then all others
+        (0..5000).for_each(|_| channel.tell_departure(PortId(7)));
+        (0..3000).for_each(|port| channel.tell_departure(PortId(port)));
+        assert!(!link.fall_asleep());
+        assert_eq!(link.take_departures(), (0..3000).map(PortId).collect());
+        assert!(link.take_departures().is_empty() && link.fall_asleep());
     }
 }

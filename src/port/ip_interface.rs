@@ -53,6 +53,16 @@ impl IpInterface {
         self.packet.check_link()
     }
 
+    /// Whether its carrier has come or gone since this was asked last: another peer may be behind it, whose addresses are
+    /// not known yet.
+    pub fn carrier_has_changed(&mut self) -> bool {
+        let changed = self.packet.carrier_has_changed();
+        if changed {
+            self.adapter.forget_peer();
+        }
+        changed
+    }
+
     /// The address by which the peer is known.
     pub fn mac(&self) -> Mac {
         self.adapter.mac()

@@ -374,6 +374,7 @@ impl Edge {
     pub fn carrier_has_changed(&mut self) -> bool {
         match self {
             Self::Packet(edge) => edge.carrier_has_changed(),
+            Self::Ip(edge) => edge.carrier_has_changed(),
             _ => false,
         }
     }

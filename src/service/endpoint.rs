@@ -217,8 +217,8 @@ impl Endpoint {
         }
         match packet.protocol {
             ip::TCP if ours && plausible && dst == self.mac() => self.handle_tcp(now, &packet),
-            ip::ICMPV4 if ours && packet.dst.is_ipv4() => self.handle_icmp(now, &packet),
-            ip::ICMPV6 if (ours || group) && packet.dst.is_ipv6() => self.handle_icmp(now, &packet),
+            ip::ICMPV4 if ours && packet.dst.is_ipv4() => self.handle_icmp(now, src, &packet),
+            ip::ICMPV6 if (ours || group) && packet.dst.is_ipv6() => self.handle_icmp(now, src, &packet),
             _ => self.stats.ignored += 1,
         }
     }
@@ -239,7 +239,7 @@ impl Endpoint {
         self.link.send(now, &mut self.scratch);
     }
 
-    fn handle_icmp(&mut self, now: Instant, packet: &ip::Packet<'_>) {
+    fn handle_icmp(&mut self, now: Instant, src: Mac, packet: &ip::Packet<'_>) {
         if !icmp::checksum_fits(packet) {
             self.stats.malformed += 1;
             return;
@@ -253,10 +253,20 @@ impl Endpoint {
             (ip::ICMPV6, Some(&nd::MLD_QUERY)) if packet.hop_limit == 1 => self.link.handle_mld_query(now),
             _ if packet.src.is_unspecified() => self.stats.ignored += 1,
             _ => match TooBig::read(packet).filter(|told| told.protocol == ip::TCP) {
-                Some(told) => self.stats.ignored += u64::from(!self.flows.handle_too_big(now, &told)),
+                Some(told) => {
+                    let known = self.is_on_the_way(src, told.dst) && self.flows.handle_too_big(now, &told);
+                    self.stats.ignored += u64::from(!known);
+                }
                 None => self.handle_echo(now, packet),
             },
         }
+    }
+
+    /// Whether what is sent to `dst` goes to `mac`, at the port that is heard now.
+    fn is_on_the_way(&self, mac: Mac, dst: IpAddr) -> bool {
+        let whom = Station { mac, ingress: self.ingress };
+        let hop = self.link.addresses.next_hop(dst).and_then(|hop| self.link.neighbours.station(hop));
+        hop.is_some_and(|there| whom.is_on_the_way_to(&there))
     }
 
     fn handle_echo(&mut self, now: Instant, packet: &ip::Packet<'_>) {

@@ -11,8 +11,14 @@ use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// What every link carries: of IPv4 (RFC 791, 3.2), and of IPv6 (RFC 8200, 5).
-const LEAST: (u16, u16) = (68, 1280);
+/// What every link carries of IPv4 (RFC 791, 3.2): the least that is believed of a way. Linux believes no less than 552
+/// (`ip_rt_min_pmtu`), and lets what is longer than the way be cut; a device that cannot put pieces together would then get
+/// nothing. Here only who is on the way is believed ([`Station::is_on_the_way_to`]), and can make only his own slow.
+///
+/// [`Station::is_on_the_way_to`]: super::Station::is_on_the_way_to
+pub const LEAST_V4: u16 = 68;
+/// The same of IPv6 (RFC 8200, 5).
+pub const LEAST_V6: u16 = 1280;
 /// What links carry, for routers that do not say it (RFC 1191, 7.1).
 const PLATEAUS: [u16; 9] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
 /// A way is tried with larger packets again after this long (RFC 1191, 6.3: not below ten minutes).
@@ -58,12 +64,12 @@ fn read_v4(told: u16, quoted: &[u8]) -> Option<TooBig<'_>> {
         return None;
     }
     let length = u16::from_be_bytes([l0, l1]);
-    let guessed = || PLATEAUS.into_iter().find(|plateau| *plateau < length).unwrap_or(LEAST.0);
+    let guessed = || PLATEAUS.into_iter().find(|plateau| *plateau < length).unwrap_or(LEAST_V4);
     Some(TooBig {
         src: IpAddr::from([s0, s1, s2, s3]),
         dst: IpAddr::from([d0, d1, d2, d3]),
         protocol,
-        mtu: if told == 0 { guessed() } else { told.max(LEAST.0) },
+        mtu: if told == 0 { guessed() } else { told.max(LEAST_V4) },
         quote: quoted.get(usize::from(version & 0x0f) * 4..)?,
     })
 }
@@ -76,7 +82,7 @@ fn read_v6(told: u16, quoted: &[u8]) -> Option<TooBig<'_>> {
         (FRAGMENT, [next, _, _, _, _, _, _, _, rest @ ..]) => (*next, rest),
         _ => (protocol, rest),
     };
-    let mtu = told.max(LEAST.1);
+    let mtu = told.max(LEAST_V6);
     (version >> 4 == 6).then_some(TooBig { src: IpAddr::from(*src), dst: IpAddr::from(*dst), protocol, mtu, quote })
 }
 

@@ -34,4 +34,11 @@ impl Station {
     pub fn port(&self) -> PortId {
         self.ingress.port
     }
+
+    /// Whether it is believed that the way to `there`, where packets to somebody go, is narrow. It is either that station or
+    /// the router behind which he is, as both have the MAC that the packets go to. Nobody else sees them, and may make it up.
+    /// Who is kept from the others speaks for nobody behind another port, whatever his MAC.
+    pub fn is_on_the_way_to(&self, there: &Self) -> bool {
+        self.mac == there.mac && (!self.ingress.isolated || self.port() == there.port())
+    }
 }

@@ -3,7 +3,8 @@
 //! Theory of operation. A block of frames is looked at ahead: all keys are hashed and their cache lines asked for before
 //! the first is used, because on a large table they are what a frame costs. Then what is known of a frame is reused for
 //! the next one. One of the same conversation, from the same port, is decided as the one before and only counted (a
-//! *run*). One that has only its source in common with it need not be learned again.
+//! *run*), unless it may say who has an address, which is heard (`hosts.rs`). One that has only its source in common with
+//! it need not be learned again.
 
 use super::fdb::{Key, Learned, tick};
 use super::flap::Found;
@@ -12,7 +13,7 @@ use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, PortId};
 use crate::limits::{MAX_FRAME, MIN_FRAME};
 use crate::time::Instant;
-use crate::wire::neighbour::may_say;
+use crate::wire::neighbour::{is_silent, may_say};
 use crate::wire::stations;
 use std::hint::black_box;
 
@@ -51,8 +52,17 @@ struct Run {
     first: u32,
     frames: u32,
     bytes: u64,
-    /// Up to this length the next one is like them, once that was asked.
-    longest: Option<usize>,
+    /// Up to which length the next one is like them, once that was asked.
+    longest: Option<Longest>,
+}
+
+/// Up to which length a frame is decided as the ones before it in its run.
+#[derive(Clone, Copy, Default)]
+struct Longest {
+    /// Whatever is in it.
+    any: usize,
+    /// If there is nothing in it to be heard.
+    quiet: usize,
 }
 
 const NO_RUN: Run = Run { ingress: PortId(0), verdict: Verdict::Flood, first: 0, frames: 0, bytes: 0, longest: None };
@@ -78,7 +88,7 @@ impl Switch {
             self.look_ahead(batch, block, &mut ahead);
             let mut known = &NOTHING_AHEAD;
             for (frame, ahead) in block.iter().zip(&ahead) {
-                if ahead.follows && run.ingress == frame.ingress && self.repeats(&mut run, frame) {
+                if ahead.follows && run.ingress == frame.ingress && self.repeats(&mut run, batch, frame) {
                     run.frames += 1;
                     run.bytes += frame.len() as u64;
                     continue;
@@ -172,7 +182,7 @@ impl Switch {
             Some(egress) => Verdict::Unicast(egress),
             None => {
                 if !dst.is_group() {
-                    self.miss(now, frame, bytes, ahead);
+                    self.miss(now, tick, frame, bytes, ahead);
                 }
                 if self.has_others(isolate) { Verdict::Flood } else { Verdict::Drop(DropReason::NoEgress) }
             }
@@ -182,8 +192,8 @@ impl Switch {
     /// Nobody knows where a frame's station is. If it has left, the one in its place is sought, also where nobody else is:
     /// that one may come in a moment.
     #[cold]
-    fn miss(&mut self, now: Instant, frame: &Frame, bytes: &[u8], ahead: &Ahead) {
-        if self.fdb.has_left(ahead.dst, ahead.dst_hash) {
+    fn miss(&mut self, now: Instant, tick: u32, frame: &Frame, bytes: &[u8], ahead: &Ahead) {
+        if self.fdb.has_left(ahead.dst, ahead.dst_hash, tick) {
             self.seek(now, frame, bytes, (ahead.dst.mac(), ahead.src.mac()));
         }
     }
@@ -223,19 +233,25 @@ impl Switch {
     }
 
     /// Whether addresses and port are all that the verdict of `run` depends on for a frame with the same ones: it was not
-    /// dropped, this one fits its port's mtu, tags or not, and nobody looks what it claims to be.
-    fn repeats(&self, run: &mut Run, frame: &Frame) -> bool {
-        let longest = match (run.longest, run.verdict) {
-            (Some(longest), _) => longest,
-            (None, Verdict::Drop(_)) => 0,
-            (None, _) if self.guard.is_on() => 0,
-            (None, _) => {
-                let mtu = self.port(run.ingress).and_then(|port| port.config.mtu);
-                mtu.map_or(MAX_FRAME, |mtu| mtu as usize + MIN_FRAME)
-            }
+    /// dropped, this one fits its port's mtu, tags or not, nobody looks what it claims to be, and it says nothing. Frames of
+    /// a run have one type, which most often tells that none of them does.
+    fn repeats(&self, run: &mut Run, batch: &Batch, frame: &Frame) -> bool {
+        let longest = match run.longest {
+            Some(longest) => longest,
+            None => self.longest(run, batch.bytes(frame)),
         };
         run.longest = Some(longest);
-        frame.len() <= longest
+        frame.len() <= longest.any || (frame.len() <= longest.quiet && !may_say(batch.bytes(frame)))
+    }
+
+    /// How long frames with the same addresses and type as `bytes` may be to repeat those of `run`.
+    fn longest(&self, run: &Run, bytes: &[u8]) -> Longest {
+        if matches!(run.verdict, Verdict::Drop(_)) || self.guard.is_on() {
+            return Longest::default();
+        }
+        let mtu = self.port(run.ingress).and_then(|port| port.config.mtu);
+        let quiet = mtu.map_or(MAX_FRAME, |mtu| mtu as usize + MIN_FRAME);
+        Longest { any: if is_silent(bytes) { quiet } else { 0 }, quiet }
     }
 
     /// Counts frames that were decided and puts them into the plan.

@@ -19,6 +19,9 @@
 //!
 //! Where the system has no memory for a larger table, the one that there is goes on to seven eighths, and then is full.
 //!
+//! A station whose port was flushed has *left* until it would have aged: a slot that no longer counts may stay for as long
+//! as nobody needs it, and says so for no longer than that.
+//!
 //! The clock of the table ticks every 2^26 ns (67 ms); an entry is too old when its last refresh is as many ticks
 //! away as the ageing time has, rounded up.
 
@@ -189,8 +192,13 @@ impl Fdb {
     #[inline]
     fn counts(&self, slot: &Slot, tick: u32) -> bool {
         slot.stamp == STATIC
-            || (slot.generation == self.shares[slot.port.index()].generation
-                && tick.saturating_sub(slot.stamp) < self.ageing_ticks)
+            || (slot.generation == self.shares[slot.port.index()].generation && self.is_fresh(slot, tick))
+    }
+
+    /// Whether what was learned is not too old to count.
+    #[inline]
+    fn is_fresh(&self, slot: &Slot, tick: u32) -> bool {
+        tick.saturating_sub(slot.stamp) < self.ageing_ticks
     }
 
     /// The port where `key` is. Always inlined: a call would be a tenth of what a frame costs.
@@ -200,12 +208,10 @@ impl Fdb {
         self.counts(&slot, tick).then_some(slot.port)
     }
 
-    /// Whether `key` was learned on a port that was flushed since. It is forgotten with time.
+    /// Whether `key` would count if the port that it was learned on had not been flushed since.
     #[inline(never)]
-    pub fn has_left(&self, key: Key, hash: u64) -> bool {
-        self.table
-            .get(key, hash)
-            .is_some_and(|slot| slot.stamp != STATIC && slot.generation != self.shares[slot.port.index()].generation)
+    pub fn has_left(&self, key: Key, hash: u64, tick: u32) -> bool {
+        self.table.get(key, hash).is_some_and(|slot| self.is_fresh(&slot, tick) && !self.counts(&slot, tick))
     }
 
     /// Notes that `key` was heard on `port`.

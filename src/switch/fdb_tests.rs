@@ -54,6 +54,23 @@ fn a_refresh_starts_the_age_anew() {
 }
 
 #[test]
+fn a_station_has_left_until_it_would_have_aged() {
+    let mut fdb = fdb(100, 100);
+    let now = Instant::from_secs(1);
+    let has_left = |fdb: &Fdb, mac, now| fdb.has_left(Key::new(mac, 0), fdb.hash(Key::new(mac, 0)), tick(now));
+    learn(&mut fdb, 1, A, now);
+    assert!(fdb.add_static(Key::new(2, 0), A, now));
+    assert!(!has_left(&fdb, 1, now), "it is there");
+    fdb.flush_port(A, now);
+    let moment = Duration::from_millis(100);
+    assert!(has_left(&fdb, 1, now) && has_left(&fdb, 1, now + (AGEING - moment)));
+    assert!(!has_left(&fdb, 1, now + AGEING + moment), "its slot is still there");
+    assert!(!has_left(&fdb, 2, now) && !has_left(&fdb, 3, now), "one that is static, one that nobody knows");
+    learn(&mut fdb, 1, B, now);
+    assert!(!has_left(&fdb, 1, now), "it is back");
+}
+
+#[test]
 fn a_flood_on_one_port_takes_nothing_from_another_nor_from_static_entries() {
     let mut fdb = fdb(64, 40);
     let now = Instant::from_secs(1);

@@ -19,16 +19,20 @@
 //! deleted, which needs CAP_NET_ADMIN in each namespace, when the bridge has given that up. Both help Linux alone. Asking
 //! disturbs nobody, needs no right, and is the same for a TAP, for `--host`, for services and for other guests.
 //!
-//! *Left* is a station whose port has lost its peer since it was learned: [`Fdb`](super::fdb::Fdb) still knows for a
-//! while. One that is only silent is asked for by nobody, nor is one that was bound with `static`. Which addresses it had
-//! is remembered from what stations tell each other: ARP, and neighbour discovery. So a router that was started again is
-//! found, too, whose address is in no packet that it is sent. A question is asked with the asker's own address where
-//! that is known from the same source; a packet's source may be far away, and would be a lie to those who hear it.
+//! *Left* is a station whose port has lost its peer since it was learned: [`Fdb`](super::fdb::Fdb) knows until it would
+//! have aged. One that is only silent is asked for by nobody, nor is one that was bound with `static`. Which addresses it
+//! had is remembered from what stations tell each other of themselves: ARP, and neighbour discovery. So a router that was
+//! started again is found, too, whose address is in no packet that it is sent, and is asked for once, however many are
+//! spoken to behind it. A question is asked with the asker's own address, known from the same source, or not at all: a
+//! packet's source may be far away, and would be a lie to those who hear it; and without one it would be taken for a probe
+//! of one who wants the address for himself (RFC 5227, 2.1.1), by a successor that is just probing it.
 //!
-//! All that is said goes where its speaker's frames would go (`isolate`); what the guard refuses is not heard.
+//! All that is said goes where its speaker's frames would go (`isolate`); what the guard refuses is not heard, nor is what
+//! names another MAC address than that which the guard has seen, the frame's source.
 //!
-//! What it costs: a look at the type of a frame that is decided. What is remembered is bounded, in all and for each
-//! port, and so is how often a port makes the switch ask.
+//! What it costs: a look at the type of a frame that is decided, behind its tags and as far as the kind of an ICMPv6
+//! message; in a run, only where its type may say something. What is remembered is bounded, in all and for each port, and
+//! so is how often a port makes the switch ask.
 
 use super::fdb::{Key, tick};
 use super::{Event, Switch};
@@ -90,10 +94,19 @@ struct Host {
     heard: Instant,
     /// Who had it before, and until when.
     before: Option<(Mac, Instant)>,
+    /// Who had it before and has left: there may be some who have not heard of it.
+    left: Option<Mac>,
     /// The one before has left, and nobody was told yet: a solicitation does not say whether its sender is a router.
     owed: bool,
     /// It was said that two have it.
     told: bool,
+}
+
+impl Host {
+    /// Whether the address is sought in the place of a station that has left.
+    fn is_sought_for(&self, gone: Mac) -> bool {
+        self.mac == gone || self.left == Some(gone)
+    }
 }
 
 /// A question without an answer.
@@ -119,8 +132,8 @@ struct Own {
 /// What is kept of a port.
 #[derive(Default)]
 struct Share {
-    /// What it has said, the oldest first.
-    places: VecDeque<Place>,
+    /// What it has said, in the order of the first time.
+    places: Vec<Place>,
     /// Questions that it has caused since then.
     asks: (Instant, u32),
 }
@@ -156,9 +169,10 @@ impl Hosts {
         }
     }
 
-    /// A port is gone: whoever gets its number has asked nothing. What was said there is remembered.
+    /// A port is gone: whoever gets its number has asked nothing, and has nothing to say. What was said there is remembered.
     pub fn remove_port(&mut self, port: PortId) {
         self.asked.retain(|asked| asked.port != port);
+        self.own.retain(|own| own.ingress != port && own.to != Some(port));
     }
 
     /// Notes who has an address. Gives who had it before, if that is another station.
@@ -189,21 +203,25 @@ impl Hosts {
         }
         self.count(port, place);
         if self.known.len() < KNOWN {
-            let host = Host { mac, port, heard: now, before: None, owed: false, told: false };
+            let host = Host { mac, port, heard: now, before: None, left: None, owed: false, told: false };
             self.known.insert(place, host);
         } else if let Some(share) = self.shares.get_mut(&port) {
-            share.places.pop_back();
+            share.places.pop();
         }
     }
 
-    /// Counts an address as one of a port, which may cost it its oldest.
+    /// Counts an address as one of a port, which may cost it the one that was not heard for the longest time: behind an
+    /// uplink there may be many stations, and its router is heard time and again.
     fn count(&mut self, port: PortId, place: Place) {
         let share = self.shares.entry(port).or_default();
-        let oldest = if share.places.len() >= KNOWN_EACH { share.places.pop_front() } else { None };
-        share.places.push_back(place);
-        if let Some(oldest) = oldest {
-            self.known.remove(&oldest);
+        if share.places.len() >= KNOWN_EACH {
+            let heard = |place: &Place| self.known.get(place).map(|host| host.heard);
+            let oldest = share.places.iter().enumerate().min_by_key(|(_, place)| heard(place)).map(|(at, _)| at);
+            if let Some(oldest) = oldest {
+                self.known.remove(&share.places.remove(oldest));
+            }
         }
+        share.places.push(place);
     }
 
     /// The addresses of a station in this VLAN and of this family.
@@ -224,13 +242,52 @@ impl Hosts {
         self.addresses(mac, vlan, used.is_ipv4()).next()
     }
 
-    /// Whether a port may make the switch ask for an address now; then that counts.
-    fn may_ask(&mut self, now: Instant, port: PortId, place: Place) -> bool {
-        self.give_up(now);
-        // Where a question waits, it is asked again in time.
-        if self.asked.iter().any(|asked| asked.place == place && asked.port == port) {
-            return false;
+    /// Whether an address is sought in the place of a station that has left.
+    fn is_sought_for(&self, gone: Mac, place: Place) -> bool {
+        self.known.get(&place).is_some_and(|host| host.is_sought_for(gone))
+    }
+
+    /// What to ask for when a packet to a station that has left is for this address. The packet's own comes first; where
+    /// others are known and not this one, a router has left.
+    fn targets(&self, gone: Mac, (vlan, addr): Place) -> Vec<IpAddr> {
+        let is_other = |at: u32, known: IpAddr| at == vlan && known.is_ipv4() == addr.is_ipv4() && known != addr;
+        let others = self.known.iter().filter(|&(&(at, known), host)| is_other(at, known) && host.is_sought_for(gone));
+        let mut targets: Vec<IpAddr> = others.map(|((_, known), _)| *known).take(ASKED_EACH).collect();
+        if targets.is_empty() || self.is_sought_for(gone, (vlan, addr)) {
+            targets.insert(0, addr);
         }
+        targets
+    }
+
+    /// Whether a question for an address that a port has caused waits for its answer. It is asked again in time.
+    fn waits(&self, port: PortId, place: Place) -> bool {
+        self.asked.iter().any(|asked| asked.port == port && asked.place == place)
+    }
+
+    /// Whether a question waits that such a packet would make: see [`Hosts::targets`].
+    fn waits_for(&self, port: PortId, gone: Mac, place: Place) -> bool {
+        let goes_on = !self.is_sought_for(gone, place);
+        let is_routers = |(vlan, addr): Place| {
+            vlan == place.0 && addr.is_ipv4() == place.1.is_ipv4() && self.is_sought_for(gone, (vlan, addr))
+        };
+        self.waits(port, place)
+            || (goes_on && self.asked.iter().any(|asked| asked.port == port && is_routers(asked.place)))
+    }
+
+    /// Keeps a question until it is answered. Where there are too many, the port that has most of them loses its oldest.
+    fn ask(&mut self, asked: Asked) {
+        if self.asked.len() >= ASKED {
+            let mut counts: HashMap<PortId, usize> = HashMap::new();
+            self.asked.iter().for_each(|asked| *counts.entry(asked.port).or_default() += 1);
+            let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(port, _)| port);
+            let oldest = self.asked.iter().position(|asked| Some(asked.port) == most);
+            oldest.and_then(|at| self.asked.remove(at));
+        }
+        self.asked.push_back(asked);
+    }
+
+    /// Whether a port may make the switch ask now; then that counts.
+    fn may_ask(&mut self, now: Instant, port: PortId) -> bool {
         let (since, asks) = &mut self.shares.entry(port).or_default().asks;
         if now - *since >= ASKS_IN {
             (*since, *asks) = (now, 0);
@@ -277,7 +334,7 @@ impl Switch {
         let hash = self.fdb.hash(key);
         match self.fdb.lookup(key, hash, tick(now)) {
             Some(port) => Whereabouts::Here(port),
-            None if self.fdb.has_left(key, hash) => Whereabouts::Left,
+            None if self.fdb.has_left(key, hash, tick(now)) => Whereabouts::Left,
             None => Whereabouts::Unknown,
         }
     }
@@ -298,6 +355,9 @@ impl Switch {
             _ => false,
         };
         if let Some(host) = self.hosts.known.get_mut(&place) {
+            if former.is_some() {
+                host.left = former.filter(|_| left);
+            }
             let owed = left || host.owed;
             host.owed = owed && said.addr.is_ipv6() && said.router.is_none();
             if owed && !host.owed {
@@ -360,27 +420,21 @@ impl Switch {
     pub(super) fn seek(&mut self, now: Instant, frame: &Frame, bytes: &[u8], (gone, asker): (Mac, Mac)) {
         let Some(Wanted { tags, addr, from, asks }) = wanted(bytes) else { return };
         let (vlan, port) = (tags.vlan(), frame.ingress);
-        if asker.is_group() || !self.hosts.may_ask(now, port, (vlan, addr)) {
+        self.hosts.give_up(now);
+        if asker.is_group() || self.hosts.waits_for(port, gone, (vlan, addr)) || !self.hosts.may_ask(now, port) {
             return;
         }
-        let mut targets: Vec<IpAddr> =
-            self.hosts.addresses(gone, vlan, addr.is_ipv4()).take(ASKED_EACH).filter(|known| *known != addr).collect();
-        // The packet's own comes first; where others are known and not this one, a router has left.
-        let is_its = targets.is_empty() || self.hosts.known.get(&(vlan, addr)).is_some_and(|host| host.mac == gone);
-        if is_its {
-            targets.insert(0, addr);
-        }
-        let own = self.hosts.own_address(asker, vlan, from);
+        let Some(own) = self.hosts.own_address(asker, vlan, from) else { return };
         let mut held = (!asks && bytes.len() <= HELD).then(|| (bytes.to_vec(), frame.offload));
-        for addr in targets {
-            let Some(question) = question(&tags, asker, own, addr) else { continue };
+        for addr in self.hosts.targets(gone, (vlan, addr)) {
+            let place = (vlan, addr);
+            let Some(question) = question(&tags, asker, own, addr).filter(|_| !self.hosts.waits(port, place)) else {
+                continue;
+            };
             let bytes = question.clone();
             self.hosts.say(Own { bytes, offload: Offload::NONE, ingress: port, to: None });
-            if self.hosts.asked.len() >= ASKED {
-                self.hosts.asked.pop_front();
-            }
-            let (place, again, held) = ((vlan, addr), now + ASK_AGAIN, held.take());
-            self.hosts.asked.push_back(Asked { place, port, at: now, again, question, held });
+            let (again, held) = (now + ASK_AGAIN, held.take());
+            self.hosts.ask(Asked { place, port, at: now, again, question, held });
         }
     }
 

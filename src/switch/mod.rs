@@ -228,6 +228,11 @@ impl Switch {
         }
     }
 
+    /// Whether a port takes part.
+    pub fn is_up(&self, id: PortId) -> bool {
+        self.port(id).is_some_and(|port| port.up)
+    }
+
     /// Forgets the stations of a port, which stays as it is.
     pub fn flush_port(&mut self, now: Instant, id: PortId) {
         if self.port(id).is_some() {

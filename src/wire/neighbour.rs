@@ -7,10 +7,11 @@
 //! ICMPv6 136    type · code 0 · checksum · flags, 3 bytes · target · option 2: the target's MAC
 //! ```
 
-use super::Mac;
 use super::checksum::pseudo_v6;
 use super::layers::network_at;
-use etherparse::ether_type;
+use super::view::{VLAN_TAG, is_tpid};
+use super::{Mac, vlan_tags};
+use etherparse::{EtherType, ether_type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const ICMPV6: u8 = 58;
@@ -72,43 +73,67 @@ pub struct Said {
     pub router: Option<bool>,
 }
 
+/// The type that stands behind the addresses, which is a tag's or the packet's.
+#[inline]
+fn kind(frame: &[u8]) -> Option<EtherType> {
+    let &[.., k0, k1] = frame.first_chunk::<14>()?;
+    Some(EtherType(u16::from_be_bytes([k0, k1])))
+}
+
+/// Whether no frame with the type of this one says anything.
+pub fn is_silent(frame: &[u8]) -> bool {
+    kind(frame).is_none_or(|kind| !matches!(kind, ether_type::ARP | ether_type::IPV6) && !is_tpid(kind))
+}
+
 /// Whether a frame may be one that [`said`] has something to read in: a quick look.
 #[inline]
 pub fn may_say(frame: &[u8]) -> bool {
-    let Some(&[.., k0, k1]) = frame.first_chunk::<14>() else { return false };
-    match u16::from_be_bytes([k0, k1]) {
-        0x0800 => false,
-        0x0806 | 0x8100 | 0x88a8 | 0x9100 => true,
-        0x86dd => frame.get(20) == Some(&ICMPV6),
+    match kind(frame) {
+        None | Some(ether_type::IPV4) => false,
+        Some(ether_type::ARP) => true,
+        Some(ether_type::IPV6) => is_discovery(frame, 14),
+        Some(kind) => is_tpid(kind) && may_say_behind_tags(frame),
+    }
+}
+
+#[inline(never)]
+fn may_say_behind_tags(frame: &[u8]) -> bool {
+    let at = 14 + VLAN_TAG * vlan_tags(frame);
+    match frame.get(at - 2..at) {
+        Some([0x08, 0x06]) => true,
+        Some([0x86, 0xdd]) => is_discovery(frame, at),
         _ => false,
     }
 }
 
+/// Whether the IPv6 packet that begins at `at` seems to be a solicitation or an advertisement.
+#[inline]
+fn is_discovery(frame: &[u8], at: usize) -> bool {
+    frame.get(at + 6) == Some(&ICMPV6) && matches!(frame.get(at + IPV6), Some(&(SOLICITATION | ADVERTISEMENT)))
+}
+
 /// What a frame says: the sender of an ARP message, the source of a solicitation with its MAC, or the target of an
-/// advertisement.
+/// advertisement. Only what a station says of itself counts: a frame's source can be guarded, and another MAC address in
+/// the message would make whoever believes it speak in the name of somebody else.
 pub fn said(frame: &[u8]) -> Option<Said> {
     let (kind, at) = network_at(frame).ok()?;
     let (tags, packet) = (Tags::of(frame, at), frame.get(at..)?);
-    if kind == ether_type::ARP {
+    let source = frame.get(6..12).and_then(station)?;
+    let (addr, mac, router) = if kind == ether_type::ARP {
         let arp = Arp::read(packet)?;
-        return is_host(arp.sender.into()).then_some(Said {
-            tags,
-            addr: arp.sender.into(),
-            mac: arp.sender_mac,
-            router: None,
-        });
-    }
-    let discovery = Discovery::read(kind, packet)?;
-    let (addr, mac, router) = match discovery.kind {
-        // Only one that names its sender's MAC is remembered by those who hear it.
-        SOLICITATION => (discovery.source, discovery.option(SOURCE_MAC)?, None),
-        _ => {
-            let source = frame.get(6..12).and_then(station);
-            let mac = discovery.option(TARGET_MAC).or(source)?;
-            (discovery.target, mac, Some(discovery.flags & FLAG_ROUTER != 0))
+        (arp.sender.into(), arp.sender_mac, None)
+    } else {
+        let discovery = Discovery::read(kind, packet)?;
+        match discovery.kind {
+            // Only one that names its sender's MAC is remembered by those who hear it.
+            SOLICITATION => (discovery.source.into(), discovery.option(SOURCE_MAC)?, None),
+            _ => {
+                let mac = discovery.option(TARGET_MAC).unwrap_or(source);
+                (discovery.target.into(), mac, Some(discovery.flags & FLAG_ROUTER != 0))
+            }
         }
     };
-    is_host(addr.into()).then_some(Said { tags, addr: addr.into(), mac, router })
+    (is_host(addr) && mac == source).then_some(Said { tags, addr, mac, router })
 }
 
 /// What a frame to one station wants.
@@ -143,26 +168,23 @@ pub fn wanted(frame: &[u8]) -> Option<Wanted> {
     is_host(addr).then_some(Wanted { tags, addr, from, asks })
 }
 
-/// Asks everybody for `addr`, in the name of `asker`, who has the address `own`. Without one an ARP message is a probe
-/// (RFC 5227, 2.1.1), and a solicitation cannot be: that would say that the address is tried out.
-pub fn question(tags: &Tags, asker: Mac, own: Option<IpAddr>, addr: IpAddr) -> Option<Vec<u8>> {
+/// Asks everybody for `addr`, in the name of `asker`, who has the address `own`, of the same family. Without one there is
+/// no question: it would say that the asker is trying the address out (RFC 5227, 2.1.1; RFC 4862, 5.4.3), and whoever is
+/// just doing that as well would give it up.
+pub fn question(tags: &Tags, asker: Mac, own: IpAddr, addr: IpAddr) -> Option<Vec<u8>> {
     match (addr, own) {
-        (IpAddr::V4(target), own) => {
-            let sender = match own {
-                Some(IpAddr::V4(own)) => own,
-                _ => Ipv4Addr::UNSPECIFIED,
-            };
-            let arp = arp((asker, sender), (Mac::default(), target));
+        (IpAddr::V4(target), IpAddr::V4(own)) => {
+            let arp = arp((asker, own), (Mac::default(), target));
             Some(ethernet((Mac::BROADCAST, asker), tags, [8, 6], &arp))
         }
-        (IpAddr::V6(target), Some(IpAddr::V6(own))) => {
+        (IpAddr::V6(target), IpAddr::V6(own)) => {
             let [.., a, b, c] = target.octets();
             let mut group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0).octets();
             group[13..].copy_from_slice(&[a, b, c]);
             let packet = discovery((own, group.into()), SOLICITATION, 0, target, (SOURCE_MAC, asker));
             Some(ethernet((Mac([0x33, 0x33, 0xff, a, b, c]), asker), tags, [0x86, 0xdd], &packet))
         }
-        (IpAddr::V6(_), _) => None,
+        _ => None,
     }
 }
 
@@ -233,7 +255,7 @@ struct Discovery<'a> {
 }
 
 impl<'a> Discovery<'a> {
-    fn read(ether_type: etherparse::EtherType, packet: &'a [u8]) -> Option<Self> {
+    fn read(ether_type: EtherType, packet: &'a [u8]) -> Option<Self> {
         let &[first, _, _, _, l0, l1, next, hops] = packet.first_chunk()?;
         if ether_type != ether_type::IPV6 || first >> 4 != 6 || next != ICMPV6 || hops != 255 {
             return None;
@@ -291,7 +313,9 @@ mod tests {
     use super::*;
 
     const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
     const TAGGED: Tags = Tags { bytes: [0x81, 0, 0x20, 100, 0, 0, 0, 0], len: 4 };
+    const TAGGED_TWICE: Tags = Tags { bytes: [0x88, 0xa8, 0x20, 100, 0x81, 0, 0, 7], len: 8 };
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -299,42 +323,62 @@ mod tests {
 
     #[test]
     fn an_arp_question_is_the_standards() {
-        let asked = question(&Tags::default(), A, Some(ip("192.0.2.2")), ip("192.0.2.1")).unwrap();
+        let asked = question(&Tags::default(), A, ip("192.0.2.2"), ip("192.0.2.1")).unwrap();
         #[rustfmt::skip]
         let bytes = [
             0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 0x0a, 8, 6,
             0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 0x0a, 192, 0, 2, 2, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1,
         ];
         assert_eq!(asked, bytes);
-        let probe = question(&Tags::default(), A, None, ip("192.0.2.1")).unwrap();
-        assert_eq!(probe[28..32], [0; 4], "RFC 5227");
+        let mut probe = asked;
+        probe[28..32].fill(0);
         assert_eq!(said(&probe), None, "a probe says nothing");
-        assert_eq!(question(&Tags::default(), A, None, ip("fe80::1")), None);
+        assert_eq!(question(&Tags::default(), A, ip("192.0.2.2"), ip("fe80::1")), None);
+        assert_eq!(question(&Tags::default(), A, ip("fe80::2"), ip("192.0.2.1")), None);
     }
 
     #[test]
     fn what_is_written_reads_back_behind_tags_too() {
-        for tags in [Tags::default(), TAGGED] {
-            assert_eq!(tags.vlan(), if tags.len == 0 { 0 } else { 100 });
+        for (tags, vlan) in [(Tags::default(), 0), (TAGGED, 100), (TAGGED_TWICE, 100 << 12 | 7)] {
+            assert_eq!(tags.vlan(), vlan);
             for (own, addr) in [("192.0.2.2", "192.0.2.1"), ("fe80::2", "2001:db8::1")] {
                 let (own, addr) = (ip(own), ip(addr));
-                let asked = question(&tags, A, Some(own), addr).unwrap();
+                let asked = question(&tags, A, own, addr).unwrap();
                 assert_eq!(said(&asked), Some(Said { tags, addr: own, mac: A, router: None }));
                 assert_eq!(wanted(&asked), Some(Wanted { tags, addr, from: own, asks: true }));
                 for router in [false, true] {
                     let router = addr.is_ipv6().then_some(router);
                     let told = Said { tags, addr, mac: A, router };
                     let frame = announcement(&told);
-                    assert!(may_say(&frame) && may_say(&asked));
+                    assert!(may_say(&frame) && may_say(&asked) && !is_silent(&frame));
                     assert_eq!(said(&frame), Some(told));
+                    let lie = [&frame[..6], &B.0, &frame[12..]].concat();
+                    assert_eq!(said(&lie), None, "of another station");
                 }
             }
         }
     }
 
     #[test]
+    fn most_frames_are_known_to_say_nothing_at_a_glance() {
+        for tags in [Tags::default(), TAGGED, TAGGED_TWICE] {
+            let frame = |kind, payload: &[u8]| ethernet((A, B), &tags, kind, payload);
+            let v6 = |next, first| [&[0x60, 0, 0, 0, 0, 8, next, 64][..], &[0; 32], &[first; 8]].concat();
+            let quiet = [
+                frame([8, 0], &[0x45; 60]),
+                frame([0x86, 0xdd], &v6(6, SOLICITATION)),
+                frame([0x86, 0xdd], &v6(ICMPV6, 128)),
+                frame([0x88, 0xcc], &[8; 60]),
+            ];
+            quiet.iter().for_each(|frame| assert!(!may_say(frame), "{frame:x?}"));
+            assert_eq!(is_silent(&quiet[0]), tags.len == 0);
+            assert!(may_say(&frame([8, 6], &[])) && may_say(&frame([0x86, 0xdd], &v6(ICMPV6, ADVERTISEMENT))));
+        }
+    }
+
+    #[test]
     fn what_is_cut_short_or_damaged_says_nothing() {
-        let asked = question(&TAGGED, A, Some(ip("fe80::2")), ip("fe80::1")).unwrap();
+        let asked = question(&TAGGED, A, ip("fe80::2"), ip("fe80::1")).unwrap();
         for len in 0..asked.len() {
             assert_eq!((said(&asked[..len]), may_say(&asked[..len.min(12)])), (None, false), "{len}");
             wanted(&asked[..len]);

@@ -36,6 +36,8 @@ pub fn commands(block: &Block) -> Vec<String> {
     let mut found = Vec::new();
     let mut command = String::new();
     for line in block.text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        // In a terminal a page has a margin, which parts what goes on in the middle of a word.
+        assert!(!line.ends_with('\\') || line.ends_with(" \\"), "{line:?} goes on in the middle of a word");
         command += line;
         command.push('\n');
         if !line.ends_with(['\\', '|']) {

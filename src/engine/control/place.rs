@@ -181,7 +181,7 @@ impl Claim {
 
 fn running(name: &str, owner: &str) -> Error {
     Error::new(Class::Runtime, format!("a bridge named {name} runs already: {owner}")).hint(format!(
-        "join it: --join {name}; or choose another --name; ports are added by `zbridge port add SPEC --to {name}`"
+        "join it: --join {name}; or choose another name (--name, --bridge of run); ports are added by `zbridge port add SPEC --to {name}`"
     ))
 }
 

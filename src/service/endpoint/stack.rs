@@ -16,12 +16,11 @@ use smoltcp::wire::HardwareAddress;
 
 use super::config::{EndpointConfig, Limits};
 use super::scratch::Scratch;
+use crate::service::path_mtu::LEAST_V4;
 use crate::time::{Duration, Instant};
 
 /// Different mtus of ways at most that have an interface each.
 const INTERFACES: usize = 8;
-/// A way is not taken to carry less: its segments would be all headers.
-const NARROWEST: u16 = 128;
 
 /// The TCP of one connection: a socket set with one socket.
 pub(super) struct Connection {
@@ -48,7 +47,7 @@ impl Connection {
 
     /// Packets of it are to have `mtu` bytes at most from now on.
     pub fn narrow(&mut self, mtu: u16) {
-        let mtu = mtu.max(NARROWEST);
+        let mtu = mtu.max(LEAST_V4);
         self.way = Some(self.way.map_or(mtu, |way| way.min(mtu)));
     }
 

@@ -150,9 +150,10 @@ impl Ports {
             return;
         };
         let key = (kind, SocketAddr::new(packet.src, from), whom.mac);
-        let Some(addr) = self.way(&key, whom, packet, host, wire) else { return };
+        let found = self.flows.find(&key);
+        let Some(addr) = self.way(found, whom, packet, host, wire) else { return };
         let addr = SocketAddr::new(addr, to);
-        let Some(index) = self.find(now, whom, key, host, wire, packet.whole) else { return };
+        let Some(index) = found.or_else(|| self.open(now, whom, key, host, wire, packet.whole)) else { return };
         let Some(flow) = self.flows.get_mut(index) else { return };
         flow.active = now;
         flow.knows(packet.dst);
@@ -177,13 +178,13 @@ impl Ports {
     /// was looked at before.
     fn way(
         &self,
-        key: &Key,
+        flow: Option<u32>,
         whom: Station,
         packet: &Packet<'_>,
         host: &mut dyn Host,
         wire: &mut Wire,
     ) -> Option<IpAddr> {
-        let known = self.flows.find(key).and_then(|index| self.flows.get(index));
+        let known = flow.and_then(|index| self.flows.get(index));
         let way = match known.filter(|flow| flow.peers.contains(&packet.dst)) {
             Some(_) => wire.way(packet.dst),
             None => wire.way_of_new(packet.dst, host),
@@ -207,11 +208,12 @@ impl Ports {
         }
     }
 
-    /// Whether a packet that was too big was for a socket of the station `mac`.
-    pub fn is_of(&self, told: &TooBig<'_>, mac: Mac) -> bool {
-        let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return false };
+    /// Where a packet that was too big went, if it was for a socket of a station `mac`.
+    pub fn station_of(&self, told: &TooBig<'_>, mac: Mac) -> Option<Station> {
+        let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return None };
         let (kind, port) = if told.protocol == UDP { (Datagrams::Udp, [d0, d1]) } else { (Datagrams::Echo, [i0, i1]) };
-        self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), mac)).is_some()
+        let index = self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), mac))?;
+        self.flows.get(index).map(Flow::station)
     }
 
     fn send(
@@ -246,7 +248,8 @@ impl Ports {
         icmp::refuse(wire, whom, packet.src, refusal, packet.whole);
     }
 
-    fn find(
+    /// Opens a socket for a guest's port, or identifier, which has none.
+    fn open(
         &mut self,
         now: Instant,
         whom: Station,
@@ -255,9 +258,6 @@ impl Ports {
         wire: &mut Wire,
         quote: &[u8],
     ) -> Option<u32> {
-        if let Some(index) = self.flows.find(&key) {
-            return Some(index);
-        }
         if !self.flows.admits(whom.port()) {
             wire.stats.flows += 1;
             if let Some(index) = self.flows.first_to_go(whom.port()) {

@@ -51,8 +51,9 @@ use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
 use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use wire::{Way, Wire, has_room};
+use wire::{Wire, has_room};
 
 /// Frames that the endpoint sends in one turn.
 const TURN: usize = 64;
@@ -215,7 +216,7 @@ impl Nat {
     ) {
         // A router is known by its link-local address (RFC 4861, 4.2), which is the endpoint's.
         let link_local = matches!(packet.dst, IpAddr::V6(dst) if dst.is_unicast_link_local());
-        let beyond = !self.wire.owns(packet.dst) && !link_local;
+        let beyond = |wire: &Wire| !wire.owns(packet.dst) && !link_local;
         let too_big = TooBig::read(&packet).filter(|_| packet::checksum_fits(&packet, offload.checksum));
         if let Some(told) = too_big.filter(|_| self.wire.is_guest(packet.src))
             && self.handle_too_big(&told, whom)
@@ -225,8 +226,8 @@ impl Nat {
         let ours = match packet.protocol {
             _ if packet.fragment.is_some() => true,
             TCP | UDP => true,
-            ICMPV4 | ICMPV6 => beyond && icmp::is_request(&packet),
-            _ => beyond,
+            ICMPV4 | ICMPV6 => icmp::is_request(&packet) && beyond(&self.wire),
+            _ => beyond(&self.wire),
         };
         if !ours || packet.dst.is_multicast() {
             return self.endpoint.handle_frame_from(now, whom.ingress, frame);
@@ -234,7 +235,7 @@ impl Nat {
         if !self.wire.is_guest(packet.src) || whom.mac.is_group() {
             self.wire.stats.foreign += 1;
             // An address of a prefix that is none any more: the host is to take another one (RFC 7084, L-14).
-            if packet.src.is_ipv6() && beyond && !whom.mac.is_group() && packet.may_be_told() {
+            if packet.src.is_ipv6() && beyond(&self.wire) && !whom.mac.is_group() && packet.may_be_told() {
                 icmp::refuse(&mut self.wire, whom, packet.src, Refusal::Source, packet.whole);
             }
             return;
@@ -264,16 +265,18 @@ impl Nat {
         if !self.wire.is_guest(told.dst) {
             return false;
         }
-        if told.protocol == TCP {
-            return self.tcp.handle_too_big(told, whom, &mut self.wire);
-        }
-        // What was sent is not remembered. That the way is narrow is believed of who is on it.
-        let on_the_way = self.datagrams.is_of(told, whom.mac)
-            || self.endpoint.station(told.dst).is_some_and(|there| there.mac == whom.mac);
-        if on_the_way {
+        let flow = match told.protocol {
+            TCP => self.tcp.station_of(told),
+            _ => self.datagrams.station_of(told, whom.mac),
+        };
+        let mut there = flow.into_iter().chain(self.endpoint.station(told.dst));
+        // Of datagrams nothing is remembered that was sent.
+        let known =
+            there.any(|there| whom.is_on_the_way_to(&there)) && (told.protocol != TCP || self.tcp.handle_too_big(told));
+        if known {
             self.wire.note_path(told.dst, told.mtu);
         }
-        on_the_way
+        known
     }
 
     /// Takes a whole packet of a guest that leads out, or to the host.
@@ -282,10 +285,7 @@ impl Nat {
             self.wire.stats.malformed += 1;
             return;
         }
-        // What leads nowhere is no router's to pass on, or to count hops of.
-        let way = self.wire.way(packet.dst);
-        let leads = !self.wire.owns(packet.dst) && matches!(way, Way::Out(_) | Way::Forbidden);
-        if packet.hop_limit <= 1 && leads {
+        if packet.hop_limit <= 1 && self.wire.passes_on(packet.dst) {
             self.wire.stats.ignored += 1;
             if packet.may_be_told() {
                 icmp::refuse(&mut self.wire, whom, packet.src, Refusal::Hops, packet.whole);
@@ -321,9 +321,9 @@ impl Nat {
         there.is_none_or(|there| there.ingress.isolated && there.port() != whom.port())
     }
 
-    /// Whoever was at a port of the switch has left it: its connections are asked for whether they live.
-    pub fn handle_departure(&mut self, now: Instant, port: PortId) {
-        self.tcp.doubt(now, port);
+    /// Whoever was at these ports of the switch has left them: it is asked whether their connections live.
+    pub fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
+        self.tcp.doubt(now, ports);
     }
 
     /// A socket of the host has changed.

@@ -88,8 +88,14 @@ fn who_does_not_see_a_segment_makes_none_shorter() {
     // a guest that is kept from the others, about one of them
     bench.whom.ingress = Ingress { port: PortId(99), isolated: true };
     tell(&mut bench, &first[0].0, NARROW);
-    bench.whom = WHOM;
+    // one that is not, and whom the switch may have flooded the segment to
     assert_eq!(sent(&mut bench), []);
+    bench.speak_as(77);
+    tell(&mut bench, &first[0].0, NARROW);
+    assert_eq!(sent(&mut bench), []);
+    let (_, second) = download(PORT + 1, &mut bench, 2);
+    assert!(second.iter().any(|(_, longest)| *longest == 576), "and no later ones");
+    bench.whom = WHOM;
     tell(&mut bench, &first[0].0, 1500);
     assert_eq!(sent(&mut bench), [], "nothing was too big for that");
     // a router that does not say how much it carries

@@ -12,7 +12,7 @@ use crate::frame::PortId;
 use crate::service::shares::Shares;
 use crate::time::Instant;
 use foldhash::fast::FixedState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 
 /// What a table wants to know of its flows.
@@ -97,10 +97,10 @@ impl<F: Flow> Table<F> {
         self.slots.iter().flatten().map(|slot| &slot.flow)
     }
 
-    /// The indices of a port's flows.
-    pub fn of_port(&self, port: PortId) -> Vec<u32> {
+    /// The indices of the flows of these ports.
+    pub fn of_ports(&self, ports: &BTreeSet<PortId>) -> Vec<u32> {
         let slots = self.slots.iter().zip(0..).filter_map(|(slot, index)| Some((&slot.as_ref()?.flow, index)));
-        slots.filter(|(flow, _)| flow.port() == port).map(|(_, index)| index).collect()
+        slots.filter(|(flow, _)| ports.contains(&flow.port())).map(|(_, index)| index).collect()
     }
 
     /// How many flows there are.

@@ -113,8 +113,13 @@ impl Wire {
     /// Whether a guest can have this address. A link-local one is all that it has until it has made itself another; what
     /// it sends is sent again by the host, so no packet of such a source leaves the link.
     pub fn is_guest(&self, addr: IpAddr) -> bool {
+        self.is_on_link(addr) && !self.owns(addr)
+    }
+
+    /// The same for an address that is none of the gateway's.
+    fn is_on_link(&self, addr: IpAddr) -> bool {
         let link_local = matches!(addr, IpAddr::V6(addr) if self.six.is_some() && addr.is_unicast_link_local());
-        !self.owns(addr) && (link_local || self.networks.iter().any(|network| network.contains(addr)))
+        link_local || self.networks.iter().any(|network| network.contains(addr))
     }
 
     /// Where a packet to `dst` leads.
@@ -132,10 +137,16 @@ impl Wire {
             IpAddr::V4(dst) => dst.is_broadcast() || dst.octets()[0] == 0,
             IpAddr::V6(dst) => dst.is_unicast_link_local() || dst.to_ipv4_mapped().is_some(),
         };
-        if odd || dst.is_multicast() || dst.is_unspecified() || dst.is_loopback() || self.is_guest(dst) {
+        if odd || dst.is_multicast() || dst.is_unspecified() || dst.is_loopback() || self.is_on_link(dst) {
             return Way::Astray;
         }
         if self.restrict { Way::Forbidden } else { Way::Out(dst) }
+    }
+
+    /// Whether a packet to `dst` is a router's to pass on, and its hops to be counted: one that ends here, or leads nowhere,
+    /// is not.
+    pub fn passes_on(&self, dst: IpAddr) -> bool {
+        !self.owns(dst) && matches!(self.way(dst), Way::Out(_) | Way::Forbidden)
     }
 
     /// Where a packet to `dst` leads that begins a flow. Without `host-loopback` none leads to the host, by whatever

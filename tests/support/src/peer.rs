@@ -372,8 +372,17 @@ pub struct TapPeer {
 impl TapPeer {
     /// Opens or creates the TAP `name` in `namespace`, without packet information, and sets it up.
     pub fn open(namespace: &Namespace, name: &str) -> Self {
-        let tap = namespace.inside(|| tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tap));
-        let tap = tap.unwrap_or_else(|error| panic!("TAP {name}: {error}"));
+        Self::open_as(namespace, name, tun_tap::Mode::Tap)
+    }
+
+    /// The same for a TUN, whose frames are bare packets.
+    pub fn open_tun(namespace: &Namespace, name: &str) -> Self {
+        Self::open_as(namespace, name, tun_tap::Mode::Tun)
+    }
+
+    fn open_as(namespace: &Namespace, name: &str, mode: tun_tap::Mode) -> Self {
+        let tap = namespace.inside(|| tun_tap::Iface::without_packet_info(name, mode));
+        let tap = tap.unwrap_or_else(|error| panic!("{mode:?} {name}: {error}"));
         tap.set_non_blocking().expect("an option of the descriptor");
         namespace.ip(&format!("link set {name} up"));
         Self { tap }

@@ -68,6 +68,8 @@ pub struct Net {
     pub trace: u64,
     /// A hop on the wire carries packets of this many bytes, and says so of longer ones.
     pub hop: Option<u16>,
+    /// What says so is none that packets go to.
+    pub strange: bool,
     /// Keeps every frame, when set.
     pub record: Option<Vec<(usize, Vec<u8>)>>,
     rng: Rng,
@@ -130,6 +132,7 @@ impl Net {
             longest: 0,
             trace: 0,
             hop: None,
+            strange: false,
             record: None,
             rng: Rng(seed),
             order: 0,
@@ -192,7 +195,11 @@ impl Net {
         }
         if let Some(mtu) = self.hop.filter(|mtu| frame.len() > 14 + usize::from(*mtu)) {
             self.order += 1;
-            self.wire.push(Reverse((self.now + self.faults.delay, self.order, from, too_big(&frame, mtu))));
+            let mut message = too_big(&frame, mtu);
+            if self.strange {
+                message[6..12].copy_from_slice(&[2, 0, 0x5e, 0, 0x53, 77]);
+            }
+            self.wire.push(Reverse((self.now + self.faults.delay, self.order, from, message)));
             return;
         }
         let copies = 1 + u64::from(self.rng.below(1000) < self.faults.repeat);

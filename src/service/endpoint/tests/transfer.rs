@@ -58,7 +58,7 @@ fn a_mebibyte_each_way_without_faults() {
 /// RFC 1191, RFC 8201.
 #[test]
 fn segments_become_as_short_as_a_hop_says() {
-    for (v6, mtu) in [(false, 576), (false, 1300), (true, 1300)] {
+    for (v6, mtu) in [(false, 68), (false, 576), (false, 1300), (true, 1300)] {
         let mut net = Net::new(4, Faults::NONE);
         net.listen();
         let mut download = |span| {
@@ -76,6 +76,23 @@ fn segments_become_as_short_as_a_hop_says() {
         assert_eq!(download(Duration::from_secs(5)), 1514);
         let longest = download(Duration::from_millis(200));
         assert_eq!(longest, 14 + usize::from(mtu), "the next one knows");
+    }
+}
+
+#[test]
+fn who_is_not_on_the_way_makes_no_segment_shorter() {
+    for strange in [false, true] {
+        let mut net = Net::new(4, Faults::NONE);
+        net.listen();
+        let (a, b) = net.connect(false);
+        (net.hop, net.strange) = (Some(576), strange);
+        net.hosts[1].send(b, &[7; 5000]);
+        let mut received = 0;
+        let done = net.run(Duration::from_secs(5), |net| {
+            received += net.read(0, a).len();
+            received == 5000
+        });
+        assert_eq!(done, !strange);
     }
 }
 

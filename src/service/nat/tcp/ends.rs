@@ -6,6 +6,7 @@ use crate::service::nat::host::SocketId;
 use crate::service::nat::script::WHOM;
 use crate::service::nat::tests::Bench;
 use crate::time::Duration;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 const FIN: u8 = 1;
@@ -177,9 +178,32 @@ fn ends_after(does: impl Fn(&mut Bench)) -> u64 {
     end.unwrap()
 }
 
+fn depart(bench: &mut Bench, port: PortId) {
+    bench.nat.handle_departures(bench.now, &BTreeSet::from([PortId(500), port]));
+}
+
+/// A port that is tried again every second, and fails each time.
+#[test]
+fn a_port_that_is_left_again_and_again_loses_its_guests_as_soon() {
+    let mut bench = Bench::new();
+    let ack = bench.open(PORT, 1);
+    for second in 1..4 {
+        depart(&mut bench, WHOM.port());
+        bench.pass(second);
+    }
+    // one that answers has all its time anew
+    bench.segment(PORT, (1, ack), ACK, &[]);
+    let end = (4..60).find(|second| {
+        depart(&mut bench, WHOM.port());
+        bench.pass(*second);
+        bench.nat.flows().tcp == 0
+    });
+    assert_eq!(end, Some(9));
+}
+
 #[test]
 fn a_guest_that_vanishes_is_missed() {
-    let leave = |port: u16| move |bench: &mut Bench| bench.nat.handle_departure(bench.now, PortId(port));
+    let leave = |port: u16| move |bench: &mut Bench| depart(bench, PortId(port));
     assert_eq!(ends_after(|_| ()), 1200);
     assert_eq!(ends_after(leave(WHOM.port().0)), 6, "its port was left");
     assert_eq!(ends_after(leave(77)), 1200, "another one was");
@@ -190,7 +214,7 @@ fn a_guest_that_vanishes_is_missed() {
 fn a_guest_that_answers_at_another_port_keeps_its_connections() {
     let mut bench = Bench::new();
     let ack = bench.open(PORT, 1);
-    bench.nat.handle_departure(bench.now, WHOM.port());
+    depart(&mut bench, WHOM.port());
     let asked = bench.pass(2);
     assert_eq!(asked.len(), 2);
     assert_eq!((&asked[0][24..28], asked[0][33], asked[0].len()), (&(ack - 1).to_be_bytes()[..], ACK, 40));
@@ -199,7 +223,7 @@ fn a_guest_that_answers_at_another_port_keeps_its_connections() {
     bench.pass(600);
     assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (1, 0));
     // one that has begun anew knows nothing of it
-    bench.nat.handle_departure(bench.now, WHOM.port());
+    depart(&mut bench, WHOM.port());
     bench.pass(602);
     bench.segment(PORT, (1, 0), RST, &[]);
     assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (0, 1));

@@ -8,6 +8,7 @@
 use super::connection::{Connection, Verdict};
 use super::segment::{CHECKSUM, Segment};
 use crate::frame::{Batch, PortId};
+use crate::limits::{NAT_ASKED, NAT_ASKED_EVERY, NAT_SILENCE};
 use crate::service::Station;
 use crate::service::nat::host::{Host, SocketId};
 use crate::service::nat::icmp::QUOTE;
@@ -30,9 +31,8 @@ pub(in crate::service::nat) struct Key {
 const IDLE: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
 /// One of which a side has ended ends after this long (RFC 5382, REQ-5: not below four minutes).
 const HALF_CLOSED: Duration = Duration::from_secs(240);
-/// A guest that has said nothing for this long is asked whether it is there, in these pauses: a board may stand still in
-/// a debugger for a while.
-const SILENCE: Asks = Asks { first: Duration::from_secs(600), pause: Duration::from_secs(60), left: 10 };
+/// How a guest is asked that has said nothing for a while.
+const SILENCE: Asks = Asks { first: NAT_SILENCE, pause: NAT_ASKED_EVERY, left: NAT_ASKED };
 /// The same where whoever was at its port has left it.
 const DEPARTED: Asks = Asks { first: Duration::from_secs(1), pause: Duration::from_secs(1), left: 5 };
 /// How long a guest may take no more of what is left of a connection whose host's half has failed.
@@ -44,7 +44,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Reads of one turn.
 const READS: usize = 4;
 
-/// How a guest that is silent is asked whether it is there (RFC 9293, 3.8.4).
+/// How a guest that is silent is asked whether it is there, as RFC 9293, 3.8.4, does it, but sooner: see [`NAT_SILENCE`].
 #[derive(Clone, Copy, Debug)]
 struct Asks {
     /// For how long it is silent before.
@@ -103,6 +103,8 @@ pub(super) struct Flow {
     /// When the guest is asked next, and how.
     ask_at: Instant,
     asks: Asks,
+    /// Whoever was at its port has left it since the guest was heard last.
+    doubted: bool,
 }
 
 /// The host's half has failed.
@@ -164,12 +166,15 @@ impl Flow {
             failure: None,
             ask_at: now + SILENCE.first,
             asks: SILENCE,
+            doubted: false,
         }
     }
 
-    /// Whoever was at its port has left it.
+    /// Whoever was at its port has left it. A port that is left again and again does not put off when that ends.
     pub fn doubt(&mut self, now: Instant) {
-        (self.asks, self.ask_at) = (DEPARTED, now + DEPARTED.first);
+        if !std::mem::replace(&mut self.doubted, true) {
+            (self.asks, self.ask_at) = (DEPARTED, now + DEPARTED.first);
+        }
     }
 
     /// Whether a guest that is there would answer.
@@ -228,7 +233,7 @@ impl Flow {
         if !(self.asks.left < SILENCE.left && segment.is_bare(payload.len())) {
             self.active = now;
         }
-        (self.asks, self.ask_at) = (SILENCE, now + SILENCE.first);
+        (self.asks, self.ask_at, self.doubted) = (SILENCE, now + SILENCE.first, false);
         let Self { connection, socket, writable, readable, failure, .. } = self;
         let before = connection.acknowledged();
         let verdict = connection.handle(now, segment, payload, room, &mut |bytes| match *socket {

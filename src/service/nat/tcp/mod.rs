@@ -288,32 +288,41 @@ impl Tcp {
         true
     }
 
-    /// A router behind the switch has dropped a segment to a guest that was too big. `false`: it is of no flow, or not under
-    /// way; who makes one up does not know its number.
-    pub fn handle_too_big(&mut self, told: &TooBig<'_>, whom: Station, wire: &mut Wire) -> bool {
-        let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return false };
-        let port = |bytes| u16::from_be_bytes(bytes);
-        let key =
-            Key { guest: SocketAddr::new(told.dst, port([d0, d1])), remote: SocketAddr::new(told.src, port([s0, s1])) };
-        let Some(index) = self.flows.find(&key) else { return false };
-        let Some(flow) = self.flows.get_mut(index) else { return false };
-        let seq = u32::from_be_bytes([q0, q1, q2, q3]);
-        // A guest that is kept from the others has no router among them.
-        if whom.ingress.isolated && whom.port() != flow.station.port() {
-            return false;
-        }
-        if !flow.connection.narrow(seq, mss_of(told.mtu.into(), &key)) {
-            return false;
-        }
-        wire.note_path(key.guest.ip(), told.mtu);
-        self.flows.make_ready(index);
-        true
+    /// The flow whose segment was too big, and the number of that.
+    fn quoted(&self, told: &TooBig<'_>) -> Option<(u32, u32)> {
+        let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return None };
+        let end = |addr, port| SocketAddr::new(addr, u16::from_be_bytes(port));
+        let key = Key { guest: end(told.dst, [d0, d1]), remote: end(told.src, [s0, s1]) };
+        Some((self.flows.find(&key)?, u32::from_be_bytes([q0, q1, q2, q3])))
     }
 
-    /// Whoever was at a port of the switch has left it. Another one may come to it with the same guests behind it, so they
-    /// are asked before their flows end.
-    pub fn doubt(&mut self, now: Instant, port: PortId) {
-        for index in self.flows.of_port(port) {
+    /// Where a segment that was too big went; `None`: it is of no flow.
+    pub fn station_of(&self, told: &TooBig<'_>) -> Option<Station> {
+        let (index, _) = self.quoted(told)?;
+        self.flows.get(index).map(|flow| flow.station)
+    }
+
+    /// A router behind the switch has dropped a segment to a guest that was too big. `false`: it is of no flow, or not under
+    /// way; who makes one up does not know its number.
+    pub fn handle_too_big(&mut self, told: &TooBig<'_>) -> bool {
+        let Some((index, seq)) = self.quoted(told) else { return false };
+        let narrowed = self.flows.get_mut(index).is_some_and(|flow| {
+            let mss = mss_of(told.mtu.into(), &flow.key);
+            flow.connection.narrow(seq, mss)
+        });
+        if narrowed {
+            self.flows.make_ready(index);
+        }
+        narrowed
+    }
+
+    /// Whoever was at these ports of the switch has left them. Others may come to them with the same guests behind them, so
+    /// these are asked before their flows end.
+    pub fn doubt(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
+        if ports.is_empty() {
+            return;
+        }
+        for index in self.flows.of_ports(ports) {
             if let Some(flow) = self.flows.get_mut(index) {
                 flow.doubt(now);
                 self.flows.schedule(index);

@@ -19,6 +19,7 @@ use super::ring::Ring;
 use super::round_trip::RoundTrip;
 use super::scoreboard::{DUPLICATES, Scoreboard};
 use super::segment::{Blocks, Segment, before};
+use crate::service::path_mtu::LEAST_V4;
 use crate::time::{Duration, Instant};
 use std::ops::Range;
 
@@ -30,8 +31,8 @@ pub(super) const SUPER_PAYLOAD: usize = 65_000;
 const TRIES: u8 = 9;
 /// How long bytes wait for a window that is worth a segment (RFC 9293, 3.8.6.2.1: 0.1 to 1 s).
 const OVERRIDE: Duration = Duration::from_millis(200);
-/// No way is so narrow that it carries less.
-const LEAST_MSS: usize = 28;
+/// No way is so narrow that it carries less, behind 40 bytes of headers.
+const LEAST_MSS: usize = LEAST_V4 as usize - 40;
 /// Segments that may be sent before anything was acknowledged (RFC 6928).
 const INITIAL_WINDOW: usize = 10;
 /// See the module.
