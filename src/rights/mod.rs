@@ -34,7 +34,7 @@ pub use files::is_within as is_in;
 pub use role::Role;
 
 use crate::error::{Error, Result};
-use rustix::process::{Gid, Uid, getegid, geteuid};
+use rustix::process::{Gid, Uid, getegid, geteuid, parent_process_death_signal, set_parent_process_death_signal};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
@@ -295,6 +295,8 @@ fn confine(policy: &Policy, role: &Role) {
     let failed = |what: &str, cause: &dyn std::fmt::Display| log::debug!("rights: {}: {what}: {cause}", role.name);
     let system = |what: &'static str| move |errno: rustix::io::Errno| (what, io::Error::from(errno));
     let report = |(what, cause): (&'static str, io::Error)| failed(what, &cause);
+    // It is lost with the user (prctl(2)), and whoever has asked for it counts on it.
+    let with_its_parent = parent_process_death_signal().ok().flatten();
     set_no_new_privs(true).map_err(system("no_new_privs")).unwrap_or_else(report);
     if let Err(error) = files::restrict(&policy.places) {
         failed("folders are not held to a list", &error);
@@ -316,4 +318,7 @@ fn confine(policy: &Policy, role: &Role) {
     let keep = policy.keep & has;
     let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).map_err(system("capabilities")).unwrap_or_else(report);
+    if with_its_parent.is_some() {
+        let _ = set_parent_process_death_signal(with_its_parent);
+    }
 }

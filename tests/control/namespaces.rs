@@ -2,7 +2,7 @@
 
 use super::Lab;
 use std::os::unix::fs::PermissionsExt;
-use support::{Launch, PATIENCE, StreamPeer, needs, require};
+use support::{Launch, PATIENCE, StreamPeer, eventually, needs, require};
 
 /// A process of another PID namespace has no number here. Its user decides, and who asks from inside of an instance is the
 /// same.
@@ -38,6 +38,9 @@ fn a_bridge_in_a_container_is_asked_from_outside() {
     let _peer = StreamPeer::unix(lab.dir.path("a"));
     zbridge.wait_for("a#1: connected, a process of user 0 in another PID namespace", PATIENCE);
     lab.told(&["wait", "port=a", "up"]);
+    // It has another user by now, and ends with its parent all the same (PR_SET_PDEATHSIG).
+    drop(zbridge);
+    eventually("the bridge to end with its parent", || lab.told(&["ls"]).is_empty().then_some(()));
 }
 
 /// In a user namespace everybody else has the number of nobody, which the bridge's own user may have there.
