@@ -67,6 +67,12 @@ struct Longest {
 
 const NO_RUN: Run = Run { ingress: PortId(0), verdict: Verdict::Flood, first: 0, frames: 0, bytes: 0, longest: None };
 
+/// Apart from the loop over a run, most of which are IPv4.
+#[inline(never)]
+fn says_nothing(bytes: &[u8]) -> bool {
+    !may_say(bytes)
+}
+
 /// Addresses and type of a frame, as two words that overlap: they are compared with those of each frame.
 #[inline]
 fn head(frame: &[u8]) -> Option<(u64, u64)> {
@@ -241,10 +247,11 @@ impl Switch {
             None => self.longest(run, batch.bytes(frame)),
         };
         run.longest = Some(longest);
-        frame.len() <= longest.any || (frame.len() <= longest.quiet && !may_say(batch.bytes(frame)))
+        frame.len() <= longest.any || (frame.len() <= longest.quiet && says_nothing(batch.bytes(frame)))
     }
 
     /// How long frames with the same addresses and type as `bytes` may be to repeat those of `run`.
+    #[inline(never)]
     fn longest(&self, run: &Run, bytes: &[u8]) -> Longest {
         if matches!(run.verdict, Verdict::Drop(_)) || self.guard.is_on() {
             return Longest::default();
