@@ -61,6 +61,16 @@ pub(super) enum Origin {
     Inside,
 }
 
+impl Origin {
+    /// The port's own specification.
+    pub fn spec(&self) -> Option<&Arc<PortSpec>> {
+        match self {
+            Self::Spec(spec) | Self::Given(spec) | Self::Apart(spec) => Some(spec),
+            Self::Client { .. } | Self::Inside => None,
+        }
+    }
+}
+
 /// A port of the switch and its descriptor.
 pub(super) struct PortSlot {
     pub name: String,
@@ -170,19 +180,17 @@ impl Engine {
 
     /// The specifications of those that may lead to a network.
     fn open_specs(&self) -> impl Iterator<Item = &PortSpec> {
-        let apart = |spec: &&PortSpec| {
-            let of_it = |slot: &PortSlot| matches!(&slot.origin, Origin::Apart(apart) if apart.name == spec.name);
-            self.ports.iter().flatten().any(of_it)
-        };
-        self.specs().filter(move |spec| !apart(spec))
+        self.specs_of(|origin| !matches!(origin, Origin::Apart(_)))
     }
 
     /// The specifications of the ports and listeners that there are.
     fn specs(&self) -> impl Iterator<Item = &PortSpec> {
-        let ports = self.ports.iter().flatten().filter_map(|slot| match &slot.origin {
-            Origin::Spec(spec) | Origin::Given(spec) | Origin::Apart(spec) => Some(&**spec),
-            _ => None,
-        });
+        self.specs_of(|_| true)
+    }
+
+    fn specs_of(&self, wanted: fn(&Origin) -> bool) -> impl Iterator<Item = &PortSpec> {
+        let origins = self.ports.iter().flatten().map(|slot| &slot.origin);
+        let ports = origins.filter(move |origin| wanted(origin)).filter_map(|origin| origin.spec().map(|spec| &**spec));
         ports.chain(self.listeners.iter().filter(|slot| !slot.removed).map(|slot| &*slot.spec))
     }
 
@@ -533,8 +541,7 @@ impl Engine {
 
     /// Takes a port out of the switch; a client's counters go to its listener, those of other ports are kept apart.
     fn remove_slot(&mut self, id: PortId) {
-        let shown =
-            self.port_status(id, |slot| matches!(slot.origin, Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_)));
+        let shown = self.port_status(id, |slot| slot.origin.spec().is_some());
         let counters = self.switch.remove_port(self.clock.now(), id);
         let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::take) else { return };
         self.channels.retain(|&channel| channel != id);

@@ -34,12 +34,11 @@ impl Engine {
         let slot = self.ports.get(id.index())?.as_ref().filter(|slot| wanted(slot))?;
         let state = self.switch.state(id)?;
         let (spec, listener) = match &slot.origin {
-            Origin::Spec(spec) | Origin::Given(spec) | Origin::Apart(spec) => (Some(spec), None),
             Origin::Client { listener, .. } => {
                 let spec = &self.listeners[*listener].spec;
                 (Some(spec), Some(spec.name.clone()))
             }
-            Origin::Inside => (None, None),
+            own => (own.spec(), None),
         };
         let attach = match &slot.origin {
             Origin::Spec(spec) => slot.seat.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec)),

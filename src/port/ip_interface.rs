@@ -10,12 +10,12 @@
 use super::frame_io::{FrameIo, Refusal};
 use super::interface::Link;
 use super::packet::Packet;
-use super::serial::{adapter, put};
+use super::serial::{adapter, release};
 use super::{Broken, Gone, Inhaled};
 use crate::config::{IpPeer, PortSpec};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Outgoing, PortId};
-use crate::limits::{MAX_FRAME, PREFIX};
+use crate::limits::MAX_FRAME;
 use crate::service::endpoint::ip_adapter::IpAdapter;
 use crate::time::{Clock, Duration};
 use crate::wire::{Mac, Offload};
@@ -80,7 +80,7 @@ impl IpInterface {
         counters: &mut Counters,
     ) -> Result<Inhaled, Gone> {
         for _ in 0..frames {
-            if self.release_own(batch, id, counters) {
+            if release(&mut self.adapter, batch, id, counters) {
                 return Ok(Inhaled::More);
             }
             match self.packet.recv(&mut self.room) {
@@ -94,7 +94,7 @@ impl IpInterface {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    let left = self.release_own(batch, id, counters);
+                    let left = release(&mut self.adapter, batch, id, counters);
                     return Ok(if left { Inhaled::More } else { Inhaled::Drained });
                 }
                 Err(errno) => match self.packet.refusal(errno, false) {
@@ -109,17 +109,6 @@ impl IpInterface {
             }
         }
         Ok(Inhaled::More)
-    }
-
-    /// Puts what the adapter has to say into the batch. True if not all of it found room.
-    fn release_own(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
-        let given_up = self.adapter.take_unresolved();
-        counters.received(given_up, 0);
-        counters.drop(DropReason::Unresolved, given_up);
-        while self.adapter.has_frames() && batch.free() >= PREFIX + MAX_FRAME {
-            self.adapter.poll_transmit(1, &mut |frame| put(batch, id, counters, frame));
-        }
-        self.adapter.has_frames()
     }
 
     /// Sends what the interface takes. Returns the number of frames that are done with.

@@ -210,20 +210,18 @@ impl Switch {
     }
 
     /// Makes room for a frame that could not wait for `reason`, if the port has a claim to that; else drops it.
-    fn push_once_more(&mut self, id: PortId, frame: &Frame, bytes: &[u8], mut reason: DropReason) {
+    fn push_once_more(&mut self, id: PortId, frame: &Frame, bytes: &[u8], reason: DropReason) {
         let cost = cost(bytes.len());
-        let has_claim = self.port(id).is_some_and(|port| port.queue.cost() + cost <= self.memory.fair());
-        if reason == DropReason::QueuesFull && has_claim {
+        let claims = reason == DropReason::QueuesFull
+            && self.port(id).is_some_and(|port| port.queue.cost() + cost <= self.memory.fair());
+        if claims {
             self.make_room(cost);
         }
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        if reason == DropReason::QueuesFull && has_claim {
-            match port.queue.push(frame, bytes, &mut self.memory) {
-                Ok(()) => return,
-                Err(still) => reason = still,
-            }
+        let done = if claims { port.queue.push(frame, bytes, &mut self.memory) } else { Err(reason) };
+        if let Err(reason) = done {
+            port.drop_waiting(reason, 1);
         }
-        port.drop_waiting(reason, 1);
     }
 
     /// Drops the newest frames of the longest queue, so that another may have `cost` of its fair part: a little more at

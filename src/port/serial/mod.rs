@@ -247,13 +247,7 @@ impl<L: Octets> Serial<L> {
     /// Puts what the adapter has to say into the batch. True if not all of it found room.
     fn release_own(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
         let Protocol::Ip(adapter) = &mut self.protocol else { return false };
-        let given_up = adapter.take_unresolved();
-        counters.received(given_up, 0);
-        counters.drop(DropReason::Unresolved, given_up);
-        while adapter.has_frames() && batch.free() >= PREFIX + MAX_FRAME {
-            adapter.poll_transmit(1, &mut |frame| put(batch, id, counters, frame));
-        }
-        adapter.has_frames()
+        release(adapter, batch, id, counters)
     }
 
     /// Whether part of the first frame that was not done with has left.
@@ -329,8 +323,19 @@ fn mac_from(name: &str) -> Mac {
     Mac::from_u64(0x0200_0000_0000 | (hash >> 24 & 0x00ff_ffff_ffff))
 }
 
+/// Puts what an adapter has to say into the batch. True if not all of it found room.
+pub(super) fn release(adapter: &mut IpAdapter, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
+    let given_up = adapter.take_unresolved();
+    counters.received(given_up, 0);
+    counters.drop(DropReason::Unresolved, given_up);
+    while adapter.has_frames() && batch.free() >= PREFIX + MAX_FRAME {
+        adapter.poll_transmit(1, &mut |frame| put(batch, id, counters, frame));
+    }
+    adapter.has_frames()
+}
+
 /// Gives the switch a frame.
-pub(super) fn put(batch: &mut Batch, id: PortId, counters: &mut Counters, frame: &[u8]) {
+fn put(batch: &mut Batch, id: PortId, counters: &mut Counters, frame: &[u8]) {
     if !batch.push(frame, id, Offload::NONE) {
         counters.received(1, frame.len() as u64);
         counters.drop(DropReason::Oversize, 1);
