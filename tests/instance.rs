@@ -94,6 +94,19 @@ fn a_program_with_two_taps_has_two_ports() {
 
 /// NuttX's sim and QEMU's `-nic tap` leave the name to the kernel; others have one that nobody has thought of.
 /// A gateway beside a program would be refused, were its TAP taken for a way to a network.
+/// It may ask for them at once, and what it sends first is heard.
+#[test]
+fn the_ports_of_a_program_are_there_when_it_starts() {
+    require!(machine());
+    let dir = TempDir::new();
+    let taps: Vec<String> = (0..24).flat_map(|number| ["--tap".to_owned(), format!("zeth{number}")]).collect();
+    // where the ordinary user's copy is
+    let script = format!("{} status --json", dir.text("program"));
+    let exit = run(&dir).args(["--name", "inst"]).args(&taps).args(["--", "sh", "-ec", &script]).run();
+    let names = (0..24).filter(|number| exit.stdout.contains(&format!("\"inst.zeth{number}\"")));
+    assert_eq!((exit.code(), names.count()), (0, 24), "{exit:?}");
+}
+
 #[test]
 fn a_bridge_of_its_own_has_a_name_and_lets_others_in() {
     require!(machine(), needs::tool("ping", "iputils-ping"));

@@ -36,8 +36,8 @@ impl<T: Into<NotStarted>> From<T> for Failed {
 pub struct Child {
     socket: OwnedFd,
     stage: Mutex<std::process::Child>,
-    /// The program waits for its address.
-    asks: AtomicBool,
+    /// The program was not heard of since its interfaces are ports.
+    starts: AtomicBool,
     /// Interfaces that it has made since it runs.
     links: (Sender<Link>, Receiver<Link>),
     ended: Mutex<Option<ExitStatus>>,
@@ -49,7 +49,7 @@ impl Child {
     /// # Errors
     /// No answer from a DHCP server; no such program; ended meanwhile.
     pub fn wait_start(&self) -> Result<(), NotStarted> {
-        if !self.asks.swap(false, Ordering::Relaxed) {
+        if !self.starts.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
         match next(self) {
@@ -162,18 +162,17 @@ pub fn begin(
     let mut stage = command.spawn().map_err(cannot)?;
     drop(theirs);
     let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());
-    let (stage, asks, ended) = (Mutex::new(stage), AtomicBool::new(false), Mutex::new(None));
-    let child = Child { socket, stage, asks, links: unbounded(), ended };
+    let (stage, starts, ended) = (Mutex::new(stage), AtomicBool::new(true), Mutex::new(None));
+    let child = Child { socket, stage, starts, links: unbounded(), ended };
     talk::send(&child.socket, &Order::Start(Plan::new(spec, pids)), &[])?;
     let (links, watch) = made(spec, &child)?;
-    match next(&child)?.0 {
-        Report::Running => {}
-        Report::Asking => child.asks.store(true, Ordering::Relaxed),
-        _ => return Err(ended_early().into()),
-    }
+    let (Report::Waiting, _) = next(&child)? else { return Err(ended_early().into()) };
     attach(links)?;
     // One that has ended meanwhile needs no word.
     let _ = talk::send(&child.socket, &Order::Attached, &[]);
+    if !spec.asks_for_address() {
+        child.wait_start()?;
+    }
     Ok(Launched { child, watch, stdout, stderr })
 }
 

@@ -53,7 +53,9 @@ pub struct Start {
 /// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed.
 pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], how: Start) -> u8 {
     let Start { pids, own_network, host, adopter, privileged } = how;
-    let addressed = prepare(socket, pids).and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
+    let addressed = prepare(socket, pids)
+        .and_then(|()| wait_for_ports(socket))
+        .and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
     early.extend(held.early());
     match addressed.and_then(|dhcp| Ok((start(command, privileged)?, dhcp))) {
         Ok((program, dhcp)) => {
@@ -68,8 +70,7 @@ pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsStri
                 end_all();
             }
             if own_network {
-                // That the interfaces are ports now may have come too late to be heard.
-                drain::wait(socket, || !matches!(talk::receive(socket), Ok(Some((Order::Attached, _)))));
+                drain::wait(socket);
             }
             let _ = talk::send(socket, &Report::Ended(status.into_raw()), &[]);
             super::child::exit_code(status)
@@ -105,14 +106,21 @@ fn prepare(socket: &OwnedFd, pids: bool) -> Result<(), Report> {
     Ok(())
 }
 
-/// Asks the network for an address, once the caller has heard of it.
+fn refused(error: crate::error::Error) -> Report {
+    Report::Failed(Fault::new(&error, error.class().code()))
+}
+
+/// Waits until the interfaces are ports. What the program then sends at once reaches others, and it finds its ports
+/// when it asks the bridge for them.
+fn wait_for_ports(socket: &OwnedFd) -> Result<(), Report> {
+    talk::send(socket, &Report::Waiting, &[]).map_err(refused)?;
+    // Whatever else comes ends it: a caller that is gone, or one that could not make ports of them.
+    let attached = matches!(talk::receive(socket), Ok(Some((Order::Attached, _))));
+    attached.then_some(()).ok_or_else(|| refused(super::dhcp::interrupted()))
+}
+
+/// Asks the network for an address.
 fn ask(host: Host, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
-    let refused = |error: crate::error::Error| Report::Failed(Fault::new(&error, error.class().code()));
-    talk::send(socket, &Report::Asking, &[]).map_err(refused)?;
-    // Whatever else comes ends it, as anything that comes while it asks does.
-    if !matches!(talk::receive(socket), Ok(Some((Order::Attached, _)))) {
-        return Err(refused(super::dhcp::interrupted()));
-    }
     let dhcp = Dhcp::acquire(host, socket, held).map_err(refused)?;
     if let Err(error) = dhcp.resolve() {
         // The caller may be gone: then the first look at the socket tells.
@@ -178,7 +186,7 @@ fn attend(
     program: Pid,
     (mut dhcp, mut adopter): (Option<Dhcp>, Option<Adopter>),
 ) -> ExitStatus {
-    let (mut caller, mut attached) = (true, dhcp.is_some());
+    let mut caller = true;
     loop {
         while signals.next().is_some() {}
         let mut may_end = REAPED;
@@ -197,12 +205,12 @@ fn attend(
             0 => Some(Timespec::default()),
             _ => patience.and_then(|time| Timespec::try_from(time).ok()),
         };
-        for (ifname, kind, fd) in adopter.as_mut().filter(|_| attached).map(Adopter::look).unwrap_or_default() {
+        for (ifname, kind, fd) in adopter.as_mut().map(Adopter::look).unwrap_or_default() {
             // The caller may be gone: then the next look at the socket tells.
             let _ = talk::send(socket, &Report::Link(ifname, kind), &[fd.as_fd()]);
         }
         let mut asked = vec![PollFd::new(signals, PollFlags::IN)];
-        asked.extend(adopter.as_ref().filter(|_| attached).map(|adopter| PollFd::new(adopter, PollFlags::IN)));
+        asked.extend(adopter.as_ref().map(|adopter| PollFd::new(adopter, PollFlags::IN)));
         asked.extend(dhcp.as_ref().and_then(Dhcp::fd).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         if caller {
             asked.push(PollFd::new(socket, PollFlags::IN));
@@ -214,8 +222,7 @@ fn attend(
             match talk::receive(socket) {
                 // A program that has just ended needs no signal.
                 Ok(Some((Order::Signal(number), _))) => drop(send_signal(program, number)),
-                Ok(Some((Order::Attached, _))) => attached = true,
-                Ok(Some((Order::Start(_), _))) => {}
+                Ok(Some((Order::Attached | Order::Start(_), _))) => {}
                 Ok(None) | Err(_) => {
                     caller = false;
                     let _ = kill_process(program, Signal::KILL);

@@ -94,6 +94,11 @@ impl Spec {
         let identity = name.to_owned();
         Self { name: name.to_owned(), identity, command, env, cwd: None, network, output, privileged, tun_words }
     }
+
+    /// Whether the program waits until the network has given it an address.
+    fn asks_for_address(&self) -> bool {
+        matches!(&self.network, Network::Own(Interfaces { host: Some(host), .. }) if host.dhcp.is_some())
+    }
 }
 
 /// The network of a program.

@@ -15,7 +15,7 @@ pub const MOST_LINKS: usize = MOST_FDS - 1;
 pub enum Order {
     /// The first: make this and start.
     Start(Plan),
-    /// The interfaces are ports now, and more may follow.
+    /// The interfaces are ports now.
     Attached,
     /// Send the program this signal.
     Signal(i32),
@@ -104,8 +104,8 @@ impl PlannedHost {
 pub enum Report {
     /// The network is made. Beside it: a descriptor for each of these, and a netlink socket.
     Ready(Vec<(String, LinkKind)>),
-    /// It asks the network for an address: the interfaces must be ports by now.
-    Asking,
+    /// The program is started, or first asks for its address, once the interfaces are ports.
+    Waiting,
     /// What it goes on without.
     Warning(Fault),
     /// The program runs.
