@@ -13,14 +13,16 @@ pub mod outside;
 pub mod path_mtu;
 pub mod ping_host;
 pub mod prober;
+pub mod report;
 pub mod shares;
 pub mod station;
 pub mod usbip;
 
-use crate::config::{Attach, PortKind, PortSpec};
+use crate::config::{PortKind, PortSpec};
 use crate::error::Result;
 use crate::time::Instant;
 use outside::{Found, Input, Output, Want};
+use report::Report;
 pub use station::{Ingress, Station};
 use usbip::UsbipPort;
 
@@ -59,21 +61,10 @@ pub trait Service {
         None
     }
 
-    /// How the port is to be shown from now on, when that has changed. Most are up as long as they run.
-    fn poll_shown(&mut self) -> Option<Shown> {
+    /// What there is to tell of it, when that has changed. Most have nothing to tell: they are up as long as they run.
+    fn poll_report(&mut self) -> Option<Report> {
         None
     }
-}
-
-/// What a service shows of itself in place of what its port's specification says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Shown {
-    /// One of [`PORT_STATES`](crate::control::PORT_STATES).
-    pub state: &'static str,
-    /// Whom or what it serves.
-    pub peer: String,
-    /// How a peer is attached, where one can be.
-    pub attach: Option<Attach>,
 }
 
 /// Bytes that a service has accepted for something outside.

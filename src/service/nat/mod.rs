@@ -25,6 +25,7 @@ mod packet;
 #[cfg(test)]
 mod path;
 mod pieces;
+mod report;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
@@ -77,6 +78,7 @@ pub struct Nat {
     first: u8,
     /// That batch was full, perhaps before everybody had a turn.
     full: bool,
+    told: report::Told,
 }
 
 impl Nat {
@@ -105,6 +107,7 @@ impl Nat {
             number: seed as u32,
             first: 0,
             full: false,
+            told: report::Told::default(),
         })
     }
 
