@@ -53,7 +53,7 @@ use self::scratch::Scratch;
 use self::stack::Stack;
 use crate::error::{Class, Error, Result};
 use crate::service::path_mtu::TooBig;
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Instant, earliest};
 use crate::wire::{Ethernet, Mac};
 

@@ -37,7 +37,7 @@ use super::scratch::{Outbox, Scratch};
 use super::{arp, icmp, nd};
 use crate::counters::DropReason;
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::Instant;
 use crate::wire::{Cidr, Ethernet, Mac};
 

@@ -12,7 +12,7 @@ use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Packet, destination};
 use super::neighbour::{Neighbours, Probe};
 use super::scratch::{Outbox, Scratch};
 use super::{arp, nd};
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 

@@ -18,7 +18,6 @@
 
 mod datagram;
 mod forward;
-pub mod host;
 mod icmp;
 mod local;
 mod packet;
@@ -38,19 +37,19 @@ mod timers;
 mod told;
 mod wire;
 
-pub use local::{Answer, Question, Servers};
 pub use stats::{Flows, Stats};
 
 use super::endpoint::{Endpoint, EndpointConfig, arp_sender};
-use super::lan::leases::Lease;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::host::{Datagrams, Event, Host, Refusal, SocketId};
+use crate::service::lease::Lease;
 use crate::service::path_mtu::TooBig;
-use crate::service::{Ingress, Station};
+use crate::service::questions::Servers;
+use crate::service::station::{Ingress, Station};
 use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
-use host::{Datagrams, Event, Host, Refusal, SocketId};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -1,9 +1,9 @@
 //! The service under a virtual clock, with an endpoint at the other end of its wire.
 
 use super::*;
-use crate::service::Ingress;
 use crate::service::endpoint::ConnId;
 use crate::service::outside::{Stream, WINDOW};
+use crate::service::station::Ingress;
 use crate::time::Duration;
 use crate::usb::{Setup, Urb};
 use crate::usbip::{Client, Dialect, Event as Told, OpStatus};
