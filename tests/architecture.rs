@@ -70,7 +70,7 @@ const ROOMS: &[Room] = &[
 
 /// What the rooms of `service` stand on.
 const SERVICE_GROUND: &[&str] =
-    &["station", "shares", "allowance", "ip", "path_mtu", "lease", "report", "host", "outside", "machine"];
+    &["station", "shares", "allowance", "path_mtu", "lease", "report", "host", "outside", "machine"];
 
 /// The rooms of `service`, likewise. Its root, which makes services, is above them all.
 const SERVICE: &[Room] = &[
@@ -78,8 +78,7 @@ const SERVICE: &[Room] = &[
     Room { name: "station", may_use: &[] },
     Room { name: "shares", may_use: &[] },
     Room { name: "allowance", may_use: &[] },
-    Room { name: "ip", may_use: &[] },
-    Room { name: "path_mtu", may_use: &["ip"] },
+    Room { name: "path_mtu", may_use: &[] },
     Room { name: "lease", may_use: &[] },
     Room { name: "report", may_use: &[] },
     Room { name: "host", may_use: &[] },

@@ -17,12 +17,11 @@
 //! | [`endpoint`] | the user-space host |
 //! | [`machine`] | a service as its thread sees it |
 //! | [`outside`], [`host`], [`report`] | what services say to those who own descriptors, and to the port |
-//! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`], [`ip`] | who has sent something, what is held for whom, and what all of them read |
+//! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | who has sent something, and what is held for whom |
 
 pub mod allowance;
 pub mod endpoint;
 pub mod host;
-pub mod ip;
 pub mod lan;
 pub mod lease;
 pub mod machine;

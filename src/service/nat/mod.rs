@@ -39,7 +39,7 @@ mod wire;
 
 pub use stats::{Flows, Stats};
 
-use super::endpoint::{Endpoint, EndpointConfig, arp_sender};
+use super::endpoint::{Endpoint, EndpointConfig};
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
@@ -49,7 +49,7 @@ use crate::service::path_mtu::TooBig;
 use crate::service::questions::Servers;
 use crate::service::station::{Ingress, Station};
 use crate::time::{Instant, earliest};
-use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
+use crate::wire::{Cidr, Ethernet, Gso, Offload, arp, segment};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -173,7 +173,7 @@ impl Nat {
             return;
         };
         let (ether_type, whom) = (view.ether_type().0, Station { mac: view.source(), ingress });
-        if let Some((addr, mac)) = arp_sender(&view) {
+        if let Some((addr, mac)) = arp::sender(&view) {
             self.local.hear(now, addr, Station { mac, ingress });
         }
         let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();
