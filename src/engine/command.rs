@@ -18,14 +18,12 @@ use crate::config::{Attach, PortSpec};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
-use crate::service::lan::leases::Lease;
-use crate::service::nat::{Flows, Stats};
+use crate::service::report::{Figures, Leased};
 use crate::switch::PortConfig;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::SystemTime;
 
 /// A port as it is shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,10 +46,10 @@ pub struct PortStatus {
     pub listener: Option<String>,
     /// The line that attaches a peer.
     pub attach: Option<Attach>,
-    /// The flows of a gateway, and what it has counted.
-    pub flows: Option<(Flows, Stats)>,
-    /// The leases of its segment, by address, and when each ends.
-    pub leases: Vec<(Lease, SystemTime)>,
+    /// What its service counts.
+    pub figures: Vec<Figures>,
+    /// The leases that its service has given out, by address.
+    pub leases: Arc<[Leased]>,
 }
 
 /// How a switch is.

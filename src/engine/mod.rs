@@ -289,7 +289,7 @@ impl Engine {
             return;
         };
         if self.switch.is_guarded() {
-            for (lease, _) in channel.take_leases().unwrap_or_default() {
+            for lease in channel.take_news().unwrap_or_default().leases.iter() {
                 self.switch.bind_lease(lease.mac, lease.addr.into());
             }
         }

@@ -7,6 +7,7 @@ use super::ports::{Origin, PortSlot};
 use crate::frame::PortId;
 use crate::port::{Edge, Listener};
 use crate::switch::PortState;
+use std::sync::Arc;
 
 impl Engine {
     /// All ports, each listener followed by its clients.
@@ -44,6 +45,7 @@ impl Engine {
             Origin::Spec(spec) => slot.seat.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec)),
             _ => None,
         };
+        let shown = slot.seat.edge().and_then(Edge::shown).unwrap_or_default();
         Some(PortStatus {
             name: slot.name.clone(),
             kind: spec.map_or("inside", |spec| spec.kind.text().row().word),
@@ -54,8 +56,8 @@ impl Engine {
             target: spec.filter(|_| listener.is_none()).map(|spec| spec.target()).unwrap_or_default(),
             listener,
             attach,
-            flows: slot.seat.edge().and_then(Edge::flows),
-            leases: slot.seat.edge().map(Edge::leases).unwrap_or_default(),
+            figures: shown.figures,
+            leases: shown.leases,
         })
     }
 }
@@ -68,7 +70,7 @@ pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
         None => "waiting",
         Some(edge) if edge.link_is_down() => "down",
         Some(_) if state.stalled => "stalled",
-        Some(edge) => edge.state().unwrap_or("up"),
+        Some(edge) => edge.shown().and_then(|shown| shown.standing).map_or("up", |standing| standing.state),
     }
 }
 
@@ -84,7 +86,7 @@ pub(super) fn listener_status(slot: &ListenerSlot) -> PortStatus {
         target: slot.spec.target(),
         listener: None,
         attach: slot.listener.as_ref().map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
-        flows: None,
-        leases: Vec::new(),
+        figures: Vec::new(),
+        leases: Arc::default(),
     }
 }
