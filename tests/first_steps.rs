@@ -79,3 +79,29 @@ fn a_tap_of_the_machine_is_up_when_a_program_has_opened_it() {
     }
     bridge.wait_for("zeth0: no program has its interface open any more", PATIENCE);
 }
+
+/// Nothing breaks in the middle of a word on a small terminal, and where there is none COLUMNS says how wide a line is.
+#[test]
+fn what_is_said_fits_its_lines() {
+    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    for words in [&["--help"][..], &["-h"], &["run", "--help"], &["up", "--help"], &["help", "promises"]] {
+        let help = zbridge!().args(words.iter().copied()).run();
+        assert!((70..=80).contains(&widest(&help.stdout)), "{words:?}: {}", widest(&help.stdout));
+        let wide = zbridge!().args(words.iter().copied()).env("COLUMNS", "96").run();
+        assert!((81..=96).contains(&widest(&wide.stdout)), "{words:?}: {}", widest(&wide.stdout));
+    }
+    let dir = TempDir::new();
+    let port = |name: &str| format!("unix:{},name={name}", dir.text(name));
+    let bridge = zbridge!("--port", port("a-name-of-some-length"), "--port", port("b"));
+    let bridge = bridge.env("XDG_RUNTIME_DIR", dir.root()).env("COLUMNS", "80").ready();
+    let client = support::StreamPeer::unix(dir.path("a-name-of-some-length"));
+    bridge.wait_for("a-name-of-some-length#1: connected", PATIENCE);
+    let status = zbridge!("status").env("XDG_RUNTIME_DIR", dir.root()).env("COLUMNS", "80").run();
+    let table = status.stdout.split("to attach").next().unwrap_or_default();
+    assert!(widest(table) <= 80 && table.contains("\n    pid "), "{table}");
+    drop(client);
+    bridge.sigterm();
+    let end = bridge.wait();
+    let (_, table) = end.stdout.split_once("rx frames").expect("the counters");
+    assert!(widest(table) <= 80 && table.contains("\na-name-of-some-length\n"), "{table}");
+}
