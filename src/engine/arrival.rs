@@ -7,7 +7,9 @@
 //! [`Edge::connected`]: crate::port::Edge::connected
 
 use super::Engine;
-use super::ports::Due;
+use super::life::Life;
+use super::ports::{Attached, Lost};
+use super::timers::Due;
 use crate::error::Result;
 use crate::frame::PortId;
 use crate::port::{Edge, Gone};
@@ -19,12 +21,9 @@ use std::os::fd::RawFd;
 const PEER_CHECK: Duration = Duration::from_millis(100);
 
 impl Engine {
-    /// A port whose peer has to come first.
-    pub(super) fn begin_connecting(&mut self, id: PortId) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.connecting = true;
-            slot.rewriter.iter_mut().for_each(Rewriter::forget);
-        }
+    /// A port whose peer has to come first takes no part until it has.
+    pub(super) fn begin_arrival(&mut self, id: PortId) {
+        self.slot_mut(id).and_then(|slot| slot.rewriter.as_mut()).into_iter().for_each(Rewriter::forget);
         self.set_down(id);
         self.settle(id);
     }
@@ -39,7 +38,7 @@ impl Engine {
 
     /// Tells services that whoever was at a port is gone, for now at least.
     pub(super) fn tell_departure(&self, id: PortId) {
-        let edges = self.channels.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.seat.edge());
+        let edges = self.channels.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.edge());
         for edge in edges {
             if let Edge::Channel(channel) = edge {
                 channel.tell_departure(id);
@@ -47,18 +46,19 @@ impl Engine {
         }
     }
 
-    /// Asks a port that was connecting how it stands.
+    /// Asks a port that is arriving how it stands.
     pub(super) fn settle(&mut self, id: PortId) {
-        let Some(slot) = self.slot_mut(id).filter(|slot| slot.connecting) else { return };
-        let Some(edge) = slot.seat.edge_mut() else { return };
+        let Some(slot) = self.slot_mut(id) else { return };
+        let Life::Arriving(there) = &mut slot.life else { return };
+        let Some(edge) = there.seat.edge_mut() else { return };
         let before = edge.fds();
         match edge.connected() {
             None if edge.arrivals_are_silent() => self.look_again(id),
             None => {}
             Some(Ok(())) => {
-                slot.connecting = false;
-                slot.peer = edge.peer().unwrap_or(std::mem::take(&mut slot.peer));
-                log::info!("{}: connected to {}", slot.name, slot.peer);
+                there.peer = edge.peer().unwrap_or(std::mem::take(&mut there.peer));
+                log::info!("{}: connected to {}", slot.name, there.peer);
+                slot.life.arrived();
                 if let Err(error) = self.rewatch(id, before) {
                     self.fail(id, Gone(error.to_string()));
                     return self.lose(id);
@@ -67,7 +67,7 @@ impl Engine {
                 self.make_ready(id);
             }
             Some(Err(error)) => {
-                let gone = Gone(format!("cannot connect to {}: {error}", slot.peer));
+                let gone = Gone(format!("cannot connect to {}: {error}", there.peer));
                 self.fail(id, gone);
                 self.lose(id);
             }
@@ -76,13 +76,12 @@ impl Engine {
 
     /// Sets a timer for the next look whether a peer is there.
     fn look_again(&mut self, id: PortId) {
-        self.timers.retain(|&(_, what)| what != Due::Peer(id));
-        self.timers.insert((self.clock.now() + PEER_CHECK, Due::Peer(id)));
+        self.timers.set(Due::Peer(id), self.clock.now() + PEER_CHECK);
     }
 
     /// Watches the descriptors of a port that may have changed.
     fn rewatch(&mut self, id: PortId, before: [Option<RawFd>; 2]) -> Result<()> {
-        let Some(edge) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.seat.edge()) else {
+        let Some(edge) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.edge()) else {
             return Ok(());
         };
         if edge.fds() == before {
@@ -90,31 +89,27 @@ impl Engine {
         }
         self.unwatch(before);
         self.watch(id, edge)?;
-        if let Some(slot) = self.slot_mut(id) {
-            slot.room_watched = true;
+        if let Some(there) = self.slot_mut(id).and_then(|slot| slot.life.there_mut()) {
+            there.room_watched = true;
         }
         Ok(())
     }
 
-    /// The peer of a port has left, and the port waits for the next one as it is: then its edge is in its seat again,
-    /// with a clean state. An edge that cannot wait is given back.
-    pub(super) fn await_next(&mut self, id: PortId, mut edge: Edge, gone: &Gone) -> Option<Edge> {
-        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.connecting) else { return Some(edge) };
-        let before = edge.fds();
-        if !edge.depart(gone) {
-            return Some(edge);
+    /// The peer of a port has left, and the port waits for the next one as it is: then its edge has a new seat, with a
+    /// clean state. An edge that cannot wait is given back.
+    pub(super) fn await_next(&mut self, id: PortId, mut lost: Lost) -> Option<Lost> {
+        let before = lost.edge.fds();
+        if lost.arriving || !lost.edge.depart(&lost.gone) {
+            return Some(lost);
         }
-        log::info!("{}: {}; waiting for its next peer", slot.name, gone.0);
-        slot.peer.clone_from(&gone.0);
+        log::info!("{}: {}; waiting for its next peer", self.port_name(id), lost.gone.0);
         // A descriptor that is closed by now may have its number anew, and is then watched anew.
         self.unwatch(before);
-        if self.watch(id, &edge).is_err() {
-            return Some(edge);
+        if self.watch(id, &lost.edge).is_err() {
+            return Some(lost);
         }
-        let slot = self.slot_mut(id)?;
-        slot.room_watched = true;
-        slot.seat.put(edge);
-        self.begin_connecting(id);
+        self.slot_mut(id)?.life = Life::Arriving(Attached::new(lost.edge, lost.gone.0, lost.since));
+        self.begin_arrival(id);
         None
     }
 }

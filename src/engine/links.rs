@@ -10,7 +10,8 @@
 //!
 //! That a link is up again a TAP tells by its descriptor; a packet socket is asked from time to time.
 
-use super::ports::Due;
+use super::ports::PortSlot;
+use super::timers::Due;
 use super::{Engine, LINK_NEWS};
 use crate::error::Error;
 use crate::frame::PortId;
@@ -43,21 +44,19 @@ impl Engine {
     /// There are news.
     pub(super) fn take_link_news(&mut self) {
         self.link_news.iter().for_each(LinkNews::take);
-        if !self.timers.iter().any(|&(_, what)| what == Due::Links) {
-            self.timers.insert((self.clock.now() + SETTLED, Due::Links));
-        }
+        self.timers.set_by(Due::Links, self.clock.now() + SETTLED);
     }
 
     /// Asks all ports for their links.
     pub(super) fn look_at_links(&mut self) {
         for index in 0..self.ports.len() {
             let id = PortId(index as u16);
-            let edge = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut());
+            let edge = self.slot_mut(id).and_then(PortSlot::edge_mut);
             let Some(edge) = edge else { continue };
             if edge.carrier_has_changed() {
                 self.empty(id);
             }
-            if let Some(Err(gone)) = self.slot_mut(id).and_then(|slot| Some(slot.seat.edge_mut()?.check_link())) {
+            if let Some(Err(gone)) = self.slot_mut(id).and_then(|slot| Some(slot.edge_mut()?.check_link())) {
                 self.fail(id, gone);
             }
             self.tell_link(id);
@@ -66,12 +65,11 @@ impl Engine {
 
     /// A port's link is down, as far as it knows: asks again, until it is up or gone.
     pub(super) fn look_at_link(&mut self, id: PortId, now: Instant) {
-        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let Some(edge) = slot.seat.edge_mut().filter(|edge| edge.link_is_down()) else { return };
+        let edge = self.slot_mut(id).and_then(PortSlot::edge_mut);
+        let Some(edge) = edge.filter(|edge| edge.link_is_down()) else { return };
         match edge.check_link() {
             Ok(()) if edge.link_is_down() => {
-                self.timers.retain(|&(_, what)| what != Due::Link(id));
-                self.timers.insert((now + LINK_CHECK, Due::Link(id)));
+                self.timers.set(Due::Link(id), now + LINK_CHECK);
             }
             Ok(()) => {}
             Err(gone) => self.fail(id, gone),
@@ -88,17 +86,19 @@ impl Engine {
 
     /// Says that a port's link is down, or up again, if that was not said. The end of its interface is another matter.
     pub(super) fn tell_link(&mut self, id: PortId) {
-        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let Some(edge) = slot.seat.edge_mut().filter(|edge| edge.link_is_down() != slot.link_down) else { return };
+        let Some(there) = self.slot_mut(id).and_then(|slot| slot.life.there_mut()) else { return };
+        let told = there.link_down;
+        let Some(edge) = there.seat.edge_mut().filter(|edge| edge.link_is_down() != told) else { return };
         if let Err(gone) = edge.check_link() {
             return self.fail(id, gone);
         }
         let (down, comes_and_goes) = (edge.link_is_down(), edge.awaits_interfaces());
-        if down && !slot.link_down {
+        there.link_down = down;
+        if down && !told {
             self.empty(id);
         }
         let Some(slot) = self.slot_mut(id) else { return };
-        match (std::mem::replace(&mut slot.link_down, down), down) {
+        match (told, down) {
             (false, true) => {
                 if comes_and_goes {
                     log::debug!("{}: its program has closed its interface", slot.name);

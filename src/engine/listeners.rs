@@ -2,19 +2,21 @@
 //!
 //! Theory of operation. A client becomes a port of its own, named after the listener and numbered (`inst1#1`), and leaves
 //! its counters to the listener's sum when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for
-//! want of descriptors, pauses and is tried again as a port is: after 50 ms, then at twice the interval up to a second.
+//! want of descriptors, pauses and is tried again as a port is (`life.rs`).
 //!
 //! Whoever may connect may do so thousands of times. So clients are let in for [`LETTING_IN`] of a turn and no longer,
 //! none of them costs more than the one before, they never get the last descriptors of the process
 //! ([`descriptors::are_scarce`]), and of more than a person can read only the number is said.
 
-use super::ports::{Due, FIRST_RETRY, LAST_RETRY, Origin, say};
+use super::life::{Backoff, Life};
+use super::ports::Origin;
+use super::timers::{Due, Wisher};
 use super::{Engine, LISTENERS};
 use crate::config::PortSpec;
 use crate::counters::Counters;
 use crate::error::Result;
 use crate::frame::PortId;
-use crate::port::{self, Edge, Listener, Opened, descriptors};
+use crate::port::{Edge, Listener, descriptors};
 use crate::service::allowance::Allowance;
 use crate::time::Duration;
 use mio::{Interest, Token};
@@ -64,13 +66,11 @@ impl Numbers {
 /// A listener, or the wish for one.
 pub(super) struct ListenerSlot {
     pub spec: Arc<PortSpec>,
-    pub listener: Option<Listener>,
+    pub life: Life<Listener>,
+    /// How long the next attempt to listen, or to accept, is waited for.
+    pub backoff: Backoff,
     /// The sum of what clients that have left had counted.
     pub departed: Counters,
-    /// Why it does not listen.
-    pub why: String,
-    /// That was not said yet.
-    pub untold: bool,
     /// The system had nothing left for a client, which was said.
     starved: bool,
     numbers: Numbers,
@@ -79,10 +79,6 @@ pub(super) struct ListenerSlot {
     lines: Allowance,
     /// Lines that were not said.
     unsaid: u64,
-    pub removed: bool,
-    /// Its names are being looked up: the number of the question.
-    pub asked: Option<u64>,
-    retry: Duration,
 }
 
 impl ListenerSlot {
@@ -94,107 +90,69 @@ impl ListenerSlot {
 }
 
 impl Engine {
-    /// Adds a listener. One that is not there yet, for the reason `why`, is tried in a moment. `untold`: when that fails,
-    /// it is to be said.
-    pub(super) fn add_listener(
-        &mut self,
-        spec: Arc<PortSpec>,
-        listener: Option<Listener>,
-        why: String,
-        untold: bool,
-    ) -> Result<()> {
+    fn listener_mut(&mut self, index: usize) -> Option<&mut ListenerSlot> {
+        self.listeners.get_mut(index)?.as_mut()
+    }
+
+    /// Adds a listener, or the wish for one.
+    pub(super) fn add_listener(&mut self, spec: Arc<PortSpec>, life: Life<Listener>) -> Result<()> {
         descriptors::raise();
         // In the place of one that was removed, which left nothing behind.
-        let index = self.listeners.iter().position(|slot| slot.removed).unwrap_or(self.listeners.len());
-        match &listener {
-            Some(listener) => self.register(listener.fd(), Token(LISTENERS + index), Interest::READABLE)?,
-            None => drop(self.timers.insert((self.clock.now() + FIRST_RETRY, Due::Listener(index)))),
+        let index = self.listeners.iter().position(Option::is_none).unwrap_or(self.listeners.len());
+        if let Some(listener) = life.there() {
+            self.watch_listener(index, listener)?;
         }
-        let departed = Counters::default();
         let slot = ListenerSlot {
             spec,
-            listener,
-            departed,
-            why,
-            untold,
+            life,
+            backoff: Backoff::default(),
+            departed: Counters::default(),
             starved: false,
             numbers: Numbers::default(),
             told_full: false,
             lines: LINES,
             unsaid: 0,
-            removed: false,
-            asked: None,
-            retry: FIRST_RETRY,
         };
         match self.listeners.get_mut(index) {
-            Some(place) => *place = slot,
-            None => self.listeners.push(slot),
+            Some(place) => *place = Some(slot),
+            None => self.listeners.push(Some(slot)),
+        }
+        // One that is there wishes for nothing.
+        self.wait(Wisher::Listener(index));
+        Ok(())
+    }
+
+    fn watch_listener(&self, index: usize, listener: &Listener) -> Result<()> {
+        self.register(listener.fd(), Token(LISTENERS + index), Interest::READABLE)
+    }
+
+    /// A listener that was asked for is there.
+    ///
+    /// # Errors
+    /// Its descriptor cannot be watched.
+    pub(super) fn listen(&mut self, index: usize, listener: Listener) -> Result<()> {
+        self.watch_listener(index, &listener)?;
+        if let Some(slot) = self.listener_mut(index) {
+            log::info!("{}: listening", slot.spec.name);
+            slot.life = Life::Open(listener);
         }
         Ok(())
     }
 
-    /// A listener that could not be bound, or could not accept, tries again.
-    pub(super) fn retry_listener(&mut self, index: usize) {
-        let slot = &mut self.listeners[index];
-        if slot.removed {
-            return;
-        }
-        if slot.listener.is_some() {
-            return self.accept(index);
-        }
-        let spec = slot.spec.clone();
-        match self.open_aside(Due::Listener(index), &spec) {
-            Some((number, why)) => {
-                let slot = &mut self.listeners[index];
-                (slot.asked, slot.why) = (Some(number), why);
-            }
-            None => self.listen(index, Ok(spec)),
-        }
-    }
-
-    /// Binds a listener, its specification in numbers.
-    pub(super) fn listen(&mut self, index: usize, numbers: Result<Arc<PortSpec>>) {
-        let slot = &mut self.listeners[index];
-        match numbers.and_then(|numbers| port::open(&numbers)) {
-            Ok(Opened::Listener(listener)) => {
-                log::info!("{}: listening", slot.spec.name);
-                let fd = listener.fd();
-                slot.listener = Some(listener);
-                if let Err(error) = self.register(fd, Token(LISTENERS + index), Interest::READABLE) {
-                    log::error!("{}: {error}", self.listeners[index].spec.name);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                say(&slot.spec.name, &error, &mut slot.untold);
-                error.what().clone_into(&mut slot.why);
-                self.wait_listener(index);
-            }
-        }
-    }
-
-    fn wait_listener(&mut self, index: usize) {
-        let slot = &mut self.listeners[index];
-        slot.retry = (slot.retry * 2).min(LAST_RETRY);
-        // A client that comes meanwhile is a reason to try, but not to wait for two times.
-        self.timers.retain(|&(_, what)| what != Due::Listener(index));
-        self.timers.insert((self.clock.now() + slot.retry, Due::Listener(index)));
-    }
-
     /// Lets clients in, one at least.
     pub(super) fn accept(&mut self, index: usize) {
-        let listener = self.listeners.get(index).and_then(|slot| slot.listener.as_ref());
+        let listener = self.listener_mut(index).and_then(|slot| slot.life.there());
         if listener.is_some_and(descriptors::are_scarce) {
             return self.starve(index, Errno::MFILE);
         }
         let start = self.clock.now();
         loop {
-            let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
+            let Some(slot) = self.listener_mut(index) else { return };
+            let Some(listener) = slot.life.there() else { return };
             match listener.accept() {
                 Ok(Some((edge, peer))) => {
                     let last = edge.fds().into_iter().flatten().any(|fd| descriptors::is_reserved(fd + 1));
-                    let slot = &mut self.listeners[index];
-                    (slot.retry, slot.starved) = (FIRST_RETRY, false);
+                    (slot.backoff, slot.starved) = (Backoff::default(), false);
                     self.admit(index, edge, peer);
                     if last {
                         return self.starve(index, Errno::MFILE);
@@ -209,21 +167,24 @@ impl Engine {
             }
         }
         self.letting_in = self.letting_in.saturating_sub(self.clock.now() - start);
-        self.timers.insert((self.clock.now(), Due::Listener(index)));
+        self.timers.set(Due::Accept(index), self.clock.now());
     }
 
     /// There is nothing left for a client: says so once, and tries again.
     fn starve(&mut self, index: usize, errno: Errno) {
-        let Some(slot) = self.listeners.get_mut(index) else { return };
+        let now = self.clock.now();
+        let Some(slot) = self.listener_mut(index) else { return };
         if !std::mem::replace(&mut slot.starved, true) {
             let (name, cause) = (&slot.spec.name, std::io::Error::from(errno));
             log::error!("{name}: cannot accept a client: {cause}; trying again until it can");
         }
-        self.wait_listener(index);
+        // A client that comes meanwhile is a reason to try, too.
+        let due = now + slot.backoff.next();
+        self.timers.set(Due::Accept(index), due);
     }
 
     fn admit(&mut self, index: usize, edge: Edge, peer: String) {
-        let slot = &mut self.listeners[index];
+        let Some(slot) = self.listener_mut(index) else { return };
         let spec = slot.spec.clone();
         let most = spec.kind.clients();
         if slot.numbers.count() >= most {
@@ -240,8 +201,8 @@ impl Engine {
         let name = format!("{}#{number}", spec.name);
         self.say_of_client(index, || format!("{name}: connected, {peer}"));
         let origin = Origin::Client { listener: index, number };
-        if let Err(error) = self.add_slot(&spec, &name, origin, Some(edge), peer) {
-            self.listeners[index].numbers.give(number);
+        if let Err(error) = self.add_open(&spec, &name, origin, edge, peer) {
+            self.listener_mut(index).into_iter().for_each(|slot| slot.numbers.give(number));
             self.say_of_client(index, || error.to_string());
         }
     }
@@ -259,23 +220,21 @@ impl Engine {
     /// Says something of a client, or counts it.
     fn say_of_client(&mut self, index: usize, line: impl FnOnce() -> String) {
         let now = self.clock.now();
-        match self.listeners.get_mut(index).is_some_and(|slot| slot.lines.take(now)) {
+        match self.listener_mut(index).is_some_and(|slot| slot.lines.take(now)) {
             true => log::info!("{}", line()),
             false => self.count_unsaid(index),
         }
     }
 
     fn count_unsaid(&mut self, index: usize) {
-        let Some(slot) = self.listeners.get_mut(index) else { return };
+        let Some(slot) = self.listener_mut(index) else { return };
         slot.unsaid += 1;
-        if slot.unsaid == 1 {
-            self.timers.insert((self.clock.now() + TOGETHER, Due::Unsaid(index)));
-        }
+        self.timers.set_by(Due::Unsaid(index), self.clock.now() + TOGETHER);
     }
 
     /// Says how much was not said.
     pub(super) fn tell_unsaid(&mut self, index: usize) {
-        if let Some(slot) = self.listeners.get_mut(index).filter(|slot| !slot.removed) {
+        if let Some(slot) = self.listener_mut(index) {
             let (name, unsaid) = (&slot.spec.name, std::mem::take(&mut slot.unsaid));
             log::info!("{name}: {unsaid} more clients came, left or were turned away");
         }

@@ -14,7 +14,7 @@
 //! its peer has read anything, and would wake the thread once for every frame that it delivered.
 //!
 //! A port that loses its descriptor is not the process's end. A client of a listener leaves; a port that was asked for
-//! by name stays, is shown as waiting, and is opened again, soon at first and then every second (`ports.rs`).
+//! by name stays, is shown as waiting, and is opened again, soon at first and then every second (`life.rs`).
 //!
 //! A thread that fails takes its own switch or service along, and nothing else (`fault.rs`); one that hangs is named
 //! (`pulse.rs`).
@@ -31,6 +31,7 @@ mod events;
 mod fault;
 mod fdb;
 mod gateway;
+mod life;
 mod links;
 mod listeners;
 mod names;
@@ -39,7 +40,9 @@ mod pulse;
 mod rewrite;
 mod service;
 mod show;
+mod timers;
 mod watcher;
+mod wishes;
 
 pub use bridge::{Bridge, Ended};
 pub use command::{Condition, Handle, PortStatus, SwitchStatus};
@@ -54,7 +57,7 @@ use crate::port::link_news::LinkNews;
 use crate::port::port_set::PortSet;
 use crate::port::{Budget, Edge, Gone, Inhaled};
 use crate::switch::{Flush, Switch, SwitchConfig, Taken, Transmit};
-use crate::time::{Clock, Duration, Instant, earliest};
+use crate::time::{Clock, Duration, earliest};
 use air::Air;
 use command::Command;
 use crossbeam_channel::Receiver;
@@ -63,10 +66,11 @@ use fault::Parts;
 use links::LINK_CHECK;
 use listeners::{LETTING_IN, ListenerSlot};
 use mio::{Events, Poll, Token, Waker};
-use ports::{Due, PortSlot};
+use ports::PortSlot;
 use pulse::{Call, Pulse};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use timers::{Due, Timers};
 
 const WAKER: Token = Token(usize::MAX);
 const LINK_NEWS: Token = Token(usize::MAX - 1);
@@ -90,7 +94,7 @@ struct Engine {
     air: Option<Air>,
     /// Indexed as the switch's ports are.
     ports: Vec<Option<PortSlot>>,
-    listeners: Vec<ListenerSlot>,
+    listeners: Vec<Option<ListenerSlot>>,
     departed: Departed,
     /// Ports that have something to read, each once.
     ready: VecDeque<PortId>,
@@ -110,7 +114,7 @@ struct Engine {
     links: Vec<PortId>,
     /// The kernel's, once a port has an interface.
     link_news: Option<LinkNews>,
-    timers: BTreeSet<(Instant, Due)>,
+    timers: Timers,
     lookups: names::Lookups,
     batch: Batch,
     /// Room for frames that are translated on their way out.
@@ -163,7 +167,7 @@ impl Engine {
             starved: Vec::new(),
             links: Vec::new(),
             link_news: None,
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             lookups: names::Lookups::default(),
             batch: Batch::new(BATCH_BYTES),
             scratch: rewrite::Scratch::default(),
@@ -199,7 +203,7 @@ impl Engine {
                 match event.token() {
                     WAKER => {
                         self.look_at_channels();
-                        self.handle_names();
+                        self.handle_answers();
                     }
                     LINK_NEWS => self.take_link_news(),
                     Token(token) if token >= LISTENERS => self.accept(token - LISTENERS),
@@ -226,9 +230,8 @@ impl Engine {
         if !self.ready.is_empty() || !self.flushing.is_empty() || self.switch.has_to_speak() {
             return Some(Duration::ZERO);
         }
-        let timer = self.timers.first().map(|&(due, _)| due);
-        let due = earliest(timer, self.switch.poll_timeout()).map(|due| due - self.clock.now());
-        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.seat.edge()?.due_in());
+        let due = earliest(self.timers.next(), self.switch.poll_timeout()).map(|due| due - self.clock.now());
+        let edges = self.timed.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.edge()?.due_in());
         due.into_iter().chain(edges).min()
     }
 
@@ -253,7 +256,7 @@ impl Engine {
     }
 
     fn port_event(&mut self, id: PortId, event: &mio::event::Event) {
-        if self.slot_mut(id).is_some_and(|slot| slot.connecting) {
+        if self.slot_mut(id).is_some_and(|slot| slot.life.is_arriving()) {
             return self.settle(id);
         }
         if event.is_writable() {
@@ -262,9 +265,9 @@ impl Engine {
             self.stop_watching_room(id);
         }
         if event.is_read_closed()
-            && let Some(slot) = self.slot_mut(id)
+            && let Some(there) = self.slot_mut(id).and_then(|slot| slot.life.there_mut())
         {
-            slot.ending = true;
+            there.ending = true;
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.make_ready(id);
@@ -274,7 +277,7 @@ impl Engine {
     fn look_at_channels(&mut self) {
         for index in 0..self.channels.len() {
             let id = self.channels[index];
-            if self.slot_mut(id).and_then(|slot| slot.seat.edge()).is_some_and(|edge| edge.take_ready()) {
+            if self.slot_mut(id).and_then(|slot| slot.edge()).is_some_and(|edge| edge.take_ready()) {
                 self.bind_leases(id);
                 self.make_flushing(id);
                 self.make_ready(id);
@@ -284,8 +287,7 @@ impl Engine {
 
     /// Binds the addresses that a service has leased to the guarded ports of those who have them.
     fn bind_leases(&mut self, id: PortId) {
-        let Some(Edge::Channel(channel)) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.seat.edge())
-        else {
+        let Some(Edge::Channel(channel)) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.edge()) else {
             return;
         };
         if self.switch.is_guarded() {
@@ -327,8 +329,7 @@ impl Engine {
             }
         }
         while let Some(id) = self.starved.pop() {
-            self.timers.retain(|&(_, what)| what != Due::Flush(id));
-            self.timers.insert((now + STARVED_RETRY, Due::Flush(id)));
+            self.timers.set(Due::Flush(id), now + STARVED_RETRY);
         }
         while let Some(id) = self.full.pop() {
             self.watch_room(id);
@@ -370,23 +371,24 @@ impl Engine {
                 slot.parked = true;
                 continue;
             }
-            let Some(counters) = self.switch.counters_mut(id).filter(|_| slot.seat.edge().is_some()) else { continue };
+            let Some(there) = slot.life.there_mut().filter(|it| !it.seat.has_failed()) else { continue };
+            let Some(counters) = self.switch.counters_mut(id) else { continue };
             self.pulse.at_port(Call::Read, id);
             let before = self.batch.len();
-            let frames = if std::mem::take(&mut slot.lone) { 1 } else { INHALE_FRAMES };
-            let received = slot.seat.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
-            slot.lone = received == Some(Inhaled::Drained) && self.batch.len() - before <= 1;
+            let frames = if std::mem::take(&mut there.lone) { 1 } else { INHALE_FRAMES };
+            let received = there.seat.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
+            there.lone = received == Some(Inhaled::Drained) && self.batch.len() - before <= 1;
             if let Some(rewriter) = &mut slot.rewriter {
                 self.batch.edit_from(before, |frame, offload| rewriter.inbound(frame, offload));
             }
             match received {
                 None => self.gone.push(id),
-                Some(Inhaled::Drained) if slot.seat.edge().is_some_and(Edge::link_is_down) => {
+                Some(Inhaled::Drained) if there.seat.edge().is_some_and(Edge::link_is_down) => {
                     self.links.push(id);
-                    self.timers.insert((self.clock.now() + LINK_CHECK, Due::Link(id)));
+                    self.timers.set_by(Due::Link(id), self.clock.now() + LINK_CHECK);
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
-                Some(Inhaled::Drained) if std::mem::take(&mut slot.ending) => {
+                Some(Inhaled::Drained) if std::mem::take(&mut there.ending) => {
                     slot.ready = true;
                     self.ready.push_back(id);
                 }
@@ -402,19 +404,15 @@ impl Engine {
     fn handle_timers(&mut self) {
         self.pulse.at(Call::Timer);
         self.handle_edge_timers();
-        if self.timers.is_empty() && self.switch.poll_timeout().is_none() {
+        if self.timers.next().is_none() && self.switch.poll_timeout().is_none() {
             return;
         }
         let now = self.clock.now();
         self.switch.handle_timeout(now);
-        while let Some(&(due, what)) = self.timers.first() {
-            if due > now {
-                break;
-            }
-            self.timers.pop_first();
-            match what {
-                Due::Port(id) => self.retry(id, due),
-                Due::Listener(index) => self.retry_listener(index),
+        while let Some(due) = self.timers.pop(now) {
+            match due {
+                Due::Try(wisher) => self.retry(wisher),
+                Due::Accept(index) => self.accept(index),
                 Due::Link(id) => self.look_at_link(id, now),
                 Due::Links => self.look_at_links(),
                 Due::Flush(id) => self.make_flushing(id),
@@ -427,7 +425,7 @@ impl Engine {
     fn handle_edge_timers(&mut self) {
         for index in 0..self.timed.len() {
             let id = self.timed[index];
-            let Some(edge) = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut()) else { continue };
+            let Some(edge) = self.slot_mut(id).and_then(PortSlot::edge_mut) else { continue };
             if edge.due_in().is_some_and(|time| time.is_zero()) {
                 edge.handle_timeout();
                 // What it has to say comes with the next read.
@@ -464,18 +462,19 @@ struct Edges<'a> {
 
 impl Transmit for Edges<'_> {
     fn transmit(&mut self, id: PortId, out: Outgoing<'_>, counters: &mut Counters) -> Taken {
-        let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else {
+        let slot = self.ports.get_mut(id.index()).and_then(Option::as_mut);
+        let Some((there, rewriter)) = slot.and_then(|slot| Some((slot.life.there_mut()?, &slot.rewriter))) else {
             counters.drop(DropReason::LinkDown, out.len() as u64);
             return Taken { frames: out.len() };
         };
-        let had_failed = slot.seat.has_failed();
+        let had_failed = there.seat.has_failed();
         self.pulse.at_port(Call::Write, id);
-        let frames = match &slot.rewriter {
-            None => slot.seat.offer(out, counters),
-            Some(rewriter) => self.scratch.offer(rewriter, &mut slot.seat, out, counters),
+        let frames = match rewriter {
+            None => there.seat.offer(out, counters),
+            Some(rewriter) => self.scratch.offer(rewriter, &mut there.seat, out, counters),
         };
-        let Some(edge) = slot.seat.edge() else {
-            if slot.seat.has_failed() && !had_failed {
+        let Some(edge) = there.seat.edge() else {
+            if !had_failed {
                 self.gone.push(id);
             }
             return Taken { frames };
@@ -483,25 +482,28 @@ impl Transmit for Edges<'_> {
         if edge.is_starved() {
             self.starved.push(id);
         }
-        if edge.link_is_down() != slot.link_down {
+        if edge.link_is_down() != there.link_down {
             self.links.push(id);
         }
         if frames < out.len() {
             self.full.push(id);
         }
-        if edge.has_own() && !std::mem::replace(&mut slot.ready, true) {
+        if edge.has_own()
+            && let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut)
+            && !std::mem::replace(&mut slot.ready, true)
+        {
             self.ready.push_back(id);
         }
         Taken { frames }
     }
 
     fn has_begun(&self, id: PortId) -> bool {
-        self.ports.get(id.index()).and_then(Option::as_ref).is_some_and(|slot| slot.seat.has_begun())
+        self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.life.there()).is_some_and(|it| it.seat.has_begun())
     }
 
     fn abandon(&mut self, id: PortId) {
-        if let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) {
-            slot.seat.fail(Gone("the system has no memory for the rest of a frame that was half sent".into()));
+        if let Some(there) = self.ports.get_mut(id.index()).and_then(|slot| slot.as_mut()?.life.there_mut()) {
+            there.seat.fail(Gone("the system has no memory for the rest of a frame that was half sent".into()));
             self.gone.push(id);
         }
     }

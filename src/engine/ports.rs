@@ -1,15 +1,17 @@
-//! The life of a port: opened, connected, lost, waited for, opened again, removed.
+//! Ports: opened, connected, lost, opened again, removed.
 //!
 //! Theory of operation. A slot stands for a port of the switch. Its [`Origin`] says what happens when the descriptor
 //! is lost: a listener's client is removed, and its counters are kept in the listener's sum; a port that was asked for
-//! by its own specification is set down in the switch, which forgets its stations, and tried again after 50 ms, then
-//! at twice the interval up to a second.
+//! by its own specification is set down in the switch, which forgets its stations, and is a wish again (`life.rs`).
 //!
 //! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
 //! there, as for a connection that was begun.
 
+use super::life::{Backoff, LAST_RETRY, Life, Wish, say};
+use super::listeners::ListenerSlot;
 use super::names::{Beforehand, Prepared};
 use super::show::listener_status;
+use super::timers::Wisher;
 use super::{Engine, random_seed, service};
 use crate::config::{PortSpec, misplaced, same_host};
 use crate::error::{Class, Error, Result};
@@ -18,34 +20,14 @@ use crate::port::channel::{self, Link};
 use crate::port::names::first_name;
 use crate::port::seat::Seat;
 use crate::port::{self, Edge, Gone, Listener, Opened, sys};
-use crate::rights::role::{BASE, FILES};
-use crate::rights::{self, Role};
 use crate::switch::{Address, PortConfig};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::{Mac, Rewriter, Rule};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
-
-pub(super) const FIRST_RETRY: Duration = Duration::from_millis(50);
-pub(super) const LAST_RETRY: Duration = Duration::from_secs(1);
-
-/// What a timer is for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Due {
-    Port(PortId),
-    Listener(usize),
-    Link(PortId),
-    /// All links.
-    Links,
-    Flush(PortId),
-    /// Whether the peer of a line has come.
-    Peer(PortId),
-    /// What was left unsaid of a listener's clients.
-    Unsaid(usize),
-}
 
 /// Where a port came from.
 pub(super) enum Origin {
@@ -71,42 +53,90 @@ impl Origin {
     }
 }
 
-/// A port of the switch and its descriptor.
+/// A port of the switch.
 pub(super) struct PortSlot {
     pub name: String,
     pub origin: Origin,
-    pub seat: Seat<Edge>,
-    /// Who is at the other end, or why nobody is.
-    pub peer: String,
-    /// The connection was begun and is not there yet.
-    pub connecting: bool,
+    pub life: Life<Attached>,
+    /// How long its next attempt is waited for.
+    pub backoff: Backoff,
     /// It is on the list of ports to be read.
     pub ready: bool,
-    /// Its last wake-up brought one frame, and so may the next.
-    pub lone: bool,
-    /// Its descriptor has said that its end has come, which a read has still to find.
-    pub ending: bool,
     /// It had something to read when it was paused.
     pub parked: bool,
     /// It is on the list of ports to be flushed.
     pub flushing: bool,
     /// Translates addresses, where it was asked to.
     pub rewriter: Option<Rewriter>,
-    /// It may make its interface: it made the last one, or never had one.
-    makes: bool,
-    /// Why it is not there was not said yet.
-    pub untold: bool,
-    /// Its names are being looked up: the number of the question.
-    pub asked: Option<u64>,
+}
+
+impl PortSlot {
+    /// The edge, as long as it is whole.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.life.there()?.seat.edge()
+    }
+
+    /// The same, to be asked or set.
+    pub fn edge_mut(&mut self) -> Option<&mut Edge> {
+        self.life.there_mut()?.seat.edge_mut()
+    }
+
+    /// Who is at the other end, or why nobody is.
+    pub fn peer(&self) -> String {
+        let noted = match &self.life {
+            Life::Wished(Wish { why, .. }) | Life::Over(why) => why,
+            Life::Arriving(it) | Life::Open(it) => &it.peer,
+        };
+        self.edge().and_then(Edge::peer).unwrap_or_else(|| noted.clone())
+    }
+
+    /// Takes out an edge that has failed. What was asked for is a wish from now on; what was not is over.
+    fn take_failed(&mut self) -> Option<Lost> {
+        self.life.there().filter(|it| it.seat.has_failed())?;
+        let arriving = self.life.is_arriving();
+        let (Life::Arriving(it) | Life::Open(it)) = std::mem::replace(&mut self.life, Life::Over(String::new())) else {
+            return None;
+        };
+        let (edge, gone) = it.seat.into_failed()?;
+        self.life = match self.origin {
+            Origin::Spec(_) => Life::Wished(Wish::again(gone.0.clone(), edge.made_its_interface())),
+            _ => Life::Over(it.peer),
+        };
+        Some(Lost { edge, gone, arriving, since: it.since })
+    }
+}
+
+/// What is attached to a port: a descriptor, and what is known of it.
+pub(super) struct Attached {
+    pub seat: Seat<Edge>,
+    /// Who is at the other end.
+    pub peer: String,
+    since: Instant,
+    /// Its last wake-up brought one frame, and so may the next.
+    pub lone: bool,
+    /// Its descriptor has said that its end has come, which a read has still to find.
+    pub ending: bool,
     /// Its descriptor is watched for room, not only for frames.
     pub room_watched: bool,
     /// Its interface is down, as was said or shown last.
     pub link_down: bool,
-    /// The service that it is has failed, and is not started again.
-    pub failed: bool,
-    opened: Instant,
-    retry: Duration,
-    retry_at: Option<Instant>,
+}
+
+impl Attached {
+    /// `edge`, whose descriptors are watched for all that they tell.
+    pub fn new(edge: Edge, peer: String, since: Instant) -> Self {
+        let link_down = edge.link_is_down();
+        Self { seat: Seat::new(edge), peer, since, lone: false, ending: false, room_watched: true, link_down }
+    }
+}
+
+/// An edge that has failed, and what it was.
+pub(super) struct Lost {
+    pub edge: Edge,
+    pub gone: Gone,
+    /// Its peer had not come.
+    pub arriving: bool,
+    pub since: Instant,
 }
 
 /// Whether a descriptor that was handed over is of another network namespace, and so of a program. Where the kernel does
@@ -131,30 +161,6 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
         offload: abilities.is_some_and(|able| able.offload),
         renames: spec.rewrite.contains(&Rule::Mac),
     }
-}
-
-/// Who has something open is read in /proc.
-static WHO: Role = Role::new("who", &[BASE, FILES]);
-
-/// Says why a port is not there yet: to a person the first time, which is noted in `untold`.
-pub(super) fn say(name: &str, error: &Error, untold: &mut bool) {
-    if std::mem::take(untold) {
-        if !error.asks() {
-            return warn_of(name, error);
-        }
-        // Who it is takes a look at every descriptor of the machine, for which no frame waits.
-        let (name, asking) = (name.to_owned(), error.clone());
-        if rights::spawn_to_look("zb-who", &WHO, move || warn_of(&name, &asking.told())).is_err() {
-            log::warn!("{}", error.what());
-        }
-    } else {
-        log::debug!("{name}: {}", error.what());
-    }
-}
-
-fn warn_of(name: &str, error: &Error) {
-    let hint = error.advice().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-    log::warn!("{name}: {}; trying again until it is there{hint}", error.what());
 }
 
 impl Engine {
@@ -191,7 +197,7 @@ impl Engine {
     fn specs_of(&self, wanted: fn(&Origin) -> bool) -> impl Iterator<Item = &PortSpec> {
         let origins = self.ports.iter().flatten().map(|slot| &slot.origin);
         let ports = origins.filter(move |origin| wanted(origin)).filter_map(|origin| origin.spec().map(|spec| &**spec));
-        ports.chain(self.listeners.iter().filter(|slot| !slot.removed).map(|slot| &*slot.spec))
+        ports.chain(self.listeners.iter().flatten().map(|slot| &*slot.spec))
     }
 
     /// Makes a port of a descriptor that was handed over.
@@ -202,7 +208,7 @@ impl Engine {
             spec.may_join(self.specs())?;
         }
         let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
-        self.add_slot(&spec, &spec.name, origin, Some(edge), String::new())?;
+        self.add_open(&spec, &spec.name, origin, edge, String::new())?;
         Ok(())
     }
 
@@ -216,19 +222,20 @@ impl Engine {
         }
         let numbers = beforehand.numbers.map_or_else(|| spec.clone(), |numbers| Arc::new(*numbers));
         let prepared = beforehand.started.transpose().map(|started| Prepared { spec: numbers, started });
-        match prepared.and_then(|prepared| self.open(prepared, None)) {
+        match prepared.and_then(|prepared| self.open(prepared, true)) {
             Ok(Opened::Edge(edge, peer)) => {
-                self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
+                self.add_open(&spec, &spec.name, Origin::Spec(spec.clone()), edge, peer)?;
             }
             Ok(Opened::Connecting(edge, peer)) => {
-                let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Some(edge), peer)?;
-                self.begin_connecting(id);
+                let life = Life::Arriving(Attached::new(edge, peer, self.clock.now()));
+                let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), life)?;
+                self.begin_arrival(id);
             }
-            Ok(Opened::Listener(listener)) => self.add_listener(spec, Some(listener), String::new(), false)?,
+            Ok(Opened::Listener(listener)) => self.add_listener(spec, Life::Open(listener))?,
             Err(error) if again && error.class() != Class::Usage => {
                 // Before the switch runs nobody is kept waiting by the question who holds it.
                 let error = if self.runs { error } else { error.told() };
-                say(&spec.name, &error, &mut true);
+                say(&spec.name, &error);
                 self.add_awaited(spec, error.what().to_owned(), false)?;
             }
             Err(error) => return Err(error.at(&spec.name)),
@@ -239,50 +246,50 @@ impl Engine {
     /// Adds a port that is not there yet, for the reason `why`, and tries it in a moment. `untold`: when that fails, it
     /// is to be said.
     fn add_awaited(&mut self, spec: Arc<PortSpec>, why: String, untold: bool) -> Result<()> {
+        let wish = Wish::new(why, untold);
         if port::listens(&spec) {
-            return self.add_listener(spec, None, why, untold);
+            return self.add_listener(spec, Life::Wished(wish));
         }
-        let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), None, why)?;
-        self.slot_mut(id).into_iter().for_each(|slot| slot.untold = untold);
-        self.wait(id);
+        let id = self.add_slot(&spec, &spec.name, Origin::Spec(spec.clone()), Life::Wished(wish))?;
+        self.wait(Wisher::Port(id));
         Ok(())
     }
 
-    /// Opens a port, or makes it of the service that it is. `again`: it was open before, and whether this process makes its
-    /// interface.
-    fn open(&mut self, Prepared { spec, started }: Prepared, again: Option<bool>) -> Result<Opened> {
+    /// Opens a port or a listener, or makes it of the service that it is. `makes`: it may make its interface.
+    pub(super) fn open(&mut self, Prepared { spec, started }: Prepared, makes: bool) -> Result<Opened> {
         // Only before the switch runs nobody has started it.
         let started = started.map(Ok).or_else(|| service::start(&spec, &self.host(), random_seed()));
-        match (started, again) {
-            (Some(started), _) => {
-                let (channel, thread) = started?;
-                self.threads.add(thread);
-                Ok(Opened::Edge(Edge::Channel(channel), spec.kind.text().peer()))
-            }
-            (None, Some(makes)) => port::open_again(&spec, makes),
-            (None, None) => port::open(&spec),
-        }
+        let Some(started) = started else { return port::open_again(&spec, makes) };
+        let (channel, thread) = started?;
+        self.threads.add(thread);
+        Ok(Opened::Edge(Edge::Channel(channel), spec.kind.text().peer()))
     }
 
     fn is_taken(&self, name: &str) -> bool {
         self.ports.iter().flatten().any(|slot| slot.name == name)
-            || self.listeners.iter().any(|slot| !slot.removed && slot.spec.name == name)
+            || self.listeners.iter().flatten().any(|slot| slot.spec.name == name)
     }
 
-    /// Puts a port with its static stations into the switch, and its descriptor under watch.
-    pub(super) fn add_slot(
+    /// Adds a port that is there.
+    pub(super) fn add_open(
         &mut self,
         spec: &PortSpec,
         name: &str,
         origin: Origin,
-        edge: Option<Edge>,
+        edge: Edge,
         peer: String,
     ) -> Result<PortId> {
+        self.add_slot(spec, name, origin, Life::Open(Attached::new(edge, peer, self.clock.now())))
+    }
+
+    /// Puts a port with its static stations into the switch, and its descriptor under watch.
+    fn add_slot(&mut self, spec: &PortSpec, name: &str, origin: Origin, life: Life<Attached>) -> Result<PortId> {
+        let edge = life.there().and_then(|it| it.seat.edge());
         // Addresses are made of names: of a socket for one copy, of the name that was given to it.
         let station = if matches!(origin, Origin::Client { number: 1, .. }) { spec.name.as_str() } else { name };
         // A program chooses the address of its interface; what it chooses is its by first use only.
-        let own = edge.as_ref().filter(|_| matches!(origin, Origin::Spec(_))).and_then(Edge::mac);
-        let id = self.add_to_switch(name, switch_config(spec, edge.as_ref()), origin, edge, peer)?;
+        let own = edge.filter(|_| matches!(origin, Origin::Spec(_))).and_then(Edge::mac);
+        let id = self.add_to_switch(name, switch_config(spec, edge), origin, life)?;
         if let Some(slot) = self.slot_mut(id) {
             slot.rewriter = Rewriter::new(station, &spec.rewrite);
         }
@@ -310,21 +317,21 @@ impl Engine {
         name: &str,
         config: PortConfig,
         origin: Origin,
-        edge: Option<Edge>,
-        peer: String,
+        life: Life<Attached>,
     ) -> Result<PortId> {
+        let edge = life.there().and_then(|it| it.seat.edge());
         let too_many = || Error::new(Class::Runtime, format!("{name}: the switch has as many ports as it can have"));
         let isolate = config.isolate;
         let id = self.switch.add_port(config).ok_or_else(too_many)?;
         self.isolated.set(id, isolate);
-        if let Some(Edge::Channel(channel)) = &edge {
+        if let Some(Edge::Channel(channel)) = edge {
             channel.show_isolated(self.isolated.clone());
         }
-        if let Some(error) = edge.as_ref().and_then(|edge| self.watch(id, edge).err()) {
+        if let Some(error) = edge.and_then(|edge| self.watch(id, edge).err()) {
             self.switch.remove_port(self.clock.now(), id);
             return Err(error.at(name));
         }
-        self.note_ways_of_calling(id, edge.as_ref());
+        self.note_ways_of_calling(id, edge);
         self.pulse.name_port(id, name);
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
@@ -332,24 +339,12 @@ impl Engine {
         self.ports[id.index()] = Some(PortSlot {
             name: name.to_owned(),
             origin,
-            rewriter: None,
-            makes: edge.as_ref().is_none_or(Edge::made_its_interface),
-            link_down: edge.as_ref().is_some_and(Edge::link_is_down),
-            seat: Seat::new(edge),
-            failed: false,
-            peer,
-            connecting: false,
+            life,
+            backoff: Backoff::default(),
             ready: false,
-            ending: false,
-            lone: false,
             parked: false,
             flushing: false,
-            untold: false,
-            asked: None,
-            room_watched: true,
-            opened: self.clock.now(),
-            retry: FIRST_RETRY,
-            retry_at: None,
+            rewriter: None,
         });
         Ok(id)
     }
@@ -389,7 +384,7 @@ impl Engine {
 
     /// A port has room: asks no more, unless something still waits for it or its link's state is told that way.
     pub(super) fn stop_watching_room(&mut self, id: PortId) {
-        let needed = |slot: &PortSlot| slot.flushing || slot.seat.edge().is_some_and(Edge::tells_its_link);
+        let needed = |slot: &PortSlot| slot.flushing || slot.edge().is_some_and(Edge::tells_its_link);
         if self.slot_mut(id).is_some_and(|slot| !needed(slot)) {
             // When it fails, the port only goes on being told.
             let _ = self.set_room_watched(id, false);
@@ -398,14 +393,15 @@ impl Engine {
 
     fn set_room_watched(&mut self, id: PortId, watched: bool) -> Result<()> {
         let Some(slot) = self.ports.get(id.index()).and_then(Option::as_ref) else { return Ok(()) };
-        let Some(edge) = slot.seat.edge().filter(|_| slot.room_watched != watched) else { return Ok(()) };
+        let there = slot.life.there().filter(|it| it.room_watched != watched);
+        let Some(edge) = there.and_then(|it| it.seat.edge()) else { return Ok(()) };
         let interest = if watched { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         for fd in edge.fds().into_iter().flatten() {
             let changed = self.poll.registry().reregister(&mut SourceFd(&fd), Token(id.index()), interest);
             changed.map_err(|error| Error::system("cannot wait for its descriptor", &error))?;
         }
-        if let Some(slot) = self.slot_mut(id) {
-            slot.room_watched = watched;
+        if let Some(there) = self.slot_mut(id).and_then(|slot| slot.life.there_mut()) {
+            there.room_watched = watched;
         }
         Ok(())
     }
@@ -424,40 +420,38 @@ impl Engine {
         }
         let (channel, link) = channel::pair(self.waker.clone());
         let config = PortConfig { pausable: true, offload: false, ..config };
-        self.add_to_switch(name, config, Origin::Inside, Some(Edge::Channel(channel)), String::new())?;
+        let life = Life::Open(Attached::new(Edge::Channel(channel), String::new(), self.clock.now()));
+        self.add_to_switch(name, config, Origin::Inside, life)?;
         Ok(link)
     }
 
     /// A port's descriptor is of no more use: nothing is offered to it from now on, and [`Self::lose`] sees to the rest.
     pub(super) fn fail(&mut self, id: PortId, gone: Gone) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.seat.fail(gone);
+        if let Some(there) = self.slot_mut(id).and_then(|slot| slot.life.there_mut()) {
+            there.seat.fail(gone);
             self.gone.push(id);
         }
     }
 
     /// Sees to a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
     pub(super) fn lose(&mut self, id: PortId) {
-        let Some((edge, gone)) = self.slot_mut(id).and_then(|slot| slot.seat.take_failed()) else { return };
-        let Some(edge) = self.await_next(id, edge, &gone) else { return };
+        let Some(lost) = self.slot_mut(id).and_then(PortSlot::take_failed) else { return };
+        let Some(Lost { edge, gone, arriving, since }) = self.await_next(id, lost) else { return };
         let now = self.clock.now();
         let Some(slot) = self.slot_mut(id) else { return };
         if let (Edge::Channel(channel), Origin::Spec(_)) = (&edge, &slot.origin)
             && let Some(why) = channel.failure()
         {
-            why.clone_into(&mut slot.peer);
-            slot.failed = true;
+            slot.life = Life::Over(why.to_owned());
             self.set_down(id);
         } else if let Origin::Spec(_) = slot.origin {
-            if now - slot.opened > LAST_RETRY {
-                slot.retry = FIRST_RETRY;
+            if now - since > LAST_RETRY {
+                slot.backoff = Backoff::default();
             }
-            let level = if slot.connecting { log::Level::Debug } else { log::Level::Warn };
+            let level = if arriving { log::Level::Debug } else { log::Level::Warn };
             log::log!(level, "{}: {}; trying again until it is there", slot.name, gone.0);
-            slot.connecting = false;
-            slot.peer.clone_from(&gone.0);
             self.unwatch(edge.fds());
-            self.wait(id);
+            self.wait(Wisher::Port(id));
         } else {
             self.tell_end(id, &gone.0);
             self.unwatch(edge.fds());
@@ -465,78 +459,30 @@ impl Engine {
         }
     }
 
-    /// Sets a port down and a timer for its next attempt.
-    fn wait(&mut self, id: PortId) {
-        self.set_down(id);
-        let now = self.clock.now();
-        let Some(slot) = self.slot_mut(id) else { return };
-        slot.rewriter.iter_mut().for_each(Rewriter::forget);
-        let due = now + slot.retry;
-        slot.retry = (slot.retry * 2).min(LAST_RETRY);
-        slot.retry_at = Some(due);
-        self.timers.insert((due, Due::Port(id)));
-    }
-
-    /// Opens a port again whose timer has run out.
-    pub(super) fn retry(&mut self, id: PortId, due: Instant) {
-        let Some(slot) = self.slot_mut(id).filter(|slot| slot.retry_at == Some(due)) else { return };
-        slot.retry_at = None;
-        let Origin::Spec(spec) = &slot.origin else { return };
-        let spec = spec.clone();
-        let Some((number, why)) = self.open_aside(Due::Port(id), &spec) else {
-            return self.attempt(id, Ok(Prepared { spec, started: None }));
-        };
-        if let Some(slot) = self.slot_mut(id) {
-            (slot.asked, slot.peer) = (Some(number), why);
-        }
-    }
-
-    /// Opens a port again, for which all is done that takes its time.
-    pub(super) fn attempt(&mut self, id: PortId, prepared: Result<Prepared>) {
-        let Some(makes) = self.slot_mut(id).map(|slot| slot.makes) else { return };
-        match prepared.and_then(|prepared| self.open(prepared, Some(makes))) {
-            Ok(Opened::Edge(edge, peer)) => self.reopened(id, edge, peer, false),
-            Ok(Opened::Connecting(edge, peer)) => self.reopened(id, edge, peer, true),
-            Ok(Opened::Listener(_)) => {}
-            Err(error) => {
-                let Some(slot) = self.slot_mut(id) else { return };
-                say(&slot.name, &error, &mut slot.untold);
-                error.what().clone_into(&mut slot.peer);
-                self.wait(id);
-            }
-        }
-    }
-
-    fn reopened(&mut self, id: PortId, edge: Edge, peer: String, connecting: bool) {
-        if let Err(error) = self.watch(id, &edge) {
-            log::warn!("{}: {error}", self.port_name(id));
-            return self.wait(id);
-        }
+    /// A port that was asked for is there, or its peer has to come yet.
+    ///
+    /// # Errors
+    /// Its descriptor cannot be watched.
+    pub(super) fn attach(&mut self, id: PortId, edge: Edge, peer: String, arriving: bool) -> Result<()> {
+        self.watch(id, &edge)?;
         let now = self.clock.now();
         self.note_ways_of_calling(id, Some(&edge));
         let mac = edge.mac();
-        let Some(slot) = self.slot_mut(id) else { return };
-        let spec = match &slot.origin {
-            Origin::Spec(spec) => Some(spec.clone()),
-            _ => None,
-        };
-        slot.makes = edge.made_its_interface();
-        slot.link_down = edge.link_is_down();
-        slot.seat.put(edge);
-        slot.ending = false;
-        slot.room_watched = true;
-        slot.peer = peer;
-        slot.opened = now;
+        let Some(slot) = self.slot_mut(id) else { return Ok(()) };
+        let spec = slot.origin.spec().cloned();
+        let there = Attached::new(edge, peer, now);
+        slot.life = if arriving { Life::Arriving(there) } else { Life::Open(there) };
         if let Some(spec) = spec {
             self.bind_own(id, &spec, mac);
         }
-        if connecting {
-            self.begin_connecting(id);
+        if arriving {
+            self.begin_arrival(id);
         } else {
             log::info!("{}: open again", self.port_name(id));
             self.switch.set_up(now, id, true);
             self.make_ready(id);
         }
+        Ok(())
     }
 
     /// Takes a port out of the switch; a client's counters go to its listener, those of other ports are kept apart.
@@ -550,10 +496,10 @@ impl Engine {
         self.ready.retain(|&ready| ready != id);
         self.flushing.retain(|&flushing| flushing != id);
         self.gone.retain(|&gone| gone != id);
-        self.timers.retain(|&(_, what)| what != Due::Peer(id));
+        self.timers.forget_port(id);
         match (slot.origin, counters, shown) {
             (Origin::Client { listener, number }, Some(counters), _) => {
-                if let Some(listener) = self.listeners.get_mut(listener) {
+                if let Some(listener) = self.listeners.get_mut(listener).and_then(Option::as_mut) {
                     listener.client_left(number, &counters);
                 }
             }
@@ -564,7 +510,8 @@ impl Engine {
 
     /// Removes a port, or a listener with its clients.
     pub(super) fn remove_by_name(&mut self, name: &str) -> Result<()> {
-        let listener = self.listeners.iter().position(|slot| !slot.removed && slot.spec.name == name);
+        let named = |slot: &Option<ListenerSlot>| slot.as_ref().is_some_and(|slot| slot.spec.name == name);
+        let listener = self.listeners.iter().position(named);
         let doomed = |slot: &PortSlot| match slot.origin {
             Origin::Client { listener: its, .. } => Some(its) == listener || slot.name == name,
             _ => slot.name == name,
@@ -575,17 +522,13 @@ impl Engine {
             return Err(Error::new(Class::NoObject, format!("no port is named {name}")));
         }
         for id in ids {
-            self.unwatch(
-                self.ports[id.index()].as_ref().and_then(|slot| Some(slot.seat.edge()?.fds())).unwrap_or_default(),
-            );
+            self.unwatch(self.ports[id.index()].as_ref().and_then(|slot| Some(slot.edge()?.fds())).unwrap_or_default());
             self.remove_slot(id);
         }
-        if let Some(index) = listener {
-            self.unwatch([self.listeners[index].listener.as_ref().map(Listener::fd)]);
-            self.listeners[index].listener = None;
-            self.listeners[index].removed = true;
-            self.timers.retain(|&(_, what)| what != Due::Listener(index));
-            self.departed.keep(listener_status(&self.listeners[index]), self.listeners[index].departed.clone());
+        if let Some((index, slot)) = listener.and_then(|index| Some((index, self.listeners[index].take()?))) {
+            self.timers.forget_listener(index);
+            self.unwatch([slot.life.there().map(Listener::fd)]);
+            self.departed.keep(listener_status(&slot), slot.departed);
         }
         Ok(())
     }

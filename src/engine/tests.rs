@@ -321,7 +321,7 @@ fn ports_that_come_and_go_leave_no_place_behind() {
         add(&mut engine, format!("unix:{},optional", path.join("not/there").display())).unwrap();
         engine.remove_by_name("there").unwrap();
     }
-    assert_eq!((engine.listeners.len(), engine.timers.len()), (2, 0));
+    assert_eq!((engine.listeners.len(), engine.timers.next()), (2, None));
     // The one that has the place now is a listener as good as the first.
     add(&mut engine, format!("unix:{}", path.display())).unwrap();
     let _peer = Peer::connect(&path);

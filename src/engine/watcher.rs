@@ -69,8 +69,8 @@ impl Engine {
     /// The states of all ports, as a number that is another one when any is.
     fn states(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for slot in self.listeners.iter().filter(|slot| !slot.removed) {
-            (&slot.spec.name, slot.listener.is_some()).hash(&mut hasher);
+        for slot in self.listeners.iter().flatten() {
+            (&slot.spec.name, slot.life.there().is_some()).hash(&mut hasher);
         }
         for id in self.switch.ports() {
             let slot = self.ports.get(id.index()).and_then(Option::as_ref);
