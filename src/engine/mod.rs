@@ -34,6 +34,7 @@ mod gateway;
 mod life;
 mod links;
 mod listeners;
+mod lists;
 mod names;
 mod ports;
 mod pulse;
@@ -65,10 +66,10 @@ use departed::Departed;
 use fault::Parts;
 use links::LINK_CHECK;
 use listeners::{LETTING_IN, ListenerSlot};
+use lists::Lists;
 use mio::{Events, Poll, Token, Waker};
 use ports::PortSlot;
 use pulse::{Call, Pulse};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use timers::{Due, Timers};
 
@@ -96,10 +97,7 @@ struct Engine {
     ports: Vec<Option<PortSlot>>,
     listeners: Vec<Option<ListenerSlot>>,
     departed: Departed,
-    /// Ports that have something to read, each once.
-    ready: VecDeque<PortId>,
-    /// Ports that are writable and have something queued, each once.
-    flushing: VecDeque<PortId>,
+    lists: Lists,
     /// Ports inside the process, which call through the waker.
     channels: Vec<PortId>,
     /// Ports that did not take all they were offered in this breath.
@@ -158,8 +156,7 @@ impl Engine {
             ports: Vec::new(),
             listeners: Vec::new(),
             departed: Departed::default(),
-            ready: VecDeque::new(),
-            flushing: VecDeque::new(),
+            lists: Lists::default(),
             channels: Vec::new(),
             full: Vec::new(),
             timed: Vec::new(),
@@ -214,7 +211,7 @@ impl Engine {
                 return Ok(());
             }
             self.breathe();
-            if !self.ready.is_empty() {
+            if !self.lists.ready.is_empty() {
                 self.breathe();
             }
             self.handle_timers();
@@ -227,7 +224,7 @@ impl Engine {
 
     /// How long the next poll may wait.
     fn patience(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.flushing.is_empty() || self.switch.has_to_speak() {
+        if !self.lists.ready.is_empty() || !self.lists.flushing.is_empty() || self.switch.has_to_speak() {
             return Some(Duration::ZERO);
         }
         let due = earliest(self.timers.next(), self.switch.poll_timeout()).map(|due| due - self.clock.now());
@@ -237,21 +234,15 @@ impl Engine {
 
     /// Notes that a port has something to read.
     fn make_ready(&mut self, id: PortId) {
-        if let Some(slot) = self.slot_mut(id)
-            && !std::mem::replace(&mut slot.ready, true)
-        {
-            self.ready.push_back(id);
+        if self.slot_mut(id).is_some() {
+            self.lists.ready.add(id);
         }
     }
 
     /// Notes that a port may take what is queued for it.
     fn make_flushing(&mut self, id: PortId) {
-        let waiting = self.switch.state(id).is_some_and(|state| state.queued > 0);
-        if let Some(slot) = self.slot_mut(id)
-            && waiting
-            && !std::mem::replace(&mut slot.flushing, true)
-        {
-            self.flushing.push_back(id);
+        if self.switch.state(id).is_some_and(|state| state.queued > 0) {
+            self.lists.flushing.add(id);
         }
     }
 
@@ -308,7 +299,7 @@ impl Engine {
             gone: &mut self.gone,
             starved: &mut self.starved,
             links: &mut self.links,
-            ready: &mut self.ready,
+            lists: &mut self.lists,
             scratch: &mut self.scratch,
             pulse: &self.pulse,
         };
@@ -320,12 +311,10 @@ impl Engine {
             self.switch.run(now, &self.batch, &mut edges);
         }
         self.switch.speak(now, &mut edges);
-        for _ in 0..self.flushing.len() {
-            let Some(id) = self.flushing.pop_front() else { break };
+        for _ in 0..edges.lists.flushing.len() {
+            let Some(id) = edges.lists.flushing.next() else { break };
             if self.switch.flush(now, id, &mut edges) == Flush::More {
-                self.flushing.push_back(id);
-            } else if let Some(slot) = edges.ports.get_mut(id.index()).and_then(Option::as_mut) {
-                slot.flushing = false;
+                edges.lists.flushing.add(id);
             }
         }
         while let Some(id) = self.starved.pop() {
@@ -350,7 +339,7 @@ impl Engine {
     /// Reads on from ports that had been paused.
     fn resume(&mut self) {
         while let Some(id) = self.switch.poll_resumed() {
-            if self.slot_mut(id).is_some_and(|slot| std::mem::take(&mut slot.parked)) {
+            if self.lists.parked.remove(id) {
                 self.make_ready(id);
             }
         }
@@ -360,15 +349,14 @@ impl Engine {
     fn inhale(&mut self) {
         self.batch.clear();
         let bytes = if self.switch.is_congested() { INHALE_BYTES_CONGESTED } else { INHALE_BYTES };
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.lists.ready.len() {
             if self.batch.free() < INHALE_ROOM || self.batch.len() >= BREATH_FRAMES {
                 return;
             }
-            let Some(id) = self.ready.pop_front() else { return };
+            let Some(id) = self.lists.ready.next() else { return };
             let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { continue };
-            slot.ready = false;
             if self.switch.is_paused(id) {
-                slot.parked = true;
+                self.lists.parked.add(id);
                 continue;
             }
             let Some(there) = slot.life.there_mut().filter(|it| !it.seat.has_failed()) else { continue };
@@ -388,15 +376,9 @@ impl Engine {
                     self.timers.set_by(Due::Link(id), self.clock.now() + LINK_CHECK);
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
-                Some(Inhaled::Drained) if std::mem::take(&mut there.ending) => {
-                    slot.ready = true;
-                    self.ready.push_back(id);
-                }
+                Some(Inhaled::Drained) if std::mem::take(&mut there.ending) => self.lists.ready.add(id),
                 Some(Inhaled::Drained) => {}
-                Some(Inhaled::More) => {
-                    slot.ready = true;
-                    self.ready.push_back(id);
-                }
+                Some(Inhaled::More) => self.lists.ready.add(id),
             }
         }
     }
@@ -455,7 +437,7 @@ struct Edges<'a> {
     gone: &'a mut Vec<PortId>,
     starved: &'a mut Vec<PortId>,
     links: &'a mut Vec<PortId>,
-    ready: &'a mut VecDeque<PortId>,
+    lists: &'a mut Lists,
     scratch: &'a mut rewrite::Scratch,
     pulse: &'a Pulse,
 }
@@ -488,11 +470,8 @@ impl Transmit for Edges<'_> {
         if frames < out.len() {
             self.full.push(id);
         }
-        if edge.has_own()
-            && let Some(slot) = self.ports.get_mut(id.index()).and_then(Option::as_mut)
-            && !std::mem::replace(&mut slot.ready, true)
-        {
-            self.ready.push_back(id);
+        if edge.has_own() {
+            self.lists.ready.add(id);
         }
         Taken { frames }
     }

@@ -60,12 +60,6 @@ pub(super) struct PortSlot {
     pub life: Life<Attached>,
     /// How long its next attempt is waited for.
     pub backoff: Backoff,
-    /// It is on the list of ports to be read.
-    pub ready: bool,
-    /// It had something to read when it was paused.
-    pub parked: bool,
-    /// It is on the list of ports to be flushed.
-    pub flushing: bool,
     /// Translates addresses, where it was asked to.
     pub rewriter: Option<Rewriter>,
 }
@@ -336,16 +330,8 @@ impl Engine {
         if self.ports.len() <= id.index() {
             self.ports.resize_with(id.index() + 1, || None);
         }
-        self.ports[id.index()] = Some(PortSlot {
-            name: name.to_owned(),
-            origin,
-            life,
-            backoff: Backoff::default(),
-            ready: false,
-            parked: false,
-            flushing: false,
-            rewriter: None,
-        });
+        self.ports[id.index()] =
+            Some(PortSlot { name: name.to_owned(), origin, life, backoff: Backoff::default(), rewriter: None });
         Ok(id)
     }
 
@@ -384,8 +370,8 @@ impl Engine {
 
     /// A port has room: asks no more, unless something still waits for it or its link's state is told that way.
     pub(super) fn stop_watching_room(&mut self, id: PortId) {
-        let needed = |slot: &PortSlot| slot.flushing || slot.edge().is_some_and(Edge::tells_its_link);
-        if self.slot_mut(id).is_some_and(|slot| !needed(slot)) {
+        let needed = |slot: &mut PortSlot| slot.edge().is_some_and(Edge::tells_its_link);
+        if !self.lists.flushing.has(id) && self.slot_mut(id).is_some_and(|slot| !needed(slot)) {
             // When it fails, the port only goes on being told.
             let _ = self.set_room_watched(id, false);
         }
@@ -493,8 +479,7 @@ impl Engine {
         self.channels.retain(|&channel| channel != id);
         self.tell_departure(id);
         self.timed.retain(|&timed| timed != id);
-        self.ready.retain(|&ready| ready != id);
-        self.flushing.retain(|&flushing| flushing != id);
+        self.lists.forget(id);
         self.gone.retain(|&gone| gone != id);
         self.timers.forget_port(id);
         match (slot.origin, counters, shown) {
