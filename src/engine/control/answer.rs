@@ -14,7 +14,8 @@ use crate::control::{
     TroubleInfo,
 };
 use crate::engine::NamedEntry;
-use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
+use crate::engine::command::Handle;
+use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
 use crate::service::nat::{Flows, Stats};

@@ -9,7 +9,6 @@
 
 use super::service::{self, Host, Started};
 use super::timers::Wisher;
-use super::{Engine, random_seed};
 use crate::config::PortSpec;
 use crate::error::Result;
 use crate::port::{is_awaited, names};
@@ -60,6 +59,29 @@ impl Default for Lookups {
 }
 
 impl Lookups {
+    /// Has the names in `spec` looked up for `wisher`, and its service started. Gives the number of the question and what
+    /// is shown meanwhile; `None`: there is nothing of the kind to do.
+    pub fn ask(&mut self, wisher: Wisher, spec: &Arc<PortSpec>, host: &Host) -> Option<(u64, String)> {
+        let why = match names::first_name(spec) {
+            Some(name) => format!("looking up {name}"),
+            None if service::is_one(spec) => "being opened".to_owned(),
+            None => return None,
+        };
+        self.asked += 1;
+        let (number, spec, host) = (self.asked, spec.clone(), host.clone());
+        let (tell, waker) = (self.tell.clone(), host.waker.clone());
+        let done = move |prepared| {
+            // The switch may have ended in the meantime.
+            let _ = tell.send(Answer { wisher, number, prepared });
+            let _ = waker.wake();
+        };
+        let refused = done.clone();
+        if let Err(error) = names::look_up(move || Prepared::of(spec, &host), done) {
+            refused(Err(error));
+        }
+        Some((number, why))
+    }
+
     /// The next answer: who had asked, the number of the question, and what came of it.
     pub fn poll(&mut self) -> Option<(Wisher, u64, Result<Prepared>)> {
         self.told.try_recv().ok().map(|Answer { wisher, number, prepared }| (wisher, number, prepared))
@@ -93,27 +115,8 @@ impl Beforehand {
     }
 }
 
-impl Engine {
-    /// Has the names in `spec` looked up for `wisher`, and its service started. Gives the number of the question and what is
-    /// shown meanwhile; `None`: there is nothing of the kind to do.
-    pub(super) fn open_aside(&mut self, wisher: Wisher, spec: &Arc<PortSpec>) -> Option<(u64, String)> {
-        let why = match names::first_name(spec) {
-            Some(name) => format!("looking up {name}"),
-            None if service::is_one(spec) => "being opened".to_owned(),
-            None => return None,
-        };
-        self.lookups.asked += 1;
-        let (number, spec) = (self.lookups.asked, spec.clone());
-        let (tell, waker, own) = (self.lookups.tell.clone(), self.waker.clone(), self.host());
-        let done = move |prepared| {
-            // The switch may have ended in the meantime.
-            let _ = tell.send(Answer { wisher, number, prepared });
-            let _ = waker.wake();
-        };
-        let refused = done.clone();
-        if let Err(error) = names::look_up(move || Prepared::of(spec, &own), done) {
-            refused(Err(error));
-        }
-        Some((number, why))
-    }
+/// A number that a peer cannot guess, for hashes and sequence numbers.
+pub(super) fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
