@@ -8,8 +8,8 @@
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, FILES, SOCKETS};
 use crate::rights::{self, Role, deed};
-use crate::service::lan::leases::Lease;
-use crate::service::lan::who::Who;
+use crate::service::lease::Lease;
+use crate::service::lease::Who;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::fs::File;
 use std::io::{self, Write};

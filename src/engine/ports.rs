@@ -227,7 +227,7 @@ impl Ports {
         if let Some(Edge::Channel(channel)) = self.edges.edge(id)
             && self.switch.is_guarded()
         {
-            for (lease, _) in channel.take_leases().unwrap_or_default() {
+            for lease in channel.take_news().unwrap_or_default().leases.iter() {
                 self.switch.bind_lease(lease.mac, lease.addr.into());
             }
         }

@@ -11,6 +11,7 @@ use crate::frame::PortId;
 use crate::port::Edge;
 use crate::switch::PortState;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// All ports, each listener followed by its clients.
 pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Departed) -> SwitchStatus {
@@ -45,6 +46,7 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
         Origin::Spec(spec) => slot.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec)),
         Origin::Given(_) | Origin::Apart(_) | Origin::Client { .. } | Origin::Inside => None,
     };
+    let shown = slot.edge().and_then(Edge::shown).unwrap_or_default();
     Some(PortStatus {
         name: slot.name.clone(),
         kind: spec.map_or("inside", |spec| spec.kind.text().row().word),
@@ -55,8 +57,8 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
         target: spec.filter(|_| listener.is_none()).map(|spec| spec.target()).unwrap_or_default(),
         listener,
         attach,
-        flows: slot.edge().and_then(Edge::flows),
-        leases: slot.edge().map(Edge::leases).unwrap_or_default(),
+        figures: shown.figures,
+        leases: shown.leases,
     })
 }
 
@@ -68,7 +70,7 @@ fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
         (Life::Arriving(_), Some(edge)) => edge.waits_by(),
         (Life::Open(_), Some(edge)) if edge.link_is_down() => "down",
         (Life::Open(_), Some(_)) if state.stalled => "stalled",
-        (Life::Open(_), Some(edge)) => edge.state().unwrap_or("up"),
+        (Life::Open(_), Some(edge)) => edge.shown().and_then(|shown| shown.standing).map_or("up", |it| it.state),
     }
 }
 
@@ -89,8 +91,8 @@ pub(super) fn listener(slot: &ListenerSlot) -> PortStatus {
         target: slot.spec.target(),
         listener: None,
         attach: there.map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
-        flows: None,
-        leases: Vec::new(),
+        figures: Vec::new(),
+        leases: Arc::default(),
     }
 }
 

@@ -3,9 +3,8 @@
 use crate::config::Attach;
 use crate::counters::Counters;
 use crate::error::Error;
-use crate::service::lan::leases::Lease;
-use crate::service::nat::{Flows, Stats};
-use std::time::SystemTime;
+use crate::service::report::{Figures, Leased};
+use std::sync::Arc;
 
 /// A port as it is shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,10 +27,10 @@ pub struct PortStatus {
     pub listener: Option<String>,
     /// The line that attaches a peer.
     pub attach: Option<Attach>,
-    /// The flows of a gateway, and what it has counted.
-    pub flows: Option<(Flows, Stats)>,
-    /// The leases of its segment, by address, and when each ends.
-    pub leases: Vec<(Lease, SystemTime)>,
+    /// What its service counts.
+    pub figures: Vec<Figures>,
+    /// The leases that its service has given out, by address.
+    pub leases: Arc<[Leased]>,
 }
 
 /// How a switch is.

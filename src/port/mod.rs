@@ -39,8 +39,7 @@ use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::rights::deed;
-use crate::service::lan::leases::Lease;
-use crate::service::nat::{Flows, Stats};
+use crate::service::report::Shown;
 use crate::time::Duration;
 use crate::wire::Mac;
 use channel::Channel;
@@ -53,7 +52,6 @@ use rustix::net::SocketType;
 use seat::Carrier;
 use serial::Serial;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::SystemTime;
 use stream::Stream;
 use tap::Tap;
 use unix::BoundGram;
@@ -289,34 +287,16 @@ impl Edge {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
-            Self::Channel(edge) => {
-                edge.flows().map(|(flows, _)| flows.to_string()).or_else(|| edge.shown().map(|shown| shown.peer))
-            }
+            Self::Channel(edge) => edge.shown()?.peer,
             _ => None,
         }
     }
 
-    /// Its state in a word, where its service says it.
-    pub fn state(&self) -> Option<&'static str> {
+    /// What its service shows of itself, if it is one's and has told anything.
+    pub fn shown(&self) -> Option<Shown> {
         match self {
-            Self::Channel(edge) => edge.shown().map(|shown| shown.state),
+            Self::Channel(edge) => edge.shown(),
             _ => None,
-        }
-    }
-
-    /// The flows of a gateway, and what it has counted.
-    pub fn flows(&self) -> Option<(Flows, Stats)> {
-        match self {
-            Self::Channel(edge) => edge.flows(),
-            _ => None,
-        }
-    }
-
-    /// The leases that its service has given out, each with its end.
-    pub fn leases(&self) -> Vec<(Lease, SystemTime)> {
-        match self {
-            Self::Channel(edge) => edge.leases(),
-            _ => Vec::new(),
         }
     }
 
@@ -328,7 +308,10 @@ impl Edge {
                 Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
                 None => spec.attach_hint(),
             },
-            (Self::Channel(edge), _) => edge.shown().map_or_else(|| spec.attach_hint(), |shown| shown.attach),
+            (Self::Channel(edge), _) => {
+                let standing = edge.shown().and_then(|shown| shown.standing);
+                standing.map_or_else(|| spec.attach_hint(), |standing| standing.attach)
+            }
             _ => spec.attach_hint(),
         }
     }

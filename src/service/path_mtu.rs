@@ -5,8 +5,8 @@
 //! its own at its end, may carry less than the switch does. Who cannot pass a packet on says so by ICMP, with the packet's
 //! beginning; who has sent it then sends smaller ones.
 
-use super::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
 use crate::time::{Duration, Instant};
+use crate::wire::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -113,7 +113,7 @@ impl Paths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::ip::{TCP, UDP};
+    use crate::wire::ip::{TCP, UDP};
 
     const GUEST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 15));
 

@@ -10,19 +10,18 @@ use super::waits::States;
 use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, AttachInfo, Command, FlowsInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo,
-    TroubleInfo,
+    Added, AttachInfo, Command, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 use crate::engine::NamedEntry;
 use crate::engine::command::Handle;
 use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
-use crate::service::nat::{Flows, Stats};
+use crate::service::report::{Figures, Leased};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// MAC addresses that are shown of one port.
@@ -255,15 +254,11 @@ fn with_clients(port: &PortStatus, behind: &[PortStatus]) -> PortStatus {
 
 fn port_info(status: &PortStatus) -> PortInfo {
     let attach = status.attach.as_ref();
-    let leases = status.leases.iter().take(LEASES).map(|(lease, end)| LeaseInfo {
-        addr: lease.addr.to_string(),
-        mac: lease.mac.to_string(),
-        name: lease.name.clone(),
-        until: end.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-    });
+    let now = SystemTime::now();
+    let leases = status.leases.iter().filter(|lease| lease.until > now).take(LEASES);
     PortInfo {
-        flows: status.flows.map(flows_info),
-        leases: leases.collect(),
+        figures: status.figures.iter().map(named).collect(),
+        leases: leases.map(lease_info).collect(),
         name: status.name.clone(),
         listener: status.listener.clone(),
         target: status.target.clone(),
@@ -275,15 +270,15 @@ fn port_info(status: &PortStatus) -> PortInfo {
     }
 }
 
-fn flows_info((flows, stats): (Flows, Stats)) -> FlowsInfo {
-    FlowsInfo {
-        tcp: flows.tcp as u64,
-        udp: flows.udp as u64,
-        ping: flows.echo as u64,
-        held: flows.held as u64,
-        begun: stats.tcp + stats.udp + stats.echo,
-        refused: stats.flows,
-        forbidden: stats.forbidden,
-        malformed: stats.malformed,
+fn named(figures: &Figures) -> (String, BTreeMap<String, u64>) {
+    (figures.of.to_owned(), figures.each.iter().map(|(name, figure)| ((*name).to_owned(), *figure)).collect())
+}
+
+fn lease_info(lease: &Leased) -> LeaseInfo {
+    LeaseInfo {
+        addr: lease.addr.to_string(),
+        mac: lease.mac.to_string(),
+        name: lease.name.clone(),
+        until: lease.until.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
     }
 }

@@ -20,7 +20,7 @@ use foldhash::fast::FixedState;
 
 use crate::frame::PortId;
 use crate::service::shares::Shares;
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 

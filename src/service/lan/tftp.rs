@@ -26,8 +26,8 @@ use self::packet::{Fault, Options, Packet, Request};
 use self::upload::Upload;
 use super::Datagram;
 use super::random::Random;
-use crate::service::Station;
 use crate::service::shares::is_within;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 
 /// The server's port.

@@ -5,7 +5,7 @@ use super::script::WHOM;
 use super::tests::Bench;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::wire::{Gso, Mac};
 
 const ACK: u8 = 0x10;

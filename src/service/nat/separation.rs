@@ -4,7 +4,7 @@ use super::packet::{ICMPV4, UDP};
 use super::script::{GUEST, WHOM, gateway_with, said};
 use super::tests::{Bench, last_hop};
 use crate::limits::{NAT_DATAGRAM_FLOWS, NAT_TCP_FLOWS};
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::Duration;
 use crate::wire::Mac;
 

@@ -27,16 +27,16 @@ mod scoreboard;
 mod segment;
 mod sender;
 
-use super::host::{Host, Refusal, SocketId};
 use super::icmp;
 use super::packet::Packet;
 use super::table::Table;
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
-use crate::service::Station;
 use crate::service::endpoint::Endpoint;
+use crate::service::host::{Host, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
+use crate::service::station::Station;
 use crate::time::Instant;
 use crate::wire::Mac;
 use connection::{Connection, Verdict};
