@@ -230,8 +230,25 @@ fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -
         Condition::Hangs(why) => Some(TroubleInfo { state: "hangs".to_owned(), reason: why.what().to_owned() }),
         Condition::Ended(why) => Some(TroubleInfo { state: "ended".to_owned(), reason: why.what().to_owned() }),
     };
-    let port = |port: &PortStatus| PortInfo { heard: heard.remove(&port.name).unwrap_or_default(), ..port_info(port) };
-    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().map(port).collect() }
+    let port = |(index, port): (usize, &PortStatus)| PortInfo {
+        heard: heard.remove(&port.name).unwrap_or_default(),
+        ..port_info(&with_clients(port, status.ports.get(index + 1..).unwrap_or_default()))
+    };
+    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().enumerate().map(port).collect() }
+}
+
+/// A listener with what its clients have counted, which it sums up itself only when they leave, and in the state of the
+/// best of them. They are the first of those `behind` it.
+fn with_clients(port: &PortStatus, behind: &[PortStatus]) -> PortStatus {
+    let mut whole = port.clone();
+    for client in behind.iter().take_while(|client| client.listener.as_ref() == Some(&port.name)) {
+        whole.counters.add(&client.counters);
+        whole.queued += client.queued;
+        if whole.state != "up" {
+            whole.state = client.state;
+        }
+    }
+    whole
 }
 
 fn port_info(status: &PortStatus) -> PortInfo {
