@@ -8,6 +8,9 @@
 //! With the link or the carrier of its interface a port loses the stations behind it, and services hear that they have
 //! left.
 //!
+//! A TAP or TUN that is there for a program is up while the program has it open: it has a carrier then. For who waits
+//! for the port to be up this is what counts.
+//!
 //! That a link is up again a TAP tells by its descriptor; a packet socket is asked from time to time.
 
 use super::ports::Due;
@@ -93,7 +96,8 @@ impl Engine {
         if let Err(gone) = edge.check_link() {
             return self.fail(id, gone);
         }
-        let (down, comes_and_goes) = (edge.link_is_down(), edge.awaits_interfaces());
+        let (down, unopened) = (edge.link_is_down(), edge.is_unopened());
+        let (comes_and_goes, of_program) = (edge.awaits_interfaces(), edge.is_of_program());
         if down && !slot.link_down {
             self.empty(id);
         }
@@ -102,11 +106,14 @@ impl Engine {
             (false, true) => {
                 if comes_and_goes {
                     log::debug!("{}: its program has closed its interface", slot.name);
+                } else if unopened {
+                    log::info!("{}: no program has its interface open any more", slot.name);
                 } else {
                     log::warn!("{}: its interface is down; frames for it are dropped until it is up again", slot.name);
                 }
             }
             (true, false) if comes_and_goes => log::debug!("{}: its program has its interface again", slot.name),
+            (true, false) if of_program => log::info!("{}: a program has its interface open", slot.name),
             (true, false) => log::info!("{}: its interface is up again", slot.name),
             _ => {}
         }
