@@ -5,8 +5,8 @@
 //! its own at its end, may carry less than the switch does. Who cannot pass a packet on says so by ICMP, with the packet's
 //! beginning; who has sent it then sends smaller ones.
 
-use super::shares::Shares;
-use super::station::Station;
+use crate::service::shares::Shares;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 use crate::wire::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
 use foldhash::fast::RandomState;
