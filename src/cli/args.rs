@@ -196,8 +196,7 @@ pub struct RunArgs {
     pub rewrite: Vec<Rule>,
 
     /// Joins a running bridge instead of one of its own; its name as `zbridge ls` shows it
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["ports", "bridge"],
-          add = ArgValueCandidates::new(complete::running))]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
     pub join: Option<String>,
 
     /// The name of its own bridge, for --join and `zbridge status` (default: default, or default-2 … if that runs)

@@ -70,7 +70,7 @@ impl Up {
     /// # Errors
     /// What is wrong with it, or that there is no such instance.
     pub fn load(args: &UpArgs) -> Result<Self> {
-        let config = Config::load(&args.file)?;
+        let config = super::load(&args.file)?;
         let place = args.file.display();
         if config.instances.is_empty() {
             let error = Error::usage("there is no instance to start").at(&place);
