@@ -24,7 +24,7 @@ pub struct UpArgs {
     pub file: PathBuf,
 
     /// End with this instance, and with its exit status
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::instances))]
     pub exit_with: Option<String>,
 
     /// End everything after so long, with status 6
