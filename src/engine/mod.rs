@@ -37,6 +37,7 @@ mod names;
 mod ports;
 mod pulse;
 mod rewrite;
+mod runner;
 mod service;
 mod show;
 mod watcher;
