@@ -4,7 +4,7 @@
 //! there, and adds to the row of its kind and name when it goes, as the clients of a listener do. Only so many names are
 //! kept: a bridge may run for months.
 
-use super::command::PortStatus;
+use super::status::PortStatus;
 use crate::counters::Counters;
 
 /// Names that are kept; of more, those that left last.

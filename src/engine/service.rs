@@ -3,8 +3,7 @@
 //! A port whose kind is a service is started here ([`start`]): its back end and the service itself are made on the
 //! caller's thread, so that errors are the caller's, and then get a thread that ends when the port does.
 
-use super::bridge::Ended;
-use super::fault::{Parts, contained};
+use super::fault::{Ended, Parts, contained};
 use super::gateway;
 use super::pulse::Pulse;
 use super::runner::{self, MESSAGE_BYTES, Occupant};

@@ -13,7 +13,8 @@ use crate::control::{
     Added, AttachInfo, Command, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 use crate::engine::NamedEntry;
-use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
+use crate::engine::command::Handle;
+use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
 use crate::service::report::{Figures, Leased};
