@@ -294,10 +294,8 @@ fn instance(args: &RunArgs) -> Result<Instance> {
 fn tun(text: &str) -> Result<(String, IpPeer)> {
     let place = format!("--tun={text}");
     let port = PortSpec::parse(&format!("packet:{text},mode=ip")).map_err(|error| error.at(&place))?;
-    let found = match &port.kind {
-        PortKind::Packet(packet) => Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default())),
-        _ => None,
-    };
+    let packet = if let PortKind::Packet(packet) = &port.kind { Some(packet) } else { None };
+    let found = packet.map(|packet| (packet.ifname.clone(), packet.ip.clone().unwrap_or_default()));
     let plain = |(name, peer): &(String, IpPeer)| {
         let kind = PortKind::Packet(Packet { ip: Some(peer.clone()), ..Packet::new(name) });
         PortSpec::new(kind) == port
@@ -328,7 +326,8 @@ fn may_lease(port: &PortSpec) -> bool {
     match &port.kind {
         PortKind::Nat(nat) => nat.lan.dhcp.is_some() || !nat.lan.hosts.is_empty(),
         PortKind::Usbip(_) | PortKind::Wpan(_) => false,
-        _ => true,
+        PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) | PortKind::Tcp(_) | PortKind::Udp(_) => true,
+        PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Slip(_) => true,
     }
 }
 
