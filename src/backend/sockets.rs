@@ -84,7 +84,7 @@ impl Sockets {
     /// # Errors
     /// There is no such folder, or this user may not write into it.
     pub fn take_files(&mut self, folder: &Path) -> Result<()> {
-        self.writer = Some(Writer::start(Uploads::open(folder)?, self.waker.clone())?);
+        self.writer = Some(Writer::start(Uploads::open(folder)?, folder, self.waker.clone())?);
         Ok(())
     }
 

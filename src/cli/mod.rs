@@ -11,6 +11,7 @@ mod demo;
 mod help;
 mod instance;
 mod joined;
+mod layout;
 mod log;
 mod man;
 mod ports;
@@ -31,7 +32,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::grammar::nearest;
 use crate::config::text::shell;
@@ -86,7 +87,7 @@ where
 {
     complete::answer_a_shell();
     let words: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let args = match Args::try_parse_from(&words) {
+    let args = match read(&words) {
         Ok(args) => args,
         Err(other) if other.kind() == ErrorKind::InvalidUtf8 => {
             complain(Label::Error, &not_text(&words));
@@ -127,6 +128,17 @@ where
     });
     screen::finish();
     ExitCode::from(status)
+}
+
+/// The arguments of the program, whose help is as wide as a page.
+fn program() -> clap::Command {
+    Args::command().term_width(style::page_width(style::width_of(io::stdout())))
+}
+
+fn read(words: &[OsString]) -> std::result::Result<Args, clap::Error> {
+    let mut program = program();
+    let mut found = program.try_get_matches_from_mut(words)?;
+    Args::from_arg_matches_mut(&mut found).map_err(|error| error.format(&mut program))
 }
 
 /// Which of the arguments is no text, where text is wanted, and the option before it.
@@ -350,7 +362,7 @@ fn host(args: &RunArgs, name: &str) -> Result<Host> {
 /// A topic of the guide, or else the help of the command of this name.
 fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<String> {
     let topic = topics::help(word, style, width);
-    let mut program = Args::command();
+    let mut program = program();
     match (&topic, word.and_then(|word| program.find_subcommand_mut(word))) {
         (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
         _ => topic,

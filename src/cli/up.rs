@@ -1,7 +1,7 @@
 //! `zbridge up`: a bench out of one file. Its programs' lines go to standard output, each led by the name of the
 //! instance, and what happens to them to standard error.
 
-use super::style::{Label, Style};
+use super::style::{Label, Style, width_of};
 use super::{complain, complete, print, screen, show, stop};
 use crate::bench::{self, Bench, Outcome, Screen, Wishes};
 use crate::config::text::columns;
@@ -123,7 +123,7 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     }
     if !quiet {
         let status = bridge.status()?;
-        print([show::ports(&status), show::attachments(&status)].concat())?;
+        print([show::ports(&status, width_of(std::io::stdout())), show::attachments(&status)].concat())?;
     }
     let instances = &up.config.instances;
     if let Some(control) = &control {
@@ -140,7 +140,7 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let (last, failure) = super::run::end(bridge, control);
     let outcome = outcome?;
     if !quiet {
-        print(show::counters(&last))?;
+        print(show::counters(&last, width_of(std::io::stdout())))?;
     }
     Ok(status(&outcome, failure.is_some()))
 }

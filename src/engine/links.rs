@@ -8,6 +8,9 @@
 //! With the link or the carrier of its interface a port loses the stations behind it, and services hear that they have
 //! left.
 //!
+//! A TAP or TUN that is there for a program is up while the program has it open: it has a carrier then. For who waits
+//! for the port to be up this is what counts.
+//!
 //! That a link is up again a TAP tells by its descriptor; a packet socket is asked from time to time.
 //!
 //! [`Watch::hear_of_links`]: super::watch::Watch::hear_of_links
@@ -74,7 +77,8 @@ pub(super) fn tell(ports: &mut Ports, id: PortId) {
     if let Err(gone) = edge.check_link() {
         return ports.edges.fail(id, gone);
     }
-    let (down, comes_and_goes) = (edge.link_is_down(), edge.awaits_interfaces());
+    let (down, unopened) = (edge.link_is_down(), edge.is_unopened());
+    let (comes_and_goes, of_program) = (edge.awaits_interfaces(), edge.is_of_program());
     there.link_down = down;
     if down && !told {
         ports.empty(id);
@@ -82,8 +86,10 @@ pub(super) fn tell(ports: &mut Ports, id: PortId) {
     let name = ports.edges.name(id);
     match (told, down) {
         (false, true) if comes_and_goes => log::debug!("{name}: its program has closed its interface"),
+        (false, true) if unopened => log::info!("{name}: no program has its interface open any more"),
         (false, true) => log::warn!("{name}: its interface is down; frames for it are dropped until it is up again"),
         (true, false) if comes_and_goes => log::debug!("{name}: its program has its interface again"),
+        (true, false) if of_program => log::info!("{name}: a program has its interface open"),
         (true, false) => log::info!("{name}: its interface is up again"),
         (false, false) | (true, true) => {}
     }

@@ -220,6 +220,10 @@ impl Edge {
     pub fn peer(&self) -> Option<String> {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),
+            // Which one it is now: the program may have made another.
+            Self::Packet(_) | Self::Ip(_) => {
+                self.packet().filter(|packet| packet.waits()).map(|packet| packet.name().to_owned())
+            }
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
             Self::Channel(edge) => edge.shown()?.peer,
             _ => None,
@@ -237,7 +241,9 @@ impl Edge {
     /// How a peer is attached to what `spec` became.
     pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
         match (self, &spec.kind) {
-            (Self::Packet(edge), PortKind::Packet(packet)) => packet.attach_to(self.link_is_down(), edge.is_tap()),
+            (Self::Packet(edge), PortKind::Packet(packet)) => {
+                packet.attach_to(edge.link() == Link::Down, edge.is_tap())
+            }
             (Self::Tap(edge), _) => match edge.lacks() {
                 Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
                 None => spec.attach_hint(),
@@ -255,23 +261,37 @@ impl Edge {
         matches!(self, Self::Tap(_) | Self::Packet(_) | Self::Ip(_))
     }
 
-    /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down.
+    /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down, or that no
+    /// program has open.
     pub fn link_is_down(&self) -> bool {
         match self {
-            Self::Tap(edge) => edge.link() == Link::Down,
-            Self::Packet(edge) => edge.link() == Link::Down,
-            Self::Ip(edge) => edge.packet().link() == Link::Down,
-            _ => false,
+            Self::Tap(edge) => edge.link() != Link::Up,
+            _ => self.packet().is_some_and(|packet| packet.link() != Link::Up),
         }
+    }
+
+    /// The packet socket that it has, if it does.
+    fn packet(&self) -> Option<&Packet> {
+        match self {
+            Self::Packet(edge) => Some(edge),
+            Self::Ip(edge) => Some(edge.packet()),
+            _ => None,
+        }
+    }
+
+    /// Whether no program has the interface open, for whose it is.
+    pub fn is_unopened(&self) -> bool {
+        self.packet().is_some_and(|packet| packet.link() == Link::Unopened)
+    }
+
+    /// Whether the interface behind it is there for a program, which opens and closes it.
+    pub fn is_of_program(&self) -> bool {
+        self.packet().is_some_and(Packet::is_of_program)
     }
 
     /// Whether the interface behind it is a program's, which may close it and make another one.
     pub fn awaits_interfaces(&self) -> bool {
-        match self {
-            Self::Packet(edge) => edge.waits(),
-            Self::Ip(edge) => edge.packet().waits(),
-            _ => false,
-        }
+        self.packet().is_some_and(Packet::waits)
     }
 
     /// Asks the system for the state of that link.

@@ -127,7 +127,7 @@ fn open_tap(spec: &PortSpec, tap: &config::Tap) -> Result<Tap> {
 /// The same for a packet socket.
 fn open_packet(spec: &PortSpec, packet: &config::Packet) -> Result<Packet> {
     match deed::port(|| bare(spec)) {
-        Some(kept) => kept.and_then(|(fd, _)| Packet::adopt(fd)).map(Packet::with_carrier),
+        Some(kept) => kept.and_then(|(fd, _)| Packet::adopt(fd)).map(Packet::of_this_namespace),
         None => open_interface(packet),
     }
 }

@@ -81,6 +81,11 @@ impl Link {
         mac.is_some()
     }
 
+    /// The station to which packets to `dst` go, as far as that is known; nobody is asked.
+    pub fn towards(&self, dst: IpAddr) -> Option<Station> {
+        self.addresses.next_hop(dst).and_then(|hop| self.neighbours.station(hop))
+    }
+
     /// Queues the packet in `scratch`, if there is one.
     pub fn send(&mut self, now: Instant, scratch: &mut Scratch) {
         if !scratch.is_empty() && self.seal(now, scratch) {

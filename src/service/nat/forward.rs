@@ -256,14 +256,14 @@ impl Forwards {
                     return;
                 }
             };
-            let Some(Station { mac, .. }) = whom else { continue };
-            let Some(port) = self.port_of(now, (socket, from, at), (guest, mac), wire) else {
+            let Some(whom) = whom else { continue };
+            let Some(port) = self.port_of(now, (socket, from, at), (guest, whom.mac), wire) else {
                 wire.stats.flows += 1;
                 continue;
             };
             self.number = self.number.wrapping_add(1);
             let bytes = self.buffer.get(..length).unwrap_or_default();
-            send_udp(wire, mac, (SocketAddr::new(gateway, port), guest), bytes, self.number, out);
+            send_udp(wire, whom, (SocketAddr::new(gateway, port), guest), bytes, self.number, out);
         }
     }
 

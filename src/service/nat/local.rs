@@ -14,7 +14,7 @@ use crate::service::endpoint::{Endpoint, Event as StreamEvent, group_mac};
 use crate::service::host::{Event, Host};
 use crate::service::lease::Lease;
 use crate::service::questions::{Answer, Question, Servers};
-use crate::service::station::Station;
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::{Mac, Offload};
 use std::collections::VecDeque;
@@ -202,7 +202,11 @@ impl Local {
         self.number = self.number.wrapping_add(1);
         match answer {
             Answer::Ask(addr) => endpoint.ask(addr),
-            Answer::Udp { src, dst, payload, .. } => send_udp(wire, mac, (src, dst), &payload, self.number, out),
+            Answer::Udp { src, dst, payload, .. } => {
+                let known = endpoint.station(dst.ip()).filter(|known| known.mac == mac);
+                let whom = known.unwrap_or(Station { mac, ingress: Ingress::NONE });
+                send_udp(wire, whom, (src, dst), &payload, self.number, out);
+            }
             Answer::Discovery { src, dst, message, .. } => {
                 let addrs = (src.into(), dst.into());
                 let mut headers = Headers::new(wire.link(mac), addrs, icmp::protocol(addrs.1), message.len(), None);

@@ -140,8 +140,9 @@ impl Nat {
 
     /// What it has counted.
     pub fn stats(&self) -> Stats {
-        let Stats { ignored, overrun, malformed, .. } = self.wire.stats;
+        let Stats { foreign, ignored, overrun, malformed, .. } = self.wire.stats;
         Stats {
+            foreign: foreign + self.endpoint.stats().foreign,
             ignored: ignored + self.pieces.lost,
             overrun: overrun + self.local.dropped(),
             malformed: malformed + self.local.malformed(),
@@ -267,16 +268,15 @@ impl Nat {
         if !self.wire.is_guest(told.dst) {
             return false;
         }
-        let flow = match told.protocol {
-            TCP => self.tcp.station_of(told),
-            _ => self.datagrams.station_of(told, whom.mac),
+        let is_on_the_way = |there: Option<Station>| there.is_some_and(|there| whom.is_on_the_way_to(&there));
+        // What a server of the gateway's own says is of no flow: then it is who has the address.
+        let has_address = is_on_the_way(self.endpoint.station(told.dst));
+        let known = match told.protocol {
+            TCP => (has_address || is_on_the_way(self.tcp.station_of(told))) && self.tcp.handle_too_big(told),
+            _ => self.datagrams.has_sent(told, whom).unwrap_or(has_address && self.wire.owns(told.src)),
         };
-        let mut there = flow.into_iter().chain(self.endpoint.station(told.dst));
-        // Of datagrams nothing is remembered that was sent.
-        let known =
-            there.any(|there| whom.is_on_the_way_to(&there)) && (told.protocol != TCP || self.tcp.handle_too_big(told));
         if known {
-            self.wire.note_path(told.dst, told.mtu);
+            self.wire.note_path(told.dst, whom, told.mtu);
         }
         known
     }
@@ -304,7 +304,7 @@ impl Nat {
             }
             ICMPV4 | ICMPV6 if self.wire.owns(packet.dst) && icmp::is_request(&packet) => {
                 self.number = self.number.wrapping_add(1);
-                icmp::pong(&mut self.wire, whom.mac, &packet, self.number);
+                icmp::pong(&mut self.wire, whom, &packet, self.number);
             }
             ICMPV4 | ICMPV6 if !icmp::is_request(&packet) => self.wire.stats.ignored += 1,
             UDP | ICMPV4 | ICMPV6 => {

@@ -217,7 +217,7 @@ impl Tcp {
         match host.connect(SocketAddr::new(addr, key.remote.port())) {
             Ok(socket) => {
                 let mut connection = Connection::asked(syn, self.isn.number(now, &key), own_mss(wire, &key));
-                connection.limit(way_mss(wire, &key));
+                connection.limit(way_mss(wire, &key, whom));
                 wire.stats.tcp += 1;
                 self.flows.insert(Flow::new(now, key, whom, connection, socket, packet.whole));
             }
@@ -240,7 +240,7 @@ impl Tcp {
             return false;
         }
         let mut connection = Connection::asking(self.isn.number(now, &key), own_mss(wire, &key));
-        connection.limit(way_mss(wire, &key));
+        connection.limit(way_mss(wire, &key, whom));
         wire.stats.tcp += 1;
         let index = self.flows.insert(Flow::new(now, key, whom, connection, socket, &[]));
         self.flows.make_ready(index);
@@ -411,8 +411,8 @@ fn own_mss(wire: &Wire, key: &Key) -> u16 {
 }
 
 /// The same of the way to the guest, as far as that is known.
-fn way_mss(wire: &Wire, key: &Key) -> u16 {
-    mss_of(wire.mtu_to(key.guest.ip()), key)
+fn way_mss(wire: &Wire, key: &Key, whom: Station) -> u16 {
+    mss_of(wire.mtu_to(key.guest.ip(), whom), key)
 }
 
 fn mss_of(mtu: usize, key: &Key) -> u16 {
