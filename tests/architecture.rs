@@ -78,7 +78,7 @@ const SERVICE: &[Room] = &[
     Room { name: "station", may_use: &[] },
     Room { name: "shares", may_use: &[] },
     Room { name: "allowance", may_use: &[] },
-    Room { name: "path_mtu", may_use: &[] },
+    Room { name: "path_mtu", may_use: &["station", "shares"] },
     Room { name: "lease", may_use: &[] },
     Room { name: "report", may_use: &[] },
     Room { name: "host", may_use: &[] },

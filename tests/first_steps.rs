@@ -105,3 +105,99 @@ fn what_is_said_fits_its_lines() {
     let (_, table) = end.stdout.split_once("rx frames").expect("the counters");
     assert!(widest(table) <= 80 && table.contains("\na-name-of-some-length\n"), "{table}");
 }
+
+/// What is typed wrongly, and what is said: a part of the error, and one of the hint.
+#[test]
+fn what_is_meant_is_told() {
+    let dir = TempDir::new();
+    let wrong = |words: &[&str], says: &str, hint: &str| {
+        let exit = zbridge!().args(words.iter().copied()).env("XDG_RUNTIME_DIR", dir.root()).run();
+        assert_eq!(exit.code(), 2, "{words:?}: {exit:?}");
+        assert!(exit.stderr.contains(says) && exit.stderr.contains(&format!("hint: {hint}")), "{words:?}: {exit:?}");
+    };
+    let one = "each port stands behind an option of its own: zbridge --port";
+    wrong(&["unix:/tmp/x"], "unix:/tmp/x is a port, and no command", &format!("{one} unix:/tmp/x"));
+    wrong(&["--port", "tap:a", "tap:b"], "tap:b is a port", &format!("{one} tap:b"));
+    wrong(&["port", "unix:/tmp/x"], "unix:/tmp/x is a port", "zbridge port add unix:/tmp/x");
+    wrong(&["lab.toml"], "lab.toml is a file", "zbridge up lab.toml starts the programs in it");
+    wrong(&["/bin/sh"], "/bin/sh is a program", "zbridge run -- /bin/sh");
+    wrong(&["run"], "the program is missing", "zbridge run -- ./zephyr.exe");
+    wrong(&["run", "-v", "--"], "the program is missing", "zbridge run -- ./zephyr.exe");
+    let join = ["run", "--join", "lab"];
+    wrong(
+        &[&join[..], &["--port", "tap:a", "--", "true"]].concat(),
+        "--port with",
+        "add it there: zbridge port add tap:a --to lab",
+    );
+    wrong(
+        &[&join[..], &["--bridge", "x", "--", "true"]].concat(),
+        "a program is on one bridge",
+        "--join is one that runs",
+    );
+    let stray = ["run", "--tap", "zeth0", "zeth1", "zeth2", "--", "true"];
+    wrong(&stray, "zeth1 zeth2 before `--`", "several names are one word: --tap zeth0,zeth1,zeth2");
+}
+
+/// Where a name or a path is taken by a port of the same bridge, that is said, and not that somebody else has it.
+#[test]
+fn who_has_a_path_is_told() {
+    require!(machine());
+    let dir = TempDir::new();
+    let [a, b] = ["a", "b"].map(|name| dir.text(name));
+    let bridge = user(&dir).args(["--port", &format!("unix:{a}"), "--port", &format!("unix:{b},switch=other")]).ready();
+    let add = |spec: String| {
+        let exit = user(&dir).args(["port", "add", &spec]).run();
+        assert_ne!(exit.code(), 0);
+        exit.stderr
+    };
+    for kind in ["unix", "unixgram", "slip:unix"] {
+        let said = add(format!("{kind}:{a},name=c"));
+        assert!(said.contains(&format!("ports a and c both want path {a}")), "{said}");
+    }
+    let said = add(format!("unix:{b},name=c"));
+    assert!(
+        said.contains("another port of the bridge listens on it") && said.contains("zbridge port del NAME"),
+        "{said}"
+    );
+    drop(bridge);
+    let none = zbridge!("--port", "packet:nosuch0", "--port", format!("unix:{a}")).as_nobody(&dir).run();
+    assert!(none.code() == 4 && none.stderr.contains("there is no such interface"), "{none:?}");
+}
+
+/// All that is wrong with a file is said at once, and what is odd about it before it runs.
+#[test]
+fn a_file_is_checked_as_a_whole() {
+    let dir = TempDir::new();
+    let file = dir.text("lab.toml");
+    let check = |text: &str, words: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        zbridge!("check", &file).args(words.iter().copied()).run()
+    };
+    let instance = |keys: &str| format!("[[instance]]\ncommand = \"true\"\n{keys}\n");
+    let wrong = [
+        "port = [\"tpa:x\", \"unix:/tmp/a,nme=q\"]\n[switch.default]\nagein = 3\n",
+        &instance("name = \"a\"\nafetr = \"b\""),
+        &instance("name = \"b\"\nready = \"tcp a:80\""),
+    ]
+    .concat();
+    let exit = check(&wrong, &[]);
+    let says = [
+        "unknown port kind \"tpa\"",
+        "unix has no key \"nme\"",
+        "no key \"agein\"",
+        "no key \"afetr\"",
+        "not the name \"a\"",
+    ];
+    assert_eq!(exit.stderr.matches("error: ").count(), says.len(), "{exit:?}");
+    assert!(exit.code() == 2 && says.iter().all(|part| exit.stderr.contains(part)), "{exit:?}");
+    let json = check(&wrong, &["--json"]).stdout;
+    assert_eq!(json.matches("\"class\":\"usage\"").count(), says.len() + 1, "{json}");
+    let waits =
+        check(&[instance("name = \"a\"\nafter = \"x\""), instance("name = \"b\"\nafter = \"y\"")].concat(), &[]);
+    assert!(waits.stderr.contains("a is after \"x\"") && waits.stderr.contains("b is after \"y\""), "{waits:?}");
+    let odd = check("[[instance]]\nname = \"a\"\ncommand = \"true | cat\"\nhost = \"dhcp\"\n", &[]);
+    assert_eq!(odd.code(), 0);
+    for part in ["no shell reads its command, and \"|\" is passed on", "instance a asks for an address by DHCP"] {
+        assert!(odd.stderr.contains(part), "{part}: {odd:?}");
+    }
+}

@@ -14,6 +14,7 @@ mod joined;
 mod layout;
 mod log;
 mod man;
+mod mistakes;
 mod ports;
 mod run;
 mod sandbox;
@@ -34,7 +35,6 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::config::grammar::nearest;
 use crate::config::text::shell;
 use crate::config::{Config, HostAddr, IpPeer, Packet, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
@@ -67,13 +67,14 @@ pub enum Job {
 }
 
 impl Job {
-    /// The ports of a bridge that runs in this process, if the job is one.
-    fn config(&self) -> Option<&Config> {
+    /// What this process runs that has to give up rights.
+    fn runs(&self) -> sandbox::Runs<'_> {
         match self {
-            Self::Run(config, _) => Some(config),
-            Self::Instance(instance) => instance.join.is_none().then_some(&instance.config),
-            Self::Bench(up) => Some(up.config()),
-            Self::Ask(_) | Self::Demo => None,
+            Self::Run(config, _) => sandbox::Runs::Bridge(config),
+            Self::Instance(instance) if instance.join.is_some() => sandbox::Runs::Program,
+            Self::Instance(instance) => sandbox::Runs::Bridge(&instance.config),
+            Self::Bench(up) => sandbox::Runs::Bridge(up.config()),
+            Self::Ask(_) | Self::Demo => sandbox::Runs::Nothing,
         }
     }
 }
@@ -94,6 +95,10 @@ where
             return ExitCode::from(Class::Usage.code());
         }
         Err(other) => {
+            if let Some(error) = mistakes::explain(&other, &words) {
+                complain(Label::Error, &error);
+                return ExitCode::from(error.class().code());
+            }
             // Help and version that were asked for are answers too: they have status 0. Nobody is left to hear of a
             // stream that cannot be written.
             let _ = other.print();
@@ -107,8 +112,8 @@ where
                 log::beside_a_program();
             }
             // All threads that are started from now on are held to it; in a test's process those of other tests, too.
-            if let Some(config) = job.config().filter(|_| !cfg!(test)) {
-                sandbox::install(&args.sandbox, config)?;
+            if !cfg!(test) {
+                sandbox::install(&args.sandbox, job.runs())?;
             }
             match job {
                 // It holds signals back first, which has to be before there is any other thread.
@@ -249,7 +254,7 @@ fn plan(args: &Args) -> Result<Config> {
         given.add_switch(SwitchSpec::parse(text)?)?;
     }
     let mut config = match &args.config {
-        Some(file) => Config::load(file)?,
+        Some(file) => load(file)?,
         None => Config::default(),
     };
     config.overlay(given);
@@ -262,9 +267,22 @@ fn plan(args: &Args) -> Result<Config> {
     Ok(config)
 }
 
+/// Reads a configuration file, and says all that is wrong with it; the last is for the caller to say.
+fn load(file: &Path) -> Result<Config> {
+    Config::load(file).map_err(|errors| but_the_last(errors, file))
+}
+
+/// Says all but the last of what is wrong with a file, and gives that.
+fn but_the_last(mut errors: Vec<Error>, file: &Path) -> Error {
+    let last = errors.pop().unwrap_or_else(|| Error::usage("wrong").at(file.display()));
+    errors.iter().for_each(|error| complain(Label::Error, error));
+    last
+}
+
 /// The program of `zbridge run` and the ports beside it, checked.
 fn instance(args: &RunArgs) -> Result<Instance> {
-    refuse_unknown_option(&args.command)?;
+    mistakes::refuse_unknown_option(&args.command)?;
+    mistakes::refuse_at_odds(args)?;
     let mut config = Config::default();
     for text in &args.ports {
         config.add_port(PortSpec::parse(text)?)?;
@@ -281,7 +299,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         let error = Error::usage("--tap: the name of a TAP is missing");
         return Err(error.hint("--tap zeth, or several, --tap zeth0,zeth1; no TAP but an address: --host 192.0.2.9/24"));
     }
-    if args.join.is_none() && args.host.contains(&HostAddr::Dhcp) && !config.ports.iter().any(may_lease) {
+    if args.join.is_none() && args.host.contains(&HostAddr::Dhcp) && !config.ports.iter().any(PortSpec::may_lease) {
         let error = Error::usage("--host dhcp: nobody is on the program's bridge who could give it an address");
         return Err(error.hint("--port nat:10.0.2.2/24 can; or join a bridge that runs, --join NAME"));
     }
@@ -293,6 +311,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         spec.network = Network::Own(Interfaces { taps: args.taps.clone(), tuns, host });
     }
     check_rules(&args.rewrite)?;
+    mistakes::refuse_stray_words(args, &spec)?;
     let named = args.name.is_some();
     let switch = args.switch.as_deref().map(|switch| {
         value::name(switch).map_err(|form| Error::usage(format!("--switch {switch:?}: expected {form}")))
@@ -316,31 +335,6 @@ fn tun(text: &str) -> Result<(String, IpPeer)> {
         Error::usage(format!("{place}: only ip=, gateway= and mac= may stand behind the name"))
             .hint("what concerns the port are options: --name, --switch, --rewrite")
     })
-}
-
-/// No program begins with a dash: what does is an option that `zbridge run` does not have.
-fn refuse_unknown_option(command: &[OsString]) -> Result<()> {
-    let first = command.first().map(|word| word.to_string_lossy()).unwrap_or_default();
-    if !first.starts_with('-') {
-        return Ok(());
-    }
-    let word = first.split('=').next().unwrap_or_default();
-    let program = Args::command();
-    let options = program.find_subcommand("run").into_iter().flat_map(|run| run.get_opts());
-    let known: Vec<String> = options.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
-    let nearest = nearest(word, known.iter().map(String::as_str));
-    let error = Error::usage(format!("zbridge run has no option {word}; {nearest}"));
-    Err(error.hint("zbridge run --help lists them; the program and its arguments stand behind --"))
-}
-
-/// Whether there may be a DHCP server behind a port.
-fn may_lease(port: &PortSpec) -> bool {
-    match &port.kind {
-        PortKind::Nat(nat) => nat.lan.dhcp.is_some() || !nat.lan.hosts.is_empty(),
-        PortKind::Usbip(_) | PortKind::Wpan(_) => false,
-        PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) | PortKind::Tcp(_) | PortKind::Udp(_) => true,
-        PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Slip(_) => true,
-    }
 }
 
 /// The interface of `zbridge run --host` for a program of this name.

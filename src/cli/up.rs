@@ -24,7 +24,7 @@ pub struct UpArgs {
     pub file: PathBuf,
 
     /// End with this instance, and with its exit status
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::instances))]
     pub exit_with: Option<String>,
 
     /// End everything after so long, with status 6
@@ -70,7 +70,7 @@ impl Up {
     /// # Errors
     /// What is wrong with it, or that there is no such instance.
     pub fn load(args: &UpArgs) -> Result<Self> {
-        let config = Config::load(&args.file)?;
+        let config = super::load(&args.file)?;
         let place = args.file.display();
         if config.instances.is_empty() {
             let error = Error::usage("there is no instance to start").at(&place);

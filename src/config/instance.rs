@@ -119,6 +119,8 @@ pub struct InstanceSpec {
     pub privileged: bool,
     /// Where its output is kept; `None`: in the bench's folder.
     pub log: Option<PathBuf>,
+    /// A word of its command that only a shell would understand, and none reads it.
+    pub for_a_shell: Option<String>,
 }
 
 /// When an instance counts as ready.
@@ -187,6 +189,7 @@ impl InstanceSpec {
             restart: keys.value("restart", restart)?.unwrap_or_default(),
             privileged: keys.flag("privileged")?.unwrap_or_default(),
             log: keys.value("log", value::path)?,
+            for_a_shell: None,
             name,
             switch,
         };
@@ -314,11 +317,22 @@ fn ready(text: &str) -> value::Parsed<Ready> {
         None => (what, None),
     };
     let asked = match how {
-        "ping" => Ready::Ping { addr: addr.trim().parse().map_err(|_| form())?, from },
-        "tcp" => Ready::Tcp { addr: addr.trim().parse().map_err(|_| form())?, from },
+        "ping" => Ready::Ping { addr: addr.trim().parse().map_err(|_| by_name(addr).unwrap_or_else(form))?, from },
+        "tcp" => Ready::Tcp { addr: addr.trim().parse().map_err(|_| by_name(addr).unwrap_or_else(form))?, from },
         _ => return Err(form()),
     };
     Ok(asked)
+}
+
+/// What is expected instead of a name, if `addr` is one: an instance has the address that its program takes, which no file
+/// knows.
+fn by_name(addr: &str) -> Option<String> {
+    let (name, port) = addr.trim().rsplit_once(':').map_or((addr.trim(), ""), |(name, port)| (name, port));
+    let is_name = name.contains(|char: char| char.is_ascii_alphabetic()) && value::name(name).is_ok();
+    let example = if port.is_empty() { "192.0.2.1".to_owned() } else { format!("192.0.2.1:{port}") };
+    is_name.then(|| {
+        format!("an IP address, not the name {name:?}, which nobody looks up: {example}, what the program has")
+    })
 }
 
 /// What the parser of regular expressions says at last: the cause, without its drawing of the place.

@@ -18,7 +18,7 @@ use super::show;
 use super::slot::{Attached, Lost, Origin, PortSlot};
 use super::status::SwitchStatus;
 use super::timers::{Due, Wisher};
-use crate::config::{PortSpec, misplaced, same_host};
+use crate::config::{PortSpec, misplaced, same_claim, same_host};
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Link};
@@ -86,6 +86,11 @@ impl Lives {
     /// The same for one that is to be opened, which may be of an interface of the machine.
     pub fn admits_opened(&self, spec: &PortSpec) -> Result<()> {
         self.admits(spec)?;
+        // What was handed over may be of another network namespace, and its name no name here.
+        let mut opened = self.specs_of(|origin| matches!(origin, Origin::Spec(_)));
+        if let Some(error) = opened.find_map(|other| same_claim(other, spec)) {
+            return Err(error.hint("choose another, or take that port away first: zbridge port del NAME"));
+        }
         spec.may_join(self.specs())
     }
 

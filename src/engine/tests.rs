@@ -209,7 +209,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_left_alone() {
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
     let first = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).unwrap();
     let error = Bridge::start(&config(dir.path(), &["unix:DIR/inst"])).err().unwrap();
-    assert!(error.what().contains(&format!("pid {}", std::process::id())), "{error}");
+    assert!(error.what().ends_with("another port of the bridge listens on it"), "{error}");
     drop(Peer::connect(&stale));
     first.stop().unwrap();
     std::fs::write(&stale, "precious").unwrap();

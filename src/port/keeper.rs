@@ -63,6 +63,7 @@ pub fn take_over() -> Option<ExitCode> {
     let Some(Ok(socket)) = number.map(super::inherited) else {
         return Some(ExitCode::from(Class::Usage.code()));
     };
+    unix::binds_for_parent();
     // Keys at the terminal and the end of it are for the bridge, whose end is this one's.
     let held = sys::process::Signals::hold(&[]);
     serve(&socket);

@@ -110,7 +110,12 @@ impl Packet {
         let failed = |errno: Errno| Error::system(&port, &errno.into());
         let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None).map_err(|errno| {
             let hint = "sudo setcap cap_net_raw+ep \"$(command -v zbridge)\", or run it with sudo";
-            if errno == Errno::PERM { failed(errno).hint(hint) } else { failed(errno) }
+            match errno {
+                // The right would not help.
+                Errno::PERM if is_nowhere(interface) => no_such_interface(interface),
+                Errno::PERM => failed(errno).hint(hint),
+                _ => failed(errno),
+            }
         })?;
         let index = name_to_index(&fd, interface).map_err(|errno| match errno {
             Errno::NODEV => no_such_interface(interface),
@@ -394,6 +399,11 @@ fn set_options(fd: &OwnedFd, index: u32) -> std::result::Result<(), Errno> {
         sockopt::set_socket_send_buffer_size(fd, SOCKET_BUFFER)?;
     }
     Ok(())
+}
+
+/// Whether there is certainly no interface of this name, which anybody may ask.
+fn is_nowhere(name: &str) -> bool {
+    Netlink::open().and_then(|mut netlink| netlink.interface(name)).is_ok_and(|found| found.is_none())
 }
 
 /// There is no interface of this name. Tells which there are, the likeliest first.

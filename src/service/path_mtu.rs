@@ -5,8 +5,8 @@
 //! its own at its end, may carry less than the switch does. Who cannot pass a packet on says so by ICMP, with the packet's
 //! beginning; who has sent it then sends smaller ones.
 
-use super::shares::Shares;
-use super::station::Station;
+use crate::service::shares::Shares;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 use crate::wire::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
 use foldhash::fast::RandomState;
@@ -44,7 +44,12 @@ pub struct TooBig<'a> {
 
 impl<'a> TooBig<'a> {
     /// Reads "fragmentation needed" of IPv4, and "packet too big" of IPv6. `None`: the packet says something else.
+    #[inline]
     pub fn read(packet: &Packet<'a>) -> Option<Self> {
+        if matches!(packet.protocol, ICMPV4 | ICMPV6) { Self::read_icmp(packet) } else { None }
+    }
+
+    fn read_icmp(packet: &Packet<'a>) -> Option<Self> {
         let (&[kind, code, _, _, m0, m1, m2, m3], quoted) = packet.payload.split_first_chunk::<8>()?;
         let told = match (packet.protocol, kind, code) {
             (ICMPV4, 3, 4) => u32::from_be_bytes([0, 0, m2, m3]),
@@ -123,7 +128,13 @@ impl Paths {
     }
 
     /// What the way to `addr` by way of `whom` carries, where that was told lately.
+    #[inline]
     pub fn of(&self, now: Instant, addr: IpAddr, whom: Station) -> Option<u16> {
+        // Most often nobody has told anything.
+        if self.ways.is_empty() { None } else { self.find(now, addr, whom) }
+    }
+
+    fn find(&self, now: Instant, addr: IpAddr, whom: Station) -> Option<u16> {
         self.ways.get(&(addr, whom)).filter(|(_, since)| now - *since < LASTS).map(|(mtu, _)| *mtu)
     }
 }

@@ -89,6 +89,11 @@ impl Flow {
         Station { mac: self.key.2, ingress: self.at }
     }
 
+    /// Whether the guest has talked to `peer`; most often it is the one that it talks to.
+    fn has_met(&self, peer: &IpAddr) -> bool {
+        self.peers.front() == Some(peer) || self.peers.contains(peer)
+    }
+
     fn knows(&mut self, peer: IpAddr) {
         if self.peers.front() == Some(&peer) {
             return;
@@ -190,7 +195,7 @@ impl Ports {
         wire: &mut Wire,
     ) -> Option<IpAddr> {
         let known = flow.and_then(|index| self.flows.get(index));
-        let way = match known.filter(|flow| flow.peers.contains(&packet.dst)) {
+        let way = match known.filter(|flow| flow.has_met(&packet.dst)) {
             Some(_) => wire.way(packet.dst),
             None => wire.way_of_new(packet.dst, host),
         };
@@ -219,7 +224,7 @@ impl Ports {
         let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return Some(false) };
         let (kind, port) = if told.protocol == UDP { (Datagrams::Udp, [d0, d1]) } else { (Datagrams::Echo, [i0, i1]) };
         let index = self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), whom.mac))?;
-        let flow = self.flows.get(index).filter(|flow| flow.peers.contains(&told.src))?;
+        let flow = self.flows.get(index).filter(|flow| flow.has_met(&told.src))?;
         Some(whom.is_on_the_way_to(&flow.station()) && flow.longest > told.mtu.into())
     }
 
@@ -408,7 +413,7 @@ fn read<'a>(packet: &Packet<'a>) -> Option<(Datagrams, u16, u16, &'a [u8])> {
 /// port alive either.
 fn deliver(flow: &mut Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &mut Wire, out: &mut Batch) -> bool {
     let ((kind, guest, _), whom) = (flow.key, flow.station());
-    let Some(from) = wire.seen_as(from).filter(|from| flow.peers.contains(&from.ip())) else {
+    let Some(from) = wire.seen_as(from).filter(|from| flow.has_met(&from.ip())) else {
         wire.stats.ignored += 1;
         return false;
     };

@@ -21,20 +21,14 @@ mod forward;
 mod icmp;
 mod local;
 mod packet;
-#[cfg(test)]
-mod path;
 mod pieces;
 mod report;
 #[cfg(test)]
 mod script;
-#[cfg(test)]
-mod separation;
 mod stats;
 mod table;
 mod tcp;
 mod timers;
-#[cfg(test)]
-mod told;
 mod wire;
 
 pub use stats::{Flows, Stats};

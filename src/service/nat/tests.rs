@@ -1,5 +1,9 @@
 //! The gateway under a clock of its own: what ends by itself, and how much there can be.
 
+mod path;
+mod separation;
+mod told;
+
 use super::packet::{Fragment, Headers, ICMPV4, Link, TCP, UDP};
 use super::script::{GATEWAY, Script, WHOM, gateway, hear_from, said};
 use super::{Flows, Nat};
