@@ -79,6 +79,7 @@ mod ports;
 mod prepare;
 mod pulse;
 mod rewrite;
+mod runner;
 mod service;
 mod show;
 mod slot;
