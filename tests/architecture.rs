@@ -96,6 +96,69 @@ const SERVICE: &[Room] = &[
     Room { name: "usbip", may_use: &["ground", "endpoint"] },
 ];
 
+/// What the parts of `engine` stand on.
+const ENGINE_GROUND: &[&str] = &["pulse", "fault", "timers", "lists", "life", "status", "watch"];
+
+/// The parts of `engine`: a file each, and `control`.
+const ENGINE: &[Room] = &[
+    Room { name: "pulse", may_use: &[] },
+    Room { name: "fault", may_use: &["pulse"] },
+    Room { name: "timers", may_use: &[] },
+    Room { name: "lists", may_use: &[] },
+    Room { name: "life", may_use: &[] },
+    Room { name: "status", may_use: &[] },
+    Room { name: "watch", may_use: &[] },
+    Room { name: "watcher", may_use: &[] },
+    Room { name: "air", may_use: &[] },
+    Room { name: "rewrite", may_use: &[] },
+    Room { name: "departed", may_use: &["ground"] },
+    // the ports
+    Room { name: "slot", may_use: &["ground"] },
+    Room { name: "edges", may_use: &["ground", "rewrite", "slot"] },
+    Room { name: "ports", may_use: &["ground", "slot", "edges"] },
+    // what is done with them: each one matter
+    Room { name: "arrival", may_use: &["ground", "slot", "ports"] },
+    Room { name: "links", may_use: &["ground", "ports"] },
+    Room { name: "listeners", may_use: &["ground", "slot", "ports"] },
+    Room { name: "events", may_use: &["ports"] },
+    Room { name: "look", may_use: &["ports"] },
+    Room { name: "show", may_use: &["ground", "departed", "slot", "ports", "links", "listeners"] },
+    // services
+    Room { name: "thread", may_use: &["ground"] },
+    Room { name: "runner", may_use: &["ground", "thread"] },
+    Room { name: "gateway", may_use: &["ground", "thread", "runner"] },
+    Room { name: "service", may_use: &["ground", "thread", "runner", "gateway"] },
+    Room { name: "prepare", may_use: &["ground", "thread", "service"] },
+    // whole lives, whole breaths, whole turns
+    Room {
+        name: "lives",
+        may_use: &[
+            "ground",
+            "departed",
+            "slot",
+            "ports",
+            "arrival",
+            "listeners",
+            "show",
+            "thread",
+            "service",
+            "prepare",
+        ],
+    },
+    Room { name: "breath", may_use: &["ground", "air", "ports", "links"] },
+    Room { name: "command", may_use: &["ground", "watcher", "look", "thread", "prepare"] },
+    Room { name: "fdb", may_use: &["look", "command"] },
+    Room {
+        name: "turn",
+        may_use: &[
+            "ground", "watcher", "ports", "arrival", "links", "events", "show", "thread", "lives", "breath", "command",
+        ],
+    },
+    Room { name: "bridge", may_use: &["ground", "air", "prepare", "command", "turn"] },
+    Room { name: "control", may_use: &["ground", "watcher", "command", "fdb", "bridge"] },
+    Room { name: "tests", may_use: &["ground", "prepare", "bridge", "turn"] },
+];
+
 /// An order of rooms.
 struct Plan {
     /// The module whose rooms they are.
@@ -108,6 +171,7 @@ struct Plan {
 const PLANS: &[Plan] = &[
     Plan { of: &[], rooms: ROOMS, ground: GROUND },
     Plan { of: &["service"], rooms: SERVICE, ground: SERVICE_GROUND },
+    Plan { of: &["engine"], rooms: ENGINE, ground: ENGINE_GROUND },
 ];
 
 /// The only part of the library that may hold `unsafe`.

@@ -93,7 +93,8 @@ impl PortSpec {
         match &self.kind {
             PortKind::Nat(nat) => nat.lan.dhcp.is_some() || !nat.lan.hosts.is_empty(),
             PortKind::Usbip(_) | PortKind::Wpan(_) => false,
-            _ => true,
+            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) => true,
+            PortKind::Tcp(_) | PortKind::Udp(_) | PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Slip(_) => true,
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use super::server::Server;
 use crate::config::value;
-use crate::engine::Bridge;
+use crate::engine::bridge::Bridge;
 use crate::error::{Class, Error, Result};
 use crate::port::own_folder::private;
 use crate::port::unix::{UnixListener, clear_stale, dial_socket};
