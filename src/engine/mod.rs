@@ -39,7 +39,7 @@
 //!
 //! # Who knows whom
 //!
-//! A file knows those above it only; `tests/architecture.rs` checks it. Each has its own state, and what it does for the
+//! A file knows those above it only; `tests/architecture` checks it. Each has its own state, and what it does for the
 //! others are its `pub` functions.
 //!
 //! ```text
