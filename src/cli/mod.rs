@@ -325,10 +325,8 @@ fn instance(args: &RunArgs) -> Result<Instance> {
 fn tun(text: &str) -> Result<(String, IpPeer)> {
     let place = format!("--tun={text}");
     let port = PortSpec::parse(&format!("packet:{text},mode=ip")).map_err(|error| error.at(&place))?;
-    let found = match &port.kind {
-        PortKind::Packet(packet) => Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default())),
-        _ => None,
-    };
+    let packet = if let PortKind::Packet(packet) = &port.kind { Some(packet) } else { None };
+    let found = packet.map(|packet| (packet.ifname.clone(), packet.ip.clone().unwrap_or_default()));
     let plain = |(name, peer): &(String, IpPeer)| {
         let kind = PortKind::Packet(Packet { ip: Some(peer.clone()), ..Packet::new(name) });
         PortSpec::new(kind) == port

@@ -61,7 +61,7 @@ pub fn install(args: &SandboxArgs, runs: Runs<'_>) -> Result<()> {
     if args.user.is_some() && !root {
         return Err(Error::new(Class::Permission, "--user: only root goes on as another user"));
     }
-    let programs = config.ports.iter().any(|port| matches!(transport(port), Some(Transport::Exec { .. })));
+    let programs = config.ports.iter().any(|port| matches!(port.kind.transport(), Some(Transport::Exec { .. })));
     let user = if root { Some(user(args.user.as_deref())?) } else { None };
     if args.sandbox == Mode::Off {
         return Ok(());
@@ -135,18 +135,11 @@ fn needed(config: &Config) -> CapabilitySet {
             PortKind::Nat(nat) if nat.forwards.iter().any(|forward| forward.listen.port() < LOW_PORTS) => {
                 needed |= CapabilitySet::NET_BIND_SERVICE;
             }
-            _ => {}
+            PortKind::Nat(_) | PortKind::Usbip(_) | PortKind::Slip(_) | PortKind::Wpan(_) => {}
+            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) | PortKind::Tcp(_) | PortKind::Udp(_) => {}
         }
     }
     needed
-}
-
-fn transport(port: &PortSpec) -> Option<&Transport> {
-    match &port.kind {
-        PortKind::Slip(slip) => Some(&slip.transport),
-        PortKind::Wpan(wpan) => Some(&wpan.transport),
-        _ => None,
-    }
 }
 
 /// The folders in which anything is made, opened or removed: of its ports, and those where sockets usually are.
@@ -163,7 +156,7 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
             places.extend(nat.lan.tftp.clone());
             places.extend(nat.lan.leases.as_deref().and_then(folder));
         }
-        if let Some(Transport::Serial(uart)) = transport(port) {
+        if let Some(Transport::Serial(uart)) = port.kind.transport() {
             places.push("/dev".into());
             // A link by the adapter's serial number leads to the device.
             places.extend(uart.device.canonicalize().ok().as_deref().and_then(folder));
@@ -174,7 +167,7 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
 
 /// What a port has a path for.
 fn paths(port: &PortSpec) -> Vec<&Path> {
-    let of_transport = transport(port).and_then(|transport| match transport {
+    let of_transport = port.kind.transport().and_then(|transport| match transport {
         Transport::Unix { path, .. } | Transport::Pty { path, .. } | Transport::Pipe { path, .. } => {
             Some(path.as_path())
         }
@@ -186,7 +179,8 @@ fn paths(port: &PortSpec) -> Vec<&Path> {
         PortKind::UnixSeq(unix) => vec![&unix.path],
         PortKind::UnixGram(unix) => unix.peer.iter().map(PathBuf::as_path).chain([unix.path.as_path()]).collect(),
         PortKind::Usbip(usbip) => usbip.devices.iter().filter_map(|device| of_device(&device.kind)).collect(),
-        _ => of_transport.into_iter().collect(),
+        PortKind::Slip(_) | PortKind::Wpan(_) => of_transport.into_iter().collect(),
+        PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Tcp(_) | PortKind::Udp(_) | PortKind::Nat(_) => Vec::new(),
     }
 }
 

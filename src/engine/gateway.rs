@@ -4,7 +4,7 @@
 //! go from a socket's buffer into the frame that leaves.
 
 use super::runner::{self, MESSAGE_BYTES, Occupant};
-use super::service::{Host, LINGER, Thread};
+use super::thread::{Host, LINGER, Thread};
 use crate::backend::{LeaseFile, Sockets};
 use crate::config::{self, PortSpec, Protocol};
 use crate::error::{Error, Result};

@@ -9,7 +9,7 @@
 //! too many bytes move for that (`gateway.rs`). Both are an [`Occupant`] of their port.
 
 use super::fault::strike;
-use super::service::Thread;
+use super::thread::Thread;
 use crate::error::Result;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
