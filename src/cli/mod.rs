@@ -112,7 +112,7 @@ where
             }
             // All threads that are started from now on are held to it; in a test's process those of other tests, too.
             if let Some(config) = job.config().filter(|_| !cfg!(test)) {
-                sandbox::install(&args.sandbox, config)?;
+                sandbox::install(&args.all_of_sandbox(), config)?;
             }
             match job {
                 // It holds signals back first, which has to be before there is any other thread.

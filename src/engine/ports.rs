@@ -11,7 +11,7 @@
 use super::names::{Beforehand, Prepared};
 use super::show::listener_status;
 use super::{Engine, random_seed, service};
-use crate::config::{PortSpec, misplaced, same_claim, same_host};
+use crate::config::{PortSpec, misplaced, same_host, same_path};
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Link};
@@ -177,7 +177,7 @@ impl Engine {
         self.admits(spec)?;
         // What was handed over may be of another network namespace, and its name no name here.
         let mut opened = self.specs_of(|origin| matches!(origin, Origin::Spec(_)));
-        if let Some(error) = opened.find_map(|other| same_claim(other, spec)) {
+        if let Some(error) = opened.find_map(|other| same_path(other, spec)) {
             return Err(error.hint("choose another, or take that port away first: zbridge port del NAME"));
         }
         spec.may_join(self.specs())
