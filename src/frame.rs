@@ -245,9 +245,15 @@ impl<'a> Outgoing<'a> {
         self.batch.bytes(self.frame(position))
     }
 
+    /// The frame at `position`, which is below [`Outgoing::len`], with its bytes.
+    pub fn at(&self, position: usize) -> (&'a Frame, &'a [u8]) {
+        let frame = self.frame(position);
+        (frame, self.batch.bytes(frame))
+    }
+
     /// Every frame with its bytes.
     pub fn frames(self) -> impl Iterator<Item = (&'a Frame, &'a [u8])> {
-        (0..self.len()).map(move |position| (self.frame(position), self.bytes(position)))
+        (0..self.len()).map(move |position| self.at(position))
     }
 
     /// The frames with their length prefixes as pieces of memory, neighbours joined.

@@ -288,6 +288,28 @@ fn a_program_of_roots_has_what_its_network_needs() {
     assert_eq!(exit.code(), 0, "{exit:?}");
 }
 
+/// Nor do the threads beside the program: who waits for it, for signals and for the bridge that it has joined; and in its
+/// own namespaces, who asks for its address.
+#[test]
+fn what_attends_a_program_has_nothing() {
+    require!(needs::root(), needs::tun());
+    let dir = TempDir::new();
+    let bridge = zbridge!("--name", "lab", "-p", "nat:10.0.2.2/24").env("XDG_RUNTIME_DIR", dir.root()).ready();
+    let script = "cat /proc/1/task/*/status; echo over; exec sleep 60";
+    let run = zbridge!("run", "--join", "lab", "--host", "dhcp", "--", "sh", "-c", script);
+    let run = run.env("XDG_RUNTIME_DIR", dir.root()).spawn();
+    run.wait_for("over", PATIENCE);
+    let threads = Thread::all(run.pid());
+    for name in ["zb-child", "zb-signals", "zb-joined"] {
+        threads.iter().find(|thread| thread.name() == name).unwrap_or_else(|| panic!("{name}")).has_nothing();
+    }
+    let said = run.stdout();
+    let init: Vec<Thread> = said.split("Name:").skip(1).map(|text| Thread(format!("Name:{text}"))).collect();
+    init.iter().find(|thread| thread.name() == "zb-dhcp").expect("who asks for the address").has_nothing();
+    stop(bridge);
+    run.wait_for("bridge lab has ended", PATIENCE);
+}
+
 /// Beside the programs of a bench, whose starter keeps its rights, all that reads what others send has none.
 #[test]
 fn the_switches_of_a_bench_have_nothing_and_its_programs_come_back() {
@@ -300,7 +322,7 @@ fn the_switches_of_a_bench_have_nothing_and_its_programs_come_back() {
     );
     let bench = zbridge!("up", dir.file("bench.toml", text), "--logs", dir.text("logs")).spawn();
     bench.wait_for_nth(&format!("again  | CapEff:\t{OF_A_PROGRAM}"), 2, PATIENCE);
-    let engine = ["zb-default", "zb-nat", "zb-control", "zb-signals", "zb-starter"];
+    let engine = ["zb-default", "zb-nat", "zb-control", "zb-signals", "zb-starter", "zb-output"];
     let threads = Thread::all(bench.pid());
     for name in engine {
         threads.iter().find(|thread| thread.name() == name).unwrap_or_else(|| panic!("{name}")).is_nobody();

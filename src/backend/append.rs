@@ -3,6 +3,7 @@
 //! What is sent is told of once it is written, so the window of the stream bounds what waits here. On a full disk the
 //! thread tries again until there is room, and so nothing is lost; other errors end the stream.
 
+use super::full::Full;
 use crate::error::{Class, Error, Result};
 use crate::rights::role::{BASE, BLOCKS};
 use crate::rights::{self, Role};
@@ -43,13 +44,19 @@ pub(super) fn open(path: &Path) -> Result<File> {
 }
 
 impl Append {
-    /// Starts the thread that writes `file` for `stream`. `tell` takes what comes of it; false ends the thread.
-    pub fn new(file: File, stream: Stream, tell: impl Fn(Input) -> bool + Send + 'static) -> Result<Self> {
+    /// Starts the thread that writes the file at `path` for `stream`. `tell` takes what comes of it; false ends the thread.
+    pub fn new(
+        (path, file): (&Path, File),
+        stream: Stream,
+        tell: impl Fn(Input) -> bool + Send + 'static,
+    ) -> Result<Self> {
         let (pieces, queue) = unbounded();
         let (stop, stopped) = bounded(0);
+        let path = path.display().to_string();
         let work = move || {
-            if let Err(error) = write(file, &queue, &stopped, |count| tell(Input::Sent(stream, count))) {
-                log::error!("a file is written no more: {error}");
+            let full = Full::new(path.clone(), "what is to be written waits");
+            if let Err(error) = write(file, full, &queue, &stopped, |count| tell(Input::Sent(stream, count))) {
+                log::error!("{path} is written no more: {error}");
                 tell(Input::Ended(stream));
             }
         };
@@ -80,26 +87,24 @@ impl Drop for Append {
 /// Writes what is queued until nothing more will come. `sent` takes how many bytes are written; false ends it.
 fn write(
     mut file: impl Write,
+    mut full: Full,
     queue: &Receiver<Vec<u8>>,
     stopped: &Receiver<()>,
     sent: impl Fn(usize) -> bool,
 ) -> io::Result<()> {
-    let mut full = false;
     for piece in queue {
         let mut rest = piece.as_slice();
         while !rest.is_empty() {
-            match file.write(rest) {
+            let done = file.write(rest);
+            let no_room = full.note(&done);
+            match done {
                 Ok(count) => {
-                    full = false;
                     rest = rest.get(count..).unwrap_or_default();
                     if !sent(count) {
                         return Ok(());
                     }
                 }
-                Err(error) if is_full(&error) => {
-                    if !std::mem::replace(&mut full, true) {
-                        log::warn!("a file cannot grow, what is to be written waits: {error}");
-                    }
+                Err(error) if no_room => {
                     if stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
                         return Err(error);
                     }
@@ -112,23 +117,19 @@ fn write(
     Ok(())
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
     /// A disk with room for so many bytes, which somebody makes room on after some attempts.
-    struct Full {
+    struct Small {
         written: Arc<Mutex<Vec<u8>>>,
         room: usize,
         attempts: usize,
     }
 
-    impl Write for Full {
+    impl Write for Small {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut written = self.written.lock().unwrap();
             let count = bytes.len().min(self.room.saturating_sub(written.len()));
@@ -154,8 +155,8 @@ mod tests {
         [vec![1; 30], vec![2; 30]].into_iter().for_each(|piece| pieces.send(piece).unwrap());
         drop(pieces);
         let told = Mutex::new(0);
-        let file = Full { written: written.clone(), room: 40, attempts: 2 };
-        write(file, &queue, &stopped, |count| {
+        let file = Small { written: written.clone(), room: 40, attempts: 2 };
+        write(file, Full::new("file".to_owned(), "it waits"), &queue, &stopped, |count| {
             *told.lock().unwrap() += count;
             true
         })
@@ -168,7 +169,8 @@ mod tests {
     fn a_full_disk_does_not_keep_the_program() {
         let (tell, told) = unbounded();
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let append = Append::new(full, Stream(3), move |input| tell.send(input).is_ok()).unwrap();
+        let append =
+            Append::new((Path::new("/dev/full"), full), Stream(3), move |input| tell.send(input).is_ok()).unwrap();
         append.send(vec![1; 10]);
         drop(append);
         assert_eq!(told.try_iter().collect::<Vec<_>>(), [Input::Ended(Stream(3))]);

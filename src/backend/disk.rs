@@ -4,6 +4,7 @@
 //! `cow` what is written goes to an unlinked file in the folder for temporary files, at the place that it would have in
 //! the image, and a map of bits says which blocks are there.
 
+use super::full::Full;
 use crate::error::{Class, Error, Result};
 use crate::rights::role::{BASE, BLOCKS};
 use crate::rights::{self, Role};
@@ -74,11 +75,19 @@ impl Disk {
         tell: impl Fn(Input) -> bool + Send + 'static,
     ) -> Result<(Self, u64)> {
         let (mut medium, blocks) = Medium::open(image, how)?;
+        // What is kept aside is elsewhere than the image.
+        let what = if how.cow { "what is written to a disk".to_owned() } else { image.display().to_string() };
+        let mut full = Full::new(what, "its host is told of an error");
         // Bounded by its use: the device has one job under way at most.
         let (jobs, queue): (_, Receiver<Job>) = unbounded();
         let work = move || {
             for job in queue {
-                let result = medium.perform(job.work).map_err(|error| failure(&error));
+                let writes = matches!(job.work, Work::Write(..));
+                let done = medium.perform(job.work);
+                if writes {
+                    full.note(&done);
+                }
+                let result = done.map_err(|error| failure(&error));
                 if !tell(Input::Done { want, id: job.id, result }) {
                     return;
                 }

@@ -8,9 +8,8 @@
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, FILES, SOCKETS};
 use crate::rights::{self, Role, deed};
-use crate::service::lan::leases::Lease;
-use crate::service::lan::who::Who;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crate::service::lease::{Lease, Who};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +18,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The longest file that is read: more than a full pool's.
 const LONGEST: u64 = 64 << 20;
+
+/// After this long a disk that was full is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The leases, and when they stood so.
 type Snapshot = (SystemTime, Vec<Lease>);
@@ -76,16 +78,28 @@ impl Drop for LeaseFile {
     }
 }
 
-/// Writes the newest until nothing more comes. What fails is told of once.
+/// Writes the newest until nothing more comes. What fails is told of once and tried again; that it works again is told of
+/// as well. The last word is tried once.
 fn run(path: &Path, work: &Receiver<Snapshot>) {
-    let mut failed = false;
-    while let Ok(snapshot) = work.recv() {
-        let newest = work.try_iter().last().unwrap_or(snapshot);
-        match write(path, &newest) {
-            Ok(()) => failed = false,
-            Err(error) if std::mem::replace(&mut failed, true) => log::debug!("leases={}: {error}", path.display()),
+    let (mut newest, mut failed, mut over) = (None, false, false);
+    while !over {
+        let came = if failed { work.recv_timeout(PAUSE) } else { work.recv().map_err(RecvTimeoutError::from) };
+        match came {
+            Ok(snapshot) => newest = Some(work.try_iter().last().unwrap_or(snapshot)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => over = true,
+        }
+        let Some(snapshot) = newest.take() else { continue };
+        let before = failed;
+        let written = write(path, &snapshot);
+        failed = written.is_err();
+        match written {
+            Ok(()) if before => log::info!("leases={}: leases are kept again", path.display()),
+            Ok(()) => {}
+            Err(error) if before => log::debug!("leases={}: {error}", path.display()),
             Err(error) => log::warn!("leases={}: {error}; leases are not kept for now", path.display()),
         }
+        newest = Some(snapshot).filter(|_| failed);
     }
 }
 
@@ -106,9 +120,14 @@ fn write(path: &Path, (at, leases): &Snapshot) -> io::Result<()> {
     name.push(".new");
     let beside: PathBuf = path.with_file_name(name);
     let mut file = deed::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    deed::rename(&beside, path)
+    let written =
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| deed::rename(&beside, path));
+    if written.is_err() {
+        // What is there of it keeps no room from others. Where it may not be removed it is empty.
+        let _ = file.set_len(0);
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
 }
 
 fn line(lease: &Lease, at: SystemTime) -> String {

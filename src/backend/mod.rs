@@ -9,6 +9,7 @@
 mod append;
 mod disk;
 mod folder;
+pub mod full;
 mod keep_alive;
 mod lease_file;
 mod open;

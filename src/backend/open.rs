@@ -37,7 +37,7 @@ pub(super) fn open(
             reactor.add_listener(index, Listener::Unix(listener), true, DEAD_PEER)?;
         }
         Want::Pty(path, access) => reactor.add_terminal(index, Terminal::open(path, access)?)?,
-        Want::Append(path) => reactor.add_append(index, append::open(path)?, tell)?,
+        Want::Append(path) => reactor.add_append(index, (path, append::open(path)?), tell)?,
         Want::Read(path) => {
             let kind = fs::metadata(path).map_err(|error| cannot(path, &error))?.file_type();
             let pipe = kind.is_fifo();

@@ -26,6 +26,7 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +138,12 @@ impl Reactor {
     }
 
     /// A file that a thread of its own appends to. `tell` takes what comes of it.
-    pub fn add_append(&mut self, want: usize, file: File, tell: impl Fn(Input) -> bool + Send + 'static) -> Result<()> {
+    pub fn add_append(
+        &mut self,
+        want: usize,
+        file: (&Path, File),
+        tell: impl Fn(Input) -> bool + Send + 'static,
+    ) -> Result<()> {
         let append = Append::new(file, Stream(self.next), tell)?;
         self.add_stream(want, Owned::Append(append))
     }

@@ -6,15 +6,17 @@
 //! thread takes away what was not finished, and ends. It is waited for, but not for ever: a call that does not come back
 //! ends with the process.
 
+use super::full::{Full, is_full};
 use super::uploads::Uploads;
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, FILES, REMOVE};
 use crate::rights::{self, Role};
-use crate::service::nat::host::FileAnswer;
+use crate::service::host::FileAnswer;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,22 +48,30 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `waker` is told when something was done.
+    /// Starts the thread, for uploads into `folder`. `waker` is told when something was done.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(mut uploads: Uploads, waker: Arc<Waker>) -> Result<Self> {
+    pub fn start(mut uploads: Uploads, folder: &Path, waker: Arc<Waker>) -> Result<Self> {
         let ((jobs, queue), (tell, told)) = (bounded(JOBS), bounded(JOBS));
         let (alive, ended) = bounded::<()>(0);
+        let mut full = Full::new(folder.display().to_string(), "files of guests are not kept");
         let work = move || {
             let _alive = alive;
             for job in queue {
                 let answer = match job {
                     Job::Create(file, path) => {
-                        FileAnswer::Opened { file, size: uploads.create(file, &path).map(|()| 0) }
+                        let size = uploads.create(file, &path).map(|()| 0);
+                        // That a file can be made is no sign that it can be written.
+                        if size.as_ref().is_err_and(is_full) {
+                            full.note(&size);
+                        }
+                        FileAnswer::Opened { file, size }
                     }
                     Job::Write(file, offset, bytes) => {
-                        FileAnswer::Written { file, done: uploads.write(file, offset, &bytes) }
+                        let done = uploads.write(file, offset, &bytes);
+                        full.note(&done);
+                        FileAnswer::Written { file, done }
                     }
                     Job::Keep(file) => FileAnswer::Kept { file, done: uploads.keep(file) },
                     Job::Close(file) => {
@@ -146,7 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
-        let mut writer = Writer::start(Uploads::open(dir.path()).unwrap(), waker).unwrap();
+        let mut writer = Writer::start(Uploads::open(dir.path()).unwrap(), dir.path(), waker).unwrap();
         writer.create(1, "log.txt");
         writer.write(1, 0, b"lo".to_vec());
         writer.write(1, 2, b"g".to_vec());

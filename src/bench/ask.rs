@@ -4,6 +4,8 @@
 use crate::config::{Config, InstanceSpec, Ready};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
+use crate::rights::role::BASE;
+use crate::rights::{self, Role};
 use crate::service::endpoint::EndpointConfig;
 use crate::service::prober::{Prober, Question};
 use crate::service::{Ingress, Service};
@@ -71,6 +73,9 @@ fn free_beside(addr: IpAddr, taken: &HashSet<IpAddr>) -> Cidr {
     Cidr { addr: free.next().unwrap_or(addr), prefix }
 }
 
+/// It speaks by frames alone.
+static ROLE: Role = Role::new("ask", &[BASE]);
+
 /// Begins to ask on `bridge`. When there is an answer, `ready` is called, once. It ends when [`forget`] is called.
 ///
 /// # Errors
@@ -89,8 +94,7 @@ pub fn ask(
     let prober = Prober::new(&config, asked.question)?;
     let link = bridge.add_channel(&instance.switch, &port_name(instance))?;
     let mut asking = Asking { prober, ready: Some(ready) };
-    let thread = std::thread::Builder::new().name(format!("zb-{}", instance.name));
-    let started = thread.spawn(move || run_service(&link, &mut asking));
+    let started = rights::spawn("zb-ask", &ROLE, move || run_service(&link, &mut asking));
     started.map(drop).map_err(|error| Error::system("cannot start a thread", &error))
 }
 

@@ -17,6 +17,8 @@ use crate::config::{InstanceSpec, IpPeer, Network, PortKind, PortSpec, Ready};
 use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Host, Interfaces, Launched, Link, Output, Watch};
+use crate::rights::role::{BASE, SOCKETS};
+use crate::rights::{self, Role};
 use crate::time::Clock;
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use parking_lot::Mutex;
@@ -343,6 +345,9 @@ fn ready_line(spec: &InstanceSpec) -> Option<ReadyLine> {
     }
 }
 
+/// It reads what a program writes, and has it written to its log and shown, as a terminal has it.
+static ROLE: Role = Role::new("output", &[BASE, SOCKETS]);
+
 /// Reads one of the streams of a program.
 #[derive(Clone)]
 struct Reader {
@@ -356,7 +361,7 @@ struct Reader {
 impl Reader {
     /// Reads `pipe` to its end on a thread of its own. `done` is dropped then.
     fn spawn(mut self, mut pipe: impl Read + AsFd + Send + 'static, done: Sender<()>) -> Result<()> {
-        spawn("zb-output", move || {
+        let read = move || {
             let mut lines = Lines::default();
             let mut room = vec![0; CHUNK];
             loop {
@@ -381,7 +386,9 @@ impl Reader {
             let trouble = self.log.lock().settle();
             self.warn(trouble);
             drop(done);
-        })
+        };
+        let started = rights::spawn("zb-output", &ROLE, read);
+        started.map(drop).map_err(|error| Error::system("cannot start a thread", &error))
     }
 
     /// Tells that the instance is ready, once, if `is_it` says so.

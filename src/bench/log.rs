@@ -2,7 +2,7 @@
 //!
 //! It is written aside ([`crate::port::writer`]): a disk that hangs, and a FIFO or a terminal that nobody reads, hold up
 //! neither the instance nor the bench. A log that is not complete for that, or because the disk is full, is no reason to
-//! stop a bench: it is said once, and the file goes on when there is room again.
+//! stop a bench: it is said once, and the file goes on when there is room again, which is said as well.
 //!
 //! A file is locked (flock(2)) as long as it is written, so that no other run of a bench puts it aside or mixes its own
 //! output in. The next run puts it aside as `NAME.log.1`: what has failed is looked at after it was tried again.
@@ -27,6 +27,7 @@ pub struct Log {
     instance: String,
     path: PathBuf,
     writer: Writer,
+    /// It was said that what is written is lost, for want of room or of a reader.
     said: bool,
 }
 
@@ -75,6 +76,10 @@ impl Log {
         let cause = match self.writer.take_failure() {
             Some(error) => error.to_string(),
             None if lost => "nobody reads it".to_owned(),
+            None if self.said && self.writer.take_recovery() => {
+                self.said = false;
+                return Some(format!("{}: its log {} is written again", self.instance, self.path.display()));
+            }
             None => return None,
         };
         let first = !std::mem::replace(&mut self.said, true);

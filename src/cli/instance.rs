@@ -11,6 +11,8 @@ use crate::config::{Config, value};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, Launched, Link, NotStarted, Watch};
 use crate::port::process::{Arrived, Signals, own_group};
+use crate::rights::role::{BASE, SOCKETS};
+use crate::rights::{self, Role};
 use crate::wire::Rule;
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
 use network::{Ending, Network};
@@ -21,7 +23,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SI
 use std::fs::File;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::thread::Builder;
 
 /// What is passed on to the program. SIGTTOU is held back for itself: the terminal may be another's in the end.
 const PASSED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGTTOU];
@@ -187,11 +188,11 @@ fn attend(
     mut late: impl FnMut(Link),
 ) -> Result<ExitStatus> {
     let child = Arc::new(child);
-    let ended = in_thread("zb-child", {
+    let ended = in_thread("zb-child", &CHILD, {
         let child = child.clone();
         move |told: Sender<ExitStatus>| told.send(child.wait()).unwrap_or_default()
     })?;
-    let arrived = in_thread("zb-signals", move |told| tell_signals(&signals, &told))?;
+    let arrived = in_thread("zb-signals", &SIGNALS, move |told| tell_signals(&signals, &told))?;
     let looks = tick(Watch::INTERVAL);
     let mut joined = ending.joined.clone();
     loop {
@@ -223,9 +224,18 @@ fn attend(
     }
 }
 
-fn in_thread<T: Send + 'static>(name: &str, work: impl FnOnce(Sender<T>) + Send + 'static) -> Result<Receiver<T>> {
+/// It hears of the program's interfaces and its end.
+static CHILD: Role = Role::new("child", &[BASE, SOCKETS, &["wait4", "waitid"]]);
+/// It tells of signals.
+static SIGNALS: Role = Role::new("signals", &[BASE]);
+
+fn in_thread<T: Send + 'static>(
+    name: &str,
+    role: &'static Role,
+    work: impl FnOnce(Sender<T>) + Send + 'static,
+) -> Result<Receiver<T>> {
     let (sender, receiver) = unbounded();
-    let started = Builder::new().name(name.into()).spawn(move || work(sender));
+    let started = rights::spawn(name, role, move || work(sender));
     started.map_err(|error| Error::system("cannot start a thread", &error))?;
     Ok(receiver)
 }

@@ -7,6 +7,8 @@ use crate::config::{DEFAULT_SWITCH, PortKind, PortSpec, UnixStream as Kind};
 use crate::engine::Bridge;
 use crate::engine::control::Client;
 use crate::error::{Error, Result};
+use crate::rights::role::BASE;
+use crate::rights::{self, Role};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -52,6 +54,9 @@ fn port(peer: &str, switch: &str) -> PortSpec {
     PortSpec { name, switch: switch.to_owned(), ..PortSpec::new(kind) }
 }
 
+/// It waits for the end of a connection, and says so.
+static ROLE: Role = Role::new("joined", &[BASE]);
+
 /// Calls `tell` with the bridge's name when it has ended, if it does before this process.
 ///
 /// # Errors
@@ -65,6 +70,6 @@ pub fn on_end(client: &Client, tell: impl FnOnce(&str) + Send + 'static) -> Resu
         while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection, PollFlags::RDHUP)], None) {}
         tell(&name);
     };
-    let started = std::thread::Builder::new().name("zb-joined".into()).spawn(watch);
+    let started = rights::spawn("zb-joined", &ROLE, watch);
     started.map(drop).map_err(|error| Error::system("cannot start a thread", &error))
 }

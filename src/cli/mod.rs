@@ -67,13 +67,14 @@ pub enum Job {
 }
 
 impl Job {
-    /// The ports of a bridge that runs in this process, if the job is one.
-    fn config(&self) -> Option<&Config> {
+    /// What this process runs that has to give up rights.
+    fn runs(&self) -> sandbox::Runs<'_> {
         match self {
-            Self::Run(config, _) => Some(config),
-            Self::Instance(instance) => instance.join.is_none().then_some(&instance.config),
-            Self::Bench(up) => Some(up.config()),
-            Self::Ask(_) | Self::Demo => None,
+            Self::Run(config, _) => sandbox::Runs::Bridge(config),
+            Self::Instance(instance) if instance.join.is_some() => sandbox::Runs::Program,
+            Self::Instance(instance) => sandbox::Runs::Bridge(&instance.config),
+            Self::Bench(up) => sandbox::Runs::Bridge(up.config()),
+            Self::Ask(_) | Self::Demo => sandbox::Runs::Nothing,
         }
     }
 }
@@ -111,8 +112,8 @@ where
                 log::beside_a_program();
             }
             // All threads that are started from now on are held to it; in a test's process those of other tests, too.
-            if let Some(config) = job.config().filter(|_| !cfg!(test)) {
-                sandbox::install(&args.all_of_sandbox(), config)?;
+            if !cfg!(test) {
+                sandbox::install(&args.all_of_sandbox(), job.runs())?;
             }
             match job {
                 // It holds signals back first, which has to be before there is any other thread.

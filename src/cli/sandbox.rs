@@ -35,12 +35,29 @@ const NOBODY: u32 = 65_534;
 /// The lowest port of TCP and UDP for everybody (ip(7), `ip_unprivileged_port_start`).
 const LOW_PORTS: u16 = 1024;
 
-/// Puts in force what is asked for, for a bridge of these ports. It comes before anything is opened, and before there is
-/// any other thread that has to be held to it.
+/// What a process runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Runs<'a> {
+    /// A bridge of these ports, and perhaps programs on it.
+    Bridge(&'a Config),
+    /// A program on another process's bridge: threads wait for it, and one in its namespaces asks for its address.
+    Program,
+    /// Neither: it asks, and ends.
+    Nothing,
+}
+
+/// Puts in force what is asked for. It comes before anything is opened, and before there is any other thread that has to be
+/// held to it.
 ///
 /// # Errors
 /// There is no such user; the keeper of rights cannot be started.
-pub fn install(args: &SandboxArgs, config: &Config) -> Result<()> {
+pub fn install(args: &SandboxArgs, runs: Runs<'_>) -> Result<()> {
+    let nothing = Config::default();
+    let (config, bridge) = match runs {
+        Runs::Bridge(config) => (config, true),
+        Runs::Program => (&nothing, false),
+        Runs::Nothing => return Ok(()),
+    };
     let root = geteuid().is_root();
     if args.user.is_some() && !root {
         return Err(Error::new(Class::Permission, "--user: only root goes on as another user"));
@@ -53,10 +70,12 @@ pub fn install(args: &SandboxArgs, config: &Config) -> Result<()> {
     }
     // What an `exec:` port starts is started as who called, again and again, so its bridge stays that.
     let user = user.filter(|_| !programs && may_change_users());
-    let places = places(config, user.as_ref());
+    // A program's threads make nothing.
+    let places = if bridge { places(config, user.as_ref()) } else { Vec::new() };
     let owner = user.as_ref().map_or((0, 0), |user| (user.uid, user.gid));
     let log = mode == Mode::Log;
-    let keeper = if root { Some(keeper::start(&Orders { places: places.clone(), owner, log })?) } else { None };
+    let keeper =
+        if root && bridge { Some(keeper::start(&Orders { places: places.clone(), owner, log })?) } else { None };
     let keep = if root { CapabilitySet::empty() } else { needed(config) };
     sys::trap::arm();
     in_quiet(|| rights::install(Policy { mode, user, keep, places, keeper, programs }))?;

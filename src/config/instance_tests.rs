@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Config;
 use crate::config::order::order;
 use crate::error::Class;
+use crate::wire::Mac;
 use proptest::prelude::*;
 
 const BENCH: &str = r#"

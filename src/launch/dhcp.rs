@@ -1,32 +1,33 @@
 //! The address that an instance asks the network for, before its program starts, and keeps asking for while it runs.
 //!
-//! Theory of operation. The init has the [`Client`] and carries out what it wants: without an address by frames through
-//! a packet socket, with one by a UDP socket, each open only while an answer is awaited. What a server grants is set:
-//! address, routes, mtu, and once, before the program starts, name servers. A lease that is lost takes its address along,
-//! and the next one brings another.
+//! Theory of operation. A thread without rights speaks to servers ([`Asker`]); the init opens the sockets for that: a
+//! packet socket as long as there is no address, a UDP socket with one, each only while an answer is awaited. What a server
+//! grants is set here: address, routes, mtu, and once, before the program starts, name servers. A lease that is lost takes
+//! its address along, and the next one brings another.
 //!
 //! The UDP socket is one of the interface and of no address: servers broadcast refusals, and some every answer.
 //!
 //! With the address, the program has what IPv6 there is: where a router answers, the address made of its prefix is waited
 //! for, briefly.
 
+use super::asker::{Asker, Want};
 use super::network::resolve_by;
 use super::{Host, ipv6, stage::Held};
 use crate::error::{Class, Error, Result};
 use crate::port::inet;
 use crate::port::netlink::Netlink;
 use crate::port::packet::Packet;
-use crate::service::lan::client::{Action, Client, Grant, frame};
-use crate::service::lan::dhcp4::{CLIENT_PORT, SERVER_PORT};
-use crate::time::Clock;
-use crate::wire::{Cidr, Mac};
+use crate::rights::Mode;
+use crate::service::lan::client::{Client, Grant};
+use crate::service::lan::dhcp4::CLIENT_PORT;
+use crate::wire::Cidr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Protocol, Type};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// How long a program waits for its address.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,32 +35,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// answers at once.
 const IPV6_PATIENCE: Duration = Duration::from_millis(250);
 const IPV6_PAUSE: Duration = Duration::from_millis(5);
-/// The longest frame or datagram that is looked at.
-const LONGEST: usize = 2048;
 /// Where a default route leads.
 const ANYWHERE: Cidr = Cidr { addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 };
-/// Answers that are looked at in one turn.
-const TURN: usize = 64;
-
-/// The way to servers.
-enum Way {
-    /// Without an address: a packet socket.
-    Frames(OwnedFd),
-    /// With one: UDP.
-    Datagrams(UdpSocket),
-}
-
 /// See the head of the file.
 pub struct Dhcp {
     host: Host,
-    mac: Mac,
     index: u32,
     netlink: Netlink,
-    client: Client,
-    clock: Clock,
+    asker: Asker,
     /// What is set on the interface.
     held: Option<Grant>,
-    way: Option<Way>,
 }
 
 impl Dhcp {
@@ -67,17 +52,19 @@ impl Dhcp {
     ///
     /// # Errors
     /// Nobody answers; the interface cannot be set.
-    pub fn acquire(host: Host, caller: &OwnedFd, held: &Held) -> Result<Self> {
+    pub fn acquire(host: Host, sandbox: Mode, caller: &OwnedFd, held: &Held) -> Result<Self> {
         let failed = |cause: io::Error| Error::system("the instance's address", &cause);
+        let begun = Instant::now();
         let mut netlink = Netlink::open().map_err(failed)?;
         let interface = netlink.interface(&host.ifname).map_err(failed)?.unwrap_or_default();
         let (mac, index) = (interface.mac.unwrap_or_default(), interface.index);
         let seed = RandomState::new().build_hasher().finish();
         let client = Client::new(mac, host.dhcp.as_deref().unwrap_or_default(), seed);
-        let mut dhcp = Self { host, mac, index, netlink, client, clock: Clock::start(), held: None, way: None };
+        let asker = Asker::start(client, mac, sandbox)?;
+        let mut dhcp = Self { host, index, netlink, asker, held: None };
         loop {
             dhcp.work()?;
-            let spent = dhcp.clock.now() - crate::time::Instant::ZERO;
+            let spent = begun.elapsed();
             if dhcp.held.is_some() {
                 if spent >= IPV6_PATIENCE || ipv6::is_ready(&dhcp.host.ifname) {
                     break;
@@ -88,8 +75,7 @@ impl Dhcp {
             if spent >= PATIENCE {
                 return Err(unanswered());
             }
-            let left = dhcp.patience().unwrap_or(PATIENCE).min(PATIENCE - spent);
-            dhcp.sleep(left, caller, held)?;
+            dhcp.sleep(PATIENCE - spent, caller, held)?;
         }
         Ok(dhcp)
     }
@@ -121,77 +107,43 @@ impl Dhcp {
         Ok(())
     }
 
-    /// What to wait for, besides [`Dhcp::patience`].
+    /// What to wait for.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.way.as_ref().map(|way| match way {
-            Way::Frames(fd) => fd.as_fd(),
-            Way::Datagrams(socket) => socket.as_fd(),
-        })
+        self.asker.fd()
     }
 
-    /// How long [`Dhcp::work`] has nothing to do unless something comes.
-    pub fn patience(&self) -> Option<Duration> {
-        self.client.poll_timeout().map(|at| at - self.clock.now())
-    }
-
-    /// Takes what has come, and does what is due.
+    /// Does what is wanted.
     ///
     /// # Errors
     /// The interface cannot be used; it may be tried again.
     pub fn work(&mut self) -> Result<()> {
         let failed = |cause: io::Error| Error::system("the instance's address", &cause);
-        self.receive().map_err(failed)?;
-        while let Some(action) = self.client.poll(self.clock.now()) {
-            match action {
-                Action::Lost => self.forget().map_err(failed)?,
-                Action::Send(to, payload) => self.send(to, &payload)?,
+        while let Some(want) = self.asker.next() {
+            let socket = match want {
+                Want::Set(grant) => {
+                    self.set(grant).map_err(failed)?;
+                    continue;
+                }
+                Want::Forget => {
+                    self.forget().map_err(failed)?;
+                    continue;
+                }
+                Want::Frames => Packet::plain(&self.host.ifname),
+                Want::Datagrams => datagrams(&self.host.ifname).map_err(|cause| Error::system("dhcp", &cause)),
+            };
+            match socket {
+                Ok(socket) => self.asker.give(Some(socket)),
+                Err(error) => {
+                    self.asker.give(None);
+                    return Err(error);
+                }
             }
         }
-        Ok(())
-    }
-
-    fn receive(&mut self) -> io::Result<()> {
-        let mut room = [0; LONGEST];
-        for _ in 0..TURN {
-            let count = match &self.way {
-                None => return Ok(()),
-                Some(Way::Frames(fd)) => rustix::io::read(fd, &mut room).map_err(io::Error::from),
-                Some(Way::Datagrams(socket)) => socket.recv(&mut room),
-            };
-            let bytes = match count {
-                Ok(count) => room.get(..count).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // One that is told of an earlier datagram is followed by others.
-                Err(_) => continue,
-            };
-            let payload = if matches!(self.way, Some(Way::Frames(_))) { frame::read(bytes) } else { Some(bytes) };
-            if payload.is_some_and(|payload| self.client.handle(self.clock.now(), payload)) {
-                self.way = None;
-                self.set()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, to: Option<Ipv4Addr>, payload: &[u8]) -> Result<()> {
-        if self.way.is_none() {
-            self.way = Some(match self.client.grant() {
-                None => Way::Frames(Packet::plain(&self.host.ifname)?),
-                Some(_) => Way::Datagrams(datagrams(&self.host.ifname).map_err(|cause| Error::system("dhcp", &cause))?),
-            });
-        }
-        // What is lost on the way is sent again.
-        let _ = match &self.way {
-            Some(Way::Frames(fd)) => rustix::io::write(fd, &frame::write(self.mac, payload)).map_err(io::Error::from),
-            Some(Way::Datagrams(socket)) => socket.send_to(payload, (to.unwrap_or(Ipv4Addr::BROADCAST), SERVER_PORT)),
-            None => Ok(0),
-        };
         Ok(())
     }
 
     /// Sets what was granted, where it is not set already.
-    fn set(&mut self) -> io::Result<()> {
-        let Some(grant) = self.client.grant().cloned() else { return Ok(()) };
+    fn set(&mut self, grant: Grant) -> io::Result<()> {
         let same = |held: &Grant| held.addr == grant.addr && held.router == grant.router && held.routes == grant.routes;
         if !self.held.as_ref().is_some_and(same) {
             self.forget()?;
@@ -215,7 +167,6 @@ impl Dhcp {
 
     /// The address goes, and with it its routes.
     fn forget(&mut self) -> io::Result<()> {
-        self.way = None;
         match self.held.take() {
             Some(held) => self.netlink.remove_address(self.index, &held.addr),
             None => Ok(()),
@@ -223,7 +174,7 @@ impl Dhcp {
     }
 }
 
-fn datagrams(interface: &str) -> io::Result<UdpSocket> {
+fn datagrams(interface: &str) -> io::Result<OwnedFd> {
     let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, CLIENT_PORT));
     let socket = inet::socket(addr, Type::DGRAM, Protocol::UDP)?;
     socket.bind_device(Some(interface.as_bytes()))?;

@@ -11,6 +11,7 @@ use super::talk::{self, Fault, Order, Report};
 use super::{Host, drain, program};
 use crate::error::Class;
 use crate::port::process::{Signals, hold_none, kill_others, send_signal};
+use crate::rights::Mode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
@@ -25,16 +26,12 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 /// What a program may do in its own network namespace: configure its interfaces, open packet sockets and low ports.
 const RIGHTS: [CapabilitySet; 3] = [CapabilitySet::NET_ADMIN, CapabilitySet::NET_RAW, CapabilitySet::NET_BIND_SERVICE];
 
 /// Processes that may end before the caller is heard again: some programs start and end them all the time.
 const REAPED: usize = 256;
-
-/// The shortest sleep between two looks at the lease.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// How a program is to be started.
 pub struct Start {
@@ -48,14 +45,16 @@ pub struct Start {
     pub adopter: Option<Adopter>,
     /// It keeps all rights.
     pub privileged: bool,
+    /// What the thread that asks for the address gives up.
+    pub sandbox: Mode,
 }
 
 /// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed.
 pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], how: Start) -> u8 {
-    let Start { pids, own_network, host, adopter, privileged } = how;
+    let Start { pids, own_network, host, adopter, privileged, sandbox } = how;
     let addressed = prepare(socket, pids)
         .and_then(|()| wait_for_ports(socket))
-        .and_then(|()| host.map(|host| ask(host, socket, held)).transpose());
+        .and_then(|()| host.map(|host| ask(host, sandbox, socket, held)).transpose());
     early.extend(held.early());
     match addressed.and_then(|dhcp| Ok((start(command, privileged)?, dhcp))) {
         Ok((program, dhcp)) => {
@@ -120,8 +119,8 @@ fn wait_for_ports(socket: &OwnedFd) -> Result<(), Report> {
 }
 
 /// Asks the network for an address.
-fn ask(host: Host, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
-    let dhcp = Dhcp::acquire(host, socket, held).map_err(refused)?;
+fn ask(host: Host, sandbox: Mode, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
+    let dhcp = Dhcp::acquire(host, sandbox, socket, held).map_err(refused)?;
     if let Err(error) = dhcp.resolve() {
         // The caller may be gone: then the first look at the socket tells.
         let _ = talk::send(socket, &Report::Warning(Fault::new(&error, error.class().code())), &[]);
@@ -200,11 +199,7 @@ fn attend(
         }
         // What fails for now is tried again when it is due next, and there is nobody to tell.
         let _ = dhcp.as_mut().map(Dhcp::work);
-        let patience = dhcp.as_ref().and_then(Dhcp::patience).map(|time| time.max(PAUSE));
-        let timeout = match may_end {
-            0 => Some(Timespec::default()),
-            _ => patience.and_then(|time| Timespec::try_from(time).ok()),
-        };
+        let timeout = (may_end == 0).then(Timespec::default);
         for (ifname, kind, fd) in adopter.as_mut().map(Adopter::look).unwrap_or_default() {
             // The caller may be gone: then the next look at the socket tells.
             let _ = talk::send(socket, &Report::Link(ifname, kind), &[fd.as_fd()]);

@@ -30,6 +30,7 @@
 //! keys for signals, stop and continue work as if zbridge were not there.
 
 mod adopt;
+mod asker;
 mod child;
 mod dhcp;
 mod drain;

@@ -93,11 +93,11 @@ fn prepare(socket: &OwnedFd) -> Result<(Held, Start), NotStarted> {
         return Err(Error::new(Class::Runtime, "the instance was not told what to be").into());
     };
     enter_namespaces(&plan).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
-    let (pids, own_network, privileged) = (plan.pids, !plan.shared, plan.privileged);
+    let (pids, own_network, privileged, sandbox) = (plan.pids, !plan.shared, plan.privileged, plan.sandbox());
     let made = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
     let fds: Vec<_> = made.fds.iter().map(AsFd::as_fd).collect();
     talk::send(socket, &Report::Ready(made.links), &fds)?;
-    Ok((held, Start { pids, own_network, host: made.asks, adopter: made.adopter, privileged }))
+    Ok((held, Start { pids, own_network, host: made.asks, adopter: made.adopter, privileged, sandbox }))
 }
 
 /// A step on the way into new namespaces that was refused.

@@ -1,6 +1,8 @@
 //! What caller and instance say to each other, in packets ([`crate::rights::packet`]). Each believes the other.
 
 use super::{Host, Interfaces, LinkKind, Network, Spec};
+use crate::rights;
+use crate::rights::Mode;
 use crate::rights::packet::MOST_FDS;
 pub use crate::rights::packet::{Fault, receive, send};
 use crate::wire::{Cidr, Mac};
@@ -36,6 +38,8 @@ pub struct Plan {
     pub pids: bool,
     /// Whether the program keeps all rights.
     pub privileged: bool,
+    /// Whether zbridge's own threads give up theirs, and whether what they are refused is only logged.
+    confined: Option<bool>,
 }
 
 /// A TAP to make.
@@ -86,7 +90,17 @@ impl Plan {
         });
         let taps = interfaces.taps.into_iter().map(tap).collect();
         let tuns = interfaces.tuns.into_iter().map(|(name, _)| name).collect();
-        Self { taps, tuns, host, shared, pids, privileged: spec.privileged }
+        let confined = rights::policy().map(|policy| policy.mode == Mode::Log);
+        Self { taps, tuns, host, shared, pids, privileged: spec.privileged, confined }
+    }
+
+    /// What zbridge's own threads give up.
+    pub fn sandbox(&self) -> Mode {
+        match self.confined {
+            None => Mode::Off,
+            Some(true) => Mode::Log,
+            Some(false) => Mode::On,
+        }
     }
 }
 

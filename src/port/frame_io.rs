@@ -101,8 +101,7 @@ pub fn receive(
 pub fn transmit(io: &mut impl FrameIo, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
     let mut done = 0;
     while done < out.len() {
-        let frame = out.frame(done);
-        let bytes = out.bytes(done);
+        let (frame, bytes) = out.at(done);
         match io.send(bytes, &frame.offload) {
             Ok(()) => counters.sent(1, bytes.len() as u64),
             Err(Errno::INTR) => continue,

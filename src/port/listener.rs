@@ -1,6 +1,7 @@
-//! Sockets that listen: their clients become ports.
+//! A socket whose clients become ports.
 
-use super::{Edge, inet, unix};
+use super::edge::Edge;
+use super::{inet, unix};
 use crate::config::{self, PortKind, PortSpec};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -64,6 +64,10 @@ struct State {
     failure: Option<Errno>,
     /// The last write has failed.
     fails: bool,
+    /// Writes have failed, and the last has not; not yet told of.
+    recovered: bool,
+    /// A line was begun, and its rest is lost.
+    torn: bool,
     /// Nobody will read any more.
     dead: bool,
     closing: bool,
@@ -84,8 +88,9 @@ impl State {
         let missing = std::mem::take(&mut self.missing);
         if missing > 0 && lost == Lost::Said {
             let lines = if missing == 1 { "1 line was" } else { &format!("{missing} lines were") };
+            let end = if std::mem::take(&mut self.torn) { "\n" } else { "" };
             self.queue
-                .extend_from_slice(format!("zbridge: {lines} lost here: they were not read in time\n").as_bytes());
+                .extend_from_slice(format!("{end}zbridge: {lines} lost here: they were not read in time\n").as_bytes());
         }
     }
 }
@@ -106,6 +111,8 @@ impl Writer {
             missing: 0,
             failure: None,
             fails: false,
+            recovered: false,
+            torn: false,
             dead: false,
             closing: false,
             ended: false,
@@ -150,6 +157,12 @@ impl Writer {
     /// The first write that has failed since this was asked last. That nobody reads any more (EPIPE) is no failure.
     pub fn take_failure(&self) -> Option<io::Error> {
         self.shared.state.lock().failure.take().map(io::Error::from)
+    }
+
+    /// Whether what is pushed is written again, after a failure. Told once.
+    pub fn take_recovery(&self) -> bool {
+        let mut state = self.shared.state.lock();
+        !state.fails && std::mem::take(&mut state.recovered)
     }
 }
 
@@ -204,7 +217,11 @@ impl Shared {
                         rest.len()
                     }
                 };
+                state.recovered |= state.fails && written.is_ok();
                 state.fails = written.is_err();
+                if state.fails {
+                    state.torn |= taken[..done].last().is_some_and(|last| *last != b'\n');
+                }
                 done += count;
                 state.in_hand -= count;
                 state.moved = Instant::now();

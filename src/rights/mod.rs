@@ -119,9 +119,10 @@ pub fn install(policy: Policy) -> Result<()> {
     Ok(())
 }
 
-/// Puts a policy in force for this thread, which is the only one.
+/// Puts a policy in force for this thread, which is the only one or the first that is held to any: those that are there
+/// keep what they have.
 pub fn restrict(policy: Policy, role: &'static Role) {
-    // It was not there before, in a process of one thread that has just begun.
+    // It was not there before.
     let _ = POLICY.set(policy);
     enter(role);
 }

@@ -19,7 +19,6 @@
 //! discovered.
 
 mod addresses;
-mod arp;
 mod config;
 mod event;
 mod flow;
@@ -41,7 +40,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use self::addresses::Addresses;
 pub use self::addresses::{group_mac, link_local};
-pub use self::arp::sender as arp_sender;
 pub use self::config::{DEFAULT_MTU, EndpointConfig, Limits, MAX_ADDRS, MAX_WINDOW, MIN_MTU};
 pub use self::event::{CloseReason, ConnId, Event, ListenerId, Stats};
 use self::flow::FlowKey;
@@ -53,9 +51,9 @@ use self::scratch::Scratch;
 use self::stack::Stack;
 use crate::error::{Class, Error, Result};
 use crate::service::path_mtu::TooBig;
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Instant, earliest};
-use crate::wire::{Ethernet, Mac};
+use crate::wire::{Ethernet, Mac, arp};
 
 /// Segments that one connection may send before the next one has its turn.
 const TURN: usize = 16;
@@ -121,6 +119,7 @@ impl Endpoint {
             backlogged: tcp.backlogged,
             resets: tcp.resets,
             timeouts: tcp.timeouts,
+            foreign: tcp.foreign,
             ..self.stats
         }
     }
@@ -216,14 +215,14 @@ impl Endpoint {
             self.link.neighbours.dispute(now, packet.src, station);
         }
         match packet.protocol {
-            ip::TCP if ours && plausible && dst == self.mac() => self.handle_tcp(now, &packet),
+            ip::TCP if ours && plausible && dst == self.mac() => self.handle_tcp(now, src, &packet),
             ip::ICMPV4 if ours && packet.dst.is_ipv4() => self.handle_icmp(now, src, &packet),
             ip::ICMPV6 if (ours || group) && packet.dst.is_ipv6() => self.handle_icmp(now, src, &packet),
             _ => self.stats.ignored += 1,
         }
     }
 
-    fn handle_tcp(&mut self, now: Instant, packet: &ip::Packet<'_>) {
+    fn handle_tcp(&mut self, now: Instant, src: Mac, packet: &ip::Packet<'_>) {
         let Some((&[s0, s1, d0, d1, _, _, _, _, _, _, _, _, _, flags], _)) = packet.payload.split_first_chunk::<14>()
         else {
             self.stats.malformed += 1;
@@ -234,8 +233,9 @@ impl Endpoint {
             remote: (packet.src, u16::from_be_bytes([s0, s1])),
         };
         let (syn, rst, ack) = (flags & 0x02 != 0, flags & 0x04 != 0, flags & 0x10 != 0);
-        let segment = Segment { key, syn, ack, rst, port: self.ingress.port, packet: packet.whole };
-        self.flows.handle_segment(now, segment, &mut self.stack, &mut self.scratch);
+        let segment =
+            Segment { key, syn, ack, rst, whom: Station { mac: src, ingress: self.ingress }, packet: packet.whole };
+        self.flows.handle_segment(now, segment, &self.link, (&mut self.stack, &mut self.scratch));
         self.link.send(now, &mut self.scratch);
     }
 
@@ -254,19 +254,15 @@ impl Endpoint {
             _ if packet.src.is_unspecified() => self.stats.ignored += 1,
             _ => match TooBig::read(packet).filter(|told| told.protocol == ip::TCP) {
                 Some(told) => {
-                    let known = self.is_on_the_way(src, told.dst) && self.flows.handle_too_big(now, &told);
+                    let whom = Station { mac: src, ingress: self.ingress };
+                    let there = self.link.towards(told.dst);
+                    let known = there.is_some_and(|there| whom.is_on_the_way_to(&there))
+                        && self.flows.handle_too_big(now, &told, whom);
                     self.stats.ignored += u64::from(!known);
                 }
                 None => self.handle_echo(now, packet),
             },
         }
-    }
-
-    /// Whether what is sent to `dst` goes to `mac`, at the port that is heard now.
-    fn is_on_the_way(&self, mac: Mac, dst: IpAddr) -> bool {
-        let whom = Station { mac, ingress: self.ingress };
-        let hop = self.link.addresses.next_hop(dst).and_then(|hop| self.link.neighbours.station(hop));
-        hop.is_some_and(|there| whom.is_on_the_way_to(&there))
     }
 
     fn handle_echo(&mut self, now: Instant, packet: &ip::Packet<'_>) {
@@ -372,7 +368,8 @@ impl Endpoint {
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnId> {
         let local = self.source_towards(remote.ip())?;
         self.now = now;
-        self.flows.connect(now, local, remote, &mut self.stack)
+        let whom = self.link.towards(remote.ip());
+        self.flows.connect(now, local, (remote, whom), &mut self.stack)
     }
 
     fn source_towards(&self, addr: IpAddr) -> Result<IpAddr> {

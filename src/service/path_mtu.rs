@@ -5,18 +5,19 @@
 //! its own at its end, may carry less than the switch does. Who cannot pass a packet on says so by ICMP, with the packet's
 //! beginning; who has sent it then sends smaller ones.
 
-use super::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
+use crate::service::shares::Shares;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
+use crate::wire::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// What every link carries of IPv4 (RFC 791, 3.2): the least that is believed of a way. Linux believes no less than 552
-/// (`ip_rt_min_pmtu`), and lets what is longer than the way be cut; a device that cannot put pieces together would then get
-/// nothing. Here only who is on the way is believed ([`Station::is_on_the_way_to`]), and can make only his own slow.
-///
-/// [`Station::is_on_the_way_to`]: super::Station::is_on_the_way_to
-pub const LEAST_V4: u16 = 68;
+/// The least that is believed of a way of IPv4: a serial line of old (RFC 1191, 7.1), below which there is only what every
+/// link has to carry, 68. Linux believes no less than 552 (`ip_rt_min_pmtu`), and lets what is longer than the way be cut; a
+/// device that cannot put pieces together would then get nothing. Here only who is on the way is believed
+/// ([`Station::is_on_the_way_to`]), and makes only his own slow ([`Paths`]).
+pub const LEAST_V4: u16 = 296;
 /// The same of IPv6 (RFC 8200, 5).
 pub const LEAST_V6: u16 = 1280;
 /// What links carry, for routers that do not say it (RFC 1191, 7.1).
@@ -43,7 +44,12 @@ pub struct TooBig<'a> {
 
 impl<'a> TooBig<'a> {
     /// Reads "fragmentation needed" of IPv4, and "packet too big" of IPv6. `None`: the packet says something else.
+    #[inline]
     pub fn read(packet: &Packet<'a>) -> Option<Self> {
+        if matches!(packet.protocol, ICMPV4 | ICMPV6) { Self::read_icmp(packet) } else { None }
+    }
+
+    fn read_icmp(packet: &Packet<'a>) -> Option<Self> {
         let (&[kind, code, _, _, m0, m1, m2, m3], quoted) = packet.payload.split_first_chunk::<8>()?;
         let told = match (packet.protocol, kind, code) {
             (ICMPV4, 3, 4) => u32::from_be_bytes([0, 0, m2, m3]),
@@ -87,33 +93,59 @@ fn read_v6(told: u16, quoted: &[u8]) -> Option<TooBig<'_>> {
 }
 
 /// What the ways to guests carry, where that is less than the switch does.
+///
+/// A way is known by the address to which it leads and by the station to which its packets go. A guest that uses another's
+/// address, for a datagram or a connection of its own, is told of by itself, and says nothing of the other's way. Each port
+/// of the switch has its share of the ways that are remembered.
 #[derive(Default)]
-pub struct Paths(HashMap<IpAddr, (u16, Instant), RandomState>);
+pub struct Paths {
+    ways: HashMap<(IpAddr, Station), (u16, Instant), RandomState>,
+    shares: Shares,
+}
 
 impl Paths {
-    /// The way to `addr` carries `mtu` bytes.
-    pub fn note(&mut self, now: Instant, addr: IpAddr, mtu: u16) {
-        if self.0.len() >= WAYS && !self.0.contains_key(&addr) {
-            self.0.retain(|_, (_, since)| now - *since < LASTS);
-            let oldest = self.0.iter().min_by_key(|(_, (_, since))| *since).map(|(addr, _)| *addr);
-            if let Some(oldest) = oldest.filter(|_| self.0.len() >= WAYS) {
-                self.0.remove(&oldest);
-            }
+    /// The way to `addr` by way of `whom` carries `mtu` bytes.
+    pub fn note(&mut self, now: Instant, addr: IpAddr, whom: Station, mtu: u16) {
+        let known = self.of(now, addr, whom).map_or(mtu, |known| known.min(mtu));
+        if self.ways.insert((addr, whom), (known, now)).is_none() {
+            self.shares.take(whom.port());
+            self.make_room(whom);
         }
-        let known = self.of(now, addr).map_or(mtu, |known| known.min(mtu));
-        self.0.insert(addr, (known, now));
     }
 
-    /// What the way to `addr` carries, where that was told lately.
-    pub fn of(&self, now: Instant, addr: IpAddr) -> Option<u16> {
-        self.0.get(&addr).filter(|(_, since)| now - *since < LASTS).map(|(mtu, _)| *mtu)
+    /// Forgets a way of who has more than his share, or of who has most, where there are too many.
+    fn make_room(&mut self, whom: Station) {
+        let within = self.shares.is_within(whom.port(), WAYS);
+        if self.ways.len() <= WAYS && within {
+            return;
+        }
+        let whose = if within { self.shares.greediest() } else { Some(whom.port()) };
+        let its = self.ways.iter().filter(|((_, station), _)| Some(station.port()) == whose);
+        let oldest = its.min_by_key(|(_, (_, since))| *since).map(|(way, _)| *way);
+        if let Some(way) = oldest.filter(|way| self.ways.remove(way).is_some()) {
+            self.shares.give(way.1.port());
+        }
+    }
+
+    /// What the way to `addr` by way of `whom` carries, where that was told lately.
+    #[inline]
+    pub fn of(&self, now: Instant, addr: IpAddr, whom: Station) -> Option<u16> {
+        // Most often nobody has told anything.
+        if self.ways.is_empty() { None } else { self.find(now, addr, whom) }
+    }
+
+    fn find(&self, now: Instant, addr: IpAddr, whom: Station) -> Option<u16> {
+        self.ways.get(&(addr, whom)).filter(|(_, since)| now - *since < LASTS).map(|(mtu, _)| *mtu)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::ip::{TCP, UDP};
+    use crate::frame::PortId;
+    use crate::service::station::Ingress;
+    use crate::wire::Mac;
+    use crate::wire::ip::{TCP, UDP};
 
     const GUEST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 15));
 
@@ -134,8 +166,8 @@ mod tests {
         let wanted = TooBig { src, dst: GUEST, protocol: TCP, mtu: 1300, quote };
         assert_eq!(TooBig::read(&packet(ICMPV4, &said)), Some(wanted));
         let guessed = [1500, 1492, 600, 100].map(|length| mtu(&message_v4(0, length, 0)));
-        assert_eq!(guessed, [Some(1492), Some(1006), Some(508), Some(68)], "who does not say it");
-        assert_eq!(mtu(&message_v4(1, 1500, 0)), Some(68));
+        assert_eq!(guessed, [Some(1492), Some(1006), Some(508), Some(296)], "who does not say it");
+        assert_eq!(mtu(&message_v4(1, 1500, 0)), Some(296));
         assert_eq!(mtu(&message_v4(1300, 1500, 1)), None, "not the first piece");
         (0..said.len()).for_each(|len| assert_eq!(mtu(&said[..len]), None, "cut at {len}"));
         let unreachable = [&[3, 3], &said[2..]].concat();
@@ -154,15 +186,30 @@ mod tests {
         assert_eq!(read(70_000, FRAGMENT, &[&[UDP], &[0; 15][..]].concat()), Some((65_535, UDP, 8)));
     }
 
+    fn station(port: u16) -> Station {
+        Station { mac: Mac([2, 0, 0, 0, 0, 7]), ingress: Ingress { port: PortId(port), isolated: false } }
+    }
+
     #[test]
     fn a_way_is_tried_again() {
-        let (mut paths, at) = (Paths::default(), Instant::from_secs);
-        paths.note(at(1), GUEST, 576);
-        paths.note(at(2), GUEST, 1300);
-        assert_eq!((paths.of(at(601), GUEST), paths.of(at(602), GUEST)), (Some(576), None));
-        paths.note(at(603), GUEST, 1300);
-        assert_eq!(paths.of(at(603), GUEST), Some(1300));
-        (0..1000_u32).for_each(|last| paths.note(at(604), std::net::Ipv4Addr::from_bits(last).into(), 576));
-        assert_eq!((paths.0.len(), paths.of(at(604), GUEST)), (WAYS, None));
+        let (mut paths, at, whom) = (Paths::default(), Instant::from_secs, station(1));
+        paths.note(at(1), GUEST, whom, 576);
+        paths.note(at(2), GUEST, whom, 1300);
+        assert_eq!((paths.of(at(601), GUEST, whom), paths.of(at(602), GUEST, whom)), (Some(576), None));
+        paths.note(at(603), GUEST, whom, 1300);
+        assert_eq!(paths.of(at(603), GUEST, whom), Some(1300));
+    }
+
+    #[test]
+    fn who_tells_of_many_ways_takes_none_of_others() {
+        let (mut paths, at) = (Paths::default(), Instant::from_secs(1));
+        paths.note(at, GUEST, station(1), 1300);
+        for last in 0..1000_u32 {
+            paths.note(at + Duration::from_secs(1), std::net::Ipv4Addr::from_bits(last).into(), station(2), 576);
+        }
+        paths.note(at, GUEST, station(2), 576);
+        assert_eq!(paths.of(at, GUEST, station(1)), Some(1300));
+        assert!(paths.ways.len() <= WAYS, "{}", paths.ways.len());
+        assert_eq!(paths.ways.len(), (1..3).map(|port| paths.shares.of(PortId(port))).sum::<usize>());
     }
 }

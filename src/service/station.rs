@@ -18,6 +18,8 @@ pub struct Ingress {
 impl Ingress {
     /// The port of index 0, not isolated: for a service that is not behind a switch.
     pub const ONLY: Self = Self { port: PortId(0), isolated: false };
+    /// None that there is: for what no guest has made, or where it is not known.
+    pub const NONE: Self = Self { port: PortId(u16::MAX), isolated: false };
 }
 
 /// The sender of a frame.
@@ -36,9 +38,9 @@ impl Station {
     }
 
     /// Whether it is believed that the way to `there`, where packets to somebody go, is narrow. It is either that station or
-    /// the router behind which he is, as both have the MAC that the packets go to. Nobody else sees them, and may make it up.
-    /// Who is kept from the others speaks for nobody behind another port, whatever his MAC.
+    /// the router behind which he is, as both have the MAC that the packets go to, behind the same port of the switch.
+    /// Nobody else sees them, and may make it up, that MAC too.
     pub fn is_on_the_way_to(&self, there: &Self) -> bool {
-        self.mac == there.mac && (!self.ingress.isolated || self.port() == there.port())
+        (self.mac, self.port()) == (there.mac, there.port())
     }
 }

@@ -136,11 +136,15 @@ impl Switch {
         self.pause_sources(now, id, batch, unicast);
         let Some(port) = self.port(id) else { return };
         let out = Outgoing::of(batch, picks);
-        let fits_as_is = |frame: &Frame, bytes| port.config.mtu.is_none_or(|mtu| fits(frame, bytes, mtu));
-        let is_done = |frame: &Frame| port.config.offload || frame.offload.is_plain();
-        if !out.frames().all(|(frame, bytes)| is_done(frame) && fits_as_is(frame, bytes)) {
+        let (mtu, offload) = (port.config.mtu, port.config.offload);
+        // Bytes are looked at only where there is something to be asked of them.
+        let goes_as_is = |frame: &Frame| {
+            (offload || frame.offload.is_plain()) && mtu.is_none_or(|mtu| fits(frame, batch.bytes(frame), mtu))
+        };
+        let all = offload && mtu.is_none();
+        if !(all || picks.iter().all(|&pick| batch.frames().get(pick as usize).is_some_and(goes_as_is))) {
             self.finish_and_offer(id, out, edges);
-        } else if port.config.offload && may_merge(out) {
+        } else if offload && may_merge(out) {
             let mut merged = self.plain.take().unwrap_or_else(|| Batch::new(ROOM));
             merge_into(out, &mut merged);
             self.offer(id, Outgoing::rest_of(&merged, 0), edges);

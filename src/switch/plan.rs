@@ -22,7 +22,8 @@ impl Plan {
         }
     }
 
-    #[inline]
+    /// Always inlined: a call would be a twentieth of what a frame to one station among many costs.
+    #[inline(always)]
     pub(super) fn send(&mut self, frames: Range<u32>, port: PortId) {
         let list = &mut self.unicast[port.index()];
         if list.is_empty() {

@@ -28,11 +28,14 @@ impl Sum {
                 *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
             }
         }
-        let mut native: u64 = lanes.into_iter().map(|lane| u64::from(fold(lane))).sum();
+        // As words of 32 bits, their sum has room for 2^32 of them.
+        let mut native: u64 = lanes.into_iter().fold(0, u64::wrapping_add);
         let (words, rest) = rest.as_chunks::<2>();
-        native += words.iter().map(|word| u64::from(u16::from_ne_bytes(*word))).sum::<u64>();
+        for word in words {
+            native = native.wrapping_add(u64::from(u16::from_ne_bytes(*word)));
+        }
         if let [last] = rest {
-            native += u64::from(u16::from_ne_bytes([*last, 0]));
+            native = native.wrapping_add(u64::from(u16::from_ne_bytes([*last, 0])));
         }
         Self(self.0 + u64::from(u16::from_be(fold(native))))
     }
@@ -101,11 +104,11 @@ pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
 
 /// Adds the carries back until 16 bits are left. Non-zero stays non-zero.
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + (sum & 0xffff)) as u16
+    // A carry out of a half leaves room in it for itself.
+    let (sum, carry) = ((sum >> 32) as u32).overflowing_add(sum as u32);
+    let sum = sum + carry as u32;
+    let (sum, carry) = ((sum >> 16) as u16).overflowing_add(sum as u16);
+    sum + carry as u16
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::control::{
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
+use crate::rights::role::{BASE, NETWORK, READ, SOCKETS};
+use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -39,6 +41,10 @@ pub struct Client {
 /// The same where all bridges are asked: one that hangs should not hold up the answer.
 const CALL: Duration = Duration::from_secs(1);
 
+/// It dials a control socket, and reads what is said there. The sockets are the caller's, who may not be whom a bridge goes
+/// on as: so it has the caller's rights, where that has not given them up.
+static ROLE: Role = Role::new("call", &[BASE, SOCKETS, NETWORK, READ]);
+
 /// A bridge that was called, and what came of it.
 pub struct Called<T> {
     /// Its name.
@@ -66,7 +72,7 @@ pub fn each_bridge<T: Send + 'static>(ask: fn(Client) -> Result<T>) -> (Vec<Stri
             // Who has seen enough has stopped listening.
             let _ = told.send(Called { name, pid, answer });
         };
-        if let Err(cause) = std::thread::Builder::new().name("zb-call".into()).spawn(work) {
+        if let Err(cause) = rights::spawn_to_look("zb-call", &ROLE, work) {
             log::warn!("cannot start a thread: {cause}");
         }
     }

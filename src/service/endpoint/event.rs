@@ -101,4 +101,6 @@ pub struct Stats {
     pub resets: u64,
     /// Connections whose peer did not answer any more.
     pub timeouts: u64,
+    /// Segments of connections that came from others than their peers.
+    pub foreign: u64,
 }

@@ -8,7 +8,9 @@ use smoltcp::wire::{Ipv4Packet, TcpPacket};
 use super::config::Limits;
 use super::event::{CloseReason, ConnId, Event, ListenerId};
 use super::stack::Connection;
+use crate::service::station::Station;
 use crate::time::Instant;
+use crate::wire::Mac;
 
 /// Addresses and ports of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -56,6 +58,8 @@ pub(super) struct Flow {
     pub tcp: Connection,
     /// Whose it is; `None`: we opened it.
     pub listener: Option<ListenerId>,
+    /// The station that speaks for the peer, as soon as one has.
+    pub mac: Option<Mac>,
     phase: Phase,
     opened: Instant,
     heard: Instant,
@@ -74,11 +78,17 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub fn new(now: Instant, key: FlowKey, tcp: Connection, listener: Option<ListenerId>) -> Self {
+    pub fn new(
+        now: Instant,
+        key: FlowKey,
+        tcp: Connection,
+        (listener, whom): (Option<ListenerId>, Option<Station>),
+    ) -> Self {
         Self {
             key,
             tcp,
             listener,
+            mac: whom.map(|whom| whom.mac),
             phase: Phase::Opening,
             opened: now,
             heard: now,

@@ -21,12 +21,14 @@ use super::config::Limits;
 use super::event::{CloseReason, ConnId, Event, ListenerId};
 use super::flow::{Cause, Fate, Flow, FlowKey};
 use super::linger::Lingering;
+use super::link::Link;
 use super::scratch::Scratch;
 use super::stack::{Connection, Stack};
 use crate::error::{Error, Result};
 use crate::frame::PortId;
 use crate::service::path_mtu::{Paths, TooBig};
 use crate::service::shares::Shares;
+use crate::service::station::Station;
 use crate::time::{Instant, earliest};
 
 /// First of the ephemeral ports (RFC 6335, section 6).
@@ -39,8 +41,8 @@ pub(super) struct Segment<'a> {
     pub syn: bool,
     pub ack: bool,
     pub rst: bool,
-    /// The port of the switch that it came in by.
-    pub port: PortId,
+    /// Who sent it.
+    pub whom: Station,
     /// The whole IP packet.
     pub packet: &'a [u8],
 }
@@ -72,6 +74,7 @@ pub(super) struct Counters {
     pub backlogged: u64,
     pub resets: u64,
     pub timeouts: u64,
+    pub foreign: u64,
 }
 
 /// See the module.
@@ -143,33 +146,39 @@ impl Flows {
         self.listeners.retain(|listener| listener.id != id);
     }
 
-    /// Opens a connection from `local`.
-    pub fn connect(&mut self, now: Instant, local: IpAddr, remote: SocketAddr, stack: &mut Stack) -> Result<ConnId> {
+    /// Opens a connection from `local`, by way of `whom` if that is known.
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        local: IpAddr,
+        (remote, whom): (SocketAddr, Option<Station>),
+        stack: &mut Stack,
+    ) -> Result<ConnId> {
         let full = || Error::new(crate::error::Class::Runtime, format!("{remote}: no connection is free"));
         if self.len() >= self.limits.connections {
             return Err(full());
         }
         let key = self.free_port(local, remote).ok_or_else(full)?;
-        let mut tcp = self.connection(now, remote.ip());
+        let mut tcp = self.connection(now, remote.ip(), whom);
         if !stack.connect(&mut tcp, key.local.into(), remote) {
             return Err(Error::usage(format!("{remote}: not an address to connect to")));
         }
-        let index = self.insert(Flow::new(now, key, tcp, None), None);
+        let index = self.insert(Flow::new(now, key, tcp, (None, whom)), None);
         self.make_ready(index);
         Ok(ConnId { index, generation: self.slots[index as usize].generation })
     }
 
-    fn connection(&self, now: Instant, remote: IpAddr) -> Connection {
+    fn connection(&self, now: Instant, remote: IpAddr, whom: Option<Station>) -> Connection {
         let mut tcp = Connection::new(&self.limits);
-        if let Some(mtu) = self.paths.of(now, remote) {
+        if let Some(mtu) = whom.and_then(|whom| self.paths.of(now, remote, whom)) {
             tcp.narrow(mtu);
         }
         tcp
     }
 
-    /// A router has dropped a segment that was too big. Smaller ones are sent when it is sent again. `false`: it is of no
+    /// A router, which is `whom`, has dropped a segment that was too big. Smaller ones are sent when it is sent again. `false`: it is of no
     /// connection, or not of what was sent last.
-    pub fn handle_too_big(&mut self, now: Instant, told: &TooBig<'_>) -> bool {
+    pub fn handle_too_big(&mut self, now: Instant, told: &TooBig<'_>, whom: Station) -> bool {
         let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return false };
         let port = |bytes| u16::from_be_bytes(bytes);
         let key = FlowKey { local: (told.src, port([s0, s1])), remote: (told.dst, port([d0, d1])) };
@@ -178,7 +187,7 @@ impl Flows {
         let flow = self.slots.get_mut(index as usize).and_then(|slot| slot.flow.as_mut());
         let known = flow.is_some_and(|flow| flow.narrow(seq, told.mtu, window));
         if known {
-            self.paths.note(now, told.dst, told.mtu);
+            self.paths.note(now, told.dst, whom, told.mtu);
         }
         known
     }
@@ -195,13 +204,23 @@ impl Flows {
         None
     }
 
-    /// Takes a segment. An immediate answer is in `tx` afterwards.
-    pub fn handle_segment(&mut self, now: Instant, segment: Segment<'_>, stack: &mut Stack, tx: &mut Scratch) {
+    /// Takes a segment. An immediate answer is in `tx` afterwards. The link knows who has an address.
+    pub fn handle_segment(
+        &mut self,
+        now: Instant,
+        segment: Segment<'_>,
+        link: &Link,
+        (stack, tx): (&mut Stack, &mut Scratch),
+    ) {
         let opens = segment.syn && !segment.ack && !segment.rst;
         if let Some(&index) = self.by_key.get(&segment.key) {
-            self.feed(now, index, segment, stack, tx);
+            if self.is_its_own(index, &segment, link) {
+                self.feed(now, index, segment, stack, tx);
+            } else {
+                self.counters.foreign += 1;
+            }
         } else if opens {
-            match self.admit(&segment.key, segment.port) {
+            match self.admit(&segment.key, segment.whom.port()) {
                 Admission::Accept(listener) => self.open(now, listener, segment, stack, tx),
                 Admission::Refuse => stack.refuse(now, segment.packet, tx),
                 Admission::Ignore => self.counters.backlogged += 1,
@@ -209,6 +228,19 @@ impl Flows {
         } else if !self.lingering.answer(&segment, tx) {
             stack.refuse(now, segment.packet, tx);
         }
+    }
+
+    /// Whether a segment comes from the station of the connection's peer: the one that has spoken for it, or the one that its
+    /// address, or the router to it, has now. Nobody else has a say in it, even who guesses its numbers.
+    fn is_its_own(&mut self, index: u32, segment: &Segment<'_>, link: &Link) -> bool {
+        let Some(flow) = self.slots.get_mut(index as usize).and_then(|slot| slot.flow.as_mut()) else { return false };
+        let mac = segment.whom.mac;
+        let known = flow.mac == Some(mac);
+        let moved = !known && link.towards(segment.key.remote.0).is_some_and(|there| there.mac == mac);
+        if moved {
+            flow.mac = Some(mac);
+        }
+        known || moved
     }
 
     /// Whether a connection may be begun. How many there are of one port of the switch is bounded, too, as a peer can make
@@ -230,15 +262,16 @@ impl Flows {
     }
 
     fn open(&mut self, now: Instant, id: ListenerId, segment: Segment<'_>, stack: &mut Stack, tx: &mut Scratch) {
-        let mut tcp = self.connection(now, segment.key.remote.0);
+        let mut tcp = self.connection(now, segment.key.remote.0, Some(segment.whom));
         let (addr, port) = segment.key.local;
         if tcp.socket_mut().listen(IpListenEndpoint { addr: Some(addr.into()), port }).is_err() {
             return;
         }
         self.lingering.forget(&segment.key);
-        let index = self.insert(Flow::new(now, segment.key, tcp, Some(id)), Some(segment.port));
+        let index =
+            self.insert(Flow::new(now, segment.key, tcp, (Some(id), Some(segment.whom))), Some(segment.whom.port()));
         if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id == id) {
-            listener.opening.take(segment.port);
+            listener.opening.take(segment.whom.port());
         }
         self.feed(now, index, segment, stack, tx);
     }

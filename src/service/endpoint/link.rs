@@ -9,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::addresses::{ALL_NODES, Addresses, group_mac, solicited_node};
 use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Packet, destination};
+use super::nd;
 use super::neighbour::{Neighbours, Probe};
 use super::scratch::{Outbox, Scratch};
-use super::{arp, nd};
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
-use crate::wire::Mac;
+use crate::wire::{Mac, arp};
 
 /// Announcements of every address (RFC 5227, ANNOUNCE_NUM).
 const ANNOUNCEMENTS: u8 = 2;
@@ -81,6 +81,11 @@ impl Link {
         mac.is_some()
     }
 
+    /// The station to which packets to `dst` go, as far as that is known; nobody is asked.
+    pub fn towards(&self, dst: IpAddr) -> Option<Station> {
+        self.addresses.next_hop(dst).and_then(|hop| self.neighbours.station(hop))
+    }
+
     /// Queues the packet in `scratch`, if there is one.
     pub fn send(&mut self, now: Instant, scratch: &mut Scratch) {
         if !scratch.is_empty() && self.seal(now, scratch) {
@@ -91,7 +96,7 @@ impl Link {
 
     /// An ARP message (RFC 826, "Packet Reception"; RFC 5227 for probes and conflicts). `false`: it is none.
     pub fn handle_arp(&mut self, now: Instant, (bytes, ingress): (&[u8], Ingress), scratch: &mut Scratch) -> bool {
-        let Some(message) = arp::Message::parse(bytes) else { return false };
+        let Some(message) = arp::Message::read(bytes) else { return false };
         let for_us = self.addresses.owns(message.target.into());
         if self.addresses.owns(message.sender.into()) {
             self.conflicts += 1;
@@ -254,7 +259,7 @@ impl Link {
     }
 
     fn send_arp(&mut self, message: arp::Message, dst: Mac, scratch: &mut Scratch) {
-        scratch.start(arp::LEN).copy_from_slice(&message.emit());
+        scratch.start(arp::LEN).copy_from_slice(&message.bytes());
         scratch.address(dst, self.addresses.mac, arp::ETHERTYPE);
         self.outbox.push(scratch.frame());
         scratch.clear();

@@ -18,9 +18,8 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
-use crate::frame::PortId;
 use crate::service::shares::Shares;
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 
@@ -34,8 +33,6 @@ const PROBES: u8 = 3;
 const CLAIM_EVERY: Duration = Duration::from_millis(300);
 /// A station that has just answered a claim is not asked again at once because of another, which waits so long.
 const SETTLED_FOR: Duration = Duration::from_secs(1);
-/// Whom entries count for that no guest has made.
-const OURS: Ingress = Ingress { port: PortId(u16::MAX), isolated: false };
 /// Packets parked for one neighbour.
 const PARKED_EACH: usize = 64;
 /// Packets parked in all.
@@ -92,7 +89,7 @@ impl Neighbours {
                 mac
             }
             None => {
-                self.insert(now, addr, None, OURS);
+                self.insert(now, addr, None, Ingress::NONE);
                 self.start_probing(now, addr);
                 None
             }
@@ -271,6 +268,7 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::PortId;
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 7]);
     const OTHER: Mac = Mac([2, 0, 0, 0, 0, 8]);

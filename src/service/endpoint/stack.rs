@@ -19,8 +19,10 @@ use super::scratch::Scratch;
 use crate::service::path_mtu::LEAST_V4;
 use crate::time::{Duration, Instant};
 
-/// Different mtus of ways at most that have an interface each.
+/// Different mtus of ways that have an interface each. Whoever comes later shares one of the next step below with others.
 const INTERFACES: usize = 8;
+/// What links carry (RFC 1191, 7.1; RFC 8200, 5).
+const STEPS: [u16; 10] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1280, 1006, 508, LEAST_V4];
 
 /// The TCP of one connection: a socket set with one socket.
 pub(super) struct Connection {
@@ -77,17 +79,16 @@ impl Stack {
         Self { iface: interface(config.mtu, seed), narrow: Vec::new(), seed, mtu, nobody }
     }
 
-    /// The interface for a way that carries `mtu` bytes. Where there are as many as there may be it is that of a narrower
-    /// way.
-    fn narrow(&mut self, mtu: u16) -> &mut Interface {
-        let full = self.narrow.len() >= INTERFACES;
-        let known = self.narrow.iter().position(|(of, _)| *of == mtu || full && *of < mtu);
-        let at = known.unwrap_or_else(|| {
-            self.narrow.truncate(INTERFACES - 1);
+    /// The interface for a way that carries `mtu` bytes, and how many that one carries.
+    fn narrow(&mut self, mtu: u16) -> (u16, &mut Interface) {
+        let find = |all: &[(u16, Interface)], mtu| all.iter().position(|(of, _)| *of == mtu);
+        let full = self.narrow.len() >= INTERFACES && find(&self.narrow, mtu).is_none();
+        let mtu = if full { STEPS.into_iter().find(|step| *step <= mtu).unwrap_or(LEAST_V4) } else { mtu };
+        let at = find(&self.narrow, mtu).unwrap_or_else(|| {
             self.narrow.push((mtu, interface(mtu, self.seed)));
             self.narrow.len() - 1
         });
-        &mut self.narrow[at].1
+        (mtu, &mut self.narrow[at].1)
     }
 
     /// Gives `connection` an IP packet with a TCP segment for it. An immediate answer is in `tx` afterwards.
@@ -107,7 +108,10 @@ impl Stack {
         tx.clear();
         let link = self.mtu;
         let (mtu, iface) = match connection.way.filter(|way| usize::from(*way) < link) {
-            Some(way) => (way.into(), self.narrow(way)),
+            Some(way) => {
+                let (mtu, iface) = self.narrow(way);
+                (mtu.into(), iface)
+            }
             None => (link, &mut self.iface),
         };
         let mut device = Wire { mtu, rx: None, tx };
@@ -195,5 +199,21 @@ struct Slot<'a>(&'a mut Scratch);
 impl TxToken for Slot<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         write(self.0.start(len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody whose ways have all the lengths that there are makes those of others no shorter than the next step.
+    #[test]
+    fn many_ways_make_none_much_shorter() {
+        let addrs = vec!["192.0.2.1/24".parse().unwrap()];
+        let mut stack = Stack::new(&EndpointConfig::new(crate::wire::Mac([2, 0, 0, 0, 0, 1]), addrs));
+        (296..1280).for_each(|mtu| assert!(stack.narrow(mtu).0 * 2 > mtu, "{mtu}"));
+        let others = [300, 1300, 1450, 1492].map(|mtu| stack.narrow(mtu).0);
+        assert_eq!(others, [300, 1280, 1280, 1492]);
+        assert!(stack.narrow.len() <= INTERFACES + STEPS.len());
     }
 }

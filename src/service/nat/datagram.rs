@@ -13,15 +13,15 @@
 //! themselves when they are traced; what the host receives is fetched when there is room for frames, a
 //! bounded number in a turn.
 
-use super::host::{Datagrams, Host, Refusal, SocketId};
 use super::icmp;
 use super::packet::{self, Headers, Packet, UDP, pseudo, unfinished};
 use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::host::{Datagrams, Host, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};
@@ -47,7 +47,10 @@ type Key = (Datagrams, SocketAddr, Mac);
 
 struct Flow {
     key: Key,
+    /// Where it was opened from, and whom it counts for.
     ingress: Ingress,
+    /// Where its guest is.
+    at: Ingress,
     socket: SocketId,
     /// Whom the guest has talked to, by the addresses that it knows; the last one first.
     peers: VecDeque<IpAddr>,
@@ -56,6 +59,8 @@ struct Flow {
     hops: u8,
     /// They are not to be sent in pieces, as the guest has sent them.
     whole: bool,
+    /// Bytes of the longest packet that its guest was sent.
+    longest: usize,
     active: Instant,
 }
 
@@ -81,7 +86,12 @@ impl table::Flow for Flow {
 
 impl Flow {
     fn station(&self) -> Station {
-        Station { mac: self.key.2, ingress: self.ingress }
+        Station { mac: self.key.2, ingress: self.at }
+    }
+
+    /// Whether the guest has talked to `peer`; most often it is the one that it talks to.
+    fn has_met(&self, peer: &IpAddr) -> bool {
+        self.peers.front() == Some(peer) || self.peers.contains(peer)
     }
 
     fn knows(&mut self, peer: IpAddr) {
@@ -155,7 +165,7 @@ impl Ports {
         let addr = SocketAddr::new(addr, to);
         let Some(index) = found.or_else(|| self.open(now, whom, key, host, wire, packet.whole)) else { return };
         let Some(flow) = self.flows.get_mut(index) else { return };
-        flow.active = now;
+        (flow.active, flow.at) = (now, whom.ingress);
         flow.knows(packet.dst);
         // The gateway is the first of them.
         let hops = packet.hop_limit.saturating_sub(1).max(1);
@@ -185,7 +195,7 @@ impl Ports {
         wire: &mut Wire,
     ) -> Option<IpAddr> {
         let known = flow.and_then(|index| self.flows.get(index));
-        let way = match known.filter(|flow| flow.peers.contains(&packet.dst)) {
+        let way = match known.filter(|flow| flow.has_met(&packet.dst)) {
             Some(_) => wire.way(packet.dst),
             None => wire.way_of_new(packet.dst, host),
         };
@@ -208,12 +218,14 @@ impl Ports {
         }
     }
 
-    /// Where a packet that was too big went, if it was for a socket of a station `mac`.
-    pub fn station_of(&self, told: &TooBig<'_>, mac: Mac) -> Option<Station> {
-        let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return None };
+    /// Whether a packet that was too big was sent to `whom`: so long a one, for a socket of that very station, from one of
+    /// those that it has talked to. `None`: the station has no such socket.
+    pub fn has_sent(&self, told: &TooBig<'_>, whom: Station) -> Option<bool> {
+        let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return Some(false) };
         let (kind, port) = if told.protocol == UDP { (Datagrams::Udp, [d0, d1]) } else { (Datagrams::Echo, [i0, i1]) };
-        let index = self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), mac))?;
-        self.flows.get(index).map(Flow::station)
+        let index = self.flows.find(&(kind, SocketAddr::new(told.dst, u16::from_be_bytes(port)), whom.mac))?;
+        let flow = self.flows.get(index).filter(|flow| flow.has_met(&told.src))?;
+        Some(whom.is_on_the_way_to(&flow.station()) && flow.longest > told.mtu.into())
     }
 
     fn send(
@@ -275,11 +287,13 @@ impl Ports {
                 Some(self.flows.insert(Flow {
                     key,
                     ingress,
+                    at: ingress,
                     socket,
                     peers,
                     readable: false,
                     hops: 0,
                     whole: false,
+                    longest: 0,
                     active: now,
                 }))
             }
@@ -397,16 +411,17 @@ fn read<'a>(packet: &Packet<'a>) -> Option<(Datagrams, u16, u16, &'a [u8])> {
 
 /// Gives a guest a datagram that came from `from`. `false`: it has not talked to whom it is from, who is not to keep its
 /// port alive either.
-fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &mut Wire, out: &mut Batch) -> bool {
-    let (kind, guest, mac) = flow.key;
-    let Some(from) = wire.seen_as(from).filter(|from| flow.peers.contains(&from.ip())) else {
+fn deliver(flow: &mut Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &mut Wire, out: &mut Batch) -> bool {
+    let ((kind, guest, _), whom) = (flow.key, flow.station());
+    let Some(from) = wire.seen_as(from).filter(|from| flow.has_met(&from.ip())) else {
         wire.stats.ignored += 1;
         return false;
     };
     let addrs = (from.ip(), guest.ip());
     match kind {
         Datagrams::Udp => {
-            send_udp(wire, mac, (from, guest), bytes, number, out);
+            flow.longest = flow.longest.max(ip_header(&addrs.1) + HEADER + bytes.len());
+            send_udp(wire, whom, (from, guest), bytes, number, out);
         }
         Datagrams::Echo => {
             let Some(ident) = bytes.get_mut(4..6) else { return false };
@@ -415,16 +430,22 @@ fn deliver(flow: &Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &
                 sum.fill(0);
             }
             icmp::finish(bytes, addrs);
-            send_whole(wire, mac, addrs, (icmp::protocol(guest.ip()), number), &[bytes], out);
+            flow.longest = flow.longest.max(ip_header(&addrs.1) + bytes.len());
+            send_whole(wire, whom, addrs, (icmp::protocol(guest.ip()), number), &[bytes], out);
         }
     }
     true
 }
 
+/// Bytes of the IP header in front of what goes to `addr`.
+fn ip_header(addr: &IpAddr) -> usize {
+    if addr.is_ipv4() { 20 } else { 40 }
+}
+
 /// Sends a UDP datagram to a guest, in pieces where it is too long for one packet.
 pub(super) fn send_udp(
     wire: &mut Wire,
-    mac: Mac,
+    whom: Station,
     (from, guest): (SocketAddr, SocketAddr),
     bytes: &[u8],
     number: u32,
@@ -437,23 +458,29 @@ pub(super) fn send_udp(
     header[2..4].copy_from_slice(&guest.port().to_be_bytes());
     header[4..6].copy_from_slice(&(length as u16).to_be_bytes());
     let seed = pseudo(addrs.0, addrs.1, UDP, length);
-    let ip = if guest.is_ipv4() { 20 } else { 40 };
-    if ip + length <= wire.mtu_to(addrs.1) {
+    if ip_header(&addrs.1) + length <= wire.mtu_to(addrs.1, whom) {
         header[6..8].copy_from_slice(&seed.folded().to_be_bytes());
-        let headers = Headers::new(wire.link(mac), addrs, UDP, length, None);
+        let headers = Headers::new(wire.link(whom.mac), addrs, UDP, length, None);
         let offload = unfinished(headers.len(), 6);
         wire.count(out.push_all(headers.bytes(), &[&header, bytes], PortId(0), offload));
         return;
     }
     let sum = seed.join(Sum::ZERO.add_bytes(&header)).join(Sum::ZERO.add_bytes(bytes)).checksum_nonzero();
     header[6..8].copy_from_slice(&sum.to_be_bytes());
-    send_whole(wire, mac, addrs, (UDP, number), &[&header, bytes], out);
+    send_whole(wire, whom, addrs, (UDP, number), &[&header, bytes], out);
 }
 
 /// Sends a packet whose payload is finished. Fragments that find no room are lost, and their datagram with them.
-fn send_whole(wire: &mut Wire, mac: Mac, addrs: (IpAddr, IpAddr), what: (u8, u32), parts: &[&[u8]], out: &mut Batch) {
+fn send_whole(
+    wire: &mut Wire,
+    whom: Station,
+    addrs: (IpAddr, IpAddr),
+    what: (u8, u32),
+    parts: &[&[u8]],
+    out: &mut Batch,
+) {
     let mut whole = true;
-    packet::cut(wire.link(mac), wire.mtu_to(addrs.1), addrs, what, parts, &mut |headers, parts| {
+    packet::cut(wire.link(whom.mac), wire.mtu_to(addrs.1, whom), addrs, what, parts, &mut |headers, parts| {
         whole = whole && out.push_all(headers.bytes(), parts, PortId(0), Offload::NONE);
     });
     wire.count(whole);

@@ -6,16 +6,16 @@
 //! of its own, for TCP and UDP alike, so a guest needs no route to answer it.
 
 use super::datagram::{is_passing, send_udp};
-use super::host::{Host, SocketId};
 use super::packet::{Packet, TCP, UDP};
 use super::tcp::Tcp;
 use super::wire::{Way, Wire, has_room};
 use crate::config::{Forward, Protocol};
 use crate::frame::Batch;
 use crate::limits::NAT_DATAGRAM_FLOWS;
-use crate::service::Station;
 use crate::service::endpoint::Endpoint;
+use crate::service::host::{Host, SocketId};
 use crate::service::lan::tftp;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::Mac;
 use foldhash::fast::FixedState;
@@ -256,14 +256,14 @@ impl Forwards {
                     return;
                 }
             };
-            let Some(Station { mac, .. }) = whom else { continue };
-            let Some(port) = self.port_of(now, (socket, from, at), (guest, mac), wire) else {
+            let Some(whom) = whom else { continue };
+            let Some(port) = self.port_of(now, (socket, from, at), (guest, whom.mac), wire) else {
                 wire.stats.flows += 1;
                 continue;
             };
             self.number = self.number.wrapping_add(1);
             let bytes = self.buffer.get(..length).unwrap_or_default();
-            send_udp(wire, mac, (SocketAddr::new(gateway, port), guest), bytes, self.number, out);
+            send_udp(wire, whom, (SocketAddr::new(gateway, port), guest), bytes, self.number, out);
         }
     }
 

@@ -2,10 +2,10 @@
 //!
 //! `type u8 · code u8 · checksum u16 · unused u16 · mtu u16 (IPv6: mtu u32) · the packet's beginning`
 
-use super::host::{Datagrams, Refusal, Refused};
 use super::packet::{self, ETHERNET, Headers, ICMPV4, ICMPV6, Packet, UDP, pseudo};
 use super::wire::{Way, Wire};
-use crate::service::Station;
+use crate::service::host::{Datagrams, Refusal, Refused};
+use crate::service::station::Station;
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};
 use std::net::{IpAddr, SocketAddr};
@@ -56,14 +56,14 @@ pub(super) fn send(wire: &mut Wire, mac: Mac, (src, dst): (IpAddr, IpAddr), mess
 }
 
 /// Answers an echo request to the gateway itself that came in pieces: the endpoint puts none together.
-pub(super) fn pong(wire: &mut Wire, mac: Mac, packet: &Packet<'_>, id: u32) {
+pub(super) fn pong(wire: &mut Wire, whom: Station, packet: &Packet<'_>, id: u32) {
     let mut message = packet.payload.to_vec();
     if let Some(head) = message.get_mut(..4) {
         head.copy_from_slice(&[if packet.src.is_ipv4() { 0 } else { 129 }, 0, 0, 0]);
     }
     let addrs = (packet.dst, packet.src);
     finish(&mut message, addrs);
-    let (link, mtu) = (wire.link(mac), wire.mtu_to(addrs.1));
+    let (link, mtu) = (wire.link(whom.mac), wire.mtu_to(addrs.1, whom));
     packet::cut(link, mtu, addrs, (packet.protocol, id), &[&message], &mut |headers, parts| {
         wire.send(headers, parts, Offload::NONE);
     });

@@ -18,38 +18,32 @@
 
 mod datagram;
 mod forward;
-pub mod host;
 mod icmp;
 mod local;
 mod packet;
-#[cfg(test)]
-mod path;
 mod pieces;
+mod report;
 #[cfg(test)]
 mod script;
-#[cfg(test)]
-mod separation;
 mod stats;
 mod table;
 mod tcp;
 mod timers;
-#[cfg(test)]
-mod told;
 mod wire;
 
-pub use local::{Answer, Question, Servers};
 pub use stats::{Flows, Stats};
 
-use super::endpoint::{Endpoint, EndpointConfig, arp_sender};
-use super::lan::leases::Lease;
+use super::endpoint::{Endpoint, EndpointConfig};
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::host::{Datagrams, Event, Host, Refusal, SocketId};
+use crate::service::lease::Lease;
 use crate::service::path_mtu::TooBig;
-use crate::service::{Ingress, Station};
+use crate::service::questions::Servers;
+use crate::service::station::{Ingress, Station};
 use crate::time::{Instant, earliest};
-use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
-use host::{Datagrams, Event, Host, Refusal, SocketId};
+use crate::wire::{Cidr, Ethernet, Gso, Offload, arp, segment};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -77,6 +71,7 @@ pub struct Nat {
     first: u8,
     /// That batch was full, perhaps before everybody had a turn.
     full: bool,
+    told: report::Told,
 }
 
 impl Nat {
@@ -105,6 +100,7 @@ impl Nat {
             number: seed as u32,
             first: 0,
             full: false,
+            told: report::Told::default(),
         })
     }
 
@@ -138,8 +134,9 @@ impl Nat {
 
     /// What it has counted.
     pub fn stats(&self) -> Stats {
-        let Stats { ignored, overrun, malformed, .. } = self.wire.stats;
+        let Stats { foreign, ignored, overrun, malformed, .. } = self.wire.stats;
         Stats {
+            foreign: foreign + self.endpoint.stats().foreign,
             ignored: ignored + self.pieces.lost,
             overrun: overrun + self.local.dropped(),
             malformed: malformed + self.local.malformed(),
@@ -171,7 +168,7 @@ impl Nat {
             return;
         };
         let (ether_type, whom) = (view.ether_type().0, Station { mac: view.source(), ingress });
-        if let Some((addr, mac)) = arp_sender(&view) {
+        if let Some((addr, mac)) = arp::sender(&view) {
             self.local.hear(now, addr, Station { mac, ingress });
         }
         let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();
@@ -265,16 +262,15 @@ impl Nat {
         if !self.wire.is_guest(told.dst) {
             return false;
         }
-        let flow = match told.protocol {
-            TCP => self.tcp.station_of(told),
-            _ => self.datagrams.station_of(told, whom.mac),
+        let is_on_the_way = |there: Option<Station>| there.is_some_and(|there| whom.is_on_the_way_to(&there));
+        // What a server of the gateway's own says is of no flow: then it is who has the address.
+        let has_address = is_on_the_way(self.endpoint.station(told.dst));
+        let known = match told.protocol {
+            TCP => (has_address || is_on_the_way(self.tcp.station_of(told))) && self.tcp.handle_too_big(told),
+            _ => self.datagrams.has_sent(told, whom).unwrap_or(has_address && self.wire.owns(told.src)),
         };
-        let mut there = flow.into_iter().chain(self.endpoint.station(told.dst));
-        // Of datagrams nothing is remembered that was sent.
-        let known =
-            there.any(|there| whom.is_on_the_way_to(&there)) && (told.protocol != TCP || self.tcp.handle_too_big(told));
         if known {
-            self.wire.note_path(told.dst, told.mtu);
+            self.wire.note_path(told.dst, whom, told.mtu);
         }
         known
     }
@@ -302,7 +298,7 @@ impl Nat {
             }
             ICMPV4 | ICMPV6 if self.wire.owns(packet.dst) && icmp::is_request(&packet) => {
                 self.number = self.number.wrapping_add(1);
-                icmp::pong(&mut self.wire, whom.mac, &packet, self.number);
+                icmp::pong(&mut self.wire, whom, &packet, self.number);
             }
             ICMPV4 | ICMPV6 if !icmp::is_request(&packet) => self.wire.stats.ignored += 1,
             UDP | ICMPV4 | ICMPV6 => {

@@ -1,14 +1,15 @@
 //! What all flows share: the gateway's addresses, the way from a guest's address to the host's and back, and frames that
 //! wait to be sent.
 
-use super::host::Host;
 use super::packet::{Headers, Link};
 use super::stats::Stats;
 use crate::config;
 use crate::frame::{Batch, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
+use crate::service::host::Host;
 use crate::service::path_mtu::Paths;
+use crate::service::station::Station;
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac, Offload};
 use foldhash::fast::RandomState;
@@ -87,14 +88,14 @@ impl Wire {
         self.telling.entry(port).or_insert(ICMP_ERRORS).take(self.now)
     }
 
-    /// Bytes of the longest IP packet that reaches `guest`.
-    pub fn mtu_to(&self, guest: IpAddr) -> usize {
-        self.paths.of(self.now, guest).map_or(self.mtu, |told| self.mtu.min(told.into()))
+    /// Bytes of the longest IP packet that reaches `guest` by way of `whom`.
+    pub fn mtu_to(&self, guest: IpAddr, whom: Station) -> usize {
+        self.paths.of(self.now, guest, whom).map_or(self.mtu, |told| self.mtu.min(told.into()))
     }
 
-    /// The way to `guest` carries `mtu` bytes.
-    pub fn note_path(&mut self, guest: IpAddr, mtu: u16) {
-        self.paths.note(self.now, guest, mtu);
+    /// The way to `guest` by way of `whom` carries `mtu` bytes.
+    pub fn note_path(&mut self, guest: IpAddr, whom: Station, mtu: u16) {
+        self.paths.note(self.now, guest, whom, mtu);
     }
 
     /// The gateway's address of the family of `addr`.

@@ -9,7 +9,7 @@ use crate::service::endpoint::{Endpoint, EndpointConfig};
 use crate::time::{Duration, Instant};
 
 /// Makes length and checksums of a frame right again, so that it is not turned away at the door.
-fn mend(frame: &mut [u8]) {
+pub(super) fn mend(frame: &mut [u8]) {
     let Some((header, packet)) = frame.split_first_chunk_mut::<14>() else { return };
     match header[12..] {
         [0x08, 0x00] => mend_v4(packet),

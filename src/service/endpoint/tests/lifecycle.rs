@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::fuzz::mend;
 use super::net::{Faults, Net, PORT};
 use crate::service::endpoint::{CloseReason, Event};
 use crate::time::Duration;
@@ -206,4 +207,40 @@ fn an_old_name_is_nobody() {
     let refused = net.hosts[0].connect(net.now, server()).unwrap();
     assert!(net.wait(0, SECOND, Event::Closed(refused, CloseReason::Refused)));
     assert_eq!(net.hosts[0].send(c, b"x"), 1, "connections outlive their listener");
+}
+
+/// Whoever has seen, or guessed, a connection's numbers sends what it likes in the peer's name; it is not the peer.
+#[test]
+fn a_segment_of_another_station_ends_and_adds_nothing() {
+    for v6 in [false, true] {
+        let mut net = Net::new(5, Faults::NONE);
+        net.listen();
+        let (a, b) = net.connect(v6);
+        net.record = Some(Vec::new());
+        net.hosts[0].send(a, b"true");
+        net.pass(Duration::from_secs(1));
+        assert_eq!(net.read(1, b), b"true");
+        let recorded = net.record.take().unwrap();
+        let (_, genuine) = recorded.into_iter().find(|(from, frame)| *from == 0 && frame.ends_with(b"true")).unwrap();
+        let tcp = if v6 { 54 } else { 34 };
+        let seq = u32::from_be_bytes(genuine[tcp + 4..tcp + 8].try_into().unwrap());
+        let mut forged = |flags: u8, offset: u32, stranger: bool| {
+            let mut frame = genuine.clone();
+            frame[tcp + 4..tcp + 8].copy_from_slice(&(seq + offset).to_be_bytes());
+            frame[tcp + 13] = flags;
+            mend(&mut frame);
+            if stranger {
+                frame[6..12].copy_from_slice(&[2, 0, 0x5e, 0, 0x53, 77]);
+            }
+            net.hosts[1].handle_frame(net.now, &frame);
+            net.collect();
+            let closed = net.take(1, |event| matches!(event, Event::Closed(..)).then_some(()));
+            (net.read(1, b).len(), closed.is_some(), net.hosts[1].stats().foreign)
+        };
+        let (push, reset) = (0x18, 0x14);
+        assert_eq!(forged(push, 4, true), (0, false, 1), "data");
+        assert_eq!(forged(reset, 4, true), (0, false, 2), "a reset");
+        assert_eq!(forged(push, 4, false), (4, false, 2), "the peer itself");
+        assert_eq!(forged(reset, 8, false), (0, true, 2), "the peer itself");
+    }
 }

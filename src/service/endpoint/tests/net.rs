@@ -165,7 +165,7 @@ impl Net {
         self.run(span, |_| false);
     }
 
-    fn collect(&mut self) {
+    pub fn collect(&mut self) {
         for (host, events) in self.hosts.iter_mut().zip(&mut self.events) {
             while let Some(event) = host.poll_event() {
                 events.push(event);

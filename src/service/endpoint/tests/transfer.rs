@@ -58,7 +58,7 @@ fn a_mebibyte_each_way_without_faults() {
 /// RFC 1191, RFC 8201.
 #[test]
 fn segments_become_as_short_as_a_hop_says() {
-    for (v6, mtu) in [(false, 68), (false, 576), (false, 1300), (true, 1300)] {
+    for (v6, mtu) in [(false, 296), (false, 576), (false, 1300), (true, 1300)] {
         let mut net = Net::new(4, Faults::NONE);
         net.listen();
         let mut download = |span| {

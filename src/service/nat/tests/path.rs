@@ -1,11 +1,11 @@
 //! Ways to guests that carry less than the switch does.
 
-use super::packet::{ICMPV4, UDP};
-use super::script::WHOM;
-use super::tests::Bench;
+use super::Bench;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::service::{Ingress, Station};
+use crate::service::nat::packet::{ICMPV4, UDP};
+use crate::service::nat::script::WHOM;
+use crate::service::station::{Ingress, Station};
 use crate::wire::{Gso, Mac};
 
 const ACK: u8 = 0x10;
@@ -88,8 +88,12 @@ fn who_does_not_see_a_segment_makes_none_shorter() {
     // a guest that is kept from the others, about one of them
     bench.whom.ingress = Ingress { port: PortId(99), isolated: true };
     tell(&mut bench, &first[0].0, NARROW);
-    // one that is not, and whom the switch may have flooded the segment to
     assert_eq!(sent(&mut bench), []);
+    // one that is not, and makes up the guest's MAC
+    bench.whom.ingress.isolated = false;
+    tell(&mut bench, &first[0].0, NARROW);
+    assert_eq!(sent(&mut bench), []);
+    // one that the switch may have flooded the segment to
     bench.speak_as(77);
     tell(&mut bench, &first[0].0, NARROW);
     assert_eq!(sent(&mut bench), []);
@@ -101,6 +105,42 @@ fn who_does_not_see_a_segment_makes_none_shorter() {
     // a router that does not say how much it carries
     tell(&mut bench, &first[0].0, 0);
     assert!(sent(&mut bench).iter().all(|(_, longest)| *longest == 508));
+}
+
+/// The length of the longest packet of a download of the guest that every test has.
+fn longest_of_guest(bench: &mut Bench, port: u16, socket: u64) -> usize {
+    (bench.whom, bench.guest) = (WHOM, "10.0.2.15");
+    let (_, packets) = download(port, bench, socket);
+    packets.into_iter().map(|(_, longest)| longest).max().unwrap()
+}
+
+/// A datagram, or a connection, that has another's address is its sender's own, and what that says of its way is, too: of
+/// whatever MAC it is sent.
+#[test]
+fn who_uses_anothers_address_tells_of_its_own_way() {
+    for mac in [Mac([2, 0, 0x5e, 0, 0x53, 77]), WHOM.mac] {
+        let mut bench = Bench::new();
+        bench.appear();
+        bench.whom = Station { mac, ingress: Ingress { port: PortId(99), isolated: false } };
+        bench.datagram(PORT);
+        let head = [&[0x45, 0], &1500_u16.to_be_bytes()[..], &[0, 1, 0x40, 0, 64, UDP, 0, 0, 198, 51, 100, 7]].concat();
+        let quoted = [&head, &[10, 0, 2, 15, 0, 9][..], &PORT.to_be_bytes(), &[5, 200, 0, 0]].concat();
+        tell(&mut bench, &quoted, 68);
+        assert_eq!(longest_of_guest(&mut bench, PORT, 2), 576, "nothing was sent to whom it was");
+        bench.whom.ingress.port = PortId(99);
+        bench.whom.mac = mac;
+        bench.host.datagrams = vec!["198.51.100.7:9".parse().unwrap()];
+        bench.host.length = 1472;
+        bench.tell(1, true, false);
+        let whole = sent(&mut bench).pop().unwrap().0;
+        tell(&mut bench, &whole, 68);
+        assert_eq!(longest_of_guest(&mut bench, PORT + 1, 3), 576, "{mac}: a datagram");
+        (bench.whom.mac, bench.whom.ingress.port) = (mac, PortId(99));
+        let (_, first) = download(PORT + 2, &mut bench, 4);
+        tell(&mut bench, &first[0].0, 68);
+        assert!(sent(&mut bench).iter().all(|(_, longest)| *longest == 296), "its own");
+        assert_eq!(longest_of_guest(&mut bench, PORT + 3, 5), 576, "{mac}: a connection");
+    }
 }
 
 #[test]
