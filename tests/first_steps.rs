@@ -250,3 +250,27 @@ fn a_bench_is_named_before_its_ports() {
     let place = |part: &str| exit.stdout.find(part).unwrap_or_else(|| panic!("{part}: {exit:?}"));
     assert!(place("bridge lab: ") < place("inst1  unix  listening"), "{exit:?}");
 }
+
+/// Two copies of one image with its addresses: the first who asks for them makes it known.
+#[test]
+fn copies_are_told_of_when_both_answer() {
+    require!(machine(), needs::tool("ping", "iputils-ping"));
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    for (mac, says) in [
+        ("02:00:5e:00:53:01", "by turns: two instances share this address"),
+        ("02:00:5e:00:53:02", "192.0.2.1 is the address of"),
+    ] {
+        let bridge = user(&dir).args(["--name", "lab", "--port", &format!("unix:{}", dir.text("net"))]).ready();
+        let copy = |name: &str, mac: &str| {
+            let words = ["run", "--join", "lab", "--name", name, "--"];
+            user(&dir).args(words).arg(&program).args([&format!("--mac-addr={mac}"), "--ipv4-addr=192.0.2.1"]).ready()
+        };
+        let copies = [copy("inst1", "02:00:5e:00:53:01"), copy("inst2", mac)];
+        let host = ["run", "--join", "lab", "--host", "192.0.2.9/24", "--", "ping", "-c", "1", "-W", "5", "192.0.2.1"];
+        user(&dir).args(host).run();
+        let said = bridge.wait_for(says, PATIENCE);
+        assert!(said.contains("inst1") && said.contains("inst2"), "{said}");
+        drop(copies);
+    }
+}
