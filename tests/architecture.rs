@@ -2,17 +2,18 @@
 //! and say what they are for, and nothing is left open.
 //!
 //! It reads the source as text. [`code_only`] blanks comments and literals, [`tokens`] cuts what is left into words
-//! and signs, and [`uses`] finds every `crate::room` in them, in `use` groups and in paths alike, and every `super`
-//! that climbs out of its room. Each rule is a function from a file to its [`Breach`]es, so the rules have tests too.
+//! and signs, and [`uses`] finds every path from the crate's root in them, in `use` groups and in code alike, those
+//! among them that begin with `super`. The house has a plan, and so may a room. Each rule is a function from a file to its
+//! [`Breach`]es, so the rules have tests too.
 
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// A room: a top-level module of the library.
+/// A room: a module of the library, or of a room that has a plan of its own.
 struct Room {
     name: &'static str,
-    /// The rooms it may use; `ground` stands for all of [`GROUND`].
+    /// The rooms it may use; `ground` stands for all that the plan calls so.
     may_use: &'static [&'static str],
 }
 
@@ -67,19 +68,61 @@ const ROOMS: &[Room] = &[
     },
 ];
 
+/// What the rooms of `service` stand on.
+const SERVICE_GROUND: &[&str] =
+    &["station", "shares", "allowance", "path_mtu", "lease", "report", "host", "outside", "machine"];
+
+/// The rooms of `service`, likewise. Its root, which makes services, is above them all.
+const SERVICE: &[Room] = &[
+    // ground: who has sent something, what is held for whom, what is said to the outside and to the port
+    Room { name: "station", may_use: &[] },
+    Room { name: "shares", may_use: &[] },
+    Room { name: "allowance", may_use: &[] },
+    Room { name: "path_mtu", may_use: &["station", "shares"] },
+    Room { name: "lease", may_use: &[] },
+    Room { name: "report", may_use: &[] },
+    Room { name: "host", may_use: &[] },
+    Room { name: "outside", may_use: &[] },
+    Room { name: "machine", may_use: &["station", "report", "outside"] },
+    // a host of its own
+    Room { name: "endpoint", may_use: &["ground"] },
+    Room { name: "ping_host", may_use: &["ground", "endpoint"] },
+    Room { name: "prober", may_use: &["ground", "endpoint"] },
+    // a network: its servers know no gateway, and a gateway asks them through `questions`
+    Room { name: "questions", may_use: &["ground", "endpoint"] },
+    Room { name: "lan", may_use: &["ground", "endpoint", "questions"] },
+    Room { name: "nat", may_use: &["ground", "endpoint", "questions", "lan"] },
+    // devices
+    Room { name: "usbip", may_use: &["ground", "endpoint"] },
+];
+
+/// An order of rooms.
+struct Plan {
+    /// The module whose rooms they are.
+    of: &'static [&'static str],
+    rooms: &'static [Room],
+    ground: &'static [&'static str],
+}
+
+/// Every plan: that of the house first.
+const PLANS: &[Plan] = &[
+    Plan { of: &[], rooms: ROOMS, ground: GROUND },
+    Plan { of: &["service"], rooms: SERVICE, ground: SERVICE_GROUND },
+];
+
 /// The only part of the library that may hold `unsafe`.
 const UNSAFE_ROOM: &str = "src/port/sys";
 
 /// A file over the first should be split, a file over the second must be.
 const LINES: (usize, usize) = (500, 600);
 
-impl Room {
-    fn find(name: &str) -> Option<&'static Self> {
-        ROOMS.iter().find(|room| room.name == name)
+impl Plan {
+    fn find(&self, name: &str) -> Option<&'static Room> {
+        self.rooms.iter().find(|room| room.name == name)
     }
 
-    fn may_use(&self, other: &str) -> bool {
-        self.may_use.contains(&other) || self.may_use.contains(&"ground") && GROUND.contains(&other)
+    fn allows(&self, room: &Room, other: &str) -> bool {
+        room.may_use.contains(&other) || room.may_use.contains(&"ground") && self.ground.contains(&other)
     }
 }
 
@@ -190,6 +233,7 @@ fn raw_string(text: &str) -> Option<usize> {
 }
 
 /// A word or one sign, and its line counted from 1.
+#[derive(Clone, Copy)]
 struct Token<'a> {
     line: usize,
     text: &'a str,
@@ -214,30 +258,39 @@ fn tokens(code: &str) -> Vec<Token<'_>> {
     found
 }
 
-/// Every name reached from the crate's root, with its line: `a` and `c` of `use crate::{a::b, c}`, `a` of
-/// `crate::a::f()`, and `a` of a `super::a` that climbs out of a file `depth` modules deep.
-fn uses<'a>(tokens: &[Token<'a>], depth: usize) -> Vec<(usize, &'a str)> {
+/// Every path that leads from the crate's root to something used in a file whose module path is `modules`: `crate::a::b`
+/// and `crate::c` of `use crate::{a::b, c}`, and what a `super` leads to. Each is the names behind `crate`.
+fn uses<'a>(tokens: &[Token<'a>], modules: &[&'a str]) -> Vec<Vec<Token<'a>>> {
     let texts: Vec<_> = tokens.iter().map(|token| token.text).collect();
     let mut found = Vec::new();
-    // the brace depths at which inline modules began
+    // the brace depths at which inline modules began, and these modules behind those of the file
     let mut inline = Vec::new();
+    let mut here = modules.to_vec();
     let mut braces = 0_usize;
     let mut at = 0;
     while at < tokens.len() {
         let rest = &texts[at..];
         match rest {
-            ["mod", _, "{", ..] => inline.push(braces),
+            ["mod", name, "{", ..] => {
+                inline.push(braces);
+                here.push(name);
+            }
             ["{", ..] => braces += 1,
             ["}", ..] => {
                 braces = braces.saturating_sub(1);
-                inline.pop_if(|began| *began == braces);
+                if inline.pop_if(|began| *began == braces).is_some() {
+                    here.pop();
+                }
             }
-            ["crate", "::", ..] => found.extend(reached(&tokens[at + 2..])),
+            ["crate", "::", ..] => {
+                spread(&tokens[at + 2..], Vec::new(), &mut found);
+            }
             ["super", "::", ..] => {
                 let climbs = rest.chunks(2).take_while(|pair| *pair == ["super", "::"]).count();
-                if climbs >= depth + inline.len() {
-                    found.extend(reached(&tokens[at + 2 * climbs..]));
-                }
+                let line = tokens[at].line;
+                let above = here[..here.len().saturating_sub(climbs)].iter();
+                let above = above.map(|text| Token { line, text }).collect();
+                spread(&tokens[at + 2 * climbs..], above, &mut found);
                 at += 2 * climbs - 1;
             }
             _ => {}
@@ -247,56 +300,71 @@ fn uses<'a>(tokens: &[Token<'a>], depth: usize) -> Vec<(usize, &'a str)> {
     found
 }
 
-/// The first names of a path or of a group of paths.
-fn reached<'a>(tokens: &[Token<'a>]) -> Vec<(usize, &'a str)> {
-    let [first, group @ ..] = tokens else { return Vec::new() };
+/// Follows a path, or a group of paths, that begins behind `above`. Returns how many tokens it has.
+fn spread<'a>(tokens: &[Token<'a>], mut above: Vec<Token<'a>>, found: &mut Vec<Vec<Token<'a>>>) -> usize {
+    let Some(first) = tokens.first() else { return 0 };
     if first.text != "{" {
-        return vec![(first.line, first.text)];
+        above.push(*first);
+        if tokens.get(1).is_some_and(|token| token.text == "::") {
+            return 2 + spread(&tokens[2..], above, found);
+        }
+        found.push(above);
+        return 1;
     }
-    let mut found = Vec::new();
-    let mut depth = 0_usize;
-    let mut head = true;
-    for token in group {
+    let mut at = 1;
+    while let Some(token) = tokens.get(at) {
         match token.text {
-            "{" => depth += 1,
-            "}" if depth == 0 => break,
-            "}" => depth -= 1,
-            "," => head = depth == 0,
-            name if head => {
-                found.push((token.line, name));
-                head = false;
-            }
-            _ => {}
+            "}" => return at + 1,
+            // the other name of what was imported
+            "as" => at += 2,
+            "," => at += 1,
+            _ => at += spread(&tokens[at..], above.clone(), found),
+        }
+    }
+    at
+}
+
+/// The library's files use only rooms that their own may use, in the house and in a room that has a plan of its own.
+fn imports(source: &Source) -> Vec<Breach> {
+    let modules = source.modules();
+    let code = code_only(&source.text);
+    let uses = uses(&tokens(&code), &modules);
+    PLANS.iter().flat_map(|plan| strays(plan, source, &modules, &uses)).collect()
+}
+
+/// What a file uses that `plan` does not allow.
+fn strays(plan: &Plan, source: &Source, modules: &[&str], uses: &[Vec<Token<'_>>]) -> Vec<Breach> {
+    let Some([name, ..]) = modules.strip_prefix(plan.of) else { return Vec::new() };
+    let Some(room) = plan.find(name) else {
+        let advice = "add a row to its plan in tests/architecture.rs, above every room that will use it";
+        return vec![source.breach(1, format!("the room `{name}` is not in the plan: {advice}"))];
+    };
+    let mut found = Vec::new();
+    for path in uses {
+        let depth = plan.of.len();
+        if !path.iter().map(|token| token.text).take(depth).eq(plan.of.iter().copied()) {
+            continue;
+        }
+        // the plan's own root, where there is nothing behind it
+        let Some(used) = path.get(depth).or(path.last()) else { continue };
+        let breach = source.breach(used.line, refusal(plan, room, used.text));
+        if used.text != *name && !plan.allows(room, used.text) && !found.contains(&breach) {
+            found.push(breach);
         }
     }
     found
 }
 
-/// The library's files use only rooms that their own may use.
-fn imports(source: &Source) -> Vec<Breach> {
-    let modules = source.modules();
-    let Some(name) = modules.first() else { return Vec::new() };
-    let Some(room) = Room::find(name) else {
-        let advice = "add a row to ROOMS in tests/architecture.rs, above every room that will use it";
-        return vec![source.breach(1, format!("the room `{name}` is not in the plan: {advice}"))];
-    };
-    let code = code_only(&source.text);
-    uses(&tokens(&code), modules.len())
-        .into_iter()
-        .filter(|(_, used)| used != name && !room.may_use(used))
-        .map(|(line, used)| source.breach(line, refusal(room, used)))
-        .collect()
-}
-
-fn refusal(room: &Room, used: &str) -> String {
-    if Room::find(used).is_none() {
-        return format!("`{used}` is no room: name the room it comes from (crate::room::{used})");
+fn refusal(plan: &Plan, room: &Room, used: &str) -> String {
+    if plan.find(used).is_none() {
+        let within: String = plan.of.iter().map(|name| format!("{name}::")).collect();
+        return format!("`{used}` is no room: name the room it comes from (crate::{within}room::{used})");
     }
     let allowed = match room.may_use {
         [] => "no other room".to_owned(),
         rooms => rooms.join(", "),
     };
-    let advice = "move what is shared down, or change ROOMS in tests/architecture.rs with the reason";
+    let advice = "move what is shared down, or change the plan in tests/architecture.rs with the reason";
     format!("`{}` may not use `{used}`: imports point downwards only ({allowed}); {advice}", room.name)
 }
 
@@ -417,14 +485,14 @@ fn nothing_is_left_open() {
 
 #[test]
 fn the_plan_has_no_way_up() {
-    for (row, room) in ROOMS.iter().enumerate() {
-        for used in room.may_use.iter().filter(|used| **used != "ground") {
-            let below = ROOMS[..row].iter().any(|lower| lower.name == *used);
-            assert!(below, "`{}` may use `{used}`, which is not below it", room.name);
+    for Plan { rooms, ground, .. } in PLANS {
+        for (row, room) in rooms.iter().enumerate() {
+            let below = |name: &&&str| rooms[..row].iter().any(|lower| lower.name == **name);
+            let named = room.may_use.iter().filter(|name| **name != "ground");
+            let all = room.may_use.contains(&"ground").then_some(*ground).unwrap_or_default();
+            let above: Vec<_> = named.chain(all).filter(|name| !below(name)).collect();
+            assert!(above.is_empty(), "`{}` may use {above:?}, which is not below it", room.name);
         }
-    }
-    for name in GROUND {
-        assert!(Room::find(name).is_some(), "{name}");
     }
 }
 
@@ -445,6 +513,33 @@ fn breaches_of_the_plan_are_found() {
     assert_eq!(found("src/attic.rs", ""), [1]);
     assert_eq!(found("src/port/tap.rs", "use crate::Error;"), [1]);
     assert_eq!(found("src/port/tap.rs", "use crate::*;"), [1]);
+}
+
+#[test]
+fn breaches_of_the_plan_of_services_are_found() {
+    let found = |path, text| lines(imports, path, text);
+    assert_eq!(found("src/service/lan/dns.rs", "use crate::service::nat::Nat;"), [1]);
+    assert_eq!(found("src/service/lan/dns.rs", "use crate::service::{\n  lan::who,\n  nat::{Nat, Flows},\n};"), [3]);
+    assert_eq!(found("src/service/lan/dns.rs", "use super::super::nat;\nuse super::tftp;"), [1]);
+    assert_eq!(found("src/service/lan.rs", "mod tests {\n  use super::super::nat;\n}\nuse super::nat;"), [2, 4]);
+    assert_eq!(found("src/service/endpoint.rs", "fn f() {\n  crate::service::lan::name::wire(x);\n}"), [2]);
+    assert_eq!(found("src/service/usbip/line.rs", "use crate::{time, service::lan::{dns}};"), [1]);
+    assert_eq!(found("src/service/cellar.rs", ""), [1]);
+    // by the root, which knows everybody
+    assert_eq!(found("src/service/nat/mod.rs", "use crate::service::Station;\nuse super::*;"), [1, 2]);
+    assert_eq!(found("src/service/nat/mod.rs", "use crate::service;"), [1]);
+    // two plans, each with its own
+    assert_eq!(found("src/service/lan/dns.rs", "use crate::switch;\nuse crate::service::usbip;"), [1, 2]);
+}
+
+#[test]
+fn what_the_plan_of_services_allows_passes() {
+    let found = |path, text| lines(imports, path, text);
+    assert_eq!(found("src/service/mod.rs", "pub mod nat;\nuse crate::service::nat::Nat;\nuse usbip::UsbipPort;"), []);
+    assert_eq!(found("src/service/nat/tcp/mod.rs", "use crate::service::{nat as gate, endpoint::{self, Event}};"), []);
+    assert_eq!(found("src/service/nat/tcp/mod.rs", "use super::super::lan::tftp;\nuse super::wire;"), []);
+    assert_eq!(found("src/service/nat/tcp/flow.rs", "pub(in crate::service::nat) struct Key;"), []);
+    assert_eq!(found("src/port/channel.rs", "use crate::service::{Ingress, report::Report};"), []);
 }
 
 #[test]

@@ -49,15 +49,16 @@ fn completions_complete() {
     let script = dir.file("completion", zbridge!("completions", "bash").run().stdout);
     let program = Path::new(env!("CARGO_BIN_EXE_zbridge")).parent().unwrap();
     let offered = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
+        // bash makes a word of each = and :
+        let apart = line.replace('=', " = ").replace(':', " : ");
+        let words: Vec<&str> = apart.split_ascii_whitespace().collect();
+        let (open, last) = if line.ends_with(' ') { ("''", words.len()) } else { ("", words.len() - 1) };
         let ask = format!(
-            "PATH={}:$PATH; source {}; COMP_WORDS=({line} {}) COMP_CWORD={} COMP_TYPE=9; \
-             _clap_complete_zbridge zbridge '{}' x; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            "PATH={}:$PATH; source {}; COMP_WORDS=({apart} {open}) COMP_CWORD={last} COMP_LINE='{line}' \
+             COMP_POINT={} COMP_TYPE=9; _zbridge; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             program.display(),
             script.display(),
-            if line.ends_with(' ') { "''" } else { "" },
-            words.len() - 1,
-            words.last().unwrap(),
+            line.len(),
         );
         let asked = Launch::new("bash").args(["-c", &ask]).env("XDG_RUNTIME_DIR", dir.root()).run();
         asked.stdout.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()
@@ -66,7 +67,16 @@ fn completions_complete() {
     assert_eq!(offered("zbridge status be"), ["bench7"]);
     assert_eq!(offered("zbridge run --join b"), ["bench7"]);
     assert_eq!(offered("zbridge port del i"), ["inst7"]);
-    assert_eq!(offered("zbridge wait port=i"), ["port=inst7"]);
+    assert_eq!(offered("zbridge wait port=i"), ["inst7"]);
+    assert_eq!(offered("zbridge wait port="), ["inst7"]);
+    let here = dir.root().display();
+    assert_eq!(offered(&format!("zbridge --port unix:{here}/in")), [format!("{here}/inst7")]);
+    assert_eq!(offered("zbridge --port usbip:192.0.2.1/24,device=hid-m"), ["hid-mouse"]);
+    assert_eq!(offered("zbridge --port usbip:192.0.2.1/24,device=hid-mouse,device=l"), ["loopback"]);
+    assert_eq!(offered(&format!("zbridge run -- {here}/compl")), [format!("{here}/completion")]);
+    assert_eq!(offered("zbridge run --join bench7 --switch "), ["default"]);
+    let bench = dir.file("lab.toml", "[[instance]]\nname = \"inst9\"\ncommand = \"x\"\n");
+    assert_eq!(offered(&format!("zbridge up {} --exit-with i", bench.display())), ["inst9"]);
     assert_eq!(offered("zbridge wait port=inst7 l"), ["listening"]);
     assert_eq!(offered("zbridge ports n"), ["nat"]);
     assert_eq!(offered("zbridge help tr"), ["trouble"]);

@@ -10,8 +10,8 @@ use zbridge::config::{PortKind, PortSpec};
 use zbridge::frame::{Batch, Outgoing};
 use zbridge::limits::{MAX_FRAME, PREFIX};
 use zbridge::service::Ingress;
+use zbridge::service::host::{Datagrams, Event, Host, Refused, SocketId};
 use zbridge::service::nat::Nat;
-use zbridge::service::nat::host::{Datagrams, Event, Host, Refused, SocketId};
 use zbridge::wire::{Checksum, Offload};
 
 /// Bytes that a packet carries.

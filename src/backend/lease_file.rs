@@ -8,8 +8,7 @@
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, FILES, SOCKETS};
 use crate::rights::{self, Role, deed};
-use crate::service::lan::leases::Lease;
-use crate::service::lan::who::Who;
+use crate::service::lease::{Lease, Who};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::fs::File;
 use std::io::{self, Write};

@@ -20,7 +20,7 @@ use crate::limits::{NAT_ASKED, NAT_ASKED_EVERY, NAT_SILENCE};
 use crate::port::netlink::Netlink;
 use crate::port::sys::{self, recv_at, refusal, refuse_fragments, send_from, want_destinations, want_refusals};
 use crate::port::{descriptors, inet};
-use crate::service::nat::host::{Datagrams, Event, FileAnswer, Host, Refusal, Refused, SocketId};
+use crate::service::host::{Datagrams, Event, FileAnswer, Host, Refusal, Refused, SocketId};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Registry, Token, Waker};
 use rustix::io::Errno;

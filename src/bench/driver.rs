@@ -87,11 +87,13 @@ impl<'a> Driver<'a> {
         let place = |(spec, asked): (&InstanceSpec, Option<Asked>)| {
             let path = spec.log.clone().unwrap_or_else(|| bench.logs.join(format!("{}.log", spec.name)));
             let log = Arc::new(Mutex::new(Log::create(&spec.name, &path)?));
-            Ok(Place { spec: spec.clone(), asked, log, child: None, late: Vec::new() })
+            let spec = InstanceSpec { log: Some(path), ..spec.clone() };
+            Ok(Place { spec, asked, log, child: None, late: Vec::new() })
         };
         let places = bench.config.instances.iter().zip(asked).map(place).collect::<Result<Vec<_>>>()?;
         let clock = Clock::start();
-        let supervisor = Supervisor::new(clock.now(), &bench.config.instances, bench.wishes);
+        let specs: Vec<InstanceSpec> = places.iter().map(|place| place.spec.clone()).collect();
+        let supervisor = Supervisor::new(clock.now(), &specs, bench.wishes);
         let (told, news) = unbounded();
         Ok(Self { bridge, screen, places, supervisor, clock, told, news })
     }

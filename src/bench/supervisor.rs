@@ -20,6 +20,7 @@ use crate::error::{Class, Error};
 use crate::time::{Duration, Instant, earliest};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
+use std::path::PathBuf;
 
 /// How long an instance has to end by itself once it was told to.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -126,6 +127,8 @@ struct Instance {
     after: Vec<usize>,
     /// What is asked, for messages; `None`: it is ready as soon as it runs.
     check: Option<String>,
+    /// Where its output is.
+    log: PathBuf,
     patience: Duration,
     restart: Restart,
     state: State,
@@ -165,13 +168,14 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A bench that has not been started; the first actions are there at once. `specs` have been checked: they name each
-    /// other, and do not wait for each other.
+    /// other, and do not wait for each other; and each knows its log.
     pub fn new(now: Instant, specs: &[InstanceSpec], wishes: Wishes) -> Self {
         let place = |name: &String| specs.iter().position(|spec| spec.name == *name);
         let instance = |spec: &InstanceSpec| Instance {
             name: spec.name.clone(),
             after: spec.after.iter().filter_map(place).collect(),
             check: spec.ready.as_ref().map(ToString::to_string),
+            log: spec.log.clone().unwrap_or_default(),
             patience: spec.ready_timeout,
             restart: spec.restart,
             state: State::Waiting,
@@ -225,7 +229,8 @@ impl Supervisor {
         if let Some(late) = self.instances.iter().find(|it| it.ready_by().is_some_and(|by| by <= now)) {
             let check = late.check.as_deref().unwrap_or("start");
             let what = format!("{}: not ready after {}: {check}", late.name, value::span(late.patience));
-            self.fail(Error::new(Class::Unmet, what).hint("its output is in its log; ready-timeout= gives it longer"));
+            let hint = format!("its output is in {}; ready-timeout= gives it longer", late.log.display());
+            self.fail(Error::new(Class::Unmet, what).hint(hint));
         }
         for index in 0..self.instances.len() {
             self.end_by_force(index, now);
@@ -304,6 +309,12 @@ impl Supervisor {
         self.advance(now);
     }
 
+    /// Where one reads on.
+    fn output_of(&self, index: usize) -> String {
+        let log = self.instances.get(index).map(|it| it.log.display().to_string());
+        format!("its output is in {}", log.unwrap_or_default())
+    }
+
     /// An instance has ended by itself and is not started again.
     fn ended_for_good(&mut self, index: usize, name: &str, ready: bool, end: End) {
         self.tell(format!("{name}: ended with {end}"));
@@ -311,9 +322,10 @@ impl Supervisor {
             self.stop(Outcome::Status(end));
         } else if !ready {
             let what = format!("{name}: ended with {end} before it was ready");
-            self.fail(Error::new(Class::Runtime, what).hint("its output is in its log"));
+            self.fail(Error::new(Class::Runtime, what).hint(self.output_of(index)));
         } else if !end.is_success() {
-            let blame = || Error::new(Class::Runtime, format!("{name}: ended with {end}"));
+            let hint = self.output_of(index);
+            let blame = || Error::new(Class::Runtime, format!("{name}: ended with {end}")).hint(hint);
             self.failure.get_or_insert_with(blame);
         }
     }

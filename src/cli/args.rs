@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
@@ -33,7 +33,7 @@ use crate::wire::Rule;
 )]
 pub struct Args {
     /// A port of the switch, TYPE:TARGET[,key[=value]]...; may be given often
-    #[arg(short, long = "port", value_name = "SPEC", add = ArgValueCandidates::new(complete::specs))]
+    #[arg(short, long = "port", value_name = "SPEC", add = ArgValueCompleter::new(complete::specs))]
     pub ports: Vec<String>,
 
     /// A switch with settings of its own, NAME[,key=value]...; may be given often
@@ -115,7 +115,7 @@ pub enum Command {
         #[arg(add = ArgValueCandidates::new(complete::running))]
         name: Option<String>,
         /// One switch only
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::switches))]
         switch: Option<String>,
         /// As JSON, one object a line
         #[arg(long)]
@@ -156,7 +156,7 @@ pub enum Command {
 #[derive(clap::Args, Debug)]
 pub struct RunArgs {
     /// A port beside the program, TYPE:TARGET[,key[=value]]...; may be given often
-    #[arg(short, long = "port", value_name = "SPEC", add = ArgValueCandidates::new(complete::specs))]
+    #[arg(short, long = "port", value_name = "SPEC", add = ArgValueCompleter::new(complete::specs))]
     pub ports: Vec<String>,
 
     /// The TAPs that the program opens: zeth0,zeth1 [default: zeth, unless there is a --host]; those that it makes of
@@ -196,8 +196,7 @@ pub struct RunArgs {
     pub rewrite: Vec<Rule>,
 
     /// Joins a running bridge instead of one of its own; its name as `zbridge ls` shows it
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["ports", "bridge"],
-          add = ArgValueCandidates::new(complete::running))]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
     pub join: Option<String>,
 
     /// The name of its own bridge, for --join and `zbridge status` (default: default, or default-2 … if that runs)
@@ -205,7 +204,7 @@ pub struct RunArgs {
     pub bridge: Option<String>,
 
     /// The switch of the bridge that the program joins [default: the only one, or default]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::switches))]
     pub switch: Option<String>,
 
     /// The program keeps the rights of who starts it, and may get more by set-uid programs (matters to root)
@@ -217,7 +216,8 @@ pub struct RunArgs {
     pub name: Option<String>,
 
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM",
+          add = ArgValueCompleter::new(complete::Program))]
     pub command: Vec<OsString>,
 }
 
@@ -231,7 +231,7 @@ pub enum PortVerb {
     /// Open a port: TYPE:TARGET[,key[=value]]..., as for --port
     Add {
         /// The port
-        #[arg(add = ArgValueCandidates::new(complete::specs))]
+        #[arg(add = ArgValueCompleter::new(complete::specs))]
         spec: String,
         /// The bridge (default: the one called default, or the only one)
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]

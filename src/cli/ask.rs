@@ -247,7 +247,7 @@ fn status(client: &mut Client, json: bool, watch: bool, all: bool) -> Result<()>
     if !watch {
         return Ok(());
     }
-    let mut shown = Watch::new(Instant::now(), &last);
+    let mut shown = Watch::new(Instant::now(), &last, width);
     loop {
         std::thread::sleep(LOOK);
         let now = client.status()?;

@@ -13,9 +13,12 @@ use std::path::Path;
 struct Checked {
     /// Whether it would run.
     ok: bool,
-    /// Why it would not.
+    /// Why it would not: the first that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
+    /// All that is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Failure>,
     /// What is odd.
     warnings: Vec<Failure>,
     /// Its ports.
@@ -45,30 +48,34 @@ struct Instance {
 /// # Errors
 /// What is wrong with the file.
 pub fn check(file: &Path, as_json: bool) -> Result<Vec<u8>> {
-    let found = examine(file);
-    if !as_json {
-        let (config, warnings) = found?;
-        warnings.iter().for_each(|warning| complain(Label::Warning, warning));
-        return Ok(config.summary().into_bytes());
-    }
-    match found {
-        Ok((config, warnings)) => Ok(json(&checked(&config, &warnings))),
-        Err(error) => {
-            let (warnings, ports, instances) = (Vec::new(), Vec::new(), Vec::new());
-            print(json(&Checked { ok: false, error: Some(Failure::from(&error)), warnings, ports, instances }))?;
-            Err(error)
+    match (examine(file), as_json) {
+        (Ok((config, warnings)), true) => Ok(json(&checked(&config, &warnings))),
+        (Ok((config, warnings)), false) => {
+            warnings.iter().for_each(|warning| complain(Label::Warning, warning));
+            Ok(config.summary().into_bytes())
+        }
+        (Err(errors), _) => {
+            if as_json {
+                print(json(&refused(&errors)))?;
+            }
+            Err(super::but_the_last(errors, file))
         }
     }
 }
 
-fn examine(file: &Path) -> Result<(Config, Vec<Error>)> {
+fn refused(errors: &[Error]) -> Checked {
+    let (warnings, ports, instances) = (Vec::new(), Vec::new(), Vec::new());
+    let error = errors.first().map(Failure::from);
+    Checked { ok: false, error, errors: errors.iter().map(Failure::from).collect(), warnings, ports, instances }
+}
+
+fn examine(file: &Path) -> Result<(Config, Vec<Error>), Vec<Error>> {
     let config = Config::load(file)?;
-    let odd = config.check().and_then(|mut odd| {
-        odd.extend(config.check_programs()?);
-        Ok(odd)
-    });
-    let odd = odd.map_err(|error| error.at(file.display()))?;
-    let mut warnings: Vec<Error> = odd.into_iter().map(Error::usage).collect();
+    let checks = [config.check(), config.check_programs()];
+    if checks.iter().any(Result::is_err) {
+        return Err(checks.into_iter().filter_map(Result::err).map(|error| error.at(file.display())).collect());
+    }
+    let mut warnings: Vec<Error> = checks.into_iter().flatten().flatten().map(Error::usage).collect();
     warnings.extend(config.instances.iter().filter_map(missing));
     Ok((config, warnings))
 }
@@ -101,5 +108,12 @@ fn checked(config: &Config, warnings: &[Error]) -> Checked {
         after: instance.after.clone(),
     });
     let warnings = warnings.iter().map(Failure::from).collect();
-    Checked { ok: true, error: None, warnings, ports: ports.collect(), instances: instances.collect() }
+    Checked {
+        ok: true,
+        error: None,
+        errors: Vec::new(),
+        warnings,
+        ports: ports.collect(),
+        instances: instances.collect(),
+    }
 }

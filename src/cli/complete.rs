@@ -2,21 +2,31 @@
 //!
 //! How it works. `zbridge completions SHELL` prints a script that asks zbridge itself, with [`ASKED_BY`] in its
 //! environment, whenever somebody presses the key. So a name is offered as long as it is there. A bridge that does not
-//! answer offers nothing.
+//! answer offers nothing. What else stands on the line is looked at where an answer depends on it ([`words`]).
+
+mod spec;
+
+pub use spec::specs;
 
 use super::args::Args;
 use super::topics::TOPICS;
-use crate::config::KINDS;
+use crate::config::{Config, KINDS};
 use crate::control::PORT_STATES;
-use crate::engine::control::bridges;
+use crate::engine::control::{Client, bridges};
 use crate::error::{Error, Result};
 use clap::CommandFactory;
 use clap_complete::CompletionCandidate;
+use clap_complete::engine::{PathCompleter, ValueCompleter};
 use clap_complete::env::{CompleteEnv, Shells};
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// The variable by which the script of a shell asks.
 const ASKED_BY: &str = "ZBRIDGE_COMPLETE";
 const PROGRAM: &str = "zbridge";
+/// The script for bash, which takes words apart; that of others is clap's.
+const BASH: &str = include_str!("complete/script.bash");
 
 /// Answers a shell and ends the process, if it is a shell that asks.
 pub fn answer_a_shell() {
@@ -34,6 +44,9 @@ pub fn script(shell: &str) -> Result<Vec<u8>> {
         let error = Error::usage(format!("no completions for {shell:?}"));
         return Err(error.hint(format!("there are some for {}", known.join(", "))));
     };
+    if shell == "bash" {
+        return Ok(BASH.into());
+    }
     let mut script = Vec::new();
     found
         .write_registration(ASKED_BY, PROGRAM, PROGRAM, PROGRAM, &mut script)
@@ -83,9 +96,64 @@ pub fn kinds() -> Vec<CompletionCandidate> {
     KINDS.iter().map(|row| CompletionCandidate::new(row.word).help(Some(row.summary.into()))).collect()
 }
 
-/// How a port begins.
-pub fn specs() -> Vec<CompletionCandidate> {
-    KINDS.iter().map(|row| CompletionCandidate::new(format!("{}:", row.word)).help(Some(row.summary.into()))).collect()
+/// The words on the line that is completed, those that the shell has sent behind `--`.
+fn words() -> Vec<String> {
+    std::env::args().skip_while(|word| word != "--").skip(1).collect()
+}
+
+/// What stands behind `option` on the line.
+fn given(option: &str) -> Option<String> {
+    let words = words();
+    let behind = words.iter().position(|word| word == option).and_then(|place| words.get(place + 1)).cloned();
+    behind.or_else(|| words.iter().find_map(|word| Some(word.strip_prefix(option)?.strip_prefix('=')?.to_owned())))
+}
+
+/// The switches of the bridge that the line names, or of all that run.
+pub fn switches() -> Vec<CompletionCandidate> {
+    let clients = match given("--join") {
+        Some(name) => Client::connect(&name).into_iter().collect(),
+        None => bridges(),
+    };
+    let statuses = clients.into_iter().filter_map(|mut client| client.status().ok());
+    let mut names: Vec<String> = statuses.flat_map(|status| status.switches).map(|switch| switch.name).collect();
+    names.sort();
+    names.dedup();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// The instances of the bench whose file stands on the line.
+pub fn instances() -> Vec<CompletionCandidate> {
+    let file = words().into_iter().skip_while(|word| word != "up").skip(1).find(|word| Path::new(word).is_file());
+    let config = file.and_then(|file| Config::load(Path::new(&file)).ok()).unwrap_or_default();
+    config.instances.into_iter().map(|instance| CompletionCandidate::new(instance.name)).collect()
+}
+
+/// A program and its arguments: the first by its name too, if PATH has it.
+pub struct Program;
+
+impl ValueCompleter for Program {
+    fn complete(&self, current: &OsStr) -> Vec<CompletionCandidate> {
+        self.complete_at(0, current)
+    }
+
+    fn complete_at(&self, place: usize, current: &OsStr) -> Vec<CompletionCandidate> {
+        let mut found = PathCompleter::any().complete(current);
+        let begun = current.to_string_lossy();
+        if place == 0 && !begun.is_empty() && !begun.contains('/') {
+            let folders: Vec<_> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
+            let files = folders.iter().flat_map(std::fs::read_dir).flatten().flatten();
+            let runs = |path: &Path| {
+                path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+            };
+            let named =
+                files.filter(|file| file.file_name().to_string_lossy().starts_with(&*begun) && runs(&file.path()));
+            let mut names: Vec<_> = named.map(|file| file.file_name()).collect();
+            names.sort();
+            names.dedup();
+            found.extend(names.into_iter().map(CompletionCandidate::new));
+        }
+        found
+    }
 }
 
 /// The topics of the guide.
@@ -112,7 +180,9 @@ mod tests {
         let words = |all: Vec<CompletionCandidate>| -> Vec<String> {
             all.iter().map(|one| one.get_value().to_string_lossy().into_owned()).collect()
         };
-        assert!(words(kinds()).contains(&"tap".to_owned()) && words(specs()).contains(&"unix:".to_owned()));
+        assert!(
+            words(kinds()).contains(&"tap".to_owned()) && words(specs(OsStr::new(""))).contains(&"unix:".to_owned())
+        );
         assert!(words(states()).contains(&"up".to_owned()) && words(topics()).contains(&"trouble".to_owned()));
     }
 }

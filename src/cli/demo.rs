@@ -4,6 +4,7 @@
 //! The hosts are services on ports inside the process, so the frames go through the same engine, switch and queues as
 //! those of a TAP or a QEMU.
 
+use super::style::width_of;
 use super::{print, show, stop};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
@@ -48,7 +49,7 @@ pub fn run() -> Result<()> {
     }
     print(format!("\nWhat the switch has learned\n{}", show::fdb(&bridge.switch(SWITCH)?.fdb()?)))?;
     let last = bridge.stop()?;
-    print(format!("\nWhat it has counted\n{}{CONCLUSION}", show::counters(&last)))?;
+    print(format!("\nWhat it has counted\n{}{CONCLUSION}", show::counters(&last, width_of(std::io::stdout()))))?;
     for host in hosts {
         let ended = host?.join();
         ended.map_err(|_| Error::new(crate::error::Class::Runtime, "a simulated host has failed"))??;

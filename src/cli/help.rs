@@ -1,13 +1,10 @@
 //! What help and the manual page say beside the options: made of the tables, so that they cannot disagree with the
 //! program.
 
-use super::style::width_of;
+use super::style::{page_width, width_of};
 use crate::config::text::{meanings, shell};
 use crate::config::{INSTANCE_KEYS, KINDS};
 use crate::error::STATUSES;
-
-/// The widest line, as clap has it.
-const WIDTH: usize = 100;
 
 /// What the program is, in two sentences.
 pub const ABOUT: &str = "A userspace Ethernet switch for simulated and real devices.\n\n\
@@ -40,6 +37,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "what is logged, instead of -v and -q: debug, zbridge::engine=trace"),
     ("XDG_RUNTIME_DIR", "where the sockets of running bridges are, in zbridge/; /run for root, else /tmp/zbridge-UID"),
     ("SUDO_UID, SUDO_GID", "set by sudo: whom a bridge that root has started goes on as, unless --user says it"),
+    ("COLUMNS", "how wide a line may be where the output is no terminal; tables are as wide as they need otherwise"),
     ("NO_COLOR", "if set and not empty: no colours"),
 ];
 
@@ -79,7 +77,7 @@ pub fn after() -> String {
 /// In lines that clap need not break, as it would break them at the margin.
 fn section(title: &str, rows: &[(String, &str)]) -> String {
     let rows: Vec<_> = rows.iter().map(|(left, right)| [left.clone(), (*right).to_owned()]).collect();
-    let width = width_of(std::io::stdout()).unwrap_or(WIDTH).min(WIDTH);
+    let width = page_width(width_of(std::io::stdout()));
     format!("{title}:\n{}", meanings("  ", Some(width), &rows))
 }
 

@@ -13,7 +13,7 @@ use crate::visible::visible_lines;
 
 use super::args::Verbosity;
 use super::screen::{self, LogStream};
-use super::style::{Label, Style};
+use super::style::{Label, Style, width_of};
 
 /// Whether standard error is a program's.
 static BESIDE: AtomicBool = AtomicBool::new(false);
@@ -85,9 +85,17 @@ pub fn tell(text: &str) {
     }
 }
 
-/// Each line with `zbridge: ` before it.
+/// What stands before a line that is said beside a program.
+const LEAD: &str = "zbridge: ";
+
+/// How many characters a line has room for that is said beside a program.
+pub fn width() -> Option<usize> {
+    width_of(std::io::stderr()).map(|width| width.saturating_sub(LEAD.len()))
+}
+
+/// Each line with [`LEAD`] before it.
 fn led(text: &str) -> String {
-    text.lines().map(|line| format!("zbridge: {line}\n")).collect()
+    text.lines().map(|line| format!("{LEAD}{line}\n")).collect()
 }
 
 /// One record: `error: …`, `warning: …`, an information as it is, and below that with its module.

@@ -11,8 +11,10 @@ mod demo;
 mod help;
 mod instance;
 mod joined;
+mod layout;
 mod log;
 mod man;
+mod mistakes;
 mod ports;
 mod run;
 mod sandbox;
@@ -31,9 +33,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
-use crate::config::grammar::nearest;
 use crate::config::text::shell;
 use crate::config::{Config, HostAddr, IpPeer, Packet, PortKind, PortSpec, SwitchSpec, check_rules, value};
 use crate::error::{Class, Error, Result};
@@ -87,13 +88,17 @@ where
 {
     complete::answer_a_shell();
     let words: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let args = match Args::try_parse_from(&words) {
+    let args = match read(&words) {
         Ok(args) => args,
         Err(other) if other.kind() == ErrorKind::InvalidUtf8 => {
             complain(Label::Error, &not_text(&words));
             return ExitCode::from(Class::Usage.code());
         }
         Err(other) => {
+            if let Some(error) = mistakes::explain(&other, &words) {
+                complain(Label::Error, &error);
+                return ExitCode::from(error.class().code());
+            }
             // Help and version that were asked for are answers too: they have status 0. Nobody is left to hear of a
             // stream that cannot be written.
             let _ = other.print();
@@ -128,6 +133,17 @@ where
     });
     screen::finish();
     ExitCode::from(status)
+}
+
+/// The arguments of the program, whose help is as wide as a page.
+fn program() -> clap::Command {
+    Args::command().term_width(style::page_width(style::width_of(io::stdout())))
+}
+
+fn read(words: &[OsString]) -> std::result::Result<Args, clap::Error> {
+    let mut program = program();
+    let mut found = program.try_get_matches_from_mut(words)?;
+    Args::from_arg_matches_mut(&mut found).map_err(|error| error.format(&mut program))
 }
 
 /// Which of the arguments is no text, where text is wanted, and the option before it.
@@ -238,7 +254,7 @@ fn plan(args: &Args) -> Result<Config> {
         given.add_switch(SwitchSpec::parse(text)?)?;
     }
     let mut config = match &args.config {
-        Some(file) => Config::load(file)?,
+        Some(file) => load(file)?,
         None => Config::default(),
     };
     config.overlay(given);
@@ -251,9 +267,22 @@ fn plan(args: &Args) -> Result<Config> {
     Ok(config)
 }
 
+/// Reads a configuration file, and says all that is wrong with it; the last is for the caller to say.
+fn load(file: &Path) -> Result<Config> {
+    Config::load(file).map_err(|errors| but_the_last(errors, file))
+}
+
+/// Says all but the last of what is wrong with a file, and gives that.
+fn but_the_last(mut errors: Vec<Error>, file: &Path) -> Error {
+    let last = errors.pop().unwrap_or_else(|| Error::usage("wrong").at(file.display()));
+    errors.iter().for_each(|error| complain(Label::Error, error));
+    last
+}
+
 /// The program of `zbridge run` and the ports beside it, checked.
 fn instance(args: &RunArgs) -> Result<Instance> {
-    refuse_unknown_option(&args.command)?;
+    mistakes::refuse_unknown_option(&args.command)?;
+    mistakes::refuse_at_odds(args)?;
     let mut config = Config::default();
     for text in &args.ports {
         config.add_port(PortSpec::parse(text)?)?;
@@ -270,7 +299,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         let error = Error::usage("--tap: the name of a TAP is missing");
         return Err(error.hint("--tap zeth, or several, --tap zeth0,zeth1; no TAP but an address: --host 192.0.2.9/24"));
     }
-    if args.join.is_none() && args.host.contains(&HostAddr::Dhcp) && !config.ports.iter().any(may_lease) {
+    if args.join.is_none() && args.host.contains(&HostAddr::Dhcp) && !config.ports.iter().any(PortSpec::may_lease) {
         let error = Error::usage("--host dhcp: nobody is on the program's bridge who could give it an address");
         return Err(error.hint("--port nat:10.0.2.2/24 can; or join a bridge that runs, --join NAME"));
     }
@@ -282,6 +311,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         spec.network = Network::Own(Interfaces { taps: args.taps.clone(), tuns, host });
     }
     check_rules(&args.rewrite)?;
+    mistakes::refuse_stray_words(args, &spec)?;
     let named = args.name.is_some();
     let switch = args.switch.as_deref().map(|switch| {
         value::name(switch).map_err(|form| Error::usage(format!("--switch {switch:?}: expected {form}")))
@@ -309,30 +339,6 @@ fn tun(text: &str) -> Result<(String, IpPeer)> {
     })
 }
 
-/// No program begins with a dash: what does is an option that `zbridge run` does not have.
-fn refuse_unknown_option(command: &[OsString]) -> Result<()> {
-    let first = command.first().map(|word| word.to_string_lossy()).unwrap_or_default();
-    if !first.starts_with('-') {
-        return Ok(());
-    }
-    let word = first.split('=').next().unwrap_or_default();
-    let program = Args::command();
-    let options = program.find_subcommand("run").into_iter().flat_map(|run| run.get_opts());
-    let known: Vec<String> = options.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
-    let nearest = nearest(word, known.iter().map(String::as_str));
-    let error = Error::usage(format!("zbridge run has no option {word}; {nearest}"));
-    Err(error.hint("zbridge run --help lists them; the program and its arguments stand behind --"))
-}
-
-/// Whether there may be a DHCP server behind a port.
-fn may_lease(port: &PortSpec) -> bool {
-    match &port.kind {
-        PortKind::Nat(nat) => nat.lan.dhcp.is_some() || !nat.lan.hosts.is_empty(),
-        PortKind::Usbip(_) | PortKind::Wpan(_) => false,
-        _ => true,
-    }
-}
-
 /// The interface of `zbridge run --host` for a program of this name.
 fn host(args: &RunArgs, name: &str) -> Result<Host> {
     let asks = args.host.contains(&HostAddr::Dhcp);
@@ -352,7 +358,7 @@ fn host(args: &RunArgs, name: &str) -> Result<Host> {
 /// A topic of the guide, or else the help of the command of this name.
 fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<String> {
     let topic = topics::help(word, style, width);
-    let mut program = Args::command();
+    let mut program = program();
     match (&topic, word.and_then(|word| program.find_subcommand_mut(word))) {
         (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
         _ => topic,

@@ -1,13 +1,10 @@
 //! The pages about port kinds: `zbridge ports`, and the table in the README.
 
 use super::help::command;
-use super::style::Style;
+use super::style::{Style, page_width};
 use crate::config::text::{meanings, wrap};
 use crate::config::{COMMON, Choices, KINDS, KeyRow, KindRow, SWITCH_KEYS, TRANSPORTS, find};
 use crate::error::Result;
-
-/// The widest line of a note.
-const WIDTH: usize = 100;
 
 const GRAMMAR: &str = "TYPE:TARGET[,key[=value]]...\n    ',,' is a literal comma, a bare key means on";
 
@@ -42,7 +39,7 @@ pub fn page(kind: Option<&str>, style: Style, width: Option<usize>) -> Result<St
 /// Form and summary, the note, the keys, the example.
 fn section(row: &KindRow, style: Style, width: Option<usize>) -> String {
     let head = format!("{}  {}\n", style.heading(&row.form()), row.summary);
-    let note = wrap("    ", width.unwrap_or(WIDTH).min(WIDTH), row.note);
+    let note = wrap("    ", page_width(width), row.note);
     let example = format!("    {} {}\n", style.faint("$"), command(row.example));
     let choices = row.choices.map(|table| choices(table, style, width)).unwrap_or_default();
     format!("{head}{note}{}{example}{choices}", keys(row.keys, width))

@@ -1,5 +1,6 @@
 //! The main job: starts the switches, says what is there and how to attach to it, waits for a signal, and sums up.
 
+use super::style::width_of;
 use super::{Label, complain, print, show, stop};
 use crate::config::Config;
 use crate::engine::control::{Claim, DEFAULT_NAME, Server};
@@ -28,7 +29,7 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     }
     let status = bridge.status()?;
     // What holds a port up may be another process, which is hidden from one that has given up its rights.
-    let shown = [show::ports(&status), show::attachments(&status)].concat();
+    let shown = [show::ports(&status, width_of(std::io::stdout())), show::attachments(&status)].concat();
     rights::enter(&MAIN);
     if !quiet {
         print(shown)?;
@@ -42,7 +43,7 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     }
     let (last, failure) = end(bridge, control);
     if !quiet {
-        print(show::counters(&last))?;
+        print(show::counters(&last, width_of(std::io::stdout())))?;
     }
     failure.map_or(Ok(0), Err)
 }

@@ -1,12 +1,13 @@
 //! Switches as a person reads them: one aligned line for each port, how to attach a peer, what was counted.
 
+use super::layout::{self, Row, fits, hanging};
 use crate::config::text::columns;
 use crate::counters::Counters;
 use crate::engine::{NamedEntry, PortStatus, SwitchStatus};
 
-/// Name, kind, state and peer of every port; with several switches, each under its name.
-pub fn ports(switches: &[SwitchStatus]) -> String {
-    each(switches, |switch| columns("", &switch.ports.iter().map(port_row).collect::<Vec<_>>()))
+/// Name, kind, state and peer of every port, in lines of `width`; with several switches, each under its name.
+pub fn ports(switches: &[SwitchStatus], width: Option<usize>) -> String {
+    each(switches, |switch| hanging("", width, &switch.ports.iter().map(port_row).collect::<Vec<_>>()))
 }
 
 fn port_row(port: &PortStatus) -> [String; 4] {
@@ -24,34 +25,46 @@ pub fn attachments(switches: &[SwitchStatus]) -> String {
     if lines.is_empty() { String::new() } else { format!("to attach\n{}", columns("  ", &lines)) }
 }
 
-/// What every port counted, those too that have left, and below it why frames were dropped.
+/// The head of the counters.
+const COUNTERS: [&str; 8] = ["port", "kind", "state", "rx frames", "rx bytes", "tx frames", "tx bytes", "dropped"];
+
+/// What every port counted, those too that have left, and below it why frames were dropped, in lines of `width`.
 ///
 /// A switch that never had a port has no table.
-pub fn counters(switches: &[SwitchStatus]) -> String {
+pub fn counters(switches: &[SwitchStatus], width: Option<usize>) -> String {
     each(switches, |switch| {
-        if switch.ports.is_empty() && switch.left.is_empty() {
+        let ports: Vec<&PortStatus> = switch.ports.iter().chain(&switch.left).collect();
+        if ports.is_empty() {
             return String::new();
         }
-        let head =
-            ["port", "kind", "state", "rx frames", "rx bytes", "tx frames", "tx bytes", "dropped"].map(String::from);
-        let ports = || switch.ports.iter().chain(&switch.left);
-        let rows = ports().map(counter_row);
-        let mut text = columns("", &std::iter::once(head).chain(rows).collect::<Vec<_>>());
-        for port in ports() {
+        let mut text = counted(&ports, width);
+        for port in ports {
             let drops = port.counters.drops().map(|(row, frames)| {
                 [port.name.clone(), frames.to_string(), row.word.to_owned(), row.meaning.to_owned()]
             });
-            text.push_str(&columns("  dropped on ", &drops.collect::<Vec<_>>()));
+            text.push_str(&hanging("  dropped on ", width, &drops.collect::<Vec<_>>()));
         }
         text
     })
 }
 
-fn counter_row(port: &PortStatus) -> [String; 8] {
+fn counted(ports: &[&PortStatus], width: Option<usize>) -> String {
+    let rows = ports.iter().map(|port| counter_row(port, "clients that left"));
+    let whole = columns("", &std::iter::once(COUNTERS.map(String::from)).chain(rows).collect::<Vec<_>>());
+    let Some(width) = width.filter(|&width| !fits(&whole, Some(width))) else { return whole };
+    let row = |port: &&PortStatus| {
+        let [name, short @ ..] = counter_row(port, "left");
+        Row { name, short: short.into(), notes: String::new() }
+    };
+    layout::narrow(&COUNTERS, &ports.iter().map(row).collect::<Vec<_>>(), width).concat()
+}
+
+/// The cells of a port under [`COUNTERS`], with the word `left` for clients that are no more.
+fn counter_row(port: &PortStatus, left: &str) -> [String; COUNTERS.len()] {
     let counters = &port.counters;
     // A listener stands for the clients that have left, if they had anything to say or to hear.
     let state = match port.state {
-        "listening" if *counters != Counters::default() => "clients that left",
+        "listening" if *counters != Counters::default() => left,
         state => state,
     };
     [

@@ -11,10 +11,23 @@ use rustix::termios::tcgetwinsize;
 /// A narrower terminal is taken to be this wide.
 const NARROWEST: usize = 40;
 
-/// How many characters a line of `stream` has room for, where it is a terminal that tells.
+/// A page that is read has no longer lines.
+const WIDEST_PAGE: usize = 100;
+
+/// A page is this wide where nobody tells: a small terminal's width, which everybody's pager has.
+const USUAL_PAGE: usize = 80;
+
+/// How many characters a line of `stream` has room for, where it is a terminal that tells. Where it is none, COLUMNS of the
+/// environment says it, if it is set: watch(1) and others tell so how wide they are.
 pub fn width_of(stream: impl AsFd) -> Option<usize> {
-    let size = tcgetwinsize(stream).ok().filter(|size| size.ws_col > 0)?;
-    Some(usize::from(size.ws_col).max(NARROWEST))
+    let terminal = tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|&width| width > 0);
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|&width| width > 0);
+    Some(terminal.or_else(told)?.max(NARROWEST))
+}
+
+/// How wide a page is on a stream of this width.
+pub fn page_width(width: Option<usize>) -> usize {
+    width.unwrap_or(USUAL_PAGE).min(WIDEST_PAGE)
 }
 
 /// Whether a stream is written in colours.

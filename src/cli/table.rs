@@ -1,11 +1,11 @@
 //! The ports of a running bridge as `status` shows them: a table that fits the terminal, and below it how to attach to
 //! what waits.
 //!
-//! Where a line has no room for all of a port, everything that has no fixed length goes below it, indented: its peer, the
-//! addresses that are heard on it, why frames were dropped. A name that is too long for its column has a line of its own.
-//! So one long name or peer never breaks the lines of the others.
+//! Where a line has no room for all of a port, everything that has no fixed length goes below it ([`layout`]): its peer,
+//! the addresses that are heard on it, why frames were dropped.
 
-use crate::config::text::{columns, wrap};
+use super::layout::{self, Row, fits};
+use crate::config::text::columns;
 use crate::control::{LeaseInfo, PortInfo, SwitchInfo};
 use crate::visible::visible;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,9 +14,6 @@ const HEAD: [&str; 9] = ["port", "kind", "state", "rx", "tx", "queued", "dropped
 
 /// How many of these have a length that is known, more or less.
 const SHORT: usize = 7;
-
-/// A name has this many characters in any case.
-const LEAST_NAME: usize = 8;
 
 /// One line for each port, below the name of its switch if there are several, and the lines to paste. `all`: also those of
 /// ports that have a peer.
@@ -100,7 +97,8 @@ pub fn dropped_and_why(port: &PortInfo) -> String {
     if reasons.is_empty() { sum.to_string() } else { format!("{sum} ({reasons})") }
 }
 
-fn reasons(port: &PortInfo) -> String {
+/// Why frames were dropped, and how many each time.
+pub fn reasons(port: &PortInfo) -> String {
     let reasons: Vec<String> = port.drops.iter().map(|(reason, frames)| format!("{reason} {frames}")).collect();
     reasons.join(", ")
 }
@@ -119,45 +117,33 @@ fn laid_out(ports: &[PortInfo], width: Option<usize>) -> String {
     let rows = std::iter::once(HEAD.map(str::to_owned)).chain(ports.iter().map(port_row));
     let whole = columns("", &rows.collect::<Vec<_>>());
     match width {
-        Some(width) if whole.lines().any(|line| line.chars().count() > width) => narrow(ports, width),
+        Some(width) if !fits(&whole, Some(width)) => narrow(ports, width),
         _ => whole,
     }
 }
 
-/// The cells that are short, with the name as `name`.
-fn short(port: &PortInfo, name: &str) -> Vec<String> {
+/// The cells that are short, behind the name.
+fn short(port: &PortInfo) -> Vec<String> {
     let [_, kind, state, rx, tx, queued, ..] = port_row(port);
-    vec![name.to_owned(), kind, state, rx, tx, queued, dropped(port).to_string()]
+    vec![kind, state, rx, tx, queued, dropped(port).to_string()]
 }
 
 /// What goes below them.
 fn notes(port: &PortInfo) -> String {
-    let parts = [("", peer(port).to_owned()), ("heard ", heard(port)), ("dropped ", reasons(port))];
+    noted([("", peer(port).to_owned()), ("heard ", heard(port)), ("dropped ", reasons(port))])
+}
+
+/// What there is to say of a port, each behind what it is.
+pub fn noted<const N: usize>(parts: [(&str, String); N]) -> String {
     let parts = parts.into_iter().filter(|(_, text)| !["", "-"].contains(&text.as_str()));
-    let parts: Vec<String> = parts.map(|(lead, text)| format!("{lead}{text}")).collect();
-    visible(&parts.join("; ")).into_owned()
+    parts.map(|(lead, text)| format!("{lead}{text}")).collect::<Vec<_>>().join("; ")
 }
 
 /// The table with two lines or more a port.
 fn narrow(ports: &[PortInfo], width: usize) -> String {
-    let head = |name: &str| -> Vec<String> {
-        std::iter::once(name).chain(HEAD.iter().copied().take(SHORT).skip(1)).map(str::to_owned).collect()
-    };
-    let nameless: Vec<_> = std::iter::once(head("")).chain(ports.iter().map(|port| short(port, ""))).collect();
-    let others = columns("", &nameless).lines().map(|line| line.chars().count()).max().unwrap_or(0);
-    let room = width.saturating_sub(others).max(LEAST_NAME);
-    let fits = |port: &PortInfo| visible(&port.name).chars().count() <= room;
-    let named = ports.iter().map(|port| short(port, if fits(port) { &port.name } else { "" }));
-    let table = columns("", &std::iter::once(head("port")).chain(named).collect::<Vec<_>>());
-    let mut lines = table.lines();
-    let mut text = format!("{}\n", lines.next().unwrap_or_default());
-    for (port, line) in ports.iter().zip(lines) {
-        if !fits(port) {
-            text.push_str(&format!("{}\n", visible(&port.name)));
-        }
-        text.push_str(&format!("{line}\n{}", wrap("    ", width, &notes(port))));
-    }
-    text
+    let row = |port: &PortInfo| Row { name: port.name.clone(), short: short(port), notes: notes(port) };
+    let head: Vec<&str> = HEAD.into_iter().take(SHORT).collect();
+    layout::narrow(&head, &ports.iter().map(row).collect::<Vec<_>>(), width).concat()
 }
 
 #[cfg(test)]

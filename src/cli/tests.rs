@@ -6,10 +6,11 @@ use super::*;
 
 /// What `words` come to.
 fn ask(words: &[&str]) -> Result<Answer> {
-    let args = Args::try_parse_from(std::iter::once(&"zbridge").chain(words)).map_err(|error| {
-        assert_eq!(error.exit_code(), 2);
-        Error::usage(error.to_string())
-    })?;
+    let args =
+        read(&std::iter::once(&"zbridge").chain(words).map(OsString::from).collect::<Vec<_>>()).map_err(|error| {
+            assert_eq!(error.exit_code(), 2);
+            Error::usage(error.to_string())
+        })?;
     answer(&args)
 }
 

@@ -1,7 +1,7 @@
 //! `zbridge up`: a bench out of one file. Its programs' lines go to standard output, each led by the name of the
 //! instance, and what happens to them to standard error.
 
-use super::style::{Label, Style};
+use super::style::{Label, Style, width_of};
 use super::{complain, complete, print, screen, show, stop};
 use crate::bench::{self, Bench, Outcome, Screen, Wishes};
 use crate::config::text::columns;
@@ -24,7 +24,7 @@ pub struct UpArgs {
     pub file: PathBuf,
 
     /// End with this instance, and with its exit status
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::instances))]
     pub exit_with: Option<String>,
 
     /// End everything after so long, with status 6
@@ -70,7 +70,7 @@ impl Up {
     /// # Errors
     /// What is wrong with it, or that there is no such instance.
     pub fn load(args: &UpArgs) -> Result<Self> {
-        let config = Config::load(&args.file)?;
+        let config = super::load(&args.file)?;
         let place = args.file.display();
         if config.instances.is_empty() {
             let error = Error::usage("there is no instance to start").at(&place);
@@ -123,7 +123,7 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     }
     if !quiet {
         let status = bridge.status()?;
-        print([show::ports(&status), show::attachments(&status)].concat())?;
+        print([show::ports(&status, width_of(std::io::stdout())), show::attachments(&status)].concat())?;
     }
     let instances = &up.config.instances;
     if let Some(control) = &control {
@@ -140,7 +140,7 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let (last, failure) = super::run::end(bridge, control);
     let outcome = outcome?;
     if !quiet {
-        print(show::counters(&last))?;
+        print(show::counters(&last, width_of(std::io::stdout())))?;
     }
     Ok(status(&outcome, failure.is_some()))
 }

@@ -3,7 +3,8 @@
 //! A port that comes, goes or is in another state is said at once, one that only counts once a second, with the rate since
 //! its last line. The head of the columns comes again from time to time, so that it is on the screen.
 
-use super::table::{dropped, dropped_and_why, peer};
+use super::layout::{self, Row, fits};
+use super::table::{dropped, dropped_and_why, noted, peer, reasons};
 use crate::config::text::columns;
 use crate::control::{PortInfo, StatusInfo};
 use std::time::{Duration, Instant};
@@ -19,6 +20,17 @@ const SCREEN: usize = 20;
 
 const HEAD: [&str; 10] = ["time", "port", "kind", "state", "rx", "tx", "rx bit/s", "tx bit/s", "dropped", "peer"];
 
+/// The same in few columns, the time and the name being one.
+const NARROW: [&str; 8] = ["time      port", "kind", "state", "rx", "tx", "rx bit/s", "tx bit/s", "dropped"];
+
+/// What is said of a port at a moment.
+struct Line {
+    time: String,
+    state: String,
+    port: PortInfo,
+    rates: [String; 2],
+}
+
 /// What was said of a port, and when.
 struct Told {
     port: PortInfo,
@@ -30,13 +42,15 @@ pub struct Watch {
     told: Vec<Told>,
     /// Lines since the last head.
     lines: usize,
+    /// How long a line may be.
+    width: Option<usize>,
 }
 
 impl Watch {
-    /// The ports of `status` have just been shown.
-    pub fn new(now: Instant, status: &StatusInfo) -> Self {
+    /// The ports of `status` have just been shown, where lines have `width` characters.
+    pub fn new(now: Instant, status: &StatusInfo, width: Option<usize>) -> Self {
         let told = ports(status).map(|port| Told { port: port.clone(), at: now }).collect();
-        Self { told, lines: SCREEN }
+        Self { told, lines: SCREEN, width }
     }
 
     /// The lines of what is other than before, at `time` of the clock on the wall.
@@ -49,7 +63,7 @@ impl Watch {
                 Some(_) => continue,
                 None => ["-", "-"].map(str::to_owned),
             };
-            rows.push(row(time, port, &port.state, rates));
+            rows.push(line(time, port, &port.state, rates));
             let said = Told { port: port.clone(), at: now };
             match known {
                 Some(told) => *told = said,
@@ -60,12 +74,12 @@ impl Watch {
     }
 
     /// The rows of ports that are gone.
-    fn departures(&mut self, time: &str, status: &StatusInfo) -> Vec<[String; HEAD.len()]> {
+    fn departures(&mut self, time: &str, status: &StatusInfo) -> Vec<Line> {
         let mut gone = Vec::new();
         self.told.retain(|told| {
             let stays = ports(status).any(|port| is_same(&told.port, port));
             if !stays {
-                gone.push(row(time, &told.port, "gone", ["-", "-"].map(str::to_owned)));
+                gone.push(line(time, &told.port, "gone", ["-", "-"].map(str::to_owned)));
             }
             stays
         });
@@ -73,22 +87,24 @@ impl Watch {
     }
 
     /// The rows as lines, as wide as those of all ports.
-    fn written(&mut self, rows: Vec<[String; HEAD.len()]>) -> String {
+    fn written(&mut self, rows: Vec<Line>) -> String {
         if rows.is_empty() {
             return String::new();
         }
-        let mut shown = Vec::new();
-        if self.lines >= SCREEN {
-            shown.push(HEAD.map(str::to_owned));
-            self.lines = 0;
-        }
-        self.lines += rows.len();
-        shown.extend(rows);
-        let count = shown.len();
-        let all =
-            self.told.iter().map(|told| row("00:00:00", &told.port, &told.port.state, [String::new(), String::new()]));
-        shown.extend(all.chain([HEAD.map(str::to_owned)]));
-        columns("", &shown).split_inclusive('\n').take(count).collect()
+        let with_head = self.lines >= SCREEN;
+        self.lines = if with_head { rows.len() } else { self.lines.saturating_add(rows.len()) };
+        let (skipped, taken) = if with_head { (0, rows.len() + 1) } else { (1, rows.len()) };
+        let others = self.told.iter().map(|told| line("00:00:00", &told.port, &told.port.state, Default::default()));
+        let all: Vec<Line> = rows.into_iter().chain(others).collect();
+        let whole =
+            columns("", &std::iter::once(HEAD.map(str::to_owned)).chain(all.iter().map(whole)).collect::<Vec<_>>());
+        let lines: Vec<String> = match self.width {
+            Some(width) if !fits(&whole, Some(width)) => {
+                layout::narrow(&NARROW, &all.iter().map(narrow).collect::<Vec<_>>(), width)
+            }
+            _ => whole.split_inclusive('\n').map(str::to_owned).collect(),
+        };
+        lines.into_iter().skip(skipped).take(taken).collect()
     }
 }
 
@@ -116,10 +132,26 @@ fn is_same(one: &PortInfo, other: &PortInfo) -> bool {
     (&one.name, &one.kind) == (&other.name, &other.kind)
 }
 
-fn row(time: &str, port: &PortInfo, state: &str, [rx, tx]: [String; 2]) -> [String; HEAD.len()] {
+fn line(time: &str, port: &PortInfo, state: &str, rates: [String; 2]) -> Line {
+    Line { time: time.to_owned(), state: state.to_owned(), port: port.clone(), rates }
+}
+
+/// Its cells under [`HEAD`].
+fn whole(Line { time, state, port, rates: [rx, tx] }: &Line) -> [String; HEAD.len()] {
     let [received, sent] = [port.rx_frames, port.tx_frames].map(|number| number.to_string());
-    let [time, name, kind, state] = [time, &port.name, &port.kind, state].map(str::to_owned);
-    [time, name, kind, state, received, sent, rx, tx, dropped_and_why(port), peer(port).to_owned()]
+    let [time, name, kind, state] = [time, &port.name, &port.kind, state].map(Clone::clone);
+    [time, name, kind, state, received, sent, rx.clone(), tx.clone(), dropped_and_why(port), peer(port).to_owned()]
+}
+
+/// The same under [`NARROW`], with the rest below.
+fn narrow(line: &Line) -> Row {
+    let [_, _, kind, state, received, sent, rx, tx, ..] = whole(line);
+    let port = &line.port;
+    Row {
+        name: format!("{}  {}", line.time, port.name),
+        short: vec![kind, state, received, sent, rx, tx, dropped(port).to_string()],
+        notes: noted([("", peer(port).to_owned()), ("dropped ", reasons(port))]),
+    }
 }
 
 /// A rate in three digits: `0`, `950`, `1.20k`, `34.5M`.
@@ -141,7 +173,7 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut watch =
-            Watch::new(start, &bridge(vec![port("a", "up", 1), port("longer", "up", 1), port("c", "up", 1)]));
+            Watch::new(start, &bridge(vec![port("a", "up", 1), port("longer", "up", 1), port("c", "up", 1)]), None);
         let now = bridge(vec![port("a", "down", 1), port("longer", "up", 11)]);
         let head = "time      port    kind  state  rx  tx  rx bit/s  tx bit/s  dropped  peer\n";
         let first = "12:00:00  c       unix  gone   1   0   -         -         0        -\n\
@@ -156,9 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn no_line_is_longer_than_asked() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let peer = "nobody: cannot be opened, there is no such device or it is busy".to_owned();
+        let port = PortInfo { peer, ..port("a-port", "connecting", 20) };
+        let mut watch = Watch::new(start, &bridge(vec![]), Some(80));
+        let text = watch.changes(at(1), "12:00:00", &bridge(vec![port.clone()]));
+        let said = "time      port    kind  state       rx  tx  rx bit/s  tx bit/s  dropped\n\
+                    12:00:00  a-port  unix  connecting  20  0   -         -         2\n    \
+                    nobody: cannot be opened, there is no such device or it is busy; dropped\n    stalled 2\n";
+        assert_eq!(text, said);
+        let then = watch.changes(at(2), "12:00:01", &bridge(vec![PortInfo { state: "up".into(), ..port }]));
+        assert!(then.starts_with("12:00:01  a-port  unix  up "), "{then}");
+    }
+
+    #[test]
     fn the_head_comes_again() {
         let start = Instant::now();
-        let mut watch = Watch::new(start, &bridge(Vec::new()));
+        let mut watch = Watch::new(start, &bridge(Vec::new()), None);
         let mut text = String::new();
         for round in 0..50_u64 {
             let ports = if round % 2 == 0 { vec![port("a", "up", 0)] } else { Vec::new() };

@@ -1,7 +1,7 @@
 //! What two of a configuration have or do that is one's alone, and that runs all the same: an IP address, the giving out of
-//! addresses. Such networks work by chance, so it is said.
+//! addresses; and what nobody does that somebody waits for. Such networks work by chance, so it is said.
 
-use super::instance::Network;
+use super::instance::{InstanceSpec, Network};
 use super::kind::PortKind;
 use super::plan::Config;
 use super::port::PortSpec;
@@ -42,6 +42,30 @@ impl Config {
         self.switches_in_use().iter().filter_map(|switch| told(&switch.name)).collect()
     }
 
+    /// Programs that ask for an address where nobody is seen who could give one. Another program may.
+    pub(super) fn unserved(&self) -> Vec<String> {
+        let asks = |instance: &&InstanceSpec| matches!(&instance.network, Network::Interfaces { host: Some((host, _)), .. } if host.dhcp);
+        let may_serve = |other: &InstanceSpec| match &other.network {
+            Network::Own => false,
+            Network::Interfaces { taps, tuns, host } => {
+                !taps.is_empty() || !tuns.is_empty() || host.as_ref().is_some_and(|(host, _)| !host.dhcp)
+            }
+            Network::Qemu { .. } => true,
+        };
+        let is_served = |switch: &str| {
+            self.ports_of(switch).any(PortSpec::may_lease)
+                || self.instances.iter().any(|other| other.switches().contains(&switch) && may_serve(other))
+        };
+        let unserved = self.instances.iter().filter(asks).filter(|instance| !is_served(&instance.switch));
+        let told = |instance: &InstanceSpec| {
+            format!(
+                "instance {} asks for an address by DHCP, and nobody on switch {} gives one: a port nat:10.0.2.2/24 does",
+                instance.name, instance.switch
+            )
+        };
+        unserved.map(told).collect()
+    }
+
     /// The addresses that are given to interfaces of this machine and of programs. Two services of a switch with one
     /// address are an error before.
     fn addresses(&self) -> impl Iterator<Item = (IpAddr, Holder<'_>)> {
@@ -63,6 +87,17 @@ impl Config {
             addrs.iter().map(move |cidr| (cidr.addr, holder()))
         });
         ports.chain(instances)
+    }
+}
+
+impl PortSpec {
+    /// Whether there may be a DHCP server behind it.
+    pub fn may_lease(&self) -> bool {
+        match &self.kind {
+            PortKind::Nat(nat) => nat.lan.dhcp.is_some() || !nat.lan.hosts.is_empty(),
+            PortKind::Usbip(_) | PortKind::Wpan(_) => false,
+            _ => true,
+        }
     }
 }
 
@@ -91,6 +126,23 @@ mod tests {
         assert_eq!(odd(&["usbip:192.0.2.2/24,device=loopback", "tap:a,addr=192.0.2.2/24"], &[]), both("usbip", "a"));
         let apart = ["usbip:192.0.2.2/24,device=loopback", "tap:a,addr=192.0.2.2/24,switch=lab"];
         assert_eq!(odd(&apart, &["192.0.2.3/24"]), [""; 0]);
+    }
+
+    #[test]
+    fn who_asks_for_an_address_can_get_one() {
+        let none = |name: &str| {
+            format!(
+                "instance {name} asks for an address by DHCP, and nobody on switch default gives one: a port \
+                 nat:10.0.2.2/24 does"
+            )
+        };
+        assert_eq!(odd(&[], &["dhcp", "dhcp"]), [none("i0"), none("i1")]);
+        assert_eq!(odd(&["usbip:192.0.2.1/24,device=loopback"], &["dhcp"]), [none("i0")]);
+        assert_eq!(odd(&["nat:10.0.2.2/24,switch=lab"], &["dhcp"]), [none("i0")]);
+        for port in ["nat:10.0.2.2/24", "unix:/tmp/a", "tap:z"] {
+            assert_eq!(odd(&[port], &["dhcp"]), [""; 0], "{port}");
+        }
+        assert_eq!(odd(&[], &["dhcp", "192.0.2.1/24"]), [""; 0], "dnsmasq may run there");
     }
 
     #[test]

@@ -38,6 +38,7 @@ use super::kind::{COMMON, KINDS, find};
 use super::order::order;
 use super::plan::Config;
 use super::port::PortSpec;
+use super::shell_words::shell_word;
 use super::switch::SwitchSpec;
 use crate::error::{Error, Result};
 use crate::limits::CONFIG_BYTES;
@@ -51,55 +52,74 @@ impl Config {
     /// Parses a configuration file. An empty one is no error; [`Config::check`] asks for ports.
     ///
     /// # Errors
-    /// A usage error led by `file:line`.
+    /// The first usage error, led by `file:line`.
     pub fn parse(text: &str, file: &str) -> Result<Self> {
+        let first = |errors: Vec<Error>| errors.into_iter().next().unwrap_or_else(|| Error::usage("wrong").at(file));
+        Self::parse_whole(text, file).map_err(first)
+    }
+
+    /// The same, to the end of the file whatever is wrong on the way.
+    ///
+    /// # Errors
+    /// Every table's first usage error, led by `file:line`, in their order. There is one at least.
+    pub fn parse_whole(text: &str, file: &str) -> Result<Self, Vec<Error>> {
         let place = |offset: usize| {
             let before = text.get(..offset).unwrap_or(text);
             format!("{file}:{}", before.matches('\n').count() + 1)
         };
         let root = DeTable::parse(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
-            Error::usage(one_line(error.message())).at(place(offset))
+            vec![Error::usage(one_line(error.message())).at(place(offset))]
         })?;
         let mut config = Self::default();
-        let mut waits = Vec::new();
+        let (mut waits, mut errors, mut knows_all) = (Vec::new(), Vec::new(), true);
         for (key, value) in in_order(root.get_ref()) {
-            let start = key.span().start;
             let items = match key.get_ref().as_ref() {
                 "port" => ports(value),
                 "switch" => switches(value),
                 "instance" => instances(value),
-                other => Err(Fault::new(format!("unknown table {other:?}; {}", nearest(other, TABLES)))),
+                other => vec![Err(Fault::new(format!("unknown table {other:?}; {}", nearest(other, TABLES))))],
             };
-            let items = items.map_err(|fault| located(fault.at(start), place))?;
-            for (at, item) in items {
-                let added = match item {
-                    Item::Port(port) => config.add_port(*port),
-                    Item::Switch(switch) => config.add_switch(switch),
-                    Item::Instance(instance, after) => {
-                        waits.push(after);
-                        config.add_instance(*instance)
-                    }
-                };
-                added.map_err(|error| error.at(place(at)))?;
+            for item in items {
+                let added = item.map_err(|fault| located(fault.at(key.span().start), place));
+                let added =
+                    added.and_then(|(at, item)| config.add(item, &mut waits).map_err(|error| error.at(place(at))));
+                knows_all &= added.is_ok() || key.get_ref() != "instance";
+                errors.extend(added.err());
             }
         }
-        order(&config.instances).map_err(|(index, fault)| {
-            let at = waits.get(index).copied().unwrap_or(0);
-            located(fault.at(at), place)
-        })?;
-        Ok(config)
+        // What an instance with a fault is called is not known, and so not whether another may wait for it.
+        if knows_all {
+            let wrong = order(&config.instances).err().unwrap_or_default();
+            errors.extend(wrong.into_iter().map(|(index, fault)| {
+                let at = waits.get(index).copied().unwrap_or(0);
+                located(fault.at(at), place)
+            }));
+        }
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    }
+
+    /// Adds what a table has become. The place of an instance's `after` goes to `waits`.
+    fn add(&mut self, item: Item, waits: &mut Vec<usize>) -> Result<()> {
+        match item {
+            Item::Port(port) => self.add_port(*port),
+            Item::Switch(switch) => self.add_switch(switch),
+            Item::Instance(instance, after) => {
+                waits.push(after);
+                self.add_instance(*instance)
+            }
+        }
     }
 
     /// Reads and parses a configuration file.
     ///
     /// # Errors
-    /// That the file cannot be read, is none or is too long, or as [`Config::parse`].
-    pub fn load(path: &Path) -> Result<Self> {
+    /// That the file cannot be read, is none or is too long, or as [`Config::parse_whole`].
+    pub fn load(path: &Path) -> Result<Self, Vec<Error>> {
         let file = path.display().to_string();
-        let bytes = read(path)?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::usage("not UTF-8 text").at(&file))?;
-        Self::parse(&text, &file)
+        let bytes = read(path).map_err(|error| vec![error])?;
+        let text = String::from_utf8(bytes).map_err(|_| vec![Error::usage("not UTF-8 text").at(&file)])?;
+        Self::parse_whole(&text, &file)
     }
 }
 
@@ -123,6 +143,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     }
     Ok(bytes)
 }
+
+/// What every table of a kind became, or what is wrong with it; with the place where it begins.
+type Items = Vec<std::result::Result<(usize, Item), Fault>>;
 
 /// What a table of the file became.
 enum Item {
@@ -150,9 +173,9 @@ fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
 }
 
 /// `[[port]]` tables, or `port = ["SPEC", …]`, or a mixture of them.
-fn ports(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Item)>, Fault> {
+fn ports(value: &Spanned<DeValue<'_>>) -> Items {
     let Some(list) = value.get_ref().as_array() else {
-        return Err(Fault::new("port is a list of tables").hint("each port starts with a line [[port]]"));
+        return vec![Err(Fault::new("port is a list of tables").hint("each port starts with a line [[port]]"))];
     };
     let port = |item: &Spanned<DeValue<'_>>| {
         let start = item.span().start;
@@ -168,9 +191,9 @@ fn ports(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Item)>
 }
 
 /// `[switch.NAME]` tables.
-fn switches(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Item)>, Fault> {
+fn switches(value: &Spanned<DeValue<'_>>) -> Items {
     let form = || Fault::new("a switch is a table with a name").hint("write [switch.NAME]");
-    let table = value.get_ref().as_table().ok_or_else(form)?;
+    let Some(table) = value.get_ref().as_table() else { return vec![Err(form())] };
     let switch = |(name, value): Entry<'_, '_>| {
         let start = name.span().start;
         let table = value.get_ref().as_table().ok_or_else(|| form().at(start))?;
@@ -182,25 +205,25 @@ fn switches(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Ite
     in_order(table).into_iter().map(switch).collect()
 }
 
+/// The instances of a table that has copies: the name of them all, and that of each.
+type Group = (String, Vec<String>);
+
 /// `[[instance]]` tables.
-fn instances(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, Item)>, Fault> {
+fn instances(value: &Spanned<DeValue<'_>>) -> Items {
     let form = || Fault::new("instance is a list of tables").hint("each instance starts with a line [[instance]]");
+    let Some(list) = value.get_ref().as_array() else { return vec![Err(form())] };
     let mut items = Vec::new();
-    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
-    for item in value.get_ref().as_array().ok_or_else(form)? {
+    let mut groups: Vec<Group> = Vec::new();
+    for item in list {
         let start = item.span().start;
-        let table = item.get_ref().as_table().ok_or_else(|| form().at(start))?;
-        let entry = |word: &str| table.iter().find(|(key, _)| key.get_ref() == word);
-        let after = entry("after").map_or(start, |(key, _)| key.span().start);
-        let words = instance_words(table).and_then(copies).map_err(|fault| fault.at(start))?;
-        let specs = words.into_iter().map(|(command, keys)| InstanceSpec::from_words(command, keys));
-        let specs = specs.collect::<std::result::Result<Vec<_>, _>>().map_err(|fault| fault.at(start))?;
-        if let Some(name) = entry("name").and_then(|(_, name)| name.get_ref().as_str())
-            && entry("count").is_some()
-        {
-            groups.push((name.to_owned(), specs.iter().map(|spec| spec.name.clone()).collect()));
+        let table = item.get_ref().as_table().ok_or_else(form);
+        match table.and_then(|table| instance(table, start)).map_err(|fault| fault.at(start)) {
+            Ok((specs, after, group)) => {
+                groups.extend(group);
+                items.extend(specs.into_iter().map(|spec| Ok((start, spec, after))));
+            }
+            Err(fault) => items.push(Err(fault)),
         }
-        items.extend(specs.into_iter().map(|spec| (start, spec, after)));
     }
     let all = |name: String| {
         let group = groups.iter().find(|(group, _)| *group == name);
@@ -210,7 +233,25 @@ fn instances(value: &Spanned<DeValue<'_>>) -> std::result::Result<Vec<(usize, It
         spec.after = spec.after.into_iter().flat_map(all).collect();
         (start, Item::Instance(Box::new(spec), after))
     };
-    Ok(items.into_iter().map(item).collect())
+    items.into_iter().map(|found| found.map(item)).collect()
+}
+
+/// The instances of one table, the place of its `after`, and the group that they are if it has `count`.
+fn instance(
+    table: &DeTable<'_>,
+    start: usize,
+) -> std::result::Result<(Vec<InstanceSpec>, usize, Option<Group>), Fault> {
+    let entry = |word: &str| table.iter().find(|(key, _)| key.get_ref() == word);
+    let after = entry("after").map_or(start, |(key, _)| key.span().start);
+    let for_a_shell = entry("command").and_then(|(_, command)| command.get_ref().as_str()).and_then(shell_word);
+    let spec = |(command, keys)| {
+        InstanceSpec::from_words(command, keys).map(|spec| InstanceSpec { for_a_shell: for_a_shell.clone(), ..spec })
+    };
+    let specs = instance_words(table).and_then(copies)?.into_iter().map(spec);
+    let specs = specs.collect::<std::result::Result<Vec<_>, _>>()?;
+    let name = entry("name").and_then(|(_, name)| name.get_ref().as_str()).filter(|_| entry("count").is_some());
+    let group = name.map(|name| (name.to_owned(), specs.iter().map(|spec| spec.name.clone()).collect()));
+    Ok((specs, after, group))
 }
 
 /// The command of an instance's table, in words, and its other keys.

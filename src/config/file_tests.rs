@@ -104,13 +104,13 @@ fn errors_lead_with_file_and_line() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = Config::load(&folder.path().join("none.toml")).unwrap_err();
+    let missing = Config::load(&folder.path().join("none.toml")).unwrap_err().remove(0);
     assert_eq!(missing.class(), Class::NoObject);
     assert!(missing.what().contains("none.toml"), "{missing}");
 
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"port = [\"\xff\"]").unwrap();
-    assert!(Config::load(file.path()).unwrap_err().what().ends_with("not UTF-8 text"));
+    assert!(Config::load(file.path()).unwrap_err()[0].what().ends_with("not UTF-8 text"));
 }
 
 proptest! {
@@ -143,7 +143,7 @@ fn what_is_no_file_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
-    let error = |path: &Path| Config::load(path).unwrap_err().what().to_owned();
+    let error = |path: &Path| Config::load(path).unwrap_err()[0].what().to_owned();
     assert!(error(&fifo).ends_with("fifo: it is no file"));
     assert_eq!(error(Path::new("/dev/zero")), "/dev/zero: it is no file");
     assert!(error(dir.path()).ends_with("it is a folder"));

@@ -20,6 +20,7 @@ mod order;
 mod plan;
 mod port;
 mod programs;
+mod shell_words;
 mod switch;
 pub mod text;
 pub mod value;
@@ -31,6 +32,6 @@ pub use kind::{
     Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip,
     Wpan, command_words, find,
 };
-pub use plan::{Config, misplaced, same_host};
+pub use plan::{Config, misplaced, same_claim, same_host};
 pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, SERVICE_MTU, check_rules};
 pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};

@@ -5,26 +5,30 @@ use super::grammar::{Fault, nearest};
 use super::instance::InstanceSpec;
 use std::collections::HashMap;
 
-/// Checks what the instances wait for. Gives the first that is wrong, by its place in the list, and why: an instance
-/// that does not exist, or instances that wait for each other.
-pub fn order(instances: &[InstanceSpec]) -> Result<(), (usize, Fault)> {
+/// Checks what the instances wait for. Gives what is wrong, by the place in the list, and why: instances that do not
+/// exist, or, if they all do, some that wait for each other. There is one at least.
+pub fn order(instances: &[InstanceSpec]) -> Result<(), Vec<(usize, Fault)>> {
     let names = || instances.iter().map(|instance| instance.name.as_str());
     let places: HashMap<&str, usize> = names().enumerate().map(|(index, name)| (name, index)).collect();
     let mut waits_for = Vec::with_capacity(instances.len());
+    let mut wrong = Vec::new();
     for (index, instance) in instances.iter().enumerate() {
         if let Some(unknown) = instance.after.iter().find(|after| !places.contains_key(after.as_str())) {
             let others = names().filter(|name| *name != instance.name);
             let known = if instances.len() > 1 { nearest(unknown, others) } else { "there is no other".to_owned() };
             let what = format!("{} is after {unknown:?}, which is no instance; {known}", instance.name);
-            return Err((index, Fault::new(what)));
+            wrong.push((index, Fault::new(what)));
         }
         waits_for.push(instance.after.iter().filter_map(|name| places.get(name.as_str()).copied()).collect());
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
     let Some(ring) = ring(&waits_for) else { return Ok(()) };
     let words: Vec<&str> = ring.iter().filter_map(|at| instances.get(*at)).map(|it| it.name.as_str()).collect();
     let what = format!("instances wait for each other: {}", words.join(" is after "));
     let first = ring.first().copied().unwrap_or(0);
-    Err((first, Fault::new(what).hint("take one `after` out of the ring")))
+    Err(vec![(first, Fault::new(what).hint("take one `after` out of the ring"))])
 }
 
 /// A ring, its first node in the list first and last; nothing where there is none. `edges` are the nodes that each leads to.

@@ -123,6 +123,7 @@ impl Config {
         odd.extend(unused.map(|switch| format!("switch {}: no port joins it", switch.name)));
         odd.extend(self.exposures());
         odd.extend(self.doubles());
+        odd.extend(self.unserved());
         Ok(odd)
     }
 
@@ -137,7 +138,8 @@ impl Config {
                 }
             }
         }
-        order(&self.instances).map_err(|(_, fault)| fault.into())
+        let wrong = order(&self.instances).err().and_then(|wrong| wrong.into_iter().next());
+        wrong.map_or(Ok(()), |(_, fault)| Err(fault.into()))
     }
 
     /// The settings of a switch in use that is a radio medium, with its file of links read; `None`: it is Ethernet.
@@ -265,18 +267,21 @@ fn conflict(other: &PortSpec, port: &PortSpec) -> Option<Error> {
     if let Some(error) = same_host(other, port) {
         return Some(error);
     }
-    let theirs = other.kind.text().claims();
     // First: where this clashes, another name would not help.
-    let claim = port.kind.text().claims().into_iter().find(|claim| theirs.contains(claim));
-    match (claim, other.name == port.name) {
-        (Some(claim), true) => Some(Error::usage(format!("{other} and {port} both want {claim}"))),
-        (Some(claim), false) => Some(Error::usage(format!("ports {} and {} both want {claim}", other.name, port.name))),
-        (None, true) => Some(
-            Error::usage(format!("{port} and {other} are both called {}", port.name))
-                .hint("each port needs a name of its own: name=NAME"),
-        ),
-        (None, false) => None,
-    }
+    same_claim(other, port).or_else(|| {
+        let error = || Error::usage(format!("{port} and {other} are both called {}", port.name));
+        (other.name == port.name).then(|| error().hint("each port needs a name of its own: name=NAME"))
+    })
+}
+
+/// Why `port` cannot run beside `other` as both want a thing of the machine that is one's alone: a path, an interface.
+pub fn same_claim(other: &PortSpec, port: &PortSpec) -> Option<Error> {
+    let theirs = other.kind.text().claims();
+    let claim = port.kind.text().claims().into_iter().find(|claim| theirs.contains(claim))?;
+    Some(Error::usage(match other.name == port.name {
+        true => format!("{other} and {port} both want {claim}"),
+        false => format!("ports {} and {} both want {claim}", other.name, port.name),
+    }))
 }
 
 #[cfg(test)]

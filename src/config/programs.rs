@@ -57,6 +57,13 @@ impl Config {
                 let what = format!("instances {} and {} have one log, {}", other.name, instance.name, log.display());
                 return Err(Error::usage(what).hint("each needs a log of its own: log = \"FILE\""));
             }
+            if let Some(word) = &instance.for_a_shell {
+                odd.push(format!(
+                    "instance {}: no shell reads its command, and {word:?} is passed on as it is; where one shall: \
+                     command = [\"sh\", \"-c\", \"…\"]",
+                    instance.name
+                ));
+            }
             let Some(cwd) = instance.cwd.as_deref().filter(|cwd| !cwd.is_dir()) else { continue };
             let what = format!("instance {}: there is no folder {}", instance.name, cwd.display());
             if instance.after.is_empty() {

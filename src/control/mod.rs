@@ -26,8 +26,8 @@ mod request;
 
 pub use line::{Lines, TooLong};
 pub use reply::{
-    Added, AttachInfo, Failure, FdbInfo, FdbPage, FlowsInfo, Greeting, LeaseInfo, PortInfo, Reply, StatusInfo,
-    SwitchInfo, TroubleInfo, print,
+    Added, AttachInfo, Failure, FdbInfo, FdbPage, Greeting, LeaseInfo, PortInfo, Reply, StatusInfo, SwitchInfo,
+    TroubleInfo, print,
 };
 pub use request::{BadRequest, COMMANDS, Command, CommandRow, Cursor, Lifetime, PORT_STATES, Request};
 

@@ -1,6 +1,7 @@
 //! What a running bridge answers.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -95,7 +96,8 @@ pub struct SwitchInfo {
     /// Why it passes no frames; nothing while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleInfo>,
-    /// Its ports, each listener followed by its clients.
+    /// Its ports, each listener followed by its clients. A listener's numbers are of all that it ever had, and its state
+    /// is that of its best client, so that a name alone tells how a port is.
     pub ports: Vec<PortInfo>,
 }
 
@@ -148,9 +150,9 @@ pub struct PortInfo {
     /// How a peer is attached, where there is anything left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach: Option<AttachInfo>,
-    /// The flows of a gateway.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flows: Option<FlowsInfo>,
+    /// What its service counts, by name, each an object of the port: `"flows":{"tcp":3,"held":0}` of a gateway.
+    #[serde(flatten, deserialize_with = "figures")]
+    pub figures: BTreeMap<String, BTreeMap<String, u64>>,
     /// The leases of its segment, by address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<LeaseInfo>,
@@ -176,31 +178,16 @@ impl PortInfo {
             drops: counters.drops().map(|(row, frames)| (row.word.to_owned(), frames)).collect(),
             heard: Vec::new(),
             attach: None,
-            flows: None,
+            figures: BTreeMap::new(),
             leases: Vec::new(),
         }
     }
 }
 
-/// What goes through a gateway now, and what it has counted since its start.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
-pub struct FlowsInfo {
-    /// TCP connections, in whatever state.
-    pub tcp: u64,
-    /// UDP ports of guests, and clients of UDP forwards.
-    pub udp: u64,
-    /// Pings.
-    pub ping: u64,
-    /// Bytes that connections hold.
-    pub held: u64,
-    /// Flows that were begun, of whatever kind.
-    pub begun: u64,
-    /// Flows that were refused because there were as many as there may be.
-    pub refused: u64,
-    /// Packets that were not to leave.
-    pub forbidden: u64,
-    /// Packets whose lengths or checksums are wrong.
-    pub malformed: u64,
+/// The fields of a port that are figures. Others that are not known are ignored, as everywhere.
+fn figures<'de, D: Deserializer<'de>>(fields: D) -> Result<BTreeMap<String, BTreeMap<String, u64>>, D::Error> {
+    let fields = BTreeMap::<String, Value>::deserialize(fields)?;
+    Ok(fields.into_iter().filter_map(|(name, value)| Some((name, Deserialize::deserialize(value).ok()?))).collect())
 }
 
 /// An address that a host of a segment was given.
@@ -316,6 +303,19 @@ mod tests {
         }
         let newer = Failure { class: "tired".into(), what: "no".into(), hint: None };
         assert_eq!(Error::from(newer).class(), Class::Runtime);
+    }
+
+    #[test]
+    fn figures_are_objects_of_the_port() {
+        let flows = BTreeMap::from([("held".to_owned(), 7), ("tcp".to_owned(), 2)]);
+        let figures = BTreeMap::from([("flows".to_owned(), flows)]);
+        let port = PortInfo { figures, ..PortInfo::counted(&Counters::default(), 0) };
+        let mut value = serde_json::to_value(&port).unwrap();
+        assert_eq!(value["flows"], serde_json::json!({"tcp": 2, "held": 7}));
+        for (name, unknown) in [("colour", "red".into()), ("size", 3.into()), ("odd", serde_json::json!({"a": "b"}))] {
+            value[name] = unknown;
+        }
+        assert_eq!(serde_json::from_value::<PortInfo>(value).unwrap(), port);
     }
 
     #[test]

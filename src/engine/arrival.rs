@@ -6,115 +6,63 @@
 //!
 //! [`Edge::connected`]: crate::port::Edge::connected
 
-use super::Engine;
-use super::ports::Due;
-use crate::error::Result;
+use super::life::Life;
+use super::ports::Ports;
+use super::slot::{Attached, Lost};
+use super::timers::Due;
 use crate::frame::PortId;
-use crate::port::{Edge, Gone};
+use crate::port::Gone;
 use crate::time::Duration;
-use crate::wire::Rewriter;
-use std::os::fd::RawFd;
 
 /// How often a line is looked at whose peer may arrive without a descriptor telling of it.
 const PEER_CHECK: Duration = Duration::from_millis(100);
 
-impl Engine {
-    /// A port whose peer has to come first.
-    pub(super) fn begin_connecting(&mut self, id: PortId) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.connecting = true;
-            slot.rewriter.iter_mut().for_each(Rewriter::forget);
-        }
-        self.set_down(id);
-        self.settle(id);
-    }
+/// A port whose peer has to come first takes no part until it has.
+pub(super) fn begin(ports: &mut Ports, id: PortId) {
+    ports.set_down(id);
+    settle(ports, id);
+}
 
-    /// A port takes no part from now on. Only the first time somebody leaves it: it may be tried every second.
-    pub(super) fn set_down(&mut self, id: PortId) {
-        if self.switch.is_up(id) {
-            self.switch.set_up(self.clock.now(), id, false);
-            self.tell_departure(id);
-        }
-    }
-
-    /// Tells services that whoever was at a port is gone, for now at least.
-    pub(super) fn tell_departure(&self, id: PortId) {
-        let edges = self.channels.iter().filter_map(|id| self.ports.get(id.index())?.as_ref()?.seat.edge());
-        for edge in edges {
-            if let Edge::Channel(channel) = edge {
-                channel.tell_departure(id);
+/// Asks a port that is arriving how it stands.
+pub(super) fn settle(ports: &mut Ports, id: PortId) {
+    let Some(slot) = ports.edges.slot_mut(id) else { return };
+    let Life::Arriving(there) = &mut slot.life else { return };
+    let Some(edge) = there.seat.edge_mut() else { return };
+    let before = edge.fds();
+    match edge.connected() {
+        None if edge.arrivals_are_silent() => ports.timers.set(Due::Peer(id), ports.clock.now() + PEER_CHECK),
+        None => {}
+        Some(Ok(())) => {
+            there.peer = edge.peer().unwrap_or(std::mem::take(&mut there.peer));
+            log::info!("{}: connected to {}", slot.name, there.peer);
+            slot.life.arrived();
+            match ports.rewatch(id, before) {
+                Ok(()) => ports.set_up(id),
+                Err(error) => ports.edges.fail(id, Gone(error.to_string())),
             }
         }
+        Some(Err(error)) => {
+            let gone = Gone(format!("cannot connect to {}: {error}", there.peer));
+            ports.edges.fail(id, gone);
+        }
     }
+}
 
-    /// Asks a port that was connecting how it stands.
-    pub(super) fn settle(&mut self, id: PortId) {
-        let Some(slot) = self.slot_mut(id).filter(|slot| slot.connecting) else { return };
-        let Some(edge) = slot.seat.edge_mut() else { return };
-        let before = edge.fds();
-        match edge.connected() {
-            None if edge.arrivals_are_silent() => self.look_again(id),
-            None => {}
-            Some(Ok(())) => {
-                slot.connecting = false;
-                slot.peer = edge.peer().unwrap_or(std::mem::take(&mut slot.peer));
-                log::info!("{}: connected to {}", slot.name, slot.peer);
-                if let Err(error) = self.rewatch(id, before) {
-                    self.fail(id, Gone(error.to_string()));
-                    return self.lose(id);
-                }
-                self.switch.set_up(self.clock.now(), id, true);
-                self.make_ready(id);
-            }
-            Some(Err(error)) => {
-                let gone = Gone(format!("cannot connect to {}: {error}", slot.peer));
-                self.fail(id, gone);
-                self.lose(id);
-            }
-        }
+/// The peer of a port has left, and the port waits for the next one as it is: then its edge has a new seat, with a clean
+/// state. An edge that cannot wait is given back.
+pub(super) fn await_next(ports: &mut Ports, id: PortId, mut lost: Lost) -> Option<Lost> {
+    let before = lost.edge.fds();
+    if lost.arriving || !lost.edge.depart(&lost.gone) {
+        return Some(lost);
     }
-
-    /// Sets a timer for the next look whether a peer is there.
-    fn look_again(&mut self, id: PortId) {
-        self.timers.retain(|&(_, what)| what != Due::Peer(id));
-        self.timers.insert((self.clock.now() + PEER_CHECK, Due::Peer(id)));
+    log::info!("{}: {}; waiting for its next peer", ports.edges.name(id), lost.gone.0);
+    // A descriptor that is closed by now may have its number anew, and is then watched anew.
+    ports.watch.forget(before);
+    if ports.watch_edge(id, &lost.edge).is_err() {
+        return Some(lost);
     }
-
-    /// Watches the descriptors of a port that may have changed.
-    fn rewatch(&mut self, id: PortId, before: [Option<RawFd>; 2]) -> Result<()> {
-        let Some(edge) = self.ports.get(id.index()).and_then(|slot| slot.as_ref()?.seat.edge()) else {
-            return Ok(());
-        };
-        if edge.fds() == before {
-            return Ok(());
-        }
-        self.unwatch(before);
-        self.watch(id, edge)?;
-        if let Some(slot) = self.slot_mut(id) {
-            slot.room_watched = true;
-        }
-        Ok(())
-    }
-
-    /// The peer of a port has left, and the port waits for the next one as it is: then its edge is in its seat again,
-    /// with a clean state. An edge that cannot wait is given back.
-    pub(super) fn await_next(&mut self, id: PortId, mut edge: Edge, gone: &Gone) -> Option<Edge> {
-        let Some(slot) = self.slot_mut(id).filter(|slot| !slot.connecting) else { return Some(edge) };
-        let before = edge.fds();
-        if !edge.depart(gone) {
-            return Some(edge);
-        }
-        log::info!("{}: {}; waiting for its next peer", slot.name, gone.0);
-        slot.peer.clone_from(&gone.0);
-        // A descriptor that is closed by now may have its number anew, and is then watched anew.
-        self.unwatch(before);
-        if self.watch(id, &edge).is_err() {
-            return Some(edge);
-        }
-        let slot = self.slot_mut(id)?;
-        slot.room_watched = true;
-        slot.seat.put(edge);
-        self.begin_connecting(id);
-        None
-    }
+    let slot = ports.edges.slot_mut(id)?;
+    slot.life = Life::Arriving(Attached::new(lost.edge, lost.gone.0, lost.since));
+    begin(ports, id);
+    None
 }

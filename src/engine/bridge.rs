@@ -4,10 +4,11 @@
 //! to report and leaves nothing behind.
 
 use super::air::Air;
-use super::command::{Condition, Handle, SwitchStatus};
-use super::fault::{Parts, contained};
-use super::names::Beforehand;
-use super::{Engine, random_seed};
+use super::command::Handle;
+use super::fault::{Ended, Parts, contained};
+use super::prepare::{Beforehand, random_seed};
+use super::status::{Condition, SwitchStatus};
+use super::turn::Engine;
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::limits::QUEUE_LIMIT;
@@ -24,17 +25,6 @@ use std::time::{Duration, Instant};
 
 /// How long all switches together may take to end. Their services have had their time by then.
 const END: Duration = Duration::from_secs(4);
-
-/// A switch, or a service of one, has ended by itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ended {
-    /// The switch's name.
-    pub switch: String,
-    /// The port that the service was behind; `None`: the switch itself has ended.
-    pub port: Option<String>,
-    /// Why.
-    pub why: Error,
-}
 
 struct Running {
     handle: Handle,
@@ -73,9 +63,9 @@ impl Bridge {
                 radio: config.radio_of(&switch)?,
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings, &bridge.parts)?;
-            engine.air = switch.capture.as_deref().map(Air::create).transpose()?;
+            engine.breath.air = switch.capture.as_deref().map(Air::create).transpose()?;
             for port in config.ports_of(&switch.name) {
-                engine.open_port(Arc::new(port.clone()), Beforehand::of(port, None)?).map_err(Error::told)?;
+                engine.lives.open_port(Arc::new(port.clone()), Beforehand::of(port, None)?).map_err(Error::told)?;
             }
             engines.push((engine, handle));
         }

@@ -8,86 +8,20 @@
 //! ([`Beforehand`]), and a table is read a part at a time ([`Handle::fdb`]).
 
 use super::fault::Parts;
-use super::fdb::Look;
-use super::names::Beforehand;
-use super::pulse::{Call, LOOK, Pulse};
+use super::look::Look;
+use super::prepare::Beforehand;
+use super::pulse::{LOOK, Pulse};
 use super::service::Host;
+use super::status::{Condition, SwitchStatus};
 use super::watcher::Watcher;
-use super::{Engine, Next};
-use crate::config::{Attach, PortSpec};
-use crate::counters::Counters;
+use crate::config::PortSpec;
 use crate::error::{Class, Error, Result};
 use crate::port::channel::Link;
-use crate::service::lan::leases::Lease;
-use crate::service::nat::{Flows, Stats};
 use crate::switch::PortConfig;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::SystemTime;
-
-/// A port as it is shown.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PortStatus {
-    /// Its name.
-    pub name: String,
-    /// The word of its kind: `tap`, `unix` …
-    pub kind: &'static str,
-    /// `up`, `listening`, `connecting`, `waiting`, `down` or `stalled`; `left` where it is no more.
-    pub state: &'static str,
-    /// Who is at the other end, or why nobody is.
-    pub peer: String,
-    /// Frames that wait for it.
-    pub queued: usize,
-    /// What it counted; for a listener, the sum of the clients that have left.
-    pub counters: Counters,
-    /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
-    pub target: String,
-    /// The listener that it is a client of.
-    pub listener: Option<String>,
-    /// The line that attaches a peer.
-    pub attach: Option<Attach>,
-    /// The flows of a gateway, and what it has counted.
-    pub flows: Option<(Flows, Stats)>,
-    /// The leases of its segment, by address, and when each ends.
-    pub leases: Vec<(Lease, SystemTime)>,
-}
-
-/// How a switch is.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub enum Condition {
-    /// It runs.
-    #[default]
-    Runs,
-    /// It does not answer for more than a second, and where it hangs.
-    Hangs(Error),
-    /// It has ended by itself, and why. It has no ports any more.
-    Ended(Error),
-}
-
-/// A switch as it is shown.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct SwitchStatus {
-    /// Its name.
-    pub name: String,
-    /// Whether it runs.
-    pub condition: Condition,
-    /// Its ports, each listener followed by its clients.
-    pub ports: Vec<PortStatus>,
-    /// Ports that are no more, as they left: those of one name and kind as one, with the sum of what they had counted.
-    /// The last 64 are kept.
-    pub left: Vec<PortStatus>,
-}
-
-impl SwitchStatus {
-    /// The same when all ports are no more.
-    pub(super) fn departed(self, name: &str) -> Self {
-        let gone = self.ports.into_iter().map(|port| PortStatus { state: "left", queued: 0, attach: None, ..port });
-        let left = self.left.into_iter().chain(gone).collect();
-        Self { name: name.to_owned(), ports: Vec::new(), left, condition: self.condition }
-    }
-}
 
 /// How a port is opened.
 pub(super) enum Means {
@@ -295,44 +229,5 @@ impl Handle {
     pub(super) fn ask_to_stop(&self) -> Receiver<SwitchStatus> {
         // From one that has ended already nothing comes.
         self.send(Command::Stop).unwrap_or_else(|_| bounded(0).1)
-    }
-}
-
-impl Engine {
-    /// Answers what was asked since the last breath. An answer that nobody waits for any more is dropped.
-    pub(super) fn handle_commands(&mut self) -> Next {
-        loop {
-            let command = match self.commands.try_recv() {
-                Ok(command) => command,
-                Err(TryRecvError::Empty) => return Next::Breathe,
-                // Nobody can ask for anything any more, and least of all for its end.
-                Err(TryRecvError::Disconnected) => return Next::Stop,
-            };
-            self.pulse.at(Call::Command);
-            match command {
-                Command::AddPort(spec, means, answer) => {
-                    let spec = Arc::new(*spec);
-                    drop(answer.send(match means {
-                        Means::Open(beforehand) => self.open_port(spec, beforehand),
-                        Means::Given(fd) => self.adopt_port(spec, fd),
-                    }));
-                }
-                Command::Admits(spec, answer) => drop(answer.send(self.admits_opened(&spec))),
-                Command::AddChannel(name, config, answer) => drop(answer.send(self.add_channel(&name, config))),
-                Command::RemovePort(name, answer) => drop(answer.send(self.remove_by_name(&name))),
-                Command::Status(answer) => {
-                    let status = self.status();
-                    self.tell_watchers();
-                    drop(answer.send(status));
-                }
-                Command::Watch(watcher) => self.watchers.add(watcher),
-                Command::Look(look, answer) => drop(answer.send(self.look(look))),
-                Command::Stop(answer) => {
-                    self.switch.discard_queues();
-                    drop(answer.send(self.status()));
-                    return Next::Stop;
-                }
-            }
-        }
     }
 }

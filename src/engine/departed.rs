@@ -4,7 +4,7 @@
 //! there, and adds to the row of its kind and name when it goes, as the clients of a listener do. Only so many names are
 //! kept: a bridge may run for months.
 
-use super::command::PortStatus;
+use super::status::PortStatus;
 use crate::counters::Counters;
 
 /// Names that are kept; of more, those that left last.
@@ -19,8 +19,8 @@ pub(super) struct Departed {
 impl Departed {
     /// Takes note of a port as it was last shown, and of all that it had counted.
     pub fn keep(&mut self, port: PortStatus, counters: Counters) {
-        let mut row = PortStatus { state: "left", queued: 0, counters, attach: None, flows: None, ..port };
-        row.leases.clear();
+        let (figures, leases) = Default::default();
+        let mut row = PortStatus { state: "left", queued: 0, counters, attach: None, figures, leases, ..port };
         let before = self.rows.iter().position(|other| (&other.name, other.kind) == (&row.name, row.kind));
         if let Some(index) = before {
             row.counters.add(&self.rows.remove(index).counters);
@@ -39,6 +39,7 @@ impl Departed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn port(name: &str) -> PortStatus {
         PortStatus {
@@ -51,8 +52,8 @@ mod tests {
             target: String::new(),
             listener: None,
             attach: None,
-            flows: None,
-            leases: Vec::new(),
+            figures: Vec::new(),
+            leases: Arc::default(),
         }
     }
 

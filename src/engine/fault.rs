@@ -4,7 +4,6 @@
 //! and their paths removed; the reason goes into the bridge's [`Parts`], where whoever watches the bridge is told of it, and
 //! which knows at the end that something had failed.
 
-use super::bridge::Ended;
 use super::pulse::Watchdog;
 use crate::error::{Class, Error, Result};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -12,6 +11,17 @@ use parking_lot::Mutex;
 use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A switch, or a service of one, has ended by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// The switch's name.
+    pub switch: String,
+    /// The port that the service was behind; `None`: the switch itself has ended.
+    pub port: Option<String>,
+    /// Why.
+    pub why: Error,
+}
 
 /// What the parts of a bridge have in common: the watchdog, and the word of what has failed.
 pub(super) struct Parts {

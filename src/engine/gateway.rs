@@ -19,11 +19,11 @@ use crate::rights::Role;
 use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
 use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
-use crate::service::nat::{Flows, Nat, Stats};
+use crate::service::nat::Nat;
 use crate::time::Clock;
 use mio::{Events, Poll};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A gateway opens sockets to wherever guests want, and the list of resolvers; files have threads of their own.
 static ROLE: Role = Role::new("gateway", &[BASE, SOCKETS, NETWORK, REMOVE, READ]);
@@ -61,7 +61,6 @@ pub(super) fn start(spec: &PortSpec, nat: &config::Nat, host: &Host, seed: u64) 
     link.set_waker(own);
     link.watch_departures();
     let name = spec.name.clone();
-    let (told, told_leases) = Default::default();
     let gateway = Gateway {
         name,
         poll,
@@ -71,9 +70,8 @@ pub(super) fn start(spec: &PortSpec, nat: &config::Nat, host: &Host, seed: u64) 
         clock,
         spare: None,
         peak: Peak::default(),
-        told,
-        told_leases,
         lease_file,
+        saved: 0,
     };
     let run = |gateway: &mut Gateway, thread: &Thread| gateway.run(&thread.pulse);
     let thread = Thread::new(spec, host).start(&ROLE, gateway, run, |gateway| &gateway.link)?;
@@ -108,12 +106,10 @@ struct Gateway {
     spare: Option<Batch>,
     /// Of its flows.
     peak: Peak,
-    /// What the switch was told last of its flows.
-    told: (Flows, Stats),
-    /// The version of the leases that it was told last.
-    told_leases: u64,
     /// Where the leases are kept.
     lease_file: Option<LeaseFile>,
+    /// The version of the leases that it was given last.
+    saved: u64,
 }
 
 impl Gateway {
@@ -192,19 +188,15 @@ impl Gateway {
         } else {
             self.link.send_batch(out)?;
         }
-        let told = (self.nat.flows(), self.nat.stats());
-        if told != self.told {
-            self.peak.note(told.0.tcp);
-            self.link.tell_flows(told.0, told.1);
-            self.told = told;
+        if let Some(file) = &self.lease_file
+            && self.nat.leases_version() != self.saved
+        {
+            self.saved = self.nat.leases_version();
+            file.save(self.nat.leases(now));
         }
-        if self.nat.leases_version() != self.told_leases {
-            self.told_leases = self.nat.leases_version();
-            let leases = self.nat.leases(now);
-            if let Some(file) = &self.lease_file {
-                file.save(leases.clone());
-            }
-            self.link.tell_leases(leases);
+        if let Some(report) = self.nat.poll_report(now, SystemTime::now) {
+            self.peak.note(self.nat.flows().tcp);
+            self.link.tell(report);
         }
         if more || self.nat.is_ready() || !self.link.fall_asleep() {
             return Ok(Some(Duration::ZERO));

@@ -1,23 +1,24 @@
 //! Listeners and the clients that they let in.
 //!
 //! Theory of operation. A client becomes a port of its own, named after the listener and numbered (`inst1#1`), and leaves
-//! its counters to the listener's sum when it goes (`ports.rs`). A listener that cannot be bound yet, or cannot accept for
-//! want of descriptors, pauses and is tried again as a port is: after 50 ms, then at twice the interval up to a second.
+//! its counters to the listener's sum when it goes (`lives.rs`). A listener that cannot be bound yet, or cannot accept for
+//! want of descriptors, pauses and is tried again as a port is (`life.rs`).
 //!
 //! Whoever may connect may do so thousands of times. So clients are let in for [`LETTING_IN`] of a turn and no longer,
 //! none of them costs more than the one before, they never get the last descriptors of the process
 //! ([`descriptors::are_scarce`]), and of more than a person can read only the number is said.
 
-use super::ports::{Due, FIRST_RETRY, LAST_RETRY, Origin, say};
-use super::{Engine, LISTENERS};
+use super::life::{Backoff, Life};
+use super::ports::Ports;
+use super::slot::Origin;
+use super::timers::Due;
+use super::watch::Source;
 use crate::config::PortSpec;
 use crate::counters::Counters;
 use crate::error::Result;
-use crate::frame::PortId;
-use crate::port::{self, Edge, Listener, Opened, descriptors};
+use crate::port::{Edge, Listener, descriptors};
 use crate::service::allowance::Allowance;
 use crate::time::Duration;
-use mio::{Interest, Token};
 use rustix::io::Errno;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 /// The time of one turn of the loop in which clients are let in; the rest waits for the next turn, and frames that come
 /// meanwhile wait no longer than this and the client that it ends with.
-pub(super) const LETTING_IN: Duration = Duration::from_micros(300);
+const LETTING_IN: Duration = Duration::from_micros(300);
 
 /// What is said of the clients of one listener: 500 lines at once, and ten a second.
 const LINES: Allowance = Allowance::new(500, Duration::from_millis(100));
@@ -64,13 +65,11 @@ impl Numbers {
 /// A listener, or the wish for one.
 pub(super) struct ListenerSlot {
     pub spec: Arc<PortSpec>,
-    pub listener: Option<Listener>,
+    pub life: Life<Listener>,
+    /// How long the next attempt to listen, or to accept, is waited for.
+    pub backoff: Backoff,
     /// The sum of what clients that have left had counted.
     pub departed: Counters,
-    /// Why it does not listen.
-    pub why: String,
-    /// That was not said yet.
-    pub untold: bool,
     /// The system had nothing left for a client, which was said.
     starved: bool,
     numbers: Numbers,
@@ -79,10 +78,6 @@ pub(super) struct ListenerSlot {
     lines: Allowance,
     /// Lines that were not said.
     unsaid: u64,
-    pub removed: bool,
-    /// Its names are being looked up: the number of the question.
-    pub asked: Option<u64>,
-    retry: Duration,
 }
 
 impl ListenerSlot {
@@ -93,137 +88,130 @@ impl ListenerSlot {
     }
 }
 
-impl Engine {
-    /// Adds a listener. One that is not there yet, for the reason `why`, is tried in a moment. `untold`: when that fails,
-    /// it is to be said.
-    pub(super) fn add_listener(
-        &mut self,
-        spec: Arc<PortSpec>,
-        listener: Option<Listener>,
-        why: String,
-        untold: bool,
-    ) -> Result<()> {
+/// The listeners of a switch.
+#[derive(Default)]
+pub(super) struct Listeners {
+    /// By their numbers; `None`: it was removed, and its place is free.
+    slots: Vec<Option<ListenerSlot>>,
+    /// The time for letting clients in that this turn has taken.
+    taken: Duration,
+}
+
+impl Listeners {
+    /// A listener.
+    pub fn get(&self, index: usize) -> Option<&ListenerSlot> {
+        self.slots.get(index)?.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut ListenerSlot> {
+        self.slots.get_mut(index)?.as_mut()
+    }
+
+    /// All listeners, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &ListenerSlot)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+    }
+
+    /// Adds a listener, or the wish for one. Gives its number.
+    ///
+    /// # Errors
+    /// Its descriptor cannot be watched.
+    pub fn add(&mut self, ports: &Ports, spec: Arc<PortSpec>, life: Life<Listener>) -> Result<usize> {
         descriptors::raise();
         // In the place of one that was removed, which left nothing behind.
-        let index = self.listeners.iter().position(|slot| slot.removed).unwrap_or(self.listeners.len());
-        match &listener {
-            Some(listener) => self.register(listener.fd(), Token(LISTENERS + index), Interest::READABLE)?,
-            None => drop(self.timers.insert((self.clock.now() + FIRST_RETRY, Due::Listener(index)))),
+        let index = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        if let Some(listener) = life.there() {
+            watch(ports, index, listener)?;
         }
-        let departed = Counters::default();
-        let slot = ListenerSlot {
+        let slot = Some(ListenerSlot {
             spec,
-            listener,
-            departed,
-            why,
-            untold,
+            life,
+            backoff: Backoff::default(),
+            departed: Counters::default(),
             starved: false,
             numbers: Numbers::default(),
             told_full: false,
             lines: LINES,
             unsaid: 0,
-            removed: false,
-            asked: None,
-            retry: FIRST_RETRY,
-        };
-        match self.listeners.get_mut(index) {
+        });
+        match self.slots.get_mut(index) {
             Some(place) => *place = slot,
-            None => self.listeners.push(slot),
+            None => self.slots.push(slot),
+        }
+        Ok(index)
+    }
+
+    /// Takes a listener out, whose clients are no more.
+    pub fn remove(&mut self, ports: &mut Ports, index: usize) -> Option<ListenerSlot> {
+        let slot = self.slots.get_mut(index)?.take()?;
+        ports.timers.forget_listener(index);
+        ports.watch.forget([slot.life.there().map(Listener::fd)]);
+        Some(slot)
+    }
+
+    /// A listener that was asked for is there.
+    ///
+    /// # Errors
+    /// Its descriptor cannot be watched.
+    pub fn listen(&mut self, ports: &Ports, index: usize, listener: Listener) -> Result<()> {
+        watch(ports, index, &listener)?;
+        if let Some(slot) = self.get_mut(index) {
+            log::info!("{}: listening", slot.spec.name);
+            slot.life = Life::Open(listener);
         }
         Ok(())
     }
 
-    /// A listener that could not be bound, or could not accept, tries again.
-    pub(super) fn retry_listener(&mut self, index: usize) {
-        let slot = &mut self.listeners[index];
-        if slot.removed {
-            return;
-        }
-        if slot.listener.is_some() {
-            return self.accept(index);
-        }
-        let spec = slot.spec.clone();
-        match self.open_aside(Due::Listener(index), &spec) {
-            Some((number, why)) => {
-                let slot = &mut self.listeners[index];
-                (slot.asked, slot.why) = (Some(number), why);
-            }
-            None => self.listen(index, Ok(spec)),
-        }
-    }
-
-    /// Binds a listener, its specification in numbers.
-    pub(super) fn listen(&mut self, index: usize, numbers: Result<Arc<PortSpec>>) {
-        let slot = &mut self.listeners[index];
-        match numbers.and_then(|numbers| port::open(&numbers)) {
-            Ok(Opened::Listener(listener)) => {
-                log::info!("{}: listening", slot.spec.name);
-                let fd = listener.fd();
-                slot.listener = Some(listener);
-                if let Err(error) = self.register(fd, Token(LISTENERS + index), Interest::READABLE) {
-                    log::error!("{}: {error}", self.listeners[index].spec.name);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                say(&slot.spec.name, &error, &mut slot.untold);
-                error.what().clone_into(&mut slot.why);
-                self.wait_listener(index);
-            }
-        }
-    }
-
-    fn wait_listener(&mut self, index: usize) {
-        let slot = &mut self.listeners[index];
-        slot.retry = (slot.retry * 2).min(LAST_RETRY);
-        // A client that comes meanwhile is a reason to try, but not to wait for two times.
-        self.timers.retain(|&(_, what)| what != Due::Listener(index));
-        self.timers.insert((self.clock.now() + slot.retry, Due::Listener(index)));
+    /// A turn of the loop begins.
+    pub fn begin_turn(&mut self) {
+        self.taken = Duration::ZERO;
     }
 
     /// Lets clients in, one at least.
-    pub(super) fn accept(&mut self, index: usize) {
-        let listener = self.listeners.get(index).and_then(|slot| slot.listener.as_ref());
+    pub fn accept(&mut self, ports: &mut Ports, index: usize) {
+        let listener = self.get(index).and_then(|slot| slot.life.there());
         if listener.is_some_and(descriptors::are_scarce) {
-            return self.starve(index, Errno::MFILE);
+            return self.starve(ports, index, Errno::MFILE);
         }
-        let start = self.clock.now();
+        let start = ports.clock.now();
         loop {
-            let Some(listener) = self.listeners.get(index).and_then(|slot| slot.listener.as_ref()) else { return };
+            let Some(slot) = self.get_mut(index) else { return };
+            let Some(listener) = slot.life.there() else { return };
             match listener.accept() {
                 Ok(Some((edge, peer))) => {
                     let last = edge.fds().into_iter().flatten().any(|fd| descriptors::is_reserved(fd + 1));
-                    let slot = &mut self.listeners[index];
-                    (slot.retry, slot.starved) = (FIRST_RETRY, false);
-                    self.admit(index, edge, peer);
+                    (slot.backoff, slot.starved) = (Backoff::default(), false);
+                    self.admit(ports, index, edge, peer);
                     if last {
-                        return self.starve(index, Errno::MFILE);
+                        return self.starve(ports, index, Errno::MFILE);
                     }
                 }
                 Ok(None) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => return self.starve(index, errno),
+                Err(errno) => return self.starve(ports, index, errno),
             }
-            if self.clock.now() - start >= self.letting_in {
+            if self.taken + (ports.clock.now() - start) >= LETTING_IN {
                 break;
             }
         }
-        self.letting_in = self.letting_in.saturating_sub(self.clock.now() - start);
-        self.timers.insert((self.clock.now(), Due::Listener(index)));
+        self.taken += ports.clock.now() - start;
+        ports.timers.set(Due::Accept(index), ports.clock.now());
     }
 
     /// There is nothing left for a client: says so once, and tries again.
-    fn starve(&mut self, index: usize, errno: Errno) {
-        let Some(slot) = self.listeners.get_mut(index) else { return };
+    fn starve(&mut self, ports: &mut Ports, index: usize, errno: Errno) {
+        let Some(slot) = self.get_mut(index) else { return };
         if !std::mem::replace(&mut slot.starved, true) {
             let (name, cause) = (&slot.spec.name, std::io::Error::from(errno));
             log::error!("{name}: cannot accept a client: {cause}; trying again until it can");
         }
-        self.wait_listener(index);
+        // A client that comes meanwhile is a reason to try, too.
+        ports.timers.set(Due::Accept(index), ports.clock.now() + slot.backoff.next());
     }
 
-    fn admit(&mut self, index: usize, edge: Edge, peer: String) {
-        let slot = &mut self.listeners[index];
+    fn admit(&mut self, ports: &mut Ports, index: usize, edge: Edge, peer: String) {
+        let Some(slot) = self.get_mut(index) else { return };
         let spec = slot.spec.clone();
         let most = spec.kind.clients();
         if slot.numbers.count() >= most {
@@ -231,55 +219,47 @@ impl Engine {
                 let hint = "hint: clients= allows more";
                 log::warn!("{}: it has {most} clients; {peer} and others are turned away\n  {hint}", spec.name);
             } else {
-                self.count_unsaid(index);
+                self.count_unsaid(ports, index);
             }
             return;
         }
         slot.told_full &= slot.numbers.count() + 1 >= most;
         let number = slot.numbers.take();
         let name = format!("{}#{number}", spec.name);
-        self.say_of_client(index, || format!("{name}: connected, {peer}"));
+        self.say_of_client(ports, index, || format!("{name}: connected, {peer}"));
         let origin = Origin::Client { listener: index, number };
-        if let Err(error) = self.add_slot(&spec, &name, origin, Some(edge), peer) {
-            self.listeners[index].numbers.give(number);
-            self.say_of_client(index, || error.to_string());
-        }
-    }
-
-    /// Says why a port is no more that does not come back.
-    pub(super) fn tell_end(&mut self, id: PortId, why: &str) {
-        let Some(slot) = self.ports.get(id.index()).and_then(Option::as_ref) else { return };
-        let line = format!("{}: {why}", slot.name);
-        match slot.origin {
-            Origin::Client { listener, .. } => self.say_of_client(listener, || line),
-            _ => log::info!("{line}"),
+        if let Err(error) = ports.add_open(&spec, &name, origin, edge, peer) {
+            self.get_mut(index).into_iter().for_each(|slot| slot.numbers.give(number));
+            self.say_of_client(ports, index, || error.to_string());
         }
     }
 
     /// Says something of a client, or counts it.
-    fn say_of_client(&mut self, index: usize, line: impl FnOnce() -> String) {
-        let now = self.clock.now();
-        match self.listeners.get_mut(index).is_some_and(|slot| slot.lines.take(now)) {
+    pub fn say_of_client(&mut self, ports: &mut Ports, index: usize, line: impl FnOnce() -> String) {
+        let now = ports.clock.now();
+        match self.get_mut(index).is_some_and(|slot| slot.lines.take(now)) {
             true => log::info!("{}", line()),
-            false => self.count_unsaid(index),
+            false => self.count_unsaid(ports, index),
         }
     }
 
-    fn count_unsaid(&mut self, index: usize) {
-        let Some(slot) = self.listeners.get_mut(index) else { return };
+    fn count_unsaid(&mut self, ports: &mut Ports, index: usize) {
+        let Some(slot) = self.get_mut(index) else { return };
         slot.unsaid += 1;
-        if slot.unsaid == 1 {
-            self.timers.insert((self.clock.now() + TOGETHER, Due::Unsaid(index)));
-        }
+        ports.timers.set_by(Due::Unsaid(index), ports.clock.now() + TOGETHER);
     }
 
     /// Says how much was not said.
-    pub(super) fn tell_unsaid(&mut self, index: usize) {
-        if let Some(slot) = self.listeners.get_mut(index).filter(|slot| !slot.removed) {
+    pub fn tell_unsaid(&mut self, index: usize) {
+        if let Some(slot) = self.get_mut(index) {
             let (name, unsaid) = (&slot.spec.name, std::mem::take(&mut slot.unsaid));
             log::info!("{name}: {unsaid} more clients came, left or were turned away");
         }
     }
+}
+
+fn watch(ports: &Ports, index: usize, listener: &Listener) -> Result<()> {
+    ports.watch.add(Source::Listener(index), [Some(listener.fd())], false)
 }
 
 #[cfg(test)]

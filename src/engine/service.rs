@@ -4,8 +4,7 @@
 //! A port whose kind is a service is started here ([`start`]): its back end and the service itself are made on the
 //! caller's thread, so that errors are the caller's, and then get a thread that ends when the port does.
 
-use super::bridge::Ended;
-use super::fault::{Parts, contained, strike};
+use super::fault::{Ended, Parts, contained, strike};
 use super::gateway;
 use super::pulse::Pulse;
 use crate::backend::Backend;
@@ -153,7 +152,7 @@ pub(super) fn start(spec: &PortSpec, host: &Host, seed: u64) -> Option<Result<St
     Some(Backend::open(&wants).and_then(|(backend, found)| {
         let mut service = service::make(spec, &found, seed)?;
         let (channel, link) = pair(host.waker.clone());
-        service.poll_shown().into_iter().for_each(|shown| link.tell_shown(shown));
+        service.poll_report().into_iter().for_each(|report| link.tell(report));
         let run = |(link, service, backend): &mut (Link, Box<dyn Service + Send>, Backend), thread: &Thread| {
             run_with(link, service.as_mut(), backend, Some(thread));
         };
@@ -279,8 +278,8 @@ fn turn<S: Service + ?Sized>(
         out.clear();
     }
     perform(service, backend);
-    if let Some(shown) = service.poll_shown() {
-        link.tell_shown(shown);
+    if let Some(report) = service.poll_report() {
+        link.tell(report);
     }
     Ok(more)
 }

@@ -1,90 +1,111 @@
-//! How an engine shows itself: its ports with their state, their peers and their counters.
+//! How a switch shows itself: its ports with their state, their peers and their counters.
 
-use super::Engine;
-use super::command::{Condition, PortStatus, SwitchStatus};
-use super::listeners::ListenerSlot;
-use super::ports::{Origin, PortSlot};
+use super::departed::Departed;
+use super::life::{Life, Wish};
+use super::links;
+use super::listeners::{ListenerSlot, Listeners};
+use super::ports::Ports;
+use super::slot::{Origin, PortSlot};
+use super::status::{Condition, PortStatus, SwitchStatus};
 use crate::frame::PortId;
-use crate::port::{Edge, Listener};
+use crate::port::Edge;
 use crate::switch::PortState;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-impl Engine {
-    /// All ports, each listener followed by its clients.
-    pub(super) fn status(&mut self) -> SwitchStatus {
-        for index in 0..self.ports.len() {
-            let id = PortId(index as u16);
-            if let Some(edge) = self.slot_mut(id).and_then(|slot| slot.seat.edge_mut()) {
-                // A link that is gone for good tells the loop by itself.
-                let _ = edge.check_link();
-            }
-            self.tell_link(id);
-        }
-        let mut ports = Vec::new();
-        for (index, slot) in self.listeners.iter().enumerate().filter(|(_, slot)| !slot.removed) {
-            ports.push(listener_status(slot));
-            let mine = |slot: &PortSlot| matches!(slot.origin, Origin::Client { listener, .. } if listener == index);
-            ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, mine)));
-        }
-        let own = |slot: &PortSlot| !matches!(slot.origin, Origin::Client { .. });
-        ports.extend(self.switch.ports().filter_map(|id| self.port_status(id, own)));
-        SwitchStatus { name: self.name.clone(), condition: Condition::Runs, ports, left: self.departed.rows().to_vec() }
+/// All ports, each listener followed by its clients.
+pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Departed) -> SwitchStatus {
+    links::refresh(ports);
+    let ports = &*ports;
+    let shown = |wanted: &dyn Fn(&PortSlot) -> bool| -> Vec<_> {
+        let ids = ports.switch.ports().filter(|&id| ports.edges.slot(id).is_some_and(wanted));
+        ids.filter_map(|id| port(ports, listeners, id)).collect()
+    };
+    let mut rows = Vec::new();
+    for (index, slot) in listeners.iter() {
+        rows.push(listener(slot));
+        rows.extend(shown(&|slot| matches!(slot.origin, Origin::Client { listener, .. } if listener == index)));
     }
+    rows.extend(shown(&|slot| !matches!(slot.origin, Origin::Client { .. })));
+    let left = departed.rows().to_vec();
+    SwitchStatus { name: ports.name.clone(), condition: Condition::Runs, ports: rows, left }
+}
 
-    pub(super) fn port_status(&self, id: PortId, wanted: impl Fn(&PortSlot) -> bool) -> Option<PortStatus> {
-        let slot = self.ports.get(id.index())?.as_ref().filter(|slot| wanted(slot))?;
-        let state = self.switch.state(id)?;
-        let (spec, listener) = match &slot.origin {
-            Origin::Client { listener, .. } => {
-                let spec = &self.listeners[*listener].spec;
-                (Some(spec), Some(spec.name.clone()))
-            }
-            own => (own.spec(), None),
-        };
-        let attach = match &slot.origin {
-            Origin::Spec(spec) => slot.seat.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec)),
-            _ => None,
-        };
-        Some(PortStatus {
-            name: slot.name.clone(),
-            kind: spec.map_or("inside", |spec| spec.kind.text().row().word),
-            state: state_word(slot, &state),
-            peer: slot.seat.edge().and_then(Edge::peer).unwrap_or_else(|| slot.peer.clone()),
-            queued: state.queued,
-            counters: self.switch.counters(id)?.clone(),
-            target: spec.filter(|_| listener.is_none()).map(|spec| spec.target()).unwrap_or_default(),
-            listener,
-            attach,
-            flows: slot.seat.edge().and_then(Edge::flows),
-            leases: slot.seat.edge().map(Edge::leases).unwrap_or_default(),
-        })
-    }
+/// A port that is no listener.
+pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<PortStatus> {
+    let slot = ports.edges.slot(id)?;
+    let state = ports.switch.state(id)?;
+    let (spec, listener) = match &slot.origin {
+        Origin::Client { listener, .. } => {
+            let spec = listeners.get(*listener).map(|slot| &slot.spec);
+            (spec, spec.map(|spec| spec.name.clone()))
+        }
+        own => (own.spec(), None),
+    };
+    let attach = match &slot.origin {
+        Origin::Spec(spec) => slot.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec)),
+        Origin::Given(_) | Origin::Apart(_) | Origin::Client { .. } | Origin::Inside => None,
+    };
+    let shown = slot.edge().and_then(Edge::shown).unwrap_or_default();
+    Some(PortStatus {
+        name: slot.name.clone(),
+        kind: spec.map_or("inside", |spec| spec.kind.text().row().word),
+        state: state_word(slot, &state),
+        peer: slot.peer(),
+        queued: state.queued,
+        counters: ports.switch.counters(id)?.clone(),
+        target: spec.filter(|_| listener.is_none()).map(|spec| spec.target()).unwrap_or_default(),
+        listener,
+        attach,
+        figures: shown.figures,
+        leases: shown.leases,
+    })
 }
 
 /// The state of a port that is no listener, one of [`PORT_STATES`](crate::control::PORT_STATES).
-pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
-    match slot.seat.edge() {
-        Some(edge) if slot.connecting => edge.waits_by(),
-        None if slot.failed => "down",
-        None => "waiting",
-        Some(edge) if edge.link_is_down() => "down",
-        Some(_) if state.stalled => "stalled",
-        Some(edge) => edge.state().unwrap_or("up"),
+fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
+    match (&slot.life, slot.edge()) {
+        (Life::Over(_), _) => "down",
+        (Life::Wished(_), _) | (_, None) => "waiting",
+        (Life::Arriving(_), Some(edge)) => edge.waits_by(),
+        (Life::Open(_), Some(edge)) if edge.link_is_down() => "down",
+        (Life::Open(_), Some(_)) if state.stalled => "stalled",
+        (Life::Open(_), Some(edge)) => edge.shown().and_then(|shown| shown.standing).map_or("up", |it| it.state),
     }
 }
 
-pub(super) fn listener_status(slot: &ListenerSlot) -> PortStatus {
-    let addr = slot.listener.as_ref().and_then(Listener::addr);
+/// A listener.
+pub(super) fn listener(slot: &ListenerSlot) -> PortStatus {
+    let there = slot.life.there();
+    let peer = match &slot.life {
+        Life::Wished(Wish { why, .. }) | Life::Over(why) => why.clone(),
+        Life::Arriving(listener) | Life::Open(listener) => listener.addr().unwrap_or_default(),
+    };
     PortStatus {
         name: slot.spec.name.clone(),
         kind: slot.spec.kind.text().row().word,
-        state: if slot.listener.is_some() { "listening" } else { "waiting" },
-        peer: addr.unwrap_or_else(|| slot.why.clone()),
+        state: if there.is_some() { "listening" } else { "waiting" },
+        peer,
         queued: 0,
         counters: slot.departed.clone(),
         target: slot.spec.target(),
         listener: None,
-        attach: slot.listener.as_ref().map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
-        flows: None,
-        leases: Vec::new(),
+        attach: there.map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
+        figures: Vec::new(),
+        leases: Arc::default(),
     }
+}
+
+/// The states of all ports, as a number that is another one when any is.
+pub(super) fn states(ports: &Ports, listeners: &Listeners) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (_, slot) in listeners.iter() {
+        (&slot.spec.name, slot.life.there().is_some()).hash(&mut hasher);
+    }
+    for id in ports.switch.ports() {
+        if let (Some(slot), Some(state)) = (ports.edges.slot(id), ports.switch.state(id)) {
+            (&slot.name, state_word(slot, &state)).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }

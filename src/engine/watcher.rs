@@ -2,12 +2,10 @@
 //!
 //! Theory of operation. A [`Watcher`] says whether it wants to hear. While one does, the engine looks at the end of each
 //! turn of its loop, and whenever it is asked how its ports are, whether any state is another than at the look before,
-//! and then wakes it. Who wants first and asks then misses nothing; being woken for nothing is possible.
+//! and then wakes it. A thread that says so first, and asks then, misses
+//! nothing; it may be woken for nothing.
 
-use super::Engine;
-use super::show::state_word;
 use mio::Waker;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,40 +42,20 @@ impl Watchers {
         self.all.push(watcher);
     }
 
-    fn wanting(&self) -> impl Iterator<Item = &Arc<Watcher>> {
-        self.all.iter().filter(|watcher| watcher.wants.load(Ordering::SeqCst))
-    }
-}
-
-impl Engine {
-    /// Tells who wants to hear, if a state is not as it was.
-    pub(super) fn tell_watchers(&mut self) {
-        if self.watchers.wanting().next().is_none() {
+    /// Tells who wants to hear, if the states are not as they were. They are asked for only then.
+    pub fn tell(&mut self, states: impl FnOnce() -> u64) {
+        let mut wanting = self.all.iter().filter(|watcher| watcher.wants.load(Ordering::SeqCst)).peekable();
+        if wanting.peek().is_none() {
             return;
         }
-        let now = self.states();
-        if std::mem::replace(&mut self.watchers.seen, now) == now {
+        let now = states();
+        if std::mem::replace(&mut self.seen, now) == now {
             return;
         }
-        for watcher in self.watchers.wanting() {
+        for watcher in wanting {
             if let Err(error) = watcher.waker.wake() {
                 log::error!("cannot tell that a port has changed: {error}");
             }
         }
-    }
-
-    /// The states of all ports, as a number that is another one when any is.
-    fn states(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for slot in self.listeners.iter().filter(|slot| !slot.removed) {
-            (&slot.spec.name, slot.listener.is_some()).hash(&mut hasher);
-        }
-        for id in self.switch.ports() {
-            let slot = self.ports.get(id.index()).and_then(Option::as_ref);
-            if let (Some(slot), Some(state)) = (slot, self.switch.state(id)) {
-                (&slot.name, state_word(slot, &state)).hash(&mut hasher);
-            }
-        }
-        hasher.finish()
     }
 }

@@ -13,9 +13,8 @@ use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
 use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
-use crate::service::lan::leases::Lease;
-use crate::service::nat::{Flows, Stats};
-use crate::service::{Ingress, Shown};
+use crate::service::Ingress;
+use crate::service::report::{Report, Shown};
 use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
@@ -23,7 +22,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Batches that wait in one direction at most.
 const DEPTH: usize = 64;
@@ -67,16 +66,12 @@ struct Shared {
     closed: AtomicBool,
     /// The isolated ports of the switch, once the port is one of its.
     isolated: OnceLock<Arc<PortSet>>,
-    /// The flows of a gateway, and what it has counted.
-    flows: Mutex<Option<(Flows, Stats)>>,
-    /// The leases of its segment, and when it told them.
-    leases: Mutex<Vec<(Lease, SystemTime)>>,
-    /// They have changed since the switch looked last.
-    leased: AtomicBool,
+    /// What the service has told of itself last.
+    report: Mutex<Option<Report>>,
+    /// It has told something since the switch looked last that the switch has to look at.
+    news: AtomicBool,
     /// Ports that whoever was there has left, where the service wants to know: `None` where it does not.
     departures: Mutex<Option<BTreeSet<PortId>>>,
-    /// How the service wants to be shown.
-    shown: Mutex<Option<Shown>>,
     /// Why the service has failed.
     failure: OnceLock<String>,
     to_service: Spares,
@@ -136,11 +131,9 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         asleep: flag(),
         closed: flag(),
         isolated: OnceLock::new(),
-        flows: Mutex::default(),
-        leases: Mutex::default(),
-        leased: flag(),
+        report: Mutex::default(),
+        news: flag(),
         departures: Mutex::default(),
-        shown: Mutex::default(),
         failure: OnceLock::new(),
         to_service: Spares::default(),
         to_switch: Spares::default(),
@@ -183,25 +176,14 @@ impl Channel {
         }
     }
 
-    /// The flows of the gateway at the other end, if it is one, and what it has counted.
-    pub fn flows(&self) -> Option<(Flows, Stats)> {
-        *self.shared.flows.lock()
-    }
-
-    /// The leases that the other end has given out and that have not ended, each with its end.
-    pub fn leases(&self) -> Vec<(Lease, SystemTime)> {
-        let now = SystemTime::now();
-        self.shared.leases.lock().iter().filter(|(_, end)| *end > now).cloned().collect()
-    }
-
-    /// The same, if they have changed since this was asked last.
-    pub fn take_leases(&self) -> Option<Vec<(Lease, SystemTime)>> {
-        self.shared.leased.swap(false, Ordering::SeqCst).then(|| self.leases())
-    }
-
-    /// How the other end wants to be shown, if it has said so.
+    /// What the other end shows of itself, if it has told anything.
     pub fn shown(&self) -> Option<Shown> {
-        self.shared.shown.lock().clone()
+        self.shared.report.lock().as_ref().map(Report::show)
+    }
+
+    /// The same, if there are news since this was asked last.
+    pub fn take_news(&self) -> Option<Shown> {
+        self.shared.news.swap(false, Ordering::SeqCst).then(|| self.shown()).flatten()
     }
 
     /// Whether the other end has called since this was asked last.
@@ -375,25 +357,14 @@ impl Link {
         self.shared.to_service.put(batch);
     }
 
-    /// Tells the flows of a gateway, which are shown with the port.
-    pub fn tell_flows(&self, flows: Flows, stats: Stats) {
-        *self.shared.flows.lock() = Some((flows, stats));
-    }
-
-    /// Tells the leases of its segment, which are shown with the port.
-    pub fn tell_leases(&self, leases: impl IntoIterator<Item = Lease>) {
-        let now = SystemTime::now();
-        *self.shared.leases.lock() = leases.into_iter().map(|lease| (lease.clone(), now + lease.left)).collect();
-        // A guarded port has its lease's address from now on.
-        self.shared.leased.store(true, Ordering::SeqCst);
-        self.shared.wake();
-    }
-
-    /// Tells how the port is to be shown.
-    pub fn tell_shown(&self, shown: Shown) {
-        *self.shared.shown.lock() = Some(shown);
-        // Somebody may want to hear of it.
-        self.shared.wake();
+    /// Tells what the port is to show.
+    pub fn tell(&self, report: Report) {
+        let news = report.is_news();
+        *self.shared.report.lock() = Some(report);
+        if news {
+            self.shared.news.store(true, Ordering::SeqCst);
+            self.shared.wake();
+        }
     }
 
     /// Tells why the service has failed, before the link goes.

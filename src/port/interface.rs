@@ -9,6 +9,8 @@ pub enum Link {
     Up,
     /// It was set down: what is sent to it is dropped, and nothing comes.
     Down,
+    /// It is up, but no program has it open, for whose TAP or TUN it is: what is sent to it is lost, and nothing comes.
+    Unopened,
 }
 
 /// Checks a name as the kernel does, before it cuts or expands it in silence: 1 to 15 bytes, none of them `/`, `:`,

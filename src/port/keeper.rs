@@ -63,6 +63,7 @@ pub fn take_over() -> Option<ExitCode> {
     let Some(Ok(socket)) = number.map(super::inherited) else {
         return Some(ExitCode::from(Class::Usage.code()));
     };
+    unix::binds_for_parent();
     // Keys at the terminal and the end of it are for the bridge, whose end is this one's.
     let held = sys::process::Signals::hold(&[]);
     serve(&socket);
@@ -99,77 +100,102 @@ impl From<Errno> for Done {
 /// Does it. Gives what to say, and the descriptor that was asked for.
 fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, Option<OwnedFd>), Done> {
     let fd = || fd.as_ref().ok_or(Errno::BADF);
-    match deed {
-        Deed::Bind(path, kind, to) => {
-            let kind = SocketType::from_raw(*kind);
-            let bound = unix::bind_here(allowed(path, orders)?, kind, &access(to)).map_err(|error| failed(&error))?;
-            let (fd, made) = bound;
-            made.leave();
-            if to.1.is_none() {
-                let (user, group) = (Uid::from_raw(orders.owner.0), Gid::from_raw(orders.owner.1));
-                let group = to.2.is_none().then_some(group);
-                chownat(CWD, path, Some(user), group, AtFlags::SYMLINK_NOFOLLOW)?;
-            }
-            return Ok((WELL, Some(fd)));
-        }
+    let opened = match deed {
+        Deed::Bind(path, kind, to) => Some(bind_path(allowed(path, orders)?, *kind, to, orders)?),
         Deed::Give(path, to) => {
-            let terminal = path.starts_with("/dev/pts");
-            let path = if terminal { path } else { allowed(path, orders)? };
-            let found = FileType::from_raw_mode(lstat(path)?.st_mode);
-            if !(terminal || matches!(found, FileType::Socket | FileType::Fifo)) {
-                return Err(Errno::PERM.into());
-            }
-            super::access::give(path, &access(to)).map_err(|error| failed(&error))?;
+            give_away(path, to, orders)?;
+            None
         }
         Deed::Create(path) => {
             let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::open(allowed(path, orders)?, flags, Bits::RUSR | Bits::WUSR)?;
             give(path, orders)?;
-            return Ok((WELL, Some(file)));
+            Some(file)
         }
         Deed::Rename(from, to) => {
             if from.as_os_str().as_encoded_bytes().strip_suffix(b".new") != Some(to.as_os_str().as_encoded_bytes()) {
                 return Err(Errno::PERM.into());
             }
             rustix::fs::rename(allowed(from, orders)?, allowed(to, orders)?)?;
+            None
         }
-        Deed::BindTo(addr) => bind(fd()?, addr)?,
-        Deed::Connect(path) => connect(fd()?, &SocketAddrUnix::new(allowed(path, orders)?)?)?,
+        Deed::BindTo(addr) => {
+            bind(fd()?, addr)?;
+            None
+        }
+        Deed::Connect(path) => {
+            connect(fd()?, &SocketAddrUnix::new(allowed(path, orders)?)?)?;
+            None
+        }
         Deed::Open(path, flags) => {
             let making = OFlags::CREATE | OFlags::TRUNC | OFlags::TMPFILE;
             let flags = (OFlags::from_bits_retain(*flags) - making) | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            return Ok((WELL, Some(rustix::fs::open(allowed(path, orders)?, flags, Bits::empty())?)));
+            Some(rustix::fs::open(allowed(path, orders)?, flags, Bits::empty())?)
         }
-        Deed::OpenBelow(path) => {
-            let folder = fd()?;
-            let place = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).map_err(|_| Errno::BADF)?;
-            allowed(&place.join("file"), orders)?;
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-            return Ok((WELL, Some(openat2(folder, path.as_str(), flags, Bits::empty(), resolve)?)));
-        }
+        Deed::OpenBelow(path) => Some(open_below(fd()?, path, orders)?),
         Deed::Fifo(path, mode) => {
             mknodat(CWD, allowed(path, orders)?, FileType::Fifo, Bits::from_raw_mode(mode & 0o777), 0)?;
             give(path, orders)?;
+            None
         }
         Deed::Link(target, path) => {
             rustix::fs::symlink(target, allowed(path, orders)?)?;
             give(path, orders)?;
+            None
         }
         Deed::Remove(path) => {
-            let found = FileType::from_raw_mode(lstat(allowed(path, orders)?)?.st_mode);
-            if !matches!(found, FileType::Socket | FileType::Fifo | FileType::Symlink) {
-                return Err(Errno::PERM.into());
-            }
-            rustix::fs::unlink(path)?;
+            remove(allowed(path, orders)?)?;
+            None
         }
         Deed::Look(path) => return Ok((Done::Seen(Seen::at(allowed(path, orders)?)?), None)),
         Deed::Port(spec) => {
             let (made, fd) = open_port(spec).map_err(|error| failed(&error))?;
             return Ok((Done::Well(made), Some(fd)));
         }
+    };
+    Ok((WELL, opened))
+}
+
+/// Binds a socket to `path`, which belongs to the user of the process unless others are named.
+fn bind_path(path: &Path, kind: u32, to: &For, orders: &Orders) -> Result<OwnedFd, Done> {
+    let kind = SocketType::from_raw(kind);
+    let (fd, made) = unix::bind_here(path, kind, &access(to)).map_err(|error| failed(&error))?;
+    made.leave();
+    if to.1.is_none() {
+        let (user, group) = (Uid::from_raw(orders.owner.0), Gid::from_raw(orders.owner.1));
+        let group = to.2.is_none().then_some(group);
+        chownat(CWD, path, Some(user), group, AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    Ok((WELL, None))
+    Ok(fd)
+}
+
+/// Gives a socket, a FIFO or a pseudo-terminal to those who are to have it.
+fn give_away(path: &Path, to: &For, orders: &Orders) -> Result<(), Done> {
+    let terminal = path.starts_with("/dev/pts");
+    let path = if terminal { path } else { allowed(path, orders)? };
+    let found = FileType::from_raw_mode(lstat(path)?.st_mode);
+    if !(terminal || matches!(found, FileType::Socket | FileType::Fifo)) {
+        return Err(Errno::PERM.into());
+    }
+    super::access::give(path, &access(to)).map_err(|error| failed(&error))
+}
+
+/// Opens a file to be read, in a folder that is one of the places, and nowhere else.
+fn open_below(folder: &OwnedFd, path: &str, orders: &Orders) -> Result<OwnedFd, Errno> {
+    let place = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).map_err(|_| Errno::BADF)?;
+    allowed(&place.join("file"), orders)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    openat2(folder, path, flags, Bits::empty(), resolve)
+}
+
+/// Removes what a port had made: a socket, a FIFO or a link.
+fn remove(path: &Path) -> Result<(), Errno> {
+    let found = FileType::from_raw_mode(lstat(path)?.st_mode);
+    if !matches!(found, FileType::Socket | FileType::Fifo | FileType::Symlink) {
+        return Err(Errno::PERM);
+    }
+    rustix::fs::unlink(path)
 }
 
 fn failed(error: &Error) -> Done {
@@ -199,7 +225,7 @@ fn open_port(spec: &str) -> Result<(bool, OwnedFd)> {
             let tap = Tap::open(tap, spec.mtu)?;
             Ok((tap.created(), tap.into()))
         }
-        PortKind::Packet(packet) => super::open_interface(packet).map(|port| (false, port.into())),
+        PortKind::Packet(packet) => super::open::open_interface(packet).map(|port| (false, port.into())),
         _ => Err(Error::usage("the keeper opens TAPs and packet sockets only")),
     }
 }

@@ -21,7 +21,7 @@
 
 use super::frame_io::{self, FrameIo, Got, Refusal};
 use super::interface::{Link, check_name};
-use super::netlink::Netlink;
+use super::netlink::{Netlink, Tun};
 use super::sys::{self, VlanTag};
 use super::{Gone, Inhaled};
 use crate::counters::{Counters, DropReason};
@@ -76,8 +76,8 @@ pub struct Packet {
     name: String,
     link: Link,
     offload: bool,
-    /// It is the host's end of a TAP.
-    is_tap: bool,
+    /// It is the host's end of a TAP or TUN, behind which a program is or will be.
+    tun: Option<Tun>,
     /// Another interface may take the place of this one.
     waits: bool,
     carries: Carries,
@@ -110,7 +110,12 @@ impl Packet {
         let failed = |errno: Errno| Error::system(&port, &errno.into());
         let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None).map_err(|errno| {
             let hint = "sudo setcap cap_net_raw+ep \"$(command -v zbridge)\", or run it with sudo";
-            if errno == Errno::PERM { failed(errno).hint(hint) } else { failed(errno) }
+            match errno {
+                // The right would not help.
+                Errno::PERM if is_nowhere(interface) => no_such_interface(interface),
+                Errno::PERM => failed(errno).hint(hint),
+                _ => failed(errno),
+            }
         })?;
         let index = name_to_index(&fd, interface).map_err(|errno| match errno {
             Errno::NODEV => no_such_interface(interface),
@@ -119,9 +124,7 @@ impl Packet {
         prepare(index)?;
         set_options(&fd, index).map_err(failed)?;
         sys::packet_bind(&fd, index).map_err(failed)?;
-        let found = Netlink::open().and_then(|mut netlink| netlink.interface(interface)).ok().flatten();
-        let is_tap = found.is_some_and(|found| found.tun.tap);
-        Ok(Self { is_tap, ..Self::bound(fd, index).map_err(|error| error.at(port))? }.with_carrier())
+        Ok(Self::bound(fd, index).map_err(|error| error.at(port))?.of_this_namespace())
     }
 
     /// A packet socket that is nothing but that: it sends and receives frames of the interface as they are, for someone
@@ -163,8 +166,8 @@ impl Packet {
         let carries = Carries::of(address.hardware)
             .ok_or_else(|| Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"))?;
         let (name, link) = (String::new(), Link::Up);
-        let (offload, is_tap, waits, carrier, tunnelled) = (true, false, false, None, None);
-        let mut packet = Self { fd, index, name, link, offload, is_tap, waits, carries, carrier, tunnelled };
+        let (offload, tun, waits, carrier, tunnelled) = (true, None, false, None, None);
+        let mut packet = Self { fd, index, name, link, offload, tun, waits, carries, carrier, tunnelled };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
         Ok(packet)
     }
@@ -191,10 +194,11 @@ impl Packet {
         }
     }
 
-    /// Says whether it stays when its interface is gone, until its socket is bound to another one; it does not unless told.
+    /// Says whether it is a program's, and so stays when its interface is gone, until its socket is bound to another one;
+    /// it does not unless told.
     #[must_use]
     pub fn may_wait(self, waits: bool) -> Self {
-        Self { waits, ..self }
+        Self { waits, ..self }.looked_at_anew()
     }
 
     /// Whether it does.
@@ -214,7 +218,12 @@ impl Packet {
 
     /// Whether it was opened on a TAP, behind which a program is or will be.
     pub fn is_tap(&self) -> bool {
-        self.is_tap
+        self.tun.is_some_and(|tun| tun.tap)
+    }
+
+    /// Whether there is a carrier only while a program has the interface open.
+    pub fn is_of_program(&self) -> bool {
+        self.waits || self.tun.is_some()
     }
 
     /// Whether it shall take frames that are not plain.
@@ -277,11 +286,21 @@ impl Packet {
         self.link
     }
 
-    /// Looks from now on whether its carrier comes and goes. It must be an interface of the network namespace of the
-    /// calling thread, as whoever asks then is.
+    /// Says that it is an interface of the network namespace of the calling thread, of which more can be known: what kind
+    /// it is, and from now on whether its carrier comes and goes.
     #[must_use]
-    pub fn with_carrier(self) -> Self {
-        Self { carrier: self.carrier_changes(), ..self }
+    pub fn of_this_namespace(self) -> Self {
+        let found = Netlink::open().and_then(|mut netlink| netlink.interface(&self.name)).ok().flatten();
+        let tun = found.filter(|found| found.kind.as_deref() == Some("tun")).map(|found| found.tun);
+        Self { tun, carrier: self.carrier_changes(), ..self }.looked_at_anew()
+    }
+
+    /// The link as it is, whatever was known of it.
+    fn looked_at_anew(mut self) -> Self {
+        self.link = Link::Down;
+        // One that is gone by now is found to be by the first who uses it.
+        let _ = self.check_link();
+        self
     }
 
     fn carrier_changes(&self) -> Option<u32> {
@@ -307,21 +326,43 @@ impl Packet {
             && let Ok(address) = sys::packet_address(&self.fd)
         {
             // 0 or less: the interface that it was bound to is gone.
-            self.index = u32::try_from(address.index).unwrap_or(0);
+            let index = u32::try_from(address.index).unwrap_or(0);
+            if std::mem::replace(&mut self.index, index) != index {
+                self.link = Link::Down;
+            }
         }
         let told = index_to_name(&self.fd, self.index).and_then(|name| {
-            let up = sys::interface_is_up(&self.fd, &name)?;
+            let link = self.link_of(&name)?;
             self.name = name;
-            Ok(up)
+            Ok(link)
         });
         match told {
-            Ok(up) => self.link = if up { Link::Up } else { Link::Down },
+            Ok(link) => self.link = link,
             Err(Errno::NODEV | Errno::NXIO) if self.waits => self.link = Link::Down,
             Err(Errno::NODEV | Errno::NXIO) => return Err(deleted()),
             // No answer says nothing: what was known is still the best guess.
             Err(_) => {}
         }
         Ok(self.link)
+    }
+}
+
+impl Packet {
+    /// How the link of its interface is, which is called `name`. That its program has closed it is seen a second late, that
+    /// one has it open at once: the kernel's flag alone would say so of an interface that was just made as well.
+    fn link_of(&self, name: &str) -> std::result::Result<Link, Errno> {
+        let flags = sys::interface_flags(&self.fd, name)?;
+        Ok(if flags & libc::IFF_UP == 0 {
+            Link::Down
+        } else if !self.is_of_program() {
+            Link::Up
+        } else if flags & libc::IFF_RUNNING == 0 {
+            Link::Unopened
+        } else if self.link == Link::Up || sys::interface_has_carrier(&self.fd, name).unwrap_or(true) {
+            Link::Up
+        } else {
+            Link::Unopened
+        })
     }
 }
 
@@ -358,6 +399,11 @@ fn set_options(fd: &OwnedFd, index: u32) -> std::result::Result<(), Errno> {
         sockopt::set_socket_send_buffer_size(fd, SOCKET_BUFFER)?;
     }
     Ok(())
+}
+
+/// Whether there is certainly no interface of this name, which anybody may ask.
+fn is_nowhere(name: &str) -> bool {
+    Netlink::open().and_then(|mut netlink| netlink.interface(name)).is_ok_and(|found| found.is_none())
 }
 
 /// There is no interface of this name. Tells which there are, the likeliest first.
@@ -402,7 +448,7 @@ impl FrameIo for Packet {
     fn recv(&mut self, room: &mut [u8]) -> std::result::Result<Got, Errno> {
         let mut header = [0; Offload::LEN];
         let (len, tag) = sys::packet_receive(&self.fd, &mut header, room)?;
-        if self.link == Link::Down {
+        if self.link != Link::Up {
             // Either it is up again, or this frame was waiting since before it went down. Deletion tells itself.
             let _ = self.check_link();
         }
@@ -422,7 +468,10 @@ impl FrameIo for Packet {
         let header = offload.encode();
         let pieces = [IoSlice::new(&header), IoSlice::new(frame)];
         sendmsg(&self.fd, &pieces, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT)?;
-        self.link = Link::Up;
+        if self.link == Link::Down {
+            // Whether a program has it open is another matter.
+            let _ = self.check_link();
+        }
         Ok(())
     }
 

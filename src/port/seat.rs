@@ -3,8 +3,8 @@
 //! Theory of operation. A connection has state (how much of a frame has left, what a decoder has in hand) that means
 //! nothing after its error. So an edge is used through its seat alone: the call that fails moves the edge out of reach,
 //! together with the reason, before it returns. Frames that are offered to the seat from then on end as `no-peer`,
-//! in the same breath too. The engine takes the failed edge out ([`Seat::take_failed`]) and lets it go, or puts it back
-//! when it can wait for its next peer with a clean state.
+//! in the same breath too. The engine takes the failed edge out ([`Seat::into_failed`]) and lets it go, or gives it a new
+//! seat when it can wait for its next peer with a clean state.
 //!
 //! Every frame that is offered is accounted for here: it was sent or dropped, and counted, or the edge is busy.
 
@@ -42,63 +42,41 @@ pub trait Carrier {
 }
 
 /// The place of an edge. See the head of the file.
-pub struct Seat<E>(State<E>);
-
-enum State<E> {
-    Vacant,
-    Whole(E),
-    Failed(E, Gone),
+pub struct Seat<E> {
+    edge: E,
+    /// Why the edge is of no more use.
+    gone: Option<Gone>,
 }
 
 impl<E> Seat<E> {
-    /// A seat with `edge` on it, if there is one yet.
-    pub fn new(edge: Option<E>) -> Self {
-        Self(edge.map_or(State::Vacant, State::Whole))
+    /// A seat with `edge` on it.
+    pub fn new(edge: E) -> Self {
+        Self { edge, gone: None }
     }
 
     /// The edge, as long as it is whole.
     pub fn edge(&self) -> Option<&E> {
-        match &self.0 {
-            State::Whole(edge) => Some(edge),
-            State::Vacant | State::Failed(..) => None,
-        }
+        self.gone.is_none().then_some(&self.edge)
     }
 
     /// The same, to be asked or set.
     pub fn edge_mut(&mut self) -> Option<&mut E> {
-        match &mut self.0 {
-            State::Whole(edge) => Some(edge),
-            State::Vacant | State::Failed(..) => None,
-        }
-    }
-
-    /// Puts a new edge in the place of whatever was there.
-    pub fn put(&mut self, edge: E) {
-        self.0 = State::Whole(edge);
+        self.gone.is_none().then_some(&mut self.edge)
     }
 
     /// The edge is of no more use. Of one that had failed already the first reason stands.
     pub fn fail(&mut self, gone: Gone) {
-        self.0 = match std::mem::replace(&mut self.0, State::Vacant) {
-            State::Whole(edge) => State::Failed(edge, gone),
-            other => other,
-        };
+        self.gone.get_or_insert(gone);
     }
 
-    /// Whether its edge has failed and was not taken out yet.
+    /// Whether its edge has failed.
     pub fn has_failed(&self) -> bool {
-        matches!(self.0, State::Failed(..))
+        self.gone.is_some()
     }
 
-    /// Takes out an edge that has failed, and why. The seat is then vacant.
-    pub fn take_failed(&mut self) -> Option<(E, Gone)> {
-        match std::mem::replace(&mut self.0, State::Vacant) {
-            State::Failed(edge, gone) => Some((edge, gone)),
-            other => {
-                self.0 = other;
-                None
-            }
-        }
+    /// Takes the edge out, and why it has failed, if it has.
+    pub fn into_failed(self) -> Option<(E, Gone)> {
+        Some((self.edge, self.gone?))
     }
 }
 
@@ -108,7 +86,7 @@ impl<E: Carrier> Seat<E> {
         self.edge().is_some_and(Carrier::has_begun)
     }
 
-    /// Receives what has come, within `budget`. `None`: nobody is there, or the edge has failed just now.
+    /// Receives what has come, within `budget`. `None`: the edge has failed, now or before.
     pub fn receive(
         &mut self,
         batch: &mut Batch,
@@ -126,20 +104,17 @@ impl<E: Carrier> Seat<E> {
     }
 
     /// Offers frames. Returns how many are done with: sent or dropped, and counted. When these are not all, the edge is
-    /// busy. Without an edge they are all dropped.
+    /// busy. After a failure they are all dropped.
     pub fn offer(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> usize {
-        let (reason, done) = match &mut self.0 {
-            State::Whole(edge) => match edge.transmit(out, counters) {
-                Ok(taken) => return taken,
-                Err(Broken { done, gone }) => {
-                    self.fail(gone);
-                    (DropReason::NoPeer, done)
-                }
-            },
-            State::Failed(..) => (DropReason::NoPeer, 0),
-            State::Vacant => (DropReason::LinkDown, 0),
+        let done = match self.edge_mut().map(|edge| edge.transmit(out, counters)) {
+            Some(Ok(taken)) => return taken,
+            Some(Err(Broken { done, gone })) => {
+                self.fail(gone);
+                done
+            }
+            None => 0,
         };
-        counters.drop(reason, out.len().saturating_sub(done) as u64);
+        counters.drop(DropReason::NoPeer, out.len().saturating_sub(done) as u64);
         out.len()
     }
 }
@@ -180,30 +155,27 @@ mod tests {
     #[test]
     fn an_edge_that_failed_is_offered_nothing_more_and_every_frame_is_counted() {
         let (batch, mut counters) = (batch(), Counters::default());
-        let mut seat = Seat::new(Some(Fragile { left: 13, dead: false }));
+        let mut seat = Seat::new(Fragile { left: 13, dead: false });
         for round in 0..4 {
             assert_eq!(seat.offer(Outgoing::rest_of(&batch, 0), &mut counters), 10, "round {round}");
             assert_eq!((seat.edge().is_none(), seat.has_failed()), (round > 0, round > 0));
         }
         assert_eq!((counters.tx_frames, counters.dropped(DropReason::NoPeer)), (13, 27));
         seat.fail(Gone("again".into()));
-        assert_eq!(seat.take_failed().unwrap().1, Gone("write".into()), "the first reason stands");
-        assert!(seat.take_failed().is_none() && !seat.has_failed());
-        assert_eq!(seat.offer(Outgoing::rest_of(&batch, 0), &mut counters), 10);
-        assert_eq!(counters.dropped(DropReason::LinkDown), 10, "nobody is there at all");
+        assert_eq!(seat.into_failed().unwrap().1, Gone("write".into()), "the first reason stands");
     }
 
     #[test]
     fn an_edge_that_failed_while_it_was_read_is_not_written_to() {
         let (mut room, mut counters) = (Batch::new(100), Counters::default());
-        let mut seat = Seat::new(Some(Fragile { left: 99, dead: false }));
+        let mut seat = Seat::new(Fragile { left: 99, dead: false });
         let budget = Budget { bytes: 9, frames: 9 };
         for _ in 0..2 {
             assert_eq!(seat.receive(&mut room, PortId(0), budget, &mut counters), None);
         }
         assert_eq!(seat.offer(Outgoing::rest_of(&batch(), 0), &mut counters), 10);
         assert_eq!(counters.dropped(DropReason::NoPeer), 10);
-        seat.put(Fragile { left: 99, dead: false });
+        seat = Seat::new(Fragile { left: 99, dead: false });
         assert_eq!(seat.offer(Outgoing::rest_of(&batch(), 0), &mut counters), 10);
         assert_eq!(counters.tx_frames, 10);
     }

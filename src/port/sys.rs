@@ -174,13 +174,26 @@ pub fn tun_mac(fd: impl AsFd) -> Result<Mac, Errno> {
     Ok(Mac([a, b, c, d, e, f]))
 }
 
-/// Whether the interface called `name`, in the network namespace of the socket `fd`, is up (`SIOCGIFFLAGS`).
-pub fn interface_is_up(fd: impl AsFd, name: &str) -> Result<bool, Errno> {
+/// The IFF_* flags of the interface called `name`, in the network namespace of the socket `fd` (`SIOCGIFFLAGS`).
+/// IFF_RUNNING follows the carrier, a second late when that goes (linkwatch of the kernel).
+pub fn interface_flags(fd: impl AsFd, name: &str) -> Result<c_int, Errno> {
     let mut request = request(name)?;
     exchange(fd, libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: SIOCGIFFLAGS fills in the flags.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
-    Ok(c_int::from(flags) & libc::IFF_UP != 0)
+    Ok(c_int::from(flags.cast_unsigned()))
+}
+
+/// Whether the same interface has a carrier at this moment (`ETHTOOL_GLINK`). It waits while the kernel changes
+/// interfaces, as [`interface_flags`] does not.
+pub fn interface_has_carrier(fd: impl AsFd, name: &str) -> Result<bool, Errno> {
+    /// Of linux/ethtool.h: the command, and `struct ethtool_value`.
+    const ETHTOOL_GLINK: u32 = 10;
+    let mut value = [ETHTOOL_GLINK, 0];
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    exchange(fd, libc::SIOCETHTOOL as libc::Ioctl, &mut request)?;
+    Ok(value[1] != 0)
 }
 
 /// What a packet socket is bound to.
@@ -334,6 +347,6 @@ mod tests {
         assert_eq!(packet_address(&reader).unwrap_err(), Errno::NOTSOCK);
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         assert_eq!(packet_address(&socket).unwrap_err(), Errno::AFNOSUPPORT);
-        assert_eq!(interface_is_up(&socket, "sixteen-letters!"), Err(Errno::NODEV));
+        assert_eq!(interface_flags(&socket, "sixteen-letters!"), Err(Errno::NODEV));
     }
 }

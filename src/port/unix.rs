@@ -40,6 +40,7 @@ use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 const BACKLOG: i32 = 128;
@@ -217,6 +218,7 @@ fn stale(path: &Path, kind: SocketType) -> Result<Inode> {
             let error = taken(&format_args!("{UNKNOWN} is bound to it")).hint(USE_ANOTHER);
             Err(error.who(move || holder(&path)))
         }
+        Ok(()) if is_own(&probe) => Err(taken(&"another port of the bridge listens on it").hint(OWN)),
         Ok(()) => Err(taken(&format_args!("{} listens on it", peer(&probe))).hint(USE_ANOTHER)),
         Err(Errno::ACCESS | Errno::PERM) if there.st_uid != rustix::process::geteuid().as_raw() => {
             let whose = format!("it is a socket of user {}, who alone may use or remove it", there.st_uid);
@@ -238,6 +240,24 @@ pub fn clear_stale(path: &Path) {
         // One that cannot be removed is in nobody's way.
         let _ = deed::remove(path);
     }
+}
+
+/// What to do about a path that another port of this process has.
+const OWN: &str = "`zbridge status` shows which port it is; choose another path, or zbridge port del NAME";
+
+/// The bridge that this process binds sockets for, where that is another process.
+static BRIDGE: OnceLock<u32> = OnceLock::new();
+
+/// Says that this process is the keeper of the rights of its parent, a bridge.
+pub fn binds_for_parent() {
+    // There is one parent, and it is said once.
+    let _ = BRIDGE.set(std::os::unix::process::parent_id());
+}
+
+/// Whether a port of the same bridge is at the other end.
+fn is_own(probe: &OwnedFd) -> bool {
+    let own = BRIDGE.get().copied().unwrap_or_else(std::process::id);
+    peer_credentials(probe).is_ok_and(|found| found.pid == Some(own))
 }
 
 /// What to do about a path that another process has.

@@ -19,7 +19,6 @@
 //! discovered.
 
 mod addresses;
-mod arp;
 mod config;
 mod event;
 mod flow;
@@ -41,7 +40,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use self::addresses::Addresses;
 pub use self::addresses::{group_mac, link_local};
-pub use self::arp::sender as arp_sender;
 pub use self::config::{DEFAULT_MTU, EndpointConfig, Limits, MAX_ADDRS, MAX_WINDOW, MIN_MTU};
 pub use self::event::{CloseReason, ConnId, Event, ListenerId, Stats};
 use self::flow::FlowKey;
@@ -53,9 +51,9 @@ use self::scratch::Scratch;
 use self::stack::Stack;
 use crate::error::{Class, Error, Result};
 use crate::service::path_mtu::TooBig;
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Instant, earliest};
-use crate::wire::{Ethernet, Mac};
+use crate::wire::{Ethernet, Mac, arp};
 
 /// Segments that one connection may send before the next one has its turn.
 const TURN: usize = 16;

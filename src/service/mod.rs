@@ -3,89 +3,45 @@
 //! Each is built on an [`endpoint::Endpoint`], a user-space host with MAC, IP addresses and TCP. All of it is sans-I/O:
 //! frames and time come in as arguments, frames and a next deadline come out. A service knows neither the switch nor
 //! a descriptor; the thread that runs one belongs to the engine.
+//!
+//! # The plan
+//! Imports point downwards only; `tests/architecture.rs` checks it here as it does in the whole house.
+//!
+//! | rooms | what they are |
+//! |---|---|
+//! | [`usbip`] | the port that exports USB devices |
+//! | [`nat`] | the gateway: flows of guests are sockets of the host |
+//! | [`lan`] | the servers of a gateway's network: DHCP, DNS, TFTP, router advertisements |
+//! | [`ping_host`], [`prober`] | a host that only answers, and one that only asks |
+//! | [`questions`] | what a gateway asks its servers |
+//! | [`endpoint`] | the user-space host |
+//! | [`machine`] | a service as its thread sees it |
+//! | [`outside`], [`host`], [`report`] | what services say to those who own descriptors, and to the port |
+//! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | who has sent something, and what is held for whom |
 
 pub mod allowance;
 pub mod endpoint;
-pub mod ip;
+pub mod host;
 pub mod lan;
+pub mod lease;
+pub mod machine;
 pub mod nat;
 pub mod outside;
 pub mod path_mtu;
 pub mod ping_host;
 pub mod prober;
+pub mod questions;
+pub mod report;
 pub mod shares;
 pub mod station;
 pub mod usbip;
 
-use crate::config::{Attach, PortKind, PortSpec};
+use crate::config::{PortKind, PortSpec};
 use crate::error::Result;
-use crate::time::Instant;
-use outside::{Found, Input, Output, Want};
+pub use machine::{Service, Unsent};
+use outside::{Found, Want};
 pub use station::{Ingress, Station};
 use usbip::UsbipPort;
-
-/// What the engine's thread has to know of a service to run it.
-pub trait Service {
-    /// Takes a frame that the switch sent to the service's port, where it had come in by `ingress`.
-    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]);
-
-    /// Gives up to `budget` frames to `out`, and returns how many.
-    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize;
-
-    /// When [`Service::handle_timeout`] is to be called, if at all.
-    fn poll_timeout(&self) -> Option<Instant>;
-
-    /// Does what is due. Called before every round of [`Service::poll_transmit`], with or without a deadline.
-    fn handle_timeout(&mut self, now: Instant);
-
-    /// Takes what came from the outside; a service that wants nothing of it gets nothing.
-    fn handle_input(&mut self, now: Instant, input: Input) {
-        let _ = (now, input);
-    }
-
-    /// The port is no more: no frame will come or go. What was accepted for the outside may still leave
-    /// ([`Service::unsent`]); nothing new is to be accepted.
-    fn handle_closed(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// What was accepted for the outside and has not left, if there is any.
-    fn unsent(&self) -> Vec<Unsent> {
-        Vec::new()
-    }
-
-    /// The next message to the outside.
-    fn poll_output(&mut self) -> Option<Output> {
-        None
-    }
-
-    /// How the port is to be shown from now on, when that has changed. Most are up as long as they run.
-    fn poll_shown(&mut self) -> Option<Shown> {
-        None
-    }
-}
-
-/// What a service shows of itself in place of what its port's specification says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Shown {
-    /// One of [`PORT_STATES`](crate::control::PORT_STATES).
-    pub state: &'static str,
-    /// Whom or what it serves.
-    pub peer: String,
-    /// How a peer is attached, where one can be.
-    pub attach: Option<Attach>,
-}
-
-/// Bytes that a service has accepted for something outside.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unsent {
-    /// What they came through.
-    pub from: String,
-    /// How many.
-    pub bytes: usize,
-    /// Somebody is there to take them.
-    pub taken: bool,
-}
 
 /// What the service of a port works with outside; `None` if the port is no service.
 pub fn wants(spec: &PortSpec) -> Option<Vec<Want>> {

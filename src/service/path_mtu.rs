@@ -5,10 +5,10 @@
 //! its own at its end, may carry less than the switch does. Who cannot pass a packet on says so by ICMP, with the packet's
 //! beginning; who has sent it then sends smaller ones.
 
-use super::Station;
-use super::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
-use super::shares::Shares;
+use crate::service::shares::Shares;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
+use crate::wire::ip::{FRAGMENT, ICMPV4, ICMPV6, Packet};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -143,9 +143,9 @@ impl Paths {
 mod tests {
     use super::*;
     use crate::frame::PortId;
-    use crate::service::Ingress;
-    use crate::service::ip::{TCP, UDP};
+    use crate::service::station::Ingress;
     use crate::wire::Mac;
+    use crate::wire::ip::{TCP, UDP};
 
     const GUEST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 15));
 

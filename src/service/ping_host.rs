@@ -5,8 +5,9 @@
 use std::net::IpAddr;
 
 use super::endpoint::{Endpoint, EndpointConfig, Event};
-use super::{Ingress, Service};
 use crate::error::Result;
+use crate::service::machine::Service;
+use crate::service::station::Ingress;
 use crate::time::{Duration, Instant, earliest};
 
 /// Data of one ping, in bytes: what ping(8) sends.

@@ -8,8 +8,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::endpoint::{ConnId, Endpoint, EndpointConfig, Event};
-use super::{Ingress, Service};
 use crate::error::Result;
+use crate::service::machine::Service;
+use crate::service::station::Ingress;
 use crate::time::{Duration, Instant, earliest};
 
 /// After how long a question is asked again at least.

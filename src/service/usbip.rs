@@ -23,9 +23,11 @@ pub use build::wants;
 
 use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
 use super::outside::{Found, Input, Output};
-use super::{Ingress, Service, Shown, Unsent};
+use super::report::{Report, Shown, Standing};
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
+use crate::service::machine::{Service, Unsent};
+use crate::service::station::Ingress;
 use crate::time::{Instant, earliest};
 use crate::usb::Function;
 use crate::usbip::{KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
@@ -220,7 +222,8 @@ impl UsbipPort {
         };
         let own = own.iter().map(|(busid, word)| format!("{busid} {word}"));
         let peer = own.chain(self.foreign.iter().map(Foreign::shown)).collect::<Vec<_>>().join(", ");
-        Some(Shown { state, peer, attach: attach.and_then(|busid| usbip.attach_to(busid)) })
+        let standing = Standing { state, attach: attach.and_then(|busid| usbip.attach_to(busid)) };
+        Some(Shown { standing: Some(standing), peer: Some(peer), ..Shown::default() })
     }
 
     /// Logs who took and who gave back a device.
@@ -332,8 +335,8 @@ impl Service for UsbipPort {
         self.outputs.pop_front()
     }
 
-    fn poll_shown(&mut self) -> Option<Shown> {
-        if std::mem::take(&mut self.changed) { self.show() } else { None }
+    fn poll_report(&mut self) -> Option<Report> {
+        if std::mem::take(&mut self.changed) { self.show().map(Report::news) } else { None }
     }
 }
 

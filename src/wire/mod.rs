@@ -2,11 +2,13 @@
 //! input or allocates per frame.
 
 mod addr;
+pub mod arp;
 pub mod checksum;
 pub mod coalesce;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod head;
+pub mod ip;
 pub mod layers;
 pub mod neighbour;
 mod offload;

@@ -2,11 +2,12 @@
 //! whole frames, behind VLAN tags or not.
 //!
 //! ```text
-//! ARP           htype 1 · ptype 0x0800 · lengths 6, 4 · op (1 request, 2 reply) · sender MAC, IP · target MAC, IP
+//! ARP           a request or a reply: see `arp`
 //! ICMPv6 135    type · code 0 · checksum · 4 bytes · target · option 1: the source's MAC
 //! ICMPv6 136    type · code 0 · checksum · flags, 3 bytes · target · option 2: the target's MAC
 //! ```
 
+use super::arp::{self, Operation};
 use super::checksum::pseudo_v6;
 use super::layers::network_at;
 use super::view::{VLAN_TAG, is_tpid};
@@ -24,8 +25,6 @@ const SOURCE_MAC: u8 = 1;
 const TARGET_MAC: u8 = 2;
 const FLAG_ROUTER: u8 = 0x80;
 const FLAG_OVERRIDE: u8 = 0x20;
-/// Hardware type Ethernet, protocol type IPv4, lengths 6 and 4.
-const ARP: [u8; 6] = [0, 1, 8, 0, 6, 4];
 /// Every node of the link, and where frames to it go.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
@@ -120,7 +119,7 @@ pub fn said(frame: &[u8]) -> Option<Said> {
     let (tags, packet) = (Tags::of(frame, at), frame.get(at..)?);
     let source = frame.get(6..12).and_then(station)?;
     let (addr, mac, router) = if kind == ether_type::ARP {
-        let arp = Arp::read(packet)?;
+        let arp = arp(packet)?;
         (arp.sender.into(), arp.sender_mac, None)
     } else {
         let discovery = Discovery::read(kind, packet)?;
@@ -155,7 +154,7 @@ pub fn wanted(frame: &[u8]) -> Option<Wanted> {
     let (tags, packet) = (Tags::of(frame, at), frame.get(at..)?);
     let (addr, from, asks) = match kind {
         ether_type::ARP => {
-            let arp = Arp::read(packet).filter(|arp| arp.request)?;
+            let arp = arp(packet).filter(|arp| arp.operation == Operation::Request)?;
             (arp.target.into(), arp.sender.into(), true)
         }
         ether_type::IPV4 => (v4(packet, 16)?.into(), v4(packet, 12)?.into(), false),
@@ -174,15 +173,14 @@ pub fn wanted(frame: &[u8]) -> Option<Wanted> {
 pub fn question(tags: &Tags, asker: Mac, own: IpAddr, addr: IpAddr) -> Option<Vec<u8>> {
     match (addr, own) {
         (IpAddr::V4(target), IpAddr::V4(own)) => {
-            let arp = arp((asker, own), (Mac::default(), target));
-            Some(ethernet((Mac::BROADCAST, asker), tags, [8, 6], &arp))
+            Some(ethernet((Mac::BROADCAST, asker), tags, ether_type::ARP, &request((asker, own), target)))
         }
         (IpAddr::V6(target), IpAddr::V6(own)) => {
             let [.., a, b, c] = target.octets();
             let mut group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0).octets();
             group[13..].copy_from_slice(&[a, b, c]);
             let packet = discovery((own, group.into()), SOLICITATION, 0, target, (SOURCE_MAC, asker));
-            Some(ethernet((Mac([0x33, 0x33, 0xff, a, b, c]), asker), tags, [0x86, 0xdd], &packet))
+            Some(ethernet((Mac([0x33, 0x33, 0xff, a, b, c]), asker), tags, ether_type::IPV6, &packet))
         }
         _ => None,
     }
@@ -193,13 +191,12 @@ pub fn question(tags: &Tags, asker: Mac, own: IpAddr, addr: IpAddr) -> Option<Ve
 pub fn announcement(said: &Said) -> Vec<u8> {
     match said.addr {
         IpAddr::V4(addr) => {
-            let arp = arp((said.mac, addr), (Mac::default(), addr));
-            ethernet((Mac::BROADCAST, said.mac), &said.tags, [8, 6], &arp)
+            ethernet((Mac::BROADCAST, said.mac), &said.tags, ether_type::ARP, &request((said.mac, addr), addr))
         }
         IpAddr::V6(addr) => {
             let flags = FLAG_OVERRIDE | if said.router == Some(true) { FLAG_ROUTER } else { 0 };
             let packet = discovery((addr, ALL_NODES), ADVERTISEMENT, flags, addr, (TARGET_MAC, said.mac));
-            ethernet((Mac([0x33, 0x33, 0, 0, 0, 1]), said.mac), &said.tags, [0x86, 0xdd], &packet)
+            ethernet((Mac([0x33, 0x33, 0, 0, 0, 1]), said.mac), &said.tags, ether_type::IPV6, &packet)
         }
     }
 }
@@ -225,24 +222,9 @@ fn v6(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
     bytes.get(at..)?.first_chunk::<16>().map(|addr| Ipv6Addr::from(*addr))
 }
 
-struct Arp {
-    request: bool,
-    sender_mac: Mac,
-    sender: Ipv4Addr,
-    target: Ipv4Addr,
-}
-
-impl Arp {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let operation = bytes.strip_prefix(&ARP)?.first_chunk::<2>()?;
-        let request = match operation {
-            [0, 1] => true,
-            [0, 2] => false,
-            _ => return None,
-        };
-        let sender_mac = bytes.get(8..14).and_then(station)?;
-        Some(Self { request, sender_mac, sender: v4(bytes, 14)?, target: v4(bytes, 24)? })
-    }
+/// A message of ARP that a station may have sent.
+fn arp(packet: &[u8]) -> Option<arp::Message> {
+    arp::Message::read(packet).filter(|message| station(&message.sender_mac.0).is_some())
 }
 
 /// A solicitation or an advertisement that is valid so far (RFC 4861, 7.1).
@@ -283,13 +265,14 @@ impl<'a> Discovery<'a> {
     }
 }
 
-fn ethernet((to, from): (Mac, Mac), tags: &Tags, kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
-    [&to.0, &from.0, tags.bytes(), &kind, payload].concat()
+fn ethernet((to, from): (Mac, Mac), tags: &Tags, kind: EtherType, payload: &[u8]) -> Vec<u8> {
+    [&to.0, &from.0, tags.bytes(), &kind.0.to_be_bytes(), payload].concat()
 }
 
-/// A request.
-fn arp((sender_mac, sender): (Mac, Ipv4Addr), (target_mac, target): (Mac, Ipv4Addr)) -> Vec<u8> {
-    [&ARP[..], &[0, 1], &sender_mac.0, &sender.octets(), &target_mac.0, &target.octets()].concat()
+/// Asks by ARP who has `target`.
+fn request((sender_mac, sender): (Mac, Ipv4Addr), target: Ipv4Addr) -> [u8; arp::LEN] {
+    let operation = Operation::Request;
+    arp::Message { operation, sender_mac, sender, target_mac: Mac::default(), target }.bytes()
 }
 
 fn discovery(
@@ -362,7 +345,7 @@ mod tests {
     #[test]
     fn most_frames_are_known_to_say_nothing_at_a_glance() {
         for tags in [Tags::default(), TAGGED, TAGGED_TWICE] {
-            let frame = |kind, payload: &[u8]| ethernet((A, B), &tags, kind, payload);
+            let frame = |kind, payload: &[u8]| ethernet((A, B), &tags, EtherType(u16::from_be_bytes(kind)), payload);
             let v6 = |next, first| [&[0x60, 0, 0, 0, 0, 8, next, 64][..], &[0; 32], &[first; 8]].concat();
             let quiet = [
                 frame([8, 0], &[0x45; 60]),

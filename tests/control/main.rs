@@ -115,9 +115,10 @@ fn all_switches_are_shown_with_state_peer_counters_and_reasons() {
     assert_eq!(lines.len(), 9, "{shown}");
     assert!(lines[8].starts_with("  b  QEMU:  -netdev stream,id=b,"), "that of a has its peer: {shown}");
     assert_eq!((lines[0], lines[4]), ("switch default", "switch lab"), "{shown}");
-    assert!(lines[1].starts_with("port  kind  state      rx  tx  queued  dropped"), "{shown}");
-    assert!(lines[2].starts_with("a     unix  listening  0   0   0       0 ") && lines[2].ends_with("/a"), "{shown}");
-    let counted = "a#1   unix  up         2   0   0       2 (no-egress 1, reserved-group 1)";
+    assert!(lines[1].starts_with("port  kind  state  rx  tx  queued  dropped"), "{shown}");
+    let counted = "a     unix  up     2   0   0       2 (no-egress 1, reserved-group 1)";
+    assert!(lines[2].starts_with(counted) && lines[2].ends_with("/a"), "{shown}");
+    let counted = "a#1   unix  up     2   0   0       2 (no-egress 1, reserved-group 1)";
     assert!(lines[3].starts_with(&format!("{counted}  {}  {me}", Mac(A.mac))), "{shown}");
 
     let json: serde_json::Value = serde_json::from_str(&lab.told(&["status", "--json"])).unwrap();
@@ -127,6 +128,7 @@ fn all_switches_are_shown_with_state_peer_counters_and_reasons() {
     assert_eq!((&port["name"], &port["listener"]), (&"a#1".into(), &"a".into()));
     assert_eq!(port["heard"], serde_json::json!([Mac(A.mac).to_string()]));
     let listener = &json["switches"][0]["ports"][0];
+    assert_eq!((&listener["state"], &listener["rx_frames"]), (&"up".into(), &2.into()), "it stands for its clients");
     assert_eq!((&listener["name"], &listener["target"]), (&"a".into(), &lab.dir.text("a").into()));
     assert!(listener["attach"]["line"].as_str().unwrap().contains("addr.path="), "{listener}");
     assert_eq!(port["drops"], serde_json::json!({"no-egress": 1, "reserved-group": 1}));

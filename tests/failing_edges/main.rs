@@ -100,7 +100,7 @@ impl Queue {
 fn go_through(kind: Kind, shape: &[&[usize]], answers: &[Answer], then: Answer) {
     let script = Script::new(answers.iter().copied(), then);
     let mut queue = Queue::new(kind, shape);
-    let mut seat = Seat::new(Some(Scripted::new(kind, script.clone())));
+    let mut seat = Seat::new(Scripted::new(kind, script.clone()));
     queue.flush(&mut seat, &script);
     let tape = script.0.borrow();
     let (line, counters) = (queue.line(kind), &queue.counters);
@@ -176,7 +176,7 @@ impl Bench {
         for port in [SENDER, SLOW] {
             assert_eq!(switch.add_port(PortConfig::default()), Some(port));
         }
-        let edges = Edges { seats: [idle, slow].map(|edge| Seat::new(Some(edge))).into(), failed: Vec::new() };
+        let edges = Edges { seats: [idle, slow].map(Seat::new).into(), failed: Vec::new() };
         Self { switch, edges, script, now: Instant::from_secs(1) }
     }
 
@@ -298,7 +298,7 @@ fn an_edge_that_breaks_while_it_is_read_is_not_written_to() {
     for kind in KINDS {
         let script = Script::new([], Answer::Take(usize::MAX));
         script.0.borrow_mut().incoming.push_back(Vec::new());
-        let mut seat = Seat::new(Some(Scripted::new(kind, script.clone())));
+        let mut seat = Seat::new(Scripted::new(kind, script.clone()));
         let (mut room, mut counters) = (zbridge::frame::Batch::new(1 << 20), Counters::default());
         let budget = zbridge::port::Budget { bytes: 4096, frames: 8 };
         assert_eq!(seat.receive(&mut room, SLOW, budget, &mut counters), None);

@@ -119,7 +119,7 @@ impl Network {
         match self {
             Self::Own(bridge, control) => {
                 let (last, failure) = run::end(bridge, control);
-                (show::counters(&last), failure)
+                (show::counters(&last, log::width()), failure)
             }
             Self::Joined(_) => (String::new(), None),
         }

@@ -7,15 +7,12 @@
 
 mod blocks;
 
-use super::style::Style;
+use super::style::{Style, page_width};
 use crate::config::grammar::nearest;
 use crate::config::text::{columns, wrap};
 use crate::error::{Error, Result};
 use blocks::{Block, Span, parse, plain};
 use roff::{Inline, Roff, bold, roman};
-
-/// The widest line of a page.
-const WIDTH: usize = 100;
 
 /// A part of the guide.
 pub struct Topic {
@@ -62,7 +59,7 @@ pub fn help(topic: Option<&str>, style: Style, width: Option<usize>) -> Result<S
         let known = nearest(word, TOPICS.iter().map(|topic| topic.word));
         Error::usage(format!("there is no topic {word:?}; {known}")).hint("zbridge help lists the topics")
     })?;
-    Ok(page(found, style, width.unwrap_or(WIDTH).min(WIDTH)))
+    Ok(page(found, style, page_width(width)))
 }
 
 fn list(style: Style) -> String {

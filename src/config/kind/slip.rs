@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::access::{GROUP, USER};
-use super::transport::{self, ANYBODY, CONNECT, LISTEN, PARITY, RTSCTS, STOP, Transport};
+use super::transport::{self, ANYBODY, CONNECT, LISTEN, Transport};
+use super::uart::{PARITY, RTSCTS, STOP};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind};
 use crate::config::grammar::{Fault, Keys, Writer};
 use crate::config::value;

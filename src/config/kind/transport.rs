@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::access::{Access, GROUP, MODE, USER};
 use super::ip::{PUBLIC, public};
+use super::uart::{PARITY, RTSCTS, STOP, Uart};
 use super::unix::claim;
 use super::{Attach, KeyRow, KindRow, absolute};
 use crate::config::grammar::{Fault, Keys, Writer, escape, nearest};
@@ -62,7 +63,7 @@ pub static TRANSPORTS: &[TransportRow] = &[
         word: "serial",
         address: "DEVICE[@BAUD]",
         summary: "a UART of this machine, 115200 8N1 unless BAUD, parity=, stop= or rtscts say otherwise",
-        parse: serial,
+        parse: |address, keys| Uart::parse(address, keys).map(Transport::Serial),
     },
     TransportRow {
         word: "pipe",
@@ -90,55 +91,9 @@ pub(super) const LISTEN: KeyRow =
     KeyRow { word: "listen", value: None, repeatable: false, summary: "tcp: listen instead of dialling" };
 pub(super) const ANYBODY: KeyRow =
     KeyRow { summary: "tcp: allow other hosts than this one: frames travel unprotected", ..PUBLIC };
-pub(super) const PARITY: KeyRow = KeyRow {
-    word: "parity",
-    value: Some("none|even|odd"),
-    repeatable: false,
-    summary: "serial: the parity bit (default: none)",
-};
-pub(super) const STOP: KeyRow =
-    KeyRow { word: "stop", value: Some("1|2"), repeatable: false, summary: "serial: stop bits (default: 1)" };
-pub(super) const RTSCTS: KeyRow =
-    KeyRow { word: "rtscts", value: None, repeatable: false, summary: "serial: flow control by RTS and CTS" };
 
 /// The keys of all transports.
 pub(super) static KEYS: [KeyRow; 9] = [CONNECT, LISTEN, ANYBODY, PARITY, STOP, RTSCTS, MODE, USER, GROUP];
-
-/// The parity bit of a UART.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Parity {
-    /// There is none.
-    None,
-    /// The number of ones is even.
-    Even,
-    /// The number of ones is odd.
-    Odd,
-}
-
-impl Parity {
-    fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Even => "even",
-            Self::Odd => "odd",
-        }
-    }
-}
-
-/// A UART of this machine, and how its line is set: 8 data bits.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Uart {
-    /// Its device.
-    pub device: PathBuf,
-    /// Bits a second, 50..=12,000,000.
-    pub baud: u32,
-    /// The parity bit.
-    pub parity: Parity,
-    /// Two stop bits instead of one.
-    pub two_stop_bits: bool,
-    /// Flow control by RTS and CTS.
-    pub rtscts: bool,
-}
 
 /// What carries the bytes of a serial line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -188,8 +143,6 @@ pub enum Transport {
 
 /// Why `connect` excludes the keys of what is made.
 const MADE_THERE: &str = "with connect: the other end makes the socket";
-
-const BAUD: u32 = 115_200;
 
 /// A byte on a UART: a start bit, 8 of data, a stop bit.
 const BITS_A_BYTE: u32 = 10;
@@ -280,31 +233,6 @@ fn tcp(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
     Ok(Transport::Tcp { addr, listen, public })
 }
 
-fn serial(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
-    let (device, baud) = match address.rsplit_once('@') {
-        Some((device, baud)) => {
-            let baud = value::number(baud, 50..=12_000_000);
-            (device, baud.map_err(|form| bad("serial", address, &format!("DEVICE@BAUD, BAUD {form}")))?)
-        }
-        None => (address, BAUD),
-    };
-    let device = value::path(device).map_err(|form| bad("serial", address, &form))?;
-    let parity = keys.value("parity", |text| match text {
-        "none" => Ok(Parity::None),
-        "even" => Ok(Parity::Even),
-        "odd" => Ok(Parity::Odd),
-        _ => Err("none, even or odd".to_owned()),
-    })?;
-    let stop = keys.value("stop", |text| value::number(text, 1..=2u8))?;
-    Ok(Transport::Serial(Uart {
-        device,
-        baud,
-        parity: parity.unwrap_or(Parity::None),
-        two_stop_bits: stop == Some(2),
-        rtscts: keys.flag("rtscts")?.unwrap_or(false),
-    }))
-}
-
 fn pipe(address: &str, keys: &mut Keys) -> Result<Transport, Fault> {
     let path = value::path(address).map_err(|form| bad("pipe", address, &form))?;
     Ok(Transport::Pipe { path, access: Access::take(keys)? })
@@ -374,11 +302,10 @@ impl Transport {
             Self::Unix { connect, .. } => &[("connect", *connect)],
             Self::Tcp { listen, public, .. } => &[("listen", *listen), ("public", *public)],
             Self::Serial(uart) => {
-                out.option("parity", (uart.parity != Parity::None).then(|| uart.parity.word()));
-                out.option("stop", uart.two_stop_bits.then_some(2));
-                &[("rtscts", uart.rtscts)]
+                uart.write(out);
+                &[]
             }
-            _ => &[],
+            Self::Pty { .. } | Self::Pipe { .. } | Self::Fd(_) | Self::Exec { .. } => &[],
         };
         flags.iter().filter(|(_, on)| *on).for_each(|(word, _)| out.flag(word));
         if let Self::Unix { access, .. } | Self::Pty { access, .. } | Self::Pipe { access, .. } = self {
@@ -420,7 +347,7 @@ impl Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{PortKind, PortSpec};
+    use crate::config::{Parity, PortKind, PortSpec};
 
     fn transport(text: &str) -> Transport {
         match PortSpec::parse(text).unwrap().kind {

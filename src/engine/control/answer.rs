@@ -10,18 +10,18 @@ use super::waits::States;
 use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, AttachInfo, Command, FlowsInfo, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo,
-    TroubleInfo,
+    Added, AttachInfo, Command, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 use crate::engine::NamedEntry;
-use crate::engine::command::{Condition, Handle, PortStatus, SwitchStatus};
+use crate::engine::command::Handle;
+use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
-use crate::service::nat::{Flows, Stats};
+use crate::service::report::{Figures, Leased};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// MAC addresses that are shown of one port.
@@ -231,21 +231,34 @@ fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -
         Condition::Hangs(why) => Some(TroubleInfo { state: "hangs".to_owned(), reason: why.what().to_owned() }),
         Condition::Ended(why) => Some(TroubleInfo { state: "ended".to_owned(), reason: why.what().to_owned() }),
     };
-    let port = |port: &PortStatus| PortInfo { heard: heard.remove(&port.name).unwrap_or_default(), ..port_info(port) };
-    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().map(port).collect() }
+    let port = |(index, port): (usize, &PortStatus)| PortInfo {
+        heard: heard.remove(&port.name).unwrap_or_default(),
+        ..port_info(&with_clients(port, status.ports.get(index + 1..).unwrap_or_default()))
+    };
+    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().enumerate().map(port).collect() }
+}
+
+/// A listener with what its clients have counted, which it sums up itself only when they leave, and in the state of the
+/// best of them. They are the first of those `behind` it.
+fn with_clients(port: &PortStatus, behind: &[PortStatus]) -> PortStatus {
+    let mut whole = port.clone();
+    for client in behind.iter().take_while(|client| client.listener.as_ref() == Some(&port.name)) {
+        whole.counters.add(&client.counters);
+        whole.queued += client.queued;
+        if whole.state != "up" {
+            whole.state = client.state;
+        }
+    }
+    whole
 }
 
 fn port_info(status: &PortStatus) -> PortInfo {
     let attach = status.attach.as_ref();
-    let leases = status.leases.iter().take(LEASES).map(|(lease, end)| LeaseInfo {
-        addr: lease.addr.to_string(),
-        mac: lease.mac.to_string(),
-        name: lease.name.clone(),
-        until: end.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
-    });
+    let now = SystemTime::now();
+    let leases = status.leases.iter().filter(|lease| lease.until > now).take(LEASES);
     PortInfo {
-        flows: status.flows.map(flows_info),
-        leases: leases.collect(),
+        figures: status.figures.iter().map(named).collect(),
+        leases: leases.map(lease_info).collect(),
         name: status.name.clone(),
         listener: status.listener.clone(),
         target: status.target.clone(),
@@ -257,15 +270,15 @@ fn port_info(status: &PortStatus) -> PortInfo {
     }
 }
 
-fn flows_info((flows, stats): (Flows, Stats)) -> FlowsInfo {
-    FlowsInfo {
-        tcp: flows.tcp as u64,
-        udp: flows.udp as u64,
-        ping: flows.echo as u64,
-        held: flows.held as u64,
-        begun: stats.tcp + stats.udp + stats.echo,
-        refused: stats.flows,
-        forbidden: stats.forbidden,
-        malformed: stats.malformed,
+fn named(figures: &Figures) -> (String, BTreeMap<String, u64>) {
+    (figures.of.to_owned(), figures.each.iter().map(|(name, figure)| ((*name).to_owned(), *figure)).collect())
+}
+
+fn lease_info(lease: &Leased) -> LeaseInfo {
+    LeaseInfo {
+        addr: lease.addr.to_string(),
+        mac: lease.mac.to_string(),
+        name: lease.name.clone(),
+        until: lease.until.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
     }
 }

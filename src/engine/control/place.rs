@@ -194,7 +194,7 @@ fn prepare(directory: &Path) -> Result<OwnedFd> {
             Ok(()) => return Ok(fd),
             Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(LOCK_TRIES.1),
             Err(errno) => {
-                let what = format_args!("control socket: {}", directory.display());
+                let what = format!("control socket: {}", directory.display());
                 return Err(Error::system(what, &errno.into()).hint(elsewhere));
             }
         }

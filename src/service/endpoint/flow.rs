@@ -8,7 +8,7 @@ use smoltcp::wire::{Ipv4Packet, TcpPacket};
 use super::config::Limits;
 use super::event::{CloseReason, ConnId, Event, ListenerId};
 use super::stack::Connection;
-use crate::service::Station;
+use crate::service::station::Station;
 use crate::time::Instant;
 use crate::wire::Mac;
 

@@ -26,9 +26,9 @@ use super::scratch::Scratch;
 use super::stack::{Connection, Stack};
 use crate::error::{Error, Result};
 use crate::frame::PortId;
-use crate::service::Station;
 use crate::service::path_mtu::{Paths, TooBig};
 use crate::service::shares::Shares;
+use crate::service::station::Station;
 use crate::time::{Instant, earliest};
 
 /// First of the ephemeral ports (RFC 6335, section 6).

@@ -1,13 +1,13 @@
 //! IPv4 and IPv6 packets: what an endpoint makes of one ([`Packet`]), and writes around its own messages.
 
-pub(super) use crate::service::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP};
+pub(super) use crate::wire::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, destination};
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 
 use super::scratch::Scratch;
-use crate::service::ip::{HOP_BY_HOP, Malformed};
+use crate::wire::ip::{HOP_BY_HOP, Malformed};
 
 /// Hop limit of ordinary packets.
 const HOP_LIMIT: u8 = 64;
@@ -18,14 +18,6 @@ pub(super) fn parse(ethertype: u16, bytes: &[u8]) -> Result<Packet<'_>, Malforme
     let packet = Packet::read(ethertype, bytes)?;
     let skips = packet.dst.is_ipv6() && packet.protocol == HOP_BY_HOP && packet.payload.first() == Some(&ICMPV6);
     if skips { packet.carried() } else { Ok(packet) }
-}
-
-/// The destination of a packet that we made ourselves.
-pub(super) fn destination(packet: &[u8]) -> Option<IpAddr> {
-    match packet.first()? >> 4 {
-        4 => Some(Ipv4Packet::new_checked(packet).ok()?.dst_addr().into()),
-        _ => Some(Ipv6Packet::new_checked(packet).ok()?.dst_addr().into()),
-    }
 }
 
 /// Starts an IPv4 packet in `out` and returns its payload of `len` bytes, to be filled. Don't Fragment is set.

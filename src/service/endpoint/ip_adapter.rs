@@ -34,12 +34,12 @@ use super::addresses::{ALL_NODES, group_mac, solicited_node};
 use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, start_v4, start_v6};
 use super::neighbour::{Neighbours, Probe};
 use super::scratch::{Outbox, Scratch};
-use super::{arp, icmp, nd};
+use super::{icmp, nd};
 use crate::counters::DropReason;
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::Instant;
-use crate::wire::{Cidr, Ethernet, Mac};
+use crate::wire::{Cidr, Ethernet, Mac, arp};
 
 /// Addresses that are learned at most: those of a border router's nodes, for example.
 const LEARNED: usize = 64;
@@ -196,7 +196,7 @@ impl IpAdapter {
     }
 
     fn handle_arp(&mut self, now: Instant, bytes: &[u8]) -> Result<(), DropReason> {
-        let message = arp::Message::parse(bytes).ok_or(DropReason::NotForPeer)?;
+        let message = arp::Message::read(bytes).ok_or(DropReason::NotForPeer)?;
         let sender = IpAddr::V4(message.sender);
         let for_peer = self.is_peer(message.target.into()) && !self.is_peer(sender);
         if !self.is_peer(sender) && !message.sender.is_unspecified() && !message.sender.is_multicast() {
@@ -357,7 +357,7 @@ impl IpAdapter {
     }
 
     fn send_arp(&mut self, message: arp::Message, dst: Mac) {
-        self.scratch.start(arp::LEN).copy_from_slice(&message.emit());
+        self.scratch.start(arp::LEN).copy_from_slice(&message.bytes());
         self.send(dst, arp::ETHERTYPE);
     }
 

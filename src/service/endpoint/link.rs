@@ -9,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::addresses::{ALL_NODES, Addresses, group_mac, solicited_node};
 use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Packet, destination};
+use super::nd;
 use super::neighbour::{Neighbours, Probe};
 use super::scratch::{Outbox, Scratch};
-use super::{arp, nd};
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
-use crate::wire::Mac;
+use crate::wire::{Mac, arp};
 
 /// Announcements of every address (RFC 5227, ANNOUNCE_NUM).
 const ANNOUNCEMENTS: u8 = 2;
@@ -96,7 +96,7 @@ impl Link {
 
     /// An ARP message (RFC 826, "Packet Reception"; RFC 5227 for probes and conflicts). `false`: it is none.
     pub fn handle_arp(&mut self, now: Instant, (bytes, ingress): (&[u8], Ingress), scratch: &mut Scratch) -> bool {
-        let Some(message) = arp::Message::parse(bytes) else { return false };
+        let Some(message) = arp::Message::read(bytes) else { return false };
         let for_us = self.addresses.owns(message.target.into());
         if self.addresses.owns(message.sender.into()) {
             self.conflicts += 1;
@@ -259,7 +259,7 @@ impl Link {
     }
 
     fn send_arp(&mut self, message: arp::Message, dst: Mac, scratch: &mut Scratch) {
-        scratch.start(arp::LEN).copy_from_slice(&message.emit());
+        scratch.start(arp::LEN).copy_from_slice(&message.bytes());
         scratch.address(dst, self.addresses.mac, arp::ETHERTYPE);
         self.outbox.push(scratch.frame());
         scratch.clear();

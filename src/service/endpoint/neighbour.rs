@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use foldhash::fast::FixedState;
 
 use crate::service::shares::Shares;
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 

@@ -16,9 +16,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use self::message::{Kind, Message, Writer, option};
 use super::leases::Leases;
-use super::who::Who;
 use super::{Datagram, name};
 use crate::config::{BootClient, BootFile};
+use crate::service::lease::Who;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 

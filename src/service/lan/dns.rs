@@ -21,8 +21,8 @@ use std::ops::Range;
 use self::message::{Code, Query, Record, kind};
 use super::random::Random;
 use crate::frame::PortId;
-use crate::service::Station;
 use crate::service::shares::is_within;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 use crate::wire::Cidr;
 

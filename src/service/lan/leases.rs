@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::name;
-use super::who::Who;
+use crate::service::lease::{Lease, Who};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 
@@ -63,21 +63,6 @@ pub struct Pool {
     pub fixed: Vec<Fixed>,
     /// Names that no client may have: `gateway`.
     pub reserved_names: Vec<String>,
-}
-
-/// A lease as people and programs read it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lease {
-    /// The client's MAC.
-    pub mac: Mac,
-    /// The client.
-    pub who: Who,
-    /// Its address.
-    pub addr: Ipv4Addr,
-    /// Its name in the segment's domain.
-    pub name: Option<String>,
-    /// How long it still lasts.
-    pub left: Duration,
 }
 
 /// Why an address is not for a client.

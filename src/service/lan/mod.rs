@@ -2,7 +2,7 @@
 //!
 //! | file | what hosts ask it for |
 //! |---|---|
-//! | [`dhcp4`], [`leases`], [`who`] | an IPv4 address, its router, resolver, domain, MTU and boot file |
+//! | [`dhcp4`], [`leases`] | an IPv4 address, its router, resolver, domain, MTU and boot file |
 //! | [`dns`] | names of this segment, and all others from the host's resolvers |
 //! | [`ra`], [`dhcp6`] | IPv6: prefix, router, MTU; resolver and domain |
 //! | [`tftp`] | files of one folder, for boards that boot from the net |
@@ -28,7 +28,6 @@ pub mod segment;
 pub mod servers;
 pub mod tftp;
 mod trial;
-pub mod who;
 
 use crate::wire::Mac;
 use std::net::SocketAddr;

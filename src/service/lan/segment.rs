@@ -10,13 +10,14 @@ use super::Datagram;
 use super::dhcp4::{self, Dhcp4, Dhcp4Config};
 use super::dhcp6::{self, Dhcp6, Dhcp6Config};
 use super::dns::{self, Client, Dns, DnsConfig, Names};
-use super::leases::{Fixed, Lease, Leases, Pool};
+use super::leases::{Fixed, Leases, Pool};
 use super::ra::{Advertisement, Ra, RaConfig};
 use super::tftp::packet::Fault;
 use super::tftp::{self, Tftp};
 use super::trial::{Question, Trials};
 use crate::config;
-use crate::service::Station;
+use crate::service::lease::Lease;
+use crate::service::station::Station;
 use crate::time::{Instant, earliest};
 use crate::wire::Mac;
 

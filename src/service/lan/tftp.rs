@@ -16,6 +16,7 @@
 pub mod packet;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod upload;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,11 +24,12 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use self::packet::{Fault, Options, Packet, Request};
+use self::transfer::{State, Transfer};
 use self::upload::Upload;
 use super::Datagram;
 use super::random::Random;
-use crate::service::Station;
 use crate::service::shares::is_within;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 
 /// The server's port.
@@ -91,18 +93,6 @@ pub enum Output {
     Close(u64),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// The file is being opened.
-    Opening,
-    /// The options are told, and not acknowledged yet.
-    Offered,
-    /// A window is being read.
-    Reading,
-    /// A window is under way.
-    Sending,
-}
-
 /// Who has asked. Nobody else has a say, from whatever address.
 #[derive(Clone, Copy, Debug)]
 struct Client {
@@ -124,56 +114,6 @@ impl Client {
     /// A datagram to it from an address of the server.
     fn datagram(&self, src: SocketAddr, payload: Vec<u8>) -> Output {
         Output::Send(Datagram { src, dst: self.addr, mac: Some(self.whom.mac), payload })
-    }
-}
-
-struct Transfer {
-    client: Client,
-    local: SocketAddr,
-    /// What was asked, to know it when it comes again.
-    asked: Vec<u8>,
-    options: Options,
-    state: State,
-    size: u64,
-    /// The first block that is not acknowledged; blocks count from 1.
-    next: u64,
-    /// The bytes of the window from block `next` on.
-    window: Vec<u8>,
-    /// The window was sent again because of an ACK.
-    nudged: bool,
-    tries: u32,
-    until: Option<Instant>,
-}
-
-impl Transfer {
-    /// The last block, which is shorter than the others, if only by all its bytes.
-    fn last(&self) -> u64 {
-        self.size / self.options.block_len() as u64 + 1
-    }
-
-    fn datagram(&self, payload: Vec<u8>) -> Output {
-        self.client.datagram(self.local, payload)
-    }
-
-    /// What is under way: the options, or the blocks of the window.
-    fn packets(&self) -> Vec<Output> {
-        if self.state == State::Offered {
-            return packet::oack(self.options, self.size).map(|oack| self.datagram(oack)).into_iter().collect();
-        }
-        let block = self.options.block_len();
-        let last = (self.next..).take_while(|number| *number <= self.last()).take(self.options.window_len() as usize);
-        let pieces = self.window.chunks(block).chain(std::iter::once(&[][..]));
-        last.zip(pieces).map(|(number, piece)| self.datagram(packet::data(number, piece))).collect()
-    }
-
-    /// Blocks of the window.
-    fn sent(&self) -> u64 {
-        (self.last() + 1 - self.next).min(self.options.window_len())
-    }
-
-    fn wait(&mut self, now: Instant) {
-        let patience = self.options.timeout.map_or(PATIENCE, |secs| Duration::from_secs(secs.into()));
-        self.until = Some(now + patience * (1 << self.tries.min(3)));
     }
 }
 

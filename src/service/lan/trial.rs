@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use super::who::Who;
+use crate::service::lease::Who;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 

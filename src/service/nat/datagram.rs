@@ -13,15 +13,15 @@
 //! themselves when they are traced; what the host receives is fetched when there is room for frames, a
 //! bounded number in a turn.
 
-use super::host::{Datagrams, Host, Refusal, SocketId};
 use super::icmp;
 use super::packet::{self, Headers, Packet, UDP, pseudo, unfinished};
 use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::host::{Datagrams, Host, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
-use crate::service::{Ingress, Station};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};

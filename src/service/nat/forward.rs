@@ -6,16 +6,16 @@
 //! of its own, for TCP and UDP alike, so a guest needs no route to answer it.
 
 use super::datagram::{is_passing, send_udp};
-use super::host::{Host, SocketId};
 use super::packet::{Packet, TCP, UDP};
 use super::tcp::Tcp;
 use super::wire::{Way, Wire, has_room};
 use crate::config::{Forward, Protocol};
 use crate::frame::Batch;
 use crate::limits::NAT_DATAGRAM_FLOWS;
-use crate::service::Station;
 use crate::service::endpoint::Endpoint;
+use crate::service::host::{Host, SocketId};
 use crate::service::lan::tftp;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::Mac;
 use foldhash::fast::FixedState;

@@ -2,10 +2,10 @@
 //!
 //! `type u8 · code u8 · checksum u16 · unused u16 · mtu u16 (IPv6: mtu u32) · the packet's beginning`
 
-use super::host::{Datagrams, Refusal, Refused};
 use super::packet::{self, ETHERNET, Headers, ICMPV4, ICMPV6, Packet, UDP, pseudo};
 use super::wire::{Way, Wire};
-use crate::service::Station;
+use crate::service::host::{Datagrams, Refusal, Refused};
+use crate::service::station::Station;
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};
 use std::net::{IpAddr, SocketAddr};

@@ -18,38 +18,32 @@
 
 mod datagram;
 mod forward;
-pub mod host;
 mod icmp;
 mod local;
 mod packet;
-#[cfg(test)]
-mod path;
 mod pieces;
+mod report;
 #[cfg(test)]
 mod script;
-#[cfg(test)]
-mod separation;
 mod stats;
 mod table;
 mod tcp;
 mod timers;
-#[cfg(test)]
-mod told;
 mod wire;
 
-pub use local::{Answer, Question, Servers};
 pub use stats::{Flows, Stats};
 
-use super::endpoint::{Endpoint, EndpointConfig, arp_sender};
-use super::lan::leases::Lease;
+use super::endpoint::{Endpoint, EndpointConfig};
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::host::{Datagrams, Event, Host, Refusal, SocketId};
+use crate::service::lease::Lease;
 use crate::service::path_mtu::TooBig;
-use crate::service::{Ingress, Station};
+use crate::service::questions::Servers;
+use crate::service::station::{Ingress, Station};
 use crate::time::{Instant, earliest};
-use crate::wire::{Cidr, Ethernet, Gso, Offload, segment};
-use host::{Datagrams, Event, Host, Refusal, SocketId};
+use crate::wire::{Cidr, Ethernet, Gso, Offload, arp, segment};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -77,6 +71,7 @@ pub struct Nat {
     first: u8,
     /// That batch was full, perhaps before everybody had a turn.
     full: bool,
+    told: report::Told,
 }
 
 impl Nat {
@@ -105,6 +100,7 @@ impl Nat {
             number: seed as u32,
             first: 0,
             full: false,
+            told: report::Told::default(),
         })
     }
 
@@ -172,7 +168,7 @@ impl Nat {
             return;
         };
         let (ether_type, whom) = (view.ether_type().0, Station { mac: view.source(), ingress });
-        if let Some((addr, mac)) = arp_sender(&view) {
+        if let Some((addr, mac)) = arp::sender(&view) {
             self.local.hear(now, addr, Station { mac, ingress });
         }
         let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();

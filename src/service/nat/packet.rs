@@ -4,10 +4,10 @@
 //! Writing leaves TCP and UDP checksums to whoever sends the frame ([`Checksum::Partial`]): a TAP's kernel does it for
 //! nothing, and the switch for ports that cannot.
 
-pub(super) use crate::service::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, ICMPV4, ICMPV6, Packet, TCP, UDP};
+pub(super) use crate::wire::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, ICMPV4, ICMPV6, Packet, TCP, UDP};
 
-use crate::service::ip::{FRAGMENT, MORE_FRAGMENTS};
 use crate::wire::checksum::{Sum, pseudo_v4, pseudo_v6};
+use crate::wire::ip::{FRAGMENT, MORE_FRAGMENTS};
 use crate::wire::{Checksum, Mac, Offload};
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -9,7 +9,7 @@ use super::icmp::QUOTE;
 use super::packet::Packet;
 use crate::frame::PortId;
 use crate::limits::NAT_PIECES;
-use crate::service::Station;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -186,8 +186,8 @@ impl Datagram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::Ingress;
     use crate::service::nat::packet::{Fragment, UDP};
+    use crate::service::station::Ingress;
     use crate::wire::Mac;
     use proptest::prelude::*;
 

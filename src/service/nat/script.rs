@@ -1,12 +1,12 @@
 //! A host for tests, whose sockets do what the test says, and frames of a guest.
 
 use super::Nat;
-use super::host::{Datagrams, Host, Refused, SocketId};
 use super::packet::{Headers, Link};
 use crate::config::{PortKind, PortSpec};
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::service::{Ingress, Station};
+use crate::service::host::{Datagrams, Host, Refused, SocketId};
+use crate::service::station::{Ingress, Station};
 use crate::time::Instant;
 use crate::wire::{Checksum, Ethernet, Mac, Offload};
 use std::collections::BTreeSet;

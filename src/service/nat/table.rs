@@ -6,9 +6,9 @@
 //! There are so many flows and no more. So that one guest cannot take them all from the others, whatever addresses it
 //! makes up, each port of the switch has its share ([`Shares`]).
 
-use super::host::SocketId;
 use super::timers::Timers;
 use crate::frame::PortId;
+use crate::service::host::SocketId;
 use crate::service::shares::Shares;
 use crate::time::Instant;
 use foldhash::fast::FixedState;

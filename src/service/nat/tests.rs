@@ -1,13 +1,17 @@
 //! The gateway under a clock of its own: what ends by itself, and how much there can be.
 
-use super::host::{Event, SocketId};
+mod path;
+mod separation;
+mod told;
+
 use super::packet::{Fragment, Headers, ICMPV4, Link, TCP, UDP};
 use super::script::{GATEWAY, Script, WHOM, gateway, hear_from, said};
 use super::{Flows, Nat};
 use crate::config::{Forward, Protocol};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, NAT_DATAGRAM_FLOWS, NAT_MEMORY, NAT_TCP_FLOWS, PREFIX};
-use crate::service::{Ingress, Station};
+use crate::service::host::{Event, SocketId};
+use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
 use crate::wire::{Checksum, Mac, Offload};

@@ -1,15 +1,15 @@
 //! What all flows share: the gateway's addresses, the way from a guest's address to the host's and back, and frames that
 //! wait to be sent.
 
-use super::host::Host;
 use super::packet::{Headers, Link};
 use super::stats::Stats;
 use crate::config;
 use crate::frame::{Batch, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::service::Station;
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
+use crate::service::host::Host;
 use crate::service::path_mtu::Paths;
+use crate::service::station::Station;
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac, Offload};
 use foldhash::fast::RandomState;

@@ -3,7 +3,7 @@
 //! A driver holds no more than one window of bytes for the device, whoever they came from, and takes from the device only
 //! what the back end has room for.
 
-use crate::service::Unsent;
+use crate::service::machine::Unsent;
 use crate::service::outside::{Input, Output, Stream, WINDOW};
 use crate::time::Instant;
 use crate::usb::class::cdc_acm::Line;

@@ -1,9 +1,9 @@
 //! The service under a virtual clock, with an endpoint at the other end of its wire.
 
 use super::*;
-use crate::service::Ingress;
 use crate::service::endpoint::ConnId;
 use crate::service::outside::{Stream, WINDOW};
+use crate::service::station::Ingress;
 use crate::time::Duration;
 use crate::usb::{Setup, Urb};
 use crate::usbip::{Client, Dialect, Event as Told, OpStatus};
@@ -232,7 +232,8 @@ fn list_of_one() -> Vec<u8> {
 #[test]
 fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
     let mut net = Net::new("import=127.0.0.1:3999/1-1", &[Found::Ready]);
-    let shown = |net: &mut Net| net.port.poll_shown().map(|shown| (shown.state, shown.attach.is_some()));
+    let standing = |net: &mut Net| net.port.poll_report()?.show().standing;
+    let shown = |net: &mut Net| standing(net).map(|standing| (standing.state, standing.attach.is_some()));
     assert_eq!(shown(&mut net), Some(("connecting", false)));
     let mut dials = Vec::new();
     let second = Duration::from_secs(1);

@@ -23,7 +23,7 @@ pub fn failing_edges(data: &[u8]) {
     let mut input = Input(data);
     let kind = KINDS[usize::from(input.byte()) % KINDS.len()];
     let script = Script::new([], Answer::Full);
-    let mut seat = Seat::new(Some(Scripted::new(kind, script.clone())));
+    let mut seat = Seat::new(Scripted::new(kind, script.clone()));
     let (mut counters, mut line) = (Counters::default(), Vec::new());
     let (mut offered, mut taken) = (0, 0);
     for _ in 0..OPERATIONS {
@@ -92,7 +92,7 @@ pub fn failing_switch(data: &[u8]) {
     let mut input = Input(data);
     let script = || Script::new([], Answer::Full);
     let scripts: Vec<Script> = (0..PORTS).map(|_| script()).collect();
-    let seats = scripts.iter().zip(KINDS).map(|(script, kind)| Seat::new(Some(Scripted::new(kind, script.clone()))));
+    let seats = scripts.iter().zip(KINDS).map(|(script, kind)| Seat::new(Scripted::new(kind, script.clone())));
     let mut bench = Bench {
         switch: Switch::new(&SwitchConfig::default()),
         edges: Edges { seats: seats.collect(), failed: Vec::new() },
@@ -185,11 +185,11 @@ impl Bench {
     fn lose(&mut self) {
         while let Some(id) = self.edges.failed.pop() {
             let seat = &mut self.edges.seats[id.index()];
-            assert!(seat.take_failed().is_some(), "said once");
+            assert!(seat.has_failed(), "said once");
             self.switch.set_up(self.now, id, false);
             assert_eq!(self.switch.state(id).map(|state| state.queued), Some(0));
             let script = Script::new([], Answer::Full);
-            seat.put(Scripted::new(KINDS[id.index()], script.clone()));
+            *seat = Seat::new(Scripted::new(KINDS[id.index()], script.clone()));
             self.scripts[id.index()] = script;
             self.switch.set_up(self.now, id, true);
         }

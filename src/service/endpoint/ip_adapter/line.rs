@@ -2,8 +2,8 @@
 //! neighbour discovery without the link-layer addresses that such a line has none of.
 
 use super::super::icmp;
-use crate::service::ip::{ICMPV6, MORE_FRAGMENTS, Packet};
 use crate::wire::checksum::{Sum, pseudo_v6};
+use crate::wire::ip::{ICMPV6, MORE_FRAGMENTS, Packet};
 use std::net::IpAddr;
 
 /// Bytes of the IPv4 header without options, and of the IPv6 header.

@@ -51,7 +51,7 @@ fn frame(dst: Mac, src: Mac, ethertype: u16, packet: &[u8]) -> Vec<u8> {
 fn arp(operation: arp::Operation, (sender_mac, sender): (Mac, [u8; 4]), target: [u8; 4], dst: Mac) -> Vec<u8> {
     let (sender, target) = (sender.into(), target.into());
     let message = arp::Message { operation, sender_mac, sender, target_mac: Mac::default(), target };
-    frame(dst, sender_mac, arp::ETHERTYPE, &message.emit())
+    frame(dst, sender_mac, arp::ETHERTYPE, &message.bytes())
 }
 
 fn sent(adapter: &mut IpAdapter) -> Vec<Vec<u8>> {
@@ -80,7 +80,7 @@ fn a_peer_is_learned_and_answered_for() {
     let [waiting, answer] = &sent(&mut adapter)[..] else { panic!("the packet that waited, and the answer") };
     assert_eq!(waiting[..14], frame(HOST, OWN, ETHERTYPE_IPV4, &[]));
     assert_eq!(answer[..14], frame(HOST, OWN, arp::ETHERTYPE, &[]));
-    let message = arp::Message::parse(&answer[14..]).unwrap();
+    let message = arp::Message::read(&answer[14..]).unwrap();
     assert_eq!((message.operation, message.sender_mac, message.sender), (arp::Operation::Reply, OWN, PEER.into()));
     let packet = packet_v4(FAR, PEER, 60);
     let padded = [frame(OWN, HOST, ETHERTYPE_IPV4, &packet), vec![0; 9]].concat();
@@ -97,7 +97,7 @@ fn packets_wait_for_their_next_hop() {
         adapter.handle_packet(Instant::ZERO, &packet).unwrap();
         let question = sent(&mut adapter).remove(0);
         assert_eq!(question[..6], Mac::BROADCAST.0);
-        let message = arp::Message::parse(&question[14..]).unwrap();
+        let message = arp::Message::read(&question[14..]).unwrap();
         assert_eq!((message.sender, message.target), (PEER.into(), Ipv4Addr::from(hop)));
         let answer = arp(arp::Operation::Reply, (HOST, hop), PEER, OWN);
         assert_eq!(adapter.handle_frame(Instant::ZERO, &answer), Ok(()));

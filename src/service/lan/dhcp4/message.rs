@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::service::lan::who::Who;
+use crate::service::lease::Who;
 use crate::wire::Mac;
 
 /// Bytes in front of the options, cookie included.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{PortKind, PortSpec};
-use crate::service::Ingress;
+use crate::service::station::Ingress;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 const WHOM: Station = Station { mac: Mac(MAC), ingress: Ingress::ONLY };

@@ -3,9 +3,9 @@
 //! Over UDP an answer counts if it comes from whom was asked; over TCP the question goes with its length before it
 //! (RFC 1035, section 4.2.2), and the answer comes so.
 
+use crate::service::host::{Datagrams, Host, SocketId};
 use crate::service::lan::dns::Output;
 use crate::service::lan::segment::Segment;
-use crate::service::nat::host::{Datagrams, Host, SocketId};
 use crate::time::Instant;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};

@@ -12,9 +12,9 @@
 
 use crate::config;
 use crate::frame::PortId;
-use crate::service::Station;
 use crate::service::lan::dhcp4::message::{Kind, Message};
 use crate::service::shares::Shares;
+use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
 use foldhash::fast::RandomState;
@@ -163,7 +163,7 @@ impl Gate {
 mod tests {
     use super::*;
     use crate::config::{PortKind, PortSpec};
-    use crate::service::Ingress;
+    use crate::service::station::Ingress;
 
     const A: Station = station(0x0a, 1);
     const B: Station = station(0x0b, 2);

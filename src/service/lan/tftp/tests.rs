@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::frame::PortId;
-use crate::service::Ingress;
+use crate::service::station::Ingress;
 use crate::wire::Mac;
 use proptest::prelude::*;
 

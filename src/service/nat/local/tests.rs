@@ -1,11 +1,12 @@
 //! The gateway with a server of its own: who hears what, and how answers leave.
 
 use super::*;
-use crate::service::Ingress;
 use crate::service::nat::Nat;
 use crate::service::nat::script::{GATEWAY, GUEST, Script, gateway, hear, said};
+use crate::service::station::Ingress;
 use crate::wire::fixture::{Flow, Ip, Transport, tcp4};
 use etherparse::{IpNumber, UdpHeader};
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 
 /// Says back what it hears on port 67, and to whom it hears of a router's absence that there is one.

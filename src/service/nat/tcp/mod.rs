@@ -10,15 +10,43 @@
 //! which takes an old station that does not answer.
 //!
 //! Buffers grow with what is under way and are given back when it has arrived; what all flows together hold is bounded.
+//!
+//! # Why a TCP of its own
+//! The [`Endpoint`] ends its connections in smoltcp's TCP. A gateway does not: it is one half of a connection whose other
+//! half is a socket of the host, and smoltcp 0.14 is a whole host's.
+//!
+//! | the gateway | smoltcp's socket |
+//! |---|---|
+//! | answers a SYN when the host's connection stands, or with the error that it failed with | answers a SYN that it listens for at once |
+//! | acknowledges bytes when the host has taken them, or holds them | acknowledges what its buffer has taken |
+//! | has no buffer at rest, up to 1 MiB under way, and a bound over all flows | has two buffers of a size that is settled when it is made |
+//! | reads from the host into the buffer that a super-frame of 65,000 bytes leaves from, uncut and without a checksum | writes segments of one MSS each |
+//! | sends again what the SACK blocks of the guest leave out (RFC 6675) | tells SACK blocks, and reads none |
+//! | finds a flow by a hash of its addresses, and its socket's name | asks every socket of an interface whether a segment is its |
+//! | follows its guest to another MAC, and the way to it to another MTU, while it stands | has the MTU of its interface |
+//!
+//! # The states of RFC 9293
+//! There is no field with a state: each half has its own, and the RFC's is the pair. `sender` is what goes to the guest
+//! (its `Phase`), `receiver` what comes from it, which there is none of before the guest's SYN.
+//!
+//! | RFC 9293, 3.3.2 | sender | receiver | and |
+//! |---|---|---|---|
+//! | LISTEN, CLOSED | | | no flow: a SYN begins one, all else is answered with a reset |
+//! | SYN-SENT | `Opening` | none | a client of a forward (`Connection::asking`) |
+//! | SYN-RECEIVED, not answered | `Opening` | there | `dialling`: the host's connection does not stand yet |
+//! | SYN-RECEIVED | `Opening` | there | the SYN and its acknowledgement are sent |
+//! | ESTABLISHED | `Open` | there | |
+//! | CLOSE-WAIT | `Open` | has ended | the host was told (`Flow::shut`) when it had taken all |
+//! | FIN-WAIT-1 | `Ending` | there | |
+//! | FIN-WAIT-2 | `Done` | there | |
+//! | CLOSING | `Ending` | has ended | the host's end came first (`host_ended_first`) |
+//! | LAST-ACK | `Ending` | has ended | the guest's end came first |
+//! | TIME-WAIT | `Done` | has ended | no socket any more: 2 s where the host's end came first, no time otherwise |
 
 mod connection;
-#[cfg(test)]
-mod ends;
 mod exchange;
 mod flow;
 mod isn;
-#[cfg(test)]
-mod lossy;
 mod receiver;
 mod ring;
 mod room;
@@ -27,16 +55,16 @@ mod scoreboard;
 mod segment;
 mod sender;
 
-use super::host::{Host, Refusal, SocketId};
 use super::icmp;
 use super::packet::Packet;
 use super::table::Table;
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
-use crate::service::Station;
 use crate::service::endpoint::Endpoint;
+use crate::service::host::{Host, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
+use crate::service::station::Station;
 use crate::time::Instant;
 use crate::wire::Mac;
 use connection::{Connection, Verdict};

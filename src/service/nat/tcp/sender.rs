@@ -35,6 +35,20 @@ const OVERRIDE: Duration = Duration::from_millis(200);
 const LEAST_MSS: usize = LEAST_V4 as usize - 40;
 /// Segments that may be sent before anything was acknowledged (RFC 6928).
 const INITIAL_WINDOW: usize = 10;
+
+/// How far this half has come; it only ever goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Phase {
+    /// The SYN is not acknowledged, or not even sent.
+    Opening,
+    /// Bytes come from the host.
+    Open,
+    /// Nothing follows the bytes but a FIN.
+    Ending,
+    /// The FIN is acknowledged, and all before it.
+    Done,
+}
+
 /// See the module.
 pub(super) struct Sender {
     iss: u32,
@@ -42,10 +56,7 @@ pub(super) struct Sender {
     nxt: u32,
     max: u32,
     bytes: Ring,
-    /// Nothing follows the bytes but a FIN.
-    ending: bool,
-    syn_acked: bool,
-    fin_acked: bool,
+    phase: Phase,
     mss: usize,
     scale: u8,
     window: usize,
@@ -81,9 +92,7 @@ impl Sender {
             nxt: iss,
             max: iss,
             bytes: Ring::default(),
-            ending: false,
-            syn_acked: false,
-            fin_acked: false,
+            phase: Phase::Opening,
             mss: 536,
             scale: 0,
             window: 0,
@@ -122,7 +131,7 @@ impl Sender {
     /// the first byte on, at once and not slower, as nothing was lost for lack of room (RFC 1191, 6.5). `false`: it is none
     /// that is under way.
     pub fn narrow(&mut self, seq: u32, mss: usize) -> bool {
-        let under_way = self.syn_acked && !before(seq, self.una) && before(seq, self.max);
+        let under_way = self.is_open() && !before(seq, self.una) && before(seq, self.max);
         let wide = self.mss;
         if under_way {
             self.limit(mss);
@@ -148,12 +157,12 @@ impl Sender {
 
     /// Whether nothing will be added to what is sent.
     pub fn is_ending(&self) -> bool {
-        self.ending
+        self.phase >= Phase::Ending
     }
 
     /// Whether everything that came from the host was acknowledged, an end too.
     pub fn has_delivered(&self) -> bool {
-        self.syn_acked && self.una == self.max && self.bytes.len() == 0 && self.ending == self.fin_acked
+        matches!(self.phase, Phase::Open | Phase::Done) && self.una == self.max && self.bytes.len() == 0
     }
 
     /// Payload of a segment.
@@ -163,12 +172,12 @@ impl Sender {
 
     /// Whether the handshake's first half was answered.
     pub fn is_open(&self) -> bool {
-        self.syn_acked
+        self.phase >= Phase::Open
     }
 
     /// Whether everything to the FIN was acknowledged.
     pub fn is_done(&self) -> bool {
-        self.fin_acked
+        self.phase == Phase::Done
     }
 
     /// Memory that it takes.
@@ -179,7 +188,7 @@ impl Sender {
     /// How many bytes more are wanted from the host: what the guest takes, and a segment that shows whether there is
     /// any.
     pub fn room(&self) -> usize {
-        if self.ending || !self.syn_acked {
+        if self.phase != Phase::Open {
             return 0;
         }
         let held = self.board.held(self.una, self.max) as usize;
@@ -207,9 +216,11 @@ impl Sender {
         self.bytes.rest();
     }
 
-    /// The host will send no more.
+    /// The host will send no more. That is learnt by reading from it, which begins when this half is open.
     pub fn end(&mut self) {
-        self.ending = true;
+        if self.phase == Phase::Open {
+            self.phase = Phase::Ending;
+        }
     }
 
     /// The bytes of a piece.
@@ -219,18 +230,18 @@ impl Sender {
 
     /// The SYN is to be sent again: the guest has not seen it.
     pub fn resend_syn(&mut self) {
-        if !self.syn_acked {
+        if self.phase == Phase::Opening {
             self.nxt = self.iss;
         }
     }
 
     /// The next piece that may be sent.
     pub fn next(&mut self, now: Instant) -> Option<Piece> {
-        if !self.syn_acked {
+        if self.phase == Phase::Opening {
             let due = self.nxt == self.iss;
             return due.then(|| self.send(now, Piece { seq: self.iss, syn: true, fin: false, range: 0..0 }));
         }
-        if self.fin_acked {
+        if self.phase == Phase::Done {
             return None;
         }
         if let Some(piece) = self.next_again() {
@@ -245,7 +256,7 @@ impl Sender {
         if len == 0 && left > 0 && std::mem::take(&mut self.probe) {
             len = self.window.clamp(1, left.min(self.mss));
         }
-        let fin = self.ending && len == left;
+        let fin = self.is_ending() && len == left;
         if len == 0 && !fin {
             if left > 0 && self.timer.is_none() {
                 self.timer = Some(now + if self.window == 0 { self.way.rto() } else { OVERRIDE });
@@ -272,7 +283,7 @@ impl Sender {
         // Only what was sent before: an acknowledgement of more would seem to be of nothing that was.
         let (at, space) = (seq.wrapping_sub(self.una) as usize, end.wrapping_sub(seq) as usize);
         let len = self.bytes.len().checked_sub(at)?.min(most).min(space);
-        let fin = self.ending && at + len == self.bytes.len() && len < space;
+        let fin = self.is_ending() && at + len == self.bytes.len() && len < space;
         if most == 0 || (len == 0 && !fin) {
             return None;
         }
@@ -376,14 +387,14 @@ impl Sender {
     fn update_window(&mut self, heard: Heard) -> bool {
         let (seq, ack) = self.announced;
         let newer = before(seq, heard.seq) || (seq == heard.seq && !before(heard.ack, ack));
-        if !newer && self.syn_acked {
+        if !newer && self.is_open() {
             return false;
         }
         self.announced = (heard.seq, heard.ack);
         let window = usize::from(heard.window) << self.scale;
         self.widest = self.widest.max(window);
         let old = std::mem::replace(&mut self.window, window);
-        if old == 0 && window > 0 && self.syn_acked {
+        if old == 0 && window > 0 && self.is_open() {
             self.reopen();
         }
         old != window
@@ -398,13 +409,15 @@ impl Sender {
     }
 
     fn advance(&mut self, now: Instant, ack: u32, mut acked: usize) {
-        if !self.syn_acked {
-            self.syn_acked = true;
+        if self.phase == Phase::Opening {
+            self.phase = Phase::Open;
             acked -= 1;
         }
         let gone = acked.min(self.bytes.len());
         self.bytes.consume(gone);
-        self.fin_acked |= acked > gone;
+        if acked > gone {
+            self.phase = Phase::Done;
+        }
         self.una = ack;
         if before(self.nxt, ack) {
             self.nxt = ack;
@@ -467,7 +480,7 @@ impl Sender {
 
     /// The timer has run out: sends again. `false`: the guest is gone.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
-        if self.syn_acked && self.window > 0 && self.una == self.max {
+        if self.is_open() && self.window > 0 && self.una == self.max {
             // Nothing is on its way: the window is as small as before.
             (self.probe, self.timer) = (true, None);
             return true;
@@ -476,7 +489,7 @@ impl Sender {
         if self.tries > TRIES {
             return false;
         }
-        if self.syn_acked && self.window == 0 {
+        if self.is_open() && self.window == 0 {
             self.probe = true;
         } else if self.nxt != self.una || self.una != self.max {
             self.halve();

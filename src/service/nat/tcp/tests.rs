@@ -1,5 +1,8 @@
 //! What flows hold and wait for.
 
+mod ends;
+mod lossy;
+
 use super::*;
 use crate::service::nat::tests::Bench;
 

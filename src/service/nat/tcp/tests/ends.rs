@@ -2,7 +2,7 @@
 
 use crate::frame::PortId;
 use crate::limits::NAT_TCP_FLOWS;
-use crate::service::nat::host::SocketId;
+use crate::service::host::SocketId;
 use crate::service::nat::script::WHOM;
 use crate::service::nat::tests::Bench;
 use crate::time::Duration;

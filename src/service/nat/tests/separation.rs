@@ -1,10 +1,10 @@
 //! Guests who make up each other's addresses: what comes for one does not go to another, and nothing is taken from him.
 
-use super::packet::{ICMPV4, UDP};
-use super::script::{GUEST, WHOM, gateway_with, said};
-use super::tests::{Bench, last_hop};
+use super::{Bench, last_hop};
 use crate::limits::{NAT_DATAGRAM_FLOWS, NAT_TCP_FLOWS};
-use crate::service::{Ingress, Station};
+use crate::service::nat::packet::{ICMPV4, UDP};
+use crate::service::nat::script::{GUEST, WHOM, gateway_with, said};
+use crate::service::station::{Ingress, Station};
 use crate::time::Duration;
 use crate::wire::Mac;
 

@@ -1,11 +1,11 @@
 //! Ways to guests that carry less than the switch does.
 
-use super::packet::{ICMPV4, UDP};
-use super::script::WHOM;
-use super::tests::Bench;
+use super::Bench;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::service::{Ingress, Station};
+use crate::service::nat::packet::{ICMPV4, UDP};
+use crate::service::nat::script::WHOM;
+use crate::service::station::{Ingress, Station};
 use crate::wire::{Gso, Mac};
 
 const ACK: u8 = 0x10;

@@ -7,9 +7,8 @@
 //! other port a failure is the caller's to hear, so that the caller's thread does the same before it asks the switch
 //! ([`Beforehand`]).
 
-use super::ports::Due;
 use super::service::{self, Host, Started};
-use super::{Engine, random_seed};
+use super::timers::Wisher;
 use crate::config::PortSpec;
 use crate::error::Result;
 use crate::port::{is_awaited, names};
@@ -37,7 +36,7 @@ impl Prepared {
 /// What came of it.
 struct Answer {
     /// Who asked.
-    what: Due,
+    wisher: Wisher,
     /// The number of the question.
     number: u64,
     prepared: Result<Prepared>,
@@ -56,6 +55,36 @@ impl Default for Lookups {
         // Bounded by its use: each port and each listener has one question under way at most.
         let (tell, told) = unbounded();
         Self { tell, told, asked: 0 }
+    }
+}
+
+impl Lookups {
+    /// Has the names in `spec` looked up for `wisher`, and its service started. Gives the number of the question and what
+    /// is shown meanwhile; `None`: there is nothing of the kind to do.
+    pub fn ask(&mut self, wisher: Wisher, spec: &Arc<PortSpec>, host: &Host) -> Option<(u64, String)> {
+        let why = match names::first_name(spec) {
+            Some(name) => format!("looking up {name}"),
+            None if service::is_one(spec) => "being opened".to_owned(),
+            None => return None,
+        };
+        self.asked += 1;
+        let (number, spec, host) = (self.asked, spec.clone(), host.clone());
+        let (tell, waker) = (self.tell.clone(), host.waker.clone());
+        let done = move |prepared| {
+            // The switch may have ended in the meantime.
+            let _ = tell.send(Answer { wisher, number, prepared });
+            let _ = waker.wake();
+        };
+        let refused = done.clone();
+        if let Err(error) = names::look_up(move || Prepared::of(spec, &host), done) {
+            refused(Err(error));
+        }
+        Some((number, why))
+    }
+
+    /// The next answer: who had asked, the number of the question, and what came of it.
+    pub fn poll(&mut self) -> Option<(Wisher, u64, Result<Prepared>)> {
+        self.told.try_recv().ok().map(|Answer { wisher, number, prepared }| (wisher, number, prepared))
     }
 }
 
@@ -86,48 +115,8 @@ impl Beforehand {
     }
 }
 
-impl Engine {
-    /// Has the names in `spec` looked up for `what`, and its service started. Gives the number of the question and what is
-    /// shown meanwhile; `None`: there is nothing of the kind to do.
-    pub(super) fn open_aside(&mut self, what: Due, spec: &Arc<PortSpec>) -> Option<(u64, String)> {
-        let why = match names::first_name(spec) {
-            Some(name) => format!("looking up {name}"),
-            None if service::is_one(spec) => "being opened".to_owned(),
-            None => return None,
-        };
-        self.lookups.asked += 1;
-        let (number, spec) = (self.lookups.asked, spec.clone());
-        let (tell, waker, own) = (self.lookups.tell.clone(), self.waker.clone(), self.host());
-        let done = move |prepared| {
-            // The switch may have ended in the meantime.
-            let _ = tell.send(Answer { what, number, prepared });
-            let _ = waker.wake();
-        };
-        let refused = done.clone();
-        if let Err(error) = names::look_up(move || Prepared::of(spec, &own), done) {
-            refused(Err(error));
-        }
-        Some((number, why))
-    }
-
-    /// Opens the ports for which all is done that took its time.
-    pub(super) fn handle_names(&mut self) {
-        while let Ok(Answer { what, number, prepared }) = self.lookups.told.try_recv() {
-            match what {
-                Due::Port(id) => {
-                    let asked = |slot: &mut super::PortSlot| slot.asked.take_if(|asked| *asked == number).is_some();
-                    if self.slot_mut(id).is_some_and(asked) {
-                        self.attempt(id, prepared);
-                    }
-                }
-                Due::Listener(index) => {
-                    let asked = |slot: &mut super::ListenerSlot| slot.asked.take_if(|it| *it == number).is_some();
-                    if self.listeners.get_mut(index).is_some_and(asked) {
-                        self.listen(index, prepared.map(|prepared| prepared.spec));
-                    }
-                }
-                Due::Link(_) | Due::Links | Due::Flush(_) | Due::Peer(_) | Due::Unsaid(_) => {}
-            }
-        }
-    }
+/// A number that a peer cannot guess, for hashes and sequence numbers.
+pub(super) fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }

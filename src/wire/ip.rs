@@ -1,34 +1,37 @@
-//! IP packets (RFC 791, RFC 8200) as services read them, from a frame or from a peer that speaks bare IP.
+//! IP packets (RFC 791, RFC 8200) as hosts and gateways read them, from a frame or from a peer that speaks bare IP.
 //!
-//! [`Packet::read`] verifies lengths and the header's checksum. What stands between an IPv6 header and what the packet
-//! carries is not everybody's matter: [`Packet::carried`] skips it.
+//! The headers are etherparse's slices. [`Packet::read`] verifies lengths and the header's checksum. What stands between an
+//! IPv6 header and what the packet carries is not everybody's matter: [`Packet::carried`] skips it.
+//! [`layers`](super::layers) reads the same slices for those who need the places of headers and take nobody's word for
+//! what a packet carries.
 
-use crate::wire::checksum::Sum;
+use super::checksum::Sum;
+use etherparse::{
+    Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice, ether_type, ip_number,
+};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// EtherType of IPv4.
-pub const ETHERTYPE_IPV4: u16 = 0x0800;
+pub const ETHERTYPE_IPV4: u16 = ether_type::IPV4.0;
 /// EtherType of IPv6.
-pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub const ETHERTYPE_IPV6: u16 = ether_type::IPV6.0;
 
 /// ICMP for IPv4.
-pub const ICMPV4: u8 = 1;
+pub const ICMPV4: u8 = ip_number::ICMP.0;
 /// TCP.
-pub const TCP: u8 = 6;
+pub const TCP: u8 = ip_number::TCP.0;
 /// UDP.
-pub const UDP: u8 = 17;
+pub const UDP: u8 = ip_number::UDP.0;
 /// ICMP for IPv6.
-pub const ICMPV6: u8 = 58;
+pub const ICMPV6: u8 = ip_number::IPV6_ICMP.0;
 
 /// IPv6 extension headers that may stand before what the packet carries (RFC 8200, section 4.1).
-pub const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-/// The extension header of a piece.
-pub const FRAGMENT: u8 = 44;
-const DESTINATION_OPTIONS: u8 = 60;
+pub const HOP_BY_HOP: u8 = ip_number::IPV6_HEADER_HOP_BY_HOP.0;
+const ROUTING: u8 = ip_number::IPV6_ROUTE_HEADER.0;
+/// The fragment header.
+pub const FRAGMENT: u8 = ip_number::IPV6_FRAGMENTATION_HEADER.0;
+const DESTINATION_OPTIONS: u8 = ip_number::IPV6_DESTINATION_OPTIONS.0;
 
-/// Of the first byte of IPv4's field for the place of a piece: it is to be none.
-const DONT_FRAGMENT: u8 = 0x40;
 /// Of IPv4's field for the place of a piece: others follow.
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// ICMPv6 redirect, which is no error, and is not answered by one (RFC 4443, section 2.4 e.2).
@@ -89,22 +92,23 @@ impl<'a> Packet<'a> {
     pub fn carried(mut self) -> Result<Self, Malformed> {
         let extends = |protocol| matches!(protocol, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | FRAGMENT);
         while self.dst.is_ipv6() && extends(self.protocol) && self.fragment.is_none() {
-            let (&[next, words, f0, f1, i0, i1, i2, i3], _) = self.payload.split_first_chunk().ok_or(Malformed)?;
-            let mut len = 8 * (usize::from(words) + 1);
-            match self.protocol {
-                FRAGMENT => {
-                    len = 8;
-                    let place = u16::from_be_bytes([f0, f1]);
-                    let (offset, more) = (usize::from(place & 0xfff8), place & 1 != 0);
-                    // A datagram in one piece may have the header all the same (RFC 6946).
-                    let piece = Fragment { id: u32::from_be_bytes([i0, i1, i2, i3]), offset, more };
-                    self.fragment = Some(piece).filter(|_| more || offset > 0);
+            let (next, len) = if self.protocol == FRAGMENT {
+                let header = Ipv6FragmentHeaderSlice::from_slice(self.payload).map_err(|_| Malformed)?;
+                let offset = header.fragment_offset().byte_offset().into();
+                let piece = Fragment { id: header.identification(), offset, more: header.more_fragments() };
+                // A datagram in one piece may have the header all the same (RFC 6946).
+                self.fragment = Some(piece).filter(|_| header.is_fragmenting_payload());
+                (header.next_header(), header.slice().len())
+            } else {
+                let header = Ipv6RawExtHeaderSlice::from_slice(self.payload).map_err(|_| Malformed)?;
+                // Behind next header, length and type: "segments left". The packet has not come to where it goes
+                // (RFC 8200, section 4.4).
+                if self.protocol == ROUTING && header.payload().get(1) != Some(&0) {
+                    return Err(Malformed);
                 }
-                // Byte 3 is "segments left": the packet has not come to where it goes (RFC 8200, section 4.4).
-                ROUTING if f1 != 0 => return Err(Malformed),
-                _ => {}
-            }
-            (self.protocol, self.payload) = (next, self.payload.get(len..).ok_or(Malformed)?);
+                (header.next_header(), header.slice().len())
+            };
+            (self.protocol, self.payload) = (next.0, self.payload.get(len..).ok_or(Malformed)?);
         }
         Ok(self)
     }
@@ -112,8 +116,11 @@ impl<'a> Packet<'a> {
     /// Whether it is not to be sent on in pieces, where it is too long: of IPv4 it says so itself (RFC 791, section 3.1),
     /// and of IPv6 only whoever has sent it makes pieces (RFC 8200, section 4.5), which this is none of.
     pub fn is_kept_whole(&self) -> bool {
-        let at_six = self.whole.get(6).copied().unwrap_or(0);
-        if self.dst.is_ipv4() { at_six & DONT_FRAGMENT != 0 } else { at_six != FRAGMENT }
+        if self.dst.is_ipv4() {
+            Ipv4HeaderSlice::from_slice(self.whole).is_ok_and(|header| header.dont_fragment())
+        } else {
+            Ipv6HeaderSlice::from_slice(self.whole).is_ok_and(|header| header.next_header().0 != FRAGMENT)
+        }
     }
 
     /// Whether an ICMP error may say what became of the packet: not of an error, lest two answer each other for ever,
@@ -139,36 +146,47 @@ fn is_one(addr: IpAddr) -> bool {
 }
 
 fn read_v4(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
-    let (&[version, _, l0, l1, i0, i1, f0, f1, hop_limit, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3], _) =
-        bytes.split_first_chunk::<20>().ok_or(Malformed)?;
-    let (len, total) = (usize::from(version & 0x0f) * 4, usize::from(u16::from_be_bytes([l0, l1])));
-    let whole = bytes.get(..total).ok_or(Malformed)?;
-    let (header, payload) = whole.split_at_checked(len).filter(|_| version >> 4 == 4 && len >= 20).ok_or(Malformed)?;
-    if Sum::ZERO.add_bytes(header).checksum() != 0 {
+    let header = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| Malformed)?;
+    let whole = bytes.get(..usize::from(header.total_len())).ok_or(Malformed)?;
+    let payload = whole.get(header.slice().len()..).ok_or(Malformed)?;
+    if Sum::ZERO.add_bytes(header.slice()).checksum() != 0 {
         return Err(Malformed);
     }
-    let place = u16::from_be_bytes([f0, f1]);
-    let (more, offset) = (place & MORE_FRAGMENTS != 0, usize::from(place & 0x1fff) * 8);
-    let id = u16::from_be_bytes([i0, i1]).into();
+    let (offset, more) = (header.fragments_offset().byte_offset().into(), header.more_fragments());
+    let piece = Fragment { id: header.identification().into(), offset, more };
     Ok(Packet {
-        src: IpAddr::from([s0, s1, s2, s3]),
-        dst: IpAddr::from([d0, d1, d2, d3]),
-        hop_limit,
-        protocol,
-        fragment: (more || offset > 0).then_some(Fragment { id, offset, more }),
+        src: header.source_addr().into(),
+        dst: header.destination_addr().into(),
+        hop_limit: header.ttl(),
+        protocol: header.protocol().0,
+        fragment: header.is_fragmenting_payload().then_some(piece),
         payload,
         whole,
     })
 }
 
 fn read_v6(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
-    let (&[version, _, _, _, l0, l1, protocol, hop_limit], rest) = bytes.split_first_chunk::<8>().ok_or(Malformed)?;
-    let (src, rest) = rest.split_first_chunk::<16>().ok_or(Malformed)?;
-    let (dst, rest) = rest.split_first_chunk::<16>().ok_or(Malformed)?;
-    let payload = rest.get(..usize::from(u16::from_be_bytes([l0, l1]))).ok_or(Malformed)?;
-    let whole = bytes.get(..40 + payload.len()).filter(|_| version >> 4 == 6).ok_or(Malformed)?;
-    let (src, dst) = (IpAddr::from(*src), IpAddr::from(*dst));
-    Ok(Packet { src, dst, hop_limit, protocol, fragment: None, payload, whole })
+    let header = Ipv6HeaderSlice::from_slice(bytes).map_err(|_| Malformed)?;
+    let end = header.slice().len() + usize::from(header.payload_length());
+    let whole = bytes.get(..end).ok_or(Malformed)?;
+    let payload = whole.get(header.slice().len()..).ok_or(Malformed)?;
+    Ok(Packet {
+        src: header.source_addr().into(),
+        dst: header.destination_addr().into(),
+        hop_limit: header.hop_limit(),
+        protocol: header.next_header().0,
+        fragment: None,
+        payload,
+        whole,
+    })
+}
+
+/// Where a packet goes whose header alone is to be believed, such as one that was made here.
+pub fn destination(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => Some(Ipv4HeaderSlice::from_slice(packet).ok()?.destination_addr().into()),
+        _ => Some(Ipv6HeaderSlice::from_slice(packet).ok()?.destination_addr().into()),
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A connection over a way that loses, doubles and overtakes, under a clock of its own, with a guest that is as simple as
 //! one can be: it marks every byte that it has, and every one that it was told of.
 
-use super::connection::Connection;
-use super::segment::{Options, Segment};
+use crate::service::nat::tcp::connection::Connection;
+use crate::service::nat::tcp::segment::{Options, Segment};
 use crate::time::{Duration, Instant};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

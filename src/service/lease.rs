@@ -1,21 +1,38 @@
-//! Who a DHCP client is: its MAC, and the identifier that it gives itself, if it gives itself one.
+//! Who has an address: a lease, and its client, which is a MAC and the identifier that it gives itself, if it gives
+//! itself one.
 //!
 //! Several clients may share a MAC (containers with ipvlan), so the identifier counts (RFC 2131, section 2). Several
 //! machines may share an identifier (copies of one image), so the MAC counts too. An identifier that repeats the MAC
 //! says nothing. A board whose boot loader gives no identifier is the same client as its system that gives one: the
 //! table of leases sees to that.
 
-use std::fmt::Write;
-
+use crate::time::Duration;
 use crate::wire::Mac;
+use std::fmt::Write;
+use std::net::Ipv4Addr;
 
-/// See the module. Without an identifier it stands before all others of the same MAC.
+/// A client. Without an identifier it stands before all others of the same MAC.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Who {
     /// Its MAC.
     pub mac: Mac,
     /// Its identifier (RFC 2132, section 9.14), at most 255 bytes; `None`: its MAC says it all.
     pub id: Option<Vec<u8>>,
+}
+
+/// A lease as people and programs read it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// The client's MAC.
+    pub mac: Mac,
+    /// The client.
+    pub who: Who,
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// Its name in the segment's domain.
+    pub name: Option<String>,
+    /// How long it still lasts.
+    pub left: Duration,
 }
 
 impl Who {

@@ -1,0 +1,376 @@
+//! The lives of a switch's ports and listeners: asked for, admitted, opened, lost, tried again, removed.
+//!
+//! Theory of operation. A port's [`Origin`] says what happens when its descriptor is lost: a listener's client is
+//! removed, and its counters are kept in the listener's sum; a port that was asked for by its own specification is set
+//! down in the switch, which forgets its stations, and is a wish again (`life.rs`); what was handed over is removed.
+//!
+//! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
+//! there, as for a connection that was begun (`arrival.rs`).
+
+use super::arrival;
+use super::departed::Departed;
+use super::life::{Backoff, LAST_RETRY, Life, Wish, say};
+use super::listeners::Listeners;
+use super::ports::Ports;
+use super::prepare::{Beforehand, Lookups, Prepared, random_seed};
+use super::service::{self, Host, Threads};
+use super::show;
+use super::slot::{Attached, Lost, Origin, PortSlot};
+use super::status::SwitchStatus;
+use super::timers::{Due, Wisher};
+use crate::config::{PortSpec, misplaced, same_claim, same_host};
+use crate::error::{Class, Error, Result};
+use crate::frame::PortId;
+use crate::port::channel::{self, Link};
+use crate::port::names::first_name;
+use crate::port::{self, Edge, Opened, sys};
+use crate::switch::PortConfig;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+
+/// See the head of the file.
+pub(super) struct Lives {
+    pub ports: Ports,
+    pub listeners: Listeners,
+    lookups: Lookups,
+    departed: Departed,
+    /// What a service needs to know of its bridge.
+    host: Host,
+    /// The loop has begun: from now on whoever waits for an answer keeps frames waiting.
+    pub runs: bool,
+    /// Declared after the ports: dropping a port is what lets the thread of its service end.
+    threads: Threads,
+}
+
+/// Whether a descriptor that was handed over is of another network namespace, and so of a program. Where the kernel does
+/// not tell, one that waits for its interface is.
+fn is_apart(fd: &OwnedFd, spec: &PortSpec) -> bool {
+    let own = UnixDatagram::unbound().ok().and_then(|own| sys::network_namespace(&own));
+    match (own, sys::network_namespace(fd)) {
+        (Some(own), Some(its)) => own != its,
+        _ => spec.optional,
+    }
+}
+
+/// Which specifications may join.
+impl Lives {
+    /// Nobody lives yet.
+    pub fn new(ports: Ports, host: Host) -> Self {
+        Self {
+            ports,
+            listeners: Listeners::default(),
+            lookups: Lookups::default(),
+            departed: Departed::default(),
+            host,
+            runs: false,
+            threads: Threads::default(),
+        }
+    }
+
+    /// Whether a port may join as `spec` says.
+    fn admits(&self, spec: &PortSpec) -> Result<()> {
+        if self.is_taken(&spec.name) {
+            return Err(Error::usage(format!("there is a port named {} already", spec.name)).hint("give it a name="));
+        }
+        let is_radio = self.ports.switch.is_radio();
+        if spec.kind.is_radio() != is_radio {
+            return Err(misplaced(spec, is_radio));
+        }
+        if let Some(error) = self.specs().find_map(|other| same_host(other, spec)) {
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// The same for one that is to be opened, which may be of an interface of the machine.
+    pub fn admits_opened(&self, spec: &PortSpec) -> Result<()> {
+        self.admits(spec)?;
+        // What was handed over may be of another network namespace, and its name no name here.
+        let mut opened = self.specs_of(|origin| matches!(origin, Origin::Spec(_)));
+        if let Some(error) = opened.find_map(|other| same_claim(other, spec)) {
+            return Err(error.hint("choose another, or take that port away first: zbridge port del NAME"));
+        }
+        spec.may_join(self.specs())
+    }
+
+    /// The specifications of those that may lead to a network.
+    fn open_specs(&self) -> impl Iterator<Item = &PortSpec> {
+        self.specs_of(|origin| !matches!(origin, Origin::Apart(_)))
+    }
+
+    /// The specifications of the ports and listeners that there are.
+    fn specs(&self) -> impl Iterator<Item = &PortSpec> {
+        self.specs_of(|_| true)
+    }
+
+    fn specs_of(&self, wanted: fn(&Origin) -> bool) -> impl Iterator<Item = &PortSpec> {
+        let origins = self.ports.edges.slots().map(|slot| &slot.origin);
+        let ports = origins.filter(move |origin| wanted(origin)).filter_map(|origin| origin.spec().map(|spec| &**spec));
+        ports.chain(self.listeners.iter().map(|(_, slot)| &*slot.spec))
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        self.ports.edges.slots().any(|slot| slot.name == name) || self.listener_of(name).is_some()
+    }
+
+    fn listener_of(&self, name: &str) -> Option<usize> {
+        self.listeners.iter().find(|(_, slot)| slot.spec.name == name).map(|(index, _)| index)
+    }
+}
+
+/// How a port begins.
+impl Lives {
+    /// Makes a port of a descriptor that was handed over.
+    pub fn adopt(&mut self, spec: Arc<PortSpec>, fd: OwnedFd) -> Result<()> {
+        self.admits(&spec)?;
+        let origin = if is_apart(&fd, &spec) { Origin::Apart(spec.clone()) } else { Origin::Given(spec.clone()) };
+        if matches!(origin, Origin::Given(_)) {
+            spec.may_join(self.specs())?;
+        }
+        let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
+        self.ports.add_open(&spec, &spec.name, origin, edge, String::new())?;
+        Ok(())
+    }
+
+    /// Adds a port inside the process.
+    pub fn add_channel(&mut self, name: &str, config: PortConfig) -> Result<Link> {
+        if self.is_taken(name) {
+            return Err(Error::usage(format!("there is a port named {name} already")));
+        }
+        let (channel, link) = channel::pair(self.host.waker.clone());
+        let config = PortConfig { pausable: true, offload: false, ..config };
+        let there = Attached::new(Edge::Channel(channel), String::new(), self.ports.clock.now());
+        self.ports.add_bare(name, config, Origin::Inside, Life::Open(there))?;
+        Ok(link)
+    }
+
+    /// Opens what `spec` asks for, with what was done for it before.
+    pub fn open_port(&mut self, spec: Arc<PortSpec>, beforehand: Beforehand) -> Result<()> {
+        self.admits_opened(&spec)?;
+        let spec = Arc::new(spec.settled(self.open_specs()));
+        let again = port::is_awaited(&spec);
+        if again && let Some(name) = first_name(&spec) {
+            return self.add_awaited(spec, format!("looking up {name}"), true);
+        }
+        let numbers = beforehand.numbers.map_or_else(|| spec.clone(), |numbers| Arc::new(*numbers));
+        let prepared = beforehand.started.transpose().map(|started| Prepared { spec: numbers, started });
+        match prepared.and_then(|prepared| self.open(prepared, true)) {
+            Ok(opened) => self.add(spec, opened),
+            Err(error) if again && error.class() != Class::Usage => {
+                // Before the switch runs nobody is kept waiting by the question who holds it.
+                let error = if self.runs { error } else { error.told() };
+                say(&spec.name, &error);
+                self.add_awaited(spec, error.what().to_owned(), false)
+            }
+            Err(error) => Err(error.at(&spec.name)),
+        }
+    }
+
+    /// Adds what was opened at once.
+    fn add(&mut self, spec: Arc<PortSpec>, opened: Opened) -> Result<()> {
+        let origin = Origin::Spec(spec.clone());
+        match opened {
+            Opened::Edge(edge, peer) => {
+                self.ports.add_open(&spec, &spec.name, origin, edge, peer)?;
+            }
+            Opened::Connecting(edge, peer) => {
+                let life = Life::Arriving(Attached::new(edge, peer, self.ports.clock.now()));
+                let id = self.ports.add(&spec, &spec.name, origin, life)?;
+                arrival::begin(&mut self.ports, id);
+                self.lose_failed();
+            }
+            Opened::Listener(listener) => {
+                self.listeners.add(&self.ports, spec, Life::Open(listener))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a port that is not there yet, for the reason `why`, and tries it in a moment. `untold`: when that fails, it
+    /// is to be said.
+    fn add_awaited(&mut self, spec: Arc<PortSpec>, why: String, untold: bool) -> Result<()> {
+        let wish = Wish::new(why, untold);
+        let wisher = if port::listens(&spec) {
+            Wisher::Listener(self.listeners.add(&self.ports, spec, Life::Wished(wish))?)
+        } else {
+            Wisher::Port(self.ports.add(&spec, &spec.name, Origin::Spec(spec.clone()), Life::Wished(wish))?)
+        };
+        self.wait(wisher);
+        Ok(())
+    }
+
+    /// Opens a port or a listener, or makes it of the service that it is. `makes`: it may make its interface.
+    fn open(&mut self, Prepared { spec, started }: Prepared, makes: bool) -> Result<Opened> {
+        // Only before the switch runs nobody has started it.
+        let started = started.map(Ok).or_else(|| service::start(&spec, &self.host, random_seed()));
+        let Some(started) = started else { return port::open_again(&spec, makes) };
+        let (channel, thread) = started?;
+        self.threads.add(thread);
+        Ok(Opened::Edge(Edge::Channel(channel), spec.kind.text().peer()))
+    }
+}
+
+/// Attempts at what is not there, ports and listeners alike.
+impl Lives {
+    /// The wish of a port or a listener, with its specification.
+    fn wish_mut(&mut self, wisher: Wisher) -> Option<(&Arc<PortSpec>, &mut Wish, &mut Backoff)> {
+        match wisher {
+            Wisher::Port(id) => {
+                let slot = self.ports.edges.slot_mut(id)?;
+                Some((slot.origin.spec()?, slot.life.wish_mut()?, &mut slot.backoff))
+            }
+            Wisher::Listener(index) => {
+                let slot = self.listeners.get_mut(index)?;
+                Some((&slot.spec, slot.life.wish_mut()?, &mut slot.backoff))
+            }
+        }
+    }
+
+    /// Sets a timer for the next attempt. A port takes no part until then.
+    fn wait(&mut self, wisher: Wisher) {
+        if let Wisher::Port(id) = wisher {
+            self.ports.set_down(id);
+        }
+        let Some((.., backoff)) = self.wish_mut(wisher) else { return };
+        let pause = backoff.next();
+        self.ports.timers.set(Due::Try(wisher), self.ports.clock.now() + pause);
+    }
+
+    /// Tries it again: has done aside what takes its time, or opens it.
+    pub fn retry(&mut self, wisher: Wisher) {
+        let Some((spec, ..)) = self.wish_mut(wisher) else { return };
+        let spec = spec.clone();
+        let Some((number, why)) = self.lookups.ask(wisher, &spec, &self.host) else {
+            return self.attempt(wisher, Ok(Prepared { spec, started: None }));
+        };
+        if let Some((_, wish, _)) = self.wish_mut(wisher) {
+            wish.ask(number, why);
+        }
+    }
+
+    /// Opens the ports and listeners for which all is done that took its time.
+    pub fn handle_answers(&mut self) {
+        while let Some((wisher, number, prepared)) = self.lookups.poll() {
+            if self.wish_mut(wisher).is_some_and(|(_, wish, _)| wish.takes_answer(number)) {
+                self.attempt(wisher, prepared);
+            }
+        }
+    }
+
+    /// Opens it, now that all is done that takes its time.
+    fn attempt(&mut self, wisher: Wisher, prepared: Result<Prepared>) {
+        let Some((_, wish, _)) = self.wish_mut(wisher) else { return };
+        let makes = wish.makes;
+        let opened = prepared.and_then(|prepared| self.open(prepared, makes));
+        let Err(error) = opened.and_then(|opened| self.fulfil(wisher, opened)) else { return };
+        if let Some((spec, wish, _)) = self.wish_mut(wisher) {
+            wish.disappointed(&spec.name, &error);
+        }
+        self.wait(wisher);
+    }
+
+    fn fulfil(&mut self, wisher: Wisher, opened: Opened) -> Result<()> {
+        match (wisher, opened) {
+            (Wisher::Port(id), Opened::Edge(edge, peer)) => {
+                self.ports.attach(id, edge, peer, false)?;
+                log::info!("{}: open again", self.ports.edges.name(id));
+                self.ports.set_up(id);
+            }
+            (Wisher::Port(id), Opened::Connecting(edge, peer)) => {
+                self.ports.attach(id, edge, peer, true)?;
+                arrival::begin(&mut self.ports, id);
+            }
+            (Wisher::Listener(index), Opened::Listener(listener)) => {
+                self.listeners.listen(&self.ports, index, listener)?;
+            }
+            // What a specification asks for does not change.
+            (Wisher::Port(_), Opened::Listener(_))
+            | (Wisher::Listener(_), Opened::Edge(..) | Opened::Connecting(..)) => {}
+        }
+        Ok(())
+    }
+}
+
+/// How a port ends.
+impl Lives {
+    /// Sees to ports whose edges have failed. At once, so that none of them is open again by then.
+    pub fn lose_failed(&mut self) {
+        while let Some(id) = self.ports.edges.found.gone.pop() {
+            self.lose(id);
+        }
+    }
+
+    /// Sees to a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
+    fn lose(&mut self, id: PortId) {
+        let Some(lost) = self.ports.edges.slot_mut(id).and_then(PortSlot::take_failed) else { return };
+        let Some(Lost { edge, gone, arriving, since }) = arrival::await_next(&mut self.ports, id, lost) else { return };
+        let now = self.ports.clock.now();
+        let Some(slot) = self.ports.edges.slot_mut(id) else { return };
+        if let (Edge::Channel(channel), Origin::Spec(_)) = (&edge, &slot.origin)
+            && let Some(why) = channel.failure()
+        {
+            slot.life = Life::Over(why.to_owned());
+            self.ports.set_down(id);
+        } else if let Origin::Spec(_) = slot.origin {
+            if now - since > LAST_RETRY {
+                slot.backoff = Backoff::default();
+            }
+            let level = if arriving { log::Level::Debug } else { log::Level::Warn };
+            log::log!(level, "{}: {}; trying again until it is there", slot.name, gone.0);
+            self.ports.watch.forget(edge.fds());
+            self.wait(Wisher::Port(id));
+        } else {
+            let line = format!("{}: {}", slot.name, gone.0);
+            match slot.origin {
+                Origin::Client { listener, .. } => self.listeners.say_of_client(&mut self.ports, listener, || line),
+                Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_) | Origin::Inside => log::info!("{line}"),
+            }
+            self.ports.watch.forget(edge.fds());
+            self.remove(id);
+        }
+    }
+
+    /// Takes a port out; a client's counters go to its listener, those of other ports are kept apart.
+    fn remove(&mut self, id: PortId) {
+        let shown = show::port(&self.ports, &self.listeners, id);
+        let Some((slot, counters)) = self.ports.remove(id) else { return };
+        let Some(counters) = counters else { return };
+        match (slot.origin, shown) {
+            (Origin::Client { listener, number }, _) => {
+                if let Some(listener) = self.listeners.get_mut(listener) {
+                    listener.client_left(number, &counters);
+                }
+            }
+            (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), Some(shown)) => self.departed.keep(shown, counters),
+            (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), None) | (Origin::Inside, _) => {}
+        }
+    }
+
+    /// Removes a port, or a listener with its clients.
+    pub fn remove_by_name(&mut self, name: &str) -> Result<()> {
+        let index = self.listener_of(name);
+        let doomed = |slot: &PortSlot| match slot.origin {
+            Origin::Client { listener, .. } => Some(listener) == index || slot.name == name,
+            Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_) | Origin::Inside => slot.name == name,
+        };
+        let edges = &self.ports.edges;
+        let ids: Vec<_> = edges.ids().filter(|&id| edges.slot(id).is_some_and(doomed)).collect();
+        if ids.is_empty() && index.is_none() {
+            return Err(Error::new(Class::NoObject, format!("no port is named {name}")));
+        }
+        for id in ids {
+            self.ports.watch.forget(self.ports.edges.edge(id).map(Edge::fds).unwrap_or_default());
+            self.remove(id);
+        }
+        if let Some(slot) = index.and_then(|index| self.listeners.remove(&mut self.ports, index)) {
+            self.departed.keep(show::listener(&slot), slot.departed);
+        }
+        Ok(())
+    }
+
+    /// All ports as they are shown.
+    pub fn status(&mut self) -> SwitchStatus {
+        show::status(&mut self.ports, &self.listeners, &self.departed)
+    }
+}

@@ -1,0 +1,113 @@
+//! The place of a port: where it came from, where it stands, and what is attached to it.
+
+use super::life::{Backoff, Life, Wish};
+use crate::config::PortSpec;
+use crate::port::seat::Seat;
+use crate::port::{Edge, Gone};
+use crate::time::Instant;
+use crate::wire::Rewriter;
+use std::sync::Arc;
+
+/// Where a port came from.
+pub(super) enum Origin {
+    /// It was asked for: opened again when lost.
+    Spec(Arc<PortSpec>),
+    /// Its descriptor was handed over, and does not come back.
+    Given(Arc<PortSpec>),
+    /// The same, of an interface in the network namespace of a program.
+    Apart(Arc<PortSpec>),
+    /// It connected to the listener with this index, and has this number among its clients.
+    Client { listener: usize, number: u32 },
+    /// It is inside the process.
+    Inside,
+}
+
+impl Origin {
+    /// The port's own specification.
+    pub fn spec(&self) -> Option<&Arc<PortSpec>> {
+        match self {
+            Self::Spec(spec) | Self::Given(spec) | Self::Apart(spec) => Some(spec),
+            Self::Client { .. } | Self::Inside => None,
+        }
+    }
+}
+
+/// A port of the switch.
+pub(super) struct PortSlot {
+    pub name: String,
+    pub origin: Origin,
+    pub life: Life<Attached>,
+    /// How long its next attempt is waited for.
+    pub backoff: Backoff,
+    /// Translates addresses, where it was asked to.
+    pub rewriter: Option<Rewriter>,
+}
+
+impl PortSlot {
+    /// The edge, as long as it is whole.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.life.there()?.seat.edge()
+    }
+
+    /// The same, to be asked or set.
+    pub fn edge_mut(&mut self) -> Option<&mut Edge> {
+        self.life.there_mut()?.seat.edge_mut()
+    }
+
+    /// Who is at the other end, or why nobody is.
+    pub fn peer(&self) -> String {
+        let noted = match &self.life {
+            Life::Wished(Wish { why, .. }) | Life::Over(why) => why,
+            Life::Arriving(it) | Life::Open(it) => &it.peer,
+        };
+        self.edge().and_then(Edge::peer).unwrap_or_else(|| noted.clone())
+    }
+
+    /// Takes out an edge that has failed. What was asked for is a wish from now on; what was not is over.
+    pub fn take_failed(&mut self) -> Option<Lost> {
+        self.life.there().filter(|it| it.seat.has_failed())?;
+        let arriving = self.life.is_arriving();
+        let (Life::Arriving(it) | Life::Open(it)) = std::mem::replace(&mut self.life, Life::Over(String::new())) else {
+            return None;
+        };
+        let (edge, gone) = it.seat.into_failed()?;
+        self.life = match self.origin {
+            Origin::Spec(_) => Life::Wished(Wish::again(gone.0.clone(), edge.made_its_interface())),
+            Origin::Given(_) | Origin::Apart(_) | Origin::Client { .. } | Origin::Inside => Life::Over(it.peer),
+        };
+        Some(Lost { edge, gone, arriving, since: it.since })
+    }
+}
+
+/// What is attached to a port: a descriptor, and what is known of it.
+pub(super) struct Attached {
+    pub seat: Seat<Edge>,
+    /// Who is at the other end.
+    pub peer: String,
+    pub since: Instant,
+    /// Its last wake-up brought one frame, and so may the next.
+    pub lone: bool,
+    /// Its descriptor has said that its end has come, which a read has still to find.
+    pub ending: bool,
+    /// Its descriptor is watched for room, not only for frames.
+    pub room_watched: bool,
+    /// Its interface is down, as was said or shown last.
+    pub link_down: bool,
+}
+
+impl Attached {
+    /// `edge`, whose descriptors are watched for all that they tell.
+    pub fn new(edge: Edge, peer: String, since: Instant) -> Self {
+        let link_down = edge.link_is_down();
+        Self { seat: Seat::new(edge), peer, since, lone: false, ending: false, room_watched: true, link_down }
+    }
+}
+
+/// An edge that has failed, and what it was.
+pub(super) struct Lost {
+    pub edge: Edge,
+    pub gone: Gone,
+    /// Its peer had not come.
+    pub arriving: bool,
+    pub since: Instant,
+}

@@ -1,0 +1,69 @@
+//! Switches and ports as they are shown.
+
+use crate::config::Attach;
+use crate::counters::Counters;
+use crate::error::Error;
+use crate::service::report::{Figures, Leased};
+use std::sync::Arc;
+
+/// A port as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortStatus {
+    /// Its name.
+    pub name: String,
+    /// The word of its kind: `tap`, `unix` …
+    pub kind: &'static str,
+    /// `up`, `listening`, `connecting`, `waiting`, `down` or `stalled`; `left` where it is no more.
+    pub state: &'static str,
+    /// Who is at the other end, or why nobody is.
+    pub peer: String,
+    /// Frames that wait for it.
+    pub queued: usize,
+    /// What it counted; for a listener, the sum of the clients that have left.
+    pub counters: Counters,
+    /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
+    pub target: String,
+    /// The listener that it is a client of.
+    pub listener: Option<String>,
+    /// The line that attaches a peer.
+    pub attach: Option<Attach>,
+    /// What its service counts.
+    pub figures: Vec<Figures>,
+    /// The leases that its service has given out, by address.
+    pub leases: Arc<[Leased]>,
+}
+
+/// How a switch is.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum Condition {
+    /// It runs.
+    #[default]
+    Runs,
+    /// It does not answer for more than a second, and where it hangs.
+    Hangs(Error),
+    /// It has ended by itself, and why. It has no ports any more.
+    Ended(Error),
+}
+
+/// A switch as it is shown.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SwitchStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs.
+    pub condition: Condition,
+    /// Its ports, each listener followed by its clients.
+    pub ports: Vec<PortStatus>,
+    /// Ports that are no more, as they left: those of one name and kind as one, with the sum of what they had counted.
+    /// The last 64 are kept.
+    pub left: Vec<PortStatus>,
+}
+
+impl SwitchStatus {
+    /// The same when all ports are no more.
+    pub(super) fn departed(self, name: &str) -> Self {
+        let gone = self.ports.into_iter().map(|port| PortStatus { state: "left", queued: 0, attach: None, ..port });
+        let left = self.left.into_iter().chain(gone).collect();
+        Self { name: name.to_owned(), ports: Vec::new(), left, condition: self.condition }
+    }
+}

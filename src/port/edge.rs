@@ -1,0 +1,323 @@
+//! A descriptor that frames pass through, of whatever kind: what it can do, and what it is asked.
+//!
+//! What most kinds have not is a plain no here; each arm that is no such no is a kind's own file.
+
+use super::channel::Channel;
+use super::datagram::{Sequenced, Udp};
+use super::interface::Link;
+use super::ip_interface::IpInterface;
+use super::packet::Packet;
+use super::seat::Carrier;
+use super::serial::Serial;
+use super::stream::Stream;
+use super::tap::Tap;
+use super::unix::BoundGram;
+use super::{Broken, Budget, Gone, Inhaled, frame_io, inet};
+use crate::config::{self, PortKind, PortSpec};
+use crate::counters::Counters;
+use crate::frame::{Batch, Outgoing, PortId};
+use crate::service::report::Shown;
+use crate::time::Duration;
+use crate::wire::Mac;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+/// A descriptor that frames pass through.
+pub enum Edge {
+    /// A TAP.
+    Tap(Tap),
+    /// An interface that exists already.
+    Packet(Packet),
+    /// One that carries IP packets.
+    Ip(Box<IpInterface>),
+    /// A stream socket.
+    Stream(Stream),
+    /// A SOCK_SEQPACKET socket.
+    Sequenced(Sequenced),
+    /// A UNIX datagram socket.
+    UnixGram(BoundGram),
+    /// A UDP socket.
+    Udp(Udp),
+    /// A channel to a thread of this process.
+    Channel(Channel),
+    /// A serial line.
+    Serial(Box<Serial>),
+}
+
+/// What an edge can do, as the switch has to know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Abilities {
+    /// Its peer waits while nothing is read from it.
+    pub pausable: bool,
+    /// It takes frames whose checksum or segmentation is not finished.
+    pub offload: bool,
+}
+
+impl Carrier for Edge {
+    fn receive(
+        &mut self,
+        batch: &mut Batch,
+        id: PortId,
+        budget: Budget,
+        counters: &mut Counters,
+    ) -> Result<Inhaled, Gone> {
+        match self {
+            Self::Tap(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Packet(edge) => edge.receive(batch, id, budget.frames, counters),
+            Self::Ip(edge) => edge.receive(batch, id, budget.frames, counters),
+            Self::Stream(edge) => edge.receive(batch, id, budget.bytes, counters),
+            Self::Sequenced(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::UnixGram(edge) => frame_io::receive(&mut edge.gram, batch, id, budget.frames, counters),
+            Self::Udp(edge) => frame_io::receive(edge, batch, id, budget.frames, counters),
+            Self::Channel(edge) => edge.receive(batch, id, counters),
+            Self::Serial(edge) => edge.receive(batch, id, counters),
+        }
+    }
+
+    fn transmit(&mut self, out: Outgoing<'_>, counters: &mut Counters) -> Result<usize, Broken> {
+        match self {
+            Self::Tap(edge) => frame_io::transmit(edge, out, counters),
+            Self::Packet(edge) => frame_io::transmit(edge, out, counters),
+            Self::Ip(edge) => edge.transmit(out, counters),
+            Self::Stream(edge) => edge.transmit(out, counters),
+            Self::Sequenced(edge) => frame_io::transmit(edge, out, counters),
+            Self::UnixGram(edge) => frame_io::transmit(&mut edge.gram, out, counters),
+            Self::Udp(edge) => frame_io::transmit(edge, out, counters),
+            Self::Channel(edge) => edge.transmit(out, counters),
+            Self::Serial(edge) => edge.transmit(out, counters),
+        }
+    }
+
+    fn has_begun(&self) -> bool {
+        match self {
+            Self::Stream(edge) => edge.has_begun(),
+            Self::Serial(edge) => edge.has_begun(),
+            _ => false,
+        }
+    }
+}
+
+impl Edge {
+    /// The descriptors to wait on: none for a channel, which calls by itself; two for a line with a way in and a way
+    /// out, or where another tells of room. They change when a peer of a serial line arrives or leaves.
+    pub fn fds(&self) -> [Option<RawFd>; 2] {
+        let one = |fd: BorrowedFd<'_>| [Some(fd.as_raw_fd()), None];
+        match self {
+            Self::Tap(edge) => one(edge.as_fd()),
+            Self::Packet(edge) => one(edge.as_fd()),
+            Self::Ip(edge) => one(edge.as_fd()),
+            Self::Stream(edge) => one(edge.as_fd()),
+            Self::Sequenced(edge) => one(edge.as_fd()),
+            Self::UnixGram(edge) => [Some(edge.gram.as_fd().as_raw_fd()), Some(edge.gram.lookout().as_raw_fd())],
+            Self::Udp(edge) => one(edge.as_fd()),
+            Self::Channel(_) => [None, None],
+            Self::Serial(edge) => edge.line().fds(),
+        }
+    }
+
+    /// The MAC address of the host on the switch that it is, where it is one: the machine on a TAP, a peer with bare IP
+    /// packets.
+    pub fn mac(&self) -> Option<Mac> {
+        match self {
+            Self::Tap(edge) => edge.mac(),
+            Self::Ip(edge) => Some(edge.mac()),
+            Self::Serial(edge) => edge.mac(),
+            _ => None,
+        }
+    }
+
+    /// What it can do.
+    pub fn abilities(&self) -> Abilities {
+        match self {
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) => Abilities { pausable: true, offload: false },
+            Self::Channel(edge) => Abilities { pausable: true, offload: edge.takes_offloads() },
+            // The kernel queues what the host sends, and drops it when that is full: waiting would lose frames.
+            Self::Tap(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
+            Self::Packet(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
+            // The sender of a datagram over IP does not wait; the kernel drops what is not read.
+            Self::Udp(_) | Self::Ip(_) => Abilities { pausable: false, offload: false },
+            Self::Serial(edge) => Abilities { pausable: edge.is_pausable(), offload: false },
+        }
+    }
+
+    /// Whether it took less than it was offered for want of memory. Nothing tells when there is some again: it has to be
+    /// tried.
+    pub fn is_starved(&self) -> bool {
+        matches!(self, Self::Stream(edge) if edge.is_starved())
+    }
+
+    /// Whether the other side of a channel has called.
+    pub fn take_ready(&self) -> bool {
+        matches!(self, Self::Channel(edge) if edge.take_ready())
+    }
+
+    /// Asks a connection that was begun how it stands, or a line whether its peer has come: `None` while not.
+    pub fn connected(&mut self) -> Option<std::io::Result<()>> {
+        match self {
+            Self::Stream(edge) => inet::connected(edge),
+            Self::Serial(edge) => edge.arrive(),
+            _ => Some(Ok(())),
+        }
+    }
+
+    /// What it does until [`Edge::connected`], in a word.
+    pub fn waits_by(&self) -> &'static str {
+        match self {
+            Self::Serial(edge) => edge.line().waits_by(),
+            _ => "connecting",
+        }
+    }
+
+    /// Whether [`Edge::connected`] has to be asked from time to time, as no descriptor tells of it.
+    pub fn arrivals_are_silent(&self) -> bool {
+        matches!(self, Self::Serial(edge) if edge.line().arrivals_are_silent())
+    }
+
+    /// Its peer has left. True if it can wait for the next one as it is; then see [`Edge::connected`].
+    pub fn depart(&mut self, gone: &Gone) -> bool {
+        match self {
+            Self::Serial(edge) => edge.depart(&gone.0),
+            _ => false,
+        }
+    }
+
+    /// Whether it has something for the switch that no descriptor tells of.
+    pub fn has_own(&self) -> bool {
+        match self {
+            Self::Serial(edge) => edge.has_own(),
+            Self::Ip(edge) => edge.has_own(),
+            _ => false,
+        }
+    }
+
+    /// Whether it may ever have a time for [`Edge::due_in`].
+    pub fn keeps_time(&self) -> bool {
+        match self {
+            Self::Serial(edge) => edge.keeps_time(),
+            Self::Ip(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The time until [`Edge::handle_timeout`] has something to do.
+    pub fn due_in(&self) -> Option<Duration> {
+        match self {
+            Self::Serial(edge) => edge.due_in(),
+            Self::Ip(edge) => edge.due_in(),
+            _ => None,
+        }
+    }
+
+    /// Sees to what is due.
+    pub fn handle_timeout(&mut self) {
+        match self {
+            Self::Serial(edge) => edge.handle_timeout(),
+            Self::Ip(edge) => edge.handle_timeout(),
+            _ => {}
+        }
+    }
+
+    /// Who is at the other end, where that changes while it is open.
+    pub fn peer(&self) -> Option<String> {
+        match self {
+            Self::UnixGram(edge) => Some(edge.gram.peer()),
+            // Which one it is now: the program may have made another.
+            Self::Packet(_) | Self::Ip(_) => {
+                self.packet().filter(|packet| packet.waits()).map(|packet| packet.name().to_owned())
+            }
+            Self::Serial(edge) => Some(edge.line().peer().to_owned()),
+            Self::Channel(edge) => edge.shown()?.peer,
+            _ => None,
+        }
+    }
+
+    /// What its service shows of itself, if it is one's and has told anything.
+    pub fn shown(&self) -> Option<Shown> {
+        match self {
+            Self::Channel(edge) => edge.shown(),
+            _ => None,
+        }
+    }
+
+    /// How a peer is attached to what `spec` became.
+    pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
+        match (self, &spec.kind) {
+            (Self::Packet(edge), PortKind::Packet(packet)) => {
+                packet.attach_to(edge.link() == Link::Down, edge.is_tap())
+            }
+            (Self::Tap(edge), _) => match edge.lacks() {
+                Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
+                None => spec.attach_hint(),
+            },
+            (Self::Channel(edge), _) => {
+                let standing = edge.shown().and_then(|shown| shown.standing);
+                standing.map_or_else(|| spec.attach_hint(), |standing| standing.attach)
+            }
+            _ => spec.attach_hint(),
+        }
+    }
+
+    /// Whether its descriptor becomes writable when the link behind it comes up.
+    pub fn tells_its_link(&self) -> bool {
+        matches!(self, Self::Tap(_) | Self::Packet(_) | Self::Ip(_))
+    }
+
+    /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down, or that no
+    /// program has open.
+    pub fn link_is_down(&self) -> bool {
+        match self {
+            Self::Tap(edge) => edge.link() != Link::Up,
+            _ => self.packet().is_some_and(|packet| packet.link() != Link::Up),
+        }
+    }
+
+    /// The packet socket that it has, if it does.
+    fn packet(&self) -> Option<&Packet> {
+        match self {
+            Self::Packet(edge) => Some(edge),
+            Self::Ip(edge) => Some(edge.packet()),
+            _ => None,
+        }
+    }
+
+    /// Whether no program has the interface open, for whose it is.
+    pub fn is_unopened(&self) -> bool {
+        self.packet().is_some_and(|packet| packet.link() == Link::Unopened)
+    }
+
+    /// Whether the interface behind it is there for a program, which opens and closes it.
+    pub fn is_of_program(&self) -> bool {
+        self.packet().is_some_and(Packet::is_of_program)
+    }
+
+    /// Whether the interface behind it is a program's, which may close it and make another one.
+    pub fn awaits_interfaces(&self) -> bool {
+        self.packet().is_some_and(Packet::waits)
+    }
+
+    /// Asks the system for the state of that link.
+    ///
+    /// # Errors
+    /// [`Gone`] when the interface is no more.
+    pub fn check_link(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::Tap(edge) => edge.check_link().map(drop),
+            Self::Packet(edge) => edge.check_link().map(drop),
+            Self::Ip(edge) => edge.check_link().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the carrier of its interface has come or gone since this was asked last.
+    pub fn carrier_has_changed(&mut self) -> bool {
+        match self {
+            Self::Packet(edge) => edge.carrier_has_changed(),
+            Self::Ip(edge) => edge.carrier_has_changed(),
+            _ => false,
+        }
+    }
+
+    /// Whether opening it made the interface behind it, which then has to be made again when it is gone.
+    pub fn made_its_interface(&self) -> bool {
+        matches!(self, Self::Tap(edge) if edge.created())
+    }
+}

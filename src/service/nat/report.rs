@@ -1,0 +1,88 @@
+//! What the gateway tells of itself: its flows, what it has counted, and the leases of its segment.
+
+use super::stats::{Flows, Stats};
+use super::{Instant, Nat};
+use crate::service::report::{Figures, Leased, Report, Show, Shown};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What was told last.
+#[derive(Clone, Default)]
+pub(super) struct Told {
+    /// Nothing until there was a flow.
+    counted: Option<(Flows, Stats)>,
+    leases: Arc<[Leased]>,
+    /// Their version.
+    version: u64,
+}
+
+impl Nat {
+    /// What there is to tell of it, when that has changed. A lease is told with the end that it has by `wall`, the clock
+    /// of people.
+    pub fn poll_report(&mut self, now: Instant, wall: impl FnOnce() -> SystemTime) -> Option<Report> {
+        let (counted, version) = ((self.flows(), self.stats()), self.leases_version());
+        let leased = version != self.told.version;
+        if counted == self.told.counted.unwrap_or_default() && !leased {
+            return None;
+        }
+        if counted != self.told.counted.unwrap_or_default() {
+            self.told.counted = Some(counted);
+        }
+        if !leased {
+            return Some(Report::quiet(self.told.clone()));
+        }
+        let wall = wall();
+        let leases = self.leases(now).into_iter();
+        let leases = leases.map(|it| Leased { addr: it.addr, mac: it.mac, name: it.name, until: wall + it.left });
+        (self.told.leases, self.told.version) = (leases.collect(), version);
+        // A guarded port has its lease's address from now on.
+        Some(Report::news(self.told.clone()))
+    }
+}
+
+impl Show for Told {
+    fn show(&self) -> Shown {
+        let figures = self.counted.map(|(flows, stats)| {
+            let each = vec![
+                ("tcp", flows.tcp as u64),
+                ("udp", flows.udp as u64),
+                ("ping", flows.echo as u64),
+                ("held", flows.held as u64),
+                ("begun", stats.tcp + stats.udp + stats.echo),
+                ("refused", stats.flows),
+                ("forbidden", stats.forbidden),
+                ("malformed", stats.malformed),
+            ];
+            Figures { of: "flows", each }
+        });
+        Shown {
+            standing: None,
+            peer: self.counted.map(|(flows, _)| flows.to_string()),
+            figures: figures.into_iter().collect(),
+            leases: self.leases.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Bench;
+    use crate::service::report::Report;
+    use std::time::SystemTime;
+
+    #[test]
+    fn what_has_changed_is_told_once() {
+        let mut bench = Bench::new();
+        let told = |bench: &mut Bench| {
+            let report = bench.nat.poll_report(bench.now, || SystemTime::UNIX_EPOCH)?;
+            assert!(!report.is_news(), "no lease has changed");
+            Some(Report::show(&report))
+        };
+        assert_eq!(told(&mut bench), None, "nothing was there yet");
+        bench.datagram(1000);
+        let shown = told(&mut bench).unwrap();
+        assert_eq!((shown.standing, shown.peer.as_deref()), (None, Some("0 tcp, 1 udp, 0 ping")));
+        assert!(shown.figures[0].of == "flows" && shown.figures[0].each.contains(&("begun", 1)));
+        assert_eq!(told(&mut bench), None);
+    }
+}
