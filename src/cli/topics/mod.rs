@@ -191,6 +191,45 @@ mod tests {
         }
     }
 
+    /// Commands in sentences and tables, which nobody types for a test as those in blocks are (`tests/docs`).
+    #[test]
+    fn a_command_within_a_sentence_is_understood() {
+        let mut found = 0;
+        for topic in TOPICS {
+            let cells = parse(topic.text).into_iter().flat_map(|block| match block {
+                Block::Paragraph(spans) | Block::Item(spans) => vec![spans],
+                Block::Table(rows) => rows.into_iter().flatten().collect(),
+                Block::Heading(..) | Block::Code(..) => Vec::new(),
+            });
+            let codes = cells.flatten().filter_map(|span| match span {
+                Span::Code(text) if text.starts_with("zbridge ") => Some(text),
+                _ => None,
+            });
+            for code in codes {
+                // `…` is whatever may stand there: a port, a program.
+                let words = shlex::split(&code.replace(" …", " unix:/tmp/more")).unwrap_or_default();
+                if words.iter().any(|word| word.contains('…')) {
+                    continue;
+                }
+                let words: Vec<_> = words.into_iter().map(Into::into).collect();
+                let args = match crate::cli::read(&words) {
+                    // The beginning of a command.
+                    Err(error) if error.kind() == clap::error::ErrorKind::MissingRequiredArgument => continue,
+                    read => read.unwrap_or_else(|error| panic!("{}: {code}: {error}", topic.word)),
+                };
+                let ports = match &args.command {
+                    Some(crate::cli::Command::Run(run)) => &run.ports,
+                    _ => &args.ports,
+                };
+                for port in ports {
+                    assert!(crate::config::PortSpec::parse(port).is_ok(), "{}: {code}: {port}", topic.word);
+                }
+                found += 1;
+            }
+        }
+        assert!(found > 20, "{found}");
+    }
+
     #[test]
     fn tables_and_lists_are_laid_out() {
         let text = "# T\n\n- one two\n- three\n\n| a | b | c |\n|---|---|---|\n| `x` | y | z |\n";
