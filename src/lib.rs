@@ -11,12 +11,12 @@
 //!
 //! # The house
 //!
-//! Imports point downwards only; `tests/architecture.rs` checks it.
+//! Imports point downwards only; `tests/architecture` checks it.
 //!
 //! | layer | rooms | what it knows |
 //! |---|---|---|
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
-//! | benches | [`mod@bench`] | many instances: in which order they start and stop, what they write |
+//! | programs | [`programs`] | the programs of a bench: in which order they start and stop, what they write |
 //! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and with their sockets of services; not the switch |
@@ -47,7 +47,6 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
-pub mod bench;
 pub mod capture;
 pub mod cli;
 pub mod codec;
@@ -60,6 +59,7 @@ pub mod frame;
 pub mod launch;
 pub mod limits;
 pub mod port;
+pub mod programs;
 pub mod rights;
 pub mod service;
 pub mod switch;

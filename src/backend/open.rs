@@ -72,7 +72,7 @@ mod tests {
         let (backend, _) = Backend::open(&[Want::Unix(path.clone(), Access::default())]).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let refused = Backend::open(&[Want::Unix(path.clone(), Access::default())]).err().unwrap();
-        assert!(refused.what().contains(&format!("pid {}", std::process::id())), "{refused}");
+        assert!(refused.what().ends_with("another port of the bridge listens on it"), "{refused}");
         // Somebody has put another in its place, which is not ours to remove.
         fs::remove_file(&path).unwrap();
         let theirs = UnixListener::bind(&path).unwrap();

@@ -31,10 +31,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const WAKER: Token = Token(usize::MAX);
-/// Tokens from here on are listeners.
-const LISTENERS: usize = 1 << 62;
+/// Tokens from here on are listeners, whatever the size of a token.
+const LISTENERS: usize = 1 << (usize::BITS - 2);
 /// Tokens from here on are the watches of terminals, below they are streams.
-const WATCHES: usize = 1 << 61;
+const WATCHES: usize = 1 << (usize::BITS - 3);
 const EVENTS: usize = 128;
 /// Streams that one listener may have at once; further clients wait in the kernel's queue.
 const MOST: usize = 256;

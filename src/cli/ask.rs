@@ -146,7 +146,7 @@ fn make_absolute(port: &mut PortSpec, here: &Path) {
             transport_path(transport).into_iter().for_each(absolute);
         }
         PortKind::Usbip(usbip) => usbip.devices.iter_mut().filter_map(device_path).for_each(absolute),
-        _ => {}
+        PortKind::Tap(_) | PortKind::Tcp(_) | PortKind::Udp(_) | PortKind::Packet(_) => {}
     }
 }
 

@@ -113,7 +113,7 @@ where
             }
             // All threads that are started from now on are held to it; in a test's process those of other tests, too.
             if !cfg!(test) {
-                sandbox::install(&args.sandbox, job.runs())?;
+                sandbox::install(&args.all_of_sandbox(), job.runs())?;
             }
             match job {
                 // It holds signals back first, which has to be before there is any other thread.
@@ -325,10 +325,8 @@ fn instance(args: &RunArgs) -> Result<Instance> {
 fn tun(text: &str) -> Result<(String, IpPeer)> {
     let place = format!("--tun={text}");
     let port = PortSpec::parse(&format!("packet:{text},mode=ip")).map_err(|error| error.at(&place))?;
-    let found = match &port.kind {
-        PortKind::Packet(packet) => Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default())),
-        _ => None,
-    };
+    let packet = if let PortKind::Packet(packet) = &port.kind { Some(packet) } else { None };
+    let found = packet.map(|packet| (packet.ifname.clone(), packet.ip.clone().unwrap_or_default()));
     let plain = |(name, peer): &(String, IpPeer)| {
         let kind = PortKind::Packet(Packet { ip: Some(peer.clone()), ..Packet::new(name) });
         PortSpec::new(kind) == port

@@ -12,20 +12,21 @@ use std::path::{Path, PathBuf};
 /// What the command line says of it.
 #[derive(clap::Args, Clone, PartialEq, Eq, Default, Debug)]
 pub struct SandboxArgs {
-    /// What zbridge itself gives up once its ports are open: capabilities, folders, system calls
-    #[arg(
-        long,
-        value_name = "on|off|log",
-        value_enum,
-        default_value = "on",
-        hide_possible_values = true,
-        global = true
-    )]
-    pub sandbox: Mode,
+    /// What zbridge itself gives up once its ports are open: capabilities, folders, system calls [default: on]
+    #[arg(long, value_name = "on|off|log", value_enum, hide_possible_values = true)]
+    pub sandbox: Option<Mode>,
 
     /// Started by root, go on as this user [default: who called sudo, else nobody]
-    #[arg(long, value_name = "NAME", global = true)]
+    #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
+}
+
+impl SandboxArgs {
+    /// The same with what `other` says of it instead.
+    #[must_use]
+    pub fn overlaid(self, other: &Self) -> Self {
+        Self { sandbox: other.sandbox.or(self.sandbox), user: other.user.clone().or(self.user) }
+    }
 }
 
 /// The user of no files, where the system does not name one.
@@ -61,9 +62,10 @@ pub fn install(args: &SandboxArgs, runs: Runs<'_>) -> Result<()> {
     if args.user.is_some() && !root {
         return Err(Error::new(Class::Permission, "--user: only root goes on as another user"));
     }
-    let programs = config.ports.iter().any(|port| matches!(transport(port), Some(Transport::Exec { .. })));
+    let programs = config.ports.iter().any(|port| matches!(port.kind.transport(), Some(Transport::Exec { .. })));
     let user = if root { Some(user(args.user.as_deref())?) } else { None };
-    if args.sandbox == Mode::Off {
+    let mode = args.sandbox.unwrap_or_default();
+    if mode == Mode::Off {
         return Ok(());
     }
     // What an `exec:` port starts is started as who called, again and again, so its bridge stays that.
@@ -71,12 +73,12 @@ pub fn install(args: &SandboxArgs, runs: Runs<'_>) -> Result<()> {
     // A program's threads make nothing.
     let places = if bridge { places(config, user.as_ref()) } else { Vec::new() };
     let owner = user.as_ref().map_or((0, 0), |user| (user.uid, user.gid));
-    let log = args.sandbox == Mode::Log;
+    let log = mode == Mode::Log;
     let keeper =
         if root && bridge { Some(keeper::start(&Orders { places: places.clone(), owner, log })?) } else { None };
     let keep = if root { CapabilitySet::empty() } else { needed(config) };
     sys::trap::arm();
-    in_quiet(|| rights::install(Policy { mode: args.sandbox, user, keep, places, keeper, programs }))?;
+    in_quiet(|| rights::install(Policy { mode, user, keep, places, keeper, programs }))?;
     Ok(())
 }
 
@@ -135,18 +137,11 @@ fn needed(config: &Config) -> CapabilitySet {
             PortKind::Nat(nat) if nat.forwards.iter().any(|forward| forward.listen.port() < LOW_PORTS) => {
                 needed |= CapabilitySet::NET_BIND_SERVICE;
             }
-            _ => {}
+            PortKind::Nat(_) | PortKind::Usbip(_) | PortKind::Slip(_) | PortKind::Wpan(_) => {}
+            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) | PortKind::Tcp(_) | PortKind::Udp(_) => {}
         }
     }
     needed
-}
-
-fn transport(port: &PortSpec) -> Option<&Transport> {
-    match &port.kind {
-        PortKind::Slip(slip) => Some(&slip.transport),
-        PortKind::Wpan(wpan) => Some(&wpan.transport),
-        _ => None,
-    }
 }
 
 /// The folders in which anything is made, opened or removed: of its ports, and those where sockets usually are.
@@ -163,7 +158,7 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
             places.extend(nat.lan.tftp.clone());
             places.extend(nat.lan.leases.as_deref().and_then(folder));
         }
-        if let Some(Transport::Serial(uart)) = transport(port) {
+        if let Some(Transport::Serial(uart)) = port.kind.transport() {
             places.push("/dev".into());
             // A link by the adapter's serial number leads to the device.
             places.extend(uart.device.canonicalize().ok().as_deref().and_then(folder));
@@ -174,7 +169,7 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
 
 /// What a port has a path for.
 fn paths(port: &PortSpec) -> Vec<&Path> {
-    let of_transport = transport(port).and_then(|transport| match transport {
+    let of_transport = port.kind.transport().and_then(|transport| match transport {
         Transport::Unix { path, .. } | Transport::Pty { path, .. } | Transport::Pipe { path, .. } => {
             Some(path.as_path())
         }
@@ -186,7 +181,8 @@ fn paths(port: &PortSpec) -> Vec<&Path> {
         PortKind::UnixSeq(unix) => vec![&unix.path],
         PortKind::UnixGram(unix) => unix.peer.iter().map(PathBuf::as_path).chain([unix.path.as_path()]).collect(),
         PortKind::Usbip(usbip) => usbip.devices.iter().filter_map(|device| of_device(&device.kind)).collect(),
-        _ => of_transport.into_iter().collect(),
+        PortKind::Slip(_) | PortKind::Wpan(_) => of_transport.into_iter().collect(),
+        PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Tcp(_) | PortKind::Udp(_) | PortKind::Nat(_) => Vec::new(),
     }
 }
 

@@ -1,15 +1,16 @@
 //! `zbridge up`: a bench out of one file. Its programs' lines go to standard output, each led by the name of the
 //! instance, and what happens to them to standard error.
 
+use super::sandbox::SandboxArgs;
 use super::style::{Label, Style, width_of};
 use super::{complain, complete, print, screen, show, stop};
-use crate::bench::{self, Bench, Outcome, Screen, Wishes};
 use crate::config::text::columns;
 use crate::config::value;
 use crate::config::{Config, InstanceSpec};
 use crate::engine::Bridge;
 use crate::engine::control::Server;
 use crate::error::{Class, Error, Result};
+use crate::programs::{self, Bench, Outcome, Screen, Wishes};
 use crate::rights;
 use clap_complete::ArgValueCandidates;
 use rustix::process::geteuid;
@@ -43,6 +44,10 @@ pub struct UpArgs {
     /// The folder for logs [default: zbridge/NAME in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
+
+    /// What its bridge gives up.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 fn time(text: &str) -> std::result::Result<Duration, String> {
@@ -86,7 +91,7 @@ impl Up {
         });
         let exit_with = exit_with.transpose()?;
         let (logs, name, join) = (args.logs.clone(), args.name.clone(), args.join.clone());
-        let bench = value::name_from(&bench::name_of(&args.file));
+        let bench = value::name_from(&programs::name_of(&args.file));
         Ok(Self { exit_with, timeout: args.timeout, logs, name, join, bench, config })
     }
 }
@@ -111,7 +116,7 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     let bridge = rights::apart(|| Bridge::start(&config))?;
     let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
     let name = control.as_ref().map_or(up.bench.as_str(), Server::name);
-    let logs = up.logs.clone().map_or_else(|| bench::default_folder(name), Ok)?;
+    let logs = up.logs.clone().map_or_else(|| programs::default_folder(name), Ok)?;
     let joined = up.join.as_deref().map(|other| super::joined::link(other, name, &bridge)).transpose()?;
     if let Some(joined) = &joined {
         super::joined::on_end(joined, |name| {
@@ -121,19 +126,19 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
             );
         })?;
     }
+    if let Some(control) = &control {
+        super::run::tell_name(control);
+    }
     if !quiet {
         let status = bridge.status()?;
         print([show::ports(&status, width_of(std::io::stdout())), show::attachments(&status)].concat())?;
     }
     let instances = &up.config.instances;
-    if let Some(control) = &control {
-        log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
-    }
     log::info!("{} to start; logs in {}", counted(instances.len()), logs.display());
     let screen = Arc::new(Terminal::new(instances));
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
     let bench = Bench { config: &up.config, wishes, logs };
-    let outcome = bench::run(&bench, &bridge, &stop, screen);
+    let outcome = programs::run(&bench, &bridge, &stop, screen);
     // From here on nobody is waited for but zbridge itself.
     stop::leave_within(stop::ORDERLY, outcome.as_ref().map_or(Class::Fault.code(), |outcome| status(outcome, true)));
     drop(joined);
@@ -181,7 +186,7 @@ impl Terminal {
     /// A line as it is printed.
     fn render(&self, instance: usize, line: &[u8]) -> String {
         let head = self.heads.get(instance).map_or("|", String::as_str);
-        let text = bench::readable(line, self.style.is_coloured());
+        let text = programs::readable(line, self.style.is_coloured());
         format!("{head} {text}\n")
     }
 }
@@ -231,7 +236,15 @@ mod tests {
             let file = dir.path().join("lab.toml");
             std::fs::write(&file, text).unwrap();
             let exit_with = exit_with.map(ToOwned::to_owned);
-            Up::load(&UpArgs { file, exit_with, timeout: None, logs: None, name: None, join: None })
+            Up::load(&UpArgs {
+                file,
+                exit_with,
+                timeout: None,
+                logs: None,
+                name: None,
+                join: None,
+                sandbox: SandboxArgs::default(),
+            })
         };
         let table = "[[instance]]\nname = \"client\"\ncommand = \"x\"\n";
         let error = up("port = [\"tap:z\"]", None).unwrap_err();

@@ -71,10 +71,7 @@ impl Config {
     fn addresses(&self) -> impl Iterator<Item = (IpAddr, Holder<'_>)> {
         let ports = self.ports.iter().flat_map(|port| {
             let holder = |is_machine| Holder { name: &port.name, switch: &port.switch, is_machine };
-            let taps = match &port.kind {
-                PortKind::Tap(tap) => tap.addrs.as_slice(),
-                _ => &[],
-            };
+            let taps = if let PortKind::Tap(tap) = &port.kind { tap.addrs.as_slice() } else { &[] };
             let services = port.kind.hosts().into_iter().map(move |addr| (addr, holder(false)));
             taps.iter().map(move |cidr| (cidr.addr, holder(true))).chain(services)
         });
@@ -96,7 +93,8 @@ impl PortSpec {
         match &self.kind {
             PortKind::Nat(nat) => nat.lan.dhcp.is_some() || !nat.lan.hosts.is_empty(),
             PortKind::Usbip(_) | PortKind::Wpan(_) => false,
-            _ => true,
+            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) => true,
+            PortKind::Tcp(_) | PortKind::Udp(_) | PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Slip(_) => true,
         }
     }
 }

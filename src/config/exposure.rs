@@ -15,10 +15,7 @@ fn network<'a>(ports: impl IntoIterator<Item = &'a PortSpec>) -> Option<&'a Port
 }
 
 fn nat(port: &PortSpec) -> Option<&Nat> {
-    match &port.kind {
-        PortKind::Nat(nat) => Some(nat),
-        _ => None,
-    }
+    if let PortKind::Nat(nat) = &port.kind { Some(nat) } else { None }
 }
 
 impl PortSpec {

@@ -27,11 +27,11 @@ pub mod value;
 
 pub use instance::{DEFAULT_HOST, Host, HostAddr, INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
 pub use kind::{
-    Access, Attach, BootClient, BootFile, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Forward, Import, IpPeer,
-    KINDS, KeyRow, KindRow, KindText, Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip, TRANSPORTS,
-    Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind, UsbSpeed, Usbip,
-    Wpan, command_words, find,
+    Access, Arrival, Attach, BootClient, BootFile, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Forward, Import,
+    IpPeer, KINDS, KeyRow, KindRow, KindText, Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip,
+    TRANSPORTS, Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind,
+    UsbSpeed, Usbip, Wpan, command_words, find,
 };
-pub use plan::{Config, misplaced, same_claim, same_host};
+pub use plan::{Config, misplaced, same_host, same_path};
 pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, SERVICE_MTU, check_rules};
 pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};

@@ -23,9 +23,10 @@ impl PortSpec {
                 Transport::Unix { access, .. } | Transport::Pty { access, .. } | Transport::Pipe { access, .. } => {
                     Some(access)
                 }
-                _ => None,
+                Transport::Tcp { .. } | Transport::Serial(_) | Transport::Fd(_) | Transport::Exec { .. } => None,
             },
-            _ => None,
+            PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Tcp(_) | PortKind::Udp(_) => None,
+            PortKind::Usbip(_) | PortKind::Nat(_) => None,
         };
         if let Some(access) = access.filter(|access| **access == Access::default()) {
             *access = Access { mode: Some(0o660), user: None, group: Some("0".to_owned()) };

@@ -1,27 +1,28 @@
-//! Runs a gateway: a thread with a poll of its own, which waits for the sockets of the host and for the switch.
+//! Starts a gateway, and is its outside: a poll with the sockets of the host.
 //!
-//! Theory of operation. Other services leave their sockets to a back end's thread and talk to it by messages. A gateway
-//! moves too many bytes for that: here the thread that has the sockets is the thread that has the machine, and bytes go
-//! from a socket's buffer into the frame that leaves. A turn takes events and frames, bounded, lets the machine work, and
-//! hands the frames over. With nothing to do the thread sleeps.
+//! Other services talk to a back end in messages. A gateway moves too many bytes for that: it calls the sockets, and bytes
+//! go from a socket's buffer into the frame that leaves.
 
-use super::fault::strike;
-use super::pulse::Pulse;
-use super::service::{Host, LINGER, Thread};
+use super::runner::{self, MESSAGE_BYTES, Occupant};
+use super::thread::{Host, LINGER, Thread};
 use crate::backend::{LeaseFile, Sockets};
 use crate::config::{self, PortSpec, Protocol};
 use crate::error::{Error, Result};
-use crate::frame::{Batch, Outgoing};
-use crate::limits::{MAX_FRAME, PREFIX};
-use crate::port::channel::{Channel, Closed, Link, pair};
+use crate::frame::{Batch, PortId};
+use crate::port::channel::{Channel, Link, pair};
 use crate::port::memory::Peak;
 use crate::rights::Role;
 use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
+use crate::service::Ingress;
 use crate::service::endpoint::DEFAULT_MTU;
 use crate::service::lan::servers::LanServers;
 use crate::service::nat::Nat;
-use crate::time::Clock;
+use crate::service::report::Report;
+use crate::time::{Clock, Instant};
+use crate::wire::Offload;
 use mio::{Events, Poll};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -29,10 +30,6 @@ use std::time::{Duration, SystemTime};
 static ROLE: Role = Role::new("gateway", &[BASE, SOCKETS, NETWORK, REMOVE, READ]);
 
 const EVENTS: usize = 256;
-/// Batches of the switch in one turn.
-const BATCHES: usize = 16;
-/// Bytes of one batch to the switch: a few super-frames.
-const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
 
 /// Starts the gateway of the port `spec`.
 pub(super) fn start(spec: &PortSpec, nat: &config::Nat, host: &Host, seed: u64) -> Result<(Channel, JoinHandle<()>)> {
@@ -60,21 +57,12 @@ pub(super) fn start(spec: &PortSpec, nat: &config::Nat, host: &Host, seed: u64) 
     let (channel, link) = pair(host.waker.clone());
     link.set_waker(own);
     link.watch_departures();
-    let name = spec.name.clone();
-    let gateway = Gateway {
-        name,
-        poll,
-        link,
-        nat: machine,
-        sockets,
-        clock,
-        spare: None,
-        peak: Peak::default(),
-        lease_file,
-        saved: 0,
+    let events = Events::with_capacity(EVENTS);
+    let gateway = Gateway { poll, events, nat: machine, sockets, peak: Peak::default(), lease_file, saved: 0 };
+    let run = move |(link, gateway): &mut (Link, Gateway), thread: &Thread| {
+        runner::run(link, gateway, &clock, Some(thread));
     };
-    let run = |gateway: &mut Gateway, thread: &Thread| gateway.run(&thread.pulse);
-    let thread = Thread::new(spec, host).start(&ROLE, gateway, run, |gateway| &gateway.link)?;
+    let thread = Thread::new(spec, host).start(&ROLE, (link, gateway), run, |(link, _)| link)?;
     Ok((channel.with_offloads(), thread))
 }
 
@@ -96,14 +84,10 @@ fn serve_files(spec: &PortSpec, lan: &config::Lan, sockets: &mut Sockets) -> Res
 }
 
 struct Gateway {
-    name: String,
     poll: Poll,
-    link: Link,
+    events: Events,
     nat: Nat,
     sockets: Sockets,
-    clock: Clock,
-    /// A batch that found nothing to carry.
-    spare: Option<Batch>,
     /// Of its flows.
     peak: Peak,
     /// Where the leases are kept.
@@ -113,42 +97,64 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Runs until the port is removed.
-    fn run(&mut self, pulse: &Pulse) {
-        let mut events = Events::with_capacity(EVENTS);
-        let mut patience = Some(Duration::ZERO);
-        loop {
-            pulse.end();
-            let polled = self.poll.poll(&mut events, patience);
-            pulse.begin();
-            match polled {
-                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                    return log::error!("{}: poll: {error}", self.name);
-                }
-                _ => {}
+    /// Gives the leases to their file, if they have changed.
+    fn save_leases(&mut self, now: Instant) {
+        if let Some(file) = &self.lease_file
+            && self.nat.leases_version() != self.saved
+        {
+            self.saved = self.nat.leases_version();
+            file.save(self.nat.leases(now));
+        }
+    }
+}
+
+impl Occupant for Gateway {
+    fn wait(&mut self, patience: Option<Duration>) -> Result<()> {
+        match self.poll.poll(&mut self.events, patience) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                Err(Error::system("cannot wait for sockets", &error))
             }
-            self.link.wake_up();
-            let now = self.clock.now();
-            for event in events.iter().filter_map(Sockets::event) {
-                self.nat.handle_event(now, event, &mut self.sockets);
-            }
-            match self.turn() {
-                Ok(again) => patience = again,
-                Err(Closed) => {
-                    // It may take its time now, and nobody waits for it.
-                    pulse.end();
-                    return self.linger(&mut events);
-                }
-            }
+            _ => Ok(()),
         }
     }
 
-    /// Lets leave what guests have said last, as far as somebody takes it in time. Nothing reaches a guest any more.
-    fn linger(&mut self, events: &mut Events) {
-        let end = self.clock.now() + LINGER;
+    fn handle_outside(&mut self, now: Instant) {
+        for event in self.events.iter().filter_map(Sockets::event) {
+            self.nat.handle_event(now, event, &mut self.sockets);
+        }
+    }
+
+    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8], offload: Offload) {
+        self.nat.handle_frame(now, ingress, (frame, offload), &mut self.sockets);
+    }
+
+    fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
+        self.nat.handle_departures(now, ports);
+    }
+
+    fn work(&mut self, now: Instant, out: &mut Batch) -> bool {
+        self.nat.handle_timeout(now, &mut self.sockets);
+        self.nat.poll_transmit(now, &mut self.sockets, out);
+        self.nat.is_ready()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.nat.poll_timeout()
+    }
+
+    fn poll_report(&mut self, now: Instant) -> Option<Report> {
+        self.save_leases(now);
+        let report = self.nat.poll_report(now, SystemTime::now)?;
+        self.peak.note(self.nat.flows().tcp);
+        Some(report)
+    }
+
+    /// Lets leave what guests have said last. Nothing reaches a guest any more.
+    fn linger(&mut self, clock: &Clock) {
+        let end = clock.now() + LINGER;
         let mut nowhere = Batch::new(MESSAGE_BYTES);
         loop {
-            let now = self.clock.now();
+            let now = clock.now();
             self.nat.poll_transmit(now, &mut self.sockets, &mut nowhere);
             nowhere.clear();
             if now >= end || !self.nat.has_last_words() {
@@ -156,51 +162,8 @@ impl Gateway {
             }
             let patience = if self.nat.is_ready() { Duration::ZERO } else { end - now };
             // One that fails leaves no events, and the time runs out.
-            let _ = self.poll.poll(events, Some(patience));
-            for event in events.iter().filter_map(Sockets::event) {
-                self.nat.handle_event(now, event, &mut self.sockets);
-            }
+            let _ = self.poll.poll(&mut self.events, Some(patience));
+            self.handle_outside(now);
         }
-    }
-
-    /// Takes frames and lets the machine work. Gives the time for which there is nothing more to do.
-    fn turn(&mut self) -> Result<Option<Duration>, Closed> {
-        let mut more = true;
-        for _ in 0..BATCHES {
-            let Some(batch) = self.link.try_recv_batch()? else {
-                more = false;
-                break;
-            };
-            strike(&self.name);
-            let now = self.clock.now();
-            for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
-                self.nat.handle_frame(now, self.link.ingress(frame), (bytes, frame.offload), &mut self.sockets);
-            }
-            self.link.done_with(batch);
-        }
-        let now = self.clock.now();
-        self.nat.handle_departures(now, &self.link.take_departures());
-        self.nat.handle_timeout(now, &mut self.sockets);
-        let mut out = self.spare.take().unwrap_or_else(|| self.link.spare(MESSAGE_BYTES));
-        self.nat.poll_transmit(now, &mut self.sockets, &mut out);
-        if out.is_empty() {
-            self.spare = Some(out);
-        } else {
-            self.link.send_batch(out)?;
-        }
-        if let Some(file) = &self.lease_file
-            && self.nat.leases_version() != self.saved
-        {
-            self.saved = self.nat.leases_version();
-            file.save(self.nat.leases(now));
-        }
-        if let Some(report) = self.nat.poll_report(now, SystemTime::now) {
-            self.peak.note(self.nat.flows().tcp);
-            self.link.tell(report);
-        }
-        if more || self.nat.is_ready() || !self.link.fall_asleep() {
-            return Ok(Some(Duration::ZERO));
-        }
-        Ok(self.nat.poll_timeout().map(|at| at - now))
     }
 }

@@ -39,15 +39,15 @@
 //!
 //! # Who knows whom
 //!
-//! A file knows those above it only; `tests/architecture.rs` checks it. Each has its own state, and what it does for the
+//! A file knows those above it only; `tests/architecture` checks it. Each has its own state, and what it does for the
 //! others are its `pub` functions.
 //!
 //! ```text
 //!  air  life  lists  pulse  rewrite  status  timers  watch  watcher     know nobody
 //!  departed  fault                                                      what was shown last, what has failed
-//!  slot ─ edges ─ ports            a port's place; all edges, to which frames leave; with the switch, kept in step
+//!  slot ─ edges ─ ports            a port's place; all edges, by which frames leave; with the switch, kept in step
 //!  arrival  links  listeners  events  look  show                        what is done with ports, each one matter
-//!  service ─ gateway ─ prepare     threads of services, and what takes its time before a port is there
+//!  thread ─ runner ─ gateway ─ service ─ prepare     services, and what takes its time before a port is there
 //!  lives                           who is admitted, opened, tried again, removed
 //!  breath  command  fdb            a batch through the switch; what other threads ask
 //!  turn                            the loop: one switch on its thread
@@ -79,12 +79,14 @@ mod ports;
 mod prepare;
 mod pulse;
 mod rewrite;
+mod runner;
 mod service;
 mod show;
 mod slot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod timers;
 mod turn;
 mod watch;

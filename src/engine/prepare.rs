@@ -7,7 +7,8 @@
 //! other port a failure is the caller's to hear, so that the caller's thread does the same before it asks the switch
 //! ([`Beforehand`]).
 
-use super::service::{self, Host, Started};
+use super::service::{self, Started};
+use super::thread::Host;
 use super::timers::Wisher;
 use crate::config::PortSpec;
 use crate::error::Result;

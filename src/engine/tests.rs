@@ -1,9 +1,10 @@
 //! The engine with real sockets in a directory of the test's own: no right is needed.
 
+use super::bridge::Bridge;
 use super::fault::Parts;
 use super::prepare::Beforehand;
+use super::status::PortStatus;
 use super::turn::Engine;
-use super::*;
 use crate::config::{Config, PortSpec};
 use crate::counters::{DropReason, Stage};
 use crate::limits::QUEUE_FRAMES;

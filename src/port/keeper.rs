@@ -220,12 +220,14 @@ fn give(path: &Path, orders: &Orders) -> Result<(), Errno> {
 /// Opens a port. Gives whether its interface was made, too.
 fn open_port(spec: &str) -> Result<(bool, OwnedFd)> {
     let spec = PortSpec::parse(spec)?;
-    match &spec.kind {
-        PortKind::Tap(tap) if tap.fd.is_none() => {
-            let tap = Tap::open(tap, spec.mtu)?;
-            Ok((tap.created(), tap.into()))
-        }
-        PortKind::Packet(packet) => super::open::open_interface(packet).map(|port| (false, port.into())),
-        _ => Err(Error::usage("the keeper opens TAPs and packet sockets only")),
+    if let PortKind::Tap(tap) = &spec.kind
+        && tap.fd.is_none()
+    {
+        let tap = Tap::open(tap, spec.mtu)?;
+        return Ok((tap.created(), tap.into()));
     }
+    let PortKind::Packet(packet) = &spec.kind else {
+        return Err(Error::usage("the keeper opens TAPs and packet sockets only"));
+    };
+    super::open::open_interface(packet).map(|port| (false, port.into()))
 }

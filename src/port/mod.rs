@@ -1,6 +1,6 @@
 //! The edges of the switch: one file for each kind of port, with its descriptor and its system calls.
 //!
-//! Theory of operation. [`open`] turns a port's specification into a [`Listener`], whose clients become ports of
+//! Theory of operation. [`open`](fn@open) turns a port's specification into a [`Listener`], whose clients become ports of
 //! their own, or into an [`Edge`] (a descriptor that frames pass through). An edge never blocks and never ends the
 //! process: a call takes what it can, counts what it has to drop, and says [`Gone`] when the descriptor is of no more
 //! use; by then it has left its [`seat`] and cannot be called again. What then happens (wait, open again, remove) is the
@@ -11,7 +11,6 @@ pub mod channel;
 pub mod datagram;
 pub mod descriptors;
 mod edge;
-pub mod folder;
 pub mod frame_io;
 pub mod inet;
 pub mod interface;
@@ -24,6 +23,7 @@ pub mod memory;
 pub mod names;
 pub mod netlink;
 mod open;
+pub mod own_folder;
 mod owner;
 pub mod packet;
 pub mod port_set;

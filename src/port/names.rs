@@ -63,8 +63,10 @@ fn hosts(spec: &mut PortSpec) -> Vec<&mut HostPort> {
     match &mut spec.kind {
         PortKind::Tcp(tcp) => vec![&mut tcp.addr],
         PortKind::Udp(udp) => vec![&mut udp.local, &mut udp.remote],
-        PortKind::Slip(Slip { transport: Transport::Tcp { addr, .. }, .. })
-        | PortKind::Wpan(Wpan { transport: Transport::Tcp { addr, .. } }) => vec![addr],
+        PortKind::Slip(Slip { transport, .. }) | PortKind::Wpan(Wpan { transport }) => match transport {
+            Transport::Tcp { addr, .. } => vec![addr],
+            _ => Vec::new(),
+        },
         PortKind::Usbip(usbip) => {
             let serial = usbip.devices.iter_mut().filter_map(|device| match &mut device.kind {
                 UsbKind::CdcAcm(Serial::Tcp(addr)) => Some(addr),
@@ -72,7 +74,8 @@ fn hosts(spec: &mut PortSpec) -> Vec<&mut HostPort> {
             });
             serial.chain(&mut usbip.listen).collect()
         }
-        _ => Vec::new(),
+        PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Nat(_) => Vec::new(),
+        PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) => Vec::new(),
     }
 }
 

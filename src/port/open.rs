@@ -7,7 +7,7 @@ use super::packet::{Carries, Packet};
 use super::serial::Serial;
 use super::tap::{self, Tap};
 use super::{inet, unix};
-use crate::config::{self, PortKind, PortSpec, Transport};
+use crate::config::{self, Arrival, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::rights::deed;
 use rustix::net::SocketType;
@@ -25,15 +25,7 @@ pub enum Opened {
 
 /// Whether a port that cannot be opened is worth trying again from the first moment: it dials somebody.
 pub fn dials(spec: &PortSpec) -> bool {
-    match &spec.kind {
-        PortKind::Unix(unix) => unix.connect,
-        PortKind::UnixSeq(unix) => unix.connect,
-        PortKind::Tcp(tcp) => !tcp.listen,
-        PortKind::Slip(config::Slip { transport, .. }) | PortKind::Wpan(config::Wpan { transport }) => {
-            matches!(transport, Transport::Unix { connect: true, .. } | Transport::Tcp { listen: false, .. })
-        }
-        _ => false,
-    }
+    spec.kind.arrival() == Arrival::Dialled
 }
 
 /// Whether a port that cannot be opened is tried until it is there.
@@ -43,12 +35,7 @@ pub fn is_awaited(spec: &PortSpec) -> bool {
 
 /// Whether a port's clients become ports.
 pub fn listens(spec: &PortSpec) -> bool {
-    match &spec.kind {
-        PortKind::Unix(unix) => !unix.connect,
-        PortKind::UnixSeq(unix) => !unix.connect,
-        PortKind::Tcp(tcp) => tcp.listen,
-        _ => false,
-    }
+    matches!(spec.kind.arrival(), Arrival::LetIn { .. })
 }
 
 /// Opens a port that was open before and was lost. What this process did not make ([`Edge::made_its_interface`]) has to
@@ -57,12 +44,12 @@ pub fn listens(spec: &PortSpec) -> bool {
 /// # Errors
 /// As [`open`].
 pub fn open_again(spec: &PortSpec, made: bool) -> Result<Opened> {
-    match &spec.kind {
-        PortKind::Tap(tap) if !tap::may_open_again(tap, made) => {
-            Err(Error::new(Class::NoObject, format!("the interface {} was deleted", tap.name)))
-        }
-        _ => open(spec),
+    if let PortKind::Tap(tap) = &spec.kind
+        && !tap::may_open_again(tap, made)
+    {
+        return Err(Error::new(Class::NoObject, format!("the interface {} was deleted", tap.name)));
     }
+    open(spec)
 }
 
 /// Opens a port.
@@ -87,7 +74,15 @@ pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
             false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
         }),
         PortKind::Unix(unix) if unix.connect => unix::adopt(fd),
-        _ => Err(Error::usage("no port of this kind is made of a descriptor")
+        PortKind::Unix(_)
+        | PortKind::UnixGram(_)
+        | PortKind::UnixSeq(_)
+        | PortKind::Tcp(_)
+        | PortKind::Udp(_)
+        | PortKind::Slip(_)
+        | PortKind::Wpan(_)
+        | PortKind::Usbip(_)
+        | PortKind::Nat(_) => Err(Error::usage("no port of this kind is made of a descriptor")
             .hint("tap:, packet: and unix:, the last with connect, are")),
     };
     adopted.map_err(|error| error.within(place))

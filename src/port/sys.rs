@@ -167,7 +167,7 @@ pub fn tun_set_header(fd: impl AsFd) -> Result<(), Errno> {
 /// The hardware address of the TAP that `fd` is attached to (`SIOCGIFHWADDR`, which a TAP's descriptor answers).
 pub fn tun_mac(fd: impl AsFd) -> Result<Mac, Errno> {
     let mut request = request("")?;
-    exchange(fd, libc::SIOCGIFHWADDR, &mut request)?;
+    exchange(fd, libc::SIOCGIFHWADDR as libc::Ioctl, &mut request)?;
     // SAFETY: SIOCGIFHWADDR fills in the address.
     let data = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
     let [a, b, c, d, e, f, ..] = data.map(|byte| byte as u8);
@@ -178,7 +178,7 @@ pub fn tun_mac(fd: impl AsFd) -> Result<Mac, Errno> {
 /// IFF_RUNNING follows the carrier, a second late when that goes (linkwatch of the kernel).
 pub fn interface_flags(fd: impl AsFd, name: &str) -> Result<c_int, Errno> {
     let mut request = request(name)?;
-    exchange(fd, libc::SIOCGIFFLAGS, &mut request)?;
+    exchange(fd, libc::SIOCGIFFLAGS as libc::Ioctl, &mut request)?;
     // SAFETY: SIOCGIFFLAGS fills in the flags.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     Ok(c_int::from(flags.cast_unsigned()))

@@ -5,6 +5,7 @@
 //! [loads](Role::loads) some, and clone3(2), whose flags lie in memory where no filter can look, does not exist, so that
 //! the C library takes clone(2), which makes no namespaces here.
 
+use super::role::number;
 use super::{Mode, Role};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
@@ -35,9 +36,9 @@ pub fn apply(role: &Role, mode: Mode) -> Result<(), seccompiler::Error> {
     let otherwise = if mode == Mode::Log { SeccompAction::Log } else { SeccompAction::Trap };
     let rules = rules(role)?;
     // The list comes last: setting a filter is in none but the starter's.
-    if rules.contains_key(&libc::SYS_clone3) {
+    if let Some(clone3) = number("clone3").filter(|number| rules.contains_key(number)) {
         let missing = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
-        let newer = Rules::from([(libc::SYS_clone3, Vec::new())]);
+        let newer = Rules::from([(clone3, Vec::new())]);
         seccompiler::apply_filter(&compile(newer, SeccompAction::Allow, missing)?)?;
     }
     seccompiler::apply_filter(&compile(rules, otherwise, SeccompAction::Allow)?)
@@ -52,13 +53,13 @@ fn compile(rules: Rules, otherwise: SeccompAction, matching: SeccompAction) -> R
 fn rules(role: &Role) -> Result<Rules, seccompiler::Error> {
     let mut rules: Rules = role.numbers().map(|number| (number, Vec::new())).collect();
     if !role.loads {
-        for number in [libc::SYS_mmap, libc::SYS_mprotect] {
+        for number in ["mmap", "mprotect"].into_iter().filter_map(number) {
             rules.insert(number, vec![without(2, libc::PROT_EXEC as u64)?]);
         }
     }
     // What a tracer makes of a call that it answers itself (strace's fault injection): the kernel does nothing for it.
     rules.insert(u32::MAX.into(), Vec::new());
-    if let Some(clone) = rules.get_mut(&libc::SYS_clone) {
+    if let Some(clone) = number("clone").and_then(|number| rules.get_mut(&number)) {
         clone.push(without(0, NAMESPACES)?);
     }
     Ok(rules)

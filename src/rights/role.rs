@@ -191,31 +191,35 @@ pub static STARTER: Role = Role {
 
 /// The number of the system call called `name`, where there is one.
 pub fn number(name: &str) -> Option<i64> {
-    EVERYWHERE.iter().chain(OLD).find(|(other, _)| *other == name).map(|(_, number)| *number)
+    known().find(|(other, _)| *other == name).map(|(_, number)| *number)
 }
 
 /// The name of a system call that a list knows.
 pub fn name(number: i64) -> Option<&'static str> {
-    EVERYWHERE.iter().chain(OLD).find(|(_, other)| *other == number).map(|(name, _)| *name)
+    known().find(|(_, other)| *other == number).map(|(name, _)| *name)
+}
+
+fn known() -> impl Iterator<Item = &'static (&'static str, i64)> {
+    EVERYWHERE.iter().chain(WIDE).chain(OLD)
 }
 
 /// A table of system calls by their names.
 macro_rules! table {
     ($table:ident: $($name:ident = $number:ident),* $(,)?) => {
-        static $table: &[(&str, i64)] = &[$((stringify!($name), libc::$number)),*];
+        static $table: &[(&str, i64)] = &[$((stringify!($name), libc::$number as _)),*];
     };
 }
 
 // Every processor's. Those that no role has are here for their names' sake, in messages.
 table!(EVERYWHERE:
-    accept = SYS_accept, accept4 = SYS_accept4, add_key = SYS_add_key, bind = SYS_bind, bpf = SYS_bpf,
+    accept4 = SYS_accept4, add_key = SYS_add_key, bind = SYS_bind, bpf = SYS_bpf,
     brk = SYS_brk, capget = SYS_capget, capset = SYS_capset, chroot = SYS_chroot, clock_gettime = SYS_clock_gettime,
     clock_nanosleep = SYS_clock_nanosleep, clone = SYS_clone, clone3 = SYS_clone3, close = SYS_close,
     close_range = SYS_close_range, connect = SYS_connect, copy_file_range = SYS_copy_file_range, dup = SYS_dup,
     dup3 = SYS_dup3, epoll_create1 = SYS_epoll_create1, epoll_ctl = SYS_epoll_ctl, epoll_pwait = SYS_epoll_pwait,
     epoll_pwait2 = SYS_epoll_pwait2, eventfd2 = SYS_eventfd2, execve = SYS_execve, execveat = SYS_execveat,
     exit = SYS_exit, exit_group = SYS_exit_group, faccessat = SYS_faccessat, faccessat2 = SYS_faccessat2,
-    fadvise64 = SYS_fadvise64, fallocate = SYS_fallocate, fchmod = SYS_fchmod, fchmodat = SYS_fchmodat,
+    fallocate = SYS_fallocate, fchmod = SYS_fchmod, fchmodat = SYS_fchmodat,
     fchmodat2 = SYS_fchmodat2, fchown = SYS_fchown, fchownat = SYS_fchownat, fcntl = SYS_fcntl,
     fdatasync = SYS_fdatasync, flock = SYS_flock, fstat = SYS_fstat, fstatfs = SYS_fstatfs, fsync = SYS_fsync,
     ftruncate = SYS_ftruncate, futex = SYS_futex, get_robust_list = SYS_get_robust_list, getcwd = SYS_getcwd,
@@ -229,9 +233,9 @@ table!(EVERYWHERE:
     landlock_create_ruleset = SYS_landlock_create_ruleset, landlock_restrict_self = SYS_landlock_restrict_self,
     linkat = SYS_linkat, listen = SYS_listen, lseek = SYS_lseek, madvise = SYS_madvise, membarrier = SYS_membarrier,
     memfd_create = SYS_memfd_create, mincore = SYS_mincore, mkdirat = SYS_mkdirat, mknodat = SYS_mknodat,
-    mlock = SYS_mlock, mmap = SYS_mmap, mount = SYS_mount, mprotect = SYS_mprotect, mremap = SYS_mremap,
+    mlock = SYS_mlock, mount = SYS_mount, mprotect = SYS_mprotect, mremap = SYS_mremap,
     msync = SYS_msync, munmap = SYS_munmap, name_to_handle_at = SYS_name_to_handle_at, nanosleep = SYS_nanosleep,
-    newfstatat = SYS_newfstatat, open_by_handle_at = SYS_open_by_handle_at, openat = SYS_openat,
+    open_by_handle_at = SYS_open_by_handle_at, openat = SYS_openat,
     openat2 = SYS_openat2, perf_event_open = SYS_perf_event_open, personality = SYS_personality,
     pidfd_getfd = SYS_pidfd_getfd, pidfd_open = SYS_pidfd_open, pipe2 = SYS_pipe2, pivot_root = SYS_pivot_root,
     ppoll = SYS_ppoll, prctl = SYS_prctl, pread64 = SYS_pread64, preadv = SYS_preadv, preadv2 = SYS_preadv2,
@@ -256,6 +260,12 @@ table!(EVERYWHERE:
     unlinkat = SYS_unlinkat, unshare = SYS_unshare, userfaultfd = SYS_userfaultfd, utimensat = SYS_utimensat,
     vmsplice = SYS_vmsplice, wait4 = SYS_wait4, waitid = SYS_waitid, write = SYS_write, writev = SYS_writev,
 );
+
+// Those of 64 bits: others have calls of other names.
+#[cfg(target_pointer_width = "64")]
+table!(WIDE: accept = SYS_accept, fadvise64 = SYS_fadvise64, mmap = SYS_mmap, newfstatat = SYS_newfstatat);
+#[cfg(not(target_pointer_width = "64"))]
+static WIDE: &[(&str, i64)] = &[];
 
 // What newer processors' Linux has left out.
 #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,7 @@
 //! a descriptor; the thread that runs one belongs to the engine.
 //!
 //! # The plan
-//! Imports point downwards only; `tests/architecture.rs` checks it here as it does in the whole house.
+//! Imports point downwards only; `tests/architecture` checks it here as it does in the whole house.
 //!
 //! | rooms | what they are |
 //! |---|---|

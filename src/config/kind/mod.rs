@@ -1,14 +1,16 @@
 //! The one table of port kinds.
 //!
 //! A kind is a file here: its [`KindRow`] (what help, man page, completion and README print), the typed struct that
-//! its words become, and its way back into words. [`KINDS`] and [`PortKind`] list them; nothing else names a kind.
-//! To add one: the file, a row in [`KINDS`], a variant with its arm in [`PortKind`]. The compiler asks for the rest.
+//! its words become, and its way back into words. [`KINDS`] and [`PortKind`] (`port_kind.rs`) list them. To add one: the
+//! file, a row in [`KINDS`], a variant in [`PortKind`]. The compiler asks for the rest, as no match over kinds has a
+//! wildcard.
 
 mod access;
 mod ip;
 mod lan;
 mod nat;
 mod packet;
+mod port_kind;
 mod slip;
 mod tap;
 mod transport;
@@ -19,12 +21,9 @@ mod usbip;
 mod wpan;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 
 use crate::config::text::shell;
-use crate::limits::QUEUE_FRAMES;
-use crate::switch::Address;
 use crate::wire::Mac;
 
 use super::grammar::{Fault, Keys, Writer, nearest};
@@ -34,6 +33,7 @@ pub use ip::{Tcp, Udp};
 pub use lan::{BootClient, BootFile, Lan, LanHost};
 pub use nat::{Forward, Nat, Protocol};
 pub use packet::Packet;
+pub use port_kind::{Arrival, PortKind};
 pub use slip::{IpPeer, Slip};
 pub use tap::Tap;
 pub use transport::{TRANSPORTS, Transport, TransportRow, command_words};
@@ -202,132 +202,6 @@ pub fn find(word: &str) -> Result<&'static KindRow, Fault> {
         let known = nearest(word, KINDS.iter().map(|row| row.word));
         Fault::new(format!("unknown port kind {word:?}; {known}")).hint("`zbridge ports` lists the kinds")
     })
-}
-
-/// What a port is, by kind.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PortKind {
-    /// A TAP interface of this machine.
-    Tap(Tap),
-    /// Length-prefixed frames on a UNIX stream socket.
-    Unix(UnixStream),
-    /// One frame a datagram on a UNIX socket.
-    UnixGram(UnixGram),
-    /// One frame a packet on a UNIX SOCK_SEQPACKET socket.
-    UnixSeq(UnixSeq),
-    /// Length-prefixed frames on a TCP connection.
-    Tcp(Tcp),
-    /// One frame a UDP datagram.
-    Udp(Udp),
-    /// An existing interface of this machine.
-    Packet(Packet),
-    /// SLIP on a serial line.
-    Slip(Slip),
-    /// A node of an IEEE 802.15.4 medium, on a serial line.
-    Wpan(Wpan),
-    /// A USB/IP server with its devices.
-    Usbip(Usbip),
-    /// A gateway to the host's networks.
-    Nat(Nat),
-}
-
-impl PortKind {
-    /// The addresses of the host on the switch that it is, if it is one.
-    pub fn hosts(&self) -> Vec<IpAddr> {
-        let cidrs = match self {
-            Self::Nat(nat) => nat.addrs(),
-            Self::Usbip(usbip) => usbip.addrs.clone(),
-            _ => Vec::new(),
-        };
-        cidrs.into_iter().map(|cidr| cidr.addr).collect()
-    }
-
-    /// The addresses that are its own on the switch, as far as its words tell, which no other port has: those of a
-    /// service, of the machine on its TAP, of a peer with bare IP packets.
-    pub fn own_addresses(&self) -> Vec<Address> {
-        let (mac, cidrs) = match self {
-            Self::Nat(nat) => (Some(nat.mac()), &[][..]),
-            Self::Usbip(usbip) => (Some(usbip.mac()), &[][..]),
-            Self::Tap(tap) => (tap.mac, &tap.addrs[..]),
-            Self::Slip(Slip { ip: Some(peer), .. }) | Self::Packet(Packet { ip: Some(peer), .. }) => {
-                (peer.mac, &peer.addrs[..])
-            }
-            _ => (None, &[][..]),
-        };
-        let addrs = self.hosts().into_iter().chain(cidrs.iter().map(|cidr| cidr.addr));
-        mac.map(Address::Mac).into_iter().chain(addrs.map(Address::Ip)).collect()
-    }
-
-    /// Whether it is a host of its own on the switch.
-    pub fn is_service(&self) -> bool {
-        matches!(self, Self::Nat(_) | Self::Usbip(_))
-    }
-
-    /// Whether machines beyond this one reach the switch by it: an interface of this one, or a socket that is public.
-    pub fn leads_to_a_network(&self) -> bool {
-        match self {
-            Self::Packet(_) => true,
-            Self::Tcp(tcp) => tcp.public,
-            Self::Udp(udp) => udp.public,
-            Self::Slip(Slip { transport: Transport::Tcp { public, .. }, .. }) => *public,
-            _ => false,
-        }
-    }
-
-    /// What stands before the colon: `tap`.
-    pub fn word(&self) -> &'static str {
-        self.text().row().word
-    }
-
-    /// Whether it is a node of a radio medium, and not a port of an Ethernet switch.
-    pub fn is_radio(&self) -> bool {
-        matches!(self, Self::Wpan(_))
-    }
-
-    /// Whether the port itself sees to its mtu, by telling senders of it, and not the switch, by dropping.
-    pub fn tells_mtu(&self) -> bool {
-        match self {
-            Self::Slip(slip) => slip.ip.is_some(),
-            Self::Packet(packet) => packet.ip.is_some(),
-            _ => false,
-        }
-    }
-
-    /// Frames that wait for a busy peer unless `queue=` says otherwise.
-    pub fn queue(&self) -> usize {
-        match self {
-            Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) => transport.queue(),
-            _ => QUEUE_FRAMES,
-        }
-    }
-
-    /// The clients that a listener lets in at once.
-    pub fn clients(&self) -> usize {
-        let given = match self {
-            Self::Unix(unix) => unix.clients,
-            Self::UnixSeq(unix) => unix.clients,
-            Self::Tcp(tcp) => tcp.clients,
-            _ => None,
-        };
-        given.unwrap_or(usize::MAX)
-    }
-
-    /// The one place where the kinds are told apart for their words.
-    pub fn text(&self) -> &dyn KindText {
-        match self {
-            Self::Tap(kind) => kind,
-            Self::Unix(kind) => kind,
-            Self::UnixGram(kind) => kind,
-            Self::UnixSeq(kind) => kind,
-            Self::Tcp(kind) => kind,
-            Self::Udp(kind) => kind,
-            Self::Packet(kind) => kind,
-            Self::Slip(kind) => kind,
-            Self::Wpan(kind) => kind,
-            Self::Usbip(kind) => kind,
-            Self::Nat(kind) => kind,
-        }
-    }
 }
 
 /// The way from a typed kind back into words.

@@ -250,6 +250,16 @@ fn exec(address: &str, _: &mut Keys) -> Result<Transport, Fault> {
 }
 
 impl Transport {
+    /// Whether other hosts reach the line.
+    pub(super) fn is_public(&self) -> bool {
+        matches!(self, Self::Tcp { public: true, .. })
+    }
+
+    /// Whether it connects to its peer.
+    pub(super) fn dials(&self) -> bool {
+        matches!(self, Self::Unix { connect: true, .. } | Self::Tcp { listen: false, .. })
+    }
+
     /// Sets the permission bits of what it makes.
     pub(super) fn set_mode(&mut self, mode: u32) -> Result<(), Fault> {
         let why = match self {

@@ -12,8 +12,8 @@ use crate::config::grammar::nearest;
 use crate::control::{
     Added, AttachInfo, Command, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
-use crate::engine::NamedEntry;
 use crate::engine::command::Handle;
+use crate::engine::fdb::NamedEntry;
 use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;

@@ -9,8 +9,8 @@
 
 use super::aside::Asker;
 use crate::control::{Cursor, FDB_PAGE, FdbInfo, FdbPage};
-use crate::engine::NamedEntry;
 use crate::engine::command::Handle;
+use crate::engine::fdb::NamedEntry;
 use crate::error::{Error, Result};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;

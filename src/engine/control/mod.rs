@@ -28,7 +28,7 @@ pub use place::{Claim, DEFAULT_NAME, directory};
 pub use server::Server;
 
 use crate::error::{Error, Result};
-use crate::port::folder::is_private;
+use crate::port::own_folder::is_private;
 use crate::port::sys::{may_be_anybody, peer_credentials};
 use crate::rights;
 use std::os::fd::AsFd;

@@ -12,9 +12,9 @@
 
 use super::server::Server;
 use crate::config::value;
-use crate::engine::Bridge;
+use crate::engine::bridge::Bridge;
 use crate::error::{Class, Error, Result};
-use crate::port::folder::private;
+use crate::port::own_folder::private;
 use crate::port::unix::{UnixListener, clear_stale, dial_socket};
 use crate::rights;
 use rustix::fs::{FlockOperation, flock};

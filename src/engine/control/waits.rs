@@ -11,7 +11,7 @@
 use super::server::Serving;
 use super::session::Wait;
 use crate::control::{Reply, print};
-use crate::engine::PortStatus;
+use crate::engine::status::PortStatus;
 use crate::error::{Class, Error};
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;

@@ -38,7 +38,7 @@ pub fn recv_at(fd: impl AsFd, room: &mut [u8]) -> Result<(usize, SocketAddr, Opt
     message.msg_iov = &raw mut piece;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = size_of_val(&control);
+    message.msg_controllen = size_of_val(&control) as _;
     // SAFETY: every pointer in the message is to a live object with the length given beside it.
     let count = unsafe { libc::recvmsg(fd.as_fd().as_raw_fd(), &raw mut message, 0) };
     let count = usize::try_from(count).map_err(|_| last_errno())?;
@@ -58,7 +58,7 @@ unsafe fn destination(message: &libc::msghdr) -> Option<IpAddr> {
         let mut entry = libc::CMSG_FIRSTHDR(&raw const *message);
         while !entry.is_null() {
             let header = entry.read_unaligned();
-            let holds = |size: usize| header.cmsg_len >= libc::CMSG_LEN(size as u32) as usize;
+            let holds = |size: usize| header.cmsg_len as usize >= libc::CMSG_LEN(size as u32) as usize;
             let found = match (header.cmsg_level, header.cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(size_of::<libc::in_pktinfo>()) => {
                     let told = libc::CMSG_DATA(entry).cast::<libc::in_pktinfo>().read_unaligned();
@@ -95,7 +95,7 @@ pub fn send_from(fd: impl AsFd, bytes: &[u8], to: SocketAddr, from: IpAddr) -> R
     message.msg_iov = &raw mut piece;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = size_of_val(&control);
+    message.msg_controllen = size_of_val(&control) as _;
     match from {
         IpAddr::V4(from) => {
             let addr = libc::in_addr { s_addr: u32::from(from).to_be() };
@@ -120,9 +120,9 @@ fn put<T>(message: &mut libc::msghdr, (level, kind): (c_int, c_int), value: T) {
         let entry = libc::CMSG_FIRSTHDR(&raw const *message);
         (*entry).cmsg_level = level;
         (*entry).cmsg_type = kind;
-        (*entry).cmsg_len = libc::CMSG_LEN(size_of::<T>() as u32) as usize;
+        (*entry).cmsg_len = libc::CMSG_LEN(size_of::<T>() as u32) as _;
         libc::CMSG_DATA(entry).cast::<T>().write_unaligned(value);
-        message.msg_controllen = libc::CMSG_SPACE(size_of::<T>() as u32) as usize;
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<T>() as u32) as _;
     }
 }
 

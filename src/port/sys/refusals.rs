@@ -80,7 +80,7 @@ pub fn refusal(fd: impl AsFd) -> Result<Refusal, Errno> {
     message.msg_iov = &raw mut piece;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = size_of_val(&control);
+    message.msg_controllen = size_of_val(&control) as _;
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
     // SAFETY: every pointer in the message is to a live object with the length given beside it.
     if unsafe { libc::recvmsg(fd.as_fd().as_raw_fd(), &raw mut message, flags) } < 0 {
@@ -96,10 +96,10 @@ pub fn refusal(fd: impl AsFd) -> Result<Refusal, Errno> {
             let wanted = (libc::IPPROTO_IP, libc::IP_RECVERR) == (header.cmsg_level, header.cmsg_type)
                 || (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) == (header.cmsg_level, header.cmsg_type);
             let length = libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) as usize;
-            if wanted && header.cmsg_len >= length {
+            if wanted && header.cmsg_len as usize >= length {
                 let error = libc::CMSG_DATA(entry).cast::<libc::sock_extended_err>().read_unaligned();
                 let mut by: libc::sockaddr_storage = zeroed();
-                let behind = (header.cmsg_len - length).min(size_of::<libc::sockaddr_storage>());
+                let behind = (header.cmsg_len as usize - length).min(size_of::<libc::sockaddr_storage>());
                 let address_of_it = libc::CMSG_DATA(entry).add(size_of::<libc::sock_extended_err>());
                 std::ptr::copy_nonoverlapping(address_of_it, (&raw mut by).cast::<u8>(), behind);
                 return Ok(Refusal {

@@ -54,8 +54,9 @@ extern "C" fn handle(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut l
 /// may be any thread's, and is content without.
 fn is_mallocs(number: i64, context: &libc::ucontext_t) -> bool {
     const FILE: &CStr = c"/proc/sys/vm/overcommit_memory";
+    const OPENAT: i64 = libc::SYS_openat as _;
     // SAFETY: the second argument of openat(2) is a string that ends with a zero: the call was made by this program.
-    number == libc::SYS_openat && unsafe { libc::strcmp(second(context) as *const libc::c_char, FILE.as_ptr()) } == 0
+    number == OPENAT && unsafe { libc::strcmp(second(context) as *const libc::c_char, FILE.as_ptr()) } == 0
 }
 
 /// The second argument of the call.

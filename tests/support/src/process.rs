@@ -319,11 +319,11 @@ impl Process {
     }
 
     /// Frames that the port `name` and its clients have dropped for `reason` until now, by the cell of its row in the
-    /// status that says it: `3 (no-egress 1, link-down 2)`.
+    /// status that says it: `3 (no-egress 1, link-down 2)`. A listener's row stands for its clients.
     pub fn dropped_as(&self, name: &str, reason: &str) -> u64 {
         let status = self.status();
         let rows = status.lines().map(|row| row.split("  ").map(str::trim));
-        let of_port = |first: &str| first == name || first.starts_with(&format!("{name}#"));
+        let of_port = |first: &str| first == name;
         let cells = rows.filter(|row| row.clone().next().is_some_and(of_port)).flatten();
         let reasons = cells.filter_map(|cell| {
             let (count, reasons) = cell.strip_suffix(')')?.split_once(" (")?;

@@ -6,125 +6,18 @@
 //! among them that begin with `super`. The house has a plan, and so may a room. Each rule is a function from a file to its
 //! [`Breach`]es, so the rules have tests too.
 
+mod plan;
+
+use plan::{PLANS, Plan, Room};
 use std::fmt;
 use std::fs;
 use std::path::Path;
-
-/// A room: a module of the library, or of a room that has a plan of its own.
-struct Room {
-    name: &'static str,
-    /// The rooms it may use; `ground` stands for all that the plan calls so.
-    may_use: &'static [&'static str],
-}
-
-/// The rooms everything stands on.
-const GROUND: &[&str] = &["error", "time", "limits", "counters", "visible", "wire", "frame", "codec"];
-
-/// Every room and what it may use, from the ground up: a row never names a row below it.
-const ROOMS: &[Room] = &[
-    // ground: addresses, headers, framings; allocates nothing per frame, panics on no input
-    Room { name: "error", may_use: &[] },
-    Room { name: "time", may_use: &[] },
-    Room { name: "limits", may_use: &["time"] },
-    Room { name: "counters", may_use: &[] },
-    Room { name: "visible", may_use: &[] },
-    Room { name: "wire", may_use: &["error", "limits"] },
-    Room { name: "frame", may_use: &["error", "time", "limits", "wire"] },
-    Room { name: "codec", may_use: &["error", "limits", "wire", "frame"] },
-    // core: makes no system call, reads no clock
-    Room { name: "switch", may_use: &["ground"] },
-    // rights: what each thread gives up, and the messages to who keeps some
-    Room { name: "rights", may_use: &["ground"] },
-    // words: what people and programs say to it and read of it
-    Room { name: "config", may_use: &["ground", "switch"] },
-    Room { name: "control", may_use: &["ground", "switch"] },
-    Room { name: "capture", may_use: &["ground", "switch"] },
-    // services: know neither a switch nor a descriptor
-    Room { name: "usb", may_use: &["ground", "config"] },
-    Room { name: "usbip", may_use: &["ground", "config", "usb"] },
-    Room { name: "service", may_use: &["ground", "config", "usb", "usbip"] },
-    // edges: descriptors and system calls; of services only their channels; no switch
-    Room { name: "port", may_use: &["ground", "rights", "config", "service"] },
-    // the descriptors behind services: streams, disks, sockets; of the edges their listeners, terminals and look-ups too
-    Room { name: "backend", may_use: &["ground", "rights", "config", "usb", "service", "port"] },
-    // engine: brings all of them together
-    Room {
-        name: "engine",
-        may_use: &[
-            "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "backend",
-        ],
-    },
-    // instances: programs in namespaces of their own, and their network
-    Room { name: "launch", may_use: &["ground", "rights", "config", "service", "port", "engine"] },
-    // benches: many programs, in order
-    Room { name: "bench", may_use: &["ground", "rights", "config", "service", "port", "engine", "launch"] },
-    // program
-    Room {
-        name: "cli",
-        may_use: &[
-            "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine",
-            "launch", "bench",
-        ],
-    },
-];
-
-/// What the rooms of `service` stand on.
-const SERVICE_GROUND: &[&str] =
-    &["station", "shares", "allowance", "path_mtu", "lease", "report", "host", "outside", "machine"];
-
-/// The rooms of `service`, likewise. Its root, which makes services, is above them all.
-const SERVICE: &[Room] = &[
-    // ground: who has sent something, what is held for whom, what is said to the outside and to the port
-    Room { name: "station", may_use: &[] },
-    Room { name: "shares", may_use: &[] },
-    Room { name: "allowance", may_use: &[] },
-    Room { name: "path_mtu", may_use: &["station", "shares"] },
-    Room { name: "lease", may_use: &[] },
-    Room { name: "report", may_use: &[] },
-    Room { name: "host", may_use: &[] },
-    Room { name: "outside", may_use: &[] },
-    Room { name: "machine", may_use: &["station", "report", "outside"] },
-    // a host of its own
-    Room { name: "endpoint", may_use: &["ground"] },
-    Room { name: "ping_host", may_use: &["ground", "endpoint"] },
-    Room { name: "prober", may_use: &["ground", "endpoint"] },
-    // a network: its servers know no gateway, and a gateway asks them through `questions`
-    Room { name: "questions", may_use: &["ground", "endpoint"] },
-    Room { name: "lan", may_use: &["ground", "endpoint", "questions"] },
-    Room { name: "nat", may_use: &["ground", "endpoint", "questions", "lan"] },
-    // devices
-    Room { name: "usbip", may_use: &["ground", "endpoint"] },
-];
-
-/// An order of rooms.
-struct Plan {
-    /// The module whose rooms they are.
-    of: &'static [&'static str],
-    rooms: &'static [Room],
-    ground: &'static [&'static str],
-}
-
-/// Every plan: that of the house first.
-const PLANS: &[Plan] = &[
-    Plan { of: &[], rooms: ROOMS, ground: GROUND },
-    Plan { of: &["service"], rooms: SERVICE, ground: SERVICE_GROUND },
-];
 
 /// The only part of the library that may hold `unsafe`.
 const UNSAFE_ROOM: &str = "src/port/sys";
 
 /// A file over the first should be split, a file over the second must be.
 const LINES: (usize, usize) = (500, 600);
-
-impl Plan {
-    fn find(&self, name: &str) -> Option<&'static Room> {
-        self.rooms.iter().find(|room| room.name == name)
-    }
-
-    fn allows(&self, room: &Room, other: &str) -> bool {
-        room.may_use.contains(&other) || room.may_use.contains(&"ground") && self.ground.contains(&other)
-    }
-}
 
 /// A rule broken in a place.
 #[derive(PartialEq, Eq, Debug)]
@@ -336,7 +229,7 @@ fn imports(source: &Source) -> Vec<Breach> {
 fn strays(plan: &Plan, source: &Source, modules: &[&str], uses: &[Vec<Token<'_>>]) -> Vec<Breach> {
     let Some([name, ..]) = modules.strip_prefix(plan.of) else { return Vec::new() };
     let Some(room) = plan.find(name) else {
-        let advice = "add a row to its plan in tests/architecture.rs, above every room that will use it";
+        let advice = "add a row to its plan in tests/architecture/plan.rs, above every room that will use it";
         return vec![source.breach(1, format!("the room `{name}` is not in the plan: {advice}"))];
     };
     let mut found = Vec::new();
@@ -364,7 +257,7 @@ fn refusal(plan: &Plan, room: &Room, used: &str) -> String {
         [] => "no other room".to_owned(),
         rooms => rooms.join(", "),
     };
-    let advice = "move what is shared down, or change the plan in tests/architecture.rs with the reason";
+    let advice = "move what is shared down, or change the plan in tests/architecture/plan.rs with the reason";
     format!("`{}` may not use `{used}`: imports point downwards only ({allowed}); {advice}", room.name)
 }
 
@@ -489,7 +382,7 @@ fn the_plan_has_no_way_up() {
         for (row, room) in rooms.iter().enumerate() {
             let below = |name: &&&str| rooms[..row].iter().any(|lower| lower.name == **name);
             let named = room.may_use.iter().filter(|name| **name != "ground");
-            let all = room.may_use.contains(&"ground").then_some(*ground).unwrap_or_default();
+            let all: &[&str] = if room.may_use.contains(&"ground") { ground } else { &[] };
             let above: Vec<_> = named.chain(all).filter(|name| !below(name)).collect();
             assert!(above.is_empty(), "`{}` may use {above:?}, which is not below it", room.name);
         }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! file ─ config ─┬─ engine: switches and ports
-//!                └─ bench: supervisor (when) ─ driver (does it) ┬─ launch: a program in its namespaces → its ports
-//!                                                               ├─ output, log, ready: what it writes
-//!                                                               └─ ask: whether it is ready, from inside the switch
+//!                └─ programs: supervisor (when) ─ driver (does it) ┬─ launch: a program in its namespaces → its ports
+//!                                                                  ├─ output, log, ready: what it writes
+//!                                                                  └─ ask: whether it is ready, from inside the switch
 //! ```
 
 mod ask;

@@ -8,7 +8,7 @@
 //! output in. The next run puts it aside as `NAME.log.1`: what has failed is looked at after it was tried again.
 
 use crate::error::{Class, Error, Result};
-use crate::port::folder::private;
+use crate::port::own_folder::private;
 use crate::port::writer::{Lost, Writer};
 use rustix::fs::{FlockOperation, OFlags, flock, fstat, major, minor};
 use rustix::io::Errno;

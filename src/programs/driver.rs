@@ -324,10 +324,8 @@ fn wanted_ports(spec: &InstanceSpec) -> Vec<PortSpec> {
 
 /// A TUN's name, and who is behind it.
 fn peer_of(tun: &PortSpec) -> Option<(String, IpPeer)> {
-    match &tun.kind {
-        PortKind::Packet(packet) => Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default())),
-        _ => None,
-    }
+    let PortKind::Packet(packet) = &tun.kind else { return None };
+    Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default()))
 }
 
 /// The port of an interface that the program has made itself: as its first one, called `NAME.IFNAME`.

@@ -1,0 +1,208 @@
+//! What a port is, by kind, and what that tells of it.
+//!
+//! No match here has a wildcard: whoever adds a kind is asked by the compiler.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use super::{
+    IpPeer, KindText, Nat, Packet, Slip, Tap, Tcp, Transport, Udp, UnixGram, UnixSeq, UnixStream, Usbip, Wpan,
+};
+use crate::limits::QUEUE_FRAMES;
+use crate::switch::Address;
+use std::net::IpAddr;
+
+/// How the first peer of a port comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arrival {
+    /// It connects to the port, as others do after it, so many at once. Each becomes a port of its own.
+    LetIn {
+        /// As `clients=` says.
+        clients: Option<usize>,
+    },
+    /// The port connects to it.
+    Dialled,
+    /// The port is there once it is opened.
+    Opened,
+}
+
+/// What a port is, by kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PortKind {
+    /// A TAP interface of this machine.
+    Tap(Tap),
+    /// Length-prefixed frames on a UNIX stream socket.
+    Unix(UnixStream),
+    /// One frame a datagram on a UNIX socket.
+    UnixGram(UnixGram),
+    /// One frame a packet on a UNIX SOCK_SEQPACKET socket.
+    UnixSeq(UnixSeq),
+    /// Length-prefixed frames on a TCP connection.
+    Tcp(Tcp),
+    /// One frame a UDP datagram.
+    Udp(Udp),
+    /// An existing interface of this machine.
+    Packet(Packet),
+    /// SLIP on a serial line.
+    Slip(Slip),
+    /// A node of an IEEE 802.15.4 medium, on a serial line.
+    Wpan(Wpan),
+    /// A USB/IP server with its devices.
+    Usbip(Usbip),
+    /// A gateway to the host's networks.
+    Nat(Nat),
+}
+
+impl PortKind {
+    /// The addresses of the host on the switch that it is, if it is one.
+    pub fn hosts(&self) -> Vec<IpAddr> {
+        let cidrs = match self {
+            Self::Nat(nat) => nat.addrs(),
+            Self::Usbip(usbip) => usbip.addrs.clone(),
+            Self::Tap(_)
+            | Self::Unix(_)
+            | Self::UnixGram(_)
+            | Self::UnixSeq(_)
+            | Self::Tcp(_)
+            | Self::Udp(_)
+            | Self::Packet(_)
+            | Self::Slip(_)
+            | Self::Wpan(_) => Vec::new(),
+        };
+        cidrs.into_iter().map(|cidr| cidr.addr).collect()
+    }
+
+    /// The addresses that are its own on the switch, as far as its words tell, which no other port has: those of a
+    /// service, of the machine on its TAP, of a peer with bare IP packets.
+    pub fn own_addresses(&self) -> Vec<Address> {
+        let (mac, cidrs) = match self {
+            Self::Nat(nat) => (Some(nat.mac()), &[][..]),
+            Self::Usbip(usbip) => (Some(usbip.mac()), &[][..]),
+            Self::Tap(tap) => (tap.mac, &tap.addrs[..]),
+            Self::Unix(_) | Self::UnixGram(_) | Self::UnixSeq(_) | Self::Tcp(_) | Self::Udp(_) | Self::Wpan(_) => {
+                (None, &[][..])
+            }
+            Self::Packet(_) | Self::Slip(_) => {
+                self.ip_peer().map_or((None, &[][..]), |peer| (peer.mac, &peer.addrs[..]))
+            }
+        };
+        let addrs = self.hosts().into_iter().chain(cidrs.iter().map(|cidr| cidr.addr));
+        mac.map(Address::Mac).into_iter().chain(addrs.map(Address::Ip)).collect()
+    }
+
+    /// Whether it is a host of its own on the switch.
+    pub fn is_service(&self) -> bool {
+        matches!(self, Self::Nat(_) | Self::Usbip(_))
+    }
+
+    /// Whether machines beyond this one reach the switch by it: an interface of this one, or a socket that is public.
+    pub fn leads_to_a_network(&self) -> bool {
+        match self {
+            Self::Packet(_) => true,
+            Self::Tcp(tcp) => tcp.public,
+            Self::Udp(udp) => udp.public,
+            Self::Slip(slip) => slip.transport.is_public(),
+            // Of a radio medium nobody is a gateway.
+            Self::Wpan(_) => false,
+            Self::Tap(_) | Self::Unix(_) | Self::UnixGram(_) | Self::UnixSeq(_) => false,
+            Self::Usbip(_) | Self::Nat(_) => false,
+        }
+    }
+
+    /// What carries the bytes of the serial line that it is, if it is one.
+    pub fn transport(&self) -> Option<&Transport> {
+        match self {
+            Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) => Some(transport),
+            Self::Tap(_)
+            | Self::Unix(_)
+            | Self::UnixGram(_)
+            | Self::UnixSeq(_)
+            | Self::Tcp(_)
+            | Self::Udp(_)
+            | Self::Packet(_)
+            | Self::Usbip(_)
+            | Self::Nat(_) => None,
+        }
+    }
+
+    /// The peer with bare IP packets, if there is one behind it.
+    pub fn ip_peer(&self) -> Option<&IpPeer> {
+        match self {
+            Self::Slip(slip) => slip.ip.as_ref(),
+            Self::Packet(packet) => packet.ip.as_ref(),
+            Self::Tap(_)
+            | Self::Unix(_)
+            | Self::UnixGram(_)
+            | Self::UnixSeq(_)
+            | Self::Tcp(_)
+            | Self::Udp(_)
+            | Self::Wpan(_)
+            | Self::Usbip(_)
+            | Self::Nat(_) => None,
+        }
+    }
+
+    /// How its first peer comes.
+    pub fn arrival(&self) -> Arrival {
+        let of = |connect: bool, clients| if connect { Arrival::Dialled } else { Arrival::LetIn { clients } };
+        match self {
+            Self::Unix(unix) => of(unix.connect, unix.clients),
+            Self::UnixSeq(unix) => of(unix.connect, unix.clients),
+            Self::Tcp(tcp) => of(!tcp.listen, tcp.clients),
+            Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) if transport.dials() => {
+                Arrival::Dialled
+            }
+            Self::Tap(_)
+            | Self::UnixGram(_)
+            | Self::Udp(_)
+            | Self::Packet(_)
+            | Self::Slip(_)
+            | Self::Wpan(_)
+            | Self::Usbip(_)
+            | Self::Nat(_) => Arrival::Opened,
+        }
+    }
+
+    /// What stands before the colon: `tap`.
+    pub fn word(&self) -> &'static str {
+        self.text().row().word
+    }
+
+    /// Whether it is a node of a radio medium, and not a port of an Ethernet switch.
+    pub fn is_radio(&self) -> bool {
+        matches!(self, Self::Wpan(_))
+    }
+
+    /// Whether the port itself sees to its mtu, by telling senders of it, and not the switch, by dropping.
+    pub fn tells_mtu(&self) -> bool {
+        self.ip_peer().is_some()
+    }
+
+    /// Frames that wait for a busy peer unless `queue=` says otherwise.
+    pub fn queue(&self) -> usize {
+        self.transport().map_or(QUEUE_FRAMES, Transport::queue)
+    }
+
+    /// The clients that a listener lets in at once.
+    pub fn clients(&self) -> usize {
+        match self.arrival() {
+            Arrival::LetIn { clients } => clients.unwrap_or(usize::MAX),
+            Arrival::Dialled | Arrival::Opened => usize::MAX,
+        }
+    }
+
+    /// The one place where the kinds are told apart for their words.
+    pub fn text(&self) -> &dyn KindText {
+        match self {
+            Self::Tap(kind) => kind,
+            Self::Unix(kind) => kind,
+            Self::UnixGram(kind) => kind,
+            Self::UnixSeq(kind) => kind,
+            Self::Tcp(kind) => kind,
+            Self::Udp(kind) => kind,
+            Self::Packet(kind) => kind,
+            Self::Slip(kind) => kind,
+            Self::Wpan(kind) => kind,
+            Self::Usbip(kind) => kind,
+            Self::Nat(kind) => kind,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The threads of services: how one begins, and how its end is waited for.
+
+use super::fault::{Ended, Parts, contained};
+use super::pulse::Pulse;
+use crate::config::PortSpec;
+use crate::error::{Error, Result};
+use crate::port::channel::Link;
+use crate::rights::{self, Role};
+use mio::Waker;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a service whose port is no more may take to hand on what it has accepted.
+pub(super) const LINGER: Duration = Duration::from_secs(3);
+/// How much longer it is waited for such a service, and how often it is looked.
+const SPARE: Duration = Duration::from_millis(300);
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// The threads of services; waits for them when dropped, after their ports, but not for one that does not end.
+#[derive(Default)]
+pub(super) struct Threads(Vec<JoinHandle<()>>);
+
+impl Threads {
+    /// Adds one, and forgets those that have ended.
+    pub fn add(&mut self, thread: JoinHandle<()>) {
+        self.0.retain(|thread| !thread.is_finished());
+        self.0.push(thread);
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        let deadline = std::time::Instant::now() + LINGER + SPARE;
+        while self.0.iter().any(|thread| !thread.is_finished()) {
+            if std::time::Instant::now() >= deadline {
+                let names = self.0.iter().filter(|thread| !thread.is_finished()).filter_map(|it| it.thread().name());
+                return log::error!(
+                    "services do not end, and are left behind: {}",
+                    names.collect::<Vec<_>>().join(", ")
+                );
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+}
+
+/// What a service's thread needs to know of its bridge.
+#[derive(Clone)]
+pub(super) struct Host {
+    /// The name of its switch.
+    pub switch: String,
+    /// That of the switch's thread.
+    pub waker: Arc<Waker>,
+    pub parts: Arc<Parts>,
+}
+
+/// A thread of a service: what it is called, its pulse, and the word of its failure.
+pub(super) struct Thread {
+    switch: String,
+    port: String,
+    parts: Arc<Parts>,
+    pub pulse: Arc<Pulse>,
+}
+
+impl Thread {
+    pub fn new(spec: &PortSpec, host: &Host) -> Self {
+        Self {
+            switch: host.switch.clone(),
+            port: spec.name.clone(),
+            parts: host.parts.clone(),
+            pulse: host.parts.watchdog.pulse(format!("service {}", spec.name)),
+        }
+    }
+
+    /// The name of its port.
+    pub fn port(&self) -> &str {
+        &self.port
+    }
+
+    /// Runs `work` on the new thread, with no more rights than `role`. When it panics, the port is told why, before its link goes.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start<W: Send + 'static>(
+        self,
+        role: &'static Role,
+        mut work: W,
+        run: impl FnOnce(&mut W, &Self) + Send + 'static,
+        link: fn(&W) -> &Link,
+    ) -> Result<JoinHandle<()>> {
+        let name = format!("zb-{}", self.port);
+        let body = move || {
+            let ran = contained(format_args!("service {}", self.port), || {
+                run(&mut work, &self);
+                Ok(())
+            });
+            self.pulse.end();
+            let Err(why) = ran else { return };
+            link(&work).fail(why.what());
+            let dropped = contained(format_args!("the end of service {}", self.port), || {
+                drop(work);
+                Ok(())
+            });
+            dropped.err().into_iter().for_each(|error| log::error!("{error}"));
+            self.parts.tell(Ended { switch: self.switch, port: Some(self.port), why });
+        };
+        rights::spawn(name, role, body).map_err(|error| Error::system("cannot start a thread", &error))
+    }
+}

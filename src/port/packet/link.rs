@@ -1,0 +1,96 @@
+//! The link of the interface that a packet socket is on: up, down, or one that no program has open.
+//!
+//! An interface that is deleted goes down first, which is all that a socket is woken by: so it is asked while it is down
+//! ([`Packet::check_link`]).
+
+use super::{Packet, deleted};
+use crate::port::Gone;
+use crate::port::interface::Link;
+use crate::port::netlink::Netlink;
+use crate::port::sys;
+use rustix::io::Errno;
+use rustix::net::netdevice::index_to_name;
+
+impl Packet {
+    /// Whether the interface is up, as far as the last frames have told.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Says that it is an interface of the network namespace of the calling thread, of which more can be known: what kind
+    /// it is, and from now on whether its carrier comes and goes.
+    #[must_use]
+    pub fn of_this_namespace(self) -> Self {
+        let found = Netlink::open().and_then(|mut netlink| netlink.interface(&self.name)).ok().flatten();
+        let tun = found.filter(|found| found.kind.as_deref() == Some("tun")).map(|found| found.tun);
+        Self { tun, carrier: self.carrier_changes(), ..self }.looked_at_anew()
+    }
+
+    /// The link as it is, whatever was known of it.
+    pub(super) fn looked_at_anew(mut self) -> Self {
+        self.link = Link::Down;
+        // One that is gone by now is found to be by the first who uses it.
+        let _ = self.check_link();
+        self
+    }
+
+    fn carrier_changes(&self) -> Option<u32> {
+        Netlink::open().and_then(|mut netlink| netlink.carrier_changes(self.index)).ok().flatten()
+    }
+
+    /// Whether its carrier has come or gone since this was asked last, though all may be as it was by now: the program has
+    /// closed its TAP, or the cable was pulled out, and whoever comes next may be another one.
+    pub fn carrier_has_changed(&mut self) -> bool {
+        let (Some(before), Some(now)) = (self.carrier, self.carrier.and_then(|_| self.carrier_changes())) else {
+            return false;
+        };
+        self.carrier = Some(now);
+        before != now
+    }
+
+    /// Asks the kernel whether the interface is up.
+    ///
+    /// # Errors
+    /// The interface was deleted, or moved to another network namespace.
+    pub fn check_link(&mut self) -> std::result::Result<Link, Gone> {
+        if self.waits
+            && let Ok(address) = sys::packet_address(&self.fd)
+        {
+            // 0 or less: the interface that it was bound to is gone.
+            let index = u32::try_from(address.index).unwrap_or(0);
+            if std::mem::replace(&mut self.index, index) != index {
+                self.link = Link::Down;
+            }
+        }
+        let told = index_to_name(&self.fd, self.index).and_then(|name| {
+            let link = self.link_of(&name)?;
+            self.name = name;
+            Ok(link)
+        });
+        match told {
+            Ok(link) => self.link = link,
+            Err(Errno::NODEV | Errno::NXIO) if self.waits => self.link = Link::Down,
+            Err(Errno::NODEV | Errno::NXIO) => return Err(deleted()),
+            // No answer says nothing: what was known is still the best guess.
+            Err(_) => {}
+        }
+        Ok(self.link)
+    }
+
+    /// How the link of its interface is, which is called `name`. That its program has closed it is seen a second late, that
+    /// one has it open at once: the kernel's flag alone would say so of an interface that was just made as well.
+    fn link_of(&self, name: &str) -> std::result::Result<Link, Errno> {
+        let flags = sys::interface_flags(&self.fd, name)?;
+        Ok(if flags & libc::IFF_UP == 0 {
+            Link::Down
+        } else if !self.is_of_program() {
+            Link::Up
+        } else if flags & libc::IFF_RUNNING == 0 {
+            Link::Unopened
+        } else if self.link == Link::Up || sys::interface_has_carrier(&self.fd, name).unwrap_or(true) {
+            Link::Up
+        } else {
+            Link::Unopened
+        })
+    }
+}
