@@ -291,7 +291,7 @@ fn verbose_and_rust_log_say_more() {
     let dir = TempDir::new();
     let absent = format!("unix:{},connect,name=far", dir.text("absent"));
     for launch in [zbridge!("-v"), zbridge!("-q").env("RUST_LOG", "zbridge::engine=debug")] {
-        launch.args(["-p", &absent]).spawn().wait_for("zbridge::engine::ports: far: cannot connect", PATIENCE);
+        launch.args(["-p", &absent]).spawn().wait_for("zbridge::engine::lives: far: cannot connect", PATIENCE);
     }
 }
 

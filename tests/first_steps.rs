@@ -201,3 +201,76 @@ fn a_file_is_checked_as_a_whole() {
         assert!(odd.stderr.contains(part), "{part}: {odd:?}");
     }
 }
+
+/// Options that mean nothing to a command are not in its help, nor taken.
+#[test]
+fn a_command_has_the_options_that_it_heeds() {
+    for words in [&["man"][..], &["ls"], &["status"], &["port", "add"], &["check"], &["demo"]] {
+        let help = zbridge!().args(words.iter().copied()).arg("--help").run().stdout;
+        assert!(!help.contains("--sandbox") && !help.contains("--user"), "{words:?}: {help}");
+    }
+    assert_eq!(zbridge!("status", "--sandbox", "off").run().code(), 2);
+    for words in [&["run"][..], &["up"], &[]] {
+        let help = zbridge!().args(words.iter().copied()).arg("--help").run().stdout;
+        assert!(help.contains("--sandbox <on|off|log>") && help.contains("--user <NAME>"), "{words:?}: {help}");
+    }
+}
+
+/// What root starts goes on as somebody else: who commands it is said, and a program of root reaches what it has made.
+#[test]
+fn what_root_starts_is_in_reach_of_its_programs() {
+    require!(machine(), needs::tool("python3", "python3"));
+    let dir = TempDir::new();
+    std::fs::set_permissions(dir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let path = dir.text("inst1");
+    let connect = format!("import socket; socket.socket(socket.AF_UNIX).connect({path:?})");
+    let run =
+        |words: &[&str]| zbridge!("run").args(words.iter().copied()).args(["--", "python3", "-c", &connect]).run();
+    let port = format!("unix:{path}");
+    // By the right that programs of root do not keep it would always work.
+    let exit = run(&["--port", &port]);
+    assert_eq!(exit.code(), 0, "{exit:?}");
+    let bridge = zbridge!("--port", &port).ready();
+    bridge.wait_for("it goes on as nobody; only root commands it, or whom --user NAME names", PATIENCE);
+    bridge.wait_for("bridge default:", PATIENCE);
+    drop(bridge);
+    let named = zbridge!("--port", &port, "--user", "daemon").ready();
+    named.wait_for("bridge default:", PATIENCE);
+    assert!(!named.stderr().contains("goes on as"), "{}", named.stderr());
+}
+
+/// A bench says first what it is called: what one types next needs that.
+#[test]
+fn a_bench_is_named_before_its_ports() {
+    let dir = TempDir::new();
+    let text = format!("port = [\"unix:{}\"]\n[[instance]]\nname = \"a\"\ncommand = \"true\"\n", dir.text("inst1"));
+    let file = dir.file("lab.toml", text);
+    let script = format!("exec \"$0\" up {} --logs {} 2>&1", file.display(), dir.text("logs"));
+    let exit = Launch::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_zbridge")]).apart().run();
+    let place = |part: &str| exit.stdout.find(part).unwrap_or_else(|| panic!("{part}: {exit:?}"));
+    assert!(place("bridge lab: ") < place("inst1  unix  listening"), "{exit:?}");
+}
+
+/// Two copies of one image with its addresses: the first who asks for them makes it known.
+#[test]
+fn copies_are_told_of_when_both_answer() {
+    require!(machine(), needs::tool("ping", "iputils-ping"));
+    let dir = TempDir::new();
+    let program = tap_program(&dir, Build::Dynamic).unwrap();
+    for (mac, says) in [
+        ("02:00:5e:00:53:01", "by turns: two instances share this address"),
+        ("02:00:5e:00:53:02", "192.0.2.1 is the address of"),
+    ] {
+        let bridge = user(&dir).args(["--name", "lab", "--port", &format!("unix:{}", dir.text("net"))]).ready();
+        let copy = |name: &str, mac: &str| {
+            let words = ["run", "--join", "lab", "--name", name, "--"];
+            user(&dir).args(words).arg(&program).args([&format!("--mac-addr={mac}"), "--ipv4-addr=192.0.2.1"]).ready()
+        };
+        let copies = [copy("inst1", "02:00:5e:00:53:01"), copy("inst2", mac)];
+        let host = ["run", "--join", "lab", "--host", "192.0.2.9/24", "--", "ping", "-c", "1", "-W", "5", "192.0.2.1"];
+        user(&dir).args(host).run();
+        let said = bridge.wait_for(says, PATIENCE);
+        assert!(said.contains("inst1") && said.contains("inst2"), "{said}");
+        drop(copies);
+    }
+}

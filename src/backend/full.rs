@@ -46,6 +46,8 @@ mod tests {
         let error = |kind: io::ErrorKind| Err::<(), _>(io::Error::from(kind));
         assert!(!full.note(&Ok(())) && !full.note(&error(io::ErrorKind::Interrupted)) && !full.full);
         assert!(full.note(&error(io::ErrorKind::StorageFull)) && full.note(&error(io::ErrorKind::QuotaExceeded)));
-        assert!(full.full && !full.note(&Ok(())) && !full.full);
+        assert!(full.full);
+        assert!(!full.note(&Ok(())));
+        assert!(!full.full);
     }
 }

@@ -61,6 +61,18 @@ pub struct Args {
     pub command: Option<Command>,
 }
 
+impl Args {
+    /// What is said of the sandbox, before a command and behind it.
+    pub fn all_of_sandbox(&self) -> SandboxArgs {
+        let first = self.sandbox.clone();
+        match &self.command {
+            Some(Command::Run(run)) => first.overlaid(&run.sandbox),
+            Some(Command::Up(up)) => first.overlaid(&up.sandbox),
+            _ => first,
+        }
+    }
+}
+
 /// What the program does instead of running a switch.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -214,6 +226,10 @@ pub struct RunArgs {
     /// What the program's port is called [default: the program's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+
+    /// What its bridge gives up.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM",

@@ -8,13 +8,11 @@ mod spec;
 
 pub use spec::specs;
 
-use super::args::Args;
 use super::topics::TOPICS;
 use crate::config::{Config, KINDS};
 use crate::control::PORT_STATES;
 use crate::engine::control::{Client, bridges};
 use crate::error::{Error, Result};
-use clap::CommandFactory;
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::{PathCompleter, ValueCompleter};
 use clap_complete::env::{CompleteEnv, Shells};
@@ -30,7 +28,7 @@ const BASH: &str = include_str!("complete/script.bash");
 
 /// Answers a shell and ends the process, if it is a shell that asks.
 pub fn answer_a_shell() {
-    CompleteEnv::with_factory(Args::command).var(ASKED_BY).bin(PROGRAM).complete();
+    CompleteEnv::with_factory(super::program).var(ASKED_BY).bin(PROGRAM).complete();
 }
 
 /// The script for a shell.

@@ -113,7 +113,7 @@ where
             }
             // All threads that are started from now on are held to it; in a test's process those of other tests, too.
             if !cfg!(test) {
-                sandbox::install(&args.sandbox, job.runs())?;
+                sandbox::install(&args.all_of_sandbox(), job.runs())?;
             }
             match job {
                 // It holds signals back first, which has to be before there is any other thread.

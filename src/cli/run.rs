@@ -25,7 +25,7 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     let bridge = rights::apart(|| Bridge::start(config))?;
     let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
     if let Some(control) = &control {
-        log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
+        tell_name(control);
     }
     let status = bridge.status()?;
     // What holds a port up may be another process, which is hidden from one that has given up its rights.
@@ -46,6 +46,14 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
         print(show::counters(&last, width_of(std::io::stdout())))?;
     }
     failure.map_or(Ok(0), Err)
+}
+
+/// Says what a bridge is called, and who may command it where that is not who runs it.
+pub(super) fn tell_name(control: &Server) {
+    log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
+    if let Some(user) = rights::stand_in() {
+        log::info!("it goes on as {user}; only root commands it, or whom --user NAME names");
+    }
 }
 
 /// Stops a bridge and its control socket. Gives what all ports had counted, and what had failed.

@@ -12,20 +12,21 @@ use std::path::{Path, PathBuf};
 /// What the command line says of it.
 #[derive(clap::Args, Clone, PartialEq, Eq, Default, Debug)]
 pub struct SandboxArgs {
-    /// What zbridge itself gives up once its ports are open: capabilities, folders, system calls
-    #[arg(
-        long,
-        value_name = "on|off|log",
-        value_enum,
-        default_value = "on",
-        hide_possible_values = true,
-        global = true
-    )]
-    pub sandbox: Mode,
+    /// What zbridge itself gives up once its ports are open: capabilities, folders, system calls [default: on]
+    #[arg(long, value_name = "on|off|log", value_enum, hide_possible_values = true)]
+    pub sandbox: Option<Mode>,
 
     /// Started by root, go on as this user [default: who called sudo, else nobody]
-    #[arg(long, value_name = "NAME", global = true)]
+    #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
+}
+
+impl SandboxArgs {
+    /// The same with what `other` says of it instead.
+    #[must_use]
+    pub fn overlaid(self, other: &Self) -> Self {
+        Self { sandbox: other.sandbox.or(self.sandbox), user: other.user.clone().or(self.user) }
+    }
 }
 
 /// The user of no files, where the system does not name one.
@@ -63,7 +64,8 @@ pub fn install(args: &SandboxArgs, runs: Runs<'_>) -> Result<()> {
     }
     let programs = config.ports.iter().any(|port| matches!(port.kind.transport(), Some(Transport::Exec { .. })));
     let user = if root { Some(user(args.user.as_deref())?) } else { None };
-    if args.sandbox == Mode::Off {
+    let mode = args.sandbox.unwrap_or_default();
+    if mode == Mode::Off {
         return Ok(());
     }
     // What an `exec:` port starts is started as who called, again and again, so its bridge stays that.
@@ -71,12 +73,12 @@ pub fn install(args: &SandboxArgs, runs: Runs<'_>) -> Result<()> {
     // A program's threads make nothing.
     let places = if bridge { places(config, user.as_ref()) } else { Vec::new() };
     let owner = user.as_ref().map_or((0, 0), |user| (user.uid, user.gid));
-    let log = args.sandbox == Mode::Log;
+    let log = mode == Mode::Log;
     let keeper =
         if root && bridge { Some(keeper::start(&Orders { places: places.clone(), owner, log })?) } else { None };
     let keep = if root { CapabilitySet::empty() } else { needed(config) };
     sys::trap::arm();
-    in_quiet(|| rights::install(Policy { mode: args.sandbox, user, keep, places, keeper, programs }))?;
+    in_quiet(|| rights::install(Policy { mode, user, keep, places, keeper, programs }))?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `zbridge up`: a bench out of one file. Its programs' lines go to standard output, each led by the name of the
 //! instance, and what happens to them to standard error.
 
+use super::sandbox::SandboxArgs;
 use super::style::{Label, Style, width_of};
 use super::{complain, complete, print, screen, show, stop};
 use crate::config::text::columns;
@@ -43,6 +44,10 @@ pub struct UpArgs {
     /// The folder for logs [default: zbridge/NAME in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
+
+    /// What its bridge gives up.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 fn time(text: &str) -> std::result::Result<Duration, String> {
@@ -121,14 +126,14 @@ pub fn run(up: &Up, quiet: bool) -> Result<u8> {
             );
         })?;
     }
+    if let Some(control) = &control {
+        super::run::tell_name(control);
+    }
     if !quiet {
         let status = bridge.status()?;
         print([show::ports(&status, width_of(std::io::stdout())), show::attachments(&status)].concat())?;
     }
     let instances = &up.config.instances;
-    if let Some(control) = &control {
-        log::info!("bridge {}: `zbridge status {0}` shows it", control.name());
-    }
     log::info!("{} to start; logs in {}", counted(instances.len()), logs.display());
     let screen = Arc::new(Terminal::new(instances));
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
@@ -231,7 +236,15 @@ mod tests {
             let file = dir.path().join("lab.toml");
             std::fs::write(&file, text).unwrap();
             let exit_with = exit_with.map(ToOwned::to_owned);
-            Up::load(&UpArgs { file, exit_with, timeout: None, logs: None, name: None, join: None })
+            Up::load(&UpArgs {
+                file,
+                exit_with,
+                timeout: None,
+                logs: None,
+                name: None,
+                join: None,
+                sandbox: SandboxArgs::default(),
+            })
         };
         let table = "[[instance]]\nname = \"client\"\ncommand = \"x\"\n";
         let error = up("port = [\"tap:z\"]", None).unwrap_err();

@@ -32,6 +32,6 @@ pub use kind::{
     TRANSPORTS, Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind,
     UsbSpeed, Usbip, Wpan, command_words, find,
 };
-pub use plan::{Config, misplaced, same_claim, same_host};
+pub use plan::{Config, misplaced, same_host, same_path};
 pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, SERVICE_MTU, check_rules};
 pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};

@@ -268,16 +268,22 @@ fn conflict(other: &PortSpec, port: &PortSpec) -> Option<Error> {
         return Some(error);
     }
     // First: where this clashes, another name would not help.
-    same_claim(other, port).or_else(|| {
+    same_claim(other, port, |_| true).or_else(|| {
         let error = || Error::usage(format!("{port} and {other} are both called {}", port.name));
         (other.name == port.name).then(|| error().hint("each port needs a name of its own: name=NAME"))
     })
 }
 
+/// Why `port` cannot be added to a bridge that runs `other`: both want one path. What else they may both want, the system
+/// lets them share, or says itself whose it is.
+pub fn same_path(other: &PortSpec, port: &PortSpec) -> Option<Error> {
+    same_claim(other, port, |claim| claim.starts_with("path "))
+}
+
 /// Why `port` cannot run beside `other` as both want a thing of the machine that is one's alone: a path, an interface.
-pub fn same_claim(other: &PortSpec, port: &PortSpec) -> Option<Error> {
+fn same_claim(other: &PortSpec, port: &PortSpec, counts: fn(&str) -> bool) -> Option<Error> {
     let theirs = other.kind.text().claims();
-    let claim = port.kind.text().claims().into_iter().find(|claim| theirs.contains(claim))?;
+    let claim = port.kind.text().claims().into_iter().find(|claim| counts(claim) && theirs.contains(claim))?;
     Some(Error::usage(match other.name == port.name {
         true => format!("{other} and {port} both want {claim}"),
         false => format!("ports {} and {} both want {claim}", other.name, port.name),

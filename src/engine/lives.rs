@@ -19,7 +19,7 @@ use super::slot::{Attached, Lost, Origin, PortSlot};
 use super::status::SwitchStatus;
 use super::thread::{Host, Threads};
 use super::timers::{Due, Wisher};
-use crate::config::{PortSpec, misplaced, same_claim, same_host};
+use crate::config::{PortSpec, misplaced, same_host, same_path};
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Link};
@@ -89,7 +89,7 @@ impl Lives {
         self.admits(spec)?;
         // What was handed over may be of another network namespace, and its name no name here.
         let mut opened = self.specs_of(|origin| matches!(origin, Origin::Spec(_)));
-        if let Some(error) = opened.find_map(|other| same_claim(other, spec)) {
+        if let Some(error) = opened.find_map(|other| same_path(other, spec)) {
             return Err(error.hint("choose another, or take that port away first: zbridge port del NAME"));
         }
         spec.may_join(self.specs())

@@ -1,6 +1,6 @@
 //! The edges of the switch: one file for each kind of port, with its descriptor and its system calls.
 //!
-//! Theory of operation. [`open`] turns a port's specification into a [`Listener`], whose clients become ports of
+//! Theory of operation. [`open`](fn@open) turns a port's specification into a [`Listener`], whose clients become ports of
 //! their own, or into an [`Edge`] (a descriptor that frames pass through). An edge never blocks and never ends the
 //! process: a call takes what it can, counts what it has to drop, and says [`Gone`] when the descriptor is of no more
 //! use; by then it has left its [`seat`] and cannot be called again. What then happens (wait, open again, remove) is the

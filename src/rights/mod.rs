@@ -158,6 +158,12 @@ fn kept(keep: CapabilitySet) -> String {
     if keep.is_empty() { String::new() } else { format!(" but {keep:?}") }
 }
 
+/// As whom a bridge goes on that root has started for itself: a user of no person.
+pub fn stand_in() -> Option<&'static str> {
+    let user = policy()?.user.as_ref().filter(|user| !user.person)?;
+    Some(&user.name)
+}
+
 /// Whose bridge this is, or whose bridges this process asks: of one that root has started for itself, root's, whoever it
 /// goes on as; under sudo the caller's.
 pub fn owner() -> u32 {

@@ -8,6 +8,19 @@
 //! for, so that the window of its connection closes, and what a peer does not take stays in the session, which is
 //! bounded.
 //!
+//! # The walk of a URB
+//! ```text
+//! handle_frame          a segment with a CMD_SUBMIT: the endpoint's TCP takes it, and Event::Readable says so
+//! work                  one round over all that has changed
+//!   Driver::work        first, as what a back end has brought may answer a URB that waits
+//!   Line::work          bytes of the connection into the server's session, as long as that wants more
+//!     Server            a session cuts them into messages, and gives the URB to the device's function
+//!     Line::work        the replies that are ready into the connection, as long as that has room
+//!   Driver::work        again: what the URB brought leaves as Output::Send or Output::Job
+//! poll_transmit         the endpoint's segments with the replies
+//! handle_input          what the back end says to it completes a URB in the next round
+//! ```
+//!
 //! A peer that ends its connection gives its device back at once; one that vanishes is found out by the keep-alive of
 //! the endpoint, or of the kernel, within 30 s (`patience=`), and at once when somebody asks for its device. When the port is no more the importers are let go, and what their devices
 //! hold for back ends still leaves.

@@ -162,7 +162,7 @@ impl Switch {
         if mtu.is_some_and(|mtu| !fits(frame, bytes, mtu)) {
             return Verdict::Drop(DropReason::Oversize);
         }
-        let (dst, src) = (ahead.dst.mac(), ahead.src.mac());
+        let (dst, src) = (ahead.dst, ahead.src);
         if dst.is_reserved_group() {
             return Verdict::Drop(DropReason::ReservedGroup);
         }
@@ -172,14 +172,14 @@ impl Switch {
             self.note_claim(now, claim);
             return Verdict::Drop(DropReason::Guarded);
         }
-        if learn && !src.is_group() && src.as_u64() != 0 {
+        if learn && !src.is_group() && !src.is_nobodys() {
             let is_learned = is_heard || self.learn(now, tick, frame.ingress, ahead);
             *heard = is_learned.then_some(frame.ingress);
         }
         if may_say(bytes) {
             self.hear(now, frame.ingress, bytes);
         }
-        let known = (!dst.is_group()).then(|| self.fdb.lookup(ahead.dst, ahead.dst_hash, tick)).flatten();
+        let known = (!dst.is_group()).then(|| self.fdb.lookup(dst, ahead.dst_hash, tick)).flatten();
         match known {
             Some(egress) if egress == frame.ingress => Verdict::Drop(DropReason::SameSegment),
             Some(egress) if isolate && self.port(egress).is_some_and(|port| port.config.isolate) => {
@@ -261,7 +261,8 @@ impl Switch {
         Longest { any: if is_silent(bytes) { quiet } else { 0 }, quiet }
     }
 
-    /// Counts frames that were decided and puts them into the plan.
+    /// Counts frames that were decided and puts them into the plan. Always inlined, as a run may have one frame.
+    #[inline(always)]
     fn note(&mut self, run: &Run) {
         let Some(port) = self.ports.get_mut(run.ingress.index()).and_then(Option::as_mut) else { return };
         let frames = u64::from(run.frames);

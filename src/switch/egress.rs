@@ -277,9 +277,17 @@ impl Switch {
     }
 
     /// Pauses those whose frames, `unicast`, fill a busy port's queue.
+    #[inline]
     fn pause_sources(&mut self, now: Instant, id: PortId, batch: &Batch, unicast: &[u32]) {
+        if self.port(id).is_some_and(|port| port.blocked) {
+            self.pause_sources_of_blocked(now, id, batch, unicast);
+        }
+    }
+
+    #[inline(never)]
+    fn pause_sources_of_blocked(&mut self, now: Instant, id: PortId, batch: &Batch, unicast: &[u32]) {
         let Some(port) = self.port(id) else { return };
-        if !port.blocked || port.stalled || !port.queue.is_above_mark(&self.memory) {
+        if port.stalled || !port.queue.is_above_mark(&self.memory) {
             return;
         }
         for &frame in unicast {

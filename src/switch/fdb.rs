@@ -65,6 +65,22 @@ impl Key {
         Mac::from_u64(self.0 >> 16)
     }
 
+    /// Whether the address is a group's. It and the next two are asked of each frame, without the octets one by one.
+    pub const fn is_group(self) -> bool {
+        self.0 >> 56 & 1 != 0
+    }
+
+    /// See [`Mac::is_reserved_group`].
+    pub const fn is_reserved_group(self) -> bool {
+        const RESERVED: u64 = Mac([0x01, 0x80, 0xc2, 0, 0, 0]).as_u64() >> 4;
+        self.0 >> 20 == RESERVED
+    }
+
+    /// Whether the address is zero, which is nobody's.
+    pub const fn is_nobodys(self) -> bool {
+        self.0 >> 16 == 0
+    }
+
     /// The VLAN id.
     pub const fn vid(self) -> u16 {
         self.0 as u16 & 0xfff
@@ -316,8 +332,11 @@ impl Fdb {
     }
 
     /// Moves a part of the table, if it is being moved.
+    #[inline]
     pub fn handle_batch(&mut self, tick: u32) {
-        self.move_on(MOVE_PER_BATCH, tick);
+        if self.table.is_moving() {
+            self.move_on(MOVE_PER_BATCH, tick);
+        }
     }
 
     fn move_on(&mut self, slots: usize, tick: u32) {

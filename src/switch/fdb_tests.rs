@@ -281,3 +281,16 @@ fn a_million_entries_are_read_in_small_parts() {
     }
     assert!(seen.iter().all(|seen| *seen) && parts <= 4 * ENTRIES / SLOTS + 4, "{parts} parts");
 }
+
+proptest! {
+    #[test]
+    fn a_key_knows_its_address(near in prop::sample::select(vec![0, 0x0180_c200_0000, u64::MAX]), mask: u64, vid in 0..4096_u16) {
+        let mac = Mac::from_u64(near ^ mask & 0xff00_0000_00ff);
+        let key = Key::new(mac.as_u64(), vid);
+        prop_assert_eq!((key.mac(), key.vid()), (mac, vid));
+        prop_assert_eq!((key.is_group(), key.is_nobodys()), (mac.is_group(), mac.as_u64() == 0));
+        prop_assert_eq!(key.is_reserved_group(), mac.is_reserved_group());
+        let near = Key::new(near ^ mask & 0x1f, vid);
+        prop_assert_eq!(near.is_reserved_group(), near.mac().is_reserved_group());
+    }
+}

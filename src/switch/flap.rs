@@ -2,7 +2,8 @@
 //!
 //! Simulated instances of one image often share one MAC address (every Zephyr native_sim starts as
 //! 02:00:5e:00:53:3b); then each takes the other's frames away. A station that really moves does so now and then; one
-//! that moves [`MOVES`] times within [`WINDOW`] is reported, once. Only the most recent suspects are remembered, so an
+//! that moves [`MOVES`] times within [`WINDOW`] is reported, once, and at once where two answer one question (`twice.rs`).
+//! Only the most recent suspects are remembered, so an
 //! attacker who makes up addresses costs nothing.
 //!
 //! A loop moves all stations at once, more than are remembered. So pairs of ports are watched too: between two that are
@@ -76,6 +77,12 @@ impl Watch {
         one.or(many.then_some(Found::Many(flap)))
     }
 
+    /// It is certain that two stations have this address. True if that was not told yet.
+    pub fn is_certain(&mut self, now: Instant, mac: Mac) -> bool {
+        let suspect = self.suspect(now, mac);
+        !std::mem::replace(&mut suspect.told, true)
+    }
+
     /// Forgets a port, whose number goes to another one.
     pub fn forget_port(&mut self, port: PortId) {
         self.pairs.retain(|pair| pair.last.0 != port && pair.last.1 != port);
@@ -104,17 +111,7 @@ impl Watch {
     }
 
     fn moved_one(&mut self, now: Instant, flap: Flap) -> Option<Flap> {
-        let index = match self.suspects.iter().position(|suspect| suspect.mac == flap.mac) {
-            Some(index) => index,
-            None => {
-                if self.suspects.len() == SUSPECTS {
-                    self.forget_one();
-                }
-                self.suspects.push(Suspect { mac: flap.mac, since: now, moves: 0, told: false });
-                self.suspects.len() - 1
-            }
-        };
-        let suspect = &mut self.suspects[index];
+        let suspect = self.suspect(now, flap.mac);
         if now - suspect.since > WINDOW {
             suspect.since = now;
             suspect.moves = 0;
@@ -123,6 +120,20 @@ impl Watch {
         let tell = suspect.moves >= MOVES && !suspect.told;
         suspect.told |= tell;
         tell.then_some(flap)
+    }
+
+    fn suspect(&mut self, now: Instant, mac: Mac) -> &mut Suspect {
+        let index = match self.suspects.iter().position(|suspect| suspect.mac == mac) {
+            Some(index) => index,
+            None => {
+                if self.suspects.len() == SUSPECTS {
+                    self.forget_one();
+                }
+                self.suspects.push(Suspect { mac, since: now, moves: 0, told: false });
+                self.suspects.len() - 1
+            }
+        };
+        &mut self.suspects[index]
     }
 
     /// Makes room: the oldest suspect that was not told of goes first.

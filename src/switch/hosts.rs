@@ -35,6 +35,7 @@
 //! so is how often a port makes the switch ask.
 
 use super::fdb::{Key, tick};
+use super::twice::Answers;
 use super::{Event, Switch};
 use crate::frame::{Batch, Frame, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
@@ -85,7 +86,7 @@ pub struct Shared {
 }
 
 /// An address in a VLAN.
-type Place = (u32, IpAddr);
+pub(super) type Place = (u32, IpAddr);
 
 /// Who has an address.
 struct Host {
@@ -153,6 +154,7 @@ pub(super) struct Hosts {
     own: VecDeque<Own>,
     swept: Instant,
     shared_told: Option<Instant>,
+    pub(super) answers: Answers,
 }
 
 impl Hosts {
@@ -166,6 +168,7 @@ impl Hosts {
             own: VecDeque::new(),
             swept: Instant::ZERO,
             shared_told: None,
+            answers: Answers::default(),
         }
     }
 
@@ -173,6 +176,7 @@ impl Hosts {
     pub fn remove_port(&mut self, port: PortId) {
         self.asked.retain(|asked| asked.port != port);
         self.own.retain(|own| own.ingress != port && own.to != Some(port));
+        self.answers.remove_port(port);
     }
 
     /// Notes who has an address. Gives who had it before, if that is another station.
@@ -367,6 +371,7 @@ impl Switch {
         if !self.hosts.asked.is_empty() {
             self.release(place, &said, port);
         }
+        self.hear_answer(now, port, place, &said);
     }
 
     /// An address has gone from one station to another, and both are there.
@@ -374,8 +379,16 @@ impl Switch {
         let Some(host) = self.hosts.known.get_mut(&place) else { return };
         let before = host.before.replace((shared.one.0, now));
         let is_back = before.is_some_and(|(mac, until)| mac == shared.other.0 && now - until < TURN);
+        if is_back {
+            self.tell_shared(now, place, shared);
+        }
+    }
+
+    /// Tells that two stations have an address, once.
+    pub(super) fn tell_shared(&mut self, now: Instant, place: Place, shared: Shared) {
+        let Some(host) = self.hosts.known.get_mut(&place) else { return };
         let limited = self.hosts.shared_told.is_some_and(|at| now - at < SHARED_EVERY);
-        if !is_back || host.told || limited || shared.one.1 == shared.other.1 {
+        if host.told || limited || shared.one.1 == shared.other.1 {
             return;
         }
         host.told = true;

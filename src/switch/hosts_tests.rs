@@ -129,7 +129,7 @@ fn v4(number: u32) -> IpAddr {
 }
 
 fn says(mac: Mac, addr: IpAddr) -> Said {
-    Said { tags: Tags::default(), addr, mac, router: addr.is_ipv6().then_some(true) }
+    Said { tags: Tags::default(), addr, mac, router: addr.is_ipv6().then_some(true), answers: None }
 }
 
 /// A packet from A.

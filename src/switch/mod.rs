@@ -28,6 +28,7 @@ mod memory;
 mod plan;
 mod port;
 mod queue;
+mod twice;
 
 pub use egress::{Flush, Taken, Transmit};
 pub use fdb::{Entry, FdbLimits, Scan, Scanned};

@@ -70,6 +70,8 @@ pub struct Said {
     pub mac: Mac,
     /// Whether it is a router, where that is part of the message.
     pub router: Option<bool>,
+    /// The station that it answers, if it does.
+    pub answers: Option<Mac>,
 }
 
 /// The type that stands behind the addresses, which is a tag's or the packet's.
@@ -118,21 +120,22 @@ pub fn said(frame: &[u8]) -> Option<Said> {
     let (kind, at) = network_at(frame).ok()?;
     let (tags, packet) = (Tags::of(frame, at), frame.get(at..)?);
     let source = frame.get(6..12).and_then(station)?;
-    let (addr, mac, router) = if kind == ether_type::ARP {
+    let to = frame.get(..6).and_then(station);
+    let (addr, mac, router, answers) = if kind == ether_type::ARP {
         let arp = arp(packet)?;
-        (arp.sender.into(), arp.sender_mac, None)
+        (arp.sender.into(), arp.sender_mac, None, to.filter(|_| arp.operation == Operation::Reply))
     } else {
         let discovery = Discovery::read(kind, packet)?;
         match discovery.kind {
             // Only one that names its sender's MAC is remembered by those who hear it.
-            SOLICITATION => (discovery.source.into(), discovery.option(SOURCE_MAC)?, None),
+            SOLICITATION => (discovery.source.into(), discovery.option(SOURCE_MAC)?, None, None),
             _ => {
                 let mac = discovery.option(TARGET_MAC).unwrap_or(source);
-                (discovery.target.into(), mac, Some(discovery.flags & FLAG_ROUTER != 0))
+                (discovery.target.into(), mac, Some(discovery.flags & FLAG_ROUTER != 0), to)
             }
         }
     };
-    (is_host(addr) && mac == source).then_some(Said { tags, addr, mac, router })
+    (is_host(addr) && mac == source).then_some(Said { tags, addr, mac, router, answers })
 }
 
 /// What a frame to one station wants.
@@ -327,16 +330,23 @@ mod tests {
             for (own, addr) in [("192.0.2.2", "192.0.2.1"), ("fe80::2", "2001:db8::1")] {
                 let (own, addr) = (ip(own), ip(addr));
                 let asked = question(&tags, A, own, addr).unwrap();
-                assert_eq!(said(&asked), Some(Said { tags, addr: own, mac: A, router: None }));
+                assert_eq!(said(&asked), Some(Said { tags, addr: own, mac: A, router: None, answers: None }));
                 assert_eq!(wanted(&asked), Some(Wanted { tags, addr, from: own, asks: true }));
                 for router in [false, true] {
                     let router = addr.is_ipv6().then_some(router);
-                    let told = Said { tags, addr, mac: A, router };
+                    let told = Said { tags, addr, mac: A, router, answers: None };
                     let frame = announcement(&told);
                     assert!(may_say(&frame) && may_say(&asked) && !is_silent(&frame));
                     assert_eq!(said(&frame), Some(told));
                     let lie = [&frame[..6], &B.0, &frame[12..]].concat();
                     assert_eq!(said(&lie), None, "of another station");
+                    // An announcement by ARP is a question to all; an answer is none.
+                    let mut answer = [&B.0, &frame[6..]].concat();
+                    if addr.is_ipv4() {
+                        assert_eq!(said(&answer), Some(told));
+                        answer[14 + tags.len + 7] = 2;
+                    }
+                    assert_eq!(said(&answer), Some(Said { answers: Some(B), ..told }));
                 }
             }
         }

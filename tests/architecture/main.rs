@@ -382,7 +382,7 @@ fn the_plan_has_no_way_up() {
         for (row, room) in rooms.iter().enumerate() {
             let below = |name: &&&str| rooms[..row].iter().any(|lower| lower.name == **name);
             let named = room.may_use.iter().filter(|name| **name != "ground");
-            let all = if room.may_use.contains(&"ground") { *ground } else { &[] };
+            let all: &[&str] = if room.may_use.contains(&"ground") { ground } else { &[] };
             let above: Vec<_> = named.chain(all).filter(|name| !below(name)).collect();
             assert!(above.is_empty(), "`{}` may use {above:?}, which is not below it", room.name);
         }

@@ -8,6 +8,7 @@ use crate::engine::{Bridge, Ended};
 use crate::error::{Error, Result};
 use crate::rights;
 use crossbeam_channel::{Receiver, never, unbounded};
+use rustix::process::geteuid;
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -34,9 +35,11 @@ impl Network {
             return Client::connect(name).map(Self::Joined);
         }
         let claim = rights::for_people(|| run::claim(instance.bridge.as_deref(), DEFAULT_NAME))?;
-        let bridge = rights::apart(|| match instance.config.ports.as_slice() {
+        let own = &instance.config;
+        let config = if geteuid().is_root() { own.for_programs_of_root() } else { own.clone() };
+        let bridge = rights::apart(|| match config.ports.as_slice() {
             [] => Bridge::of_one(instance.switch.as_deref().unwrap_or(DEFAULT_SWITCH)),
-            _ => Bridge::start(&instance.config),
+            _ => Bridge::start(&config),
         })?;
         let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
         Ok(Self::Own(bridge, control))

@@ -13,6 +13,19 @@
 //!                           └─ datagram   guest's port ⇄ UDP socket; ping's identifier ⇄ ping socket
 //! ```
 //!
+//! # The walk of a TCP segment
+//! ```text
+//! Nat::handle_frame     an IP packet to the gateway's MAC; all else is the endpoint's
+//!   Packet::read        lengths and header checksum hold (wire::ip)
+//!   handle_packet       of a guest's address; a fragment waits in pieces until the datagram is whole
+//!   translate           the checksum holds, it has a hop left, and it may go there
+//!   Tcp::handle         its flow, found by its addresses; a SYN begins one with Host::connect
+//!   Flow::handle        Connection::handle takes it, its bytes go into Host::send, an acknowledgement is owed
+//! Nat::poll_transmit    takes turns
+//!   Flow::work          Host::recv into the sender's ring, as much as the guest's window and the memory allow
+//!   Connection::next    says which bytes leave; Flow::emit writes their headers and them into the port's batch
+//! ```
+//!
 //! Nothing here waits or touches a descriptor: sockets are the [`Host`]'s, who also tells what has become of them. A frame
 //! or an event does a bounded amount of work; what moves many bytes has its turn in [`Nat::poll_transmit`].
 

@@ -1,4 +1,4 @@
-//! What a sender is told of the guest, and what it has to be sent.
+//! What a sender is told of the guest, what it has to be sent, and how far it has come.
 
 use super::segment::Blocks;
 use std::ops::Range;
@@ -42,4 +42,17 @@ pub(super) struct Heard {
     pub bare: bool,
     /// What it holds behind what is missing.
     pub blocks: Blocks,
+}
+
+/// How far the half that sends has come; it only ever goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Phase {
+    /// The SYN is not acknowledged, or not even sent.
+    Opening,
+    /// Bytes come from the host.
+    Open,
+    /// Nothing follows the bytes but a FIN.
+    Ending,
+    /// The FIN is acknowledged, and all before it.
+    Done,
 }

@@ -14,6 +14,7 @@
 //!
 //! There is one timer. It runs while something is unacknowledged, or waits for a window to open.
 
+use super::exchange::Phase;
 pub(super) use super::exchange::{Acked, Heard, Piece};
 use super::ring::Ring;
 use super::round_trip::RoundTrip;
@@ -35,19 +36,6 @@ const OVERRIDE: Duration = Duration::from_millis(200);
 const LEAST_MSS: usize = LEAST_V4 as usize - 40;
 /// Segments that may be sent before anything was acknowledged (RFC 6928).
 const INITIAL_WINDOW: usize = 10;
-
-/// How far this half has come; it only ever goes on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Phase {
-    /// The SYN is not acknowledged, or not even sent.
-    Opening,
-    /// Bytes come from the host.
-    Open,
-    /// Nothing follows the bytes but a FIN.
-    Ending,
-    /// The FIN is acknowledged, and all before it.
-    Done,
-}
 
 /// See the module.
 pub(super) struct Sender {

@@ -84,6 +84,13 @@ impl Exchange {
     fn address(&self, bytes: &mut [u8], at: usize) -> Change {
         match bytes.get(at..at + 16) {
             Some(address) if is_group_of_a_node(address) => replace(&self.ends, bytes, at + 13, false),
+            _ => self.station(bytes, at),
+        }
+    }
+
+    /// The same where no group may be (a target: RFC 4861, 7.1).
+    fn station(&self, bytes: &mut [u8], at: usize) -> Change {
+        match bytes.get(at..at + 16) {
             Some([0xff, ..]) | None => Change::NONE,
             Some(_) => {
                 let change = replace(&self.ips6, bytes, at, true);
@@ -111,7 +118,7 @@ impl Exchange {
 
     /// Addresses before the options, and in these the link-layer addresses (RFC 4861, 4.6.1).
     fn discovery(&self, message: &mut [u8], options: usize, count: usize) -> Change {
-        let mut all = (0..count).fold(Change::NONE, |all, index| all.and(self.address(message, 8 + 16 * index)));
+        let mut all = (0..count).fold(Change::NONE, |all, index| all.and(self.station(message, 8 + 16 * index)));
         let mut at = options;
         while let Some(&[kind, eights]) = message.get(at..).and_then(|rest| rest.first_chunk()) {
             match (kind, eights) {
