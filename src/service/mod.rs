@@ -47,7 +47,11 @@ use usbip::UsbipPort;
 pub fn wants(spec: &PortSpec) -> Option<Vec<Want>> {
     match &spec.kind {
         PortKind::Usbip(usbip) => Some(usbip::wants(usbip)),
-        _ => None,
+        // It calls its sockets itself, without a back end.
+        PortKind::Nat(_) => None,
+        PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Tcp(_) | PortKind::Udp(_) => None,
+        PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) => None,
+        PortKind::Slip(_) | PortKind::Wpan(_) => None,
     }
 }
 
