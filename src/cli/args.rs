@@ -105,9 +105,9 @@ pub enum Command {
     },
     /// The ports of a running bridge, with state, peer and counters, and how to attach to what waits (-v: to all)
     Status {
-        /// The bridge (default: the one called default, or the only one)
-        #[arg(add = ArgValueCandidates::new(complete::running))]
-        name: Option<String>,
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
         /// As JSON, one object on one line
         #[arg(long)]
         json: bool,
@@ -123,9 +123,9 @@ pub enum Command {
     },
     /// The addresses that a running bridge has learned
     Fdb {
-        /// The bridge (default: the one called default, or the only one)
-        #[arg(add = ArgValueCandidates::new(complete::running))]
-        name: Option<String>,
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
         /// One switch only
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::switches))]
         switch: Option<String>,
@@ -239,6 +239,24 @@ pub struct RunArgs {
 
 fn rule(text: &str) -> Result<Rule, String> {
     value::rewrite(text).map_err(|form| format!("expected {form}"))
+}
+
+/// The bridge that is asked, where nothing else is named: `status lab`, and as the other commands have it, `--to lab`.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct Which {
+    /// The bridge (default: the one called default, or the only one)
+    #[arg(add = ArgValueCandidates::new(complete::running))]
+    name: Option<String>,
+    /// The same
+    #[arg(long, value_name = "NAME", hide = true, conflicts_with = "name", add = ArgValueCandidates::new(complete::running))]
+    to: Option<String>,
+}
+
+impl Which {
+    /// Its name, if one was given.
+    pub fn name(&self) -> Option<String> {
+        self.name.clone().or_else(|| self.to.clone())
+    }
 }
 
 /// What is done with a port of a running bridge.

@@ -201,14 +201,14 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Up(up)) => return Ok(Answer::Job(Job::Bench(Box::new(Up::load(up)?)))),
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
         Some(Command::Ls { json }) => return Ok(Answer::Job(Job::Ask(Ask::List { json: *json }))),
-        Some(Command::Status { name, json, watch }) => {
+        Some(Command::Status { bridge, json, watch }) => {
             let all = args.verbosity.verbose > 0;
-            let ask = Ask::Status { name: name.clone(), json: *json, watch: *watch, all };
+            let ask = Ask::Status { name: bridge.name(), json: *json, watch: *watch, all };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
         Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
-        Some(Command::Fdb { name, switch, json }) => {
-            let ask = Ask::Fdb { name: name.clone(), switch: switch.clone(), json: *json };
+        Some(Command::Fdb { bridge, switch, json }) => {
+            let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
         Some(Command::Wait { condition, state, timeout, to }) => {

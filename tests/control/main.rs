@@ -121,7 +121,7 @@ fn all_switches_are_shown_with_state_peer_counters_and_reasons() {
     let counted = "a#1   unix  up     2   0   0       2 (no-egress 1, reserved-group 1)";
     assert!(lines[3].starts_with(&format!("{counted}  {}  {me}", Mac(A.mac))), "{shown}");
 
-    let json: serde_json::Value = serde_json::from_str(&lab.told(&["status", "--json"])).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&lab.told(&["status", "--json", "--to", "bench"])).unwrap();
     let port = &json["switches"][0]["ports"][1];
     assert_eq!((&json["name"], &json["pid"]), (&"bench".into(), &zbridge.pid().into()));
     assert_eq!((&port["state"], &port["rx_bytes"]), (&"up".into(), &120.into()));
