@@ -156,7 +156,7 @@ impl Lives {
         }
         let numbers = beforehand.numbers.map_or_else(|| spec.clone(), |numbers| Arc::new(*numbers));
         let prepared = beforehand.started.transpose().map(|started| Prepared { spec: numbers, started });
-        match prepared.and_then(|prepared| self.open(prepared, true)) {
+        match prepared.and_then(|prepared| self.open(prepared, port::open)) {
             Ok(opened) => self.add(spec, opened),
             Err(error) if again && error.class() != Class::Usage => {
                 // Before the switch runs nobody is kept waiting by the question who holds it.
@@ -201,11 +201,15 @@ impl Lives {
         Ok(())
     }
 
-    /// Opens a port or a listener, or makes it of the service that it is. `makes`: it may make its interface.
-    fn open(&mut self, Prepared { spec, started }: Prepared, makes: bool) -> Result<Opened> {
+    /// Makes a port of the service that it is, or opens it or a listener by `open`.
+    fn open(
+        &mut self,
+        Prepared { spec, started }: Prepared,
+        open: impl FnOnce(&PortSpec) -> Result<Opened>,
+    ) -> Result<Opened> {
         // Only before the switch runs nobody has started it.
         let started = started.map(Ok).or_else(|| service::start(&spec, &self.host, random_seed()));
-        let Some(started) = started else { return port::open_again(&spec, makes) };
+        let Some(started) = started else { return open(&spec) };
         let (channel, thread) = started?;
         self.threads.add(thread);
         Ok(Opened::Edge(Edge::Channel(channel), spec.kind.text().peer()))
@@ -263,7 +267,8 @@ impl Lives {
     fn attempt(&mut self, wisher: Wisher, prepared: Result<Prepared>) {
         let Some((_, wish, _)) = self.wish_mut(wisher) else { return };
         let makes = wish.makes;
-        let opened = prepared.and_then(|prepared| self.open(prepared, makes));
+        let again = |spec: &PortSpec| port::open_again(spec, makes);
+        let opened = prepared.and_then(|prepared| self.open(prepared, again));
         let Err(error) = opened.and_then(|opened| self.fulfil(wisher, opened)) else { return };
         if let Some((spec, wish, _)) = self.wish_mut(wisher) {
             wish.disappointed(&spec.name, &error);
