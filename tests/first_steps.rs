@@ -58,6 +58,37 @@ fn a_port_is_up_when_its_program_has_opened_its_tap() {
     }
 }
 
+/// A program that has closed its TAP and opens it again need not send anything to be there.
+#[test]
+fn a_port_is_up_again_when_its_program_is_silent() {
+    require!(machine(), needs::tool("python3", "python3"));
+    let dir = TempDir::new();
+    let (end, again) = (dir.text("end"), dir.text("again"));
+    // TUNSETIFF with IFF_TAP | IFF_NO_PI (linux/if_tun.h)
+    let script = format!(
+        "import fcntl, os, struct, time
+def tap():
+    fd = os.open('/dev/net/tun', os.O_RDWR)
+    fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', b'zeth', 0x1002))
+    return fd
+def until(path):
+    while not os.path.exists(path): time.sleep(0.05)
+fd = tap(); until('{end}'); os.close(fd); until('{again}'); fd = tap(); time.sleep(100)"
+    );
+    let sim = user(&dir).args(["run", "--name", "sim", "--", "python3", "-c", &script]).spawn();
+    let wait = |state: &str| {
+        let exit = user(&dir).args(["wait", "port=sim", state, "--timeout", "10s"]).run();
+        assert_eq!(exit.code(), 0, "{exit:?}");
+    };
+    wait("up");
+    std::fs::write(&end, "").unwrap();
+    wait("down");
+    std::fs::write(&again, "").unwrap();
+    wait("up");
+    sim.sigterm();
+    sim.wait();
+}
+
 /// The same of a TAP of this machine, which is there before the program that opens it.
 #[test]
 fn a_tap_of_the_machine_is_up_when_a_program_has_opened_it() {

@@ -82,6 +82,8 @@ pub(super) fn tell(ports: &mut Ports, id: PortId) {
     there.link_down = down;
     if down && !told {
         ports.empty(id);
+        // That it is up again nothing tells of an interface in another network namespace.
+        ports.timers.set_by(Due::Link(id), ports.clock.now() + LINK_CHECK);
     }
     let name = ports.edges.name(id);
     match (told, down) {

@@ -6,7 +6,8 @@
 //! was lost. A *breath* (`breath.rs`) takes a bounded batch from each port that is ready, lets the switch decide and send,
 //! and flushes the ports that became writable. mio is edge-triggered, so a port that has not been drained stays on the
 //! ready list and the next poll does not wait. Every port has a budget in each breath and the list goes round, so nobody
-//! can starve another port, nor the commands. With nothing to do the thread sleeps: there is no tick.
+//! can starve another port, nor the commands. With nothing to do the thread sleeps: there is no tick, but for a
+//! link that is down, which is looked at four times a second.
 //!
 //! Two breaths may follow one poll, which serves what comes one frame at a time: a port whose last wake-up brought one
 //! frame is read once, that frame leaves, and only the second breath looks whether there is another. So no question is
