@@ -110,5 +110,6 @@ fn turn(
     if busy || !link.fall_asleep() {
         return Ok(Some(Duration::ZERO));
     }
-    Ok(occupant.poll_timeout().map(|at| at - now))
+    // Handing on what it has made may have taken its time.
+    Ok(occupant.poll_timeout().map(|at| at - clock.now()))
 }
