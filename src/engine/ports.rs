@@ -150,7 +150,8 @@ impl Ports {
     /// Its descriptor cannot be watched.
     pub fn attach(&mut self, id: PortId, edge: Edge, peer: String, arriving: bool) -> Result<()> {
         self.watch_edge(id, &edge)?;
-        let mac = edge.mac();
+        let (mac, able) = (edge.mac(), edge.abilities());
+        self.switch.set_abilities(id, able.pausable, able.offload);
         let there = Attached::new(edge, peer, self.clock.now());
         let Some(slot) = self.edges.slot_mut(id) else { return Ok(()) };
         slot.life = if arriving { Life::Arriving(there) } else { Life::Open(there) };

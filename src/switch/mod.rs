@@ -229,6 +229,13 @@ impl Switch {
         }
     }
 
+    /// What is behind a port has come, and can do this: see [`PortConfig::pausable`] and [`PortConfig::offload`].
+    pub fn set_abilities(&mut self, id: PortId, pausable: bool, offload: bool) {
+        if let Some(port) = self.port_mut(id) {
+            (port.config.pausable, port.config.offload) = (pausable, offload);
+        }
+    }
+
     /// Whether a port takes part.
     pub fn is_up(&self, id: PortId) -> bool {
         self.port(id).is_some_and(|port| port.up)
@@ -239,6 +246,7 @@ impl Switch {
         if self.port(id).is_some() {
             self.fdb.flush_port(id, now);
             self.guard.flush_port(id);
+            self.hosts.answers.remove_port(id);
         }
     }
 
