@@ -35,7 +35,7 @@ struct Answer {
 pub(super) struct Answers(VecDeque<Answer>);
 
 impl Answers {
-    /// A port is gone, with whoever was behind it.
+    /// Whoever was behind a port has left it.
     pub fn remove_port(&mut self, port: PortId) {
         self.0.retain(|answer| answer.port != port);
     }
@@ -156,6 +156,9 @@ mod tests {
             let mut down = first();
             down.0.set_up(down.1, P1, false);
             assert_eq!(down.answer(10, (next, P2), "192.0.2.1", ASKER), [], "its port has lost its peer");
+            let mut emptied = first();
+            emptied.0.flush_port(emptied.1, P1);
+            assert_eq!(emptied.answer(10, (next, P2), "192.0.2.1", ASKER), [], "its port's link was down meanwhile");
             let mut gone = first();
             gone.0.remove_port(gone.1, P1);
             assert_eq!(gone.answer(10, (next, P2), "192.0.2.1", ASKER), [], "its port is gone");

@@ -131,6 +131,8 @@ pub fn said(frame: &[u8]) -> Option<Said> {
             SOLICITATION => (discovery.source.into(), discovery.option(SOURCE_MAC)?, None, None),
             _ => {
                 let mac = discovery.option(TARGET_MAC).unwrap_or(source);
+                // One that takes no other's place may be one of several who have an anycast address (RFC 4861, 7.2.7).
+                let to = to.filter(|_| discovery.flags & FLAG_OVERRIDE != 0);
                 (discovery.target.into(), mac, Some(discovery.flags & FLAG_ROUTER != 0), to)
             }
         }
@@ -347,6 +349,16 @@ mod tests {
                         answer[14 + tags.len + 7] = 2;
                     }
                     assert_eq!(said(&answer), Some(Said { answers: Some(B), ..told }));
+                    if addr.is_ipv6() {
+                        // Without the override flag, which the checksum covers.
+                        let at = 14 + tags.len + IPV6;
+                        answer[at + 4] &= !FLAG_OVERRIDE;
+                        let (sum, carry) = u16::from_be_bytes([answer[at + 2], answer[at + 3]])
+                            .overflowing_add(u16::from(FLAG_OVERRIDE) << 8);
+                        let sum = sum + u16::from(carry);
+                        answer[at + 2..at + 4].copy_from_slice(&sum.to_be_bytes());
+                        assert_eq!(said(&answer), Some(told), "one of several");
+                    }
                 }
             }
         }
