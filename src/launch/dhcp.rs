@@ -118,14 +118,16 @@ impl Dhcp {
     /// The interface cannot be used; it may be tried again.
     pub fn work(&mut self) -> Result<()> {
         let failed = |cause: io::Error| Error::system("the instance's address", &cause);
+        // Who asks waits for all that it wants, whatever became of one of them.
+        let mut first = Ok(());
         while let Some(want) = self.asker.next() {
             let socket = match want {
                 Want::Set(grant) => {
-                    self.set(grant).map_err(failed)?;
+                    first = first.and(self.set(grant).map_err(failed));
                     continue;
                 }
                 Want::Forget => {
-                    self.forget().map_err(failed)?;
+                    first = first.and(self.forget().map_err(failed));
                     continue;
                 }
                 Want::Frames => Packet::plain(&self.host.ifname),
@@ -135,11 +137,11 @@ impl Dhcp {
                 Ok(socket) => self.asker.give(Some(socket)),
                 Err(error) => {
                     self.asker.give(None);
-                    return Err(error);
+                    first = first.and(Err(error));
                 }
             }
         }
-        Ok(())
+        first
     }
 
     /// Sets what was granted, where it is not set already.
