@@ -10,6 +10,7 @@ use crate::wire::Cidr;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 /// Settings of interfaces that are made from now on in this network namespace.
 const SETTINGS: [(&str, &str); 2] = [("accept_dad", "0"), ("router_solicitation_delay", "0")];
@@ -20,6 +21,9 @@ const LINK: u8 = 0x20;
 /// Flags (linux/if_addr.h): it is still tried out; that has failed.
 const TENTATIVE: u32 = 0x40;
 const FAILED: u32 = 0x08;
+/// How often it is looked whether addresses may be used, and the time between two looks.
+const LOOKS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Has `addrs`, and other addresses, of an interface that will be made usable at once. Where this cannot be written they
 /// are so after a second.
@@ -35,6 +39,18 @@ pub fn prepare(addrs: &[Cidr]) {
 /// written it greets the program with a few multicasts, and nobody else.
 pub fn silence() {
     let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+}
+
+/// Waits until the addresses that the interface has may be used. The kernel sees to that aside, in a moment; where it tries
+/// them out all the same, nobody waits for that.
+pub fn settle(interface: &str) {
+    for _ in 0..LOOKS {
+        let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        if !table.lines().filter_map(|line| entry(line, interface)).any(|(_, flags)| flags & TENTATIVE != 0) {
+            return;
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// Whether the interface can be used for all that there is: it has an address of its link and one beyond, or no IPv6.

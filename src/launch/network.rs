@@ -71,6 +71,9 @@ pub fn make(plan: Plan) -> Result<Made> {
         }
         made.adopter = Some(adopter);
     }
+    if let Some((host, _)) = &host {
+        ipv6::settle(&host.ifname);
+    }
     made.fds.push(netlink.into_fd());
     made.asks = host.map(|(host, _)| host).filter(|host| host.dhcp.is_some());
     Ok(made)
