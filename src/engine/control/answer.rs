@@ -21,6 +21,7 @@ use crate::service::report::{Figures, Leased};
 use crate::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -240,9 +241,10 @@ fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -
 
 /// A listener with what its clients have counted, which it sums up itself only when they leave, and in the state of the
 /// best of them. They are the first of those `behind` it.
-fn with_clients(port: &PortStatus, behind: &[PortStatus]) -> PortStatus {
-    let mut whole = port.clone();
+fn with_clients<'a>(port: &'a PortStatus, behind: &[PortStatus]) -> Cow<'a, PortStatus> {
+    let mut whole = Cow::Borrowed(port);
     for client in behind.iter().take_while(|client| client.listener.as_ref() == Some(&port.name)) {
+        let whole = whole.to_mut();
         whole.counters.add(&client.counters);
         whole.queued += client.queued;
         if whole.state != "up" {
