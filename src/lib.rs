@@ -45,26 +45,30 @@
 //! [`engine::Bridge`] runs a configuration and hands out ports inside the process; [`switch::Switch`] is a switch under
 //! your own clock. `examples/embed.rs` shows both.
 #![deny(unsafe_code)]
+// What it says of its own rooms is for who works on it: `cargo doc --document-private-items`.
+#![allow(rustdoc::private_intra_doc_links)]
 
-pub mod backend;
-pub mod capture;
-pub mod cli;
-pub mod codec;
+mod backend;
+mod capture;
+mod cli;
+mod codec;
 pub mod config;
 pub mod control;
 pub mod counters;
 pub mod engine;
 pub mod error;
 pub mod frame;
-pub mod launch;
-pub mod limits;
-pub mod port;
-pub mod programs;
-pub mod rights;
+#[doc(hidden)]
+pub mod internals;
+mod launch;
+mod limits;
+mod port;
+mod programs;
+mod rights;
 pub mod service;
 pub mod switch;
 pub mod time;
 pub mod usb;
 pub mod usbip;
-pub mod visible;
+mod visible;
 pub mod wire;

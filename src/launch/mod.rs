@@ -48,7 +48,7 @@ pub use program::check as check_program;
 pub use stage::take_over;
 pub use watch::Watch;
 
-pub use crate::config::DEFAULT_HOST;
+pub(crate) use crate::config::DEFAULT_HOST;
 use crate::config::{self, IpPeer, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::wire::Cidr;

@@ -23,7 +23,7 @@ pub use log::{default_folder, name_of};
 pub use output::readable;
 use std::path::PathBuf;
 use std::sync::Arc;
-pub use supervisor::{End, GRACE, Wishes};
+pub use supervisor::{End, Wishes};
 
 /// What became of a bench.
 #[derive(Clone, PartialEq, Eq, Debug)]
