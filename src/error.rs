@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 /// Whose fault it was. Each class is a row of [`STATUSES`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Class {
     /// Something failed while running: the machine's fault, or a peer's.
     Runtime,
@@ -29,6 +30,7 @@ pub enum Class {
 }
 
 /// A row of the table of exit statuses: class, status, word, meaning.
+#[non_exhaustive]
 pub struct Status {
     /// The class that ends with this status.
     pub class: Class,

@@ -12,6 +12,7 @@ use crate::visible::is_unseen;
 
 /// The first line of a bridge.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct Greeting {
     /// The version of the protocol, [`PROTOCOL`](super::PROTOCOL).
     pub zbridge: u32,
@@ -71,6 +72,7 @@ impl From<Failure> for Error {
 
 /// The answer to `status`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct StatusInfo {
     /// The bridge's name.
     pub name: String,
@@ -90,6 +92,7 @@ pub struct StatusInfo {
 
 /// A switch.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct SwitchInfo {
     /// Its name.
     pub name: String,
@@ -103,6 +106,7 @@ pub struct SwitchInfo {
 
 /// Why a switch passes no frames.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct TroubleInfo {
     /// `ended`: it has failed, and has no ports any more. `hangs`: it has not answered for a second.
     pub state: String,
@@ -112,6 +116,7 @@ pub struct TroubleInfo {
 
 /// A port.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct PortInfo {
     /// Its name.
     pub name: String,
@@ -192,6 +197,7 @@ fn figures<'de, D: Deserializer<'de>>(fields: D) -> Result<BTreeMap<String, BTre
 
 /// An address that a host of a segment was given.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct LeaseInfo {
     /// The address.
     pub addr: String,
@@ -206,6 +212,7 @@ pub struct LeaseInfo {
 
 /// How a peer is attached to a port.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct AttachInfo {
     /// Who runs the line: `QEMU`, `native_sim`, `host`.
     pub who: String,
@@ -215,6 +222,7 @@ pub struct AttachInfo {
 
 /// The answer to `port-add`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct Added {
     /// The port's name.
     pub port: String,
@@ -224,6 +232,7 @@ pub struct Added {
 
 /// The answer to `fdb`, sorted by switch and address.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct FdbPage {
     /// At most [`FDB_PAGE`](super::FDB_PAGE) entries.
     pub entries: Vec<FdbInfo>,
@@ -234,6 +243,7 @@ pub struct FdbPage {
 
 /// An entry of a forwarding database.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct FdbInfo {
     /// The switch.
     pub switch: String,

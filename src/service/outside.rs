@@ -22,6 +22,7 @@ pub const WINDOW: usize = 256 << 10;
 
 /// Something outside that a service works with.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Want {
     /// A TCP address that clients connect to, each a stream; all of them at once, or one behind the other.
     Tcp {
@@ -57,6 +58,7 @@ pub enum Want {
 
 /// What a want turned out to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Found {
     /// As it was wanted.
     Ready,
@@ -82,6 +84,7 @@ pub struct Stream(pub u64);
 
 /// What comes from the outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Input {
     /// A stream has begun.
     Opened {
@@ -118,6 +121,7 @@ pub enum Input {
 
 /// What goes to the outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Output {
     /// Bytes for a stream.
     Send(Stream, Vec<u8>),

@@ -13,6 +13,7 @@ pub const DEFAULT_HOST: &str = "eth0";
 
 /// How an instance is on the network.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Network {
     /// Not at all, or by a port of the file: a serial line, a socket that it dials itself.
     Own,
@@ -47,6 +48,7 @@ impl Network {
 
 /// A configured interface for host tools.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Host {
     /// What it is called.
     pub ifname: String,
@@ -62,6 +64,7 @@ pub struct Host {
 
 /// What `host` says: an address, or to ask for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum HostAddr {
     /// This address.
     Cidr(Cidr),
