@@ -178,8 +178,9 @@ impl Medium {
         }
         let lock =
             if writes { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
-        rustix::fs::flock(&file, lock).map_err(|_| {
+        rustix::fs::flock(&file, lock).map_err(|errno| {
             Error::new(Class::Runtime, format!("the image {name} is in use"))
+                .because(errno)
                 .hint("only one disk may write an image; with cow several can share one")
         })?;
         let length = file.seek(SeekFrom::End(0)).map_err(|error| cannot(&error))?;

@@ -49,12 +49,16 @@ pub struct Failure {
     /// What to do, where there is something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The errno of the system's refusal that lies behind it, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errno: Option<i32>,
 }
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let class = error.class().word().to_owned();
-        Self { class, what: error.what().to_owned(), hint: error.advice().map(str::to_owned) }
+        let hint = error.advice().map(str::to_owned);
+        Self { class, what: error.what().to_owned(), hint, errno: error.raw_os_error() }
     }
 }
 
@@ -62,11 +66,7 @@ impl From<&Error> for Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         let class = STATUSES.iter().find(|row| row.word == failure.class).map_or(Class::Runtime, |row| row.class);
-        let error = Self::new(class, failure.what);
-        match failure.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        Self::told_elsewhere(class, failure.what, failure.hint, failure.errno)
     }
 }
 
@@ -305,13 +305,15 @@ mod tests {
     #[test]
     fn errors_come_back_as_they_were() {
         for row in &STATUSES {
-            let error = Error::new(row.class, "a\u{1b}b").hint("c");
+            let error = Error::new(row.class, "a\u{1b}b").hint("c").because(rustix::io::Errno::BUSY);
             let line = print(&Reply::error(Some(9), &error));
             assert!(!line.contains(&0x1b));
             let reply: Reply = serde_json::from_slice(&line).unwrap();
-            assert_eq!((reply.id, Error::from(reply.error.unwrap())), (Some(9), error));
+            let told = Error::from(reply.error.unwrap());
+            assert_eq!((reply.id, told.raw_os_error()), (Some(9), Some(16)));
+            assert_eq!(told, error);
         }
-        let newer = Failure { class: "tired".into(), what: "no".into(), hint: None };
+        let newer = Failure { class: "tired".into(), what: "no".into(), hint: None, errno: Some(16) };
         assert_eq!(Error::from(newer).class(), Class::Runtime);
     }
 

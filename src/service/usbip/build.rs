@@ -54,13 +54,14 @@ pub(super) fn export(server: &mut Server, name: &str, usbip: &Usbip, found: &[Fo
     let mut drivers = Vec::new();
     let mut next = 0;
     for (device, busid) in usbip.devices.iter().zip(usbip.busids()) {
-        let refused = |why: &dyn std::fmt::Display| Error::usage(format!("device={device}: {why}"));
+        let refused = |why: String| Error::usage(format!("device={device}: {why}"));
         let wanted = want(device).map(|_| next);
         next += usize::from(wanted.is_some());
         let serial = device.serial.clone().unwrap_or_else(|| serial_number(name, usbip, &busid));
-        let made = make(device, serial, wanted.and_then(|want| found.get(want))).map_err(|why| refused(&why))?;
+        let made = make(device, serial, wanted.and_then(|want| found.get(want)))
+            .map_err(|why| refused(why.to_string()).because(why))?;
         drivers.extend(wanted.map(|want| driver(device, &busid, want)));
-        server.export(&busid, made).map_err(|why| refused(&why))?;
+        server.export(&busid, made).map_err(|why| refused(why.to_string()).because(why))?;
     }
     Ok(drivers)
 }
