@@ -8,7 +8,7 @@ use super::style::width_of;
 use super::{print, show, stop};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
-use crate::port::channel::Link;
+use crate::port::own::Link;
 use crate::service::endpoint::EndpointConfig;
 use crate::service::ping_host::PingHost;
 use crate::service::{Ingress, Service};

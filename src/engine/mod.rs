@@ -101,4 +101,4 @@ pub use fdb::NamedEntry;
 pub use service::run_service;
 pub use status::{Condition, PortStatus, SwitchStatus};
 
-pub use crate::port::channel::{Closed, Link};
+pub use crate::port::own::{Closed, Link, LinkReceiver, LinkSender, SendError};

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::frame::{Batch, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Channel, Link, pair};
+use crate::port::own;
 use crate::rights::Role;
 use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS, WATCH};
 use crate::service::report::Report;
@@ -68,9 +69,9 @@ pub(super) fn start(spec: &PortSpec, host: &Host, seed: u64) -> Option<Result<St
 ///
 /// # Errors
 /// The system has no descriptors left.
-pub fn run_service(link: &Link, service: &mut impl Service) -> Result<()> {
+pub fn run_service(link: &own::Link, service: &mut impl Service) -> Result<()> {
     let (mut backend, _) = Backend::open(&[])?;
-    run_with(link, service, &mut backend, None);
+    run_with(link.channel(), service, &mut backend, None);
     Ok(())
 }
 
