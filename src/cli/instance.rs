@@ -58,17 +58,13 @@ impl Instance {
     }
 
     /// The program as it is to be started on `bridge`, where ports of these names are there already: one without a given
-    /// name is `zephyr.exe`, while that is taken `zephyr.exe-2`, `zephyr.exe-3` … What is made of its name goes along.
+    /// name is `zephyr.exe`, while that is taken `zephyr.exe-2`, `zephyr.exe-3` …
     fn among(&self, bridge: &str, taken: &[String]) -> launch::Spec {
         let mut spec = self.spec.clone();
         let mut number = 1;
         while !self.named && Self::port_names(&spec).iter().any(|name| taken.contains(name)) {
             number += 1;
             spec.name = value::numbered(&self.spec.name, number);
-        }
-        if let launch::Network::Own(interfaces) = &mut spec.network {
-            let dhcp = interfaces.host.as_mut().and_then(|host| host.dhcp.as_mut());
-            dhcp.into_iter().for_each(|name| name.clone_from(&spec.name));
         }
         spec.identity = format!("{bridge}/{}", spec.name);
         spec

@@ -305,7 +305,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     }
     let mut spec = launch::Spec::new(&name, args.command.clone());
     spec.privileged = args.privileged;
-    let host = (!args.host.is_empty()).then(|| host(args, &name)).transpose()?;
+    let host = (!args.host.is_empty()).then(|| host(args)).transpose()?;
     let tuns = args.tuns.iter().map(|text| tun(text)).collect::<Result<Vec<_>>>()?;
     if host.is_some() || !args.taps.is_empty() || !tuns.is_empty() {
         spec.network = Network::Own(Interfaces { taps: args.taps.clone(), tuns, host });
@@ -337,8 +337,8 @@ fn tun(text: &str) -> Result<(String, IpPeer)> {
     })
 }
 
-/// The interface of `zbridge run --host` for a program of this name.
-fn host(args: &RunArgs, name: &str) -> Result<Host> {
+/// The interface of `zbridge run --host`.
+fn host(args: &RunArgs) -> Result<Host> {
     let asks = args.host.contains(&HostAddr::Dhcp);
     if asks && !args.gateway.is_empty() {
         return Err(Error::usage("--gateway means nothing with --host dhcp: the lease says it"));
@@ -349,7 +349,7 @@ fn host(args: &RunArgs, name: &str) -> Result<Host> {
         gateways: args.gateway.clone(),
         dns: args.dns.clone(),
         mtu: args.mtu,
-        dhcp: asks.then(|| name.to_owned()),
+        dhcp: asks,
     })
 }
 

@@ -48,12 +48,10 @@ pub use program::check as check_program;
 pub use stage::take_over;
 pub use watch::Watch;
 
-pub use crate::config::DEFAULT_HOST;
+pub use crate::config::{DEFAULT_HOST, Host};
 use crate::config::{self, IpPeer, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
-use crate::wire::Cidr;
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdout};
@@ -98,7 +96,7 @@ impl Spec {
 
     /// Whether the program waits until the network has given it an address.
     fn asks_for_address(&self) -> bool {
-        matches!(&self.network, Network::Own(Interfaces { host: Some(host), .. }) if host.dhcp.is_some())
+        matches!(&self.network, Network::Own(Interfaces { host: Some(host), .. }) if host.dhcp)
     }
 }
 
@@ -128,30 +126,6 @@ impl Interfaces {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let tuns = self.tuns.iter().map(|(name, _)| name);
         self.taps.iter().chain(tuns).chain(self.host.iter().map(|host| &host.ifname)).map(String::as_str)
-    }
-}
-
-/// A configured interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Host {
-    /// What it is called.
-    pub ifname: String,
-    /// Its addresses.
-    pub addrs: Vec<Cidr>,
-    /// Default gateways, one of each family at most.
-    pub gateways: Vec<IpAddr>,
-    /// Name servers; without any, the machine's /etc/resolv.conf stays.
-    pub dns: Vec<IpAddr>,
-    /// Its mtu in bytes; `None`: 1500.
-    pub mtu: Option<u32>,
-    /// It asks for an address, under this name, before the program starts. Name servers of its own stay.
-    pub dhcp: Option<String>,
-}
-
-impl Default for Host {
-    fn default() -> Self {
-        let (addrs, gateways, dns) = (Vec::new(), Vec::new(), Vec::new());
-        Self { ifname: DEFAULT_HOST.to_owned(), addrs, gateways, dns, mtu: None, dhcp: None }
     }
 }
 

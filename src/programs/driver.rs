@@ -16,7 +16,7 @@ use super::{Bench, Outcome, Screen};
 use crate::config::{InstanceSpec, IpPeer, Network, PortKind, PortSpec, Ready};
 use crate::engine::{Bridge, Ended};
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Child, Host, Interfaces, Launched, Link, Output, Watch};
+use crate::launch::{self, Child, Interfaces, Launched, Link, Output, Watch};
 use crate::rights::role::{BASE, SOCKETS};
 use crate::rights::{self, Role};
 use crate::time::Clock;
@@ -292,14 +292,7 @@ fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
         Network::Interfaces { taps, tuns, host } => launch::Network::Own(Interfaces {
             taps: taps.iter().map(|tap| tap.kind.text().target()).collect(),
             tuns: tuns.iter().filter_map(peer_of).collect(),
-            host: host.as_ref().map(|(host, _)| Host {
-                ifname: host.ifname.clone(),
-                addrs: host.addrs.clone(),
-                gateways: host.gateways.clone(),
-                dns: host.dns.clone(),
-                mtu: None,
-                dhcp: host.dhcp.then(|| spec.name.clone()),
-            }),
+            host: host.as_ref().map(|(host, _)| host.clone()),
         }),
     };
     launch::Spec {

@@ -6,6 +6,7 @@ use crate::config::kind::{PortKind, Tap};
 use crate::config::port::PortSpec;
 use crate::config::value;
 use crate::wire::{Cidr, Mac};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// What the interface of `host` is called, unless said.
@@ -45,8 +46,8 @@ impl Network {
     }
 }
 
-/// A configured interface for host tools.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A configured interface for host tools. It is sent in this form to the process that makes it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Host {
     /// What it is called.
     pub ifname: String,
@@ -54,10 +55,20 @@ pub struct Host {
     pub addrs: Vec<Cidr>,
     /// Routers of default routes, one of a family.
     pub gateways: Vec<IpAddr>,
-    /// Name servers.
+    /// Name servers; without any, the machine's /etc/resolv.conf stays.
     pub dns: Vec<IpAddr>,
-    /// Address, router and name servers come from a DHCP server on the switch.
+    /// Its mtu in bytes; `None`: 1500, or what the lease says.
+    pub mtu: Option<u32>,
+    /// It asks a DHCP server on the switch for an address, under the program's name, before the program starts. Name
+    /// servers of its own stay.
     pub dhcp: bool,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        let (addrs, gateways, dns) = (Vec::new(), Vec::new(), Vec::new());
+        Self { ifname: DEFAULT_HOST.to_owned(), addrs, gateways, dns, mtu: None, dhcp: false }
+    }
 }
 
 /// What `host` says: an address, or to ask for one.
@@ -142,7 +153,7 @@ fn host(switch: &str, keys: &mut Keys) -> Result<Option<(Host, PortSpec)>, Fault
     let addrs = hosts.into_iter().filter_map(HostAddr::cidr).collect();
     let (gateways, dns) = (keys.values("gateway", address)?, keys.values("dns", address)?);
     let port = PortSpec { switch: switch.to_owned(), ..PortSpec::new(PortKind::Tap(Tap::new(&ifname))) };
-    Ok(Some((Host { ifname, addrs, gateways, dns, dhcp }, port)))
+    Ok(Some((Host { ifname, addrs, gateways, dns, mtu: None, dhcp }, port)))
 }
 
 /// `IFNAME[,key=value]…` with the keys that every port has.
