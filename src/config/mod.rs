@@ -25,7 +25,9 @@ mod switch;
 pub mod text;
 pub mod value;
 
-pub use instance::{DEFAULT_HOST, Host, HostAddr, INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
+pub use instance::{
+    DEFAULT_HOST, Host, HostAddr, INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart, port_name,
+};
 pub use kind::{
     Access, Arrival, Attach, BootClient, BootFile, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Forward, Import,
     IpPeer, KINDS, KeyRow, KindRow, KindText, Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip,

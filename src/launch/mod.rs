@@ -48,7 +48,7 @@ pub use program::check as check_program;
 pub use stage::take_over;
 pub use watch::Watch;
 
-pub use crate::config::{DEFAULT_HOST, Host};
+pub use crate::config::Host;
 use crate::config::{self, IpPeer, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
 use std::ffi::OsString;
@@ -219,26 +219,16 @@ impl From<NotStarted> for Error {
     }
 }
 
-/// Starts a program. It runs when this returns. `attach` gets its interfaces, in the order asked for, and makes ports of
-/// them; the namespace lives as long as these do. Where the program needs an address from the network first
-/// ([`Host::dhcp`]) it starts after that, so this waits for the network.
+/// Starts a program. `attach` gets its interfaces, in the order asked for, and makes ports of them; the namespace lives as
+/// long as these do. Where the program needs an address from the network first ([`Host::dhcp`]) it starts after that,
+/// and [`Child::wait_start`] waits for it; otherwise it runs when this returns.
 ///
 /// Any thread may call it. The calling program must call [`take_over`] first thing in its `main`.
 ///
 /// # Errors
-/// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address, no answer from a
-/// DHCP server; what `attach` fails with. Nothing is left behind.
-pub fn start(spec: &Spec, attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
-    let launched = begin(spec, attach)?;
-    launched.child.wait_start()?;
-    Ok(launched)
-}
-
-/// The same without waiting for the network: [`Child::wait_start`] does.
-///
-/// # Errors
-/// As [`start`], but for what comes of asking for an address.
-pub fn begin(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
+/// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address; what `attach`
+/// fails with. Nothing is left behind.
+pub fn start(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
     program::check(spec)?;
     check(spec)?;
     match child::begin(spec, true, &mut attach) {

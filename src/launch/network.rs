@@ -93,7 +93,8 @@ fn allow_pings() {
 /// Makes a TAP for the program to open, and a packet socket on it.
 fn make_tap(name: &str, mac: Mac) -> Result<OwnedFd> {
     let user = Some(geteuid().as_raw().to_string());
-    let options = config::Tap { up: true, persist: true, user, mac: Some(mac), offload: false, ..config::Tap::new(name) };
+    let options =
+        config::Tap { up: true, persist: true, user, mac: Some(mac), offload: false, ..config::Tap::new(name) };
     drop(Tap::open(&options, None)?);
     Ok(Packet::open(name)?.into())
 }

@@ -44,6 +44,23 @@ impl Network {
         };
         taps.iter().chain(tuns).chain(host.map(|(_, port)| &**port))
     }
+
+    /// The same, to be changed.
+    pub fn ports_mut(&mut self) -> impl Iterator<Item = &mut PortSpec> {
+        let (taps, tuns, host) = match self {
+            Self::Interfaces { taps, tuns, host } => (taps.as_mut_slice(), tuns.as_mut_slice(), host.as_mut()),
+            Self::Own | Self::Qemu { .. } => (&mut [][..], &mut [][..], None),
+        };
+        taps.iter_mut().chain(tuns).chain(host.map(|(_, port)| &mut **port))
+    }
+
+    /// Calls all ports after their instance, whatever they were called.
+    pub(super) fn call_ports(&mut self, instance: &str) {
+        let several = self.ports().count() > 1;
+        for port in self.ports_mut() {
+            port.name = port_name(instance, several.then_some(&port.kind.text().target()));
+        }
+    }
 }
 
 /// A configured interface for host tools. It is sent in this form to the process that makes it.
@@ -99,6 +116,12 @@ impl HostAddr {
             Self::Dhcp => None,
         }
     }
+}
+
+/// What a port of an instance is called: as it, and with the interface behind it where it is one of several, or more than
+/// was asked for.
+pub fn port_name(instance: &str, interface: Option<&str>) -> String {
+    interface.map_or_else(|| instance.to_owned(), |interface| format!("{instance}.{interface}"))
 }
 
 /// How it is on the network: by `tap` and `host`, or by `qemu`, and the keys that belong to them.
@@ -183,7 +206,7 @@ fn named(name: &str, mut taps: Vec<PortSpec>) -> Result<Vec<PortSpec>, Fault> {
             return Err(Fault::new(what).hint("give each tap another name, and that of host by iface"));
         }
         if tap.name == tap.kind.text().default_name() {
-            let own = if several { format!("{name}.{}", tap.name) } else { name.to_owned() };
+            let own = port_name(name, several.then_some(&tap.name));
             tap.name = value::name(&own).map_err(|form| Fault::new(format!("port {own:?}: expected {form}")))?;
         }
     }
