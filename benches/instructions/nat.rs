@@ -7,11 +7,9 @@ use std::hint::black_box;
 use std::io::{ErrorKind, Result};
 use std::net::SocketAddr;
 use zbridge::config::{PortKind, PortSpec};
-use zbridge::frame::{Batch, Outgoing};
-use zbridge::limits::{MAX_FRAME, PREFIX};
+use zbridge::frame::{Batch, MAX_FRAME, Outgoing, PREFIX};
+use zbridge::internals::service::{Datagrams, Event, Host, Nat, Refused, SocketId};
 use zbridge::service::Ingress;
-use zbridge::service::host::{Datagrams, Event, Host, Refused, SocketId};
-use zbridge::service::nat::Nat;
 use zbridge::wire::{Checksum, Offload};
 
 /// Bytes that a packet carries.

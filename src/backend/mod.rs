@@ -9,7 +9,7 @@
 mod append;
 mod disk;
 mod folder;
-pub mod full;
+pub(crate) mod full;
 mod keep_alive;
 mod lease_file;
 mod open;

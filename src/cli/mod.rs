@@ -44,14 +44,13 @@ use crate::launch::DEFAULT_TAP;
 use crate::visible::visible_bytes;
 use std::os::unix::ffi::OsStrExt;
 
-pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
+pub use args::{Args, Command, RunArgs, Verbosity};
 pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
-pub use sandbox::SandboxArgs;
 pub use screen::{complain, print};
 pub use style::{Label, Style};
-pub use up::{Up, UpArgs};
+pub use up::Up;
 
 /// What needs the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]

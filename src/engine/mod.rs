@@ -63,7 +63,7 @@ mod arrival;
 mod breath;
 mod bridge;
 mod command;
-pub mod control;
+pub(crate) mod control;
 mod departed;
 mod edges;
 mod events;
@@ -95,7 +95,10 @@ mod watcher;
 
 pub use bridge::Bridge;
 pub use command::Handle;
+pub use control::{Client, PATIENCE};
 pub use fault::Ended;
 pub use fdb::NamedEntry;
 pub use service::run_service;
 pub use status::{Condition, PortStatus, SwitchStatus};
+
+pub use crate::port::channel::{Closed, Link};

@@ -112,11 +112,6 @@ impl Child {
         // With the stage, the init ends, and with that its namespace. A stage that has ended needs no signal.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
-
-    /// The id of the process that stands for it, the parent of all others.
-    pub fn id(&self) -> u32 {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner).id()
-    }
 }
 
 /// Readable when the program has ended.

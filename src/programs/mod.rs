@@ -33,7 +33,7 @@ pub use output::readable;
 pub use program::check;
 use std::path::PathBuf;
 use std::sync::Arc;
-pub use supervisor::{End, GRACE, Wishes};
+pub use supervisor::{End, Wishes};
 pub use terminal::Terminal;
 
 /// What became of a bench.

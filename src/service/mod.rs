@@ -19,32 +19,34 @@
 //! | [`outside`], [`host`], [`report`] | what services say to those who own descriptors, and to the port |
 //! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | who has sent something, and what is held for whom |
 
-pub mod allowance;
+pub(crate) mod allowance;
 pub mod endpoint;
-pub mod host;
-pub mod lan;
-pub mod lease;
-pub mod machine;
-pub mod nat;
-pub mod outside;
-pub mod path_mtu;
-pub mod ping_host;
-pub mod prober;
-pub mod questions;
-pub mod report;
-pub mod shares;
-pub mod station;
-pub mod usbip;
+pub(crate) mod host;
+pub(crate) mod lan;
+pub(crate) mod lease;
+pub(crate) mod machine;
+pub(crate) mod nat;
+pub(crate) mod outside;
+pub(crate) mod path_mtu;
+pub(crate) mod ping_host;
+pub(crate) mod prober;
+pub(crate) mod questions;
+pub(crate) mod report;
+pub(crate) mod shares;
+pub(crate) mod station;
+pub(crate) mod usbip;
 
 use crate::config::{PortKind, PortSpec};
 use crate::error::Result;
 pub use machine::{Service, Unsent};
-use outside::{Found, Want};
+pub use outside::{Found, Input, Output, Stream, Want};
+pub use ping_host::{PingHost, PingStats};
+pub use report::{Figures, Leased, Report, Show, Shown, Standing};
 pub use station::{Ingress, Station};
-use usbip::UsbipPort;
+pub use usbip::UsbipPort;
 
 /// What the service of a port works with outside; `None` if the port is no service.
-pub fn wants(spec: &PortSpec) -> Option<Vec<Want>> {
+pub(crate) fn wants(spec: &PortSpec) -> Option<Vec<Want>> {
     match &spec.kind {
         PortKind::Usbip(usbip) => Some(usbip::wants(usbip)),
         // It calls its sockets itself, without a back end.
@@ -59,7 +61,7 @@ pub fn wants(spec: &PortSpec) -> Option<Vec<Want>> {
 ///
 /// # Errors
 /// Addresses or devices that cannot be, or a port that is no service.
-pub fn make(spec: &PortSpec, found: &[Found], seed: u64) -> Result<Box<dyn Service + Send>> {
+pub(crate) fn make(spec: &PortSpec, found: &[Found], seed: u64) -> Result<Box<dyn Service + Send>> {
     match &spec.kind {
         PortKind::Usbip(usbip) => Ok(Box::new(UsbipPort::new(spec, usbip, found, seed)?)),
         other => Err(crate::error::Error::usage(format!("{}: not a service", other.word()))),
