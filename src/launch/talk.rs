@@ -15,7 +15,7 @@ pub const MOST_LINKS: usize = MOST_FDS - 1;
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Order {
     /// The first: make this and start.
-    Start(Plan),
+    Start(Box<Plan>),
     /// The interfaces are ports now.
     Attached,
     /// Send the program this signal.
