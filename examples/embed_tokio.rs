@@ -70,7 +70,7 @@ async fn run(bridge: &Bridge) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-pub fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let bridge = Bridge::empty()?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(&bridge))?;
     bridge.stop()?;

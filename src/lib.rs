@@ -16,7 +16,7 @@
 //! | layer | rooms | what it knows |
 //! |---|---|---|
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
-//! | programs | [`programs`] | the programs of a bench: in which order they start and stop, what they write |
+//! | programs | [`programs`] | the programs of a bench, be it one alone: in which order they start and stop, what they have before them, which bridge they join |
 //! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and with their sockets of services; not the switch |

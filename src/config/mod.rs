@@ -25,7 +25,7 @@ mod switch;
 pub(crate) mod text;
 pub(crate) mod value;
 
-pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS};
+pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS, port_name};
 pub use instance::{Host, HostAddr, InstanceSpec, Network, Ready, Restart};
 pub use kind::{
     Access, Attach, BootClient, BootFile, Forward, Import, IpPeer, Lan, LanHost, Nat, Packet, Parity, PortKind,

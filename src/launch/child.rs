@@ -159,7 +159,7 @@ pub fn begin(
     let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());
     let (stage, starts, ended) = (Mutex::new(stage), AtomicBool::new(true), Mutex::new(None));
     let child = Child { socket, stage, starts, links: unbounded(), ended };
-    talk::send(&child.socket, &Order::Start(Plan::new(spec, pids)), &[])?;
+    talk::send(&child.socket, &Order::Start(Box::new(Plan::new(spec, pids))), &[])?;
     let (links, watch) = made(spec, &child)?;
     let (Report::Waiting, _) = next(&child)? else { return Err(ended_early().into()) };
     attach(links)?;
