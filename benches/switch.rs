@@ -6,7 +6,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use zbridge::counters::Counters;
 use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::{FDB_LIMIT_MAX, PREFIX};
+use zbridge::internals::limits::{FDB_LIMIT_MAX, PREFIX};
 use zbridge::switch::{Flush, PortConfig, Switch, SwitchConfig, Taken, Transmit};
 use zbridge::time::Instant;
 use zbridge::wire::{Mac, Offload};

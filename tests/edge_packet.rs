@@ -13,11 +13,9 @@ use std::time::{Duration, Instant};
 use support::{Namespace, PATIENCE, Peer, Station, TapPeer, eventually, needs, require};
 use zbridge::config::PortSpec;
 use zbridge::counters::DropReason;
-use zbridge::engine::Bridge;
+use zbridge::engine::{Bridge, Link as ChannelLink};
 use zbridge::error::Class;
-use zbridge::port::channel::Link as ChannelLink;
-use zbridge::port::interface::Link;
-use zbridge::port::packet::Packet;
+use zbridge::internals::port::{Link, Packet};
 use zbridge::wire::{Checksum, Gso, Offload};
 
 const HERE: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];

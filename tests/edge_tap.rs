@@ -18,9 +18,7 @@ use support::{Namespace, PATIENCE, needs, require};
 use zbridge::config;
 use zbridge::counters::DropReason;
 use zbridge::error::Class;
-use zbridge::port::interface::Link;
-use zbridge::port::packet::Packet;
-use zbridge::port::tap::{Tap, may_open_again};
+use zbridge::internals::port::{Link, Packet, Tap, may_open_again};
 use zbridge::wire::{Checksum, Gso, Mac, Offload};
 
 const PEER: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];

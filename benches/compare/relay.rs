@@ -16,7 +16,7 @@ use rustix::net::{
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use zbridge::config;
-use zbridge::port::tap::Tap;
+use zbridge::internals::port::Tap;
 
 const ROOM: usize = 128 * 1024;
 /// Frames taken from one descriptor at a time.

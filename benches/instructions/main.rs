@@ -25,11 +25,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use support::needs::{self, required, skips};
 use zbridge::counters::Counters;
 use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_FRAMES};
-use zbridge::port::datagram::Sequenced;
-use zbridge::port::frame_io;
-use zbridge::port::stream::Stream;
-use zbridge::port::{Broken, Gone, Inhaled};
+use zbridge::internals::limits::{BATCH_BYTES, INHALE_BYTES, INHALE_FRAMES};
+use zbridge::internals::port::{Broken, Gone, Inhaled, Sequenced, Stream, frame_io};
 use zbridge::switch::{PortConfig, Switch, SwitchConfig, Taken, Transmit};
 use zbridge::time::Instant;
 use zbridge::wire::{Checksum, Gso, Offload};

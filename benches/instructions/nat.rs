@@ -7,11 +7,9 @@ use std::hint::black_box;
 use std::io::{ErrorKind, Result};
 use std::net::SocketAddr;
 use zbridge::config::{PortKind, PortSpec};
-use zbridge::frame::{Batch, Outgoing};
-use zbridge::limits::{MAX_FRAME, PREFIX};
-use zbridge::service::nat::Nat;
-use zbridge::service::outside::{Datagrams, Event, Outside, Refused, SocketId};
-use zbridge::service::{Arrived, Ingress, Service};
+use zbridge::frame::{Batch, MAX_FRAME, Outgoing, PREFIX};
+use zbridge::internals::service::Nat;
+use zbridge::service::{Arrived, Datagrams, Event, Ingress, Outside, Refused, Service, SocketId};
 use zbridge::wire::{Checksum, Offload};
 
 /// Bytes that a packet carries.

@@ -23,7 +23,7 @@ mod calls;
 mod disk;
 mod flows;
 mod folder;
-pub mod full;
+pub(crate) mod full;
 mod keep_alive;
 mod lease_file;
 mod open;

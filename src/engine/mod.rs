@@ -63,7 +63,7 @@ mod arrival;
 mod breath;
 mod bridge;
 mod command;
-pub mod control;
+pub(crate) mod control;
 mod departed;
 mod edges;
 mod events;
@@ -94,7 +94,10 @@ mod watcher;
 
 pub use bridge::Bridge;
 pub use command::Handle;
+pub use control::{Client, PATIENCE};
 pub use fault::Ended;
 pub use fdb::NamedEntry;
 pub use runner::run_service;
 pub use status::{Condition, PortStatus, SwitchStatus};
+
+pub use crate::port::channel::{Closed, Link};

@@ -46,7 +46,7 @@ pub fn plan(config: &Config) -> Vec<Option<Asked>> {
 fn named(config: &Config) -> HashSet<IpAddr> {
     let ports = config.ports.iter().map(ToString::to_string);
     let instances =
-        config.instances.iter().flat_map(|it| [it.command.join(" "), it.settings(false), format!("{:?}", it.network)]);
+        config.instances.iter().flat_map(|it| [it.command_line(), it.settings(false), format!("{:?}", it.network)]);
     let mut found = HashSet::new();
     for text in ports.chain(instances) {
         for word in text.split(|char: char| !(char.is_ascii_hexdigit() || ".:".contains(char))) {

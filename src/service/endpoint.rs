@@ -26,7 +26,7 @@ mod flow;
 mod flows;
 mod icmp;
 mod ip;
-pub mod ip_adapter;
+pub(crate) mod ip_adapter;
 mod linger;
 mod link;
 mod nd;

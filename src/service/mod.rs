@@ -20,33 +20,37 @@
 //! | [`outside`], [`report`] | what a service may ask of the machine, and what it tells of itself |
 //! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | who has sent something, and what is held for whom |
 
-pub mod allowance;
+pub(crate) mod allowance;
 pub mod endpoint;
-pub mod lan;
-pub mod lease;
-pub mod machine;
-pub mod nat;
-pub mod outside;
-pub mod path_mtu;
-pub mod ping_host;
-pub mod prober;
-pub mod questions;
-pub mod report;
-pub mod shares;
-pub mod station;
-pub mod usbip;
+pub(crate) mod lan;
+pub(crate) mod lease;
+pub(crate) mod machine;
+pub(crate) mod nat;
+pub(crate) mod outside;
+pub(crate) mod path_mtu;
+pub(crate) mod ping_host;
+pub(crate) mod prober;
+pub(crate) mod questions;
+pub(crate) mod report;
+#[cfg(test)]
+pub(crate) mod script;
+pub(crate) mod shares;
+pub(crate) mod station;
+pub(crate) mod usbip;
 
 use crate::config::{PortKind, PortSpec};
 use crate::error::{Error, Result};
 use crate::time::Instant;
 pub use machine::{Arrived, Service, Unsent};
 use nat::Nat;
-use outside::Outside;
+pub use outside::{Datagrams, Event, FileAnswer, Found, JobDone, Outside, Refusal, Refused, SocketId, Want};
+pub use ping_host::{PingHost, PingStats};
+pub use report::{Figures, Leased, Report, Show, Shown, Standing};
 pub use station::{Ingress, Station};
-use usbip::UsbipPort;
+pub use usbip::UsbipPort;
 
 /// Whether a port is a service.
-pub fn is_one(spec: &PortSpec) -> bool {
+pub(crate) fn is_one(spec: &PortSpec) -> bool {
     match &spec.kind {
         PortKind::Usbip(_) | PortKind::Nat(_) => true,
         PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Tcp(_) | PortKind::Udp(_) => false,
@@ -59,13 +63,15 @@ pub fn is_one(spec: &PortSpec) -> bool {
 ///
 /// # Errors
 /// Addresses or devices that cannot be, what cannot be opened, or a port that is no service.
-pub fn make(spec: &PortSpec, now: Instant, outside: &mut dyn Outside, seed: u64) -> Result<Box<dyn Service + Send>> {
+pub(crate) fn make(
+    spec: &PortSpec,
+    now: Instant,
+    outside: &mut dyn Outside,
+    seed: u64,
+) -> Result<Box<dyn Service + Send>> {
     match &spec.kind {
         PortKind::Usbip(usbip) => Ok(Box::new(UsbipPort::new(spec, usbip, outside, seed)?)),
         PortKind::Nat(nat) => Ok(Box::new(Nat::serving(spec, nat, now, outside, seed)?)),
         other => Err(Error::usage(format!("{}: not a service", other.word()))),
     }
 }
-
-#[cfg(test)]
-mod script;

@@ -134,7 +134,7 @@ impl Server {
     }
 
     /// All that is to be sent, for an owner who sends several pieces at once and says there what was sent.
-    pub fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut Pieces> {
+    pub(crate) fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut Pieces> {
         let Self { exports, connections, options, .. } = self;
         let mut context = Context { id, exports, show_busy: options.show_busy };
         Some(connections.get_mut(&id)?.session.output(now, &mut context))

@@ -56,6 +56,8 @@ const ROOMS: &[Room] = &[
             "launch", "programs",
         ],
     },
+    // what the program and the tests take of any room
+    Room { name: "internals", may_use: &["ground", "control", "usbip", "service", "port", "launch", "cli"] },
 ];
 
 /// What the rooms of `service` stand on.

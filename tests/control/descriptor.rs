@@ -6,10 +6,9 @@ use support::frame::numbered;
 use support::{Namespace, PATIENCE, Peer, StreamPeer, TapPeer, needs, require};
 use zbridge::config;
 use zbridge::control::{Command, Lifetime};
-use zbridge::engine::control::Client;
+use zbridge::engine::Client;
 use zbridge::error::Class;
-use zbridge::port::packet::Packet;
-use zbridge::port::tap::Tap;
+use zbridge::internals::port::{Packet, Tap};
 
 fn copy(of: impl AsFd) -> OwnedFd {
     of.as_fd().try_clone_to_owned().unwrap()

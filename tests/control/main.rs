@@ -11,7 +11,7 @@ use support::frame::{BROADCAST, numbered};
 use support::{
     Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TempDir, eventually, needs, require, zbridge,
 };
-use zbridge::engine::control::Client;
+use zbridge::engine::Client;
 use zbridge::wire::Mac;
 
 const A: Station = Station::new(1);

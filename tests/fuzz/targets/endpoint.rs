@@ -4,11 +4,10 @@
 use super::Input;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use zbridge::internals::wire::{Ethernet, Layers, Sum};
 use zbridge::service::endpoint::{ConnId, Endpoint, EndpointConfig, Event, Limits, ListenerId};
 use zbridge::time::{Duration, Instant};
-use zbridge::wire::checksum::Sum;
-use zbridge::wire::layers::Layers;
-use zbridge::wire::{Ethernet, Mac};
+use zbridge::wire::Mac;
 
 const OPERATIONS: usize = 120;
 const CONNECTIONS: usize = 4;

@@ -7,12 +7,11 @@ use std::io::{Error, ErrorKind, Result};
 use std::net::{IpAddr, SocketAddr};
 use zbridge::config::{PortKind, PortSpec};
 use zbridge::frame::{Batch, Outgoing};
-use zbridge::limits::{MAX_FRAME, NAT_MEMORY, PREFIX};
-use zbridge::service::nat::Nat;
-use zbridge::service::outside::{Datagrams, Event, Outside, Refusal, Refused, SocketId};
-use zbridge::service::{Arrived, Ingress, Service};
+use zbridge::internals::limits::{MAX_FRAME, NAT_MEMORY, PREFIX};
+use zbridge::internals::service::Nat;
+use zbridge::internals::wire::Sum;
+use zbridge::service::{Arrived, Datagrams, Event, Ingress, Outside, Refusal, Refused, Service, SocketId};
 use zbridge::time::{Duration, Instant};
-use zbridge::wire::checksum::Sum;
 use zbridge::wire::{Checksum, Offload};
 
 const OPERATIONS: usize = 150;

@@ -2,11 +2,10 @@
 
 use super::Input;
 use zbridge::counters::{Counters, DropReason, Stage};
-use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::{MAX_FRAME, PREFIX};
+use zbridge::frame::{Batch, MAX_FRAME, Outgoing, PREFIX, PortId};
+use zbridge::internals::wire::longest;
 use zbridge::switch::{Flush, PortConfig, Switch, SwitchConfig, Taken, Transmit};
 use zbridge::time::{Duration, Instant};
-use zbridge::wire::segment::longest;
 use zbridge::wire::{Checksum, Gso, Mac, Offload};
 
 /// More than this many operations find nothing that fewer do not.
