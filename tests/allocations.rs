@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use zbridge::counters::Counters;
 use zbridge::engine::{Bridge, run_service};
 use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::service::{Ingress, Service};
+use zbridge::service::{Arrived, Outside, Service};
 use zbridge::switch::{Flush, PortConfig, Switch, SwitchConfig, Taken, Transmit};
 use zbridge::time::{Duration, Instant};
 use zbridge::wire::{Mac, Offload};
@@ -213,7 +213,7 @@ struct Echo {
 }
 
 impl Service for Echo {
-    fn handle_frame(&mut self, _: Instant, _: Ingress, frame: &[u8]) {
+    fn handle_frame(&mut self, _: Instant, Arrived { frame, .. }: Arrived<'_>, _: &mut dyn Outside) {
         self.len = frame.len();
         self.frame[..self.len].copy_from_slice(frame);
         let (dst, src) = (&frame[..6], &frame[6..12]);
@@ -222,19 +222,19 @@ impl Service for Echo {
         self.calls.store(CALLS.get(), Ordering::SeqCst);
     }
 
-    fn poll_transmit(&mut self, _: Instant, _: usize, out: &mut dyn FnMut(&[u8])) -> usize {
+    fn poll_transmit(&mut self, _: Instant, _: &mut dyn Outside, out: &mut Batch) -> bool {
         let len = std::mem::take(&mut self.len);
         if len > 0 {
-            out(&self.frame[..len]);
+            out.push(&self.frame[..len], PortId(0), Offload::NONE);
         }
-        usize::from(len > 0)
+        false
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
 
-    fn handle_timeout(&mut self, _: Instant) {}
+    fn handle_timeout(&mut self, _: Instant, _: &mut dyn Outside) {}
 }
 
 #[test]
