@@ -4,7 +4,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::error::Error as _;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 use support::{PATIENCE, TempDir, eventually};
 use zbridge::config::PortSpec;
@@ -53,6 +53,18 @@ fn an_error_tells_what_the_system_has_refused() {
 
     let error = PortSpec::parse("tpa:zeth0").unwrap_err();
     assert_eq!((error.class(), error.raw_os_error(), error.source().is_none()), (Class::Usage, None, true));
+}
+
+/// Whose a descriptor of a program is that embeds the switch, its number does not tell.
+#[test]
+fn no_descriptor_is_taken_by_its_number() {
+    let (ours, _theirs) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
+    for spec in ["tap:zeth0,fd=N", "slip:fd:N"] {
+        let error = refusal(&spec.replace('N', &ours.as_raw_fd().to_string()));
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+        assert!(error.advice().unwrap().contains("a program that embeds zbridge"), "{error}");
+    }
 }
 
 fn frame(dst: u8, src: u8, text: &str) -> Vec<u8> {

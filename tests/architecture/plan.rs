@@ -57,7 +57,7 @@ const ROOMS: &[Room] = &[
         ],
     },
     // what the program and the tests take of any room
-    Room { name: "internals", may_use: &["ground", "control", "usbip", "service", "port", "launch", "cli"] },
+    Room { name: "internals", may_use: &["ground", "control", "usbip", "service", "port", "cli"] },
 ];
 
 /// What the rooms of `service` stand on.
