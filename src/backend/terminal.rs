@@ -36,6 +36,8 @@ const TRIES: usize = 3;
 
 /// See the module.
 pub(super) struct Terminal {
+    /// Dropped first, for the number of a terminal that is closed may be another's at once.
+    _pty: Pty,
     master: OwnedFd,
     /// Tells that its path was opened or closed.
     watch: OwnedFd,
@@ -50,7 +52,6 @@ pub(super) struct Terminal {
     allowed: u32,
     since: Instant,
     clock: Clock,
-    _pty: Pty,
 }
 
 impl Terminal {
@@ -62,6 +63,7 @@ impl Terminal {
                 .hint("`sysctl fs.inotify.max_user_instances` is how many watches a user may have")
         })?;
         Ok(Self {
+            _pty: pty,
             master,
             watch,
             there: false,
@@ -71,7 +73,6 @@ impl Terminal {
             allowed: BURST,
             since: Instant::ZERO,
             clock: Clock::start(),
-            _pty: pty,
         })
     }
 
