@@ -80,7 +80,7 @@ impl Server {
             listener,
             path: place,
             greeting: print(&greeting),
-            answerer: Answerer { name: name.clone(), handles, since: SystemTime::now() },
+            answerer: Answerer { name: name.clone(), handles, since: SystemTime::now(), opening: Arc::default() },
             clients: Clients::default(),
             came: 0,
             ready: VecDeque::new(),
