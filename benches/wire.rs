@@ -4,9 +4,9 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use etherparse::PacketBuilder;
-use zbridge::codec::slip;
-use zbridge::wire::checksum::Sum;
-use zbridge::wire::{Checksum, Coalescer, Ethernet, Gso, Offload, finish};
+use zbridge::internals::codec::slip;
+use zbridge::internals::wire::{Coalescer, Ethernet, Sum, finish};
+use zbridge::wire::{Checksum, Gso, Offload};
 
 fn main() {
     divan::main();

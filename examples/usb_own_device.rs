@@ -9,11 +9,12 @@
 use std::error::Error;
 use zbridge::config::PortSpec;
 use zbridge::engine::{Bridge, run_service};
+use zbridge::service::UsbipPort;
 use zbridge::service::endpoint::EndpointConfig;
-use zbridge::service::usbip::UsbipPort;
 use zbridge::time::Instant;
-use zbridge::usb::{Address, Alternate, ClassCode, Configuration, Description, Device, Endpoint};
-use zbridge::usb::{Function, In, Interface, Setup, Urb};
+use zbridge::usb::{
+    Address, Alternate, ClassCode, Configuration, Description, Device, Endpoint, Function, In, Interface, Setup, Urb,
+};
 use zbridge::usbip::{Client, ConnectionId, Dialect, Event, Options, Server};
 use zbridge::wire::Mac;
 

@@ -15,7 +15,7 @@
 //! emptied and cleared in one pass of the engine; what has to wait for a busy port is copied into that port's queue,
 //! which is made of batches too. So nothing ever pins a batch.
 
-use crate::limits::{MAX_FRAME, PREFIX};
+pub use crate::limits::{MAX_FRAME, PREFIX};
 use crate::wire::Offload;
 
 /// A port of a switch: an index that is given to another port after this one is gone.

@@ -16,7 +16,7 @@
 //! | layer | rooms | what it knows |
 //! |---|---|---|
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
-//! | programs | [`programs`] | the programs of a bench: in which order they start and stop, what they write |
+//! | programs | [`programs`] | the programs of a bench, be it one alone: in which order they start and stop, what they have before them, which bridge they join |
 //! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
 //! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and with their sockets of services; not the switch |
@@ -45,26 +45,30 @@
 //! [`engine::Bridge`] runs a configuration and hands out ports inside the process; [`switch::Switch`] is a switch under
 //! your own clock. `examples/embed.rs` shows both.
 #![deny(unsafe_code)]
+// What it says of its own rooms is for who works on it: `cargo doc --document-private-items`.
+#![allow(rustdoc::private_intra_doc_links)]
 
-pub mod backend;
-pub mod capture;
-pub mod cli;
-pub mod codec;
+mod backend;
+mod capture;
+mod cli;
+mod codec;
 pub mod config;
 pub mod control;
 pub mod counters;
 pub mod engine;
 pub mod error;
 pub mod frame;
-pub mod launch;
-pub mod limits;
-pub mod port;
-pub mod programs;
-pub mod rights;
+#[doc(hidden)]
+pub mod internals;
+mod launch;
+mod limits;
+mod port;
+mod programs;
+mod rights;
 pub mod service;
 pub mod switch;
 pub mod time;
 pub mod usb;
 pub mod usbip;
-pub mod visible;
+mod visible;
 pub mod wire;

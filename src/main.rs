@@ -1,8 +1,8 @@
 //! The program: everything is in the library, the exit status comes from its one table of errors.
 
 use std::process::ExitCode;
-use zbridge::port::memory;
-use zbridge::{cli, launch, port};
+use zbridge::internals::port::{self, memory};
+use zbridge::internals::{cli, launch};
 
 fn main() -> ExitCode {
     // Before there is any second thread: this may be the process between a zbridge and a program that it starts, or the

@@ -402,7 +402,8 @@ fn the_demonstration_can_be_interrupted() {
 #[test]
 fn the_readme_has_the_table_of_port_kinds() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    assert!(readme.contains(&zbridge::cli::port_table()), "put this into README.md:\n{}", zbridge::cli::port_table());
+    let table = zbridge::internals::cli::port_table();
+    assert!(readme.contains(&table), "put this into README.md:\n{table}");
 }
 
 /// Copies of one table: what all would share, a slip in braces, and braces of a shell.

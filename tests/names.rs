@@ -138,7 +138,7 @@ fn who_adds_a_port_of_a_slow_name_waits_alone() {
     let shown = launch(&["status"]).run();
     assert!(shown.code() == 0 && !shown.stdout.contains("board"), "{shown:?}");
     assert!(launch(&["port", "add", &format!("unix:{}", dir.text("b"))]).run().stdout.starts_with("b\n"));
-    assert!(start.elapsed() < zbridge::engine::control::PATIENCE, "the name is still being looked up");
+    assert!(start.elapsed() < zbridge::engine::PATIENCE, "the name is still being looked up");
     let mut peer = join(&zbridge, &dir, "b");
     let mut other = join(&zbridge, &dir, "a");
     let frame = numbered(Station::new(2).mac, Station::new(1).mac, 1, 60);

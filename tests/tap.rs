@@ -10,7 +10,7 @@ use support::{
     needs, require, zbridge,
 };
 use zbridge::config;
-use zbridge::port::tap::Tap;
+use zbridge::internals::port::Tap;
 
 const HOST: &str = "tap:zeth0,addr=192.0.2.2/24,addr=2001:db8::2/64";
 const HOST_MAC: [u8; 6] = [0, 0, 0x5e, 0, 0x53, 0xff];

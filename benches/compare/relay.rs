@@ -16,7 +16,7 @@ use rustix::net::{
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use zbridge::config;
-use zbridge::port::tap::Tap;
+use zbridge::internals::port::Tap;
 
 const ROOM: usize = 128 * 1024;
 /// Frames taken from one descriptor at a time.
@@ -80,7 +80,9 @@ fn grams(words: &[String]) -> Result<Vec<OwnedFd>> {
 /// TAPs, with super-frames or without.
 fn taps(names: &[String], offloads: bool) -> Result<Vec<OwnedFd>> {
     let open = |name: &String| {
-        let tap = Tap::open(&config::Tap { offload: offloads, ..config::Tap::new(name) }, None)?;
+        let mut options = config::Tap::new(name);
+        options.offload = offloads;
+        let tap = Tap::open(&options, None)?;
         Ok(tap.as_fd().try_clone_to_owned()?)
     };
     names.iter().map(open).collect()

@@ -1,3 +1,3 @@
 //! Frames as they are kept in files for other programs to read.
 
-pub mod pcap;
+pub(crate) mod pcap;

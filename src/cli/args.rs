@@ -12,9 +12,7 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::{complete, help};
-use crate::config::HostAddr;
-use crate::config::value;
-use crate::launch;
+use crate::config::{DEFAULT_HOST, HostAddr, value};
 use crate::wire::Rule;
 
 /// The arguments of the program.
@@ -188,7 +186,7 @@ pub struct RunArgs {
     pub host: Vec<HostAddr>,
 
     /// What that interface is called
-    #[arg(long, value_name = "NAME", requires = "host", default_value = launch::DEFAULT_HOST)]
+    #[arg(long, value_name = "NAME", requires = "host", default_value = DEFAULT_HOST)]
     pub iface: String,
 
     /// The default gateway of that interface; one for IPv4, one for IPv6

@@ -4,7 +4,7 @@ use super::{Label, complain, print};
 use crate::config::{Config, InstanceSpec};
 use crate::control::{Failure, print as json};
 use crate::error::{Error, Result};
-use crate::launch;
+use crate::programs;
 use serde::Serialize;
 use std::path::Path;
 
@@ -82,16 +82,10 @@ fn examine(file: &Path) -> Result<(Config, Vec<Error>), Vec<Error>> {
 
 /// Why the program of an instance could not be started now. It may still be built, so that it is only odd.
 fn missing(instance: &InstanceSpec) -> Option<Error> {
-    let mut spec = launch::Spec::new(&instance.name, instance.command.iter().map(Into::into).collect());
-    spec.env = instance.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    spec.cwd = instance.cwd.clone();
     // A folder that is not there is told of by itself.
-    spec.cwd
-        .as_deref()
-        .is_none_or(Path::is_dir)
-        .then(|| launch::check_program(&spec).err())
-        .flatten()
-        .map(|why| why.error.at(format_args!("instance {}", instance.name)))
+    let folder = instance.cwd.as_deref().is_none_or(Path::is_dir);
+    let why = folder.then(|| programs::check(instance).err()).flatten();
+    why.map(|why| why.error.at(format_args!("instance {}", instance.name)))
 }
 
 fn checked(config: &Config, warnings: &[Error]) -> Checked {
@@ -104,7 +98,7 @@ fn checked(config: &Config, warnings: &[Error]) -> Checked {
     let instances = config.instances.iter().map(|instance| Instance {
         name: instance.name.clone(),
         switch: instance.switch.clone(),
-        command: instance.command.clone(),
+        command: instance.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         after: instance.after.clone(),
     });
     let warnings = warnings.iter().map(Failure::from).collect();

@@ -1,11 +1,11 @@
 //! What is often typed wrongly, and what is meant. The parser of options knows words, and not what people take them for.
 
 use super::args::{Args, RunArgs};
-use crate::config::find;
 use crate::config::grammar::nearest;
 use crate::config::text::shell;
+use crate::config::{InstanceSpec, find};
 use crate::error::{Class, Error, Result};
-use crate::launch;
+use crate::programs;
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
@@ -82,9 +82,9 @@ pub fn refuse_unknown_option(command: &[OsString]) -> Result<()> {
 ///
 /// # Errors
 /// What they were taken for.
-pub fn refuse_stray_words(args: &RunArgs, spec: &launch::Spec) -> Result<()> {
+pub fn refuse_stray_words(args: &RunArgs, program: &InstanceSpec) -> Result<()> {
     let Some(end) = args.command.iter().position(|word| word == "--").filter(|end| *end > 0) else { return Ok(()) };
-    match launch::check_program(spec) {
+    match programs::check(program) {
         Err(failed) if failed.error.class() == Class::NoObject => {}
         _ => return Ok(()),
     }

@@ -10,7 +10,6 @@ mod complete;
 mod demo;
 mod help;
 mod instance;
-mod joined;
 mod layout;
 mod log;
 mod man;
@@ -36,20 +35,22 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::text::shell;
-use crate::config::{Config, HostAddr, IpPeer, Packet, PortKind, PortSpec, SwitchSpec, check_rules, value};
+use crate::config::{
+    Config, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, SwitchSpec, Tap,
+    check_rules, value,
+};
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Host, Interfaces, Network};
+use crate::launch::DEFAULT_TAP;
 use crate::visible::visible_bytes;
 use std::os::unix::ffi::OsStrExt;
 
-pub use args::{Args, Command, PortVerb, RunArgs, Verbosity};
+pub use args::{Args, Command, RunArgs, Verbosity};
 pub use ask::Ask;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
-pub use sandbox::SandboxArgs;
 pub use screen::{complain, print};
 pub use style::{Label, Style};
-pub use up::{Up, UpArgs};
+pub use up::Up;
 
 /// What needs the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -172,7 +173,7 @@ pub fn perform(job: Job, verbosity: Verbosity) -> Result<u8> {
 fn do_job(job: Job, verbosity: Verbosity) -> Result<u8> {
     match job {
         Job::Run(config, name) => return run::run(&config, name.as_deref(), verbosity.is_quiet()),
-        Job::Instance(instance) => return instance::run(&instance),
+        Job::Instance(instance) => return instance::run(*instance),
         Job::Bench(up) => return up::run(&up, verbosity.is_quiet()),
         Job::Ask(ask) => ask.perform()?,
         Job::Demo => demo::run()?,
@@ -303,42 +304,55 @@ fn instance(args: &RunArgs) -> Result<Instance> {
         let error = Error::usage("--host dhcp: nobody is on the program's bridge who could give it an address");
         return Err(error.hint("--port nat:10.0.2.2/24 can; or join a bridge that runs, --join NAME"));
     }
-    let mut spec = launch::Spec::new(&name, args.command.clone());
-    spec.privileged = args.privileged;
-    let host = (!args.host.is_empty()).then(|| host(args, &name)).transpose()?;
-    let tuns = args.tuns.iter().map(|text| tun(text)).collect::<Result<Vec<_>>>()?;
-    if host.is_some() || !args.taps.is_empty() || !tuns.is_empty() {
-        spec.network = Network::Own(Interfaces { taps: args.taps.clone(), tuns, host });
-    }
     check_rules(&args.rewrite)?;
-    mistakes::refuse_stray_words(args, &spec)?;
+    let mut program = InstanceSpec::new(&name, args.command.clone());
+    program.privileged = args.privileged;
+    program.network = interfaces(args)?;
+    program.network.ports_mut().for_each(|port| port.rewrite.clone_from(&args.rewrite));
+    program.rename(&name);
+    mistakes::refuse_stray_words(args, &program)?;
     let named = args.name.is_some();
     let switch = args.switch.as_deref().map(|switch| {
         value::name(switch).map_err(|form| Error::usage(format!("--switch {switch:?}: expected {form}")))
     });
     let switch = switch.transpose()?;
     let (join, bridge) = (args.join.clone(), args.bridge.clone());
-    Ok(Instance { spec, config, bridge, join, switch, rewrite: args.rewrite.clone(), named })
+    program.join(switch.as_deref().unwrap_or(DEFAULT_SWITCH));
+    config.instances = vec![program];
+    Ok(Instance { config, bridge, join, switch, named })
+}
+
+/// What the program of `zbridge run` gets; without a word of it, the TAP that Zephyr's native_sim opens.
+fn interfaces(args: &RunArgs) -> Result<Network> {
+    let tap = |name: &str| PortSpec::new(PortKind::Tap(Tap::new(name)));
+    let host = (!args.host.is_empty()).then(|| host(args)).transpose()?;
+    let host = host.map(|host| (host.clone(), Box::new(tap(&host.ifname))));
+    let tuns = args.tuns.iter().map(|text| tun(text)).collect::<Result<Vec<_>>>()?;
+    let mut taps: Vec<PortSpec> = args.taps.iter().map(|name| tap(name)).collect();
+    if host.is_none() && taps.is_empty() && tuns.is_empty() {
+        taps.push(tap(DEFAULT_TAP));
+    }
+    Ok(Network::Interfaces { taps, tuns, host })
 }
 
 /// A TUN of `zbridge run --tun=NAME[,key=value]…`, and who is behind it.
-fn tun(text: &str) -> Result<(String, IpPeer)> {
+fn tun(text: &str) -> Result<PortSpec> {
     let place = format!("--tun={text}");
     let port = PortSpec::parse(&format!("packet:{text},mode=ip")).map_err(|error| error.at(&place))?;
-    let packet = if let PortKind::Packet(packet) = &port.kind { Some(packet) } else { None };
-    let found = packet.map(|packet| (packet.ifname.clone(), packet.ip.clone().unwrap_or_default()));
-    let plain = |(name, peer): &(String, IpPeer)| {
-        let kind = PortKind::Packet(Packet { ip: Some(peer.clone()), ..Packet::new(name) });
+    let is_plain = if let PortKind::Packet(packet) = &port.kind {
+        let kind = PortKind::Packet(Packet { ip: packet.ip.clone(), ..Packet::new(&packet.ifname) });
         PortSpec::new(kind) == port
+    } else {
+        false
     };
-    found.filter(plain).ok_or_else(|| {
+    is_plain.then_some(port).ok_or_else(|| {
         Error::usage(format!("{place}: only ip=, gateway= and mac= may stand behind the name"))
             .hint("what concerns the port are options: --name, --switch, --rewrite")
     })
 }
 
-/// The interface of `zbridge run --host` for a program of this name.
-fn host(args: &RunArgs, name: &str) -> Result<Host> {
+/// The interface of `zbridge run --host`.
+fn host(args: &RunArgs) -> Result<Host> {
     let asks = args.host.contains(&HostAddr::Dhcp);
     if asks && !args.gateway.is_empty() {
         return Err(Error::usage("--gateway means nothing with --host dhcp: the lease says it"));
@@ -349,7 +363,7 @@ fn host(args: &RunArgs, name: &str) -> Result<Host> {
         gateways: args.gateway.clone(),
         dns: args.dns.clone(),
         mtu: args.mtu,
-        dhcp: asks.then(|| name.to_owned()),
+        dhcp: asks,
     })
 }
 

@@ -38,6 +38,7 @@ pub struct Style {
 
 impl Style {
     /// Without colours.
+    #[cfg(test)]
     pub fn plain() -> Self {
         Self { colour: false }
     }

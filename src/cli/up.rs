@@ -7,11 +7,9 @@ use super::{complain, complete, print, screen, show, stop};
 use crate::config::text::columns;
 use crate::config::value;
 use crate::config::{Config, InstanceSpec};
-use crate::engine::Bridge;
-use crate::engine::control::Server;
 use crate::error::{Class, Error, Result};
-use crate::programs::{self, Bench, Outcome, Screen, Wishes};
-use crate::rights;
+use crate::launch::NotStarted;
+use crate::programs::{self, Bench, Console, Network, Outcome, OwnBridge, Screen, Wishes};
 use clap_complete::ArgValueCandidates;
 use rustix::process::geteuid;
 use std::path::PathBuf;
@@ -111,38 +109,26 @@ impl Up {
 pub fn run(up: &Up, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
     let stop = stop::two_wishes()?;
-    let claim = rights::for_people(|| super::run::claim(up.name.as_deref(), &up.bench))?;
     let config = if geteuid().is_root() { up.config.for_programs_of_root() } else { up.config.clone() };
-    let bridge = rights::apart(|| Bridge::start(&config))?;
-    let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
-    let name = control.as_ref().map_or(up.bench.as_str(), Server::name);
-    let logs = up.logs.clone().map_or_else(|| programs::default_folder(name), Ok)?;
-    let joined = up.join.as_deref().map(|other| super::joined::link(other, name, &bridge)).transpose()?;
-    if let Some(joined) = &joined {
-        super::joined::on_end(joined, |name| {
-            log::warn!(
-                "bridge {name} has ended; the bench goes on without it\n  hint: start it again once the bridge runs \
-                 again: zbridge up … --join {name}"
-            );
-        })?;
-    }
-    if let Some(control) = &control {
-        super::run::tell_name(control);
-    }
+    let mut own = OwnBridge::start(&config, up.name.as_deref(), &up.bench)?;
+    let name = own.name().unwrap_or(&up.bench).to_owned();
+    let logs = up.logs.clone().map_or_else(|| programs::default_folder(&name), Ok)?;
+    up.join.as_deref().map_or(Ok(()), |other| own.link_to(other, &name))?;
+    super::run::tell_name(&own);
     if !quiet {
-        let status = bridge.status()?;
+        let status = own.bridge().status()?;
         print([show::ports(&status, width_of(std::io::stdout())), show::attachments(&status)].concat())?;
     }
     let instances = &up.config.instances;
     log::info!("{} to start; logs in {}", counted(instances.len()), logs.display());
     let screen = Arc::new(Terminal::new(instances));
     let wishes = Wishes { exit_with: up.exit_with, timeout: up.timeout };
-    let bench = Bench { config: &up.config, wishes, logs };
-    let outcome = programs::run(&bench, &bridge, &stop, screen);
+    let bench = Bench { config: &up.config, wishes, console: Console::Lines { logs, stop } };
+    let mut network = Network::Own(own);
+    let outcome = programs::run(bench, &mut network, screen);
     // From here on nobody is waited for but zbridge itself.
     stop::leave_within(stop::ORDERLY, outcome.as_ref().map_or(Class::Fault.code(), |outcome| status(outcome, true)));
-    drop(joined);
-    let (last, failure) = super::run::end(bridge, control);
+    let (last, failure) = network.leave();
     let outcome = outcome?;
     if !quiet {
         print(show::counters(&last, width_of(std::io::stdout())))?;
@@ -156,7 +142,7 @@ fn status(outcome: &Outcome, failed: bool) -> u8 {
         Outcome::Ended => 0,
         Outcome::Status(end) => end.code(),
         // It was said before the instances were stopped.
-        Outcome::Failed(error) => error.class().code(),
+        Outcome::Failed(error) | Outcome::NotStarted(NotStarted { error, .. }) => error.class().code(),
     };
     if status == 0 && failed { Class::Fault.code() } else { status }
 }
@@ -206,6 +192,13 @@ impl Screen for Terminal {
 
     fn blame(&self, error: &Error) {
         complain(Label::Error, error);
+    }
+
+    fn parted(&self, bridge: &str) {
+        log::warn!(
+            "bridge {bridge} has ended; the bench goes on without it\n  hint: start it again once the bridge runs again: \
+             zbridge up … --join {bridge}"
+        );
     }
 }
 

@@ -5,11 +5,11 @@
 //! length prefix, which carries the bulk of the traffic, leaves frames where they were read; the codecs of slow lines
 //! hand out one event at a time, a frame or a fault to be counted. [`Pieces`] holds a stream's bytes while they wait.
 
-pub mod contiki;
+pub(crate) mod contiki;
 mod length_prefix;
 mod pieces;
-pub mod slip;
-pub mod uart_pipe;
+pub(crate) mod slip;
+pub(crate) mod uart_pipe;
 
 pub use length_prefix::{BadLength, LengthPrefix, Misfits};
 pub use pieces::Pieces;

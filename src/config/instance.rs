@@ -5,6 +5,7 @@
 
 mod network;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use super::value;
 use crate::wire::{Cidr, Rule};
 use network::network;
 
-pub use network::{DEFAULT_HOST, Host, HostAddr, Network};
+pub use network::{DEFAULT_HOST, Host, HostAddr, Network, port_name};
 
 /// How long an instance may take to become ready, unless said.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -92,11 +93,12 @@ const fn row(word: &'static str, value: &'static str, summary: &'static str) -> 
 
 /// A program of a bench.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct InstanceSpec {
     /// Its name, unique among the instances and ports.
     pub name: String,
     /// The program and its arguments; never empty.
-    pub command: Vec<String>,
+    pub command: Vec<OsString>,
     /// How it is on the network.
     pub network: Network,
     /// What is translated at its ports, unless a TAP of it has rules of its own.
@@ -125,6 +127,7 @@ pub struct InstanceSpec {
 
 /// When an instance counts as ready.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Ready {
     /// A line of its output matches this regular expression.
     Log(String),
@@ -146,6 +149,7 @@ pub enum Ready {
 
 /// Whether an instance is started again when it ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub enum Restart {
     /// It is not.
     #[default]
@@ -155,6 +159,38 @@ pub enum Restart {
 }
 
 impl InstanceSpec {
+    /// A program without a network and with no other wishes.
+    pub fn new(name: &str, command: Vec<OsString>) -> Self {
+        Self {
+            name: name.to_owned(),
+            command,
+            network: Network::Own,
+            rewrite: Vec::new(),
+            switch: DEFAULT_SWITCH.to_owned(),
+            env: Vec::new(),
+            cwd: None,
+            after: Vec::new(),
+            ready: None,
+            ready_timeout: READY_TIMEOUT,
+            restart: Restart::default(),
+            privileged: false,
+            log: None,
+            for_a_shell: None,
+        }
+    }
+
+    /// The same under another name, which its ports have too.
+    pub fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+        self.network.call_ports(name);
+    }
+
+    /// Has it, and all of its ports, join this switch.
+    pub fn join(&mut self, switch: &str) {
+        switch.clone_into(&mut self.switch);
+        self.network.ports_mut().for_each(|port| switch.clone_into(&mut port.switch));
+    }
+
     /// Understands a table of the file: the command's words, and the other keys.
     pub(super) fn from_words(command: Vec<String>, keys: Vec<Key>) -> Result<Self, Fault> {
         let mut keys = Keys::new("an instance", keys, &[INSTANCE_KEYS])?;
@@ -166,19 +202,18 @@ impl InstanceSpec {
         let switch = keys.value("switch", value::name)?.unwrap_or_else(|| DEFAULT_SWITCH.to_owned());
         let rules = rewrite(&mut keys)?;
         let mut network = network(&name, &switch, &mut keys)?;
-        match &mut network {
+        match &network {
             Network::Own if !rules.is_empty() => {
                 return Err(Fault::new("rewrite means nothing without tap, host or qemu")
                     .hint("it is a key of the port that the program is attached to"));
             }
-            Network::Interfaces { taps, tuns, host } => {
-                let ports = taps.iter_mut().chain(tuns).chain(host.iter_mut().map(|(_, port)| &mut **port));
-                ports.filter(|port| port.rewrite.is_empty()).for_each(|port| port.rewrite.clone_from(&rules));
+            Network::Interfaces { .. } => {
+                let ports = network.ports_mut().filter(|port| port.rewrite.is_empty());
+                ports.for_each(|port| port.rewrite.clone_from(&rules));
             }
-            _ => {}
+            Network::Own | Network::Qemu { .. } => {}
         }
         let spec = Self {
-            command,
             network,
             rewrite: rules,
             env: keys.values("env", variable)?,
@@ -189,9 +224,8 @@ impl InstanceSpec {
             restart: keys.value("restart", restart)?.unwrap_or_default(),
             privileged: keys.flag("privileged")?.unwrap_or_default(),
             log: keys.value("log", value::path)?,
-            for_a_shell: None,
-            name,
             switch,
+            ..Self::new(&name, command.into_iter().map(Into::into).collect())
         };
         keys.finish()?;
         Ok(spec)
@@ -222,7 +256,8 @@ impl InstanceSpec {
 
     /// The command as a person would type it.
     pub fn command_line(&self) -> String {
-        self.command.iter().map(|word| super::text::shell(word)).collect::<Vec<_>>().join(" ")
+        let words = self.command.iter().map(|word| super::text::shell(&word.to_string_lossy()).into_owned());
+        words.collect::<Vec<_>>().join(" ")
     }
 
     /// What `zbridge check` prints of it beside name and command: `tap zeth`, `after zephyr`, `ready ping 192.0.2.1`. With

@@ -230,7 +230,7 @@ after = "copy"
     let shown: Vec<_> = config
         .instances
         .iter()
-        .map(|one| (one.name.as_str(), one.command[1..].join(" "), one.after.join(" ")))
+        .map(|one| (one.name.as_str(), one.command[1..].join(" ".as_ref()).into_string().unwrap(), one.after.join(" ")))
         .collect();
     let wanted = [("copy1", "--seed=1", ""), ("copy2", "--seed=2", ""), ("copy3", "--seed=3", "")];
     assert_eq!(shown[..3], wanted.map(|(name, command, after)| (name, command.to_owned(), after.to_owned())));

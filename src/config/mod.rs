@@ -13,7 +13,7 @@ mod copies;
 mod doubles;
 mod exposure;
 mod file;
-pub mod grammar;
+pub(crate) mod grammar;
 mod instance;
 mod kind;
 mod order;
@@ -22,16 +22,21 @@ mod port;
 mod programs;
 mod shell_words;
 mod switch;
-pub mod text;
-pub mod value;
+pub(crate) mod text;
+pub(crate) mod value;
 
-pub use instance::{DEFAULT_HOST, Host, HostAddr, INSTANCE_KEYS, InstanceSpec, Network, READY_TIMEOUT, Ready, Restart};
+pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS, port_name};
+pub use instance::{Host, HostAddr, InstanceSpec, Network, Ready, Restart};
 pub use kind::{
-    Access, Arrival, Attach, BootClient, BootFile, COMMON, Choice, Choices, DEFAULT_MODE, DEVICES, Forward, Import,
-    IpPeer, KINDS, KeyRow, KindRow, KindText, Lan, LanHost, Nat, Packet, Parity, PortKind, Protocol, Serial, Slip,
-    TRANSPORTS, Tap, Tcp, Transport, TransportRow, Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind,
-    UsbSpeed, Usbip, Wpan, command_words, find,
+    Access, Attach, BootClient, BootFile, Forward, Import, IpPeer, Lan, LanHost, Nat, Packet, Parity, PortKind,
+    Protocol, Serial, Slip, Tap, Tcp, Transport, Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind,
+    UsbSpeed, Usbip, Wpan,
 };
-pub use plan::{Config, misplaced, same_host, same_path};
-pub use port::{DEFAULT_SWITCH, LEAST_IP_MTU, MTU_RANGE, PortSpec, SERVICE_MTU, check_rules};
-pub use switch::{FDB_LIMIT_RANGE, Medium, SWITCH_KEYS, SwitchSpec};
+pub(crate) use kind::{Arrival, COMMON, Choices, KINDS, KeyRow, KindRow, TRANSPORTS, command_words, find};
+pub use plan::Config;
+pub(crate) use plan::{misplaced, same_host, same_path};
+pub(crate) use port::check_rules;
+pub use port::{DEFAULT_SWITCH, PortSpec};
+pub(crate) use switch::SWITCH_KEYS;
+pub use switch::{Medium, SwitchSpec};
+pub use value::HostPort;

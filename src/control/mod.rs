@@ -20,25 +20,26 @@
 //! Nothing here reads or writes a descriptor: [`Lines`] cuts what has come into lines, [`Request`], [`Greeting`] and
 //! [`Reply`] turn them into values and back, each within bounds.
 
-mod line;
-mod reply;
-mod request;
+pub(crate) mod line;
+pub(crate) mod reply;
+pub(crate) mod request;
 
-pub use line::{Lines, TooLong};
+pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    Added, AttachInfo, Failure, FdbInfo, FdbPage, Greeting, LeaseInfo, PortInfo, Reply, StatusInfo, SwitchInfo,
-    TroubleInfo, print,
+    Added, AttachInfo, FdbInfo, FdbPage, Greeting, LeaseInfo, PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
-pub use request::{BadRequest, COMMANDS, Command, CommandRow, Cursor, Lifetime, PORT_STATES, Request};
+pub(crate) use reply::{Failure, Reply, print};
+pub(crate) use request::Request;
+pub use request::{Command, Cursor, Lifetime, PORT_STATES};
 
 /// The version of the protocol, in the greeting. It changes when an old client would misunderstand a bridge.
 pub const PROTOCOL: u32 = 1;
 
 /// The longest line that a bridge takes, its end not counted. A port's specification is a few hundred bytes.
-pub const REQUEST_BYTES: usize = 64 * 1024;
+pub(crate) const REQUEST_BYTES: usize = 64 * 1024;
 
 /// The longest line that a client takes: the status of as many ports as a switch can have.
-pub const REPLY_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const REPLY_BYTES: usize = 64 * 1024 * 1024;
 
 /// Entries of the forwarding database in one answer; the next request goes on behind them.
-pub const FDB_PAGE: usize = 8192;
+pub(crate) const FDB_PAGE: usize = 8192;

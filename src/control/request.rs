@@ -6,22 +6,8 @@ use std::fmt::Write as _;
 
 use crate::error::Error;
 
-/// A command in the list that an unknown one is answered with, and that the manual prints.
-pub struct CommandRow {
-    /// What stands in `command`.
-    pub word: &'static str,
-    /// One line on what it does.
-    pub summary: &'static str,
-}
-
-/// Every command, in the order of [`Command`].
-pub const COMMANDS: &[CommandRow] = &[
-    CommandRow { word: "status", summary: "the switches and their ports, with state, peer and counters" },
-    CommandRow { word: "port-add", summary: "opens a port" },
-    CommandRow { word: "port-del", summary: "removes a port, a listener with all its clients" },
-    CommandRow { word: "fdb", summary: "the forwarding databases, a page at a time" },
-    CommandRow { word: "wait", summary: "answers when a port is in a state" },
-];
+/// What can stand in `command`, in the order of [`Command`]: the list that an unknown word is answered with.
+const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "wait"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -29,6 +15,7 @@ pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "
 /// How long a port stays that was added over a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Lifetime {
     /// As long as the bridge runs, or until it is removed.
     #[default]
@@ -49,6 +36,7 @@ pub struct Cursor {
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(tag = "command", rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Command {
     /// The switches and their ports. Answered with a [`StatusInfo`](super::StatusInfo).
     Status,
@@ -135,12 +123,11 @@ impl Request {
             Some(number) => Some(number.as_u64().ok_or_else(|| no_request("its id is no number from 0 to 2^64-1"))?),
         };
         let bad = |error| BadRequest { id, error };
-        let known = COMMANDS.iter().map(|row| row.word).collect::<Vec<_>>().join(", ");
-        let known = format!("known are {known}");
+        let known = format!("known are {}", COMMANDS.join(", "));
         let Some(word) = fields.get("command").and_then(Value::as_str).map(str::to_owned) else {
             return Err(bad(Error::usage("there is no command").hint(known)));
         };
-        if !COMMANDS.iter().any(|row| row.word == word) {
+        if !COMMANDS.contains(&word.as_str()) {
             return Err(bad(Error::usage(format!("unknown command {word:?}")).hint(known)));
         }
         let command = serde_json::from_value(Value::Object(fields))
@@ -214,12 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_its_row() {
+    fn every_command_is_in_the_list() {
         let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1"#;
-        for row in COMMANDS {
-            let line = format!(r#"{{"command":"{}",{fields}}}"#, row.word);
+        for word in COMMANDS {
+            let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();
-            assert!(String::from_utf8(request.print()).unwrap().contains(row.word));
+            assert!(String::from_utf8(request.print()).unwrap().contains(word));
         }
     }
 }

@@ -112,11 +112,6 @@ impl Child {
         // With the stage, the init ends, and with that its namespace. A stage that has ended needs no signal.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
-
-    /// The id of the process that stands for it, the parent of all others.
-    pub fn id(&self) -> u32 {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner).id()
-    }
 }
 
 /// Readable when the program has ended.
@@ -164,7 +159,7 @@ pub fn begin(
     let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());
     let (stage, starts, ended) = (Mutex::new(stage), AtomicBool::new(true), Mutex::new(None));
     let child = Child { socket, stage, starts, links: unbounded(), ended };
-    talk::send(&child.socket, &Order::Start(Plan::new(spec, pids)), &[])?;
+    talk::send(&child.socket, &Order::Start(Box::new(Plan::new(spec, pids))), &[])?;
     let (links, watch) = made(spec, &child)?;
     let (Report::Waiting, _) = next(&child)? else { return Err(ended_early().into()) };
     attach(links)?;

@@ -48,18 +48,19 @@ pub struct Dhcp {
 }
 
 impl Dhcp {
-    /// Asks until there is an address. `caller` ends it by ending, and so do keys at the terminal.
+    /// Asks for a program of this name until there is an address. `caller` ends it by ending, and so do keys at the
+    /// terminal.
     ///
     /// # Errors
     /// Nobody answers; the interface cannot be set.
-    pub fn acquire(host: Host, sandbox: Mode, caller: &OwnedFd, held: &Held) -> Result<Self> {
+    pub fn acquire((name, host): (&str, Host), sandbox: Mode, caller: &OwnedFd, held: &Held) -> Result<Self> {
         let failed = |cause: io::Error| Error::system("the instance's address", &cause);
         let begun = Instant::now();
         let mut netlink = Netlink::open().map_err(failed)?;
         let interface = netlink.interface(&host.ifname).map_err(failed)?.unwrap_or_default();
         let (mac, index) = (interface.mac.unwrap_or_default(), interface.index);
         let seed = RandomState::new().build_hasher().finish();
-        let client = Client::new(mac, host.dhcp.as_deref().unwrap_or_default(), seed);
+        let client = Client::new(mac, name, seed);
         let asker = Asker::start(client, mac, sandbox)?;
         let mut dhcp = Self { host, index, netlink, asker, held: None };
         loop {

@@ -39,6 +39,8 @@ pub struct Start {
     pub pids: bool,
     /// The network is the program's alone.
     pub own_network: bool,
+    /// What it is called where it asks for an address.
+    pub name: String,
     /// An interface that needs an address first.
     pub host: Option<Host>,
     /// Takes over the TAPs that the program makes.
@@ -51,10 +53,10 @@ pub struct Start {
 
 /// Runs `command` to its end, and gives its exit status. `early`: signals that it has missed.
 pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsString], how: Start) -> u8 {
-    let Start { pids, own_network, host, adopter, privileged, sandbox } = how;
+    let Start { pids, own_network, name, host, adopter, privileged, sandbox } = how;
     let addressed = prepare(socket, pids)
         .and_then(|()| wait_for_ports(socket))
-        .and_then(|()| host.map(|host| ask(host, sandbox, socket, held)).transpose());
+        .and_then(|()| host.map(|host| ask((&name, host), sandbox, socket, held)).transpose());
     early.extend(held.early());
     match addressed.and_then(|dhcp| Ok((start(command, privileged)?, dhcp))) {
         Ok((program, dhcp)) => {
@@ -119,8 +121,8 @@ fn wait_for_ports(socket: &OwnedFd) -> Result<(), Report> {
 }
 
 /// Asks the network for an address.
-fn ask(host: Host, sandbox: Mode, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
-    let dhcp = Dhcp::acquire(host, sandbox, socket, held).map_err(refused)?;
+fn ask(who: (&str, Host), sandbox: Mode, socket: &OwnedFd, held: &Held) -> Result<Dhcp, Report> {
+    let dhcp = Dhcp::acquire(who, sandbox, socket, held).map_err(refused)?;
     if let Err(error) = dhcp.resolve() {
         // The caller may be gone: then the first look at the socket tells.
         let _ = talk::send(socket, &Report::Warning(Fault::new(&error, error.class().code())), &[]);

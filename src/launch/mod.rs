@@ -48,12 +48,10 @@ pub use program::check as check_program;
 pub use stage::take_over;
 pub use watch::Watch;
 
-pub use crate::config::DEFAULT_HOST;
+pub use crate::config::Host;
 use crate::config::{self, IpPeer, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
-use crate::wire::Cidr;
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdout};
@@ -98,7 +96,7 @@ impl Spec {
 
     /// Whether the program waits until the network has given it an address.
     fn asks_for_address(&self) -> bool {
-        matches!(&self.network, Network::Own(Interfaces { host: Some(host), .. }) if host.dhcp.is_some())
+        matches!(&self.network, Network::Own(Interfaces { host: Some(host), .. }) if host.dhcp)
     }
 }
 
@@ -128,30 +126,6 @@ impl Interfaces {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let tuns = self.tuns.iter().map(|(name, _)| name);
         self.taps.iter().chain(tuns).chain(self.host.iter().map(|host| &host.ifname)).map(String::as_str)
-    }
-}
-
-/// A configured interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Host {
-    /// What it is called.
-    pub ifname: String,
-    /// Its addresses.
-    pub addrs: Vec<Cidr>,
-    /// Default gateways, one of each family at most.
-    pub gateways: Vec<IpAddr>,
-    /// Name servers; without any, the machine's /etc/resolv.conf stays.
-    pub dns: Vec<IpAddr>,
-    /// Its mtu in bytes; `None`: 1500.
-    pub mtu: Option<u32>,
-    /// It asks for an address, under this name, before the program starts. Name servers of its own stay.
-    pub dhcp: Option<String>,
-}
-
-impl Default for Host {
-    fn default() -> Self {
-        let (addrs, gateways, dns) = (Vec::new(), Vec::new(), Vec::new());
-        Self { ifname: DEFAULT_HOST.to_owned(), addrs, gateways, dns, mtu: None, dhcp: None }
     }
 }
 
@@ -245,26 +219,16 @@ impl From<NotStarted> for Error {
     }
 }
 
-/// Starts a program. It runs when this returns. `attach` gets its interfaces, in the order asked for, and makes ports of
-/// them; the namespace lives as long as these do. Where the program needs an address from the network first
-/// ([`Host::dhcp`]) it starts after that, so this waits for the network.
+/// Starts a program. `attach` gets its interfaces, in the order asked for, and makes ports of them; the namespace lives as
+/// long as these do. Where the program needs an address from the network first ([`Host::dhcp`]) it starts after that,
+/// and [`Child::wait_start`] waits for it; otherwise it runs when this returns.
 ///
 /// Any thread may call it. The calling program must call [`take_over`] first thing in its `main`.
 ///
 /// # Errors
-/// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address, no answer from a
-/// DHCP server; what `attach` fails with. Nothing is left behind.
-pub fn start(spec: &Spec, attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
-    let launched = begin(spec, attach)?;
-    launched.child.wait_start()?;
-    Ok(launched)
-}
-
-/// The same without waiting for the network: [`Child::wait_start`] does.
-///
-/// # Errors
-/// As [`start`], but for what comes of asking for an address.
-pub fn begin(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
+/// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address; what `attach`
+/// fails with. Nothing is left behind.
+pub fn start(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
     program::check(spec)?;
     check(spec)?;
     match child::begin(spec, true, &mut attach) {

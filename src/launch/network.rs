@@ -5,7 +5,7 @@
 //! the program speaks on the port.
 
 use super::adopt::Adopter;
-use super::talk::{Plan, PlannedTap};
+use super::talk::Plan;
 use super::{Host, LinkKind, ipv6};
 use crate::config;
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ pub struct Made {
 }
 
 /// Makes what `plan` asks for in this network namespace.
-pub fn make(plan: Plan) -> Result<Made> {
+pub fn make(plan: &Plan) -> Result<Made> {
     let failed = |cause: std::io::Error| Error::system("the instance's network", &cause);
     let mut netlink = Netlink::open().map_err(failed)?;
     if !plan.shared {
@@ -43,10 +43,10 @@ pub fn make(plan: Plan) -> Result<Made> {
         allow_pings();
     }
     let mut made = Made { links: Vec::new(), fds: Vec::new(), adopter: None, asks: None };
-    let host = plan.host.map(|host| host.host());
-    if let Some((host, mac)) = &host {
+    let host = plan.host.as_ref();
+    if let Some(host) = host {
         ipv6::prepare(&host.addrs);
-        made.fds.push(interface(host, *mac, &mut netlink)?);
+        made.fds.push(interface(host, plan.mac(&host.ifname), &mut netlink)?);
         made.links.push((host.ifname.clone(), LinkKind::Tap));
         if !host.dns.is_empty() {
             resolve_by(&host.dns, None)?;
@@ -54,14 +54,14 @@ pub fn make(plan: Plan) -> Result<Made> {
     }
     if !plan.taps.is_empty() || !plan.tuns.is_empty() {
         ipv6::silence();
-        let mut adopter = Adopter::open(host.as_ref().map(|(host, _)| host.ifname.as_str())).map_err(failed)?;
+        let mut adopter = Adopter::open(host.map(|host| host.ifname.as_str())).map_err(failed)?;
         let mut opened = Vec::new();
         for tap in &plan.taps {
-            opened.push((tap.ifname.clone(), LinkKind::Packet, make_tap(tap)?));
+            opened.push((tap.clone(), LinkKind::Packet, make_tap(tap, plan.mac(tap))?));
         }
-        for name in plan.tuns {
-            let fd = make_tun(&name, &mut netlink)?;
-            opened.push((name, LinkKind::Tun, fd));
+        for name in &plan.tuns {
+            let fd = make_tun(name, &mut netlink)?;
+            opened.push((name.clone(), LinkKind::Tun, fd));
         }
         // Those that the program opens come first, as they were asked for.
         for (place, (ifname, kind, fd)) in opened.into_iter().enumerate() {
@@ -71,11 +71,11 @@ pub fn make(plan: Plan) -> Result<Made> {
         }
         made.adopter = Some(adopter);
     }
-    if let Some((host, _)) = &host {
+    if let Some(host) = host {
         ipv6::settle(&host.ifname);
     }
     made.fds.push(netlink.into_fd());
-    made.asks = host.map(|(host, _)| host).filter(|host| host.dhcp.is_some());
+    made.asks = host.filter(|host| host.dhcp).cloned();
     Ok(made)
 }
 
@@ -91,10 +91,10 @@ fn allow_pings() {
 }
 
 /// Makes a TAP for the program to open, and a packet socket on it.
-fn make_tap(tap: &PlannedTap) -> Result<OwnedFd> {
-    let (name, mac) = (tap.ifname.as_str(), Some(tap.mac()));
+fn make_tap(name: &str, mac: Mac) -> Result<OwnedFd> {
     let user = Some(geteuid().as_raw().to_string());
-    let options = config::Tap { up: true, persist: true, user, mac, offload: false, ..config::Tap::new(name) };
+    let options =
+        config::Tap { up: true, persist: true, user, mac: Some(mac), offload: false, ..config::Tap::new(name) };
     drop(Tap::open(&options, None)?);
     Ok(Packet::open(name)?.into())
 }

@@ -93,11 +93,19 @@ fn prepare(socket: &OwnedFd) -> Result<(Held, Start), NotStarted> {
         return Err(Error::new(Class::Runtime, "the instance was not told what to be").into());
     };
     enter_namespaces(&plan).map_err(|failed| explain::no_namespace(&failed, Path::new("/")))?;
-    let (pids, own_network, privileged, sandbox) = (plan.pids, !plan.shared, plan.privileged, plan.sandbox());
-    let made = network::make(plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
+    let made = network::make(&plan).map_err(|error| explain::restricted(error, Path::new("/")))?;
     let fds: Vec<_> = made.fds.iter().map(AsFd::as_fd).collect();
     talk::send(socket, &Report::Ready(made.links), &fds)?;
-    Ok((held, Start { pids, own_network, host: made.asks, adopter: made.adopter, privileged, sandbox }))
+    let start = Start {
+        pids: plan.pids,
+        own_network: !plan.shared,
+        privileged: plan.privileged,
+        sandbox: plan.sandbox(),
+        name: plan.name,
+        host: made.asks,
+        adopter: made.adopter,
+    };
+    Ok((held, start))
 }
 
 /// A step on the way into new namespaces that was refused.

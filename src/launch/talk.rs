@@ -5,9 +5,8 @@ use crate::rights;
 use crate::rights::Mode;
 use crate::rights::packet::MOST_FDS;
 pub use crate::rights::packet::{Fault, receive, send};
-use crate::wire::{Cidr, Mac};
+use crate::wire::Mac;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 /// Interfaces that a program can get. Beside them there is the netlink socket.
 pub const MOST_LINKS: usize = MOST_FDS - 1;
@@ -16,7 +15,7 @@ pub const MOST_LINKS: usize = MOST_FDS - 1;
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Order {
     /// The first: make this and start.
-    Start(Plan),
+    Start(Box<Plan>),
     /// The interfaces are ports now.
     Attached,
     /// Send the program this signal.
@@ -26,47 +25,24 @@ pub enum Order {
 /// The network to make.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct Plan {
+    /// What the program is called, as it says when it asks for an address.
+    pub name: String,
     /// TAPs for the program to open.
-    pub taps: Vec<PlannedTap>,
+    pub taps: Vec<String>,
     /// TUNs for it to open.
     pub tuns: Vec<String>,
     /// An interface for its own sockets.
-    pub host: Option<PlannedHost>,
+    pub host: Option<Host>,
     /// Whether it stays in the caller's network namespace.
     pub shared: bool,
     /// Whether it gets a PID namespace.
     pub pids: bool,
     /// Whether the program keeps all rights.
     pub privileged: bool,
-    /// Whether zbridge's own threads give up theirs, and whether what they are refused is only logged.
+    /// See [`Spec::identity`].
+    identity: String,
+    /// Whether zbridge's own threads give up their rights, and whether what they are refused is only logged.
     confined: Option<bool>,
-}
-
-/// A TAP to make.
-#[derive(Serialize, Deserialize, Debug)]
-pub struct PlannedTap {
-    /// What it is called.
-    pub ifname: String,
-    mac: [u8; 6],
-}
-
-impl PlannedTap {
-    /// Its MAC address.
-    pub fn mac(&self) -> Mac {
-        Mac(self.mac)
-    }
-}
-
-/// [`Host`] as it is sent.
-#[derive(Serialize, Deserialize, Debug)]
-pub struct PlannedHost {
-    ifname: String,
-    addrs: Vec<(IpAddr, u8)>,
-    gateways: Vec<IpAddr>,
-    dns: Vec<IpAddr>,
-    mtu: Option<u32>,
-    dhcp: Option<String>,
-    mac: [u8; 6],
 }
 
 impl Plan {
@@ -76,22 +52,16 @@ impl Plan {
             Network::Own(interfaces) => (interfaces.clone(), false),
             Network::Shared => (Interfaces::default(), true),
         };
-        // It is the same at each start, whatever other interfaces the program has then.
-        let mac = |ifname: &str| Mac::made_of(&format!("{}/{ifname}", spec.identity)).0;
-        let tap = |ifname: String| PlannedTap { mac: mac(&ifname), ifname };
-        let host = interfaces.host.map(|host| PlannedHost {
-            mac: mac(&host.ifname),
-            ifname: host.ifname,
-            addrs: host.addrs.iter().map(|cidr| (cidr.addr, cidr.prefix)).collect(),
-            gateways: host.gateways,
-            dns: host.dns,
-            mtu: host.mtu,
-            dhcp: host.dhcp,
-        });
-        let taps = interfaces.taps.into_iter().map(tap).collect();
-        let tuns = interfaces.tuns.into_iter().map(|(name, _)| name).collect();
+        let Interfaces { taps, tuns, host } = interfaces;
+        let tuns = tuns.into_iter().map(|(name, _)| name).collect();
+        let (name, identity) = (spec.name.clone(), spec.identity.clone());
         let confined = rights::policy().map(|policy| policy.mode == Mode::Log);
-        Self { taps, tuns, host, shared, pids, privileged: spec.privileged, confined }
+        Self { name, taps, tuns, host, shared, pids, privileged: spec.privileged, identity, confined }
+    }
+
+    /// The MAC address of an interface: the same at each start, whatever other interfaces the program has then.
+    pub fn mac(&self, ifname: &str) -> Mac {
+        Mac::made_of(&format!("{}/{ifname}", self.identity))
     }
 
     /// What zbridge's own threads give up.
@@ -101,15 +71,6 @@ impl Plan {
             Some(true) => Mode::Log,
             Some(false) => Mode::On,
         }
-    }
-}
-
-impl PlannedHost {
-    /// The interface, and its MAC address.
-    pub fn host(self) -> (Host, Mac) {
-        let addrs = self.addrs.into_iter().map(|(addr, prefix)| Cidr { addr, prefix }).collect();
-        let Self { ifname, gateways, dns, mtu, dhcp, mac, .. } = self;
-        (Host { ifname, addrs, gateways, dns, mtu, dhcp }, Mac(mac))
     }
 }
 

@@ -7,38 +7,39 @@
 //! engine's business. The kinds are closed enums: what a port was asked to be (`open.rs`), and what it became (`edge.rs`).
 
 mod access;
-pub mod channel;
-pub mod datagram;
-pub mod descriptors;
+pub(crate) mod channel;
+pub(crate) mod datagram;
+pub(crate) mod descriptors;
 mod edge;
-pub mod frame_io;
-pub mod inet;
-pub mod interface;
-pub mod ip_interface;
-pub mod keeper;
-pub mod link_news;
+pub(crate) mod frame_io;
+pub(crate) mod inet;
+pub(crate) mod interface;
+pub(crate) mod ip_interface;
+pub(crate) mod keeper;
+pub(crate) mod link_news;
 mod listener;
-pub mod made;
-pub mod memory;
-pub mod names;
-pub mod netlink;
+pub(crate) mod made;
+pub(crate) mod memory;
+pub(crate) mod names;
+pub(crate) mod netlink;
 mod open;
-pub mod own_folder;
+pub(crate) mod own;
+pub(crate) mod own_folder;
 mod owner;
-pub mod packet;
-pub mod port_set;
-pub mod seat;
-pub mod serial;
-pub mod stream;
+pub(crate) mod packet;
+pub(crate) mod port_set;
+pub(crate) mod seat;
+pub(crate) mod serial;
+pub(crate) mod stream;
 pub(crate) mod sys;
-pub mod tap;
-pub mod unix;
-pub mod writer;
+pub(crate) mod tap;
+pub(crate) mod unix;
+pub(crate) mod writer;
 
-pub use edge::{Abilities, Edge};
-pub use listener::Listener;
-pub use open::{Opened, adopt, dials, is_awaited, listens, open, open_again};
-pub use sys::{inherited, process};
+pub(crate) use edge::Edge;
+pub(crate) use listener::Listener;
+pub(crate) use open::{Opened, adopt, is_awaited, listens, open, open_again};
+pub(crate) use sys::{inherited, process};
 
 /// What one receive may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

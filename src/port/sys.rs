@@ -6,9 +6,9 @@
 #![allow(unsafe_code)]
 
 mod asked;
-pub mod process;
+pub(crate) mod process;
 mod refusals;
-pub mod trap;
+pub(crate) mod trap;
 mod users;
 
 pub use asked::{recv_at, send_from, want_destinations};

@@ -204,7 +204,7 @@ fn remove_stale(path: &Path, stale: Inode) -> Result<()> {
 }
 
 fn taken(path: &Path, why: impl Display) -> Error {
-    Error::new(Class::Runtime, format!("cannot bind {}: {why}", path.display()))
+    Error::new(Class::Runtime, format!("cannot bind {}: {why}", path.display())).because(Errno::ADDRINUSE)
 }
 
 /// Makes sure that nobody answers at a path: which socket it is that does not.
@@ -224,9 +224,10 @@ fn stale(path: &Path, kind: SocketType) -> Result<Inode> {
         }
         Ok(()) if is_own(&probe) => Err(taken(&"another port of the bridge listens on it").hint(OWN)),
         Ok(()) => Err(taken(&format_args!("{} listens on it", peer(&probe))).hint(USE_ANOTHER)),
-        Err(Errno::ACCESS | Errno::PERM) if there.st_uid != rustix::process::geteuid().as_raw() => {
+        Err(errno @ (Errno::ACCESS | Errno::PERM)) if there.st_uid != rustix::process::geteuid().as_raw() => {
             let whose = format!("it is a socket of user {}, who alone may use or remove it", there.st_uid);
-            Err(taken(&whose).hint("choose a path of your own, in $XDG_RUNTIME_DIR for example"))
+            let hint = "choose a path of your own, in $XDG_RUNTIME_DIR for example";
+            Err(taken(&whose).hint(hint).because(errno))
         }
         Err(errno) => Err(taken(&format_args!("it is in use ({})", std::io::Error::from(errno))).hint(USE_ANOTHER)),
     }

@@ -1,105 +1,109 @@
-//! Does what the supervisor decides: starts programs, makes their ports, reads their output, asks, signals.
+//! Does what the supervisor decides: starts programs, makes their ports, asks, signals.
 //!
-//! Each program has three threads. Two read what it writes, print it line by line and keep it; they look for the line
-//! that says that it is ready. One waits for its start, for which the network may have to give it an address first, and
-//! for its end. All of them tell the driver's thread of what happened by a
-//! channel. What they print and keep is written aside ([`crate::port::writer`]): a reader who is slow slows the programs
-//! down, as it would without zbridge; one who does not read at all (`| less`) holds up neither them nor the supervisor.
+//! Each program is attended by threads of its own (`attend.rs`), which tell the driver's thread of what happened by a
+//! channel.
 
 use super::ask::{self, Asked};
+use super::attend::{Reader, Told, Waiter};
 use super::guest::Socket;
 use super::log::Log;
-use super::output::Lines;
+use super::network::{Ending, Network};
+use super::program::{late_port, port, to_launch};
 use super::ready::ReadyLine;
-use super::supervisor::{Action, End, Supervisor};
-use super::{Bench, Outcome, Screen};
-use crate::config::{InstanceSpec, IpPeer, Network, PortKind, PortSpec, Ready};
-use crate::engine::{Bridge, Ended};
+use super::supervisor::{Action, Supervisor};
+use super::terminal::Foreground;
+use super::{Bench, Console, Outcome, Screen};
+use crate::config::{InstanceSpec, Network as Attached, Ready, value};
+use crate::engine::Ended;
+use crate::engine::control::DEFAULT_NAME;
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Child, Host, Interfaces, Launched, Link, Output, Watch};
-use crate::rights::role::{BASE, SOCKETS};
-use crate::rights::{self, Role};
+use crate::launch::{self, Child, Launched, Link, NotStarted, Output};
 use crate::time::Clock;
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use parking_lot::Mutex;
 use regex::bytes::Regex;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGTERM;
-use std::io::Read;
-use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::path::Path;
 use std::sync::Arc;
-use std::thread::Builder;
-use std::time::Duration;
 
-/// After how long a line that has not ended is shown as it is: a prompt.
-const PROMPT: Duration = Duration::from_millis(300);
-/// How long output may still come when a program has ended: something that it started may hold the pipe open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Bytes that are read at once.
-const CHUNK: usize = 16 * 1024;
-
-/// What the threads tell.
-enum Told {
-    /// The program of the instance runs.
-    Started(usize),
-    /// It could not be started.
-    Failed(usize, Error),
-    /// The instance is ready.
-    Ready(usize),
-    /// The program has made another interface.
-    Link(usize, Link),
-    /// The instance has ended.
-    Exit(usize, End),
-    /// Something to say.
-    Say(Error),
-}
+/// How often another name is tried for a program when others of its name start at the same time.
+const RENAMED: usize = 16;
 
 /// An instance while the bench lasts.
 struct Place {
     spec: InstanceSpec,
+    /// What it is called unless that is taken.
+    name: String,
     asked: Option<Asked>,
-    log: Arc<Mutex<Log>>,
+    /// Where its output is kept, unless that is on the terminal.
+    log: Option<Arc<Mutex<Log>>>,
     child: Option<Arc<Child>>,
-    /// The ports of interfaces that the program has made itself.
-    late: Vec<String>,
+    /// Where its guest is still to come.
+    socket: Option<Socket>,
+    /// Its ports, each with its switch.
+    ports: Vec<(String, String)>,
+}
+
+/// The program of a bench of one that has zbridge's terminal. A signal is for it; the end of the bench is its end.
+struct Alone {
+    /// It was given its name, and gets no other where that is taken.
+    named: bool,
+    _foreground: Foreground,
 }
 
 /// See the module.
 pub struct Driver<'a> {
-    bridge: &'a Bridge,
+    network: &'a mut Network,
+    ending: Ending,
     screen: Arc<dyn Screen>,
     places: Vec<Place>,
+    alone: Option<Alone>,
+    /// Wishes to end the bench; or where one program is [`Alone`], what is passed on to it.
+    signals: Receiver<i32>,
     supervisor: Supervisor,
     clock: Clock,
     told: Sender<Told>,
     news: Receiver<Told>,
 }
 
+/// Why a program was not started, and whether that is because another port has the name of one of its.
+struct Refused {
+    failed: NotStarted,
+    name_is_taken: bool,
+}
+
+impl<T: Into<NotStarted>> From<T> for Refused {
+    fn from(failed: T) -> Self {
+        Self { failed: failed.into(), name_is_taken: false }
+    }
+}
+
 impl<'a> Driver<'a> {
     /// Prepares everything that can be wrong before anything is started: the logs.
     ///
     /// # Errors
-    /// A log that cannot be created.
-    pub fn new(bench: &Bench<'_>, bridge: &'a Bridge, screen: Arc<dyn Screen>) -> Result<Self> {
+    /// A log that cannot be created; the system has no descriptors or threads left.
+    pub fn new(bench: Bench<'_>, network: &'a mut Network, screen: Arc<dyn Screen>) -> Result<Self> {
         let asked = ask::plan(bench.config);
-        let place = |(spec, asked): (&InstanceSpec, Option<Asked>)| {
-            let path = spec.log.clone().unwrap_or_else(|| bench.logs.join(format!("{}.log", spec.name)));
-            let log = Arc::new(Mutex::new(Log::create(&spec.name, &path)?));
-            let spec = InstanceSpec { log: Some(path), ..spec.clone() };
-            Ok(Place { spec, asked, log, child: None, late: Vec::new() })
+        let (logs, alone, signals) = match bench.console {
+            Console::Lines { logs, stop } => (Some(logs), None, stop),
+            Console::Terminal { terminal, named } => {
+                let (signals, foreground) = terminal.listen()?;
+                (None, Some(Alone { named, _foreground: foreground }), signals)
+            }
         };
-        let places = bench.config.instances.iter().zip(asked).map(place).collect::<Result<Vec<_>>>()?;
+        let places = bench.config.instances.iter().zip(asked);
+        let places = places.map(|(spec, asked)| place(spec, asked, logs.as_deref())).collect::<Result<Vec<_>>>()?;
         let clock = Clock::start();
         let specs: Vec<InstanceSpec> = places.iter().map(|place| place.spec.clone()).collect();
         let supervisor = Supervisor::new(clock.now(), &specs, bench.wishes);
         let (told, news) = unbounded();
-        Ok(Self { bridge, screen, places, supervisor, clock, told, news })
+        let ending = network.ended()?;
+        Ok(Self { network, ending, screen, places, alone, signals, supervisor, clock, told, news })
     }
 
-    /// Runs the bench until it is over. Each message on `stop` is a wish to end it: the first in order, the next at once.
-    pub fn run(mut self, stop: &Receiver<i32>) -> Outcome {
+    /// Runs the bench until it is over.
+    pub fn run(mut self) -> Outcome {
         let mut stops = 0;
         loop {
             while let Some(action) = self.supervisor.poll_action() {
@@ -107,16 +111,19 @@ impl<'a> Driver<'a> {
                     return outcome;
                 }
             }
-            let never = crossbeam_channel::never();
             let due = self.supervisor.poll_timeout().map(|at| at - self.clock.now());
-            let timer = due.map_or(never, crossbeam_channel::after);
+            let timer = due.map_or(never(), crossbeam_channel::after);
             select! {
-                recv(self.news) -> told => self.hear(told),
-                recv(stop) -> _ => {
+                recv(self.news) -> told => told.into_iter().for_each(|told| self.hear(told)),
+                recv(self.signals) -> signal => signal.into_iter().for_each(|signal| {
                     stops += 1;
-                    self.stopped(stops);
+                    self.signalled(signal, stops);
+                }),
+                recv(self.ending.switch) -> ended => ended.into_iter().for_each(|ended| self.lost(&ended)),
+                recv(self.ending.joined) -> name => {
+                    self.ending.joined = never();
+                    name.into_iter().for_each(|name| self.screen.parted(&name));
                 }
-                recv(self.bridge.ended()) -> ended => ended.into_iter().for_each(|ended| self.lost(&ended)),
                 recv(timer) -> _ => self.supervisor.handle_timeout(self.clock.now()),
             }
         }
@@ -133,14 +140,17 @@ impl<'a> Driver<'a> {
             let on_it = |place: &&Place| place.spec.switches().contains(&ended.switch.as_str());
             if let Some(place) = self.places.get(index).filter(on_it) {
                 let what = format!("{}: its switch {} has ended", place.spec.name, ended.switch);
-                self.supervisor.handle_lost(self.clock.now(), index, Error::new(ended.why.class(), what));
+                let error = Error::new(ended.why.class(), what).because(ended.why.clone());
+                self.supervisor.handle_lost(self.clock.now(), index, error);
             }
         }
     }
 
-    fn stopped(&mut self, times: u32) {
+    fn signalled(&mut self, signal: i32, times: u32) {
         let now = self.clock.now();
-        if times == 1 {
+        if self.alone.is_some() {
+            self.with_child(0, |child| child.signal(signal));
+        } else if times == 1 {
             self.screen.tell("stopping in order; once more ends all at once");
             self.supervisor.handle_stop(now);
         } else {
@@ -148,44 +158,48 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn hear(&mut self, told: Result<Told, crossbeam_channel::RecvError>) {
+    fn hear(&mut self, told: Told) {
         let now = self.clock.now();
         match told {
-            Ok(Told::Started(index)) => self.supervisor.handle_started(now, index),
-            Ok(Told::Failed(index, error)) => {
-                self.clear(index);
-                self.supervisor.handle_failure(now, Some(index), error);
+            Told::Started(index) => self.supervisor.handle_started(now, index),
+            Told::Failed(index, failed) => self.not_started(index, failed),
+            Told::Link(index, link) => self.attach_late(index, link),
+            Told::Seated(index) => {
+                // Nobody needs the socket's name any more.
+                self.places.get_mut(index).into_iter().for_each(|place| place.socket = None);
             }
-            Ok(Told::Link(index, link)) => self.attach_late(index, link),
-            Ok(Told::Ready(index)) => self.supervisor.handle_ready(now, index),
-            Ok(Told::Exit(index, end)) => {
-                self.clear(index);
+            Told::Ready(index) => self.supervisor.handle_ready(now, index),
+            Told::Exit(index, end) => {
+                // The ports of a program that is alone end with the network, and are in its summary.
+                if self.alone.is_none() {
+                    self.clear(index);
+                }
                 self.supervisor.handle_exit(now, index, end);
             }
-            Ok(Told::Say(error)) => self.screen.warn(&error),
-            // This thread holds a sender itself.
-            Err(_) => {}
+            Told::Say(error) => self.screen.warn(&error),
         }
     }
 
     fn act(&mut self, action: Action) -> Option<Outcome> {
         match action {
             Action::Start(index) => {
-                if let Err(error) = self.start(index) {
-                    self.clear(index);
-                    self.supervisor.handle_failure(self.clock.now(), Some(index), error);
+                if let Err(failed) = self.start(index) {
+                    self.not_started(index, failed);
                 }
             }
             Action::Ask(index) => {
                 if let Err(error) = self.ask(index) {
-                    self.supervisor.handle_failure(self.clock.now(), None, error);
+                    self.supervisor.handle_failure(self.clock.now(), error);
                 }
             }
             Action::Forget(index) => {
                 if let Some(place) = self.places.get(index).filter(|place| place.asked.is_some()) {
-                    ask::forget(self.bridge, &place.spec);
+                    // Where there is none of this process, nobody was asked.
+                    self.network.here().into_iter().for_each(|bridge| ask::forget(bridge, &place.spec));
                 }
             }
+            // One that is alone is told to end only when its network has: nobody waits for what it would still say.
+            Action::Terminate(index) if self.alone.is_some() => self.with_child(index, Child::kill),
             Action::Terminate(index) => self.with_child(index, |child| child.signal(SIGTERM)),
             Action::Kill(index) => self.with_child(index, Child::kill),
             Action::Tell(text) => self.screen.tell(&text),
@@ -208,252 +222,142 @@ impl<'a> Driver<'a> {
         let told = self.told.clone();
         // When nobody listens any more, the bench is over.
         let ready = move || drop(told.send(Told::Ready(index)));
-        ask::ask(self.bridge, spec, asked, index, ready).map_err(|error| error.at(&spec.name))
+        ask::ask(self.network.here()?, spec, asked, index, ready).map_err(|error| error.at(&spec.name))
     }
 
     /// Forgets the program of an instance, and its ports.
     fn clear(&mut self, index: usize) {
         let Some(place) = self.places.get_mut(index) else { return };
-        place.child = None;
-        let late = std::mem::take(&mut place.late);
-        let names: Vec<&str> = place.spec.ports().into_iter().chain(late.iter().map(String::as_str)).collect();
-        for switch in place.spec.switches().iter().filter_map(|name| self.bridge.switch(name).ok()) {
-            // A port whose interface went with the program is gone already.
-            names.iter().for_each(|name| drop(switch.remove_port(name)));
-        }
+        (place.child, place.socket) = (None, None);
+        // A port whose interface went with the program is gone already.
+        std::mem::take(&mut place.ports).iter().for_each(|(switch, port)| self.network.remove(switch, port));
+    }
+
+    /// The program of an instance was not started.
+    fn not_started(&mut self, index: usize, failed: NotStarted) {
+        self.clear(index);
+        self.supervisor.handle_not_started(self.clock.now(), index, failed);
     }
 
     /// Makes a port of an interface that the program has made itself.
     fn attach_late(&mut self, index: usize, link: Link) {
         let Some(place) = self.places.get_mut(index).filter(|place| place.child.is_some()) else { return };
         let Some(port) = late_port(&place.spec, &link) else { return };
-        let name = port.name.clone();
-        match self.bridge.adopt_port(port, link.fd) {
-            Ok(()) => place.late.push(name),
-            Err(error) => self.screen.warn(&error.at(&place.spec.name)),
+        let (switch, name) = (port.switch.clone(), port.name.clone());
+        match self.network.adopt(port, link.fd) {
+            Ok(()) => place.ports.push((switch, name)),
+            Err(error) => self.screen.warn(&error.at(name)),
         }
     }
 
+    /// Starts the program of an instance, under another name if it may have one and another of its name comes in between.
+    fn start(&mut self, index: usize) -> Result<(), NotStarted> {
+        let may_rename = self.alone.as_ref().is_some_and(|alone| !alone.named);
+        for _ in 0..RENAMED {
+            if may_rename {
+                self.rename(index)?;
+            }
+            match self.start_as_called(index) {
+                Err(refused) if may_rename && refused.name_is_taken => self.clear(index),
+                started => return started.map_err(|refused| refused.failed),
+            }
+        }
+        let name = self.places.get(index).map(|place| place.name.as_str()).unwrap_or_default();
+        let error = Error::new(Class::Runtime, format!("others take the name of {name} again and again"));
+        Err(error.hint("give it a --name NAME").into())
+    }
+
+    /// Calls a program and its ports `zephyr.exe`; while that is taken `zephyr.exe-2`, `zephyr.exe-3` …
+    fn rename(&mut self, index: usize) -> Result<()> {
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let taken = self.network.taken()?;
+        let numbered = (2..).map(|number| value::numbered(&place.name, number));
+        for name in std::iter::once(place.name.clone()).chain(numbered) {
+            place.spec.rename(&name);
+            if !place.spec.network.ports().any(|port| taken.contains(&port.name)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts the program of an instance, and makes its ports.
-    fn start(&mut self, index: usize) -> Result<()> {
+    fn start_as_called(&mut self, index: usize) -> Result<(), Refused> {
         let Some(place) = self.places.get_mut(index) else { return Ok(()) };
         let spec = &place.spec;
-        let socket = match &spec.network {
-            Network::Qemu { model, mac } => Some(Socket::listen(self.bridge, spec, model.as_deref(), *mac)?),
-            _ => None,
-        };
         let mut words = spec.command.clone();
-        words.extend(socket.iter().flat_map(Socket::arguments));
+        if let Attached::Qemu { model, mac } = &spec.network {
+            let socket = Socket::listen(self.network.here()?, spec, model.as_deref(), *mac)?;
+            words.extend(socket.arguments().map(Into::into));
+            place.ports.push((spec.switch.clone(), spec.name.clone()));
+            place.socket = Some(socket);
+        }
         self.screen.tell(&format!("{}: starts: {}", spec.name, spec.command_line()));
-        let bridge = &self.bridge;
+        let mut program = to_launch(spec, words);
+        let alone = self.alone.is_some();
+        if alone {
+            (program.output, program.tun_words) = (Output::Inherit, "--tun=NAME");
+            program.identity = format!("{}/{}", self.network.name().unwrap_or(DEFAULT_NAME), spec.name);
+        }
+        let (mut name_is_taken, network, ports) = (false, &mut *self.network, &mut place.ports);
         let attach = |links: Vec<Link>| {
-            for (link, mut port) in links.into_iter().zip(wanted_ports(spec)) {
-                (port.kind, port.optional) = (link.port(&port.name).kind, link.may_wait());
-                bridge.adopt_port(port, link.fd)?;
+            for (link, wanted) in links.into_iter().zip(spec.network.ports()) {
+                let adopted = network.adopt(port(wanted, &link), link.fd);
+                adopted.map_err(|error| {
+                    name_is_taken = alone && network.taken().is_ok_and(|names| names.contains(&wanted.name));
+                    if name_is_taken { Error::usage(error.what()).hint("give this one a --name NAME") } else { error }
+                })?;
+                ports.push((wanted.switch.clone(), wanted.name.clone()));
             }
             Ok(())
         };
-        let started = launch::begin(&to_launch(spec, words), attach).map_err(|failed| failed.error.at(&spec.name))?;
-        let Launched { child, watch, stdout, stderr } = started;
+        let started = launch::start(&program, attach);
+        let launched = started.map_err(|failed| {
+            let error = if alone { failed.error } else { failed.error.at(&spec.name) };
+            Refused { failed: NotStarted { error, ..failed }, name_is_taken }
+        })?;
+        Ok(self.attend(index, launched)?)
+    }
+
+    /// Starts the threads beside a program.
+    fn attend(&mut self, index: usize, launched: Launched) -> Result<()> {
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let Launched { child, watch, stdout, stderr } = launched;
         let child = Arc::new(child);
         place.child = Some(child.clone());
-        let reader = Reader {
-            index,
-            screen: self.screen.clone(),
-            log: place.log.clone(),
-            ready: ready_line(spec),
-            told: self.told.clone(),
-        };
-        let read = move || {
-            let (done, readers) = bounded::<()>(0);
+        let (begin, may_begin) = bounded::<()>(0);
+        let (done, readers) = bounded::<()>(0);
+        if let Some(log) = &place.log {
+            let (screen, log, told) = (self.screen.clone(), log.clone(), self.told.clone());
+            let reader = Reader { index, screen, log, ready: ready_line(&place.spec), told };
             if let Some(stdout) = stdout {
-                reader.clone().spawn(stdout, done.clone())?;
+                reader.clone().spawn(stdout, may_begin.clone(), done.clone())?;
             }
             if let Some(stderr) = stderr {
-                reader.spawn(stderr, done)?;
+                reader.spawn(stderr, may_begin, done)?;
             }
-            Ok(readers)
-        };
-        let waiter = Waiter { index, child, watch, socket, told: self.told.clone() };
-        let name = spec.name.clone();
-        spawn(&format!("zb-{name}"), move || waiter.run(&name, read))
+        }
+        let seat = place.socket.as_ref().map(Socket::seat);
+        Waiter { index, child, watch, seat, begin, readers, told: self.told.clone() }.spawn()
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let started = Builder::new().name(name.to_owned()).spawn(work);
-    started.map(drop).map_err(|error| Error::system("cannot start a thread", &error))
-}
-
-/// What is started for an instance, with these words as its command.
-fn to_launch(spec: &InstanceSpec, words: Vec<String>) -> launch::Spec {
-    let network = match &spec.network {
-        Network::Own | Network::Qemu { .. } => launch::Network::Shared,
-        Network::Interfaces { taps, tuns, host } => launch::Network::Own(Interfaces {
-            taps: taps.iter().map(|tap| tap.kind.text().target()).collect(),
-            tuns: tuns.iter().filter_map(peer_of).collect(),
-            host: host.as_ref().map(|(host, _)| Host {
-                ifname: host.ifname.clone(),
-                addrs: host.addrs.clone(),
-                gateways: host.gateways.clone(),
-                dns: host.dns.clone(),
-                mtu: None,
-                dhcp: host.dhcp.then(|| spec.name.clone()),
-            }),
-        }),
-    };
-    launch::Spec {
-        command: words.into_iter().map(Into::into).collect(),
-        env: spec.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-        cwd: spec.cwd.clone(),
-        network,
-        output: Output::Piped,
-        privileged: spec.privileged,
-        tun_words: "tun = \"NAME\"",
-        ..launch::Spec::new(&spec.name, Vec::new())
+/// An instance before its start, with its log in the folder `logs`, unless it is another one's.
+fn place(spec: &InstanceSpec, asked: Option<Asked>, logs: Option<&Path>) -> Result<Place> {
+    let mut spec = spec.clone();
+    let mut log = None;
+    if let Some(logs) = logs {
+        let path = spec.log.take().unwrap_or_else(|| logs.join(format!("{}.log", spec.name)));
+        log = Some(Arc::new(Mutex::new(Log::create(&spec.name, &path)?)));
+        spec.log = Some(path);
     }
-}
-
-/// The ports that the interfaces of an instance become, in their order; only their kinds are still to be set.
-fn wanted_ports(spec: &InstanceSpec) -> Vec<PortSpec> {
-    match &spec.network {
-        Network::Interfaces { .. } => spec.network.ports().cloned().collect(),
-        Network::Own | Network::Qemu { .. } => Vec::new(),
-    }
-}
-
-/// A TUN's name, and who is behind it.
-fn peer_of(tun: &PortSpec) -> Option<(String, IpPeer)> {
-    let PortKind::Packet(packet) = &tun.kind else { return None };
-    Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default()))
-}
-
-/// The port of an interface that the program has made itself: as its first one, called `NAME.IFNAME`.
-fn late_port(spec: &InstanceSpec, link: &Link) -> Option<PortSpec> {
-    let like = wanted_ports(spec).into_iter().next()?;
-    let port = link.port(&format!("{}.{}", spec.name, link.ifname));
-    Some(PortSpec { name: port.name, kind: port.kind, optional: port.optional, statics: Vec::new(), ..like })
+    Ok(Place { name: spec.name.clone(), spec, asked, log, child: None, socket: None, ports: Vec::new() })
 }
 
 /// The line of output that tells that an instance is ready. The pattern was tried when the file was read.
 fn ready_line(spec: &InstanceSpec) -> Option<ReadyLine> {
     match &spec.ready {
         Some(Ready::Log(pattern)) => Regex::new(pattern).ok().map(ReadyLine::new),
-        _ => None,
-    }
-}
-
-/// It reads what a program writes, and has it written to its log and shown, as a terminal has it.
-static ROLE: Role = Role::new("output", &[BASE, SOCKETS]);
-
-/// Reads one of the streams of a program.
-#[derive(Clone)]
-struct Reader {
-    index: usize,
-    screen: Arc<dyn Screen>,
-    log: Arc<Mutex<Log>>,
-    ready: Option<ReadyLine>,
-    told: Sender<Told>,
-}
-
-impl Reader {
-    /// Reads `pipe` to its end on a thread of its own. `done` is dropped then.
-    fn spawn(mut self, mut pipe: impl Read + AsFd + Send + 'static, done: Sender<()>) -> Result<()> {
-        let read = move || {
-            let mut lines = Lines::default();
-            let mut room = vec![0; CHUNK];
-            loop {
-                if lines.has_partial() && !has_more(&pipe) {
-                    lines.flush(&mut |line| self.screen.line(self.index, line));
-                    self.look(|ready| ready.pause());
-                }
-                match pipe.read(&mut room) {
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => {
-                        let bytes = room.get(..count).unwrap_or_default();
-                        let trouble = self.log.lock().write(bytes);
-                        self.warn(trouble);
-                        lines.push(bytes, &mut |line| self.screen.line(self.index, line));
-                        self.look(|ready| ready.push(bytes));
-                    }
-                }
-            }
-            lines.flush(&mut |line| self.screen.line(self.index, line));
-            self.look(|ready| ready.pause());
-            let trouble = self.log.lock().settle();
-            self.warn(trouble);
-            drop(done);
-        };
-        let started = rights::spawn("zb-output", &ROLE, read);
-        started.map(drop).map_err(|error| Error::system("cannot start a thread", &error))
-    }
-
-    /// Tells that the instance is ready, once, if `is_it` says so.
-    fn look(&mut self, is_it: impl FnOnce(&mut ReadyLine) -> bool) {
-        if self.ready.as_mut().is_some_and(is_it) {
-            self.ready = None;
-            // What says so is in the log when it is told.
-            let trouble = self.log.lock().settle();
-            self.warn(trouble);
-            // When nobody listens any more, the bench is over.
-            let _ = self.told.send(Told::Ready(self.index));
-        }
-    }
-
-    fn warn(&self, trouble: Option<String>) {
-        trouble.into_iter().for_each(|what| self.screen.warn(&Error::new(Class::Runtime, what)));
-    }
-}
-
-/// Whether more comes, or the end, before a line that has begun is shown.
-fn has_more(pipe: &impl AsFd) -> bool {
-    let Ok(time) = Timespec::try_from(PROMPT) else { return true };
-    !matches!(poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&time)), Ok(0))
-}
-
-/// Waits for the start of a program, which may take until the network has given it an address, and for its end, and looks after what it should do before.
-struct Waiter {
-    index: usize,
-    child: Arc<Child>,
-    watch: Watch,
-    socket: Option<Socket>,
-    told: Sender<Told>,
-}
-
-impl Waiter {
-    /// `read` has the program's output read, which is not before it was told that it runs: then it may be ready.
-    fn run(mut self, name: &str, read: impl FnOnce() -> Result<Receiver<()>>) {
-        let started = self.child.wait_start().map_err(|failed| failed.error.at(name)).and_then(|()| {
-            // When nobody listens any more, the bench is over.
-            let _ = self.told.send(Told::Started(self.index));
-            read()
-        });
-        let readers = match started {
-            Ok(readers) => readers,
-            Err(error) => return drop(self.told.send(Told::Failed(self.index, error))),
-        };
-        let status = loop {
-            let looks = !self.watch.is_over() || self.socket.is_some();
-            let ended = self.child.wait_a_while(looks.then_some(Watch::INTERVAL));
-            // When nobody listens any more, the bench is over.
-            self.child.links().try_iter().for_each(|link| drop(self.told.send(Told::Link(self.index, link))));
-            if let Some(status) = ended {
-                break status;
-            }
-            self.watch.look().into_iter().for_each(|error| drop(self.told.send(Told::Say(error))));
-            self.socket = self.socket.take().filter(|socket| !socket.is_connected());
-        };
-        // All readers have reached the end when nobody can send any more.
-        let _ = readers.recv_timeout(LAST_WORDS);
-        drop((self.socket, self.watch));
-        let _ = self.told.send(Told::Exit(self.index, end(status)));
-    }
-}
-
-fn end(status: ExitStatus) -> End {
-    match status.signal() {
-        Some(signal) => End::Signal(signal),
-        None => End::Status(launch::exit_code(status)),
+        Some(Ready::Ping { .. } | Ready::Tcp { .. }) | None => None,
     }
 }

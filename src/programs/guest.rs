@@ -112,9 +112,25 @@ impl Drop for Folder {
 /// See the module.
 pub struct Socket {
     folder: Folder,
+    seat: Seat,
+    card: String,
+}
+
+/// Where the guest comes to.
+#[derive(Clone)]
+pub struct Seat {
     switch: Handle,
     port: String,
-    card: String,
+}
+
+impl Seat {
+    /// Whether the guest is there.
+    pub fn is_taken(&self) -> bool {
+        let status = self.switch.status();
+        status.is_ok_and(|switch| {
+            switch.ports.iter().any(|port| port.listener.as_ref() == Some(&self.port) && port.state == "up")
+        })
+    }
 }
 
 impl Socket {
@@ -135,7 +151,8 @@ impl Socket {
         bridge.add_port(if geteuid().is_root() { port.for_programs_of_root() } else { port })?;
         let model = model.map(|model| format!(",model={model}")).unwrap_or_default();
         let card = format!("nic,netdev={ID},macaddr={mac}{model}");
-        Ok(Self { folder, switch: bridge.switch(&instance.switch)?.clone(), port: instance.name.clone(), card })
+        let seat = Seat { switch: bridge.switch(&instance.switch)?.clone(), port: instance.name.clone() };
+        Ok(Self { folder, seat, card })
     }
 
     /// What attaches QEMU. `-net nic` works for cards on the machine's board and for those in its slots.
@@ -145,12 +162,9 @@ impl Socket {
         ["-netdev".to_owned(), netdev, "-net".to_owned(), self.card.clone()]
     }
 
-    /// Whether the guest is there.
-    pub fn is_connected(&self) -> bool {
-        let status = self.switch.status();
-        status.is_ok_and(|switch| {
-            switch.ports.iter().any(|port| port.listener.as_ref() == Some(&self.port) && port.state == "up")
-        })
+    /// Where the guest comes to.
+    pub fn seat(&self) -> Seat {
+        self.seat.clone()
     }
 }
 
@@ -176,10 +190,10 @@ mod tests {
         assert_eq!(nic, "nic,netdev=zbridge0,macaddr=02:00:00:00:00:01,model=stellaris");
         let folder = path.parent().unwrap();
         assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(path.exists() && !socket.is_connected());
+        assert!(path.exists() && !socket.seat().is_taken());
         let _guest = std::os::unix::net::UnixStream::connect(&path).unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !socket.is_connected() {
+        while !socket.seat().is_taken() {
             assert!(std::time::Instant::now() < deadline);
             std::thread::sleep(std::time::Duration::from_millis(5));
         }

@@ -1,29 +1,40 @@
-//! A bench: the programs of a file and the network between them, started and stopped together.
+//! A bench: programs and the network between them, started and stopped together. `zbridge up` runs that of a file,
+//! `zbridge run` one of a single program.
 //!
 //! ```text
-//! file ─ config ─┬─ engine: switches and ports
-//!                └─ programs: supervisor (when) ─ driver (does it) ┬─ launch: a program in its namespaces → its ports
-//!                                                                  ├─ output, log, ready: what it writes
-//!                                                                  └─ ask: whether it is ready, from inside the switch
+//! file, options ─ config ─┬─ network: a bridge of this process (engine), or one that runs and is joined
+//!                         └─ supervisor (when) ─ driver (does it) ┬─ program, launch: it in its namespaces → its ports
+//!                                                                 ├─ attend: its start, its output, its end
+//!                                                                 └─ ask: whether it is ready, from inside the switch
 //! ```
+//!
+//! What programs have before them is the [`Console`]: the lines of all, led by their names and kept in logs, and signals
+//! that end the bench; or for one alone the terminal of zbridge itself, whose keys and signals are the program's.
 
 mod ask;
+mod attend;
 mod driver;
 mod guest;
 mod log;
+mod network;
 mod output;
+mod program;
 mod ready;
 mod supervisor;
+mod terminal;
 
 use crate::config::Config;
-use crate::engine::Bridge;
 use crate::error::{Error, Result};
+use crate::launch::NotStarted;
 use crossbeam_channel::Receiver;
 pub use log::{default_folder, name_of};
+pub use network::{Network, OwnBridge};
 pub use output::readable;
+pub use program::check;
 use std::path::PathBuf;
 use std::sync::Arc;
-pub use supervisor::{End, GRACE, Wishes};
+pub use supervisor::{End, Wishes};
+pub use terminal::Terminal;
 
 /// What became of a bench.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,18 +43,38 @@ pub enum Outcome {
     Ended,
     /// The instance has ended whose status was asked for.
     Status(End),
+    /// A program could not be started. It was said ([`Screen::blame`]).
+    NotStarted(NotStarted),
     /// Something failed, or was not as wanted in time. It was said ([`Screen::blame`]).
     Failed(Error),
 }
 
 /// A bench to be run.
 pub struct Bench<'a> {
-    /// Its instances; their switches and the ports are those of a running [`Bridge`].
+    /// Its instances, and the ports of the file beside them.
     pub config: &'a Config,
     /// What is asked for.
     pub wishes: Wishes,
-    /// The folder for logs that have no place of their own.
-    pub logs: PathBuf,
+    /// What the programs have before them.
+    pub console: Console,
+}
+
+/// What the programs of a bench have before them.
+pub enum Console {
+    /// They read nothing. Their lines are shown ([`Screen::line`]) and kept.
+    Lines {
+        /// The folder for logs that have no place of their own.
+        logs: PathBuf,
+        /// Each message is a wish to end the bench: the first in order, the next at once.
+        stop: Receiver<i32>,
+    },
+    /// The terminal of zbridge, for the one program that there is.
+    Terminal {
+        /// That terminal, and the signals, which are the program's.
+        terminal: Terminal,
+        /// The program was given its name, and gets no other where that is taken.
+        named: bool,
+    },
 }
 
 /// Who watches a bench.
@@ -60,13 +91,15 @@ pub trait Screen: Send + Sync {
 
     /// Something is not as it should be, and the bench ends with it.
     fn blame(&self, error: &Error);
+
+    /// The bridge of this name has ended that was joined, and it goes on without.
+    fn parted(&self, bridge: &str);
 }
 
-/// Runs a bench on `bridge` until it is over. Each message on `stop` is a wish to end it: the first in order, the next
-/// at once.
+/// Runs a bench on `network` until it is over.
 ///
 /// # Errors
-/// A log that cannot be created; nothing was started then.
-pub fn run(bench: &Bench<'_>, bridge: &Bridge, stop: &Receiver<i32>, screen: Arc<dyn Screen>) -> Result<Outcome> {
-    Ok(driver::Driver::new(bench, bridge, screen)?.run(stop))
+/// A log that cannot be created; the system has no descriptors or threads left. Nothing was started then.
+pub fn run(bench: Bench<'_>, network: &mut Network, screen: Arc<dyn Screen>) -> Result<Outcome> {
+    Ok(driver::Driver::new(bench, network, screen)?.run())
 }

@@ -17,6 +17,7 @@
 use super::Outcome;
 use crate::config::{InstanceSpec, Restart, value};
 use crate::error::{Class, Error};
+use crate::launch::NotStarted;
 use crate::time::{Duration, Instant, earliest};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -74,7 +75,7 @@ impl fmt::Display for End {
 /// What the driver has to do. Instances are named by their places in the list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Start it. [`Supervisor::handle_started`] or [`Supervisor::handle_failure`] follows.
+    /// Start it. [`Supervisor::handle_started`] or [`Supervisor::handle_not_started`] follows.
     Start(usize),
     /// Ask whether it is ready, until it is.
     Ask(usize),
@@ -330,14 +331,20 @@ impl Supervisor {
         }
     }
 
-    /// The bench cannot go on: an instance cannot be started (`index`), or a switch has ended.
-    pub fn handle_failure(&mut self, now: Instant, index: Option<usize>, error: Error) {
-        if let Some(instance) = index.and_then(|index| self.instances.get_mut(index)) {
+    /// The instance could not be started: the bench cannot go on.
+    pub fn handle_not_started(&mut self, now: Instant, index: usize, failed: NotStarted) {
+        if let Some(instance) = self.instances.get_mut(index) {
             instance.state = State::Ended;
             if instance.check.is_some() && !instance.ready {
-                self.actions.extend(index.map(Action::Forget));
+                self.actions.push_back(Action::Forget(index));
             }
         }
+        self.stop(Outcome::NotStarted(failed));
+        self.advance(now);
+    }
+
+    /// The bench cannot go on.
+    pub fn handle_failure(&mut self, now: Instant, error: Error) {
         self.fail(error);
         self.advance(now);
     }
@@ -409,9 +416,11 @@ impl Supervisor {
     /// Begins to stop; the first reason stands.
     fn stop(&mut self, why: Outcome) {
         if self.stopping.is_none() {
-            if let Outcome::Failed(error) = &why {
-                self.actions.push_back(Action::Blame(error.clone()));
-            }
+            let blamed = match &why {
+                Outcome::Failed(error) | Outcome::NotStarted(NotStarted { error, .. }) => Some(error.clone()),
+                Outcome::Ended | Outcome::Status(_) => None,
+            };
+            self.actions.extend(blamed.map(Action::Blame));
             self.stopping = Some(why);
         }
     }

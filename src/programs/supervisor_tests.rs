@@ -266,10 +266,11 @@ fn one_that_cannot_be_started_fails_the_bench() {
     let mut supervisor = Supervisor::new(Instant::ZERO, &specs, Wishes::default());
     assert_eq!(supervisor.poll_action(), Some(Action::Start(0)));
     let error = Error::new(Class::NoObject, "a: ./x: No such file");
-    supervisor.handle_failure(Instant::ZERO, Some(0), error.clone());
+    let failed = NotStarted { error: error.clone(), status: 127 };
+    supervisor.handle_not_started(Instant::ZERO, 0, failed.clone());
     assert_eq!(supervisor.poll_action(), Some(Action::Forget(0)));
-    assert_eq!(supervisor.poll_action(), Some(Action::Blame(error.clone())));
-    assert_eq!(supervisor.poll_action(), Some(Action::Over(Outcome::Failed(error))));
+    assert_eq!(supervisor.poll_action(), Some(Action::Blame(error)));
+    assert_eq!(supervisor.poll_action(), Some(Action::Over(Outcome::NotStarted(failed))));
 }
 
 /// The pauses double up to the longest, and are short again after a steady run.

@@ -24,11 +24,11 @@
 //!
 //! A program that embeds zbridge has no policy unless it installs one; then nothing here does anything.
 
-pub mod deed;
+pub(crate) mod deed;
 mod files;
 mod filter;
-pub mod packet;
-pub mod role;
+pub(crate) mod packet;
+pub(crate) mod role;
 
 pub use files::is_within as is_in;
 pub use role::Role;

@@ -21,11 +21,12 @@
 mod addresses;
 mod config;
 mod event;
+mod fill;
 mod flow;
 mod flows;
 mod icmp;
 mod ip;
-pub mod ip_adapter;
+pub(crate) mod ip_adapter;
 mod linger;
 mod link;
 mod nd;

@@ -21,7 +21,7 @@ pub(crate) mod op;
 pub mod pdu;
 mod server;
 mod session;
-mod split;
+pub(crate) mod split;
 
 pub use client::{Client, ClientFault, Dialect, Event};
 pub use decode::{Command, Decoder};
@@ -30,7 +30,7 @@ pub use op::{DeviceRecord, InterfaceRecord, OpStatus, SpeedCode};
 pub use pdu::{Fault, Pdu};
 pub use server::{ConnectionId, Options, Refused, Server};
 pub use session::CloseReason;
-pub use split::{SplitFault, Splitter};
+pub(crate) use split::{SplitFault, Splitter};
 
 pub use crate::limits::DEAD_PEER;
 use std::time::Duration;

@@ -93,7 +93,7 @@ impl FromStr for Mac {
 }
 
 /// An IP address and the length of its network's prefix (RFC 4632): 0..=32 for IPv4, 0..=128 for IPv6.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Cidr {
     /// The address.
     pub addr: IpAddr,

@@ -2,25 +2,25 @@
 //! input or allocates per frame.
 
 mod addr;
-pub mod arp;
-pub mod checksum;
-pub mod coalesce;
+pub(crate) mod arp;
+pub(crate) mod checksum;
+pub(crate) mod coalesce;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod head;
-pub mod ip;
-pub mod layers;
-pub mod neighbour;
+pub(crate) mod head;
+pub(crate) mod ip;
+pub(crate) mod layers;
+pub(crate) mod neighbour;
 mod offload;
-pub mod rewrite;
-pub mod segment;
-pub mod view;
+pub(crate) mod rewrite;
+pub(crate) mod segment;
+pub(crate) mod view;
 
-pub use addr::{Cidr, Mac};
-pub use coalesce::{Coalescer, Merged};
-pub use head::{stations, vlan_tags};
-pub use layers::BadFrame;
+pub use addr::{BadCidr, BadMac, Cidr, Mac};
+pub(crate) use coalesce::{Coalescer, Merged};
+pub(crate) use head::{stations, vlan_tags};
 pub use offload::{BadOffload, Checksum, Gso, Offload};
-pub use rewrite::{Rewriter, Rule};
-pub use segment::{finish, finish_checksum};
-pub use view::{BadEthernet, Ethernet, Tag};
+pub(crate) use rewrite::Rewriter;
+pub use rewrite::Rule;
+pub(crate) use segment::finish;
+pub(crate) use view::Ethernet;

@@ -18,22 +18,6 @@ pub const ETHERNET_HEADER: usize = 14;
 /// Bytes of a VLAN tag: TPID and TCI.
 pub const VLAN_TAG: usize = 4;
 
-/// Where the fields of an Ethernet header are.
-pub mod field {
-    use std::ops::Range;
-
-    /// The destination address.
-    pub const DESTINATION: Range<usize> = 0..6;
-    /// The source address.
-    pub const SOURCE: Range<usize> = 6..12;
-    /// The EtherType, or the outer tag's TPID.
-    pub const TYPE: Range<usize> = 12..14;
-    /// The outer tag's TCI, if `TYPE` is a TPID.
-    pub const TCI: Range<usize> = 14..16;
-    /// Both addresses: what stands in front of a tag that is pushed or popped.
-    pub const ADDRESSES: Range<usize> = 0..12;
-}
-
 /// A frame without a whole Ethernet header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadEthernet {
@@ -185,7 +169,7 @@ mod tests {
         assert_eq!(view.source().to_string(), "02:00:5e:00:53:3b");
         assert_eq!((view.tag(), view.ether_type(), view.payload_offset()), (None, EtherType(0x0806), 14));
         assert_eq!(view.payload(), [0xaa, 0xbb]);
-        assert_eq!(PLAIN[field::SOURCE], view.source().0);
+        assert_eq!(PLAIN[6..12], view.source().0);
         assert!(view.is_untagged());
     }
 
@@ -197,10 +181,10 @@ mod tests {
         assert_eq!(tag.to_bytes(), [0x88, 0xa8, 0xb0, 0x64]);
         assert_eq!((view.ether_type(), view.payload_offset()), (EtherType(0x8100), 18));
         assert_eq!(view.payload(), [0xcc]);
-        assert_eq!(TAGGED[field::TCI], tag.tci.to_be_bytes());
+        assert_eq!(TAGGED[14..16], tag.tci.to_be_bytes());
         assert!(!view.is_untagged());
         let mut priority = TAGGED;
-        priority[field::TCI].copy_from_slice(&[0xb0, 0]);
+        priority[14..16].copy_from_slice(&[0xb0, 0]);
         assert!(Ethernet::new(&priority).unwrap().is_untagged());
     }
 
@@ -221,7 +205,7 @@ mod tests {
         fn as_etherparse_reads_it(bytes in prop::collection::vec(any::<u8>(), 14..64), tpid in 0usize..4) {
             let mut bytes = bytes;
             if let Some(tpid) = [0x8100u16, 0x88a8, 0x9100].get(tpid) {
-                bytes[field::TYPE].copy_from_slice(&tpid.to_be_bytes());
+                bytes[12..14].copy_from_slice(&tpid.to_be_bytes());
             }
             let outer = etherparse::Ethernet2HeaderSlice::from_slice(&bytes).unwrap();
             let Ok(view) = Ethernet::new(&bytes) else {

@@ -6,10 +6,9 @@ use support::frame::numbered;
 use support::{Namespace, PATIENCE, Peer, StreamPeer, TapPeer, needs, require};
 use zbridge::config;
 use zbridge::control::{Command, Lifetime};
-use zbridge::engine::control::Client;
+use zbridge::engine::Client;
 use zbridge::error::Class;
-use zbridge::port::packet::Packet;
-use zbridge::port::tap::Tap;
+use zbridge::internals::port::{Packet, Tap};
 
 fn copy(of: impl AsFd) -> OwnedFd {
     of.as_fd().try_clone_to_owned().unwrap()
@@ -82,7 +81,8 @@ fn a_tap_is_handed_over() {
     let mut a = lab.join("a");
     let namespace = Namespace::new("host");
     let tap = namespace.inside(|| {
-        let options = config::Tap { up: true, ..config::Tap::new("zeth0") };
+        let mut options = config::Tap::new("zeth0");
+        options.up = true;
         copy(Tap::open(&options, None).unwrap())
     });
     namespace.ip("addr add 192.0.2.1/24 dev zeth0");

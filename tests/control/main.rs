@@ -12,7 +12,7 @@ use support::{
     Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TempDir, eventually, needs, require, zbridge,
 };
 use zbridge::control::Lifetime;
-use zbridge::engine::control::Client;
+use zbridge::engine::Client;
 use zbridge::wire::Mac;
 
 const A: Station = Station::new(1);

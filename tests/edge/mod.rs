@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use support::PATIENCE;
 use zbridge::counters::Counters;
 use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::{BATCH_BYTES, INHALE_FRAMES};
-use zbridge::port::Gone;
-use zbridge::port::frame_io::{self, FrameIo};
+use zbridge::internals::limits::{BATCH_BYTES, INHALE_FRAMES};
+use zbridge::internals::port::Gone;
+use zbridge::internals::port::frame_io::{self, FrameIo};
 use zbridge::wire::Offload;
 
 /// A port with its counters.

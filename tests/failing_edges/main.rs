@@ -10,7 +10,7 @@ mod script;
 use script::{ADAPTER, Answer, Edges, KINDS, Kind, Script, Scripted, assert_exact, batch_of, on_the_line};
 use zbridge::counters::{Counters, Stage};
 use zbridge::frame::{Outgoing, PortId};
-use zbridge::port::seat::Seat;
+use zbridge::internals::port::Seat;
 use zbridge::switch::{Flush, PortConfig, Switch, SwitchConfig};
 use zbridge::time::{Duration, Instant};
 
@@ -267,7 +267,7 @@ fn a_cut_frame_is_kept_where_nothing_else_may_wait() {
         for stop in 0..=first + line[1].len() {
             let mut bench = Bench::new(kind, [Answer::Take(stop)]);
             // nothing fits a queue, whatever is in the others
-            bench.switch = Switch::new(&SwitchConfig { queue_limit: 1, ..SwitchConfig::default() });
+            bench.switch = Switch::new(&SwitchConfig::with(|switch| switch.queue_limit = 1));
             for port in [SENDER, SLOW] {
                 assert_eq!(bench.switch.add_port(PortConfig::default()), Some(port));
             }
@@ -300,7 +300,7 @@ fn an_edge_that_breaks_while_it_is_read_is_not_written_to() {
         script.0.borrow_mut().incoming.push_back(Vec::new());
         let mut seat = Seat::new(Scripted::new(kind, script.clone()));
         let (mut room, mut counters) = (zbridge::frame::Batch::new(1 << 20), Counters::default());
-        let budget = zbridge::port::Budget { bytes: 4096, frames: 8 };
+        let budget = zbridge::internals::port::Budget { bytes: 4096, frames: 8 };
         assert_eq!(seat.receive(&mut room, SLOW, budget, &mut counters), None);
         let batch = batch_of(&[frame(kind, 0, 60), frame(kind, 1, 60)], SENDER);
         // the script panics if it is called once more

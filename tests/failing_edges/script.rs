@@ -11,16 +11,12 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 use rustix::io::Errno;
-use zbridge::codec::{slip, uart_pipe};
 use zbridge::config::{PortKind, PortSpec};
 use zbridge::counters::{Counters, DropReason, Stage};
-use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::{MAX_FRAME, PREFIX};
-use zbridge::port::frame_io::{self, FrameIo, Got, Refusal};
-use zbridge::port::seat::{Carrier, Seat};
-use zbridge::port::serial::{self, Serial};
-use zbridge::port::stream::{self, Stream};
-use zbridge::port::{Broken, Budget, Gone, Inhaled};
+use zbridge::frame::{Batch, MAX_FRAME, Outgoing, PREFIX, PortId};
+use zbridge::internals::codec::{slip, uart_pipe};
+use zbridge::internals::port::frame_io::{self, FrameIo, Got, Refusal};
+use zbridge::internals::port::{Broken, Budget, Carrier, Gone, Inhaled, Seat, Serial, Stream, serial, stream};
 use zbridge::switch::{Switch, Taken, Transmit};
 use zbridge::wire::Offload;
 

@@ -13,8 +13,7 @@ use reference::{Arrival, Counts, Packet, Reference, Said};
 use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use zbridge::counters::{Counters, DropReason, Stage};
-use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::{MAX_FRAME, PREFIX};
+use zbridge::frame::{Batch, MAX_FRAME, Outgoing, PREFIX, PortId};
 use zbridge::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
 use zbridge::time::Instant;
 use zbridge::wire::{Gso, Mac, Offload};
@@ -283,6 +282,7 @@ impl Pair {
                 Event::TableFull => None,
                 Event::Claimed(claim, _) => return Err(format!("no port is guarded: {claim:?}")),
                 Event::Shared(shared) => return Err(format!("no frame tells of an address: {shared:?}")),
+                other => return Err(format!("the reference does not know {other:?}")),
             };
             if !self.told_full.insert(full) {
                 return Err(format!("{event:?} was said twice"));

@@ -6,6 +6,7 @@ use crate::config::kind::{PortKind, Tap};
 use crate::config::port::PortSpec;
 use crate::config::value;
 use crate::wire::{Cidr, Mac};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// What the interface of `host` is called, unless said.
@@ -13,6 +14,7 @@ pub const DEFAULT_HOST: &str = "eth0";
 
 /// How an instance is on the network.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Network {
     /// Not at all, or by a port of the file: a serial line, a socket that it dials itself.
     Own,
@@ -43,10 +45,28 @@ impl Network {
         };
         taps.iter().chain(tuns).chain(host.map(|(_, port)| &**port))
     }
+
+    /// The same, to be changed.
+    pub fn ports_mut(&mut self) -> impl Iterator<Item = &mut PortSpec> {
+        let (taps, tuns, host) = match self {
+            Self::Interfaces { taps, tuns, host } => (taps.as_mut_slice(), tuns.as_mut_slice(), host.as_mut()),
+            Self::Own | Self::Qemu { .. } => (&mut [][..], &mut [][..], None),
+        };
+        taps.iter_mut().chain(tuns).chain(host.map(|(_, port)| &mut **port))
+    }
+
+    /// Calls all ports after their instance, whatever they were called.
+    pub(super) fn call_ports(&mut self, instance: &str) {
+        let several = self.ports().count() > 1;
+        for port in self.ports_mut() {
+            port.name = port_name(instance, several.then_some(&port.kind.text().target()));
+        }
+    }
 }
 
-/// A configured interface for host tools.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A configured interface for host tools. It is sent in this form to the process that makes it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Host {
     /// What it is called.
     pub ifname: String,
@@ -54,14 +74,25 @@ pub struct Host {
     pub addrs: Vec<Cidr>,
     /// Routers of default routes, one of a family.
     pub gateways: Vec<IpAddr>,
-    /// Name servers.
+    /// Name servers; without any, the machine's /etc/resolv.conf stays.
     pub dns: Vec<IpAddr>,
-    /// Address, router and name servers come from a DHCP server on the switch.
+    /// Its mtu in bytes; `None`: 1500, or what the lease says.
+    pub mtu: Option<u32>,
+    /// It asks a DHCP server on the switch for an address, under the program's name, before the program starts. Name
+    /// servers of its own stay.
     pub dhcp: bool,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        let (addrs, gateways, dns) = (Vec::new(), Vec::new(), Vec::new());
+        Self { ifname: DEFAULT_HOST.to_owned(), addrs, gateways, dns, mtu: None, dhcp: false }
+    }
 }
 
 /// What `host` says: an address, or to ask for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum HostAddr {
     /// This address.
     Cidr(Cidr),
@@ -88,6 +119,12 @@ impl HostAddr {
             Self::Dhcp => None,
         }
     }
+}
+
+/// What a port of an instance is called: as it, and with the interface behind it where it is one of several, or more than
+/// was asked for.
+pub fn port_name(instance: &str, interface: Option<&str>) -> String {
+    interface.map_or_else(|| instance.to_owned(), |interface| format!("{instance}.{interface}"))
 }
 
 /// How it is on the network: by `tap` and `host`, or by `qemu`, and the keys that belong to them.
@@ -142,7 +179,7 @@ fn host(switch: &str, keys: &mut Keys) -> Result<Option<(Host, PortSpec)>, Fault
     let addrs = hosts.into_iter().filter_map(HostAddr::cidr).collect();
     let (gateways, dns) = (keys.values("gateway", address)?, keys.values("dns", address)?);
     let port = PortSpec { switch: switch.to_owned(), ..PortSpec::new(PortKind::Tap(Tap::new(&ifname))) };
-    Ok(Some((Host { ifname, addrs, gateways, dns, dhcp }, port)))
+    Ok(Some((Host { ifname, addrs, gateways, dns, mtu: None, dhcp }, port)))
 }
 
 /// `IFNAME[,key=value]…` with the keys that every port has.
@@ -172,7 +209,7 @@ fn named(name: &str, mut taps: Vec<PortSpec>) -> Result<Vec<PortSpec>, Fault> {
             return Err(Fault::new(what).hint("give each tap another name, and that of host by iface"));
         }
         if tap.name == tap.kind.text().default_name() {
-            let own = if several { format!("{name}.{}", tap.name) } else { name.to_owned() };
+            let own = port_name(name, several.then_some(&tap.name));
             tap.name = value::name(&own).map_err(|form| Fault::new(format!("port {own:?}: expected {form}")))?;
         }
     }

@@ -28,18 +28,22 @@ use crate::wire::Mac;
 
 use super::grammar::{Fault, Keys, Writer, nearest};
 
-pub use access::{Access, DEFAULT_MODE};
+pub use access::Access;
+
 pub use ip::{Tcp, Udp};
 pub use lan::{BootClient, BootFile, Lan, LanHost};
 pub use nat::{Forward, Nat, Protocol};
 pub use packet::Packet;
-pub use port_kind::{Arrival, PortKind};
+pub(crate) use port_kind::Arrival;
+pub use port_kind::PortKind;
 pub use slip::{IpPeer, Slip};
 pub use tap::Tap;
-pub use transport::{TRANSPORTS, Transport, TransportRow, command_words};
+pub use transport::Transport;
+pub(crate) use transport::{TRANSPORTS, command_words};
 pub use uart::{Parity, Uart};
 pub use unix::{UnixGram, UnixSeq, UnixStream};
-pub use usb_device::{DEVICES, Serial, UsbDevice, UsbKind, UsbSpeed};
+
+pub use usb_device::{Serial, UsbDevice, UsbKind, UsbSpeed};
 pub use usbip::{Import, Usbip};
 pub use wpan::Wpan;
 
@@ -232,6 +236,7 @@ pub trait KindText {
 
 /// How a peer is attached to a port: who, and the line to paste.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Attach {
     /// Who runs the line: `QEMU`, `native_sim`, `host`.
     pub who: &'static str,

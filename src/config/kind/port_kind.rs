@@ -26,6 +26,7 @@ pub enum Arrival {
 
 /// What a port is, by kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum PortKind {
     /// A TAP interface of this machine.
     Tap(Tap),
@@ -141,7 +142,7 @@ impl PortKind {
     }
 
     /// How its first peer comes.
-    pub fn arrival(&self) -> Arrival {
+    pub(crate) fn arrival(&self) -> Arrival {
         let of = |connect: bool, clients| if connect { Arrival::Dialled } else { Arrival::LetIn { clients } };
         match self {
             Self::Unix(unix) => of(unix.connect, unix.clients),
@@ -190,7 +191,7 @@ impl PortKind {
     }
 
     /// The one place where the kinds are told apart for their words.
-    pub fn text(&self) -> &dyn KindText {
+    pub(crate) fn text(&self) -> &dyn KindText {
         match self {
             Self::Tap(kind) => kind,
             Self::Unix(kind) => kind,

@@ -87,7 +87,9 @@ pub enum Told {
 
 fn done(value: &impl Serialize) -> Result<Outcome> {
     let value = serde_json::to_value(value);
-    value.map(Outcome::Done).map_err(|cause| Error::new(Class::Runtime, format!("cannot be written: {cause}")))
+    value
+        .map(Outcome::Done)
+        .map_err(|cause| Error::new(Class::Runtime, format!("cannot be written: {cause}")).because(cause))
 }
 
 impl Answerer {

@@ -23,9 +23,10 @@ mod server;
 mod session;
 mod waits;
 
-pub use client::{Called, Client, PATIENCE, bridges, each_bridge};
-pub use place::{Claim, DEFAULT_NAME, directory};
-pub use server::Server;
+pub(crate) use client::{Called, bridges, each_bridge};
+pub use client::{Client, PATIENCE};
+pub(crate) use place::{Claim, DEFAULT_NAME, directory};
+pub(crate) use server::Server;
 
 use crate::error::{Error, Result};
 use crate::port::own_folder::is_private;

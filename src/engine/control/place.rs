@@ -160,16 +160,6 @@ impl Claim {
             .hint("give this one a --name"))
     }
 
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The socket.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Answers clients until the server is dropped.
     ///
     /// # Errors

@@ -49,7 +49,6 @@ const LISTENER: Token = Token(usize::MAX - 1);
 /// A served control socket. It is removed, and its clients are let go, when this is dropped.
 pub struct Server {
     name: String,
-    path: PathBuf,
     stop: Arc<AtomicBool>,
     /// The bridge ends too: the ports of clients stay to be counted, for nobody has left.
     ends: Arc<AtomicBool>,
@@ -68,7 +67,6 @@ impl Server {
         let watcher = Watcher::new(waker.clone());
         handles.iter().for_each(|handle| handle.watch(&watcher));
         let Claim { name, path, listener } = claim;
-        let place = path.clone();
         let greeting = Greeting {
             zbridge: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,7 +76,7 @@ impl Server {
         let serving = Serving {
             poll,
             listener,
-            path: place,
+            path,
             greeting: print(&greeting),
             answerer: Answerer { name: name.clone(), handles, since: SystemTime::now(), opening: Arc::default() },
             clients: Clients::default(),
@@ -104,17 +102,12 @@ impl Server {
             ran.err().into_iter().for_each(|why| parts.note(why));
         };
         let thread = rights::spawn("zb-control", &ROLE, run).map_err(cannot)?;
-        Ok(Self { name, path, stop, ends, waker, thread: Some(thread) })
+        Ok(Self { name, stop, ends, waker, thread: Some(thread) })
     }
 
     /// The bridge's name.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Its socket.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Ends, and the bridge that it serves is about to: the ports of clients stay to be counted. It is called before the

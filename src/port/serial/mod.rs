@@ -15,8 +15,8 @@
 
 mod child;
 mod fifo;
-pub mod line;
-pub mod pty;
+pub(crate) mod line;
+pub(crate) mod pty;
 mod session;
 mod uart;
 

@@ -76,7 +76,9 @@ fn make_link(device: &Path, link: &Path) -> Result<Made> {
             let old = leads_to(link);
             if !old.as_ref().is_some_and(|old| old == device || !old.exists() || held.has_linked(old, link)) {
                 let hint = "a terminal that is in use is left alone; choose another path, or remove it";
-                let taken = |why: &str| Error::new(Class::Runtime, format!("cannot link {}: {why}", link.display()));
+                let taken = |why: &str| {
+                    Error::new(Class::Runtime, format!("cannot link {}: {why}", link.display())).because(Errno::EXIST)
+                };
                 return Err(occupied(old.as_deref(), taken).hint(hint));
             }
             log::info!("{}: replacing a stale link", link.display());

@@ -9,7 +9,7 @@
 //! The machine speaks the payloads of datagrams. Before it has an address these leave in frames of its own
 //! ([`frame`]), as no stack sends from 0.0.0.0.
 
-pub mod frame;
+pub(crate) mod frame;
 #[cfg(test)]
 mod tests;
 

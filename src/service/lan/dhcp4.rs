@@ -8,7 +8,7 @@
 //! are those of [`message::option`], those that the client asks for or, if it lists none, all that there are.
 
 mod fqdn;
-pub mod message;
+pub(crate) mod message;
 #[cfg(test)]
 mod tests;
 

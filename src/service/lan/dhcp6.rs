@@ -19,8 +19,6 @@ use crate::wire::Mac;
 
 /// The server's port.
 pub const SERVER_PORT: u16 = 547;
-/// The client's port.
-pub const CLIENT_PORT: u16 = 546;
 /// ff02::1:2, where clients find servers.
 pub const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 

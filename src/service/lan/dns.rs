@@ -10,7 +10,7 @@
 //!
 //! An answer that is too long for the client's UDP is cut to its question, and the client comes again over TCP.
 
-pub mod message;
+pub(crate) mod message;
 #[cfg(test)]
 mod tests;
 

@@ -17,7 +17,8 @@
 //! An address that another host was heard to use is not given to anybody else for a while, unless it is its client's
 //! lease or a fixed host's.
 //!
-//! What clients can make it hold is bounded by the pool ([`POOL_MAX`]): at most two entries for each address.
+//! What clients can make it hold is bounded by the pool, whose size the configuration bounds: at most two entries for
+//! each address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -26,9 +27,6 @@ use super::name;
 use crate::service::lease::{Lease, Who};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
-
-/// The most addresses of a pool.
-pub const POOL_MAX: u32 = 65_536;
 
 /// How long an offer stands. A client that takes one answers within a second.
 const OFFER: Duration = Duration::from_secs(30);
@@ -55,7 +53,7 @@ pub struct Fixed {
 pub struct Pool {
     /// Its first address.
     pub first: Ipv4Addr,
-    /// Its last address; [`POOL_MAX`] addresses from the first at most.
+    /// Its last address. The configuration allows 65,536 addresses.
     pub last: Ipv4Addr,
     /// Addresses in it that are somebody's: the gateway's.
     pub reserved: Vec<Ipv4Addr>,

@@ -16,17 +16,17 @@
 //! A host of the segment can send anything as often as it likes. So each holds a bounded number of things, answers
 //! with a bounded number of bytes, and refuses by silence what is not a question.
 
-pub mod client;
-pub mod dhcp4;
-pub mod dhcp6;
-pub mod dns;
-pub mod leases;
-pub mod name;
-pub mod ra;
+pub(crate) mod client;
+pub(crate) mod dhcp4;
+pub(crate) mod dhcp6;
+pub(crate) mod dns;
+pub(crate) mod leases;
+pub(crate) mod name;
+pub(crate) mod ra;
 mod random;
-pub mod segment;
-pub mod servers;
-pub mod tftp;
+pub(crate) mod segment;
+pub(crate) mod servers;
+pub(crate) mod tftp;
 mod trial;
 
 use crate::wire::Mac;

@@ -13,11 +13,11 @@
 //! A client is known by its address and port. A request that comes again from there before anything was acknowledged is
 //! the same one, whose answer is late; any other begins anew, as of a board that was reset.
 
-pub mod packet;
+pub(crate) mod packet;
 #[cfg(test)]
 mod tests;
 mod transfer;
-pub mod upload;
+pub(crate) mod upload;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,9 +1,8 @@
 //! Segments that become super-frames: cut again, they are the frames that went in, all of them and in order.
 
 use super::Input;
-use zbridge::wire::checksum::Sum;
-use zbridge::wire::layers::{Layers, Network};
-use zbridge::wire::{Checksum, Coalescer, Gso, Offload, finish};
+use zbridge::internals::wire::{Coalescer, Layers, Network, Sum, finish};
+use zbridge::wire::{Checksum, Gso, Offload};
 
 const FRAMES: usize = 150;
 const ACK: u8 = 0x10;

@@ -3,7 +3,7 @@
 //! However the bytes are cut into reads, the lines are the same. What parses is written as a line that parses to the
 //! same again. No error hands a control character of its input on to a terminal, and its answer is one line.
 
-use zbridge::control::{Lines, Reply, Request, print};
+use zbridge::internals::control::{Lines, Reply, Request, print};
 
 /// The longest line of this target, so that small inputs reach the bound.
 const LIMIT: usize = 200;

@@ -5,9 +5,8 @@ use super::Input;
 use super::script::{Answer, Edges, KINDS, Kind, Script, Scripted, assert_exact, batch_of, on_the_line};
 use zbridge::counters::{Counters, Stage};
 use zbridge::frame::{Batch, Outgoing, PortId};
-use zbridge::limits::{BATCH_BYTES, INHALE_BYTES, MAX_FRAME};
-use zbridge::port::Budget;
-use zbridge::port::seat::Seat;
+use zbridge::internals::limits::{BATCH_BYTES, INHALE_BYTES, MAX_FRAME};
+use zbridge::internals::port::{Budget, Seat};
 use zbridge::switch::{Flush, PortConfig, Switch, SwitchConfig};
 use zbridge::time::{Duration, Instant};
 
@@ -101,7 +100,7 @@ pub fn failing_switch(data: &[u8]) {
         scripts,
     };
     for _ in 0..PORTS {
-        let config = PortConfig { pausable: true, ..PortConfig::default() };
+        let config = PortConfig::with(|port| port.pausable = true);
         bench.switch.add_port(config).expect("there are few");
     }
     for _ in 0..OPERATIONS {

@@ -3,9 +3,9 @@
 
 use super::Input;
 use std::cell::RefCell;
-use zbridge::codec::{BadLength, LengthPrefix, slip, uart_pipe};
 use zbridge::frame::{Batch, PortId};
-use zbridge::limits::{BATCH_BYTES, MAX_FRAME, MIN_FRAME, SKIP_MAX};
+use zbridge::internals::codec::{BadLength, LengthPrefix, slip, uart_pipe};
+use zbridge::internals::limits::{BATCH_BYTES, MAX_FRAME, MIN_FRAME, SKIP_MAX};
 
 thread_local! {
     /// Room for a frame and a piece. Made once, because that takes longer than anything that is done with it.

@@ -2,11 +2,12 @@
 
 use super::Input;
 use std::hint::black_box;
-use zbridge::limits::MAX_FRAME;
-use zbridge::wire::checksum::{Sum, update};
-use zbridge::wire::layers::{BadFrame, Layers, Network, Transport};
-use zbridge::wire::segment::{MAX_SEGMENTS, is_tunnelled, longest};
-use zbridge::wire::{Checksum, Ethernet, Gso, Mac, Offload, finish, finish_checksum, stations, vlan_tags};
+use zbridge::frame::MAX_FRAME;
+use zbridge::internals::wire::{
+    BadFrame, Ethernet, Layers, MAX_SEGMENTS, Network, Sum, Transport, finish, finish_checksum, is_tunnelled, longest,
+    stations, update, vlan_tags,
+};
+use zbridge::wire::{Checksum, Gso, Mac, Offload};
 
 /// A frame.
 pub fn view(data: &[u8]) {

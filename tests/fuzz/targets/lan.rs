@@ -8,13 +8,10 @@ use super::Input;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use zbridge::config::BootFile;
-use zbridge::service::lan::client::{Action, Client, frame};
-use zbridge::service::lan::dhcp4::{Dhcp4, Dhcp4Config};
-use zbridge::service::lan::dhcp6::{Dhcp6, Dhcp6Config};
-use zbridge::service::lan::dns::{self, Dns, DnsConfig, Names};
-use zbridge::service::lan::leases::{Fixed, Leases, Pool};
-use zbridge::service::lan::tftp::packet::Fault;
-use zbridge::service::lan::tftp::{self, Tftp};
+use zbridge::internals::service::lan::client::{Action, Client, frame};
+use zbridge::internals::service::lan::dns::{self, Dns, DnsConfig, Names};
+use zbridge::internals::service::lan::tftp::{self, Fault, Tftp};
+use zbridge::internals::service::lan::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Fixed, Leases, Pool};
 use zbridge::service::{Ingress, Station};
 use zbridge::time::{Duration, Instant};
 use zbridge::wire::Mac;
@@ -51,7 +48,7 @@ pub fn dhcp4(data: &[u8]) {
         mtu: 1400,
         lease: Duration::from_secs(600),
         tftp: Some(GATEWAY),
-        boot: vec![BootFile { file: "zephyr.bin".to_owned(), client: None }],
+        boot: vec![BootFile::new("zephyr.bin")],
     };
     let fixed = vec![Fixed { mac: Mac([2, 0, 0, 0, 0, 9]), addr: addr(9), name: Some("board1".to_owned()) }];
     let pool = Pool { first: addr(15), last: addr(18), reserved: vec![GATEWAY], fixed, reserved_names: Vec::new() };

@@ -1,9 +1,8 @@
 //! Frames whose addresses are translated at a port.
 
 use super::Input;
-use zbridge::wire::checksum::Sum;
-use zbridge::wire::layers::{Layers, Network, Transport};
-use zbridge::wire::{Mac, Offload, Rewriter, Rule};
+use zbridge::internals::wire::{Layers, Network, Rewriter, Sum, Transport};
+use zbridge::wire::{Mac, Offload, Rule};
 
 /// The ten bytes of a `virtio_net_hdr`, then a frame of the station 02:00:5e:00:53:3b, 192.0.2.1.
 pub fn rewrite(data: &[u8]) {

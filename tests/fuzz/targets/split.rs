@@ -3,9 +3,10 @@
 
 use super::Input;
 use std::collections::BTreeMap;
+use zbridge::internals::usbip::Splitter;
 use zbridge::usb::{Address, Direction, Urb};
 use zbridge::usbip::pdu::{Pdu, RetSubmit, RetUnlink, errno};
-use zbridge::usbip::{Client, Command, Decoder, Dialect, Event, SpeedCode, Splitter};
+use zbridge::usbip::{Client, Command, Decoder, Dialect, Event, SpeedCode};
 
 const OPERATIONS: usize = 300;
 /// Bytes of a part at each speed code from 0 on.
@@ -127,6 +128,7 @@ impl Bench {
                         assert_eq!(new, None, "one part at a time");
                     }
                     Command::Unlink(command) => self.unlinks.push((command.base.seqnum, command.victim)),
+                    other => panic!("no client of these rules sends {other:?}"),
                 }
             }
         }
