@@ -76,6 +76,16 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
+    pub fn only_asks(&self) -> bool {
+        match self {
+            Self::Status | Self::Fdb { .. } | Self::Wait { .. } => true,
+            Self::PortAdd { .. } | Self::PortDel { .. } => false,
+        }
+    }
+}
+
 /// A line that a client sends.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 pub struct Request {
