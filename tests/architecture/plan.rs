@@ -137,7 +137,7 @@ const ENGINE: &[Room] = &[
         ],
     },
     Room { name: "breath", may_use: &["ground", "air", "ports", "links"] },
-    Room { name: "command", may_use: &["ground", "watcher", "look", "thread", "prepare"] },
+    Room { name: "command", may_use: &["ground", "watcher", "look", "thread", "service", "prepare"] },
     Room { name: "fdb", may_use: &["look", "command"] },
     Room {
         name: "turn",
