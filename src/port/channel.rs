@@ -181,7 +181,12 @@ impl Channel {
         self.shared.report.lock().as_ref().map(Report::show)
     }
 
-    /// The same, if there are news since this was asked last.
+    /// How it stands, in a word, if it has said so.
+    pub fn standing(&self) -> Option<&'static str> {
+        self.shared.report.lock().as_ref().and_then(Report::standing)
+    }
+
+    /// What it shows, if there are news since this was asked last.
     pub fn take_news(&self) -> Option<Shown> {
         self.shared.news.swap(false, Ordering::SeqCst).then(|| self.shown()).flatten()
     }
