@@ -52,7 +52,7 @@ pub(crate) fn wants(spec: &PortSpec) -> Option<Vec<Want>> {
         // It calls its sockets itself, without a back end.
         PortKind::Nat(_) => None,
         PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Tcp(_) | PortKind::Udp(_) => None,
-        PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) => None,
+        PortKind::Unix(_) | PortKind::UnixGram(_) => None,
         PortKind::Slip(_) | PortKind::Wpan(_) => None,
     }
 }

@@ -3,9 +3,7 @@
 //! No match here has a wildcard: whoever adds a kind is asked by the compiler.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{
-    IpPeer, KindText, Nat, Packet, Slip, Tap, Tcp, Transport, Udp, UnixGram, UnixSeq, UnixStream, Usbip, Wpan,
-};
+use super::{IpPeer, KindText, Nat, Packet, Slip, Tap, Tcp, Transport, Udp, UnixGram, UnixSocket, Usbip, Wpan};
 use crate::limits::QUEUE_FRAMES;
 use crate::switch::Address;
 use std::net::IpAddr;
@@ -30,11 +28,9 @@ pub enum PortKind {
     /// A TAP interface of this machine.
     Tap(Tap),
     /// Length-prefixed frames on a UNIX stream socket.
-    Unix(UnixStream),
+    Unix(UnixSocket),
     /// One frame a datagram on a UNIX socket.
     UnixGram(UnixGram),
-    /// One frame a packet on a UNIX SOCK_SEQPACKET socket.
-    UnixSeq(UnixSeq),
     /// Length-prefixed frames on a TCP connection.
     Tcp(Tcp),
     /// One frame a UDP datagram.
@@ -60,7 +56,6 @@ impl PortKind {
             Self::Tap(_)
             | Self::Unix(_)
             | Self::UnixGram(_)
-            | Self::UnixSeq(_)
             | Self::Tcp(_)
             | Self::Udp(_)
             | Self::Packet(_)
@@ -77,9 +72,7 @@ impl PortKind {
             Self::Nat(nat) => (Some(nat.mac()), &[][..]),
             Self::Usbip(usbip) => (Some(usbip.mac()), &[][..]),
             Self::Tap(tap) => (tap.mac, &tap.addrs[..]),
-            Self::Unix(_) | Self::UnixGram(_) | Self::UnixSeq(_) | Self::Tcp(_) | Self::Udp(_) | Self::Wpan(_) => {
-                (None, &[][..])
-            }
+            Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) | Self::Wpan(_) => (None, &[][..]),
             Self::Packet(_) | Self::Slip(_) => {
                 self.ip_peer().map_or((None, &[][..]), |peer| (peer.mac, &peer.addrs[..]))
             }
@@ -102,7 +95,7 @@ impl PortKind {
             Self::Slip(slip) => slip.transport.is_public(),
             // Of a radio medium nobody is a gateway.
             Self::Wpan(_) => false,
-            Self::Tap(_) | Self::Unix(_) | Self::UnixGram(_) | Self::UnixSeq(_) => false,
+            Self::Tap(_) | Self::Unix(_) | Self::UnixGram(_) => false,
             Self::Usbip(_) | Self::Nat(_) => false,
         }
     }
@@ -114,7 +107,6 @@ impl PortKind {
             Self::Tap(_)
             | Self::Unix(_)
             | Self::UnixGram(_)
-            | Self::UnixSeq(_)
             | Self::Tcp(_)
             | Self::Udp(_)
             | Self::Packet(_)
@@ -131,7 +123,6 @@ impl PortKind {
             Self::Tap(_)
             | Self::Unix(_)
             | Self::UnixGram(_)
-            | Self::UnixSeq(_)
             | Self::Tcp(_)
             | Self::Udp(_)
             | Self::Wpan(_)
@@ -145,7 +136,6 @@ impl PortKind {
         let of = |connect: bool, clients| if connect { Arrival::Dialled } else { Arrival::LetIn { clients } };
         match self {
             Self::Unix(unix) => of(unix.connect, unix.clients),
-            Self::UnixSeq(unix) => of(unix.connect, unix.clients),
             Self::Tcp(tcp) => of(!tcp.listen, tcp.clients),
             Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) if transport.dials() => {
                 Arrival::Dialled
@@ -195,7 +185,6 @@ impl PortKind {
             Self::Tap(kind) => kind,
             Self::Unix(kind) => kind,
             Self::UnixGram(kind) => kind,
-            Self::UnixSeq(kind) => kind,
             Self::Tcp(kind) => kind,
             Self::Udp(kind) => kind,
             Self::Packet(kind) => kind,
