@@ -68,7 +68,6 @@ pub mod port {
 }
 
 pub mod service {
-    pub use crate::service::host::{Datagrams, Event, Host, Refusal, Refused, SocketId};
     pub use crate::service::nat::Nat;
 
     pub mod lan {

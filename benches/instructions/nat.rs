@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Result};
 use std::net::SocketAddr;
 use zbridge::config::{PortKind, PortSpec};
 use zbridge::frame::{Batch, MAX_FRAME, Outgoing, PREFIX};
-use zbridge::internals::service::{Datagrams, Event, Host, Nat, Refused, SocketId};
-use zbridge::service::Ingress;
+use zbridge::internals::service::Nat;
+use zbridge::service::{Arrived, Datagrams, Event, Ingress, Outside, Refused, Service, SocketId};
 use zbridge::wire::{Checksum, Offload};
 
 /// Bytes that a packet carries.
@@ -30,7 +30,7 @@ impl Beyond {
     }
 }
 
-impl Host for Beyond {
+impl Outside for Beyond {
     fn connect(&mut self, _: SocketAddr) -> Result<SocketId> {
         self.socket()
     }
@@ -85,7 +85,8 @@ impl Lab {
 
     fn hear(&mut self, frame: &[u8]) {
         let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
-        self.nat.handle_frame(NOW, Ingress::ONLY, (black_box(frame), offload), &mut self.host);
+        let arrived = Arrived { ingress: Ingress::ONLY, frame: black_box(frame), offload };
+        self.nat.handle_frame(NOW, arrived, &mut self.host);
     }
 
     fn tell(&mut self, socket: SocketId, readable: bool, writable: bool) {

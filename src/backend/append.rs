@@ -1,13 +1,13 @@
 //! A file that grows, written by a thread of its own: a disk that is slow, or full, holds up nobody else.
 //!
-//! What is sent is told of once it is written, so the window of the stream bounds what waits here. On a full disk the
-//! thread tries again until there is room, and so nothing is lost; other errors end the stream.
+//! No more than [`WINDOW`] waits here. On a full disk the thread tries again until there is room, and so nothing is lost;
+//! other errors end the stream.
 
 use super::full::Full;
+use super::{Tell, Told};
 use crate::error::{Class, Error, Result};
 use crate::rights::role::{BASE, BLOCKS};
 use crate::rights::{self, Role};
-use crate::service::outside::{Input, Stream};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,12 +18,19 @@ use std::time::Duration;
 /// It writes what is open.
 static ROLE: Role = Role::new("file", &[BASE, BLOCKS]);
 
+/// Bytes that wait to be written at most.
+const WINDOW: usize = 256 << 10;
+
 /// After this long a full disk is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The thread of a file. When this is dropped it writes what it has, unless the disk is full, and ends.
 pub(super) struct Append {
     pieces: Option<Sender<Vec<u8>>>,
+    /// Bytes that wait.
+    waiting: usize,
+    /// It is written no more.
+    failed: bool,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,32 +51,53 @@ pub(super) fn open(path: &Path) -> Result<File> {
 }
 
 impl Append {
-    /// Starts the thread that writes the file at `path` for `stream`. `tell` takes what comes of it; false ends the thread.
-    pub fn new(
-        (path, file): (&Path, File),
-        stream: Stream,
-        tell: impl Fn(Input) -> bool + Send + 'static,
-    ) -> Result<Self> {
+    /// Starts the thread that writes the file at `path`. `tell` takes what comes of it.
+    pub fn new((path, file): (&Path, File), tell: Tell) -> Result<Self> {
         let (pieces, queue) = unbounded();
         let (stop, stopped) = bounded(0);
         let path = path.display().to_string();
         let work = move || {
             let full = Full::new(path.clone(), "what is to be written waits");
-            if let Err(error) = write(file, full, &queue, &stopped, |count| tell(Input::Sent(stream, count))) {
+            if let Err(error) = write(file, full, &queue, &stopped, |count| tell(Told::Written(count))) {
                 log::error!("{path} is written no more: {error}");
-                tell(Input::Ended(stream));
+                tell(Told::Failed);
             }
         };
         let thread = rights::spawn("zb-file", &ROLE, work);
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
-        Ok(Self { pieces: Some(pieces), stop: Some(stop), thread: Some(thread) })
+        Ok(Self { pieces: Some(pieces), waiting: 0, failed: false, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Queues a piece.
-    pub fn send(&self, piece: Vec<u8>) {
-        if self.pieces.as_ref().is_none_or(|pieces| pieces.send(piece).is_err()) {
-            log::debug!("the thread of a file has ended");
+    /// Queues as much as there is room for.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
+        let count = bytes.len().min(WINDOW - self.waiting);
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if let (Some(pieces), Some(piece)) = (&self.pieces, bytes.get(..count))
+            && pieces.send(piece.to_vec()).is_ok()
+        {
+            self.waiting += count;
+        }
+        Ok(count)
+    }
+
+    /// So many bytes were written.
+    pub fn wrote(&mut self, count: usize) {
+        self.waiting = self.waiting.saturating_sub(count);
+    }
+
+    /// Nothing more will be.
+    pub fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// Bytes that are not written.
+    pub fn waiting(&self) -> usize {
+        self.waiting
     }
 }
 
@@ -169,11 +197,11 @@ mod tests {
     fn a_full_disk_does_not_keep_the_program() {
         let (tell, told) = unbounded();
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let append =
-            Append::new((Path::new("/dev/full"), full), Stream(3), move |input| tell.send(input).is_ok()).unwrap();
-        append.send(vec![1; 10]);
+        let tell: Tell = Box::new(move |what| tell.send(what).is_ok());
+        let mut append = Append::new((Path::new("/dev/full"), full), tell).unwrap();
+        assert_eq!(append.send(&[1; 10]).unwrap(), 10);
         drop(append);
-        assert_eq!(told.try_iter().collect::<Vec<_>>(), [Input::Ended(Stream(3))]);
+        assert!(matches!(*told.try_iter().collect::<Vec<_>>(), [Told::Failed]));
     }
 
     #[test]

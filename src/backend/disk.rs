@@ -5,10 +5,10 @@
 //! the image, and a map of bits says which blocks are there.
 
 use super::full::Full;
+use super::{Tell, Told};
 use crate::error::{Class, Error, Result};
 use crate::rights::role::{BASE, BLOCKS};
 use crate::rights::{self, Role};
-use crate::service::outside::Input;
 use crate::usb::class::storage::{BLOCK, Job, JobError, Work};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -67,13 +67,8 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Opens the image of want `want` and gives its length in blocks. `tell` takes the results; false ends the thread.
-    pub fn open(
-        want: usize,
-        image: &Path,
-        how: Use,
-        tell: impl Fn(Input) -> bool + Send + 'static,
-    ) -> Result<(Self, u64)> {
+    /// Opens the image and gives its length in blocks. `tell` takes the results.
+    pub fn open(image: &Path, how: Use, tell: Tell) -> Result<(Self, u64)> {
         let (mut medium, blocks) = Medium::open(image, how)?;
         // What is kept aside is elsewhere than the image.
         let what = if how.cow { "what is written to a disk".to_owned() } else { image.display().to_string() };
@@ -88,7 +83,7 @@ impl Disk {
                     full.note(&done);
                 }
                 let result = done.map_err(|error| failure(&error));
-                if !tell(Input::Done { want, id: job.id, result }) {
+                if !tell(Told::Job((job.id, result))) {
                     return;
                 }
             }
@@ -178,8 +173,9 @@ impl Medium {
         }
         let lock =
             if writes { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
-        rustix::fs::flock(&file, lock).map_err(|_| {
+        rustix::fs::flock(&file, lock).map_err(|errno| {
             Error::new(Class::Runtime, format!("the image {name} is in use"))
+                .because(errno)
                 .hint("only one disk may write an image; with cow several can share one")
         })?;
         let length = file.seek(SeekFrom::End(0)).map_err(|error| cannot(&error))?;

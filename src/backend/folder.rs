@@ -11,7 +11,7 @@
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, SOCKETS};
 use crate::rights::{self, Role, deed};
-use crate::service::host::FileAnswer;
+use crate::service::outside::FileAnswer;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};

@@ -1,110 +1,302 @@
-//! Back ends: the descriptors behind a service's outside ([`crate::service::outside`]).
+//! Back ends: the descriptors behind a service's [`Outside`](crate::service::outside::Outside).
 //!
-//! Theory of operation. [`Backend::open`] opens everything that a service wants, on the caller's thread, so that an
-//! error is the caller's to report. Sockets, pseudo-terminals, pipes and files then belong to the service's own thread,
-//! which sleeps in their poll ([`Backend::wait`], `reactor.rs`). Disks and files that are written have a thread each
-//! (`disk.rs`, `append.rs`), because their work may wait, and so has the look-up of a name. With nothing to do nobody
-//! wakes. When the back end is dropped its threads end, and sockets and links that it made are removed.
+//! Theory of operation. One table ([`slot`]) has what a service's names stand for, and everything in it that can be waited
+//! for is under one poll, in which the service's own thread sleeps ([`Backend::wait`]): a byte needs no second thread on its
+//! way. A name is its token, and neither is ever used twice, so an event that was on its way when its socket was closed
+//! finds nobody. mio is edge-triggered: an event says that something has changed ([`Backend::poll_event`]), and holds until a
+//! call has said `WouldBlock`; a further call says so too, without asking the kernel.
+//!
+//! What may wait for a disk or a name server has threads of its own, which tell what came of it ([`Told`]): disks
+//! (`disk.rs`), files that are written (`append.rs`), a folder that is served (`folder.rs`, `uploads.rs`), leases
+//! (`lease_file.rs`), look-ups. With nothing to do nobody wakes. When the back end is dropped its threads end, and sockets
+//! and links that it made are removed.
+//!
+//! | | |
+//! |---|---|
+//! | `open` | from a [`Want`](crate::service::outside::Want) to a descriptor |
+//! | `calls` | what a service asks: that trait itself |
+//! | `flows` | the sockets of a gateway's flows: how they end, and what ICMP says of them |
+//! | `slot`, `terminal` | what a name stands for |
 
 mod append;
+mod calls;
 mod disk;
+mod flows;
 mod folder;
 pub(crate) mod full;
 mod keep_alive;
 mod lease_file;
 mod open;
-mod reactor;
 mod resolvers;
-mod sockets;
-mod stream;
+mod slot;
 mod terminal;
 mod uploads;
 mod writer;
 
 use crate::error::{Error, Result};
-use crate::service::outside::{Found, Input, Output, Want};
-use crossbeam_channel::{Receiver, unbounded};
-use disk::{Disk, Use};
-pub use lease_file::LeaseFile;
-use mio::Waker;
-use reactor::Reactor;
-pub use sockets::Sockets;
+use crate::port::memory::Peak;
+use crate::port::netlink::Netlink;
+use crate::port::{descriptors, inet};
+use crate::service::outside::{Event, JobDone, SocketId};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use folder::Folder;
+use lease_file::LeaseFile;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use resolvers::Resolvers;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use slot::{Owned, Slot};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
+use writer::Writer;
+
+const WAKER: Token = Token(usize::MAX);
+/// Tokens from here on, whatever the size of a token, are the watches of terminals, below they are names.
+const WATCHES: usize = 1 << (usize::BITS - 2);
+const EVENTS: usize = 256;
+/// After this long a listener tries again for which the system had no descriptor left.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Sleeps shorter than this are not left to mio, which knows milliseconds only.
+const COARSE: Duration = Duration::from_millis(10);
+/// This part of the numbers that descriptors may have, the highest, is not for flows but for whom the process serves
+/// else. A new descriptor has the lowest number that is free, so that the number tells how many there are.
+const KEPT: u64 = 4;
+
+/// What the threads of a back end tell, each of a name.
+enum Told {
+    /// The address of what is to be dialled.
+    Address(Result<SocketAddr>),
+    /// A disk has done a job.
+    Job(JobDone),
+    /// So many bytes were written to a file.
+    Written(usize),
+    /// A file is written no more.
+    Failed,
+}
+
+/// What a thread tells, and of which name.
+type Word = (u64, Told);
+
+/// Takes what a thread tells; false when nobody listens any more.
+type Tell = Box<dyn Fn(Told) -> bool + Send>;
 
 /// The descriptors of one service.
 pub struct Backend {
-    reactor: Reactor,
-    /// What threads tell.
-    done: Receiver<Input>,
-    /// Indexed as the wants are.
-    disks: Vec<Option<Disk>>,
+    poll: Poll,
+    waker: Arc<Waker>,
+    events: Events,
+    /// What has happened, in order. The service takes it before the next wait, so that it is no longer than one poll gives.
+    happened: VecDeque<Event>,
+    slots: HashMap<u64, Slot, foldhash::fast::RandomState>,
+    next: u64,
+    /// Terminals that have something to show later, and listeners that try again later.
+    late: BTreeSet<u64>,
+    /// What threads tell. Bounded by its use: one thing for each job, look-up or window of bytes that they were given.
+    told: (Sender<Word>, Receiver<Word>),
+    /// The descriptors of flows are below this number.
+    below: u64,
+    resolvers: Resolvers,
+    folder: Option<Folder>,
+    writer: Option<Writer>,
+    leases: Option<LeaseFile>,
+    /// Where the machine's own addresses are asked for; opened when somebody first does.
+    routes: Option<Netlink>,
+    /// Of what is in the table.
+    peak: Peak,
 }
 
 impl Backend {
-    /// Opens everything in `wants`.
+    /// One without anything. Lets the process have as many descriptors as it may.
     ///
     /// # Errors
-    /// The first that cannot be opened, and what to do about it. Nothing is left behind.
-    pub fn open(wants: &[Want]) -> Result<(Self, Vec<Found>)> {
-        // Bounded by its use: threads tell one thing for each job, or for each window of bytes, that they were given.
-        let (to_service, done) = unbounded();
-        let mut reactor = Reactor::new()?;
-        let mut disks = Vec::new();
-        let mut found = Vec::new();
-        for (index, want) in wants.iter().enumerate() {
-            let mut opened = None;
-            let (waker, to_service) = (reactor.waker(), to_service.clone());
-            let tell = move |input| to_service.send(input).is_ok() && waker.wake().is_ok();
-            found.push(match want {
-                Want::Disk { image, read_only, cow, raw } => {
-                    let (disk, blocks) =
-                        Disk::open(index, image, Use { read_only: *read_only, cow: *cow, raw: *raw }, tell)?;
-                    opened = Some(disk);
-                    Found::Disk(blocks)
-                }
-                other => open::open(&mut reactor, index, other, tell)?,
-            });
-            disks.push(opened);
-        }
-        Ok((Self { reactor, done, disks }, found))
+    /// The system has none left.
+    pub fn new() -> Result<Self> {
+        let cannot = |error| Error::system("cannot wait for descriptors", &error);
+        let poll = Poll::new().map_err(cannot)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
+        let limit = descriptors::raise();
+        Ok(Self {
+            poll,
+            waker,
+            events: Events::with_capacity(EVENTS),
+            happened: VecDeque::new(),
+            slots: HashMap::default(),
+            next: 0,
+            late: BTreeSet::new(),
+            told: unbounded(),
+            below: limit - limit / KEPT,
+            resolvers: Resolvers::default(),
+            folder: None,
+            writer: None,
+            leases: None,
+            routes: None,
+            peak: Peak::default(),
+        })
     }
 
     /// What ends [`Backend::wait`] from another thread.
     pub fn waker(&self) -> Arc<Waker> {
-        self.reactor.waker()
+        self.waker.clone()
     }
 
-    /// What comes from the outside, in order.
-    pub fn poll_input(&mut self) -> Option<Input> {
-        self.reactor.poll_input().or_else(|| self.done.try_recv().ok())
+    /// What has happened, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.happened.pop_front()
     }
 
-    /// Does what goes to the outside.
-    pub fn perform(&mut self, output: Output) {
-        match output {
-            Output::Job(want, job) => {
-                if let Some(disk) = self.disks.get(want).and_then(Option::as_ref) {
-                    disk.send(job);
-                }
-            }
-            other => self.reactor.perform(other),
+    /// Sleeps until something happens, the waker is used, or `patience` is over; no longer than it takes to look where
+    /// something waits to be polled.
+    ///
+    /// # Errors
+    /// The system's poll does not work.
+    pub fn wait(&mut self, patience: Option<Duration>) -> Result<()> {
+        let late = self.catch_up();
+        let mut patience = patience.into_iter().chain(late).min();
+        if !self.happened.is_empty() {
+            patience = Some(Duration::ZERO);
         }
+        let polled = match patience {
+            Some(short) if Duration::ZERO < short && short < COARSE => {
+                self.sleep(short).map(|()| Duration::ZERO).map(Some)
+            }
+            other => Ok(other),
+        };
+        let polled = polled.and_then(|patience| self.poll.poll(&mut self.events, patience));
+        self.hear_events();
+        while let Ok((name, told)) = self.told.1.try_recv() {
+            self.hear(name, told);
+        }
+        match polled {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                Err(Error::system("back ends: cannot wait", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sleeps until the poll has something to tell, to the nanosecond.
+    fn sleep(&self, time: Duration) -> io::Result<()> {
+        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
+        let mut fds = [PollFd::from_borrowed_fd(self.poll.registry().as_fd(), PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&time)) {
+            Err(errno) if errno != Errno::INTR => Err(errno.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn hear_events(&mut self) {
+        let Self { events, slots, happened, .. } = self;
+        for event in events.iter().filter(|event| event.token() != WAKER) {
+            let Token(token) = event.token();
+            let name = if token >= WATCHES { token - WATCHES } else { token } as u64;
+            let Some(slot) = slots.get_mut(&name) else { continue };
+            let (readable, writable) = slot.hear(event);
+            happened.push_back(Event { socket: SocketId(name), readable, writable, refused: event.is_error() });
+        }
+    }
+
+    /// Takes what a thread tells.
+    fn hear(&mut self, name: u64, told: Told) {
+        let Some(slot) = self.slots.get_mut(&name) else { return };
+        if let Told::Address(addr) = told {
+            let begun = addr.and_then(inet::dial_at);
+            let begun = begun.map_err(|error| io::Error::other(error.what().to_owned()));
+            let placed = begun.and_then(|socket| self.place(name, Slot::dialled(socket)?));
+            if let (Err(error), Some(slot)) = (placed, self.slots.get_mut(&name)) {
+                slot.owned = Owned::Unreachable(Some(error));
+                self.happen(name);
+            }
+            return;
+        }
+        match (&mut slot.owned, told) {
+            (Owned::Disk(_, done), Told::Job(job)) => done.push_back(job),
+            (Owned::Append(file), Told::Written(count)) => file.wrote(count),
+            (Owned::Append(file), Told::Failed) => file.fail(),
+            _ => return,
+        }
+        (slot.readable, slot.writable) = (true, true);
+        self.happen(name);
+    }
+
+    fn happen(&mut self, name: u64) {
+        self.happened.push_back(Event { socket: SocketId(name), readable: true, writable: true, refused: false });
+    }
+
+    /// Lets terminals show what is late, and listeners try again. Gives the time until the next has something to do.
+    fn catch_up(&mut self) -> Option<Duration> {
+        let Self { late, slots, happened, .. } = self;
+        let mut next = None;
+        late.retain(|name| {
+            let Some(slot) = slots.get_mut(name) else { return false };
+            let due = match &mut slot.owned {
+                Owned::Terminal(terminal) => {
+                    terminal.catch_up();
+                    terminal.late_in()
+                }
+                Owned::Listener(listener) => listener.starved.map(|since| PAUSE.saturating_sub(since.elapsed())),
+                _ => None,
+            };
+            if due == Some(Duration::ZERO) && matches!(slot.owned, Owned::Listener(_)) {
+                slot.readable = true;
+                let socket = SocketId(*name);
+                happened.push_back(Event { socket, readable: true, writable: false, refused: false });
+                return false;
+            }
+            next = next.into_iter().chain(due).min();
+            due.is_some()
+        });
+        next
+    }
+
+    /// A name that nobody has.
+    fn name(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Has this stand for a name, under the watch of the poll.
+    fn place(&mut self, name: u64, slot: Slot) -> io::Result<()> {
+        let [own, watch] = slot.fds();
+        let register = |fd: Option<RawFd>, token, interest| match fd {
+            Some(fd) => self.poll.registry().register(&mut SourceFd(&fd), Token(token), interest),
+            None => Ok(()),
+        };
+        register(own, name as usize, Interest::READABLE | Interest::WRITABLE)?;
+        register(watch, WATCHES + name as usize, Interest::READABLE)?;
+        self.slots.insert(name, slot);
+        self.peak.note(self.slots.len());
+        Ok(())
+    }
+
+    /// Names and watches what is new.
+    fn add(&mut self, slot: Slot) -> io::Result<SocketId> {
+        let name = self.name();
+        self.place(name, slot)?;
+        Ok(SocketId(name))
+    }
+
+    /// Where a thread tells of a name.
+    fn tell(&self, name: u64) -> Tell {
+        let (told, waker) = (self.told.0.clone(), self.waker.clone());
+        Box::new(move |what| told.send((name, what)).is_ok() && waker.wake().is_ok())
+    }
+
+    fn slot(&mut self, socket: SocketId) -> io::Result<&mut Slot> {
+        self.slots.get_mut(&socket.0).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Bytes that have left for pseudo-terminals and that the programs there have not read, if there are such programs. To
     /// be asked at the end only: who leaves from then on is not noticed.
     pub fn unread(&mut self) -> Option<usize> {
-        self.reactor.unread()
-    }
-
-    /// Sleeps until something comes from the outside, the waker is used, or `patience` is over; no longer than it takes
-    /// to look where something waits to be polled.
-    ///
-    /// # Errors
-    /// The system's poll does not work.
-    pub fn wait(&mut self, patience: Option<Duration>) -> Result<()> {
-        let patience = if self.done.is_empty() { patience } else { Some(Duration::ZERO) };
-        self.reactor.wait(patience).map_err(|error| Error::system("back ends: cannot wait", &error))
+        let terminals = self.slots.values_mut().filter_map(|slot| match &mut slot.owned {
+            Owned::Terminal(terminal) => terminal.unread(),
+            _ => None,
+        });
+        terminals.reduce(|sum, count| sum + count)
     }
 }

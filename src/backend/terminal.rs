@@ -36,6 +36,8 @@ const TRIES: usize = 3;
 
 /// See the module.
 pub(super) struct Terminal {
+    /// Dropped first, for the number of a terminal that is closed may be another's at once.
+    _pty: Pty,
     master: OwnedFd,
     /// Tells that its path was opened or closed.
     watch: OwnedFd,
@@ -50,7 +52,8 @@ pub(super) struct Terminal {
     allowed: u32,
     since: Instant,
     clock: Clock,
-    _pty: Pty,
+    /// Looks into its other end, at the end.
+    probe: Option<OwnedFd>,
 }
 
 impl Terminal {
@@ -61,7 +64,8 @@ impl Terminal {
             Error::system("cannot watch a pseudo-terminal", &errno.into())
                 .hint("`sysctl fs.inotify.max_user_instances` is how many watches a user may have")
         })?;
-        Ok(Self {
+        let mut terminal = Self {
+            _pty: pty,
             master,
             watch,
             there: false,
@@ -71,8 +75,10 @@ impl Terminal {
             allowed: BURST,
             since: Instant::ZERO,
             clock: Clock::start(),
-            _pty: pty,
-        })
+            probe: None,
+        };
+        terminal.look();
+        Ok(terminal)
     }
 
     /// The descriptors to be polled: the terminal's own, and that of its watch.
@@ -113,12 +119,25 @@ impl Terminal {
         rustix::io::read(&self.master, buffer).map_err(waits)
     }
 
-    /// The program's end once more, if a program is there. As long as it is open the master does not tell that the program
-    /// has left, so it is for the end.
-    pub fn program_end(&self) -> Option<OwnedFd> {
+    /// Whether a program has it open.
+    pub fn is_there(&self) -> bool {
+        self.there
+    }
+
+    /// Bytes that it has taken and the program at it has not read; `None` if there is no program. As long as the program's
+    /// end is open here, too, the master does not tell that the program has left, so it is for the end.
+    pub fn unread(&mut self) -> Option<usize> {
         let flags =
             rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
-        self.there.then(|| rustix::pty::ioctl_tiocgptpeer(&self.master, flags).ok()).flatten()
+        if self.probe.is_none() && self.there {
+            self.probe = rustix::pty::ioctl_tiocgptpeer(&self.master, flags).ok();
+        }
+        let end = self.probe.as_ref()?;
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // The count is of the terminal's own buffer; a poll first fills that from the one behind it (`n_tty_poll`). The
+        // program may read between the two, so that nothing is counted although there is more.
+        rustix::event::poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&now)).ok()?;
+        usize::try_from(rustix::io::ioctl_fionread(end).ok()?).ok()
     }
 
     /// Shows the program what the other side has set. Gives the bytes that tell of a break, if one has begun.

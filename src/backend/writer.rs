@@ -11,7 +11,7 @@ use super::uploads::Uploads;
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, FILES, REMOVE};
 use crate::rights::{self, Role};
-use crate::service::host::FileAnswer;
+use crate::service::outside::FileAnswer;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use std::collections::VecDeque;

@@ -8,10 +8,12 @@ use super::style::width_of;
 use super::{print, show, stop};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
-use crate::port::channel::Link;
+use crate::frame::Batch;
+use crate::port::own::Link;
 use crate::service::endpoint::EndpointConfig;
+use crate::service::outside::Outside;
 use crate::service::ping_host::PingHost;
-use crate::service::{Ingress, Service};
+use crate::service::{Arrived, Service};
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac};
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
@@ -96,9 +98,9 @@ struct Told {
 }
 
 impl Service for Told {
-    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
+    fn handle_frame(&mut self, now: Instant, arrived: Arrived<'_>, outside: &mut dyn Outside) {
         let before = self.host.stats().received;
-        self.host.handle_frame(now, ingress, frame);
+        self.host.handle_frame(now, arrived, outside);
         let stats = self.host.stats();
         if stats.received > before
             && let Some(rtt) = stats.last
@@ -110,15 +112,15 @@ impl Service for Told {
         }
     }
 
-    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize {
-        self.host.poll_transmit(now, budget, out)
+    fn poll_transmit(&mut self, now: Instant, outside: &mut dyn Outside, out: &mut Batch) -> bool {
+        self.host.poll_transmit(now, outside, out)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.host.poll_timeout()
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.host.handle_timeout(now);
+    fn handle_timeout(&mut self, now: Instant, outside: &mut dyn Outside) {
+        self.host.handle_timeout(now, outside);
     }
 }

@@ -48,7 +48,7 @@
 //!  departed  fault                                                      what was shown last, what has failed
 //!  slot ─ edges ─ ports            a port's place; all edges, by which frames leave; with the switch, kept in step
 //!  arrival  links  listeners  events  look  show                        what is done with ports, each one matter
-//!  thread ─ runner ─ gateway ─ service ─ prepare     services, and what takes its time before a port is there
+//!  thread ─ runner ─ service ─ prepare               services, and what takes its time before a port is there
 //!  lives                           who is admitted, opened, tried again, removed
 //!  breath  command  fdb            a batch through the switch; what other threads ask
 //!  turn                            the loop: one switch on its thread
@@ -69,7 +69,6 @@ mod edges;
 mod events;
 mod fault;
 mod fdb;
-mod gateway;
 mod life;
 mod links;
 mod listeners;
@@ -98,7 +97,7 @@ pub use command::Handle;
 pub use control::{Client, PATIENCE};
 pub use fault::Ended;
 pub use fdb::NamedEntry;
-pub use service::run_service;
+pub use runner::run_service;
 pub use status::{Condition, PortStatus, SwitchStatus};
 
-pub use crate::port::channel::{Closed, Link};
+pub use crate::port::own::{Closed, Link, LinkReceiver, LinkSender, SendError};

@@ -65,7 +65,7 @@ impl Lookups {
     pub fn ask(&mut self, wisher: Wisher, spec: &Arc<PortSpec>, host: &Host) -> Option<(u64, String)> {
         let why = match names::first_name(spec) {
             Some(name) => format!("looking up {name}"),
-            None if service::is_one(spec) => "being opened".to_owned(),
+            None if crate::service::is_one(spec) => "being opened".to_owned(),
             None => return None,
         };
         self.asked += 1;

@@ -3,68 +3,53 @@
 //! Theory of operation. The thread that has a service's descriptors is the thread that has the service. A turn takes what
 //! has come from the outside and from the switch, bounded, lets the service work, hands its frames over, and keeps what
 //! it tells of itself. Frames are written into a batch of the port's own, and leave in it. With nothing to do the thread
-//! sleeps in the poll of the outside, which the port wakes.
-//!
-//! What differs is how a service asks for something outside: by messages to a back end (`service.rs`), or by calls where
-//! too many bytes move for that (`gateway.rs`). Both are an [`Occupant`] of their port.
+//! sleeps in the poll of its back end, which the port wakes.
 
 use super::fault::strike;
-use super::thread::Thread;
+use super::thread::{LINGER, Thread};
+use crate::backend::Backend;
 use crate::error::Result;
-use crate::frame::{Batch, Outgoing, PortId};
+use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Closed, Link};
-use crate::service::Ingress;
-use crate::service::report::Report;
+use crate::port::own;
+use crate::service::{Arrived, Service, Unsent};
 use crate::time::{Clock, Instant};
-use crate::wire::Offload;
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Batches of the switch in one turn.
 const BATCHES: usize = 16;
 /// Bytes of one batch to the switch: a few super-frames. What is not used of it is not resident.
-pub(super) const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
+const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
+/// How often it is looked, at the end, whether a program at a terminal has read what was sent to it: nothing tells. For how
+/// long it has to seem so.
+const LOOK: Duration = Duration::from_millis(20);
+const QUIET: Duration = Duration::from_millis(100);
 
-/// A service with what it has outside.
-pub(super) trait Occupant {
-    /// Sleeps until something comes from the outside, the port calls, or `patience` is over.
-    ///
-    /// # Errors
-    /// The system's poll does not work.
-    fn wait(&mut self, patience: Option<Duration>) -> Result<()>;
-
-    /// Takes what has come from the outside.
-    fn handle_outside(&mut self, now: Instant);
-
-    /// Takes a frame of the switch, with what its port said of it.
-    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8], offload: Offload);
-
-    /// Takes the ports of the switch that whoever was there has left.
-    fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
-        let _ = (now, ports);
-    }
-
-    /// Does what is due, and fills `out`, a batch of [`MESSAGE_BYTES`]. True if there may be more at once.
-    fn work(&mut self, now: Instant, out: &mut Batch) -> bool;
-
-    /// When [`Self::work`] is due.
-    fn poll_timeout(&self) -> Option<Instant>;
-
-    /// What there is to tell, when that has changed.
-    fn poll_report(&mut self, now: Instant) -> Option<Report>;
-
-    /// The port is no more. Lets what was accepted for the outside leave, as far as somebody takes it in time.
-    fn linger(&mut self, clock: &Clock);
+/// Runs `service` behind `link` until the port is removed or the bridge has ended.
+///
+/// # Errors
+/// The system has no descriptors left.
+pub fn run_service(link: &own::Link, service: &mut impl Service) -> Result<()> {
+    let (link, mut backend) = (link.channel(), Backend::new()?);
+    link.set_waker(backend.waker());
+    run(link, service, &mut backend, &Clock::start(), None);
+    Ok(())
 }
 
-/// Runs `occupant` behind `link` until the port is removed or the bridge has ended.
-pub(super) fn run(link: &Link, occupant: &mut impl Occupant, clock: &Clock, thread: Option<&Thread>) {
+/// The same with a back end from which it has obtained what it wants.
+pub(super) fn run<S: Service + ?Sized>(
+    link: &Link,
+    service: &mut S,
+    backend: &mut Backend,
+    clock: &Clock,
+    thread: Option<&Thread>,
+) {
     let mut spare = None;
     // Its end is the usual one: the port is no more.
-    while let Ok(patience) = turn(link, occupant, clock, &mut spare, thread) {
+    while let Ok(patience) = turn(link, service, backend, clock, &mut spare, thread) {
         thread.into_iter().for_each(|thread| thread.pulse.end());
-        let waited = occupant.wait(patience);
+        let waited = backend.wait(patience);
         thread.into_iter().for_each(|thread| thread.pulse.begin());
         if let Err(error) = waited {
             return log::error!("a service ends: {error}");
@@ -73,43 +58,97 @@ pub(super) fn run(link: &Link, occupant: &mut impl Occupant, clock: &Clock, thre
     }
     // It may take its time now, and nobody waits for it.
     thread.into_iter().for_each(|thread| thread.pulse.end());
-    occupant.linger(clock);
+    linger(service, backend, clock);
 }
 
 /// Takes what has come, and does what is to be done. Gives the time for which there is nothing more to do. `spare` is a
 /// batch that found nothing to carry.
-fn turn(
+fn turn<S: Service + ?Sized>(
     link: &Link,
-    occupant: &mut impl Occupant,
+    service: &mut S,
+    backend: &mut Backend,
     clock: &Clock,
     spare: &mut Option<Batch>,
     thread: Option<&Thread>,
 ) -> Result<Option<Duration>, Closed> {
-    occupant.handle_outside(clock.now());
+    handle_events(service, backend, clock.now());
     for _ in 0..BATCHES {
         let Some(batch) = link.try_recv_batch()? else { break };
         thread.into_iter().for_each(|thread| strike(thread.port()));
         let now = clock.now();
-        for (frame, bytes) in Outgoing::rest_of(&batch, 0).frames() {
-            occupant.handle_frame(now, link.ingress(frame), bytes, frame.offload);
+        for (meta, frame) in Outgoing::rest_of(&batch, 0).frames() {
+            let arrived = Arrived { ingress: link.ingress(meta), frame, offload: meta.offload };
+            service.handle_frame(now, arrived, backend);
         }
         link.done_with(batch);
     }
     let now = clock.now();
-    occupant.handle_departures(now, &link.take_departures());
+    let departures = link.take_departures();
+    if !departures.is_empty() {
+        service.handle_departures(now, &departures);
+    }
+    service.handle_timeout(now, backend);
     let mut out = spare.take().unwrap_or_else(|| link.spare(MESSAGE_BYTES));
-    let busy = occupant.work(now, &mut out);
+    let busy = service.poll_transmit(now, backend, &mut out);
     if out.is_empty() {
         *spare = Some(out);
     } else {
         link.send_batch(out)?;
     }
-    if let Some(report) = occupant.poll_report(now) {
+    if let Some(report) = service.poll_report(now, SystemTime::now) {
         link.tell(report);
     }
     if busy || !link.fall_asleep() {
         return Ok(Some(Duration::ZERO));
     }
     // Handing on what it has made may have taken its time.
-    Ok(occupant.poll_timeout().map(|at| at - clock.now()))
+    Ok(service.poll_timeout().map(|at| at - clock.now()))
+}
+
+fn handle_events<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, now: Instant) {
+    while let Some(event) = backend.poll_event() {
+        service.handle_event(now, event, backend);
+    }
+}
+
+/// The port is no more. Lets what was accepted for the outside leave, as far as somebody takes it in time.
+fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &Clock) {
+    let begun = clock.now();
+    service.handle_closed(begun, backend);
+    let (end, mut quiet) = (begun + LINGER, begun + QUIET);
+    let mut nowhere = Batch::new(MESSAGE_BYTES);
+    for round in 0.. {
+        let now = clock.now();
+        handle_events(service, backend, now);
+        service.handle_timeout(now, backend);
+        let busy = service.poll_transmit(now, backend, &mut nowhere);
+        nowhere.clear();
+        let (unsent, unread) = (service.unsent(backend), backend.unread());
+        let leaving = unsent.iter().any(|it| it.taken) || unread.is_some_and(|count| count > 0);
+        if leaving {
+            quiet = now + QUIET;
+        }
+        // What was given back at first has to reach the back end, so there is a second round.
+        if now >= end || round > 0 && !leaving && (unread.is_none() || now >= quiet) {
+            return say_lost(&unsent, unread.unwrap_or(0));
+        }
+        let look = match (round, unread) {
+            (0, _) => now,
+            (_, Some(_)) => now + LOOK,
+            (_, None) => end,
+        };
+        let due = service.poll_timeout().map_or(look, |due| due.min(look));
+        if let Err(error) = backend.wait(Some(if busy { Duration::ZERO } else { due - now })) {
+            return log::error!("a service ends: {error}");
+        }
+    }
+}
+
+fn say_lost(unsent: &[Unsent], unread: usize) {
+    for Unsent { from, bytes, .. } in unsent {
+        log::warn!("{from}: {bytes} bytes were not taken by its other end, and are lost");
+    }
+    if unread > 0 {
+        log::warn!("{unread} bytes were not read by the program at a pseudo-terminal, and are lost");
+    }
 }

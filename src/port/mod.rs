@@ -24,6 +24,7 @@ pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod netlink;
 mod open;
+pub(crate) mod own;
 pub(crate) mod own_folder;
 pub(crate) mod owner;
 pub(crate) mod packet;

@@ -4,11 +4,13 @@
 use crate::config::{Config, InstanceSpec, Ready};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
+use crate::frame::Batch;
 use crate::rights::role::BASE;
 use crate::rights::{self, Role};
 use crate::service::endpoint::EndpointConfig;
+use crate::service::outside::Outside;
 use crate::service::prober::{Prober, Question};
-use crate::service::{Ingress, Service};
+use crate::service::{Arrived, Service};
 use crate::time::Instant;
 use crate::wire::{Cidr, Mac};
 use std::collections::HashSet;
@@ -125,23 +127,23 @@ impl<F: FnOnce()> Asking<F> {
 }
 
 impl<F: FnOnce()> Service for Asking<F> {
-    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
-        self.prober.handle_frame(now, ingress, frame);
+    fn handle_frame(&mut self, now: Instant, arrived: Arrived<'_>, outside: &mut dyn Outside) {
+        self.prober.handle_frame(now, arrived, outside);
         self.look();
     }
 
-    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize {
-        let sent = self.prober.poll_transmit(now, budget, out);
+    fn poll_transmit(&mut self, now: Instant, outside: &mut dyn Outside, out: &mut Batch) -> bool {
+        let more = self.prober.poll_transmit(now, outside, out);
         self.look();
-        sent
+        more
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.prober.poll_timeout()
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.prober.handle_timeout(now);
+    fn handle_timeout(&mut self, now: Instant, outside: &mut dyn Outside) {
+        self.prober.handle_timeout(now, outside);
         self.look();
     }
 }

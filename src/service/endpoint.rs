@@ -21,6 +21,7 @@
 mod addresses;
 mod config;
 mod event;
+mod fill;
 mod flow;
 mod flows;
 mod icmp;

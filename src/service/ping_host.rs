@@ -6,8 +6,9 @@ use std::net::IpAddr;
 
 use super::endpoint::{Endpoint, EndpointConfig, Event};
 use crate::error::Result;
-use crate::service::machine::Service;
-use crate::service::station::Ingress;
+use crate::frame::Batch;
+use crate::service::machine::{Arrived, Service};
+use crate::service::outside::Outside;
 use crate::time::{Duration, Instant, earliest};
 
 /// Data of one ping, in bytes: what ping(8) sends.
@@ -15,6 +16,7 @@ const DATA: usize = 56;
 
 /// What has become of the pings.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct PingStats {
     /// Questions sent.
     pub sent: u64,
@@ -85,8 +87,8 @@ impl PingHost {
 }
 
 impl Service for PingHost {
-    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
-        self.endpoint.handle_frame_from(now, ingress, frame);
+    fn handle_frame(&mut self, now: Instant, arrived: Arrived<'_>, _: &mut dyn Outside) {
+        self.endpoint.handle_frame_from(now, arrived.ingress, arrived.frame);
         while let Some(event) = self.endpoint.poll_event() {
             if let Event::EchoReply { rtt, ident, .. } = event
                 && ident == self.ident
@@ -96,8 +98,8 @@ impl Service for PingHost {
         }
     }
 
-    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize {
-        self.endpoint.poll_transmit(now, budget, &mut |frame: &[u8]| out(frame))
+    fn poll_transmit(&mut self, now: Instant, _: &mut dyn Outside, out: &mut Batch) -> bool {
+        self.endpoint.fill(now, out)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -105,7 +107,7 @@ impl Service for PingHost {
     }
 
     /// Pings, when it is time. After a pause the pings that were missed are not made up for.
-    fn handle_timeout(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant, _: &mut dyn Outside) {
         self.endpoint.handle_timeout(now);
         if now < self.next {
             return;
@@ -121,6 +123,7 @@ impl Service for PingHost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::script::{Script, arrived, sent};
     use crate::wire::Mac;
 
     fn host(last: u8, peer: u8) -> PingHost {
@@ -136,11 +139,10 @@ mod tests {
         for at in from..from + millis {
             let now = Instant::from_millis(at);
             for (to, frame) in wire.drain(..).filter(|_| !lost) {
-                hosts[to].handle_frame(now, Ingress::ONLY, &frame);
+                hosts[to].handle_frame(now, arrived(&frame), &mut Script::default());
             }
             for (from, host) in hosts.iter_mut().enumerate() {
-                host.handle_timeout(now);
-                host.poll_transmit(now, 100, &mut |frame| wire.push((1 - from, frame.to_vec())));
+                wire.extend(sent(host, now, &mut Script::default()).into_iter().map(|frame| (1 - from, frame)));
                 assert!(host.poll_timeout().is_some_and(|next| next > now));
             }
         }

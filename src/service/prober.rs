@@ -9,8 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::endpoint::{ConnId, Endpoint, EndpointConfig, Event};
 use crate::error::Result;
-use crate::service::machine::Service;
-use crate::service::station::Ingress;
+use crate::frame::Batch;
+use crate::service::machine::{Arrived, Service};
+use crate::service::outside::Outside;
 use crate::time::{Duration, Instant, earliest};
 
 /// After how long a question is asked again at least.
@@ -123,15 +124,15 @@ impl Prober {
 }
 
 impl Service for Prober {
-    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
-        self.endpoint.handle_frame_from(now, ingress, frame);
+    fn handle_frame(&mut self, now: Instant, arrived: Arrived<'_>, _: &mut dyn Outside) {
+        self.endpoint.handle_frame_from(now, arrived.ingress, arrived.frame);
         self.handle_events(now);
     }
 
-    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize {
-        let sent = self.endpoint.poll_transmit(now, budget, &mut |frame: &[u8]| out(frame));
+    fn poll_transmit(&mut self, now: Instant, _: &mut dyn Outside, out: &mut Batch) -> bool {
+        let more = self.endpoint.fill(now, out);
         self.handle_events(now);
-        sent
+        more
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -139,7 +140,7 @@ impl Service for Prober {
         earliest(own, self.endpoint.poll_timeout())
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant, _: &mut dyn Outside) {
         self.endpoint.handle_timeout(now);
         if let Some((conn, _)) = self.under_way.filter(|&(_, until)| until <= now) {
             match self.look_again() {
@@ -161,6 +162,7 @@ impl Service for Prober {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::script::{Script, arrived, sent};
     use crate::wire::Mac;
 
     fn config(last: u8) -> EndpointConfig {
@@ -174,9 +176,9 @@ mod tests {
         let mut answered = None;
         for at in from..from + millis {
             let now = Instant::from_millis(at);
-            to_prober.drain(..).for_each(|frame| prober.handle_frame(now, Ingress::ONLY, &frame));
-            prober.handle_timeout(now);
-            prober.poll_transmit(now, 100, &mut |frame| to_host.push(frame.to_vec()));
+            let outside = &mut Script::default();
+            to_prober.drain(..).for_each(|frame| prober.handle_frame(now, arrived(&frame), outside));
+            to_host.extend(sent(prober, now, outside));
             answered = answered.or(prober.is_answered().then_some(at));
             if let Some(host) = host.as_deref_mut() {
                 to_host.drain(..).for_each(|frame| host.handle_frame(now, &frame));

@@ -4,8 +4,8 @@
 //! they say is an [`Answer`], to which the gateway puts the headers.
 
 use crate::service::endpoint::{Endpoint, Event as StreamEvent};
-use crate::service::host::{Event, Host};
 use crate::service::lease::Lease;
+use crate::service::outside::{Event, Outside};
 use crate::service::station::Station;
 use crate::time::Instant;
 use crate::wire::Mac;
@@ -53,11 +53,11 @@ pub enum Answer {
     },
 }
 
-/// Servers behind the gateway's addresses. Whatever they need of the host is the gateway's [`Host`]'s, whose events for
+/// Servers behind the gateway's addresses. Whatever they need of the host is the gateway's [`Outside`]'s, whose events for
 /// sockets of theirs they are told.
 pub trait Servers: Send {
     /// Takes a datagram. `false`: nobody serves this address and port, and the gateway does with it what it would.
-    fn handle_datagram(&mut self, now: Instant, question: Question<'_>, host: &mut dyn Host) -> bool;
+    fn handle_datagram(&mut self, now: Instant, question: Question<'_>, host: &mut dyn Outside) -> bool;
 
     /// Takes a router solicitation of whom, its packet's hop limit, and the message, whose checksum is right.
     fn handle_solicitation(&mut self, now: Instant, from: (Ipv6Addr, Mac), hop_limit: u8, message: &[u8]);
@@ -69,22 +69,22 @@ pub trait Servers: Send {
     }
 
     /// A socket has changed. `false`: it is none of theirs.
-    fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool;
+    fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Outside) -> bool;
 
     /// Takes what was done with files. Returns whether there was anything.
-    fn handle_files(&mut self, now: Instant, host: &mut dyn Host) -> bool {
+    fn handle_files(&mut self, now: Instant, host: &mut dyn Outside) -> bool {
         let _ = (now, host);
         false
     }
 
     /// The next answer. Asked after everything that may have made one.
-    fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host) -> Option<Answer>;
+    fn poll_transmit(&mut self, now: Instant, host: &mut dyn Outside) -> Option<Answer>;
 
     /// When [`Servers::handle_timeout`] has something to do.
     fn poll_timeout(&self) -> Option<Instant>;
 
     /// Does what is due.
-    fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host);
+    fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside);
 
     /// The TCP port on which one listens; [`Servers::hears_stream`] tells at which addresses.
     fn stream_port(&self) -> Option<u16> {
@@ -98,7 +98,7 @@ pub trait Servers: Send {
     }
 
     /// Something happened to a connection of the endpoint.
-    fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Host) {
+    fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Outside) {
         let _ = (now, event, endpoint, host);
     }
 

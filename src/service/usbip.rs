@@ -2,7 +2,7 @@
 //!
 //! Theory of operation. The port is an [`Endpoint`] that listens on TCP port 3240, and one [`Server`] with the devices.
 //! A connection is a `Line`: to a peer on the switch through the endpoint, or to a client of the machine itself
-//! through a stream of the outside (`usbip-listen=`). Events only mark that something has changed; then one round
+//! through a stream of the outside (`usbip-listen=`). Events, of either side, only mark that something has changed; then one round
 //! (`work`) lets every driver move bytes between a device and its back end, and every line move bytes
 //! between its connection and its session. Both directions push back: a session that does not want bytes is not read
 //! for, so that the window of its connection closes, and what a peer does not take stays in the session, which is
@@ -16,14 +16,14 @@
 //!   Line::work          bytes of the connection into the server's session, as long as that wants more
 //!     Server            a session cuts them into messages, and gives the URB to the device's function
 //!     Line::work        the replies that are ready into the connection, as long as that has room
-//!   Driver::work        again: what the URB brought leaves as Output::Send or Output::Job
+//!   Driver::work        again: what the URB brought leaves by Outside::send_pieces or Outside::submit
 //! poll_transmit         the endpoint's segments with the replies
-//! handle_input          what the back end says to it completes a URB in the next round
+//! handle_event          the back end has something: Outside::recv or Outside::job_done in the next round completes a URB
 //! ```
 //!
 //! A peer that ends its connection gives its device back at once; one that vanishes is found out by the keep-alive of
-//! the endpoint, or of the kernel, within 30 s (`patience=`), and at once when somebody asks for its device. When the port is no more the importers are let go, and what their devices
-//! hold for back ends still leaves.
+//! the endpoint, or of the kernel, within 30 s (`patience=`), and at once when somebody asks for its device. When the port
+//! is no more the importers are let go, and what their devices hold for back ends still leaves.
 
 mod build;
 mod driver;
@@ -32,27 +32,27 @@ mod relay;
 mod transport;
 mod watch;
 
-pub use build::wants;
-
 use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
-use super::outside::{Found, Input, Output};
+use super::outside::{Event as Change, Outside, SocketId};
 use super::report::{Report, Shown, Standing};
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
-use crate::service::machine::{Service, Unsent};
-use crate::service::station::Ingress;
+use crate::frame::Batch;
+use crate::service::machine::{Arrived, Service, Unsent};
 use crate::time::{Instant, earliest};
 use crate::usb::Function;
 use crate::usbip::{KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
-use driver::Driver;
+use driver::{Bench, Driver};
 use line::{Line, World, ask_holders};
-use std::collections::VecDeque;
 use std::net::IpAddr;
-use transport::Via;
+use std::time::SystemTime;
+use transport::{CHUNK, Via, Ways};
 use watch::{Foreign, Presence, Watch};
 
 /// Connections whose handshake is under way.
 const BACKLOG: usize = 16;
+/// Clients of the machine itself at once; further ones wait in the kernel's queue.
+const MOST: usize = 256;
 
 /// See the module.
 pub struct UsbipPort {
@@ -60,8 +60,8 @@ pub struct UsbipPort {
     endpoint: Endpoint,
     server: Server,
     listener: ListenerId,
-    /// The want whose streams are clients of the machine itself.
-    host: Option<usize>,
+    /// The listener for clients of the machine itself.
+    host: Option<SocketId>,
     lines: Vec<Line>,
     drivers: Vec<Driver>,
     foreign: Vec<Foreign>,
@@ -71,28 +71,25 @@ pub struct UsbipPort {
     exports: Option<Usbip>,
     /// It is to be shown otherwise than it was last. Asked at every turn, and hardly ever so.
     changed: bool,
-    outputs: VecDeque<Output>,
+    /// Room for what is read of a stream.
+    buffer: Vec<u8>,
+    /// The number of the round.
+    round: u64,
     /// Something has changed since the last round.
     dirty: bool,
-    /// The port is no more.
-    closed: bool,
     /// Who has which device, as it was logged last.
     importers: Vec<Option<IpAddr>>,
 }
 
 impl UsbipPort {
-    /// The service of the port `spec`, whose kind is `usbip`. `found` answers [`wants`].
+    /// The service of the port `spec`, whose kind is `usbip`, with what its devices work with.
     ///
     /// # Errors
-    /// Of class usage, for addresses that cannot work and devices that cannot be.
-    pub fn new(spec: &PortSpec, usbip: &Usbip, found: &[Found], seed: u64) -> Result<Self> {
+    /// Of class usage, for addresses that cannot work and devices that cannot be, and what cannot be opened.
+    pub fn new(spec: &PortSpec, usbip: &Usbip, outside: &mut dyn Outside, seed: u64) -> Result<Self> {
         let mut server = Server::new(Options { show_busy: usbip.show_busy });
-        let drivers = build::export(&mut server, &spec.name, usbip, found)?;
-        let host = build::host_want(usbip);
-        for (want, addr) in found.iter().enumerate().filter_map(|(want, it)| Some((want, it.listening()?))) {
-            let what = if Some(want) == host { "USB/IP" } else { "a serial port" };
-            log::info!("{}: {what} is served at tcp {addr}, too", spec.name);
-        }
+        let drivers = build::export(&mut server, &spec.name, usbip, outside)?;
+        let host = build::listen(&spec.name, usbip, outside)?;
         let port = Self::serving(&spec.name, &endpoint_config(spec, usbip, seed), server)?;
         let foreign = build::foreign(usbip);
         let watches = foreign.iter().map(|_| Watch::new()).collect();
@@ -119,9 +116,9 @@ impl UsbipPort {
             watches: Vec::new(),
             exports: None,
             changed: true,
-            outputs: VecDeque::new(),
+            buffer: vec![0; CHUNK],
+            round: 0,
             dirty: true,
-            closed: false,
             importers: Vec::new(),
         })
     }
@@ -142,17 +139,17 @@ impl UsbipPort {
         &self.server
     }
 
-    fn handle_events(&mut self, now: Instant) {
+    fn handle_events(&mut self, now: Instant, outside: &mut dyn Outside) {
         while let Some(event) = self.endpoint.poll_event() {
             self.dirty = true;
             match event {
                 Event::Accepted { conn, listener, peer, .. } if listener == self.listener => {
-                    self.admit(now, Via::Switch(conn), peer.ip());
+                    self.admit(now, Via::Switch(conn), peer.ip(), outside);
                 }
-                Event::PeerClosed(conn) => self.with_line(Via::Switch(conn), |line| line.peer_closed = true),
+                Event::PeerClosed(conn) => self.with_line(Via::Switch(conn), |line| line.transport.peer_closed = true),
                 Event::Closed(conn, reason) => {
                     log::debug!("{}: connection ended: {reason:?}", self.name);
-                    self.with_line(Via::Switch(conn), |line| line.gone = true);
+                    self.with_line(Via::Switch(conn), |line| line.transport.gone = true);
                 }
                 _ => {}
             }
@@ -165,59 +162,61 @@ impl UsbipPort {
         }
     }
 
-    fn admit(&mut self, now: Instant, via: Via, source: IpAddr) {
+    /// Lets in clients of the machine itself.
+    fn accept(&mut self, now: Instant, outside: &mut dyn Outside) {
+        let Some(listener) = self.host else { return };
+        while self.lines.len() < MOST
+            && let Ok((stream, from)) = outside.accept(listener)
+        {
+            self.admit(now, Via::Host(stream), from.ip(), outside);
+        }
+    }
+
+    fn admit(&mut self, now: Instant, via: Via, source: IpAddr, outside: &mut dyn Outside) {
         match self.server.open(now, source) {
             Ok(id) => self.lines.push(Line::new(via, id, source)),
             Err(refused) => {
                 log::warn!("{}: {source} is refused: {refused}", self.name);
                 match via {
                     Via::Switch(conn) => self.endpoint.abort(conn),
-                    Via::Host(stream) => self.outputs.push_back(Output::Close(stream)),
+                    Via::Host(stream) => outside.close(stream, false),
                 }
             }
         }
     }
 
     /// One round: back ends first, since what they bring may answer a URB.
-    fn work(&mut self, now: Instant) {
+    fn work(&mut self, now: Instant, outside: &mut dyn Outside) {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
-        for driver in &mut self.drivers {
-            driver.work(now, &mut self.server, &mut self.outputs);
-        }
-        let Self { name, endpoint, server, foreign, outputs, lines, .. } = self;
-        let mut world = World { name, endpoint, server, foreign, outputs };
+        self.round += 1;
+        self.accept(now, outside);
+        self.drive(now, outside);
+        let (mut world, lines, watches) = self.parts(outside);
         lines.retain_mut(|line| line.work(now, &mut world));
-        self.dirty |= ask_holders(now, lines, &mut world);
+        let settled = ask_holders(now, lines, &mut world);
+        let changed = watch(now, &mut world, watches);
+        let more = world.ways.more || settled;
+        self.changed |= changed;
+        self.dirty |= more;
         // What a line brought may be for a back end.
-        for driver in &mut self.drivers {
-            driver.work(now, &mut self.server, &mut self.outputs);
-        }
-        self.watch(now);
+        self.drive(now, outside);
         self.tell();
     }
 
-    /// Asks for the devices of other servers that are not there.
-    fn watch(&mut self, now: Instant) {
-        let Self { name, endpoint, server, foreign, watches, exports, changed, outputs, .. } = self;
-        let mut world = World { name, endpoint, server, foreign, outputs };
-        for (at, watch) in watches.iter_mut().enumerate() {
-            *changed |= watch.work(now, at, &mut world, |foreign| {
-                let Foreign { busid, import, presence, .. } = foreign;
-                match presence {
-                    Presence::Asked => {}
-                    Presence::There => {
-                        let attach = exports.as_ref().and_then(|usbip| usbip.attach_to(busid));
-                        let line = attach.map(|attach| format!("; to attach: {}", attach.line)).unwrap_or_default();
-                        log::info!("{name}: import={import} is there{line}");
-                    }
-                    Presence::Away(why) => {
-                        log::warn!("{name}: import={import}: {why}; trying again until it is there");
-                    }
-                }
-            });
-        }
+    fn drive(&mut self, now: Instant, outside: &mut dyn Outside) {
+        let Self { drivers, server, buffer, .. } = self;
+        let mut bench = Bench { now, server, outside, buffer, more: false };
+        drivers.iter_mut().for_each(|driver| driver.work(&mut bench));
+        self.dirty |= bench.more;
+    }
+
+    /// What lines and watches work with, and these.
+    fn parts<'a>(&'a mut self, outside: &'a mut dyn Outside) -> (World<'a>, &'a mut Vec<Line>, &'a mut Vec<Watch>) {
+        let Self { name, endpoint, server, foreign, watches, lines, buffer, round, exports, .. } = self;
+        let ways = Ways { endpoint, outside, buffer, round: *round, more: false };
+        (World { name, ways, server, foreign, exports: exports.as_ref() }, lines, watches)
     }
 
     /// The port as it is to be shown: only devices that are there can be attached.
@@ -254,6 +253,29 @@ impl UsbipPort {
     }
 }
 
+/// Asks for the devices of other servers that are not there. True if one is to be shown otherwise.
+fn watch(now: Instant, world: &mut World, watches: &mut [Watch]) -> bool {
+    let (name, exports) = (world.name, world.exports);
+    let mut changed = false;
+    for (at, watch) in watches.iter_mut().enumerate() {
+        changed |= watch.work(now, at, world, |foreign| {
+            let Foreign { busid, import, presence, .. } = foreign;
+            match presence {
+                Presence::Asked => {}
+                Presence::There => {
+                    let attach = exports.and_then(|usbip| usbip.attach_to(busid));
+                    let line = attach.map(|attach| format!("; to attach: {}", attach.line)).unwrap_or_default();
+                    log::info!("{name}: import={import} is there{line}");
+                }
+                Presence::Away(why) => {
+                    log::warn!("{name}: import={import}: {why}; trying again until it is there");
+                }
+            }
+        });
+    }
+    changed
+}
+
 fn endpoint_config(spec: &PortSpec, usbip: &Usbip, seed: u64) -> EndpointConfig {
     let mut config = EndpointConfig::new(usbip.mac(), usbip.addrs.clone());
     config.gateways.clone_from(&usbip.gateways);
@@ -275,14 +297,18 @@ fn endpoint_config(spec: &PortSpec, usbip: &Usbip, seed: u64) -> EndpointConfig 
 }
 
 impl Service for UsbipPort {
-    fn handle_frame(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
-        self.endpoint.handle_frame_from(now, ingress, frame);
+    fn handle_frame(&mut self, now: Instant, arrived: Arrived<'_>, _: &mut dyn Outside) {
+        self.endpoint.handle_frame_from(now, arrived.ingress, arrived.frame);
         // An acknowledgement has no event, but may make room.
         self.dirty = true;
     }
 
-    fn poll_transmit(&mut self, now: Instant, budget: usize, out: &mut dyn FnMut(&[u8])) -> usize {
-        self.endpoint.poll_transmit(now, budget, &mut |frame: &[u8]| out(frame))
+    fn handle_event(&mut self, _: Instant, _: Change, _: &mut dyn Outside) {
+        self.dirty = true;
+    }
+
+    fn poll_transmit(&mut self, now: Instant, _: &mut dyn Outside, out: &mut Batch) -> bool {
+        self.endpoint.fill(now, out)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -292,63 +318,32 @@ impl Service for UsbipPort {
         [lines, work, watches, self.server.poll_timeout()].into_iter().fold(self.endpoint.poll_timeout(), earliest)
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant, outside: &mut dyn Outside) {
         self.endpoint.handle_timeout(now);
-        self.handle_events(now);
+        self.handle_events(now, outside);
         let lines = self.lines.iter().filter_map(Line::poll_timeout);
         let others = lines.chain(self.watches.iter().filter_map(Watch::poll_timeout)).chain(self.server.poll_timeout());
         if others.min().is_some_and(|due| due <= now) {
             self.server.handle_timeout(now);
             self.dirty = true;
         }
-        self.work(now);
-    }
-
-    fn handle_input(&mut self, now: Instant, mut input: Input) {
-        self.dirty = true;
-        if let Input::Opened { want, stream, peer } = input
-            && self.host == Some(want)
-        {
-            if self.closed {
-                return self.outputs.push_back(Output::Close(stream));
-            }
-            return self.admit(now, Via::Host(stream), peer.unwrap_or(IpAddr::from([127, 0, 0, 1])));
-        }
-        if self.lines.iter_mut().any(|line| line.handle_input(&mut input))
-            || self.watches.iter_mut().any(|watch| watch.handle_input(&mut input))
-        {
-            return;
-        }
-        // A dial whose line has ended in the meantime.
-        if let Input::Opened { want, stream, .. } = &input
-            && self.foreign.iter().any(|foreign| foreign.is(*want))
-        {
-            return self.outputs.push_back(Output::Close(*stream));
-        }
-        for driver in &mut self.drivers {
-            driver.handle_input(now, &mut self.server, &input, &mut self.outputs);
-        }
+        self.work(now, outside);
     }
 
     /// Without importers the devices get no more bytes for their back ends.
-    fn handle_closed(&mut self, now: Instant) {
-        (self.closed, self.dirty) = (true, true);
+    fn handle_closed(&mut self, now: Instant, outside: &mut dyn Outside) {
+        (self.host, self.dirty) = (None, true);
         self.watches.clear();
-        let Self { name, endpoint, server, foreign, outputs, lines, .. } = self;
-        let mut world = World { name, endpoint, server, foreign, outputs };
+        let (mut world, lines, _) = self.parts(outside);
         lines.drain(..).for_each(|line| line.cut(now, &mut world));
-        self.drivers.iter_mut().for_each(|driver| driver.close(&mut self.outputs));
+        self.drivers.iter_mut().for_each(Driver::close);
     }
 
-    fn unsent(&self) -> Vec<Unsent> {
-        self.drivers.iter().filter_map(|driver| driver.unsent(&self.server)).collect()
+    fn unsent(&self, outside: &dyn Outside) -> Vec<Unsent> {
+        self.drivers.iter().filter_map(|driver| driver.unsent(&self.server, outside)).collect()
     }
 
-    fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
-    }
-
-    fn poll_report(&mut self) -> Option<Report> {
+    fn poll_report(&mut self, _: Instant, _: fn() -> SystemTime) -> Option<Report> {
         if std::mem::take(&mut self.changed) { self.show().map(Report::news) } else { None }
     }
 }

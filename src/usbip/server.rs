@@ -20,6 +20,7 @@ pub struct ConnectionId(u64);
 
 /// How a server behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// Lists also show devices that are in use; usbipd hides them.
     pub show_busy: bool,
@@ -27,6 +28,7 @@ pub struct Options {
 
 /// Why a connection was not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
     /// [`MAX_CONNECTIONS`] are open.
     #[error("too many connections")]
@@ -133,12 +135,8 @@ impl Server {
         self.output(now, id).map_or(&[], |out| out.first())
     }
 
-    /// Takes that piece, for an owner who would otherwise copy it.
-    pub fn transmit_piece(&mut self, now: Instant, id: ConnectionId) -> Option<Vec<u8>> {
-        self.output(now, id)?.take_first()
-    }
-
-    fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut Pieces> {
+    /// All that is to be sent, for an owner who sends several pieces at once and says there what was sent.
+    pub(crate) fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut Pieces> {
         let Self { exports, connections, options, .. } = self;
         let mut context = Context { id, exports, show_busy: options.show_busy };
         Some(connections.get_mut(&id)?.session.output(now, &mut context))

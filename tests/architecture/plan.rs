@@ -62,7 +62,7 @@ const ROOMS: &[Room] = &[
 
 /// What the rooms of `service` stand on.
 const SERVICE_GROUND: &[&str] =
-    &["station", "shares", "allowance", "path_mtu", "lease", "report", "host", "outside", "machine"];
+    &["station", "shares", "allowance", "path_mtu", "lease", "report", "outside", "machine"];
 
 /// The rooms of `service`, likewise. Its root, which makes services, is above them all.
 const SERVICE: &[Room] = &[
@@ -73,19 +73,19 @@ const SERVICE: &[Room] = &[
     Room { name: "path_mtu", may_use: &["station", "shares"] },
     Room { name: "lease", may_use: &[] },
     Room { name: "report", may_use: &[] },
-    Room { name: "host", may_use: &[] },
-    Room { name: "outside", may_use: &[] },
+    Room { name: "outside", may_use: &["lease"] },
     Room { name: "machine", may_use: &["station", "report", "outside"] },
+    Room { name: "script", may_use: &["station", "outside", "machine"] },
     // a host of its own
     Room { name: "endpoint", may_use: &["ground"] },
-    Room { name: "ping_host", may_use: &["ground", "endpoint"] },
-    Room { name: "prober", may_use: &["ground", "endpoint"] },
+    Room { name: "ping_host", may_use: &["ground", "script", "endpoint"] },
+    Room { name: "prober", may_use: &["ground", "script", "endpoint"] },
     // a network: its servers know no gateway, and a gateway asks them through `questions`
     Room { name: "questions", may_use: &["ground", "endpoint"] },
     Room { name: "lan", may_use: &["ground", "endpoint", "questions"] },
-    Room { name: "nat", may_use: &["ground", "endpoint", "questions", "lan"] },
+    Room { name: "nat", may_use: &["ground", "script", "endpoint", "questions", "lan"] },
     // devices
-    Room { name: "usbip", may_use: &["ground", "endpoint"] },
+    Room { name: "usbip", may_use: &["ground", "script", "endpoint"] },
 ];
 
 /// What the parts of `engine` stand on.
@@ -118,8 +118,7 @@ const ENGINE: &[Room] = &[
     // services
     Room { name: "thread", may_use: &["ground"] },
     Room { name: "runner", may_use: &["ground", "thread"] },
-    Room { name: "gateway", may_use: &["ground", "thread", "runner"] },
-    Room { name: "service", may_use: &["ground", "thread", "runner", "gateway"] },
+    Room { name: "service", may_use: &["ground", "thread", "runner"] },
     Room { name: "prepare", may_use: &["ground", "thread", "service"] },
     // whole lives, whole breaths, whole turns
     Room {

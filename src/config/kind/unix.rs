@@ -86,6 +86,7 @@ pub enum Framing {
 
 /// A socket that listens, each client a port of its own, or dials.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct UnixSocket {
     /// How it keeps frames apart.
     pub framing: Framing,
@@ -108,6 +109,7 @@ impl UnixSocket {
 
 /// One frame a datagram on a SOCK_DGRAM socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct UnixGram {
     /// The path that is bound.
     pub path: PathBuf,

@@ -19,7 +19,7 @@ use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
-use crate::service::host::{Datagrams, Host, Refusal, SocketId};
+use crate::service::outside::{Datagrams, Outside, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
 use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
@@ -152,7 +152,7 @@ impl Ports {
         now: Instant,
         (whom, piece): (Station, Option<usize>),
         packet: &Packet<'_>,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
     ) {
         let Some((kind, from, to, bytes)) = read(packet) else {
@@ -191,7 +191,7 @@ impl Ports {
         flow: Option<u32>,
         whom: Station,
         packet: &Packet<'_>,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
     ) -> Option<IpAddr> {
         let known = flow.and_then(|index| self.flows.get(index));
@@ -234,7 +234,7 @@ impl Ports {
         packet: &Packet<'_>,
         bytes: &[u8],
         addr: SocketAddr,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
     ) {
         let Some(flow) = self.flows.get(index) else { return };
@@ -266,7 +266,7 @@ impl Ports {
         now: Instant,
         whom: Station,
         key: Key,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
         quote: &[u8],
     ) -> Option<u32> {
@@ -313,14 +313,14 @@ impl Ports {
         }
     }
 
-    fn remove(&mut self, index: u32, host: &mut dyn Host) {
+    fn remove(&mut self, index: u32, host: &mut dyn Outside) {
         let Some(flow) = self.flows.remove(index) else { return };
         self.echoes -= usize::from(flow.key.0 == Datagrams::Echo);
         host.close(flow.socket, false);
     }
 
     /// The host's socket has changed. `false`: it is none of these.
-    pub fn handle_event(&mut self, socket: SocketId, host: &mut dyn Host, wire: &mut Wire, refused: bool) -> bool {
+    pub fn handle_event(&mut self, socket: SocketId, host: &mut dyn Outside, wire: &mut Wire, refused: bool) -> bool {
         let Some(index) = self.flows.find_socket(socket) else { return false };
         if refused {
             self.tell_refusals(index, host, wire);
@@ -333,7 +333,7 @@ impl Ports {
     }
 
     /// Tells a guest what did not arrive. Returns whether there was anything.
-    fn tell_refusals(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) -> bool {
+    fn tell_refusals(&mut self, index: u32, host: &mut dyn Outside, wire: &mut Wire) -> bool {
         let Some(flow) = self.flows.get(index) else { return false };
         let mut told = false;
         while let Some(refused) = host.refused(flow.socket) {
@@ -344,7 +344,7 @@ impl Ports {
     }
 
     /// Fetches what has come, as long as there is room in `out`.
-    pub fn work(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire, out: &mut Batch) {
+    pub fn work(&mut self, now: Instant, host: &mut dyn Outside, wire: &mut Wire, out: &mut Batch) {
         for _ in 0..self.flows.waiting() {
             if !has_room(out) {
                 return;
@@ -375,7 +375,7 @@ impl Ports {
     }
 
     /// Ends what has rested too long.
-    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
+    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside) {
         while let Some(index) = self.flows.pop_due(now) {
             self.remove(index, host);
         }

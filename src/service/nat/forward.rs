@@ -13,8 +13,8 @@ use crate::config::{Forward, Protocol};
 use crate::frame::Batch;
 use crate::limits::NAT_DATAGRAM_FLOWS;
 use crate::service::endpoint::Endpoint;
-use crate::service::host::{Host, SocketId};
 use crate::service::lan::tftp;
+use crate::service::outside::{Outside, SocketId};
 use crate::service::station::Station;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::Mac;
@@ -113,7 +113,7 @@ impl Forwards {
     }
 
     /// The guest to which a packet leads whose destination is a forward's address of the host.
-    pub fn behind(&self, packet: &Packet<'_>, wire: &Wire, host: &mut dyn Host) -> Option<IpAddr> {
+    pub fn behind(&self, packet: &Packet<'_>, wire: &Wire, host: &mut dyn Outside) -> Option<IpAddr> {
         let protocol = match packet.protocol {
             TCP => Protocol::Tcp,
             UDP => Protocol::Udp,
@@ -121,7 +121,7 @@ impl Forwards {
         };
         let port = u16::from_be_bytes(*packet.payload.get(2..)?.first_chunk()?);
         let Way::Out(addr) = wire.way(packet.dst) else { return None };
-        let leads = |forward: &Forward, host: &mut dyn Host| {
+        let leads = |forward: &Forward, host: &mut dyn Outside| {
             let listen = forward.listen;
             let same = listen.ip() == addr || listen.ip().is_unspecified() && host.is_own(addr);
             forward.protocol == protocol && listen.port() == port && same
@@ -135,7 +135,7 @@ impl Forwards {
         now: Instant,
         mac: Mac,
         packet: &Packet<'_>,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
     ) -> bool {
         let Some((&[f0, f1, t0, t1, l0, l1, _, _], data)) = packet.payload.split_first_chunk::<8>() else {
@@ -164,7 +164,7 @@ impl Forwards {
         now: Instant,
         endpoint: &mut Endpoint,
         tcp: &mut Tcp,
-        (host, wire): (&mut dyn Host, &mut Wire),
+        (host, wire): (&mut dyn Outside, &mut Wire),
         out: &mut Batch,
     ) {
         for index in 0..self.listeners.len() {
@@ -202,7 +202,7 @@ impl Forwards {
         index: usize,
         whom: Option<Station>,
         tcp: &mut Tcp,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
     ) {
         let Some(gateway) = wire.gateway(self.listeners[index].forward.guest.ip()) else { return };
@@ -239,7 +239,7 @@ impl Forwards {
         now: Instant,
         index: usize,
         whom: Option<Station>,
-        (host, wire): (&mut dyn Host, &mut Wire),
+        (host, wire): (&mut dyn Outside, &mut Wire),
         out: &mut Batch,
     ) {
         let (socket, guest) = (self.listeners[index].socket, self.listeners[index].forward.guest);

@@ -4,7 +4,7 @@
 
 use super::packet::{self, ETHERNET, Headers, ICMPV4, ICMPV6, Packet, UDP, pseudo};
 use super::wire::{Way, Wire};
-use crate::service::host::{Datagrams, Refusal, Refused};
+use crate::service::outside::{Datagrams, Refusal, Refused};
 use crate::service::station::Station;
 use crate::wire::checksum::Sum;
 use crate::wire::{Mac, Offload};

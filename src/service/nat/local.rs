@@ -11,8 +11,8 @@ use super::wire::{Wire, has_room};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
 use crate::service::endpoint::{Endpoint, Event as StreamEvent, group_mac};
-use crate::service::host::{Event, Host};
 use crate::service::lease::Lease;
+use crate::service::outside::{Event, Outside};
 use crate::service::questions::{Answer, Question, Servers};
 use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant, earliest};
@@ -68,7 +68,7 @@ impl Local {
     }
 
     /// Something happened to a connection of the endpoint.
-    pub fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Host) {
+    pub fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Outside) {
         if let Some(servers) = &mut self.servers {
             servers.handle_stream(now, event, endpoint, host);
             self.ready = true;
@@ -107,7 +107,7 @@ impl Local {
         whom: Station,
         packet: &Packet<'_>,
         offload: Offload,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
     ) -> bool {
         let Some(servers) = self.servers.as_mut().filter(|_| packet.fragment.is_none() && !whom.mac.is_group()) else {
             return false;
@@ -135,7 +135,7 @@ impl Local {
     }
 
     /// A socket has changed. `false`: it is none of a server.
-    pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool {
+    pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Outside) -> bool {
         let taken = self.servers.as_mut().is_some_and(|servers| servers.handle_event(now, event, host));
         self.ready |= taken;
         taken
@@ -151,7 +151,7 @@ impl Local {
         &mut self,
         now: Instant,
         endpoint: &mut Endpoint,
-        (host, wire): (&mut dyn Host, &mut Wire),
+        (host, wire): (&mut dyn Outside, &mut Wire),
         out: &mut Batch,
     ) {
         if self.again.is_some_and(|at| at <= now) && has_room(out) {
@@ -222,7 +222,7 @@ impl Local {
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
+    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside) {
         if let Some(servers) = self.servers.as_mut().filter(|it| it.poll_timeout().is_some_and(|at| at <= now)) {
             servers.handle_timeout(now, host);
             self.ready = true;

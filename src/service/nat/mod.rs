@@ -19,25 +19,25 @@
 //!   Packet::read        lengths and header checksum hold (wire::ip)
 //!   handle_packet       of a guest's address; a fragment waits in pieces until the datagram is whole
 //!   translate           the checksum holds, it has a hop left, and it may go there
-//!   Tcp::handle         its flow, found by its addresses; a SYN begins one with Host::connect
-//!   Flow::handle        Connection::handle takes it, its bytes go into Host::send, an acknowledgement is owed
+//!   Tcp::handle         its flow, found by its addresses; a SYN begins one with Outside::connect
+//!   Flow::handle        Connection::handle takes it, its bytes go into Outside::send, an acknowledgement is owed
 //! Nat::poll_transmit    takes turns
-//!   Flow::work          Host::recv into the sender's ring, as much as the guest's window and the memory allow
+//!   Flow::work          Outside::recv into the sender's ring, as much as the guest's window and the memory allow
 //!   Connection::next    says which bytes leave; Flow::emit writes their headers and them into the port's batch
 //! ```
 //!
-//! Nothing here waits or touches a descriptor: sockets are the [`Host`]'s, who also tells what has become of them. A frame
+//! Nothing here waits or touches a descriptor: sockets are the [`Outside`]'s, who also tells what has become of them. A frame
 //! or an event does a bounded amount of work; what moves many bytes has its turn in [`Nat::poll_transmit`].
 
 mod datagram;
 mod forward;
+#[cfg(test)]
+mod guest;
 mod icmp;
 mod local;
 mod packet;
 mod pieces;
 mod report;
-#[cfg(test)]
-mod script;
 mod stats;
 mod table;
 mod tcp;
@@ -46,24 +46,26 @@ mod wire;
 
 pub use stats::{Flows, Stats};
 
-use super::endpoint::{Endpoint, EndpointConfig};
+use super::endpoint::{DEFAULT_MTU, Endpoint, EndpointConfig};
+use super::lan::servers::LanServers;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
-use crate::service::host::{Datagrams, Event, Host, Refusal, SocketId};
 use crate::service::lease::Lease;
+use crate::service::machine::{Arrived, Service, Unsent};
+use crate::service::outside::{Datagrams, Event, Found, Outside, Refusal, SocketId, Want};
 use crate::service::path_mtu::TooBig;
 use crate::service::questions::Servers;
-use crate::service::station::{Ingress, Station};
+use crate::service::report::Report;
+use crate::service::station::Station;
 use crate::time::{Instant, earliest};
 use crate::wire::{Cidr, Ethernet, Gso, Offload, arp, segment};
 use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::SystemTime;
 use wire::{Wire, has_room};
 
-/// Frames that the endpoint sends in one turn.
-const TURN: usize = 64;
 /// The window of connections that end in the endpoint, those to the servers.
 const WINDOW: usize = 64 << 10;
 /// Who take turns at beginning with a batch: TCP, datagrams, forwards with the servers, and what waits with the endpoint.
@@ -85,6 +87,8 @@ pub struct Nat {
     /// That batch was full, perhaps before everybody had a turn.
     full: bool,
     told: report::Told,
+    /// The version of the leases that were given to be kept last.
+    saved: u64,
 }
 
 impl Nat {
@@ -114,7 +118,48 @@ impl Nat {
             first: 0,
             full: false,
             told: report::Told::default(),
+            saved: 0,
         })
+    }
+
+    /// The same with its servers, and with all that it obtains from the host.
+    ///
+    /// # Errors
+    /// As [`Nat::new`], and what cannot be opened.
+    pub fn serving(
+        spec: &PortSpec,
+        nat: &config::Nat,
+        now: Instant,
+        outside: &mut dyn Outside,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut gateway = Self::new(spec, nat, seed)?;
+        let mtu = spec.mtu.map_or(DEFAULT_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+        let mut servers = LanServers::new(nat, mtu, seed);
+        if let Some(path) = &nat.lan.leases
+            && let (_, Found::Leases(leases)) = outside.obtain(&Want::Leases(path.clone()))?
+        {
+            servers.restore(now, &leases);
+        }
+        gateway.set_servers(Box::new(servers))?;
+        if let Some(path) = &nat.lan.tftp {
+            let here = nat.lan.bootfiles.iter().filter(|boot| !boot.is_url());
+            let expects = here.map(|boot| boot.file.clone()).collect();
+            let folder = Want::Folder { path: path.clone(), writes: nat.lan.tftp_write, expects };
+            if let (_, Found::Missing(files)) = outside.obtain(&folder)? {
+                for file in files {
+                    let (name, folder) = (&spec.name, path.display());
+                    log::warn!("{name}: there is no file {file} in {folder} yet, which boards are told to boot");
+                }
+            }
+        }
+        for forward in &nat.forwards {
+            let (socket, found) = outside.obtain(&Want::Forward(forward.protocol, forward.listen))?;
+            let bound = found.listening().unwrap_or(forward.listen);
+            log::info!("{}: {} {bound} leads to {}", spec.name, forward.protocol, forward.guest);
+            gateway.add_forward(socket, *forward);
+        }
+        Ok(gateway)
     }
 
     /// Leads what comes to `socket`, which listens, to a guest.
@@ -140,11 +185,6 @@ impl Nat {
         self.local.leases_version()
     }
 
-    /// Whether a guest has said all that it had to say, and a host has not taken it yet.
-    pub fn has_last_words(&self) -> bool {
-        self.tcp.has_last_words()
-    }
-
     /// What it has counted.
     pub fn stats(&self) -> Stats {
         let Stats { foreign, ignored, overrun, malformed, .. } = self.wire.stats;
@@ -167,50 +207,13 @@ impl Nat {
         }
     }
 
-    /// Takes a frame from the switch, where it came in by `ingress`, with what its port said of it.
-    pub fn handle_frame(
-        &mut self,
-        now: Instant,
-        ingress: Ingress,
-        (frame, offload): (&[u8], Offload),
-        host: &mut dyn Host,
-    ) {
-        self.wire.set_now(now);
-        let Ok(view) = Ethernet::new(frame) else {
-            self.wire.stats.malformed += 1;
-            return;
-        };
-        let (ether_type, whom) = (view.ether_type().0, Station { mac: view.source(), ingress });
-        if let Some((addr, mac)) = arp::sender(&view) {
-            self.local.hear(now, addr, Station { mac, ingress });
-        }
-        let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();
-        let own = view.destination() == self.wire.mac;
-        if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
-            // The endpoint looks whether it is meant.
-            return self.endpoint.handle_frame_from(now, ingress, frame);
-        }
-        match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
-            Ok(packet) if offload.gso == Gso::Udp && (!own || self.wire.owns(packet.dst)) => {
-                self.handle_pieces(now, ingress, (frame, offload), host);
-            }
-            Ok(packet) if self.local.handle(now, whom, &packet, offload, host) => {}
-            Ok(packet) if own => self.handle_packet(now, whom, packet, (frame, offload), host),
-            Ok(_) => self.endpoint.handle_frame_from(now, ingress, frame),
-            Err(_) => self.wire.stats.malformed += 1,
-        }
-    }
-
     /// Takes the datagrams, one by one, of a frame that stands for several: a server, and the client of a forward, take
     /// each for itself.
-    fn handle_pieces(
-        &mut self,
-        now: Instant,
-        ingress: Ingress,
-        (frame, offload): (&[u8], Offload),
-        host: &mut dyn Host,
-    ) {
-        let each = |parts: &[&[u8]]| self.handle_frame(now, ingress, (&parts.concat(), Offload::NONE), host);
+    fn handle_pieces(&mut self, now: Instant, arrived: Arrived<'_>, host: &mut dyn Outside) {
+        let Arrived { ingress, frame, offload } = arrived;
+        let each = |parts: &[&[u8]]| {
+            self.handle_frame(now, Arrived { ingress, frame: &parts.concat(), offload: Offload::NONE }, host);
+        };
         if segment::finish(frame, &offload, each).is_err() {
             self.wire.stats.malformed += 1;
         }
@@ -221,8 +224,8 @@ impl Nat {
         now: Instant,
         whom: Station,
         packet: Packet<'_>,
-        (frame, offload): (&[u8], Offload),
-        host: &mut dyn Host,
+        Arrived { frame, offload, .. }: Arrived<'_>,
+        host: &mut dyn Outside,
     ) {
         // A router is known by its link-local address (RFC 4861, 4.2), which is the endpoint's.
         let link_local = matches!(packet.dst, IpAddr::V6(dst) if dst.is_unicast_link_local());
@@ -289,7 +292,7 @@ impl Nat {
     }
 
     /// Takes a whole packet of a guest that leads out, or to the host.
-    fn translate(&mut self, now: Instant, whom: Station, packet: Packet<'_>, offload: Offload, host: &mut dyn Host) {
+    fn translate(&mut self, now: Instant, whom: Station, packet: Packet<'_>, offload: Offload, host: &mut dyn Outside) {
         if !packet::checksum_fits(&packet, offload.checksum) {
             self.wire.stats.malformed += 1;
             return;
@@ -324,19 +327,58 @@ impl Nat {
 
     /// Whether a packet of a guest behind an isolated port leads, by a forward's address of the host, to a guest behind
     /// another one. Where that is not known yet it is taken to be so, and the guest is asked for: the packet comes again.
-    fn reaches_isolated(&mut self, now: Instant, whom: Station, packet: &Packet<'_>, host: &mut dyn Host) -> bool {
+    fn reaches_isolated(&mut self, now: Instant, whom: Station, packet: &Packet<'_>, host: &mut dyn Outside) -> bool {
         let Some(guest) = self.forwards.behind(packet, &self.wire, host) else { return false };
         let there = self.endpoint.neighbour(now, guest).and_then(|_| self.endpoint.station(guest));
         there.is_none_or(|there| there.ingress.isolated && there.port() != whom.port())
     }
 
-    /// Whoever was at these ports of the switch has left them: it is asked whether their connections live.
-    pub fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
+    /// Whether [`Nat::poll_transmit`] has something to do at once.
+    fn is_ready(&self) -> bool {
+        self.tcp.is_ready()
+            || self.datagrams.is_ready()
+            || self.forwards.is_ready()
+            || self.local.is_ready()
+            || self.wire.is_waiting()
+            || self.full
+    }
+}
+
+impl Service for Nat {
+    fn handle_frame(&mut self, now: Instant, arrived: Arrived<'_>, host: &mut dyn Outside) {
+        let Arrived { ingress, frame, offload } = arrived;
+        self.wire.set_now(now);
+        let Ok(view) = Ethernet::new(frame) else {
+            self.wire.stats.malformed += 1;
+            return;
+        };
+        let (ether_type, whom) = (view.ether_type().0, Station { mac: view.source(), ingress });
+        if let Some((addr, mac)) = arp::sender(&view) {
+            self.local.hear(now, addr, Station { mac, ingress });
+        }
+        let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();
+        let own = view.destination() == self.wire.mac;
+        if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
+            // The endpoint looks whether it is meant.
+            return self.endpoint.handle_frame_from(now, ingress, frame);
+        }
+        match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
+            Ok(packet) if offload.gso == Gso::Udp && (!own || self.wire.owns(packet.dst)) => {
+                self.handle_pieces(now, arrived, host);
+            }
+            Ok(packet) if self.local.handle(now, whom, &packet, offload, host) => {}
+            Ok(packet) if own => self.handle_packet(now, whom, packet, arrived, host),
+            Ok(_) => self.endpoint.handle_frame_from(now, ingress, frame),
+            Err(_) => self.wire.stats.malformed += 1,
+        }
+    }
+
+    /// It is asked whether the connections of those who were there live.
+    fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
         self.tcp.doubt(now, ports);
     }
 
-    /// A socket of the host has changed.
-    pub fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) {
+    fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Outside) {
         self.wire.set_now(now);
         if !self.tcp.handle_event(event.socket, event.readable, event.writable)
             && !self.datagrams.handle_event(event.socket, host, &mut self.wire, event.refused)
@@ -346,9 +388,27 @@ impl Nat {
         }
     }
 
+    fn poll_timeout(&self) -> Option<Instant> {
+        let flows = earliest(self.tcp.poll_timeout(), self.datagrams.poll_timeout());
+        let others = [self.endpoint.poll_timeout(), self.forwards.poll_timeout(), self.local.poll_timeout()];
+        others.into_iter().fold(flows, earliest)
+    }
+
+    fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside) {
+        self.wire.set_now(now);
+        self.endpoint.handle_timeout(now);
+        while let Some(event) = self.endpoint.poll_event() {
+            self.local.handle_stream(now, event, &mut self.endpoint, host);
+        }
+        self.tcp.handle_timeout(now, host, &mut self.wire);
+        self.datagrams.handle_timeout(now, host);
+        self.forwards.handle_timeout(now);
+        self.local.handle_timeout(now, host);
+    }
+
     /// Moves bytes between guests and the host, and puts frames into `out`, as many as fit. Whoever begins may fill it
     /// alone, so each time it is another.
-    pub fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host, out: &mut Batch) {
+    fn poll_transmit(&mut self, now: Instant, host: &mut dyn Outside, out: &mut Batch) -> bool {
         self.wire.set_now(now);
         self.first = (self.first + 1) % PARTS;
         for turn in 0..PARTS {
@@ -361,55 +421,31 @@ impl Nat {
                 }
                 _ => {
                     self.wire.drain(out);
-                    self.drain_endpoint(now, out);
+                    self.endpoint.fill(now, out);
                 }
             }
         }
         self.full = !has_room(out);
-    }
-
-    fn drain_endpoint(&mut self, now: Instant, out: &mut Batch) {
-        for _ in 0..TURN {
-            if !has_room(out) {
-                return;
-            }
-            let put = &mut |frame: &[u8]| {
-                out.push(frame, PortId(0), Offload::NONE);
-            };
-            if self.endpoint.poll_transmit(now, 1, put) == 0 {
-                return;
-            }
+        if self.leases_version() != self.saved {
+            self.saved = self.leases_version();
+            host.save_leases(self.leases(now));
         }
+        self.is_ready()
     }
 
-    /// Whether [`Nat::poll_transmit`] has something to do at once.
-    pub fn is_ready(&self) -> bool {
-        self.tcp.is_ready()
-            || self.datagrams.is_ready()
-            || self.forwards.is_ready()
-            || self.local.is_ready()
-            || self.wire.is_waiting()
-            || self.full
+    fn poll_report(&mut self, now: Instant, wall: fn() -> SystemTime) -> Option<Report> {
+        self.tell(now, wall)
     }
 
-    /// When [`Nat::handle_timeout`] has something to do.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let flows = earliest(self.tcp.poll_timeout(), self.datagrams.poll_timeout());
-        let others = [self.endpoint.poll_timeout(), self.forwards.poll_timeout(), self.local.poll_timeout()];
-        others.into_iter().fold(flows, earliest)
+    fn takes_offloads(&self) -> bool {
+        true
     }
 
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host) {
-        self.wire.set_now(now);
-        self.endpoint.handle_timeout(now);
-        while let Some(event) = self.endpoint.poll_event() {
-            self.local.handle_stream(now, event, &mut self.endpoint, host);
-        }
-        self.tcp.handle_timeout(now, host, &mut self.wire);
-        self.datagrams.handle_timeout(now, host);
-        self.forwards.handle_timeout(now);
-        self.local.handle_timeout(now, host);
+    /// What guests have said last still leaves.
+    fn unsent(&self, _: &dyn Outside) -> Vec<Unsent> {
+        let bytes = self.tcp.last_words();
+        let unsent = Unsent { from: "a gateway".to_owned(), bytes, taken: true };
+        if bytes > 0 { vec![unsent] } else { Vec::new() }
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Told {
 impl Nat {
     /// What there is to tell of it, when that has changed. A lease is told with the end that it has by `wall`, the clock
     /// of people.
-    pub fn poll_report(&mut self, now: Instant, wall: impl FnOnce() -> SystemTime) -> Option<Report> {
+    pub(super) fn tell(&mut self, now: Instant, wall: fn() -> SystemTime) -> Option<Report> {
         let (counted, version) = ((self.flows(), self.stats()), self.leases_version());
         let leased = version != self.told.version;
         if counted == self.told.counted.unwrap_or_default() && !leased {
@@ -78,7 +78,7 @@ mod tests {
     fn what_has_changed_is_told_once() {
         let mut bench = Bench::new();
         let told = |bench: &mut Bench| {
-            let report = bench.nat.poll_report(bench.now, || SystemTime::UNIX_EPOCH)?;
+            let report = bench.nat.tell(bench.now, || SystemTime::UNIX_EPOCH)?;
             assert!(!report.is_news(), "no lease has changed");
             Some(Report::show(&report))
         };

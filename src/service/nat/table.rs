@@ -8,7 +8,7 @@
 
 use super::timers::Timers;
 use crate::frame::PortId;
-use crate::service::host::SocketId;
+use crate::service::outside::SocketId;
 use crate::service::shares::Shares;
 use crate::time::Instant;
 use foldhash::fast::FixedState;

@@ -4,13 +4,14 @@ mod path;
 mod separation;
 mod told;
 
+use super::guest::{GATEWAY, Script, WHOM, gateway, hear_from, said};
 use super::packet::{Fragment, Headers, ICMPV4, Link, TCP, UDP};
-use super::script::{GATEWAY, Script, WHOM, gateway, hear_from, said};
 use super::{Flows, Nat};
 use crate::config::{Forward, Protocol};
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, NAT_DATAGRAM_FLOWS, NAT_MEMORY, NAT_TCP_FLOWS, PREFIX};
-use crate::service::host::{Event, SocketId};
+use crate::service::machine::{Arrived, Service};
+use crate::service::outside::{Event, SocketId};
 use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
@@ -60,7 +61,8 @@ impl Bench {
         let headers = Headers::new(Link { src: self.whom.mac, dst: GATEWAY }, addrs, UDP, 12, Some(piece));
         let frame = [headers.bytes(), &port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"].concat();
         let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
-        self.nat.handle_frame(self.now, self.whom.ingress, (&frame, offload), &mut self.host);
+        let arrived = Arrived { ingress: self.whom.ingress, frame: &frame, offload };
+        self.nat.handle_frame(self.now, arrived, &mut self.host);
     }
 
     pub fn segment(&mut self, port: u16, (seq, ack): (u32, u32), flags: u8, payload: &[u8]) {
@@ -80,7 +82,8 @@ impl Bench {
         let mac = self.whom.mac.0;
         let arp = [&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &mac[..], &[10, 0, 2, 15], &[0; 6], &[10, 0, 2, 2]].concat();
         let frame = [&GATEWAY.0[..], &mac, &arp].concat();
-        self.nat.handle_frame(self.now, self.whom.ingress, (&frame, Offload::NONE), &mut self.host);
+        let arrived = Arrived { ingress: self.whom.ingress, frame: &frame, offload: Offload::NONE };
+        self.nat.handle_frame(self.now, arrived, &mut self.host);
     }
 
     /// The forwards of 127.0.0.1:2225 have their sockets.
@@ -307,7 +310,7 @@ pub(super) fn last_hop(bench: &mut Bench, dst: &str, protocol: u8, payload: &[u8
     let sum = Sum::ZERO.add_bytes(&frame[14..34]).checksum();
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
     let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
-    bench.nat.handle_frame(bench.now, bench.whom.ingress, (&frame, offload), &mut bench.host);
+    bench.nat.handle_frame(bench.now, Arrived { ingress: bench.whom.ingress, frame: &frame, offload }, &mut bench.host);
 }
 
 /// How many packets say "time exceeded".

@@ -7,7 +7,7 @@ use crate::config;
 use crate::frame::{Batch, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
-use crate::service::host::Host;
+use crate::service::outside::Outside;
 use crate::service::path_mtu::Paths;
 use crate::service::station::Station;
 use crate::time::Instant;
@@ -152,7 +152,7 @@ impl Wire {
 
     /// Where a packet to `dst` leads that begins a flow. Without `host-loopback` none leads to the host, by whatever
     /// address: which ones it has is asked now, as they change.
-    pub fn way_of_new(&self, dst: IpAddr, host: &mut dyn Host) -> Way {
+    pub fn way_of_new(&self, dst: IpAddr, host: &mut dyn Outside) -> Way {
         match self.way(dst) {
             Way::Out(addr) if !self.host_loopback && host.is_own(addr) => Way::Forbidden,
             way => way,

@@ -1,38 +1,37 @@
 //! From the words of a configuration to devices and their drivers.
 //!
-//! The wants of a port are in the order of its devices, one for each that has something outside, and behind them the
-//! address of the machine that is served, too, and the servers of its imports.
+//! What devices work with outside is obtained here, in their order.
 
-use super::driver::{Disk, Driver, Script, SerialPort};
+use super::driver::{Disk, Driver, Script, SerialPort, Source};
 use super::watch::Foreign;
 use crate::config::{Serial, UsbDevice, UsbKind, UsbSpeed, Usbip};
 use crate::error::{Error, Result};
-use crate::service::outside::{Found, Want};
+use crate::service::outside::{Found, Outside, SocketId, Want};
 use crate::usb::class::hid::Kind;
 use crate::usb::class::{CdcAcm, Hid, Identity, Loopback, MassStorage, Pattern};
 use crate::usb::{Device, Speed};
 use crate::usbip::{DEAD_PEER, Server};
 
-/// What a USB/IP port works with outside.
-pub fn wants(usbip: &Usbip) -> Vec<Want> {
-    let devices = usbip.devices.iter().filter_map(want);
-    let listen =
-        usbip.listen.iter().map(|addr| Want::Tcp { addr: addr.clone(), single: false, patience: usbip.patience() });
-    let dials = usbip.imports.iter().map(|import| Want::Dial(import.server.clone()));
-    devices.chain(listen).chain(dials).collect()
-}
-
 /// The devices of other servers.
 pub(super) fn foreign(usbip: &Usbip) -> Vec<Foreign> {
-    let first = wants(usbip).len() - usbip.imports.len();
     let busids = usbip.busids().into_iter().skip(usbip.devices.len());
-    let named = usbip.imports.iter().zip(busids).zip(first..);
-    named.map(|((import, busid), want)| Foreign::new(busid, import.clone(), want)).collect()
+    usbip.imports.iter().zip(busids).map(|(import, busid)| Foreign::new(busid, import.clone())).collect()
 }
 
-/// The want whose streams are clients of the server.
-pub(super) fn host_want(usbip: &Usbip) -> Option<usize> {
-    usbip.listen.as_ref().map(|_| usbip.devices.iter().filter_map(want).count())
+/// The address of the machine that is served, too, if there is one.
+pub(super) fn listen(name: &str, usbip: &Usbip, outside: &mut dyn Outside) -> Result<Option<SocketId>> {
+    let Some(addr) = &usbip.listen else { return Ok(None) };
+    let want = Want::Tcp { addr: addr.clone(), single: false, patience: usbip.patience() };
+    obtain(name, "USB/IP", &want, outside).map(|(socket, _)| Some(socket))
+}
+
+/// Obtains what is wanted, and tells where it listens.
+fn obtain(name: &str, what: &str, want: &Want, outside: &mut dyn Outside) -> Result<(SocketId, Found)> {
+    let (socket, found) = outside.obtain(want)?;
+    if let Some(addr) = found.listening() {
+        log::info!("{name}: {what} is served at tcp {addr}, too");
+    }
+    Ok((socket, found))
 }
 
 fn want(device: &UsbDevice) -> Option<Want> {
@@ -50,17 +49,16 @@ fn want(device: &UsbDevice) -> Option<Want> {
 }
 
 /// Makes the devices and exports them. Gives the drivers of those that have something outside.
-pub(super) fn export(server: &mut Server, name: &str, usbip: &Usbip, found: &[Found]) -> Result<Vec<Driver>> {
+pub(super) fn export(server: &mut Server, name: &str, usbip: &Usbip, outside: &mut dyn Outside) -> Result<Vec<Driver>> {
     let mut drivers = Vec::new();
-    let mut next = 0;
     for (device, busid) in usbip.devices.iter().zip(usbip.busids()) {
-        let refused = |why: &dyn std::fmt::Display| Error::usage(format!("device={device}: {why}"));
-        let wanted = want(device).map(|_| next);
-        next += usize::from(wanted.is_some());
+        let refused = |why: String| Error::usage(format!("device={device}: {why}"));
+        let obtained = want(device).map(|want| obtain(name, "a serial port", &want, outside)).transpose()?;
         let serial = device.serial.clone().unwrap_or_else(|| serial_number(name, usbip, &busid));
-        let made = make(device, serial, wanted.and_then(|want| found.get(want))).map_err(|why| refused(&why))?;
-        drivers.extend(wanted.map(|want| driver(device, &busid, want)));
-        server.export(&busid, made).map_err(|why| refused(&why))?;
+        let found = obtained.as_ref().map(|(_, found)| found);
+        let made = make(device, serial, found).map_err(|why| refused(why.to_string()).because(why))?;
+        drivers.extend(obtained.map(|(socket, _)| driver(device, &busid, socket)));
+        server.export(&busid, made).map_err(|why| refused(why.to_string()).because(why))?;
     }
     Ok(drivers)
 }
@@ -113,10 +111,12 @@ fn make(
     }
 }
 
-fn driver(device: &UsbDevice, busid: &str, want: usize) -> Driver {
-    match device.kind {
-        UsbKind::MassStorage { .. } => Driver::Disk(Disk::new(busid, want)),
-        UsbKind::Keyboard(_) | UsbKind::Mouse(_) => Driver::Script(Script::new(busid, want)),
-        UsbKind::CdcAcm(_) | UsbKind::Loopback => Driver::Serial(SerialPort::new(busid, want)),
-    }
+fn driver(device: &UsbDevice, busid: &str, socket: SocketId) -> Driver {
+    let source = match &device.kind {
+        UsbKind::MassStorage { .. } => return Driver::Disk(Disk::new(busid, socket)),
+        UsbKind::Keyboard(_) | UsbKind::Mouse(_) => return Driver::Script(Script::new(busid, socket)),
+        UsbKind::CdcAcm(Serial::Unix(..) | Serial::Tcp(_)) => Source::Listener(socket),
+        UsbKind::CdcAcm(_) | UsbKind::Loopback => Source::Stream(socket),
+    };
+    Driver::Serial(SerialPort::new(busid, source))
 }

@@ -1,10 +1,12 @@
 //! What stands between a device and its back end: bytes of a serial port, blocks of a disk, lines of a script.
 //!
-//! A driver holds no more than one window of bytes for the device, whoever they came from, and takes from the device only
-//! what the back end has room for.
+//! A driver holds no more than one [`WINDOW`] of bytes in each direction, whoever they came from: while the host reads
+//! nothing it reads nothing, and it takes from the device only what there is room for.
 
+use super::transport::CHUNK;
+use crate::codec::Pieces;
 use crate::service::machine::Unsent;
-use crate::service::outside::{Input, Output, Stream, WINDOW};
+use crate::service::outside::{Outside, SocketId};
 use crate::time::Instant;
 use crate::usb::class::cdc_acm::Line;
 use crate::usb::class::cdc_acm::serial_state::{RX_CARRIER, TX_CARRIER};
@@ -12,9 +14,25 @@ use crate::usb::class::hid::ScriptError;
 use crate::usb::class::{CdcAcm, Hid, MassStorage};
 use crate::usbip::Server;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 
+/// Bytes held in each direction.
+pub(super) const WINDOW: usize = 256 << 10;
+/// Reads of one stream in a round; then others have their turn.
+const READS: usize = 2 * WINDOW / CHUNK;
 /// Bytes of a script's line; one that is longer is refused.
 const LINE: usize = 64 << 10;
+
+/// What a driver works with in one round.
+pub(super) struct Bench<'a> {
+    pub now: Instant,
+    pub server: &'a mut Server,
+    pub outside: &'a mut dyn Outside,
+    /// Room for what is read.
+    pub buffer: &'a mut [u8],
+    /// Somebody has stopped who could have gone on.
+    pub more: bool,
+}
 
 /// See the module.
 pub(super) enum Driver {
@@ -24,100 +42,122 @@ pub(super) enum Driver {
 }
 
 impl Driver {
-    /// Takes what came from the outside, if it is for this device.
-    pub fn handle_input(&mut self, now: Instant, server: &mut Server, input: &Input, out: &mut VecDeque<Output>) {
-        match self {
-            Self::Serial(driver) => driver.pipe.handle_input(input, out),
-            Self::Script(driver) => driver.pipe.handle_input(input, out),
-            Self::Disk(driver) => driver.handle_input(now, server, input),
-        }
-    }
-
     /// There is no host any more: what comes for it is forgotten, since a socket that is closed with bytes unread throws
     /// away what is on its way to the other end.
-    pub fn close(&mut self, out: &mut VecDeque<Output>) {
+    pub fn close(&mut self) {
         if let Self::Serial(SerialPort { pipe, .. }) = self {
             pipe.forgets = true;
-            pipe.used(pipe.inbox.len(), out);
+            pipe.inbox.clear();
         }
     }
 
     /// Bytes of the device that its back end has not taken.
-    pub fn unsent(&self, server: &Server) -> Option<Unsent> {
+    pub fn unsent(&self, server: &Server, outside: &dyn Outside) -> Option<Unsent> {
         match self {
-            Self::Serial(driver) => driver.unsent(server),
+            Self::Serial(driver) => driver.unsent(server, outside),
             Self::Script(_) | Self::Disk(_) => None,
         }
     }
 
     /// Moves what can be moved.
-    pub fn work(&mut self, now: Instant, server: &mut Server, out: &mut VecDeque<Output>) {
+    pub fn work(&mut self, bench: &mut Bench) {
         match self {
-            Self::Serial(driver) => driver.work(now, server, out),
-            Self::Script(driver) => driver.work(now, server, out),
-            Self::Disk(driver) => driver.work(now, server, out),
+            Self::Serial(driver) => driver.work(bench),
+            Self::Script(driver) => driver.work(bench),
+            Self::Disk(driver) => driver.work(bench),
         }
     }
 }
 
-/// One stream at a time, and what came from it.
+/// What was obtained for bytes.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// A stream that is there from the beginning.
+    Stream(SocketId),
+    /// A listener, whose clients are streams one behind the other.
+    Listener(SocketId),
+}
+
+/// One stream at a time, what came from it, and what waits for it.
 struct Pipe {
-    want: usize,
-    stream: Option<Stream>,
+    source: Source,
+    stream: Option<SocketId>,
     /// Somebody is at the other end.
     peer: bool,
     inbox: VecDeque<u8>,
+    outbox: Pieces,
+    /// What was sent last was refused for good. What had come before that is still read.
+    broken: bool,
     /// Nobody wants what comes.
     forgets: bool,
-    /// Bytes under way to the stream.
-    unsent: usize,
 }
 
 impl Pipe {
-    fn new(want: usize) -> Self {
-        Self { want, stream: None, peer: false, inbox: VecDeque::new(), forgets: false, unsent: 0 }
+    fn new(source: Source) -> Self {
+        let stream = if let Source::Stream(stream) = source { Some(stream) } else { None };
+        Self {
+            source,
+            stream,
+            peer: false,
+            inbox: VecDeque::new(),
+            outbox: Pieces::default(),
+            broken: false,
+            forgets: false,
+        }
     }
 
-    fn handle_input(&mut self, input: &Input, out: &mut VecDeque<Output>) {
-        match input {
-            Input::Opened { want, stream, .. } if *want == self.want => {
-                if let Some(before) = self.stream.replace(*stream) {
-                    out.push_back(Output::Close(before));
+    /// Lets somebody in, and takes what has come.
+    fn fill(&mut self, bench: &mut Bench) {
+        if let (Source::Listener(listener), None) = (self.source, self.stream) {
+            self.stream = bench.outside.accept(listener).ok().map(|(stream, _)| stream);
+        }
+        let Some(stream) = self.stream else { return };
+        self.peer = bench.outside.is_there(stream);
+        for _ in 0..READS {
+            let room = if self.forgets { CHUNK } else { (WINDOW - self.inbox.len()).min(CHUNK) };
+            let room = bench.buffer.get_mut(..room).filter(|room| !room.is_empty());
+            let Some(room) = room else { return };
+            match bench.outside.recv(stream, room) {
+                Ok(count) if count > 0 => {
+                    let bytes = room.get(..count).filter(|_| !self.forgets);
+                    self.inbox.extend(bytes.unwrap_or_default());
                 }
-                self.unsent = 0;
-                self.peer = true;
-                // What the client before has left there is not yet used up.
-                out.push_back(Output::Room(*stream, WINDOW.saturating_sub(self.inbox.len())));
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.broken => return,
+                // Who says nothing more has left, and lets the next one in.
+                _ => return self.leave(stream, bench),
             }
-            Input::Peer(stream, peer) if self.stream == Some(*stream) => self.peer = *peer,
-            Input::Data(stream, bytes) if self.stream == Some(*stream) && self.forgets => {
-                out.push_back(Output::Room(*stream, bytes.len()));
+        }
+        bench.more = true;
+    }
+
+    /// Sends what waits, as far as it is taken.
+    fn flush(&mut self, bench: &mut Bench) {
+        let Some(stream) = self.stream else { return };
+        while !self.outbox.is_empty() {
+            match bench.outside.send_pieces(stream, &self.outbox) {
+                Ok(count) => self.outbox.took(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    log::debug!("a stream takes no more: {error}");
+                    self.outbox.clear();
+                    (self.broken, bench.more) = (true, true);
+                }
             }
-            Input::Data(stream, bytes) if self.stream == Some(*stream) => self.inbox.extend(bytes),
-            Input::Sent(stream, count) if self.stream == Some(*stream) => {
-                self.unsent = self.unsent.saturating_sub(*count);
-            }
-            // Who says nothing more has left, and lets the next one in.
-            Input::PeerClosed(stream) if self.stream == Some(*stream) => {
-                out.push_back(Output::Close(*stream));
-                self.leave();
-            }
-            Input::Ended(stream) if self.stream == Some(*stream) => self.leave(),
-            _ => {}
         }
     }
 
     /// The stream is no more, and what was under way to it is lost.
-    fn leave(&mut self) {
-        (self.stream, self.peer, self.unsent) = (None, false, 0);
+    fn leave(&mut self, stream: SocketId, bench: &mut Bench) {
+        self.flush(bench);
+        bench.outside.close(stream, false);
+        self.outbox.clear();
+        (self.stream, self.peer, self.broken, bench.more) = (None, false, false, true);
     }
 
-    /// So many bytes of the inbox are done with.
-    fn used(&mut self, count: usize, out: &mut VecDeque<Output>) {
+    /// So many bytes of the inbox are done with. Where it was full there may be more.
+    fn used(&mut self, count: usize, bench: &mut Bench) {
+        bench.more |= count > 0 && self.inbox.len() >= WINDOW;
         self.inbox.drain(..count);
-        if let Some(stream) = self.stream.filter(|_| count > 0) {
-            out.push_back(Output::Room(stream, count));
-        }
     }
 }
 
@@ -127,43 +167,40 @@ pub(super) struct SerialPort {
     pipe: Pipe,
     line: Line,
     /// The stream that knows of it.
-    shown: Option<Stream>,
+    shown: Option<SocketId>,
 }
 
 impl SerialPort {
-    pub fn new(busid: &str, want: usize) -> Self {
-        Self { busid: busid.to_owned(), pipe: Pipe::new(want), line: Line::default(), shown: None }
+    pub fn new(busid: &str, source: Source) -> Self {
+        Self { busid: busid.to_owned(), pipe: Pipe::new(source), line: Line::default(), shown: None }
     }
 
-    fn unsent(&self, server: &Server) -> Option<Unsent> {
+    fn unsent(&self, server: &Server, outside: &dyn Outside) -> Option<Unsent> {
         let port: Option<&CdcAcm> = server.function(&self.busid);
-        let bytes = self.pipe.unsent + port.map_or(0, CdcAcm::for_backend);
+        let unwritten = self.pipe.stream.map_or(0, |stream| outside.unwritten(stream));
+        let bytes = self.pipe.outbox.len() + unwritten + port.map_or(0, CdcAcm::for_backend);
         (bytes > 0).then(|| Unsent { from: self.busid.clone(), bytes, taken: self.pipe.peer })
     }
 
     /// Somebody at the other end is a carrier. Without one the host's bytes wait.
-    fn work(&mut self, now: Instant, server: &mut Server, out: &mut VecDeque<Output>) {
+    fn work(&mut self, bench: &mut Bench) {
+        self.pipe.fill(bench);
         let Self { busid, pipe, line, shown } = self;
-        let moved = server.with_function(now, busid, |port: &mut CdcAcm| {
+        let moved = bench.server.with_function(bench.now, busid, |port: &mut CdcAcm| {
             port.set_serial_state(if pipe.peer { RX_CARRIER | TX_CARRIER } else { 0 });
-            while let Some(stream) = pipe.stream {
+            while pipe.stream.is_some() {
                 let bytes = port.poll_backend();
-                let piece = bytes.get(..WINDOW - pipe.unsent).unwrap_or(bytes);
+                let piece = bytes.get(..WINDOW.saturating_sub(pipe.outbox.len())).unwrap_or(bytes);
                 if piece.is_empty() {
                     break;
                 }
                 let count = piece.len();
-                out.push_back(Output::Send(stream, piece.to_vec()));
-                pipe.unsent += count;
+                pipe.outbox.extend(piece);
                 port.backend_took(count);
             }
             if let Some(changed) = port.poll_line() {
                 log::info!("{busid}: {changed}");
                 (*line, *shown) = (changed, None);
-            }
-            if let Some(stream) = pipe.stream.filter(|stream| *shown != Some(*stream)) {
-                out.push_back(Output::Line(stream, *line));
-                *shown = Some(stream);
             }
             let mut taken = 0;
             for bytes in [pipe.inbox.as_slices().0, pipe.inbox.as_slices().1] {
@@ -171,39 +208,45 @@ impl SerialPort {
             }
             taken
         });
-        pipe.used(moved.unwrap_or(0), out);
+        pipe.used(moved.unwrap_or(0), bench);
+        if let Some(stream) = pipe.stream.filter(|stream| *shown != Some(*stream)) {
+            let begun = bench.outside.set_line(stream, line);
+            pipe.outbox.extend(&begun);
+            *shown = Some(stream);
+        }
+        let full = pipe.outbox.len() >= WINDOW;
+        pipe.flush(bench);
+        bench.more |= full && pipe.outbox.len() < WINDOW;
     }
 }
 
 /// A disk and its file.
 pub(super) struct Disk {
     busid: String,
-    want: usize,
+    disk: SocketId,
 }
 
 impl Disk {
-    pub fn new(busid: &str, want: usize) -> Self {
-        Self { busid: busid.to_owned(), want }
+    pub fn new(busid: &str, disk: SocketId) -> Self {
+        Self { busid: busid.to_owned(), disk }
     }
 
-    fn handle_input(&self, now: Instant, server: &mut Server, input: &Input) {
-        if let Input::Done { want, id, result } = input
-            && *want == self.want
-        {
-            if let Err(error) = result {
-                log::warn!("{}: a job of its disk failed: {error:?}", self.busid);
+    fn work(&self, bench: &mut Bench) {
+        let Bench { now, server, outside, .. } = bench;
+        server.with_function(*now, &self.busid, |disk: &mut MassStorage| {
+            while let Some((id, result)) = outside.job_done(self.disk) {
+                if let Err(error) = &result {
+                    log::warn!("{}: a job of its disk failed: {error:?}", self.busid);
+                }
+                disk.handle_job_done(id, result);
             }
-            server.with_function(now, &self.busid, |disk: &mut MassStorage| disk.handle_job_done(*id, result.clone()));
-        }
-    }
-
-    fn work(&self, now: Instant, server: &mut Server, out: &mut VecDeque<Output>) {
-        let jobs = |disk: &mut MassStorage| {
+        });
+        // What it did last may have let the device go on.
+        server.with_function(*now, &self.busid, |disk: &mut MassStorage| {
             while let Some(job) = disk.poll_job() {
-                out.push_back(Output::Job(self.want, job));
+                outside.submit(self.disk, job);
             }
-        };
-        server.with_function(now, &self.busid, jobs);
+        });
     }
 }
 
@@ -216,13 +259,14 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub fn new(busid: &str, want: usize) -> Self {
-        Self { busid: busid.to_owned(), pipe: Pipe::new(want), skips: false }
+    pub fn new(busid: &str, source: SocketId) -> Self {
+        Self { busid: busid.to_owned(), pipe: Pipe::new(Source::Stream(source)), skips: false }
     }
 
-    fn work(&mut self, now: Instant, server: &mut Server, out: &mut VecDeque<Output>) {
+    fn work(&mut self, bench: &mut Bench) {
+        self.pipe.fill(bench);
         let Self { busid, pipe, skips } = self;
-        let done = server.with_function(now, busid, |hid: &mut Hid| {
+        let done = bench.server.with_function(bench.now, busid, |hid: &mut Hid| {
             if let Some(leds) = hid.poll_leds() {
                 let lights = [("num", leds.num_lock()), ("caps", leds.caps_lock()), ("scroll", leds.scroll_lock())];
                 let lit: Vec<_> = lights.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
@@ -230,7 +274,7 @@ impl Script {
             }
             play(busid, hid, pipe.inbox.make_contiguous(), pipe.stream.is_none(), skips)
         });
-        pipe.used(done.unwrap_or(0), out);
+        pipe.used(done.unwrap_or(0), bench);
     }
 }
 

@@ -11,14 +11,12 @@
 //! what still comes, so that the peer gets the last reply and not a reset that overtakes it; after [`DRAIN`] it is cut.
 
 use super::relay::{Relay, Taken};
-use super::transport::{Transport, Via};
+use super::transport::{Transport, Via, Ways};
 use super::watch::Foreign;
-use crate::service::endpoint::Endpoint;
-use crate::service::outside::{Input, Output};
+use crate::config::Usbip;
 use crate::time::{Duration, Instant, earliest};
 use crate::usbip::op::{self, OP_LENGTH, REQ_IMPORT, REQUEST_LENGTH};
 use crate::usbip::{ConnectionId, Server, VERSION};
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 /// How long a peer may take to end a connection that we have ended.
@@ -31,10 +29,11 @@ const SIGN: Duration = Duration::from_secs(1);
 pub(super) struct World<'a> {
     /// The port, for what is logged.
     pub name: &'a str,
-    pub endpoint: &'a mut Endpoint,
+    pub ways: Ways<'a>,
+    /// What the port exports, as it was asked for.
+    pub exports: Option<&'a Usbip>,
     pub server: &'a mut Server,
     pub foreign: &'a mut [Foreign],
-    pub outputs: &'a mut VecDeque<Output>,
 }
 
 impl World<'_> {
@@ -59,10 +58,6 @@ pub(super) struct Line {
     pub transport: Transport,
     id: ConnectionId,
     source: IpAddr,
-    /// The peer has sent its FIN.
-    pub peer_closed: bool,
-    /// The transport is no more.
-    pub gone: bool,
     /// When it is cut, once it has nothing more to say.
     ending: Option<Instant>,
     /// The beginning of the request, while it is not known whom it is for.
@@ -79,8 +74,6 @@ impl Line {
             transport: Transport::new(via),
             id,
             source,
-            peer_closed: false,
-            gone: false,
             ending: None,
             head: Some(Vec::new()),
             question: None,
@@ -93,44 +86,28 @@ impl Line {
         earliest(earliest(self.ending, question), self.relay.as_ref().and_then(Relay::poll_timeout))
     }
 
-    /// Takes what came for this line. `false`: it is for another.
-    pub fn handle_input(&mut self, input: &mut Input) -> bool {
-        match (self.transport.via, &*input) {
-            (Via::Host(own), Input::Ended(stream)) if own == *stream => self.gone = true,
-            (Via::Host(own), Input::PeerClosed(stream)) if own == *stream => self.peer_closed = true,
-            _ => return self.pass_on(input),
-        }
-        true
-    }
-
-    fn pass_on(&mut self, input: &mut Input) -> bool {
-        self.transport.handle_input(input) || self.relay.as_mut().is_some_and(|relay| relay.handle_input(input))
-    }
-
     /// Moves what can be moved. `false`: the line has ended.
     pub fn work(&mut self, now: Instant, world: &mut World) -> bool {
-        if self.ending.is_none() && !self.gone {
+        if self.ending.is_none() && !self.transport.gone {
             self.begin(now, world);
             let over = match &mut self.relay {
                 Some(relay) => relay.work(now, &mut self.transport, world),
                 None => self.serve(now, world),
             };
-            if over || self.peer_closed && !self.is_answering(world) {
+            if over || self.transport.peer_closed && !self.is_answering(world) {
                 self.end(now, world);
             }
         }
-        if self.gone {
+        if self.ending.is_some() {
+            self.transport.drain(&mut world.ways);
+        }
+        let late = self.ending.is_some_and(|due| due <= now);
+        if late || self.transport.is_over(self.ending.is_some()) {
             self.give_back(now, world);
+            self.transport.cut(&mut world.ways);
             return false;
         }
-        match self.ending {
-            None => true,
-            Some(due) if due <= now => {
-                self.transport.cut(world.endpoint, world.outputs);
-                false
-            }
-            Some(_) => self.transport.drain(world.endpoint, world.outputs),
-        }
+        true
     }
 
     /// There is a reply to be sent, behind which nothing comes: a peer that says no more may still wait for it.
@@ -154,7 +131,7 @@ impl Line {
     fn begin(&mut self, now: Instant, world: &mut World) {
         let Some(head) = &mut self.head else { return };
         // All that is there: behind it may be the peer's FIN.
-        while self.transport.receive(world.endpoint, world.outputs, |data| {
+        while self.transport.receive(&mut world.ways, |data| {
             let piece = data.get(..REQUEST_LENGTH - head.len()).unwrap_or(data);
             head.extend_from_slice(piece);
             piece.len()
@@ -212,7 +189,7 @@ impl Line {
             return false;
         }
         let (server, id) = (&mut *world.server, self.id);
-        let taken = self.transport.receive(world.endpoint, world.outputs, |piece| {
+        let taken = self.transport.receive(&mut world.ways, |piece| {
             server.handle_bytes(now, id, piece);
             piece.len()
         });
@@ -221,20 +198,21 @@ impl Line {
 
     /// Sends a piece of what the session has to say. True if there was one, and room for it.
     fn send(&mut self, now: Instant, world: &mut World) -> bool {
-        self.transport.send_of(world.endpoint, world.outputs, (now, world.server, self.id)) > 0
+        let Some(out) = world.server.output(now, self.id) else { return false };
+        !out.is_empty() && self.transport.send_pieces(&mut world.ways, out) > 0
     }
 
     /// Nothing more is to be said: the device is free, and the connection is ended in good order.
     fn end(&mut self, now: Instant, world: &mut World) {
         self.give_back(now, world);
         self.ending = Some(now + DRAIN);
-        self.transport.shutdown(world.endpoint);
+        self.transport.shutdown(&mut world.ways);
     }
 
     /// Ends it at once.
     pub fn cut(mut self, now: Instant, world: &mut World) {
         self.give_back(now, world);
-        self.transport.cut(world.endpoint, world.outputs);
+        self.transport.cut(&mut world.ways);
     }
 
     fn give_back(&mut self, now: Instant, world: &mut World) {
@@ -265,11 +243,11 @@ pub(super) fn ask_holders(now: Instant, lines: &mut [Line], world: &mut World) -
         let is_there = holder.is_none_or(|holder| match holder.transport.via {
             // Nobody of this machine vanishes without a word.
             Via::Host(_) if holder.source.is_loopback() => true,
-            Via::Switch(conn) if asked < now => world.endpoint.heard(conn).is_some_and(|heard| heard > asked),
+            Via::Switch(conn) if asked < now => world.ways.endpoint.heard(conn).is_some_and(|heard| heard > asked),
             _ => false,
         });
         match holder {
-            Some(holder) if !is_there && asked == now => holder.transport.probe(world.endpoint, world.outputs),
+            Some(holder) if !is_there && asked == now => holder.transport.probe(&mut world.ways),
             _ => {}
         }
         if is_there && let Some(question) = lines.get_mut(at).and_then(|it| it.question.as_mut()) {

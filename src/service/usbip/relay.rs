@@ -7,11 +7,9 @@
 //! server anew, since devices come and go; one that does not answer within [`PATIENCE`] has none.
 
 use super::line::World;
-use super::transport::{Transport, Via};
+use super::transport::{Transport, Via, Ways};
 use super::watch::Foreign;
-use crate::codec::Pieces;
 use crate::config::Import;
-use crate::service::outside::{Input, Output};
 use crate::time::{Duration, Instant};
 use crate::usbip::op::{
     self, BUSID_LENGTH, OP_LENGTH, PATH_LENGTH, RECORD_LENGTH, REQ_DEVLIST, REQ_IMPORT, REQUEST, REQUEST_LENGTH,
@@ -20,6 +18,7 @@ use crate::usbip::op::{
 use crate::usbip::{
     Client, ConnectionId, DeviceRecord, Dialect, Event, OpStatus, Server, SpeedCode, SplitFault, Splitter, VERSION,
 };
+use std::io::ErrorKind;
 
 /// How long another server may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -38,55 +37,61 @@ pub(super) enum Taken {
 
 /// A line to another server, from the dial on.
 struct Remote {
-    want: usize,
-    dialled: bool,
     transport: Option<Transport>,
+    /// The connection stands.
+    stands: bool,
     /// Why it is of no more use.
     failed: Option<String>,
 }
 
 impl Remote {
-    fn dial(want: usize, world: &mut World) -> Self {
-        world.outputs.push_back(Output::Dial(want));
-        Self { dialled: true, ..Self::idle(want) }
+    fn dial(foreign: &Foreign, ways: &mut Ways) -> Self {
+        match ways.outside.dial(&foreign.import.server) {
+            Ok(stream) => Self { transport: Some(Transport::new(Via::Host(stream))), ..Self::idle() },
+            Err(why) => Self { failed: Some(no_answer(&why)), ..Self::idle() },
+        }
     }
 
     /// One that is not dialled.
-    fn idle(want: usize) -> Self {
-        Self { want, dialled: false, transport: None, failed: None }
+    fn idle() -> Self {
+        Self { transport: None, stands: false, failed: None }
     }
 
-    /// Dials of one want are alike: the first that waits gets the stream.
-    fn handle_input(&mut self, input: &mut Input) -> bool {
-        match input {
-            Input::Opened { want, stream, .. } if *want == self.want && self.waits() => {
-                self.transport = Some(Transport::new(Via::Host(*stream)));
+    /// The connection, once it stands.
+    fn connection(&mut self, ways: &mut Ways) -> Option<&mut Transport> {
+        let transport = self.transport.as_mut()?;
+        if let Via::Host(stream) = transport.via
+            && !self.stands
+        {
+            match ways.outside.connected(stream) {
+                Ok(()) => self.stands = true,
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {}
+                Err(why) => {
+                    self.failed = Some(no_answer(&why));
+                    transport.cut(ways);
+                    self.transport = None;
+                }
             }
-            Input::Unreachable(want, why) if *want == self.want && self.waits() => {
-                self.failed = Some(format!("its server does not answer: {why}"));
-            }
-            Input::PeerClosed(stream) | Input::Ended(stream)
-                if self.transport.as_ref().is_some_and(|it| it.via == Via::Host(*stream)) =>
-            {
-                // What it has sent before is still there to be read.
-                self.failed = Some("its server has closed the connection".into());
-            }
-            other => return self.transport.as_mut().is_some_and(|transport| transport.handle_input(other)),
         }
-        true
+        self.transport.as_mut().filter(|_| self.stands)
     }
 
-    fn waits(&self) -> bool {
-        self.dialled && self.transport.is_none() && self.failed.is_none()
+    /// After what it has sent was read: whether it is at its end.
+    fn look(&mut self) {
+        if self.failed.is_none() && self.transport.as_ref().is_some_and(Transport::has_ended) {
+            self.failed = Some("its server has closed the connection".into());
+        }
     }
 
-    fn close(self, world: &mut World) {
+    fn close(self, ways: &mut Ways) {
         if let Some(mut transport) = self.transport {
-            transport.cut(world.endpoint, world.outputs);
-        } else if self.waits() {
-            world.outputs.push_back(Output::GiveUp(self.want));
+            transport.cut(ways);
         }
     }
+}
+
+fn no_answer(why: &std::io::Error) -> String {
+    format!("its server does not answer: {why}")
 }
 
 /// See the module.
@@ -146,10 +151,9 @@ impl Relay {
                     return Taken::Local;
                 };
                 let refusal = world.foreign[foreign].busy.then_some(OpStatus::Busy);
-                let want = world.foreign[foreign].want;
                 let remote = match refusal {
-                    Some(_) => Remote::idle(want),
-                    None => Remote::dial(want, world),
+                    Some(_) => Remote::idle(),
+                    None => Remote::dial(&world.foreign[foreign], &mut world.ways),
                 };
                 world.foreign[foreign].busy = true;
                 let reply = Some(Vec::new());
@@ -179,13 +183,6 @@ impl Relay {
         }
     }
 
-    pub fn handle_input(&mut self, input: &mut Input) -> bool {
-        match self {
-            Self::List(list) => list.asks.iter_mut().any(|ask| ask.handle_input(input)),
-            Self::Device(device) => device.remote.handle_input(input),
-        }
-    }
-
     /// Moves what can be moved between `line` and the other servers. True when it is over.
     pub fn work(&mut self, now: Instant, line: &mut Transport, world: &mut World) -> bool {
         match self {
@@ -203,7 +200,7 @@ impl Relay {
                 if device.refusal != Some(OpStatus::Busy) {
                     world.foreign[device.foreign].busy = false;
                 }
-                device.remote.close(world);
+                device.remote.close(&mut world.ways);
             }
         }
     }
@@ -211,18 +208,14 @@ impl Relay {
 
 impl Ask {
     pub fn new(foreign: usize, world: &mut World) -> Self {
-        let remote = Remote::dial(world.foreign[foreign].want, world);
+        let remote = Remote::dial(&world.foreign[foreign], &mut world.ways);
         let mut client = Client::new(Dialect::Linux, 0);
         client.list();
         Self { foreign, remote, client, answer: None }
     }
 
-    pub fn handle_input(&mut self, input: &mut Input) -> bool {
-        self.remote.handle_input(input)
-    }
-
     pub fn close(self, world: &mut World) {
-        self.remote.close(world);
+        self.remote.close(&mut world.ways);
     }
 
     /// Goes on asking, unless it is too `late`, and notes at the device what came of it. True when there is an answer.
@@ -230,12 +223,12 @@ impl Ask {
         if self.answer.is_some() {
             return true;
         }
-        if let Some(transport) = &mut self.remote.transport {
+        if let Some(transport) = self.remote.connection(&mut world.ways) {
             let request = self.client.transmit();
-            transport.send(world.endpoint, world.outputs, &request);
+            transport.send(&mut world.ways, &request);
             let mut fault = None;
             let client = &mut self.client;
-            while transport.receive(world.endpoint, world.outputs, |bytes| {
+            while transport.receive(&mut world.ways, |bytes| {
                 fault = client.handle_bytes(bytes).err();
                 bytes.len()
             }) > 0
@@ -244,6 +237,7 @@ impl Ask {
                 self.remote.failed = Some(format!("its server does not speak USB/IP: {fault}"));
             }
         }
+        self.remote.look();
         let found = match self.client.poll_event() {
             Some(Event::Devices(records)) => self.find(records, world),
             Some(_) => Err("its server gives no list".to_owned()),
@@ -279,7 +273,7 @@ impl List {
         let mut request = Vec::new();
         op::put_op(&mut request, REQ_DEVLIST, OpStatus::Ok);
         server.handle_bytes(now, id, &request);
-        self.own = std::iter::from_fn(|| server.transmit_piece(now, id)).flatten().collect();
+        self.own = std::iter::from_fn(|| server.output(now, id)?.take_first()).flatten().collect();
     }
 
     fn work(&mut self, now: Instant, line: &mut Transport, world: &mut World) -> bool {
@@ -290,7 +284,7 @@ impl List {
             self.out = Some((self.reply(), 0));
         }
         let Some((out, sent)) = &mut self.out else { return false };
-        *sent += line.send(world.endpoint, world.outputs, out.get(*sent..).unwrap_or_default());
+        *sent += line.send(&mut world.ways, out.get(*sent..).unwrap_or_default());
         *sent >= out.len()
     }
 
@@ -310,11 +304,12 @@ impl Device {
     fn work(&mut self, now: Instant, line: &mut Transport, world: &mut World) -> bool {
         if self.reply.is_some() {
             self.ask(world);
+            self.remote.look();
             let failure = self.remote.failed.clone().or_else(|| (now >= self.due).then(unanswered));
             match (self.refusal, &mut self.reply) {
                 (None, Some(reply)) if reply.len() == REPLY_LENGTH => {
                     rewrite(reply, &world.foreign[self.foreign]);
-                    line.send(world.endpoint, world.outputs, reply);
+                    line.send(&mut world.ways, reply);
                     log::info!(
                         "{} attached from {}",
                         world.foreign[self.foreign].busid,
@@ -338,20 +333,21 @@ impl Device {
                     let status = *self.refusal.get_or_insert(refusal.unwrap_or(OpStatus::NotAvailable));
                     let mut refused = Vec::new();
                     op::put_op(&mut refused, REQ_IMPORT & !REQUEST, status);
-                    line.send(world.endpoint, world.outputs, &refused);
+                    line.send(&mut world.ways, &refused);
                     return true;
                 }
             }
         }
-        let Some(remote) = &mut self.remote.transport else { return true };
+        let Some(remote) = self.remote.connection(&mut world.ways) else { return true };
         if let Some(splitter) = &mut self.splitter {
             if let Err(why) = exchange(line, splitter, remote, world) {
                 log::warn!("{}: {why}", world.foreign[self.foreign].busid);
                 return true;
             }
         } else {
-            while splice(line, remote, world) | splice(remote, line, world) {}
+            while line.splice(remote, &mut world.ways) + remote.splice(line, &mut world.ways) > 0 {}
         }
+        self.remote.look();
         if let Some(why) = &self.remote.failed {
             world.foreign[self.foreign].note = Some(Err(why.clone()));
         }
@@ -360,16 +356,17 @@ impl Device {
 
     /// Sends the request under the name that the device has there, and collects the reply.
     fn ask(&mut self, world: &mut World) {
-        let (Some(transport), Some(reply)) = (&mut self.remote.transport, &mut self.reply) else { return };
+        let transport = self.remote.connection(&mut world.ways);
+        let (Some(transport), Some(reply)) = (transport, &mut self.reply) else { return };
         if !self.asked {
             self.asked = true;
             let mut client = Client::new(Dialect::Linux, 0);
             client.import(&world.foreign[self.foreign].import.busid);
-            transport.send(world.endpoint, world.outputs, &client.transmit());
+            transport.send(&mut world.ways, &client.transmit());
         }
         loop {
             let wanted = REPLY_LENGTH - reply.len();
-            let taken = transport.receive(world.endpoint, world.outputs, |bytes| {
+            let taken = transport.receive(&mut world.ways, |bytes| {
                 let piece = bytes.get(..wanted).unwrap_or(bytes);
                 reply.extend_from_slice(piece);
                 piece.len()
@@ -417,44 +414,22 @@ fn exchange(
     loop {
         let (mut moved, mut result) = (0, Ok(()));
         if splitter.wants_client() {
-            moved += line.receive(world.endpoint, world.outputs, |bytes| {
+            moved += line.receive(&mut world.ways, |bytes| {
                 result = splitter.handle_client(bytes);
                 bytes.len()
             });
         }
         if result.is_ok() && splitter.wants_server() {
-            moved += remote.receive(world.endpoint, world.outputs, |bytes| {
+            moved += remote.receive(&mut world.ways, |bytes| {
                 result = splitter.handle_server(bytes);
                 bytes.len()
             });
         }
         result?;
-        moved += pour(splitter.to_server(), remote, world) + pour(splitter.to_client(), line, world);
+        moved += remote.send_pieces(&mut world.ways, splitter.to_server())
+            + line.send_pieces(&mut world.ways, splitter.to_client());
         if moved == 0 {
             return Ok(());
         }
     }
-}
-
-/// Sends what there is room for. Gives how much that was.
-fn pour(from: &mut Pieces, to: &mut Transport, world: &mut World) -> usize {
-    let sent = to.send(world.endpoint, world.outputs, from.first());
-    from.took(sent);
-    sent
-}
-
-/// Moves one piece. True if there was one.
-fn splice(from: &mut Transport, to: &mut Transport, world: &mut World) -> bool {
-    let mut piece = Vec::new();
-    // What is taken has to be sent, so a piece is looked at first and then as much taken as was sent.
-    from.receive(world.endpoint, world.outputs, |bytes| {
-        piece.extend_from_slice(bytes);
-        0
-    });
-    if piece.is_empty() {
-        return false;
-    }
-    let sent = to.send(world.endpoint, world.outputs, &piece);
-    from.receive(world.endpoint, world.outputs, |_| sent);
-    sent > 0
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::service::endpoint::ConnId;
-use crate::service::outside::{Stream, WINDOW};
-use crate::service::station::Ingress;
+use crate::service::script::{Script, arrived, sent};
+use crate::service::usbip::driver::WINDOW;
 use crate::time::Duration;
 use crate::usb::{Setup, Urb};
 use crate::usbip::{Client, Dialect, Event as Told, OpStatus};
@@ -19,31 +19,31 @@ struct Net {
     port: UsbipPort,
     peer: Endpoint,
     vanished: bool,
-    outputs: Vec<Output>,
+    /// The machine: each of its sockets does the same.
+    host: Script,
 }
 
 impl Net {
-    fn new(keys: &str, found: &[Found]) -> Self {
+    fn new(keys: &str) -> Self {
         let spec = PortSpec::parse(&format!("usbip:192.0.2.1/24,{keys}")).unwrap();
         let crate::config::PortKind::Usbip(usbip) = &spec.kind else { panic!("{spec}") };
-        let port = UsbipPort::new(&spec, usbip, found, 1).unwrap();
+        let mut host = Script::default();
+        let port = UsbipPort::new(&spec, usbip, &mut host, 1).unwrap();
         let config = EndpointConfig::new(Mac([2, 0, 0, 0, 0, 2]), vec!["192.0.2.2/24".parse().unwrap()]);
         let peer = Endpoint::new(&config).unwrap();
-        Self { now: Instant::ZERO, port, peer, vanished: false, outputs: Vec::new() }
+        Self { now: Instant::ZERO, port, peer, vanished: false, host }
     }
 
     /// Runs until `done`, for at most `span`. True if it came to that.
     fn run(&mut self, span: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let end = self.now + span;
         while self.now < end {
-            let (mut there, mut back) = (Vec::new(), Vec::new());
+            let mut there = Vec::new();
             self.peer.poll_transmit(self.now, 64, &mut |frame: &[u8]| there.push(frame.to_vec()));
-            self.port.handle_timeout(self.now);
-            self.port.poll_transmit(self.now, 64, &mut |frame: &[u8]| back.push(frame.to_vec()));
-            self.outputs.extend(std::iter::from_fn(|| self.port.poll_output()));
+            let back = sent(&mut self.port, self.now, &mut self.host);
             let idle = there.is_empty() && back.is_empty();
             if !self.vanished {
-                there.iter().for_each(|frame| self.port.handle_frame(self.now, Ingress::ONLY, frame));
+                there.iter().for_each(|frame| self.port.handle_frame(self.now, arrived(frame), &mut self.host));
                 back.iter().for_each(|frame| self.peer.handle_frame(self.now, frame));
             }
             if done(self) {
@@ -54,6 +54,16 @@ impl Net {
             self.now = (self.now + DELAY).max(if idle { next.min(end) } else { Instant::ZERO });
         }
         false
+    }
+
+    /// Something outside has changed.
+    fn happen(&mut self) {
+        let event = Change { socket: SocketId(0), readable: true, writable: true, refused: false };
+        self.port.handle_event(self.now, event, &mut self.host);
+    }
+
+    fn unsent(&self) -> usize {
+        self.port.unsent(&self.host).iter().map(|unsent| unsent.bytes).sum()
     }
 
     fn connect(&mut self) -> ConnId {
@@ -100,7 +110,7 @@ impl Net {
 
 #[test]
 fn devices_are_listed_and_echo() {
-    let mut net = Net::new("device=cdc-acm,device=loopback", &[]);
+    let mut net = Net::new("device=cdc-acm,device=loopback");
     let conn = net.connect();
     let mut client = Client::new(Dialect::Linux, 0);
     client.list();
@@ -115,7 +125,7 @@ fn devices_are_listed_and_echo() {
 
 #[test]
 fn a_second_importer_is_refused_and_a_fin_frees_at_once() {
-    let mut net = Net::new("device=cdc-acm", &[]);
+    let mut net = Net::new("device=cdc-acm");
     let (first, _) = net.attach("1-1");
     let second = net.connect();
     let mut client = Client::new(Dialect::Linux, 0);
@@ -132,7 +142,7 @@ fn a_second_importer_is_refused_and_a_fin_frees_at_once() {
 
 #[test]
 fn a_client_that_vanishes_frees_its_device_within_thirty_seconds() {
-    let mut net = Net::new("device=cdc-acm", &[]);
+    let mut net = Net::new("device=cdc-acm");
     net.attach("1-1");
     net.vanished = true;
     let before = net.now;
@@ -142,7 +152,7 @@ fn a_client_that_vanishes_frees_its_device_within_thirty_seconds() {
 
 #[test]
 fn an_idle_port_with_an_importer_wakes_for_keep_alive_alone() {
-    let mut net = Net::new("device=cdc-acm", &[]);
+    let mut net = Net::new("device=cdc-acm");
     let (conn, mut client) = net.attach("1-1");
     client.submit(Urb::input(0, 2, 512));
     net.peer.send(conn, &client.transmit());
@@ -157,40 +167,30 @@ fn an_idle_port_with_an_importer_wakes_for_keep_alive_alone() {
     assert!(!net.is_free("1-1"));
 }
 
-/// Clients come, fill their window and leave, and the host reads nothing.
+/// Clients come, send and leave, and the host reads nothing.
 #[test]
 fn clients_of_a_serial_port_share_one_window() {
-    let mut net = Net::new("device=cdc-acm+unix=/tmp/none", &[Found::Ready]);
-    let mut total = 0;
-    for stream in (0..20).map(Stream) {
-        net.port.handle_input(net.now, Input::Opened { want: 0, stream, peer: None });
-        let mut gave = 0;
-        loop {
+    const EACH: usize = 20_000;
+    let mut net = Net::new("device=cdc-acm+unix=/tmp/none");
+    let (mut total, mut left) = (0, 0);
+    for _ in 0..20 {
+        (net.host.clients, net.host.gives, net.host.ended) = (1, EACH, false);
+        for ended in [false, true] {
+            net.host.ended = ended;
+            net.happen();
             net.run(Duration::from_millis(1), |_| false);
-            let room = |output: &Output| {
-                if let Output::Room(to, count) = output { (*to == stream, *count) } else { (false, 0) }
-            };
-            let granted: usize = net.outputs.iter().map(room).filter(|(own, _)| *own).map(|(_, count)| count).sum();
-            if granted == gave {
-                break;
-            }
-            net.port.handle_input(net.now, Input::Data(stream, vec![5; granted - gave]));
-            gave = granted;
         }
-        assert!(stream.0 > 0 || gave >= WINDOW, "{gave}");
-        net.port.handle_input(net.now, Input::Ended(stream));
-        net.outputs.clear();
-        total += gave;
+        total += EACH - net.host.gives;
+        left += usize::from(net.host.clients == 0);
     }
-    // What the device itself holds is behind the window.
-    assert_eq!(total, WINDOW + crate::usb::class::cdc_acm::QUEUE_CAPACITY);
+    // What the device itself holds is behind the window. Who has more to say than there is room for stays.
+    let room = WINDOW + crate::usb::class::cdc_acm::QUEUE_CAPACITY;
+    assert_eq!((total, left), (room, room.div_ceil(EACH)));
 }
 
 #[test]
 fn a_serial_port_takes_no_more_than_its_back_end() {
-    let mut net = Net::new("device=cdc-acm+pty=/tmp/none", &[Found::Ready]);
-    let stream = Stream(0);
-    net.port.handle_input(net.now, Input::Opened { want: 0, stream, peer: None });
+    let mut net = Net::new("device=cdc-acm+pty=/tmp/none");
     let (conn, mut client) = net.attach("1-1");
     let total = 2 << 20;
     (0..total / 8192).for_each(|_| _ = client.submit(Urb::output(0, 1, vec![5; 8192])));
@@ -200,60 +200,71 @@ fn a_serial_port_takes_no_more_than_its_back_end() {
         rest.drain(..sent);
         false
     });
-    let sent = |net: &Net| {
-        let count = |output: &Output| if let Output::Send(_, bytes) = output { bytes.len() } else { 0 };
-        net.outputs.iter().map(count).sum::<usize>()
-    };
-    assert_eq!(sent(&net), WINDOW, "the back end has taken nothing yet");
+    let held = WINDOW + crate::usb::class::cdc_acm::QUEUE_CAPACITY;
+    assert_eq!(net.unsent(), held, "the back end has taken nothing yet");
+    let mut taken = 0;
     let done = net.run(Duration::from_secs(5), |net| {
-        let taken: usize = sent(net);
-        net.outputs.clear();
-        if taken > 0 {
-            net.port.handle_input(net.now, Input::Sent(stream, taken));
-        }
+        taken += 100_000 - std::mem::replace(&mut net.host.takes, 100_000).min(100_000);
+        net.happen();
         let sent = net.peer.send(conn, &rest);
         rest.drain(..sent);
-        rest.is_empty() && taken == 0
+        rest.is_empty() && net.unsent() == 0
     });
     assert!(done, "{} bytes were not taken", rest.len());
-    net.port.handle_input(net.now, Input::Data(stream, vec![9; 100]));
+    net.host.bytes.extend([9; 100]);
+    net.happen();
     net.run(Duration::from_secs(1), |_| false);
-    assert!(net.outputs.contains(&Output::Room(stream, 100)));
+    assert!(net.host.bytes.is_empty());
+}
+
+/// A peer that has answered and closed before it has read all of what it was sent.
+#[test]
+fn what_came_before_a_failure_is_read() {
+    let mut net = Net::new("device=cdc-acm+unix=/tmp/none");
+    let (conn, mut client) = net.attach("1-1");
+    (net.host.clients, net.host.refuses) = (1, true);
+    net.host.bytes.extend(b"answer");
+    net.happen();
+    client.submit(Urb::output(0, 1, vec![7; 3000]));
+    assert!(matches!(net.talk(conn, &mut client), Told::Done(_, 0, urb) if urb.actual == 3000));
+    client.submit(Urb::input(0, 2, 512));
+    assert!(matches!(net.talk(conn, &mut client), Told::Done(_, 0, urb) if urb.data == b"answer"));
+    assert_eq!((net.host.closed.len(), net.unsent()), (1, 0), "and then it has left");
 }
 
 /// The list of a server with one loopback device, as it goes over the wire.
 fn list_of_one() -> Vec<u8> {
-    let mut far = Net::new("device=loopback", &[]);
+    let mut far = Net::new("device=loopback");
     let id = far.port.server.open(far.now, IpAddr::from([192, 0, 2, 9])).unwrap();
     far.port.server.handle_bytes(far.now, id, &[1, 0x11, 0x80, 5, 0, 0, 0, 0]);
-    std::iter::from_fn(|| far.port.server.transmit_piece(far.now, id)).flatten().collect()
+    std::iter::from_fn(|| far.port.server.output(far.now, id)?.take_first()).flatten().collect()
 }
 
 #[test]
 fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
-    let mut net = Net::new("import=127.0.0.1:3999/1-1", &[Found::Ready]);
-    let standing = |net: &mut Net| net.port.poll_report()?.show().standing;
+    let mut net = Net::new("import=127.0.0.1:3999/1-1");
+    let standing = |net: &mut Net| net.port.poll_report(net.now, SystemTime::now)?.show().standing;
     let shown = |net: &mut Net| standing(net).map(|standing| (standing.state, standing.attach.is_some()));
+    let dialled = |net: &mut Net| net.host.dialled.pop().is_some();
     assert_eq!(shown(&mut net), Some(("connecting", false)));
+    net.host.unreachable = true;
     let mut dials = Vec::new();
     let second = Duration::from_secs(1);
     while dials.len() < 8 {
-        assert!(net.run(5 * second, |net| net.outputs.drain(..).any(|output| output == Output::Dial(0))));
+        assert!(net.run(5 * second, dialled));
         dials.push(net.now);
-        net.port.handle_input(net.now, Input::Unreachable(0, "refused".into()));
     }
     assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
     let gaps = dials.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() / 10 * 10);
     assert_eq!(gaps.collect::<Vec<_>>(), [100, 200, 400, 800, 1600, 2000, 2000]);
 
-    assert!(net.run(5 * second, |net| net.outputs.drain(..).any(|output| output == Output::Dial(0))));
-    let stream = Stream(7);
-    net.port.handle_input(net.now, Input::Opened { want: 0, stream, peer: None });
-    assert!(net.run(second, |net| net.outputs.iter().any(|output| matches!(output, Output::Send(Stream(7), _)))));
-    net.port.handle_input(net.now, Input::Data(stream, list_of_one()));
+    (net.host.unreachable, net.host.takes) = (false, 1000);
+    assert!(net.run(5 * second, dialled));
+    assert!(net.run(second, |net| net.host.takes < 1000), "it is asked for its list");
+    net.host.bytes.extend(list_of_one());
+    net.happen();
     assert!(net.run(second, |net| shown(net) == Some(("up", true))));
-    net.outputs.clear();
-    assert!(!net.run(60 * second, |net| net.outputs.iter().any(|output| matches!(output, Output::Dial(_)))));
+    assert!(!net.run(60 * second, dialled));
 
     // Whoever uses it finds that it is gone, and it is asked for again.
     let conn = net.connect();
@@ -261,21 +272,24 @@ fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
     client.import("1-1");
     let sent = client.transmit();
     assert_eq!(net.peer.send(conn, &sent), sent.len());
-    let dialled = |net: &mut Net| net.outputs.drain(..).any(|output| output == Output::Dial(0));
+    net.host.silent = true;
     assert!(net.run(second, dialled));
-    net.port.handle_input(net.now, Input::Unreachable(0, "refused".into()));
+    (net.host.silent, net.host.unreachable) = (false, true);
+    net.happen();
     assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
+    net.host.silent = true;
     assert!(net.run(second, dialled));
     // One who says nothing is given up, and asked anew.
-    assert!(!net.run(3 * second - DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
-    assert!(net.run(2 * DELAY, |net| net.outputs.contains(&Output::GiveUp(0))));
+    net.host.closed.clear();
+    assert!(!net.run(3 * second - DELAY, |net| !net.host.closed.is_empty()));
+    assert!(net.run(2 * DELAY, |net| !net.host.closed.is_empty()));
     assert!(net.run(second, dialled));
 }
 
 /// A guest that has started anew knows nothing of the connection that it had.
 #[test]
 fn the_holder_of_a_device_is_asked_when_another_wants_it() {
-    let mut net = Net::new("device=cdc-acm", &[]);
+    let mut net = Net::new("device=cdc-acm");
     // The new one begins with the same TCP port, which is to be no other's.
     let first = net.connect();
     net.peer.abort(first);
@@ -292,7 +306,7 @@ fn the_holder_of_a_device_is_asked_when_another_wants_it() {
 #[test]
 fn a_silent_holder_is_waited_for_as_long_as_was_said() {
     for (keys, patience) in [("device=cdc-acm,patience=6s", 6), ("device=cdc-acm,patience=10m", 600)] {
-        let mut net = Net::new(keys, &[]);
+        let mut net = Net::new(keys);
         net.attach("1-1");
         net.vanished = true;
         let before = net.now;
@@ -307,8 +321,7 @@ fn serial_numbers_differ_and_last() {
     let serials = |text: &str| {
         let spec = PortSpec::parse(text).unwrap();
         let crate::config::PortKind::Usbip(usbip) = &spec.kind else { panic!("{spec}") };
-        let found = [Found::Disk(8), Found::Disk(8)];
-        let port = UsbipPort::new(&spec, usbip, &found, 1).unwrap();
+        let port = UsbipPort::new(&spec, usbip, &mut Script::default(), 1).unwrap();
         let serial = |device: &crate::usb::Device| device.description().serial.clone().unwrap();
         port.server.exports().map(|(_, device, _)| serial(device)).collect::<Vec<_>>()
     };

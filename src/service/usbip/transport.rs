@@ -2,13 +2,13 @@
 
 use crate::codec::Pieces;
 use crate::service::endpoint::{ConnId, Endpoint};
-use crate::service::outside::{Input, Output, Stream, WINDOW};
-use crate::time::Instant;
-use crate::usbip::{ConnectionId, Server};
-use std::collections::VecDeque;
+use crate::service::outside::{Outside, SocketId};
+use std::io::{self, ErrorKind};
 
 /// Bytes handed on in one go.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
+/// Bytes that are read of one stream in a round; then others have their turn.
+const TURN: usize = 4 * CHUNK;
 
 /// Which connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,139 +16,172 @@ pub(super) enum Via {
     /// A TCP connection of the endpoint.
     Switch(ConnId),
     /// A stream of the outside.
-    Host(Stream),
+    Host(SocketId),
 }
 
-/// A connection with its windows.
+/// What bytes go through, for one round.
+pub(super) struct Ways<'a> {
+    pub endpoint: &'a mut Endpoint,
+    pub outside: &'a mut dyn Outside,
+    /// Room for what is read: a [`CHUNK`].
+    pub buffer: &'a mut [u8],
+    /// The number of the round.
+    pub round: u64,
+    /// Somebody has stopped who could have gone on.
+    pub more: bool,
+}
+
+/// A connection, and how far it is.
 pub(super) struct Transport {
     pub via: Via,
-    /// Bytes of a stream that nobody has taken.
-    inbox: Pieces,
-    /// Bytes under way to a stream.
-    unsent: usize,
-    /// The stream has its window.
-    begun: bool,
+    /// What was read and nobody has taken.
+    inbox: Vec<u8>,
+    /// The other end sends no more.
+    pub peer_closed: bool,
+    /// It is no more.
+    pub gone: bool,
+    /// What was sent last was refused for good. What had come before that is still read, and what is sent goes nowhere.
+    broken: bool,
+    /// The round that it has read in last, and how much.
+    taken: (u64, usize),
 }
 
 impl Transport {
     pub fn new(via: Via) -> Self {
-        Self { via, inbox: Pieces::default(), unsent: 0, begun: false }
+        Self { via, inbox: Vec::new(), peer_closed: false, gone: false, broken: false, taken: (0, 0) }
     }
 
-    /// Takes what came for a stream. `false`: it is for another.
-    pub fn handle_input(&mut self, input: &mut Input) -> bool {
-        match (self.via, input) {
-            (Via::Host(own), Input::Data(stream, bytes)) if own == *stream => self.inbox.push(std::mem::take(bytes)),
-            (Via::Host(own), Input::Sent(stream, count)) if own == *stream => {
-                self.unsent = self.unsent.saturating_sub(*count);
-            }
-            _ => return false,
-        }
-        true
+    /// Whether there is nothing more to wait for, `ended` if this side has ended. The endpoint waits for the other side's
+    /// last acknowledgement itself, and tells.
+    pub fn is_over(&self, ended: bool) -> bool {
+        self.gone || ended && self.peer_closed && matches!(self.via, Via::Host(_))
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn has_ended(&self) -> bool {
+        self.inbox.is_empty() && (self.peer_closed || self.gone)
     }
 
     /// Shows one piece of what came to `take`, which says how much of it is done with. Gives that.
-    pub fn receive(
-        &mut self,
-        endpoint: &mut Endpoint,
-        outputs: &mut VecDeque<Output>,
-        take: impl FnOnce(&[u8]) -> usize,
-    ) -> usize {
+    pub fn receive(&mut self, ways: &mut Ways, take: impl FnOnce(&[u8]) -> usize) -> usize {
+        if !self.inbox.is_empty() {
+            let taken = take(&self.inbox).min(self.inbox.len());
+            self.inbox.drain(..taken);
+            return taken;
+        }
         match self.via {
-            Via::Switch(conn) => endpoint.recv(conn, |data| take(data.get(..CHUNK).unwrap_or(data))),
+            Via::Switch(conn) => ways.endpoint.recv(conn, |data| take(data.get(..CHUNK).unwrap_or(data))),
             Via::Host(stream) => {
-                if !std::mem::replace(&mut self.begun, true) {
-                    outputs.push_back(Output::Room(stream, WINDOW));
-                }
-                let piece = self.inbox.first();
-                if piece.is_empty() {
-                    return 0;
-                }
-                let taken = take(piece.get(..CHUNK).unwrap_or(piece)).min(piece.len());
-                self.inbox.took(taken);
-                if taken > 0 {
-                    outputs.push_back(Output::Room(stream, taken));
-                }
+                let count = self.read(stream, ways);
+                let bytes = ways.buffer.get(..count).filter(|bytes| !bytes.is_empty());
+                let Some(bytes) = bytes else { return 0 };
+                let taken = take(bytes).min(count);
+                self.inbox.extend_from_slice(bytes.get(taken..).unwrap_or_default());
                 taken
             }
         }
     }
 
-    /// Sends as much of `bytes` as there is room for, and gives how much that was.
-    pub fn send(&mut self, endpoint: &mut Endpoint, outputs: &mut VecDeque<Output>, bytes: &[u8]) -> usize {
-        match self.via {
-            Via::Switch(conn) => endpoint.send(conn, bytes),
-            Via::Host(stream) => {
-                let piece = bytes.get(..WINDOW.saturating_sub(self.unsent)).unwrap_or(bytes);
-                if !piece.is_empty() {
-                    outputs.push_back(Output::Send(stream, piece.to_vec()));
-                }
-                self.unsent += piece.len();
-                piece.len()
+    /// Hands one piece of what came to another connection. Gives how much that was.
+    pub fn splice(&mut self, to: &mut Self, ways: &mut Ways) -> usize {
+        if self.inbox.is_empty() {
+            let mut inbox = std::mem::take(&mut self.inbox);
+            self.receive(ways, |bytes| {
+                inbox.extend_from_slice(bytes);
+                bytes.len()
+            });
+            self.inbox = inbox;
+        }
+        let sent = to.send(ways, &self.inbox);
+        self.inbox.drain(..sent);
+        sent
+    }
+
+    /// Reads into the buffer, and gives how much.
+    fn read(&mut self, stream: SocketId, ways: &mut Ways) -> usize {
+        if self.peer_closed || self.gone {
+            return 0;
+        }
+        if self.taken.0 != ways.round {
+            self.taken = (ways.round, 0);
+        }
+        if self.taken.1 >= TURN {
+            ways.more = true;
+            return 0;
+        }
+        match ways.outside.recv(stream, ways.buffer) {
+            Ok(0) if !self.broken => self.peer_closed = true,
+            Ok(count) if count > 0 => {
+                self.taken.1 += count;
+                return count;
             }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && !self.broken => {}
+            _ => self.gone = true,
+        }
+        0
+    }
+
+    /// Sends as much of `bytes` as there is room for, and gives how much that was.
+    pub fn send(&mut self, ways: &mut Ways, bytes: &[u8]) -> usize {
+        match self.via {
+            Via::Switch(conn) => ways.endpoint.send(conn, bytes),
+            Via::Host(stream) => self.put(bytes.len(), || ways.outside.send(stream, bytes)),
         }
     }
 
-    /// Sends one piece of what a session has to say, if there is room for it. Gives how much that was.
-    pub fn send_of(
-        &mut self,
-        endpoint: &mut Endpoint,
-        outputs: &mut VecDeque<Output>,
-        (now, server, id): (Instant, &mut Server, ConnectionId),
-    ) -> usize {
-        match self.via {
-            Via::Switch(conn) => {
-                let bytes = server.transmit(now, id);
-                let sent = if bytes.is_empty() { 0 } else { endpoint.send(conn, bytes) };
-                server.transmitted(id, sent);
-                sent
+    /// The same of the first of these pieces, which are then done with.
+    pub fn send_pieces(&mut self, ways: &mut Ways, pieces: &mut Pieces) -> usize {
+        let sent = match self.via {
+            Via::Switch(conn) if !pieces.is_empty() => ways.endpoint.send(conn, pieces.first()),
+            Via::Switch(_) => 0,
+            Via::Host(stream) => self.put(pieces.len(), || ways.outside.send_pieces(stream, pieces)),
+        };
+        pieces.took(sent);
+        sent
+    }
+
+    fn put(&mut self, length: usize, send: impl FnOnce() -> io::Result<usize>) -> usize {
+        if length == 0 || self.broken || self.gone {
+            return length;
+        }
+        match send() {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                log::debug!("a stream takes no more: {error}");
+                self.broken = true;
+                length
             }
-            Via::Host(stream) if self.unsent < WINDOW => {
-                let Some(piece) = server.transmit_piece(now, id) else { return 0 };
-                let sent = piece.len();
-                self.unsent += sent;
-                outputs.push_back(Output::Send(stream, piece));
-                sent
-            }
-            Via::Host(_) => 0,
         }
     }
 
     /// Asks the other end for a sign of life now.
-    pub fn probe(&self, endpoint: &mut Endpoint, outputs: &mut VecDeque<Output>) {
+    pub fn probe(&self, ways: &mut Ways) {
         match self.via {
-            Via::Switch(conn) => endpoint.probe(conn),
-            Via::Host(stream) => outputs.push_back(Output::Probe(stream)),
+            Via::Switch(conn) => ways.endpoint.probe(conn),
+            Via::Host(stream) => ways.outside.probe(stream),
         }
     }
 
     /// Nothing more will be sent: a FIN behind what was.
-    pub fn shutdown(&mut self, endpoint: &mut Endpoint) {
-        if let Via::Switch(conn) = self.via {
-            endpoint.shutdown(conn);
+    pub fn shutdown(&mut self, ways: &mut Ways) {
+        match self.via {
+            Via::Switch(conn) => ways.endpoint.shutdown(conn),
+            Via::Host(stream) => ways.outside.shutdown(stream),
         }
     }
 
-    /// After a shutdown: throws away what still comes. `false`: nothing is left to wait for.
-    pub fn drain(&mut self, endpoint: &mut Endpoint, outputs: &mut VecDeque<Output>) -> bool {
-        match self.via {
-            Via::Switch(conn) => {
-                while endpoint.recv(conn, <[u8]>::len) > 0 {}
-                true
-            }
-            Via::Host(_) if self.unsent > 0 => true,
-            Via::Host(_) => {
-                self.cut(endpoint, outputs);
-                false
-            }
-        }
+    /// After a shutdown: throws away what still comes.
+    pub fn drain(&mut self, ways: &mut Ways) {
+        while self.receive(ways, <[u8]>::len) > 0 {}
     }
 
     /// Ends it at once.
-    pub fn cut(&mut self, endpoint: &mut Endpoint, outputs: &mut VecDeque<Output>) {
+    pub fn cut(&mut self, ways: &mut Ways) {
         match self.via {
-            Via::Switch(conn) => endpoint.abort(conn),
-            Via::Host(stream) => outputs.push_back(Output::Close(stream)),
+            Via::Switch(_) if self.gone => {}
+            Via::Switch(conn) => ways.endpoint.abort(conn),
+            Via::Host(stream) => ways.outside.close(stream, false),
         }
     }
 }

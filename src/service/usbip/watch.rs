@@ -9,7 +9,6 @@
 use super::line::World;
 use super::relay::{Ask, PATIENCE};
 use crate::config::Import;
-use crate::service::outside::Input;
 use crate::time::{Duration, Instant};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -30,8 +29,6 @@ pub(super) struct Foreign {
     /// Its name here.
     pub busid: String,
     pub import: Import,
-    /// The want that is dialled.
-    pub want: usize,
     pub busy: bool,
     pub presence: Presence,
     /// What somebody has found out about it.
@@ -39,13 +36,8 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    pub fn new(busid: String, import: Import, want: usize) -> Self {
-        Self { busid, import, want, busy: false, presence: Presence::Asked, note: None }
-    }
-
-    /// Whether `want` is what is dialled for it.
-    pub fn is(&self, want: usize) -> bool {
-        self.want == want
+    pub fn new(busid: String, import: Import) -> Self {
+        Self { busid, import, busy: false, presence: Presence::Asked, note: None }
     }
 
     pub fn path(&self) -> String {
@@ -79,11 +71,6 @@ impl Watch {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.ask.as_ref().map(|(_, due)| *due).or(self.next)
-    }
-
-    /// Takes what came for it. `false`: it is for another.
-    pub fn handle_input(&mut self, input: &mut Input) -> bool {
-        self.ask.as_mut().is_some_and(|(ask, _)| ask.handle_input(input))
     }
 
     /// Asks for the device number `at` if it is time. `tell` takes it when it has come or gone. Returns whether its

@@ -8,9 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use zbridge::config::{PortKind, PortSpec};
 use zbridge::frame::{Batch, Outgoing};
 use zbridge::internals::limits::{MAX_FRAME, NAT_MEMORY, PREFIX};
-use zbridge::internals::service::{Datagrams, Event, Host, Nat, Refusal, Refused, SocketId};
+use zbridge::internals::service::Nat;
 use zbridge::internals::wire::Sum;
-use zbridge::service::Ingress;
+use zbridge::service::{Arrived, Datagrams, Event, Ingress, Outside, Refusal, Refused, Service, SocketId};
 use zbridge::time::{Duration, Instant};
 use zbridge::wire::{Checksum, Offload};
 
@@ -88,7 +88,7 @@ impl Script {
     }
 }
 
-impl Host for Script {
+impl Outside for Script {
     fn connect(&mut self, to: SocketAddr) -> Result<SocketId> {
         if to.port() == 1 { Err(ErrorKind::NetworkUnreachable.into()) } else { Ok(self.insert()) }
     }
@@ -291,7 +291,7 @@ impl Bench {
 
     fn hear(&mut self, frame: &[u8], checksum: Checksum) {
         let offload = Offload { checksum, ..Offload::NONE };
-        self.nat.handle_frame(self.now, Ingress::ONLY, (frame, offload), &mut self.script);
+        self.nat.handle_frame(self.now, Arrived { ingress: Ingress::ONLY, frame, offload }, &mut self.script);
     }
 
     /// Lets the gateway do what is due at this instant.
@@ -300,12 +300,12 @@ impl Bench {
         for round in 0.. {
             assert!(round < ROUNDS, "it spins at {:?}", self.now);
             self.nat.handle_timeout(self.now, &mut self.script);
-            self.nat.poll_transmit(self.now, &mut self.script, &mut out);
+            let more = self.nat.poll_transmit(self.now, &mut self.script, &mut out);
             for (_, frame) in Outgoing::rest_of(&out, 0).frames() {
                 self.look(frame);
             }
             out.clear();
-            if !self.nat.is_ready() && self.nat.poll_timeout().is_none_or(|due| due > self.now) {
+            if !more && self.nat.poll_timeout().is_none_or(|due| due > self.now) {
                 break;
             }
         }

@@ -3,9 +3,9 @@
 //! Over UDP an answer counts if it comes from whom was asked; over TCP the question goes with its length before it
 //! (RFC 1035, section 4.2.2), and the answer comes so.
 
-use crate::service::host::{Datagrams, Host, SocketId};
 use crate::service::lan::dns::Output;
 use crate::service::lan::segment::Segment;
+use crate::service::outside::{Datagrams, Outside, SocketId};
 use crate::time::Instant;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -41,7 +41,7 @@ pub(super) struct Asks {
 
 impl Asks {
     /// Does what the resolver of the segment wants.
-    pub fn perform(&mut self, now: Instant, output: Output, segment: &mut Segment, host: &mut dyn Host) {
+    pub fn perform(&mut self, now: Instant, output: Output, segment: &mut Segment, host: &mut dyn Outside) {
         match output {
             Output::Ask { attempt, resolver, tcp, query } => {
                 let begun = if tcp { begin(resolver, &query, host) } else { send(resolver, &query, host) };
@@ -64,7 +64,13 @@ impl Asks {
     }
 
     /// A socket has changed. `false`: it is none of these.
-    pub fn handle_event(&mut self, now: Instant, socket: SocketId, segment: &mut Segment, host: &mut dyn Host) -> bool {
+    pub fn handle_event(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        segment: &mut Segment,
+        host: &mut dyn Outside,
+    ) -> bool {
         let Some(ask) = self.by_socket.get_mut(&socket) else { return false };
         let result = match &mut ask.stream {
             Some(stream) => stream.work(socket, host).map(|answer| answer.into_iter().collect()),
@@ -90,7 +96,7 @@ fn fail(now: Instant, attempt: u64, segment: &mut Segment) {
 
 type Begun = io::Result<(SocketId, Option<Stream>)>;
 
-fn send(resolver: SocketAddr, query: &[u8], host: &mut dyn Host) -> Begun {
+fn send(resolver: SocketAddr, query: &[u8], host: &mut dyn Outside) -> Begun {
     let socket = host.open(Datagrams::Udp, resolver.is_ipv6())?;
     match host.send_to(socket, query, resolver) {
         Ok(()) => Ok((socket, None)),
@@ -101,7 +107,7 @@ fn send(resolver: SocketAddr, query: &[u8], host: &mut dyn Host) -> Begun {
     }
 }
 
-fn begin(resolver: SocketAddr, query: &[u8], host: &mut dyn Host) -> Begun {
+fn begin(resolver: SocketAddr, query: &[u8], host: &mut dyn Outside) -> Begun {
     let length = u16::try_from(query.len()).map_err(|_| ErrorKind::InvalidInput)?;
     let socket = host.connect(resolver)?;
     let out = [&length.to_be_bytes(), query].concat();
@@ -109,7 +115,7 @@ fn begin(resolver: SocketAddr, query: &[u8], host: &mut dyn Host) -> Begun {
 }
 
 /// What has come on a UDP socket from whom was asked.
-fn datagrams(socket: SocketId, resolver: SocketAddr, host: &mut dyn Host) -> io::Result<Vec<Vec<u8>>> {
+fn datagrams(socket: SocketId, resolver: SocketAddr, host: &mut dyn Outside) -> io::Result<Vec<Vec<u8>>> {
     let mut answers = Vec::new();
     let mut room = vec![0; LONGEST];
     for _ in 0..TURN {
@@ -128,7 +134,7 @@ fn datagrams(socket: SocketId, resolver: SocketAddr, host: &mut dyn Host) -> io:
 
 impl Stream {
     /// Sends and receives what goes. Gives the answer when it is whole.
-    fn work(&mut self, socket: SocketId, host: &mut dyn Host) -> io::Result<Option<Vec<u8>>> {
+    fn work(&mut self, socket: SocketId, host: &mut dyn Outside) -> io::Result<Option<Vec<u8>>> {
         let patient = |error: io::Error| if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
         if !self.connected {
             match host.connected(socket) {

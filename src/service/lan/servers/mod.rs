@@ -16,8 +16,8 @@ use super::tftp::packet::Fault;
 use super::{Datagram, dhcp4, dns, tftp};
 use crate::config;
 use crate::service::endpoint::{Endpoint, Event as StreamEvent};
-use crate::service::host::{Event, FileAnswer, Host};
 use crate::service::lease::Lease;
+use crate::service::outside::{Event, FileAnswer, Outside};
 use crate::service::questions::{Answer, Question, Servers};
 use crate::service::station::Station;
 use crate::time::{Instant, earliest};
@@ -53,13 +53,13 @@ impl LanServers {
     }
 
     /// Before a question: who is to be asked.
-    fn look_up(&mut self, host: &mut dyn Host) {
+    fn look_up(&mut self, host: &mut dyn Outside) {
         if let Some(dns) = self.segment.dns() {
             dns.set_resolvers(host.resolvers());
         }
     }
 
-    fn file(output: tftp::Output, host: &mut dyn Host) {
+    fn file(output: tftp::Output, host: &mut dyn Outside) {
         match output {
             tftp::Output::Open { file, path } => host.open_file(file, &path),
             tftp::Output::Read { file, offset, len } => host.read_file(file, offset, len),
@@ -83,7 +83,7 @@ fn fault(error: std::io::Error) -> Fault {
 }
 
 impl Servers for LanServers {
-    fn handle_datagram(&mut self, now: Instant, question: Question<'_>, host: &mut dyn Host) -> bool {
+    fn handle_datagram(&mut self, now: Instant, question: Question<'_>, host: &mut dyn Outside) -> bool {
         let Question { from, src, dst, payload } = question;
         if !self.segment.hears(dst) {
             return false;
@@ -105,11 +105,11 @@ impl Servers for LanServers {
         self.gate.hears(now, whom, addr) && self.segment.hear(now, whom.mac, addr)
     }
 
-    fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Host) -> bool {
+    fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Outside) -> bool {
         self.asks.handle_event(now, event.socket, &mut self.segment, host)
     }
 
-    fn handle_files(&mut self, now: Instant, host: &mut dyn Host) -> bool {
+    fn handle_files(&mut self, now: Instant, host: &mut dyn Outside) -> bool {
         let mut any = false;
         while let Some(answer) = host.poll_file() {
             any = true;
@@ -125,7 +125,7 @@ impl Servers for LanServers {
         any
     }
 
-    fn poll_transmit(&mut self, now: Instant, host: &mut dyn Host) -> Option<Answer> {
+    fn poll_transmit(&mut self, now: Instant, host: &mut dyn Outside) -> Option<Answer> {
         loop {
             match self.segment.poll_output(now)? {
                 Output::Datagram(Datagram { src, dst, mac, payload }) => {
@@ -146,7 +146,7 @@ impl Servers for LanServers {
         earliest(self.segment.poll_timeout(), self.streams.poll_timeout())
     }
 
-    fn handle_timeout(&mut self, now: Instant, _: &mut dyn Host) {
+    fn handle_timeout(&mut self, now: Instant, _: &mut dyn Outside) {
         self.segment.handle_timeout(now);
     }
 
@@ -158,7 +158,7 @@ impl Servers for LanServers {
         self.segment.hears_streams(dst)
     }
 
-    fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Host) {
+    fn handle_stream(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint, host: &mut dyn Outside) {
         self.look_up(host);
         self.streams.handle(now, event, &mut self.segment, endpoint);
     }

@@ -1,8 +1,9 @@
 //! The gateway with a server of its own: who hears what, and how answers leave.
 
 use super::*;
+use crate::service::machine::{Arrived, Service};
 use crate::service::nat::Nat;
-use crate::service::nat::script::{GATEWAY, GUEST, Script, gateway, hear, said};
+use crate::service::nat::guest::{GATEWAY, GUEST, Script, gateway, hear, said};
 use crate::service::station::Ingress;
 use crate::wire::fixture::{Flow, Ip, Transport, tcp4};
 use etherparse::{IpNumber, UdpHeader};
@@ -19,7 +20,7 @@ struct Parrot {
 }
 
 impl Servers for Parrot {
-    fn handle_datagram(&mut self, _: Instant, question: Question<'_>, _: &mut dyn Host) -> bool {
+    fn handle_datagram(&mut self, _: Instant, question: Question<'_>, _: &mut dyn Outside) -> bool {
         if question.dst.port() != 67 {
             return false;
         }
@@ -36,16 +37,16 @@ impl Servers for Parrot {
         let own = "fe80::1".parse().unwrap();
         self.answers.push(Answer::Discovery { src: own, dst: src, mac: Some(mac), message: vec![134; 16] });
     }
-    fn handle_event(&mut self, _: Instant, _: Event, _: &mut dyn Host) -> bool {
+    fn handle_event(&mut self, _: Instant, _: Event, _: &mut dyn Outside) -> bool {
         false
     }
-    fn poll_transmit(&mut self, _: Instant, _: &mut dyn Host) -> Option<Answer> {
+    fn poll_transmit(&mut self, _: Instant, _: &mut dyn Outside) -> Option<Answer> {
         self.answers.pop()
     }
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
-    fn handle_timeout(&mut self, _: Instant, _: &mut dyn Host) {}
+    fn handle_timeout(&mut self, _: Instant, _: &mut dyn Outside) {}
     fn stream_port(&self) -> Option<u16> {
         self.streams.then_some(53)
     }
@@ -94,7 +95,11 @@ fn a_question_to_all_is_a_servers_before_anybody_elses() {
         &[10, 0, 2, 15],
         &[2, 0x6e, 10, 0, 2, 2, 10, 0, 2, 2],
     ];
-    nat.handle_frame(now, Ingress::ONLY, (&arp.concat(), Offload::NONE), &mut Script::default());
+    nat.handle_frame(
+        now,
+        Arrived { ingress: Ingress::ONLY, frame: &arp.concat(), offload: Offload::NONE },
+        &mut Script::default(),
+    );
     let later = now + PAUSE;
     assert!(nat.poll_timeout().is_some_and(|at| at <= later));
     assert!(
@@ -165,10 +170,14 @@ fn a_burst_for_a_server_arrives_segment_by_segment() {
         &GUEST.0,
         &[10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2],
     ];
-    nat.handle_frame(now, Ingress::ONLY, (&announced.concat(), Offload::NONE), &mut host);
+    nat.handle_frame(
+        now,
+        Arrived { ingress: Ingress::ONLY, frame: &announced.concat(), offload: Offload::NONE },
+        &mut host,
+    );
     said(&mut nat, now, &mut host);
     let mut ask = |nat: &mut Nat, (frame, offload): (Vec<u8>, Offload)| {
-        nat.handle_frame(now, Ingress::ONLY, (&frame, offload), &mut host);
+        nat.handle_frame(now, Arrived { ingress: Ingress::ONLY, frame: &frame, offload }, &mut host);
         let answers = said(nat, now, &mut host);
         answers.into_iter().filter(|(_, kind, packet)| *kind == 0x0800 && packet[9] == TCP).map(|it| it.2).next_back()
     };
@@ -188,7 +197,7 @@ fn a_burst_of_datagrams_for_a_server_arrives_one_by_one() {
     let heard = parrot.heard.clone();
     let (mut nat, mut host) = (nat(parrot), Script::default());
     let (frame, offload) = flow(true, (4000, 67), (0, 1)).offloaded(&[7; 25], Some(10));
-    nat.handle_frame(Instant::from_secs(1), Ingress::ONLY, (&frame, offload), &mut host);
+    nat.handle_frame(Instant::from_secs(1), Arrived { ingress: Ingress::ONLY, frame: &frame, offload }, &mut host);
     assert_eq!(heard.lock().unwrap().len(), 3);
     let answers = said(&mut nat, Instant::from_secs(1), &mut host);
     let lengths: Vec<usize> = answers.iter().filter(|it| it.0 == GUEST).map(|(.., packet)| packet.len() - 28).collect();
@@ -208,7 +217,7 @@ fn a_priority_tag_is_no_vlan() {
         let dhcp = flow(true, (68, 67), (0, 1)).frame(b"who")[12..].to_vec();
         for payload in [arp, dhcp] {
             let frame = [&GATEWAY.0[..], &GUEST.0, &[0x81, 0, 0xa0, vid], &payload].concat();
-            nat.handle_frame(now, Ingress::ONLY, (&frame, Offload::NONE), &mut host);
+            nat.handle_frame(now, Arrived { ingress: Ingress::ONLY, frame: &frame, offload: Offload::NONE }, &mut host);
         }
         assert_eq!(heard.lock().unwrap().len(), usize::from(hears), "DHCP, VID {vid}");
         let answers = said(&mut nat, now, &mut host);

@@ -130,9 +130,10 @@ impl Connection {
         self.receiver.as_ref().is_some_and(|receiver| receiver.has_ended() && receiver.held().is_empty())
     }
 
-    /// Whether the guest has sent all, and the host has not taken it yet.
-    pub fn has_last_words(&self) -> bool {
-        self.receiver.as_ref().is_some_and(|receiver| receiver.has_ended() && !receiver.held().is_empty())
+    /// Bytes that the host has not taken of a guest that has sent all.
+    pub fn last_words(&self) -> usize {
+        let ended = self.receiver.as_ref().filter(|receiver| receiver.has_ended());
+        ended.map_or(0, |receiver| receiver.held().len())
     }
 
     /// Whether the host has said that it will send no more.

@@ -9,11 +9,11 @@ use super::connection::{Connection, Verdict};
 use super::segment::{CHECKSUM, Segment};
 use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_ASKED, NAT_ASKED_EVERY, NAT_SILENCE};
-use crate::service::host::{Host, SocketId};
 use crate::service::nat::icmp::QUOTE;
 use crate::service::nat::packet::{Headers, TCP, pseudo, unfinished};
 use crate::service::nat::table::{self, Flow as _};
 use crate::service::nat::wire::{Wire, has_room};
+use crate::service::outside::{Outside, SocketId};
 use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 use crate::wire::{Gso, Mac, Offload};
@@ -182,9 +182,10 @@ impl Flow {
         self.socket.is_some() && self.connection.is_open()
     }
 
-    /// Whether the guest has ended, and the host has not taken all that it has said.
-    pub fn has_last_words(&self) -> bool {
-        self.socket.is_some() && self.failure.is_none() && self.connection.has_last_words()
+    /// Bytes of a guest that has ended which the host has not taken.
+    pub fn last_words(&self) -> usize {
+        let takes = self.socket.is_some() && self.failure.is_none();
+        if takes { self.connection.last_words() } else { 0 }
     }
 
     /// Since when nothing has come of it.
@@ -227,7 +228,7 @@ impl Flow {
         segment: &Segment,
         payload: &[u8],
         room: usize,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
     ) -> Verdict {
         // An answer to a question of ours is a sign of life, and none of use.
         if !(self.asks.left < SILENCE.left && segment.is_bare(payload.len())) {
@@ -262,7 +263,7 @@ impl Flow {
     pub fn work(
         &mut self,
         now: Instant,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
         buffer: &mut [u8],
         room: usize,
@@ -300,7 +301,7 @@ impl Flow {
         }
     }
 
-    fn dial(&mut self, now: Instant, socket: SocketId, host: &mut dyn Host) -> Fate {
+    fn dial(&mut self, now: Instant, socket: SocketId, host: &mut dyn Outside) -> Fate {
         if !self.writable {
             return Fate::Rests;
         }
@@ -327,7 +328,7 @@ impl Flow {
     }
 
     /// Gives the host what is held for it.
-    fn write(&mut self, now: Instant, socket: SocketId, host: &mut dyn Host) {
+    fn write(&mut self, now: Instant, socket: SocketId, host: &mut dyn Outside) {
         while self.failure.is_none() && self.writable && !self.connection.waiting().is_empty() {
             match host.send(socket, self.connection.waiting()) {
                 Ok(count) => {
@@ -351,7 +352,7 @@ impl Flow {
     }
 
     /// Reads from the host what the guest takes.
-    fn read(&mut self, now: Instant, socket: SocketId, host: &mut dyn Host, buffer: &mut [u8], mut room: usize) {
+    fn read(&mut self, now: Instant, socket: SocketId, host: &mut dyn Outside, buffer: &mut [u8], mut room: usize) {
         for _ in 0..READS {
             let wanted = self.connection.affords(room).min(buffer.len());
             if !self.readable || wanted == 0 {

@@ -62,7 +62,7 @@ use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
 use crate::service::endpoint::Endpoint;
-use crate::service::host::{Host, Refusal, SocketId};
+use crate::service::outside::{Outside, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
 use crate::service::station::Station;
 use crate::time::Instant;
@@ -116,9 +116,9 @@ impl Tcp {
         self.held
     }
 
-    /// Whether a guest has ended whose last bytes the host has not taken yet.
-    pub fn has_last_words(&self) -> bool {
-        self.flows.iter().any(Flow::has_last_words)
+    /// Bytes of guests that have ended which the host has not taken yet.
+    pub fn last_words(&self) -> usize {
+        self.flows.iter().map(Flow::last_words).sum()
     }
 
     /// Whether a flow has something to do.
@@ -142,7 +142,7 @@ impl Tcp {
         now: Instant,
         (whom, endpoint): (Station, &mut Endpoint),
         packet: &Packet<'_>,
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
     ) {
         let Some(((from, to), segment, payload)) = Segment::parse(packet.payload) else {
@@ -196,7 +196,7 @@ impl Tcp {
         now: Instant,
         index: u32,
         (whom, segment, payload): (Station, &Segment, &[u8]),
-        host: &mut dyn Host,
+        host: &mut dyn Outside,
         wire: &mut Wire,
     ) {
         let Some(flow) = self.flows.get_mut(index) else { return };
@@ -222,7 +222,7 @@ impl Tcp {
         key: Key,
         syn: &Segment,
         packet: &Packet<'_>,
-        (host, wire): (&mut dyn Host, &mut Wire),
+        (host, wire): (&mut dyn Outside, &mut Wire),
     ) {
         let addr = match wire.way_of_new(key.remote.ip(), host) {
             Way::Out(addr) => addr,
@@ -276,7 +276,7 @@ impl Tcp {
     }
 
     /// Whether there is room for a flow of `whom`; where there is none another one may have to go.
-    pub fn finds_room(&mut self, now: Instant, whom: Station, host: &mut dyn Host, wire: &mut Wire) -> bool {
+    pub fn finds_room(&mut self, now: Instant, whom: Station, host: &mut dyn Outside, wire: &mut Wire) -> bool {
         if self.flows.admits(whom.port()) {
             return true;
         }
@@ -288,7 +288,7 @@ impl Tcp {
     }
 
     /// Ends a flow for both sides, by a reset where one has not ended.
-    fn end(&mut self, index: u32, host: &mut dyn Host, wire: &mut Wire) {
+    fn end(&mut self, index: u32, host: &mut dyn Outside, wire: &mut Wire) {
         if let Some(flow) = self.flows.get(index).filter(|flow| flow.socket.is_some()) {
             flow.reset(wire);
         }
@@ -296,7 +296,7 @@ impl Tcp {
     }
 
     /// Takes a flow out, and closes its socket; `abort`: by a reset.
-    fn remove(&mut self, index: u32, host: &mut dyn Host, abort: bool) {
+    fn remove(&mut self, index: u32, host: &mut dyn Outside, abort: bool) {
         let Some(flow) = self.flows.remove(index) else { return };
         self.held -= flow.connection.held();
         self.starved.remove(&index);
@@ -359,7 +359,7 @@ impl Tcp {
     }
 
     /// Gives every flow that has something to do a turn, as long as there is room in `out`.
-    pub fn work(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire, out: &mut Batch) {
+    pub fn work(&mut self, now: Instant, host: &mut dyn Outside, wire: &mut Wire, out: &mut Batch) {
         if self.feeds() {
             std::mem::take(&mut self.starved).into_iter().for_each(|index| self.flows.make_ready(index));
         }
@@ -393,7 +393,7 @@ impl Tcp {
     }
 
     /// Both sides have ended. The flow lingers where the guest may not have seen its end acknowledged.
-    fn finish(&mut self, index: u32, host: &mut dyn Host) {
+    fn finish(&mut self, index: u32, host: &mut dyn Outside) {
         let Some(flow) = self.flows.get_mut(index) else { return };
         if !flow.connection.host_ended_first() {
             return self.remove(index, host, false);
@@ -405,7 +405,7 @@ impl Tcp {
     }
 
     /// Does what is due: sends again, gives up.
-    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Host, wire: &mut Wire) {
+    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside, wire: &mut Wire) {
         while let Some(index) = self.flows.pop_due(now) {
             let Some(flow) = self.flows.get_mut(index) else { continue };
             if flow.handle_timeout(now) {

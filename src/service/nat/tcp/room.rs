@@ -106,7 +106,7 @@ fn rank_of(flow: &Flow) -> Rank {
 mod tests {
     use super::*;
     use crate::limits::NAT_TCP_FLOWS;
-    use crate::service::nat::script::WHOM;
+    use crate::service::nat::guest::WHOM;
     use crate::service::nat::tests::Bench;
 
     const SYN: u8 = 2;

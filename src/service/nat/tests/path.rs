@@ -3,8 +3,9 @@
 use super::Bench;
 use crate::frame::{Batch, Outgoing, PortId};
 use crate::limits::{MAX_FRAME, PREFIX};
+use crate::service::machine::Service;
+use crate::service::nat::guest::WHOM;
 use crate::service::nat::packet::{ICMPV4, UDP};
-use crate::service::nat::script::WHOM;
 use crate::service::station::{Ingress, Station};
 use crate::wire::{Gso, Mac};
 

@@ -2,8 +2,8 @@
 
 use super::{Bench, last_hop};
 use crate::limits::{NAT_DATAGRAM_FLOWS, NAT_TCP_FLOWS};
+use crate::service::nat::guest::{GUEST, WHOM, gateway_with, said};
 use crate::service::nat::packet::{ICMPV4, UDP};
-use crate::service::nat::script::{GUEST, WHOM, gateway_with, said};
 use crate::service::station::{Ingress, Station};
 use crate::time::Duration;
 use crate::wire::Mac;

@@ -1,9 +1,9 @@
 //! What guests are told at once, so that they need not wait, or know how long a datagram may be.
 
 use super::Bench;
-use crate::service::host::{Refusal, Refused};
+use crate::service::nat::guest::{GATEWAY, Script, gateway_with, hear, said};
 use crate::service::nat::packet::{ICMPV4, ICMPV6, TCP, UDP};
-use crate::service::nat::script::{GATEWAY, Script, gateway_with, hear, said};
+use crate::service::outside::{Refusal, Refused};
 use crate::time::Instant;
 
 const SYN: [u8; 20] = [7, 7, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];

@@ -2,9 +2,10 @@
 
 use crate::frame::PortId;
 use crate::limits::NAT_TCP_FLOWS;
-use crate::service::host::SocketId;
-use crate::service::nat::script::WHOM;
+use crate::service::machine::Service;
+use crate::service::nat::guest::WHOM;
 use crate::service::nat::tests::Bench;
+use crate::service::outside::SocketId;
 use crate::time::Duration;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;

@@ -1,26 +1,20 @@
-//! A host for tests, whose sockets do what the test says, and frames of a guest.
+//! An outside for tests, which does what the test says.
 
-use super::Nat;
-use super::packet::{Headers, Link};
-use crate::config::{PortKind, PortSpec};
+use super::machine::{Arrived, Service};
+use super::outside::{Datagrams, Found, Outside, Refused, SocketId, Want};
+use super::station::Ingress;
+use crate::config::value::HostPort;
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::service::host::{Datagrams, Host, Refused, SocketId};
-use crate::service::station::{Ingress, Station};
 use crate::time::Instant;
-use crate::wire::{Checksum, Ethernet, Mac, Offload};
-use std::collections::BTreeSet;
+use crate::wire::Offload;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{ErrorKind, Result};
 use std::net::{IpAddr, SocketAddr};
 
-pub(super) const GATEWAY: Mac = Mac([2, 0x6e, 10, 0, 2, 2]);
-pub(super) const GUEST: Mac = Mac([2, 0, 0x5e, 0, 0x53, 9]);
-/// The guest, behind the first port of the switch.
-pub(super) const WHOM: Station = Station { mac: GUEST, ingress: Ingress::ONLY };
-
 /// Sockets take `takes` bytes more, and give `gives`, all together.
 #[derive(Default)]
-pub(super) struct Script {
+pub struct Script {
     pub sockets: BTreeSet<SocketId>,
     pub takes: usize,
     pub gives: usize,
@@ -50,6 +44,19 @@ pub(super) struct Script {
     pub aborted: BTreeSet<SocketId>,
     /// There are no more sockets.
     pub exhausted: bool,
+    /// What comes before `gives`.
+    pub bytes: VecDeque<u8>,
+    /// Behind what is given streams are at their end.
+    pub ended: bool,
+    /// Streams take nothing for good.
+    pub refuses: bool,
+    /// What was dialled.
+    pub dialled: Vec<SocketId>,
+    /// A connection that was begun is under way, or fails.
+    pub silent: bool,
+    pub unreachable: bool,
+    /// What was closed.
+    pub closed: Vec<SocketId>,
     pub next: u64,
 }
 
@@ -64,12 +71,25 @@ impl Script {
     }
 }
 
-impl Host for Script {
+impl Outside for Script {
     fn connect(&mut self, _: SocketAddr) -> Result<SocketId> {
         self.insert()
     }
     fn connected(&mut self, _: SocketId) -> Result<()> {
-        Ok(())
+        match (self.silent, self.unreachable) {
+            (true, _) => Err(ErrorKind::WouldBlock.into()),
+            (_, true) => Err(ErrorKind::ConnectionRefused.into()),
+            _ => Ok(()),
+        }
+    }
+    fn obtain(&mut self, want: &Want) -> crate::error::Result<(SocketId, Found)> {
+        let found = if matches!(want, Want::Disk { .. }) { Found::Disk(8) } else { Found::Ready };
+        Ok((self.insert().unwrap(), found))
+    }
+    fn dial(&mut self, _: &HostPort) -> Result<SocketId> {
+        let socket = self.insert()?;
+        self.dialled.push(socket);
+        Ok(socket)
     }
     fn open(&mut self, _: Datagrams, _: bool) -> Result<SocketId> {
         self.insert()
@@ -87,7 +107,7 @@ impl Host for Script {
             self.failed = true;
             return Err(error.into());
         }
-        if self.failed {
+        if self.failed || self.refuses {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let count = bytes.len().min(self.takes);
@@ -95,9 +115,14 @@ impl Host for Script {
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
     fn recv(&mut self, _: SocketId, room: &mut [u8]) -> Result<usize> {
+        if !self.bytes.is_empty() {
+            let count = self.bytes.len().min(room.len());
+            room.iter_mut().zip(self.bytes.drain(..count)).for_each(|(place, byte)| *place = byte);
+            return Ok(count);
+        }
         let count = room.len().min(self.gives);
         self.gives -= count;
-        if count == 0 && self.failed {
+        if count == 0 && (self.failed || self.ended) {
             return Ok(0);
         }
         if let Some(error) = self.fails.filter(|_| count == 0) {
@@ -135,70 +160,26 @@ impl Host for Script {
         if abort {
             self.aborted.insert(socket);
         }
+        self.closed.push(socket);
         assert!(self.sockets.remove(&socket), "{socket:?} is closed twice");
     }
 }
 
-/// A gateway at 10.0.2.2.
-pub(super) fn gateway() -> Nat {
-    gateway_with("")
+/// A frame that has come in by the only port.
+pub fn arrived(frame: &[u8]) -> Arrived<'_> {
+    Arrived { ingress: Ingress::ONLY, frame, offload: Offload::NONE }
 }
 
-/// The same with more keys.
-pub(super) fn gateway_with(keys: &str) -> Nat {
-    let spec = PortSpec::parse(&format!("nat:10.0.2.2/24{keys}")).unwrap();
-    let PortKind::Nat(config) = &spec.kind else { panic!("not a nat") };
-    Nat::new(&spec, config, 7).unwrap()
-}
-
-/// Lets the gateway hear a packet of the guest; the transport's checksum is vouched for.
-pub(super) fn hear(
-    nat: &mut Nat,
-    now: Instant,
-    dst: Mac,
-    addrs: (&str, &str),
-    (protocol, hops): (u8, Option<u8>),
-    parts: &[&[u8]],
-    host: &mut Script,
-) {
-    hear_from(WHOM, nat, now, dst, addrs, (protocol, hops), parts, host);
-}
-
-/// The same of any station.
-#[allow(clippy::too_many_arguments)] // what a frame is made of
-pub(super) fn hear_from(
-    whom: Station,
-    nat: &mut Nat,
-    now: Instant,
-    dst: Mac,
-    addrs: (&str, &str),
-    (protocol, hops): (u8, Option<u8>),
-    parts: &[&[u8]],
-    host: &mut Script,
-) {
-    let length = parts.iter().map(|part| part.len()).sum();
-    let addrs: (IpAddr, IpAddr) = (addrs.0.parse().unwrap(), addrs.1.parse().unwrap());
-    let mut headers = Headers::new(Link { src: whom.mac, dst }, addrs, protocol, length, None);
-    if let Some(hops) = hops {
-        headers.set_hop_limit(hops);
-    }
-    let frame = [&[headers.bytes()], parts].concat().concat();
-    let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
-    nat.handle_frame(now, whom.ingress, (&frame, offload), host);
-}
-
-/// What the gateway sends at this instant: to which MAC, EtherType, and what follows.
-pub(super) fn said(nat: &mut Nat, now: Instant, host: &mut Script) -> Vec<(Mac, u16, Vec<u8>)> {
+/// What a service sends at this instant.
+pub fn sent(service: &mut impl Service, now: Instant, outside: &mut Script) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let mut out = Batch::new(4 * (PREFIX + MAX_FRAME));
     loop {
-        nat.handle_timeout(now, host);
-        nat.poll_transmit(now, host, &mut out);
-        let frames = Outgoing::rest_of(&out, 0).frames();
-        let views = frames.map(|(_, bytes)| Ethernet::new(bytes).unwrap());
-        all.extend(views.map(|view| (view.destination(), view.ether_type().0, view.payload().to_vec())));
+        service.handle_timeout(now, outside);
+        let more = service.poll_transmit(now, outside, &mut out);
+        all.extend(Outgoing::rest_of(&out, 0).frames().map(|(_, bytes)| bytes.to_vec()));
         out.clear();
-        if !nat.is_ready() {
+        if !more {
             return all;
         }
     }
