@@ -91,13 +91,8 @@ impl Carrier for Edge {
         match self {
             Self::Stream(edge) => edge.has_begun(),
             Self::Serial(edge) => edge.has_begun(),
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Ip(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => false,
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => false,
+            Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
         }
     }
 }
@@ -127,12 +122,8 @@ impl Edge {
             Self::Tap(edge) => edge.mac(),
             Self::Ip(edge) => Some(edge.mac()),
             Self::Serial(edge) => edge.mac(),
-            Self::Packet(_)
-            | Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => None,
+            Self::Packet(_) => None,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
         }
     }
 
@@ -166,13 +157,8 @@ impl Edge {
         match self {
             Self::Stream(edge) => inet::connected(edge),
             Self::Serial(edge) => edge.arrive(),
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Ip(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => Some(Ok(())),
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => Some(Ok(())),
+            Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => Some(Ok(())),
         }
     }
 
@@ -190,14 +176,8 @@ impl Edge {
     pub fn depart(&mut self, gone: &Gone) -> bool {
         match self {
             Self::Serial(edge) => edge.depart(&gone.0),
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Ip(_)
-            | Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => false,
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => false,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
         }
     }
 
@@ -206,13 +186,8 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.has_own(),
             Self::Ip(edge) => edge.has_own(),
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => false,
+            Self::Tap(_) | Self::Packet(_) => false,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
         }
     }
 
@@ -221,13 +196,8 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.keeps_time(),
             Self::Ip(_) => true,
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => false,
+            Self::Tap(_) | Self::Packet(_) => false,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
         }
     }
 
@@ -236,13 +206,8 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.due_in(),
             Self::Ip(edge) => edge.due_in(),
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => None,
+            Self::Tap(_) | Self::Packet(_) => None,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
         }
     }
 
@@ -251,13 +216,8 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.handle_timeout(),
             Self::Ip(edge) => edge.handle_timeout(),
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => {}
+            Self::Tap(_) | Self::Packet(_) => {}
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => {}
         }
     }
 
@@ -288,28 +248,16 @@ impl Edge {
     fn channel(&self) -> Option<&Channel> {
         match self {
             Self::Channel(edge) => Some(edge),
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Ip(_)
-            | Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Serial(_) => None,
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => None,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Serial(_) => None,
         }
     }
 
     fn serial(&self) -> Option<&Serial> {
         match self {
             Self::Serial(edge) => Some(edge),
-            Self::Tap(_)
-            | Self::Packet(_)
-            | Self::Ip(_)
-            | Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_) => None,
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => None,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
         }
     }
 
@@ -325,8 +273,8 @@ impl Edge {
                 Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
                 None => spec.attach_hint(),
             },
-            Self::Ip(_)
-            | Self::Stream(_)
+            Self::Ip(_) => spec.attach_hint(),
+            Self::Stream(_)
             | Self::Sequenced(_)
             | Self::UnixGram(_)
             | Self::Udp(_)
@@ -360,8 +308,8 @@ impl Edge {
         match self {
             Self::Packet(edge) => Some(edge),
             Self::Ip(edge) => Some(edge.packet()),
-            Self::Tap(_)
-            | Self::Stream(_)
+            Self::Tap(_) => None,
+            Self::Stream(_)
             | Self::Sequenced(_)
             | Self::UnixGram(_)
             | Self::Udp(_)
@@ -408,8 +356,8 @@ impl Edge {
         match self {
             Self::Packet(edge) => edge.carrier_has_changed(),
             Self::Ip(edge) => edge.carrier_has_changed(),
-            Self::Tap(_)
-            | Self::Stream(_)
+            Self::Tap(_) => false,
+            Self::Stream(_)
             | Self::Sequenced(_)
             | Self::UnixGram(_)
             | Self::Udp(_)

@@ -31,6 +31,7 @@ pub(crate) mod packet;
 pub(crate) mod port_set;
 pub(crate) mod seat;
 pub(crate) mod serial;
+mod spares;
 pub(crate) mod stream;
 pub(crate) mod sys;
 pub(crate) mod tap;

@@ -54,14 +54,10 @@ impl PortKind {
         let cidrs = match self {
             Self::Nat(nat) => nat.addrs(),
             Self::Usbip(usbip) => usbip.addrs.clone(),
-            Self::Tap(_)
-            | Self::Unix(_)
-            | Self::UnixGram(_)
-            | Self::Tcp(_)
-            | Self::Udp(_)
-            | Self::Packet(_)
-            | Self::Slip(_)
-            | Self::Wpan(_) => Vec::new(),
+            Self::Tap(_) | Self::Packet(_) | Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) => {
+                Vec::new()
+            }
+            Self::Slip(_) | Self::Wpan(_) => Vec::new(),
         };
         cidrs.into_iter().map(|cidr| cidr.addr).collect()
     }
@@ -105,14 +101,8 @@ impl PortKind {
     pub fn transport(&self) -> Option<&Transport> {
         match self {
             Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) => Some(transport),
-            Self::Tap(_)
-            | Self::Unix(_)
-            | Self::UnixGram(_)
-            | Self::Tcp(_)
-            | Self::Udp(_)
-            | Self::Packet(_)
-            | Self::Usbip(_)
-            | Self::Nat(_) => None,
+            Self::Tap(_) | Self::Packet(_) | Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) => None,
+            Self::Usbip(_) | Self::Nat(_) => None,
         }
     }
 
@@ -121,14 +111,8 @@ impl PortKind {
         match self {
             Self::Slip(slip) => slip.ip.as_ref(),
             Self::Packet(packet) => packet.ip.as_ref(),
-            Self::Tap(_)
-            | Self::Unix(_)
-            | Self::UnixGram(_)
-            | Self::Tcp(_)
-            | Self::Udp(_)
-            | Self::Wpan(_)
-            | Self::Usbip(_)
-            | Self::Nat(_) => None,
+            Self::Tap(_) | Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) | Self::Wpan(_) => None,
+            Self::Usbip(_) | Self::Nat(_) => None,
         }
     }
 
@@ -141,14 +125,10 @@ impl PortKind {
             Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) if transport.dials() => {
                 Arrival::Dialled
             }
-            Self::Tap(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Packet(_)
-            | Self::Slip(_)
-            | Self::Wpan(_)
-            | Self::Usbip(_)
-            | Self::Nat(_) => Arrival::Opened,
+            Self::Tap(_) | Self::Packet(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Slip(_) | Self::Wpan(_) => {
+                Arrival::Opened
+            }
+            Self::Usbip(_) | Self::Nat(_) => Arrival::Opened,
         }
     }
 
