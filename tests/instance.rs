@@ -2,8 +2,12 @@
 //! signals, and what is left behind.
 
 use std::fs;
+use std::time::{Duration, Instant};
 use support::standin::{Build, tap_program};
 use support::{Launch, PATIENCE, Process, Summary, TempDir, eventually, needs, require, zbridge};
+
+/// How long a program waits for its address.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `zbridge run` of an ordinary user.
 fn run(dir: &TempDir) -> Launch {
@@ -435,6 +439,23 @@ fn signals_pass_through() {
         Launch::new("kill").args(["-s", signal, &program.pid().to_string()]).run();
         assert_eq!(program.wait().code(), code, "{signal}");
     }
+}
+
+/// A program that waits for its address is not there yet, but is not wanted any more.
+#[test]
+fn a_signal_ends_the_wait_for_an_address() {
+    require!(needs::programs());
+    let dir = TempDir::new();
+    let bridge = zbridge!("--name", "lab", "--port", format!("unix:{}", dir.text("net")));
+    let bridge = bridge.env("XDG_RUNTIME_DIR", dir.root()).as_nobody_with_tun(&dir).ready();
+    let begun = Instant::now();
+    let program = run(&dir).args(["--join", "lab", "--name", "inst1", "--host", "dhcp", "--", "true"]).spawn();
+    bridge.wait_for("inst1: added", PATIENCE);
+    program.sigterm();
+    let exit = program.wait();
+    assert_eq!(exit.code(), 130, "{exit:?}");
+    assert!(exit.stderr.contains("ended while it waited for its address"), "{exit:?}");
+    assert!(begun.elapsed() < ADDRESS_PATIENCE, "nobody waited for a server that there is not: {:?}", begun.elapsed());
 }
 
 #[test]

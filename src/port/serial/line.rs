@@ -152,8 +152,13 @@ impl Line {
         match &self.source {
             Source::Unix(listener) if !self.open => [Some(listener.as_fd().as_raw_fd()), None],
             Source::Tcp(listener) if !self.open => [Some(listener.as_fd().as_raw_fd()), None],
-            _ => [&self.input, &self.output].map(|fd| fd.as_ref().map(AsRawFd::as_raw_fd)),
+            Source::Unix(_) | Source::Tcp(_) | Source::Dialled | Source::Once => self.own_fds(),
+            Source::Pty(_) | Source::Fifos(_) | Source::Child { .. } => self.own_fds(),
         }
+    }
+
+    fn own_fds(&self) -> [Option<RawFd>; 2] {
+        [&self.input, &self.output].map(|fd| fd.as_ref().map(AsRawFd::as_raw_fd))
     }
 
     /// Looks whether a peer has arrived: `None` if not. Once one has, [`Self::is_open`].
