@@ -38,7 +38,7 @@ pub(crate) mod shares;
 pub(crate) mod station;
 pub(crate) mod usbip;
 
-pub use crate::codec::Pieces;
+pub use crate::codec::ByteQueue;
 use crate::config::{PortKind, PortSpec};
 use crate::error::{Error, Result};
 use crate::time::Instant;

@@ -16,7 +16,7 @@ pub(super) const ETHERNET: usize = 14;
 
 const HOP_LIMIT: u8 = 64;
 const DONT_FRAGMENT: u16 = 0x4000;
-/// The shortest pieces of IPv4 that are made: what every host takes (RFC 791, 3.2). Routers may cut them again.
+/// The shortest fragments of IPv4 that are made: what every host takes (RFC 791, 3.2). Routers may cut them again.
 const SHORTEST: usize = 576;
 
 /// The sum of a pseudo header; of IPv4 if both addresses are.
@@ -66,25 +66,32 @@ impl Headers {
     /// Ethernet, IPv6 with a fragment header, TCP with all its options.
     pub const ROOM: usize = ETHERNET + 48 + 60;
 
-    /// Ethernet and IP headers of a packet that carries `length` bytes of `protocol`; `fragment` if it is a piece.
-    pub fn new(link: Link, (src, dst): (IpAddr, IpAddr), protocol: u8, length: usize, piece: Option<Fragment>) -> Self {
+    /// Ethernet and IP headers of a packet that carries `length` bytes of `protocol`; `fragment` if it is one.
+    pub fn new(
+        link: Link,
+        (src, dst): (IpAddr, IpAddr),
+        protocol: u8,
+        length: usize,
+        fragment: Option<Fragment>,
+    ) -> Self {
         let mut headers = Self { bytes: [0; Self::ROOM], len: 0, ip_at: ETHERNET };
         headers.push(&link.dst.0);
         headers.push(&link.src.0);
         match (src, dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => headers.ipv4(src, dst, protocol, length, piece),
-            (src, dst) => headers.ipv6(octets_v6(src), octets_v6(dst), protocol, length, piece),
+            (IpAddr::V4(src), IpAddr::V4(dst)) => headers.ipv4(src, dst, protocol, length, fragment),
+            (src, dst) => headers.ipv6(octets_v6(src), octets_v6(dst), protocol, length, fragment),
         }
         headers
     }
 
-    fn ipv4(&mut self, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: usize, piece: Option<Fragment>) {
-        let place = piece
-            .map_or(DONT_FRAGMENT, |piece| (piece.offset / 8) as u16 | if piece.more { MORE_FRAGMENTS } else { 0 });
+    fn ipv4(&mut self, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: usize, fragment: Option<Fragment>) {
+        let place = fragment.map_or(DONT_FRAGMENT, |fragment| {
+            (fragment.offset / 8) as u16 | if fragment.more { MORE_FRAGMENTS } else { 0 }
+        });
         self.push(&ETHERTYPE_IPV4.to_be_bytes());
         self.push(&[0x45, 0]);
         self.push(&((20 + length) as u16).to_be_bytes());
-        self.push(&(piece.map_or(0, |piece| piece.id) as u16).to_be_bytes());
+        self.push(&(fragment.map_or(0, |fragment| fragment.id) as u16).to_be_bytes());
         self.push(&place.to_be_bytes());
         self.push(&[HOP_LIMIT, protocol, 0, 0]);
         self.push(&src.octets());
@@ -93,18 +100,18 @@ impl Headers {
         self.set(self.ip_at + 10, sum.to_be_bytes());
     }
 
-    fn ipv6(&mut self, src: [u8; 16], dst: [u8; 16], protocol: u8, length: usize, piece: Option<Fragment>) {
-        let extension = if piece.is_some() { 8 } else { 0 };
+    fn ipv6(&mut self, src: [u8; 16], dst: [u8; 16], protocol: u8, length: usize, fragment: Option<Fragment>) {
+        let extension = if fragment.is_some() { 8 } else { 0 };
         self.push(&ETHERTYPE_IPV6.to_be_bytes());
         self.push(&[0x60, 0, 0, 0]);
         self.push(&((length + extension) as u16).to_be_bytes());
-        self.push(&[if piece.is_some() { FRAGMENT } else { protocol }, HOP_LIMIT]);
+        self.push(&[if fragment.is_some() { FRAGMENT } else { protocol }, HOP_LIMIT]);
         self.push(&src);
         self.push(&dst);
-        if let Some(piece) = piece {
+        if let Some(fragment) = fragment {
             self.push(&[protocol, 0]);
-            self.push(&(piece.offset as u16 & 0xfff8 | u16::from(piece.more)).to_be_bytes());
-            self.push(&piece.id.to_be_bytes());
+            self.push(&(fragment.offset as u16 & 0xfff8 | u16::from(fragment.more)).to_be_bytes());
+            self.push(&fragment.id.to_be_bytes());
         }
     }
 
@@ -146,7 +153,7 @@ pub(super) fn unfinished(start: usize, offset: u16) -> Offload {
     Offload { checksum: Checksum::Partial { start: start as u16, offset }, ..Offload::NONE }
 }
 
-/// Gives `put` the packets that carry `parts`, a payload of a protocol that is finished: one, or several pieces of the
+/// Gives `put` the packets that carry `parts`, a payload of a protocol that is finished: one, or several fragments of the
 /// datagram `id` where it is longer than `mtu`.
 pub(super) fn cut(
     link: Link,
