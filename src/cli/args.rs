@@ -131,6 +131,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Who is on a running bridge: MAC and IP addresses, names, ports, and which of them two have
+    Stations {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
     Wait {
         /// The port, port=NAME

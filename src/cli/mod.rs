@@ -19,6 +19,7 @@ mod run;
 mod sandbox;
 mod screen;
 mod show;
+mod stations;
 mod stop;
 mod style;
 mod table;
@@ -222,6 +223,9 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Fdb { bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Stations { bridge, json }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
         }
         Some(Command::Wait { condition, state, timeout, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));

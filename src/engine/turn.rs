@@ -161,6 +161,7 @@ impl Engine {
                     drop(answer.send(status));
                 }
                 Command::Watch(watcher) => self.watchers.add(watcher),
+                Command::Known(answer) => drop(answer.send(self.lives.ports.known())),
                 Command::Look(look, answer) => drop(answer.send(look.taken(&self.lives.ports))),
                 Command::Stop(answer) => {
                     self.lives.ports.switch.discard_queues();
