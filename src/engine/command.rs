@@ -13,6 +13,7 @@ use super::prepare::Beforehand;
 use super::pulse::{LOOK, Pulse};
 use super::service::{self, Started};
 use super::status::{Condition, SwitchStatus};
+use super::tap::Inlet;
 use super::thread::Host;
 use super::watcher::Watcher;
 use crate::config::PortSpec;
@@ -20,11 +21,15 @@ use crate::error::{Class, Error, Result};
 use crate::port::channel;
 use crate::port::own::Link;
 use crate::service::{Outside, Service};
-use crate::switch::PortConfig;
+use crate::switch::{Known, PortConfig};
+use crate::wire::Mac;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
+
+/// What a switch knows of an IP address, with its port's name.
+pub type NamedKnown = (Known, String);
 
 /// How a port is opened.
 pub(super) enum Means {
@@ -43,6 +48,14 @@ pub(super) enum Command {
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
+<<<<<<< HEAD
+    Known(Sender<(Vec<NamedKnown>, Vec<Mac>)>),
+=======
+    /// Captures for one more.
+    Capture(Inlet, Sender<()>),
+    /// Captures no more for the one of this number.
+    EndCapture(u64),
+>>>>>>> main
     Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }
@@ -164,6 +177,14 @@ impl Handle {
         }
     }
 
+    /// The IP addresses that stations say they have, each with its port's name, and the MAC addresses that two have.
+    ///
+    /// # Errors
+    /// The switch has ended.
+    pub fn known(&self) -> Result<(Vec<NamedKnown>, Vec<Mac>)> {
+        self.ask(Command::Known)
+    }
+
     /// Opens a port on the running switch. Waits for the resolver, and for the files of a service.
     ///
     /// # Errors
@@ -246,6 +267,22 @@ impl Handle {
     pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
         // A switch that has ended changes no more.
         let _ = self.line.send(Command::Watch(watcher.clone()));
+    }
+
+    /// Has it captured for `inlet`.
+    ///
+    /// # Errors
+    /// The switch has ended, or hangs.
+    pub(super) fn capture(&self, inlet: Inlet) -> Result<()> {
+        self.ask(|answer| Command::Capture(inlet, answer))
+    }
+
+    /// Has it captured no more for the one of this number.
+    pub(super) fn end_capture(&self, number: u64) {
+        // One that has ended captures no more.
+        if self.line.send(Command::EndCapture(number)) {
+            let _ = self.line.waker.wake();
+        }
     }
 
     /// Tells the switch to end. Gives where it says what it had counted.

@@ -5,7 +5,7 @@ use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
     Added, Command, Cursor, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply, Request,
-    StatusInfo, print,
+    StationsInfo, StatusInfo, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -274,6 +274,14 @@ impl Client {
         }
     }
 
+    /// What it knows of stations beyond its forwarding databases.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn stations(&mut self) -> Result<StationsInfo> {
+        self.request(Command::Stations)
+    }
+
     /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).
     ///
     /// # Errors
@@ -285,6 +293,11 @@ impl Client {
         let waited = self.request(Command::Wait { port: port.to_owned(), state: state.to_owned(), timeout_ms });
         self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
         waited.map(|_: serde_json::Value| ())
+    }
+
+    /// The connection, and what has come on it that was not asked for.
+    pub(super) fn into_stream(self) -> (UnixStream, Vec<u8>) {
+        (self.socket, self.lines.into_rest())
     }
 
     fn ask<T: DeserializeOwned>(&mut self, command: Command, fd: Option<BorrowedFd<'_>>) -> Result<T> {
