@@ -14,7 +14,7 @@
 //! bounded number in a turn.
 
 use super::icmp;
-use super::packet::{self, Headers, Packet, UDP, pseudo, unfinished};
+use super::packet::{self, Headers, Packet, UDP, unfinished};
 use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
@@ -24,6 +24,7 @@ use crate::service::path_mtu::TooBig;
 use crate::service::station::{Ingress, Station};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
+use crate::wire::headers::{finish_icmp, udp};
 use crate::wire::{Mac, Offload};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -426,10 +427,7 @@ fn deliver(flow: &mut Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wir
         Datagrams::Echo => {
             let Some(ident) = bytes.get_mut(4..6) else { return false };
             ident.copy_from_slice(&guest.port().to_be_bytes());
-            if let Some(sum) = bytes.get_mut(2..4) {
-                sum.fill(0);
-            }
-            icmp::finish(bytes, addrs);
+            finish_icmp(bytes, addrs);
             flow.longest = flow.longest.max(ip_header(&addrs.1) + bytes.len());
             send_whole(wire, whom, addrs, (icmp::protocol(guest.ip()), number), &[bytes], out);
         }
@@ -453,11 +451,7 @@ pub(super) fn send_udp(
 ) {
     let length = HEADER + bytes.len();
     let addrs = (from.ip(), guest.ip());
-    let mut header = [0; HEADER];
-    header[0..2].copy_from_slice(&from.port().to_be_bytes());
-    header[2..4].copy_from_slice(&guest.port().to_be_bytes());
-    header[4..6].copy_from_slice(&(length as u16).to_be_bytes());
-    let seed = pseudo(addrs.0, addrs.1, UDP, length);
+    let (mut header, seed) = udp((from, guest), bytes.len());
     if ip_header(&addrs.1) + length <= wire.mtu_to(addrs.1, whom) {
         header[6..8].copy_from_slice(&seed.folded().to_be_bytes());
         let headers = Headers::new(wire.link(whom.mac), addrs, UDP, length, None);

@@ -6,7 +6,7 @@
 
 use super::datagram::send_udp;
 use super::icmp;
-use super::packet::{self, Headers, ICMPV6, Packet, TCP, UDP};
+use super::packet::{Headers, ICMPV6, Packet, TCP, UDP};
 use super::wire::{Wire, has_room};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
@@ -114,12 +114,10 @@ impl Local {
         };
         let taken = match (packet.protocol, packet.src, packet.payload) {
             (UDP, ..) => {
-                let question = question(whom, packet).filter(|_| packet::checksum_fits(packet, offload.checksum));
+                let question = question(whom, packet).filter(|_| packet.checksum_fits(offload.checksum));
                 question.is_some_and(|question| servers.handle_datagram(now, question, host))
             }
-            (ICMPV6, IpAddr::V6(src), message @ [SOLICITATION, ..])
-                if packet::checksum_fits(packet, offload.checksum) =>
-            {
+            (ICMPV6, IpAddr::V6(src), message @ [SOLICITATION, ..]) if packet.checksum_fits(offload.checksum) => {
                 servers.handle_solicitation(now, (src, whom.mac), packet.hop_limit, message);
                 true
             }

@@ -230,7 +230,7 @@ impl Nat {
         // A router is known by its link-local address (RFC 4861, 4.2), which is the endpoint's.
         let link_local = matches!(packet.dst, IpAddr::V6(dst) if dst.is_unicast_link_local());
         let beyond = |wire: &Wire| !wire.owns(packet.dst) && !link_local;
-        let too_big = TooBig::read(&packet).filter(|_| packet::checksum_fits(&packet, offload.checksum));
+        let too_big = TooBig::read(&packet).filter(|_| packet.checksum_fits(offload.checksum));
         if let Some(told) = too_big.filter(|_| self.wire.is_guest(packet.src))
             && self.handle_too_big(&told, whom)
         {
@@ -293,7 +293,7 @@ impl Nat {
 
     /// Takes a whole packet of a guest that leads out, or to the host.
     fn translate(&mut self, now: Instant, whom: Station, packet: Packet<'_>, offload: Offload, host: &mut dyn Outside) {
-        if !packet::checksum_fits(&packet, offload.checksum) {
+        if !packet.checksum_fits(offload.checksum) {
             self.wire.stats.malformed += 1;
             return;
         }

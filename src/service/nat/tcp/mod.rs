@@ -43,6 +43,7 @@
 //! | LAST-ACK | `Ending` | has ended | the guest's end came first |
 //! | TIME-WAIT | `Done` | has ended | no socket any more: 2 s where the host's end came first, no time otherwise |
 
+mod congestion;
 mod connection;
 mod exchange;
 mod flow;
