@@ -15,13 +15,13 @@
 
 use super::icmp;
 use super::packet::{self, Headers, Packet, UDP, unfinished};
-use super::table::{self, Table};
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
 use crate::service::outside::{Datagrams, Outside, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
 use crate::service::station::{Ingress, Station};
+use crate::service::table::{self, Table};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
 use crate::wire::headers::{finish_icmp, udp};
@@ -80,8 +80,8 @@ impl table::Flow for Flow {
         Some(self.socket)
     }
 
-    fn due(&self) -> Instant {
-        self.active + if self.key.0 == Datagrams::Udp { UDP_IDLE } else { ECHO_IDLE }
+    fn due(&self) -> Option<Instant> {
+        Some(self.active + if self.key.0 == Datagrams::Udp { UDP_IDLE } else { ECHO_IDLE })
     }
 }
 

@@ -39,9 +39,7 @@ mod packet;
 mod pieces;
 mod report;
 mod stats;
-mod table;
 mod tcp;
-mod timers;
 mod wire;
 
 pub use stats::{Flows, Stats};

@@ -58,7 +58,6 @@ mod sender;
 
 use super::icmp;
 use super::packet::Packet;
-use super::table::Table;
 use super::wire::{Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
@@ -66,6 +65,7 @@ use crate::service::endpoint::Endpoint;
 use crate::service::outside::{Outside, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
 use crate::service::station::Station;
+use crate::service::table::Table;
 use crate::time::Instant;
 use crate::wire::Mac;
 use connection::{Connection, Verdict};
