@@ -56,8 +56,10 @@ fn batch(frames: impl IntoIterator<Item = (u64, u64, u64)>) -> Batch {
 }
 
 fn switch_of(ports: u64) -> Switch {
-    let limits =
-        SwitchConfig { fdb_limit: FDB_LIMIT_MAX, fdb_port_limit: Some(FDB_LIMIT_MAX), ..SwitchConfig::default() };
+    let limits = SwitchConfig::with(|switch| {
+        switch.fdb_limit = FDB_LIMIT_MAX;
+        switch.fdb_port_limit = Some(FDB_LIMIT_MAX);
+    });
     let mut switch = Switch::new(&limits);
     (0..ports).for_each(|_| assert!(switch.add_port(PortConfig::default()).is_some()));
     switch
@@ -105,7 +107,7 @@ fn unicast_spread(bencher: Bencher, stations: u64) {
 #[divan::bench(args = [None, Some(1500)])]
 fn unicast_one_pair(bencher: Bencher, mtu: Option<u32>) {
     let mut switch = switch_of(0);
-    (0..PORTS).for_each(|_| assert!(switch.add_port(PortConfig { mtu, ..PortConfig::default() }).is_some()));
+    (0..PORTS).for_each(|_| assert!(switch.add_port(PortConfig::with(|port| port.mtu = mtu)).is_some()));
     hellos(0, PORTS).iter().for_each(|batch| switch.run(NOW, batch, &mut sink()));
     let batch = batch((0..FRAMES).map(|_| (station(1), station(2), 2)));
     bencher.counter(ItemsCount::new(FRAMES)).bench_local(|| switch.run(NOW, black_box(&batch), &mut sink()));
@@ -131,7 +133,7 @@ fn learn_new(bencher: Bencher, stations: u64) {
 /// Every frame from a station that the table has no room for.
 #[divan::bench]
 fn learn_refused(bencher: Bencher) {
-    let mut switch = Switch::new(&SwitchConfig { fdb_limit: 1024, ..SwitchConfig::default() });
+    let mut switch = Switch::new(&SwitchConfig::with(|switch| switch.fdb_limit = 1024));
     (0..PORTS).for_each(|_| assert!(switch.add_port(PortConfig::default()).is_some()));
     let breaths = hellos(0, 1 << 16);
     breaths.iter().for_each(|batch| switch.run(NOW, batch, &mut sink()));

@@ -20,7 +20,7 @@ fn frame(dst: u8, src: u8, text: &str) -> Vec<u8> {
     [&dst[..], &[2, 0, 0, 0, 0, src], &[0x88, 0xb5], text.as_bytes()].concat()
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     under_my_own_clock()?;
     as_a_running_bridge()
 }

@@ -29,6 +29,8 @@ fn work(server: &mut Server, medium: &mut [u8]) {
                     })
                 }
                 Work::Flush => Some(Vec::new()),
+                // What later versions may ask for: a medium that cannot do it says so.
+                _ => None,
             };
             disk.handle_job_done(job.id, result.ok_or(JobError::Medium));
         }

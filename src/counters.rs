@@ -10,6 +10,7 @@ macro_rules! drop_reasons {
         /// Why a frame, or one copy of it, ended early.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum DropReason {
             $(#[doc = $meaning] $name,)+
         }
@@ -23,6 +24,7 @@ macro_rules! drop_reasons {
 
 /// Where a frame was when it ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Stage {
     /// The whole frame ended on its way in: no copy was made.
     Ingress,
@@ -31,6 +33,7 @@ pub enum Stage {
 }
 
 /// A row of the table: what programs see (`word`) and what people read (`meaning`).
+#[non_exhaustive]
 pub struct DropRow {
     /// The reason.
     pub reason: DropReason,
@@ -79,6 +82,7 @@ impl DropReason {
 
 /// What one port has counted since it came to be.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct Counters {
     /// Frames that the port received, dropped ones included.
     pub rx_frames: u64,

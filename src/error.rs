@@ -3,12 +3,19 @@
 //! An [`Error`] says what failed and where, whose fault it was (its [`Class`], which is also the exit status), and
 //! what to do about it. Parsers of the inner rooms keep small typed errors of their own and are turned into this one
 //! where a person is going to read them.
+//!
+//! A program that embeds zbridge need not read the text: beside the class, [`Error::raw_os_error`] is the errno of the
+//! system, wherever one lies behind it, and `source()` the error that does.
 
+use rustix::io::Errno;
+use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// Whose fault it was. Each class is a row of [`STATUSES`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Class {
     /// Something failed while running: the machine's fault, or a peer's.
     Runtime,
@@ -29,6 +36,7 @@ pub enum Class {
 }
 
 /// A row of the table of exit statuses: class, status, word, meaning.
+#[non_exhaustive]
 pub struct Status {
     /// The class that ends with this status.
     pub class: Class,
@@ -74,6 +82,7 @@ pub struct Error {
     what: String,
     hint: Option<String>,
     who: Option<Question>,
+    cause: Option<Cause>,
 }
 
 /// Somebody who was not asked for, or whom this process may not look at.
@@ -92,6 +101,19 @@ impl PartialEq for Question {
 
 impl Eq for Question {}
 
+/// The error behind one.
+#[derive(Clone, Debug)]
+struct Cause(Arc<dyn StdError + Send + Sync>);
+
+/// Two errors that say the same are the same: what lies behind them is in their text.
+impl PartialEq for Cause {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Cause {}
+
 impl fmt::Debug for Question {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("who")
@@ -104,7 +126,21 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `class`; `what` names the object and the cause: `tap:zeth0: in use by pid 42 (EBUSY)`.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self { class, what: what.into(), hint: None, who: None }
+        Self { class, what: what.into(), hint: None, who: None, cause: None }
+    }
+
+    /// One that another process has told of.
+    pub(crate) fn told_elsewhere(
+        class: Class,
+        what: impl Into<String>,
+        hint: Option<String>,
+        errno: Option<i32>,
+    ) -> Self {
+        let error = Self { hint, ..Self::new(class, what) };
+        match errno {
+            Some(errno) => error.because(io::Error::from_raw_os_error(errno)),
+            None => error,
+        }
     }
 
     /// The user's fault: wrong command line or configuration.
@@ -114,14 +150,14 @@ impl Error {
 
     /// An operating system's refusal of an action on `subject`; EPERM and EACCES are [`Class::Permission`], ENOENT
     /// and ENODEV [`Class::NoObject`].
-    pub fn system(subject: impl fmt::Display, cause: &std::io::Error) -> Self {
+    pub fn system(subject: impl fmt::Display, cause: &io::Error) -> Self {
         let class = match cause.kind() {
-            std::io::ErrorKind::PermissionDenied => Class::Permission,
-            std::io::ErrorKind::NotFound => Class::NoObject,
+            io::ErrorKind::PermissionDenied => Class::Permission,
+            io::ErrorKind::NotFound => Class::NoObject,
             _ if cause.raw_os_error() == Some(libc::ENODEV) => Class::NoObject,
             _ => Class::Runtime,
         };
-        let error = Self::new(class, format!("{subject}: {cause}"));
+        let error = Self::new(class, format!("{subject}: {cause}")).because(copy(cause));
         match cause.raw_os_error() {
             Some(libc::EMFILE) => error.hint("`ulimit -n` is how many files a process may have open: ulimit -n 65536"),
             Some(libc::ENFILE) => error.hint("`sysctl fs.file-max` is how many files the whole machine may have open"),
@@ -133,6 +169,14 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with the one that lies behind it. Its text is to be in this one's where a person needs it: it is not
+    /// printed.
+    #[must_use]
+    pub fn because(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        self.cause = Some(Cause(Arc::new(cause)));
         self
     }
 
@@ -187,6 +231,21 @@ impl Error {
     pub fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }
+
+    /// The errno of the system, where its refusal lies behind this error, whatever the text makes of it: EBUSY is in use,
+    /// EPERM not permitted.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        let mut behind = self.source();
+        while let Some(error) = behind {
+            let io = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            let errno = io.or_else(|| error.downcast_ref::<Errno>().map(|errno| errno.raw_os_error()));
+            if errno.is_some() {
+                return errno;
+            }
+            behind = error.source();
+        }
+        None
+    }
 }
 
 /// `what`, and on a line of its own `  hint: …`.
@@ -203,7 +262,19 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_ref().map(|Cause(cause)| &**cause as _)
+    }
+}
+
+/// The same error once more, as far as its kind and its text.
+pub(crate) fn copy(cause: &io::Error) -> io::Error {
+    match cause.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::new(cause.kind(), cause.to_string()),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -253,5 +324,21 @@ mod tests {
         assert_eq!(class(libc::EPERM), Class::Permission);
         assert_eq!(class(libc::ENODEV), Class::NoObject);
         assert_eq!(class(libc::EIO), Class::Runtime);
+    }
+
+    #[test]
+    fn what_lies_behind_is_kept() {
+        let busy = io::Error::from_raw_os_error(libc::EBUSY);
+        let error = Error::system("tap:zeth0", &busy).hint("end that one").at("lab.toml:3");
+        assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::ResourceBusy));
+        assert_eq!(error.to_string(), format!("lab.toml:3: tap:zeth0: {busy}\n  hint: end that one"), "said once");
+        let nested = Error::new(Class::Fault, "the switch").because(error.clone());
+        assert_eq!((nested.raw_os_error(), nested.source().is_some()), (Some(libc::EBUSY), true));
+        assert_eq!(Error::usage("x").because(Errno::INVAL).raw_os_error(), Some(libc::EINVAL));
+        let own = Error::system("x", &io::Error::other("no number"));
+        assert_eq!((own.raw_os_error(), own.source().unwrap().to_string()), (None, "no number".to_owned()));
+        assert_eq!((Error::usage("x").raw_os_error(), Error::usage("x").source().is_some()), (None, false));
     }
 }

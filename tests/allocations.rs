@@ -94,7 +94,10 @@ fn batch(frames: u64, between: impl Fn(u64) -> (u64, u64, u16)) -> Batch {
 fn switch(ports: u16) -> Switch {
     let mut switch = Switch::new(&SwitchConfig::default());
     for port in 0..ports {
-        let config = PortConfig { pausable: true, queue: 800, ..PortConfig::default() };
+        let config = PortConfig::with(|port| {
+            port.pausable = true;
+            port.queue = 800;
+        });
         assert_eq!(switch.add_port(config), Some(PortId(port)));
         let hello = frame(Mac::BROADCAST.as_u64(), station(port.into()));
         switch.handle_frame(Instant::ZERO, PortId(port), &hello);
@@ -172,7 +175,7 @@ fn a_queue_that_comes_and_goes_and_pauses_its_source() {
 #[test]
 fn a_queue_of_many_segments_that_is_always_half_full() {
     let mut switch = Switch::new(&SwitchConfig::default());
-    (0..2).for_each(|_| assert!(switch.add_port(PortConfig { queue: 100_000, ..PortConfig::default() }).is_some()));
+    (0..2).for_each(|_| assert!(switch.add_port(PortConfig::with(|port| port.queue = 100_000)).is_some()));
     let mut edges = Edges { room: 0, frames: 0 };
     let batch = batch(3000, |_| (Mac::BROADCAST.as_u64(), station(0), 0));
     (0..4).for_each(|_| switch.run(Instant::ZERO, &batch, &mut edges));

@@ -45,15 +45,19 @@ fn entered(label: &str) -> Namespace {
 
 /// The TAP of the Zephyr documentation: 192.0.2.2 on the host's side.
 fn host_tap() -> config::Tap {
-    config::Tap {
-        addrs: vec!["192.0.2.2/24".parse().unwrap(), "2001:db8::2/64".parse().unwrap()],
-        mac: Some(HOST),
-        ..named("zeth0")
-    }
+    with(named("zeth0"), |tap| {
+        tap.addrs = vec!["192.0.2.2/24".parse().unwrap(), "2001:db8::2/64".parse().unwrap()];
+        tap.mac = Some(HOST);
+    })
 }
 
 fn named(name: &str) -> config::Tap {
-    config::Tap { offload: false, ..config::Tap::new(name) }
+    with(config::Tap::new(name), |tap| tap.offload = false)
+}
+
+fn with(mut tap: config::Tap, set: impl FnOnce(&mut config::Tap)) -> config::Tap {
+    set(&mut tap);
+    tap
 }
 
 /// A datagram from the peer, 192.0.2.1:4242, to port 7777 of the host.
@@ -167,7 +171,7 @@ fn jumbo_frames_pass_whole() {
     require!(needs::netns(), needs::tun());
     let alone = alone();
     let net = &alone.net;
-    let mut tap = Port::new(Tap::open(&config::Tap { ..host_tap() }, Some(9000)).unwrap());
+    let mut tap = Port::new(Tap::open(&host_tap(), Some(9000)).unwrap());
     net.ip("neigh add 192.0.2.1 lladdr 02:00:5e:00:53:01 dev zeth0");
     let socket = host_socket();
     let payload = vec![0x5a; 8972];
@@ -176,7 +180,7 @@ fn jumbo_frames_pass_whole() {
     assert_eq!(frame.len(), 9014);
     tap.send(&datagram(&payload), Offload::NONE).unwrap();
     assert_eq!(received(&socket), payload);
-    let error = Tap::open(&config::Tap { ..named("zeth1") }, Some(65_522)).err().unwrap();
+    let error = Tap::open(&named("zeth1"), Some(65_522)).err().unwrap();
     assert!(error.to_string().contains("65521"), "{error}");
     assert!(!net.check("ip link").contains("zeth1"), "it went with its failed owner");
 }
@@ -185,7 +189,8 @@ fn jumbo_frames_pass_whole() {
 fn tags_stay_in_the_frame() {
     require!(needs::netns(), needs::tun());
     let _alone = alone();
-    let mut tap = Port::new(Tap::open(&config::Tap { up: true, mac: Some(HOST), ..named("zeth0") }, None).unwrap());
+    let options = with(named("zeth0"), |tap| (tap.up, tap.mac) = (true, Some(HOST)));
+    let mut tap = Port::new(Tap::open(&options, None).unwrap());
     // The host's side: a packet socket, because a VLAN interface takes a kernel module.
     let mut host = Port::new(Packet::open("zeth0").unwrap());
     let mut out = datagram(b"tagged");
@@ -256,7 +261,7 @@ fn a_deleted_tap_is_gone_and_may_come_back() {
     drop(Tap::open(&host_tap(), None).unwrap());
     net.ip("tuntap add zeth0 mode tap");
     assert!(may_open_again(&host_tap(), false), "somebody else's that is back");
-    assert!(!may_open_again(&config::Tap { fd: Some(9), ..host_tap() }, true), "a descriptor does not come back");
+    assert!(!may_open_again(&with(host_tap(), |tap| tap.fd = Some(9)), true), "a descriptor does not come back");
 }
 
 #[test]
@@ -265,14 +270,14 @@ fn persistence_and_owner() {
     let alone = alone();
     let net = &alone.net;
     let user = Some("nobody".to_owned());
-    drop(Tap::open(&config::Tap { persist: true, user, ..named("zeth0") }, None).unwrap());
+    drop(Tap::open(&with(named("zeth0"), |tap| (tap.persist, tap.user) = (true, user)), None).unwrap());
     let shown = net.check("ip tuntap");
     assert!(shown.contains("zeth0: tap persist user"), "{shown}");
     let kept = Tap::open(&named("zeth0"), None).unwrap();
     assert!(!kept.created());
     drop(kept);
     assert!(net.check("ip tuntap").contains("zeth0"), "opening without `persist` does not end it");
-    let error = Tap::open(&config::Tap { user: Some("who?".into()), ..named("zeth1") }, None).err().unwrap();
+    let error = Tap::open(&with(named("zeth1"), |tap| tap.user = Some("who?".into())), None).err().unwrap();
     assert_eq!(error.what(), "tap:zeth1: there is no user who?");
 }
 
@@ -341,11 +346,11 @@ fn without_rights_the_command_is_told() {
     assert_eq!(what, "tap:zeth0: not permitted to create it");
     assert_eq!(hint, "sudo ip tuntap add zeth0 mode tap user $USER");
     assert_eq!(refused(&named("theirs0")).0, "tap:theirs0: belongs to the user with id 12345");
-    let all = refused(&config::Tap { name: "zeth0".into(), mac: None, ..host_tap() }).1;
+    let all = refused(&with(host_tap(), |tap| tap.mac = None)).1;
     let set_up = "sudo ip link set zeth0 up && sudo ip addr add 192.0.2.2/24 dev zeth0 && sudo ip addr add";
     assert!(all.starts_with(&format!("{hint} && {set_up}")), "{all}");
     // One that is there is used as it is, and what it lacks is said whole.
-    let asked = config::Tap { name: "free0".into(), ..host_tap() };
+    let asked = with(host_tap(), |tap| tap.name = "free0".into());
     let lacks = || Tap::open(&asked, None).unwrap().lacks().map(str::to_owned);
     let all = lacks().unwrap();
     assert!(
@@ -369,7 +374,7 @@ fn an_inherited_descriptor_is_adopted_once() {
     let number = left.as_raw_fd();
     std::mem::forget(left);
     drop(tap);
-    let options = config::Tap { fd: Some(number), ..host_tap() };
+    let options = with(host_tap(), |tap| tap.fd = Some(number));
     let mut tap = Port::new(Tap::open(&options, None).unwrap());
     assert_eq!((tap.io.name(), tap.io.created(), tap.io.takes_offloads()), ("zeth0", false, false));
     let error = Tap::open(&options, None).err().unwrap();
@@ -399,7 +404,7 @@ fn offloads_pass_with_the_frame() {
     require!(needs::netns(), needs::tun());
     let alone = alone();
     let net = &alone.net;
-    let options = config::Tap { offload: true, ..host_tap() };
+    let options = with(host_tap(), |tap| tap.offload = true);
     let tap = Tap::open(&options, None).unwrap();
     assert!(tap.takes_offloads());
     let copy = tap.as_fd().try_clone_to_owned().unwrap();

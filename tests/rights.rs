@@ -192,6 +192,20 @@ fn what_needs_a_right_again_is_done() {
     require!(needs::netns(), needs::tun());
     let (host, far, dir) = (Namespace::new("again"), Namespace::new("far"), TempDir::new());
     host.veth("eth0", &far, "eth0");
+    // files that only root may touch
+    fs::write(dir.path("disk"), [0; 4096]).unwrap();
+    fs::write(dir.path("leases"), "").unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        dir.path("keys"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    for file in ["disk", "leases"] {
+        fs::set_permissions(dir.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let launch = zbridge!("-p", "tap:zr0,addr=192.0.2.1/24", "-p", "packet:eth0,name=wire").inside(&host);
     let zbridge = launch.env("XDG_RUNTIME_DIR", dir.root()).ready();
     told(dir.root(), &["wait", "port=zr0"]);
@@ -216,7 +230,13 @@ fn what_needs_a_right_again_is_done() {
         format!("slip:pty:{}", path("p")),
         format!("slip:pipe:{}", path("f")),
         format!("slip:unix:{}", path("l")),
-        "nat:10.0.2.2/24,forward=tcp:127.0.0.1:80->10.0.2.15:80".to_owned(),
+        format!("nat:10.0.2.2/24,forward=tcp:127.0.0.1:80->10.0.2.15:80,leases={}", path("leases")),
+        format!(
+            "usbip:10.0.2.10/24,name=files,device=mass-storage+image={},device=cdc-acm+file={},device=hid-keyboard+script={}",
+            path("disk"),
+            path("log"),
+            path("keys")
+        ),
         format!("usbip:10.0.2.9/24,device=cdc-acm+pty={},usbip-listen=127.0.0.1:96", path("acm")),
     ];
     for port in &added {
@@ -235,7 +255,9 @@ fn what_needs_a_right_again_is_done() {
     let exit = zbridge.wait();
     assert_eq!(exit.code(), 0, "{exit:?}");
     let left: Vec<_> = fs::read_dir(dir.root()).unwrap().flatten().map(|entry| entry.file_name()).collect();
-    assert_eq!(left, ["zbridge"], "all that was made is gone");
+    let mut left: Vec<_> = left.iter().filter_map(|name| name.to_str()).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["disk", "keys", "leases", "log", "zbridge"], "all that was made is gone, but files");
 }
 
 #[test]

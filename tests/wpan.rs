@@ -236,9 +236,10 @@ fn only_wpan_ports_join_a_medium() {
         config.add_port(PortSpec::parse(&spec).unwrap()).unwrap();
     }
     let bridge = Bridge::start(&config).unwrap();
-    let late = PortSpec::parse(&format!("wpan:unix:{}", dir.text("b"))).unwrap();
+    let mut late = PortSpec::parse(&format!("wpan:unix:{}", dir.text("b"))).unwrap();
     assert!(bridge.add_port(late.clone()).unwrap_err().what().contains("which is Ethernet"));
-    bridge.add_port(PortSpec { switch: "air".into(), ..late }).unwrap();
+    late.switch = "air".into();
+    bridge.add_port(late).unwrap();
     let mut nodes = ["a", "b"].map(|name| LinePeer::unix(FRAMING, dir.path(name)));
     let air = |bridge: &Bridge| bridge.switch("air").unwrap().status().unwrap().ports;
     eventually("both are up", || air(&bridge).iter().all(|port| port.state == "up").then_some(()));

@@ -80,7 +80,9 @@ fn grams(words: &[String]) -> Result<Vec<OwnedFd>> {
 /// TAPs, with super-frames or without.
 fn taps(names: &[String], offloads: bool) -> Result<Vec<OwnedFd>> {
     let open = |name: &String| {
-        let tap = Tap::open(&config::Tap { offload: offloads, ..config::Tap::new(name) }, None)?;
+        let mut options = config::Tap::new(name);
+        options.offload = offloads;
+        let tap = Tap::open(&options, None)?;
         Ok(tap.as_fd().try_clone_to_owned()?)
     };
     names.iter().map(open).collect()

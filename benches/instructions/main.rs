@@ -174,7 +174,7 @@ fn batch(mut make: impl FnMut(usize) -> Vec<u8>) -> Batch {
 }
 
 fn switch(ports: usize) -> Switch {
-    let config = SwitchConfig { fdb_port_limit: Some(65_536), ..SwitchConfig::default() };
+    let config = SwitchConfig::with(|switch| switch.fdb_port_limit = Some(65_536));
     let mut switch = Switch::new(&config);
     (0..ports).for_each(|_| assert!(switch.add_port(PortConfig::default()).is_some(), "there is room"));
     switch
@@ -249,7 +249,7 @@ const SEGMENT: usize = 1000;
 fn offloading(offload: bool) -> Switch {
     let mut switch = Switch::new(&SwitchConfig::default());
     for offload in [true, offload] {
-        assert!(switch.add_port(PortConfig { offload, ..PortConfig::default() }).is_some(), "there is room");
+        assert!(switch.add_port(PortConfig::with(|port| port.offload = offload)).is_some(), "there is room");
     }
     switch.handle_frame(NOW, PortId(1), &frame(mac(1, 0), mac(1, 0)));
     switch

@@ -6,9 +6,11 @@
 use super::full::Full;
 use super::{Tell, Told};
 use crate::error::{Class, Error, Result};
+use crate::rights::deed;
 use crate::rights::role::{BASE, BLOCKS};
 use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -47,7 +49,15 @@ pub(super) fn open(path: &Path) -> Result<File> {
         )
         .hint("pty, unix and tcp are back ends for programs"));
     }
-    File::options().create(true).append(true).open(path).map_err(|error| cannot(&error))
+    let append = OFlags::WRONLY | OFlags::APPEND;
+    let file = match deed::file(path, append) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = File::options().create(true).append(true).open(path);
+            made.or_else(|_refused| deed::create(path).and_then(|_made| deed::file(path, append)))
+        }
+        opened => opened,
+    };
+    file.map_err(|error| cannot(&error))
 }
 
 impl Append {

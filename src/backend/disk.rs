@@ -7,6 +7,7 @@
 use super::full::Full;
 use super::{Tell, Told};
 use crate::error::{Class, Error, Result};
+use crate::rights::deed;
 use crate::rights::role::{BASE, BLOCKS};
 use crate::rights::{self, Role};
 use crate::usb::class::storage::{BLOCK, Job, JobError, Work};
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread::JoinHandle;
 
@@ -159,8 +160,8 @@ impl Medium {
         let cannot = |error: &io::Error| Error::system(format_args!("cannot open the image {name}"), error);
         let writes = !read_only && !cow;
         // A pipe would be waited for.
-        let flags = OFlags::NONBLOCK.bits() as i32;
-        let mut file = File::options().read(true).write(writes).custom_flags(flags).open(image).map_err(|error| {
+        let access = if writes { OFlags::RDWR } else { OFlags::RDONLY };
+        let mut file = deed::file(image, access | OFlags::NONBLOCK).map_err(|error| {
             let hint = if error.kind() == io::ErrorKind::NotFound {
                 format!("truncate -s 64M {name} makes an empty one")
             } else {
@@ -173,8 +174,9 @@ impl Medium {
         }
         let lock =
             if writes { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
-        rustix::fs::flock(&file, lock).map_err(|_| {
+        rustix::fs::flock(&file, lock).map_err(|errno| {
             Error::new(Class::Runtime, format!("the image {name} is in use"))
+                .because(errno)
                 .hint("only one disk may write an image; with cow several can share one")
         })?;
         let length = file.seek(SeekFrom::End(0)).map_err(|error| cannot(&error))?;

@@ -10,7 +10,7 @@ use crate::rights::role::{BASE, BLOCKS, FILES, SOCKETS};
 use crate::rights::{self, Role, deed};
 use crate::service::lease::{Lease, Who};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use std::fs::File;
+use rustix::fs::OFlags;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -104,7 +104,7 @@ fn run(path: &Path, work: &Receiver<Snapshot>) {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
+    let file = deed::file(path, OFlags::RDONLY)?;
     let found = file.metadata()?;
     if !found.is_file() || found.len() > LONGEST {
         return Err(io::Error::other("not a file of leases"));

@@ -15,12 +15,14 @@ use crate::limits::DEAD_PEER;
 use crate::port::Listener;
 use crate::port::inet::TcpListener;
 use crate::port::unix::UnixListener;
+use crate::rights::deed;
 use crate::service::outside::{Found, SocketId, Want};
+use rustix::fs::OFlags;
 use rustix::net::SocketType;
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,8 +84,8 @@ fn to_read(path: &Path) -> Result<Owned> {
     let cannot = |error: std::io::Error| Error::system(format_args!("cannot open {}", path.display()), &error);
     let pipe = fs::metadata(path).map_err(cannot)?.file_type().is_fifo();
     // A pipe that is also open for writing here does not end when a writer leaves.
-    let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = File::options().read(true).write(pipe).custom_flags(flags).open(path).map_err(cannot)?;
+    let access = if pipe { OFlags::RDWR } else { OFlags::RDONLY };
+    let file = deed::file(path, access | OFlags::NONBLOCK).map_err(cannot)?;
     Ok(if pipe { Owned::Stream(OwnedFd::from(file)) } else { Owned::Read(file) })
 }
 

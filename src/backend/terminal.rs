@@ -36,6 +36,8 @@ const TRIES: usize = 3;
 
 /// See the module.
 pub(super) struct Terminal {
+    /// Dropped first, for the number of a terminal that is closed may be another's at once.
+    _pty: Pty,
     master: OwnedFd,
     /// Tells that its path was opened or closed.
     watch: OwnedFd,
@@ -52,7 +54,6 @@ pub(super) struct Terminal {
     clock: Clock,
     /// Looks into its other end, at the end.
     probe: Option<OwnedFd>,
-    _pty: Pty,
 }
 
 impl Terminal {
@@ -64,6 +65,7 @@ impl Terminal {
                 .hint("`sysctl fs.inotify.max_user_instances` is how many watches a user may have")
         })?;
         let mut terminal = Self {
+            _pty: pty,
             master,
             watch,
             there: false,
@@ -74,7 +76,6 @@ impl Terminal {
             since: Instant::ZERO,
             clock: Clock::start(),
             probe: None,
-            _pty: pty,
         };
         terminal.look();
         Ok(terminal)

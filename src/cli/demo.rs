@@ -9,7 +9,7 @@ use super::{print, show, stop};
 use crate::engine::{Bridge, run_service};
 use crate::error::{Error, Result};
 use crate::frame::Batch;
-use crate::port::channel::Link;
+use crate::port::own::Link;
 use crate::service::endpoint::EndpointConfig;
 use crate::service::outside::Outside;
 use crate::service::ping_host::PingHost;

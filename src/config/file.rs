@@ -69,7 +69,7 @@ impl Config {
         };
         let root = DeTable::parse(text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
-            vec![Error::usage(one_line(error.message())).at(place(offset))]
+            vec![Error::usage(one_line(error.message())).at(place(offset)).because(error)]
         })?;
         let mut config = Self::default();
         let (mut waits, mut errors, mut knows_all) = (Vec::new(), Vec::new(), true);
@@ -118,7 +118,8 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, Vec<Error>> {
         let file = path.display().to_string();
         let bytes = read(path).map_err(|error| vec![error])?;
-        let text = String::from_utf8(bytes).map_err(|_| vec![Error::usage("not UTF-8 text").at(&file)])?;
+        let text = String::from_utf8(bytes)
+            .map_err(|cause| vec![Error::usage("not UTF-8 text").at(&file).because(cause.utf8_error())])?;
         Self::parse_whole(&text, &file)
     }
 }

@@ -93,6 +93,7 @@ const fn row(word: &'static str, value: &'static str, summary: &'static str) -> 
 
 /// A program of a bench.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct InstanceSpec {
     /// Its name, unique among the instances and ports.
     pub name: String,
@@ -126,6 +127,7 @@ pub struct InstanceSpec {
 
 /// When an instance counts as ready.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Ready {
     /// A line of its output matches this regular expression.
     Log(String),
@@ -147,6 +149,7 @@ pub enum Ready {
 
 /// Whether an instance is started again when it ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub enum Restart {
     /// It is not.
     #[default]

@@ -18,6 +18,7 @@ use crate::switch::{Links, RadioConfig};
 /// A port with a new name is added with [`Config::add_port`]. A second configuration, the command line's, is laid over
 /// a first with [`Config::overlay`]: what has the same name replaces, the rest is added.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// Switches with settings of their own, in the order given.
     pub switches: Vec<SwitchSpec>,

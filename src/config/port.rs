@@ -25,6 +25,7 @@ pub const LEAST_IP_MTU: u32 = 576;
 
 /// A port as it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PortSpec {
     /// Its name, unique in the process. Without `name=` that of its file or interface.
     pub name: String,

@@ -74,6 +74,7 @@ pub static SWITCH_KEYS: &[KeyRow] = &[
 
 /// What a switch switches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Medium {
     /// Ethernet frames, by their addresses.
     Ethernet,
@@ -92,6 +93,7 @@ impl Medium {
 
 /// A switch as it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct SwitchSpec {
     /// Its name, unique in the process.
     pub name: String,

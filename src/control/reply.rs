@@ -12,6 +12,7 @@ use crate::visible::is_unseen;
 
 /// The first line of a bridge.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct Greeting {
     /// The version of the protocol, [`PROTOCOL`](super::PROTOCOL).
     pub zbridge: u32,
@@ -48,12 +49,16 @@ pub struct Failure {
     /// What to do, where there is something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The errno of the system's refusal that lies behind it, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errno: Option<i32>,
 }
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let class = error.class().word().to_owned();
-        Self { class, what: error.what().to_owned(), hint: error.advice().map(str::to_owned) }
+        let hint = error.advice().map(str::to_owned);
+        Self { class, what: error.what().to_owned(), hint, errno: error.raw_os_error() }
     }
 }
 
@@ -61,16 +66,13 @@ impl From<&Error> for Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         let class = STATUSES.iter().find(|row| row.word == failure.class).map_or(Class::Runtime, |row| row.class);
-        let error = Self::new(class, failure.what);
-        match failure.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        Self::told_elsewhere(class, failure.what, failure.hint, failure.errno)
     }
 }
 
 /// The answer to `status`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct StatusInfo {
     /// The bridge's name.
     pub name: String,
@@ -90,6 +92,7 @@ pub struct StatusInfo {
 
 /// A switch.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct SwitchInfo {
     /// Its name.
     pub name: String,
@@ -103,6 +106,7 @@ pub struct SwitchInfo {
 
 /// Why a switch passes no frames.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct TroubleInfo {
     /// `ended`: it has failed, and has no ports any more. `hangs`: it has not answered for a second.
     pub state: String,
@@ -112,6 +116,7 @@ pub struct TroubleInfo {
 
 /// A port.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct PortInfo {
     /// Its name.
     pub name: String,
@@ -192,6 +197,7 @@ fn figures<'de, D: Deserializer<'de>>(fields: D) -> Result<BTreeMap<String, BTre
 
 /// An address that a host of a segment was given.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct LeaseInfo {
     /// The address.
     pub addr: String,
@@ -206,6 +212,7 @@ pub struct LeaseInfo {
 
 /// How a peer is attached to a port.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct AttachInfo {
     /// Who runs the line: `QEMU`, `native_sim`, `host`.
     pub who: String,
@@ -215,6 +222,7 @@ pub struct AttachInfo {
 
 /// The answer to `port-add`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct Added {
     /// The port's name.
     pub port: String,
@@ -224,6 +232,7 @@ pub struct Added {
 
 /// The answer to `fdb`, sorted by switch and address.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct FdbPage {
     /// At most [`FDB_PAGE`](super::FDB_PAGE) entries.
     pub entries: Vec<FdbInfo>,
@@ -234,6 +243,7 @@ pub struct FdbPage {
 
 /// An entry of a forwarding database.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
 pub struct FdbInfo {
     /// The switch.
     pub switch: String,
@@ -295,13 +305,15 @@ mod tests {
     #[test]
     fn errors_come_back_as_they_were() {
         for row in &STATUSES {
-            let error = Error::new(row.class, "a\u{1b}b").hint("c");
+            let error = Error::new(row.class, "a\u{1b}b").hint("c").because(rustix::io::Errno::BUSY);
             let line = print(&Reply::error(Some(9), &error));
             assert!(!line.contains(&0x1b));
             let reply: Reply = serde_json::from_slice(&line).unwrap();
-            assert_eq!((reply.id, Error::from(reply.error.unwrap())), (Some(9), error));
+            let told = Error::from(reply.error.unwrap());
+            assert_eq!((reply.id, told.raw_os_error()), (Some(9), Some(16)));
+            assert_eq!(told, error);
         }
-        let newer = Failure { class: "tired".into(), what: "no".into(), hint: None };
+        let newer = Failure { class: "tired".into(), what: "no".into(), hint: None, errno: Some(16) };
         assert_eq!(Error::from(newer).class(), Class::Runtime);
     }
 

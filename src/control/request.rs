@@ -15,6 +15,7 @@ pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "
 /// How long a port stays that was added over a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Lifetime {
     /// As long as the bridge runs, or until it is removed.
     #[default]
@@ -35,6 +36,7 @@ pub struct Cursor {
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(tag = "command", rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Command {
     /// The switches and their ports. Answered with a [`StatusInfo`](super::StatusInfo).
     Status,
@@ -72,6 +74,16 @@ pub enum Command {
         /// Milliseconds to wait at most.
         timeout_ms: u64,
     },
+}
+
+impl Command {
+    /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
+    pub fn only_asks(&self) -> bool {
+        match self {
+            Self::Status | Self::Fdb { .. } | Self::Wait { .. } => true,
+            Self::PortAdd { .. } | Self::PortDel { .. } => false,
+        }
+    }
 }
 
 /// A line that a client sends.

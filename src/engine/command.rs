@@ -16,7 +16,8 @@ use super::thread::Host;
 use super::watcher::Watcher;
 use crate::config::PortSpec;
 use crate::error::{Class, Error, Result};
-use crate::port::channel::Link;
+use crate::port::channel;
+use crate::port::own::Link;
 use crate::switch::PortConfig;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use mio::Waker;
@@ -35,7 +36,7 @@ pub(super) enum Command {
     /// Whether a port may join.
     Admits(Box<PortSpec>, Sender<Result<()>>),
     AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
-    AddChannel(String, PortConfig, Sender<Result<Link>>),
+    AddChannel(String, PortConfig, Sender<Result<channel::Link>>),
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
@@ -187,7 +188,7 @@ impl Handle {
     /// # Errors
     /// The name is taken, or there are too many ports.
     pub fn add_channel(&self, name: &str, config: PortConfig) -> Result<Link> {
-        self.ask(|answer| Command::AddChannel(name.to_owned(), config, answer))?
+        self.ask(|answer| Command::AddChannel(name.to_owned(), config, answer))?.and_then(Link::new)
     }
 
     /// Removes a port, a listener with all its clients.

@@ -100,4 +100,4 @@ pub use fdb::NamedEntry;
 pub use runner::run_service;
 pub use status::{Condition, PortStatus, SwitchStatus};
 
-pub use crate::port::channel::{Closed, Link};
+pub use crate::port::own::{Closed, Link, LinkReceiver, LinkSender, SendError};

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
 use crate::port::channel::{Closed, Link};
+use crate::port::own;
 use crate::service::{Arrived, Service, Unsent};
 use crate::time::{Clock, Instant};
 use std::time::{Duration, SystemTime};
@@ -29,8 +30,8 @@ const QUIET: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The system has no descriptors left.
-pub fn run_service(link: &Link, service: &mut impl Service) -> Result<()> {
-    let mut backend = Backend::new()?;
+pub fn run_service(link: &own::Link, service: &mut impl Service) -> Result<()> {
+    let (link, mut backend) = (link.channel(), Backend::new()?);
     link.set_waker(backend.waker());
     run(link, service, &mut backend, &Clock::start(), None);
     Ok(())

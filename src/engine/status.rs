@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 /// A port as it is shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PortStatus {
     /// Its name.
     pub name: String,
@@ -35,6 +36,7 @@ pub struct PortStatus {
 
 /// How a switch is.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub enum Condition {
     /// It runs.
     #[default]
@@ -47,6 +49,7 @@ pub enum Condition {
 
 /// A switch as it is shown.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct SwitchStatus {
     /// Its name.
     pub name: String,

@@ -20,7 +20,10 @@ const OTHERWISE: &str = "or run zbridge as root, which works without";
 
 /// What refused a step on the way into the namespaces, with the system's files below `root`.
 pub fn no_namespace(refused: &Refused, root: &Path) -> Error {
-    let error = |why: &str| Error::new(Class::Permission, format!("cannot make a namespace for the instance: {why}"));
+    let error = |why: &str| {
+        let what = format!("cannot make a namespace for the instance: {why}");
+        Error::new(Class::Permission, what).because(refused.errno)
+    };
     if setting(root, DEBIAN) == Some(0) {
         return error(&format!("user namespaces are off for ordinary users ({DEBIAN}=0)"))
             .hint(format!("sudo sysctl -w {DEBIAN}=1, {OTHERWISE}"));
@@ -50,7 +53,8 @@ pub fn no_namespace(refused: &Refused, root: &Path) -> Error {
 pub fn restricted(error: Error, root: &Path) -> Error {
     let no_right = error.class() == Class::Permission && !error.what().contains("/dev/net/tun");
     if no_right && setting(root, UBUNTU).is_some_and(|value| value != 0) {
-        return by_apparmor(&|why| Error::new(Class::Permission, format!("{}: {why}", error.what())));
+        let told = |why: &str| Error::new(Class::Permission, format!("{}: {why}", error.what()));
+        return by_apparmor(&told).because(error);
     }
     error
 }

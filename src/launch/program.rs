@@ -78,7 +78,7 @@ fn may_run(file: &Path) -> bool {
 }
 
 fn not_found(what: String) -> NotStarted {
-    NotStarted { error: Error::new(Class::NoObject, what), status: NOT_FOUND }
+    NotStarted { error: Error::new(Class::NoObject, what).because(Errno::NOENT), status: NOT_FOUND }
 }
 
 fn not_run(error: Error) -> NotStarted {
@@ -86,7 +86,8 @@ fn not_run(error: Error) -> NotStarted {
 }
 
 fn forbidden(name: &str) -> NotStarted {
-    not_run(Error::new(Class::Permission, format!("{name}: not permitted to run it")).hint(format!("chmod +x {name}")))
+    let error = Error::new(Class::Permission, format!("{name}: not permitted to run it"));
+    not_run(error.hint(format!("chmod +x {name}")).because(Errno::ACCESS))
 }
 
 /// exec(2) has refused a program that was there.
@@ -101,12 +102,13 @@ pub fn refused(program: &OsStr, cause: &std::io::Error) -> NotStarted {
                     Some("/lib/ld-linux.so.2") => "it is a 32-bit program: sudo apt-get install libc6-i386",
                     _ => "install it, or run the program in a machine or container that has it",
                 };
-                NotStarted { error: error.hint(hint), status: NOT_FOUND }
+                NotStarted { error: error.hint(hint).because(Errno::NOENT), status: NOT_FOUND }
             }
             None => not_found(format!("{name}: there is no such program")),
         },
         Some(Errno::NOEXEC) => not_run(
             Error::new(Class::Runtime, format!("{name}: is no program for this machine"))
+                .because(Errno::NOEXEC)
                 .hint("a script needs a first line #!/bin/sh; a program for another processor needs its emulator"),
         ),
         Some(Errno::ACCESS) => forbidden(&name),

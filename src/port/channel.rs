@@ -1,13 +1,14 @@
-//! A port inside the process: a service on a thread of its own, or a program that embeds the switch.
+//! A port inside the process: a service on a thread of its own, or a program that embeds the switch (`own.rs`).
 //!
 //! Theory of operation. Two bounded channels carry whole batches, so that one wake-up serves many frames. The switch's
 //! thread sleeps in `poll`, so its end ([`Channel`]) has a mio waker; the other end ([`Link`]) sleeps in the channel
-//! itself, or in a `poll` of its own, and then it has a waker, too ([`Link::set_waker`]). A full channel towards the
+//! itself, or in a `poll` of its own, and then it has a waker ([`Link::set_waker`]) or bells ([`Link::set_bells`]), too. A full channel towards the
 //! service blocks the port like any busy descriptor; when the service has taken a batch it wakes the switch. Each flag
 //! is set before the channel is looked at once more, so no wake-up is lost.
 //!
 //! Batches that were emptied go back to whoever filled them: new memory costs as much as what is copied into it.
 
+use super::own::{Bell, SendError};
 use super::port_set::PortSet;
 use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
@@ -15,11 +16,10 @@ use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
 use crate::service::Ingress;
 use crate::service::report::{Report, Shown};
-use crate::wire::Offload;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -52,6 +52,12 @@ impl Spares {
     }
 }
 
+/// How a sleeper is woken.
+enum Wake {
+    Waker(Arc<Waker>),
+    Bell(Arc<Bell>),
+}
+
 struct Shared {
     waker: Arc<Waker>,
     /// There is something to receive, or room to send again: the switch should look.
@@ -59,9 +65,15 @@ struct Shared {
     /// The switch found the channel full and waits.
     blocked: AtomicBool,
     /// What wakes the other end, if it does not sleep in the channel.
-    service: OnceLock<Arc<Waker>>,
+    service: Mutex<Option<Wake>>,
     /// The other end sleeps, or is about to.
     asleep: AtomicBool,
+    /// The other end found the channel full, and does not wait in it for room.
+    stuck: AtomicBool,
+    /// What rings when there is room again.
+    room: OnceLock<Arc<Bell>>,
+    /// The other end has gone, or half of it.
+    left: AtomicBool,
     /// The port was removed, or the bridge has ended.
     closed: AtomicBool,
     /// The isolated ports of the switch, once the port is one of its.
@@ -88,10 +100,22 @@ impl Shared {
     }
 
     fn wake_service(&self) {
-        if self.asleep.swap(false, Ordering::SeqCst)
-            && let Some(Err(error)) = self.service.get().map(|waker| waker.wake())
-        {
-            log::error!("cannot wake a service: {error}");
+        if !self.asleep.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        match &*self.service.lock() {
+            Some(Wake::Waker(waker)) => {
+                waker.wake().unwrap_or_else(|error| log::error!("cannot wake a service: {error}"));
+            }
+            Some(Wake::Bell(bell)) => bell.ring(),
+            None => {}
+        }
+    }
+
+    /// Tells who has found the channel full that it is not any more.
+    fn tell_room(&self) {
+        if self.stuck.load(Ordering::SeqCst) && self.stuck.swap(false, Ordering::SeqCst) {
+            self.room.get().into_iter().for_each(|bell| bell.ring());
         }
     }
 }
@@ -111,13 +135,11 @@ pub struct Link {
     to: Sender<Batch>,
     from: Receiver<Batch>,
     shared: Arc<Shared>,
-    /// Received frames that [`Link::recv`] has not handed out yet.
-    frames: VecDeque<Vec<u8>>,
 }
 
 /// The other end is gone: the port was removed, or the bridge has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the port was removed")]
+#[error("the port was removed, or its bridge has ended")]
 pub struct Closed;
 
 /// Makes the two ends of a port. `waker` is that of the switch's thread.
@@ -127,8 +149,11 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
         waker,
         ready: flag(),
         blocked: flag(),
-        service: OnceLock::new(),
+        service: Mutex::default(),
         asleep: flag(),
+        stuck: flag(),
+        room: OnceLock::new(),
+        left: flag(),
         closed: flag(),
         isolated: OnceLock::new(),
         report: Mutex::default(),
@@ -141,7 +166,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
     let (to_service, from_switch) = bounded(DEPTH);
     let (to_switch, from_service) = bounded(DEPTH);
     let channel = Channel { to: to_service, from: from_service, shared: shared.clone(), rest: None, offload: false };
-    (channel, Link { to: to_switch, from: from_switch, shared, frames: VecDeque::new() })
+    (channel, Link { to: to_switch, from: from_switch, shared })
 }
 
 impl Channel {
@@ -197,13 +222,19 @@ impl Channel {
     /// [`Gone`] when the other end was dropped.
     pub fn receive(&mut self, batch: &mut Batch, id: PortId, _: &mut Counters) -> Result<Inhaled, Gone> {
         let start = batch.free();
+        // First, so that what was sent before that is seen.
+        let left = self.shared.left.load(Ordering::SeqCst);
         loop {
             let (message, mut taken) = match self.rest.take() {
                 Some(rest) => rest,
                 None => match self.from.try_recv() {
-                    Ok(message) => (message, 0),
+                    Ok(message) => {
+                        self.shared.tell_room();
+                        (message, 0)
+                    }
+                    Err(TryRecvError::Empty) if left => return Err(it_ended()),
                     Err(TryRecvError::Empty) => return Ok(Inhaled::Drained),
-                    Err(TryRecvError::Disconnected) => return Err(Gone("its service has ended".into())),
+                    Err(TryRecvError::Disconnected) => return Err(it_ended()),
                 },
             };
             for (frame, bytes) in Outgoing::rest_of(&message, taken).frames() {
@@ -250,15 +281,21 @@ impl Channel {
 impl Drop for Channel {
     fn drop(&mut self) {
         // First closed, then told: the other end learns of it by looking.
-        let (closed, _) = bounded(0);
-        drop(std::mem::replace(&mut self.to, closed));
+        let (to, from) = bounded(0);
+        drop(std::mem::replace(&mut self.to, to));
+        drop(std::mem::replace(&mut self.from, from));
         self.shared.closed.store(true, Ordering::SeqCst);
         self.shared.wake_service();
+        self.shared.tell_room();
     }
 }
 
 fn ended(done: usize) -> Broken {
-    Broken { done, gone: Gone("its service has ended".into()) }
+    Broken { done, gone: it_ended() }
+}
+
+fn it_ended() -> Gone {
+    Gone("its service has ended".into())
 }
 
 /// The first frames of `out`, as many as one message carries (one at least), and their bytes.
@@ -287,14 +324,28 @@ impl Link {
         Ok(())
     }
 
-    /// Sends one frame to the switch. Waits while the channel is full.
+    /// Sends a batch of frames to the switch if there is room for it; gives it back otherwise.
     ///
     /// # Errors
-    /// [`Closed`].
-    pub fn send(&self, frame: &[u8]) -> Result<(), Closed> {
-        let mut batch = self.spare(frame.len() + PREFIX);
-        batch.push(frame, PortId(0), Offload::NONE);
-        self.send_batch(batch)
+    /// [`SendError::Full`], of whose end the bell tells, and [`SendError::Closed`].
+    pub fn try_send_batch(&self, batch: Batch) -> Result<(), (SendError, Batch)> {
+        let sent = self.to.try_send(batch).or_else(|refused| {
+            let TrySendError::Full(batch) = refused else { return Err(refused) };
+            self.shared.room.get().into_iter().for_each(|bell| bell.silence());
+            self.shared.stuck.store(true, Ordering::SeqCst);
+            // Tried once more: room that came in between was not told of.
+            let tried = self.to.try_send(batch);
+            if !matches!(tried, Err(TrySendError::Full(_))) {
+                self.shared.tell_room();
+            }
+            tried
+        });
+        sent.map_err(|refused| match refused {
+            TrySendError::Full(batch) => (SendError::Full, batch),
+            TrySendError::Disconnected(batch) => (SendError::Closed(Closed), batch),
+        })?;
+        self.shared.wake();
+        Ok(())
     }
 
     /// The next batch from the switch; `None` when none comes within `timeout`.
@@ -373,10 +424,23 @@ impl Link {
         let _ = self.shared.failure.set(why.to_owned());
     }
 
-    /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. Said once.
+    /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. The last one counts.
     pub fn set_waker(&self, waker: Arc<Waker>) {
-        // A second one is not heard: the first owner's is still right.
-        let _ = self.shared.service.set(waker);
+        *self.shared.service.lock() = Some(Wake::Waker(waker));
+    }
+
+    /// The same for an owner who waits for descriptors: what rings then, and what when there is room again.
+    pub(super) fn set_bells(&self, frames: Arc<Bell>, room: Arc<Bell>) {
+        *self.shared.service.lock() = Some(Wake::Bell(frames));
+        // Said once.
+        let _ = self.shared.room.set(room);
+    }
+
+    /// Half of the owner is gone: the port goes, and the other half learns of it.
+    pub fn leave(&self) {
+        if !self.shared.left.swap(true, Ordering::SeqCst) {
+            self.shared.wake();
+        }
     }
 
     /// The owner is about to sleep until it is woken. `false`: there is something to be seen to first.
@@ -397,20 +461,6 @@ impl Link {
         if self.shared.blocked.swap(false, Ordering::SeqCst) {
             self.shared.wake();
         }
-    }
-
-    /// The next frame from the switch; `None` when none comes within `timeout`.
-    ///
-    /// # Errors
-    /// [`Closed`].
-    pub fn recv(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Closed> {
-        if self.frames.is_empty()
-            && let Some(batch) = self.recv_batch(Some(timeout))?
-        {
-            self.frames.extend(Outgoing::rest_of(&batch, 0).frames().map(|(_, bytes)| bytes.to_vec()));
-            self.done_with(batch);
-        }
-        Ok(self.frames.pop_front())
     }
 }
 

@@ -4,9 +4,13 @@
 //! Theory of operation. Whoever makes one keeps a [`Made`], which removes the path when it is dropped. All of them also
 //! stand in one list, for the end of a process that cannot wait until everything is dropped: [`remove_all`]. A path is
 //! removed only while it leads to what was made there: somebody may have put something else in its place.
+//!
+//! That "something else" may look the same. A port that is removed ends on its own thread, and its successor of the same
+//! path may be given the inode, and the number of the terminal, that were its. So a path has one owner in this process:
+//! who makes it last takes it out of the list, and the list is held while something is made or removed ([`hold`]).
 
 use crate::rights::deed;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -21,6 +25,17 @@ static LIST: Mutex<List> = Mutex::new(List { next: 0, places: BTreeMap::new() })
 struct List {
     next: u64,
     places: BTreeMap<u64, Place>,
+}
+
+impl List {
+    /// Gives the path of `place` to a new owner, whose number this is.
+    fn add(&mut self, place: Place) -> u64 {
+        self.places.retain(|_, other| other.path != place.path);
+        let number = self.next;
+        self.next += 1;
+        self.places.insert(number, place);
+        number
+    }
 }
 
 struct Place {
@@ -43,6 +58,39 @@ impl Place {
     }
 }
 
+/// While this is held, nothing that was made here is removed, so that what is made at a path can be taken note of before
+/// its predecessor takes it for its own.
+pub struct Held(MutexGuard<'static, List>);
+
+/// See [`Held`].
+pub fn hold() -> Held {
+    Held(LIST.lock())
+}
+
+impl Held {
+    /// As [`Made::note`].
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub fn note(&mut self, path: &Path) -> Result<Made, Errno> {
+        let there = deed::look(path)?;
+        let number = self.0.add(Place {
+            path: absolute(path),
+            device: there.device,
+            inode: there.inode,
+            target: there.target,
+            folder: FileType::from_raw_mode(there.mode) == FileType::Directory,
+        });
+        Ok(Made { number })
+    }
+
+    /// Whether a link that this process has made leads to `target`, and it is not the one at `path`.
+    pub fn has_linked(&self, target: &Path, path: &Path) -> bool {
+        let path = absolute(path);
+        self.0.places.values().any(|place| place.target.as_deref() == Some(target) && place.path != path)
+    }
+}
+
 /// A path that this process has made. Removed on drop.
 #[derive(Debug)]
 pub struct Made {
@@ -55,24 +103,9 @@ impl Made {
     /// # Errors
     /// It is not there any more.
     pub fn note(path: &Path) -> Result<Self, Errno> {
-        let there = deed::look(path)?;
-        let place = Place {
-            // The process may move to another folder.
-            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-            device: there.device,
-            inode: there.inode,
-            target: there.target,
-            folder: FileType::from_raw_mode(there.mode) == FileType::Directory,
-        };
-        let mut list = LIST.lock();
-        let number = list.next;
-        list.next += 1;
-        list.places.insert(number, place);
-        Ok(Self { number })
+        hold().note(path)
     }
-}
 
-impl Made {
     /// Leaves it where it is: it is another process's from now on.
     pub fn leave(self) {
         LIST.lock().places.remove(&self.number);
@@ -81,15 +114,20 @@ impl Made {
     /// Takes note that what was made stands at `path` now.
     pub fn moved_to(&self, path: &Path) {
         if let Some(place) = LIST.lock().places.get_mut(&self.number) {
-            place.path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            place.path = absolute(path);
         }
     }
 }
 
+/// The process may move to another folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 impl Drop for Made {
     fn drop(&mut self) {
-        let place = LIST.lock().places.remove(&self.number);
-        place.into_iter().for_each(|place| place.remove());
+        let mut list = LIST.lock();
+        list.places.remove(&self.number).into_iter().for_each(|place| place.remove());
     }
 }
 
@@ -121,5 +159,18 @@ mod tests {
         made.into_iter().rev().for_each(drop);
         let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["link"], "a folder is empty before it goes, and what is another's stays");
+    }
+
+    #[test]
+    fn a_path_is_its_last_makers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("path");
+        std::fs::write(&path, "").unwrap();
+        // The inode of the second is that of the first, as it may be when a successor comes at once.
+        let (first, second) = (Made::note(&path).unwrap(), Made::note(&path).unwrap());
+        drop(first);
+        assert!(path.exists(), "it is the second's");
+        drop(second);
+        assert!(!path.exists());
     }
 }

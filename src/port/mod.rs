@@ -23,6 +23,7 @@ pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod netlink;
 mod open;
+pub(crate) mod own;
 pub(crate) mod own_folder;
 mod owner;
 pub(crate) mod packet;

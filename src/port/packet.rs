@@ -326,6 +326,7 @@ fn is_nowhere(name: &str) -> bool {
 /// There is no interface of this name. Tells which there are, the likeliest first.
 fn no_such_interface(name: &str) -> Error {
     let error = Error::new(Class::NoObject, format!("packet:{name}: there is no such interface"));
+    let error = error.because(Errno::NODEV);
     let found = Netlink::open().and_then(|mut netlink| netlink.interfaces()).unwrap_or_default();
     let mut names: Vec<_> = found.into_iter().map(|found| found.name).filter(|found| found != "lo").collect();
     names.sort_by_cached_key(|found| (strsim::damerau_levenshtein(found, name), found.clone()));

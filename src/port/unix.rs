@@ -21,7 +21,7 @@
 use super::Edge;
 use super::access;
 use super::datagram::{Sequenced, UnixGram};
-use super::made::Made;
+use super::made::{self, Made};
 use super::owner::{UNKNOWN, of_descriptor, process};
 use super::stream::Stream;
 use super::sys::{Credentials, peer_credentials};
@@ -77,13 +77,16 @@ fn inode(path: &Path) -> Option<Inode> {
 fn bind_free(path: &Path, kind: SocketType, mode: u32) -> Result<(OwnedFd, Made), Errno> {
     let fd = socket_with(AddressFamily::UNIX, kind, FLAGS, None)?;
     fchmod(&fd, Mode::from_raw_mode(mode))?;
+    let mut held = made::hold();
     bind(&fd, &SocketAddrUnix::new(path)?)?;
+    let bound = held.note(path)?;
+    drop(held);
     let there = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let found = fstat(&there)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        bound.leave();
         return Err(Errno::STALE);
     }
-    let bound = Made::note(path)?;
     // The umask may have taken bits away.
     if found.st_mode & 0o7777 != mode {
         chmod(format!("/proc/self/fd/{}", there.as_raw_fd()), Mode::from_raw_mode(mode))?;
@@ -105,8 +108,9 @@ fn beside(path: &Path) -> Option<PathBuf> {
 fn bind_kind(path: &Path, kind: SocketType, access: &Access) -> Result<(OwnedFd, Made)> {
     bind_here(path, kind, access).or_else(|error| {
         let (mode, user, group) = (access.mode, access.user.clone(), access.group.clone());
+        let mut held = made::hold();
         let fd = deed::bind(path, kind.as_raw(), (mode, user, group), error)?;
-        let made = Made::note(path).map_err(|errno| failed("look at", path, errno))?;
+        let made = held.note(path).map_err(|errno| failed("look at", path, errno))?;
         Ok((fd, made))
     })
 }
@@ -200,7 +204,7 @@ fn remove_stale(path: &Path, stale: Inode) -> Result<()> {
 }
 
 fn taken(path: &Path, why: impl Display) -> Error {
-    Error::new(Class::Runtime, format!("cannot bind {}: {why}", path.display()))
+    Error::new(Class::Runtime, format!("cannot bind {}: {why}", path.display())).because(Errno::ADDRINUSE)
 }
 
 /// Makes sure that nobody answers at a path: which socket it is that does not.
@@ -220,9 +224,10 @@ fn stale(path: &Path, kind: SocketType) -> Result<Inode> {
         }
         Ok(()) if is_own(&probe) => Err(taken(&"another port of the bridge listens on it").hint(OWN)),
         Ok(()) => Err(taken(&format_args!("{} listens on it", peer(&probe))).hint(USE_ANOTHER)),
-        Err(Errno::ACCESS | Errno::PERM) if there.st_uid != rustix::process::geteuid().as_raw() => {
+        Err(errno @ (Errno::ACCESS | Errno::PERM)) if there.st_uid != rustix::process::geteuid().as_raw() => {
             let whose = format!("it is a socket of user {}, who alone may use or remove it", there.st_uid);
-            Err(taken(&whose).hint("choose a path of your own, in $XDG_RUNTIME_DIR for example"))
+            let hint = "choose a path of your own, in $XDG_RUNTIME_DIR for example";
+            Err(taken(&whose).hint(hint).because(errno))
         }
         Err(errno) => Err(taken(&format_args!("it is in use ({})", std::io::Error::from(errno))).hint(USE_ANOTHER)),
     }

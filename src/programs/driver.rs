@@ -140,7 +140,8 @@ impl<'a> Driver<'a> {
             let on_it = |place: &&Place| place.spec.switches().contains(&ended.switch.as_str());
             if let Some(place) = self.places.get(index).filter(on_it) {
                 let what = format!("{}: its switch {} has ended", place.spec.name, ended.switch);
-                self.supervisor.handle_lost(self.clock.now(), index, Error::new(ended.why.class(), what));
+                let error = Error::new(ended.why.class(), what).because(ended.why.clone());
+                self.supervisor.handle_lost(self.clock.now(), index, error);
             }
         }
     }

@@ -105,7 +105,7 @@ fn lock(instance: &str, path: &Path, file: &File) -> Result<()> {
 
 /// Makes the folder of a log, and those above it.
 fn make_folder(instance: &str, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| {
+    std::fs::create_dir_all(folder).map_err(|cause| {
         let error = match folder.symlink_metadata() {
             // `create_dir_all` says "File exists" of both.
             Ok(found) if found.is_symlink() && !folder.exists() => Error::new(
@@ -115,9 +115,9 @@ fn make_folder(instance: &str, folder: &Path) -> Result<()> {
             Ok(found) if !found.is_dir() && !found.is_symlink() => {
                 Error::usage(format!("{instance}: the folder of its log, {}, is no folder", folder.display()))
             }
-            _ => Error::system(format_args!("{instance}: the folder of its log, {}", folder.display()), &error),
+            _ => Error::system(format_args!("{instance}: the folder of its log, {}", folder.display()), &cause),
         };
-        error.hint("name another with --logs FOLDER or log = \"FILE\"")
+        error.hint("name another with --logs FOLDER or log = \"FILE\"").because(cause)
     })
 }
 
@@ -146,7 +146,9 @@ fn held(instance: &str, path: &Path, file: &File) -> Error {
         Some(pid) => (format!("pid {pid}"), ELSEWHERE),
         None => ("another process".to_owned(), ELSEWHERE),
     };
-    Error::new(Class::Runtime, format!("{instance}: its log {} is written by {who}", path.display())).hint(hint)
+    Error::new(Class::Runtime, format!("{instance}: its log {} is written by {who}", path.display()))
+        .hint(hint)
+        .because(Errno::WOULDBLOCK)
 }
 
 const ELSEWHERE: &str = "another run of the bench? `zbridge ls` shows it; this one can have --logs FOLDER";

@@ -12,8 +12,10 @@
 use super::packet::{self, Fault};
 use crate::error::{Class, Error, Result};
 use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -233,6 +235,16 @@ pub fn connect(fd: impl AsFd, path: &Path, errno: Errno) -> Result<(), Errno> {
 /// The refusal stands.
 pub fn open(path: &Path, flags: u32, errno: Errno) -> Result<OwnedFd, Errno> {
     after(errno)?.done(&Deed::Open(whole(path), flags), None)?.ok_or(errno)
+}
+
+/// Opens the file at `path`, which is there, with `flags` of open(2).
+///
+/// # Errors
+/// The system's.
+pub fn file(path: &Path, flags: OFlags) -> std::io::Result<File> {
+    let flags = flags | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).or_else(|errno| open(path, flags.bits(), errno));
+    Ok(File::from(opened?))
 }
 
 /// After opening `path` below `folder` to read was refused: has it done, where no link leads out.

@@ -25,6 +25,7 @@ pub struct Fault {
     class: u8,
     what: String,
     hint: Option<String>,
+    errno: Option<i32>,
     /// The exit status.
     pub status: u8,
 }
@@ -33,17 +34,14 @@ impl Fault {
     /// To be sent.
     pub fn new(error: &Error, status: u8) -> Self {
         let hint = error.advice().map(ToOwned::to_owned);
-        Self { class: error.class().code(), what: error.what().to_owned(), hint, status }
+        let errno = error.raw_os_error();
+        Self { class: error.class().code(), what: error.what().to_owned(), hint, errno, status }
     }
 
     /// As it was before.
     pub fn error(&self) -> Error {
         let class = STATUSES.iter().find(|row| row.code == self.class).map_or(Class::Runtime, |row| row.class);
-        let error = Error::new(class, &self.what);
-        match &self.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        Error::told_elsewhere(class, &self.what, self.hint.clone(), self.errno)
     }
 }
 

@@ -72,6 +72,7 @@ pub trait Service {
 
 /// Bytes that a service has accepted for something outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Unsent {
     /// What they came through.
     pub from: String,

@@ -40,9 +40,11 @@ pub(crate) mod station;
 pub(crate) mod table;
 pub(crate) mod usbip;
 
+pub use crate::codec::Pieces;
 use crate::config::{PortKind, PortSpec};
 use crate::error::{Error, Result};
 use crate::time::Instant;
+pub use lease::{Lease, Who};
 pub use machine::{Arrived, Service, Unsent};
 use nat::Nat;
 pub use outside::{Datagrams, Event, FileAnswer, Found, JobDone, Outside, Refusal, Refused, SocketId, Want};

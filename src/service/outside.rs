@@ -26,6 +26,7 @@ pub struct SocketId(pub u64);
 
 /// Something that a service works with from its beginning.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Want {
     /// A TCP address that clients connect to.
     Tcp {
@@ -72,6 +73,7 @@ pub enum Want {
 
 /// What a want turned out to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Found {
     /// As it was wanted.
     Ready,
@@ -113,6 +115,7 @@ pub struct Event {
 
 /// A socket of datagrams.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Datagrams {
     /// UDP.
     Udp,
@@ -136,6 +139,7 @@ pub struct Refused {
 
 /// Why something did not arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Refusal {
     /// Nobody listens on the port.
     Port,
@@ -155,6 +159,7 @@ pub enum Refusal {
 
 /// What was done with a file.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum FileAnswer {
     /// It is open.
     Opened {

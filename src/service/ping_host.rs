@@ -16,6 +16,7 @@ const DATA: usize = 56;
 
 /// What has become of the pings.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct PingStats {
     /// Questions sent.
     pub sent: u64,

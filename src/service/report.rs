@@ -47,6 +47,7 @@ impl Report {
 
 /// What a service shows of itself.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct Shown {
     /// How it stands. A service that does not say is up as long as it runs.
     pub standing: Option<Standing>,
@@ -66,6 +67,7 @@ impl Show for Shown {
 
 /// How a service stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Standing {
     /// One of [`PORT_STATES`](crate::control::PORT_STATES).
     pub state: &'static str,
@@ -75,6 +77,7 @@ pub struct Standing {
 
 /// Figures of one kind. `status --json` has them as an object of the port, so that their name is none of a port's keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Figures {
     /// What they are of: `flows`.
     pub of: &'static str,
@@ -84,6 +87,7 @@ pub struct Figures {
 
 /// An address that a host of a segment was given.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Leased {
     /// The address.
     pub addr: Ipv4Addr,

@@ -75,6 +75,7 @@ impl Transmit for Nobody {
 
 /// What [`Switch::flush`] came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Flush {
     /// Nothing waits any more.
     Empty,

@@ -126,6 +126,7 @@ pub enum Learned {
 
 /// An entry as it is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Entry {
     /// The station.
     pub mac: Mac,
@@ -146,6 +147,7 @@ struct Share {
 
 /// The bounds of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct FdbLimits {
     /// Entries in all, static ones included.
     pub entries: usize,

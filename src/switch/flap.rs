@@ -25,6 +25,7 @@ const PAIRS: usize = 128;
 
 /// An address that is heard on two ports by turns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Flap {
     /// The address.
     pub mac: Mac,

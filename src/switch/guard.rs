@@ -49,6 +49,7 @@ const SWEEP: usize = 32;
 
 /// What a frame may claim to be.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Address {
     /// A station.
     Mac(Mac),
@@ -68,6 +69,7 @@ impl std::fmt::Display for Address {
 
 /// A claim to an address that another port has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Claim {
     /// The port that it came from.
     pub port: PortId,

@@ -76,6 +76,7 @@ const SHARED_EVERY: Duration = Duration::from_secs(1);
 
 /// An IP address that two stations have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Shared {
     /// The address.
     pub addr: IpAddr,

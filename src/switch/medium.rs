@@ -33,6 +33,7 @@ const OCTET_TIME: Duration = Duration::from_micros(32);
 
 /// The settings of a medium.
 #[derive(Clone, PartialEq, Debug, Default)]
+#[non_exhaustive]
 pub struct RadioConfig {
     /// Who hears whom, and how well.
     pub links: Links,

@@ -63,6 +63,7 @@ const EVENTS_MAX: usize = 256;
 
 /// The settings of a switch.
 #[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct SwitchConfig {
     /// Time after which a station that was not heard is forgotten.
     pub ageing: Duration,
@@ -92,8 +93,18 @@ impl Default for SwitchConfig {
     }
 }
 
+impl SwitchConfig {
+    /// The defaults, but for what `set` changes: `SwitchConfig::with(|switch| switch.fdb_limit = 1024)`.
+    pub fn with(set: impl FnOnce(&mut Self)) -> Self {
+        let mut config = Self::default();
+        set(&mut config);
+        config
+    }
+}
+
 /// Something a person should hear of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// One address is heard on two ports by turns. Said once for each address.
     Flapping(Flap),

@@ -17,6 +17,7 @@ const WORTH_IT_AGAIN: usize = 32;
 
 /// What a switch has to know of a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PortConfig {
     /// Source addresses are learned.
     pub learn: bool,
@@ -52,8 +53,18 @@ impl Default for PortConfig {
     }
 }
 
+impl PortConfig {
+    /// The defaults, but for what `set` changes: `PortConfig::with(|port| port.isolate = true)`.
+    pub fn with(set: impl FnOnce(&mut Self)) -> Self {
+        let mut config = Self::default();
+        set(&mut config);
+        config
+    }
+}
+
 /// How a port is doing, as it is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PortState {
     /// It takes part.
     pub up: bool,

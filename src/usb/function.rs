@@ -12,6 +12,7 @@ use std::any::Any;
 
 /// A function's answer to a control request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Control {
     /// Done. An IN reply is in the buffer; the core cuts it to `wLength`.
     Done,
@@ -23,6 +24,7 @@ pub enum Control {
 
 /// A function's answer to OUT data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Out {
     /// So many bytes were taken. The rest is offered again later; the transfer is done when all are taken.
     Taken(usize),
@@ -34,6 +36,7 @@ pub enum Out {
 
 /// A function's answer to a request for IN data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum In {
     /// The transfer ends with what is in the buffer, which may be nothing (a zero-length packet).
     Done,

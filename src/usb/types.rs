@@ -2,6 +2,7 @@
 
 /// The speed of a device (USB 2.0 and USB 3.2). Low speed has no bulk endpoints and is not offered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Speed {
     /// 12 Mbit/s.
     Full,

@@ -7,6 +7,7 @@ use super::types::{Address, Setup};
 
 /// How a transfer, or one packet of an isochronous transfer, ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
 pub enum Status {
     /// Done.
     #[default]

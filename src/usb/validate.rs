@@ -6,6 +6,7 @@ use super::types::{Speed, TransferKind};
 
 /// Why a description cannot become a device.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DescriptionError {
     /// No configuration, or more than 255.
     #[error("a device has 1 to 255 configurations, not {0}")]

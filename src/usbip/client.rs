@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Whose habits a client has; servers have to serve both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
 pub enum Dialect {
     /// Linux vhci: seqnums count up, `number_of_packets` is 0 where there are none.
     #[default]
@@ -27,6 +28,7 @@ pub enum Dialect {
 
 /// What a client learns.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// The list of devices.
     Devices(Vec<DeviceRecord>),
@@ -42,6 +44,7 @@ pub enum Event {
 
 /// How a server broke the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientFault {
     /// Another version.
     #[error("protocol version {0:#06x}")]

@@ -10,6 +10,7 @@ use crate::usb::{Address, Direction, Setup, Status, TransferKind, Urb};
 
 /// A whole command.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// A SUBMIT and its transfer, whose id is the seqnum. With [`Status::NoRoom`] it is too large, and has no data.
     Submit(CmdSubmit, Urb),

@@ -6,6 +6,7 @@ use crate::usb::Device;
 
 /// Why a device cannot be exported.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExportError {
     /// Not `N-M` with N in 1..=255 and M in 1..=254.
     #[error("{0:?} is not a bus id (write 1-1 to 255-254)")]

@@ -30,6 +30,7 @@ pub(crate) const REQUEST_LENGTH: usize = OP_LENGTH + BUSID_LENGTH;
 /// `status` of a reply (`tools/usb/usbip/libsrc/usbip_common.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum OpStatus {
     /// Done.
     Ok = 0,

@@ -44,6 +44,7 @@ const RET_UNLINK: u32 = 4;
 
 /// What is wrong with a header or with what follows it. After any of these the stream has lost its frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fault {
     /// Not one of the commands that this role receives.
     #[error("unknown command {0:#x}")]

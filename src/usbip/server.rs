@@ -20,6 +20,7 @@ pub struct ConnectionId(u64);
 
 /// How a server behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// Lists also show devices that are in use; usbipd hides them.
     pub show_busy: bool,
@@ -27,6 +28,7 @@ pub struct Options {
 
 /// Why a connection was not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
     /// [`MAX_CONNECTIONS`] are open.
     #[error("too many connections")]

@@ -17,6 +17,7 @@ use attached::{Attached, OVERTAKEN_TIMEOUT};
 
 /// Why a session ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// Its request was answered, and there is nothing more to say.
     #[error("request answered")]

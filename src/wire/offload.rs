@@ -76,6 +76,7 @@ pub enum Checksum {
 
 /// A `virtio_net_hdr` that makes no sense.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadOffload {
     /// A flag that was never agreed on.
     #[error("unknown vnet_hdr flags {0:#04x}")]

@@ -33,6 +33,7 @@ pub const STATIONS_MAX: usize = 16;
 
 /// What is translated at a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Rule {
     /// The MAC address of whoever is behind it, for one made of the port's name.
     Mac,

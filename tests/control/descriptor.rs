@@ -81,7 +81,8 @@ fn a_tap_is_handed_over() {
     let mut a = lab.join("a");
     let namespace = Namespace::new("host");
     let tap = namespace.inside(|| {
-        let options = config::Tap { up: true, ..config::Tap::new("zeth0") };
+        let mut options = config::Tap::new("zeth0");
+        options.up = true;
         copy(Tap::open(&options, None).unwrap())
     });
     namespace.ip("addr add 192.0.2.1/24 dev zeth0");

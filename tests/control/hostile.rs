@@ -1,7 +1,7 @@
 //! Clients of the control socket that mean harm, or are broken: the switch goes on, and so do the others.
 
-use super::{A, B, Lab};
-use std::io::{Read, Write};
+use super::{A, B, BROADCAST, Lab};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -217,6 +217,37 @@ fn requests_of_one_who_has_left_are_done_and_others_are_not_disturbed() {
     assert_eq!(line(&mut client), "", "and then the end");
     eventually("all is closed", || (bridge.threads_and_descriptors().1 < descriptors).then_some(()));
     bridge.carry();
+}
+
+#[test]
+fn answers_that_nobody_will_hear_are_not_sought() {
+    const ASKED: usize = 100;
+    let mut bridge = Carrying::start();
+    for number in 0..6000_u32 {
+        let [_, _, high, low] = number.to_be_bytes();
+        bridge.a.send(&numbered(BROADCAST, [2, 0, 0, 1, high, low], number, 60));
+    }
+    eventually("all are learned", || (bridge.lab.told(&["fdb", "--json"]).lines().count() > 6000).then_some(()));
+    let (request, ticks) = ("{\"command\":\"fdb\"}\n", |bridge: &Carrying| bridge.zbridge.cpu_ticks());
+    let (before, (_, descriptors)) = (ticks(&bridge), bridge.threads_and_descriptors());
+    let mut client = BufReader::new(bridge.greeted());
+    for _ in 0..ASKED {
+        client.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut told = String::new();
+        client.read_line(&mut told).unwrap();
+        assert!(told.contains("\"ok\""), "{}", &told[..told.len().min(200)]);
+    }
+    drop(client);
+    let heard = ticks(&bridge) - before;
+    assert!(heard > 4, "it is work: {heard}");
+    // One who leaves at once has asked for twenty times as much.
+    let before = ticks(&bridge);
+    let mut client = bridge.connect();
+    client.write_all(request.repeat(20 * ASKED).as_bytes()).unwrap();
+    drop(client);
+    eventually("it is let go", || (bridge.threads_and_descriptors().1 <= descriptors).then_some(()));
+    let unheard = ticks(&bridge) - before;
+    assert!(unheard < 3 * heard, "{unheard} ticks, and {heard} for {ASKED} answers");
 }
 
 #[test]

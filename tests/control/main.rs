@@ -11,6 +11,7 @@ use support::frame::{BROADCAST, numbered};
 use support::{
     Exit, Launch, PATIENCE, Peer, Process, Station, StreamPeer, Summary, TempDir, eventually, needs, require, zbridge,
 };
+use zbridge::control::Lifetime;
 use zbridge::engine::Client;
 use zbridge::wire::Mac;
 
@@ -227,6 +228,26 @@ fn ports_come_and_go_while_it_runs() {
     let summary = Summary::of(zbridge);
     let b = summary.all_of("b");
     assert_eq!((b.rx_frames, b.tx_frames), (1, 1), "{summary:?}");
+}
+
+#[test]
+fn of_many_who_add_one_name_one_has_it_and_the_others_hear_why() {
+    let lab = Lab::new();
+    let _zbridge = lab.with_ports(&["a"]);
+    for _ in 0..10 {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let spec = format!("nat:192.0.2.1/24,forward=tcp:{free}->192.0.2.9:80");
+        let mut clients: Vec<Client> = (0..6).map(|_| lab.client("default")).collect();
+        let told: Vec<_> = std::thread::scope(|scope| {
+            let adding = |client| scope.spawn(|| Client::add_port(client, &spec, Lifetime::Bridge));
+            let threads: Vec<_> = clients.iter_mut().map(adding).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let refused: Vec<_> = told.into_iter().filter_map(Result::err).collect();
+        assert_eq!(refused.len(), 5, "{refused:?}");
+        assert!(refused.iter().all(|error| error.what().contains("a port named nat")), "{refused:?}");
+        clients[0].remove_port("nat").unwrap();
+    }
 }
 
 #[test]

@@ -267,7 +267,7 @@ fn a_cut_frame_is_kept_where_nothing_else_may_wait() {
         for stop in 0..=first + line[1].len() {
             let mut bench = Bench::new(kind, [Answer::Take(stop)]);
             // nothing fits a queue, whatever is in the others
-            bench.switch = Switch::new(&SwitchConfig { queue_limit: 1, ..SwitchConfig::default() });
+            bench.switch = Switch::new(&SwitchConfig::with(|switch| switch.queue_limit = 1));
             for port in [SENDER, SLOW] {
                 assert_eq!(bench.switch.add_port(PortConfig::default()), Some(port));
             }

@@ -282,6 +282,7 @@ impl Pair {
                 Event::TableFull => None,
                 Event::Claimed(claim, _) => return Err(format!("no port is guarded: {claim:?}")),
                 Event::Shared(shared) => return Err(format!("no frame tells of an address: {shared:?}")),
+                other => return Err(format!("the reference does not know {other:?}")),
             };
             if !self.told_full.insert(full) {
                 return Err(format!("{event:?} was said twice"));

@@ -151,15 +151,15 @@ impl Scenario {
             ageing: Duration::from_secs(rng.pick(&[1, 10, 10, 300, 300, 1_000_000])),
             serial: 0,
         };
-        let config = SwitchConfig {
-            ageing: of.ageing,
-            fdb_limit: if tight { 1 + rng.below(14) } else { 65_536 },
-            fdb_port_limit: rng.percent(70).then(|| if tight { 1 + rng.below(6) } else { 1000 }),
+        let config = SwitchConfig::with(|switch| {
+            switch.ageing = of.ageing;
+            switch.fdb_limit = if tight { 1 + rng.below(14) } else { 65_536 };
+            switch.fdb_port_limit = rng.percent(70).then(|| if tight { 1 + rng.below(6) } else { 1000 });
             // Mostly more than all queues take; or so little that they have to share it.
-            queue_limit: if heavy { rng.pick(&[64 << 20, 3 << 20]) } else { rng.pick(&[64 << 20, 64 << 20, 20_000]) },
-            seed: rng.next(),
-            radio: None,
-        };
+            switch.queue_limit =
+                if heavy { rng.pick(&[64 << 20, 3 << 20]) } else { rng.pick(&[64 << 20, 64 << 20, 20_000]) };
+            switch.seed = rng.next();
+        });
         let first = if heavy { 2 } else { 1 + rng.below(of.ports) };
         let mut ops: Vec<Op> = (0..first).map(|_| of.add_port(&mut rng)).collect();
         let length = 10 + rng.below(60);
@@ -190,16 +190,14 @@ impl Character {
     }
 
     fn add_port(&mut self, rng: &mut Rng) -> Op {
-        let config = PortConfig {
-            learn: rng.percent(85),
-            isolate: rng.percent(20),
-            guard: false,
-            mtu: (!self.heavy && rng.percent(35)).then(|| rng.pick(&MTUS)),
-            queue: if self.heavy { 2000 } else { rng.pick(&[1, 2, 4, 9, 20, 64, 400]) },
-            pausable: rng.percent(60),
-            offload: self.offload || rng.percent(20),
-            renames: false,
-        };
+        let config = PortConfig::with(|port| {
+            port.learn = rng.percent(85);
+            port.isolate = rng.percent(20);
+            port.mtu = (!self.heavy && rng.percent(35)).then(|| rng.pick(&MTUS));
+            port.queue = if self.heavy { 2000 } else { rng.pick(&[1, 2, 4, 9, 20, 64, 400]) };
+            port.pausable = rng.percent(60);
+            port.offload = self.offload || rng.percent(20);
+        });
         Op::AddPort { config, room: self.room(rng) }
     }
 

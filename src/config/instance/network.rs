@@ -14,6 +14,7 @@ pub const DEFAULT_HOST: &str = "eth0";
 
 /// How an instance is on the network.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Network {
     /// Not at all, or by a port of the file: a serial line, a socket that it dials itself.
     Own,
@@ -65,6 +66,7 @@ impl Network {
 
 /// A configured interface for host tools. It is sent in this form to the process that makes it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Host {
     /// What it is called.
     pub ifname: String,
@@ -90,6 +92,7 @@ impl Default for Host {
 
 /// What `host` says: an address, or to ask for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum HostAddr {
     /// This address.
     Cidr(Cidr),

@@ -33,6 +33,7 @@ pub(super) const GROUP: KeyRow = KeyRow {
 
 /// Who may use what is made.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct Access {
     /// Permission bits, if not the usual ones.
     pub mode: Option<u32>,

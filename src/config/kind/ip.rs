@@ -46,6 +46,7 @@ pub(super) static UDP: KindRow = KindRow {
 
 /// Length-prefixed frames on a TCP connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Tcp {
     /// What is dialled or listened on; port 0 only when listening.
     pub addr: HostPort,
@@ -59,6 +60,7 @@ pub struct Tcp {
 
 /// One frame a UDP datagram.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Udp {
     /// What is bound.
     pub local: HostPort,

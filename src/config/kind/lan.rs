@@ -79,6 +79,7 @@ const POOL_MAX: u32 = 65_536;
 
 /// A host with an address of its own: `host=MAC/ADDR[/NAME]`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct LanHost {
     /// Its MAC address.
     pub mac: Mac,
@@ -97,6 +98,7 @@ impl fmt::Display for LanHost {
 
 /// For which clients a file to boot is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum BootClient {
     /// Those of an architecture by the number that DHCP has for it (option 93; RFC 4578, section 2.1, and its registry):
     /// 0 is a BIOS, 7 an x86-64 EFI, 11 an ARM64 EFI.
@@ -107,6 +109,7 @@ pub enum BootClient {
 
 /// A file to boot: `bootfile=NAME[@CLIENT]`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct BootFile {
     /// Its name in the folder, or a URL for clients that take one.
     pub file: String,
@@ -115,6 +118,11 @@ pub struct BootFile {
 }
 
 impl BootFile {
+    /// A file for all that have none of their own.
+    pub fn new(file: impl Into<String>) -> Self {
+        Self { file: file.into(), client: None }
+    }
+
     /// Whether it is to be found elsewhere.
     pub fn is_url(&self) -> bool {
         self.file.contains("://")
@@ -134,6 +142,7 @@ impl fmt::Display for BootFile {
 
 /// The services of a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Lan {
     /// The first and the last address for hosts that ask; `None`: DHCP is off.
     pub dhcp: Option<(Ipv4Addr, Ipv4Addr)>,

@@ -236,6 +236,7 @@ pub trait KindText {
 
 /// How a peer is attached to a port: who, and the line to paste.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Attach {
     /// Who runs the line: `QEMU`, `native_sim`, `host`.
     pub who: &'static str,

@@ -65,6 +65,7 @@ pub(super) static ROW: KindRow = KindRow {
 
 /// The transport of a forward.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -83,6 +84,7 @@ impl fmt::Display for Protocol {
 
 /// An address of the host that leads to a guest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub struct Forward {
     /// Its transport.
     pub protocol: Protocol,
@@ -101,6 +103,7 @@ impl fmt::Display for Forward {
 
 /// A gateway to the host's networks.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Nat {
     /// Its IPv4 address, and the network behind it.
     pub gateway: Ipv4Addr,

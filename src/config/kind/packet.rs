@@ -38,6 +38,7 @@ pub(super) static ROW: KindRow = KindRow {
 
 /// An existing interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Packet {
     /// Its name.
     pub ifname: String,

@@ -26,6 +26,7 @@ pub enum Arrival {
 
 /// What a port is, by kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum PortKind {
     /// A TAP interface of this machine.
     Tap(Tap),

@@ -70,6 +70,7 @@ pub(super) static ROW: KindRow = KindRow {
 
 /// The IP adapter of a port with bare IP packets.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct IpPeer {
     /// Addresses of the peer and their networks; none: they are learned.
     pub addrs: Vec<Cidr>,
@@ -91,6 +92,7 @@ impl IpPeer {
 
 /// SLIP on a serial line.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Slip {
     /// What carries its bytes.
     pub transport: Transport,

@@ -56,6 +56,7 @@ pub(super) static ROW: KindRow = KindRow {
 
 /// A TAP interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Tap {
     /// The name of the interface.
     pub name: String,

@@ -97,6 +97,7 @@ pub(super) static KEYS: [KeyRow; 9] = [CONNECT, LISTEN, ANYBODY, PARITY, STOP, R
 
 /// What carries the bytes of a serial line.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Transport {
     /// A UNIX stream socket.
     Unix {

@@ -42,6 +42,7 @@ impl Parity {
 
 /// A UART of this machine, and how its line is set: 8 data bits.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Uart {
     /// Its device.
     pub device: PathBuf,

@@ -77,6 +77,7 @@ pub(super) static SEQ: KindRow = KindRow {
 
 /// Length-prefixed frames on a SOCK_STREAM socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct UnixStream {
     /// The path that is listened on or dialled.
     pub path: PathBuf,
@@ -90,6 +91,7 @@ pub struct UnixStream {
 
 /// One frame a datagram on a SOCK_DGRAM socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct UnixGram {
     /// The path that is bound.
     pub path: PathBuf,
@@ -101,6 +103,7 @@ pub struct UnixGram {
 
 /// One frame a packet on a SOCK_SEQPACKET socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct UnixSeq {
     /// The path that is listened on or dialled.
     pub path: PathBuf,

@@ -125,6 +125,7 @@ pub(super) static COMMON: &[KeyRow] = &[
 
 /// The speed of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub enum UsbSpeed {
     /// 12 Mbit/s.
     Full,
@@ -139,6 +140,7 @@ const SPEEDS: [(&str, UsbSpeed); 3] = [("full", UsbSpeed::Full), ("high", UsbSpe
 
 /// What is at the other end of a serial port.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Serial {
     /// The port itself: what it gets it gives back.
     Echo,
@@ -154,6 +156,7 @@ pub enum Serial {
 
 /// What a device is, by kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum UsbKind {
     /// A serial port.
     CdcAcm(Serial),
@@ -178,6 +181,7 @@ pub enum UsbKind {
 
 /// A device as it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct UsbDevice {
     /// What it is.
     pub kind: UsbKind,

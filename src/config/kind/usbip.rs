@@ -72,6 +72,7 @@ const PORT: u16 = 3240;
 
 /// A device of another server.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Import {
     /// The server.
     pub server: HostPort,
@@ -100,6 +101,7 @@ static SPLIT: &[KeyRow] = &[KeyRow {
 
 /// A USB/IP server with its devices.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Usbip {
     /// Its addresses, one at least.
     pub addrs: Vec<Cidr>,

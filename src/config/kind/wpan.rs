@@ -19,6 +19,7 @@ pub(super) static ROW: KindRow = KindRow {
 
 /// A node of an IEEE 802.15.4 medium.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Wpan {
     /// What carries its bytes.
     pub transport: Transport,

@@ -19,10 +19,12 @@ use crate::error::{Class, Error, Result};
 use crate::rights;
 use crate::service::report::{Figures, Leased};
 use crate::time::{Duration, Instant};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// MAC addresses that are shown of one port.
@@ -42,6 +44,20 @@ pub struct Answerer {
     pub handles: Vec<Handle>,
     /// When it began.
     pub since: SystemTime,
+    /// Names of ports that are being opened aside.
+    pub opening: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// A port of this name is being opened until this is dropped.
+struct Opening {
+    all: Arc<Mutex<BTreeSet<String>>>,
+    name: String,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.name);
+    }
 }
 
 /// What a command came to.
@@ -71,7 +87,9 @@ pub enum Told {
 
 fn done(value: &impl Serialize) -> Result<Outcome> {
     let value = serde_json::to_value(value);
-    value.map(Outcome::Done).map_err(|cause| Error::new(Class::Runtime, format!("cannot be written: {cause}")))
+    value
+        .map(Outcome::Done)
+        .map_err(|cause| Error::new(Class::Runtime, format!("cannot be written: {cause}")).because(cause))
 }
 
 impl Answerer {
@@ -143,13 +161,26 @@ impl Answerer {
         }
         let added = Added { port: spec.name.clone(), switch: spec.switch.clone() };
         let Some(descriptor) = descriptor else {
-            let handle = handle.clone();
-            let work = move || Told::Added(handle.add_port(spec).map(|()| added), lifetime);
+            let (handle, opening) = (handle.clone(), self.opening(&spec.name)?);
+            let work = move || {
+                let told = handle.add_port(spec).map(|()| added);
+                drop(opening);
+                Told::Added(told, lifetime)
+            };
             return Ok(Outcome::Aside(Box::new(work)));
         };
         handle.add_port_with(spec, descriptor)?;
         note_added(&added, lifetime, session);
         done(&added)
+    }
+
+    /// Two that are opened at once under one name would get in each other's way at an address or a path first.
+    fn opening(&self, name: &str) -> Result<Opening> {
+        if !self.opening.lock().insert(name.to_owned()) {
+            let what = format!("a port named {name} is just being added by another client");
+            return Err(Error::usage(what).hint("give it a name="));
+        }
+        Ok(Opening { all: self.opening.clone(), name: name.to_owned() })
     }
 
     fn remove(&self, port: &str, session: &mut Session) -> Result<Outcome> {

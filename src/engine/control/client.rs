@@ -97,8 +97,8 @@ enum Named {
 /// Connects to a control socket, on which nothing then takes longer than `patience`.
 fn call(path: &Path, patience: Duration) -> Result<UnixStream> {
     let failed = |errno: Errno| match errno {
-        Errno::NOENT | Errno::CONNREFUSED => none_runs(format!("nobody answers at {}", path.display())),
-        Errno::AGAIN => silent("the bridge"),
+        Errno::NOENT | Errno::CONNREFUSED => none_runs(format!("nobody answers at {}", path.display())).because(errno),
+        Errno::AGAIN => silent("the bridge").because(errno),
         _ => Error::system(format_args!("cannot talk to {}", path.display()), &errno.into()),
     };
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
@@ -298,7 +298,9 @@ impl Client {
         sent.map_err(|cause| self.broken(&cause))?;
         loop {
             let line = self.next_line()?;
-            let odd = |cause| Error::new(Class::Runtime, format!("an answer that cannot be read: {cause}"));
+            let odd = |cause: serde_json::Error| {
+                Error::new(Class::Runtime, format!("an answer that cannot be read: {cause}")).because(cause)
+            };
             let reply: Reply<T> = match serde_json::from_slice(&line) {
                 Ok(reply) => reply,
                 // An answer to an earlier request, or a refusal, may be of another shape.
@@ -334,7 +336,8 @@ impl Client {
     fn next_line(&mut self) -> Result<Vec<u8>> {
         let mut room = [0; 64 * 1024];
         loop {
-            let too_long = |error: crate::control::TooLong| Error::new(Class::Runtime, error.to_string());
+            let too_long =
+                |error: crate::control::TooLong| Error::new(Class::Runtime, error.to_string()).because(error);
             if let Some(line) = self.lines.next_line().map_err(too_long)? {
                 return Ok(line.to_vec());
             }

@@ -78,7 +78,7 @@ impl Server {
             listener,
             path,
             greeting: print(&greeting),
-            answerer: Answerer { name: name.clone(), handles, since: SystemTime::now() },
+            answerer: Answerer { name: name.clone(), handles, since: SystemTime::now(), opening: Arc::default() },
             clients: Clients::default(),
             came: 0,
             ready: VecDeque::new(),
@@ -338,6 +338,9 @@ impl Serving {
                 return true;
             }
         };
+        if session.deaf && command.only_asks() {
+            return true;
+        }
         let waits = matches!(command, Command::Wait { .. } | Command::PortAdd { fd: false, .. } | Command::Fdb { .. });
         let outcome = match waits && !may_wait {
             true => Err(Error::new(Class::Runtime, format!("{WAITING} clients wait for something already"))),

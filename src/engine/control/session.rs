@@ -62,7 +62,7 @@ pub struct Session {
     /// Nothing more will be read.
     pub ended: bool,
     /// Nobody will read what is sent.
-    deaf: bool,
+    pub deaf: bool,
     /// Open requests.
     pub waits: Vec<Wait>,
     /// Ports that go when it does: switch and name.
@@ -106,7 +106,7 @@ impl Session {
         self.waits.clear();
     }
 
-    /// Nobody will hear what it is still to get.
+    /// Nobody will hear what it is still to get. What it has asked to be done is done all the same.
     pub fn hang_up(&mut self) {
         self.deaf = true;
         self.waits.clear();

@@ -108,7 +108,7 @@ fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
         }
         Err(Errno::WOULDBLOCK) => {
             let what = format!("cannot use {}: {} serves its FIFOs", path.display(), lock_holder(&fd));
-            Err(Error::new(Class::Runtime, what).hint(USE_ANOTHER))
+            Err(Error::new(Class::Runtime, what).hint(USE_ANOTHER).because(Errno::BUSY))
         }
         Err(errno) => Err(failed(errno)),
     }
@@ -127,7 +127,8 @@ impl Fifo {
         }
         if FileType::from_raw_mode(there.mode) != FileType::Fifo {
             let what = format!("cannot use {}: it exists and is no FIFO", path.display());
-            return Err(Error::new(Class::Runtime, what).hint("choose another path, or move the file away"));
+            let error = Error::new(Class::Runtime, what).hint("choose another path, or move the file away");
+            return Err(error.because(Errno::EXIST));
         }
         let fifo = Self { path, _made: made };
         if fifo._made.is_some() {

@@ -1,8 +1,8 @@
 //! A pseudo-terminal that is linked to a path, for programs that want a terminal device.
 //!
-//! The link is made new each time; one that is there is replaced only if it leads nowhere, or to the very terminal that
-//! was just made: then it was left by a process that is no more. Anything else at the path is left alone, and a terminal
-//! that is in use is named with its owner.
+//! The link is made new each time; one that is there is replaced only if it was left by a process that is no more: it
+//! leads nowhere, to the very terminal that was just made, or to one that this process has made and linked elsewhere.
+//! Anything else at the path is left alone, and a terminal that is in use is named with its owner.
 //!
 //! A terminal that was closed keeps what its program did not read, and the modes that it set. The modes are put right
 //! before the next program comes; what is unread is thrown away, too, where it would be half a frame.
@@ -10,7 +10,7 @@
 use super::uart;
 use crate::config::Access;
 use crate::error::{Class, Error, Result, SOMEBODY};
-use crate::port::made::Made;
+use crate::port::made::{self, Made};
 use crate::port::{access, owner};
 use crate::rights::deed;
 use rustix::io::{Errno, ioctl_fionbio};
@@ -40,9 +40,7 @@ impl Pty {
         let name = ptsname(&master, Vec::new()).map_err(cannot)?.to_string_lossy().into_owned();
         let device = PathBuf::from(&name);
         access::give(&device, access)?;
-        make_link(&device, link)?;
-        let gone = |errno: Errno| Error::system(format_args!("cannot look at {}", link.display()), &errno.into());
-        let pty = Self { name, _link: Made::note(link).map_err(gone)? };
+        let pty = Self { name, _link: make_link(&device, link)? };
         pty.reset(&master).map_err(cannot)?;
         Ok((pty, master))
     }
@@ -67,23 +65,29 @@ impl Pty {
     }
 }
 
-fn make_link(device: &Path, link: &Path) -> Result<()> {
+/// Makes the link. The predecessor of this port may be about to remove it.
+fn make_link(device: &Path, link: &Path) -> Result<Made> {
     let cannot = |error: &std::io::Error| {
         Error::system(format_args!("cannot link {} to {}", link.display(), device.display()), error)
     };
+    let mut held = made::hold();
     match deed::link(device, link) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let old = leads_to(link);
-            if !old.as_ref().is_some_and(|old| old == device || !old.exists()) {
+            if !old.as_ref().is_some_and(|old| old == device || !old.exists() || held.has_linked(old, link)) {
                 let hint = "a terminal that is in use is left alone; choose another path, or remove it";
-                let taken = |why: &str| Error::new(Class::Runtime, format!("cannot link {}: {why}", link.display()));
+                let taken = |why: &str| {
+                    Error::new(Class::Runtime, format!("cannot link {}: {why}", link.display())).because(Errno::EXIST)
+                };
                 return Err(occupied(old.as_deref(), taken).hint(hint));
             }
             log::info!("{}: replacing a stale link", link.display());
-            deed::remove(link).and_then(|()| deed::link(device, link)).map_err(|error| cannot(&error))
+            deed::remove(link).and_then(|()| deed::link(device, link)).map_err(|error| cannot(&error))?;
         }
-        done => done.map_err(|error| cannot(&error)),
+        done => done.map_err(|error| cannot(&error))?,
     }
+    let gone = |errno: Errno| Error::system(format_args!("cannot look at {}", link.display()), &errno.into());
+    held.note(link).map_err(gone)
 }
 
 fn leads_to(link: &Path) -> Option<PathBuf> {
@@ -106,4 +110,41 @@ fn occupied(old: Option<&Path>, taken: impl Fn(&str) -> Error) -> Error {
     };
     taken(&format!("it leads to {}, the terminal of {SOMEBODY}", old.display()))
         .who(move || owner::of_descriptor(&controls))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::read_link;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_successor_keeps_the_link_when_its_predecessor_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("tty");
+        let open = || Pty::open(&link, &Access::default()).unwrap();
+        let (first, master) = open();
+        // Its number is free, and it is the second's next. The first has still to remove its link.
+        drop(master);
+        let second = open();
+        drop(first);
+        assert_eq!(read_link(&link).unwrap().to_str(), Some(second.0.name()));
+        drop(second);
+        assert!(read_link(&link).is_err(), "the last removes it");
+    }
+
+    #[test]
+    fn links_that_were_left_behind_are_replaced_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+        let open = |link: &Path| Pty::open(link, &Access::default());
+        let first = open(&one).unwrap();
+        // A process that was killed had this number for the other one.
+        symlink(first.0.name(), &other).unwrap();
+        let second = open(&other).unwrap();
+        assert_eq!(read_link(&other).unwrap().to_str(), Some(second.0.name()));
+        assert_eq!(read_link(&one).unwrap().to_str(), Some(first.0.name()));
+        let refused = open(&one).err().unwrap().told();
+        assert!(refused.what().contains(&format!("the terminal of pid {}", std::process::id())), "{refused}");
+    }
 }

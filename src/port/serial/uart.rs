@@ -54,6 +54,7 @@ pub fn open(settings: &Uart) -> Result<OwnedFd> {
 
 fn in_use(subject: &str, holder: &str) -> Error {
     Error::new(Class::Runtime, format!("{subject}: it is in use by {holder}"))
+        .because(Errno::BUSY)
         .hint("two on one line would steal each other's bytes: stop that one, or choose another device")
 }
 

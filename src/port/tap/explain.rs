@@ -5,7 +5,7 @@
 
 use crate::config;
 use crate::config::text::shell;
-use crate::error::{Class, Error, SOMEBODY};
+use crate::error::{Class, Error, SOMEBODY, copy};
 use crate::port::netlink::Interface;
 use crate::port::owner;
 use crate::wire::{Cidr, Mac};
@@ -95,7 +95,7 @@ pub fn not_opened(options: &config::Tap, mtu: Option<u32>, cause: &io::Error, be
     if let Err(cause) = fs::File::options().read(true).write(true).open(DEVICE) {
         return no_device(&port, &cause);
     }
-    match (Errno::from_io_error(cause), before) {
+    let error = match (Errno::from_io_error(cause), before) {
         (Some(Errno::PERM), None) => {
             Error::new(Class::Permission, format!("{port}: not permitted to create it")).hint(made())
         }
@@ -111,12 +111,13 @@ pub fn not_opened(options: &config::Tap, mtu: Option<u32>, cause: &io::Error, be
             Error::usage(format!("{port}: {}", unfit(other))).hint(instead(name, other))
         }
         _ => Error::system(port, cause),
-    }
+    };
+    error.because(copy(cause))
 }
 
 /// /dev/net/tun cannot be opened.
 fn no_device(port: &str, cause: &io::Error) -> Error {
-    match Errno::from_io_error(cause) {
+    let error = match Errno::from_io_error(cause) {
         Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
             Error::new(Class::NoObject, format!("{port}: there is no {DEVICE}"))
                 .hint("sudo modprobe tun; in a container: --device /dev/net/tun")
@@ -126,7 +127,8 @@ fn no_device(port: &str, cause: &io::Error) -> Error {
                 .hint("sudo chmod 0666 /dev/net/tun; in a container: --device /dev/net/tun")
         }
         _ => Error::system(format!("{port}: {DEVICE}"), cause),
-    }
+    };
+    error.because(copy(cause))
 }
 
 /// Whose a TAP is that was not to be had.
@@ -188,21 +190,23 @@ fn holds(fdinfo: &Path, name: &str) -> bool {
 
 /// `fd=N` names nothing that could be taken over.
 pub fn not_inherited(port: &str, number: i32, errno: Errno) -> Error {
-    match errno {
+    let error = match errno {
         Errno::BADF => Error::usage(format!("{port}: descriptor {number} is not open"))
             .hint("fd= is for a TAP that was opened by the program that started this one"),
         Errno::BUSY => Error::usage(format!("{port}: descriptor {number} is this process's own, or taken already")),
         errno => Error::system(format!("{port}: descriptor {number}"), &errno.into()),
-    }
+    };
+    error.because(errno)
 }
 
 /// The descriptor that was to be taken over is no TAP's.
 pub fn not_a_tap(name: &str, errno: Errno) -> Error {
-    match errno {
+    let error = match errno {
         Errno::BADFD => Error::usage(format!("tap:{name}: the descriptor is attached to no interface"))
             .hint("whoever opens /dev/net/tun has to call TUNSETIFF too"),
         _ => Error::usage(format!("tap:{name}: the descriptor is not a TAP's ({})", io::Error::from(errno))),
-    }
+    };
+    error.because(errno)
 }
 
 /// The interface behind a descriptor cannot be set up from here.

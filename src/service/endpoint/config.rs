@@ -17,6 +17,7 @@ pub const MAX_WINDOW: usize = 64 << 20;
 
 /// Addresses and limits of an endpoint.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct EndpointConfig {
     /// Its MAC address: unicast, not zero.
     pub mac: Mac,
@@ -46,6 +47,7 @@ impl EndpointConfig {
 
 /// How much an endpoint takes on, and how long it waits.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Limits {
     /// TCP connections at once. The next one is refused with a RST.
     pub connections: usize,

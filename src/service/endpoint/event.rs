@@ -17,6 +17,7 @@ pub struct ListenerId(pub(super) u32);
 
 /// Something happened. Events of one connection come in the order of this list, each at most once for several causes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// A peer has opened a connection to a listener.
     Accepted {
@@ -57,6 +58,7 @@ pub enum Event {
 
 /// Why a connection has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// Both sides have closed, and each has the other's data.
     Finished,
@@ -70,6 +72,7 @@ pub enum CloseReason {
 
 /// Counters since the endpoint was made.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
 pub struct Stats {
     /// Frames taken.
     pub frames_in: u64,

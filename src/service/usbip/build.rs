@@ -52,13 +52,13 @@ fn want(device: &UsbDevice) -> Option<Want> {
 pub(super) fn export(server: &mut Server, name: &str, usbip: &Usbip, outside: &mut dyn Outside) -> Result<Vec<Driver>> {
     let mut drivers = Vec::new();
     for (device, busid) in usbip.devices.iter().zip(usbip.busids()) {
-        let refused = |why: &dyn std::fmt::Display| Error::usage(format!("device={device}: {why}"));
+        let refused = |why: String| Error::usage(format!("device={device}: {why}"));
         let obtained = want(device).map(|want| obtain(name, "a serial port", &want, outside)).transpose()?;
         let serial = device.serial.clone().unwrap_or_else(|| serial_number(name, usbip, &busid));
         let found = obtained.as_ref().map(|(_, found)| found);
-        let made = make(device, serial, found).map_err(|why| refused(&why))?;
+        let made = make(device, serial, found).map_err(|why| refused(why.to_string()).because(why))?;
         drivers.extend(obtained.map(|(socket, _)| driver(device, &busid, socket)));
-        server.export(&busid, made).map_err(|why| refused(&why))?;
+        server.export(&busid, made).map_err(|why| refused(why.to_string()).because(why))?;
     }
     Ok(drivers)
 }

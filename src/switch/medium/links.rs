@@ -32,6 +32,7 @@ pub enum Links {
 /// A file of links that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("line {line}: {what}")]
+#[non_exhaustive]
 pub struct BadLinks {
     /// The line, counted from 1.
     pub line: usize,

@@ -37,6 +37,7 @@ const LOOP_TRANSFERS: usize = 4096;
 
 /// What source and sink exchange; the parameter `pattern` of `usbtest` and of gadget zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[non_exhaustive]
 pub enum Pattern {
     /// 0: zeroes.
     #[default]

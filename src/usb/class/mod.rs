@@ -14,6 +14,7 @@ use super::{Description, Speed};
 
 /// What a user may change of how a device shows itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Identity {
     /// The speed; high unless said otherwise.
     pub speed: Speed,

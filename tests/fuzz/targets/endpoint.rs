@@ -5,7 +5,7 @@ use super::Input;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use zbridge::internals::wire::{Ethernet, Layers, Sum};
-use zbridge::service::endpoint::{ConnId, Endpoint, EndpointConfig, Event, Limits, ListenerId};
+use zbridge::service::endpoint::{ConnId, Endpoint, EndpointConfig, Event, ListenerId};
 use zbridge::time::{Duration, Instant};
 use zbridge::wire::Mac;
 
@@ -42,8 +42,8 @@ impl Host {
         let mut config = EndpointConfig::new(mac(last), addrs);
         config.seed = last.into();
         config.mtu = MTU;
-        config.limits =
-            Limits { connections: CONNECTIONS, per_source: 3, window: 4096, neighbours: 4, ..config.limits };
+        let limits = &mut config.limits;
+        (limits.connections, limits.per_source, limits.window, limits.neighbours) = (CONNECTIONS, 3, 4096, 4);
         let mut endpoint = Endpoint::new(&config).expect("settings that work");
         let listener = endpoint.listen(3240, 2).ok();
         Self { endpoint, conns: Vec::new(), listener }

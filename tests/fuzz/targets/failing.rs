@@ -100,7 +100,7 @@ pub fn failing_switch(data: &[u8]) {
         scripts,
     };
     for _ in 0..PORTS {
-        let config = PortConfig { pausable: true, ..PortConfig::default() };
+        let config = PortConfig::with(|port| port.pausable = true);
         bench.switch.add_port(config).expect("there are few");
     }
     for _ in 0..OPERATIONS {

@@ -48,7 +48,7 @@ pub fn dhcp4(data: &[u8]) {
         mtu: 1400,
         lease: Duration::from_secs(600),
         tftp: Some(GATEWAY),
-        boot: vec![BootFile { file: "zephyr.bin".to_owned(), client: None }],
+        boot: vec![BootFile::new("zephyr.bin")],
     };
     let fixed = vec![Fixed { mac: Mac([2, 0, 0, 0, 0, 9]), addr: addr(9), name: Some("board1".to_owned()) }];
     let pool = Pool { first: addr(15), last: addr(18), reserved: vec![GATEWAY], fixed, reserved_names: Vec::new() };

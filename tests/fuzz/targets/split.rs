@@ -128,6 +128,7 @@ impl Bench {
                         assert_eq!(new, None, "one part at a time");
                     }
                     Command::Unlink(command) => self.unlinks.push((command.base.seqnum, command.victim)),
+                    other => panic!("no client of these rules sends {other:?}"),
                 }
             }
         }

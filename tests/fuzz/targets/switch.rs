@@ -15,15 +15,14 @@ const PORTS: usize = 8;
 /// Two bytes of settings, then operations: one byte that says which, and what it wants.
 pub fn switch(data: &[u8]) {
     let mut input = Input(data);
-    let settings = SwitchConfig {
-        radio: None,
-        ageing: Duration::from_secs(10),
-        fdb_limit: usize::from(input.byte() % 64),
-        fdb_port_limit: Some(usize::from(input.byte() % 64)).filter(|limit| *limit > 0),
+    let settings = SwitchConfig::with(|switch| {
+        switch.ageing = Duration::from_secs(10);
+        switch.fdb_limit = usize::from(input.byte() % 64);
+        switch.fdb_port_limit = Some(usize::from(input.byte() % 64)).filter(|limit| *limit > 0);
         // Also so little that the queues have to share it.
-        queue_limit: 6000 << (input.0.len() % 4 * 5),
-        seed: 1,
-    };
+        switch.queue_limit = 6000 << (input.0.len() % 4 * 5);
+        switch.seed = 1;
+    });
     let mut bench = Bench {
         switch: Switch::new(&settings),
         edges: Edges { room: [0; PORTS], configs: vec![None; PORTS], drops: false },
@@ -86,16 +85,16 @@ impl Bench {
         if self.switch.ports().count() == PORTS {
             return;
         }
-        let config = PortConfig {
-            learn: bits & 1 == 0,
-            isolate: bits & 2 != 0,
-            guard: bits & 32 != 0,
-            mtu: (bits & 4 != 0).then(|| u32::from(input.byte())),
-            queue: usize::from(input.byte()),
-            pausable: bits & 8 != 0,
-            offload: bits & 16 != 0,
-            renames: bits & 64 != 0,
-        };
+        let config = PortConfig::with(|port| {
+            port.learn = bits & 1 == 0;
+            port.isolate = bits & 2 != 0;
+            port.guard = bits & 32 != 0;
+            port.mtu = (bits & 4 != 0).then(|| u32::from(input.byte()));
+            port.queue = usize::from(input.byte());
+            port.pausable = bits & 8 != 0;
+            port.offload = bits & 16 != 0;
+            port.renames = bits & 64 != 0;
+        });
         let id = self.switch.add_port(config.clone()).expect("there are few");
         self.edges.configs[id.index()] = Some(config);
     }

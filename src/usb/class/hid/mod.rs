@@ -56,6 +56,7 @@ const MOUSE_REPORT: [u8; 52] = [
 
 /// Which device.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Kind {
     /// A keyboard of 104 keys, US layout.
     Keyboard,

@@ -8,6 +8,7 @@ use super::Kind;
 
 /// Why a line was not done. Nothing of it was.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScriptError {
     /// No such word, or not for this device.
     #[error("{0:?} is not a line for this device")]

@@ -62,6 +62,7 @@ pub(super) struct Disk {
 
 /// Work on the medium. Offsets and lengths are in bytes, multiples of [`BLOCK`].
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Work {
     /// Read so many bytes from this offset.
     Read(u64, usize),
@@ -73,6 +74,7 @@ pub enum Work {
 
 /// A piece of work and its name.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Job {
     /// To be given back with the result.
     pub id: u32,
@@ -82,6 +84,7 @@ pub struct Job {
 
 /// Why a job failed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum JobError {
     /// The medium could not be read or written, or has become too short.
     Medium,
