@@ -11,7 +11,7 @@ use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_ASKED, NAT_ASKED_EVERY, NAT_SILENCE};
 use crate::service::nat::icmp::QUOTE;
 use crate::service::nat::packet::{Headers, TCP, pseudo, unfinished};
-use crate::service::nat::wire::{Wire, has_room};
+use crate::service::nat::wire::{Cx, Wire, has_room};
 use crate::service::outside::{Outside, SocketId};
 use crate::service::station::Station;
 use crate::service::table::{self, Flow as _};
@@ -260,28 +260,20 @@ impl Flow {
     }
 
     /// Moves bytes in both directions and puts segments into `out`, a bounded number of each.
-    pub fn work(
-        &mut self,
-        now: Instant,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-        buffer: &mut [u8],
-        room: usize,
-        out: &mut Batch,
-    ) -> Fate {
+    pub fn work(&mut self, cx: &mut Cx, buffer: &mut [u8], room: usize, out: &mut Batch) -> Fate {
         if let Some(socket) = self.socket {
             if self.connection.is_dialling() {
-                match self.dial(now, socket, host) {
+                match self.dial(cx.now, socket, cx.host) {
                     Fate::Works => {}
                     other => return other,
                 }
             }
-            self.write(now, socket, host);
-            self.read(now, socket, host, buffer, room);
+            self.write(cx.now, socket, cx.host);
+            self.read(cx.now, socket, cx.host, buffer, room);
         }
-        let all_sent = self.emit(now, wire, out);
+        let all_sent = self.emit(cx.now, cx.wire, out);
         if self.connection.is_done() && self.socket.is_some() {
-            self.active = now;
+            self.active = cx.now;
             // A flow that lingers needs no memory.
             self.connection.rest();
             return Fate::Over;
