@@ -5,7 +5,7 @@
 #![allow(missing_docs)]
 
 pub mod cli {
-    pub use crate::cli::{perform, port_table, run};
+    pub use crate::cli::{main, port_table};
 }
 
 pub mod codec {
@@ -26,10 +26,6 @@ pub mod control {
     pub use crate::control::request::Request;
 }
 
-pub mod launch {
-    pub use crate::launch::take_over;
-}
-
 pub mod limits {
     pub use crate::limits::{
         BATCH_BYTES, FDB_LIMIT_MAX, INHALE_BYTES, INHALE_FRAMES, MAX_FRAME, MIN_FRAME, NAT_MEMORY, PREFIX, SKIP_MAX,
@@ -48,14 +44,6 @@ pub mod port {
 
     pub mod frame_io {
         pub use crate::port::frame_io::{FrameIo, Got, Refusal, receive, transmit};
-    }
-
-    pub mod keeper {
-        pub use crate::port::keeper::take_over;
-    }
-
-    pub mod memory {
-        pub use crate::port::memory::settle;
     }
 
     pub mod serial {

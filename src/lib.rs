@@ -9,9 +9,45 @@
 //!  board ─ packet (USB NIC) ───┘                        or a Switch of your own without any I/O
 //! ```
 //!
+//! # To embed
+//!
+//! A network of two ports that are this program itself, and one where a QEMU may connect:
+//!
+//! ```
+//! use std::time::Duration;
+//! use zbridge::{config::PortSpec, engine::Bridge};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let socket = std::env::temp_dir().join(format!("zbridge-{}", std::process::id()));
+//!     let bridge = Bridge::empty()?;
+//!     bridge.add_port(PortSpec::parse(&format!("unix:{}", socket.display()))?)?;
+//!     let (left, mut right) = (bridge.add_channel("default", "left")?, bridge.add_channel("default", "right")?);
+//!
+//!     // Destination, source and type, and what is said: a broadcast reaches all ports but its own.
+//!     let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1], &[0x88, 0xb5], b"hello"].concat();
+//!     left.send(&frame)?;
+//!     assert_eq!(right.recv(Duration::from_secs(5))?, Some(frame));
+//!
+//!     for port in &bridge.stop()?[0].ports {
+//!         println!("{} {}: {} frames in, {} out", port.name, port.kind, port.counters.rx_frames, port.counters.tx_frames);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | what you want | where it begins |
+//! |---|---|
+//! | the ports of a configuration, on threads of their own | [`engine::Bridge`], [`config::Config`], [`config::PortSpec`] |
+//! | a port that is your program, in threads or in an executor | [`Bridge::add_channel`](engine::Bridge::add_channel), [`engine::Link`]; `examples/embed_tokio.rs`, `toy_port.rs` |
+//! | a host or a server of your own on the network | [`Bridge::add_service`](engine::Bridge::add_service), [`service::Service`]; `examples/toy_service.rs` |
+//! | a USB device of your own, over USB/IP | [`usb::Function`], [`service::UsbipPort`]; `examples/usb_own_device.rs` |
+//! | a switch without any I/O, under your own clock | [`switch::Switch`]; `examples/embed.rs` |
+//! | to command a bridge that runs in another process | [`engine::Client`] |
+//! | what went wrong, without reading the text | [`error::Error::class`], [`error::Error::raw_os_error`] |
+//!
 //! # The house
 //!
-//! Imports point downwards only; `tests/architecture` checks it.
+//! What follows is for who works on zbridge; most rooms are no part of what a program may use. Imports point downwards only; `tests/architecture` checks it.
 //!
 //! | layer | rooms | what it knows |
 //! |---|---|---|
@@ -39,12 +75,7 @@
 //! A frame lies where it was read until it has left ([`frame::Batch`]): nothing is copied, altered or allocated for a
 //! frame that finds its port free. Every frame that ends early ends in exactly one reason ([`counters::DROP_REASONS`]),
 //! and copies made = sent + queued + dropped, always.
-//!
-//! # To embed
-//!
-//! [`engine::Bridge`] runs a configuration and hands out ports inside the process; [`switch::Switch`] is a switch under
-//! your own clock. `examples/embed.rs` shows both.
-#![deny(unsafe_code)]
+#![deny(unsafe_code, missing_docs)]
 // What it says of its own rooms is for who works on it: `cargo doc --document-private-items`.
 #![allow(rustdoc::private_intra_doc_links)]
 

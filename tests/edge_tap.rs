@@ -7,7 +7,6 @@ mod edge;
 
 use edge::Port;
 use rustix::event::PollFlags;
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
@@ -364,21 +363,17 @@ fn without_rights_the_command_is_told() {
 }
 
 #[test]
-fn an_inherited_descriptor_is_adopted_once() {
+fn a_descriptor_is_adopted() {
     require!(needs::netns(), needs::tun());
     let _alone = alone();
     let tap = Tap::open(&named("zeth0"), None).unwrap();
-    // As a parent would leave it: open, and not close-on-exec.
     let left = tap.as_fd().try_clone_to_owned().unwrap();
-    fcntl_setfd(&left, FdFlags::empty()).unwrap();
     let number = left.as_raw_fd();
-    std::mem::forget(left);
     drop(tap);
-    let options = with(host_tap(), |tap| tap.fd = Some(number));
-    let mut tap = Port::new(Tap::open(&options, None).unwrap());
+    let error = Tap::open(&with(host_tap(), |tap| tap.fd = Some(number)), None).err().unwrap();
+    assert!(error.what().ends_with("is not known to be nobody else's"), "a number of this program's: {error}");
+    let mut tap = Port::new(Tap::adopt(left, &host_tap(), None).unwrap());
     assert_eq!((tap.io.name(), tap.io.created(), tap.io.takes_offloads()), ("zeth0", false, false));
-    let error = Tap::open(&options, None).err().unwrap();
-    assert!(error.what().contains("taken already"), "{error}");
     let socket = host_socket();
     tap.send(&datagram(b"adopted"), Offload::NONE).unwrap();
     assert_eq!(received(&socket), b"adopted");

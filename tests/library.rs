@@ -4,25 +4,35 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::error::Error as _;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use support::{PATIENCE, TempDir, eventually};
 use zbridge::config::PortSpec;
 use zbridge::engine::{Bridge, Closed, Link, SendError};
 use zbridge::error::{Class, Error};
-use zbridge::frame::MAX_FRAME;
+use zbridge::frame::{Batch, MAX_FRAME, PortId};
+use zbridge::service::{Arrived, Outside, Service};
 use zbridge::switch::PortConfig;
+use zbridge::time::Instant;
+use zbridge::wire::Offload;
 
 #[path = "../examples/embed.rs"]
 mod embed;
 #[path = "../examples/embed_tokio.rs"]
 mod embed_tokio;
+#[path = "../examples/toy_port.rs"]
+mod toy_port;
+#[path = "../examples/toy_service.rs"]
+mod toy_service;
 
 /// The examples of a program that embeds the switch end well.
 #[test]
 fn the_examples_run() {
     embed::main().unwrap();
     embed_tokio::main().unwrap();
+    toy_port::main().unwrap();
+    toy_service::main().unwrap();
 }
 
 /// Why a port cannot be added.
@@ -53,6 +63,18 @@ fn an_error_tells_what_the_system_has_refused() {
 
     let error = PortSpec::parse("tpa:zeth0").unwrap_err();
     assert_eq!((error.class(), error.raw_os_error(), error.source().is_none()), (Class::Usage, None, true));
+}
+
+/// Whose a descriptor of a program is that embeds the switch, its number does not tell.
+#[test]
+fn no_descriptor_is_taken_by_its_number() {
+    let (ours, _theirs) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
+    for spec in ["tap:zeth0,fd=N", "slip:fd:N"] {
+        let error = refusal(&spec.replace('N', &ours.as_raw_fd().to_string()));
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+        assert!(error.advice().unwrap().contains("a program that embeds zbridge"), "{error}");
+    }
 }
 
 fn frame(dst: u8, src: u8, text: &str) -> Vec<u8> {
@@ -170,4 +192,65 @@ fn last_words_are_heard() {
         assert_eq!(a.recv(PATIENCE).unwrap(), Some(frame(0xff, 2, "last words")));
     }
     bridge.stop().unwrap();
+}
+
+/// Sends each frame back, and breaks at one that says so. Tells when it is dropped.
+struct Echo(Vec<Vec<u8>>, Sender<()>);
+
+impl Service for Echo {
+    fn handle_frame(&mut self, _: Instant, arrived: Arrived<'_>, _: &mut dyn Outside) {
+        assert_ne!(&arrived.frame[14..], b"break");
+        self.0.push([&arrived.frame[6..12], &arrived.frame[..6], &arrived.frame[12..]].concat());
+    }
+
+    fn handle_timeout(&mut self, _: Instant, _: &mut dyn Outside) {}
+
+    fn poll_transmit(&mut self, _: Instant, _: &mut dyn Outside, out: &mut Batch) -> bool {
+        self.0.drain(..).for_each(|frame| assert!(out.push(&frame, PortId(0), Offload::NONE)));
+        false
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let _ = self.1.send(());
+    }
+}
+
+#[test]
+fn a_service_of_the_program_lives_as_long_as_its_port() {
+    let (bridge, mut a, b) = two_ports();
+    let (dropped, is_dropped) = channel();
+    let echo = || Echo(Vec::new(), dropped.clone());
+    let error = bridge.add_service("default", "echo", |_| Err::<Echo, _>(Error::usage("not today"))).unwrap_err();
+    assert_eq!(error.what(), "not today");
+    let error = bridge.add_service("default", "b", |_| Ok(echo())).unwrap_err();
+    assert_eq!(error.what(), "there is a port named b already");
+    is_dropped.recv_timeout(PATIENCE).unwrap();
+
+    drop(b);
+    bridge.add_service("default", "echo", |_| Ok(echo())).unwrap();
+    let mut asks = |text: &str| {
+        a.send(&frame(2, 1, text)).unwrap();
+        a.recv(PATIENCE).unwrap()
+    };
+    assert_eq!(asks("hello"), Some(frame(1, 2, "hello")));
+    bridge.switch("default").unwrap().remove_port("echo").unwrap();
+    is_dropped.recv_timeout(PATIENCE).unwrap();
+
+    // Both hear it and break; each is told of, and the switch goes on.
+    bridge.add_service("default", "echo", |_| Ok(echo())).unwrap();
+    bridge.add_service("default", "other", |_| Ok(echo())).unwrap();
+    a.send(&frame(2, 1, "break")).unwrap();
+    for _ in 0..2 {
+        let ended = bridge.ended().recv_timeout(PATIENCE).unwrap();
+        assert!(ended.port.is_some_and(|port| ["echo", "other"].contains(&port.as_str())));
+        assert_eq!(ended.why.class(), Class::Fault);
+    }
+    assert!(bridge.has_a_switch());
+    assert_eq!(bridge.stop().unwrap_err().class(), Class::Fault);
 }

@@ -40,7 +40,8 @@ use crate::config::{
     check_rules, value,
 };
 use crate::error::{Class, Error, Result};
-use crate::launch::DEFAULT_TAP;
+use crate::launch::{self, DEFAULT_TAP};
+use crate::port;
 use crate::visible::visible_bytes;
 use std::os::unix::ffi::OsStrExt;
 
@@ -78,6 +79,16 @@ impl Job {
             Self::Ask(_) | Self::Demo => sandbox::Runs::Nothing,
         }
     }
+}
+
+/// The whole program. Called before the process has a second thread, or has opened anything.
+pub fn main() -> ExitCode {
+    port::is_own_program();
+    // This may be the process between a zbridge and a program that it starts, or the keeper of a zbridge's rights.
+    launch::take_over().or_else(port::keeper::take_over).unwrap_or_else(|| {
+        port::memory::settle();
+        run(std::env::args_os(), perform)
+    })
 }
 
 /// Runs the program with `args`, its own name first. `start` does the jobs that need the engine, returns when they are

@@ -16,6 +16,7 @@ use crate::port::memory;
 use crate::port::own::Link;
 use crate::rights::role::{BASE, BLOCKS, FILES, NETWORK, REMOVE, SOCKETS, WATCH};
 use crate::rights::{self, Role};
+use crate::service::{Outside, Service};
 use crate::switch::{PortConfig, SwitchConfig};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::os::fd::OwnedFd;
@@ -149,6 +150,19 @@ impl Bridge {
     /// As [`Handle::add_channel`].
     pub fn add_channel(&self, switch: &str, name: &str) -> Result<Link> {
         self.switch(switch)?.add_channel(name, PortConfig::default())
+    }
+
+    /// Runs a service of the calling program behind a new port of the switch named `switch`, on a thread of its own.
+    ///
+    /// # Errors
+    /// As [`Handle::add_service`].
+    pub fn add_service<S: Service + Send + 'static>(
+        &self,
+        switch: &str,
+        name: &str,
+        make: impl FnOnce(&mut dyn Outside) -> Result<S>,
+    ) -> Result<()> {
+        self.switch(switch)?.add_service(name, PortConfig::default(), make)
     }
 
     /// All switches and their ports.

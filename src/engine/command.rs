@@ -11,6 +11,7 @@ use super::fault::Parts;
 use super::look::Look;
 use super::prepare::Beforehand;
 use super::pulse::{LOOK, Pulse};
+use super::service::{self, Started};
 use super::status::{Condition, SwitchStatus};
 use super::thread::Host;
 use super::watcher::Watcher;
@@ -18,6 +19,7 @@ use crate::config::PortSpec;
 use crate::error::{Class, Error, Result};
 use crate::port::channel;
 use crate::port::own::Link;
+use crate::service::{Outside, Service};
 use crate::switch::PortConfig;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use mio::Waker;
@@ -37,6 +39,7 @@ pub(super) enum Command {
     Admits(Box<PortSpec>, Sender<Result<()>>),
     AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<channel::Link>>),
+    AddService(String, PortConfig, Started, Sender<Result<()>>),
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
@@ -168,9 +171,7 @@ impl Handle {
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
         // What has no place is not opened.
         self.ask(|answer| Command::Admits(Box::new(spec.clone()), answer))??;
-        let parts = self.parts.upgrade().ok_or_else(|| self.ended())?;
-        let host = Host { switch: self.name.clone(), waker: self.line.waker.clone(), parts };
-        let means = Means::Open(Beforehand::of(&spec, Some(&host))?);
+        let means = Means::Open(Beforehand::of(&spec, Some(&self.host()?))?);
         self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?.map_err(Error::told)
     }
 
@@ -189,6 +190,27 @@ impl Handle {
     /// The name is taken, or there are too many ports.
     pub fn add_channel(&self, name: &str, config: PortConfig) -> Result<Link> {
         self.ask(|answer| Command::AddChannel(name.to_owned(), config, answer))?.and_then(Link::new)
+    }
+
+    /// Runs a service of the calling program behind a new port of this name, on a thread of its own that ends with the
+    /// port. `make` makes it, on the calling thread, and obtains what the service works with from its beginning.
+    ///
+    /// # Errors
+    /// Those of `make`; or the name is taken, or there are too many ports or threads.
+    pub fn add_service<S: Service + Send + 'static>(
+        &self,
+        name: &str,
+        config: PortConfig,
+        make: impl FnOnce(&mut dyn Outside) -> Result<S>,
+    ) -> Result<()> {
+        let started = service::start_own(name, &self.host()?, make)?;
+        self.ask(|answer| Command::AddService(name.to_owned(), config, started, answer))?
+    }
+
+    /// What a service that is started here has to know.
+    fn host(&self) -> Result<Host> {
+        let parts = self.parts.upgrade().ok_or_else(|| self.ended())?;
+        Ok(Host { switch: self.name.clone(), waker: self.line.waker.clone(), parts })
     }
 
     /// Removes a port, a listener with all its clients.

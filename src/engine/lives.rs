@@ -13,7 +13,7 @@ use super::life::{Backoff, LAST_RETRY, Life, Wish, say};
 use super::listeners::Listeners;
 use super::ports::Ports;
 use super::prepare::{Beforehand, Lookups, Prepared, random_seed};
-use super::service;
+use super::service::{self, Started};
 use super::show;
 use super::slot::{Attached, Lost, Origin, PortSlot};
 use super::status::SwitchStatus;
@@ -22,7 +22,7 @@ use super::timers::{Due, Wisher};
 use crate::config::{PortSpec, misplaced, same_host, same_path};
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
-use crate::port::channel::{self, Link};
+use crate::port::channel::{self, Channel, Link};
 use crate::port::names::first_name;
 use crate::port::{self, Edge, Opened, sys};
 use crate::switch::PortConfig;
@@ -136,14 +136,25 @@ impl Lives {
 
     /// Adds a port inside the process.
     pub fn add_channel(&mut self, name: &str, config: PortConfig) -> Result<Link> {
+        let (channel, link) = channel::pair(self.host.waker.clone());
+        self.add_inside(name, config, channel)?;
+        Ok(link)
+    }
+
+    /// Adds the port of a service of the embedding program, which runs.
+    pub fn add_service(&mut self, name: &str, config: PortConfig, (channel, thread): Started) -> Result<()> {
+        self.threads.add(thread);
+        self.add_inside(name, config, channel)
+    }
+
+    fn add_inside(&mut self, name: &str, config: PortConfig, channel: Channel) -> Result<()> {
         if self.is_taken(name) {
             return Err(Error::usage(format!("there is a port named {name} already")));
         }
-        let (channel, link) = channel::pair(self.host.waker.clone());
-        let config = PortConfig { pausable: true, offload: false, ..config };
+        let config = PortConfig { pausable: true, offload: channel.takes_offloads(), ..config };
         let there = Attached::new(Edge::Channel(channel), String::new(), self.ports.clock.now());
         self.ports.add_bare(name, config, Origin::Inside, Life::Open(there))?;
-        Ok(link)
+        Ok(())
     }
 
     /// Opens what `spec` asks for, with what was done for it before.

@@ -1,7 +1,8 @@
 //! Starts services.
 //!
-//! A port whose kind is a service is started here ([`start`]): the service and all that it obtains are made on the caller's
-//! thread, so that errors are the caller's, and then get a thread that ends when the port does.
+//! A port whose kind is a service is started here ([`start`]), and so is a service of the embedding program
+//! ([`start_own`]): the service and all that it obtains are made on the caller's thread, so that errors are the caller's,
+//! and then get a thread that ends when the port does.
 
 use super::runner;
 use super::thread::{Host, Thread};
@@ -11,7 +12,7 @@ use crate::error::Result;
 use crate::port::channel::{Channel, Link, pair};
 use crate::rights::Role;
 use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS, WATCH};
-use crate::service::{self, Service};
+use crate::service::{self, Outside, Service};
 use crate::time::Clock;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -30,22 +31,43 @@ pub(super) type Started = (Channel, JoinHandle<()>);
 pub(super) fn start(spec: &PortSpec, host: &Host, seed: u64) -> Option<Result<Started>> {
     service::is_one(spec).then(|| {
         let (mut backend, clock) = (Backend::new()?, Clock::start());
-        let mut service = service::make(spec, clock.now(), &mut backend, seed)?;
-        let (channel, link) = pair(host.waker.clone());
-        let channel = if service.takes_offloads() { channel.with_offloads() } else { channel };
-        link.set_waker(backend.waker());
-        service.poll_report(clock.now(), SystemTime::now).into_iter().for_each(|report| link.tell(report));
-        let run = move |(link, service, backend): &mut (Link, Box<dyn Service + Send>, Backend), thread: &Thread| {
-            runner::run(link, service.as_mut(), backend, &clock, Some(thread));
-        };
-        let role = match spec.kind {
-            PortKind::Nat(_) => {
-                link.watch_departures();
-                &GATEWAY
-            }
-            _ => &ROLE,
-        };
-        let thread = Thread::new(spec, host).start(role, (link, service, backend), run, |(link, ..)| link)?;
-        Ok((channel, thread))
+        let service = service::make(spec, clock.now(), &mut backend, seed)?;
+        match spec.kind {
+            PortKind::Nat(_) => begin(&spec.name, host, &GATEWAY, (service, backend, clock), true),
+            _ => begin(&spec.name, host, &ROLE, (service, backend, clock), false),
+        }
     })
+}
+
+/// Starts the service that `make` makes behind a port called `name`.
+pub(super) fn start_own<S: Service + Send + 'static>(
+    name: &str,
+    host: &Host,
+    make: impl FnOnce(&mut dyn Outside) -> Result<S>,
+) -> Result<Started> {
+    let mut backend = Backend::new()?;
+    let service = Box::new(make(&mut backend)?);
+    begin(name, host, &ROLE, (service, backend, Clock::start()), true)
+}
+
+/// Gives a service its port and its thread. `watches`: it hears of departures.
+fn begin(
+    name: &str,
+    host: &Host,
+    role: &'static Role,
+    (mut service, backend, clock): (Box<dyn Service + Send>, Backend, Clock),
+    watches: bool,
+) -> Result<Started> {
+    let (channel, link) = pair(host.waker.clone());
+    let channel = if service.takes_offloads() { channel.with_offloads() } else { channel };
+    link.set_waker(backend.waker());
+    if watches {
+        link.watch_departures();
+    }
+    service.poll_report(clock.now(), SystemTime::now).into_iter().for_each(|report| link.tell(report));
+    let run = move |(link, service, backend): &mut (Link, Box<dyn Service + Send>, Backend), thread: &Thread| {
+        runner::run(link, service.as_mut(), backend, &clock, Some(thread));
+    };
+    let thread = Thread::new(name, host).start(role, (link, service, backend), run, |(link, ..)| link)?;
+    Ok((channel, thread))
 }

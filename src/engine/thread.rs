@@ -2,7 +2,6 @@
 
 use super::fault::{Ended, Parts, contained};
 use super::pulse::Pulse;
-use crate::config::PortSpec;
 use crate::error::{Error, Result};
 use crate::port::channel::Link;
 use crate::rights::{self, Role};
@@ -64,12 +63,12 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub fn new(spec: &PortSpec, host: &Host) -> Self {
+    pub fn new(port: &str, host: &Host) -> Self {
         Self {
             switch: host.switch.clone(),
-            port: spec.name.clone(),
+            port: port.to_owned(),
             parts: host.parts.clone(),
-            pulse: host.parts.watchdog.pulse(format!("service {}", spec.name)),
+            pulse: host.parts.watchdog.pulse(format!("service {port}")),
         }
     }
 

@@ -151,6 +151,9 @@ impl Engine {
                 }
                 Command::Admits(spec, answer) => drop(answer.send(self.lives.admits_opened(&spec))),
                 Command::AddChannel(name, config, answer) => drop(answer.send(self.lives.add_channel(&name, config))),
+                Command::AddService(name, config, started, answer) => {
+                    drop(answer.send(self.lives.add_service(&name, config, started)));
+                }
                 Command::RemovePort(name, answer) => drop(answer.send(self.lives.remove_by_name(&name))),
                 Command::Status(answer) => {
                     let status = self.lives.status();

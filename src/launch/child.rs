@@ -152,10 +152,10 @@ pub fn begin(
     if spec.output == Output::Piped {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     }
-    keep_open(&mut command, theirs.as_fd());
+    keep_open(&mut command, theirs);
     descriptors::restore(&mut command);
     let mut stage = command.spawn().map_err(cannot)?;
-    drop(theirs);
+    drop(command);
     let (stdout, stderr) = (stage.stdout.take(), stage.stderr.take());
     let (stage, starts, ended) = (Mutex::new(stage), AtomicBool::new(true), Mutex::new(None));
     let child = Child { socket, stage, starts, links: unbounded(), ended };

@@ -46,9 +46,10 @@ pub fn start(orders: &Orders) -> Result<Keeper> {
     let mut command = Command::new("/proc/self/exe");
     command.arg(ARGUMENT).arg(theirs.as_raw_fd().to_string());
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    sys::process::keep_open(&mut command, theirs.as_fd());
+    sys::process::keep_open(&mut command, theirs);
     // It ends with this process, and needs nobody to wait for it.
     drop(command.spawn().map_err(cannot)?);
+    drop(command);
     Keeper::new(ours, orders)
 }
 

@@ -39,7 +39,7 @@ pub(crate) mod writer;
 pub(crate) use edge::Edge;
 pub(crate) use listener::Listener;
 pub(crate) use open::{Opened, adopt, is_awaited, listens, open, open_again};
-pub(crate) use sys::{inherited, process};
+pub(crate) use sys::{inherited, is_own_program, process};
 
 /// What one receive may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -21,6 +21,7 @@ use rustix::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
 use std::mem::{size_of, zeroed};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the calling thread's last failed call left behind.
 fn last_errno() -> Errno {
@@ -32,21 +33,39 @@ fn checked(answer: c_int) -> Result<c_int, Errno> {
     if answer < 0 { Err(last_errno()) } else { Ok(answer) }
 }
 
+/// What owns a descriptor, and gives it up as a number only. A bare number is none.
+pub trait Holder: IntoRawFd {}
+
+impl Holder for tun_tap::Iface {}
+impl Holder for netlink_sys::Socket {}
+
 /// Takes the descriptor out of `holder`, which gives up its own.
-pub fn owned(holder: impl IntoRawFd) -> OwnedFd {
-    // SAFETY: `IntoRawFd` hands over the only ownership of an open descriptor.
+pub fn owned(holder: impl Holder) -> OwnedFd {
+    // SAFETY: a holder hands over the only ownership of an open descriptor.
     unsafe { OwnedFd::from_raw_fd(holder.into_raw_fd()) }
+}
+
+/// Whether this process is zbridge's own program.
+static OWN_PROGRAM: AtomicBool = AtomicBool::new(false);
+
+/// This process is zbridge's own program. Only its `main` says so.
+pub fn is_own_program() {
+    OWN_PROGRAM.store(true, Ordering::Relaxed);
 }
 
 /// Takes over descriptor `number`, which this process got from the one that started it.
 ///
 /// Everything that this process opens itself is close-on-exec, and what it inherits is not. So the flag tells the
-/// two apart; it is set here, which lets each descriptor be taken once.
+/// two apart; it is set here, which lets each descriptor be taken once. That holds in zbridge's own program alone: in
+/// another that embeds it, a library of that program may have opened it.
 ///
 /// # Errors
-/// EBADF when it is not open, EBUSY when it belongs to this process already.
+/// EBADF when it is not open, EBUSY when it belongs to this process already, EPERM where this is another program.
 pub fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
     static TAKING: Mutex<()> = Mutex::new(());
+    if !OWN_PROGRAM.load(Ordering::Relaxed) {
+        return Err(Errno::PERM);
+    }
     let _alone = TAKING.lock();
     // SAFETY: F_GETFD and F_SETFD take integers, and fail on a number that is not open.
     let flags = checked(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
@@ -55,7 +74,8 @@ pub fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
     }
     // SAFETY: as above.
     checked(unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, and without the flag it was nobody's in this process until now.
+    // SAFETY: it is open, and without the flag it was nobody's in this process until now: in zbridge's own program
+    // nothing opens a descriptor without it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -329,6 +349,8 @@ mod tests {
     fn an_inherited_descriptor_is_taken_once() {
         let (keep, give) = std::io::pipe().unwrap();
         let number = give.as_raw_fd();
+        assert_eq!(inherited(number).unwrap_err(), Errno::PERM, "another program's");
+        is_own_program();
         assert_eq!(inherited(number).unwrap_err(), Errno::BUSY, "our own");
         fcntl_setfd(&give, FdFlags::empty()).unwrap();
         std::mem::forget(give);

@@ -75,6 +75,13 @@ pub struct Standing {
     pub attach: Option<Attach>,
 }
 
+impl Standing {
+    /// One of [`PORT_STATES`](crate::control::PORT_STATES).
+    pub fn new(state: &'static str) -> Self {
+        Self { state, attach: None }
+    }
+}
+
 /// Figures of one kind. `status --json` has them as an object of the port, so that their name is none of a port's keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -83,6 +90,13 @@ pub struct Figures {
     pub of: &'static str,
     /// Each with its name.
     pub each: Vec<(&'static str, u64)>,
+}
+
+impl Figures {
+    /// Figures of `of`, each with its name.
+    pub fn new(of: &'static str, each: impl Into<Vec<(&'static str, u64)>>) -> Self {
+        Self { of, each: each.into() }
+    }
 }
 
 /// An address that a host of a segment was given.

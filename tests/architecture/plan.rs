@@ -57,7 +57,7 @@ const ROOMS: &[Room] = &[
         ],
     },
     // what the program and the tests take of any room
-    Room { name: "internals", may_use: &["ground", "control", "usbip", "service", "port", "launch", "cli"] },
+    Room { name: "internals", may_use: &["ground", "control", "usbip", "service", "port", "cli"] },
 ];
 
 /// What the rooms of `service` stand on.
@@ -138,7 +138,7 @@ const ENGINE: &[Room] = &[
         ],
     },
     Room { name: "breath", may_use: &["ground", "air", "ports", "links"] },
-    Room { name: "command", may_use: &["ground", "watcher", "look", "thread", "prepare"] },
+    Room { name: "command", may_use: &["ground", "watcher", "look", "thread", "service", "prepare"] },
     Room { name: "fdb", may_use: &["look", "command"] },
     Room {
         name: "turn",

@@ -12,6 +12,24 @@
 //! speaks to nobody else's bridge: in /tmp anybody may have made the directory. Root's does when somebody has said which
 //! bridge is meant, by path or by name. The user alone decides: the process may be in a PID namespace that is not seen
 //! from here, and then has no number (`stranger`).
+//!
+//! # The walk of a control request
+//!
+//! 1. `zbridge status` (`cli/ask.rs`) calls [`Client::connect_default`], which finds the one socket of this user that
+//!    answers, and asks the kernel whose process it is.
+//! 2. `Serving::accept` lets the client in: `permitted` asks the kernel the same of it, `Clients` has a place for it,
+//!    and it is sent the greeting.
+//! 3. [`Client::request`] writes a line of JSON with a number and the command, and waits for the line with that number.
+//! 4. `epoll` says so, `client_event` puts the client on the ready list, and in its turn `Session::read` takes the bytes.
+//! 5. [`Lines`](crate::control::Lines) cuts a line out of them, and [`Request::parse`](crate::control::Request::parse)
+//!    makes a command of it.
+//! 6. `Answerer::answer` asks each switch: [`Handle::status`](super::Handle::status) puts a question with a way for its
+//!    answer into the switch's channel, and wakes it.
+//! 7. Between two breaths the switch takes it (`Engine::handle_commands`), and `Lives::status` answers with all its ports.
+//! 8. `switch_info` puts that into the protocol's words, with the addresses that were heard at each port.
+//! 9. `Session::say` sends the [`Reply`](crate::control::Reply) as one line. What the socket does not take waits, and the
+//!    client's next request with it.
+//! 10. The client takes the line apart, and `cli/table.rs` lays it out.
 
 mod answer;
 mod aside;

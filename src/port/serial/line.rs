@@ -293,6 +293,7 @@ fn inherited(number: i32) -> Result<OwnedFd> {
     let fd = sys::inherited(number).map_err(|errno| match errno {
         Errno::BADF => cannot(errno).hint("it has to be open when zbridge starts: `zbridge … 3<>/dev/ttyS0`"),
         Errno::BUSY => cannot(errno).hint("it is zbridge's own, or was closed and cannot be opened again"),
+        Errno::PERM => cannot(errno).hint("a program that embeds zbridge opens the line by its path, or has a pty:"),
         errno => cannot(errno),
     })?;
     ioctl_fionbio(&fd, true).map_err(cannot)?;

@@ -13,12 +13,11 @@ use std::process::Command;
 pub use rustix::thread::UnshareFlags;
 
 /// Has `command` leave `fd` open in what it starts, under the same number, and in nothing else that this process
-/// starts. `fd` must be open until then.
-pub fn keep_open(command: &mut Command, fd: BorrowedFd<'_>) {
-    let number = fd.as_raw_fd();
+/// starts. It is open here as long as the command is there.
+pub fn keep_open(command: &mut Command, fd: OwnedFd) {
     let keep = move || {
-        // SAFETY: F_SETFD takes integers, and fails on a number that is not open.
-        checked(unsafe { libc::fcntl(number, libc::F_SETFD, 0) })?;
+        // SAFETY: F_SETFD takes integers, and the descriptor is open.
+        checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) })?;
         Ok(())
     };
     // SAFETY: between fork and exec, the closure makes one async-signal-safe call (signal-safety(7)) and allocates
@@ -250,12 +249,12 @@ mod tests {
     #[test]
     fn one_child_keeps_a_descriptor() {
         let (reader, _writer) = std::io::pipe().unwrap();
-        let test = format!("test -e /proc/self/fd/{}", reader.as_raw_fd());
+        let test = format!("ls -l /proc/self/fd | grep -qF 'pipe:[{}]'", rustix::fs::fstat(&reader).unwrap().st_ino);
         let ask = |keep: bool| {
             let mut command = Command::new("sh");
             command.args(["-c", &test]);
             if keep {
-                keep_open(&mut command, reader.as_fd());
+                keep_open(&mut command, reader.as_fd().try_clone_to_owned().unwrap());
             }
             command.status().unwrap().success()
         };

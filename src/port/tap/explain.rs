@@ -194,6 +194,8 @@ pub fn not_inherited(port: &str, number: i32, errno: Errno) -> Error {
         Errno::BADF => Error::usage(format!("{port}: descriptor {number} is not open"))
             .hint("fd= is for a TAP that was opened by the program that started this one"),
         Errno::BUSY => Error::usage(format!("{port}: descriptor {number} is this process's own, or taken already")),
+        Errno::PERM => Error::usage(format!("{port}: descriptor {number} is not known to be nobody else's"))
+            .hint("in a program that embeds zbridge: Bridge::adopt_port takes an OwnedFd"),
         errno => Error::system(format!("{port}: descriptor {number}"), &errno.into()),
     };
     error.because(errno)
