@@ -156,12 +156,12 @@ impl Batch {
         Some(frame.len())
     }
 
-    /// Copies a frame in that lies in several pieces. As [`Batch::push`].
+    /// Copies a frame in that lies in several slices. As [`Batch::push`].
     pub fn push_parts(&mut self, parts: &[&[u8]], ingress: PortId, offload: Offload) -> bool {
         self.push_all(&[], parts, ingress, offload)
     }
 
-    /// Copies a frame in whose headers are apart from the pieces of its payload. As [`Batch::push`].
+    /// Copies a frame in whose headers are apart from the slices of its payload. As [`Batch::push`].
     pub fn push_all(&mut self, headers: &[u8], parts: &[&[u8]], ingress: PortId, offload: Offload) -> bool {
         let len = headers.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         if len > MAX_FRAME || PREFIX + len > self.free() {
@@ -256,7 +256,7 @@ impl<'a> Outgoing<'a> {
         (0..self.len()).map(move |position| self.at(position))
     }
 
-    /// The frames with their length prefixes as pieces of memory, neighbours joined.
+    /// The frames with their length prefixes as a gather list, neighbours joined.
     pub fn runs(self) -> Runs<'a> {
         Runs { out: self, position: 0 }
     }

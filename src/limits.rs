@@ -16,7 +16,7 @@ pub const SKIP_MAX: usize = 1 << 20;
 pub const VLAN_ROOM: usize = 8;
 
 /// Room for a length prefix in front of every frame of a batch, so that a stream port can send a run of frames, with
-/// their prefixes, as one piece of memory.
+/// their prefixes, as one buffer.
 pub const PREFIX: usize = 4;
 
 /// The bytes of one breath. Small enough to stay in a second-level cache, large enough for two stream reads at least.
@@ -125,8 +125,8 @@ pub const NAT_ASKED_EVERY: std::time::Duration = std::time::Duration::from_secs(
 /// How often it is asked.
 pub const NAT_ASKED: u8 = 10;
 
-/// Bytes of datagrams of guests that wait for their other pieces.
-pub const NAT_PIECES: usize = 1 << 20;
+/// Bytes of datagrams of guests that wait for their other fragments.
+pub const NAT_FRAGMENTS: usize = 1 << 20;
 
 /// After how long without a sign of life a connection's other end is given up, unless the user says otherwise: a USB
 /// device of whoever vanished is then free for another.

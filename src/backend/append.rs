@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The thread of a file. When this is dropped it writes what it has, unless the disk is full, and ends.
 pub(super) struct Append {
-    pieces: Option<Sender<Vec<u8>>>,
+    chunks: Option<Sender<Vec<u8>>>,
     /// Bytes that wait.
     waiting: usize,
     /// It is written no more.
@@ -63,7 +63,7 @@ pub(super) fn open(path: &Path) -> Result<File> {
 impl Append {
     /// Starts the thread that writes the file at `path`. `tell` takes what comes of it.
     pub fn new((path, file): (&Path, File), tell: Tell) -> Result<Self> {
-        let (pieces, queue) = unbounded();
+        let (chunks, queue) = unbounded();
         let (stop, stopped) = bounded(0);
         let path = path.display().to_string();
         let work = move || {
@@ -75,7 +75,7 @@ impl Append {
         };
         let thread = rights::spawn("zb-file", &ROLE, work);
         let thread = thread.map_err(|error| Error::system("cannot start a thread", &error))?;
-        Ok(Self { pieces: Some(pieces), waiting: 0, failed: false, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { chunks: Some(chunks), waiting: 0, failed: false, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Queues as much as there is room for.
@@ -87,8 +87,8 @@ impl Append {
         if count == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        if let (Some(pieces), Some(piece)) = (&self.pieces, bytes.get(..count))
-            && pieces.send(piece.to_vec()).is_ok()
+        if let (Some(chunks), Some(chunk)) = (&self.chunks, bytes.get(..count))
+            && chunks.send(chunk.to_vec()).is_ok()
         {
             self.waiting += count;
         }
@@ -113,7 +113,7 @@ impl Append {
 
 impl Drop for Append {
     fn drop(&mut self) {
-        (self.pieces, self.stop) = (None, None);
+        (self.chunks, self.stop) = (None, None);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -130,8 +130,8 @@ fn write(
     stopped: &Receiver<()>,
     sent: impl Fn(usize) -> bool,
 ) -> io::Result<()> {
-    for piece in queue {
-        let mut rest = piece.as_slice();
+    for chunk in queue {
+        let mut rest = chunk.as_slice();
         while !rest.is_empty() {
             let done = file.write(rest);
             let no_room = full.note(&done);
@@ -188,10 +188,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_waited_for() {
         let written = Arc::new(Mutex::new(Vec::new()));
-        let (pieces, queue) = unbounded();
+        let (chunks, queue) = unbounded();
         let (_stop, stopped) = bounded(0);
-        [vec![1; 30], vec![2; 30]].into_iter().for_each(|piece| pieces.send(piece).unwrap());
-        drop(pieces);
+        [vec![1; 30], vec![2; 30]].into_iter().for_each(|chunk| chunks.send(chunk).unwrap());
+        drop(chunks);
         let told = Mutex::new(0);
         let file = Small { written: written.clone(), room: 40, attempts: 2 };
         write(file, Full::new("file".to_owned(), "it waits"), &queue, &stopped, |count| {

@@ -2,7 +2,7 @@
 
 use super::slot::{Clients, Owned, Slot};
 use super::{Backend, Told, flows, keep_alive};
-use crate::codec::Pieces;
+use crate::codec::ByteQueue;
 use crate::config::value::HostPort;
 use crate::error::Result;
 use crate::port::netlink::Netlink;
@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-/// Pieces of one write.
+/// Chunks of memory in one write.
 const GATHER: usize = 16;
 
 fn nothing() -> io::Error {
@@ -132,18 +132,18 @@ impl Outside for Backend {
         slot.has_written(result)
     }
 
-    fn send_pieces(&mut self, socket: SocketId, pieces: &Pieces) -> io::Result<usize> {
+    fn send_queue(&mut self, socket: SocketId, queue: &ByteQueue) -> io::Result<usize> {
         let slot = self.slot(socket)?;
         if !slot.writable {
             return Err(nothing());
         }
         let mut list = [IoSlice::new(&[]); GATHER];
-        let count = pieces.gather(&mut list);
+        let count = queue.gather(&mut list);
         let list = list.get(..count).unwrap_or_default();
         let result = match &mut slot.owned {
             Owned::Stream(fd) => retry_on_intr(|| rustix::io::writev(&*fd, list)).map_err(io::Error::from),
             Owned::Terminal(terminal) => terminal.write(list),
-            _ => return self.send(socket, pieces.first()),
+            _ => return self.send(socket, queue.first()),
         };
         slot.has_written(result)
     }
@@ -242,7 +242,7 @@ impl Outside for Backend {
 
     fn keep_whole(&mut self, socket: SocketId, v6: bool, whole: bool) {
         if let Ok(socket) = self.flow(socket) {
-            // Where it fails they go in pieces.
+            // Where it fails they go as fragments.
             let _ = refuse_fragments(socket, v6, whole);
         }
     }

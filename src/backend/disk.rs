@@ -133,7 +133,7 @@ impl Overlay {
         self.written.get(&(block / 64)).is_some_and(|bits| bits >> (block % 64) & 1 != 0)
     }
 
-    /// Cuts `blocks` where what is here borders on what is not, and says which is which: each piece is one read.
+    /// Cuts `blocks` where what is here borders on what is not, and says which is which: each run is one read.
     fn runs(&self, blocks: Range<u64>) -> impl Iterator<Item = (Range<u64>, bool)> {
         let mut start = blocks.start;
         std::iter::from_fn(move || {
@@ -214,9 +214,9 @@ impl Medium {
         let mut rest = bytes.as_mut_slice();
         for (run, written) in overlay.runs(first..first + (length / BLOCK as usize) as u64) {
             let at = run.start * u64::from(BLOCK);
-            let (piece, behind) = rest.split_at_mut((run.end - run.start) as usize * BLOCK as usize);
+            let (part, behind) = rest.split_at_mut((run.end - run.start) as usize * BLOCK as usize);
             let file = if written { &overlay.file } else { &self.file };
-            file.read_exact_at(piece, at)?;
+            file.read_exact_at(part, at)?;
             rest = behind;
         }
         Ok(bytes)

@@ -107,11 +107,11 @@ impl Terminal {
     }
 
     /// Sends; would block while nobody is there.
-    pub fn write(&self, pieces: &[IoSlice]) -> io::Result<usize> {
+    pub fn write(&self, buffers: &[IoSlice]) -> io::Result<usize> {
         if !self.there {
             return Err(Errno::AGAIN.into());
         }
-        rustix::io::writev(&self.master, pieces).map_err(waits)
+        rustix::io::writev(&self.master, buffers).map_err(waits)
     }
 
     /// Reads; would block where there is nothing, whether or not somebody is there.
@@ -239,10 +239,10 @@ mod tests {
 
     /// What `read` gives until it is `wanted` bytes or for ten seconds.
     fn all(wanted: usize, read: impl Fn(&mut [u8]) -> io::Result<usize>) -> Vec<u8> {
-        let (mut found, mut piece) = (Vec::new(), [0; 64]);
+        let (mut found, mut chunk) = (Vec::new(), [0; 64]);
         for _ in 0..10_000 {
-            let count = read(&mut piece).unwrap_or(0);
-            found.extend_from_slice(&piece[..count]);
+            let count = read(&mut chunk).unwrap_or(0);
+            found.extend_from_slice(&chunk[..count]);
             if found.len() >= wanted {
                 break;
             }

@@ -115,19 +115,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Feeds `stream` in pieces that end at `cuts`, through a batch that is emptied after each.
+    /// Feeds `stream` in chunks that end at `cuts`, through a batch that is emptied after each.
     fn decode(stream: &[u8], cuts: &[usize]) -> (Vec<Vec<u8>>, Result<Misfits, BadLength>) {
         let mut decoder = LengthPrefix::default();
         let mut misfits = Misfits::default();
         let mut frames = Vec::new();
         let mut from = 0;
         for &cut in cuts.iter().chain([&stream.len()]) {
-            let piece = &stream[from..cut.max(from)];
+            let chunk = &stream[from..cut.max(from)];
             from = cut.max(from);
-            let mut batch = Batch::new(PREFIX + MAX_FRAME + piece.len());
+            let mut batch = Batch::new(PREFIX + MAX_FRAME + chunk.len());
             let carried = decoder.begin(batch.room());
-            batch.room()[carried..carried + piece.len()].copy_from_slice(piece);
-            let taken = decoder.take(&mut batch, carried + piece.len(), PortId(3));
+            batch.room()[carried..carried + chunk.len()].copy_from_slice(chunk);
+            let taken = decoder.take(&mut batch, carried + chunk.len(), PortId(3));
             frames.extend(batch.frames().iter().map(|frame| batch.bytes(frame).to_vec()));
             match taken {
                 Ok(more) => {
@@ -185,8 +185,8 @@ mod tests {
             assert_eq!(decode(&stream, &more), (whole.clone(), Ok(misfits)), "cut at {cut}");
         }
         let longest = encode(&[vec![3; SKIP_MAX], vec![5; 60]]);
-        let pieces: Vec<usize> = (0..longest.len()).step_by(60_000).collect();
-        assert_eq!(decode(&longest, &pieces).0, [vec![5; 60]]);
+        let chunks: Vec<usize> = (0..longest.len()).step_by(60_000).collect();
+        assert_eq!(decode(&longest, &chunks).0, [vec![5; 60]]);
     }
 
     proptest! {

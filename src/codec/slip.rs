@@ -7,7 +7,7 @@
 //! # Theory of operation
 //! The decoder is in one of three states: in a packet, behind an ESC in a packet, or skipping to the next END after a
 //! fault. Runs without END and ESC are found with `memchr`. A packet that lies whole and unescaped in the input is
-//! handed out from there; only what is escaped or arrives in pieces is put together in a buffer, which keeps its size
+//! handed out from there; only what is escaped or arrives in chunks is put together in a buffer, which keeps its size
 //! and never grows beyond the longest frame that is allowed.
 //!
 //! Faults cost exactly the packet they are in: one that is too long, or has an ESC in front of something other than
@@ -208,11 +208,11 @@ mod tests {
         assert!(input.is_empty());
     }
 
-    /// All events of `bytes`, fed in pieces of `piece`.
-    fn decoded(max: usize, bytes: &[u8], piece: usize) -> Vec<Got> {
+    /// All events of `bytes`, fed in chunks of `chunk`.
+    fn decoded(max: usize, bytes: &[u8], chunk: usize) -> Vec<Got> {
         let (mut decoder, mut got) = (Decoder::new(max), Vec::new());
-        for piece in bytes.chunks(piece) {
-            drain(&mut decoder, piece, &mut got);
+        for chunk in bytes.chunks(chunk) {
+            drain(&mut decoder, chunk, &mut got);
         }
         got
     }
@@ -236,8 +236,8 @@ mod tests {
 
     #[test]
     fn nothing_between_two_ends_is_no_packet() {
-        for piece in 1..8 {
-            assert_eq!(decoded(9, &[END, END, END, 1, 2, END, END, 3, END], piece), [frame(&[1, 2]), frame(&[3])]);
+        for chunk in 1..8 {
+            assert_eq!(decoded(9, &[END, END, END, 1, 2, END, END, 3, END], chunk), [frame(&[1, 2]), frame(&[3])]);
         }
     }
 
@@ -247,8 +247,8 @@ mod tests {
             let worst = [byte; 1518];
             let line = encoded(&worst);
             assert_eq!(line.len(), max_encoded(worst.len()));
-            for piece in [1, 2, 3, 1000, 4000] {
-                assert_eq!(decoded(1518, &line, piece), [frame(&worst)]);
+            for chunk in [1, 2, 3, 1000, 4000] {
+                assert_eq!(decoded(1518, &line, chunk), [frame(&worst)]);
             }
         }
     }
@@ -257,19 +257,19 @@ mod tests {
     fn oversize_is_dropped_whole() {
         let line = [encoded(&[7; 10]), encoded(&[END; 11]), encoded(&[8; 11]), encoded(&[9; 10])].concat();
         let lost = Got::Lost(Fault::Oversize);
-        for piece in 1..line.len() {
+        for chunk in 1..line.len() {
             let wanted = [frame(&[7; 10]), lost.clone(), lost.clone(), frame(&[9; 10])];
-            assert_eq!(decoded(10, &line, piece), wanted, "in pieces of {piece}");
+            assert_eq!(decoded(10, &line, chunk), wanted, "in chunks of {chunk}");
         }
     }
 
     #[test]
     fn a_wrong_escape_costs_one_packet() {
         let lost = Got::Lost(Fault::Escape);
-        for piece in 1..10 {
-            assert_eq!(decoded(9, &[1, ESC, 2, 3, ESC, END, 4, END], piece), [lost.clone(), frame(&[4])]);
-            assert_eq!(decoded(9, &[1, ESC, END, 4, END], piece), [lost.clone(), frame(&[4])]);
-            assert_eq!(decoded(9, &[1, ESC, ESC, ESC_END, END, 4, END], piece), [lost.clone(), frame(&[4])]);
+        for chunk in 1..10 {
+            assert_eq!(decoded(9, &[1, ESC, 2, 3, ESC, END, 4, END], chunk), [lost.clone(), frame(&[4])]);
+            assert_eq!(decoded(9, &[1, ESC, END, 4, END], chunk), [lost.clone(), frame(&[4])]);
+            assert_eq!(decoded(9, &[1, ESC, ESC, ESC_END, END, 4, END], chunk), [lost.clone(), frame(&[4])]);
         }
     }
 
@@ -306,9 +306,9 @@ mod tests {
 
         #[test]
         fn noise_between_frames_costs_none(frames in prop::collection::vec(prop::collection::vec(thorny(), 1..50), 1..8),
-                                           noise in prop::collection::vec(thorny(), 0..80), piece in 1usize..40) {
+                                           noise in prop::collection::vec(thorny(), 0..80), chunk in 1usize..40) {
             let line: Vec<u8> = frames.iter().flat_map(|frame| [noise.clone(), encoded(frame)].concat()).collect();
-            let got = decoded(50, &line, piece);
+            let got = decoded(50, &line, chunk);
             // What the noise makes of itself may lie between, but every frame is there, in order.
             let mut rest = got.iter();
             for frame in frames {
@@ -317,9 +317,9 @@ mod tests {
         }
 
         #[test]
-        fn pieces_make_no_difference(line in prop::collection::vec(thorny(), 0..300), piece in 1usize..40) {
+        fn chunks_make_no_difference(line in prop::collection::vec(thorny(), 0..300), chunk in 1usize..40) {
             let whole = decoded(20, &line, line.len().max(1));
-            prop_assert_eq!(decoded(20, &line, piece), whole);
+            prop_assert_eq!(decoded(20, &line, chunk), whole);
         }
     }
 }

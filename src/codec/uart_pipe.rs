@@ -215,10 +215,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// All frames of `line`, fed in pieces of `piece`, and how often synchronism was lost.
-    fn decoded(line: &[u8], piece: usize) -> (Vec<Vec<u8>>, usize) {
+    /// All frames of `line`, fed in chunks of `chunk`, and how often synchronism was lost.
+    fn decoded(line: &[u8], chunk: usize) -> (Vec<Vec<u8>>, usize) {
         let (mut decoder, mut frames, mut lost) = (Decoder::new(), Vec::new(), 0);
-        for mut input in line.chunks(piece) {
+        for mut input in line.chunks(chunk) {
             while let Some(event) = decoder.next(&mut input) {
                 match event {
                     Event::Frame(frame) => frames.push(frame.to_vec()),
@@ -271,8 +271,8 @@ mod tests {
     fn idle_bytes_are_harmless() {
         for idle in [0, 1, 62, 63, 64, 500] {
             let line = [encoded(&[1]), vec![0; idle], encoded(&[2]), vec![0xf0, 0], encoded(&[3])].concat();
-            for piece in 1..9 {
-                assert_eq!(decoded(&line, piece), (vec![vec![1], vec![2], vec![3]], 0), "{idle} idle bytes");
+            for chunk in 1..9 {
+                assert_eq!(decoded(&line, chunk), (vec![vec![1], vec![2], vec![3]], 0), "{idle} idle bytes");
             }
         }
     }
@@ -281,10 +281,10 @@ mod tests {
     fn a_stray_start_swallows_nothing() {
         // F0 20 is read as a frame of 32 bytes, in which the true ones are.
         let (frames, line) = line(&[10, 11, 12, 13]);
-        for piece in 1..60 {
-            let (got, lost) = decoded(&[&[0xf0, 0x20][..], &line].concat(), piece);
+        for chunk in 1..60 {
+            let (got, lost) = decoded(&[&[0xf0, 0x20][..], &line].concat(), chunk);
             assert!(lost >= 1);
-            assert!(frames.iter().all(|frame| got.contains(frame)), "in pieces of {piece}: {got:?}");
+            assert!(frames.iter().all(|frame| got.contains(frame)), "in chunks of {chunk}: {got:?}");
         }
     }
 
@@ -300,8 +300,8 @@ mod tests {
         for at in 2..42 {
             for count in 1..=(42 - at) {
                 let damaged = [&line[..at], &line[at + count..]].concat();
-                for piece in [1, 7, 1000] {
-                    let (got, lost) = decoded(&damaged, piece);
+                for chunk in [1, 7, 1000] {
+                    let (got, lost) = decoded(&damaged, chunk);
                     assert_eq!(got[got.len() - 4..], frames[1..], "without {count} bytes at {at}");
                     assert!(lost >= 1);
                 }
@@ -316,25 +316,25 @@ mod tests {
     proptest! {
         #[test]
         fn what_goes_in_comes_out(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=127), 1..8),
-                                  piece in 1usize..300) {
+                                  chunk in 1usize..300) {
             let line: Vec<u8> = frames.iter().flat_map(|frame| encoded(frame)).collect();
-            prop_assert_eq!(decoded(&line, piece), (frames, 0));
+            prop_assert_eq!(decoded(&line, chunk), (frames, 0));
         }
 
         #[test]
         fn noise_without_a_start_costs_nothing(lens in prop::collection::vec(1usize..=127, 1..8), noise in noise(),
-                                               piece in 1usize..300) {
+                                               chunk in 1usize..300) {
             let noise: Vec<u8> = noise.into_iter().filter(|byte| *byte != START).collect();
             let (frames, _) = line(&lens);
             let line: Vec<u8> = frames.iter().flat_map(|frame| [noise.clone(), encoded(frame)].concat()).collect();
-            prop_assert_eq!(decoded(&line, piece).0, frames);
+            prop_assert_eq!(decoded(&line, chunk).0, frames);
         }
 
         #[test]
         fn any_noise_ends_within_one_frame(lens in prop::collection::vec(1usize..=127, 8..20), noise in noise(),
-                                           piece in 1usize..300) {
+                                           chunk in 1usize..300) {
             let (frames, line) = line(&lens);
-            let (got, _) = decoded(&[noise, line].concat(), piece);
+            let (got, _) = decoded(&[noise, line].concat(), chunk);
             // A false frame that is confirmed can hide no more than its 127 bytes, and ends where a true one starts.
             let mut sent = 0;
             let hidden = lens.iter().take_while(|len| { sent += HEADER + **len; sent <= MAX_FRAME }).count();
@@ -344,8 +344,8 @@ mod tests {
 
         #[test]
         fn any_bytes_end(line in prop::collection::vec(prop_oneof![Just(START), 0u8..=130], 0..2000),
-                         piece in 1usize..300) {
-            let (frames, _) = decoded(&line, piece);
+                         chunk in 1usize..300) {
+            let (frames, _) = decoded(&line, chunk);
             prop_assert!(frames.iter().all(|frame| (1..=MAX_FRAME).contains(&frame.len())));
         }
     }

@@ -80,8 +80,8 @@ mod tests {
             let mut lines = Lines::new(60);
             let (mut got, mut rest) = (Vec::new(), text.as_bytes());
             for cut in cuts.into_iter().cycle() {
-                let (piece, behind) = rest.split_at(cut.min(rest.len()));
-                lines.push(piece);
+                let (line, behind) = rest.split_at(cut.min(rest.len()));
+                lines.push(line);
                 while let Some(line) = lines.next_line().unwrap() {
                     got.push(line.to_vec());
                 }

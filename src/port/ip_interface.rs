@@ -134,15 +134,15 @@ impl IpInterface {
         Ok(done)
     }
 
-    /// Sends what the peer gets of a frame, or sees to it. Gives why it ends here, if it does. Of several pieces those that
-    /// have left are sent again when one finds no room, which does no harm.
+    /// Sends what the peer gets of a frame, or sees to it. Gives why it ends here, if it does. Of several fragments those
+    /// that have left are sent again when one finds no room, which does no harm.
     fn send(&mut self, frame: &[u8]) -> Result<Result<(), DropReason>, Errno> {
         let now = self.clock.now();
         let Self { packet, adapter, .. } = self;
         let mut sent = Ok(());
-        let for_peer = adapter.packets(now, frame, &mut |piece| {
+        let for_peer = adapter.packets(now, frame, &mut |part| {
             if sent.is_ok() {
-                sent = packet.send(piece, &Offload::NONE);
+                sent = packet.send(part, &Offload::NONE);
             }
         });
         if for_peer { sent.map(Ok) } else { Ok(adapter.handle_frame(now, frame)) }

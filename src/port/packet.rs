@@ -384,8 +384,8 @@ impl FrameIo for Packet {
 
     fn send(&mut self, frame: &[u8], offload: &Offload) -> std::result::Result<(), Errno> {
         let header = offload.encode();
-        let pieces = [IoSlice::new(&header), IoSlice::new(frame)];
-        sendmsg(&self.fd, &pieces, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT)?;
+        let buffers = [IoSlice::new(&header), IoSlice::new(frame)];
+        sendmsg(&self.fd, &buffers, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT)?;
         if self.link == Link::Down {
             // Whether a program has it open is another matter.
             let _ = self.check_link();

@@ -2,7 +2,7 @@
 //!
 //! Theory of operation. In: one large read puts what has come right into the batch, where the decoder finds the
 //! frames ([`LengthPrefix`]). Out: a batch keeps every frame with its length in front, so a run of neighbours leaves
-//! as one piece of memory, and all pieces in one call. When the peer's buffer ends in the middle of a frame, that
+//! as one buffer, and all buffers in one call. When the peer's buffer ends in the middle of a frame, that
 //! frame is not done with, so the switch keeps it and offers it first the next time; only how much of it has left
 //! (`cut`) is remembered here. That means nothing once a call has failed; then the stream is called no more
 //! ([`Seat`](super::seat::Seat)).
@@ -18,8 +18,8 @@ use rustix::io::{Errno, IoSlice};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Pieces of memory that one call sends at most.
-const PIECES: usize = 64;
+/// Buffers of a gather list that one call sends at most.
+const BUFFERS: usize = 64;
 
 /// The system calls of a stream, none of which blocks.
 pub trait Octets {
@@ -35,11 +35,11 @@ pub trait Octets {
     /// The system call's.
     fn send(&self, bytes: &[u8]) -> Result<usize, Errno>;
 
-    /// Writes some of what lies in several pieces, and says how many bytes.
+    /// Writes some of what lies in several buffers, and says how many bytes.
     ///
     /// # Errors
     /// The system call's.
-    fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno>;
+    fn send_gathered(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno>;
 }
 
 impl Octets for OwnedFd {
@@ -51,8 +51,8 @@ impl Octets for OwnedFd {
         send(self, bytes, SendFlags::NOSIGNAL)
     }
 
-    fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        sendmsg(self, pieces, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+    fn send_gathered(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        sendmsg(self, buffers, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
     }
 }
 
@@ -181,17 +181,17 @@ impl<S: Octets> Stream<S> {
         Gone("the place in its stream was lost, which is a fault of zbridge".into())
     }
 
-    /// One write of as many pieces as there may be: what was offered, and what was taken of it.
+    /// One write of as many buffers as there may be: what was offered, and what was taken of it.
     fn gather(&mut self, first: &[u8], second: &[u8], others: Runs<'_>) -> Result<(usize, Option<usize>), Gone> {
-        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let mut buffers = [IoSlice::new(&[]); BUFFERS];
         let (mut used, mut offered) = (0, 0);
-        for (piece, run) in pieces.iter_mut().zip([first, second].into_iter().chain(others)) {
-            *piece = IoSlice::new(run);
+        for (buffer, run) in buffers.iter_mut().zip([first, second].into_iter().chain(others)) {
+            *buffer = IoSlice::new(run);
             used += 1;
             offered += run.len();
         }
-        let pieces = &pieces[..used];
-        Ok((offered, self.write(|fd| fd.send_pieces(pieces))?))
+        let buffers = &buffers[..used];
+        Ok((offered, self.write(|fd| fd.send_gathered(buffers))?))
     }
 
     /// Makes one write. `None` when the socket takes nothing for now.
@@ -299,8 +299,8 @@ mod tests {
         let (mut batch, mut counters) = (Batch::new(BATCH_BYTES), Counters::default());
         let long = [&70_000_u32.to_be_bytes()[..], &[9; 70_000]].concat();
         let line = [&[0, 0, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0][..], &long, &[0, 0, 0, 14], &[7; 14]].concat();
-        for piece in line.chunks(40_000) {
-            peer.write_all(piece).unwrap();
+        for chunk in line.chunks(40_000) {
+            peer.write_all(chunk).unwrap();
             assert_eq!(port.receive(&mut batch, PortId(1), INHALE_BYTES, &mut counters), Ok(Inhaled::Drained));
         }
         let frames: Vec<_> = batch.frames().iter().map(|frame| batch.bytes(frame)).collect();

@@ -299,7 +299,7 @@ pub fn packet_receive(
     header: &mut [u8; Offload::LEN],
     room: &mut [u8],
 ) -> Result<(usize, Option<VlanTag>), Errno> {
-    let mut pieces = [
+    let mut buffers = [
         libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: header.len() },
         libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() },
     ];
@@ -307,8 +307,8 @@ pub fn packet_receive(
     let mut control = [0_u64; 16];
     // SAFETY: zeros are valid for it: no address, no data.
     let mut message: libc::msghdr = unsafe { zeroed() };
-    message.msg_iov = pieces.as_mut_ptr();
-    message.msg_iovlen = pieces.len() as _;
+    message.msg_iov = buffers.as_mut_ptr();
+    message.msg_iovlen = buffers.len() as _;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control) as _;
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;

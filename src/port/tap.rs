@@ -48,12 +48,12 @@ pub struct Tap {
     /// See [`Tap::lacks`].
     lacks: Option<String>,
     /// A header and a short frame on their way out.
-    piece: Box<[u8; Offload::LEN + SHORT]>,
+    whole: Box<[u8; Offload::LEN + SHORT]>,
 }
 
 impl Tap {
     fn new(fd: OwnedFd, name: String, vnet_hdr: bool, created: bool) -> Self {
-        Self { fd, name, vnet_hdr, created, link: Link::Up, lacks: None, piece: Box::new([0; Offload::LEN + SHORT]) }
+        Self { fd, name, vnet_hdr, created, link: Link::Up, lacks: None, whole: Box::new([0; Offload::LEN + SHORT]) }
     }
 
     /// Opens a TAP, which creates the interface where there is none, and sets it up as asked, with an mtu of 68 to 65,521
@@ -314,8 +314,8 @@ impl FrameIo for Tap {
         Ok(got)
     }
 
-    /// With a header, in one piece. A short frame is moved to where it would be without, so that neighbours stay
-    /// neighbours; a long one is worth a piece of its own in a gather list.
+    /// With a header, in one buffer. A short frame is moved to where it would be without, so that neighbours stay
+    /// neighbours; a long one is worth a buffer of its own in a gather list.
     fn recv_in_place(&mut self, room: &mut [u8]) -> std::result::Result<(Got, usize), Errno> {
         if !self.vnet_hdr {
             return Ok((self.recv(&mut room[PREFIX..])?, 0));
@@ -334,10 +334,10 @@ impl FrameIo for Tap {
     fn send(&mut self, frame: &[u8], offload: &Offload) -> std::result::Result<(), Errno> {
         let header = offload.encode();
         if self.vnet_hdr && frame.len() <= SHORT {
-            let piece = &mut self.piece[..Offload::LEN + frame.len()];
-            piece[..Offload::LEN].copy_from_slice(&header);
-            piece[Offload::LEN..].copy_from_slice(frame);
-            rustix::io::write(&self.fd, piece)?;
+            let whole = &mut self.whole[..Offload::LEN + frame.len()];
+            whole[..Offload::LEN].copy_from_slice(&header);
+            whole[Offload::LEN..].copy_from_slice(frame);
+            rustix::io::write(&self.fd, whole)?;
         } else if self.vnet_hdr {
             rustix::io::writev(&self.fd, &[IoSlice::new(&header), IoSlice::new(frame)])?;
         } else if offload.is_plain() {

@@ -1,7 +1,7 @@
 //! What a program writes, for a reader: cut into lines, and made fit for a terminal.
 //!
-//! A program writes bytes, not lines: pieces of a line, a prompt without an end, binary garbage, escape sequences that
-//! move the cursor. [`Lines`] puts pieces together and cuts at line ends; [`readable`] lets colours through where they
+//! A program writes bytes, not lines: chunks of a line, a prompt without an end, binary garbage, escape sequences that
+//! move the cursor. [`Lines`] puts chunks together and cuts at line ends; [`readable`] lets colours through where they
 //! are wanted, drops every other escape sequence, and shows as `\x1f` what is no text.
 
 use crate::visible::push_visible;
@@ -10,7 +10,7 @@ use std::mem::take;
 /// A line that is longer is cut into several, in bytes.
 pub const LONGEST_LINE: usize = 8192;
 
-/// Puts the pieces of lines together.
+/// Puts the chunks of lines together.
 #[derive(Default, Debug)]
 pub struct Lines {
     partial: Vec<u8>,
@@ -19,10 +19,10 @@ pub struct Lines {
 impl Lines {
     /// Takes what was read, and gives every line that is complete to `out`, without its end (`\n` or `\r\n`).
     pub fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(&[u8])) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ended) = match piece.strip_suffix(b"\n") {
+        for chunk in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = match chunk.strip_suffix(b"\n") {
                 Some(text) => (text, true),
-                None => (piece, false),
+                None => (chunk, false),
             };
             for part in text.chunks(LONGEST_LINE) {
                 self.partial.extend_from_slice(part);
@@ -118,17 +118,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn lines(pieces: &[&[u8]]) -> Vec<String> {
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
         let mut lines = Lines::default();
         let mut seen = Vec::new();
         let mut out = |line: &[u8]| seen.push(String::from_utf8_lossy(line).into_owned());
-        pieces.iter().for_each(|piece| lines.push(piece, &mut out));
+        chunks.iter().for_each(|chunk| lines.push(chunk, &mut out));
         lines.flush(&mut out);
         seen
     }
 
     #[test]
-    fn pieces_become_lines() {
+    fn chunks_become_lines() {
         assert_eq!(lines(&[b"one\ntw", b"o\r", b"\n\nuart:~$ "]), ["one", "two", "", "uart:~$ "]);
         assert_eq!(lines(&[]), [""; 0]);
     }
@@ -158,15 +158,15 @@ mod tests {
     }
 
     proptest! {
-        /// However a text is cut into pieces, its lines are the same, and nothing is lost.
+        /// However a text is cut into chunks, its lines are the same, and nothing is lost.
         #[test]
         fn cuts_make_no_difference(text in prop::collection::vec(0..4u8, 0..200), cuts in prop::collection::vec(0..200usize, 0..9)) {
             let text: Vec<u8> = text.into_iter().map(|byte| b"\n\rab"[usize::from(byte)]).collect();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
             cuts.extend([0, text.len()]);
             cuts.sort_unstable();
-            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(lines(&pieces), lines(&[&text]));
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(lines(&chunks), lines(&[&text]));
         }
 
         /// What is shown moves no cursor and rings no bell.

@@ -5,14 +5,14 @@
 //! returns, since a prompt is often coloured. A line without an end is tried when no more of it is expected soon, as a
 //! prompt is.
 //!
-//! Of a line that does not end only so much is kept: it is tried piece by piece, and the pieces overlap.
+//! Of a line that does not end only so much is kept: it is tried chunk by chunk, and the chunks overlap.
 
 use super::output::without_escapes;
 use regex::bytes::Regex;
 
 /// Bytes of a line that are tried together.
 const LONGEST: usize = 64 << 10;
-/// Bytes that the pieces of a longer line have in common. A match across a cut is found if it is no longer.
+/// Bytes that the chunks of a longer line have in common. A match across a cut is found if it is no longer.
 const OVERLAP: usize = 8 << 10;
 
 /// See the module.
@@ -30,17 +30,17 @@ impl ReadyLine {
         Self { pattern, line: Vec::new(), cut: false }
     }
 
-    /// Takes what was read. True: a line that has ended, or a piece of a long one, matches.
+    /// Takes what was read. True: a line that has ended, or a chunk of a long one, matches.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ended) = match piece.strip_suffix(b"\n") {
+        for chunk in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = match chunk.strip_suffix(b"\n") {
                 Some(text) => (text, true),
-                None => (piece, false),
+                None => (chunk, false),
             };
             for part in text.chunks(OVERLAP) {
                 self.line.extend_from_slice(part);
                 if self.line.len() > LONGEST {
-                    if self.piece_matches() {
+                    if self.chunk_matches() {
                         return true;
                     }
                     self.line.drain(..self.line.len() - OVERLAP);
@@ -64,7 +64,7 @@ impl ReadyLine {
     }
 
     /// Whether a line that goes on matches already. What would match only if it ended here does not.
-    fn piece_matches(&self) -> bool {
+    fn chunk_matches(&self) -> bool {
         let found = |line: &[u8]| {
             self.pattern.shortest_match_at(line, usize::from(self.cut)).is_some_and(|end| end < line.len())
         };
@@ -86,12 +86,12 @@ impl ReadyLine {
 mod tests {
     use super::*;
 
-    fn ready(pattern: &str, pieces: &[&[u8]]) -> Option<usize> {
+    fn ready(pattern: &str, chunks: &[&[u8]]) -> Option<usize> {
         let mut line = ReadyLine::new(Regex::new(pattern).unwrap());
-        pieces.iter().position(|piece| if piece.is_empty() { line.pause() } else { line.push(piece) })
+        chunks.iter().position(|chunk| if chunk.is_empty() { line.pause() } else { line.push(chunk) })
     }
 
-    /// An empty piece is a pause.
+    /// An empty chunk is a pause.
     #[test]
     fn a_pause_in_a_line_makes_no_difference() {
         assert_eq!(ready("booted OK", &[b"boo", b"", b"ted OK", b"\n"]), Some(3));
@@ -106,10 +106,10 @@ mod tests {
         for before in [100, 8188, 20_000, LONGEST - 2, LONGEST, LONGEST + 1, 3 * LONGEST - 3] {
             let line = [&vec![b'x'; before][..], b"READY\n"].concat();
             assert_eq!(ready("READY", &[&line]), Some(0), "{before}");
-            let pieces: Vec<&[u8]> = line.chunks(1000).collect();
-            assert_eq!(ready("READY$", &pieces), Some(pieces.len() - 1), "{before}");
-            assert_eq!(ready("^READY", &pieces), None, "{before}");
-            assert_eq!(ready("^x+$", &pieces), None, "{before}");
+            let chunks: Vec<&[u8]> = line.chunks(1000).collect();
+            assert_eq!(ready("READY$", &chunks), Some(chunks.len() - 1), "{before}");
+            assert_eq!(ready("^READY", &chunks), None, "{before}");
+            assert_eq!(ready("^x+$", &chunks), None, "{before}");
         }
     }
 

@@ -385,8 +385,8 @@ impl Endpoint {
         })
     }
 
-    /// Lets `read` see the data that has arrived, as far as it lies in one piece; `read` returns how much of it is done
-    /// with. Returns that; 0 where there is nothing to read. Call it again until then: a ring buffer has two pieces.
+    /// Lets `read` see the data that has arrived, as far as it is contiguous; `read` returns how much of it is done
+    /// with. Returns that; 0 where there is nothing to read. Call it again until then: a ring buffer has two parts.
     pub fn recv(&mut self, conn: ConnId, read: impl FnOnce(&[u8]) -> usize) -> usize {
         let take = |data: &mut [u8]| {
             let taken = read(data).min(data.len());
@@ -417,7 +417,7 @@ impl Endpoint {
         self.flows.with(conn, queue).unwrap_or(0)
     }
 
-    /// Lets `write` fill the send buffer itself, as far as it lies in one piece; `write` returns how much it wrote, and
+    /// Lets `write` fill the send buffer itself, as far as it is contiguous; `write` returns how much it wrote, and
     /// so does this. When the buffer is full afterwards, an [`Event::Writable`] follows.
     pub fn send_with(&mut self, conn: ConnId, write: impl FnOnce(&mut [u8]) -> usize) -> usize {
         let fill = |room: &mut [u8]| {

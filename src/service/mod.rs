@@ -40,7 +40,7 @@ pub(crate) mod station;
 pub(crate) mod table;
 pub(crate) mod usbip;
 
-pub use crate::codec::Pieces;
+pub use crate::codec::ByteQueue;
 use crate::config::{PortKind, PortSpec};
 use crate::error::{Error, Result};
 use crate::time::Instant;

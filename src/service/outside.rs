@@ -8,7 +8,7 @@
 //! What a service always works with it obtains at its beginning (a [`Want`]); connections come and go. Only what may wait for
 //! a disk is a question with an answer that comes later, by name as everything: a [`Job`], and what is done with a file.
 
-use crate::codec::Pieces;
+use crate::codec::ByteQueue;
 use crate::config::value::HostPort;
 use crate::config::{Access, Protocol};
 use crate::error::{Error, Result};
@@ -242,12 +242,12 @@ pub trait Outside {
     /// `WouldBlock` where none are, and what ended the connection.
     fn send(&mut self, socket: SocketId, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Sends the first of these pieces, several in one call where that is possible. They stay.
+    /// Sends the first of these chunks, several in one call where that is possible. They stay.
     ///
     /// # Errors
     /// As [`Outside::send`].
-    fn send_pieces(&mut self, socket: SocketId, pieces: &Pieces) -> io::Result<usize> {
-        self.send(socket, pieces.first())
+    fn send_queue(&mut self, socket: SocketId, queue: &ByteQueue) -> io::Result<usize> {
+        self.send(socket, queue.first())
     }
 
     /// Receives bytes of a connection; 0 is its end.
@@ -327,7 +327,7 @@ pub trait Outside {
     }
 
     /// Whether datagrams of a socket of one family that are too long for their way are refused from now on, and not sent
-    /// in pieces, where that is possible. [`Outside::refused`] tells of it.
+    /// as fragments, where that is possible. [`Outside::refused`] tells of it.
     fn keep_whole(&mut self, socket: SocketId, v6: bool, whole: bool) {
         let _ = (socket, v6, whole);
     }

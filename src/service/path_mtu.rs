@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 /// The least that is believed of a way of IPv4: a serial line of old (RFC 1191, 7.1), below which there is only what every
 /// link has to carry, 68. Linux believes no less than 552 (`ip_rt_min_pmtu`), and lets what is longer than the way be cut; a
-/// device that cannot put pieces together would then get nothing. Here only who is on the way is believed
+/// device that reassembles no fragments would then get nothing. Here only who is on the way is believed
 /// ([`Station::is_on_the_way_to`]), and makes only his own slow ([`Paths`]).
 pub const LEAST_V4: u16 = 296;
 /// The same of IPv6 (RFC 8200, 5).
@@ -65,7 +65,7 @@ impl<'a> TooBig<'a> {
 fn read_v4(told: u16, quoted: &[u8]) -> Option<TooBig<'_>> {
     let (&[version, _, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3], _) =
         quoted.split_first_chunk::<20>()?;
-    // Only the first piece of a packet says what that carries.
+    // Only the first fragment of a packet says what that carries.
     if version >> 4 != 4 || u16::from_be_bytes([f0, f1]) & 0x1fff != 0 {
         return None;
     }
@@ -168,7 +168,7 @@ mod tests {
         let guessed = [1500, 1492, 600, 100].map(|length| mtu(&message_v4(0, length, 0)));
         assert_eq!(guessed, [Some(1492), Some(1006), Some(508), Some(296)], "who does not say it");
         assert_eq!(mtu(&message_v4(1, 1500, 0)), Some(296));
-        assert_eq!(mtu(&message_v4(1300, 1500, 1)), None, "not the first piece");
+        assert_eq!(mtu(&message_v4(1300, 1500, 1)), None, "not the first fragment");
         (0..said.len()).for_each(|len| assert_eq!(mtu(&said[..len]), None, "cut at {len}"));
         let unreachable = [&[3, 3], &said[2..]].concat();
         assert_eq!(mtu(&unreachable), None);

@@ -16,7 +16,7 @@
 //!   Line::work          bytes of the connection into the server's session, as long as that wants more
 //!     Server            a session cuts them into messages, and gives the URB to the device's function
 //!     Line::work        the replies that are ready into the connection, as long as that has room
-//!   Driver::work        again: what the URB brought leaves by Outside::send_pieces or Outside::submit
+//!   Driver::work        again: what the URB brought leaves by Outside::send_queue or Outside::submit
 //! poll_transmit         the endpoint's segments with the replies
 //! handle_event          the back end has something: Outside::recv or Outside::job_done in the next round completes a URB
 //! ```

@@ -1,4 +1,4 @@
-//! The server's reader of the URB phase: bytes in pieces of any size in, whole commands out.
+//! The server's reader of the URB phase: bytes in chunks of any size in, whole commands out.
 //!
 //! A header is taken apart when its 48 bytes are there. OUT data and the descriptors of packets are appended as they
 //! arrive, so that what is allocated follows what a peer has sent and never what it has announced. The data of a transfer
@@ -30,7 +30,7 @@ struct Body {
 
 /// Reads commands from a stream. One belongs to one connection.
 pub struct Decoder {
-    /// The beginning of a header, or of a packet's descriptor, that came in pieces.
+    /// The beginning of a header, or of a packet's descriptor, that came in chunks.
     partial: [u8; HEADER_LENGTH],
     have: usize,
     body: Option<Body>,
@@ -178,12 +178,12 @@ mod tests {
         let length = MAX_BUFFER + 100;
         let mut bytes = &header(length, 0)[..];
         assert_eq!(decoder.decode(&mut bytes, |_| None, Vec::new), Ok(None));
-        let piece = vec![7; 1 << 20];
+        let chunk = vec![7; 1 << 20];
         let mut left = length as usize;
         let mut decoded = None;
         while left > 0 {
             assert!(decoded.is_none(), "{left} bytes before its end");
-            let mut bytes = &piece[..left.min(piece.len())];
+            let mut bytes = &chunk[..left.min(chunk.len())];
             left -= bytes.len();
             decoded = decoder.decode(&mut bytes, |_| None, Vec::new).unwrap();
             assert!(bytes.is_empty());

@@ -8,7 +8,7 @@
 use super::export::{Export, ExportError};
 use super::session::{CloseReason, Context, Session};
 use super::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE};
-use crate::codec::Pieces;
+use crate::codec::ByteQueue;
 use crate::time::{Instant, earliest};
 use crate::usb::{Device, Function};
 use std::collections::HashMap;
@@ -129,14 +129,14 @@ impl Server {
         self.connections.get(&id).is_some_and(|connection| connection.session.wants_bytes())
     }
 
-    /// The next bytes to send to a peer, as far as they lie in one piece; none only where there are none. They stay until
+    /// The next bytes to send to a peer, as far as they lie in one chunk; none only where there are none. They stay until
     /// [`Server::transmitted`].
     pub fn transmit(&mut self, now: Instant, id: ConnectionId) -> &[u8] {
         self.output(now, id).map_or(&[], |out| out.first())
     }
 
-    /// All that is to be sent, for an owner who sends several pieces at once and says there what was sent.
-    pub(crate) fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut Pieces> {
+    /// All that is to be sent, for an owner who sends several chunks at once and says there what was sent.
+    pub(crate) fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut ByteQueue> {
         let Self { exports, connections, options, .. } = self;
         let mut context = Context { id, exports, show_busy: options.show_busy };
         Some(connections.get_mut(&id)?.session.output(now, &mut context))

@@ -11,7 +11,7 @@ use super::op::{self, OP_LENGTH, OpStatus, REQUEST_LENGTH};
 use super::pdu::Fault;
 use super::server::ConnectionId;
 use super::{OUTPUT_MARK, REQUEST_TIMEOUT, VERSION};
-use crate::codec::Pieces;
+use crate::codec::ByteQueue;
 use crate::time::Instant;
 use attached::{Attached, OVERTAKEN_TIMEOUT};
 
@@ -72,13 +72,13 @@ pub(super) struct Session {
     deadline: Option<Instant>,
     /// Bytes that came while the output was above its mark.
     inbox: Vec<u8>,
-    out: Pieces,
+    out: ByteQueue,
 }
 
 impl Session {
     pub fn new(now: Instant) -> Self {
         let phase = Phase::Operation { request: [0; REQUEST_LENGTH], have: 0 };
-        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), inbox: Vec::new(), out: Pieces::default() }
+        Self { phase, deadline: Some(now + REQUEST_TIMEOUT), inbox: Vec::new(), out: ByteQueue::default() }
     }
 
     /// Takes all of `bytes`. What cannot be done before some output has been sent is kept.
@@ -197,7 +197,7 @@ impl Session {
     }
 
     /// The bytes to send, with as many answers of the device encoded as fit.
-    pub fn output(&mut self, now: Instant, context: &mut Context) -> &mut Pieces {
+    pub fn output(&mut self, now: Instant, context: &mut Context) -> &mut ByteQueue {
         if let Phase::Urbs(attached) = &mut self.phase
             && let Some(export) = context.exports.get_mut(attached.export)
         {

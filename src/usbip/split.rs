@@ -20,7 +20,7 @@ use super::pdu::{
     errno,
 };
 use super::{MAX_PENDING_BYTES, MAX_PENDING_URBS, OUTPUT_MARK, SpeedCode};
-use crate::codec::Pieces;
+use crate::codec::ByteQueue;
 use crate::usb::{Address, Direction, Status, Urb};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -93,8 +93,8 @@ pub struct Splitter {
     partial: [u8; HEADER_LENGTH],
     have: usize,
     reply: Option<Reply>,
-    to_server: Pieces,
-    to_client: Pieces,
+    to_server: ByteQueue,
+    to_client: ByteQueue,
 }
 
 impl Splitter {
@@ -117,18 +117,18 @@ impl Splitter {
             partial: [0; HEADER_LENGTH],
             have: 0,
             reply: None,
-            to_server: Pieces::default(),
-            to_client: Pieces::default(),
+            to_server: ByteQueue::default(),
+            to_client: ByteQueue::default(),
         }
     }
 
     /// Bytes for the server.
-    pub fn to_server(&mut self) -> &mut Pieces {
+    pub fn to_server(&mut self) -> &mut ByteQueue {
         &mut self.to_server
     }
 
     /// Bytes for the client.
-    pub fn to_client(&mut self) -> &mut Pieces {
+    pub fn to_client(&mut self) -> &mut ByteQueue {
         &mut self.to_client
     }
 
@@ -345,7 +345,7 @@ impl Splitter {
 
 impl Flight {
     /// Sends the next `most` bytes of it, or as many as are left.
-    fn send(&mut self, most: u32, to_server: &mut Pieces) {
+    fn send(&mut self, most: u32, to_server: &mut ByteQueue) {
         let part = most.min(self.command.length - self.asked);
         let last = self.asked + part == self.command.length;
         let flags = if last { self.command.flags } else { self.command.flags & !ZERO_PACKET };

@@ -34,17 +34,17 @@ const ROUTING: u8 = ip_number::IPV6_ROUTE_HEADER.0;
 pub const FRAGMENT: u8 = ip_number::IPV6_FRAGMENTATION_HEADER.0;
 const DESTINATION_OPTIONS: u8 = ip_number::IPV6_DESTINATION_OPTIONS.0;
 
-/// Of IPv4's field for the place of a piece: others follow.
+/// Of IPv4's field for the place of a fragment: others follow.
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// ICMPv6 redirect, which is no error, and is not answered by one (RFC 4443, section 2.4 e.2).
 const REDIRECT: u8 = 137;
 
-/// Which piece of a datagram a packet is (RFC 791, section 3.1; RFC 8200, section 4.5).
+/// Which fragment of a datagram a packet is (RFC 791, section 3.1; RFC 8200, section 4.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
     /// The datagram's number.
     pub id: u32,
-    /// Where the piece belongs, in bytes.
+    /// Where the fragment belongs, in bytes.
     pub offset: usize,
     /// Others follow.
     pub more: bool,
@@ -87,7 +87,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// The same packet without IPv6's extension headers, up to that of a piece.
+    /// The same packet without IPv6's extension headers, up to that of a fragment.
     ///
     /// # Errors
     /// [`Malformed`]: one is cut short, or the packet has not come to where it goes.
@@ -97,9 +97,9 @@ impl<'a> Packet<'a> {
             let (next, len) = if self.protocol == FRAGMENT {
                 let header = Ipv6FragmentHeaderSlice::from_slice(self.payload).map_err(|_| Malformed)?;
                 let offset = header.fragment_offset().byte_offset().into();
-                let piece = Fragment { id: header.identification(), offset, more: header.more_fragments() };
-                // A datagram in one piece may have the header all the same (RFC 6946).
-                self.fragment = Some(piece).filter(|_| header.is_fragmenting_payload());
+                let fragment = Fragment { id: header.identification(), offset, more: header.more_fragments() };
+                // A datagram that is not fragmented may have the header all the same (RFC 6946).
+                self.fragment = Some(fragment).filter(|_| header.is_fragmenting_payload());
                 (header.next_header(), header.slice().len())
             } else {
                 let header = Ipv6RawExtHeaderSlice::from_slice(self.payload).map_err(|_| Malformed)?;
@@ -130,8 +130,8 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Whether it is not to be sent on in pieces, where it is too long: of IPv4 it says so itself (RFC 791, section 3.1),
-    /// and of IPv6 only whoever has sent it makes pieces (RFC 8200, section 4.5), which this is none of.
+    /// Whether it is not to be fragmented on its way, where it is too long: of IPv4 it says so itself (RFC 791, section 3.1),
+    /// and of IPv6 only whoever has sent it makes fragments (RFC 8200, section 4.5), which this is none of.
     pub fn is_kept_whole(&self) -> bool {
         if self.dst.is_ipv4() {
             Ipv4HeaderSlice::from_slice(self.whole).is_ok_and(|header| header.dont_fragment())
@@ -141,12 +141,12 @@ impl<'a> Packet<'a> {
     }
 
     /// Whether an ICMP error may say what became of the packet: not of an error, lest two answer each other for ever,
-    /// not of a piece but the first, and not where many would say it or hear it (RFC 1122, section 3.2.2; RFC 4443,
+    /// not of a fragment but the first, and not where many would say it or hear it (RFC 1122, section 3.2.2; RFC 4443,
     /// section 2.4 e).
     pub fn may_be_told(&self) -> bool {
         let Ok(Self { protocol, fragment, payload, .. }) = self.carried() else { return false };
         let kind = payload.first().copied();
-        let first = fragment.is_none_or(|piece| piece.offset == 0);
+        let first = fragment.is_none_or(|fragment| fragment.offset == 0);
         let answerable = match protocol {
             ICMPV4 => matches!(kind, Some(0 | 8 | 13..=18)),
             ICMPV6 => kind.is_some_and(|kind| kind >= 128 && kind != REDIRECT),
@@ -170,13 +170,13 @@ fn read_v4(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
         return Err(Malformed);
     }
     let (offset, more) = (header.fragments_offset().byte_offset().into(), header.more_fragments());
-    let piece = Fragment { id: header.identification().into(), offset, more };
+    let fragment = Fragment { id: header.identification().into(), offset, more };
     Ok(Packet {
         src: header.source_addr().into(),
         dst: header.destination_addr().into(),
         hop_limit: header.ttl(),
         protocol: header.protocol().0,
-        fragment: header.is_fragmenting_payload().then_some(piece),
+        fragment: header.is_fragmenting_payload().then_some(fragment),
         payload,
         whole,
     })
@@ -242,10 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn extension_headers_are_skipped_up_to_a_piece() {
-        let piece = [UDP, 0, 0, 17, 0, 0, 0, 9];
+    fn extension_headers_are_skipped_up_to_a_fragment() {
+        let fragment = [UDP, 0, 0, 17, 0, 0, 0, 9];
         let options = [FRAGMENT, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        let bytes = packet_v6(HOP_BY_HOP, "2001:db8::2", &[&options[..], &piece, b"data"].concat());
+        let bytes = packet_v6(HOP_BY_HOP, "2001:db8::2", &[&options[..], &fragment, b"data"].concat());
         let read = Packet::read(ETHERTYPE_IPV6, &bytes).unwrap();
         assert_eq!((read.protocol, read.payload.len(), read.whole.len()), (HOP_BY_HOP, 28, 68));
         let packet = read.carried().unwrap();
@@ -256,7 +256,7 @@ mod tests {
         let bytes = packet_v6(DESTINATION_OPTIONS, "2001:db8::2", &[&lone[..], b"data"].concat());
         let packet = Packet::read(ETHERTYPE_IPV6, &bytes).unwrap().carried().unwrap();
         assert_eq!((packet.protocol, packet.payload, packet.fragment), (UDP, &b"data"[..], None));
-        // what a piece begins with is the datagram's, not the packet's
+        // what a fragment begins with is the datagram's, not the packet's
         let bytes = packet_v6(FRAGMENT, "2001:db8::2", &[HOP_BY_HOP, 0, 0, 17, 0, 0, 0, 9, UDP, 0, 1, 4, 0, 0, 0, 0]);
         let packet = Packet::read(ETHERTYPE_IPV6, &bytes).unwrap().carried().and_then(Packet::carried).unwrap();
         assert_eq!((packet.protocol, packet.payload.len()), (HOP_BY_HOP, 8));

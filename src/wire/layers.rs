@@ -181,7 +181,7 @@ fn ipv4(packet: &[u8]) -> Result<Parsed<'_>, BadFrame> {
 
 /// Whether a packet is whole, or which fragment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Piece {
+pub enum Part {
     /// It has no fragment header.
     Whole,
     /// The one that a datagram begins with, or all of it behind a fragment header.
@@ -200,7 +200,7 @@ pub struct BehindV6<'a> {
     /// What follows the headers. Of a later fragment it says nothing.
     pub payload: &'a [u8],
     /// Whether it is all of a datagram.
-    pub piece: Piece,
+    pub part: Part,
     /// The headers do not end in it, or contradict themselves.
     pub is_cut: bool,
 }
@@ -216,12 +216,12 @@ impl<'a> BehindV6<'a> {
             Ipv6ExtensionSlice::Fragment(fragment) => Some(fragment),
             _ => None,
         });
-        let piece = match fragment {
-            None => Piece::Whole,
-            Some(fragment) if fragment.fragment_offset().value() == 0 => Piece::First,
-            Some(_) => Piece::Later,
+        let part = match fragment {
+            None => Part::Whole,
+            Some(fragment) if fragment.fragment_offset().value() == 0 => Part::First,
+            Some(_) => Part::Later,
         };
-        Some(Self { hop_limit: header.hop_limit(), protocol, payload, piece, is_cut: error.is_some() })
+        Some(Self { hop_limit: header.hop_limit(), protocol, payload, part, is_cut: error.is_some() })
     }
 }
 

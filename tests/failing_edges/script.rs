@@ -42,7 +42,7 @@ pub struct Tape {
     pub then: Answer,
     /// Every byte that was taken; where frames are kept apart, each with its length before it.
     pub taken: Vec<u8>,
-    /// What reads give, one piece a call; an empty piece is the end.
+    /// What reads give, one chunk a call; an empty chunk is the end.
     pub incoming: VecDeque<Vec<u8>>,
     /// Calls so far.
     pub calls: usize,
@@ -108,17 +108,17 @@ impl Script {
         }
     }
 
-    /// The next piece, as much as there is room for.
+    /// The next chunk, as much as there is room for.
     fn read(&self, room: &mut [u8]) -> Result<usize, Errno> {
         let mut tape = self.0.borrow_mut();
         assert!(!tape.dead, "called after its error");
         tape.calls += 1;
-        let mut piece = tape.incoming.pop_front().ok_or(Errno::AGAIN)?;
-        let got = piece.len().min(room.len());
-        room[..got].copy_from_slice(&piece[..got]);
-        if got < piece.len() {
-            piece.drain(..got);
-            tape.incoming.push_front(piece);
+        let mut chunk = tape.incoming.pop_front().ok_or(Errno::AGAIN)?;
+        let got = chunk.len().min(room.len());
+        room[..got].copy_from_slice(&chunk[..got]);
+        if got < chunk.len() {
+            chunk.drain(..got);
+            tape.incoming.push_front(chunk);
         }
         tape.dead |= got == 0;
         Ok(got)
@@ -134,8 +134,8 @@ impl stream::Octets for Script {
         self.write(bytes, false)
     }
 
-    fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        self.write(&pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<_>>(), false)
+    fn send_gathered(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        self.write(&buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect::<Vec<_>>(), false)
     }
 }
 

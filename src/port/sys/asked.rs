@@ -32,10 +32,10 @@ pub fn recv_at(fd: impl AsFd, room: &mut [u8]) -> Result<(usize, SocketAddr, Opt
     let mut control: Control = [0; 8];
     // SAFETY: plain structs of integers, for which zeros are valid.
     let (mut from, mut message): (libc::sockaddr_storage, libc::msghdr) = unsafe { (zeroed(), zeroed()) };
-    let mut piece = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    let mut buffer = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
     message.msg_name = (&raw mut from).cast();
     message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    message.msg_iov = &raw mut piece;
+    message.msg_iov = &raw mut buffer;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control) as _;
@@ -87,12 +87,12 @@ unsafe fn destination(message: &libc::msghdr) -> Option<IpAddr> {
 pub fn send_from(fd: impl AsFd, bytes: &[u8], to: SocketAddr, from: IpAddr) -> Result<(), Errno> {
     let mut control: Control = [0; 8];
     let to = SockAddr::from(to);
-    let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut buffer = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: a plain struct of integers, for which zeros are valid.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_name = to.as_ptr().cast_mut().cast();
     message.msg_namelen = to.len();
-    message.msg_iov = &raw mut piece;
+    message.msg_iov = &raw mut buffer;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control) as _;

@@ -35,7 +35,7 @@ pub fn want_refusals(fd: impl AsFd, v6: bool) -> Result<(), Errno> {
     set_option(fd, level, option, 1)
 }
 
-/// Whether a datagram that is too long for its way is refused with EMSGSIZE, instead of sent in pieces
+/// Whether a datagram that is too long for its way is refused with EMSGSIZE, instead of fragmented
 /// (`IP_PMTUDISC_DO`, and `IP_PMTUDISC_WANT`).
 ///
 /// # Errors
@@ -74,10 +74,10 @@ pub fn refusal(fd: impl AsFd) -> Result<Refusal, Errno> {
     let mut payload = [0u8; 8];
     // SAFETY: plain structs of integers, for which zeros are valid.
     let (mut to, mut message): (libc::sockaddr_storage, libc::msghdr) = unsafe { (zeroed(), zeroed()) };
-    let mut piece = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
+    let mut buffer = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
     message.msg_name = (&raw mut to).cast();
     message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    message.msg_iov = &raw mut piece;
+    message.msg_iov = &raw mut buffer;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control) as _;

@@ -127,7 +127,7 @@ impl IpAdapter {
         if addr.is_ipv6() { self.config.mtu.max(IPV6_MTU) } else { self.config.mtu }
     }
 
-    /// Gives to `put` what the peer gets of `frame`: a packet, or its pieces. False where there is nothing for it in the
+    /// Gives to `put` what the peer gets of `frame`: a packet, or its fragments. False where there is nothing for it in the
     /// frame, which is for [`Self::handle_frame`] then. Asking twice does no harm.
     pub fn packets(&mut self, now: Instant, frame: &[u8], put: &mut impl FnMut(&[u8])) -> bool {
         let Some((dst, src, ethertype, bytes)) = split(frame) else { return false };
@@ -430,7 +430,7 @@ fn discovery(packet: &Packet<'_>) -> Option<nd::Message> {
 /// The type of the ICMPv6 message in `packet`, behind extension headers or not.
 fn icmpv6_type(packet: &Packet<'_>) -> Option<u8> {
     let carried = packet.dst.is_ipv6().then(|| packet.carried().ok()).flatten()?;
-    let whole = carried.fragment.is_none_or(|piece| piece.offset == 0);
+    let whole = carried.fragment.is_none_or(|fragment| fragment.offset == 0);
     (whole && carried.protocol == ICMPV6).then(|| carried.payload.first().copied()).flatten()
 }
 

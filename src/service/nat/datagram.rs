@@ -58,7 +58,7 @@ struct Flow {
     readable: bool,
     /// The hop limit of its datagrams.
     hops: u8,
-    /// They are not to be sent in pieces, as the guest has sent them.
+    /// They are not to be fragmented, as the guest has sent them.
     whole: bool,
     /// Bytes of the longest packet that its guest was sent.
     longest: usize,
@@ -111,7 +111,7 @@ pub(super) struct Ports {
     /// How many of them are of pings.
     echoes: usize,
     buffer: Vec<u8>,
-    /// The number of the next datagram that is sent in pieces.
+    /// The number of the next datagram that is sent in fragments.
     number: u32,
     /// It was said that the system allows no pings.
     told: bool,
@@ -146,9 +146,9 @@ impl Ports {
         self.flows.poll_timeout()
     }
 
-    /// Takes a UDP datagram of a guest, or an echo request, in one piece. With `piece` it stands for several, of
+    /// Takes a UDP datagram of a guest, or an echo request, as one packet. With `segment` it stands for several, of
     /// so many bytes each but the last.
-    pub fn handle(&mut self, cx: &mut Cx, (whom, piece): (Station, Option<usize>), packet: &Packet<'_>) {
+    pub fn handle(&mut self, cx: &mut Cx, (whom, segment): (Station, Option<usize>), packet: &Packet<'_>) {
         let Some((kind, from, to, bytes)) = read(packet) else {
             cx.wire.stats.malformed += 1;
             return;
@@ -170,7 +170,7 @@ impl Ports {
         if std::mem::replace(&mut flow.whole, whole) != whole {
             cx.host.keep_whole(flow.socket, key.1.is_ipv6(), whole);
         }
-        for bytes in bytes.chunks(piece.unwrap_or(bytes.len()).max(1)) {
+        for bytes in bytes.chunks(segment.unwrap_or(bytes.len()).max(1)) {
             self.send(cx, index, packet, bytes, addr);
         }
         if bytes.is_empty() {
@@ -410,7 +410,7 @@ fn ip_header(addr: &IpAddr) -> usize {
     if addr.is_ipv4() { 20 } else { 40 }
 }
 
-/// Sends a UDP datagram to a guest, in pieces where it is too long for one packet.
+/// Sends a UDP datagram to a guest, in fragments where it is too long for one packet.
 pub(super) fn send_udp(
     wire: &mut Wire,
     whom: Station,

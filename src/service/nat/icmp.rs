@@ -55,7 +55,7 @@ pub(super) fn send(wire: &mut Wire, mac: Mac, (src, dst): (IpAddr, IpAddr), mess
     wire.send(&headers, &[message], Offload::NONE);
 }
 
-/// Answers an echo request to the gateway itself that came in pieces: the endpoint puts none together.
+/// Answers an echo request to the gateway itself that came as fragments: the endpoint reassembles none.
 pub(super) fn pong(wire: &mut Wire, whom: Station, packet: &Packet<'_>, id: u32) {
     let mut message = packet.payload.to_vec();
     if let Some(head) = message.get_mut(..4) {

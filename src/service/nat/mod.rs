@@ -17,7 +17,7 @@
 //! ```text
 //! Nat::handle_frame     an IP packet to the gateway's MAC; all else is the endpoint's
 //!   Packet::read        lengths and header checksum hold (wire::ip)
-//!   handle_packet       of a guest's address; a fragment waits in pieces until the datagram is whole
+//!   handle_packet       of a guest's address; a fragment waits in reassembly until the datagram is whole
 //!   translate           the checksum holds, it has a hop left, and it may go there
 //!   Tcp::handle         its flow, found by its addresses; a SYN begins one with Outside::connect
 //!   Flow::handle        Connection::handle takes it, its bytes go into Outside::send, an acknowledgement is owed
@@ -36,7 +36,7 @@ mod guest;
 mod icmp;
 mod local;
 mod packet;
-mod pieces;
+mod reassembly;
 mod report;
 mod stats;
 mod tcp;
@@ -76,9 +76,9 @@ pub struct Nat {
     tcp: tcp::Tcp,
     datagrams: datagram::Ports,
     forwards: forward::Forwards,
-    pieces: pieces::Pieces,
+    reassembly: reassembly::Reassembly,
     local: local::Local,
-    /// Of the next packet that the gateway itself sends in pieces.
+    /// Of the next packet that the gateway itself sends in fragments.
     number: u32,
     /// Who began with the last batch.
     first: u8,
@@ -110,7 +110,7 @@ impl Nat {
             tcp: tcp::Tcp::new(seed),
             datagrams: datagram::Ports::new(seed),
             forwards: forward::Forwards::new(seed),
-            pieces: pieces::Pieces::default(),
+            reassembly: reassembly::Reassembly::default(),
             local: local::Local::default(),
             number: seed as u32,
             first: 0,
@@ -188,7 +188,7 @@ impl Nat {
         let Stats { foreign, ignored, overrun, malformed, .. } = self.wire.stats;
         Stats {
             foreign: foreign + self.endpoint.stats().foreign,
-            ignored: ignored + self.pieces.lost,
+            ignored: ignored + self.reassembly.lost,
             overrun: overrun + self.local.dropped(),
             malformed: malformed + self.local.malformed(),
             ..self.wire.stats
@@ -207,7 +207,7 @@ impl Nat {
 
     /// Takes the datagrams, one by one, of a frame that stands for several: a server, and the client of a forward, take
     /// each for itself.
-    fn handle_pieces(&mut self, now: Instant, arrived: Arrived<'_>, host: &mut dyn Outside) {
+    fn handle_segments(&mut self, now: Instant, arrived: Arrived<'_>, host: &mut dyn Outside) {
         let Arrived { ingress, frame, offload } = arrived;
         let each = |parts: &[&[u8]]| {
             self.handle_frame(now, Arrived { ingress, frame: &parts.concat(), offload: Offload::NONE }, host);
@@ -260,7 +260,7 @@ impl Nat {
             return;
         }
         if packet.fragment.is_some() {
-            if let Some(whole) = self.pieces.add(now, whom, &packet)
+            if let Some(whole) = self.reassembly.add(now, whom, &packet)
                 && !self.local.handle(now, whom, &whole.packet(), Offload::NONE, host)
             {
                 self.translate(now, whom, whole.packet(), Offload::NONE, host);
@@ -316,8 +316,8 @@ impl Nat {
             }
             ICMPV4 | ICMPV6 if !icmp::is_request(&packet) => cx.wire.stats.ignored += 1,
             UDP | ICMPV4 | ICMPV6 => {
-                let piece = (offload.gso == Gso::Udp).then_some(offload.gso_size.into());
-                self.datagrams.handle(cx, (whom, piece), &packet);
+                let segment = (offload.gso == Gso::Udp).then_some(offload.gso_size.into());
+                self.datagrams.handle(cx, (whom, segment), &packet);
             }
             _ => cx.wire.stats.ignored += 1,
         }
@@ -362,7 +362,7 @@ impl Service for Nat {
         }
         match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
             Ok(packet) if offload.gso == Gso::Udp && (!own || self.wire.owns(packet.dst)) => {
-                self.handle_pieces(now, arrived, host);
+                self.handle_segments(now, arrived, host);
             }
             Ok(packet) if self.local.handle(now, whom, &packet, offload, host) => {}
             Ok(packet) if own => self.handle_packet(now, whom, packet, arrived, host),

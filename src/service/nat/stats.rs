@@ -13,7 +13,7 @@ pub struct Stats {
     pub malformed: u64,
     /// Packets that are of no guest's address.
     pub foreign: u64,
-    /// Packets of a protocol that is not translated, to nobody, at their last hop, or in pieces that did not become whole.
+    /// Packets of a protocol that is not translated, to nobody, at their last hop, or of fragments that did not become whole.
     pub ignored: u64,
     /// Packets that were not to leave.
     pub forbidden: u64,

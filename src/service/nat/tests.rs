@@ -57,8 +57,8 @@ impl Bench {
     /// The same, in a packet that may be cut.
     pub fn datagram_may_be_cut(&mut self, port: u16) {
         let addrs = (self.guest.parse().unwrap(), self.far.parse().unwrap());
-        let piece = Fragment { id: 7, offset: 0, more: false };
-        let headers = Headers::new(Link { src: self.whom.mac, dst: GATEWAY }, addrs, UDP, 12, Some(piece));
+        let fragment = Fragment { id: 7, offset: 0, more: false };
+        let headers = Headers::new(Link { src: self.whom.mac, dst: GATEWAY }, addrs, UDP, 12, Some(fragment));
         let frame = [headers.bytes(), &port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"].concat();
         let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
         let arrived = Arrived { ingress: self.whom.ingress, frame: &frame, offload };
@@ -239,11 +239,11 @@ fn a_host_without_descriptors_is_not_asked_in_vain() {
 #[test]
 fn what_stalled_flows_hold_is_bounded() {
     let mut bench = Bench::new();
-    let piece = vec![7; 60_000];
+    let bytes = vec![7; 60_000];
     let flows = 1500;
     for flow in 0..flows {
         let ack = bench.open(1000 + flow, u64::from(flow) + 1);
-        bench.segment(1000 + flow, (1, ack), ACK, &piece);
+        bench.segment(1000 + flow, (1, ack), ACK, &bytes);
         bench.said();
     }
     let held = bench.nat.flows().held;
@@ -253,8 +253,8 @@ fn what_stalled_flows_hold_is_bounded() {
     // a flow whose host takes needs no memory
     let (port, socket) = (1000 + flows, u64::from(flows) + 1);
     let ack = bench.open(port, socket);
-    bench.host.takes = piece.len();
-    bench.segment(port, (1, ack), ACK, &piece);
+    bench.host.takes = bytes.len();
+    bench.segment(port, (1, ack), ACK, &bytes);
     let answer = bench.said().into_iter().rfind(|packet| packet[22..24] == port.to_be_bytes()).unwrap();
     assert_eq!(answer[28..32], 60_001_u32.to_be_bytes(), "everything is acknowledged");
     assert_eq!(bench.host.takes, 0);
@@ -300,10 +300,10 @@ fn datagrams_have_their_turn_beside_streams() {
     assert!(turns[..4].iter().any(|turn| turn.contains(&UDP)), "{turns:?}");
 }
 
-/// A packet of the guest to `dst` at its last hop, or a piece of one.
-pub(super) fn last_hop(bench: &mut Bench, dst: &str, protocol: u8, payload: &[u8], piece: Option<Fragment>) {
+/// A packet of the guest to `dst` at its last hop, or a fragment of one.
+pub(super) fn last_hop(bench: &mut Bench, dst: &str, protocol: u8, payload: &[u8], fragment: Option<Fragment>) {
     let addrs = ("10.0.2.15".parse().unwrap(), dst.parse().unwrap());
-    let headers = Headers::new(Link { src: bench.whom.mac, dst: GATEWAY }, addrs, protocol, payload.len(), piece);
+    let headers = Headers::new(Link { src: bench.whom.mac, dst: GATEWAY }, addrs, protocol, payload.len(), fragment);
     let mut frame = [headers.bytes(), payload].concat();
     frame[22] = 1;
     frame[24..26].fill(0);

@@ -4,7 +4,7 @@
 //! nothing it reads nothing, and it takes from the device only what there is room for.
 
 use super::transport::CHUNK;
-use crate::codec::Pieces;
+use crate::codec::ByteQueue;
 use crate::service::machine::Unsent;
 use crate::service::outside::{Outside, SocketId};
 use crate::time::Instant;
@@ -85,7 +85,7 @@ struct Pipe {
     /// Somebody is at the other end.
     peer: bool,
     inbox: VecDeque<u8>,
-    outbox: Pieces,
+    outbox: ByteQueue,
     /// What was sent last was refused for good. What had come before that is still read.
     broken: bool,
     /// Nobody wants what comes.
@@ -100,7 +100,7 @@ impl Pipe {
             stream,
             peer: false,
             inbox: VecDeque::new(),
-            outbox: Pieces::default(),
+            outbox: ByteQueue::default(),
             broken: false,
             forgets: false,
         }
@@ -134,7 +134,7 @@ impl Pipe {
     fn flush(&mut self, bench: &mut Bench) {
         let Some(stream) = self.stream else { return };
         while !self.outbox.is_empty() {
-            match bench.outside.send_pieces(stream, &self.outbox) {
+            match bench.outside.send_queue(stream, &self.outbox) {
                 Ok(count) => self.outbox.took(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -190,12 +190,12 @@ impl SerialPort {
             port.set_serial_state(if pipe.peer { RX_CARRIER | TX_CARRIER } else { 0 });
             while pipe.stream.is_some() {
                 let bytes = port.poll_backend();
-                let piece = bytes.get(..WINDOW.saturating_sub(pipe.outbox.len())).unwrap_or(bytes);
-                if piece.is_empty() {
+                let chunk = bytes.get(..WINDOW.saturating_sub(pipe.outbox.len())).unwrap_or(bytes);
+                if chunk.is_empty() {
                     break;
                 }
-                let count = piece.len();
-                pipe.outbox.extend(piece);
+                let count = chunk.len();
+                pipe.outbox.extend(chunk);
                 port.backend_took(count);
             }
             if let Some(changed) = port.poll_line() {

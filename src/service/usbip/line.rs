@@ -132,9 +132,9 @@ impl Line {
         let Some(head) = &mut self.head else { return };
         // All that is there: behind it may be the peer's FIN.
         while self.transport.receive(&mut world.ways, |data| {
-            let piece = data.get(..REQUEST_LENGTH - head.len()).unwrap_or(data);
-            head.extend_from_slice(piece);
-            piece.len()
+            let chunk = data.get(..REQUEST_LENGTH - head.len()).unwrap_or(data);
+            head.extend_from_slice(chunk);
+            chunk.len()
         }) > 0
         {}
         if let Some(busid) = wanted(head) {
@@ -183,23 +183,23 @@ impl Line {
         }
     }
 
-    /// Hands one piece of what came to the session. True if there was one.
+    /// Hands one chunk of what came to the session. True if there was one.
     fn receive(&mut self, now: Instant, world: &mut World) -> bool {
         if self.head.is_some() || !world.server.wants_bytes(self.id) {
             return false;
         }
         let (server, id) = (&mut *world.server, self.id);
-        let taken = self.transport.receive(&mut world.ways, |piece| {
-            server.handle_bytes(now, id, piece);
-            piece.len()
+        let taken = self.transport.receive(&mut world.ways, |chunk| {
+            server.handle_bytes(now, id, chunk);
+            chunk.len()
         });
         taken > 0
     }
 
-    /// Sends a piece of what the session has to say. True if there was one, and room for it.
+    /// Sends a chunk of what the session has to say. True if there was one, and room for it.
     fn send(&mut self, now: Instant, world: &mut World) -> bool {
         let Some(out) = world.server.output(now, self.id) else { return false };
-        !out.is_empty() && self.transport.send_pieces(&mut world.ways, out) > 0
+        !out.is_empty() && self.transport.send_queue(&mut world.ways, out) > 0
     }
 
     /// Nothing more is to be said: the device is free, and the connection is ended in good order.

@@ -367,9 +367,9 @@ impl Device {
         loop {
             let wanted = REPLY_LENGTH - reply.len();
             let taken = transport.receive(&mut world.ways, |bytes| {
-                let piece = bytes.get(..wanted).unwrap_or(bytes);
-                reply.extend_from_slice(piece);
-                piece.len()
+                let chunk = bytes.get(..wanted).unwrap_or(bytes);
+                reply.extend_from_slice(chunk);
+                chunk.len()
             });
             if taken == 0 {
                 break;
@@ -426,8 +426,8 @@ fn exchange(
             });
         }
         result?;
-        moved += remote.send_pieces(&mut world.ways, splitter.to_server())
-            + line.send_pieces(&mut world.ways, splitter.to_client());
+        moved += remote.send_queue(&mut world.ways, splitter.to_server())
+            + line.send_queue(&mut world.ways, splitter.to_client());
         if moved == 0 {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! What carries a connection: a TCP connection of the endpoint, or one of the machine through a stream of the outside.
 
-use crate::codec::Pieces;
+use crate::codec::ByteQueue;
 use crate::service::endpoint::{ConnId, Endpoint};
 use crate::service::outside::{Outside, SocketId};
 use std::io::{self, ErrorKind};
@@ -62,7 +62,7 @@ impl Transport {
         self.inbox.is_empty() && (self.peer_closed || self.gone)
     }
 
-    /// Shows one piece of what came to `take`, which says how much of it is done with. Gives that.
+    /// Shows one chunk of what came to `take`, which says how much of it is done with. Gives that.
     pub fn receive(&mut self, ways: &mut Ways, take: impl FnOnce(&[u8]) -> usize) -> usize {
         if !self.inbox.is_empty() {
             let taken = take(&self.inbox).min(self.inbox.len());
@@ -82,7 +82,7 @@ impl Transport {
         }
     }
 
-    /// Hands one piece of what came to another connection. Gives how much that was.
+    /// Hands one chunk of what came to another connection. Gives how much that was.
     pub fn splice(&mut self, to: &mut Self, ways: &mut Ways) -> usize {
         if self.inbox.is_empty() {
             let mut inbox = std::mem::take(&mut self.inbox);
@@ -129,14 +129,14 @@ impl Transport {
         }
     }
 
-    /// The same of the first of these pieces, which are then done with.
-    pub fn send_pieces(&mut self, ways: &mut Ways, pieces: &mut Pieces) -> usize {
+    /// The same of the first of these chunks, which are then done with.
+    pub fn send_queue(&mut self, ways: &mut Ways, queue: &mut ByteQueue) -> usize {
         let sent = match self.via {
-            Via::Switch(conn) if !pieces.is_empty() => ways.endpoint.send(conn, pieces.first()),
+            Via::Switch(conn) if !queue.is_empty() => ways.endpoint.send(conn, queue.first()),
             Via::Switch(_) => 0,
-            Via::Host(stream) => self.put(pieces.len(), || ways.outside.send_pieces(stream, pieces)),
+            Via::Host(stream) => self.put(queue.len(), || ways.outside.send_queue(stream, queue)),
         };
-        pieces.took(sent);
+        queue.took(sent);
         sent
     }
 

@@ -13,7 +13,7 @@
 
 use super::Address;
 use crate::wire::Mac;
-use crate::wire::layers::{BehindV6, Piece};
+use crate::wire::layers::{BehindV6, Part};
 use etherparse::ip_number;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -72,9 +72,9 @@ impl<'a> Claims<'a> {
         let message = behind.payload;
         let kind = message.first().copied().filter(|_| behind.protocol == ip_number::IPV6_ICMP);
         let is_discovery = matches!(kind, Some(ROUTER_SOLICITATION..=REDIRECT));
-        if behind.piece != Piece::Whole {
+        if behind.part != Part::Whole {
             let is_hidden = kind.is_none() && (behind.is_cut || behind.protocol == ip_number::IPV6_ICMP);
-            self.in_fragments = behind.piece == Piece::First && (is_discovery || is_hidden);
+            self.in_fragments = behind.part == Part::First && (is_discovery || is_hidden);
             return;
         }
         if !is_discovery || behind.hop_limit != 255 {

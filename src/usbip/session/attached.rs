@@ -13,7 +13,7 @@
 //! within [`OVERTAKEN_TIMEOUT`], it was not one, and the answer is 0.
 
 use super::CloseReason;
-use crate::codec::Pieces;
+use crate::codec::ByteQueue;
 use crate::time::{Duration, Instant};
 use crate::usb::{Address, Direction, Status, Urb};
 use crate::usbip::decode::{Command, Decoder};
@@ -93,7 +93,7 @@ impl Attached {
         now: Instant,
         export: &mut Export,
         bytes: &mut &[u8],
-        out: &mut Pieces,
+        out: &mut ByteQueue,
     ) -> Result<(), CloseReason> {
         while self.answers.is_empty() && out.len() < OUTPUT_MARK {
             let kind = |address: Address| export.device.endpoint_kind(address);
@@ -246,7 +246,7 @@ impl Attached {
     }
 
     /// Encodes answers while the output is below its mark.
-    pub fn encode(&mut self, out: &mut Pieces) {
+    pub fn encode(&mut self, out: &mut ByteQueue) {
         while out.len() < OUTPUT_MARK {
             match self.answers.pop_front() {
                 None => return,
@@ -256,7 +256,7 @@ impl Attached {
         }
     }
 
-    fn encode_submit(&mut self, urb: Urb, out: &mut Pieces) {
+    fn encode_submit(&mut self, urb: Urb, out: &mut ByteQueue) {
         let packets = self.land(urb.id);
         self.answered -= input_bytes(&urb);
         let reply = RetSubmit {

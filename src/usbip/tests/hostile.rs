@@ -371,16 +371,16 @@ fn a_client_sees_through_a_bad_server() {
 }
 
 proptest! {
-    /// Any bytes, attached or not, in any pieces: no panic, and the other client goes on.
+    /// Any bytes, attached or not, in any chunks: no panic, and the other client goes on.
     #[test]
-    fn any_bytes_are_survived(data in proptest::collection::vec(any::<u8>(), 0..400), attached: bool, piece in 1usize..80) {
+    fn any_bytes_are_survived(data in proptest::collection::vec(any::<u8>(), 0..400), attached: bool, chunk in 1usize..80) {
         let mut server = server();
         let mut other = Peer::attach(&mut server, Dialect::Linux, "1-2", 1);
         let id = match attached {
             true => Peer::attach(&mut server, Dialect::Linux, "1-1", 1).id,
             false => server.open(NOW, source(1)).unwrap(),
         };
-        for part in data.chunks(piece) {
+        for part in data.chunks(chunk) {
             server.handle_bytes(NOW, id, part);
         }
         other.client.submit(Urb::input(0, gadget_zero::BULK, 64));

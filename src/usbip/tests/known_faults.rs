@@ -23,7 +23,7 @@
 //! | half-open clients stay for ever | Linux usbipd | `half_open_clients_end_after_ten_seconds` |
 //! | any number of connections | Linux usbipd | `connections_have_caps` |
 //! | a client that stops in the middle | passt, and others like it | `a_connection_may_end_at_every_byte` |
-//! | a message in pieces is not understood | several servers | `one_byte_at_a_time_makes_no_difference` |
+//! | a message in chunks is not understood | several servers | `one_byte_at_a_time_makes_no_difference` |
 //! | a transfer over 2048 bytes is written behind its buffer | Zephyr, once | `a_long_output_goes_in_parts_and_ends_once` |
 //! | an OUT transfer that was taken is counted as 0 bytes | Zephyr, once | `an_output_that_is_counted_as_nothing_was_taken_whole` |
 //! | a transfer beyond a limit closes the connection | this server, once | `transfers_of_any_length_are_done_or_end_alone` |

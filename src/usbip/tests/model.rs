@@ -114,8 +114,8 @@ impl World {
             None => self.back.extend(&ready[..count]),
             Some((splitter, _)) => {
                 splitter.handle_server(&ready[..count]).unwrap();
-                while let Some(piece) = splitter.to_client().take_first() {
-                    self.back.extend(piece);
+                while let Some(chunk) = splitter.to_client().take_first() {
+                    self.back.extend(chunk);
                 }
             }
         }
@@ -135,9 +135,9 @@ impl World {
             return self.server.handle_bytes(NOW, self.peer.id, bytes);
         };
         splitter.handle_client(bytes).unwrap();
-        while let Some(piece) = splitter.to_server().take_first() {
-            self.server.handle_bytes(NOW, self.peer.id, &piece);
-            let mut rest = piece.as_slice();
+        while let Some(chunk) = splitter.to_server().take_first() {
+            self.server.handle_bytes(NOW, self.peer.id, &chunk);
+            let mut rest = chunk.as_slice();
             while let Some(command) = self.seen.decode(&mut rest, |_| None, Vec::new).unwrap() {
                 assert!(
                     matches!(command, Command::Unlink(_))
@@ -145,8 +145,8 @@ impl World {
                 );
             }
         }
-        while let Some(piece) = splitter.to_client().take_first() {
-            self.back.extend(piece);
+        while let Some(chunk) = splitter.to_client().take_first() {
+            self.back.extend(chunk);
         }
     }
 

@@ -29,11 +29,11 @@ fn script(dialect: Dialect) -> Vec<u8> {
 fn one_byte_at_a_time_makes_no_difference() {
     for dialect in [Dialect::Linux, Dialect::Windows] {
         let script = script(dialect);
-        let replies = [script.len(), 1, 47].map(|piece| {
+        let replies = [script.len(), 1, 47].map(|chunk| {
             let mut server = server();
             let id = server.open(NOW, source(1)).unwrap();
             let mut all = Vec::new();
-            for part in script.chunks(piece) {
+            for part in script.chunks(chunk) {
                 server.handle_bytes(NOW, id, part);
                 all.extend(drain(&mut server, id));
             }

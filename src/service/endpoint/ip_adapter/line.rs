@@ -1,4 +1,4 @@
-//! What becomes of a packet on its way to a line of bare IP packets: pieces of one that is too long, and messages of
+//! What becomes of a packet on its way to a line of bare IP packets: fragments of one that is too long, and messages of
 //! neighbour discovery without the link-layer addresses that such a line has none of.
 
 use super::super::icmp;
@@ -20,7 +20,7 @@ pub(super) fn may_be_cut(packet: &Packet<'_>) -> bool {
     packet.dst.is_ipv4() && packet.whole.get(6).is_some_and(|flags| flags & 0x40 == 0)
 }
 
-/// Cuts a packet that may be cut into pieces of `limit` bytes at most, each of which it gives to `put`, made in `room`
+/// Cuts a packet that may be cut into fragments of `limit` bytes at most, each of which it gives to `put`, made in `room`
 /// (RFC 791, 3.2). False where a header leaves no room.
 pub(super) fn cut(packet: &Packet<'_>, limit: usize, room: &mut Vec<u8>, put: &mut impl FnMut(&[u8])) -> bool {
     let Some((header, payload)) = packet.whole.split_at_checked(packet.whole.len() - packet.payload.len()) else {
@@ -34,7 +34,7 @@ pub(super) fn cut(packet: &Packet<'_>, limit: usize, room: &mut Vec<u8>, put: &m
     let place = u16::from_be_bytes([fixed[6], fixed[7]]);
     let (begin, more) = (place & 0x1fff, place & MORE_FRAGMENTS != 0);
     let count = payload.len().div_ceil(most);
-    for (index, piece) in payload.chunks(most).enumerate() {
+    for (index, fragment) in payload.chunks(most).enumerate() {
         room.clear();
         room.extend_from_slice(fixed);
         if index == 0 {
@@ -43,7 +43,7 @@ pub(super) fn cut(packet: &Packet<'_>, limit: usize, room: &mut Vec<u8>, put: &m
             copied(options, room);
         }
         let length = room.len();
-        room.extend_from_slice(piece);
+        room.extend_from_slice(fragment);
         let offset = begin.wrapping_add((index * most / 8) as u16) & 0x1fff;
         let flags = if more || index + 1 < count { MORE_FRAGMENTS } else { 0 };
         finish_v4(room, length, flags | offset);
@@ -52,7 +52,7 @@ pub(super) fn cut(packet: &Packet<'_>, limit: usize, room: &mut Vec<u8>, put: &m
     true
 }
 
-/// Adds the options that each piece has (RFC 791, 3.1): those whose number has the highest bit set.
+/// Adds the options that each fragment has (RFC 791, 3.1): those whose number has the highest bit set.
 fn copied(mut options: &[u8], out: &mut Vec<u8>) {
     while let Some(&kind) = options.first() {
         let length = match kind {

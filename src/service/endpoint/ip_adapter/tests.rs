@@ -390,33 +390,33 @@ fn loose(len: usize, options: &[u8]) -> Vec<u8> {
 #[test]
 fn a_datagram_that_may_be_cut_is_cut() {
     let mut adapter = adapter(&["192.0.2.1/24"], &[]);
-    // a route that is recorded in the first piece only, and an alert that is copied
+    // a route that is recorded in the first fragment only, and an alert that is copied
     let options = [7, 7, 4, 0, 0, 0, 0, 1, 148, 4, 0, 0];
     for (len, options) in [(577, &[][..]), (1500, &[]), (1500, &options)] {
         let packet = loose(len, options);
         let header = 20 + options.len();
-        let pieces = look(&mut adapter, &frame(OWN, HOST, ETHERTYPE_IPV4, &packet));
+        let fragments = look(&mut adapter, &frame(OWN, HOST, ETHERTYPE_IPV4, &packet));
         let mut whole = Vec::new();
-        for (index, piece) in pieces.iter().enumerate() {
-            let read = Packet::read(ETHERTYPE_IPV4, piece).unwrap();
-            assert!(read.whole.len() == piece.len() && piece.len() <= 576);
+        for (index, fragment) in fragments.iter().enumerate() {
+            let read = Packet::read(ETHERTYPE_IPV4, fragment).unwrap();
+            assert!(read.whole.len() == fragment.len() && fragment.len() <= 576);
             let place = read.fragment.unwrap();
-            assert_eq!((place.id, place.offset, place.more), (7, whole.len(), index + 1 < pieces.len()));
+            assert_eq!((place.id, place.offset, place.more), (7, whole.len(), index + 1 < fragments.len()));
             assert_eq!((read.protocol, read.hop_limit, read.src), (17, 64, FAR.into()));
             let copied = if options.is_empty() { &[][..] } else { &[148, 4, 0, 0] };
             let wanted = if index == 0 { options } else { copied };
-            assert_eq!(piece[20..piece.len() - read.payload.len()], *wanted);
+            assert_eq!(fragment[20..fragment.len() - read.payload.len()], *wanted);
             whole.extend_from_slice(read.payload);
         }
         assert_eq!(whole, packet[header..]);
-        // a piece on its way is cut again
+        // a fragment on its way is cut again
         let mut tight = self::adapter(&["192.0.2.1/24"], &[]);
         tight.config.mtu = 100;
-        let again: Vec<u8> = pieces
+        let again: Vec<u8> = fragments
             .iter()
-            .flat_map(|piece| look(&mut tight, &frame(OWN, HOST, ETHERTYPE_IPV4, piece)))
-            .flat_map(|piece| {
-                let read = Packet::read(ETHERTYPE_IPV4, &piece).unwrap();
+            .flat_map(|fragment| look(&mut tight, &frame(OWN, HOST, ETHERTYPE_IPV4, fragment)))
+            .flat_map(|fragment| {
+                let read = Packet::read(ETHERTYPE_IPV4, &fragment).unwrap();
                 assert_eq!(
                     read.fragment.unwrap().more,
                     read.fragment.unwrap().offset + read.payload.len() < whole.len()

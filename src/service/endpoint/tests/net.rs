@@ -262,9 +262,9 @@ impl Net {
     /// Reads everything that `conn` of `host` has.
     pub fn read(&mut self, host: usize, conn: ConnId) -> Vec<u8> {
         let mut data = Vec::new();
-        while self.hosts[host].recv(conn, |piece| {
-            data.extend_from_slice(piece);
-            piece.len()
+        while self.hosts[host].recv(conn, |chunk| {
+            data.extend_from_slice(chunk);
+            chunk.len()
         }) > 0
         {}
         data

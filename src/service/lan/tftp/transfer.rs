@@ -54,8 +54,8 @@ impl Transfer {
         }
         let block = self.options.block_len();
         let last = (self.next..).take_while(|number| *number <= self.last()).take(self.options.window_len() as usize);
-        let pieces = self.window.chunks(block).chain(std::iter::once(&[][..]));
-        last.zip(pieces).map(|(number, piece)| self.datagram(packet::data(number, piece))).collect()
+        let blocks = self.window.chunks(block).chain(std::iter::once(&[][..]));
+        last.zip(blocks).map(|(number, bytes)| self.datagram(packet::data(number, bytes))).collect()
     }
 
     /// Blocks of the window.

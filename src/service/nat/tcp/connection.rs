@@ -6,7 +6,7 @@
 
 use super::receiver::{RECEIVE_LIMIT, Receiver, SCALE};
 use super::segment::{Blocks, Flags, Options, Segment};
-use super::sender::{Acked, Heard, Piece, Sender};
+use super::sender::{Acked, Draft, Heard, Sender};
 use crate::service::allowance::Allowance;
 use crate::time::{Duration, Instant};
 use std::ops::Range;
@@ -334,17 +334,17 @@ impl Connection {
         let due = due.is_some();
         // A duplicate acknowledgement is one only if nothing is sent with it.
         match if repeats { None } else { self.sender.next(now) } {
-            Some(piece) => Some(self.dress(piece)),
+            Some(draft) => Some(self.dress(draft)),
             // It has had that number, and says so (RFC 9293, 3.8.4).
-            None if std::mem::take(&mut self.asks) => Some(self.dress(Piece::bare(self.sender.una().wrapping_sub(1)))),
-            None => due.then(|| self.dress(Piece::bare(self.sender.nxt()))),
+            None if std::mem::take(&mut self.asks) => Some(self.dress(Draft::bare(self.sender.una().wrapping_sub(1)))),
+            None => due.then(|| self.dress(Draft::bare(self.sender.nxt()))),
         }
     }
 
-    fn dress(&mut self, piece: Piece) -> Outgoing {
-        let bare = piece.range.is_empty() && !piece.syn && !piece.fin;
+    fn dress(&mut self, draft: Draft) -> Outgoing {
+        let bare = draft.range.is_empty() && !draft.syn && !draft.fin;
         let options = match &self.receiver {
-            _ if piece.syn => Options {
+            _ if draft.syn => Options {
                 mss: Some(self.own_mss),
                 scale: self.scales.then_some(SCALE),
                 sack_permitted: self.sacks,
@@ -353,18 +353,18 @@ impl Connection {
             Some(receiver) if bare => Options { blocks: receiver.blocks(), ..Options::default() },
             _ => Options::default(),
         };
-        let mut segment = Segment { seq: piece.seq, options, ..Segment::default() };
-        segment.flags = Flags { syn: piece.syn, fin: piece.fin, psh: !piece.range.is_empty(), ..Flags::default() };
+        let mut segment = Segment { seq: draft.seq, options, ..Segment::default() };
+        segment.flags = Flags { syn: draft.syn, fin: draft.fin, psh: !draft.range.is_empty(), ..Flags::default() };
         match &mut self.receiver {
             Some(receiver) => {
                 receiver.acknowledged(bare);
                 segment.flags.ack = true;
-                segment.window = receiver.announce(piece.syn);
+                segment.window = receiver.announce(draft.syn);
                 segment.ack = receiver.nxt();
             }
             None => segment.window = RECEIVE_LIMIT.min(u16::MAX.into()) as u16,
         }
-        Outgoing { segment, range: piece.range }
+        Outgoing { segment, range: draft.range }
     }
 
     /// The bytes of an outgoing segment.

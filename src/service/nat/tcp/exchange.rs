@@ -14,9 +14,9 @@ pub(super) enum Acked {
     Something,
 }
 
-/// A piece to be sent.
+/// A segment to be sent, before it has its acknowledgement, window and options.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Piece {
+pub(super) struct Draft {
     pub seq: u32,
     pub syn: bool,
     pub fin: bool,
@@ -24,7 +24,7 @@ pub(super) struct Piece {
     pub range: Range<usize>,
 }
 
-impl Piece {
+impl Draft {
     /// Nothing but an acknowledgement.
     pub fn bare(seq: u32) -> Self {
         Self { seq, syn: false, fin: false, range: 0..0 }

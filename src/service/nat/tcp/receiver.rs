@@ -92,7 +92,7 @@ impl Receiver {
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        self.held.capacity() + self.early.iter().map(|piece| piece.bytes.capacity()).sum::<usize>()
+        self.held.capacity() + self.early.iter().map(|block| block.bytes.capacity()).sum::<usize>()
     }
 
     /// Whether number `seq` lies in the window.
@@ -133,8 +133,8 @@ impl Receiver {
         let mut blocks = Blocks::default();
         if self.sacks && !self.early.is_empty() {
             let mut newest: Vec<&Early> = self.early.iter().collect();
-            newest.sort_unstable_by_key(|piece| self.additions.wrapping_sub(piece.touched));
-            blocks.iter_mut().zip(newest).for_each(|(block, piece)| *block = (piece.seq, piece.end()));
+            newest.sort_unstable_by_key(|block| self.additions.wrapping_sub(block.touched));
+            blocks.iter_mut().zip(newest).for_each(|(told, block)| *told = (block.seq, block.end()));
         }
         blocks
     }
@@ -192,23 +192,23 @@ impl Receiver {
         }
         self.additions = self.additions.wrapping_add(1);
         while !bytes.is_empty() {
-            let at = self.early.partition_point(|piece| before(piece.end(), seq));
-            if self.early.get(at).is_none_or(|piece| before(seq, piece.seq)) {
+            let at = self.early.partition_point(|block| before(block.end(), seq));
+            if self.early.get(at).is_none_or(|block| before(seq, block.seq)) {
                 if self.early.len() >= GAPS {
                     return;
                 }
                 self.early.insert(at, Early { seq, bytes: Vec::new(), touched: 0 });
             }
-            // There is a piece that goes to `seq` at least, and perhaps another behind a gap.
-            let [piece, rest @ ..] = &mut self.early[at..] else { return };
-            let (seen, new) = bytes.split_at((piece.end().wrapping_sub(seq) as usize).min(bytes.len()));
-            let gap = rest.first().map_or(new.len(), |next| next.seq.wrapping_sub(piece.end()) as usize);
+            // There is a block that goes to `seq` at least, and perhaps another behind a gap.
+            let [block, rest @ ..] = &mut self.early[at..] else { return };
+            let (seen, new) = bytes.split_at((block.end().wrapping_sub(seq) as usize).min(bytes.len()));
+            let gap = rest.first().map_or(new.len(), |next| next.seq.wrapping_sub(block.end()) as usize);
             let new = &new[..gap.min(new.len())];
-            piece.bytes.extend_from_slice(new);
-            piece.touched = self.additions;
+            block.bytes.extend_from_slice(new);
+            block.touched = self.additions;
             let done = seen.len() + new.len();
             (seq, bytes) = (seq.wrapping_add(done as u32), &bytes[done..]);
-            if rest.first().is_some_and(|next| next.seq == piece.end()) {
+            if rest.first().is_some_and(|next| next.seq == block.end()) {
                 let next = self.early.remove(at + 1);
                 self.early[at].bytes.extend_from_slice(&next.bytes);
             }
@@ -217,10 +217,10 @@ impl Receiver {
 
     /// What came too early and is not any more is held for the host.
     fn catch_up(&mut self, room: usize) {
-        while let Some(piece) = self.early.first().filter(|piece| !before(self.nxt, piece.seq)) {
-            let seen = self.nxt.wrapping_sub(piece.seq) as usize;
-            let piece = self.early.remove(0);
-            self.take(piece.bytes.get(seen..).unwrap_or_default(), room.max(piece.bytes.len()), &mut |_| 0);
+        while let Some(block) = self.early.first().filter(|block| !before(self.nxt, block.seq)) {
+            let seen = self.nxt.wrapping_sub(block.seq) as usize;
+            let block = self.early.remove(0);
+            self.take(block.bytes.get(seen..).unwrap_or_default(), room.max(block.bytes.len()), &mut |_| 0);
         }
     }
 

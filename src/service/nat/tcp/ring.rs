@@ -39,7 +39,7 @@ impl Ring {
     }
 
     /// Lets `read` write behind the bytes, `want` of them at most, and takes as many as it says it wrote. It may be given
-    /// a piece of `scratch` instead: nobody knows yet whether there is anything, and how much room it needs.
+    /// a part of `scratch` instead: nobody knows yet whether there is anything, and how much room it needs.
     ///
     /// # Errors
     /// Those of `read`, and nothing is taken.
@@ -84,14 +84,14 @@ impl Ring {
         self.len -= count;
     }
 
-    /// Some of the bytes, in two pieces where they go over the end of the room.
+    /// Some of the bytes, in two slices where they go over the end of the room.
     pub fn slices(&self, range: &Range<usize>) -> [&[u8]; 2] {
         let (from, to) = (range.start.min(self.len), range.end.min(self.len));
         let count = to.saturating_sub(from);
         let start = self.place(from);
         let first = count.min(self.room.len() - start);
-        let piece = |range: Range<usize>| self.room.get(range).unwrap_or_default();
-        [piece(start..start + first), piece(0..count - first)]
+        let slice = |range: Range<usize>| self.room.get(range).unwrap_or_default();
+        [slice(start..start + first), slice(0..count - first)]
     }
 
     /// Gives memory back that is not needed any more, so that what is held says what memory it takes: all of it where
@@ -116,9 +116,9 @@ impl Ring {
     fn resize(&mut self, size: usize) {
         let mut room = vec![0; size];
         let mut rest = room.as_mut_slice();
-        for piece in self.slices(&(0..self.len)) {
-            let (here, behind) = rest.split_at_mut(piece.len());
-            here.copy_from_slice(piece);
+        for slice in self.slices(&(0..self.len)) {
+            let (here, behind) = rest.split_at_mut(slice.len());
+            here.copy_from_slice(slice);
             rest = behind;
         }
         (self.room, self.head) = (room, 0);

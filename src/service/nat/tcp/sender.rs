@@ -16,7 +16,7 @@
 
 use super::congestion::Congestion;
 use super::exchange::Phase;
-pub(super) use super::exchange::{Acked, Heard, Piece};
+pub(super) use super::exchange::{Acked, Draft, Heard};
 use super::ring::Ring;
 use super::round_trip::RoundTrip;
 use super::scoreboard::{DUPLICATES, Scoreboard};
@@ -208,7 +208,7 @@ impl Sender {
         }
     }
 
-    /// The bytes of a piece.
+    /// The bytes of a segment.
     pub fn slices(&self, range: &Range<usize>) -> [&[u8]; 2] {
         self.bytes.slices(range)
     }
@@ -220,17 +220,17 @@ impl Sender {
         }
     }
 
-    /// The next piece that may be sent.
-    pub fn next(&mut self, now: Instant) -> Option<Piece> {
+    /// The next segment that may be sent.
+    pub fn next(&mut self, now: Instant) -> Option<Draft> {
         if self.phase == Phase::Opening {
             let due = self.nxt == self.iss;
-            return due.then(|| self.send(now, Piece { seq: self.iss, syn: true, fin: false, range: 0..0 }));
+            return due.then(|| self.send(now, Draft { seq: self.iss, syn: true, fin: false, range: 0..0 }));
         }
         if self.phase == Phase::Done {
             return None;
         }
-        if let Some(piece) = self.next_again() {
-            return Some(piece);
+        if let Some(draft) = self.next_again() {
+            return Some(draft);
         }
         // After a timeout, what the guest still says that it holds is not sent again.
         let (nxt, held) = self.board.hole(self.nxt, self.una.wrapping_add(self.bytes.len() as u32 + 1));
@@ -248,11 +248,11 @@ impl Sender {
             }
             return None;
         }
-        Some(self.send(now, Piece { seq: nxt, syn: false, fin, range: sent..sent + len }))
+        Some(self.send(now, Draft { seq: nxt, syn: false, fin, range: sent..sent + len }))
     }
 
     /// What was lost, and is to be sent again.
-    fn next_again(&mut self) -> Option<Piece> {
+    fn next_again(&mut self) -> Option<Draft> {
         let first = std::mem::take(&mut self.resend);
         if self.una == self.max || !(first || self.recover.is_some()) {
             return None;
@@ -273,7 +273,7 @@ impl Sender {
             return None;
         }
         self.again = seq.wrapping_add(len as u32 + u32::from(fin));
-        Some(Piece { seq, syn: false, fin, range: at..at + len })
+        Some(Draft { seq, syn: false, fin, range: at..at + len })
     }
 
     /// How much of what was sent is on its way, as far as is known: neither what the guest holds, nor what is lost and not
@@ -298,10 +298,10 @@ impl Sender {
         if is_worth_it { len } else { len / self.mss * self.mss }
     }
 
-    fn send(&mut self, now: Instant, piece: Piece) -> Piece {
-        let space = piece.range.len() as u32 + u32::from(piece.syn) + u32::from(piece.fin);
+    fn send(&mut self, now: Instant, draft: Draft) -> Draft {
+        let space = draft.range.len() as u32 + u32::from(draft.syn) + u32::from(draft.fin);
         let (fresh, idle) = (self.nxt == self.max, self.una == self.max);
-        self.nxt = piece.seq.wrapping_add(space);
+        self.nxt = draft.seq.wrapping_add(space);
         if before(self.max, self.nxt) {
             self.max = self.nxt;
         }
@@ -310,7 +310,7 @@ impl Sender {
         }
         // While nothing was on its way, the timer ran for the window.
         self.timer = self.timer.filter(|_| !idle).or(Some(now + self.way.rto()));
-        piece
+        draft
     }
 
     /// Takes an acknowledgement with its window.

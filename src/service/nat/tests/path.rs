@@ -145,7 +145,7 @@ fn who_uses_anothers_address_tells_of_its_own_way() {
 }
 
 #[test]
-fn datagrams_go_in_pieces_that_may_be_cut_again() {
+fn datagrams_go_in_fragments_that_may_be_cut_again() {
     for (mtu, wanted) in [(1000, vec![1500, 996, 524]), (NARROW, vec![1500, 572, 572, 396])] {
         let mut bench = Bench::new();
         let answer = |bench: &mut Bench| {
@@ -162,9 +162,9 @@ fn datagrams_go_in_pieces_that_may_be_cut_again() {
         bench.whom = WHOM;
         assert_eq!(answer(&mut bench)[0].len(), 1500);
         tell(&mut bench, &whole[0], mtu);
-        let pieces = answer(&mut bench);
-        let lengths = whole.iter().chain(&pieces).map(Vec::len).collect::<Vec<_>>();
+        let fragments = answer(&mut bench);
+        let lengths = whole.iter().chain(&fragments).map(Vec::len).collect::<Vec<_>>();
         assert_eq!(lengths, wanted);
-        assert!(pieces.iter().all(|piece| piece[9] == UDP && piece[6] & 0x40 == 0), "don't fragment");
+        assert!(fragments.iter().all(|fragment| fragment[9] == UDP && fragment[6] & 0x40 == 0), "don't fragment");
     }
 }

@@ -65,9 +65,9 @@ fn gaps_are_bounded_and_so_is_memory() {
 
 #[test]
 fn an_end_that_comes_too_early_keeps_its_place() {
-    for pieces in [&[(101, 201, true), (1, 101, false)][..], &[(201, 201, true), (101, 201, false), (1, 101, false)]] {
+    for parts in [&[(101, 201, true), (1, 101, false)][..], &[(201, 201, true), (101, 201, false), (1, 101, false)]] {
         let mut receiver = receiver(true);
-        for &(from, to, fin) in pieces {
+        for &(from, to, fin) in parts {
             assert!(!receiver.has_ended());
             hear(&mut receiver, from, to, fin);
         }

@@ -29,8 +29,8 @@ fn give(sender: &mut Sender, count: usize) {
 
 /// Everything that is sent at this time: from which number, how many bytes, and whether it ends with a FIN.
 fn sent(sender: &mut Sender, millis: u64) -> Vec<(u32, usize, bool)> {
-    let pieces = std::iter::from_fn(|| sender.next(at(millis))).take(100);
-    pieces.map(|piece| (piece.seq, piece.range.len(), piece.fin)).collect()
+    let drafts = std::iter::from_fn(|| sender.next(at(millis))).take(100);
+    drafts.map(|draft| (draft.seq, draft.range.len(), draft.fin)).collect()
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_lost_segment_is_sent_again_as_it_was() {
     for _ in 0..3 {
         hear(&mut sender, 30, 1, 10_000);
     }
-    assert_eq!(sender.next(at(30)).map(|piece| (piece.range, piece.fin)), Some((0..300, false)));
+    assert_eq!(sender.next(at(30)).map(|draft| (draft.range, draft.fin)), Some((0..300, false)));
     // what follows was never sent
     assert_eq!(sent(&mut sender, 30), [(301, 200, true)]);
     assert_eq!(hear(&mut sender, 40, 502, 10_000), Acked::Something);

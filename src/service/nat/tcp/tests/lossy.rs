@@ -288,11 +288,11 @@ impl Lab {
             }
             // a super-frame is cut on its way
             let count = payload.chunks(MSS).count();
-            for (number, piece) in payload.chunks(MSS).enumerate() {
+            for (number, chunk) in payload.chunks(MSS).enumerate() {
                 let mut segment = next.segment;
                 segment.seq = segment.seq.wrapping_add((number * MSS) as u32);
                 segment.flags.fin &= number + 1 == count;
-                self.fly(false, segment, piece.to_vec());
+                self.fly(false, segment, chunk.to_vec());
             }
             if payload.is_empty() {
                 self.fly(false, next.segment, payload);

@@ -1,14 +1,14 @@
-//! Puts datagrams of guests together that come in pieces (RFC 791, 3.2; RFC 8200, 4.5).
+//! Puts datagrams of guests together that come as fragments (RFC 791, 3.2; RFC 8200, 4.5).
 //!
-//! Pieces wait, in the order in which their datagrams began, until their datagram is whole, too old, or memory is needed
-//! for a newer one: then the oldest goes of the port of the switch that holds most. Pieces that overlap, or that contradict
-//! each other, end their datagram; the very same one once more does not (RFC 5722, 4). One station's pieces never meet
+//! Fragments wait, in the order in which their datagrams began, until their datagram is whole, too old, or memory is needed
+//! for a newer one: then the oldest goes of the port of the switch that holds most. Fragments that overlap, or that contradict
+//! each other, end their datagram; the very same one once more does not (RFC 5722, 4). One station's fragments never meet
 //! another's, whatever address they have.
 
 use super::icmp::QUOTE;
 use super::packet::Packet;
 use crate::frame::PortId;
-use crate::limits::NAT_PIECES;
+use crate::limits::NAT_FRAGMENTS;
 use crate::service::station::Station;
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
@@ -16,9 +16,9 @@ use std::net::IpAddr;
 
 /// Datagrams that are being put together at most.
 const DATAGRAMS: usize = 64;
-/// Pieces of one datagram: 64 KiB over the least mtu of IPv4 are 1,366, over Ethernet's 45.
-const PIECES: usize = 1400;
-/// How long the last piece may take (RFC 1122, 3.3.2; RFC 8200 says a minute).
+/// Fragments of one datagram: 64 KiB over the least mtu of IPv4 are 1,366, over Ethernet's 45.
+const FRAGMENTS: usize = 1400;
+/// How long the last fragment may take (RFC 1122, 3.3.2; RFC 8200 says a minute).
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest datagram.
 const LONGEST: usize = 65_535;
@@ -36,9 +36,9 @@ struct Datagram {
     key: Key,
     since: Instant,
     /// Where each begins, and its bytes; in order, without overlap.
-    pieces: Vec<(usize, Box<[u8]>)>,
+    fragments: Vec<(usize, Box<[u8]>)>,
     bytes: usize,
-    /// Its length, when the last piece is there.
+    /// Its length, when the last fragment is there.
     length: Option<usize>,
     quote: Box<[u8]>,
     hop_limit: u8,
@@ -53,7 +53,7 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// As if it had come in one piece.
+    /// As if it had come unfragmented.
     pub fn packet(&self) -> Packet<'_> {
         Packet {
             src: self.key.src,
@@ -69,30 +69,30 @@ impl Whole {
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Pieces {
+pub(super) struct Reassembly {
     datagrams: VecDeque<Datagram>,
     bytes: usize,
     /// Datagrams that did not become whole.
     pub lost: u64,
 }
 
-impl Pieces {
-    /// Takes a piece. Gives the datagram that it completes.
+impl Reassembly {
+    /// Takes a fragment. Gives the datagram that it completes.
     pub fn add(&mut self, now: Instant, whom: Station, packet: &Packet<'_>) -> Option<Whole> {
-        let piece = packet.fragment?;
+        let fragment = packet.fragment?;
         while self.datagrams.front().is_some_and(|oldest| now - oldest.since > PATIENCE) {
             self.lose(0);
         }
-        let key = Key { whom, src: packet.src, dst: packet.dst, protocol: packet.protocol, id: piece.id };
+        let key = Key { whom, src: packet.src, dst: packet.dst, protocol: packet.protocol, id: fragment.id };
         let found = self.datagrams.iter().position(|datagram| datagram.key == key);
         let index = found.unwrap_or_else(|| {
-            let (pieces, quote) = (Vec::new(), Box::default());
+            let (fragments, quote) = (Vec::new(), Box::default());
             let hop_limit = packet.hop_limit;
-            self.datagrams.push_back(Datagram { key, since: now, pieces, bytes: 0, length: None, quote, hop_limit });
+            self.datagrams.push_back(Datagram { key, since: now, fragments, bytes: 0, length: None, quote, hop_limit });
             self.datagrams.len() - 1
         });
         let datagram = self.datagrams.get_mut(index)?;
-        match datagram.take(piece.offset, piece.more, packet) {
+        match datagram.take(fragment.offset, fragment.more, packet) {
             Fit::Gap => self.bytes += packet.payload.len(),
             Fit::Again => return None,
             Fit::Not => {
@@ -105,7 +105,7 @@ impl Pieces {
             self.bytes -= done.bytes;
             return Some(Whole { key: done.key, payload: whole, quote: done.quote, hop_limit: done.hop_limit });
         }
-        while self.bytes > NAT_PIECES || self.datagrams.len() > DATAGRAMS {
+        while self.bytes > NAT_FRAGMENTS || self.datagrams.len() > DATAGRAMS {
             self.lose(self.first_to_go());
         }
         None
@@ -113,7 +113,7 @@ impl Pieces {
 
     /// The oldest datagram of the port that holds most: of bytes where these have run out, and else of datagrams.
     fn first_to_go(&self) -> usize {
-        let weight = |datagram: &Datagram| if self.bytes > NAT_PIECES { datagram.bytes } else { 1 };
+        let weight = |datagram: &Datagram| if self.bytes > NAT_FRAGMENTS { datagram.bytes } else { 1 };
         let mut held: BTreeMap<PortId, usize> = BTreeMap::new();
         self.datagrams.iter().for_each(|it| *held.entry(it.key.whom.port()).or_default() += weight(it));
         let most = held.into_iter().max_by_key(|(_, held)| *held).map(|(port, _)| port);
@@ -128,7 +128,7 @@ impl Pieces {
     }
 }
 
-/// How a piece fits those that are there.
+/// How a fragment fits those that are there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fit {
     /// Into a gap, which it has been put into.
@@ -140,25 +140,25 @@ enum Fit {
 }
 
 impl Datagram {
-    /// Takes a piece, if it fits.
+    /// Takes a fragment, if it fits.
     fn take(&mut self, offset: usize, more: bool, packet: &Packet<'_>) -> Fit {
         let bytes = packet.payload;
         let end = offset + bytes.len();
-        let at = self.pieces.partition_point(|(start, _)| *start < offset);
-        let same = self.pieces.get(at).is_some_and(|(start, piece)| *start == offset && **piece == *bytes);
+        let at = self.fragments.partition_point(|(start, _)| *start < offset);
+        let same = self.fragments.get(at).is_some_and(|(start, fragment)| *start == offset && **fragment == *bytes);
         if same && more == (self.length != Some(end)) {
             return Fit::Again;
         }
         // All but the last are whole units (RFC 791, 3.1).
         let odd = more && (bytes.is_empty() || !bytes.len().is_multiple_of(8));
         let beyond = self.length.is_some_and(|length| end > length || !more);
-        if odd || beyond || end > LONGEST || self.pieces.len() >= PIECES {
+        if odd || beyond || end > LONGEST || self.fragments.len() >= FRAGMENTS {
             return Fit::Not;
         }
-        let before = at.checked_sub(1).and_then(|at| self.pieces.get(at));
-        let overlaps = before.is_some_and(|(start, piece)| start + piece.len() > offset)
-            || self.pieces.get(at).is_some_and(|(start, _)| *start < end);
-        if overlaps || (!more && at < self.pieces.len()) {
+        let before = at.checked_sub(1).and_then(|at| self.fragments.get(at));
+        let overlaps = before.is_some_and(|(start, fragment)| start + fragment.len() > offset)
+            || self.fragments.get(at).is_some_and(|(start, _)| *start < end);
+        if overlaps || (!more && at < self.fragments.len()) {
             return Fit::Not;
         }
         if !more {
@@ -168,7 +168,7 @@ impl Datagram {
             self.quote = packet.whole.get(..packet.whole.len().min(QUOTE)).unwrap_or_default().into();
         }
         self.bytes += bytes.len();
-        self.pieces.insert(at, (offset, bytes.into()));
+        self.fragments.insert(at, (offset, bytes.into()));
         Fit::Gap
     }
 
@@ -178,7 +178,7 @@ impl Datagram {
             return None;
         }
         let mut whole = Vec::with_capacity(self.bytes);
-        self.pieces.iter().for_each(|(_, bytes)| whole.extend_from_slice(bytes));
+        self.fragments.iter().for_each(|(_, bytes)| whole.extend_from_slice(bytes));
         Some(whole)
     }
 }
@@ -210,58 +210,58 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_that_overlaps_ends_its_datagram() {
-        let mut pieces = Pieces::default();
-        assert!(pieces.add(Instant::ZERO, WHOM, &packet(&[1; 16], 7, 0, true)).is_none());
-        assert!(pieces.add(Instant::ZERO, WHOM, &packet(&[2; 16], 7, 8, false)).is_none());
-        assert_eq!((pieces.lost, pieces.bytes, pieces.datagrams.len()), (1, 0, 0));
+    fn a_fragment_that_overlaps_ends_its_datagram() {
+        let mut fragments = Reassembly::default();
+        assert!(fragments.add(Instant::ZERO, WHOM, &packet(&[1; 16], 7, 0, true)).is_none());
+        assert!(fragments.add(Instant::ZERO, WHOM, &packet(&[2; 16], 7, 8, false)).is_none());
+        assert_eq!((fragments.lost, fragments.bytes, fragments.datagrams.len()), (1, 0, 0));
     }
 
     #[test]
-    fn the_same_piece_once_more_changes_nothing() {
-        let mut pieces = Pieces::default();
-        let mut add = |bytes: &[u8], offset, more| pieces.add(Instant::ZERO, WHOM, &packet(bytes, 7, offset, more));
+    fn the_same_fragment_once_more_changes_nothing() {
+        let mut fragments = Reassembly::default();
+        let mut add = |bytes: &[u8], offset, more| fragments.add(Instant::ZERO, WHOM, &packet(bytes, 7, offset, more));
         for _ in 0..2 {
             assert!(add(&[1; 16], 8, true).is_none());
             assert!(add(&[2; 4], 24, false).is_none());
         }
         let whole = add(&[3; 8], 0, true).unwrap();
         assert_eq!(whole.packet().payload, [&[3; 8][..], &[1; 16], &[2; 4]].concat());
-        assert_eq!((pieces.lost, pieces.bytes, pieces.datagrams.len()), (0, 0, 0));
+        assert_eq!((fragments.lost, fragments.bytes, fragments.datagrams.len()), (0, 0, 0));
     }
 
     #[test]
-    fn pieces_of_one_port_neither_displace_nor_complete_another_s() {
-        let mut pieces = Pieces::default();
-        assert!(pieces.add(Instant::ZERO, WHOM, &packet(&[1; 8], 7, 0, true)).is_none());
-        assert!(pieces.add(Instant::ZERO, behind(2), &packet(&[2; 8], 7, 8, false)).is_none(), "the same address");
+    fn fragments_of_one_port_neither_displace_nor_complete_another_s() {
+        let mut fragments = Reassembly::default();
+        assert!(fragments.add(Instant::ZERO, WHOM, &packet(&[1; 8], 7, 0, true)).is_none());
+        assert!(fragments.add(Instant::ZERO, behind(2), &packet(&[2; 8], 7, 8, false)).is_none(), "the same address");
         for id in 100..300 {
-            assert!(pieces.add(Instant::ZERO, behind(2), &packet(&[2; 8], id, 0, true)).is_none());
+            assert!(fragments.add(Instant::ZERO, behind(2), &packet(&[2; 8], id, 0, true)).is_none());
         }
-        (0..40).for_each(|at| drop(pieces.add(Instant::ZERO, behind(3), &packet(&[2; 32_768], at, 32_768, true))));
-        let whole = pieces.add(Instant::ZERO, WHOM, &packet(&[3; 8], 7, 8, false)).unwrap();
+        (0..40).for_each(|at| drop(fragments.add(Instant::ZERO, behind(3), &packet(&[2; 32_768], at, 32_768, true))));
+        let whole = fragments.add(Instant::ZERO, WHOM, &packet(&[3; 8], 7, 8, false)).unwrap();
         assert_eq!(whole.packet().payload, [[1; 8], [3; 8]].concat());
     }
 
     #[test]
     fn what_waits_is_bounded_and_grows_old() {
-        let mut pieces = Pieces::default();
+        let mut fragments = Reassembly::default();
         for id in 0..10_000 {
-            assert!(pieces.add(Instant::ZERO, WHOM, &packet(&[0; 1480], id, 0, true)).is_none());
-            assert!(pieces.datagrams.len() <= DATAGRAMS && pieces.bytes <= NAT_PIECES);
+            assert!(fragments.add(Instant::ZERO, WHOM, &packet(&[0; 1480], id, 0, true)).is_none());
+            assert!(fragments.datagrams.len() <= DATAGRAMS && fragments.bytes <= NAT_FRAGMENTS);
         }
         let late = Instant::from_secs(31);
-        assert!(pieces.add(late, WHOM, &packet(&[0; 8], 1, 0, true)).is_none());
-        assert_eq!((pieces.datagrams.len(), pieces.bytes, pieces.lost), (1, 8, 10_000));
-        assert!(pieces.add(late, WHOM, &packet(&[0; 8], 1, 65_528, false)).is_none());
-        assert_eq!(pieces.lost, 10_001);
+        assert!(fragments.add(late, WHOM, &packet(&[0; 8], 1, 0, true)).is_none());
+        assert_eq!((fragments.datagrams.len(), fragments.bytes, fragments.lost), (1, 8, 10_000));
+        assert!(fragments.add(late, WHOM, &packet(&[0; 8], 1, 65_528, false)).is_none());
+        assert_eq!(fragments.lost, 10_001);
     }
 
     proptest! {
         #[test]
         fn any_order_makes_the_datagram(payload in prop::collection::vec(any::<u8>(), 1..4000), size in 1usize..40,
                                         order: u64, twins in 0u32..3) {
-            let mut pieces = Pieces::default();
+            let mut fragments = Reassembly::default();
             let size = size * 8;
             let mut cuts: Vec<(u32, usize)> =
                 (0..=twins).flat_map(|id| (0..payload.len().div_ceil(size)).map(move |n| (id, n * size))).collect();
@@ -273,12 +273,12 @@ mod tests {
             let mut whole = 0;
             for (id, at) in cuts {
                 let end = (at + size).min(payload.len());
-                if let Some(done) = pieces.add(Instant::ZERO, WHOM, &packet(&payload[at..end], id, at, end < payload.len())) {
+                if let Some(done) = fragments.add(Instant::ZERO, WHOM, &packet(&payload[at..end], id, at, end < payload.len())) {
                     prop_assert_eq!(done.packet().payload, &payload[..]);
                     whole += 1;
                 }
             }
-            prop_assert_eq!((whole, pieces.bytes, pieces.lost), (twins + 1, 0, 0));
+            prop_assert_eq!((whole, fragments.bytes, fragments.lost), (twins + 1, 0, 0));
         }
     }
 }
