@@ -133,7 +133,6 @@ fn make_absolute(port: &mut PortSpec, here: &Path) {
     let absolute = |path: &mut PathBuf| *path = here.join(&*path);
     match &mut port.kind {
         PortKind::Unix(unix) => absolute(&mut unix.path),
-        PortKind::UnixSeq(unix) => absolute(&mut unix.path),
         PortKind::UnixGram(unix) => {
             absolute(&mut unix.path);
             unix.peer.iter_mut().for_each(absolute);
