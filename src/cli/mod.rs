@@ -20,6 +20,7 @@ mod run;
 mod sandbox;
 mod screen;
 mod show;
+mod stations;
 mod stop;
 mod style;
 mod table;
@@ -224,8 +225,13 @@ fn answer(args: &Args) -> Result<Answer> {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
+<<<<<<< HEAD
+        Some(Command::Stations { bridge, json }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
+=======
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));
+>>>>>>> main
         }
         Some(Command::Wait { condition, state, timeout, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));
