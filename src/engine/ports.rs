@@ -19,7 +19,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::port_set::PortSet;
 use crate::port::{Edge, Gone};
-use crate::switch::{Address, PortConfig, Switch};
+use crate::switch::{Address, Known, PortConfig, Switch};
 use crate::time::Clock;
 use crate::wire::{Mac, Rewriter, Rule};
 use std::net::IpAddr;
@@ -58,6 +58,13 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 }
 
 impl Ports {
+    /// The IP addresses that are known of stations, with the names of their ports, and the MAC addresses that two have.
+    pub fn known(&self) -> (Vec<(Known, String)>, Vec<Mac>) {
+        let known = self.switch.known(self.clock.now());
+        let named = known.map(|known| (known, self.edges.name(known.port).to_owned()));
+        (named.collect(), self.switch.flapping().collect())
+    }
+
     /// A switch without ports.
     pub fn new(name: &str, switch: Switch, watch: Watch, pulse: Arc<Pulse>) -> Self {
         let clock = Clock::start();
