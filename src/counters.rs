@@ -97,6 +97,17 @@ pub struct Counters {
     /// Received frames of which at least one copy was made.
     pub forwarded: u64,
     drops: [u64; DropReason::COUNT],
+    /// What became of copies, in the order in which it was counted, while somebody wants to know.
+    journal: Option<Vec<Ended>>,
+}
+
+/// Copies in a row that were sent, or dropped for one reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ended {
+    /// How many.
+    pub frames: u64,
+    /// Why they were dropped; `None`: they were sent.
+    pub reason: Option<DropReason>,
 }
 
 impl Counters {
@@ -110,11 +121,27 @@ impl Counters {
     pub fn sent(&mut self, frames: u64, bytes: u64) {
         self.tx_frames += frames;
         self.tx_bytes += bytes;
+        if let Some(journal) = &mut self.journal {
+            journal.push(Ended { frames, reason: None });
+        }
     }
 
     /// Counts `frames` that ended for `reason`.
     pub fn drop(&mut self, reason: DropReason, frames: u64) {
         self.drops[reason as usize] += frames;
+        if let Some(journal) = &mut self.journal {
+            journal.push(Ended { frames, reason: Some(reason) });
+        }
+    }
+
+    /// Has it noted from now on what is counted as sent or dropped, one behind the other.
+    pub(crate) fn keep_journal(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// What was noted since. Nothing is noted any more.
+    pub(crate) fn take_journal(&mut self) -> Vec<Ended> {
+        self.journal.take().unwrap_or_default()
     }
 
     /// How many ended for `reason`.

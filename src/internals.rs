@@ -4,6 +4,13 @@
 //! embed zbridge should get a public name instead. The modules are the rooms that the names come from.
 #![allow(missing_docs)]
 
+pub mod capture {
+    pub use crate::capture::filter::{Filter, Seen, WORDS, WordRow};
+    pub use crate::capture::line::describe;
+    pub use crate::capture::pcapng::LinkType;
+    pub use crate::capture::pcapng::read::{BadBlock, Block, Blocks, Counted, Interface, Packet};
+}
+
 pub mod cli {
     pub use crate::cli::{main, port_table};
 }

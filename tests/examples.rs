@@ -16,7 +16,11 @@ const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
 
 /// What most benches need.
 fn machine() -> needs::Need {
-    needs::programs()?;
+    needs::root()?;
+    needs::tun()?;
+    needs::tool("setpriv", "util-linux")?;
+    needs::tool("unshare", "util-linux")?;
+    needs::tool("ip", "iproute2")?;
     needs::tool("ping", "iputils-ping")
 }
 
@@ -191,7 +195,7 @@ fn wpan() {
         let exit = ordinary(types(&dir, "wpan", command)).run();
         assert!(exit.code() == 0 && exit.stdout.lines().count() >= 2, "{command}: {exit:?}");
     }
-    let air = std::fs::read(dir.path("air.pcap")).unwrap();
+    let air = std::fs::read(dir.path("air.pcapng")).unwrap();
     assert!(air.windows(5).filter(|bytes| bytes == b"hello").count() >= 2, "{air:02x?}");
     assert!(!dir.path("ip-stack-server.in").exists(), "the FIFOs go with the bench");
 }

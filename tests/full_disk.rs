@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use support::zbridge;
 use support::{Framing, LinePeer, PATIENCE, Peer, Process, Received, StreamPeer, TempDir, eventually, needs, require};
+use zbridge::internals::capture::Blocks;
 
 const SERVER: [u8; 4] = [10, 0, 2, 2];
 
@@ -50,25 +51,24 @@ fn on_the_air(sequence: u8) -> Vec<u8> {
 
 /// The sequence numbers of the frames in a capture, which ends with a whole one.
 fn captured(bytes: &[u8]) -> Vec<u8> {
-    let mut rest = bytes.get(24..).expect("a header");
-    let mut found = Vec::new();
-    while !rest.is_empty() {
-        let length = u32::from_le_bytes(rest[8..12].try_into().unwrap()) as usize;
-        let frame = rest.get(16..16 + length).expect("a whole frame");
-        found.push(frame[2]);
-        rest = &rest[16 + length..];
+    let (mut blocks, mut found) = (Blocks::default(), Vec::new());
+    blocks.push(bytes);
+    while let Some(block) = blocks.next_block().unwrap() {
+        // Behind the header of 12 bytes that a TAP has.
+        found.extend(block.packet().map(|packet| packet.bytes[14]));
     }
+    assert!(!blocks.has_begun(), "it ends with a whole block");
     found
 }
 
 #[test]
 fn a_capture_ends_with_a_whole_frame_and_goes_on() {
     require!(needs::root());
-    let switch = "air,medium=802.15.4,capture=DIR/small/air.pcap";
+    let switch = "air,medium=802.15.4,capture=DIR/small/air.pcapng";
     let args = ["--switch", switch, "--port", "wpan:unix:DIR/n0,switch=air"];
     let lab = Lab::start(TempDir::new(), &args, "zbridge status");
     let mut node = LinePeer::unix(Framing::UartPipe, lab.dir.text("n0"));
-    let read = || captured(&fs::read(lab.small("air.pcap")).unwrap());
+    let read = || captured(&fs::read(lab.small("air.pcapng")).unwrap());
     node.send(&on_the_air(0));
     eventually("a frame is there", || (read() == [0]).then_some(()));
     lab.fill();

@@ -8,7 +8,6 @@ use super::keep_alive;
 use super::terminal::Terminal;
 use crate::limits::DEAD_PEER;
 use crate::port::Listener;
-use crate::port::accept::Starvation;
 use crate::service::outside::JobDone;
 use socket2::Socket;
 use std::collections::VecDeque;
@@ -46,9 +45,9 @@ pub(super) struct Clients {
     pub single: bool,
     /// How long one may be silent.
     pub patience: Duration,
-    /// The system had nothing left for a client, since then.
+    /// The system had nothing left for a client: since when, and whether that was said.
     pub starved: Option<Instant>,
-    pub starvation: Starvation,
+    pub said: bool,
 }
 
 /// See the module.

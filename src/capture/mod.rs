@@ -1,3 +1,12 @@
-//! Frames as they are kept in files for other programs to read.
+//! Captures: what is wanted of them ([`Wish`]), which frames are meant ([`filter`]), the file that they are
+//! ([`Recorder`], [`pcapng`]), and how a frame reads in a line ([`line`]). No descriptor and no clock: bytes and times come
+//! in, bytes and lines come out.
 
-pub(crate) mod pcap;
+pub mod filter;
+pub mod line;
+pub mod pcapng;
+mod record;
+mod wish;
+
+pub use record::{Piece, PortNews, Recorder};
+pub use wish::{SNAP_RANGE, Wish};

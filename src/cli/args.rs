@@ -9,6 +9,7 @@ use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
+use super::capture::CaptureArgs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::{complete, help};
@@ -131,6 +132,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Frames of a running bridge: as lines, as a pcapng file, or in Wireshark; no root, and no frame is slowed
+    Capture(CaptureArgs),
     /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
     Wait {
         /// The port, port=NAME

@@ -1,6 +1,7 @@
 //! What is asked of a running bridge: `ls`, `status`, `port`, `fdb` and `wait`, over its control socket.
 
 use super::args::PortVerb;
+use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
 use super::{Label, complain, print, table};
@@ -61,6 +62,8 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// Its frames.
+    Capture(Box<Asked>),
     /// Waits for a port.
     Wait {
         /// Its name.
@@ -123,6 +126,7 @@ impl Ask {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
             }
+            Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }
     }
@@ -131,8 +135,10 @@ impl Ask {
 /// The paths in a specification as they are meant where the command is typed.
 fn make_absolute(port: &mut PortSpec, here: &Path) {
     let absolute = |path: &mut PathBuf| *path = here.join(&*path);
+    port.capture.iter_mut().for_each(absolute);
     match &mut port.kind {
         PortKind::Unix(unix) => absolute(&mut unix.path),
+        PortKind::UnixSeq(unix) => absolute(&mut unix.path),
         PortKind::UnixGram(unix) => {
             absolute(&mut unix.path);
             unix.peer.iter_mut().for_each(absolute);
@@ -178,7 +184,8 @@ fn device_path(device: &mut UsbDevice) -> Option<&mut PathBuf> {
     }
 }
 
-fn connect(name: Option<&str>) -> Result<Client> {
+/// The bridge of this name, or the one that is meant when none is named.
+pub(super) fn connect(name: Option<&str>) -> Result<Client> {
     name.map_or_else(Client::connect_default, Client::connect)
 }
 

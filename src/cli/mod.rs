@@ -5,6 +5,7 @@
 
 mod args;
 mod ask;
+mod capture;
 mod check;
 mod complete;
 mod demo;
@@ -222,6 +223,9 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Fdb { bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Capture(args)) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));
         }
         Some(Command::Wait { condition, state, timeout, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));

@@ -138,7 +138,7 @@ fn needed(config: &Config) -> CapabilitySet {
                 needed |= CapabilitySet::NET_BIND_SERVICE;
             }
             PortKind::Nat(_) | PortKind::Usbip(_) | PortKind::Slip(_) | PortKind::Wpan(_) => {}
-            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::Tcp(_) | PortKind::Udp(_) => {}
+            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) | PortKind::Tcp(_) | PortKind::Udp(_) => {}
         }
     }
     needed
@@ -152,7 +152,11 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
     let folder = |path: &Path| {
         path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }.to_owned())
     };
+    let captures = config.switches.iter().filter_map(|switch| switch.capture.as_deref());
+    let captures = captures.chain(config.instances.iter().flat_map(|it| it.captures()).map(|(path, _)| path));
+    places.extend(captures.filter_map(folder));
     for port in &config.ports {
+        places.extend(port.capture.as_deref().and_then(folder));
         places.extend(paths(port).into_iter().filter_map(folder));
         if let PortKind::Nat(nat) = &port.kind {
             places.extend(nat.lan.tftp.clone());
@@ -174,10 +178,11 @@ fn paths(port: &PortSpec) -> Vec<&Path> {
             Some(path.as_path())
         }
         Transport::Serial(uart) => Some(&uart.device),
-        Transport::Tcp { .. } | Transport::Fd(_) | Transport::Exec { .. } => None,
+        _ => None,
     });
     match &port.kind {
         PortKind::Unix(unix) => vec![&unix.path],
+        PortKind::UnixSeq(unix) => vec![&unix.path],
         PortKind::UnixGram(unix) => unix.peer.iter().map(PathBuf::as_path).chain([unix.path.as_path()]).collect(),
         PortKind::Usbip(usbip) => usbip.devices.iter().filter_map(|device| of_device(&device.kind)).collect(),
         PortKind::Slip(_) | PortKind::Wpan(_) => of_transport.into_iter().collect(),
@@ -190,6 +195,6 @@ fn of_device(kind: &UsbKind) -> Option<&Path> {
         UsbKind::CdcAcm(Serial::Pty(path, _) | Serial::Unix(path, _) | Serial::File(path)) => Some(path),
         UsbKind::MassStorage { image, .. } => Some(image),
         UsbKind::Keyboard(script) | UsbKind::Mouse(script) => script.as_deref(),
-        UsbKind::CdcAcm(Serial::Echo | Serial::Tcp(_)) | UsbKind::Loopback => None,
+        _ => None,
     }
 }

@@ -8,7 +8,7 @@ mod network;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use regex::bytes::Regex;
@@ -84,6 +84,7 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
         repeatable: false,
         summary: "it keeps the rights of who starts it, and may get more by set-uid programs (matters to root)",
     },
+    row("capture", "FILE", "a pcapng file of what its ports send, and what is dropped"),
     row("log", "FILE", "where its output is kept (default: NAME.log in the folder that `up` names)"),
 ];
 
@@ -119,6 +120,8 @@ pub struct InstanceSpec {
     pub restart: Restart,
     /// It keeps the rights of who starts it.
     pub privileged: bool,
+    /// Where the frames of its ports are captured.
+    pub capture: Option<PathBuf>,
     /// Where its output is kept; `None`: in the bench's folder.
     pub log: Option<PathBuf>,
     /// A word of its command that only a shell would understand, and none reads it.
@@ -174,6 +177,7 @@ impl InstanceSpec {
             ready_timeout: READY_TIMEOUT,
             restart: Restart::default(),
             privileged: false,
+            capture: None,
             log: None,
             for_a_shell: None,
         }
@@ -213,6 +217,11 @@ impl InstanceSpec {
             }
             Network::Own | Network::Qemu { .. } => {}
         }
+        let capture = keys.value("capture", value::path)?;
+        if capture.is_some() && matches!(network, Network::Own) {
+            return Err(Fault::new("capture means nothing without tap, host or qemu")
+                .hint("it is a key of the port that the program is attached to"));
+        }
         let spec = Self {
             network,
             rewrite: rules,
@@ -223,6 +232,7 @@ impl InstanceSpec {
             ready_timeout: keys.value("ready-timeout", time)?.unwrap_or(READY_TIMEOUT),
             restart: keys.value("restart", restart)?.unwrap_or_default(),
             privileged: keys.flag("privileged")?.unwrap_or_default(),
+            capture,
             log: keys.value("log", value::path)?,
             switch,
             ..Self::new(&name, command.into_iter().map(Into::into).collect())
@@ -252,6 +262,17 @@ impl InstanceSpec {
             Network::Interfaces { .. } => self.network.ports().map(|port| port.name.as_str()).collect(),
             Network::Qemu { .. } => vec![&self.name],
         }
+    }
+
+    /// The files that its frames are captured in, each with the names of the ports that it is for.
+    pub fn captures(&self) -> Vec<(&Path, Vec<&str>)> {
+        let own = self.capture.as_deref().map(|path| (path, self.ports()));
+        let ports = match &self.network {
+            Network::Interfaces { .. } => self.network.ports().collect(),
+            Network::Own | Network::Qemu { .. } => Vec::new(),
+        };
+        let of_ports = ports.into_iter().filter_map(|port| Some((port.capture.as_deref()?, vec![port.name.as_str()])));
+        own.into_iter().chain(of_ports).collect()
     }
 
     /// The command as a person would type it.

@@ -1,6 +1,7 @@
 //! One port as it was asked for: the keys that every kind has, and the kind.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use super::grammar::{Fault, Keys, Words, Writer, split};
 use super::kind::{Attach, COMMON, PortKind, find};
@@ -43,6 +44,8 @@ pub struct PortSpec {
     pub guard: Option<bool>,
     /// A failure to open it is no error; it is tried again.
     pub optional: bool,
+    /// Where its frames are captured.
+    pub capture: Option<PathBuf>,
     /// Stations that are always here: no group address, none twice.
     pub statics: Vec<Mac>,
     /// Addresses that are translated: no two rules contradict each other.
@@ -71,6 +74,7 @@ impl PortSpec {
             isolate: false,
             guard: None,
             optional: false,
+            capture: None,
             statics: Vec::new(),
             rewrite: Vec::new(),
             kind,
@@ -106,6 +110,7 @@ impl PortSpec {
         self.isolate = keys.flag("isolate")?.unwrap_or(false);
         self.guard = keys.flag("guard")?;
         self.optional = keys.flag("optional")?.unwrap_or(false);
+        self.capture = keys.value("capture", value::path)?;
         self.statics = keys.values("static", value::station)?;
         self.rewrite = rewrite(keys)?;
         Ok(())
@@ -177,6 +182,7 @@ impl PortSpec {
             Some(false) => out.value("guard", "off"),
             None => {}
         }
+        out.option("capture", self.capture.as_ref().map(|path| path.display()));
         for mac in &self.statics {
             out.value("static", mac);
         }

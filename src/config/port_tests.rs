@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    Framing, IpPeer, KINDS, KindRow, Packet, Parity, Slip, Tcp, Transport, Uart, Udp, UnixGram, UnixSocket, Wpan,
+    IpPeer, KINDS, KindRow, Packet, Parity, Slip, Tcp, Transport, Uart, Udp, UnixGram, UnixSeq, UnixStream, Wpan,
 };
 
 fn refusal(text: &str) -> String {
@@ -15,7 +15,12 @@ fn refusal(text: &str) -> String {
 #[test]
 fn keys_have_defaults() {
     let port = PortSpec::parse("unix:/tmp/inst1").unwrap();
-    let kind = PortKind::Unix(UnixSocket::stream("/tmp/inst1", false));
+    let kind = PortKind::Unix(UnixStream {
+        path: "/tmp/inst1".into(),
+        connect: false,
+        access: Access::default(),
+        clients: None,
+    });
     assert_eq!(port, PortSpec::new(kind));
     assert_eq!((port.name.as_str(), port.switch.as_str(), port.learn), ("inst1", "default", true));
 }
@@ -107,6 +112,7 @@ fn every_key_of_every_row_is_taken() {
         "name" | "switch" | "user" | "group" => "=word",
         "patience" => "=10m",
         "rewrite" => "=mac",
+        "capture" => "=/tmp/a.pcapng",
         "ipv6" => "=2001:db8::1/64",
         "forward" => "=tcp:127.0.0.1:8080->10.0.2.15:80",
         "fd" | "queue" | "clients" => "=99",
@@ -177,10 +183,8 @@ fn socket() -> impl Strategy<Value = PortKind> {
             let clients = clients.filter(|_| !connect);
             let dialled = if connect { Access::default() } else { access.clone() };
             match kind {
-                0 | 1 => {
-                    let framing = if kind == 0 { Framing::Prefix } else { Framing::Packets };
-                    PortKind::Unix(UnixSocket { framing, path, connect, access: dialled, clients })
-                }
+                0 => PortKind::Unix(UnixStream { path, connect, access: dialled, clients }),
+                1 => PortKind::UnixSeq(UnixSeq { path, connect, access: dialled, clients }),
                 _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, access }),
             }
         },
@@ -261,7 +265,20 @@ fn port() -> impl Strategy<Value = PortSpec> {
             let rewrite = if radio { Vec::new() } else { rewrite };
             let (learn, kind) = (learn || radio, plain.kind);
             let guard = (!radio && optional).then_some(isolate);
-            PortSpec { name, switch, learn, mtu, queue, isolate, guard, optional, statics, rewrite, kind }
+            PortSpec {
+                name,
+                switch,
+                learn,
+                mtu,
+                queue,
+                isolate,
+                guard,
+                optional,
+                capture: None,
+                statics,
+                rewrite,
+                kind,
+            }
         },
     )
 }

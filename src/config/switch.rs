@@ -68,7 +68,7 @@ pub static SWITCH_KEYS: &[KeyRow] = &[
         word: "capture",
         value: Some("FILE"),
         repeatable: false,
-        summary: "802.15.4: writes every frame on the air to a pcap file (link type 230, no FCS)",
+        summary: "writes every frame, and what is dropped, to a pcapng file, or to a FIFO while somebody reads it",
     },
 ];
 
@@ -116,7 +116,7 @@ pub struct SwitchSpec {
     pub seed: u64,
     /// Frames collide on a radio medium.
     pub collisions: bool,
-    /// Where the frames on the air of a radio medium are written.
+    /// Where its frames are captured.
     pub capture: Option<PathBuf>,
 }
 

@@ -36,6 +36,12 @@ impl Lines {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// What has come behind the lines that were taken: it is of no line any more.
+    pub fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.taken);
+        self.bytes
+    }
+
     /// Takes the next whole line, without its `\n`. `None` until more has come.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ pub(crate) mod line;
 pub(crate) mod reply;
 pub(crate) mod request;
 
+pub use crate::capture::Wish;
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
     Added, AttachInfo, FdbInfo, FdbPage, Greeting, LeaseInfo, PortInfo, StatusInfo, SwitchInfo, TroubleInfo,

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
+use crate::capture::Wish;
 use crate::error::Error;
 
 /// What can stand in `command`, in the order of [`Command`]: the list that an unknown word is answered with.
-const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "wait"];
+const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "wait", "capture"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -74,13 +75,23 @@ pub enum Command {
         /// Milliseconds to wait at most.
         timeout_ms: u64,
     },
+    /// Answered with `{}`. What follows on the connection is no line any more but a pcapng file, which ends with its
+    /// statistics when the asker has closed its side, or sent anything.
+    Capture {
+        /// One switch only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<String>,
+        /// What is wanted.
+        #[serde(flatten)]
+        wish: Wish,
+    },
 }
 
 impl Command {
     /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
     pub fn only_asks(&self) -> bool {
         match self {
-            Self::Status | Self::Fdb { .. } | Self::Wait { .. } => true,
+            Self::Status | Self::Fdb { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
         }
     }

@@ -1,9 +1,8 @@
 //! A breath: a bounded batch is inhaled from each port that is ready, the switch decides and sends, what waited leaves by
 //! the ports that became writable, and what turned out on the way is noted.
 
-use super::air::Air;
 use super::fault::strike;
-use super::links;
+use super::links::{self, LINK_CHECK};
 use super::ports::Ports;
 use super::pulse::Call;
 use super::timers::Due;
@@ -21,13 +20,11 @@ const BREATH_FRAMES: usize = 1024;
 /// Where frames lie from when they were read until they have left.
 pub(super) struct Breath {
     batch: Batch,
-    /// Where a radio medium's frames are written.
-    pub air: Option<Air>,
 }
 
 impl Breath {
     pub fn new() -> Self {
-        Self { batch: Batch::new(BATCH_BYTES), air: None }
+        Self { batch: Batch::new(BATCH_BYTES) }
     }
 
     /// One breath. Ports whose edges have failed in it are left to be seen to.
@@ -37,9 +34,6 @@ impl Breath {
         let now = ports.clock.now();
         if !self.batch.is_empty() {
             strike(&ports.name);
-            if let Some(air) = &mut self.air {
-                air.write(&self.batch);
-            }
             ports.switch.run(now, &self.batch, &mut ports.edges);
         }
         ports.switch.speak(now, &mut ports.edges);
@@ -88,6 +82,7 @@ impl Breath {
                 None => ports.edges.found.gone.push(id),
                 Some(Inhaled::Drained) if there.seat.edge().is_some_and(Edge::link_is_down) => {
                     ports.edges.found.links.push(id);
+                    ports.timers.set_by(Due::Link(id), ports.clock.now() + LINK_CHECK);
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
                 Some(Inhaled::Drained) if std::mem::take(&mut there.ending) => ports.edges.lists.ready.add(id),

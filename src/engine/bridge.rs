@@ -3,10 +3,10 @@
 //! All ports are opened by the caller's thread before any switch runs, so that an error at the start is the caller's
 //! to report and leaves nothing behind.
 
-use super::air::Air;
 use super::command::Handle;
 use super::fault::{Ended, Parts, contained};
 use super::prepare::{Beforehand, random_seed};
+use super::recorder;
 use super::status::{Condition, SwitchStatus};
 use super::turn::Engine;
 use crate::config::{Config, DEFAULT_SWITCH, PortSpec};
@@ -64,12 +64,17 @@ impl Bridge {
                 radio: config.radio_of(&switch)?,
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings, &bridge.parts)?;
-            engine.breath.air = switch.capture.as_deref().map(Air::create).transpose()?;
+            engine.lives.ports.tap.number = engines.len() as u16;
+            if let Some(path) = switch.capture.as_deref() {
+                let (inlet, running) = recorder::start_file(path, Vec::new())?;
+                engine.lives.ports.keep_capture("", inlet, running);
+            }
             for port in config.ports_of(&switch.name) {
                 engine.lives.open_port(Arc::new(port.clone()), Beforehand::of(port, None)?).map_err(Error::told)?;
             }
             engines.push((engine, handle));
         }
+        capture_instances(config, &mut engines)?;
         bridge.spawn(engines)
     }
 
@@ -224,6 +229,21 @@ impl Drop for Bridge {
             let _ = self.end();
         }
     }
+}
+
+/// Captures what the ports of instances send, which come and go.
+fn capture_instances(config: &Config, engines: &mut [(Engine, Handle)]) -> Result<()> {
+    for (path, ports) in config.instances.iter().flat_map(|instance| instance.captures()) {
+        let (inlet, running) = recorder::start_file(path, ports.into_iter().map(str::to_owned).collect())?;
+        let mut running = Some(running);
+        for (engine, _) in engines.iter_mut() {
+            match running.take() {
+                Some(running) => engine.lives.ports.keep_capture("", inlet.clone(), running),
+                None => engine.lives.ports.capture(inlet.clone()),
+            }
+        }
+    }
+    Ok(())
 }
 
 fn does_not_end(handle: &Handle) -> Error {

@@ -13,6 +13,7 @@ use super::prepare::Beforehand;
 use super::pulse::{LOOK, Pulse};
 use super::service::{self, Started};
 use super::status::{Condition, SwitchStatus};
+use super::tap::Inlet;
 use super::thread::Host;
 use super::watcher::Watcher;
 use crate::config::PortSpec;
@@ -43,6 +44,10 @@ pub(super) enum Command {
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
+    /// Captures for one more.
+    Capture(Inlet, Sender<()>),
+    /// Captures no more for the one of this number.
+    EndCapture(u64),
     Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }
@@ -246,6 +251,22 @@ impl Handle {
     pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
         // A switch that has ended changes no more.
         let _ = self.line.send(Command::Watch(watcher.clone()));
+    }
+
+    /// Has it captured for `inlet`.
+    ///
+    /// # Errors
+    /// The switch has ended, or hangs.
+    pub(super) fn capture(&self, inlet: Inlet) -> Result<()> {
+        self.ask(|answer| Command::Capture(inlet, answer))
+    }
+
+    /// Has it captured no more for the one of this number.
+    pub(super) fn end_capture(&self, number: u64) {
+        // One that has ended captures no more.
+        if self.line.send(Command::EndCapture(number)) {
+            let _ = self.line.waker.wake();
+        }
     }
 
     /// Tells the switch to end. Gives where it says what it had counted.

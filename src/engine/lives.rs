@@ -158,8 +158,21 @@ impl Lives {
     }
 
     /// Opens what `spec` asks for, with what was done for it before.
-    pub fn open_port(&mut self, spec: Arc<PortSpec>, beforehand: Beforehand) -> Result<()> {
+    pub fn open_port(&mut self, spec: Arc<PortSpec>, mut beforehand: Beforehand) -> Result<()> {
         self.admits_opened(&spec)?;
+        let capture = beforehand.capture.take();
+        if let Some((inlet, running)) = capture {
+            self.ports.keep_capture(&spec.name, inlet, running);
+        }
+        let name = spec.name.clone();
+        let opened = self.open_admitted(spec, beforehand);
+        if opened.is_err() {
+            self.ports.end_captures_of(&name);
+        }
+        opened
+    }
+
+    fn open_admitted(&mut self, spec: Arc<PortSpec>, beforehand: Beforehand) -> Result<()> {
         let spec = Arc::new(spec.settled(self.open_specs()));
         let again = port::is_awaited(&spec);
         if again && let Some(name) = first_name(&spec) {
@@ -321,9 +334,7 @@ impl Lives {
     /// Sees to a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
     fn lose(&mut self, id: PortId) {
         let Some(lost) = self.ports.edges.slot_mut(id).and_then(PortSlot::take_failed) else { return };
-        let Some(Lost { edge, gone, arriving, untold, since }) = arrival::await_next(&mut self.ports, id, lost) else {
-            return;
-        };
+        let Some(Lost { edge, gone, arriving, since }) = arrival::await_next(&mut self.ports, id, lost) else { return };
         let now = self.ports.clock.now();
         let Some(slot) = self.ports.edges.slot_mut(id) else { return };
         if let (Edge::Channel(channel), Origin::Spec(_)) = (&edge, &slot.origin)
@@ -335,7 +346,7 @@ impl Lives {
             if now - since > LAST_RETRY {
                 slot.backoff = Backoff::default();
             }
-            let level = if arriving && !untold { log::Level::Debug } else { log::Level::Warn };
+            let level = if arriving { log::Level::Debug } else { log::Level::Warn };
             log::log!(level, "{}: {}; trying again until it is there", slot.name, gone.0);
             self.ports.watch.forget(edge.fds());
             self.wait(Wisher::Port(id));
@@ -382,6 +393,7 @@ impl Lives {
             self.ports.watch.forget(self.ports.edges.edge(id).map(Edge::fds).unwrap_or_default());
             self.remove(id);
         }
+        self.ports.end_captures_of(name);
         if let Some(slot) = index.and_then(|index| self.listeners.remove(&mut self.ports, index)) {
             self.departed.keep(show::listener(&slot), slot.departed);
         }

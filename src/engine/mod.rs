@@ -44,9 +44,10 @@
 //! others are its `pub` functions.
 //!
 //! ```text
-//!  air  life  lists  pulse  rewrite  status  timers  watch  watcher     know nobody
+//!  life  lists  pulse  rewrite  status  timers  watch  watcher          know nobody
 //!  departed  fault                                                      what was shown last, what has failed
 //!  slot ─ edges ─ ports            a port's place; all edges, by which frames leave; with the switch, kept in step
+//!  slot ─ tap ─ recorder           what is captured of a switch; the thread that writes it
 //!  arrival  links  listeners  events  look  show                        what is done with ports, each one matter
 //!  thread ─ runner ─ service ─ prepare               services, and what takes its time before a port is there
 //!  lives                           who is admitted, opened, tried again, removed
@@ -58,7 +59,6 @@
 //!
 //! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
 
-mod air;
 mod arrival;
 mod breath;
 mod bridge;
@@ -78,12 +78,14 @@ mod look;
 mod ports;
 mod prepare;
 mod pulse;
+mod recorder;
 mod rewrite;
 mod runner;
 mod service;
 mod show;
 mod slot;
 mod status;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod thread;

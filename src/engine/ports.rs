@@ -6,10 +6,14 @@
 use super::edges::Edges;
 use super::life::{Backoff, Life};
 use super::pulse::Pulse;
+use super::recorder::Running;
 use super::slot::{Attached, Origin, PortSlot};
+use super::tap::{Inlet, Tap};
 use super::timers::Timers;
 use super::watch::{Source, Watch};
-use crate::config::PortSpec;
+use crate::capture::PortNews;
+use crate::capture::pcapng::LinkType;
+use crate::config::{PortKind, PortSpec};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -18,6 +22,7 @@ use crate::port::{Edge, Gone};
 use crate::switch::{Address, PortConfig, Switch};
 use crate::time::Clock;
 use crate::wire::{Mac, Rewriter, Rule};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -30,6 +35,10 @@ pub(super) struct Ports {
     pub timers: Timers,
     pub watch: Watch,
     pub clock: Clock,
+    /// Its end of captures.
+    pub tap: Tap,
+    /// Captures into files, with the names of the ports that have asked for them. Declared after what they write.
+    captures: Vec<(String, u64, Running)>,
     /// Ports that exchange nothing with each other, for services to see.
     isolated: Arc<PortSet>,
 }
@@ -51,13 +60,16 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 impl Ports {
     /// A switch without ports.
     pub fn new(name: &str, switch: Switch, watch: Watch, pulse: Arc<Pulse>) -> Self {
+        let clock = Clock::start();
         Self {
             name: name.to_owned(),
             switch,
             edges: Edges::new(pulse),
             timers: Timers::default(),
             watch,
-            clock: Clock::start(),
+            tap: Tap::new(clock.now()),
+            clock,
+            captures: Vec::new(),
             isolated: Arc::default(),
         }
     }
@@ -87,7 +99,7 @@ impl Ports {
         let station = if matches!(origin, Origin::Client { number: 1, .. }) { spec.name.as_str() } else { name };
         // A program chooses the address of its interface; what it chooses is its by first use only.
         let own = edge.filter(|_| matches!(origin, Origin::Spec(_))).and_then(Edge::mac);
-        let id = self.add_bare(name, switch_config(spec, edge), origin, life)?;
+        let id = self.add_to_switch(name, switch_config(spec, edge), origin, life, Some(&spec.kind))?;
         if let Some(slot) = self.edges.slot_mut(id) {
             slot.rewriter = Rewriter::new(station, &spec.rewrite);
         }
@@ -109,6 +121,17 @@ impl Ports {
     /// # Errors
     /// As [`Self::add`].
     pub fn add_bare(&mut self, name: &str, config: PortConfig, origin: Origin, life: Life<Attached>) -> Result<PortId> {
+        self.add_to_switch(name, config, origin, life, None)
+    }
+
+    fn add_to_switch(
+        &mut self,
+        name: &str,
+        config: PortConfig,
+        origin: Origin,
+        life: Life<Attached>,
+        kind: Option<&PortKind>,
+    ) -> Result<PortId> {
         let too_many = || Error::new(Class::Runtime, format!("{name}: the switch has as many ports as it can have"));
         let isolate = config.isolate;
         let id = self.switch.add_port(config).ok_or_else(too_many)?;
@@ -118,10 +141,81 @@ impl Ports {
             self.switch.remove_port(self.clock.now(), id);
             return Err(error.at(name));
         }
-        let slot = PortSlot { name: name.to_owned(), origin, life, backoff: Backoff::default(), rewriter: None };
+        let peer = life.there().map(|there| there.peer.as_str()).unwrap_or_default();
+        let news = Arc::new(self.news(name, kind, peer));
+        self.tap.note_port(&mut self.switch, id, &news);
+        let slot = PortSlot { name: name.to_owned(), news, origin, life, backoff: Backoff::default(), rewriter: None };
         self.edges.put(id, slot);
         self.begin_with(id);
         Ok(id)
+    }
+
+    /// What is said of a port in a capture.
+    fn news(&self, name: &str, kind: Option<&PortKind>, peer: &str) -> PortNews {
+        let word = kind.map_or("inside the process", PortKind::word);
+        let target = kind.map(|kind| kind.text().target()).unwrap_or_default();
+        let words = [word, &target, peer];
+        let description = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let link = match kind {
+            _ if self.switch.is_radio() => LinkType::IEEE802_15_4_TAP,
+            Some(kind) if kind.tells_mtu() => LinkType::RAW,
+            _ => LinkType::ETHERNET,
+        };
+        PortNews { switch: self.name.as_str().into(), name: name.to_owned(), description, link }
+    }
+
+    /// Captures for one more from now on.
+    pub fn capture(&mut self, inlet: Inlet) {
+        let names = self.host_names();
+        let slots = self.edges.ids().filter_map(|id| Some((id, self.edges.slot(id)?)));
+        self.tap.add(&mut self.switch, inlet, slots, names);
+    }
+
+    /// Captures into a file as long as there is a port of this name; of no name: as long as the switch runs.
+    pub fn keep_capture(&mut self, port: &str, inlet: Inlet, running: Running) {
+        self.captures.push((port.to_owned(), inlet.number, running));
+        self.capture(inlet);
+    }
+
+    /// A port of this name is no more, and what was captured of it for its sake is whole.
+    pub fn end_captures_of(&mut self, port: &str) {
+        while let Some(place) = self.captures.iter().position(|(name, ..)| name == port) {
+            let (_, number, running) = self.captures.swap_remove(place);
+            self.end_capture(number);
+            running.leave();
+        }
+    }
+
+    /// Captures no more for the one of this number.
+    pub fn end_capture(&mut self, number: u64) {
+        let names = self.host_names();
+        self.tap.remove(&mut self.switch, number, names);
+    }
+
+    /// The switch ends: all captures have what was noted.
+    pub fn end_captures(&mut self) {
+        let names = if self.tap.is_on() { self.host_names() } else { Vec::new() };
+        self.tap.end(&mut self.switch, &names);
+    }
+
+    /// Hands over what was noted for captures.
+    pub fn hand_over_notes(&mut self) {
+        if self.tap.is_on() {
+            self.tap.hand_over(self.clock.now(), &mut self.switch);
+        }
+    }
+
+    /// What hosts are called: ports that are one, and those with a lease.
+    fn host_names(&self) -> Vec<(IpAddr, String)> {
+        let mut names = Vec::new();
+        for slot in self.edges.slots() {
+            let own = slot.origin.spec().map(|spec| spec.kind.hosts()).unwrap_or_default();
+            names.extend(own.into_iter().map(|addr| (addr, slot.name.clone())));
+            let shown = slot.edge().and_then(Edge::shown).unwrap_or_default();
+            let leases = shown.leases.iter().filter_map(|lease| Some((lease.addr.into(), lease.name.clone()?)));
+            names.extend(leases);
+        }
+        names
     }
 
     /// Binds what is a port's own from the start, and the MAC address of what was opened.
@@ -152,9 +246,8 @@ impl Ports {
         self.watch_edge(id, &edge)?;
         let (mac, able) = (edge.mac(), edge.abilities());
         self.switch.set_abilities(id, able.pausable, able.offload);
-        let mut there = Attached::new(edge, peer, self.clock.now());
+        let there = Attached::new(edge, peer, self.clock.now());
         let Some(slot) = self.edges.slot_mut(id) else { return Ok(()) };
-        there.untold = arriving && slot.life.wish_mut().is_some_and(|wish| wish.is_untold());
         slot.life = if arriving { Life::Arriving(there) } else { Life::Open(there) };
         let spec = slot.origin.spec().cloned();
         self.begin_with(id);

@@ -7,7 +7,9 @@
 //! other port a failure is the caller's to hear, so that the caller's thread does the same before it asks the switch
 //! ([`Beforehand`]).
 
+use super::recorder::{self, Running};
 use super::service::{self, Started};
+use super::tap::Inlet;
 use super::thread::Host;
 use super::timers::Wisher;
 use crate::config::PortSpec;
@@ -96,6 +98,8 @@ pub(super) struct Beforehand {
     pub numbers: Option<Box<PortSpec>>,
     /// Its service, or why there is none.
     pub started: Option<Result<Started>>,
+    /// The capture that it asks for.
+    pub capture: Option<(Inlet, Running)>,
 }
 
 impl Beforehand {
@@ -105,14 +109,16 @@ impl Beforehand {
     /// # Errors
     /// Nobody knows a name.
     pub fn of(spec: &PortSpec, host: Option<&Host>) -> Result<Self> {
+        let file = spec.capture.as_deref();
+        let capture = file.map(|path| recorder::start_file(path, vec![spec.name.clone()])).transpose()?;
         let named = names::first_name(spec).is_some();
         if named && is_awaited(spec) {
-            return Ok(Self::default());
+            return Ok(Self { capture, ..Self::default() });
         }
         let numbers = named.then(|| names::in_numbers(spec)).transpose().map_err(|error| error.at(&spec.name))?;
         let meant = numbers.as_ref().unwrap_or(spec);
         let started = host.and_then(|host| service::start(meant, host, random_seed()));
-        Ok(Self { numbers: numbers.map(Box::new), started })
+        Ok(Self { numbers: numbers.map(Box::new), started, capture })
     }
 }
 

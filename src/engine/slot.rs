@@ -1,6 +1,7 @@
 //! The place of a port: where it came from, where it stands, and what is attached to it.
 
 use super::life::{Backoff, Life, Wish};
+use crate::capture::PortNews;
 use crate::config::PortSpec;
 use crate::port::seat::Seat;
 use crate::port::{Edge, Gone};
@@ -35,6 +36,8 @@ impl Origin {
 /// A port of the switch.
 pub(super) struct PortSlot {
     pub name: String,
+    /// What it is, for captures.
+    pub news: Arc<PortNews>,
     pub origin: Origin,
     pub life: Life<Attached>,
     /// How long its next attempt is waited for.
@@ -75,7 +78,7 @@ impl PortSlot {
             Origin::Spec(_) => Life::Wished(Wish::again(gone.0.clone(), edge.made_its_interface())),
             Origin::Given(_) | Origin::Apart(_) | Origin::Client { .. } | Origin::Inside => Life::Over(it.peer),
         };
-        Some(Lost { edge, gone, arriving, untold: it.untold, since: it.since })
+        Some(Lost { edge, gone, arriving, since: it.since })
     }
 }
 
@@ -93,24 +96,13 @@ pub(super) struct Attached {
     pub room_watched: bool,
     /// Its interface is down, as was said or shown last.
     pub link_down: bool,
-    /// A person has not heard of it yet: if its peer does not come, that is to be said.
-    pub untold: bool,
 }
 
 impl Attached {
     /// `edge`, whose descriptors are watched for all that they tell.
     pub fn new(edge: Edge, peer: String, since: Instant) -> Self {
         let link_down = edge.link_is_down();
-        Self {
-            seat: Seat::new(edge),
-            peer,
-            since,
-            lone: false,
-            ending: false,
-            room_watched: true,
-            link_down,
-            untold: false,
-        }
+        Self { seat: Seat::new(edge), peer, since, lone: false, ending: false, room_watched: true, link_down }
     }
 }
 
@@ -120,7 +112,5 @@ pub(super) struct Lost {
     pub gone: Gone,
     /// Its peer had not come.
     pub arriving: bool,
-    /// See [`Attached::untold`].
-    pub untold: bool,
     pub since: Instant,
 }

@@ -90,17 +90,18 @@ impl Engine {
             self.lives.lose_failed();
             self.lives.ports.resume();
             events::tell(&mut self.lives.ports);
+            self.lives.ports.hand_over_notes();
             self.tell_watchers();
         }
     }
 
     /// How long the next poll may wait.
     fn patience(&self) -> Option<Duration> {
-        let Ports { switch, edges, timers, clock, .. } = &self.lives.ports;
+        let Ports { switch, edges, timers, clock, tap, .. } = &self.lives.ports;
         if !edges.lists.ready.is_empty() || !edges.lists.flushing.is_empty() || switch.has_to_speak() {
             return Some(Duration::ZERO);
         }
-        let due = earliest(timers.next(), switch.poll_timeout()).map(|due| due - clock.now());
+        let due = earliest(earliest(timers.next(), tap.due()), switch.poll_timeout()).map(|due| due - clock.now());
         due.into_iter().chain(edges.due_in()).min()
     }
 
@@ -160,10 +161,16 @@ impl Engine {
                     self.tell_watchers();
                     drop(answer.send(status));
                 }
+                Command::Capture(inlet, answer) => {
+                    self.lives.ports.capture(inlet);
+                    let _ = answer.send(());
+                }
+                Command::EndCapture(number) => self.lives.ports.end_capture(number),
                 Command::Watch(watcher) => self.watchers.add(watcher),
                 Command::Look(look, answer) => drop(answer.send(look.taken(&self.lives.ports))),
                 Command::Stop(answer) => {
                     self.lives.ports.switch.discard_queues();
+                    self.lives.ports.end_captures();
                     drop(answer.send(self.lives.status()));
                     return Next::Stop;
                 }

@@ -91,8 +91,7 @@ impl Carrier for Edge {
         match self {
             Self::Stream(edge) => edge.has_begun(),
             Self::Serial(edge) => edge.has_begun(),
-            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => false,
-            Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
+            _ => false,
         }
     }
 }
@@ -122,8 +121,7 @@ impl Edge {
             Self::Tap(edge) => edge.mac(),
             Self::Ip(edge) => Some(edge.mac()),
             Self::Serial(edge) => edge.mac(),
-            Self::Packet(_) => None,
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
+            _ => None,
         }
     }
 
@@ -157,14 +155,16 @@ impl Edge {
         match self {
             Self::Stream(edge) => inet::connected(edge),
             Self::Serial(edge) => edge.arrive(),
-            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => Some(Ok(())),
-            Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => Some(Ok(())),
+            _ => Some(Ok(())),
         }
     }
 
     /// What it does until [`Edge::connected`], in a word.
     pub fn waits_by(&self) -> &'static str {
-        self.serial().map_or("connecting", |edge| edge.line().waits_by())
+        match self {
+            Self::Serial(edge) => edge.line().waits_by(),
+            _ => "connecting",
+        }
     }
 
     /// Whether [`Edge::connected`] has to be asked from time to time, as no descriptor tells of it.
@@ -176,8 +176,7 @@ impl Edge {
     pub fn depart(&mut self, gone: &Gone) -> bool {
         match self {
             Self::Serial(edge) => edge.depart(&gone.0),
-            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => false,
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
+            _ => false,
         }
     }
 
@@ -186,8 +185,7 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.has_own(),
             Self::Ip(edge) => edge.has_own(),
-            Self::Tap(_) | Self::Packet(_) => false,
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
+            _ => false,
         }
     }
 
@@ -196,8 +194,7 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.keeps_time(),
             Self::Ip(_) => true,
-            Self::Tap(_) | Self::Packet(_) => false,
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
+            _ => false,
         }
     }
 
@@ -206,8 +203,7 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.due_in(),
             Self::Ip(edge) => edge.due_in(),
-            Self::Tap(_) | Self::Packet(_) => None,
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
+            _ => None,
         }
     }
 
@@ -216,8 +212,7 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.handle_timeout(),
             Self::Ip(edge) => edge.handle_timeout(),
-            Self::Tap(_) | Self::Packet(_) => {}
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => {}
+            _ => {}
         }
     }
 
@@ -230,56 +225,34 @@ impl Edge {
                 self.packet().filter(|packet| packet.waits()).map(|packet| packet.name().to_owned())
             }
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
-            // A service tells it among what it shows.
-            Self::Tap(_) | Self::Stream(_) | Self::Sequenced(_) | Self::Udp(_) | Self::Channel(_) => None,
+            Self::Channel(edge) => edge.shown()?.peer,
+            _ => None,
         }
-    }
-
-    /// How its service stands, in a word, if it is one's and has said so.
-    pub fn standing(&self) -> Option<&'static str> {
-        self.channel().and_then(Channel::standing)
     }
 
     /// What its service shows of itself, if it is one's and has told anything.
     pub fn shown(&self) -> Option<Shown> {
-        self.channel().and_then(Channel::shown)
-    }
-
-    fn channel(&self) -> Option<&Channel> {
         match self {
-            Self::Channel(edge) => Some(edge),
-            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => None,
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Serial(_) => None,
+            Self::Channel(edge) => edge.shown(),
+            _ => None,
         }
     }
 
-    fn serial(&self) -> Option<&Serial> {
-        match self {
-            Self::Serial(edge) => Some(edge),
-            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => None,
-            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
-        }
-    }
-
-    /// How a peer is attached to what `spec` became, unless a service tells it among what it shows.
+    /// How a peer is attached to what `spec` became.
     pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
-        match self {
-            Self::Packet(edge) => {
-                // No other kind has such an edge.
-                let PortKind::Packet(packet) = &spec.kind else { return spec.attach_hint() };
+        match (self, &spec.kind) {
+            (Self::Packet(edge), PortKind::Packet(packet)) => {
                 packet.attach_to(edge.link() == Link::Down, edge.is_tap())
             }
-            Self::Tap(edge) => match edge.lacks() {
+            (Self::Tap(edge), _) => match edge.lacks() {
                 Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
                 None => spec.attach_hint(),
             },
-            Self::Ip(_) => spec.attach_hint(),
-            Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_)
-            | Self::Serial(_) => spec.attach_hint(),
+            (Self::Channel(edge), _) => {
+                let standing = edge.shown().and_then(|shown| shown.standing);
+                standing.map_or_else(|| spec.attach_hint(), |standing| standing.attach)
+            }
+            _ => spec.attach_hint(),
         }
     }
 
@@ -293,13 +266,7 @@ impl Edge {
     pub fn link_is_down(&self) -> bool {
         match self {
             Self::Tap(edge) => edge.link() != Link::Up,
-            Self::Packet(_) | Self::Ip(_) => self.packet().is_some_and(|packet| packet.link() != Link::Up),
-            Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_)
-            | Self::Serial(_) => false,
+            _ => self.packet().is_some_and(|packet| packet.link() != Link::Up),
         }
     }
 
@@ -308,13 +275,7 @@ impl Edge {
         match self {
             Self::Packet(edge) => Some(edge),
             Self::Ip(edge) => Some(edge.packet()),
-            Self::Tap(_) => None,
-            Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_)
-            | Self::Serial(_) => None,
+            _ => None,
         }
     }
 
@@ -342,12 +303,7 @@ impl Edge {
             Self::Tap(edge) => edge.check_link().map(drop),
             Self::Packet(edge) => edge.check_link().map(drop),
             Self::Ip(edge) => edge.check_link().map(drop),
-            Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_)
-            | Self::Serial(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -356,13 +312,7 @@ impl Edge {
         match self {
             Self::Packet(edge) => edge.carrier_has_changed(),
             Self::Ip(edge) => edge.carrier_has_changed(),
-            Self::Tap(_) => false,
-            Self::Stream(_)
-            | Self::Sequenced(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Channel(_)
-            | Self::Serial(_) => false,
+            _ => false,
         }
     }
 

@@ -271,7 +271,12 @@ impl Switch {
         }
         port.counters.received(frames, run.bytes);
         match run.verdict {
-            Verdict::Drop(reason) => port.counters.drop(reason, frames),
+            Verdict::Drop(reason) => {
+                port.counters.drop(reason, frames);
+                if let Some(tape) = &mut self.tape {
+                    tape.refuse(run.first..run.first + run.frames, reason);
+                }
+            }
             Verdict::Unicast(egress) => {
                 port.counters.forwarded += frames;
                 self.plan.send(run.first..run.first + run.frames, egress);

@@ -27,7 +27,7 @@ use super::finish::{ROOM, finish_into, may_merge, merge_into};
 use super::memory::cost;
 use super::plan::merge;
 use super::port::PAUSE;
-use super::{Event, Switch, fits};
+use super::{Event, Switch, Tape, fits};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::time::{Instant, earliest};
@@ -83,6 +83,22 @@ pub enum Flush {
     Blocked,
     /// It took its share of this turn; call again.
     More,
+}
+
+/// Offers frames to a port, and has noted what became of them, if somebody wants to know.
+#[inline]
+fn hand_over(
+    tape: &mut Option<Box<Tape>>,
+    id: PortId,
+    out: Outgoing<'_>,
+    counters: &mut Counters,
+    edges: &mut impl Transmit,
+) -> Taken {
+    let Some(tape) = tape else { return edges.transmit(id, out, counters) };
+    counters.keep_journal();
+    let taken = edges.transmit(id, out, counters);
+    tape.depart(id, out, &counters.take_journal());
+    taken
 }
 
 impl Switch {
@@ -165,11 +181,12 @@ impl Switch {
         let frames = out.len() as u64;
         port.counters.copies += frames;
         if !port.up {
-            return port.counters.drop(DropReason::LinkDown, frames);
+            port.counters.drop(DropReason::LinkDown, frames);
+            return out.frames().for_each(|(frame, bytes)| self.note_lost(id, DropReason::LinkDown, frame, bytes));
         }
         let mut rest = out;
         if port.queue.is_empty() && !port.blocked {
-            let taken = edges.transmit(id, out, &mut port.counters);
+            let taken = hand_over(&mut self.tape, id, out, &mut port.counters, edges);
             rest = out.skip(taken.frames);
         }
         if rest.is_empty() {
@@ -178,12 +195,12 @@ impl Switch {
         if port.queue.is_empty() && !port.blocked && edges.has_begun(id) {
             let (frame, bytes) = (rest.frame(0), rest.bytes(0));
             if let Err(reason) = port.queue.push_begun(frame, bytes, &mut self.memory) {
-                port.drop_waiting(reason, 1);
+                let reason = port.drop_waiting(reason, 1);
+                self.note_lost(id, reason, frame, bytes);
                 edges.abandon(id);
             }
             rest = rest.skip(1);
         }
-        port.blocked = true;
         self.enqueue(id, rest);
         if let Some(port) = self.port_mut(id) {
             // Nobody is told of room for nothing: when all of it was dropped, the next frame asks.
@@ -225,18 +242,24 @@ impl Switch {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
         let done = if claims { port.queue.push(frame, bytes, &mut self.memory) } else { Err(reason) };
         if let Err(reason) = done {
-            port.drop_waiting(reason, 1);
+            let reason = port.drop_waiting(reason, 1);
+            self.note_lost(id, reason, frame, bytes);
         }
     }
 
     /// Drops the newest frames of the longest queue, so that another may have `cost` of its fair part: a little more at
     /// once, as the search takes longer than the dropping.
     fn make_room(&mut self, cost: usize) {
-        let ports = self.ports.iter_mut().flatten();
-        let Some(longest) = ports.rev().max_by_key(|port| port.queue.cost()) else { return };
+        let ports = self.ports.iter_mut().enumerate().filter_map(|(index, port)| Some((index, port.as_mut()?)));
+        let Some((index, longest)) = ports.rev().max_by_key(|(_, port)| port.queue.cost()) else { return };
         let most = longest.queue.cost().saturating_sub(cost);
         let most = most.min((most.saturating_sub(MAKE_ROOM)).max(self.memory.fair()));
-        let cut = longest.queue.cut(most, &mut self.memory);
+        let reason = longest.drop_waiting(DropReason::QueuesFull, 0);
+        let cut = longest.queue.cut(most, &mut self.memory, |frame, bytes| {
+            if let Some(tape) = &mut self.tape {
+                tape.lose(PortId(index as u16), reason, frame, bytes);
+            }
+        });
         longest.drop_waiting(DropReason::QueuesFull, cut as u64);
     }
 
@@ -248,7 +271,7 @@ impl Switch {
         let mut plain = self.plain.take().unwrap_or_else(|| Batch::new(ROOM));
         for (frame, bytes) in out.frames() {
             if mtu.is_some_and(|mtu| !fits(frame, bytes, mtu)) {
-                self.drop_copy(id, DropReason::TooBig);
+                self.drop_copy(id, DropReason::TooBig, frame, bytes);
                 continue;
             }
             let put = |plain: &mut Batch| match offload || frame.offload.is_plain() {
@@ -262,7 +285,7 @@ impl Switch {
                 done = put(&mut plain);
             }
             if let Err(reason) = done {
-                self.drop_copy(id, reason);
+                self.drop_copy(id, reason, frame, bytes);
             }
         }
         self.offer(id, Outgoing::rest_of(&plain, 0), edges);
@@ -270,10 +293,11 @@ impl Switch {
         self.plain = Some(plain);
     }
 
-    pub(super) fn drop_copy(&mut self, id: PortId, reason: DropReason) {
+    pub(super) fn drop_copy(&mut self, id: PortId, reason: DropReason, frame: &Frame, bytes: &[u8]) {
         if let Some(counters) = self.counters_mut(id) {
             counters.copies += 1;
             counters.drop(reason, 1);
+            self.note_lost(id, reason, frame, bytes);
         }
     }
 
@@ -386,6 +410,7 @@ impl Switch {
 
     /// Sends what waits for a port, which has said that it is writable.
     pub fn flush(&mut self, now: Instant, id: PortId, edges: &mut impl Transmit) -> Flush {
+        self.set_tape_time(now);
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return Flush::Empty };
         port.blocked = false;
         if port.stalled && now - port.since > PAUSE {
@@ -397,7 +422,7 @@ impl Switch {
             if sent >= FLUSH_FRAMES {
                 break Flush::More;
             }
-            let taken = edges.transmit(id, out, &mut port.counters).frames;
+            let taken = hand_over(&mut self.tape, id, out, &mut port.counters, edges).frames;
             let all = taken == out.len();
             let bytes = port.queue.advance(taken, &mut self.memory);
             port.took(taken, bytes);
@@ -428,6 +453,9 @@ impl Switch {
     /// Drops what waits for a port.
     pub(super) fn empty_queue(&mut self, id: PortId, reason: DropReason) {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        if let Some(tape) = &mut self.tape {
+            port.queue.frames().for_each(|(frame, bytes)| tape.lose(id, reason, frame, bytes));
+        }
         let waiting = port.queue.clear(&mut self.memory);
         port.counters.drop(reason, waiting as u64);
         port.blocked = false;
@@ -452,6 +480,9 @@ impl Switch {
             let Some(front) = port.queue.front() else { continue };
             out.clear();
             out.extend_from_slice(front.bytes(0));
+            if let Some(tape) = &mut self.tape {
+                tape.leave(id, front.frame(0), out);
+            }
             let bytes = port.queue.advance(1, &mut self.memory);
             port.took(1, bytes);
             port.counters.sent(1, out.len() as u64);

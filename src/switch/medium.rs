@@ -174,11 +174,16 @@ impl Switch {
     pub(super) fn radiate_batch(&mut self, now: Instant, batch: &Batch) {
         let Some(mut medium) = self.medium.take() else { return };
         for (number, frame) in batch.frames().iter().enumerate() {
-            let reason = self.radiate(now, &mut medium, number as u32, frame);
+            let reason = self.radiate(now, &mut medium, number as u32, batch, frame);
             let Some(counters) = self.counters_mut(frame.ingress) else { continue };
             counters.received(1, frame.len() as u64);
             match reason {
-                Some(reason) => counters.drop(reason, 1),
+                Some(reason) => {
+                    counters.drop(reason, 1);
+                    if let Some(tape) = &mut self.tape {
+                        tape.refuse(number as u32..number as u32 + 1, reason);
+                    }
+                }
                 None => counters.forwarded += 1,
             }
         }
@@ -186,7 +191,14 @@ impl Switch {
     }
 
     /// Sends one frame to all in range. Why it reached nobody, if it did not.
-    fn radiate(&mut self, now: Instant, medium: &mut Medium, number: u32, frame: &Frame) -> Option<DropReason> {
+    fn radiate(
+        &mut self,
+        now: Instant,
+        medium: &mut Medium,
+        number: u32,
+        batch: &Batch,
+        frame: &Frame,
+    ) -> Option<DropReason> {
         let isolated = |switch: &Self, id| switch.port(id).is_some_and(|port| port.config.isolate);
         match frame.len() {
             0 => return Some(DropReason::Malformed),
@@ -207,7 +219,7 @@ impl Switch {
             match medium.fate(begun, frame.ingress, to) {
                 Fate::OutOfRange => continue,
                 Fate::Arrives => self.plan.send(number..number + 1, to),
-                Fate::Lost(reason) => self.drop_copy(to, reason),
+                Fate::Lost(reason) => self.drop_copy(to, reason, frame, batch.bytes(frame)),
             }
             reached = true;
         }

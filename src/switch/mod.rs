@@ -28,6 +28,7 @@ mod memory;
 mod plan;
 mod port;
 mod queue;
+mod tape;
 mod twice;
 
 pub use egress::{Flush, Taken, Transmit};
@@ -37,6 +38,9 @@ pub use guard::{Address, Claim};
 pub use hosts::Shared;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use port::{PortConfig, PortState};
+#[cfg(test)]
+pub(crate) use tape::Noted;
+pub(crate) use tape::{Note, Notes, Tape, Wanted};
 
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, PortId};
@@ -148,6 +152,8 @@ pub struct Switch {
     solo: Option<Batch>,
     /// Memory for the ports' queues.
     memory: Memory,
+    /// What is noted of frames, while somebody captures.
+    tape: Option<Box<Tape>>,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -179,6 +185,7 @@ impl Switch {
             plain: None,
             solo: None,
             memory: Memory::new(config.queue_limit),
+            tape: None,
             up: 0,
             up_open: 0,
             congested: Vec::new(),
@@ -217,6 +224,7 @@ impl Switch {
     /// Takes a port out, forgets its stations, and returns what it counted.
     pub fn remove_port(&mut self, now: Instant, id: PortId) -> Option<Counters> {
         self.port(id)?;
+        self.set_tape_time(now);
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
         self.watch.forget_port(id);
@@ -235,6 +243,7 @@ impl Switch {
     /// Says whether a port takes part: frames that come from one that does not are dropped. One that goes down forgets its stations and what waited for it.
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
+            self.set_tape_time(now);
             self.empty_queue(id, DropReason::LinkDown);
             self.flush_port(now, id);
         }
@@ -389,6 +398,9 @@ impl Switch {
         } else {
             self.guard.set_time(now);
             self.decide_batch(now, batch);
+        }
+        if self.tape.is_some() {
+            self.note_arrivals(now, batch);
         }
         self.send_plan(now, batch, edges);
     }

@@ -125,9 +125,11 @@ impl Port {
         }
     }
 
-    /// Counts frames that cannot wait for it.
-    pub fn drop_waiting(&mut self, reason: DropReason, frames: u64) {
-        self.counters.drop(if self.stalled { DropReason::Stalled } else { reason }, frames);
+    /// Counts frames that cannot wait for it. Gives the reason that they were counted for.
+    pub fn drop_waiting(&mut self, reason: DropReason, frames: u64) -> DropReason {
+        let reason = if self.stalled { DropReason::Stalled } else { reason };
+        self.counters.drop(reason, frames);
+        reason
     }
 
     /// Notes that frames have left its queue.

@@ -131,12 +131,15 @@ impl Queue {
     }
 
     /// Forgets the newest frames until it costs `most` at most, but for the oldest of all: part of that may have left.
-    /// Returns how many they were.
-    pub fn cut(&mut self, most: usize, memory: &mut Memory) -> usize {
+    /// Returns how many they were; each is shown to `lose` first.
+    pub fn cut(&mut self, most: usize, memory: &mut Memory, mut lose: impl FnMut(&Frame, &[u8])) -> usize {
         let before = self.frames;
         let mut cost = self.cost;
         while cost > most && self.frames > 1 {
             let Some(last) = self.segments.back_mut() else { break };
+            if let Some(frame) = last.frames().last() {
+                lose(frame, last.bytes(frame));
+            }
             let bytes = last.pop().unwrap_or_default();
             self.frames -= 1;
             self.bytes -= bytes;
@@ -157,6 +160,14 @@ impl Queue {
     /// What it costs of the memory of all queues.
     pub fn cost(&self) -> usize {
         self.cost
+    }
+
+    /// Every frame that waits, the oldest first.
+    pub fn frames(&self) -> impl Iterator<Item = (&Frame, &[u8])> {
+        let first = self.front().into_iter();
+        first
+            .chain(self.segments.iter().skip(1).map(|segment| Outgoing::rest_of(segment, 0)))
+            .flat_map(Outgoing::frames)
     }
 
     /// Forgets all frames. Returns how many there were.
@@ -256,7 +267,7 @@ mod tests {
         // four frames are in the first segment
         queue.advance(4, &mut memory);
         queue.advance(6, &mut memory);
-        assert_eq!(queue.cut(100 * cost(1000) + 1, &mut memory), 90);
+        assert_eq!(queue.cut(100 * cost(1000) + 1, &mut memory, |_, bytes| assert!(bytes[0] >= 110)), 90);
         assert_eq!((queue.len(), queue.cost(), QUEUE_LIMIT - memory.free()), (100, 100 * cost(1000), 100 * cost(1000)));
         assert_eq!(push(&mut queue, &mut memory, 1000, 200), Ok(()));
         let mut left = Vec::new();
@@ -266,7 +277,7 @@ mod tests {
         }
         assert_eq!(left, (10..110).chain([200]).collect::<Vec<u8>>());
         assert_eq!(push(&mut queue, &mut memory, 1000, 1), Ok(()));
-        assert_eq!((queue.cut(0, &mut memory), queue.len()), (0, 1));
+        assert_eq!((queue.cut(0, &mut memory, |_, _| ()), queue.len()), (0, 1));
     }
 
     #[test]

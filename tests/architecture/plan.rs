@@ -27,8 +27,8 @@ const ROOMS: &[Room] = &[
     Room { name: "rights", may_use: &["ground"] },
     // words: what people and programs say to it and read of it
     Room { name: "config", may_use: &["ground", "switch"] },
-    Room { name: "control", may_use: &["ground", "switch"] },
-    Room { name: "capture", may_use: &["ground", "switch"] },
+    Room { name: "capture", may_use: &["ground", "switch", "config"] },
+    Room { name: "control", may_use: &["ground", "switch", "capture"] },
     // services: know neither a switch nor a descriptor
     Room { name: "usb", may_use: &["ground", "config"] },
     Room { name: "usbip", may_use: &["ground", "config", "usb"] },
@@ -57,7 +57,7 @@ const ROOMS: &[Room] = &[
         ],
     },
     // what the program and the tests take of any room
-    Room { name: "internals", may_use: &["ground", "control", "usbip", "service", "port", "cli"] },
+    Room { name: "internals", may_use: &["ground", "capture", "control", "usbip", "service", "port", "cli"] },
 ];
 
 /// What the rooms of `service` stand on.
@@ -101,13 +101,14 @@ const ENGINE: &[Room] = &[
     Room { name: "status", may_use: &[] },
     Room { name: "watch", may_use: &[] },
     Room { name: "watcher", may_use: &[] },
-    Room { name: "air", may_use: &[] },
     Room { name: "rewrite", may_use: &[] },
     Room { name: "departed", may_use: &["ground"] },
     // the ports
     Room { name: "slot", may_use: &["ground"] },
     Room { name: "edges", may_use: &["ground", "rewrite", "slot"] },
-    Room { name: "ports", may_use: &["ground", "slot", "edges"] },
+    Room { name: "tap", may_use: &["slot"] },
+    Room { name: "recorder", may_use: &["tap"] },
+    Room { name: "ports", may_use: &["ground", "slot", "edges", "tap", "recorder"] },
     // what is done with them: each one matter
     Room { name: "arrival", may_use: &["ground", "slot", "ports"] },
     Room { name: "links", may_use: &["ground", "ports"] },
@@ -119,7 +120,7 @@ const ENGINE: &[Room] = &[
     Room { name: "thread", may_use: &["ground"] },
     Room { name: "runner", may_use: &["ground", "thread"] },
     Room { name: "service", may_use: &["ground", "thread", "runner"] },
-    Room { name: "prepare", may_use: &["ground", "thread", "service"] },
+    Room { name: "prepare", may_use: &["ground", "tap", "recorder", "thread", "service"] },
     // whole lives, whole breaths, whole turns
     Room {
         name: "lives",
@@ -136,8 +137,8 @@ const ENGINE: &[Room] = &[
             "prepare",
         ],
     },
-    Room { name: "breath", may_use: &["ground", "air", "ports", "links"] },
-    Room { name: "command", may_use: &["ground", "watcher", "look", "thread", "service", "prepare"] },
+    Room { name: "breath", may_use: &["ground", "ports", "links"] },
+    Room { name: "command", may_use: &["ground", "watcher", "look", "tap", "thread", "service", "prepare"] },
     Room { name: "fdb", may_use: &["look", "command"] },
     Room {
         name: "turn",
@@ -145,8 +146,8 @@ const ENGINE: &[Room] = &[
             "ground", "watcher", "ports", "arrival", "links", "events", "show", "thread", "lives", "breath", "command",
         ],
     },
-    Room { name: "bridge", may_use: &["ground", "air", "prepare", "command", "turn"] },
-    Room { name: "control", may_use: &["ground", "watcher", "command", "fdb", "bridge"] },
+    Room { name: "bridge", may_use: &["ground", "tap", "recorder", "prepare", "command", "turn"] },
+    Room { name: "control", may_use: &["ground", "watcher", "tap", "recorder", "command", "fdb", "bridge"] },
     Room { name: "tests", may_use: &["ground", "prepare", "bridge", "turn"] },
 ];
 

@@ -17,6 +17,7 @@ const PAGES: &[(&str, &[&str])] = &[
     ("README.md", &[]),
     ("src/cli/topics/bench.md", &[]),
     ("src/cli/topics/bridge.md", &["zbridge --port unix:/tmp/inst1"]),
+    ("src/cli/topics/capture.md", &[]),
     ("src/cli/topics/copies.md", &["zbridge --name lab --port unix:/tmp/inst1"]),
     // "a server on this machine's loopback"
     ("src/cli/topics/gateway.md", &["exec python3 -u -m http.server --bind 127.0.0.1 8000"]),
@@ -175,6 +176,11 @@ fn bench() {
 #[test]
 fn bridge() {
     read("src/cli/topics/bridge.md");
+}
+
+#[test]
+fn capture() {
+    read("src/cli/topics/capture.md");
 }
 
 #[test]

@@ -39,6 +39,11 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic { word: "copies", summary: "several copies of one image", text: include_str!("copies.md") },
     Topic { word: "serial", summary: "SLIP lines and 802.15.4 radios", text: include_str!("serial.md") },
+    Topic {
+        word: "capture",
+        summary: "see the frames: lines, files, Wireshark, and why one was dropped",
+        text: include_str!("capture.md"),
+    },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
     Topic {

@@ -41,7 +41,7 @@ pub use tap::Tap;
 pub use transport::Transport;
 pub(crate) use transport::{TRANSPORTS, command_words};
 pub use uart::{Parity, Uart};
-pub use unix::{Framing, UnixGram, UnixSocket};
+pub use unix::{UnixGram, UnixSeq, UnixStream};
 
 pub use usb_device::{Serial, UsbDevice, UsbKind, UsbSpeed};
 pub use usbip::{Import, Usbip};
@@ -182,6 +182,12 @@ pub static COMMON: &[KeyRow] = &[
         value: None,
         repeatable: false,
         summary: "start without it if it cannot be opened, and try again",
+    },
+    KeyRow {
+        word: "capture",
+        value: Some("FILE"),
+        repeatable: false,
+        summary: "writes what comes in here, and what is dropped, to a pcapng file, or to a FIFO while somebody reads it",
     },
     KeyRow {
         word: "static",

@@ -4,9 +4,11 @@
 //! ([`Outcome::Aside`]), or as a page that waits for a reading of the tables ([`Outcome::Page`]).
 
 use super::aside::Asker;
+use super::captures::Captured;
 use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
 use super::waits::States;
+use crate::capture::Wish;
 use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
@@ -24,6 +26,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -68,6 +71,8 @@ pub enum Outcome {
     Later,
     /// The answer comes when this is done, which takes its time.
     Aside(Work),
+    /// The answer, and all that follows, is sent by another thread.
+    Taken,
     /// The answer is a page of the forwarding databases.
     Page(Want),
 }
@@ -104,6 +109,7 @@ impl Answerer {
                 want.switch().map(|name| self.switch(name)).transpose()?;
                 Ok(Outcome::Page(want))
             }
+            Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
         }
     }
@@ -189,6 +195,21 @@ impl Answerer {
         session.ports.retain(|(switch, name)| switch != handle.name() || name != port);
         log::info!("{port}: removed by {}", session.who);
         done(&serde_json::json!({}))
+    }
+
+    /// Has frames captured for `session`, whose connection is the capture's from then on.
+    fn capture(&self, id: Option<u64>, switch: Option<&str>, wish: Wish, session: &mut Session) -> Result<Outcome> {
+        let handles = match switch {
+            Some(name) => vec![self.switch(name)?.clone()],
+            None => self.handles.clone(),
+        };
+        let known: Vec<String> = self.ports().map(|port| port.name).collect();
+        if let Some(port) = wish.ports.iter().find(|port| !known.contains(port)) {
+            return Err(self.no_port(port));
+        }
+        session.capture = Some(Captured::start(id, handles, wish, session.as_fd())?);
+        log::info!("captured by {}", session.who);
+        Ok(Outcome::Taken)
     }
 
     fn no_port(&self, port: &str) -> Error {

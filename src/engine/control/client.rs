@@ -287,6 +287,11 @@ impl Client {
         waited.map(|_: serde_json::Value| ())
     }
 
+    /// The connection, and what has come on it that was not asked for.
+    pub(super) fn into_stream(self) -> (UnixStream, Vec<u8>) {
+        (self.socket, self.lines.into_rest())
+    }
+
     fn ask<T: DeserializeOwned>(&mut self, command: Command, fd: Option<BorrowedFd<'_>>) -> Result<T> {
         self.last_id += 1;
         let id = Some(self.last_id);

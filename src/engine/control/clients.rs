@@ -4,8 +4,9 @@
 //! said nothing for the longest time is dropped, and told so; only if all of them are being served the new one is
 //! refused. So no number of connections that were opened and left keeps anybody from asking. Two kinds are not counted
 //! there. A client that has ports for as long as it stays, as a program of `run --join` has, is bounded by the ports that
-//! a switch may have. One that waits, for a port or for work that is done aside, is one of [`WAITING`].
+//! a switch may have. One for which frames are captured is one of [`CAPTURES`]. One that waits, for a port or for work that is done aside, is one of [`WAITING`].
 
+use super::captures::CAPTURES;
 use super::session::Session;
 
 /// Clients at a time that only ask.
@@ -81,9 +82,17 @@ impl Clients {
         self.iter().filter(|(_, session)| session.is_waiting()).count() < WAITING
     }
 
+    /// Whether one more may have frames captured.
+    pub fn may_capture(&self) -> bool {
+        self.iter().filter(|(_, session)| session.capture.is_some()).count() < CAPTURES
+    }
+
     /// Where one more has its place. `is_served`: of the client with this index something is still to be taken.
     pub fn place(&self, is_served: impl Fn(usize) -> bool) -> Place {
-        let passing = || self.iter().filter(|(_, session)| !session.is_waiting() && session.ports.is_empty());
+        let passing = || {
+            self.iter()
+                .filter(|(_, session)| !session.is_waiting() && session.ports.is_empty() && session.capture.is_none())
+        };
         if passing().count() < PASSING {
             return Place::Free;
         }

@@ -33,6 +33,8 @@
 
 mod answer;
 mod aside;
+mod captures;
+mod capturing;
 mod client;
 mod clients;
 mod entries;
@@ -41,6 +43,7 @@ mod server;
 mod session;
 mod waits;
 
+pub use capturing::{Capturing, Stopper};
 pub(crate) use client::{Called, bridges, each_bridge};
 pub use client::{Client, PATIENCE};
 pub(crate) use place::{Claim, DEFAULT_NAME, directory};

@@ -8,6 +8,7 @@
 
 use super::answer::{Answerer, Outcome, Told, note_added};
 use super::aside::{Aside, Asker};
+use super::captures::CAPTURES;
 use super::clients::{Clients, PASSING, Place, WAITING};
 use super::entries::{Readers, Reading};
 use super::place::Claim;
@@ -19,13 +20,13 @@ use crate::engine::command::Handle;
 use crate::engine::fault::{Parts, contained};
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
-use crate::port::accept::{Accepted, Starvation};
 use crate::port::unix::UnixListener;
 use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
 use crate::rights::{self, Role};
 use crate::time::{Clock, Duration};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ impl Server {
             came: 0,
             ready: VecDeque::new(),
             accepting: false,
-            starvation: Starvation::default(),
+            starved: false,
             told_refusal: false,
             aside: Aside::new(waker.clone()),
             readers: Readers::default(),
@@ -143,7 +144,8 @@ pub struct Serving {
     ready: VecDeque<usize>,
     /// More clients may be waiting to be let in.
     accepting: bool,
-    starvation: Starvation,
+    /// The system had nothing left for a client.
+    starved: bool,
     /// That there were too many was said, and there still are.
     told_refusal: bool,
     aside: Aside,
@@ -171,7 +173,7 @@ impl Serving {
                     Token(index) => self.client_event(index, event.is_write_closed() || event.is_error()),
                 }
             }
-            if self.accepting || self.starvation.lasts() {
+            if self.accepting || self.starved {
                 self.accept();
             }
             for _ in 0..self.ready.len() {
@@ -200,17 +202,25 @@ impl Serving {
         let now = self.clock.now();
         let kept = self.readers.poll_timeout().map(|due| due - now);
         let waits = self.patience_of_waits(now);
-        [kept, waits, self.starvation.lasts().then_some(STARVED_RETRY)].into_iter().flatten().min()
+        [kept, waits, self.starved.then_some(STARVED_RETRY)].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {
+        let told = std::mem::take(&mut self.starved);
         self.accepting = true;
         for _ in 0..ACCEPTS {
-            match self.starvation.judge("control socket", self.listener.accept_socket()) {
-                Accepted::Client((socket, who)) => self.admit(socket, who),
-                Accepted::Gone => {}
-                Accepted::Nobody | Accepted::Starved => {
+            match self.listener.accept_socket() {
+                Ok(Some((socket, who))) => self.admit(socket, who),
+                Ok(None) => {
                     self.accepting = false;
+                    return;
+                }
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => {
+                    if !told {
+                        log::warn!("control socket: cannot accept a client: {}", std::io::Error::from(errno));
+                    }
+                    (self.accepting, self.starved) = (false, true);
                     return;
                 }
             }
@@ -307,8 +317,12 @@ impl Serving {
 
     /// Answers the next request of a client, reading if there is none. True if there may be another.
     fn take_one(&mut self, index: usize) -> bool {
-        let (now, may_wait) = (self.clock.now(), self.clients.may_wait());
+        let (now, may_wait, may_capture) = (self.clock.now(), self.clients.may_wait(), self.clients.may_capture());
         let Some(session) = self.clients.get_mut(index) else { return false };
+        if session.capture.is_some() {
+            session.hear_of_end();
+            return false;
+        }
         let ended = session.ended;
         let request = match session.next_line() {
             Ok(Some(line)) => Request::parse(line),
@@ -335,12 +349,16 @@ impl Serving {
         let waits = matches!(command, Command::Wait { .. } | Command::PortAdd { fd: false, .. } | Command::Fdb { .. });
         let outcome = match waits && !may_wait {
             true => Err(Error::new(Class::Runtime, format!("{WAITING} clients wait for something already"))),
+            false if matches!(command, Command::Capture { .. }) && !may_capture => {
+                Err(Error::new(Class::Runtime, format!("{CAPTURES} captures are sent to clients already")))
+            }
             false => self.answerer.answer(now, id, command, session),
         };
         let asker = Asker { session: session.number, id };
         match outcome {
             Ok(Outcome::Done(value)) => session.say(&print(&Reply { id, ok: Some(value), error: None })),
             Ok(Outcome::Later) => self.looks.due = true,
+            Ok(Outcome::Taken) => {}
             Ok(Outcome::Aside(work)) => {
                 session.busy = true;
                 if let Err(error) = self.aside.begin(asker, work) {

@@ -3,6 +3,7 @@
 //!
 //! All of it is bounded. A client that does not read is asked for nothing more, so at most one answer waits for it.
 
+use super::captures::Captured;
 use crate::control::{Lines, REQUEST_BYTES, TooLong};
 use crate::time::Instant;
 use rustix::io::Errno;
@@ -65,6 +66,8 @@ pub struct Session {
     pub deaf: bool,
     /// Open requests.
     pub waits: Vec<Wait>,
+    /// What is captured for it: the connection is the capture's.
+    pub capture: Option<Captured>,
     /// Ports that go when it does: switch and name.
     pub ports: Vec<(String, String)>,
 }
@@ -85,6 +88,7 @@ impl Session {
             ended: false,
             deaf: false,
             waits: Vec::new(),
+            capture: None,
             ports: Vec::new(),
         }
     }
@@ -104,6 +108,13 @@ impl Session {
         self.ended = true;
         self.lines = Lines::new(0);
         self.waits.clear();
+    }
+
+    /// Hears whether the client of a capture wants no more: it sends something, or closes its side.
+    pub fn hear_of_end(&mut self) {
+        if self.read() != Read::Nothing {
+            self.cut();
+        }
     }
 
     /// Nobody will hear what it is still to get. What it has asked to be done is done all the same.

@@ -172,7 +172,7 @@ impl<L: Octets> Serial<L> {
     pub fn due_in(&self) -> Option<Duration> {
         match &self.protocol {
             Protocol::Ip(adapter) => adapter.poll_timeout().map(|due| due - self.clock.now()),
-            Protocol::Ether | Protocol::Wpan => None,
+            _ => None,
         }
     }
 
@@ -180,7 +180,7 @@ impl<L: Octets> Serial<L> {
     pub fn mac(&self) -> Option<Mac> {
         match &self.protocol {
             Protocol::Ip(adapter) => Some(adapter.mac()),
-            Protocol::Ether | Protocol::Wpan => None,
+            _ => None,
         }
     }
 

@@ -62,10 +62,6 @@ impl Show for Told {
             leases: self.leases.clone(),
         }
     }
-
-    fn standing(&self) -> Option<&'static str> {
-        None
-    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tftp", run: lan::tftp },
     Target { name: "dhcp_client", run: lan::dhcp_client },
     Target { name: "control", run: control::control },
+    Target { name: "filter", run: words::filter },
 ];
 
 impl Target {

@@ -5,6 +5,7 @@
 
 use zbridge::config::{Config, PortSpec, SwitchSpec};
 use zbridge::error::Error;
+use zbridge::internals::capture::{Filter, Seen};
 
 /// `TYPE:TARGET[,key[=value]]…`.
 pub fn port_spec(data: &[u8]) {
@@ -40,6 +41,23 @@ pub fn config(data: &[u8]) {
         let joined: usize = switches.iter().map(|switch| config.ports_of(&switch.name).count()).sum();
         assert_eq!(joined, config.ports.len(), "every port joins one switch");
         assert_eq!(config.summary().matches('\n').count(), switches.len() + joined);
+    }
+}
+
+/// The words of a filter, and behind a zero byte a frame to ask them of.
+pub fn filter(data: &[u8]) {
+    let (words, bytes) = data.split_at(data.iter().position(|byte| *byte == 0).unwrap_or(data.len()));
+    let Ok(text) = std::str::from_utf8(words) else { return };
+    match Filter::parse(text) {
+        Ok(Some(filter)) => {
+            let len = bytes.len() as u32;
+            let seen = Seen { port: "inst1#1", incoming: true, reason: None, bytes, len, ethernet: true };
+            std::hint::black_box((filter.takes(&seen), filter.takes(&Seen { ethernet: false, ..seen })));
+        }
+        Ok(None) => {
+            assert!(text.trim().trim_matches('\\').trim().is_empty() || !text.chars().any(char::is_alphanumeric))
+        }
+        Err(error) => check_error(&error),
     }
 }
 

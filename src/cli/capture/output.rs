@@ -1,0 +1,193 @@
+//! Where the blocks of a capture go: lines, standard output, Wireshark, a file or several.
+
+use super::{Goal, cannot};
+use crate::capture::line::Lines;
+use crate::capture::pcapng::read::Block;
+use crate::capture::pcapng::{PACKET, STATISTICS};
+use crate::error::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write, stdout};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The program that shows a capture.
+pub const WIRESHARK: &str = "wireshark";
+
+/// See the head of the file.
+pub enum Output {
+    Lines(Lines, String),
+    Stream(Box<dyn Write>, String, Option<Child>),
+    Files(Files),
+}
+
+/// Several files, of which the last are kept.
+pub struct Files {
+    path: PathBuf,
+    size: u64,
+    kept: u32,
+    number: u32,
+    file: Option<BufWriter<File>>,
+    written: u64,
+    /// What each of them begins with.
+    head: Vec<u8>,
+    names: VecDeque<PathBuf>,
+}
+
+impl Output {
+    /// Where `goal` says.
+    ///
+    /// # Errors
+    /// Standard output is a terminal.
+    pub fn new(goal: &Goal) -> Result<Self> {
+        Ok(match goal {
+            Goal::Lines => Self::Lines(Lines::new(), String::new()),
+            Goal::Stdout if stdout().is_terminal() => {
+                return Err(Error::usage("standard output is a terminal, and a pcapng file no text")
+                    .hint("zbridge capture -w - | wireshark -k -i -; without -w it prints lines"));
+            }
+            Goal::Stdout => Self::Stream(Box::new(BufWriter::new(stdout())), "standard output".to_owned(), None),
+            // Started when there is something to show.
+            Goal::Wireshark => Self::Stream(Box::new(io::sink()), WIRESHARK.to_owned(), None),
+            Goal::File(path, None) => Self::Stream(Box::new(io::sink()), path.display().to_string(), None),
+            Goal::File(path, Some((size, kept))) => Self::Files(Files::new(path, *size, *kept)),
+        })
+    }
+
+    /// The bridge captures: the file is made, or the program started.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn begin(&mut self) -> Result<()> {
+        let Self::Stream(stream, name, child) = self else { return Ok(()) };
+        if name == WIRESHARK {
+            let mut started = Command::new(WIRESHARK)
+                .args(["-k", "-i", "-"])
+                .stdin(Stdio::piped())
+                .spawn()
+                .map_err(|error| cannot(name, &error))?;
+            if let Some(stdin) = started.stdin.take() {
+                *stream = Box::new(BufWriter::new(stdin));
+            }
+            *child = Some(started);
+        } else if name != "standard output" {
+            let file = File::create(&*name).map_err(|error| cannot(name, &error))?;
+            *stream = Box::new(BufWriter::new(file));
+        }
+        Ok(())
+    }
+
+    /// Takes a block.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn take(&mut self, block: &Block<'_>) -> io::Result<()> {
+        match self {
+            Self::Lines(lines, text) => {
+                lines.push(block, time_of_day, text);
+                Ok(())
+            }
+            Self::Stream(stream, ..) => stream.write_all(block.bytes),
+            Self::Files(files) => files.take(block),
+        }
+    }
+
+    /// Lets what was taken be seen.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Lines(_, text) => {
+                let mut out = stdout().lock();
+                out.write_all(std::mem::take(text).as_bytes())?;
+                out.flush()
+            }
+            Self::Stream(stream, ..) => stream.flush(),
+            Self::Files(files) => files.file.as_mut().map_or(Ok(()), Write::flush),
+        }
+    }
+
+    /// All was taken. A program that shows it is waited for.
+    ///
+    /// # Errors
+    /// None that matters here.
+    pub fn end(self) -> Result<()> {
+        if let Self::Stream(stream, _, Some(mut child)) = self {
+            drop(stream);
+            // It ends when its user ends it.
+            let _ = child.wait();
+        }
+        Ok(())
+    }
+
+    /// The error of a write, or of the connection.
+    pub fn failed(&self, error: &io::Error) -> Error {
+        match self {
+            Self::Lines(..) => cannot("standard output", error),
+            Self::Stream(_, name, _) => cannot(name, error),
+            Self::Files(files) => cannot(&files.path.display().to_string(), error),
+        }
+    }
+}
+
+/// Whether standard output is a pipe that nobody reads any more.
+pub fn is_deserted() -> bool {
+    let stdout = stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok_and(|_| fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR)))
+}
+
+/// The time of the day here, of a moment in nanoseconds since 1970.
+fn time_of_day(nanos: u64) -> String {
+    let moment = jiff::Timestamp::from_nanosecond(nanos.into()).unwrap_or_default();
+    moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.6f").to_string()
+}
+
+impl Files {
+    fn new(path: &Path, size: u64, kept: u32) -> Self {
+        let (path, head, names) = (path.to_owned(), Vec::new(), VecDeque::new());
+        Self { path, size, kept, number: 0, file: None, written: 0, head, names }
+    }
+
+    fn take(&mut self, block: &Block<'_>) -> io::Result<()> {
+        let is_frame = block.kind == PACKET;
+        let length = block.bytes.len() as u64;
+        let is_full = self.written + length > self.size && self.written > self.head.len() as u64;
+        if self.file.is_none() || is_full && is_frame {
+            self.begin()?;
+        }
+        if let Some(file) = &mut self.file {
+            file.write_all(block.bytes)?;
+            self.written += length;
+        }
+        if !is_frame && block.kind != STATISTICS {
+            self.head.extend_from_slice(block.bytes);
+        }
+        Ok(())
+    }
+
+    /// Begins the next file, and takes the oldest away when there are enough.
+    fn begin(&mut self) -> io::Result<()> {
+        if let Some(mut last) = self.file.take() {
+            last.flush()?;
+        }
+        self.number += 1;
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        let extension = self.path.extension().map_or("pcapng".into(), |extension| extension.to_string_lossy());
+        let path = self.path.with_file_name(format!("{stem}-{:05}.{extension}", self.number));
+        let mut file = BufWriter::new(File::create(&path)?);
+        file.write_all(&self.head)?;
+        (self.file, self.written) = (Some(file), self.head.len() as u64);
+        self.names.push_back(path);
+        if self.names.len() > self.kept as usize
+            && let Some(oldest) = self.names.pop_front()
+        {
+            // Somebody may have moved it away.
+            let _ = std::fs::remove_file(oldest);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! A capture as its client has it: the bytes of a pcapng file, as they come.
+
+use super::client::Client;
+use crate::control::{Command, Wish};
+use crate::error::{Error, Result};
+use std::io::{ErrorKind, Read};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+/// A capture that a bridge sends. It ends when this is dropped, or by [`Stopper::stop`].
+pub struct Capturing {
+    socket: UnixStream,
+    /// What came with the answer.
+    rest: Vec<u8>,
+}
+
+/// Ends a capture from another thread.
+pub struct Stopper(UnixStream);
+
+impl Client {
+    /// Has frames captured, of one switch or of all.
+    ///
+    /// # Errors
+    /// As [`Client::request`]: a wrong filter (usage), no such switch or port (no-object).
+    pub fn capture(mut self, switch: Option<&str>, wish: Wish) -> Result<Capturing> {
+        let command = Command::Capture { switch: switch.map(str::to_owned), wish };
+        let _: serde_json::Value = self.request(command)?;
+        let (socket, rest) = self.into_stream();
+        // Nothing may pass for as long as it likes.
+        socket.set_read_timeout(None).map_err(|cause| Error::system("control socket", &cause))?;
+        Ok(Capturing { socket, rest })
+    }
+}
+
+impl Capturing {
+    /// What ends it from another thread.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn stopper(&self) -> Result<Stopper> {
+        self.socket.try_clone().map(Stopper).map_err(|cause| Error::system("control socket", &cause))
+    }
+
+    /// Reads what has come; 0: this was all.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        if !self.rest.is_empty() {
+            let count = self.rest.len().min(room.len());
+            let part = self.rest.drain(..count);
+            room.iter_mut().zip(part).for_each(|(place, byte)| *place = byte);
+            return Ok(count);
+        }
+        loop {
+            match self.socket.read(room) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A bridge that has ended, or is about to, sends no more.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(0),
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Stopper {
+    /// Wants no more: what was captured so far still comes, and the statistics.
+    pub fn stop(&self) {
+        // One that is over has stopped.
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+
+    /// Waits for nothing any more.
+    pub fn cut(&self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}

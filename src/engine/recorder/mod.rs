@@ -1,0 +1,244 @@
+//! The thread of a capture: takes what switches have noted, and writes it where it is to go.
+//!
+//! Theory of operation. Each capture has a thread. It sleeps until a piece comes ([`Inlet`]) or its sink has something to
+//! say: a reader that has room again, or that is gone. What passes the wish is put into blocks ([`Recorder`]) and written
+//! (`sink.rs`). While a sink takes nothing the pieces wait, within bounds; then they are missed, which the capture says of
+//! itself at its end. The end comes when nobody has an inlet any more: what waits is written, then the statistics, and a
+//! reader who does not take that has a moment for it.
+
+mod sink;
+
+pub use sink::Sink;
+
+use super::tap::{Inlet, Shared, cost};
+use crate::capture::{Piece, Recorder, Wish};
+use crate::error::{Error, Result};
+use crate::rights::role::{BASE, BLOCKS, READ, SOCKETS};
+use crate::rights::{self, Role};
+use crossbeam_channel::{Receiver, TryRecvError, bounded, unbounded};
+use mio::{Events, Poll, Token, Waker};
+use sink::Flow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// It writes what is open, and FIFOs that it opens anew for each reader.
+static ROLE: Role = Role::new("capture", &[BASE, BLOCKS, READ, SOCKETS]);
+
+const WAKER: Token = Token(0);
+const SINK: Token = Token(1);
+
+/// How long the last of a capture may take to be written.
+const END: Duration = Duration::from_secs(1);
+/// Bytes that are written in one piece, and that may wait for a reader.
+const OUT_BYTES: usize = 512 * 1024;
+
+/// A capture that runs. When this is dropped it is waited for what is still to be written, for a moment: the switches
+/// have let their inlets go by then.
+pub struct Running {
+    /// Tells nothing, and ends with the thread. `None`: it is not waited for.
+    ended: Option<Receiver<()>>,
+}
+
+impl Running {
+    /// It ends by itself, and nobody waits for that.
+    pub fn leave(mut self) {
+        self.ended = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(ended) = &self.ended {
+            let _ = ended.recv_timeout(END + END / 2);
+        }
+    }
+}
+
+/// Nanoseconds since 1970.
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Starts a capture of what is wished; `preamble` is written before it.
+///
+/// # Errors
+/// The wish is wrong; the system has no thread or descriptor left.
+pub fn start(wish: Wish, sink: Sink, preamble: Vec<u8>) -> Result<(Inlet, Running)> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let cannot = |error| Error::system("cannot start a capture", &error);
+    let recorder = Recorder::new(wish, wall())?;
+    let poll = Poll::new().map_err(cannot)?;
+    let waker = Waker::new(poll.registry(), WAKER).map_err(cannot)?;
+    let shared = Arc::new(Shared {
+        waiting: AtomicUsize::new(0),
+        missed: AtomicU64::new(0),
+        inlets: AtomicUsize::new(0),
+        called: AtomicBool::new(false),
+        waker,
+    });
+    // Bounded by what its pieces cost.
+    let (sender, pieces) = unbounded();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let inlet = Inlet::new(number, recorder.wanted(), sender, shared.clone());
+    let (alive, ended) = bounded::<()>(0);
+    let work = move || {
+        let _alive = alive;
+        let ends = Vec::from_iter(Some(preamble.len()).filter(|len| *len > 0));
+        Work { recorder, pieces, shared, poll, out: preamble, ends, sink, over: None }.run();
+    };
+    rights::spawn("zb-capture", &ROLE, work).map_err(cannot)?;
+    Ok((inlet, Running { ended: Some(ended) }))
+}
+
+/// Starts a capture of these ports, or of all, into the file at `path`.
+///
+/// # Errors
+/// It cannot be made.
+pub fn start_file(path: &Path, ports: Vec<String>) -> Result<(Inlet, Running)> {
+    start(Wish { ports, ..Wish::default() }, Sink::path(path)?, Vec::new())
+}
+
+/// A capture, as its thread has it.
+struct Work {
+    recorder: Recorder,
+    pieces: Receiver<Arc<Piece>>,
+    shared: Arc<Shared>,
+    poll: Poll,
+    /// Blocks that are to be written, and where each ends.
+    out: Vec<u8>,
+    ends: Vec<usize>,
+    sink: Sink,
+    /// When the last inlet was seen to be gone.
+    over: Option<Instant>,
+}
+
+impl Work {
+    fn run(mut self) {
+        self.out.extend_from_slice(self.recorder.header());
+        self.ends.push(self.out.len());
+        let mut events = Events::with_capacity(4);
+        loop {
+            self.shared.called.store(false, Ordering::Release);
+            if self.shared.inlets.load(Ordering::Acquire) == 0 {
+                self.over.get_or_insert_with(Instant::now);
+            }
+            self.take_pieces();
+            if let Flow::Gone = self.write() {
+                return;
+            }
+            let behind = self.is_behind();
+            let all = !behind && self.pieces.is_empty();
+            if self.over.is_some_and(|since| all || since.elapsed() > END) {
+                return self.finish();
+            }
+            let patience = match (behind, self.over) {
+                // Another piece may have come while this was written.
+                (false, _) if !self.pieces.is_empty() => Some(Duration::ZERO),
+                (_, Some(_)) => Some(END / 8),
+                _ => self.sink.patience(),
+            };
+            if let Err(error) = self.poll.poll(&mut events, patience)
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                return log::error!("a capture ends: {error}");
+            }
+            let gone = |event: &mio::event::Event| event.is_write_closed() || event.is_error();
+            if events.iter().any(|event| event.token() == SINK && gone(event)) && self.sink.is_deserted() {
+                self.lose_reader();
+            }
+        }
+    }
+
+    /// Whether what is to be written waits for a reader.
+    fn is_behind(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Puts pieces into blocks, while there is room for these.
+    fn take_pieces(&mut self) {
+        while self.out.len() < OUT_BYTES {
+            match self.pieces.try_recv() {
+                Ok(piece) => {
+                    self.shared.waiting.fetch_sub(cost(&piece), Ordering::Relaxed);
+                    self.recorder.miss(self.shared.missed.swap(0, Ordering::Relaxed));
+                    self.recorder.take(&piece, &mut self.out, &mut self.ends);
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn write(&mut self) -> Flow {
+        let mut met = false;
+        let flow = loop {
+            match self.sink.write(&mut self.out, &self.ends, self.poll.registry(), SINK) {
+                // Whoever has come now begins with the beginning.
+                Ok(Flow::Met) if !met => {
+                    met = true;
+                    self.begin_anew();
+                }
+                Ok(Flow::Missed(frames)) => {
+                    self.recorder.miss(frames);
+                    break Flow::On;
+                }
+                Ok(Flow::Left) => {
+                    self.lose_reader();
+                    break Flow::On;
+                }
+                Ok(flow) => break flow,
+                Err(error) => {
+                    log::error!("capture to {} ends: {error}", self.sink.name());
+                    break Flow::Gone;
+                }
+            }
+        };
+        if self.out.is_empty() {
+            self.ends.clear();
+        }
+        flow
+    }
+
+    fn begin_anew(&mut self) {
+        self.out.clear();
+        self.ends.clear();
+        self.out.extend_from_slice(self.recorder.header());
+        self.ends.push(self.out.len());
+    }
+
+    /// Nobody reads any more: what waits for the reader is nobody's.
+    fn lose_reader(&mut self) {
+        self.sink.desert();
+        self.out.clear();
+        self.ends.clear();
+    }
+
+    /// Writes what was counted, as far as somebody takes it.
+    fn finish(mut self) {
+        self.recorder.miss(self.shared.missed.swap(0, Ordering::Relaxed));
+        if self.is_behind() {
+            return self.tell();
+        }
+        self.recorder.finish(wall(), &mut self.out);
+        self.ends.push(self.out.len());
+        let deadline = Instant::now() + END;
+        let mut events = Events::with_capacity(4);
+        while let Ok(Flow::On) = self.sink.write(&mut self.out, &self.ends, self.poll.registry(), SINK)
+            && self.is_behind()
+            && Instant::now() < deadline
+        {
+            let _ = self.poll.poll(&mut events, Some(END / 8));
+        }
+        self.tell();
+    }
+
+    /// Says what is missing in a file.
+    fn tell(&self) {
+        let missed = self.recorder.counted().missed;
+        if missed > 0 && self.sink.is_path() {
+            log::warn!("capture to {} is over; {missed} frames are missing in it", self.sink.name());
+        }
+    }
+}

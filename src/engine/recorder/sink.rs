@@ -1,0 +1,288 @@
+//! Where a capture is written to: a file, a FIFO, or the socket of who asked for it.
+//!
+//! A file always ends with a whole block: what was written of another is cut off again when the disk is full, which is
+//! said once and tried again, and frames are missing in it until there is room. A FIFO is opened when somebody reads it,
+//! and each reader gets a whole file: what is written while nobody reads is nobody's. (One that opens it in the very moment
+//! in which another closes it is the same reader to the kernel.) A socket ends with its reader.
+
+use crate::backend::full::is_full;
+use crate::capture::pcapng::PACKET;
+use crate::error::{Error, Result};
+use crate::rights::deed;
+use crossbeam_channel::Receiver;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// After this long a full disk is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether somebody reads a FIFO.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a write came to.
+pub enum Flow {
+    /// It took what it could.
+    On,
+    /// A reader has come, who has nothing yet.
+    Met,
+    /// The reader of a FIFO has left.
+    Left,
+    /// So many frames found no room.
+    Missed(u64),
+    /// Nobody will take anything any more.
+    Gone,
+}
+
+/// A file on a disk.
+pub struct Disk {
+    file: File,
+    path: String,
+    /// It can be cut; a device cannot.
+    regular: bool,
+    /// Bytes of whole blocks in it.
+    length: u64,
+    /// Blocks without which later ones mean nothing, which have found no room: they come first.
+    owed: Vec<u8>,
+    /// Frames that are missing since it was full.
+    missing: u64,
+    /// Since when there is no room.
+    full: Option<Instant>,
+}
+
+/// See the head of the file.
+pub enum Sink {
+    /// A file.
+    Disk(Disk),
+    /// A FIFO, and its end while somebody reads it.
+    Fifo(PathBuf, Option<OwnedFd>),
+    /// The socket of a client, and the word to begin, until that has come. Without it nothing is written.
+    Socket(OwnedFd, Option<Receiver<()>>),
+}
+
+impl Sink {
+    /// The file at `path`, which is made, or emptied if there is one that is no FIFO.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn path(path: &Path) -> Result<Self> {
+        if path.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
+            return Ok(Self::Fifo(path.to_owned(), None));
+        }
+        let cannot = |error: &io::Error| Error::system(format_args!("cannot capture to {}", path.display()), error);
+        let file = deed::create(path).map_err(|error| cannot(&error))?;
+        let regular = file.metadata().map_err(|error| cannot(&error))?.is_file();
+        let path = path.display().to_string();
+        Ok(Self::Disk(Disk { file, path, regular, length: 0, owed: Vec::new(), missing: 0, full: None }))
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Disk(disk) => disk.path.clone(),
+            Self::Fifo(path, _) => path.display().to_string(),
+            Self::Socket(..) => "a client".to_owned(),
+        }
+    }
+
+    /// Whether it was asked for by its path.
+    pub fn is_path(&self) -> bool {
+        !matches!(self, Self::Socket(..))
+    }
+
+    /// How long it may be left alone.
+    pub fn patience(&self) -> Option<Duration> {
+        matches!(self, Self::Fifo(_, None)).then_some(LOOK)
+    }
+
+    /// Writes what it takes of `out`, whose blocks end at `ends`, and takes that out.
+    ///
+    /// # Errors
+    /// It is of no more use.
+    pub fn write(&mut self, out: &mut Vec<u8>, ends: &[usize], registry: &Registry, token: Token) -> io::Result<Flow> {
+        match self {
+            Self::Disk(disk) => {
+                let missed = disk.write(out, ends);
+                out.clear();
+                missed.map(|frames| if frames > 0 { Flow::Missed(frames) } else { Flow::On })
+            }
+            Self::Fifo(path, reader) => {
+                if reader.is_none() {
+                    let Some(fd) = open_fifo(path)? else {
+                        out.clear();
+                        return Ok(Flow::On);
+                    };
+                    registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::WRITABLE)?;
+                    *reader = Some(fd);
+                    return Ok(Flow::Met);
+                }
+                let Some(fd) = reader else { return Ok(Flow::On) };
+                Ok(if push(out, |bytes| rustix::io::write(&*fd, bytes)) { Flow::On } else { Flow::Left })
+            }
+            Self::Socket(fd, begin) => {
+                if let Some(word) = begin {
+                    if word.recv().is_err() {
+                        return Ok(Flow::Gone);
+                    }
+                    registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::WRITABLE)?;
+                    *begin = None;
+                }
+                let sent = push(out, |bytes| send(&*fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL));
+                Ok(if sent { Flow::On } else { Flow::Gone })
+            }
+        }
+    }
+
+    /// Whether nobody reads the FIFO any more, at this moment.
+    pub fn is_deserted(&self) -> bool {
+        let Self::Fifo(_, Some(fd)) = self else { return false };
+        let mut fds = [PollFd::new(fd, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok_and(|_| fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR)))
+    }
+
+    /// The reader of the FIFO has left: the next one is waited for.
+    pub fn desert(&mut self) {
+        if let Self::Fifo(_, reader) = self {
+            *reader = None;
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Self::Socket(fd, None) = self {
+            // Its client learns so that this was all.
+            let _ = shutdown(fd.as_fd(), Shutdown::Write);
+        }
+    }
+}
+
+/// Writes what is taken of `out`, and takes it out. False: nobody reads.
+fn push(out: &mut Vec<u8>, mut write: impl FnMut(&[u8]) -> rustix::io::Result<usize>) -> bool {
+    let mut done = 0;
+    let whole = loop {
+        let rest = out.get(done..).unwrap_or_default();
+        if rest.is_empty() {
+            break true;
+        }
+        match write(rest) {
+            Ok(written) => done += written,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => break true,
+            Err(_) => break false,
+        }
+    };
+    out.drain(..done);
+    whole
+}
+
+/// Opens a FIFO that somebody reads; `None`: nobody does.
+fn open_fifo(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = openat(CWD, path, flags, Mode::empty()).or_else(|errno| match errno {
+        Errno::ACCESS | Errno::PERM => deed::open(path, flags.bits(), errno),
+        _ => Err(errno),
+    });
+    match opened {
+        Ok(fd) => Ok(Some(fd)),
+        // It may be made again.
+        Err(Errno::NXIO | Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The blocks of `out`, which end at `ends`.
+fn blocks<'a>(out: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(ends.iter().copied()).map(|(from, to)| out.get(from..to).unwrap_or_default())
+}
+
+impl Disk {
+    /// Writes whole blocks. Gives how many found no room.
+    fn write(&mut self, out: &[u8], ends: &[usize]) -> io::Result<u64> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        if self.full.is_some_and(|since| since.elapsed() < PAUSE) {
+            return Ok(self.skip(blocks(out, ends)));
+        }
+        if !self.owed.is_empty() {
+            let owed = std::mem::take(&mut self.owed);
+            if let Err(error) = self.append(&owed) {
+                self.owed = owed;
+                self.full = Some(Instant::now());
+                return if is_full(&error) { Ok(self.skip(blocks(out, ends))) } else { Err(error) };
+            }
+        }
+        match self.append(out) {
+            Err(error) if self.regular && is_full(&error) => self.write_each(out, ends),
+            done => {
+                done?;
+                self.has_room();
+                Ok(0)
+            }
+        }
+    }
+
+    /// Writes block by block, until there is no room.
+    fn write_each(&mut self, out: &[u8], ends: &[usize]) -> io::Result<u64> {
+        let mut blocks = blocks(out, ends);
+        while let Some(block) = blocks.next() {
+            match self.append(block) {
+                Ok(()) => self.has_room(),
+                Err(error) if is_full(&error) => {
+                    if self.full.replace(Instant::now()).is_none() {
+                        log::error!("capture to {}: {error}; frames are missing in it until there is room", self.path);
+                    }
+                    return Ok(self.skip(std::iter::once(block).chain(blocks)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(0)
+    }
+
+    /// Leaves blocks out, but for those that later ones need. Gives how many frames these were.
+    fn skip<'a>(&mut self, blocks: impl Iterator<Item = &'a [u8]>) -> u64 {
+        let mut frames = 0;
+        for block in blocks {
+            if block.starts_with(&PACKET.to_le_bytes()) {
+                frames += 1;
+            } else {
+                self.owed.extend_from_slice(block);
+            }
+        }
+        self.missing += frames;
+        frames
+    }
+
+    fn has_room(&mut self) {
+        self.full = None;
+        match std::mem::take(&mut self.missing) {
+            0 => {}
+            missing => log::warn!("capture to {} goes on; {missing} frames are missing in it", self.path),
+        }
+    }
+
+    /// Writes all of `bytes`, or nothing that stays.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.regular {
+            return io::Write::write_all(&mut self.file, bytes);
+        }
+        self.file.write_all_at(bytes, self.length).inspect_err(|_| {
+            // Where that fails too, the next that is written lies over it.
+            let _ = self.file.set_len(self.length);
+        })?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! A switch's end of captures: hands over what the switch has noted, and never waits.
+//!
+//! Theory of operation. While nothing is captured the switch has no tape, and here is nothing to do. With the first
+//! capture it gets one that notes what all of them want together. Notes are gathered over the turns of the loop, for
+//! [`GATHER`] at most, and handed over in one piece, which all captures share. What waits for one of them is bounded in
+//! bytes ([`WAITING`]); a piece that finds no room is counted as missed, by that capture alone. What a port is called goes
+//! along in its place among the notes.
+
+use super::slot::PortSlot;
+use crate::capture::{Piece, PortNews};
+use crate::frame::PortId;
+use crate::switch::{Notes, Switch, Tape, Wanted};
+use crate::time::{Duration, Instant};
+use crossbeam_channel::{Sender, TrySendError};
+use mio::Waker;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+/// How long notes are gathered before they are handed over.
+const GATHER: Duration = Duration::from_millis(5);
+/// Bytes of frames, and notes, after which they are at once.
+const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_NOTES: usize = 4096;
+/// Bytes that may wait for a capture.
+pub(super) const WAITING: usize = 16 << 20;
+/// What a note costs beside the bytes of its frame.
+const NOTE_COST: usize = std::mem::size_of::<crate::switch::Note>();
+
+/// What a switch and the thread of a capture both know of it.
+pub(super) struct Shared {
+    /// Bytes that wait for it.
+    pub waiting: AtomicUsize,
+    /// Frames that found no room.
+    pub missed: AtomicU64,
+    /// Inlets that there are.
+    pub inlets: AtomicUsize,
+    /// It was called, and has not looked yet.
+    pub called: AtomicBool,
+    pub waker: Waker,
+}
+
+/// The way to the thread of a capture. Its end comes when the last of them is dropped.
+pub(super) struct Inlet {
+    /// Its number, which no other has.
+    pub number: u64,
+    pub wanted: Wanted,
+    /// `None` only in the drop.
+    pieces: Option<Sender<Arc<Piece>>>,
+    shared: Arc<Shared>,
+}
+
+impl Inlet {
+    pub fn new(number: u64, wanted: Wanted, pieces: Sender<Arc<Piece>>, shared: Arc<Shared>) -> Self {
+        shared.inlets.fetch_add(1, Ordering::Relaxed);
+        Self { number, wanted, pieces: Some(pieces), shared }
+    }
+
+    /// Hands a piece over, or counts it as missed. False: nobody takes any more.
+    fn offer(&self, piece: &Arc<Piece>) -> bool {
+        let Some(pieces) = &self.pieces else { return false };
+        let (cost, frames) = (cost(piece), piece.notes.notes.len() as u64 + piece.notes.missed);
+        let waits = self.shared.waiting.fetch_add(cost, Ordering::Relaxed);
+        // What ports are called has to arrive, and is little.
+        let sent = if waits + cost > WAITING && waits > 0 && piece.news.is_empty() {
+            Err(TrySendError::Full(()))
+        } else {
+            pieces.try_send(piece.clone()).map_err(|refused| match refused {
+                TrySendError::Full(_) => TrySendError::Full(()),
+                TrySendError::Disconnected(_) => TrySendError::Disconnected(()),
+            })
+        };
+        match sent {
+            Ok(()) => self.call(),
+            Err(refused) => {
+                self.shared.waiting.fetch_sub(cost, Ordering::Relaxed);
+                self.shared.missed.fetch_add(frames, Ordering::Relaxed);
+                return refused != TrySendError::Disconnected(());
+            }
+        }
+        true
+    }
+
+    fn call(&self) {
+        if !self.shared.called.swap(true, Ordering::AcqRel) {
+            // A thread that cannot be woken has ended.
+            let _ = self.shared.waker.wake();
+        }
+    }
+}
+
+impl Clone for Inlet {
+    fn clone(&self) -> Self {
+        self.shared.inlets.fetch_add(1, Ordering::Relaxed);
+        Self { number: self.number, wanted: self.wanted, pieces: self.pieces.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.pieces = None;
+        self.shared.inlets.fetch_sub(1, Ordering::AcqRel);
+        // Whoever waits is told, whether it was called before or not.
+        let _ = self.shared.waker.wake();
+    }
+}
+
+/// What a piece costs while it waits.
+pub(super) fn cost(piece: &Piece) -> usize {
+    piece.notes.bytes.len() + NOTE_COST * (1 + piece.notes.notes.len())
+}
+
+/// See the head of the file.
+pub(super) struct Tap {
+    /// The number of the switch among those of the bridge.
+    pub number: u16,
+    /// When its clock began, in nanoseconds since 1970.
+    epoch: u64,
+    captures: Vec<Inlet>,
+    news: Vec<(usize, PortId, Arc<PortNews>)>,
+    /// When what is noted is handed over.
+    due: Option<Instant>,
+}
+
+impl Tap {
+    /// Nothing is captured. `now` is what the clock of the switch shows.
+    pub fn new(now: Instant) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let epoch = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).saturating_sub(now.as_nanos());
+        Self { number: 0, epoch, captures: Vec::new(), news: Vec::new(), due: None }
+    }
+
+    /// When [`Tap::hand_over`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether anything is captured.
+    pub fn is_on(&self) -> bool {
+        !self.captures.is_empty()
+    }
+
+    /// Captures for one more from now on. `slots` are the ports that there are.
+    pub fn add<'a>(
+        &mut self,
+        switch: &mut Switch,
+        inlet: Inlet,
+        slots: impl Iterator<Item = (PortId, &'a PortSlot)>,
+        names: Vec<(IpAddr, String)>,
+    ) {
+        self.hand_over_now(switch);
+        let news = slots.map(|(id, slot)| (0, id, slot.news.clone())).collect();
+        let first = Piece { switch: self.number, epoch: self.epoch, notes: Notes::default(), news, names };
+        inlet.offer(&Arc::new(first));
+        self.captures.push(inlet);
+        self.want(switch);
+    }
+
+    /// Captures no more for the one of this number, which gets what is noted so far.
+    pub fn remove(&mut self, switch: &mut Switch, number: u64, names: Vec<(IpAddr, String)>) {
+        self.hand_over_now(switch);
+        if let Some(place) = self.captures.iter().position(|inlet| inlet.number == number) {
+            let inlet = self.captures.remove(place);
+            let last = Piece { switch: self.number, epoch: self.epoch, names, ..Piece::default() };
+            inlet.offer(&Arc::new(last));
+            self.want(switch);
+        }
+    }
+
+    /// The switch ends, and all captures with it.
+    pub fn end(&mut self, switch: &mut Switch, names: &[(IpAddr, String)]) {
+        while let Some(number) = self.captures.last().map(|inlet| inlet.number) {
+            self.remove(switch, number, names.to_vec());
+        }
+    }
+
+    /// Has the switch note what all want.
+    fn want(&self, switch: &mut Switch) {
+        let wanted = self.captures.iter().map(|inlet| inlet.wanted).reduce(Wanted::and);
+        match (wanted, switch.tape_mut()) {
+            (Some(wanted), Some(tape)) => tape.want(wanted),
+            (wanted, _) => drop(switch.set_tape(wanted.map(Tape::new))),
+        }
+    }
+
+    /// A port has its place from now on.
+    pub fn note_port(&mut self, switch: &mut Switch, id: PortId, news: &Arc<PortNews>) {
+        if let Some(tape) = switch.tape_mut() {
+            self.news.push((tape.notes().notes.len(), id, news.clone()));
+        }
+    }
+
+    /// Hands over what is noted, when it is time or much.
+    pub fn hand_over(&mut self, now: Instant, switch: &mut Switch) {
+        let Some(tape) = switch.tape_mut() else { return };
+        let notes = tape.notes();
+        if notes.is_empty() && self.news.is_empty() {
+            return;
+        }
+        let is_much = notes.bytes.len() >= PIECE_BYTES || notes.notes.len() >= PIECE_NOTES || notes.missed > 0;
+        match self.due {
+            Some(due) if due <= now => self.hand_over_now(switch),
+            _ if is_much => self.hand_over_now(switch),
+            Some(_) => {}
+            None => self.due = Some(now + GATHER),
+        }
+    }
+
+    fn hand_over_now(&mut self, switch: &mut Switch) {
+        self.due = None;
+        let Some(tape) = switch.tape_mut() else { return };
+        if tape.notes().is_empty() && self.news.is_empty() {
+            return;
+        }
+        let room = Notes {
+            notes: Vec::with_capacity(tape.notes().notes.len()),
+            bytes: Vec::with_capacity(tape.notes().bytes.len()),
+            missed: 0,
+        };
+        let (notes, news) = (tape.take(room), std::mem::take(&mut self.news));
+        let piece = Arc::new(Piece { switch: self.number, epoch: self.epoch, notes, news, names: Vec::new() });
+        let before = self.captures.len();
+        self.captures.retain(|inlet| inlet.offer(&piece));
+        if self.captures.len() < before {
+            self.want(switch);
+        }
+    }
+}

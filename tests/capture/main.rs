@@ -1,0 +1,292 @@
+//! Captures as users have them: lines, files, FIFOs, filters; and that no frame is lost for them.
+
+mod filters;
+
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use support::frame::{BROADCAST, number, numbered};
+use support::{
+    Framing, LinePeer, PATIENCE, Peer, Process, Received, Station, StreamPeer, TempDir, eventually, needs, require,
+    zbridge,
+};
+use zbridge::internals::capture::Blocks;
+
+/// Where bridges have their control sockets.
+const RUN: &str = "XDG_RUNTIME_DIR";
+const A: Station = Station::new(1);
+const B: Station = Station::new(2);
+
+/// A bridge with the ports `a` and `b`, and others.
+struct Lab {
+    zbridge: Process,
+    a: StreamPeer,
+    b: StreamPeer,
+    dir: TempDir,
+}
+
+impl Lab {
+    /// In `args` DIR is the test's folder.
+    fn start(args: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let args = args.iter().map(|arg| arg.replace("DIR", &dir.root().display().to_string()));
+        let ports = ["a", "b"].map(|name| format!("unix:{}", dir.text(name)));
+        let zbridge = zbridge!("-p", &ports[0], "-p", &ports[1]).args(args).env(RUN, dir.root()).ready();
+        let [a, b] = ["a", "b"].map(|name| {
+            let peer = StreamPeer::unix(dir.path(name));
+            zbridge.wait_for(&format!("{name}#1: connected"), PATIENCE);
+            peer
+        });
+        Self { zbridge, a, b, dir }
+    }
+
+    /// `zbridge capture` of it, once it captures.
+    fn capture(&self, args: &[&str]) -> Process {
+        let before = self.zbridge.stderr().matches("captured by").count();
+        let args = args.iter().map(|arg| arg.replace("DIR", &self.dir.root().display().to_string()));
+        let capture = zbridge!("capture").args(args).env(RUN, self.dir.root()).spawn();
+        self.zbridge.wait_for_nth("captured by", before + 1, PATIENCE);
+        capture
+    }
+
+    /// Both are heard, by two frames each.
+    fn talk(&mut self) {
+        self.a.send(&A.arp_request(B.ip));
+        self.b.expect(&A.arp_request(B.ip));
+        self.b.send(&B.arp_reply(A));
+        self.a.expect(&B.arp_reply(A));
+        self.a.send(&A.echo_request(B, 1, b"hello"));
+        self.b.expect(&A.echo_request(B, 1, b"hello"));
+    }
+}
+
+/// What tshark makes of some fields of a file, a line a frame; none is malformed.
+fn tshark(file: &Path, fields: &[&str]) -> Vec<String> {
+    let malformed = Command::new("tshark").arg("-r").arg(file).args(["-Y", "_ws.malformed"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&malformed.stdout), "");
+    let read = Command::new("tshark")
+        .arg("-r")
+        .arg(file)
+        .args(["-T", "fields", "-E", "separator= "])
+        .args(fields.iter().flat_map(|field| ["-e", field]))
+        .output()
+        .unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    String::from_utf8(read.stdout).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+}
+
+/// Names of the interfaces, and how many frames they have.
+fn read(bytes: &[u8]) -> (Vec<String>, usize) {
+    let (mut blocks, mut names, mut frames) = (Blocks::default(), Vec::new(), 0);
+    blocks.push(bytes);
+    while let Some(block) = blocks.next_block().expect("a pcapng file") {
+        names.extend(block.interface().map(|interface| interface.name));
+        frames += usize::from(block.packet().is_some());
+    }
+    (names, frames)
+}
+
+#[test]
+fn lines_at_the_terminal_and_a_summary() {
+    let mut lab = Lab::start(&[]);
+    let capture = lab.capture(&["--copies"]);
+    lab.talk();
+    eventually("all is shown", || (capture.stdout().lines().count() >= 6).then_some(()));
+    capture.sigint();
+    let end = capture.wait();
+    let lines: Vec<&str> = end.stdout.lines().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
+    assert_eq!(end.code(), 0);
+    assert!(lines[0].starts_with("a#1 in  ARP, Request who-has "), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("b#1 out ARP, Request")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("b#1 out IP ") && line.contains("ICMP echo request")),
+        "{lines:?}"
+    );
+    assert!(end.stderr.contains("6 frames captured, 0 filtered out, 0 missed by the capture"), "{}", end.stderr);
+}
+
+#[test]
+fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
+    require!(needs::tool("tshark", "tshark"));
+    let mut lab = Lab::start(&[
+        "-p",
+        "slip:unix:DIR/line,mode=ip,ip=192.0.2.77/24,name=line",
+        "-p",
+        "wpan:unix:DIR/n0,switch=air",
+        "-p",
+        "wpan:unix:DIR/n1,switch=air",
+        "-p",
+        "nat:192.0.2.2/24",
+    ]);
+    let mut line = LinePeer::unix(Framing::Slip, lab.dir.text("line"));
+    let mut nodes = ["n0", "n1"].map(|name| LinePeer::unix(Framing::UartPipe, lab.dir.text(name)));
+    lab.zbridge.wait_for("n1: connected", PATIENCE);
+    let capture = lab.capture(&["-w", "DIR/all.pcapng", "--copies"]);
+    lab.talk();
+    // An echo request to the gateway, as the line has it: without Ethernet.
+    let gateway = Station { ip: [192, 0, 2, 2].into(), ..A };
+    let ping = Station { ip: [192, 0, 2, 77].into(), ..B }.echo_request(gateway, 9, b"line");
+    line.send(&ping[14..]);
+    assert!(matches!(line.receive(PATIENCE), Received::Frame(answer) if answer[9] == 1), "the gateway answers");
+    let data = [&[0x61, 0x88, 7, 0xcd, 0xab, 1, 0, 2, 0][..], &[0xf0; 20]].concat();
+    nodes[0].send(&data);
+    nodes[1].expect(&data);
+    std::thread::sleep(Duration::from_millis(50));
+    capture.sigint();
+    assert_eq!(capture.wait().code(), 0);
+    let file = lab.dir.path("all.pcapng");
+    let seen = tshark(
+        &file,
+        &["frame.interface_name", "frame.encap_type", "frame.packet_flags_direction", "_ws.col.Protocol"],
+    );
+    // Wireshark's numbers of encapsulations: 1 Ethernet, 7 raw IP, 206 IEEE 802.15.4 TAP.
+    for wanted in [
+        "a#1 1 0x00000001 ARP",
+        "b#1 1 0x00000002 ICMP",
+        "line 7 0x00000001 ICMP",
+        "line 7 0x00000002 ICMP",
+        "n0 206 0x00000001 IEEE 802.15.4",
+        "n1 206 0x00000002 IEEE 802.15.4",
+    ] {
+        assert!(seen.iter().any(|line| line == wanted), "{wanted}: {seen:#?}");
+    }
+}
+
+#[test]
+fn drops_have_their_reasons() {
+    require!(needs::tool("tshark", "tshark"));
+    let mut lab = Lab::start(&["-p", "unixgram:DIR/nobody,name=nobody"]);
+    let drops = lab.capture(&["-w", "DIR/drops.pcapng", "--drops"]);
+    let lines = lab.capture(&["--filter", "drop no-peer"]);
+    lab.talk();
+    lab.a.send(&support::frame::ethernet([1, 0x80, 0xc2, 0, 0, 0], A.mac, 0x88b5, &[0; 46]));
+    eventually("both are seen", || (lines.stdout().lines().count() >= 1).then_some(()));
+    std::thread::sleep(Duration::from_millis(50));
+    for capture in [drops, lines] {
+        capture.sigterm();
+        let end = capture.wait();
+        assert_eq!(end.code(), 0, "{}", end.stderr);
+        assert!(end.stdout.lines().all(|line| line.contains(" nobody ") && line.ends_with("[dropped: no-peer]")));
+    }
+    let seen = tshark(&lab.dir.path("drops.pcapng"), &["frame.interface_name", "frame.comment"]);
+    let of = |start: &str| seen.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!(of("nobody dropped: no-peer"), 1, "{seen:?}");
+    assert_eq!((of("a#1 dropped: reserved-group"), seen.len()), (1, 2), "{seen:?}");
+}
+
+#[test]
+fn a_reader_that_stands_still_loses_no_frame_of_the_switch() {
+    const FRAMES: u32 = 60_000;
+    let mut lab = Lab::start(&[]);
+    lab.talk();
+    let capture = lab.capture(&["-w", "-"]);
+    capture.freeze();
+    for number in 0..FRAMES {
+        lab.a.send(&numbered(B.mac, A.mac, number, 600));
+        if number % 64 == 63 {
+            for wanted in number - 63..=number {
+                let Received::Frame(frame) = lab.b.receive(PATIENCE) else { panic!("frame {wanted} is lost") };
+                assert_eq!(support::frame::number(&frame), Some(wanted));
+            }
+        }
+    }
+    capture.thaw();
+    capture.sigint();
+    let end = capture.wait();
+    let said = end.stderr.lines().find(|line| line.contains("frames captured")).expect(&end.stderr).to_owned();
+    let figures: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(figures[2] > 0, "some are missing: {said}");
+    assert_eq!(figures[0] + figures[2], u64::from(FRAMES), "{said}");
+    assert!(lab.zbridge.status().contains("a#1"), "and the bridge answers");
+}
+
+#[test]
+fn each_reader_of_a_fifo_gets_a_whole_file() {
+    let dir = TempDir::new();
+    let fifo = dir.text("fifo");
+    assert!(Command::new("mkfifo").args(["-m", "666", &fifo]).status().unwrap().success());
+    let capture = format!("default,capture={fifo}");
+    let mut lab = Lab::start(&["--switch", &capture]);
+    lab.talk();
+    for round in 0..2 {
+        let mut reader = std::fs::File::open(&fifo).unwrap();
+        let mut got = Vec::new();
+        eventually("a frame is read", || {
+            lab.a.send(&numbered(BROADCAST, A.mac, round, 60));
+            let mut room = [0; 65_536];
+            let read = reader.read(&mut room).unwrap();
+            got.extend_from_slice(&room[..read]);
+            (read > 0 && self::read(&got).1 > 0).then_some(())
+        });
+        assert_eq!(read(&got).0, ["a#1", "b#1"], "the names of all that were heard");
+        drop(reader);
+        // It is noticed that nobody reads any more.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    while let Received::Frame(frame) = lab.b.receive(Duration::from_millis(100)) {
+        assert!(number(&frame).is_some());
+    }
+}
+
+#[test]
+fn what_ends_a_capture() {
+    let mut lab = Lab::start(&[]);
+    let count = lab.capture(&["--count", "2", "-w", "DIR/two.pcapng"]);
+    let time = lab.capture(&["--for", "300ms", "-w", "DIR/time.pcapng"]);
+    let rotated = lab.capture(&["-w", "DIR/many.pcapng", "--rotate", "4K,2"]);
+    lab.talk();
+    for number in 0..100 {
+        lab.a.send(&numbered(B.mac, A.mac, number, 1000));
+    }
+    for capture in [count, time] {
+        assert_eq!(capture.wait().code(), 0);
+    }
+    rotated.sigint();
+    assert_eq!(rotated.wait().code(), 0);
+    assert_eq!(read(&std::fs::read(lab.dir.path("two.pcapng")).unwrap()).1, 2);
+    let many: Vec<String> = std::fs::read_dir(lab.dir.root())
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+        .filter(|name| name.starts_with("many-"))
+        .collect();
+    assert_eq!(many.len(), 2, "{many:?}");
+    for name in many {
+        let bytes = std::fs::read(lab.dir.path(&name)).unwrap();
+        assert!((1..5).contains(&read(&bytes).1) && bytes.len() <= 5000, "{name} has {} bytes", bytes.len());
+    }
+    // A reader who has seen enough ends it without a word.
+    let script = "\"$0\" capture --copies | head -n 1";
+    let head = support::Launch::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_zbridge")]).env(RUN, lab.dir.root());
+    let head = head.spawn();
+    lab.zbridge.wait_for_nth("captured by", 4, PATIENCE);
+    lab.a.send(&numbered(B.mac, A.mac, 1, 60));
+    let end = head.wait();
+    assert_eq!((end.code(), end.stdout.lines().count()), (0, 1), "{}", end.stderr);
+}
+
+#[test]
+fn what_is_refused() {
+    let lab = Lab::start(&[]);
+    for (args, code, says) in [
+        (&["c"][..], 4, "no port is named c"),
+        (&["--switch", "lab"], 4, "no switch is named lab"),
+        (&["--filter", "udp prt 5"], 2, "and or or has to stand here"),
+        (&["--snap", "5"], 2, "5"),
+        (&["-w", "DIR/none/x"], 4, "none/x"),
+    ] {
+        let args = args.iter().map(|arg| arg.replace("DIR", &lab.dir.root().display().to_string()));
+        let end = zbridge!("capture").args(args).env(RUN, lab.dir.root()).run();
+        assert_eq!(end.code(), code, "{}", end.stderr);
+        assert!(end.stderr.contains(says), "{}", end.stderr);
+    }
+}
+
+#[test]
+fn another_user_captures_nothing() {
+    require!(needs::root());
+    let lab = Lab::start(&[]);
+    let other = zbridge!("capture", "--to", lab.dir.text("zbridge/default.sock")).as_nobody(&lab.dir).run();
+    assert!([3, 5].contains(&other.code()), "{}", other.stderr);
+    assert!(!lab.zbridge.stderr().contains("captured by"));
+}
