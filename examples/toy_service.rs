@@ -133,7 +133,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     if let Some(path) = std::env::args().nth(1).filter(|path| path.starts_with('/')) {
         bridge.add_port(PortSpec::parse(&format!("unix:{path}"))?)?;
         println!("192.0.2.13 port {PORT} tells the time to whoever is on {path}");
-        let ended = bridge.ended().recv()?;
+        let ended = bridge.wait_ended(None).ok_or("the bridge is gone")?;
         return Err(ended.why.into());
     }
 

@@ -247,7 +247,7 @@ fn a_service_of_the_program_lives_as_long_as_its_port() {
     bridge.add_service("default", "other", |_| Ok(echo())).unwrap();
     a.send(&frame(2, 1, "break")).unwrap();
     for _ in 0..2 {
-        let ended = bridge.ended().recv_timeout(PATIENCE).unwrap();
+        let ended = bridge.wait_ended(Some(PATIENCE)).unwrap();
         assert!(ended.port.is_some_and(|port| ["echo", "other"].contains(&port.as_str())));
         assert_eq!(ended.why.class(), Class::Fault);
     }

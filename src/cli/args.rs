@@ -132,6 +132,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Who is on a running bridge: MAC and IP addresses, names, ports, and which of them two have
+    Stations {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Frames of a running bridge: as lines, as a pcapng file, or in Wireshark; no root, and no frame is slowed
     Capture(CaptureArgs),
     /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)

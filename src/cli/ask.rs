@@ -1,10 +1,10 @@
-//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb` and `wait`, over its control socket.
+//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations` and `wait`, over its control socket.
 
 use super::args::PortVerb;
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, print, table};
+use super::{Label, complain, print, stations, table};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
@@ -59,6 +59,13 @@ pub enum Ask {
         name: Option<String>,
         /// One switch only.
         switch: Option<String>,
+        /// As JSON.
+        json: bool,
+    },
+    /// Who is on it.
+    Stations {
+        /// The bridge.
+        name: Option<String>,
         /// As JSON.
         json: bool,
     },
@@ -126,6 +133,12 @@ impl Ask {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
             }
+            Self::Stations { name, json } => {
+                let mut client = connect(name.as_deref())?;
+                let (fdb, told) = (client.fdb(None)?, client.stations()?);
+                let all = stations::stations(fdb, &told, &client.status()?);
+                print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
+            }
             Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }
@@ -138,7 +151,6 @@ fn make_absolute(port: &mut PortSpec, here: &Path) {
     port.capture.iter_mut().for_each(absolute);
     match &mut port.kind {
         PortKind::Unix(unix) => absolute(&mut unix.path),
-        PortKind::UnixSeq(unix) => absolute(&mut unix.path),
         PortKind::UnixGram(unix) => {
             absolute(&mut unix.path);
             unix.peer.iter_mut().for_each(absolute);

@@ -20,6 +20,7 @@ mod run;
 mod sandbox;
 mod screen;
 mod show;
+mod stations;
 mod stop;
 mod style;
 mod table;
@@ -223,6 +224,9 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Fdb { bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Stations { bridge, json }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
         }
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));

@@ -27,7 +27,8 @@ pub(crate) mod request;
 pub use crate::capture::Wish;
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    Added, AttachInfo, FdbInfo, FdbPage, Greeting, LeaseInfo, PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, Greeting, LeaseInfo, PortInfo, StationsInfo, StatusInfo,
+    SwitchInfo, TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;

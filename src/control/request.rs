@@ -8,7 +8,7 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// What can stand in `command`, in the order of [`Command`]: the list that an unknown word is answered with.
-const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "wait", "capture"];
+const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "wait", "capture"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -66,6 +66,8 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Cursor>,
     },
+    /// What is known of stations beyond the forwarding databases. Answered with a [`StationsInfo`](super::StationsInfo).
+    Stations,
     /// Answered with `{}` when the port is in the state, or with an error of class `unmet` when the time is over.
     Wait {
         /// The port's name. There may be none yet.
@@ -91,7 +93,7 @@ impl Command {
     /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
     pub fn only_asks(&self) -> bool {
         match self {
-            Self::Status | Self::Fdb { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
+            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
         }
     }

@@ -179,8 +179,18 @@ impl Bridge {
     }
 
     /// Where it is told which switch, or which service of one, has ended by itself. What has nothing to do with it goes on.
-    pub fn ended(&self) -> &Receiver<Ended> {
+    pub(crate) fn ended(&self) -> &Receiver<Ended> {
         &self.ended
+    }
+
+    /// Waits until a switch, or a service of one, has ended by itself: which, and why. What has nothing to do with it goes
+    /// on. `None` when none has within `timeout`, which may be for ever.
+    pub fn wait_ended(&self, timeout: Option<Duration>) -> Option<Ended> {
+        match timeout {
+            Some(timeout) => self.ended.recv_timeout(timeout).ok(),
+            // This holds what tells.
+            None => self.ended.recv().ok(),
+        }
     }
 
     /// Whether any switch runs: there was none, or one of them has not ended by itself.

@@ -21,11 +21,15 @@ use crate::error::{Class, Error, Result};
 use crate::port::channel;
 use crate::port::own::Link;
 use crate::service::{Outside, Service};
-use crate::switch::PortConfig;
+use crate::switch::{Known, PortConfig};
+use crate::wire::Mac;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
+
+/// What a switch knows of an IP address, with its port's name.
+pub type NamedKnown = (Known, String);
 
 /// How a port is opened.
 pub(super) enum Means {
@@ -44,6 +48,7 @@ pub(super) enum Command {
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
+    Known(Sender<(Vec<NamedKnown>, Vec<Mac>)>),
     /// Captures for one more.
     Capture(Inlet, Sender<()>),
     /// Captures no more for the one of this number.
@@ -167,6 +172,14 @@ impl Handle {
                 return Err(trouble);
             }
         }
+    }
+
+    /// The IP addresses that stations say they have, each with its port's name, and the MAC addresses that two have.
+    ///
+    /// # Errors
+    /// The switch has ended.
+    pub fn known(&self) -> Result<(Vec<NamedKnown>, Vec<Mac>)> {
+        self.ask(Command::Known)
     }
 
     /// Opens a port on the running switch. Waits for the resolver, and for the files of a service.

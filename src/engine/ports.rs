@@ -19,7 +19,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::port_set::PortSet;
 use crate::port::{Edge, Gone};
-use crate::switch::{Address, PortConfig, Switch};
+use crate::switch::{Address, Known, PortConfig, Switch};
 use crate::time::Clock;
 use crate::wire::{Mac, Rewriter, Rule};
 use std::net::IpAddr;
@@ -58,6 +58,13 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 }
 
 impl Ports {
+    /// The IP addresses that are known of stations, with the names of their ports, and the MAC addresses that two have.
+    pub fn known(&self) -> (Vec<(Known, String)>, Vec<Mac>) {
+        let known = self.switch.known(self.clock.now());
+        let named = known.map(|known| (known, self.edges.name(known.port).to_owned()));
+        (named.collect(), self.switch.flapping().collect())
+    }
+
     /// A switch without ports.
     pub fn new(name: &str, switch: Switch, watch: Watch, pulse: Arc<Pulse>) -> Self {
         let clock = Clock::start();
@@ -246,8 +253,9 @@ impl Ports {
         self.watch_edge(id, &edge)?;
         let (mac, able) = (edge.mac(), edge.abilities());
         self.switch.set_abilities(id, able.pausable, able.offload);
-        let there = Attached::new(edge, peer, self.clock.now());
+        let mut there = Attached::new(edge, peer, self.clock.now());
         let Some(slot) = self.edges.slot_mut(id) else { return Ok(()) };
+        there.untold = arriving && slot.life.wish_mut().is_some_and(|wish| wish.is_untold());
         slot.life = if arriving { Life::Arriving(there) } else { Life::Open(there) };
         let spec = slot.origin.spec().cloned();
         self.begin_with(id);

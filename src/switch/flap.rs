@@ -78,6 +78,11 @@ impl Watch {
         one.or(many.then_some(Found::Many(flap)))
     }
 
+    /// The addresses that were told of.
+    pub fn told(&self) -> impl Iterator<Item = Mac> {
+        self.suspects.iter().filter(|suspect| suspect.told).map(|suspect| suspect.mac)
+    }
+
     /// It is certain that two stations have this address. True if that was not told yet.
     pub fn is_certain(&mut self, now: Instant, mac: Mac) -> bool {
         let suspect = self.suspect(now, mac);

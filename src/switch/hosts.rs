@@ -173,6 +173,11 @@ impl Hosts {
         }
     }
 
+    /// All that is known: address, station, where and when it was heard last, and whether two have it.
+    pub(super) fn all(&self) -> impl Iterator<Item = (IpAddr, Mac, PortId, Instant, bool)> {
+        self.known.iter().map(|((_, addr), host)| (*addr, host.mac, host.port, host.heard, host.told))
+    }
+
     /// A port is gone: whoever gets its number has asked nothing, and has nothing to say. What was said there is remembered.
     pub fn remove_port(&mut self, port: PortId) {
         self.asked.retain(|asked| asked.port != port);

@@ -23,6 +23,7 @@ mod finish;
 mod flap;
 mod guard;
 mod hosts;
+mod known;
 mod medium;
 mod memory;
 mod plan;
@@ -36,6 +37,7 @@ pub use fdb::{Entry, FdbLimits, Scan, Scanned};
 pub use flap::Flap;
 pub use guard::{Address, Claim};
 pub use hosts::Shared;
+pub use known::Known;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use port::{PortConfig, PortState};
 #[cfg(test)]

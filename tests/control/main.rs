@@ -283,6 +283,34 @@ fn the_learned_table_is_shown_whole() {
     drop((a, b));
 }
 
+#[test]
+fn stations_are_shown_with_their_addresses_and_which_two_have() {
+    let lab = Lab::new();
+    let _zbridge = lab.with_ports(&["a", "b"]);
+    let (mut a, mut b) = (lab.join("a"), lab.join("b"));
+    a.send(&A.arp_request(B.ip));
+    b.expect(&A.arp_request(B.ip));
+    b.send(&B.arp_reply(A));
+    a.expect(&B.arp_reply(A));
+    let rows = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ")).collect()
+    };
+    let row = |station: Station, port: &str| format!("{} {} {port}", Mac(station.mac), station.ip);
+    let text = lab.told(&["stations"]);
+    assert_eq!(rows(&text), ["mac address name", &row(A, "a#1"), &row(B, "b#1")], "{text}");
+    assert!(!text.contains("twice"), "{text}");
+    // b says by turns with a that the address of a is its own
+    let other = Station { mac: B.mac, ..A };
+    for _ in 0..8 {
+        b.send(&other.arp_reply(B));
+        a.send(&A.arp_request(B.ip));
+    }
+    let shared =
+        || lab.told(&["stations", "--json"]).lines().any(|line| line.contains("\"shared\":true")).then_some(());
+    eventually("two have it", shared);
+    assert!(lab.told(&["stations"]).contains("IP twice"));
+}
+
 /// A client is connected to a bridge.
 fn is_asking(client: &Process) {
     let folder = format!("/proc/{}/fd", client.pid());

@@ -12,7 +12,8 @@ use crate::capture::Wish;
 use crate::config::PortSpec;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, AttachInfo, Command, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    Added, AddressInfo, AttachInfo, Command, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StationsInfo, StatusInfo,
+    SwitchInfo, TroubleInfo,
 };
 use crate::engine::command::Handle;
 use crate::engine::fdb::NamedEntry;
@@ -109,6 +110,7 @@ impl Answerer {
                 want.switch().map(|name| self.switch(name)).transpose()?;
                 Ok(Outcome::Page(want))
             }
+            Command::Stations => done(&self.stations()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
         }
@@ -128,6 +130,27 @@ impl Answerer {
             sandbox: rights::summary(),
             switches: switches.collect(),
         }
+    }
+
+    fn stations(&self) -> Result<StationsInfo> {
+        let mut told = StationsInfo::default();
+        for handle in self.handles.iter().filter(|handle| !handle.has_ended()) {
+            let (known, flapping) = handle.known()?;
+            told.addresses.extend(known.into_iter().map(|(known, port)| AddressInfo {
+                switch: handle.name().to_owned(),
+                addr: known.addr,
+                mac: known.mac.to_string(),
+                port,
+                age: known.age.as_secs(),
+                shared: known.shared,
+            }));
+            let flapping: Vec<String> = flapping.iter().map(ToString::to_string).collect();
+            if !flapping.is_empty() {
+                told.flapping.insert(handle.name().to_owned(), flapping);
+            }
+        }
+        told.addresses.sort_by(|a, b| (&a.switch, a.addr).cmp(&(&b.switch, b.addr)));
+        Ok(told)
     }
 
     /// How all ports are. A switch that has ended has none.

@@ -5,7 +5,7 @@ use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
     Added, Command, Cursor, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply, Request,
-    StatusInfo, print,
+    StationsInfo, StatusInfo, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -272,6 +272,14 @@ impl Client {
                 None => return Ok(entries),
             }
         }
+    }
+
+    /// What it knows of stations beyond its forwarding databases.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn stations(&mut self) -> Result<StationsInfo> {
+        self.request(Command::Stations)
     }
 
     /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).

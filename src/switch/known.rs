@@ -1,0 +1,105 @@
+//! What the switch knows of stations beyond their place: the IP addresses that they say are theirs, and which addresses
+//! two of them have. For whoever asks; what is known comes from `hosts.rs` and `flap.rs`.
+
+use super::Switch;
+use crate::frame::PortId;
+use crate::time::{Duration, Instant};
+use crate::wire::Mac;
+use std::net::IpAddr;
+
+/// An IP address, as its station has told others of it (ARP, neighbour discovery).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Known {
+    /// The address.
+    pub addr: IpAddr,
+    /// The station.
+    pub mac: Mac,
+    /// Where it was heard last.
+    pub port: PortId,
+    /// How long ago that was.
+    pub age: Duration,
+    /// Another station has the address, too, or has had it a moment ago: it comes from both by turns.
+    pub shared: bool,
+}
+
+impl Switch {
+    /// The IP addresses that are known, of all ports: a few thousand at most.
+    pub fn known(&self, now: Instant) -> impl Iterator<Item = Known> {
+        self.hosts.all().map(move |(addr, mac, port, heard, shared)| Known {
+            addr,
+            mac,
+            port,
+            age: now - heard,
+            shared,
+        })
+    }
+
+    /// The MAC addresses that were told of as those of two stations: heard on two ports by turns.
+    pub fn flapping(&self) -> impl Iterator<Item = Mac> {
+        self.watch.told()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+    use crate::frame::{Batch, Outgoing};
+    use crate::switch::{PortConfig, SwitchConfig, Taken, Transmit};
+    use crate::wire::Offload;
+    use crate::wire::neighbour::{Said, Tags, announcement};
+
+    struct Nowhere;
+
+    impl Transmit for Nowhere {
+        fn transmit(&mut self, _: PortId, out: Outgoing<'_>, _: &mut Counters) -> Taken {
+            Taken { frames: out.len() }
+        }
+    }
+
+    #[test]
+    fn addresses_are_known_as_they_were_told() {
+        let mut switch = Switch::new(&SwitchConfig::default());
+        let ports: Vec<PortId> = (0..2).map(|_| switch.add_port(PortConfig::default()).unwrap()).collect();
+        let mut say = |seconds: u64, mac: Mac, addr: &str, port: PortId| {
+            let said = Said { tags: Tags::default(), addr: addr.parse().unwrap(), mac, router: None, answers: None };
+            let mut batch = Batch::new(4096);
+            assert!(batch.push(&announcement(&said), port, Offload::NONE));
+            switch.run(Instant::from_secs(seconds), &batch, &mut Nowhere);
+        };
+        let (one, two) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        say(10, one, "192.0.2.1", ports[0]);
+        say(12, two, "2001:db8::2", ports[1]);
+        let mut known: Vec<Known> = switch.known(Instant::from_secs(15)).collect();
+        known.sort_by_key(|known| known.addr);
+        let row = |addr: &str, mac, port, age| {
+            let (addr, age) = (addr.parse().unwrap(), Duration::from_secs(age));
+            Known { addr, mac, port, age, shared: false }
+        };
+        assert_eq!(known, [row("192.0.2.1", one, ports[0], 5), row("2001:db8::2", two, ports[1], 3)]);
+        assert_eq!(switch.flapping().count(), 0);
+        // The address comes from both by turns, and so does a MAC address.
+        for second in 20..30 {
+            let turn = ports[second % 2];
+            let mut batch = Batch::new(4096);
+            let mac = if second % 2 == 0 { one } else { two };
+            let addr = "192.0.2.1".parse().unwrap();
+            let said = Said { tags: Tags::default(), addr, mac, router: None, answers: None };
+            assert!(batch.push(&announcement(&said), turn, Offload::NONE));
+            let said = Said {
+                tags: Tags::default(),
+                addr: "192.0.2.9".parse().unwrap(),
+                mac: Mac([2; 6]),
+                router: None,
+                answers: None,
+            };
+            assert!(batch.push(&announcement(&said), turn, Offload::NONE));
+            switch.run(Instant::from_secs(second as u64), &batch, &mut Nowhere);
+        }
+        assert!(
+            switch.known(Instant::from_secs(31)).any(|known| known.shared && known.addr.to_string() == "192.0.2.1")
+        );
+        assert_eq!(switch.flapping().collect::<Vec<_>>(), [Mac([2; 6])]);
+    }
+}
