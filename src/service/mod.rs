@@ -19,6 +19,7 @@
 //! | [`machine`] | a service as its thread sees it |
 //! | [`outside`], [`report`] | what a service may ask of the machine, and what it tells of itself |
 //! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | who has sent something, and what is held for whom |
+//! | [`table`] | flows by key, socket, turn and deadline |
 
 pub(crate) mod allowance;
 pub mod endpoint;
@@ -36,6 +37,7 @@ pub(crate) mod report;
 pub(crate) mod script;
 pub(crate) mod shares;
 pub(crate) mod station;
+pub(crate) mod table;
 pub(crate) mod usbip;
 
 pub use crate::codec::ByteQueue;

@@ -5,7 +5,9 @@
 //! [`layers`](super::layers) reads the same slices for those who need the places of headers and take nobody's word for
 //! what a packet carries.
 
+use super::Checksum;
 use super::checksum::Sum;
+use super::headers::pseudo;
 use etherparse::{
     Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice, ether_type, ip_number,
 };
@@ -111,6 +113,21 @@ impl<'a> Packet<'a> {
             (self.protocol, self.payload) = (next.0, self.payload.get(len..).ok_or(Malformed)?);
         }
         Ok(self)
+    }
+
+    /// Whether the checksum of what it carries is right, as far as it has to be looked at. IPv6's extension headers are
+    /// [skipped](Self::carried).
+    pub fn checksum_fits(&self, checksum: Checksum) -> bool {
+        if !matches!(checksum, Checksum::None) {
+            return true;
+        }
+        let sum = Sum::ZERO.add_bytes(self.payload);
+        match self.protocol {
+            ICMPV4 => sum.checksum() == 0,
+            // "No checksum" (RFC 768).
+            UDP if self.src.is_ipv4() && self.payload.get(6..8) == Some(&[0, 0]) => true,
+            protocol => sum.join(pseudo(self.src, self.dst, protocol, self.payload.len())).checksum() == 0,
+        }
     }
 
     /// Whether it is not to be fragmented on its way, where it is too long: of IPv4 it says so itself (RFC 791, section 3.1),

@@ -8,6 +8,7 @@ pub(crate) mod coalesce;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod head;
+pub(crate) mod headers;
 pub(crate) mod ip;
 pub(crate) mod layers;
 pub(crate) mod neighbour;

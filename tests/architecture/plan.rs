@@ -62,7 +62,7 @@ const ROOMS: &[Room] = &[
 
 /// What the rooms of `service` stand on.
 const SERVICE_GROUND: &[&str] =
-    &["station", "shares", "allowance", "path_mtu", "lease", "report", "outside", "machine"];
+    &["station", "shares", "allowance", "path_mtu", "lease", "report", "outside", "machine", "table"];
 
 /// The rooms of `service`, likewise. Its root, which makes services, is above them all.
 const SERVICE: &[Room] = &[
@@ -75,6 +75,7 @@ const SERVICE: &[Room] = &[
     Room { name: "report", may_use: &[] },
     Room { name: "outside", may_use: &["lease"] },
     Room { name: "machine", may_use: &["station", "report", "outside"] },
+    Room { name: "table", may_use: &["shares", "outside"] },
     Room { name: "script", may_use: &["station", "outside", "machine"] },
     // a host of its own
     Room { name: "endpoint", may_use: &["ground"] },

@@ -5,13 +5,12 @@
 //! a socket that listens for this one SYN; so any number can come in one burst, and a listener that waits costs nothing.
 //! Any other segment that finds no connection is answered with RST.
 //!
-//! A connection with something to do stands once in the `ready` queue, one with something to tell once in `events`, and
-//! one with a deadline once in `timers`. A deadline that moves to later is left where it is and looked at again when it
-//! comes, so that traffic does not touch the timers.
+//! A connection stands in a [`Table`], by its addresses, its turn and its deadline; one with something to tell is in
+//! `events`, too.
 //!
 //! A connection that is over but for TIME-WAIT gives up its socket: its last acknowledgement answers what still comes.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::FixedState;
@@ -28,7 +27,8 @@ use crate::error::{Error, Result};
 use crate::frame::PortId;
 use crate::service::path_mtu::{Paths, TooBig};
 use crate::service::shares::Shares;
-use crate::service::station::Station;
+use crate::service::station::{Ingress, Station};
+use crate::service::table::{self, Table};
 use crate::time::{Instant, earliest};
 
 /// First of the ephemeral ports (RFC 6335, section 6).
@@ -55,15 +55,36 @@ struct Listener {
     opening: Shares,
 }
 
-#[derive(Default)]
-struct Slot {
+/// A connection in the table.
+struct Entry {
+    flow: Flow,
+    /// No other has had it at this index.
     generation: u32,
     /// The port of the switch that it counts for, if a peer has opened it.
     port: Option<PortId>,
-    flow: Option<Box<Flow>>,
-    ready: bool,
+    /// It stands in the queue of events.
     telling: bool,
-    scheduled: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl table::Flow for Box<Entry> {
+    type Key = FlowKey;
+
+    fn key(&self) -> FlowKey {
+        self.flow.key
+    }
+
+    fn port(&self) -> PortId {
+        self.port.unwrap_or(Ingress::NONE.port)
+    }
+
+    fn counts(&self) -> bool {
+        self.port.is_some()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due
+    }
 }
 
 /// Counters of the table.
@@ -80,18 +101,13 @@ pub(super) struct Counters {
 /// See the module.
 pub(super) struct Flows {
     limits: Limits,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    by_key: HashMap<FlowKey, u32, FixedState>,
+    table: Table<Box<Entry>>,
+    generation: u32,
     per_source: HashMap<IpAddr, usize, FixedState>,
-    /// Connections that peers have opened, by the port of the switch.
-    shares: Shares,
     listeners: Vec<Listener>,
     next_listener: u32,
     next_port: u16,
-    ready: VecDeque<u32>,
     events: VecDeque<u32>,
-    timers: BTreeSet<(Instant, u32)>,
     lingering: Lingering,
     paths: Paths,
     pub counters: Counters,
@@ -107,17 +123,13 @@ impl Flows {
     pub fn new(limits: Limits, seed: u64) -> Self {
         Self {
             limits,
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_key: HashMap::with_hasher(FixedState::with_seed(seed)),
+            table: Table::new(seed, limits.connections),
+            generation: 0,
             per_source: HashMap::with_hasher(FixedState::with_seed(seed)),
-            shares: Shares::default(),
             listeners: Vec::new(),
             next_listener: 0,
             next_port: EPHEMERAL | (seed >> 17) as u16,
-            ready: VecDeque::new(),
             events: VecDeque::new(),
-            timers: BTreeSet::new(),
             lingering: Lingering::new(seed),
             paths: Paths::default(),
             counters: Counters::default(),
@@ -126,7 +138,7 @@ impl Flows {
 
     /// Connections that there are, in whatever state.
     pub fn len(&self) -> usize {
-        self.by_key.len()
+        self.table.len()
     }
 
     pub fn listen(&mut self, port: u16, backlog: usize) -> Result<ListenerId> {
@@ -164,8 +176,8 @@ impl Flows {
             return Err(Error::usage(format!("{remote}: not an address to connect to")));
         }
         let index = self.insert(Flow::new(now, key, tcp, (None, whom)), None);
-        self.make_ready(index);
-        Ok(ConnId { index, generation: self.slots[index as usize].generation })
+        self.table.make_ready(index);
+        Ok(ConnId { index, generation: self.generation })
     }
 
     fn connection(&self, now: Instant, remote: IpAddr, whom: Option<Station>) -> Connection {
@@ -182,10 +194,9 @@ impl Flows {
         let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return false };
         let port = |bytes| u16::from_be_bytes(bytes);
         let key = FlowKey { local: (told.src, port([s0, s1])), remote: (told.dst, port([d0, d1])) };
-        let Some(&index) = self.by_key.get(&key) else { return false };
+        let Some(index) = self.table.find(&key) else { return false };
         let (seq, window) = (u32::from_be_bytes([q0, q1, q2, q3]), self.limits.window);
-        let flow = self.slots.get_mut(index as usize).and_then(|slot| slot.flow.as_mut());
-        let known = flow.is_some_and(|flow| flow.narrow(seq, told.mtu, window));
+        let known = self.table.get_mut(index).is_some_and(|entry| entry.flow.narrow(seq, told.mtu, window));
         if known {
             self.paths.note(now, told.dst, whom, told.mtu);
         }
@@ -197,7 +208,7 @@ impl Flows {
             let port = self.next_port;
             self.next_port = EPHEMERAL | port.wrapping_add(1);
             let key = FlowKey { local: (local, port), remote: (remote.ip(), remote.port()) };
-            if !self.by_key.contains_key(&key) && !self.lingering.contains(&key) {
+            if self.table.find(&key).is_none() && !self.lingering.contains(&key) {
                 return Some(key);
             }
         }
@@ -213,7 +224,7 @@ impl Flows {
         (stack, tx): (&mut Stack, &mut Scratch),
     ) {
         let opens = segment.syn && !segment.ack && !segment.rst;
-        if let Some(&index) = self.by_key.get(&segment.key) {
+        if let Some(index) = self.table.find(&segment.key) {
             if self.is_its_own(index, &segment, link) {
                 self.feed(now, index, segment, stack, tx);
             } else {
@@ -233,7 +244,7 @@ impl Flows {
     /// Whether a segment comes from the station of the connection's peer: the one that has spoken for it, or the one that its
     /// address, or the router to it, has now. Nobody else has a say in it, even who guesses its numbers.
     fn is_its_own(&mut self, index: u32, segment: &Segment<'_>, link: &Link) -> bool {
-        let Some(flow) = self.slots.get_mut(index as usize).and_then(|slot| slot.flow.as_mut()) else { return false };
+        let Some(Entry { flow, .. }) = self.table.get_mut(index).map(Box::as_mut) else { return false };
         let mac = segment.whom.mac;
         let known = flow.mac == Some(mac);
         let moved = !known && link.towards(segment.key.remote.0).is_some_and(|there| there.mac == mac);
@@ -250,8 +261,7 @@ impl Flows {
             return Admission::Refuse;
         };
         let of_source = self.per_source.get(&key.remote.0).copied().unwrap_or(0);
-        let within = self.shares.is_within(port, self.limits.connections);
-        if self.len() >= self.limits.connections || of_source >= self.limits.per_source || !within {
+        if !self.table.admits(port) || of_source >= self.limits.per_source {
             self.counters.refused += 1;
             Admission::Refuse
         } else if !listener.opening.admits(port, listener.backlog) {
@@ -285,16 +295,9 @@ impl Flows {
     }
 
     fn insert(&mut self, flow: Flow, port: Option<PortId>) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            (self.slots.len() - 1) as u32
-        });
-        self.by_key.insert(flow.key, index);
+        self.generation = self.generation.wrapping_add(1);
         *self.per_source.entry(flow.key.remote.0).or_default() += 1;
-        port.into_iter().for_each(|port| self.shares.take(port));
-        let slot = &mut self.slots[index as usize];
-        (slot.flow, slot.port) = (Some(Box::new(flow)), port);
-        index
+        self.table.insert(Box::new(Entry { flow, generation: self.generation, port, telling: false, due: None }))
     }
 
     fn feed(&mut self, now: Instant, index: u32, segment: Segment<'_>, stack: &mut Stack, tx: &mut Scratch) {
@@ -305,13 +308,13 @@ impl Flows {
             let new_data = flow.tcp.socket().recv_queue() > before;
             flow.heard(now, new_data);
         });
-        self.make_ready(index);
+        self.table.make_ready(index);
     }
 
     /// Does something to a connection and takes note of what has changed by it.
     fn watch<R>(&mut self, index: u32, cause: Cause, act: impl FnOnce(&mut Flow) -> R) -> Option<R> {
-        let slot = self.slots.get_mut(index as usize)?;
-        let (flow, port) = (slot.flow.as_mut()?, slot.port);
+        let Entry { flow, port, .. } = self.table.get_mut(index)?.as_mut();
+        let port = *port;
         let (opening, ended) = (flow.is_opening(), flow.ended().is_some());
         let result = act(flow);
         flow.observe(cause);
@@ -332,24 +335,16 @@ impl Flows {
     }
 
     fn tell(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        if !slot.telling {
-            slot.telling = true;
+        if let Some(entry) = self.table.get_mut(index)
+            && !std::mem::replace(&mut entry.telling, true)
+        {
             self.events.push_back(index);
-        }
-    }
-
-    fn make_ready(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        if !slot.ready {
-            slot.ready = true;
-            self.ready.push_back(index);
         }
     }
 
     /// Whether a connection waits for [`Self::egress`].
     pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.table.waiting() > 0
     }
 
     /// Whether a connection has something to tell.
@@ -359,14 +354,12 @@ impl Flows {
 
     /// Takes the next connection that has something to do.
     pub fn take_ready(&mut self) -> Option<u32> {
-        let index = self.ready.pop_front()?;
-        self.slots[index as usize].ready = false;
-        Some(index)
+        self.table.next_ready()
     }
 
     /// Puts a connection that has more to do back to the end of the queue.
     pub fn put_back(&mut self, index: u32) {
-        self.make_ready(index);
+        self.table.make_ready(index);
     }
 
     /// Writes the next segment of a connection into `tx`. `false`: it has none now; its next deadline is set, or it is
@@ -392,15 +385,15 @@ impl Flows {
     }
 
     fn settle(&mut self, now: Instant, index: u32, stack: &mut Stack) {
-        let slot = &mut self.slots[index as usize];
-        let Some(flow) = &mut slot.flow else { return };
-        match flow.fate() {
+        let limits = self.limits;
+        let Some(entry) = self.table.get_mut(index) else { return };
+        match entry.flow.fate() {
             Fate::Keep => {
-                let due = earliest(stack.deadline(now, &flow.tcp), flow.dead_at(&self.limits));
-                self.schedule(index, due);
+                entry.due = earliest(stack.deadline(now, &entry.flow.tcp), entry.flow.dead_at(&limits));
+                self.table.schedule(index);
             }
             Fate::Linger(last_ack) => {
-                let key = flow.key;
+                let key = entry.flow.key;
                 self.remove(index);
                 self.lingering.insert(now, key, last_ack);
             }
@@ -408,29 +401,8 @@ impl Flows {
         }
     }
 
-    /// Enters a deadline that is earlier than the one entered; a later one is found out when that comes.
-    fn schedule(&mut self, index: u32, due: Option<Instant>) {
-        let slot = &mut self.slots[index as usize];
-        let Some(due) = due else { return };
-        if slot.scheduled.is_some_and(|at| at <= due) {
-            return;
-        }
-        if let Some(at) = slot.scheduled.replace(due) {
-            self.timers.remove(&(at, index));
-        }
-        self.timers.insert((due, index));
-    }
-
     fn remove(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        if let Some(at) = slot.scheduled.take() {
-            self.timers.remove(&(at, index));
-        }
-        let Some(flow) = slot.flow.take() else { return };
-        let port = slot.port.take();
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(index);
-        self.by_key.remove(&flow.key);
+        let Some(Entry { flow, port, .. }) = self.table.remove(index).map(|entry| *entry) else { return };
         if let Some(count) = self.per_source.get_mut(&flow.key.remote.0) {
             *count -= 1;
             if *count == 0 {
@@ -440,37 +412,32 @@ impl Flows {
         if let (true, Some(listener)) = (flow.is_opening(), flow.listener) {
             self.shook_hands(listener, port);
         }
-        port.into_iter().for_each(|port| self.shares.give(port));
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        earliest(self.timers.first().map(|&(at, _)| at), self.lingering.poll_timeout())
+        earliest(self.table.poll_timeout(), self.lingering.poll_timeout())
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lingering.handle_timeout(now);
-        while let Some(&(at, index)) = self.timers.first()
-            && at <= now
-        {
-            self.timers.pop_first();
-            self.slots[index as usize].scheduled = None;
-            self.make_ready(index);
+        while let Some(index) = self.table.pop_due(now) {
+            self.table.make_ready(index);
         }
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {
         loop {
             let index = *self.events.front()?;
-            let slot = &mut self.slots[index as usize];
-            let conn = ConnId { index, generation: slot.generation };
-            let event = slot.flow.as_mut().and_then(|flow| flow.take_event(conn));
-            let more = slot.flow.as_ref().is_some_and(|flow| flow.has_pending());
+            let (event, more) = self.table.get_mut(index).map_or((None, false), |entry| {
+                let event = entry.flow.take_event(ConnId { index, generation: entry.generation });
+                entry.telling = entry.flow.has_pending();
+                (event, entry.telling)
+            });
             if !more {
-                slot.telling = false;
                 self.events.pop_front();
             }
             if let Some(Event::Closed(..)) = event {
-                self.make_ready(index);
+                self.table.make_ready(index);
             }
             if event.is_some() {
                 return event;
@@ -480,15 +447,15 @@ impl Flows {
 
     /// The connection of that name, while its service may use it.
     pub fn get(&self, conn: ConnId) -> Option<&Flow> {
-        let slot = self.slots.get(conn.index as usize).filter(|slot| slot.generation == conn.generation)?;
-        slot.flow.as_deref().filter(|flow| !flow.is_detached())
+        let entry = self.table.get(conn.index).filter(|entry| entry.generation == conn.generation)?;
+        Some(&entry.flow).filter(|flow| !flow.is_detached())
     }
 
     /// Does something to the connection of that name for its service, and takes note of what has changed by it.
     pub fn with<R>(&mut self, conn: ConnId, act: impl FnOnce(&mut Flow) -> R) -> Option<R> {
         self.get(conn)?;
         let result = self.watch(conn.index, Cause::Ourselves, act);
-        self.make_ready(conn.index);
+        self.table.make_ready(conn.index);
         result
     }
 }

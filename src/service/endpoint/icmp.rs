@@ -5,11 +5,11 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet};
-
-use super::ip::{ICMPV4, ICMPV6, Packet, start_v4, start_v6};
+use super::ip::{ICMPV4, ICMPV6, Packet, start};
 use super::scratch::Scratch;
 use crate::time::{Duration, Instant};
+use crate::wire::Checksum;
+use crate::wire::headers::finish_icmp;
 
 /// Bytes before the data.
 const HEADER: usize = 8;
@@ -29,13 +29,7 @@ pub(super) enum Echo<'a> {
 
 /// Whether the ICMP checksum of `packet` is right.
 pub(super) fn checksum_fits(packet: &Packet<'_>) -> bool {
-    packet.payload.len() >= 4
-        && match (packet.src, packet.dst) {
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                Icmpv6Packet::new_unchecked(packet.payload).verify_checksum(&src, &dst)
-            }
-            _ => Icmpv4Packet::new_unchecked(packet.payload).verify_checksum(),
-        }
+    packet.payload.len() >= 4 && packet.checksum_fits(Checksum::None)
 }
 
 /// Reads an echo message from a packet whose checksum fits. `None`: another message.
@@ -78,21 +72,14 @@ fn write(
     (kind_v4, kind_v6): (u8, u8),
     fill: impl FnOnce(&mut [u8]),
 ) {
-    match (src, dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let message = start_v4(out, src, dst, ICMPV4, len);
-            fill(message);
-            message[..2].copy_from_slice(&[kind_v4, 0]);
-            Icmpv4Packet::new_unchecked(message).fill_checksum();
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            let message = start_v6(out, (src, dst), ICMPV6, None, len);
-            fill(message);
-            message[..2].copy_from_slice(&[kind_v6, 0]);
-            Icmpv6Packet::new_unchecked(message).fill_checksum(&src, &dst);
-        }
-        _ => out.clear(),
+    if src.is_ipv4() != dst.is_ipv4() {
+        return out.clear();
     }
+    let (protocol, kind) = if dst.is_ipv4() { (ICMPV4, kind_v4) } else { (ICMPV6, kind_v6) };
+    let message = start(out, (src, dst), protocol, None, len);
+    fill(message);
+    message[..2].copy_from_slice(&[kind, 0]);
+    finish_icmp(message, (src, dst));
 }
 
 /// Bytes of headers in front of the data of an echo message from or to `addr`.

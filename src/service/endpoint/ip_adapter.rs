@@ -28,10 +28,8 @@ mod line;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet};
-
 use super::addresses::{ALL_NODES, group_mac, solicited_node};
-use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, start_v4, start_v6};
+use super::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, start};
 use super::neighbour::{Neighbours, Probe};
 use super::scratch::{Outbox, Scratch};
 use super::{icmp, nd};
@@ -39,6 +37,7 @@ use crate::counters::DropReason;
 use crate::service::allowance::{Allowance, ICMP_ERRORS};
 use crate::service::station::{Ingress, Station};
 use crate::time::Instant;
+use crate::wire::headers::finish_icmp;
 use crate::wire::{Cidr, Ethernet, Mac, arp};
 
 /// Addresses that are learned at most: those of a border router's nodes, for example.
@@ -326,27 +325,19 @@ impl IpAdapter {
     /// (RFC 4443, section 3.2), in the name of the one it was for.
     fn tell_too_big(&mut self, packet: &Packet<'_>, to: Mac) {
         let limit = self.limit(packet.dst);
-        match (packet.dst, packet.src) {
-            (IpAddr::V4(own), IpAddr::V4(dst)) => {
-                let quoted = packet.whole.len() - packet.payload.len() + packet.payload.len().min(8);
-                let message = start_v4(&mut self.scratch, own, dst, ICMPV4, 8 + quoted);
-                message[..2].copy_from_slice(&[3, 4]);
-                message[6..8].copy_from_slice(&u16::try_from(limit).unwrap_or(u16::MAX).to_be_bytes());
-                message[8..].copy_from_slice(&packet.whole[..quoted]);
-                Icmpv4Packet::new_unchecked(message).fill_checksum();
-                self.send(to, ETHERTYPE_IPV4);
-            }
-            (IpAddr::V6(own), IpAddr::V6(dst)) => {
-                let quoted = packet.whole.len().min(IPV6_MTU - 48);
-                let message = start_v6(&mut self.scratch, (own, dst), ICMPV6, None, 8 + quoted);
-                message[..4].copy_from_slice(&[2, 0, 0, 0]);
-                message[4..8].copy_from_slice(&u32::try_from(limit).unwrap_or(u32::MAX).to_be_bytes());
-                message[8..].copy_from_slice(&packet.whole[..quoted]);
-                Icmpv6Packet::new_unchecked(message).fill_checksum(&own, &dst);
-                self.send(to, ETHERTYPE_IPV6);
-            }
-            _ => {}
-        }
+        let (own, dst) = (packet.dst, packet.src);
+        let (protocol, kind, code, quoted, ethertype) = if own.is_ipv4() {
+            let quoted = packet.whole.len() - packet.payload.len() + packet.payload.len().min(8);
+            (ICMPV4, 3, 4, quoted, ETHERTYPE_IPV4)
+        } else {
+            (ICMPV6, 2, 0, packet.whole.len().min(IPV6_MTU - 48), ETHERTYPE_IPV6)
+        };
+        let [m0, m1] = u16::try_from(limit).unwrap_or(u16::MAX).to_be_bytes();
+        let message = start(&mut self.scratch, (own, dst), protocol, None, 8 + quoted);
+        message[..8].copy_from_slice(&[kind, code, 0, 0, 0, 0, m0, m1]);
+        message[8..].copy_from_slice(&packet.whole[..quoted]);
+        finish_icmp(message, (own, dst));
+        self.send(to, ethertype);
     }
 
     /// Queues the packet in the scratch.

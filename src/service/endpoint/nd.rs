@@ -3,11 +3,10 @@
 
 use std::net::Ipv6Addr;
 
-use smoltcp::wire::Icmpv6Packet;
-
-use super::ip::{ICMPV6, start_v6};
+use super::ip::{ICMPV6, start};
 use super::scratch::Scratch;
 use crate::wire::Mac;
+use crate::wire::headers::finish_icmp;
 
 /// MLD query (RFC 3810, section 5.1).
 pub(super) const MLD_QUERY: u8 = 130;
@@ -111,20 +110,22 @@ fn message(
     target: Ipv6Addr,
     (option, mac): (u8, Mac),
 ) {
-    let icmp = start_v6(out, (src, dst), ICMPV6, Some(255), 32);
+    let addrs = (src.into(), dst.into());
+    let icmp = start(out, addrs, ICMPV6, Some(255), 32);
     icmp[0] = kind;
     icmp[4] = flags;
     icmp[8..24].copy_from_slice(&target.octets());
     icmp[24..26].copy_from_slice(&[option, 1]);
     icmp[26..].copy_from_slice(&mac.0);
-    Icmpv6Packet::new_unchecked(icmp).fill_checksum(&src, &dst);
+    finish_icmp(icmp, addrs);
 }
 
 /// Writes a report that we are in `groups`. `asked`: a query wants to know; else we have joined them. Returns where it
 /// goes.
 pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr], asked: bool) -> Ipv6Addr {
     const RECORD: usize = 20;
-    let payload = start_v6(out, (src, MLD_ROUTERS), 0, Some(1), ROUTER_ALERT.len() + 8 + RECORD * groups.len());
+    let addrs = (src.into(), MLD_ROUTERS.into());
+    let payload = start(out, addrs, 0, Some(1), ROUTER_ALERT.len() + 8 + RECORD * groups.len());
     payload[..8].copy_from_slice(&ROUTER_ALERT);
     let icmp = &mut payload[8..];
     icmp.fill(0);
@@ -134,7 +135,7 @@ pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr], aske
         record[0] = if asked { MODE_IS_EXCLUDE } else { CHANGE_TO_EXCLUDE_MODE };
         record[4..].copy_from_slice(&group.octets());
     }
-    Icmpv6Packet::new_unchecked(icmp).fill_checksum(&src, &MLD_ROUTERS);
+    finish_icmp(icmp, addrs);
     MLD_ROUTERS
 }
 
@@ -142,6 +143,7 @@ pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr], aske
 mod tests {
     use super::*;
     use crate::service::endpoint::ip::{ETHERTYPE_IPV6, parse as parse_ip};
+    use smoltcp::wire::Icmpv6Packet;
 
     const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
 

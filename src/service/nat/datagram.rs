@@ -14,16 +14,17 @@
 //! bounded number in a turn.
 
 use super::icmp;
-use super::packet::{self, Headers, Packet, UDP, pseudo, unfinished};
-use super::table::{self, Table};
-use super::wire::{Way, Wire, has_room};
+use super::packet::{self, Headers, Packet, UDP, unfinished};
+use super::wire::{Cx, Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
 use crate::service::outside::{Datagrams, Outside, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
 use crate::service::station::{Ingress, Station};
+use crate::service::table::{self, Table};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Sum;
+use crate::wire::headers::{finish_icmp, udp};
 use crate::wire::{Mac, Offload};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -79,8 +80,8 @@ impl table::Flow for Flow {
         Some(self.socket)
     }
 
-    fn due(&self) -> Instant {
-        self.active + if self.key.0 == Datagrams::Udp { UDP_IDLE } else { ECHO_IDLE }
+    fn due(&self) -> Option<Instant> {
+        Some(self.active + if self.key.0 == Datagrams::Udp { UDP_IDLE } else { ECHO_IDLE })
     }
 }
 
@@ -147,72 +148,58 @@ impl Ports {
 
     /// Takes a UDP datagram of a guest, or an echo request, as one packet. With `segment` it stands for several, of
     /// so many bytes each but the last.
-    pub fn handle(
-        &mut self,
-        now: Instant,
-        (whom, segment): (Station, Option<usize>),
-        packet: &Packet<'_>,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-    ) {
+    pub fn handle(&mut self, cx: &mut Cx, (whom, segment): (Station, Option<usize>), packet: &Packet<'_>) {
         let Some((kind, from, to, bytes)) = read(packet) else {
-            wire.stats.malformed += 1;
+            cx.wire.stats.malformed += 1;
             return;
         };
         let key = (kind, SocketAddr::new(packet.src, from), whom.mac);
         let found = self.flows.find(&key);
-        let Some(addr) = self.way(found, whom, packet, host, wire) else { return };
+        let Some(addr) = self.way(cx, found, whom, packet) else { return };
         let addr = SocketAddr::new(addr, to);
-        let Some(index) = found.or_else(|| self.open(now, whom, key, host, wire, packet.whole)) else { return };
+        let Some(index) = found.or_else(|| self.open(cx, whom, key, packet.whole)) else { return };
         let Some(flow) = self.flows.get_mut(index) else { return };
-        (flow.active, flow.at) = (now, whom.ingress);
+        (flow.active, flow.at) = (cx.now, whom.ingress);
         flow.knows(packet.dst);
         // The gateway is the first of them.
         let hops = packet.hop_limit.saturating_sub(1).max(1);
         if std::mem::replace(&mut flow.hops, hops) != hops {
-            host.set_hops(flow.socket, key.1.is_ipv6(), hops);
+            cx.host.set_hops(flow.socket, key.1.is_ipv6(), hops);
         }
         let whole = packet.is_kept_whole();
         if std::mem::replace(&mut flow.whole, whole) != whole {
-            host.keep_whole(flow.socket, key.1.is_ipv6(), whole);
+            cx.host.keep_whole(flow.socket, key.1.is_ipv6(), whole);
         }
         for bytes in bytes.chunks(segment.unwrap_or(bytes.len()).max(1)) {
-            self.send(index, packet, bytes, addr, host, wire);
+            self.send(cx, index, packet, bytes, addr);
         }
         if bytes.is_empty() {
-            self.send(index, packet, bytes, addr, host, wire);
+            self.send(cx, index, packet, bytes, addr);
         }
     }
 
     /// The address beyond to which a packet leads; `None`: to none, which the guest was told. A peer that the flow knows
     /// was looked at before.
-    fn way(
-        &self,
-        flow: Option<u32>,
-        whom: Station,
-        packet: &Packet<'_>,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-    ) -> Option<IpAddr> {
+    fn way(&self, cx: &mut Cx, flow: Option<u32>, whom: Station, packet: &Packet<'_>) -> Option<IpAddr> {
         let known = flow.and_then(|index| self.flows.get(index));
         let way = match known.filter(|flow| flow.has_met(&packet.dst)) {
-            Some(_) => wire.way(packet.dst),
-            None => wire.way_of_new(packet.dst, host),
+            Some(_) => cx.wire.way(packet.dst),
+            None => cx.wire.way_of_new(packet.dst, cx.host),
         };
         match way {
             Way::Out(addr) => Some(addr),
             Way::Forbidden => {
-                wire.stats.forbidden += 1;
-                icmp::refuse(wire, whom, packet.src, Refusal::Prohibited, packet.whole);
+                cx.wire.stats.forbidden += 1;
+                icmp::refuse(cx.wire, whom, packet.src, Refusal::Prohibited, packet.whole);
                 None
             }
             Way::Nowhere => {
-                wire.stats.ignored += 1;
-                icmp::refuse(wire, whom, packet.src, Refusal::Host, packet.whole);
+                cx.wire.stats.ignored += 1;
+                icmp::refuse(cx.wire, whom, packet.src, Refusal::Host, packet.whole);
                 None
             }
             Way::Astray => {
-                wire.stats.ignored += 1;
+                cx.wire.stats.ignored += 1;
                 None
             }
         }
@@ -228,22 +215,14 @@ impl Ports {
         Some(whom.is_on_the_way_to(&flow.station()) && flow.longest > told.mtu.into())
     }
 
-    fn send(
-        &mut self,
-        index: u32,
-        packet: &Packet<'_>,
-        bytes: &[u8],
-        addr: SocketAddr,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-    ) {
+    fn send(&mut self, cx: &mut Cx, index: u32, packet: &Packet<'_>, bytes: &[u8], addr: SocketAddr) {
         let Some(flow) = self.flows.get(index) else { return };
         let (socket, whom) = (flow.socket, flow.station());
-        let mut sent = host.send_to(socket, bytes, addr);
+        let mut sent = cx.host.send_to(socket, bytes, addr);
         if sent.as_ref().is_err_and(|error| is_passing(error.kind())) {
             // It may be an earlier datagram's error, which whatever comes next is told of.
-            self.tell_refusals(index, host, wire);
-            sent = host.send_to(socket, bytes, addr);
+            self.tell_refusals(cx, index);
+            sent = cx.host.send_to(socket, bytes, addr);
         }
         let refusal = match sent.map_err(|error| error.kind()) {
             Ok(()) => return,
@@ -251,36 +230,28 @@ impl Ports {
             Err(ErrorKind::NetworkUnreachable) => Refusal::Network,
             Err(ErrorKind::PermissionDenied) => Refusal::Prohibited,
             // It may be too long: how long it may be is told as what comes back is.
-            Err(_) if self.tell_refusals(index, host, wire) => return,
+            Err(_) if self.tell_refusals(cx, index) => return,
             Err(_) => {
-                wire.stats.host += 1;
+                cx.wire.stats.host += 1;
                 return;
             }
         };
-        icmp::refuse(wire, whom, packet.src, refusal, packet.whole);
+        icmp::refuse(cx.wire, whom, packet.src, refusal, packet.whole);
     }
 
     /// Opens a socket for a guest's port, or identifier, which has none.
-    fn open(
-        &mut self,
-        now: Instant,
-        whom: Station,
-        key: Key,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-        quote: &[u8],
-    ) -> Option<u32> {
+    fn open(&mut self, cx: &mut Cx, whom: Station, key: Key, quote: &[u8]) -> Option<u32> {
         if !self.flows.admits(whom.port()) {
-            wire.stats.flows += 1;
+            cx.wire.stats.flows += 1;
             if let Some(index) = self.flows.first_to_go(whom.port()) {
-                self.remove(index, host);
+                self.remove(index, cx.host);
             }
         }
-        match host.open(key.0, key.1.is_ipv6()) {
+        match cx.host.open(key.0, key.1.is_ipv6()) {
             Ok(socket) => {
                 match key.0 {
-                    Datagrams::Udp => wire.stats.udp += 1,
-                    Datagrams::Echo => wire.stats.echo += 1,
+                    Datagrams::Udp => cx.wire.stats.udp += 1,
+                    Datagrams::Echo => cx.wire.stats.echo += 1,
                 }
                 self.echoes += usize::from(key.0 == Datagrams::Echo);
                 let (peers, ingress) = (VecDeque::new(), whom.ingress);
@@ -294,12 +265,12 @@ impl Ports {
                     hops: 0,
                     whole: false,
                     longest: 0,
-                    active: now,
+                    active: cx.now,
                 }))
             }
             Err(error) => {
                 if key.0 == Datagrams::Echo {
-                    icmp::refuse(wire, whom, key.1.ip(), Refusal::Prohibited, quote);
+                    icmp::refuse(cx.wire, whom, key.1.ip(), Refusal::Prohibited, quote);
                     if !std::mem::replace(&mut self.told, true) {
                         log::warn!(
                             "pings of guests cannot leave: {error}; `sysctl net.ipv4.ping_group_range=\"0 2147483647\"` \
@@ -307,7 +278,7 @@ impl Ports {
                         );
                     }
                 }
-                wire.stats.host += 1;
+                cx.wire.stats.host += 1;
                 None
             }
         }
@@ -320,10 +291,10 @@ impl Ports {
     }
 
     /// The host's socket has changed. `false`: it is none of these.
-    pub fn handle_event(&mut self, socket: SocketId, host: &mut dyn Outside, wire: &mut Wire, refused: bool) -> bool {
+    pub fn handle_event(&mut self, cx: &mut Cx, socket: SocketId, refused: bool) -> bool {
         let Some(index) = self.flows.find_socket(socket) else { return false };
         if refused {
-            self.tell_refusals(index, host, wire);
+            self.tell_refusals(cx, index);
         }
         if let Some(flow) = self.flows.get_mut(index) {
             flow.readable = true;
@@ -333,18 +304,18 @@ impl Ports {
     }
 
     /// Tells a guest what did not arrive. Returns whether there was anything.
-    fn tell_refusals(&mut self, index: u32, host: &mut dyn Outside, wire: &mut Wire) -> bool {
+    fn tell_refusals(&mut self, cx: &mut Cx, index: u32) -> bool {
         let Some(flow) = self.flows.get(index) else { return false };
         let mut told = false;
-        while let Some(refused) = host.refused(flow.socket) {
-            icmp::pass_on(wire, flow.station(), (flow.key.0, flow.key.1), refused);
+        while let Some(refused) = cx.host.refused(flow.socket) {
+            icmp::pass_on(cx.wire, flow.station(), (flow.key.0, flow.key.1), refused);
             told = true;
         }
         told
     }
 
     /// Fetches what has come, as long as there is room in `out`.
-    pub fn work(&mut self, now: Instant, host: &mut dyn Outside, wire: &mut Wire, out: &mut Batch) {
+    pub fn work(&mut self, cx: &mut Cx, out: &mut Batch) {
         for _ in 0..self.flows.waiting() {
             if !has_room(out) {
                 return;
@@ -355,13 +326,13 @@ impl Ports {
                 if !flow.readable || !has_room(out) {
                     break;
                 }
-                match host.recv_from(flow.socket, &mut self.buffer) {
+                match cx.host.recv_from(flow.socket, &mut self.buffer) {
                     Ok((len, from)) => {
                         let number = self.number;
                         self.number = self.number.wrapping_add(1);
                         let bytes = self.buffer.get_mut(..len).unwrap_or_default();
-                        if deliver(flow, bytes, from, number, wire, out) {
-                            flow.active = now;
+                        if deliver(flow, bytes, from, number, cx.wire, out) {
+                            flow.active = cx.now;
                         }
                     }
                     Err(error) if is_passing(error.kind()) => {}
@@ -426,10 +397,7 @@ fn deliver(flow: &mut Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wir
         Datagrams::Echo => {
             let Some(ident) = bytes.get_mut(4..6) else { return false };
             ident.copy_from_slice(&guest.port().to_be_bytes());
-            if let Some(sum) = bytes.get_mut(2..4) {
-                sum.fill(0);
-            }
-            icmp::finish(bytes, addrs);
+            finish_icmp(bytes, addrs);
             flow.longest = flow.longest.max(ip_header(&addrs.1) + bytes.len());
             send_whole(wire, whom, addrs, (icmp::protocol(guest.ip()), number), &[bytes], out);
         }
@@ -453,11 +421,7 @@ pub(super) fn send_udp(
 ) {
     let length = HEADER + bytes.len();
     let addrs = (from.ip(), guest.ip());
-    let mut header = [0; HEADER];
-    header[0..2].copy_from_slice(&from.port().to_be_bytes());
-    header[2..4].copy_from_slice(&guest.port().to_be_bytes());
-    header[4..6].copy_from_slice(&(length as u16).to_be_bytes());
-    let seed = pseudo(addrs.0, addrs.1, UDP, length);
+    let (mut header, seed) = udp((from, guest), bytes.len());
     if ip_header(&addrs.1) + length <= wire.mtu_to(addrs.1, whom) {
         header[6..8].copy_from_slice(&seed.folded().to_be_bytes());
         let headers = Headers::new(wire.link(whom.mac), addrs, UDP, length, None);

@@ -8,7 +8,7 @@
 use super::datagram::{is_passing, send_udp};
 use super::packet::{Packet, TCP, UDP};
 use super::tcp::Tcp;
-use super::wire::{Way, Wire, has_room};
+use super::wire::{Cx, Way, Wire, has_room};
 use crate::config::{Forward, Protocol};
 use crate::frame::Batch;
 use crate::limits::NAT_DATAGRAM_FLOWS;
@@ -130,14 +130,7 @@ impl Forwards {
     }
 
     /// A datagram of the guest at `mac` to one of the gateway's ports. `false`: no client is behind it.
-    pub fn handle(
-        &mut self,
-        now: Instant,
-        mac: Mac,
-        packet: &Packet<'_>,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-    ) -> bool {
+    pub fn handle(&mut self, cx: &mut Cx, mac: Mac, packet: &Packet<'_>) -> bool {
         let Some((&[f0, f1, t0, t1, l0, l1, _, _], data)) = packet.payload.split_first_chunk::<8>() else {
             return false;
         };
@@ -147,45 +140,38 @@ impl Forwards {
         let &(listener, addr, at) = key;
         if let Some(client) = self.clients.get_mut(key) {
             if client.mac != mac {
-                wire.stats.foreign += 1;
+                cx.wire.stats.foreign += 1;
                 return true;
             }
-            client.active = now;
-            if host.send_from(listener, &data[..length], addr, at).is_err() {
-                wire.stats.host += 1;
+            client.active = cx.now;
+            if cx.host.send_from(listener, &data[..length], addr, at).is_err() {
+                cx.wire.stats.host += 1;
             }
         }
         true
     }
 
     /// Takes clients whose guest is known, a bounded number.
-    pub fn work(
-        &mut self,
-        now: Instant,
-        endpoint: &mut Endpoint,
-        tcp: &mut Tcp,
-        (host, wire): (&mut dyn Outside, &mut Wire),
-        out: &mut Batch,
-    ) {
+    pub fn work(&mut self, cx: &mut Cx, endpoint: &mut Endpoint, tcp: &mut Tcp, out: &mut Batch) {
         for index in 0..self.listeners.len() {
             let listener = &mut self.listeners[index];
-            if !listener.readable || listener.retry.is_some_and(|at| now < at) {
+            if !listener.readable || listener.retry.is_some_and(|at| cx.now < at) {
                 continue;
             }
             listener.retry = None;
             let guest = listener.forward.guest.ip();
-            let whom = endpoint.neighbour(now, guest).and_then(|_| endpoint.station(guest));
-            let since = *listener.searching.get_or_insert(now);
+            let whom = endpoint.neighbour(cx.now, guest).and_then(|_| endpoint.station(guest));
+            let since = *listener.searching.get_or_insert(cx.now);
             if whom.is_some() {
                 listener.searching = None;
-            } else if now - since < SEARCH {
+            } else if cx.now - since < SEARCH {
                 continue;
             } else {
                 listener.searching = None;
             }
             match listener.forward.protocol {
-                Protocol::Tcp => self.accept(now, index, whom, tcp, host, wire),
-                Protocol::Udp => self.receive(now, index, whom, (host, wire), out),
+                Protocol::Tcp => self.accept(cx, index, whom, tcp),
+                Protocol::Udp => self.receive(cx, index, whom, out),
             }
         }
     }
@@ -196,20 +182,12 @@ impl Forwards {
         port
     }
 
-    fn accept(
-        &mut self,
-        now: Instant,
-        index: usize,
-        whom: Option<Station>,
-        tcp: &mut Tcp,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-    ) {
-        let Some(gateway) = wire.gateway(self.listeners[index].forward.guest.ip()) else { return };
+    fn accept(&mut self, cx: &mut Cx, index: usize, whom: Option<Station>, tcp: &mut Tcp) {
+        let Some(gateway) = cx.wire.gateway(self.listeners[index].forward.guest.ip()) else { return };
         for _ in 0..TURN {
             let listener = &mut self.listeners[index];
             let guest = listener.forward.guest;
-            let socket = match host.accept(listener.socket) {
+            let socket = match cx.host.accept(listener.socket) {
                 Ok((socket, _)) => socket,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     listener.readable = false;
@@ -217,38 +195,31 @@ impl Forwards {
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => continue,
                 Err(_) => {
-                    listener.retry = Some(now + RETRY);
-                    wire.stats.host += 1;
+                    listener.retry = Some(cx.now + RETRY);
+                    cx.wire.stats.host += 1;
                     return;
                 }
             };
-            let opened = whom.filter(|whom| tcp.finds_room(now, *whom, host, wire)).is_some_and(|whom| {
+            let opened = whom.filter(|whom| tcp.finds_room(cx, *whom)).is_some_and(|whom| {
                 (0..TRIES).any(|_| {
                     let remote = SocketAddr::new(gateway, self.next_port());
-                    tcp.open(now, (guest, whom), remote, socket, wire)
+                    tcp.open(cx.now, (guest, whom), remote, socket, cx.wire)
                 })
             });
             if !opened {
-                host.close(socket, true);
+                cx.host.close(socket, true);
             }
         }
     }
 
-    fn receive(
-        &mut self,
-        now: Instant,
-        index: usize,
-        whom: Option<Station>,
-        (host, wire): (&mut dyn Outside, &mut Wire),
-        out: &mut Batch,
-    ) {
+    fn receive(&mut self, cx: &mut Cx, index: usize, whom: Option<Station>, out: &mut Batch) {
         let (socket, guest) = (self.listeners[index].socket, self.listeners[index].forward.guest);
-        let Some(gateway) = wire.gateway(guest.ip()) else { return };
+        let Some(gateway) = cx.wire.gateway(guest.ip()) else { return };
         for _ in 0..TURN {
             if !has_room(out) {
                 return;
             }
-            let (length, from, at) = match host.recv_at(socket, &mut self.buffer) {
+            let (length, from, at) = match cx.host.recv_at(socket, &mut self.buffer) {
                 Ok(found) => found,
                 Err(error) if is_passing(error.kind()) => continue,
                 Err(_) => {
@@ -257,13 +228,13 @@ impl Forwards {
                 }
             };
             let Some(whom) = whom else { continue };
-            let Some(port) = self.port_of(now, (socket, from, at), (guest, whom.mac), wire) else {
-                wire.stats.flows += 1;
+            let Some(port) = self.port_of(cx.now, (socket, from, at), (guest, whom.mac), cx.wire) else {
+                cx.wire.stats.flows += 1;
                 continue;
             };
             self.number = self.number.wrapping_add(1);
             let bytes = self.buffer.get(..length).unwrap_or_default();
-            send_udp(wire, whom, (SocketAddr::new(gateway, port), guest), bytes, self.number, out);
+            send_udp(cx.wire, whom, (SocketAddr::new(gateway, port), guest), bytes, self.number, out);
         }
     }
 

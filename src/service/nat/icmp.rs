@@ -2,11 +2,11 @@
 //!
 //! `type u8 · code u8 · checksum u16 · unused u16 · mtu u16 (IPv6: mtu u32) · the packet's beginning`
 
-use super::packet::{self, ETHERNET, Headers, ICMPV4, ICMPV6, Packet, UDP, pseudo};
+use super::packet::{self, Headers, ICMPV4, ICMPV6, Packet, UDP};
 use super::wire::{Way, Wire};
 use crate::service::outside::{Datagrams, Refusal, Refused};
 use crate::service::station::Station;
-use crate::wire::checksum::Sum;
+use crate::wire::headers::finish_icmp;
 use crate::wire::{Mac, Offload};
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,15 +42,15 @@ pub(super) fn pass_on(wire: &mut Wire, whom: Station, (kind, guest): (Datagrams,
         Datagrams::Echo if to.is_ipv4() => (ICMPV4, [8 << 8, 0, guest.port(), refused.number]),
         Datagrams::Echo => (ICMPV6, [128 << 8, 0, guest.port(), refused.number]),
     };
-    let mut quote = Headers::new(wire.link(whom.mac), (guest.ip(), to.ip()), protocol, 8, None);
+    let mut quote = Headers::packet((guest.ip(), to.ip()), protocol, 8);
     words.iter().for_each(|word| quote.push(&word.to_be_bytes()));
-    refuse_as(wire, whom, (src, guest.ip()), refused.why, quote.bytes().get(ETHERNET..).unwrap_or_default());
+    refuse_as(wire, whom, (src, guest.ip()), refused.why, quote.bytes());
 }
 
-/// Sends an ICMP message, whose checksum field is 0.
+/// Sends an ICMP message.
 pub(super) fn send(wire: &mut Wire, mac: Mac, (src, dst): (IpAddr, IpAddr), message: &mut [u8]) {
     let protocol = protocol(dst);
-    finish(message, (src, dst));
+    finish_icmp(message, (src, dst));
     let headers = Headers::new(wire.link(mac), (src, dst), protocol, message.len(), None);
     wire.send(&headers, &[message], Offload::NONE);
 }
@@ -62,7 +62,7 @@ pub(super) fn pong(wire: &mut Wire, whom: Station, packet: &Packet<'_>, id: u32)
         head.copy_from_slice(&[if packet.src.is_ipv4() { 0 } else { 129 }, 0, 0, 0]);
     }
     let addrs = (packet.dst, packet.src);
-    finish(&mut message, addrs);
+    finish_icmp(&mut message, addrs);
     let (link, mtu) = (wire.link(whom.mac), wire.mtu_to(addrs.1, whom));
     packet::cut(link, mtu, addrs, (packet.protocol, id), &[&message], &mut |headers, parts| {
         wire.send(headers, parts, Offload::NONE);
@@ -77,15 +77,6 @@ pub(super) fn is_request(packet: &Packet<'_>) -> bool {
 /// ICMP of the family of `addr`.
 pub(super) fn protocol(addr: IpAddr) -> u8 {
     if addr.is_ipv4() { ICMPV4 } else { ICMPV6 }
-}
-
-/// Writes the checksum of a message into its field, which is 0.
-pub(super) fn finish(message: &mut [u8], (src, dst): (IpAddr, IpAddr)) {
-    let sum = Sum::ZERO.add_bytes(message);
-    let sum = if dst.is_ipv4() { sum } else { sum.join(pseudo(src, dst, ICMPV6, message.len())) };
-    if let Some(field) = message.get_mut(2..4) {
-        field.copy_from_slice(&sum.checksum().to_be_bytes());
-    }
 }
 
 fn head(guest: IpAddr, refusal: Refusal) -> [u8; 8] {

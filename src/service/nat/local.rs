@@ -6,8 +6,8 @@
 
 use super::datagram::send_udp;
 use super::icmp;
-use super::packet::{self, Headers, ICMPV6, Packet, TCP, UDP};
-use super::wire::{Wire, has_room};
+use super::packet::{Headers, ICMPV6, Packet, TCP, UDP};
+use super::wire::{Cx, Wire, has_room};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
 use crate::service::endpoint::{Endpoint, Event as StreamEvent, group_mac};
@@ -114,12 +114,10 @@ impl Local {
         };
         let taken = match (packet.protocol, packet.src, packet.payload) {
             (UDP, ..) => {
-                let question = question(whom, packet).filter(|_| packet::checksum_fits(packet, offload.checksum));
+                let question = question(whom, packet).filter(|_| packet.checksum_fits(offload.checksum));
                 question.is_some_and(|question| servers.handle_datagram(now, question, host))
             }
-            (ICMPV6, IpAddr::V6(src), message @ [SOLICITATION, ..])
-                if packet::checksum_fits(packet, offload.checksum) =>
-            {
+            (ICMPV6, IpAddr::V6(src), message @ [SOLICITATION, ..]) if packet.checksum_fits(offload.checksum) => {
                 servers.handle_solicitation(now, (src, whom.mac), packet.hop_limit, message);
                 true
             }
@@ -147,32 +145,26 @@ impl Local {
     }
 
     /// Sends answers, as long as there is room in `out`.
-    pub fn work(
-        &mut self,
-        now: Instant,
-        endpoint: &mut Endpoint,
-        (host, wire): (&mut dyn Outside, &mut Wire),
-        out: &mut Batch,
-    ) {
-        if self.again.is_some_and(|at| at <= now) && has_room(out) {
+    pub fn work(&mut self, cx: &mut Cx, endpoint: &mut Endpoint, out: &mut Batch) {
+        if self.again.is_some_and(|at| at <= cx.now) && has_room(out) {
             self.again = None;
             for _ in 0..self.waiting.len() {
                 let Some((since, answer)) = self.waiting.pop_front() else { break };
-                self.send(now, since, answer, endpoint, wire, out);
+                self.send(cx.now, since, answer, endpoint, cx.wire, out);
             }
         }
-        self.ready |= self.servers.as_mut().is_some_and(|servers| servers.handle_files(now, host));
+        self.ready |= self.servers.as_mut().is_some_and(|servers| servers.handle_files(cx.now, cx.host));
         for _ in 0..TURN {
             if !self.ready || !has_room(out) {
                 break;
             }
-            match self.servers.as_mut().and_then(|servers| servers.poll_transmit(now, host)) {
-                Some(answer) => self.send(now, now, answer, endpoint, wire, out),
+            match self.servers.as_mut().and_then(|servers| servers.poll_transmit(cx.now, cx.host)) {
+                Some(answer) => self.send(cx.now, cx.now, answer, endpoint, cx.wire, out),
                 None => self.ready = false,
             }
         }
         if let Some(servers) = &mut self.servers {
-            servers.work_streams(now, endpoint);
+            servers.work_streams(cx.now, endpoint);
         }
     }
 

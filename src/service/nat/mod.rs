@@ -39,9 +39,7 @@ mod packet;
 mod reassembly;
 mod report;
 mod stats;
-mod table;
 mod tcp;
-mod timers;
 mod wire;
 
 pub use stats::{Flows, Stats};
@@ -64,7 +62,7 @@ use packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, UDP};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::SystemTime;
-use wire::{Wire, has_room};
+use wire::{Cx, Wire, has_room};
 
 /// The window of connections that end in the endpoint, those to the servers.
 const WINDOW: usize = 64 << 10;
@@ -230,7 +228,7 @@ impl Nat {
         // A router is known by its link-local address (RFC 4861, 4.2), which is the endpoint's.
         let link_local = matches!(packet.dst, IpAddr::V6(dst) if dst.is_unicast_link_local());
         let beyond = |wire: &Wire| !wire.owns(packet.dst) && !link_local;
-        let too_big = TooBig::read(&packet).filter(|_| packet::checksum_fits(&packet, offload.checksum));
+        let too_big = TooBig::read(&packet).filter(|_| packet.checksum_fits(offload.checksum));
         if let Some(told) = too_big.filter(|_| self.wire.is_guest(packet.src))
             && self.handle_too_big(&told, whom)
         {
@@ -293,7 +291,7 @@ impl Nat {
 
     /// Takes a whole packet of a guest that leads out, or to the host.
     fn translate(&mut self, now: Instant, whom: Station, packet: Packet<'_>, offload: Offload, host: &mut dyn Outside) {
-        if !packet::checksum_fits(&packet, offload.checksum) {
+        if !packet.checksum_fits(offload.checksum) {
             self.wire.stats.malformed += 1;
             return;
         }
@@ -308,20 +306,20 @@ impl Nat {
             self.wire.stats.forbidden += 1;
             return icmp::refuse(&mut self.wire, whom, packet.src, Refusal::Prohibited, packet.whole);
         }
+        let cx = &mut Cx { now, host, wire: &mut self.wire };
         match packet.protocol {
-            TCP => self.tcp.handle(now, (whom, &mut self.endpoint), &packet, host, &mut self.wire),
-            UDP if self.wire.owns(packet.dst) && self.forwards.handle(now, whom.mac, &packet, host, &mut self.wire) => {
-            }
-            ICMPV4 | ICMPV6 if self.wire.owns(packet.dst) && icmp::is_request(&packet) => {
+            TCP => self.tcp.handle(cx, (whom, &mut self.endpoint), &packet),
+            UDP if cx.wire.owns(packet.dst) && self.forwards.handle(cx, whom.mac, &packet) => {}
+            ICMPV4 | ICMPV6 if cx.wire.owns(packet.dst) && icmp::is_request(&packet) => {
                 self.number = self.number.wrapping_add(1);
-                icmp::pong(&mut self.wire, whom, &packet, self.number);
+                icmp::pong(cx.wire, whom, &packet, self.number);
             }
-            ICMPV4 | ICMPV6 if !icmp::is_request(&packet) => self.wire.stats.ignored += 1,
+            ICMPV4 | ICMPV6 if !icmp::is_request(&packet) => cx.wire.stats.ignored += 1,
             UDP | ICMPV4 | ICMPV6 => {
                 let segment = (offload.gso == Gso::Udp).then_some(offload.gso_size.into());
-                self.datagrams.handle(now, (whom, segment), &packet, host, &mut self.wire);
+                self.datagrams.handle(cx, (whom, segment), &packet);
             }
-            _ => self.wire.stats.ignored += 1,
+            _ => cx.wire.stats.ignored += 1,
         }
     }
 
@@ -380,11 +378,12 @@ impl Service for Nat {
 
     fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Outside) {
         self.wire.set_now(now);
+        let cx = &mut Cx { now, host, wire: &mut self.wire };
         if !self.tcp.handle_event(event.socket, event.readable, event.writable)
-            && !self.datagrams.handle_event(event.socket, host, &mut self.wire, event.refused)
+            && !self.datagrams.handle_event(cx, event.socket, event.refused)
             && !self.forwards.handle_event(event.socket)
         {
-            self.local.handle_event(now, event, host);
+            self.local.handle_event(now, event, cx.host);
         }
     }
 
@@ -400,7 +399,7 @@ impl Service for Nat {
         while let Some(event) = self.endpoint.poll_event() {
             self.local.handle_stream(now, event, &mut self.endpoint, host);
         }
-        self.tcp.handle_timeout(now, host, &mut self.wire);
+        self.tcp.handle_timeout(&mut Cx { now, host, wire: &mut self.wire });
         self.datagrams.handle_timeout(now, host);
         self.forwards.handle_timeout(now);
         self.local.handle_timeout(now, host);
@@ -411,16 +410,17 @@ impl Service for Nat {
     fn poll_transmit(&mut self, now: Instant, host: &mut dyn Outside, out: &mut Batch) -> bool {
         self.wire.set_now(now);
         self.first = (self.first + 1) % PARTS;
+        let cx = &mut Cx { now, host, wire: &mut self.wire };
         for turn in 0..PARTS {
             match (self.first + turn) % PARTS {
-                0 => self.tcp.work(now, host, &mut self.wire, out),
-                1 => self.datagrams.work(now, host, &mut self.wire, out),
+                0 => self.tcp.work(cx, out),
+                1 => self.datagrams.work(cx, out),
                 2 => {
-                    self.forwards.work(now, &mut self.endpoint, &mut self.tcp, (host, &mut self.wire), out);
-                    self.local.work(now, &mut self.endpoint, (host, &mut self.wire), out);
+                    self.forwards.work(cx, &mut self.endpoint, &mut self.tcp, out);
+                    self.local.work(cx, &mut self.endpoint, out);
                 }
                 _ => {
-                    self.wire.drain(out);
+                    cx.wire.drain(out);
                     self.endpoint.fill(now, out);
                 }
             }

@@ -19,6 +19,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Frames that wait at most; what comes on top is lost, as on any link.
 const OUTBOX: usize = 1024;
 
+/// What the parts of a gateway work with, for the time of a call.
+pub(super) struct Cx<'a> {
+    pub now: Instant,
+    pub host: &'a mut dyn Outside,
+    pub wire: &'a mut Wire,
+}
+
 /// Where a packet of a guest leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Way {

@@ -319,11 +319,11 @@ fn a_priority_tag_is_no_vlan() {
 
 /// An ICMPv6 message as a frame, with its checksum.
 fn icmpv6(dst: Mac, (from, to): (&str, &str), message: &[u8]) -> Vec<u8> {
-    let (from, to): (Ipv6Addr, Ipv6Addr) = (from.parse().unwrap(), to.parse().unwrap());
+    let addrs = (from.parse().unwrap(), to.parse().unwrap());
     let mut scratch = Scratch::new(1500);
-    let out = start_v6(&mut scratch, (from, to), ICMPV6, Some(255), message.len());
+    let out = start(&mut scratch, addrs, ICMPV6, Some(255), message.len());
     out.copy_from_slice(message);
-    Icmpv6Packet::new_unchecked(out).fill_checksum(&from, &to);
+    finish_icmp(out, addrs);
     frame(dst, HOST, ETHERTYPE_IPV6, scratch.packet())
 }
 

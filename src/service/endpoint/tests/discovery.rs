@@ -5,6 +5,7 @@ use crate::service::endpoint::scratch::Scratch;
 use crate::service::endpoint::{Endpoint, EndpointConfig, Event, icmp, ip, nd};
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Host 1 of [`config`], its announcements already out.
 fn quiet_host() -> Endpoint {
@@ -134,7 +135,7 @@ fn a_solicitation_is_answered() {
     let mut probe = Scratch::new(1500);
     nd::solicit(&mut probe, ("::".parse().unwrap(), group), target, own);
     let bytes = probe.packet().to_vec();
-    let icmp = ip::start_v6(&mut probe, ("::".parse().unwrap(), group), ip::ICMPV6, Some(255), 24);
+    let icmp = ip::start(&mut probe, ("::".parse().unwrap(), group.into()), ip::ICMPV6, Some(255), 24);
     icmp.copy_from_slice(&bytes[40..64]);
     smoltcp::wire::Icmpv6Packet::new_unchecked(icmp).fill_checksum(&"::".parse().unwrap(), &group);
     let frame = framed(&mut probe, Mac([0x33, 0x33, 0xff, 0, 0, 2]));
@@ -168,9 +169,9 @@ fn a_router_says_that_it_is_one() {
 
 #[test]
 fn a_listener_query_is_answered_with_a_report() {
-    let (src, group) = ("fe80::1".parse().unwrap(), "ff02::1".parse().unwrap());
+    let (src, group): (_, Ipv6Addr) = ("fe80::1".parse().unwrap(), "ff02::1".parse().unwrap());
     let mut scratch = Scratch::new(1500);
-    let payload = ip::start_v6(&mut scratch, (src, group), 0, Some(1), 36);
+    let payload = ip::start(&mut scratch, (IpAddr::V6(src), group.into()), 0, Some(1), 36);
     payload[..8].copy_from_slice(&[ip::ICMPV6, 0, 5, 2, 0, 0, 1, 0]);
     payload[8] = nd::MLD_QUERY;
     smoltcp::wire::Icmpv6Packet::new_unchecked(&mut payload[8..]).fill_checksum(&src, &group);

@@ -11,11 +11,11 @@ use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_ASKED, NAT_ASKED_EVERY, NAT_SILENCE};
 use crate::service::nat::icmp::QUOTE;
 use crate::service::nat::packet::{Headers, TCP, pseudo, unfinished};
-use crate::service::nat::table::{self, Flow as _};
-use crate::service::nat::wire::{Wire, has_room};
+use crate::service::nat::wire::{Cx, Wire, has_room};
 use crate::service::outside::{Outside, SocketId};
 use crate::service::station::Station;
-use crate::time::{Duration, Instant};
+use crate::service::table::{self, Flow as _};
+use crate::time::{Duration, Instant, earliest};
 use crate::wire::{Gso, Mac, Offload};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -131,7 +131,7 @@ impl table::Flow for Flow {
         self.socket
     }
 
-    fn due(&self) -> Instant {
+    fn due(&self) -> Option<Instant> {
         let rest = match self.worth() {
             Worth::Over => LINGER,
             Worth::Half => HALF_CLOSED,
@@ -140,7 +140,7 @@ impl table::Flow for Flow {
         };
         let end = self.failure.map_or(self.active + rest, |failure| failure.since + LAST_WORDS);
         let end = if self.may_ask() { end.min(self.ask_at) } else { end };
-        self.connection.poll_timeout().map_or(end, |at| at.min(end))
+        earliest(self.connection.poll_timeout(), Some(end))
     }
 }
 
@@ -218,7 +218,7 @@ impl Flow {
             (self.asks.left, self.ask_at) = (left, now + self.asks.pause);
             self.connection.ask();
         }
-        self.due() > now
+        self.due().is_none_or(|due| due > now)
     }
 
     /// Takes a segment of the guest. `room` bytes may be held in addition to what the host takes.
@@ -260,28 +260,20 @@ impl Flow {
     }
 
     /// Moves bytes in both directions and puts segments into `out`, a bounded number of each.
-    pub fn work(
-        &mut self,
-        now: Instant,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-        buffer: &mut [u8],
-        room: usize,
-        out: &mut Batch,
-    ) -> Fate {
+    pub fn work(&mut self, cx: &mut Cx, buffer: &mut [u8], room: usize, out: &mut Batch) -> Fate {
         if let Some(socket) = self.socket {
             if self.connection.is_dialling() {
-                match self.dial(now, socket, host) {
+                match self.dial(cx.now, socket, cx.host) {
                     Fate::Works => {}
                     other => return other,
                 }
             }
-            self.write(now, socket, host);
-            self.read(now, socket, host, buffer, room);
+            self.write(cx.now, socket, cx.host);
+            self.read(cx.now, socket, cx.host, buffer, room);
         }
-        let all_sent = self.emit(now, wire, out);
+        let all_sent = self.emit(cx.now, cx.wire, out);
         if self.connection.is_done() && self.socket.is_some() {
-            self.active = now;
+            self.active = cx.now;
             // A flow that lingers needs no memory.
             self.connection.rest();
             return Fate::Over;

@@ -43,6 +43,7 @@
 //! | LAST-ACK | `Ending` | has ended | the guest's end came first |
 //! | TIME-WAIT | `Done` | has ended | no socket any more: 2 s where the host's end came first, no time otherwise |
 
+mod congestion;
 mod connection;
 mod exchange;
 mod flow;
@@ -57,14 +58,14 @@ mod sender;
 
 use super::icmp;
 use super::packet::Packet;
-use super::table::Table;
-use super::wire::{Way, Wire, has_room};
+use super::wire::{Cx, Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
 use crate::service::endpoint::Endpoint;
 use crate::service::outside::{Outside, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
 use crate::service::station::Station;
+use crate::service::table::Table;
 use crate::time::Instant;
 use crate::wire::Mac;
 use connection::{Connection, Verdict};
@@ -137,35 +138,28 @@ impl Tcp {
     }
 
     /// Takes a packet of a guest whose checksum fits. The endpoint knows who has an address.
-    pub fn handle(
-        &mut self,
-        now: Instant,
-        (whom, endpoint): (Station, &mut Endpoint),
-        packet: &Packet<'_>,
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-    ) {
+    pub fn handle(&mut self, cx: &mut Cx, (whom, endpoint): (Station, &mut Endpoint), packet: &Packet<'_>) {
         let Some(((from, to), segment, payload)) = Segment::parse(packet.payload) else {
-            wire.stats.malformed += 1;
+            cx.wire.stats.malformed += 1;
             return;
         };
         let key = Key { guest: SocketAddr::new(packet.src, from), remote: SocketAddr::new(packet.dst, to) };
         let asks = segment.flags.syn && !segment.flags.ack && !segment.flags.rst;
         let mut found = self.flows.find(&key);
         if let Some(index) = found.filter(|&index| asks && self.is_lingering(index)) {
-            self.remove(index, host, false);
+            self.remove(index, cx.host, false);
             found = None;
         }
         match found {
-            Some(index) if self.is_its_own(now, index, (whom.mac, endpoint), &segment) => {
-                self.handle_known(now, index, (whom, &segment, payload), host, wire);
+            Some(index) if self.is_its_own(cx.now, index, (whom.mac, endpoint), &segment) => {
+                self.handle_known(cx, index, (whom, &segment, payload));
             }
-            Some(_) => wire.stats.foreign += 1,
+            Some(_) => cx.wire.stats.foreign += 1,
             None if asks => {
-                endpoint.meet(now, packet.src, whom);
-                self.begin(now, whom, key, &segment, packet, (host, wire));
+                endpoint.meet(cx.now, packet.src, whom);
+                self.begin(cx, whom, key, &segment, packet);
             }
-            None => answer_stray(whom.mac, key, &segment, payload.len(), wire),
+            None => answer_stray(whom.mac, key, &segment, payload.len(), cx.wire),
         }
     }
 
@@ -191,65 +185,50 @@ impl Tcp {
         self.flows.get(index).is_some_and(|flow| flow.socket.is_none())
     }
 
-    fn handle_known(
-        &mut self,
-        now: Instant,
-        index: u32,
-        (whom, segment, payload): (Station, &Segment, &[u8]),
-        host: &mut dyn Outside,
-        wire: &mut Wire,
-    ) {
+    fn handle_known(&mut self, cx: &mut Cx, index: u32, (whom, segment, payload): (Station, &Segment, &[u8])) {
         let Some(flow) = self.flows.get_mut(index) else { return };
         let before = flow.connection.held();
         let room = room(self.held, before);
         if room < payload.len() {
-            wire.stats.memory += 1;
+            cx.wire.stats.memory += 1;
         }
-        let verdict = flow.handle(now, segment, payload, room, host);
+        let verdict = flow.handle(cx.now, segment, payload, room, cx.host);
         self.held = self.held + flow.connection.held() - before;
         match verdict {
             Verdict::Lives => self.flows.make_ready(index),
-            Verdict::Reset => self.remove(index, host, true),
-            Verdict::Stray => answer_stray(whom.mac, flow.key, segment, payload.len(), wire),
+            Verdict::Reset => self.remove(index, cx.host, true),
+            Verdict::Stray => answer_stray(whom.mac, flow.key, segment, payload.len(), cx.wire),
         }
     }
 
     /// A guest asks for a connection: the host begins it.
-    fn begin(
-        &mut self,
-        now: Instant,
-        whom: Station,
-        key: Key,
-        syn: &Segment,
-        packet: &Packet<'_>,
-        (host, wire): (&mut dyn Outside, &mut Wire),
-    ) {
-        let addr = match wire.way_of_new(key.remote.ip(), host) {
+    fn begin(&mut self, cx: &mut Cx, whom: Station, key: Key, syn: &Segment, packet: &Packet<'_>) {
+        let addr = match cx.wire.way_of_new(key.remote.ip(), cx.host) {
             Way::Out(addr) => addr,
             Way::Forbidden => {
-                wire.stats.forbidden += 1;
-                return icmp::refuse(wire, whom, key.guest.ip(), Refusal::Prohibited, packet.whole);
+                cx.wire.stats.forbidden += 1;
+                return icmp::refuse(cx.wire, whom, key.guest.ip(), Refusal::Prohibited, packet.whole);
             }
             Way::Nowhere => {
-                wire.stats.ignored += 1;
-                return icmp::refuse(wire, whom, key.guest.ip(), Refusal::Host, packet.whole);
+                cx.wire.stats.ignored += 1;
+                return icmp::refuse(cx.wire, whom, key.guest.ip(), Refusal::Host, packet.whole);
             }
             Way::Astray => {
-                wire.stats.ignored += 1;
+                cx.wire.stats.ignored += 1;
                 return;
             }
         };
-        if !self.finds_room(now, whom, host, wire) {
+        if !self.finds_room(cx, whom) {
             return;
         }
-        match host.connect(SocketAddr::new(addr, key.remote.port())) {
+        match cx.host.connect(SocketAddr::new(addr, key.remote.port())) {
             Ok(socket) => {
-                let mut connection = Connection::asked(syn, self.isn.number(now, &key), own_mss(wire, &key));
-                connection.limit(way_mss(wire, &key, whom));
-                wire.stats.tcp += 1;
-                self.flows.insert(Flow::new(now, key, whom, connection, socket, packet.whole));
+                let mut connection = Connection::asked(syn, self.isn.number(cx.now, &key), own_mss(cx.wire, &key));
+                connection.limit(way_mss(cx.wire, &key, whom));
+                cx.wire.stats.tcp += 1;
+                self.flows.insert(Flow::new(cx.now, key, whom, connection, socket, packet.whole));
             }
-            Err(error) => refuse(whom, key, syn, packet.whole, error.kind(), wire),
+            Err(error) => refuse(whom, key, syn, packet.whole, error.kind(), cx.wire),
         }
     }
 
@@ -276,23 +255,23 @@ impl Tcp {
     }
 
     /// Whether there is room for a flow of `whom`; where there is none another one may have to go.
-    pub fn finds_room(&mut self, now: Instant, whom: Station, host: &mut dyn Outside, wire: &mut Wire) -> bool {
+    pub fn finds_room(&mut self, cx: &mut Cx, whom: Station) -> bool {
         if self.flows.admits(whom.port()) {
             return true;
         }
-        wire.stats.flows += 1;
-        if let Some(index) = self.room.make(now, whom.port(), &self.flows) {
-            self.end(index, host, wire);
+        cx.wire.stats.flows += 1;
+        if let Some(index) = self.room.make(cx.now, whom.port(), &self.flows) {
+            self.end(cx, index);
         }
         self.flows.admits(whom.port())
     }
 
     /// Ends a flow for both sides, by a reset where one has not ended.
-    fn end(&mut self, index: u32, host: &mut dyn Outside, wire: &mut Wire) {
+    fn end(&mut self, cx: &mut Cx, index: u32) {
         if let Some(flow) = self.flows.get(index).filter(|flow| flow.socket.is_some()) {
-            flow.reset(wire);
+            flow.reset(cx.wire);
         }
-        self.remove(index, host, true);
+        self.remove(index, cx.host, true);
     }
 
     /// Takes a flow out, and closes its socket; `abort`: by a reset.
@@ -359,7 +338,7 @@ impl Tcp {
     }
 
     /// Gives every flow that has something to do a turn, as long as there is room in `out`.
-    pub fn work(&mut self, now: Instant, host: &mut dyn Outside, wire: &mut Wire, out: &mut Batch) {
+    pub fn work(&mut self, cx: &mut Cx, out: &mut Batch) {
         if self.feeds() {
             std::mem::take(&mut self.starved).into_iter().for_each(|index| self.flows.make_ready(index));
         }
@@ -371,7 +350,7 @@ impl Tcp {
             let Some(flow) = self.flows.get_mut(index) else { continue };
             let before = flow.connection.held();
             let room = room(self.held, before);
-            let fate = flow.work(now, host, wire, &mut self.buffer, room, out);
+            let fate = flow.work(cx, &mut self.buffer, room, out);
             self.held = self.held + flow.connection.held() - before;
             match fate {
                 Fate::Rests => {}
@@ -379,13 +358,13 @@ impl Tcp {
                 Fate::Starves => {
                     self.starved.insert(index);
                 }
-                Fate::Over => self.finish(index, host),
-                Fate::Broken => self.end(index, host, wire),
+                Fate::Over => self.finish(index, cx.host),
+                Fate::Broken => self.end(cx, index),
                 Fate::Failed(why) => {
                     let (whom, key, quote, syn) = (flow.station, flow.key, flow.quote.clone(), flow.connection.reset());
                     let syn = Segment { seq: syn.ack.wrapping_sub(1), ..Segment::default() };
-                    refuse(whom, key, &syn, &quote, why, wire);
-                    self.remove(index, host, false);
+                    refuse(whom, key, &syn, &quote, why, cx.wire);
+                    self.remove(index, cx.host, false);
                 }
             }
             self.flows.schedule(index);
@@ -405,15 +384,15 @@ impl Tcp {
     }
 
     /// Does what is due: sends again, gives up.
-    pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside, wire: &mut Wire) {
-        while let Some(index) = self.flows.pop_due(now) {
+    pub fn handle_timeout(&mut self, cx: &mut Cx) {
+        while let Some(index) = self.flows.pop_due(cx.now) {
             let Some(flow) = self.flows.get_mut(index) else { continue };
-            if flow.handle_timeout(now) {
+            if flow.handle_timeout(cx.now) {
                 self.flows.make_ready(index);
                 self.flows.schedule(index);
                 continue;
             }
-            self.end(index, host, wire);
+            self.end(cx, index);
         }
     }
 }

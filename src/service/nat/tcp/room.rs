@@ -13,7 +13,7 @@
 
 use super::flow::{Flow, Key, Worth};
 use crate::frame::PortId;
-use crate::service::nat::table::Table;
+use crate::service::table::Table;
 use crate::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;

@@ -14,6 +14,7 @@
 //!
 //! There is one timer. It runs while something is unacknowledged, or waits for a window to open.
 
+use super::congestion::Congestion;
 use super::exchange::Phase;
 pub(super) use super::exchange::{Acked, Draft, Heard};
 use super::ring::Ring;
@@ -34,8 +35,6 @@ const TRIES: u8 = 9;
 const OVERRIDE: Duration = Duration::from_millis(200);
 /// No way is so narrow that it carries less, behind 40 bytes of headers.
 const LEAST_MSS: usize = LEAST_V4 as usize - 40;
-/// Segments that may be sent before anything was acknowledged (RFC 6928).
-const INITIAL_WINDOW: usize = 10;
 
 /// See the module.
 pub(super) struct Sender {
@@ -52,8 +51,7 @@ pub(super) struct Sender {
     widest: usize,
     /// Sequence and acknowledgement number of the segment that announced the window.
     announced: (u32, u32),
-    congestion: usize,
-    threshold: usize,
+    congestion: Congestion,
     duplicates: u8,
     /// The guest says what it holds.
     sacks: bool,
@@ -86,8 +84,7 @@ impl Sender {
             window: 0,
             widest: 0,
             announced: (0, 0),
-            congestion: INITIAL_WINDOW * 536,
-            threshold: SEND_LIMIT,
+            congestion: Congestion::new(536),
             duplicates: 0,
             sacks: false,
             board: Scoreboard::default(),
@@ -107,7 +104,7 @@ impl Sender {
         self.widest = self.window;
         self.sacks = syn.options.sack_permitted;
         self.announced = (syn.seq, self.una);
-        self.congestion = INITIAL_WINDOW * self.mss;
+        self.congestion = Congestion::new(self.mss);
     }
 
     /// Segments are to carry `mss` bytes at most from now on.
@@ -180,7 +177,7 @@ impl Sender {
             return 0;
         }
         let held = self.board.held(self.una, self.max) as usize;
-        let wanted = self.window.min(self.congestion + held).clamp(2 * self.mss, SEND_LIMIT.max(2 * self.mss));
+        let wanted = self.window.min(self.congestion.window() + held).clamp(2 * self.mss, SEND_LIMIT.max(2 * self.mss));
         wanted.saturating_sub(self.bytes.len())
     }
 
@@ -266,7 +263,7 @@ impl Sender {
             self.mss
         } else {
             self.board.lost(self.mss).filter(|&lost| before(seq, lost))?;
-            self.congestion.saturating_sub(self.under_way()).min(SUPER_PAYLOAD) / self.mss * self.mss
+            self.congestion.window().saturating_sub(self.under_way()).min(SUPER_PAYLOAD) / self.mss * self.mss
         };
         // Only what was sent before: an acknowledgement of more would seem to be of nothing that was.
         let (at, space) = (seq.wrapping_sub(self.una) as usize, end.wrapping_sub(seq) as usize);
@@ -294,7 +291,7 @@ impl Sender {
     /// How many of `left` bytes may go while `sent` are under way. Small ones wait for a window that takes whole
     /// segments, or half of what it ever was (RFC 9293, 3.8.6.2.1), unless they are the last.
     fn sendable(&self, sent: usize, left: usize) -> usize {
-        let allowed = self.window.saturating_sub(sent).min(self.congestion.saturating_sub(self.under_way()));
+        let allowed = self.window.saturating_sub(sent).min(self.congestion.window().saturating_sub(self.under_way()));
         let whole = SUPER_PAYLOAD / self.mss * self.mss;
         let len = left.min(allowed).min(whole.max(self.mss.min(SUPER_PAYLOAD)));
         let is_worth_it = len == left || (sent == 0 && len < self.mss && len >= self.widest / 2);
@@ -424,17 +421,15 @@ impl Sender {
                 // The next one is lost, too (RFC 6582, 3.2, step 3).
                 self.resend = !before(ack, self.again);
                 if !self.sacks {
-                    self.congestion = (self.congestion.saturating_sub(acked) + self.mss).max(self.mss);
+                    self.congestion.deflate(acked, self.mss);
                 }
             }
             Some(_) => {
                 self.recover = None;
-                self.congestion = self.threshold;
+                self.congestion.recover();
             }
-            None if self.congestion < self.threshold => self.congestion += acked,
-            None => self.congestion += (self.mss * acked / self.congestion.max(1)).max(1),
+            None => self.congestion.grow(acked, self.mss),
         }
-        self.congestion = self.congestion.min(SEND_LIMIT);
     }
 
     fn duplicate(&mut self) {
@@ -442,23 +437,22 @@ impl Sender {
         if self.recover.is_none() && self.duplicates == DUPLICATES {
             self.begin_recovery();
         } else if self.recover.is_some() && !self.sacks {
-            self.congestion = (self.congestion + self.mss).min(SEND_LIMIT);
+            self.congestion.inflate(self.mss);
         }
     }
 
     /// Something was lost: the first segment at least.
     fn begin_recovery(&mut self) {
-        self.halve();
         // That each duplicate means a segment less on its way shows on the board, or is added here (RFC 5681, 3.2).
         let left = if self.sacks { 0 } else { usize::from(DUPLICATES) * self.mss };
-        self.congestion = self.threshold + left;
+        self.congestion.lose(self.sent(), left, self.mss);
         (self.recover, self.again, self.resend) = (Some(self.max), self.una, true);
         self.way.forget();
     }
 
-    fn halve(&mut self) {
-        let under_way = self.max.wrapping_sub(self.una) as usize;
-        self.threshold = (under_way / 2).max(2 * self.mss);
+    /// What was sent and not acknowledged.
+    fn sent(&self) -> usize {
+        self.max.wrapping_sub(self.una) as usize
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -480,8 +474,7 @@ impl Sender {
         if self.is_open() && self.window == 0 {
             self.probe = true;
         } else if self.nxt != self.una || self.una != self.max {
-            self.halve();
-            self.congestion = self.mss;
+            self.congestion.collapse(self.sent(), self.mss);
         }
         self.nxt = self.una;
         (self.recover, self.duplicates, self.resend) = (None, 0, false);

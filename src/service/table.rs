@@ -1,4 +1,5 @@
-//! Flows, and every way to find one: by its key, by its socket, by its turn, and by its deadline.
+//! Flows, and every way to find one: by its key, by its socket, by its turn, and by its deadline. The connections of an
+//! endpoint are in one, and the flows of a gateway.
 //!
 //! A flow lives in a slot whose index names it inside the table; the index of one that has gone is given to another. A
 //! packet costs one look into a hash table, and so does an event of a socket, however many flows there are.
@@ -6,7 +7,8 @@
 //! There are so many flows and no more. So that one guest cannot take them all from the others, whatever addresses it
 //! makes up, each port of the switch has its share ([`Shares`]).
 
-use super::timers::Timers;
+mod timers;
+
 use crate::frame::PortId;
 use crate::service::outside::SocketId;
 use crate::service::shares::Shares;
@@ -14,9 +16,10 @@ use crate::time::Instant;
 use foldhash::fast::FixedState;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
+use timers::Timers;
 
 /// What a table wants to know of its flows.
-pub(super) trait Flow {
+pub(crate) trait Flow {
     type Key: Copy + Eq + Hash;
 
     /// What its packets are known by; stays the same.
@@ -25,11 +28,18 @@ pub(super) trait Flow {
     /// The port of the switch that it counts for; stays the same.
     fn port(&self) -> PortId;
 
-    /// Its socket; see [`Table::forget_socket`].
-    fn socket(&self) -> Option<SocketId>;
+    /// Its socket, if it may be found by one; see [`Table::forget_socket`].
+    fn socket(&self) -> Option<SocketId> {
+        None
+    }
 
-    /// When it has something to do by itself. Earlier than before only where [`Table::schedule`] is called.
-    fn due(&self) -> Instant;
+    /// Whether it counts for its port.
+    fn counts(&self) -> bool {
+        self.socket().is_some()
+    }
+
+    /// When it has something to do by itself, if at all. Earlier than before only where [`Table::schedule`] is called.
+    fn due(&self) -> Option<Instant>;
 }
 
 struct Slot<F> {
@@ -41,12 +51,12 @@ struct Slot<F> {
 }
 
 /// See the module.
-pub(super) struct Table<F: Flow> {
+pub(crate) struct Table<F: Flow> {
     slots: Vec<Option<Slot<F>>>,
     free: Vec<u32>,
     keys: HashMap<F::Key, u32, FixedState>,
     sockets: HashMap<SocketId, u32, FixedState>,
-    /// How many flows with a socket each port has.
+    /// How many flows that count each port has.
     shares: Shares,
     ready: VecDeque<u32>,
     timers: Timers,
@@ -68,7 +78,7 @@ impl<F: Flow> Table<F> {
         }
     }
 
-    /// Whether `port` may have one flow more. Those that have no socket any more count for nobody.
+    /// Whether `port` may have one flow more.
     pub fn admits(&self, port: PortId) -> bool {
         self.len() < self.most && self.is_within(port)
     }
@@ -81,11 +91,11 @@ impl<F: Flow> Table<F> {
             // An entry that is earlier than its flow's deadline goes where that is: each time one is due later.
             let (at, index) = self.timers.first_of(whose)?;
             let slot = self.slots.get_mut(index as usize).and_then(Option::as_mut)?;
-            let due = slot.flow.due();
-            if due <= at {
-                return Some(index);
+            match slot.flow.due() {
+                Some(due) if due <= at => return Some(index),
+                Some(due) => self.timers.move_to((index, whose), &mut slot.entry, due),
+                None => self.timers.remove((index, whose), &mut slot.entry),
             }
-            self.timers.move_to((index, whose), &mut slot.entry, due);
         }
     }
 
@@ -148,6 +158,8 @@ impl<F: Flow> Table<F> {
         self.keys.insert(flow.key(), index);
         if let Some(socket) = flow.socket() {
             self.sockets.insert(socket, index);
+        }
+        if flow.counts() {
             self.shares.take(flow.port());
         }
         self.slots[index as usize] = Some(Slot { flow, ready: false, entry: None });
@@ -162,13 +174,15 @@ impl<F: Flow> Table<F> {
         self.keys.remove(&slot.flow.key());
         if let Some(socket) = slot.flow.socket() {
             self.sockets.remove(&socket);
+        }
+        if slot.flow.counts() {
             self.shares.give(slot.flow.port());
         }
         self.free.push(index);
         Some(slot.flow)
     }
 
-    /// A flow that stays has this socket no longer.
+    /// A flow that stays has this socket no longer, and counts for nobody.
     pub fn forget_socket(&mut self, socket: SocketId) {
         let flow = self.sockets.remove(&socket).and_then(|index| self.get(index));
         if let Some(port) = flow.map(Flow::port) {
@@ -203,8 +217,10 @@ impl<F: Flow> Table<F> {
 
     /// The flow may be due earlier than before.
     pub fn schedule(&mut self, index: u32) {
-        if let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::as_mut) {
-            self.timers.set((index, slot.flow.port()), &mut slot.entry, slot.flow.due());
+        if let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::as_mut)
+            && let Some(due) = slot.flow.due()
+        {
+            self.timers.set((index, slot.flow.port()), &mut slot.entry, due);
         }
     }
 
@@ -219,7 +235,7 @@ impl<F: Flow> Table<F> {
             let (_, index) = self.timers.first().filter(|(at, _)| *at <= now)?;
             let slot = self.slots.get_mut(index as usize).and_then(Option::as_mut)?;
             self.timers.remove((index, slot.flow.port()), &mut slot.entry);
-            if slot.flow.due() <= now {
+            if slot.flow.due().is_some_and(|due| due <= now) {
                 return Some(index);
             }
             self.schedule(index);
@@ -257,9 +273,9 @@ mod tests {
         fn socket(&self) -> Option<SocketId> {
             self.socket
         }
-        fn due(&self) -> Instant {
+        fn due(&self) -> Option<Instant> {
             ASKED.set(ASKED.get() + 1);
-            self.due
+            Some(self.due)
         }
     }
 
