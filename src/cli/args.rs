@@ -132,7 +132,6 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-<<<<<<< HEAD
     /// Who is on a running bridge: MAC and IP addresses, names, ports, and which of them two have
     Stations {
         /// Which bridge.
@@ -142,10 +141,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-=======
     /// Frames of a running bridge: as lines, as a pcapng file, or in Wireshark; no root, and no frame is slowed
     Capture(CaptureArgs),
->>>>>>> main
     /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
     Wait {
         /// The port, port=NAME

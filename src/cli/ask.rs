@@ -62,7 +62,6 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
-<<<<<<< HEAD
     /// Who is on it.
     Stations {
         /// The bridge.
@@ -70,10 +69,8 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
-=======
     /// Its frames.
     Capture(Box<Asked>),
->>>>>>> main
     /// Waits for a port.
     Wait {
         /// Its name.
@@ -136,16 +133,13 @@ impl Ask {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
             }
-<<<<<<< HEAD
             Self::Stations { name, json } => {
                 let mut client = connect(name.as_deref())?;
                 let (fdb, told) = (client.fdb(None)?, client.stations()?);
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
-=======
             Self::Capture(asked) => capture::run(*asked),
->>>>>>> main
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }
     }

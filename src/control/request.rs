@@ -8,11 +8,7 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// What can stand in `command`, in the order of [`Command`]: the list that an unknown word is answered with.
-<<<<<<< HEAD
-const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "wait"];
-=======
-const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "wait", "capture"];
->>>>>>> main
+const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "wait", "capture"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -97,11 +93,7 @@ impl Command {
     /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
     pub fn only_asks(&self) -> bool {
         match self {
-<<<<<<< HEAD
-            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Wait { .. } => true,
-=======
-            Self::Status | Self::Fdb { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
->>>>>>> main
+            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
         }
     }

@@ -48,14 +48,11 @@ pub(super) enum Command {
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
-<<<<<<< HEAD
     Known(Sender<(Vec<NamedKnown>, Vec<Mac>)>),
-=======
     /// Captures for one more.
     Capture(Inlet, Sender<()>),
     /// Captures no more for the one of this number.
     EndCapture(u64),
->>>>>>> main
     Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }

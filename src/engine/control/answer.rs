@@ -110,11 +110,8 @@ impl Answerer {
                 want.switch().map(|name| self.switch(name)).transpose()?;
                 Ok(Outcome::Page(want))
             }
-<<<<<<< HEAD
             Command::Stations => done(&self.stations()?),
-=======
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
->>>>>>> main
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
         }
     }
