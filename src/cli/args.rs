@@ -9,7 +9,7 @@ use ::log::LevelFilter;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
-use super::capture::CaptureArgs;
+use super::capture::{CaptureArgs, ExtcapArgs};
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::{complete, help};
@@ -158,6 +158,8 @@ pub enum Command {
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
+    /// Running bridges and their ports in Wireshark's list of interfaces: --install puts it there
+    Extcap(ExtcapArgs),
     /// The guide, by topic: without one, the list of topics
     Help {
         /// One topic, as `zbridge help` lists them, or a command

@@ -49,6 +49,7 @@ use std::os::unix::ffi::OsStrExt;
 
 pub use args::{Args, Command, RunArgs, Verbosity};
 pub use ask::Ask;
+use capture::Extcap;
 pub use instance::Instance;
 pub use ports::markdown as port_table;
 pub use screen::{complain, print};
@@ -231,6 +232,10 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));
         }
+        Some(Command::Extcap(args)) => match args.answer()? {
+            Extcap::Capture(asked) => return Ok(Answer::Job(Job::Ask(Ask::Capture(asked)))),
+            Extcap::Lines(lines) => lines.into_bytes(),
+        },
         Some(Command::Wait { condition, state, timeout, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::wait(condition, state, timeout, to.as_deref())?)));
         }

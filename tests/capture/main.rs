@@ -290,3 +290,72 @@ fn another_user_captures_nothing() {
     assert!([3, 5].contains(&other.code()), "{}", other.stderr);
     assert!(!lab.zbridge.stderr().contains("captured by"));
 }
+
+#[test]
+fn wiresharks_programs_capture_through_extcap() {
+    require!(needs::tool("tshark", "tshark"));
+    let mut lab = Lab::start(&[]);
+    let home = lab.dir.text("home");
+    let install = zbridge!("extcap", "--install").env("HOME", &home).run();
+    assert_eq!(install.code(), 0, "{}", install.stderr);
+    let tshark = |words: &[&str]| {
+        support::Launch::new("tshark").args(words.iter().copied()).env("HOME", &home).env(RUN, lab.dir.root())
+    };
+    let list = tshark(&["-D"]).run();
+    for wanted in ["zbridge:default (zbridge default: all ports)", "zbridge:default:a (zbridge default: a (unix))"] {
+        assert!(list.stdout.contains(wanted), "{}", list.stdout);
+    }
+    let file = lab.dir.text("live.pcapng");
+    let live = tshark(&["-i", "zbridge:default:a", "-f", "arp", "-w", &file, "-a", "packets:1"]).spawn();
+    lab.zbridge.wait_for("captured by", PATIENCE);
+    lab.talk();
+    let end = live.wait();
+    assert_eq!(end.code(), 0, "{}", end.stderr);
+    assert_eq!(self::tshark(Path::new(&file), &["_ws.col.Protocol"]), ["ARP"]);
+}
+
+#[test]
+fn a_port_that_is_added_has_its_file_until_it_goes() {
+    let mut lab = Lab::start(&[]);
+    let file = lab.dir.path("c.pcapng");
+    let ask = |words: &[&str]| zbridge!().args(words.iter().copied()).env(RUN, lab.dir.root()).run();
+    let added = ask(&["port", "add", &format!("unix:{},capture={}", lab.dir.text("c"), file.display())]);
+    assert_eq!(added.code(), 0, "{}", added.stderr);
+    let mut c = StreamPeer::unix(lab.dir.path("c"));
+    lab.zbridge.wait_for("c#1: connected", PATIENCE);
+    c.send(&numbered(BROADCAST, A.mac, 7, 60));
+    lab.b.expect(&numbered(BROADCAST, A.mac, 7, 60));
+    lab.b.send(&numbered(BROADCAST, B.mac, 8, 60));
+    c.expect(&numbered(BROADCAST, B.mac, 8, 60));
+    assert_eq!(ask(&["port", "del", "c"]).code(), 0);
+    let counted = eventually("the file is whole", || {
+        let (mut blocks, mut counted) = (Blocks::default(), None);
+        blocks.push(&std::fs::read(&file).unwrap());
+        while let Some(block) = blocks.next_block().unwrap() {
+            counted = block.statistics().map(|(_, counted)| counted).or(counted);
+        }
+        counted
+    });
+    assert_eq!((counted.seen, counted.missed), (1, 0), "what it sent, and not what others did");
+    let refused = ask(&["port", "add", &format!("unix:{},capture=/nonexistent/x", lab.dir.text("d"))]);
+    assert!(refused.code() != 0 && refused.stderr.contains("cannot capture to /nonexistent/x"), "{}", refused.stderr);
+}
+
+#[test]
+fn an_instance_of_a_bench_has_its_file() {
+    require!(needs::root(), needs::netns(), needs::tool("ping", "iputils-ping"));
+    let dir = TempDir::new();
+    let file = dir.path("host.pcapng");
+    let bench = format!(
+        "[[port]]\ntype = \"nat\"\ntarget = \"192.0.2.1/24\"\n\n[[instance]]\nname = \"host\"\ncommand = \"ping -c 1 192.0.2.1\"\n\
+         host = \"192.0.2.9/24\"\ncapture = \"{}\"\n",
+        file.display()
+    );
+    let up = zbridge!("up", dir.file("lab.toml", bench).to_str().unwrap()).env(RUN, dir.root()).spawn();
+    up.wait_for("ended with status 0", PATIENCE);
+    up.sigint();
+    up.wait();
+    let (names, frames) = read(&std::fs::read(&file).unwrap());
+    assert_eq!(names, ["host"]);
+    assert!(frames >= 2, "ARP and an echo: {frames}");
+}

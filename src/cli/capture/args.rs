@@ -69,6 +69,8 @@ pub enum Goal {
     Stdout,
     /// A program's standard input.
     Wireshark,
+    /// A FIFO that Wireshark reads.
+    Extcap(PathBuf),
     /// A file, or several: the size of one, and how many are kept.
     File(PathBuf, Option<(u64, u32)>),
 }

@@ -50,7 +50,9 @@ impl Output {
             Goal::Stdout => Self::Stream(Box::new(BufWriter::new(stdout())), "standard output".to_owned(), None),
             // Started when there is something to show.
             Goal::Wireshark => Self::Stream(Box::new(io::sink()), WIRESHARK.to_owned(), None),
-            Goal::File(path, None) => Self::Stream(Box::new(io::sink()), path.display().to_string(), None),
+            Goal::File(path, None) | Goal::Extcap(path) => {
+                Self::Stream(Box::new(io::sink()), path.display().to_string(), None)
+            }
             Goal::File(path, Some((size, kept))) => Self::Files(Files::new(path, *size, *kept)),
         })
     }
