@@ -234,8 +234,14 @@ impl<'a> Driver<'a> {
     }
 
     /// The program of an instance was not started.
-    fn not_started(&mut self, index: usize, failed: NotStarted) {
+    /// A program has not started, whether that is known at once or when its network has no address for it.
+    fn not_started(&mut self, index: usize, mut failed: NotStarted) {
         self.clear(index);
+        if self.alone.is_none()
+            && let Some(place) = self.places.get(index)
+        {
+            failed.error = failed.error.at(&place.spec.name);
+        }
         self.supervisor.handle_not_started(self.clock.now(), index, failed);
     }
 
@@ -312,10 +318,7 @@ impl<'a> Driver<'a> {
             Ok(())
         };
         let started = launch::start(&program, attach);
-        let launched = started.map_err(|failed| {
-            let error = if alone { failed.error } else { failed.error.at(&spec.name) };
-            Refused { failed: NotStarted { error, ..failed }, name_is_taken }
-        })?;
+        let launched = started.map_err(|failed| Refused { failed, name_is_taken })?;
         Ok(self.attend(index, launched)?)
     }
 
