@@ -16,11 +16,7 @@ const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
 
 /// What most benches need.
 fn machine() -> needs::Need {
-    needs::root()?;
-    needs::tun()?;
-    needs::tool("setpriv", "util-linux")?;
-    needs::tool("unshare", "util-linux")?;
-    needs::tool("ip", "iproute2")?;
+    needs::programs()?;
     needs::tool("ping", "iputils-ping")
 }
 

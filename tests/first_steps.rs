@@ -3,13 +3,6 @@
 use support::standin::{Build, tap_program};
 use support::{Launch, Namespace, PATIENCE, Process, TempDir, eventually, needs, require, zbridge};
 
-fn machine() -> needs::Need {
-    needs::root()?;
-    needs::tun()?;
-    needs::tool("setpriv", "util-linux")?;
-    needs::tool("ip", "iproute2")
-}
-
 /// `zbridge` of an ordinary user, whose bridges are in `dir`.
 fn user(dir: &TempDir) -> Launch {
     zbridge!().env("XDG_RUNTIME_DIR", dir.root()).as_nobody_with_tun(dir)
@@ -27,7 +20,7 @@ fn shown(launch: Launch, port: &str) -> (String, String) {
 /// Its port is up while it has its TAP open, whichever that is; for that `wait` waits.
 #[test]
 fn a_port_is_up_when_its_program_has_opened_its_tap() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let state = || shown(user(&dir), "sim");
@@ -61,7 +54,7 @@ fn a_port_is_up_when_its_program_has_opened_its_tap() {
 /// A program that has closed its TAP and opens it again need not send anything to be there.
 #[test]
 fn a_port_is_up_again_when_its_program_is_silent() {
-    require!(machine(), needs::tool("python3", "python3"));
+    require!(needs::programs(), needs::tool("python3", "python3"));
     let dir = TempDir::new();
     let (end, again) = (dir.text("end"), dir.text("again"));
     // TUNSETIFF with IFF_TAP | IFF_NO_PI (linux/if_tun.h)
@@ -92,7 +85,7 @@ fd = tap(); until('{end}'); os.close(fd); until('{again}'); fd = tap(); time.sle
 /// The same of a TAP of this machine, which is there before the program that opens it.
 #[test]
 fn a_tap_of_the_machine_is_up_when_a_program_has_opened_it() {
-    require!(machine(), needs::netns());
+    require!(needs::programs(), needs::netns());
     let (dir, machine) = (TempDir::new(), Namespace::new("machine"));
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     machine.ip("tuntap add zeth0 mode tap");
@@ -172,7 +165,7 @@ fn what_is_meant_is_told() {
 /// Where a name or a path is taken by a port of the same bridge, that is said, and not that somebody else has it.
 #[test]
 fn who_has_a_path_is_told() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let [a, b] = ["a", "b"].map(|name| dir.text(name));
     let bridge = user(&dir).args(["--port", &format!("unix:{a}"), "--port", &format!("unix:{b},switch=other")]).ready();
@@ -250,7 +243,7 @@ fn a_command_has_the_options_that_it_heeds() {
 /// What root starts goes on as somebody else: who commands it is said, and a program of root reaches what it has made.
 #[test]
 fn what_root_starts_is_in_reach_of_its_programs() {
-    require!(machine(), needs::tool("python3", "python3"));
+    require!(needs::programs(), needs::tool("python3", "python3"));
     let dir = TempDir::new();
     std::fs::set_permissions(dir.root(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let path = dir.text("inst1");
@@ -285,7 +278,7 @@ fn a_bench_is_named_before_its_ports() {
 /// Two copies of one image with its addresses: the first who asks for them makes it known.
 #[test]
 fn copies_are_told_of_when_both_answer() {
-    require!(machine(), needs::tool("ping", "iputils-ping"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"));
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     for (mac, says) in [

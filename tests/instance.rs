@@ -2,17 +2,12 @@
 //! signals, and what is left behind.
 
 use std::fs;
+use std::time::{Duration, Instant};
 use support::standin::{Build, tap_program};
 use support::{Launch, PATIENCE, Process, Summary, TempDir, eventually, needs, require, zbridge};
 
-/// What most of these tests need.
-fn machine() -> needs::Need {
-    needs::root()?;
-    needs::tun()?;
-    needs::tool("setpriv", "util-linux")?;
-    needs::tool("unshare", "util-linux")?;
-    needs::tool("ip", "iproute2")
-}
+/// How long a program waits for its address.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `zbridge run` of an ordinary user.
 fn run(dir: &TempDir) -> Launch {
@@ -41,7 +36,7 @@ fn child_of(pid: u32) -> u32 {
 
 #[test]
 fn tap_programs_and_hosts_share_a_switch() {
-    require!(machine(), needs::tool("ping", "iputils-ping"), needs::tool("iperf3", "iperf3"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"), needs::tool("iperf3", "iperf3"));
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let fixed = tap_program(&dir, Build::Static).unwrap();
@@ -65,7 +60,7 @@ fn tap_programs_and_hosts_share_a_switch() {
 
 #[test]
 fn a_32_bit_program_gets_its_tap() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let built = tap_program(&dir, Build::Bits32);
     require!(built.clone().map(drop));
@@ -78,7 +73,7 @@ fn a_32_bit_program_gets_its_tap() {
 
 #[test]
 fn a_program_with_two_taps_has_two_ports() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let both = run(&dir).args(["-v", "--tap", "zeth0,zeth1", "--name", "sim", "--"]).arg(&program);
@@ -97,7 +92,7 @@ fn a_program_with_two_taps_has_two_ports() {
 /// It may ask for them at once, and what it sends first is heard.
 #[test]
 fn the_ports_of_a_program_are_there_when_it_starts() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let taps: Vec<String> = (0..24).flat_map(|number| ["--tap".to_owned(), format!("zeth{number}")]).collect();
     // where the ordinary user's copy is
@@ -109,7 +104,7 @@ fn the_ports_of_a_program_are_there_when_it_starts() {
 
 #[test]
 fn a_bridge_of_its_own_has_a_name_and_lets_others_in() {
-    require!(machine(), needs::tool("ping", "iputils-ping"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"));
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let env = |launch: Launch| launch.env("XDG_RUNTIME_DIR", dir.root()).as_nobody(&dir);
@@ -139,7 +134,7 @@ fn a_bridge_of_its_own_has_a_name_and_lets_others_in() {
 
 #[test]
 fn a_program_chooses_its_switch() {
-    require!(machine(), needs::tool("ping", "iputils-ping"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"));
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let [left, right] = ["left", "right"].map(|name| format!("unix:{},switch={name}", dir.text(name)));
@@ -163,7 +158,7 @@ fn a_program_chooses_its_switch() {
 /// keep theirs.
 #[test]
 fn a_program_has_its_addresses_again_at_its_next_start() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let macs = |bridge: &str, name: &str| {
         let words = ["--bridge", bridge, "--name", name, "--tap", "zeth,zeth1", "--host", "192.0.2.9/24", "--"];
@@ -182,7 +177,7 @@ fn a_program_has_its_addresses_again_at_its_next_start() {
 /// A program of which one half has a stack of its own and the other the kernel's.
 #[test]
 fn a_program_has_a_tap_and_a_host_interface() {
-    require!(machine(), needs::tool("ping", "iputils-ping"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"));
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let script = format!(
@@ -199,7 +194,7 @@ fn a_program_has_a_tap_and_a_host_interface() {
 
 #[test]
 fn whatever_tap_a_program_makes_is_its_port() {
-    require!(machine(), needs::tool("ping", "iputils-ping"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"));
     let dir = TempDir::new();
     let dynamic = tap_program(&dir, Build::Dynamic).unwrap();
     let bits32 = tap_program(&dir, Build::Bits32);
@@ -237,7 +232,7 @@ fn whatever_tap_a_program_makes_is_its_port() {
 
 #[test]
 fn a_tap_that_is_made_anew_leads_to_the_same_port() {
-    require!(machine(), needs::tool("ping", "iputils-ping"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"));
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let net = dir.text("net");
@@ -260,7 +255,7 @@ fn a_tap_that_is_made_anew_leads_to_the_same_port() {
 
 #[test]
 fn a_tap_more_than_was_asked_for_is_a_port_more() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let two = run(&dir).args(["-v", "--name", "sim", "--"]).arg(&program);
@@ -276,7 +271,7 @@ fn a_tap_more_than_was_asked_for_is_a_port_more() {
 
 #[test]
 fn twenty_instances_with_one_interface_name_join_a_bridge() {
-    require!(machine(), needs::tool("ping", "iputils-ping"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"));
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let net = format!("unix:{}", dir.text("net"));
@@ -306,7 +301,7 @@ fn twenty_instances_with_one_interface_name_join_a_bridge() {
 
 #[test]
 fn programs_of_one_name_get_ports_of_their_own() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     // a listener has the name as well
     let net = format!("unix:{}", dir.text("sh"));
@@ -330,7 +325,7 @@ fn programs_of_one_name_get_ports_of_their_own() {
 /// Those that left before the end, and those that are there when the bridge ends, which have not left.
 #[test]
 fn the_summary_has_the_ports_of_programs() {
-    require!(machine(), needs::tool("ping", "iputils-ping"));
+    require!(needs::programs(), needs::tool("ping", "iputils-ping"));
     let dir = TempDir::new();
     let net = format!("unix:{}", dir.text("net"));
     let bridge = zbridge!("--name", "lab", "--port", net).env("XDG_RUNTIME_DIR", dir.root());
@@ -361,7 +356,7 @@ fn the_summary_has_the_ports_of_programs() {
 
 #[test]
 fn the_end_of_a_bridge_that_was_joined_is_said() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let net = format!("unix:{}", dir.text("net"));
     let bridge = zbridge!("--name", "lab", "--port", net).env("XDG_RUNTIME_DIR", dir.root());
@@ -382,7 +377,7 @@ fn the_end_of_a_bridge_that_was_joined_is_said() {
 
 #[test]
 fn exit_statuses_pass_through() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let script = dir.file("plain", "#!/bin/sh\n");
     let says = |words: &[&str]| run(&dir).arg("--").args(words.iter().copied()).run();
@@ -406,7 +401,7 @@ fn exit_statuses_pass_through() {
 
 #[test]
 fn the_host_side_is_set_up() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let script = "ip -br addr show eth0; ip route; ip -6 route show default; cat /etc/resolv.conf; ps ax | wc -l";
     let given = ["--host", "192.0.2.9/24", "--host", "2001:db8::9/64", "--gateway", "192.0.2.1"];
@@ -424,7 +419,7 @@ fn the_host_side_is_set_up() {
 
 #[test]
 fn signals_pass_through() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let script = "trap 'echo int' INT; trap 'echo usr1' USR1; trap 'echo term; exit 9' TERM; echo ready; \
                   while :; do sleep 0.05; done";
@@ -446,9 +441,26 @@ fn signals_pass_through() {
     }
 }
 
+/// A program that waits for its address is not there yet, but is not wanted any more.
+#[test]
+fn a_signal_ends_the_wait_for_an_address() {
+    require!(needs::programs());
+    let dir = TempDir::new();
+    let bridge = zbridge!("--name", "lab", "--port", format!("unix:{}", dir.text("net")));
+    let bridge = bridge.env("XDG_RUNTIME_DIR", dir.root()).as_nobody_with_tun(&dir).ready();
+    let begun = Instant::now();
+    let program = run(&dir).args(["--join", "lab", "--name", "inst1", "--host", "dhcp", "--", "true"]).spawn();
+    bridge.wait_for("inst1: added", PATIENCE);
+    program.sigterm();
+    let exit = program.wait();
+    assert_eq!(exit.code(), 130, "{exit:?}");
+    assert!(exit.stderr.contains("ended while it waited for its address"), "{exit:?}");
+    assert!(begun.elapsed() < ADDRESS_PATIENCE, "nobody waited for a server that there is not: {:?}", begun.elapsed());
+}
+
 #[test]
 fn whoever_is_killed_nothing_is_left() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     // a time that nobody else sleeps
     let left = format!("{}.77", std::process::id());
@@ -474,7 +486,7 @@ fn whoever_is_killed_nothing_is_left() {
 
 #[test]
 fn a_tap_that_is_not_opened_is_noticed() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let program = tap_program(&dir, Build::Dynamic).unwrap();
     let good = run(&dir).arg("--").arg(&program).ready();
@@ -489,7 +501,7 @@ fn a_tap_that_is_not_opened_is_noticed() {
 
 #[test]
 fn qemu_gets_its_tap() {
-    require!(machine(), needs::tool("qemu-system-x86_64", "qemu-system-x86"));
+    require!(needs::programs(), needs::tool("qemu-system-x86_64", "qemu-system-x86"));
     let dir = TempDir::new();
     let qemu = "qemu-system-x86_64 -S -display none -serial none -monitor none \
                 -nic tap,ifname=qtap0,script=no,downscript=no & \
@@ -500,7 +512,7 @@ fn qemu_gets_its_tap() {
 
 #[test]
 fn a_forbidden_namespace_is_explained() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     // in a user namespace that may have none below it, without the rights that root has in it
     let limit =
@@ -517,7 +529,7 @@ fn a_forbidden_namespace_is_explained() {
 /// A gateway needs many descriptors; what is started beside it is not to know.
 #[test]
 fn programs_have_the_limit_of_descriptors_that_zbridge_was_given() {
-    require!(machine());
+    require!(needs::programs());
     let dir = TempDir::new();
     let limit = "ulimit -S -n 200 && exec \"$@\"";
     let told = dir.text("told");
@@ -531,7 +543,7 @@ fn programs_have_the_limit_of_descriptors_that_zbridge_was_given() {
 /// The server reads late, and slowly: the program's kernel, the gateway and the host's kernel hold what it has sent.
 #[test]
 fn what_a_program_has_sent_last_arrives() {
-    require!(machine(), needs::tool("python3", "python3"));
+    require!(needs::programs(), needs::tool("python3", "python3"));
     const SENT: usize = 6_000_000;
     let (dir, listener) = (TempDir::new(), std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
     let to = listener.local_addr().expect("an address").port();

@@ -5,11 +5,8 @@ use support::standin::{Build, tap_program, tun_program};
 use support::{Launch, PATIENCE, TempDir, needs, require, zbridge};
 
 fn machine() -> needs::Need {
-    needs::root()?;
-    needs::tun()?;
-    needs::tool("setpriv", "util-linux")?;
-    needs::tool("ping", "iputils-ping")?;
-    needs::tool("ip", "iproute2")
+    needs::programs()?;
+    needs::tool("ping", "iputils-ping")
 }
 
 /// `zbridge run` of an ordinary user.

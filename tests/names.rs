@@ -148,3 +148,19 @@ fn who_adds_a_port_of_a_slow_name_waits_alone() {
     let added = adding.wait();
     assert_eq!((added.code(), added.stdout.lines().next()), (0, Some("board")), "{added:?}");
 }
+
+/// What the start shows is only that the name is looked up: so who is not there behind it is said, and once.
+#[test]
+fn a_peer_that_is_not_there_behind_a_name_is_told_of_once() {
+    let dir = TempDir::new();
+    // Nobody listens on a port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ports = [format!("tcp:localhost:{port},name=far"), format!("slip:tcp:localhost:{port},name=line")];
+    let zbridge = zbridge!("-v", "-p", &ports[0], "-p", &ports[1]).env("XDG_RUNTIME_DIR", dir.root()).ready();
+    for name in ["far", "line"] {
+        zbridge.wait_for(&format!("warning: {name}: cannot connect to "), PATIENCE);
+        // The next attempts are for who wants to know all.
+        zbridge.wait_for_nth(&format!("{name}: cannot connect to "), 3, PATIENCE);
+    }
+    assert_eq!(zbridge.stderr().matches("warning: ").count(), 2, "{}", zbridge.stderr());
+}

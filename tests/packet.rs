@@ -41,17 +41,7 @@ fn hosts_reach_each_other() {
     let zbridge = zbridge!("-p", "packet:h1", "-p", "packet:h2").inside(&middle).ready();
     assert!(left.pings("192.0.2.2") && right.pings("192.0.2.1"));
     assert!(left.pings("2001:db8::2") && right.pings("2001:db8::1"));
-    right.check("iperf3 -s -D --one-off -p 5201; iperf3 -s -D --one-off -p 5202");
-    for arguments in ["-c 192.0.2.2", "-R -p 5202 -c 2001:db8::2"] {
-        // the servers say nothing when they are ready
-        let report = eventually("a server", || {
-            let ran = left.run(&format!("iperf3 -J -t 1 {arguments}"));
-            (ran.rc == 0).then_some(ran.output)
-        });
-        let octets = report.split("\"sum_received\"").nth(1).and_then(|sum| sum.split("\"bytes\":").nth(1));
-        let octets: f64 = octets.and_then(|text| text.split(',').next()?.trim().parse().ok()).expect("iperf3's report");
-        assert!(octets > 1e6, "{octets} octets in a second");
-    }
+    left.transfers_with(&right);
     let summary = Summary::of(zbridge);
     summary.check_pair("h1", "h2");
     let h1 = summary.port("h1");

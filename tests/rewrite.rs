@@ -12,11 +12,7 @@ const MAC: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 0x3b];
 
 /// What these tests need that start programs.
 fn machine() -> needs::Need {
-    needs::root()?;
-    needs::tun()?;
-    needs::tool("setpriv", "util-linux")?;
-    needs::tool("unshare", "util-linux")?;
-    needs::tool("ip", "iproute2")?;
+    needs::programs()?;
     needs::tool("bash", "bash")?;
     needs::tool("ping", "iputils-ping")
 }

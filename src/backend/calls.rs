@@ -5,6 +5,7 @@ use super::{Backend, Told, flows, keep_alive};
 use crate::codec::ByteQueue;
 use crate::config::value::HostPort;
 use crate::error::Result;
+use crate::port::accept::Accepted;
 use crate::port::netlink::Netlink;
 use crate::port::sys::{recv_at, refuse_fragments, send_from};
 use crate::port::{inet, names};
@@ -38,23 +39,19 @@ impl Backend {
         let slot = self.slot(listener)?;
         let Owned::Listener(clients) = &mut slot.owned else { return Err(ErrorKind::NotConnected.into()) };
         while slot.readable {
-            match clients.listener.accept_socket() {
-                Ok(Some((socket, _))) => {
+            match clients.starvation.judge("a service", clients.listener.accept_socket()) {
+                Accepted::Client((socket, _)) => {
                     let Clients { single, patience, .. } = **clients;
-                    (clients.starved, clients.said) = (None, false);
+                    clients.starved = None;
                     let from = peer(&socket);
                     return Ok((self.add(Slot::client(socket, single, patience)?)?, from));
                 }
-                Ok(None) => {
-                    (clients.starved, clients.said) = (None, false);
+                Accepted::Nobody => {
+                    clients.starved = None;
                     slot.readable = false;
                 }
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => {
-                    if !std::mem::replace(&mut clients.said, true) {
-                        let cause = io::Error::from(errno);
-                        log::error!("cannot accept a client: {cause}; trying again until it can");
-                    }
+                Accepted::Gone => {}
+                Accepted::Starved => {
                     clients.starved = Some(Instant::now());
                     slot.readable = false;
                     self.late.insert(listener.0);

@@ -13,6 +13,7 @@ use crate::config::Protocol;
 use crate::error::{Error, Result};
 use crate::limits::DEAD_PEER;
 use crate::port::Listener;
+use crate::port::accept::Starvation;
 use crate::port::inet::TcpListener;
 use crate::port::unix::UnixListener;
 use crate::rights::deed;
@@ -77,7 +78,7 @@ impl Backend {
 }
 
 fn clients(listener: Listener, single: bool, patience: Duration) -> Owned {
-    Owned::Listener(Box::new(Clients { listener, single, patience, starved: None, said: false }))
+    Owned::Listener(Box::new(Clients { listener, single, patience, starved: None, starvation: Starvation::default() }))
 }
 
 fn to_read(path: &Path) -> Result<Owned> {

@@ -8,6 +8,7 @@ use super::keep_alive;
 use super::terminal::Terminal;
 use crate::limits::DEAD_PEER;
 use crate::port::Listener;
+use crate::port::accept::Starvation;
 use crate::service::outside::JobDone;
 use socket2::Socket;
 use std::collections::VecDeque;
@@ -45,9 +46,9 @@ pub(super) struct Clients {
     pub single: bool,
     /// How long one may be silent.
     pub patience: Duration,
-    /// The system had nothing left for a client: since when, and whether that was said.
+    /// The system had nothing left for a client, since then.
     pub starved: Option<Instant>,
-    pub said: bool,
+    pub starvation: Starvation,
 }
 
 /// See the module.

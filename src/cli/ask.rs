@@ -151,7 +151,6 @@ fn make_absolute(port: &mut PortSpec, here: &Path) {
     port.capture.iter_mut().for_each(absolute);
     match &mut port.kind {
         PortKind::Unix(unix) => absolute(&mut unix.path),
-        PortKind::UnixSeq(unix) => absolute(&mut unix.path),
         PortKind::UnixGram(unix) => {
             absolute(&mut unix.path);
             unix.peer.iter_mut().for_each(absolute);

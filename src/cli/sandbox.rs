@@ -138,7 +138,7 @@ fn needed(config: &Config) -> CapabilitySet {
                 needed |= CapabilitySet::NET_BIND_SERVICE;
             }
             PortKind::Nat(_) | PortKind::Usbip(_) | PortKind::Slip(_) | PortKind::Wpan(_) => {}
-            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) | PortKind::Tcp(_) | PortKind::Udp(_) => {}
+            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::Tcp(_) | PortKind::Udp(_) => {}
         }
     }
     needed
@@ -178,11 +178,10 @@ fn paths(port: &PortSpec) -> Vec<&Path> {
             Some(path.as_path())
         }
         Transport::Serial(uart) => Some(&uart.device),
-        _ => None,
+        Transport::Tcp { .. } | Transport::Fd(_) | Transport::Exec { .. } => None,
     });
     match &port.kind {
         PortKind::Unix(unix) => vec![&unix.path],
-        PortKind::UnixSeq(unix) => vec![&unix.path],
         PortKind::UnixGram(unix) => unix.peer.iter().map(PathBuf::as_path).chain([unix.path.as_path()]).collect(),
         PortKind::Usbip(usbip) => usbip.devices.iter().filter_map(|device| of_device(&device.kind)).collect(),
         PortKind::Slip(_) | PortKind::Wpan(_) => of_transport.into_iter().collect(),
@@ -195,6 +194,6 @@ fn of_device(kind: &UsbKind) -> Option<&Path> {
         UsbKind::CdcAcm(Serial::Pty(path, _) | Serial::Unix(path, _) | Serial::File(path)) => Some(path),
         UsbKind::MassStorage { image, .. } => Some(image),
         UsbKind::Keyboard(script) | UsbKind::Mouse(script) => script.as_deref(),
-        _ => None,
+        UsbKind::CdcAcm(Serial::Echo | Serial::Tcp(_)) | UsbKind::Loopback => None,
     }
 }

@@ -78,7 +78,7 @@ impl Config {
         let instances = self.instances.iter().flat_map(|instance| {
             let addrs = match &instance.network {
                 Network::Interfaces { host: Some((host, _)), .. } => host.addrs.as_slice(),
-                _ => &[],
+                Network::Own | Network::Interfaces { host: None, .. } | Network::Qemu { .. } => &[],
             };
             let holder = || Holder { name: &instance.name, switch: &instance.switch, is_machine: false };
             addrs.iter().map(move |cidr| (cidr.addr, holder()))
@@ -93,7 +93,7 @@ impl PortSpec {
         match &self.kind {
             PortKind::Nat(nat) => nat.lan.dhcp.is_some() || !nat.lan.hosts.is_empty(),
             PortKind::Usbip(_) | PortKind::Wpan(_) => false,
-            PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) => true,
+            PortKind::Unix(_) | PortKind::UnixGram(_) => true,
             PortKind::Tcp(_) | PortKind::Udp(_) | PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Slip(_) => true,
         }
     }

@@ -28,8 +28,8 @@ pub(crate) mod value;
 pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS, port_name};
 pub use instance::{Host, HostAddr, InstanceSpec, Network, Ready, Restart};
 pub use kind::{
-    Access, Attach, BootClient, BootFile, Forward, Import, IpPeer, Lan, LanHost, Nat, Packet, Parity, PortKind,
-    Protocol, Serial, Slip, Tap, Tcp, Transport, Uart, Udp, UnixGram, UnixSeq, UnixStream, UsbDevice, UsbKind,
+    Access, Attach, BootClient, BootFile, Forward, Framing, Import, IpPeer, Lan, LanHost, Nat, Packet, Parity,
+    PortKind, Protocol, Serial, Slip, Tap, Tcp, Transport, Uart, Udp, UnixGram, UnixSocket, UsbDevice, UsbKind,
     UsbSpeed, Usbip, Wpan,
 };
 pub(crate) use kind::{Arrival, COMMON, Choices, KINDS, KeyRow, KindRow, TRANSPORTS, command_words, find};

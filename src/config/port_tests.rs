@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    IpPeer, KINDS, KindRow, Packet, Parity, Slip, Tcp, Transport, Uart, Udp, UnixGram, UnixSeq, UnixStream, Wpan,
+    Framing, IpPeer, KINDS, KindRow, Packet, Parity, Slip, Tcp, Transport, Uart, Udp, UnixGram, UnixSocket, Wpan,
 };
 
 fn refusal(text: &str) -> String {
@@ -15,12 +15,7 @@ fn refusal(text: &str) -> String {
 #[test]
 fn keys_have_defaults() {
     let port = PortSpec::parse("unix:/tmp/inst1").unwrap();
-    let kind = PortKind::Unix(UnixStream {
-        path: "/tmp/inst1".into(),
-        connect: false,
-        access: Access::default(),
-        clients: None,
-    });
+    let kind = PortKind::Unix(UnixSocket::stream("/tmp/inst1", false));
     assert_eq!(port, PortSpec::new(kind));
     assert_eq!((port.name.as_str(), port.switch.as_str(), port.learn), ("inst1", "default", true));
 }
@@ -183,8 +178,10 @@ fn socket() -> impl Strategy<Value = PortKind> {
             let clients = clients.filter(|_| !connect);
             let dialled = if connect { Access::default() } else { access.clone() };
             match kind {
-                0 => PortKind::Unix(UnixStream { path, connect, access: dialled, clients }),
-                1 => PortKind::UnixSeq(UnixSeq { path, connect, access: dialled, clients }),
+                0 | 1 => {
+                    let framing = if kind == 0 { Framing::Prefix } else { Framing::Packets };
+                    PortKind::Unix(UnixSocket { framing, path, connect, access: dialled, clients })
+                }
                 _ => PortKind::UnixGram(UnixGram { peer: peer.filter(|peer| *peer != path), path, access }),
             }
         },

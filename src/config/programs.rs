@@ -17,7 +17,6 @@ impl PortSpec {
     pub fn for_programs_of_root(mut self) -> Self {
         let access = match &mut self.kind {
             PortKind::Unix(unix) => Some(&mut unix.access),
-            PortKind::UnixSeq(unix) => Some(&mut unix.access),
             PortKind::UnixGram(unix) => Some(&mut unix.access),
             PortKind::Slip(Slip { transport, .. }) | PortKind::Wpan(Wpan { transport }) => match transport {
                 Transport::Unix { access, .. } | Transport::Pty { access, .. } | Transport::Pipe { access, .. } => {

@@ -2,7 +2,7 @@
 //! the ports that became writable, and what turned out on the way is noted.
 
 use super::fault::strike;
-use super::links::{self, LINK_CHECK};
+use super::links;
 use super::ports::Ports;
 use super::pulse::Call;
 use super::timers::Due;
@@ -82,7 +82,6 @@ impl Breath {
                 None => ports.edges.found.gone.push(id),
                 Some(Inhaled::Drained) if there.seat.edge().is_some_and(Edge::link_is_down) => {
                     ports.edges.found.links.push(id);
-                    ports.timers.set_by(Due::Link(id), ports.clock.now() + LINK_CHECK);
                 }
                 // The end came with the last bytes, in one event: a short read took the bytes, the next finds the end.
                 Some(Inhaled::Drained) if std::mem::take(&mut there.ending) => ports.edges.lists.ready.add(id),

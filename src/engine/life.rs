@@ -87,6 +87,11 @@ impl Wish {
         Self { why, untold: false, asked: None, makes }
     }
 
+    /// Whether a person is still to be told, where what comes of it fails too.
+    pub fn is_untold(&self) -> bool {
+        self.untold
+    }
+
     /// What it needs is being done aside.
     pub fn ask(&mut self, number: u64, why: String) {
         (self.asked, self.why) = (Some(number), why);

@@ -21,7 +21,7 @@ use crate::frame::PortId;
 use crate::time::Duration;
 
 /// How often a link that is down is looked at: a packet socket is not told when its interface is deleted then.
-pub(super) const LINK_CHECK: Duration = Duration::from_millis(250);
+const LINK_CHECK: Duration = Duration::from_millis(250);
 /// How long after the kernel's news the links are looked at.
 const SETTLED: Duration = Duration::from_millis(100);
 
@@ -61,29 +61,32 @@ pub(super) fn refresh(ports: &mut Ports) {
 /// A port's link is down, as far as it knows: asks again, until it is up or gone.
 pub(super) fn look_at(ports: &mut Ports, id: PortId) {
     let Some(edge) = ports.edges.edge_mut(id).filter(|edge| edge.link_is_down()) else { return };
-    match edge.check_link() {
-        Ok(()) if edge.link_is_down() => ports.timers.set(Due::Link(id), ports.clock.now() + LINK_CHECK),
-        Ok(()) => {}
-        Err(gone) => ports.edges.fail(id, gone),
+    if let Err(gone) = edge.check_link() {
+        ports.edges.fail(id, gone);
     }
     tell(ports, id);
 }
 
-/// Says that a port's link is down, or up again, if that was not said. The end of its interface is another matter.
+/// Says that a port's link is down, or up again, if that was not said, and has one that is down looked at again. The end
+/// of its interface is another matter.
 pub(super) fn tell(ports: &mut Ports, id: PortId) {
     let Some(there) = ports.edges.there_mut(id) else { return };
     let told = there.link_down;
-    let Some(edge) = there.seat.edge_mut().filter(|edge| edge.link_is_down() != told) else { return };
-    if let Err(gone) = edge.check_link() {
+    let Some(edge) = there.seat.edge_mut() else { return };
+    if edge.link_is_down() != told
+        && let Err(gone) = edge.check_link()
+    {
         return ports.edges.fail(id, gone);
     }
     let (down, unopened) = (edge.link_is_down(), edge.is_unopened());
     let (comes_and_goes, of_program) = (edge.awaits_interfaces(), edge.is_of_program());
     there.link_down = down;
-    if down && !told {
-        ports.empty(id);
+    if down {
         // That it is up again nothing tells of an interface in another network namespace.
         ports.timers.set_by(Due::Link(id), ports.clock.now() + LINK_CHECK);
+    }
+    if down && !told {
+        ports.empty(id);
     }
     let name = ports.edges.name(id);
     match (told, down) {

@@ -16,6 +16,7 @@ use super::watch::Source;
 use crate::config::PortSpec;
 use crate::counters::Counters;
 use crate::error::Result;
+use crate::port::accept::{Accepted, Starvation};
 use crate::port::{Edge, Listener, descriptors};
 use crate::service::allowance::Allowance;
 use crate::time::Duration;
@@ -70,8 +71,7 @@ pub(super) struct ListenerSlot {
     pub backoff: Backoff,
     /// The sum of what clients that have left had counted.
     pub departed: Counters,
-    /// The system had nothing left for a client, which was said.
-    starved: bool,
+    starvation: Starvation,
     numbers: Numbers,
     /// It was said that it has as many clients as it may have.
     told_full: bool,
@@ -129,7 +129,7 @@ impl Listeners {
             life,
             backoff: Backoff::default(),
             departed: Counters::default(),
-            starved: false,
+            starvation: Starvation::default(),
             numbers: Numbers::default(),
             told_full: false,
             lines: LINES,
@@ -172,24 +172,25 @@ impl Listeners {
     pub fn accept(&mut self, ports: &mut Ports, index: usize) {
         let listener = self.get(index).and_then(|slot| slot.life.there());
         if listener.is_some_and(descriptors::are_scarce) {
-            return self.starve(ports, index, Errno::MFILE);
+            return self.starve(ports, index);
         }
         let start = ports.clock.now();
         loop {
             let Some(slot) = self.get_mut(index) else { return };
             let Some(listener) = slot.life.there() else { return };
-            match listener.accept() {
-                Ok(Some((edge, peer))) => {
+            let accepted = listener.accept();
+            match slot.starvation.judge(&slot.spec.name, accepted) {
+                Accepted::Client((edge, peer)) => {
                     let last = edge.fds().into_iter().flatten().any(|fd| descriptors::is_reserved(fd + 1));
-                    (slot.backoff, slot.starved) = (Backoff::default(), false);
+                    slot.backoff = Backoff::default();
                     self.admit(ports, index, edge, peer);
                     if last {
-                        return self.starve(ports, index, Errno::MFILE);
+                        return self.starve(ports, index);
                     }
                 }
-                Ok(None) => return,
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => return self.starve(ports, index, errno),
+                Accepted::Nobody => return,
+                Accepted::Gone => {}
+                Accepted::Starved => return self.pause(ports, index),
             }
             if self.taken + (ports.clock.now() - start) >= LETTING_IN {
                 break;
@@ -199,13 +200,16 @@ impl Listeners {
         ports.timers.set(Due::Accept(index), ports.clock.now());
     }
 
-    /// There is nothing left for a client: says so once, and tries again.
-    fn starve(&mut self, ports: &mut Ports, index: usize, errno: Errno) {
+    /// Nothing is left for a client but what others need.
+    fn starve(&mut self, ports: &mut Ports, index: usize) {
         let Some(slot) = self.get_mut(index) else { return };
-        if !std::mem::replace(&mut slot.starved, true) {
-            let (name, cause) = (&slot.spec.name, std::io::Error::from(errno));
-            log::error!("{name}: cannot accept a client: {cause}; trying again until it can");
-        }
+        slot.starvation.begins(&slot.spec.name, Errno::MFILE);
+        self.pause(ports, index);
+    }
+
+    /// There is nothing left for a client: it is tried again.
+    fn pause(&mut self, ports: &mut Ports, index: usize) {
+        let Some(slot) = self.get_mut(index) else { return };
         // A client that comes meanwhile is a reason to try, too.
         ports.timers.set(Due::Accept(index), ports.clock.now() + slot.backoff.next());
     }

@@ -334,7 +334,9 @@ impl Lives {
     /// Sees to a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
     fn lose(&mut self, id: PortId) {
         let Some(lost) = self.ports.edges.slot_mut(id).and_then(PortSlot::take_failed) else { return };
-        let Some(Lost { edge, gone, arriving, since }) = arrival::await_next(&mut self.ports, id, lost) else { return };
+        let Some(Lost { edge, gone, arriving, untold, since }) = arrival::await_next(&mut self.ports, id, lost) else {
+            return;
+        };
         let now = self.ports.clock.now();
         let Some(slot) = self.ports.edges.slot_mut(id) else { return };
         if let (Edge::Channel(channel), Origin::Spec(_)) = (&edge, &slot.origin)
@@ -346,7 +348,7 @@ impl Lives {
             if now - since > LAST_RETRY {
                 slot.backoff = Backoff::default();
             }
-            let level = if arriving { log::Level::Debug } else { log::Level::Warn };
+            let level = if arriving && !untold { log::Level::Debug } else { log::Level::Warn };
             log::log!(level, "{}: {}; trying again until it is there", slot.name, gone.0);
             self.ports.watch.forget(edge.fds());
             self.wait(Wisher::Port(id));

@@ -253,8 +253,9 @@ impl Ports {
         self.watch_edge(id, &edge)?;
         let (mac, able) = (edge.mac(), edge.abilities());
         self.switch.set_abilities(id, able.pausable, able.offload);
-        let there = Attached::new(edge, peer, self.clock.now());
+        let mut there = Attached::new(edge, peer, self.clock.now());
         let Some(slot) = self.edges.slot_mut(id) else { return Ok(()) };
+        there.untold = arriving && slot.life.wish_mut().is_some_and(|wish| wish.is_untold());
         slot.life = if arriving { Life::Arriving(there) } else { Life::Open(there) };
         let spec = slot.origin.spec().cloned();
         self.begin_with(id);

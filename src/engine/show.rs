@@ -42,16 +42,17 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
         }
         own => (own.spec(), None),
     };
-    let attach = match &slot.origin {
-        Origin::Spec(spec) => slot.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec)),
-        Origin::Given(_) | Origin::Apart(_) | Origin::Client { .. } | Origin::Inside => None,
-    };
     let shown = slot.edge().and_then(Edge::shown).unwrap_or_default();
+    let attach = match (&slot.origin, shown.standing) {
+        (Origin::Spec(_), Some(standing)) => standing.attach,
+        (Origin::Spec(spec), None) => slot.edge().map_or_else(|| spec.attach_hint(), |edge| edge.attach(spec)),
+        (Origin::Given(_) | Origin::Apart(_) | Origin::Client { .. } | Origin::Inside, _) => None,
+    };
     Some(PortStatus {
         name: slot.name.clone(),
         kind: spec.map_or("inside", |spec| spec.kind.text().row().word),
         state: state_word(slot, &state),
-        peer: slot.peer(),
+        peer: shown.peer.unwrap_or_else(|| slot.peer()),
         queued: state.queued,
         counters: ports.switch.counters(id)?.clone(),
         target: spec.filter(|_| listener.is_none()).map(|spec| spec.target()).unwrap_or_default(),
@@ -70,7 +71,7 @@ fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
         (Life::Arriving(_), Some(edge)) => edge.waits_by(),
         (Life::Open(_), Some(edge)) if edge.link_is_down() => "down",
         (Life::Open(_), Some(_)) if state.stalled => "stalled",
-        (Life::Open(_), Some(edge)) => edge.shown().and_then(|shown| shown.standing).map_or("up", |it| it.state),
+        (Life::Open(_), Some(edge)) => edge.standing().unwrap_or("up"),
     }
 }
 

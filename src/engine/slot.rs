@@ -78,7 +78,7 @@ impl PortSlot {
             Origin::Spec(_) => Life::Wished(Wish::again(gone.0.clone(), edge.made_its_interface())),
             Origin::Given(_) | Origin::Apart(_) | Origin::Client { .. } | Origin::Inside => Life::Over(it.peer),
         };
-        Some(Lost { edge, gone, arriving, since: it.since })
+        Some(Lost { edge, gone, arriving, untold: it.untold, since: it.since })
     }
 }
 
@@ -96,13 +96,24 @@ pub(super) struct Attached {
     pub room_watched: bool,
     /// Its interface is down, as was said or shown last.
     pub link_down: bool,
+    /// A person has not heard of it yet: if its peer does not come, that is to be said.
+    pub untold: bool,
 }
 
 impl Attached {
     /// `edge`, whose descriptors are watched for all that they tell.
     pub fn new(edge: Edge, peer: String, since: Instant) -> Self {
         let link_down = edge.link_is_down();
-        Self { seat: Seat::new(edge), peer, since, lone: false, ending: false, room_watched: true, link_down }
+        Self {
+            seat: Seat::new(edge),
+            peer,
+            since,
+            lone: false,
+            ending: false,
+            room_watched: true,
+            link_down,
+            untold: false,
+        }
     }
 }
 
@@ -112,5 +123,7 @@ pub(super) struct Lost {
     pub gone: Gone,
     /// Its peer had not come.
     pub arriving: bool,
+    /// See [`Attached::untold`].
+    pub untold: bool,
     pub since: Instant,
 }

@@ -1,7 +1,7 @@
 //! The caller's side of a started program.
 
 use super::talk::{self, Order, Plan, Report};
-use super::{Interfaces, Launched, Link, Network, NotStarted, Output, Spec, Watch, stage};
+use super::{Interfaces, Launched, Link, Namespace, NotStarted, Output, Spec, Watch, stage};
 use crate::config::IpPeer;
 use crate::error::{Class, Error};
 use crate::port::descriptors;
@@ -175,9 +175,9 @@ pub fn begin(
 fn made(spec: &Spec, child: &Child) -> Result<(Vec<Link>, Watch), Failed> {
     let (Report::Ready(links), mut fds) = next(child)? else { return Err(ended_early().into()) };
     let Some(netlink) = fds.pop().filter(|_| fds.len() == links.len()) else { return Err(ended_early().into()) };
-    let tuns = match &spec.network {
-        Network::Own(Interfaces { tuns, .. }) => tuns.as_slice(),
-        Network::Shared => &[],
+    let tuns = match &spec.namespace {
+        Namespace::Own(Interfaces { tuns, .. }) => tuns.as_slice(),
+        Namespace::Shared => &[],
     };
     let peer = |name: &str| tuns.iter().find(|(tun, _)| tun == name).map(|(_, peer)| peer.clone());
     let link = |((ifname, kind), fd): ((String, _), _)| {

@@ -70,8 +70,8 @@ pub struct Spec {
     pub env: Vec<(OsString, OsString)>,
     /// Where it runs; `None`: where the caller does.
     pub cwd: Option<PathBuf>,
-    /// Its network.
-    pub network: Network,
+    /// The network namespace that it is in.
+    pub namespace: Namespace,
     /// What the MAC addresses of its interfaces are made of, so that they are the same at its next start: who it is among
     /// all that may meet on a network.
     pub identity: String,
@@ -87,23 +87,23 @@ pub struct Spec {
 impl Spec {
     /// Will start `command` with the TAP [`DEFAULT_TAP`], on the caller's terminal.
     pub fn new(name: &str, command: Vec<OsString>) -> Self {
-        let network = Network::Own(Interfaces { taps: vec![DEFAULT_TAP.to_owned()], ..Interfaces::default() });
+        let namespace = Namespace::Own(Interfaces { taps: vec![DEFAULT_TAP.to_owned()], ..Interfaces::default() });
         let (env, output, tun_words) = (Vec::new(), Output::Inherit, "--tun=NAME");
         let privileged = false;
         let identity = name.to_owned();
-        Self { name: name.to_owned(), identity, command, env, cwd: None, network, output, privileged, tun_words }
+        Self { name: name.to_owned(), identity, command, env, cwd: None, namespace, output, privileged, tun_words }
     }
 
     /// Whether the program waits until the network has given it an address.
     fn asks_for_address(&self) -> bool {
-        matches!(&self.network, Network::Own(Interfaces { host: Some(host), .. }) if host.dhcp)
+        matches!(&self.namespace, Namespace::Own(Interfaces { host: Some(host), .. }) if host.dhcp)
     }
 }
 
-/// The network of a program.
+/// The network namespace of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Network {
-    /// A namespace of its own with these interfaces beside the loopback interface.
+pub enum Namespace {
+    /// Its own, with these interfaces beside the loopback interface.
     Own(Interfaces),
     /// The caller's, as it is: for a program that reaches the switch in a way of its own.
     Shared,
@@ -246,7 +246,7 @@ pub fn start(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Re
 
 /// Refuses what cannot be.
 fn check(spec: &Spec) -> Result<()> {
-    let Network::Own(interfaces) = &spec.network else { return Ok(()) };
+    let Namespace::Own(interfaces) = &spec.namespace else { return Ok(()) };
     let names: Vec<&str> = interfaces.names().collect();
     for (index, name) in names.iter().enumerate() {
         crate::port::interface::check_name(&format!("tap:{name}"), name)?;

@@ -1,6 +1,6 @@
 //! What caller and instance say to each other, in packets ([`crate::rights::packet`]). Each believes the other.
 
-use super::{Host, Interfaces, LinkKind, Network, Spec};
+use super::{Host, Interfaces, LinkKind, Namespace, Spec};
 use crate::rights;
 use crate::rights::Mode;
 use crate::rights::packet::MOST_FDS;
@@ -48,9 +48,9 @@ pub struct Plan {
 impl Plan {
     /// What to make for `spec`.
     pub fn new(spec: &Spec, pids: bool) -> Self {
-        let (interfaces, shared) = match &spec.network {
-            Network::Own(interfaces) => (interfaces.clone(), false),
-            Network::Shared => (Interfaces::default(), true),
+        let (interfaces, shared) = match &spec.namespace {
+            Namespace::Own(interfaces) => (interfaces.clone(), false),
+            Namespace::Shared => (Interfaces::default(), true),
         };
         let Interfaces { taps, tuns, host } = interfaces;
         let tuns = tuns.into_iter().map(|(name, _)| name).collect();

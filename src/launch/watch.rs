@@ -4,7 +4,7 @@
 //! program has made itself does for one that was made for it (`adopt.rs`). A TUN does not: it carries packets, not
 //! frames.
 
-use super::{Interfaces, Network, Spec};
+use super::{Interfaces, Namespace, Spec};
 use crate::error::{Class, Error};
 use crate::port::netlink::{Interface, Netlink};
 use std::os::fd::OwnedFd;
@@ -36,9 +36,9 @@ impl Watch {
 
     /// Watches over `netlink`, a socket to the program's network namespace.
     pub(super) fn new(spec: &Spec, netlink: OwnedFd) -> Self {
-        let taps = match &spec.network {
-            Network::Own(Interfaces { taps, .. }) => taps.clone(),
-            Network::Shared => Vec::new(),
+        let taps = match &spec.namespace {
+            Namespace::Own(Interfaces { taps, .. }) => taps.clone(),
+            Namespace::Shared => Vec::new(),
         };
         let missing = taps.clone();
         let (netlink, name, tun_words) = (Netlink::adopt(netlink), spec.name.clone(), spec.tun_words);

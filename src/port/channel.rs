@@ -10,6 +10,7 @@
 
 use super::own::{Bell, SendError};
 use super::port_set::PortSet;
+use super::spares::Spares;
 use super::{Broken, Gone, Inhaled};
 use crate::counters::Counters;
 use crate::frame::{Batch, Frame, Outgoing, PortId};
@@ -28,29 +29,6 @@ use std::time::Duration;
 const DEPTH: usize = 64;
 /// Bytes of frames in one batch on a channel.
 const MESSAGE_BYTES: usize = 64 * 1024;
-
-/// Emptied batches that are kept in one direction at most.
-const SPARES: usize = 4;
-
-/// Batches that were emptied.
-#[derive(Default)]
-struct Spares(Mutex<Vec<Batch>>);
-
-impl Spares {
-    /// An empty batch with room for `bytes`.
-    fn take(&self, bytes: usize) -> Batch {
-        let spare = self.0.lock().pop();
-        spare.filter(|batch| batch.free() >= bytes).unwrap_or_else(|| Batch::new(bytes))
-    }
-
-    fn put(&self, mut batch: Batch) {
-        batch.clear();
-        let mut spares = self.0.lock();
-        if spares.len() < SPARES {
-            spares.push(batch);
-        }
-    }
-}
 
 /// How a sleeper is woken.
 enum Wake {
@@ -206,7 +184,12 @@ impl Channel {
         self.shared.report.lock().as_ref().map(Report::show)
     }
 
-    /// The same, if there are news since this was asked last.
+    /// How it stands, in a word, if it has said so.
+    pub fn standing(&self) -> Option<&'static str> {
+        self.shared.report.lock().as_ref().and_then(Report::standing)
+    }
+
+    /// What it shows, if there are news since this was asked last.
     pub fn take_news(&self) -> Option<Shown> {
         self.shared.news.swap(false, Ordering::SeqCst).then(|| self.shown()).flatten()
     }

@@ -91,7 +91,8 @@ impl Carrier for Edge {
         match self {
             Self::Stream(edge) => edge.has_begun(),
             Self::Serial(edge) => edge.has_begun(),
-            _ => false,
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => false,
+            Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
         }
     }
 }
@@ -121,7 +122,8 @@ impl Edge {
             Self::Tap(edge) => edge.mac(),
             Self::Ip(edge) => Some(edge.mac()),
             Self::Serial(edge) => edge.mac(),
-            _ => None,
+            Self::Packet(_) => None,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
         }
     }
 
@@ -155,16 +157,14 @@ impl Edge {
         match self {
             Self::Stream(edge) => inet::connected(edge),
             Self::Serial(edge) => edge.arrive(),
-            _ => Some(Ok(())),
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => Some(Ok(())),
+            Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => Some(Ok(())),
         }
     }
 
     /// What it does until [`Edge::connected`], in a word.
     pub fn waits_by(&self) -> &'static str {
-        match self {
-            Self::Serial(edge) => edge.line().waits_by(),
-            _ => "connecting",
-        }
+        self.serial().map_or("connecting", |edge| edge.line().waits_by())
     }
 
     /// Whether [`Edge::connected`] has to be asked from time to time, as no descriptor tells of it.
@@ -176,7 +176,8 @@ impl Edge {
     pub fn depart(&mut self, gone: &Gone) -> bool {
         match self {
             Self::Serial(edge) => edge.depart(&gone.0),
-            _ => false,
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => false,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
         }
     }
 
@@ -185,7 +186,8 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.has_own(),
             Self::Ip(edge) => edge.has_own(),
-            _ => false,
+            Self::Tap(_) | Self::Packet(_) => false,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
         }
     }
 
@@ -194,7 +196,8 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.keeps_time(),
             Self::Ip(_) => true,
-            _ => false,
+            Self::Tap(_) | Self::Packet(_) => false,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => false,
         }
     }
 
@@ -203,7 +206,8 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.due_in(),
             Self::Ip(edge) => edge.due_in(),
-            _ => None,
+            Self::Tap(_) | Self::Packet(_) => None,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
         }
     }
 
@@ -212,7 +216,8 @@ impl Edge {
         match self {
             Self::Serial(edge) => edge.handle_timeout(),
             Self::Ip(edge) => edge.handle_timeout(),
-            _ => {}
+            Self::Tap(_) | Self::Packet(_) => {}
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => {}
         }
     }
 
@@ -225,34 +230,56 @@ impl Edge {
                 self.packet().filter(|packet| packet.waits()).map(|packet| packet.name().to_owned())
             }
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
-            Self::Channel(edge) => edge.shown()?.peer,
-            _ => None,
+            // A service tells it among what it shows.
+            Self::Tap(_) | Self::Stream(_) | Self::Sequenced(_) | Self::Udp(_) | Self::Channel(_) => None,
         }
+    }
+
+    /// How its service stands, in a word, if it is one's and has said so.
+    pub fn standing(&self) -> Option<&'static str> {
+        self.channel().and_then(Channel::standing)
     }
 
     /// What its service shows of itself, if it is one's and has told anything.
     pub fn shown(&self) -> Option<Shown> {
+        self.channel().and_then(Channel::shown)
+    }
+
+    fn channel(&self) -> Option<&Channel> {
         match self {
-            Self::Channel(edge) => edge.shown(),
-            _ => None,
+            Self::Channel(edge) => Some(edge),
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => None,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Serial(_) => None,
         }
     }
 
-    /// How a peer is attached to what `spec` became.
+    fn serial(&self) -> Option<&Serial> {
+        match self {
+            Self::Serial(edge) => Some(edge),
+            Self::Tap(_) | Self::Packet(_) | Self::Ip(_) => None,
+            Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Channel(_) => None,
+        }
+    }
+
+    /// How a peer is attached to what `spec` became, unless a service tells it among what it shows.
     pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
-        match (self, &spec.kind) {
-            (Self::Packet(edge), PortKind::Packet(packet)) => {
+        match self {
+            Self::Packet(edge) => {
+                // No other kind has such an edge.
+                let PortKind::Packet(packet) = &spec.kind else { return spec.attach_hint() };
                 packet.attach_to(edge.link() == Link::Down, edge.is_tap())
             }
-            (Self::Tap(edge), _) => match edge.lacks() {
+            Self::Tap(edge) => match edge.lacks() {
                 Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
                 None => spec.attach_hint(),
             },
-            (Self::Channel(edge), _) => {
-                let standing = edge.shown().and_then(|shown| shown.standing);
-                standing.map_or_else(|| spec.attach_hint(), |standing| standing.attach)
-            }
-            _ => spec.attach_hint(),
+            Self::Ip(_) => spec.attach_hint(),
+            Self::Stream(_)
+            | Self::Sequenced(_)
+            | Self::UnixGram(_)
+            | Self::Udp(_)
+            | Self::Channel(_)
+            | Self::Serial(_) => spec.attach_hint(),
         }
     }
 
@@ -266,7 +293,13 @@ impl Edge {
     pub fn link_is_down(&self) -> bool {
         match self {
             Self::Tap(edge) => edge.link() != Link::Up,
-            _ => self.packet().is_some_and(|packet| packet.link() != Link::Up),
+            Self::Packet(_) | Self::Ip(_) => self.packet().is_some_and(|packet| packet.link() != Link::Up),
+            Self::Stream(_)
+            | Self::Sequenced(_)
+            | Self::UnixGram(_)
+            | Self::Udp(_)
+            | Self::Channel(_)
+            | Self::Serial(_) => false,
         }
     }
 
@@ -275,7 +308,13 @@ impl Edge {
         match self {
             Self::Packet(edge) => Some(edge),
             Self::Ip(edge) => Some(edge.packet()),
-            _ => None,
+            Self::Tap(_) => None,
+            Self::Stream(_)
+            | Self::Sequenced(_)
+            | Self::UnixGram(_)
+            | Self::Udp(_)
+            | Self::Channel(_)
+            | Self::Serial(_) => None,
         }
     }
 
@@ -303,7 +342,12 @@ impl Edge {
             Self::Tap(edge) => edge.check_link().map(drop),
             Self::Packet(edge) => edge.check_link().map(drop),
             Self::Ip(edge) => edge.check_link().map(drop),
-            _ => Ok(()),
+            Self::Stream(_)
+            | Self::Sequenced(_)
+            | Self::UnixGram(_)
+            | Self::Udp(_)
+            | Self::Channel(_)
+            | Self::Serial(_) => Ok(()),
         }
     }
 
@@ -312,7 +356,13 @@ impl Edge {
         match self {
             Self::Packet(edge) => edge.carrier_has_changed(),
             Self::Ip(edge) => edge.carrier_has_changed(),
-            _ => false,
+            Self::Tap(_) => false,
+            Self::Stream(_)
+            | Self::Sequenced(_)
+            | Self::UnixGram(_)
+            | Self::Udp(_)
+            | Self::Channel(_)
+            | Self::Serial(_) => false,
         }
     }
 

@@ -6,6 +6,7 @@
 //! use; by then it has left its [`seat`] and cannot be called again. What then happens (wait, open again, remove) is the
 //! engine's business. The kinds are closed enums: what a port was asked to be (`open.rs`), and what it became (`edge.rs`).
 
+pub(crate) mod accept;
 mod access;
 pub(crate) mod channel;
 pub(crate) mod datagram;
@@ -25,11 +26,12 @@ pub(crate) mod netlink;
 mod open;
 pub(crate) mod own;
 pub(crate) mod own_folder;
-mod owner;
+pub(crate) mod owner;
 pub(crate) mod packet;
 pub(crate) mod port_set;
 pub(crate) mod seat;
 pub(crate) mod serial;
+mod spares;
 pub(crate) mod stream;
 pub(crate) mod sys;
 pub(crate) mod tap;

@@ -65,17 +65,19 @@ fn hosts(spec: &mut PortSpec) -> Vec<&mut HostPort> {
         PortKind::Udp(udp) => vec![&mut udp.local, &mut udp.remote],
         PortKind::Slip(Slip { transport, .. }) | PortKind::Wpan(Wpan { transport }) => match transport {
             Transport::Tcp { addr, .. } => vec![addr],
-            _ => Vec::new(),
+            Transport::Unix { .. } | Transport::Pty { .. } | Transport::Pipe { .. } => Vec::new(),
+            Transport::Serial(_) | Transport::Fd(_) | Transport::Exec { .. } => Vec::new(),
         },
         PortKind::Usbip(usbip) => {
             let serial = usbip.devices.iter_mut().filter_map(|device| match &mut device.kind {
                 UsbKind::CdcAcm(Serial::Tcp(addr)) => Some(addr),
-                _ => None,
+                UsbKind::CdcAcm(Serial::Echo | Serial::Pty(..) | Serial::Unix(..) | Serial::File(_)) => None,
+                UsbKind::Loopback | UsbKind::MassStorage { .. } | UsbKind::Keyboard(_) | UsbKind::Mouse(_) => None,
             });
             serial.chain(&mut usbip.listen).collect()
         }
         PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Nat(_) => Vec::new(),
-        PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) => Vec::new(),
+        PortKind::Unix(_) | PortKind::UnixGram(_) => Vec::new(),
     }
 }
 

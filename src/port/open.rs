@@ -7,7 +7,7 @@ use super::packet::{Carries, Packet};
 use super::serial::Serial;
 use super::tap::{self, Tap};
 use super::{inet, unix};
-use crate::config::{self, Arrival, PortKind, PortSpec};
+use crate::config::{self, Arrival, Framing, PortKind, PortSpec};
 use crate::error::{Class, Error, Result};
 use crate::rights::deed;
 use rustix::net::SocketType;
@@ -73,10 +73,9 @@ pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
             true => on_interface(found.may_wait(spec.optional), spec, packet),
             false => Err(Error::usage(format!("the descriptor is that of {}", found.name()))),
         }),
-        PortKind::Unix(unix) if unix.connect => unix::adopt(fd),
+        PortKind::Unix(unix) if unix.connect && unix.framing == Framing::Prefix => unix::adopt(fd),
         PortKind::Unix(_)
         | PortKind::UnixGram(_)
-        | PortKind::UnixSeq(_)
         | PortKind::Tcp(_)
         | PortKind::Udp(_)
         | PortKind::Slip(_)
@@ -91,10 +90,10 @@ pub fn adopt(spec: &PortSpec, fd: OwnedFd) -> Result<Edge> {
 fn open_kind(spec: &PortSpec) -> Result<Opened> {
     let edge = |(edge, peer)| Opened::Edge(edge, peer);
     match &spec.kind {
-        PortKind::Unix(unix) if unix.connect => unix::dial(&unix.path, SocketType::STREAM).map(edge),
-        PortKind::UnixSeq(unix) if unix.connect => unix::dial(&unix.path, SocketType::SEQPACKET).map(edge),
-        PortKind::Unix(unix) => listen(&unix.path, SocketType::STREAM, &unix.access),
-        PortKind::UnixSeq(unix) => listen(&unix.path, SocketType::SEQPACKET, &unix.access),
+        PortKind::Unix(unix) if unix.connect => unix::dial(&unix.path, socket_type(unix.framing)).map(edge),
+        PortKind::Unix(unix) => unix::UnixListener::bind(&unix.path, socket_type(unix.framing), &unix.access)
+            .map(Listener::Unix)
+            .map(Opened::Listener),
         PortKind::UnixGram(unix) => {
             let bound = unix::gram(&unix.path, unix.peer.as_deref(), &unix.access)?;
             let peer = unix.peer.as_ref().map_or_else(String::new, |peer| peer.display().to_string());
@@ -155,6 +154,9 @@ fn opened(serial: Serial) -> Opened {
     if open { Opened::Edge(edge, peer) } else { Opened::Connecting(edge, peer) }
 }
 
-fn listen(path: &std::path::Path, kind: SocketType, access: &crate::config::Access) -> Result<Opened> {
-    unix::UnixListener::bind(path, kind, access).map(Listener::Unix).map(Opened::Listener)
+fn socket_type(framing: Framing) -> SocketType {
+    match framing {
+        Framing::Prefix => SocketType::STREAM,
+        Framing::Packets => SocketType::SEQPACKET,
+    }
 }

@@ -1,8 +1,11 @@
 //! Who has something open that is wanted here, as a person knows it: `pid 42 (qemu-system-x86)`.
 
+use super::sys::{Credentials, peer_credentials};
 use crate::visible::visible_bytes;
-use std::fs::{read, read_dir};
-use std::path::Path;
+use rustix::fs::{fstat, major, minor};
+use std::fs::{read, read_dir, read_link, read_to_string};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 pub use crate::error::SOMEBODY as UNKNOWN;
 
@@ -32,6 +35,51 @@ pub fn of_descriptor(is_it: impl Fn(&Path) -> bool) -> String {
     };
     let mut processes = read_dir("/proc").into_iter().flatten().flatten();
     processes.find(has).map_or_else(|| UNKNOWN.into(), |found| process(&found.file_name().to_string_lossy()))
+}
+
+/// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`. One of another PID namespace has no
+/// number here; its user has.
+pub fn peer(fd: impl AsFd) -> String {
+    match peer_credentials(fd) {
+        Ok(Credentials { pid: Some(pid), .. }) => process(&pid.to_string()),
+        Ok(Credentials { pid: None, uid }) => format!("a process of user {uid} in another PID namespace"),
+        Err(_) => UNKNOWN.into(),
+    }
+}
+
+/// The process that holds the lock on a file, as a person knows it.
+pub fn lock_holder(file: impl AsFd) -> String {
+    lock_owner(file).map_or_else(|| UNKNOWN.into(), |pid| process(&pid.to_string()))
+}
+
+/// The process that holds the lock on a file (flock(2)), from the kernel's list of locks: in /proc/locks the kind is the
+/// second word, the process the fifth, device and inode the sixth, as `08:01:4711` (proc(5)).
+pub fn lock_owner(file: impl AsFd) -> Option<u32> {
+    let file = fstat(file).ok()?;
+    let whole = format!("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
+    let locks = read_to_string("/proc/locks").ok()?;
+    let held = |wanted: &dyn Fn(&str) -> bool| {
+        let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words.filter(|words| words.get(1) == Some(&"FLOCK")).find_map(|words| {
+            let (pid, file) = (words.get(4)?.parse().ok()?, *words.get(5)?);
+            (wanted(file) && pid > 0).then_some(pid)
+        })
+    };
+    // Some file systems (overlayfs, btrfs) show another device to stat(2).
+    let inode = format!(":{}", file.st_ino);
+    held(&|file| file == whole).or_else(|| held(&|file| file.ends_with(&inode)))
+}
+
+/// The process that is bound to a path. A datagram socket does not tell, so the kernel's list of sockets is searched
+/// for the path (/proc/net/unix: the inode is the seventh word, the path the eighth), and all descriptors for the inode.
+pub fn holder(path: &Path) -> String {
+    let sockets = read_to_string("/proc/net/unix").unwrap_or_default();
+    let of_path = |line: &&str| line.split_whitespace().nth(7).is_some_and(|bound| Path::new(bound) == path);
+    let inode = sockets.lines().find(of_path).and_then(|line| line.split_whitespace().nth(6));
+    let Some(socket) = inode.map(|inode| PathBuf::from(format!("socket:[{inode}]"))) else {
+        return UNKNOWN.into();
+    };
+    of_descriptor(|fd| read_link(fd).is_ok_and(|target| target == socket))
 }
 
 #[cfg(test)]

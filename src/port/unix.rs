@@ -22,15 +22,13 @@ use super::Edge;
 use super::access;
 use super::datagram::{Sequenced, UnixGram};
 use super::made::{self, Made};
-use super::owner::{UNKNOWN, of_descriptor, process};
+use super::owner::{UNKNOWN, holder, peer};
 use super::stream::Stream;
-use super::sys::{Credentials, peer_credentials};
+use super::sys::peer_credentials;
 use crate::config::{Access, value};
 use crate::error::{Class, Error, Result};
 use crate::rights::{self, deed};
-use rustix::fs::{
-    CWD, FileType, Mode, OFlags, RenameFlags, chmod, fchmod, fstat, lstat, major, minor, open, renameat_with,
-};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, chmod, fchmod, fstat, lstat, open, renameat_with};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getpeername, listen,
@@ -267,46 +265,6 @@ fn is_own(probe: &OwnedFd) -> bool {
 
 /// What to do about a path that another process has.
 pub const USE_ANOTHER: &str = "stop that process, or choose another path";
-
-/// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`. One of another PID namespace has no
-/// number here; its user has.
-pub fn peer(fd: impl AsFd) -> String {
-    match peer_credentials(fd) {
-        Ok(Credentials { pid: Some(pid), .. }) => process(&pid.to_string()),
-        Ok(Credentials { pid: None, uid }) => format!("a process of user {uid} in another PID namespace"),
-        Err(_) => UNKNOWN.into(),
-    }
-}
-
-/// The process that holds the lock on a file (flock(2)), from the kernel's list of locks: in /proc/locks the kind is the
-/// second word, the process the fifth, device and inode the sixth, as `08:01:4711` (proc(5)).
-pub fn lock_holder(file: impl AsFd) -> String {
-    let Ok(file) = fstat(file) else { return UNKNOWN.into() };
-    let whole = format!("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    let held = |wanted: &dyn Fn(&str) -> bool| {
-        let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        words.filter(|words| words.get(1) == Some(&"FLOCK")).find_map(|words| {
-            let (pid, file) = (*words.get(4)?, *words.get(5)?);
-            (wanted(file) && pid.parse::<u32>().is_ok_and(|pid| pid > 0)).then(|| process(pid))
-        })
-    };
-    // Some file systems (overlayfs, btrfs) show another device to stat(2).
-    let inode = format!(":{}", file.st_ino);
-    held(&|file| file == whole).or_else(|| held(&|file| file.ends_with(&inode))).unwrap_or_else(|| UNKNOWN.into())
-}
-
-/// The process that is bound to a path. A datagram socket does not tell, so the kernel's list of sockets is searched
-/// for the path (/proc/net/unix: the inode is the seventh word, the path the eighth), and all descriptors for the inode.
-fn holder(path: &Path) -> String {
-    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let of_path = |line: &&str| line.split_whitespace().nth(7).is_some_and(|bound| Path::new(bound) == path);
-    let inode = sockets.lines().find(of_path).and_then(|line| line.split_whitespace().nth(6));
-    let Some(socket) = inode.map(|inode| PathBuf::from(format!("socket:[{inode}]"))) else {
-        return UNKNOWN.into();
-    };
-    of_descriptor(|fd| std::fs::read_link(fd).is_ok_and(|target| target == socket))
-}
 
 /// A path that clients connect to.
 pub struct UnixListener {

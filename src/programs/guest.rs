@@ -3,7 +3,7 @@
 //! The socket lies in a folder that only this user can enter. Once the guest is there, nobody needs its name any more,
 //! and it is removed: what is killed later leaves nothing behind.
 
-use crate::config::{Access, InstanceSpec, PortKind, PortSpec, UnixStream, grammar};
+use crate::config::{InstanceSpec, PortKind, PortSpec, UnixSocket, grammar};
 use crate::engine::{Bridge, Handle};
 use crate::error::{Error, Result};
 use crate::port::made::Made;
@@ -140,12 +140,7 @@ impl Socket {
     /// No folder for the socket, or no port.
     pub fn listen(bridge: &Bridge, instance: &InstanceSpec, model: Option<&str>, mac: Mac) -> Result<Self> {
         let folder = Folder::new().map_err(|error| error.at(&instance.name))?;
-        let kind = PortKind::Unix(UnixStream {
-            path: path_in(&folder.path),
-            connect: false,
-            access: Access::default(),
-            clients: None,
-        });
+        let kind = PortKind::Unix(UnixSocket::stream(path_in(&folder.path), false));
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
         let port = PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) };
         bridge.add_port(if geteuid().is_root() { port.for_programs_of_root() } else { port })?;

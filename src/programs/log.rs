@@ -9,8 +9,9 @@
 
 use crate::error::{Class, Error, Result};
 use crate::port::own_folder::private;
+use crate::port::owner::lock_owner;
 use crate::port::writer::{Lost, Writer};
-use rustix::fs::{FlockOperation, OFlags, flock, fstat, major, minor};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::ffi::OsString;
@@ -139,7 +140,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 /// Why a file that another has locked is no log.
 fn held(instance: &str, path: &Path, file: &File) -> Error {
-    let (who, hint) = match owner(file) {
+    let (who, hint) = match lock_owner(file) {
         Some(pid) if pid == std::process::id() => {
             ("another instance of the same bench".to_owned(), "each needs a log of its own: log = \"FILE\"")
         }
@@ -152,18 +153,6 @@ fn held(instance: &str, path: &Path, file: &File) -> Error {
 }
 
 const ELSEWHERE: &str = "another run of the bench? `zbridge ls` shows it; this one can have --logs FOLDER";
-
-/// The process that has locked a file, where the system tells (proc_locks(5)): `1: FLOCK ADVISORY WRITE PID MA:MI:INODE …`,
-/// the device's numbers in hexadecimal digits.
-fn owner(file: &File) -> Option<u32> {
-    let stat = fstat(file).ok()?;
-    let mine = format!("{:02x}:{:02x}:{}", major(stat.st_dev), minor(stat.st_dev), stat.st_ino);
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| match line.split_ascii_whitespace().collect::<Vec<_>>()[..] {
-        [_, "FLOCK", _, _, pid, inode, ..] if inode == mine => pid.parse().ok().filter(|&pid| pid > 0),
-        _ => None,
-    })
-}
 
 /// The folder where the logs of the bench `name` are kept that have no place of their own: `zbridge/NAME` in the user's
 /// folder for such files (`$XDG_STATE_HOME`, XDG Base Directory Specification; `~/.local/state`), or where neither is set

@@ -3,7 +3,7 @@
 //! A bridge of this process may be linked to one that runs. A link is a pair of connected sockets. One end is a port here;
 //! the other is handed to the running bridge and is a port there until this process has ended, however it does.
 
-use crate::config::{Access, Config, DEFAULT_SWITCH, PortKind, PortSpec, UnixStream as Kind};
+use crate::config::{Config, DEFAULT_SWITCH, PortKind, PortSpec, UnixSocket};
 use crate::engine::control::{Claim, Client, Server};
 use crate::engine::{Bridge, Ended, SwitchStatus};
 use crate::error::{Error, Result};
@@ -14,7 +14,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 
 /// A bridge of this process, and what stands for it outside. What is dropped first is declared first.
 pub struct OwnBridge {
@@ -109,8 +108,8 @@ fn switches_of(client: &mut Client) -> Result<Vec<String>> {
 /// The port of a link that leads to `peer`.
 fn link_port(peer: &str, switch: &str) -> PortSpec {
     let name = if switch == DEFAULT_SWITCH { format!("to-{peer}") } else { format!("to-{peer}-{switch}") };
-    let kind = Kind { path: PathBuf::from(peer), connect: true, access: Access::default(), clients: None };
-    PortSpec { name, switch: switch.to_owned(), ..PortSpec::new(PortKind::Unix(kind)) }
+    let kind = PortKind::Unix(UnixSocket::stream(peer, true));
+    PortSpec { name, switch: switch.to_owned(), ..PortSpec::new(kind) }
 }
 
 /// What programs are attached to.

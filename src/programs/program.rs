@@ -14,9 +14,9 @@ pub fn check(spec: &InstanceSpec) -> Result<(), NotStarted> {
 
 /// What is started for an instance of a file, with these words as its command.
 pub(super) fn to_launch(spec: &InstanceSpec, words: Vec<OsString>) -> launch::Spec {
-    let network = match &spec.network {
-        Network::Own | Network::Qemu { .. } => launch::Network::Shared,
-        Network::Interfaces { taps, tuns, host } => launch::Network::Own(Interfaces {
+    let namespace = match &spec.network {
+        Network::Own | Network::Qemu { .. } => launch::Namespace::Shared,
+        Network::Interfaces { taps, tuns, host } => launch::Namespace::Own(Interfaces {
             taps: taps.iter().map(|tap| tap.kind.text().target()).collect(),
             tuns: tuns.iter().filter_map(peer_of).collect(),
             host: host.as_ref().map(|(host, _)| host.clone()),
@@ -25,7 +25,7 @@ pub(super) fn to_launch(spec: &InstanceSpec, words: Vec<OsString>) -> launch::Sp
     launch::Spec {
         env: spec.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
         cwd: spec.cwd.clone(),
-        network,
+        namespace,
         output: Output::Piped,
         privileged: spec.privileged,
         tun_words: "tun = \"NAME\"",

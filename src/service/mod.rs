@@ -58,7 +58,7 @@ pub(crate) fn is_one(spec: &PortSpec) -> bool {
     match &spec.kind {
         PortKind::Usbip(_) | PortKind::Nat(_) => true,
         PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Tcp(_) | PortKind::Udp(_) => false,
-        PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::UnixSeq(_) => false,
+        PortKind::Unix(_) | PortKind::UnixGram(_) => false,
         PortKind::Slip(_) | PortKind::Wpan(_) => false,
     }
 }

@@ -21,6 +21,11 @@ pub struct Report {
 pub trait Show: Send {
     /// Puts it into words.
     fn show(&self) -> Shown;
+
+    /// How the service stands, alone: [`Standing::state`]. It may be asked at every turn of a switch, and the rest not.
+    fn standing(&self) -> Option<&'static str> {
+        self.show().standing.map(|standing| standing.state)
+    }
 }
 
 impl Report {
@@ -43,6 +48,11 @@ impl Report {
     pub fn show(&self) -> Shown {
         self.of.show()
     }
+
+    /// How its service stands, alone.
+    pub fn standing(&self) -> Option<&'static str> {
+        self.of.standing()
+    }
 }
 
 /// What a service shows of itself.
@@ -62,6 +72,10 @@ pub struct Shown {
 impl Show for Shown {
     fn show(&self) -> Self {
         self.clone()
+    }
+
+    fn standing(&self) -> Option<&'static str> {
+        self.standing.as_ref().map(|standing| standing.state)
     }
 }
 

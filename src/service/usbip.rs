@@ -200,16 +200,19 @@ impl UsbipPort {
         let more = world.ways.more || settled;
         self.changed |= changed;
         self.dirty |= more;
-        // What a line brought may be for a back end.
-        self.drive(now, outside);
+        // What a line brought may be for a back end; and when that takes it, its URB is answered, of which no event tells.
+        self.dirty |= self.drive(now, outside);
         self.tell();
     }
 
-    fn drive(&mut self, now: Instant, outside: &mut dyn Outside) {
+    /// Moves what can be moved between devices and back ends. True if lines may have something to say by that.
+    fn drive(&mut self, now: Instant, outside: &mut dyn Outside) -> bool {
         let Self { drivers, server, buffer, .. } = self;
-        let mut bench = Bench { now, server, outside, buffer, more: false };
+        let mut bench = Bench { now, server, outside, buffer, more: false, moved: false };
         drivers.iter_mut().for_each(|driver| driver.work(&mut bench));
-        self.dirty |= bench.more;
+        let Bench { more, moved, .. } = bench;
+        self.dirty |= more;
+        moved
     }
 
     /// What lines and watches work with, and these.

@@ -41,7 +41,7 @@ pub use tap::Tap;
 pub use transport::Transport;
 pub(crate) use transport::{TRANSPORTS, command_words};
 pub use uart::{Parity, Uart};
-pub use unix::{UnixGram, UnixSeq, UnixStream};
+pub use unix::{Framing, UnixGram, UnixSocket};
 
 pub use usb_device::{Serial, UsbDevice, UsbKind, UsbSpeed};
 pub use usbip::{Import, Usbip};

@@ -3,9 +3,7 @@
 //! No match here has a wildcard: whoever adds a kind is asked by the compiler.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{
-    IpPeer, KindText, Nat, Packet, Slip, Tap, Tcp, Transport, Udp, UnixGram, UnixSeq, UnixStream, Usbip, Wpan,
-};
+use super::{IpPeer, KindText, Nat, Packet, Slip, Tap, Tcp, Transport, Udp, UnixGram, UnixSocket, Usbip, Wpan};
 use crate::limits::QUEUE_FRAMES;
 use crate::switch::Address;
 use std::net::IpAddr;
@@ -31,11 +29,9 @@ pub enum PortKind {
     /// A TAP interface of this machine.
     Tap(Tap),
     /// Length-prefixed frames on a UNIX stream socket.
-    Unix(UnixStream),
+    Unix(UnixSocket),
     /// One frame a datagram on a UNIX socket.
     UnixGram(UnixGram),
-    /// One frame a packet on a UNIX SOCK_SEQPACKET socket.
-    UnixSeq(UnixSeq),
     /// Length-prefixed frames on a TCP connection.
     Tcp(Tcp),
     /// One frame a UDP datagram.
@@ -58,15 +54,10 @@ impl PortKind {
         let cidrs = match self {
             Self::Nat(nat) => nat.addrs(),
             Self::Usbip(usbip) => usbip.addrs.clone(),
-            Self::Tap(_)
-            | Self::Unix(_)
-            | Self::UnixGram(_)
-            | Self::UnixSeq(_)
-            | Self::Tcp(_)
-            | Self::Udp(_)
-            | Self::Packet(_)
-            | Self::Slip(_)
-            | Self::Wpan(_) => Vec::new(),
+            Self::Tap(_) | Self::Packet(_) | Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) => {
+                Vec::new()
+            }
+            Self::Slip(_) | Self::Wpan(_) => Vec::new(),
         };
         cidrs.into_iter().map(|cidr| cidr.addr).collect()
     }
@@ -78,9 +69,7 @@ impl PortKind {
             Self::Nat(nat) => (Some(nat.mac()), &[][..]),
             Self::Usbip(usbip) => (Some(usbip.mac()), &[][..]),
             Self::Tap(tap) => (tap.mac, &tap.addrs[..]),
-            Self::Unix(_) | Self::UnixGram(_) | Self::UnixSeq(_) | Self::Tcp(_) | Self::Udp(_) | Self::Wpan(_) => {
-                (None, &[][..])
-            }
+            Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) | Self::Wpan(_) => (None, &[][..]),
             Self::Packet(_) | Self::Slip(_) => {
                 self.ip_peer().map_or((None, &[][..]), |peer| (peer.mac, &peer.addrs[..]))
             }
@@ -103,7 +92,7 @@ impl PortKind {
             Self::Slip(slip) => slip.transport.is_public(),
             // Of a radio medium nobody is a gateway.
             Self::Wpan(_) => false,
-            Self::Tap(_) | Self::Unix(_) | Self::UnixGram(_) | Self::UnixSeq(_) => false,
+            Self::Tap(_) | Self::Unix(_) | Self::UnixGram(_) => false,
             Self::Usbip(_) | Self::Nat(_) => false,
         }
     }
@@ -112,15 +101,8 @@ impl PortKind {
     pub fn transport(&self) -> Option<&Transport> {
         match self {
             Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) => Some(transport),
-            Self::Tap(_)
-            | Self::Unix(_)
-            | Self::UnixGram(_)
-            | Self::UnixSeq(_)
-            | Self::Tcp(_)
-            | Self::Udp(_)
-            | Self::Packet(_)
-            | Self::Usbip(_)
-            | Self::Nat(_) => None,
+            Self::Tap(_) | Self::Packet(_) | Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) => None,
+            Self::Usbip(_) | Self::Nat(_) => None,
         }
     }
 
@@ -129,15 +111,8 @@ impl PortKind {
         match self {
             Self::Slip(slip) => slip.ip.as_ref(),
             Self::Packet(packet) => packet.ip.as_ref(),
-            Self::Tap(_)
-            | Self::Unix(_)
-            | Self::UnixGram(_)
-            | Self::UnixSeq(_)
-            | Self::Tcp(_)
-            | Self::Udp(_)
-            | Self::Wpan(_)
-            | Self::Usbip(_)
-            | Self::Nat(_) => None,
+            Self::Tap(_) | Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) | Self::Wpan(_) => None,
+            Self::Usbip(_) | Self::Nat(_) => None,
         }
     }
 
@@ -146,19 +121,14 @@ impl PortKind {
         let of = |connect: bool, clients| if connect { Arrival::Dialled } else { Arrival::LetIn { clients } };
         match self {
             Self::Unix(unix) => of(unix.connect, unix.clients),
-            Self::UnixSeq(unix) => of(unix.connect, unix.clients),
             Self::Tcp(tcp) => of(!tcp.listen, tcp.clients),
             Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) if transport.dials() => {
                 Arrival::Dialled
             }
-            Self::Tap(_)
-            | Self::UnixGram(_)
-            | Self::Udp(_)
-            | Self::Packet(_)
-            | Self::Slip(_)
-            | Self::Wpan(_)
-            | Self::Usbip(_)
-            | Self::Nat(_) => Arrival::Opened,
+            Self::Tap(_) | Self::Packet(_) | Self::UnixGram(_) | Self::Udp(_) | Self::Slip(_) | Self::Wpan(_) => {
+                Arrival::Opened
+            }
+            Self::Usbip(_) | Self::Nat(_) => Arrival::Opened,
         }
     }
 
@@ -196,7 +166,6 @@ impl PortKind {
             Self::Tap(kind) => kind,
             Self::Unix(kind) => kind,
             Self::UnixGram(kind) => kind,
-            Self::UnixSeq(kind) => kind,
             Self::Tcp(kind) => kind,
             Self::Udp(kind) => kind,
             Self::Packet(kind) => kind,

@@ -156,7 +156,8 @@ impl Transport {
                 let in_a_second = uart.baud / (BITS_A_BYTE * 1514);
                 usize::try_from(in_a_second).unwrap_or(usize::MAX).clamp(SERIAL_QUEUE_FRAMES_MIN, SERIAL_QUEUE_FRAMES)
             }
-            _ => SERIAL_QUEUE_FRAMES,
+            Self::Unix { .. } | Self::Pty { .. } | Self::Tcp { .. } => SERIAL_QUEUE_FRAMES,
+            Self::Pipe { .. } | Self::Fd(_) | Self::Exec { .. } => SERIAL_QUEUE_FRAMES,
         }
     }
 }
@@ -187,7 +188,7 @@ pub(super) fn parse(row: &KindRow, target: &str, keys: &mut Keys) -> Result<Tran
         Transport::Pty { .. } | Transport::Pipe { .. } => &["mode", "user", "group"],
         Transport::Tcp { .. } => &["listen", "public"],
         Transport::Serial(_) => &["parity", "stop", "rtscts"],
-        _ => &[],
+        Transport::Fd(_) | Transport::Exec { .. } => &[],
     };
     for key in KEYS.iter().filter(|key| !own.contains(&key.word)) {
         keys.refuse(key.word, &format!("with {word}:"))?;
@@ -269,7 +270,7 @@ impl Transport {
                 access.set_mode(mode);
                 return Ok(());
             }
-            _ => "where nothing is made",
+            Self::Tcp { .. } | Self::Serial(_) | Self::Fd(_) | Self::Exec { .. } => "where nothing is made",
         };
         Err(Fault::new(format!("key \"mode\" means nothing {why}")))
     }
@@ -332,7 +333,7 @@ impl Transport {
             Self::Serial(uart) => vec![claim(&uart.device)],
             Self::Pipe { path, .. } => Self::fifos(path).iter().map(|path| claim(path)).collect(),
             Self::Fd(number) => vec![format!("descriptor {number}")],
-            _ => Vec::new(),
+            Self::Unix { .. } | Self::Tcp { .. } | Self::Exec { .. } => Vec::new(),
         }
     }
 

@@ -75,10 +75,21 @@ pub(super) static SEQ: KindRow = KindRow {
     parse: parse_seq,
 };
 
-/// Length-prefixed frames on a SOCK_STREAM socket.
+/// How a connected socket keeps frames apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// A length before each, on SOCK_STREAM.
+    Prefix,
+    /// One frame a packet, on SOCK_SEQPACKET.
+    Packets,
+}
+
+/// A socket that listens, each client a port of its own, or dials.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct UnixStream {
+pub struct UnixSocket {
+    /// How it keeps frames apart.
+    pub framing: Framing,
     /// The path that is listened on or dialled.
     pub path: PathBuf,
     /// Dial instead of listening.
@@ -87,6 +98,13 @@ pub struct UnixStream {
     pub access: Access,
     /// Clients at once, 1..=[`PORTS_MAX`]; `None`: as many as there can be.
     pub clients: Option<usize>,
+}
+
+impl UnixSocket {
+    /// A stream socket that listens on `path`, for its own user, or dials it with `connect`.
+    pub fn stream(path: impl Into<PathBuf>, connect: bool) -> Self {
+        Self { framing: Framing::Prefix, path: path.into(), connect, access: Access::default(), clients: None }
+    }
 }
 
 /// One frame a datagram on a SOCK_DGRAM socket.
@@ -101,45 +119,29 @@ pub struct UnixGram {
     pub access: Access,
 }
 
-/// One frame a packet on a SOCK_SEQPACKET socket.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct UnixSeq {
-    /// The path that is listened on or dialled.
-    pub path: PathBuf,
-    /// Dial instead of listening.
-    pub connect: bool,
-    /// Who may use a socket that listens.
-    pub access: Access,
-    /// Clients at once, 1..=[`PORTS_MAX`]; `None`: as many as there can be.
-    pub clients: Option<usize>,
-}
-
 fn path(row: &KindRow, target: &str) -> Result<PathBuf, Fault> {
     value::sun_path(target).map_err(|form| bad_target(row, target, &form))
 }
 
-/// `connect`, and who may use the socket and how many clients, which it excludes.
-fn ends(keys: &mut Keys) -> Result<(bool, Access, Option<usize>), Fault> {
-    let connect = keys.flag("connect")?.unwrap_or(false);
-    let clients = clients(keys, connect.then_some("with connect: it has one peer"))?;
-    if connect {
-        Access::refuse(keys, "with connect: the other end makes the socket")?;
-        return Ok((true, Access::default(), None));
-    }
-    Ok((false, Access::take(keys)?, clients))
-}
-
 fn parse_stream(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
-    let path = path(&STREAM, target)?;
-    let (connect, access, clients) = ends(keys)?;
-    Ok(PortKind::Unix(UnixStream { path, connect, access, clients }))
+    parse_socket(Framing::Prefix, path(&STREAM, target)?, keys)
 }
 
 fn parse_seq(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
-    let path = path(&SEQ, target)?;
-    let (connect, access, clients) = ends(keys)?;
-    Ok(PortKind::UnixSeq(UnixSeq { path, connect, access, clients }))
+    parse_socket(Framing::Packets, path(&SEQ, target)?, keys)
+}
+
+/// `connect` excludes who may use the socket, and how many clients.
+fn parse_socket(framing: Framing, path: PathBuf, keys: &mut Keys) -> Result<PortKind, Fault> {
+    let connect = keys.flag("connect")?.unwrap_or(false);
+    let clients = clients(keys, connect.then_some("with connect: it has one peer"))?;
+    let access = if connect {
+        Access::refuse(keys, "with connect: the other end makes the socket")?;
+        Access::default()
+    } else {
+        Access::take(keys)?
+    };
+    Ok(PortKind::Unix(UnixSocket { framing, path, connect, access, clients }))
 }
 
 fn parse_gram(target: &str, keys: &mut Keys) -> Result<PortKind, Fault> {
@@ -155,21 +157,17 @@ fn name_of(path: &Path) -> String {
     path.file_name().map(|name| value::name_from(&name.to_string_lossy())).unwrap_or_default()
 }
 
-fn write_keys(out: &mut Writer, connect: bool, access: &Access) {
-    if connect {
-        out.flag("connect");
-    }
-    access.write(out);
-}
-
 /// The path of a bound socket; `//` and `/./` make no difference.
 pub(super) fn claim(path: &Path) -> String {
     format!("path {}", path.components().collect::<PathBuf>().display())
 }
 
-impl KindText for UnixStream {
+impl KindText for UnixSocket {
     fn row(&self) -> &'static KindRow {
-        &STREAM
+        match self.framing {
+            Framing::Prefix => &STREAM,
+            Framing::Packets => &SEQ,
+        }
     }
 
     fn target(&self) -> String {
@@ -181,7 +179,10 @@ impl KindText for UnixStream {
     }
 
     fn write(&self, out: &mut Writer) {
-        write_keys(out, self.connect, &self.access);
+        if self.connect {
+            out.flag("connect");
+        }
+        self.access.write(out);
         out.option("clients", self.clients);
     }
 
@@ -189,11 +190,19 @@ impl KindText for UnixStream {
         if self.connect { Vec::new() } else { vec![claim(&self.path)] }
     }
 
-    /// Accepted by every QEMU that has the stream netdev, which is 7.2.
     fn attach(&self, name: &str) -> Option<Attach> {
-        let server = if self.connect { "on" } else { "off" };
         let path = escape(&absolute(&self.path));
-        Attach::qemu(name, "stream", &format!("server={server},addr.type=unix,addr.path={path}"))
+        match self.framing {
+            // Accepted by every QEMU that has the stream netdev, which is 7.2.
+            Framing::Prefix => {
+                let server = if self.connect { "on" } else { "off" };
+                Attach::qemu(name, "stream", &format!("server={server},addr.type=unix,addr.path={path}"))
+            }
+            Framing::Packets => {
+                let other = if self.connect { "" } else { ",connect" };
+                Attach::new("zbridge", format!("zbridge --port {}", shell(&format!("unixseq:{path}{other}"))))
+            }
+        }
     }
 }
 
@@ -212,7 +221,7 @@ impl KindText for UnixGram {
 
     fn write(&self, out: &mut Writer) {
         out.option("peer", self.peer.as_ref().map(|peer| peer.display()));
-        write_keys(out, false, &self.access);
+        self.access.write(out);
     }
 
     fn claims(&self) -> Vec<String> {
@@ -225,35 +234,6 @@ impl KindText for UnixGram {
         let (own, peer) = (escape(&own), escape(&peer));
         let settings = format!("local.type=unix,local.path={peer},remote.type=unix,remote.path={own}");
         Attach::qemu(name, "dgram", &settings)
-    }
-}
-
-impl KindText for UnixSeq {
-    fn row(&self) -> &'static KindRow {
-        &SEQ
-    }
-
-    fn target(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    fn default_name(&self) -> String {
-        name_of(&self.path)
-    }
-
-    fn write(&self, out: &mut Writer) {
-        write_keys(out, self.connect, &self.access);
-        out.option("clients", self.clients);
-    }
-
-    fn claims(&self) -> Vec<String> {
-        if self.connect { Vec::new() } else { vec![claim(&self.path)] }
-    }
-
-    fn attach(&self, _name: &str) -> Option<Attach> {
-        let other = if self.connect { "" } else { ",connect" };
-        let spec = format!("unixseq:{}{other}", escape(&absolute(&self.path)));
-        Attach::new("zbridge", format!("zbridge --port {}", shell(&spec)))
     }
 }
 

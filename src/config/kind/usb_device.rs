@@ -221,7 +221,8 @@ impl UsbDevice {
             UsbKind::CdcAcm(Serial::Pty(path, _) | Serial::Unix(path, _) | Serial::File(path)) => Some(path),
             UsbKind::MassStorage { image, read_only: false, cow: false, .. } => Some(image),
             UsbKind::CdcAcm(Serial::Tcp(addr)) if addr.port != 0 => return Some(format!("TCP address {addr}")),
-            _ => None,
+            UsbKind::CdcAcm(Serial::Echo | Serial::Tcp(_)) | UsbKind::Loopback => None,
+            UsbKind::MassStorage { .. } | UsbKind::Keyboard(_) | UsbKind::Mouse(_) => None,
         }
         .map(|path| format!("path {}", path.components().collect::<PathBuf>().display()))
     }

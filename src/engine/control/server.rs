@@ -20,13 +20,13 @@ use crate::engine::command::Handle;
 use crate::engine::fault::{Parts, contained};
 use crate::engine::watcher::Watcher;
 use crate::error::{Class, Error, Result};
+use crate::port::accept::{Accepted, Starvation};
 use crate::port::unix::UnixListener;
 use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
 use crate::rights::{self, Role};
 use crate::time::{Clock, Duration};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ impl Server {
             came: 0,
             ready: VecDeque::new(),
             accepting: false,
-            starved: false,
+            starvation: Starvation::default(),
             told_refusal: false,
             aside: Aside::new(waker.clone()),
             readers: Readers::default(),
@@ -144,8 +144,7 @@ pub struct Serving {
     ready: VecDeque<usize>,
     /// More clients may be waiting to be let in.
     accepting: bool,
-    /// The system had nothing left for a client.
-    starved: bool,
+    starvation: Starvation,
     /// That there were too many was said, and there still are.
     told_refusal: bool,
     aside: Aside,
@@ -173,7 +172,7 @@ impl Serving {
                     Token(index) => self.client_event(index, event.is_write_closed() || event.is_error()),
                 }
             }
-            if self.accepting || self.starved {
+            if self.accepting || self.starvation.lasts() {
                 self.accept();
             }
             for _ in 0..self.ready.len() {
@@ -202,25 +201,17 @@ impl Serving {
         let now = self.clock.now();
         let kept = self.readers.poll_timeout().map(|due| due - now);
         let waits = self.patience_of_waits(now);
-        [kept, waits, self.starved.then_some(STARVED_RETRY)].into_iter().flatten().min()
+        [kept, waits, self.starvation.lasts().then_some(STARVED_RETRY)].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {
-        let told = std::mem::take(&mut self.starved);
         self.accepting = true;
         for _ in 0..ACCEPTS {
-            match self.listener.accept_socket() {
-                Ok(Some((socket, who))) => self.admit(socket, who),
-                Ok(None) => {
+            match self.starvation.judge("control socket", self.listener.accept_socket()) {
+                Accepted::Client((socket, who)) => self.admit(socket, who),
+                Accepted::Gone => {}
+                Accepted::Nobody | Accepted::Starved => {
                     self.accepting = false;
-                    return;
-                }
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(errno) => {
-                    if !told {
-                        log::warn!("control socket: cannot accept a client: {}", std::io::Error::from(errno));
-                    }
-                    (self.accepting, self.starved) = (false, true);
                     return;
                 }
             }

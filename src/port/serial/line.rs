@@ -21,6 +21,7 @@ use super::pty::Pty;
 use super::uart;
 use crate::config::Transport;
 use crate::error::{Error, Result};
+use crate::port::accept::{Accepted, Starvation};
 use crate::port::{Gone, inet, sys, unix};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
@@ -52,8 +53,7 @@ pub struct Line {
     /// `None`: the same as the input.
     output: Option<OwnedFd>,
     open: bool,
-    /// The system had nothing left for a peer, which was said.
-    starved: bool,
+    starvation: Starvation,
     peer: String,
 }
 
@@ -101,7 +101,7 @@ impl Line {
                     input: Some(input),
                     output: Some(output),
                     open: true,
-                    starved: false,
+                    starvation: Starvation::default(),
                     peer,
                 })
             }
@@ -109,11 +109,18 @@ impl Line {
     }
 
     fn once(fd: OwnedFd, peer: String) -> Self {
-        Self { source: Source::Once, input: Some(fd), output: None, open: true, starved: false, peer }
+        Self {
+            source: Source::Once,
+            input: Some(fd),
+            output: None,
+            open: true,
+            starvation: Starvation::default(),
+            peer,
+        }
     }
 
     fn waiting(source: Source, input: Option<OwnedFd>, peer: String) -> Self {
-        Self { source, input, output: None, open: false, starved: false, peer }
+        Self { source, input, output: None, open: false, starvation: Starvation::default(), peer }
     }
 
     /// Whether somebody is at the other end.
@@ -131,13 +138,13 @@ impl Line {
         match self.source {
             Source::Unix(_) | Source::Tcp(_) => "listening",
             Source::Dialled => "connecting",
-            _ => "waiting",
+            Source::Once | Source::Pty(_) | Source::Fifos(_) | Source::Child { .. } => "waiting",
         }
     }
 
     /// Whether a peer may arrive without any descriptor telling of it.
     pub fn arrivals_are_silent(&self) -> bool {
-        self.starved || matches!(self.source, Source::Pty(_) | Source::Fifos(_))
+        self.starvation.lasts() || matches!(self.source, Source::Pty(_) | Source::Fifos(_))
     }
 
     /// The descriptors to wait on.
@@ -145,8 +152,13 @@ impl Line {
         match &self.source {
             Source::Unix(listener) if !self.open => [Some(listener.as_fd().as_raw_fd()), None],
             Source::Tcp(listener) if !self.open => [Some(listener.as_fd().as_raw_fd()), None],
-            _ => [&self.input, &self.output].map(|fd| fd.as_ref().map(AsRawFd::as_raw_fd)),
+            Source::Unix(_) | Source::Tcp(_) | Source::Dialled | Source::Once => self.own_fds(),
+            Source::Pty(_) | Source::Fifos(_) | Source::Child { .. } => self.own_fds(),
         }
+    }
+
+    fn own_fds(&self) -> [Option<RawFd>; 2] {
+        [&self.input, &self.output].map(|fd| fd.as_ref().map(AsRawFd::as_raw_fd))
     }
 
     /// Looks whether a peer has arrived: `None` if not. Once one has, [`Self::is_open`].
@@ -155,8 +167,8 @@ impl Line {
             return Some(Ok(()));
         }
         let arrived = match &self.source {
-            Source::Unix(listener) => accepted(listener.accept_socket(), &mut self.starved),
-            Source::Tcp(listener) => accepted(listener.accept_socket(), &mut self.starved),
+            Source::Unix(listener) => accepted(|| listener.accept_socket(), &mut self.starvation),
+            Source::Tcp(listener) => accepted(|| listener.accept_socket(), &mut self.starvation),
             Source::Dialled => match inet::connected(self.input.as_ref()?)? {
                 Ok(()) => Some((None, None)),
                 Err(error) => return Some(Err(error)),
@@ -214,7 +226,7 @@ impl Line {
                 Source::Pty(_) => "its terminal was closed",
                 Source::Fifos(_) => "its peer closed the FIFOs",
                 Source::Child { .. } => "its program ended or closed its output",
-                _ => "its peer closed the connection",
+                Source::Once | Source::Dialled | Source::Unix(_) | Source::Tcp(_) => "its peer closed the connection",
             }
             .into(),
         )
@@ -262,19 +274,13 @@ fn failed(doing: &str, errno: Errno) -> Gone {
 
 type Arrived = Option<(Option<OwnedFd>, Option<String>)>;
 
-/// A client of a listener. A failure concerns that client alone, or all of them until it has passed.
-fn accepted(accepted: Result<Option<(OwnedFd, String)>, Errno>, starved: &mut bool) -> Arrived {
-    match accepted {
-        Ok(client) => {
-            *starved = false;
-            client.map(|(fd, peer)| (Some(fd), Some(peer)))
-        }
-        Err(errno) => {
-            if !std::mem::replace(starved, true) {
-                let cause = io::Error::from(errno);
-                log::warn!("cannot accept a client: {cause}; trying again until it can");
-            }
-            None
+/// A client of a listener.
+fn accepted(accept: impl Fn() -> Result<Option<(OwnedFd, String)>, Errno>, starvation: &mut Starvation) -> Arrived {
+    loop {
+        match starvation.judge("a serial line", accept()) {
+            Accepted::Client((fd, peer)) => return Some((Some(fd), Some(peer))),
+            Accepted::Gone => {}
+            Accepted::Nobody | Accepted::Starved => return None,
         }
     }
 }

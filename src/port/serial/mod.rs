@@ -172,7 +172,7 @@ impl<L: Octets> Serial<L> {
     pub fn due_in(&self) -> Option<Duration> {
         match &self.protocol {
             Protocol::Ip(adapter) => adapter.poll_timeout().map(|due| due - self.clock.now()),
-            _ => None,
+            Protocol::Ether | Protocol::Wpan => None,
         }
     }
 
@@ -180,7 +180,7 @@ impl<L: Octets> Serial<L> {
     pub fn mac(&self) -> Option<Mac> {
         match &self.protocol {
             Protocol::Ip(adapter) => Some(adapter.mac()),
-            _ => None,
+            Protocol::Ether | Protocol::Wpan => None,
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::config::{Parity, Uart};
 use crate::error::{Class, Error, Result};
 use crate::port::owner;
-use crate::port::unix::lock_holder;
+use crate::port::owner::lock_holder;
 use crate::rights::deed;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open as open_file};
 use rustix::io::Errno;

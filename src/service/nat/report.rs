@@ -62,6 +62,10 @@ impl Show for Told {
             leases: self.leases.clone(),
         }
     }
+
+    fn standing(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 #[cfg(test)]

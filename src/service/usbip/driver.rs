@@ -32,6 +32,8 @@ pub(super) struct Bench<'a> {
     pub buffer: &'a mut [u8],
     /// Somebody has stopped who could have gone on.
     pub more: bool,
+    /// What was moved may have answered a URB, whose line then has something to say.
+    pub moved: bool,
 }
 
 /// See the module.
@@ -186,7 +188,8 @@ impl SerialPort {
     fn work(&mut self, bench: &mut Bench) {
         self.pipe.fill(bench);
         let Self { busid, pipe, line, shown } = self;
-        let moved = bench.server.with_function(bench.now, busid, |port: &mut CdcAcm| {
+        let before = pipe.outbox.len();
+        let taken = bench.server.with_function(bench.now, busid, |port: &mut CdcAcm| {
             port.set_serial_state(if pipe.peer { RX_CARRIER | TX_CARRIER } else { 0 });
             while pipe.stream.is_some() {
                 let bytes = port.poll_backend();
@@ -208,7 +211,8 @@ impl SerialPort {
             }
             taken
         });
-        pipe.used(moved.unwrap_or(0), bench);
+        bench.moved |= pipe.outbox.len() > before || taken.is_some_and(|taken| taken > 0);
+        pipe.used(taken.unwrap_or(0), bench);
         if let Some(stream) = pipe.stream.filter(|stream| *shown != Some(*stream)) {
             let begun = bench.outside.set_line(stream, line);
             pipe.outbox.extend(&begun);
@@ -232,9 +236,10 @@ impl Disk {
     }
 
     fn work(&self, bench: &mut Bench) {
-        let Bench { now, server, outside, .. } = bench;
+        let Bench { now, server, outside, moved, .. } = bench;
         server.with_function(*now, &self.busid, |disk: &mut MassStorage| {
             while let Some((id, result)) = outside.job_done(self.disk) {
+                *moved = true;
                 if let Err(error) = &result {
                     log::warn!("{}: a job of its disk failed: {error:?}", self.busid);
                 }
@@ -274,6 +279,7 @@ impl Script {
             }
             play(busid, hid, pipe.inbox.make_contiguous(), pipe.stream.is_none(), skips)
         });
+        bench.moved |= done.is_some_and(|done| done > 0);
         pipe.used(done.unwrap_or(0), bench);
     }
 }

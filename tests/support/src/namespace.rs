@@ -1,6 +1,6 @@
 //! Network namespaces: a host of its own for each end of a test.
 
-use crate::Ran;
+use crate::{Ran, eventually};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -67,6 +67,26 @@ impl Namespace {
     /// Whether one ping (IPv4 or IPv6) to `address` is answered within two seconds.
     pub fn pings(&self, address: &str) -> bool {
         self.run(&format!("ping -n -c 1 -W 2 {address}")).rc == 0
+    }
+
+    /// Has TCP run for a second to `other`, which is 192.0.2.2, and for another one back by IPv6 from 2001:db8::2: a
+    /// megabyte at least each time. Needs iperf3.
+    ///
+    /// # Panics
+    /// Less has arrived.
+    pub fn transfers_with(&self, other: &Self) {
+        other.check("iperf3 -s -D --one-off -p 5201; iperf3 -s -D --one-off -p 5202");
+        for arguments in ["-c 192.0.2.2", "-R -p 5202 -c 2001:db8::2"] {
+            // the servers say nothing when they are ready
+            let report = eventually("a server", || {
+                let ran = self.run(&format!("iperf3 -J -t 1 {arguments}"));
+                (ran.rc == 0).then_some(ran.output)
+            });
+            let octets = report.split("\"sum_received\"").nth(1).and_then(|sum| sum.split("\"bytes\":").nth(1));
+            let octets: f64 =
+                octets.and_then(|text| text.split(',').next()?.trim().parse().ok()).expect("iperf3's report");
+            assert!(octets > 1e6, "{octets} octets in a second");
+        }
     }
 
     /// Moves the calling thread into it, for good.

@@ -100,6 +100,15 @@ pub fn tool(program: &str, package: &str) -> Need {
     missing(program, format!("install with `apt-get install {package}`"))
 }
 
+/// What `zbridge run` and `up` need where an ordinary user starts them.
+pub fn programs() -> Need {
+    root()?;
+    tun()?;
+    tool("setpriv", "util-linux")?;
+    tool("unshare", "util-linux")?;
+    tool("ip", "iproute2")
+}
+
 /// The guest of `tests/vm` can be booted. Builds it at the first call, which needs Debian's package archive.
 pub fn guest() -> Need {
     static MET: OnceLock<Need> = OnceLock::new();

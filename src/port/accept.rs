@@ -1,0 +1,75 @@
+//! What comes of looking for the next client of a listener, and what is said of it.
+//!
+//! A client may be gone before it was let in, which concerns nobody else. But for want of descriptors or memory
+//! (accept(2): EMFILE, ENFILE, ENOBUFS, ENOMEM) none can be let in for a while. That is said once, and nothing tells when
+//! it is over: whoever has the listener tries again, until it can.
+
+use rustix::io::Errno;
+use std::fmt::Display;
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Accepted<T> {
+    /// The next client.
+    Client(T),
+    /// Nobody waits.
+    Nobody,
+    /// One was gone before it was let in; the next may wait already.
+    Gone,
+    /// The system has nothing left for one.
+    Starved,
+}
+
+/// Whether the system had nothing left for a client of a listener.
+#[derive(Default, Debug)]
+pub struct Starvation(bool);
+
+impl Starvation {
+    /// What has come of an attempt at the listener of `whose`.
+    pub fn judge<T>(&mut self, whose: impl Display, accepted: Result<Option<T>, Errno>) -> Accepted<T> {
+        match accepted {
+            Ok(client) => {
+                self.0 = false;
+                client.map_or(Accepted::Nobody, Accepted::Client)
+            }
+            Err(Errno::INTR | Errno::CONNABORTED) => Accepted::Gone,
+            Err(errno) => {
+                self.begins(whose, errno);
+                Accepted::Starved
+            }
+        }
+    }
+
+    /// There is nothing left for a client of `whose`: says so, unless that was said.
+    pub fn begins(&mut self, whose: impl Display, errno: Errno) {
+        if !std::mem::replace(&mut self.0, true) {
+            let cause = std::io::Error::from(errno);
+            log::error!("{whose}: cannot accept a client: {cause}; trying again until it can");
+        }
+    }
+
+    /// Whether it has to be tried again without being called.
+    pub fn lasts(&self) -> bool {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_lasts_until_somebody_could_be_let_in() {
+        let mut starvation = Starvation::default();
+        assert!(matches!(starvation.judge("a", Ok(Some(1))), Accepted::Client(1)));
+        assert!(matches!(starvation.judge::<u8>("a", Err(Errno::CONNABORTED)), Accepted::Gone));
+        assert!(!starvation.lasts(), "that was one client's affair");
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            assert!(matches!(starvation.judge::<u8>("a", Err(errno)), Accepted::Starved));
+        }
+        assert!(matches!(starvation.judge::<u8>("a", Err(Errno::INTR)), Accepted::Gone));
+        assert!(starvation.lasts());
+        assert!(matches!(starvation.judge::<u8>("a", Ok(None)), Accepted::Nobody));
+        assert!(!starvation.lasts());
+    }
+}

@@ -1,0 +1,28 @@
+//! Batches that were emptied, for the next frames of a channel: what is sent all the time is not allocated each time.
+
+use crate::frame::Batch;
+use parking_lot::Mutex;
+
+/// How many are kept. A burst may have more of them under way; those are given back to the system.
+const SPARES: usize = 4;
+
+/// Those of one direction.
+#[derive(Default)]
+pub struct Spares(Mutex<Vec<Batch>>);
+
+impl Spares {
+    /// An empty batch with room for `bytes`.
+    pub fn take(&self, bytes: usize) -> Batch {
+        let spare = self.0.lock().pop();
+        spare.filter(|batch| batch.free() >= bytes).unwrap_or_else(|| Batch::new(bytes))
+    }
+
+    /// Keeps a batch that is done with.
+    pub fn put(&self, mut batch: Batch) {
+        batch.clear();
+        let mut spares = self.0.lock();
+        if spares.len() < SPARES {
+            spares.push(batch);
+        }
+    }
+}
