@@ -1,6 +1,6 @@
 //! Captures: what is wanted of them ([`Wish`]), which frames are meant ([`filter`]), the file that they are
-//! ([`Recorder`], [`pcapng`]), and how a frame reads in a line ([`line`]). No descriptor and no clock: bytes and times come
-//! in, bytes and lines come out.
+//! ([`Recorder`], [`pcapng`]), and how a frame reads in a line ([`mod@line`]). No descriptor and no clock: bytes and times
+//! come in, bytes and lines come out.
 
 pub mod filter;
 pub mod line;

@@ -37,7 +37,7 @@ impl Wish {
     ///
     /// # Errors
     /// A usage error: the filter is wrong, or a number is out of its range.
-    pub fn understood(&self) -> Result<(Option<Filter>, Wanted)> {
+    pub(crate) fn understood(&self) -> Result<(Option<Filter>, Wanted)> {
         if let Some(snap) = self.snap.filter(|snap| !SNAP_RANGE.contains(snap)) {
             let (least, most) = (SNAP_RANGE.start(), SNAP_RANGE.end());
             return Err(Error::usage(format!("snap {snap}: expected {least} to {most} bytes")));

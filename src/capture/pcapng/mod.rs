@@ -1,5 +1,5 @@
-//! pcapng, as Wireshark reads it best (draft-ietf-opsawg-pcapng): the blocks that a capture is made of, written ([`write`])
-//! and taken apart again ([`read`]).
+//! pcapng, as Wireshark reads it best (draft-ietf-opsawg-pcapng): the blocks that a capture is made of, written
+//! ([`mod@write`]) and taken apart again ([`read`]).
 //!
 //! ```text
 //! block    type u32 · length u32 · body, padded to 4 bytes · options · length u32
