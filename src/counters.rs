@@ -121,16 +121,25 @@ impl Counters {
     pub fn sent(&mut self, frames: u64, bytes: u64) {
         self.tx_frames += frames;
         self.tx_bytes += bytes;
-        if let Some(journal) = &mut self.journal {
-            journal.push(Ended { frames, reason: None });
+        if self.journal.is_some() {
+            self.enter(frames, None);
         }
     }
 
     /// Counts `frames` that ended for `reason`.
     pub fn drop(&mut self, reason: DropReason, frames: u64) {
         self.drops[reason as usize] += frames;
+        if self.journal.is_some() {
+            self.enter(frames, Some(reason));
+        }
+    }
+
+    /// Apart from the counting, which most often is all.
+    #[cold]
+    #[inline(never)]
+    fn enter(&mut self, frames: u64, reason: Option<DropReason>) {
         if let Some(journal) = &mut self.journal {
-            journal.push(Ended { frames, reason: Some(reason) });
+            journal.push(Ended { frames, reason });
         }
     }
 

@@ -11,7 +11,7 @@ use crate::capture::{Piece, PortNews};
 use crate::frame::PortId;
 use crate::switch::{Notes, Switch, Tape, Wanted};
 use crate::time::{Duration, Instant};
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::Sender;
 use mio::Waker;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ const PIECE_NOTES: usize = 4096;
 pub(super) const WAITING: usize = 16 << 20;
 /// What a note costs beside the bytes of its frame.
 const NOTE_COST: usize = std::mem::size_of::<crate::switch::Note>();
+/// What is counted for the name of a port or a host.
+const NEWS_COST: usize = 512;
 
 /// What a switch and the thread of a capture both know of it.
 pub(super) struct Shared {
@@ -58,28 +60,33 @@ impl Inlet {
     }
 
     /// Hands a piece over, or counts it as missed. False: nobody takes any more.
+    ///
+    /// What ports are called has to arrive, or frames would be shown as another port's: of a piece that finds no room it
+    /// is handed over alone. A capture for which even that has no room is over.
     fn offer(&self, piece: &Arc<Piece>) -> bool {
-        let Some(pieces) = &self.pieces else { return false };
-        let (cost, frames) = (cost(piece), piece.notes.notes.len() as u64 + piece.notes.missed);
-        let waits = self.shared.waiting.fetch_add(cost, Ordering::Relaxed);
-        // What ports are called has to arrive, and is little.
-        let sent = if waits + cost > WAITING && waits > 0 && piece.news.is_empty() {
-            Err(TrySendError::Full(()))
-        } else {
-            pieces.try_send(piece.clone()).map_err(|refused| match refused {
-                TrySendError::Full(_) => TrySendError::Full(()),
-                TrySendError::Disconnected(_) => TrySendError::Disconnected(()),
-            })
-        };
-        match sent {
-            Ok(()) => self.call(),
-            Err(refused) => {
-                self.shared.waiting.fetch_sub(cost, Ordering::Relaxed);
-                self.shared.missed.fetch_add(frames, Ordering::Relaxed);
-                return refused != TrySendError::Disconnected(());
-            }
+        let waits = self.shared.waiting.load(Ordering::Relaxed);
+        if waits == 0 || waits + cost(piece) <= WAITING {
+            return self.send(piece.clone());
         }
-        true
+        let frames = piece.notes.notes.len() as u64 + piece.notes.missed;
+        self.shared.missed.fetch_add(frames, Ordering::Relaxed);
+        if piece.news.is_empty() && piece.names.is_empty() {
+            return true;
+        }
+        let Piece { switch, epoch, .. } = **piece;
+        let bare =
+            Piece { switch, epoch, notes: Notes::default(), news: piece.news.clone(), names: piece.names.clone() };
+        waits + cost(&bare) <= 2 * WAITING && self.send(Arc::new(bare))
+    }
+
+    fn send(&self, piece: Arc<Piece>) -> bool {
+        let Some(pieces) = &self.pieces else { return false };
+        self.shared.waiting.fetch_add(cost(&piece), Ordering::Relaxed);
+        let sent = pieces.send(piece).is_ok();
+        if sent {
+            self.call();
+        }
+        sent
     }
 
     fn call(&self) {
@@ -108,7 +115,8 @@ impl Drop for Inlet {
 
 /// What a piece costs while it waits.
 pub(super) fn cost(piece: &Piece) -> usize {
-    piece.notes.bytes.len() + NOTE_COST * (1 + piece.notes.notes.len())
+    let words = piece.news.len() + piece.names.len();
+    piece.notes.bytes.len() + NOTE_COST * (1 + piece.notes.notes.len()) + NEWS_COST * words
 }
 
 /// See the head of the file.
@@ -225,5 +233,44 @@ impl Tap {
         if self.captures.len() < before {
             self.want(switch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::pcapng::LinkType;
+    use mio::{Poll, Token};
+
+    #[test]
+    fn what_waits_is_bounded_and_names_are_not_lost() {
+        let poll = Poll::new().unwrap();
+        let shared = Arc::new(Shared {
+            waiting: AtomicUsize::new(0),
+            missed: AtomicU64::new(0),
+            inlets: AtomicUsize::new(0),
+            called: AtomicBool::new(false),
+            waker: Waker::new(poll.registry(), Token(0)).unwrap(),
+        });
+        let (sender, pieces) = crossbeam_channel::unbounded();
+        let inlet = Inlet::new(0, Wanted { snap: 96, arrivals: true, copies: false }, sender, shared.clone());
+        let mut piece = Piece::default();
+        (piece.notes.bytes, piece.notes.missed) = (vec![0; 1 << 20], 5);
+        let plain = Arc::new(piece.clone());
+        assert!((0..40).all(|_| inlet.offer(&plain)));
+        let waiting = || shared.waiting.load(Ordering::Relaxed);
+        assert!(waiting() <= WAITING && pieces.len() == 15, "{} of {}", pieces.len(), waiting());
+        assert_eq!(shared.missed.load(Ordering::Relaxed), 25 * 5);
+        let news = PortNews { switch: "lab".into(), name: "a".into(), description: String::new(), link: LinkType(1) };
+        piece.news.push((7, PortId(3), Arc::new(news)));
+        let named = Arc::new(piece);
+        assert!(inlet.offer(&named) && waiting() <= WAITING + 1024);
+        let last = pieces.try_iter().nth(15).unwrap();
+        assert_eq!((last.news.len(), last.notes.bytes.len()), (1, 0));
+        let many = (0..100_000).take_while(|_| inlet.offer(&named)).count();
+        assert!(many < 100_000 && waiting() <= 2 * WAITING, "a capture that has no room for names ends");
+        drop(pieces);
+        shared.waiting.store(0, Ordering::Relaxed);
+        assert!(!inlet.offer(&plain), "nobody takes any more");
     }
 }

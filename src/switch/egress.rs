@@ -27,7 +27,8 @@ use super::finish::{ROOM, finish_into, may_merge, merge_into};
 use super::memory::cost;
 use super::plan::merge;
 use super::port::PAUSE;
-use super::{Event, Switch, Tape, fits};
+use super::tape::hand_over;
+use super::{Event, Switch, fits};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::time::{Instant, earliest};
@@ -83,22 +84,6 @@ pub enum Flush {
     Blocked,
     /// It took its share of this turn; call again.
     More,
-}
-
-/// Offers frames to a port, and has noted what became of them, if somebody wants to know.
-#[inline]
-fn hand_over(
-    tape: &mut Option<Box<Tape>>,
-    id: PortId,
-    out: Outgoing<'_>,
-    counters: &mut Counters,
-    edges: &mut impl Transmit,
-) -> Taken {
-    let Some(tape) = tape else { return edges.transmit(id, out, counters) };
-    counters.keep_journal();
-    let taken = edges.transmit(id, out, counters);
-    tape.depart(id, out, &counters.take_journal());
-    taken
 }
 
 impl Switch {

@@ -6,8 +6,8 @@
 //! each copy that left. Whoever drives the switch takes the notes ([`Tape::take`]) and passes them on. They are bounded:
 //! what finds no room is counted as missed, and nobody waits.
 
-use super::Switch;
-use crate::counters::{DropReason, Ended};
+use super::{Switch, Taken, Transmit};
+use crate::counters::{Counters, DropReason, Ended};
 use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::time::Instant;
 use std::ops::Range;
@@ -227,6 +227,36 @@ impl Tape {
     }
 }
 
+/// Offers frames to a port, and has noted what became of them, if somebody wants to know.
+#[inline(always)]
+pub(super) fn hand_over(
+    tape: &mut Option<Box<Tape>>,
+    id: PortId,
+    out: Outgoing<'_>,
+    counters: &mut Counters,
+    edges: &mut impl Transmit,
+) -> Taken {
+    match tape {
+        None => edges.transmit(id, out, counters),
+        Some(tape) => hand_over_and_note(tape, id, out, counters, edges),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn hand_over_and_note(
+    tape: &mut Tape,
+    id: PortId,
+    out: Outgoing<'_>,
+    counters: &mut Counters,
+    edges: &mut impl Transmit,
+) -> Taken {
+    counters.keep_journal();
+    let taken = edges.transmit(id, out, counters);
+    tape.depart(id, out, &counters.take_journal());
+    taken
+}
+
 impl Switch {
     /// Has it note what passes, or note nothing any more. Gives the tape that it had.
     pub(crate) fn set_tape(&mut self, tape: Option<Tape>) -> Option<Tape> {
@@ -262,8 +292,7 @@ impl Switch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::Counters;
-    use crate::switch::{PortConfig, SwitchConfig, Taken, Transmit};
+    use crate::switch::{PortConfig, SwitchConfig};
     use crate::wire::Offload;
 
     /// Port 1 takes what begins with an even byte and drops the rest; port 2 takes one frame and is busy then.
