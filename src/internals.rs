@@ -41,7 +41,7 @@ pub mod limits {
 
 pub mod port {
     pub use crate::port::datagram::Sequenced;
-    pub use crate::port::interface::Link;
+    pub use crate::port::interface::LinkState;
     pub use crate::port::packet::Packet;
     pub use crate::port::seat::{Carrier, Seat};
     pub use crate::port::serial::Serial;

@@ -15,7 +15,7 @@ use zbridge::config::PortSpec;
 use zbridge::counters::DropReason;
 use zbridge::engine::{Bridge, Link as ChannelLink};
 use zbridge::error::Class;
-use zbridge::internals::port::{Link, Packet};
+use zbridge::internals::port::{LinkState, Packet};
 use zbridge::wire::{Checksum, Gso, Offload};
 
 const HERE: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];
@@ -54,7 +54,7 @@ fn frames_pass_as_they_are() {
     require!(needs::netns());
     let _net = pair();
     let (mut near, mut far) = (open("near0"), open("far0"));
-    assert_eq!((near.io.name(), near.io.link()), ("near0", Link::Up));
+    assert_eq!((near.io.name(), near.io.link()), ("near0", LinkState::Up));
     let mut received = 0;
     for len in [0, 28, 46, 1486] {
         let sent = frame(&vec![len as u8; len]);
@@ -186,21 +186,21 @@ fn an_interface_that_is_down_drops_and_comes_back() {
     net.ip("link set near0 down");
     assert!(near.wait(PollFlags::IN, PATIENCE).contains(PollFlags::ERR), "the descriptor wakes its owner");
     assert_eq!(near.receive().unwrap().len(), 1, "what came before is not lost");
-    assert_eq!(near.io.link(), Link::Down);
+    assert_eq!(near.io.link(), LinkState::Down);
     near.send(&frame(b"lost"), Offload::NONE).unwrap();
-    assert_eq!((near.io.link(), near.counters.dropped(DropReason::LinkDown)), (Link::Down, 1));
-    assert_eq!(open("near0").io.link(), Link::Down, "one that is down may be opened");
+    assert_eq!((near.io.link(), near.counters.dropped(DropReason::LinkDown)), (LinkState::Down, 1));
+    assert_eq!(open("near0").io.link(), LinkState::Down, "one that is down may be opened");
     net.ip("link set near0 up");
     settle(&net, &["near0", "far0"]);
     near.send(&frame(b"again"), Offload::NONE).unwrap();
-    assert_eq!(near.io.link(), Link::Up);
+    assert_eq!(near.io.link(), LinkState::Up);
     assert_eq!(far.wait_for(|got| got.ends_with(b"again")).0, frame(b"again"));
     net.ip("link set near0 down");
     net.ip("link set near0 up");
     settle(&net, &["near0", "far0"]);
     far.send(&frame(b"and back"), Offload::NONE).unwrap();
     assert_eq!(near.wait_for(|_| true).0, frame(b"and back"));
-    assert_eq!(near.io.link(), Link::Up);
+    assert_eq!(near.io.link(), LinkState::Up);
 }
 
 #[test]
@@ -243,11 +243,11 @@ fn a_socket_of_another_namespace_is_adopted() {
     let elsewhere = Namespace::new("elsewhere");
     elsewhere.enter();
     let mut near = Port::new(Packet::adopt(copy).unwrap());
-    assert_eq!((near.io.name(), near.io.link()), ("near0", Link::Up));
+    assert_eq!((near.io.name(), near.io.link()), ("near0", LinkState::Up));
     far.send(&frame(b"through the wall"), Offload::NONE).unwrap();
     assert_eq!(near.wait_for(|_| true).0, frame(b"through the wall"));
     net.ip("link set near0 down");
-    assert_eq!(near.io.check_link(), Ok(Link::Down));
+    assert_eq!(near.io.check_link(), Ok(LinkState::Down));
     drop(elsewhere);
 }
 

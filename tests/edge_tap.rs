@@ -17,7 +17,7 @@ use support::{Namespace, PATIENCE, needs, require};
 use zbridge::config;
 use zbridge::counters::DropReason;
 use zbridge::error::Class;
-use zbridge::internals::port::{Link, Packet, Tap, may_open_again};
+use zbridge::internals::port::{LinkState, Packet, Tap, may_open_again};
 use zbridge::wire::{Checksum, Gso, Mac, Offload};
 
 const PEER: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];
@@ -128,7 +128,7 @@ fn the_host_resolves_and_talks() {
     // an address that is tried first is of no use at once
     net.check("echo 1 > /proc/sys/net/ipv6/conf/default/accept_dad");
     let mut tap = Port::new(Tap::open(&host_tap(), None).unwrap());
-    assert_eq!((tap.io.name(), tap.io.created(), tap.io.link()), ("zeth0", true, Link::Up));
+    assert_eq!((tap.io.name(), tap.io.created(), tap.io.link()), ("zeth0", true, LinkState::Up));
     let shown = net.check("ip addr show zeth0");
     for wanted in ["inet 192.0.2.2/24 brd 192.0.2.255", "inet6 2001:db8::2/64", "02:00:5e:00:53:ff", ",UP"] {
         assert!(shown.contains(wanted), "{wanted} not in {shown}");
@@ -162,7 +162,7 @@ fn setting_up_twice_changes_nothing() {
     sets.effective = CapabilitySet::empty();
     set_capabilities(None, sets).unwrap();
     let again = Tap::open(&host_tap(), None).unwrap();
-    assert_eq!(again.link(), Link::Up);
+    assert_eq!(again.link(), LinkState::Up);
 }
 
 #[test]
@@ -210,22 +210,22 @@ fn a_tap_that_is_down_drops_and_comes_back() {
     let alone = alone();
     let net = &alone.net;
     let mut tap = Port::new(Tap::open(&named("zeth0"), None).unwrap());
-    assert_eq!(tap.io.link(), Link::Down, "nobody has set it up yet");
+    assert_eq!(tap.io.link(), LinkState::Down, "nobody has set it up yet");
     tap.send(&datagram(b"lost"), Offload::NONE).unwrap();
-    assert_eq!((tap.io.link(), tap.counters.dropped(DropReason::LinkDown)), (Link::Down, 1));
+    assert_eq!((tap.io.link(), tap.counters.dropped(DropReason::LinkDown)), (LinkState::Down, 1));
     net.ip("addr add 192.0.2.2/24 dev zeth0");
     net.ip(&format!("link set zeth0 address {HOST} up"));
     assert!(tap.wait(PollFlags::OUT, PATIENCE).contains(PollFlags::OUT), "writable says up");
-    assert_eq!(tap.io.check_link(), Ok(Link::Up));
+    assert_eq!(tap.io.check_link(), Ok(LinkState::Up));
     let socket = host_socket();
     tap.send(&datagram(b"first"), Offload::NONE).unwrap();
     assert_eq!(received(&socket), b"first");
     net.ip("link set zeth0 down");
     tap.send(&datagram(b"lost"), Offload::NONE).unwrap();
-    assert_eq!((tap.io.link(), tap.counters.dropped(DropReason::LinkDown)), (Link::Down, 2));
+    assert_eq!((tap.io.link(), tap.counters.dropped(DropReason::LinkDown)), (LinkState::Down, 2));
     net.ip("link set zeth0 up");
     tap.send(&datagram(b"second"), Offload::NONE).unwrap();
-    assert_eq!((tap.io.link(), received(&socket)), (Link::Up, b"second".to_vec()));
+    assert_eq!((tap.io.link(), received(&socket)), (LinkState::Up, b"second".to_vec()));
     assert_eq!(tap.counters.tx_frames, 2);
 }
 
@@ -235,12 +235,12 @@ fn down_is_noticed_and_up_again_by_reading() {
     let alone = alone();
     let net = &alone.net;
     let mut tap = Port::new(Tap::open(&named("zeth0"), None).unwrap());
-    assert_eq!(tap.io.link(), Link::Down);
+    assert_eq!(tap.io.link(), LinkState::Down);
     net.ip("addr add 192.0.2.2/24 dev zeth0");
     net.ip("link set zeth0 up");
     host_socket().send_to(b"hello", "192.0.2.1:4242").unwrap();
     tap.wait_for(|frame| has_type(frame, 0x0806));
-    assert_eq!(tap.io.link(), Link::Up);
+    assert_eq!(tap.io.link(), LinkState::Up);
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn without_rights_the_command_is_told() {
     net.check(&all.replace("sudo ", ""));
     assert_eq!(lacks(), None, "that was all");
     net.ip("link set free0 down");
-    assert_eq!(Tap::open(&named("free0"), None).unwrap().link(), Link::Down, "anybody may attach to it");
+    assert_eq!(Tap::open(&named("free0"), None).unwrap().link(), LinkState::Down, "anybody may attach to it");
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn a_descriptor_is_adopted() {
     let error = Tap::adopt(other, &host_tap(), None).err().unwrap();
     assert!(error.what().contains("another network namespace"), "{error}");
     let other = tap.io.as_fd().try_clone_to_owned().unwrap();
-    assert_eq!(Tap::adopt(other, &named("zeth0"), None).unwrap().link(), Link::Up);
+    assert_eq!(Tap::adopt(other, &named("zeth0"), None).unwrap().link(), LinkState::Up);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::pulse::{LOOK, Pulse};
 use super::service::{self, Started};
 use super::status::{Condition, SwitchStatus};
 use super::tap::Inlet;
-use super::thread::Host;
+use super::thread::BridgeContext;
 use super::watcher::Watcher;
 use crate::config::PortSpec;
 use crate::error::{Class, Error, Result};
@@ -43,7 +43,7 @@ pub(super) enum Command {
     /// Whether a port may join.
     Admits(Box<PortSpec>, Sender<Result<()>>),
     AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
-    AddChannel(String, PortConfig, Sender<Result<channel::Link>>),
+    AddChannel(String, PortConfig, Sender<Result<channel::ServiceEnd>>),
     AddService(String, PortConfig, Started, Sender<Result<()>>),
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
@@ -189,7 +189,7 @@ impl Handle {
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
         // What has no place is not opened.
         self.ask(|answer| Command::Admits(Box::new(spec.clone()), answer))??;
-        let means = Means::Open(Beforehand::of(&spec, Some(&self.host()?))?);
+        let means = Means::Open(Beforehand::of(&spec, Some(&self.context()?))?);
         self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?.map_err(Error::told)
     }
 
@@ -221,14 +221,14 @@ impl Handle {
         config: PortConfig,
         make: impl FnOnce(&mut dyn Outside) -> Result<S>,
     ) -> Result<()> {
-        let started = service::start_own(name, &self.host()?, make)?;
+        let started = service::start_own(name, &self.context()?, make)?;
         self.ask(|answer| Command::AddService(name.to_owned(), config, started, answer))?
     }
 
     /// What a service that is started here has to know.
-    fn host(&self) -> Result<Host> {
+    fn context(&self) -> Result<BridgeContext> {
         let parts = self.parts.upgrade().ok_or_else(|| self.ended())?;
-        Ok(Host { switch: self.name.clone(), waker: self.line.waker.clone(), parts })
+        Ok(BridgeContext { switch: self.name.clone(), waker: self.line.waker.clone(), parts })
     }
 
     /// Removes a port, a listener with all its clients.

@@ -17,12 +17,12 @@ use super::service::{self, Started};
 use super::show;
 use super::slot::{Attached, Lost, Origin, PortSlot};
 use super::status::SwitchStatus;
-use super::thread::{Host, Threads};
+use super::thread::{BridgeContext, Threads};
 use super::timers::{Due, Wisher};
 use crate::config::{PortSpec, misplaced, same_host, same_path};
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
-use crate::port::channel::{self, Channel, Link};
+use crate::port::channel::{self, Channel, ServiceEnd};
 use crate::port::names::first_name;
 use crate::port::{self, Edge, Opened, sys};
 use crate::switch::PortConfig;
@@ -37,7 +37,7 @@ pub(super) struct Lives {
     lookups: Lookups,
     departed: Departed,
     /// What a service needs to know of its bridge.
-    host: Host,
+    context: BridgeContext,
     /// The loop has begun: from now on whoever waits for an answer keeps frames waiting.
     pub runs: bool,
     /// Declared after the ports: dropping a port is what lets the thread of its service end.
@@ -57,13 +57,13 @@ fn is_apart(fd: &OwnedFd, spec: &PortSpec) -> bool {
 /// Which specifications may join.
 impl Lives {
     /// Nobody lives yet.
-    pub fn new(ports: Ports, host: Host) -> Self {
+    pub fn new(ports: Ports, context: BridgeContext) -> Self {
         Self {
             ports,
             listeners: Listeners::default(),
             lookups: Lookups::default(),
             departed: Departed::default(),
-            host,
+            context,
             runs: false,
             threads: Threads::default(),
         }
@@ -135,8 +135,8 @@ impl Lives {
     }
 
     /// Adds a port inside the process.
-    pub fn add_channel(&mut self, name: &str, config: PortConfig) -> Result<Link> {
-        let (channel, link) = channel::pair(self.host.waker.clone());
+    pub fn add_channel(&mut self, name: &str, config: PortConfig) -> Result<ServiceEnd> {
+        let (channel, link) = channel::pair(self.context.waker.clone());
         self.add_inside(name, config, channel)?;
         Ok(link)
     }
@@ -232,7 +232,7 @@ impl Lives {
         open: impl FnOnce(&PortSpec) -> Result<Opened>,
     ) -> Result<Opened> {
         // Only before the switch runs nobody has started it.
-        let started = started.map(Ok).or_else(|| service::start(&spec, &self.host, random_seed()));
+        let started = started.map(Ok).or_else(|| service::start(&spec, &self.context, random_seed()));
         let Some(started) = started else { return open(&spec) };
         let (channel, thread) = started?;
         self.threads.add(thread);
@@ -270,7 +270,7 @@ impl Lives {
     pub fn retry(&mut self, wisher: Wisher) {
         let Some((spec, ..)) = self.wish_mut(wisher) else { return };
         let spec = spec.clone();
-        let Some((number, why)) = self.lookups.ask(wisher, &spec, &self.host) else {
+        let Some((number, why)) = self.lookups.ask(wisher, &spec, &self.context) else {
             return self.attempt(wisher, Ok(Prepared { spec, started: None }));
         };
         if let Some((_, wish, _)) = self.wish_mut(wisher) {

@@ -10,7 +10,7 @@
 use super::recorder::{self, Running};
 use super::service::{self, Started};
 use super::tap::Inlet;
-use super::thread::Host;
+use super::thread::BridgeContext;
 use super::timers::Wisher;
 use crate::config::PortSpec;
 use crate::error::Result;
@@ -26,12 +26,12 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Does what `spec` needs done aside.
-    fn of(spec: Arc<PortSpec>, host: &Host) -> Result<Self> {
+    fn of(spec: Arc<PortSpec>, context: &BridgeContext) -> Result<Self> {
         let spec = match names::first_name(&spec) {
             Some(_) => Arc::new(names::in_numbers(&spec)?),
             None => spec,
         };
-        let started = service::start(&spec, host, random_seed()).transpose()?;
+        let started = service::start(&spec, context, random_seed()).transpose()?;
         Ok(Self { spec, started })
     }
 }
@@ -64,22 +64,22 @@ impl Default for Lookups {
 impl Lookups {
     /// Has the names in `spec` looked up for `wisher`, and its service started. Gives the number of the question and what
     /// is shown meanwhile; `None`: there is nothing of the kind to do.
-    pub fn ask(&mut self, wisher: Wisher, spec: &Arc<PortSpec>, host: &Host) -> Option<(u64, String)> {
+    pub fn ask(&mut self, wisher: Wisher, spec: &Arc<PortSpec>, context: &BridgeContext) -> Option<(u64, String)> {
         let why = match names::first_name(spec) {
             Some(name) => format!("looking up {name}"),
             None if crate::service::is_one(spec) => "being opened".to_owned(),
             None => return None,
         };
         self.asked += 1;
-        let (number, spec, host) = (self.asked, spec.clone(), host.clone());
-        let (tell, waker) = (self.tell.clone(), host.waker.clone());
+        let (number, spec, context) = (self.asked, spec.clone(), context.clone());
+        let (tell, waker) = (self.tell.clone(), context.waker.clone());
         let done = move |prepared| {
             // The switch may have ended in the meantime.
             let _ = tell.send(Answer { wisher, number, prepared });
             let _ = waker.wake();
         };
         let refused = done.clone();
-        if let Err(error) = names::look_up(move || Prepared::of(spec, &host), done) {
+        if let Err(error) = names::look_up(move || Prepared::of(spec, &context), done) {
             refused(Err(error));
         }
         Some((number, why))
@@ -103,12 +103,12 @@ pub(super) struct Beforehand {
 }
 
 impl Beforehand {
-    /// Does it for a port that has to be there at once. With a `host` its service is started as well. Of a port
+    /// Does it for a port that has to be there at once. With a `context` its service is started as well. Of a port
     /// that may wait, names are left to be looked up later, and the service with them.
     ///
     /// # Errors
     /// Nobody knows a name.
-    pub fn of(spec: &PortSpec, host: Option<&Host>) -> Result<Self> {
+    pub fn of(spec: &PortSpec, context: Option<&BridgeContext>) -> Result<Self> {
         let file = spec.capture.as_deref();
         let capture = file.map(|path| recorder::start_file(path, vec![spec.name.clone()])).transpose()?;
         let named = names::first_name(spec).is_some();
@@ -117,7 +117,7 @@ impl Beforehand {
         }
         let numbers = named.then(|| names::in_numbers(spec)).transpose().map_err(|error| error.at(&spec.name))?;
         let meant = numbers.as_ref().unwrap_or(spec);
-        let started = host.and_then(|host| service::start(meant, host, random_seed()));
+        let started = context.and_then(|context| service::start(meant, context, random_seed()));
         Ok(Self { numbers: numbers.map(Box::new), started, capture })
     }
 }

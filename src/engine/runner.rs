@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
-use crate::port::channel::{Closed, Link};
+use crate::port::channel::{Closed, ServiceEnd};
 use crate::port::own;
 use crate::service::{Arrived, Service, Unsent};
 use crate::time::{Clock, Instant};
@@ -39,7 +39,7 @@ pub fn run_service(link: &own::Link, service: &mut impl Service) -> Result<()> {
 
 /// The same with a back end from which it has obtained what it wants.
 pub(super) fn run<S: Service + ?Sized>(
-    link: &Link,
+    link: &ServiceEnd,
     service: &mut S,
     backend: &mut Backend,
     clock: &Clock,
@@ -64,7 +64,7 @@ pub(super) fn run<S: Service + ?Sized>(
 /// Takes what has come, and does what is to be done. Gives the time for which there is nothing more to do. `spare` is a
 /// batch that found nothing to carry.
 fn turn<S: Service + ?Sized>(
-    link: &Link,
+    link: &ServiceEnd,
     service: &mut S,
     backend: &mut Backend,
     clock: &Clock,

@@ -5,11 +5,11 @@
 //! and then get a thread that ends when the port does.
 
 use super::runner;
-use super::thread::{Host, Thread};
+use super::thread::{BridgeContext, Thread};
 use crate::backend::Backend;
 use crate::config::{PortKind, PortSpec};
 use crate::error::Result;
-use crate::port::channel::{Channel, Link, pair};
+use crate::port::channel::{Channel, ServiceEnd, pair};
 use crate::rights::Role;
 use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS, WATCH};
 use crate::service::{self, Outside, Service};
@@ -28,46 +28,50 @@ pub(super) type Started = (Channel, JoinHandle<()>);
 
 /// Starts the service that `spec` asks for, if its kind is one. Its files and sockets are opened here, which may take its
 /// time.
-pub(super) fn start(spec: &PortSpec, host: &Host, seed: u64) -> Option<Result<Started>> {
-    service::is_one(spec).then(|| {
+pub(super) fn start(spec: &PortSpec, context: &BridgeContext, seed: u64) -> Option<Result<Started>> {
+    let (role, watches) = match &spec.kind {
+        PortKind::Nat(_) => (&GATEWAY, true),
+        PortKind::Usbip(_) => (&ROLE, false),
+        PortKind::Tap(_) | PortKind::Packet(_) | PortKind::Tcp(_) | PortKind::Udp(_) => return None,
+        PortKind::Unix(_) | PortKind::UnixGram(_) | PortKind::Slip(_) | PortKind::Wpan(_) => return None,
+    };
+    let make = || {
         let (mut backend, clock) = (Backend::new()?, Clock::start());
         let service = service::make(spec, clock.now(), &mut backend, seed)?;
-        match spec.kind {
-            PortKind::Nat(_) => begin(&spec.name, host, &GATEWAY, (service, backend, clock), true),
-            _ => begin(&spec.name, host, &ROLE, (service, backend, clock), false),
-        }
-    })
+        begin(&spec.name, context, role, (service, backend, clock), watches)
+    };
+    Some(make())
 }
 
 /// Starts the service that `make` makes behind a port called `name`.
 pub(super) fn start_own<S: Service + Send + 'static>(
     name: &str,
-    host: &Host,
+    context: &BridgeContext,
     make: impl FnOnce(&mut dyn Outside) -> Result<S>,
 ) -> Result<Started> {
     let mut backend = Backend::new()?;
     let service = Box::new(make(&mut backend)?);
-    begin(name, host, &ROLE, (service, backend, Clock::start()), true)
+    begin(name, context, &ROLE, (service, backend, Clock::start()), true)
 }
 
 /// Gives a service its port and its thread. `watches`: it hears of departures.
 fn begin(
     name: &str,
-    host: &Host,
+    context: &BridgeContext,
     role: &'static Role,
     (mut service, backend, clock): (Box<dyn Service + Send>, Backend, Clock),
     watches: bool,
 ) -> Result<Started> {
-    let (channel, link) = pair(host.waker.clone());
+    let (channel, link) = pair(context.waker.clone());
     let channel = if service.takes_offloads() { channel.with_offloads() } else { channel };
     link.set_waker(backend.waker());
     if watches {
         link.watch_departures();
     }
     service.poll_report(clock.now(), SystemTime::now).into_iter().for_each(|report| link.tell(report));
-    let run = move |(link, service, backend): &mut (Link, Box<dyn Service + Send>, Backend), thread: &Thread| {
+    let run = move |(link, service, backend): &mut (ServiceEnd, Box<dyn Service + Send>, Backend), thread: &Thread| {
         runner::run(link, service.as_mut(), backend, &clock, Some(thread));
     };
-    let thread = Thread::new(name, host).start(role, (link, service, backend), run, |(link, ..)| link)?;
+    let thread = Thread::new(name, context).start(role, (link, service, backend), run, |(link, ..)| link)?;
     Ok((channel, thread))
 }

@@ -3,7 +3,7 @@
 use super::fault::{Ended, Parts, contained};
 use super::pulse::Pulse;
 use crate::error::{Error, Result};
-use crate::port::channel::Link;
+use crate::port::channel::ServiceEnd;
 use crate::rights::{self, Role};
 use mio::Waker;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Drop for Threads {
 
 /// What a service's thread needs to know of its bridge.
 #[derive(Clone)]
-pub(super) struct Host {
+pub(super) struct BridgeContext {
     /// The name of its switch.
     pub switch: String,
     /// That of the switch's thread.
@@ -63,12 +63,12 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub fn new(port: &str, host: &Host) -> Self {
+    pub fn new(port: &str, context: &BridgeContext) -> Self {
         Self {
-            switch: host.switch.clone(),
+            switch: context.switch.clone(),
             port: port.to_owned(),
-            parts: host.parts.clone(),
-            pulse: host.parts.watchdog.pulse(format!("service {port}")),
+            parts: context.parts.clone(),
+            pulse: context.parts.watchdog.pulse(format!("service {port}")),
         }
     }
 
@@ -86,7 +86,7 @@ impl Thread {
         role: &'static Role,
         mut work: W,
         run: impl FnOnce(&mut W, &Self) + Send + 'static,
-        link: fn(&W) -> &Link,
+        link: fn(&W) -> &ServiceEnd,
     ) -> Result<JoinHandle<()>> {
         let name = format!("zb-{}", self.port);
         let body = move || {

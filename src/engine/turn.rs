@@ -12,7 +12,7 @@ use super::ports::Ports;
 use super::pulse::{Call, Pulse};
 use super::show;
 use super::status::SwitchStatus;
-use super::thread::Host;
+use super::thread::BridgeContext;
 use super::timers::Due;
 use super::watch::{Source, Watch};
 use super::watcher::Watchers;
@@ -51,9 +51,9 @@ impl Engine {
         let (sender, commands) = crossbeam_channel::unbounded();
         let pulse = parts.watchdog.pulse(format!("switch {name}"));
         let handle = Handle::new(name, sender, waker.clone(), pulse.clone(), parts);
-        let host = Host { switch: name.to_owned(), waker, parts: parts.clone() };
+        let context = BridgeContext { switch: name.to_owned(), waker, parts: parts.clone() };
         let ports = Ports::new(name, Switch::new(config), watch, pulse.clone());
-        let lives = Lives::new(ports, host);
+        let lives = Lives::new(ports, context);
         Ok((Self { lives, breath: Breath::new(), commands, watchers: Watchers::default(), pulse }, handle))
     }
 

@@ -12,7 +12,7 @@
 //!
 //! A TAP that the program has put into a bridge of its own is left alone: what passes there is the program's affair.
 
-use super::LinkKind;
+use super::InterfaceKind;
 use crate::error::Result;
 use crate::port::link_news::LinkNews;
 use crate::port::netlink::{Interface, Netlink};
@@ -30,7 +30,7 @@ struct Way {
     ifname: String,
     /// That interface's index while it is there.
     index: Option<u32>,
-    kind: LinkKind,
+    kind: InterfaceKind,
 }
 
 /// See the head of the file.
@@ -55,7 +55,7 @@ impl Adopter {
     }
 
     /// A port has this packet socket on the TAP or TUN `ifname`, which was made for the program.
-    pub fn note(&mut self, fd: &OwnedFd, ifname: &str, kind: LinkKind) -> io::Result<()> {
+    pub fn note(&mut self, fd: &OwnedFd, ifname: &str, kind: InterfaceKind) -> io::Result<()> {
         let index = self.netlink.interface(ifname)?.map(|found| found.index);
         self.given.extend(index);
         self.ways.push(Way { fd: fd.try_clone()?, ifname: ifname.to_owned(), index, kind });
@@ -63,7 +63,7 @@ impl Adopter {
     }
 
     /// Sees to the interfaces that have come and gone. Gives those that have no port yet, with a packet socket on each.
-    pub fn look(&mut self) -> Vec<(String, LinkKind, OwnedFd)> {
+    pub fn look(&mut self) -> Vec<(String, InterfaceKind, OwnedFd)> {
         self.news.take();
         // Without an answer there is another look at the next news.
         let found = self.netlink.interfaces().unwrap_or_default();
@@ -119,8 +119,8 @@ impl Adopter {
 }
 
 /// As what a TUN or TAP is a port.
-fn kind_of(found: &Interface) -> LinkKind {
-    if found.tun.tap { LinkKind::Packet } else { LinkKind::Tun }
+fn kind_of(found: &Interface) -> InterfaceKind {
+    if found.tun.tap { InterfaceKind::Packet } else { InterfaceKind::Tun }
 }
 
 /// A way that leads nowhere, the likeliest first: that to the last interface of this name, another one whose interface is

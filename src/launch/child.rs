@@ -1,7 +1,7 @@
 //! The caller's side of a started program.
 
 use super::talk::{self, Order, Plan, Report};
-use super::{Interfaces, Launched, Link, Namespace, NotStarted, Output, Spec, Watch, stage};
+use super::{InterfaceEnd, Interfaces, Launched, Namespace, NotStarted, Output, Spec, Watch, stage};
 use crate::config::IpPeer;
 use crate::error::{Class, Error};
 use crate::port::descriptors;
@@ -39,7 +39,7 @@ pub struct Child {
     /// The program was not heard of since its interfaces are ports.
     starts: AtomicBool,
     /// Interfaces that it has made since it runs.
-    links: (Sender<Link>, Receiver<Link>),
+    links: (Sender<InterfaceEnd>, Receiver<InterfaceEnd>),
     ended: Mutex<Option<ExitStatus>>,
 }
 
@@ -82,9 +82,10 @@ impl Child {
         }
         let told = match talk::receive(&self.socket) {
             Ok(Some((Report::Ended(status), _))) => Some(ExitStatus::from_raw(status)),
-            Ok(Some((Report::Link(ifname, kind), mut fds))) => {
+            Ok(Some((Report::Interface(ifname, kind), mut fds))) => {
                 // There is a receiver: this holds it.
-                let _ = fds.pop().map(|fd| self.links.0.send(Link { ifname, kind, peer: IpPeer::default(), fd }));
+                let _ =
+                    fds.pop().map(|fd| self.links.0.send(InterfaceEnd { ifname, kind, peer: IpPeer::default(), fd }));
                 return None;
             }
             Ok(Some(_)) => return None,
@@ -98,7 +99,7 @@ impl Child {
     }
 
     /// Interfaces that the program has made itself, as they come. Somebody has to wait for its end for that.
-    pub fn links(&self) -> &Receiver<Link> {
+    pub fn links(&self) -> &Receiver<InterfaceEnd> {
         &self.links.1
     }
 
@@ -138,7 +139,7 @@ pub fn exit_code(status: ExitStatus) -> u8 {
 pub fn begin(
     spec: &Spec,
     pids: bool,
-    attach: &mut dyn FnMut(Vec<Link>) -> Result<(), Error>,
+    attach: &mut dyn FnMut(Vec<InterfaceEnd>) -> Result<(), Error>,
 ) -> Result<Launched, Failed> {
     let cannot = |cause: std::io::Error| Error::system(format_args!("cannot start {}", spec.name), &cause);
     let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
@@ -172,7 +173,7 @@ pub fn begin(
 }
 
 /// Waits for the network of a program.
-fn made(spec: &Spec, child: &Child) -> Result<(Vec<Link>, Watch), Failed> {
+fn made(spec: &Spec, child: &Child) -> Result<(Vec<InterfaceEnd>, Watch), Failed> {
     let (Report::Ready(links), mut fds) = next(child)? else { return Err(ended_early().into()) };
     let Some(netlink) = fds.pop().filter(|_| fds.len() == links.len()) else { return Err(ended_early().into()) };
     let tuns = match &spec.namespace {
@@ -182,7 +183,7 @@ fn made(spec: &Spec, child: &Child) -> Result<(Vec<Link>, Watch), Failed> {
     let peer = |name: &str| tuns.iter().find(|(tun, _)| tun == name).map(|(_, peer)| peer.clone());
     let link = |((ifname, kind), fd): ((String, _), _)| {
         let peer = peer(&ifname).unwrap_or_default();
-        Link { ifname, kind, peer, fd }
+        InterfaceEnd { ifname, kind, peer, fd }
     };
     let links = links.into_iter().zip(fds).map(link);
     Ok((links.collect(), Watch::new(spec, netlink)))

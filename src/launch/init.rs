@@ -204,7 +204,7 @@ fn attend(
         let timeout = (may_end == 0).then(Timespec::default);
         for (ifname, kind, fd) in adopter.as_mut().map(Adopter::look).unwrap_or_default() {
             // The caller may be gone: then the next look at the socket tells.
-            let _ = talk::send(socket, &Report::Link(ifname, kind), &[fd.as_fd()]);
+            let _ = talk::send(socket, &Report::Interface(ifname, kind), &[fd.as_fd()]);
         }
         let mut asked = vec![PollFd::new(signals, PollFlags::IN)];
         asked.extend(adopter.as_ref().map(|adopter| PollFd::new(adopter, PollFlags::IN)));

@@ -109,7 +109,7 @@ pub enum Namespace {
     Shared,
 }
 
-/// The interfaces of a program. Each becomes a [`Link`], in this order.
+/// The interfaces of a program. Each becomes an [`InterfaceEnd`], in this order.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Interfaces {
     /// TAPs of these names, which the program opens itself. Where there is one, those that it makes of other names
@@ -141,20 +141,20 @@ pub enum Output {
 
 /// The way to an interface of a started program.
 #[derive(Debug)]
-pub struct Link {
+pub struct InterfaceEnd {
     /// The interface's name there.
     pub ifname: String,
     /// What the descriptor is.
-    pub kind: LinkKind,
+    pub kind: InterfaceKind,
     /// Who is behind it, if it is a TUN.
     pub peer: IpPeer,
     /// The descriptor; see [`crate::engine::Bridge::adopt_port`].
     pub fd: OwnedFd,
 }
 
-/// What the descriptor of a [`Link`] is.
+/// What the descriptor of an [`InterfaceEnd`] is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub enum LinkKind {
+pub enum InterfaceKind {
     /// A packet socket on the TAP that the program opens.
     Packet,
     /// A packet socket on the TUN that the program opens.
@@ -163,16 +163,16 @@ pub enum LinkKind {
     Tap,
 }
 
-impl Link {
+impl InterfaceEnd {
     /// The specification of the port that it is to become, with `name`. A text of more keys than a name's can be parsed
     /// by [`PortSpec::parse`] and given this one's `kind`.
     pub fn port(&self, name: &str) -> PortSpec {
         let kind = match self.kind {
-            LinkKind::Packet => PortKind::Packet(config::Packet::new(&self.ifname)),
-            LinkKind::Tun => {
+            InterfaceKind::Packet => PortKind::Packet(config::Packet::new(&self.ifname)),
+            InterfaceKind::Tun => {
                 PortKind::Packet(config::Packet { ip: Some(self.peer.clone()), ..config::Packet::new(&self.ifname) })
             }
-            LinkKind::Tap => PortKind::Tap(config::Tap::new(&self.ifname)),
+            InterfaceKind::Tap => PortKind::Tap(config::Tap::new(&self.ifname)),
         };
         let optional = self.may_wait();
         PortSpec { name: name.to_owned(), optional, ..PortSpec::new(kind) }
@@ -180,7 +180,7 @@ impl Link {
 
     /// Whether its port stays while the interface is gone: the program may make it anew, under whatever name.
     pub fn may_wait(&self) -> bool {
-        self.kind != LinkKind::Tap
+        self.kind != InterfaceKind::Tap
     }
 }
 
@@ -228,7 +228,7 @@ impl From<NotStarted> for Error {
 /// # Errors
 /// No such program, no namespaces (which setting forbids them), no /dev/net/tun, a bad name or address; what `attach`
 /// fails with. Nothing is left behind.
-pub fn start(spec: &Spec, mut attach: impl FnMut(Vec<Link>) -> Result<()>) -> Result<Launched, NotStarted> {
+pub fn start(spec: &Spec, mut attach: impl FnMut(Vec<InterfaceEnd>) -> Result<()>) -> Result<Launched, NotStarted> {
     program::check(spec)?;
     check(spec)?;
     match child::begin(spec, true, &mut attach) {

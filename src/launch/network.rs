@@ -6,7 +6,7 @@
 
 use super::adopt::Adopter;
 use super::talk::Plan;
-use super::{Host, LinkKind, ipv6};
+use super::{Host, InterfaceKind, ipv6};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::port::netlink::Netlink;
@@ -25,7 +25,7 @@ const LOOPBACK: u32 = 1;
 /// What was made.
 pub struct Made {
     /// Name and kind of each interface's descriptor.
-    pub links: Vec<(String, LinkKind)>,
+    pub links: Vec<(String, InterfaceKind)>,
     /// The descriptors, and behind them a netlink socket.
     pub fds: Vec<OwnedFd>,
     /// Who takes over the TAPs that the program makes itself, if it is one for TAPs.
@@ -47,7 +47,7 @@ pub fn make(plan: &Plan) -> Result<Made> {
     if let Some(host) = host {
         ipv6::prepare(&host.addrs);
         made.fds.push(interface(host, plan.mac(&host.ifname), &mut netlink)?);
-        made.links.push((host.ifname.clone(), LinkKind::Tap));
+        made.links.push((host.ifname.clone(), InterfaceKind::Tap));
         if !host.dns.is_empty() {
             resolve_by(&host.dns, None)?;
         }
@@ -57,11 +57,11 @@ pub fn make(plan: &Plan) -> Result<Made> {
         let mut adopter = Adopter::open(host.map(|host| host.ifname.as_str())).map_err(failed)?;
         let mut opened = Vec::new();
         for tap in &plan.taps {
-            opened.push((tap.clone(), LinkKind::Packet, make_tap(tap, plan.mac(tap))?));
+            opened.push((tap.clone(), InterfaceKind::Packet, make_tap(tap, plan.mac(tap))?));
         }
         for name in &plan.tuns {
             let fd = make_tun(name, &mut netlink)?;
-            opened.push((name.clone(), LinkKind::Tun, fd));
+            opened.push((name.clone(), InterfaceKind::Tun, fd));
         }
         // Those that the program opens come first, as they were asked for.
         for (place, (ifname, kind, fd)) in opened.into_iter().enumerate() {

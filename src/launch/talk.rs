@@ -1,6 +1,6 @@
 //! What caller and instance say to each other, in packets ([`crate::rights::packet`]). Each believes the other.
 
-use super::{Host, Interfaces, LinkKind, Namespace, Spec};
+use super::{Host, InterfaceKind, Interfaces, Namespace, Spec};
 use crate::rights;
 use crate::rights::Mode;
 use crate::rights::packet::MOST_FDS;
@@ -78,7 +78,7 @@ impl Plan {
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Report {
     /// The network is made. Beside it: a descriptor for each of these, and a netlink socket.
-    Ready(Vec<(String, LinkKind)>),
+    Ready(Vec<(String, InterfaceKind)>),
     /// The program is started, or first asks for its address, once the interfaces are ports.
     Waiting,
     /// What it goes on without.
@@ -86,7 +86,7 @@ pub enum Report {
     /// The program runs.
     Running,
     /// It has made another interface, whose descriptor is beside this.
-    Link(String, LinkKind),
+    Interface(String, InterfaceKind),
     /// Nothing runs, for this reason.
     Failed(Fault),
     /// Nothing runs: /proc cannot be mounted for a PID namespace.
@@ -107,7 +107,7 @@ mod tests {
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (near, far) = pair.unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
-        let links = vec![("zeth".to_owned(), LinkKind::Packet); MOST_LINKS];
+        let links = vec![("zeth".to_owned(), InterfaceKind::Packet); MOST_LINKS];
         let fds = vec![reader.as_fd(); MOST_FDS];
         send(&near, &Report::Ready(links.clone()), &fds).unwrap();
         let Some((Report::Ready(got), beside)) = receive(&far).unwrap() else { panic!("something else") };

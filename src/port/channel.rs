@@ -1,8 +1,8 @@
 //! A port inside the process: a service on a thread of its own, or a program that embeds the switch (`own.rs`).
 //!
 //! Theory of operation. Two bounded channels carry whole batches, so that one wake-up serves many frames. The switch's
-//! thread sleeps in `poll`, so its end ([`Channel`]) has a mio waker; the other end ([`Link`]) sleeps in the channel
-//! itself, or in a `poll` of its own, and then it has a waker ([`Link::set_waker`]) or bells ([`Link::set_bells`]), too. A full channel towards the
+//! thread sleeps in `poll`, so its end ([`Channel`]) has a mio waker; the other end ([`ServiceEnd`]) sleeps in the channel
+//! itself, or in a `poll` of its own, and then it has a waker ([`ServiceEnd::set_waker`]) or bells ([`ServiceEnd::set_bells`]), too. A full channel towards the
 //! service blocks the port like any busy descriptor; when the service has taken a batch it wakes the switch. Each flag
 //! is set before the channel is looked at once more, so no wake-up is lost.
 //!
@@ -109,7 +109,7 @@ pub struct Channel {
 }
 
 /// The other end.
-pub struct Link {
+pub struct ServiceEnd {
     to: Sender<Batch>,
     from: Receiver<Batch>,
     shared: Arc<Shared>,
@@ -121,7 +121,7 @@ pub struct Link {
 pub struct Closed;
 
 /// Makes the two ends of a port. `waker` is that of the switch's thread.
-pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
+pub fn pair(waker: Arc<Waker>) -> (Channel, ServiceEnd) {
     let flag = || AtomicBool::new(false);
     let shared = Arc::new(Shared {
         waker,
@@ -144,7 +144,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, Link) {
     let (to_service, from_switch) = bounded(DEPTH);
     let (to_switch, from_service) = bounded(DEPTH);
     let channel = Channel { to: to_service, from: from_service, shared: shared.clone(), rest: None, offload: false };
-    (channel, Link { to: to_switch, from: from_switch, shared })
+    (channel, ServiceEnd { to: to_switch, from: from_switch, shared })
 }
 
 impl Channel {
@@ -296,7 +296,7 @@ fn message(out: Outgoing<'_>, spares: &Spares) -> (Batch, usize) {
     (message, bytes)
 }
 
-impl Link {
+impl ServiceEnd {
     /// Sends a batch of frames to the switch. Waits while the channel is full.
     ///
     /// # Errors
@@ -447,7 +447,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for ServiceEnd {
     fn drop(&mut self) {
         // First closed, then told: the switch learns of it by looking.
         let (closed, _) = bounded(0);

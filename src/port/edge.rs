@@ -4,7 +4,7 @@
 
 use super::channel::Channel;
 use super::datagram::{Sequenced, Udp};
-use super::interface::Link;
+use super::interface::LinkState;
 use super::ip_interface::IpInterface;
 use super::packet::Packet;
 use super::seat::Carrier;
@@ -267,7 +267,7 @@ impl Edge {
             Self::Packet(edge) => {
                 // No other kind has such an edge.
                 let PortKind::Packet(packet) = &spec.kind else { return spec.attach_hint() };
-                packet.attach_to(edge.link() == Link::Down, edge.is_tap())
+                packet.attach_to(edge.link() == LinkState::Down, edge.is_tap())
             }
             Self::Tap(edge) => match edge.lacks() {
                 Some(command) => Some(config::Attach { who: "host", line: command.to_owned() }),
@@ -292,8 +292,8 @@ impl Edge {
     /// program has open.
     pub fn link_is_down(&self) -> bool {
         match self {
-            Self::Tap(edge) => edge.link() != Link::Up,
-            Self::Packet(_) | Self::Ip(_) => self.packet().is_some_and(|packet| packet.link() != Link::Up),
+            Self::Tap(edge) => edge.link() != LinkState::Up,
+            Self::Packet(_) | Self::Ip(_) => self.packet().is_some_and(|packet| packet.link() != LinkState::Up),
             Self::Stream(_)
             | Self::Sequenced(_)
             | Self::UnixGram(_)
@@ -320,7 +320,7 @@ impl Edge {
 
     /// Whether no program has the interface open, for whose it is.
     pub fn is_unopened(&self) -> bool {
-        self.packet().is_some_and(|packet| packet.link() == Link::Unopened)
+        self.packet().is_some_and(|packet| packet.link() == LinkState::Unopened)
     }
 
     /// Whether the interface behind it is there for a program, which opens and closes it.

@@ -4,7 +4,7 @@ use crate::error::Error;
 
 /// Whether an interface is up, as far as its port has seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Link {
+pub enum LinkState {
     /// Frames pass.
     Up,
     /// It was set down: what is sent to it is dropped, and nothing comes.

@@ -8,7 +8,7 @@
 //! A super-frame is no packet of any line: there are none, as long as whoever opened the TUN has not agreed on any.
 
 use super::frame_io::{FrameIo, Refusal};
-use super::interface::Link;
+use super::interface::LinkState;
 use super::packet::Packet;
 use super::serial::{adapter, release};
 use super::{Broken, Gone, Inhaled};
@@ -49,7 +49,7 @@ impl IpInterface {
     ///
     /// # Errors
     /// The interface is gone.
-    pub fn check_link(&mut self) -> Result<Link, Gone> {
+    pub fn check_link(&mut self) -> Result<LinkState, Gone> {
         self.packet.check_link()
     }
 

@@ -87,7 +87,7 @@ pub struct Link {
 ///
 /// Its descriptor is readable until [`LinkSender::try_send`] has found no room, and again when there is some.
 pub struct LinkSender {
-    link: Arc<channel::Link>,
+    link: Arc<channel::ServiceEnd>,
     room: Arc<Bell>,
 }
 
@@ -96,7 +96,7 @@ pub struct LinkSender {
 /// Its descriptor is readable until [`LinkReceiver::try_recv`] has found nothing, and again when there is a frame or the
 /// port is gone.
 pub struct LinkReceiver {
-    link: Arc<channel::Link>,
+    link: Arc<channel::ServiceEnd>,
     frames: Arc<Bell>,
     /// Frames of a batch that are not handed out yet.
     pending: VecDeque<Vec<u8>>,
@@ -104,7 +104,7 @@ pub struct LinkReceiver {
 
 impl Link {
     /// The public end of what the switch has made.
-    pub(crate) fn new(link: channel::Link) -> Result<Self> {
+    pub(crate) fn new(link: channel::ServiceEnd) -> Result<Self> {
         let (room, frames) = (Bell::new()?, Bell::new()?);
         link.set_bells(frames.clone(), room.clone());
         let link = Arc::new(link);
@@ -113,7 +113,7 @@ impl Link {
     }
 
     /// What runs a service behind it.
-    pub(crate) fn channel(&self) -> &channel::Link {
+    pub(crate) fn channel(&self) -> &channel::ServiceEnd {
         &self.sender.link
     }
 

@@ -21,7 +21,7 @@
 mod link;
 
 use super::frame_io::{self, FrameIo, Got, Refusal};
-use super::interface::{Link, check_name};
+use super::interface::{LinkState, check_name};
 use super::netlink::{Netlink, Tun};
 use super::sys::{self, VlanTag};
 use super::{Gone, Inhaled};
@@ -75,7 +75,7 @@ pub struct Packet {
     fd: OwnedFd,
     index: u32,
     name: String,
-    link: Link,
+    link: LinkState,
     offload: bool,
     /// It is the host's end of a TAP or TUN, behind which a program is or will be.
     tun: Option<Tun>,
@@ -166,7 +166,7 @@ impl Packet {
         let address = sys::packet_address(&fd).map_err(|errno| Error::system("its address", &errno.into()))?;
         let carries = Carries::of(address.hardware)
             .ok_or_else(|| Error::usage("not an Ethernet interface").hint("a veth or a bridge leads to any other"))?;
-        let (name, link) = (String::new(), Link::Up);
+        let (name, link) = (String::new(), LinkState::Up);
         let (offload, tun, waits, carrier, tunnelled) = (true, None, false, None, None);
         let mut packet = Self { fd, index, name, link, offload, tun, waits, carries, carrier, tunnelled };
         packet.check_link().map_err(|Gone(why)| Error::new(Class::NoObject, why))?;
@@ -366,7 +366,7 @@ impl FrameIo for Packet {
     fn recv(&mut self, room: &mut [u8]) -> std::result::Result<Got, Errno> {
         let mut header = [0; Offload::LEN];
         let (len, tag) = sys::packet_receive(&self.fd, &mut header, room)?;
-        if self.link != Link::Up {
+        if self.link != LinkState::Up {
             // Either it is up again, or this frame was waiting since before it went down. Deletion tells itself.
             let _ = self.check_link();
         }
@@ -386,7 +386,7 @@ impl FrameIo for Packet {
         let header = offload.encode();
         let buffers = [IoSlice::new(&header), IoSlice::new(frame)];
         sendmsg(&self.fd, &buffers, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT)?;
-        if self.link == Link::Down {
+        if self.link == LinkState::Down {
             // Whether a program has it open is another matter.
             let _ = self.check_link();
         }

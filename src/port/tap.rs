@@ -13,7 +13,7 @@ mod explain;
 
 use super::Gone;
 use super::frame_io::{FrameIo, Got, Refusal};
-use super::interface::{Link, check_name};
+use super::interface::{LinkState, check_name};
 use super::netlink::{Interface, Netlink};
 use super::sys;
 use crate::config;
@@ -44,7 +44,7 @@ pub struct Tap {
     name: String,
     vnet_hdr: bool,
     created: bool,
-    link: Link,
+    link: LinkState,
     /// See [`Tap::lacks`].
     lacks: Option<String>,
     /// A header and a short frame on their way out.
@@ -53,7 +53,15 @@ pub struct Tap {
 
 impl Tap {
     fn new(fd: OwnedFd, name: String, vnet_hdr: bool, created: bool) -> Self {
-        Self { fd, name, vnet_hdr, created, link: Link::Up, lacks: None, whole: Box::new([0; Offload::LEN + SHORT]) }
+        Self {
+            fd,
+            name,
+            vnet_hdr,
+            created,
+            link: LinkState::Up,
+            lacks: None,
+            whole: Box::new([0; Offload::LEN + SHORT]),
+        }
     }
 
     /// Opens a TAP, which creates the interface where there is none, and sets it up as asked, with an mtu of 68 to 65,521
@@ -218,14 +226,14 @@ impl Tap {
     }
 
     /// Whether the interface is up, as far as the last frames have told.
-    pub fn link(&self) -> Link {
+    pub fn link(&self) -> LinkState {
         self.link
     }
 
     /// After a frame has come in: if the link was down, either it is up again, or this frame was waiting since before it
     /// went down. Deletion tells itself.
     fn look_at_link(&mut self) {
-        if self.link == Link::Down {
+        if self.link == LinkState::Down {
             let _ = self.check_link();
         }
     }
@@ -234,7 +242,7 @@ impl Tap {
     ///
     /// # Errors
     /// The interface was deleted.
-    pub fn check_link(&mut self) -> std::result::Result<Link, Gone> {
+    pub fn check_link(&mut self) -> std::result::Result<LinkState, Gone> {
         // A TAP says POLLOUT while its interface is up, POLLERR when it is no more (tun_chr_poll).
         let mut asked = [PollFd::new(&self.fd, PollFlags::OUT)];
         if poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_err() {
@@ -245,7 +253,7 @@ impl Tap {
         if told.contains(PollFlags::ERR) {
             return Err(deleted());
         }
-        self.link = if told.contains(PollFlags::OUT) { Link::Up } else { Link::Down };
+        self.link = if told.contains(PollFlags::OUT) { LinkState::Up } else { LinkState::Down };
         Ok(self.link)
     }
 }
@@ -346,7 +354,7 @@ impl FrameIo for Tap {
             // Half a frame must not leave.
             return Err(Errno::OPNOTSUPP);
         }
-        self.link = Link::Up;
+        self.link = LinkState::Up;
         Ok(())
     }
 
@@ -354,7 +362,7 @@ impl FrameIo for Tap {
         match errno {
             Errno::BADFD => Refusal::Gone(deleted()),
             Errno::IO if sending => {
-                self.link = Link::Down;
+                self.link = LinkState::Down;
                 Refusal::Drop(DropReason::LinkDown)
             }
             Errno::MSGSIZE if sending => Refusal::Drop(DropReason::TooBig),

@@ -12,7 +12,7 @@ use super::output::Lines;
 use super::ready::ReadyLine;
 use super::supervisor::End;
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Child, Link, NotStarted, Watch};
+use crate::launch::{self, Child, InterfaceEnd, NotStarted, Watch};
 use crate::rights::role::{BASE, SOCKETS};
 use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, Sender};
@@ -41,7 +41,7 @@ pub enum Told {
     /// The instance is ready.
     Ready(usize),
     /// The program has made another interface.
-    Link(usize, Link),
+    Interface(usize, InterfaceEnd),
     /// The guest is at its socket.
     Seated(usize),
     /// The instance has ended.
@@ -167,7 +167,7 @@ impl Waiter {
         let status = loop {
             let looks = !self.watch.is_over() || self.seat.is_some();
             let ended = self.child.wait_a_while(looks.then_some(Watch::INTERVAL));
-            self.child.links().try_iter().for_each(|link| tell(Told::Link(self.index, link)));
+            self.child.links().try_iter().for_each(|link| tell(Told::Interface(self.index, link)));
             if let Some(status) = ended {
                 break status;
             }

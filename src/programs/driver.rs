@@ -17,7 +17,7 @@ use crate::config::{InstanceSpec, Network as Attached, Ready, value};
 use crate::engine::Ended;
 use crate::engine::control::DEFAULT_NAME;
 use crate::error::{Class, Error, Result};
-use crate::launch::{self, Child, Launched, Link, NotStarted, Output};
+use crate::launch::{self, Child, InterfaceEnd, Launched, NotStarted, Output};
 use crate::time::Clock;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use parking_lot::Mutex;
@@ -163,7 +163,7 @@ impl<'a> Driver<'a> {
         match told {
             Told::Started(index) => self.supervisor.handle_started(now, index),
             Told::Failed(index, failed) => self.not_started(index, failed),
-            Told::Link(index, link) => self.attach_late(index, link),
+            Told::Interface(index, link) => self.attach_late(index, link),
             Told::Seated(index) => {
                 // Nobody needs the socket's name any more.
                 self.places.get_mut(index).into_iter().for_each(|place| place.socket = None);
@@ -246,7 +246,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Makes a port of an interface that the program has made itself.
-    fn attach_late(&mut self, index: usize, link: Link) {
+    fn attach_late(&mut self, index: usize, link: InterfaceEnd) {
         let Some(place) = self.places.get_mut(index).filter(|place| place.child.is_some()) else { return };
         let Some(port) = late_port(&place.spec, &link) else { return };
         let (switch, name) = (port.switch.clone(), port.name.clone());
@@ -306,7 +306,7 @@ impl<'a> Driver<'a> {
             program.identity = format!("{}/{}", self.network.name().unwrap_or(DEFAULT_NAME), spec.name);
         }
         let (mut name_is_taken, network, ports) = (false, &mut *self.network, &mut place.ports);
-        let attach = |links: Vec<Link>| {
+        let attach = |links: Vec<InterfaceEnd>| {
             for (link, wanted) in links.into_iter().zip(spec.network.ports()) {
                 let adopted = network.adopt(port(wanted, &link), link.fd);
                 adopted.map_err(|error| {

@@ -1,7 +1,7 @@
 //! What is started for an instance, and the ports that its interfaces become.
 
 use crate::config::{InstanceSpec, IpPeer, Network, PortKind, PortSpec, port_name};
-use crate::launch::{self, Interfaces, Link, NotStarted, Output};
+use crate::launch::{self, InterfaceEnd, Interfaces, NotStarted, Output};
 use std::ffi::OsString;
 
 /// Refuses an instance whose program is not there, or is not to be run.
@@ -40,13 +40,13 @@ fn peer_of(tun: &PortSpec) -> Option<(String, IpPeer)> {
 }
 
 /// The port that an interface becomes which was asked for.
-pub(super) fn port(wanted: &PortSpec, link: &Link) -> PortSpec {
+pub(super) fn port(wanted: &PortSpec, link: &InterfaceEnd) -> PortSpec {
     let PortSpec { kind, optional, .. } = link.port(&wanted.name);
     PortSpec { kind, optional, ..wanted.clone() }
 }
 
 /// The port of an interface that the program has made itself: as its first one, with the interface's name behind its own.
-pub(super) fn late_port(spec: &InstanceSpec, link: &Link) -> Option<PortSpec> {
+pub(super) fn late_port(spec: &InstanceSpec, link: &InterfaceEnd) -> Option<PortSpec> {
     let name = port_name(&spec.name, Some(&link.ifname));
     let like = PortSpec { name, statics: Vec::new(), ..spec.network.ports().next()?.clone() };
     Some(port(&like, link))

@@ -46,7 +46,7 @@ pub use self::event::{CloseReason, ConnId, Event, ListenerId, Stats};
 use self::flow::FlowKey;
 use self::flows::{Flows, Segment};
 use self::icmp::{Echo, Pings};
-use self::link::Link;
+use self::link::LinkLayer;
 use self::neighbour::Neighbours;
 use self::scratch::Scratch;
 use self::stack::Stack;
@@ -67,7 +67,7 @@ pub struct Endpoint {
     /// Where the frame came from that is being looked at.
     ingress: Ingress,
     mtu: usize,
-    link: Link,
+    link: LinkLayer,
     stack: Stack,
     flows: Flows,
     pings: Pings,
@@ -88,7 +88,7 @@ impl Endpoint {
             now: Instant::ZERO,
             ingress: Ingress::ONLY,
             mtu: config.mtu.into(),
-            link: Link::new(Addresses::new(config), neighbours),
+            link: LinkLayer::new(Addresses::new(config), neighbours),
             stack: Stack::new(config),
             flows: Flows::new(config.limits, config.seed),
             pings: Pings::default(),

@@ -90,7 +90,7 @@ pub struct Shared {
 pub(super) type Place = (u32, IpAddr);
 
 /// Who has an address.
-struct Host {
+struct Holder {
     mac: Mac,
     port: PortId,
     heard: Instant,
@@ -104,7 +104,7 @@ struct Host {
     told: bool,
 }
 
-impl Host {
+impl Holder {
     /// Whether the address is sought in the place of a station that has left.
     fn is_sought_for(&self, gone: Mac) -> bool {
         self.mac == gone || self.left == Some(gone)
@@ -149,7 +149,7 @@ enum Whereabouts {
 
 /// See the module.
 pub(super) struct Hosts {
-    known: HashMap<Place, Host, FixedState>,
+    known: HashMap<Place, Holder, FixedState>,
     shares: HashMap<PortId, Share, FixedState>,
     asked: VecDeque<Asked>,
     own: VecDeque<Own>,
@@ -213,7 +213,7 @@ impl Hosts {
         }
         self.count(port, place);
         if self.known.len() < KNOWN {
-            let host = Host { mac, port, heard: now, before: None, left: None, owed: false, told: false };
+            let host = Holder { mac, port, heard: now, before: None, left: None, owed: false, told: false };
             self.known.insert(place, host);
         } else if let Some(share) = self.shares.get_mut(&port) {
             share.places.pop();

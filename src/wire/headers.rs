@@ -62,7 +62,7 @@ pub(crate) struct Headers {
 
 /// From which MAC to which.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Link {
+pub(crate) struct MacPair {
     pub src: Mac,
     pub dst: Mac,
 }
@@ -72,7 +72,13 @@ impl Headers {
     pub const ROOM: usize = ETHERNET + 48 + 60;
 
     /// Ethernet and IP headers of a packet that carries `length` bytes of `protocol`; `fragment` if it is one.
-    pub fn new(link: Link, addrs: (IpAddr, IpAddr), protocol: u8, length: usize, fragment: Option<Fragment>) -> Self {
+    pub fn new(
+        link: MacPair,
+        addrs: (IpAddr, IpAddr),
+        protocol: u8,
+        length: usize,
+        fragment: Option<Fragment>,
+    ) -> Self {
         let mut headers = Self { bytes: [0; Self::ROOM], len: 0, ip_at: ETHERNET };
         headers.push(&link.dst.0);
         headers.push(&link.src.0);
@@ -172,7 +178,7 @@ mod tests {
             [(addrs("192.0.2.1", "192.0.2.2"), ETHERTYPE_IPV4), (addrs("2001:db8::1", "2001:db8::2"), ETHERTYPE_IPV6)]
         {
             for fragment in [None, Some(Fragment { id: 9, offset: 1480, more: true })] {
-                let link = Link { src: Mac([2, 0, 0, 0, 0, 1]), dst: Mac([2, 0, 0, 0, 0, 2]) };
+                let link = MacPair { src: Mac([2, 0, 0, 0, 0, 1]), dst: Mac([2, 0, 0, 0, 0, 2]) };
                 let headers = Headers::new(link, addrs, TCP, 4, fragment);
                 let bytes = [headers.bytes(), b"data"].concat();
                 assert_eq!(bytes[12..14], ethertype.to_be_bytes());

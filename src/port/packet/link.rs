@@ -5,7 +5,7 @@
 
 use super::{Packet, deleted};
 use crate::port::Gone;
-use crate::port::interface::Link;
+use crate::port::interface::LinkState;
 use crate::port::netlink::Netlink;
 use crate::port::sys;
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use rustix::net::netdevice::index_to_name;
 
 impl Packet {
     /// Whether the interface is up, as far as the last frames have told.
-    pub fn link(&self) -> Link {
+    pub fn link(&self) -> LinkState {
         self.link
     }
 
@@ -28,7 +28,7 @@ impl Packet {
 
     /// The link as it is, whatever was known of it.
     pub(super) fn looked_at_anew(mut self) -> Self {
-        self.link = Link::Down;
+        self.link = LinkState::Down;
         // One that is gone by now is found to be by the first who uses it.
         let _ = self.check_link();
         self
@@ -52,14 +52,14 @@ impl Packet {
     ///
     /// # Errors
     /// The interface was deleted, or moved to another network namespace.
-    pub fn check_link(&mut self) -> std::result::Result<Link, Gone> {
+    pub fn check_link(&mut self) -> std::result::Result<LinkState, Gone> {
         if self.waits
             && let Ok(address) = sys::packet_address(&self.fd)
         {
             // 0 or less: the interface that it was bound to is gone.
             let index = u32::try_from(address.index).unwrap_or(0);
             if std::mem::replace(&mut self.index, index) != index {
-                self.link = Link::Down;
+                self.link = LinkState::Down;
             }
         }
         let told = index_to_name(&self.fd, self.index).and_then(|name| {
@@ -69,7 +69,7 @@ impl Packet {
         });
         match told {
             Ok(link) => self.link = link,
-            Err(Errno::NODEV | Errno::NXIO) if self.waits => self.link = Link::Down,
+            Err(Errno::NODEV | Errno::NXIO) if self.waits => self.link = LinkState::Down,
             Err(Errno::NODEV | Errno::NXIO) => return Err(deleted()),
             // No answer says nothing: what was known is still the best guess.
             Err(_) => {}
@@ -79,18 +79,18 @@ impl Packet {
 
     /// How the link of its interface is, which is called `name`. That its program has closed it is seen a second late, that
     /// one has it open at once: the kernel's flag alone would say so of an interface that was just made as well.
-    fn link_of(&self, name: &str) -> std::result::Result<Link, Errno> {
+    fn link_of(&self, name: &str) -> std::result::Result<LinkState, Errno> {
         let flags = sys::interface_flags(&self.fd, name)?;
         Ok(if flags & libc::IFF_UP == 0 {
-            Link::Down
+            LinkState::Down
         } else if !self.is_of_program() {
-            Link::Up
+            LinkState::Up
         } else if flags & libc::IFF_RUNNING == 0 {
-            Link::Unopened
-        } else if self.link == Link::Up || sys::interface_has_carrier(&self.fd, name).unwrap_or(true) {
-            Link::Up
+            LinkState::Unopened
+        } else if self.link == LinkState::Up || sys::interface_has_carrier(&self.fd, name).unwrap_or(true) {
+            LinkState::Up
         } else {
-            Link::Unopened
+            LinkState::Unopened
         })
     }
 }

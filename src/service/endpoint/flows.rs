@@ -20,7 +20,7 @@ use super::config::Limits;
 use super::event::{CloseReason, ConnId, Event, ListenerId};
 use super::flow::{Cause, Fate, Flow, FlowKey};
 use super::linger::Lingering;
-use super::link::Link;
+use super::link::LinkLayer;
 use super::scratch::Scratch;
 use super::stack::{Connection, Stack};
 use crate::error::{Error, Result};
@@ -220,7 +220,7 @@ impl Flows {
         &mut self,
         now: Instant,
         segment: Segment<'_>,
-        link: &Link,
+        link: &LinkLayer,
         (stack, tx): (&mut Stack, &mut Scratch),
     ) {
         let opens = segment.syn && !segment.ack && !segment.rst;
@@ -243,7 +243,7 @@ impl Flows {
 
     /// Whether a segment comes from the station of the connection's peer: the one that has spoken for it, or the one that its
     /// address, or the router to it, has now. Nobody else has a say in it, even who guesses its numbers.
-    fn is_its_own(&mut self, index: u32, segment: &Segment<'_>, link: &Link) -> bool {
+    fn is_its_own(&mut self, index: u32, segment: &Segment<'_>, link: &LinkLayer) -> bool {
         let Some(Entry { flow, .. }) = self.table.get_mut(index).map(Box::as_mut) else { return false };
         let mac = segment.whom.mac;
         let known = flow.mac == Some(mac);

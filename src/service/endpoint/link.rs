@@ -27,7 +27,7 @@ const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 const REPORT_AFTER: Duration = Duration::from_millis(100);
 
 /// See the module.
-pub(super) struct Link {
+pub(super) struct LinkLayer {
     pub addresses: Addresses,
     pub neighbours: Neighbours,
     pub outbox: Outbox,
@@ -42,7 +42,7 @@ pub(super) struct Link {
     pub conflicts: u64,
 }
 
-impl Link {
+impl LinkLayer {
     pub fn new(addresses: Addresses, neighbours: Neighbours) -> Self {
         Self {
             addresses,

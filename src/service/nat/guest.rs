@@ -1,7 +1,7 @@
 //! A gateway for tests, and frames of a guest.
 
 use super::Nat;
-use super::packet::{Headers, Link};
+use super::packet::{Headers, MacPair};
 use crate::config::{PortKind, PortSpec};
 use crate::service::machine::{Arrived, Service};
 pub(super) use crate::service::script::Script;
@@ -54,7 +54,7 @@ pub(super) fn hear_from(
 ) {
     let length = parts.iter().map(|part| part.len()).sum();
     let addrs: (IpAddr, IpAddr) = (addrs.0.parse().unwrap(), addrs.1.parse().unwrap());
-    let mut headers = Headers::new(Link { src: whom.mac, dst }, addrs, protocol, length, None);
+    let mut headers = Headers::new(MacPair { src: whom.mac, dst }, addrs, protocol, length, None);
     if let Some(hops) = hops {
         headers.set_hop_limit(hops);
     }

@@ -4,7 +4,7 @@
 //! TCP and UDP checksums are left to whoever sends the frame ([`Checksum::Partial`]): a TAP's kernel does it for nothing, and
 //! the switch for ports that cannot.
 
-pub(super) use crate::wire::headers::{Headers, Link, pseudo};
+pub(super) use crate::wire::headers::{Headers, MacPair, pseudo};
 pub(super) use crate::wire::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, ICMPV4, ICMPV6, Packet, TCP, UDP};
 
 use crate::wire::{Checksum, Offload};
@@ -21,7 +21,7 @@ pub(super) fn unfinished(start: usize, offset: u16) -> Offload {
 /// Gives `put` the packets that carry `parts`, a payload of a protocol that is finished: one, or the fragments of the
 /// datagram `id` where it is longer than `mtu`.
 pub(super) fn cut(
-    link: Link,
+    link: MacPair,
     mtu: usize,
     addrs: (IpAddr, IpAddr),
     (protocol, id): (u8, u32),

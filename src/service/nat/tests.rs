@@ -5,7 +5,7 @@ mod separation;
 mod told;
 
 use super::guest::{GATEWAY, Script, WHOM, gateway, hear_from, said};
-use super::packet::{Fragment, Headers, ICMPV4, Link, TCP, UDP};
+use super::packet::{Fragment, Headers, ICMPV4, MacPair, TCP, UDP};
 use super::{Flows, Nat};
 use crate::config::{Forward, Protocol};
 use crate::frame::{Batch, Outgoing, PortId};
@@ -58,7 +58,7 @@ impl Bench {
     pub fn datagram_may_be_cut(&mut self, port: u16) {
         let addrs = (self.guest.parse().unwrap(), self.far.parse().unwrap());
         let fragment = Fragment { id: 7, offset: 0, more: false };
-        let headers = Headers::new(Link { src: self.whom.mac, dst: GATEWAY }, addrs, UDP, 12, Some(fragment));
+        let headers = Headers::new(MacPair { src: self.whom.mac, dst: GATEWAY }, addrs, UDP, 12, Some(fragment));
         let frame = [headers.bytes(), &port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"].concat();
         let offload = Offload { checksum: Checksum::Valid, ..Offload::NONE };
         let arrived = Arrived { ingress: self.whom.ingress, frame: &frame, offload };
@@ -303,7 +303,7 @@ fn datagrams_have_their_turn_beside_streams() {
 /// A packet of the guest to `dst` at its last hop, or a fragment of one.
 pub(super) fn last_hop(bench: &mut Bench, dst: &str, protocol: u8, payload: &[u8], fragment: Option<Fragment>) {
     let addrs = ("10.0.2.15".parse().unwrap(), dst.parse().unwrap());
-    let headers = Headers::new(Link { src: bench.whom.mac, dst: GATEWAY }, addrs, protocol, payload.len(), fragment);
+    let headers = Headers::new(MacPair { src: bench.whom.mac, dst: GATEWAY }, addrs, protocol, payload.len(), fragment);
     let mut frame = [headers.bytes(), payload].concat();
     frame[22] = 1;
     frame[24..26].fill(0);

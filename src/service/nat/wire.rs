@@ -1,7 +1,7 @@
 //! What all flows share: the gateway's addresses, the way from a guest's address to the host's and back, and frames that
 //! wait to be sent.
 
-use super::packet::{Headers, Link};
+use super::packet::{Headers, MacPair};
 use super::stats::Stats;
 use crate::config;
 use crate::frame::{Batch, PortId};
@@ -174,8 +174,8 @@ impl Wire {
     }
 
     /// From the gateway to a guest.
-    pub fn link(&self, guest: Mac) -> Link {
-        Link { src: self.mac, dst: guest }
+    pub fn link(&self, guest: Mac) -> MacPair {
+        MacPair { src: self.mac, dst: guest }
     }
 
     /// Notes whether a packet for a guest found room.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::service::lan::dhcp4::{CLIENT_PORT, SERVER_PORT};
 use crate::wire::checksum::Sum;
-use crate::wire::headers::{Headers, Link, UDP_HEADER, udp};
+use crate::wire::headers::{Headers, MacPair, UDP_HEADER, udp};
 use crate::wire::ip::{Packet, UDP};
 use crate::wire::{Ethernet, Mac};
 
@@ -12,7 +12,7 @@ use crate::wire::{Ethernet, Mac};
 pub fn write(mac: Mac, payload: &[u8]) -> Vec<u8> {
     let ends = |addr: Ipv4Addr, port| SocketAddr::new(addr.into(), port);
     let (from, to) = (ends(Ipv4Addr::UNSPECIFIED, CLIENT_PORT), ends(Ipv4Addr::BROADCAST, SERVER_PORT));
-    let link = Link { src: mac, dst: Mac::BROADCAST };
+    let link = MacPair { src: mac, dst: Mac::BROADCAST };
     let headers = Headers::new(link, (from.ip(), to.ip()), UDP, UDP_HEADER + payload.len(), None);
     let (mut header, seed) = udp((from, to), payload.len());
     let sum = seed.join(Sum::ZERO.add_bytes(&header)).join(Sum::ZERO.add_bytes(payload));
