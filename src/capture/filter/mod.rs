@@ -13,6 +13,7 @@
 mod lex;
 mod parse;
 mod test;
+mod value;
 
 use crate::counters::DropReason;
 use crate::error::Result;
