@@ -17,6 +17,9 @@ use super::pcapng::read::{Block, Interface};
 use crate::wire::Mac;
 use std::fmt::Write as _;
 
+/// Bytes that the words on a frame have at most: a frame of nothing but VLAN tags has words for 16 KB.
+const LONGEST: usize = 1024;
+
 /// The bytes of a header, to be read.
 #[derive(Clone, Copy)]
 struct Bytes<'a>(&'a [u8]);
@@ -85,8 +88,22 @@ impl Lines {
     }
 }
 
+/// Cuts what stands behind `begin` to what a line may have.
+fn bound(begin: usize, out: &mut String) {
+    let mut end = begin + LONGEST;
+    if out.len() <= end {
+        return;
+    }
+    while !out.is_char_boundary(end) {
+        end -= 1;
+    }
+    out.truncate(end);
+    out.push('…');
+}
+
 /// Adds what a frame says to `out`.
 pub fn describe(link: LinkType, bytes: &[u8], len: u32, out: &mut String) {
+    let begin = out.len();
     let whole = match link {
         LinkType::ETHERNET => ethernet(Bytes(bytes), len, out),
         LinkType::RAW => raw(Bytes(bytes), out),
@@ -96,6 +113,7 @@ pub fn describe(link: LinkType, bytes: &[u8], len: u32, out: &mut String) {
             Some(())
         }
     };
+    bound(begin, out);
     if whole.is_none() {
         out.push_str(" [cut short]");
     }

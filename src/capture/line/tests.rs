@@ -66,6 +66,13 @@ fn known_frames() {
 }
 
 #[test]
+fn a_frame_of_nothing_but_tags_is_a_line_of_bounded_length() {
+    let said = line(&ether(0x8100, &[0, 7, 0x81, 0].repeat(2000)));
+    assert!(said.starts_with("vlan 7, vlan 7, ") && said.ends_with("… [cut short]"), "{said}");
+    assert!(said.len() < 1100, "{}", said.len());
+}
+
+#[test]
 fn a_radio_frame() {
     let frame = [&[0, 0, 4, 0][..], &[0x61, 0x88, 5, 0xcd, 0xab, 1, 0, 2, 0, 9, 9]].concat();
     let mut out = String::new();
