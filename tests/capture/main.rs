@@ -266,6 +266,48 @@ fn what_ends_a_capture() {
 }
 
 #[test]
+fn an_output_that_nobody_reads_keeps_a_capture_from_no_end() {
+    let mut lab = Lab::start(&[]);
+    let fifo = lab.dir.text("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // One that has the FIFO open and never reads.
+    let script = "sleep 8 <\"$1\" & exec \"$0\" capture --for 1s >\"$1\"";
+    let stuck = support::Launch::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_zbridge"), &fifo]);
+    let stuck = stuck.env(RUN, lab.dir.root()).spawn();
+    lab.zbridge.wait_for("captured by", PATIENCE);
+    let other = lab.dir.text("other");
+    assert!(Command::new("mkfifo").arg(&other).status().unwrap().success());
+    let unread = lab.capture(&["-w", &other]);
+    lab.talk();
+    for number in 0..2000 {
+        lab.a.send(&numbered(B.mac, A.mac, number, 60));
+        lab.b.expect(&numbered(B.mac, A.mac, number, 60));
+    }
+    let begin = std::time::Instant::now();
+    unread.sigterm();
+    for capture in [unread, stuck] {
+        let end = capture.wait();
+        assert_eq!(end.code(), 0, "{}", end.stderr);
+        assert!(end.stderr.contains("could not be written, for nobody reads"), "{}", end.stderr);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_capture_tells_its_own_end_from_the_bridges() {
+    let lab = Lab::start(&[]);
+    let time = lab.capture(&["--for", "200ms"]).wait();
+    assert_eq!(time.code(), 0, "{}", time.stderr);
+    assert!(time.stderr.contains("0 frames captured") && !time.stderr.contains("ended"), "{}", time.stderr);
+    let left = lab.capture(&["-w", "DIR/left.pcapng"]);
+    lab.zbridge.sigterm();
+    let end = left.wait();
+    assert_eq!(end.code(), 3, "{}", end.stderr);
+    assert!(end.stderr.contains("the bridge has ended before the capture"), "{}", end.stderr);
+    assert_eq!(read(&std::fs::read(lab.dir.path("left.pcapng")).unwrap()).1, 0);
+}
+
+#[test]
 fn what_is_refused() {
     let lab = Lab::start(&[]);
     for (args, code, says) in [

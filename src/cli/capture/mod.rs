@@ -2,127 +2,122 @@
 //!
 //! Theory of operation. The bridge sends a pcapng file over the control socket; it filters, and counts what it could not
 //! send. Here the file is taken apart into its blocks: each goes to where the capture goes (`output.rs`), and a frame is
-//! counted. What ends it, a signal or the time, closes this side of the connection; then the rest comes, and the
-//! statistics, which are summed up in a line.
+//! counted. What ends it, a signal or the time (`ending.rs`), closes this side of the connection; then the rest comes, and
+//! the statistics, which are summed up in a line. An output that nobody reads keeps it from nothing (`paced.rs`).
 
 mod args;
+mod ending;
 mod extcap;
 mod output;
+mod paced;
 
 pub use args::{Asked, CaptureArgs, Goal};
 pub use extcap::{Extcap, ExtcapArgs};
 
-use super::{Label, ask, complain, stop};
+use super::{ask, stop};
 use crate::capture::pcapng::read::{Blocks, Counted};
-use crate::engine::control::{Capturing, Stopper};
+use crate::engine::control::Capturing;
 use crate::error::{Class, Error, Result};
-use crate::rights::role::{BASE, SOCKETS};
-use crate::rights::{self, Role};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use ending::Ending;
 use output::Output;
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
-use std::time::Duration;
-
-/// It waits for a signal, or the time, and ends the capture.
-static ROLE: Role = Role::new("end of capture", &[BASE, SOCKETS]);
+use std::sync::Arc;
 
 /// Bytes of one read.
 const READ: usize = 256 * 1024;
-/// How often it is looked whether anybody reads standard output.
-const LOOK: Duration = Duration::from_millis(250);
-/// How long a bridge may take to send the rest.
-const REST: Duration = Duration::from_secs(3);
 
 /// Captures until it is told to end, or has what was asked for.
 ///
 /// # Errors
-/// What the bridge answers; the output cannot be written.
+/// What the bridge answers; the output cannot be written; the bridge has ended.
 pub(super) fn run(asked: Asked) -> Result<()> {
-    let mut output = Output::new(&asked.goal)?;
+    let ending = Arc::new(Ending::default());
+    let mut output = Output::new(&asked.goal, ending.clone())?;
     let stop = stop::one_wish()?;
     let mut capturing = ask::connect(asked.to.as_deref())?.capture(asked.switch.as_deref(), asked.wish.clone())?;
     output.begin()?;
-    let (done, over) = bounded(0);
-    let stopper = capturing.stopper()?;
-    let time = asked.time;
-    let wait = move || end_in_time(&stopper, &stop, &over, time);
-    rights::spawn("zb-end", &ROLE, wait).map_err(|error| Error::system("cannot start a thread", &error))?;
-    let outcome = pass_on(&mut capturing, &mut output, asked.count);
-    drop::<Sender<()>>(done);
+    let done = ending.start(capturing.stopper()?, stop, asked.time)?;
+    let outcome = pass_on(&mut capturing, &mut output, &ending, asked.count);
     let sum = match outcome {
         // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => return output.end(),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            output.end(&ending);
+            return Ok(());
+        }
         Err(error) => return Err(output.failed(&error)),
         Ok(sum) => sum,
     };
-    output.end()?;
-    match sum {
-        // Wireshark takes what is said for a complaint.
-        _ if matches!(asked.goal, Goal::Extcap(_)) => {}
-        Some((passed, counted)) => super::screen::say(&summary(passed, &counted)),
-        None => complain(Label::Warning, &"the bridge has ended before the capture"),
+    output.end(&ending);
+    drop(done);
+    // Wireshark takes what is said for a complaint.
+    if !matches!(asked.goal, Goal::Extcap(_)) {
+        super::screen::say(&summary(&sum));
     }
-    Ok(())
+    if ending.was_asked() {
+        return Ok(());
+    }
+    Err(Error::new(Class::NoDaemon, "the bridge has ended before the capture, which is whole up to there"))
 }
 
-/// Waits for a signal or the time, has the capture end, and cuts it off if that takes too long.
-fn end_in_time(stopper: &Stopper, stop: &Receiver<i32>, over: &Receiver<()>, time: Option<Duration>) {
-    let never = crossbeam_channel::never();
-    let time = time.map_or(never, crossbeam_channel::after);
-    loop {
-        crossbeam_channel::select! {
-            recv(stop) -> _ => break,
-            recv(time) -> _ => break,
-            recv(over) -> _ => return,
-            // Nothing may be written for a long time, by which it would show.
-            default(LOOK) => if output::is_deserted() { break },
-        }
-    }
-    stopper.stop();
-    if over.recv_timeout(REST) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-        stopper.cut();
-    }
+/// What a capture came to.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Sum {
+    /// Frames that have come, and those of them that nobody has taken.
+    passed: u64,
+    lost: u64,
+    /// What the bridge has counted, if it has said so: it does not for a file without an interface.
+    counted: Option<Counted>,
 }
 
-/// Passes blocks on until the file is whole, or `count` frames have come. Gives how many have, and what the bridge has
-/// counted, if it has said so.
-fn pass_on(capturing: &mut Capturing, output: &mut Output, count: Option<u64>) -> io::Result<Option<(u64, Counted)>> {
+/// Passes blocks on until the file is whole, or `count` frames have come.
+fn pass_on(capturing: &mut Capturing, output: &mut Output, ending: &Ending, count: Option<u64>) -> io::Result<Sum> {
     let stopper = capturing.stopper().map_err(|error| io::Error::other(error.what().to_owned()))?;
-    let (mut blocks, mut room, mut passed) = (Blocks::default(), vec![0; READ], 0);
-    let mut sum: Option<Counted> = None;
+    let (mut blocks, mut room, mut sum) = (Blocks::default(), vec![0; READ], Sum::default());
     loop {
         let read = capturing.read(&mut room)?;
         if read == 0 {
-            return Ok(sum.map(|sum| (passed, sum)));
+            return Ok(Sum { lost: output.lost(), ..sum });
         }
         blocks.push(room.get(..read).unwrap_or_default());
         while let Some(block) = blocks.next_block().map_err(|bad| io::Error::other(bad.to_string()))? {
             if block.packet().is_some() {
-                if count == Some(passed) {
+                if count == Some(sum.passed) {
                     continue;
                 }
-                passed += 1;
+                sum.passed += 1;
             }
             if let Some((_, counted)) = block.statistics() {
-                let sum = sum.get_or_insert_default();
-                sum.seen += counted.seen;
-                sum.missed += counted.missed;
-                sum.accepted += counted.accepted;
+                let all = sum.counted.get_or_insert_default();
+                all.seen += counted.seen;
+                all.missed += counted.missed;
+                all.accepted += counted.accepted;
             }
             output.take(&block)?;
-            if count == Some(passed) {
-                stopper.stop();
+            if count == Some(sum.passed) {
+                ending.stop(&stopper);
             }
         }
         output.flush()?;
     }
 }
 
-/// What a capture came to.
-fn summary(passed: u64, counted: &Counted) -> String {
-    let frames = |count: u64| format!("{count} frame{}", if count == 1 { "" } else { "s" });
-    let filtered = counted.seen.saturating_sub(counted.accepted);
-    format!("{} captured, {filtered} filtered out, {} missed by the capture\n", frames(passed), counted.missed)
+/// A capture in a line.
+fn summary(sum: &Sum) -> String {
+    let mut said = format!("{} frame{} captured", sum.passed, if sum.passed == 1 { "" } else { "s" });
+    match sum.counted {
+        None if sum.passed > 0 => said.push_str("; the bridge has not said how many were missed"),
+        counted => {
+            let Counted { seen, missed, accepted, .. } = counted.unwrap_or_default();
+            let filtered = seen.saturating_sub(accepted);
+            let _ = write!(said, ", {filtered} filtered out, {missed} missed by the capture");
+        }
+    }
+    if sum.lost > 0 {
+        let _ = write!(said, "; the last {} could not be written, for nobody reads", sum.lost);
+    }
+    said.push('\n');
+    said
 }
 
 /// What is wrong with an output.
@@ -152,7 +147,13 @@ mod tests {
 
     #[test]
     fn a_capture_is_summed_up() {
-        let counted = Counted { seen: 12, missed: 3, accepted: 1, delivered: 1 };
-        assert_eq!(summary(1, &counted), "1 frame captured, 11 filtered out, 3 missed by the capture\n");
+        let counted = Some(Counted { seen: 12, missed: 3, accepted: 1, delivered: 1 });
+        let sum = Sum { passed: 1, lost: 0, counted };
+        assert_eq!(summary(&sum), "1 frame captured, 11 filtered out, 3 missed by the capture\n");
+        assert_eq!(summary(&Sum::default()), "0 frames captured, 0 filtered out, 0 missed by the capture\n");
+        let stuck = Sum { passed: 9, lost: 4, counted: None };
+        let said = "9 frames captured; the bridge has not said how many were missed; the last 4 could not be written, \
+                    for nobody reads\n";
+        assert_eq!(summary(&stuck), said);
     }
 }

@@ -1,24 +1,32 @@
 //! Where the blocks of a capture go: lines, standard output, Wireshark, a file or several.
 
+use super::ending::Ending;
+use super::paced::Paced;
 use super::{Goal, cannot};
 use crate::capture::line::Lines;
 use crate::capture::pcapng::read::Block;
 use crate::capture::pcapng::{PACKET, STATISTICS};
 use crate::error::{Error, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The program that shows a capture.
 pub const WIRESHARK: &str = "wireshark";
+/// How standard output is called.
+const STDOUT: &str = "standard output";
+/// How often it is looked whether that program has ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// See the head of the file.
 pub enum Output {
-    Lines(Lines, String),
-    Stream(Box<dyn Write>, String, Option<Child>),
+    Lines(Lines, Paced),
+    Stream(Paced, String, Option<Child>),
     Files(Files),
 }
 
@@ -36,23 +44,22 @@ pub struct Files {
 }
 
 impl Output {
-    /// Where `goal` says.
+    /// Where `goal` says, until it ends.
     ///
     /// # Errors
     /// Standard output is a terminal.
-    pub fn new(goal: &Goal) -> Result<Self> {
+    pub fn new(goal: &Goal, ending: Arc<Ending>) -> Result<Self> {
+        let paced = Paced::new(ending);
         Ok(match goal {
-            Goal::Lines => Self::Lines(Lines::new(), String::new()),
+            Goal::Lines => Self::Lines(Lines::new(), paced),
             Goal::Stdout if stdout().is_terminal() => {
                 return Err(Error::usage("standard output is a terminal, and a pcapng file no text")
                     .hint("zbridge capture -w - | wireshark -k -i -; without -w it prints lines"));
             }
-            Goal::Stdout => Self::Stream(Box::new(BufWriter::new(stdout())), "standard output".to_owned(), None),
+            Goal::Stdout => Self::Stream(paced, STDOUT.to_owned(), None),
             // Started when there is something to show.
-            Goal::Wireshark => Self::Stream(Box::new(io::sink()), WIRESHARK.to_owned(), None),
-            Goal::File(path, None) | Goal::Extcap(path) => {
-                Self::Stream(Box::new(io::sink()), path.display().to_string(), None)
-            }
+            Goal::Wireshark => Self::Stream(paced, WIRESHARK.to_owned(), None),
+            Goal::File(path, None) | Goal::Extcap(path) => Self::Stream(paced, path.display().to_string(), None),
             Goal::File(path, Some((size, kept))) => Self::Files(Files::new(path, *size, *kept)),
         })
     }
@@ -62,22 +69,24 @@ impl Output {
     /// # Errors
     /// It cannot be.
     pub fn begin(&mut self) -> Result<()> {
-        let Self::Stream(stream, name, child) = self else { return Ok(()) };
-        if name == WIRESHARK {
-            let mut started = Command::new(WIRESHARK)
-                .args(["-k", "-i", "-"])
-                .stdin(Stdio::piped())
-                .spawn()
-                .map_err(|error| cannot(name, &error))?;
-            if let Some(stdin) = started.stdin.take() {
-                *stream = Box::new(BufWriter::new(stdin));
-            }
-            *child = Some(started);
-        } else if name != "standard output" {
-            let file = File::create(&*name).map_err(|error| cannot(name, &error))?;
-            *stream = Box::new(BufWriter::new(file));
-        }
-        Ok(())
+        let (paced, name, child) = match self {
+            Self::Lines(_, paced) => return paced.to_fd(stdout()).map_err(|error| cannot(STDOUT, &error)),
+            Self::Stream(paced, name, child) => (paced, name, child),
+            Self::Files(_) => return Ok(()),
+        };
+        let begun = if name == WIRESHARK {
+            let started = Command::new(WIRESHARK).args(["-k", "-i", "-"]).stdin(Stdio::piped()).spawn();
+            started.and_then(|mut started| {
+                let stdin = started.stdin.take();
+                *child = Some(started);
+                stdin.map_or(Ok(()), |stdin| paced.to_fd(stdin))
+            })
+        } else if name == STDOUT {
+            paced.to_fd(stdout())
+        } else {
+            paced.to_path(Path::new(&*name))
+        };
+        begun.map_err(|error| cannot(name, &error))
     }
 
     /// Takes a block.
@@ -85,12 +94,18 @@ impl Output {
     /// # Errors
     /// It cannot be written.
     pub fn take(&mut self, block: &Block<'_>) -> io::Result<()> {
+        let is_frame = block.kind == PACKET;
         match self {
-            Self::Lines(lines, text) => {
-                lines.push(block, time_of_day, text);
+            Self::Lines(lines, paced) => {
+                let mut text = String::new();
+                lines.push(block, time_of_day, &mut text);
+                paced.push(text.as_bytes(), is_frame);
                 Ok(())
             }
-            Self::Stream(stream, ..) => stream.write_all(block.bytes),
+            Self::Stream(paced, ..) => {
+                paced.push(block.bytes, is_frame);
+                Ok(())
+            }
             Self::Files(files) => files.take(block),
         }
     }
@@ -101,45 +116,38 @@ impl Output {
     /// It cannot be written.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Lines(_, text) => {
-                let mut out = stdout().lock();
-                out.write_all(std::mem::take(text).as_bytes())?;
-                out.flush()
-            }
-            Self::Stream(stream, ..) => stream.flush(),
+            Self::Lines(_, paced) | Self::Stream(paced, ..) => paced.flush(),
             Self::Files(files) => files.file.as_mut().map_or(Ok(()), Write::flush),
         }
     }
 
-    /// All was taken. A program that shows it is waited for.
-    ///
-    /// # Errors
-    /// None that matters here.
-    pub fn end(self) -> Result<()> {
-        if let Self::Stream(stream, _, Some(mut child)) = self {
-            drop(stream);
-            // It ends when its user ends it.
-            let _ = child.wait();
+    /// Frames that were not written because nobody took them.
+    pub fn lost(&self) -> u64 {
+        match self {
+            Self::Lines(_, paced) | Self::Stream(paced, ..) => paced.lost(),
+            Self::Files(_) => 0,
         }
-        Ok(())
+    }
+
+    /// All was taken. A program that shows it is waited for, unless a signal ends this one.
+    pub fn end(self, ending: &Ending) {
+        if let Self::Stream(paced, _, Some(mut child)) = self {
+            drop(paced);
+            // It ends when its user ends it.
+            while !ending.is_by_signal() && matches!(child.try_wait(), Ok(None)) {
+                sleep(LOOK);
+            }
+        }
     }
 
     /// The error of a write, or of the connection.
     pub fn failed(&self, error: &io::Error) -> Error {
         match self {
-            Self::Lines(..) => cannot("standard output", error),
+            Self::Lines(..) => cannot(STDOUT, error),
             Self::Stream(_, name, _) => cannot(name, error),
             Self::Files(files) => cannot(&files.path.display().to_string(), error),
         }
     }
-}
-
-/// Whether standard output is a pipe that nobody reads any more.
-pub fn is_deserted() -> bool {
-    let stdout = stdout();
-    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).is_ok_and(|_| fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR)))
 }
 
 /// The time of the day here, of a moment in nanoseconds since 1970.
