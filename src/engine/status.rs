@@ -26,7 +26,7 @@ pub struct PortStatus {
     pub target: String,
     /// The listener that it is a client of.
     pub listener: Option<String>,
-    /// The line that attaches a peer.
+    /// The command line that attaches a peer.
     pub attach: Option<Attach>,
     /// What its service counts.
     pub figures: Vec<Figures>,
@@ -41,7 +41,7 @@ pub enum Condition {
     /// It runs.
     #[default]
     Runs,
-    /// It does not answer for more than a second, and where it hangs.
+    /// It has not answered for more than a second; where it hangs.
     Hangs(Error),
     /// It has ended by itself, and why. It has no ports any more.
     Ended(Error),
@@ -57,8 +57,8 @@ pub struct SwitchStatus {
     pub condition: Condition,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
-    /// Ports that are no more, as they left: those of one name and kind as one, with the sum of what they had counted.
-    /// The last 64 are kept.
+    /// Removed ports, in their last state; those of one name and kind share a row, with the sum of their counters. The
+    /// last 64 are kept.
     pub left: Vec<PortStatus>,
 }
 
