@@ -27,7 +27,7 @@ impl Watcher {
     }
 }
 
-/// The watchers of one engine. One that its owner has dropped is off.
+/// The watchers of one engine.
 #[derive(Default)]
 pub(super) struct Watchers {
     all: Vec<Arc<Watcher>>,
