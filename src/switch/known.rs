@@ -1,5 +1,5 @@
-//! What the switch knows of stations beyond their place: the IP addresses that they say are theirs, and which addresses
-//! two of them have. For whoever asks; what is known comes from `hosts.rs` and `flap.rs`.
+//! Queries about stations beyond the forwarding database: the IP addresses that they claim, and addresses claimed by
+//! two. The data are those of `hosts.rs` and `flap.rs`.
 
 use super::Switch;
 use crate::frame::PortId;
@@ -35,7 +35,7 @@ impl Switch {
         })
     }
 
-    /// The MAC addresses that were told of as those of two stations: heard on two ports by turns.
+    /// The MAC addresses reported as those of two stations, heard on two ports by turns.
     pub fn flapping(&self) -> impl Iterator<Item = Mac> {
         self.watch.told()
     }
