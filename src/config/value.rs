@@ -78,7 +78,7 @@ pub fn name_from(text: &str) -> String {
     text.chars().map(|char| if named(char) { char } else { '-' }).take(NAME_BYTES).collect()
 }
 
-/// `NAME-2`, not longer than a name may be: what the next one of a name is called.
+/// `NAME-2`, not longer than a name may be: the next name when `NAME` is taken.
 pub fn numbered(name: &str, number: usize) -> String {
     let end = format!("-{number}");
     let room = NAME_BYTES.saturating_sub(end.len());

@@ -1,7 +1,6 @@
 //! `tcp:HOST:PORT` and `udp:LOCAL->REMOTE`: the framings of the UNIX sockets over IP.
 //!
-//! Frames travel in the clear and nobody has to prove who they are, so both keep to this machine until `public` says
-//! otherwise.
+//! There is no encryption and no authentication, so both keep to this machine unless `public` is given.
 
 use super::unix::{CLIENTS, clients};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};

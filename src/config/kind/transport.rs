@@ -1,4 +1,4 @@
-//! The transports of serial lines: what carries the bytes of a `slip:` or `wpan:` port. One table for all of them.
+//! The transports of serial lines, for the bytes of a `slip:` or `wpan:` port. One table for all of them.
 //!
 //! ```text
 //! slip:unix:/tmp/slip.sock,connect
@@ -325,7 +325,7 @@ impl Transport {
         }
     }
 
-    /// What no second port of the process can have.
+    /// Its exclusive resources in the process.
     pub(super) fn claims(&self) -> Vec<String> {
         match self {
             Self::Unix { path, connect: false, .. } | Self::Pty { path, .. } => vec![claim(path)],
@@ -337,7 +337,7 @@ impl Transport {
         }
     }
 
-    /// How a peer is attached: for QEMU its second serial port, because the first is the console.
+    /// The command that attaches a peer: for QEMU its second serial port, because the first is the console.
     pub(super) fn attach(&self) -> Option<Attach> {
         let qemu = |chardev: String| Attach::new("QEMU", format!("-serial mon:stdio -serial {}", shell(&chardev)));
         match self {
