@@ -135,7 +135,7 @@ impl Server {
         self.output(now, id).map_or(&[], |out| out.first())
     }
 
-    /// All that is to be sent, for an owner who sends several chunks at once and says there what was sent.
+    /// All output, for an owner that sends several chunks at once and then reports the number of bytes sent.
     pub(crate) fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut ByteQueue> {
         let Self { exports, connections, options, .. } = self;
         let mut context = Context { id, exports, show_busy: options.show_busy };

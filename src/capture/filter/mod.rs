@@ -29,7 +29,7 @@ pub struct WordRow {
     pub word: &'static str,
     /// How it is used.
     pub form: &'static str,
-    /// What it asks.
+    /// Its test.
     pub meaning: &'static str,
 }
 

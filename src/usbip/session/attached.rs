@@ -1,4 +1,4 @@
-//! The URB phase of a session: what the peer submits, takes back, and is answered.
+//! The URB phase of a session: SUBMIT, UNLINK, and their replies.
 //!
 //! Theory of operation. Every SUBMIT is entered in `flights` until its answer is encoded. Answers stand in one queue, in
 //! the order in which they came about, and are encoded while the output is below its mark. That order gives the two
@@ -35,7 +35,7 @@ const POOL_CAPACITY: usize = 4 << 20;
 struct Flight {
     /// `number_of_packets` as it came, which the answer repeats.
     packets: u32,
-    /// What it counts against [`MAX_PENDING_BYTES`].
+    /// Its cost against [`MAX_PENDING_BYTES`].
     bytes: usize,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Attached {
     answers: VecDeque<Answer>,
     /// Bytes of IN data among them.
     answered: usize,
-    /// That a transfer found no room was said.
+    /// It was reported that a transfer found no room.
     told: bool,
     pool: Pool,
     /// The newest seqnum of a SUBMIT.
@@ -210,7 +210,7 @@ impl Attached {
         }
     }
 
-    /// What holds for every command: it is for this device, and its name is free.
+    /// Checks common to all commands: it is for this device, and its seqnum is unused.
     fn check(&self, devid: u32, seqnum: u32) -> Result<u32, CloseReason> {
         if devid != self.devid {
             return Err(CloseReason::DevId(devid));
