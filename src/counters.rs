@@ -143,7 +143,7 @@ impl Counters {
         }
     }
 
-    /// Has it noted from now on what is counted as sent or dropped, one behind the other.
+    /// Begins to note frames counted as sent or dropped, in order.
     pub(crate) fn keep_journal(&mut self) {
         self.journal = Some(Vec::new());
     }

@@ -136,7 +136,7 @@ fn has_number(text: &str) -> bool {
     fill(text, 1, false) != fill(text, 2, false)
 }
 
-/// What to write, so that copies differ.
+/// The hint that makes copies differ.
 fn advice(word: &str, text: &str) -> String {
     match word {
         "mac" => "leave mac out, and each copy has one that is made of its name".to_owned(),

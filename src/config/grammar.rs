@@ -11,12 +11,12 @@ use std::fmt::Display;
 use super::kind::KeyRow;
 use crate::error::Error;
 
-/// What is wrong with a specification, and where.
+/// A fault of a specification, and its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// What is wrong, naming key and value.
     pub what: String,
-    /// What to do about it.
+    /// A hint for the user.
     pub hint: Option<String>,
     /// Byte offset in the text that the word came from; `None` concerns the whole specification.
     pub at: Option<usize>,

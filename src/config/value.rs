@@ -128,7 +128,7 @@ pub fn station(text: &str) -> Parsed<Mac> {
         .ok_or_else(|| "one station's MAC address, as 02:00:5e:00:53:01 (the first octet even)".to_owned())
 }
 
-/// What a port translates: `mac`, `mac=OLD:NEW` or `ip=OLD:NEW`, two different addresses of one host each.
+/// A port's translation rule: `mac`, `mac=OLD:NEW` or `ip=OLD:NEW`, two different addresses of one host each.
 pub fn rewrite(text: &str) -> Parsed<Rule> {
     let form =
         || "mac, mac=OLD:NEW or ip=OLD:NEW, as ip=192.0.2.1:192.0.2.11 or ip=[2001:db8::1]:[2001:db8::11]".to_owned();

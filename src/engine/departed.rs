@@ -30,7 +30,7 @@ impl Departed {
         self.rows.push(row);
     }
 
-    /// Those that are kept, in the order in which they left.
+    /// The kept rows, in the order in which the ports left.
     pub fn rows(&self) -> &[PortStatus] {
         &self.rows
     }

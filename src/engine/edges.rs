@@ -14,16 +14,16 @@ use crate::switch::{Taken, Transmit};
 use crate::time::Duration;
 use std::sync::Arc;
 
-/// What a breath has found out about ports.
+/// Conditions of ports found in a breath.
 #[derive(Default)]
 pub(super) struct Found {
     /// Ports that did not take all they were offered.
     pub full: Vec<PortId>,
-    /// Those whose edge has failed.
+    /// Ports whose edge has failed.
     pub gone: Vec<PortId>,
-    /// Those that could not send for want of memory.
+    /// Ports that could not send for want of memory.
     pub starved: Vec<PortId>,
-    /// Those whose link may have changed.
+    /// Ports whose link may have changed.
     pub links: Vec<PortId>,
 }
 

@@ -37,7 +37,7 @@ impl Prepared {
 
 /// The outcome of a preparation.
 struct Answer {
-    /// Who asked.
+    /// The owner of the wish.
     wisher: Wisher,
     /// The number of the question.
     number: u64,

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Interval of the watchdog's checks, and so the shortest breath that it reports.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
-/// What a thread does with a port.
+/// A call of a thread on a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Call {

@@ -36,7 +36,7 @@ impl Origin {
 /// A port of the switch.
 pub(super) struct PortSlot {
     pub name: String,
-    /// What it is, for captures.
+    /// Its description in captures.
     pub news: Arc<PortNews>,
     pub origin: Origin,
     pub life: Life<Attached>,
@@ -57,7 +57,7 @@ impl PortSlot {
         self.life.there_mut()?.seat.edge_mut()
     }
 
-    /// Who is at the other end, or why nobody is.
+    /// Its peer, or why there is none.
     pub fn peer(&self) -> String {
         let noted = match &self.life {
             Life::Wished(Wish { why, .. }) | Life::Over(why) => why,
@@ -85,7 +85,7 @@ impl PortSlot {
 /// The edge of a port, with its peer and the state of its descriptor.
 pub(super) struct Attached {
     pub seat: Seat<Edge>,
-    /// Who is at the other end.
+    /// Its peer.
     pub peer: String,
     pub since: Instant,
     /// Its last wake-up brought one frame only; so may the next.

@@ -16,11 +16,11 @@ pub struct PortStatus {
     pub kind: &'static str,
     /// `up`, `listening`, `connecting`, `waiting`, `down` or `stalled`; `left` where it is no more.
     pub state: &'static str,
-    /// Who is at the other end, or why nobody is.
+    /// Its peer, or why there is none.
     pub peer: String,
     /// Frames that wait for it.
     pub queued: usize,
-    /// What it counted; for a listener, the sum of the clients that have left.
+    /// Its counters; for a listener, the sum of the clients that have left.
     pub counters: Counters,
     /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
     pub target: String,
@@ -28,7 +28,7 @@ pub struct PortStatus {
     pub listener: Option<String>,
     /// The command line that attaches a peer.
     pub attach: Option<Attach>,
-    /// What its service counts.
+    /// The figures of its service.
     pub figures: Vec<Figures>,
     /// The leases that its service has given out, by address.
     pub leases: Arc<[Leased]>,

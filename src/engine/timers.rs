@@ -11,7 +11,7 @@ pub(super) enum Wisher {
     Listener(usize),
 }
 
-/// What a timer is for.
+/// The purpose of a timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Due {
     /// Try to open a port or listener again.

@@ -33,7 +33,7 @@ pub(super) struct Engine {
     pub lives: Lives,
     pub breath: Breath,
     commands: Receiver<Command>,
-    /// Those who are told when the state of a port changes.
+    /// The watchers of port states.
     watchers: Watchers,
     pub pulse: Arc<Pulse>,
 }

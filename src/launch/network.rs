@@ -63,7 +63,7 @@ pub fn make(plan: &Plan) -> Result<Made> {
             let fd = make_tun(name, &mut netlink)?;
             opened.push((name.clone(), InterfaceKind::Tun, fd));
         }
-        // Those that the program opens come first, as they were asked for.
+        // Interfaces that the program opens come first, in the order asked for.
         for (place, (ifname, kind, fd)) in opened.into_iter().enumerate() {
             adopter.note(&fd, &ifname, kind).map_err(failed)?;
             made.fds.insert(place, fd);

@@ -110,7 +110,7 @@ fn prepare(socket: &OwnedFd) -> Result<(Held, Start), NotStarted> {
 
 /// A step on the way into new namespaces that was refused.
 pub struct Refused {
-    /// What was done.
+    /// The step.
     pub step: Step,
     /// The system's answer.
     pub errno: Errno,

@@ -126,7 +126,7 @@ impl Edge {
         }
     }
 
-    /// What it can do.
+    /// Its abilities.
     pub fn abilities(&self) -> Abilities {
         match self {
             Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) => Abilities { pausable: true, offload: false },
@@ -219,7 +219,7 @@ impl Edge {
         }
     }
 
-    /// Who is at the other end, where that changes while it is open.
+    /// Its peer, if that can change while it is open.
     pub fn peer(&self) -> Option<String> {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),

@@ -55,7 +55,7 @@ pub trait FrameIo {
     /// As in [`FrameIo::recv`].
     fn send(&mut self, frame: &[u8], offload: &Offload) -> Result<(), Errno>;
 
-    /// What an error of either call means. EAGAIN and EINTR never come here.
+    /// The meaning of an error of either call. EAGAIN and EINTR never come here.
     fn refusal(&mut self, errno: Errno, sending: bool) -> Refusal;
 }
 

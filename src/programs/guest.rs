@@ -150,7 +150,7 @@ impl Socket {
         Ok(Self { folder, seat, card })
     }
 
-    /// What attaches QEMU. `-net nic` works for cards on the machine's board and for those in its slots.
+    /// The arguments that attach QEMU. `-net nic` works for cards on the machine's board and for those in its slots.
     pub fn arguments(&self) -> [String; 4] {
         let path = grammar::escape(&path_in(&self.folder.path).display().to_string());
         let netdev = format!("stream,id={ID},server=off,addr.type=unix,addr.path={path}");

@@ -55,11 +55,11 @@ pub struct Bench<'a> {
     pub config: &'a Config,
     /// Options.
     pub wishes: Wishes,
-    /// What the programs have before them.
+    /// The programs' console.
     pub console: Console,
 }
 
-/// What the programs of a bench have before them.
+/// The console of a bench's programs.
 pub enum Console {
     /// They read nothing. Their lines are shown ([`Screen::line`]) and kept.
     Lines {
@@ -77,7 +77,7 @@ pub enum Console {
     },
 }
 
-/// Who watches a bench.
+/// The screen of the user who watches a bench.
 pub trait Screen: Send + Sync {
     /// The instance with this place in the list has written a line, given without its end. This may take a moment, for as
     /// long as somebody reads; the others must not wait for anybody.

@@ -31,7 +31,7 @@ pub type For = (Option<u32>, Option<String>, Option<String>);
 pub struct Orders {
     /// Folders in which it does anything.
     pub places: Vec<PathBuf>,
-    /// Who gets what it makes: user and group.
+    /// The owner of files that it makes: user and group.
     pub owner: (u32, u32),
     /// No filter of system calls.
     pub log: bool,
@@ -73,7 +73,7 @@ pub enum Deed {
 pub enum Done {
     /// All well. Of a TAP: whether it was made.
     Well(bool),
-    /// What is there.
+    /// The file that is there.
     Seen(Seen),
     /// The system's refusal.
     Refused(i32),

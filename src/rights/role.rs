@@ -261,7 +261,7 @@ table!(EVERYWHERE:
     vmsplice = SYS_vmsplice, wait4 = SYS_wait4, waitid = SYS_waitid, write = SYS_write, writev = SYS_writev,
 );
 
-// Those of 64 bits: others have calls of other names.
+// 64-bit architectures: others have calls of other names.
 #[cfg(target_pointer_width = "64")]
 table!(WIDE: accept = SYS_accept, fadvise64 = SYS_fadvise64, mmap = SYS_mmap, newfstatat = SYS_newfstatat);
 #[cfg(not(target_pointer_width = "64"))]

@@ -35,7 +35,7 @@ const OCTET_TIME: Duration = Duration::from_micros(32);
 #[derive(Clone, PartialEq, Debug, Default)]
 #[non_exhaustive]
 pub struct RadioConfig {
-    /// Who hears whom, and how well.
+    /// The links between nodes, with their delivery probabilities.
     pub links: Links,
     /// Decides the losses.
     pub seed: u64,

@@ -5,9 +5,9 @@
 //! free (dynamic thresholds, Choudhury and Hahne 1998, with alpha = 1). So one busy port finds room for a burst, and
 //! several leave some to others.
 //!
-//! That alone would let ports that are dead hold what they have for ever, each half of what the ones before had left. So
-//! every queue has a claim to a *fair* part, the limit divided by the queues that hold anything and one more. Where it
-//! finds less, the longest queue loses its newest frames (`egress.rs`).
+//! That alone would let dead ports hold their queues for ever, each half of the rest. So every queue is entitled to a
+//! *fair* share: the limit divided by the number of queues in use plus one. If less is free, the longest queue loses
+//! its newest frames (`egress.rs`).
 //!
 //! Segments come in two sizes: the first of a queue is small, so that thousands of ports with a frame or two each cost
 //! little. Empty ones are kept for the next queue, a few; the others go back to the system.

@@ -5,8 +5,8 @@
 //! (`decide.rs`: classify, learn, look up), which only fills a plan (`plan.rs`); then each port that has anything to
 //! send gets its list in one piece (`egress.rs`).
 //!
-//! What ends early ends in one [`DropReason`]. For each port `rx_frames = forwarded + ingress drops`, and over all
-//! ports `copies = sent + queued + egress drops`, at every moment between two calls.
+//! A dropped frame has one [`DropReason`]. For each port `rx_frames = forwarded + ingress drops`, and over all ports
+//! `copies = sent + queued + egress drops`, at every moment between two calls.
 //!
 //! A switch may be a radio medium instead (`medium.rs`): then nothing is learned, and a frame goes to all in range.
 //!
@@ -302,7 +302,7 @@ impl Switch {
         (0..self.ports.len()).filter(|&index| self.ports[index].is_some()).map(|index| PortId(index as u16))
     }
 
-    /// What a port counted.
+    /// The counters of a port.
     pub fn counters(&self, id: PortId) -> Option<&Counters> {
         self.port(id).map(|port| &port.counters)
     }

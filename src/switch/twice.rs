@@ -23,7 +23,7 @@ const ANSWERS: usize = 64;
 /// An answer that was heard.
 struct Answer {
     place: Place,
-    /// Who had asked.
+    /// The station that had asked.
     asker: Mac,
     mac: Mac,
     port: PortId,

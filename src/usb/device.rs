@@ -393,7 +393,7 @@ impl Slot {
     fn taken_back(&mut self, last: Option<Instant>) {
         match self.active.map(|active| active.kind) {
             Some(TransferKind::Isochronous) => self.next = last.unwrap_or(Instant::ZERO),
-            // What has passed has had its interval.
+            // Past packets have had their interval.
             Some(TransferKind::Interrupt) => self.paced &= last.is_some(),
             _ => {}
         }

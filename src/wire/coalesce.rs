@@ -33,11 +33,11 @@ const ACK: u8 = 0x10;
 const URG: u8 = 0x20;
 const CWR: u8 = 0x80;
 
-/// The bits that must be equal in IPv4 headers: all but length, identification and checksum.
+/// The bytes that must be equal in IPv4 headers: all but length, identification and checksum.
 const SAME_V4: [Range<usize>; 3] = [0..2, 6..10, 12..20];
-/// The bits that must be equal in IPv6 headers: all but the length.
+/// The bytes that must be equal in IPv6 headers: all but the length.
 const SAME_V6: [Range<usize>; 2] = [0..4, 6..40];
-/// The bits that must be equal in TCP headers without options: all but sequence number, flags and checksum.
+/// The bytes that must be equal in TCP headers without options: all but sequence number, flags and checksum.
 const SAME_TCP: [Range<usize>; 4] = [0..4, 8..13, 14..16, 18..20];
 
 /// One frame that leaves a [`Coalescer`]: its parts are to be written one behind the other.

@@ -29,7 +29,7 @@ pub struct WordRow {
     pub word: &'static str,
     /// How it is used.
     pub form: &'static str,
-    /// Its test.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 

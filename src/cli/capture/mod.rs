@@ -50,7 +50,7 @@ pub(super) fn run(asked: Asked) -> Result<()> {
     let outcome = pass_on(&mut capturing, &mut output, asked.count);
     drop::<Sender<()>>(done);
     let sum = match outcome {
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => return output.end(),
         Err(error) => return Err(output.failed(&error)),
         Ok(sum) => sum,
@@ -118,7 +118,7 @@ fn pass_on(capturing: &mut Capturing, output: &mut Output, count: Option<u64>) -
     }
 }
 
-/// What a capture came to.
+/// The outcome of a capture.
 fn summary(passed: u64, counted: &Counted) -> String {
     let frames = |count: u64| format!("{count} frame{}", if count == 1 { "" } else { "s" });
     let filtered = counted.seen.saturating_sub(counted.accepted);

@@ -95,7 +95,7 @@ impl Output {
         }
     }
 
-    /// Lets what was taken be seen.
+    /// Flushes the output.
     ///
     /// # Errors
     /// It cannot be written.
@@ -134,7 +134,7 @@ impl Output {
     }
 }
 
-/// Whether standard output is a pipe that nobody reads any more.
+/// Whether standard output is a pipe without a reader.
 pub fn is_deserted() -> bool {
     let stdout = stdout();
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];

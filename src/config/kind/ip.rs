@@ -47,7 +47,7 @@ pub(super) static UDP: KindRow = KindRow {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Tcp {
-    /// What is dialled or listened on; port 0 only when listening.
+    /// The address to dial or listen on; port 0 only when listening.
     pub addr: HostPort,
     /// Listen instead of dialling.
     pub listen: bool,
@@ -61,7 +61,7 @@ pub struct Tcp {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Udp {
-    /// What is bound.
+    /// The bound address.
     pub local: HostPort,
     /// Where datagrams go and come from.
     pub remote: HostPort,

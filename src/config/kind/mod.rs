@@ -71,7 +71,7 @@ impl KeyRow {
 
 /// One kind of port, as help prints it, and the parser of its words.
 pub struct KindRow {
-    /// What stands before the colon.
+    /// The word before the colon.
     pub word: &'static str,
     /// The metavar of what stands behind it.
     pub target: &'static str,
@@ -81,7 +81,7 @@ pub struct KindRow {
     pub keys: &'static [KeyRow],
     /// A specification to copy.
     pub example: &'static str,
-    /// What else there is to know, in a few sentences.
+    /// Notes, in a few sentences.
     pub note: &'static str,
     /// The values of a key of its whose values are specifications themselves.
     pub choices: Option<&'static Choices>,
@@ -219,7 +219,7 @@ pub trait KindText {
     /// Its row of the table.
     fn row(&self) -> &'static KindRow;
 
-    /// What stands behind the colon.
+    /// The part behind the colon.
     fn target(&self) -> String;
 
     /// The name of a port that was given none.
@@ -231,7 +231,7 @@ pub trait KindText {
     /// Its exclusive resources in the process: `interface zeth0`, `path /tmp/inst1`.
     fn claims(&self) -> Vec<String>;
 
-    /// Who is at the other end from the start: the devices of a service.
+    /// A peer that is there from the start: the devices of a service.
     fn peer(&self) -> String {
         String::new()
     }

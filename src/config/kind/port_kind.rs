@@ -132,7 +132,7 @@ impl PortKind {
         }
     }
 
-    /// What stands before the colon: `tap`.
+    /// The word before the colon: `tap`.
     pub fn word(&self) -> &'static str {
         self.text().row().word
     }

@@ -23,7 +23,7 @@ use crate::limits::{SERIAL_QUEUE_FRAMES, SERIAL_QUEUE_FRAMES_MIN};
 
 /// One transport, as help prints it.
 pub struct TransportRow {
-    /// What stands before its colon.
+    /// The word before its colon.
     pub word: &'static str,
     /// The metavar of what stands behind it.
     pub address: &'static str,
@@ -95,7 +95,7 @@ pub(super) const ANYBODY: KeyRow =
 /// The keys of all transports.
 pub(super) static KEYS: [KeyRow; 9] = [CONNECT, LISTEN, ANYBODY, PARITY, STOP, RTSCTS, MODE, USER, GROUP];
 
-/// What carries the bytes of a serial line.
+/// The transport of a serial line's bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Transport {
@@ -117,7 +117,7 @@ pub enum Transport {
     },
     /// A TCP connection.
     Tcp {
-        /// What is dialled or listened on; port 0 only when listening.
+        /// The address to dial or listen on; port 0 only when listening.
         addr: HostPort,
         /// Listen instead of dialling.
         listen: bool,
@@ -280,7 +280,7 @@ impl Transport {
         ["in", "out"].map(|end| PathBuf::from(format!("{}.{end}", path.display())))
     }
 
-    /// What stands behind the kind's colon: `unix:/tmp/slip.sock`.
+    /// The part behind the kind's colon: `unix:/tmp/slip.sock`.
     pub(super) fn target(&self) -> String {
         match self {
             Self::Unix { path, .. } => format!("unix:{}", path.display()),

@@ -183,7 +183,7 @@ pub enum UsbKind {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct UsbDevice {
-    /// What it is.
+    /// Its kind.
     pub kind: UsbKind,
     /// The speed that it reports.
     pub speed: UsbSpeed,

@@ -210,7 +210,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Who it is.
+    /// The bridge's greeting.
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
     }
@@ -274,7 +274,7 @@ impl Client {
         }
     }
 
-    /// What it knows of stations beyond its forwarding databases.
+    /// Its data on stations beyond its forwarding databases.
     ///
     /// # Errors
     /// As [`Client::request`].

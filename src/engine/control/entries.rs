@@ -73,7 +73,7 @@ pub struct Want {
 }
 
 impl Want {
-    /// What was asked of a bridge with these switches.
+    /// A request for a page, to a bridge with these switches.
     ///
     /// # Errors
     /// It has no such switch, or the cursor has no address.

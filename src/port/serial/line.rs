@@ -128,7 +128,7 @@ impl Line {
         self.open
     }
 
-    /// Who is at the other end, or that nobody is.
+    /// Its peer, or that there is none.
     pub fn peer(&self) -> &str {
         &self.peer
     }

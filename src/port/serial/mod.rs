@@ -7,8 +7,8 @@
 //! was cut stays the first of the port's queue, and the rest of it, as it goes out, is kept and leaves first when the
 //! line is writable. So there is never a second queue behind the switch's.
 //!
-//! What belongs to one peer (the decoder, a frame that is half sent, an answer) is a `Session`, which is made anew when
-//! the peer has left.
+//! The state for one peer (the decoder, a partly sent frame, an answer) is a `Session`, replaced when the peer has
+//! left.
 //!
 //! With IP packets there is an [`IpAdapter`] in between. It handles a frame without a packet for the peer (an ARP
 //! request for its address) once, when all before it has left; its own frames go to the switch with the next read.

@@ -59,7 +59,7 @@ pub enum Scanned {
     More,
     /// There is more, and the results before this part are void: the scan has started over.
     Anew,
-    /// That was the last.
+    /// This was the last part.
     All,
 }
 

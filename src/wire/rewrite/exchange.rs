@@ -185,7 +185,7 @@ impl Exchange {
             p if p == ip_number::UDP.0 || p == UDP_LITE => {
                 let payload = if quoted { Change::NONE } else { self.configuration(datagram) };
                 let holds = holds(6, Holds::ComplementOrNone);
-                // What is to be completed gets the payload's sum then.
+                // A partial checksum gets the payload's sum later.
                 let covered = if holds == Holds::Seed { addresses } else { addresses.and(payload) };
                 payload.and(settle(datagram, 6, covered, holds))
             }
