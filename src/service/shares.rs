@@ -11,7 +11,7 @@ use std::collections::HashMap;
 /// A port may have this many times what is left.
 const SHARE: usize = 7;
 
-/// Whether who has `own` of a supply of `most`, of which `total` is taken, has less than his share of it.
+/// Whether `own` is less than a port's share of a supply of `most`, of which `total` is taken.
 pub fn is_within(own: usize, total: usize, most: usize) -> bool {
     own < SHARE * most.saturating_sub(total).max(1)
 }
@@ -24,7 +24,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Whether `port` may take one more of a supply of `most`. Of what is used up it may not.
+    /// Whether `port` may take one more of a supply of `most`. Not if it is used up.
     pub fn admits(&self, port: PortId, most: usize) -> bool {
         self.total < most && self.is_within(port, most)
     }

@@ -93,7 +93,7 @@ impl Nat {
     /// The gateway of the port `spec`, whose kind is `nat`. `seed` is a number that nobody can guess.
     ///
     /// # Errors
-    /// Of class usage, for addresses that cannot work.
+    /// Class usage: addresses that cannot work.
     pub fn new(spec: &PortSpec, nat: &config::Nat, seed: u64) -> Result<Self> {
         let mut config = EndpointConfig::new(nat.mac(), nat.addrs());
         config.seed = seed;
@@ -370,7 +370,7 @@ impl Service for Nat {
         }
     }
 
-    /// Connections of guests behind these ports get keep-alive probes.
+    /// Guests behind these ports get keep-alive probes.
     fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
         self.tcp.doubt(now, ports);
     }
