@@ -1,7 +1,7 @@
-//! What stands between a device and its back end: bytes of a serial port, blocks of a disk, lines of a script.
+//! Drivers between a device and its back end: bytes of a serial port, blocks of a disk, lines of a script.
 //!
-//! A driver holds no more than one [`WINDOW`] of bytes in each direction, whoever they came from: while the host reads
-//! nothing it reads nothing, and it takes from the device only what there is room for.
+//! A driver holds no more than one [`WINDOW`] of bytes in each direction, over all clients: while the host reads
+//! nothing it reads nothing, and it takes from the device no more than there is room for.
 
 use super::transport::CHUNK;
 use crate::codec::ByteQueue;
@@ -18,21 +18,21 @@ use std::io::ErrorKind;
 
 /// Bytes held in each direction.
 pub(super) const WINDOW: usize = 256 << 10;
-/// Reads of one stream in a round; then others have their turn.
+/// Reads of one stream in a round.
 const READS: usize = 2 * WINDOW / CHUNK;
 /// Bytes of a script's line; one that is longer is refused.
 const LINE: usize = 64 << 10;
 
-/// What a driver works with in one round.
+/// Context of a driver in one round.
 pub(super) struct Bench<'a> {
     pub now: Instant,
     pub server: &'a mut Server,
     pub outside: &'a mut dyn Outside,
-    /// Room for what is read.
+    /// Read buffer.
     pub buffer: &'a mut [u8],
-    /// Somebody has stopped who could have gone on.
+    /// A driver has used up its turn and has more to do.
     pub more: bool,
-    /// What was moved may have answered a URB, whose line then has something to say.
+    /// Bytes were moved, so that a URB may be complete and its line have a reply.
     pub moved: bool,
 }
 
@@ -44,8 +44,8 @@ pub(super) enum Driver {
 }
 
 impl Driver {
-    /// There is no host any more: what comes for it is forgotten, since a socket that is closed with bytes unread throws
-    /// away what is on its way to the other end.
+    /// The port is closed: bytes for the host are read and dropped, as closing a socket with unread bytes resets it,
+    /// and bytes on their way to the other end would be lost.
     pub fn close(&mut self) {
         if let Self::Serial(SerialPort { pipe, .. }) = self {
             pipe.forgets = true;
@@ -71,26 +71,26 @@ impl Driver {
     }
 }
 
-/// What was obtained for bytes.
+/// A back end for bytes.
 #[derive(Clone, Copy)]
 pub(super) enum Source {
     /// A stream that is there from the beginning.
     Stream(SocketId),
-    /// A listener, whose clients are streams one behind the other.
+    /// A listener: one client at a time.
     Listener(SocketId),
 }
 
-/// One stream at a time, what came from it, and what waits for it.
+/// One stream at a time, and the bytes from it and to it.
 struct Pipe {
     source: Source,
     stream: Option<SocketId>,
-    /// Somebody is at the other end.
+    /// A peer is at the other end.
     peer: bool,
     inbox: VecDeque<u8>,
     outbox: ByteQueue,
-    /// What was sent last was refused for good. What had come before that is still read.
+    /// Sending has failed for good. Bytes that came before are still read.
     broken: bool,
-    /// Nobody wants what comes.
+    /// Bytes that come are dropped.
     forgets: bool,
 }
 
@@ -108,7 +108,7 @@ impl Pipe {
         }
     }
 
-    /// Lets somebody in, and takes what has come.
+    /// Accepts a client, and reads.
     fn fill(&mut self, bench: &mut Bench) {
         if let (Source::Listener(listener), None) = (self.source, self.stream) {
             self.stream = bench.outside.accept(listener).ok().map(|(stream, _)| stream);
@@ -125,14 +125,14 @@ impl Pipe {
                     self.inbox.extend(bytes.unwrap_or_default());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !self.broken => return,
-                // Who says nothing more has left, and lets the next one in.
+                // At its end of file a client counts as gone, and the next one is accepted.
                 _ => return self.leave(stream, bench),
             }
         }
         bench.more = true;
     }
 
-    /// Sends what waits, as far as it is taken.
+    /// Sends waiting bytes, as many as are taken.
     fn flush(&mut self, bench: &mut Bench) {
         let Some(stream) = self.stream else { return };
         while !self.outbox.is_empty() {
@@ -148,7 +148,7 @@ impl Pipe {
         }
     }
 
-    /// The stream is no more, and what was under way to it is lost.
+    /// The stream is closed, and bytes for it are lost.
     fn leave(&mut self, stream: SocketId, bench: &mut Bench) {
         self.flush(bench);
         bench.outside.close(stream, false);
@@ -156,7 +156,7 @@ impl Pipe {
         (self.stream, self.peer, self.broken, bench.more) = (None, false, false, true);
     }
 
-    /// So many bytes of the inbox are done with. Where it was full there may be more.
+    /// Removes `count` bytes of the inbox. If it was full there may be more to read.
     fn used(&mut self, count: usize, bench: &mut Bench) {
         bench.more |= count > 0 && self.inbox.len() >= WINDOW;
         self.inbox.drain(..count);
@@ -168,7 +168,7 @@ pub(super) struct SerialPort {
     busid: String,
     pipe: Pipe,
     line: Line,
-    /// The stream that knows of it.
+    /// The stream that the line's settings were shown to.
     shown: Option<SocketId>,
 }
 
@@ -184,7 +184,7 @@ impl SerialPort {
         (bytes > 0).then(|| Unsent { from: self.busid.clone(), bytes, taken: self.pipe.peer })
     }
 
-    /// Somebody at the other end is a carrier. Without one the host's bytes wait.
+    /// A peer at the other end is carrier (DCD). Without it the host's bytes wait.
     fn work(&mut self, bench: &mut Bench) {
         self.pipe.fill(bench);
         let Self { busid, pipe, line, shown } = self;
@@ -246,7 +246,7 @@ impl Disk {
                 disk.handle_job_done(id, result);
             }
         });
-        // What it did last may have let the device go on.
+        // Its last job may have let the device go on.
         server.with_function(*now, &self.busid, |disk: &mut MassStorage| {
             while let Some(job) = disk.poll_job() {
                 outside.submit(self.disk, job);
@@ -259,7 +259,7 @@ impl Disk {
 pub(super) struct Script {
     busid: String,
     pipe: Pipe,
-    /// What comes belongs to a line that was too long.
+    /// Skipping the rest of a line that was too long.
     skips: bool,
 }
 

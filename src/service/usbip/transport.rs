@@ -1,4 +1,4 @@
-//! What carries a connection: a TCP connection of the endpoint, or one of the machine through a stream of the outside.
+//! The transport of a line: a TCP connection of the endpoint, or a stream of the outside.
 
 use crate::codec::ByteQueue;
 use crate::service::endpoint::{ConnId, Endpoint};
@@ -7,10 +7,10 @@ use std::io::{self, ErrorKind};
 
 /// Bytes handed on in one go.
 pub(super) const CHUNK: usize = 64 << 10;
-/// Bytes that are read of one stream in a round; then others have their turn.
+/// Bytes that are read of one stream in a round.
 const TURN: usize = 4 * CHUNK;
 
-/// Which connection.
+/// The connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Via {
     /// A TCP connection of the endpoint.
@@ -19,28 +19,28 @@ pub(super) enum Via {
     Host(SocketId),
 }
 
-/// What bytes go through, for one round.
+/// Context of a transport in one round.
 pub(super) struct Ways<'a> {
     pub endpoint: &'a mut Endpoint,
     pub outside: &'a mut dyn Outside,
-    /// Room for what is read: a [`CHUNK`].
+    /// Read buffer: a [`CHUNK`].
     pub buffer: &'a mut [u8],
     /// The number of the round.
     pub round: u64,
-    /// Somebody has stopped who could have gone on.
+    /// A transport has used up its turn and has more to do.
     pub more: bool,
 }
 
-/// A connection, and how far it is.
+/// A connection, and its state.
 pub(super) struct Transport {
     pub via: Via,
-    /// What was read and nobody has taken.
+    /// Bytes read and not taken yet.
     inbox: Vec<u8>,
     /// The other end sends no more.
     pub peer_closed: bool,
-    /// It is no more.
+    /// It is closed.
     pub gone: bool,
-    /// What was sent last was refused for good. What had come before that is still read, and what is sent goes nowhere.
+    /// Sending has failed for good. Bytes that came before are still read; bytes to send are dropped.
     broken: bool,
     /// The round that it has read in last, and how much.
     taken: (u64, usize),
@@ -57,12 +57,12 @@ impl Transport {
         self.gone || ended && self.peer_closed && matches!(self.via, Via::Host(_))
     }
 
-    /// Whether nothing more will come of it.
+    /// Whether the peer will send no more.
     pub fn has_ended(&self) -> bool {
         self.inbox.is_empty() && (self.peer_closed || self.gone)
     }
 
-    /// Shows one chunk of what came to `take`, which says how much of it is done with. Gives that.
+    /// Lends one chunk of received bytes to `take`, and removes as many as that returns. Gives their number.
     pub fn receive(&mut self, ways: &mut Ways, take: impl FnOnce(&[u8]) -> usize) -> usize {
         if !self.inbox.is_empty() {
             let taken = take(&self.inbox).min(self.inbox.len());
@@ -82,7 +82,7 @@ impl Transport {
         }
     }
 
-    /// Hands one chunk of what came to another connection. Gives how much that was.
+    /// Hands one chunk of received bytes to another connection. Gives their number.
     pub fn splice(&mut self, to: &mut Self, ways: &mut Ways) -> usize {
         if self.inbox.is_empty() {
             let mut inbox = std::mem::take(&mut self.inbox);
@@ -129,7 +129,7 @@ impl Transport {
         }
     }
 
-    /// The same of the first of these chunks, which are then done with.
+    /// The same for the first chunks of a queue, which are removed.
     pub fn send_queue(&mut self, ways: &mut Ways, queue: &mut ByteQueue) -> usize {
         let sent = match self.via {
             Via::Switch(conn) if !queue.is_empty() => ways.endpoint.send(conn, queue.first()),
@@ -155,7 +155,7 @@ impl Transport {
         }
     }
 
-    /// Asks the other end for a sign of life now.
+    /// Sends a keep-alive probe now.
     pub fn probe(&self, ways: &mut Ways) {
         match self.via {
             Via::Switch(conn) => ways.endpoint.probe(conn),
@@ -163,7 +163,7 @@ impl Transport {
         }
     }
 
-    /// Nothing more will be sent: a FIN behind what was.
+    /// Sends a FIN behind all bytes.
     pub fn shutdown(&mut self, ways: &mut Ways) {
         match self.via {
             Via::Switch(conn) => ways.endpoint.shutdown(conn),
@@ -171,12 +171,12 @@ impl Transport {
         }
     }
 
-    /// After a shutdown: throws away what still comes.
+    /// After a shutdown: reads and drops bytes.
     pub fn drain(&mut self, ways: &mut Ways) {
         while self.receive(ways, <[u8]>::len) > 0 {}
     }
 
-    /// Ends it at once.
+    /// Closes it at once, with a RST on the switch.
     pub fn cut(&mut self, ways: &mut Ways) {
         match self.via {
             Via::Switch(_) if self.gone => {}

@@ -140,7 +140,7 @@ impl Tcp {
         self.flows.poll_timeout()
     }
 
-    /// Takes a guest's packet with a good checksum. The endpoint has the neighbour table.
+    /// Takes a guest's packet with a valid checksum. The endpoint has the neighbour table.
     pub fn handle(&mut self, cx: &mut Cx, (whom, endpoint): (Station, &mut Endpoint), packet: &Packet<'_>) {
         let Some(((from, to), segment, payload)) = Segment::parse(packet.payload) else {
             cx.wire.stats.malformed += 1;
