@@ -18,7 +18,7 @@
 //!
 //! Neighbour discovery stays on the Ethernet: the line has no link-layer addresses, and stacks have failed over one
 //! (RIOT, with an assertion). The adapter handles neighbour solicitations and advertisements itself; redirects name a
-//! station of a link that the peer is not on, and MLD and IGMP reports are for routers and snooping switches: both are
+//! station of a link that the peer is not on, and multicast reports are for routers and snooping switches: both are
 //! dropped. Two messages still reach the peer, as over a point-to-point link: a router solicitation, as it may be a
 //! router; and a router advertisement, from which a host takes its prefix, unless its IPv6 addresses are given: the
 //! adapter would not answer for another one. Both pass without their options of the link: its addresses and its MTU.

@@ -8,7 +8,7 @@
 //! connection answers with a RST, and the device is free.
 //!
 //! All lines end alike. After the last reply the line sends its FIN and goes on reading, and drops what it reads, so
-//! that no reset overtakes the reply; after [`DRAIN`] it is reset.
+//! that no reset overtakes the reply; after [`DRAIN`] it is closed.
 
 use super::relay::{Relay, Taken};
 use super::transport::{Transport, Via, Ways};

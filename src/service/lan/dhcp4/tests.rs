@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 10]);
-/// Of the frames that the messages come in, where that matters.
+/// Source MAC of the messages' frames, where it matters.
 const LINK: Mac = Mac([2, 0, 0, 0, 0, 200]);
 
 /// As busybox udhcpc 1.35 has them: DISCOVER, 576 bytes, its list, its name, its maker, its identifier.

@@ -201,7 +201,7 @@ fn a_flood_of_questions_is_bounded() {
     assert_eq!(drain(&mut segment, now).len(), 1);
 }
 
-/// What the DHCP server cannot read is counted, and nobody waits for it.
+/// A malformed DHCP message is counted, and makes no output.
 #[test]
 fn what_is_no_message_is_counted() {
     let (mut segment, now) = (segment(""), Instant::from_secs(1));
