@@ -96,7 +96,7 @@ impl Slot {
         let mut readable = event.is_readable() || ended;
         let mut writable = event.is_writable() || event.is_write_closed() || event.is_error();
         if let Owned::Terminal(terminal) = &mut self.owned {
-            // Of a terminal's events only this counts: whether a program has it open.
+            // A terminal's events only make it check whether a program has it open.
             terminal.look();
             (readable, writable) = (true, true);
         }

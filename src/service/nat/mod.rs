@@ -82,7 +82,7 @@ pub struct Nat {
     number: u32,
     /// The part that began with the last batch.
     first: u8,
-    /// That batch was full, perhaps before everybody had a turn.
+    /// The last batch was full, perhaps before every part had a turn.
     full: bool,
     told: report::Told,
     /// The version of the leases that were last given to be stored.

@@ -25,7 +25,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes of OP_REP_IMPORT when it succeeds.
 const REPLY_LENGTH: usize = OP_LENGTH + RECORD_LENGTH;
 
-/// Who handles a request.
+/// The server that handles a request.
 pub(super) enum Taken {
     /// It is not complete.
     Undecided,

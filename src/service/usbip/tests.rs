@@ -279,14 +279,14 @@ fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
     assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
     net.host.silent = true;
     assert!(net.run(second, dialled));
-    // One who says nothing is given up, and asked anew.
+    // A silent server is given up, and polled anew.
     net.host.closed.clear();
     assert!(!net.run(3 * second - DELAY, |net| !net.host.closed.is_empty()));
     assert!(net.run(2 * DELAY, |net| !net.host.closed.is_empty()));
     assert!(net.run(second, dialled));
 }
 
-/// A guest that has started anew knows nothing of the connection that it had.
+/// A rebooted guest does not know its old connection.
 #[test]
 fn the_holder_of_a_device_is_asked_when_another_wants_it() {
     let mut net = Net::new("device=cdc-acm");

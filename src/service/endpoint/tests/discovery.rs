@@ -142,7 +142,7 @@ fn a_solicitation_is_answered() {
     let answers = answer(&mut host, &frame);
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0][..6], [0x33, 0x33, 0, 0, 0, 1]);
-    // A broken checksum is nobody's question.
+    // A message with a broken checksum is ignored.
     let mut broken = frame;
     broken[60] ^= 1;
     let before = host.stats().malformed;
@@ -199,7 +199,7 @@ fn frames_for_others_are_left_alone() {
         answer(host, echo.frame()).len()
     };
     let (own, peer) = (Mac([2, 0, 0x5e, 0, 0x53, 2]), Mac([2, 0, 0x5e, 0, 0x53, 1]));
-    // The first answer waits for the MAC of the peer, and a question for it goes out instead.
+    // The first answer waits for the MAC of the peer, and an ARP request goes out instead.
     assert_eq!(send(&mut echo, &mut host, own, peer, 0x0800), 1);
     assert_eq!(answer(&mut host, &ARP_REQUEST).len(), 2, "the answer to this, and the one that waited");
     assert_eq!(send(&mut echo, &mut host, own, peer, 0x0800), 1);

@@ -229,7 +229,7 @@ fn a_relay_of_this_segment_is_answered() {
     assert_eq!(dhcp.handle(at(0), &mut leases, LINK, &relayed), None);
 }
 
-/// RFC 3046, section 2.2: what a relay says comes back in every answer, as it was and behind all others.
+/// RFC 3046, section 2.2: the relay's option comes back in every answer, unchanged and behind all others.
 #[test]
 fn what_a_relay_says_goes_back() {
     let (dhcp, mut leases) = server(|_| ());

@@ -315,7 +315,7 @@ fn a_file_that_does_not_come_is_given_up() {
         let told = tftp.poll_output();
         assert!(matches!(&told, Some(Output::Send(it)) if it.payload.starts_with(&[0, 5, 0, 0])), "{told:?}");
         assert_eq!((tftp.poll_output(), tftp.transfers()), (Some(Output::Close(file)), 0));
-        // what comes of it after all is nobody's
+        // its late result is ignored
         tftp.handle_opened(at(31_000), file, Ok(5));
         tftp.handle_data(at(31_000), file, 0, Some(b"hello".to_vec()));
         assert_eq!(tftp.poll_output(), None);

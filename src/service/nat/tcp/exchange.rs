@@ -6,7 +6,7 @@ use std::ops::Range;
 /// The verdict on an acknowledgement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Acked {
-    /// Of numbers never sent, or older than any window (RFC 5961, 5.2).
+    /// It is of numbers never sent, or older than any window (RFC 5961, 5.2).
     Invalid,
     /// Nothing new is acknowledged.
     Nothing,
