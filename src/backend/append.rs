@@ -122,7 +122,7 @@ impl Drop for Append {
     }
 }
 
-/// Writes what is queued until nothing more will come. `sent` takes how many bytes are written; false ends it.
+/// Writes queued bytes until the sender is gone. `sent` takes the number of bytes written; false ends it.
 fn write(
     mut file: impl Write,
     mut full: Full,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// A disk with room for so many bytes, which somebody makes room on after some attempts.
+    /// A disk with room for so many bytes, and more after some attempts.
     struct Small {
         written: Arc<Mutex<Vec<u8>>>,
         room: usize,

@@ -35,7 +35,7 @@ pub(super) struct Use {
     pub raw: bool,
 }
 
-/// Formats whose files are no disks: where their magic number is, the number, their names, and what makes blocks of them.
+/// Image formats that are not raw: offset of the magic number, the number, the name, and a converter to raw.
 /// (QEMU's docs/interop, the file formats' own specifications, file(1)'s magic.)
 const FORMATS: [(usize, &[u8], &str, &str); 19] = [
     (0, b"QFI\xfb", "qcow2", CONVERT),

@@ -99,7 +99,7 @@ pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_out_of_band_inline(true)
 }
 
-/// Whether the connection of `socket` is reset when that is closed, whoever closes it.
+/// Sets whether closing `socket` resets its connection (SO_LINGER), in the process's end too.
 pub(super) fn reset_at_end(socket: &Socket, reset: bool) {
     // If it fails the connection ends in the usual way. A socket of datagrams has nothing to reset.
     let _ = socket.set_linger(reset.then_some(Duration::ZERO));

@@ -1,8 +1,8 @@
 //! Keep-alive probes: how a TCP connection of the machine detects that its other end has vanished.
 //!
-//! Whoever ends a connection says so with a FIN or a RST; a machine that has lost its power or its cable says nothing.
-//! So an idle connection is probed, and the kernel gives it up when nobody answers (tcp(7)). Probes are not sent while
-//! data waits for its acknowledgement; how long that may take is TCP_USER_TIMEOUT (RFC 5482).
+//! A connection ends with a FIN or a RST, but not when a machine loses its power or its cable. So an idle connection is
+//! probed, and the kernel gives it up when no answer comes (tcp(7)). Probes are not sent while data waits for its
+//! acknowledgement; the timeout of that is TCP_USER_TIMEOUT (RFC 5482).
 
 use socket2::{Domain, SockRef, TcpKeepalive};
 use std::io;

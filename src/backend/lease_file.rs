@@ -136,7 +136,7 @@ fn line(lease: &Lease, at: SystemTime) -> String {
     format!("{end} {} {} {name} {}\n", lease.mac, lease.addr, lease.who.id_text())
 }
 
-/// A lease that is not over. A name is checked by whoever uses it.
+/// Reads a lease that is not over. The caller checks the name.
 fn parse(line: &str, now: SystemTime) -> Option<Lease> {
     let mut words = line.split_ascii_whitespace();
     let mut word = || words.next();

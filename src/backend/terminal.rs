@@ -266,7 +266,7 @@ mod tests {
         cooked.set_speed(300).unwrap();
         tcsetattr(&first, OptionalActions::Now, &cooked).unwrap();
         assert_eq!(terminal.write(&[IoSlice::new(b"unread\n")]).unwrap(), 7);
-        // The kernel echoes by and by: what this program has asked for is not said to be the next one's.
+        // The kernel echoes late: the echo for this program must not become the next one's.
         assert_eq!(all(8, |found| terminal.read(found)), b"unread\r\n");
         drop(first);
         assert_eq!(terminal.look(), Some(false));

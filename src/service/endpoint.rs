@@ -335,7 +335,7 @@ impl Endpoint {
         earliest(self.link.poll_timeout(), self.flows.poll_timeout())
     }
 
-    /// Does what is due at `now`; what comes of it is for [`Self::poll_transmit`], which calls this itself.
+    /// Does what is due at `now`; frames of it are for [`Self::poll_transmit`], which calls this itself.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.link.handle_timeout(now, &mut self.scratch);

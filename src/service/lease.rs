@@ -51,7 +51,7 @@ impl Who {
         })
     }
 
-    /// Reads what [`Who::id_text`] writes. `None`: it is nothing of the kind.
+    /// Reads [`Who::id_text`]'s format. `None`: it is malformed.
     pub fn read(mac: Mac, text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self::from(mac));

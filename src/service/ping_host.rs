@@ -115,7 +115,7 @@ impl Service for PingHost {
         self.next = now + self.interval;
         self.seq = self.seq.wrapping_add(1);
         self.stats.sent += 1;
-        // Without a route it counts as sent and not answered, which is what it is.
+        // Without a route it counts as sent and not answered.
         let _ = self.endpoint.ping(now, self.peer, self.ident, self.seq, &[0x5a; DATA]);
     }
 }

@@ -1,8 +1,7 @@
 //! How much of a bounded supply each port of the switch has taken.
 //!
 //! One port may have seven times as much as is left: seven eighths of all where it is alone, seven eighths of the rest
-//! where another has taken that. So nobody takes all, and whoever comes later finds something, whatever addresses the
-//! others make up.
+//! where another has taken that. So no port takes all, and later ones find a part, whatever addresses the others forge.
 
 use crate::frame::PortId;
 use foldhash::fast::RandomState;

@@ -1,8 +1,8 @@
 //! The flow table: finds a flow by its key, its socket, its turn or its deadline. The connections of an endpoint are in
 //! one, and the flows of a gateway.
 //!
-//! A flow lives in a slot whose index names it inside the table; the index of one that has gone is given to another. A
-//! packet costs one look into a hash table, and so does an event of a socket, however many flows there are.
+//! A flow lives in a slot, and the slot's index names it; indices are reused. A packet costs one look into a hash
+//! table, and so does an event of a socket, however many flows there are.
 //!
 //! The number of flows is bounded. So that one guest cannot take all, whatever addresses it forges, each port of the
 //! switch has its share ([`Shares`]).
@@ -149,7 +149,7 @@ impl<F: Flow> Table<F> {
         self.slots.get_mut(index as usize)?.as_mut()
     }
 
-    /// Takes in a flow, whose key no other has.
+    /// Inserts a flow with a new key.
     pub fn insert(&mut self, flow: F) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

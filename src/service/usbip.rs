@@ -205,7 +205,7 @@ impl UsbipPort {
         self.tell();
     }
 
-    /// Moves what can be moved between devices and back ends. True if lines may have something to say by that.
+    /// Moves bytes between devices and back ends. True if lines may have replies by that.
     fn drive(&mut self, now: Instant, outside: &mut dyn Outside) -> bool {
         let Self { drivers, server, buffer, .. } = self;
         let mut bench = Bench { now, server, outside, buffer, more: false, moved: false };

@@ -3,7 +3,7 @@
 //! smoltcp looks at every socket of a set for every packet and on every poll. So each connection is a set of its own,
 //! found by its addresses and ports before smoltcp sees the packet, and all of them share one interface: the cost of a
 //! packet does not grow with the number of connections. The interface speaks bare IP (Ethernet, ARP and ND are ours)
-//! and takes any destination address, for what reaches it has been found to be ours.
+//! and takes any destination address, as only packets to ours reach it.
 //!
 //! smoltcp takes the MSS from the interface. So connections with a smaller path MTU than the link's send by another
 //! interface, of that MTU.

@@ -200,7 +200,7 @@ impl Leases {
     /// Gives `addr` to `who` for `span`, under its own name, if that makes a label.
     ///
     /// # Errors
-    /// [`Refused`]: somebody else has it, or nobody may have it.
+    /// [`Refused`]: another client has it, or it is reserved.
     pub fn bind(
         &mut self,
         now: Instant,

@@ -135,7 +135,7 @@ impl Ports {
         }
     }
 
-    /// Whether a socket has something to be fetched.
+    /// Whether a socket is readable.
     pub fn is_ready(&self) -> bool {
         self.flows.waiting() > 0
     }
@@ -228,7 +228,7 @@ impl Ports {
             Err(ErrorKind::HostUnreachable) => Refusal::Host,
             Err(ErrorKind::NetworkUnreachable) => Refusal::Network,
             Err(ErrorKind::PermissionDenied) => Refusal::Prohibited,
-            // It may be too long: how long it may be is told as what comes back is.
+            // It may exceed the path MTU: the error queue tells that as it does ICMP errors.
             Err(_) if self.tell_refusals(cx, index) => return,
             Err(_) => {
                 cx.wire.stats.host += 1;
@@ -302,7 +302,7 @@ impl Ports {
         true
     }
 
-    /// Tells a guest what did not arrive. Returns whether there was anything.
+    /// Sends a guest ICMP errors for datagrams that did not arrive. Returns whether there were any.
     fn tell_refusals(&mut self, cx: &mut Cx, index: u32) -> bool {
         let Some(flow) = self.flows.get(index) else { return false };
         let mut told = false;
@@ -313,7 +313,7 @@ impl Ports {
         told
     }
 
-    /// Fetches what has come, as long as there is room in `out`.
+    /// Reads datagrams, as long as there is room in `out`.
     pub fn work(&mut self, cx: &mut Cx, out: &mut Batch) {
         for _ in 0..self.flows.waiting() {
             if !has_room(out) {
@@ -344,7 +344,7 @@ impl Ports {
         }
     }
 
-    /// Ends what has rested too long.
+    /// Closes idle sockets.
     pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside) {
         while let Some(index) = self.flows.pop_due(now) {
             self.remove(index, host);
@@ -402,7 +402,7 @@ fn deliver(flow: &mut Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wir
     true
 }
 
-/// Bytes of the IP header in front of what goes to `addr`.
+/// Bytes of the IP header of packets to `addr`.
 fn ip_header(addr: &IpAddr) -> usize {
     if addr.is_ipv4() { 20 } else { 40 }
 }

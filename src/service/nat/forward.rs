@@ -88,7 +88,7 @@ impl Forwards {
         }
     }
 
-    /// Leads what comes to `socket` to a guest.
+    /// Forwards connections or datagrams of `socket` to a guest.
     pub fn add(&mut self, socket: SocketId, forward: Forward) {
         self.listeners.push(Listener { socket, forward, readable: false, searching: None, retry: None });
         self.buffer.resize(usize::from(u16::MAX), 0);

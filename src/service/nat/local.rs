@@ -38,11 +38,11 @@ const HEADER: usize = 8;
 #[derive(Default)]
 pub(super) struct Local {
     servers: Option<Box<dyn Servers>>,
-    /// Answers whose host's MAC is being asked for, and since when.
+    /// Answers that wait for ARP or ND, and since when.
     waiting: VecDeque<(Instant, Answer)>,
     /// When these are looked at again.
     again: Option<Instant>,
-    /// A server may have something to say.
+    /// A server may have an answer.
     ready: bool,
     number: u32,
 }
@@ -139,7 +139,7 @@ impl Local {
         taken
     }
 
-    /// Whether a server has something to say.
+    /// Whether a server may have an answer.
     pub fn is_ready(&self) -> bool {
         self.ready
     }

@@ -123,7 +123,7 @@ impl Nat {
     /// The same with its servers, and with all that it obtains from the host.
     ///
     /// # Errors
-    /// As [`Nat::new`], and what cannot be opened.
+    /// As [`Nat::new`], and failures to open.
     pub fn serving(
         spec: &PortSpec,
         nat: &config::Nat,
@@ -160,7 +160,7 @@ impl Nat {
         Ok(gateway)
     }
 
-    /// Leads what comes to `socket`, which listens, to a guest.
+    /// Forwards connections or datagrams of `socket`, which listens, to a guest.
     pub fn add_forward(&mut self, socket: SocketId, forward: Forward) {
         self.forwards.add(socket, forward);
     }

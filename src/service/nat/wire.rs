@@ -16,7 +16,7 @@ use foldhash::fast::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Frames that wait at most; what comes on top is lost, as on any link.
+/// Frames that wait at most; further ones are dropped, as on any link.
 const OUTBOX: usize = 1024;
 
 /// Context of a call into a part of the gateway.
@@ -53,7 +53,7 @@ pub(super) struct Wire {
     networks: Vec<Cidr>,
     host_loopback: bool,
     restrict: bool,
-    /// How often the guests behind each port are told what became of their packets.
+    /// Rate limit of ICMP errors to the guests behind each port.
     telling: HashMap<PortId, Allowance, RandomState>,
     /// Path MTUs to guests, as routers behind the switch reported them.
     paths: Paths,

@@ -71,7 +71,8 @@ fn serial_number(name: &str, usbip: &Usbip, busid: &str) -> String {
     format!("{:016X}", fnv1a(&format!("{name} {addr} {busid}")))
 }
 
-/// FNV-1a, whose last step is spread over all bits as splitmix64 does, since texts that differ in one digit are the rule.
+/// FNV-1a with splitmix64's finalizer, which spreads the last step over all bits, as most texts differ in one digit
+/// only.
 fn fnv1a(text: &str) -> u64 {
     let hash = text
         .bytes()

@@ -61,7 +61,7 @@ impl Driver {
         }
     }
 
-    /// Moves what can be moved.
+    /// Moves bytes between the device and its back end.
     pub fn work(&mut self, bench: &mut Bench) {
         match self {
             Self::Serial(driver) => driver.work(bench),
@@ -255,7 +255,7 @@ impl Disk {
     }
 }
 
-/// A keyboard or a mouse, and what plays it.
+/// A keyboard or a mouse, and its script.
 pub(super) struct Script {
     busid: String,
     pipe: Pipe,

@@ -27,7 +27,7 @@ const SIGN: Duration = Duration::from_secs(1);
 
 /// Context of a line.
 pub(super) struct World<'a> {
-    /// The port, for what is logged.
+    /// The port, for the log.
     pub name: &'a str,
     pub ways: Ways<'a>,
     /// The port's exports, as configured.
@@ -86,7 +86,7 @@ impl Line {
         earliest(earliest(self.ending, question), self.relay.as_ref().and_then(Relay::poll_timeout))
     }
 
-    /// Moves what can be moved. `false`: the line has ended.
+    /// Moves bytes both ways. `false`: the line has ended.
     pub fn work(&mut self, now: Instant, world: &mut World) -> bool {
         if self.ending.is_none() && !self.transport.gone {
             self.begin(now, world);
@@ -127,7 +127,7 @@ impl Line {
         own || place.is_some_and(|place| self.relay.as_ref().is_some_and(|relay| relay.holds(place)))
     }
 
-    /// Holds the request back until it is complete, and decides who handles it.
+    /// Holds the request back until it is complete, and dispatches it.
     fn begin(&mut self, now: Instant, world: &mut World) {
         let Some(head) = &mut self.head else { return };
         // Everything that has come: the peer's FIN may follow.

@@ -183,7 +183,7 @@ impl Relay {
         }
     }
 
-    /// Moves what can be moved between `line` and the other servers. True when it is over.
+    /// Moves bytes between `line` and the other servers. True when it is over.
     pub fn work(&mut self, now: Instant, line: &mut Transport, world: &mut World) -> bool {
         match self {
             Self::List(list) => list.work(now, line, world),
@@ -404,7 +404,7 @@ fn splitter(reply: &[u8], import: &Import) -> Option<Box<Splitter>> {
     import.split.map(|limit| Box::new(Splitter::new(limit, SpeedCode(u32::from_be_bytes(*speed)))))
 }
 
-/// Moves what can be moved through a splitter.
+/// Moves bytes through a splitter.
 fn exchange(
     line: &mut Transport,
     splitter: &mut Splitter,

@@ -286,7 +286,7 @@ impl Connection {
         }
     }
 
-    /// The host will take nothing more: what waits for it goes.
+    /// The host will take nothing more: drops the bytes that wait for it.
     pub fn discard_waiting(&mut self) {
         if let Some(receiver) = &mut self.receiver {
             receiver.release(receiver.held().len());

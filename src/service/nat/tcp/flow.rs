@@ -39,7 +39,7 @@ const DEPARTED: Asks = Asks { first: Duration::from_secs(1), pause: Duration::fr
 const LAST_WORDS: Duration = Duration::from_secs(240);
 /// A connection that does not come to stand ends after this long: longer than the host's own patience.
 const OPENING: Duration = Duration::from_secs(240);
-/// How long an ended flow still acknowledges what is sent again.
+/// How long an ended flow still acknowledges retransmissions.
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads of one turn.
 const READS: usize = 4;
@@ -204,7 +204,7 @@ impl Flow {
         }
     }
 
-    /// The host takes no more: what it has sent is read to its end.
+    /// The host takes no more; its bytes are read to the end.
     fn fail(failure: &mut Option<Failure>, now: Instant) {
         failure.get_or_insert(Failure { since: now, read: false });
     }
@@ -320,7 +320,7 @@ impl Flow {
         }
     }
 
-    /// Gives the host what is held for it.
+    /// Sends the bytes held for the host.
     fn write(&mut self, now: Instant, socket: SocketId, host: &mut dyn Outside) {
         while self.failure.is_none() && self.writable && !self.connection.waiting().is_empty() {
             match host.send(socket, self.connection.waiting()) {
@@ -344,7 +344,7 @@ impl Flow {
         }
     }
 
-    /// Reads from the host what the guest takes.
+    /// Reads from the host as much as the guest takes.
     fn read(&mut self, now: Instant, socket: SocketId, host: &mut dyn Outside, buffer: &mut [u8], mut room: usize) {
         for _ in 0..READS {
             let wanted = self.connection.affords(room).min(buffer.len());
@@ -396,7 +396,7 @@ impl Flow {
     }
 }
 
-/// The headers of a segment to the guest that carries `length` bytes, and what is left to be done to its frame.
+/// The headers of a segment to the guest with `length` bytes of payload, and the offload of its frame.
 pub(super) fn headers(wire: &Wire, mac: Mac, key: Key, segment: &Segment, length: usize) -> (Headers, Offload) {
     let addrs = (key.remote.ip(), key.guest.ip());
     let (bytes, len) = segment.emit((key.remote.port(), key.guest.port()), 0);

@@ -446,7 +446,7 @@ fn answer_stray(mac: Mac, key: Key, segment: &Segment, payload: usize, wire: &mu
     wire.send(&headers, &[], offload);
 }
 
-/// The host could not connect: the guest is told what happened.
+/// The host could not connect: the guest gets a RST or an ICMP error.
 fn refuse(whom: Station, key: Key, syn: &Segment, quote: &[u8], why: ErrorKind, wire: &mut Wire) {
     let refusal = match why {
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {

@@ -25,7 +25,7 @@ const GAPS: usize = 64;
 struct Early {
     seq: u32,
     bytes: Vec<u8>,
-    /// When something was added: the number of that addition.
+    /// The number of the last addition to it.
     touched: u32,
 }
 
@@ -245,7 +245,7 @@ impl Receiver {
         let announced = if before(self.nxt, self.edge) { self.edge.wrapping_sub(self.nxt) as usize } else { 0 };
         let scale = if plain { 0 } else { self.scale };
         let most = usize::from(u16::MAX) << scale;
-        // Rounded down, by less than a unit. What was announced before still counts (RFC 7323, 2.4).
+        // Rounded down, by less than a unit. The earlier right edge still counts (RFC 7323, 2.4).
         let field = self.free().max(announced).min(most) >> scale;
         let edge = self.nxt.wrapping_add((field << scale) as u32);
         if before(self.edge, edge) {

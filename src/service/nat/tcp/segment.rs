@@ -111,7 +111,7 @@ impl Options {
     /// Bytes of the longest options that are sent: two of padding, kind and length, and four SACK blocks.
     const LEN: usize = 4 + 4 * BLOCK;
 
-    /// Reads what is known; stops at what is malformed.
+    /// Reads the known options; stops at a malformed one.
     fn parse(mut bytes: &[u8]) -> Self {
         let mut found = Self::default();
         while let [kind, rest @ ..] = bytes {

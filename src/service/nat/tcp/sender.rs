@@ -140,7 +140,7 @@ impl Sender {
         self.una
     }
 
-    /// Whether nothing will be added to what is sent.
+    /// Whether no more bytes will be added.
     pub fn is_ending(&self) -> bool {
         self.phase >= Phase::Ending
     }
@@ -439,7 +439,7 @@ impl Sender {
         }
     }
 
-    /// Something was lost: the first segment at least.
+    /// A loss, of the first segment at least.
     fn begin_recovery(&mut self) {
         // Each duplicate ACK means a segment less in flight: SACK shows it on the board, else it is added here (RFC
         // 5681, 3.2).
