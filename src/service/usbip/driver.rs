@@ -5,9 +5,10 @@
 
 use super::transport::CHUNK;
 use crate::codec::ByteQueue;
+use crate::service::allowance::Allowance;
 use crate::service::machine::Unsent;
 use crate::service::outside::{Outside, SocketId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::usb::class::cdc_acm::Line;
 use crate::usb::class::cdc_acm::serial_state::{RX_CARRIER, TX_CARRIER};
 use crate::usb::class::hid::ScriptError;
@@ -224,24 +225,54 @@ impl SerialPort {
     }
 }
 
+/// Rate limit of log lines that an importer or a script can cause at will: a burst, then one a second. The next one says
+/// how many were left out.
+struct Sayings {
+    allowance: Allowance,
+    unsaid: u64,
+}
+
+impl Sayings {
+    fn new() -> Self {
+        Self { allowance: Allowance::new(20, Duration::from_secs(1)), unsaid: 0 }
+    }
+
+    /// The number of lines left out before this one; `None`: it is left out, too.
+    fn turn(&mut self, now: Instant) -> Option<u64> {
+        let may = self.allowance.take(now);
+        self.unsaid += u64::from(!may);
+        may.then(|| std::mem::take(&mut self.unsaid))
+    }
+
+    fn say(&mut self, now: Instant, level: log::Level, busid: &str, what: impl FnOnce() -> String) {
+        match self.turn(now) {
+            None => {}
+            Some(0) => log::log!(level, "{busid}: {}", what()),
+            Some(unsaid) => log::log!(level, "{busid}: {} (and {unsaid} lines more that were left out)", what()),
+        }
+    }
+}
+
 /// A disk and its file.
 pub(super) struct Disk {
     busid: String,
     disk: SocketId,
+    sayings: Sayings,
 }
 
 impl Disk {
     pub fn new(busid: &str, disk: SocketId) -> Self {
-        Self { busid: busid.to_owned(), disk }
+        Self { busid: busid.to_owned(), disk, sayings: Sayings::new() }
     }
 
-    fn work(&self, bench: &mut Bench) {
+    fn work(&mut self, bench: &mut Bench) {
         let Bench { now, server, outside, moved, .. } = bench;
         server.with_function(*now, &self.busid, |disk: &mut MassStorage| {
             while let Some((id, result)) = outside.job_done(self.disk) {
                 *moved = true;
                 if let Err(error) = &result {
-                    log::warn!("{}: a job of its disk failed: {error:?}", self.busid);
+                    let why = || format!("a job of its disk failed: {error:?}");
+                    self.sayings.say(*now, log::Level::Warn, &self.busid, why);
                 }
                 disk.handle_job_done(id, result);
             }
@@ -261,23 +292,28 @@ pub(super) struct Script {
     pipe: Pipe,
     /// Skipping the rest of a line that was too long.
     skips: bool,
+    sayings: Sayings,
 }
 
 impl Script {
     pub fn new(busid: &str, source: SocketId) -> Self {
-        Self { busid: busid.to_owned(), pipe: Pipe::new(Source::Stream(source)), skips: false }
+        Self { busid: busid.to_owned(), pipe: Pipe::new(Source::Stream(source)), skips: false, sayings: Sayings::new() }
     }
 
     fn work(&mut self, bench: &mut Bench) {
         self.pipe.fill(bench);
-        let Self { busid, pipe, skips } = self;
+        let Self { busid, pipe, skips, sayings } = self;
+        let mut say = |level, what| sayings.say(bench.now, level, busid, || what);
         let done = bench.server.with_function(bench.now, busid, |hid: &mut Hid| {
             if let Some(leds) = hid.poll_leds() {
                 let lights = [("num", leds.num_lock()), ("caps", leds.caps_lock()), ("scroll", leds.scroll_lock())];
                 let lit: Vec<_> = lights.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
-                log::info!("{busid}: lights on: {}", if lit.is_empty() { "none".to_owned() } else { lit.join(", ") });
+                let lit = if lit.is_empty() { "none".to_owned() } else { lit.join(", ") };
+                say(log::Level::Info, format!("lights on: {lit}"));
             }
-            play(busid, hid, pipe.inbox.make_contiguous(), pipe.stream.is_none(), skips)
+            play(hid, pipe.inbox.make_contiguous(), pipe.stream.is_none(), skips, &mut |what| {
+                say(log::Level::Warn, what)
+            })
         });
         bench.moved |= done.is_some_and(|done| done > 0);
         pipe.used(done.unwrap_or(0), bench);
@@ -285,8 +321,8 @@ impl Script {
 }
 
 /// Plays the whole lines of `bytes`, and the last one too if nothing follows. Gives the bytes that are done with.
-/// `skips`: they begin in a line that was too long.
-fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool) -> usize {
+/// `skips`: they begin in a line that was too long. `warn` takes errors.
+fn play(hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool, warn: &mut dyn FnMut(String)) -> usize {
     let mut done = 0;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         let length = match rest.iter().position(|byte| *byte == b'\n') {
@@ -298,7 +334,7 @@ fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool) 
         let whole = last || line.ends_with(b"\n");
         if *skips || line.len() > LINE || !whole {
             if !std::mem::replace(skips, !whole) {
-                log::warn!("{busid}: its script: a line of more than {LINE} bytes is left out");
+                warn(format!("its script: a line of more than {LINE} bytes is left out"));
             }
             done += length;
             continue;
@@ -306,10 +342,27 @@ fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool) 
         match hid.script(&String::from_utf8_lossy(line)) {
             // The host has to fetch some first.
             Err(ScriptError::Full) if hid.waiting() > 0 => break,
-            Err(error) => log::warn!("{busid}: its script: {error}"),
+            Err(error) => warn(format!("its script: {error}")),
             Ok(()) => {}
         }
         done += length;
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_somebody_causes_at_will_are_bounded_and_counted() {
+        let mut sayings = Sayings::new();
+        let mut said = |second: u64, tries: usize| {
+            let turns: Vec<_> = (0..tries).filter_map(|_| sayings.turn(Instant::from_secs(second))).collect();
+            (turns.len(), turns.iter().sum::<u64>())
+        };
+        assert_eq!(said(0, 100_000), (20, 0));
+        assert_eq!(said(1, 5), (1, 99_980), "the next says how many there were");
+        assert_eq!(said(100, 2), (2, 4));
+    }
 }

@@ -65,6 +65,8 @@ pub(super) struct Line {
     /// Why the request waits, once it is known.
     question: Option<Question>,
     relay: Option<Relay>,
+    /// The session was told that its replies are dropped.
+    deaf: bool,
 }
 
 impl Line {
@@ -78,6 +80,7 @@ impl Line {
             head: Some(Vec::new()),
             question: None,
             relay: None,
+            deaf: false,
         }
     }
 
@@ -199,7 +202,11 @@ impl Line {
     /// Sends a chunk of the session's replies. True if there was one, and room for it.
     fn send(&mut self, now: Instant, world: &mut World) -> bool {
         let Some(out) = world.server.output(now, self.id) else { return false };
-        !out.is_empty() && self.transport.send_queue(&mut world.ways, out) > 0
+        let sent = !out.is_empty() && self.transport.send_queue(&mut world.ways, out) > 0;
+        if self.transport.broken && !std::mem::replace(&mut self.deaf, true) {
+            world.server.deafen(now, self.id);
+        }
+        sent
     }
 
     /// Frees the device, and ends the connection with a FIN.

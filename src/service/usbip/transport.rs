@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 
 /// Bytes handed on in one go.
 pub(super) const CHUNK: usize = 64 << 10;
-/// Bytes that are read of one stream in a round.
+/// Bytes that are read of one stream, and sent on it, in a round.
 const TURN: usize = 4 * CHUNK;
 
 /// The connection.
@@ -41,14 +41,16 @@ pub(super) struct Transport {
     /// It is closed.
     pub gone: bool,
     /// Sending has failed for good. Bytes that came before are still read; bytes to send are dropped.
-    broken: bool,
-    /// The round that it has read in last, and how much.
+    pub broken: bool,
+    /// The last round that it has read in, and how many bytes.
     taken: (u64, usize),
+    /// The same of sending.
+    sent: (u64, usize),
 }
 
 impl Transport {
     pub fn new(via: Via) -> Self {
-        Self { via, inbox: Vec::new(), peer_closed: false, gone: false, broken: false, taken: (0, 0) }
+        Self { via, inbox: Vec::new(), peer_closed: false, gone: false, broken: false, taken: (0, 0), sent: (0, 0) }
     }
 
     /// Whether there is nothing more to wait for, `ended` if this side has ended. The endpoint waits for the other side's
@@ -125,7 +127,7 @@ impl Transport {
     pub fn send(&mut self, ways: &mut Ways, bytes: &[u8]) -> usize {
         match self.via {
             Via::Switch(conn) => ways.endpoint.send(conn, bytes),
-            Via::Host(stream) => self.put(bytes.len(), || ways.outside.send(stream, bytes)),
+            Via::Host(stream) => self.put(ways, bytes.len(), |outside| outside.send(stream, bytes)),
         }
     }
 
@@ -134,18 +136,34 @@ impl Transport {
         let sent = match self.via {
             Via::Switch(conn) if !queue.is_empty() => ways.endpoint.send(conn, queue.first()),
             Via::Switch(_) => 0,
-            Via::Host(stream) => self.put(queue.len(), || ways.outside.send_queue(stream, queue)),
+            Via::Host(stream) => self.put(ways, queue.len(), |outside| outside.send_queue(stream, queue)),
         };
         queue.took(sent);
         sent
     }
 
-    fn put(&mut self, length: usize, send: impl FnOnce() -> io::Result<usize>) -> usize {
+    /// Sends [`TURN`] bytes at most in a round, so that a fast reader does not hold up others.
+    fn put(
+        &mut self,
+        ways: &mut Ways,
+        length: usize,
+        send: impl FnOnce(&mut dyn Outside) -> io::Result<usize>,
+    ) -> usize {
         if length == 0 || self.broken || self.gone {
             return length;
         }
-        match send() {
-            Ok(count) => count,
+        if self.sent.0 != ways.round {
+            self.sent = (ways.round, 0);
+        }
+        if self.sent.1 >= TURN {
+            ways.more = true;
+            return 0;
+        }
+        match send(&mut *ways.outside) {
+            Ok(count) => {
+                self.sent.1 += count;
+                count
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => {
                 log::debug!("a stream takes no more: {error}");
