@@ -18,7 +18,7 @@
 //! | [`endpoint`] | the user-space host |
 //! | [`machine`] | the trait of a service, for the thread that runs it |
 //! | [`outside`], [`report`] | sockets, files and disks of the machine; state and counters for `status` |
-//! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | senders, shares, rate limits, leases, path MTUs |
+//! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | senders, shares, rate limits, leases, MTUs |
 //! | [`table`] | flows by key, socket, turn and deadline |
 
 pub(crate) mod allowance;

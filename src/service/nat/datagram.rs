@@ -177,8 +177,8 @@ impl Ports {
         }
     }
 
-    /// The address beyond to which a packet leads; `None`: to none, which the guest was told. A peer that the flow
-    /// knows was looked at before.
+    /// The address beyond for a packet's destination; `None`: there is none, which ICMP told the guest unless it is no
+    /// packet for a gateway. Peers of the flow were checked before.
     fn way(&self, cx: &mut Cx, flow: Option<u32>, whom: Station, packet: &Packet<'_>) -> Option<IpAddr> {
         let known = flow.and_then(|index| self.flows.get(index));
         let way = match known.filter(|flow| flow.has_met(&packet.dst)) {
@@ -204,8 +204,8 @@ impl Ports {
         }
     }
 
-    /// Whether the packet that an ICMP "too big" quotes can have been sent to `whom`: it is from a peer of a socket of
-    /// that station, and no longer than the longest one sent. `None`: the station has no such socket.
+    /// Whether the packet that an ICMP "too big" quotes was sent to `whom`: by a peer of a socket of that very station,
+    /// which got a packet over the reported MTU. `None`: the station has no such socket.
     pub fn has_sent(&self, told: &TooBig<'_>, whom: Station) -> Option<bool> {
         let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return Some(false) };
         let (kind, port) = if told.protocol == UDP { (Datagrams::Udp, [d0, d1]) } else { (Datagrams::Echo, [i0, i1]) };

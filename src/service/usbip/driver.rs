@@ -225,8 +225,8 @@ impl SerialPort {
     }
 }
 
-/// Rate limit of log lines that an importer or a script can cause at will: a burst, then one a second. The next one says
-/// how many were left out.
+/// Rate limit of log lines that an importer or a script can cause at will: a burst, then one a second. The next one
+/// says how many were left out.
 struct Sayings {
     allowance: Allowance,
     unsaid: u64,
