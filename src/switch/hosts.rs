@@ -68,7 +68,7 @@ const HELD: usize = 2048;
 /// Frames that wait to be said.
 const OWN: usize = 256;
 /// Two stations have an address if it comes back from one to the other within this time.
-const TURN: Duration = Duration::from_secs(60);
+pub(super) const TURN: Duration = Duration::from_secs(60);
 /// A station with so many addresses answers for others (proxy ARP), which they have as well.
 const PROXY: usize = 16;
 /// How often it is told at most that two stations have one.
@@ -90,18 +90,20 @@ pub struct Shared {
 pub(super) type Place = (u32, IpAddr);
 
 /// Who has an address.
-struct Holder {
-    mac: Mac,
-    port: PortId,
-    heard: Instant,
+pub(super) struct Holder {
+    pub mac: Mac,
+    pub port: PortId,
+    pub heard: Instant,
     /// Who had it before, and until when.
-    before: Option<(Mac, Instant)>,
+    pub before: Option<(Mac, Instant)>,
     /// Who had it before and has left: there may be some who have not heard of it.
     left: Option<Mac>,
     /// The one before has left, and nobody was told yet: a solicitation does not say whether its sender is a router.
     owed: bool,
     /// It was said that two have it.
     told: bool,
+    /// Which two.
+    pub pair: Option<[Mac; 2]>,
 }
 
 impl Holder {
@@ -149,7 +151,7 @@ enum Whereabouts {
 
 /// See the module.
 pub(super) struct Hosts {
-    known: HashMap<Place, Holder, FixedState>,
+    pub(super) known: HashMap<Place, Holder, FixedState>,
     shares: HashMap<PortId, Share, FixedState>,
     asked: VecDeque<Asked>,
     own: VecDeque<Own>,
@@ -171,11 +173,6 @@ impl Hosts {
             shared_told: None,
             answers: Answers::default(),
         }
-    }
-
-    /// All that is known: address, station, where and when it was heard last, and whether two have it.
-    pub(super) fn all(&self) -> impl Iterator<Item = (IpAddr, Mac, PortId, Instant, bool)> {
-        self.known.iter().map(|((_, addr), host)| (*addr, host.mac, host.port, host.heard, host.told))
     }
 
     /// A port is gone: whoever gets its number has asked nothing, and has nothing to say. What was said there is remembered.
@@ -213,7 +210,7 @@ impl Hosts {
         }
         self.count(port, place);
         if self.known.len() < KNOWN {
-            let host = Holder { mac, port, heard: now, before: None, left: None, owed: false, told: false };
+            let host = Holder { mac, port, heard: now, before: None, left: None, owed: false, told: false, pair: None };
             self.known.insert(place, host);
         } else if let Some(share) = self.shares.get_mut(&port) {
             share.places.pop();
@@ -401,6 +398,9 @@ impl Switch {
         let speaks_for_others = |mac| self.hosts.addresses(mac, place.0, place.1.is_ipv4()).nth(PROXY - 1).is_some();
         if !speaks_for_others(shared.one.0) && !speaks_for_others(shared.other.0) {
             self.hosts.shared_told = Some(now);
+            if let Some(host) = self.hosts.known.get_mut(&place) {
+                host.pair = Some([shared.one.0, shared.other.0]);
+            }
             self.tell(Event::Shared(shared));
         }
     }
