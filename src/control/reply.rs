@@ -281,9 +281,9 @@ pub struct AddressInfo {
     pub port: String,
     /// Seconds since it was told last.
     pub age: u64,
-    /// Two stations have it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub shared: bool,
+    /// The MAC address of another station that has it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
 }
 
 impl Reply {

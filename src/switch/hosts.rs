@@ -67,7 +67,7 @@ const HELD: usize = 2048;
 /// The switch's own frames that wait to be sent.
 const OWN: usize = 256;
 /// Two stations have an address if it changes back from one to the other within this time.
-const TURN: Duration = Duration::from_secs(60);
+pub(super) const TURN: Duration = Duration::from_secs(60);
 /// A station with so many addresses answers for others (proxy ARP): these have them, too.
 const PROXY: usize = 16;
 /// The shortest interval between reports that two stations have one address.
@@ -89,12 +89,12 @@ pub struct Shared {
 pub(super) type Place = (u32, IpAddr);
 
 /// The holder of an address.
-struct Holder {
-    mac: Mac,
-    port: PortId,
-    heard: Instant,
+pub(super) struct Holder {
+    pub mac: Mac,
+    pub port: PortId,
+    pub heard: Instant,
     /// The holder before, and until when.
-    before: Option<(Mac, Instant)>,
+    pub before: Option<(Mac, Instant)>,
     /// The holder before, which has left: some peers may not have heard of it.
     left: Option<Mac>,
     /// The holder before has left, and the change is not announced yet: a solicitation does not tell whether its sender
@@ -102,6 +102,8 @@ struct Holder {
     owed: bool,
     /// It was reported that two stations have it.
     told: bool,
+    /// These two stations.
+    pub pair: Option<[Mac; 2]>,
 }
 
 impl Holder {
@@ -150,7 +152,7 @@ enum Whereabouts {
 
 /// See the module.
 pub(super) struct Hosts {
-    known: HashMap<Place, Holder, FixedState>,
+    pub(super) known: HashMap<Place, Holder, FixedState>,
     shares: HashMap<PortId, Share, FixedState>,
     asked: VecDeque<Asked>,
     own: VecDeque<Own>,
@@ -172,11 +174,6 @@ impl Hosts {
             shared_told: None,
             answers: Answers::default(),
         }
-    }
-
-    /// All known addresses: address, station, port and time of the last claim, and whether two stations have it.
-    pub(super) fn all(&self) -> impl Iterator<Item = (IpAddr, Mac, PortId, Instant, bool)> {
-        self.known.iter().map(|((_, addr), host)| (*addr, host.mac, host.port, host.heard, host.told))
     }
 
     /// A port is gone: drops its requests and frames, so that the next port with its number does not inherit them.
@@ -215,7 +212,7 @@ impl Hosts {
         }
         self.count(port, place);
         if self.known.len() < KNOWN {
-            let host = Holder { mac, port, heard: now, before: None, left: None, owed: false, told: false };
+            let host = Holder { mac, port, heard: now, before: None, left: None, owed: false, told: false, pair: None };
             self.known.insert(place, host);
         } else if let Some(share) = self.shares.get_mut(&port) {
             share.places.pop();
@@ -403,6 +400,9 @@ impl Switch {
         let speaks_for_others = |mac| self.hosts.addresses(mac, place.0, place.1.is_ipv4()).nth(PROXY - 1).is_some();
         if !speaks_for_others(shared.one.0) && !speaks_for_others(shared.other.0) {
             self.hosts.shared_told = Some(now);
+            if let Some(host) = self.hosts.known.get_mut(&place) {
+                host.pair = Some([shared.one.0, shared.other.0]);
+            }
             self.tell(Event::Shared(shared));
         }
     }

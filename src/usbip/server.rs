@@ -149,6 +149,15 @@ impl Server {
         }
     }
 
+    /// Nothing that is sent on a connection arrives any more. Transfers to its peer are not done, and what it has sent is
+    /// taken as before, so that nothing is lost that was to go out by a device.
+    pub fn deafen(&mut self, now: Instant, id: ConnectionId) {
+        let Self { exports, connections, options, .. } = self;
+        if let Some(connection) = connections.get_mut(&id) {
+            connection.session.deafen(now, &mut Context { id, exports, show_busy: options.show_busy });
+        }
+    }
+
     /// Why a connection is to be closed, as soon as [`Server::transmit`] is empty; `None` while it goes on.
     pub fn closing(&self, id: ConnectionId) -> Option<CloseReason> {
         self.connections.get(&id).and_then(|connection| connection.session.closing())

@@ -142,7 +142,7 @@ impl Answerer {
                 mac: known.mac.to_string(),
                 port,
                 age: known.age.as_secs(),
-                shared: known.shared,
+                other: known.other.map(|mac| mac.to_string()),
             }));
             let flapping: Vec<String> = flapping.iter().map(ToString::to_string).collect();
             if !flapping.is_empty() {

@@ -37,6 +37,7 @@ struct Flight {
     packets: u32,
     /// Its cost against [`MAX_PENDING_BYTES`].
     bytes: usize,
+    input: bool,
 }
 
 /// An answer that waits to be encoded.
@@ -62,6 +63,8 @@ pub(super) struct Attached {
     newest: Option<u32>,
     /// Victims whose SUBMIT is still to come, and the seqnum of the UNLINK that is held for each.
     held: BTreeMap<u32, u32>,
+    /// The peer hears no answer any more.
+    deaf: bool,
 }
 
 impl Attached {
@@ -79,6 +82,19 @@ impl Attached {
             pool: Pool::default(),
             newest: None,
             held: BTreeMap::new(),
+            deaf: false,
+        }
+    }
+
+    /// The peer hears no answer any more: transfers to it are taken back, and none is begun. What it sends is taken.
+    pub fn deafen(&mut self, export: &mut Export) {
+        self.deaf = true;
+        let inputs: Vec<u32> = self.flights.iter().filter(|(_, it)| it.input).map(|(seqnum, _)| *seqnum).collect();
+        for seqnum in inputs {
+            if let Some(urb) = export.device.cancel(seqnum) {
+                self.land(seqnum);
+                self.pool.give(urb.data);
+            }
         }
     }
 
@@ -123,10 +139,15 @@ impl Attached {
             self.pool.give(urb.data);
             return Ok(());
         }
+        let input = urb.endpoint.direction() == Direction::In;
+        if self.deaf && input {
+            self.pool.give(urb.data);
+            return Ok(());
+        }
         let bytes = held_bytes(&urb);
         let refused = self.refusal(&urb, bytes);
         self.pending += bytes;
-        self.flights.insert(seqnum, Flight { packets: command.packets, bytes });
+        self.flights.insert(seqnum, Flight { packets: command.packets, bytes, input });
         if let Some(what) = refused {
             if !std::mem::replace(&mut self.told, true) {
                 log::warn!("{}: {what}: it ends with ENOMEM, as all further ones do", export.busid);
@@ -245,8 +266,18 @@ impl Attached {
         }
     }
 
-    /// Encodes answers while the output is below its mark.
+    /// Encodes answers while the output is below its mark. Those for a peer that hears none are dropped.
     pub fn encode(&mut self, out: &mut ByteQueue) {
+        if self.deaf {
+            for answer in std::mem::take(&mut self.answers) {
+                if let Answer::Submit(urb) = answer {
+                    self.land(urb.id);
+                    self.pool.give(urb.data);
+                }
+            }
+            self.answered = 0;
+            return;
+        }
         while out.len() < OUTPUT_MARK {
             match self.answers.pop_front() {
                 None => return,
