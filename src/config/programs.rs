@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 
 impl PortSpec {
     /// The same for programs that root starts: they stay root, but without access to other users' files, while the
-    /// bridge runs as another user, who owns its sockets, terminals and FIFOs. Unless `group=` is given, these belong
-    /// to root's group.
+    /// bridge runs as another user, who owns its sockets, terminals and FIFOs. Unless `mode=`, `user=` or `group=` is
+    /// given, root's group may use them, too.
     #[must_use]
     pub fn for_programs_of_root(mut self) -> Self {
         let access = match &mut self.kind {
