@@ -1,4 +1,4 @@
-//! What a port counts, and the one table of reasons for which a frame ends early.
+//! The counters of a port, and the one table of drop reasons.
 //!
 //! Accounting is exact: every frame that arrives either makes copies or ends in one *ingress* reason; every copy is
 //! sent, waits in a queue, or ends in one *egress* reason. So at any time, over all ports,
@@ -80,7 +80,7 @@ impl DropReason {
     }
 }
 
-/// What one port has counted since it came to be.
+/// The counters of one port since it was added.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Counters {
@@ -97,7 +97,7 @@ pub struct Counters {
     /// Received frames of which at least one copy was made.
     pub forwarded: u64,
     drops: [u64; DropReason::COUNT],
-    /// What became of copies, in the order in which it was counted, while somebody wants to know.
+    /// The fate of copies, in the order counted, while it is being noted.
     journal: Option<Vec<Ended>>,
 }
 
@@ -143,12 +143,12 @@ impl Counters {
         }
     }
 
-    /// Has it noted from now on what is counted as sent or dropped, one behind the other.
+    /// Begins to note frames counted as sent or dropped, in order.
     pub(crate) fn keep_journal(&mut self) {
         self.journal = Some(Vec::new());
     }
 
-    /// What was noted since. Nothing is noted any more.
+    /// Ends that, and returns the notes.
     pub(crate) fn take_journal(&mut self) -> Vec<Ended> {
         self.journal.take().unwrap_or_default()
     }

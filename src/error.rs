@@ -42,7 +42,7 @@ pub struct Status {
     pub class: Class,
     /// The process's exit status.
     pub code: u8,
-    /// What programs see of it.
+    /// Its word for programs.
     pub word: &'static str,
     /// What it means, as help and man page print it.
     pub meaning: &'static str,
@@ -227,7 +227,7 @@ impl Error {
         &self.what
     }
 
-    /// What to do, where there is something.
+    /// The hint, if there is one.
     pub fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }

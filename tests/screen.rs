@@ -299,8 +299,7 @@ fn a_check_finds_what_a_start_would() {
     assert!(typo.code() == 2 && typo.stderr.contains(says), "{typo:?}");
     let json = |text: &str| zbridge!("check", "--json", dir.file("w.toml", text)).run();
     let odd = json(&table("a", ""));
-    let starts =
-        r#"{"ok":true,"warnings":[{"class":"no-object","what":"instance a: x: there is no such program in PATH"}]"#;
+    let starts = r#"{"ok":true,"warnings":[{"class":"no-object","what":"instance a: x: there is no such program in PATH","errno":2}]"#;
     assert!(odd.code() == 0 && odd.stdout.starts_with(starts), "{odd:?}");
     assert!(
         odd.stdout.contains(r#""instances":[{"name":"a","switch":"default","command":["x"],"after":[]}]"#),

@@ -1,4 +1,4 @@
-//! A file that grows, written by a thread of its own: a disk that is slow, or full, holds up nobody else.
+//! Appending to a file, on a thread of its own: a slow or full disk holds up nobody else.
 //!
 //! No more than [`WINDOW`] waits here. On a full disk the thread tries again until there is room, and so nothing is lost;
 //! other errors end the stream.
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// It writes what is open.
+/// Sandbox: it writes to open descriptors only.
 static ROLE: Role = Role::new("file", &[BASE, BLOCKS]);
 
 /// Bytes that wait to be written at most.
@@ -31,13 +31,13 @@ pub(super) struct Append {
     chunks: Option<Sender<Vec<u8>>>,
     /// Bytes that wait.
     waiting: usize,
-    /// It is written no more.
+    /// Writing has failed for good.
     failed: bool,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Opens a file that may be appended to without waiting for anyone but its disk.
+/// Opens a file for appending; refuses one that could block on anything but its disk.
 pub(super) fn open(path: &Path) -> Result<File> {
     let cannot = |error: &io::Error| Error::system(format_args!("cannot open {}", path.display()), error);
     if let Ok(there) = std::fs::metadata(path)
@@ -61,7 +61,7 @@ pub(super) fn open(path: &Path) -> Result<File> {
 }
 
 impl Append {
-    /// Starts the thread that writes the file at `path`. `tell` takes what comes of it.
+    /// Starts the thread that writes the file at `path`. `tell` takes the results.
     pub fn new((path, file): (&Path, File), tell: Tell) -> Result<Self> {
         let (chunks, queue) = unbounded();
         let (stop, stopped) = bounded(0);
@@ -100,7 +100,7 @@ impl Append {
         self.waiting = self.waiting.saturating_sub(count);
     }
 
-    /// Nothing more will be.
+    /// Writing has failed for good.
     pub fn fail(&mut self) {
         self.failed = true;
     }
@@ -122,7 +122,7 @@ impl Drop for Append {
     }
 }
 
-/// Writes what is queued until nothing more will come. `sent` takes how many bytes are written; false ends it.
+/// Writes queued bytes until the sender is gone. `sent` takes the number of bytes written; false ends it.
 fn write(
     mut file: impl Write,
     mut full: Full,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// A disk with room for so many bytes, which somebody makes room on after some attempts.
+    /// A disk with room for so many bytes, and more after some attempts.
     struct Small {
         written: Arc<Mutex<Vec<u8>>>,
         room: usize,

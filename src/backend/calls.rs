@@ -1,4 +1,4 @@
-//! What a service asks of the machine, done ([`Outside`]).
+//! The implementation of [`Outside`]: system calls on the descriptors of the back end.
 
 use super::slot::{Clients, Owned, Slot};
 use super::{Backend, Told, flows, keep_alive};
@@ -34,7 +34,7 @@ fn peer(socket: &OwnedFd) -> SocketAddr {
 }
 
 impl Backend {
-    /// Lets a client in. Where the system has nothing left for one that is said once, and tried again.
+    /// Accepts a client. A lack of descriptors is logged once, and accepting tried again.
     fn accept_client(&mut self, listener: SocketId) -> io::Result<(SocketId, SocketAddr)> {
         let slot = self.slot(listener)?;
         let Owned::Listener(clients) = &mut slot.owned else { return Err(ErrorKind::NotConnected.into()) };
@@ -210,7 +210,7 @@ impl Outside for Backend {
     fn set_hops(&mut self, socket: SocketId, v6: bool, hops: u8) {
         if let Ok(socket) = self.flow(socket) {
             let hops = u32::from(hops);
-            // Where it fails they go as far as the host's own.
+            // If it fails they have the host's default hop limit.
             let _ = if v6 { socket.set_unicast_hops_v6(hops) } else { socket.set_ttl_v4(hops) };
         }
     }
@@ -239,7 +239,7 @@ impl Outside for Backend {
 
     fn keep_whole(&mut self, socket: SocketId, v6: bool, whole: bool) {
         if let Ok(socket) = self.flow(socket) {
-            // Where it fails they go as fragments.
+            // If it fails they are fragmented.
             let _ = refuse_fragments(socket, v6, whole);
         }
     }
@@ -249,7 +249,7 @@ impl Outside for Backend {
     }
 
     fn shutdown(&mut self, socket: SocketId) {
-        // It fails where the connection has ended already.
+        // It fails if the connection has ended already.
         match self.slots.get(&socket.0).map(|slot| &slot.owned) {
             Some(Owned::Flow(socket)) => {
                 let _ = socket.shutdown(Shutdown::Write);
@@ -279,9 +279,9 @@ impl Outside for Backend {
             [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::INVAL].map(|it| Some(it.raw_os_error()));
         match self.routes.as_mut().map(|routes| routes.is_own(addr.to_canonical())) {
             Some(Ok(own)) => own,
-            // There is no way to it, so it is not here.
+            // No route, so it is not the host's own.
             Some(Err(error)) if unreachable.contains(&error.raw_os_error()) => false,
-            // What cannot be told from the machine's own is not reached.
+            // If unknown, it counts as the host's own, and is not reached.
             _ => true,
         }
     }
@@ -349,7 +349,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
-    /// What happens within a moment, of that name.
+    /// Whether an event of that name comes within a moment.
     fn happens(backend: &mut Backend, socket: SocketId) -> bool {
         backend.wait(Some(Duration::from_millis(200))).unwrap();
         std::iter::from_fn(|| backend.poll_event()).any(|event: Event| event.socket == socket)
@@ -371,7 +371,7 @@ mod tests {
         theirs.write_all(b"one").unwrap();
         assert!(happens(&mut backend, ours));
         assert_eq!(backend.recv(ours, &mut room).unwrap(), 3);
-        // Its end comes together with what it has said last: one event tells of both.
+        // Its end comes together with its last bytes: one event tells of both.
         theirs.write_all(b"last").unwrap();
         drop(theirs);
         assert!(happens(&mut backend, ours));

@@ -1,8 +1,8 @@
 //! A disk's blocks in a file, on a thread of its own.
 //!
-//! The file is locked while it is in use, for oneself if it is written and together with other readers otherwise. With
-//! `cow` what is written goes to an unlinked file in the folder for temporary files, at the place that it would have in
-//! the image, and a map of bits says which blocks are there.
+//! The file is locked while it is in use, exclusively if it is written and shared with other readers otherwise. With
+//! `cow` writes go to an unlinked file in the folder for temporary files, at the same offsets as in the image, and a
+//! bitmap says which blocks are there.
 
 use super::full::Full;
 use super::{Tell, Told};
@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread::JoinHandle;
 
-/// It reads and writes what is open.
+/// Sandbox: it reads and writes open descriptors only.
 static ROLE: Role = Role::new("disk", &[BASE, BLOCKS]);
 
 /// How an image is used.
@@ -29,13 +29,13 @@ static ROLE: Role = Role::new("disk", &[BASE, BLOCKS]);
 pub(super) struct Use {
     /// It is never written.
     pub read_only: bool,
-    /// What is written is kept aside.
+    /// Copy on write: the image stays as it is.
     pub cow: bool,
-    /// Its bytes are the blocks, whatever they look like.
+    /// Raw blocks, even if they look like another format.
     pub raw: bool,
 }
 
-/// Formats whose files are no disks: where their magic number is, the number, their names, and what makes blocks of them.
+/// Image formats that are not raw: offset of the magic number, the number, the name, and a converter to raw.
 /// (QEMU's docs/interop, the file formats' own specifications, file(1)'s magic.)
 const FORMATS: [(usize, &[u8], &str, &str); 19] = [
     (0, b"QFI\xfb", "qcow2", CONVERT),
@@ -71,7 +71,7 @@ impl Disk {
     /// Opens the image and gives its length in blocks. `tell` takes the results.
     pub fn open(image: &Path, how: Use, tell: Tell) -> Result<(Self, u64)> {
         let (mut medium, blocks) = Medium::open(image, how)?;
-        // What is kept aside is elsewhere than the image.
+        // With `cow` the writes are elsewhere than the image.
         let what = if how.cow { "what is written to a disk".to_owned() } else { image.display().to_string() };
         let mut full = Full::new(what, "its host is told of an error");
         // Bounded by its use: the device has one job under way at most.
@@ -121,7 +121,7 @@ fn failure(error: &io::Error) -> JobError {
     }
 }
 
-/// What is written to a disk that keeps its image.
+/// Copy-on-write overlay of an image.
 struct Overlay {
     file: File,
     /// One bit for each block that is here; a key is 64 blocks.
@@ -133,7 +133,7 @@ impl Overlay {
         self.written.get(&(block / 64)).is_some_and(|bits| bits >> (block % 64) & 1 != 0)
     }
 
-    /// Cuts `blocks` where what is here borders on what is not, and says which is which: each run is one read.
+    /// Splits `blocks` into runs that are in the overlay, or in the image (`false`): each run is one read.
     fn runs(&self, blocks: Range<u64>) -> impl Iterator<Item = (Range<u64>, bool)> {
         let mut start = blocks.start;
         std::iter::from_fn(move || {
@@ -148,7 +148,7 @@ impl Overlay {
     }
 }
 
-/// The file, and what was written beside it.
+/// The image, and its overlay.
 struct Medium {
     file: File,
     overlay: Option<Overlay>,
@@ -159,7 +159,7 @@ impl Medium {
         let name = image.display();
         let cannot = |error: &io::Error| Error::system(format_args!("cannot open the image {name}"), error);
         let writes = !read_only && !cow;
-        // A pipe would be waited for.
+        // Opening a pipe would block.
         let access = if writes { OFlags::RDWR } else { OFlags::RDONLY };
         let mut file = deed::file(image, access | OFlags::NONBLOCK).map_err(|error| {
             let hint = if error.kind() == io::ErrorKind::NotFound {
@@ -231,7 +231,7 @@ impl Medium {
     }
 }
 
-/// Refuses a file whose bytes are no blocks of a disk: a host would find nothing on it, format it, and so destroy it.
+/// Refuses an image in another format than raw: a host would find nothing on it, format it, and so destroy it.
 fn check_format(file: &File, image: &Path) -> Result<()> {
     let begins = |at: usize, magic: &[u8]| {
         let mut bytes = vec![0; magic.len()];
@@ -309,7 +309,7 @@ mod tests {
             );
             assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
         }
-        // What begins a partitioned disk is none of them.
+        // A partition table is none of them.
         let mut bytes = vec![0; 4096];
         bytes[..3].copy_from_slice(&[0xeb, 0x63, 0x90]);
         std::fs::write(file.path(), bytes).unwrap();

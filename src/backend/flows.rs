@@ -1,8 +1,7 @@
 //! The sockets of a gateway's flows ([`crate::service::nat`]): ordinary, non-blocking sockets of the host.
 //!
-//! A connection is reset when its socket is closed, unless a guest has ended it: it is so from its beginning, so that it
-//! is so however the socket is closed, by the end of the process too. A stream that was cut off never looks like one that
-//! is whole.
+//! A connection is reset when its socket is closed, unless a guest has ended it (SO_LINGER, set from the beginning): so
+//! it holds for the end of the process, too. A stream that was cut off never looks like a complete one.
 
 use super::Backend;
 use super::slot::{Owned, Slot};
@@ -60,7 +59,7 @@ impl Backend {
     }
 }
 
-/// A socket of datagrams that tells which did not arrive.
+/// A socket of datagrams with an error queue (IP_RECVERR).
 pub(super) fn datagrams(kind: Datagrams, v6: bool) -> io::Result<Socket> {
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
     let protocol = match (kind, v6) {
@@ -77,7 +76,7 @@ pub(super) fn datagrams(kind: Datagrams, v6: bool) -> io::Result<Socket> {
 pub(super) fn refused(socket: &Socket) -> Option<Refused> {
     loop {
         let told = refusal(socket).ok()?;
-        // Of what the host itself refused, the call that was refused has told; not how long it may be.
+        // The host's own refusals were returned by the call that failed, but for the path MTU (EMSGSIZE).
         if told.origin != libc::SO_EE_ORIGIN_LOCAL || told.errno == libc::EMSGSIZE {
             let [.., n0, n1] = told.head;
             return Some(Refused {
@@ -90,23 +89,23 @@ pub(super) fn refused(socket: &Socket) -> Option<Refused> {
     }
 }
 
-/// A connection of a flow.
+/// Options of a flow's connection.
 pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
     reset_at_end(socket, true);
-    // The gateway asks guests so, too: where either is silent for good, the other one is told.
+    // The gateway probes guests alike: when either side vanishes, the other is told.
     let asks = TcpKeepalive::new().with_time(NAT_SILENCE).with_interval(NAT_ASKED_EVERY).with_retries(NAT_ASKED.into());
     socket.set_tcp_keepalive(&asks)?;
-    // A byte that is urgent stays where it was said, as guests' are left, and is not taken out of the stream.
+    // Urgent bytes stay in the stream, as those of guests do.
     socket.set_out_of_band_inline(true)
 }
 
-/// Whether the connection of `socket` is reset when that is closed, whoever closes it.
+/// Sets whether closing `socket` resets its connection (SO_LINGER), in the process's end too.
 pub(super) fn reset_at_end(socket: &Socket, reset: bool) {
-    // Where it fails the connection ends in the usual way. A socket of datagrams has nothing to reset.
+    // If it fails the connection ends in the usual way. A socket of datagrams has nothing to reset.
     let _ = socket.set_linger(reset.then_some(Duration::ZERO));
 }
 
-/// What an ICMP message said.
+/// The reason in an ICMP error.
 fn meaning(told: &sys::Refusal) -> Refusal {
     match told.errno {
         libc::ECONNREFUSED => Refusal::Port,

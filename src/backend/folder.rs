@@ -1,9 +1,9 @@
 //! The folder whose files are served: opened below it, read, never written.
 //!
-//! Theory of operation. A folder may be on a server or a card that does not answer, so that whoever asks for a file does
-//! not wait: up to [`WORKERS`] threads open and read, each one file at a time, and wake who asked ([`Folder::poll`]). They
-//! are started as they are needed. What waits for them is bounded by [`JOBS`]; one more fails at once. A file that has a
-//! worker waiting for ever takes that one only. A worker ends when the folder is let go and its call has come back.
+//! Theory of operation. A folder may be on a server or a card that does not answer, so nothing here blocks: up to
+//! [`WORKERS`] threads open and read, each one file at a time, and wake the service ([`Folder::poll`]). They are
+//! started as they are needed. Waiting jobs are bounded by [`JOBS`]; one more fails at once. A file that blocks for
+//! ever takes one worker only. A worker ends when the folder is dropped and its call has returned.
 //!
 //! Every path is resolved by openat2(2) with RESOLVE_BENEATH, so neither `..` nor a symbolic link leads out, whoever made
 //! it; a link that stays inside works. Only regular files are served: a FIFO would make the reader wait.
@@ -28,7 +28,7 @@ const WORKERS: usize = 4;
 /// Jobs that may wait for one of them: more than there are transfers.
 const JOBS: usize = 256;
 
-/// What a worker does.
+/// A job for a worker.
 enum Job {
     Open {
         name: u64,
@@ -40,11 +40,11 @@ enum Job {
         offset: u64,
         len: usize,
     },
-    /// Closing may wait as well.
+    /// Closing may block as well.
     Close(Arc<File>),
 }
 
-/// What came of it.
+/// Its result.
 enum Done {
     Opened { name: u64, file: io::Result<(File, u64)> },
     Read { name: u64, offset: u64, bytes: io::Result<Vec<u8>> },
@@ -55,7 +55,7 @@ pub(super) struct Folder {
     folder: Arc<OwnedFd>,
     waker: Arc<Waker>,
     jobs: Sender<Job>,
-    /// The other end, for the next worker.
+    /// The receiver, for the next worker.
     queue: Receiver<Job>,
     tell: Sender<Done>,
     told: Receiver<Done>,
@@ -65,7 +65,7 @@ pub(super) struct Folder {
     /// Files that are being opened and were not closed meanwhile.
     opening: HashSet<u64, foldhash::fast::RandomState>,
     files: HashMap<u64, Arc<File>, foldhash::fast::RandomState>,
-    /// What failed at once.
+    /// Results of jobs that failed at once.
     refused: VecDeque<FileAnswer>,
 }
 
@@ -98,7 +98,7 @@ impl Folder {
         })
     }
 
-    /// Has a file opened under a name that was never used before.
+    /// Opens a file under a fresh name.
     pub fn open_file(&mut self, name: u64, path: &str) {
         self.opening.insert(name);
         if let Err(error) = self.give(Job::Open { name, path: path.to_owned() }) {
@@ -107,7 +107,7 @@ impl Folder {
         }
     }
 
-    /// Has `len` bytes read from `offset` on.
+    /// Reads `len` bytes from `offset` on.
     pub fn read_file(&mut self, name: u64, offset: u64, len: usize) {
         let file = self.files.get(&name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
         if let Err(error) = file.and_then(|file| self.give(Job::Read { name, file, offset, len })) {
@@ -115,16 +115,16 @@ impl Folder {
         }
     }
 
-    /// Closes a file. What is still done with it is told nobody.
+    /// Closes a file. Results of its jobs under way are dropped.
     pub fn close_file(&mut self, name: u64) {
         self.opening.remove(&name);
         if let Some(file) = self.files.remove(&name) {
-            // With no room for it, nobody is in a hurry, and it is closed here.
+            // If the queue is full, it is closed here.
             let _ = self.jobs.try_send(Job::Close(file));
         }
     }
 
-    /// The next thing that was done.
+    /// The next result.
     pub fn poll(&mut self) -> Option<FileAnswer> {
         if let Some(answer) = self.refused.pop_front() {
             return Some(answer);
@@ -147,7 +147,7 @@ impl Folder {
         None
     }
 
-    /// Gives a job to the workers, of whom there is one more if none has nothing to do.
+    /// Gives a job to the workers; starts another one if none is idle.
     fn give(&mut self, job: Job) -> io::Result<()> {
         // So there is room for every answer.
         if self.under_way >= JOBS {
@@ -174,7 +174,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nobody is there for what is still to be done, so that it need not be.
+        // Nobody takes results any more: drops the waiting jobs.
         while self.queue.try_recv().is_ok() {}
     }
 }
@@ -213,7 +213,7 @@ impl Worker {
 
     /// Opens a file; gives its length, too.
     fn open(&self, path: &str) -> io::Result<(File, u64)> {
-        // An open that would wait fails instead, and what is found to be no file is closed again.
+        // An open that would block fails instead, and anything but a regular file is closed again.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let folder = &*self.folder;
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(served.open(3, "a").unwrap(), 3);
     }
 
-    /// No worker comes back, as if the folder were on a server that is gone: it is said at once that there is no room.
+    /// No worker returns, as if the folder were on a server that is gone: further jobs fail at once.
     #[test]
     fn what_cannot_be_done_is_bounded() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! A disk without room, of which a word is said when it is full, and another when there is room again.
+//! Logs once when a disk is full, and once when it has room again.
 
 use std::io;
 
-/// Of one file, or one folder.
+/// The state of one file or folder.
 pub struct Full {
     what: String,
     then: &'static str,
@@ -10,12 +10,12 @@ pub struct Full {
 }
 
 impl Full {
-    /// `what` is on a disk that may be full; `then` is what becomes of what is to be written.
+    /// `what`: the file or folder; `then`: the consequence for its writes. Both are logged.
     pub fn new(what: String, then: &'static str) -> Self {
         Self { what, then, full: false }
     }
 
-    /// Takes note of what became of a write. Returns whether the disk is full.
+    /// Notes the result of a write. Returns whether the disk is full.
     pub fn note<T>(&mut self, done: &io::Result<T>) -> bool {
         match done {
             Ok(_) if std::mem::take(&mut self.full) => log::warn!("{}: there is room on its disk again", self.what),

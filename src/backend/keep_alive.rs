@@ -1,8 +1,8 @@
-//! How a TCP connection of the machine finds out that its other end has vanished.
+//! Keep-alive probes: how a TCP connection of the machine detects that its other end has vanished.
 //!
-//! Whoever ends a connection says so with a FIN or a RST; a machine that has lost its power or its cable says nothing.
-//! So an idle connection is probed, and the kernel gives it up when nobody answers (tcp(7)). Probes are not sent while
-//! data waits for its acknowledgement; how long that may take is TCP_USER_TIMEOUT (RFC 5482).
+//! A connection ends with a FIN or a RST, but not when a machine loses its power or its cable. So an idle connection is
+//! probed, and the kernel gives it up when no answer comes (tcp(7)). Probes are not sent while data waits for its
+//! acknowledgement; the timeout of that is TCP_USER_TIMEOUT (RFC 5482).
 
 use socket2::{Domain, SockRef, TcpKeepalive};
 use std::io;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// A connection is probed after so long without a byte, and so long after the last probe, unless there is patience for
 /// more probes than the system sends.
 const PROBE: Duration = Duration::from_secs(5);
-/// The most probes without an answer that end a connection (MAX_TCP_KEEPCNT of the kernel is 127).
+/// The largest number of unanswered probes that end a connection (MAX_TCP_KEEPCNT of the kernel is 127).
 const MOST_PROBES: u32 = 120;
 
 /// Has `socket` probed when it is idle, if it is one of TCP, and given up when its other end was not heard of for

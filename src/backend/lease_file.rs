@@ -1,9 +1,9 @@
 //! Leases in a file, so that hosts keep addresses and names when the gateway starts anew.
 //!
-//! A line is a lease, as dnsmasq has them: `end of the lease in UNIX seconds · MAC · address · name or * · identifier of
-//! the client or *`. A line that is none is passed over. The file is written by a thread of its own, so that a slow disk
-//! holds up nobody: always whole, beside its place, and then renamed. What changes while it writes is written next, and
-//! the last word when the gateway ends.
+//! A line is a lease, in dnsmasq's format: `end of the lease in UNIX seconds · MAC · address · name or * · identifier
+//! of the client or *`. Other lines are skipped. A thread of its own writes the file, so that a slow disk holds up
+//! nobody: to a temporary file, which is renamed. Changes during a write are written next, and the last state when the
+//! gateway ends.
 
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, FILES, SOCKETS};
@@ -22,7 +22,7 @@ const LONGEST: u64 = 64 << 20;
 /// After this long a disk that was full is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The leases, and when they stood so.
+/// The leases at an instant.
 type Snapshot = (SystemTime, Vec<Lease>);
 
 /// The thread of a file of leases. When this is dropped it writes what it has, and ends.
@@ -31,7 +31,7 @@ pub struct LeaseFile {
     thread: Option<JoinHandle<()>>,
 }
 
-/// It writes one file anew and again.
+/// Sandbox: it writes one file again and again.
 static ROLE: Role = Role::new("leases", &[BASE, FILES, BLOCKS, SOCKETS]);
 
 impl LeaseFile {
@@ -59,7 +59,7 @@ impl LeaseFile {
         Ok((Self { queue: Some(queue), thread: Some(thread) }, leases))
     }
 
-    /// Has these leases written.
+    /// Queues these leases to be written.
     pub fn save(&self, leases: Vec<Lease>) {
         if self.queue.as_ref().is_none_or(|queue| queue.send((SystemTime::now(), leases)).is_err()) {
             log::debug!("the thread of a file of leases has ended");
@@ -78,8 +78,8 @@ impl Drop for LeaseFile {
     }
 }
 
-/// Writes the newest until nothing more comes. What fails is told of once and tried again; that it works again is told of
-/// as well. The last word is tried once.
+/// Writes the newest leases until the sender is gone. A failure is logged once and retried; so is the recovery. The
+/// last leases are tried once.
 fn run(path: &Path, work: &Receiver<Snapshot>) {
     let (mut newest, mut failed, mut over) = (None, false, false);
     while !over {
@@ -123,7 +123,7 @@ fn write(path: &Path, (at, leases): &Snapshot) -> io::Result<()> {
     let written =
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| deed::rename(&beside, path));
     if written.is_err() {
-        // What is there of it keeps no room from others. Where it may not be removed it is empty.
+        // A partial file is truncated to free its room, as it may not be removable.
         let _ = file.set_len(0);
         let _ = std::fs::remove_file(&beside);
     }
@@ -136,7 +136,7 @@ fn line(lease: &Lease, at: SystemTime) -> String {
     format!("{end} {} {} {name} {}\n", lease.mac, lease.addr, lease.who.id_text())
 }
 
-/// A lease that is not over. A name is checked by whoever uses it.
+/// Reads a lease that is not over. The caller checks the name.
 fn parse(line: &str, now: SystemTime) -> Option<Lease> {
     let mut words = line.split_ascii_whitespace();
     let mut word = || words.next();

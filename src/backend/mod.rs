@@ -1,22 +1,22 @@
 //! Back ends: the descriptors behind a service's [`Outside`](crate::service::outside::Outside).
 //!
-//! Theory of operation. One table ([`slot`]) has what a service's names stand for, and everything in it that can be waited
-//! for is under one poll, in which the service's own thread sleeps ([`Backend::wait`]): a byte needs no second thread on its
-//! way. A name is its token, and neither is ever used twice, so an event that was on its way when its socket was closed
-//! finds nobody. mio is edge-triggered: an event says that something has changed ([`Backend::poll_event`]), and holds until a
-//! call has said `WouldBlock`; a further call says so too, without asking the kernel.
+//! Theory of operation. One table ([`slot`]) maps a service's names to descriptors, and all that can be polled are in
+//! one poll, in which the service's own thread sleeps ([`Backend::wait`]): a byte needs no second thread on its way. A
+//! name is its token, and neither is ever used twice, so a late event of a closed socket finds nothing. mio is
+//! edge-triggered: an event marks a socket as readable or writable ([`Backend::poll_event`]) until a call has returned
+//! `WouldBlock`; a further call returns that too, without a system call.
 //!
-//! What may wait for a disk or a name server has threads of its own, which tell what came of it ([`Told`]): disks
-//! (`disk.rs`), files that are written (`append.rs`), a folder that is served (`folder.rs`, `uploads.rs`), leases
-//! (`lease_file.rs`), look-ups. With nothing to do nobody wakes. When the back end is dropped its threads end, and sockets
-//! and links that it made are removed.
+//! Calls that may block on a disk or a name server have threads of their own, which send their results ([`Told`]):
+//! disks (`disk.rs`), files that are written (`append.rs`), a folder that is served (`folder.rs`, `uploads.rs`), leases
+//! (`lease_file.rs`), look-ups. Nothing wakes up without work. When the back end is dropped its threads end, and UNIX
+//! sockets and links that it made are removed.
 //!
 //! | | |
 //! |---|---|
-//! | `open` | from a [`Want`](crate::service::outside::Want) to a descriptor |
-//! | `calls` | what a service asks: that trait itself |
-//! | `flows` | the sockets of a gateway's flows: how they end, and what ICMP says of them |
-//! | `slot`, `terminal` | what a name stands for |
+//! | `open` | opens a [`Want`](crate::service::outside::Want) |
+//! | `calls` | the implementation of the trait |
+//! | `flows` | the sockets of a gateway's flows: options, resets, ICMP errors |
+//! | `slot`, `terminal` | the things behind names |
 
 mod append;
 mod calls;
@@ -56,33 +56,33 @@ use std::time::Duration;
 use writer::Writer;
 
 const WAKER: Token = Token(usize::MAX);
-/// Tokens from here on, whatever the size of a token, are the watches of terminals, below they are names.
+/// Tokens from here on are the watches of terminals; below they are names.
 const WATCHES: usize = 1 << (usize::BITS - 2);
 const EVENTS: usize = 256;
-/// After this long a listener tries again for which the system had no descriptor left.
+/// A listener that got no descriptor for a client tries again after this long.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Sleeps shorter than this are not left to mio, which knows milliseconds only.
+/// Shorter sleeps bypass mio, whose timeout has milliseconds only.
 const COARSE: Duration = Duration::from_millis(10);
-/// This part of the numbers that descriptors may have, the highest, is not for flows but for whom the process serves
-/// else. A new descriptor has the lowest number that is free, so that the number tells how many there are.
+/// One part in so many of the descriptor limit, the highest numbers, is kept from flows for the rest of the process. A
+/// new descriptor has the lowest free number, so the number tells how many there are.
 const KEPT: u64 = 4;
 
-/// What the threads of a back end tell, each of a name.
+/// Results of the threads.
 enum Told {
-    /// The address of what is to be dialled.
+    /// The address of a host that is dialled.
     Address(Result<SocketAddr>),
     /// A disk has done a job.
     Job(JobDone),
     /// So many bytes were written to a file.
     Written(usize),
-    /// A file is written no more.
+    /// Writing a file has failed for good.
     Failed,
 }
 
-/// What a thread tells, and of which name.
+/// A name, and a thread's result for it.
 type Word = (u64, Told);
 
-/// Takes what a thread tells; false when nobody listens any more.
+/// Sends a thread's result; false when nobody receives any more.
 type Tell = Box<dyn Fn(Told) -> bool + Send>;
 
 /// The descriptors of one service.
@@ -90,13 +90,13 @@ pub struct Backend {
     poll: Poll,
     waker: Arc<Waker>,
     events: Events,
-    /// What has happened, in order. The service takes it before the next wait, so that it is no longer than one poll gives.
+    /// Events, in order. The service takes them all before the next wait, so they are bounded by one poll.
     happened: VecDeque<Event>,
     slots: HashMap<u64, Slot, foldhash::fast::RandomState>,
     next: u64,
-    /// Terminals that have something to show later, and listeners that try again later.
+    /// Terminals with a line change to show later, and listeners that try again later.
     late: BTreeSet<u64>,
-    /// What threads tell. Bounded by its use: one thing for each job, look-up or window of bytes that they were given.
+    /// Results of threads. Bounded by use: one for each job, look-up or window of bytes.
     told: (Sender<Word>, Receiver<Word>),
     /// The descriptors of flows are below this number.
     below: u64,
@@ -104,14 +104,14 @@ pub struct Backend {
     folder: Option<Folder>,
     writer: Option<Writer>,
     leases: Option<LeaseFile>,
-    /// Where the machine's own addresses are asked for; opened when somebody first does.
+    /// For the machine's own addresses; opened at first use.
     routes: Option<Netlink>,
-    /// Of what is in the table.
+    /// The largest size of the table.
     peak: Peak,
 }
 
 impl Backend {
-    /// One without anything. Lets the process have as many descriptors as it may.
+    /// An empty back end. Raises the process's limit of descriptors to the hard one.
     ///
     /// # Errors
     /// The system has none left.
@@ -139,18 +139,17 @@ impl Backend {
         })
     }
 
-    /// What ends [`Backend::wait`] from another thread.
+    /// Ends [`Backend::wait`] from another thread.
     pub fn waker(&self) -> Arc<Waker> {
         self.waker.clone()
     }
 
-    /// What has happened, in order.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.happened.pop_front()
     }
 
-    /// Sleeps until something happens, the waker is used, or `patience` is over; no longer than it takes to look where
-    /// something waits to be polled.
+    /// Sleeps until an event, the waker, or the end of `patience`; not at all while events wait.
     ///
     /// # Errors
     /// The system's poll does not work.
@@ -179,7 +178,7 @@ impl Backend {
         }
     }
 
-    /// Sleeps until the poll has something to tell, to the nanosecond.
+    /// Sleeps until the poll has an event, with a timeout in nanoseconds.
     fn sleep(&self, time: Duration) -> io::Result<()> {
         let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
         let mut fds = [PollFd::from_borrowed_fd(self.poll.registry().as_fd(), PollFlags::IN)];
@@ -200,7 +199,7 @@ impl Backend {
         }
     }
 
-    /// Takes what a thread tells.
+    /// Takes a thread's result.
     fn hear(&mut self, name: u64, told: Told) {
         let Some(slot) = self.slots.get_mut(&name) else { return };
         if let Told::Address(addr) = told {
@@ -227,7 +226,7 @@ impl Backend {
         self.happened.push_back(Event { socket: SocketId(name), readable: true, writable: true, refused: false });
     }
 
-    /// Lets terminals show what is late, and listeners try again. Gives the time until the next has something to do.
+    /// Lets terminals show their late line changes, and listeners try again. Gives the time until the next is due.
     fn catch_up(&mut self) -> Option<Duration> {
         let Self { late, slots, happened, .. } = self;
         let mut next = None;
@@ -253,13 +252,13 @@ impl Backend {
         next
     }
 
-    /// A name that nobody has.
+    /// A fresh name.
     fn name(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
     }
 
-    /// Has this stand for a name, under the watch of the poll.
+    /// Puts a slot into the table and the poll, under a name.
     fn place(&mut self, name: u64, slot: Slot) -> io::Result<()> {
         let [own, watch] = slot.fds();
         let register = |fd: Option<RawFd>, token, interest| match fd {
@@ -273,14 +272,14 @@ impl Backend {
         Ok(())
     }
 
-    /// Names and watches what is new.
+    /// The same under a fresh name.
     fn add(&mut self, slot: Slot) -> io::Result<SocketId> {
         let name = self.name();
         self.place(name, slot)?;
         Ok(SocketId(name))
     }
 
-    /// Where a thread tells of a name.
+    /// The sender for results of a name.
     fn tell(&self, name: u64) -> Tell {
         let (told, waker) = (self.told.0.clone(), self.waker.clone());
         Box::new(move |what| told.send((name, what)).is_ok() && waker.wake().is_ok())
@@ -290,8 +289,8 @@ impl Backend {
         self.slots.get_mut(&socket.0).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Bytes that have left for pseudo-terminals and that the programs there have not read, if there are such programs. To
-    /// be asked at the end only: who leaves from then on is not noticed.
+    /// Bytes in pseudo-terminals that the programs there have not read, if there are such programs. For the end only:
+    /// programs that leave later are not noticed.
     pub fn unread(&mut self) -> Option<usize> {
         let terminals = self.slots.values_mut().filter_map(|slot| match &mut slot.owned {
             Owned::Terminal(terminal) => terminal.unread(),

@@ -1,4 +1,4 @@
-//! From a want to what its name stands for.
+//! Opens a service's wants.
 
 use super::Backend;
 use super::append::{self, Append};
@@ -84,7 +84,7 @@ fn clients(listener: Listener, single: bool, patience: Duration) -> Owned {
 fn to_read(path: &Path) -> Result<Owned> {
     let cannot = |error: std::io::Error| Error::system(format_args!("cannot open {}", path.display()), &error);
     let pipe = fs::metadata(path).map_err(cannot)?.file_type().is_fifo();
-    // A pipe that is also open for writing here does not end when a writer leaves.
+    // A pipe that is open for writing here, too, gets no end of file when a writer leaves.
     let access = if pipe { OFlags::RDWR } else { OFlags::RDONLY };
     let file = deed::file(path, access | OFlags::NONBLOCK).map_err(cannot)?;
     Ok(if pipe { Owned::Stream(OwnedFd::from(file)) } else { Owned::Read(file) })
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let refused = open(&want).err().unwrap();
         assert!(refused.what().ends_with("another port of the bridge listens on it"), "{refused}");
-        // Somebody has put another in its place, which is not ours to remove.
+        // Another process has replaced it; that one is not ours to remove.
         fs::remove_file(&path).unwrap();
         let theirs = UnixListener::bind(&path).unwrap();
         drop(backend);

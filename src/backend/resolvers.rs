@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Where they are listed.
+/// Their file.
 const FILE: &str = "/etc/resolv.conf";
 /// The port of a resolver.
 const PORT: u16 = 53;
-/// More are not asked (resolv.conf(5), MAXNS).
+/// The most that are asked (resolv.conf(5), MAXNS).
 const MOST: usize = 3;
 
 /// See the module.
@@ -52,7 +52,7 @@ fn parse(text: &str) -> Vec<SocketAddr> {
     list
 }
 
-/// An address, an IPv6 one perhaps with the interface of a link-local one behind a percent sign.
+/// An address; an IPv6 link-local one may have its interface behind a percent sign.
 fn addr(text: &str) -> Option<SocketAddr> {
     let Some((addr, interface)) = text.split_once('%') else {
         return Some((text.parse::<IpAddr>().ok()?, PORT).into());

@@ -1,6 +1,6 @@
-//! What a name of a service stands for, and whether there is something to be had of it.
+//! A slot: the descriptor, disk or file behind a service's name, and whether it is readable or writable.
 //!
-//! A slot notes that it is readable or writable until a system call says otherwise; see the head of [`super`].
+//! It counts as readable or writable until a system call says otherwise; see the head of [`super`].
 
 use super::append::Append;
 use super::disk::Disk;
@@ -17,15 +17,15 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// What a name stands for.
+/// The thing behind a name.
 pub(super) enum Owned {
     /// A socket of a flow, or one that listens for flows.
     Flow(Socket),
-    /// A socket whose clients are streams.
+    /// A listener for streams.
     Listener(Box<Clients>),
     /// A socket or a pipe.
     Stream(OwnedFd),
-    /// The master of a pseudo-terminal, whose other end comes and goes without an end of the stream.
+    /// The master of a pseudo-terminal; programs at its other end come and go without an end of the stream.
     Terminal(Box<Terminal>),
     /// A regular file to be read.
     Read(File),
@@ -33,20 +33,20 @@ pub(super) enum Owned {
     Append(Box<Append>),
     /// A disk, and the jobs that it has done.
     Disk(Box<Disk>, VecDeque<JobDone>),
-    /// What is to be dialled, as long as its address is looked up, or why it cannot be.
+    /// A connection whose host name is being looked up, or the error of that.
     Unreachable(Option<io::Error>),
-    /// What is used by other names.
+    /// Nothing: it is used by other names.
     Nothing,
 }
 
-/// A socket whose clients are streams.
+/// A listener for streams.
 pub(super) struct Clients {
     pub listener: Listener,
-    /// They take turns.
+    /// One client at a time.
     pub single: bool,
-    /// How long one may be silent.
+    /// How long a client may be silent.
     pub patience: Duration,
-    /// The system had nothing left for a client, since then.
+    /// Since when there is no descriptor for a client.
     pub starved: Option<Instant>,
     pub starvation: Starvation,
 }
@@ -56,17 +56,17 @@ pub(super) struct Slot {
     pub owned: Owned,
     pub readable: bool,
     pub writable: bool,
-    /// A read that gives less than was asked for has emptied it: so it is with sockets that have not ended.
+    /// A short read has emptied it: true of sockets that have not ended.
     short_is_empty: bool,
 }
 
 impl Slot {
-    /// What may have something, and may take something: the first call tells.
+    /// A slot that counts as readable and writable until the first call.
     pub fn new(owned: Owned) -> Self {
         Self { owned, readable: true, writable: true, short_is_empty: false }
     }
 
-    /// A connection under way, whose other end is asked for signs of life.
+    /// A connection under way, with keep-alive probes.
     pub fn dialled(socket: OwnedFd) -> io::Result<Self> {
         keep_alive::watch((&socket).into(), true, DEAD_PEER)?;
         Ok(Self { writable: false, short_is_empty: true, ..Self::new(Owned::Stream(socket)) })
@@ -74,12 +74,12 @@ impl Slot {
 
     /// A client of a listener.
     pub fn client(socket: OwnedFd, single: bool, patience: Duration) -> io::Result<Self> {
-        // A listener whose clients take turns is a serial line: a terminal at its end may be stopped.
+        // A listener with one client at a time is a serial line: a terminal at its end may be stopped.
         keep_alive::watch((&socket).into(), !single, patience)?;
         Ok(Self { short_is_empty: true, ..Self::new(Owned::Stream(socket)) })
     }
 
-    /// What can be waited for, and the watch beside it. No event will come of the others: they are always ready.
+    /// Descriptors to poll: its own, and a terminal's watch. Others have none: they are always ready.
     pub fn fds(&self) -> [Option<RawFd>; 2] {
         match &self.owned {
             Owned::Flow(socket) => [Some(socket.as_raw_fd()), None],
@@ -90,13 +90,13 @@ impl Slot {
         }
     }
 
-    /// Takes an event of the poll. Gives what is readable and writable by it.
+    /// Takes an event of the poll. Gives whether it became readable, and writable.
     pub fn hear(&mut self, event: &mio::event::Event) -> (bool, bool) {
         let ended = event.is_read_closed() || event.is_error();
         let mut readable = event.is_readable() || ended;
         let mut writable = event.is_writable() || event.is_write_closed() || event.is_error();
         if let Owned::Terminal(terminal) = &mut self.owned {
-            // Of what its events say only this counts: who has it open.
+            // A terminal's events only make it check whether a program has it open.
             terminal.look();
             (readable, writable) = (true, true);
         }
@@ -106,7 +106,7 @@ impl Slot {
         (readable, writable)
     }
 
-    /// Notes what a read of so many bytes gave.
+    /// Notes the result of a read of `wanted` bytes.
     pub fn has_read(&mut self, result: io::Result<usize>, wanted: usize) -> io::Result<usize> {
         self.readable = match &result {
             Ok(count) => !(self.short_is_empty && 0 < *count && *count < wanted),
@@ -115,7 +115,7 @@ impl Slot {
         result
     }
 
-    /// Notes what a write gave.
+    /// Notes the result of a write.
     pub fn has_written(&mut self, result: io::Result<usize>) -> io::Result<usize> {
         self.writable = !result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         result

@@ -1,18 +1,18 @@
 //! A pseudo-terminal as the other end of a serial line, with a link to it.
 //!
 //! Theory of operation. Programs open the link as they would a serial port; the terminal is raw at first, so that bytes
-//! pass as they are. Programs come and go: while none has it open the master reports a hangup, and what is sent waits
-//! here. That one has come is not an event of the master, so the terminal's path is watched (inotify(7)), and after
-//! every event of either the master is asked. What was written and not read stays in the terminal for the next program;
-//! what the one before has set does not, or its echo would send the host its own bytes back.
+//! pass as they are. Programs come and go: while none has it open the master reports a hangup, and bytes to send wait
+//! here. An open is no event of the master, so the terminal's path is watched (inotify(7)), and after every event of
+//! either the master is polled. Unread bytes stay in the terminal for the next program; the settings of the one before
+//! do not, or its echo would send the host its own bytes back.
 //!
-//! A pseudo-terminal has no lines of a modem. What the other side sets is shown as far as termios(3) can say it: the rate
-//! as the terminal's, 0 (hang up) while DTR is off, and the stop bits. A break is read as the program has chosen: not at
-//! all (IGNBRK), as the key for an interrupt (BRKINT with ISIG), or as a zero byte.
+//! A pseudo-terminal has no modem lines. The other side's settings are shown as far as termios(3) has them: the bit
+//! rate, 0 (hang up) while DTR is off, and the stop bits. A break is read as the program has chosen: not at all
+//! (IGNBRK), as the interrupt character (BRKINT with ISIG), or as a zero byte.
 //!
-//! Both sides set the same termios(3), and there is no call that sets a part of it: what the program sets between the
-//! reading and the writing of a change is undone. So a change is written only where there is one, it is looked at
-//! afterwards, and a host that changes its line all the time has only its last word shown, once a [`PAUSE`].
+//! Both sides set the same termios(3), and no call sets a part of it: a change by the program between our read and our
+//! write is lost. So only real changes are written, they are verified afterwards, and of a host that changes its line
+//! all the time only the last change is shown, once a [`PAUSE`].
 
 use crate::config::Access;
 use crate::error::{Error, Result};
@@ -27,16 +27,16 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-/// Changes of the line that are shown at once, one behind the other.
+/// Changes of the line that may be shown in a burst.
 const BURST: u32 = 8;
-/// After so long a further one is.
+/// Interval of further ones.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often a change is written anew that the program has undone at the same moment.
+/// How often a change is rewritten that the program has undone at the same moment.
 const TRIES: usize = 3;
 
 /// See the module.
 pub(super) struct Terminal {
-    /// Dropped first, for the number of a terminal that is closed may be another's at once.
+    /// Dropped first, as the number of a closed terminal may be reused at once.
     _pty: Pty,
     master: OwnedFd,
     /// Tells that its path was opened or closed.
@@ -45,19 +45,19 @@ pub(super) struct Terminal {
     there: bool,
     /// A break is being sent.
     breaking: bool,
-    /// What the other side has set, and whether it is still to be shown.
+    /// The other side's line settings, and whether they are still to be shown.
     line: Option<Line>,
     late: bool,
     /// Changes that may be shown now, and since when there are so many.
     allowed: u32,
     since: Instant,
     clock: Clock,
-    /// Looks into its other end, at the end.
+    /// Its other end, to count unread bytes when the service ends.
     probe: Option<OwnedFd>,
 }
 
 impl Terminal {
-    /// Makes a terminal for those of `access`, and the link `path` to it.
+    /// Makes a terminal with `access`, and the link `path` to it.
     pub fn open(path: &Path, access: &Access) -> Result<Self> {
         let (pty, master) = Pty::open(path, access)?;
         let watch = watch(pty.name()).map_err(|errno| {
@@ -86,9 +86,9 @@ impl Terminal {
         [self.master.as_raw_fd(), self.watch.as_raw_fd()]
     }
 
-    /// Asks whether a program has it open. Gives that if it has changed.
+    /// Polls whether a program has it open. Gives that if it has changed.
     pub fn look(&mut self) -> Option<bool> {
-        // The events themselves say less than the master does.
+        // The events are dropped: the master tells more.
         let mut events = [0; 4096];
         while rustix::io::read(&self.watch, &mut events).is_ok_and(|count| count > 0) {}
         let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
@@ -106,7 +106,7 @@ impl Terminal {
         changed.then_some(there)
     }
 
-    /// Sends; would block while nobody is there.
+    /// Writes; `WouldBlock` while no program has it open.
     pub fn write(&self, buffers: &[IoSlice]) -> io::Result<usize> {
         if !self.there {
             return Err(Errno::AGAIN.into());
@@ -114,7 +114,7 @@ impl Terminal {
         rustix::io::writev(&self.master, buffers).map_err(waits)
     }
 
-    /// Reads; would block where there is nothing, whether or not somebody is there.
+    /// Reads; `WouldBlock` if there is nothing, whether or not a program has it open.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         rustix::io::read(&self.master, buffer).map_err(waits)
     }
@@ -124,8 +124,8 @@ impl Terminal {
         self.there
     }
 
-    /// Bytes that it has taken and the program at it has not read; `None` if there is no program. As long as the program's
-    /// end is open here, too, the master does not tell that the program has left, so it is for the end.
+    /// Bytes written that the program has not read; `None` if there is no program. This opens the program's end, after
+    /// which the master does not report that the program has left, so it is for the end only.
     pub fn unread(&mut self) -> Option<usize> {
         let flags =
             rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
@@ -140,7 +140,7 @@ impl Terminal {
         usize::try_from(rustix::io::ioctl_fionread(end).ok()?).ok()
     }
 
-    /// Shows the program what the other side has set. Gives the bytes that tell of a break, if one has begun.
+    /// Shows the program the other side's settings. Gives the bytes that a break is read as, if one has begun.
     pub fn set(&mut self, line: &Line) -> Vec<u8> {
         self.line = Some(*line);
         self.late = true;
@@ -155,7 +155,7 @@ impl Terminal {
         self.late.then(|| self.since + PAUSE - self.clock.now())
     }
 
-    /// Shows what is late, if it may be shown by now.
+    /// Shows a late change, if it may be shown by now.
     pub fn catch_up(&mut self) {
         let now = self.clock.now();
         let earned = u32::try_from((now - self.since).as_secs() / PAUSE.as_secs()).unwrap_or(BURST);
@@ -167,7 +167,7 @@ impl Terminal {
         }
     }
 
-    /// Shows the program what was set last. True if that is another line.
+    /// Shows the program the last settings. True if they are a change.
     fn show(&mut self) -> bool {
         let Some(line) = &self.line else { return false };
         self.late = false;
@@ -196,7 +196,7 @@ impl Terminal {
         changed
     }
 
-    /// What a break is read as.
+    /// The bytes that a break is read as.
     fn break_bytes(&self) -> Vec<u8> {
         let Ok(settings) = tcgetattr(&self.master) else { return Vec::new() };
         let input = |mode| settings.input_modes.contains(mode);
@@ -237,7 +237,7 @@ mod tests {
         rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty()).unwrap()
     }
 
-    /// What `read` gives until it is `wanted` bytes or for ten seconds.
+    /// Bytes of `read`, until they are `wanted`, or for ten seconds.
     fn all(wanted: usize, read: impl Fn(&mut [u8]) -> io::Result<usize>) -> Vec<u8> {
         let (mut found, mut chunk) = (Vec::new(), [0; 64]);
         for _ in 0..10_000 {
@@ -266,7 +266,7 @@ mod tests {
         cooked.set_speed(300).unwrap();
         tcsetattr(&first, OptionalActions::Now, &cooked).unwrap();
         assert_eq!(terminal.write(&[IoSlice::new(b"unread\n")]).unwrap(), 7);
-        // The kernel echoes by and by: what this program has asked for is not said to be the next one's.
+        // The kernel echoes late: the echo for this program must not become the next one's.
         assert_eq!(all(8, |found| terminal.read(found)), b"unread\r\n");
         drop(first);
         assert_eq!(terminal.look(), Some(false));

@@ -1,8 +1,8 @@
-//! Files that guests write into the folder that is served: each under a name of its own until it is whole.
+//! Files that guests upload to the served folder: each under a temporary name until it is whole.
 //!
-//! The folder in which a file goes is found by openat2(2) with RESOLVE_BENEATH, so nothing leads out. The file is made
-//! there as `.NAME.NUMBER.part`, and renamed when it is whole: whoever reads the old one reads on, and nobody sees half
-//! a file. Only a regular file is replaced. What was not finished is taken away again.
+//! The parent folder is opened by openat2(2) with RESOLVE_BENEATH, so nothing leads out. The file is made there as
+//! `.NAME.NUMBER.part`, and renamed when it is whole: readers of the old one read on, and nobody sees half a file. Only
+//! a regular file is replaced. Unfinished files are removed.
 
 use crate::error::{Error, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat, openat2, renameat, statat, unlinkat};
@@ -18,15 +18,15 @@ struct Upload {
     file: File,
     /// The folder in which it is.
     parent: OwnedFd,
-    /// What it is called there for now.
+    /// Its temporary name.
     part: String,
-    /// What it will be called.
+    /// Its final name.
     name: String,
 }
 
 impl Upload {
     fn discard(&self) {
-        // what cannot be taken away stays: there is nobody to tell
+        // a file that cannot be removed stays: there is nobody to tell
         let _ = unlinkat(&self.parent, &self.part, AtFlags::empty());
     }
 }
@@ -67,7 +67,7 @@ impl Uploads {
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        // the name alone may be as long as a name can be
+        // the name alone may already have the greatest length
         let short: String = name.chars().take(60).collect();
         let part = format!(".{short}.{}.{number}.part", std::process::id());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -90,7 +90,7 @@ impl Uploads {
         })
     }
 
-    /// A file that was not kept goes.
+    /// Closes a file; one that was not kept is removed.
     pub fn close(&mut self, number: u64) {
         if let Some(upload) = self.files.remove(&number) {
             upload.discard();

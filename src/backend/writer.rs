@@ -1,10 +1,9 @@
-//! The thread that writes what guests put into the folder that is served ([`Uploads`]), so that a disk or a server that
-//! does not answer holds up only those who write.
+//! The thread that writes guests' uploads to the served folder ([`Uploads`]), so that a disk or a server that does not
+//! answer holds up uploads only.
 //!
-//! Theory of operation. Each upload has one thing under way at most, and there are no more uploads than transfers, so what
-//! waits here is bounded by their number, and by [`JOBS`] in any case; one more fails at once. When this is dropped the
-//! thread takes away what was not finished, and ends. It is waited for, but not for ever: a call that does not come back
-//! ends with the process.
+//! Theory of operation. Each upload has one job under way at most, so jobs are bounded by the number of transfers, and
+//! by [`JOBS`] in any case; one more fails at once. When this is dropped the thread removes unfinished files, and ends.
+//! It is joined with a timeout: a call that does not return ends with the process.
 
 use super::full::{Full, is_full};
 use super::uploads::Uploads;
@@ -20,12 +19,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Things that may wait to be done.
+/// Jobs that may wait.
 const JOBS: usize = 256;
-/// How long its end is waited for.
+/// Timeout for its end.
 const END: Duration = Duration::from_secs(1);
 
-/// It makes and writes files below one folder.
+/// Sandbox: it makes and writes files below one folder.
 static ROLE: Role = Role::new("uploads", &[BASE, FILES, REMOVE, BLOCKS]);
 
 enum Job {
@@ -39,11 +38,11 @@ enum Job {
 pub(super) struct Writer {
     jobs: Option<Sender<Job>>,
     told: Receiver<FileAnswer>,
-    /// Jobs that are to be answered, and were not yet.
+    /// Jobs without a result so far.
     under_way: usize,
-    /// What failed at once.
+    /// Results of jobs that failed at once.
     refused: VecDeque<FileAnswer>,
-    /// Tells nothing, and ends with the thread.
+    /// Closed when the thread ends; carries nothing.
     ended: Receiver<()>,
 }
 
@@ -62,7 +61,7 @@ impl Writer {
                 let answer = match job {
                     Job::Create(file, path) => {
                         let size = uploads.create(file, &path).map(|()| 0);
-                        // That a file can be made is no sign that it can be written.
+                        // A created file is no sign that there is room for its bytes.
                         if size.as_ref().is_err_and(is_full) {
                             full.note(&size);
                         }
@@ -83,7 +82,7 @@ impl Writer {
                     break;
                 }
             }
-            // What was not finished goes before the end is told.
+            // Unfinished files are removed before the end is signalled.
             drop(uploads);
         };
         let thread = rights::spawn("zb-writer", &ROLE, work);
@@ -115,12 +114,12 @@ impl Writer {
     /// As [`Uploads::close`].
     pub fn close(&mut self, file: u64) {
         if let Some(jobs) = &self.jobs {
-            // With no room for it, the file goes at the end.
+            // If the queue is full, the file is removed at the end.
             let _ = jobs.try_send(Job::Close(file));
         }
     }
 
-    /// The next thing that was done.
+    /// The next result.
     pub fn poll(&mut self) -> Option<FileAnswer> {
         if let Some(answer) = self.refused.pop_front() {
             return Some(answer);

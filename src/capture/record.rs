@@ -1,10 +1,10 @@
-//! A capture as it is written: from what switches have noted to the blocks of a file.
+//! The writer of a capture: from the notes of switches to the blocks of a file.
 //!
-//! Theory of operation. A switch hands over its notes in pieces, and with them, in their places, what its ports are
-//! called from then on ([`PortNews`]): the number of a port is given to another one after it is gone. What passes the
-//! wish becomes a block. What a file begins with (its header, the interfaces and names so far) is kept, so that a reader
-//! who comes later begins with it, too. Interfaces are told apart by switch, name and link type; a port that comes with
-//! the name of one that has gone is the same to the file.
+//! Theory of operation. A switch hands over its notes in pieces, with the names of its ports in order among them
+//! ([`PortNews`]), as the number of a removed port is reused. Frames that match the wish become blocks. The beginning
+//! of the file (its header, the interfaces and names so far) is kept, so that a later reader begins with it, too.
+//! Interfaces are told apart by switch, name and link type; a port that comes with the name of one that has gone is the
+//! same to the file.
 
 use super::filter::{Filter, Seen, is_port};
 use super::pcapng::LinkType;
@@ -18,42 +18,42 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Interfaces that a file has at most; what comes by further ones is of the last.
+/// Interfaces of a file at most; frames of further ones are noted under the last.
 const INTERFACES: usize = 4096;
 /// Names of hosts that it has at most.
 const NAMES: usize = 65_536;
 /// The header of IEEE 802.15.4 TAP: version 0, its length of 12, and that there is no FCS (type 0, length 1, value 0).
 const TAP_HEAD: [u8; 12] = [0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0];
 
-/// What a port is.
+/// The description of a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortNews {
     /// Its switch.
     pub switch: Arc<str>,
     /// Its name.
     pub name: String,
-    /// Its kind, and who is there.
+    /// Its kind and peer.
     pub description: String,
-    /// What its frames are.
+    /// The link type of its frames.
     pub link: LinkType,
 }
 
-/// What a switch hands over.
+/// A piece that a switch hands over.
 #[derive(Clone, Default, Debug)]
 pub struct Piece {
     /// The number of the switch among those of the bridge.
     pub switch: u16,
     /// Nanoseconds since 1970 when its clock began.
     pub epoch: u64,
-    /// What it has noted.
+    /// Its notes.
     pub notes: Notes,
-    /// What ports are, each before the note at this place.
+    /// Descriptions of ports, each before the note at this index.
     pub news: Vec<(usize, PortId, Arc<PortNews>)>,
-    /// What hosts are called.
+    /// The names of hosts.
     pub names: Vec<(IpAddr, String)>,
 }
 
-/// What has been counted.
+/// The counters of a capture.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Counted {
     /// Frames that were seen.
@@ -91,14 +91,14 @@ pub struct Recorder {
     header: Vec<u8>,
     names: HashMap<IpAddr, String>,
     comments: Vec<String>,
-    /// Frames that were lost and not yet told of in the file.
+    /// Lost frames that are not reported in the file yet.
     lost: u64,
     missed: u64,
     began: u64,
 }
 
 impl Recorder {
-    /// For what is wished, from `now` on.
+    /// A recorder for a wish, from `now` on.
     ///
     /// # Errors
     /// As [`Wish::understood`].
@@ -122,12 +122,12 @@ impl Recorder {
         })
     }
 
-    /// What switches have to note for it.
+    /// The notes that it needs from switches.
     pub fn wanted(&self) -> Wanted {
         self.wanted
     }
 
-    /// What a file has to begin with that is begun now.
+    /// The beginning of a file that is started now.
     pub fn header(&self) -> &[u8] {
         &self.header
     }
@@ -138,7 +138,7 @@ impl Recorder {
         self.missed += frames;
     }
 
-    /// What has been counted so far.
+    /// The counters so far.
     pub fn counted(&self) -> Counted {
         let mut sum = Counted { missed: self.missed, ..Counted::default() };
         for known in &self.interfaces {
@@ -148,7 +148,7 @@ impl Recorder {
         sum
     }
 
-    /// Writes what passes to `out`, and where each block ends to `ends`.
+    /// Writes matching frames to `out`, and the end of each block to `ends`.
     pub fn take(&mut self, piece: &Piece, out: &mut Vec<u8>, ends: &mut Vec<usize>) {
         self.name(&piece.names, out, ends);
         let mut news = piece.news.iter().peekable();
@@ -251,7 +251,7 @@ impl Recorder {
         ends.push(out.len());
     }
 
-    /// Writes what was counted: the end of a file.
+    /// Writes the statistics: the end of a file.
     pub fn finish(&mut self, now: u64, out: &mut Vec<u8>) {
         for (number, known) in self.interfaces.iter().enumerate() {
             let counted = Statistics {

@@ -1,4 +1,4 @@
-//! What is wanted of a capture.
+//! The wish for a capture.
 
 use super::filter::Filter;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ const ASKED: u32 = 256;
 /// Names of ports that a wish may have.
 const PORTS: usize = 1024;
 
-/// What a capture is to have.
+/// The wish for a capture.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
 pub struct Wish {
     /// The ports, by name; a listener stands for its clients. None: all.
@@ -33,7 +33,7 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// Its filter, and what a switch has to note for it.
+    /// Its filter, and the notes that it needs from a switch.
     ///
     /// # Errors
     /// A usage error: the filter is wrong, or a number is out of its range.
@@ -48,7 +48,7 @@ impl Wish {
         let filter = Filter::parse(&self.filter)?;
         let copies = self.copies || filter.as_ref().is_some_and(Filter::wants_copies);
         let snap = self.snap.unwrap_or(*SNAP_RANGE.end());
-        // What is asked of a frame is asked of more than what is kept.
+        // The filter may need more bytes of a frame than are kept.
         let snap = if filter.is_some() { snap.max(ASKED) } else { snap };
         Ok((filter, Wanted { snap, arrivals: !self.drops, copies: copies && !self.drops }))
     }

@@ -68,7 +68,7 @@ pub fn ports() -> Vec<CompletionCandidate> {
     named_ports("")
 }
 
-/// What can be waited for.
+/// The conditions of `wait`.
 pub fn conditions() -> Vec<CompletionCandidate> {
     named_ports("port=")
 }
@@ -99,7 +99,7 @@ fn words() -> Vec<String> {
     std::env::args().skip_while(|word| word != "--").skip(1).collect()
 }
 
-/// What stands behind `option` on the line.
+/// The value of `option` on the line.
 fn given(option: &str) -> Option<String> {
     let words = words();
     let behind = words.iter().position(|word| word == option).and_then(|place| words.get(place + 1)).cloned();

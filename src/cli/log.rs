@@ -85,10 +85,10 @@ pub fn tell(text: &str) {
     }
 }
 
-/// What stands before a line that is said beside a program.
+/// The prefix of a message beside a program's output.
 const LEAD: &str = "zbridge: ";
 
-/// How many characters a line has room for that is said beside a program.
+/// The characters that fit on a line of a message beside a program's output.
 pub fn width() -> Option<usize> {
     width_of(std::io::stderr()).map(|width| width.saturating_sub(LEAD.len()))
 }

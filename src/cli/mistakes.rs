@@ -1,4 +1,4 @@
-//! What is often typed wrongly, and what is meant. The parser of options knows words, and not what people take them for.
+//! Common mistakes on the command line, and what was meant. The option parser alone knows only valid words.
 
 use super::args::{Args, RunArgs};
 use crate::config::grammar::nearest;
@@ -45,7 +45,7 @@ fn no_command(word: &str, words: &[OsString]) -> Option<Error> {
     Some(Error::usage(format!("{word} is {what}, and no command")).hint(hint))
 }
 
-/// What makes no sense together in `zbridge run`.
+/// Options that exclude each other in `zbridge run`.
 ///
 /// # Errors
 /// What it is.
@@ -60,7 +60,7 @@ pub fn refuse_at_odds(args: &RunArgs) -> Result<()> {
     Err(error.hint(format!("add it there: zbridge port add {} --to {join}", shell(port))))
 }
 
-/// No program begins with a dash: what does is an option that `zbridge run` does not have.
+/// No program begins with a dash: it is an option that `zbridge run` does not have.
 ///
 /// # Errors
 /// Which it is, and the nearest that there is.

@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// How long it is waited for what was printed, to learn whether it can be.
+/// How long a print is waited for, to learn whether it succeeds.
 const GLANCE: Duration = Duration::from_millis(200);
 /// How long the end waits for a reader that goes on reading.
 const AT_THE_END: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ struct Screen {
 
 static SCREEN: OnceLock<Screen> = OnceLock::new();
 
-/// Has what is said written aside, and with `all` what is printed too.
+/// Has another thread write standard error and, with `all`, standard output.
 ///
 /// # Errors
 /// The system has no descriptors or threads left.
@@ -92,7 +92,7 @@ pub fn print(data: impl AsRef<[u8]>) -> Result<()> {
     }
 }
 
-/// Prints a line of a program, whose reader has time: it is waited for as long as it goes on reading.
+/// Prints a line of a program. Waits for room as long as the reader goes on reading.
 pub fn pass_on(line: &str) {
     match SCREEN.get().and_then(|screen| screen.out.as_ref()) {
         Some(out) => drop(out.push_patiently(line.as_bytes())),
@@ -101,7 +101,7 @@ pub fn pass_on(line: &str) {
     }
 }
 
-/// What is said next begins a line: a terminal shows the key of SIGINT as `^C`, where its cursor was.
+/// The next message begins a new line: a terminal shows the key of SIGINT as `^C` at its cursor.
 pub fn begin_a_line() {
     match (stderr().is_terminal(), stdout().is_terminal()) {
         (true, _) => say("\n"),
@@ -111,7 +111,7 @@ pub fn begin_a_line() {
     }
 }
 
-/// Waits for what is still to be written, while it is read and not for ever.
+/// Waits for queued output while it is read, and not for ever.
 pub fn finish() {
     flush(AT_THE_END);
 }

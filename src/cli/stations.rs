@@ -59,7 +59,11 @@ pub fn stations(fdb: Vec<FdbInfo>, told: &StationsInfo, status: &StatusInfo) -> 
             addresses: Vec::new(),
             flapping: false,
         });
-        station.addresses.push(Address { addr, name, shared: known.shared });
+        let shared = known.other.is_some();
+        station.addresses.push(Address { addr: addr.clone(), name, shared });
+        // The other one has it as well.
+        let other = known.other.as_ref().and_then(|other| all.get_mut(&(known.switch.clone(), other.clone())));
+        other.into_iter().for_each(|other| other.addresses.push(Address { addr: addr.clone(), name: None, shared }));
     }
     let flapping: BTreeSet<(&str, &str)> = told
         .flapping
@@ -119,13 +123,13 @@ mod tests {
         let lease = serde_json::json!({"addr": "192.0.2.9", "mac": "02:00:00:00:00:01", "name": "node", "until": 0});
         gateway.leases = vec![serde_json::from_value::<LeaseInfo>(lease).unwrap()];
         let entry = |mac: &str, age| FdbInfo { switch: "default".into(), mac: mac.into(), port: "a".into(), age };
-        let known = |addr: &str, mac: &str, shared| AddressInfo {
+        let known = |addr: &str, mac: &str, shared: bool| AddressInfo {
             switch: "default".into(),
             addr: addr.parse().unwrap(),
             mac: mac.into(),
             port: "b".into(),
             age: 7,
-            shared,
+            other: shared.then(|| "02:00:00:00:00:02".to_owned()),
         };
         let told = StationsInfo {
             addresses: vec![
@@ -141,14 +145,14 @@ mod tests {
 mac                address    name  port  heard
 02:00:00:00:00:01  192.0.2.9  node  a     4 s ago
                    fe80::1                         IP twice
-02:00:00:00:00:02                   a     static   MAC twice
+02:00:00:00:00:02  fe80::1          a     static   MAC twice, IP twice
 02:00:00:00:00:03  192.0.2.3        b     7 s ago
 ";
         assert_eq!(table(&all), wanted);
         let json = serde_json::to_string(&all[1]).unwrap();
         assert_eq!(
             json,
-            r#"{"switch":"default","mac":"02:00:00:00:00:02","port":"a","age":null,"addresses":[],"flapping":true}"#
+            r#"{"switch":"default","mac":"02:00:00:00:00:02","port":"a","age":null,"addresses":[{"addr":"fe80::1","shared":true}],"flapping":true}"#
         );
     }
 }

@@ -1,4 +1,4 @@
-//! How a job is told to end, and how it ends when a part of it does not.
+//! How a job is stopped, and how it ends when a part of it hangs.
 //!
 //! Theory of operation. The first SIGINT, SIGTERM or SIGHUP is a wish for an orderly end. Another one counts as the wish
 //! for an end at once only when it comes [`AGAIN`] later: timeout(1), sudo, npm and a terminal's key send two of them
@@ -27,10 +27,10 @@ static SIGNALS: Role = Role::new("signals", &[BASE, SOCKETS, REMOVE]);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long an orderly end may take once there is nothing to wait for but zbridge's own threads. In all, five seconds.
 pub const ORDERLY: Duration = Duration::from_millis(4700);
-/// How long whoever listens for wishes may take to hear one.
+/// How long the listener may take to receive a wish to end.
 const HEARD: Duration = Duration::from_secs(3);
 
-/// What a signal means.
+/// The meaning of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wish {
     /// To end in order.

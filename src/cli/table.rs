@@ -29,7 +29,7 @@ pub fn status(switches: &[SwitchInfo], width: Option<usize>, all: bool) -> Strin
     tables + &attachments(switches.iter().flat_map(|switch| &switch.ports).filter(|port| all || waits(port, switches)))
 }
 
-/// Whether nobody is at the other end yet.
+/// Whether there is no peer yet.
 fn waits(port: &PortInfo, switches: &[SwitchInfo]) -> bool {
     let mut others = switches.iter().flat_map(|switch| &switch.ports);
     port.heard.is_empty() && others.all(|other| other.listener.as_ref() != Some(&port.name))
@@ -81,7 +81,7 @@ fn port_row(port: &PortInfo) -> [String; HEAD.len()] {
     ]
 }
 
-/// Who is at the other end, or where it would come, or `-`.
+/// The peer, or where it would connect, or `-`.
 pub fn peer(port: &PortInfo) -> &str {
     [port.peer.as_str(), port.target.as_str()].into_iter().find(|text| !text.is_empty()).unwrap_or("-")
 }
@@ -133,7 +133,7 @@ fn notes(port: &PortInfo) -> String {
     noted([("", peer(port).to_owned()), ("heard ", heard(port)), ("dropped ", reasons(port))])
 }
 
-/// What there is to say of a port, each behind what it is.
+/// Details of a port, each with its label.
 pub fn noted<const N: usize>(parts: [(&str, String); N]) -> String {
     let parts = parts.into_iter().filter(|(_, text)| !["", "-"].contains(&text.as_str()));
     parts.map(|(lead, text)| format!("{lead}{text}")).collect::<Vec<_>>().join("; ")

@@ -53,7 +53,7 @@ impl ByteQueue {
         self.length == 0
     }
 
-    /// What is left of the first chunk; empty only where all is.
+    /// The rest of the first chunk; empty only if the queue is.
     pub fn first(&self) -> &[u8] {
         self.chunks.front().and_then(|chunk| chunk.get(self.done..)).unwrap_or_default()
     }
@@ -84,7 +84,7 @@ impl ByteQueue {
         }
     }
 
-    /// Takes what is left of the first chunk.
+    /// Takes the rest of the first chunk.
     pub fn take_first(&mut self) -> Option<Vec<u8>> {
         let mut chunk = self.chunks.pop_front()?;
         chunk.drain(..std::mem::take(&mut self.done));

@@ -1,4 +1,4 @@
-//! What Contiki's nodes say on a SLIP line beside packets, and what its host tools (tunslip6) answer.
+//! Control messages of Contiki's nodes on a SLIP line, beside packets, and the answers of its host tools (tunslip6).
 //!
 //! ```text
 //! ?P                   which IPv6 prefix?       answered with !P and 8 octets of prefix
@@ -12,7 +12,7 @@
 //! Each is a SLIP packet of its own. They are told from frames and IP packets by their exact form: no IP packet begins
 //! with one of these octets, and no Ethernet frame is as short as a question, or has only text behind `\r`.
 
-/// What a packet says that is no frame.
+/// A control message: a packet that is no frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Word<'a> {
     /// `?P`.

@@ -21,7 +21,7 @@ use crate::wire::Offload;
 )]
 pub struct BadLength(pub u32);
 
-/// What was announced in good order and is no frame. Its bytes were passed over, or will be when they come.
+/// Correctly announced packets that are no frames. Their bytes were skipped, or will be when they come.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Misfits {
     /// Shorter than [`MIN_FRAME`]: how many, and their bytes.
@@ -41,7 +41,7 @@ impl Misfits {
 #[derive(Default)]
 pub struct LengthPrefix {
     carry: Vec<u8>,
-    /// Bytes that are still to come of what was too long for a frame.
+    /// Bytes still to come of a packet that is too long for a frame.
     skip: usize,
 }
 
@@ -86,7 +86,7 @@ impl LengthPrefix {
         Ok(misfits)
     }
 
-    /// Notes what is announced and is no frame, and passes over as much of it as is there. Returns what is left.
+    /// Notes an announced packet that is no frame, and skips the bytes of it that are there. Returns the rest.
     #[cold]
     fn refuse(&mut self, batch: &mut Batch, left: usize, len: u32, misfits: &mut Misfits) -> Result<usize, BadLength> {
         if len as usize > SKIP_MAX {
@@ -99,7 +99,7 @@ impl LengthPrefix {
         Ok(self.pass_over(batch, left))
     }
 
-    /// Passes over what is to be skipped of the `left` bytes in the room. Returns how many bytes are left behind it.
+    /// Skips bytes among the `left` bytes in the room. Returns how many are left behind them.
     fn pass_over(&mut self, batch: &mut Batch, left: usize) -> usize {
         let passed = self.skip.min(left);
         if passed > 0 {

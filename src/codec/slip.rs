@@ -47,7 +47,7 @@ pub fn encode(frame: &[u8], out: &mut Vec<u8>) {
     out.push(END);
 }
 
-/// What the decoder found.
+/// An event of the decoder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event<'a> {
     /// A packet, 1 to the allowed number of bytes.

@@ -54,7 +54,7 @@ pub fn encode(frame: &[u8], out: &mut Vec<u8>) -> Result<(), BadLength> {
     Ok(())
 }
 
-/// What the decoder found.
+/// An event of the decoder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event<'a> {
     /// A frame of 1 to 127 bytes, without FCS.
@@ -77,7 +77,7 @@ pub struct Decoder {
     searching: bool,
 }
 
-/// What to do after one look at the bytes kept.
+/// The step after one look at the kept bytes.
 enum Step {
     /// `kept[..len]` starts with a frame of so many bytes, to be handed out.
     Frame(usize),
@@ -140,7 +140,7 @@ impl Decoder {
         Step::Again
     }
 
-    /// Looks for a frame at the front of what is kept; `ahead` is what comes next.
+    /// Looks for a frame at the front of the kept bytes; `ahead` comes next.
     fn search(&mut self, ahead: &[u8]) -> Step {
         let kept = self.kept.get(..self.len).unwrap_or_default();
         match *kept {
@@ -181,7 +181,7 @@ impl Decoder {
         if std::mem::replace(&mut self.searching, true) { Step::Again } else { Step::Desync }
     }
 
-    /// Moves up to `count` bytes from `input` to the end of what is kept.
+    /// Moves up to `count` bytes from `input` to the end of the kept bytes.
     fn keep(&mut self, input: &mut &[u8], count: usize) {
         let room = self.kept.get_mut(self.len..).unwrap_or_default();
         let count = count.min(room.len()).min(input.len());

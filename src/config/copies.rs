@@ -8,7 +8,7 @@
 //! There only what looks like a slip is refused: one small letter (`{m}`), and `i` with a sum that is none (`{i+x}`,
 //! `{i-1}`). Everywhere `{{i}}` is a literal `{i}`, as `{{m}}` is a literal `{m}`.
 //!
-//! What no two stations of a switch may share has to have the number in it.
+//! Values that must be unique on a switch must contain the number.
 
 use super::grammar::{Fault, Key, split};
 use super::value;
@@ -22,7 +22,7 @@ const FOREIGN: &[&str] = &["ready", "env"];
 /// The words of one instance: its command and its other keys.
 pub type Instance = (Vec<String>, Vec<Key>);
 
-/// What a table stands for: one instance, or with `count` several. Gives the words of each.
+/// Expands a table to one instance or, with `count`, several. Returns the words of each.
 ///
 /// # Errors
 /// `count` is no number in range, or is given twice; a number beyond the range of 32 bits; braces that mean nothing; a
@@ -88,7 +88,7 @@ fn is_ours(word: &str) -> bool {
         || (word.len() == 1 && word.chars().all(|char| char.is_ascii_lowercase()))
 }
 
-/// What stands for `{word}` in this copy.
+/// The value of `{word}` in this copy.
 fn value_of(word: &str, number: u32) -> Result<String, Fault> {
     let more = match word.strip_prefix("i+").map(|digits| (digits.parse::<u32>(), digits)) {
         _ if word == "i" => Some(0),
@@ -103,7 +103,7 @@ fn value_of(word: &str, number: u32) -> Result<String, Fault> {
     sum.map(|sum| sum.to_string()).ok_or_else(|| Fault::new(format!("{{{word}}}: the number is too large")))
 }
 
-/// Refuses a key that gives all copies what only one of them can have. On switches of their own they may.
+/// Refuses a key that gives all copies one exclusive value, unless they are on different switches.
 fn differs(key: &Key, keys: &[Key]) -> Result<(), Fault> {
     let text = key.value.as_deref().unwrap_or_default();
     let apart = keys.iter().any(|key| key.word == "switch" && key.value.as_deref().is_some_and(has_number));
@@ -136,7 +136,7 @@ fn has_number(text: &str) -> bool {
     fill(text, 1, false) != fill(text, 2, false)
 }
 
-/// What to write, so that copies differ.
+/// The hint that makes copies differ.
 fn advice(word: &str, text: &str) -> String {
     match word {
         "mac" => "leave mac out, and each copy has one that is made of its name".to_owned(),
@@ -152,7 +152,7 @@ fn numbered(word: &str, text: &str) -> String {
         let (stem, extension) = text.rsplit_once('.').map_or((text, ""), |(stem, _)| text.split_at(stem.len()));
         return format!("{stem}{{i}}{extension}");
     }
-    // What stands behind the address: a prefix length, or the bracket of an IPv6 address.
+    // The rest behind the address: a prefix length, or the bracket of an IPv6 address.
     let (addr, length) = text.split_at(text.find('/').unwrap_or(text.trim_end_matches(']').len()));
     let digits = addr.len() - addr.bytes().rev().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (front, last) = addr.split_at(digits);

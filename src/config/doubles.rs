@@ -1,5 +1,5 @@
-//! What two of a configuration have or do that is one's alone, and that runs all the same: an IP address, the giving out of
-//! addresses; and what nobody does that somebody waits for. Such networks work by chance, so it is said.
+//! Warnings about conflicts that do not keep a configuration from running: duplicate IP addresses, several DHCP
+//! servers, DHCP clients without a server. Such networks work by chance.
 
 use super::instance::{InstanceSpec, Network};
 use super::kind::PortKind;
@@ -7,7 +7,7 @@ use super::plan::Config;
 use super::port::PortSpec;
 use std::net::IpAddr;
 
-/// Whose an address is: a name, the switch that it is on, and whether this machine has the address itself.
+/// The holder of an address: a name, its switch, and whether this machine has the address itself.
 struct Holder<'a> {
     name: &'a str,
     switch: &'a str,
@@ -15,12 +15,12 @@ struct Holder<'a> {
 }
 
 impl Config {
-    /// What is there twice, a line for each.
+    /// The duplicates, a line for each.
     pub(super) fn doubles(&self) -> Vec<String> {
         let mut odd = self.servers();
         let mut held: Vec<(IpAddr, Holder<'_>)> = Vec::new();
         for (addr, holder) in self.addresses() {
-            // Those of one machine clash whichever switches they are on.
+            // Addresses of one machine clash on whichever switches they are.
             let clash = |other: &Holder<'_>| other.switch == holder.switch || other.is_machine && holder.is_machine;
             if let Some((_, other)) = held.iter().find(|(theirs, other)| *theirs == addr && clash(other)) {
                 odd.push(format!("{} and {} both have the address {addr}", other.name, holder.name));
@@ -42,7 +42,7 @@ impl Config {
         self.switches_in_use().iter().filter_map(|switch| told(&switch.name)).collect()
     }
 
-    /// Programs that ask for an address where nobody is seen who could give one. Another program may.
+    /// Programs that need DHCP where no server is configured. Another program may be one.
     pub(super) fn unserved(&self) -> Vec<String> {
         let asks = |instance: &&InstanceSpec| matches!(&instance.network, Network::Interfaces { host: Some((host, _)), .. } if host.dhcp);
         let may_serve = |other: &InstanceSpec| match &other.network {

@@ -1,15 +1,15 @@
-//! What a network beyond this machine can reach, where a port leads to one.
+//! The exposure of gateways to networks beyond this machine.
 //!
-//! A gateway's guests are programs of the bench, until a port of its switch leads to a network: then they are all machines
-//! there. They would be offered addresses by a DHCP server that is not theirs, and the host's own services would be theirs
-//! to use. So both are off there unless they were asked for, and what is left is said.
+//! A gateway's guests are programs of the bench, until a port of its switch leads to a network: then all machines there
+//! are guests. A foreign DHCP server would offer them addresses, and they could use the host's own services. So both
+//! are off there unless asked for, and the rest is reported.
 
 use super::plan::Config;
 use super::port::PortSpec;
 use crate::config::{Nat, PortKind};
 use crate::error::{Error, Result};
 
-/// The port of these by which machines of a network are on the switch.
+/// The first of these ports that leads to a network.
 fn network<'a>(ports: impl IntoIterator<Item = &'a PortSpec>) -> Option<&'a PortSpec> {
     ports.into_iter().find(|port| port.kind.leads_to_a_network())
 }
@@ -19,7 +19,7 @@ fn nat(port: &PortSpec) -> Option<&Nat> {
 }
 
 impl PortSpec {
-    /// The port as it is among `others` of its switch: what a gateway would do for a network unasked, it does not.
+    /// The port with defaults settled among `others` of its switch: a gateway does nothing for a network unasked.
     #[must_use]
     pub fn settled<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut settled = self.clone();
@@ -34,10 +34,10 @@ impl PortSpec {
         settled
     }
 
-    /// Whether the port may join `others`, which run.
+    /// Checks whether the port may join the running `others`.
     ///
     /// # Errors
-    /// It leads to a network, and a gateway there would do for that what nobody has asked for.
+    /// It leads to a network, for which a gateway there has services on that nobody asked for.
     pub fn may_join<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Result<()> {
         let unasked = |port: &&Self| nat(port).is_some_and(|nat| nat.host_loopback.is_none() || !nat.lan.dhcp_said);
         match others.into_iter().find(unasked) {
@@ -56,14 +56,14 @@ impl PortSpec {
 }
 
 impl Config {
-    /// The configuration with what gateways do on switches from which a network is reached; see the module.
+    /// The configuration with the defaults of gateways settled; see the module.
     #[must_use]
     pub fn settled(&self) -> Self {
         let ports = self.ports.iter().map(|port| port.settled(self.ports_of(&port.switch)));
         Self { ports: ports.collect(), ..self.clone() }
     }
 
-    /// What networks reach by gateways, and what was turned off for them, a line for each.
+    /// A line for each exposure to a network by a gateway, and for each service that was turned off.
     pub(super) fn exposures(&self) -> Vec<String> {
         let gateways = self.ports.iter().filter_map(|port| Some((port, nat(port)?)));
         gateways.filter_map(|(port, nat)| Some(told(port, nat, network(self.ports_of(&port.switch))?))).collect()

@@ -88,7 +88,7 @@ impl Config {
                 errors.extend(added.err());
             }
         }
-        // What an instance with a fault is called is not known, and so not whether another may wait for it.
+        // A faulty instance's name is unknown, so dependencies on it cannot be checked.
         if knows_all {
             let wrong = order(&config.instances).err().unwrap_or_default();
             errors.extend(wrong.into_iter().map(|(index, fault)| {
@@ -99,7 +99,7 @@ impl Config {
         if errors.is_empty() { Ok(config) } else { Err(errors) }
     }
 
-    /// Adds what a table has become. The place of an instance's `after` goes to `waits`.
+    /// Adds the item of a table. The place of an instance's `after` goes to `waits`.
     fn add(&mut self, item: Item, waits: &mut Vec<usize>) -> Result<()> {
         match item {
             Item::Port(port) => self.add_port(*port),
@@ -124,8 +124,8 @@ impl Config {
     }
 }
 
-/// The bytes of a configuration file. What never ends (`/dev/zero`), and a FIFO that nobody may ever write, is none; a
-/// shell's pipe is (`<(generate)`, `/dev/stdin`).
+/// The bytes of a configuration file. An endless device (`/dev/zero`) and a named FIFO are refused; a shell's pipe is
+/// accepted (`<(generate)`, `/dev/stdin`).
 fn read(path: &Path) -> Result<Vec<u8>> {
     let cannot = |cause| Error::system(path.display(), &cause);
     let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(cannot)?;
@@ -145,10 +145,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What every table of a kind became, or what is wrong with it; with the place where it begins.
+/// The items of all tables of a kind, or their faults; with the place where each begins.
 type Items = Vec<std::result::Result<(usize, Item), Fault>>;
 
-/// What a table of the file became.
+/// The item of a table of the file.
 enum Item {
     Port(Box<PortSpec>),
     Switch(SwitchSpec),
@@ -289,7 +289,7 @@ fn command_words(value: &DeValue<'_>) -> std::result::Result<Vec<String>, Fault>
     }
 }
 
-/// A specification that stands in the file at `start`: all its words do.
+/// A specification at `start` of the file, with that place for all its words.
 fn split_at(text: &str, start: usize) -> std::result::Result<Words, Fault> {
     let mut words = split(text).map_err(|fault| Fault { at: Some(start), ..fault })?;
     words.keys.iter_mut().for_each(|key| key.at = start);
@@ -324,7 +324,7 @@ fn port_words(table: &DeTable<'_>) -> std::result::Result<Words, Fault> {
     Ok(words)
 }
 
-/// A key that is no port's, and nearly one of the words that say what it is.
+/// A fault for a key that is no port's but nearly `port`, `type` or `target`.
 fn meant_head(key: &Spanned<DeString<'_>>) -> Option<Fault> {
     let word = key.get_ref().as_ref();
     let is_known = KINDS.iter().flat_map(|row| row.keys).chain(COMMON).any(|row| row.word == word);

@@ -1,21 +1,22 @@
 //! The one grammar of specifications: `TYPE:TARGET[,key[=value]]…`.
 //!
 //! A comma separates, `,,` is a literal comma, a bare key means on. A value may be a specification itself, whose
-//! separator is `+` ([`NESTED`]): `device=cdc-acm+pty=/tmp/ttyA`. A plus needs no quotes in a shell. Text and TOML both end as a list of [`Key`]s, each
-//! with the place it was read from; [`Keys`] checks them against their tables of rows once, and the typed parsers
-//! then take what they know by name. Whatever is wrong is a [`Fault`], which becomes the error that a person reads.
+//! separator is `+` ([`NESTED`]): `device=cdc-acm+pty=/tmp/ttyA`. A plus needs no quotes in a shell. Text and TOML both
+//! end as a list of [`Key`]s, each with the place it was read from; [`Keys`] checks them against their tables of rows
+//! once, and the typed parsers then take them by name. Any mistake is a [`Fault`], which becomes the error for the
+//! user.
 
 use std::fmt::Display;
 
 use super::kind::KeyRow;
 use crate::error::Error;
 
-/// What is wrong with a specification, and where.
+/// A fault of a specification, and its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// What is wrong, naming key and value.
     pub what: String,
-    /// What to do about it.
+    /// A hint for the user.
     pub hint: Option<String>,
     /// Byte offset in the text that the word came from; `None` concerns the whole specification.
     pub at: Option<usize>,
@@ -74,15 +75,15 @@ pub struct Key {
 /// A specification taken apart, before any word of it is understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Words {
-    /// What stands before the first comma.
+    /// The part before the first comma.
     pub head: String,
-    /// What follows.
+    /// The keys behind it.
     pub keys: Vec<Key>,
 }
 
-/// What separates the keys of a specification.
+/// The separator of a specification's keys.
 pub const OUTER: char = ',';
-/// What separates the keys of a specification that is the value of a key.
+/// The separator of the keys of a nested specification.
 pub const NESTED: char = '+';
 
 /// Splits `HEAD[,key[=value]]…`. Any text can be split; the only fault is an empty key.

@@ -1,7 +1,7 @@
-//! One instance as it was asked for: a program that belongs to a bench, a table `[[instance]]` of its file.
+//! One configured instance: a program that belongs to a bench, a table `[[instance]]` of its file.
 //!
 //! An instance has no form on the command line, so its words come from the file alone ([`InstanceSpec::from_words`]).
-//! What an instance waits for, and that no two wait for each other, is checked over all of them (`order.rs`).
+//! Dependencies are checked over all instances (`order.rs`).
 
 mod network;
 
@@ -100,9 +100,9 @@ pub struct InstanceSpec {
     pub name: String,
     /// The program and its arguments; never empty.
     pub command: Vec<OsString>,
-    /// How it is on the network.
+    /// Its attachment to the network.
     pub network: Network,
-    /// What is translated at its ports, unless a TAP of it has rules of its own.
+    /// The translation rules of its ports, unless a TAP of it has rules of its own.
     pub rewrite: Vec<Rule>,
     /// The switch that it joins, unless a TAP of it names another.
     pub switch: String,
@@ -118,13 +118,13 @@ pub struct InstanceSpec {
     pub ready_timeout: Duration,
     /// Whether it is started again.
     pub restart: Restart,
-    /// It keeps the rights of who starts it.
+    /// It keeps the rights of the user who starts it.
     pub privileged: bool,
     /// Where the frames of its ports are captured.
     pub capture: Option<PathBuf>,
     /// Where its output is kept; `None`: in the bench's folder.
     pub log: Option<PathBuf>,
-    /// A word of its command that only a shell would understand, and none reads it.
+    /// Shell syntax in its command, which no shell interprets.
     pub for_a_shell: Option<String>,
 }
 
@@ -138,14 +138,14 @@ pub enum Ready {
     Ping {
         /// Who is asked.
         addr: IpAddr,
-        /// Who asks; `None`: an address of the same network that the file does not name.
+        /// The probe's address; `None`: an address of the same network that the file does not name.
         from: Option<Cidr>,
     },
     /// This address accepts a connection on the instance's switch.
     Tcp {
         /// Who is asked.
         addr: SocketAddr,
-        /// Who asks; `None`: as for a ping.
+        /// The probe's address; `None`: as for a ping.
         from: Option<Cidr>,
     },
 }
@@ -241,7 +241,7 @@ impl InstanceSpec {
         Ok(spec)
     }
 
-    /// The switches that it joins: that of each TAP, or its own; and the one that it is asked on whether it is ready.
+    /// The switches that it joins: that of each TAP, or its own; and that of its readiness check.
     pub fn switches(&self) -> Vec<&str> {
         let asked = matches!(self.ready, Some(Ready::Ping { .. } | Ready::Tcp { .. }));
         let mut names: Vec<&str> = match &self.network {
@@ -380,8 +380,7 @@ fn ready(text: &str) -> value::Parsed<Ready> {
     Ok(asked)
 }
 
-/// What is expected instead of a name, if `addr` is one: an instance has the address that its program takes, which no file
-/// knows.
+/// The expected form, if `addr` is an instance's name: the program chooses its address, which the file does not know.
 fn by_name(addr: &str) -> Option<String> {
     let (name, port) = addr.trim().rsplit_once(':').map_or((addr.trim(), ""), |(name, port)| (name, port));
     let is_name = name.contains(|char: char| char.is_ascii_alphabetic()) && value::name(name).is_ok();
@@ -391,7 +390,7 @@ fn by_name(addr: &str) -> Option<String> {
     })
 }
 
-/// What the parser of regular expressions says at last: the cause, without its drawing of the place.
+/// The last line of a regular expression parser's message: the cause, without its picture of the place.
 fn last_line(text: &str) -> &str {
     text.lines().last().unwrap_or(text).trim_start_matches("error: ")
 }

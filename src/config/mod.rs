@@ -1,13 +1,12 @@
-//! The words in which a person says what should run: port specifications, and the configuration file with its
-//! switches, ports and instances.
+//! The configuration language: port specifications, and the configuration file with its switches, ports and instances.
 //!
 //! ```text
 //! tap:zeth0,addr=…   (command line) ─ grammar::split ─┐
 //! [[port]] type = …  (TOML)         ─ file ───────────┴─ Words ─ Keys checked against kind's rows ─ PortSpec ─ Config
 //! ```
 //!
-//! The one table of port kinds ([`KINDS`]) gives the grammar its words, and help, manual and README their text. What
-//! comes out is typed and within its limits; nothing was opened or resolved yet.
+//! The one table of port kinds ([`KINDS`]) gives the grammar its words, and help, manual and README their text. The
+//! result is typed and within its limits; nothing is opened or resolved yet.
 
 mod copies;
 mod doubles;

@@ -1,12 +1,11 @@
-//! In which order the instances of a bench can start: what each waits for has to be there, and no two may wait for each
-//! other.
+//! Checks the dependencies between the instances of a bench: each must exist, and there must be no cycle.
 
 use super::grammar::{Fault, nearest};
 use super::instance::InstanceSpec;
 use std::collections::HashMap;
 
-/// Checks what the instances wait for. Gives what is wrong, by the place in the list, and why: instances that do not
-/// exist, or, if they all do, some that wait for each other. There is one at least.
+/// Checks the dependencies. Returns at least one fault, with its index in the list: instances that do not exist or, if
+/// all do, instances on a cycle.
 pub fn order(instances: &[InstanceSpec]) -> Result<(), Vec<(usize, Fault)>> {
     let names = || instances.iter().map(|instance| instance.name.as_str());
     let places: HashMap<&str, usize> = names().enumerate().map(|(index, name)| (name, index)).collect();
@@ -31,10 +30,9 @@ pub fn order(instances: &[InstanceSpec]) -> Result<(), Vec<(usize, Fault)>> {
     Err(vec![(first, Fault::new(what).hint("take one `after` out of the ring"))])
 }
 
-/// A ring, its first node in the list first and last; nothing where there is none. `edges` are the nodes that each leads to.
+/// A cycle, its first node in the list first and last; `None`: there is none. `edges` are the successors of each node.
 ///
-/// What is on no ring and leads to none is taken away first (Kahn's algorithm), which takes a step for each edge, so that
-/// only those are left from which a ring is reached.
+/// Nodes from which no cycle is reached are removed first (Kahn's algorithm), in one step for each edge.
 fn ring(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
     let mut led_to_by = vec![Vec::new(); edges.len()];
     for (from, to) in edges.iter().enumerate().flat_map(|(from, to)| to.iter().map(move |to| (from, *to))) {
@@ -51,14 +49,14 @@ fn ring(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
             }
         }
     }
-    // Whoever is left is on a ring, or leads to one: following the first edge that leads to such a one ends on a ring.
+    // The rest are on a cycle or lead to one: following the first edge to another of the rest ends on a cycle.
     let is_left = |node: &usize| left.get(*node).is_some_and(|count| *count > 0);
     let mut at = (0..edges.len()).find(is_left)?;
     let mut seen = vec![false; edges.len()];
     while !std::mem::replace(seen.get_mut(at)?, true) {
         at = edges.get(at)?.iter().copied().find(is_left)?;
     }
-    // `at` is on a ring. Around it once, and then from its first node in the list.
+    // `at` is on a cycle. Collect it, and rotate it to its first node in the list.
     let mut around = vec![at];
     loop {
         let next = edges.get(*around.last()?)?.iter().copied().find(is_left)?;

@@ -1,5 +1,5 @@
-//! Everything that should run: the switches, ports and instances of a file and of the command line, checked against
-//! each other.
+//! A whole configuration: the switches, ports and instances of a file and of the command line, checked against each
+//! other.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::switch::{Links, RadioConfig};
 /// The switches and ports that should run.
 ///
 /// A port with a new name is added with [`Config::add_port`]. A second configuration, the command line's, is laid over
-/// a first with [`Config::overlay`]: what has the same name replaces, the rest is added.
+/// a first with [`Config::overlay`]: items of the same name are replaced, the others added.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -55,7 +55,7 @@ impl Config {
         Ok(())
     }
 
-    /// Adds an instance. What it waits for is left to [`Config::check`].
+    /// Adds an instance. Its dependencies are left to [`Config::check`].
     ///
     /// # Errors
     /// A usage error if another instance or a port has its name.
@@ -93,7 +93,7 @@ impl Config {
         }
     }
 
-    /// Checks that this can run, and returns what is odd about it, one line each.
+    /// Checks that this can run, and returns warnings, one line each.
     ///
     /// # Errors
     /// A usage error if there is no port, or if two ports want the same name, path, address or interface.
@@ -128,7 +128,7 @@ impl Config {
         Ok(odd)
     }
 
-    /// Checks the instances' names against the ports', and what they wait for.
+    /// Checks the instances' names against the ports', and their dependencies.
     fn check_instances(&self) -> Result<()> {
         let mut taken: HashSet<&str> = self.ports.iter().map(|port| port.name.as_str()).collect();
         for instance in &self.instances {
@@ -161,7 +161,7 @@ impl Config {
         Ok(Some(RadioConfig { links, seed: switch.seed, collisions: switch.collisions }))
     }
 
-    /// What is odd about the names in a file of links.
+    /// Warnings about the names in a file of links.
     fn strangers(&self, switch: &str, links: &Links) -> Vec<String> {
         if links.names().is_empty() {
             return Vec::new();
@@ -258,20 +258,20 @@ fn conflict(other: &PortSpec, port: &PortSpec) -> Option<Error> {
     if let Some(error) = same_host(other, port) {
         return Some(error);
     }
-    // First: where this clashes, another name would not help.
+    // First, as another name would not help against this clash.
     same_claim(other, port, |_| true).or_else(|| {
         let error = || Error::usage(format!("{port} and {other} are both called {}", port.name));
         (other.name == port.name).then(|| error().hint("each port needs a name of its own: name=NAME"))
     })
 }
 
-/// Why `port` cannot be added to a bridge that runs `other`: both want one path. What else they may both want, the system
-/// lets them share, or says itself whose it is.
+/// Why `port` cannot be added to a bridge that runs `other`: both want one path. Other resources the system lets them
+/// share, or its error names the owner.
 pub fn same_path(other: &PortSpec, port: &PortSpec) -> Option<Error> {
     same_claim(other, port, |claim| claim.starts_with("path "))
 }
 
-/// Why `port` cannot run beside `other` as both want a thing of the machine that is one's alone: a path, an interface.
+/// Why `port` cannot run beside `other`, as both want an exclusive resource of the machine: a path, an interface.
 fn same_claim(other: &PortSpec, port: &PortSpec, counts: fn(&str) -> bool) -> Option<Error> {
     let theirs = other.kind.text().claims();
     let claim = port.kind.text().claims().into_iter().find(|claim| counts(claim) && theirs.contains(claim))?;

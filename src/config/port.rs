@@ -1,4 +1,4 @@
-//! One port as it was asked for: the keys that every kind has, and the kind.
+//! One configured port: the keys that every kind has, and the kind.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub const SERVICE_MTU: std::ops::RangeInclusive<u32> = 1280..=65_521;
 /// The least `mtu=` of a port with bare IP packets: what every IPv4 host takes (RFC 791, 3.1).
 pub const LEAST_IP_MTU: u32 = 576;
 
-/// A port as it was asked for.
+/// A configured port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct PortSpec {
@@ -50,7 +50,7 @@ pub struct PortSpec {
     pub statics: Vec<Mac>,
     /// Addresses that are translated: no two rules contradict each other.
     pub rewrite: Vec<Rule>,
-    /// What it is.
+    /// Its kind.
     pub kind: PortKind,
 }
 
@@ -152,7 +152,7 @@ impl PortSpec {
         out.finish()
     }
 
-    /// What it is, without its kind and its names: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`.
+    /// Its target and keys, without its kind and its names: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`.
     pub fn target(&self) -> String {
         let (target, settings) = (self.kind.text().target(), self.settings());
         if settings.is_empty() { target } else { format!("{target},{settings}") }
@@ -191,12 +191,12 @@ impl PortSpec {
         }
     }
 
-    /// Whether its addresses are guarded: where that is said, and on an isolated port unless it is denied.
+    /// Whether its addresses are guarded: with `guard`, and on an isolated port unless `guard=off`.
     pub fn is_guarded(&self) -> bool {
         self.guard.unwrap_or(self.isolate)
     }
 
-    /// What of these is the port's own on the switch: what `rewrite=` takes for another is nobody's there.
+    /// Those of `addresses` that are the port's own on the switch: not those that `rewrite=` replaces.
     pub fn own_on_switch(&self, addresses: impl IntoIterator<Item = Address>) -> impl Iterator<Item = Address> {
         let is_rewritten = |address: &Address, rule: &Rule| match (*rule, *address) {
             (Rule::Mac, Address::Mac(_)) => true,
@@ -208,7 +208,7 @@ impl PortSpec {
         addresses.into_iter().filter(move |address| !self.rewrite.iter().any(|rule| is_rewritten(address, rule)))
     }
 
-    /// How a peer is attached, where there is anything left to do.
+    /// The command that attaches a peer, if one is needed.
     pub fn attach_hint(&self) -> Option<Attach> {
         self.kind.text().attach(&self.name)
     }
@@ -229,7 +229,7 @@ impl std::str::FromStr for PortSpec {
     }
 }
 
-/// What is translated at a port, or at those of an instance.
+/// The translation rules of a port, or of an instance's ports.
 pub(super) fn rewrite(keys: &mut Keys) -> std::result::Result<Vec<Rule>, Fault> {
     let rules = keys.values("rewrite", value::rewrite)?;
     check_rules(&rules)?;

@@ -1,5 +1,4 @@
-//! What the programs of a bench need of the machine, as far as it can be seen before any of them is started: a folder to
-//! run in, and a log that is nobody else's.
+//! Needs of a bench's programs that can be checked before any is started: a folder to run in, and a log of their own.
 
 use super::instance::InstanceSpec;
 use super::kind::{Access, PortKind, Slip, Transport, Wpan};
@@ -10,9 +9,9 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 impl PortSpec {
-    /// The same for programs that root starts: they stay root, without the right to what is another user's, while the bridge
-    /// goes on as somebody else, whose sockets, terminals and FIFOs are. Unless it is said whose they are, root's group has
-    /// them, too.
+    /// The same for programs that root starts: they stay root, but without access to other users' files, while the
+    /// bridge runs as another user, who owns its sockets, terminals and FIFOs. Unless `mode=`, `user=` or `group=` is
+    /// given, root's group may use them, too.
     #[must_use]
     pub fn for_programs_of_root(mut self) -> Self {
         let access = match &mut self.kind {
@@ -42,8 +41,8 @@ impl Config {
         Self { ports: ports.collect(), ..self.clone() }
     }
 
-    /// Checks what `zbridge up` would find wrong only when it starts the instances. Returns what is odd, one line each: a
-    /// folder that is not there may still be made by an instance that comes before.
+    /// Checks for errors that `zbridge up` would find only when it starts the instances. Returns warnings, one line
+    /// each: a missing folder may still be made by an earlier instance.
     ///
     /// # Errors
     /// Two instances with one log; a folder that is not there when it is needed.
@@ -82,7 +81,7 @@ fn is_or_becomes_a_file(log: &Path) -> bool {
     log.metadata().map_or(true, |found| found.is_file())
 }
 
-/// The same path without `.` in it, absolute where the system tells where this process is.
+/// The same path without `.` in it, absolute if the current folder is known.
 fn plain(path: &Path) -> PathBuf {
     let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     full.canonicalize().unwrap_or_else(|_| full.components().filter(|part| *part != Component::CurDir).collect())

@@ -1,7 +1,7 @@
-//! What only a shell would understand in a command that is written as one text: no shell reads it.
+//! Detects shell syntax in a command that is written as one text, as no shell interprets it.
 
-/// The first word of `text` that a shell would not pass on as it is: an operator, a redirection, a variable, a command in
-/// backquotes. What is quoted is meant as it is; so is what a URL has within a word.
+/// The first word of `text` that a shell would not pass on literally: an operator, a redirection, a variable, a command
+/// substitution. Quoted text is literal; so are the special characters of a URL within a word.
 pub fn shell_word(text: &str) -> Option<String> {
     let mut words = Vec::new();
     let mut word = Word::default();
@@ -30,7 +30,7 @@ struct Word {
     text: String,
     /// Some of it was.
     is_quoted: bool,
-    /// A shell would put something else in its place.
+    /// A shell would expand it.
     expands: bool,
 }
 

@@ -1,4 +1,4 @@
-//! One switch as it was asked for: `NAME[,key=value]…`, or a table `[switch.NAME]`.
+//! One configured switch: `NAME[,key=value]…`, or a table `[switch.NAME]`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ pub static SWITCH_KEYS: &[KeyRow] = &[
     },
 ];
 
-/// What a switch switches.
+/// The medium of a switch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Medium {
@@ -91,7 +91,7 @@ impl Medium {
     }
 }
 
-/// A switch as it was asked for.
+/// A configured switch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct SwitchSpec {
@@ -108,9 +108,9 @@ pub struct SwitchSpec {
     ///
     /// [`QUEUE_LIMIT`]: crate::limits::QUEUE_LIMIT
     pub queue_limit: Option<usize>,
-    /// What it switches; `None`: what its ports are for.
+    /// Its medium; `None`: by its ports.
     pub medium: Option<Medium>,
-    /// The file that says who hears whom on a radio medium; `None`: everybody hears everybody.
+    /// The file with the links of a radio medium; `None`: every node hears every other.
     pub links: Option<PathBuf>,
     /// Decides the losses of a radio medium; 0 unless said.
     pub seed: u64,

@@ -3,11 +3,11 @@
 use crate::visible::visible;
 use std::borrow::Cow;
 
-/// Characters that a meaning needs beside its word.
+/// The least width of a meaning beside its word.
 const LEAST_ROOM: usize = 30;
 
 /// Aligns `rows` in columns two blanks apart; the last column of a row is not padded. Each line starts with `indent`
-/// and ends with a newline. What is in the cells may be anybody's: it is shown as [`visible`] has it.
+/// and ends with a newline. Cells may have untrusted text: it is escaped by [`visible`].
 pub fn columns<R: AsRef<[C]>, C: AsRef<str>>(indent: &str, rows: &[R]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
@@ -64,7 +64,7 @@ pub fn wrap(indent: &str, width: usize, text: &str) -> String {
     lines
 }
 
-/// Aligns words and what they mean in two columns. Where a `width` is given, no line is longer, the indent included: a
+/// Aligns words and their meanings in two columns. Where a `width` is given, no line is longer, the indent included: a
 /// meaning goes on below where it began, or begins below its word where there is little room beside.
 pub fn meanings(indent: &str, width: Option<usize>, rows: &[[String; 2]]) -> String {
     let Some(width) = width else { return columns(indent, rows) };

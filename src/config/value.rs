@@ -78,7 +78,7 @@ pub fn name_from(text: &str) -> String {
     text.chars().map(|char| if named(char) { char } else { '-' }).take(NAME_BYTES).collect()
 }
 
-/// `NAME-2`, not longer than a name may be: what the next one of a name is called.
+/// `NAME-2`, not longer than a name may be: the next name when `NAME` is taken.
 pub fn numbered(name: &str, number: usize) -> String {
     let end = format!("-{number}");
     let room = NAME_BYTES.saturating_sub(end.len());
@@ -128,7 +128,7 @@ pub fn station(text: &str) -> Parsed<Mac> {
         .ok_or_else(|| "one station's MAC address, as 02:00:5e:00:53:01 (the first octet even)".to_owned())
 }
 
-/// What a port translates: `mac`, `mac=OLD:NEW` or `ip=OLD:NEW`, two different addresses of one host each.
+/// A port's translation rule: `mac`, `mac=OLD:NEW` or `ip=OLD:NEW`, two different addresses of one host each.
 pub fn rewrite(text: &str) -> Parsed<Rule> {
     let form =
         || "mac, mac=OLD:NEW or ip=OLD:NEW, as ip=192.0.2.1:192.0.2.11 or ip=[2001:db8::1]:[2001:db8::11]".to_owned();

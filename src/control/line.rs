@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-/// A line that is longer than it may be. What follows cannot be told apart from it: the connection is of no more use.
+/// A line that is too long. The input behind it cannot be told apart: the connection is unusable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a line of more than {limit} bytes")]
 pub struct TooLong {
@@ -28,7 +28,7 @@ impl Lines {
         Self { bytes: Vec::new(), taken: 0, searched: 0, limit }
     }
 
-    /// Adds what has come.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.taken);
         self.searched -= self.taken;
@@ -36,7 +36,7 @@ impl Lines {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// What has come behind the lines that were taken: it is of no line any more.
+    /// The bytes behind the lines that were taken, which belong to no line.
     pub fn into_rest(mut self) -> Vec<u8> {
         self.bytes.drain(..self.taken);
         self.bytes

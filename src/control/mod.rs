@@ -1,4 +1,4 @@
-//! The words of the control socket: what a program asks of a running bridge, and what it is answered.
+//! The protocol of the control socket: requests to a running bridge, and its answers.
 //!
 //! A connection carries lines of JSON (RFC 8259), each ended by `\n`. The bridge speaks first, once:
 //!

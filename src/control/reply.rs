@@ -1,4 +1,4 @@
-//! What a running bridge answers.
+//! The answers of a running bridge.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub struct Reply<T = serde_json::Value> {
     /// The number of the request; `null` where it had none or could not be read.
     #[serde(default)]
     pub id: Option<u64>,
-    /// It was done: what was asked for.
+    /// Success: the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ok: Option<T>,
     /// It was not done, and why.
@@ -47,7 +47,7 @@ pub struct Failure {
     pub class: String,
     /// What failed.
     pub what: String,
-    /// What to do, where there is something.
+    /// A hint, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The errno of the system's refusal that lies behind it, where one does.
@@ -84,7 +84,7 @@ pub struct StatusInfo {
     /// When it began, in seconds since 1970.
     #[serde(default)]
     pub since: u64,
-    /// What its threads have given up, in words; `None`: nothing.
+    /// The confinement of its threads, in words; `None`: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
     /// Its switches.
@@ -111,7 +111,7 @@ pub struct SwitchInfo {
 pub struct TroubleInfo {
     /// `ended`: it has failed, and has no ports any more. `hangs`: it has not answered for a second.
     pub state: String,
-    /// What happened, or where it hangs.
+    /// Why it ended, or where it hangs.
     pub reason: String,
 }
 
@@ -237,7 +237,7 @@ pub struct Added {
 pub struct FdbPage {
     /// At most [`FDB_PAGE`](super::FDB_PAGE) entries.
     pub entries: Vec<FdbInfo>,
-    /// There are more: what to ask for them with.
+    /// There are more entries: the cursor to ask for them with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<super::Cursor>,
 }
@@ -281,9 +281,9 @@ pub struct AddressInfo {
     pub port: String,
     /// Seconds since it was told last.
     pub age: u64,
-    /// Two stations have it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub shared: bool,
+    /// The MAC address of another station that has it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
 }
 
 impl Reply {

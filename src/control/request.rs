@@ -1,4 +1,4 @@
-//! What may be asked of a running bridge.
+//! The requests to a running bridge.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::capture::Wish;
 use crate::error::Error;
 
-/// What can stand in `command`, in the order of [`Command`]: the list that an unknown word is answered with.
+/// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
 const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "wait", "capture"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
@@ -83,7 +83,7 @@ pub enum Command {
         /// One switch only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         switch: Option<String>,
-        /// What is wanted.
+        /// The wish.
         #[serde(flatten)]
         wish: Wish,
     },
@@ -115,7 +115,7 @@ pub struct Request {
 pub struct BadRequest {
     /// The asker's number.
     pub id: Option<u64>,
-    /// What is wrong, of class usage.
+    /// An error of class usage.
     pub error: Error,
 }
 

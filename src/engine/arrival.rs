@@ -14,10 +14,10 @@ use crate::frame::PortId;
 use crate::port::Gone;
 use crate::time::Duration;
 
-/// How often a line is looked at whose peer may arrive without a descriptor telling of it.
+/// Interval of the checks of a line whose peer may arrive without an event on any descriptor.
 const PEER_CHECK: Duration = Duration::from_millis(100);
 
-/// A port whose peer has to come first takes no part until it has.
+/// Keeps a port out of the switch until its peer has come.
 pub(super) fn begin(ports: &mut Ports, id: PortId) {
     ports.set_down(id);
     settle(ports, id);
@@ -56,7 +56,7 @@ pub(super) fn await_next(ports: &mut Ports, id: PortId, mut lost: Lost) -> Optio
         return Some(lost);
     }
     log::info!("{}: {}; waiting for its next peer", ports.edges.name(id), lost.gone.0);
-    // A descriptor that is closed by now may have its number anew, and is then watched anew.
+    // A new descriptor may have the number of a closed one, and must then be registered anew.
     ports.watch.forget(before);
     if ports.watch_edge(id, &lost.edge).is_err() {
         return Some(lost);

@@ -12,12 +12,12 @@ use crate::port::{Budget, Edge, Inhaled};
 use crate::switch::Flush;
 use crate::time::Duration;
 
-/// After how long a port is tried again for which the system had no memory.
+/// The pause of a port after the system had no memory for it.
 const STARVED_RETRY: Duration = Duration::from_millis(10);
-/// After so many frames a breath does not inhale from further ports, so that the queues hold what one breath brings.
+/// Frames after which a breath reads from no further port, so that the queues can hold one breath.
 const BREATH_FRAMES: usize = 1024;
 
-/// Where frames lie from when they were read until they have left.
+/// The batch in which frames lie from their read to their send.
 pub(super) struct Breath {
     batch: Batch,
 }
@@ -27,7 +27,7 @@ impl Breath {
         Self { batch: Batch::new(BATCH_BYTES) }
     }
 
-    /// One breath. Ports whose edges have failed in it are left to be seen to.
+    /// One breath. Ports whose edges fail in it are noted in `found`.
     pub fn breathe(&mut self, ports: &mut Ports) {
         self.inhale(ports);
         ports.edges.pulse.at(Call::Inside);

@@ -34,11 +34,11 @@ struct Running {
     over: Receiver<()>,
 }
 
-/// A switch opens its ports again, and those that are added, and starts the programs of `exec:`.
+/// A switch opens ports, anew too, and starts the programs of `exec:`.
 static ROLE: Role =
     Role { programs: true, ..Role::new("switch", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
 
-/// Running switches. When this is dropped they are stopped, and what they had made is removed.
+/// Running switches. Dropping it stops them and removes the paths and interfaces that they made.
 pub struct Bridge {
     switches: Vec<Running>,
     ended: Receiver<Ended>,
@@ -106,7 +106,7 @@ impl Bridge {
         Self { switches: Vec::new(), ended, parts }
     }
 
-    /// Starts the threads. Where one cannot be, those that run are stopped: by the drop of this.
+    /// Starts the threads. If one cannot be started, dropping `self` stops those that run.
     pub(super) fn spawn(mut self, engines: Vec<(Engine, Handle)>) -> Result<Self> {
         for (engine, handle) in engines {
             self.switches.push(spawn(engine, handle, self.parts.clone())?);
@@ -128,7 +128,7 @@ impl Bridge {
         self.switches.iter().map(|running| running.handle.clone()).collect()
     }
 
-    /// What its parts have in common.
+    /// The state shared by its threads.
     pub(super) fn parts(&self) -> Arc<Parts> {
         self.parts.clone()
     }
@@ -178,17 +178,17 @@ impl Bridge {
         self.switches.iter().map(|running| running.handle.status()).collect()
     }
 
-    /// Where it is told which switch, or which service of one, has ended by itself. What has nothing to do with it goes on.
+    /// The channel of switches and services that ended by themselves. The others go on.
     pub(crate) fn ended(&self) -> &Receiver<Ended> {
         &self.ended
     }
 
-    /// Waits until a switch, or a service of one, has ended by itself: which, and why. What has nothing to do with it goes
-    /// on. `None` when none has within `timeout`, which may be for ever.
+    /// Waits until a switch, or a service of one, ends by itself, while the others go on. `None`: none did within
+    /// `timeout`; without one it waits for ever.
     pub fn wait_ended(&self, timeout: Option<Duration>) -> Option<Ended> {
         match timeout {
             Some(timeout) => self.ended.recv_timeout(timeout).ok(),
-            // This holds what tells.
+            // `self` holds a sender, so `recv` cannot fail.
             None => self.ended.recv().ok(),
         }
     }
@@ -207,8 +207,8 @@ impl Bridge {
         failure.map_or(Ok(last), Err)
     }
 
-    /// Stops all switches and closes their ports. Gives what they had counted, those too that had ended by themselves; and
-    /// why the first of them had, or which one does not end.
+    /// Stops all switches and closes their ports. Returns the last status of each, and the first failure: why a switch
+    /// or service ended by itself, or which switch does not end.
     pub fn finish(mut self) -> (Vec<SwitchStatus>, Option<Error>) {
         self.end()
     }
@@ -223,7 +223,7 @@ impl Bridge {
         for (status, Running { handle, thread, over }) in asked {
             last.push(status.recv_deadline(deadline).unwrap_or_else(|_| handle.last_status()));
             failure = match over.recv_deadline(deadline) {
-                // It has said it to the parts, too.
+                // Its error is among the failures of the parts, too.
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => failure.or(thread.join().ok().and_then(Result::err)),
                 Err(RecvTimeoutError::Timeout) => failure.or(Some(does_not_end(&handle))),
             };
@@ -235,13 +235,13 @@ impl Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         if !self.switches.is_empty() {
-            // Who wanted to know how it went has called `stop`.
+            // For the outcome there is `stop`.
             let _ = self.end();
         }
     }
 }
 
-/// Captures what the ports of instances send, which come and go.
+/// Starts the captures of instances, whose ports come and go.
 fn capture_instances(config: &Config, engines: &mut [(Engine, Handle)]) -> Result<()> {
     for (path, ports) in config.instances.iter().flat_map(|instance| instance.captures()) {
         let (inlet, running) = recorder::start_file(path, ports.into_iter().map(str::to_owned).collect())?;
@@ -269,10 +269,10 @@ fn spawn(mut engine: Engine, handle: Handle, parts: Arc<Parts>) -> Result<Runnin
     let run = move || {
         let _over = over_here;
         let outcome = contained(format_args!("switch {switch}"), || engine.run());
-        // What is left to do for it is no breath.
+        // The rest is not watched as a breath.
         engine.pulse.end();
         let Err(why) = outcome else { return Ok(()) };
-        // What it knew before is shown from now on; where even that fails, it had nothing.
+        // Its last status is shown from now on; an empty one if even that panics.
         let known = contained("its end", || Ok(engine.status())).unwrap_or_default();
         theirs.end(SwitchStatus { condition: Condition::Ended(why.clone()), ..known.departed(&switch) });
         // Its ports are closed, and their paths removed.

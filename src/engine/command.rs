@@ -1,10 +1,10 @@
-//! What other threads may ask of a running switch, and what it answers.
+//! The commands that other threads send to a running switch, and its answers.
 //!
 //! Commands travel on a channel and wake the engine; each carries the channel for its answer. The engine looks at them
 //! once a breath, so they are answered under any load. The channel has no bound of its own: whoever sends a command
 //! waits for its answer, so it holds one command of each thread that has a [`Handle`] at most.
 //!
-//! What may take its time is not the engine's to do. Names are looked up and services opened by the thread that asks
+//! The engine does nothing that may block. Names are looked up and services opened by the thread that asks
 //! ([`Beforehand`]), and a table is read a part at a time ([`Handle::fdb`]).
 
 use super::fault::Parts;
@@ -28,7 +28,7 @@ use mio::Waker;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
 
-/// What a switch knows of an IP address, with its port's name.
+/// A station's IP address as the switch knows it, with the name of its port.
 pub type NamedKnown = (Known, String);
 
 /// How a port is opened.
@@ -40,7 +40,7 @@ pub(super) enum Means {
 }
 
 pub(super) enum Command {
-    /// Whether a port may join.
+    /// Checks whether a port may be added.
     Admits(Box<PortSpec>, Sender<Result<()>>),
     AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<channel::ServiceEnd>>),
@@ -49,16 +49,16 @@ pub(super) enum Command {
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
     Known(Sender<(Vec<NamedKnown>, Vec<Mac>)>),
-    /// Captures for one more.
+    /// Starts a capture.
     Capture(Inlet, Sender<()>),
-    /// Captures no more for the one of this number.
+    /// Ends the capture with this number.
     EndCapture(u64),
     Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }
 
-/// The way of commands to a switch. When the last handle goes the switch is woken, finds that nobody commands it any more,
-/// and ends.
+/// The command channel of a switch. Dropping the last handle wakes the switch, which finds the channel disconnected and
+/// ends.
 struct Line {
     /// `None` only in the drop.
     commands: Option<Sender<Command>>,
@@ -74,29 +74,29 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.commands = None;
-        // One that cannot be woken has ended.
+        // The waker fails only when the switch has ended.
         let _ = self.waker.wake();
     }
 }
 
-/// What a switch was at last, once it has ended by itself.
+/// The last status of a switch that has ended by itself.
 #[derive(Default)]
 pub(super) struct Fate(OnceLock<SwitchStatus>);
 
 impl Fate {
-    /// It has ended so. The first word stands.
+    /// Records the last status. Only the first call counts.
     pub fn end(&self, last: SwitchStatus) {
         let _ = self.0.set(last);
     }
 }
 
-/// Commands a switch from another thread. One that hangs in a breath is waited for no longer than a second.
+/// Commands a switch from another thread. A call gives up on a switch that hangs in one breath for a second.
 #[derive(Clone)]
 pub struct Handle {
     name: String,
     line: Arc<Line>,
     pulse: Arc<Pulse>,
-    /// Those of the bridge, for the services that are started here.
+    /// The bridge's parts, for the services that are started here.
     parts: Weak<Parts>,
     fate: Arc<Fate>,
 }
@@ -118,7 +118,7 @@ impl Handle {
         &self.name
     }
 
-    /// Where it is noted how the switch has ended.
+    /// The place of the switch's last status.
     pub(super) fn fate(&self) -> Arc<Fate> {
         self.fate.clone()
     }
@@ -128,7 +128,7 @@ impl Handle {
         self.fate.0.get().is_some()
     }
 
-    /// Why nobody should wait for it.
+    /// Why it gives no answer: it has ended, or hangs.
     pub(super) fn trouble(&self) -> Option<Error> {
         self.pulse.trouble()
     }
@@ -141,7 +141,7 @@ impl Handle {
         }
     }
 
-    /// Sends a command. Gives where its answer comes.
+    /// Sends a command, and returns the channel of its answer.
     fn send<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<Receiver<T>> {
         let (sender, answer) = bounded(1);
         if !self.line.send(command(sender)) {
@@ -164,7 +164,7 @@ impl Handle {
                 Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            // It was in this breath all the time.
+            // The switch has been in the same breath all the time.
             if let Some(breath) = breath.filter(|_| breath == self.pulse.breath()) {
                 self.pulse.hangs_in(breath);
             }
@@ -174,7 +174,7 @@ impl Handle {
         }
     }
 
-    /// The IP addresses that stations say they have, each with its port's name, and the MAC addresses that two have.
+    /// The IP addresses claimed by stations, each with its port's name, and the MAC addresses claimed by two of them.
     ///
     /// # Errors
     /// The switch has ended.
@@ -187,7 +187,7 @@ impl Handle {
     /// # Errors
     /// As [`crate::port::open`], or its name is taken.
     pub fn add_port(&self, spec: PortSpec) -> Result<()> {
-        // What has no place is not opened.
+        // Refuse the port before its resources are opened.
         self.ask(|answer| Command::Admits(Box::new(spec.clone()), answer))??;
         let means = Means::Open(Beforehand::of(&spec, Some(&self.context()?))?);
         self.ask(|answer| Command::AddPort(Box::new(spec), means, answer))?.map_err(Error::told)
@@ -225,7 +225,7 @@ impl Handle {
         self.ask(|answer| Command::AddService(name.to_owned(), config, started, answer))?
     }
 
-    /// What a service that is started here has to know.
+    /// The context for a service that is started here.
     fn context(&self) -> Result<BridgeContext> {
         let parts = self.parts.upgrade().ok_or_else(|| self.ended())?;
         Ok(BridgeContext { switch: self.name.clone(), waker: self.line.waker.clone(), parts })
@@ -239,7 +239,7 @@ impl Handle {
         self.ask(|answer| Command::RemovePort(name.to_owned(), answer))?
     }
 
-    /// The switch and its ports. Of one that has ended by itself or hangs, that it does and why.
+    /// The switch and its ports. For a switch that hangs or has ended by itself, the reason.
     ///
     /// # Errors
     /// The switch was stopped.
@@ -250,7 +250,7 @@ impl Handle {
         })
     }
 
-    /// What is known of a switch that gives no answer.
+    /// The status of a switch that gives no answer.
     pub(super) fn last_status(&self) -> SwitchStatus {
         let hangs = || SwitchStatus {
             name: self.name.clone(),
@@ -260,13 +260,13 @@ impl Handle {
         self.fate.0.get().cloned().unwrap_or_else(hangs)
     }
 
-    /// Has `watcher` told of changes from now on, while it wants to hear of them.
+    /// Registers `watcher`, which is told of changes as long as it wants to be.
     pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
         // A switch that has ended changes no more.
         let _ = self.line.send(Command::Watch(watcher.clone()));
     }
 
-    /// Has it captured for `inlet`.
+    /// Starts a capture into `inlet`.
     ///
     /// # Errors
     /// The switch has ended, or hangs.
@@ -274,17 +274,17 @@ impl Handle {
         self.ask(|answer| Command::Capture(inlet, answer))
     }
 
-    /// Has it captured no more for the one of this number.
+    /// Ends the capture with this number.
     pub(super) fn end_capture(&self, number: u64) {
-        // One that has ended captures no more.
+        // A switch that has ended captures nothing.
         if self.line.send(Command::EndCapture(number)) {
             let _ = self.line.waker.wake();
         }
     }
 
-    /// Tells the switch to end. Gives where it says what it had counted.
+    /// Tells the switch to end, and returns the channel of its last status.
     pub(super) fn ask_to_stop(&self) -> Receiver<SwitchStatus> {
-        // From one that has ended already nothing comes.
+        // A switch that has ended already sends nothing.
         self.send(Command::Stop).unwrap_or_else(|_| bounded(0).1)
     }
 }

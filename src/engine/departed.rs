@@ -1,13 +1,13 @@
-//! What ports had counted that are gone: those that were removed, and those whose descriptor was handed over and lost.
+//! The counters of ports that are gone: removed, or handed over as a descriptor that was lost.
 //!
-//! A port that comes back under the same name, as an instance that is started again does, has a new row while it is
-//! there, and adds to the row of its kind and name when it goes, as the clients of a listener do. Only so many names are
-//! kept: a bridge may run for months.
+//! A port that comes back under the same name (its instance was restarted) has a new row while it is there. When it
+//! goes, its counters are added to the kept row of its kind and name, as a listener's clients' are. Only [`KEPT`] rows
+//! are kept: a bridge may run for months.
 
 use super::status::PortStatus;
 use crate::counters::Counters;
 
-/// Names that are kept; of more, those that left last.
+/// Names that are kept: those that left last.
 const KEPT: usize = 64;
 
 /// See the head of the file.
@@ -30,7 +30,7 @@ impl Departed {
         self.rows.push(row);
     }
 
-    /// Those that are kept, in the order in which they left.
+    /// The kept rows, in the order in which the ports left.
     pub fn rows(&self) -> &[PortStatus] {
         &self.rows
     }

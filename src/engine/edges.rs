@@ -1,7 +1,7 @@
-//! The descriptors behind the ports of a switch: where frames leave, and what turns out while they do.
+//! The edges behind the ports of a switch: frames leave by them, and conditions of ports are found there.
 //!
-//! What turns out ([`Found`]) is seen to when the breath is over: an edge that is busy, has failed or has lost its link in
-//! the middle of a batch keeps nobody waiting.
+//! These conditions ([`Found`]) are handled when the breath is over: an edge that is busy, fails or loses its link in
+//! the middle of a batch delays no other port.
 
 use super::lists::Lists;
 use super::pulse::{Call, Pulse};
@@ -14,25 +14,25 @@ use crate::switch::{Taken, Transmit};
 use crate::time::Duration;
 use std::sync::Arc;
 
-/// What a breath has found out about ports.
+/// Conditions of ports found in a breath.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Those that did not take all they were offered.
+    /// Ports that did not take all they were offered.
     pub full: Vec<PortId>,
-    /// Those whose edge has failed.
+    /// Ports whose edge has failed.
     pub gone: Vec<PortId>,
-    /// Those that could not send for want of memory.
+    /// Ports that could not send for want of memory.
     pub starved: Vec<PortId>,
-    /// Those whose link may have changed.
+    /// Ports whose link may have changed.
     pub links: Vec<PortId>,
 }
 
-/// The places of all ports, by their numbers, and what is to be done for them.
+/// The slots of all ports, by number, and their work lists.
 pub(super) struct Edges {
     slots: Vec<Option<PortSlot>>,
-    /// Ports inside the process, which call through the waker.
+    /// Ports inside the process, which signal through the waker.
     channels: Vec<PortId>,
-    /// Ports whose edges have something to do at a time of their own.
+    /// Ports whose edges have timers.
     timed: Vec<PortId>,
     /// Room for frames that are translated on their way out.
     scratch: Scratch,
@@ -42,7 +42,7 @@ pub(super) struct Edges {
 }
 
 impl Edges {
-    /// No ports. What is done is noted in `pulse`.
+    /// No ports. Calls of edges are noted in `pulse`.
     pub fn new(pulse: Arc<Pulse>) -> Self {
         Self {
             slots: Vec::new(),
@@ -64,7 +64,7 @@ impl Edges {
         self.slots[id.index()] = Some(slot);
     }
 
-    /// A channel calls by the waker, not by a descriptor; some edges call by the time.
+    /// Notes whether a port signals by the waker (a channel) or by a timer, beside its descriptors.
     pub fn note_ways_of_calling(&mut self, id: PortId) {
         let Some(edge) = self.edge(id) else { return };
         let (is_channel, keeps_time) = (matches!(edge, Edge::Channel(_)), edge.keeps_time());
@@ -106,7 +106,7 @@ impl Edges {
         self.slots.get_mut(id.index())?.as_mut()
     }
 
-    /// What is attached to a port.
+    /// The attachment of a port, if it has one.
     pub fn there_mut(&mut self, id: PortId) -> Option<&mut Attached> {
         self.slot_mut(id)?.life.there_mut()
     }
@@ -121,7 +121,7 @@ impl Edges {
         self.slot_mut(id)?.edge_mut()
     }
 
-    /// What a port is called.
+    /// The name of a port.
     pub fn name(&self, id: PortId) -> &str {
         self.slot(id).map_or("a port that is gone", |slot| &slot.name)
     }
@@ -133,8 +133,8 @@ impl Edges {
         }
     }
 
-    /// A port's descriptor is of no more use: nothing is offered to it from now on, and at the end of the breath it is
-    /// seen to.
+    /// Marks a port's edge as failed: nothing is offered to it any more, and the port is handled at the end of the
+    /// breath.
     pub fn fail(&mut self, id: PortId, gone: Gone) {
         if let Some(there) = self.there_mut(id) {
             there.seat.fail(gone);
@@ -142,12 +142,12 @@ impl Edges {
         }
     }
 
-    /// The ports inside the process whose other ends have called since this was asked last.
+    /// The ports inside the process whose other ends have signalled since the last call.
     pub fn called(&self) -> Vec<PortId> {
         self.channels.iter().copied().filter(|&id| self.edge(id).is_some_and(Edge::take_ready)).collect()
     }
 
-    /// Tells services that whoever was at a port is gone, for now at least.
+    /// Tells services that a port has lost its peer, for now at least.
     pub fn tell_departure(&self, id: PortId) {
         for edge in self.channels.iter().filter_map(|&id| self.edge(id)) {
             if let Edge::Channel(channel) = edge {
@@ -156,19 +156,19 @@ impl Edges {
         }
     }
 
-    /// The time until an edge has something to do.
+    /// The time until the next timer of an edge.
     pub fn due_in(&self) -> Option<Duration> {
         self.timed.iter().filter_map(|&id| self.edge(id)?.due_in()).min()
     }
 
-    /// Lets edges do what their time has come for.
+    /// Runs the timers of edges that are due.
     pub fn handle_timeout(&mut self) {
         for index in 0..self.timed.len() {
             let id = self.timed[index];
             let Some(edge) = self.edge_mut(id) else { continue };
             if edge.due_in().is_some_and(|time| time.is_zero()) {
                 edge.handle_timeout();
-                // What it has to say comes with the next read.
+                // The next read brings the outcome.
                 self.make_ready(id);
             }
         }

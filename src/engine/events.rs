@@ -1,15 +1,14 @@
-//! What a switch has to tell a person, in words: two stations with one address, tables that are full, peers that do not
-//! read.
+//! Log messages about the events of a switch: two stations with one address, full tables, peers that do not read.
 
 use super::ports::Ports;
 use crate::switch::Event;
 use std::net::IpAddr;
 
-/// Says what the switch has found.
+/// Logs the switch's events.
 pub(super) fn tell(ports: &mut Ports) {
     while let Some(event) = ports.switch.poll_event() {
         match event {
-            // What waited for a peer that has died since is no longer waiting; that is not to read.
+            // The peer of a port that is down has not read its queue, it has died.
             Event::Stalled(id) | Event::Drained(id) if !ports.switch.state(id).is_some_and(|state| state.up) => {}
             Event::Flapping(flap) => log::warn!(
                 "{} is heard on {} and on {} by turns: two instances share this address, and each takes the \

@@ -1,8 +1,8 @@
-//! What becomes of a thread that panics: it takes its own switch or service along, and nothing else.
+//! Containment of panics: a thread that panics takes its own switch or service along, and nothing else.
 //!
-//! A thread of a switch or of a service runs inside [`contained`]. What it owns is dropped there, so its sockets are closed
-//! and their paths removed; the reason goes into the bridge's [`Parts`], where whoever watches the bridge is told of it, and
-//! which knows at the end that something had failed.
+//! A thread of a switch or of a service runs inside [`contained`]. Its state is dropped there, so its sockets are
+//! closed and their paths removed. The reason goes into the bridge's [`Parts`], which tell it to whoever watches the
+//! bridge, and again when the bridge is stopped.
 
 use super::pulse::Watchdog;
 use crate::error::{Class, Error, Result};
@@ -24,7 +24,7 @@ pub struct Ended {
     pub why: Error,
 }
 
-/// What the parts of a bridge have in common: the watchdog, and the word of what has failed.
+/// The state shared by the threads of a bridge: the watchdog, and the list of failures.
 pub(super) struct Parts {
     pub watchdog: Watchdog,
     ended: Sender<Ended>,
@@ -32,7 +32,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Those of a new bridge, and where it is told what of it has ended by itself.
+    /// The parts of a new bridge, and the channel of its [`Ended`] messages.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -46,17 +46,17 @@ impl Parts {
     /// A switch, or a service of it, has ended by itself.
     pub fn tell(&self, ended: Ended) {
         self.note(ended.why.clone());
-        // Nobody listening is as good as being told.
+        // It does not matter if nobody listens.
         let _ = self.ended.send(ended);
     }
 
-    /// Something has failed that nobody else waits for.
+    /// Logs and notes a failure.
     pub fn note(&self, why: Error) {
         log::error!("{why}");
         self.failures.lock().push(why);
     }
 
-    /// What has failed first.
+    /// The first failure.
     pub fn failure(&self) -> Option<Error> {
         self.failures.lock().first().cloned()
     }
@@ -67,14 +67,14 @@ impl Parts {
 /// # Errors
 /// The part's own, or of the class fault.
 pub(super) fn contained<T>(what: impl Display, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    // What was touched when it panicked is dropped, and is not used again but to be shown.
+    // State touched by the panic is only shown and dropped afterwards.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         Err(Error::new(Class::Fault, format!("{what} has failed: {}", words(panic.as_ref())))
             .hint("this is a fault of zbridge; please report it with what is printed above"))
     })
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why")

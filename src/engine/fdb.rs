@@ -1,10 +1,10 @@
 //! Reading a forwarding database while the switch goes on.
 //!
-//! Theory of operation. A table of a million entries takes tens of milliseconds to go through, in which frames would
-//! wait. So whoever asks ([`Handle::fdb`]) has the engine look at some slots of the table at a time ([`Look`]), each in a
-//! breath of its own, and puts names to addresses and all in order on its own thread. The engine says the names of the ports
-//! that it met, each once a look. What stays in the table from the first look to the last is there; what is learned,
-//! forgotten or moved meanwhile may be there as it was or as it is.
+//! Theory of operation. Scanning a million entries takes tens of milliseconds, in which frames would wait. So the
+//! reader ([`Handle::fdb`]) has the engine scan some slots at a time ([`Look`]), each in a breath of its own, and adds
+//! the names and sorts on its own thread. The engine gives the name of each port that a look found, once. An entry that
+//! stays in the table from the first look to the last is in the result; one that is learned, forgotten or moved
+//! meanwhile may be in it as it was or as it is.
 
 use super::command::{Command, Handle};
 use super::look::Look;
@@ -27,7 +27,7 @@ impl Handle {
         Ok(self.read(usize::MAX)?.unwrap_or_default())
     }
 
-    /// The same where the table is so small that a few looks see all of it.
+    /// The same, if the table is so small that a few looks see all of it.
     pub(super) fn fdb_at_a_glance(&self) -> Option<Vec<NamedEntry>> {
         self.read(GLANCE).ok().flatten()
     }
@@ -58,7 +58,7 @@ impl Handle {
             }
         }
         found.sort_by_key(|(entry, _)| (entry.mac.as_u64(), entry.vid));
-        // Of what was met twice the later counts.
+        // Of an entry that was found twice, the later counts.
         found.dedup_by(|later, earlier| {
             let same = (later.0.mac, later.0.vid) == (earlier.0.mac, earlier.0.vid);
             if same {

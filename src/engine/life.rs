@@ -1,9 +1,9 @@
-//! The life of what was asked for, be it a port or a listener: wished for, arriving, open.
+//! The life of a configured port or listener: wished for, arriving, open.
 //!
-//! Theory of operation. What cannot be opened yet, or was lost, is a [`Wish`], tried after 50 ms, then at twice the
-//! interval up to a second, until it is there. A wish waits for one of two: for its timer
-//! ([`Due::Try`](super::timers::Due::Try)), or for the answer of the thread that looks up its names and starts its
-//! service, which bears the number of the question. What is open may have to wait for its peer first: it is arriving.
+//! Theory of operation. A port that cannot be opened yet, or was lost, is a [`Wish`]: tried after 50 ms, then at twice
+//! the interval up to a second, until it is open. A wish waits for its timer ([`Due::Try`](super::timers::Due::Try)),
+//! or for the thread that looks up its names and starts its service; that answer bears the number of the question. An
+//! open port whose peer has still to come is arriving.
 
 use crate::error::Error;
 use crate::rights::role::{BASE, FILES};
@@ -13,20 +13,20 @@ use crate::time::Duration;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 pub(super) const LAST_RETRY: Duration = Duration::from_secs(1);
 
-/// Where something stands that was asked for.
+/// The state of a configured port or listener.
 pub(super) enum Life<T> {
     /// It is not there.
     Wished(Wish),
-    /// It is there, but its peer has to come first.
+    /// It is open, but its peer has to come first.
     Arriving(T),
     /// It is there.
     Open(T),
-    /// It was there and does not come back; why, or what it was.
+    /// It was open and does not come back: why, or who its peer was.
     Over(String),
 }
 
 impl<T> Life<T> {
-    /// What is there, with its peer or without.
+    /// The open port or listener, with or without its peer.
     pub fn there(&self) -> Option<&T> {
         match self {
             Self::Arriving(it) | Self::Open(it) => Some(it),
@@ -42,7 +42,7 @@ impl<T> Life<T> {
         }
     }
 
-    /// The wish for what is not there.
+    /// The wish, if it is not open.
     pub fn wish_mut(&mut self) -> Option<&mut Wish> {
         match self {
             Self::Wished(wish) => Some(wish),
@@ -64,35 +64,35 @@ impl<T> Life<T> {
     }
 }
 
-/// Something that is not there and is tried until it is.
+/// A port or listener that is not open, and is tried until it is.
 pub(super) struct Wish {
     /// Why it is not there.
     pub why: String,
-    /// A person was not told of that yet.
+    /// `why` was not logged yet.
     untold: bool,
-    /// What it needs is done aside: the number of the question.
+    /// The number of the question to the thread that prepares it, while that is under way.
     asked: Option<u64>,
-    /// It may make its interface: it made the last one, or never had one.
+    /// Whether to create its interface: it created the last one, or never had one.
     pub makes: bool,
 }
 
 impl Wish {
-    /// For what was not there yet. `untold`: when it is tried in vain, that is to be said.
+    /// For a first opening. `untold`: log the next failure.
     pub fn new(why: String, untold: bool) -> Self {
         Self { why, untold, asked: None, makes: true }
     }
 
-    /// For what was lost, as a person was told. `makes`: see [`Self::makes`].
+    /// For a port that was lost, which was logged. `makes`: see [`Self::makes`].
     pub fn again(why: String, makes: bool) -> Self {
         Self { why, untold: false, asked: None, makes }
     }
 
-    /// Whether a person is still to be told, where what comes of it fails too.
+    /// Whether a failure is still to be logged.
     pub fn is_untold(&self) -> bool {
         self.untold
     }
 
-    /// What it needs is being done aside.
+    /// It is being prepared by another thread.
     pub fn ask(&mut self, number: u64, why: String) {
         (self.asked, self.why) = (Some(number), why);
     }
@@ -102,7 +102,7 @@ impl Wish {
         self.asked.take_if(|asked| *asked == number).is_some()
     }
 
-    /// It was tried in vain: says why, to a person the first time.
+    /// An attempt has failed: notes why, and logs it the first time.
     pub fn disappointed(&mut self, name: &str, error: &Error) {
         error.what().clone_into(&mut self.why);
         if std::mem::take(&mut self.untold) {
@@ -113,7 +113,7 @@ impl Wish {
     }
 }
 
-/// How long the next attempt is waited for: twice as long each time.
+/// The pause before the next attempt, doubled each time.
 pub(super) struct Backoff(Duration);
 
 impl Default for Backoff {
@@ -131,15 +131,15 @@ impl Backoff {
     }
 }
 
-/// Who has something open is read in /proc.
+/// Finds in /proc the process that has something open.
 static WHO: Role = Role::new("who", &[BASE, FILES]);
 
-/// Says why something is not there yet.
+/// Logs why something is not open yet.
 pub(super) fn say(name: &str, error: &Error) {
     if !error.asks() {
         return warn_of(name, error);
     }
-    // Who it is takes a look at every descriptor of the machine, for which no frame waits.
+    // Finding the holder means reading every descriptor in /proc; no frame waits for that.
     let (name, asking) = (name.to_owned(), error.clone());
     if rights::spawn_to_look("zb-who", &WHO, move || warn_of(&name, &asking.told())).is_err() {
         log::warn!("{}", error.what());

@@ -1,17 +1,17 @@
-//! The links behind ports: interfaces that are set down and up, and what is said of it.
+//! The link state of ports: their interfaces are set down and up, and it is logged.
 //!
-//! Theory of operation. A port finds out that its interface is down when it sends or reads; an idle one would not. So the
-//! kernel's news of interfaces are listened to while there is a port that has one ([`Watch::hear_of_links`]), and a moment later
-//! each is asked: one that is being deleted is set down first, and that moment tells the two apart. An interface in
-//! another network namespace has no news here; of such a one the next frame tells.
+//! Theory of operation. A port finds out that its interface is down when it sends or reads; an idle one would not. So
+//! the kernel's link news are heard while a port has an interface ([`Watch::hear_of_links`]), and a moment later each
+//! interface is queried: one that is being deleted is set down first, and the pause tells the two apart. An interface
+//! in another network namespace sends no news here; its link state shows at the next frame.
 //!
-//! With the link or the carrier of its interface a port loses the stations behind it, and services hear that they have
+//! When its interface loses link or carrier, a port's stations are forgotten, and services are told that they have
 //! left.
 //!
-//! A TAP or TUN that is there for a program is up while the program has it open: it has a carrier then. For who waits
-//! for the port to be up this is what counts.
+//! A TAP or TUN made for a program has a carrier while the program has it open. A client that waits for the port to be
+//! up waits for this carrier.
 //!
-//! That a link is up again a TAP tells by its descriptor; a packet socket is asked from time to time.
+//! A TAP's descriptor tells that the link is up again; a packet socket is polled for it.
 //!
 //! [`Watch::hear_of_links`]: super::watch::Watch::hear_of_links
 
@@ -20,18 +20,18 @@ use super::timers::Due;
 use crate::frame::PortId;
 use crate::time::Duration;
 
-/// How often a link that is down is looked at: a packet socket is not told when its interface is deleted then.
+/// Interval of the checks of a link that is down: a packet socket is not told when its interface is deleted then.
 const LINK_CHECK: Duration = Duration::from_millis(250);
-/// How long after the kernel's news the links are looked at.
+/// Pause between the kernel's news and the check of all links.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// There are news.
+/// Takes the kernel's link news.
 pub(super) fn take_news(ports: &mut Ports) {
     ports.watch.take_news();
     ports.timers.set_by(Due::Links, ports.clock.now() + SETTLED);
 }
 
-/// Asks all ports for their links.
+/// Checks the links of all ports.
 pub(super) fn look_at_all(ports: &mut Ports) {
     for id in ports.edges.ids() {
         let Some(edge) = ports.edges.edge_mut(id) else { continue };
@@ -47,7 +47,7 @@ pub(super) fn look_at_all(ports: &mut Ports) {
     }
 }
 
-/// Asks all ports for their links, to show them as they are.
+/// Checks the links of all ports before they are shown.
 pub(super) fn refresh(ports: &mut Ports) {
     for id in ports.edges.ids() {
         if let Some(edge) = ports.edges.edge_mut(id) {
@@ -58,7 +58,7 @@ pub(super) fn refresh(ports: &mut Ports) {
     }
 }
 
-/// A port's link is down, as far as it knows: asks again, until it is up or gone.
+/// Checks a link that is down again, until it is up or gone.
 pub(super) fn look_at(ports: &mut Ports, id: PortId) {
     let Some(edge) = ports.edges.edge_mut(id).filter(|edge| edge.link_is_down()) else { return };
     if let Err(gone) = edge.check_link() {
@@ -67,8 +67,8 @@ pub(super) fn look_at(ports: &mut Ports, id: PortId) {
     tell(ports, id);
 }
 
-/// Says that a port's link is down, or up again, if that was not said, and has one that is down looked at again. The end
-/// of its interface is another matter.
+/// Logs that a port's link is down or up again, once, and sets the next check of one that is down. The end of its
+/// interface is another matter.
 pub(super) fn tell(ports: &mut Ports, id: PortId) {
     let Some(there) = ports.edges.there_mut(id) else { return };
     let told = there.link_down;
@@ -82,7 +82,7 @@ pub(super) fn tell(ports: &mut Ports, id: PortId) {
     let (comes_and_goes, of_program) = (edge.awaits_interfaces(), edge.is_of_program());
     there.link_down = down;
     if down {
-        // That it is up again nothing tells of an interface in another network namespace.
+        // No news tell that an interface in another network namespace is up again.
         ports.timers.set_by(Due::Link(id), ports.clock.now() + LINK_CHECK);
     }
     if down && !told {

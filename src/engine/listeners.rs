@@ -4,9 +4,9 @@
 //! its counters to the listener's sum when it goes (`lives.rs`). A listener that cannot be bound yet, or cannot accept for
 //! want of descriptors, pauses and is tried again as a port is (`life.rs`).
 //!
-//! Whoever may connect may do so thousands of times. So clients are let in for [`LETTING_IN`] of a turn and no longer,
-//! none of them costs more than the one before, they never get the last descriptors of the process
-//! ([`descriptors::are_scarce`]), and of more than a person can read only the number is said.
+//! A peer may connect thousands of times. So a turn spends [`LETTING_IN`] on new clients and no more, each costs as
+//! much as the one before, they never get the last descriptors of the process ([`descriptors::are_scarce`]), and the
+//! log is rate-limited: it then gives only a number.
 
 use super::life::{Backoff, Life};
 use super::ports::Ports;
@@ -25,17 +25,17 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-/// The time of one turn of the loop in which clients are let in; the rest waits for the next turn, and frames that come
-/// meanwhile wait no longer than this and the client that it ends with.
+/// Time in one turn of the loop for letting clients in. Further clients wait for the next turn; frames wait no longer
+/// than this and one client more.
 const LETTING_IN: Duration = Duration::from_micros(300);
 
-/// What is said of the clients of one listener: 500 lines at once, and ten a second.
+/// Log lines on the clients of one listener: a burst of 500, then ten a second.
 const LINES: Allowance = Allowance::new(500, Duration::from_millis(100));
 
-/// How long lines are counted that were not said, before their number is.
+/// Interval at which the number of suppressed lines is logged.
 const TOGETHER: Duration = Duration::from_secs(1);
 
-/// The numbers of a listener's clients: the lowest that is free is the next one's.
+/// The numbers of a listener's clients: a client gets the lowest that is free.
 #[derive(Default)]
 struct Numbers {
     given: u32,
@@ -67,21 +67,21 @@ impl Numbers {
 pub(super) struct ListenerSlot {
     pub spec: Arc<PortSpec>,
     pub life: Life<Listener>,
-    /// How long the next attempt to listen, or to accept, is waited for.
+    /// The pause before the next attempt to listen, or to accept.
     pub backoff: Backoff,
-    /// The sum of what clients that have left had counted.
+    /// The sum of the counters of clients that have left.
     pub departed: Counters,
     starvation: Starvation,
     numbers: Numbers,
-    /// It was said that it has as many clients as it may have.
+    /// It was logged that it has as many clients as it may have.
     told_full: bool,
     lines: Allowance,
-    /// Lines that were not said.
+    /// Suppressed lines.
     unsaid: u64,
 }
 
 impl ListenerSlot {
-    /// A client has left, which had this number and had counted this.
+    /// A client with this number and these counters has left.
     pub fn client_left(&mut self, number: u32, counters: &Counters) {
         self.numbers.give(number);
         self.departed.add(counters);
@@ -93,7 +93,7 @@ impl ListenerSlot {
 pub(super) struct Listeners {
     /// By their numbers; `None`: it was removed, and its place is free.
     slots: Vec<Option<ListenerSlot>>,
-    /// The time for letting clients in that this turn has taken.
+    /// Time that this turn has spent on letting clients in.
     taken: Duration,
 }
 
@@ -119,7 +119,7 @@ impl Listeners {
     /// Its descriptor cannot be watched.
     pub fn add(&mut self, ports: &Ports, spec: Arc<PortSpec>, life: Life<Listener>) -> Result<usize> {
         descriptors::raise();
-        // In the place of one that was removed, which left nothing behind.
+        // Reuse the place of a removed listener.
         let index = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
         if let Some(listener) = life.there() {
             watch(ports, index, listener)?;
@@ -142,7 +142,7 @@ impl Listeners {
         Ok(index)
     }
 
-    /// Takes a listener out, whose clients are no more.
+    /// Takes a listener out after its clients.
     pub fn remove(&mut self, ports: &mut Ports, index: usize) -> Option<ListenerSlot> {
         let slot = self.slots.get_mut(index)?.take()?;
         ports.timers.forget_listener(index);
@@ -150,7 +150,7 @@ impl Listeners {
         Some(slot)
     }
 
-    /// A listener that was asked for is there.
+    /// Opens a listener that was a wish.
     ///
     /// # Errors
     /// Its descriptor cannot be watched.
@@ -200,14 +200,14 @@ impl Listeners {
         ports.timers.set(Due::Accept(index), ports.clock.now());
     }
 
-    /// Nothing is left for a client but what others need.
+    /// Pauses accepting, to keep the last descriptors for others.
     fn starve(&mut self, ports: &mut Ports, index: usize) {
         let Some(slot) = self.get_mut(index) else { return };
         slot.starvation.begins(&slot.spec.name, Errno::MFILE);
         self.pause(ports, index);
     }
 
-    /// There is nothing left for a client: it is tried again.
+    /// Pauses accepting for want of descriptors.
     fn pause(&mut self, ports: &mut Ports, index: usize) {
         let Some(slot) = self.get_mut(index) else { return };
         // A client that comes meanwhile is a reason to try, too.
@@ -238,7 +238,7 @@ impl Listeners {
         }
     }
 
-    /// Says something of a client, or counts it.
+    /// Logs a line on a client, or counts it as suppressed.
     pub fn say_of_client(&mut self, ports: &mut Ports, index: usize, line: impl FnOnce() -> String) {
         let now = ports.clock.now();
         match self.get_mut(index).is_some_and(|slot| slot.lines.take(now)) {
@@ -253,7 +253,7 @@ impl Listeners {
         ports.timers.set_by(Due::Unsaid(index), ports.clock.now() + TOGETHER);
     }
 
-    /// Says how much was not said.
+    /// Logs how many lines were suppressed.
     pub fn tell_unsaid(&mut self, index: usize) {
         if let Some(slot) = self.get_mut(index) {
             let (name, unsaid) = (&slot.spec.name, std::mem::take(&mut slot.unsaid));

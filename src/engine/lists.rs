@@ -1,5 +1,5 @@
-//! Which ports have something to be done for them: to be read, to be flushed, to be read on from when they are no longer
-//! paused. A port is on each list once.
+//! The work lists of a switch: ports to read, ports to flush, and paused ports to read on from later. A port is on each
+//! list once.
 
 use crate::frame::PortId;
 use std::collections::VecDeque;
@@ -84,7 +84,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// A port is no more: none of it is to be done for the next one in its place.
+    /// Takes a removed port off all lists.
     pub fn forget(&mut self, id: PortId) {
         self.ready.remove(id);
         self.flushing.remove(id);

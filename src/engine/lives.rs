@@ -1,8 +1,8 @@
 //! The lives of a switch's ports and listeners: asked for, admitted, opened, lost, tried again, removed.
 //!
 //! Theory of operation. A port's [`Origin`] says what happens when its descriptor is lost: a listener's client is
-//! removed, and its counters are kept in the listener's sum; a port that was asked for by its own specification is set
-//! down in the switch, which forgets its stations, and is a wish again (`life.rs`); what was handed over is removed.
+//! removed, and its counters are kept in the listener's sum; a port with its own specification is set down in the
+//! switch, which forgets its stations, and is a wish again (`life.rs`); a port of a handed-over descriptor is removed.
 //!
 //! A serial line that can wait for its next peer is kept: the port is down until [`Edge::connected`] says that one is
 //! there, as for a connection that was begun (`arrival.rs`).
@@ -36,16 +36,16 @@ pub(super) struct Lives {
     pub listeners: Listeners,
     lookups: Lookups,
     departed: Departed,
-    /// What a service needs to know of its bridge.
+    /// The bridge's context, for services.
     context: BridgeContext,
-    /// The loop has begun: from now on whoever waits for an answer keeps frames waiting.
+    /// The loop has begun: blocking now delays frames.
     pub runs: bool,
     /// Declared after the ports: dropping a port is what lets the thread of its service end.
     threads: Threads,
 }
 
-/// Whether a descriptor that was handed over is of another network namespace, and so of a program. Where the kernel does
-/// not tell, one that waits for its interface is.
+/// Whether a handed-over descriptor belongs to another network namespace, and so to a program. If the kernel does not
+/// tell: whether its port waits for its interface.
 fn is_apart(fd: &OwnedFd, spec: &PortSpec) -> bool {
     let own = UnixDatagram::unbound().ok().and_then(|own| sys::network_namespace(&own));
     match (own, sys::network_namespace(fd)) {
@@ -54,9 +54,9 @@ fn is_apart(fd: &OwnedFd, spec: &PortSpec) -> bool {
     }
 }
 
-/// Which specifications may join.
+/// Admission: the specifications that may become ports.
 impl Lives {
-    /// Nobody lives yet.
+    /// No ports and no listeners.
     pub fn new(ports: Ports, context: BridgeContext) -> Self {
         Self {
             ports,
@@ -84,10 +84,10 @@ impl Lives {
         Ok(())
     }
 
-    /// The same for one that is to be opened, which may be of an interface of the machine.
+    /// The same for a specification that is to be opened, perhaps on an interface of the machine.
     pub fn admits_opened(&self, spec: &PortSpec) -> Result<()> {
         self.admits(spec)?;
-        // What was handed over may be of another network namespace, and its name no name here.
+        // A handed-over descriptor may belong to another network namespace, where its name means another interface.
         let mut opened = self.specs_of(|origin| matches!(origin, Origin::Spec(_)));
         if let Some(error) = opened.find_map(|other| same_path(other, spec)) {
             return Err(error.hint("choose another, or take that port away first: zbridge port del NAME"));
@@ -95,7 +95,7 @@ impl Lives {
         spec.may_join(self.specs())
     }
 
-    /// The specifications of those that may lead to a network.
+    /// The specifications of ports that may lead to a network of this machine.
     fn open_specs(&self) -> impl Iterator<Item = &PortSpec> {
         self.specs_of(|origin| !matches!(origin, Origin::Apart(_)))
     }
@@ -141,7 +141,7 @@ impl Lives {
         Ok(link)
     }
 
-    /// Adds the port of a service of the embedding program, which runs.
+    /// Adds the port of a running service of the embedding program.
     pub fn add_service(&mut self, name: &str, config: PortConfig, (channel, thread): Started) -> Result<()> {
         self.threads.add(thread);
         self.add_inside(name, config, channel)
@@ -157,7 +157,7 @@ impl Lives {
         Ok(())
     }
 
-    /// Opens what `spec` asks for, with what was done for it before.
+    /// Opens the port or listener of `spec`, with what the caller's thread has prepared.
     pub fn open_port(&mut self, spec: Arc<PortSpec>, mut beforehand: Beforehand) -> Result<()> {
         self.admits_opened(&spec)?;
         let capture = beforehand.capture.take();
@@ -183,7 +183,7 @@ impl Lives {
         match prepared.and_then(|prepared| self.open(prepared, port::open)) {
             Ok(opened) => self.add(spec, opened),
             Err(error) if again && error.class() != Class::Usage => {
-                // Before the switch runs nobody is kept waiting by the question who holds it.
+                // Before the switch runs, looking for the holder delays no frame.
                 let error = if self.runs { error } else { error.told() };
                 say(&spec.name, &error);
                 self.add_awaited(spec, error.what().to_owned(), false)
@@ -192,7 +192,7 @@ impl Lives {
         }
     }
 
-    /// Adds what was opened at once.
+    /// Adds a port or listener that is open.
     fn add(&mut self, spec: Arc<PortSpec>, opened: Opened) -> Result<()> {
         let origin = Origin::Spec(spec.clone());
         match opened {
@@ -212,8 +212,7 @@ impl Lives {
         Ok(())
     }
 
-    /// Adds a port that is not there yet, for the reason `why`, and tries it in a moment. `untold`: when that fails, it
-    /// is to be said.
+    /// Adds a port that is not open yet, for the reason `why`, and tries it in a moment. `untold`: log a failure.
     fn add_awaited(&mut self, spec: Arc<PortSpec>, why: String, untold: bool) -> Result<()> {
         let wish = Wish::new(why, untold);
         let wisher = if port::listens(&spec) {
@@ -225,13 +224,13 @@ impl Lives {
         Ok(())
     }
 
-    /// Makes a port of the service that it is, or opens it or a listener by `open`.
+    /// Starts the service behind a port, or opens the port or listener by `open`.
     fn open(
         &mut self,
         Prepared { spec, started }: Prepared,
         open: impl FnOnce(&PortSpec) -> Result<Opened>,
     ) -> Result<Opened> {
-        // Only before the switch runs nobody has started it.
+        // Not started yet: only before the switch runs.
         let started = started.map(Ok).or_else(|| service::start(&spec, &self.context, random_seed()));
         let Some(started) = started else { return open(&spec) };
         let (channel, thread) = started?;
@@ -240,7 +239,7 @@ impl Lives {
     }
 }
 
-/// Attempts at what is not there, ports and listeners alike.
+/// Attempts to open wishes, ports and listeners alike.
 impl Lives {
     /// The wish of a port or a listener, with its specification.
     fn wish_mut(&mut self, wisher: Wisher) -> Option<(&Arc<PortSpec>, &mut Wish, &mut Backoff)> {
@@ -266,7 +265,7 @@ impl Lives {
         self.ports.timers.set(Due::Try(wisher), self.ports.clock.now() + pause);
     }
 
-    /// Tries it again: has done aside what takes its time, or opens it.
+    /// Tries it again: has it prepared by another thread if that may block, else opens it.
     pub fn retry(&mut self, wisher: Wisher) {
         let Some((spec, ..)) = self.wish_mut(wisher) else { return };
         let spec = spec.clone();
@@ -278,7 +277,7 @@ impl Lives {
         }
     }
 
-    /// Opens the ports and listeners for which all is done that took its time.
+    /// Opens the ports and listeners that are prepared.
     pub fn handle_answers(&mut self) {
         while let Some((wisher, number, prepared)) = self.lookups.poll() {
             if self.wish_mut(wisher).is_some_and(|(_, wish, _)| wish.takes_answer(number)) {
@@ -287,7 +286,7 @@ impl Lives {
         }
     }
 
-    /// Opens it, now that all is done that takes its time.
+    /// Opens it, now that it is prepared.
     fn attempt(&mut self, wisher: Wisher, prepared: Result<Prepared>) {
         let Some((_, wish, _)) = self.wish_mut(wisher) else { return };
         let makes = wish.makes;
@@ -314,7 +313,7 @@ impl Lives {
             (Wisher::Listener(index), Opened::Listener(listener)) => {
                 self.listeners.listen(&self.ports, index, listener)?;
             }
-            // What a specification asks for does not change.
+            // A specification does not change from one to the other.
             (Wisher::Port(_), Opened::Listener(_))
             | (Wisher::Listener(_), Opened::Edge(..) | Opened::Connecting(..)) => {}
         }
@@ -324,14 +323,14 @@ impl Lives {
 
 /// How a port ends.
 impl Lives {
-    /// Sees to ports whose edges have failed. At once, so that none of them is open again by then.
+    /// Handles all ports whose edges have failed, before any of them is opened again.
     pub fn lose_failed(&mut self) {
         while let Some(id) = self.ports.edges.found.gone.pop() {
             self.lose(id);
         }
     }
 
-    /// Sees to a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
+    /// Handles a port whose edge has failed: it waits for its next peer, is opened again, or is removed.
     fn lose(&mut self, id: PortId) {
         let Some(lost) = self.ports.edges.slot_mut(id).and_then(PortSlot::take_failed) else { return };
         let Some(Lost { edge, gone, arriving, untold, since }) = arrival::await_next(&mut self.ports, id, lost) else {

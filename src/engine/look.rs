@@ -1,4 +1,4 @@
-//! A look at a part of a forwarding database, which its reader asks for and the switch's thread takes (`fdb.rs`).
+//! A look at a part of the forwarding database: a reader asks for it, the switch's thread takes it (`fdb.rs`).
 
 use super::ports::Ports;
 use crate::frame::PortId;
@@ -7,24 +7,24 @@ use crate::switch::{Entry, Scan, Scanned};
 /// Slots of the table that one breath looks at: some tens of microseconds.
 const SLOTS: usize = 4096;
 
-/// Numbers that ports may have.
+/// Size of the port number space.
 const PORTS: usize = 1 << 16;
 
-/// A reading on its way between its reader and the engine.
+/// A reading of the table, passed between its reader and the engine.
 #[derive(Debug)]
 pub(super) struct Look {
     scan: Scan,
-    /// How it goes on.
+    /// Whether the table has more.
     pub scanned: Scanned,
-    /// What the last look has met.
+    /// The entries found by the last look.
     pub entries: Vec<Entry>,
-    /// The ports of these.
+    /// The ports of these entries.
     pub names: Vec<(PortId, String)>,
 }
 
 impl Look {
     pub fn new() -> Self {
-        // With the room that a look needs, which the engine then has not to make.
+        // Allocated here, so that the engine need not allocate.
         let entries = Vec::with_capacity(SLOTS + SLOTS / 4);
         Self { scan: Scan::default(), scanned: Scanned::More, entries, names: Vec::new() }
     }

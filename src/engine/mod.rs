@@ -2,22 +2,22 @@
 //!
 //! # Theory of operation
 //!
-//! A turn of the loop (`turn.rs`) sleeps until something calls, takes commands, breathes, and sees to timers and to what
-//! was lost. A *breath* (`breath.rs`) takes a bounded batch from each port that is ready, lets the switch decide and send,
+//! A turn of the loop (`turn.rs`) sleeps until something calls, takes commands, breathes, and handles timers and lost
+//! ports. A *breath* (`breath.rs`) takes a bounded batch from each port that is ready, lets the switch decide and send,
 //! and flushes the ports that became writable. mio is edge-triggered, so a port that has not been drained stays on the
-//! ready list and the next poll does not wait. Every port has a budget in each breath and the list goes round, so nobody
-//! can starve another port, nor the commands. With nothing to do the thread sleeps: there is no tick, but for a
+//! ready list and the next poll does not wait. Every port has a budget in each breath and the list goes round, so
+//! nobody can starve another port, nor the commands. With nothing to do the thread sleeps: there is no tick, but for a
 //! link that is down, which is looked at four times a second.
 //!
 //! Two breaths may follow one poll, which serves what comes one frame at a time: a port whose last wake-up brought one
-//! frame is read once, that frame leaves, and only the second breath looks whether there is another. So no question is
-//! asked between the arrival of a lone frame and its departure, and none more in all.
+//! frame is read once, that frame leaves, and only the second breath looks whether there is another. So there is no
+//! further system call between the arrival of a lone frame and its departure, and none more in all.
 //!
 //! A socket is watched for room only while something waits for it. The kernel calls a UNIX socket writable each time
 //! its peer has read anything, and would wake the thread once for every frame that it delivered.
 //!
-//! A port that loses its descriptor is not the process's end. A client of a listener leaves; a port that was asked for
-//! by name stays, is shown as waiting, and is opened again, soon at first and then every second (`life.rs`).
+//! The process survives the loss of a descriptor. A client of a listener leaves; a port that was asked for by name
+//! stays, is shown as waiting, and is opened again, soon at first and then every second (`life.rs`).
 //!
 //! A thread that fails takes its own switch or service along, and nothing else (`fault.rs`); one that hangs is named
 //! (`pulse.rs`).

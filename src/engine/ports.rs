@@ -1,7 +1,7 @@
-//! The ports of a switch: the switch's own of them and the edges behind them, kept in step.
+//! The ports of a switch: the switch core's records and the edges behind them, kept in step.
 //!
-//! A port is in the switch as long as it is in its place here, up while frames may pass, and its descriptors are watched
-//! while it has any. Why a port comes and goes is not known here (`lives.rs`).
+//! A port is in the switch as long as it is in its place here, up while frames may pass, and its descriptors are
+//! watched while it has any. The reasons why a port comes and goes are in `lives.rs`.
 
 use super::edges::Edges;
 use super::life::{Backoff, Life};
@@ -37,9 +37,9 @@ pub(super) struct Ports {
     pub clock: Clock,
     /// Its end of captures.
     pub tap: Tap,
-    /// Captures into files, with the names of the ports that have asked for them. Declared after what they write.
+    /// Captures into files, with the names of the ports that asked for them. Declared after `tap`, which feeds them.
     captures: Vec<(String, u64, Running)>,
-    /// Ports that exchange nothing with each other, for services to see.
+    /// Isolated ports, shown to services.
     isolated: Arc<PortSet>,
 }
 
@@ -58,7 +58,8 @@ fn switch_config(spec: &PortSpec, edge: Option<&Edge>) -> PortConfig {
 }
 
 impl Ports {
-    /// The IP addresses that are known of stations, with the names of their ports, and the MAC addresses that two have.
+    /// The known IP addresses of stations, with the names of their ports, and the MAC addresses claimed by two
+    /// stations.
     pub fn known(&self) -> (Vec<(Known, String)>, Vec<Mac>) {
         let known = self.switch.known(self.clock.now());
         let named = known.map(|known| (known, self.edges.name(known.port).to_owned()));
@@ -81,7 +82,7 @@ impl Ports {
         }
     }
 
-    /// Adds a port that is there.
+    /// Adds an open port.
     ///
     /// # Errors
     /// As [`Self::add`].
@@ -102,9 +103,9 @@ impl Ports {
     /// The switch has as many ports as it can have, or the descriptor cannot be watched.
     pub fn add(&mut self, spec: &PortSpec, name: &str, origin: Origin, life: Life<Attached>) -> Result<PortId> {
         let edge = life.there().and_then(|it| it.seat.edge());
-        // Addresses are made of names: of a socket for one copy, of the name that was given to it.
+        // Addresses are derived from names; the first client of a listener takes the listener's name.
         let station = if matches!(origin, Origin::Client { number: 1, .. }) { spec.name.as_str() } else { name };
-        // A program chooses the address of its interface; what it chooses is its by first use only.
+        // A program chooses the MAC of its interface, so that is bound by first use only.
         let own = edge.filter(|_| matches!(origin, Origin::Spec(_))).and_then(Edge::mac);
         let id = self.add_to_switch(name, switch_config(spec, edge), origin, life, Some(&spec.kind))?;
         if let Some(slot) = self.edges.slot_mut(id) {
@@ -157,7 +158,7 @@ impl Ports {
         Ok(id)
     }
 
-    /// What is said of a port in a capture.
+    /// The description of a port in a capture.
     fn news(&self, name: &str, kind: Option<&PortKind>, peer: &str) -> PortNews {
         let word = kind.map_or("inside the process", PortKind::word);
         let target = kind.map(|kind| kind.text().target()).unwrap_or_default();
@@ -171,20 +172,20 @@ impl Ports {
         PortNews { switch: self.name.as_str().into(), name: name.to_owned(), description, link }
     }
 
-    /// Captures for one more from now on.
+    /// Starts a capture.
     pub fn capture(&mut self, inlet: Inlet) {
         let names = self.host_names();
         let slots = self.edges.ids().filter_map(|id| Some((id, self.edges.slot(id)?)));
         self.tap.add(&mut self.switch, inlet, slots, names);
     }
 
-    /// Captures into a file as long as there is a port of this name; of no name: as long as the switch runs.
+    /// Captures into a file as long as there is a port of this name or, with an empty name, as long as the switch runs.
     pub fn keep_capture(&mut self, port: &str, inlet: Inlet, running: Running) {
         self.captures.push((port.to_owned(), inlet.number, running));
         self.capture(inlet);
     }
 
-    /// A port of this name is no more, and what was captured of it for its sake is whole.
+    /// Completes the capture files of a removed port.
     pub fn end_captures_of(&mut self, port: &str) {
         while let Some(place) = self.captures.iter().position(|(name, ..)| name == port) {
             let (_, number, running) = self.captures.swap_remove(place);
@@ -193,13 +194,13 @@ impl Ports {
         }
     }
 
-    /// Captures no more for the one of this number.
+    /// Ends the capture with this number.
     pub fn end_capture(&mut self, number: u64) {
         let names = self.host_names();
         self.tap.remove(&mut self.switch, number, names);
     }
 
-    /// The switch ends: all captures have what was noted.
+    /// Ends all captures, which get the notes so far.
     pub fn end_captures(&mut self) {
         let names = if self.tap.is_on() { self.host_names() } else { Vec::new() };
         self.tap.end(&mut self.switch, &names);
@@ -212,7 +213,7 @@ impl Ports {
         }
     }
 
-    /// What hosts are called: ports that are one, and those with a lease.
+    /// The names of hosts: of ports that are a host, and of the holders of leases.
     fn host_names(&self) -> Vec<(IpAddr, String)> {
         let mut names = Vec::new();
         for slot in self.edges.slots() {
@@ -225,13 +226,13 @@ impl Ports {
         names
     }
 
-    /// Binds what is a port's own from the start, and the MAC address of what was opened.
+    /// Binds the port's own addresses from its specification, and the MAC address of its interface.
     fn bind_own(&mut self, id: PortId, spec: &PortSpec, mac: Option<Mac>) {
         let known = spec.kind.own_addresses().into_iter().chain(mac.map(Address::Mac));
         spec.own_on_switch(known).for_each(|address| self.switch.bind(address, id));
     }
 
-    /// A port has an edge: a service is shown who is isolated, and of an interface there are news.
+    /// Begins with a new edge: shows a service the isolated ports, and hears the kernel's news of an interface.
     fn begin_with(&mut self, id: PortId) {
         self.edges.note_ways_of_calling(id);
         let Some(edge) = self.edges.edge(id) else { return };
@@ -245,7 +246,7 @@ impl Ports {
         }
     }
 
-    /// A port that was asked for is there, or its peer has to come yet. It is not up by that.
+    /// Attaches an edge to a wish, open or with its peer still to come. It does not set the port up.
     ///
     /// # Errors
     /// Its descriptor cannot be watched.
@@ -265,7 +266,7 @@ impl Ports {
         Ok(())
     }
 
-    /// Watches the descriptors of a port for all that they tell.
+    /// Watches the descriptors of a port for reading and writing.
     ///
     /// # Errors
     /// The system has no memory for it.
@@ -285,18 +286,18 @@ impl Ports {
         Ok(())
     }
 
-    /// Watches a port for room, which has just not taken all. If it has room by now, the kernel says so at once.
+    /// Watches a port for writability after it did not take all. If it is writable by now, the kernel says so at once.
     pub fn watch_room(&mut self, id: PortId) {
         if let Err(error) = self.set_room_watched(id, true) {
             self.edges.fail(id, Gone(error.to_string()));
         }
     }
 
-    /// A port has room: asks no more, unless something still waits for it or its link's state is told that way.
+    /// Stops watching a writable port for room, unless its queue is not empty or its link state is told that way.
     pub fn stop_watching_room(&mut self, id: PortId) {
         let needed = self.edges.lists.flushing.has(id) || self.edges.edge(id).is_none_or(Edge::tells_its_link);
         if !needed {
-            // When it fails, the port only goes on being told.
+            // A failure only costs further events.
             let _ = self.set_room_watched(id, false);
         }
     }
@@ -309,14 +310,14 @@ impl Ports {
         Ok(())
     }
 
-    /// Notes that a port may take what is queued for it.
+    /// Puts a port with a queue on the flush list.
     pub fn make_flushing(&mut self, id: PortId) {
         if self.switch.state(id).is_some_and(|state| state.queued > 0) {
             self.edges.lists.flushing.add(id);
         }
     }
 
-    /// Takes note of what the ports inside the process have: frames, room, leases.
+    /// Polls the ports inside the process that have signalled: for frames, room, leases.
     pub fn look_at_channels(&mut self) {
         for id in self.edges.called() {
             self.bind_leases(id);
@@ -325,7 +326,7 @@ impl Ports {
         }
     }
 
-    /// Binds the addresses that a service has leased to the guarded ports of those who have them.
+    /// Binds addresses leased by a service to the guarded ports of the lease holders.
     fn bind_leases(&mut self, id: PortId) {
         if let Some(Edge::Channel(channel)) = self.edges.edge(id)
             && self.switch.is_guarded()
@@ -351,8 +352,8 @@ impl Ports {
         self.edges.make_ready(id);
     }
 
-    /// A port takes no part from now on, and whoever comes next may be another one. Only the first time somebody leaves
-    /// it: it may be tried every second.
+    /// Sets a port down: its next peer may be another one. Only the first call counts as a departure: the port may be
+    /// tried every second.
     pub fn set_down(&mut self, id: PortId) {
         self.forget_rewrites(id);
         if self.switch.is_up(id) {
@@ -361,7 +362,7 @@ impl Ports {
         }
     }
 
-    /// Whoever was behind a port has left it, as far as one can know: those who come may be others.
+    /// Forgets the stations behind a port, whose peer may have left: the next may be others.
     pub fn empty(&mut self, id: PortId) {
         self.switch.flush_port(self.clock.now(), id);
         self.edges.tell_departure(id);

@@ -1,11 +1,10 @@
-//! Ports that take their time to open: a name has to be looked up, or a service has files, terminals and sockets to open,
-//! on disks and servers that may not answer. None of it holds up a switch.
+//! Preparation of ports, off the switch's thread: looking up names and opening a service's files, terminals and sockets
+//! may block.
 //!
-//! Theory of operation. A port that is tried until it is there has its names looked up and its service started by a
-//! thread of its own, each time anew, and waits until that wakes the switch, which then opens what is left by numbers. An
-//! answer bears the number of its question, and is void when the port or the listener that asked is no more. Of any
-//! other port a failure is the caller's to hear, so that the caller's thread does the same before it asks the switch
-//! ([`Beforehand`]).
+//! Theory of operation. For a port that is tried until it is open, each attempt starts a thread that looks up its names
+//! and starts its service, then wakes the switch, which opens the rest by numeric addresses. An answer bears the number
+//! of its question, and is void once the port or listener that asked is removed. For any other port the caller has to
+//! hear of a failure, so the caller's thread does the same before it asks the switch ([`Beforehand`]).
 
 use super::recorder::{self, Running};
 use super::service::{self, Started};
@@ -18,14 +17,14 @@ use crate::port::{is_awaited, names};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 
-/// A specification without names, and the service that it asks for, if it asks for one.
+/// A specification with numeric addresses, and its started service, if it has one.
 pub(super) struct Prepared {
     pub spec: Arc<PortSpec>,
     pub started: Option<Started>,
 }
 
 impl Prepared {
-    /// Does what `spec` needs done aside.
+    /// Prepares `spec`.
     fn of(spec: Arc<PortSpec>, context: &BridgeContext) -> Result<Self> {
         let spec = match names::first_name(&spec) {
             Some(_) => Arc::new(names::in_numbers(&spec)?),
@@ -36,9 +35,9 @@ impl Prepared {
     }
 }
 
-/// What came of it.
+/// The outcome of a preparation.
 struct Answer {
-    /// Who asked.
+    /// The owner of the wish.
     wisher: Wisher,
     /// The number of the question.
     number: u64,
@@ -62,8 +61,8 @@ impl Default for Lookups {
 }
 
 impl Lookups {
-    /// Has the names in `spec` looked up for `wisher`, and its service started. Gives the number of the question and what
-    /// is shown meanwhile; `None`: there is nothing of the kind to do.
+    /// Has the names in `spec` looked up for `wisher`, and its service started. Returns the number of the question and
+    /// the state to show meanwhile; `None`: nothing is to be prepared.
     pub fn ask(&mut self, wisher: Wisher, spec: &Arc<PortSpec>, context: &BridgeContext) -> Option<(u64, String)> {
         let why = match names::first_name(spec) {
             Some(name) => format!("looking up {name}"),
@@ -91,10 +90,10 @@ impl Lookups {
     }
 }
 
-/// What the calling thread has done for a port before a switch opens it.
+/// The preparation of a port by the calling thread.
 #[derive(Default)]
 pub(super) struct Beforehand {
-    /// Its specification in numbers, where it had names.
+    /// Its specification with numeric addresses, if it had names.
     pub numbers: Option<Box<PortSpec>>,
     /// Its service, or why there is none.
     pub started: Option<Result<Started>>,
@@ -103,8 +102,8 @@ pub(super) struct Beforehand {
 }
 
 impl Beforehand {
-    /// Does it for a port that has to be there at once. With a `context` its service is started as well. Of a port
-    /// that may wait, names are left to be looked up later, and the service with them.
+    /// Prepares a port that has to be open at once; with a `context` it starts the service as well. For a port that may
+    /// wait, names and service are left to [`Lookups`].
     ///
     /// # Errors
     /// Nobody knows a name.

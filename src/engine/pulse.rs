@@ -1,9 +1,9 @@
-//! Whether the threads of a bridge live: what each is doing, and a watchdog that says so when it takes too long.
+//! Liveness of the threads of a bridge: each notes its current call, and a watchdog reports one that takes too long.
 //!
-//! Theory of operation. A thread that sleeps in a poll and works between two of them has a [`Pulse`]. It counts up when the
-//! thread wakes and when it goes to sleep, so an odd number is a *breath* that is going on, and it holds which port is seen
-//! to and how. The watchdog looks at all pulses every second; one that is odd and the same as at the look before is said to
-//! hang. Nobody reads a clock for that, and noting a port is one store.
+//! Theory of operation. A thread that sleeps in a poll and works between two of them has a [`Pulse`]. It counts up when
+//! the thread wakes and when it goes to sleep, so an odd number is a *breath* in progress; it also holds the current
+//! port and call. The watchdog looks at all pulses every second; one that is odd and the same as at the look before is
+//! said to hang. Nobody reads a clock for that, and noting a port is one store.
 //!
 //! Where all threads sleep, the watchdog sleeps too, and the first that breathes wakes it: there is no tick while nothing
 //! happens.
@@ -19,14 +19,14 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{JoinHandle, Thread, park, park_timeout};
 use std::time::Duration;
 
-/// How often the watchdog looks: a breath that is noticed has lasted so long.
+/// Interval of the watchdog's checks, and so the shortest breath that it reports.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
-/// What a thread does with a port.
+/// A call of a thread on a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Call {
-    /// It decides, or sees to itself.
+    /// It decides, or does its own housekeeping.
     Inside,
     /// It takes frames from the port.
     Read,
@@ -34,7 +34,7 @@ pub(super) enum Call {
     Write,
     /// It answers a command.
     Command,
-    /// It sees to what is due.
+    /// It runs timers.
     Timer,
 }
 
@@ -54,7 +54,7 @@ impl Call {
 
 /// The pulse of one thread. See the module.
 pub(super) struct Pulse {
-    /// Whose: `switch default`, `service nat`.
+    /// The thread's name: `switch default`, `service nat`.
     whose: String,
     breath: AtomicU64,
     /// The port's number and one, and the call behind it.
@@ -70,7 +70,8 @@ impl Pulse {
     /// The thread wakes.
     pub fn begin(&self) {
         let breath = self.breath.load(Relaxed) | 1;
-        // In one order with the flag, so that either is seen by the other side.
+        // SeqCst orders this store and the load of `asleep`: either this thread sees the flag or the watchdog sees the
+        // breath.
         self.breath.store(breath, SeqCst);
         if self.watchdog.asleep.load(SeqCst) {
             self.watchdog.wake();
@@ -82,17 +83,17 @@ impl Pulse {
         self.breath.store((self.breath.load(Relaxed) | 1) + 1, SeqCst);
     }
 
-    /// What it does now.
+    /// Notes the current call.
     pub fn at(&self, call: Call) {
         self.at.store(call as u64, Relaxed);
     }
 
-    /// What it does with a port now.
+    /// Notes the current call and its port.
     pub fn at_port(&self, call: Call, id: PortId) {
         self.at.store((id.index() as u64 + 1) << 8 | call as u64, Relaxed);
     }
 
-    /// What the port of this number is called from now on.
+    /// Notes the name of a port.
     pub fn name_port(&self, id: PortId, name: &str) {
         let mut names = self.names.lock();
         if names.len() <= id.index() {
@@ -113,7 +114,7 @@ impl Pulse {
         self.hangs.store(breath, Relaxed);
     }
 
-    /// Why nobody should wait for it, while it hangs.
+    /// Why it gives no answer, while it hangs.
     pub fn trouble(&self) -> Option<Error> {
         let breath = self.breath().filter(|breath| self.hangs.load(Relaxed) == *breath)?;
         let _ = breath;
@@ -122,7 +123,7 @@ impl Pulse {
         Some(Error::new(Class::Runtime, what))
     }
 
-    /// What it does, in words.
+    /// The current call, in words.
     fn deed(&self) -> String {
         let at = self.at.load(Relaxed);
         let call = Call::ALL.into_iter().find(|call| *call as u64 == at & 0xff).unwrap_or(Call::Inside);
@@ -192,7 +193,7 @@ impl Shared {
 
     fn sleep(&self) {
         self.asleep.store(true, SeqCst);
-        // Looked at once more: who woke before the flag was set has woken nobody.
+        // Check once more: a thread that began before the flag was set has not woken the watchdog.
         if self.living().iter().any(|pulse| pulse.breath().is_some()) {
             self.asleep.store(false, SeqCst);
         }

@@ -1,8 +1,8 @@
 //! Frames that leave by a port with a translation ([`crate::wire::rewrite`]).
 //!
-//! A frame in a batch is shared by all ports that it floods to, so what leaves translated is copied first. What the port
-//! does not take then waits in its queue as it was, and is copied again: the same bytes, as the length and the rules
-//! stay.
+//! A frame in a batch is shared by all ports that it floods to, so what leaves translated is copied first. Frames that
+//! the port does not take wait in its queue untranslated, and are copied again later: to the same bytes, as the rules
+//! do not change.
 
 use crate::counters::Counters;
 use crate::frame::{Batch, Outgoing};
@@ -11,7 +11,7 @@ use crate::port::Edge;
 use crate::port::seat::Seat;
 use crate::wire::Rewriter;
 
-/// Bytes that are copied before they are sent.
+/// Bytes that are copied between two sends.
 const ROOM: usize = 4 * (PREFIX + MAX_FRAME);
 
 /// Room for the copies. Without a port that translates it takes none.

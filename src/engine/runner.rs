@@ -1,9 +1,9 @@
-//! Runs a service: one loop, whatever is outside of it.
+//! The loop that runs any service.
 //!
-//! Theory of operation. The thread that has a service's descriptors is the thread that has the service. A turn takes what
-//! has come from the outside and from the switch, bounded, lets the service work, hands its frames over, and keeps what
-//! it tells of itself. Frames are written into a batch of the port's own, and leave in it. With nothing to do the thread
-//! sleeps in the poll of its back end, which the port wakes.
+//! Theory of operation. One thread owns a service and its descriptors. A turn takes a bounded amount of input from the
+//! outside and from the switch, lets the service work, hands its frames over, and keeps its report. Frames are written
+//! into a batch of the port's own, and leave in it. With nothing to do the thread sleeps in the poll of its back end,
+//! which the port wakes.
 
 use super::fault::strike;
 use super::thread::{LINGER, Thread};
@@ -19,10 +19,10 @@ use std::time::{Duration, SystemTime};
 
 /// Batches of the switch in one turn.
 const BATCHES: usize = 16;
-/// Bytes of one batch to the switch: a few super-frames. What is not used of it is not resident.
+/// Bytes of one batch to the switch: a few super-frames. Its unused pages are not resident.
 const MESSAGE_BYTES: usize = 4 * (PREFIX + MAX_FRAME);
-/// How often it is looked, at the end, whether a program at a terminal has read what was sent to it: nothing tells. For how
-/// long it has to seem so.
+/// At the end, the program at a terminal may not have read all yet, and no event tells when it has: interval of the
+/// checks, and how long they have to find nothing unread.
 const LOOK: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -37,7 +37,7 @@ pub fn run_service(link: &own::Link, service: &mut impl Service) -> Result<()> {
     Ok(())
 }
 
-/// The same with a back end from which it has obtained what it wants.
+/// The same with a back end that has opened what the service needs.
 pub(super) fn run<S: Service + ?Sized>(
     link: &ServiceEnd,
     service: &mut S,
@@ -46,7 +46,7 @@ pub(super) fn run<S: Service + ?Sized>(
     thread: Option<&Thread>,
 ) {
     let mut spare = None;
-    // Its end is the usual one: the port is no more.
+    // The loop ends when the port is removed.
     while let Ok(patience) = turn(link, service, backend, clock, &mut spare, thread) {
         thread.into_iter().for_each(|thread| thread.pulse.end());
         let waited = backend.wait(patience);
@@ -56,13 +56,12 @@ pub(super) fn run<S: Service + ?Sized>(
         }
         link.wake_up();
     }
-    // It may take its time now, and nobody waits for it.
+    // It is not watched from here on.
     thread.into_iter().for_each(|thread| thread.pulse.end());
     linger(service, backend, clock);
 }
 
-/// Takes what has come, and does what is to be done. Gives the time for which there is nothing more to do. `spare` is a
-/// batch that found nothing to carry.
+/// One turn. Returns the time until the next timer. `spare` is an empty batch for reuse.
 fn turn<S: Service + ?Sized>(
     link: &ServiceEnd,
     service: &mut S,
@@ -101,7 +100,7 @@ fn turn<S: Service + ?Sized>(
     if busy || !link.fall_asleep() {
         return Ok(Some(Duration::ZERO));
     }
-    // Handing on what it has made may have taken its time.
+    // Sending may have taken time, so read the clock again.
     Ok(service.poll_timeout().map(|at| at - clock.now()))
 }
 
@@ -111,7 +110,7 @@ fn handle_events<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, no
     }
 }
 
-/// The port is no more. Lets what was accepted for the outside leave, as far as somebody takes it in time.
+/// After the port was removed: sends what was accepted for the outside, as far as the peers take it in time.
 fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &Clock) {
     let begun = clock.now();
     service.handle_closed(begun, backend);
@@ -128,7 +127,7 @@ fn linger<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, clock: &C
         if leaving {
             quiet = now + QUIET;
         }
-        // What was given back at first has to reach the back end, so there is a second round.
+        // Data that was refused at first has to reach the back end, hence a second round.
         if now >= end || round > 0 && !leaving && (unread.is_none() || now >= quiet) {
             return say_lost(&unsent, unread.unwrap_or(0));
         }

@@ -1,8 +1,8 @@
 //! Starts services.
 //!
 //! A port whose kind is a service is started here ([`start`]), and so is a service of the embedding program
-//! ([`start_own`]): the service and all that it obtains are made on the caller's thread, so that errors are the caller's,
-//! and then get a thread that ends when the port does.
+//! ([`start_own`]): the caller's thread makes the service and all that it obtains, so that errors are returned to the
+//! caller; then the service gets a thread, which ends with the port.
 
 use super::runner;
 use super::thread::{BridgeContext, Thread};
@@ -54,7 +54,7 @@ pub(super) fn start_own<S: Service + Send + 'static>(
     begin(name, context, &ROLE, (service, backend, Clock::start()), true)
 }
 
-/// Gives a service its port and its thread. `watches`: it hears of departures.
+/// Gives a service its port and its thread. `watches`: it is told when a port loses its peer.
 fn begin(
     name: &str,
     context: &BridgeContext,

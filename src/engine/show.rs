@@ -97,7 +97,7 @@ pub(super) fn listener(slot: &ListenerSlot) -> PortStatus {
     }
 }
 
-/// The states of all ports, as a number that is another one when any is.
+/// A hash of the states of all ports: it changes when any of them does.
 pub(super) fn states(ports: &Ports, listeners: &Listeners) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (_, slot) in listeners.iter() {

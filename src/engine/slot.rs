@@ -15,7 +15,7 @@ pub(super) enum Origin {
     Spec(Arc<PortSpec>),
     /// Its descriptor was handed over, and does not come back.
     Given(Arc<PortSpec>),
-    /// The same, of an interface in the network namespace of a program.
+    /// As `Given`, for an interface in a program's network namespace.
     Apart(Arc<PortSpec>),
     /// It connected to the listener with this index, and has this number among its clients.
     Client { listener: usize, number: u32 },
@@ -36,11 +36,11 @@ impl Origin {
 /// A port of the switch.
 pub(super) struct PortSlot {
     pub name: String,
-    /// What it is, for captures.
+    /// Its description in captures.
     pub news: Arc<PortNews>,
     pub origin: Origin,
     pub life: Life<Attached>,
-    /// How long its next attempt is waited for.
+    /// The pause before the next attempt to open it.
     pub backoff: Backoff,
     /// Translates addresses, where it was asked to.
     pub rewriter: Option<Rewriter>,
@@ -57,7 +57,7 @@ impl PortSlot {
         self.life.there_mut()?.seat.edge_mut()
     }
 
-    /// Who is at the other end, or why nobody is.
+    /// Its peer, or why there is none.
     pub fn peer(&self) -> String {
         let noted = match &self.life {
             Life::Wished(Wish { why, .. }) | Life::Over(why) => why,
@@ -66,7 +66,7 @@ impl PortSlot {
         self.edge().and_then(Edge::peer).unwrap_or_else(|| noted.clone())
     }
 
-    /// Takes out an edge that has failed. What was asked for is a wish from now on; what was not is over.
+    /// Takes out an edge that has failed. A port with a specification becomes a wish again; any other is over.
     pub fn take_failed(&mut self) -> Option<Lost> {
         self.life.there().filter(|it| it.seat.has_failed())?;
         let arriving = self.life.is_arriving();
@@ -82,26 +82,26 @@ impl PortSlot {
     }
 }
 
-/// What is attached to a port: a descriptor, and what is known of it.
+/// The edge of a port, with its peer and the state of its descriptor.
 pub(super) struct Attached {
     pub seat: Seat<Edge>,
-    /// Who is at the other end.
+    /// Its peer.
     pub peer: String,
     pub since: Instant,
-    /// Its last wake-up brought one frame, and so may the next.
+    /// Its last wake-up brought one frame only; so may the next.
     pub lone: bool,
-    /// Its descriptor has said that its end has come, which a read has still to find.
+    /// The poll has reported end-of-file (hang-up); a read has still to reach it.
     pub ending: bool,
-    /// Its descriptor is watched for room, not only for frames.
+    /// Its descriptor is watched for writability, too.
     pub room_watched: bool,
-    /// Its interface is down, as was said or shown last.
+    /// Its link state as last logged or shown: down.
     pub link_down: bool,
-    /// A person has not heard of it yet: if its peer does not come, that is to be said.
+    /// Nothing was logged of it yet: if its peer does not come, that is to be logged.
     pub untold: bool,
 }
 
 impl Attached {
-    /// `edge`, whose descriptors are watched for all that they tell.
+    /// A new attachment, whose descriptors are watched for reading and writing.
     pub fn new(edge: Edge, peer: String, since: Instant) -> Self {
         let link_down = edge.link_is_down();
         Self {
@@ -117,7 +117,7 @@ impl Attached {
     }
 }
 
-/// An edge that has failed, and what it was.
+/// A failed edge, and the state of its port before.
 pub(super) struct Lost {
     pub edge: Edge,
     pub gone: Gone,

@@ -16,19 +16,19 @@ pub struct PortStatus {
     pub kind: &'static str,
     /// `up`, `listening`, `connecting`, `waiting`, `down` or `stalled`; `left` where it is no more.
     pub state: &'static str,
-    /// Who is at the other end, or why nobody is.
+    /// Its peer, or why there is none.
     pub peer: String,
     /// Frames that wait for it.
     pub queued: usize,
-    /// What it counted; for a listener, the sum of the clients that have left.
+    /// Its counters; for a listener, the sum of the clients that have left.
     pub counters: Counters,
     /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
     pub target: String,
     /// The listener that it is a client of.
     pub listener: Option<String>,
-    /// The line that attaches a peer.
+    /// The command line that attaches a peer.
     pub attach: Option<Attach>,
-    /// What its service counts.
+    /// The figures of its service.
     pub figures: Vec<Figures>,
     /// The leases that its service has given out, by address.
     pub leases: Arc<[Leased]>,
@@ -41,7 +41,7 @@ pub enum Condition {
     /// It runs.
     #[default]
     Runs,
-    /// It does not answer for more than a second, and where it hangs.
+    /// It has not answered for more than a second; where it hangs.
     Hangs(Error),
     /// It has ended by itself, and why. It has no ports any more.
     Ended(Error),
@@ -57,8 +57,8 @@ pub struct SwitchStatus {
     pub condition: Condition,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
-    /// Ports that are no more, as they left: those of one name and kind as one, with the sum of what they had counted.
-    /// The last 64 are kept.
+    /// Removed ports, in their last state; those of one name and kind share a row, with the sum of their counters. The
+    /// last 64 are kept.
     pub left: Vec<PortStatus>,
 }
 

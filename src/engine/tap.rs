@@ -1,10 +1,9 @@
-//! A switch's end of captures: hands over what the switch has noted, and never waits.
+//! The switch's end of captures: hands over the notes of the switch's tape, and never blocks.
 //!
-//! Theory of operation. While nothing is captured the switch has no tape, and here is nothing to do. With the first
-//! capture it gets one that notes what all of them want together. Notes are gathered over the turns of the loop, for
-//! [`GATHER`] at most, and handed over in one piece, which all captures share. What waits for one of them is bounded in
-//! bytes ([`WAITING`]); a piece that finds no room is counted as missed, by that capture alone. What a port is called goes
-//! along in its place among the notes.
+//! Theory of operation. While nothing is captured the switch has no tape. The first capture gives it one, which notes
+//! what any of the captures wants. Notes are gathered over the turns of the loop, for [`GATHER`] at most, and handed
+//! over in one piece, which all captures share. The backlog of each capture is bounded in bytes ([`WAITING`]); a piece
+//! that finds no room is counted as missed, by that capture alone. Port names travel in order among the notes.
 
 use super::slot::PortSlot;
 use crate::capture::{Piece, PortNews};
@@ -20,17 +19,17 @@ use std::time::SystemTime;
 
 /// How long notes are gathered before they are handed over.
 const GATHER: Duration = Duration::from_millis(5);
-/// Bytes of frames, and notes, after which they are at once.
+/// Bytes of frames, and notes, after which they are handed over at once.
 const PIECE_BYTES: usize = 256 * 1024;
 const PIECE_NOTES: usize = 4096;
 /// Bytes that may wait for a capture.
 pub(super) const WAITING: usize = 16 << 20;
-/// What a note costs beside the bytes of its frame.
+/// The cost of a note beside the bytes of its frame.
 const NOTE_COST: usize = std::mem::size_of::<crate::switch::Note>();
-/// What is counted for the name of a port or a host.
+/// The cost of the name of a port or a host.
 const NEWS_COST: usize = 512;
 
-/// What a switch and the thread of a capture both know of it.
+/// The state of a capture that its thread shares with the switches.
 pub(super) struct Shared {
     /// Bytes that wait for it.
     pub waiting: AtomicUsize,
@@ -59,10 +58,10 @@ impl Inlet {
         Self { number, wanted, pieces: Some(pieces), shared }
     }
 
-    /// Hands a piece over, or counts it as missed. False: nobody takes any more.
+    /// Hands a piece over, or counts it as missed. False: the capture has ended.
     ///
-    /// What ports are called has to arrive, or frames would be shown as another port's: of a piece that finds no room it
-    /// is handed over alone. A capture for which even that has no room is over.
+    /// Port names have to arrive, or frames would be shown as another port's: of a piece that finds no room, the names
+    /// alone are handed over. A capture without room even for these ends.
     fn offer(&self, piece: &Arc<Piece>) -> bool {
         let waits = self.shared.waiting.load(Ordering::Relaxed);
         if waits == 0 || waits + cost(piece) <= WAITING {
@@ -91,7 +90,7 @@ impl Inlet {
 
     fn call(&self) {
         if !self.shared.called.swap(true, Ordering::AcqRel) {
-            // A thread that cannot be woken has ended.
+            // The waker fails only when the thread has ended.
             let _ = self.shared.waker.wake();
         }
     }
@@ -108,12 +107,12 @@ impl Drop for Inlet {
     fn drop(&mut self) {
         self.pieces = None;
         self.shared.inlets.fetch_sub(1, Ordering::AcqRel);
-        // Whoever waits is told, whether it was called before or not.
+        // Wakes the thread even if it was called before.
         let _ = self.shared.waker.wake();
     }
 }
 
-/// What a piece costs while it waits.
+/// The cost of a piece while it waits.
 pub(super) fn cost(piece: &Piece) -> usize {
     let words = piece.news.len() + piece.names.len();
     piece.notes.bytes.len() + NOTE_COST * (1 + piece.notes.notes.len()) + NEWS_COST * words
@@ -127,7 +126,7 @@ pub(super) struct Tap {
     epoch: u64,
     captures: Vec<Inlet>,
     news: Vec<(usize, PortId, Arc<PortNews>)>,
-    /// When what is noted is handed over.
+    /// When the notes are handed over.
     due: Option<Instant>,
 }
 
@@ -149,7 +148,7 @@ impl Tap {
         !self.captures.is_empty()
     }
 
-    /// Captures for one more from now on. `slots` are the ports that there are.
+    /// Adds a capture.
     pub fn add<'a>(
         &mut self,
         switch: &mut Switch,
@@ -165,7 +164,7 @@ impl Tap {
         self.want(switch);
     }
 
-    /// Captures no more for the one of this number, which gets what is noted so far.
+    /// Ends the capture with this number, which gets the notes so far.
     pub fn remove(&mut self, switch: &mut Switch, number: u64, names: Vec<(IpAddr, String)>) {
         self.hand_over_now(switch);
         if let Some(place) = self.captures.iter().position(|inlet| inlet.number == number) {
@@ -183,7 +182,7 @@ impl Tap {
         }
     }
 
-    /// Has the switch note what all want.
+    /// Has the switch note what any capture wants.
     fn want(&self, switch: &mut Switch) {
         let wanted = self.captures.iter().map(|inlet| inlet.wanted).reduce(Wanted::and);
         match (wanted, switch.tape_mut()) {
@@ -192,14 +191,14 @@ impl Tap {
         }
     }
 
-    /// A port has its place from now on.
+    /// Notes the name of a port that has a slot from now on.
     pub fn note_port(&mut self, switch: &mut Switch, id: PortId, news: &Arc<PortNews>) {
         if let Some(tape) = switch.tape_mut() {
             self.news.push((tape.notes().notes.len(), id, news.clone()));
         }
     }
 
-    /// Hands over what is noted, when it is time or much.
+    /// Hands the notes over when they are due or many.
     pub fn hand_over(&mut self, now: Instant, switch: &mut Switch) {
         let Some(tape) = switch.tape_mut() else { return };
         let notes = tape.notes();

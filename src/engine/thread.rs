@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long a service whose port is no more may take to hand on what it has accepted.
+/// How long a service may take to send what it has accepted, after its port was removed.
 pub(super) const LINGER: Duration = Duration::from_secs(3);
-/// How much longer it is waited for such a service, and how often it is looked.
+/// How much longer the end of such a service is waited for, and the interval of the checks.
 const SPARE: Duration = Duration::from_millis(300);
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -44,17 +44,17 @@ impl Drop for Threads {
     }
 }
 
-/// What a service's thread needs to know of its bridge.
+/// The bridge's context for a service's thread.
 #[derive(Clone)]
 pub(super) struct BridgeContext {
     /// The name of its switch.
     pub switch: String,
-    /// That of the switch's thread.
+    /// The waker of the switch's thread.
     pub waker: Arc<Waker>,
     pub parts: Arc<Parts>,
 }
 
-/// A thread of a service: what it is called, its pulse, and the word of its failure.
+/// A service's thread: its name, its pulse, and the report of its failure.
 pub(super) struct Thread {
     switch: String,
     port: String,

@@ -1,49 +1,48 @@
-//! What a switch's thread has to do at a time of its own. Each deed has one time at most: a timer that was set anew, or
-//! taken back, never comes.
+//! The timers of a switch's thread. There is one for each [`Due`] at most: setting it anew replaces it.
 
 use crate::frame::PortId;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Who has asked for something that is not there: a port of the switch, or the listener of this index.
+/// The owner of a wish: a port of the switch, or the listener of this index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Wisher {
     Port(PortId),
     Listener(usize),
 }
 
-/// What a timer is for.
+/// The purpose of a timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Due {
-    /// What was asked for is tried again.
+    /// Try to open a port or listener again.
     Try(Wisher),
-    /// A listener lets further clients in.
+    /// Let further clients of a listener in.
     Accept(usize),
-    /// A link that is down is looked at.
+    /// Check a link that is down.
     Link(PortId),
-    /// All links are looked at.
+    /// Check all links.
     Links,
-    /// A port may have memory again for what waits for it.
+    /// Flush a port again after a shortage of memory.
     Flush(PortId),
-    /// Whether the peer of a line has come.
+    /// Check whether the peer of a line has come.
     Peer(PortId),
-    /// What was left unsaid of a listener's clients.
+    /// Log the number of suppressed lines on a listener's clients.
     Unsaid(usize),
 }
 
 impl Due {
-    /// All that a port may have set.
+    /// All timers of a port.
     fn of_port(id: PortId) -> [Self; 4] {
         [Self::Try(Wisher::Port(id)), Self::Link(id), Self::Flush(id), Self::Peer(id)]
     }
 
-    /// All that a listener may have set.
+    /// All timers of a listener.
     fn of_listener(index: usize) -> [Self; 3] {
         [Self::Try(Wisher::Listener(index)), Self::Accept(index), Self::Unsaid(index)]
     }
 }
 
-/// The timers that run, by their time and by what they are for.
+/// The running timers, by time and by purpose.
 #[derive(Default)]
 pub(super) struct Timers {
     queue: BTreeSet<(Instant, Due)>,
@@ -51,7 +50,7 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Sets the time of `due`, whatever it was.
+    /// Sets the timer for `due`, and replaces an earlier one.
     pub fn set(&mut self, due: Due, at: Instant) {
         if let Some(before) = self.times.insert(due, at) {
             self.queue.remove(&(before, due));
@@ -59,19 +58,19 @@ impl Timers {
         self.queue.insert((at, due));
     }
 
-    /// The same, unless its time comes sooner anyhow.
+    /// The same, unless it is due sooner already.
     pub fn set_by(&mut self, due: Due, at: Instant) {
         if self.times.get(&due).is_none_or(|&before| before > at) {
             self.set(due, at);
         }
     }
 
-    /// A port is no more.
+    /// Cancels the timers of a port.
     pub fn forget_port(&mut self, id: PortId) {
         Due::of_port(id).into_iter().for_each(|due| self.cancel(due));
     }
 
-    /// A listener is no more.
+    /// Cancels the timers of a listener.
     pub fn forget_listener(&mut self, index: usize) {
         Due::of_listener(index).into_iter().for_each(|due| self.cancel(due));
     }

@@ -1,5 +1,5 @@
-//! One switch and its ports on a thread: the loop, a turn of which sleeps, hears who has called, breathes, and sees to
-//! timers and to what was lost.
+//! One switch and its ports on a thread: the loop. A turn sleeps, takes the events, breathes, and handles timers and
+//! lost ports.
 
 use super::arrival::settle;
 use super::breath::Breath;
@@ -33,12 +33,12 @@ pub(super) struct Engine {
     pub lives: Lives,
     pub breath: Breath,
     commands: Receiver<Command>,
-    /// Who wants to hear of the states of ports.
+    /// The watchers of port states.
     watchers: Watchers,
     pub pulse: Arc<Pulse>,
 }
 
-/// What the loop does next.
+/// The next step of the loop.
 enum Next {
     Breathe,
     Stop,
@@ -132,13 +132,13 @@ impl Engine {
         }
     }
 
-    /// Answers what was asked since the last breath. An answer that nobody waits for any more is dropped.
+    /// Answers the commands that came since the last breath. An answer that nobody waits for any more is dropped.
     fn handle_commands(&mut self) -> Next {
         loop {
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
                 Err(TryRecvError::Empty) => return Next::Breathe,
-                // Nobody can ask for anything any more, and least of all for its end.
+                // All handles are dropped: nobody could tell it to stop.
                 Err(TryRecvError::Disconnected) => return Next::Stop,
             };
             self.pulse.at(Call::Command);
@@ -190,7 +190,7 @@ impl Engine {
     }
 }
 
-/// A descriptor of a port has something to say.
+/// Handles a poll event on a port's descriptor.
 fn hear(ports: &mut Ports, id: PortId, event: &Event) {
     let Some(slot) = ports.edges.slot_mut(id) else { return };
     if slot.life.is_arriving() {

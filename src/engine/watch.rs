@@ -1,5 +1,4 @@
-//! What a switch's thread sleeps for: descriptors of ports and listeners, the kernel's news of interfaces, and whoever
-//! wakes it.
+//! The poll of a switch's thread: descriptors of ports and listeners, the kernel's link news (netlink), and the waker.
 
 use crate::error::{Error, Result};
 use crate::frame::PortId;
@@ -11,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-/// Who has called.
+/// The source of a poll event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {
     /// A port's descriptor.
@@ -39,7 +38,7 @@ impl Source {
         })
     }
 
-    /// Whose token it is.
+    /// The source behind a token.
     pub fn of(Token(token): Token) -> Self {
         match (token, u16::try_from(token)) {
             (_, Ok(id)) => Self::Port(PortId(id)),
@@ -50,7 +49,7 @@ impl Source {
     }
 }
 
-/// What is waited for of a descriptor.
+/// The readiness that a descriptor is watched for.
 fn interest(room: bool) -> Interest {
     if room { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
 }
@@ -62,12 +61,12 @@ fn cannot(error: &io::Error) -> Error {
 /// The poll of a switch's thread.
 pub(super) struct Watch {
     poll: Poll,
-    /// The kernel's, once a port has an interface.
+    /// The kernel's link news, once a port has an interface.
     news: Option<LinkNews>,
 }
 
 impl Watch {
-    /// A new poll, and what wakes it.
+    /// A new poll and its waker.
     ///
     /// # Errors
     /// The system has no descriptors left.
@@ -89,7 +88,7 @@ impl Watch {
         }
     }
 
-    /// Watches descriptors for what is to be read, and for room if `room`.
+    /// Watches descriptors for readability and, if `room`, for writability.
     ///
     /// # Errors
     /// The system has no memory for it.
@@ -99,7 +98,7 @@ impl Watch {
         fds.into_iter().flatten().try_for_each(add).map_err(|error| cannot(&error))
     }
 
-    /// The same for descriptors that are watched. One that has room calls at once.
+    /// Changes what descriptors are watched for. A writable one is reported at once.
     ///
     /// # Errors
     /// As [`Self::add`].
@@ -130,7 +129,7 @@ impl Watch {
         Ok(())
     }
 
-    /// The news are heard.
+    /// Drains the link news.
     pub fn take_news(&self) {
         self.news.iter().for_each(LinkNews::take);
     }

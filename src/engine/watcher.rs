@@ -1,9 +1,9 @@
-//! Who wants to hear when the state of a port has changed, without asking again and again.
+//! Notifications that the state of a port has changed, instead of polling for it.
 //!
-//! Theory of operation. A [`Watcher`] says whether it wants to hear. While one does, the engine looks at the end of each
-//! turn of its loop, and whenever it is asked how its ports are, whether any state is another than at the look before,
-//! and then wakes it. A thread that says so first, and asks then, misses
-//! nothing; it may be woken for nothing.
+//! Theory of operation. A [`Watcher`] is switched on and off. While one is on, the engine compares the states of its
+//! ports with those before, at the end of each turn and whenever it shows its ports, and wakes the watcher if any
+//! differs. A thread that switches its watcher on first and reads the states then misses no change; it may be woken
+//! without one.
 
 use mio::Waker;
 use std::sync::Arc;
@@ -16,33 +16,33 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// One that is woken by `waker`, and wants nothing yet.
+    /// A watcher that is off, and wakes by `waker`.
     pub fn new(waker: Arc<Waker>) -> Arc<Self> {
         Arc::new(Self { waker, wants: AtomicBool::new(false) })
     }
 
-    /// Says whether it wants to hear from now on.
+    /// Switches it on or off.
     pub fn want(&self, wants: bool) {
         self.wants.store(wants, Ordering::SeqCst);
     }
 }
 
-/// Those who may want to hear of one engine. Who is no more wants nothing.
+/// The watchers of one engine.
 #[derive(Default)]
 pub(super) struct Watchers {
     all: Vec<Arc<Watcher>>,
-    /// The states at the look before.
+    /// The states at the last comparison.
     seen: u64,
 }
 
 impl Watchers {
-    /// Adds one, and forgets those that are no more.
+    /// Adds one, and forgets dropped ones.
     pub fn add(&mut self, watcher: Arc<Watcher>) {
         self.all.retain(|watcher| Arc::strong_count(watcher) > 1);
         self.all.push(watcher);
     }
 
-    /// Tells who wants to hear, if the states are not as they were. They are asked for only then.
+    /// Wakes the watchers that are on if the states have changed. Calls `states` only if one is on.
     pub fn tell(&mut self, states: impl FnOnce() -> u64) {
         let mut wanting = self.all.iter().filter(|watcher| watcher.wants.load(Ordering::SeqCst)).peekable();
         if wanting.peek().is_none() {

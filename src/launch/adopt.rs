@@ -2,11 +2,10 @@
 //! `-nic tap`), of another name than was expected, made anew after it was closed, or one more.
 //!
 //! Theory of operation. A port of the switch holds a packet socket, and such a socket can be bound to another interface
-//! at any time, whoever reads it. The init has a copy of each, and the kernel's news of interfaces. A TAP that comes gets
-//! the socket of one that is gone (first of one with the same name), else of one that was made for the program and that
-//! it has not opened, so that the program's port leads to it without anybody having to be told. Where there is none, a
-//! new socket is made, which becomes a port of its own. A TAP comes down and is set up at once, as one that is made for a
-//! program is up.
+//! at any time, whoever reads it. The init has a copy of each, and hears the kernel's link news. A new TAP gets the
+//! socket of one that is gone (first of one with the same name), else of an unopened one that was made for the program,
+//! so that the program's port leads to it without any message. If there is none, a new socket is made, which becomes a
+//! port of its own. A new TAP is down, and is set up at once, as one made for a program is.
 //!
 //! TUNs are treated alike where the program has one.
 //!
@@ -23,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Ports that a program can come to by making TAPs.
 const MOST: usize = 32;
 
-/// A packet socket that is a port's.
+/// A packet socket of a port.
 struct Way {
     fd: OwnedFd,
     /// The interface that it was bound to last.
@@ -42,12 +41,12 @@ pub struct Adopter {
     given: Vec<u32>,
     /// The interface that is for the program's sockets, which is a TAP as well, whatever the program calls it.
     host: Option<u32>,
-    /// It was said that no more interfaces become ports.
+    /// It was reported that no more interfaces become ports.
     told: bool,
 }
 
 impl Adopter {
-    /// Hears of the interfaces of this network namespace from now on, but for `host`.
+    /// Watches the interfaces of this network namespace from now on, but for `host`.
     pub fn open(host: Option<&str>) -> io::Result<Self> {
         let (mut netlink, news) = (Netlink::open()?, LinkNews::open()?);
         let host = host.map(|host| netlink.interface(host)).transpose()?.flatten().map(|host| host.index);
@@ -62,7 +61,7 @@ impl Adopter {
         Ok(())
     }
 
-    /// Sees to the interfaces that have come and gone. Gives those that have no port yet, with a packet socket on each.
+    /// Handles the interfaces that have come and gone. Returns those without a port, with a packet socket on each.
     pub fn look(&mut self) -> Vec<(String, InterfaceKind, OwnedFd)> {
         self.news.take();
         // Without an answer there is another look at the next news.
@@ -75,7 +74,7 @@ impl Adopter {
             if !self.is_stray(tap) {
                 continue;
             }
-            // One that is gone again is no loss.
+            // An interface that is gone again does not matter.
             match self.take(tap, &found) {
                 Ok(fd) => new.extend(fd.map(|fd| (tap.name.clone(), kind_of(tap), fd))),
                 Err(error) => log::debug!("{}: {error}", tap.name),
@@ -94,7 +93,7 @@ impl Adopter {
             && !self.ways.iter().any(|way| way.index == Some(found.index))
     }
 
-    /// Leads a port to `tap`. Gives the socket where it is to become one.
+    /// Binds a port's socket to `tap`. Returns a new socket if that is to become a port.
     fn take(&mut self, tap: &Interface, found: &[Interface]) -> Result<Option<OwnedFd>> {
         let failed = |cause: io::Error| crate::error::Error::system(&tap.name, &cause);
         if !tap.up {
@@ -118,13 +117,13 @@ impl Adopter {
     }
 }
 
-/// As what a TUN or TAP is a port.
+/// The kind of port for a TUN or TAP.
 fn kind_of(found: &Interface) -> InterfaceKind {
     if found.tun.tap { InterfaceKind::Packet } else { InterfaceKind::Tun }
 }
 
-/// A way that leads nowhere, the likeliest first: that to the last interface of this name, another one whose interface is
-/// gone, one to an interface that was made for the program and is not opened.
+/// An idle socket, the likeliest first: that of the last interface of this name, another one whose interface is gone,
+/// one of an unopened interface that was made for the program.
 fn free_way<'a>(ways: &'a mut [Way], given: &[u32], tap: &Interface, found: &[Interface]) -> Option<&'a mut Way> {
     let is_idle =
         |index: u32| given.contains(&index) && found.iter().any(|found| found.index == index && !found.carrier);

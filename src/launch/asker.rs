@@ -1,8 +1,8 @@
-//! The thread that asks servers of DHCP for an instance: what they send is read here, where nothing else may be done.
+//! The DHCP client thread of an instance: it parses the servers' packets without any other rights.
 //!
-//! Theory of operation. The thread has the [`Client`] and one descriptor to speak by, which the init opens for it, with
-//! rights that it has not. What it wants done ([`Want`]) it puts into a channel and rings: a byte into a stream whose other
-//! end the init polls. The end of that stream is the end of the thread.
+//! Theory of operation. The thread has the [`Client`] and one socket, which the init opens for it: the thread lacks the
+//! capabilities. It puts its requests ([`Want`]) into a channel, and writes a byte into a stream socket that the init
+//! polls. The end of that stream is the end of the thread.
 
 use crate::error::{Error, Result};
 use crate::port::sys::trap;
@@ -20,24 +20,24 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-/// It speaks by sockets that are open.
+/// It uses sockets that are open.
 static ROLE: Role = Role::new("dhcp", &[BASE, SOCKETS]);
 
-/// The longest frame or datagram that is looked at.
+/// The longest frame or datagram that is parsed.
 const LONGEST: usize = 2048;
-/// Answers that are looked at in one turn.
+/// Answers that are parsed in one turn.
 const TURN: usize = 64;
 
-/// What the thread wants done.
+/// A request of the thread to the init.
 #[derive(Debug)]
 pub enum Want {
     /// A packet socket of the interface.
     Frames,
-    /// A UDP socket of the interface, whose address is set.
+    /// A UDP socket on the interface, whose address is set.
     Datagrams,
-    /// This set on the interface.
+    /// Set this on the interface.
     Set(Grant),
-    /// What was set taken away.
+    /// Remove what was set.
     Forget,
 }
 
@@ -46,7 +46,7 @@ pub struct Asker {
     wants: Receiver<Want>,
     given: Sender<Option<OwnedFd>>,
     bell: UnixStream,
-    /// The thread is no more.
+    /// The thread has ended.
     over: bool,
 }
 
@@ -73,12 +73,12 @@ impl Asker {
         Ok(Self { wants, given, bell, over: false })
     }
 
-    /// What to wait for, until [`Asker::next`] gives something.
+    /// The descriptor to poll before [`Asker::next`].
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         (!self.over).then(|| self.bell.as_fd())
     }
 
-    /// The next thing that is to be done.
+    /// The next request.
     pub fn next(&mut self) -> Option<Want> {
         let mut room = [0; 64];
         while let Ok(count) = (&self.bell).read(&mut room) {
@@ -92,12 +92,12 @@ impl Asker {
 
     /// Gives the thread the socket that it wants. `None`: there is none to be had.
     pub fn give(&self, socket: Option<OwnedFd>) {
-        // A thread that is no more wants none.
+        // A thread that has ended needs none.
         let _ = self.given.send(socket);
     }
 }
 
-/// The way to servers.
+/// The socket to servers.
 enum Way {
     /// Without an address: a packet socket.
     Frames(OwnedFd),
@@ -126,7 +126,7 @@ struct Thread {
 }
 
 impl Thread {
-    /// Asks until the init has no ear any more.
+    /// Runs until the init has closed its end.
     fn run(mut self) {
         while self.work().is_some() {
             let left = self.client.poll_timeout().map(|at| at - self.clock.now());
@@ -135,14 +135,14 @@ impl Thread {
             asked.extend(self.way.as_ref().map(|way| PollFd::new(way, PollFlags::IN)));
             // An error is a signal or want of memory: both pass.
             let _ = poll(&mut asked, timeout.as_ref());
-            // Nobody rings here.
+            // The init never writes here: this is its end.
             if asked.first().is_some_and(|bell| !bell.revents().is_empty()) {
                 return;
             }
         }
     }
 
-    /// Takes what has come, and does what is due. `None`: the init has no ear any more.
+    /// Takes the packets that have come, and runs due timers. `None`: the init has closed its end.
     fn work(&mut self) -> Option<()> {
         self.receive()?;
         while let Some(action) = self.client.poll(self.clock.now()) {
@@ -173,7 +173,7 @@ impl Thread {
             let bytes = match count {
                 Ok(count) => room.get(..count).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // One that is told of an earlier datagram is followed by others.
+                // An ICMP error of an earlier datagram; others may follow.
                 Err(_) => continue,
             };
             let payload = if matches!(self.way, Some(Way::Frames(_))) { frame::read(bytes) } else { Some(bytes) };
@@ -194,7 +194,7 @@ impl Thread {
             let socket = self.gets.recv().ok()?;
             self.way = socket.map(|socket| if bound { Way::Datagrams(socket.into()) } else { Way::Frames(socket) });
         }
-        // What is lost on the way is sent again.
+        // The client retransmits what is lost.
         let _ = match &self.way {
             Some(Way::Frames(fd)) => rustix::io::write(fd, &frame::write(self.mac, payload)).map_err(io::Error::from),
             Some(Way::Datagrams(socket)) => socket.send_to(payload, (to.unwrap_or(Ipv4Addr::BROADCAST), SERVER_PORT)),

@@ -36,9 +36,9 @@ impl<T: Into<NotStarted>> From<T> for Failed {
 pub struct Child {
     socket: OwnedFd,
     stage: Mutex<std::process::Child>,
-    /// The program was not heard of since its interfaces are ports.
+    /// Its interfaces are ports, and it has not reported since.
     starts: AtomicBool,
-    /// Interfaces that it has made since it runs.
+    /// Interfaces that it has made while running.
     links: (Sender<InterfaceEnd>, Receiver<InterfaceEnd>),
     ended: Mutex<Option<ExitStatus>>,
 }
@@ -68,8 +68,7 @@ impl Child {
         }
     }
 
-    /// The same, for `at_most` so long, or until something else is to be looked at ([`Child::links`]); `None`: it still
-    /// runs.
+    /// The same, for `at_most` that long, or until a new interface comes ([`Child::links`]); `None`: it still runs.
     pub fn wait_a_while(&self, at_most: Option<Duration>) -> Option<ExitStatus> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_some() {
@@ -83,7 +82,7 @@ impl Child {
         let told = match talk::receive(&self.socket) {
             Ok(Some((Report::Ended(status), _))) => Some(ExitStatus::from_raw(status)),
             Ok(Some((Report::Interface(ifname, kind), mut fds))) => {
-                // There is a receiver: this holds it.
+                // `self` holds the receiver, so this cannot fail.
                 let _ =
                     fds.pop().map(|fd| self.links.0.send(InterfaceEnd { ifname, kind, peer: IpPeer::default(), fd }));
                 return None;
@@ -98,7 +97,7 @@ impl Child {
         *ended
     }
 
-    /// Interfaces that the program has made itself, as they come. Somebody has to wait for its end for that.
+    /// Interfaces that the program has made itself, as they come. They come only while a thread waits for its end.
     pub fn links(&self) -> &Receiver<InterfaceEnd> {
         &self.links.1
     }
@@ -110,7 +109,7 @@ impl Child {
 
     /// Ends the program and all that it started, at once (SIGKILL).
     pub fn kill(&self) {
-        // With the stage, the init ends, and with that its namespace. A stage that has ended needs no signal.
+        // The init ends when the socket does, and its namespace with it. An init that has ended needs no signal.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
 }
@@ -164,7 +163,7 @@ pub fn begin(
     let (links, watch) = made(spec, &child)?;
     let (Report::Waiting, _) = next(&child)? else { return Err(ended_early().into()) };
     attach(links)?;
-    // One that has ended meanwhile needs no word.
+    // An init that has ended meanwhile need not be told.
     let _ = talk::send(&child.socket, &Order::Attached, &[]);
     if !spec.asks_for_address() {
         child.wait_start()?;
@@ -189,7 +188,7 @@ fn made(spec: &Spec, child: &Child) -> Result<(Vec<InterfaceEnd>, Watch), Failed
     Ok((links.collect(), Watch::new(spec, netlink)))
 }
 
-/// What the instance says next, if it is no failure.
+/// The next message of the instance; an error if that is a failure.
 fn next(child: &Child) -> Result<(Report, Vec<OwnedFd>), Failed> {
     loop {
         return match talk::receive(&child.socket) {

@@ -1,14 +1,13 @@
-//! The address that an instance asks the network for, before its program starts, and keeps asking for while it runs.
+//! The DHCP lease of an instance: obtained before its program starts, and renewed while it runs.
 //!
-//! Theory of operation. A thread without rights speaks to servers ([`Asker`]); the init opens the sockets for that: a
-//! packet socket as long as there is no address, a UDP socket with one, each only while an answer is awaited. What a server
-//! grants is set here: address, routes, mtu, and once, before the program starts, name servers. A lease that is lost takes
-//! its address along, and the next one brings another.
+//! Theory of operation. A thread without rights speaks to servers ([`Asker`]); the init opens its sockets: a packet
+//! socket while there is no address, a UDP socket afterwards, each only while an answer is awaited. The init sets what
+//! a server grants: address, routes, mtu, and once, before the program starts, name servers. When a lease is lost its
+//! address is removed; the next lease sets another.
 //!
-//! The UDP socket is one of the interface and of no address: servers broadcast refusals, and some every answer.
+//! The UDP socket is bound to the interface but to no address: servers broadcast refusals, and some every answer.
 //!
-//! With the address, the program has what IPv6 there is: where a router answers, the address made of its prefix is waited
-//! for, briefly.
+//! IPv6 comes with it: if a router answers, the start waits briefly for the address formed from its prefix (SLAAC).
 
 use super::asker::{Asker, Want};
 use super::network::resolve_by;
@@ -31,11 +30,11 @@ use std::time::{Duration, Instant};
 
 /// How long a program waits for its address.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a router has to answer from when the interface is up, and how often is looked whether it has. One of zbridge
+/// How long a router has to answer once the interface is up, and the interval of the checks. A router of zbridge
 /// answers at once.
 const IPV6_PATIENCE: Duration = Duration::from_millis(250);
 const IPV6_PAUSE: Duration = Duration::from_millis(5);
-/// Where a default route leads.
+/// The destination of a default route.
 const ANYWHERE: Cidr = Cidr { addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 };
 /// See the head of the file.
 pub struct Dhcp {
@@ -43,13 +42,13 @@ pub struct Dhcp {
     index: u32,
     netlink: Netlink,
     asker: Asker,
-    /// What is set on the interface.
+    /// The grant that is set on the interface.
     held: Option<Grant>,
 }
 
 impl Dhcp {
-    /// Asks for a program of this name until there is an address. `caller` ends it by ending, and so do keys at the
-    /// terminal.
+    /// Asks for an address, under the program's name, until there is one. The end of `caller` ends it, and so does a
+    /// signal from the terminal.
     ///
     /// # Errors
     /// Nobody answers; the interface cannot be set.
@@ -81,7 +80,7 @@ impl Dhcp {
         Ok(dhcp)
     }
 
-    /// Has the program ask the name servers that were granted, unless it was given others.
+    /// Configures the granted name servers for the program, unless it was given others.
     ///
     /// # Errors
     /// There is no file to name them in.
@@ -108,18 +107,18 @@ impl Dhcp {
         Ok(())
     }
 
-    /// What to wait for.
+    /// The descriptor to poll.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.asker.fd()
     }
 
-    /// Does what is wanted.
+    /// Does what the thread asks for ([`Want`]).
     ///
     /// # Errors
     /// The interface cannot be used; it may be tried again.
     pub fn work(&mut self) -> Result<()> {
         let failed = |cause: io::Error| Error::system("the instance's address", &cause);
-        // Who asks waits for all that it wants, whatever became of one of them.
+        // Each request is carried out, even if an earlier one failed: the thread waits for all of them.
         let mut first = Ok(());
         while let Some(want) = self.asker.next() {
             let socket = match want {
@@ -145,7 +144,7 @@ impl Dhcp {
         first
     }
 
-    /// Sets what was granted, where it is not set already.
+    /// Sets what was granted and is not set already.
     fn set(&mut self, grant: Grant) -> io::Result<()> {
         let same = |held: &Grant| held.addr == grant.addr && held.router == grant.router && held.routes == grant.routes;
         if !self.held.as_ref().is_some_and(same) {
@@ -168,7 +167,7 @@ impl Dhcp {
         Ok(())
     }
 
-    /// The address goes, and with it its routes.
+    /// Removes the address, and its routes with it.
     fn forget(&mut self) -> io::Result<()> {
         match self.held.take() {
             Some(held) => self.netlink.remove_address(self.index, &held.addr),
@@ -186,7 +185,7 @@ fn datagrams(interface: &str) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// The program is not wanted any more before it has started.
+/// The error of a program that is ended before it has started.
 pub fn interrupted() -> Error {
     Error::new(Class::Interrupted, "ended while it waited for its address")
 }

@@ -1,18 +1,18 @@
-//! What a program has sent last, and has not arrived when it ends.
+//! Waits for the acknowledgement of TCP data that a program has sent last.
 //!
-//! On a machine of its own the kernel goes on sending it. Here the kernel's half of the connections goes with the network
-//! namespace, and that with its last process: so the init stays for a moment, until everybody has acknowledged what is on
-//! its way, or nobody does so any more.
+//! On a machine of its own the kernel goes on sending when the program has ended. Here the sockets end with the network
+//! namespace, and that with its last process. So the init stays for a moment, until all data in flight is acknowledged,
+//! or no more acknowledgements come.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long it stays at most, and how long while nothing is acknowledged. Less than who is told to end has for that.
+/// How long it stays at most, and how long while nothing is acknowledged: less than the grace period of a program.
 const MOST: Duration = Duration::from_millis(4000);
 const STALLED: Duration = Duration::from_millis(2000);
-/// Pauses between two looks, the first and the longest.
+/// Pauses between two checks, the first and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -21,8 +21,8 @@ const SYN_SENT: u8 = 2;
 const SYN_RECEIVED: u8 = 3;
 const LISTEN: u8 = 10;
 
-/// Waits until what was sent from this network namespace has arrived, but not for ever, and not when `caller` has something
-/// to say: it wants an end, or has come to its own.
+/// Waits until all data sent from this network namespace is acknowledged, but not for ever; and not once `caller` is
+/// readable: it wants an end, or has ended.
 pub fn wait(caller: &impl AsFd) {
     let begun = Instant::now();
     let (mut left, mut since, mut pause) = (unacknowledged(), begun, FIRST_PAUSE);
@@ -40,13 +40,13 @@ pub fn wait(caller: &impl AsFd) {
     }
 }
 
-/// Bytes that connections of this network namespace have sent, or hold to be sent, and that were not acknowledged.
+/// Bytes in the send queues of this network namespace's connections: unsent or unacknowledged.
 fn unacknowledged() -> u64 {
     let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
     tables.into_iter().map(|path| of_table(&fs::read_to_string(path).unwrap_or_default())).sum()
 }
 
-/// Those of a table: `number: address address state sent:received …`, in hexadecimal, behind a line of names.
+/// The same for a table:
 fn of_table(table: &str) -> u64 {
     let of_line = |line: &str| {
         let mut words = line.split_ascii_whitespace().skip(3);

@@ -12,13 +12,13 @@ const DEBIAN: &str = "kernel.unprivileged_userns_clone";
 /// Ubuntu's: user namespaces can be made, but give no rights.
 const UBUNTU: &str = "kernel.apparmor_restrict_unprivileged_userns";
 
-/// How many there may be, of each kind (namespaces(7)).
+/// The limits on the number of namespaces, by kind (namespaces(7)).
 const LIMITS: [&str; 4] =
     ["user.max_user_namespaces", "user.max_net_namespaces", "user.max_mnt_namespaces", "user.max_pid_namespaces"];
 
 const OTHERWISE: &str = "or run zbridge as root, which works without";
 
-/// What refused a step on the way into the namespaces, with the system's files below `root`.
+/// Explains which setting refused a step into the namespaces, with the system's files below `root`.
 pub fn no_namespace(refused: &Refused, root: &Path) -> Error {
     let error = |why: &str| {
         let what = format!("cannot make a namespace for the instance: {why}");
@@ -48,7 +48,7 @@ pub fn no_namespace(refused: &Refused, root: &Path) -> Error {
     }
 }
 
-/// An error behind the namespaces: that of Ubuntu's restriction, if it is for want of a right that a user namespace
+/// Explains an error inside the namespaces: by Ubuntu's restriction, if a capability is missing that a user namespace
 /// gives.
 pub fn restricted(error: Error, root: &Path) -> Error {
     let no_right = error.class() == Class::Permission && !error.what().contains("/dev/net/tun");

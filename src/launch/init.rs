@@ -1,8 +1,8 @@
 //! The process that starts the program and stays beside it: PID 1 of its PID namespace.
 //!
-//! It sleeps until a child ends or the caller speaks. When the program has ended it kills what that has left, waits for
-//! what it has sent to arrive, says how it has ended, and ends, and with it all that is left in its namespace. Without a
-//! PID namespace it is the reaper of all orphans below it.
+//! It sleeps until a child ends or the caller speaks. When the program has ended, the init kills the processes that it
+//! left, waits until its data is acknowledged, reports its status, and ends; with it ends all that is left in its
+//! namespace. Without a PID namespace it is the reaper of all orphans below it (a subreaper).
 
 use super::adopt::Adopter;
 use super::dhcp::Dhcp;
@@ -27,10 +27,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
-/// What a program may do in its own network namespace: configure its interfaces, open packet sockets and low ports.
+/// Capabilities of a program in its own network namespace:
 const RIGHTS: [CapabilitySet; 3] = [CapabilitySet::NET_ADMIN, CapabilitySet::NET_RAW, CapabilitySet::NET_BIND_SERVICE];
 
-/// Processes that may end before the caller is heard again: some programs start and end them all the time.
+/// Processes reaped before the caller's messages are read again: some programs start and end them all the time.
 const REAPED: usize = 256;
 
 /// How a program is to be started.
@@ -39,7 +39,7 @@ pub struct Start {
     pub pids: bool,
     /// The network is the program's alone.
     pub own_network: bool,
-    /// What it is called where it asks for an address.
+    /// Its name for DHCP servers.
     pub name: String,
     /// An interface that needs an address first.
     pub host: Option<Host>,
@@ -47,7 +47,7 @@ pub struct Start {
     pub adopter: Option<Adopter>,
     /// It keeps all rights.
     pub privileged: bool,
-    /// What the thread that asks for the address gives up.
+    /// How the DHCP thread is confined.
     pub sandbox: Mode,
 }
 
@@ -60,7 +60,7 @@ pub fn run(socket: &OwnedFd, held: &Held, mut early: Vec<i32>, command: &[OsStri
     early.extend(held.early());
     match addressed.and_then(|dhcp| Ok((start(command, privileged)?, dhcp))) {
         Ok((program, dhcp)) => {
-            // One that has ended already needs no signal.
+            // A program that has ended already needs no signal.
             for number in early {
                 let _ = send_signal(program, number);
             }
@@ -88,11 +88,11 @@ fn failed(errno: Errno) -> Report {
     Report::Failed(Fault::new(&error, error.class().code()))
 }
 
-/// Makes this the parent of all that the program starts.
+/// Makes this process the reaper of all that the program starts, and has it killed with its parent.
 fn prepare(socket: &OwnedFd, pids: bool) -> Result<(), Report> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed)?;
-    // A caller that died before that sends no signal any more. Its number would tell nothing: seen from a PID namespace
-    // it is 0. But its end of the socket is closed.
+    // A caller that died before this sends no signal any more. getppid(2) would not tell: it gives 0 in a PID
+    // namespace. But the caller's end of the socket is closed then.
     let mut caller = [PollFd::new(socket, PollFlags::empty())];
     let hung_up = poll(&mut caller, Some(&Timespec::default())).map_err(failed)? > 0;
     if hung_up {
@@ -111,11 +111,11 @@ fn refused(error: crate::error::Error) -> Report {
     Report::Failed(Fault::new(&error, error.class().code()))
 }
 
-/// Waits until the interfaces are ports. What the program then sends at once reaches others, and it finds its ports
-/// when it asks the bridge for them.
+/// Waits until the interfaces are ports, so that the program's first frames reach others, and it finds its ports when
+/// it asks the bridge for them.
 fn wait_for_ports(socket: &OwnedFd) -> Result<(), Report> {
     talk::send(socket, &Report::Waiting, &[]).map_err(refused)?;
-    // Whatever else comes ends it: a caller that is gone, or one that could not make ports of them.
+    // Any other message, or none, ends it: the caller is gone, or could not make the ports.
     let attached = matches!(talk::receive(socket), Ok(Some((Order::Attached, _))));
     attached.then_some(()).ok_or_else(|| refused(super::dhcp::interrupted()))
 }
@@ -130,7 +130,7 @@ fn ask(who: (&str, Host), sandbox: Mode, socket: &OwnedFd, held: &Held) -> Resul
     Ok(dhcp)
 }
 
-/// Starts the program. Gives its process id as it is here.
+/// Starts the program. Returns its process id in this PID namespace.
 fn start(command: &[OsString], privileged: bool) -> Result<Pid, Report> {
     keep_rights();
     if !privileged {
@@ -146,8 +146,8 @@ fn start(command: &[OsString], privileged: bool) -> Result<Pid, Report> {
     Pid::from_raw(started.id().cast_signed()).ok_or_else(|| failed(Errno::CHILD))
 }
 
-/// Lets the program keep its rights in the network namespace: without root's user id it would lose them when it starts
-/// (capabilities(7)). Outside, none of them is worth anything.
+/// Lets the program keep its capabilities in the network namespace (ambient set): without user id 0 it would lose them
+/// at exec (capabilities(7)). They are worth nothing outside.
 fn keep_rights() {
     let Ok(mut sets) = capabilities(None) else { return };
     for right in RIGHTS.into_iter().filter(|right| sets.permitted.contains(*right)) {
@@ -157,19 +157,18 @@ fn keep_rights() {
         return;
     }
     for right in RIGHTS {
-        // One that it has not got cannot be passed on.
+        // A capability that this process lacks cannot be passed on.
         let _ = configure_capability_in_ambient_set(right, true);
     }
 }
 
-/// Has the program, and what it starts, come to no right but these: not as root, whose number gives all of the bounding
-/// set to whatever it starts, and not by a set-uid program or one with capabilities of its own (capabilities(7),
-/// `PR_SET_NO_NEW_PRIVS`).
+/// Limits the program, and what it starts, to these capabilities: root could regain all of the bounding set at exec,
+/// others those of a set-uid program or of file capabilities (capabilities(7), `PR_SET_NO_NEW_PRIVS`).
 fn give_up_rights() -> Result<(), Errno> {
     let kept = RIGHTS.into_iter().fold(CapabilitySet::empty(), |all, right| all | right);
     if capabilities(None)?.effective.contains(CapabilitySet::SETPCAP) {
         for right in CapabilitySet::all().difference(kept).iter() {
-            // One that this kernel does not know cannot be had.
+            // A capability unknown to this kernel cannot be gained.
             let _ = remove_capability_from_bounding_set(right);
         }
     }
@@ -179,8 +178,8 @@ fn give_up_rights() -> Result<(), Errno> {
     set_no_new_privs(true)
 }
 
-/// Waits for the end of `program`, which it brings about when the caller is gone. Meanwhile it keeps its address, and
-/// takes over the TAPs that it makes.
+/// Waits for the end of `program`, and kills it when the caller is gone. Meanwhile it renews the address, and takes
+/// over the TAPs that the program makes.
 fn attend(
     socket: &OwnedFd,
     signals: &Signals,
@@ -199,7 +198,7 @@ fn attend(
             }
             may_end -= 1;
         }
-        // What fails for now is tried again when it is due next, and there is nobody to tell.
+        // A failure is tried again when it is due next; nobody could be told.
         let _ = dhcp.as_mut().map(Dhcp::work);
         let timeout = (may_end == 0).then(Timespec::default);
         for (ifname, kind, fd) in adopter.as_mut().map(Adopter::look).unwrap_or_default() {
@@ -229,8 +228,8 @@ fn attend(
     }
 }
 
-/// Ends all processes that are left below this one. What they leave behind comes here too. In a PID namespace none of them
-/// escapes by starting another one; elsewhere those that are there are ended faster than they can.
+/// Kills all processes below this one; their orphans become its children, and are killed too. In a PID namespace none
+/// escapes by forking; elsewhere they are killed faster than they fork.
 fn end_all() {
     loop {
         if kill_others().is_err() {

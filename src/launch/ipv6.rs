@@ -1,10 +1,10 @@
 //! IPv6 on the interface of an instance: usable from the first moment on.
 //!
-//! By itself the kernel tries out each address for a second before it may be used, and waits a moment before it asks for
-//! a router (RFC 4862, section 5.4; RFC 4861, section 6.3.7). The MAC of the interface is its instance's alone, so both
-//! are left out here. It asks for a router only while it has one address of its link, so where one is given it makes no
-//! second. What the kernel then has is read from /proc/net/if_inet6: `address · index · bits of the prefix ·
-//! scope · flags · interface`, in hexadecimal but for the last.
+//! By default the kernel does duplicate address detection for a second before an address may be used, and waits a
+//! moment before it solicits a router (RFC 4862, section 5.4; RFC 4861, section 6.3.7). The MAC of the interface is
+//! unique to its instance, so both are skipped here. It asks for a router only while it has one address of its link, so
+//! where one is given it makes no second. What the kernel then has is read from /proc/net/if_inet6: `address · index ·
+//! bits of the prefix · scope · flags · interface`, in hexadecimal but for the last.
 
 use crate::wire::Cidr;
 use std::fs;
@@ -14,19 +14,19 @@ use std::time::Duration;
 
 /// Settings of interfaces that are made from now on in this network namespace.
 const SETTINGS: [(&str, &str); 2] = [("accept_dad", "0"), ("router_solicitation_delay", "0")];
-/// The kernel makes no address of the link (IN6_ADDR_GEN_MODE_NONE).
+/// The kernel makes no link-local address (IN6_ADDR_GEN_MODE_NONE).
 const NO_LINK_LOCAL: (&str, &str) = ("addr_gen_mode", "1");
 /// Scopes of addresses (linux/net/ipv6.h): of the link.
 const LINK: u8 = 0x20;
-/// Flags (linux/if_addr.h): it is still tried out; that has failed.
+/// Flags (linux/if_addr.h): duplicate address detection is in progress; it has failed.
 const TENTATIVE: u32 = 0x40;
 const FAILED: u32 = 0x08;
-/// How often it is looked whether addresses may be used, and the time between two looks.
+/// The number and interval of the checks whether addresses may be used.
 const LOOKS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Has `addrs`, and other addresses, of an interface that will be made usable at once. Where this cannot be written they
-/// are so after a second.
+/// Makes `addrs`, and other addresses, of later interfaces usable at once. If this cannot be written they are so after
+/// a second.
 pub fn prepare(addrs: &[Cidr]) {
     let link_local = |cidr: &Cidr| matches!(cidr.addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
     let given = addrs.iter().any(link_local).then_some(NO_LINK_LOCAL);
@@ -35,14 +35,14 @@ pub fn prepare(addrs: &[Cidr]) {
     }
 }
 
-/// Has the kernel be silent on interfaces that will be made: those that a program makes for itself. Where this cannot be
-/// written it greets the program with a few multicasts, and nobody else.
+/// Disables the kernel's IPv6 on later interfaces, which a program makes for itself. If this cannot be written it sends
+/// a few multicasts to the program, and to nobody else.
 pub fn silence() {
     let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
 }
 
-/// Waits until the addresses that the interface has may be used. The kernel sees to that aside, in a moment; where it tries
-/// them out all the same, nobody waits for that.
+/// Waits until the interface's addresses may be used: the kernel completes that asynchronously, in a moment. Duplicate
+/// address detection, if it happens all the same, is not waited for.
 pub fn settle(interface: &str) {
     for _ in 0..LOOKS {
         let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
@@ -53,7 +53,7 @@ pub fn settle(interface: &str) {
     }
 }
 
-/// Whether the interface can be used for all that there is: it has an address of its link and one beyond, or no IPv6.
+/// Whether the interface is ready: it has a link-local address and another one, or no IPv6.
 pub fn is_ready(interface: &str) -> bool {
     fs::read_to_string("/proc/net/if_inet6").map_or(true, |table| is_ready_by(&table, interface))
 }

@@ -1,5 +1,5 @@
-//! What zbridge starts: programs in namespaces of their own, each with its network, and with no right that they do not
-//! need there, root's programs too ([`Spec::privileged`]).
+//! Starts programs in namespaces of their own, each with its network, and with no rights beyond those needed there, for
+//! root's programs, too ([`Spec::privileged`]).
 //!
 //! Theory of operation. [`start`] runs zbridge itself once more ([`take_over`]). That process, the *stage*, has one
 //! thread and moves into new namespaces: user (not for one who may do all this anyway), network, mount, PID. It makes
@@ -62,7 +62,7 @@ pub const DEFAULT_TAP: &str = "zeth";
 /// A program to be started, and its network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spec {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub name: String,
     /// The program and its arguments; one word at least. Without a slash it is looked for in PATH.
     pub command: Vec<OsString>,
@@ -72,15 +72,15 @@ pub struct Spec {
     pub cwd: Option<PathBuf>,
     /// The network namespace that it is in.
     pub namespace: Namespace,
-    /// What the MAC addresses of its interfaces are made of, so that they are the same at its next start: who it is among
-    /// all that may meet on a network.
+    /// Its unique identity on a network, from which the MAC addresses of its interfaces are derived, so that they stay
+    /// the same at its next start.
     pub identity: String,
     /// Its standard streams.
     pub output: Output,
     /// It keeps all rights of the caller. Otherwise it has those that it needs in its network namespace (`init`), root's
     /// too, and never gets more.
     pub privileged: bool,
-    /// How a TUN is asked for where this was: `--tun=NAME`, with NAME to be put in.
+    /// The option for a TUN, for hints: `--tun=NAME`, with NAME to be replaced.
     pub tun_words: &'static str,
 }
 
@@ -112,8 +112,8 @@ pub enum Namespace {
 /// The interfaces of a program. Each becomes an [`InterfaceEnd`], in this order.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Interfaces {
-    /// TAPs of these names, which the program opens itself. Where there is one, those that it makes of other names
-    /// become links as well ([`Child::links`]).
+    /// TAPs of these names, which the program opens itself. With at least one, TAPs of other names that it makes become
+    /// links as well ([`Child::links`]).
     pub taps: Vec<String>,
     /// TUNs of these names, and who is behind each: for a program that opens one and speaks bare IP.
     pub tuns: Vec<(String, IpPeer)>,
@@ -139,20 +139,20 @@ pub enum Output {
     Piped,
 }
 
-/// The way to an interface of a started program.
+/// The end of a started program's interface.
 #[derive(Debug)]
 pub struct InterfaceEnd {
     /// The interface's name there.
     pub ifname: String,
-    /// What the descriptor is.
+    /// The kind of the descriptor.
     pub kind: InterfaceKind,
-    /// Who is behind it, if it is a TUN.
+    /// The peer behind it, if it is a TUN.
     pub peer: IpPeer,
     /// The descriptor; see [`crate::engine::Bridge::adopt_port`].
     pub fd: OwnedFd,
 }
 
-/// What the descriptor of an [`InterfaceEnd`] is.
+/// The kind of an [`InterfaceEnd`]'s descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum InterfaceKind {
     /// A packet socket on the TAP that the program opens.
@@ -191,9 +191,9 @@ pub struct Launched {
     pub child: Child,
     /// Tells whether it opens its TAPs.
     pub watch: Watch,
-    /// What it writes, with [`Output::Piped`].
+    /// Its standard output, with [`Output::Piped`].
     pub stdout: Option<ChildStdout>,
-    /// What it complains of, with [`Output::Piped`].
+    /// Its standard error, with [`Output::Piped`].
     pub stderr: Option<ChildStderr>,
 }
 
@@ -244,7 +244,7 @@ pub fn start(spec: &Spec, mut attach: impl FnMut(Vec<InterfaceEnd>) -> Result<()
     })
 }
 
-/// Refuses what cannot be.
+/// Refuses an impossible specification.
 fn check(spec: &Spec) -> Result<()> {
     let Namespace::Own(interfaces) = &spec.namespace else { return Ok(()) };
     let names: Vec<&str> = interfaces.names().collect();

@@ -1,8 +1,8 @@
 //! The interfaces of an instance, made in its network namespace.
 //!
 //! A TAP for a program is made persistent and given to the program's user, so that the program attaches to it as to one
-//! that `ip tuntap add … user` has made. The kernel of the namespace is silent on it: no address, no IPv6. So nobody but
-//! the program speaks on the port.
+//! that `ip tuntap add … user` has made. The namespace's kernel has no address and no IPv6 on it, so that only the
+//! program sends on the port.
 
 use super::adopt::Adopter;
 use super::talk::Plan;
@@ -22,15 +22,15 @@ use std::os::fd::OwnedFd;
 /// The loopback interface is the first of every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// What was made.
+/// The interfaces that were made.
 pub struct Made {
     /// Name and kind of each interface's descriptor.
     pub links: Vec<(String, InterfaceKind)>,
     /// The descriptors, and behind them a netlink socket.
     pub fds: Vec<OwnedFd>,
-    /// Who takes over the TAPs that the program makes itself, if it is one for TAPs.
+    /// Takes over the TAPs that the program makes itself, if it has TAPs.
     pub adopter: Option<Adopter>,
-    /// The interface that still has to ask for an address.
+    /// The interface that still needs an address by DHCP.
     pub asks: Option<Host>,
 }
 
@@ -63,7 +63,7 @@ pub fn make(plan: &Plan) -> Result<Made> {
             let fd = make_tun(name, &mut netlink)?;
             opened.push((name.clone(), InterfaceKind::Tun, fd));
         }
-        // Those that the program opens come first, as they were asked for.
+        // Interfaces that the program opens come first, in the order asked for.
         for (place, (ifname, kind, fd)) in opened.into_iter().enumerate() {
             adopter.note(&fd, &ifname, kind).map_err(failed)?;
             made.fds.insert(place, fd);
@@ -79,11 +79,11 @@ pub fn make(plan: &Plan) -> Result<Made> {
     Ok(made)
 }
 
-/// Lets every program ping by ICMP sockets, as on most systems: a new network namespace lets nobody (icmp(7)). Where this
-/// cannot be written a program needs its right to send packets, as ping(8) has.
+/// Lets every program open ICMP sockets for ping, as on most systems: a new network namespace allows nobody (icmp(7)).
+/// If this cannot be written, a program needs CAP_NET_RAW, as ping(8) has.
 fn allow_pings() {
     let file = "/proc/sys/net/ipv4/ping_group_range";
-    // Groups that have no number in this user namespace cannot be named, and then there is no other than this one.
+    // Groups without a number in this user namespace cannot be named; then this process's is the only one.
     let own = getegid().as_raw();
     if fs::write(file, "0 2147483647").is_err() {
         let _ = fs::write(file, format!("{own} {own}"));
@@ -99,7 +99,7 @@ fn make_tap(name: &str, mac: Mac) -> Result<OwnedFd> {
     Ok(Packet::open(name)?.into())
 }
 
-/// Makes a TUN for the program to open, and a packet socket on it. It is the program's affair to give it addresses.
+/// Makes a TUN for the program to open, and a packet socket on it. The program gives it its addresses.
 fn make_tun(name: &str, netlink: &mut Netlink) -> Result<OwnedFd> {
     tap::make_tun(name, geteuid().as_raw())?;
     let failed = |cause: std::io::Error| Error::system(format_args!("tun {name}"), &cause);
@@ -108,7 +108,7 @@ fn make_tun(name: &str, netlink: &mut Netlink) -> Result<OwnedFd> {
     Ok(Packet::open(name)?.into())
 }
 
-/// Makes an interface with addresses and routes, and keeps the other end of it.
+/// Makes a TAP with addresses and routes. Returns its descriptor.
 fn interface(host: &Host, mac: Mac, netlink: &mut Netlink) -> Result<OwnedFd> {
     let (name, addrs) = (host.ifname.as_str(), host.addrs.clone());
     let options = config::Tap { addrs, up: true, mac: Some(mac), ..config::Tap::new(name) };
@@ -127,7 +127,7 @@ fn interface(host: &Host, mac: Mac, netlink: &mut Netlink) -> Result<OwnedFd> {
     Ok(tap.into())
 }
 
-/// Has the instance ask these name servers, for names without a dot in a domain.
+/// Sets the instance's name servers, and the search domain for names without a dot.
 pub fn resolve_by(servers: &[IpAddr], domain: Option<&str>) -> Result<()> {
     let search = domain.map(|domain| format!("search {domain}\n")).unwrap_or_default();
     let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
@@ -141,7 +141,7 @@ pub fn resolve_by(servers: &[IpAddr], domain: Option<&str>) -> Result<()> {
     })
 }
 
-/// Lays a file of this mount namespace alone over the one at `path`, which must be there.
+/// Bind-mounts a file over the one at `path`, which must exist, in this mount namespace alone.
 fn put_file(path: &str, text: &str) -> std::result::Result<(), Errno> {
     use rustix::fs::{CWD, Mode, OFlags, openat};
     use rustix::mount::{

@@ -46,7 +46,7 @@ fn find(program: &OsStr, here: &Path, path: Option<OsString>) -> Result<(), NotS
         }
         return may_run(&file).then_some(()).ok_or_else(|| forbidden(&name));
     }
-    // What exec(3) takes where there is none.
+    // The default of exec(3).
     let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
     let mut found = env::split_paths(&path).map(|folder| here.join(folder).join(program)).filter(|file| file.is_file());
     if found.any(|file| may_run(&file)) {
@@ -65,7 +65,7 @@ fn nowhere(program: &OsStr, name: &str, file: &Path) -> NotStarted {
         return not_found(format!("{name}: there is no such program"));
     }
     let looked = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    // Without `.`, which nobody wrote to be read.
+    // Without `.`, which is noise in a message.
     let looked: PathBuf = looked.components().collect();
     let mut failed = not_found(format!("{name}: there is no such program: {} is not there", looked.display()));
     failed.error =

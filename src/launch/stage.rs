@@ -1,7 +1,7 @@
 //! The process that makes namespaces and network, and then waits. See the head of `launch`.
 //!
-//! It has one thread from its start: [`take_over`] comes before anything else. It holds back every signal, as a key at
-//! the terminal is for the program, whose process group it shares.
+//! It has one thread from its start: [`take_over`] comes before anything else. It blocks every signal, as those of the
+//! terminal are for the program, whose process group it shares.
 
 use super::init::{self, Start};
 use super::talk::{self, Fault, Order, Plan, Report};
@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What the process is called, and the word by which it knows itself.
+/// The name of the process, and the argument by which it recognises its role.
 pub const NAME: &str = "zbridge";
 /// See [`NAME`].
 pub const ARGUMENT: &str = "__instance";
@@ -38,7 +38,7 @@ pub fn take_over() -> Option<ExitCode> {
     Some(ExitCode::from(run(socket, &command).unwrap_or(Class::Runtime.code())))
 }
 
-/// Does all of it. Fails only when nobody is left to hear why.
+/// Runs stage and init. Fails only when nobody is left to hear why.
 fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
     let (held, start) = match prepare(&socket) {
         Ok(made) => made,
@@ -60,11 +60,11 @@ fn run(socket: OwnedFd, command: &[OsString]) -> Result<u8> {
     }
 }
 
-/// The signals of stage and init, none of which is for them.
+/// The blocked signals of stage and init, read from descriptors.
 pub struct Held {
-    /// That a child has ended.
+    /// SIGCHLD: a child has ended.
     pub children: Signals,
-    /// Keys at the terminal, and its end.
+    /// Signals of the terminal's keys and hang-up.
     keys: Signals,
 }
 
@@ -74,18 +74,18 @@ impl Held {
         Ok(Self { children: Signals::hold(&[])?, keys })
     }
 
-    /// To wait for one of the terminal's.
+    /// The descriptor of the terminal's signals.
     pub fn keys(&self) -> &Signals {
         &self.keys
     }
 
-    /// Those of the process group that the program was to get, had it run already.
+    /// Signals to the process group that came before the program ran.
     pub fn early(&self) -> Vec<i32> {
         std::iter::from_fn(|| self.keys.next()).map(|signal| signal.number).collect()
     }
 }
 
-/// Makes what the caller asks for, and sends it. Gives how the program is to be started.
+/// Makes the network that the caller asks for, and sends its descriptors. Returns how to start the program.
 fn prepare(socket: &OwnedFd) -> Result<(Held, Start), NotStarted> {
     let system = |errno: Errno| Error::system("cannot start the instance", &errno.into());
     let held = Held::hold().map_err(system)?;
@@ -110,7 +110,7 @@ fn prepare(socket: &OwnedFd) -> Result<(Held, Start), NotStarted> {
 
 /// A step on the way into new namespaces that was refused.
 pub struct Refused {
-    /// What was done.
+    /// The step.
     pub step: Step,
     /// The system's answer.
     pub errno: Errno,
@@ -121,11 +121,11 @@ pub struct Refused {
 pub enum Step {
     /// unshare(2) with a user namespace.
     User,
-    /// The maps of user and group ids, or what they should permit then.
+    /// The maps of user and group ids, or a step that they should permit.
     Mapping,
 }
 
-/// Moves into new namespaces. A user namespace is one of them unless this process may make the others without.
+/// Moves into new namespaces, with a user namespace unless this process may make the others without.
 fn enter_namespaces(plan: &Plan) -> Result<(), Refused> {
     let mut wanted = UnshareFlags::NEWNS;
     wanted.set(UnshareFlags::NEWNET, !plan.shared);
@@ -133,12 +133,12 @@ fn enter_namespaces(plan: &Plan) -> Result<(), Refused> {
     if !(may_all() && unshare(wanted).is_ok()) {
         enter_as_user(wanted)?;
     }
-    // Nothing that is mounted here shows outside; what is mounted outside still shows here.
+    // Mounts made here do not propagate outside; mounts made outside still propagate here.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(|errno| Refused { step: Step::Mapping, errno })
 }
 
-/// The same with a user namespace, in which this user is who it was.
+/// The same with a user namespace, which maps this user and group to themselves.
 fn enter_as_user(wanted: UnshareFlags) -> Result<(), Refused> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     unshare(wanted | UnshareFlags::NEWUSER).map_err(|errno| Refused { step: Step::User, errno })?;

@@ -1,4 +1,4 @@
-//! What caller and instance say to each other, in packets ([`crate::rights::packet`]). Each believes the other.
+//! The messages between caller and instance, in packets ([`crate::rights::packet`]). Each trusts the other.
 
 use super::{Host, InterfaceKind, Interfaces, Namespace, Spec};
 use crate::rights;
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 /// Interfaces that a program can get. Beside them there is the netlink socket.
 pub const MOST_LINKS: usize = MOST_FDS - 1;
 
-/// What the caller says. The program and its arguments are the process's own; the environment too.
+/// A message of the caller. The program, its arguments and the environment are those of the instance's process.
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Order {
-    /// The first: make this and start.
+    /// The first message: make this and start.
     Start(Box<Plan>),
     /// The interfaces are ports now.
     Attached,
@@ -25,7 +25,7 @@ pub enum Order {
 /// The network to make.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct Plan {
-    /// What the program is called, as it says when it asks for an address.
+    /// The program's name, given to DHCP servers.
     pub name: String,
     /// TAPs for the program to open.
     pub taps: Vec<String>,
@@ -46,7 +46,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What to make for `spec`.
+    /// The network of `spec`.
     pub fn new(spec: &Spec, pids: bool) -> Self {
         let (interfaces, shared) = match &spec.namespace {
             Namespace::Own(interfaces) => (interfaces.clone(), false),
@@ -64,7 +64,7 @@ impl Plan {
         Mac::made_of(&format!("{}/{ifname}", self.identity))
     }
 
-    /// What zbridge's own threads give up.
+    /// How zbridge's own threads are confined.
     pub fn sandbox(&self) -> Mode {
         match self.confined {
             None => Mode::Off,
@@ -74,18 +74,18 @@ impl Plan {
     }
 }
 
-/// What stage and init say.
+/// A message of stage or init.
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Report {
-    /// The network is made. Beside it: a descriptor for each of these, and a netlink socket.
+    /// The network is made. With the message come a descriptor for each interface, and a netlink socket.
     Ready(Vec<(String, InterfaceKind)>),
-    /// The program is started, or first asks for its address, once the interfaces are ports.
+    /// The init waits until the interfaces are ports; then it asks for an address, if need be, and starts the program.
     Waiting,
-    /// What it goes on without.
+    /// Something failed, and it goes on without.
     Warning(Fault),
     /// The program runs.
     Running,
-    /// It has made another interface, whose descriptor is beside this.
+    /// It has made another interface; the message carries the descriptor.
     Interface(String, InterfaceKind),
     /// Nothing runs, for this reason.
     Failed(Fault),

@@ -1,8 +1,7 @@
-//! Whether a program opens its TAPs. One that cannot only logs it and runs on without a network.
+//! Checks whether a program opens its TAPs. A program that cannot may only log it and run on without a network.
 //!
-//! A TAP has a carrier while a process is attached to it, which the namespace's netlink socket tells. A TAP that the
-//! program has made itself does for one that was made for it (`adopt.rs`). A TUN does not: it carries packets, not
-//! frames.
+//! A TAP has a carrier while a process is attached to it, as netlink tells. A TAP that the program has made itself
+//! counts as one that was made for it (`adopt.rs`). A TUN does not: it carries packets, not frames.
 
 use super::{Interfaces, Namespace, Spec};
 use crate::error::{Class, Error};
@@ -10,14 +9,14 @@ use crate::port::netlink::{Interface, Netlink};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// After so long a program is taken not to open what it has not opened.
+/// After this time a program is taken not to open the rest.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Watches the TAPs of one program.
 pub struct Watch {
     netlink: Netlink,
     name: String,
-    /// Those that it has not opened yet.
+    /// TAPs that it has not opened yet.
     missing: Vec<String>,
     taps: Vec<String>,
     since: Instant,
@@ -45,7 +44,7 @@ impl Watch {
         Self { netlink, name, missing, taps, since: Instant::now(), tun_words }
     }
 
-    /// Looks. Gives what to say of a program that has not opened its TAPs a few seconds after its start, once.
+    /// Checks. Returns a warning, once, if the program has not opened its TAPs a few seconds after its start.
     pub fn look(&mut self) -> Option<Error> {
         if self.is_over() {
             return None;

@@ -1,13 +1,13 @@
-//! What comes of looking for the next client of a listener, and what is said of it.
+//! The outcomes of accept(2) on a listener, and their log messages.
 //!
 //! A client may be gone before it was let in, which concerns nobody else. But for want of descriptors or memory
-//! (accept(2): EMFILE, ENFILE, ENOBUFS, ENOMEM) none can be let in for a while. That is said once, and nothing tells when
-//! it is over: whoever has the listener tries again, until it can.
+//! (accept(2): EMFILE, ENFILE, ENOBUFS, ENOMEM) none can be let in for a while. That is logged once. No event tells
+//! when it is over, so the listener's owner tries again until it can.
 
 use rustix::io::Errno;
 use std::fmt::Display;
 
-/// What came of it.
+/// The outcome.
 #[derive(Debug)]
 pub enum Accepted<T> {
     /// The next client.
@@ -25,7 +25,7 @@ pub enum Accepted<T> {
 pub struct Starvation(bool);
 
 impl Starvation {
-    /// What has come of an attempt at the listener of `whose`.
+    /// The outcome of an attempt on the listener of `whose`.
     pub fn judge<T>(&mut self, whose: impl Display, accepted: Result<Option<T>, Errno>) -> Accepted<T> {
         match accepted {
             Ok(client) => {
@@ -40,7 +40,7 @@ impl Starvation {
         }
     }
 
-    /// There is nothing left for a client of `whose`: says so, unless that was said.
+    /// The system has nothing left for a client of `whose`: logs it once.
     pub fn begins(&mut self, whose: impl Display, errno: Errno) {
         if !std::mem::replace(&mut self.0, true) {
             let cause = std::io::Error::from(errno);
@@ -48,7 +48,7 @@ impl Starvation {
         }
     }
 
-    /// Whether it has to be tried again without being called.
+    /// Whether to try again without an event.
     pub fn lasts(&self) -> bool {
         self.0
     }

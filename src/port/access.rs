@@ -1,4 +1,4 @@
-//! Gives what a port has made to those who may use it (`mode=`, `user=`, `group=`).
+//! Owner, group and permission bits of the sockets, terminals and FIFOs that ports make (`mode=`, `user=`, `group=`).
 
 use super::sys;
 use crate::config::Access;
@@ -9,14 +9,14 @@ use rustix::io::Errno;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// Sets owner, group and permission bits of `path`, a socket, terminal or FIFO that was just made; what is not asked for
-/// stays as it is. A link that somebody has put there meanwhile is not followed.
+/// Sets owner, group and permission bits of `path`, a socket, terminal or FIFO that was just made; `None` leaves one as
+/// it is. A link that somebody has put there meanwhile is not followed.
 ///
 /// # Errors
 /// There is no such user or group, or this process may not give away.
 pub fn give(path: &Path, access: &Access) -> Result<()> {
     let given = give_directly(path, access);
-    // What is asked for is refused to one who has given up the right.
+    // This thread may have given up the right: then the keeper does it.
     let (mode, user, group) = (access.mode, access.user.clone(), access.group.clone());
     given.or_else(|error| deed::give(path, (mode, user, group), error))
 }
@@ -37,12 +37,12 @@ fn give_directly(path: &Path, access: &Access) -> Result<()> {
     if FileType::from_raw_mode(fstat(&there).map_err(|errno| cannot("look at", errno))?.st_mode) == FileType::Symlink {
         return Err(cannot("give away", Errno::LOOP));
     }
-    // What was opened, whatever is at the path by now.
+    // The opened file, whatever is at the path by now.
     let path = &format!("/proc/self/fd/{}", there.as_raw_fd());
     if uid.is_some() || gid.is_some() {
         chown(path, uid, gid).map_err(|errno| cannot("give away", errno))?;
     }
-    // Behind the change of owner: until then the bits were for the old one.
+    // After the change of owner: until then the bits would apply to the old one.
     match mode {
         Some(mode) => chmod(path, Mode::from_raw_mode(*mode)).map_err(|errno| cannot("set the permissions of", errno)),
         None => Ok(()),

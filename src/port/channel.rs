@@ -1,12 +1,13 @@
 //! A port inside the process: a service on a thread of its own, or a program that embeds the switch (`own.rs`).
 //!
 //! Theory of operation. Two bounded channels carry whole batches, so that one wake-up serves many frames. The switch's
-//! thread sleeps in `poll`, so its end ([`Channel`]) has a mio waker; the other end ([`ServiceEnd`]) sleeps in the channel
-//! itself, or in a `poll` of its own, and then it has a waker ([`ServiceEnd::set_waker`]) or bells ([`ServiceEnd::set_bells`]), too. A full channel towards the
-//! service blocks the port like any busy descriptor; when the service has taken a batch it wakes the switch. Each flag
-//! is set before the channel is looked at once more, so no wake-up is lost.
+//! thread sleeps in `poll`, so its end ([`Channel`]) has a mio waker; the other end ([`ServiceEnd`]) sleeps in the
+//! channel itself, or in a `poll` of its own, and then it has a waker ([`ServiceEnd::set_waker`]) or bells
+//! ([`ServiceEnd::set_bells`]), too. A full channel towards the service blocks the port like any busy descriptor; when
+//! the service takes a batch it wakes the switch. Each flag is set before the channel is checked once more, so no
+//! wake-up is lost.
 //!
-//! Batches that were emptied go back to whoever filled them: new memory costs as much as what is copied into it.
+//! Emptied batches go back to the sender: fresh memory costs as much as the copy into it.
 
 use super::own::{Bell, SendError};
 use super::port_set::PortSet;
@@ -25,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Batches that wait in one direction at most.
+/// Batches that a channel holds in one direction.
 const DEPTH: usize = 64;
 /// Bytes of frames in one batch on a channel.
 const MESSAGE_BYTES: usize = 64 * 1024;
@@ -42,25 +43,25 @@ struct Shared {
     ready: AtomicBool,
     /// The switch found the channel full and waits.
     blocked: AtomicBool,
-    /// What wakes the other end, if it does not sleep in the channel.
+    /// Wakes the other end, if it does not sleep in the channel.
     service: Mutex<Option<Wake>>,
     /// The other end sleeps, or is about to.
     asleep: AtomicBool,
     /// The other end found the channel full, and does not wait in it for room.
     stuck: AtomicBool,
-    /// What rings when there is room again.
+    /// Rings when there is room again.
     room: OnceLock<Arc<Bell>>,
     /// The other end has gone, or half of it.
     left: AtomicBool,
     /// The port was removed, or the bridge has ended.
     closed: AtomicBool,
-    /// The isolated ports of the switch, once the port is one of its.
+    /// The switch's isolated ports, once the port is in the switch.
     isolated: OnceLock<Arc<PortSet>>,
-    /// What the service has told of itself last.
+    /// The last report of the service.
     report: Mutex<Option<Report>>,
-    /// It has told something since the switch looked last that the switch has to look at.
+    /// The service has reported something for the switch since the switch looked last.
     news: AtomicBool,
-    /// Ports that whoever was there has left, where the service wants to know: `None` where it does not.
+    /// Ports that have lost their peers; `None` if the service does not want to know.
     departures: Mutex<Option<BTreeSet<PortId>>>,
     /// Why the service has failed.
     failure: OnceLock<String>,
@@ -90,7 +91,7 @@ impl Shared {
         }
     }
 
-    /// Tells who has found the channel full that it is not any more.
+    /// Rings for a sender that found the channel full.
     fn tell_room(&self) {
         if self.stuck.load(Ordering::SeqCst) && self.stuck.swap(false, Ordering::SeqCst) {
             self.room.get().into_iter().for_each(|bell| bell.ring());
@@ -148,8 +149,7 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, ServiceEnd) {
 }
 
 impl Channel {
-    /// The same port, whose other end takes frames as the switch has them: super-frames, and checksums that are not
-    /// finished.
+    /// The same port with offloads: its other end takes super-frames and partial checksums.
     #[must_use]
     pub fn with_offloads(mut self) -> Self {
         self.offload = true;
@@ -161,17 +161,17 @@ impl Channel {
         self.shared.failure.get().map(String::as_str)
     }
 
-    /// Whether the other end takes frames that are not finished.
+    /// Whether the other end takes super-frames and partial checksums.
     pub fn takes_offloads(&self) -> bool {
         self.offload
     }
 
-    /// Shows the other end which ports of the switch are isolated. Said once, before the first frame.
+    /// Shows the other end the isolated ports of the switch. Called once, before the first frame.
     pub fn show_isolated(&self, ports: Arc<PortSet>) {
         let _ = self.shared.isolated.set(ports);
     }
 
-    /// Whoever was at a port of the switch has left it.
+    /// Tells the service that a port of the switch has lost its peer.
     pub fn tell_departure(&self, port: PortId) {
         // A set has room for every port of the switch, however often one is left.
         if self.shared.departures.lock().as_mut().is_some_and(|departures| departures.insert(port)) {
@@ -179,22 +179,22 @@ impl Channel {
         }
     }
 
-    /// What the other end shows of itself, if it has told anything.
+    /// The state shown by the other end, if it has reported any.
     pub fn shown(&self) -> Option<Shown> {
         self.shared.report.lock().as_ref().map(Report::show)
     }
 
-    /// How it stands, in a word, if it has said so.
+    /// Its state in a word, if it has reported one.
     pub fn standing(&self) -> Option<&'static str> {
         self.shared.report.lock().as_ref().and_then(Report::standing)
     }
 
-    /// What it shows, if there are news since this was asked last.
+    /// The state it shows, if that is new since the last call.
     pub fn take_news(&self) -> Option<Shown> {
         self.shared.news.swap(false, Ordering::SeqCst).then(|| self.shown()).flatten()
     }
 
-    /// Whether the other end has called since this was asked last.
+    /// Whether the other end has signalled since the last call.
     pub fn take_ready(&self) -> bool {
         self.shared.ready.swap(false, Ordering::SeqCst)
     }
@@ -205,7 +205,7 @@ impl Channel {
     /// [`Gone`] when the other end was dropped.
     pub fn receive(&mut self, batch: &mut Batch, id: PortId, _: &mut Counters) -> Result<Inhaled, Gone> {
         let start = batch.free();
-        // First, so that what was sent before that is seen.
+        // Read before the channel, so that everything sent before the end is seen.
         let left = self.shared.left.load(Ordering::SeqCst);
         loop {
             let (message, mut taken) = match self.rest.take() {
@@ -246,7 +246,7 @@ impl Channel {
             if let Err(refused) = self.to.try_send(message) {
                 let TrySendError::Full(message) = refused else { return Err(ended(done)) };
                 self.shared.blocked.store(true, Ordering::SeqCst);
-                // Looked at once more: room that came in between was not told of.
+                // Check once more: room that came in between was not signalled.
                 match self.to.try_send(message) {
                     Ok(()) => {}
                     Err(TrySendError::Full(_)) => return Ok(done),
@@ -263,7 +263,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // First closed, then told: the other end learns of it by looking.
+        // Close first, then wake: the other end sees the closed channel.
         let (to, from) = bounded(0);
         drop(std::mem::replace(&mut self.to, to));
         drop(std::mem::replace(&mut self.from, from));
@@ -307,16 +307,16 @@ impl ServiceEnd {
         Ok(())
     }
 
-    /// Sends a batch of frames to the switch if there is room for it; gives it back otherwise.
+    /// Sends a batch of frames to the switch if there is room for it; returns it otherwise.
     ///
     /// # Errors
-    /// [`SendError::Full`], of whose end the bell tells, and [`SendError::Closed`].
+    /// [`SendError::Full`], until the bell rings, and [`SendError::Closed`].
     pub fn try_send_batch(&self, batch: Batch) -> Result<(), (SendError, Batch)> {
         let sent = self.to.try_send(batch).or_else(|refused| {
             let TrySendError::Full(batch) = refused else { return Err(refused) };
             self.shared.room.get().into_iter().for_each(|bell| bell.silence());
             self.shared.stuck.store(true, Ordering::SeqCst);
-            // Tried once more: room that came in between was not told of.
+            // Try once more: room that came in between was not signalled.
             let tried = self.to.try_send(batch);
             if !matches!(tried, Err(TrySendError::Full(_))) {
                 self.shared.tell_room();
@@ -365,18 +365,18 @@ impl ServiceEnd {
         }
     }
 
-    /// By which port of the switch a frame came that was received.
+    /// The port of the switch by which a received frame came.
     pub fn ingress(&self, frame: &Frame) -> Ingress {
         let isolated = self.shared.isolated.get().is_some_and(|ports| ports.has(frame.ingress));
         Ingress { port: frame.ingress, isolated }
     }
 
-    /// From now on the departures of ports are told.
+    /// Begins to collect the departures of ports.
     pub fn watch_departures(&self) {
         self.shared.departures.lock().get_or_insert_default();
     }
 
-    /// The ports that have been left since this was asked last.
+    /// The ports that have lost their peers since the last call.
     pub fn take_departures(&self) -> BTreeSet<PortId> {
         self.shared.departures.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -391,7 +391,7 @@ impl ServiceEnd {
         self.shared.to_service.put(batch);
     }
 
-    /// Tells what the port is to show.
+    /// Reports the state for the port to show.
     pub fn tell(&self, report: Report) {
         let news = report.is_news();
         *self.shared.report.lock() = Some(report);
@@ -401,35 +401,35 @@ impl ServiceEnd {
         }
     }
 
-    /// Tells why the service has failed, before the link goes.
+    /// Notes why the service has failed, before the channel closes.
     pub fn fail(&self, why: &str) {
         // The first reason stands.
         let _ = self.shared.failure.set(why.to_owned());
     }
 
-    /// What to wake when a batch comes or the port is removed, for an owner who sleeps elsewhere. The last one counts.
+    /// Sets the waker for new batches and the port's removal, for an owner that sleeps elsewhere. The last one counts.
     pub fn set_waker(&self, waker: Arc<Waker>) {
         *self.shared.service.lock() = Some(Wake::Waker(waker));
     }
 
-    /// The same for an owner who waits for descriptors: what rings then, and what when there is room again.
+    /// The same for an owner that polls descriptors: a bell for these, and a bell for room.
     pub(super) fn set_bells(&self, frames: Arc<Bell>, room: Arc<Bell>) {
         *self.shared.service.lock() = Some(Wake::Bell(frames));
         // Said once.
         let _ = self.shared.room.set(room);
     }
 
-    /// Half of the owner is gone: the port goes, and the other half learns of it.
+    /// One half of the owner is dropped: the port is removed, and the other half learns of it.
     pub fn leave(&self) {
         if !self.shared.left.swap(true, Ordering::SeqCst) {
             self.shared.wake();
         }
     }
 
-    /// The owner is about to sleep until it is woken. `false`: there is something to be seen to first.
+    /// The owner is about to sleep until it is woken. `false`: there is work first.
     pub fn fall_asleep(&self) -> bool {
         self.shared.asleep.store(true, Ordering::SeqCst);
-        // Looked at once more: what came in between was not told of.
+        // Check once more: events in between were not signalled.
         let departed = || self.shared.departures.lock().as_ref().is_some_and(|departures| !departures.is_empty());
         self.from.is_empty() && !self.shared.closed.load(Ordering::SeqCst) && !departed()
     }
@@ -439,7 +439,7 @@ impl ServiceEnd {
         self.shared.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Tells a switch that waits that there is room now.
+    /// Wakes the switch if it waits for room.
     fn taken(&self) {
         if self.shared.blocked.swap(false, Ordering::SeqCst) {
             self.shared.wake();
@@ -449,7 +449,7 @@ impl ServiceEnd {
 
 impl Drop for ServiceEnd {
     fn drop(&mut self) {
-        // First closed, then told: the switch learns of it by looking.
+        // Close first, then wake: the switch sees the closed channel.
         let (closed, _) = bounded(0);
         drop(std::mem::replace(&mut self.to, closed));
         self.shared.wake();

@@ -25,7 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How often in so long a peer is looked for that can be reached by the keeper of rights alone.
+/// Lookups of a peer through the keeper of rights, per [`REST`].
 const ASKS: u32 = 32;
 /// See [`ASKS`].
 const REST: Duration = Duration::from_millis(20);
@@ -71,7 +71,7 @@ impl FrameIo for Sequenced {
 /// Whether the peer sends no more.
 fn has_left(fd: &OwnedFd) -> bool {
     let mut asked = [PollFd::new(fd, PollFlags::RDHUP)];
-    // What cannot be asked has no peer.
+    // If the poll fails, there is no peer.
     poll(&mut asked, Some(&Timespec::default())) != Ok(0)
 }
 
@@ -84,12 +84,12 @@ impl AsFd for Sequenced {
 /// A bound UNIX datagram socket and its peer.
 pub struct UnixGram {
     fd: OwnedFd,
-    /// Tells when a peer that took nothing has room.
+    /// Becomes writable when a peer that took nothing has room.
     lookout: OwnedFd,
     peer: Option<SocketAddrUnix>,
     /// The peer is whoever sent last, because none was given.
     follows: bool,
-    /// How often the keeper of rights may be asked to connect the lookout before it has to rest, and since when.
+    /// Requests to the keeper of rights that are left before a rest, and when they began.
     asks: (u32, Instant),
 }
 
@@ -105,13 +105,13 @@ impl UnixGram {
         self.lookout.as_fd()
     }
 
-    /// Where frames go, as a person is told.
+    /// The peer's path, for messages.
     pub fn peer(&self) -> String {
         let path = self.peer.as_ref().and_then(SocketAddrUnix::path_bytes);
         path.map_or_else(|| "nobody yet".into(), |path| String::from_utf8_lossy(path).into_owned())
     }
 
-    /// Sends by the lookout, which the keeper of rights connects to a peer that this thread may not reach by its path. A
+    /// Sends by the lookout, which the keeper of rights connects if this thread may not reach the peer by its path. A
     /// peer that was restarted is connected anew.
     fn send_connected(&mut self, frame: &[u8], refused: Errno) -> Result<(), Errno> {
         match send(&self.lookout, frame, SendFlags::NOSIGNAL) {
@@ -139,13 +139,13 @@ impl UnixGram {
         may
     }
 
-    /// After a peer took nothing: whether it is worth trying again at once. If not, the lookout will tell.
+    /// After a peer took nothing: whether to try again at once. If not, the lookout becomes writable later.
     fn may_try_again(&self, peer: &SocketAddrUnix) -> bool {
         // A peer that is connected to the socket itself refuses the lookout; and then it is the socket that tells.
         if connect(&self.lookout, peer).is_err() {
             return true;
         }
-        // The question also asks the kernel to tell.
+        // This poll also makes the kernel report writability.
         let mut asked = [PollFd::new(&self.lookout, PollFlags::OUT)];
         let told = poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         told != Ok(0)
@@ -220,7 +220,7 @@ impl FrameIo for Udp {
 
     fn refusal(&mut self, errno: Errno, _: bool) -> Refusal {
         match errno {
-            // Tells of an earlier datagram that nobody was there to take.
+            // An ICMP error of an earlier datagram: nobody was there to take it.
             Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH => Refusal::Drop(DropReason::NoPeer),
             Errno::MSGSIZE => Refusal::Drop(DropReason::TooBig),
             Errno::NETDOWN => Refusal::Drop(DropReason::LinkDown),

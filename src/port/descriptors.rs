@@ -1,7 +1,7 @@
 //! How many descriptors the process may have (`RLIMIT_NOFILE`, getrlimit(2)).
 //!
-//! The soft limit is 1024 as a rule, for the sake of programs that call select(2); a gateway needs more and raises it as
-//! far as it may. A limit is inherited, so that what is started here gets back the one that this process had.
+//! The soft limit is 1024 as a rule, for the sake of programs that call select(2); a gateway needs more and raises it
+//! to the hard limit. A limit is inherited, so child processes get back the original one.
 
 use super::process::limit_descriptors;
 use rustix::io::fcntl_dupfd_cloexec;
@@ -13,16 +13,16 @@ use std::sync::OnceLock;
 /// The limit that this process was started with, once it is another.
 static STARTED_WITH: OnceLock<Rlimit> = OnceLock::new();
 
-/// Lets the process have as many as it may. Gives the number that all descriptors are below.
+/// Raises the limit as far as allowed. Returns it: all descriptors are below.
 pub fn raise() -> u64 {
     let limit = *STARTED_WITH.get_or_init(|| getrlimit(Resource::Nofile));
-    // Where it fails there are fewer.
+    // On failure the limit stays lower.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Descriptors that no client of a port may have, of at most `limit`: an eighth, from 16 to 256. They are for the control
-/// socket, for ports that are opened, and for what services serve.
+/// Descriptors that no client of a port may have, of at most `limit`: an eighth, from 16 to 256. They are for the
+/// control socket, for opening ports, and for services.
 fn reserve(limit: u64) -> u64 {
     (limit / 8).clamp(16, 256)
 }
@@ -39,7 +39,7 @@ pub fn are_scarce(any: impl AsFd) -> bool {
     fcntl_dupfd_cloexec(any, 0).map_or(true, |next| is_reserved(next.as_raw_fd()))
 }
 
-/// Has what `command` starts begin with the limit that this process was started with.
+/// Gives the child of `command` the limit that this process was started with.
 pub fn restore(command: &mut Command) {
     if let Some(&limit) = STARTED_WITH.get() {
         limit_descriptors(command, limit);

@@ -1,6 +1,6 @@
-//! A descriptor that frames pass through, of whatever kind: what it can do, and what it is asked.
+//! An edge: a descriptor that frames pass through, of whatever kind.
 //!
-//! What most kinds have not is a plain no here; each arm that is no such no is a kind's own file.
+//! A query that few kinds support has a default answer here; the other arms call the kind's own file.
 
 use super::channel::Channel;
 use super::datagram::{Sequenced, Udp};
@@ -43,12 +43,12 @@ pub enum Edge {
     Serial(Box<Serial>),
 }
 
-/// What an edge can do, as the switch has to know it.
+/// The abilities of an edge that the switch has to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Abilities {
     /// Its peer waits while nothing is read from it.
     pub pausable: bool,
-    /// It takes frames whose checksum or segmentation is not finished.
+    /// It takes super-frames and partial checksums.
     pub offload: bool,
 }
 
@@ -98,8 +98,8 @@ impl Carrier for Edge {
 }
 
 impl Edge {
-    /// The descriptors to wait on: none for a channel, which calls by itself; two for a line with a way in and a way
-    /// out, or where another tells of room. They change when a peer of a serial line arrives or leaves.
+    /// The descriptors to poll: none for a channel, which uses the waker; two for a line with separate input and
+    /// output, or if another one tells of room. They change when the peer of a serial line arrives or leaves.
     pub fn fds(&self) -> [Option<RawFd>; 2] {
         let one = |fd: BorrowedFd<'_>| [Some(fd.as_raw_fd()), None];
         match self {
@@ -115,8 +115,7 @@ impl Edge {
         }
     }
 
-    /// The MAC address of the host on the switch that it is, where it is one: the machine on a TAP, a peer with bare IP
-    /// packets.
+    /// The MAC of the only host behind it, if there is one: the machine on a TAP, a peer with bare IP packets.
     pub fn mac(&self) -> Option<Mac> {
         match self {
             Self::Tap(edge) => edge.mac(),
@@ -127,32 +126,31 @@ impl Edge {
         }
     }
 
-    /// What it can do.
+    /// Its abilities.
     pub fn abilities(&self) -> Abilities {
         match self {
             Self::Stream(_) | Self::Sequenced(_) | Self::UnixGram(_) => Abilities { pausable: true, offload: false },
             Self::Channel(edge) => Abilities { pausable: true, offload: edge.takes_offloads() },
-            // The kernel queues what the host sends, and drops it when that is full: waiting would lose frames.
+            // The kernel drops the host's frames when its queue is full: pausing would lose frames.
             Self::Tap(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
             Self::Packet(edge) => Abilities { pausable: false, offload: edge.takes_offloads() },
-            // The sender of a datagram over IP does not wait; the kernel drops what is not read.
+            // A sender over UDP or IP does not wait: the kernel drops datagrams that are not read.
             Self::Udp(_) | Self::Ip(_) => Abilities { pausable: false, offload: false },
             Self::Serial(edge) => Abilities { pausable: edge.is_pausable(), offload: false },
         }
     }
 
-    /// Whether it took less than it was offered for want of memory. Nothing tells when there is some again: it has to be
-    /// tried.
+    /// Whether it took less than it was offered for want of memory. No event tells when to try again.
     pub fn is_starved(&self) -> bool {
         matches!(self, Self::Stream(edge) if edge.is_starved())
     }
 
-    /// Whether the other side of a channel has called.
+    /// Whether the other side of a channel has signalled.
     pub fn take_ready(&self) -> bool {
         matches!(self, Self::Channel(edge) if edge.take_ready())
     }
 
-    /// Asks a connection that was begun how it stands, or a line whether its peer has come: `None` while not.
+    /// The outcome of a connection attempt, or of waiting for a line's peer: `None` while that goes on.
     pub fn connected(&mut self) -> Option<std::io::Result<()>> {
         match self {
             Self::Stream(edge) => inet::connected(edge),
@@ -162,7 +160,7 @@ impl Edge {
         }
     }
 
-    /// What it does until [`Edge::connected`], in a word.
+    /// Its state until [`Edge::connected`], in a word.
     pub fn waits_by(&self) -> &'static str {
         self.serial().map_or("connecting", |edge| edge.line().waits_by())
     }
@@ -172,7 +170,7 @@ impl Edge {
         matches!(self, Self::Serial(edge) if edge.line().arrivals_are_silent())
     }
 
-    /// Its peer has left. True if it can wait for the next one as it is; then see [`Edge::connected`].
+    /// Its peer has left. True if it can wait for the next one without being reopened; then see [`Edge::connected`].
     pub fn depart(&mut self, gone: &Gone) -> bool {
         match self {
             Self::Serial(edge) => edge.depart(&gone.0),
@@ -181,7 +179,7 @@ impl Edge {
         }
     }
 
-    /// Whether it has something for the switch that no descriptor tells of.
+    /// Whether it has frames for the switch without an event on a descriptor.
     pub fn has_own(&self) -> bool {
         match self {
             Self::Serial(edge) => edge.has_own(),
@@ -191,7 +189,7 @@ impl Edge {
         }
     }
 
-    /// Whether it may ever have a time for [`Edge::due_in`].
+    /// Whether it has timers ([`Edge::due_in`]).
     pub fn keeps_time(&self) -> bool {
         match self {
             Self::Serial(edge) => edge.keeps_time(),
@@ -211,7 +209,7 @@ impl Edge {
         }
     }
 
-    /// Sees to what is due.
+    /// Runs the timers that are due.
     pub fn handle_timeout(&mut self) {
         match self {
             Self::Serial(edge) => edge.handle_timeout(),
@@ -221,26 +219,26 @@ impl Edge {
         }
     }
 
-    /// Who is at the other end, where that changes while it is open.
+    /// Its peer, if that can change while it is open.
     pub fn peer(&self) -> Option<String> {
         match self {
             Self::UnixGram(edge) => Some(edge.gram.peer()),
-            // Which one it is now: the program may have made another.
+            // The present interface: the program may have made another.
             Self::Packet(_) | Self::Ip(_) => {
                 self.packet().filter(|packet| packet.waits()).map(|packet| packet.name().to_owned())
             }
             Self::Serial(edge) => Some(edge.line().peer().to_owned()),
-            // A service tells it among what it shows.
+            // A service shows its peer in its report.
             Self::Tap(_) | Self::Stream(_) | Self::Sequenced(_) | Self::Udp(_) | Self::Channel(_) => None,
         }
     }
 
-    /// How its service stands, in a word, if it is one's and has said so.
+    /// The state of its service in a word, if it has one that reports it.
     pub fn standing(&self) -> Option<&'static str> {
         self.channel().and_then(Channel::standing)
     }
 
-    /// What its service shows of itself, if it is one's and has told anything.
+    /// The report of its service, if it has one that reports.
     pub fn shown(&self) -> Option<Shown> {
         self.channel().and_then(Channel::shown)
     }
@@ -261,7 +259,7 @@ impl Edge {
         }
     }
 
-    /// How a peer is attached to what `spec` became, unless a service tells it among what it shows.
+    /// The command that attaches a peer to the port of `spec`, unless a service shows it in its report.
     pub fn attach(&self, spec: &PortSpec) -> Option<config::Attach> {
         match self {
             Self::Packet(edge) => {
@@ -288,8 +286,7 @@ impl Edge {
         matches!(self, Self::Tap(_) | Self::Packet(_) | Self::Ip(_))
     }
 
-    /// The state of the link behind the descriptor, where it has one of its own: an interface that is set down, or that no
-    /// program has open.
+    /// Whether the link behind the descriptor is down: an interface that is set down, or a program's that is not open.
     pub fn link_is_down(&self) -> bool {
         match self {
             Self::Tap(edge) => edge.link() != LinkState::Up,
@@ -303,7 +300,7 @@ impl Edge {
         }
     }
 
-    /// The packet socket that it has, if it does.
+    /// Its packet socket, if it has one.
     fn packet(&self) -> Option<&Packet> {
         match self {
             Self::Packet(edge) => Some(edge),
@@ -318,17 +315,17 @@ impl Edge {
         }
     }
 
-    /// Whether no program has the interface open, for whose it is.
+    /// Whether its interface is a program's and not open.
     pub fn is_unopened(&self) -> bool {
         self.packet().is_some_and(|packet| packet.link() == LinkState::Unopened)
     }
 
-    /// Whether the interface behind it is there for a program, which opens and closes it.
+    /// Whether its interface is made for a program, which opens and closes it.
     pub fn is_of_program(&self) -> bool {
         self.packet().is_some_and(Packet::is_of_program)
     }
 
-    /// Whether the interface behind it is a program's, which may close it and make another one.
+    /// Whether its interface is a program's, which may close it and make another one.
     pub fn awaits_interfaces(&self) -> bool {
         self.packet().is_some_and(Packet::waits)
     }
@@ -351,7 +348,7 @@ impl Edge {
         }
     }
 
-    /// Whether the carrier of its interface has come or gone since this was asked last.
+    /// Whether the carrier of its interface has changed since the last call.
     pub fn carrier_has_changed(&mut self) -> bool {
         match self {
             Self::Packet(edge) => edge.carrier_has_changed(),
@@ -366,7 +363,7 @@ impl Edge {
         }
     }
 
-    /// Whether opening it made the interface behind it, which then has to be made again when it is gone.
+    /// Whether opening it created its interface, which then has to be created again when it is gone.
     pub fn made_its_interface(&self) -> bool {
         matches!(self, Self::Tap(edge) if edge.created())
     }

@@ -1,8 +1,8 @@
 //! Descriptors that carry one frame a call: TAPs, datagram and packet sockets.
 //!
 //! Each of them says how to receive and send one frame and what its errors mean ([`FrameIo`]); the loops, the budgets
-//! and the counting are here, once. A few dozen frames are taken at a time: measured, that is where the gain
-//! is; asking the kernel for many at once adds hardly any.
+//! and the counting are here, once. A few dozen frames are taken at a time: that is where the gain is by measurement;
+//! recvmmsg(2) adds hardly any.
 
 use super::{Broken, Gone, Inhaled};
 use crate::counters::{Counters, DropReason};
@@ -11,11 +11,11 @@ use crate::limits::{INHALE_BYTES, MAX_FRAME, PREFIX};
 use crate::wire::Offload;
 use rustix::io::Errno;
 
-/// What has to be free in a batch for one more frame: its prefix, a header that is not kept, the frame, and a byte more
-/// by which one that is too long shows.
+/// Free space in a batch for one more frame: its prefix, a header that is not kept, the frame, and one byte to detect a
+/// longer one.
 const ROOM: usize = PREFIX + Offload::LEN + MAX_FRAME + 1;
 
-/// What an error on one frame means for the port.
+/// The meaning of an error on one frame for the port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// This frame is lost, for this reason; the port lives on.
@@ -28,7 +28,7 @@ pub enum Refusal {
 pub struct Got {
     /// Its length in bytes, which may exceed the room: then it was cut and is counted as oversize.
     pub len: usize,
-    /// What the descriptor said of it.
+    /// Its offload, from the descriptor.
     pub offload: Offload,
 }
 
@@ -55,11 +55,11 @@ pub trait FrameIo {
     /// As in [`FrameIo::recv`].
     fn send(&mut self, frame: &[u8], offload: &Offload) -> Result<(), Errno>;
 
-    /// What an error of either call means. EAGAIN and EINTR never come here.
+    /// The meaning of an error of either call. EAGAIN and EINTR never come here.
     fn refusal(&mut self, errno: Errno, sending: bool) -> Refusal;
 }
 
-/// Receives what is there: so many frames at most, and none after [`INHALE_BYTES`].
+/// Receives frames up to a number, and none after [`INHALE_BYTES`].
 pub fn receive(
     io: &mut impl FrameIo,
     batch: &mut Batch,

@@ -1,4 +1,4 @@
-//! What the edges on a network interface share: its state and its name.
+//! Common to edges on a network interface: link state and name.
 
 use crate::error::Error;
 
@@ -7,9 +7,9 @@ use crate::error::Error;
 pub enum LinkState {
     /// Frames pass.
     Up,
-    /// It was set down: what is sent to it is dropped, and nothing comes.
+    /// It was set down: it drops frames, and none come.
     Down,
-    /// It is up, but no program has it open, for whose TAP or TUN it is: what is sent to it is lost, and nothing comes.
+    /// It is up, but its program does not have this TAP or TUN open: it loses frames, and none come.
     Unopened,
 }
 

@@ -1,11 +1,10 @@
 //! An interface with bare IP packets, a TUN: `packet:IFNAME,mode=ip`, and what `zbridge run --tun` makes for a program.
 //!
-//! Theory of operation. A packet socket on it carries the packets ([`Packet`]), an [`IpAdapter`] makes a host of an
-//! Ethernet of whoever is behind it, as for a serial line (`serial`): a frame that holds no packet for the peer (a
-//! question for its address) is seen to by the adapter, and what the adapter says goes to the switch with the next
-//! receive.
+//! Theory of operation. A packet socket carries the packets ([`Packet`]), and an [`IpAdapter`] makes the peer an
+//! Ethernet host, as for a serial line (`serial`): the adapter handles a frame without a packet for the peer (an ARP
+//! request for its address), and its own frames go to the switch with the next receive.
 //!
-//! A super-frame is no packet of any line: there are none, as long as whoever opened the TUN has not agreed on any.
+//! There are no super-frames, as long as the program that opened the TUN has not enabled offloads.
 
 use super::frame_io::{FrameIo, Refusal};
 use super::interface::LinkState;
@@ -53,8 +52,7 @@ impl IpInterface {
         self.packet.check_link()
     }
 
-    /// Whether its carrier has come or gone since this was asked last: another peer may be behind it, whose addresses are
-    /// not known yet.
+    /// Whether its carrier has changed since the last call: then another peer may be behind it, with other addresses.
     pub fn carrier_has_changed(&mut self) -> bool {
         let changed = self.packet.carrier_has_changed();
         if changed {
@@ -68,7 +66,7 @@ impl IpInterface {
         self.adapter.mac()
     }
 
-    /// Receives packets, and gives the switch what the adapter makes of them.
+    /// Receives packets, and gives the switch the adapter's frames.
     ///
     /// # Errors
     /// The interface is gone.
@@ -103,7 +101,7 @@ impl IpInterface {
                         counters.received(1, 0);
                         counters.drop(DropReason::Malformed, 1);
                     }
-                    // The interface went down: whoever is behind it next may be another.
+                    // The interface went down: the next peer may be another.
                     Refusal::Drop(_) => self.adapter.forget_peer(),
                 },
             }
@@ -134,8 +132,8 @@ impl IpInterface {
         Ok(done)
     }
 
-    /// Sends what the peer gets of a frame, or sees to it. Gives why it ends here, if it does. Of several fragments those
-    /// that have left are sent again when one finds no room, which does no harm.
+    /// Sends the packet of a frame, or has the adapter handle the frame. Returns why it was dropped, if it was. If one
+    /// of several fragments finds no room, all are sent again later, which does no harm.
     fn send(&mut self, frame: &[u8]) -> Result<Result<(), DropReason>, Errno> {
         let now = self.clock.now();
         let Self { packet, adapter, .. } = self;
@@ -148,7 +146,7 @@ impl IpInterface {
         if for_peer { sent.map(Ok) } else { Ok(adapter.handle_frame(now, frame)) }
     }
 
-    /// Whether it has something for the switch that did not come by the interface.
+    /// Whether the adapter has frames for the switch.
     pub fn has_own(&self) -> bool {
         self.adapter.has_frames()
     }
@@ -158,7 +156,7 @@ impl IpInterface {
         self.adapter.poll_timeout().map(|due| due - self.clock.now())
     }
 
-    /// Lets the adapter ask again for those who have not answered.
+    /// Lets the adapter repeat unanswered address requests.
     pub fn handle_timeout(&mut self) {
         self.adapter.handle_timeout(self.clock.now());
     }

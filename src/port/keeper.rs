@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-/// What it does its deeds with.
+/// The capabilities that it needs for its deeds.
 const RIGHTS: [CapabilitySet; 6] = [
     CapabilitySet::NET_ADMIN,
     CapabilitySet::NET_RAW,
@@ -29,7 +29,7 @@ const RIGHTS: [CapabilitySet; 6] = [
     CapabilitySet::FOWNER,
 ];
 
-/// Done, and there is nothing to say of it.
+/// Done, without a result.
 const WELL: Done = Done::Well(false);
 
 /// Its system calls.
@@ -47,7 +47,7 @@ pub fn start(orders: &Orders) -> Result<Keeper> {
     command.arg(ARGUMENT).arg(theirs.as_raw_fd().to_string());
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     sys::process::keep_open(&mut command, theirs);
-    // It ends with this process, and needs nobody to wait for it.
+    // It ends with this process, and is not waited for.
     drop(command.spawn().map_err(cannot)?);
     drop(command);
     Keeper::new(ours, orders)
@@ -65,7 +65,7 @@ pub fn take_over() -> Option<ExitCode> {
         return Some(ExitCode::from(Class::Usage.code()));
     };
     unix::binds_for_parent();
-    // Keys at the terminal and the end of it are for the bridge, whose end is this one's.
+    // Signals of the terminal are for the bridge; the keeper ends with it.
     let held = sys::process::Signals::hold(&[]);
     serve(&socket);
     drop(held);
@@ -98,7 +98,7 @@ impl From<Errno> for Done {
     }
 }
 
-/// Does it. Gives what to say, and the descriptor that was asked for.
+/// Performs a deed. Returns the answer, and the descriptor that was asked for.
 fn perform(deed: &Deed, fd: Option<OwnedFd>, orders: &Orders) -> Result<(Done, Option<OwnedFd>), Done> {
     let fd = || fd.as_ref().ok_or(Errno::BADF);
     let opened = match deed {
@@ -170,7 +170,7 @@ fn bind_path(path: &Path, kind: u32, to: &For, orders: &Orders) -> Result<OwnedF
     Ok(fd)
 }
 
-/// Gives a socket, a FIFO or a pseudo-terminal to those who are to have it.
+/// Sets owner, group and mode of a socket, a FIFO or a pseudo-terminal.
 fn give_away(path: &Path, to: &For, orders: &Orders) -> Result<(), Done> {
     let terminal = path.starts_with("/dev/pts");
     let path = if terminal { path } else { allowed(path, orders)? };
@@ -181,7 +181,7 @@ fn give_away(path: &Path, to: &For, orders: &Orders) -> Result<(), Done> {
     super::access::give(path, &access(to)).map_err(|error| failed(&error))
 }
 
-/// Opens a file to be read, in a folder that is one of the places, and nowhere else.
+/// Opens a file for reading, in a folder that is one of the allowed places.
 fn open_below(folder: &OwnedFd, path: &str, orders: &Orders) -> Result<OwnedFd, Errno> {
     let place = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).map_err(|_| Errno::BADF)?;
     allowed(&place.join("file"), orders)?;
@@ -207,8 +207,8 @@ fn access((mode, user, group): &For) -> Access {
     Access { mode: *mode, user: user.clone(), group: group.clone() }
 }
 
-/// `path`, if it is in one of the places. Landlock holds the process to them as well, where there is one, but not its
-/// connecting.
+/// `path`, if it is in one of the allowed places. Landlock, if there is one, enforces them as well, but not for
+/// connect(2).
 fn allowed<'a>(path: &'a Path, orders: &Orders) -> Result<&'a Path, Errno> {
     rights::is_in(path, &orders.places).then_some(path).ok_or(Errno::ACCESS)
 }
@@ -218,7 +218,7 @@ fn give(path: &Path, orders: &Orders) -> Result<(), Errno> {
     chownat(CWD, path, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// Opens a port. Gives whether its interface was made, too.
+/// Opens a port. Returns whether its interface was created, too.
 fn open_port(spec: &str) -> Result<(bool, OwnedFd)> {
     let spec = PortSpec::parse(spec)?;
     if let PortKind::Tap(tap) = &spec.kind

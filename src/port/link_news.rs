@@ -1,7 +1,6 @@
-//! Tells that interfaces of this network namespace have changed: a socket in rtnetlink's group for links.
+//! News of changed interfaces in this network namespace: a socket in rtnetlink's multicast group for links.
 //!
-//! What the kernel says is not read: which interface it is about, and how that one is, is asked of each port, since a
-//! message may be lost or out of date.
+//! The messages are not parsed, since one may be lost or out of date: each port is asked for its link state instead.
 
 use super::sys;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -12,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// RTMGRP_LINK of linux/rtnetlink.h.
 const LINKS: u32 = 1;
 
-/// More than one message has; the rest of a longer one is cut off by the kernel.
+/// Longer than a message; the kernel truncates a longer one.
 const ROOM: usize = 4096;
 
 /// See the module.
@@ -35,7 +34,7 @@ impl LinkNews {
         let mut room = [0; ROOM];
         loop {
             match rustix::io::read(&self.0, &mut room) {
-                // ENOBUFS says that there was more than fits, which is as good as news.
+                // ENOBUFS: messages were lost, which is news, too.
                 Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
                 Err(_) => return,
             }

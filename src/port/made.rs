@@ -1,13 +1,13 @@
 //! The paths that this process has made and that should not outlive it: sockets, FIFOs, links to pseudo-terminals, the
 //! folders of guests' sockets.
 //!
-//! Theory of operation. Whoever makes one keeps a [`Made`], which removes the path when it is dropped. All of them also
-//! stand in one list, for the end of a process that cannot wait until everything is dropped: [`remove_all`]. A path is
-//! removed only while it leads to what was made there: somebody may have put something else in its place.
+//! Theory of operation. The maker keeps a [`Made`], which removes the path when dropped. All paths are also in one
+//! list, for a process that ends without dropping everything: [`remove_all`]. A path is removed only while it leads to
+//! the file that was made there: another process may have replaced it.
 //!
-//! That "something else" may look the same. A port that is removed ends on its own thread, and its successor of the same
-//! path may be given the inode, and the number of the terminal, that were its. So a path has one owner in this process:
-//! who makes it last takes it out of the list, and the list is held while something is made or removed ([`hold`]).
+//! The replacement may look the same. A removed port ends on its own thread, and its successor at the same path may get
+//! its old inode, or its terminal's number. So a path has one owner in this process: the last maker takes it over in
+//! the list, which is locked while a path is made or removed ([`hold`]).
 
 use crate::rights::deed;
 use parking_lot::{Mutex, MutexGuard};
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long [`remove_all`] waits for the list, which everybody else holds for a moment only.
+/// How long [`remove_all`] waits for the list, which others lock only for a moment.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 static LIST: Mutex<List> = Mutex::new(List { next: 0, places: BTreeMap::new() });
@@ -42,13 +42,13 @@ struct Place {
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// Where a link leads: the number of one that was removed is soon another's.
+    /// The target of a link, as the inode of a removed link is soon reused.
     target: Option<PathBuf>,
     folder: bool,
 }
 
 impl Place {
-    /// One that cannot be removed is stale, and in nobody's way for long: who comes next replaces it.
+    /// A path that cannot be removed is stale; its next user replaces it.
     fn remove(&self) {
         let same = deed::look(&self.path)
             .is_ok_and(|now| (now.device, now.inode, now.target) == (self.device, self.inode, self.target.clone()));
@@ -58,8 +58,7 @@ impl Place {
     }
 }
 
-/// While this is held, nothing that was made here is removed, so that what is made at a path can be taken note of before
-/// its predecessor takes it for its own.
+/// Locks the list: no path is removed, so that a new file can be noted before its predecessor takes it for its own.
 pub struct Held(MutexGuard<'static, List>);
 
 /// See [`Held`].
@@ -106,7 +105,7 @@ impl Made {
         hold().note(path)
     }
 
-    /// Leaves it where it is: it is another process's from now on.
+    /// Leaves it in place: it belongs to another process from now on.
     pub fn leave(self) {
         LIST.lock().places.remove(&self.number);
     }
@@ -131,8 +130,8 @@ impl Drop for Made {
     }
 }
 
-/// Removes everything that was made and is still there: the process ends now, whatever its threads do. Those that were
-/// made last go first, so that a folder is empty when its turn comes.
+/// Removes all paths that still exist: the process ends now, whatever its threads do. The last made go first, so that a
+/// folder is empty when its turn comes.
 pub fn remove_all() {
     let Some(mut list) = LIST.try_lock_for(PATIENCE) else { return };
     std::mem::take(&mut list.places).into_values().rev().for_each(|place| place.remove());

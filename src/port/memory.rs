@@ -1,24 +1,25 @@
-//! How much memory the process may have, and giving back what it no longer needs.
+//! The memory limits of the process, and giving free memory back to the system.
 //!
 //! A process that asks for more than its limit is refused (`RLIMIT_AS`, `RLIMIT_DATA`: getrlimit(2)) or killed (the
-//! memory.max of its control group: cgroups(7)). So what is bounded by a constant elsewhere is bounded here by a part of
-//! the limit too.
+//! memory.max of its control group: cgroups(7)). So a bound that is a constant elsewhere is also limited here to a part
+//! of that limit.
 
 use super::sys;
 use rustix::process::{Resource, getrlimit};
 use std::fs::read_to_string;
 use std::path::Path;
 
-/// What any one thing may have of the process's memory: a quarter.
+/// One consumer may have this part of the process's memory: a quarter.
 const PART: u64 = 4;
 
 /// Blocks from this size on, those of queues among them, go back to the system as soon as they are freed.
 const LARGE: i32 = 64 * 1024;
 
-/// Settles for the whole process that large blocks go back to the system at once. For a program, at its start.
+/// Has the allocator return large blocks to the system at once, for the whole process. To be called at a program's
+/// start.
 ///
-/// By itself the C library reserves 64 MiB of addresses for every few threads, and a page for every block of a thread for
-/// which it could not: with a limit of the address space, all threads share what there is.
+/// By default the C library reserves an arena of 64 MiB of addresses for every few threads, and maps a page for each
+/// block of a thread without one: under a limit of the address space, all threads share one arena.
 pub fn settle() {
     sys::return_blocks_of(LARGE);
     if getrlimit(Resource::As).current.is_some() {
@@ -26,15 +27,15 @@ pub fn settle() {
     }
 }
 
-/// Watches a number of things that come and go, each with some memory, and gives the memory back after a peak.
+/// Watches a number of objects that come and go, and gives free memory back after a peak.
 #[derive(Default)]
 pub struct Peak(usize);
 
-/// From so many on there is something to give back.
+/// A peak of fewer objects gives nothing back.
 const MANY: usize = 256;
 
 impl Peak {
-    /// Notes how many there are. Where a quarter of the most is left, what the others had goes back to the system, which
+    /// Notes how many there are. When they fall to a quarter of the peak, free memory goes back to the system, which
     /// takes some milliseconds.
     pub fn note(&mut self, there_are: usize) {
         if self.falls_to(there_are) {
@@ -49,7 +50,7 @@ impl Peak {
     }
 }
 
-/// `wanted` bytes, or as much of them as the limits of the process leave one thing.
+/// `wanted` bytes, or fewer if the limits of the process allow one consumer only so many.
 pub fn share(wanted: usize) -> usize {
     let limit = [Resource::As, Resource::Data].into_iter().filter_map(|resource| getrlimit(resource).current);
     let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();

@@ -1,10 +1,10 @@
 //! The edges of the switch: one file for each kind of port, with its descriptor and its system calls.
 //!
-//! Theory of operation. [`open`](fn@open) turns a port's specification into a [`Listener`], whose clients become ports of
-//! their own, or into an [`Edge`] (a descriptor that frames pass through). An edge never blocks and never ends the
-//! process: a call takes what it can, counts what it has to drop, and says [`Gone`] when the descriptor is of no more
-//! use; by then it has left its [`seat`] and cannot be called again. What then happens (wait, open again, remove) is the
-//! engine's business. The kinds are closed enums: what a port was asked to be (`open.rs`), and what it became (`edge.rs`).
+//! Theory of operation. [`open`](fn@open) turns a port's specification into a [`Listener`], whose clients become ports
+//! of their own, or into an [`Edge`] (a descriptor that frames pass through). An edge never blocks and never ends the
+//! process: a call takes what it can, counts what it has to drop, and returns [`Gone`] when the descriptor has failed;
+//! by then the edge has left its [`seat`] and cannot be called again. The engine decides what follows (wait, open
+//! again, remove). The kinds are closed enums: of specifications (`open.rs`), and of open edges (`edge.rs`).
 
 pub(crate) mod accept;
 mod access;
@@ -43,7 +43,7 @@ pub(crate) use listener::Listener;
 pub(crate) use open::{Opened, adopt, is_awaited, listens, open, open_again};
 pub(crate) use sys::{inherited, is_own_program, process};
 
-/// What one receive may take.
+/// The limits of one receive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
     /// Bytes of a stream.
@@ -55,21 +55,21 @@ pub struct Budget {
 /// How a receive ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inhaled {
-    /// Nothing is left: the descriptor will say when there is more.
+    /// Nothing is left: an event will tell of more.
     Drained,
     /// The budget or the batch ended first: call again.
     More,
 }
 
-/// A descriptor is of no more use, and why, as a person is told: `its peer closed the connection`.
+/// A descriptor has failed; the reason, for messages: `its peer closed the connection`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gone(pub String);
 
-/// A descriptor that turned out to be of no more use while it was sending.
+/// A descriptor that has failed while sending.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
     /// Frames that were done with before: sent or dropped, and counted.
     pub done: usize,
-    /// Why it is of no more use.
+    /// Why it has failed.
     pub gone: Gone,
 }

@@ -1,8 +1,8 @@
 //! The names of hosts, and the addresses behind them.
 //!
-//! The system's resolver (getaddrinfo(3)) waits: for name servers that do not answer, as long as resolv.conf(5) says, ten
-//! seconds and more. Whoever has others to serve leaves the question to a thread of its own ([`look_up`]); a switch then
-//! opens the port with [`in_numbers`] in the place of names.
+//! The system's resolver (getaddrinfo(3)) waits: for name servers that do not answer, as long as resolv.conf(5) says,
+//! ten seconds and more. A thread that must not block has another thread look names up ([`look_up`]); a switch then
+//! opens the port with numeric addresses ([`in_numbers`]).
 
 use crate::config::value::HostPort;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbKind, Wpan};
@@ -25,7 +25,7 @@ pub fn resolve(addr: &HostPort) -> Result<SocketAddr> {
     found.next().ok_or_else(|| Error::new(Class::NoObject, format!("{subject}: it has no address")))
 }
 
-/// Does `find` on a thread of its own, and then `tell` with what it came to.
+/// Calls `find` on a new thread, and then `tell` with its result.
 ///
 /// # Errors
 /// The system has no thread left.
@@ -40,7 +40,7 @@ pub fn first_name(spec: &PortSpec) -> Option<String> {
     hosts(&mut spec).into_iter().find(|addr| addr.ip().is_none()).map(|addr| addr.host.clone())
 }
 
-/// The same specification with addresses in the place of names. Waits for the resolver.
+/// The same specification with names replaced by addresses.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -49,7 +49,7 @@ pub fn in_numbers(spec: &PortSpec) -> Result<PortSpec> {
     for addr in hosts(&mut spec) {
         if addr.ip().is_none() {
             addr.host = match resolve(addr)? {
-                // Of an address of one link the interface is a part.
+                // A link-local address includes its interface.
                 SocketAddr::V6(found) if found.scope_id() != 0 => format!("{}%{}", found.ip(), found.scope_id()),
                 found => found.ip().to_string(),
             };
@@ -58,7 +58,7 @@ pub fn in_numbers(spec: &PortSpec) -> Result<PortSpec> {
     Ok(spec)
 }
 
-/// What is opened with the port; what a service dials in its own time is not among it.
+/// The hosts that are dialled or bound when the port is opened; a service's later dials are not among them.
 fn hosts(spec: &mut PortSpec) -> Vec<&mut HostPort> {
     match &mut spec.kind {
         PortKind::Tcp(tcp) => vec![&mut tcp.addr],

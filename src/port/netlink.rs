@@ -1,8 +1,8 @@
-//! What zbridge asks and tells the kernel about interfaces: rtnetlink, one request at a time.
+//! The kernel's interfaces, queried and configured by rtnetlink, one request at a time.
 //!
 //! Theory of operation. Each request is acknowledged or dumped, so an answer always ends with NLMSG_ERROR (0 is the
-//! acknowledgement) or NLMSG_DONE. Requests are written by netlink-packet-route. Of the answers, only the few
-//! attributes needed are read, each for itself, so that a newer kernel's unknown ones cannot spoil the rest.
+//! acknowledgement) or NLMSG_DONE. Requests are written by netlink-packet-route. In answers, only the few attributes
+//! needed are parsed, each by itself, so that a newer kernel's unknown ones cannot spoil the rest.
 //!
 //! A socket speaks to the network namespace of the thread that opened it.
 
@@ -47,9 +47,9 @@ pub struct Interface {
     pub mtu: u32,
     /// Its hardware address, if that is a MAC address.
     pub mac: Option<Mac>,
-    /// What kind of interface it is: `tun`, `veth`, `bridge` …; a physical one has none.
+    /// Its kind: `tun`, `veth`, `bridge` …; a physical interface has none.
     pub kind: Option<String>,
-    /// What is special to a TUN or TAP.
+    /// The attributes of a TUN or TAP.
     pub tun: Tun,
     /// The index of the bridge, bond or the like that it is a part of.
     pub master: Option<u32>,
@@ -209,7 +209,7 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK, |_| {})
     }
 
-    /// Sends what has no better way through `gateway`, by the interface with this index.
+    /// Adds a default route through `gateway`, by the interface with this index.
     ///
     /// # Errors
     /// EPERM as in [`Netlink::set_up`], ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) for a gateway outside of the
@@ -219,8 +219,8 @@ impl Netlink {
         self.add_route(index, &Cidr { addr: unspecified, prefix: 0 }, Some((gateway, false)))
     }
 
-    /// Sends what goes to `net` by the interface with this index: through a gateway, which is taken for a neighbour where
-    /// the flag says so, or, without one, to whom it is for.
+    /// Adds a route to `net` by the interface with this index: through a gateway (with the flag, it counts as on-link),
+    /// or, without one, on-link.
     ///
     /// # Errors
     /// As in [`Netlink::add_default_route`]; EEXIST for a route that is there already.
@@ -243,8 +243,8 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |_| {})
     }
 
-    /// Whether packets to `addr` are the machine's own, as its tables of routes are at this moment (RTN_LOCAL): it is an
-    /// address of one of its interfaces, or of a network that is routed to itself.
+    /// Whether packets to `addr` are for the machine itself by its present routing tables (RTN_LOCAL): it is an address
+    /// of one of its interfaces, or of a network routed to itself.
     ///
     /// # Errors
     /// As in [`Netlink::interface`], and where there is no way to the address.
@@ -303,7 +303,7 @@ impl Netlink {
     }
 }
 
-/// Gives the messages of one datagram to `each`. Something when the answer has ended with it.
+/// Gives the messages of one datagram to `each`. `Some` if the answer ends with it.
 fn read_answer(mut bytes: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -> Option<std::io::Result<()>> {
     while let Ok(message) = NetlinkBuffer::new_checked(bytes) {
         if message.sequence_number() == sequence {

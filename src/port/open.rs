@@ -13,7 +13,7 @@ use crate::rights::deed;
 use rustix::net::SocketType;
 use std::os::fd::OwnedFd;
 
-/// What a specification became.
+/// The result of opening a specification.
 pub enum Opened {
     /// A port, and who is at its other end.
     Edge(Edge, String),
@@ -23,7 +23,7 @@ pub enum Opened {
     Listener(Listener),
 }
 
-/// Whether a port that cannot be opened is worth trying again from the first moment: it dials somebody.
+/// Whether a port that cannot be opened at the start is tried again even then: it dials a peer.
 pub fn dials(spec: &PortSpec) -> bool {
     spec.kind.arrival() == Arrival::Dialled
 }
@@ -38,8 +38,8 @@ pub fn listens(spec: &PortSpec) -> bool {
     matches!(spec.kind.arrival(), Arrival::LetIn { .. })
 }
 
-/// Opens a port that was open before and was lost. What this process did not make ([`Edge::made_its_interface`]) has to
-/// be there first.
+/// Opens a lost port again. An interface that this process did not make ([`Edge::made_its_interface`]) has to exist
+/// first.
 ///
 /// # Errors
 /// As [`open`].
@@ -57,7 +57,7 @@ pub fn open_again(spec: &PortSpec, made: bool) -> Result<Opened> {
 /// # Errors
 /// What could not be opened, why, and what to do about it.
 pub fn open(spec: &PortSpec) -> Result<Opened> {
-    // The caller says which port it was; some kinds say so too.
+    // The caller adds the port's name; so do some kinds themselves.
     open_kind(spec).map_err(|error| error.within(format_args!("{}:{}", spec.kind.word(), spec.kind.text().target())))
 }
 
@@ -114,10 +114,10 @@ fn open_kind(spec: &PortSpec) -> Result<Opened> {
     }
 }
 
-/// Opens a TAP, by the keeper where this thread has given up the right to.
+/// Opens a TAP, through the keeper if this thread has given up the right to.
 fn open_tap(spec: &PortSpec, tap: &config::Tap) -> Result<Tap> {
     match tap.fd.is_none().then(|| deed::port(|| bare(spec))).flatten() {
-        // Whoever opened it has set it up.
+        // The keeper has set it up.
         Some(kept) => kept.and_then(|(fd, made)| Tap::kept(fd, &tap.name, made)),
         None => Tap::open(tap, spec.mtu),
     }
@@ -135,7 +135,7 @@ pub(super) fn open_interface(packet: &config::Packet) -> Result<Packet> {
     if packet.up { Packet::open_up(&packet.ifname) } else { Packet::open(&packet.ifname) }
 }
 
-/// The port on an interface that is open.
+/// The port on an open interface.
 fn on_interface(found: Packet, spec: &PortSpec, packet: &config::Packet) -> Result<Edge> {
     Ok(match &packet.ip {
         Some(ip) => Edge::Ip(Box::new(IpInterface::new(found.that_carries(Carries::Packets)?, spec, ip))),
@@ -143,7 +143,7 @@ fn on_interface(found: Packet, spec: &PortSpec, packet: &config::Packet) -> Resu
     })
 }
 
-/// What the keeper needs of a specification.
+/// The part of a specification that the keeper needs.
 fn bare(spec: &PortSpec) -> String {
     PortSpec { mtu: spec.mtu, ..PortSpec::new(spec.kind.clone()) }.canonical()
 }

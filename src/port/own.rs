@@ -4,9 +4,9 @@
 //! ([`Link::recv`]), or in a `poll` of its own, an executor's for example: each direction has a descriptor ([`AsFd`]) that
 //! is readable until the program has been told that it has to wait.
 //!
-//! Theory of operation. That descriptor is an eventfd(2), a [`Bell`]. It rings from the start. It is silenced only by
-//! whoever finds nothing (no frame, or no room), who then says so to the switch and looks once more, so that what came
-//! in between is not slept through. The switch rings it for those only who have said so, once.
+//! Theory of operation. That descriptor is an eventfd(2), a [`Bell`]. It rings from the start. Only a caller that finds
+//! nothing (no frame, or no room) silences it. That caller sets a flag for the switch and checks once more, so that no
+//! wake-up is lost. The switch rings it only if the flag is set, once.
 
 use super::channel;
 pub use super::channel::Closed;
@@ -71,7 +71,7 @@ impl Bell {
         let _ = write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// One that was silent stays so.
+    /// A silent bell stays silent.
     pub(super) fn silence(&self) {
         let _ = read(&self.0, &mut [0; 8]);
     }
@@ -112,7 +112,7 @@ impl Link {
         Ok(Self { sender: LinkSender { link, room }, receiver })
     }
 
-    /// What runs a service behind it.
+    /// The end that runs a service behind it.
     pub(crate) fn channel(&self) -> &channel::ServiceEnd {
         &self.sender.link
     }
@@ -170,18 +170,18 @@ impl Link {
         self.receiver.recv_batch(timeout)
     }
 
-    /// Tells what the port is to show of itself: in the status of the bridge, its figures for example.
+    /// Reports the state for the port to show in the bridge's status, for example its figures.
     pub fn tell(&self, report: Report) {
         self.channel().tell(report);
     }
 
-    /// From now on it is told which ports of the switch were left by whoever was there. What is told waits to be taken, and
-    /// the descriptor is readable as long.
+    /// Begins to collect the ports of the switch that lose their peers. Until they are taken the descriptor is
+    /// readable.
     pub fn watch_departures(&self) {
         self.channel().watch_departures();
     }
 
-    /// The ports that have been left since this was asked last.
+    /// The ports that have lost their peers since the last call.
     pub fn take_departures(&self) -> BTreeSet<PortId> {
         self.channel().take_departures()
     }
@@ -198,7 +198,7 @@ impl LinkSender {
     }
 
     /// Sends one frame to the switch if there is room for it. Each call takes one of some sixty places, whatever the
-    /// length: who has many frames at once sends them with [`LinkSender::try_send_batch`].
+    /// length: send many frames at once by [`LinkSender::try_send_batch`].
     ///
     /// # Errors
     /// [`SendError`].
@@ -304,7 +304,7 @@ impl Drop for LinkReceiver {
     }
 }
 
-/// That of the direction from the switch: as [`LinkReceiver`]'s.
+/// The descriptor of the direction from the switch, as [`LinkReceiver`]'s.
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.receiver.as_fd()

@@ -1,8 +1,8 @@
 //! Folders that are this user's alone, in places where anybody may have made them, such as /tmp.
 //!
-//! The owner's number does not always tell: in a user namespace everybody who has no number there has that of nobody
-//! (user_namespaces(7)), which may be this user's own. The kernel itself compares better: only the owner may open with
-//! O_NOATIME (open(2)), and who may do as the owner does.
+//! The owner's user id does not always tell: in a user namespace all unmapped users have that of nobody
+//! (user_namespaces(7)), which may be this user's own. The kernel's own check is better: only the owner may open with
+//! O_NOATIME (open(2)), or a process with CAP_FOWNER over it.
 
 use crate::error::{Class, Error, Result};
 use rustix::fs::{Mode, OFlags, fstat, open};
@@ -14,8 +14,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// Makes `folder` (mode 0700) where there is none, and opens it: nobody else may have made it, or be able to change what
-/// is in it. An error begins with `what`, and says what to do `instead`.
+/// Makes `folder` (mode 0700) if there is none, and opens it. It must be this user's own, and writable by nobody else.
+/// An error begins with `what`, and says what to do `instead`.
 ///
 /// # Errors
 /// It cannot be made, is no folder, or is another user's.

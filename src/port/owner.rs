@@ -1,4 +1,4 @@
-//! Who has something open that is wanted here, as a person knows it: `pid 42 (qemu-system-x86)`.
+//! The holder of a descriptor, lock or path, for messages: `pid 42 (qemu-system-x86)`.
 
 use super::sys::{Credentials, peer_credentials};
 use crate::visible::visible_bytes;
@@ -37,8 +37,8 @@ pub fn of_descriptor(is_it: impl Fn(&Path) -> bool) -> String {
     processes.find(has).map_or_else(|| UNKNOWN.into(), |found| process(&found.file_name().to_string_lossy()))
 }
 
-/// The process at the other end, as a person knows it: `pid 42 (qemu-system-x86)`. One of another PID namespace has no
-/// number here; its user has.
+/// The process at the other end: `pid 42 (qemu-system-x86)`. For one of another PID namespace, which has no number
+/// here, its user.
 pub fn peer(fd: impl AsFd) -> String {
     match peer_credentials(fd) {
         Ok(Credentials { pid: Some(pid), .. }) => process(&pid.to_string()),
@@ -47,7 +47,7 @@ pub fn peer(fd: impl AsFd) -> String {
     }
 }
 
-/// The process that holds the lock on a file, as a person knows it.
+/// The process that holds the lock on a file, for messages.
 pub fn lock_holder(file: impl AsFd) -> String {
     lock_owner(file).map_or_else(|| UNKNOWN.into(), |pid| process(&pid.to_string()))
 }

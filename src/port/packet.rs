@@ -2,19 +2,18 @@
 //! packet socket (AF_PACKET, SOCK_RAW).
 //!
 //! Theory of operation. The socket sees every frame that the interface receives, also those for other stations, and
-//! sends frames as if the host had; it does not see what the host or it itself sends. The kernel takes a frame's outer
-//! VLAN tag away and tells it beside the frame: it is put back in place. A `virtio_net_hdr` before each frame carries
-//! its [`Offload`] both ways, so super-frames and unfinished checksums, which never were on any wire, pass as what they
-//! are.
+//! sends frames as if the host had; it does not see what the host or it itself sends. The kernel strips a frame's outer
+//! VLAN tag and gives it as auxiliary data: it is put back in place. A `virtio_net_hdr` before each frame carries its
+//! [`Offload`] both ways, so super-frames and partial checksums, which never were on any wire, pass unchanged.
 //!
-//! A super-frame in a tunnel (a veth has them of VXLAN, GENEVE, GRE) passes to nobody as it is: the kernel takes such a
-//! header from no socket. It is cut as soon as it is there ([`Packet::receive`]).
+//! A tunnelled super-frame (a veth has them of VXLAN, GENEVE, GRE) cannot be passed on: the kernel accepts such a
+//! header from no socket. It is segmented at once ([`Packet::receive`]).
 //!
-//! The socket is made for no protocol at all and starts to receive only once it is bound to the interface: nothing of
-//! any other interface ever gets in.
+//! The socket is created with protocol 0 and starts to receive only once it is bound to the interface, so that it gets
+//! no frame of any other interface.
 //!
-//! A socket that was handed over may lead to one interface after the other (`launch/adopt.rs`): whoever holds a copy of it
-//! binds it anew. Then the end of an interface is a link that is down ([`Packet::may_wait`]).
+//! A handed-over socket may be bound to one interface after the other, by the holder of a copy (`launch/adopt.rs`). For
+//! such a socket a deleted interface is a link that is down ([`Packet::may_wait`]).
 //!
 //! When the interface is set down, one call fails with ENETDOWN, and it is quiet until it is up again (`packet/link.rs`).
 
@@ -39,13 +38,13 @@ use rustix::net::{
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// What the kernel may keep for us to read and to send. A breath of super-frames is more than its default.
+/// The kernel's receive and send buffers. A breath of super-frames is more than the default.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// ARPHRD_RAWIP of linux/if_arp.h: a modem's interface.
 const RAW_IP: u16 = 519;
 
-/// What an interface carries, as its hardware type tells (linux/if_arp.h).
+/// The traffic of an interface, by its hardware type (linux/if_arp.h).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Carries {
     /// Ethernet frames.
@@ -64,7 +63,7 @@ impl Carries {
     }
 }
 
-/// Where a VLAN tag stands: behind both addresses.
+/// The offset of a VLAN tag: behind both addresses.
 const TAG_AT: usize = 12;
 
 /// Bytes of a VLAN tag.
@@ -77,14 +76,14 @@ pub struct Packet {
     name: String,
     link: LinkState,
     offload: bool,
-    /// It is the host's end of a TAP or TUN, behind which a program is or will be.
+    /// Set for a TAP or TUN, which a program has open or will open.
     tun: Option<Tun>,
     /// Another interface may take the place of this one.
     waits: bool,
     carries: Carries,
-    /// How often its carrier had come and gone when it was looked at last.
+    /// The kernel's count of carrier changes at the last check.
     carrier: Option<u32>,
-    /// A super-frame in a tunnel that has been received and is still to be cut into a batch.
+    /// A received tunnelled super-frame, still to be segmented into a batch.
     tunnelled: Option<(Vec<u8>, Offload)>,
 }
 
@@ -112,7 +111,7 @@ impl Packet {
         let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None).map_err(|errno| {
             let hint = "sudo setcap cap_net_raw+ep \"$(command -v zbridge)\", or run it with sudo";
             match errno {
-                // The right would not help.
+                // CAP_NET_RAW would not help.
                 Errno::PERM if is_nowhere(interface) => no_such_interface(interface),
                 Errno::PERM => failed(errno).hint(hint),
                 _ => failed(errno),
@@ -128,8 +127,8 @@ impl Packet {
         Ok(Self::bound(fd, index).map_err(|error| error.at(port))?.of_this_namespace())
     }
 
-    /// A packet socket that is nothing but that: it sends and receives frames of the interface as they are, for someone
-    /// who reads a few of them. Reading does not wait.
+    /// A plain, non-blocking packet socket: it sends and receives frames of the interface as they are, for a reader of
+    /// a few.
     ///
     /// # Errors
     /// As [`Packet::open`].
@@ -173,14 +172,14 @@ impl Packet {
         Ok(packet)
     }
 
-    /// Says whether it shall take frames that are not [plain](Offload::is_plain); it does unless told otherwise. What
-    /// comes in has its header either way, as the kernel does not finish what the host behind a veth left unfinished.
+    /// Sets whether it takes frames that are not [plain](Offload::is_plain); the default is yes. Received frames have
+    /// their header either way, as the kernel does not complete the partial checksums of a host behind a veth.
     #[must_use]
     pub fn with_offload(self, offload: bool) -> Self {
         Self { offload, ..self }
     }
 
-    /// The same if the interface carries this.
+    /// Checks that the interface carries this.
     ///
     /// # Errors
     /// It carries something else.
@@ -195,8 +194,8 @@ impl Packet {
         }
     }
 
-    /// Says whether it is a program's, and so stays when its interface is gone, until its socket is bound to another one;
-    /// it does not unless told.
+    /// Sets whether it outlives its interface until its socket is bound to another one, as for a program's; the default
+    /// is no.
     #[must_use]
     pub fn may_wait(self, waits: bool) -> Self {
         Self { waits, ..self }.looked_at_anew()
@@ -207,7 +206,7 @@ impl Packet {
         self.waits
     }
 
-    /// Leads a socket to the interface with this index, whoever reads it.
+    /// Binds a socket, or a copy of a port's, to the interface with this index.
     ///
     /// # Errors
     /// The interface is gone.
@@ -217,7 +216,7 @@ impl Packet {
         sys::packet_bind(fd, index).map_err(failed)
     }
 
-    /// Whether it was opened on a TAP, behind which a program is or will be.
+    /// Whether it was opened on a TAP, which a program has open or will open.
     pub fn is_tap(&self) -> bool {
         self.tun.is_some_and(|tun| tun.tap)
     }
@@ -237,7 +236,7 @@ impl Packet {
         &self.name
     }
 
-    /// Receives what is there, as [`frame_io::receive`], and cuts what comes in a tunnel.
+    /// Receives frames as [`frame_io::receive`], and segments tunnelled super-frames.
     ///
     /// # Errors
     /// The interface is gone.
@@ -259,7 +258,7 @@ impl Packet {
         Ok(inhaled)
     }
 
-    /// Puts the segments of the super-frame that waits, if there is one, into `batch`. False when they have no room yet.
+    /// Puts the segments of the waiting super-frame, if any, into `batch`. False: the batch has no room for them.
     fn cut(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
         let Some((frame, offload)) = &self.tunnelled else { return true };
         let headers = frame.len().min(MAX_HEADERS) + PREFIX;
@@ -301,14 +300,14 @@ fn set_up(name: &str, index: u32) -> Result<()> {
     netlink.set_up(index).map_err(refused)
 }
 
-/// Makes a packet socket what this file relies on.
+/// Sets the socket options that this file relies on.
 fn set_options(fd: &OwnedFd, index: u32) -> std::result::Result<(), Errno> {
     rustix::io::ioctl_fionbio(fd, true)?;
     sys::packet_enable(fd, libc::PACKET_VNET_HDR)?;
     sys::packet_enable(fd, libc::PACKET_AUXDATA)?;
     sys::packet_enable(fd, libc::PACKET_IGNORE_OUTGOING)?;
     sys::packet_promiscuous(fd, index)?;
-    // More than the system's limit takes a right; without it the limit has to do.
+    // More than the system's limit needs CAP_NET_ADMIN; without it the limit has to do.
     if sockopt::set_socket_recv_buffer_size_force(fd, SOCKET_BUFFER).is_err() {
         sockopt::set_socket_recv_buffer_size(fd, SOCKET_BUFFER)?;
     }
@@ -318,7 +317,7 @@ fn set_options(fd: &OwnedFd, index: u32) -> std::result::Result<(), Errno> {
     Ok(())
 }
 
-/// Whether there is certainly no interface of this name, which anybody may ask.
+/// Whether there is certainly no interface of this name. Asking needs no right.
 fn is_nowhere(name: &str) -> bool {
     Netlink::open().and_then(|mut netlink| netlink.interface(name)).is_ok_and(|found| found.is_none())
 }
@@ -339,8 +338,8 @@ fn deleted() -> Gone {
     Gone("the interface was deleted".into())
 }
 
-/// Puts a tag back into a frame of `len` bytes at the start of `room`, which has room for it. Gives the frame's new
-/// length. A frame that was cut stays cut.
+/// Puts a tag back into a frame of `len` bytes at the start of `room`, which has room for it. Returns the frame's new
+/// length. A truncated frame stays truncated.
 fn put_tag(room: &mut [u8], len: usize, tag: VlanTag) -> usize {
     let whole = len.min(room.len() - TAG);
     room.copy_within(TAG_AT..whole, TAG_AT + TAG);
@@ -350,7 +349,7 @@ fn put_tag(room: &mut [u8], len: usize, tag: VlanTag) -> usize {
 }
 
 impl Packet {
-    /// Sets a super-frame in a tunnel aside; the batch ends before it then, as if there were no more (EAGAIN).
+    /// Sets a tunnelled super-frame aside, and ends the batch before it with EAGAIN, as if there were no more.
     fn unless_tunnelled(&mut self, room: &[u8], got: Got) -> std::result::Result<Got, Errno> {
         match room.get(..got.len) {
             Some(frame) if is_tunnelled(frame, &got.offload) => {
@@ -367,7 +366,7 @@ impl FrameIo for Packet {
         let mut header = [0; Offload::LEN];
         let (len, tag) = sys::packet_receive(&self.fd, &mut header, room)?;
         if self.link != LinkState::Up {
-            // Either it is up again, or this frame was waiting since before it went down. Deletion tells itself.
+            // Either it is up again, or this frame was queued before it went down. Deletion shows by itself.
             let _ = self.check_link();
         }
         let len = len.checked_sub(Offload::LEN).ok_or(Errno::INVAL)?;
@@ -399,7 +398,7 @@ impl FrameIo for Packet {
                 Ok(_) => Refusal::Drop(DropReason::LinkDown),
                 Err(gone) => Refusal::Gone(gone),
             },
-            // What waits has another interface by now, or will have.
+            // A waiting socket is bound to another interface by now, or will be.
             Errno::NXIO | Errno::NODEV if self.waits && self.check_link().is_ok() => {
                 Refusal::Drop(DropReason::LinkDown)
             }
@@ -407,7 +406,7 @@ impl FrameIo for Packet {
             Errno::MSGSIZE if sending => Refusal::Drop(DropReason::TooBig),
             // No buffers, or an offload that contradicts the frame. (Nothing else is wrong with one frame.)
             _ if sending => Refusal::Drop(DropReason::System),
-            // A frame of which no `virtio_net_hdr` can be written (a tunnel's super-frame), or none that we know.
+            // A frame that no `virtio_net_hdr` can describe (a tunnelled super-frame), or none that is known here.
             Errno::INVAL => Refusal::Drop(DropReason::Malformed),
             Errno::NOBUFS | Errno::NOMEM => Refusal::Drop(DropReason::System),
             errno => Refusal::Gone(Gone(format!("its socket failed: {}", std::io::Error::from(errno)))),

@@ -1,4 +1,4 @@
-//! Which ports of a switch have a property, for the other ends of its channels to see: a bit for each.
+//! A set of ports of a switch, as a bit for each, shared with the other ends of its channels.
 //!
 //! The switch's thread writes, services read. A port's bit is set before its first frame goes to a channel, which is what
 //! orders the two.
@@ -17,7 +17,7 @@ impl Default for PortSet {
 }
 
 impl PortSet {
-    /// Says whether a port has it.
+    /// Adds a port, or removes it.
     pub fn set(&self, port: PortId, has: bool) {
         let Some(word) = self.0.get(port.index() / 64) else { return };
         let bit = 1 << (port.index() % 64);
@@ -28,7 +28,7 @@ impl PortSet {
         }
     }
 
-    /// Whether a port has it.
+    /// Whether a port is in the set.
     pub fn has(&self, port: PortId) -> bool {
         let word = self.0.get(port.index() / 64).map_or(0, |word| word.load(Ordering::Relaxed));
         word >> (port.index() % 64) & 1 == 1

@@ -1,4 +1,4 @@
-//! The place of an edge in its port. An edge that fails leaves it at once, and nothing can be offered to it any more.
+//! The seat of an edge in its port. A failed edge leaves it at once, and nothing can be offered to it any more.
 //!
 //! Theory of operation. A connection has state (how much of a frame has left, what a decoder has in hand) that means
 //! nothing after its error. So an edge is used through its seat alone: the call that fails moves the edge out of reach,
@@ -12,7 +12,7 @@ use super::{Broken, Budget, Gone, Inhaled};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Outgoing, PortId};
 
-/// What frames pass through: an [`Edge`](super::Edge), or a script in a test.
+/// A carrier of frames: an [`Edge`](super::Edge), or a script in a test.
 ///
 /// After an error of either call the state of the connection means nothing, so neither may be called again. A [`Seat`]
 /// sees to that.
@@ -44,7 +44,7 @@ pub trait Carrier {
 /// The place of an edge. See the head of the file.
 pub struct Seat<E> {
     edge: E,
-    /// Why the edge is of no more use.
+    /// Why the edge has failed.
     gone: Option<Gone>,
 }
 
@@ -64,7 +64,7 @@ impl<E> Seat<E> {
         self.gone.is_none().then_some(&mut self.edge)
     }
 
-    /// The edge is of no more use. Of one that had failed already the first reason stands.
+    /// Marks the edge as failed. The first reason stands.
     pub fn fail(&mut self, gone: Gone) {
         self.gone.get_or_insert(gone);
     }
@@ -81,7 +81,7 @@ impl<E> Seat<E> {
 }
 
 impl<E: Carrier> Seat<E> {
-    /// Whether part of the first frame that the edge was left with has left.
+    /// Whether the first frame that is not done with has left in part.
     pub fn has_begun(&self) -> bool {
         self.edge().is_some_and(Carrier::has_begun)
     }

@@ -1,12 +1,12 @@
-//! Batches that were emptied, for the next frames of a channel: what is sent all the time is not allocated each time.
+//! Emptied batches, reused for the next frames of a channel instead of allocating new ones.
 
 use crate::frame::Batch;
 use parking_lot::Mutex;
 
-/// How many are kept. A burst may have more of them under way; those are given back to the system.
+/// Batches that are kept. A burst may use more; the rest are freed.
 const SPARES: usize = 4;
 
-/// Those of one direction.
+/// The spare batches of one direction.
 #[derive(Default)]
 pub struct Spares(Mutex<Vec<Batch>>);
 

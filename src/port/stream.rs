@@ -1,13 +1,12 @@
 //! Stream sockets (`unix:`, `tcp:`): four bytes of length, big-endian, then the frame, as QEMU's `-netdev stream`.
 //!
-//! Theory of operation. In: one large read puts what has come right into the batch, where the decoder finds the
-//! frames ([`LengthPrefix`]). Out: a batch keeps every frame with its length in front, so a run of neighbours leaves
-//! as one buffer, and all buffers in one call. When the peer's buffer ends in the middle of a frame, that
-//! frame is not done with, so the switch keeps it and offers it first the next time; only how much of it has left
-//! (`cut`) is remembered here. That means nothing once a call has failed; then the stream is called no more
-//! ([`Seat`](super::seat::Seat)).
+//! Theory of operation. In: one large read puts what has come right into the batch, where the decoder finds the frames
+//! ([`LengthPrefix`]). Out: a batch keeps every frame with its length in front, so a run of neighbours leaves as one
+//! buffer, and all buffers in one call. When the socket buffer ends in the middle of a frame, that frame is not done
+//! with, so the switch keeps it and offers it first the next time; only the number of bytes sent of it (`cut`) is kept
+//! here. After a failed call that is meaningless, and the stream is not called again ([`Seat`](super::seat::Seat)).
 //!
-//! What a peer announces and no frame can be, is counted and passed over; see [`LengthPrefix`].
+//! An announced length that no frame can have is counted, and its bytes are skipped; see [`LengthPrefix`].
 
 use super::{Broken, Gone, Inhaled};
 use crate::codec::{LengthPrefix, Misfits};
@@ -95,7 +94,7 @@ impl<S: Octets> Stream<S> {
                 Ok(got) => break got,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Inhaled::Drained),
-                // What was written to it after its peer had gone makes the end a reset.
+                // Data written after the peer had gone turns the end into a reset.
                 Err(Errno::CONNRESET) => return Err(self.closed()),
                 Err(errno) => return Err(Gone(format!("reading from it failed: {}", std::io::Error::from(errno)))),
             }
@@ -107,8 +106,8 @@ impl<S: Octets> Stream<S> {
         Ok(if got < wanted { Inhaled::Drained } else { Inhaled::More })
     }
 
-    /// The last write failed for want of memory, not of room: the socket may have been writable all along, and then
-    /// nobody tells when to try again.
+    /// The last write failed for want of memory, not of room: the socket may be writable all along, and then no event
+    /// tells when to try again.
     pub fn is_starved(&self) -> bool {
         self.starved
     }
@@ -175,13 +174,13 @@ impl<S: Octets> Stream<S> {
         frames
     }
 
-    /// More of a frame has left than it has: the switch has not offered first what it was left with.
+    /// More bytes have left than the frame has: the switch has not offered the cut frame first.
     fn lost(&self) -> Gone {
         debug_assert!(false, "{} bytes of a shorter frame have left", self.cut);
         Gone("the place in its stream was lost, which is a fault of zbridge".into())
     }
 
-    /// One write of as many buffers as there may be: what was offered, and what was taken of it.
+    /// One write of as many buffers as allowed. Returns the bytes offered and the bytes taken.
     fn gather(&mut self, first: &[u8], second: &[u8], others: Runs<'_>) -> Result<(usize, Option<usize>), Gone> {
         let mut buffers = [IoSlice::new(&[]); BUFFERS];
         let (mut used, mut offered) = (0, 0);
@@ -198,7 +197,7 @@ impl<S: Octets> Stream<S> {
     fn write(&mut self, mut write: impl FnMut(&S) -> Result<usize, Errno>) -> Result<Option<usize>, Gone> {
         loop {
             match write(&self.fd) {
-                // No socket says so; to believe it would be to ask for ever.
+                // No socket returns 0; retrying would loop for ever.
                 Ok(0) | Err(Errno::AGAIN) => return Ok(None),
                 Ok(sent) => return Ok(Some(sent)),
                 Err(Errno::INTR) => {}
@@ -212,7 +211,7 @@ impl<S: Octets> Stream<S> {
     }
 }
 
-/// Counts what a peer announced in good order and is no frame.
+/// Counts correctly announced packets that are no frames.
 #[cold]
 fn count_misfits(misfits: &Misfits, counters: &mut Counters) {
     for ((frames, bytes), reason) in [(misfits.short, DropReason::Malformed), (misfits.long, DropReason::Oversize)] {

@@ -23,7 +23,7 @@ use std::mem::{size_of, zeroed};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What the calling thread's last failed call left behind.
+/// The errno of the calling thread's last failed call.
 fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
@@ -33,13 +33,13 @@ fn checked(answer: c_int) -> Result<c_int, Errno> {
     if answer < 0 { Err(last_errno()) } else { Ok(answer) }
 }
 
-/// What owns a descriptor, and gives it up as a number only. A bare number is none.
+/// An owner of a descriptor that can give it up only as a number. A bare number is no owner.
 pub trait Holder: IntoRawFd {}
 
 impl Holder for tun_tap::Iface {}
 impl Holder for netlink_sys::Socket {}
 
-/// Takes the descriptor out of `holder`, which gives up its own.
+/// Takes the descriptor out of `holder`.
 pub fn owned(holder: impl Holder) -> OwnedFd {
     // SAFETY: a holder hands over the only ownership of an open descriptor.
     unsafe { OwnedFd::from_raw_fd(holder.into_raw_fd()) }
@@ -53,7 +53,7 @@ pub fn is_own_program() {
     OWN_PROGRAM.store(true, Ordering::Relaxed);
 }
 
-/// Takes over descriptor `number`, which this process got from the one that started it.
+/// Takes over descriptor `number`, which this process inherited.
 ///
 /// Everything that this process opens itself is close-on-exec, and what it inherits is not. So the flag tells the
 /// two apart; it is set here, which lets each descriptor be taken once. That holds in zbridge's own program alone: in
@@ -79,8 +79,8 @@ pub fn inherited(number: c_int) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Has every block of memory of at least `bytes` bytes go back to the system as soon as it is freed (mallopt(3),
-/// `M_MMAP_THRESHOLD`). By itself the C library gives up doing so for blocks of a size that was freed once.
+/// Returns every block of memory of at least `bytes` bytes to the system as soon as it is freed (mallopt(3),
+/// `M_MMAP_THRESHOLD`). By default the C library stops doing so for sizes that were freed once.
 pub fn return_blocks_of(bytes: c_int) {
     // SAFETY: it takes two integers. Where the C library is another, there is nothing to tell it.
     #[cfg(target_env = "gnu")]
@@ -100,7 +100,7 @@ pub fn share_one_arena() {
     }
 }
 
-/// Gives the system what lies free among the blocks of the allocator (malloc_trim(3)).
+/// Returns the allocator's free memory to the system (malloc_trim(3)).
 pub fn trim_memory() {
     // SAFETY: it takes an integer, and touches no memory that is in use.
     #[cfg(target_env = "gnu")]
@@ -162,7 +162,7 @@ pub fn tun_interface(fd: impl AsFd) -> Result<(String, c_int), Errno> {
     Ok((name_in(&request)?, c_int::from(flags.cast_unsigned())))
 }
 
-/// Says what the reader of a TAP can take (`TUNSETOFFLOAD`, a mask of TUN_F_*).
+/// Sets the offloads that the reader of a TAP accepts (`TUNSETOFFLOAD`, a mask of TUN_F_*).
 pub fn tun_set_offload(fd: impl AsFd, mask: u32) -> Result<(), Errno> {
     order(fd, libc::TUNSETOFFLOAD, c_ulong::from(mask))
 }
@@ -281,7 +281,7 @@ pub fn packet_promiscuous(fd: impl AsFd, index: u32) -> Result<(), Errno> {
     packet_option(fd, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
-/// A VLAN tag that the kernel has taken out of a frame.
+/// A VLAN tag that the kernel has stripped from a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VlanTag {
     /// The tag's Ethernet type: 0x8100 or 0x88A8 (IEEE 802.1Q-2022, table 9-1).
@@ -292,8 +292,7 @@ pub struct VlanTag {
 
 /// Receives one frame of a packet socket that has PACKET_VNET_HDR and PACKET_AUXDATA on, without blocking.
 ///
-/// Gives the length that header and frame have together, which may exceed the room for them, and the tag that was
-/// taken out of the frame.
+/// Returns the length of header and frame together, which may exceed the room for them, and the stripped tag.
 pub fn packet_receive(
     fd: impl AsFd,
     header: &mut [u8; Offload::LEN],

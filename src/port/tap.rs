@@ -1,9 +1,8 @@
 //! `tap:NAME`: a TAP, the end of a virtual Ethernet interface that the kernel gives to a program.
 //!
 //! Theory of operation. The tun-tap crate opens it, [`Tap`] takes the descriptor over; or the descriptor was opened by
-//! somebody else and is [adopted](Tap::adopt). Every read and write is one frame. With offloads, for which tun-tap has
-//! no word, each frame has a `virtio_net_hdr` before it, which carries its [`Offload`]; without, frames are as on a
-//! wire.
+//! somebody else and is [adopted](Tap::adopt). Every read and write is one frame. With offloads, which tun-tap does not
+//! support, each frame has a `virtio_net_hdr` in front, with its [`Offload`]; without, frames are as on a wire.
 //!
 //! An interface that is set down lets nothing through: writes fail with EIO, which is a counted drop and turns
 //! [`Tap::link`] to down. The descriptor becomes writable when it is up again. When the interface is deleted every
@@ -29,13 +28,13 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tun_tap::{Iface, Mode};
 
-/// What a `virtio_net_hdr` can say of a frame that is read: checksums to be completed, super-frames of TCP and UDP.
+/// Offloads accepted from the kernel: partial checksums, super-frames of TCP and UDP.
 const OFFLOADS: u32 = OFFLOADS_BEFORE_USO | libc::TUN_F_USO4 | libc::TUN_F_USO6;
 
 /// The same before Linux 6.2.
 const OFFLOADS_BEFORE_USO: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
 
-/// Up to this length a frame is copied to or from beside its header: less than what the kernel's gather list costs.
+/// Up to this length a frame is copied to lie beside its header: cheaper than a gather list of the kernel.
 const SHORT: usize = 2048;
 
 /// An open TAP. See the head of the file.
@@ -64,8 +63,8 @@ impl Tap {
         }
     }
 
-    /// Opens a TAP, which creates the interface where there is none, and sets it up as asked, with an mtu of 68 to 65,521
-    /// bytes if one is given. It is never made to go where it would have stayed.
+    /// Opens a TAP, which creates the interface where there is none, and sets it up as asked, with an mtu of 68 to
+    /// 65,521 bytes if one is given. A persistent interface stays persistent.
     ///
     /// # Errors
     /// Each names its cause and what to do: no right, in use (by whom), not a TAP, no /dev/net/tun, a bad name.
@@ -93,8 +92,8 @@ impl Tap {
     }
 
     /// Takes over the descriptor of an open TAP, which must have been opened with `IFF_NO_PI`; `IFF_VNET_HDR` and
-    /// `IFF_MULTI_QUEUE` are fine, and whether it has offloads is seen from it. The interface may be in another network
-    /// namespace, if it needs no setting up. `options.name` may be empty.
+    /// `IFF_MULTI_QUEUE` are fine, and the former decides whether it has offloads. The interface may be in another
+    /// network namespace, if it needs no setting up. `options.name` may be empty.
     ///
     /// # Errors
     /// It is not a TAP, or one that puts packet information before each frame, or not the interface in `options`.
@@ -124,7 +123,7 @@ impl Tap {
         Ok(Self { created: made, ..tap })
     }
 
-    /// Tells the kernel what this end can take. What a former owner could take stays on the interface until then.
+    /// Sets the interface's offloads to those of this end. Until then those of a former owner remain.
     fn agree_on_offloads(&self) -> std::result::Result<(), Errno> {
         if !self.vnet_hdr {
             return sys::tun_set_offload(&self.fd, 0);
@@ -133,15 +132,15 @@ impl Tap {
         sys::tun_set_offload(&self.fd, OFFLOADS).or_else(|_| sys::tun_set_offload(&self.fd, OFFLOADS_BEFORE_USO))
     }
 
-    /// Gives an interface that was just made the address that it had the last time: who has it in a table of neighbours
-    /// finds the host at once when zbridge was started again, or the interface deleted and made anew.
+    /// Gives a new interface the MAC that it had the last time, so that neighbour tables stay valid when zbridge is
+    /// restarted, or the interface deleted and made anew.
     fn take_lasting_mac(&self) -> std::io::Result<()> {
         let mut netlink = Netlink::open()?;
         let found = netlink.interface(&self.name)?.unwrap_or_default();
         netlink.set_mac(found.index, lasting_mac(&self.name))
     }
 
-    /// Does with the open TAP what the options ask for.
+    /// Applies the options to the open TAP.
     fn set_up(mut self, port: &str, options: &config::Tap, mtu: Option<u32>) -> Result<Self> {
         let failed = |errno: Errno| Error::system(port, &errno.into());
         rustix::io::ioctl_fionbio(&self.fd, true).map_err(failed)?;
@@ -166,14 +165,14 @@ impl Tap {
         Ok(self)
     }
 
-    /// Sets the interface up over netlink. Only what is not so already needs the right to; without it, the interface is used
-    /// as it is: somebody may set it up later, and frames pass from then on.
+    /// Configures the interface over netlink. Only changes need CAP_NET_ADMIN; without it, the interface is used as it
+    /// is: it may be set up later, and frames pass from then on.
     fn configure(&mut self, port: &str, options: &config::Tap, mtu: Option<u32>) -> Result<()> {
         let name = self.name.as_str();
         let failed = |cause: std::io::Error| Error::system(port, &cause);
         let mut netlink = Netlink::open().map_err(failed)?;
         let found = netlink.interface(name).map_err(failed)?;
-        // One of the same name in this namespace need not be ours.
+        // An interface of the same name in this namespace need not be this one.
         let found = found.filter(|found| sys::tun_mac(&self.fd).is_ok_and(|mac| found.mac == Some(mac)));
         let found = found.ok_or_else(|| explain::elsewhere(port))?;
         let has = netlink.addresses(found.index).map_err(failed)?;
@@ -200,7 +199,7 @@ impl Tap {
         Ok(())
     }
 
-    /// What root would have to do for the interface to be as asked, where this process was not permitted to.
+    /// The commands for root that complete the configuration, where this process was not permitted to.
     pub fn lacks(&self) -> Option<&str> {
         self.lacks.as_deref()
     }
@@ -215,7 +214,7 @@ impl Tap {
         sys::tun_mac(&self.fd).ok()
     }
 
-    /// Whether the interface came to be when it was opened here.
+    /// Whether opening it created the interface.
     pub fn created(&self) -> bool {
         self.created
     }
@@ -230,15 +229,15 @@ impl Tap {
         self.link
     }
 
-    /// After a frame has come in: if the link was down, either it is up again, or this frame was waiting since before it
-    /// went down. Deletion tells itself.
+    /// After a received frame: if the link was down, either it is up again, or the frame was queued before it went
+    /// down. Deletion shows by itself.
     fn look_at_link(&mut self) {
         if self.link == LinkState::Down {
             let _ = self.check_link();
         }
     }
 
-    /// Asks the kernel whether the interface is up. Worth it when the descriptor becomes writable.
+    /// Asks the kernel whether the interface is up: when the descriptor becomes writable.
     ///
     /// # Errors
     /// The interface was deleted.
@@ -246,7 +245,7 @@ impl Tap {
         // A TAP says POLLOUT while its interface is up, POLLERR when it is no more (tun_chr_poll).
         let mut asked = [PollFd::new(&self.fd, PollFlags::OUT)];
         if poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_err() {
-            // EINTR or no memory: what was known is still the best guess.
+            // EINTR or no memory: keep the last known state.
             return Ok(self.link);
         }
         let told = asked[0].revents();
@@ -258,8 +257,8 @@ impl Tap {
     }
 }
 
-/// The address of an interface of this name, of this machine and network namespace, the same at each start. Namespaces of
-/// one machine are told apart as they may be on one network.
+/// The MAC of an interface, derived from its name, the machine and the network namespace (two of which may share a
+/// network), so that it is the same at each start.
 fn lasting_mac(name: &str) -> Mac {
     use std::os::unix::fs::MetadataExt;
     let namespace = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |found| found.ino());
@@ -267,13 +266,13 @@ fn lasting_mac(name: &str) -> Mac {
     Mac::made_of(&format!("{}/{namespace}/{name}", machine.nodename().to_string_lossy()))
 }
 
-/// Whether it is worth to open a TAP again that was deleted: one that was created here is created again; any other
-/// has to be there first, and an inherited descriptor does not come back.
+/// Whether to open a deleted TAP again: one that was created here is created again; any other has to exist first, and
+/// an inherited descriptor is lost for good.
 pub fn may_open_again(options: &config::Tap, created: bool) -> bool {
     options.fd.is_none() && (created || find(&options.name).is_some())
 }
 
-/// Makes a TUN, which carries IP packets, that stays and belongs to a user.
+/// Makes a persistent TUN (it carries IP packets) that belongs to a user.
 ///
 /// # Errors
 /// As of [`Tap::open`].
@@ -286,7 +285,7 @@ pub fn make_tun(name: &str, user: u32) -> Result<()> {
     kept.map_err(|errno| failed(errno.into()))
 }
 
-/// Opens a descriptor and attaches it to a TAP. Gives the name of the interface that it is attached to.
+/// Opens a descriptor and attaches it to a TAP. Returns the interface's name, too.
 fn attach(name: &str, vnet_hdr: bool) -> std::io::Result<(OwnedFd, String)> {
     if vnet_hdr {
         let fd = File::options().read(true).write(true).open("/dev/net/tun")?;
@@ -322,8 +321,8 @@ impl FrameIo for Tap {
         Ok(got)
     }
 
-    /// With a header, in one buffer. A short frame is moved to where it would be without, so that neighbours stay
-    /// neighbours; a long one is worth a buffer of its own in a gather list.
+    /// With a header, in one buffer. A short frame is moved over its header, so that frames stay contiguous in the
+    /// batch; a long one costs less as a buffer of its own in a gather list.
     fn recv_in_place(&mut self, room: &mut [u8]) -> std::result::Result<(Got, usize), Errno> {
         if !self.vnet_hdr {
             return Ok((self.recv(&mut room[PREFIX..])?, 0));
@@ -368,7 +367,7 @@ impl FrameIo for Tap {
             Errno::MSGSIZE if sending => Refusal::Drop(DropReason::TooBig),
             // A frame under 14 bytes, or an offload that contradicts it. (Nothing else is wrong with one frame.)
             _ if sending => Refusal::Drop(DropReason::System),
-            // A header that makes no sense, or a frame of which none can be written.
+            // An invalid header, or a frame that no header can describe.
             Errno::INVAL => Refusal::Drop(DropReason::Malformed),
             Errno::NOBUFS | Errno::NOMEM => Refusal::Drop(DropReason::System),
             errno => Refusal::Gone(Gone(format!("its descriptor failed: {}", std::io::Error::from(errno)))),

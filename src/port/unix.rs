@@ -1,22 +1,22 @@
 //! UNIX sockets: binding a path without harm to its owner, listening on it, dialling it.
 //!
-//! A path that exists is not simply unlinked. It is dialled first: who answers is its owner and is left alone, named by
-//! process id; only a socket that refuses is stale, left behind by a process that was killed, and replaced. A path
-//! that is no socket is never touched. On the way out a path is unlinked only if it still is the socket that was
-//! bound here.
+//! A path that exists is not simply unlinked. It is dialled first: a process that answers is its owner and is left
+//! alone, named by process id; only a socket that refuses is stale, left behind by a process that was killed, and is
+//! replaced. A path that is no socket is never touched. On the way out a path is unlinked only if it still is the
+//! socket that was bound here.
 //!
-//! Theory of operation. A listener is bound beside its path, as `PATH.` and eight digits, has its permission bits, listens,
-//! and only then gets its name (renameat2(2)). So whoever waits for the path finds somebody who answers, and nobody slips
-//! in between. A stale socket is exchanged for the new one in a single step, and what comes out is looked at: if it is
-//! not the one that had refused, another process was faster, and gets its place back. `ss -x` and getpeername(2) go on
-//! showing the first name. A path that leaves no room for it, or a file system that cannot rename so, has the name a
-//! moment before it listens.
+//! Theory of operation. A listener is bound beside its path, as `PATH.` and eight digits, gets its permission bits,
+//! listens, and only then is renamed to its path (renameat2(2)). So a client that waits for the path always finds a
+//! listening socket, and nobody slips in between. A stale socket is exchanged for the new one atomically, and then
+//! checked: if it is not the one that had refused, another process was faster, and gets its place back. `ss -x` and
+//! getpeername(2) go on showing the first name. A path that leaves no room for it, or a file system that cannot rename
+//! so, has the name a moment before it listens.
 //!
 //! A datagram socket is bound to its path itself: its peers answer to that name, and it takes frames from the first
 //! moment.
 //!
-//! What is at a path may be another file a moment later, in a folder of somebody else. So bits are changed of what was
-//! opened there (`O_PATH`, no link followed) and found to be a socket.
+//! In another user's folder the file at a path may be replaced at any moment. So the permission bits are changed by
+//! descriptor (`O_PATH`, no link followed), once that was found to be a socket.
 
 use super::Edge;
 use super::access;
@@ -64,7 +64,7 @@ fn failed(verb: &str, path: &Path, errno: Errno) -> Error {
     }
 }
 
-/// What a socket's path was when it was looked at: device and inode.
+/// The identity of a socket file: device and inode.
 type Inode = (u64, u64);
 
 fn inode(path: &Path) -> Option<Inode> {
@@ -177,7 +177,7 @@ fn bind_path(path: &Path, kind: SocketType, access: &Access) -> Result<(OwnedFd,
     Ok((fd, made))
 }
 
-/// Gives a socket that was just bound to whom it is for.
+/// Sets the owner and group of a socket that was just bound.
 fn give_away(path: &Path, access: &Access) -> Result<()> {
     match access.user.is_some() || access.group.is_some() {
         true => access::give(path, &Access { mode: Some(access.mode()), ..access.clone() }),
@@ -185,7 +185,7 @@ fn give_away(path: &Path, access: &Access) -> Result<()> {
     }
 }
 
-/// Unlinks a socket that has refused. It is moved aside first: if it is another one by then, it gets its name back.
+/// Unlinks a socket that has refused. It is renamed first, and gets its name back if it is another one by then.
 fn remove_stale(path: &Path, stale: Inode) -> Result<()> {
     let cannot = |errno| failed("unlink", path, errno);
     let gone = |first: &Path| std::fs::remove_file(first).map_err(|error| Error::system(first.display(), &error));
@@ -205,7 +205,7 @@ fn taken(path: &Path, why: impl Display) -> Error {
     Error::new(Class::Runtime, format!("cannot bind {}: {why}", path.display())).because(Errno::ADDRINUSE)
 }
 
-/// Makes sure that nobody answers at a path: which socket it is that does not.
+/// Makes sure that nobody answers at a path. Returns the identity of the stale socket.
 fn stale(path: &Path, kind: SocketType) -> Result<Inode> {
     let taken = |why: &dyn Display| taken(path, why);
     let there = lstat(path).map_err(|errno| failed("look at", path, errno))?;
@@ -240,12 +240,12 @@ pub fn clear_stale(path: &Path) {
         (refused && FileType::from_raw_mode(there.mode) == FileType::Socket).then_some(())
     };
     if refuses().is_some() {
-        // One that cannot be removed is in nobody's way.
+        // A stale socket that cannot be removed does no harm.
         let _ = deed::remove(path);
     }
 }
 
-/// What to do about a path that another port of this process has.
+/// The hint for a path of another port of this process.
 const OWN: &str = "`zbridge status` shows which port it is; choose another path, or zbridge port del NAME";
 
 /// The bridge that this process binds sockets for, where that is another process.
@@ -253,7 +253,7 @@ static BRIDGE: OnceLock<u32> = OnceLock::new();
 
 /// Says that this process is the keeper of the rights of its parent, a bridge.
 pub fn binds_for_parent() {
-    // There is one parent, and it is said once.
+    // There is one parent, so it is set once.
     let _ = BRIDGE.set(std::os::unix::process::parent_id());
 }
 
@@ -263,7 +263,7 @@ fn is_own(probe: &OwnedFd) -> bool {
     peer_credentials(probe).is_ok_and(|found| found.pid == Some(own))
 }
 
-/// What to do about a path that another process has.
+/// The hint for a path of another process.
 pub const USE_ANOTHER: &str = "stop that process, or choose another path";
 
 /// A path that clients connect to.
@@ -394,7 +394,7 @@ mod tests {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     let refusal = UnixStream::connect(&path).err().and_then(|error| Errno::from_io_error(&error));
-                    // A full backlog is somebody, too; and one that goes is refused, or is there no more.
+                    // A full backlog is an answer, too; a listener that goes refuses, or its path is gone.
                     refused.fetch_or(refusal == Some(Errno::CONNREFUSED), Ordering::Relaxed);
                 }
             });

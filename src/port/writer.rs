@@ -1,12 +1,12 @@
-//! A descriptor that a thread of its own writes, so that nobody else ever waits for whoever reads it.
+//! A descriptor that is written by a thread of its own, so that a slow reader blocks no other thread.
 //!
-//! Theory of operation. What is to be written is put into a queue of bounded length, which takes no longer than the copy.
-//! The thread takes all that is queued at once and writes it, waiting as long as the reader likes: a terminal that was
-//! stopped (Ctrl-S), a pipe whose reader hangs, a FIFO that nobody has opened. While the queue is full, what comes is lost
-//! and counted, and where lines are written, a line says how many as soon as there is room again.
+//! Theory of operation. Output is put into a bounded queue, which costs a copy. The thread takes the whole queue at
+//! once and writes it, and may block for any time: on a stopped terminal (Ctrl-S), a pipe whose reader hangs, a FIFO
+//! that nobody has opened. While the queue is full, output is lost and counted; among lines, one line says how many are
+//! missing as soon as there is room again.
 //!
-//! Who makes more than a reader can take in time, and has time itself, pushes patiently: it waits for room as long as the
-//! reader goes on reading. A reader that has read nothing for [`PATIENCE`] holds up nobody any more.
+//! A producer that may block pushes patiently: it waits for room as long as the reader goes on reading (back-pressure).
+//! A reader that has read nothing for [`PATIENCE`] is not waited for any more.
 
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, SOCKETS};
@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 
 /// Bytes that wait at most. One text that is longer is taken by a queue that is empty.
 const LIMIT: usize = 1 << 20;
-/// What a queue keeps when it has been emptied.
+/// Capacity that an emptied queue keeps.
 const KEPT: usize = 64 << 10;
-/// After how long a reader that reads nothing is waited for by nobody.
+/// How long a reader that reads nothing is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What becomes of what is lost.
+/// The treatment of lost output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lost {
     /// A line says how many lines are missing where they are.
@@ -35,7 +35,7 @@ pub enum Lost {
     Counted,
 }
 
-/// See the module. What is queued is written even when this is dropped, for as long as the reader goes on reading.
+/// See the module. Dropping it writes the queue as long as the reader goes on reading.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
@@ -58,13 +58,13 @@ struct State {
     in_hand: usize,
     /// When the reader last took something, or began to be waited for.
     moved: Instant,
-    /// Lines that were lost and not yet told of.
+    /// Lost lines that were not reported yet.
     missing: u64,
-    /// The first failure that was not yet told of.
+    /// The first failure that was not reported yet.
     failure: Option<Errno>,
     /// The last write has failed.
     fails: bool,
-    /// Writes have failed, and the last has not; not yet told of.
+    /// Writes work again after a failure; not reported yet.
     recovered: bool,
     /// A line was begun, and its rest is lost.
     torn: bool,
@@ -83,7 +83,7 @@ impl State {
         self.dead || self.waiting() == 0 || self.waiting() + bytes <= LIMIT
     }
 
-    /// Queues the word of what is missing.
+    /// Queues the line on missing lines.
     fn note(&mut self, lost: Lost) {
         let missing = std::mem::take(&mut self.missing);
         if missing > 0 && lost == Lost::Said {
@@ -95,7 +95,7 @@ impl State {
     }
 }
 
-/// It writes what it is given to what is open.
+/// It writes to open descriptors.
 static ROLE: Role = Role::new("writer", &[BASE, SOCKETS, BLOCKS]);
 
 impl Writer {
@@ -154,12 +154,12 @@ impl Writer {
         true
     }
 
-    /// The first write that has failed since this was asked last. That nobody reads any more (EPIPE) is no failure.
+    /// The first failed write since the last call. A reader that has gone (EPIPE) is no failure.
     pub fn take_failure(&self) -> Option<io::Error> {
         self.shared.state.lock().failure.take().map(io::Error::from)
     }
 
-    /// Whether what is pushed is written again, after a failure. Told once.
+    /// Whether writes work again after a failure. Reported once.
     pub fn take_recovery(&self) -> bool {
         let mut state = self.shared.state.lock();
         !state.fails && std::mem::take(&mut state.recovered)
@@ -171,7 +171,7 @@ impl Drop for Writer {
         let mut state = self.shared.state.lock();
         state.closing = true;
         self.shared.work.notify_one();
-        // The descriptor is closed when this is over, with the locks that hang on it.
+        // At the end the descriptor is closed, which releases its locks.
         while !state.ended && state.moved.elapsed() < PATIENCE {
             let until = state.moved + PATIENCE;
             self.shared.progress.wait_until(&mut state, until);

@@ -1,5 +1,5 @@
-//! Asks on a switch whether an instance is ready: a small host in user space, on a port of its own, with an address in
-//! the network of the one that is asked. It needs no right, and is there only while it asks.
+//! Readiness checks over the network: a small host in user space, on a port of its own, with an address in the network
+//! of the instance, probes it. It needs no rights, and exists only during the check.
 
 use crate::config::{Config, InstanceSpec, Ready};
 use crate::engine::{Bridge, run_service};
@@ -16,17 +16,17 @@ use crate::wire::{Cidr, Mac};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whom an instance is asked for, and by whom.
+/// A check: its question, and the address of the host that asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
     question: Question,
     from: Cidr,
 }
 
-/// For each instance of a file, how it is asked; `None` where nothing is to be asked of a network.
+/// The check of each instance of a file; `None` for an instance without a check over the network.
 ///
-/// The host that asks takes the address that the instance names. Otherwise it is of the same network, taken to be an
-/// IPv4 /24 or an IPv6 /64; one that nothing in the file names, and each a different one.
+/// The host that asks takes the address that the instance names. Otherwise it takes one of the same network, taken to
+/// be an IPv4 /24 or an IPv6 /64: one that the file does not name, different for each check.
 pub fn plan(config: &Config) -> Vec<Option<Asked>> {
     let mut taken = named(config);
     let mut one = |instance: &InstanceSpec| {
@@ -75,7 +75,7 @@ fn free_beside(addr: IpAddr, taken: &HashSet<IpAddr>) -> Cidr {
     Cidr { addr: free.next().unwrap_or(addr), prefix }
 }
 
-/// It speaks by frames alone.
+/// It exchanges frames alone.
 static ROLE: Role = Role::new("ask", &[BASE]);
 
 /// Begins to ask on `bridge`. When there is an answer, `ready` is called, once. It ends when [`forget`] is called.
@@ -89,7 +89,7 @@ pub fn ask(
     number: usize,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<()> {
-    // The same in each attempt of this process, so that a neighbour's cache stays true.
+    // The same MAC in each attempt of this process, so that neighbour caches stay valid.
     let [_, _, a, b, c, d, e, f] = (u64::from(std::process::id()) << 16 | number as u64).to_be_bytes();
     let mut config = EndpointConfig::new(Mac([a & 0xfc | 0x02, b, c, d, e, f]), vec![asked.from]);
     config.seed = number as u64;
@@ -100,9 +100,9 @@ pub fn ask(
     started.map(drop).map_err(|error| Error::system("cannot start a thread", &error))
 }
 
-/// Asks no more.
+/// Ends a check.
 pub fn forget(bridge: &Bridge, instance: &InstanceSpec) {
-    // Where it was never asked, there is no port.
+    // Without a check there is no port.
     let _ = bridge.switch(&instance.switch).and_then(|switch| switch.remove_port(&port_name(instance)));
 }
 
@@ -110,7 +110,7 @@ fn port_name(instance: &InstanceSpec) -> String {
     format!("{}#ready", instance.name)
 }
 
-/// A prober that tells of its answer.
+/// A prober that reports its answer.
 struct Asking<F> {
     prober: Prober,
     ready: Option<F>,

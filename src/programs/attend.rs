@@ -1,9 +1,9 @@
-//! Who attends a program that was started, each on a thread of its own: who reads what it writes, and who waits for its
-//! start and for its end. They tell the driver of what happens ([`Told`]).
+//! The threads of a started program: readers of its output, and a waiter for its start and end. They send events to the
+//! driver ([`Told`]).
 //!
-//! Two readers print line by line and keep what the program writes; they look for the line that says that it is ready.
-//! What they print and keep is written aside ([`crate::port::writer`]): a reader who is slow slows the programs down, as
-//! it would without zbridge; one who does not read at all (`| less`) holds up neither them nor the supervisor.
+//! Two readers (stdout, stderr) print and log the output line by line, and look for the line that says that the program
+//! is ready. Another thread writes it ([`crate::port::writer`]): a slow reader of zbridge's output slows the programs
+//! down, as it would without zbridge; one that does not read at all (`| less`) blocks neither them nor the supervisor.
 
 use super::Screen;
 use super::guest::Seat;
@@ -25,14 +25,14 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// After how long a line that has not ended is shown as it is: a prompt.
+/// Pause after which an unfinished line (a prompt) is shown.
 const PROMPT: Duration = Duration::from_millis(300);
-/// How long output may still come when a program has ended: something that it started may hold the pipe open.
+/// How long output is still read when a program has ended: its children may hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Bytes that are read at once.
 const CHUNK: usize = 16 * 1024;
 
-/// What is told of an instance. When nobody listens any more, the bench is over.
+/// An event of an instance. Sending fails only when the bench is over.
 pub enum Told {
     /// The program of the instance runs.
     Started(usize),
@@ -42,7 +42,7 @@ pub enum Told {
     Ready(usize),
     /// The program has made another interface.
     Interface(usize, InterfaceEnd),
-    /// The guest is at its socket.
+    /// The guest has connected to its socket.
     Seated(usize),
     /// The instance has ended.
     Exit(usize, End),
@@ -50,7 +50,7 @@ pub enum Told {
     Say(Error),
 }
 
-/// It reads what a program writes, and has it written to its log and shown, as a terminal has it.
+/// It reads a program's output, and passes it to the log's and the screen's writer.
 static OUTPUT: Role = Role::new("output", &[BASE, SOCKETS]);
 
 /// Reads one of the streams of a program.
@@ -64,14 +64,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads `pipe` to its end on a thread of its own, which begins when nobody has the other end of `begin` any more.
-    /// `done` is dropped when it is over.
+    /// Reads `pipe` to its end on a new thread, which begins when all senders of `begin` are dropped, and drops `done`
+    /// at its end.
     ///
     /// # Errors
     /// The system has no threads left.
     pub fn spawn(self, pipe: impl Read + AsFd + Send + 'static, begin: Receiver<()>, done: Sender<()>) -> Result<()> {
         let read = move || {
-            // Nobody sends anything: it fails when the sender is gone.
+            // Nothing is sent: `recv` returns when the sender is dropped.
             let _ = begin.recv();
             self.run(pipe);
             drop(done);
@@ -110,7 +110,7 @@ impl Reader {
     fn look(&mut self, is_it: impl FnOnce(&mut ReadyLine) -> bool) {
         if self.ready.as_mut().is_some_and(is_it) {
             self.ready = None;
-            // What says so is in the log when it is told.
+            // The log has the line before the event is sent.
             let trouble = self.log.lock().settle();
             self.warn(trouble);
             let _ = self.told.send(Told::Ready(self.index));
@@ -122,7 +122,7 @@ impl Reader {
     }
 }
 
-/// Whether more comes, or the end, before a line that has begun is shown.
+/// Waits for more output, or its end, within [`PROMPT`].
 fn has_more(pipe: &impl AsFd) -> bool {
     let Ok(time) = Timespec::try_from(PROMPT) else { return true };
     !matches!(poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&time)), Ok(0))
@@ -131,18 +131,17 @@ fn has_more(pipe: &impl AsFd) -> bool {
 /// It hears of the program's start, its interfaces and its end.
 static CHILD: Role = Role::new("child", &[BASE, SOCKETS, &["wait4", "waitid"]]);
 
-/// Waits for the start of a program, which may take until the network has given it an address, and for its end, and looks
-/// after what it should do before.
+/// Waits for the start of a program (perhaps until it has an address by DHCP) and for its end; meanwhile it takes new
+/// interfaces, and warns of TAPs that the program does not open.
 pub struct Waiter {
     pub index: usize,
     pub child: Arc<Child>,
     pub watch: Watch,
-    /// Where a guest is still to come.
+    /// The place of a guest that has still to connect.
     pub seat: Option<Seat>,
-    /// Has the readers begin when it is dropped, which is not before it was told that the program runs: then it may be
-    /// ready.
+    /// Dropped to let the readers begin, after [`Told::Started`] was sent: only then may the program be ready.
     pub begin: Sender<()>,
-    /// Disconnected when all readers have reached the end: nobody can send any more.
+    /// Disconnected when all readers have reached the end and dropped their senders.
     pub readers: Receiver<()>,
     pub told: Sender<Told>,
 }

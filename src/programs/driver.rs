@@ -1,7 +1,6 @@
-//! Does what the supervisor decides: starts programs, makes their ports, asks, signals.
+//! Carries out the supervisor's decisions: starts programs, makes their ports, checks readiness, sends signals.
 //!
-//! Each program is attended by threads of its own (`attend.rs`), which tell the driver's thread of what happened by a
-//! channel.
+//! Each program has threads of its own (`attend.rs`), which send events to the driver's thread by a channel.
 
 use super::ask::{self, Asked};
 use super::attend::{Reader, Told, Waiter};
@@ -26,27 +25,27 @@ use signal_hook::consts::SIGTERM;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How often another name is tried for a program when others of its name start at the same time.
+/// Attempts at another name for a program when others of its name start at the same time.
 const RENAMED: usize = 16;
 
 /// An instance while the bench lasts.
 struct Place {
     spec: InstanceSpec,
-    /// What it is called unless that is taken.
+    /// Its name unless that is taken.
     name: String,
     asked: Option<Asked>,
-    /// Where its output is kept, unless that is on the terminal.
+    /// The log of its output, unless that goes to the terminal.
     log: Option<Arc<Mutex<Log>>>,
     child: Option<Arc<Child>>,
-    /// Where its guest is still to come.
+    /// The socket that its guest has still to connect to.
     socket: Option<Socket>,
     /// Its ports, each with its switch.
     ports: Vec<(String, String)>,
 }
 
-/// The program of a bench of one that has zbridge's terminal. A signal is for it; the end of the bench is its end.
+/// The only program of a bench, on zbridge's terminal. Signals are passed on to it; the bench ends with it.
 struct Alone {
-    /// It was given its name, and gets no other where that is taken.
+    /// The user gave its name: it is not renamed if that is taken.
     named: bool,
     _foreground: Foreground,
 }
@@ -58,7 +57,7 @@ pub struct Driver<'a> {
     screen: Arc<dyn Screen>,
     places: Vec<Place>,
     alone: Option<Alone>,
-    /// Wishes to end the bench; or where one program is [`Alone`], what is passed on to it.
+    /// Signals that end the bench or, with a program [`Alone`], are passed on to it.
     signals: Receiver<i32>,
     supervisor: Supervisor,
     clock: Clock,
@@ -66,7 +65,7 @@ pub struct Driver<'a> {
     news: Receiver<Told>,
 }
 
-/// Why a program was not started, and whether that is because another port has the name of one of its.
+/// Why a program was not started, and whether another port has the name of one of its ports.
 struct Refused {
     failed: NotStarted,
     name_is_taken: bool,
@@ -79,7 +78,7 @@ impl<T: Into<NotStarted>> From<T> for Refused {
 }
 
 impl<'a> Driver<'a> {
-    /// Prepares everything that can be wrong before anything is started: the logs.
+    /// Creates the logs before anything is started, so that errors come first.
     ///
     /// # Errors
     /// A log that cannot be created; the system has no descriptors or threads left.
@@ -129,11 +128,11 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// A switch has ended by itself, and with it the network of the instances on it. One that only asks on it whether it is
-    /// ready is never going to be.
+    /// A switch has ended by itself, and with it the network of its instances. An instance whose readiness is checked
+    /// on it never becomes ready.
     fn lost(&mut self, ended: &Ended) {
         if ended.port.is_some() {
-            // A service has, and the instances' ports are still there.
+            // Only a service has ended; the instances' ports are still there.
             return;
         }
         for index in 0..self.places.len() {
@@ -194,11 +193,11 @@ impl<'a> Driver<'a> {
             }
             Action::Forget(index) => {
                 if let Some(place) = self.places.get(index).filter(|place| place.asked.is_some()) {
-                    // Where there is none of this process, nobody was asked.
+                    // Readiness is checked on a bridge of this process only.
                     self.network.here().into_iter().for_each(|bridge| ask::forget(bridge, &place.spec));
                 }
             }
-            // One that is alone is told to end only when its network has: nobody waits for what it would still say.
+            // A program alone is ended only when its network has ended: it could send nothing any more.
             Action::Terminate(index) if self.alone.is_some() => self.with_child(index, Child::kill),
             Action::Terminate(index) => self.with_child(index, |child| child.signal(SIGTERM)),
             Action::Kill(index) => self.with_child(index, Child::kill),
@@ -220,7 +219,7 @@ impl<'a> Driver<'a> {
             return Ok(());
         };
         let told = self.told.clone();
-        // When nobody listens any more, the bench is over.
+        // Fails only when the bench is over.
         let ready = move || drop(told.send(Told::Ready(index)));
         ask::ask(self.network.here()?, spec, asked, index, ready).map_err(|error| error.at(&spec.name))
     }
@@ -256,7 +255,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Starts the program of an instance, under another name if it may have one and another of its name comes in between.
+    /// Starts the program of an instance, under another name if it may be renamed and its name was taken meanwhile.
     fn start(&mut self, index: usize) -> Result<(), NotStarted> {
         let may_rename = self.alone.as_ref().is_some_and(|alone| !alone.named);
         for _ in 0..RENAMED {
@@ -273,7 +272,7 @@ impl<'a> Driver<'a> {
         Err(error.hint("give it a --name NAME").into())
     }
 
-    /// Calls a program and its ports `zephyr.exe`; while that is taken `zephyr.exe-2`, `zephyr.exe-3` …
+    /// Names a program and its ports `zephyr.exe`; while that is taken `zephyr.exe-2`, `zephyr.exe-3` …
     fn rename(&mut self, index: usize) -> Result<()> {
         let Some(place) = self.places.get_mut(index) else { return Ok(()) };
         let taken = self.network.taken()?;
@@ -322,7 +321,7 @@ impl<'a> Driver<'a> {
         Ok(self.attend(index, launched)?)
     }
 
-    /// Starts the threads beside a program.
+    /// Starts the threads of a program.
     fn attend(&mut self, index: usize, launched: Launched) -> Result<()> {
         let Some(place) = self.places.get_mut(index) else { return Ok(()) };
         let Launched { child, watch, stdout, stderr } = launched;
@@ -357,7 +356,7 @@ fn place(spec: &InstanceSpec, asked: Option<Asked>, logs: Option<&Path>) -> Resu
     Ok(Place { name: spec.name.clone(), spec, asked, log, child: None, socket: None, ports: Vec::new() })
 }
 
-/// The line of output that tells that an instance is ready. The pattern was tried when the file was read.
+/// The matcher of the line that tells that an instance is ready. Its pattern was checked when the file was read.
 fn ready_line(spec: &InstanceSpec) -> Option<ReadyLine> {
     match &spec.ready {
         Some(Ready::Log(pattern)) => Regex::new(pattern).ok().map(ReadyLine::new),

@@ -1,7 +1,7 @@
 //! The socket of a QEMU that zbridge starts: a port of the kind `unix`, and the arguments that attach the guest to it.
 //!
-//! The socket lies in a folder that only this user can enter. Once the guest is there, nobody needs its name any more,
-//! and it is removed: what is killed later leaves nothing behind.
+//! The socket lies in a folder that only this user can enter. Once the guest is connected, the path is no longer needed
+//! and is removed, so that a killed process leaves nothing behind.
 
 use crate::config::{InstanceSpec, PortKind, PortSpec, UnixSocket, grammar};
 use crate::engine::{Bridge, Handle};
@@ -17,14 +17,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
-/// What the netdev is called in QEMU.
+/// The id of the netdev in QEMU.
 const ID: &str = "zbridge0";
 
-/// What the names of the folders begin with; a process id and a number follow.
+/// The prefix of the folders' names; a process id and a number follow.
 const PREFIX: &str = "zbridge-";
 
-/// A folder for one socket; removed on drop with it. It is locked, so that whoever comes next can tell one
-/// in use from one whose owner was killed, and clears that away.
+/// A folder for one socket; removed on drop with it. Its lock tells a folder in use from one whose owner was killed;
+/// the next process removes the latter.
 struct Folder {
     path: PathBuf,
     /// For an end that does not drop this.
@@ -53,7 +53,7 @@ impl Folder {
                 }
                 Err(error) => return Err(cannot(&error)),
             }
-            // Somebody who clears away may have been here first.
+            // Another process's clean-up may have taken it first.
             match lock(&path) {
                 Ok(Some(lock)) => match Made::note(&path) {
                     Ok(made) => return Ok(Self { path, _made: made, _lock: lock }),
@@ -93,8 +93,8 @@ fn clear(parent: &Path) {
     }
 }
 
-/// Removes a folder and its socket. Where there is anything else, somebody has other plans for it. One that cannot be
-/// removed lies where the system cleans up.
+/// Removes a folder and its socket, unless there is anything else in it. A folder that cannot be removed is in a place
+/// that the system cleans up.
 fn remove(folder: &Path) {
     let socket = path_in(folder);
     if socket.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
@@ -124,7 +124,7 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Whether the guest is there.
+    /// Whether the guest has connected.
     pub fn is_taken(&self) -> bool {
         let status = self.switch.status();
         status.is_ok_and(|switch| {
@@ -150,7 +150,7 @@ impl Socket {
         Ok(Self { folder, seat, card })
     }
 
-    /// What attaches QEMU. `-net nic` works for cards on the machine's board and for those in its slots.
+    /// The arguments that attach QEMU. `-net nic` works for cards on the machine's board and for those in its slots.
     pub fn arguments(&self) -> [String; 4] {
         let path = grammar::escape(&path_in(&self.folder.path).display().to_string());
         let netdev = format!("stream,id={ID},server=off,addr.type=unix,addr.path={path}");

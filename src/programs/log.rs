@@ -1,11 +1,11 @@
 //! The log of an instance: every byte that it writes, in a file.
 //!
-//! It is written aside ([`crate::port::writer`]): a disk that hangs, and a FIFO or a terminal that nobody reads, hold up
-//! neither the instance nor the bench. A log that is not complete for that, or because the disk is full, is no reason to
-//! stop a bench: it is said once, and the file goes on when there is room again, which is said as well.
+//! Another thread writes it ([`crate::port::writer`]): a disk that hangs, and a FIFO or a terminal that nobody reads,
+//! block neither the instance nor the bench. An incomplete log, for that reason or because the disk is full, does not
+//! stop a bench: there is one warning, and another message when there is room again and the log goes on.
 //!
 //! A file is locked (flock(2)) as long as it is written, so that no other run of a bench puts it aside or mixes its own
-//! output in. The next run puts it aside as `NAME.log.1`: what has failed is looked at after it was tried again.
+//! output in. The next run renames it to `NAME.log.1`, for a look at a failure after another try.
 
 use crate::error::{Class, Error, Result};
 use crate::port::own_folder::private;
@@ -20,7 +20,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the end of an instance waits for what it has written last.
+/// How long the end of an instance waits for its last output to be written.
 const LAST: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -28,12 +28,12 @@ pub struct Log {
     instance: String,
     path: PathBuf,
     writer: Writer,
-    /// It was said that what is written is lost, for want of room or of a reader.
+    /// It was reported that output is lost, for want of room or of a reader.
     said: bool,
 }
 
 impl Log {
-    /// Creates the file anew, and the folders above it. What a run before has left there goes on as `FILE.1`.
+    /// Creates the file anew, and the folders above it. The file of an earlier run is renamed to `FILE.1`.
     ///
     /// # Errors
     /// That it cannot be created, naming it; that it is written by somebody else, naming the process.
@@ -46,13 +46,13 @@ impl Log {
         let mut found = file.metadata().map_err(cannot)?;
         if found.is_file() {
             lock(instance, path, &file)?;
-            // Only a file that nobody else writes is put aside.
+            // Renamed only when locked: nobody else writes it.
             if found.len() > 0 && std::fs::rename(path, before(path)).is_ok() {
                 file = open(path).map_err(cannot)?;
                 found = file.metadata().map_err(cannot)?;
                 lock(instance, path, &file)?;
             }
-            // One that cannot be put aside is emptied.
+            // If it cannot be renamed, it is emptied.
             if found.len() > 0 {
                 file.set_len(0).map_err(cannot)?;
             }
@@ -61,13 +61,13 @@ impl Log {
         Ok(Self { instance: instance.to_owned(), path: path.to_owned(), writer, said: false })
     }
 
-    /// Appends what was written. When some of it is lost for the first time, gives what is to be said.
+    /// Appends output. Returns a warning when some of it is lost for the first time.
     pub fn write(&mut self, bytes: &[u8]) -> Option<String> {
         let lost = !self.writer.push_patiently(bytes);
         self.trouble(lost)
     }
 
-    /// Waits a moment for what was written last. Gives what is to be said as [`Log::write`] does.
+    /// Waits a moment until all is written. Returns a warning as [`Log::write`] does.
     pub fn settle(&mut self) -> Option<String> {
         self.writer.flush(LAST);
         self.trouble(false)
@@ -89,14 +89,14 @@ impl Log {
     }
 }
 
-/// Where the log of the run before is kept.
+/// The path of the log of the run before.
 fn before(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     name.into()
 }
 
-/// Takes a file that is nobody else's. A file system without locks has none to give.
+/// Locks a file that nobody else has locked. A file system without locks is accepted.
 fn lock(instance: &str, path: &Path, file: &File) -> Result<()> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(held(instance, path, file)),
@@ -108,7 +108,7 @@ fn lock(instance: &str, path: &Path, file: &File) -> Result<()> {
 fn make_folder(instance: &str, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|cause| {
         let error = match folder.symlink_metadata() {
-            // `create_dir_all` says "File exists" of both.
+            // `create_dir_all` fails with "File exists" for both.
             Ok(found) if found.is_symlink() && !folder.exists() => Error::new(
                 Class::NoObject,
                 format!("{instance}: the folder of its log, {}, is a link that leads nowhere", folder.display()),
@@ -122,9 +122,9 @@ fn make_folder(instance: &str, folder: &Path) -> Result<()> {
     })
 }
 
-/// Opens a log for writing without waiting for anybody. It is emptied only when it is known to be nobody else's.
+/// Opens a log for writing without blocking. It is not truncated before it is locked.
 ///
-/// A FIFO is opened for reading too: so its reader may come later, and another one after that.
+/// A FIFO is opened for reading, too, so that its readers may come and go.
 fn open(path: &Path) -> std::io::Result<File> {
     let open = |also_read| {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -138,7 +138,7 @@ fn open(path: &Path) -> std::io::Result<File> {
     }
 }
 
-/// Why a file that another has locked is no log.
+/// The error for a log that another process has locked.
 fn held(instance: &str, path: &Path, file: &File) -> Error {
     let (who, hint) = match lock_owner(file) {
         Some(pid) if pid == std::process::id() => {
@@ -155,9 +155,9 @@ fn held(instance: &str, path: &Path, file: &File) -> Error {
 const ELSEWHERE: &str = "another run of the bench? `zbridge ls` shows it; this one can have --logs FOLDER";
 
 /// The folder where the logs of the bench `name` are kept that have no place of their own: `zbridge/NAME` in the user's
-/// folder for such files (`$XDG_STATE_HOME`, XDG Base Directory Specification; `~/.local/state`), or where neither is set
-/// `zbridge-UID/NAME` in that for temporary ones. There anybody may make folders, so this one is made here, and is the
-/// user's alone.
+/// folder for such files (`$XDG_STATE_HOME`, XDG Base Directory Specification; `~/.local/state`), or where neither is
+/// set `zbridge-UID/NAME` in that for temporary ones. Anybody may make folders in the latter, so this one is created
+/// here, with access for the user alone.
 ///
 /// # Errors
 /// It is not.
@@ -177,7 +177,7 @@ fn state_folder(state: Option<OsString>, home: Option<OsString>, temporary: &Pat
     Ok(folder)
 }
 
-/// What a bench is called: its file's name without the end, or for `bench.toml` that of its folder.
+/// The name of a bench: its file's name without the extension, or for `bench.toml` that of its folder.
 pub fn name_of(bench: &Path) -> String {
     let full = std::fs::canonicalize(bench).unwrap_or_else(|_| bench.to_owned());
     let stem = full.file_stem().unwrap_or_default();

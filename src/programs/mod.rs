@@ -8,8 +8,8 @@
 //!                                                                 └─ ask: whether it is ready, from inside the switch
 //! ```
 //!
-//! What programs have before them is the [`Console`]: the lines of all, led by their names and kept in logs, and signals
-//! that end the bench; or for one alone the terminal of zbridge itself, whose keys and signals are the program's.
+//! The [`Console`] of programs: either their lines are shown, with their names in front, and kept in logs, and signals
+//! end the bench; or a single program has zbridge's terminal, with its keys and signals.
 
 mod ask;
 mod attend;
@@ -36,16 +36,16 @@ use std::sync::Arc;
 pub use supervisor::{End, Wishes};
 pub use terminal::Terminal;
 
-/// What became of a bench.
+/// The outcome of a bench.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// All have ended, by themselves and well, or because they were told to.
+    /// All have ended: successfully by themselves, or because they were told to.
     Ended,
     /// The instance has ended whose status was asked for.
     Status(End),
-    /// A program could not be started. It was said ([`Screen::blame`]).
+    /// A program could not be started. It was reported ([`Screen::blame`]).
     NotStarted(NotStarted),
-    /// Something failed, or was not as wanted in time. It was said ([`Screen::blame`]).
+    /// Something failed, or was not ready in time. It was reported ([`Screen::blame`]).
     Failed(Error),
 }
 
@@ -53,13 +53,13 @@ pub enum Outcome {
 pub struct Bench<'a> {
     /// Its instances, and the ports of the file beside them.
     pub config: &'a Config,
-    /// What is asked for.
+    /// Options.
     pub wishes: Wishes,
-    /// What the programs have before them.
+    /// The programs' console.
     pub console: Console,
 }
 
-/// What the programs of a bench have before them.
+/// The console of a bench's programs.
 pub enum Console {
     /// They read nothing. Their lines are shown ([`Screen::line`]) and kept.
     Lines {
@@ -77,7 +77,7 @@ pub enum Console {
     },
 }
 
-/// Who watches a bench.
+/// The screen of the user who watches a bench.
 pub trait Screen: Send + Sync {
     /// The instance with this place in the list has written a line, given without its end. This may take a moment, for as
     /// long as somebody reads; the others must not wait for anybody.

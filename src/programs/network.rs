@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-/// A bridge of this process, and what stands for it outside. What is dropped first is declared first.
+/// A bridge of this process with its control socket and uplink. Fields are declared in the order of their drop.
 pub struct OwnBridge {
     /// A running bridge that it is linked to, for as long as this is there.
     uplink: Option<Client>,
@@ -25,13 +25,13 @@ pub struct OwnBridge {
 }
 
 impl OwnBridge {
-    /// Starts the bridge of `config` under `name`. One that is given none takes `usual` or the next that is free, and runs
-    /// on without a control socket if there is no place for it.
+    /// Starts the bridge of `config` under `name`. Without one it takes `usual` or the next free name, and runs without
+    /// a control socket if there is no place for it.
     ///
     /// # Errors
     /// The name is taken; a port that cannot be opened.
     pub fn start(config: &Config, name: Option<&str>, usual: &str) -> Result<Self> {
-        // Before anything is opened: who finds the name taken leaves nothing behind.
+        // First of all: if the name is taken, nothing was opened.
         let claim = rights::for_people(|| claim(name, usual))?;
         let bridge = rights::apart(|| Bridge::start(config))?;
         let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
@@ -80,7 +80,7 @@ impl OwnBridge {
         self.bridge.handles().iter().map(|handle| handle.name().to_owned()).collect()
     }
 
-    /// Stops it. Gives what all ports had counted, and what had failed.
+    /// Stops it. Returns the last status of its switches, and the first failure.
     pub fn finish(self) -> (Vec<SwitchStatus>, Option<Error>) {
         let Self { uplink, control, bridge } = self;
         drop(uplink);
@@ -112,7 +112,7 @@ fn link_port(peer: &str, switch: &str) -> PortSpec {
     PortSpec { name, switch: switch.to_owned(), ..PortSpec::new(kind) }
 }
 
-/// What programs are attached to.
+/// The network that programs are attached to.
 pub enum Network {
     /// A bridge of this process.
     Own(OwnBridge),
@@ -120,7 +120,7 @@ pub enum Network {
     Joined(Client),
 }
 
-/// Where the end of a network, or of a part of it, is told of.
+/// Channels that tell of the end of a network, or of a part of it.
 pub struct Ending {
     /// A switch of this process, or a service of one, has ended by itself.
     pub switch: Receiver<Ended>,
@@ -145,7 +145,7 @@ impl Network {
         }
     }
 
-    /// The bridge, if it is one of this process: for what is done inside of it.
+    /// The bridge, if it is one of this process.
     ///
     /// # Errors
     /// It is another process's.
@@ -217,7 +217,7 @@ impl Network {
         removed.err().into_iter().for_each(|error| log::debug!("{error}"));
     }
 
-    /// Where the end of it is told of.
+    /// The channels that tell of its end.
     ///
     /// # Errors
     /// The system has no descriptors or threads left.
@@ -229,7 +229,7 @@ impl Network {
         Ok(Ending { switch, joined: joined.map_or_else(|| Ok(never()), end_of)? })
     }
 
-    /// Leaves it. Gives what the ports of this process had counted, and what had failed.
+    /// Leaves it. Returns the last status of this process's switches, and the first failure.
     pub fn leave(self) -> (Vec<SwitchStatus>, Option<Error>) {
         match self {
             Self::Own(own) => own.finish(),
@@ -241,16 +241,16 @@ impl Network {
 /// It waits for the end of a connection, and says so.
 static ROLE: Role = Role::new("joined", &[BASE]);
 
-/// Where the name of a bridge is told when it has ended, if it does before this process.
+/// A channel that gives the bridge's name when it has ended, if that is before this process.
 fn end_of(client: &Client) -> Result<Receiver<String>> {
     let name = client.greeting().name.clone();
     let connection = client.as_fd().try_clone_to_owned();
     let connection = connection.map_err(|error| Error::system("a copy of a descriptor", &error))?;
     let (told, ended) = unbounded();
     let watch = move || {
-        // It fails for want of memory only, and then is as good as the end.
+        // It fails for want of memory only, which is treated as the end.
         while let Err(Errno::INTR) = poll(&mut [PollFd::new(&connection, PollFlags::RDHUP)], None) {}
-        // When nobody listens any more, all is over.
+        // Fails only when all is over.
         let _ = told.send(name);
     };
     rights::spawn("zb-joined", &ROLE, watch).map_err(|error| Error::system("cannot start a thread", &error))?;

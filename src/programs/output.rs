@@ -1,8 +1,8 @@
-//! What a program writes, for a reader: cut into lines, and made fit for a terminal.
+//! Output of programs, for a reader: cut into lines, and made safe for a terminal.
 //!
 //! A program writes bytes, not lines: chunks of a line, a prompt without an end, binary garbage, escape sequences that
-//! move the cursor. [`Lines`] puts chunks together and cuts at line ends; [`readable`] lets colours through where they
-//! are wanted, drops every other escape sequence, and shows as `\x1f` what is no text.
+//! move the cursor. [`Lines`] puts chunks together and cuts at line ends; [`readable`] lets colours through if wanted,
+//! drops every other escape sequence, and shows bytes that are no text as `\x1f`.
 
 use crate::visible::push_visible;
 use std::mem::take;
@@ -44,7 +44,7 @@ impl Lines {
         !self.partial.is_empty()
     }
 
-    /// Gives the line that has begun to `out`: no more of it is expected soon.
+    /// Gives an unfinished line to `out`: no more of it is expected soon.
     pub fn flush(&mut self, out: &mut impl FnMut(&[u8])) {
         if self.has_partial() {
             out(&take(&mut self.partial));

@@ -1,4 +1,4 @@
-//! What is started for an instance, and the ports that its interfaces become.
+//! From an instance to the launch of its program, and to the ports that its interfaces become.
 
 use crate::config::{InstanceSpec, IpPeer, Network, PortKind, PortSpec, port_name};
 use crate::launch::{self, InterfaceEnd, Interfaces, NotStarted, Output};
@@ -12,7 +12,7 @@ pub fn check(spec: &InstanceSpec) -> Result<(), NotStarted> {
     launch::check_program(&to_launch(spec, spec.command.clone()))
 }
 
-/// What is started for an instance of a file, with these words as its command.
+/// The launch of an instance of a file, with these words as its command.
 pub(super) fn to_launch(spec: &InstanceSpec, words: Vec<OsString>) -> launch::Spec {
     let namespace = match &spec.network {
         Network::Own | Network::Qemu { .. } => launch::Namespace::Shared,
@@ -39,7 +39,7 @@ fn peer_of(tun: &PortSpec) -> Option<(String, IpPeer)> {
     Some((packet.ifname.clone(), packet.ip.clone().unwrap_or_default()))
 }
 
-/// The port that an interface becomes which was asked for.
+/// The port of a configured interface.
 pub(super) fn port(wanted: &PortSpec, link: &InterfaceEnd) -> PortSpec {
     let PortSpec { kind, optional, .. } = link.port(&wanted.name);
     PortSpec { kind, optional, ..wanted.clone() }

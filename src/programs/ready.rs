@@ -1,11 +1,11 @@
 //! Looks for the line of output that tells that an instance is ready.
 //!
-//! What is matched is what the program wrote, not what a screen shows of it: the line as a whole, however long the program
-//! paused in it and wherever a screen cut it. It is tried as it is, and once more without escape sequences and carriage
-//! returns, since a prompt is often coloured. A line without an end is tried when no more of it is expected soon, as a
-//! prompt is.
+//! The match is on the program's bytes, not on the lines shown: on the line as a whole, however long the program paused
+//! in it and wherever its display was cut. It is tried as it is, and once more without escape sequences and carriage
+//! returns, since a prompt is often coloured. A line without an end (a prompt) is tried when no more of it is expected
+//! soon.
 //!
-//! Of a line that does not end only so much is kept: it is tried chunk by chunk, and the chunks overlap.
+//! The buffer is bounded: a line that does not end is tried in chunks, which overlap.
 
 use super::output::without_escapes;
 use regex::bytes::Regex;
@@ -20,7 +20,7 @@ const OVERLAP: usize = 8 << 10;
 pub struct ReadyLine {
     pattern: Regex,
     line: Vec<u8>,
-    /// The beginning of the line has been tried and is kept no more.
+    /// The beginning of the line was tried and dropped.
     cut: bool,
 }
 
@@ -58,12 +58,12 @@ impl ReadyLine {
         false
     }
 
-    /// No more is expected soon. True: the line that has begun matches.
+    /// No more is expected soon. True: the unfinished line matches.
     pub fn pause(&self) -> bool {
         (!self.line.is_empty() || self.cut) && self.matches()
     }
 
-    /// Whether a line that goes on matches already. What would match only if it ended here does not.
+    /// Whether an unfinished line matches already. A match that needs the end of the line here does not count.
     fn chunk_matches(&self) -> bool {
         let found = |line: &[u8]| {
             self.pattern.shortest_match_at(line, usize::from(self.cut)).is_some_and(|end| end < line.len())
@@ -73,7 +73,7 @@ impl ReadyLine {
 
     fn matches(&self) -> bool {
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-        // What begins in the middle of a line does not match as its beginning does.
+        // `^` must not match in the middle of a line.
         let from = usize::from(self.cut).min(line.len());
         self.pattern.is_match_at(line, from) || {
             let plain = without_escapes(line);

@@ -1,18 +1,18 @@
 //! Decides when each instance of a bench is started, counts as ready, is started again, and is stopped.
 //!
 //! # Theory of operation
-//! Sans-I/O: what happened comes in with its time ([`Supervisor::handle_ready`], [`Supervisor::handle_exit`] …), what
-//! is to be done comes out of [`Supervisor::poll_action`], and [`Supervisor::poll_timeout`] says when
-//! [`Supervisor::handle_timeout`] is due. The driver does the actions and nothing else.
+//! Sans-I/O: events come in with their time ([`Supervisor::handle_ready`], [`Supervisor::handle_exit`] …), actions come
+//! out of [`Supervisor::poll_action`], and [`Supervisor::poll_timeout`] says when [`Supervisor::handle_timeout`] is
+//! due. The driver does the actions and nothing else.
 //!
-//! - An instance is started when all that it is after are ready. One that nothing has to be asked of is ready as soon as
-//!   it runs. Ready once is ready for good: what came after it is not stopped when it is started again.
-//! - An instance that fails and may be started again is, after a pause that doubles from [`FIRST_PAUSE`] to
-//!   [`LONGEST_PAUSE`], and is short again once it has run for [`STEADY`].
+//! - An instance is started when all instances that it depends on (`after`) are ready. Without a check it is ready as
+//!   soon as it runs. Ready once is ready for good: its dependents are not stopped when it is restarted.
+//! - A failed instance that may be restarted is restarted after a pause, which doubles from [`FIRST_PAUSE`] to
+//!   [`LONGEST_PAUSE`], and is short again once the instance has run for [`STEADY`].
 //! - The bench fails when an instance cannot be started, or ends for good or takes too long before it is ready. It is
-//!   over when all have ended, or by itself once the one has whose status is asked for.
-//! - It is stopped from behind: an instance is told to end (SIGTERM) when all that came after it have ended, and is
-//!   killed when it has not by [`GRACE`].
+//!   over when all have ended, or as soon as the instance has ended whose status is asked for.
+//! - It is stopped in reverse order: an instance gets SIGTERM when all its dependents have ended, and is killed when it
+//!   has not ended within [`GRACE`].
 
 use super::Outcome;
 use crate::config::{InstanceSpec, Restart, value};
@@ -25,15 +25,15 @@ use std::path::PathBuf;
 
 /// How long an instance has to end by itself once it was told to.
 pub const GRACE: Duration = Duration::from_secs(5);
-/// The same where all were to end at once, and it had not been its turn.
+/// The same if all are to end at once and it was not told before.
 pub const LAST_GRACE: Duration = Duration::from_millis(500);
 /// The pause before an instance is started again for the first time.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause before an instance is started again.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// An instance that ran for so long has a short pause again.
+/// After a run this long the pause is short again.
 pub const STEADY: Duration = Duration::from_secs(10);
-/// After how long an instance that was killed is given up, because the system does not end it.
+/// How long the end of a killed instance is waited for, as the system may not end it.
 const GIVEN_UP: Duration = Duration::from_secs(2);
 
 /// How an instance ended.
@@ -72,7 +72,7 @@ impl fmt::Display for End {
     }
 }
 
-/// What the driver has to do. Instances are named by their places in the list.
+/// An action for the driver. Instances are given by their index in the list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
     /// Start it. [`Supervisor::handle_started`] or [`Supervisor::handle_not_started`] follows.
@@ -87,13 +87,13 @@ pub enum Action {
     Kill(usize),
     /// Say this to the person who watches.
     Tell(String),
-    /// Say why the bench fails. That comes before what follows of it, and is part of the outcome.
+    /// Report why the bench fails. It precedes the actions that follow from it, and is part of the outcome.
     Blame(Error),
     /// The bench is over. Nothing follows.
     Over(Outcome),
 }
 
-/// What the whole bench is asked for.
+/// Options of the whole bench.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Wishes {
     /// The instance whose end is the bench's, with its status.
@@ -104,7 +104,7 @@ pub struct Wishes {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// For what it is after.
+    /// For the instances that it depends on.
     Waiting,
     Running {
         since: Instant,
@@ -126,7 +126,7 @@ enum State {
 struct Instance {
     name: String,
     after: Vec<usize>,
-    /// What is asked, for messages; `None`: it is ready as soon as it runs.
+    /// The readiness check, for messages; `None`: it is ready as soon as it runs.
     check: Option<String>,
     /// Where its output is.
     log: PathBuf,
@@ -160,7 +160,7 @@ pub struct Supervisor {
     actions: VecDeque<Action>,
     /// Why it is being stopped, once it is.
     stopping: Option<Outcome>,
-    /// What the first instance that failed is blamed for, when nothing worse happens.
+    /// The first failure of an instance, reported unless something worse happens.
     failure: Option<Error>,
     /// All are to end at once.
     at_once: bool,
@@ -168,8 +168,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A bench that has not been started; the first actions are there at once. `specs` have been checked: they name each
-    /// other, and do not wait for each other; and each knows its log.
+    /// A new bench; the first actions are there at once. `specs` have been checked: their dependencies exist and have
+    /// no cycle, and each has its log.
     pub fn new(now: Instant, specs: &[InstanceSpec], wishes: Wishes) -> Self {
         let place = |name: &String| specs.iter().position(|spec| spec.name == *name);
         let instance = |spec: &InstanceSpec| Instance {
@@ -221,7 +221,7 @@ impl Supervisor {
         own.fold(deadline, earliest)
     }
 
-    /// Does what is due.
+    /// Runs the timers that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(deadline) = self.deadline.filter(|&deadline| deadline <= now && self.stopping.is_none()) {
             let lasted = value::span(deadline - self.begun);
@@ -239,7 +239,7 @@ impl Supervisor {
         self.advance(now);
     }
 
-    /// An instance whose time to end is over.
+    /// Kills an instance whose grace period is over, or gives it up.
     fn end_by_force(&mut self, index: usize, now: Instant) {
         let Some(instance) = self.instances.get_mut(index) else { return };
         match instance.state {
@@ -269,7 +269,7 @@ impl Supervisor {
         }
     }
 
-    /// The instance is ready. Said again, or of one that has ended, it changes nothing.
+    /// The instance is ready. A second call, or one after its end, changes nothing.
     pub fn handle_ready(&mut self, now: Instant, index: usize) {
         let total = self.instances.len();
         let Some(instance) = self.instances.get_mut(index).filter(|it| !it.ready && it.is_alive()) else { return };
@@ -310,7 +310,7 @@ impl Supervisor {
         self.advance(now);
     }
 
-    /// Where one reads on.
+    /// A pointer to its output, for messages.
     fn output_of(&self, index: usize) -> String {
         let log = self.instances.get(index).map(|it| it.log.display().to_string());
         format!("its output is in {}", log.unwrap_or_default())
@@ -349,8 +349,8 @@ impl Supervisor {
         self.advance(now);
     }
 
-    /// The switch of an instance has ended by itself. The instance is stopped, and what has nothing to do with it goes on;
-    /// unless something waits for it to be ready, or its status was asked for.
+    /// The switch of an instance has ended by itself. The instance is stopped, and the others go on, unless one waits
+    /// for it to be ready, or its status was asked for.
     pub fn handle_lost(&mut self, now: Instant, index: usize, error: Error) {
         let Some(instance) = self.instances.get_mut(index).filter(|it| it.state != State::Ended) else { return };
         let (name, ready, state) = (instance.name.clone(), instance.ready, instance.state);
@@ -359,7 +359,7 @@ impl Supervisor {
             self.fail(error);
         } else if self.stopping.is_none() {
             self.tell(format!("{name}: is stopped, for its switch has ended; the others go on"));
-            // It weighs more than that an instance has failed.
+            // It takes precedence over an instance's failure.
             self.failure = Some(error);
         }
         let next = match state {
@@ -376,15 +376,15 @@ impl Supervisor {
         self.advance(now);
     }
 
-    /// A person wants it to end: all are stopped in order.
+    /// The user stops the bench: all are stopped in order.
     pub fn handle_stop(&mut self, now: Instant) {
         let unmet = || Error::new(Class::Interrupted, "stopped before the instance ended whose status was asked for");
         self.stop(self.exit_with.map_or(Outcome::Ended, |_| Outcome::Failed(unmet())));
         self.advance(now);
     }
 
-    /// A person wants it to end at once: those that were told to end are killed, and the others are told now and have
-    /// [`LAST_GRACE`] for what they save at their end.
+    /// The user ends the bench at once: instances that were told before are killed; the others are told now, and have
+    /// [`LAST_GRACE`] to save their state.
     pub fn handle_kill(&mut self, now: Instant) {
         self.stopping = None;
         self.at_once = true;

@@ -1,8 +1,8 @@
-//! The terminal of a job whose program has it: keys, signals, and who has the foreground.
+//! A terminal shared with the program: its keys, signals, and foreground process group.
 //!
-//! Theory of operation. Program and zbridge are one job of the shell's: a key at the terminal reaches both, being in one
-//! process group, so that zbridge passes on only what somebody has sent to it alone. A shell that the program was takes
-//! the terminal, and cannot give it back to a process group outside of its PID namespace; zbridge takes it back at the end.
+//! Theory of operation. Program and zbridge are one job of the shell's, in one process group: the terminal signals
+//! both, so that zbridge passes on only signals that were sent to it alone. If the program is a shell, it takes the
+//! terminal, and cannot give it back to a process group outside its PID namespace; zbridge takes it back at the end.
 
 use crate::error::{Error, Result};
 use crate::port::process::{Signals, own_group};
@@ -15,17 +15,17 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGUSR1, SIGUSR2};
 use std::fs::File;
 
-/// What is passed on to the program. SIGTTOU is held back for itself: the terminal may be another's in the end.
+/// Signals passed on to the program. SIGTTOU is only blocked: another process group may have the terminal at the end.
 const PASSED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGTTOU];
 
-/// The terminal and the signals of this process, which are its program's.
+/// The terminal and the signals of this process, used for its program.
 pub struct Terminal {
     signals: Signals,
     foreground: Foreground,
 }
 
 impl Terminal {
-    /// Holds signals back, which has to be before there is any other thread, and sees whose the terminal is.
+    /// Blocks signals, which must precede any other thread, and notes the terminal's foreground group.
     ///
     /// # Errors
     /// The system has no descriptors left.
@@ -34,7 +34,7 @@ impl Terminal {
         Ok(Self { signals, foreground: Foreground::of_this_job() })
     }
 
-    /// Where the signals are told that are to be passed on, and who takes the terminal back.
+    /// The channel of signals to pass on, and a guard that takes the terminal back.
     ///
     /// # Errors
     /// The system has no threads left.
@@ -47,16 +47,16 @@ impl Terminal {
     }
 }
 
-/// It tells of signals.
+/// It reads blocked signals.
 static ROLE: Role = Role::new("signals", &[BASE]);
 
-/// Tells of every signal that the program has not got, for as long as anybody listens.
+/// Sends every signal that the program did not get, as long as anybody listens.
 fn tell_signals(signals: &Signals, told: &Sender<i32>) {
     loop {
         // It fails for want of memory only, and then the signal is still there.
         let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], None);
         while let Some(signal) = signals.next() {
-            // What a key at the terminal has sent, the program has got too.
+            // The program gets signals of the terminal's keys itself.
             if !signal.from_kernel && signal.number != SIGTTOU && told.send(signal.number).is_err() {
                 return;
             }
@@ -64,7 +64,7 @@ fn tell_signals(signals: &Signals, told: &Sender<i32>) {
     }
 }
 
-/// The terminal of a job, if the job had it at the start, which takes it back on drop.
+/// The terminal, if the job was in the foreground at the start; taken back on drop.
 pub(super) struct Foreground(Option<(File, Pid)>);
 
 impl Foreground {

@@ -1,4 +1,4 @@
-//! The keeper: a process of root's that does what a port needs again, and the messages to it.
+//! The keeper: a process of root's that repeats privileged steps for ports, and the messages to it.
 //!
 //! Theory of operation. zbridge that was started by root goes on as another user, without any capability. A TAP that was
 //! deleted has to be made again, a path in a folder of root's to be bound or removed, a low port to be listened on. The
@@ -26,27 +26,27 @@ pub const ARGUMENT: &str = "__keeper";
 /// Permission bits, user and group, as far as they are not the usual ones.
 pub type For = (Option<u32>, Option<String>, Option<String>);
 
-/// What the keeper is to be, its first message.
+/// The keeper's orders, its first message.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct Orders {
     /// Folders in which it does anything.
     pub places: Vec<PathBuf>,
-    /// Who gets what it makes: user and group.
+    /// The owner of files that it makes: user and group.
     pub owner: (u32, u32),
     /// No filter of system calls.
     pub log: bool,
 }
 
-/// What it does.
+/// A deed.
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Deed {
     /// Binds a socket of this type (socket(2)) to a path, and listens if it can, for whom it is.
     Bind(PathBuf, u32, For),
     /// Gives a socket, FIFO or terminal to whom it is for.
     Give(PathBuf, For),
-    /// Makes an empty file, in the place of one that is there.
+    /// Makes an empty file, and replaces an existing one.
     Create(PathBuf),
-    /// Gives a file that was just made the name of the one that it replaces: `NAME.new`, and `NAME`.
+    /// Renames a new file over the one that it replaces: `NAME.new` to `NAME`.
     Rename(PathBuf, PathBuf),
     /// Binds the socket beside this to an address of the machine.
     BindTo(SocketAddr),
@@ -58,22 +58,22 @@ pub enum Deed {
     OpenBelow(String),
     /// Makes a FIFO with permission bits.
     Fifo(PathBuf, u32),
-    /// Makes a symbolic link: what it leads to, and where it is.
+    /// Makes a symbolic link: its target, and its path.
     Link(PathBuf, PathBuf),
     /// Removes a socket, FIFO or symbolic link.
     Remove(PathBuf),
-    /// Looks at what is there, links not followed.
+    /// Stats a path, links not followed.
     Look(PathBuf),
     /// Opens the port of this specification, a TAP or a packet socket.
     Port(String),
 }
 
-/// What came of it. A descriptor is beside it, if one was asked for.
+/// The outcome. The message carries a descriptor, if one was asked for.
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Done {
     /// All well. Of a TAP: whether it was made.
     Well(bool),
-    /// What is there.
+    /// The file that is there.
     Seen(Seen),
     /// The system's refusal.
     Refused(i32),
@@ -81,14 +81,14 @@ pub enum Done {
     Failed(Fault),
 }
 
-/// What is at a path.
+/// The file at a path.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct Seen {
     /// The device that it is on.
     pub device: u64,
     /// Its inode there.
     pub inode: u64,
-    /// What it is, and its permission bits (`st_mode`).
+    /// Its type and permission bits (`st_mode`).
     pub mode: u32,
     /// Where it leads, if it is a symbolic link.
     pub target: Option<PathBuf>,
@@ -111,7 +111,7 @@ impl Seen {
 pub struct Keeper(Mutex<OwnedFd>);
 
 impl Keeper {
-    /// Speaks to the keeper at the other end of `socket`, and says first what it is to be.
+    /// Connects to the keeper at the other end of `socket`, and sends its orders first.
     ///
     /// # Errors
     /// It is gone.
@@ -161,7 +161,7 @@ fn whole(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What the keeper says where this process was refused for want of a right; otherwise the refusal stands.
+/// The keeper's outcome, if this process was refused for want of a right; otherwise the refusal stands.
 fn instead(error: Error, deed: impl FnOnce() -> Deed) -> Result<Option<OwnedFd>> {
     let Some(keeper) = keeper().filter(|_| error.class() == Class::Permission) else { return Err(error) };
     match keeper.ask(&deed(), None) {
@@ -188,7 +188,7 @@ pub fn give(path: &Path, to: For, error: Error) -> Result<()> {
     instead(error, || Deed::Give(whole(path), to)).map(drop)
 }
 
-/// Makes an empty file at `path`, in the place of one that is there.
+/// Makes an empty file at `path`, and replaces an existing one.
 ///
 /// # Errors
 /// The system's.
@@ -285,7 +285,7 @@ pub fn remove(path: &Path) -> std::io::Result<()> {
     Ok(keeper.done(&Deed::Remove(whole(path)), None).map(drop)?)
 }
 
-/// What is at `path`, links not followed.
+/// The file at `path`, links not followed.
 ///
 /// # Errors
 /// The system's.

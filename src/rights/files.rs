@@ -1,4 +1,4 @@
-//! Folders: what may be opened, made and removed where, by Landlock.
+//! Access to folders by Landlock: which files may be opened, made and removed where.
 //!
 //! Everywhere below the *places* of the policy everything but devices may be made, and nothing run. What the system's
 //! resolver, the clock's zone and messages need may be read. Sockets that are there may be dialled by whoever may by
@@ -20,7 +20,7 @@ const READ: [&str; 9] =
 const DEVICES: [&str; 7] =
     ["/dev/net/tun", "/dev/ptmx", "/dev/pts", "/dev/null", "/dev/zero", "/dev/full", "/dev/urandom"];
 
-/// The newest that is known here; an older kernel holds what it can.
+/// The newest version known here; an older kernel enforces a part.
 const NEWEST: ABI = ABI::V5;
 
 /// The version of Landlock that holds threads of this process, once one is held.
@@ -45,9 +45,9 @@ pub fn restrict(places: &[PathBuf]) -> Result<(), RulesetError> {
         READ.iter().map(|path| (Path::new(path), read)).chain(DEVICES.iter().map(|path| (Path::new(path), device)));
     let places = places.iter().map(|path| (path.as_path(), if path.starts_with("/dev") { device } else { make }));
     for (path, access) in rows.chain(places) {
-        // What is not there needs no rule.
+        // A missing path needs no rule.
         let Ok(fd) = PathFd::new(path) else { continue };
-        // Of what was opened, without a second look at the path.
+        // For the opened descriptor, not for the path again.
         let is_folder = fstat(&fd).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory);
         let access = if is_folder { access } else { access & AccessFs::from_file(NEWEST) };
         rules = rules.add_rule(PathBeneath::new(fd, access))?;
@@ -58,7 +58,7 @@ pub fn restrict(places: &[PathBuf]) -> Result<(), RulesetError> {
     Ok(())
 }
 
-/// Whether `path`, or what will be made there, lies below one of the `places`, wherever links lead.
+/// Whether `path`, or a file to be made there, is below one of the `places`, with links resolved.
 pub fn is_within(path: &Path, places: &[PathBuf]) -> bool {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(folder) = folder.canonicalize() else { return false };

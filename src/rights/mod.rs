@@ -1,4 +1,4 @@
-//! What zbridge may do: as little as it needs, on every thread that reads what others send.
+//! The rights of zbridge: as few as it needs, on every thread that reads untrusted input.
 //!
 //! # Stages
 //! As passt has them (its `isolation.c`), each on every way of starting:
@@ -62,7 +62,7 @@ pub enum Mode {
 /// Whom zbridge goes on as when root has started it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Its user id.
     pub uid: u32,
@@ -70,11 +70,11 @@ pub struct User {
     pub gid: u32,
     /// Its other groups.
     pub groups: Vec<u32>,
-    /// It is a person, who wants to use what is made. A user of no files is not.
+    /// It is a person, who uses the files that are made; not a service user without files.
     pub person: bool,
 }
 
-/// What is given up, and what is kept.
+/// The rights that are given up, and those that are kept.
 #[derive(Debug)]
 pub struct Policy {
     /// See [`Mode`].
@@ -87,7 +87,7 @@ pub struct Policy {
     pub places: Vec<PathBuf>,
     /// The way to the keeper.
     pub keeper: Option<deed::Keeper>,
-    /// A switch starts programs (`exec:`), so its thread keeps what they may need.
+    /// A switch starts programs (`exec:`), so its thread keeps the rights that they may need.
     pub programs: bool,
 }
 
@@ -132,12 +132,12 @@ pub fn policy() -> Option<&'static Policy> {
     POLICY.get()
 }
 
-/// The role of the calling thread, if it has given up what it does not need.
+/// The role of the calling thread, if it is confined.
 pub fn current() -> Option<&'static Role> {
     ROLE.get()
 }
 
-/// What is held, in words: for `zbridge status` and -v. `None`: nothing is.
+/// The confinement in words, for `zbridge status` and -v. `None`: there is none.
 pub fn summary() -> Option<String> {
     let policy = policy()?;
     let calls = match (filter::is_supported(), policy.mode) {
@@ -182,7 +182,7 @@ pub fn is_within(path: &Path) -> bool {
     policy().is_none_or(|policy| files::is_within(path, &policy.places))
 }
 
-/// What to do about a path that is in none of the policy's folders.
+/// The hint for a path in none of the policy's folders.
 pub const NOT_A_PLACE: &str = "the bridge's sandbox keeps it to the temporary and run-time folders and those of the \
                                ports it was started with: use one of these, or start the bridge with --sandbox off";
 
@@ -262,7 +262,7 @@ pub fn spawn<T: Send + 'static>(
             enter(role);
             work()
         });
-        // Whoever asked waits for it.
+        // The caller waits for it.
         let _ = answer.send(thread);
     };
     starter.send(Box::new(job)).map_err(|_| io::Error::other("the starter has ended"))?;
@@ -311,7 +311,7 @@ fn confine(policy: &Policy, role: &Role) {
     let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
     if has.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().difference(policy.keep).iter() {
-            // One that this kernel does not know cannot be had.
+            // A capability unknown to this kernel cannot be gained.
             let _ = remove_capability_from_bounding_set(capability);
         }
     }

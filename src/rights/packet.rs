@@ -45,7 +45,7 @@ impl Fault {
     }
 }
 
-/// Sends `what`, with `fds` beside it.
+/// Sends `what`, with `fds` attached.
 ///
 /// # Errors
 /// The other end is gone.
@@ -65,7 +65,7 @@ pub fn send(socket: impl AsFd, what: &impl Serialize, fds: &[BorrowedFd<'_>]) ->
 /// socket does not.
 ///
 /// # Errors
-/// EAGAIN, and EPROTO for what is not understood.
+/// EAGAIN, and EPROTO for an invalid message.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Option<(T, Vec<OwnedFd>)>, Errno> {
     let mut room = vec![0; PACKET];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];

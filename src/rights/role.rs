@@ -1,9 +1,9 @@
-//! What a thread does, as the system calls that it makes.
+//! The roles of threads, as lists of system calls.
 //!
 //! A [`Role`] stands beside the code that needs it and names its calls, most of them by the groups here. The names are
 //! the kernel's; those that a processor's Linux does not have are left out there.
 
-/// What a thread is for.
+/// The role of a thread.
 #[derive(Debug)]
 pub struct Role {
     /// In a word.
@@ -157,10 +157,10 @@ pub const FILES: &[&str] = &[
     "ioctl",
 ];
 
-/// Files to read: who is at the other end, what the system settles.
+/// Reading files: peers' processes, system settings.
 pub const READ: &[&str] = &["openat", "open", "readlink", "readlinkat", "statfs", "fstatfs", "getdents64"];
 
-/// To take away what was made, and to see that it still is that.
+/// Removing files that were made, after checking their identity.
 pub const REMOVE: &[&str] = &["unlink", "unlinkat", "rmdir", "readlink", "readlinkat", "stat", "lstat", "flock"];
 
 /// News of a terminal's device.
@@ -261,13 +261,13 @@ table!(EVERYWHERE:
     vmsplice = SYS_vmsplice, wait4 = SYS_wait4, waitid = SYS_waitid, write = SYS_write, writev = SYS_writev,
 );
 
-// Those of 64 bits: others have calls of other names.
+// 64-bit architectures: others have calls of other names.
 #[cfg(target_pointer_width = "64")]
 table!(WIDE: accept = SYS_accept, fadvise64 = SYS_fadvise64, mmap = SYS_mmap, newfstatat = SYS_newfstatat);
 #[cfg(not(target_pointer_width = "64"))]
 static WIDE: &[(&str, i64)] = &[];
 
-// What newer processors' Linux has left out.
+// Calls that Linux does not have on newer architectures.
 #[cfg(target_arch = "x86_64")]
 table!(OLD:
     access = SYS_access, chmod = SYS_chmod, chown = SYS_chown, dup2 = SYS_dup2, epoll_wait = SYS_epoll_wait,

@@ -1,5 +1,5 @@
-//! How often something may be done: a token bucket, for answers that a stranger can cause, such as ICMP errors (RFC 1812,
-//! section 4.3.2.8; RFC 4443, section 2.4).
+//! Rate limit: a token bucket, for answers that a stranger can cause, such as ICMP errors (RFC 1812, section 4.3.2.8;
+//! RFC 4443, section 2.4).
 
 use crate::time::{Duration, Instant};
 

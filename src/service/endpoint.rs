@@ -3,11 +3,11 @@
 //! # Theory of operation
 //! Ethernet, ARP, ND, MLD and echo are done here (`link`, `icmp`); TCP is smoltcp's, with one socket set for each
 //! connection (`stack`, `flows`). [`Endpoint::handle_frame`] takes one frame and does what that frame asks for;
-//! answers that are due on the spot wait in an outbox. [`Endpoint::poll_transmit`] gives out that and then the segments
-//! of the connections that have something to do, a few of each in turn, up to the caller's budget. So one call does a
-//! bounded amount of work, whatever comes in, and nothing is allocated for a frame in steady state.
+//! immediate answers wait in an outbox. [`Endpoint::poll_transmit`] sends the outbox and then segments of the
+//! connections that have work, a few of each in turn, up to the caller's budget. So one call does a bounded amount of
+//! work, whatever comes in, and nothing is allocated for a frame in steady state.
 //!
-//! What a peer sends can end its connection, and no more: limits bound connections, neighbours and waiting packets,
+//! A peer can end its own connection, and do no other harm: limits bound connections, neighbours and waiting packets,
 //! and each frame that is not used is counted in [`Stats`].
 //!
 //! The caller's loop: `handle_frame` for what came, the service's work on [`Endpoint::poll_event`], `poll_transmit` as
@@ -15,8 +15,7 @@
 //!
 //! A smaller MTU on the path is learned from the router that tells of it ([`super::path_mtu`]).
 //!
-//! Not done: fragments are not put together, addresses are not tried out before use (no DAD), and routers are not
-//! discovered.
+//! Not done: reassembly of fragments, duplicate address detection, and router discovery.
 
 mod addresses;
 mod config;
@@ -64,7 +63,7 @@ const REPLIES: usize = 256;
 /// See the module.
 pub struct Endpoint {
     now: Instant,
-    /// Where the frame came from that is being looked at.
+    /// The ingress of the frame being handled.
     ingress: Ingress,
     mtu: usize,
     link: LinkLayer,
@@ -80,7 +79,7 @@ impl Endpoint {
     /// An endpoint that has not sent anything yet; it announces itself when it is first polled.
     ///
     /// # Errors
-    /// Of class usage, for addresses, gateways, an MTU or limits that cannot work.
+    /// Class usage: addresses, gateways, an MTU or limits that cannot work.
     pub fn new(config: &EndpointConfig) -> Result<Self> {
         config.check()?;
         let neighbours = Neighbours::new(config.limits.neighbours, config.seed);
@@ -135,25 +134,25 @@ impl Endpoint {
         self.link.neighbours.resolve(now, addr)
     }
 
-    /// The station that has an address, as far as that is known; nobody is asked.
+    /// The station that has an address, if the neighbour table knows it; no ARP or ND is sent.
     pub fn station(&self, addr: IpAddr) -> Option<Station> {
         self.link.neighbours.station(addr)
     }
 
-    /// A packet says that `addr` is at `station`. That counts where nobody has the address; whoever has it is asked first.
+    /// A packet claims that `addr` is at `station`. The claim is taken if nobody has the address; else the holder is
+    /// asked first.
     pub fn meet(&mut self, now: Instant, addr: IpAddr, station: Station) {
         self.link.learn(now, addr, station, true, true);
     }
 
-    /// Asks everybody on the link who has `addr`, whatever is known. The answer comes as any frame does.
+    /// Broadcasts an ARP request for `addr`, known or not. The answer comes as any frame does.
     pub fn ask(&mut self, addr: Ipv4Addr) {
         let probe = neighbour::Probe { addr: addr.into(), mac: None };
         self.link.ask(self.now, probe, &mut self.scratch);
     }
 
-    /// Asks at once who has `addr`, or its gateway, where that is being asked for already and nobody has answered; returns
-    /// whether it is so. For whoever waits for a host that is about to come; others leave the pace to the neighbour table
-    /// (RFC 1122, 2.3.2.1).
+    /// Repeats ARP or ND for `addr`, or its gateway, at once, if it is unanswered so far; returns whether it is. For
+    /// callers that wait for a host about to start; others leave the pace to the neighbour table (RFC 1122, 2.3.2.1).
     pub fn look_again(&mut self, addr: IpAddr) -> bool {
         let hop = self.link.addresses.next_hop(addr).filter(|hop| self.link.neighbours.is_sought(*hop));
         if let Some(hop) = hop {
@@ -168,7 +167,7 @@ impl Endpoint {
         self.handle_frame_from(now, Ingress::ONLY, frame);
     }
 
-    /// The same of a switch, where the frame came in by `ingress`.
+    /// The same behind a switch, which the frame entered by `ingress`.
     pub fn handle_frame_from(&mut self, now: Instant, ingress: Ingress, frame: &[u8]) {
         (self.now, self.ingress) = (now, ingress);
         self.stats.frames_in += 1;
@@ -198,7 +197,7 @@ impl Endpoint {
 
     fn handle_ip(&mut self, now: Instant, (src, dst): (Mac, Mac), packet: ip::Packet<'_>) {
         if packet.fragment.is_some() {
-            // An endpoint puts none together.
+            // An endpoint reassembles none.
             self.stats.fragments += 1;
             return;
         }
@@ -302,7 +301,7 @@ impl Endpoint {
             out(frame);
         };
         let mut given = self.link.outbox.drain(budget, &mut out);
-        // Segments that have to wait for their neighbour are work, too, but not given out.
+        // Segments that wait for their neighbour's MAC are work, too, but not sent.
         let mut left = budget - given;
         while left > 0 {
             let Some(index) = self.flows.take_ready() else { break };
@@ -326,8 +325,8 @@ impl Endpoint {
         given + self.link.outbox.drain(left, &mut out)
     }
 
-    /// When [`Self::poll_transmit`] is to be called next. In the past: at once, and so it is while an event waits, for
-    /// sending can be what finds one out.
+    /// When [`Self::poll_transmit`] is to be called next. In the past: at once; so it is while an event waits, as
+    /// sending may find further ones.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let frames = !self.link.outbox.is_empty() || self.flows.is_ready();
         if frames || self.flows.has_events() || !self.replies.is_empty() {
@@ -336,7 +335,7 @@ impl Endpoint {
         earliest(self.link.poll_timeout(), self.flows.poll_timeout())
     }
 
-    /// Does what is due at `now`; what comes of it is for [`Self::poll_transmit`], which calls this itself.
+    /// Does what is due at `now`; frames of it are for [`Self::poll_transmit`], which calls this itself.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.link.handle_timeout(now, &mut self.scratch);
@@ -352,7 +351,7 @@ impl Endpoint {
     /// held; the peer of one more asks again a second later.
     ///
     /// # Errors
-    /// Of class usage, for a port that is 0 or taken and for a backlog of 0.
+    /// Class usage: a port that is 0 or taken, or a backlog of 0.
     pub fn listen(&mut self, port: u16, backlog: usize) -> Result<ListenerId> {
         self.flows.listen(port, backlog)
     }
@@ -452,8 +451,8 @@ impl Endpoint {
         self.flows.get(conn).map(flow::Flow::peer)
     }
 
-    /// Asks the peer of a connection for a sign of life now, and not only when it has been quiet for a while. A peer that
-    /// has forgotten the connection answers with a RST.
+    /// Sends a keep-alive probe now, and not only when the connection has been idle. A peer that has forgotten the
+    /// connection answers with a RST.
     pub fn probe(&mut self, conn: ConnId) {
         self.flows.with(conn, flow::Flow::probe);
     }

@@ -1,5 +1,4 @@
-//! Who has an address: a lease, and its client, which is a MAC and the identifier that it gives itself, if it gives
-//! itself one.
+//! A DHCP lease, and its client: a MAC and a client identifier, if it sends one.
 //!
 //! Several clients may share a MAC (containers with ipvlan), so the identifier counts (RFC 2131, section 2). Several
 //! machines may share an identifier (copies of one image), so the MAC counts too. An identifier that repeats the MAC
@@ -11,7 +10,7 @@ use crate::wire::Mac;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-/// A client. Without an identifier it stands before all others of the same MAC.
+/// A client. Without an identifier it sorts before all others of the same MAC.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Who {
     /// Its MAC.
@@ -20,7 +19,7 @@ pub struct Who {
     pub id: Option<Vec<u8>>,
 }
 
-/// A lease as people and programs read it.
+/// A lease as reports and files show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lease {
     /// The client's MAC.
@@ -36,14 +35,14 @@ pub struct Lease {
 }
 
 impl Who {
-    /// The client of a MAC that calls itself `id`.
+    /// The client with this MAC and client identifier.
     pub fn new(mac: Mac, id: Option<&[u8]>) -> Self {
         // hardware type 1, Ethernet, and the MAC
         let repeats = |id: &&[u8]| id.split_first() == Some((&1, &mac.0[..]));
         Self { mac, id: id.filter(|id| !id.is_empty() && !repeats(id)).map(<[u8]>::to_vec) }
     }
 
-    /// The identifier as files of leases have it: bytes in hexadecimal, `01:02`; `*` if there is none.
+    /// The identifier as in lease files: bytes in hexadecimal, `01:02`; `*` if there is none.
     pub fn id_text(&self) -> String {
         let Some(id) = &self.id else { return "*".to_owned() };
         id.iter().enumerate().fold(String::new(), |mut text, (at, byte)| {
@@ -52,7 +51,7 @@ impl Who {
         })
     }
 
-    /// Reads what [`Who::id_text`] writes. `None`: it is nothing of the kind.
+    /// Reads [`Who::id_text`]'s format. `None`: it is malformed.
     pub fn read(mac: Mac, text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self::from(mac));

@@ -1,5 +1,5 @@
-//! A service as the thread that runs it sees it: a machine that takes frames, time and events, and gives frames and a next
-//! deadline. Whatever it does beyond the switch it asks its [`Outside`] for, which it has for the time of a call.
+//! The interface of a service to the thread that runs it: frames, time and events go in, frames and a next deadline
+//! come out. Everything beyond the switch goes through the [`Outside`], which is lent for each call.
 
 use crate::frame::{Batch, PortId};
 use crate::service::outside::{Event, Outside};
@@ -13,25 +13,25 @@ use std::time::SystemTime;
 /// A frame that the switch has sent to the service's port.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived<'a> {
-    /// Where it had come in.
+    /// The port by which it entered the switch.
     pub ingress: Ingress,
     /// Its bytes.
     pub frame: &'a [u8],
-    /// What its port said of it; nothing to a service that takes no offloads.
+    /// Its port's offloads: checksum and segmentation. None for a service that takes no offloads.
     pub offload: Offload,
 }
 
-/// What the engine's thread has to know of a service to run it.
+/// A service, as the engine's thread runs it.
 pub trait Service {
     /// Takes a frame.
     fn handle_frame(&mut self, now: Instant, arrived: Arrived<'_>, outside: &mut dyn Outside);
 
-    /// Something outside has changed. A service that has nothing there gets none.
+    /// An event of the outside. A service that has opened nothing there gets none.
     fn handle_event(&mut self, now: Instant, event: Event, outside: &mut dyn Outside) {
         let _ = (now, event, outside);
     }
 
-    /// Whoever was at these ports of the switch has left them.
+    /// Peers have left these ports of the switch.
     fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
         let _ = (now, ports);
     }
@@ -45,39 +45,40 @@ pub trait Service {
     /// Puts frames into `out`, a bounded number, as many as fit. True if there may be more at once.
     fn poll_transmit(&mut self, now: Instant, outside: &mut dyn Outside, out: &mut Batch) -> bool;
 
-    /// What there is to tell of it, when that has changed; `wall` is the clock of people. Most have nothing to tell: they
-    /// are up as long as they run.
+    /// A new report, if something has changed; `wall` is the wall clock. Most services have none: they are up as long
+    /// as they run.
     fn poll_report(&mut self, now: Instant, wall: fn() -> SystemTime) -> Option<Report> {
         let _ = (now, wall);
         None
     }
 
-    /// Whether frames may stand for several, and have their checksums left to whoever sends them, in both directions.
+    /// Whether frames may have offloads, in both directions: super-frames to be segmented, and checksums left to the
+    /// sender.
     fn takes_offloads(&self) -> bool {
         false
     }
 
-    /// The port is no more: no frame will come, and what is sent goes nowhere. What was accepted for the outside may still
+    /// The port is closed: no frame will come, and frames sent go nowhere. Bytes accepted for the outside may still
     /// leave ([`Service::unsent`]); nothing new is to be accepted.
     fn handle_closed(&mut self, now: Instant, outside: &mut dyn Outside) {
         let _ = (now, outside);
     }
 
-    /// What was accepted for the outside and has not left, if there is any.
+    /// Bytes accepted for the outside that have not left.
     fn unsent(&self, outside: &dyn Outside) -> Vec<Unsent> {
         let _ = outside;
         Vec::new()
     }
 }
 
-/// Bytes that a service has accepted for something outside.
+/// Bytes that a service has accepted for the outside and not sent yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Unsent {
-    /// What they came through.
+    /// Their origin, for the message: "a gateway".
     pub from: String,
     /// How many.
     pub bytes: usize,
-    /// Somebody is there to take them.
+    /// The other end is there to take them.
     pub taken: bool,
 }

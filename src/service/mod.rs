@@ -1,9 +1,9 @@
-//! Services: what sits on a port of the switch and is neither a wire nor a process of its own.
+//! Services: programs inside the process that sit on a port of the switch.
 //!
 //! Each is built on an [`endpoint::Endpoint`], a user-space host with MAC, IP addresses and TCP. All of it is sans-I/O:
 //! frames, events and time come in as arguments, frames and a next deadline come out. A service knows neither the switch
-//! nor a descriptor: what it does beyond its port it asks of its [`outside::Outside`]. The thread that runs one belongs to
-//! the engine.
+//! nor a descriptor: sockets, files and disks are its [`outside::Outside`]'s. The thread that runs one belongs to the
+//! engine.
 //!
 //! # The plan
 //! Imports point downwards only; `tests/architecture` checks it here as it does in the whole house.
@@ -14,11 +14,11 @@
 //! | [`nat`] | the gateway: flows of guests are sockets of the host |
 //! | [`lan`] | the servers of a gateway's network: DHCP, DNS, TFTP, router advertisements |
 //! | [`ping_host`], [`prober`] | a host that only answers, and one that only asks |
-//! | [`questions`] | what a gateway asks its servers |
+//! | [`questions`] | between a gateway and its servers: datagrams and answers |
 //! | [`endpoint`] | the user-space host |
-//! | [`machine`] | a service as its thread sees it |
-//! | [`outside`], [`report`] | what a service may ask of the machine, and what it tells of itself |
-//! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | who has sent something, and what is held for whom |
+//! | [`machine`] | the trait of a service, for the thread that runs it |
+//! | [`outside`], [`report`] | sockets, files and disks of the machine; state and counters for `status` |
+//! | [`station`], [`shares`], [`allowance`], [`lease`], [`path_mtu`] | senders, shares, rate limits, leases, MTUs |
 //! | [`table`] | flows by key, socket, turn and deadline |
 
 pub(crate) mod allowance;
@@ -63,10 +63,10 @@ pub(crate) fn is_one(spec: &PortSpec) -> bool {
     }
 }
 
-/// Makes the service of a port, which obtains from `outside` what it works with. `seed` is a number that nobody can guess.
+/// Makes the service of a port, which opens its sockets and files through `outside`. `seed` is a secret random number.
 ///
 /// # Errors
-/// Addresses or devices that cannot be, what cannot be opened, or a port that is no service.
+/// Invalid addresses or devices, a failure to open something, or a port that is no service.
 pub(crate) fn make(
     spec: &PortSpec,
     now: Instant,

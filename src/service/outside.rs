@@ -1,12 +1,12 @@
-//! The outside as a service sees it: things of the machine by name, and nothing that waits.
+//! The outside of a service: sockets, files and disks of the machine by name, and no call that blocks.
 //!
-//! A service is a machine without descriptors. Whoever runs it owns the sockets, terminals, files and disks, and is its
-//! [`Outside`]: every call is answered at once, `WouldBlock` where something has nothing or takes nothing, and an [`Event`]
-//! tells when that has changed. So neither side makes the other's memory grow: what a service does not read stays where it
-//! is, and what is not taken stays with the service. A script is an outside, too, which is how services are tested.
+//! A service has no descriptors. Its [`Outside`] owns the sockets, terminals, files and disks: every call returns at
+//! once, `WouldBlock` where nothing can be read or written, and an [`Event`] tells when that has changed. So neither
+//! side makes the other's memory grow: unread bytes stay in the socket, and unsent ones in the service. A script is an
+//! outside, too: so services are tested.
 //!
-//! What a service always works with it obtains at its beginning (a [`Want`]); connections come and go. Only what may wait for
-//! a disk is a question with an answer that comes later, by name as everything: a [`Job`], and what is done with a file.
+//! Permanent things are opened at the start (a [`Want`]); connections come and go. Only disks and files, which may
+//! block, answer later, by name: a [`Job`], or a [`FileAnswer`].
 
 use crate::codec::ByteQueue;
 use crate::config::value::HostPort;
@@ -20,11 +20,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// The name of a socket, or of what is used as one: a terminal, a file, a disk. Never used twice.
+/// The name of a socket, terminal, file or disk. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SocketId(pub u64);
 
-/// Something that a service works with from its beginning.
+/// Something that a service opens at its start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Want {
@@ -32,16 +32,16 @@ pub enum Want {
     Tcp {
         /// The address; port 0 takes a free one.
         addr: HostPort,
-        /// Clients take turns: one that is there may leave unread what it was sent for as long as it likes.
+        /// One client at a time, which may leave its bytes unread for as long as it likes.
         single: bool,
         /// How long a client may be silent before it counts as gone.
         patience: Duration,
     },
-    /// A socket at this path, for those of the access, whose clients take turns.
+    /// A UNIX socket at this path with this access; one client at a time.
     Unix(PathBuf, Access),
-    /// A pseudo-terminal with a link to it at this path, likewise. Its stream is there from the beginning.
+    /// A pseudo-terminal with a link to it at this path, and this access. Its stream is there from the beginning.
     Pty(PathBuf, Access),
-    /// A file that what is sent is appended to. Nothing comes from it.
+    /// A file to append to. Nothing is read from it.
     Append(PathBuf),
     /// A file or a pipe to be read.
     Read(PathBuf),
@@ -51,9 +51,9 @@ pub enum Want {
         image: PathBuf,
         /// It is never written.
         read_only: bool,
-        /// What is written is kept aside.
+        /// Copy on write: the image stays as it is.
         cow: bool,
-        /// It may look like another format.
+        /// Raw blocks, even if they look like another format.
         raw: bool,
     },
     /// An address of the host whose clients, or datagrams, lead to a guest.
@@ -71,19 +71,19 @@ pub enum Want {
     Leases(PathBuf),
 }
 
-/// What a want turned out to be.
+/// The result of a [`Want`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Found {
-    /// As it was wanted.
+    /// Open.
     Ready,
     /// A listener, at this address.
     Listening(SocketAddr),
     /// A disk of so many blocks of 512 bytes.
     Disk(u64),
-    /// A folder in which these files, that should be there, are not.
+    /// A folder that lacks these of the expected files.
     Missing(Vec<String>),
-    /// The leases that were kept.
+    /// The leases from the file.
     Leases(Vec<Lease>),
 }
 
@@ -97,19 +97,19 @@ impl Found {
     }
 }
 
-/// What came of a job: its number, and what was read (nothing for other jobs).
+/// The result of a job: its number, and the bytes read (none for other jobs).
 pub type JobDone = (u32, std::result::Result<Vec<u8>, JobError>);
 
-/// Something has changed. It stays readable, or writable, until a call says `WouldBlock`.
+/// An event of a socket. It stays readable, or writable, until a call says `WouldBlock`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// What.
+    /// The socket.
     pub socket: SocketId,
     /// It has bytes, datagrams, clients or finished jobs, or has come to its end.
     pub readable: bool,
     /// It takes bytes, or its connection stands or has failed.
     pub writable: bool,
-    /// Something was refused on the way: see [`Outside::refused`].
+    /// A datagram did not arrive: see [`Outside::refused`].
     pub refused: bool,
 }
 
@@ -119,7 +119,7 @@ pub struct Event {
 pub enum Datagrams {
     /// UDP.
     Udp,
-    /// ICMP echo: the kernel writes the identifier, and gives only answers to what was asked. A message is the ICMP
+    /// ICMP echo: the kernel sets the identifier, and delivers only replies to its requests. A datagram is the ICMP
     /// message from its type on.
     Echo,
 }
@@ -127,17 +127,17 @@ pub enum Datagrams {
 /// A datagram that did not arrive, as an ICMP error or the host's own routing told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused {
-    /// Where it was sent.
+    /// Its destination.
     pub to: SocketAddr,
-    /// Who said so, where that is known.
+    /// The sender of the ICMP error, where that is known.
     pub by: Option<IpAddr>,
-    /// Of a ping, its sequence number.
+    /// The sequence number of a ping.
     pub number: u16,
     /// Why.
     pub why: Refusal,
 }
 
-/// Why something did not arrive.
+/// Why a datagram did not arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -149,15 +149,15 @@ pub enum Refusal {
     Network,
     /// A rule forbids it.
     Prohibited,
-    /// Nobody here has the address that it is from.
+    /// Its source address is not valid here.
     Source,
-    /// It was on its way for too long.
+    /// Its hop limit was exceeded.
     Hops,
-    /// It is longer than this many bytes of IP packet, which is what a link on the way carries.
+    /// It exceeds the path MTU, this many bytes of IP packet.
     TooBig(u16),
 }
 
-/// What was done with a file.
+/// The result of an operation on a file.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FileAnswer {
@@ -165,7 +165,7 @@ pub enum FileAnswer {
     Opened {
         /// Its name.
         file: u64,
-        /// Its bytes. Otherwise there is no such file below the folder, or it cannot be read.
+        /// Its length. `Err`: there is no such file below the folder, or it cannot be read.
         size: io::Result<u64>,
     },
     /// It was read.
@@ -174,31 +174,31 @@ pub enum FileAnswer {
         file: u64,
         /// From this byte on.
         offset: u64,
-        /// As many bytes as were wanted. Otherwise it is shorter, or cannot be read.
+        /// As many bytes as were wanted. `Err`: it is shorter, or cannot be read.
         bytes: io::Result<Vec<u8>>,
     },
     /// It was written to.
     Written {
         /// Its name.
         file: u64,
-        /// Otherwise there is no room.
+        /// `Err`: there is no room.
         done: io::Result<()>,
     },
-    /// It has its place.
+    /// It was renamed to its path.
     Kept {
         /// Its name.
         file: u64,
-        /// Otherwise it cannot have it.
+        /// `Err`: it cannot be.
         done: io::Result<()>,
     },
 }
 
-/// What a service may ask of the machine.
+/// System calls of a service: sockets, files, disks and terminals.
 pub trait Outside {
-    /// Opens what a service works with from its beginning. This may take its time, as nothing else does.
+    /// Opens something at the service's start. The only call that may block.
     ///
     /// # Errors
-    /// It cannot be opened, and what to do about it.
+    /// It cannot be opened; the error has a hint.
     fn obtain(&mut self, want: &Want) -> Result<(SocketId, Found)> {
         Err(Error::usage(format!("{want:?}: there is none here")))
     }
@@ -209,7 +209,7 @@ pub trait Outside {
     /// Where it fails at once, or there are no descriptors left.
     fn connect(&mut self, to: SocketAddr) -> io::Result<SocketId>;
 
-    /// The same towards a name, which is looked up first. The other end is asked for signs of life when it is silent.
+    /// The same to a host name, which is looked up first. The connection has keep-alive probes.
     ///
     /// # Errors
     /// As [`Outside::connect`].
@@ -218,7 +218,7 @@ pub trait Outside {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// How a connection that was begun stands.
+    /// The state of a connection that was begun.
     ///
     /// # Errors
     /// `WouldBlock` while it is under way; otherwise why it failed.
@@ -230,7 +230,7 @@ pub trait Outside {
     /// There are no descriptors left, or the system allows none of this kind.
     fn open(&mut self, kind: Datagrams, v6: bool) -> io::Result<SocketId>;
 
-    /// Takes the next client of a listener, and where it comes from: of one at a path, the unspecified address.
+    /// Accepts the next client of a listener, with its address: the unspecified one for a UNIX socket.
     ///
     /// # Errors
     /// `WouldBlock` where there is none.
@@ -239,10 +239,10 @@ pub trait Outside {
     /// Sends bytes on a connection; returns how many were taken.
     ///
     /// # Errors
-    /// `WouldBlock` where none are, and what ended the connection.
+    /// `WouldBlock` where none are, or the error that ended the connection.
     fn send(&mut self, socket: SocketId, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Sends the first of these chunks, several in one call where that is possible. They stay.
+    /// Sends the first of these chunks, several in one call (gather) where that is possible. They stay in the queue.
     ///
     /// # Errors
     /// As [`Outside::send`].
@@ -256,31 +256,31 @@ pub trait Outside {
     /// As [`Outside::send`].
     fn recv(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<usize>;
 
-    /// Whether somebody is at the other end: a program may leave a terminal, and come back. Other streams end.
+    /// Whether a program has the other end open: of a terminal it may leave, and come back. Other streams end.
     fn is_there(&self, socket: SocketId) -> bool {
         let _ = socket;
         true
     }
 
-    /// Bytes that were taken for a file and are not written yet. What a kernel has taken has left.
+    /// Bytes queued for a file and not written yet. Bytes in a kernel's buffer count as sent.
     fn unwritten(&self, socket: SocketId) -> usize {
         let _ = socket;
         0
     }
 
-    /// Shows the other end of a serial line what the host has set, as far as it can see that. Returns what is to be sent
-    /// behind all that was sent before: the beginning of a break, as the program there reads it.
+    /// Applies a serial line's settings to the other end, as far as it has them. Returns bytes to append to the stream:
+    /// the beginning of a break, as the program there reads it.
     fn set_line(&mut self, socket: SocketId, line: &Line) -> Vec<u8> {
         let _ = (socket, line);
         Vec::new()
     }
 
-    /// Asks the other end of a connection for a sign of life now.
+    /// Sends a keep-alive probe now.
     fn probe(&mut self, socket: SocketId) {
         let _ = socket;
     }
 
-    /// Gives a disk something to do.
+    /// Queues a job for a disk.
     fn submit(&mut self, disk: SocketId, job: Job) {
         let _ = (disk, job);
     }
@@ -291,7 +291,7 @@ pub trait Outside {
         None
     }
 
-    /// Gives datagrams that a socket of one family sends from now on this hop limit, where that is possible.
+    /// Sets the hop limit of the datagrams of a socket of one family, where that is possible.
     fn set_hops(&mut self, socket: SocketId, v6: bool, hops: u8) {
         let _ = (socket, v6, hops);
     }
@@ -299,7 +299,7 @@ pub trait Outside {
     /// Sends a datagram.
     ///
     /// # Errors
-    /// It was not sent; that may concern an earlier one.
+    /// It was not sent; the error may be an earlier datagram's.
     fn send_to(&mut self, socket: SocketId, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
 
     /// Receives a datagram, and where it comes from.
@@ -308,8 +308,8 @@ pub trait Outside {
     /// As [`Outside::send_to`], and `WouldBlock` where there is none.
     fn recv_from(&mut self, socket: SocketId, room: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
 
-    /// Receives a datagram as [`Outside::recv_from`] does, and tells at which of the host's addresses, where the socket may be
-    /// asked at several.
+    /// Receives a datagram as [`Outside::recv_from`] does, with its destination address, where the socket listens on
+    /// several.
     ///
     /// # Errors
     /// As [`Outside::recv_from`].
@@ -317,7 +317,7 @@ pub trait Outside {
         self.recv_from(socket, room).map(|(length, from)| (length, from, None))
     }
 
-    /// Sends a datagram from that address.
+    /// Sends a datagram from the source address `at`.
     ///
     /// # Errors
     /// As [`Outside::send_to`].
@@ -326,8 +326,8 @@ pub trait Outside {
         self.send_to(socket, bytes, to)
     }
 
-    /// Whether datagrams of a socket of one family that are too long for their way are refused from now on, and not sent
-    /// as fragments, where that is possible. [`Outside::refused`] tells of it.
+    /// Sets don't-fragment for a socket of one family, where that is possible: datagrams over the path MTU are refused,
+    /// and [`Outside::refused`] tells of it.
     fn keep_whole(&mut self, socket: SocketId, v6: bool, whole: bool) {
         let _ = (socket, v6, whole);
     }
@@ -335,60 +335,59 @@ pub trait Outside {
     /// The next datagram that did not arrive.
     fn refused(&mut self, socket: SocketId) -> Option<Refused>;
 
-    /// Tells the other end of a connection that nothing more will be sent.
+    /// Sends a FIN.
     fn shutdown(&mut self, socket: SocketId);
 
     /// Closes a socket. `abort`: its connection is reset.
     fn close(&mut self, socket: SocketId, abort: bool);
 
-    /// Whether `addr` is one of the host's own at this moment, on whichever of its interfaces.
+    /// Whether `addr` is one of the host's own at this moment, on any interface.
     fn is_own(&mut self, addr: IpAddr) -> bool {
         addr.is_loopback()
     }
 
-    /// The resolvers that the host itself asks, as they are now.
+    /// The host's own DNS resolvers, as they are now.
     fn resolvers(&mut self) -> Vec<SocketAddr> {
         Vec::new()
     }
 
-    /// Has the leases kept, as they are now, if there is a place for them.
+    /// Writes the leases to their file, if there is one.
     fn save_leases(&mut self, leases: Vec<Lease>) {
         let _ = leases;
     }
 
-    /// Has a file of the folder that is served opened for reading, under a name that was never used before.
-    /// [`Outside::poll_file`] tells what came of it; nobody waits for that.
+    /// Opens a file of the served folder for reading, under a fresh name. The result comes by [`Outside::poll_file`].
     fn open_file(&mut self, file: u64, path: &str) {
         let _ = (file, path);
     }
 
-    /// Has `len` bytes read from `offset` on. As [`Outside::open_file`].
+    /// Reads `len` bytes from `offset` on. As [`Outside::open_file`].
     fn read_file(&mut self, file: u64, offset: u64, len: usize) {
         let _ = (file, offset, len);
     }
 
-    /// The next thing that was done with a file.
+    /// The next result of an operation on a file.
     fn poll_file(&mut self) -> Option<FileAnswer> {
         None
     }
 
-    /// Has a file made in the folder that is served, for writing, under a name that was never used before. It is at `path`
-    /// once it is [kept](Outside::keep_file). [`FileAnswer::Opened`] tells what came of it.
+    /// Creates a file in the served folder, for writing, under a fresh name. It is at `path` once it is
+    /// [kept](Outside::keep_file). The result is a [`FileAnswer::Opened`].
     fn create_file(&mut self, file: u64, path: &str) {
         let _ = (file, path);
     }
 
-    /// Has bytes written to a file that was made, from `offset` on.
+    /// Writes bytes to a file that was created, from `offset` on.
     fn write_file(&mut self, file: u64, offset: u64, bytes: Vec<u8>) {
         let _ = (file, offset, bytes);
     }
 
-    /// A file that was made is whole, and is to take the place of the one that was at its path.
+    /// Renames a created file, which is whole, to its path, over the old one.
     fn keep_file(&mut self, file: u64) {
         let _ = file;
     }
 
-    /// Closes a file. One that was made and not kept goes.
+    /// Closes a file. One that was created and not kept is deleted.
     fn close_file(&mut self, file: u64) {
         let _ = file;
     }

@@ -1,9 +1,9 @@
-//! Path MTU (RFC 1191, RFC 8201): what a router behind the switch says of a packet that was too big for its next link,
-//! and what that means for later ones.
+//! Path MTU discovery (RFC 1191, RFC 8201): ICMP "too big" from routers behind the switch, and the path MTUs learned by
+//! it.
 //!
-//! A service is the first router of the way to a guest, and not always the last: a tunnel, or a serial line with a host of
-//! its own at its end, may carry less than the switch does. Who cannot pass a packet on says so by ICMP, with the packet's
-//! beginning; who has sent it then sends smaller ones.
+//! A service is the first router of the way to a guest, and not always the last: a tunnel, or a serial line with a host
+//! at its end, may have a smaller MTU than the switch. A router that cannot forward a packet quotes its beginning in an
+//! ICMP message; the sender then sends smaller ones.
 
 use crate::service::shares::Shares;
 use crate::service::station::Station;
@@ -13,37 +13,37 @@ use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// The least that is believed of a way of IPv4: a serial line of old (RFC 1191, 7.1), below which there is only what every
-/// link has to carry, 68. Linux believes no less than 552 (`ip_rt_min_pmtu`), and lets what is longer than the way be cut; a
-/// device that reassembles no fragments would then get nothing. Here only who is on the way is believed
-/// ([`Station::is_on_the_way_to`]), and makes only his own slow ([`Paths`]).
+/// The least path MTU believed of IPv4: an old serial line's (RFC 1191, 7.1); below it there is only 68, which every
+/// link has to carry. Linux believes no less than 552 (`ip_rt_min_pmtu`), and lets longer packets be fragmented; a
+/// device without reassembly would then get nothing. Here only a station on the way is believed
+/// ([`Station::is_on_the_way_to`]), and slows only its own traffic ([`Paths`]).
 pub const LEAST_V4: u16 = 296;
 /// The same of IPv6 (RFC 8200, 5).
 pub const LEAST_V6: u16 = 1280;
-/// What links carry, for routers that do not say it (RFC 1191, 7.1).
+/// Plateau MTUs, for routers that do not report one (RFC 1191, 7.1).
 const PLATEAUS: [u16; 9] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
 /// A way is tried with larger packets again after this long (RFC 1191, 6.3: not below ten minutes).
 const LASTS: Duration = Duration::from_secs(600);
-/// Ways that are remembered.
+/// Path MTUs that are remembered.
 const WAYS: usize = 256;
 
 /// A router has dropped a packet that was too big.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooBig<'a> {
-    /// Who had sent it.
+    /// The packet's source.
     pub src: IpAddr,
-    /// To whom.
+    /// Its destination.
     pub dst: IpAddr,
-    /// The protocol in it.
+    /// Its protocol.
     pub protocol: u8,
-    /// Bytes of the longest packet that fits.
+    /// The next hop's MTU.
     pub mtu: u16,
     /// Its payload, as far as that was quoted: eight bytes at least.
     pub quote: &'a [u8],
 }
 
 impl<'a> TooBig<'a> {
-    /// Reads "fragmentation needed" of IPv4, and "packet too big" of IPv6. `None`: the packet says something else.
+    /// Reads "fragmentation needed" of IPv4, and "packet too big" of IPv6. `None`: it is another packet.
     #[inline]
     pub fn read(packet: &Packet<'a>) -> Option<Self> {
         if matches!(packet.protocol, ICMPV4 | ICMPV6) { Self::read_icmp(packet) } else { None }
@@ -65,7 +65,7 @@ impl<'a> TooBig<'a> {
 fn read_v4(told: u16, quoted: &[u8]) -> Option<TooBig<'_>> {
     let (&[version, _, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3], _) =
         quoted.split_first_chunk::<20>()?;
-    // Only the first fragment of a packet says what that carries.
+    // Only the first fragment of a packet has the transport header.
     if version >> 4 != 4 || u16::from_be_bytes([f0, f1]) & 0x1fff != 0 {
         return None;
     }
@@ -92,11 +92,11 @@ fn read_v6(told: u16, quoted: &[u8]) -> Option<TooBig<'_>> {
     (version >> 4 == 6).then_some(TooBig { src: IpAddr::from(*src), dst: IpAddr::from(*dst), protocol, mtu, quote })
 }
 
-/// What the ways to guests carry, where that is less than the switch does.
+/// Path MTUs to guests that are smaller than the switch's.
 ///
-/// A way is known by the address to which it leads and by the station to which its packets go. A guest that uses another's
-/// address, for a datagram or a connection of its own, is told of by itself, and says nothing of the other's way. Each port
-/// of the switch has its share of the ways that are remembered.
+/// A path's key is its destination address and the station that its packets go to. So a guest that uses another's
+/// address has an entry of its own, and cannot change the other's. Each port of the switch has its share of the
+/// entries.
 #[derive(Default)]
 pub struct Paths {
     ways: HashMap<(IpAddr, Station), (u16, Instant), RandomState>,
@@ -104,7 +104,7 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// The way to `addr` by way of `whom` carries `mtu` bytes.
+    /// Notes the path MTU to `addr` by way of `whom`.
     pub fn note(&mut self, now: Instant, addr: IpAddr, whom: Station, mtu: u16) {
         let known = self.of(now, addr, whom).map_or(mtu, |known| known.min(mtu));
         if self.ways.insert((addr, whom), (known, now)).is_none() {
@@ -113,7 +113,8 @@ impl Paths {
         }
     }
 
-    /// Forgets a way of who has more than his share, or of who has most, where there are too many.
+    /// Evicts an entry of the port itself if it is over its share, or of the port that has most, where there are too
+    /// many.
     fn make_room(&mut self, whom: Station) {
         let within = self.shares.is_within(whom.port(), WAYS);
         if self.ways.len() <= WAYS && within {
@@ -127,10 +128,10 @@ impl Paths {
         }
     }
 
-    /// What the way to `addr` by way of `whom` carries, where that was told lately.
+    /// The path MTU to `addr` by way of `whom`, if it was reported lately.
     #[inline]
     pub fn of(&self, now: Instant, addr: IpAddr, whom: Station) -> Option<u16> {
-        // Most often nobody has told anything.
+        // The usual case: no entry at all.
         if self.ways.is_empty() { None } else { self.find(now, addr, whom) }
     }
 

@@ -14,13 +14,13 @@ use crate::time::{Duration, Instant, earliest};
 /// Data of one ping, in bytes: what ping(8) sends.
 const DATA: usize = 56;
 
-/// What has become of the pings.
+/// Statistics of the pings.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct PingStats {
-    /// Questions sent.
+    /// Requests sent.
     pub sent: u64,
-    /// Answers received; later ones to the same question do not count.
+    /// Replies received; duplicates do not count.
     pub received: u64,
     /// Shortest round trip.
     pub min: Option<Duration>,
@@ -62,7 +62,7 @@ impl PingHost {
     /// A host that pings `peer` every `interval` (not below a millisecond), first when it is first polled.
     ///
     /// # Errors
-    /// Those of [`Endpoint::new`].
+    /// As [`Endpoint::new`].
     pub fn new(config: &EndpointConfig, peer: IpAddr, interval: Duration) -> Result<Self> {
         Ok(Self {
             endpoint: Endpoint::new(config)?,
@@ -80,7 +80,7 @@ impl PingHost {
         &self.endpoint
     }
 
-    /// What has become of the pings.
+    /// Statistics of the pings.
     pub fn stats(&self) -> PingStats {
         self.stats
     }
@@ -115,7 +115,7 @@ impl Service for PingHost {
         self.next = now + self.interval;
         self.seq = self.seq.wrapping_add(1);
         self.stats.sent += 1;
-        // Without a route it counts as sent and not answered, which is what it is.
+        // Without a route it counts as sent and not answered.
         let _ = self.endpoint.ping(now, self.peer, self.ident, self.seq, &[0x5a; DATA]);
     }
 }

@@ -1,9 +1,9 @@
-//! A host that asks another whether it is there: by ping, or by opening a TCP connection.
+//! A host that probes whether another is up: by ping, or by opening a TCP connection.
 //!
-//! Sans-I/O as the endpoint in it. The question is asked again after an eighth of the time that was waited already, so
-//! whoever is ready soon is noticed within [`SOONEST`], and whoever takes seconds is not asked a hundred times a second.
-//! Each time everybody on the link is asked for the host, too: its first answer to that can be the only thing that is
-//! missing. A connection that stands is the answer, and is reset at once: nothing was said on it.
+//! Sans-I/O as the endpoint in it. A probe is repeated after an eighth of the time waited so far, so a host that is
+//! ready soon is noticed within [`SOONEST`], and one that takes seconds is not probed a hundred times a second. ARP or
+//! ND is repeated each time, too: the host's MAC may be all that is missing. A connection that stands is the answer,
+//! and is reset at once: it has carried nothing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,16 +14,16 @@ use crate::service::machine::{Arrived, Service};
 use crate::service::outside::Outside;
 use crate::time::{Duration, Instant, earliest};
 
-/// After how long a question is asked again at least.
+/// The shortest interval between probes.
 pub const SOONEST: Duration = Duration::from_millis(10);
-/// And at most.
+/// The longest interval between probes.
 pub const INTERVAL: Duration = Duration::from_millis(200);
 /// The identifier of its pings.
 const IDENT: u16 = 0x7a62;
 /// How long a connection may take to stand before it is tried anew: at first, and at most.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1000));
 
-/// What is asked.
+/// The kind of probe, and its target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Question {
     /// Whether this address answers a ping.
@@ -36,9 +36,9 @@ pub enum Question {
 pub struct Prober {
     endpoint: Endpoint,
     question: Question,
-    /// When it is asked next; `None`: it was answered.
+    /// When to probe next; `None`: it was answered.
     next: Option<Instant>,
-    /// When it was asked first.
+    /// When the first probe was sent.
     begun: Option<Instant>,
     /// A connection under way, and when it is given up.
     under_way: Option<(ConnId, Instant)>,
@@ -46,10 +46,10 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A host with the endpoint of `config`, which asks when it is first polled.
+    /// A host with the endpoint of `config`, which probes when it is first polled.
     ///
     /// # Errors
-    /// Those of [`Endpoint::new`].
+    /// As [`Endpoint::new`].
     pub fn new(config: &EndpointConfig, question: Question) -> Result<Self> {
         Ok(Self {
             endpoint: Endpoint::new(config)?,
@@ -61,7 +61,7 @@ impl Prober {
         })
     }
 
-    /// Whether the question was answered. Nothing is asked any more then.
+    /// Whether the target has answered. There are no more probes then.
     pub fn is_answered(&self) -> bool {
         self.next.is_none()
     }
@@ -83,7 +83,7 @@ impl Prober {
         }
     }
 
-    /// How long it has asked for.
+    /// Time since the first probe.
     fn waited(&self, now: Instant) -> Duration {
         self.begun.map_or(Duration::ZERO, |begun| now.since(begun))
     }
@@ -92,7 +92,7 @@ impl Prober {
         (self.waited(now) / 8).clamp(SOONEST, INTERVAL)
     }
 
-    /// Asks who has the host's address, if that is what is missing.
+    /// Repeats ARP or ND for the host, if its MAC is missing.
     fn look_again(&mut self) -> bool {
         self.endpoint.look_again(match self.question {
             Question::Ping(addr) => addr,
@@ -100,11 +100,11 @@ impl Prober {
         })
     }
 
-    /// Asks. That there is no route, or no room for a connection, is as good as no answer.
+    /// Sends a probe. No route, or no room for a connection, counts as no answer.
     fn ask(&mut self, now: Instant) {
         self.begun.get_or_insert(now);
         if self.look_again() {
-            // the question before waits for the answer to this one
+            // the probe before is parked until ARP or ND is answered
             return;
         }
         match self.question {

@@ -1,7 +1,7 @@
-//! Questions of guests to a gateway, and whoever answers them.
+//! Between a gateway and its servers: datagrams from guests, and answers.
 //!
-//! A gateway hands each datagram to one of its own addresses, or to all, to its [`Servers`] first, as a [`Question`]. What
-//! they say is an [`Answer`], to which the gateway puts the headers.
+//! A gateway hands each datagram to one of its own addresses, to multicast or broadcast to its [`Servers`] first, as a
+//! [`Question`]. They reply with an [`Answer`], to which the gateway adds the headers.
 
 use crate::service::endpoint::{Endpoint, Event as StreamEvent};
 use crate::service::lease::Lease;
@@ -14,37 +14,37 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 /// A datagram of a guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// Who sent it.
+    /// Its sender.
     pub from: Station,
-    /// From where; 0.0.0.0 of who has no address yet.
+    /// Its source; 0.0.0.0 while a DHCP client has no address.
     pub src: SocketAddr,
-    /// To which address: one of the gateway's network, a broadcast or a group.
+    /// Its destination: an address of the gateway's network, broadcast or multicast.
     pub dst: SocketAddr,
-    /// What it carries.
+    /// Its payload.
     pub payload: &'a [u8],
 }
 
-/// What a server says.
+/// A server's reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// A UDP datagram.
     Udp {
-        /// From which of the gateway's addresses and ports.
+        /// Its source: an address and port of the gateway.
         src: SocketAddr,
-        /// To a guest, a group or all.
+        /// Its destination: a guest, multicast or broadcast.
         dst: SocketAddr,
-        /// Whose it is on the link, where the address alone does not say.
+        /// The destination MAC, where ARP or ND cannot tell it.
         mac: Option<Mac>,
-        /// What it carries.
+        /// Its payload.
         payload: Vec<u8>,
     },
-    /// No message: the link is asked by ARP who has this address. [`Servers::hear`] takes the answer.
+    /// No datagram: an ARP request for this address. [`Servers::hear`] takes the answer.
     Ask(Ipv4Addr),
     /// An ICMPv6 message of neighbour discovery, checksum included. It leaves with hop limit 255 (RFC 4861, 6.2.1).
     Discovery {
-        /// From which of the gateway's addresses.
+        /// Its source: an address of the gateway.
         src: Ipv6Addr,
-        /// To a guest or a group.
+        /// Its destination: a guest or multicast.
         dst: Ipv6Addr,
         /// As above.
         mac: Option<Mac>,
@@ -53,16 +53,15 @@ pub enum Answer {
     },
 }
 
-/// Servers behind the gateway's addresses. Whatever they need of the host is the gateway's [`Outside`]'s, whose events for
-/// sockets of theirs they are told.
+/// Servers on the gateway's addresses. They share the gateway's [`Outside`], and get the events of their own sockets.
 pub trait Servers: Send {
-    /// Takes a datagram. `false`: nobody serves this address and port, and the gateway does with it what it would.
+    /// Takes a datagram. `false`: no server has this address and port, and the gateway handles the datagram itself.
     fn handle_datagram(&mut self, now: Instant, question: Question<'_>, host: &mut dyn Outside) -> bool;
 
-    /// Takes a router solicitation of whom, its packet's hop limit, and the message, whose checksum is right.
+    /// Takes a router solicitation: its sender, its hop limit, and the message, whose checksum is right.
     fn handle_solicitation(&mut self, now: Instant, from: (Ipv6Addr, Mac), hop_limit: u8, message: &[u8]);
 
-    /// A host said by ARP that it has this address. Returns whether that makes something to do.
+    /// An ARP message has shown that a host has this address. Returns whether there is something to do.
     fn hear(&mut self, now: Instant, whom: Station, addr: Ipv4Addr) -> bool {
         let _ = (now, whom, addr);
         false
@@ -71,13 +70,13 @@ pub trait Servers: Send {
     /// A socket has changed. `false`: it is none of theirs.
     fn handle_event(&mut self, now: Instant, event: Event, host: &mut dyn Outside) -> bool;
 
-    /// Takes what was done with files. Returns whether there was anything.
+    /// Takes results of file operations. Returns whether there were any.
     fn handle_files(&mut self, now: Instant, host: &mut dyn Outside) -> bool {
         let _ = (now, host);
         false
     }
 
-    /// The next answer. Asked after everything that may have made one.
+    /// The next answer. Called after everything that may have made one.
     fn poll_transmit(&mut self, now: Instant, host: &mut dyn Outside) -> Option<Answer>;
 
     /// When [`Servers::handle_timeout`] has something to do.
@@ -86,7 +85,7 @@ pub trait Servers: Send {
     /// Does what is due.
     fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside);
 
-    /// The TCP port on which one listens; [`Servers::hears_stream`] tells at which addresses.
+    /// The TCP port that a server listens on; [`Servers::hears_stream`] tells the addresses.
     fn stream_port(&self) -> Option<u16> {
         None
     }
@@ -102,7 +101,7 @@ pub trait Servers: Send {
         let _ = (now, event, endpoint, host);
     }
 
-    /// Sends what there is to be sent on connections. Asked as [`Servers::poll_transmit`] is, after it.
+    /// Sends bytes on connections. Called after [`Servers::poll_transmit`].
     fn work_streams(&mut self, now: Instant, endpoint: &mut Endpoint) {
         let _ = (now, endpoint);
     }
@@ -118,7 +117,7 @@ pub trait Servers: Send {
         0
     }
 
-    /// Datagrams that were not taken because too many answers waited.
+    /// Datagrams dropped because too many answers waited.
     fn dropped(&self) -> u64 {
         0
     }

@@ -1,9 +1,9 @@
-//! What a service tells of itself: a report that the port keeps, and that is put into words when somebody looks.
+//! Reports of services: the port keeps the newest one, and formats it when it is shown.
 //!
 //! A service gives a [`Report`] whenever something has changed, which may be at every turn. The port keeps the newest one
-//! closed. Whoever shows the port opens it ([`Show::show`]) and finds a [`Shown`]: a state, whom it serves, figures by
-//! name, leases. So a service that counts something new names it here alone: nothing between it and `status --json`
-//! knows which figures there are.
+//! unformatted. `status` formats it ([`Show::show`]) as a [`Shown`]: state, peer, counters by name, leases. So a new
+//! counter is named in its service alone: nothing between the service and `status --json` knows which counters there
+//! are.
 
 use crate::config::Attach;
 use crate::wire::Mac;
@@ -11,59 +11,59 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// A report, still closed.
+/// A report, not formatted yet.
 pub struct Report {
     of: Box<dyn Show>,
     news: bool,
 }
 
-/// What can be put into words.
+/// Something that can be formatted as a [`Shown`].
 pub trait Show: Send {
-    /// Puts it into words.
+    /// Formats it.
     fn show(&self) -> Shown;
 
-    /// How the service stands, alone: [`Standing::state`]. It may be asked at every turn of a switch, and the rest not.
+    /// The state alone: [`Standing::state`]. Cheap enough for every turn of a switch, unlike the rest.
     fn standing(&self) -> Option<&'static str> {
         self.show().standing.map(|standing| standing.state)
     }
 }
 
 impl Report {
-    /// A report that is there when somebody asks.
+    /// A report that wakes nobody.
     pub fn quiet(of: impl Show + 'static) -> Self {
         Self { of: Box::new(of), news: false }
     }
 
-    /// A report that whoever waits for the port, or guards its switch, has to look at.
+    /// A report for those who wait for the port, or guard its switch: a changed state or lease.
     pub fn news(of: impl Show + 'static) -> Self {
         Self { of: Box::new(of), news: true }
     }
 
-    /// Whether it is to be looked at now.
+    /// Whether it is for them.
     pub fn is_news(&self) -> bool {
         self.news
     }
 
-    /// What it says.
+    /// The formatted report.
     pub fn show(&self) -> Shown {
         self.of.show()
     }
 
-    /// How its service stands, alone.
+    /// The state alone.
     pub fn standing(&self) -> Option<&'static str> {
         self.of.standing()
     }
 }
 
-/// What a service shows of itself.
+/// A formatted report.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Shown {
-    /// How it stands. A service that does not say is up as long as it runs.
+    /// Its state. A service without one is up as long as it runs.
     pub standing: Option<Standing>,
-    /// Whom or what it serves, in place of what its port's specification says.
+    /// Its peer, in place of the one in the port's specification.
     pub peer: Option<String>,
-    /// What it counts.
+    /// Its counters.
     pub figures: Vec<Figures>,
     /// The addresses that it has leased, by address.
     pub leases: Arc<[Leased]>,
@@ -79,7 +79,7 @@ impl Show for Shown {
     }
 }
 
-/// How a service stands.
+/// State of a service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Standing {
@@ -100,7 +100,7 @@ impl Standing {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Figures {
-    /// What they are of: `flows`.
+    /// Name of the group: `flows`.
     pub of: &'static str,
     /// Each with its name.
     pub each: Vec<(&'static str, u64)>,

@@ -1,4 +1,4 @@
-//! An outside for tests, which does what the test says.
+//! A mock of the outside, for tests.
 
 use super::machine::{Arrived, Service};
 use super::outside::{Datagrams, Found, Outside, Refused, SocketId, Want};
@@ -22,11 +22,11 @@ pub struct Script {
     pub datagrams: Vec<SocketAddr>,
     /// Bytes of each, if not four.
     pub length: usize,
-    /// At which address of the host a listener is asked.
+    /// The host's address that datagrams come to.
     pub asked: Option<IpAddr>,
-    /// Datagrams that were sent: to whom, and from where, if that was said.
+    /// Datagrams that were sent: destination, and source if it was given.
     pub sent: Vec<(SocketAddr, Option<IpAddr>)>,
-    /// What was said last of whether datagrams may be cut.
+    /// Don't-fragment, as it was last set.
     pub whole: Option<bool>,
     /// Datagrams are too long.
     pub too_long: bool,
@@ -36,26 +36,26 @@ pub struct Script {
     pub clients: usize,
     /// Addresses of the host itself.
     pub own: Vec<IpAddr>,
-    /// A connection ends by this, behind what it gives: as of the kernel, one call is told, and later ones that it is over.
+    /// The error that ends a connection after `gives`: as with the kernel, one call gets it, and later ones the end.
     pub fails: Option<ErrorKind>,
-    /// That was told.
+    /// The error was reported.
     pub failed: bool,
     /// Sockets that were closed by a reset.
     pub aborted: BTreeSet<SocketId>,
     /// There are no more sockets.
     pub exhausted: bool,
-    /// What comes before `gives`.
+    /// Bytes that come before `gives`.
     pub bytes: VecDeque<u8>,
-    /// Behind what is given streams are at their end.
+    /// Streams are at their end after `gives`.
     pub ended: bool,
     /// Streams take nothing for good.
     pub refuses: bool,
-    /// What was dialled.
+    /// Connections that were dialled.
     pub dialled: Vec<SocketId>,
     /// A connection that was begun is under way, or fails.
     pub silent: bool,
     pub unreachable: bool,
-    /// What was closed.
+    /// Sockets that were closed.
     pub closed: Vec<SocketId>,
     pub next: u64,
 }
@@ -170,7 +170,7 @@ pub fn arrived(frame: &[u8]) -> Arrived<'_> {
     Arrived { ingress: Ingress::ONLY, frame, offload: Offload::NONE }
 }
 
-/// What a service sends at this instant.
+/// Frames that a service sends at this instant.
 pub fn sent(service: &mut impl Service, now: Instant, outside: &mut Script) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let mut out = Batch::new(4 * (PREFIX + MAX_FRAME));

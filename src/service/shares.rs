@@ -1,8 +1,7 @@
 //! How much of a bounded supply each port of the switch has taken.
 //!
 //! One port may have seven times as much as is left: seven eighths of all where it is alone, seven eighths of the rest
-//! where another has taken that. So nobody takes all, and whoever comes later finds something, whatever addresses the
-//! others make up.
+//! where another has taken that. So no port takes all, and later ones find a part, whatever addresses the others forge.
 
 use crate::frame::PortId;
 use foldhash::fast::RandomState;
@@ -11,7 +10,7 @@ use std::collections::HashMap;
 /// A port may have this many times what is left.
 const SHARE: usize = 7;
 
-/// Whether who has `own` of a supply of `most`, of which `total` is taken, has less than his share of it.
+/// Whether `own` is less than a port's share of a supply of `most`, of which `total` is taken.
 pub fn is_within(own: usize, total: usize, most: usize) -> bool {
     own < SHARE * most.saturating_sub(total).max(1)
 }
@@ -24,7 +23,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Whether `port` may take one more of a supply of `most`. Of what is used up it may not.
+    /// Whether `port` may take one more of a supply of `most`. Not if it is used up.
     pub fn admits(&self, port: PortId, most: usize) -> bool {
         self.total < most && self.is_within(port, most)
     }

@@ -1,7 +1,7 @@
-//! Who sent a frame, as far as a guest cannot make it up: the port of the switch by which it came.
+//! The sender of a frame, by what a guest cannot forge: the port of the switch by which it came.
 //!
-//! A source address is what a guest says. So what a service holds for its guests, and how much of it, goes by the
-//! [`Ingress`]; an answer goes to the [`Station`] that asked.
+//! A source address can be forged. So a service's limits on what it holds for guests go by the [`Ingress`]; an answer
+//! goes to the [`Station`] that asked.
 
 use crate::frame::PortId;
 use crate::wire::Mac;
@@ -11,21 +11,21 @@ use crate::wire::Mac;
 pub struct Ingress {
     /// The port.
     pub port: PortId,
-    /// It exchanges nothing with other isolated ports, and is not to by way of a service either.
+    /// It exchanges nothing with other isolated ports, through a service neither.
     pub isolated: bool,
 }
 
 impl Ingress {
     /// The port of index 0, not isolated: for a service that is not behind a switch.
     pub const ONLY: Self = Self { port: PortId(0), isolated: false };
-    /// None that there is: for what no guest has made, or where it is not known.
+    /// No port: for things that no guest has made, or of unknown origin.
     pub const NONE: Self = Self { port: PortId(u16::MAX), isolated: false };
 }
 
 /// The sender of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Station {
-    /// Its MAC address, as it says.
+    /// Its source MAC address.
     pub mac: Mac,
     /// Where it is.
     pub ingress: Ingress,
@@ -37,9 +37,9 @@ impl Station {
         self.ingress.port
     }
 
-    /// Whether it is believed that the way to `there`, where packets to somebody go, is narrow. It is either that station or
-    /// the router behind which he is, as both have the MAC that the packets go to, behind the same port of the switch.
-    /// Nobody else sees them, and may make it up, that MAC too.
+    /// Whether its report of a small path MTU to `there`, the next hop of some packets, is believed: it must have the
+    /// same MAC behind the same port of the switch, as the destination or its router has. Nobody else sees the packets;
+    /// others may forge reports, that MAC too.
     pub fn is_on_the_way_to(&self, there: &Self) -> bool {
         (self.mac, self.port()) == (there.mac, there.port())
     }

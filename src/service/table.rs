@@ -1,11 +1,11 @@
-//! Flows, and every way to find one: by its key, by its socket, by its turn, and by its deadline. The connections of an
-//! endpoint are in one, and the flows of a gateway.
+//! The flow table: finds a flow by its key, its socket, its turn or its deadline. The connections of an endpoint are in
+//! one, and the flows of a gateway.
 //!
-//! A flow lives in a slot whose index names it inside the table; the index of one that has gone is given to another. A
-//! packet costs one look into a hash table, and so does an event of a socket, however many flows there are.
+//! A flow lives in a slot, and the slot's index names it; indices are reused. A packet costs one look into a hash
+//! table, and so does an event of a socket, however many flows there are.
 //!
-//! There are so many flows and no more. So that one guest cannot take them all from the others, whatever addresses it
-//! makes up, each port of the switch has its share ([`Shares`]).
+//! The number of flows is bounded. So that one guest cannot take all, whatever addresses it forges, each port of the
+//! switch has its share ([`Shares`]).
 
 mod timers;
 
@@ -18,11 +18,11 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 use timers::Timers;
 
-/// What a table wants to know of its flows.
+/// A flow, as the table uses it.
 pub(crate) trait Flow {
     type Key: Copy + Eq + Hash;
 
-    /// What its packets are known by; stays the same.
+    /// The key that its packets are found by; stays the same.
     fn key(&self) -> Self::Key;
 
     /// The port of the switch that it counts for; stays the same.
@@ -38,7 +38,7 @@ pub(crate) trait Flow {
         self.socket().is_some()
     }
 
-    /// When it has something to do by itself, if at all. Earlier than before only where [`Table::schedule`] is called.
+    /// Its deadline, if any. It may become earlier only if [`Table::schedule`] is called.
     fn due(&self) -> Option<Instant>;
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Table<F: Flow> {
 }
 
 impl<F: Flow> Table<F> {
-    /// For `most` flows. `seed` is a number that nobody can guess, so that nobody can choose keys that collide.
+    /// For `most` flows. `seed` is a secret random number, so that nobody can choose keys that collide.
     pub fn new(seed: u64, most: usize) -> Self {
         Self {
             slots: Vec::new(),
@@ -83,8 +83,8 @@ impl<F: Flow> Table<F> {
         self.len() < self.most && self.is_within(port)
     }
 
-    /// The flow to end so that `port` may have another, the one that is due first: of its own where it has its share, and
-    /// else of the port that has most.
+    /// The flow to evict for a new one of `port`, the one with the first deadline: of `port` itself if it has its
+    /// share, and else of the port that has most.
     pub fn first_to_go(&mut self, port: PortId) -> Option<u32> {
         let whose = self.whose_to_go(port)?;
         loop {
@@ -99,7 +99,7 @@ impl<F: Flow> Table<F> {
         }
     }
 
-    /// Of which port a flow is to end so that `port` may have another.
+    /// The port that loses a flow for a new one of `port`.
     pub fn whose_to_go(&self, port: PortId) -> Option<PortId> {
         if self.is_within(port) { self.shares.greediest() } else { Some(port) }
     }
@@ -149,7 +149,7 @@ impl<F: Flow> Table<F> {
         self.slots.get_mut(index as usize)?.as_mut()
     }
 
-    /// Takes in a flow, whose key no other has.
+    /// Inserts a flow with a new key.
     pub fn insert(&mut self, flow: F) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -182,7 +182,7 @@ impl<F: Flow> Table<F> {
         Some(slot.flow)
     }
 
-    /// A flow that stays has this socket no longer, and counts for nobody.
+    /// A flow that lingers gives up its socket, and counts for no port.
     pub fn forget_socket(&mut self, socket: SocketId) {
         let flow = self.sockets.remove(&socket).and_then(|index| self.get(index));
         if let Some(port) = flow.map(Flow::port) {
@@ -199,7 +199,7 @@ impl<F: Flow> Table<F> {
         }
     }
 
-    /// At least so many flows as wait for their turns.
+    /// An upper bound of the flows that wait for their turns.
     pub fn waiting(&self) -> usize {
         self.ready.len()
     }
@@ -208,7 +208,7 @@ impl<F: Flow> Table<F> {
     pub fn next_ready(&mut self) -> Option<u32> {
         loop {
             let index = self.ready.pop_front()?;
-            // A flow that has gone leaves its index here, which another flow may have by now.
+            // A removed flow leaves its index in the queue, and another flow may have it by now.
             if self.slot(index).is_some_and(|slot| std::mem::take(&mut slot.ready)) {
                 return Some(index);
             }
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!((table.admits(port(0)), table.admits(port(1)), table.shares.of(port(0))), (true, true, 12));
     }
 
-    /// Who floods a full table with new flows has others wait for a look at a few of them, and not at all.
+    /// Flooding a full table with new flows costs others a scan of a few entries, not of all.
     #[test]
     fn room_is_made_without_a_look_at_all_flows() {
         let mut table = Table::new(7, MOST);

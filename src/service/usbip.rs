@@ -1,12 +1,11 @@
 //! `usbip:`: USB devices exported by a host of their own on the switch.
 //!
 //! Theory of operation. The port is an [`Endpoint`] that listens on TCP port 3240, and one [`Server`] with the devices.
-//! A connection is a `Line`: to a peer on the switch through the endpoint, or to a client of the machine itself
-//! through a stream of the outside (`usbip-listen=`). Events, of either side, only mark that something has changed; then one round
-//! (`work`) lets every driver move bytes between a device and its back end, and every line move bytes
-//! between its connection and its session. Both directions push back: a session that does not want bytes is not read
-//! for, so that the window of its connection closes, and what a peer does not take stays in the session, which is
-//! bounded.
+//! A connection is a `Line`: to a peer on the switch through the endpoint, or to a client of the machine itself through
+//! a stream of the outside (`usbip-listen=`). Events, of either side, only set a flag; then one round (`work`) lets
+//! every driver move bytes between a device and its back end, and every line between its connection and its session.
+//! There is back-pressure both ways: while a session takes no bytes its connection is not read, so that the window
+//! closes, and bytes that a peer does not take stay in the session, which is bounded.
 //!
 //! # The walk of a URB
 //! ```text
@@ -21,9 +20,10 @@
 //! handle_event          the back end has something: Outside::recv or Outside::job_done in the next round completes a URB
 //! ```
 //!
-//! A peer that ends its connection gives its device back at once; one that vanishes is found out by the keep-alive of
-//! the endpoint, or of the kernel, within 30 s (`patience=`), and at once when somebody asks for its device. When the port
-//! is no more the importers are let go, and what their devices hold for back ends still leaves.
+//! A peer that ends its connection gives its device back at once; one that vanishes is detected by the keep-alive
+//! probes of the endpoint, or of the kernel, within 30 s (`patience=`), and at once when another peer asks for its
+//! device. When the port is closed the importers are disconnected, and bytes of their devices for back ends still
+//! leave.
 
 mod build;
 mod driver;
@@ -67,25 +67,25 @@ pub struct UsbipPort {
     foreign: Vec<Foreign>,
     /// One for each of them.
     watches: Vec<Watch>,
-    /// What it exports, as it is asked for.
+    /// The exports, as configured.
     exports: Option<Usbip>,
-    /// It is to be shown otherwise than it was last. Asked at every turn, and hardly ever so.
+    /// The report has changed. Checked at every turn, and rarely set.
     changed: bool,
-    /// Room for what is read of a stream.
+    /// Read buffer.
     buffer: Vec<u8>,
     /// The number of the round.
     round: u64,
     /// Something has changed since the last round.
     dirty: bool,
-    /// Who has which device, as it was logged last.
+    /// The importer of each device, as last logged.
     importers: Vec<Option<IpAddr>>,
 }
 
 impl UsbipPort {
-    /// The service of the port `spec`, whose kind is `usbip`, with what its devices work with.
+    /// The service of the port `spec`, whose kind is `usbip`, with the back ends of its devices.
     ///
     /// # Errors
-    /// Of class usage, for addresses that cannot work and devices that cannot be, and what cannot be opened.
+    /// Class usage: addresses that cannot work, or invalid devices. Others: a back end that cannot be opened.
     pub fn new(spec: &PortSpec, usbip: &Usbip, outside: &mut dyn Outside, seed: u64) -> Result<Self> {
         let mut server = Server::new(Options { show_busy: usbip.show_busy });
         let drivers = build::export(&mut server, &spec.name, usbip, outside)?;
@@ -100,7 +100,7 @@ impl UsbipPort {
     /// process ([`crate::service`]); `name` leads what it logs.
     ///
     /// # Errors
-    /// Of class usage, for addresses that cannot work.
+    /// Class usage: addresses that cannot work.
     pub fn serving(name: &str, config: &EndpointConfig, server: Server) -> Result<Self> {
         let mut endpoint = Endpoint::new(config)?;
         let listener = endpoint.listen(PORT, BACKLOG)?;
@@ -200,12 +200,12 @@ impl UsbipPort {
         let more = world.ways.more || settled;
         self.changed |= changed;
         self.dirty |= more;
-        // What a line brought may be for a back end; and when that takes it, its URB is answered, of which no event tells.
+        // A line may have brought bytes for a back end; when that takes them the URB is answered, without an event.
         self.dirty |= self.drive(now, outside);
         self.tell();
     }
 
-    /// Moves what can be moved between devices and back ends. True if lines may have something to say by that.
+    /// Moves bytes between devices and back ends. True if lines may have replies by that.
     fn drive(&mut self, now: Instant, outside: &mut dyn Outside) -> bool {
         let Self { drivers, server, buffer, .. } = self;
         let mut bench = Bench { now, server, outside, buffer, more: false, moved: false };
@@ -215,14 +215,14 @@ impl UsbipPort {
         moved
     }
 
-    /// What lines and watches work with, and these.
+    /// Splits the port: context, lines and watches.
     fn parts<'a>(&'a mut self, outside: &'a mut dyn Outside) -> (World<'a>, &'a mut Vec<Line>, &'a mut Vec<Watch>) {
         let Self { name, endpoint, server, foreign, watches, lines, buffer, round, exports, .. } = self;
         let ways = Ways { endpoint, outside, buffer, round: *round, more: false };
         (World { name, ways, server, foreign, exports: exports.as_ref() }, lines, watches)
     }
 
-    /// The port as it is to be shown: only devices that are there can be attached.
+    /// The report: only devices that are present can be attached.
     fn show(&self) -> Option<Shown> {
         let usbip = self.exports.as_ref().filter(|_| !self.foreign.is_empty())?;
         let there = self.foreign.iter().filter(|foreign| foreign.presence == Presence::There);
@@ -241,7 +241,7 @@ impl UsbipPort {
         Some(Shown { standing: Some(standing), peer: Some(peer), ..Shown::default() })
     }
 
-    /// Logs who took and who gave back a device.
+    /// Logs importers that came and went.
     fn tell(&mut self) {
         self.importers.resize(self.server.exports().count(), None);
         for ((busid, _, importer), told) in self.server.exports().zip(&mut self.importers) {
@@ -333,7 +333,7 @@ impl Service for UsbipPort {
         self.work(now, outside);
     }
 
-    /// Without importers the devices get no more bytes for their back ends.
+    /// Disconnects the importers: the devices get no more bytes for their back ends.
     fn handle_closed(&mut self, now: Instant, outside: &mut dyn Outside) {
         (self.host, self.dirty) = (None, true);
         self.watches.clear();

@@ -1,10 +1,10 @@
 //! The decision: guard, classify, learn, look up; frame by frame into the plan.
 //!
-//! Theory of operation. A block of frames is looked at ahead: all keys are hashed and their cache lines asked for before
-//! the first is used, because on a large table they are what a frame costs. Then what is known of a frame is reused for
-//! the next one. One of the same conversation, from the same port, is decided as the one before and only counted (a
-//! *run*), unless it may say who has an address, which is heard (`hosts.rs`). One that has only its source in common with
-//! it need not be learned again.
+//! Theory of operation. Lookups are made ahead for a block of frames: all keys are hashed and their cache lines
+//! prefetched before the first is used, because cache misses dominate on a large table. Then a decision is reused for
+//! the next frame. A frame with the same addresses from the same port is decided as the one before and only counted (a
+//! *run*), unless it may tell who has an address (`hosts.rs`). A frame with the same source alone need not be learned
+//! again.
 
 use super::fdb::{Key, Learned, tick};
 use super::flap::Found;
@@ -27,9 +27,9 @@ pub(super) struct Ahead {
     src: Key,
     dst_hash: u64,
     src_hash: u64,
-    /// Both addresses and the type are those of the frame before, and the keys and hashes stand there.
+    /// Addresses and type are those of the frame before, which has the keys and hashes.
     follows: bool,
-    /// The source is that of the frame before, which most often was learned a moment ago.
+    /// The source is that of the frame before, most often just learned.
     speaks_on: bool,
 }
 
@@ -44,7 +44,7 @@ enum Verdict {
     Drop(DropReason),
 }
 
-/// Frames in a row that were decided alike: what held for the first of a conversation holds for its neighbours.
+/// Consecutive frames with one decision: that of the first applies to all.
 struct Run {
     ingress: PortId,
     verdict: Verdict,
@@ -52,28 +52,28 @@ struct Run {
     first: u32,
     frames: u32,
     bytes: u64,
-    /// Up to which length the next one is like them, once that was asked.
+    /// The length up to which the next frame repeats them, once computed.
     longest: Option<Longest>,
 }
 
-/// Up to which length a frame is decided as the ones before it in its run.
+/// The length up to which a frame repeats the decision of its run.
 #[derive(Clone, Copy, Default)]
 struct Longest {
     /// Whatever is in it.
     any: usize,
-    /// If there is nothing in it to be heard.
+    /// If it tells nothing about addresses.
     quiet: usize,
 }
 
 const NO_RUN: Run = Run { ingress: PortId(0), verdict: Verdict::Flood, first: 0, frames: 0, bytes: 0, longest: None };
 
-/// Apart from the loop over a run, most of which are IPv4.
+/// Not inlined into the loop over a run: most frames are IPv4.
 #[inline(never)]
 fn says_nothing(bytes: &[u8]) -> bool {
     !may_say(bytes)
 }
 
-/// Addresses and type of a frame, as two words that overlap: they are compared with those of each frame.
+/// Addresses and type of a frame, as two overlapping words, for a cheap comparison.
 #[inline]
 fn head(frame: &[u8]) -> Option<(u64, u64)> {
     let head: &[u8; MIN_FRAME] = frame.first_chunk()?;
@@ -81,7 +81,7 @@ fn head(frame: &[u8]) -> Option<(u64, u64)> {
 }
 
 impl Switch {
-    /// Decides every frame of `batch`, a block at a time: first all keys are hashed and their cache lines asked for,
+    /// Decides every frame of `batch`, a block at a time: first all keys are hashed and their cache lines prefetched,
     /// then each frame is learned and looked up.
     pub(super) fn decide_batch(&mut self, now: Instant, batch: &Batch) {
         let tick = tick(now);
@@ -112,7 +112,7 @@ impl Switch {
         self.ahead = ahead;
     }
 
-    /// Fills `ahead` with what is known of each frame of a block.
+    /// Fills `ahead` for each frame of a block.
     fn look_ahead(&self, batch: &Batch, block: &[Frame], ahead: &mut [Ahead]) {
         let mut last = None;
         let mut before = NOTHING_AHEAD;
@@ -128,7 +128,7 @@ impl Switch {
         }
     }
 
-    /// Hashes two addresses and asks for their cache lines.
+    /// Hashes two addresses and prefetches their cache lines.
     #[inline]
     fn ask_for(&self, dst: u64, src: u64, before: &Ahead) -> Ahead {
         let (dst, src) = (Key::new(dst, 0), Key::new(src, 0));
@@ -139,8 +139,8 @@ impl Switch {
         Ahead { dst, src, dst_hash, src_hash, follows: false, speaks_on }
     }
 
-    /// Guard, classify, learn, look up. `heard`: where the source was learned with the frame before, if that had the same one;
-    /// afterwards, where this frame's was.
+    /// Guard, classify, learn, look up. `heard`: the port on which the source was learned with the frame before, if the
+    /// source is the same; set to this frame's.
     fn decide(
         &mut self,
         now: Instant,
@@ -195,8 +195,8 @@ impl Switch {
         }
     }
 
-    /// Nobody knows where a frame's station is. If it has left, the one in its place is sought, also where nobody else is:
-    /// that one may come in a moment.
+    /// The destination is unknown. If the station has left, its successor is asked for, even if no other port is up: it
+    /// may come in a moment.
     #[cold]
     fn miss(&mut self, now: Instant, tick: u32, frame: &Frame, bytes: &[u8], ahead: &Ahead) {
         if self.fdb.has_left(ahead.dst, ahead.dst_hash, tick) {
@@ -238,9 +238,9 @@ impl Switch {
         !matches!(learned, Learned::PortFull | Learned::TableFull)
     }
 
-    /// Whether addresses and port are all that the verdict of `run` depends on for a frame with the same ones: it was not
-    /// dropped, this one fits its port's mtu, tags or not, nobody looks what it claims to be, and it says nothing. Frames of
-    /// a run have one type, which most often tells that none of them does.
+    /// Whether a frame with the same addresses and port repeats the verdict of `run`: that was no drop, the frame fits
+    /// its port's mtu, with tags or without, no guard is on, and it tells nothing about addresses. Frames of a run have
+    /// one type, which most often decides the last.
     fn repeats(&self, run: &mut Run, batch: &Batch, frame: &Frame) -> bool {
         let longest = match run.longest {
             Some(longest) => longest,
@@ -250,7 +250,7 @@ impl Switch {
         frame.len() <= longest.any || (frame.len() <= longest.quiet && says_nothing(batch.bytes(frame)))
     }
 
-    /// How long frames with the same addresses and type as `bytes` may be to repeat those of `run`.
+    /// The length up to which frames with the addresses and type of `bytes` repeat `run`.
     #[inline(never)]
     fn longest(&self, run: &Run, bytes: &[u8]) -> Longest {
         if matches!(run.verdict, Verdict::Drop(_)) || self.guard.is_on() {

@@ -1,19 +1,19 @@
-//! Makes frames fit their egress port: plain ones of what a port left unfinished, for ports that take nothing else, and
-//! super-frames of a stream's segments, for ports that take those.
+//! Software offloads for an egress port: segments super-frames and completes checksums for ports that take plain frames
+//! only, and merges a stream's segments into super-frames for ports that take those.
 
 use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, Outgoing};
 use crate::limits::PREFIX;
 use crate::wire::{Coalescer, Gso, Merged, Offload, segment};
 
-/// Room for what one super-frame at most becomes: its bytes, and the headers of every segment.
+/// Room for the segments of the largest super-frame: its bytes, and the headers of every segment.
 pub(super) const ROOM: usize = 1024 * 1024;
 
-/// Puts `frame` into `plain`, cut and summed as its offload asks. False when there is no room for the worst case; then
-/// nothing was done.
+/// Puts `frame` into `plain`, segmented and with checksums as its offload asks. False, with nothing done: there is no
+/// room for the worst case.
 ///
 /// # Errors
-/// The frame is not what its port said of it.
+/// The frame contradicts its offload.
 pub(super) fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Result<bool, DropReason> {
     let worst = match frame.offload.gso {
         Gso::None => bytes.len(),
@@ -36,7 +36,7 @@ pub(super) fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Res
 const WORTH_MERGING: usize = 576;
 
 /// Whether merging may pay: at least two long frames, and none that is a super-frame already. Those are never copied.
-/// More than [`ROOM`] holds is not merged either; no breath of the engine brings so much.
+/// More bytes than [`ROOM`] are not merged either; no breath of the engine brings so many.
 pub(super) fn may_merge(out: Outgoing<'_>) -> bool {
     let (mut long, mut bytes) = (0, 0);
     for (frame, _) in out.frames() {
@@ -49,7 +49,7 @@ pub(super) fn may_merge(out: Outgoing<'_>) -> bool {
     long >= 2 && bytes <= ROOM
 }
 
-/// Puts all frames of `out`, of which [`may_merge`] has said yes, into `merged`, segments that follow each other as
+/// Puts all frames of `out`, which [`may_merge`] has accepted, into `merged`, with consecutive segments merged into
 /// super-frames.
 pub(super) fn merge_into(out: Outgoing<'_>, merged: &mut Batch) {
     let mut coalescer = Coalescer::new();

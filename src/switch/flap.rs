@@ -1,14 +1,13 @@
-//! Finds addresses that live in two places: the same station heard now on one port, now on another.
+//! Detects flapping addresses: the same station heard now on one port, now on another.
 //!
-//! Simulated instances of one image often share one MAC address (every Zephyr native_sim starts as
-//! 02:00:5e:00:53:3b); then each takes the other's frames away. A station that really moves does so now and then; one
-//! that moves [`MOVES`] times within [`WINDOW`] is reported, once, and at once where two answer one question (`twice.rs`).
-//! Only the most recent suspects are remembered, so an
-//! attacker who makes up addresses costs nothing.
+//! Simulated instances of one image often share one MAC address (every Zephyr native_sim starts as 02:00:5e:00:53:3b);
+//! then each takes the other's frames away. A station that really moves does so now and then; one that moves [`MOVES`]
+//! times within [`WINDOW`] is reported, once, or immediately if two answer one request (`twice.rs`). Only the most
+//! recent suspects are kept, so made-up addresses of an attacker cost nothing.
 //!
-//! A loop moves all stations at once, more than are remembered. So pairs of ports are watched too: between two that are
-//! joined by a second way, stations move to and fro. [`TURNS`] changes of the direction from one station to another within
-//! the window are reported, once. Any number of stations that move one way, as when a link fails, is none.
+//! A loop moves all stations at once, more than are remembered. So pairs of ports are watched, too: between two that
+//! are joined by a second path, stations move to and fro. [`TURNS`] changes of direction from one station to another
+//! within the window are reported as a loop, once. Any number of stations that move one way (a failover) is no loop.
 
 use crate::frame::PortId;
 use crate::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use crate::wire::Mac;
 
 /// Moves within the window that make it a flap.
 pub const MOVES: u32 = 4;
-/// The window that is counted in.
+/// The window in which moves are counted.
 pub const WINDOW: Duration = Duration::from_secs(10);
 /// Changes of the direction within the window that make it a loop: more than a few stations that walk about.
 pub const TURNS: u32 = 16;
@@ -53,7 +52,7 @@ struct Pair {
     told: bool,
 }
 
-/// What a move makes known.
+/// The finding from a move.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     /// The address is heard on two ports by turns.
@@ -70,20 +69,19 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Notes a move. Returns it when it makes the address a flapping one for the first time, or else the two ports such
-    /// between which many do.
+    /// Notes a move. Returns it if the address is found to flap for the first time, or if many are between these ports.
     pub fn moved(&mut self, now: Instant, flap: Flap) -> Option<Found> {
         let many = self.moved_between(now, &flap);
         let one = self.moved_one(now, flap).map(Found::One);
         one.or(many.then_some(Found::Many(flap)))
     }
 
-    /// The addresses that were told of.
+    /// The addresses that were reported.
     pub fn told(&self) -> impl Iterator<Item = Mac> {
         self.suspects.iter().filter(|suspect| suspect.told).map(|suspect| suspect.mac)
     }
 
-    /// It is certain that two stations have this address. True if that was not told yet.
+    /// Marks this address as certainly that of two stations. True: that was not reported yet.
     pub fn is_certain(&mut self, now: Instant, mac: Mac) -> bool {
         let suspect = self.suspect(now, mac);
         !std::mem::replace(&mut suspect.told, true)
@@ -142,7 +140,7 @@ impl Watch {
         &mut self.suspects[index]
     }
 
-    /// Makes room: the oldest suspect that was not told of goes first.
+    /// Makes room: drops the oldest suspect, unreported ones first.
     fn forget_one(&mut self) {
         let oldest =
             (0..self.suspects.len()).min_by_key(|&index| (self.suspects[index].told, self.suspects[index].since));

@@ -1,8 +1,9 @@
-//! The source guard: an address is the port's that had it first, and what claims it elsewhere goes no further.
+//! The source guard: an address belongs to the port that used it first, and frames that claim it on other ports are
+//! dropped.
 //!
 //! # Theory of operation
-//! What a frame claims, `guard/claims.rs` says: its source MAC, and what ARP and neighbour discovery say in it. How firmly a
-//! port has what it claims:
+//! The claims of a frame (`guard/claims.rs`) are its source MAC, and the addresses in ARP and neighbour discovery. How
+//! firmly a port has an address:
 //!
 //! | an address is          | because                                            | until                       |
 //! |------------------------|----------------------------------------------------|-----------------------------|
@@ -10,7 +11,7 @@
 //! | a guarded port's by *first use* | it claimed it while nobody had it         | the port is down, or has claimed many others since |
 //! | *heard* on an unguarded port    | it claimed it last                        | the port is down, or the time of ageing is over |
 //!
-//! What a claim does, where another port has the address:
+//! The effect of a claim to an address of another port:
 //!
 //! | the other port has it | claim of a guarded port | claim of an unguarded port             |
 //! |-----------------------|-------------------------|----------------------------------------|
@@ -18,17 +19,18 @@
 //! | by first use          | the frame is dropped    | passes, and the address is its from now on |
 //! | heard                 | the frame is dropped    | passes, and the address is its from now on |
 //!
-//! So a guarded port never takes what another has. An unguarded port is trusted, as one towards a network is: what it sends
-//! is never lost because a guarded one spoke first. If the network behind it sends back what it gets, that takes addresses
-//! of guarded ports, unless they are leased or `static`.
+//! So a guarded port never takes another's address. An unguarded port is trusted, as one towards a network is: none of
+//! its frames is dropped because a guarded one claimed first. If the network behind it reflects frames, these take
+//! addresses from guarded ports, unless they are leased or `static`.
 //!
-//! From a guarded port the source of an IP packet must not be another's either, nor the target of a redirect. From any other
-//! it may, as there may be a router behind it, whose packets come from everywhere.
+//! On a guarded port the source of an IP packet must not be another's either, nor the target of a redirect. On any
+//! other it may, as a router behind it forwards packets from everywhere.
 //!
-//! A message of neighbour discovery in fragments is dropped, as what it claims is not seen: nobody may accept one (RFC 6980).
+//! A fragmented message of neighbour discovery is dropped, as its claims are not visible: no node may accept one (RFC
+//! 6980).
 //!
-//! What a port has by first use is bounded: a new address takes the place of the port's own oldest. What is heard is bounded
-//! too: nothing that is known makes place for something new. While no port is guarded nothing is looked at.
+//! Addresses by first use are bounded per port: a new one replaces the port's own oldest. Heard addresses are bounded,
+//! too: no known one is evicted for a new one. While no port is guarded no frame is inspected.
 
 mod claims;
 
@@ -44,10 +46,10 @@ use std::net::IpAddr;
 const MOST: usize = 64;
 /// Addresses that are heard on all unguarded ports together.
 const HEARD_MOST: usize = 1 << 14;
-/// Of these, how many are looked at for one that is too old when there is no room.
+/// How many of these are checked for an aged one when there is no room.
 const SWEEP: usize = 32;
 
-/// What a frame may claim to be.
+/// An address that a frame may claim.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Address {
@@ -88,12 +90,12 @@ enum Hold {
     Heard(Instant),
 }
 
-/// Why a frame goes no further.
+/// Why a frame is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Refused {
-    /// It claims what another port has.
+    /// It claims an address of another port.
     Claim(Claim),
-    /// It is neighbour discovery in fragments.
+    /// It is fragmented neighbour discovery.
     Fragments,
 }
 
@@ -106,17 +108,17 @@ struct Binding {
 /// See the module.
 pub(super) struct Guard {
     bound: HashMap<Address, Binding, FixedState>,
-    /// What each guarded port has by first use, the oldest first.
+    /// The addresses of each guarded port by first use, the oldest first.
     first_used: HashMap<PortId, VecDeque<Address>, FixedState>,
-    /// What is bound because it was heard, each address once.
+    /// The heard addresses, each once.
     heard: VecDeque<Address>,
-    /// Time after which what was heard no longer counts.
+    /// Time after which a heard address no longer counts.
     ageing: Duration,
     now: Instant,
 }
 
 impl Guard {
-    /// No port is guarded. `seed` is a number that nobody can guess.
+    /// No port is guarded. `seed` must be unpredictable.
     pub fn new(seed: u64, ageing: Duration) -> Self {
         let state = FixedState::with_seed(seed);
         Self {
@@ -141,7 +143,7 @@ impl Guard {
         self.heard.retain(|address| self.bound.contains_key(address));
     }
 
-    /// A port is down: what it had by first use, or was heard there, is free.
+    /// A port is down: frees its addresses by first use, or heard there.
     pub fn flush_port(&mut self, port: PortId) {
         if !self.is_on() {
             return;
@@ -165,7 +167,7 @@ impl Guard {
         self.now = now;
     }
 
-    /// Binds an address to a port for as long as that is there, whoever has it.
+    /// Binds an address to a port for the port's lifetime, whoever has it.
     pub fn bind(&mut self, address: Address, port: PortId) {
         self.free(address);
         self.bound.insert(address, Binding { port, hold: Hold::Firm });
@@ -184,10 +186,10 @@ impl Guard {
         (!matches!(binding.hold, Hold::Heard(_))).then_some(binding.port)
     }
 
-    /// Looks at a frame that has come from a port, and notes what it claims.
+    /// Checks a frame from a port, and notes its claims.
     ///
     /// # Errors
-    /// It claims what another port has, or cannot be looked at.
+    /// It claims an address of another port, or cannot be checked.
     pub fn check(&mut self, port: PortId, frame: &[u8]) -> Result<(), Refused> {
         let claims = Claims::of(frame);
         let is_guarded = self.first_used.contains_key(&port);
@@ -209,7 +211,7 @@ impl Guard {
         Ok(())
     }
 
-    /// The other port that has an address, so that this one may not claim it.
+    /// The other port whose address this one may not claim.
     fn bars(&self, address: Address, port: PortId, is_guarded: bool) -> Option<PortId> {
         let binding = self.bound.get(&address).filter(|binding| binding.port != port)?;
         let bars = match binding.hold {
@@ -224,11 +226,11 @@ impl Guard {
         self.now.since(heard) < self.ageing
     }
 
-    /// A guarded port claims what no other has.
+    /// Binds an address to a guarded port by first use.
     fn use_first(&mut self, address: Address, port: PortId) {
         match self.bound.get(&address) {
             Some(Binding { hold: Hold::Firm | Hold::FirstUse, .. }) => return,
-            // It was heard elsewhere too long ago.
+            // It was heard elsewhere, and has aged.
             Some(_) => self.free(address),
             None => {}
         }
@@ -242,13 +244,13 @@ impl Guard {
         self.bound.insert(address, Binding { port, hold: Hold::FirstUse });
     }
 
-    /// An unguarded port claims what no other has firmly.
+    /// Notes an address that is heard on an unguarded port, unless another has it firmly.
     fn hear(&mut self, address: Address, port: PortId) {
         let heard = Binding { port, hold: Hold::Heard(self.now) };
         match self.bound.get_mut(&address) {
             Some(Binding { hold: Hold::Firm, .. }) => return,
             Some(binding @ Binding { hold: Hold::Heard(_), .. }) => return *binding = heard,
-            // Also where there is no room to note whose it is now, it is the guarded port's no longer.
+            // Even without room to note the new holder, the guarded port loses it.
             Some(_) => self.free(address),
             None => {}
         }
@@ -258,7 +260,7 @@ impl Guard {
         }
     }
 
-    /// Whether another address can be noted that is heard. Some that are known are looked at for one that is too old.
+    /// Whether there is room for another heard address. Checks some known ones for an aged one.
     fn has_room(&mut self) -> bool {
         for _ in 0..SWEEP {
             if self.heard.len() < HEARD_MOST {
@@ -273,7 +275,7 @@ impl Guard {
         self.heard.len() < HEARD_MOST
     }
 
-    /// Nobody has an address any more.
+    /// Frees an address.
     fn free(&mut self, address: Address) {
         match self.bound.remove(&address) {
             Some(Binding { port, hold: Hold::FirstUse }) => {

@@ -1,9 +1,8 @@
-//! Who speaks to a station that has left finds the one in its place; and an address that two stations have is told.
+//! Helps senders find the successor of a station that has left, and reports an IP address that two stations have.
 //!
 //! # Theory of operation
-//! A simulated instance that is started again often has a new MAC address and its old IP address, and announces nothing.
-//! Whoever has spoken to it before goes on sending to the station that is gone, for half a minute or more. So the switch
-//! asks for them:
+//! A restarted simulated instance often has a new MAC address and its old IP address, and announces nothing. Its peers
+//! go on sending to the old MAC address, for half a minute or more. So the switch asks for them:
 //!
 //! ```text
 //! A -> gone        10.0.2.2 > 192.0.2.1             flooded as ever, and a copy is held
@@ -14,25 +13,25 @@
 //! A -> new         10.0.2.2 > 192.0.2.1             the held copy: not even the first packet is lost
 //! ```
 //!
-//! There are other ways to the same end. An interface of the host could lose its carrier for a moment, which makes Linux
-//! forget all its neighbours, its routes and its addresses made of advertisements; or its neighbour entries could be
-//! deleted, which needs CAP_NET_ADMIN in each namespace, when the bridge has given that up. Both help Linux alone. Asking
-//! disturbs nobody, needs no right, and is the same for a TAP, for `--host`, for services and for other guests.
+//! The alternatives are worse. An interface of the host could lose its carrier for a moment, which makes Linux drop all
+//! its neighbours, routes and autoconfigured addresses; or its neighbour entries could be deleted, which needs
+//! CAP_NET_ADMIN in each namespace, which the bridge has given up. Both help Linux alone. Asking disturbs nobody, needs
+//! no rights, and works the same for a TAP, `--host`, services and other guests.
 //!
-//! *Left* is a station whose port has lost its peer since it was learned: [`Fdb`](super::fdb::Fdb) knows until it would
-//! have aged. One that is only silent is asked for by nobody, nor is one that was bound with `static`. Which addresses it
-//! had is remembered from what stations tell each other of themselves: ARP, and neighbour discovery. So a router that was
-//! started again is found, too, whose address is in no packet that it is sent, and is asked for once, however many are
-//! spoken to behind it. A question is asked with the asker's own address, known from the same source, or not at all: a
-//! packet's source may be far away, and would be a lie to those who hear it; and without one it would be taken for a probe
-//! of one who wants the address for himself (RFC 5227, 2.1.1), by a successor that is just probing it.
+//! A station has *left* when its port has lost its peer since it was learned: [`Fdb`](super::fdb::Fdb) knows until the
+//! entry would have aged. A station that is only silent, or bound with `static`, is not asked for. Its addresses are
+//! known from ARP and neighbour discovery. So a restarted router is found, too, although no packet to it has its
+//! address, and is asked for once, however many hosts behind it are addressed. A request has the asker's own address,
+//! known in the same way, or is not sent: a packet's source may be remote, and would mislead receivers; and a request
+//! without a source would be taken for a probe (RFC 5227, 2.1.1) by a successor that is just probing the address
+//! itself.
 //!
-//! All that is said goes where its speaker's frames would go (`isolate`); what the guard refuses is not heard, nor is what
-//! names another MAC address than that which the guard has seen, the frame's source.
+//! The switch's frames go only where those of their nominal sender would go (`isolate`). Frames that the guard refuses
+//! are not evaluated, nor messages that name another MAC address than the frame's source, which the guard has checked.
 //!
-//! What it costs: a look at the type of a frame that is decided, behind its tags and as far as the kind of an ICMPv6
-//! message; in a run, only where its type may say something. What is remembered is bounded, in all and for each port, and
-//! so is how often a port makes the switch ask.
+//! The cost: a check of the type of each decided frame, behind its tags and up to the type of an ICMPv6 message; in a
+//! run, only if its EtherType may matter. The state is bounded, in all and for each port, and so is the rate of
+//! requests that a port causes.
 
 use super::fdb::{Key, tick};
 use super::twice::Answers;
@@ -50,14 +49,14 @@ use std::net::IpAddr;
 /// Addresses that are remembered, in all and of one port.
 const KNOWN: usize = 4096;
 const KNOWN_EACH: usize = 128;
-/// When there are so many, those that were not heard for so long make room; looked for once in [`SWEEP_EVERY`].
+/// At this limit, addresses that were not heard for this long make room; searched for once in [`SWEEP_EVERY`].
 const KEPT: Duration = Duration::from_secs(3600);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// A question is asked again after so long, as an instance that has just been started may not hear it yet, and given up
-/// after so long (RFC 4861, section 10: RETRANS_TIMER, MAX_MULTICAST_SOLICIT).
+/// Interval at which a request is repeated, as a newly started instance may not hear it yet, and the time until it is
+/// given up (RFC 4861, section 10: RETRANS_TIMER, MAX_MULTICAST_SOLICIT).
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASKED_FOR: Duration = Duration::from_secs(3);
-/// Questions that wait for an answer; and those that one port may cause in [`ASKS_IN`].
+/// Requests that wait for an answer; and those that one port may cause in [`ASKS_IN`].
 const ASKED: usize = 256;
 const ASKS: u32 = 32;
 const ASKS_IN: Duration = Duration::from_secs(1);
@@ -65,13 +64,13 @@ const ASKS_IN: Duration = Duration::from_secs(1);
 const ASKED_EACH: usize = 4;
 /// The longest packet that is held.
 const HELD: usize = 2048;
-/// Frames that wait to be said.
+/// The switch's own frames that wait to be sent.
 const OWN: usize = 256;
-/// Two stations have an address if it comes back from one to the other within this time.
-const TURN: Duration = Duration::from_secs(60);
-/// A station with so many addresses answers for others (proxy ARP), which they have as well.
+/// Two stations have an address if it changes back from one to the other within this time.
+pub(super) const TURN: Duration = Duration::from_secs(60);
+/// A station with so many addresses answers for others (proxy ARP): these have them, too.
 const PROXY: usize = 16;
-/// How often it is told at most that two stations have one.
+/// The shortest interval between reports that two stations have one address.
 const SHARED_EVERY: Duration = Duration::from_secs(1);
 
 /// An IP address that two stations have.
@@ -80,7 +79,7 @@ const SHARED_EVERY: Duration = Duration::from_secs(1);
 pub struct Shared {
     /// The address.
     pub addr: IpAddr,
-    /// The one that had it, and where that is.
+    /// The station that had it, and its port.
     pub one: (Mac, PortId),
     /// The other.
     pub other: (Mac, PortId),
@@ -89,41 +88,45 @@ pub struct Shared {
 /// An address in a VLAN.
 pub(super) type Place = (u32, IpAddr);
 
-/// Who has an address.
-struct Holder {
-    mac: Mac,
-    port: PortId,
-    heard: Instant,
-    /// Who had it before, and until when.
-    before: Option<(Mac, Instant)>,
-    /// Who had it before and has left: there may be some who have not heard of it.
+/// The holder of an address.
+pub(super) struct Holder {
+    pub mac: Mac,
+    pub port: PortId,
+    pub heard: Instant,
+    /// The holder before, and until when.
+    pub before: Option<(Mac, Instant)>,
+    /// The holder before, which has left: some peers may not have heard of it.
     left: Option<Mac>,
-    /// The one before has left, and nobody was told yet: a solicitation does not say whether its sender is a router.
+    /// The holder before has left, and the change is not announced yet: a solicitation does not tell whether its sender
+    /// is a router.
     owed: bool,
-    /// It was said that two have it.
+    /// It was reported that two stations have it.
     told: bool,
+    /// These two stations.
+    pub pair: Option<[Mac; 2]>,
 }
 
 impl Holder {
-    /// Whether the address is sought in the place of a station that has left.
+    /// Whether a successor at this address is sought for a station that has left.
     fn is_sought_for(&self, gone: Mac) -> bool {
         self.mac == gone || self.left == Some(gone)
     }
 }
 
-/// A question without an answer.
+/// A request that waits for its answer.
 struct Asked {
     place: Place,
     port: PortId,
     at: Instant,
-    /// When it is asked again.
+    /// When it is repeated.
     again: Instant,
     question: Vec<u8>,
-    /// The packet that made it, for whoever answers.
+    /// The packet that caused it, for the station that answers.
     held: Option<(Vec<u8>, Offload)>,
 }
 
-/// A frame that the switch says in the name of a station behind `ingress`: to one port, or to all that hear that.
+/// A frame that the switch sends in the name of a station behind `ingress`: to one port, or to all that receive from
+/// `ingress`.
 struct Own {
     bytes: Vec<u8>,
     offload: Offload,
@@ -131,12 +134,12 @@ struct Own {
     to: Option<PortId>,
 }
 
-/// What is kept of a port.
+/// The state of a port.
 #[derive(Default)]
 struct Share {
-    /// What it has said, in the order of the first time.
+    /// The addresses claimed there, in order of the first claim.
     places: Vec<Place>,
-    /// Questions that it has caused since then.
+    /// Requests that it has caused since that time.
     asks: (Instant, u32),
 }
 
@@ -149,7 +152,7 @@ enum Whereabouts {
 
 /// See the module.
 pub(super) struct Hosts {
-    known: HashMap<Place, Holder, FixedState>,
+    pub(super) known: HashMap<Place, Holder, FixedState>,
     shares: HashMap<PortId, Share, FixedState>,
     asked: VecDeque<Asked>,
     own: VecDeque<Own>,
@@ -159,7 +162,7 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Nobody was heard. `seed` is a number that nobody can guess.
+    /// Nothing is known. `seed` must be unpredictable.
     pub fn new(seed: u64) -> Self {
         let state = FixedState::with_seed(seed);
         Self {
@@ -173,19 +176,15 @@ impl Hosts {
         }
     }
 
-    /// All that is known: address, station, where and when it was heard last, and whether two have it.
-    pub(super) fn all(&self) -> impl Iterator<Item = (IpAddr, Mac, PortId, Instant, bool)> {
-        self.known.iter().map(|((_, addr), host)| (*addr, host.mac, host.port, host.heard, host.told))
-    }
-
-    /// A port is gone: whoever gets its number has asked nothing, and has nothing to say. What was said there is remembered.
+    /// A port is gone: drops its requests and frames, so that the next port with its number does not inherit them.
+    /// Addresses are kept.
     pub fn remove_port(&mut self, port: PortId) {
         self.asked.retain(|asked| asked.port != port);
         self.own.retain(|own| own.ingress != port && own.to != Some(port));
         self.answers.remove_port(port);
     }
 
-    /// Notes who has an address. Gives who had it before, if that is another station.
+    /// Notes the holder of an address. Returns the one before, if that is another station.
     fn note(&mut self, now: Instant, port: PortId, place: Place, mac: Mac) -> Option<Mac> {
         let Some(host) = self.known.get_mut(&place) else {
             self.insert(now, port, place, mac);
@@ -213,15 +212,15 @@ impl Hosts {
         }
         self.count(port, place);
         if self.known.len() < KNOWN {
-            let host = Holder { mac, port, heard: now, before: None, left: None, owed: false, told: false };
+            let host = Holder { mac, port, heard: now, before: None, left: None, owed: false, told: false, pair: None };
             self.known.insert(place, host);
         } else if let Some(share) = self.shares.get_mut(&port) {
             share.places.pop();
         }
     }
 
-    /// Counts an address as one of a port, which may cost it the one that was not heard for the longest time: behind an
-    /// uplink there may be many stations, and its router is heard time and again.
+    /// Counts an address as one of a port, which may evict the one heard longest ago: behind an uplink there may be
+    /// many stations, but its router is heard again and again.
     fn count(&mut self, port: PortId, place: Place) {
         let share = self.shares.entry(port).or_default();
         if share.places.len() >= KNOWN_EACH {
@@ -243,8 +242,8 @@ impl Hosts {
         own.map(|((_, addr), _)| *addr)
     }
 
-    /// The address by which a station may ask for another of the same family: the one that it has just used, if that is
-    /// its own, or else any.
+    /// The source address for a request of a station: the one that it has just used, if that is its own, or else any of
+    /// the same family.
     fn own_address(&self, mac: Mac, vlan: u32, used: IpAddr) -> Option<IpAddr> {
         if self.known.get(&(vlan, used)).is_some_and(|host| host.mac == mac) {
             return Some(used);
@@ -252,13 +251,13 @@ impl Hosts {
         self.addresses(mac, vlan, used.is_ipv4()).next()
     }
 
-    /// Whether an address is sought in the place of a station that has left.
+    /// Whether a successor at an address is sought for a station that has left.
     fn is_sought_for(&self, gone: Mac, place: Place) -> bool {
         self.known.get(&place).is_some_and(|host| host.is_sought_for(gone))
     }
 
-    /// What to ask for when a packet to a station that has left is for this address. The packet's own comes first; where
-    /// others are known and not this one, a router has left.
+    /// The addresses to ask for when a packet for `addr` goes to a station that has left: `addr` itself first. If only
+    /// other addresses of it are known, it was a router.
     fn targets(&self, gone: Mac, (vlan, addr): Place) -> Vec<IpAddr> {
         let is_other = |at: u32, known: IpAddr| at == vlan && known.is_ipv4() == addr.is_ipv4() && known != addr;
         let others = self.known.iter().filter(|&(&(at, known), host)| is_other(at, known) && host.is_sought_for(gone));
@@ -269,12 +268,12 @@ impl Hosts {
         targets
     }
 
-    /// Whether a question for an address that a port has caused waits for its answer. It is asked again in time.
+    /// Whether a request for an address, caused by this port, waits for its answer. It is repeated in time.
     fn waits(&self, port: PortId, place: Place) -> bool {
         self.asked.iter().any(|asked| asked.port == port && asked.place == place)
     }
 
-    /// Whether a question waits that such a packet would make: see [`Hosts::targets`].
+    /// Whether a request that such a packet would cause waits already: see [`Hosts::targets`].
     fn waits_for(&self, port: PortId, gone: Mac, place: Place) -> bool {
         let goes_on = !self.is_sought_for(gone, place);
         let is_routers = |(vlan, addr): Place| {
@@ -284,7 +283,7 @@ impl Hosts {
             || (goes_on && self.asked.iter().any(|asked| asked.port == port && is_routers(asked.place)))
     }
 
-    /// Keeps a question until it is answered. Where there are too many, the port that has most of them loses its oldest.
+    /// Keeps a request until it is answered. If there are too many, the port with the most loses its oldest.
     fn ask(&mut self, asked: Asked) {
         if self.asked.len() >= ASKED {
             let mut counts: HashMap<PortId, usize> = HashMap::new();
@@ -296,7 +295,7 @@ impl Hosts {
         self.asked.push_back(asked);
     }
 
-    /// Whether a port may make the switch ask now; then that counts.
+    /// Takes one request from a port's allowance. False: it has none left now.
     fn may_ask(&mut self, now: Instant, port: PortId) -> bool {
         let (since, asks) = &mut self.shares.entry(port).or_default().asks;
         if now - *since >= ASKS_IN {
@@ -306,19 +305,19 @@ impl Hosts {
         *asks <= ASKS
     }
 
-    /// Gives up questions that nobody has answered.
+    /// Gives up unanswered requests.
     fn give_up(&mut self, now: Instant) {
         while self.asked.front().is_some_and(|asked| now - asked.at >= ASKED_FOR) {
             self.asked.pop_front();
         }
     }
 
-    /// When a question is asked again or given up.
+    /// When a request is repeated or given up.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.asked.iter().map(|asked| asked.again.min(asked.at + ASKED_FOR)).min()
     }
 
-    /// Asks again, as far as it is due.
+    /// Repeats requests that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.give_up(now);
         let own = &mut self.own;
@@ -349,7 +348,7 @@ impl Switch {
         }
     }
 
-    /// Hears what a frame says of who has an address. Apart from the decision, which most frames pass without it.
+    /// Notes the address holders that a frame tells of. Not inlined into the decision, as most frames tell of none.
     #[cold]
     #[inline(never)]
     pub(super) fn hear(&mut self, now: Instant, port: PortId, bytes: &[u8]) {
@@ -380,7 +379,7 @@ impl Switch {
         self.hear_answer(now, port, place, &said);
     }
 
-    /// An address has gone from one station to another, and both are there.
+    /// Notes that an address has changed from one station to another while both are present.
     fn note_turn(&mut self, now: Instant, place: Place, shared: Shared) {
         let Some(host) = self.hosts.known.get_mut(&place) else { return };
         let before = host.before.replace((shared.one.0, now));
@@ -390,7 +389,7 @@ impl Switch {
         }
     }
 
-    /// Tells that two stations have an address, once.
+    /// Reports that two stations have an address, once.
     pub(super) fn tell_shared(&mut self, now: Instant, place: Place, shared: Shared) {
         let Some(host) = self.hosts.known.get_mut(&place) else { return };
         let limited = self.hosts.shared_told.is_some_and(|at| now - at < SHARED_EVERY);
@@ -401,13 +400,16 @@ impl Switch {
         let speaks_for_others = |mac| self.hosts.addresses(mac, place.0, place.1.is_ipv4()).nth(PROXY - 1).is_some();
         if !speaks_for_others(shared.one.0) && !speaks_for_others(shared.other.0) {
             self.hosts.shared_told = Some(now);
+            if let Some(host) = self.hosts.known.get_mut(&place) {
+                host.pair = Some([shared.one.0, shared.other.0]);
+            }
             self.tell(Event::Shared(shared));
         }
     }
 
-    /// Sends what was held for an address to the station that has said it has it.
+    /// Sends the held packet for an address to the station that has claimed it.
     fn release(&mut self, place: Place, said: &Said, port: PortId) {
-        // One that is back with the address that it had has got the packet when it flooded.
+        // A station that is back with its old MAC address has got the packet by flooding.
         let got = |to: &[u8], renames: bool| to == said.mac.0 && !renames;
         let renames = self.port(port).is_some_and(|port| port.config.renames);
         let mut asked = std::mem::take(&mut self.hosts.asked);
@@ -433,7 +435,7 @@ impl Switch {
         from.up && to.up && !(from.config.isolate && to.config.isolate)
     }
 
-    /// Asks who is in the place of a station that has left, for the sender of a frame to it.
+    /// Asks for the successor of a station that has left, in the name of the sender of a frame to it.
     #[cold]
     #[inline(never)]
     pub(super) fn seek(&mut self, now: Instant, frame: &Frame, bytes: &[u8], (gone, asker): (Mac, Mac)) {
@@ -457,13 +459,13 @@ impl Switch {
         }
     }
 
-    /// Whether there is something for [`Switch::speak`].
+    /// Whether [`Switch::speak`] has frames to send.
     pub fn has_to_speak(&self) -> bool {
         !self.hosts.own.is_empty()
     }
 
-    /// Sends what the switch has to say in the name of stations. To be called after [`Switch::run`] and
-    /// [`Switch::handle_timeout`]; without that, nobody is helped.
+    /// Sends the switch's own frames, in the name of stations. To be called after [`Switch::run`] and
+    /// [`Switch::handle_timeout`].
     pub fn speak(&mut self, now: Instant, edges: &mut impl Transmit) {
         if self.hosts.own.is_empty() {
             return;

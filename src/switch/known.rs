@@ -1,7 +1,8 @@
-//! What the switch knows of stations beyond their place: the IP addresses that they say are theirs, and which addresses
-//! two of them have. For whoever asks; what is known comes from `hosts.rs` and `flap.rs`.
+//! Queries about stations beyond the forwarding database: the IP addresses that they claim, and addresses claimed by
+//! two. The data are those of `hosts.rs` and `flap.rs`.
 
 use super::Switch;
+use super::hosts::TURN;
 use crate::frame::PortId;
 use crate::time::{Duration, Instant};
 use crate::wire::Mac;
@@ -19,23 +20,22 @@ pub struct Known {
     pub port: PortId,
     /// How long ago that was.
     pub age: Duration,
-    /// Another station has the address, too, or has had it a moment ago: it comes from both by turns.
-    pub shared: bool,
+    /// The other station that has the address, too, or had it a moment ago: it comes from both by turns.
+    pub other: Option<Mac>,
 }
 
 impl Switch {
     /// The IP addresses that are known, of all ports: a few thousand at most.
     pub fn known(&self, now: Instant) -> impl Iterator<Item = Known> {
-        self.hosts.all().map(move |(addr, mac, port, heard, shared)| Known {
-            addr,
-            mac,
-            port,
-            age: now - heard,
-            shared,
+        self.hosts.known.iter().map(move |((_, addr), holder)| {
+            let recent = holder.before.is_some_and(|(_, at)| now - at < TURN);
+            let pair = holder.pair.filter(|_| recent);
+            let other = pair.and_then(|pair| pair.into_iter().find(|mac| *mac != holder.mac));
+            Known { addr: *addr, mac: holder.mac, port: holder.port, age: now - holder.heard, other }
         })
     }
 
-    /// The MAC addresses that were told of as those of two stations: heard on two ports by turns.
+    /// The MAC addresses reported as those of two stations, heard on two ports by turns.
     pub fn flapping(&self) -> impl Iterator<Item = Mac> {
         self.watch.told()
     }
@@ -75,7 +75,7 @@ mod tests {
         known.sort_by_key(|known| known.addr);
         let row = |addr: &str, mac, port, age| {
             let (addr, age) = (addr.parse().unwrap(), Duration::from_secs(age));
-            Known { addr, mac, port, age, shared: false }
+            Known { addr, mac, port, age, other: None }
         };
         assert_eq!(known, [row("192.0.2.1", one, ports[0], 5), row("2001:db8::2", two, ports[1], 3)]);
         assert_eq!(switch.flapping().count(), 0);
@@ -98,7 +98,9 @@ mod tests {
             switch.run(Instant::from_secs(second as u64), &batch, &mut Nowhere);
         }
         assert!(
-            switch.known(Instant::from_secs(31)).any(|known| known.shared && known.addr.to_string() == "192.0.2.1")
+            switch
+                .known(Instant::from_secs(31))
+                .any(|known| known.other.is_some() && known.addr.to_string() == "192.0.2.1")
         );
         assert_eq!(switch.flapping().collect::<Vec<_>>(), [Mac([2; 6])]);
     }

@@ -35,7 +35,7 @@ const OCTET_TIME: Duration = Duration::from_micros(32);
 #[derive(Clone, PartialEq, Debug, Default)]
 #[non_exhaustive]
 pub struct RadioConfig {
-    /// Who hears whom, and how well.
+    /// The links between nodes, with their delivery probabilities.
     pub links: Links,
     /// Decides the losses.
     pub seed: u64,
@@ -43,7 +43,7 @@ pub struct RadioConfig {
     pub collisions: bool,
 }
 
-/// What becomes of a frame on its way to one node.
+/// The fate of a frame on its way to one node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
     OutOfRange,
@@ -54,9 +54,9 @@ enum Fate {
 /// A node: a port of the switch.
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// Its place in the links; `None`: they do not know it, and nobody hears it.
+    /// Its index in the links; `None`: it is in none, and nobody hears it.
     place: Option<usize>,
-    /// What tells it from other nodes in the draw of losses: the order of joining.
+    /// Its identity in the draw of losses: the order of joining.
     number: u64,
     /// Frames that it has sent.
     sent: u64,
@@ -109,7 +109,7 @@ impl Medium {
         self.nodes.get(id.index())?.as_ref()
     }
 
-    /// Begins a frame: gives its number among the sender's, and its time on the air.
+    /// Begins a frame: returns its number among the sender's, and its time on the air.
     fn begin(&mut self, now: Instant, from: PortId, len: usize) -> Option<(u64, Instant, Instant)> {
         let node = self.nodes.get_mut(from.index())?.as_mut()?;
         let number = node.sent;
@@ -122,7 +122,7 @@ impl Medium {
         Some((number, start, end))
     }
 
-    /// What becomes of the frame that [`Self::begin`] began, at node `to`.
+    /// The fate at node `to` of the frame that [`Self::begin`] began.
     fn fate(&mut self, (number, start, end): (u64, Instant, Instant), from: PortId, to: PortId) -> Fate {
         let (Some(sender), Some(receiver)) = (self.node(from), self.node(to)) else { return Fate::OutOfRange };
         let chance = self.config.links.chance(sender.place, receiver.place);

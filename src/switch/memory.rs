@@ -5,23 +5,23 @@
 //! free (dynamic thresholds, Choudhury and Hahne 1998, with alpha = 1). So one busy port finds room for a burst, and
 //! several leave some to others.
 //!
-//! That alone would let ports that are dead hold what they have for ever, each half of what the ones before had left. So
-//! every queue has a claim to a *fair* part, the limit divided by the queues that hold anything and one more. Where it
-//! finds less, the longest queue loses its newest frames (`egress.rs`).
+//! That alone would let dead ports hold their queues for ever, each half of the rest. So every queue is entitled to a
+//! *fair* share: the limit divided by the number of queues in use plus one. If less is free, the longest queue loses
+//! its newest frames (`egress.rs`).
 //!
 //! Segments come in two sizes: the first of a queue is small, so that thousands of ports with a frame or two each cost
 //! little. Empty ones are kept for the next queue, a few; the others go back to the system.
 //!
-//! The system may have less memory than the bound allows (`RLIMIT_AS`, or no overcommit). A segment that it refuses is a
-//! frame that is dropped. For what is allocated elsewhere, which cannot be refused, a *reserve* is left: a segment is
-//! taken only while the system would give that too.
+//! The system may have less memory than the bound allows (`RLIMIT_AS`, or no overcommit). A segment that it refuses
+//! means a dropped frame. For allocations elsewhere, whose failure would abort, a *reserve* is left: a segment is taken
+//! only while the system would give the reserve, too.
 
 use crate::frame::Batch;
 use crate::limits::{
     QUEUE_FIRST_SEGMENT, QUEUE_FRAME_COST, QUEUE_RESERVE, QUEUE_SEGMENT, SPARE_FIRST_SEGMENTS, SPARE_SEGMENTS,
 };
 
-/// What a frame of `len` bytes costs while it waits.
+/// The cost of a queued frame of `len` bytes.
 pub const fn cost(len: usize) -> usize {
     len + QUEUE_FRAME_COST
 }
@@ -42,23 +42,23 @@ impl Memory {
         Self { limit, held: 0, holders: 0, spare: Vec::new(), spare_first: Vec::new() }
     }
 
-    /// What is free.
+    /// Free bytes.
     pub fn free(&self) -> usize {
-        // A frame that was half sent when it had to wait may have gone beyond the limit.
+        // A partly sent frame that had to be queued may exceed the limit.
         self.limit.saturating_sub(self.held)
     }
 
-    /// What every queue has a claim to.
+    /// The fair share of each queue.
     pub fn fair(&self) -> usize {
         self.limit / (self.holders + 1)
     }
 
-    /// What a queue that costs `cost` now may come to cost if no other grows.
+    /// The limit of a queue that costs `cost` now, if no other grows.
     pub fn share(&self, cost: usize) -> usize {
         self.fair().max((self.free() + cost) / 2)
     }
 
-    /// Notes that a queue's cost, `before` until now, becomes `after`. What it grows by is free.
+    /// Changes a queue's cost from `before` to `after`. Its growth is free memory.
     pub fn hold(&mut self, before: usize, after: usize) {
         self.held = self.held + after - before;
         self.holders = self.holders + usize::from(after > 0) - usize::from(before > 0);

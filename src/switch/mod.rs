@@ -1,16 +1,16 @@
 //! The switch: an IEEE 802.1Q learning bridge without I/O. Frames and time come in as arguments, frames and a next
 //! deadline come out.
 //!
-//! Theory of operation. A [`Batch`] of frames is switched at a time ([`Switch::run`]): first every frame is looked at
-//! and decided (`decide.rs`: classify, learn, look up), which only fills a plan (`plan.rs`); then each port
-//! that has anything to send gets its list in one piece (`egress.rs`).
+//! Theory of operation. A [`Batch`] of frames is switched at a time ([`Switch::run`]): first every frame is decided
+//! (`decide.rs`: classify, learn, look up), which only fills a plan (`plan.rs`); then each port that has anything to
+//! send gets its list in one piece (`egress.rs`).
 //!
-//! What ends early ends in one [`DropReason`]. For each port `rx_frames = forwarded + ingress drops`, and over all
-//! ports `copies = sent + queued + egress drops`, at every moment between two calls.
+//! A dropped frame has one [`DropReason`]. For each port `rx_frames = forwarded + ingress drops`, and over all ports
+//! `copies = sent + queued + egress drops`, at every moment between two calls.
 //!
 //! A switch may be a radio medium instead (`medium.rs`): then nothing is learned, and a frame goes to all in range.
 //!
-//! What the switch says itself, in the name of stations, it says when it is asked to ([`Switch::speak`], `hosts.rs`).
+//! The switch sends frames of its own, in the name of stations, only when [`Switch::speak`] is called (`hosts.rs`).
 //!
 //! There are two ways to drive it. The engine calls [`Switch::run`] with its descriptors behind [`Transmit`]. A test,
 //! or a program that embeds a switch, may stay with [`Switch::handle_frame`] and [`Switch::poll_transmit`], where
@@ -61,10 +61,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::IpAddr;
 
-/// How often it is told that an address was claimed which another port has.
+/// Interval of the events on claims of another port's address.
 pub const CLAIM_EVERY: Duration = Duration::from_secs(10);
 
-/// Events that wait to be polled; more are not needed, each is said once.
+/// Events that wait to be polled; that is enough, as each is reported once.
 const EVENTS_MAX: usize = 256;
 
 /// The settings of a switch.
@@ -108,7 +108,7 @@ impl SwitchConfig {
     }
 }
 
-/// Something a person should hear of.
+/// An event to be logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -120,7 +120,7 @@ pub enum Event {
     PortTableFull(PortId),
     /// The table is full. Said once.
     TableFull,
-    /// A frame was dropped that claims an address of another port, and so many like it since this was said last. Said once
+    /// A frame that claims another port's address was dropped, and so many like it since the last event. Reported once
     /// in [`CLAIM_EVERY`].
     Claimed(Claim, u64),
     /// Two stations have one address. Said once for each address.
@@ -134,13 +134,13 @@ pub enum Event {
 /// A learning bridge. See the head of the file.
 pub struct Switch {
     ports: Vec<Option<Port>>,
-    /// The numbers in it that no port has, the lowest first.
+    /// Free indices in `ports`, the lowest first.
     unused: BinaryHeap<Reverse<PortId>>,
     fdb: Fdb,
     watch: flap::Watch,
     guard: Guard,
     hosts: Hosts,
-    /// Claims since one was told of, and when that was.
+    /// Claims since the last event, and its time.
     claims: u64,
     claim_told: Option<Instant>,
     medium: Option<Medium>,
@@ -154,7 +154,7 @@ pub struct Switch {
     solo: Option<Batch>,
     /// Memory for the ports' queues.
     memory: Memory,
-    /// What is noted of frames, while somebody captures.
+    /// The tape of captures, if there is any.
     tape: Option<Box<Tape>>,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
@@ -242,7 +242,8 @@ impl Switch {
         Some(port.counters)
     }
 
-    /// Says whether a port takes part: frames that come from one that does not are dropped. One that goes down forgets its stations and what waited for it.
+    /// Sets a port up or down. Frames from a port that is down are dropped; going down clears its stations and its
+    /// queue.
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
             self.set_tape_time(now);
@@ -251,14 +252,14 @@ impl Switch {
         }
     }
 
-    /// What is behind a port has come, and can do this: see [`PortConfig::pausable`] and [`PortConfig::offload`].
+    /// Sets the abilities of a port whose peer has come: see [`PortConfig::pausable`] and [`PortConfig::offload`].
     pub fn set_abilities(&mut self, id: PortId, pausable: bool, offload: bool) {
         if let Some(port) = self.port_mut(id) {
             (port.config.pausable, port.config.offload) = (pausable, offload);
         }
     }
 
-    /// Whether a port takes part.
+    /// Whether a port is up.
     pub fn is_up(&self, id: PortId) -> bool {
         self.port(id).is_some_and(|port| port.up)
     }
@@ -301,12 +302,12 @@ impl Switch {
         (0..self.ports.len()).filter(|&index| self.ports[index].is_some()).map(|index| PortId(index as u16))
     }
 
-    /// What a port counted.
+    /// The counters of a port.
     pub fn counters(&self, id: PortId) -> Option<&Counters> {
         self.port(id).map(|port| &port.counters)
     }
 
-    /// The same, for the edge to count what it could not make a frame of.
+    /// The same, for the edge to count input that is no frame.
     pub fn counters_mut(&mut self, id: PortId) -> Option<&mut Counters> {
         self.port_mut(id).map(|port| &mut port.counters)
     }
@@ -334,15 +335,15 @@ impl Switch {
         added
     }
 
-    /// Binds an address to a port that is there, as long as it is: while any port is guarded, no other port has it. What is
-    /// bound so to another port stays there.
+    /// Binds an address to an existing port for the port's lifetime: while any port is guarded, no other port may claim
+    /// it. An address bound so to another port stays there.
     pub fn bind(&mut self, address: Address, port: PortId) {
         if self.port(port).is_some() {
             self.guard.bind_own(address, port);
         }
     }
 
-    /// Binds `addr` to the port that has `mac`, if one is guarded that does: the station has a lease.
+    /// Binds a leased `addr` to the guarded port that owns `mac`, if there is one.
     pub fn bind_lease(&mut self, mac: Mac, addr: IpAddr) {
         if let Some(port) = self.guard.owner(Address::Mac(mac)) {
             self.guard.bind(Address::Ip(addr), port);
@@ -354,7 +355,7 @@ impl Switch {
         self.guard.is_on()
     }
 
-    /// The guard lets a frame go no further: a person hears of it where it claims an address of another port.
+    /// The guard has refused a frame: queues an event if it claims another port's address.
     fn note_claim(&mut self, now: Instant, refused: Refused) {
         let Refused::Claim(claim) = refused else { return };
         self.claims += 1;
@@ -365,8 +366,8 @@ impl Switch {
         }
     }
 
-    /// Forgets a station, static or learned. False when it was not known; of one that has aged, which is cleared away
-    /// only when its place is needed, either may be said.
+    /// Forgets a station, static or learned. False when it was not known; for an aged one, which is reclaimed only when
+    /// its slot is needed, either may be returned.
     pub fn forget(&mut self, mac: Mac) -> bool {
         self.fdb.remove(Key::new(mac.as_u64(), 0))
     }
@@ -376,13 +377,13 @@ impl Switch {
         self.fdb.entries(now)
     }
 
-    /// The same a part at a time: adds to `out` what counts among the next `slots` slots of the table or so, from `scan`
-    /// on. What stays from the first part to the last is met at least once; see [`Scanned`].
+    /// The same a part at a time: adds the valid entries of about `slots` further slots, from `scan` on, to `out`. An
+    /// entry that stays from the first part to the last is found at least once; see [`Scanned`].
     pub fn scan_fdb(&self, now: Instant, scan: &mut Scan, slots: usize, out: &mut Vec<Entry>) -> Scanned {
         self.fdb.scan(now, scan, slots, out)
     }
 
-    /// The next thing that a person should hear of.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -428,7 +429,7 @@ fn fits(frame: &Frame, bytes: &[u8], mtu: u32) -> bool {
     let fits = |len: usize| len <= room || len <= room + 4 * vlan_tags(bytes);
     match frame.offload.gso {
         Gso::None => fits(bytes.len()),
-        // One that cannot be cut is not lost for its length.
+        // One that cannot be segmented is not dropped for its length.
         _ => fits(bytes.len()) || segment::longest(bytes, &frame.offload).is_none_or(fits),
     }
 }

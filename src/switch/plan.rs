@@ -1,4 +1,4 @@
-//! What was decided for the frames of one batch: a list of frames per port, and one list of those that flood.
+//! The decisions for the frames of one batch: a list of frames per port, and one list of flooded frames.
 //!
 //! A flooded frame is not noted once for each of a thousand ports; it is noted once, and merged into each port's list,
 //! in order, when that port's turn to send comes.

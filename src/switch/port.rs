@@ -1,4 +1,4 @@
-//! A port as the switch sees it: its settings, its queue, what it counted, and whether it holds others up.
+//! A port as the switch sees it: its settings, queue and counters, and its back-pressure on others.
 
 use super::queue::Queue;
 use crate::counters::{Counters, DropReason};
@@ -6,16 +6,16 @@ use crate::frame::PortId;
 use crate::limits::{PAUSE_MILLIS, QUEUE_BYTES, QUEUE_FRAMES};
 use crate::time::{Duration, Instant};
 
-/// How long a port's sources are paused at a stretch, and what its pace is measured over.
+/// How long a port's sources are paused at a stretch, and the interval over which its pace is measured.
 pub const PAUSE: Duration = Duration::from_millis(PAUSE_MILLIS);
 /// The part of its queue, in frames or in bytes, that a port has to take in [`PAUSE`] to be worth waiting for: 128 frames
 /// or 128 KiB. A fast reader of datagrams takes ten times as many, and a fifth of that on a machine that is busy.
 const WORTH_WAITING: usize = 64;
-/// The part that one which was not worth it has to take. It is twice as much, so that one on the border does not count
-/// as stalled and as drained by turns.
+/// The part that a stalled port has to take, twice as much (hysteresis), so that one on the border does not count as
+/// stalled and as drained by turns.
 const WORTH_IT_AGAIN: usize = 32;
 
-/// What a switch has to know of a port.
+/// The settings of a port in the switch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct PortConfig {
@@ -29,12 +29,12 @@ pub struct PortConfig {
     pub mtu: Option<u32>,
     /// Frames that may wait for it. What its sources had sent before they were paused for it comes on top.
     pub queue: usize,
-    /// It can be kept waiting without losing anything (a socket whose peer then waits too; not a TAP).
+    /// It can be paused without loss (a socket, whose peer then waits, too; not a TAP).
     pub pausable: bool,
-    /// It takes frames whose checksum or segmentation is not finished.
+    /// It takes super-frames and partial checksums.
     pub offload: bool,
-    /// Stations behind it have other MAC addresses there than on the switch, once they were heard: what is sent to one
-    /// that was not does not reach it.
+    /// Its stations get other MAC addresses on the switch once they were heard; frames to one that was not heard do not
+    /// reach it.
     pub renames: bool,
 }
 
@@ -62,7 +62,7 @@ impl PortConfig {
     }
 }
 
-/// How a port is doing, as it is shown.
+/// The state of a port, as shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct PortState {
@@ -72,7 +72,7 @@ pub struct PortState {
     pub queued: usize,
     /// Its peer does not read; frames for it are dropped until it does.
     pub stalled: bool,
-    /// It is kept waiting because a port that it sends to is busy.
+    /// It is paused because a port that it sends to is busy.
     pub paused: bool,
 }
 
@@ -88,21 +88,21 @@ pub(super) struct Port {
     pub up: bool,
     pub counters: Counters,
     pub queue: Queue,
-    /// Its descriptor would not take more; nothing is sent until it says it is writable.
+    /// Its descriptor took no more; nothing is sent until it is writable.
     pub blocked: bool,
     /// The busy port that this one waits for.
     pub paused_for: Option<PortId>,
     /// The ports that wait for this one.
     pub waiters: Vec<PortId>,
-    /// While others are, or have just been, paused for it: when it is looked at next.
+    /// While others are, or have just been, paused for it: the time of its next check.
     pub check_at: Option<Instant>,
-    /// Its place in the switch's list of those that are looked at.
+    /// Its index in the switch's list of ports to check.
     pub place: usize,
     pub stalled: bool,
-    /// What it took out of its queue since it was last looked at or, when it is stalled, since the time in `since`.
+    /// Frames and bytes that left its queue since the last check or, when it is stalled, since `since`.
     pub pace: Pace,
     pub since: Instant,
-    /// It was said that this port's share of the forwarding database is full.
+    /// It was reported that this port's share of the forwarding database is full.
     pub told_full: bool,
 }
 
@@ -125,7 +125,7 @@ impl Port {
         }
     }
 
-    /// Counts frames that cannot wait for it. Gives the reason that they were counted for.
+    /// Counts frames that cannot be queued for it. Returns the reason counted.
     pub fn drop_waiting(&mut self, reason: DropReason, frames: u64) -> DropReason {
         let reason = if self.stalled { DropReason::Stalled } else { reason };
         self.counters.drop(reason, frames);
@@ -144,7 +144,7 @@ impl Port {
         self.since = now;
     }
 
-    /// Whether it takes so much that it is worth waiting for.
+    /// Whether it drains fast enough to pause its sources for it.
     pub fn is_worth_waiting(&self) -> bool {
         let part = if self.stalled { WORTH_IT_AGAIN } else { WORTH_WAITING };
         self.pace.frames >= (self.config.queue / part).max(1) || self.pace.bytes >= QUEUE_BYTES / part

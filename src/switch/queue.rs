@@ -1,13 +1,13 @@
 //! The frames that wait for one busy port, bounded in number and in bytes.
 //!
-//! The bound in bytes holds for everybody. The one in number is for sources that go on sending; one that is paused for
-//! this very port can add no more than what it had sent before, which is taken.
+//! The bound in bytes holds for all sources. The bound in number is for sources that go on sending; a source that is
+//! paused for this very port adds only frames that it had sent before, which are taken.
 //!
 //! Theory of operation. The queue is a list of batches ("segments") of the same layout as the one the frames were
-//! copied from, so that it leaves the way it would have left at once: a whole segment in one gather list. Segments come
-//! from the switch's [`Memory`] and go back there, so queues that come and go do not allocate, and a port for which
-//! nothing waits has no memory at all. What the queues of a switch may hold together is bounded there too, and a queue's
-//! marks shrink with its share of that.
+//! copied from, so that it is sent as they would have been: a whole segment in one gather list. Segments come from the
+//! switch's [`Memory`] and go back there, so queues that come and go do not allocate, and a port for which nothing
+//! waits has no memory at all. What the queues of a switch may hold together is bounded there too, and a queue's marks
+//! shrink with its share of that.
 
 use super::memory::{Memory, cost};
 use crate::counters::DropReason;
@@ -43,27 +43,27 @@ impl Queue {
         self.frames == 0
     }
 
-    /// The bytes that it may have as things stand.
+    /// The bytes that it may have at present.
     fn share(&self, memory: &Memory) -> usize {
         QUEUE_BYTES.min(memory.share(self.cost))
     }
 
-    /// A quarter of it is taken: those who fill it should pause.
+    /// The high-water mark, a quarter: its sources should pause.
     pub fn is_above_mark(&self, memory: &Memory) -> bool {
         self.frames > self.limit / 4 || self.bytes > self.share(memory) / 4
     }
 
-    /// An eighth of it is taken at most: those who paused may go on.
+    /// The low-water mark, an eighth: paused sources may go on.
     pub fn is_low(&self, memory: &Memory) -> bool {
         self.frames <= self.limit / 8 && self.bytes <= self.share(memory) / 8
     }
 
-    /// It has as many frames as it is to have.
+    /// It has as many frames as its limit.
     pub fn is_full(&self) -> bool {
         self.frames >= self.limit
     }
 
-    /// Copies a frame to the end, also of a queue that has its number of frames.
+    /// Copies a frame to the end, even above the limit of frames.
     ///
     /// # Errors
     /// Why it cannot wait: the queue, or all of the switch together, would have more bytes than they may, or the system
@@ -79,8 +79,8 @@ impl Queue {
         self.put(frame, bytes, memory)
     }
 
-    /// Copies a frame of which part has left into an empty queue, whatever all queues hold together: by so much, a frame
-    /// for each such port, they may hold more than they should.
+    /// Copies a partly sent frame into an empty queue, even above the limit of all queues, which may be exceeded by one
+    /// frame for each such port.
     ///
     /// # Errors
     /// The system has no memory.
@@ -130,8 +130,8 @@ impl Queue {
         bytes
     }
 
-    /// Forgets the newest frames until it costs `most` at most, but for the oldest of all: part of that may have left.
-    /// Returns how many they were; each is shown to `lose` first.
+    /// Drops the newest frames until it costs `most` at most, but never the oldest, which may be partly sent. Returns
+    /// how many; each is shown to `lose` first.
     pub fn cut(&mut self, most: usize, memory: &mut Memory, mut lose: impl FnMut(&Frame, &[u8])) -> usize {
         let before = self.frames;
         let mut cost = self.cost;

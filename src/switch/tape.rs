@@ -1,10 +1,10 @@
-//! What is noted of frames while somebody captures: a copy of their first bytes, and what became of them.
+//! The tape: notes on frames during a capture, with a copy of their first bytes and their fate.
 //!
-//! Theory of operation. A switch has a tape while it is given one ([`Switch::set_tape`]), and nothing is looked at here
-//! otherwise: a batch costs one question, and so does each list of frames that is handed over. With one, each frame is
-//! noted where it came in, with the reason if it ended there; each copy that ended early, with its reason; and on request
-//! each copy that left. Whoever drives the switch takes the notes ([`Tape::take`]) and passes them on. They are bounded:
-//! what finds no room is counted as missed, and nobody waits.
+//! Theory of operation. A switch has a tape only during captures ([`Switch::set_tape`]); otherwise a batch costs one
+//! check, and so does each list of frames handed over. A tape notes each frame on arrival, with the reason if it was
+//! dropped there; each copy that was dropped, with its reason; and on request each copy that was sent. The driver of
+//! the switch takes the notes ([`Tape::take`]) and passes them on. They are bounded: frames without room are counted as
+//! missed, and nothing blocks.
 
 use super::{Switch, Taken, Transmit};
 use crate::counters::{Counters, DropReason, Ended};
@@ -17,7 +17,7 @@ pub const TAPE_BYTES: usize = 4 << 20;
 /// Notes that it holds at most.
 pub const TAPE_NOTES: usize = 64 * 1024;
 
-/// What is wanted of the frames.
+/// The wanted notes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wanted {
     /// The first so many bytes of each.
@@ -29,7 +29,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What both want.
+    /// The union of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Wanted {
     }
 }
 
-/// What became of a frame, or of one copy of it, at a port.
+/// The fate of a frame, or of one copy of it, at a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Noted {
     /// It came in.
@@ -54,7 +54,7 @@ pub enum Noted {
 }
 
 impl Noted {
-    /// Why it ended early, if it did.
+    /// Why it was dropped, if it was.
     pub fn reason(self) -> Option<DropReason> {
         match self {
             Self::Refused(reason) | Self::Lost(reason) => Some(reason),
@@ -79,7 +79,7 @@ pub struct Note {
     pub port: PortId,
     /// The port that it had come in by.
     pub ingress: PortId,
-    /// What became of it.
+    /// Its fate.
     pub noted: Noted,
     /// Its bytes.
     pub len: u32,
@@ -127,7 +127,7 @@ impl Notes {
 pub struct Tape {
     wanted: Wanted,
     notes: Notes,
-    /// Frames of the batch in hand that ended on their way in, in order.
+    /// Frames of the present batch that were dropped on arrival, in order.
     refused: Vec<(Range<u32>, DropReason)>,
     /// Frames that came in so far.
     number: u64,
@@ -145,12 +145,12 @@ impl Tape {
         self.wanted = wanted;
     }
 
-    /// What is noted so far.
+    /// The notes so far.
     pub fn notes(&self) -> &Notes {
         &self.notes
     }
 
-    /// Takes what is noted, and goes on with the memory of `empty`.
+    /// Takes the notes, and goes on with the memory of `empty`.
     pub fn take(&mut self, mut empty: Notes) -> Notes {
         empty.clear();
         std::mem::replace(&mut self.notes, empty)
@@ -160,12 +160,12 @@ impl Tape {
         self.now = now;
     }
 
-    /// Frames of the batch in hand ended on their way in.
+    /// Frames of the present batch were dropped on arrival.
     pub(super) fn refuse(&mut self, frames: Range<u32>, reason: DropReason) {
         self.refused.push((frames, reason));
     }
 
-    /// Notes the frames of a batch that was decided, as far as they came by ports that there are.
+    /// Notes the frames of a decided batch, if their ports exist.
     fn arrive(&mut self, batch: &Batch, is_port: impl Fn(PortId) -> bool) {
         let mut refused = std::mem::take(&mut self.refused);
         let mut ended = refused.drain(..).peekable();
@@ -186,7 +186,7 @@ impl Tape {
         self.refused = refused;
     }
 
-    /// Notes what became of the first frames of `out` at `port`, as it was counted there.
+    /// Notes the fate of the first frames of `out` at `port`, as it was counted there.
     pub(super) fn depart(&mut self, port: PortId, out: Outgoing<'_>, ended: &[Ended]) {
         if !self.wanted.copies && ended.iter().all(|ended| ended.reason.is_none()) {
             return;
@@ -202,7 +202,7 @@ impl Tape {
         }
     }
 
-    /// A copy has left, which is noted if that is wanted.
+    /// Notes a copy that was sent, if that is wanted.
     pub(super) fn leave(&mut self, port: PortId, frame: &Frame, bytes: &[u8]) {
         if self.wanted.copies {
             self.note(port, Noted::Left, 0, frame, bytes);
@@ -227,7 +227,7 @@ impl Tape {
     }
 }
 
-/// Offers frames to a port, and has noted what became of them, if somebody wants to know.
+/// Offers frames to a port, and notes their fate if there is a tape.
 #[inline(always)]
 pub(super) fn hand_over(
     tape: &mut Option<Box<Tape>>,
@@ -258,7 +258,7 @@ fn hand_over_and_note(
 }
 
 impl Switch {
-    /// Has it note what passes, or note nothing any more. Gives the tape that it had.
+    /// Sets or removes the tape. Returns the old one.
     pub(crate) fn set_tape(&mut self, tape: Option<Tape>) -> Option<Tape> {
         std::mem::replace(&mut self.tape, tape.map(Box::new)).map(|tape| *tape)
     }
@@ -268,12 +268,12 @@ impl Switch {
         self.tape.as_deref_mut()
     }
 
-    /// What is noted next is noted at `now`.
+    /// Sets the time of the next notes.
     pub(super) fn set_tape_time(&mut self, now: Instant) {
         self.tape.iter_mut().for_each(|tape| tape.set_time(now));
     }
 
-    /// Notes a batch that was decided.
+    /// Notes a decided batch.
     #[cold]
     pub(super) fn note_arrivals(&mut self, now: Instant, batch: &Batch) {
         let Self { tape: Some(tape), ports, .. } = self else { return };

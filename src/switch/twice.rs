@@ -1,11 +1,11 @@
 //! Two answers to one question: the first certain sign that two stations have one address.
 //!
-//! Who is asked for an address answers whoever asked, and nobody else does. So two answers to one station for one address,
-//! from two ports within [`WITHIN`], are of two stations, whether they have the same MAC address (copies of one image) or
-//! not. A station that is started again or moves answers from one port after the other, and the first has lost its peer by
-//! then; one that was asked by others has answered others.
+//! Only the owner of an address answers a request for it, and only to the station that asked. So two answers to one
+//! station for one address, from two ports within [`WITHIN`], come from two stations, with the same MAC address (copies
+//! of one image) or not. A station that restarts or moves answers from one port after the other, but the first has lost
+//! its peer by then; and answers to other stations do not count.
 //!
-//! What comes by turns and is no answer takes longer to be sure of: `flap.rs` for MAC addresses, `hosts.rs` for those of IP.
+//! Without answers it takes longer to be sure: `flap.rs` for MAC addresses, `hosts.rs` for IP addresses.
 
 use super::hosts::{Place, Shared};
 use super::{Event, Flap, Switch};
@@ -15,7 +15,7 @@ use crate::wire::Mac;
 use crate::wire::neighbour::Said;
 use std::collections::VecDeque;
 
-/// Both answer at once; whoever asks again does so after a second or more (RFC 4861, RETRANS_TIMER).
+/// Both answer at once; a request is repeated after a second or more (RFC 4861, RETRANS_TIMER).
 const WITHIN: Duration = Duration::from_millis(900);
 /// Answers that are remembered.
 const ANSWERS: usize = 64;
@@ -23,7 +23,7 @@ const ANSWERS: usize = 64;
 /// An answer that was heard.
 struct Answer {
     place: Place,
-    /// Who had asked.
+    /// The station that had asked.
     asker: Mac,
     mac: Mac,
     port: PortId,
@@ -35,12 +35,12 @@ struct Answer {
 pub(super) struct Answers(VecDeque<Answer>);
 
 impl Answers {
-    /// Whoever was behind a port has left it.
+    /// Forgets the answers from a port that has lost its peer.
     pub fn remove_port(&mut self, port: PortId) {
         self.0.retain(|answer| answer.port != port);
     }
 
-    /// Notes an answer. Gives station and port of another one to the same question, from another port.
+    /// Notes an answer. Returns the station and port of an earlier answer to the same request from another port.
     fn note(&mut self, now: Instant, answer: Answer) -> Option<(Mac, PortId)> {
         while self.0.front().is_some_and(|first| now - first.at > WITHIN) || self.0.len() >= ANSWERS {
             self.0.pop_front();
@@ -54,7 +54,7 @@ impl Answers {
 }
 
 impl Switch {
-    /// Hears an answer from `port`, if what was said there is one.
+    /// Notes what was said on `port`, if it is an answer.
     pub(super) fn hear_answer(&mut self, now: Instant, port: PortId, place: Place, said: &Said) {
         let Some(asker) = said.answers else { return };
         let answer = Answer { place, asker, mac: said.mac, port, at: now };

@@ -1,4 +1,4 @@
-//! What a device is, said once and for every speed: configurations, interfaces, alternate settings, endpoints.
+//! The description of a device, once for all speeds: configurations, interfaces, alternate settings, endpoints.
 //!
 //! Sizes that a speed prescribes (bulk packets, `bMaxPacketSize0`) are not said at all, and intervals are said as
 //! times; [`super::Descriptors`] turns both into what each speed wants.

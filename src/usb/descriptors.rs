@@ -136,7 +136,7 @@ fn device_descriptor(device: &Description, texts: &[&str]) -> [u8; 18] {
     ]
 }
 
-/// What the high-speed device would be at full speed (USB 2.0, 9.6.2).
+/// The device qualifier: the high-speed device at full speed (USB 2.0, 9.6.2).
 fn qualifier(device: &Description) -> [u8; 10] {
     let [usb_low, usb_high] = release(device).to_le_bytes();
     let ClassCode(class, subclass, protocol) = device.class;

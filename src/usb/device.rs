@@ -50,7 +50,7 @@ struct Waiting {
     due: Instant,
 }
 
-/// One endpoint address: what it is now, and what waits for it.
+/// One endpoint address: its present endpoint, and its queue.
 #[derive(Default)]
 struct Slot {
     active: Option<Active>,
@@ -111,7 +111,7 @@ impl Device {
         Ok(device)
     }
 
-    /// What the device is.
+    /// The device's description.
     pub fn description(&self) -> &Description {
         &self.description
     }
@@ -278,7 +278,7 @@ impl Device {
         self.function.set_interface(interface, alternate);
     }
 
-    /// Halts an endpoint, and ends what waits for it as the bus would; or lifts the halt.
+    /// Halts an endpoint, and ends its waiting transfers as the bus would; or lifts the halt.
     pub(super) fn set_halt(&mut self, address: Address, halted: bool) {
         let at = slot_of(address);
         if at == CONTROL {
@@ -315,7 +315,7 @@ impl Device {
         }
     }
 
-    /// Ends what waits for the endpoints that `which` picks, endpoint 0 apart, and lifts their halts.
+    /// Ends the transfers that wait for the endpoints picked by `which`, but endpoint 0, and lifts their halts.
     fn flush(&mut self, which: impl Fn(&Active) -> bool, status: Status) {
         for at in 1..self.slots.len() {
             if self.slots[at].active.as_ref().is_some_and(&which) {
@@ -393,7 +393,7 @@ impl Slot {
     fn taken_back(&mut self, last: Option<Instant>) {
         match self.active.map(|active| active.kind) {
             Some(TransferKind::Isochronous) => self.next = last.unwrap_or(Instant::ZERO),
-            // What has passed has had its interval.
+            // Past packets have had their interval.
             Some(TransferKind::Interrupt) => self.paced &= last.is_some(),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! What gives a device its behaviour: the trait that every class implements.
+//! The behaviour of a device: the trait that every class implements.
 //!
 //! The core ([`super::Device`]) plays the bus. It calls a function only for endpoints that the active configuration
 //! declares and that are not halted, and takes care of queues, standard requests, halts, truncation and cancelling. A

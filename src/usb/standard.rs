@@ -41,7 +41,7 @@ const HUB_PORT: u8 = 0x23;
 /// Bytes of the system exit latencies that SET_SEL carries (USB 3.2, 9.4.12).
 const SEL_LENGTH: usize = 6;
 
-/// What the core answers.
+/// The core's answer.
 pub(super) enum Reply<'a> {
     /// Done, without data.
     Done,

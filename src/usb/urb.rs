@@ -24,7 +24,7 @@ pub enum Status {
     NoRoom,
 }
 
-/// One packet of an isochronous transfer: a range of the transfer's buffer, and what became of it.
+/// One packet of an isochronous transfer: a range of the transfer's buffer, and its outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct IsoPacket {
     /// Where the packet begins in the buffer, in bytes.
@@ -37,7 +37,7 @@ pub struct IsoPacket {
     pub status: Status,
 }
 
-/// A transfer: what the host asks for, and when it is done what came of it.
+/// A transfer: the host's request and, when it is done, its outcome.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Urb {
     /// The name that the submitter gave it; unique among the URBs inside a device.
@@ -55,7 +55,7 @@ pub struct Urb {
     pub packets: Vec<IsoPacket>,
     /// The host wants less data than asked for to be an error ([`Status::Short`]).
     pub short_not_ok: bool,
-    /// What came of it.
+    /// Its outcome.
     pub status: Status,
     /// Bytes transferred, also for OUT.
     pub actual: u32,

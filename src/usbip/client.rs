@@ -15,7 +15,7 @@ use super::{MAX_DEVICES, VERSION};
 use crate::usb::{ClassCode, Direction, IsoPacket, Urb};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Whose habits a client has; servers have to serve both.
+/// The implementation whose behaviour a client imitates; servers have to serve both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
 pub enum Dialect {
@@ -26,7 +26,7 @@ pub enum Dialect {
     Windows,
 }
 
-/// What a client learns.
+/// An event of the client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -198,7 +198,7 @@ impl Client {
         std::mem::take(&mut self.out)
     }
 
-    /// What happened, in order.
+    /// The next event, in order.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -227,7 +227,7 @@ impl Client {
         self.next
     }
 
-    /// Collects what `phase` needs, and does the next step when it is there.
+    /// Collects the bytes that `phase` needs, and does the next step when they are there.
     fn operation(&mut self, phase: Phase, bytes: &mut &[u8]) -> Result<Phase, ClientFault> {
         let needed = match phase {
             Phase::Reply(_) => OP_LENGTH,

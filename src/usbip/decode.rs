@@ -90,7 +90,7 @@ impl Decoder {
             let Some(descriptor) = take::<PACKET_LENGTH>(&mut self.partial, &mut self.have, bytes) else {
                 return Ok(false);
             };
-            // What a client says of a packet's end means nothing: it is still to be transferred.
+            // A client's status of a packet is meaningless: it is still to be transferred.
             let mut asked = [0; PACKET_LENGTH];
             asked[..8].copy_from_slice(&descriptor[..8]);
             body.urb.packets.push(pdu::decode_packet(&asked, body.command.length)?.0);
@@ -190,7 +190,7 @@ mod tests {
         }
         let Some(Command::Submit(_, urb)) = decoded else { panic!("{decoded:?}") };
         assert_eq!((urb.status, urb.length, urb.data.capacity()), (Status::NoRoom, length, 0));
-        // What follows is understood.
+        // The next header is understood.
         let mut next = &header(0, 0)[..];
         assert!(decoder.decode(&mut next, |_| None, Vec::new).unwrap().is_some());
     }

@@ -1,4 +1,4 @@
-//! The table of exported devices: bus id, device, and who has imported it.
+//! The table of exported devices: bus id, device, and importer.
 
 use super::op::{DeviceRecord, InterfaceRecord};
 use super::server::ConnectionId;

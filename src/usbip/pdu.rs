@@ -42,7 +42,7 @@ const CMD_UNLINK: u32 = 2;
 const RET_SUBMIT: u32 = 3;
 const RET_UNLINK: u32 = 4;
 
-/// What is wrong with a header or with what follows it. After any of these the stream has lost its frame.
+/// A fault of a header or its payload. After any of these the stream is out of sync.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -140,7 +140,7 @@ pub enum Pdu {
     CmdUnlink(CmdUnlink),
     /// Server to client: a transfer's end.
     RetSubmit(RetSubmit),
-    /// Server to client: what became of an UNLINK.
+    /// Server to client: the outcome of an UNLINK.
     RetUnlink(RetUnlink),
 }
 

@@ -135,7 +135,7 @@ impl Server {
         self.output(now, id).map_or(&[], |out| out.first())
     }
 
-    /// All that is to be sent, for an owner who sends several chunks at once and says there what was sent.
+    /// All output, for an owner that sends several chunks at once and then reports the number of bytes sent.
     pub(crate) fn output(&mut self, now: Instant, id: ConnectionId) -> Option<&mut ByteQueue> {
         let Self { exports, connections, options, .. } = self;
         let mut context = Context { id, exports, show_busy: options.show_busy };
@@ -146,6 +146,15 @@ impl Server {
     pub fn transmitted(&mut self, id: ConnectionId, count: usize) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.session.transmitted(count);
+        }
+    }
+
+    /// Nothing that is sent on a connection arrives any more. Transfers to its peer are not done, and what it has sent is
+    /// taken as before, so that nothing is lost that was to go out by a device.
+    pub fn deafen(&mut self, now: Instant, id: ConnectionId) {
+        let Self { exports, connections, options, .. } = self;
+        if let Some(connection) = connections.get_mut(&id) {
+            connection.session.deafen(now, &mut Context { id, exports, show_busy: options.show_busy });
         }
     }
 

@@ -212,6 +212,17 @@ impl Session {
         &mut self.out
     }
 
+    /// The peer hears nothing any more. What it has sent is still done, but for transfers to it.
+    pub fn deafen(&mut self, now: Instant, context: &mut Context) {
+        self.out.clear();
+        if let Phase::Urbs(attached) = &mut self.phase
+            && let Some(export) = context.exports.get_mut(attached.export)
+        {
+            attached.deafen(export);
+        }
+        self.output(now, context);
+    }
+
     pub fn transmitted(&mut self, count: usize) {
         self.out.took(count);
     }

@@ -39,7 +39,7 @@ pub enum SplitFault {
     /// More UNLINKs without an answer than [`MAX_PENDING_URBS`].
     #[error("more than {MAX_PENDING_URBS} UNLINKs without an answer")]
     Unlinks,
-    /// The server has answered what nobody asked.
+    /// The server has answered an unknown request.
     #[error("reply to unknown seqnum {0}")]
     Seqnum(u32),
     /// The server has answered with more than there was room for.
@@ -276,7 +276,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// How much belongs to a reply, judged by what was asked.
+    /// The length of a reply's payload, by its request.
     fn begin(&self, head: RetSubmit) -> Result<Reply, SplitFault> {
         let flight = self.flights.get(&head.seqnum).ok_or(SplitFault::Seqnum(head.seqnum))?;
         let part = flight.part.ok_or(SplitFault::Seqnum(head.seqnum))?;

@@ -1,4 +1,4 @@
-//! ARP for Ethernet and IPv4 (RFC 826), as whoever takes part in it reads and writes it.
+//! ARP for Ethernet and IPv4 (RFC 826), for hosts that read and write it.
 //!
 //! The bytes are etherparse's matter. Here a message is a request or a reply of one station, or it is none. A guard, who
 //! has to see what others may make of a message, and a rewriter, who changes it where it lies, look at the bytes
@@ -13,10 +13,10 @@ pub const ETHERTYPE: u16 = ether_type::ARP.0;
 /// Bytes of a message.
 pub const LEN: usize = ArpEthIpv4Packet::LEN;
 
-/// What a message wants.
+/// The operation of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
-    /// To hear who has the target's address.
+    /// A request for the holder of the target's address.
     Request,
     /// To tell that its sender has its address.
     Reply,
@@ -25,15 +25,15 @@ pub enum Operation {
 /// A message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// What it wants.
+    /// Its operation.
     pub operation: Operation,
-    /// The MAC of whoever says it.
+    /// The sender's MAC.
     pub sender_mac: Mac,
     /// His address; unspecified in a probe (RFC 5227, section 2.1.1).
     pub sender: Ipv4Addr,
-    /// The MAC of whoever it is for; of a request it says nothing.
+    /// The target's MAC; undefined in a request.
     pub target_mac: Mac,
-    /// The address that is asked for, or of whoever is told.
+    /// The target's address: the one asked for, or the receiver's.
     pub target: Ipv4Addr,
 }
 
@@ -80,7 +80,7 @@ impl Message {
     }
 }
 
-/// Who says in an ARP frame of no VLAN that it has which address. `None`: another frame, or nobody does.
+/// The sender's MAC and address in an untagged ARP frame. `None`: it is no such frame, or claims none.
 pub fn sender(frame: &Ethernet<'_>) -> Option<(Ipv4Addr, Mac)> {
     let is_arp = frame.ether_type().0 == ETHERTYPE && frame.is_untagged();
     let message = is_arp.then(|| Message::read(frame.payload()))??;

@@ -64,7 +64,7 @@ impl Sum {
         Self(self.0 + other.0)
     }
 
-    /// The sum in 16 bits, not complemented: what a sender leaves in a checksum field that is to be completed.
+    /// The sum in 16 bits, not complemented: the value of a partial checksum field.
     pub const fn folded(self) -> u16 {
         fold(self.0)
     }

@@ -33,11 +33,11 @@ const ACK: u8 = 0x10;
 const URG: u8 = 0x20;
 const CWR: u8 = 0x80;
 
-/// What must be equal in IPv4 headers: all but length, identification and checksum.
+/// The bytes that must be equal in IPv4 headers: all but length, identification and checksum.
 const SAME_V4: [Range<usize>; 3] = [0..2, 6..10, 12..20];
-/// What must be equal in IPv6 headers: all but the length.
+/// The bytes that must be equal in IPv6 headers: all but the length.
 const SAME_V6: [Range<usize>; 2] = [0..4, 6..40];
-/// What must be equal in TCP headers without options: all but sequence number, flags and checksum.
+/// The bytes that must be equal in TCP headers without options: all but sequence number, flags and checksum.
 const SAME_TCP: [Range<usize>; 4] = [0..4, 8..13, 14..16, 18..20];
 
 /// One frame that leaves a [`Coalescer`]: its parts are to be written one behind the other.
@@ -47,7 +47,7 @@ pub struct Merged<'h, 'a> {
     pub headers: &'h [u8],
     /// The payloads of the merged segments, or one whole frame. They point into the frames of the batch.
     pub parts: &'h [&'a [u8]],
-    /// What is left to be done to it.
+    /// Its offload.
     pub offload: Offload,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Coalescer<'a> {
         Self { held: None, parts: [&[]; MAX_MERGED], headers: [0; MAX_HEADERS] }
     }
 
-    /// Takes the next frame of the batch; `emit` gets what can leave now.
+    /// Takes the next frame of the batch; `emit` gets the frames that can leave now.
     pub fn push(&mut self, frame: &'a [u8], offload: &Offload, mut emit: impl FnMut(Merged<'_, 'a>)) {
         let Some(segment) = Segment::of(frame, offload) else {
             self.flush(&mut emit);
@@ -118,7 +118,7 @@ impl<'a> Coalescer<'a> {
         held.ending = segment.flags & (FIN | PSH);
     }
 
-    /// Lets out what is held: at the end of the batch, and before anything that has to stay behind it.
+    /// Emits the held frame: at the end of the batch, and before any frame that must stay behind it.
     pub fn flush(&mut self, mut emit: impl FnMut(Merged<'_, 'a>)) {
         let Some(held) = self.held.take() else { return };
         let Some(parts) = self.parts.get(..held.count) else { return };
@@ -161,7 +161,7 @@ impl Held<'_> {
         self.verified
     }
 
-    /// Writes the super-frame's headers into `out`. Returns their length, and what is left to be done.
+    /// Writes the super-frame's headers into `out`. Returns their length, and its offload.
     fn write_headers(&self, out: &mut [u8; MAX_HEADERS]) -> (usize, Offload) {
         let (first, layers) = (&self.first, &self.first.layers);
         let (network, transport, len) = (layers.network_at, layers.transport_at, layers.payload_at);

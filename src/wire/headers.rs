@@ -1,4 +1,4 @@
-//! The headers of IP packets, as everybody here writes them who makes one: gateways, endpoints, clients without an address.
+//! Writing the headers of IP packets, for gateways, endpoints, and clients without an address.
 //!
 //! They are written byte by byte and not by etherparse, whose slices read them ([`ip`](super::ip)): a gateway writes one for
 //! each packet, into an array that has its place from the start. The tests read it with these slices.

@@ -59,11 +59,11 @@ pub struct Packet<'a> {
     pub dst: IpAddr,
     /// How many routers it may pass yet.
     pub hop_limit: u8,
-    /// What it carries, or the first extension header of IPv6.
+    /// The protocol of its payload, or the first extension header of IPv6.
     pub protocol: u8,
     /// Of IPv6 known when the extension headers were skipped.
     pub fragment: Option<Fragment>,
-    /// What follows the header.
+    /// The payload behind the header.
     pub payload: &'a [u8],
     /// The packet without a frame's padding.
     pub whole: &'a [u8],

@@ -75,7 +75,7 @@ pub struct Layers<'a> {
     pub transport_at: usize,
     /// Where the payload begins.
     pub payload_at: usize,
-    /// Where the datagram ends; what follows is padding.
+    /// The end of the datagram; padding follows.
     pub end: usize,
 }
 
@@ -145,7 +145,7 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// The type behind at most two VLAN tags, and where what it names begins.
+/// The type behind at most two VLAN tags, and the offset of its payload.
 pub(super) fn network_at(frame: &[u8]) -> Result<(EtherType, usize), BadFrame> {
     let view = Ethernet::new(frame).map_err(|_| BadFrame::Length)?;
     let (outer, at) = (view.ether_type(), view.payload_offset());
@@ -190,7 +190,7 @@ pub enum Part {
     Later,
 }
 
-/// What lies behind the extension headers of an IPv6 packet, read as far as it goes, fragments too.
+/// The payload behind the extension headers of an IPv6 packet, read as far as it goes, fragments too.
 #[derive(Clone, Copy, Debug)]
 pub struct BehindV6<'a> {
     /// The hop limit.

@@ -86,7 +86,7 @@ pub fn is_silent(frame: &[u8]) -> bool {
     kind(frame).is_none_or(|kind| !matches!(kind, ether_type::ARP | ether_type::IPV6) && !is_tpid(kind))
 }
 
-/// Whether a frame may be one that [`said`] has something to read in: a quick look.
+/// A quick check whether [`said`] may find something in a frame.
 #[inline]
 pub fn may_say(frame: &[u8]) -> bool {
     match kind(frame) {
@@ -127,7 +127,7 @@ pub fn said(frame: &[u8]) -> Option<Said> {
     } else {
         let discovery = Discovery::read(kind, packet)?;
         match discovery.kind {
-            // Only one that names its sender's MAC is remembered by those who hear it.
+            // Receivers note its sender only if it has the sender's MAC.
             SOLICITATION => (discovery.source.into(), discovery.option(SOURCE_MAC)?, None, None),
             _ => {
                 let mac = discovery.option(TARGET_MAC).unwrap_or(source);
@@ -140,7 +140,7 @@ pub fn said(frame: &[u8]) -> Option<Said> {
     (is_host(addr) && mac == source).then_some(Said { tags, addr, mac, router, answers })
 }
 
-/// What a frame to one station wants.
+/// The request in a frame to one station.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wanted {
     /// Where.
@@ -274,7 +274,7 @@ fn ethernet((to, from): (Mac, Mac), tags: &Tags, kind: EtherType, payload: &[u8]
     [&to.0, &from.0, tags.bytes(), &kind.0.to_be_bytes(), payload].concat()
 }
 
-/// Asks by ARP who has `target`.
+/// An ARP request for `target`.
 fn request((sender_mac, sender): (Mac, Ipv4Addr), target: Ipv4Addr) -> [u8; arp::LEN] {
     let operation = Operation::Request;
     arp::Message { operation, sender_mac, sender, target_mac: Mac::default(), target }.bytes()

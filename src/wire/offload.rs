@@ -1,4 +1,4 @@
-//! What a port says of a frame beyond its bytes: a checksum still to be completed, a super-frame still to be cut.
+//! The offload of a frame: a checksum still to be completed, a super-frame still to be segmented.
 //!
 //! Linux hands this over as `struct virtio_net_hdr` in front of each frame of a TAP or packet socket. [`Offload`] is
 //! its typed form and travels with the frame, so that a 64 KiB super-frame passes whole between ports that understand
@@ -22,7 +22,7 @@ const GSO_UDP_L4: u8 = 5;
 /// `VIRTIO_NET_HDR_GSO_ECN`, a flag beside the type.
 const GSO_ECN: u8 = 0x80;
 
-/// What has to be done to a frame before a peer without offloads may see it. The default asks for nothing.
+/// The work left on a frame before a peer without offloads may see it. The default is none.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Offload {
     /// How the frame is to be cut.

@@ -31,11 +31,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Stations behind one port that [`Rule::Mac`] gives an address of their own; the frames of more pass as they are.
 pub const STATIONS_MAX: usize = 16;
 
-/// What is translated at a port.
+/// The translation rules of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Rule {
-    /// The MAC address of whoever is behind it, for one made of the port's name.
+    /// The station's MAC address, replaced by one derived from the port's name.
     Mac,
     /// One MAC address for another, neither of them a group's.
     MacPair(Mac, Mac),
@@ -76,7 +76,7 @@ impl Rule {
 pub struct Rewriter {
     name: String,
     learns: bool,
-    /// What the rules name, without what was learned.
+    /// The addresses in the rules, without learned ones.
     given: Exchange,
     exchange: Exchange,
 }
@@ -130,7 +130,7 @@ impl Rewriter {
         if known(pairs, made) {
             made = Mac::made_of(&format!("{}/{source}", self.name));
         }
-        // One that has its made address by itself needs no other.
+        // A station whose own address is the derived one needs no other.
         if !known(pairs, made) {
             self.exchange.pair_macs(source.0, made.0);
         }

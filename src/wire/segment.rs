@@ -1,4 +1,4 @@
-//! Finishing in software what a port left to an offload: segments cut from a super-frame, checksums completed.
+//! Software offloads: cutting a super-frame into segments, completing partial checksums.
 //!
 //! # How it works
 //! [`finish`] turns one frame and its [`Offload`] into plain frames and hands each out as parts to be written one behind
@@ -59,7 +59,7 @@ pub fn longest(frame: &[u8], offload: &Offload) -> Option<usize> {
     Some(layers.payload_at + layers.end.saturating_sub(layers.payload_at).min(offload.gso_size.into()))
 }
 
-/// The headers before what is cut, and those of the tunnel around them, if there is one.
+/// The headers before the segmented payload, and those of the tunnel around them, if there is one.
 fn layers_of<'a>(frame: &'a [u8], offload: &Offload) -> Result<(Layers<'a>, Option<tunnel::Outer>), BadFrame> {
     match tunnel::find(frame, offload)? {
         Some((layers, outer)) => Ok((layers, Some(outer))),
@@ -133,7 +133,7 @@ struct Template {
     sum: Option<Sum>,
 }
 
-/// What changes in the network header.
+/// The fields that change in the network header.
 enum Ip {
     /// The first segment's identification, and the sum of the header without length, identification and checksum.
     V4 { id: u16, sum: Sum },
@@ -141,7 +141,7 @@ enum Ip {
     V6,
 }
 
-/// What changes in the transport header.
+/// The fields that change in the transport header.
 enum Header {
     /// The first segment's sequence number, and the flags.
     Tcp { sequence: u32, flags: u8 },

@@ -308,7 +308,7 @@ fn stations_are_shown_with_their_addresses_and_which_two_have() {
     let shared =
         || lab.told(&["stations", "--json"]).lines().any(|line| line.contains("\"shared\":true")).then_some(());
     eventually("two have it", shared);
-    assert!(lab.told(&["stations"]).contains("IP twice"));
+    assert_eq!(lab.told(&["stations"]).matches("IP twice").count(), 2, "each of the two is marked");
 }
 
 /// A client is connected to a bridge.

@@ -30,7 +30,7 @@ pub struct WordRow {
     pub word: &'static str,
     /// How it is used.
     pub form: &'static str,
-    /// What it asks.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What is carried by UDP, in brief: DNS, DHCP, CoAP, and others by their names.
+//! Payloads of UDP, in brief: DNS, DHCP, CoAP, and others by their names.
 
 use super::Bytes;
 use crate::visible::visible_bytes;
@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Labels and hops of a name of DNS that are followed.
 const LABELS: usize = 64;
 
-/// Adds what is known of a payload by its ports. `None`, and nothing added: nothing is.
+/// Adds a summary of a payload by its ports. `None`, with nothing added: it is unknown.
 pub fn describe(ports: (u16, u16), payload: Bytes<'_>, length: usize, out: &mut String) -> Option<()> {
     let mut text = String::new();
     let is = |port: u16| ports.0 == port || ports.1 == port;
@@ -96,7 +96,7 @@ fn kind_of(kind: u16) -> String {
     word.to_owned()
 }
 
-/// The name at `at`, and where what is behind it begins.
+/// The name at `at`, and the offset behind it.
 fn name(bytes: Bytes<'_>, mut at: usize) -> Option<(String, usize)> {
     let (mut text, mut end) = (String::new(), None);
     for _ in 0..LABELS {

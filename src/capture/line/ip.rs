@@ -1,4 +1,4 @@
-//! IPv4, IPv6, and what is right above them.
+//! IPv4, IPv6, and the protocols right above them.
 
 use super::{Bytes, app};
 use std::fmt::Write as _;

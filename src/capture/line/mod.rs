@@ -5,8 +5,8 @@
 //! 12:34:56.123457 inst2  out ARP, Request who-has 192.0.2.2 tell 192.0.2.1, length 28  [dropped: no-peer]
 //! ```
 //!
-//! Nothing in a frame is believed: what is cut short is shown as far as it is there (`[|udp]`), and text of a peer is
-//! shown without what a terminal would obey.
+//! Frames are untrusted: truncated headers are shown as far as they go (`[|udp]`), and a peer's text is shown without
+//! control characters.
 
 mod app;
 mod ip;
@@ -101,7 +101,7 @@ fn bound(begin: usize, out: &mut String) {
     out.push('…');
 }
 
-/// Adds what a frame says to `out`.
+/// Adds the summary of a frame to `out`.
 pub fn describe(link: LinkType, bytes: &[u8], len: u32, out: &mut String) {
     let begin = out.len();
     let whole = match link {

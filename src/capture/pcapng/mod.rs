@@ -21,10 +21,10 @@ pub const NAMES: u32 = 4;
 pub const STATISTICS: u32 = 5;
 /// Enhanced packet.
 pub const PACKET: u32 = 6;
-/// What a section's header begins with, in the byte order of its numbers.
+/// The byte-order magic of a section's header.
 pub const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 
-/// What frames of an interface are: a number of <https://www.tcpdump.org/linktypes.html>.
+/// The link type of an interface: a number of <https://www.tcpdump.org/linktypes.html>.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LinkType(pub u16);
 

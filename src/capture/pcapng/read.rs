@@ -9,7 +9,7 @@ use super::{
 /// The longest block that is taken: one with the longest frame has a fraction of that.
 pub const BLOCK_BYTES: usize = 1 << 20;
 
-/// What is no capture, or one that cannot be read here.
+/// The input is no capture, or one that cannot be read here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no pcapng block: {0}")]
 pub struct BadBlock(&'static str);
@@ -22,7 +22,7 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Adds what has come.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.taken);
         self.taken = 0;
@@ -32,7 +32,7 @@ impl Blocks {
     /// The next whole block. `None` until more has come.
     ///
     /// # Errors
-    /// What comes is no block.
+    /// The input is no block.
     pub fn next_block(&mut self) -> Result<Option<Block<'_>>, BadBlock> {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         let (Some(kind), Some(length)) = (word(rest, 0), word(rest, 4)) else { return Ok(None) };
@@ -74,11 +74,11 @@ pub struct Block<'a> {
 /// An interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Interface {
-    /// What its frames are.
+    /// The link type of its frames.
     pub link: LinkType,
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// Its description.
     pub description: String,
     /// Units of its times in a second.
     pub resolution: u64,
@@ -97,7 +97,7 @@ pub struct Packet<'a> {
     pub len: u32,
     /// It went out.
     pub out: bool,
-    /// What is said of it.
+    /// Its comment.
     pub comment: Option<&'a str>,
     /// Frames that were lost since the one before.
     pub lost: u64,

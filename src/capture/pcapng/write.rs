@@ -15,13 +15,13 @@ const TEXT: usize = 1024;
 /// An interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Interface<'a> {
-    /// What its frames are.
+    /// The link type of its frames.
     pub link: LinkType,
     /// Bytes of a frame that are kept at most; 0: all.
     pub snap: u32,
     /// Its name.
     pub name: &'a str,
-    /// What it is.
+    /// Its description.
     pub description: &'a str,
     /// Bits per second, where that is known.
     pub speed: Option<u64>,
@@ -43,7 +43,7 @@ pub struct Packet<'a> {
     pub interface: u32,
     /// Nanoseconds since 1970, UTC.
     pub at: u64,
-    /// What is put before its bytes.
+    /// The pseudo-header before its bytes.
     pub head: &'a [u8],
     /// Its bytes, as far as they are kept.
     pub bytes: &'a [u8],
@@ -51,15 +51,15 @@ pub struct Packet<'a> {
     pub len: u32,
     /// Which way it went.
     pub direction: Direction,
-    /// What is said of it.
+    /// Its comment.
     pub comment: Option<&'a str>,
-    /// What tells it from all others; 0: nothing does.
+    /// Its unique id; 0: none.
     pub id: u64,
     /// Frames that were lost since the one before.
     pub lost: u64,
 }
 
-/// What was counted of an interface.
+/// The statistics of an interface.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Statistics {
     /// The number of the interface.
@@ -206,7 +206,7 @@ pub fn packet(out: &mut Vec<u8>, packet: &Packet<'_>) {
     block.end();
 }
 
-/// Says what hosts are called.
+/// Writes the names of hosts.
 pub fn names<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = (IpAddr, &'a str)>) {
     let mut block = Block::begin(out, NAMES);
     for (addr, name) in names {
@@ -225,7 +225,7 @@ pub fn names<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = (IpAddr, &'a
     block.end();
 }
 
-/// Says what was counted of an interface.
+/// Writes the statistics of an interface.
 pub fn statistics(out: &mut Vec<u8>, counted: &Statistics) {
     let mut block = Block::begin(out, STATISTICS);
     block.u32(counted.interface);

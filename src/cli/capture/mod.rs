@@ -40,7 +40,7 @@ pub(super) fn run(asked: Asked) -> Result<()> {
     let done = ending.start(capturing.stopper()?, stop, asked.time)?;
     let outcome = pass_on(&mut capturing, &mut output, &ending, asked.count);
     let sum = match outcome {
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {
             output.end(&ending);
             return Ok(());
@@ -102,7 +102,7 @@ fn pass_on(capturing: &mut Capturing, output: &mut Output, ending: &Ending, coun
     }
 }
 
-/// A capture in a line.
+/// The outcome of a capture.
 fn summary(sum: &Sum) -> String {
     let mut said = format!("{} frame{} captured", sum.passed, if sum.passed == 1 { "" } else { "s" });
     match sum.counted {

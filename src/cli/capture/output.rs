@@ -110,7 +110,7 @@ impl Output {
         }
     }
 
-    /// Lets what was taken be seen.
+    /// Flushes the output.
     ///
     /// # Errors
     /// It cannot be written.

@@ -22,7 +22,7 @@ pub fn specs(current: &OsStr) -> Vec<CompletionCandidate> {
     led(text.get(..before).unwrap_or_default(), found)
 }
 
-/// What may stand behind the kind.
+/// The completions of a target.
 fn target(row: &KindRow, text: &str) -> Vec<CompletionCandidate> {
     match row.target {
         "TRANSPORT" => match text.split_once(':') {

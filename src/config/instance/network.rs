@@ -1,5 +1,5 @@
-//! How an instance is on the network: by interfaces that it is given (`tap`, `tun`, `host`), by QEMU's card, or by a port
-//! of its own; and the ports that come of it.
+//! An instance's attachment to the network: by interfaces (`tap`, `tun`, `host`), by QEMU's card, or by a port of its
+//! own; and the resulting ports.
 
 use crate::config::grammar::{Fault, Key, Keys, Words, split};
 use crate::config::kind::{PortKind, Tap};
@@ -9,10 +9,10 @@ use crate::wire::{Cidr, Mac};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// What the interface of `host` is called, unless said.
+/// The default name of the interface of `host`.
 pub const DEFAULT_HOST: &str = "eth0";
 
-/// How an instance is on the network.
+/// The attachment of an instance to the network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Network {
@@ -55,7 +55,7 @@ impl Network {
         taps.iter_mut().chain(tuns).chain(host.map(|(_, port)| &mut **port))
     }
 
-    /// Calls all ports after their instance, whatever they were called.
+    /// Names all ports after their instance, whatever their names were.
     pub(super) fn call_ports(&mut self, instance: &str) {
         let several = self.ports().count() > 1;
         for port in self.ports_mut() {
@@ -68,7 +68,7 @@ impl Network {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Host {
-    /// What it is called.
+    /// Its name.
     pub ifname: String,
     /// Its addresses; at least one, or `dhcp`.
     pub addrs: Vec<Cidr>,
@@ -90,13 +90,13 @@ impl Default for Host {
     }
 }
 
-/// What `host` says: an address, or to ask for one.
+/// The value of `host`: an address, or DHCP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum HostAddr {
     /// This address.
     Cidr(Cidr),
-    /// `dhcp`: that which a DHCP server on the switch gives it.
+    /// `dhcp`: the address from a DHCP server on the switch.
     Dhcp,
 }
 
@@ -121,13 +121,13 @@ impl HostAddr {
     }
 }
 
-/// What a port of an instance is called: as it, and with the interface behind it where it is one of several, or more than
-/// was asked for.
+/// The name of an instance's port: the instance's, followed by the interface's if it is one of several, or made later
+/// by the program.
 pub fn port_name(instance: &str, interface: Option<&str>) -> String {
     interface.map_or_else(|| instance.to_owned(), |interface| format!("{instance}.{interface}"))
 }
 
-/// How it is on the network: by `tap` and `host`, or by `qemu`, and the keys that belong to them.
+/// The attachment by `tap` and `host`, or by `qemu`, and the keys that belong to them.
 pub(super) fn network(name: &str, switch: &str, keys: &mut Keys) -> Result<Network, Fault> {
     let taps = keys.nested("tap", |text| tap(text, switch))?;
     let tuns = keys.nested("tun", |text| tun(text, switch))?;

@@ -1,7 +1,7 @@
-//! `mode=`, `user=`, `group=`: who may use what a port makes in a folder: a socket, a pseudo-terminal, FIFOs.
+//! `mode=`, `user=`, `group=`: the access to a socket, pseudo-terminal or FIFOs that a port makes in a folder.
 //!
-//! A pseudo-terminal is opened by its link, so the keys are for the terminal itself. What was there before, or belongs to
-//! the other end, keeps its permissions.
+//! A pseudo-terminal is opened by its link, so the keys apply to the terminal itself. Existing files, and files of the
+//! other end, keep their permissions.
 
 use super::KeyRow;
 use crate::config::grammar::{Fault, Keys, Writer};
@@ -31,7 +31,7 @@ pub(super) const GROUP: KeyRow = KeyRow {
     summary: "its group, by name or number: with mode=0660 all of them may use it",
 };
 
-/// Who may use what is made.
+/// The access to a file that is made.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Access {

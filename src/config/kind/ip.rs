@@ -1,7 +1,6 @@
 //! `tcp:HOST:PORT` and `udp:LOCAL->REMOTE`: the framings of the UNIX sockets over IP.
 //!
-//! Frames travel in the clear and nobody has to prove who they are, so both keep to this machine until `public` says
-//! otherwise.
+//! There is no encryption and no authentication, so both keep to this machine unless `public` is given.
 
 use super::unix::{CLIENTS, clients};
 use super::{Attach, KeyRow, KindRow, KindText, PortKind, bad_target};
@@ -48,7 +47,7 @@ pub(super) static UDP: KindRow = KindRow {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Tcp {
-    /// What is dialled or listened on; port 0 only when listening.
+    /// The address to dial or listen on; port 0 only when listening.
     pub addr: HostPort,
     /// Listen instead of dialling.
     pub listen: bool,
@@ -62,7 +61,7 @@ pub struct Tcp {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Udp {
-    /// What is bound.
+    /// The bound address.
     pub local: HostPort,
     /// Where datagrams go and come from.
     pub remote: HostPort,

@@ -1,7 +1,7 @@
-//! What a gateway does for its segment beside the way out: keys of `nat:` about DHCP, names and files.
+//! A gateway's services for its segment: the keys of `nat:` for DHCP, DNS and TFTP.
 //!
-//! Everything is on unless it is turned off, except files, which need a folder. What depends on the segment's network
-//! (the pool, the resolver's address) is worked out here once.
+//! Everything is on unless it is turned off, except files, which need a folder. Values that depend on the segment's
+//! network (the pool, the resolver's address) are computed here once.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -68,9 +68,9 @@ pub(super) const LEASES: KeyRow = KeyRow {
     summary: "keep leases and names over a restart in this file",
 };
 
-/// What a lease lasts unless said.
+/// The default lease time.
 const LEASE_TIME: Duration = Duration::from_secs(3600);
-/// The segment's domain unless said.
+/// The segment's default domain.
 const DEFAULT_DOMAIN: &str = "lab";
 /// The last octets of the default pool, where the network has room for them.
 const POOL: (u32, u32) = (15, 99);
@@ -96,14 +96,14 @@ impl fmt::Display for LanHost {
     }
 }
 
-/// For which clients a file to boot is.
+/// The clients that a boot file is for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum BootClient {
-    /// Those of an architecture by the number that DHCP has for it (option 93; RFC 4578, section 2.1, and its registry):
-    /// 0 is a BIOS, 7 an x86-64 EFI, 11 an ARM64 EFI.
+    /// Clients of an architecture, by its DHCP number (option 93; RFC 4578, section 2.1, and its registry): 0 is a
+    /// BIOS, 7 an x86-64 EFI, 11 an ARM64 EFI.
     Arch(u16),
-    /// Those that call themselves so (option 77, RFC 3004): `iPXE`.
+    /// Clients of this user class (option 77, RFC 3004): `iPXE`.
     User(String),
 }
 
@@ -113,7 +113,7 @@ pub enum BootClient {
 pub struct BootFile {
     /// Its name in the folder, or a URL for clients that take one.
     pub file: String,
-    /// For whom it is; `None`: for all that have none of their own.
+    /// Its clients; `None`: all that have none of their own.
     pub client: Option<BootClient>,
 }
 
@@ -146,7 +146,7 @@ impl fmt::Display for BootFile {
 pub struct Lan {
     /// The first and the last address for hosts that ask; `None`: DHCP is off.
     pub dhcp: Option<(Ipv4Addr, Ipv4Addr)>,
-    /// That was asked for, either way. Where it was not, it is off for a network beyond this machine.
+    /// `dhcp` was given explicitly. Otherwise DHCP is off for a network beyond this machine.
     pub dhcp_said: bool,
     /// How long a lease lasts.
     pub lease: Duration,
@@ -167,7 +167,7 @@ pub struct Lan {
 }
 
 impl Lan {
-    /// What a gateway at `gateway`, with a prefix of so many bits, does unless it is told otherwise.
+    /// The defaults of a gateway at `gateway`, with a prefix of so many bits.
     pub fn new((gateway, prefix): (Ipv4Addr, u8)) -> Self {
         Self {
             dhcp: Some(default_pool(gateway, prefix)),

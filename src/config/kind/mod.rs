@@ -71,7 +71,7 @@ impl KeyRow {
 
 /// One kind of port, as help prints it, and the parser of its words.
 pub struct KindRow {
-    /// What stands before the colon.
+    /// The word before the colon.
     pub word: &'static str,
     /// The metavar of what stands behind it.
     pub target: &'static str,
@@ -81,9 +81,9 @@ pub struct KindRow {
     pub keys: &'static [KeyRow],
     /// A specification to copy.
     pub example: &'static str,
-    /// What else there is to know, in a few sentences.
+    /// Notes, in a few sentences.
     pub note: &'static str,
-    /// What the values of one of its keys can be, where they are specifications themselves.
+    /// The values of a key of its whose values are specifications themselves.
     pub choices: Option<&'static Choices>,
     /// Makes the typed kind of a target and keys.
     pub parse: fn(&str, &mut Keys) -> Result<PortKind, Fault>,
@@ -101,7 +101,7 @@ impl KindRow {
     }
 }
 
-/// What the values of a key can be that are specifications themselves: `WORD[+key[=value]]…`.
+/// The values of a key that are specifications themselves: `WORD[+key[=value]]…`.
 pub struct Choices {
     /// The key: `device`.
     pub key: &'static str,
@@ -219,7 +219,7 @@ pub trait KindText {
     /// Its row of the table.
     fn row(&self) -> &'static KindRow;
 
-    /// What stands behind the colon.
+    /// The part behind the colon.
     fn target(&self) -> String;
 
     /// The name of a port that was given none.
@@ -228,19 +228,19 @@ pub trait KindText {
     /// Writes its own keys, leaving out what is the default.
     fn write(&self, out: &mut Writer);
 
-    /// What no second port of the process can have: `interface zeth0`, `path /tmp/inst1`.
+    /// Its exclusive resources in the process: `interface zeth0`, `path /tmp/inst1`.
     fn claims(&self) -> Vec<String>;
 
-    /// Who is at the other end from the start: the devices of a service.
+    /// A peer that is there from the start: the devices of a service.
     fn peer(&self) -> String {
         String::new()
     }
 
-    /// How a peer is attached to the port called `name`, where there is anything left to do.
+    /// The command that attaches a peer to the port called `name`, if one is needed.
     fn attach(&self, name: &str) -> Option<Attach>;
 }
 
-/// How a peer is attached to a port: who, and the line to paste.
+/// The command that attaches a peer to a port: who runs it, and the line to paste.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Attach {
@@ -272,7 +272,7 @@ fn qemu_id(name: &str) -> String {
     letter.chars().chain(name.chars().map(kept)).collect()
 }
 
-/// `path` from the root on, so that a line which is pasted in another folder means the same.
+/// The absolute `path`, so that a pasted line means the same in any folder.
 fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }

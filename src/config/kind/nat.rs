@@ -122,13 +122,13 @@ pub struct Nat {
     pub restrict: bool,
     /// Its MAC address, if it was given one; see [`Nat::mac`].
     pub own_mac: Option<Mac>,
-    /// What it does for its segment.
+    /// Its services for its segment.
     pub lan: Lan,
 }
 
 impl Nat {
-    /// Its MAC address. Without `mac=` it is made of its address, so that guests that remember it are right in the next
-    /// run, too: 02:6e (locally administered, `n`), and the four octets.
+    /// Its MAC address. Without `mac=` it is derived from its address, so that guests' neighbour caches stay valid in
+    /// the next run: 02:6e (locally administered, `n`), and the four octets.
     pub fn mac(&self) -> Mac {
         self.own_mac.unwrap_or_else(|| Mac::from_u64(0x026e << 32 | u64::from(u32::from(self.gateway))))
     }

@@ -42,7 +42,7 @@ pub(super) static ROW: KindRow = KindRow {
 pub struct Packet {
     /// Its name.
     pub ifname: String,
-    /// Whether super-frames and unfinished checksums are given to it; they are unless said.
+    /// Whether super-frames and partial checksums are given to it; the default is yes.
     pub offload: bool,
     /// It is set up when it is opened.
     pub up: bool,
@@ -68,8 +68,8 @@ impl Packet {
         Self { ifname: ifname.to_owned(), offload: true, up: false, ip: None }
     }
 
-    /// How a peer is attached to the interface as it is: one that is down is set up first, and only a TAP waits for the
-    /// program behind it.
+    /// The command that attaches a peer: an interface that is down is set up first, and only a TAP waits for its
+    /// program.
     pub fn attach_to(&self, is_down: bool, is_tap: bool) -> Option<Attach> {
         let name = shell(&self.ifname);
         match (is_down, is_tap) {
@@ -109,7 +109,7 @@ impl KindText for Packet {
         vec![format!("interface {}", self.ifname)]
     }
 
-    /// What hangs on the wire of the interface is attached already. The rest is seen from it: [`Packet::attach_to`].
+    /// The peer on the interface's wire is attached already. The rest depends on its state: [`Packet::attach_to`].
     fn attach(&self, _name: &str) -> Option<Attach> {
         None
     }

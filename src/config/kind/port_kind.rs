@@ -1,4 +1,4 @@
-//! What a port is, by kind, and what that tells of it.
+//! The kinds of ports as an enum, and their properties.
 //!
 //! No match here has a wildcard: whoever adds a kind is asked by the compiler.
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 /// How the first peer of a port comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arrival {
-    /// It connects to the port, as others do after it, so many at once. Each becomes a port of its own.
+    /// It connects to the port, as do others after it, up to a number. Each becomes a port of its own.
     LetIn {
         /// As `clients=` says.
         clients: Option<usize>,
@@ -22,7 +22,7 @@ pub enum Arrival {
     Opened,
 }
 
-/// What a port is, by kind.
+/// A port, by kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PortKind {
@@ -49,7 +49,7 @@ pub enum PortKind {
 }
 
 impl PortKind {
-    /// The addresses of the host on the switch that it is, if it is one.
+    /// The addresses of a service, which is a host on the switch.
     pub fn hosts(&self) -> Vec<IpAddr> {
         let cidrs = match self {
             Self::Nat(nat) => nat.addrs(),
@@ -62,8 +62,8 @@ impl PortKind {
         cidrs.into_iter().map(|cidr| cidr.addr).collect()
     }
 
-    /// The addresses that are its own on the switch, as far as its words tell, which no other port has: those of a
-    /// service, of the machine on its TAP, of a peer with bare IP packets.
+    /// Its own addresses on the switch, as far as configured, which no other port has: of a service, of the machine on
+    /// its TAP, of a peer with bare IP packets.
     pub fn own_addresses(&self) -> Vec<Address> {
         let (mac, cidrs) = match self {
             Self::Nat(nat) => (Some(nat.mac()), &[][..]),
@@ -90,14 +90,14 @@ impl PortKind {
             Self::Tcp(tcp) => tcp.public,
             Self::Udp(udp) => udp.public,
             Self::Slip(slip) => slip.transport.is_public(),
-            // Of a radio medium nobody is a gateway.
+            // A radio medium has no gateway.
             Self::Wpan(_) => false,
             Self::Tap(_) | Self::Unix(_) | Self::UnixGram(_) => false,
             Self::Usbip(_) | Self::Nat(_) => false,
         }
     }
 
-    /// What carries the bytes of the serial line that it is, if it is one.
+    /// The transport of a serial line.
     pub fn transport(&self) -> Option<&Transport> {
         match self {
             Self::Slip(Slip { transport, .. }) | Self::Wpan(Wpan { transport }) => Some(transport),
@@ -132,7 +132,7 @@ impl PortKind {
         }
     }
 
-    /// What stands before the colon: `tap`.
+    /// The word before the colon: `tap`.
     pub fn word(&self) -> &'static str {
         self.text().row().word
     }
@@ -142,7 +142,7 @@ impl PortKind {
         matches!(self, Self::Wpan(_))
     }
 
-    /// Whether the port itself sees to its mtu, by telling senders of it, and not the switch, by dropping.
+    /// Whether the port itself enforces its mtu, by ICMP to senders, and not the switch, by dropping.
     pub fn tells_mtu(&self) -> bool {
         self.ip_peer().is_some()
     }

@@ -94,7 +94,7 @@ impl IpPeer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Slip {
-    /// What carries its bytes.
+    /// Its transport.
     pub transport: Transport,
     /// `mode=ip`: SLIP packets are IP packets; otherwise they are Ethernet frames.
     pub ip: Option<IpPeer>,

@@ -72,7 +72,7 @@ pub struct Tap {
     pub mac: Option<Mac>,
     /// An open descriptor of it, instead of opening it.
     pub fd: Option<i32>,
-    /// Whether super-frames and unfinished checksums are taken from the host and given to it; they are unless said.
+    /// Whether super-frames and partial checksums are exchanged with the host; the default is yes.
     pub offload: bool,
 }
 

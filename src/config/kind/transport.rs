@@ -1,4 +1,4 @@
-//! The transports of serial lines: what carries the bytes of a `slip:` or `wpan:` port. One table for all of them.
+//! The transports of serial lines, for the bytes of a `slip:` or `wpan:` port. One table for all of them.
 //!
 //! ```text
 //! slip:unix:/tmp/slip.sock,connect
@@ -23,7 +23,7 @@ use crate::limits::{SERIAL_QUEUE_FRAMES, SERIAL_QUEUE_FRAMES_MIN};
 
 /// One transport, as help prints it.
 pub struct TransportRow {
-    /// What stands before its colon.
+    /// The word before its colon.
     pub word: &'static str,
     /// The metavar of what stands behind it.
     pub address: &'static str,
@@ -95,7 +95,7 @@ pub(super) const ANYBODY: KeyRow =
 /// The keys of all transports.
 pub(super) static KEYS: [KeyRow; 9] = [CONNECT, LISTEN, ANYBODY, PARITY, STOP, RTSCTS, MODE, USER, GROUP];
 
-/// What carries the bytes of a serial line.
+/// The transport of a serial line's bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Transport {
@@ -117,7 +117,7 @@ pub enum Transport {
     },
     /// A TCP connection.
     Tcp {
-        /// What is dialled or listened on; port 0 only when listening.
+        /// The address to dial or listen on; port 0 only when listening.
         addr: HostPort,
         /// Listen instead of dialling.
         listen: bool,
@@ -280,7 +280,7 @@ impl Transport {
         ["in", "out"].map(|end| PathBuf::from(format!("{}.{end}", path.display())))
     }
 
-    /// What stands behind the kind's colon: `unix:/tmp/slip.sock`.
+    /// The part behind the kind's colon: `unix:/tmp/slip.sock`.
     pub(super) fn target(&self) -> String {
         match self {
             Self::Unix { path, .. } => format!("unix:{}", path.display()),
@@ -325,7 +325,7 @@ impl Transport {
         }
     }
 
-    /// What no second port of the process can have.
+    /// Its exclusive resources in the process.
     pub(super) fn claims(&self) -> Vec<String> {
         match self {
             Self::Unix { path, connect: false, .. } | Self::Pty { path, .. } => vec![claim(path)],
@@ -337,7 +337,7 @@ impl Transport {
         }
     }
 
-    /// How a peer is attached: for QEMU its second serial port, because the first is the console.
+    /// The command that attaches a peer: for QEMU its second serial port, because the first is the console.
     pub(super) fn attach(&self) -> Option<Attach> {
         let qemu = |chardev: String| Attach::new("QEMU", format!("-serial mon:stdio -serial {}", shell(&chardev)));
         match self {

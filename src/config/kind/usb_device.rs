@@ -138,11 +138,11 @@ pub enum UsbSpeed {
 
 const SPEEDS: [(&str, UsbSpeed); 3] = [("full", UsbSpeed::Full), ("high", UsbSpeed::High), ("super", UsbSpeed::Super)];
 
-/// What is at the other end of a serial port.
+/// The other end of a serial port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Serial {
-    /// The port itself: what it gets it gives back.
+    /// The port itself: it echoes.
     Echo,
     /// A pseudo-terminal, to which this path is a link, and who may use it.
     Pty(PathBuf, Access),
@@ -154,7 +154,7 @@ pub enum Serial {
     File(PathBuf),
 }
 
-/// What a device is, by kind.
+/// A device, by kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum UsbKind {
@@ -168,7 +168,7 @@ pub enum UsbKind {
         image: PathBuf,
         /// The host may not write.
         read_only: bool,
-        /// What the host writes is kept beside the file.
+        /// The host's writes go to a second file beside it.
         cow: bool,
         /// The file's bytes are the blocks, whatever they look like.
         raw: bool,
@@ -179,13 +179,13 @@ pub enum UsbKind {
     Mouse(Option<PathBuf>),
 }
 
-/// A device as it was asked for.
+/// A configured device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct UsbDevice {
-    /// What it is.
+    /// Its kind.
     pub kind: UsbKind,
-    /// At which speed it shows itself.
+    /// The speed that it reports.
     pub speed: UsbSpeed,
     /// `idVendor`, if not the kind's own.
     pub vendor: Option<u16>,
@@ -215,7 +215,7 @@ impl UsbDevice {
         row.word
     }
 
-    /// What no second device of the process can have: `path /tmp/ttyA`.
+    /// Its exclusive resource in the process: `path /tmp/ttyA`.
     pub(super) fn claim(&self) -> Option<String> {
         match &self.kind {
             UsbKind::CdcAcm(Serial::Pty(path, _) | Serial::Unix(path, _) | Serial::File(path)) => Some(path),

@@ -167,7 +167,7 @@ impl Usbip {
 }
 
 impl Usbip {
-    /// What it exports: bus ids, and each device as a word or an import as it was written.
+    /// Its exports: bus ids, and each device as a word or an import as it was written.
     pub fn exported(&self) -> Vec<(String, String)> {
         let words = self.devices.iter().map(|device| device.word().to_owned());
         let words = words.chain(self.imports.iter().map(ToString::to_string));

@@ -21,7 +21,7 @@ pub(super) static ROW: KindRow = KindRow {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Wpan {
-    /// What carries its bytes.
+    /// Its transport.
     pub transport: Transport,
 }
 

@@ -1,4 +1,4 @@
-//! Carries out what is asked: takes a command to the switches, and puts what they say into words.
+//! Carries out commands: asks the switches, and puts their answers into the protocol's words.
 //!
 //! A switch answers within a breath. Whatever takes longer is given back as work for another thread
 //! ([`Outcome::Aside`]), or as a page that waits for a reading of the tables ([`Outcome::Page`]).
@@ -40,7 +40,7 @@ const LEASES: usize = 4096;
 /// The longest that a client may wait for something.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A bridge, as it answers.
+/// The bridge, as commands see it.
 pub struct Answerer {
     /// Its name.
     pub name: String,
@@ -48,7 +48,7 @@ pub struct Answerer {
     pub handles: Vec<Handle>,
     /// When it began.
     pub since: SystemTime,
-    /// Names of ports that are being opened aside.
+    /// Names of ports that other threads are opening.
     pub opening: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -64,13 +64,13 @@ impl Drop for Opening {
     }
 }
 
-/// What a command came to.
+/// The outcome of a command.
 pub enum Outcome {
     /// It is done.
     Done(Value),
     /// The answer comes when the session's last wait is over.
     Later,
-    /// The answer comes when this is done, which takes its time.
+    /// The answer comes from work that may block, for another thread.
     Aside(Work),
     /// The answer, and all that follows, is sent by another thread.
     Taken,
@@ -78,16 +78,16 @@ pub enum Outcome {
     Page(Want),
 }
 
-/// Work that takes its time.
+/// Work that may block.
 pub type Work = Box<dyn FnOnce() -> Told + Send>;
 
-/// What such work came to.
+/// The outcome of such work.
 pub enum Told {
     /// A port was opened, or was not.
     Added(Result<Added>, Lifetime),
     /// The forwarding databases were read.
     Read(Reading),
-    /// It ended abnormally.
+    /// It has panicked.
     Abnormal,
 }
 
@@ -142,7 +142,7 @@ impl Answerer {
                 mac: known.mac.to_string(),
                 port,
                 age: known.age.as_secs(),
-                shared: known.shared,
+                other: known.other.map(|mac| mac.to_string()),
             }));
             let flapping: Vec<String> = flapping.iter().map(ToString::to_string).collect();
             if !flapping.is_empty() {
@@ -153,7 +153,7 @@ impl Answerer {
         Ok(told)
     }
 
-    /// How all ports are. A switch that has ended has none.
+    /// The status of all ports. A switch that has ended has none.
     pub fn ports(&self) -> impl Iterator<Item = PortStatus> {
         self.handles.iter().flat_map(Handle::status).flat_map(|status| status.ports)
     }
@@ -203,7 +203,7 @@ impl Answerer {
         done(&added)
     }
 
-    /// Two that are opened at once under one name would get in each other's way at an address or a path first.
+    /// Two ports opened at once under one name would first clash at an address or a path.
     fn opening(&self, name: &str) -> Result<Opening> {
         if !self.opening.lock().insert(name.to_owned()) {
             let what = format!("a port named {name} is just being added by another client");
@@ -241,7 +241,7 @@ impl Answerer {
         if names.is_empty() { error } else { error.hint(nearest(port, names.iter().map(String::as_str))) }
     }
 
-    /// Removes what `session` had added for as long as it stays.
+    /// Removes the ports that `session` had added for its lifetime.
     pub fn leave(&self, session: &Session) {
         for (switch, port) in &session.ports {
             if self.switch(switch).and_then(|handle| handle.remove_port(port)).is_ok() {
@@ -274,7 +274,7 @@ impl Answerer {
     /// The states of all ports.
     pub fn states(&self) -> States {
         let switches: Vec<SwitchStatus> = self.handles.iter().flat_map(Handle::status).collect();
-        // The ports of a switch that hangs may be there still; those of one that has ended are not.
+        // A switch that hangs may still have its ports; one that has ended has none.
         let hangs = switches.iter().any(|status| matches!(status.condition, Condition::Hangs(_)));
         States::of(switches.into_iter().flat_map(|status| status.ports), hangs)
     }
@@ -314,8 +314,8 @@ fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -
     SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().enumerate().map(port).collect() }
 }
 
-/// A listener with what its clients have counted, which it sums up itself only when they leave, and in the state of the
-/// best of them. They are the first of those `behind` it.
+/// A listener with the counters of its clients added (it sums them up itself only when they leave), and in the state of
+/// the best of them. They are the first ports of `behind`.
 fn with_clients<'a>(port: &'a PortStatus, behind: &[PortStatus]) -> Cow<'a, PortStatus> {
     let mut whole = Cow::Borrowed(port);
     for client in behind.iter().take_while(|client| client.listener.as_ref() == Some(&port.name)) {

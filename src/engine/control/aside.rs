@@ -1,9 +1,9 @@
-//! Requests whose work takes its time: a name that has to be looked up, files that have to be opened, a table of a
-//! million entries. A thread of its own does it, so that the thread of the control socket waits for nothing.
+//! Requests whose work may block: looking up a name, opening files, reading a table of a million entries. Other threads
+//! do it, so that the thread of the control socket never blocks.
 //!
-//! Theory of operation. Each piece of work has a thread, and there are [`ASIDE`] at most; a client has one under way at
-//! most, and is asked for nothing more meanwhile, so that its requests keep their order. What came of it goes through a
-//! channel with room for all of them, and wakes the server. Work that ends abnormally says so in its place.
+//! Theory of operation. Each piece of work has a thread, and there are [`ASIDE`] at most. A client has one under way at
+//! most, and no further request is read meanwhile, so that its requests keep their order. Outcomes go through a channel
+//! with room for all of them, and wake the server. Work that panics is reported as [`Told::Abnormal`].
 
 use super::answer::Told;
 use crate::error::{Class, Error, Result};
@@ -13,13 +13,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use std::sync::Arc;
 
-/// What takes its time looks names up, reads who has something open, and opens what services need.
+/// Such work looks names up, finds in /proc who has something open, and opens the files and sockets of services.
 static ROLE: Role = Role { loads: true, ..Role::new("aside", &[BASE, SOCKETS, NETWORK, FILES, REMOVE, WATCH, BLOCKS]) };
 
 /// Pieces of work at a time.
 pub const ASIDE: usize = 64;
 
-/// Who is to be told.
+/// The request to answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asker {
     /// The number of the session.
@@ -28,7 +28,7 @@ pub struct Asker {
     pub id: Option<u64>,
 }
 
-/// The work that is done aside. See the head of the file.
+/// The work in progress. See the head of the file.
 pub struct Aside {
     tell: Sender<(Asker, Told)>,
     told: Receiver<(Asker, Told)>,
@@ -52,14 +52,14 @@ impl Aside {
             let what = format!("{ASIDE} requests that take their time are under way already");
             return Err(Error::new(Class::Runtime, what).hint("try again when some of them are done"));
         }
-        // It tells, too, when no thread could be started.
+        // Dropped unused, `End` tells that no thread could be started.
         self.running += 1;
         let end = End { tell: self.tell.clone(), waker: self.waker.clone(), asker, told: Some(Told::Abnormal) };
         let started = rights::spawn("zb-aside", &ROLE, move || end.come_to(work()));
         started.map(drop).map_err(|error| Error::system("cannot start a thread for it", &error))
     }
 
-    /// What was done.
+    /// The next outcome.
     pub fn poll(&mut self) -> Option<(Asker, Told)> {
         let told = self.told.try_recv().ok()?;
         self.running = self.running.saturating_sub(1);
@@ -67,7 +67,7 @@ impl Aside {
     }
 }
 
-/// Tells what came of a piece of work when its thread is through with it, however that is.
+/// Sends the outcome of a piece of work when dropped, even by a panic.
 struct End {
     tell: Sender<(Asker, Told)>,
     waker: Arc<Waker>,

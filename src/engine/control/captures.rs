@@ -29,14 +29,14 @@ impl Captured {
     pub fn start(id: Option<u64>, handles: Vec<Handle>, wish: Wish, socket: BorrowedFd<'_>) -> Result<Self> {
         let copy = socket.try_clone_to_owned().map_err(|error| Error::system("cannot start a capture", &error))?;
         let preamble = print(&Reply::ok(id, &serde_json::json!({})));
-        // What is refused is answered as everything is: nothing was written before the word to begin.
+        // A refusal is an ordinary answer: the capture writes nothing before it is told to begin.
         let (begin, begun) = crossbeam_channel::bounded(1);
         let (inlet, running) = recorder::start(wish, Sink::Socket(copy, Some(begun)), preamble)?;
         let captured = Self { number: inlet.number, handles, running: Some(running) };
         for handle in &captured.handles {
             handle.capture(inlet.clone())?;
         }
-        // It takes the word as long as it is there.
+        // Fails only when the capture has ended.
         let _ = begin.send(());
         Ok(captured)
     }

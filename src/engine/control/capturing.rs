@@ -1,4 +1,4 @@
-//! A capture as its client has it: the bytes of a pcapng file, as they come.
+//! The client's end of a capture: the bytes of a pcapng file, as they come.
 
 use super::client::Client;
 use crate::control::{Command, Wish};
@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 /// A capture that a bridge sends. It ends when this is dropped, or by [`Stopper::stop`].
 pub struct Capturing {
     socket: UnixStream,
-    /// What came with the answer.
+    /// Bytes that came with the answer.
     rest: Vec<u8>,
 }
 
@@ -26,14 +26,14 @@ impl Client {
         let command = Command::Capture { switch: switch.map(str::to_owned), wish };
         let _: serde_json::Value = self.request(command)?;
         let (socket, rest) = self.into_stream();
-        // Nothing may pass for as long as it likes.
+        // There may be no traffic for any length of time.
         socket.set_read_timeout(None).map_err(|cause| Error::system("control socket", &cause))?;
         Ok(Capturing { socket, rest })
     }
 }
 
 impl Capturing {
-    /// What ends it from another thread.
+    /// A handle that ends it from another thread.
     ///
     /// # Errors
     /// The system has no descriptor left.
@@ -41,7 +41,7 @@ impl Capturing {
         self.socket.try_clone().map(Stopper).map_err(|cause| Error::system("control socket", &cause))
     }
 
-    /// Reads what has come; 0: this was all.
+    /// Reads the bytes that have come; 0: the end.
     ///
     /// # Errors
     /// The connection broke.
@@ -64,13 +64,13 @@ impl Capturing {
 }
 
 impl Stopper {
-    /// Wants no more: what was captured so far still comes, and the statistics.
+    /// Ends the capture: frames captured so far still come, and the statistics.
     pub fn stop(&self) {
-        // One that is over has stopped.
+        // A capture that is over has stopped.
         let _ = self.0.shutdown(Shutdown::Write);
     }
 
-    /// Waits for nothing any more.
+    /// Ends it without the rest.
     pub fn cut(&self) {
         let _ = self.0.shutdown(Shutdown::Both);
     }

@@ -1,4 +1,4 @@
-//! The other end of the control socket: what `zbridge status` and its like, and programs that embed this crate, use.
+//! The client of the control socket, for `zbridge status` and its like, and for programs that embed this crate.
 
 use super::place::{DEFAULT_NAME, of_others, socket_of, sockets};
 use super::stranger;
@@ -27,7 +27,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a bridge may take for an answer that it need not wait for.
+/// How long a bridge may take to answer a request that does not wait for something.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to a running bridge.
@@ -38,25 +38,25 @@ pub struct Client {
     last_id: u64,
 }
 
-/// The same where all bridges are asked: one that hangs should not hold up the answer.
+/// The same if all bridges are asked: one that hangs should not delay the answer.
 const CALL: Duration = Duration::from_secs(1);
 
-/// It dials a control socket, and reads what is said there. The sockets are the caller's, who may not be whom a bridge goes
-/// on as: so it has the caller's rights, where that has not given them up.
+/// It dials a control socket, and reads what is said there. The control sockets are the caller's, who may be another
+/// user than a bridge runs as: so it keeps the caller's rights, unless these were given up.
 static ROLE: Role = Role::new("call", &[BASE, SOCKETS, NETWORK, READ]);
 
-/// A bridge that was called, and what came of it.
+/// A bridge that was called, and its answer.
 pub struct Called<T> {
     /// Its name.
     pub name: String,
     /// Its process, if one listens at its socket that has a number here.
     pub pid: Option<u32>,
-    /// What it said, or why it said nothing: that it has ended (class no-daemon), or does not answer.
+    /// Its answer, or why there is none: it has ended (class no-daemon), or does not answer.
     pub answer: Result<T>,
 }
 
-/// Calls every bridge of this user at the same time and does `ask` with each. Returns their names, and where each is told
-/// of when it has answered, or has not in a second for each thing that it was asked.
+/// Calls all bridges of this user at once, with `ask`. Returns their names, and a channel of their answers; a bridge
+/// that does not answer a request within a second gives an error.
 pub fn each_bridge<T: Send + 'static>(ask: fn(Client) -> Result<T>) -> (Vec<String>, Receiver<Called<T>>) {
     let (sender, answers) = unbounded();
     let mut names = Vec::new();
@@ -69,7 +69,7 @@ pub fn each_bridge<T: Send + 'static>(ask: fn(Client) -> Result<T>) -> (Vec<Stri
                 pid = peer_credentials(socket).ok().and_then(|peer| peer.pid);
             }
             let answer = socket.and_then(|socket| Client::greeted(socket, &path, Named::No)).and_then(ask);
-            // Who has seen enough has stopped listening.
+            // Fails only when the receiver was dropped.
             let _ = told.send(Called { name, pid, answer });
         };
         if let Err(cause) = rights::spawn_to_look("zb-call", &ROLE, work) {
@@ -87,7 +87,7 @@ pub fn bridges() -> Vec<Client> {
     found
 }
 
-/// Whether somebody has said which bridge is meant. Then root takes that one, whoever runs it.
+/// Whether the user has named the bridge. Then root connects to it, whoever runs it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {
     Yes,
@@ -138,7 +138,7 @@ impl Client {
                     let hint = format!("if another user's is meant, name it by its path: {}", path.display());
                     return Error::new(Class::NoDaemon, what).hint(hint);
                 }
-                // The caller's own is about to end, for it wants another.
+                // Not the caller's own bridge: it is about to end.
                 let others = bridges().into_iter().filter(|client| client.greeting.pid != std::process::id());
                 let others: Vec<String> = others.map(|client| client.greeting.name).collect();
                 if others.is_empty() || name == DEFAULT_NAME {
@@ -196,7 +196,7 @@ impl Client {
         let line = client.next_line()?;
         client.greeting = match serde_json::from_slice(&line) {
             Ok(greeting) => greeting,
-            // One who is refused is told so instead of greeted.
+            // A refusal comes instead of the greeting.
             Err(_) => match serde_json::from_slice::<Reply<serde_json::Value>>(&line) {
                 Ok(Reply { error: Some(failure), .. }) => return Err(failure.into()),
                 _ => return Err(Error::new(Class::Runtime, format!("{} is no bridge's", path.display()))),
@@ -210,7 +210,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Who it is.
+    /// The bridge's greeting.
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
     }
@@ -274,7 +274,7 @@ impl Client {
         }
     }
 
-    /// What it knows of stations beyond its forwarding databases.
+    /// Its data on stations beyond its forwarding databases.
     ///
     /// # Errors
     /// As [`Client::request`].
@@ -295,7 +295,7 @@ impl Client {
         waited.map(|_: serde_json::Value| ())
     }
 
-    /// The connection, and what has come on it that was not asked for.
+    /// The connection, and bytes that were received behind the last answer.
     pub(super) fn into_stream(self) -> (UnixStream, Vec<u8>) {
         (self.socket, self.lines.into_rest())
     }

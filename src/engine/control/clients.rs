@@ -1,10 +1,11 @@
 //! The clients of a control socket, and who may be one.
 //!
-//! Theory of operation. [`PASSING`] clients may be connected that only ask. When one more comes, the one of them that has
-//! said nothing for the longest time is dropped, and told so; only if all of them are being served the new one is
-//! refused. So no number of connections that were opened and left keeps anybody from asking. Two kinds are not counted
-//! there. A client that has ports for as long as it stays, as a program of `run --join` has, is bounded by the ports that
-//! a switch may have. One for which frames are captured is one of [`CAPTURES`]. One that waits, for a port or for work that is done aside, is one of [`WAITING`].
+//! Theory of operation. [`PASSING`] clients may be connected that only ask. When one more comes, the client that has
+//! been silent the longest is dropped, and told so; only if all of them are being served, the new one is refused. So
+//! abandoned connections never lock anybody out. Two kinds are not counted there. A client that has ports for as long
+//! as it stays, as a program of `run --join` has, is bounded by the ports that a switch may have. One for which frames
+//! are captured is one of [`CAPTURES`]. One that waits, for a port or for work that is done aside, is one of
+//! [`WAITING`].
 
 use super::captures::CAPTURES;
 use super::session::Session;
@@ -87,7 +88,7 @@ impl Clients {
         self.iter().filter(|(_, session)| session.capture.is_some()).count() < CAPTURES
     }
 
-    /// Where one more has its place. `is_served`: of the client with this index something is still to be taken.
+    /// The place for one more client. `is_served`: input of the client with this index is still to be handled.
     pub fn place(&self, is_served: impl Fn(usize) -> bool) -> Place {
         let passing = || {
             self.iter()

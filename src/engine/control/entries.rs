@@ -1,11 +1,11 @@
-//! The forwarding databases, for clients that read them page by page.
+//! Paging of the forwarding databases for clients.
 //!
 //! Theory of operation. The first page makes a thread read the tables of all switches ([`Handle::fdb`]), and the pages
 //! behind it come from that reading, so that a table of a million entries is gone through and sorted once. There is one
-//! reading at a time, and the newest is kept for all clients: a page begins behind an address of a switch, whichever reading
-//! it comes from. Who asks for a first page while a reading is under way gets that from the next one, which is then newer
-//! than the question. A reading that nobody has asked for a while goes, and so does one whose last page was taken; a page
-//! from the middle of it makes a new one.
+//! reading at a time, and the newest is kept for all clients: a page begins behind an address of a switch, whichever
+//! reading it comes from. A request for a first page during a reading is served from the next one, which is newer than
+//! the request. A reading is dropped when it is unused for a while, or its last page was taken; a later request for a
+//! page from its middle starts a new one.
 
 use super::aside::Asker;
 use crate::control::{Cursor, FDB_PAGE, FdbInfo, FdbPage};
@@ -73,7 +73,7 @@ pub struct Want {
 }
 
 impl Want {
-    /// What was asked of a bridge with these switches.
+    /// A request for a page, to a bridge with these switches.
     ///
     /// # Errors
     /// It has no such switch, or the cursor has no address.
@@ -89,19 +89,19 @@ impl Want {
     }
 }
 
-/// Those who read. See the head of the file.
+/// The requests for pages, and the newest reading. See the head of the file.
 #[derive(Default)]
 pub struct Readers {
     newest: Option<Reading>,
     used: Instant,
-    /// They get a page of the reading that is under way.
+    /// Requests served by the reading in progress.
     served: Vec<Want>,
-    /// They get one of the next.
+    /// Requests served by the next reading.
     waiting: Vec<Want>,
 }
 
 impl Readers {
-    /// The page that is wanted, if it can be had at once. Otherwise it waits for a reading.
+    /// The page, if it is available at once. Otherwise the request waits for a reading.
     pub fn ask(&mut self, now: Instant, want: Want) -> Option<(Asker, FdbPage)> {
         if want.after.is_none() || self.newest.is_none() {
             self.waiting.push(want);
@@ -119,7 +119,7 @@ impl Readers {
         Some((want.asker, page))
     }
 
-    /// Whether a reading is to begin. If so, those who wait now are served by it.
+    /// Whether a reading is to begin: then it serves the requests that wait now.
     pub fn begin(&mut self) -> Option<Asker> {
         if !self.served.is_empty() {
             return None;
@@ -128,7 +128,7 @@ impl Readers {
         self.served.first().map(|want| want.asker)
     }
 
-    /// A reading is there: the pages that were waited for.
+    /// A reading is complete: the pages that wait for it.
     pub fn done(&mut self, now: Instant, reading: Reading) -> Vec<(Asker, FdbPage)> {
         let served = std::mem::take(&mut self.served);
         let pages: Vec<_> = served.iter().map(|want| (want.asker, reading.page(want))).collect();
@@ -137,7 +137,7 @@ impl Readers {
         pages
     }
 
-    /// There is none of the reading that was begun for `asker`: who has waited for it in vain.
+    /// The reading that was begun for `asker` has failed: the requests that waited for it.
     pub fn failed(&mut self, asker: Asker) -> Vec<Asker> {
         if self.served.first().is_none_or(|want| want.asker != asker) {
             return Vec::new();

@@ -9,9 +9,9 @@
 //!
 //! The socket is the user's alone (mode 0600, in a directory of mode 0700), and a client with another user's
 //! credentials is refused, root's aside. Each client's process is logged at the level debug. A client for its part
-//! speaks to nobody else's bridge: in /tmp anybody may have made the directory. Root's does when somebody has said which
-//! bridge is meant, by path or by name. The user alone decides: the process may be in a PID namespace that is not seen
-//! from here, and then has no number (`stranger`).
+//! speaks to nobody else's bridge: in /tmp anybody may have made the directory. Root's does if the user has named the
+//! bridge, by path or by name. Only the user id decides: the process may be in a PID namespace that is not visible from
+//! here, and then has no number (`stranger`).
 //!
 //! # The walk of a control request
 //!
@@ -58,8 +58,8 @@ use std::path::Path;
 
 /// The user at the other end of the control socket at `path`, where that is neither this process's nor root.
 ///
-/// In a user namespace strangers may have this user's number ([`may_be_anybody`]). Then it counts whether the folder of
-/// the socket is this user's alone, which the kernel knows: nobody else can have come there.
+/// In a user namespace strangers may have this user's id ([`may_be_anybody`]). Then the socket's folder decides: if the
+/// kernel says that it is private to this user, nobody else can have connected there.
 fn stranger(socket: impl AsFd, path: &Path) -> Result<Option<u32>> {
     let peer = peer_credentials(socket).map_err(|errno| Error::system("its credentials", &errno.into()))?;
     let same = peer.uid == rights::owner();

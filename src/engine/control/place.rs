@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Bridges that start at the same time take their names one after the other, under a lock on the directory. A name is
-//! free if nobody answers at its socket, which was then left behind by a process that was killed. Whoever starts next
-//! removes all such sockets.
+//! free if nobody answers at its socket: then a killed process has left it behind. The next bridge to start removes all
+//! such sockets.
 
 use super::server::Server;
 use crate::config::value;
@@ -45,7 +45,7 @@ pub fn directory() -> PathBuf {
     directory_of(runtime_of(uid), uid)
 }
 
-/// Where bridges are looked for: those of this user, and for root under sudo first those of who called it.
+/// The directories to search for bridges: this user's, and for root under sudo first the caller's.
 fn directories() -> Vec<PathBuf> {
     let mut found = vec![directory_of(runtime_of(rights::owner()), rights::owner()), directory()];
     found.dedup();
@@ -107,7 +107,7 @@ pub fn of_others(name: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A name that was taken: its socket is bound, clients may connect, and are answered once it is served.
+/// A claimed name: its socket is bound, clients may connect, and are answered once it is served.
 pub struct Claim {
     pub(super) name: String,
     pub(super) path: PathBuf,
@@ -140,7 +140,7 @@ impl Claim {
         let given = tries == 1;
         let directory = directory();
         let _lock = prepare(&directory)?;
-        // Nobody binds without the lock, so who refuses is gone, and not about to listen.
+        // Bridges bind under the lock, so a socket that refuses is stale, and not about to listen.
         sockets().iter().for_each(|(_, path)| clear_stale(path));
         for number in 1..=tries {
             let candidate = if number == 1 { name.clone() } else { value::numbered(&name, number) };
@@ -150,7 +150,7 @@ impl Claim {
                 Ok(_) => {}
                 Err(_) => match UnixListener::bind(&path, SocketType::STREAM, &crate::config::Access::default()) {
                     Ok(listener) => return Ok(Self { name: candidate, path, listener }),
-                    // Somebody is there who does not answer: a bridge that hangs, or no bridge at all.
+                    // The path is taken without an answer: by a bridge that hangs, or by something else.
                     Err(_) if !given && path.symlink_metadata().is_ok() => {}
                     Err(error) => return Err(error),
                 },

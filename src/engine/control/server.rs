@@ -1,10 +1,10 @@
 //! The thread that answers clients of the control socket.
 //!
-//! Theory of operation. mio is edge-triggered, so a client of which more may be had stays on the ready list; each turn
-//! takes one request from every client on it, so that none is ahead of another. A client that is behind with its
-//! answers is left alone until it can be written to, and one for which work is done aside (`aside.rs`) until that is
-//! done. Who may be a client is for `clients.rs` to say; as many are let in as a turn serves. Waits are looked at at the
-//! end of a turn, together (`waits.rs`). With nothing to do the thread sleeps.
+//! Theory of operation. mio is edge-triggered, so a client that may have more input stays on the ready list; each turn
+//! takes one request from every client on it, so that none is preferred. A client with unread answers is skipped until
+//! its socket is writable, and one with work in progress (`aside.rs`) until that is done. `clients.rs` decides who may
+//! be a client; a turn lets a bounded number in. Waits are checked together at the end of a turn (`waits.rs`). With
+//! nothing to do the thread sleeps.
 
 use super::answer::{Answerer, Outcome, Told, note_added};
 use super::aside::{Aside, Asker};
@@ -35,13 +35,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-/// The control socket's thread says who its clients are, and takes the socket away at the end.
+/// The control socket's thread looks up who its clients are, and removes the socket at the end.
 static ROLE: Role = Role::new("control", &[BASE, SOCKETS, NETWORK, REMOVE, READ]);
 
 /// Clients that one turn lets in.
 const ACCEPTS: usize = 16;
 const EVENTS: usize = 64;
-/// After how long it is tried again to let clients in, when the system had no descriptors.
+/// The pause before accepting again, when the system had no descriptors.
 const STARVED_RETRY: Duration = Duration::from_millis(100);
 
 const WAKER: Token = Token(usize::MAX);
@@ -51,7 +51,7 @@ const LISTENER: Token = Token(usize::MAX - 1);
 pub struct Server {
     name: String,
     stop: Arc<AtomicBool>,
-    /// The bridge ends too: the ports of clients stay to be counted, for nobody has left.
+    /// The bridge ends, too: the ports of clients are kept for the summary.
     ends: Arc<AtomicBool>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
@@ -94,7 +94,7 @@ impl Server {
             stop: stop.clone(),
             ends: ends.clone(),
         };
-        // It takes nothing along: what it holds, the socket too, is dropped, and the switches go on.
+        // A panic drops only this thread's state, with the socket; the switches go on.
         let run = move || {
             let ran = contained("the control socket", || {
                 serving.run();
@@ -111,8 +111,8 @@ impl Server {
         &self.name
     }
 
-    /// Ends, and the bridge that it serves is about to: the ports of clients stay to be counted. It is called before the
-    /// bridge is stopped, so that a client that waits for an answer learns that the bridge has ended, not only its switch.
+    /// Ends because the bridge is about to end: the ports of clients are kept for the summary. Call it before the
+    /// bridge is stopped, so that a waiting client learns that the bridge has ended, not only its switch.
     pub fn end(self) {
         self.ends.store(true, Ordering::Relaxed);
     }
@@ -140,12 +140,12 @@ pub struct Serving {
     pub(super) clients: Clients,
     /// Clients so far.
     came: u64,
-    /// Clients of which something may be had, each once.
+    /// Clients that may have input, each once.
     ready: VecDeque<usize>,
     /// More clients may be waiting to be let in.
     accepting: bool,
     starvation: Starvation,
-    /// That there were too many was said, and there still are.
+    /// It was logged that there are too many, and there still are.
     told_refusal: bool,
     aside: Aside,
     readers: Readers,
@@ -246,7 +246,7 @@ impl Serving {
         session.say(&print(&Reply::error(None, &refusal)));
     }
 
-    /// Waits for the one that is to be a client next.
+    /// Polls the socket of the next client.
     fn register(&self, session: &Session) -> Result<()> {
         let (fd, index) = (session.as_fd().as_raw_fd(), self.clients.next());
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -254,7 +254,7 @@ impl Serving {
         registered.map_err(|error| Error::system("cannot wait for it", &error))
     }
 
-    /// Drops a client that says nothing, in favour of one that may have something to say.
+    /// Drops a silent client in favour of a new one.
     fn drop_silent(&mut self, index: usize) {
         let what = format!("it had said nothing for the longest time when {PASSING} clients were connected");
         if let Some(session) = self.clients.get_mut(index) {
@@ -265,7 +265,7 @@ impl Serving {
         self.dismiss(index);
     }
 
-    /// Says what is wrong with a client. Of a thousand that are `too_many` it is said once.
+    /// Logs what is wrong with a client; if there are `too_many`, once for all of them.
     fn warn_of(&mut self, who: &str, what: &str, too_many: bool) {
         let again = std::mem::replace(&mut self.told_refusal, too_many) && too_many;
         let level = if again { log::Level::Debug } else { log::Level::Warn };
@@ -321,7 +321,7 @@ impl Serving {
             Ok(None) => return session.read() != Read::Nothing,
             Err(too_long) => {
                 session.say(&print(&Reply::error(None, &Error::usage(too_long.to_string()))));
-                // What follows means nothing.
+                // The rest of the input is meaningless.
                 session.cut();
                 return false;
             }
@@ -341,7 +341,8 @@ impl Serving {
         let outcome = match waits && !may_wait {
             true => Err(Error::new(Class::Runtime, format!("{WAITING} clients wait for something already"))),
             false if matches!(command, Command::Capture { .. }) && !may_capture => {
-                Err(Error::new(Class::Runtime, format!("{CAPTURES} captures are sent to clients already")))
+                Err(Error::new(Class::Runtime, format!("{CAPTURES} captures of this bridge run already"))
+                    .hint("end one of them: its zbridge capture, or its window of Wireshark"))
             }
             false => self.answerer.answer(now, id, command, session),
         };
@@ -376,14 +377,14 @@ impl Serving {
         }
     }
 
-    /// Nothing came of the reading that was begun for `asker`.
+    /// The reading that was begun for `asker` has failed.
     fn fail_readers(&mut self, asker: Asker, error: &Error) {
         for asker in self.readers.failed(asker) {
             self.finish(asker, |session| session.say(&print(&Reply::error(asker.id, error))));
         }
     }
 
-    /// Answers what was done aside.
+    /// Answers a request by the outcome of its work.
     fn take_told(&mut self, asker: Asker, told: Told) {
         let id = asker.id;
         match told {
@@ -409,7 +410,7 @@ impl Serving {
         }
     }
 
-    /// Lets a client have its answer, and go on.
+    /// Sends a client its answer, and reads on from it.
     fn finish(&mut self, asker: Asker, answer: impl FnOnce(&mut Session)) {
         if let Some((index, session)) = self.clients.find(asker.session)
             && std::mem::take(&mut session.busy)

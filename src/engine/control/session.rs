@@ -1,7 +1,6 @@
-//! One client of the control socket: what it has sent, what it is still to get, the descriptors that came along, and
-//! what it waits for.
+//! One client of the control socket: its input and output buffers, received descriptors, and waits.
 //!
-//! All of it is bounded. A client that does not read is asked for nothing more, so at most one answer waits for it.
+//! All of it is bounded. No request is read from a client that does not read its answers, so at most one answer waits.
 
 use super::captures::Captured;
 use crate::control::{Lines, REQUEST_BYTES, TooLong};
@@ -15,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Bytes of one read.
 const READ: usize = 16 * 1024;
-/// Descriptors that may have come and not been asked for. One that sends more is no client.
+/// Received descriptors that no request has used yet. A client that sends more is dropped.
 const DESCRIPTORS: usize = 8;
 /// Requests to wait that a client may have open.
 pub const WAITS: usize = 16;
@@ -34,7 +33,7 @@ pub struct Wait {
     pub millis: u64,
 }
 
-/// What a read came to.
+/// The outcome of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Read {
     /// Something came.
@@ -52,9 +51,9 @@ pub struct Session {
     pub number: u64,
     /// The process, for the log.
     pub who: String,
-    /// When it asked for something last, or came.
+    /// When its last request came, or it connected.
     pub heard: Instant,
-    /// Work for it is done aside, and until that is done it is asked for nothing more.
+    /// Another thread works for it; no further request is read until that is done.
     pub busy: bool,
     lines: Lines,
     descriptors: VecDeque<OwnedFd>,
@@ -66,7 +65,7 @@ pub struct Session {
     pub deaf: bool,
     /// Open requests.
     pub waits: Vec<Wait>,
-    /// What is captured for it: the connection is the capture's.
+    /// Its capture, which then has the connection.
     pub capture: Option<Captured>,
     /// Ports that go when it does: switch and name.
     pub ports: Vec<(String, String)>,
@@ -93,31 +92,31 @@ impl Session {
         }
     }
 
-    /// Whether nothing keeps it: it asks no more, and has got all it will.
+    /// Whether it is over: no more requests come, and all answers are sent.
     pub fn is_over(&self) -> bool {
         self.ended && self.waits.is_empty() && !self.busy && !self.is_behind()
     }
 
-    /// Whether it gets an answer when something has come to pass.
+    /// Whether an answer to it is pending.
     pub fn is_waiting(&self) -> bool {
         self.busy || !self.waits.is_empty()
     }
 
-    /// Takes no more requests of it, whatever it has sent.
+    /// Takes no more requests from it, and discards its input.
     pub fn cut(&mut self) {
         self.ended = true;
         self.lines = Lines::new(0);
         self.waits.clear();
     }
 
-    /// Hears whether the client of a capture wants no more: it sends something, or closes its side.
+    /// Checks whether the client of a capture has ended it: by sending something, or closing its side.
     pub fn hear_of_end(&mut self) {
         if self.read() != Read::Nothing {
             self.cut();
         }
     }
 
-    /// Nobody will hear what it is still to get. What it has asked to be done is done all the same.
+    /// Its answers will not be read any more. Its requests are carried out all the same.
     pub fn hang_up(&mut self) {
         self.deaf = true;
         self.waits.clear();
@@ -170,7 +169,7 @@ impl Session {
         Read::End
     }
 
-    /// Adds a line that it is to get, and sends what it takes.
+    /// Adds a line to its output, and sends what the socket takes.
     pub fn say(&mut self, line: &[u8]) {
         if !self.deaf {
             self.out.extend_from_slice(line);
@@ -178,7 +177,7 @@ impl Session {
         }
     }
 
-    /// Sends what it takes.
+    /// Sends what the socket takes.
     pub fn write(&mut self) {
         while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match send(&self.socket, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -190,7 +189,7 @@ impl Session {
         }
         self.out.clear();
         self.sent = 0;
-        // What one large answer took is given back.
+        // Free the memory of a large answer.
         self.out.shrink_to(READ);
     }
 }

@@ -1,10 +1,9 @@
 //! Clients that wait for a port to be in a state.
 //!
-//! Theory of operation. What all of them wait for is looked at together: the switches are asked for their ports once, and
-//! each wait is a look into the states by name ([`States`]), so that a wait more costs next to nothing. It is looked when
-//! there is a reason to: a switch has told that a state is another than before ([`Watcher`]), a wait is new or its time
-//! is over, a client has read its answers. Of one thing no switch may tell: that an interface in another network
-//! namespace was set down. While somebody waits for that it is looked every [`LOOK`].
+//! Theory of operation. All waits are checked together: the switches are asked for their ports once, and each wait is a
+//! lookup of a state by name ([`States`]), so that one more costs next to nothing. A check has a reason: a switch
+//! reports a changed state ([`Watcher`]), a wait is new or its time is over, a client has read its answers. One change
+//! may go unreported: an interface in another network namespace is set down. A wait for that polls every [`LOOK`].
 //!
 //! [`Watcher`]: crate::engine::watcher::Watcher
 
@@ -16,20 +15,20 @@ use crate::error::{Class, Error};
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;
 
-/// How often a port is looked at that shall be down.
+/// Poll interval of waits for a port to be down.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The states of all ports, by name. A listener is in those of its clients, too: who waits for `inst1` to be up waits for
-/// somebody to be there, and need not know the number.
+/// The states of all ports, by name. A listener has those of its clients, too: a wait for `inst1` to be up is a wait
+/// for any client, whatever its number.
 #[derive(Default)]
 pub struct States {
     known: HashMap<String, Vec<&'static str>>,
-    /// A switch gives no answer, so that what is not known may be there all the same.
+    /// A switch gives no answer, so that an unknown port may exist all the same.
     hangs: bool,
 }
 
 impl States {
-    /// Those of `ports`. `hangs`: there is a switch that does not tell its own.
+    /// The states of `ports`. `hangs`: a switch does not answer.
     pub fn of(ports: impl Iterator<Item = PortStatus>, hangs: bool) -> Self {
         let mut states = Self { hangs, ..Self::default() };
         for port in ports {
@@ -44,7 +43,7 @@ impl States {
         states
     }
 
-    /// Whether what is waited for has come: of a listener and its clients, any will do.
+    /// Whether a wait is over: of a listener and its clients, any will do.
     fn meets(&self, wait: &Wait) -> bool {
         match self.known.get(&wait.port) {
             Some(states) => states.contains(&wait.state.as_str()),
@@ -52,7 +51,7 @@ impl States {
         }
     }
 
-    /// Why a wait was in vain.
+    /// The error of a wait that was in vain.
     fn unmet(&self, wait: &Wait) -> Error {
         let (port, state, time) = (&wait.port, &wait.state, Duration::from_millis(wait.millis));
         let what = match self.known.get(port) {
@@ -72,17 +71,17 @@ impl States {
     }
 }
 
-/// When it is looked.
+/// When waits are checked.
 #[derive(Default)]
 pub struct Looks {
-    /// There is a reason to look now.
+    /// There is a reason to check now.
     pub due: bool,
-    /// When a port is looked at that shall be down, while there is one.
+    /// The next poll, while a wait for a port to be down exists.
     next: Option<Instant>,
 }
 
 impl Serving {
-    /// How long nobody has to look at the waits. Who is behind with its answers waits until it has read.
+    /// The time until the next check. A client with unread answers waits until it has read them.
     pub fn patience_of_waits(&self, now: Instant) -> Option<Duration> {
         if self.looks.due {
             return Some(Duration::ZERO);
@@ -96,7 +95,7 @@ impl Serving {
     pub fn look_at_waits(&mut self, now: Instant) {
         let waits = || self.clients.iter().flat_map(|(_, session)| &session.waits);
         let any = waits().next().is_some();
-        // First it is wanted, then asked, so that nothing changes unheard in between.
+        // Switch the watcher on first, then read the states, so that no change is missed.
         self.watcher.want(any);
         let is_over = self.patience_of_waits(now).is_some_and(|left| left.is_zero());
         if !any {

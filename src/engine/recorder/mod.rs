@@ -1,10 +1,10 @@
-//! The thread of a capture: takes what switches have noted, and writes it where it is to go.
+//! The thread of a capture: takes the notes of switches, and writes them to the sink.
 //!
-//! Theory of operation. Each capture has a thread. It sleeps until a piece comes ([`Inlet`]) or its sink has something to
-//! say: a reader that has room again, or that is gone. What passes the wish is put into blocks ([`Recorder`]) and written
-//! (`sink.rs`). While a sink takes nothing the pieces wait, within bounds; then they are missed, which the capture says of
-//! itself at its end. The end comes when nobody has an inlet any more: what waits is written, then the statistics, and a
-//! reader who does not take that has a moment for it.
+//! Theory of operation. Each capture has a thread. It sleeps until a piece comes ([`Inlet`]) or an event of its sink: a
+//! reader has room again, or is gone. Frames that match the wish are put into blocks ([`Recorder`]) and written
+//! (`sink.rs`). While a sink takes nothing, pieces wait, within bounds; beyond these they are missed, and counted in
+//! the capture's statistics. The capture ends when the last inlet is dropped: the rest is written, then the statistics,
+//! and a slow reader has a moment to take them.
 
 mod sink;
 
@@ -29,15 +29,15 @@ static ROLE: Role = Role::new("capture", &[BASE, BLOCKS, READ, SOCKETS]);
 const WAKER: Token = Token(0);
 const SINK: Token = Token(1);
 
-/// How long the last of a capture may take to be written.
+/// How long the rest of a capture may take to be written.
 const END: Duration = Duration::from_secs(1);
 /// Bytes that are written in one piece, and that may wait for a reader.
 const OUT_BYTES: usize = 512 * 1024;
 
-/// A capture that runs. When this is dropped it is waited for what is still to be written, for a moment: the switches
-/// have let their inlets go by then.
+/// A running capture. Dropping it waits a moment for the rest to be written: the switches have dropped their inlets by
+/// then.
 pub struct Running {
-    /// Tells nothing, and ends with the thread. `None`: it is not waited for.
+    /// Disconnected when the thread ends. `None`: it is not waited for.
     ended: Option<Receiver<()>>,
 }
 
@@ -79,7 +79,7 @@ pub fn start(wish: Wish, sink: Sink, preamble: Vec<u8>) -> Result<(Inlet, Runnin
         called: AtomicBool::new(false),
         waker,
     });
-    // Bounded by what its pieces cost.
+    // Bounded by the cost of its pieces.
     let (sender, pieces) = unbounded();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let inlet = Inlet::new(number, recorder.wanted(), sender, shared.clone());
@@ -101,7 +101,7 @@ pub fn start_file(path: &Path, ports: Vec<String>) -> Result<(Inlet, Running)> {
     start(Wish { ports, ..Wish::default() }, Sink::path(path)?, Vec::new())
 }
 
-/// A capture, as its thread has it.
+/// The state of a capture's thread.
 struct Work {
     recorder: Recorder,
     pieces: Receiver<Arc<Piece>>,
@@ -111,7 +111,7 @@ struct Work {
     out: Vec<u8>,
     ends: Vec<usize>,
     sink: Sink,
-    /// When the last inlet was seen to be gone.
+    /// When the last inlet was found to be gone.
     over: Option<Instant>,
 }
 
@@ -175,7 +175,7 @@ impl Work {
         let mut met = false;
         let flow = loop {
             match self.sink.write(&mut self.out, &self.ends, self.poll.registry(), SINK) {
-                // Whoever has come now begins with the beginning.
+                // A new reader gets the file from its beginning.
                 Ok(Flow::Met) if !met => {
                     met = true;
                     self.begin_anew();
@@ -208,14 +208,14 @@ impl Work {
         self.ends.push(self.out.len());
     }
 
-    /// Nobody reads any more: what waits for the reader is nobody's.
+    /// The reader is gone: discards its backlog.
     fn lose_reader(&mut self) {
         self.sink.desert();
         self.out.clear();
         self.ends.clear();
     }
 
-    /// Writes what was counted, as far as somebody takes it.
+    /// Writes the statistics, as far as they are taken.
     fn finish(mut self) {
         self.recorder.miss(self.shared.missed.swap(0, Ordering::Relaxed));
         if self.is_behind() {

@@ -1,9 +1,9 @@
-//! Where a capture is written to: a file, a FIFO, or the socket of who asked for it.
+//! The sink of a capture: a file, a FIFO, or the socket of the client that asked for it.
 //!
-//! A file always ends with a whole block: what was written of another is cut off again when the disk is full, which is
-//! said once and tried again, and frames are missing in it until there is room. A FIFO is opened when somebody reads it,
-//! and each reader gets a whole file: what is written while nobody reads is nobody's. (One that opens it in the very moment
-//! in which another closes it is the same reader to the kernel.) A socket ends with its reader.
+//! A file always ends with a whole block: when the disk is full, a partial block is truncated away. That is logged once
+//! and retried, and frames are missing until there is room. A FIFO is opened when it has a reader, and each reader gets
+//! a whole file: without one, frames are discarded. (A reader that opens it at the very moment when another closes it
+//! is the same one to the kernel.) A socket ends with its reader.
 
 use crate::backend::full::is_full;
 use crate::capture::pcapng::PACKET;
@@ -25,10 +25,10 @@ use std::time::{Duration, Instant};
 
 /// After this long a full disk is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often it is looked whether somebody reads a FIFO.
+/// Interval of the checks for a reader of a FIFO.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a write came to.
+/// The outcome of a write.
 pub enum Flow {
     /// It took what it could.
     On,
@@ -50,7 +50,7 @@ pub struct Disk {
     regular: bool,
     /// Bytes of whole blocks in it.
     length: u64,
-    /// Blocks without which later ones mean nothing, which have found no room: they come first.
+    /// Blocks that later ones depend on, and that found no room: they are written first.
     owed: Vec<u8>,
     /// Frames that are missing since it was full.
     missing: u64,
@@ -64,7 +64,7 @@ pub enum Sink {
     Disk(Disk),
     /// A FIFO, and its end while somebody reads it.
     Fifo(PathBuf, Option<OwnedFd>),
-    /// The socket of a client, and the word to begin, until that has come. Without it nothing is written.
+    /// The socket of a client, and the signal to begin, until that has come: nothing is written before.
     Socket(OwnedFd, Option<Receiver<()>>),
 }
 
@@ -84,7 +84,7 @@ impl Sink {
         Ok(Self::Disk(Disk { file, path, regular, length: 0, owed: Vec::new(), missing: 0, full: None }))
     }
 
-    /// What it is called.
+    /// Its name.
     pub fn name(&self) -> String {
         match self {
             Self::Disk(disk) => disk.path.clone(),
@@ -160,7 +160,7 @@ impl Sink {
 impl Drop for Sink {
     fn drop(&mut self) {
         if let Self::Socket(fd, None) = self {
-            // Its client learns so that this was all.
+            // So its client sees the end.
             let _ = shutdown(fd.as_fd(), Shutdown::Write);
         }
     }
@@ -251,7 +251,7 @@ impl Disk {
         Ok(0)
     }
 
-    /// Leaves blocks out, but for those that later ones need. Gives how many frames these were.
+    /// Skips blocks, but for those that later ones need. Returns the number of frames skipped.
     fn skip<'a>(&mut self, blocks: impl Iterator<Item = &'a [u8]>) -> u64 {
         let mut frames = 0;
         for block in blocks {
@@ -279,7 +279,7 @@ impl Disk {
             return io::Write::write_all(&mut self.file, bytes);
         }
         self.file.write_all_at(bytes, self.length).inspect_err(|_| {
-            // Where that fails too, the next that is written lies over it.
+            // If that fails, too, the next write overwrites it.
             let _ = self.file.set_len(self.length);
         })?;
         self.length += bytes.len() as u64;

@@ -1,6 +1,6 @@
 //! The link of the interface that a packet socket is on: up, down, or one that no program has open.
 //!
-//! An interface that is deleted goes down first, which is all that a socket is woken by: so it is asked while it is down
+//! An interface goes down before it is deleted, and only that wakes a socket: so a link that is down is polled
 //! ([`Packet::check_link`]).
 
 use super::{Packet, deleted};
@@ -17,8 +17,8 @@ impl Packet {
         self.link
     }
 
-    /// Says that it is an interface of the network namespace of the calling thread, of which more can be known: what kind
-    /// it is, and from now on whether its carrier comes and goes.
+    /// Marks it as an interface of the calling thread's network namespace: then its kind, and changes of its carrier,
+    /// can be queried.
     #[must_use]
     pub fn of_this_namespace(self) -> Self {
         let found = Netlink::open().and_then(|mut netlink| netlink.interface(&self.name)).ok().flatten();
@@ -26,10 +26,10 @@ impl Packet {
         Self { tun, carrier: self.carrier_changes(), ..self }.looked_at_anew()
     }
 
-    /// The link as it is, whatever was known of it.
+    /// Checks the link anew, whatever was known of it.
     pub(super) fn looked_at_anew(mut self) -> Self {
         self.link = LinkState::Down;
-        // One that is gone by now is found to be by the first who uses it.
+        // If the interface is gone by now, its first use shows it.
         let _ = self.check_link();
         self
     }
@@ -38,8 +38,8 @@ impl Packet {
         Netlink::open().and_then(|mut netlink| netlink.carrier_changes(self.index)).ok().flatten()
     }
 
-    /// Whether its carrier has come or gone since this was asked last, though all may be as it was by now: the program has
-    /// closed its TAP, or the cable was pulled out, and whoever comes next may be another one.
+    /// Whether its carrier has changed since the last call, even if it is as before by now: the program has closed its
+    /// TAP, or the cable was pulled out, and the next peer may be another one.
     pub fn carrier_has_changed(&mut self) -> bool {
         let (Some(before), Some(now)) = (self.carrier, self.carrier.and_then(|_| self.carrier_changes())) else {
             return false;
@@ -71,14 +71,14 @@ impl Packet {
             Ok(link) => self.link = link,
             Err(Errno::NODEV | Errno::NXIO) if self.waits => self.link = LinkState::Down,
             Err(Errno::NODEV | Errno::NXIO) => return Err(deleted()),
-            // No answer says nothing: what was known is still the best guess.
+            // Without an answer, keep the last known state.
             Err(_) => {}
         }
         Ok(self.link)
     }
 
-    /// How the link of its interface is, which is called `name`. That its program has closed it is seen a second late, that
-    /// one has it open at once: the kernel's flag alone would say so of an interface that was just made as well.
+    /// The link state of its interface `name`. That the program has closed it shows a second late (IFF_RUNNING), that
+    /// one has opened it at once: the flag alone is also set on an interface that was just made.
     fn link_of(&self, name: &str) -> std::result::Result<LinkState, Errno> {
         let flags = sys::interface_flags(&self.fd, name)?;
         Ok(if flags & libc::IFF_UP == 0 {

@@ -15,14 +15,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// After SIGTERM a program has so long to end before SIGKILL.
+/// Grace period between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A running program. Ended on drop.
 pub struct Child(Option<std::process::Child>);
 
 impl Child {
-    /// Starts `command`. Returns where its output is read from, and where its input is written to.
+    /// Starts `command`. Returns the descriptors to read its output from, and to write its input to.
     ///
     /// # Errors
     /// It cannot be started.
@@ -63,12 +63,12 @@ impl Drop for Child {
     fn drop(&mut self) {
         let Some(mut child) = self.0.take() else { return };
         let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
-        // Of the group, one that is gone needs no signal.
+        // A group that is gone needs no signal.
         let _ = kill_process_group(group, Signal::TERM);
         if is_over(&mut child, group) {
             return;
         }
-        // The thread of a switch waits for nobody. If there is none to be had, init reaps the program.
+        // The switch's thread must not block. If no thread can be started, init reaps the program.
         let reaper = std::thread::Builder::new().name("zb-reaper".into());
         let reaped = reaper.spawn(move || {
             let start = Instant::now();
@@ -85,8 +85,8 @@ impl Drop for Child {
     }
 }
 
-/// Whether the program has ended, and all that it has started in its group: as long as there is one of them, nobody else
-/// gets the group's number.
+/// Whether the program and its whole process group have ended: as long as one process is left, the group's number is
+/// not reused.
 fn is_over(child: &mut std::process::Child, group: Pid) -> bool {
     !matches!(child.try_wait(), Ok(None)) && test_kill_process_group(group).is_err()
 }

@@ -1,10 +1,10 @@
 //! The two FIFOs of a QEMU `-serial pipe:PATH`: it reads `PATH.in` and writes `PATH.out`, and we the other way round.
 //!
 //! `PATH.out` is open for reading all the time, so that a peer that only writes never waits for us. `PATH.in` can be
-//! opened for writing, without waiting, only while somebody reads it; that is how a peer is seen.
+//! opened for writing, non-blocking, only while it has a reader: so a peer is detected.
 //!
-//! Two that serve one pair would take each other's bytes away, so `PATH.out` is locked (flock(2)) as long as it is
-//! served. The kernel lets the lock go with its process, however that ends.
+//! Two servers of one pair would take each other's bytes, so `PATH.out` is locked (flock(2)) while it is served. The
+//! kernel releases the lock with the process, however that ends.
 
 use crate::config::{Access, Transport};
 use crate::error::{Class, Error, Result};
@@ -33,7 +33,7 @@ pub struct Fifos {
     _lock: OwnedFd,
 }
 
-/// How often the FIFOs are looked for anew that their owner removes meanwhile.
+/// Attempts to open FIFOs that their owner removes meanwhile.
 const TRIES: usize = 8;
 
 impl Fifos {
@@ -91,9 +91,9 @@ fn open_path(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     open(path, flags, Mode::empty()).or_else(|errno| deed::open(path, flags.bits(), errno))
 }
 
-/// Takes the FIFOs for this process, as far as others ask; `None` if their owner has removed them meanwhile.
+/// Locks the FIFOs for this process (advisory); `None` if their owner has removed them meanwhile.
 ///
-/// The descriptor is none that is read from: that one is opened anew for every peer.
+/// The descriptor is not the one read from, which is opened anew for every peer.
 fn lock(path: &Path, fifo: &Fifo) -> Result<Option<OwnedFd>> {
     let failed = |errno| cannot("lock", &fifo.path, errno);
     let fd = match open_input(&fifo.path) {

@@ -1,9 +1,9 @@
 //! A serial line: a descriptor to read from, one to write to, and whether somebody is at the other end.
 //!
 //! Theory of operation. Some lines are opened and used until they end: a dialled connection, a UART, an inherited
-//! descriptor, a child process. What they say at their end is [`Gone`], and the engine opens the port anew, with its
-//! backoff. Others stay while their peers come and go: a listener, a pseudo-terminal, a pair of FIFOs. These are never
-//! gone; they are *open* while a peer is there, and wait for the next one otherwise.
+//! descriptor, a child process. Their end is [`Gone`], and the engine opens the port anew, with its backoff. Others
+//! stay while their peers come and go: a listener, a pseudo-terminal, a pair of FIFOs. These are never gone; they are
+//! *open* while a peer is there, and wait for the next one otherwise.
 //!
 //! | line | a peer arrives | it leaves |
 //! |---|---|---|
@@ -11,8 +11,8 @@
 //! | pseudo-terminal | the terminal is opened: no hang-up on our side any more | EIO, with the hang-up |
 //! | FIFOs | somebody has `PATH.in` open to read: it can be opened to write | hang-up of `PATH.out`, EPIPE on `PATH.in` |
 //!
-//! Nobody tells of the opening of a terminal or a FIFO, so those are looked at from time to time while they wait; what
-//! the peer writes tells at once.
+//! No event tells that a terminal or a FIFO was opened, so these are polled while they wait; data from the peer is
+//! noticed at once.
 
 use super::Octets;
 use super::child::Child;
@@ -30,7 +30,7 @@ use rustix::termios::isatty;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-/// What the descriptors came from.
+/// The source of the descriptors.
 enum Source {
     /// Opened once; gone when it is.
     Once,
@@ -128,12 +128,12 @@ impl Line {
         self.open
     }
 
-    /// Who is at the other end, or that nobody is.
+    /// Its peer, or that there is none.
     pub fn peer(&self) -> &str {
         &self.peer
     }
 
-    /// What the line does while nobody is there, in a word.
+    /// The state of the line without a peer, in a word.
     pub fn waits_by(&self) -> &'static str {
         match self.source {
             Source::Unix(_) | Source::Tcp(_) => "listening",
@@ -142,7 +142,7 @@ impl Line {
         }
     }
 
-    /// Whether a peer may arrive without any descriptor telling of it.
+    /// Whether a peer may arrive without an event on any descriptor.
     pub fn arrivals_are_silent(&self) -> bool {
         self.starvation.lasts() || matches!(self.source, Source::Pty(_) | Source::Fifos(_))
     }
@@ -214,7 +214,7 @@ impl Line {
         }
     }
 
-    /// Whether these are FIFOs of which neither was left by the peer.
+    /// Whether these are FIFOs without a hang-up of the peer on either.
     fn is_quiet_fifo(&self, input: &OwnedFd) -> bool {
         let unread = self.output.as_ref().is_some_and(|output| condition(output).contains(PollFlags::ERR));
         matches!(self.source, Source::Fifos(_)) && !unread && !condition(input).contains(PollFlags::HUP)
@@ -238,7 +238,7 @@ impl Octets for Line {
         let Some(fd) = self.input.as_ref().filter(|_| self.open) else { return Ok(0) };
         loop {
             match read(fd, &mut *room) {
-                // A FIFO that nobody writes to looks like one at its end; it hangs up when somebody did.
+                // A FIFO without a writer reads as at its end; it hangs up only after a writer has left.
                 Ok(0) if self.is_quiet_fifo(fd) => return Ok(0),
                 Ok(0) => return Err(self.ended()),
                 Ok(got) => return Ok(got),
@@ -285,7 +285,7 @@ fn accepted(accept: impl Fn() -> Result<Option<(OwnedFd, String)>, Errno>, starv
     }
 }
 
-/// What a descriptor would say now.
+/// The poll events of a descriptor now.
 fn condition(fd: &OwnedFd) -> PollFlags {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     match poll(&mut fds, Some(&Timespec::default())) {

@@ -1,17 +1,17 @@
 //! Serial lines: SLIP with Ethernet frames (`slip:`), SLIP with IP packets (`slip:…,mode=ip`) and IEEE 802.15.4
 //! (`wpan:`), on whatever carries bytes ([`line::Line`]).
 //!
-//! Theory of operation. In: one read, whose bytes the decoder of the connection turns into frames that are put right
-//! into the batch; a fault is counted and costs the frame it is in. Out: frames are encoded one behind the other into
-//! one buffer and leave in one write. When the line takes only part of it, the frames that left whole are done with;
-//! the one that was cut stays the first of the port's queue, and the rest of it, as it goes out, is kept and leaves
-//! first when the line is writable. So there is never a second queue behind the switch's.
+//! Theory of operation. In: one read; the connection's decoder writes the frames straight into the batch. An error in
+//! the encoding is counted, and costs the frame it is in. Out: frames are encoded one behind the other into one buffer
+//! and leave in one write. When the line takes only part of it, the frames that left whole are done with; the one that
+//! was cut stays the first of the port's queue, and the rest of it, as it goes out, is kept and leaves first when the
+//! line is writable. So there is never a second queue behind the switch's.
 //!
-//! What belongs to one peer (the decoder, a frame that is half sent, an answer) is a `Session`, which is made anew when
-//! the peer has left.
+//! The state for one peer (the decoder, a partly sent frame, an answer) is a `Session`, replaced when the peer has
+//! left.
 //!
-//! With IP packets an [`IpAdapter`] stands between: a frame that holds none for the peer (a question for its address) is
-//! seen to when all before it has left, once, and what the adapter says goes to the switch with the next read.
+//! With IP packets there is an [`IpAdapter`] in between. It handles a frame without a packet for the peer (an ARP
+//! request for its address) once, when all before it has left; its own frames go to the switch with the next read.
 
 mod child;
 mod fifo;
@@ -39,15 +39,15 @@ use session::{Decoder, Session};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-/// Bytes of one read. What they decode to fits what [`INHALE_ROOM`] keeps free: of two bytes on the line, an octet and
-/// its END, a frame with its length takes five.
+/// Bytes of one read. Decoded, they fit [`INHALE_ROOM`]: two bytes on the line, an octet and its END, make a frame of
+/// five with its length.
 const READ: usize = 16 * 1024;
 /// The longest payload of an Ethernet frame, and the longest IP packet that is taken from a peer, unless `mtu=` is more.
 const ETHERNET_MTU: usize = 1500;
 /// The longest packet that Zephyr takes without Ethernet: that of `SLIP_MTU`.
 const IP_MTU: usize = 576;
 
-/// What carries the octets of a line.
+/// A carrier of the octets of a line.
 pub trait Octets {
     /// Reads into `room`; 0: there is nothing.
     ///
@@ -62,7 +62,7 @@ pub trait Octets {
     fn write(&self, bytes: &[u8]) -> Result<usize, Gone>;
 }
 
-/// What the line speaks.
+/// The protocol on the line.
 enum Protocol {
     Ether,
     Ip(Box<IpAdapter>),
@@ -158,12 +158,12 @@ impl<L: Octets> Serial<L> {
         }
     }
 
-    /// Whether the port has something for the switch that did not come by the line.
+    /// Whether the adapter has frames for the switch.
     pub fn has_own(&self) -> bool {
         matches!(&self.protocol, Protocol::Ip(adapter) if adapter.has_frames())
     }
 
-    /// Whether there is ever anything due.
+    /// Whether it has timers.
     pub fn keeps_time(&self) -> bool {
         matches!(self.protocol, Protocol::Ip(..))
     }
@@ -184,7 +184,7 @@ impl<L: Octets> Serial<L> {
         }
     }
 
-    /// Lets the adapter ask again for those who have not answered.
+    /// Lets the adapter repeat unanswered address requests.
     pub fn handle_timeout(&mut self) {
         if let Protocol::Ip(adapter) = &mut self.protocol {
             adapter.handle_timeout(self.clock.now());
@@ -244,7 +244,7 @@ impl<L: Octets> Serial<L> {
         }
     }
 
-    /// Puts what the adapter has to say into the batch. True if not all of it found room.
+    /// Puts the adapter's own frames into the batch. True if not all found room.
     fn release_own(&mut self, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
         let Protocol::Ip(adapter) = &mut self.protocol else { return false };
         release(adapter, batch, id, counters)
@@ -275,7 +275,7 @@ impl<L: Octets> Serial<L> {
         while *done < out.len() {
             let rest = out.skip(*done);
             if session.encode(protocol, clock.now(), rest) == 0 {
-                // The first is nothing for the line: the adapter sees to it, or it cannot be sent.
+                // The first frame is not for the line: the adapter handles it, or it cannot be sent.
                 *done += 1;
                 see_to(protocol, clock.now(), rest.bytes(0), counters);
             } else if !session.send_burst(line, rest, counters, done)? {
@@ -286,7 +286,7 @@ impl<L: Octets> Serial<L> {
     }
 }
 
-/// Sees to a frame that does not go on the line.
+/// Handles a frame that does not go on the line.
 fn see_to(protocol: &mut Protocol, now: Instant, frame: &[u8], counters: &mut Counters) {
     let seen_to = match protocol {
         Protocol::Ip(adapter) => adapter.handle_frame(now, frame),
@@ -299,12 +299,12 @@ fn see_to(protocol: &mut Protocol, now: Instant, frame: &[u8], counters: &mut Co
     }
 }
 
-/// Whether a peer waits while nothing is read from it. What a UART without flow control brings is lost meanwhile.
+/// Whether a peer waits while nothing is read from it. A UART without flow control loses data meanwhile.
 fn waits(transport: &Transport) -> bool {
     !matches!(transport, Transport::Serial(uart) if !uart.rtscts)
 }
 
-/// The adapter of a `mode=ip` port, whose peer takes packets so long unless `mtu=` says otherwise.
+/// The adapter of a `mode=ip` port. Its peer takes packets up to `longest` unless `mtu=` says otherwise.
 pub(super) fn adapter(spec: &PortSpec, ip: &IpPeer, longest: usize) -> IpAdapter {
     let config = AdapterConfig {
         mac: ip.mac.unwrap_or_else(|| mac_from(&spec.name)),
@@ -323,7 +323,7 @@ fn mac_from(name: &str) -> Mac {
     Mac::from_u64(0x0200_0000_0000 | (hash >> 24 & 0x00ff_ffff_ffff))
 }
 
-/// Puts what an adapter has to say into the batch. True if not all of it found room.
+/// Puts an adapter's own frames into the batch. True if not all found room.
 pub(super) fn release(adapter: &mut IpAdapter, batch: &mut Batch, id: PortId, counters: &mut Counters) -> bool {
     let given_up = adapter.take_unresolved();
     counters.received(given_up, 0);
@@ -358,7 +358,7 @@ fn lose(counters: &mut Counters, fault: slip::Fault) {
     );
 }
 
-/// Answers or logs what is a word of Contiki's and no frame. False: it is none. One answer waits at a time.
+/// Answers or logs a control message of Contiki's. False: the packet is none. One answer waits at a time.
 fn hear(name: &str, packet: &[u8], adapter: Option<&IpAdapter>, answer: &mut Vec<u8>) -> bool {
     let Some(word) = Word::read(packet) else { return false };
     let reply = match word {
@@ -381,7 +381,7 @@ fn hear(name: &str, packet: &[u8], adapter: Option<&IpAdapter>, answer: &mut Vec
     true
 }
 
-/// Logs what is no packet but text that firmware has printed. False: it is neither.
+/// Logs text that firmware has printed in the place of a packet. False: it is no text.
 fn says(name: &str, packet: &[u8]) -> bool {
     contiki::text(packet).map(|text| say(name, text)).is_some()
 }

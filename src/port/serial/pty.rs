@@ -1,11 +1,11 @@
 //! A pseudo-terminal that is linked to a path, for programs that want a terminal device.
 //!
-//! The link is made new each time; one that is there is replaced only if it was left by a process that is no more: it
-//! leads nowhere, to the very terminal that was just made, or to one that this process has made and linked elsewhere.
+//! The link is made new each time; an existing link is replaced only if a process that has ended left it: it leads
+//! nowhere, to the very terminal that was just made, or to one that this process has made and linked elsewhere.
 //! Anything else at the path is left alone, and a terminal that is in use is named with its owner.
 //!
-//! A terminal that was closed keeps what its program did not read, and the modes that it set. The modes are put right
-//! before the next program comes; what is unread is thrown away, too, where it would be half a frame.
+//! A closed terminal keeps the unread data and the modes of its program. The modes are reset before the next program
+//! comes; unread data is discarded, too, if it would be half a frame.
 
 use super::uart;
 use crate::config::Access;
@@ -52,7 +52,7 @@ impl Pty {
 
     /// Makes the terminal raw and leaves what is in it. A program's own settings are gone; its rate stays.
     pub fn make_raw(master: &OwnedFd) -> Result<(), Errno> {
-        // What is set on the controlling side is set on the terminal (`tty_mode_ioctl`).
+        // Modes set on the controlling side apply to the terminal (`tty_mode_ioctl`).
         uart::make_raw(master)
     }
 
@@ -94,8 +94,8 @@ fn leads_to(link: &Path) -> Option<PathBuf> {
     deed::look(link).ok()?.target
 }
 
-/// Tells what is in the place of a link. Of a terminal, who has its controlling side: its number is that descriptor's
-/// `tty-index` (drivers/tty/pty.c, `pty_show_fdinfo`).
+/// The error for a path that is taken. For a terminal it names the process with the controlling side: its number is
+/// that descriptor's `tty-index` (drivers/tty/pty.c, `pty_show_fdinfo`).
 fn occupied(old: Option<&Path>, taken: impl Fn(&str) -> Error) -> Error {
     let Some(old) = old else { return taken("something is there already") };
     let number = old.strip_prefix("/dev/pts").ok().and_then(Path::to_str);

@@ -1,8 +1,8 @@
-//! What a serial line holds of one peer: how far its input is decoded, and what is half sent to it.
+//! The state of a serial line for one peer: its decoder, and the partly sent output.
 //!
-//! Theory of operation. Frames are encoded into a *burst* and written at once. What the line takes of it ends somewhere
-//! in a frame: then the rest of that frame stays in the burst, and is all that stays. It leaves before anything else
-//! does. So what goes on the line is whole whatever is offered next, and a frame is never encoded twice.
+//! Theory of operation. Frames are encoded into a *burst* and written at once. If the write ends within a frame, only
+//! the rest of that frame stays in the burst, and leaves before anything else. So frames on the line are always whole,
+//! whatever is offered next, and a frame that was cut is never encoded twice.
 //!
 //! A session ends with its peer: after an error it is thrown away, not mended.
 
@@ -126,7 +126,7 @@ impl Session {
         counters.sent(whole as u64, bytes as u64);
         *done += whole;
         let start = whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
-        // Of a frame that has not begun to leave there is no rest: it is encoded when its turn comes.
+        // A frame that has not begun to leave has no rest: it is encoded when its turn comes.
         self.rest = match self.ends.get(whole) {
             Some(&end) if sent > start => sent..end,
             _ => 0..0,

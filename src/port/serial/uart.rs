@@ -1,7 +1,7 @@
-//! A UART of this machine, set by termios(3): raw, 8 data bits, no modem lines, nobody else's while it is ours.
+//! A UART of this machine, set by termios(3): raw, 8 data bits, no modem lines, opened exclusively.
 //!
-//! Two that read one line steal each other's bytes. TIOCEXCL keeps everybody but root from opening it; a lock (flock(2))
-//! keeps out who asks for one, root or not, as pyserial (`exclusive=True`), picocom and ser2net do.
+//! Two readers of one line steal each other's bytes. TIOCEXCL keeps everybody but root from opening it; a lock
+//! (flock(2)) keeps out programs that lock it as well, as root, too: pyserial (`exclusive=True`), picocom, ser2net.
 
 use crate::config::{Parity, Uart};
 use crate::error::{Class, Error, Result};
@@ -42,7 +42,7 @@ pub fn open(settings: &Uart) -> Result<OwnedFd> {
     let path = &settings.device;
     let fd = open_file(path, flags, Mode::empty()).or_else(|errno| deed::open(path, flags.bits(), errno));
     let fd = fd.map_err(cannot)?;
-    // First, since what TIOCEXCL says would stay as long as anybody has the line open.
+    // The lock first, since TIOCEXCL would last as long as anybody has the line open.
     match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => return Err(in_use(&subject, &lock_holder(&fd))),
         done => done.map_err(cannot)?,
@@ -73,7 +73,7 @@ fn set(fd: &OwnedFd, settings: &Uart) -> Result<(), Errno> {
     tcsetattr(fd, OptionalActions::Now, &line)
 }
 
-/// Takes echo, lines and translations away from a terminal.
+/// Makes a terminal raw: no echo, no line editing, no translation.
 ///
 /// # Errors
 /// The system call's.

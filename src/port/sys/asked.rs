@@ -1,5 +1,5 @@
-//! Datagrams with the address of this machine that they were sent to, and answers from it (ip(7), `IP_PKTINFO`; ipv6(7),
-//! `IPV6_RECVPKTINFO`). A socket at the wildcard address has no other way to answer from where it was asked.
+//! Datagrams with the address of this machine that they were sent to, and answers from it (ip(7), `IP_PKTINFO`;
+//! ipv6(7), `IPV6_RECVPKTINFO`). A socket at the wildcard address can answer from the right address only so.
 
 use super::refusals::{address, set_option};
 use super::{checked, last_errno};
@@ -23,8 +23,8 @@ pub fn want_destinations(fd: impl AsFd, v6: bool) -> Result<(), Errno> {
     set_option(fd, level, option, 1)
 }
 
-/// Receives a datagram: its length, where it comes from, and to which address of this machine it was sent, where that was
-/// asked for and is one that may answer.
+/// Receives a datagram: its length, its source, and its destination address on this machine, if that was asked for and
+/// may be a source.
 ///
 /// # Errors
 /// The system call's.
@@ -62,7 +62,7 @@ unsafe fn destination(message: &libc::msghdr) -> Option<IpAddr> {
             let found = match (header.cmsg_level, header.cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(size_of::<libc::in_pktinfo>()) => {
                     let told = libc::CMSG_DATA(entry).cast::<libc::in_pktinfo>().read_unaligned();
-                    // The one that answers, also to what was sent to all.
+                    // The local address to answer from, for a broadcast, too.
                     Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(told.ipi_spec_dst.s_addr))))
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if holds(size_of::<libc::in6_pktinfo>()) => {

@@ -12,8 +12,8 @@ use std::process::Command;
 
 pub use rustix::thread::UnshareFlags;
 
-/// Has `command` leave `fd` open in what it starts, under the same number, and in nothing else that this process
-/// starts. It is open here as long as the command is there.
+/// Leaves `fd` open in the child of `command`, under the same number, and in no other child. It stays open here until
+/// the command is dropped.
 pub fn keep_open(command: &mut Command, fd: OwnedFd) {
     let keep = move || {
         // SAFETY: F_SETFD takes integers, and the descriptor is open.
@@ -25,7 +25,7 @@ pub fn keep_open(command: &mut Command, fd: OwnedFd) {
     unsafe { command.pre_exec(keep) };
 }
 
-/// Has what `command` starts begin with no signal held back. It would have the caller's mask otherwise.
+/// Clears the signal mask of the child of `command`, which would inherit the caller's.
 pub fn hold_none(command: &mut Command) {
     let none = set(&[]);
     let clear = move || {
@@ -39,7 +39,7 @@ pub fn hold_none(command: &mut Command) {
     unsafe { command.pre_exec(clear) };
 }
 
-/// Has what `command` starts begin with this limit on its descriptors (`RLIMIT_NOFILE`).
+/// Gives the child of `command` this limit on its descriptors (`RLIMIT_NOFILE`).
 pub fn limit_descriptors(command: &mut Command, limit: Rlimit) {
     let set = move || Ok(setrlimit(Resource::Nofile, limit)?);
     // SAFETY: as in `keep_open`: setrlimit is a system call and nothing else.
@@ -58,11 +58,11 @@ pub fn unshare(namespaces: UnshareFlags) -> Result<(), Errno> {
     unsafe { rustix::thread::unshare_unsafe(namespaces) }
 }
 
-/// Splits the calling process in two. Gives the new one's id in the old one, and nothing in the new one.
+/// Forks. Returns the child's id in the parent, and `None` in the child.
 ///
 /// # Errors
-/// The system call's, and EBUSY in a process of several threads: the new one would have one of them only, and locks
-/// that nobody unlocks.
+/// The system call's, and EBUSY in a process of several threads: the child would have only one, and locks that nobody
+/// unlocks.
 pub fn fork() -> Result<Option<Pid>, Errno> {
     if std::fs::read_dir("/proc/self/task").map_err(|_| Errno::BUSY)?.count() != 1 {
         return Err(Errno::BUSY);
@@ -88,13 +88,13 @@ pub struct Arrived {
     pub from_kernel: bool,
 }
 
-/// Signals that are held back from the calling thread, and from all that it starts later, and read here instead. See
-/// [`hold_none`].
+/// Signals that are blocked in the calling thread and in all threads and processes that it starts later, and are read
+/// here instead (signalfd(2)). See [`hold_none`].
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Holds back `signals`, or without any, all that can be, and reads SIGCHLD.
+    /// Blocks and reads `signals`; without any, blocks all that can be, and reads SIGCHLD.
     ///
     /// # Errors
     /// The system's, for want of descriptors.
@@ -148,7 +148,7 @@ pub fn is_ignored(number: c_int) -> bool {
     unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-/// All but those that a thread's own mistake brings: held back, they would end the process without a word.
+/// All signals but those of a thread's own faults: blocked, they would end the process without a message.
 fn all() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigfillset fills in the set, and fails on no pointer to one; sigdelset takes a signal's number.

@@ -1,4 +1,4 @@
-//! The error queue of a datagram socket: what ICMP said of datagrams that did not arrive (ip(7), `IP_RECVERR`).
+//! The error queue of a datagram socket: ICMP errors of datagrams that did not arrive (ip(7), `IP_RECVERR`).
 
 use super::{checked, last_errno};
 use libc::{c_int, c_void};
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 /// A datagram that did not arrive: a `struct sock_extended_err` (linux/errqueue.h) and where the datagram went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// What it means as an errno.
+    /// The error as an errno.
     pub errno: c_int,
     /// `SO_EE_ORIGIN_*`: who said so.
     pub origin: u8,
@@ -24,7 +24,7 @@ pub struct Refusal {
     pub to: SocketAddr,
     /// Who sent the ICMP message (`SO_EE_OFFENDER`).
     pub by: Option<IpAddr>,
-    /// What the datagram began with, as far as the message quoted it. Of a ping, that is its ICMP header.
+    /// The start of the datagram, as far as the message quoted it: for a ping, its ICMP header.
     pub head: [u8; 8],
 }
 

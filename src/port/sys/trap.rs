@@ -1,15 +1,15 @@
-//! What becomes of a system call that a thread's role does not have: the kernel sends SIGSYS (seccomp(2),
-//! `SECCOMP_RET_TRAP`), and the handler here says which call it was and whose.
+//! The trap for a system call outside a thread's role: the kernel sends SIGSYS (seccomp(2), `SECCOMP_RET_TRAP`), and
+//! this handler reports the call and the role.
 //!
-//! A debug build ends, so that no test misses it. A release build has the call fail with ENOSYS, as on a kernel that does
-//! not know it, and says so [`MOST`] times at most.
+//! A debug build exits, so that no test misses it. In a release build the call fails with ENOSYS, as on a kernel that
+//! does not know it, which is reported [`MOST`] times at most.
 
 use crate::rights::{current, role};
 use std::ffi::CStr;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How often it is said.
+/// Reports at most.
 const MOST: usize = 10;
 
 /// Installs the handler, for all threads. Without it the process would end without a word.
@@ -50,8 +50,8 @@ extern "C" fn handle(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut l
     answer(context);
 }
 
-/// Whether this is glibc's malloc(3), which looks once, when it gives memory back, how far the kernel promises some. It
-/// may be any thread's, and is content without.
+/// Whether this is glibc's malloc(3), which reads the overcommit setting once, when it frees memory. Any thread may do
+/// so, and a failure does no harm.
 fn is_mallocs(number: i64, context: &libc::ucontext_t) -> bool {
     const FILE: &CStr = c"/proc/sys/vm/overcommit_memory";
     const OPENAT: i64 = libc::SYS_openat as _;
@@ -83,7 +83,7 @@ fn answer(context: &mut libc::ucontext_t) {
     context.uc_mcontext.regs[0] = (-i64::from(libc::ENOSYS)).cast_unsigned();
 }
 
-/// Other processors' calls are not held to lists ([`crate::rights`]), so that the handler is never called there.
+/// On other processors calls are not filtered ([`crate::rights`]), so the handler is never called there.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn second(_: &libc::ucontext_t) -> usize {
     c"".as_ptr() as usize

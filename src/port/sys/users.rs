@@ -16,7 +16,7 @@ const NOBODY: u32 = 65_534;
 /// A user of this machine: number, group, and all groups (passwd(5), getgrouplist(3)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Its user id.
     pub uid: u32,
@@ -87,19 +87,19 @@ fn look_up(name: &str, ask: impl Fn(&CStr, &mut [c_char]) -> (c_int, Option<u32>
             (0, found) => return Ok(found),
             (libc::EINTR, _) => {}
             (libc::ERANGE, _) if room.len() < ENTRY.1 => room.resize(room.len() * 4, 0),
-            // How some directories say that there is none (getpwnam_r(3)).
+            // Some directories return this for an unknown name (getpwnam_r(3)).
             (libc::ENOENT | libc::ESRCH, _) => return Ok(None),
             (errno, _) => return Err(Errno::from_raw_os_error(errno)),
         }
     }
 }
 
-/// Who made the other end of a connected UNIX socket, as this process's namespaces show it.
+/// The credentials of the peer of a UNIX socket, as seen in this process's namespaces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Credentials {
     /// The process; `None` where it is in a PID namespace that is not seen from here.
     pub pid: Option<u32>,
-    /// The effective user. One who has no number in this user namespace has that of nobody (user_namespaces(7)).
+    /// The effective user; nobody's id for a user without an id in this user namespace (user_namespaces(7)).
     pub uid: u32,
 }
 
@@ -127,8 +127,8 @@ pub fn peer_credentials(fd: impl AsFd) -> Result<Credentials, Errno> {
     Ok(Credentials { pid: u32::try_from(found.pid).ok().filter(|&pid| pid > 0), uid: found.uid })
 }
 
-/// The network namespace of a socket, as a number that none other has until the machine is started again
-/// (`SO_NETNS_COOKIE`, Linux 5.14). `None` where that is not to be known.
+/// The network namespace of a socket, as a number that is unique until the machine reboots (`SO_NETNS_COOKIE`, Linux
+/// 5.14). `None`: the kernel does not tell.
 pub fn network_namespace(fd: impl AsFd) -> Option<u64> {
     let mut found = 0_u64;
     let mut size = size_of::<u64>() as libc::socklen_t;
@@ -140,8 +140,8 @@ pub fn network_namespace(fd: impl AsFd) -> Option<u64> {
     told.ok().filter(|_| size as usize == size_of::<u64>()).map(|_| found)
 }
 
-/// Whether the number `uid` may be that of several users here. In a user namespace everybody who has no number there is
-/// shown with that of nobody (`kernel.overflowuid`, user_namespaces(7)), and so is nobody.
+/// Whether several users may have the id `uid` here. In a user namespace all unmapped users are shown as nobody
+/// (`kernel.overflowuid`, user_namespaces(7)), and so is nobody itself.
 pub fn may_be_anybody(uid: u32) -> bool {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let nobody = read("/proc/sys/kernel/overflowuid").trim().parse().unwrap_or(NOBODY);

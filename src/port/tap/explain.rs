@@ -17,7 +17,7 @@ use std::path::Path;
 /// Where TAPs come from.
 const DEVICE: &str = "/dev/net/tun";
 
-/// Something that an interface is to be or to have.
+/// A setting for an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     /// This address of its own.
@@ -33,7 +33,7 @@ pub enum Change {
 /// A change, and the command that makes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Step {
-    /// What changes.
+    /// The change.
     pub change: Change,
     command: String,
 }
@@ -70,7 +70,7 @@ pub fn steps(name: &str, options: &config::Tap, mtu: Option<u32>) -> Vec<Step> {
     changes.map(step).collect()
 }
 
-/// What root types for `steps`, on one line.
+/// The commands for `steps`, for root to type, on one line.
 pub fn commands(steps: &[Step]) -> String {
     let commands: Vec<String> = steps.iter().map(|step| format!("sudo {}", step.command)).collect();
     commands.join(" && ")
@@ -131,7 +131,7 @@ fn no_device(port: &str, cause: &io::Error) -> Error {
     error.because(copy(cause))
 }
 
-/// Whose a TAP is that was not to be had.
+/// The owner of a TAP that could not be attached.
 fn belongs(tap: &Interface) -> String {
     match tap.tun.owner {
         Some(uid) => format!("belongs to the user with id {uid}"),
@@ -139,7 +139,7 @@ fn belongs(tap: &Interface) -> String {
     }
 }
 
-/// What is wrong with an interface that TUNSETIFF calls invalid.
+/// Why TUNSETIFF calls an interface invalid.
 fn unfit(found: &Interface) -> String {
     match found.kind.as_deref() {
         Some("tun") if !found.tun.tap => "is a TUN, which carries packets, not frames".into(),
@@ -150,7 +150,7 @@ fn unfit(found: &Interface) -> String {
     }
 }
 
-/// What to do instead. Deleting is advised for a TAP alone: whatever else has the name may be in use.
+/// The alternatives. Deleting is advised for a TAP alone: another interface of the name may be in use.
 fn instead(name: &str, found: &Interface) -> String {
     let nobody = Mac::from_u64(0);
     match found.mac.filter(|mac| *mac != nobody) {
@@ -164,7 +164,7 @@ fn instead(name: &str, found: &Interface) -> String {
     }
 }
 
-/// Who uses a TAP, as far as `proc` lets on: the tun driver puts `iff: NAME` into its descriptors' fdinfo.
+/// The process that uses a TAP, if `proc` shows it: the tun driver puts `iff: NAME` into its descriptors' fdinfo.
 fn user(name: &str, proc: &Path) -> String {
     let pids = fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

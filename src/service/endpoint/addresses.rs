@@ -1,5 +1,4 @@
-//! The addresses of an endpoint: which frames and packets are for it, from which address it speaks, and who is the
-//! next hop.
+//! The addresses of an endpoint: filters of frames and packets, source address selection, and the next hop.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +12,7 @@ pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1
 pub(super) struct Addresses {
     pub mac: Mac,
     pub link_local: Ipv6Addr,
-    /// Neighbours may send through it.
+    /// It announces itself as a router (RFC 4861: IsRouter).
     pub router: bool,
     own: Vec<Cidr>,
     gateways: Vec<IpAddr>,
@@ -44,7 +43,7 @@ impl Addresses {
         self.own.iter().any(|cidr| cidr.contains(addr))
     }
 
-    /// Whether a frame to `dst` is worth looking at: our MAC, broadcast, or a group that we are in.
+    /// Whether a frame to `dst` is for us: our MAC, broadcast, or a group that we are in.
     pub fn hears(&self, dst: Mac) -> bool {
         dst == self.mac
             || dst == Mac::BROADCAST
@@ -82,7 +81,7 @@ impl Addresses {
         })
     }
 
-    /// Who takes a packet to `dst` from us: `dst` itself on the link, or the gateway. `None`: no route.
+    /// The next hop to `dst`: `dst` itself on the link, or the gateway. `None`: no route.
     pub fn next_hop(&self, dst: IpAddr) -> Option<IpAddr> {
         if self.on_link(dst) {
             return Some(dst);

@@ -1,4 +1,4 @@
-//! What an endpoint is told when it is made: its addresses and its limits.
+//! Configuration of an endpoint: its addresses and its limits.
 
 use std::net::IpAddr;
 
@@ -26,15 +26,15 @@ pub struct EndpointConfig {
     pub addrs: Vec<Cidr>,
     /// Default routers, at most one of each family, each in one of the networks (or an IPv6 link-local address).
     pub gateways: Vec<IpAddr>,
-    /// Whether it says that it is a router of IPv6 (RFC 4861, section 4.4): a host that has a default route through it keeps
-    /// that only then.
+    /// Whether it sets the router flag of its advertisements (RFC 4861, section 4.4): without it a host drops a default
+    /// route through it.
     pub router: bool,
     /// Largest IP packet, in bytes: [`MIN_MTU`] to 65,535.
     pub mtu: u16,
-    /// Where sequence numbers, ephemeral ports and hash keys come from. The same seed and the same input give the same
-    /// output; a running endpoint takes it from the system's random source.
+    /// Seed of sequence numbers, ephemeral ports and hash keys. The same seed and the same input give the same output;
+    /// a running endpoint takes it from the system's random source.
     pub seed: u64,
-    /// How much of everything.
+    /// Its limits.
     pub limits: Limits,
 }
 
@@ -45,7 +45,7 @@ impl EndpointConfig {
     }
 }
 
-/// How much an endpoint takes on, and how long it waits.
+/// Limits and timeouts of an endpoint.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -81,7 +81,7 @@ impl Default for Limits {
 }
 
 impl EndpointConfig {
-    /// Refuses what could not work, and what the TCP below would take badly.
+    /// Refuses a configuration that cannot work, or that smoltcp does not bear.
     pub(super) fn check(&self) -> Result<()> {
         if self.mac.is_group() || self.mac == Mac::default() {
             return Err(Error::usage(format!("mac={}: an endpoint needs a unicast MAC address", self.mac)));

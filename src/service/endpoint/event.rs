@@ -1,4 +1,4 @@
-//! What an endpoint tells its service, and the names of its connections.
+//! Events and counters of an endpoint, and the names of its connections.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,19 +23,19 @@ pub enum Event {
     Accepted {
         /// The connection.
         conn: ConnId,
-        /// Whose port it came to.
+        /// The listener.
         listener: ListenerId,
-        /// Our address, which is one of several perhaps.
+        /// Our address, one of perhaps several.
         local: SocketAddr,
         /// The peer's address.
         peer: SocketAddr,
     },
     /// The connection that we opened stands.
     Connected(ConnId),
-    /// Data has arrived since the last such event. What is not read now is not told again by itself: a service that
-    /// stops reading remembers where.
+    /// Data has arrived since the last such event. Unread data makes no further event: a service that stops reading has
+    /// to remember that.
     Readable(ConnId),
-    /// A send that was cut short can go on: a quarter of the buffer is free at least.
+    /// A partial send can go on: at least a quarter of the buffer is free.
     Writable(ConnId),
     /// The peer has sent its FIN: nothing follows what can be read now. Sending is still possible.
     PeerClosed(ConnId),
@@ -43,15 +43,15 @@ pub enum Event {
     Closed(ConnId, CloseReason),
     /// A ping was answered.
     EchoReply {
-        /// Who answered.
+        /// The sender of the reply.
         from: IpAddr,
-        /// The identifier of the question.
+        /// The identifier of the request.
         ident: u16,
-        /// The sequence number of the question.
+        /// The sequence number of the request.
         seq: u16,
         /// Bytes of data.
         len: usize,
-        /// From the call that asked to the frame that answered.
+        /// Round trip time, from the call to the reply's frame.
         rtt: Duration,
     },
 }
@@ -86,7 +86,7 @@ pub struct Stats {
     pub ignored: u64,
     /// Frames with wrong lengths, checksums or addresses.
     pub malformed: u64,
-    /// Fragments, which are not put together.
+    /// Fragments, which are not reassembled.
     pub fragments: u64,
     /// Packets and replies given up: too many waited, or their neighbour did not answer.
     pub dropped: u64,
@@ -104,6 +104,6 @@ pub struct Stats {
     pub resets: u64,
     /// Connections whose peer did not answer any more.
     pub timeouts: u64,
-    /// Segments of connections that came from others than their peers.
+    /// Segments of connections from other stations than their peers.
     pub foreign: u64,
 }

@@ -1,4 +1,4 @@
-//! What an endpoint sends, straight into the batch of a port.
+//! Puts an endpoint's frames straight into the batch of a port.
 
 use super::Endpoint;
 use crate::frame::{Batch, PortId};
@@ -6,9 +6,9 @@ use crate::limits::{MAX_FRAME, PREFIX};
 use crate::time::Instant;
 use crate::wire::Offload;
 
-/// Frames that it may send before its service has to look at what has come.
+/// Frames that it may send before its service handles arrived ones.
 const BUDGET: usize = 64;
-/// Frames that it is asked for at a time, and the bytes after which it is not asked for more.
+/// Frames of one call, and the bytes after which there is no further call.
 const TURN: usize = 16;
 const ENOUGH: usize = 2 * (PREFIX + MAX_FRAME);
 

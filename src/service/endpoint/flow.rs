@@ -1,4 +1,4 @@
-//! One TCP connection: what has happened to it, what its service has been told, and when it is over.
+//! One TCP connection: its state, its events for the service, and its end.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +19,7 @@ pub(super) struct FlowKey {
     pub remote: (IpAddr, u16),
 }
 
-/// Events that wait to be told, one bit each, told from the lowest.
+/// Pending events, one bit each; the lowest is first.
 const OPENED: u8 = 1;
 const READABLE: u8 = 2;
 const WRITABLE: u8 = 4;
@@ -35,7 +35,7 @@ enum Phase {
     Ended(CloseReason),
 }
 
-/// What made the state of the socket change.
+/// The cause of a change of the socket's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Cause {
     /// A segment.
@@ -44,10 +44,10 @@ pub(super) enum Cause {
     Ourselves,
 }
 
-/// What becomes of a connection that has nothing more to send for now.
+/// The fate of a connection that has nothing more to send for now.
 pub(super) enum Fate {
     Keep,
-    /// Over but for TIME-WAIT: whatever still comes is answered with this packet, our last acknowledgement.
+    /// In TIME-WAIT: further segments are answered with this packet, our last acknowledgement.
     Linger(Box<[u8]>),
     Gone,
 }
@@ -56,9 +56,9 @@ pub(super) enum Fate {
 pub(super) struct Flow {
     pub key: FlowKey,
     pub tcp: Connection,
-    /// Whose it is; `None`: we opened it.
+    /// Its listener; `None`: we opened it.
     pub listener: Option<ListenerId>,
-    /// The station that speaks for the peer, as soon as one has.
+    /// The MAC of the peer's station, once it is known.
     pub mac: Option<Mac>,
     phase: Phase,
     opened: Instant,
@@ -73,7 +73,7 @@ pub(super) struct Flow {
     detached: bool,
     last_ack: Option<Box<[u8]>>,
     probes: bool,
-    /// The number of the segment that was sent last.
+    /// The sequence number of the last segment sent.
     sent: u32,
 }
 
@@ -116,7 +116,7 @@ impl Flow {
         self.pending != 0
     }
 
-    /// The reason of the end, where it has come.
+    /// The reason of the end, if it has ended.
     pub fn ended(&self) -> Option<CloseReason> {
         match self.phase {
             Phase::Ended(reason) => Some(reason),
@@ -133,12 +133,12 @@ impl Flow {
         }
     }
 
-    /// The peer is to be asked for a sign of life with the next segment.
+    /// Makes a keep-alive probe due.
     pub fn probe(&mut self) {
         self.probes = self.phase == Phase::Open;
     }
 
-    /// Whether it is; asked once.
+    /// Whether a probe is due; then it counts as sent.
     pub fn take_probe(&mut self) -> bool {
         std::mem::take(&mut self.probes)
     }
@@ -158,8 +158,8 @@ impl Flow {
         }
     }
 
-    /// A router says that the segment with number `seq` was too big for a way that carries `mtu` bytes. `false`: it is none
-    /// of the last `window` bytes, so whoever says so does not see what is sent.
+    /// ICMP "too big": the segment with number `seq` exceeded the path MTU `mtu`. `false`: `seq` is not within the last
+    /// `window` bytes, so the message is forged or late.
     pub fn narrow(&mut self, seq: u32, mtu: u16, window: usize) -> bool {
         let sent = self.sent.wrapping_sub(seq) as usize <= window;
         if sent {
@@ -173,8 +173,8 @@ impl Flow {
         self.wants_space = true;
     }
 
-    /// When the peer counts as dead: at the end of the time for the handshake; later when it has been silent for
-    /// `dead_after`, and was asked for an answer at least that long ago less one keep-alive.
+    /// When the peer counts as dead: at the handshake's timeout; later when it has been silent for `dead_after`, and a
+    /// segment that it must answer was sent at least that long ago less one keep-alive.
     pub fn dead_at(&self, limits: &Limits) -> Option<Instant> {
         match (self.phase, self.tcp.socket().state()) {
             (_, State::Closed | State::TimeWait) => None,
@@ -187,13 +187,13 @@ impl Flow {
         }
     }
 
-    /// Gives a dead peer up: a RST will go out.
+    /// Gives up a dead peer with a RST.
     pub fn give_up(&mut self) {
         self.end(CloseReason::TimedOut);
         self.tcp.socket_mut().abort();
     }
 
-    /// The service gives the connection up: a RST will go out, and nothing more be told.
+    /// The service aborts the connection: a RST goes out, and no more events follow.
     pub fn abort(&mut self) {
         self.detached = true;
         self.pending = 0;
@@ -209,7 +209,7 @@ impl Flow {
         self.phase = Phase::Ended(reason);
     }
 
-    /// Finds out what has changed, and what there is to tell.
+    /// Derives events from the socket's new state.
     pub fn observe(&mut self, cause: Cause) {
         if self.detached {
             return;
@@ -261,7 +261,7 @@ impl Flow {
         }
     }
 
-    /// The next event to tell.
+    /// The next event.
     pub fn take_event(&mut self, conn: ConnId) -> Option<Event> {
         let bit = self.pending & self.pending.wrapping_neg();
         self.pending &= !bit;
@@ -282,7 +282,7 @@ impl Flow {
         }
     }
 
-    /// What becomes of the connection now that it has nothing to send.
+    /// The fate of the connection, which has nothing to send now.
     pub fn fate(&mut self) -> Fate {
         let socket = self.tcp.socket();
         match socket.state() {
@@ -303,7 +303,7 @@ impl Flow {
     }
 }
 
-/// The number of the segment in an IP packet of ours, if a peer has to answer it: it has data, SYN or FIN.
+/// The sequence number of the segment in our packet, if a peer has to answer it: it has data, SYN or FIN.
 fn obliges(packet: &[u8]) -> Option<u32> {
     let header = match packet.first().map(|byte| byte >> 4) {
         Some(4) => Ipv4Packet::new_checked(packet).map_or(0, |packet| usize::from(packet.header_len())),

@@ -1,14 +1,14 @@
-//! The table of TCP connections: finds the one that a segment is for, lets new ones in, and serves them in turn.
+//! The table of TCP connections: finds a segment's connection, admits new ones, and serves them in turn.
 //!
 //! # Theory of operation
 //! A segment is looked up by its addresses and ports. A SYN for a listener makes a connection of its own at once, with
 //! a socket that listens for this one SYN; so any number can come in one burst, and a listener that waits costs nothing.
 //! Any other segment that finds no connection is answered with RST.
 //!
-//! A connection stands in a [`Table`], by its addresses, its turn and its deadline; one with something to tell is in
-//! `events`, too.
+//! A connection is in a [`Table`], by its addresses, its turn and its deadline; one with pending events is in `events`,
+//! too.
 //!
-//! A connection that is over but for TIME-WAIT gives up its socket: its last acknowledgement answers what still comes.
+//! A connection in TIME-WAIT gives up its socket: its last acknowledgement answers further segments.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -41,7 +41,7 @@ pub(super) struct Segment<'a> {
     pub syn: bool,
     pub ack: bool,
     pub rst: bool,
-    /// Who sent it.
+    /// Its sender.
     pub whom: Station,
     /// The whole IP packet.
     pub packet: &'a [u8],
@@ -58,11 +58,11 @@ struct Listener {
 /// A connection in the table.
 struct Entry {
     flow: Flow,
-    /// No other has had it at this index.
+    /// Tells it from earlier connections of this index.
     generation: u32,
     /// The port of the switch that it counts for, if a peer has opened it.
     port: Option<PortId>,
-    /// It stands in the queue of events.
+    /// It is in the queue of events.
     telling: bool,
     due: Option<Instant>,
 }
@@ -188,8 +188,8 @@ impl Flows {
         tcp
     }
 
-    /// A router, which is `whom`, has dropped a segment that was too big. Smaller ones are sent when it is sent again. `false`: it is of no
-    /// connection, or not of what was sent last.
+    /// ICMP "too big" from the router `whom`: the segment is retransmitted in smaller ones. `false`: it is of no
+    /// connection, or not of its last window.
     pub fn handle_too_big(&mut self, now: Instant, told: &TooBig<'_>, whom: Station) -> bool {
         let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return false };
         let port = |bytes| u16::from_be_bytes(bytes);
@@ -215,7 +215,7 @@ impl Flows {
         None
     }
 
-    /// Takes a segment. An immediate answer is in `tx` afterwards. The link knows who has an address.
+    /// Takes a segment. An immediate answer is in `tx` afterwards. The link has the neighbour table.
     pub fn handle_segment(
         &mut self,
         now: Instant,
@@ -241,8 +241,8 @@ impl Flows {
         }
     }
 
-    /// Whether a segment comes from the station of the connection's peer: the one that has spoken for it, or the one that its
-    /// address, or the router to it, has now. Nobody else has a say in it, even who guesses its numbers.
+    /// Whether a segment comes from the peer's station: the one that has sent its segments so far, or the neighbour
+    /// table's for its address or router. Nobody else can interfere, even by guessing sequence numbers.
     fn is_its_own(&mut self, index: u32, segment: &Segment<'_>, link: &LinkLayer) -> bool {
         let Some(Entry { flow, .. }) = self.table.get_mut(index).map(Box::as_mut) else { return false };
         let mac = segment.whom.mac;
@@ -254,8 +254,8 @@ impl Flows {
         known || moved
     }
 
-    /// Whether a connection may be begun. How many there are of one port of the switch is bounded, too, as a peer can make
-    /// up addresses.
+    /// Whether a connection may be begun. The connections of one port of the switch are bounded, too, as a peer can
+    /// forge addresses.
     fn admit(&mut self, key: &FlowKey, port: PortId) -> Admission {
         let Some(listener) = self.listeners.iter().find(|listener| listener.port == key.local.1) else {
             return Admission::Refuse;
@@ -311,7 +311,7 @@ impl Flows {
         self.table.make_ready(index);
     }
 
-    /// Does something to a connection and takes note of what has changed by it.
+    /// Acts on a connection and notes the changes.
     fn watch<R>(&mut self, index: u32, cause: Cause, act: impl FnOnce(&mut Flow) -> R) -> Option<R> {
         let Entry { flow, port, .. } = self.table.get_mut(index)?.as_mut();
         let port = *port;
@@ -347,12 +347,12 @@ impl Flows {
         self.table.waiting() > 0
     }
 
-    /// Whether a connection has something to tell.
+    /// Whether a connection has events.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// Takes the next connection that has something to do.
+    /// Takes the next connection with work.
     pub fn take_ready(&mut self) -> Option<u32> {
         self.table.next_ready()
     }
@@ -370,7 +370,7 @@ impl Flows {
             if flow.dead_at(&limits).is_some_and(|at| at <= now) {
                 flow.give_up();
             }
-            // For the TCP below it is later then, and its keep-alive is due, or what it has not had acknowledged.
+            // A later time makes smoltcp's keep-alive, or its retransmission, due.
             let when = if flow.take_probe() { now + limits.keep_alive } else { now };
             let sent = stack.egress(when, &mut flow.tcp, tx);
             if sent {
@@ -451,7 +451,7 @@ impl Flows {
         Some(&entry.flow).filter(|flow| !flow.is_detached())
     }
 
-    /// Does something to the connection of that name for its service, and takes note of what has changed by it.
+    /// Acts on the connection of that name for its service, and notes the changes.
     pub fn with<R>(&mut self, conn: ConnId, act: impl FnOnce(&mut Flow) -> R) -> Option<R> {
         self.get(conn)?;
         let result = self.watch(conn.index, Cause::Ourselves, act);

@@ -1,4 +1,4 @@
-//! ICMP echo (RFC 792; RFC 4443, section 4): answering it, asking with it, and the time an answer took.
+//! ICMP echo (RFC 792; RFC 4443, section 4): requests, replies and round trip times.
 //!
 //! `type u8 · code u8 · checksum u16 · identifier u16 · sequence number u16 · data`
 
@@ -13,7 +13,7 @@ use crate::wire::headers::finish_icmp;
 
 /// Bytes before the data.
 const HEADER: usize = 8;
-/// Questions remembered, for the time of their answers.
+/// Requests remembered, for their round trip times.
 const OPEN: usize = 256;
 
 /// Echo request, IPv4 and IPv6.
@@ -87,14 +87,14 @@ pub(super) fn overhead(addr: IpAddr) -> usize {
     HEADER + if addr.is_ipv4() { 20 } else { 40 }
 }
 
-/// The questions that may still be answered.
+/// Unanswered requests.
 #[derive(Default)]
 pub(super) struct Pings {
     open: VecDeque<(IpAddr, u16, u16, Instant)>,
 }
 
 impl Pings {
-    /// A question went out.
+    /// A request was sent.
     pub fn asked(&mut self, now: Instant, addr: IpAddr, ident: u16, seq: u16) {
         if self.open.len() >= OPEN {
             self.open.pop_front();
@@ -102,7 +102,7 @@ impl Pings {
         self.open.push_back((addr, ident, seq, now));
     }
 
-    /// The time an answer took. `None`: nobody asked, it has been answered, or it was too long ago.
+    /// The round trip time of a reply. `None`: there was no such request, it was answered before, or it is too old.
     pub fn answered(&mut self, now: Instant, addr: IpAddr, ident: u16, seq: u16) -> Option<Duration> {
         let at = self.open.iter().position(|open| (open.0, open.1, open.2) == (addr, ident, seq))?;
         self.open.remove(at).map(|(_, _, _, asked)| now.since(asked))

@@ -1,4 +1,4 @@
-//! IPv4 and IPv6 packets: what an endpoint makes of one ([`Packet`]), and writes around its own messages.
+//! IPv4 and IPv6 packets: reading one ([`Packet`]), and writing headers.
 
 pub(super) use crate::wire::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV4, ICMPV6, Packet, TCP, destination};
 
@@ -9,7 +9,7 @@ use crate::wire::headers::Headers;
 use crate::wire::ip::{HOP_BY_HOP, Malformed};
 
 /// Reads a packet; `bytes` may have padding behind it. A hop-by-hop header is skipped in front of ICMPv6 (an MLD query
-/// has one); other extension headers stay the protocol of the packet, which nothing here answers to.
+/// has one); any other extension header is taken for the packet's protocol, which is ignored then.
 pub(super) fn parse(ethertype: u16, bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
     let packet = Packet::read(ethertype, bytes)?;
     let skips = packet.dst.is_ipv6() && packet.protocol == HOP_BY_HOP && packet.payload.first() == Some(&ICMPV6);

@@ -6,22 +6,22 @@
 //! Ethernet frames ─ poll_transmit ───────┘                      └── handle_packet ─ IP packets from it
 //! ```
 //!
-//! Theory of operation. The adapter has a MAC address and no IP address: it speaks with those of its peer, which are
-//! given, or learned from what the peer sends (64 at most; a new one replaces the oldest). Who asks for one of them by
-//! ARP or neighbour discovery is told the adapter's MAC. What the peer sends goes to the MAC of its next hop: groups
-//! and broadcasts have theirs by rule; an address of the peer's networks is asked for itself; anything else goes by
-//! the gateway, or, without one, is asked for itself too. Packets wait for the answer in the neighbour table, bounded.
+//! Theory of operation. The adapter has a MAC address and no IP address: it uses those of its peer, which are given, or
+//! learned from the source of the peer's packets (64 at most; a new one replaces the oldest). It answers ARP and
+//! neighbour discovery for them with its MAC. The peer's packets go to the MAC of their next hop: multicast and
+//! broadcast MACs are fixed; an address of the peer's networks is resolved itself; any other goes by the gateway, or,
+//! without one, is resolved itself too. Packets wait for ARP or ND in the neighbour table, bounded.
 //!
-//! A packet that is too long for the peer is cut, if it may be (RFC 791); any other is dropped, and its sender told how
-//! long one may be (RFC 1191; RFC 8201). An IPv6 packet of 1280 bytes always passes, because IPv6 has no way to send less
-//! (RFC 8200, section 5).
+//! A packet over the peer's MTU is fragmented, if it may be (RFC 791); any other is dropped, and its sender gets an
+//! ICMP "too big" (RFC 1191; RFC 8201). An IPv6 packet of 1280 bytes always passes, because IPv6 has no smaller path
+//! MTU (RFC 8200, section 5).
 //!
-//! Neighbour discovery is the Ethernet's, and stays there: the line has no link-layer addresses, and stacks have failed
-//! over one (RIOT, with an assertion). Solicitations and advertisements of neighbours are the adapter's own, redirects
-//! name a better station of a link that the peer is not on, and reports of group members are for routers that snoop. Of
-//! routers and hosts the peer still hears, as the other end of a point-to-point link would: a solicitation, as it may be
-//! a router; and an advertisement, from which a host has its prefix, unless its IPv6 addresses are given: another one
-//! would not be answered for. Both pass without what they say of the link: its addresses and its mtu.
+//! Neighbour discovery stays on the Ethernet: the line has no link-layer addresses, and stacks have failed over one
+//! (RIOT, with an assertion). The adapter handles neighbour solicitations and advertisements itself; redirects name a
+//! station of a link that the peer is not on, and multicast reports are for routers and snooping switches: both are
+//! dropped. Two messages still reach the peer, as over a point-to-point link: a router solicitation, as it may be a
+//! router; and a router advertisement, from which a host takes its prefix, unless its IPv6 addresses are given: the
+//! adapter would not answer for another one. Both pass without their options of the link: its addresses and its MTU.
 
 mod line;
 
@@ -44,31 +44,31 @@ use crate::wire::{Cidr, Ethernet, Mac, arp};
 const LEARNED: usize = 64;
 /// Neighbours that are remembered at most.
 const NEIGHBOURS: usize = 256;
-/// Every IPv6 link carries so much (RFC 8200, section 5).
+/// The least MTU of an IPv6 link (RFC 8200, section 5).
 const IPV6_MTU: usize = 1280;
 /// ICMPv6 neighbour solicitation and advertisement, and the redirect.
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
-/// Multicast listener reports (RFC 2710; RFC 3810), and that a listener is done.
+/// Multicast listener reports, and done (RFC 2710; RFC 3810).
 const LISTENERS: [u8; 3] = [131, 132, 143];
-/// Where IGMPv3 and MLDv2 reports go, which only a router could use.
+/// Destinations of IGMPv3 and MLDv2 reports, which only a router could use.
 const REPORTS: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(224, 0, 0, 22), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16));
 
 /// The settings of an adapter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AdapterConfig {
-    /// By which the peer is known on the Ethernet.
+    /// The peer's MAC on the Ethernet.
     pub mac: Mac,
     /// The peer's addresses and their networks. Those of a family that has none here are learned.
     pub addrs: Vec<Cidr>,
-    /// Next hops for what is in none of these networks, one a family at most.
+    /// Next hops for all other networks, one a family at most.
     pub gateways: Vec<IpAddr>,
     /// The longest packet for the peer, in bytes.
     pub mtu: usize,
 }
 
-/// A packet that is no whole IP packet: its lengths or its header checksum are wrong, as after bytes were lost.
+/// A malformed IP packet: its lengths or its header checksum are wrong, as after bytes were lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not a whole IP packet")]
 pub struct BadPacket;
@@ -78,17 +78,17 @@ pub struct IpAdapter {
     config: AdapterConfig,
     learned: VecDeque<IpAddr>,
     neighbours: Neighbours,
-    /// Of the packets that the neighbour table gave up, those that were told of.
+    /// Packets dropped by the neighbour table that were already reported.
     told: u64,
     telling: Allowance,
     outbox: Outbox,
     scratch: Scratch,
-    /// A packet that was made for the peer of another one.
+    /// Buffer for fragments, and rewritten messages, to the peer.
     made: Vec<u8>,
 }
 
 impl IpAdapter {
-    /// An adapter whose peer has not said anything. `seed` is for the hash of its neighbour table.
+    /// An adapter whose peer has sent nothing so far. `seed` is for the hash of its neighbour table.
     pub fn new(config: AdapterConfig, seed: u64) -> Self {
         let scratch = Scratch::new(1500);
         let neighbours = Neighbours::new(NEIGHBOURS, seed);
@@ -127,8 +127,8 @@ impl IpAdapter {
         if addr.is_ipv6() { self.config.mtu.max(IPV6_MTU) } else { self.config.mtu }
     }
 
-    /// Gives to `put` what the peer gets of `frame`: a packet, or its fragments. False where there is nothing for it in the
-    /// frame, which is for [`Self::handle_frame`] then. Asking twice does no harm.
+    /// Gives `put` the packet in `frame` for the peer, or its fragments. False if the frame has none; it is for
+    /// [`Self::handle_frame`] then. Calling it twice does no harm.
     pub fn packets(&mut self, now: Instant, frame: &[u8], put: &mut impl FnMut(&[u8])) -> bool {
         let Some((dst, src, ethertype, bytes)) = split(frame) else { return false };
         if dst != self.config.mac && !dst.is_group() {
@@ -167,10 +167,10 @@ impl IpAdapter {
         made
     }
 
-    /// Sees to a frame that holds no packet for the peer: answers questions for it, and tells who sends too much.
+    /// Takes a frame without a packet for the peer: answers ARP and ND for it, and sends ICMP "too big".
     ///
     /// # Errors
-    /// Why it ends here, if it was not for the adapter either.
+    /// The reason of the drop, if it was not for the adapter either.
     pub fn handle_frame(&mut self, now: Instant, frame: &[u8]) -> Result<(), DropReason> {
         let Some((dst, src, ethertype, bytes)) = split(frame) else { return Err(DropReason::NotForPeer) };
         if dst != self.config.mac && !dst.is_group() {
@@ -221,7 +221,7 @@ impl IpAdapter {
                 if let Some(mac) = mac.filter(|_| !src.is_unspecified() && !self.is_peer(src.into())) {
                     self.learn_neighbour(now, src.into(), mac, true, true);
                 }
-                // A probe for the peer's own address is answered to all: it is taken.
+                // A DAD probe for the peer's own address is answered to all nodes: the address is taken.
                 let probe = src.is_unspecified();
                 let (to, at) = if probe { (ALL_NODES, group_mac(ALL_NODES)) } else { (src, mac.unwrap_or(from)) };
                 nd::advertise(&mut self.scratch, (target, to), !probe, (self.config.mac, false));
@@ -281,7 +281,7 @@ impl IpAdapter {
         Ok(())
     }
 
-    /// An address from which the peer speaks.
+    /// Notes a source address of the peer.
     fn learn_peer(&mut self, addr: IpAddr) {
         let link_local = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
         let given = !link_local && self.config.addrs.iter().any(|cidr| cidr.addr.is_ipv4() == addr.is_ipv4());
@@ -296,7 +296,7 @@ impl IpAdapter {
         self.learned.push_back(addr);
     }
 
-    /// The MAC that a group or broadcast has by rule (RFC 1112, section 6.4; RFC 2464, section 7).
+    /// The MAC of a multicast or broadcast address (RFC 1112, section 6.4; RFC 2464, section 7).
     fn group_of(&self, dst: IpAddr) -> Option<Mac> {
         match dst {
             IpAddr::V6(addr) => addr.is_multicast().then(|| group_mac(addr)),
@@ -321,8 +321,8 @@ impl IpAdapter {
         gateway.filter(|_| !on_link).unwrap_or(dst)
     }
 
-    /// Tells the sender of a packet how long one may be: ICMP type 3, code 4 (RFC 1191, section 4), or ICMPv6 type 2
-    /// (RFC 4443, section 3.2), in the name of the one it was for.
+    /// Sends "too big" to a packet's sender: ICMP type 3, code 4 (RFC 1191, section 4), or ICMPv6 type 2 (RFC 4443,
+    /// section 3.2), with the packet's destination as the source.
     fn tell_too_big(&mut self, packet: &Packet<'_>, to: Mac) {
         let limit = self.limit(packet.dst);
         let (own, dst) = (packet.dst, packet.src);
@@ -362,7 +362,7 @@ impl IpAdapter {
         self.outbox.drain(budget, put)
     }
 
-    /// Packets that were given up since this was asked last, because nobody answered for their next hop.
+    /// Packets dropped since the last call because their next hop did not answer.
     pub fn take_unresolved(&mut self) -> u64 {
         let all = self.neighbours.dropped;
         all - std::mem::replace(&mut self.told, all)
@@ -373,14 +373,14 @@ impl IpAdapter {
         self.neighbours.poll_timeout()
     }
 
-    /// Asks for next hops, as far as it is due.
+    /// Sends ARP and ND requests that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(probe) = self.neighbours.next_probe(now) {
             self.ask(probe);
         }
     }
 
-    /// Asks in the name of the peer.
+    /// Sends an ARP or ND request with the peer's address.
     fn ask(&mut self, probe: Probe) {
         let mut sources = self.peer_addresses();
         match probe.addr {
@@ -415,7 +415,7 @@ impl IpAdapter {
     }
 }
 
-/// Destination, source, EtherType and what follows, of a frame of no VLAN.
+/// Destination, source, EtherType and payload of an untagged frame.
 fn split(frame: &[u8]) -> Option<(Mac, Mac, u16, &[u8])> {
     let view = Ethernet::new(frame).ok().filter(Ethernet::is_untagged)?;
     Some((view.destination(), view.source(), view.ether_type().0, view.payload()))

@@ -10,7 +10,7 @@ use super::flows::Segment;
 use super::scratch::Scratch;
 use crate::time::{Duration, Instant};
 
-/// How long. Links here are short; a peer repeats its FIN within a second or three.
+/// Duration of TIME-WAIT. Links here are short; a peer repeats its FIN within a second or three.
 const TIME_WAIT: Duration = Duration::from_secs(10);
 /// Connections remembered; the oldest goes first.
 const MOST: usize = 4096;
@@ -50,7 +50,7 @@ impl Lingering {
         true
     }
 
-    /// A new connection between the same ports takes its place.
+    /// Forgets a connection: a new one has the same addresses and ports.
     pub fn forget(&mut self, key: &FlowKey) {
         self.packets.remove(key);
     }

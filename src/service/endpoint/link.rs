@@ -1,9 +1,9 @@
-//! The Ethernet side: finds the MAC for a packet, answers ARP, ND and MLD, and makes itself known.
+//! The Ethernet side: resolves next hops, answers ARP, ND and MLD, and announces its addresses.
 //!
 //! It announces its addresses when it starts and once more two seconds later (RFC 5227, section 2.3; RFC 4861, section
-//! 7.2.6), so that switches and neighbours know at once where they are now, and reports its IPv6 groups so that a switch
-//! that snoops lets questions through. Addresses are given, not tried out: it does not ask first, and never gives one up;
-//! who claims one of IPv4 hears an announcement in return (RFC 5227, section 2.4 c).
+//! 7.2.6), so that switches and neighbours know at once where they are now, and reports its IPv6 groups so that a
+//! snooping switch lets solicitations through. There is no duplicate address detection, and no address is given up;
+//! another host's claim to an IPv4 address is answered by an announcement (RFC 5227, section 2.4 c).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,7 +20,7 @@ use crate::wire::{Mac, arp};
 const ANNOUNCEMENTS: u8 = 2;
 /// Time between them (RFC 5227, ANNOUNCE_INTERVAL).
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
-/// A claim to an address is answered once in this time, so that two who both do so come to an end (RFC 5227,
+/// A claim to an address is answered once in this time, so that two hosts do not defend it for ever (RFC 5227,
 /// DEFEND_INTERVAL).
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// A report waits this long after a query, so that several queries get one.
@@ -34,7 +34,7 @@ pub(super) struct LinkLayer {
     announce_at: Option<Instant>,
     announced: u8,
     report_at: Option<Instant>,
-    /// The addresses that were defended lately, and when.
+    /// Addresses defended lately, and when.
     defended: Vec<(Ipv4Addr, Instant)>,
     /// Packets without a route.
     pub no_route: u64,
@@ -58,7 +58,7 @@ impl LinkLayer {
     }
 
     /// Puts the Ethernet header in front of the packet in `scratch`. `false`: it cannot go out now; it waits for its
-    /// neighbour, or there is no way to it.
+    /// neighbour's MAC, or has no route.
     pub fn seal(&mut self, now: Instant, scratch: &mut Scratch) -> bool {
         let Some(dst) = destination(scratch.packet()) else { return false };
         let ethertype = if dst.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
@@ -81,7 +81,7 @@ impl LinkLayer {
         mac.is_some()
     }
 
-    /// The station to which packets to `dst` go, as far as that is known; nobody is asked.
+    /// The station of the next hop to `dst`, if the neighbour table knows it; no ARP or ND is sent.
     pub fn towards(&self, dst: IpAddr) -> Option<Station> {
         self.addresses.next_hop(dst).and_then(|hop| self.neighbours.station(hop))
     }
@@ -120,7 +120,7 @@ impl LinkLayer {
         true
     }
 
-    /// Says once more whose `addr` is, which another host has claimed.
+    /// Announces `addr` again, which another host has claimed.
     fn defend(&mut self, now: Instant, addr: Ipv4Addr, scratch: &mut Scratch) {
         self.defended.retain(|(_, at)| now - *at < DEFEND_INTERVAL);
         if self.defended.iter().all(|(known, _)| *known != addr) {
@@ -196,7 +196,7 @@ impl LinkLayer {
         [self.announce_at, self.report_at, self.neighbours.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// Announces, reports and asks, as far as it is due.
+    /// Sends announcements, reports and solicitations that are due.
     pub fn handle_timeout(&mut self, now: Instant, scratch: &mut Scratch) {
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announced += 1;
@@ -236,7 +236,7 @@ impl LinkLayer {
         self.send(now, scratch);
     }
 
-    /// Asks for a neighbour.
+    /// Sends an ARP request or neighbour solicitation.
     pub fn ask(&mut self, now: Instant, probe: Probe, scratch: &mut Scratch) {
         let Some(src) = self.addresses.source_for(probe.addr) else { return };
         match (src, probe.addr) {

@@ -1,5 +1,4 @@
-//! Neighbour discovery (RFC 4861) and multicast listener reports (MLDv2, RFC 3810): the ICMPv6 messages by which IPv6
-//! neighbours find each other, as bytes.
+//! Neighbour discovery (RFC 4861) and multicast listener reports (MLDv2, RFC 3810) as bytes.
 
 use std::net::Ipv6Addr;
 
@@ -31,7 +30,7 @@ const SOURCE_MAC: u8 = 1;
 /// Option: the target's MAC.
 const TARGET_MAC: u8 = 2;
 
-/// Whose flag is not set is no router, and a host takes its default route away.
+/// Router flag of an advertisement. When a router clears it, hosts drop their default route through it.
 const FLAG_ROUTER: u8 = 0x80;
 const FLAG_SOLICITED: u8 = 0x40;
 const FLAG_OVERRIDE: u8 = 0x20;
@@ -39,7 +38,7 @@ const FLAG_OVERRIDE: u8 = 0x20;
 /// A valid solicitation or advertisement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Message {
-    /// Who has `target`? Asked by `mac`, where that is said.
+    /// Asks for the MAC of `target`; `mac`: the sender's, if the option is there.
     Solicitation { target: Ipv6Addr, mac: Option<Mac> },
     /// `target` is at `mac`.
     Advertisement { target: Ipv6Addr, mac: Option<Mac>, replace: bool },
@@ -90,7 +89,7 @@ pub(super) fn solicit(out: &mut Scratch, (src, dst): (Ipv6Addr, Ipv6Addr), targe
     message(out, (src, dst), SOLICITATION, 0, target, (SOURCE_MAC, own));
 }
 
-/// Writes an advertisement: `target` is at `own`, which may be a `router`. `solicited`: it answers a question from `dst`.
+/// Writes an advertisement: `target` is at `own`, which may be a `router`. `solicited`: it answers `dst`.
 pub(super) fn advertise(
     out: &mut Scratch,
     (target, dst): (Ipv6Addr, Ipv6Addr),
@@ -120,8 +119,7 @@ fn message(
     finish_icmp(icmp, addrs);
 }
 
-/// Writes a report that we are in `groups`. `asked`: a query wants to know; else we have joined them. Returns where it
-/// goes.
+/// Writes a report of `groups`. `asked`: it answers a query; else we have joined them. Returns its destination.
 pub(super) fn report(out: &mut Scratch, src: Ipv6Addr, groups: &[Ipv6Addr], asked: bool) -> Ipv6Addr {
     const RECORD: usize = 20;
     let addrs = (src.into(), MLD_ROUTERS.into());

@@ -1,14 +1,14 @@
 //! The neighbour table: which MAC an address of the link has (ARP, RFC 826; ND, RFC 4861).
 //!
 //! # Theory of operation
-//! A packet to an unknown neighbour is parked in its entry and the neighbour is asked for, at once and then every
-//! second. An answer releases the packets; after three questions without one the entry and its packets go. A known
-//! neighbour is confirmed by every packet that comes from it. One that has been silent for a minute is asked again, at
-//! its old MAC, while packets keep going there; three questions without an answer and it is unknown.
+//! A packet to an unknown neighbour is parked in its entry and the neighbour is solicited, at once and then every
+//! second. An answer releases the packets; after three unanswered solicitations the entry and its packets go. A known
+//! neighbour is confirmed by every packet that comes from it. One that has been silent for a minute is probed at its
+//! old MAC, while packets keep going there; after three unanswered probes it is unknown.
 //!
-//! Only an answer, or a question to us, makes an entry. Nobody takes an address by saying that it is his: the station
-//! that has it is asked at its old MAC first, and only when it stays silent does the new one follow. So a guest that
-//! really moves is found within a second, and one that makes it up is not believed while the other answers.
+//! Only an answer, or a solicitation to us, makes an entry. A claim to an address alone does not move it: its station
+//! is probed at the old MAC first, and only if it stays silent does the new one follow. So a guest that really moves is
+//! found within a second, and a forged claim fails while the other answers.
 //!
 //! The table is bounded, and so is what each port of the switch has of it ([`Shares`]): a new entry replaces the one
 //! confirmed longest ago of its own port, or of the one that has most.
@@ -29,29 +29,29 @@ const CONFIRMED_FOR: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Questions before giving up (RFC 4861, section 10, MAX_MULTICAST_SOLICIT).
 const PROBES: u8 = 3;
-/// Time between two questions to a station whose address another claims.
+/// Time between two probes of a station whose address another claims.
 const CLAIM_EVERY: Duration = Duration::from_millis(300);
-/// A station that has just answered a claim is not asked again at once because of another, which waits so long.
+/// A further claim waits this long after its station has answered one.
 const SETTLED_FOR: Duration = Duration::from_secs(1);
 /// Packets parked for one neighbour.
 const PARKED_EACH: usize = 64;
 /// Packets parked in all.
 const PARKED: usize = 512;
 
-/// A question that is due.
+/// An ARP request or neighbour solicitation that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Probe {
-    /// Who is asked for.
+    /// The target.
     pub addr: IpAddr,
-    /// Its last known MAC: the question goes there alone. `None`: to everybody.
+    /// Its last known MAC: sent there alone. `None`: broadcast, or multicast.
     pub mac: Option<Mac>,
 }
 
 struct Entry {
     mac: Option<Mac>,
-    /// Where it is, and the port that it counts for.
+    /// The port of the switch where it is, and for which it counts.
     ingress: Ingress,
-    /// Who else says that the address is his, while the one who has it is asked.
+    /// Another station that claims the address, while the holder is probed.
     claim: Option<Station>,
     /// When it last answered a claim.
     denied: Option<Instant>,
@@ -78,7 +78,7 @@ impl Neighbours {
         Self { entries, probing: BTreeSet::new(), limit, shares: Shares::default(), parked: 0, dropped: 0 }
     }
 
-    /// The MAC to send to. `None`: not known yet; [`Self::park`] the packet. Starts asking where that is due.
+    /// The MAC to send to. `None`: not known yet; [`Self::park`] the packet. Makes a solicitation due if needed.
     pub fn resolve(&mut self, now: Instant, addr: IpAddr) -> Option<Mac> {
         let known = self.entries.get(&addr).map(|entry| (entry.mac, entry.confirmed, entry.probe_at.is_some()));
         match known {
@@ -96,12 +96,12 @@ impl Neighbours {
         }
     }
 
-    /// Whether a neighbour is being asked for whose MAC nobody knows.
+    /// Whether an unknown neighbour is being solicited.
     pub fn is_sought(&self, addr: IpAddr) -> bool {
         self.entries.get(&addr).is_some_and(|entry| entry.mac.is_none())
     }
 
-    /// Keeps a frame for a neighbour that is being asked for.
+    /// Keeps a frame for a neighbour that is being solicited.
     pub fn park(&mut self, addr: IpAddr, frame: &[u8]) {
         match self.entries.get_mut(&addr) {
             Some(entry) if entry.parked.len() < PARKED_EACH && self.parked < PARKED => {
@@ -112,14 +112,14 @@ impl Neighbours {
         }
     }
 
-    /// The station of a neighbour, as far as it is known; nobody is asked.
+    /// The station of a neighbour, if it is known; no solicitation is sent.
     pub fn station(&self, addr: IpAddr) -> Option<Station> {
         let entry = self.entries.get(&addr)?;
         entry.mac.map(|mac| Station { mac, ingress: entry.ingress })
     }
 
-    /// `addr` said that it is at `station`. Makes an entry only where `create` says so, and looks into a claim to another's
-    /// address only where `replace` says so. Returns the frames that waited for it.
+    /// ARP or ND says that `addr` is at `station`. `create`: it may make an entry; `replace`: it may be a claim to
+    /// another's address. Returns the frames that waited for it.
     pub fn learn(
         &mut self,
         now: Instant,
@@ -146,17 +146,17 @@ impl Neighbours {
         parked
     }
 
-    /// A packet came from `addr` at `station`: where another has the address, that is a claim as well.
+    /// A packet came from `addr` at `station`: if another station has the address, that is a claim as well.
     pub fn dispute(&mut self, now: Instant, addr: IpAddr, station: Station) {
         if self.station(addr).is_some_and(|known| known.mac != station.mac) {
             self.claim(now, addr, station);
         }
     }
 
-    /// Asks the station that has `addr` whether it is still there, because another says that the address is his.
+    /// Probes the station that has `addr`, because another claims it.
     fn claim(&mut self, now: Instant, addr: IpAddr, station: Station) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
-        // The newest counts: who claimed before may have gone again.
+        // The newest claim counts: an earlier claimant may have gone again.
         if entry.claim.replace(station).is_some() {
             return;
         }
@@ -193,12 +193,12 @@ impl Neighbours {
         }
     }
 
-    /// When the next question is due.
+    /// When the next probe is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.probing.first().map(|&(at, _)| at)
     }
 
-    /// The next question that is due at `now`; gives up neighbours that never answered.
+    /// The next probe that is due at `now`; removes neighbours that never answered.
     pub fn next_probe(&mut self, now: Instant) -> Option<Probe> {
         while let Some(&(at, addr)) = self.probing.first() {
             if at > now {
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(table.resolve(at(0), ip(7)), Some(MAC));
     }
 
-    /// What happens when another says that the address is his, and the one who has it answers or does not.
+    /// The MAC after another station's claim, when the holder answers or does not.
     fn after_a_claim(answers: bool) -> Option<Mac> {
         let mut table = Neighbours::new(4, 1);
         table.learn(at(0), ip(7), from(MAC), true, true);

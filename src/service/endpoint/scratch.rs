@@ -1,8 +1,8 @@
 //! The one frame under construction, and the frames that wait to be sent.
 //!
-//! Everything an endpoint sends is written into a [`Scratch`] that is made once: room for the Ethernet header, then the
-//! IP packet. What answers a frame on the spot waits in the [`Outbox`] until the caller asks for frames. Neither
-//! allocates once it has grown to what the traffic needs.
+//! Every frame is written into a [`Scratch`] that is made once: room for the Ethernet header, then the IP packet.
+//! Immediate answers wait in the [`Outbox`] until the caller asks for frames. Neither allocates once it has grown to
+//! what the traffic needs.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::wire::Mac;
 
 /// Bytes of an untagged Ethernet header (IEEE 802.3, clause 3.2.6): destination, source, EtherType.
 pub(super) const HEADER: usize = 14;
-/// As many first bytes of a packet are zeroed before it is written: more than the IP and TCP headers.
+/// Bytes at a packet's beginning that are zeroed before it is written: more than the IP and TCP headers.
 const CLEARED: usize = 160;
 
 /// Most frames that wait.

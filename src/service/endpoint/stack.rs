@@ -3,10 +3,10 @@
 //! smoltcp looks at every socket of a set for every packet and on every poll. So each connection is a set of its own,
 //! found by its addresses and ports before smoltcp sees the packet, and all of them share one interface: the cost of a
 //! packet does not grow with the number of connections. The interface speaks bare IP (Ethernet, ARP and ND are ours)
-//! and takes any destination address, for what reaches it has been found to be ours.
+//! and takes any destination address, as only packets to ours reach it.
 //!
-//! How long a segment may be is the interface's to say. Where a way carries less than the link, its connections send by
-//! another interface, of that mtu.
+//! smoltcp takes the MSS from the interface. So connections with a smaller path MTU than the link's send by another
+//! interface, of that MTU.
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -19,16 +19,16 @@ use super::scratch::Scratch;
 use crate::service::path_mtu::LEAST_V4;
 use crate::time::{Duration, Instant};
 
-/// Different mtus of ways that have an interface each. Whoever comes later shares one of the next step below with others.
+/// Path MTUs that have an interface each. Further ones share an interface of the next step below.
 const INTERFACES: usize = 8;
-/// What links carry (RFC 1191, 7.1; RFC 8200, 5).
+/// Plateau MTUs (RFC 1191, 7.1; RFC 8200, 5).
 const STEPS: [u16; 10] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1280, 1006, 508, LEAST_V4];
 
 /// The TCP of one connection: a socket set with one socket.
 pub(super) struct Connection {
     set: SocketSet<'static>,
     handle: SocketHandle,
-    /// What its way carries, where that is less than the link does.
+    /// Its path MTU, if that is less than the link's.
     way: Option<u16>,
 }
 
@@ -47,7 +47,7 @@ impl Connection {
         Self { set, handle, way: None }
     }
 
-    /// Packets of it are to have `mtu` bytes at most from now on.
+    /// Sets its path MTU.
     pub fn narrow(&mut self, mtu: u16) {
         let mtu = mtu.max(LEAST_V4);
         self.way = Some(self.way.map_or(mtu, |way| way.min(mtu)));
@@ -65,7 +65,7 @@ impl Connection {
 /// See the module.
 pub(super) struct Stack {
     iface: Interface,
-    /// Interfaces for ways that carry less, each with its mtu.
+    /// Interfaces for smaller path MTUs, each with its MTU.
     narrow: Vec<(u16, Interface)>,
     seed: u64,
     mtu: usize,
@@ -79,7 +79,7 @@ impl Stack {
         Self { iface: interface(config.mtu, seed), narrow: Vec::new(), seed, mtu, nobody }
     }
 
-    /// The interface for a way that carries `mtu` bytes, and how many that one carries.
+    /// The interface for a path MTU, and its own MTU.
     fn narrow(&mut self, mtu: u16) -> (u16, &mut Interface) {
         let find = |all: &[(u16, Interface)], mtu| all.iter().position(|(of, _)| *of == mtu);
         let full = self.narrow.len() >= INTERFACES && find(&self.narrow, mtu).is_none();
@@ -97,7 +97,7 @@ impl Stack {
         self.iface.poll_ingress_single(smol(now), &mut device, &mut connection.set);
     }
 
-    /// Refuses an IP packet with a TCP segment that is nobody's: a RST is in `tx` afterwards, unless it is one itself.
+    /// Refuses a TCP segment of no connection: a RST is in `tx` afterwards, unless it is one itself.
     pub fn refuse(&mut self, now: Instant, packet: &[u8], tx: &mut Scratch) {
         let mut device = Wire { mtu: self.mtu, rx: Some(packet), tx };
         self.iface.poll_ingress_single(smol(now), &mut device, &mut self.nobody);
@@ -120,7 +120,7 @@ impl Stack {
     }
 
     /// When `connection` wants [`Self::egress`] next, after that had nothing. Never now: a socket that says so while it
-    /// has nothing to send is asked again a millisecond later, and cannot keep the endpoint spinning.
+    /// has nothing to send is polled a millisecond later, and cannot keep the endpoint spinning.
     pub fn deadline(&mut self, now: Instant, connection: &Connection) -> Option<Instant> {
         let at = self.iface.poll_at(smol(now), &connection.set)?;
         let at = Instant::ZERO + Duration::from_micros(u64::try_from(at.total_micros()).unwrap_or(0));
@@ -153,7 +153,7 @@ fn smol(now: Instant) -> SmolInstant {
     SmolInstant::from_micros(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// What smoltcp takes for its device: at most one packet in, one packet out.
+/// The device of smoltcp's interface: at most one packet in, one packet out.
 struct Wire<'a> {
     mtu: usize,
     rx: Option<&'a [u8]>,
@@ -206,7 +206,7 @@ impl TxToken for Slot<'_> {
 mod tests {
     use super::*;
 
-    /// Somebody whose ways have all the lengths that there are makes those of others no shorter than the next step.
+    /// A peer with path MTUs of all lengths makes those of others no smaller than the next step.
     #[test]
     fn many_ways_make_none_much_shorter() {
         let addrs = vec!["192.0.2.1/24".parse().unwrap()];

@@ -1,13 +1,13 @@
 //! A DHCP client (RFC 2131, section 4.4), for a host that zbridge itself makes.
 //!
 //! # Theory of operation
-//! It asks everybody (DISCOVER), takes the first offer (REQUEST), and has what the server grants. Half-way through the
-//! lease it asks that server to go on (RENEWING), later any server (REBINDING), and when the lease is over it begins
-//! anew. A refusal (NAK) of the server that was asked ends the lease at once, as does any server's when all were asked.
-//! What is not answered is sent again, less and less often.
+//! It broadcasts a DISCOVER, takes the first OFFER by a REQUEST, and has a lease with the ACK. Half-way through the
+//! lease it asks that server to renew it (RENEWING), later any server (REBINDING), and when the lease is over it begins
+//! anew. A NAK of the server that was asked ends the lease at once; in REBINDING any server's does. Unanswered messages
+//! are retransmitted, less and less often.
 //!
-//! The machine speaks the payloads of datagrams. Before it has an address these leave in frames of its own
-//! ([`frame`]), as no stack sends from 0.0.0.0.
+//! It takes and gives payloads of datagrams. Before it has an address these leave in frames of its own ([`frame`]), as
+//! no stack sends from 0.0.0.0.
 
 pub(crate) mod frame;
 #[cfg(test)]
@@ -20,11 +20,11 @@ use super::random::Random;
 use crate::time::{Duration, Instant};
 use crate::wire::{Cidr, Mac};
 
-/// The first pause before something is sent again, and the longest.
+/// The first and the longest retransmission timeout.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(8));
-/// How often an offer is asked for before another one is looked for.
+/// REQUESTs for an offer before discovery begins anew.
 const REQUESTS: u32 = 4;
-/// The shortest pause between two questions to go on (RFC 2131, section 4.4.5).
+/// The shortest pause between two renewal requests (RFC 2131, section 4.4.5).
 const RENEW_PAUSE: Duration = Duration::from_secs(60);
 /// Bytes that a message has at least (RFC 1542, section 2.1).
 const SHORTEST: usize = 300;
@@ -33,14 +33,14 @@ const LONGEST: u16 = 1500;
 /// A lease that never ends.
 const INFINITE: u32 = u32::MAX;
 
-/// What a server granted.
+/// A granted lease and its options.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grant {
     /// The address, with the prefix of its network.
     pub addr: Cidr,
-    /// Which server it was.
+    /// The server.
     pub server: Ipv4Addr,
-    /// The way out. It may be outside of the address's network, and is on the link all the same.
+    /// The default router. It may be outside of the address's network, and is on the link all the same.
     pub router: Option<Ipv4Addr>,
     /// Other routes: a network, and the router that leads there, or `None` if it is on the link itself.
     pub routes: Vec<(Cidr, Option<Ipv4Addr>)>,
@@ -50,7 +50,7 @@ pub struct Grant {
     pub domain: Option<String>,
     /// The segment's MTU.
     pub mtu: Option<u16>,
-    /// When to ask whether it goes on; `None`: it never ends.
+    /// The renewal times; `None`: it never ends.
     times: Option<Times>,
 }
 
@@ -62,10 +62,10 @@ struct Times {
     end: Duration,
 }
 
-/// What there is to do.
+/// Something for the caller to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Send this from port 68 to port 67 of that server; `None`: of everybody.
+    /// Send this from port 68 to port 67 of that server; `None`: broadcast.
     Send(Option<Ipv4Addr>, Vec<u8>),
     /// The address is not this host's any more.
     Lost,
@@ -75,9 +75,9 @@ pub enum Action {
 enum State {
     /// It looks for servers.
     Selecting,
-    /// It has chosen one's offer.
+    /// It has chosen an offer.
     Requesting { addr: Ipv4Addr, server: Ipv4Addr },
-    /// It has an address since then.
+    /// It has an address, since then.
     Bound(Instant),
 }
 
@@ -89,14 +89,14 @@ pub struct Client {
     xid: u32,
     state: State,
     grant: Option<Grant>,
-    /// What was sent without an answer.
+    /// Messages sent without an answer.
     tries: u32,
-    /// When something is to be sent; `None`: never.
+    /// When to send next; `None`: never.
     due: Option<Instant>,
 }
 
 impl Client {
-    /// A client that asks when it is first polled. `name`: what it calls itself. `seed`: a number of its own.
+    /// A client that sends when it is first polled. `name`: its host name. `seed`: a number of its own.
     pub fn new(mac: Mac, name: &str, seed: u64) -> Self {
         let mut client = Self {
             mac,
@@ -112,7 +112,7 @@ impl Client {
         client
     }
 
-    /// What it has, if anything.
+    /// Its lease, if any.
     pub fn grant(&self) -> Option<&Grant> {
         self.grant.as_ref()
     }
@@ -143,7 +143,7 @@ impl Client {
         }
     }
 
-    /// Asks whether the lease goes on: the server, later everybody.
+    /// Asks to renew the lease: its server, later any.
     fn go_on(&mut self, now: Instant, since: Instant) -> Option<Action> {
         let (server, times) = self.grant.as_ref().and_then(|grant| Some((grant.server, grant.times?)))?;
         if now >= since + times.end {
@@ -162,7 +162,7 @@ impl Client {
         Some(Action::Send((!rebinds).then_some(server), self.write(Kind::Request, &[])))
     }
 
-    /// Takes the payload of a datagram to port 68. Returns whether it has an address by it, be it the same for longer.
+    /// Takes the payload of a datagram to port 68. Returns whether it granted or renewed a lease.
     pub fn handle(&mut self, now: Instant, bytes: &[u8]) -> bool {
         let Some((kind, addr, options)) = self.read(bytes) else { return false };
         let Some(server) = find(options, option::SERVER).and_then(|octets| <[u8; 4]>::try_from(octets).ok()) else {
@@ -183,7 +183,7 @@ impl Client {
                 false
             }
             (State::Bound(since), Kind::Nak) if self.is_asking(now, since, server.into()) => {
-                // The address is lost at once: the next poll says so.
+                // The lease ends at once: the next poll reports it.
                 let times = Times { renew: Duration::ZERO, rebind: Duration::ZERO, end: now - since };
                 self.grant.iter_mut().for_each(|grant| grant.times = Some(times));
                 self.due = Some(now);
@@ -193,14 +193,14 @@ impl Client {
         }
     }
 
-    /// Whether this server was asked whether the lease goes on.
+    /// Whether this server was asked to renew the lease.
     fn is_asking(&self, now: Instant, since: Instant, server: Ipv4Addr) -> bool {
         let Some(grant) = &self.grant else { return false };
         let rebinds = grant.times.is_some_and(|times| now >= since + times.rebind);
         self.tries > 0 && (rebinds || grant.server == server)
     }
 
-    /// Has what the server granted.
+    /// Takes the lease of an ACK.
     fn take(&mut self, now: Instant, addr: Ipv4Addr, options: &[u8]) -> bool {
         let Some(grant) = granted(addr, options) else { return false };
         self.due = grant.times.map(|times| now + times.renew);
@@ -225,7 +225,7 @@ impl Client {
         self.tries += 1;
     }
 
-    /// A message of a type, with these options beside those that all have.
+    /// A message of a type, with these options and the common ones.
     fn write(&self, kind: Kind, options: &[(u8, [u8; 4])]) -> Vec<u8> {
         let mut out = vec![0; HEADER];
         out[..4].copy_from_slice(&[1, 1, 6, 0]);
@@ -242,7 +242,7 @@ impl Client {
             out.extend([*code, 4]);
             out.extend(value);
         }
-        // routes without classes come before the router (RFC 3442)
+        // classless routes come before the router (RFC 3442)
         let asked =
             [option::ROUTES, option::MASK, option::ROUTER, option::DNS, option::DOMAIN, option::MTU, option::HOST_NAME];
         out.extend([option::ASKED, asked.len() as u8]);
@@ -260,7 +260,7 @@ impl Client {
         out
     }
 
-    /// An answer to what was asked last: its type, the address in it, and its options.
+    /// Reads the answer to the last message: its type, the address in it, and its options.
     fn read<'a>(&self, bytes: &'a [u8]) -> Option<(Kind, Ipv4Addr, &'a [u8])> {
         let (header, options) = bytes.split_first_chunk::<HEADER>()?;
         let ours = header[..3] == [2, 1, 6]
@@ -272,7 +272,7 @@ impl Client {
     }
 }
 
-/// What an ACK says.
+/// The lease in an ACK.
 fn granted(addr: Ipv4Addr, options: &[u8]) -> Option<Grant> {
     let octets = |code| find(options, code).and_then(|value| value.first_chunk::<4>().copied());
     let number = |code| octets(code).map(u32::from_be_bytes);
@@ -306,7 +306,7 @@ fn granted(addr: Ipv4Addr, options: &[u8]) -> Option<Grant> {
     })
 }
 
-/// Routes without classes (RFC 3442): `bits of the prefix u8 · its bytes · router`. `None`: they are none, or cut short.
+/// Classless routes (RFC 3442): `bits of the prefix u8 · its bytes · router`. `None`: malformed, or cut short.
 fn routes(mut bytes: &[u8]) -> Option<Vec<(Cidr, Option<Ipv4Addr>)>> {
     let mut routes = Vec::new();
     while let Some((&prefix, rest)) = bytes.split_first() {

@@ -1,8 +1,8 @@
-//! The DHCP server of a segment (RFC 2131, RFC 2132), which BOOTP clients (RFC 951) can ask too.
+//! The DHCP server of a segment (RFC 2131, RFC 2132); it serves BOOTP clients (RFC 951), too.
 //!
-//! It is sure of its own network: a client that asks for an address there that it cannot have is told so at once, and
-//! one that keeps an address from before, which nobody else has, may keep it. So clients outlive a restart. Of other
-//! networks it says nothing: where a port leads to a LAN, that LAN's clients are its own server's.
+//! It is authoritative for its own network: a request there for an address that the client cannot have gets a NAK, and
+//! a client may keep an address from before, if nobody else has it. So clients outlive a restart. It ignores other
+//! networks: where a port leads to a LAN, that LAN's clients are its own server's.
 //!
 //! A relay is answered if it is on this segment; it may be a bridge or an access point in front of a host. Options
 //! are those of [`message::option`], those that the client asks for or, if it lists none, all that there are.
@@ -37,14 +37,14 @@ const LONGEST: usize = 576;
 /// Bytes of a message that a BOOTP client takes (RFC 951, section 3).
 const LONGEST_BOOTP: usize = 300;
 
-/// What a server tells its clients.
+/// Configuration of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dhcp4Config {
     /// The server's own address.
     pub server: Ipv4Addr,
     /// Bits of the segment's prefix.
     pub prefix: u8,
-    /// The way out, if there is one.
+    /// The default router, if there is one.
     pub router: Option<Ipv4Addr>,
     /// Resolvers.
     pub dns: Vec<Ipv4Addr>,
@@ -54,9 +54,9 @@ pub struct Dhcp4Config {
     pub mtu: u16,
     /// How long a lease lasts.
     pub lease: Duration,
-    /// The server that has files to boot, told whether there is one to boot or not.
+    /// The TFTP server; sent with or without a boot file.
     pub tftp: Option<Ipv4Addr>,
-    /// The files that boards boot: a client's is the first that is for its kind, or that for all.
+    /// Boot files: a client gets the first for its kind, or the one for all.
     pub boot: Vec<BootFile>,
 }
 
@@ -93,26 +93,26 @@ impl Dhcp4 {
         }
     }
 
-    /// Whether these bytes are a message of a client at all.
+    /// Whether these bytes are a client's message.
     pub fn reads(link: Mac, bytes: &[u8]) -> bool {
         Message::read(link, bytes).is_some()
     }
 
-    /// A message of a client of this segment; `None` also for one that a relay of another brings.
+    /// A message of a client of this segment; `None` also for one from another segment's relay.
     fn read<'a>(&self, link: Mac, bytes: &'a [u8]) -> Option<Message<'a>> {
         let ours = |message: &Message<'_>| message.giaddr.is_unspecified() || self.is_ours(message.giaddr);
         Message::read(link, bytes).filter(ours)
     }
 
-    /// Who asks for an address, and which one it would get, if it is one that should be tried before it is given
-    /// (RFC 2131, section 4.3.1). It is kept for the client meanwhile, unless the client already says that it is its own.
+    /// The client and the address that it would get, if that should be probed before (RFC 2131, section 4.3.1). It is
+    /// reserved for the client meanwhile, unless the client already claims it.
     pub fn candidate(&self, now: Instant, leases: &mut Leases, link: Mac, bytes: &[u8]) -> Option<(Who, Ipv4Addr)> {
         let message = self.read(link, bytes)?;
         let who = message.who();
         let addr = match message.kind {
             Some(Kind::Discover) => leases.offer(now, &who, message.addr(option::WANTED))?,
             None => leases.offer(now, &who, Some(message.ciaddr))?,
-            // an address of which it was offered nothing here: from before a restart of either
+            // an address not offered here: from before a restart of either
             Some(Kind::Request) => {
                 let known = |addr: Ipv4Addr| leases.is_kept(now, &who, addr) || !leases.allows(now, &who, addr);
                 let chosen = message.addr(option::SERVER).is_none_or(|server| server == self.config.server);
@@ -136,7 +136,7 @@ impl Dhcp4 {
         self.bind(now, leases, message, addr)
     }
 
-    /// A request, whose state its fields say (RFC 2131, section 4.3.2).
+    /// A REQUEST; its fields tell the client's state (RFC 2131, section 4.3.2).
     fn request(&self, now: Instant, leases: &mut Leases, message: &Message<'_>) -> Option<Datagram> {
         let chosen = message.addr(option::SERVER);
         if chosen.is_some_and(|server| server != self.config.server) {
@@ -145,7 +145,7 @@ impl Dhcp4 {
         }
         let addr = wanted(message)?;
         if !self.is_ours(addr) {
-            // Whoever chose this server is told; any other client may be that of another one.
+            // A client that chose this server gets a NAK; any other may be another server's.
             return chosen.map(|_| self.refuse(message));
         }
         self.bind(now, leases, message, addr).or_else(|| Some(self.refuse(message)))
@@ -163,7 +163,7 @@ impl Dhcp4 {
         Some(self.answer(now, leases, message, Some(Kind::Ack), Some(addr)))
     }
 
-    /// The time of a lease: what the client asks for, and not more than there is.
+    /// The lease time: the client's wish, within the limits.
     fn span(&self, message: &Message<'_>) -> Duration {
         let asked = message.option(option::LEASE).and_then(|value| value.try_into().ok());
         let asked = asked.map_or(self.config.lease, |value| Duration::from_secs(u32::from_be_bytes(value).into()));
@@ -187,7 +187,7 @@ impl Dhcp4 {
         self.datagram((message.giaddr, SERVER_PORT), None, writer)
     }
 
-    /// An answer of type `kind` (`None`: BOOTP's) that gives `addr`, or everything but an address.
+    /// An answer of type `kind` (`None`: BOOTP's) with `addr`, or with the options alone.
     fn answer(
         &self,
         now: Instant,
@@ -218,7 +218,7 @@ impl Dhcp4 {
             writer.option(option::HOST_NAME, host.as_bytes());
         }
         self.write_boot(&mut writer, message);
-        // RFC 6842: what the client calls itself stands in every answer
+        // RFC 6842: the client identifier is in every answer
         if let Some(client) = message.option(option::CLIENT) {
             writer.option(option::CLIENT, client);
         }
@@ -233,7 +233,7 @@ impl Dhcp4 {
         }
         let asked = message.option(option::LONGEST).and_then(|value| value.try_into().ok()).map(u16::from_be_bytes);
         let most = usize::from(self.config.mtu).max(LONGEST);
-        // what a relay is to take off is not the client's, but it has to fit on the way, too
+        // a relay removes its own option before the client, but it has to fit on the way, too
         let relay = message.option(option::RELAY).map_or(0, |value| value.len() + 2);
         let longest = asked.map_or(LONGEST, usize::from).clamp(LONGEST, most);
         longest.min(most.saturating_sub(relay)) - OVERHEAD
@@ -250,7 +250,7 @@ impl Dhcp4 {
     fn write_network(&self, writer: &mut Writer, message: &Message<'_>) {
         let config = &self.config;
         let mask = u32::MAX.checked_shl(32 - u32::from(config.prefix.min(32))).unwrap_or(0);
-        // the mask comes before the router (RFC 2132, section 3.3), and nobody can do without them
+        // the mask comes before the router (RFC 2132, section 3.3); both are essential
         writer.option(option::MASK, &mask.to_be_bytes());
         if let Some(router) = config.router {
             writer.option(option::ROUTER, &router.octets());
@@ -270,7 +270,7 @@ impl Dhcp4 {
         }
     }
 
-    /// The client's whole name, if it said one. Before it has an address, the name is the one that it asks for.
+    /// The client's FQDN option, if it sent one. Before it has an address, the name is the one that it asks for.
     fn write_fqdn(&self, writer: &mut Writer, message: &Message<'_>, host: Option<&str>) {
         let Some(value) = message.option(option::FQDN) else { return };
         let asked = called(message).and_then(name::label);
@@ -308,12 +308,12 @@ impl Dhcp4 {
     }
 }
 
-/// The address that a client wants to have, or to keep.
+/// The address that a client requests, or has.
 fn wanted(message: &Message<'_>) -> Option<Ipv4Addr> {
     message.addr(option::WANTED).or(Some(message.ciaddr)).filter(|addr| !addr.is_unspecified())
 }
 
-/// What a client calls itself: its whole name comes before its host name (RFC 4702, section 3.1).
+/// The client's own name: its FQDN comes before its host name (RFC 4702, section 3.1).
 fn called<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
     message.option(option::FQDN).and_then(fqdn::called).or_else(|| message.option(option::HOST_NAME))
 }
@@ -340,8 +340,8 @@ fn fits(client: &BootClient, message: &Message<'_>) -> bool {
     }
 }
 
-/// Where an answer goes (RFC 2131, section 4.1): to the relay; to the address that the client has; to everybody, if
-/// it wants that; else to the address that it is given, which it does not answer ARP for yet.
+/// Destination of an answer (RFC 2131, section 4.1): the relay; the address that the client has; broadcast, if it wants
+/// that; else its new address, for which it does not answer ARP yet.
 fn way_back(message: &Message<'_>, addr: Option<Ipv4Addr>) -> ((Ipv4Addr, u16), Option<Mac>) {
     if !message.giaddr.is_unspecified() {
         return ((message.giaddr, SERVER_PORT), None);

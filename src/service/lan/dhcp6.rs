@@ -1,10 +1,10 @@
-//! The DHCPv6 server of a segment (RFC 8415): resolver and domain for whoever asks, and addresses for those that make
-//! none themselves.
+//! The DHCPv6 server of a segment (RFC 8415): resolver and domain for all clients, and addresses for those without
+//! SLAAC.
 //!
-//! An address is the segment's prefix, `d6`, and 40 bits of a hash of who asks for what: DUID, IAID, and the MAC that the
-//! question came from, since copies of one image have one DUID. So a client gets the same one always, in the next run
-//! too, and there is no table of leases that could fill up: of a thousand clients, two get the same address once in two
-//! million segments. Relays are not answered.
+//! An address is the segment's prefix, `d6`, and 40 bits of a hash of the client's DUID, IAID and MAC (copies of one
+//! image have one DUID). So a client always gets the same one, in the next run too, and there is no table of leases
+//! that could fill up: of a thousand clients, two get the same address once in two million segments. Relays are not
+//! answered.
 //!
 //! An address that its client declined, because another host uses it, is not offered again: the hash counts on to the
 //! next. The last `DECLINED` of them are remembered, and a client may decline `TRIES`.
@@ -19,7 +19,7 @@ use crate::wire::Mac;
 
 /// The server's port.
 pub const SERVER_PORT: u16 = 547;
-/// ff02::1:2, where clients find servers.
+/// ff02::1:2, all relay agents and servers.
 pub const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 
 /// Types of messages (RFC 8415, section 7.3).
@@ -54,7 +54,7 @@ const NOT_ON_LINK: u16 = 4;
 
 /// Longest DUID (RFC 8415, section 11.1).
 const DUID_MAX: usize = 130;
-/// Address sets of one message, and addresses of one set, that are looked at.
+/// IA_NAs of one message, and addresses of one IA_NA, that are read.
 const SETS: usize = 4;
 /// Declined addresses that are remembered, of all clients, and how many a client may have of them.
 const DECLINED: usize = 1024;
@@ -66,7 +66,7 @@ const PREFIX_MAX: u8 = 80;
 const PREFERRED: u32 = 3600;
 const VALID: u32 = 7200;
 
-/// What a server tells its clients.
+/// Configuration of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dhcp6Config {
     /// The server's MAC: its DUID and its link-local address.
@@ -83,11 +83,11 @@ pub struct Dhcp6Config {
 pub struct Dhcp6 {
     config: Dhcp6Config,
     duid: Vec<u8>,
-    /// Addresses that somebody else uses, the oldest first.
+    /// Declined addresses, the oldest first.
     declined: VecDeque<Ipv6Addr>,
 }
 
-/// A client, as its addresses are made of it: its MAC on the link and its DUID.
+/// A client: its MAC and its DUID, from which its addresses are made.
 type Client<'a> = (Mac, &'a [u8]);
 
 impl Dhcp6 {
@@ -109,7 +109,7 @@ impl Dhcp6 {
         if client.is_some_and(|duid| duid.len() > DUID_MAX) || server.is_some_and(|duid| duid != self.duid) {
             return None;
         }
-        // RFC 8415, section 16: who must be named in which message
+        // RFC 8415, section 16: which identifiers a message must have
         let named = match kind {
             kind::INFORMATION => true,
             kind::SOLICIT | kind::CONFIRM | kind::REBIND => client.is_some() && server.is_none(),
@@ -144,11 +144,11 @@ impl Dhcp6 {
         }
         self.put_names(&mut out);
         let src = SocketAddr::from((link_local(self.config.mac), SERVER_PORT));
-        // copies of one image may have one link-local address, so the MAC says who it is
+        // copies of one image may have one link-local address, so the answer goes to the MAC
         Some(Datagram { src, dst: from, mac: Some(link), payload: out })
     }
 
-    /// The address of a client's set: the first of its that nobody else uses, or the last.
+    /// The address of a client's IA_NA: its first candidate that is not declined, or the last.
     fn address(&self, client: Client<'_>, iaid: [u8; 4]) -> Option<Ipv6Addr> {
         let free = |addr: &Option<Ipv6Addr>| addr.is_none_or(|addr| !self.declined.contains(&addr));
         let all = (0..TRIES).map(|number| self.numbered(client, iaid, number));
@@ -167,7 +167,7 @@ impl Dhcp6 {
         (len <= PREFIX_MAX).then(|| Ipv6Addr::from_bits(prefix.to_bits() & mask | host))
     }
 
-    /// The client found another host at addresses of its sets (RFC 8415, section 18.3.8). Others are not its to decline.
+    /// The client found its addresses in use (RFC 8415, section 18.3.8). It cannot decline those of others.
     fn decline(&mut self, client: Client<'_>, options: &[u8]) {
         for set in all(options, option::IA_NA).take(SETS) {
             let Some((iaid, rest)) = set.split_first_chunk::<4>() else { continue };
@@ -182,8 +182,8 @@ impl Dhcp6 {
         }
     }
 
-    /// Every set that was asked for, with its address (RFC 8415, sections 21.4 and 21.6). Others that the client has
-    /// are taken from it: their lifetimes are 0.
+    /// Every requested IA_NA, with its address (RFC 8415, sections 21.4 and 21.6). Other addresses of the client get
+    /// lifetime 0.
     fn put_sets(&self, out: &mut Vec<u8>, client: Client<'_>, options: &[u8]) {
         for set in all(options, option::IA_NA).take(SETS) {
             let Some((iaid, rest)) = set.split_first_chunk::<4>() else { continue };
@@ -274,7 +274,7 @@ fn find(options: &[u8], wanted: u16) -> Option<&[u8]> {
     all(options, wanted).next()
 }
 
-/// The addresses among the options of a set.
+/// The addresses among the options of an IA_NA.
 fn addresses(options: &[u8]) -> impl Iterator<Item = Ipv6Addr> {
     all(options, option::ADDRESS).filter_map(|value| value.first_chunk::<16>().map(|octets| (*octets).into()))
 }

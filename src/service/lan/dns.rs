@@ -2,13 +2,13 @@
 //!
 //! # Theory of operation
 //! A query for a name of the segment's domain, or for the name of one of its addresses, is answered at once. Any other
-//! waits in a bounded table and goes out with an identifier that cannot be guessed, for the caller to send from a
-//! socket of its own, connected to the resolver: so the port cannot be guessed either, and nobody else's answer gets
-//! in. An answer counts if identifier and question are those of the query. A resolver that fails or stays silent is
-//! followed by the next; the one that answered last is asked first. Queries and answers pass as they are, but for the
-//! identifier (RFC 5625, section 3): what a client and a resolver say to each other beyond what is known here works.
+//! waits in a bounded table and goes out with a random identifier, from a socket of its own that the caller connects to
+//! the resolver: so the port is random, too, and forged answers fail. An answer counts if identifier and question are
+//! those of the query. After a resolver that fails or stays silent the next is asked; the one that answered last is
+//! asked first. Queries and answers pass unchanged but for the identifier (RFC 5625, section 3), so extensions unknown
+//! here work.
 //!
-//! An answer that is too long for the client's UDP is cut to its question, and the client comes again over TCP.
+//! An answer that is too long for the client's UDP is truncated to its question, and the client asks again over TCP.
 
 pub(crate) mod message;
 #[cfg(test)]
@@ -31,7 +31,7 @@ pub const PORT: u16 = 53;
 
 /// Queries that may wait for a resolver. A query without an answer takes its place for eight seconds.
 const WAITING: usize = 1024;
-/// Of these, one host's.
+/// Queries of one host among these.
 const WAITING_OF_ONE: usize = 256;
 /// How long a resolver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ const ATTEMPTS: u8 = 4;
 /// The longest query that is passed on.
 const QUERY_MAX: usize = 4096;
 
-/// Names of the segment, as something else knows them.
+/// Source of the segment's names.
 pub trait Names {
     /// The addresses of a host (a label).
     fn addrs(&self, now: Instant, label: &str) -> Vec<IpAddr>;
@@ -48,7 +48,7 @@ pub trait Names {
     fn name(&self, now: Instant, addr: IpAddr) -> Option<String>;
 }
 
-/// What a resolver serves.
+/// Configuration of a resolver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DnsConfig {
     /// The segment's domain; `None`: hosts have no names.
@@ -63,12 +63,12 @@ pub struct DnsConfig {
     pub seed: u64,
 }
 
-/// Who asked, and how.
+/// The client of a query, and its transport.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Client {
-    /// A datagram from the first address to the second, which the answer comes from, and who sent it.
+    /// A datagram: its source, its destination, which is the answer's source, and its sender.
     Udp(SocketAddr, SocketAddr, Station),
-    /// A stream, by a name that the caller gave it, and the address of the host.
+    /// A stream: the caller's name for it, and the address of the host.
     Tcp(u64, IpAddr),
 }
 
@@ -89,7 +89,7 @@ impl Client {
     }
 }
 
-/// What there is to do.
+/// Something for the caller to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// An answer for a host of the segment. Over TCP its length, two bytes, goes before it.
@@ -98,7 +98,7 @@ pub enum Output {
     Ask {
         /// Never used twice.
         attempt: u64,
-        /// Whom to ask.
+        /// The resolver.
         resolver: SocketAddr,
         /// Whether over TCP.
         tcp: bool,
@@ -117,7 +117,7 @@ struct Waiting {
     id: u16,
     question: Range<usize>,
     longest: usize,
-    /// The client says what it can.
+    /// The query has EDNS.
     extended: bool,
     resolver: usize,
     attempts: u8,
@@ -130,7 +130,7 @@ pub struct Dns {
     config: DnsConfig,
     random: Random,
     attempts: u64,
-    /// By their attempt, whose numbers only rise: the first has waited longest.
+    /// By attempt, in ascending order: the first has waited longest.
     waiting: BTreeMap<u64, Waiting>,
     outputs: VecDeque<Output>,
     /// The resolver that answered last.
@@ -138,13 +138,13 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// A resolver that nobody has asked yet.
+    /// A resolver without queries.
     pub fn new(config: DnsConfig) -> Self {
         let random = Random::new(config.seed, "dns");
         Self { config, random, attempts: 0, waiting: BTreeMap::new(), outputs: VecDeque::new(), preferred: 0 }
     }
 
-    /// The resolvers as they are from now on.
+    /// Replaces the resolvers.
     pub fn set_resolvers(&mut self, resolvers: Vec<SocketAddr>) {
         self.config.resolvers = resolvers;
     }
@@ -168,7 +168,7 @@ impl Dns {
         self.outputs.push_back(Output::Answer(client, answer));
     }
 
-    /// What is known here: what became of it, the records and the zone. `None`: it is not a matter of this segment.
+    /// A local answer: the code, the records and the zone. `None`: the name is not of this segment.
     fn local(&self, now: Instant, names: &dyn Names, query: &Query) -> Option<(Code, Vec<Record>, String)> {
         let name = query.name.as_deref().filter(|_| query.internet)?;
         if let Some(addr) = message::reverse(name) {
@@ -180,7 +180,7 @@ impl Dns {
         } else if let Some(front) = name.strip_suffix(domain).and_then(|front| front.strip_suffix('.')) {
             front
         } else if !name.contains('.') && !names.addrs(now, name).is_empty() {
-            // a host that does not append the domain to what has no dot
+            // a host that does not append the domain to a name without a dot
             name
         } else {
             return None;
@@ -213,8 +213,8 @@ impl Dns {
     }
 
     fn forward(&mut self, now: Instant, client: Client, query: &Query, bytes: &[u8]) {
-        // Who asks again before there was an answer does not add to the work. Nothing is lost on a stream: each question
-        // there is one of its own, whose answer is waited for.
+        // A retransmitted query makes no second one. Streams lose nothing: each question there is a new one with its
+        // own answer.
         let again = |other: &Waiting| other.client == client && other.query == bytes;
         if matches!(client, Client::Udp(..)) && self.waiting.values().any(again) {
             return;
@@ -259,7 +259,7 @@ impl Dns {
         self.waiting.insert(self.attempts, waiting);
     }
 
-    /// Takes what a resolver sent on the socket of `attempt`. What does not fit is as if it had not come.
+    /// Takes an answer on the socket of `attempt`. One that does not match is ignored.
     pub fn handle_answer(&mut self, now: Instant, attempt: u64, bytes: &[u8]) {
         let Some(waiting) = self.waiting.get(&attempt) else { return };
         if !message::fits(bytes, waiting.sent_id, &waiting.query, waiting.question.clone()) {
@@ -294,7 +294,7 @@ impl Dns {
         }
     }
 
-    /// The stream has ended: nobody waits for its answers.
+    /// The stream has ended: its queries are dropped.
     pub fn handle_closed(&mut self, stream: u64) {
         let gone = |waiting: &Waiting| matches!(waiting.client, Client::Tcp(name, _) if name == stream);
         let attempts: Vec<u64> =

@@ -1,24 +1,22 @@
-//! Who has which IPv4 address: leases by client, and their names.
+//! The table of DHCP leases, by client, and their names.
 //!
 //! # Theory of operation
 //! An address of the pool is fresh, offered, bound or declined, the last three until an instant. Nothing happens when
-//! that instant passes: an address whose time is over keeps its client, who gets it back whenever it asks, until the
-//! fresh ones are used up and another client needs it; the one that has been over for longest goes first. So a client
-//! keeps its address as long as there is room, and no clock has to run. Addresses are handed out from the lowest up,
-//! which people can predict.
+//! that instant passes: an expired address is kept for its client until the fresh ones are used up and another client
+//! needs it; the longest expired goes first. So a client keeps its address as long as there is room, and no timer is
+//! needed. Addresses are handed out from the lowest up, which people can predict.
 //!
-//! A client is its MAC and its identifier ([`Who`]). One without an identifier is taken for the one of its MAC that has
-//! a lease, and the first with an identifier takes over the lease of the one without: boot loader and system of a board
-//! have one address, and so has whoever drops the identifier.
+//! A client is its MAC and its identifier ([`Who`]). One without an identifier gets the lease of its MAC, and the first
+//! with an identifier takes over the lease of the one without: so boot loader and system of a board have one address,
+//! and so has a client that drops its identifier.
 //!
 //! A [`Fixed`] host always has its address and name, whether it asked for them or not, whatever its identifier, and
 //! nobody else has.
 //!
-//! An address that another host was heard to use is not given to anybody else for a while, unless it is its client's
-//! lease or a fixed host's.
+//! An address that another host was seen to use by ARP is not handed out for a while, unless it is its client's lease
+//! or a fixed host's.
 //!
-//! What clients can make it hold is bounded by the pool, whose size the configuration bounds: at most two entries for
-//! each address.
+//! Memory is bounded by the pool, whose size the configuration bounds: at most two entries for each address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -31,10 +29,10 @@ use crate::wire::Mac;
 /// How long an offer stands. A client that takes one answers within a second.
 const OFFER: Duration = Duration::from_secs(30);
 
-/// How long an address is left alone of which a client said that somebody else uses it.
+/// How long a declined address is not handed out.
 const DECLINED: Duration = Duration::from_secs(600);
 
-/// How long an address is left alone that a host was heard to use without a lease.
+/// How long an address is not handed out that a host was seen to use without a lease.
 const HEARD: Duration = Duration::from_secs(60);
 
 /// A host whose address or name is given: `host=MAC/IP/NAME`.
@@ -44,18 +42,18 @@ pub struct Fixed {
     pub mac: Mac,
     /// Its address, in the pool or not.
     pub addr: Ipv4Addr,
-    /// Its name, a label; `None`: what it calls itself.
+    /// Its name, a label; `None`: its own choice.
     pub name: Option<String>,
 }
 
-/// What may be handed out.
+/// The pool of addresses, and the reserved ones.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Pool {
     /// Its first address.
     pub first: Ipv4Addr,
     /// Its last address. The configuration allows 65,536 addresses.
     pub last: Ipv4Addr,
-    /// Addresses in it that are somebody's: the gateway's.
+    /// Addresses in it that are taken: the gateway's.
     pub reserved: Vec<Ipv4Addr>,
     /// Hosts with a given address.
     pub fixed: Vec<Fixed>,
@@ -79,7 +77,7 @@ struct Entry {
     state: State,
     until: Instant,
     name: Option<String>,
-    /// The label of which `name` was made: what the client called itself last.
+    /// The label that `name` was made of: the client's last own name.
     called: String,
 }
 
@@ -91,16 +89,16 @@ pub struct Leases {
     by_addr: BTreeMap<u32, Entry>,
     by_client: BTreeMap<Who, u32>,
     by_name: BTreeMap<String, u32>,
-    /// The entries of the pool by their end, for the one that is over for longest.
+    /// The entries of the pool by their end, to find the longest expired one.
     by_end: BTreeSet<(Instant, u32)>,
-    /// Who was last heard to use an address of the pool, and when.
+    /// The last host seen to use an address of the pool, and when.
     heard: BTreeMap<u32, (Mac, Instant)>,
-    /// How often something was changed.
+    /// Number of changes.
     version: u64,
 }
 
 impl Leases {
-    /// A pool of which nothing is given out.
+    /// A table without leases.
     pub fn new(pool: Pool) -> Self {
         Self {
             fresh: pool.first.to_bits(),
@@ -114,7 +112,7 @@ impl Leases {
         }
     }
 
-    /// An address for `who`, kept for it for a moment: its own, `wanted`, or another. `None`: there is none left.
+    /// An address for `who`, reserved for a moment: its own, `wanted`, or another. `None`: there is none left.
     pub fn offer(&mut self, now: Instant, who: &Who, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let addr = self.choose(now, who, wanted)?;
         let bound = self.by_addr.get(&addr).is_some_and(|entry| entry.state == State::Bound && entry.until > now);
@@ -135,7 +133,7 @@ impl Leases {
         fitting.or_else(|| self.next_fresh(now, who.mac)).or_else(|| self.longest_over(now, who.mac))
     }
 
-    /// The lowest address of the pool that nobody has had, or uses without having asked.
+    /// The lowest address of the pool that was never handed out, and is not seen in use.
     fn next_fresh(&mut self, now: Instant, mac: Mac) -> Option<u32> {
         let (mut addr, mut all_held) = (self.fresh, true);
         while addr <= self.pool.last.to_bits() {
@@ -158,7 +156,7 @@ impl Leases {
         over.into_iter().find(|addr| free(*addr))
     }
 
-    /// A host at `mac` uses `addr`.
+    /// A host at `mac` was seen to use `addr`.
     pub fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) {
         let addr = addr.to_bits();
         if self.in_pool(addr) {
@@ -166,12 +164,12 @@ impl Leases {
         }
     }
 
-    /// Whether `addr` is given to `who` for certain, which needs no trial: its standing lease, or that of a fixed host.
+    /// Whether `addr` needs no probe for `who`: it is its standing lease, or a fixed host's.
     pub fn is_certain(&self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
         self.fixed(who.mac).is_some() || self.is_own(now, who, addr.to_bits())
     }
 
-    /// Whether `addr` was offered or given to `who`, who may still take it.
+    /// Whether `addr` was offered or given to `who`, and may still be taken.
     pub fn is_kept(&self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
         let addr = addr.to_bits();
         self.held_by(who) == Some(addr) && self.by_addr.get(&addr).is_some_and(|entry| entry.until > now)
@@ -182,10 +180,10 @@ impl Leases {
         self.is_for(now, who, addr.to_bits())
     }
 
-    /// Enters a lease from before a restart, as far as it fits into this pool and nobody else has it.
+    /// Enters a lease from before a restart, if it fits into this pool and is free.
     pub fn restore(&mut self, now: Instant, lease: &Lease) {
         let called = lease.name.as_deref().map(str::as_bytes);
-        // One that does not fit any more is simply not there; its client will ask anew.
+        // A lease that does not fit any more is dropped; its client will ask anew.
         let _ = self.bind(now, &lease.who, lease.addr, lease.left, called);
     }
 
@@ -194,15 +192,15 @@ impl Leases {
         self.held_by(who) == Some(addr) && self.by_addr.get(&addr).is_some_and(stands)
     }
 
-    /// Whether another host than `mac` was heard to use `addr` lately.
+    /// Whether another host than `mac` was seen to use `addr` lately.
     fn is_used(&self, now: Instant, mac: Mac, addr: u32) -> bool {
         self.heard.get(&addr).is_some_and(|&(other, at)| other != mac && now.since(at) < HEARD)
     }
 
-    /// Gives `addr` to `who` for `span`, under the name that it gives itself, if that says anything.
+    /// Gives `addr` to `who` for `span`, under its own name, if that makes a label.
     ///
     /// # Errors
-    /// [`Refused`]: somebody else has it, or nobody may have it.
+    /// [`Refused`]: another client has it, or it is reserved.
     pub fn bind(
         &mut self,
         now: Instant,
@@ -222,7 +220,8 @@ impl Leases {
         Ok(())
     }
 
-    /// The client gives `addr` back. It stays its own until another needs it. Returns whether it was its own.
+    /// The client gives `addr` back. It stays reserved until another client needs it. Returns whether it was the
+    /// client's.
     pub fn release(&mut self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
         let addr = addr.to_bits();
         let own = self.held_by(who) == Some(addr);
@@ -241,8 +240,8 @@ impl Leases {
         }
     }
 
-    /// The client says that somebody else uses `addr`: nobody gets it for a while. Returns whether it was offered or
-    /// given to this client, whose word does not count for others' addresses.
+    /// The client found `addr` in use: nobody gets it for a while. Returns whether it was offered or given to this
+    /// client; others' addresses it cannot decline.
     pub fn decline(&mut self, now: Instant, who: &Who, addr: Ipv4Addr) -> bool {
         let addr = addr.to_bits();
         let own = self.held_by(who) == Some(addr);
@@ -291,7 +290,7 @@ impl Leases {
         self.version
     }
 
-    /// Entries held, standing or over: what bounds its memory.
+    /// Entries held, standing or expired.
     pub fn held(&self) -> usize {
         self.by_addr.len()
     }
@@ -304,7 +303,7 @@ impl Leases {
         (self.pool.first.to_bits()..=self.pool.last.to_bits()).contains(&addr)
     }
 
-    /// Whether it is not the pool's to give: the gateway's, or a fixed host's.
+    /// Whether it is reserved: the gateway's, or a fixed host's.
     fn is_taken(&self, addr: u32) -> bool {
         let addr = Ipv4Addr::from_bits(addr);
         self.pool.reserved.contains(&addr) || self.pool.fixed.iter().any(|fixed| fixed.addr == addr)
@@ -325,7 +324,7 @@ impl Leases {
         allowed && free
     }
 
-    /// The address that is kept for a client, standing or over.
+    /// The address of a client's entry, standing or expired.
     fn held_by(&self, who: &Who) -> Option<u32> {
         let of_mac = || self.by_client.range(Who::from(who.mac)..).take_while(|(held, _)| held.mac == who.mac);
         if who.id.is_none() || self.fixed(who.mac).is_some() {
@@ -336,7 +335,7 @@ impl Leases {
         own.copied()
     }
 
-    /// Enters `addr` as that of `who`, who has no other from now on.
+    /// Enters `addr` as the only address of `who`.
     fn put(&mut self, addr: u32, who: &Who, state: State, until: Instant) {
         self.version += 1;
         let held = self.held_by(who);
@@ -353,7 +352,7 @@ impl Leases {
                 (name, called) = (old.name, old.called);
                 who.id = who.id.or(old.who.id);
             } else if let Some(name) = old.name {
-                // the address was another's: neither it nor the name is any more
+                // the address was another client's, which loses it and its name
                 self.by_name.remove(&name);
             }
         }
@@ -371,14 +370,14 @@ impl Leases {
         }
     }
 
-    /// `who` has not got `addr` any more; it may have got another meanwhile.
+    /// Removes `addr` from `who`, which may have another by now.
     fn part(&mut self, who: &Who, addr: u32) {
         if self.by_client.get(who) == Some(&addr) {
             self.by_client.remove(who);
         }
     }
 
-    /// Gives the host at `addr` the name `base`, or one like it.
+    /// Gives the host at `addr` the name `base`, or `base` with a number.
     fn call(&mut self, now: Instant, addr: u32, base: &str) {
         let stays = |entry: &Entry| entry.name.is_some() && entry.called == base;
         if self.by_addr.get(&addr).is_some_and(stays) {

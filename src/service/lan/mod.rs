@@ -1,6 +1,6 @@
-//! The servers of a segment: what makes a port of the switch a network that hosts can just be plugged into.
+//! The servers of a segment, for hosts without configuration: DHCP, DNS, router advertisements, TFTP.
 //!
-//! | file | what hosts ask it for |
+//! | file | serves |
 //! |---|---|
 //! | [`dhcp4`], [`leases`] | an IPv4 address, its router, resolver, domain, MTU and boot file |
 //! | [`dns`] | names of this segment, and all others from the host's resolvers |
@@ -11,10 +11,10 @@
 //! [`client`] is the other side: a host that asks for its address.
 //!
 //! All of them are sans-I/O: the payload of a datagram and the time come in, [`Datagram`]s and a next deadline come
-//! out. They know no frames; whoever has the gateway's MAC and its neighbours puts headers around what they say.
+//! out. The gateway, which has the neighbour table, adds the headers.
 //!
-//! A host of the segment can send anything as often as it likes. So each holds a bounded number of things, answers
-//! with a bounded number of bytes, and refuses by silence what is not a question.
+//! A host of the segment can send anything as often as it likes. So each server has bounded memory, bounded answers,
+//! and ignores malformed messages.
 
 pub(crate) mod client;
 pub(crate) mod dhcp4;
@@ -37,10 +37,10 @@ use std::net::SocketAddr;
 pub struct Datagram {
     /// The server's address and port.
     pub src: SocketAddr,
-    /// Where it goes.
+    /// Its destination.
     pub dst: SocketAddr,
-    /// Whose it is on the link, where the address alone does not say: a DHCP client has none yet.
+    /// The destination MAC, where ARP cannot tell it: a DHCP client has no address yet.
     pub mac: Option<Mac>,
-    /// What it carries.
+    /// Its payload.
     pub payload: Vec<u8>,
 }

@@ -1,7 +1,7 @@
 //! Names of hosts as they may stand in the segment's domain.
 //!
-//! What a client calls itself is any bytes; what others may look up is a label of RFC 1123, section 2.1: letters,
-//! digits and hyphens, in lower case, a hyphen neither first nor last, 63 at most.
+//! A client's own name may be any bytes; a name in the domain is a label of RFC 1123, section 2.1: letters, digits and
+//! hyphens, in lower case, a hyphen neither first nor last, 63 at most.
 
 /// Longest label (RFC 1035, section 2.3.4).
 pub const LABEL_MAX: usize = 63;
@@ -9,8 +9,8 @@ pub const LABEL_MAX: usize = 63;
 /// Longest domain name as text (RFC 1035, section 2.3.4: 255 bytes on the wire).
 pub const NAME_MAX: usize = 253;
 
-/// The label that `raw` comes down to: its first label in lower case, every other sign a hyphen. `None` if nothing is
-/// left of it.
+/// Makes a label of `raw`: its first label in lower case, every other character a hyphen. `None` if nothing is left of
+/// it.
 pub fn label(raw: &[u8]) -> Option<String> {
     let first = raw.split(|byte| matches!(byte, b'.' | 0)).next()?;
     let sign = |byte: &u8| match byte {
@@ -49,7 +49,7 @@ pub fn unique(base: &str, free: impl Fn(&str) -> bool) -> Option<String> {
     })
 }
 
-/// A name as labels of `length u8 · bytes`, ended by 0 (RFC 1035, section 3.1). What cannot be a label is left out.
+/// A name as labels of `length u8 · bytes`, ended by 0 (RFC 1035, section 3.1). Invalid labels are left out.
 pub fn wire(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 2);
     for label in text.split('.').filter(|label| (1..=LABEL_MAX).contains(&label.len())) {

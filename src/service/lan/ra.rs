@@ -1,9 +1,8 @@
-//! The router of a segment, as IPv6 hosts find it (RFC 4861, section 6.2): advertisements from time to time, and to
-//! whoever asks. From one, a host makes itself an address (SLAAC, RFC 4862) and learns its way out and its resolver
-//! (RFC 8106).
+//! Router advertisements of a segment (RFC 4861, section 6.2): periodic ones, and answers to solicitations. From one, a
+//! host makes itself an address (SLAAC, RFC 4862) and learns its default router and its resolver (RFC 8106).
 //!
-//! A host that has an address is answered on the spot and alone. To those that ask without one, all are told, and not
-//! more than once in three seconds.
+//! A solicitation with a source address is answered at once by unicast; one without by multicast, at most once in three
+//! seconds.
 
 use std::net::Ipv6Addr;
 
@@ -22,14 +21,14 @@ const SOLICITATION: u8 = 133;
 /// Router advertisement.
 const ADVERTISEMENT: u8 = 134;
 
-/// Between advertisements that nobody asked for.
+/// Interval of periodic advertisements.
 const INTERVAL: Duration = Duration::from_secs(300);
 /// The first ones come sooner (MAX_INITIAL_RTR_ADVERTISEMENTS, MAX_INITIAL_RTR_ADVERT_INTERVAL).
 const FIRST: (u8, Duration) = (3, Duration::from_secs(16));
-/// Between two that go to everybody (MIN_DELAY_BETWEEN_RAS).
+/// Pause between two multicast ones (MIN_DELAY_BETWEEN_RAS).
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Seconds for which the router, the resolvers and the domain may be used.
+/// Lifetime of the router, the resolvers and the domain, in seconds.
 const LIFETIME: u16 = 1800;
 /// Seconds for which addresses of the prefix are preferred, and valid.
 const PREFERRED: u32 = 14_400;
@@ -38,7 +37,7 @@ const VALID: u32 = 86_400;
 /// Most answers that wait to be sent.
 const WAITING: usize = 64;
 
-/// What the router says of the segment.
+/// Configuration of the router.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RaConfig {
     /// The router's MAC, of which its link-local address is made.
@@ -47,7 +46,7 @@ pub struct RaConfig {
     pub prefix: (Ipv6Addr, u8),
     /// The segment's MTU.
     pub mtu: u16,
-    /// Whether there is a way out.
+    /// Whether it is a default router.
     pub router: bool,
     /// Resolvers.
     pub dns: Vec<Ipv6Addr>,
@@ -62,9 +61,9 @@ pub struct RaConfig {
 pub struct Advertisement {
     /// The router's link-local address.
     pub src: Ipv6Addr,
-    /// A host, or all of them.
+    /// A host, or all hosts.
     pub dst: Ipv6Addr,
-    /// The host's MAC; `None`: that of its group.
+    /// The host's MAC; `None`: the multicast one.
     pub mac: Option<Mac>,
     /// The message.
     pub message: Vec<u8>,
@@ -74,24 +73,24 @@ pub struct Advertisement {
 pub struct Ra {
     src: Ipv6Addr,
     message: Vec<u8>,
-    /// Hosts that asked.
+    /// Hosts that wait for a unicast answer.
     asked: Vec<(Ipv6Addr, Mac)>,
-    /// When all are told again.
+    /// When the next multicast one is due.
     next: Instant,
-    /// When all were told.
+    /// When the last multicast one was sent.
     last: Option<Instant>,
     sent: u8,
 }
 
 impl Ra {
-    /// A router that speaks when it is first polled.
+    /// A router that advertises when it is first polled.
     pub fn new(config: &RaConfig) -> Self {
         let message = write(config);
         Self { src: link_local(config.mac), message, asked: Vec::new(), next: Instant::ZERO, last: None, sent: 0 }
     }
 
-    /// Takes an ICMPv6 message whose checksum has been verified, and the MAC that sent it. Returns whether it is a
-    /// solicitation as RFC 4861, section 6.1.1, has it.
+    /// Takes an ICMPv6 message whose checksum has been verified, and the sender's MAC. Returns whether it is a valid
+    /// solicitation (RFC 4861, section 6.1.1).
     pub fn handle(&mut self, now: Instant, (src, mac): (Ipv6Addr, Mac), hop_limit: u8, message: &[u8]) -> bool {
         let Some((&[SOLICITATION, 0, ..], options)) = message.split_first_chunk::<8>() else { return false };
         if hop_limit != 255 || src.is_multicast() || mac.is_group() || !options_fit(options) {
@@ -270,7 +269,7 @@ mod tests {
         assert!(ra.poll_timeout().unwrap() <= at(1));
         let sent = drain(&mut ra, at(1));
         assert_eq!((sent.len(), sent[0].dst, sent[0].mac), (1, host, Some(HOST)));
-        // without an address: everybody hears it, after a pause
+        // without an address: multicast, after a pause
         assert!(ra.handle(at(1), (Ipv6Addr::UNSPECIFIED, HOST), 255, &SOLICIT[..8]));
         assert_eq!((drain(&mut ra, at(1)).len(), ra.poll_timeout()), (0, Some(at(3))));
         assert_eq!(drain(&mut ra, at(3))[0].dst, ALL_HOSTS);

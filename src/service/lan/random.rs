@@ -1,7 +1,7 @@
-//! Numbers that a host of the segment cannot guess: identifiers of queries, ports of transfers.
+//! Unpredictable numbers: identifiers of queries, ports of transfers.
 //!
-//! SipHash of a secret seed and a counter: not a cipher, but whoever sees some of its 16-bit numbers has 2^64 seeds to
-//! try. Under one seed the sequence is always the same, which tests want.
+//! SipHash of a secret seed and a counter: not a cipher, but an attacker that sees some of its 16-bit numbers has 2^64
+//! seeds to try. One seed always gives the same sequence, for tests.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -13,7 +13,7 @@ pub(super) struct Random {
 }
 
 impl Random {
-    /// The sequence of `seed`, for one purpose, which keeps it apart from others of the same seed.
+    /// The sequence of `seed` for one purpose; other purposes have other sequences.
     pub fn new(seed: u64, purpose: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(seed);

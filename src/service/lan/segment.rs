@@ -1,7 +1,7 @@
 //! All servers of one segment, put together as the gateway's configuration says.
 //!
-//! Datagrams of the segment come in by their addresses, and go to whom they are for. What the servers want is one
-//! queue of [`Output`]s: datagrams and advertisements for the segment, queries for resolvers, files to be read.
+//! Datagrams of the segment are dispatched by their destination. The servers' output is one queue of [`Output`]s:
+//! datagrams and advertisements for the segment, queries for resolvers, files to be read.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,15 +24,15 @@ use crate::wire::Mac;
 /// The gateway's own name.
 const GATEWAY: &str = "gateway";
 
-/// Outputs of a server that may wait when it is asked something; a question on top is lost, as on any link.
+/// Outputs of one server that may wait; with more, further datagrams to it are dropped.
 const OUTPUTS: usize = 1024;
 
-/// What there is to do.
+/// Something for the caller to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// A datagram for a host of the segment.
     Datagram(Datagram),
-    /// The link is to be asked who has this address; [`Segment::hear`] takes the answer.
+    /// Send an ARP request for this address; [`Segment::hear`] takes the answer.
     Ask(Ipv4Addr),
     /// An advertisement of the router.
     Advertisement(Advertisement),
@@ -71,7 +71,7 @@ impl Names for Directory<'_> {
 pub struct Segment {
     /// The gateway's addresses.
     gateway: Vec<IpAddr>,
-    /// Where the resolver is.
+    /// The resolver's addresses.
     resolver: Vec<IpAddr>,
     broadcast: Ipv4Addr,
     leases: Leases,
@@ -82,9 +82,9 @@ pub struct Segment {
     dns: Option<Dns>,
     tftp: Option<Tftp>,
     outputs: VecDeque<Output>,
-    /// Questions that were not taken.
+    /// Datagrams dropped because too many answers waited.
     dropped: u64,
-    /// Questions that were none.
+    /// Malformed datagrams.
     malformed: u64,
 }
 
@@ -149,8 +149,8 @@ impl Segment {
         self.dns.is_some()
     }
 
-    /// Takes a datagram to an address that it [hears](Self::hears), unless too many answers of that server wait already.
-    /// Its answer goes to the station that it is `from`.
+    /// Takes a datagram to an address that it [hears](Self::hears), unless too many answers of that server wait
+    /// already. The answer goes to the station `from`.
     pub fn handle(&mut self, now: Instant, from: Station, (src, dst): (SocketAddr, SocketAddr), bytes: &[u8]) {
         let queued = match dst.port() {
             dhcp4::SERVER_PORT | dhcp6::SERVER_PORT => self.outputs.len(),
@@ -179,7 +179,7 @@ impl Segment {
         self.outputs.extend(answer.map(addressed).map(Output::Datagram));
     }
 
-    /// The answer to a question of DHCP, unless it waits until an address was tried.
+    /// The answer to a DHCP message, unless it waits for an address to be probed.
     fn try_or_answer(&mut self, now: Instant, question: &Question) -> Option<Datagram> {
         let dhcp = self.dhcp4.as_ref()?;
         let (link, bytes) = question;
@@ -199,7 +199,7 @@ impl Segment {
         }
     }
 
-    /// A host at `mac` uses `addr`. Returns whether that makes something to do.
+    /// A host at `mac` was seen to use `addr`. Returns whether there is something to do.
     pub fn hear(&mut self, now: Instant, mac: Mac, addr: Ipv4Addr) -> bool {
         self.leases.hear(now, mac, addr);
         let Some(question) = self.trials.hear(mac, addr) else { return false };
@@ -212,12 +212,12 @@ impl Segment {
         true
     }
 
-    /// Datagrams that were not taken because too many answers waited.
+    /// Datagrams dropped because too many answers waited.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Datagrams to the DHCP server that were no messages to it.
+    /// Malformed datagrams to the DHCP server.
     pub fn malformed(&self) -> u64 {
         self.malformed
     }
@@ -239,7 +239,7 @@ impl Segment {
         self.ra.as_mut().is_some_and(|ra| ra.handle(now, from, hop_limit, message))
     }
 
-    /// The resolver, to be told of answers and failures.
+    /// The resolver, for answers and failures.
     pub fn dns(&mut self) -> Option<&mut Dns> {
         self.dns.as_mut()
     }
@@ -258,14 +258,14 @@ impl Segment {
         }
     }
 
-    /// What was to be written to a file is written, or could not be.
+    /// Bytes were written to a file, or could not be.
     pub fn handle_written(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
         if let Some(tftp) = &mut self.tftp {
             tftp.handle_written(now, file, done);
         }
     }
 
-    /// A file that was written has its name, or cannot have it.
+    /// A written file was renamed, or could not be.
     pub fn handle_kept(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
         if let Some(tftp) = &mut self.tftp {
             tftp.handle_kept(now, file, done);

@@ -1,17 +1,17 @@
-//! The TFTP server of a segment (RFC 1350): files of one folder, for boards that boot from the net, and, where that is
-//! allowed, write one.
+//! The TFTP server of a segment (RFC 1350): files of one folder, for boards that boot from the net, and uploads, if
+//! these are allowed.
 //!
 //! # Theory of operation
-//! A transfer has a port of its own, as the RFC wants it, which [`Tftp::has_port`] knows. The file is opened and read
-//! by the caller, a window of blocks at a time ([`Output::Open`], [`Output::Read`]), who may take its time for it, but
-//! not for ever; what came is sent, and kept until the client says how much of it arrived. An ACK of anything but a block
-//! of the window changes nothing (so no ACK is answered twice), except that the first repeated one in a window of several blocks has it sent again: a block was
-//! lost. What is not acknowledged in time is sent again, less and less often, until the client counts as gone.
+//! A transfer has a port of its own, as the RFC wants it, which [`Tftp::has_port`] knows. The caller opens and reads
+//! the file asynchronously, a window of blocks at a time ([`Output::Open`], [`Output::Read`]), with a timeout; the
+//! window is sent, and kept until it is acknowledged. An ACK of anything but a block of the window changes nothing (so
+//! no ACK is answered twice), except that the first duplicate in a window of several blocks has the window sent again:
+//! a block was lost. An unacknowledged window is retransmitted, less and less often, until the client counts as gone.
 //!
 //! Options: block and file size, timeout, window (RFC 2347 to 2349, 7440). Files are written by `upload`, block by block.
 //!
-//! A client is known by its address and port. A request that comes again from there before anything was acknowledged is
-//! the same one, whose answer is late; any other begins anew, as of a board that was reset.
+//! A client is known by its address and port. A request that is repeated from there before any ACK is a retransmission;
+//! any other begins anew, as of a board that was reset.
 
 pub(crate) mod packet;
 #[cfg(test)]
@@ -38,9 +38,9 @@ pub const PORT: u16 = 69;
 /// Transfers at once, of which each port of the switch has its share, and one host's.
 const TRANSFERS: usize = 64;
 const TRANSFERS_OF_ONE: usize = 16;
-/// How often something is sent again before the client counts as gone.
+/// Retransmissions before the client counts as gone.
 const TRIES: u32 = 6;
-/// How long to wait for an answer, unless the client says.
+/// Retransmission timeout, unless the client sets one.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a file may take to be opened, or a window to be read.
 const FILE_PATIENCE: Duration = Duration::from_secs(30);
@@ -50,19 +50,19 @@ pub const PORTS: RangeInclusive<u16> = 0xf000..=0xffff;
 /// Bytes of IPv6, UDP and TFTP headers in front of a block.
 const OVERHEAD: u16 = 52;
 
-/// What there is to do.
+/// Something for the caller to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// A datagram for a host of the segment.
     Send(Datagram),
-    /// Open a file below the folder, for reading. [`Tftp::handle_opened`] tells what became of it.
+    /// Open a file below the folder, for reading. [`Tftp::handle_opened`] takes the result.
     Open {
-        /// The name it has from now on; never used twice.
+        /// Its name; never used twice.
         file: u64,
-        /// A relative path without `..`; symbolic links in the folder are the caller's to mind.
+        /// A relative path without `..`; symbolic links are up to the caller.
         path: String,
     },
-    /// Read from a file. [`Tftp::handle_data`] takes what was read.
+    /// Read from a file. [`Tftp::handle_data`] takes the bytes.
     Read {
         /// The file.
         file: u64,
@@ -71,29 +71,29 @@ pub enum Output {
         /// So many bytes.
         len: usize,
     },
-    /// Make a file below the folder, under another name for now. [`Tftp::handle_opened`] tells what became of it.
+    /// Make a file below the folder, under a temporary name. [`Tftp::handle_opened`] takes the result.
     Create {
-        /// The name it has from now on; never used twice.
+        /// Its name; never used twice.
         file: u64,
-        /// As above: the name that it gets when it is whole.
+        /// As above: its final name.
         path: String,
     },
-    /// Write to a file. [`Tftp::handle_written`] tells what became of it.
+    /// Write to a file. [`Tftp::handle_written`] takes the result.
     Write {
         /// The file.
         file: u64,
         /// From this byte on.
         offset: u64,
-        /// What is to be written.
+        /// The bytes.
         bytes: Vec<u8>,
     },
-    /// A file is whole: it gets its name. [`Tftp::handle_kept`] tells what became of it.
+    /// A file is complete: rename it. [`Tftp::handle_kept`] takes the result.
     Keep(u64),
-    /// The file is not needed any more; one that was made and not kept goes.
+    /// Close a file; one that was made and not kept is removed.
     Close(u64),
 }
 
-/// Who has asked. Nobody else has a say, from whatever address.
+/// The client of a transfer. Other stations cannot interfere, from whatever address.
 #[derive(Clone, Copy, Debug)]
 struct Client {
     whom: Station,
@@ -195,15 +195,15 @@ impl Tftp {
         self.outputs.push_back(client.datagram(src, payload));
     }
 
-    /// Whether this request is under way and has been answered, or will be.
+    /// Whether this request is a retransmission of one under way.
     fn is_repeated(&self, client: &Client, asked: &[u8], write: bool) -> bool {
         let read = |it: &Transfer| it.client.is(client) && it.next == 1 && it.asked == asked;
         let written = |it: &Upload| it.client.is(client) && it.blocks == 0 && it.asked == asked;
         if write { self.uploads.values().any(written) } else { self.transfers.values().any(read) }
     }
 
-    /// Whether a client may have one transfer more. Where it has as many as it may, or its port of the switch has, the oldest
-    /// goes that nothing was acknowledged of: a board that is reset again and again leaves such ones behind.
+    /// Whether a client may have one transfer more. If it, or its port of the switch, has as many as allowed, the
+    /// oldest without any ACK is evicted: a board that is reset again and again leaves such ones behind.
     fn makes_room(&mut self, client: &Client) -> bool {
         let clients = || self.transfers.values().map(|it| it.client).chain(self.uploads.values().map(|it| it.client));
         let of_one = clients().filter(|other| other.shares_host(client)).count();
@@ -223,7 +223,7 @@ impl Tftp {
 
     fn begin(&mut self, now: Instant, (client, to): (Client, SocketAddr), request: &Request<'_>, write: bool) {
         if self.is_repeated(&client, request.whole, write) {
-            // it asks again because our answer is late; that is sent again in time
+            // a retransmitted request; the answer has its own timer
             return;
         }
         let reads = self.transfers.iter().filter(|(_, it)| it.client.is(&client)).map(|(file, _)| *file);
@@ -245,7 +245,7 @@ impl Tftp {
         let local = SocketAddr::new(to.ip(), self.free_port());
         let options = request.options.granted(self.most);
         if write {
-            // one block at a time: what is acknowledged is written
+            // one block at a time: it is written before it is acknowledged
             let options = Options { window: None, ..options };
             let upload = Upload::new(now, (client, local), request.whole, (options, request.size.unwrap_or(0)));
             self.uploads.insert(self.files, upload);
@@ -301,7 +301,7 @@ impl Tftp {
         self.send(now, file);
     }
 
-    /// These bytes were read from `offset` on, or nothing could be.
+    /// These bytes were read from `offset` on, or reading failed.
     pub fn handle_data(&mut self, now: Instant, file: u64, offset: u64, bytes: Option<Vec<u8>>) {
         let Some(transfer) = self.transfers.get_mut(&file).filter(|it| it.state == State::Reading) else { return };
         if offset != (transfer.next - 1) * transfer.options.block_len() as u64 {
@@ -317,7 +317,7 @@ impl Tftp {
         self.send(now, file);
     }
 
-    /// What was to be written is written, or could not be.
+    /// Bytes were written, or could not be.
     pub fn handle_written(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
         match (self.uploads.get_mut(&file), done) {
             (Some(upload), Ok(())) => self.outputs.extend(upload.written(now, file)),
@@ -326,7 +326,7 @@ impl Tftp {
         }
     }
 
-    /// A file has its name, or cannot have it.
+    /// A file was renamed, or could not be.
     pub fn handle_kept(&mut self, now: Instant, file: u64, done: Result<(), Fault>) {
         match (self.uploads.get_mut(&file).filter(|it| it.state == upload::State::Naming), done) {
             (Some(upload), Ok(())) => {
@@ -351,7 +351,7 @@ impl Tftp {
         self.outputs.push_back(Output::Read { file, offset, len });
     }
 
-    /// Sends what is under way.
+    /// Sends the window, or the options.
     fn send(&mut self, now: Instant, file: u64) {
         let Some(transfer) = self.transfers.get_mut(&file) else { return };
         transfer.wait(now);
@@ -410,7 +410,7 @@ impl Tftp {
         self.transfers.values().filter_map(|transfer| transfer.until).chain(writing).min()
     }
 
-    /// Sends again what was not acknowledged, and gives up clients that are gone and files that do not come.
+    /// Retransmits, and gives up clients that are gone and file operations that take too long.
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |transfer: &Transfer| transfer.until.is_some_and(|until| until <= now);
         let late: Vec<u64> = self.transfers.iter().filter(|(_, it)| due(it)).map(|(file, _)| *file).collect();

@@ -1,17 +1,16 @@
 //! UDP and pings through the gateway: a port of a guest (or the identifier of its pings) is a socket of the host.
 //!
 //! # Theory of operation
-//! A guest's port keeps its socket whomever it talks to (RFC 4787, REQ-1), and hears whom it has talked to, from
-//! whatever port they answer (REQ-8): a TFTP server answers from another one. A socket that rests for long is closed; when
-//! there are too many, the one that rests longest is, of the port of the switch that has most, or has its share.
+//! A guest's port keeps one socket for all its peers (RFC 4787, REQ-1: endpoint-independent mapping), and hears each
+//! peer from any port (REQ-8: address-dependent filtering): a TFTP server answers from another one. An idle socket is
+//! closed; when there are too many, the longest idle one is, of the port of the switch that has most, or has its share.
 //!
 //! A socket belongs to the address *and* the MAC that it was opened for, and what comes goes to that MAC. Nothing
-//! acknowledges a datagram, so nothing would show that another station may have the socket: one that sends from the same
-//! address gets a socket of its own, and neither hears nor speaks for the first.
+//! acknowledges a datagram, so nothing would show that another station may have the socket: one that sends from the
+//! same address gets a socket of its own, and neither hears nor speaks for the first.
 //!
-//! What a guest sends goes to the socket at once, with as many hops as it has left, so that routers beyond tell of
-//! themselves when they are traced; what the host receives is fetched when there is room for frames, a
-//! bounded number in a turn.
+//! A guest's datagrams go to the socket at once, with the rest of their hop limit, so that traceroute sees the routers
+//! beyond. Datagrams that the host received are read when there is room for frames, a bounded number in a turn.
 
 use super::icmp;
 use super::packet::{self, Headers, Packet, UDP, unfinished};
@@ -30,9 +29,9 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 
-/// A socket that nothing came through ends after this long (RFC 4787, REQ-5: not below two minutes).
+/// An idle UDP mapping ends after this long (RFC 4787, REQ-5: not below two minutes).
 const UDP_IDLE: Duration = Duration::from_secs(180);
-/// RFC 5508, REQ-2: not below a minute.
+/// The same of an ICMP query mapping (RFC 5508, REQ-2: not below a minute).
 const ECHO_IDLE: Duration = Duration::from_secs(60);
 /// Addresses that one socket hears.
 const PEERS: usize = 64;
@@ -43,22 +42,22 @@ const LONGEST: usize = 65_535;
 /// Bytes of a UDP header, and of an echo message before its data.
 const HEADER: usize = 8;
 
-/// What a socket stands for, and whose it is. The port of an echo is its identifier.
+/// A socket's guest: the protocol, its address and port (of an echo: the identifier), and its MAC.
 type Key = (Datagrams, SocketAddr, Mac);
 
 struct Flow {
     key: Key,
-    /// Where it was opened from, and whom it counts for.
+    /// The port of the switch that it was opened from, and counts for.
     ingress: Ingress,
-    /// Where its guest is.
+    /// The port of the switch where its guest is.
     at: Ingress,
     socket: SocketId,
-    /// Whom the guest has talked to, by the addresses that it knows; the last one first.
+    /// Peers of the guest, by the addresses that it knows; the last one first.
     peers: VecDeque<IpAddr>,
     readable: bool,
     /// The hop limit of its datagrams.
     hops: u8,
-    /// They are not to be fragmented, as the guest has sent them.
+    /// Their don't-fragment bit, as the guest set it.
     whole: bool,
     /// Bytes of the longest packet that its guest was sent.
     longest: usize,
@@ -136,7 +135,7 @@ impl Ports {
         }
     }
 
-    /// Whether a socket has something to be fetched.
+    /// Whether a socket is readable.
     pub fn is_ready(&self) -> bool {
         self.flows.waiting() > 0
     }
@@ -178,8 +177,8 @@ impl Ports {
         }
     }
 
-    /// The address beyond to which a packet leads; `None`: to none, which the guest was told. A peer that the flow knows
-    /// was looked at before.
+    /// The address beyond for a packet's destination; `None`: there is none, which ICMP told the guest unless it is no
+    /// packet for a gateway. Peers of the flow were checked before.
     fn way(&self, cx: &mut Cx, flow: Option<u32>, whom: Station, packet: &Packet<'_>) -> Option<IpAddr> {
         let known = flow.and_then(|index| self.flows.get(index));
         let way = match known.filter(|flow| flow.has_met(&packet.dst)) {
@@ -205,8 +204,8 @@ impl Ports {
         }
     }
 
-    /// Whether a packet that was too big was sent to `whom`: so long a one, for a socket of that very station, from one of
-    /// those that it has talked to. `None`: the station has no such socket.
+    /// Whether the packet that an ICMP "too big" quotes was sent to `whom`: by a peer of a socket of that very station,
+    /// which got a packet over the reported MTU. `None`: the station has no such socket.
     pub fn has_sent(&self, told: &TooBig<'_>, whom: Station) -> Option<bool> {
         let &[_, _, d0, d1, i0, i1, ..] = told.quote else { return Some(false) };
         let (kind, port) = if told.protocol == UDP { (Datagrams::Udp, [d0, d1]) } else { (Datagrams::Echo, [i0, i1]) };
@@ -220,7 +219,7 @@ impl Ports {
         let (socket, whom) = (flow.socket, flow.station());
         let mut sent = cx.host.send_to(socket, bytes, addr);
         if sent.as_ref().is_err_and(|error| is_passing(error.kind())) {
-            // It may be an earlier datagram's error, which whatever comes next is told of.
+            // The error may be an earlier datagram's: a socket reports it at the next call.
             self.tell_refusals(cx, index);
             sent = cx.host.send_to(socket, bytes, addr);
         }
@@ -229,7 +228,7 @@ impl Ports {
             Err(ErrorKind::HostUnreachable) => Refusal::Host,
             Err(ErrorKind::NetworkUnreachable) => Refusal::Network,
             Err(ErrorKind::PermissionDenied) => Refusal::Prohibited,
-            // It may be too long: how long it may be is told as what comes back is.
+            // It may exceed the path MTU: the error queue tells that as it does ICMP errors.
             Err(_) if self.tell_refusals(cx, index) => return,
             Err(_) => {
                 cx.wire.stats.host += 1;
@@ -303,7 +302,7 @@ impl Ports {
         true
     }
 
-    /// Tells a guest what did not arrive. Returns whether there was anything.
+    /// Sends a guest ICMP errors for datagrams that did not arrive. Returns whether there were any.
     fn tell_refusals(&mut self, cx: &mut Cx, index: u32) -> bool {
         let Some(flow) = self.flows.get(index) else { return false };
         let mut told = false;
@@ -314,7 +313,7 @@ impl Ports {
         told
     }
 
-    /// Fetches what has come, as long as there is room in `out`.
+    /// Reads datagrams, as long as there is room in `out`.
     pub fn work(&mut self, cx: &mut Cx, out: &mut Batch) {
         for _ in 0..self.flows.waiting() {
             if !has_room(out) {
@@ -345,7 +344,7 @@ impl Ports {
         }
     }
 
-    /// Ends what has rested too long.
+    /// Closes idle sockets.
     pub fn handle_timeout(&mut self, now: Instant, host: &mut dyn Outside) {
         while let Some(index) = self.flows.pop_due(now) {
             self.remove(index, host);
@@ -365,8 +364,7 @@ pub(super) fn is_passing(kind: ErrorKind) -> bool {
     )
 }
 
-/// What a packet is: its kind, the port or identifier that it comes from, the port that it goes to, and what to hand to
-/// the socket.
+/// Reads a UDP or echo header: the kind, source port (or identifier), destination port, and payload for the socket.
 fn read<'a>(packet: &Packet<'a>) -> Option<(Datagrams, u16, u16, &'a [u8])> {
     let (&[a0, a1, b0, b1, c0, c1, _, _], data) = packet.payload.split_first_chunk::<HEADER>()?;
     if packet.protocol != UDP {
@@ -380,8 +378,7 @@ fn read<'a>(packet: &Packet<'a>) -> Option<(Datagrams, u16, u16, &'a [u8])> {
     Some((Datagrams::Udp, from, to, data.get(..length)?))
 }
 
-/// Gives a guest a datagram that came from `from`. `false`: it has not talked to whom it is from, who is not to keep its
-/// port alive either.
+/// Gives a guest a datagram from `from`. `false`: `from` is no peer of its, and does not keep the mapping alive either.
 fn deliver(flow: &mut Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wire: &mut Wire, out: &mut Batch) -> bool {
     let ((kind, guest, _), whom) = (flow.key, flow.station());
     let Some(from) = wire.seen_as(from).filter(|from| flow.has_met(&from.ip())) else {
@@ -405,7 +402,7 @@ fn deliver(flow: &mut Flow, bytes: &mut [u8], from: SocketAddr, number: u32, wir
     true
 }
 
-/// Bytes of the IP header in front of what goes to `addr`.
+/// Bytes of the IP header of packets to `addr`.
 fn ip_header(addr: &IpAddr) -> usize {
     if addr.is_ipv4() { 20 } else { 40 }
 }

@@ -1,9 +1,9 @@
 //! Forwards: addresses of the host that lead to guests.
 //!
 //! # Theory of operation
-//! Clients are not taken before it is known where the guest is: they wait in the host's own queue while the guest is asked
-//! for. If it does not answer they are turned away. A connection comes to the guest from the gateway's address and a port
-//! of its own, for TCP and UDP alike, so a guest needs no route to answer it.
+//! Clients are accepted when the guest's MAC is known: until then they wait in the host's backlog while ARP or ND asks
+//! for it. If the guest does not answer they are turned away. A connection comes to the guest from the gateway's
+//! address and a port of its own, for TCP and UDP alike, so a guest needs no route to answer it.
 
 use super::datagram::{is_passing, send_udp};
 use super::packet::{Packet, TCP, UDP};
@@ -24,7 +24,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-/// How long a guest may take to say where it is.
+/// How long a guest may take to answer ARP or ND.
 const SEARCH: Duration = Duration::from_secs(3);
 /// A client of a UDP forward is forgotten after this long without a datagram (RFC 4787, REQ-5).
 const IDLE: Duration = Duration::from_secs(180);
@@ -45,18 +45,18 @@ struct Listener {
     readable: bool,
     /// Since when the guest is being asked for.
     searching: Option<Instant>,
-    /// The host had no descriptors: when it is asked again, as nobody tells when it has some.
+    /// The host had no descriptors: when to accept again, as no event tells that some are free.
     retry: Option<Instant>,
 }
 
-/// What a client of a UDP forward is known by: whom it has asked, from where, and at which address of the host, where
+/// A client of a UDP forward: the host's socket, the client's address, and the host's address that it sent to, where
 /// there are several. It is answered from there.
 type Key = (SocketId, SocketAddr, Option<IpAddr>);
 
 /// A client of a UDP forward.
 struct Client {
     guest: SocketAddr,
-    /// Where the guest is, who alone answers.
+    /// The guest's MAC; only it may answer.
     mac: Mac,
     port: u16,
     active: Instant,
@@ -88,7 +88,7 @@ impl Forwards {
         }
     }
 
-    /// Leads what comes to `socket` to a guest.
+    /// Forwards connections or datagrams of `socket` to a guest.
     pub fn add(&mut self, socket: SocketId, forward: Forward) {
         self.listeners.push(Listener { socket, forward, readable: false, searching: None, retry: None });
         self.buffer.resize(usize::from(u16::MAX), 0);
@@ -112,7 +112,7 @@ impl Forwards {
         self.listeners.iter().any(|listener| listener.readable && !waits(listener))
     }
 
-    /// The guest to which a packet leads whose destination is a forward's address of the host.
+    /// The guest behind the forward whose host address is the packet's destination.
     pub fn behind(&self, packet: &Packet<'_>, wire: &Wire, host: &mut dyn Outside) -> Option<IpAddr> {
         let protocol = match packet.protocol {
             TCP => Protocol::Tcp,

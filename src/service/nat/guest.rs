@@ -40,7 +40,7 @@ pub(super) fn hear(
     hear_from(WHOM, nat, now, dst, addrs, (protocol, hops), parts, host);
 }
 
-/// The same of any station.
+/// The same for any station.
 #[allow(clippy::too_many_arguments)] // what a frame is made of
 pub(super) fn hear_from(
     whom: Station,
@@ -63,7 +63,7 @@ pub(super) fn hear_from(
     nat.handle_frame(now, Arrived { ingress: whom.ingress, frame: &frame, offload }, host);
 }
 
-/// What the gateway sends at this instant: to which MAC, EtherType, and what follows.
+/// Frames that the gateway sends at this instant: destination MAC, EtherType, payload.
 pub(super) fn said(nat: &mut Nat, now: Instant, host: &mut Script) -> Vec<(Mac, u16, Vec<u8>)> {
     let frames = crate::service::script::sent(nat, now, host);
     let views = frames.iter().map(|frame| Ethernet::new(frame).unwrap());

@@ -30,8 +30,8 @@ fn refuse_as(wire: &mut Wire, whom: Station, addrs: (IpAddr, IpAddr), refusal: R
     send(wire, whom.mac, addrs, &mut message);
 }
 
-/// Tells a guest what the host was told of a datagram, in the name of who told it: a router on the way shows itself. The
-/// datagram is not at hand any more, so its headers are written again.
+/// Passes on an ICMP error that the host got for a datagram, with the sender's address: a router on the way shows
+/// itself. The datagram is not at hand any more, so its headers are written again.
 pub(super) fn pass_on(wire: &mut Wire, whom: Station, (kind, guest): (Datagrams, SocketAddr), refused: Refused) {
     let Some(to) = wire.seen_as(refused.to) else { return };
     let by = refused.by.and_then(|by| wire.seen_as(SocketAddr::new(by, 0))).map(|by| by.ip());

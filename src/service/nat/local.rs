@@ -1,8 +1,8 @@
-//! What the gateway itself serves: questions of guests to its addresses, or to all, go to its [`Servers`] before anything
-//! is translated.
+//! Servers of the gateway's own: packets to its addresses, multicast and broadcast go to its [`Servers`] before any
+//! translation.
 //!
-//! A server sees the payload of a datagram, and says payloads. Here they get their headers, and wait a moment where it is
-//! not known yet who has the address that they go to.
+//! A server takes and gives payloads of datagrams. Here they get their headers, and wait a moment for ARP or ND where
+//! the destination's MAC is not known yet.
 
 use super::datagram::send_udp;
 use super::icmp;
@@ -38,17 +38,17 @@ const HEADER: usize = 8;
 #[derive(Default)]
 pub(super) struct Local {
     servers: Option<Box<dyn Servers>>,
-    /// Answers whose host's MAC is being asked for, and since when.
+    /// Answers that wait for ARP or ND, and since when.
     waiting: VecDeque<(Instant, Answer)>,
     /// When these are looked at again.
     again: Option<Instant>,
-    /// A server may have something to say.
+    /// A server may have an answer.
     ready: bool,
     number: u32,
 }
 
 impl Local {
-    /// From now on these are asked.
+    /// Sets the servers.
     pub fn set(&mut self, servers: Box<dyn Servers>, endpoint: &mut Endpoint) -> Result<()> {
         if let Some(port) = servers.stream_port() {
             endpoint.listen(port, BACKLOG)?;
@@ -95,7 +95,7 @@ impl Local {
         self.servers.as_ref().map_or(0, |servers| servers.malformed())
     }
 
-    /// Whether anybody is interested in what is sent to groups.
+    /// Whether a server listens to multicast and broadcast.
     pub fn hears_groups(&self) -> bool {
         self.servers.is_some()
     }
@@ -139,7 +139,7 @@ impl Local {
         taken
     }
 
-    /// Whether a server has something to say.
+    /// Whether a server may have an answer.
     pub fn is_ready(&self) -> bool {
         self.ready
     }
@@ -233,7 +233,7 @@ fn question<'a>(from: Station, packet: &Packet<'a>) -> Option<Question<'a>> {
     })
 }
 
-/// Whose a group's frames are (of IPv4: RFC 1112, 6.4), and a broadcast's.
+/// The MAC of a multicast (of IPv4: RFC 1112, 6.4) or broadcast address.
 fn group(dst: IpAddr) -> Option<Mac> {
     match dst {
         IpAddr::V4(dst) if dst.is_broadcast() => Some(Mac::BROADCAST),

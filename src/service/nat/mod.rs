@@ -1,10 +1,10 @@
 //! `nat:`: the way out. A gateway on the switch whose connections beyond are ordinary sockets of the host.
 //!
 //! # Theory of operation
-//! Towards the switch the gateway is an [`Endpoint`], which answers ARP, neighbour discovery and pings. What a guest sends
-//! through it is taken apart here: TCP connections end in a small TCP of the gateway's own (`tcp`), UDP and pings are
-//! handed on by datagram (`datagram`), and what the host cannot do is answered as a router would, by ICMP (`icmp`).
-//! Questions to the gateway itself, such as DHCP's, go to its [`Servers`] (`local`).
+//! Towards the switch the gateway is an [`Endpoint`], which answers ARP, neighbour discovery and pings. Traffic through
+//! it is taken apart here: TCP connections end in a small TCP of the gateway's own (`tcp`), UDP and pings are handed on
+//! by datagram (`datagram`), and a failure of the host is answered as a router would, by ICMP (`icmp`). Questions to
+//! the gateway itself, such as DHCP's, go to its [`Servers`] (`local`).
 //!
 //! ```text
 //!  guests ── frames ── Nat ─┬─ Endpoint   ARP, ND, pings to the gateway
@@ -26,8 +26,8 @@
 //!   Connection::next    says which bytes leave; Flow::emit writes their headers and them into the port's batch
 //! ```
 //!
-//! Nothing here waits or touches a descriptor: sockets are the [`Outside`]'s, who also tells what has become of them. A frame
-//! or an event does a bounded amount of work; what moves many bytes has its turn in [`Nat::poll_transmit`].
+//! Nothing here blocks or touches a descriptor: sockets are the [`Outside`]'s, which also reports their events. A frame
+//! or an event does a bounded amount of work; bulk transfer takes turns in [`Nat::poll_transmit`].
 
 mod datagram;
 mod forward;
@@ -66,7 +66,7 @@ use wire::{Cx, Wire, has_room};
 
 /// The window of connections that end in the endpoint, those to the servers.
 const WINDOW: usize = 64 << 10;
-/// Who take turns at beginning with a batch: TCP, datagrams, forwards with the servers, and what waits with the endpoint.
+/// Parts that take turns at filling a batch first: TCP, datagrams, forwards with the servers, and the endpoint's queue.
 const PARTS: u8 = 4;
 
 /// See the module.
@@ -78,14 +78,14 @@ pub struct Nat {
     forwards: forward::Forwards,
     reassembly: reassembly::Reassembly,
     local: local::Local,
-    /// Of the next packet that the gateway itself sends in fragments.
+    /// Identification of the gateway's own next fragmented packet.
     number: u32,
-    /// Who began with the last batch.
+    /// The part that began with the last batch.
     first: u8,
-    /// That batch was full, perhaps before everybody had a turn.
+    /// The last batch was full, perhaps before every part had a turn.
     full: bool,
     told: report::Told,
-    /// The version of the leases that were given to be kept last.
+    /// The version of the leases that were last given to be stored.
     saved: u64,
 }
 
@@ -93,7 +93,7 @@ impl Nat {
     /// The gateway of the port `spec`, whose kind is `nat`. `seed` is a number that nobody can guess.
     ///
     /// # Errors
-    /// Of class usage, for addresses that cannot work.
+    /// Class usage: addresses that cannot work.
     pub fn new(spec: &PortSpec, nat: &config::Nat, seed: u64) -> Result<Self> {
         let mut config = EndpointConfig::new(nat.mac(), nat.addrs());
         config.seed = seed;
@@ -123,7 +123,7 @@ impl Nat {
     /// The same with its servers, and with all that it obtains from the host.
     ///
     /// # Errors
-    /// As [`Nat::new`], and what cannot be opened.
+    /// As [`Nat::new`], and failures to open.
     pub fn serving(
         spec: &PortSpec,
         nat: &config::Nat,
@@ -160,12 +160,12 @@ impl Nat {
         Ok(gateway)
     }
 
-    /// Leads what comes to `socket`, which listens, to a guest.
+    /// Forwards connections or datagrams of `socket`, which listens, to a guest.
     pub fn add_forward(&mut self, socket: SocketId, forward: Forward) {
         self.forwards.add(socket, forward);
     }
 
-    /// What guests ask of the gateway's addresses, or of all, goes to these first.
+    /// Sets the servers: packets to the gateway's addresses, multicast and broadcast go to these first.
     ///
     /// # Errors
     /// The port of its streams is none.
@@ -183,7 +183,7 @@ impl Nat {
         self.local.leases_version()
     }
 
-    /// What it has counted.
+    /// Its counters.
     pub fn stats(&self) -> Stats {
         let Stats { foreign, ignored, overrun, malformed, .. } = self.wire.stats;
         Stats {
@@ -195,7 +195,7 @@ impl Nat {
         }
     }
 
-    /// What there is now.
+    /// Its present flows, by protocol.
     pub fn flows(&self) -> Flows {
         Flows {
             tcp: self.tcp.len(),
@@ -205,8 +205,7 @@ impl Nat {
         }
     }
 
-    /// Takes the datagrams, one by one, of a frame that stands for several: a server, and the client of a forward, take
-    /// each for itself.
+    /// Takes a UDP GSO frame apart into its datagrams: servers and clients of forwards take them one by one.
     fn handle_segments(&mut self, now: Instant, arrived: Arrived<'_>, host: &mut dyn Outside) {
         let Arrived { ingress, frame, offload } = arrived;
         let each = |parts: &[&[u8]]| {
@@ -245,7 +244,7 @@ impl Nat {
         }
         if !self.wire.is_guest(packet.src) || whom.mac.is_group() {
             self.wire.stats.foreign += 1;
-            // An address of a prefix that is none any more: the host is to take another one (RFC 7084, L-14).
+            // The source's prefix is not valid any more: the guest is to take another address (RFC 7084, L-14).
             if packet.src.is_ipv6() && beyond(&self.wire) && !whom.mac.is_group() && packet.may_be_told() {
                 icmp::refuse(&mut self.wire, whom, packet.src, Refusal::Source, packet.whole);
             }
@@ -270,14 +269,14 @@ impl Nat {
         self.translate(now, whom, packet, offload, host);
     }
 
-    /// A router behind the switch, or whoever has the end of a line, has dropped a packet to a guest that was too big for
-    /// what is behind. `false`: it is not known to be one of ours.
+    /// ICMP "too big" from a router behind the switch, or from the end of a line, for a packet to a guest. `false`: the
+    /// packet is not known to be one of ours.
     fn handle_too_big(&mut self, told: &TooBig<'_>, whom: Station) -> bool {
         if !self.wire.is_guest(told.dst) {
             return false;
         }
         let is_on_the_way = |there: Option<Station>| there.is_some_and(|there| whom.is_on_the_way_to(&there));
-        // What a server of the gateway's own says is of no flow: then it is who has the address.
+        // An answer of the gateway's own servers is of no flow: then the neighbour table decides.
         let has_address = is_on_the_way(self.endpoint.station(told.dst));
         let known = match told.protocol {
             TCP => (has_address || is_on_the_way(self.tcp.station_of(told))) && self.tcp.handle_too_big(told),
@@ -289,7 +288,7 @@ impl Nat {
         known
     }
 
-    /// Takes a whole packet of a guest that leads out, or to the host.
+    /// Takes an unfragmented packet of a guest to the world or to the host.
     fn translate(&mut self, now: Instant, whom: Station, packet: Packet<'_>, offload: Offload, host: &mut dyn Outside) {
         if !packet.checksum_fits(offload.checksum) {
             self.wire.stats.malformed += 1;
@@ -323,8 +322,8 @@ impl Nat {
         }
     }
 
-    /// Whether a packet of a guest behind an isolated port leads, by a forward's address of the host, to a guest behind
-    /// another one. Where that is not known yet it is taken to be so, and the guest is asked for: the packet comes again.
+    /// Whether a packet from an isolated port leads, through a forward, to a guest behind another one. Until the
+    /// guest's port is known the answer is yes, and ARP or ND asks for it: the sender retransmits.
     fn reaches_isolated(&mut self, now: Instant, whom: Station, packet: &Packet<'_>, host: &mut dyn Outside) -> bool {
         let Some(guest) = self.forwards.behind(packet, &self.wire, host) else { return false };
         let there = self.endpoint.neighbour(now, guest).and_then(|_| self.endpoint.station(guest));
@@ -357,7 +356,7 @@ impl Service for Nat {
         let ip = matches!(ether_type, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) && view.is_untagged();
         let own = view.destination() == self.wire.mac;
         if !ip || !(own || (view.destination().is_group() && self.local.hears_groups())) {
-            // The endpoint looks whether it is meant.
+            // The endpoint checks the destination.
             return self.endpoint.handle_frame_from(now, ingress, frame);
         }
         match Packet::read(ether_type, view.payload()).and_then(Packet::carried) {
@@ -371,7 +370,7 @@ impl Service for Nat {
         }
     }
 
-    /// It is asked whether the connections of those who were there live.
+    /// Guests behind these ports get keep-alive probes.
     fn handle_departures(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
         self.tcp.doubt(now, ports);
     }
@@ -405,8 +404,8 @@ impl Service for Nat {
         self.local.handle_timeout(now, host);
     }
 
-    /// Moves bytes between guests and the host, and puts frames into `out`, as many as fit. Whoever begins may fill it
-    /// alone, so each time it is another.
+    /// Moves bytes between guests and the host, and puts frames into `out`, as many as fit. The first part may fill it
+    /// alone, so each time another one is first.
     fn poll_transmit(&mut self, now: Instant, host: &mut dyn Outside, out: &mut Batch) -> bool {
         self.wire.set_now(now);
         self.first = (self.first + 1) % PARTS;
@@ -441,7 +440,7 @@ impl Service for Nat {
         true
     }
 
-    /// What guests have said last still leaves.
+    /// Bytes of guests that have sent their FIN still leave.
     fn unsent(&self, _: &dyn Outside) -> Vec<Unsent> {
         let bytes = self.tcp.last_words();
         let unsent = Unsent { from: "a gateway".to_owned(), bytes, taken: true };

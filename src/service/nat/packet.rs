@@ -1,8 +1,7 @@
-//! What the gateway does with IP packets of either family beyond reading them ([`Packet`]) and writing their headers
-//! ([`Headers`]): it makes fragments.
+//! IP fragmentation, of either family; [`Packet`] reads packets, and [`Headers`] writes their headers.
 //!
-//! TCP and UDP checksums are left to whoever sends the frame ([`Checksum::Partial`]): a TAP's kernel does it for nothing, and
-//! the switch for ports that cannot.
+//! TCP and UDP checksums are left to whoever sends the frame ([`Checksum::Partial`]): a TAP's kernel does it for
+//! nothing, and the switch for ports that cannot.
 
 pub(super) use crate::wire::headers::{Headers, MacPair, pseudo};
 pub(super) use crate::wire::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, ICMPV4, ICMPV6, Packet, TCP, UDP};
@@ -10,10 +9,10 @@ pub(super) use crate::wire::ip::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, ICMPV
 use crate::wire::{Checksum, Offload};
 use std::net::IpAddr;
 
-/// The shortest fragments of IPv4 that are made: what every host takes (RFC 791, 3.2). Routers may cut them again.
+/// The shortest MTU to fragment IPv4 for: every host takes such packets (RFC 791, 3.2). Routers may cut them again.
 const SHORTEST: usize = 576;
 
-/// What has to be done to a frame whose transport header begins at `start` and has its checksum field at `offset`.
+/// The offload of a frame with a partial checksum: transport header at `start`, checksum field at `offset` within it.
 pub(super) fn unfinished(start: usize, offset: u16) -> Offload {
     Offload { checksum: Checksum::Partial { start: start as u16, offset }, ..Offload::NONE }
 }

@@ -1,9 +1,9 @@
-//! Puts datagrams of guests together that come as fragments (RFC 791, 3.2; RFC 8200, 4.5).
+//! Reassembly of fragmented datagrams of guests (RFC 791, 3.2; RFC 8200, 4.5).
 //!
-//! Fragments wait, in the order in which their datagrams began, until their datagram is whole, too old, or memory is needed
-//! for a newer one: then the oldest goes of the port of the switch that holds most. Fragments that overlap, or that contradict
-//! each other, end their datagram; the very same one once more does not (RFC 5722, 4). One station's fragments never meet
-//! another's, whatever address they have.
+//! Fragments wait, in the order in which their datagrams began, until their datagram is whole, too old, or memory is
+//! needed for a newer one: then the port of the switch that holds most loses its oldest. Fragments that overlap or
+//! contradict each other end their datagram; an exact duplicate does not (RFC 5722, 4). Fragments of two stations are
+//! never put together, whatever address they have.
 
 use super::icmp::QUOTE;
 use super::packet::Packet;
@@ -53,7 +53,7 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// As if it had come unfragmented.
+    /// The packet, as if it had come unfragmented.
     pub fn packet(&self) -> Packet<'_> {
         Packet {
             src: self.key.src,

@@ -1,4 +1,4 @@
-//! What the gateway tells of itself: its flows, what it has counted, and the leases of its segment.
+//! The gateway's report: its flows, its counters, and the leases of its segment.
 
 use super::stats::{Flows, Stats};
 use super::{Instant, Nat};
@@ -6,10 +6,10 @@ use crate::service::report::{Figures, Leased, Report, Show, Shown};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What was told last.
+/// The last report.
 #[derive(Clone, Default)]
 pub(super) struct Told {
-    /// Nothing until there was a flow.
+    /// `None` until there was a flow.
     counted: Option<(Flows, Stats)>,
     leases: Arc<[Leased]>,
     /// Their version.
@@ -17,8 +17,7 @@ pub(super) struct Told {
 }
 
 impl Nat {
-    /// What there is to tell of it, when that has changed. A lease is told with the end that it has by `wall`, the clock
-    /// of people.
+    /// A new report, if something has changed. Leases have their end by `wall`, the wall clock.
     pub(super) fn tell(&mut self, now: Instant, wall: fn() -> SystemTime) -> Option<Report> {
         let (counted, version) = ((self.flows(), self.stats()), self.leases_version());
         let leased = version != self.told.version;

@@ -1,4 +1,4 @@
-//! What the gateway counts: what it made, and why it did not take what it did not take.
+//! Counters of the gateway: flows begun, and packets dropped by reason.
 
 /// Counters since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -11,24 +11,25 @@ pub struct Stats {
     pub echo: u64,
     /// Packets whose lengths or checksums are wrong.
     pub malformed: u64,
-    /// Packets that are of no guest's address.
+    /// Packets whose source is no guest's address.
     pub foreign: u64,
-    /// Packets of a protocol that is not translated, to nobody, at their last hop, or of fragments that did not become whole.
+    /// Packets of a protocol that is not translated, to nobody, with hop limit 1, or of datagrams that did not become
+    /// whole.
     pub ignored: u64,
-    /// Packets that were not to leave.
+    /// Packets to destinations that are forbidden.
     pub forbidden: u64,
-    /// Flows that were refused, or took another's place, because there were as many as there may be, or as one guest may
-    /// have.
+    /// Flows that were refused, or took another's place, because there were as many as there may be, or as one guest
+    /// may have.
     pub flows: u64,
     /// Bytes of guests that found no memory; they are sent again.
     pub memory: u64,
     /// Frames for guests, and questions to the gateway's servers, that were lost because too many waited.
     pub overrun: u64,
-    /// What the host could not do: no descriptors, no buffers.
+    /// Failures of the host: no descriptors, no buffers.
     pub host: u64,
 }
 
-/// What there is at a time.
+/// Present flows, and their memory.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Flows {
     /// TCP connections, in whatever state.

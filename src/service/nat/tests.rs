@@ -1,4 +1,4 @@
-//! The gateway under a clock of its own: what ends by itself, and how much there can be.
+//! The gateway under a virtual clock: timeouts and limits.
 
 mod path;
 mod separation;
@@ -26,10 +26,10 @@ pub(super) struct Bench {
     pub nat: Nat,
     pub host: Script,
     pub now: Instant,
-    /// Who sends: by which address, and from where.
+    /// The sender: its address, and its station.
     pub guest: &'static str,
     pub whom: Station,
-    /// To whom.
+    /// The destination.
     pub far: &'static str,
 }
 
@@ -54,7 +54,7 @@ impl Bench {
         self.packet(UDP, &[&port.to_be_bytes(), &[0, 9, 0, 12, 0, 0], b"data"]);
     }
 
-    /// The same, in a packet that may be cut.
+    /// The same, in a packet that may be fragmented.
     pub fn datagram_may_be_cut(&mut self, port: u16) {
         let addrs = (self.guest.parse().unwrap(), self.far.parse().unwrap());
         let fragment = Fragment { id: 7, offset: 0, more: false };
@@ -71,13 +71,13 @@ impl Bench {
         self.packet(TCP, &[&head, &seq, &ack, &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0], payload]);
     }
 
-    /// The guest says where it is.
+    /// The guest announces its MAC by ARP.
     pub fn appear(&mut self) {
         self.announce();
         self.said();
     }
 
-    /// Whoever sends says that 10.0.2.15 is his.
+    /// The sender claims 10.0.2.15 by ARP.
     pub fn announce(&mut self) {
         let mac = self.whom.mac.0;
         let arp = [&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &mac[..], &[10, 0, 2, 15], &[0; 6], &[10, 0, 2, 2]].concat();
@@ -94,13 +94,13 @@ impl Bench {
         }
     }
 
-    /// A SYN to a port of whom is spoken to.
+    /// A SYN to a port of the destination.
     pub fn segment_to(&mut self, to: u16, from: u16) {
         let head = [from.to_be_bytes(), to.to_be_bytes()].concat();
         self.packet(TCP, &[&head, &[0; 8], &[0x50, SYN, 0xff, 0xff, 0, 0, 0, 0]]);
     }
 
-    /// A datagram to a port of whom is spoken to.
+    /// A datagram to a port of the destination.
     pub fn datagram_to(&mut self, to: u16, from: u16) {
         self.packet(UDP, &[&from.to_be_bytes(), &to.to_be_bytes(), &[0, 12, 0, 0], b"data"]);
     }
@@ -111,7 +111,7 @@ impl Bench {
         self.whom = Station { mac: Mac([2, 0, 0x5e, 0, 0x53, last]), ingress };
     }
 
-    /// What comes to the guest, by the IP packets.
+    /// IP packets to the guest.
     pub fn said(&mut self) -> Vec<Vec<u8>> {
         let frames = said(&mut self.nat, self.now, &mut self.host).into_iter();
         frames.filter(|(_, kind, _)| *kind == 0x0800).map(|(.., packet)| packet).collect()
@@ -169,7 +169,7 @@ fn what_rests_ends() {
     bench.pass(360);
     assert_eq!((bench.nat.flows().tcp, bench.nat.flows().udp), (1, 0));
     for seconds in (420..=7439).step_by(60) {
-        // a guest that is asked whether it is there
+        // a guest that gets keep-alive probes
         if !bench.pass(seconds).is_empty() {
             bench.segment(2000, (1, ack), ACK, &[]);
         }
@@ -181,7 +181,7 @@ fn what_rests_ends() {
     assert!(said.iter().any(|packet| packet[33] & RST != 0), "the guest is told");
 }
 
-/// What one port may have of so many.
+/// The share of one port.
 const fn share(most: usize) -> usize {
     most / 8 * 7
 }
@@ -197,7 +197,7 @@ fn the_port_that_rests_longest_makes_room() {
         bench.datagram(1 + port);
         bench.now += Duration::from_millis(1);
     }
-    // the first is not the one that rests longest any more
+    // the first is not the longest idle one any more
     bench.datagram(1);
     bench.datagram(60_000);
     assert_eq!((bench.nat.flows().udp, bench.nat.stats().flows), (1 + usize::from(most), 1));
@@ -235,7 +235,7 @@ fn a_host_without_descriptors_is_not_asked_in_vain() {
     assert_eq!((bench.nat.flows(), bench.nat.stats().host), (Flows::default(), 2));
 }
 
-/// Hosts that take nothing hold what guests send, up to a limit of all together; others go on.
+/// Bytes for hosts that take nothing are held, up to a limit over all flows; other flows go on.
 #[test]
 fn what_stalled_flows_hold_is_bounded() {
     let mut bench = Bench::new();
@@ -318,7 +318,7 @@ fn exceeded(said: &[Vec<u8>]) -> usize {
     said.iter().filter(|packet| packet[9] == ICMPV4 && packet[20] == 11).count()
 }
 
-/// RFC 1122, section 3.2.2: no error about an error, nor about what goes to many.
+/// RFC 1122, section 3.2.2: no error about an error, nor about multicast or broadcast.
 #[test]
 fn whom_an_error_would_be_wrong_for_is_told_none() {
     let mut bench = Bench::new();
@@ -352,7 +352,7 @@ fn a_flood_is_told_of_now_and_then() {
     assert_eq!((told(0), told(9), told(100)), (50, 0, 10));
 }
 
-/// Only whom the guest has talked to keeps its port.
+/// Only peers of the guest keep its port alive.
 #[test]
 fn a_stranger_keeps_no_port() {
     for (from, ports) in [("198.51.100.7:9", 1), ("203.0.113.9:9", 0)] {

@@ -1,5 +1,5 @@
-//! What all flows share: the gateway's addresses, the way from a guest's address to the host's and back, and frames that
-//! wait to be sent.
+//! State that all flows share: the gateway's addresses, the translation of guests' addresses to the host's and back,
+//! and frames that wait to be sent.
 
 use super::packet::{Headers, MacPair};
 use super::stats::Stats;
@@ -16,10 +16,10 @@ use foldhash::fast::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Frames that wait at most; what comes on top is lost, as on any link.
+/// Frames that wait at most; further ones are dropped, as on any link.
 const OUTBOX: usize = 1024;
 
-/// What the parts of a gateway work with, for the time of a call.
+/// Context of a call into a part of the gateway.
 pub(super) struct Cx<'a> {
     pub now: Instant,
     pub host: &'a mut dyn Outside,
@@ -33,8 +33,8 @@ pub(super) enum Way {
     Out(IpAddr),
     /// Nowhere: it is not to leave.
     Forbidden,
-    /// To a link that is not this one (RFC 3927, 2.7): the guest is told at once, and need not wait. Clouds have their
-    /// metadata at such an address, and what was made to start there asks for it.
+    /// To an IPv4 link-local address (RFC 3927, 2.7): the guest gets an ICMP error at once, and need not wait. Cloud
+    /// images ask for their metadata at such an address.
     Nowhere,
     /// It is no packet for a gateway: to a neighbour, a group, or nobody.
     Astray,
@@ -53,11 +53,11 @@ pub(super) struct Wire {
     networks: Vec<Cidr>,
     host_loopback: bool,
     restrict: bool,
-    /// How often the guests behind each port are told what became of their packets.
+    /// Rate limit of ICMP errors to the guests behind each port.
     telling: HashMap<PortId, Allowance, RandomState>,
-    /// What routers behind the switch have said of the ways to guests.
+    /// Path MTUs to guests, as routers behind the switch reported them.
     paths: Paths,
-    /// When that which is being done happens.
+    /// The time of the present call.
     now: Instant,
     outbox: VecDeque<(Vec<u8>, Offload)>,
 }
@@ -85,7 +85,7 @@ impl Wire {
         }
     }
 
-    /// It is `now`, for whatever is done until this is said again.
+    /// Sets the time of the present call.
     pub fn set_now(&mut self, now: Instant) {
         self.now = now;
     }
@@ -100,7 +100,7 @@ impl Wire {
         self.paths.of(self.now, guest, whom).map_or(self.mtu, |told| self.mtu.min(told.into()))
     }
 
-    /// The way to `guest` by way of `whom` carries `mtu` bytes.
+    /// Notes the path MTU to `guest` by way of `whom`.
     pub fn note_path(&mut self, guest: IpAddr, whom: Station, mtu: u16) {
         self.paths.note(self.now, guest, whom, mtu);
     }
@@ -118,8 +118,8 @@ impl Wire {
         self.gateway(addr) == Some(addr) || self.resolver == Some(addr)
     }
 
-    /// Whether a guest can have this address. A link-local one is all that it has until it has made itself another; what
-    /// it sends is sent again by the host, so no packet of such a source leaves the link.
+    /// Whether a guest can have this address. A link-local one is allowed: a guest may have no other yet, and the host
+    /// sends its data from its own address, so no packet with a link-local source leaves the link.
     pub fn is_guest(&self, addr: IpAddr) -> bool {
         self.is_on_link(addr) && !self.owns(addr)
     }
@@ -151,14 +151,13 @@ impl Wire {
         if self.restrict { Way::Forbidden } else { Way::Out(dst) }
     }
 
-    /// Whether a packet to `dst` is a router's to pass on, and its hops to be counted: one that ends here, or leads nowhere,
-    /// is not.
+    /// Whether a packet to `dst` is forwarded, so that its hop limit counts: not one that ends here, or leads nowhere.
     pub fn passes_on(&self, dst: IpAddr) -> bool {
         !self.owns(dst) && matches!(self.way(dst), Way::Out(_) | Way::Forbidden)
     }
 
-    /// Where a packet to `dst` leads that begins a flow. Without `host-loopback` none leads to the host, by whatever
-    /// address: which ones it has is asked now, as they change.
+    /// Where the first packet of a flow to `dst` leads. Without `host-loopback` none leads to the host, by any of its
+    /// addresses: they are looked up now, as they change.
     pub fn way_of_new(&self, dst: IpAddr, host: &mut dyn Outside) -> Way {
         match self.way(dst) {
             Way::Out(addr) if !self.host_loopback && host.is_own(addr) => Way::Forbidden,

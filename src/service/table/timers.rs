@@ -1,11 +1,10 @@
 //! Deadlines of many flows: setting one later costs nothing, and only the first is ever looked at.
 //!
-//! A flow's deadline moves with every packet, mostly away. So a flow has one entry, which may be earlier than its
-//! deadline: when it comes up the flow is asked, and entered again if it was too early. Only a deadline that is earlier
-//! than the entry moves it.
+//! A flow's deadline moves with every packet, mostly to later. So a flow has one entry, which may be earlier than its
+//! deadline: when it comes up the deadline is checked, and the flow entered again if it was too early. Only a deadline
+//! that is earlier than the entry moves it.
 //!
-//! The entries of each port of the switch stand by themselves, too: so whose deadline is the first of one port's is found
-//! without a look at all flows.
+//! Entries are also kept by port of the switch: so a port's first deadline is found without a scan of all flows.
 
 use crate::frame::PortId;
 use crate::time::Instant;

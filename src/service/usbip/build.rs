@@ -1,6 +1,6 @@
-//! From the words of a configuration to devices and their drivers.
+//! Makes devices and their drivers from the configuration.
 //!
-//! What devices work with outside is obtained here, in their order.
+//! It opens their back ends, in the devices' order.
 
 use super::driver::{Disk, Driver, Script, SerialPort, Source};
 use super::watch::Foreign;
@@ -18,14 +18,14 @@ pub(super) fn foreign(usbip: &Usbip) -> Vec<Foreign> {
     usbip.imports.iter().zip(busids).map(|(import, busid)| Foreign::new(busid, import.clone())).collect()
 }
 
-/// The address of the machine that is served, too, if there is one.
+/// Listens on the machine's own address, too, if one is configured.
 pub(super) fn listen(name: &str, usbip: &Usbip, outside: &mut dyn Outside) -> Result<Option<SocketId>> {
     let Some(addr) = &usbip.listen else { return Ok(None) };
     let want = Want::Tcp { addr: addr.clone(), single: false, patience: usbip.patience() };
     obtain(name, "USB/IP", &want, outside).map(|(socket, _)| Some(socket))
 }
 
-/// Obtains what is wanted, and tells where it listens.
+/// Opens a back end, and logs its address if it listens.
 fn obtain(name: &str, what: &str, want: &Want, outside: &mut dyn Outside) -> Result<(SocketId, Found)> {
     let (socket, found) = outside.obtain(want)?;
     if let Some(addr) = found.listening() {
@@ -48,7 +48,7 @@ fn want(device: &UsbDevice) -> Option<Want> {
     }
 }
 
-/// Makes the devices and exports them. Gives the drivers of those that have something outside.
+/// Makes the devices and exports them. Gives the drivers of those with a back end.
 pub(super) fn export(server: &mut Server, name: &str, usbip: &Usbip, outside: &mut dyn Outside) -> Result<Vec<Driver>> {
     let mut drivers = Vec::new();
     for (device, busid) in usbip.devices.iter().zip(usbip.busids()) {
@@ -71,7 +71,8 @@ fn serial_number(name: &str, usbip: &Usbip, busid: &str) -> String {
     format!("{:016X}", fnv1a(&format!("{name} {addr} {busid}")))
 }
 
-/// FNV-1a, whose last step is spread over all bits as splitmix64 does, since texts that differ in one digit are the rule.
+/// FNV-1a with splitmix64's finalizer, which spreads the last step over all bits, as most texts differ in one digit
+/// only.
 fn fnv1a(text: &str) -> u64 {
     let hash = text
         .bytes()

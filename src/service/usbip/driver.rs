@@ -1,13 +1,14 @@
-//! What stands between a device and its back end: bytes of a serial port, blocks of a disk, lines of a script.
+//! Drivers between a device and its back end: bytes of a serial port, blocks of a disk, lines of a script.
 //!
-//! A driver holds no more than one [`WINDOW`] of bytes in each direction, whoever they came from: while the host reads
-//! nothing it reads nothing, and it takes from the device only what there is room for.
+//! A driver holds no more than one [`WINDOW`] of bytes in each direction, over all clients: while the host reads
+//! nothing it reads nothing, and it takes from the device no more than there is room for.
 
 use super::transport::CHUNK;
 use crate::codec::ByteQueue;
+use crate::service::allowance::Allowance;
 use crate::service::machine::Unsent;
 use crate::service::outside::{Outside, SocketId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::usb::class::cdc_acm::Line;
 use crate::usb::class::cdc_acm::serial_state::{RX_CARRIER, TX_CARRIER};
 use crate::usb::class::hid::ScriptError;
@@ -18,21 +19,21 @@ use std::io::ErrorKind;
 
 /// Bytes held in each direction.
 pub(super) const WINDOW: usize = 256 << 10;
-/// Reads of one stream in a round; then others have their turn.
+/// Reads of one stream in a round.
 const READS: usize = 2 * WINDOW / CHUNK;
 /// Bytes of a script's line; one that is longer is refused.
 const LINE: usize = 64 << 10;
 
-/// What a driver works with in one round.
+/// Context of a driver in one round.
 pub(super) struct Bench<'a> {
     pub now: Instant,
     pub server: &'a mut Server,
     pub outside: &'a mut dyn Outside,
-    /// Room for what is read.
+    /// Read buffer.
     pub buffer: &'a mut [u8],
-    /// Somebody has stopped who could have gone on.
+    /// A driver has used up its turn and has more to do.
     pub more: bool,
-    /// What was moved may have answered a URB, whose line then has something to say.
+    /// Bytes were moved, so that a URB may be complete and its line have a reply.
     pub moved: bool,
 }
 
@@ -44,8 +45,8 @@ pub(super) enum Driver {
 }
 
 impl Driver {
-    /// There is no host any more: what comes for it is forgotten, since a socket that is closed with bytes unread throws
-    /// away what is on its way to the other end.
+    /// The port is closed: bytes for the host are read and dropped, as closing a socket with unread bytes resets it,
+    /// and bytes on their way to the other end would be lost.
     pub fn close(&mut self) {
         if let Self::Serial(SerialPort { pipe, .. }) = self {
             pipe.forgets = true;
@@ -61,7 +62,7 @@ impl Driver {
         }
     }
 
-    /// Moves what can be moved.
+    /// Moves bytes between the device and its back end.
     pub fn work(&mut self, bench: &mut Bench) {
         match self {
             Self::Serial(driver) => driver.work(bench),
@@ -71,26 +72,26 @@ impl Driver {
     }
 }
 
-/// What was obtained for bytes.
+/// A back end for bytes.
 #[derive(Clone, Copy)]
 pub(super) enum Source {
     /// A stream that is there from the beginning.
     Stream(SocketId),
-    /// A listener, whose clients are streams one behind the other.
+    /// A listener: one client at a time.
     Listener(SocketId),
 }
 
-/// One stream at a time, what came from it, and what waits for it.
+/// One stream at a time, and the bytes from it and to it.
 struct Pipe {
     source: Source,
     stream: Option<SocketId>,
-    /// Somebody is at the other end.
+    /// A peer is at the other end.
     peer: bool,
     inbox: VecDeque<u8>,
     outbox: ByteQueue,
-    /// What was sent last was refused for good. What had come before that is still read.
+    /// Sending has failed for good. Bytes that came before are still read.
     broken: bool,
-    /// Nobody wants what comes.
+    /// Bytes that come are dropped.
     forgets: bool,
 }
 
@@ -108,7 +109,7 @@ impl Pipe {
         }
     }
 
-    /// Lets somebody in, and takes what has come.
+    /// Accepts a client, and reads.
     fn fill(&mut self, bench: &mut Bench) {
         if let (Source::Listener(listener), None) = (self.source, self.stream) {
             self.stream = bench.outside.accept(listener).ok().map(|(stream, _)| stream);
@@ -125,14 +126,14 @@ impl Pipe {
                     self.inbox.extend(bytes.unwrap_or_default());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !self.broken => return,
-                // Who says nothing more has left, and lets the next one in.
+                // At its end of file a client counts as gone, and the next one is accepted.
                 _ => return self.leave(stream, bench),
             }
         }
         bench.more = true;
     }
 
-    /// Sends what waits, as far as it is taken.
+    /// Sends waiting bytes, as many as are taken.
     fn flush(&mut self, bench: &mut Bench) {
         let Some(stream) = self.stream else { return };
         while !self.outbox.is_empty() {
@@ -148,7 +149,7 @@ impl Pipe {
         }
     }
 
-    /// The stream is no more, and what was under way to it is lost.
+    /// The stream is closed, and bytes for it are lost.
     fn leave(&mut self, stream: SocketId, bench: &mut Bench) {
         self.flush(bench);
         bench.outside.close(stream, false);
@@ -156,7 +157,7 @@ impl Pipe {
         (self.stream, self.peer, self.broken, bench.more) = (None, false, false, true);
     }
 
-    /// So many bytes of the inbox are done with. Where it was full there may be more.
+    /// Removes `count` bytes of the inbox. If it was full there may be more to read.
     fn used(&mut self, count: usize, bench: &mut Bench) {
         bench.more |= count > 0 && self.inbox.len() >= WINDOW;
         self.inbox.drain(..count);
@@ -168,7 +169,7 @@ pub(super) struct SerialPort {
     busid: String,
     pipe: Pipe,
     line: Line,
-    /// The stream that knows of it.
+    /// The stream that the line's settings were shown to.
     shown: Option<SocketId>,
 }
 
@@ -184,7 +185,7 @@ impl SerialPort {
         (bytes > 0).then(|| Unsent { from: self.busid.clone(), bytes, taken: self.pipe.peer })
     }
 
-    /// Somebody at the other end is a carrier. Without one the host's bytes wait.
+    /// A peer at the other end is carrier (DCD). Without it the host's bytes wait.
     fn work(&mut self, bench: &mut Bench) {
         self.pipe.fill(bench);
         let Self { busid, pipe, line, shown } = self;
@@ -224,29 +225,59 @@ impl SerialPort {
     }
 }
 
+/// Rate limit of log lines that an importer or a script can cause at will: a burst, then one a second. The next one
+/// says how many were left out.
+struct Sayings {
+    allowance: Allowance,
+    unsaid: u64,
+}
+
+impl Sayings {
+    fn new() -> Self {
+        Self { allowance: Allowance::new(20, Duration::from_secs(1)), unsaid: 0 }
+    }
+
+    /// The number of lines left out before this one; `None`: it is left out, too.
+    fn turn(&mut self, now: Instant) -> Option<u64> {
+        let may = self.allowance.take(now);
+        self.unsaid += u64::from(!may);
+        may.then(|| std::mem::take(&mut self.unsaid))
+    }
+
+    fn say(&mut self, now: Instant, level: log::Level, busid: &str, what: impl FnOnce() -> String) {
+        match self.turn(now) {
+            None => {}
+            Some(0) => log::log!(level, "{busid}: {}", what()),
+            Some(unsaid) => log::log!(level, "{busid}: {} (and {unsaid} lines more that were left out)", what()),
+        }
+    }
+}
+
 /// A disk and its file.
 pub(super) struct Disk {
     busid: String,
     disk: SocketId,
+    sayings: Sayings,
 }
 
 impl Disk {
     pub fn new(busid: &str, disk: SocketId) -> Self {
-        Self { busid: busid.to_owned(), disk }
+        Self { busid: busid.to_owned(), disk, sayings: Sayings::new() }
     }
 
-    fn work(&self, bench: &mut Bench) {
+    fn work(&mut self, bench: &mut Bench) {
         let Bench { now, server, outside, moved, .. } = bench;
         server.with_function(*now, &self.busid, |disk: &mut MassStorage| {
             while let Some((id, result)) = outside.job_done(self.disk) {
                 *moved = true;
                 if let Err(error) = &result {
-                    log::warn!("{}: a job of its disk failed: {error:?}", self.busid);
+                    let why = || format!("a job of its disk failed: {error:?}");
+                    self.sayings.say(*now, log::Level::Warn, &self.busid, why);
                 }
                 disk.handle_job_done(id, result);
             }
         });
-        // What it did last may have let the device go on.
+        // Its last job may have let the device go on.
         server.with_function(*now, &self.busid, |disk: &mut MassStorage| {
             while let Some(job) = disk.poll_job() {
                 outside.submit(self.disk, job);
@@ -255,29 +286,34 @@ impl Disk {
     }
 }
 
-/// A keyboard or a mouse, and what plays it.
+/// A keyboard or a mouse, and its script.
 pub(super) struct Script {
     busid: String,
     pipe: Pipe,
-    /// What comes belongs to a line that was too long.
+    /// Skipping the rest of a line that was too long.
     skips: bool,
+    sayings: Sayings,
 }
 
 impl Script {
     pub fn new(busid: &str, source: SocketId) -> Self {
-        Self { busid: busid.to_owned(), pipe: Pipe::new(Source::Stream(source)), skips: false }
+        Self { busid: busid.to_owned(), pipe: Pipe::new(Source::Stream(source)), skips: false, sayings: Sayings::new() }
     }
 
     fn work(&mut self, bench: &mut Bench) {
         self.pipe.fill(bench);
-        let Self { busid, pipe, skips } = self;
+        let Self { busid, pipe, skips, sayings } = self;
+        let mut say = |level, what| sayings.say(bench.now, level, busid, || what);
         let done = bench.server.with_function(bench.now, busid, |hid: &mut Hid| {
             if let Some(leds) = hid.poll_leds() {
                 let lights = [("num", leds.num_lock()), ("caps", leds.caps_lock()), ("scroll", leds.scroll_lock())];
                 let lit: Vec<_> = lights.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
-                log::info!("{busid}: lights on: {}", if lit.is_empty() { "none".to_owned() } else { lit.join(", ") });
+                let lit = if lit.is_empty() { "none".to_owned() } else { lit.join(", ") };
+                say(log::Level::Info, format!("lights on: {lit}"));
             }
-            play(busid, hid, pipe.inbox.make_contiguous(), pipe.stream.is_none(), skips)
+            play(hid, pipe.inbox.make_contiguous(), pipe.stream.is_none(), skips, &mut |what| {
+                say(log::Level::Warn, what)
+            })
         });
         bench.moved |= done.is_some_and(|done| done > 0);
         pipe.used(done.unwrap_or(0), bench);
@@ -285,8 +321,8 @@ impl Script {
 }
 
 /// Plays the whole lines of `bytes`, and the last one too if nothing follows. Gives the bytes that are done with.
-/// `skips`: they begin in a line that was too long.
-fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool) -> usize {
+/// `skips`: they begin in a line that was too long. `warn` takes errors.
+fn play(hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool, warn: &mut dyn FnMut(String)) -> usize {
     let mut done = 0;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         let length = match rest.iter().position(|byte| *byte == b'\n') {
@@ -298,7 +334,7 @@ fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool) 
         let whole = last || line.ends_with(b"\n");
         if *skips || line.len() > LINE || !whole {
             if !std::mem::replace(skips, !whole) {
-                log::warn!("{busid}: its script: a line of more than {LINE} bytes is left out");
+                warn(format!("its script: a line of more than {LINE} bytes is left out"));
             }
             done += length;
             continue;
@@ -306,10 +342,27 @@ fn play(busid: &str, hid: &mut Hid, bytes: &[u8], last: bool, skips: &mut bool) 
         match hid.script(&String::from_utf8_lossy(line)) {
             // The host has to fetch some first.
             Err(ScriptError::Full) if hid.waiting() > 0 => break,
-            Err(error) => log::warn!("{busid}: its script: {error}"),
+            Err(error) => warn(format!("its script: {error}")),
             Ok(()) => {}
         }
         done += length;
     }
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_somebody_causes_at_will_are_bounded_and_counted() {
+        let mut sayings = Sayings::new();
+        let mut said = |second: u64, tries: usize| {
+            let turns: Vec<_> = (0..tries).filter_map(|_| sayings.turn(Instant::from_secs(second))).collect();
+            (turns.len(), turns.iter().sum::<u64>())
+        };
+        assert_eq!(said(0, 100_000), (20, 0));
+        assert_eq!(said(1, 5), (1, 99_980), "the next says how many there were");
+        assert_eq!(said(100, 2), (2, 4));
+    }
 }

@@ -1,14 +1,14 @@
 //! A connection of the USB/IP server: bytes between a transport and a session, with back-pressure both ways.
 //!
-//! A line that asks for a device of another server, or for a list where there are some, is taken over by a [`Relay`]
-//! once its request is there; so the first bytes of a line are held back until it is known whom they are for.
+//! If the request is for a device of another server, or for a list that has some, a [`Relay`] takes over the line; so
+//! its first bytes are held back until the request is complete.
 //!
-//! A device that is asked for may be held by a peer that is no more: a guest that crashed and has started again, which is
-//! often the very one that asks. So the request is held back, too, while the holder is asked for a sign of life, for
-//! [`SIGN`] at most. A kernel that knows nothing of the connection answers with a RST, and the device is free.
+//! The holder of a device may have vanished: often a guest that crashed and now asks again. So an import of a taken
+//! device waits, too, while the holder gets a keep-alive probe, for [`SIGN`] at most. A kernel that does not know the
+//! connection answers with a RST, and the device is free.
 //!
-//! All lines end alike. When there is nothing more to say, the line sends its FIN and goes on reading (and forgetting)
-//! what still comes, so that the peer gets the last reply and not a reset that overtakes it; after [`DRAIN`] it is cut.
+//! All lines end alike. After the last reply the line sends its FIN and goes on reading, and drops what it reads, so
+//! that no reset overtakes the reply; after [`DRAIN`] it is closed.
 
 use super::relay::{Relay, Taken};
 use super::transport::{Transport, Via, Ways};
@@ -22,15 +22,15 @@ use std::net::IpAddr;
 /// How long a peer may take to end a connection that we have ended.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How long the holder of a device may take to say that it is there, before whoever asks for it is refused.
+/// How long the holder of a device may take to answer a probe. If it answers, the import is refused.
 const SIGN: Duration = Duration::from_secs(1);
 
-/// What a line works with.
+/// Context of a line.
 pub(super) struct World<'a> {
-    /// The port, for what is logged.
+    /// The port, for the log.
     pub name: &'a str,
     pub ways: Ways<'a>,
-    /// What the port exports, as it was asked for.
+    /// The port's exports, as configured.
     pub exports: Option<&'a Usbip>,
     pub server: &'a mut Server,
     pub foreign: &'a mut [Foreign],
@@ -44,7 +44,7 @@ impl World<'_> {
     }
 }
 
-/// A request for a device that another line has.
+/// A request to import a device that another line has.
 struct Question {
     busid: String,
     asked: Instant,
@@ -58,13 +58,15 @@ pub(super) struct Line {
     pub transport: Transport,
     id: ConnectionId,
     source: IpAddr,
-    /// When it is cut, once it has nothing more to say.
+    /// When it is closed, after its FIN.
     ending: Option<Instant>,
-    /// The beginning of the request, while it is not known whom it is for.
+    /// The beginning of the request, until it is complete.
     head: Option<Vec<u8>>,
     /// Why the request waits, once it is known.
     question: Option<Question>,
     relay: Option<Relay>,
+    /// The session was told that its replies are dropped.
+    deaf: bool,
 }
 
 impl Line {
@@ -78,6 +80,7 @@ impl Line {
             head: Some(Vec::new()),
             question: None,
             relay: None,
+            deaf: false,
         }
     }
 
@@ -86,7 +89,7 @@ impl Line {
         earliest(earliest(self.ending, question), self.relay.as_ref().and_then(Relay::poll_timeout))
     }
 
-    /// Moves what can be moved. `false`: the line has ended.
+    /// Moves bytes both ways. `false`: the line has ended.
     pub fn work(&mut self, now: Instant, world: &mut World) -> bool {
         if self.ending.is_none() && !self.transport.gone {
             self.begin(now, world);
@@ -110,7 +113,7 @@ impl Line {
         true
     }
 
-    /// There is a reply to be sent, behind which nothing comes: a peer that says no more may still wait for it.
+    /// There is a last reply to send: a peer that has sent its FIN may still wait for it.
     fn is_answering(&self, world: &World) -> bool {
         match &self.relay {
             Some(relay) => matches!(relay, Relay::List(_)),
@@ -127,10 +130,10 @@ impl Line {
         own || place.is_some_and(|place| self.relay.as_ref().is_some_and(|relay| relay.holds(place)))
     }
 
-    /// Holds the request back until it is known whom it is for.
+    /// Holds the request back until it is complete, and dispatches it.
     fn begin(&mut self, now: Instant, world: &mut World) {
         let Some(head) = &mut self.head else { return };
-        // All that is there: behind it may be the peer's FIN.
+        // Everything that has come: the peer's FIN may follow.
         while self.transport.receive(&mut world.ways, |data| {
             let chunk = data.get(..REQUEST_LENGTH - head.len()).unwrap_or(data);
             head.extend_from_slice(chunk);
@@ -158,7 +161,7 @@ impl Line {
             Taken::Foreign(relay) => {
                 self.head = None;
                 self.relay = Some(relay);
-                // Its own list is part of a list; for an import the session has no part in it.
+                // A relayed list includes the session's own; a relayed import does without the session.
                 if let Some(Relay::List(list)) = &mut self.relay {
                     list.ask_own(now, world.server, self.id);
                 }
@@ -183,7 +186,7 @@ impl Line {
         }
     }
 
-    /// Hands one chunk of what came to the session. True if there was one.
+    /// Hands one chunk of received bytes to the session. True if there was one.
     fn receive(&mut self, now: Instant, world: &mut World) -> bool {
         if self.head.is_some() || !world.server.wants_bytes(self.id) {
             return false;
@@ -196,20 +199,24 @@ impl Line {
         taken > 0
     }
 
-    /// Sends a chunk of what the session has to say. True if there was one, and room for it.
+    /// Sends a chunk of the session's replies. True if there was one, and room for it.
     fn send(&mut self, now: Instant, world: &mut World) -> bool {
         let Some(out) = world.server.output(now, self.id) else { return false };
-        !out.is_empty() && self.transport.send_queue(&mut world.ways, out) > 0
+        let sent = !out.is_empty() && self.transport.send_queue(&mut world.ways, out) > 0;
+        if self.transport.broken && !std::mem::replace(&mut self.deaf, true) {
+            world.server.deafen(now, self.id);
+        }
+        sent
     }
 
-    /// Nothing more is to be said: the device is free, and the connection is ended in good order.
+    /// Frees the device, and ends the connection with a FIN.
     fn end(&mut self, now: Instant, world: &mut World) {
         self.give_back(now, world);
         self.ending = Some(now + DRAIN);
         self.transport.shutdown(&mut world.ways);
     }
 
-    /// Ends it at once.
+    /// Closes it at once.
     pub fn cut(mut self, now: Instant, world: &mut World) {
         self.give_back(now, world);
         self.transport.cut(&mut world.ways);
@@ -223,14 +230,14 @@ impl Line {
     }
 }
 
-/// The device that a whole request to import asks for.
+/// The bus id in a complete OP_REQ_IMPORT.
 fn wanted(head: &[u8]) -> Option<String> {
     let half = |at: usize| Some(u16::from_be_bytes(*head.get(at..)?.first_chunk()?));
     let imports = head.len() == REQUEST_LENGTH && half(0) == Some(VERSION) && half(2) == Some(REQ_IMPORT);
     if imports { op::text(head.get(OP_LENGTH..)?) } else { None }
 }
 
-/// Asks the holders of devices that others ask for, and hears their answers. True if a request need not wait any more.
+/// Probes holders of devices that others ask for, and notes their answers. True if a request need not wait any more.
 pub(super) fn ask_holders(now: Instant, lines: &mut [Line], world: &mut World) -> bool {
     let mut settled = false;
     for at in 0..lines.len() {
@@ -241,7 +248,7 @@ pub(super) fn ask_holders(now: Instant, lines: &mut [Line], world: &mut World) -
         let (busid, asked) = (busid.clone(), *asked);
         let holder = lines.iter().find(|line| line.holds(&busid, world.server, world.foreign));
         let is_there = holder.is_none_or(|holder| match holder.transport.via {
-            // Nobody of this machine vanishes without a word.
+            // A peer on this machine does not vanish without a FIN or RST.
             Via::Host(_) if holder.source.is_loopback() => true,
             Via::Switch(conn) if asked < now => world.ways.endpoint.heard(conn).is_some_and(|heard| heard > asked),
             _ => false,

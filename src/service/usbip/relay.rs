@@ -1,10 +1,10 @@
 //! Devices of other servers, exported again (`import=HOST:PORT/BUSID`).
 //!
-//! Theory of operation. An import is asked for at its own server, under the name that it has there. Of the reply only
-//! path and bus id are rewritten, so that bus and device number stay those of the server, and with them every URB: from
-//! then on bytes pass both ways as they are, each side's window pushing back on the other. With `split=` a [`Splitter`]
-//! is in the way, for a server that has no room for long transfers. A list is asked for at every
-//! server anew, since devices come and go; one that does not answer within [`PATIENCE`] has none.
+//! Theory of operation. An import is requested from its own server, under its bus id there. Of the reply only path and
+//! bus id are rewritten, so that bus and device number stay those of the server, and with them every URB: from then on
+//! bytes pass both ways as they are, with back-pressure by each side's window. With `split=` a [`Splitter`] is between,
+//! for a server that has no room for long transfers. A list is requested from every server anew, since devices come and
+//! go; one that does not answer within [`PATIENCE`] has none.
 
 use super::line::World;
 use super::transport::{Transport, Via, Ways};
@@ -25,13 +25,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes of OP_REP_IMPORT when it succeeds.
 const REPLY_LENGTH: usize = OP_LENGTH + RECORD_LENGTH;
 
-/// What a request comes to.
+/// The server that handles a request.
 pub(super) enum Taken {
-    /// More of it has to come.
+    /// It is not complete.
     Undecided,
     /// It is for the server's own devices.
     Local,
-    /// It is for others.
+    /// It is for other servers.
     Foreign(Relay),
 }
 
@@ -40,7 +40,7 @@ struct Remote {
     transport: Option<Transport>,
     /// The connection stands.
     stands: bool,
-    /// Why it is of no more use.
+    /// Why it has failed.
     failed: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl Remote {
         self.transport.as_mut().filter(|_| self.stands)
     }
 
-    /// After what it has sent was read: whether it is at its end.
+    /// After a read: notes whether it is at its end.
     fn look(&mut self) {
         if self.failed.is_none() && self.transport.as_ref().is_some_and(Transport::has_ended) {
             self.failed = Some("its server has closed the connection".into());
@@ -100,7 +100,7 @@ pub(super) enum Relay {
     Device(Box<Device>),
 }
 
-/// A list, asked for everywhere.
+/// A list, requested from all servers.
 pub(super) struct List {
     own: Vec<u8>,
     asks: Vec<Ask>,
@@ -109,7 +109,7 @@ pub(super) struct List {
     out: Option<(Vec<u8>, usize)>,
 }
 
-/// One server, asked for its list.
+/// A list request to one server.
 pub(super) struct Ask {
     foreign: usize,
     remote: Remote,
@@ -122,10 +122,10 @@ pub(super) struct Device {
     foreign: usize,
     remote: Remote,
     asked: bool,
-    /// What came of the reply, until it was passed on.
+    /// Received bytes of the reply, until it is passed on.
     reply: Option<Vec<u8>>,
     due: Instant,
-    /// A refusal, which is all that is left to be said.
+    /// A refusal, the last thing to be sent.
     refusal: Option<OpStatus>,
     splitter: Option<Box<Splitter>>,
 }
@@ -183,7 +183,7 @@ impl Relay {
         }
     }
 
-    /// Moves what can be moved between `line` and the other servers. True when it is over.
+    /// Moves bytes between `line` and the other servers. True when it is over.
     pub fn work(&mut self, now: Instant, line: &mut Transport, world: &mut World) -> bool {
         match self {
             Self::List(list) => list.work(now, line, world),
@@ -196,7 +196,7 @@ impl Relay {
         match self {
             Self::List(list) => list.asks.into_iter().for_each(|ask| ask.close(world)),
             Self::Device(device) => {
-                // A refusal for being busy was another line's device.
+                // After a refusal for being busy another line has the device.
                 if device.refusal != Some(OpStatus::Busy) {
                     world.foreign[device.foreign].busy = false;
                 }
@@ -218,7 +218,7 @@ impl Ask {
         self.remote.close(&mut world.ways);
     }
 
-    /// Goes on asking, unless it is too `late`, and notes at the device what came of it. True when there is an answer.
+    /// Goes on with the request, unless it is too `late`, and notes the result at the device. True when there is one.
     pub fn work(&mut self, world: &mut World, late: bool) -> bool {
         if self.answer.is_some() {
             return true;
@@ -250,7 +250,7 @@ impl Ask {
         true
     }
 
-    /// The device among those of its server, under the name that it has here.
+    /// The device in its server's list, renamed to its bus id here.
     fn find(&self, records: Vec<DeviceRecord>, world: &World) -> Result<DeviceRecord, String> {
         let foreign = &world.foreign[self.foreign];
         let found = records.into_iter().find(|record| record.busid == foreign.import.busid);
@@ -288,7 +288,7 @@ impl List {
         *sent >= out.len()
     }
 
-    /// The server's own list, with the others behind it and the number of devices raised.
+    /// The server's own list, with the others appended and the number of devices raised.
     fn reply(&mut self) -> Vec<u8> {
         let mut reply = std::mem::take(&mut self.own);
         let records: Vec<_> = self.asks.iter().filter_map(|ask| ask.answer.as_ref()?.as_ref()).collect();
@@ -354,7 +354,7 @@ impl Device {
         self.remote.failed.is_some()
     }
 
-    /// Sends the request under the name that the device has there, and collects the reply.
+    /// Sends the request with the bus id that the device has there, and collects the reply.
     fn ask(&mut self, world: &mut World) {
         let transport = self.remote.connection(&mut world.ways);
         let (Some(transport), Some(reply)) = (transport, &mut self.reply) else { return };
@@ -378,7 +378,7 @@ impl Device {
         if let Some(&[_, _, _, _, a, b, c, d]) = reply.first_chunk::<OP_LENGTH>() {
             let status = OpStatus::from_wire(u32::from_be_bytes([a, b, c, d]));
             self.refusal = (status != OpStatus::Ok).then_some(match status {
-                // That server's importer is not this one's: what is told here is that it cannot be had.
+                // The importer is that server's, not ours: here it is not available.
                 OpStatus::Busy => OpStatus::NotAvailable,
                 other => other,
             });
@@ -398,13 +398,13 @@ fn rewrite(reply: &mut [u8], foreign: &Foreign) {
     put(OP_LENGTH + PATH_LENGTH, BUSID_LENGTH, &foreign.busid);
 }
 
-/// What cuts the transfers of a device that was imported with this reply, if it was asked for.
+/// The splitter for the device of this reply, if `split=` is set.
 fn splitter(reply: &[u8], import: &Import) -> Option<Box<Splitter>> {
     let speed = reply.get(OP_LENGTH + SPEED_OFFSET..)?.first_chunk()?;
     import.split.map(|limit| Box::new(Splitter::new(limit, SpeedCode(u32::from_be_bytes(*speed)))))
 }
 
-/// Moves what can be moved through a splitter.
+/// Moves bytes through a splitter.
 fn exchange(
     line: &mut Transport,
     splitter: &mut Splitter,

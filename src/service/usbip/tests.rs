@@ -10,7 +10,7 @@ use crate::usbip::{Client, Dialect, Event as Told, OpStatus};
 use crate::wire::Mac;
 use std::net::SocketAddr;
 
-/// What the wire takes.
+/// Delay of the wire.
 const DELAY: Duration = Duration::from_micros(100);
 
 /// A port and a peer on one wire. The peer may vanish: then it neither hears nor says anything.
@@ -183,7 +183,7 @@ fn clients_of_a_serial_port_share_one_window() {
         total += EACH - net.host.gives;
         left += usize::from(net.host.clients == 0);
     }
-    // What the device itself holds is behind the window. Who has more to say than there is room for stays.
+    // The device holds bytes behind the window. A client with more bytes than there is room for stays.
     let room = WINDOW + crate::usb::class::cdc_acm::QUEUE_CAPACITY;
     assert_eq!((total, left), (room, room.div_ceil(EACH)));
 }
@@ -266,7 +266,7 @@ fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
     assert!(net.run(second, |net| shown(net) == Some(("up", true))));
     assert!(!net.run(60 * second, dialled));
 
-    // Whoever uses it finds that it is gone, and it is asked for again.
+    // An importer finds that it is gone, and the server is polled again.
     let conn = net.connect();
     let mut client = Client::new(Dialect::Linux, 0);
     client.import("1-1");
@@ -279,14 +279,14 @@ fn an_import_is_asked_for_until_it_is_there_and_then_no_more() {
     assert!(net.run(second / 20, |net| shown(net) == Some(("waiting", false))));
     net.host.silent = true;
     assert!(net.run(second, dialled));
-    // One who says nothing is given up, and asked anew.
+    // A silent server is given up, and polled anew.
     net.host.closed.clear();
     assert!(!net.run(3 * second - DELAY, |net| !net.host.closed.is_empty()));
     assert!(net.run(2 * DELAY, |net| !net.host.closed.is_empty()));
     assert!(net.run(second, dialled));
 }
 
-/// A guest that has started anew knows nothing of the connection that it had.
+/// A rebooted guest does not know its old connection.
 #[test]
 fn the_holder_of_a_device_is_asked_when_another_wants_it() {
     let mut net = Net::new("device=cdc-acm");
@@ -302,7 +302,7 @@ fn the_holder_of_a_device_is_asked_when_another_wants_it() {
     assert!(net.now - before < Duration::from_secs(1), "{:?}", net.now - before);
 }
 
-/// Who vanished and does not come back keeps the device from another for no longer than `patience`.
+/// A peer that vanished keeps the device from another for no longer than `patience`.
 #[test]
 fn a_silent_holder_is_waited_for_as_long_as_was_said() {
     for (keys, patience) in [("device=cdc-acm,patience=6s", 6), ("device=cdc-acm,patience=10m", 600)] {
@@ -335,6 +335,6 @@ fn serial_numbers_differ_and_last() {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
     assert!(one[..7].iter().all(|serial| serial.len() >= 12 && serial.bytes().all(is_digit)), "{one:?}");
     assert_eq!(one, serials(&format!("usbip:192.0.2.1/24,name=one,{devices}")), "at every start");
-    // What a device of another port has, and its place, make no difference.
+    // Other ports' devices, and its place in the list, make no difference.
     assert_eq!(serials("usbip:192.0.2.1/24,name=one,device=cdc-acm")[0], one[0]);
 }

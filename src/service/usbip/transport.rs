@@ -1,4 +1,4 @@
-//! What carries a connection: a TCP connection of the endpoint, or one of the machine through a stream of the outside.
+//! The transport of a line: a TCP connection of the endpoint, or a stream of the outside.
 
 use crate::codec::ByteQueue;
 use crate::service::endpoint::{ConnId, Endpoint};
@@ -7,10 +7,10 @@ use std::io::{self, ErrorKind};
 
 /// Bytes handed on in one go.
 pub(super) const CHUNK: usize = 64 << 10;
-/// Bytes that are read of one stream in a round; then others have their turn.
+/// Bytes that are read of one stream, and sent on it, in a round.
 const TURN: usize = 4 * CHUNK;
 
-/// Which connection.
+/// The connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Via {
     /// A TCP connection of the endpoint.
@@ -19,36 +19,38 @@ pub(super) enum Via {
     Host(SocketId),
 }
 
-/// What bytes go through, for one round.
+/// Context of a transport in one round.
 pub(super) struct Ways<'a> {
     pub endpoint: &'a mut Endpoint,
     pub outside: &'a mut dyn Outside,
-    /// Room for what is read: a [`CHUNK`].
+    /// Read buffer: a [`CHUNK`].
     pub buffer: &'a mut [u8],
     /// The number of the round.
     pub round: u64,
-    /// Somebody has stopped who could have gone on.
+    /// A transport has used up its turn and has more to do.
     pub more: bool,
 }
 
-/// A connection, and how far it is.
+/// A connection, and its state.
 pub(super) struct Transport {
     pub via: Via,
-    /// What was read and nobody has taken.
+    /// Bytes read and not taken yet.
     inbox: Vec<u8>,
     /// The other end sends no more.
     pub peer_closed: bool,
-    /// It is no more.
+    /// It is closed.
     pub gone: bool,
-    /// What was sent last was refused for good. What had come before that is still read, and what is sent goes nowhere.
-    broken: bool,
-    /// The round that it has read in last, and how much.
+    /// Sending has failed for good. Bytes that came before are still read; bytes to send are dropped.
+    pub broken: bool,
+    /// The last round that it has read in, and how many bytes.
     taken: (u64, usize),
+    /// The same of sending.
+    sent: (u64, usize),
 }
 
 impl Transport {
     pub fn new(via: Via) -> Self {
-        Self { via, inbox: Vec::new(), peer_closed: false, gone: false, broken: false, taken: (0, 0) }
+        Self { via, inbox: Vec::new(), peer_closed: false, gone: false, broken: false, taken: (0, 0), sent: (0, 0) }
     }
 
     /// Whether there is nothing more to wait for, `ended` if this side has ended. The endpoint waits for the other side's
@@ -57,12 +59,12 @@ impl Transport {
         self.gone || ended && self.peer_closed && matches!(self.via, Via::Host(_))
     }
 
-    /// Whether nothing more will come of it.
+    /// Whether the peer will send no more.
     pub fn has_ended(&self) -> bool {
         self.inbox.is_empty() && (self.peer_closed || self.gone)
     }
 
-    /// Shows one chunk of what came to `take`, which says how much of it is done with. Gives that.
+    /// Lends one chunk of received bytes to `take`, and removes as many as that returns. Gives their number.
     pub fn receive(&mut self, ways: &mut Ways, take: impl FnOnce(&[u8]) -> usize) -> usize {
         if !self.inbox.is_empty() {
             let taken = take(&self.inbox).min(self.inbox.len());
@@ -82,7 +84,7 @@ impl Transport {
         }
     }
 
-    /// Hands one chunk of what came to another connection. Gives how much that was.
+    /// Hands one chunk of received bytes to another connection. Gives their number.
     pub fn splice(&mut self, to: &mut Self, ways: &mut Ways) -> usize {
         if self.inbox.is_empty() {
             let mut inbox = std::mem::take(&mut self.inbox);
@@ -125,27 +127,43 @@ impl Transport {
     pub fn send(&mut self, ways: &mut Ways, bytes: &[u8]) -> usize {
         match self.via {
             Via::Switch(conn) => ways.endpoint.send(conn, bytes),
-            Via::Host(stream) => self.put(bytes.len(), || ways.outside.send(stream, bytes)),
+            Via::Host(stream) => self.put(ways, bytes.len(), |outside| outside.send(stream, bytes)),
         }
     }
 
-    /// The same of the first of these chunks, which are then done with.
+    /// The same for the first chunks of a queue, which are removed.
     pub fn send_queue(&mut self, ways: &mut Ways, queue: &mut ByteQueue) -> usize {
         let sent = match self.via {
             Via::Switch(conn) if !queue.is_empty() => ways.endpoint.send(conn, queue.first()),
             Via::Switch(_) => 0,
-            Via::Host(stream) => self.put(queue.len(), || ways.outside.send_queue(stream, queue)),
+            Via::Host(stream) => self.put(ways, queue.len(), |outside| outside.send_queue(stream, queue)),
         };
         queue.took(sent);
         sent
     }
 
-    fn put(&mut self, length: usize, send: impl FnOnce() -> io::Result<usize>) -> usize {
+    /// Sends [`TURN`] bytes at most in a round, so that a fast reader does not hold up others.
+    fn put(
+        &mut self,
+        ways: &mut Ways,
+        length: usize,
+        send: impl FnOnce(&mut dyn Outside) -> io::Result<usize>,
+    ) -> usize {
         if length == 0 || self.broken || self.gone {
             return length;
         }
-        match send() {
-            Ok(count) => count,
+        if self.sent.0 != ways.round {
+            self.sent = (ways.round, 0);
+        }
+        if self.sent.1 >= TURN {
+            ways.more = true;
+            return 0;
+        }
+        match send(&mut *ways.outside) {
+            Ok(count) => {
+                self.sent.1 += count;
+                count
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => {
                 log::debug!("a stream takes no more: {error}");
@@ -155,7 +173,7 @@ impl Transport {
         }
     }
 
-    /// Asks the other end for a sign of life now.
+    /// Sends a keep-alive probe now.
     pub fn probe(&self, ways: &mut Ways) {
         match self.via {
             Via::Switch(conn) => ways.endpoint.probe(conn),
@@ -163,7 +181,7 @@ impl Transport {
         }
     }
 
-    /// Nothing more will be sent: a FIN behind what was.
+    /// Sends a FIN behind all bytes.
     pub fn shutdown(&mut self, ways: &mut Ways) {
         match self.via {
             Via::Switch(conn) => ways.endpoint.shutdown(conn),
@@ -171,12 +189,12 @@ impl Transport {
         }
     }
 
-    /// After a shutdown: throws away what still comes.
+    /// After a shutdown: reads and drops bytes.
     pub fn drain(&mut self, ways: &mut Ways) {
         while self.receive(ways, <[u8]>::len) > 0 {}
     }
 
-    /// Ends it at once.
+    /// Closes it at once, with a RST on the switch.
     pub fn cut(&mut self, ways: &mut Ways) {
         match self.via {
             Via::Switch(_) if self.gone => {}

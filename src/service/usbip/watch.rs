@@ -1,10 +1,10 @@
-//! Whether devices of other servers are there.
+//! Polls other servers for the presence of imported devices.
 //!
-//! Theory of operation. The server of an import is asked for its list when the port starts; what it says is what the
-//! port shows. While the device is not there, it is asked again after 100 ms, then at twice the interval up to two
-//! seconds. Once it is there nobody asks: whoever uses it finds out when it is gone, by a dial that fails or a
-//! connection that ends, and leaves a note at its [`Foreign`]. While it is in use nobody asks either, since some servers
-//! have room for one connection.
+//! Theory of operation. The server of an import is asked for its list when the port starts; the port's report shows the
+//! result. While the device is absent, the server is asked again after 100 ms, then at twice the interval up to two
+//! seconds. Once it is present there is no polling: its user detects the loss by a dial that fails or a connection that
+//! ends, and leaves a note at its [`Foreign`]. While it is in use there is none either, since some servers have room
+//! for one connection.
 
 use super::line::World;
 use super::relay::{Ask, PATIENCE};
@@ -14,13 +14,13 @@ use crate::time::{Duration, Instant};
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
-/// Whether a device is there, as far as is known.
+/// Presence of a device, as far as is known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Presence {
     /// Its server has not answered yet.
     Asked,
     There,
-    /// Why not.
+    /// It is absent, for this reason.
     Away(String),
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Foreign {
     pub import: Import,
     pub busy: bool,
     pub presence: Presence,
-    /// What somebody has found out about it.
+    /// A line's note of its presence.
     pub note: Option<Result<(), String>>,
 }
 
@@ -55,11 +55,11 @@ impl Foreign {
     }
 }
 
-/// Who asks for one device.
+/// The poller of one device.
 pub(super) struct Watch {
-    /// It is being asked for, until then at most.
+    /// The list request under way, and its timeout.
     ask: Option<(Ask, Instant)>,
-    /// When it is asked for next.
+    /// When to poll next.
     next: Option<Instant>,
     retry: Duration,
 }
@@ -73,8 +73,8 @@ impl Watch {
         self.ask.as_ref().map(|(_, due)| *due).or(self.next)
     }
 
-    /// Asks for the device number `at` if it is time. `tell` takes it when it has come or gone. Returns whether its
-    /// presence, or why it is away, is another now.
+    /// Polls for the device number `at` if it is time. `tell` takes it when it has come or gone. Returns whether its
+    /// presence, or the reason of its absence, has changed.
     pub fn work(&mut self, now: Instant, at: usize, world: &mut World, tell: impl FnOnce(&Foreign)) -> bool {
         let Some(busy) = world.foreign.get(at).map(|foreign| foreign.busy) else { return false };
         if self.ask.is_none() && self.next.is_some_and(|next| next <= now) {

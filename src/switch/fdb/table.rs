@@ -1,40 +1,41 @@
 //! The slots of the forwarding database: an open-addressing table with linear probing that grows a little at a time.
 //!
-//! Theory of operation. A new table of the wanted size is taken from the system as it gives it, zeroed and untouched, and
-//! the slots of the old one are moved over from its start to its end, a few with every call of [`Table::next_to_move`].
-//! As an address's place is the low bits of its hash, a stretch of the old table goes to one or two stretches of the new:
-//! memory is met in order. Meanwhile what is new goes to the new table, and what is not found there is looked for among
-//! the slots of the old one that are still to be moved. Those before are what they were, as chains run through them, but
-//! count no more; and what is taken out leaves a mark there instead of closing the gap.
+//! Theory of operation. A new table is allocated zeroed and untouched, and the slots of the old one are moved over from
+//! its start to its end, a few with every call of [`Table::next_to_move`]. As an address's slot is the low bits of its
+//! hash, a stretch of the old table goes to one or two stretches of the new: memory is accessed in order. Meanwhile new
+//! entries go to the new table, and a key that is not found there is looked up among the slots of the old one that are
+//! still to be moved. The moved slots stay as they were, as chains run through them, but count no more; and a removal
+//! there leaves a tombstone instead of closing the gap.
 //!
-//! The whole is read a part at a time ([`Table::scan`]), while entries come, go and are moved. Nothing that stays is
-//! missed, for three reasons. What is still to be moved is read first, so that what is moved meanwhile is met where it
-//! goes. A part of the new table ends at a free slot: an entry behind it has its home behind it, and closing a gap takes
-//! none in front of its home. Chains that run over the end of the table begin again at its start, which is read once
-//! more at last. When the table is moved anew, so is the reading begun. An entry may be met twice.
+//! The table is scanned a part at a time ([`Table::scan`]), while entries come, go and are moved. No entry that stays
+//! is missed, for three reasons. The part still to be moved is scanned first, so that entries moved meanwhile are found
+//! at their new place. A part of the new table ends at a free slot: an entry behind it has its home behind it, and
+//! closing a gap takes none in front of its home. Chains that wrap around the end of the table go on at its start,
+//! which is scanned once more at the end. When the table is moved anew, the scan starts over. An entry may be found
+//! twice.
 
 use super::{Key, Slot};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
-/// A slot in memory: the key, and the rest of it.
+/// A slot in memory: the key word, and the rest.
 type Words = [u64; 2];
 
 const FREE: Words = [0; 2];
-/// What is left of an entry that was taken out of the old table: no frame has this key.
+/// The tombstone of an entry that was removed from the old table: no frame has this key.
 const GONE: Words = [1, 0];
 
-/// Where an entry is.
+/// The place of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     at: usize,
     is_old: bool,
 }
 
-/// How far a table has been read. See the head of the file.
+/// The position of a scan. See the head of the file.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Scan {
-    /// Moves of the table when it was begun; a reading that was not begun has none of its own.
+    /// Moves of the table when the scan began; `None` before.
     moves: Option<u64>,
     part: Part,
     /// The next slot of the part.
@@ -43,7 +44,7 @@ pub struct Scan {
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum Part {
-    /// What is still to be moved.
+    /// The slots that are still to be moved.
     #[default]
     Old,
     New,
@@ -51,18 +52,18 @@ enum Part {
     Start,
 }
 
-/// What a part of a reading came to.
+/// The outcome of a part of a scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scanned {
     /// There is more.
     More,
-    /// There is more, and what was read before this part is void: it is read anew.
+    /// There is more, and the results before this part are void: the scan has started over.
     Anew,
-    /// That was the last.
+    /// This was the last part.
     All,
 }
 
-/// See the head of the file. It is never full, which its owner sees to.
+/// See the head of the file. Its owner keeps it from becoming full.
 pub struct Table {
     slots: Vec<Words>,
     /// The table before, while it is being moved.
@@ -185,11 +186,11 @@ impl Table {
             .map(|&words| Slot::unpack(words))
     }
 
-    /// Begins to move to a table of `capacity` slots. What is to be moved has to fit. False, and nothing done, when the
-    /// system has no memory for it.
+    /// Begins to move to a table of `capacity` slots, which must hold all entries. False, with nothing done: the system
+    /// has no memory for it.
     pub fn begin_move(&mut self, capacity: usize) -> bool {
         debug_assert!(!self.is_moving());
-        // Asked for twice: zeroed memory, which the system has at hand for nothing, cannot be asked for with a refusal.
+        // Allocated twice: there is no fallible allocation of zeroed memory, which the system provides at no cost.
         if Vec::<Words>::new().try_reserve_exact(capacity).is_err() {
             return false;
         }
@@ -199,7 +200,7 @@ impl Table {
         true
     }
 
-    /// Reads on from `scan`, about `slots` slots (to the end of the chain there), and gives what is in them to `out`.
+    /// Scans about `slots` slots on from `scan` (to the end of the chain there), and gives their entries to `out`.
     pub fn scan(&self, scan: &mut Scan, slots: usize, out: &mut impl FnMut(Slot)) -> Scanned {
         let anew = scan.moves.is_some_and(|moves| moves != self.moves);
         if scan.moves != Some(self.moves) {

@@ -1,4 +1,4 @@
-//! What a frame claims: addresses that those who hear it take for its sender's.
+//! The claims of a frame: addresses that receivers take for its sender's.
 //!
 //! | message                      | claims                                                                      |
 //! |------------------------------|-----------------------------------------------------------------------------|
@@ -8,8 +8,8 @@
 //! | 136 (4.4)                    | the target, and the MAC of each link-layer option                           |
 //! | 137 (4.5)                    | nothing; the target and its MAC are another's, and are only looked at       |
 //!
-//! They are found behind any VLAN tags and extension headers. A message of neighbour discovery whose hop limit is not 255
-//! claims nothing, as it may come from afar and is ignored by everyone.
+//! They are found behind any VLAN tags and extension headers. A message of neighbour discovery whose hop limit is not
+//! 255 claims nothing: it may come from another link, and every node ignores it.
 
 use super::Address;
 use crate::wire::Mac;
@@ -26,10 +26,10 @@ const REDIRECT: u8 = 137;
 const SOURCE_MAC: u8 = 1;
 const TARGET_MAC: u8 = 2;
 
-/// What one frame claims.
+/// The claims of one frame.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Claims<'a> {
-    /// What it says to be its sender's for others to note: MAC, ARP's sender, a neighbour's address.
+    /// Addresses that receivers note as its sender's: MAC, ARP sender, neighbour's address.
     said: [Option<Address>; 3],
     /// The options of a message of neighbour discovery.
     options: &'a [u8],
@@ -37,13 +37,13 @@ pub(super) struct Claims<'a> {
     spoken_of: [Option<Address>; 2],
     /// The options of a redirect.
     target_options: &'a [u8],
-    /// It is a message of neighbour discovery in fragments, or the beginning of a packet that may be one. Nobody may take it
-    /// for one (RFC 6980, section 5; RFC 7112, section 5).
+    /// It is a fragmented message of neighbour discovery, or the first fragment of a packet that may be one. No node
+    /// may accept it as one (RFC 6980, section 5; RFC 7112, section 5).
     pub in_fragments: bool,
 }
 
 impl<'a> Claims<'a> {
-    /// Reads a frame. What is cut off claims nothing: nobody can make anything of it.
+    /// Parses a frame. A truncated message claims nothing, as no node can use it.
     pub fn of(frame: &'a [u8]) -> Self {
         let mut claims = Self::default();
         claims.said[0] = frame.get(6..12).and_then(mac);
@@ -91,18 +91,18 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// What others note to be its sender's.
+    /// The addresses that receivers note as its sender's.
     pub fn said(&self) -> impl Iterator<Item = Address> {
         self.said.into_iter().flatten().chain(link_layers(self.options))
     }
 
-    /// What it uses or names without that anybody notes it to be its sender's.
+    /// Addresses that it uses or names, but that receivers do not note as its sender's.
     pub fn spoken_of(&self) -> impl Iterator<Item = Address> {
         self.spoken_of.into_iter().flatten().chain(link_layers(self.target_options))
     }
 }
 
-/// The MACs in the link-layer options: in all of them, as which one counts is not said where there are several.
+/// The MACs in all link-layer options, as it is not specified which of several counts.
 fn link_layers(mut options: &[u8]) -> impl Iterator<Item = Address> {
     std::iter::from_fn(move || {
         let &[_, words, ..] = options else { return None };

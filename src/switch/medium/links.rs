@@ -1,4 +1,4 @@
-//! Who hears whom on a radio medium, and how well: read from the files that simulators have.
+//! The links of a radio medium, with their delivery probabilities: read from the file formats of simulators.
 //!
 //! ```text
 //! 0,1,0.5          a matrix, as net-tools' virtual-hub has it:     # a list of edges, as RIOT's zep_dispatch has it:
@@ -7,17 +7,17 @@
 //!                                                                  node2 node3  0.9 0.3  there and back
 //! ```
 //!
-//! Numbers are probabilities of delivery from 0 to 1. Nodes of a matrix are the ports in the order in which they
-//! join; those of a list are ports by name. What is behind `#`, and blank lines, are for people. A file with a comma in
-//! its first line of content is a matrix.
+//! Numbers are probabilities of delivery from 0 to 1. Nodes of a matrix are the ports in the order in which they join;
+//! those of a list are ports by name. Text behind `#` is a comment. A file with a comma in its first line of content is
+//! a matrix.
 
 /// The most nodes that a file may have.
 const NODES_MAX: usize = 4096;
 
-/// Who hears whom, and how well.
+/// The links between nodes, with their delivery probabilities.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub enum Links {
-    /// Everybody hears everybody, always.
+    /// Every node receives every frame of every other.
     #[default]
     AllToAll,
     /// As a file says.
@@ -29,7 +29,7 @@ pub enum Links {
     },
 }
 
-/// A file of links that cannot be understood.
+/// A file of links that cannot be parsed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("line {line}: {what}")]
 #[non_exhaustive]
@@ -66,13 +66,13 @@ impl Links {
         }
     }
 
-    /// The place of a node by its name; the outer `None`: nodes have no names.
+    /// The index of a node by its name; the outer `None`: nodes have no names.
     pub(super) fn named_place(&self, name: &str) -> Option<Option<usize>> {
         let names = self.names();
         (!names.is_empty()).then(|| names.iter().position(|known| known == name))
     }
 
-    /// The first place of a matrix without names that nobody has.
+    /// The first free index of a matrix without names.
     pub(super) fn free_place(&self, taken: &[usize]) -> Option<usize> {
         match self {
             Self::Matrix { names, chances } if names.is_empty() => {

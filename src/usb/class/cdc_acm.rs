@@ -92,7 +92,7 @@ impl LineCoding {
     }
 }
 
-/// What the host has set.
+/// The host's settings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Line {
     /// The coding.
@@ -120,7 +120,7 @@ impl fmt::Display for Line {
 /// The function of a serial port.
 #[derive(Default)]
 pub struct CdcAcm {
-    /// What the host sends comes back to it.
+    /// It echoes the host's data.
     echo: bool,
     to_host: VecDeque<u8>,
     to_backend: VecDeque<u8>,
@@ -167,7 +167,7 @@ impl CdcAcm {
         self.to_backend.drain(..count.min(self.to_backend.len()));
     }
 
-    /// What the host has set, if it has changed since the last call.
+    /// The host's settings, if they have changed since the last call.
     pub fn poll_line(&mut self) -> Option<Line> {
         let changed = self.line != self.told;
         self.told = self.line;

@@ -54,7 +54,7 @@ pub struct Loopback {
     /// Bytes of a packet of the bulk endpoints, at whose edges [`Pattern::Mod63`] begins anew.
     packet: usize,
     buffer: Vec<u8>,
-    /// What is in the loop, transfer behind transfer, and how much each has left.
+    /// The data in the loop, transfer by transfer, with the rest of each.
     queue: VecDeque<u8>,
     transfers: VecDeque<usize>,
 }

@@ -12,7 +12,7 @@ pub use storage::MassStorage;
 
 use super::{Description, Speed};
 
-/// What a user may change of how a device shows itself.
+/// The identity of a device that a user may change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Identity {

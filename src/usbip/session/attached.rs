@@ -1,4 +1,4 @@
-//! The URB phase of a session: what the peer submits, takes back, and is answered.
+//! The URB phase of a session: SUBMIT, UNLINK, and their replies.
 //!
 //! Theory of operation. Every SUBMIT is entered in `flights` until its answer is encoded. Answers stand in one queue, in
 //! the order in which they came about, and are encoded while the output is below its mark. That order gives the two
@@ -35,8 +35,9 @@ const POOL_CAPACITY: usize = 4 << 20;
 struct Flight {
     /// `number_of_packets` as it came, which the answer repeats.
     packets: u32,
-    /// What it counts against [`MAX_PENDING_BYTES`].
+    /// Its cost against [`MAX_PENDING_BYTES`].
     bytes: usize,
+    input: bool,
 }
 
 /// An answer that waits to be encoded.
@@ -55,13 +56,15 @@ pub(super) struct Attached {
     answers: VecDeque<Answer>,
     /// Bytes of IN data among them.
     answered: usize,
-    /// That a transfer found no room was said.
+    /// It was reported that a transfer found no room.
     told: bool,
     pool: Pool,
     /// The newest seqnum of a SUBMIT.
     newest: Option<u32>,
     /// Victims whose SUBMIT is still to come, and the seqnum of the UNLINK that is held for each.
     held: BTreeMap<u32, u32>,
+    /// The peer hears no answer any more.
+    deaf: bool,
 }
 
 impl Attached {
@@ -79,6 +82,19 @@ impl Attached {
             pool: Pool::default(),
             newest: None,
             held: BTreeMap::new(),
+            deaf: false,
+        }
+    }
+
+    /// The peer hears no answer any more: transfers to it are taken back, and none is begun. What it sends is taken.
+    pub fn deafen(&mut self, export: &mut Export) {
+        self.deaf = true;
+        let inputs: Vec<u32> = self.flights.iter().filter(|(_, it)| it.input).map(|(seqnum, _)| *seqnum).collect();
+        for seqnum in inputs {
+            if let Some(urb) = export.device.cancel(seqnum) {
+                self.land(seqnum);
+                self.pool.give(urb.data);
+            }
         }
     }
 
@@ -123,10 +139,15 @@ impl Attached {
             self.pool.give(urb.data);
             return Ok(());
         }
+        let input = urb.endpoint.direction() == Direction::In;
+        if self.deaf && input {
+            self.pool.give(urb.data);
+            return Ok(());
+        }
         let bytes = held_bytes(&urb);
         let refused = self.refusal(&urb, bytes);
         self.pending += bytes;
-        self.flights.insert(seqnum, Flight { packets: command.packets, bytes });
+        self.flights.insert(seqnum, Flight { packets: command.packets, bytes, input });
         if let Some(what) = refused {
             if !std::mem::replace(&mut self.told, true) {
                 log::warn!("{}: {what}: it ends with ENOMEM, as all further ones do", export.busid);
@@ -210,7 +231,7 @@ impl Attached {
         }
     }
 
-    /// What holds for every command: it is for this device, and its name is free.
+    /// Checks common to all commands: it is for this device, and its seqnum is unused.
     fn check(&self, devid: u32, seqnum: u32) -> Result<u32, CloseReason> {
         if devid != self.devid {
             return Err(CloseReason::DevId(devid));
@@ -245,8 +266,18 @@ impl Attached {
         }
     }
 
-    /// Encodes answers while the output is below its mark.
+    /// Encodes answers while the output is below its mark. Those for a peer that hears none are dropped.
     pub fn encode(&mut self, out: &mut ByteQueue) {
+        if self.deaf {
+            for answer in std::mem::take(&mut self.answers) {
+                if let Answer::Submit(urb) = answer {
+                    self.land(urb.id);
+                    self.pool.give(urb.data);
+                }
+            }
+            self.answered = 0;
+            return;
+        }
         while out.len() < OUTPUT_MARK {
             match self.answers.pop_front() {
                 None => return,

@@ -2,8 +2,8 @@
 //! close, memory stays bounded, and the other clients notice nothing.
 
 use super::*;
-use crate::usb::Address;
 use crate::usb::class::loopback as gadget_zero;
+use crate::usb::{Address, Alternate, Configuration, Description, Endpoint, Function, In, Interface, Out};
 use proptest::prelude::*;
 
 /// A CMD_SUBMIT that can be bent.
@@ -411,4 +411,51 @@ proptest! {
         header[24..26].fill(0);
         prop_assert_eq!(Pdu::decode(&header).unwrap().encode(), header);
     }
+}
+
+/// Counts how often it is asked for data, and the bytes that it was given.
+#[derive(Default)]
+struct Counting {
+    asked: usize,
+    given: usize,
+}
+
+impl Function for Counting {
+    fn poll_in(&mut self, _: Instant, _: Address, room: usize, data: &mut Vec<u8>) -> In {
+        self.asked += 1;
+        data.resize(room, 0);
+        In::Done
+    }
+
+    fn handle_out(&mut self, _: Instant, _: Address, data: &[u8]) -> Out {
+        self.given += data.len();
+        Out::Taken(data.len())
+    }
+}
+
+#[test]
+fn for_a_peer_that_hears_nothing_any_more_no_data_is_made() {
+    let endpoints = vec![Endpoint::bulk(Address::input(1)), Endpoint::bulk(Address::output(1))];
+    let alternates = vec![Alternate { endpoints, ..Alternate::default() }];
+    let interfaces = vec![Interface { alternates }];
+    let mut description = Description::new(1, 2);
+    description.configurations = vec![Configuration { interfaces, ..Configuration::default() }];
+    let mut server = Server::new(Options::default());
+    server.export("1-1", Device::new(description, Counting::default()).unwrap()).unwrap();
+    let peer = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    let submits: Vec<u8> = (10..200).flat_map(|seqnum| bytes(submit(seqnum, Address::input(1), 1 << 20))).collect();
+    server.handle_bytes(NOW, peer.id, &submits);
+    let asked = |server: &Server| server.function::<Counting>("1-1").map(|it| (it.asked, it.given)).unwrap();
+    let (before, _) = asked(&server);
+    assert!((1..100).contains(&before), "of what the peer does not take only so much is made: {before}");
+    server.deafen(NOW, peer.id);
+    assert!(server.wants_bytes(peer.id), "what it has sent last may still be an order");
+    let mut out = bytes(submit(300, Address::output(1), 512));
+    out.extend([7; 512]);
+    server.handle_bytes(NOW, peer.id, &[submits, out].concat());
+    assert_eq!((asked(&server), server.transmit(NOW, peer.id)), ((before, 512), &[][..]));
+    server.close(NOW, peer.id);
+    let mut next = Peer::attach(&mut server, Dialect::Linux, "1-1", 1);
+    next.client.submit(Urb::input(0, 1, 64));
+    assert!(matches!(&next.exchange(&mut server)[..], [Event::Done(_, 0, urb)] if urb.actual == 64));
 }

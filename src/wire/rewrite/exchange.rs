@@ -71,7 +71,7 @@ pub(super) struct Exchange {
     pub macs: Vec<Pair<6>>,
     pub ips: Vec<Pair<4>>,
     pub ips6: Vec<Pair<16>>,
-    /// What IPv6 makes of the MAC addresses: interface identifiers, and the ends of solicited-node groups.
+    /// The values that IPv6 derives from MAC addresses: interface identifiers, and the ends of solicited-node groups.
     iids: Vec<Pair<8>>,
     ends: Vec<Pair<3>>,
 }
@@ -185,7 +185,7 @@ impl Exchange {
             p if p == ip_number::UDP.0 || p == UDP_LITE => {
                 let payload = if quoted { Change::NONE } else { self.configuration(datagram) };
                 let holds = holds(6, Holds::ComplementOrNone);
-                // What is to be completed gets the payload's sum then.
+                // A partial checksum gets the payload's sum later.
                 let covered = if holds == Holds::Seed { addresses } else { addresses.and(payload) };
                 payload.and(settle(datagram, 6, covered, holds))
             }
@@ -193,7 +193,7 @@ impl Exchange {
         }
     }
 
-    /// What an ICMP error quotes, and the router that a redirect names.
+    /// The packet quoted by an ICMP error, and the router that a redirect names.
     fn icmp(&self, message: &mut [u8]) {
         let Some(&kind) = message.first().filter(|kind| ICMP_ERRORS.contains(kind)) else { return };
         let router = if kind == REDIRECT { self.ip(message, 4, true) } else { Change::NONE };
@@ -219,7 +219,7 @@ fn replace<const N: usize>(pairs: &[Pair<N>], bytes: &mut [u8], at: usize, even:
     Change::of(&old, &new, even)
 }
 
-/// Updates the checksum field at `at` after a change of what it covers. Gives the change of the field itself.
+/// Updates the checksum field at `at` after a change of the bytes it covers. Returns the change of the field itself.
 fn settle(bytes: &mut [u8], at: usize, change: Change, holds: Holds) -> Change {
     let Some(field) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<2>()) else { return Change::NONE };
     let (Some(change), old) = (change.0, *field) else { return Change::NONE };

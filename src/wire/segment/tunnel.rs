@@ -65,7 +65,7 @@ pub fn is_tunnelled(frame: &[u8], offload: &Offload) -> bool {
     found.is_ok_and(|(_, _, header_len, _)| network + header_len < usize::from(start))
 }
 
-/// What of the protocol outside has to be made anew for each segment.
+/// The part of the outer protocol that is made anew for each segment.
 fn udp_outside(network: &Network<'_>, protocol: IpNumber, at: usize, header: &[u8]) -> Result<Option<Udp>, BadFrame> {
     match (protocol, header) {
         (ip_number::UDP, &[_, _, _, _, _, _, c0, c1, ..]) => {

@@ -1,5 +1,5 @@
-//! What becomes of a packet on its way to a line of bare IP packets: fragments of one that is too long, and messages of
-//! neighbour discovery without the link-layer addresses that such a line has none of.
+//! Rewrites packets for a line of bare IP packets: fragments those that are too long, and removes link-layer addresses
+//! from neighbour discovery.
 
 use super::super::icmp;
 use crate::wire::checksum::{Sum, pseudo_v6};
@@ -12,16 +12,16 @@ const HEADER_V6: usize = 40;
 /// Router solicitation and advertisement, and where their options begin (RFC 4861, 4.1 and 4.2).
 pub(super) const ROUTER_SOLICITATION: u8 = 133;
 pub(super) const ROUTER_ADVERTISEMENT: u8 = 134;
-/// Options (RFC 4861, 4.6): link-layer addresses of source and target, and the mtu of a link that is another one.
+/// Options that are removed (RFC 4861, 4.6): link-layer addresses of source and target, and the Ethernet's MTU.
 const LINK_OPTIONS: [u8; 3] = [1, 2, 5];
 
-/// Whether an IPv4 packet may be cut (RFC 791, 2.3).
+/// Whether an IPv4 packet may be fragmented (RFC 791, 2.3).
 pub(super) fn may_be_cut(packet: &Packet<'_>) -> bool {
     packet.dst.is_ipv4() && packet.whole.get(6).is_some_and(|flags| flags & 0x40 == 0)
 }
 
-/// Cuts a packet that may be cut into fragments of `limit` bytes at most, each of which it gives to `put`, made in `room`
-/// (RFC 791, 3.2). False where a header leaves no room.
+/// Fragments a packet (RFC 791, 3.2): gives `put` fragments of `limit` bytes at most, built in `room`. False if a
+/// header leaves no room.
 pub(super) fn cut(packet: &Packet<'_>, limit: usize, room: &mut Vec<u8>, put: &mut impl FnMut(&[u8])) -> bool {
     let Some((header, payload)) = packet.whole.split_at_checked(packet.whole.len() - packet.payload.len()) else {
         return false;
@@ -52,7 +52,7 @@ pub(super) fn cut(packet: &Packet<'_>, limit: usize, room: &mut Vec<u8>, put: &m
     true
 }
 
-/// Adds the options that each fragment has (RFC 791, 3.1): those whose number has the highest bit set.
+/// Adds the options that are copied into each fragment (RFC 791, 3.1): those with the highest bit set.
 fn copied(mut options: &[u8], out: &mut Vec<u8>) {
     while let Some(&kind) = options.first() {
         let length = match kind {
@@ -71,7 +71,7 @@ fn copied(mut options: &[u8], out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// Writes lengths, place and checksum into the header of `length` bytes.
+/// Writes lengths, fragment offset and checksum into the header of `length` bytes.
 fn finish_v4(packet: &mut [u8], length: usize, place: u16) {
     let total = packet.len() as u16;
     let Some(header) = packet.get_mut(..length) else { return };
@@ -83,7 +83,7 @@ fn finish_v4(packet: &mut [u8], length: usize, place: u16) {
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// A router solicitation or advertisement without what it says of the link, made in `room`. `None`: it is not valid.
+/// A router solicitation or advertisement without the link's options, built in `room`. `None`: it is not valid.
 pub(super) fn without_link<'r>(packet: &Packet<'_>, room: &'r mut Vec<u8>) -> Option<&'r [u8]> {
     let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else { return None };
     let options = if packet.payload.first() == Some(&ROUTER_ADVERTISEMENT) { 16 } else { 8 };

@@ -20,7 +20,7 @@ fn adapter(addrs: &[&str], gateways: &[&str]) -> IpAdapter {
     IpAdapter::new(config, 1)
 }
 
-/// What the peer gets of a frame.
+/// Packets for the peer in a frame.
 fn look(adapter: &mut IpAdapter, frame: &[u8]) -> Vec<Vec<u8>> {
     let mut got = Vec::new();
     let any = adapter.packets(Instant::ZERO, frame, &mut |packet| got.push(packet.to_vec()));
@@ -338,7 +338,7 @@ const PREFIX: [u8; 32] = {
     option
 };
 
-/// What a joining host and the gateway say on an Ethernet, and what of it a line of bare IP packets carries.
+/// Messages of a joining host and the gateway on an Ethernet, and those that reach a line of bare IP packets.
 #[test]
 fn what_is_said_of_the_link_does_not_reach_the_line() {
     let solicits = icmpv6(ROUTERS, ("fe80::2", "ff02::2"), &[&[133, 0, 0, 0, 0, 0, 0, 0][..], &SOURCE].concat());

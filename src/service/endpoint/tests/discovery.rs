@@ -1,4 +1,4 @@
-//! What an endpoint says to its link, byte by byte: announcements, ARP, ND, MLD, echo, and silence where it is due.
+//! Link messages of an endpoint, byte by byte: announcements, ARP, ND, MLD, echo, and silence where it is due.
 
 use super::net::{Faults, Net, config};
 use crate::service::endpoint::scratch::Scratch;
@@ -23,7 +23,7 @@ fn frames(host: &mut Endpoint, secs: u64) -> Vec<Vec<u8>> {
     frames
 }
 
-/// What host 1 answers to a frame at second 10.
+/// Frames of host 1 in answer to a frame at second 10.
 fn answer(host: &mut Endpoint, frame: &[u8]) -> Vec<Vec<u8>> {
     host.handle_frame(Instant::from_secs(10), frame);
     frames(host, 10)
@@ -131,7 +131,7 @@ fn a_solicitation_is_answered() {
         0x60, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
         2, 1, 2, 0, 0x5e, 0, 0x53, 2,
     ]);
-    // Duplicate address detection asks from nowhere, and everybody hears the answer.
+    // Duplicate address detection has no source address, and all nodes get the answer.
     let mut probe = Scratch::new(1500);
     nd::solicit(&mut probe, ("::".parse().unwrap(), group), target, own);
     let bytes = probe.packet().to_vec();
@@ -142,7 +142,7 @@ fn a_solicitation_is_answered() {
     let answers = answer(&mut host, &frame);
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0][..6], [0x33, 0x33, 0, 0, 0, 1]);
-    // A broken checksum is nobody's question.
+    // A message with a broken checksum is ignored.
     let mut broken = frame;
     broken[60] ^= 1;
     let before = host.stats().malformed;
@@ -150,7 +150,7 @@ fn a_solicitation_is_answered() {
     assert_eq!(host.stats().malformed, before + 1);
 }
 
-/// What hosts do to a router that does not say so: RFC 4861, section 7.2.5.
+/// Hosts drop the default route through a router without the router flag: RFC 4861, section 7.2.5.
 #[test]
 fn a_router_says_that_it_is_one() {
     let mut host = Endpoint::new(&EndpointConfig { router: true, ..config(1, 1) }).unwrap();
@@ -199,7 +199,7 @@ fn frames_for_others_are_left_alone() {
         answer(host, echo.frame()).len()
     };
     let (own, peer) = (Mac([2, 0, 0x5e, 0, 0x53, 2]), Mac([2, 0, 0x5e, 0, 0x53, 1]));
-    // The first answer waits for the MAC of the peer, and a question for it goes out instead.
+    // The first answer waits for the MAC of the peer, and an ARP request goes out instead.
     assert_eq!(send(&mut echo, &mut host, own, peer, 0x0800), 1);
     assert_eq!(answer(&mut host, &ARP_REQUEST).len(), 2, "the answer to this, and the one that waited");
     assert_eq!(send(&mut echo, &mut host, own, peer, 0x0800), 1);

@@ -206,7 +206,7 @@ fn addressed_v6(body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A flood costs what each of its frames costs: what waits stays bounded.
+/// A flood costs no more than its frames do: queues stay bounded.
 #[test]
 fn a_flood_of_requests_stays_bounded() {
     let mut host = Endpoint::new(&config(1, 1)).unwrap();

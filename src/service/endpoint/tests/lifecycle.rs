@@ -178,7 +178,7 @@ fn half_open_connections_do_not_stay() {
     let mut net = Net::new(11, Faults::NONE);
     net.listen();
     net.pass(SECOND);
-    // The client dies with its SYN on the wire: what the server sends is lost.
+    // The client dies with its SYN on the wire: the server's segments are lost.
     net.hosts[0].connect(net.now, server()).unwrap();
     net.run(SECOND, |net| net.hosts[1].connections() == 1);
     net.dead = Some(0);
@@ -209,7 +209,7 @@ fn an_old_name_is_nobody() {
     assert_eq!(net.hosts[0].send(c, b"x"), 1, "connections outlive their listener");
 }
 
-/// Whoever has seen, or guessed, a connection's numbers sends what it likes in the peer's name; it is not the peer.
+/// A station that has seen, or guessed, sequence numbers may forge the peer's segments; it is not the peer.
 #[test]
 fn a_segment_of_another_station_ends_and_adds_nothing() {
     for v6 in [false, true] {

@@ -15,12 +15,12 @@ use crate::wire::Mac;
 /// The port that host 1 listens on.
 pub const PORT: u16 = 3240;
 
-/// What the wire does to frames.
+/// Faults of the wire.
 #[derive(Clone, Copy)]
 pub struct Faults {
-    /// Of a thousand frames, how many are lost.
+    /// Lost frames, of a thousand.
     pub loss: u64,
-    /// Of a thousand frames, how many come twice.
+    /// Duplicated frames, of a thousand.
     pub repeat: u64,
     /// Shortest time on the wire.
     pub delay: Duration,
@@ -68,7 +68,7 @@ pub struct Net {
     pub trace: u64,
     /// A hop on the wire carries packets of this many bytes, and says so of longer ones.
     pub hop: Option<u16>,
-    /// What says so is none that packets go to.
+    /// The ICMP message comes from a station that packets do not go to.
     pub strange: bool,
     /// Keeps every frame, when set.
     pub record: Option<Vec<(usize, Vec<u8>)>>,
@@ -86,7 +86,7 @@ pub fn config(host: usize, seed: u64) -> EndpointConfig {
     config
 }
 
-/// What a router says of a frame that is too big, in the name of whom that was sent to.
+/// ICMP "too big" for a frame, with the frame's destination as the source.
 fn too_big(frame: &[u8], mtu: u16) -> Vec<u8> {
     let (packet, six) = (&frame[14..], frame[14] >> 4 == 6);
     let quote = &packet[..60];

@@ -4,12 +4,12 @@ use super::net::{Faults, Net};
 use crate::service::endpoint::{CloseReason, ConnId, Event};
 use crate::time::Duration;
 
-/// What the wire is like on a bad day; `loss` of a thousand frames are lost.
+/// A bad wire: `loss` of a thousand frames are lost, others delayed or duplicated.
 fn bad(loss: u64) -> Faults {
     Faults { loss, repeat: loss / 2, delay: Duration::from_micros(200), jitter: Duration::from_micros(300) }
 }
 
-/// The byte at `at` of what `host` sends.
+/// The byte at `at` of the stream of `host`.
 fn byte(host: usize, at: usize) -> u8 {
     (at.wrapping_mul(0x9e37_79b1) >> 13) as u8 ^ host as u8
 }

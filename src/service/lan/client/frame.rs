@@ -1,4 +1,4 @@
-//! Frames of a host without an address: UDP from 0.0.0.0, port 68, to everybody, port 67, and what comes back.
+//! DHCP frames of a host without an address: UDP broadcast from 0.0.0.0, port 68, to port 67, and the answers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -20,8 +20,8 @@ pub fn write(mac: Mac, payload: &[u8]) -> Vec<u8> {
     [headers.bytes(), &header, payload].concat()
 }
 
-/// The payload of a frame to a client's port, in one piece. Its UDP checksum may not be finished yet, and is not looked
-/// at: whoever asked knows its number.
+/// The payload of an unfragmented frame to a client's port. Its UDP checksum may be partial, and is not checked: the
+/// client checks the transaction id.
 pub fn read(frame: &[u8]) -> Option<&[u8]> {
     let view = Ethernet::new(frame).ok()?;
     let packet = Packet::read(view.ether_type().0, view.payload()).ok()?;

@@ -118,7 +118,7 @@ fn a_refusal_ends_the_lease() {
     assert_eq!(lab.client.grant().unwrap().addr.to_string(), "10.0.2.16/24");
 }
 
-/// RFC 2131, section 4.4.5: only who was asked may refuse, while one server is asked.
+/// RFC 2131, section 4.4.5: in RENEWING only the lease's own server may send a NAK.
 #[test]
 fn a_refusal_of_whom_nobody_asked_is_nothing() {
     let mut lab = Lab::new(800);
@@ -144,7 +144,7 @@ fn a_refusal_of_whom_nobody_asked_is_nothing() {
     assert_eq!(lab.client.grant(), None);
 }
 
-/// What an ACK with these options grants.
+/// The lease in an ACK with these options.
 fn grant(options: &[u8]) -> Grant {
     let own = [&[option::SERVER, 4, 192, 0, 2, 1, option::LEASE, 4, 0, 0, 0, 100], options].concat();
     granted(Ipv4Addr::new(192, 0, 2, 50), &own).unwrap()

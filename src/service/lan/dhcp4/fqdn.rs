@@ -1,21 +1,20 @@
-//! Option 81, by which a client says its whole name (RFC 4702): `flags u8 · two bytes without a meaning · name`.
+//! Option 81, a client's FQDN (RFC 4702): `flags u8 · two obsolete bytes · name`.
 //!
-//! The name is labels with their lengths (flag E) or, of older clients, a text. The resolver of the segment answers for
-//! every client, so a client is told that the server has seen to its name, whatever it wished (flags S and O).
+//! The name is in DNS wire format (flag E) or, of older clients, ASCII. The segment's resolver answers for every
+//! client, so the answer says that the server has updated DNS, whatever the client wished (flags S and O).
 
 use crate::service::lan::name;
 
-/// The server makes the name known.
+/// The server updates DNS.
 const SERVER: u8 = 0x01;
-/// The server does so although the client did not wish it.
+/// The server overrides the client's wish.
 const OVERRIDDEN: u8 = 0x02;
-/// The name is labels, each behind its length.
+/// The name is in DNS wire format.
 const WIRE: u8 = 0x04;
-/// What the two bytes without a meaning are from a server (RFC 4702, section 2.2).
+/// The two obsolete bytes (RCODE) in a server's answer (RFC 4702, section 2.2).
 const CODES: [u8; 2] = [255, 255];
 
-/// What the client calls itself: its first label, whatever bytes it has. `None`: the option is cut short, or it leaves
-/// its name to others.
+/// The first label of the client's name, whatever bytes it has. `None`: the option is cut short, or has no name.
 pub fn called(value: &[u8]) -> Option<&[u8]> {
     let (&[flags, _, _], name) = value.split_first_chunk::<3>()?;
     let first = match flags & WIRE {
@@ -25,7 +24,7 @@ pub fn called(value: &[u8]) -> Option<&[u8]> {
     (!first.is_empty()).then_some(first)
 }
 
-/// The answer to `value`: the client's name is `host` in `domain`. Without a `host` the client's own stands.
+/// The answer to `value`: the client's name is `host` in `domain`. Without a `host` the client's own name stays.
 pub fn answer(value: &[u8], host: Option<&str>, domain: Option<&str>) -> Option<Vec<u8>> {
     let (&[flags, _, _], own) = value.split_first_chunk::<3>()?;
     let overridden = if flags & SERVER == 0 { OVERRIDDEN } else { 0 };

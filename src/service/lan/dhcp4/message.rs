@@ -34,25 +34,25 @@ pub mod option {
     pub const MTU: u8 = 26;
     /// Broadcast address.
     pub const BROADCAST: u8 = 28;
-    /// The address that the client would like, or has been offered.
+    /// Requested IP address.
     pub const WANTED: u8 = 50;
     /// Lease time in seconds.
     pub const LEASE: u8 = 51;
-    /// Options stand in the fields `file` (1), `sname` (2) or both (3) too.
+    /// Overload: options are in the fields `file` (1), `sname` (2) or both (3), too.
     pub const OVERLOAD: u8 = 52;
     /// Type of the message.
     pub const TYPE: u8 = 53;
-    /// Address of the server that is meant, or that speaks.
+    /// Server identifier.
     pub const SERVER: u8 = 54;
-    /// Options that the client asks for.
+    /// Parameter request list.
     pub const ASKED: u8 = 55;
-    /// A text for people.
+    /// Error message.
     pub const MESSAGE: u8 = 56;
-    /// The longest message that the client takes, in bytes of the IP packet.
+    /// Maximum message size, in bytes of the IP packet.
     pub const LONGEST: u8 = 57;
-    /// Seconds until the client should renew its lease.
+    /// Renewal time T1, in seconds.
     pub const RENEW: u8 = 58;
-    /// Seconds until it should ask any server.
+    /// Rebinding time T2, in seconds.
     pub const REBIND: u8 = 59;
     /// Client identifier.
     pub const CLIENT: u8 = 61;
@@ -60,19 +60,19 @@ pub mod option {
     pub const TFTP: u8 = 66;
     /// Boot file.
     pub const BOOT_FILE: u8 = 67;
-    /// What the client's user says it is, as `iPXE` (RFC 3004).
+    /// User class, as `iPXE` (RFC 3004).
     pub const USER_CLASS: u8 = 77;
-    /// The client's whole name (RFC 4702).
+    /// The client's FQDN (RFC 4702).
     pub const FQDN: u8 = 81;
-    /// What a relay, or a switch, says of where the client is (RFC 3046).
+    /// Relay agent information: the client's place, from a relay or switch (RFC 3046).
     pub const RELAY: u8 = 82;
     /// The client's architecture, for its boot loader (RFC 4578, section 2.1).
     pub const ARCH: u8 = 93;
-    /// Routes without classes (RFC 3442).
+    /// Classless routes (RFC 3442).
     pub const ROUTES: u8 = 121;
     /// TFTP servers, as addresses (RFC 5859).
     pub const TFTP_ADDR: u8 = 150;
-    /// Answer a DISCOVER with an ACK (RFC 4039).
+    /// Rapid commit: answer a DISCOVER with an ACK (RFC 4039).
     pub const RAPID: u8 = 80;
     /// Padding.
     pub const PAD: u8 = 0;
@@ -84,21 +84,21 @@ pub mod option {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// Who has an address for me?
+    /// The client looks for servers.
     Discover = 1,
-    /// This one.
+    /// A server offers an address.
     Offer,
-    /// I take it, or keep it.
+    /// The client takes it, or renews its lease.
     Request,
-    /// Somebody else uses it.
+    /// The client found it in use.
     Decline,
-    /// It is yours.
+    /// The server grants the lease.
     Ack,
-    /// It is not.
+    /// The server refuses it.
     Nak,
-    /// I do not need it any more.
+    /// The client gives the lease back.
     Release,
-    /// I have an address; what else is there to know?
+    /// The client has an address and asks for options.
     Inform,
 }
 
@@ -129,10 +129,10 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the message of an Ethernet client, which came in a frame of the MAC `link`. `None`: it is none, or has a
-    /// type that there is not.
+    /// Reads the message of an Ethernet client, from a frame with the source MAC `link`. `None`: it is malformed, or of
+    /// an unknown type.
     ///
-    /// A driver whose MAC is all zeroes is a station as any (Zephyr has such ones).
+    /// A MAC of all zeroes is valid (Zephyr has such drivers).
     pub fn read(link: Mac, bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.first_chunk::<HEADER>()?;
         if header[..3] != [1, 1, 6] || header[236..] != COOKIE {
@@ -156,8 +156,7 @@ impl<'a> Message<'a> {
         (!mac.is_group()).then_some(message)
     }
 
-    /// The value of an option, the first where there are several. Those that a full `options` field pushed out into
-    /// `file` and `sname` are found too.
+    /// The value of an option, the first if there are several. Options in `file` and `sname` (overload) are found too.
     pub fn option(&self, wanted: u8) -> Option<&'a [u8]> {
         let found = find(self.options, wanted);
         if found.is_some() {
@@ -175,7 +174,7 @@ impl<'a> Message<'a> {
         Some(octets.into())
     }
 
-    /// Who it is.
+    /// The client.
     pub fn who(&self) -> Who {
         Who::new(self.mac, self.option(option::CLIENT))
     }
@@ -186,7 +185,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The value of the first option `wanted`; what stands behind one that is cut short does not count.
+/// The value of the first option `wanted`; options behind a truncated one are ignored.
 pub fn find(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
     loop {
         match *options {
@@ -225,7 +224,7 @@ impl Writer {
         }
         let relay = message.option(option::RELAY).map(|value| [&[option::RELAY, value.len() as u8], value].concat());
         let relay = relay.unwrap_or_default();
-        // it was added on the way, so it goes back beyond what the client itself takes
+        // the relay added it, so it does not count for the client's maximum size
         Self { bytes, longest, relay }
     }
 
@@ -234,7 +233,7 @@ impl Writer {
         self.bytes[10] |= 0x80;
     }
 
-    /// No client address: what a refusal says (RFC 2131, table 3).
+    /// Clears the client's address, as a NAK requires (RFC 2131, table 3).
     pub fn clear_ciaddr(&mut self) {
         self.bytes[12..16].fill(0);
     }
@@ -244,7 +243,7 @@ impl Writer {
         self.bytes[16..20].copy_from_slice(&addr.octets());
     }
 
-    /// The server of the next step: the one that has files.
+    /// The next server: that of the boot file.
     pub fn set_next_server(&mut self, server: Ipv4Addr) {
         self.bytes[20..24].copy_from_slice(&server.octets());
     }
@@ -266,8 +265,8 @@ impl Writer {
         }
     }
 
-    /// Adds an option that is a text. Padding follows it: firmware that reads on to a zero finds one, and who minds the
-    /// length has the text alone (RFC 2132, section 2).
+    /// Adds a text option, and padding behind it, for firmware that reads on to a zero; the length is that of the text
+    /// alone (RFC 2132, section 2).
     pub fn text(&mut self, code: u8, text: &[u8]) {
         let before = self.bytes.len();
         self.option(code, text);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 10]);
-/// Of the frames that the messages come in, where that matters.
+/// Source MAC of the messages' frames, where it matters.
 const LINK: Mac = Mac([2, 0, 0, 0, 0, 200]);
 
 /// As busybox udhcpc 1.35 has them: DISCOVER, 576 bytes, its list, its name, its maker, its identifier.
@@ -229,7 +229,7 @@ fn a_relay_of_this_segment_is_answered() {
     assert_eq!(dhcp.handle(at(0), &mut leases, LINK, &relayed), None);
 }
 
-/// RFC 3046, section 2.2: what a relay says comes back in every answer, as it was and behind all others.
+/// RFC 3046, section 2.2: the relay's option comes back in every answer, unchanged and behind all others.
 #[test]
 fn what_a_relay_says_goes_back() {
     let (dhcp, mut leases) = server(|_| ());

@@ -1,4 +1,4 @@
-//! DNS messages (RFC 1035, section 4) as bytes: what a forwarder reads of a query, and the answers it gives itself.
+//! DNS messages (RFC 1035, section 4) as bytes: queries, as far as a forwarder reads them, and its own answers.
 //!
 //! `id u16 · flags u16 · counts of questions, answers, authorities, additional records u16 each`, then the question:
 //! `name · type u16 · class u16`. A name is labels of `length u8 · bytes`, ended by 0.
@@ -11,16 +11,16 @@ use crate::service::lan::name;
 /// Bytes of a header.
 pub const HEADER: usize = 12;
 
-/// The longest answer over UDP to a client that does not say more (RFC 1035, section 4.2.1).
+/// The longest answer over UDP to a client without EDNS (RFC 1035, section 4.2.1).
 const SHORT: usize = 512;
-/// The longest answer over UDP that is given whatever the client says: what fits into any path without fragments.
+/// The longest answer over UDP to any client: it fits into any path without fragments.
 const LONG: usize = 1232;
 
 /// Answer, in the third byte.
 const ANSWER: u8 = 0x80;
-/// From the one whose name it is.
+/// Authoritative answer.
 const AUTHORITATIVE: u8 = 0x04;
-/// Cut short.
+/// Truncated.
 const TRUNCATED: u8 = 0x02;
 /// Recursion desired.
 const DESIRED: u8 = 0x01;
@@ -32,9 +32,9 @@ const CLASS_IN: u16 = 1;
 /// Any class.
 const CLASS_ANY: u16 = 255;
 
-/// Seconds that an answer about the segment may be kept.
+/// TTL of answers about the segment, in seconds.
 const TTL: u32 = 60;
-/// Seconds that a refusal may be kept: the host may appear at any time.
+/// TTL of negative answers, in seconds: the host may appear at any time.
 const NEGATIVE_TTL: u32 = 5;
 
 /// Types of records (RFC 1035, section 3.2.2; AAAA: RFC 3596; OPT: RFC 6891).
@@ -47,17 +47,17 @@ pub mod kind {
     pub const PTR: u16 = 12;
     /// IPv6 address.
     pub const AAAA: u16 = 28;
-    /// What client and server can.
+    /// EDNS.
     pub const OPT: u16 = 41;
     /// All types.
     pub const ANY: u16 = 255;
 }
 
-/// What became of a query (RFC 1035, section 4.1.1).
+/// Response codes (RFC 1035, section 4.1.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Code {
-    /// Answered, be it with nothing.
+    /// Answered, with or without records.
     Ok = 0,
     /// Not understood.
     Malformed = 1,
@@ -80,13 +80,13 @@ pub struct Query {
     pub name: Option<String>,
     /// Type of the records asked for.
     pub kind: u16,
-    /// Whether it is about the Internet.
+    /// Whether its class is the Internet's.
     pub internet: bool,
     /// The longest answer over UDP that the client takes.
     pub longest: usize,
-    /// Whether it says what it can (EDNS).
+    /// Whether it has EDNS.
     pub extended: bool,
-    /// Where the question stands.
+    /// Where the question is.
     pub question: Range<usize>,
 }
 
@@ -94,7 +94,7 @@ impl Query {
     /// Reads a query.
     ///
     /// # Errors
-    /// The code of the refusal, or `None` for what must not be answered.
+    /// The code of the refusal, or `None` if it must not be answered.
     pub fn read(bytes: &[u8]) -> Result<Self, Option<Code>> {
         let header = bytes.first_chunk::<HEADER>().ok_or(None)?;
         if header[2] & ANSWER != 0 {
@@ -155,7 +155,7 @@ fn read_name(bytes: &[u8], mut at: usize) -> Option<(Option<String>, usize)> {
 
 /// The size in an OPT record among the additional records, which begin at `at` (RFC 6891, section 6.1.2).
 fn extension(header: &[u8; HEADER], bytes: &[u8], mut at: usize) -> Option<u16> {
-    /// Records that are looked at: OPT, a signature, and a few that nobody sends.
+    /// Records that are read: OPT, a signature, and a few more.
     const RECORDS: u16 = 8;
     let [.., 0, 0, 0, 0, high, low] = *header else { return None };
     for _ in 0..u16::from_be_bytes([high, low]).min(RECORDS) {
@@ -169,16 +169,16 @@ fn extension(header: &[u8; HEADER], bytes: &[u8], mut at: usize) -> Option<u16> 
     None
 }
 
-/// The same of a message that may be no query that is understood: behind whatever questions it has.
+/// Whether a message has EDNS, which need not be a valid query: behind whatever questions it has.
 fn is_extended(header: &[u8; HEADER], bytes: &[u8]) -> bool {
-    /// Questions that are looked at.
+    /// Questions that are read.
     const QUESTIONS: u16 = 4;
     let count = u16::from_be_bytes([header[4], header[5]]);
     let behind = (0..count).try_fold(HEADER, |at, _| read_name(bytes, at).map(|(_, end)| end + 4));
     count <= QUESTIONS && behind.is_some_and(|at| extension(header, bytes, at).is_some())
 }
 
-/// Adds what this resolver can (RFC 6891, section 6.1.1: in every answer to whom says it). The last record.
+/// Adds our OPT record (RFC 6891, section 6.1.1: in every answer to a query with EDNS). The last record.
 fn write_extension(out: &mut Vec<u8>) {
     if let Some(count) = out.get_mut(11) {
         *count = 1;
@@ -212,7 +212,7 @@ pub fn set_id(bytes: &mut [u8], id: u16) {
     }
 }
 
-/// An answer cut down to its question, so that the client asks again over TCP. `extended`: the client says what it can.
+/// Truncates an answer to its question, so that the client asks again over TCP. `extended`: the query has EDNS.
 pub fn truncate(answer: &mut Vec<u8>, question: Range<usize>, extended: bool) {
     answer.truncate(question.end);
     if let Some(header) = answer.first_chunk_mut::<HEADER>() {
@@ -224,7 +224,7 @@ pub fn truncate(answer: &mut Vec<u8>, question: Range<usize>, extended: bool) {
     }
 }
 
-/// A refusal of what is not even a query; `None` for what is no message.
+/// A refusal of a message that is no valid query; `None` if it is too short.
 pub fn refusal(bytes: &[u8], code: Code) -> Option<Vec<u8>> {
     let header = bytes.first_chunk::<HEADER>()?;
     let mut answer = vec![0; HEADER];
@@ -237,7 +237,7 @@ pub fn refusal(bytes: &[u8], code: Code) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// What a record says.
+/// The data of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Record {
     /// An address of the name.
@@ -246,7 +246,7 @@ pub enum Record {
     Name(String),
 }
 
-/// The answer to a query that was read from `bytes`. `zone`: the domain of which it comes, if it is the segment's.
+/// The answer to a query that was read from `bytes`. `zone`: its domain, if it is the segment's.
 pub fn answer(bytes: &[u8], query: &Query, code: Code, records: &[Record], zone: Option<&str>) -> Vec<u8> {
     let mut out = bytes.get(..query.question.end).unwrap_or(bytes).to_vec();
     let desired = out[2] & DESIRED;
@@ -283,8 +283,8 @@ fn write_record(out: &mut Vec<u8>, kind: u16, ttl: u32, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// `primary server · mailbox · serial · refresh · retry · expire · minimum` (RFC 1035, section 3.3.13): what tells a
-/// resolver how long it may keep a "no" (RFC 2308).
+/// SOA: `primary server · mailbox · serial · refresh · retry · expire · minimum` (RFC 1035, section 3.3.13); it has the
+/// TTL of negative answers (RFC 2308).
 fn soa(zone: &str) -> Vec<u8> {
     let mut value = name::wire(&format!("gateway.{zone}"));
     value.extend(name::wire(&format!("nobody.{zone}")));
@@ -377,7 +377,7 @@ mod tests {
         assert!(fits(&none, 0x1234, &bytes, query.question));
     }
 
-    /// RFC 6891, section 6.1.1: who says what it can is told what this one can, whatever becomes of the question.
+    /// RFC 6891, section 6.1.1: a query with EDNS gets an OPT record, whatever its response code.
     #[test]
     fn every_answer_to_whom_says_what_it_can_does_so_too() {
         const OPT: [u8; 11] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];

@@ -256,7 +256,7 @@ fn the_table_is_bounded() {
 }
 
 proptest! {
-    /// Any bytes from either side: no panic, and what goes to a host is an answer that fits.
+    /// Any bytes from either side: no panic, and a host gets only answers that fit its query.
     #[test]
     fn answers_are_bounded(
         asked in prop::collection::vec(any::<u8>(), 0..100),

@@ -13,7 +13,7 @@ fn who(last: u8) -> Who {
     Who::from(mac(last))
 }
 
-/// A client that gives itself an identifier.
+/// A client with an identifier.
 fn named(last: u8, id: &[u8]) -> Who {
     Who::new(mac(last), Some(id))
 }
@@ -210,7 +210,7 @@ fn what_another_uses_is_not_given_away() {
     assert_eq!(leases.offer(secs(61), &who(2), None), Some(ip(18)), "it has been silent for a minute");
 }
 
-/// RFC 2131, section 2: several hosts behind one MAC are told apart by what they call themselves.
+/// RFC 2131, section 2: several hosts behind one MAC are told apart by their client identifiers.
 #[test]
 fn an_identifier_makes_a_client_of_its_own() {
     let mut leases = leases();

@@ -1,4 +1,4 @@
-//! The servers of a segment together: who hears what, and names of leases.
+//! The servers of a segment together: dispatch of datagrams, and names of leases.
 
 use super::*;
 use crate::config::{PortKind, PortSpec};
@@ -20,7 +20,7 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// A DHCP message of type `kind` that calls itself `inst1`.
+/// A DHCP message of type `kind` with the host name `inst1`.
 fn dhcp(kind: u8) -> Vec<u8> {
     let mut bytes = vec![0; 240];
     bytes[..4].copy_from_slice(&[1, 1, 6, 0]);
@@ -31,7 +31,7 @@ fn dhcp(kind: u8) -> Vec<u8> {
     bytes
 }
 
-/// The host `MAC` gets 10.0.2.15, after it was tried.
+/// The host `MAC` gets 10.0.2.15, after it was probed.
 fn bind(segment: &mut Segment, now: Instant) -> Vec<Output> {
     segment.handle(now, WHOM, (addr("0.0.0.0:68"), addr("255.255.255.255:67")), &dhcp(3));
     assert_eq!(drain(segment, now), [Output::Ask([10, 0, 2, 15].into())]);
@@ -201,7 +201,7 @@ fn a_flood_of_questions_is_bounded() {
     assert_eq!(drain(&mut segment, now).len(), 1);
 }
 
-/// What the DHCP server cannot read is counted, and nobody waits for it.
+/// A malformed DHCP message is counted, and makes no output.
 #[test]
 fn what_is_no_message_is_counted() {
     let (mut segment, now) = (segment(""), Instant::from_secs(1));

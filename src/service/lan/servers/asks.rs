@@ -1,7 +1,7 @@
-//! Questions to the host's resolvers: each has a socket of its own, so that a port of it cannot be guessed.
+//! Queries to the host's resolvers: each has a socket of its own, so that its port is unpredictable.
 //!
-//! Over UDP an answer counts if it comes from whom was asked; over TCP the question goes with its length before it
-//! (RFC 1035, section 4.2.2), and the answer comes so.
+//! Over UDP an answer counts if it comes from the resolver's address; over TCP query and answer have a length prefix
+//! (RFC 1035, section 4.2.2).
 
 use crate::service::lan::dns::Output;
 use crate::service::lan::segment::Segment;
@@ -13,16 +13,16 @@ use std::net::SocketAddr;
 
 /// The longest answer.
 const LONGEST: usize = 65_535;
-/// Datagrams that are looked at on one socket: whoever guesses its port cannot keep the gateway busy.
+/// Datagrams that are read of one socket: a flood to its port cannot keep the gateway busy.
 const TURN: usize = 16;
 
-/// A question over TCP.
+/// A query over TCP.
 struct Stream {
     /// It stands.
     connected: bool,
-    /// What is not sent yet.
+    /// Bytes to send.
     out: Vec<u8>,
-    /// What has come.
+    /// Bytes received.
     found: Vec<u8>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Asks {
 }
 
 impl Asks {
-    /// Does what the resolver of the segment wants.
+    /// Performs an output of the segment's resolver.
     pub fn perform(&mut self, now: Instant, output: Output, segment: &mut Segment, host: &mut dyn Outside) {
         match output {
             Output::Ask { attempt, resolver, tcp, query } => {
@@ -114,7 +114,7 @@ fn begin(resolver: SocketAddr, query: &[u8], host: &mut dyn Outside) -> Begun {
     Ok((socket, Some(Stream { connected: false, out, found: Vec::new() })))
 }
 
-/// What has come on a UDP socket from whom was asked.
+/// Datagrams on a UDP socket from its resolver.
 fn datagrams(socket: SocketId, resolver: SocketAddr, host: &mut dyn Outside) -> io::Result<Vec<Vec<u8>>> {
     let mut answers = Vec::new();
     let mut room = vec![0; LONGEST];
@@ -133,7 +133,7 @@ fn datagrams(socket: SocketId, resolver: SocketAddr, host: &mut dyn Outside) -> 
 }
 
 impl Stream {
-    /// Sends and receives what goes. Gives the answer when it is whole.
+    /// Sends and receives. Gives the answer when it is complete.
     fn work(&mut self, socket: SocketId, host: &mut dyn Outside) -> io::Result<Option<Vec<u8>>> {
         let patient = |error: io::Error| if error.kind() == ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
         if !self.connected {

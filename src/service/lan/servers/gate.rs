@@ -1,14 +1,14 @@
-//! What is believed of DHCP and ARP, and from whom, before a server hears of it.
+//! Filter of DHCP and ARP messages by station, before the servers get them.
 //!
 //! # Theory of operation
-//! A DHCP message says whose it is (`chaddr`), and anybody can say so. So the gate notes by which station a client first
-//! spoke. As long as the client's lease may stand, only that station, another behind the same port of the switch, or one
-//! with the client's own MAC speaks for it; RELEASE and DECLINE (RFC 2131, 4.4.4 and 4.4.6) count from that very station
-//! alone. A client that changes its port says so by its next request.
+//! The client in a DHCP message (`chaddr`) can be forged. So the gate notes the station of a client's first message. As
+//! long as the client's lease may stand, only that station, another behind the same port of the switch, or one with the
+//! client's own MAC may send messages for it; RELEASE and DECLINE (RFC 2131, 4.4.4 and 4.4.6) count from that very
+//! station alone. A client that changes its port becomes known there by its next request.
 //!
-//! Each port has its share ([`Shares`]) of the clients that there are addresses for, and of the addresses that hosts say
-//! by ARP they use: a port that makes up clients or hosts takes no more than that from the others. What a port does beyond
-//! it is not heard.
+//! Each port has its share ([`Shares`]) of the clients that there are addresses for, and of the addresses that are seen
+//! in use by ARP: a port that forges clients or hosts takes no more than that from the others. Messages beyond it are
+//! dropped.
 
 use crate::config;
 use crate::frame::PortId;
@@ -21,9 +21,9 @@ use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-/// How long a client counts that has asked and not taken an address, and an address that a host was heard to use.
+/// How long a client without a lease counts, and an address seen in use.
 const MOMENT: Duration = Duration::from_secs(60);
-/// How often at most what is over is looked for.
+/// Shortest interval of scans for expired entries.
 const SWEEP: Duration = Duration::from_secs(1);
 
 struct Client {
@@ -37,20 +37,20 @@ pub(super) struct Gate {
     first: u32,
     last: u32,
     lease: Duration,
-    /// Clients whose address is theirs whatever others do.
+    /// Clients with a fixed address.
     fixed: Vec<Mac>,
     clients: HashMap<Mac, Client, RandomState>,
     of_clients: Shares,
     heard: HashMap<u32, (PortId, Instant), RandomState>,
     of_heard: Shares,
-    /// When what is over is looked for again.
+    /// When to scan for expired entries again.
     sweep: Instant,
-    /// What was not believed, or not heard.
+    /// Messages dropped.
     pub dropped: u64,
 }
 
 impl Gate {
-    /// Before the servers of a gateway.
+    /// The gate before a gateway's servers.
     pub fn new(nat: &config::Nat) -> Self {
         let (first, last) = nat.lan.dhcp.unwrap_or((Ipv4Addr::BROADCAST, Ipv4Addr::BROADCAST));
         Self {
@@ -72,7 +72,7 @@ impl Gate {
         self.last.saturating_sub(self.first) as usize + 1
     }
 
-    /// Whether the payload of a datagram to the DHCP server that `from` sent is to be heard.
+    /// Whether a payload from `from` to the DHCP server is admitted.
     pub fn admits(&mut self, now: Instant, from: Station, bytes: &[u8]) -> bool {
         let Some(message) = Message::read(from.mac, bytes) else { return true };
         let admitted = match message.kind {
@@ -90,7 +90,7 @@ impl Gate {
         self.clients.get(&client).is_some_and(its)
     }
 
-    /// Whether `from` speaks for a client, which then counts for `span` at least.
+    /// Whether `from` may send for a client, which then counts for `span` at least.
     fn speaks(&mut self, now: Instant, from: Station, client: Mac, span: Duration) -> bool {
         let until = now + span;
         if let Some(known) = self.clients.get_mut(&client).filter(|known| known.until > now) {
@@ -114,7 +114,7 @@ impl Gate {
         admitted
     }
 
-    /// Whether it is to be heard that a host at `from` uses `addr`.
+    /// Whether it is believed that a host at `from` uses `addr`.
     pub fn hears(&mut self, now: Instant, from: Station, addr: Ipv4Addr) -> bool {
         let addr = addr.to_bits();
         if !(self.first..=self.last).contains(&addr) {
@@ -136,7 +136,7 @@ impl Gate {
         admitted
     }
 
-    /// Forgets what is over.
+    /// Removes expired entries.
     fn sweep(&mut self, now: Instant) {
         if now < self.sweep {
             return;
@@ -206,7 +206,7 @@ mod tests {
         assert!(!gate.admits(T, same_mac, &message(RELEASE, A.mac)), "from another port");
         assert!(gate.admits(T, A, &message(DECLINE, A.mac)) && gate.admits(T, A, &message(RELEASE, A.mac)));
         assert_eq!(gate.dropped, 5);
-        // It was given another port, and is not taken for itself there until it asks.
+        // It has moved to another port, and is not known there until its next request.
         assert!(gate.admits(T, same_mac, &message(REQUEST, A.mac)));
         assert!(gate.admits(T, same_mac, &message(RELEASE, A.mac)));
         assert!(gate.admits(T + Duration::from_secs(3601), B, &message(REQUEST, A.mac)), "its lease is over");

@@ -1,11 +1,11 @@
-//! The servers of a segment behind its gateway: what [`Segment`] wants of host and guests is done here.
+//! The servers of a segment behind its gateway: performs the outputs of [`Segment`].
 //!
 //! # Theory of operation
-//! The gateway asks its [`Servers`] about each datagram to one of its addresses, or to all. What the segment hears goes
-//! to it, and what it wants done is done when the gateway asks for answers: queries leave by sockets of the host
-//! (`asks`), files are read aside, and streams to the resolver are connections of the gateway's endpoint (`streams`). An
-//! answer goes to the station that its question came from, so nobody has to be looked for, and nobody else gets it.
-//! What DHCP and ARP say is looked at by the `Gate` first.
+//! The gateway hands its [`Servers`] each datagram to one of its addresses, to multicast or broadcast. Those for a
+//! server go to the segment, whose outputs are performed when the gateway asks for answers: queries leave by sockets of
+//! the host (`asks`), files are read asynchronously, and streams to the resolver are connections of the gateway's
+//! endpoint (`streams`). An answer goes to the station that its question came from, without ARP, so nobody else gets
+//! it. DHCP and ARP pass the `Gate` first.
 
 mod asks;
 mod gate;
@@ -52,7 +52,7 @@ impl LanServers {
         self.segment.restore(now, leases);
     }
 
-    /// Before a question: who is to be asked.
+    /// Before a query: reads the host's list of resolvers.
     fn look_up(&mut self, host: &mut dyn Outside) {
         if let Some(dns) = self.segment.dns() {
             dns.set_resolvers(host.resolvers());
@@ -72,7 +72,7 @@ impl LanServers {
     }
 }
 
-/// What a client is told of a file that cannot be had.
+/// The TFTP error for a failed file operation.
 fn fault(error: std::io::Error) -> Fault {
     match error.kind() {
         ErrorKind::NotFound => Fault::NoFile,

@@ -1,7 +1,6 @@
-//! Guests that ask the resolver over TCP (RFC 7766): each message has its length before it.
+//! DNS over TCP from guests (RFC 7766): each message has a length prefix.
 //!
-//! A guest may ask several questions before it has an answer to the first, a few; one that asks more, or says nothing
-//! for long, is cut off.
+//! A guest may have a few queries in flight; one with more, or an idle one, is disconnected.
 
 use crate::service::endpoint::{ConnId, Endpoint, Event};
 use crate::service::lan::segment::Segment;
@@ -9,11 +8,11 @@ use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
-/// The longest question.
+/// The longest query.
 const LONGEST: usize = 4096;
-/// Questions of one stream that wait for their answer.
+/// Queries of one stream in flight.
 const WAITING: usize = 16;
-/// A stream on which nothing is asked ends after this long.
+/// A stream without a query ends after this long.
 const IDLE: Duration = Duration::from_secs(20);
 
 struct Stream {
@@ -21,7 +20,7 @@ struct Stream {
     peer: IpAddr,
     found: Vec<u8>,
     waiting: usize,
-    /// Nothing more will be asked.
+    /// The guest has sent its FIN.
     ended: bool,
     active: Instant,
 }
@@ -32,12 +31,12 @@ pub(super) struct Streams {
     streams: BTreeMap<u64, Stream>,
     names: HashMap<ConnId, u64, foldhash::fast::RandomState>,
     next: u64,
-    /// Answers that are to be sent.
+    /// Answers to send.
     answers: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl Streams {
-    /// Something happened to a connection.
+    /// Takes an event of a connection.
     pub fn handle(&mut self, now: Instant, event: Event, segment: &mut Segment, endpoint: &mut Endpoint) {
         match event {
             Event::Accepted { conn, peer, .. } => {
@@ -92,12 +91,12 @@ impl Streams {
         }
     }
 
-    /// Will send an answer.
+    /// Queues an answer.
     pub fn queue(&mut self, name: u64, answer: Vec<u8>) {
         self.answers.push_back((name, answer));
     }
 
-    /// Sends the answers, and ends streams on which nothing is asked.
+    /// Sends the answers, and ends idle streams.
     pub fn work(&mut self, now: Instant, segment: &mut Segment, endpoint: &mut Endpoint) {
         while let Some((name, answer)) = self.answers.pop_front() {
             self.answer(now, name, &answer, endpoint);
@@ -115,7 +114,7 @@ impl Streams {
         stream.waiting = stream.waiting.saturating_sub(1);
         stream.active = now;
         let message = [&length.to_be_bytes(), answer].concat();
-        // A guest that does not read its answers gets no more of them.
+        // A guest that does not read its answers is disconnected.
         if endpoint.send(stream.conn, &message) < message.len() {
             endpoint.abort(stream.conn);
             let conn = stream.conn;
@@ -140,7 +139,7 @@ impl Streams {
         }
     }
 
-    /// When [`Self::work`] has something to do, asked or not.
+    /// When [`Self::work`] has something to do without an event.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.streams.values().map(|stream| stream.active + IDLE).min()
     }

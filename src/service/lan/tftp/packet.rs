@@ -1,4 +1,4 @@
-//! TFTP packets (RFC 1350, section 5; options RFC 2347 to 2349 and 7440) as bytes: what a client sends, and answers.
+//! TFTP packets (RFC 1350, section 5; options RFC 2347 to 2349 and 7440) as bytes: a client's, and answers.
 //!
 //! Each begins with an opcode, u16. A request goes on with texts that end in a zero: file, mode, and pairs of option
 //! and value.
@@ -25,17 +25,17 @@ pub enum Fault {
     Forbidden = 2,
     /// There is no room for it.
     Full = 3,
-    /// Not what was to be expected.
+    /// Illegal operation.
     Illegal = 4,
-    /// Nobody knows this transfer.
+    /// Unknown transfer.
     Unknown = 5,
 }
 
 /// Bytes of a block unless the client asks for more.
 const BLOCK: u16 = 512;
-/// Blocks that are sent before one has to be acknowledged: a second of a slow board's work at most.
+/// The largest window, in blocks: a second of a slow board's work at most.
 const WINDOW: u16 = 32;
-/// Longest path that is looked at.
+/// Longest path.
 const PATH_MAX: usize = 255;
 /// Deepest path.
 const DEPTH_MAX: usize = 16;
@@ -60,26 +60,26 @@ pub enum Packet<'a> {
 pub struct Request<'a> {
     /// The file as the client names it.
     pub file: &'a [u8],
-    /// Whether it takes bytes as they are.
+    /// Whether the mode is octet.
     pub octet: bool,
     /// Options, those that are understood.
     pub options: Options,
     /// Bytes of the file that it writes, if it says so (RFC 2349).
     pub size: Option<u64>,
-    /// All of it, to know it when it comes again.
+    /// The whole packet, to recognise a retransmission.
     pub whole: &'a [u8],
 }
 
-/// What a client asks for beyond the file, as it may be granted.
+/// Options of a request (RFC 2347), or those granted.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Options {
     /// Bytes of a block (RFC 2348).
     pub block: Option<u16>,
-    /// Seconds after which something is sent again (RFC 2349).
+    /// Retransmission timeout in seconds (RFC 2349).
     pub timeout: Option<u8>,
     /// It wants to know how long the file is (RFC 2349).
     pub size: bool,
-    /// Blocks that are sent before one has to be acknowledged (RFC 7440).
+    /// Blocks of a window (RFC 7440).
     pub window: Option<u16>,
 }
 
@@ -101,7 +101,7 @@ impl Options {
 }
 
 impl<'a> Packet<'a> {
-    /// Reads a packet. `None`: it is none that a client sends to one that has files.
+    /// Reads a packet. `None`: it is malformed, or a server's.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let (opcode, rest) = bytes.split_first_chunk::<2>()?;
         match u16::from_be_bytes(*opcode) {
@@ -120,7 +120,7 @@ impl<'a> Packet<'a> {
 
 impl<'a> Request<'a> {
     fn read(rest: &'a [u8]) -> Option<Self> {
-        // what stands behind the last zero is no text
+        // bytes behind the last zero are no text
         let (texts, _) = rest.split_at(rest.iter().rposition(|byte| *byte == 0)?);
         let mut texts = texts.split(|byte| *byte == 0);
         let (file, mode) = (texts.next()?, texts.next()?);
@@ -140,8 +140,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The path below the folder that a client means: without a leading `/`, with `\` as `/`, and nothing in it that could
-/// lead out. `None`: there is no such path.
+/// The path below the folder: without a leading `/`, with `\` as `/`, and no way out of the folder. `None`: it is not
+/// allowed.
 pub fn path(file: &[u8]) -> Option<String> {
     // some boot ROMs take the end mark of DHCP's options for a part of the name
     let file = file.strip_suffix(&[0xff]).unwrap_or(file);

@@ -260,7 +260,7 @@ fn a_transfer_that_nobody_has_acknowledged_makes_room_for_its_own_host() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// What arrives over a link that loses a twelfth is the file.
+    /// The file arrives intact over a link that loses a twelfth.
     #[test]
     fn losses_are_made_good(seed: u64, len in 0usize..9000, window in 1u32..9, block in 8u32..1468) {
         let file = content(len);
@@ -315,7 +315,7 @@ fn a_file_that_does_not_come_is_given_up() {
         let told = tftp.poll_output();
         assert!(matches!(&told, Some(Output::Send(it)) if it.payload.starts_with(&[0, 5, 0, 0])), "{told:?}");
         assert_eq!((tftp.poll_output(), tftp.transfers()), (Some(Output::Close(file)), 0));
-        // what comes of it after all is nobody's
+        // its late result is ignored
         tftp.handle_opened(at(31_000), file, Ok(5));
         tftp.handle_data(at(31_000), file, 0, Some(b"hello".to_vec()));
         assert_eq!(tftp.poll_output(), None);
@@ -363,7 +363,7 @@ fn another_request_from_the_same_port_begins_anew() {
     }
 }
 
-/// What a server that takes files holds: those that are whole, by name.
+/// Complete files of a server that takes uploads, by name.
 #[derive(Default)]
 struct Disk {
     open: BTreeMap<u64, (String, Vec<u8>)>,

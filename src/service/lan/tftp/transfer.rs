@@ -1,20 +1,20 @@
-//! A transfer of a file to a client: where it stands, and what of it is under way.
+//! A transfer of a file to a client: its state, and the window in flight.
 
 use super::packet::{self, Options};
 use super::{Client, Output, PATIENCE};
 use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
 
-/// Where a transfer stands.
+/// State of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     /// The file is being opened.
     Opening,
-    /// The options are told, and not acknowledged yet.
+    /// The OACK is sent, and not acknowledged yet.
     Offered,
     /// A window is being read.
     Reading,
-    /// A window is under way.
+    /// A window is in flight.
     Sending,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum State {
 pub(super) struct Transfer {
     pub client: Client,
     pub local: SocketAddr,
-    /// What was asked, to know it when it comes again.
+    /// The request, to recognise a retransmission.
     pub asked: Vec<u8>,
     pub options: Options,
     pub state: State,
@@ -31,7 +31,7 @@ pub(super) struct Transfer {
     pub next: u64,
     /// The bytes of the window from block `next` on.
     pub window: Vec<u8>,
-    /// The window was sent again because of an ACK.
+    /// The window was retransmitted because of a duplicate ACK.
     pub nudged: bool,
     pub tries: u32,
     pub until: Option<Instant>,
@@ -47,7 +47,7 @@ impl Transfer {
         self.client.datagram(self.local, payload)
     }
 
-    /// What is under way: the options, or the blocks of the window.
+    /// Packets in flight: the OACK, or the blocks of the window.
     pub fn packets(&self) -> Vec<Output> {
         if self.state == State::Offered {
             return packet::oack(self.options, self.size).map(|oack| self.datagram(oack)).into_iter().collect();

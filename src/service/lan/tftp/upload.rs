@@ -1,11 +1,11 @@
 //! A file that a client writes (RFC 1350, section 6): the other direction of a transfer.
 //!
 //! # Theory of operation
-//! Each block is handed to the caller to be written, and acknowledged when that is done, so a client that sends faster
-//! than the disk takes waits. A block that comes again is acknowledged again, as the acknowledgement was lost; any other
-//! that is not the next one changes nothing. Where nothing comes, the last acknowledgement is repeated, less and less
-//! often. A disk that does not do its part in time ends the transfer. The file takes its name when its last block is written: half a file is never seen. Then the transfer stays
-//! for a moment, for the client whose last acknowledgement was lost.
+//! The caller writes each block, which is acknowledged after that, so a client that sends faster than the disk writes
+//! has to wait. A repeated block is acknowledged again, as the ACK was lost; any other block but the next is ignored.
+//! While nothing comes, the last ACK is repeated, less and less often. A disk that takes too long ends the transfer.
+//! The file is renamed when its last block is written: half a file is never seen. Then the transfer stays for a moment,
+//! in case the last ACK was lost.
 
 use std::net::SocketAddr;
 
@@ -24,19 +24,19 @@ pub(super) enum State {
     Receiving,
     /// A block is being written; `last`: the file ends with it.
     Writing { len: usize, last: bool },
-    /// The file is getting its name.
+    /// The file is being renamed.
     Naming,
-    /// It is there. The last block may come again.
+    /// It is complete. The last block may be repeated.
     Done,
 }
 
 pub(super) struct Upload {
     pub client: Client,
     pub local: SocketAddr,
-    /// What was asked, to know it when it comes again.
+    /// The request, to recognise a retransmission.
     pub asked: Vec<u8>,
     pub options: Options,
-    /// Bytes of the file as the client says; an answer repeats it.
+    /// Size of the file in the request; the OACK repeats it.
     pub told: u64,
     pub state: State,
     /// Blocks that were written.
@@ -69,7 +69,7 @@ impl Upload {
         }
     }
 
-    /// Whether something is done to its file.
+    /// Whether a file operation is under way.
     pub fn is_at_the_disk(&self) -> bool {
         matches!(self.state, State::Creating | State::Writing { .. } | State::Naming)
     }
@@ -79,7 +79,7 @@ impl Upload {
         self.until = Some(now + patience * (1 << self.tries.min(3)));
     }
 
-    /// What the client is told: the options at first, then how far it has come.
+    /// The packet for the client: the OACK at first, then ACKs.
     pub fn acknowledge(&mut self, now: Instant) -> Output {
         self.wait(now);
         let options = packet::oack(self.options, self.told).filter(|_| self.blocks == 0);
@@ -91,10 +91,10 @@ impl Upload {
         self.client.datagram(self.local, payload)
     }
 
-    /// A block came. Gives what there is to do.
+    /// Takes a block. Gives the next output.
     ///
     /// # Errors
-    /// Why the transfer ends.
+    /// The error that ends the transfer.
     pub fn take(
         &mut self,
         now: Instant,
@@ -120,7 +120,7 @@ impl Upload {
         }
     }
 
-    /// The block that was handed out is written. Gives what there is to do.
+    /// The block was written. Gives the next output.
     pub fn written(&mut self, now: Instant, file: u64) -> Option<Output> {
         let State::Writing { len, last } = self.state else { return None };
         self.size += len as u64;

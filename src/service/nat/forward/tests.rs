@@ -27,7 +27,7 @@ fn clients_wait_for_descriptors() {
     bench.said();
     assert!(!bench.nat.is_ready(), "the host is left in peace");
     assert_eq!((bench.nat.flows().tcp, bench.nat.stats().host), (0, 1));
-    // nobody tells that there are some again
+    // no event tells that some are free again
     bench.host.exhausted = false;
     bench.pass(3);
     assert_eq!((bench.nat.flows().tcp, bench.host.clients), (2, 0));
@@ -56,7 +56,7 @@ fn the_client_that_rests_longest_makes_room() {
     assert_eq!(forwards.ports.len(), NAT_DATAGRAM_FLOWS);
 }
 
-/// What a guest sends to one of them would be taken for a transfer's.
+/// The gateway's TFTP server would take a guest's datagrams to one of them.
 #[test]
 fn the_ports_of_tftp_are_left_to_it() {
     let mut forwards = Forwards::new(7);
@@ -65,7 +65,7 @@ fn the_ports_of_tftp_are_left_to_it() {
     assert_eq!((ports.first().copied(), ports.len()), (Some(PORTS.start), PORTS.len()));
 }
 
-/// A client is answered from where it has asked, and is another one where it asks elsewhere.
+/// A client is answered from the address that it sent to, and counts as another one at another address.
 #[test]
 fn an_answer_comes_from_the_address_that_was_asked() {
     let mut bench = bench();

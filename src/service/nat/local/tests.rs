@@ -1,4 +1,4 @@
-//! The gateway with a server of its own: who hears what, and how answers leave.
+//! The gateway with a server of its own: dispatch of datagrams, and answers.
 
 use super::*;
 use crate::service::machine::{Arrived, Service};
@@ -10,7 +10,7 @@ use etherparse::{IpNumber, UdpHeader};
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex};
 
-/// Says back what it hears on port 67, and to whom it hears of a router's absence that there is one.
+/// Echoes datagrams to port 67, and answers router solicitations.
 #[derive(Default)]
 struct Parrot {
     heard: Arc<Mutex<Vec<SocketAddr>>>,
@@ -85,7 +85,7 @@ fn a_question_to_all_is_a_servers_before_anybody_elses() {
         (&answer.2[16..28], &answer.2[28..]),
         (&[255, 255, 255, 255, 0, 67, 0, 68, 0, 11, answer.2[26], answer.2[27]][..], &b"who"[..])
     );
-    // who has the other answer's address is asked for, by ARP, and it leaves when that is known
+    // ARP asks for the other answer's destination, and it leaves when that is known
     assert!(answers.iter().any(|(mac, kind, _)| (*mac, *kind) == (Mac::BROADCAST, 0x0806)));
     let arp = [
         &[2, 0x6e, 10, 0, 2, 2][..],

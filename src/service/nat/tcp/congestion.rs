@@ -1,4 +1,4 @@
-//! How much may be on its way to a guest, as far as the way is concerned (RFC 5681, RFC 6582).
+//! Congestion control of the way to a guest (RFC 5681, RFC 6582).
 
 use super::sender::SEND_LIMIT;
 
@@ -8,17 +8,17 @@ const INITIAL_WINDOW: usize = 10;
 /// The congestion window.
 pub(super) struct Congestion {
     window: usize,
-    /// Below it the window doubles with each round trip.
+    /// Slow start threshold: below it the window doubles with each round trip.
     threshold: usize,
 }
 
 impl Congestion {
-    /// That of a connection whose segments carry `mss` bytes.
+    /// The initial window, for segments of `mss` bytes.
     pub fn new(mss: usize) -> Self {
         Self { window: INITIAL_WINDOW * mss, threshold: SEND_LIMIT }
     }
 
-    /// Bytes that may be on their way.
+    /// Bytes that may be in flight.
     pub fn window(&self) -> usize {
         self.window
     }
@@ -39,7 +39,7 @@ impl Congestion {
         self.window = (self.window.saturating_sub(acked) + mss).max(mss).min(SEND_LIMIT);
     }
 
-    /// Something was lost of what was `under_way`; `left` bytes have left the way since and are not counted otherwise.
+    /// A loss, with `under_way` bytes in flight; `left` bytes have left the way since and are not counted otherwise.
     pub fn lose(&mut self, under_way: usize, left: usize, mss: usize) {
         self.halve(under_way, mss);
         self.window = self.threshold + left;

@@ -11,10 +11,10 @@ use crate::service::allowance::Allowance;
 use crate::time::{Duration, Instant};
 use std::ops::Range;
 
-/// How often one connection answers what somebody else may have sent (RFC 5961, 7).
+/// How often one connection sends a challenge ACK (RFC 5961, 7).
 const CHALLENGES: Allowance = Allowance::new(4, Duration::from_millis(250));
 
-/// What a segment of the guest means for the connection as a whole.
+/// A segment's effect on the connection as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     /// It goes on.
@@ -51,12 +51,12 @@ pub(super) struct Connection {
     /// The host's end came before the guest's.
     host_first: bool,
     challenges: Allowance,
-    /// The guest is to be asked whether it is there.
+    /// A keep-alive probe is due.
     asks: bool,
 }
 
 impl Connection {
-    /// The guest's: `syn` asks for it, and the host's half is being made. Segments carry `mss` bytes at most.
+    /// A connection that the guest opens with `syn`; the host's half is being made. Segments carry `mss` bytes at most.
     pub fn asked(syn: &Segment, iss: u32, mss: u16) -> Self {
         let mut connection = Self::new(iss, mss);
         connection.dialling = true;
@@ -64,7 +64,7 @@ impl Connection {
         connection
     }
 
-    /// The host's: the guest is asked.
+    /// A connection that the host opens: the guest gets a SYN.
     pub fn asking(iss: u32, mss: u16) -> Self {
         Self::new(iss, mss)
     }
@@ -191,14 +191,14 @@ impl Connection {
             return Verdict::Lives;
         }
         if rst {
-            // Not the number that the guest would give it, but near: it is asked (RFC 5961, 3.2).
+            // In the window, but not the next number: a challenge ACK (RFC 5961, 3.2).
             if receiver.expects(segment.seq) {
                 self.challenge(now);
             }
             return Verdict::Lives;
         }
         if syn {
-            // The SYN again: the answer was lost. Any other one is answered with where we are (RFC 5961, 4).
+            // The same SYN: our answer was lost. Any other one gets a challenge ACK (RFC 5961, 4).
             if segment.seq == self.irs && !self.sender.is_open() {
                 self.sender.resend_syn();
             } else {
@@ -207,7 +207,7 @@ impl Connection {
             return Verdict::Lives;
         }
         if !receiver.accepts(segment.seq, segment.space(payload.len())) {
-            // It comes again because its acknowledgement was lost, or asks whether we are alive (RFC 9293, 3.8.4).
+            // A retransmission whose acknowledgement was lost, or a keep-alive probe (RFC 9293, 3.8.4).
             receiver.owe();
             return Verdict::Lives;
         }
@@ -227,8 +227,7 @@ impl Connection {
         Verdict::Lives
     }
 
-    /// Owes an acknowledgement that shows the guest where the connection is, but not too often: what calls for it may be
-    /// made up.
+    /// Owes a challenge ACK (RFC 5961), but not too often: the segment that calls for it may be forged.
     pub fn challenge(&mut self, now: Instant) {
         if let Some(receiver) = &mut self.receiver
             && self.challenges.take(now)
@@ -237,8 +236,9 @@ impl Connection {
         }
     }
 
-    /// Whether a segment is the very next one of whoever has seen all that was sent. So a guest shows that it is the one
-    /// from another MAC, too. It is stricter than RFC 9293 is with a guest at its own: nobody guesses both numbers.
+    /// Whether a segment has the next sequence number and acknowledges all that was sent: proof that it is the guest,
+    /// though from another MAC. It is stricter than RFC 9293 is with a guest at its own MAC: nobody guesses both
+    /// numbers.
     pub fn is_next(&self, segment: &Segment) -> bool {
         let Flags { syn, ack, .. } = segment.flags;
         match &self.receiver {
@@ -247,7 +247,7 @@ impl Connection {
         }
     }
 
-    /// A segment while the guest's SYN is waited for.
+    /// A segment in SYN-SENT.
     fn handle_first(&mut self, now: Instant, segment: &Segment) -> Verdict {
         let Flags { syn, ack, rst, .. } = segment.flags;
         let answers = ack && segment.ack == self.sender.nxt() && self.sender.poll_timeout().is_some();
@@ -269,7 +269,7 @@ impl Connection {
         }
     }
 
-    /// Asks the guest for a sign of life.
+    /// Makes a keep-alive probe due.
     pub fn ask(&mut self) {
         self.asks = true;
     }
@@ -286,7 +286,7 @@ impl Connection {
         }
     }
 
-    /// The host will take nothing more: what waits for it goes.
+    /// The host will take nothing more: drops the bytes that wait for it.
     pub fn discard_waiting(&mut self) {
         if let Some(receiver) = &mut self.receiver {
             receiver.release(receiver.held().len());
@@ -335,7 +335,7 @@ impl Connection {
         // A duplicate acknowledgement is one only if nothing is sent with it.
         match if repeats { None } else { self.sender.next(now) } {
             Some(draft) => Some(self.dress(draft)),
-            // It has had that number, and says so (RFC 9293, 3.8.4).
+            // A keep-alive probe: a number that the guest has acknowledged (RFC 9293, 3.8.4).
             None if std::mem::take(&mut self.asks) => Some(self.dress(Draft::bare(self.sender.una().wrapping_sub(1)))),
             None => due.then(|| self.dress(Draft::bare(self.sender.nxt()))),
         }

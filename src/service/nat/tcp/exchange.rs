@@ -1,16 +1,16 @@
-//! What a sender is told of the guest, what it has to be sent, and how far it has come.
+//! Types of the sender: an acknowledgement and its verdict, a segment to be sent, and the phase.
 
 use super::segment::Blocks;
 use std::ops::Range;
 
-/// What an acknowledgement was.
+/// The verdict on an acknowledgement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Acked {
-    /// Of nothing that was ever sent, or of what was so long ago that no window reaches back to it.
+    /// It is of numbers never sent, or older than any window (RFC 5961, 5.2).
     Invalid,
-    /// Of nothing new.
+    /// Nothing new is acknowledged.
     Nothing,
-    /// Of something new.
+    /// Something new is acknowledged.
     Something,
 }
 
@@ -31,7 +31,7 @@ impl Draft {
     }
 }
 
-/// What a guest announced with a segment.
+/// Acknowledgement and window of a guest's segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
     pub seq: u32,
@@ -40,7 +40,7 @@ pub(super) struct Heard {
     pub window: u16,
     /// It carried nothing else.
     pub bare: bool,
-    /// What it holds behind what is missing.
+    /// Its SACK blocks.
     pub blocks: Blocks,
 }
 

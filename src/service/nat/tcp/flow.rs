@@ -29,32 +29,32 @@ pub(in crate::service::nat) struct Key {
 
 /// A flow without a packet ends after this long (RFC 5382, REQ-5: not below two hours and four minutes).
 const IDLE: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
-/// One of which a side has ended ends after this long (RFC 5382, REQ-5: not below four minutes).
+/// A half-closed flow ends after this long (RFC 5382, REQ-5: not below four minutes).
 const HALF_CLOSED: Duration = Duration::from_secs(240);
-/// How a guest is asked that has said nothing for a while.
+/// Keep-alive probes of a silent guest.
 const SILENCE: Asks = Asks { first: NAT_SILENCE, pause: NAT_ASKED_EVERY, left: NAT_ASKED };
-/// The same where whoever was at its port has left it.
+/// The same after its port of the switch was left.
 const DEPARTED: Asks = Asks { first: Duration::from_secs(1), pause: Duration::from_secs(1), left: 5 };
-/// How long a guest may take no more of what is left of a connection whose host's half has failed.
+/// How long a guest may leave unread the rest of a connection whose host's half has failed.
 const LAST_WORDS: Duration = Duration::from_secs(240);
 /// A connection that does not come to stand ends after this long: longer than the host's own patience.
 const OPENING: Duration = Duration::from_secs(240);
-/// How long an ended flow still acknowledges what is sent again.
+/// How long an ended flow still acknowledges retransmissions.
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads of one turn.
 const READS: usize = 4;
 
-/// How a guest that is silent is asked whether it is there, as RFC 9293, 3.8.4, does it, but sooner: see [`NAT_SILENCE`].
+/// Keep-alive probes of a silent guest (RFC 9293, 3.8.4, but sooner: see [`NAT_SILENCE`]).
 #[derive(Clone, Copy, Debug)]
 struct Asks {
-    /// For how long it is silent before.
+    /// Silence before the first probe.
     first: Duration,
     pause: Duration,
-    /// How often it is asked.
+    /// Probes that are left.
     left: u8,
 }
 
-/// How well a flow can be done without, best first, when another one needs its place.
+/// Order in which flows are evicted for a new one, the first first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Worth {
     /// Both sides have ended.
@@ -67,7 +67,7 @@ pub(super) enum Worth {
     Open,
 }
 
-/// What is to become of a flow.
+/// The result of a flow's turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fate {
     /// It waits for something to happen.
@@ -87,7 +87,7 @@ pub(super) enum Fate {
 /// See the module.
 pub(super) struct Flow {
     pub key: Key,
-    /// Who has it. Its port of the switch is the one that it counts for, and stays.
+    /// Its guest. The port of the switch is the one that it counts for, and stays.
     pub station: Station,
     pub connection: Connection,
     /// `None`: both sides have ended.
@@ -103,14 +103,14 @@ pub(super) struct Flow {
     /// When the guest is asked next, and how.
     ask_at: Instant,
     asks: Asks,
-    /// Whoever was at its port has left it since the guest was heard last.
+    /// Its port of the switch was left since the guest was heard last.
     doubted: bool,
 }
 
 /// The host's half has failed.
 #[derive(Clone, Copy, Debug)]
 struct Failure {
-    /// Since when the guest has taken nothing more.
+    /// When the guest last took something.
     since: Instant,
     /// All that the socket had received was read.
     read: bool,
@@ -170,25 +170,26 @@ impl Flow {
         }
     }
 
-    /// Whoever was at its port has left it. A port that is left again and again does not put off when that ends.
+    /// Its port of the switch was left: the guest is probed. A port that is left again and again does not put off the
+    /// end.
     pub fn doubt(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.doubted, true) {
             (self.asks, self.ask_at) = (DEPARTED, now + DEPARTED.first);
         }
     }
 
-    /// Whether a guest that is there would answer.
+    /// Whether a keep-alive probe would be answered.
     fn may_ask(&self) -> bool {
         self.socket.is_some() && self.connection.is_open()
     }
 
-    /// Bytes of a guest that has ended which the host has not taken.
+    /// Bytes that a guest sent before its FIN and the host has not taken.
     pub fn last_words(&self) -> usize {
         let takes = self.socket.is_some() && self.failure.is_none();
         if takes { self.connection.last_words() } else { 0 }
     }
 
-    /// Since when nothing has come of it.
+    /// When the last segment of it came.
     pub fn rests_since(&self) -> Instant {
         self.failure.map_or(self.active, |failure| failure.since)
     }
@@ -203,7 +204,7 @@ impl Flow {
         }
     }
 
-    /// The host takes no more: what it has sent is read to its end.
+    /// The host takes no more; its bytes are read to the end.
     fn fail(failure: &mut Option<Failure>, now: Instant) {
         failure.get_or_insert(Failure { since: now, read: false });
     }
@@ -230,7 +231,7 @@ impl Flow {
         room: usize,
         host: &mut dyn Outside,
     ) -> Verdict {
-        // An answer to a question of ours is a sign of life, and none of use.
+        // An answer to a keep-alive probe shows life, but is no traffic.
         if !(self.asks.left < SILENCE.left && segment.is_bare(payload.len())) {
             self.active = now;
         }
@@ -307,7 +308,7 @@ impl Flow {
                 self.writable = false;
                 Fate::Rests
             }
-            // It stood, and may have said something: what is not accepted is refused.
+            // It stood, and may have carried bytes: a connection that is not accepted is refused.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 self.connection.dialled();
                 self.quote = Box::default();
@@ -319,7 +320,7 @@ impl Flow {
         }
     }
 
-    /// Gives the host what is held for it.
+    /// Sends the bytes held for the host.
     fn write(&mut self, now: Instant, socket: SocketId, host: &mut dyn Outside) {
         while self.failure.is_none() && self.writable && !self.connection.waiting().is_empty() {
             match host.send(socket, self.connection.waiting()) {
@@ -343,7 +344,7 @@ impl Flow {
         }
     }
 
-    /// Reads from the host what the guest takes.
+    /// Reads from the host as much as the guest takes.
     fn read(&mut self, now: Instant, socket: SocketId, host: &mut dyn Outside, buffer: &mut [u8], mut room: usize) {
         for _ in 0..READS {
             let wanted = self.connection.affords(room).min(buffer.len());
@@ -395,7 +396,7 @@ impl Flow {
     }
 }
 
-/// The headers of a segment to the guest that carries `length` bytes, and what is left to be done to its frame.
+/// The headers of a segment to the guest with `length` bytes of payload, and the offload of its frame.
 pub(super) fn headers(wire: &Wire, mac: Mac, key: Key, segment: &Segment, length: usize) -> (Headers, Offload) {
     let addrs = (key.remote.ip(), key.guest.ip());
     let (bytes, len) = segment.emit((key.remote.port(), key.guest.port()), 0);

@@ -1,7 +1,7 @@
-//! First sequence numbers (RFC 6528, 3): a clock, and of each connection a distance to it that nobody can work out who
-//! has seen those of others.
+//! Initial sequence numbers (RFC 6528, 3): a clock plus an offset for each connection, which cannot be computed from
+//! the offsets of others.
 //!
-//! The distance is a keyed SipHash of both ends. Its key is of no other use: a hash table's hash would tell, with every
+//! The offset is a keyed SipHash of both ends. Its key has no other use: a hash table's hash would tell, with every
 //! SYN-ACK, in which bucket the connection is.
 
 use super::flow::Key;

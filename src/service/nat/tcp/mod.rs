@@ -1,19 +1,21 @@
-//! TCP through the gateway: every connection of a guest is one of the host, too, and bytes go from the one to the other.
+//! TCP through the gateway: every connection of a guest is one of the host, too, and bytes go from the one to the
+//! other.
 //!
 //! # Theory of operation
-//! A flow is found by its addresses and ports, or by its socket's name: both are one look into a hash table, so the cost
-//! of a packet does not grow with the number of flows. What has something to do is on a list and has its turn: it moves a
-//! bounded number of bytes and goes to the end. Everything else rests, and costs nothing but its place among the timers.
+//! A flow is found by its addresses and ports, or by its socket's name: both are one look into a hash table, so the
+//! cost of a packet does not grow with the number of flows. Flows with work are on a list and take turns: each moves a
+//! bounded number of bytes and goes to the end. All others rest, and cost nothing but a place among the timers.
 //!
-//! What comes for a guest goes to the MAC that its connection was begun from. Another one gets it only when it sends the
-//! very next segment, whose two numbers nobody else has seen, or when the neighbour table says that the guest is there now,
-//! which takes an old station that does not answer.
+//! A guest's segments go to the MAC that its connection was begun from. Another MAC gets them only when it sends the
+//! next segment, whose two numbers nobody else has seen, or when the neighbour table has moved the guest there, for
+//! which the old station must have failed to answer.
 //!
-//! Buffers grow with what is under way and are given back when it has arrived; what all flows together hold is bounded.
+//! Buffers grow with the bytes in flight and are given back when these have arrived; the memory of all flows is
+//! bounded.
 //!
 //! # Why a TCP of its own
-//! The [`Endpoint`] ends its connections in smoltcp's TCP. A gateway does not: it is one half of a connection whose other
-//! half is a socket of the host, and smoltcp 0.14 is a whole host's.
+//! The [`Endpoint`] ends its connections in smoltcp's TCP. A gateway does not: it is one half of a connection whose
+//! other half is a socket of the host, and smoltcp 0.14 is a whole host's.
 //!
 //! | the gateway | smoltcp's socket |
 //! |---|---|
@@ -80,7 +82,8 @@ use std::net::SocketAddr;
 
 /// Bytes of one read from the host.
 const CHUNK: usize = 64 << 10;
-/// Bytes that every flow may hold, whatever the others do. A buffer of so many is not worth the work of making it smaller.
+/// Bytes that every flow may hold, whatever the others do. A buffer of so many is not worth the work of making it
+/// smaller.
 const SMALL: usize = 16 << 10;
 
 /// See the module.
@@ -117,7 +120,7 @@ impl Tcp {
         self.held
     }
 
-    /// Bytes of guests that have ended which the host has not taken yet.
+    /// Bytes that guests sent before their FIN and the host has not taken yet.
     pub fn last_words(&self) -> usize {
         self.flows.iter().map(Flow::last_words).sum()
     }
@@ -137,7 +140,7 @@ impl Tcp {
         self.flows.poll_timeout()
     }
 
-    /// Takes a packet of a guest whose checksum fits. The endpoint knows who has an address.
+    /// Takes a guest's packet with a valid checksum. The endpoint has the neighbour table.
     pub fn handle(&mut self, cx: &mut Cx, (whom, endpoint): (Station, &mut Endpoint), packet: &Packet<'_>) {
         let Some(((from, to), segment, payload)) = Segment::parse(packet.payload) else {
             cx.wire.stats.malformed += 1;
@@ -163,8 +166,8 @@ impl Tcp {
         }
     }
 
-    /// Whether a segment that comes from `mac` is of the flow's guest. If it is, what comes for that goes there from now
-    /// on; if it is not, the guest is asked at the MAC that it has.
+    /// Whether a segment from `mac` is of the flow's guest. If so, segments to it go there from now on; if not, the
+    /// guest is probed at the MAC that it has.
     fn is_its_own(&mut self, now: Instant, index: u32, (mac, endpoint): (Mac, &Endpoint), segment: &Segment) -> bool {
         let Some(flow) = self.flows.get_mut(index) else { return false };
         if flow.station.mac == mac {
@@ -232,8 +235,8 @@ impl Tcp {
         }
     }
 
-    /// A client of a forward: the guest is asked for a connection that comes from `remote`. There is room for
-    /// it. `false`: the address is in use.
+    /// Opens a connection to the guest, from `remote`, for a client of a forward. There is room for it. `false`: the
+    /// address is in use.
     pub fn open(
         &mut self,
         now: Instant,
@@ -254,7 +257,7 @@ impl Tcp {
         true
     }
 
-    /// Whether there is room for a flow of `whom`; where there is none another one may have to go.
+    /// Makes room for a flow of `whom`; another one may be evicted. `false`: there is none.
     pub fn finds_room(&mut self, cx: &mut Cx, whom: Station) -> bool {
         if self.flows.admits(whom.port()) {
             return true;
@@ -295,7 +298,7 @@ impl Tcp {
         true
     }
 
-    /// The flow whose segment was too big, and the number of that.
+    /// The flow whose segment was too big, and that segment's sequence number.
     fn quoted(&self, told: &TooBig<'_>) -> Option<(u32, u32)> {
         let &[s0, s1, d0, d1, q0, q1, q2, q3, ..] = told.quote else { return None };
         let end = |addr, port| SocketAddr::new(addr, u16::from_be_bytes(port));
@@ -303,14 +306,14 @@ impl Tcp {
         Some((self.flows.find(&key)?, u32::from_be_bytes([q0, q1, q2, q3])))
     }
 
-    /// Where a segment that was too big went; `None`: it is of no flow.
+    /// The station that a too big segment was sent to; `None`: it is of no flow.
     pub fn station_of(&self, told: &TooBig<'_>) -> Option<Station> {
         let (index, _) = self.quoted(told)?;
         self.flows.get(index).map(|flow| flow.station)
     }
 
-    /// A router behind the switch has dropped a segment to a guest that was too big. `false`: it is of no flow, or not under
-    /// way; who makes one up does not know its number.
+    /// ICMP "too big" for a segment to a guest. `false`: it is of no flow, or not in flight; a forged one does not know
+    /// the sequence number.
     pub fn handle_too_big(&mut self, told: &TooBig<'_>) -> bool {
         let Some((index, seq)) = self.quoted(told) else { return false };
         let narrowed = self.flows.get_mut(index).is_some_and(|flow| {
@@ -323,8 +326,8 @@ impl Tcp {
         narrowed
     }
 
-    /// Whoever was at these ports of the switch has left them. Others may come to them with the same guests behind them, so
-    /// these are asked before their flows end.
+    /// These ports of the switch were left. Others may come to them with the same guests behind, so the guests are
+    /// probed before their flows end.
     pub fn doubt(&mut self, now: Instant, ports: &BTreeSet<PortId>) {
         if ports.is_empty() {
             return;
@@ -402,8 +405,8 @@ fn room(all: usize, own: usize) -> usize {
     NAT_MEMORY.saturating_sub(all).max(SMALL.saturating_sub(own))
 }
 
-/// Gives memory of a buffer back that is not needed any more, so that what flows hold says what memory they take: all of
-/// it where nothing is left, and else when three quarters are empty.
+/// Shrinks a buffer, so that the flows' bytes tell how much memory they take: to nothing when it is empty, and else
+/// when three quarters are free.
 fn give_back(bytes: &mut VecDeque<u8>) {
     if bytes.is_empty() {
         bytes.shrink_to(0);
@@ -417,7 +420,7 @@ fn own_mss(wire: &Wire, key: &Key) -> u16 {
     mss_of(wire.mtu, key)
 }
 
-/// The same of the way to the guest, as far as that is known.
+/// The same of the path MTU to the guest, where it is known.
 fn way_mss(wire: &Wire, key: &Key, whom: Station) -> u16 {
     mss_of(wire.mtu_to(key.guest.ip(), whom), key)
 }
@@ -443,7 +446,7 @@ fn answer_stray(mac: Mac, key: Key, segment: &Segment, payload: usize, wire: &mu
     wire.send(&headers, &[], offload);
 }
 
-/// The host could not connect: the guest is told what happened.
+/// The host could not connect: the guest gets a RST or an ICMP error.
 fn refuse(whom: Station, key: Key, syn: &Segment, quote: &[u8], why: ErrorKind, wire: &mut Wire) {
     let refusal = match why {
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
@@ -453,7 +456,7 @@ fn refuse(whom: Station, key: Key, syn: &Segment, quote: &[u8], why: ErrorKind, 
         ErrorKind::HostUnreachable | ErrorKind::TimedOut => Refusal::Host,
         ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown | ErrorKind::AddrNotAvailable => Refusal::Network,
         ErrorKind::PermissionDenied => Refusal::Prohibited,
-        // No descriptors, no ports: the guest will ask again.
+        // No descriptors, no ports: the guest will retransmit its SYN.
         _ => {
             wire.stats.host += 1;
             return;

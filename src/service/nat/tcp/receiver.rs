@@ -5,8 +5,8 @@
 //! by it, so a host that stalls holds up its own guest and nobody else. The right edge of the window never moves back;
 //! where memory has run out, bytes inside it are left unacknowledged instead, and come again.
 //!
-//! What comes too early, a FIN too, waits for what was lost. A guest that understands it is told what that is (RFC 2018);
-//! another one gets as many duplicate acknowledgements as tell it of a loss.
+//! Segments out of order, a FIN too, wait for the lost ones. The guest gets SACK blocks (RFC 2018) if it understands
+//! them, and else enough duplicate acknowledgements to see a loss.
 
 use super::give_back;
 use super::scoreboard::DUPLICATES;
@@ -18,14 +18,14 @@ pub(super) const RECEIVE_LIMIT: usize = 1 << 20;
 /// The shift of announced windows: the least with which [`RECEIVE_LIMIT`] fits.
 pub(super) const SCALE: u8 = 5;
 
-/// Gaps between what came too early, at most.
+/// Gaps between out-of-order blocks, at most.
 const GAPS: usize = 64;
 
-/// Bytes without a gap that came too early.
+/// An out-of-order block: bytes without a gap.
 struct Early {
     seq: u32,
     bytes: Vec<u8>,
-    /// When something was added: the number of that addition.
+    /// The number of the last addition to it.
     touched: u32,
 }
 
@@ -43,9 +43,9 @@ pub(super) struct Receiver {
     /// The right edge that was announced.
     edge: u32,
     held: VecDeque<u8>,
-    /// What came too early, in order, with gaps between.
+    /// Out-of-order blocks, sorted, with gaps between.
     early: Vec<Early>,
-    /// How often something was added to it.
+    /// How often something was added to them.
     additions: u32,
     /// The guest understands selective acknowledgements.
     sacks: bool,
@@ -100,9 +100,9 @@ impl Receiver {
         !before(seq, self.nxt) && !before(self.edge, seq)
     }
 
-    /// Whether a segment of `space` numbers from `seq` on can be the guest's (RFC 9293, 3.10.7.4, first check). One that
-    /// ends where the next begins can: it comes again because its acknowledgement was lost. Behind its FIN, a guest may say
-    /// the number of that.
+    /// Whether a segment of `space` numbers from `seq` on is acceptable (RFC 9293, 3.10.7.4, first check). One that
+    /// ends at the next expected number is: a retransmission whose acknowledgement was lost. After its FIN, a guest may
+    /// use the FIN's number.
     pub fn accepts(&self, seq: u32, space: u32) -> bool {
         let least = self.nxt.wrapping_sub(self.ended.into());
         !before(seq.wrapping_add(space), least) && !before(self.edge, seq)
@@ -118,7 +118,7 @@ impl Receiver {
         self.due > 0
     }
 
-    /// Whether something is missing before what has come.
+    /// Whether there are out-of-order blocks.
     pub fn has_gaps(&self) -> bool {
         !self.early.is_empty()
     }
@@ -128,7 +128,7 @@ impl Receiver {
         self.due = if bare && self.has_gaps() { self.due.saturating_sub(1) } else { 0 };
     }
 
-    /// What the guest is told that is held behind what is missing: the newest first (RFC 2018, 4).
+    /// SACK blocks for the guest, the newest first (RFC 2018, 4).
     pub fn blocks(&self) -> Blocks {
         let mut blocks = Blocks::default();
         if self.sacks && !self.early.is_empty() {
@@ -139,11 +139,11 @@ impl Receiver {
         blocks
     }
 
-    /// Takes what is new in a segment. `take` offers it to the host and says how much that took; `room` is what may be
-    /// held in addition.
+    /// Takes the new bytes of a segment. `take` offers them to the host and says how many that took; `room` more may be
+    /// held.
     pub fn accept(&mut self, seq: u32, bytes: &[u8], fin: bool, room: usize, take: &mut dyn FnMut(&[u8]) -> usize) {
         if bytes.is_empty() && !fin {
-            // Not in order, and so a probe whether we are alive (RFC 9293, 3.8.4).
+            // Out of order and empty: a keep-alive probe (RFC 9293, 3.8.4).
             if seq != self.nxt {
                 self.owe();
             }
@@ -185,7 +185,7 @@ impl Receiver {
         taken
     }
 
-    /// Keeps of what came too early what is not there already.
+    /// Keeps the new bytes of an out-of-order segment.
     fn keep(&mut self, mut seq: u32, mut bytes: &[u8], room: usize) {
         if bytes.len() > room {
             return;
@@ -215,7 +215,7 @@ impl Receiver {
         }
     }
 
-    /// What came too early and is not any more is held for the host.
+    /// Moves out-of-order blocks that are in order now to the bytes held for the host.
     fn catch_up(&mut self, room: usize) {
         while let Some(block) = self.early.first().filter(|block| !before(self.nxt, block.seq)) {
             let seen = self.nxt.wrapping_sub(block.seq) as usize;
@@ -228,7 +228,7 @@ impl Receiver {
     pub fn release(&mut self, count: usize) {
         self.held.drain(..count.min(self.held.len()));
         give_back(&mut self.held);
-        // A window that has opened again is told, if it was too small to send into.
+        // Window update, if the announced window was too small to send into.
         let announced = self.edge.wrapping_sub(self.nxt) as usize;
         let window = self.free();
         if !self.ended && window >= announced + RECEIVE_LIMIT / 4 {
@@ -245,7 +245,7 @@ impl Receiver {
         let announced = if before(self.nxt, self.edge) { self.edge.wrapping_sub(self.nxt) as usize } else { 0 };
         let scale = if plain { 0 } else { self.scale };
         let most = usize::from(u16::MAX) << scale;
-        // Rounded down, by less than a unit. What was announced before still counts (RFC 7323, 2.4).
+        // Rounded down, by less than a unit. The earlier right edge still counts (RFC 7323, 2.4).
         let field = self.free().max(announced).min(most) >> scale;
         let edge = self.nxt.wrapping_add((field << scale) as u32);
         if before(self.edge, edge) {

@@ -1,16 +1,16 @@
-//! Bytes on their way to a guest: read where they stay until they are acknowledged, and never moved but when there is need
-//! for more room, or for less.
+//! Ring buffer of the sender: bytes are read into the place where they stay until they are acknowledged, and move only
+//! when the ring grows or shrinks.
 
 use super::SMALL;
 use std::ops::Range;
 
-/// The least room that is made.
+/// The smallest buffer.
 const LEAST: usize = 4 << 10;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Ring {
-    /// As long as its length is a power of two, or 0.
+    /// The buffer. Its length is a power of two, or 0.
     room: Vec<u8>,
     head: usize,
     len: usize,
@@ -38,11 +38,11 @@ impl Ring {
         self.room.len() - self.len
     }
 
-    /// Lets `read` write behind the bytes, `want` of them at most, and takes as many as it says it wrote. It may be given
-    /// a part of `scratch` instead: nobody knows yet whether there is anything, and how much room it needs.
+    /// Lets `read` append at most `want` bytes, and takes as many as it says it wrote. It may get a part of `scratch`
+    /// instead, as it is not known yet whether there is anything to read, and how much.
     ///
     /// # Errors
-    /// Those of `read`, and nothing is taken.
+    /// Errors of `read`; then nothing is taken.
     pub fn fill<E>(
         &mut self,
         want: usize,
@@ -94,8 +94,7 @@ impl Ring {
         [slice(start..start + first), slice(0..count - first)]
     }
 
-    /// Gives memory back that is not needed any more, so that what is held says what memory it takes: all of it where
-    /// nothing is left, and else when three quarters are empty.
+    /// Shrinks the buffer: to nothing when it is empty, and else when three quarters are free.
     pub fn rest(&mut self) {
         if self.len == 0 {
             *self = Self::default();

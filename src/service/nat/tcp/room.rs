@@ -1,15 +1,15 @@
-//! Which flow ends so that another can begin, where there are as many as there may be.
+//! Eviction: which flow ends so that another can begin, when the table is full.
 //!
 //! # Theory of operation
-//! Only time would free the place of a connection that its guest has closed and its server has not, and a guest that asks
-//! such a server often would have no TCP at all. So a new flow takes the place of another, of the same port of the switch
-//! where that has its share, and else of the port that has most: first of one that both sides have ended, then of one that
-//! one side has ended, then of one that does not stand yet, and of one that stands and rests last. In each the one goes
-//! that has rested longest. One that stands and has not rested for a while stays.
+//! A connection that the guest has closed and the server has not would end by its timeout only, and a guest that asks
+//! such a server often would have no TCP at all. So a new flow evicts another, of the same port of the switch if that
+//! has its share, and else of the port that has most: first a flow that both sides have ended, then a half-closed one,
+//! then one that does not stand yet, and last an idle one that stands; of each the longest idle. One that stands and is
+//! not idle stays.
 //!
-//! To find it all flows are looked at, which costs too much for each packet of a flood: one look notes several of every
-//! port, which are gone through before the next one. Where it has found fewer for somebody than it would have noted there
-//! are no others for a while: so a look has to do for many packets, however many ports take turns at asking.
+//! To find it all flows are scanned, which costs too much for each packet of a flood: so one scan notes several
+//! candidates of every port, and the next scan waits until they are used up. If a port had fewer than a scan would
+//! note, there is no scan for it for a while: so one scan serves many packets, however many ports take turns at asking.
 
 use super::flow::{Flow, Key, Worth};
 use crate::frame::PortId;
@@ -18,28 +18,28 @@ use crate::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
-/// How long a flow has to rest that stands, to make room for another.
+/// How long a flow that stands must be idle to be evicted.
 const REST: Duration = Duration::from_secs(60);
-/// Flows of one port that are noted in one look.
+/// Candidates of one port that a scan notes.
 const NOTED: usize = 64;
-/// How long there is no other look for whom it has noted all that there were.
+/// How long a port whose candidates were all noted waits for another scan.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How soon a flow is to go: the least first.
+/// Order of eviction: the least first.
 type Rank = (Worth, Instant);
 
-/// What was noted of somebody's flows.
+/// Candidates of one port, or of the ended flows.
 struct Notes {
     /// The first to go last.
     left: Vec<(Rank, Key)>,
-    /// There were others.
+    /// The scan left others out.
     more: bool,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Room {
-    /// Of each port, and of those that count for nobody: what is lacking may be a place, and not somebody's share.
+    /// Candidates by port. `None`: ended flows, which count for no port but take a place.
     noted: HashMap<Option<PortId>, Notes, RandomState>,
     looked: Option<Instant>,
 }
@@ -61,7 +61,7 @@ impl Room {
         sources().find_map(|of| self.take(of, flows))
     }
 
-    /// The next that was noted and is as it was.
+    /// The next candidate whose rank has not changed.
     fn take(&mut self, of: Option<PortId>, flows: &Table<Flow>) -> Option<u32> {
         let notes = self.noted.get_mut(&of)?;
         while let Some((rank, key)) = notes.left.pop() {
@@ -110,10 +110,11 @@ mod tests {
     use crate::service::nat::tests::Bench;
 
     const SYN: u8 = 2;
-    /// Of a port that is alone, and of one that comes second.
+    /// Shares of a port that is alone, and of one that comes second.
     const SHARES: [usize; 2] = [NAT_TCP_FLOWS / 8 * 7, NAT_TCP_FLOWS / 64 * 7];
 
-    /// How often all flows are looked at while two ports that have their shares take turns at asking for 1000 more each.
+    /// How often all flows are looked at while two ports that have their shares take turns at asking for 1000 more
+    /// each.
     fn looks(begin: impl Fn(&mut Bench, u16, u64)) -> usize {
         let mut bench = Bench::new();
         let mut socket = 0;

@@ -1,11 +1,11 @@
-//! How long the way to a guest and back takes, and after how long what was not acknowledged counts as lost (RFC 6298).
+//! Round trip time to a guest, and the retransmission timeout (RFC 6298).
 
 use super::segment::before;
 use crate::time::{Duration, Instant};
 
-/// RFC 6298, 2.1.
+/// The first retransmission timeout (RFC 6298, 2.1).
 const FIRST_RTO: Duration = Duration::from_secs(1);
-/// What the field uses for RFC 6298's second.
+/// The least retransmission timeout: a second in RFC 6298, 200 ms in practice.
 pub(super) const LEAST_RTO: Duration = Duration::from_millis(200);
 const MOST_RTO: Duration = Duration::from_secs(30);
 
@@ -14,7 +14,7 @@ pub(super) struct RoundTrip {
     /// The mean, and how much it varies.
     smoothed: Option<(Duration, Duration)>,
     rto: Duration,
-    /// What is being timed, and since when.
+    /// The segment being timed: the number behind it, and when it was sent.
     timing: Option<(u32, Instant)>,
 }
 
@@ -23,17 +23,17 @@ impl RoundTrip {
         Self { smoothed: None, rto: FIRST_RTO, timing: None }
     }
 
-    /// After how long something is sent again.
+    /// The retransmission timeout.
     pub fn rto(&self) -> Duration {
         self.rto
     }
 
-    /// What ends before `end` is sent for the first time.
+    /// A segment that ends before `end` is sent for the first time.
     pub fn sent(&mut self, end: u32, now: Instant) {
         self.timing.get_or_insert((end, now));
     }
 
-    /// Something was sent again: its acknowledgement says nothing (RFC 6298, 3).
+    /// A retransmission: its acknowledgement is no measurement (RFC 6298, 3: Karn's algorithm).
     pub fn forget(&mut self) {
         self.timing = None;
     }
@@ -51,20 +51,20 @@ impl RoundTrip {
         self.rto = rto((mean, spread));
     }
 
-    /// Nothing was acknowledged in time.
+    /// The timeout has run out: it doubles.
     pub fn back_off(&mut self) {
         self.forget();
         self.rto = (self.rto * 2).min(MOST_RTO);
     }
 
-    /// What was not acknowledged says nothing of the way.
+    /// Undoes the back-off, as the lost segments say nothing of the way.
     pub fn restart(&mut self) {
         self.forget();
         self.rto = self.smoothed.map_or(FIRST_RTO, rto);
     }
 }
 
-/// The timeout of a way whose round trips take `mean`, give or take `spread` (RFC 6298, 2.3).
+/// The timeout for round trips of `mean`, give or take `spread` (RFC 6298, 2.3).
 fn rto((mean, spread): (Duration, Duration)) -> Duration {
     (mean + spread * 4).clamp(LEAST_RTO, MOST_RTO)
 }

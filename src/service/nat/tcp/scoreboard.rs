@@ -1,13 +1,13 @@
-//! What the guest holds of what it has not acknowledged yet, as its selective acknowledgements said (RFC 2018; RFC 6675).
+//! SACK scoreboard: ranges that the guest has received beyond its cumulative acknowledgement (RFC 2018; RFC 6675).
 //!
-//! Ranges of numbers, in order and apart. All are between what the guest has acknowledged and what was sent to it, which
-//! whoever adds them sees to.
+//! Ranges of numbers, sorted and apart. The caller sees to it that all lie between the acknowledged and the sent
+//! numbers.
 
 use super::segment::before;
 
-/// Ranges that are remembered. Of what a guest holds beyond them it may get a second copy.
+/// Ranges that are remembered. Bytes beyond them may be sent twice.
 const RANGES: usize = 64;
-/// So many segments behind a missing one, or ranges, mean that it is lost (RFC 6675, 2).
+/// So many segments, or ranges, received behind a missing one mean that it is lost (RFC 6675, 2: DupThresh).
 pub(super) const DUPLICATES: u8 = 3;
 
 /// See the module. A range is its first number, and the one behind its last.
@@ -43,7 +43,7 @@ impl Scoreboard {
         }
     }
 
-    /// What was said does not count any more: a guest may forget what it holds (RFC 2018, 8).
+    /// Forgets all ranges: a guest may discard bytes that it has reported (RFC 2018, 8).
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -57,8 +57,7 @@ impl Scoreboard {
         self.0.iter().map(inside).sum()
     }
 
-    /// The first number from `from` on that the guest does not hold, and the one before which it is the same; `end` at
-    /// most.
+    /// The first gap from `from` on: its first number, and the one behind its last; `end` at most.
     pub fn hole(&self, from: u32, end: u32) -> (u32, u32) {
         let at = self.0.partition_point(|&(_, behind)| !before(from, behind));
         match self.0.get(at..) {
@@ -70,7 +69,7 @@ impl Scoreboard {
         }
     }
 
-    /// What is missing before this number is lost (RFC 6675, 4), where segments carry `mss` bytes.
+    /// Gaps before this number are lost (RFC 6675, 4), where segments carry `mss` bytes.
     pub fn lost(&self, mss: usize) -> Option<u32> {
         let (mut bytes, mut ranges) = (0, 0);
         let enough = |&&(start, end): &&(u32, u32)| {

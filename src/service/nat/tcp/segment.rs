@@ -1,8 +1,8 @@
 //! TCP segments as bytes (RFC 9293, 3.1), with the options that matter here: maximum segment size, window scale
 //! (RFC 7323, 2) and selective acknowledgements (RFC 2018).
 //!
-//! `source u16 · destination u16 · sequence u32 · acknowledgement u32 · data offset and flags u16 · window u16 · checksum
-//! u16 · urgent pointer u16 · options`
+//! `source u16 · destination u16 · sequence u32 · acknowledgement u32 · data offset and flags u16 · window u16 ·
+//! checksum u16 · urgent pointer u16 · options`
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
@@ -23,7 +23,7 @@ const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 
-/// Bytes of a block of a selective acknowledgement: its first number, and the one behind its last.
+/// Bytes of a SACK block: its first number, and the one behind its last.
 const BLOCK: usize = 8;
 
 /// The greatest shift that means anything (RFC 7323, 2.3).
@@ -39,10 +39,10 @@ pub(in crate::service::nat) struct Flags {
     pub psh: bool,
 }
 
-/// What somebody holds that lies behind what is missing: from which number to before which. The empty ones come last.
+/// SACK blocks (RFC 2018): the first number, and the one behind the last. Empty ones come last.
 pub(in crate::service::nat) type Blocks = [(u32, u32); 4];
 
-/// What a SYN may say, and the blocks of another segment.
+/// Options of a SYN, and the SACK blocks of another segment.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(in crate::service::nat) struct Options {
     pub mss: Option<u16>,
@@ -96,7 +96,7 @@ impl Segment {
         (bytes, len)
     }
 
-    /// Whether it is an acknowledgement and nothing else.
+    /// Whether it is a pure ACK.
     pub fn is_bare(&self, payload: usize) -> bool {
         self.space(payload) == 0 && !self.flags.rst
     }
@@ -108,10 +108,10 @@ impl Segment {
 }
 
 impl Options {
-    /// Bytes of the most that are sent: two of padding, and four blocks.
+    /// Bytes of the longest options that are sent: two of padding, kind and length, and four SACK blocks.
     const LEN: usize = 4 + 4 * BLOCK;
 
-    /// Reads what is known; stops at what is malformed.
+    /// Reads the known options; stops at a malformed one.
     fn parse(mut bytes: &[u8]) -> Self {
         let mut found = Self::default();
         while let [kind, rest @ ..] = bytes {

@@ -1,16 +1,16 @@
 //! The half of a connection that sends to the guest (RFC 9293, 3.8; RFC 5681; RFC 6582; RFC 6675).
 //!
 //! # Theory of operation
-//! Bytes that came from the host wait in `bytes` until the guest has acknowledged them; the first has the sequence number
-//! `una` (the SYN and the FIN take one number each, before and behind them). `nxt` is the next number to be sent and
-//! `max` the highest that ever was: after a timeout `nxt` goes back to `una` and everything is sent again. A window of 0
-//! is probed with one byte, at the intervals of a retransmission, for as long as the guest answers. Into one that takes
-//! neither a whole segment nor half of the largest window that the guest ever had, bytes go only after a pause: a guest
-//! that opens its window byte by byte would have a segment sent for each.
+//! Bytes that came from the host wait in `bytes` until the guest has acknowledged them; the first has the sequence
+//! number `una` (the SYN and the FIN take one number each, before and behind them). `nxt` is the next number to be sent
+//! and `max` the highest that ever was: after a timeout `nxt` goes back to `una` and everything is sent again. A window
+//! of 0 is probed with one byte, at the intervals of a retransmission, for as long as the guest answers. Into one that
+//! takes neither a whole segment nor half of the largest window that the guest ever had, bytes go only after a pause: a
+//! guest that opens its window byte by byte would have a segment sent for each.
 //!
-//! Three duplicate acknowledgements mean a loss, and send the first segment again alone. A guest that says what it holds
-//! (`board`) has told of a loss when it holds enough behind it: then all that is lost is sent again, and nothing that it
-//! holds, while no more is on its way than the congestion window allows. `again` is how far that has come.
+//! Three duplicate acknowledgements mean a loss, and retransmit the first segment alone. With SACK (`board`) a segment
+//! is lost when the guest has enough behind it: then all lost segments are retransmitted, none that the guest has, and
+//! no more are in flight than the congestion window allows. `again` is how far that has come.
 //!
 //! There is one timer. It runs while something is unacknowledged, or waits for a window to open.
 
@@ -25,7 +25,7 @@ use crate::service::path_mtu::LEAST_V4;
 use crate::time::{Duration, Instant};
 use std::ops::Range;
 
-/// Bytes kept for one guest at most: what may be under way.
+/// Bytes in flight to one guest at most.
 pub(super) const SEND_LIMIT: usize = 1 << 20;
 /// Payload of one super-frame at most; with all headers it stays below 64 KiB.
 pub(super) const SUPER_PAYLOAD: usize = 65_000;
@@ -33,7 +33,7 @@ pub(super) const SUPER_PAYLOAD: usize = 65_000;
 const TRIES: u8 = 9;
 /// How long bytes wait for a window that is worth a segment (RFC 9293, 3.8.6.2.1: 0.1 to 1 s).
 const OVERRIDE: Duration = Duration::from_millis(200);
-/// No way is so narrow that it carries less, behind 40 bytes of headers.
+/// The least segment: that of the least path MTU, behind 40 bytes of headers.
 const LEAST_MSS: usize = LEAST_V4 as usize - 40;
 
 /// See the module.
@@ -53,12 +53,12 @@ pub(super) struct Sender {
     announced: (u32, u32),
     congestion: Congestion,
     duplicates: u8,
-    /// The guest says what it holds.
+    /// The guest sends SACK blocks.
     sacks: bool,
     board: Scoreboard,
     /// Recovering from a loss until this is acknowledged.
     recover: Option<u32>,
-    /// What was lost before this has been sent again.
+    /// Lost segments before this have been retransmitted.
     again: u32,
     /// The first segment is to be sent again.
     resend: bool,
@@ -98,7 +98,7 @@ impl Sender {
         }
     }
 
-    /// The guest's SYN, whose payload's limit is `mss`. Its window is not shifted.
+    /// Takes the guest's SYN, with the MSS `mss`. Its window is not shifted.
     pub fn agree(&mut self, mss: usize, syn: &Segment) {
         (self.mss, self.scale, self.window) = (mss.max(1), syn.options.scale.unwrap_or(0), syn.window.into());
         self.widest = self.window;
@@ -112,9 +112,9 @@ impl Sender {
         self.mss = self.mss.min(mss.max(LEAST_MSS));
     }
 
-    /// The segment with number `seq` was too long for the way, which carries `mss` bytes of payload: all is sent again from
-    /// the first byte on, at once and not slower, as nothing was lost for lack of room (RFC 1191, 6.5). `false`: it is none
-    /// that is under way.
+    /// The segment with number `seq` exceeded the path MTU, which allows `mss` bytes of payload: all is retransmitted
+    /// from the first byte on, at once and not slower, as it is no sign of congestion (RFC 1191, 6.5). `false`: none
+    /// such is in flight.
     pub fn narrow(&mut self, seq: u32, mss: usize) -> bool {
         let under_way = self.is_open() && !before(seq, self.una) && before(seq, self.max);
         let wide = self.mss;
@@ -140,7 +140,7 @@ impl Sender {
         self.una
     }
 
-    /// Whether nothing will be added to what is sent.
+    /// Whether no more bytes will be added.
     pub fn is_ending(&self) -> bool {
         self.phase >= Phase::Ending
     }
@@ -170,8 +170,8 @@ impl Sender {
         self.bytes.capacity()
     }
 
-    /// How many bytes more are wanted from the host: what the guest takes, and a segment that shows whether there is
-    /// any.
+    /// How many bytes more are wanted from the host: as many as the guest takes, and one segment that shows whether
+    /// there are any.
     pub fn room(&self) -> usize {
         if self.phase != Phase::Open {
             return 0;
@@ -232,7 +232,7 @@ impl Sender {
         if let Some(draft) = self.next_again() {
             return Some(draft);
         }
-        // After a timeout, what the guest still says that it holds is not sent again.
+        // After a timeout, ranges on the scoreboard are not retransmitted.
         let (nxt, held) = self.board.hole(self.nxt, self.una.wrapping_add(self.bytes.len() as u32 + 1));
         self.nxt = nxt;
         let sent = nxt.wrapping_sub(self.una) as usize;
@@ -251,7 +251,7 @@ impl Sender {
         Some(self.send(now, Draft { seq: nxt, syn: false, fin, range: sent..sent + len }))
     }
 
-    /// What was lost, and is to be sent again.
+    /// The next lost segment to retransmit.
     fn next_again(&mut self) -> Option<Draft> {
         let first = std::mem::take(&mut self.resend);
         if self.una == self.max || !(first || self.recover.is_some()) {
@@ -265,7 +265,7 @@ impl Sender {
             self.board.lost(self.mss).filter(|&lost| before(seq, lost))?;
             self.congestion.window().saturating_sub(self.under_way()).min(SUPER_PAYLOAD) / self.mss * self.mss
         };
-        // Only what was sent before: an acknowledgement of more would seem to be of nothing that was.
+        // Not beyond what was sent: an acknowledgement of more would count as invalid.
         let (at, space) = (seq.wrapping_sub(self.una) as usize, end.wrapping_sub(seq) as usize);
         let len = self.bytes.len().checked_sub(at)?.min(most).min(space);
         let fin = self.is_ending() && at + len == self.bytes.len() && len < space;
@@ -276,8 +276,7 @@ impl Sender {
         Some(Draft { seq, syn: false, fin, range: at..at + len })
     }
 
-    /// How much of what was sent is on its way, as far as is known: neither what the guest holds, nor what is lost and not
-    /// sent again yet (RFC 6675, 4).
+    /// Bytes in flight (RFC 6675, 4: pipe): sent, not on the scoreboard, and not lost unless retransmitted.
     fn under_way(&self) -> usize {
         if self.board.is_empty() {
             return self.nxt.wrapping_sub(self.una) as usize;
@@ -288,8 +287,8 @@ impl Sender {
         missing(self.una, self.nxt).saturating_sub(lost.map_or(0, |lost| missing(from, lost)))
     }
 
-    /// How many of `left` bytes may go while `sent` are under way. Small ones wait for a window that takes whole
-    /// segments, or half of what it ever was (RFC 9293, 3.8.6.2.1), unless they are the last.
+    /// How many of `left` bytes may go while `sent` are in flight. Less than a segment waits for a window that takes
+    /// one, or half of the largest window so far (RFC 9293, 3.8.6.2.1), unless it is the last.
     fn sendable(&self, sent: usize, left: usize) -> usize {
         let allowed = self.window.saturating_sub(sent).min(self.congestion.window().saturating_sub(self.under_way()));
         let whole = SUPER_PAYLOAD / self.mss * self.mss;
@@ -331,7 +330,7 @@ impl Sender {
             self.tries = 0;
         }
         self.note(&heard.blocks);
-        // A guest that says what it holds, and holds nothing, has not lost anything.
+        // With SACK and an empty scoreboard, nothing is lost.
         let repeats = !self.sacks || !self.board.is_empty();
         if acked == 0 && heard.bare && same_window && self.una != self.max && self.window > 0 && repeats {
             self.duplicate();
@@ -339,19 +338,18 @@ impl Sender {
         if acked > 0 { Acked::Something } else { Acked::Nothing }
     }
 
-    /// Whether `ack` may be acknowledged by a guest that has seen what was sent (RFC 5961, 5.2): it is not of what was
-    /// never sent, and no older than the widest window.
+    /// Whether `ack` is acceptable (RFC 5961, 5.2): not of numbers never sent, and no older than the widest window.
     fn covers(&self, ack: u32) -> bool {
         let old = self.una.wrapping_sub(ack) as usize;
         !before(self.max, ack) && (!before(ack, self.una) || old <= self.widest)
     }
 
-    /// Whether `ack` is of something between what was acknowledged last and the last that was sent.
+    /// Whether `ack` lies between the last acknowledged and the last sent number.
     pub fn is_current(&self, ack: u32) -> bool {
         !before(ack, self.una) && !before(self.max, ack)
     }
 
-    /// Takes what the guest says that it holds.
+    /// Puts SACK blocks on the scoreboard.
     fn note(&mut self, blocks: &Blocks) {
         if !self.sacks {
             return;
@@ -385,8 +383,8 @@ impl Sender {
         old != window
     }
 
-    /// The window was closed. What was sent into it is lost, probes first of all, and how long they were apart says
-    /// nothing of the way: all is sent from the first byte on, at once and with the way's own timeout.
+    /// A closed window has opened. Bytes sent into it, probes first of all, are lost, and their intervals say nothing
+    /// of the way: all is sent from the first byte on, at once and with the way's own timeout.
     fn reopen(&mut self) {
         self.nxt = self.una;
         (self.probe, self.timer, self.tries) = (false, None, 0);
@@ -441,16 +439,17 @@ impl Sender {
         }
     }
 
-    /// Something was lost: the first segment at least.
+    /// A loss, of the first segment at least.
     fn begin_recovery(&mut self) {
-        // That each duplicate means a segment less on its way shows on the board, or is added here (RFC 5681, 3.2).
+        // Each duplicate ACK means a segment less in flight: SACK shows it on the board, else it is added here (RFC
+        // 5681, 3.2).
         let left = if self.sacks { 0 } else { usize::from(DUPLICATES) * self.mss };
         self.congestion.lose(self.sent(), left, self.mss);
         (self.recover, self.again, self.resend) = (Some(self.max), self.una, true);
         self.way.forget();
     }
 
-    /// What was sent and not acknowledged.
+    /// Bytes sent and not acknowledged.
     fn sent(&self) -> usize {
         self.max.wrapping_sub(self.una) as usize
     }
@@ -463,7 +462,7 @@ impl Sender {
     /// The timer has run out: sends again. `false`: the guest is gone.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         if self.is_open() && self.window > 0 && self.una == self.max {
-            // Nothing is on its way: the window is as small as before.
+            // Nothing is in flight: the window is as small as before.
             (self.probe, self.timer) = (true, None);
             return true;
         }

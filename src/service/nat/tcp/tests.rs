@@ -1,4 +1,4 @@
-//! What flows hold and wait for.
+//! Memory of flows, and flows that wait for it.
 
 mod ends;
 mod lossy;

@@ -1,4 +1,4 @@
-//! Ways to guests that carry less than the switch does.
+//! Path MTUs to guests below the switch's MTU.
 
 use super::Bench;
 use crate::frame::{Batch, Outgoing, PortId};
@@ -11,10 +11,10 @@ use crate::wire::{Gso, Mac};
 
 const ACK: u8 = 0x10;
 const PORT: u16 = 1000;
-/// What a line at the end of the way carries.
+/// MTU of a line at the end of the way.
 const NARROW: u16 = 300;
 
-/// What the guest is sent: each packet, and how long the longest is that it stands for.
+/// Packets to the guest, each with the length of its longest segment.
 fn sent(bench: &mut Bench) -> Vec<(Vec<u8>, usize)> {
     let (mut all, mut out) = (Vec::new(), Batch::new(4 * (PREFIX + MAX_FRAME)));
     loop {
@@ -34,13 +34,13 @@ fn sent(bench: &mut Bench) -> Vec<(Vec<u8>, usize)> {
     }
 }
 
-/// The router on the way says that this packet was too big.
+/// ICMP "too big" for this packet, from the router on the way.
 fn tell(bench: &mut Bench, quoted: &[u8], mtu: u16) {
     let head = [&[3, 4, 0, 0, 0, 0], &mtu.to_be_bytes()[..]].concat();
     bench.packet(ICMPV4, &[&head, &quoted[..28]]);
 }
 
-/// A connection whose host gives 20,000 bytes, and what of it the guest is sent at first.
+/// A connection whose host gives 20,000 bytes, and its first packets to the guest.
 fn download(port: u16, bench: &mut Bench, socket: u64) -> (u32, Vec<(Vec<u8>, usize)>) {
     let ack = bench.open(port, socket);
     bench.host.gives = 20_000;
@@ -67,7 +67,7 @@ fn segments_become_as_short_as_a_router_says() {
         now = sent(&mut bench);
     }
     assert_eq!(got, 20_000);
-    // whoever comes next need not find it out again
+    // the next connection starts with it
     let (_, second) = download(PORT + 1, &mut bench, 2);
     assert!(second.iter().all(|(_, longest)| *longest <= NARROW.into()));
 }
@@ -103,7 +103,7 @@ fn who_does_not_see_a_segment_makes_none_shorter() {
     bench.whom = WHOM;
     tell(&mut bench, &first[0].0, 1500);
     assert_eq!(sent(&mut bench), [], "nothing was too big for that");
-    // a router that does not say how much it carries
+    // a router that reports no MTU
     tell(&mut bench, &first[0].0, 0);
     assert!(sent(&mut bench).iter().all(|(_, longest)| *longest == 508));
 }
@@ -115,8 +115,8 @@ fn longest_of_guest(bench: &mut Bench, port: u16, socket: u64) -> usize {
     packets.into_iter().map(|(_, longest)| longest).max().unwrap()
 }
 
-/// A datagram, or a connection, that has another's address is its sender's own, and what that says of its way is, too: of
-/// whatever MAC it is sent.
+/// A datagram or connection with a forged source address is its sender's own, and so are its path MTUs, whatever MAC
+/// they come from.
 #[test]
 fn who_uses_anothers_address_tells_of_its_own_way() {
     for mac in [Mac([2, 0, 0x5e, 0, 0x53, 77]), WHOM.mac] {

@@ -1,4 +1,4 @@
-//! Guests who make up each other's addresses: what comes for one does not go to another, and nothing is taken from him.
+//! Guests that forge each other's addresses: they neither get the other's packets nor disturb its flows.
 
 use super::{Bench, last_hop};
 use crate::limits::{NAT_DATAGRAM_FLOWS, NAT_TCP_FLOWS};
@@ -12,7 +12,7 @@ const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 0x10;
 
-/// The MACs that something is sent to, by the IP packets that `is` picks.
+/// Destination MACs of the IP packets that `is` picks.
 fn goes_to(bench: &mut Bench, is: impl Fn(&[u8]) -> bool) -> Vec<Mac> {
     let said = said(&mut bench.nat, bench.now, &mut bench.host).into_iter();
     said.filter(|(_, kind, packet)| *kind == 0x0800 && is(packet)).map(|(mac, ..)| mac).collect()
@@ -22,7 +22,7 @@ fn has_data(packet: &[u8]) -> bool {
     packet[9] == 6 && packet.len() > 40
 }
 
-/// The next number that the gateway expects, as an acknowledgement says.
+/// The sequence or acknowledgement number at `at` of an IP packet.
 fn number(packet: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]])
 }
@@ -53,15 +53,15 @@ fn a_made_up_segment_moves_no_connection() {
     bench.tell(1, true, false);
     assert_eq!(goes_to(&mut bench, has_data), [GUEST]);
     assert_eq!(bench.nat.flows().tcp, 1);
-    // whoever knows both numbers is the guest
+    // a station that knows both numbers is the guest
     bench.segment(1000, (1, ack.wrapping_add(100)), ACK, &[]);
     bench.host.gives = 100;
     bench.tell(1, true, false);
     assert_eq!(goes_to(&mut bench, has_data), [Mac([2, 0, 0x5e, 0, 0x53, 8])]);
 }
 
-/// A guest whose MAC is another after a restart: who asks whether it is really gone hears nothing, and the connection is
-/// reset by the guest's answer to where it stands.
+/// A guest with another MAC after a restart: the probe to the old one is unanswered, and the guest's answer to the
+/// challenge ACK resets the connection.
 #[test]
 fn a_connection_follows_its_address_where_the_old_station_is_silent() {
     let (mut bench, ack) = connected();

@@ -1,4 +1,4 @@
-//! What guests are told at once, so that they need not wait, or know how long a datagram may be.
+//! ICMP errors that spare guests a timeout, or tell them the path MTU.
 
 use super::Bench;
 use crate::service::nat::guest::{GATEWAY, Script, gateway_with, hear, said};
@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 const SYN: [u8; 20] = [7, 7, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
 
-/// RFC 3927, 2.7: no router leads there. Who asks for a cloud's metadata goes on at once.
+/// RFC 3927, 2.7: no router forwards there. A guest that asks for cloud metadata goes on at once.
 #[test]
 fn a_link_local_address_cannot_be_reached() {
     let mut bench = Bench::new();
@@ -37,7 +37,7 @@ fn who_speaks_from_an_old_prefix_is_told_so() {
     assert_eq!(ask("2001:db8:0:1::15", ""), None, "there is nothing of IPv6 here");
 }
 
-/// A datagram that may not be cut is not, and who has sent it is told how long it may be (RFC 1191).
+/// A datagram with don't-fragment is dropped, and its sender gets the path MTU (RFC 1191).
 #[test]
 fn a_datagram_stays_whole_if_it_says_so() {
     let mut bench = Bench::new();

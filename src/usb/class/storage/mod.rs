@@ -52,7 +52,7 @@ enum Outcome {
     PhaseError = 2,
 }
 
-/// What a disk is.
+/// The parameters of a disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Disk {
     blocks: u64,
@@ -88,7 +88,7 @@ pub struct Job {
 pub enum JobError {
     /// The medium could not be read or written, or has become too short.
     Medium,
-    /// There is no room for what was to be written.
+    /// There is no room for the data to write.
     Full,
 }
 
@@ -133,7 +133,7 @@ pub struct MassStorage {
     fetched: usize,
     jobs: VecDeque<Job>,
     running: Option<u32>,
-    /// The running job is one from before a reset: its result is nobody's.
+    /// The running job is one from before a reset: its result is discarded.
     orphaned: bool,
     /// The command is to end with a flush, which is still to be begun.
     flush: bool,
@@ -447,7 +447,7 @@ impl Function for MassStorage {
         self.buffer.clear();
         self.fetched = 0;
         self.flush = false;
-        // A write that was accepted is done, even if nobody waits for its end.
+        // An accepted write is done, even if its result is not awaited.
         let before = self.jobs.len();
         self.jobs.retain(|job| matches!(job.work, Work::Write(..)));
         if self.jobs.len() < before {

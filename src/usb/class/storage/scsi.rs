@@ -1,4 +1,4 @@
-//! The SCSI commands of a disk (SPC-4, SBC-3): a command block in, what is to be done out.
+//! The SCSI commands of a disk (SPC-4, SBC-3): a command block in, an action out.
 //!
 //! Nothing here waits or transfers: [`plan`] judges a command block against the disk and says which bytes the host
 //! gets, or which blocks it wants to read or write.
@@ -34,7 +34,7 @@ impl Sense {
     }
 }
 
-/// What a command comes to.
+/// The action of a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Plan {
     /// Nothing but a status.
@@ -47,7 +47,7 @@ pub enum Plan {
     Read(u64, u32),
     /// Write blocks: first, count.
     Write(u64, u32),
-    /// Make what was written durable.
+    /// Make writes durable.
     Flush,
 }
 

@@ -111,7 +111,7 @@ impl Exchange {
             _ => discovery(kind).map_or(Change::NONE, |(options, count)| self.discovery(message, options, count)),
         };
         let holds = if seed == Some(2) { Holds::Seed } else { Holds::Complement };
-        // What is to be completed gets the message's sum then.
+        // A partial checksum gets the message's sum later.
         let covered = if holds == Holds::Seed { pseudo } else { pseudo.and(inside) };
         inside.and(settle(message, 2, covered, holds))
     }

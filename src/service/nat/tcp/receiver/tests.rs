@@ -1,4 +1,4 @@
-//! What comes too early, and what the guest is told of it.
+//! Out-of-order segments, and the SACK blocks for them.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn byte(seq: u32) -> u8 {
     (seq ^ seq >> 8) as u8
 }
 
-/// Hears `from..to`, and holds what it can.
+/// Receives `from..to`, and holds as much as it can.
 fn hear(receiver: &mut Receiver, from: u32, to: u32, fin: bool) {
     let bytes: Vec<u8> = (from..to).map(byte).collect();
     receiver.accept(from, &bytes, fin, 1 << 20, &mut |_| 0);
@@ -36,7 +36,7 @@ fn the_newest_block_is_told_first() {
     assert_eq!(receiver.blocks(), [(1000, 1100), (800, 900), (600, 700), (400, 500)]);
     hear(&mut receiver, 450, 650, false);
     assert_eq!(receiver.blocks(), [(400, 700), (1000, 1100), (800, 900), (200, 300)]);
-    // what fills the first gaps, and covers others
+    // a segment that fills the first gaps, and covers other blocks
     hear(&mut receiver, 1, 1050, false);
     assert_eq!((receiver.nxt(), receiver.blocks()), (1100, Blocks::default()));
     assert!(receiver.held().iter().copied().eq((1..1100).map(byte)));

@@ -1,4 +1,4 @@
-//! What is sent when, under a clock of its own.
+//! The sender's segments, and when they leave, under a virtual clock.
 
 use super::*;
 use crate::service::nat::tcp::segment::Options;
@@ -27,7 +27,7 @@ fn give(sender: &mut Sender, count: usize) {
     assert_eq!(sender.fill(count, &mut vec![0; count], read), Ok(count));
 }
 
-/// Everything that is sent at this time: from which number, how many bytes, and whether it ends with a FIN.
+/// Segments sent at this time: sequence number, length, and whether there is a FIN.
 fn sent(sender: &mut Sender, millis: u64) -> Vec<(u32, usize, bool)> {
     let drafts = std::iter::from_fn(|| sender.next(at(millis))).take(100);
     drafts.map(|draft| (draft.seq, draft.range.len(), draft.fin)).collect()
@@ -69,20 +69,20 @@ fn a_lost_segment_is_sent_again_as_it_was() {
         hear(&mut sender, 30, 1, 10_000);
     }
     assert_eq!(sender.next(at(30)).map(|draft| (draft.range, draft.fin)), Some((0..300, false)));
-    // what follows was never sent
+    // bytes behind it were never sent
     assert_eq!(sent(&mut sender, 30), [(301, 200, true)]);
     assert_eq!(hear(&mut sender, 40, 502, 10_000), Acked::Something);
     assert!(sender.is_done());
 }
 
-/// The guest holds these bytes, too.
+/// A SACK block for these bytes, too.
 fn hold(sender: &mut Sender, millis: u64, ack: u32, held: &[(u32, u32)]) {
     let mut blocks = Blocks::default();
     blocks.iter_mut().zip(held).for_each(|(block, held)| *block = *held);
     sender.acknowledge(at(millis), Heard { seq: 1, ack, window: 60_000, bare: true, blocks });
 }
 
-/// A sender of 10 segments, and the end, to a guest that says what it holds.
+/// A sender of 10 segments and a FIN, to a guest with SACK.
 fn telling() -> Sender {
     let mut sender = Sender::new(0);
     let options = Options { sack_permitted: true, ..Options::default() };
@@ -105,7 +105,7 @@ fn only_what_the_guest_does_not_hold_is_sent_again() {
     assert_eq!(sent(&mut sender, 31), [(1001, 1000, false)]);
     hold(&mut sender, 32, 1001, &[(6001, 10_001), (2001, 4001)]);
     assert_eq!(sent(&mut sender, 32), [(4001, 2000, false)]);
-    // a copy of an old acknowledgement changes nothing, nor does one of what was never sent
+    // a copy of an old acknowledgement changes nothing, nor does one of numbers never sent
     hold(&mut sender, 33, 1, &[(6001, 8001)]);
     hold(&mut sender, 33, 1001, &[(20_001, 30_001), (2001, 500), (6001, 10_001)]);
     assert_eq!(sent(&mut sender, 33), []);
@@ -123,7 +123,7 @@ fn a_lost_end_is_sent_again_alone() {
     assert_eq!(sent(&mut sender, 500), [(10_001, 0, true)]);
 }
 
-/// A guest may have thrown away what it held (RFC 2018, 8), so what it said before a timeout does not count.
+/// A guest may discard bytes that it has reported (RFC 2018, 8), so SACK blocks from before a timeout do not count.
 #[test]
 fn after_a_timeout_the_guest_is_asked_again() {
     let mut sender = telling();
@@ -162,7 +162,7 @@ fn a_silly_window_gets_a_segment_now_and_then() {
         hear(&mut sender, millis + 1, acked, 1);
     }
     assert!((5..40).contains(&segments), "{segments} segments in 4 s");
-    // half of what it ever was is worth one
+    // half of the largest window is worth one
     hear(&mut sender, 5000, acked, 2500);
     assert_eq!(sent(&mut sender, 5000), [(acked, 2000, false)]);
     let mut small = opened(600);

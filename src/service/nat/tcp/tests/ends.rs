@@ -1,4 +1,4 @@
-//! How flows end: by an error of the host, by a rest, and because another one needs their place.
+//! How flows end: by an error of the host, by a timeout, and by eviction.
 
 use crate::frame::PortId;
 use crate::limits::NAT_TCP_FLOWS;
@@ -16,8 +16,8 @@ const RST: u8 = 4;
 const ACK: u8 = 0x10;
 const PORT: u16 = 1000;
 
-/// What the guest gets of a server that has given `gives` bytes and then failed, while the guest sends more; and whether
-/// the last that it hears is a reset.
+/// Bytes that the guest gets of a server that fails after `gives` bytes, while the guest sends more; and whether its
+/// last segment is a RST.
 fn hears(gives: usize, fail: ErrorKind, first: impl Fn(&mut Bench, u32)) -> (usize, bool) {
     let mut bench = Bench::new();
     let mut next = bench.open(PORT, 1);
@@ -47,7 +47,7 @@ fn an_answer_in_front_of_a_reset_is_heard() {
     for gives in [0, 1, 200, 5000, 30_000, 3_000_000] {
         let wanted = (gives, true);
         assert_eq!(hears(gives, ErrorKind::ConnectionReset, |_, _| ()), wanted, "told to who reads");
-        // the socket was writable: who sends is told first, and who reads is told that it is the end
+        // the socket was writable: sending gets the error first, and reading then gets the end
         let told = |bench: &mut Bench, ack: u32| {
             let fails = bench.host.fails.take();
             bench.tell(1, false, true);
@@ -56,7 +56,7 @@ fn an_answer_in_front_of_a_reset_is_heard() {
             upload(bench, ack);
         };
         assert_eq!(hears(gives, ErrorKind::ConnectionReset, told), wanted, "told to who sends");
-        // what is held for the host finds out
+        // sending the held bytes finds the error
         assert_eq!(hears(gives, ErrorKind::TimedOut, upload), wanted, "told when what is held is sent");
     }
 }
@@ -107,7 +107,7 @@ fn a_half_closed_connection_ends_after_minutes() {
     assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (1, 1), "the other one stays");
 }
 
-/// What the guest said last, and the host has not taken yet, is not cut off by it.
+/// The guest's last bytes, which the host has not taken yet, survive it.
 #[test]
 fn a_half_closed_connection_waits_for_its_host() {
     let mut bench = Bench::new();
@@ -115,7 +115,7 @@ fn a_half_closed_connection_waits_for_its_host() {
     bench.segment(PORT, (1, ack), FIN | ACK, b"last words");
     bench.said();
     bench.pass(1000);
-    // it was asked whether it is there
+    // it got a keep-alive probe
     bench.segment(PORT, (12, ack), ACK, &[]);
     assert_eq!(bench.nat.flows().tcp, 1);
     bench.host.takes = 10;
@@ -166,7 +166,7 @@ fn connections_in_use_make_no_room() {
     assert_eq!((bench.nat.flows().tcp, bench.nat.stats().flows), (most, 2));
 }
 
-/// When a connection ends whose guest says nothing; `does` happens at its beginning.
+/// When a connection of a silent guest ends; `does` happens at its beginning.
 fn ends_after(does: impl Fn(&mut Bench)) -> u64 {
     let mut bench = Bench::new();
     bench.open(PORT, 1);
@@ -223,7 +223,7 @@ fn a_guest_that_answers_at_another_port_keeps_its_connections() {
     bench.segment(PORT, (1, ack), ACK, &[]);
     bench.pass(600);
     assert_eq!((bench.nat.flows().tcp, bench.host.aborted.len()), (1, 0));
-    // one that has begun anew knows nothing of it
+    // a rebooted one does not know the connection
     depart(&mut bench, WHOM.port());
     bench.pass(602);
     bench.segment(PORT, (1, 0), RST, &[]);

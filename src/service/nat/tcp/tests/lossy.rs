@@ -1,5 +1,5 @@
-//! A connection over a way that loses, doubles and overtakes, under a clock of its own, with a guest that is as simple as
-//! one can be: it marks every byte that it has, and every one that it was told of.
+//! A connection over a link that loses, duplicates and reorders, under a virtual clock, with the simplest guest
+//! possible: it marks every byte that it has, and every one reported to it.
 
 use crate::service::nat::tcp::connection::Connection;
 use crate::service::nat::tcp::segment::{Options, Segment};
@@ -11,7 +11,7 @@ const MSS: usize = 100;
 /// First numbers, near the end of their range.
 const OURS: u32 = u32::MAX - 20_000;
 const THEIRS: u32 = u32::MAX - 5_000;
-/// The guest's window, and what it has under way at most.
+/// The guest's window, and its largest number of bytes in flight.
 const WINDOW: usize = 40 * MSS;
 const DELAY: Duration = Duration::from_millis(10);
 /// The guest's timeout.
@@ -26,7 +26,7 @@ fn pattern(at: usize) -> u8 {
     (at ^ at >> 8).wrapping_mul(31) as u8
 }
 
-/// What the way does, out of 256 segments, and to how much time.
+/// Faults of the link, in 256 segments, and its delays.
 #[derive(Clone, Copy, Debug)]
 struct Way {
     loses: u8,
@@ -85,17 +85,17 @@ struct Lab {
     /// When what arrives: at the gateway, or at the guest.
     flights: usize,
     flying: BTreeMap<(Instant, usize), (bool, Segment, Vec<u8>)>,
-    /// What the guest has, and what the gateway has been told of that since its last timeout.
+    /// Bytes that the guest has, and those reported to the gateway since its last timeout.
     down: Stream,
     told: Vec<bool>,
-    /// What has arrived at the gateway, and what the guest has been told of that.
+    /// Bytes that have arrived at the gateway, and those reported to the guest.
     up: Stream,
     acked: usize,
     held: Vec<bool>,
     /// How much the guest has sent, and when it sends again what the gateway does not hold.
     sent: usize,
     again: Instant,
-    /// What the host has taken.
+    /// Bytes that the host has taken.
     taken: Vec<u8>,
     given: usize,
     timeouts: usize,
@@ -165,7 +165,7 @@ impl Lab {
         }
     }
 
-    /// The guest acknowledges what it has; `newest` came last.
+    /// The guest acknowledges its bytes; `newest` came last.
     fn acknowledge(&mut self, newest: Option<usize>) {
         let mut segment = Segment { seq: self.up.seq(self.sent.min(self.up.there.len())), ..Segment::default() };
         (segment.ack, segment.window, segment.flags.ack) = (self.down.nxt(), WINDOW as u16, true);
@@ -257,7 +257,7 @@ impl Lab {
             taken.extend_from_slice(&bytes[..count]);
             count
         });
-        // what has come is acknowledged as soon as nothing before it is missing
+        // bytes are acknowledged as soon as nothing before them is missing
         let held = self.gateway.waiting().to_vec();
         self.gateway.taken(held.len());
         self.taken.extend(held);
@@ -349,7 +349,7 @@ fn a_clean_way_takes_every_byte_once() {
     }
 }
 
-/// One loss in sixteen: a guest that says what it has waits less, and gets less twice.
+/// One loss in sixteen: a guest with SACK waits less, and gets less twice.
 #[test]
 fn a_guest_that_says_what_it_has_is_served_sooner() {
     let sum = |sacks| {
