@@ -70,7 +70,7 @@ impl Output {
     /// It cannot be.
     pub fn begin(&mut self) -> Result<()> {
         let (paced, name, child) = match self {
-            Self::Lines(_, paced) => return paced.to_fd(stdout()).map_err(|error| cannot(STDOUT, &error)),
+            Self::Lines(_, paced) => return paced.open_fd(stdout()).map_err(|error| cannot(STDOUT, &error)),
             Self::Stream(paced, name, child) => (paced, name, child),
             Self::Files(_) => return Ok(()),
         };
@@ -79,12 +79,12 @@ impl Output {
             started.and_then(|mut started| {
                 let stdin = started.stdin.take();
                 *child = Some(started);
-                stdin.map_or(Ok(()), |stdin| paced.to_fd(stdin))
+                stdin.map_or(Ok(()), |stdin| paced.open_fd(stdin))
             })
         } else if name == STDOUT {
-            paced.to_fd(stdout())
+            paced.open_fd(stdout())
         } else {
-            paced.to_path(Path::new(&*name))
+            paced.open_path(Path::new(&*name))
         };
         begun.map_err(|error| cannot(name, &error))
     }

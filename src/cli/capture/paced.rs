@@ -51,11 +51,11 @@ impl Paced {
         Self { target: Target::None, ending, bytes: Vec::new(), ends: Vec::new(), lost: 0 }
     }
 
-    /// It goes to the file at `path`, which is made, or emptied; or to who reads the FIFO there.
+    /// Has it go to the file at `path`, which is made, or emptied; or to who reads the FIFO there.
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn to_path(&mut self, path: &Path) -> io::Result<()> {
+    pub fn open_path(&mut self, path: &Path) -> io::Result<()> {
         self.target = match path.metadata() {
             Ok(found) if found.file_type().is_fifo() => Target::Fifo(path.to_owned()),
             _ => self.target_of(File::create(path)?.into())?,
@@ -63,11 +63,11 @@ impl Paced {
         Ok(())
     }
 
-    /// It goes to what `fd` is open for.
+    /// Has it go to what `fd` is open for.
     ///
     /// # Errors
     /// The system has no descriptors left.
-    pub fn to_fd(&mut self, fd: impl AsFd) -> io::Result<()> {
+    pub fn open_fd(&mut self, fd: impl AsFd) -> io::Result<()> {
         let (fd, path) = (fd.as_fd(), format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()));
         // Others may have the same descriptor, and it is not to be without waiting for them.
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
