@@ -367,7 +367,7 @@ impl<'a> Parser<'a> {
             }
             (None | Some("host" | "net"), None | Some(Layer::Ip | Layer::Ip6 | Layer::Arp | Layer::Rarp)) => {
                 let (addr, bits) = match found.kind {
-                    Some("host") => self.value("an IP address", |word| word.parse().ok().map(whole))?,
+                    Some("host") => self.value("an IP address, not a name", |word| word.parse().ok().map(whole))?,
                     Some(_) => self.value("a network, as 192.0.2.0/24", net)?,
                     None => self
                         .value("an IP address or a network", |word| net(word).filter(|_| word.contains(['.', ':'])))?,

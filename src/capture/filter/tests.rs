@@ -127,6 +127,7 @@ fn what_is_wrong_is_said_with_the_nearest_word() {
         ("port", "at its end: expected a port"),
         ("port http-", "expected a port"),
         ("host 192.0.2", "expected an IP address"),
+        ("host www", "expected an IP address, not a name"),
         ("net 192.0.2.1/24", "expected a network"),
         ("drop qeue-full", "this is no reason of a drop; the nearest is \"queue-full\""),
         ("(ip", "a \")\" is missing"),
