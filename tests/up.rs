@@ -226,7 +226,7 @@ fn a_bench_has_one_name() {
     let benches = [run(&[], "lab"), run(&[], "lab-2"), run(&["--name", "other"], "other")];
     for (bench, name) in benches.iter().zip(["lab", "lab-2", "other"]) {
         assert_eq!(std::fs::read(dir.path(&format!("state/zbridge/{name}/a.log"))).unwrap(), b"here\n", "{name}");
-        assert!(of(zbridge!("ls")).run().stdout.contains(&format!("{name:5}  pid {}  ", bench.pid())), "{name}");
+        assert!(of(zbridge!("ls")).run().stdout.contains(&format!("{name:5}  pid {} ", bench.pid())), "{name}");
     }
     assert_eq!(of(zbridge!("status", "lab")).run().code(), 0);
     // a folder that is given is nobody else's
