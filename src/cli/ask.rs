@@ -1,10 +1,10 @@
-//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations` and `wait`, over its control socket.
+//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations`, `drops` and `wait`, over its control socket.
 
 use super::args::PortVerb;
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, print, stations, table};
+use super::{Label, complain, drops, print, stations, table};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
@@ -69,6 +69,8 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// What it has dropped, and why.
+    Drops(drops::Asked),
     /// Its frames.
     Capture(Box<Asked>),
     /// Waits for a port.
@@ -139,6 +141,7 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Drops(asked) => drops::run(&asked),
             Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }

@@ -9,6 +9,7 @@ mod capture;
 mod check;
 mod complete;
 mod demo;
+mod drops;
 mod help;
 mod instance;
 mod layout;
@@ -228,6 +229,10 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
+        }
+        Some(Command::Drops { ports, to, json, watch }) => {
+            let asked = drops::Asked { ports: ports.clone(), to: to.clone(), json: *json, watch: *watch };
+            return Ok(Answer::Job(Job::Ask(Ask::Drops(asked))));
         }
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));

@@ -5,6 +5,7 @@
 
 use super::aside::Asker;
 use super::captures::Captured;
+use super::drops;
 use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
 use super::waits::States;
@@ -110,6 +111,7 @@ impl Answerer {
                 want.switch().map(|name| self.switch(name)).transpose()?;
                 Ok(Outcome::Page(want))
             }
+            Command::Drops => done(&drops::of(&self.handles)),
             Command::Stations => done(&self.stations()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),

@@ -4,8 +4,8 @@ use super::place::{DEFAULT_NAME, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply, Request,
-    StationsInfo, StatusInfo, print,
+    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply,
+    Request, StationsInfo, StatusInfo, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -280,6 +280,14 @@ impl Client {
     /// As [`Client::request`].
     pub fn stations(&mut self) -> Result<StationsInfo> {
         self.request(Command::Stations)
+    }
+
+    /// What its ports made of their frames, and what is known of those that ended early.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn drops(&mut self) -> Result<DropsInfo> {
+        self.request(Command::Drops)
     }
 
     /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).
