@@ -44,7 +44,7 @@ mod session;
 mod waits;
 
 pub use capturing::{Capturing, Stopper};
-pub(crate) use client::{Called, bridges, each_bridge};
+pub(crate) use client::{Called, bridges, each_bridge, where_looked};
 pub use client::{Client, PATIENCE};
 pub(crate) use place::{Claim, DEFAULT_NAME, directory};
 pub(crate) use server::Server;
