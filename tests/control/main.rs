@@ -194,7 +194,7 @@ fn one_that_hangs_is_listed_and_holds_up_nobody() {
     let listing = lab.launch(&["ls"]).spawn();
     listing.wait_for(&format!("default  pid {} ", last.pid()), PATIENCE);
     let listed = listing.wait();
-    let both = format!("a pid {} does not answer\ndefault pid {} 1 switch 1 port\n", first.pid(), last.pid());
+    let both = format!("default pid {} 1 switch 1 port\na pid {} does not answer\n", last.pid(), first.pid());
     assert!(listed.code() == 0 && cells(&listed.stdout) == both && listed.stderr.is_empty(), "{listed:?}");
     let json = lab.ask(&["ls", "--json"]);
     assert!(json.stdout.lines().count() == 1 && json.stderr.contains("does not answer"), "{json:?}");
