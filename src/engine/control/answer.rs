@@ -10,8 +10,10 @@ use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
 use super::waits::States;
 use crate::capture::Wish;
+use crate::capture::filter::Filter;
 use crate::config::PortSpec;
-use crate::config::grammar::nearest;
+use crate::config::grammar::{near, nearest};
+use crate::config::text::shell;
 use crate::control::{
     Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
     RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
@@ -37,6 +39,9 @@ const HEARD: usize = 16;
 
 /// Leases that are shown of one port.
 const LEASES: usize = 4096;
+
+/// Names of ports that a hint has.
+const SHOWN: usize = 16;
 
 /// The longest that a client may wait for something.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -246,9 +251,15 @@ impl Answerer {
         };
         let known: Vec<String> = self.ports().map(|port| port.name).collect();
         if let Some(port) = wish.ports.iter().find(|port| !known.contains(port)) {
-            return Err(self.no_port(port));
+            let words = wish.ports.join(" ");
+            let error = self.no_port(port);
+            return Err(match Filter::parse(&words) {
+                // tcpdump's habit.
+                Ok(Some(_)) => error.hint(format!("a filter? -f {}", shell(&words))),
+                _ => error,
+            });
         }
-        session.capture = Some(Captured::start(id, handles, wish, session.as_fd())?);
+        session.capture = Some(Captured::start(id, handles, wish, &session.who, session.as_fd())?);
         log::info!("captured by {}", session.who);
         Ok(Outcome::Taken)
     }
@@ -256,7 +267,14 @@ impl Answerer {
     fn no_port(&self, port: &str) -> Error {
         let names: Vec<String> = self.ports().map(|port| port.name).collect();
         let error = Error::new(Class::NoObject, format!("no port is named {port}"));
-        if names.is_empty() { error } else { error.hint(nearest(port, names.iter().map(String::as_str))) }
+        if names.is_empty() {
+            return error;
+        }
+        let near = near(port, names.iter().map(String::as_str));
+        let near = near.map(|near| format!("the nearest is {near:?}; ")).unwrap_or_default();
+        let all = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if names.len() > SHOWN { ", …" } else { "" };
+        error.hint(format!("{near}known are {all}{more}"))
     }
 
     /// Removes the ports that `session` had added for its lifetime.

@@ -1,6 +1,6 @@
 //! The client of the control socket, for `zbridge status` and its like, and for programs that embed this crate.
 
-use super::place::{DEFAULT_NAME, of_others, socket_of, sockets};
+use super::place::{DEFAULT_NAME, directories, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
@@ -116,7 +116,14 @@ fn silent(who: &str) -> Error {
 }
 
 fn none_runs(what: String) -> Error {
-    Error::new(Class::NoDaemon, what).hint("start one: zbridge --port …, or see which run: zbridge ls")
+    let start = "start one: zbridge --port …, or see which run: zbridge ls";
+    Error::new(Class::NoDaemon, what).hint(format!("{start}\n        {}", where_looked()))
+}
+
+/// Where bridges were looked for, and whose are found there.
+pub fn where_looked() -> String {
+    let folders: Vec<_> = directories().iter().map(|folder| folder.display().to_string()).collect();
+    format!("looked in {}: only its own user sees a bridge", folders.join(" and "))
 }
 
 impl Client {

@@ -48,7 +48,7 @@ pub fn directory() -> PathBuf {
 }
 
 /// The directories to search for bridges: this user's, and for root under sudo first the caller's.
-fn directories() -> Vec<PathBuf> {
+pub fn directories() -> Vec<PathBuf> {
     let mut found = vec![directory_of(runtime_of(rights::owner()), rights::owner()), directory()];
     found.dedup();
     found
