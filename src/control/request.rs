@@ -8,7 +8,8 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
-const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "drops", "wait", "capture"];
+const COMMANDS: &[&str] =
+    &["status", "port-add", "port-del", "fdb", "stations", "drops", "wait", "capture", "instances", "radio"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -90,6 +91,10 @@ pub enum Command {
         #[serde(flatten)]
         wish: Wish,
     },
+    /// The programs that the bridge's process runs. Answered with an [`InstancesInfo`](super::InstancesInfo).
+    Instances,
+    /// Who hears whom on its radio media. Answered with a [`RadioInfo`](super::RadioInfo).
+    Radio,
 }
 
 impl Command {
@@ -101,7 +106,9 @@ impl Command {
             | Self::Stations
             | Self::Drops
             | Self::Wait { .. }
-            | Self::Capture { .. } => true,
+            | Self::Capture { .. }
+            | Self::Instances
+            | Self::Radio => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
         }
     }
