@@ -127,7 +127,7 @@ fn a_loss_is_told_with_its_reason_an_example_and_what_to_do() {
         "a#1\n  in: 1 received = 0 forwarded + 1 dropped\n  out: 0 copies = 0 sent + 0 queued + 0 dropped\n",
         "  in no-egress: 1, the last ",
         "      no other port that is up may take it\n",
-        "e.g. ARP, Request who-has 192.0.2.2 tell 192.0.2.1, length 28\n",
+        "e.g. ARP, Request who-has 192.0.2.2 tell 192.0.2.1\n",
     ] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
