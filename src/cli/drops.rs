@@ -67,18 +67,18 @@ pub fn run(asked: &Asked) -> Result<()> {
     check_names(&asked.ports, &drops)?;
     let width = page_width(width_of(stdout()));
     print(if asked.json { json(asked, &drops, None) } else { page(asked, &drops, width).into_bytes() })?;
-    while asked.watch {
+    if !asked.watch {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(LOOK);
         let before = counts(&drops);
         drops = client.drops()?;
-        let changed =
-            |switch: &str, port: &PortDrops| before.get(&key(switch, port)).is_none_or(|was| *was != lost(port));
         match asked.json {
-            true => print(json(asked, &drops, Some(&changed)))?,
+            true => print(json(asked, &drops, Some(&before)))?,
             false => print(news(asked, &before, &drops))?,
         }
     }
-    Ok(())
 }
 
 /// A port by its switch, name and whether it is still there: one that has left may have come again.
@@ -128,10 +128,13 @@ fn in_words(example: &ExampleInfo, radio: bool) -> Option<String> {
     Some(line::summary(radio, &unhex(&example.hex)?, example.length))
 }
 
-/// A line for each port, or for each that has `changed`.
-fn json(asked: &Asked, drops: &DropsInfo, changed: Option<&dyn Fn(&str, &PortDrops) -> bool>) -> Vec<u8> {
+/// A line for each port, or for each that has dropped anything since `before`.
+fn json(asked: &Asked, drops: &DropsInfo, before: Option<&HashMap<Key, Lost>>) -> Vec<u8> {
     let time = asked.watch.then(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis()));
-    let ports = meant(asked, drops).filter(|(switch, _, port)| changed.is_none_or(|changed| changed(switch, port)));
+    let is_new = |switch: &str, port: &PortDrops| {
+        before.is_none_or(|before| before.get(&key(switch, port)).is_none_or(|was| *was != lost(port)))
+    };
+    let ports = meant(asked, drops).filter(|(switch, _, port)| is_new(switch, port));
     let line = |(switch, radio, port): (&str, bool, &PortDrops)| {
         let mut port = port.clone();
         let reasons = std::mem::take(&mut port.reasons).into_iter().map(|loss| Reason {

@@ -8,9 +8,8 @@ use crate::time::Instant;
 
 /// The drops on these switches, as far as they answer.
 pub fn of(handles: &[Handle]) -> DropsInfo {
-    let mut info = DropsInfo::default();
-    info.switches = handles.iter().filter_map(|handle| handle.status().ok()).map(|status| switch(&status)).collect();
-    info
+    let switches = handles.iter().filter_map(|handle| handle.status().ok()).map(|status| switch(&status));
+    DropsInfo { switches: switches.collect() }
 }
 
 fn switch(status: &SwitchStatus) -> SwitchDrops {

@@ -31,8 +31,11 @@ pub struct Stats {
     pub host: u64,
 }
 
+/// A counter of them.
+type Count = fn(&Stats) -> u64;
+
 /// What the gateway drops, by reason: the row, and its counter.
-pub const DROPS: &[(LostRow, fn(&Stats) -> u64)] = &[
+pub const DROPS: &[(LostRow, Count)] = &[
     (
         LostRow {
             word: "malformed",
