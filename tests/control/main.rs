@@ -96,6 +96,9 @@ fn where_none_runs_it_is_said() {
     for words in [&["status"][..], &["fdb"], &["port", "add", "unix:/tmp/x"], &["port", "del", "x"]] {
         lab.refused(words, 3, "no bridge runs\n  hint: start one: zbridge --port");
     }
+    let looked = format!("looked in {}: only its own user sees a bridge", lab.dir.path("zbridge").display());
+    lab.refused(&["status"], 3, &looked);
+    assert!(listed.stderr.contains(&looked), "{listed:?}");
     lab.refused(&["status", "lab"], 3, "no bridge named lab runs");
     lab.refused(&["wait", "port=x", "--timeout", "100ms"], 6, "error: after 100ms no bridge runs\n  hint: start one");
     lab.refused(&["status", "a b"], 2, "expected 1 to 64 letters");
