@@ -4,7 +4,7 @@ use super::args::PortVerb;
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, drops, print, stations, table};
+use super::{Label, complain, doctor, drops, print, stations, table};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
@@ -71,6 +71,11 @@ pub enum Ask {
     },
     /// What it has dropped, and why.
     Drops(drops::Asked),
+    /// What is in the way of frames.
+    Doctor {
+        /// As JSON.
+        json: bool,
+    },
     /// Its frames.
     Capture(Box<Asked>),
     /// Waits for a port.
@@ -142,6 +147,7 @@ impl Ask {
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
             Self::Drops(asked) => drops::run(&asked),
+            Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }
@@ -326,7 +332,7 @@ fn in_vain(timeout: Duration, why: &Error) -> Error {
     }
 }
 
-fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
+pub(super) fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
     items.iter().flat_map(crate::control::print).collect()
 }
 

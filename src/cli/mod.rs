@@ -9,6 +9,7 @@ mod capture;
 mod check;
 mod complete;
 mod demo;
+mod doctor;
 mod drops;
 mod help;
 mod instance;
@@ -234,6 +235,7 @@ fn answer(args: &Args) -> Result<Answer> {
             let asked = drops::Asked { ports: ports.clone(), to: to.clone(), json: *json, watch: *watch };
             return Ok(Answer::Job(Job::Ask(Ask::Drops(asked))));
         }
+        Some(Command::Doctor { json }) => return Ok(Answer::Job(Job::Ask(Ask::Doctor { json: *json }))),
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));
         }
