@@ -8,7 +8,8 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
-const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "wait", "capture"];
+const COMMANDS: &[&str] =
+    &["status", "port-add", "port-del", "fdb", "stations", "wait", "capture", "instances", "radio"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -87,13 +88,23 @@ pub enum Command {
         #[serde(flatten)]
         wish: Wish,
     },
+    /// The programs that the bridge's process runs. Answered with an [`InstancesInfo`](super::InstancesInfo).
+    Instances,
+    /// Who hears whom on its radio media. Answered with a [`RadioInfo`](super::RadioInfo).
+    Radio,
 }
 
 impl Command {
     /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
     pub fn only_asks(&self) -> bool {
         match self {
-            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Wait { .. } | Self::Capture { .. } => true,
+            Self::Status
+            | Self::Fdb { .. }
+            | Self::Stations
+            | Self::Wait { .. }
+            | Self::Capture { .. }
+            | Self::Instances
+            | Self::Radio => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
         }
     }

@@ -12,7 +12,7 @@ use super::look::Look;
 use super::prepare::Beforehand;
 use super::pulse::{LOOK, Pulse};
 use super::service::{self, Started};
-use super::status::{Condition, SwitchStatus};
+use super::status::{Condition, RadioStatus, SwitchStatus};
 use super::tap::Inlet;
 use super::thread::BridgeContext;
 use super::watcher::Watcher;
@@ -49,6 +49,7 @@ pub(super) enum Command {
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
     Known(Sender<(Vec<NamedKnown>, Vec<Mac>)>),
+    Radio(Sender<Option<RadioStatus>>),
     /// Starts a capture.
     Capture(Inlet, Sender<()>),
     /// Ends the capture with this number.
@@ -180,6 +181,14 @@ impl Handle {
     /// The switch has ended.
     pub fn known(&self) -> Result<(Vec<NamedKnown>, Vec<Mac>)> {
         self.ask(Command::Known)
+    }
+
+    /// Who hears whom; `None`: it is no radio medium.
+    ///
+    /// # Errors
+    /// The switch has ended.
+    pub(super) fn radio(&self) -> Result<Option<RadioStatus>> {
+        self.ask(Command::Radio)
     }
 
     /// Opens a port on the running switch. Waits for the resolver, and for the files of a service.

@@ -8,6 +8,7 @@ use super::life::{Backoff, Life};
 use super::pulse::Pulse;
 use super::recorder::Running;
 use super::slot::{Attached, Origin, PortSlot};
+use super::status::RadioStatus;
 use super::tap::{Inlet, Tap};
 use super::timers::Timers;
 use super::watch::{Source, Watch};
@@ -64,6 +65,15 @@ impl Ports {
         let known = self.switch.known(self.clock.now());
         let named = known.map(|known| (known, self.edges.name(known.port).to_owned()));
         (named.collect(), self.switch.flapping().collect())
+    }
+
+    /// Who hears whom, if this is a radio medium: at most `count` links.
+    pub fn radio(&self, count: usize) -> Option<RadioStatus> {
+        let name = |id| self.edges.name(id).to_owned();
+        self.switch.is_radio().then(|| {
+            let links = self.switch.radio_links();
+            links.map(|links| links.take(count).map(|(from, to, chance)| (name(from), name(to), chance)).collect())
+        })
     }
 
     /// A switch without ports.

@@ -4,6 +4,7 @@
 //! ([`Outcome::Aside`]), or as a page that waits for a reading of the tables ([`Outcome::Page`]).
 
 use super::aside::Asker;
+use super::board::Board;
 use super::captures::Captured;
 use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
@@ -14,8 +15,8 @@ use crate::config::PortSpec;
 use crate::config::grammar::{near, nearest};
 use crate::config::text::shell;
 use crate::control::{
-    Added, AddressInfo, AttachInfo, Command, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StationsInfo, StatusInfo,
-    SwitchInfo, TroubleInfo,
+    Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
+    RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 use crate::engine::command::Handle;
 use crate::engine::fdb::NamedEntry;
@@ -55,6 +56,8 @@ pub struct Answerer {
     pub since: SystemTime,
     /// Names of ports that other threads are opening.
     pub opening: Arc<Mutex<BTreeSet<String>>>,
+    /// The programs that run beside it.
+    pub board: Arc<Board>,
 }
 
 /// A port of this name is being opened until this is dropped.
@@ -116,6 +119,8 @@ impl Answerer {
                 Ok(Outcome::Page(want))
             }
             Command::Stations => done(&self.stations()?),
+            Command::Instances => done(&InstancesInfo { instances: self.board.instances() }),
+            Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
         }
@@ -155,6 +160,19 @@ impl Answerer {
             }
         }
         told.addresses.sort_by(|a, b| (&a.switch, a.addr).cmp(&(&b.switch, b.addr)));
+        Ok(told)
+    }
+
+    fn radio(&self) -> Result<RadioInfo> {
+        let mut told = RadioInfo::default();
+        for handle in self.handles.iter().filter(|handle| !handle.has_ended()) {
+            let Some(links) = handle.radio()? else { continue };
+            let switch = handle.name().to_owned();
+            let all_to_all = links.is_none();
+            let links = links.unwrap_or_default().into_iter();
+            let links = links.map(|(from, to, chance)| RadioLinkInfo { from, to, chance }).collect();
+            told.media.push(MediumInfo { switch, all_to_all, links });
+        }
         Ok(told)
     }
 

@@ -4,8 +4,8 @@ use super::place::{DEFAULT_NAME, directories, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply, Request,
-    StationsInfo, StatusInfo, print,
+    Added, Command, Cursor, FdbInfo, FdbPage, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL, REPLY_BYTES,
+    RadioInfo, Reply, Request, StationsInfo, StatusInfo, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -287,6 +287,22 @@ impl Client {
     /// As [`Client::request`].
     pub fn stations(&mut self) -> Result<StationsInfo> {
         self.request(Command::Stations)
+    }
+
+    /// The programs that its process runs, and their last lines.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn instances(&mut self) -> Result<InstancesInfo> {
+        self.request(Command::Instances)
+    }
+
+    /// Who hears whom on its radio media.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn radio(&mut self) -> Result<RadioInfo> {
+        self.request(Command::Radio)
     }
 
     /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).
