@@ -156,6 +156,13 @@ pub enum Command {
     },
     /// Frames of a running bridge: as lines, as a pcapng file, or in Wireshark; no root, and no frame is slowed
     Capture(CaptureArgs),
+    /// What is in the way of frames on this machine and its bridges, each with the command that mends it
+    #[command(after_help = super::doctor::looks_at())]
+    Doctor {
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
     Wait {
         /// The port, port=NAME

@@ -4,7 +4,7 @@ use super::args::PortVerb;
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, print, stations, table};
+use super::{Label, complain, doctor, print, stations, table};
 use crate::config::text::columns;
 use crate::config::{
     PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -77,6 +77,11 @@ pub enum Ask {
     Stations {
         /// The bridge.
         name: Option<String>,
+        /// As JSON.
+        json: bool,
+    },
+    /// What is in the way of frames.
+    Doctor {
         /// As JSON.
         json: bool,
     },
@@ -161,6 +166,7 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }
@@ -345,7 +351,7 @@ fn in_vain(timeout: Duration, why: &Error) -> Error {
     }
 }
 
-fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
+pub(super) fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
     items.iter().flat_map(crate::control::print).collect()
 }
 

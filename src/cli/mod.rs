@@ -9,6 +9,7 @@ mod capture;
 mod check;
 mod complete;
 mod demo;
+mod doctor;
 mod help;
 mod instance;
 mod layout;
@@ -232,6 +233,7 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
         }
+        Some(Command::Doctor { json }) => return Ok(Answer::Job(Job::Ask(Ask::Doctor { json: *json }))),
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));
         }

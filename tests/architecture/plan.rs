@@ -48,12 +48,14 @@ const ROOMS: &[Room] = &[
     Room { name: "launch", may_use: &["ground", "rights", "config", "service", "port", "engine"] },
     // programs: those of a bench, in order
     Room { name: "programs", may_use: &["ground", "rights", "config", "service", "port", "engine", "launch"] },
+    // doctor: what is in the way of frames, on the machine or on a bridge
+    Room { name: "doctor", may_use: &["ground", "control", "port", "launch"] },
     // program
     Room {
         name: "cli",
         may_use: &[
             "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine",
-            "launch", "programs",
+            "launch", "programs", "doctor",
         ],
     },
     // what the program and the tests take of any room
