@@ -120,6 +120,19 @@ pub enum Command {
         #[command(subcommand)]
         verb: PortVerb,
     },
+    /// Change settings of a port of a running bridge: mirror=PORT[:rx|tx|both], mirror=off
+    #[command(after_help = help::settings())]
+    Set {
+        /// The port, by name
+        #[arg(add = ArgValueCandidates::new(complete::ports))]
+        port: String,
+        /// What is set, key=value
+        #[arg(required = true, value_name = "KEY=VALUE", add = ArgValueCandidates::new(complete::settings))]
+        settings: Vec<String>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+    },
     /// The addresses that a running bridge has learned
     Fdb {
         /// Which bridge.

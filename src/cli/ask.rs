@@ -6,7 +6,9 @@ use super::style::width_of;
 use super::watch::{LOOK, Watch};
 use super::{Label, complain, doctor, drops, print, stations, table};
 use crate::config::text::columns;
-use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
+use crate::config::{
+    PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
+};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
 use crate::engine::control::{Called, Client, each_bridge, where_looked};
 use crate::error::{Class, Error, Result};
@@ -50,6 +52,15 @@ pub enum Ask {
     Del {
         /// Its name.
         port: String,
+        /// The bridge.
+        to: Option<String>,
+    },
+    /// Changes settings of a port.
+    Set {
+        /// Its name.
+        port: String,
+        /// `key[=value]` each.
+        settings: Vec<String>,
         /// The bridge.
         to: Option<String>,
     },
@@ -108,6 +119,16 @@ impl Ask {
         }
     }
 
+    /// What `set PORT key=value…` asks.
+    ///
+    /// # Errors
+    /// A setting is wrong.
+    pub fn set(port: &str, words: &[String], to: Option<&str>) -> Result<Self> {
+        // Before anybody is asked.
+        settings(words)?;
+        Ok(Self::Set { port: port.to_owned(), settings: words.to_vec(), to: to.map(str::to_owned) })
+    }
+
     /// What `wait CONDITION STATE --timeout TIME` asks.
     ///
     /// # Errors
@@ -136,6 +157,7 @@ impl Ask {
             Self::Status { name, json, watch, all } => status(&mut connect(name.as_deref())?, json, watch, all),
             Self::Add { spec, to } => add(&mut connect(to.as_deref())?, &spec),
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
+            Self::Set { port, settings, to } => connect(to.as_deref())?.set(&port, &settings),
             Self::Fdb { name, switch, json } => {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })

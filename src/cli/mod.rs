@@ -224,6 +224,9 @@ fn answer(args: &Args) -> Result<Answer> {
             return Ok(Answer::Job(Job::Ask(ask)));
         }
         Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
+        Some(Command::Set { port, settings, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::set(port, settings, to.as_deref())?)));
+        }
         Some(Command::Fdb { bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));

@@ -129,6 +129,9 @@ pub struct PortInfo {
     /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
+    /// The ports of whose frames it gets copies: `inst1`, `inst1:rx`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
     /// One of [`PORT_STATES`](super::PORT_STATES) but `gone`.
     pub state: String,
     /// Who is at the other end, or why nobody is.
@@ -178,6 +181,7 @@ impl PortInfo {
             listener: None,
             kind: String::new(),
             target: String::new(),
+            mirrors: Vec::new(),
             state: String::new(),
             peer: String::new(),
             queued: queued as u64,

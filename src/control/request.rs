@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
 const COMMANDS: &[&str] =
-    &["status", "port-add", "port-del", "fdb", "stations", "drops", "wait", "capture", "instances", "radio"];
+    &["status", "port-add", "port-del", "fdb", "stations", "drops", "wait", "capture", "instances", "radio", "set"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -57,6 +57,13 @@ pub enum Command {
     PortDel {
         /// Its name.
         port: String,
+    },
+    /// Changes settings of a port. Answered with `{}`.
+    Set {
+        /// Its name.
+        port: String,
+        /// `key[=value]` each: `mirror=inst1:rx`. All are set, or none.
+        settings: Vec<String>,
     },
     /// The forwarding databases. Answered with an [`FdbPage`](super::FdbPage).
     Fdb {
@@ -109,7 +116,7 @@ impl Command {
             | Self::Capture { .. }
             | Self::Instances
             | Self::Radio => true,
-            Self::PortAdd { .. } | Self::PortDel { .. } => false,
+            Self::PortAdd { .. } | Self::PortDel { .. } | Self::Set { .. } => false,
         }
     }
 }
@@ -230,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1"#;
+        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"]"#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

@@ -25,6 +25,8 @@ pub struct PortStatus {
     pub counters: Counters,
     /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
     pub target: String,
+    /// The ports of whose frames it gets copies, as `mirror=` has them.
+    pub mirrors: Vec<String>,
     /// The listener that it is a client of.
     pub listener: Option<String>,
     /// The command line that attaches a peer.

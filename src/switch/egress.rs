@@ -25,6 +25,7 @@
 
 use super::finish::{ROOM, finish_into, may_merge, merge_into};
 use super::memory::cost;
+use super::mirror::unite;
 use super::plan::merge;
 use super::port::PAUSE;
 use super::tape::hand_over;
@@ -91,7 +92,7 @@ impl Switch {
     pub(super) fn send_plan(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
         let mut plan = std::mem::take(&mut self.plan);
         let mut picks = std::mem::take(&mut self.picks);
-        if plan.flood.is_empty() {
+        if plan.flood.is_empty() && self.mirrors.is_empty() {
             for port in plan.touched.drain(..) {
                 let list = &mut plan.unicast[port.index()];
                 // What is for everybody in range pauses nobody, as a flood.
@@ -106,6 +107,7 @@ impl Switch {
                 let up = self.ports[index].as_ref().is_some_and(|port| port.up);
                 let flood: &[u32] = if up { &plan.flood } else { &[] };
                 merge(list, flood, |frame| self.floods_to(port, batch, frame), &mut picks);
+                plan.mirrored.get_mut(index).into_iter().for_each(|more| unite(&mut picks, more));
                 if !picks.is_empty() {
                     self.send(now, port, batch, &picks, list, edges);
                 }
@@ -118,7 +120,7 @@ impl Switch {
         self.picks = picks;
     }
 
-    fn floods_to(&self, port: PortId, batch: &Batch, frame: u32) -> bool {
+    pub(super) fn floods_to(&self, port: PortId, batch: &Batch, frame: u32) -> bool {
         let ingress = batch.frames()[frame as usize].ingress;
         let isolated = |id| self.port(id).is_some_and(|port| port.config.isolate);
         ingress != port && !(isolated(port) && isolated(ingress))

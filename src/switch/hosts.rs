@@ -481,6 +481,9 @@ impl Switch {
                 Some(port) => self.plan.send(0..1, port),
                 None => self.plan.flood(0..1),
             }
+            if !self.mirrors.is_empty() {
+                self.mirror(&batch, false);
+            }
             self.send_plan(now, &batch, edges);
         }
         self.solo = Some(batch);

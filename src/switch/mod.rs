@@ -26,6 +26,7 @@ mod hosts;
 mod known;
 mod medium;
 mod memory;
+mod mirror;
 mod plan;
 mod port;
 mod queue;
@@ -39,6 +40,7 @@ pub use guard::{Address, Claim};
 pub use hosts::Shared;
 pub use known::Known;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
+pub use mirror::Mirror;
 pub use port::{PortConfig, PortState};
 #[cfg(test)]
 pub(crate) use tape::Noted;
@@ -156,6 +158,8 @@ pub struct Switch {
     memory: Memory,
     /// The tape of captures, if there is any.
     tape: Option<Box<Tape>>,
+    /// What monitors get, by monitor.
+    mirrors: Vec<Mirror>,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -190,6 +194,7 @@ impl Switch {
             solo: None,
             memory: Memory::new(config.queue_limit),
             tape: None,
+            mirrors: Vec::new(),
             up: 0,
             up_open: 0,
             congested: Vec::new(),
@@ -240,6 +245,7 @@ impl Switch {
             medium.leave(id);
         }
         self.resumed.retain(|&port| port != id);
+        self.mirrors.retain(|it| it.monitor != id && it.source != id);
         let port = self.ports.get_mut(id.index())?.take()?;
         self.unused.push(Reverse(id));
         Some(port.counters)
@@ -408,6 +414,9 @@ impl Switch {
         }
         if self.tape.is_some() {
             self.note_arrivals(now, batch);
+        }
+        if !self.mirrors.is_empty() {
+            self.mirror(batch, true);
         }
         self.send_plan(now, batch, edges);
     }

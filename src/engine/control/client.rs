@@ -281,6 +281,15 @@ impl Client {
         }
     }
 
+    /// Changes settings of a port, `key[=value]` each.
+    ///
+    /// # Errors
+    /// There is none of this name; a setting is wrong.
+    pub fn set(&mut self, port: &str, settings: &[String]) -> Result<()> {
+        let command = Command::Set { port: port.to_owned(), settings: settings.to_vec() };
+        self.request(command).map(|_: serde_json::Value| ())
+    }
+
     /// Its data on stations beyond its forwarding databases.
     ///
     /// # Errors
