@@ -8,8 +8,20 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
-const COMMANDS: &[&str] =
-    &["status", "port-add", "port-del", "fdb", "stations", "drops", "wait", "capture", "instances", "radio", "set"];
+const COMMANDS: &[&str] = &[
+    "status",
+    "port-add",
+    "port-del",
+    "fdb",
+    "stations",
+    "drops",
+    "wait",
+    "capture",
+    "instances",
+    "radio",
+    "set",
+    "trace",
+];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -102,6 +114,16 @@ pub enum Command {
     Instances,
     /// Who hears whom on its radio media. Answered with a [`RadioInfo`](super::RadioInfo).
     Radio,
+    /// What would become of a frame, without sending it. Answered with a [`TraceInfo`](super::TraceInfo).
+    Trace {
+        /// The port that it would come in by.
+        port: String,
+        /// The frame in hexadecimal, from the destination address on, without FCS.
+        frame: String,
+        /// It is a super-frame of TCP segments of so many bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        segment: Option<u16>,
+    },
 }
 
 impl Command {
@@ -112,6 +134,7 @@ impl Command {
             | Self::Fdb { .. }
             | Self::Stations
             | Self::Drops
+            | Self::Trace { .. }
             | Self::Wait { .. }
             | Self::Capture { .. }
             | Self::Instances
@@ -237,7 +260,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"]"#;
+        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"]"#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

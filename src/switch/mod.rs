@@ -31,6 +31,7 @@ mod plan;
 mod port;
 mod queue;
 mod tape;
+mod trace;
 mod twice;
 
 pub use egress::{Flush, Taken, Transmit};
@@ -45,6 +46,7 @@ pub use port::{PortConfig, PortState};
 #[cfg(test)]
 pub(crate) use tape::Noted;
 pub(crate) use tape::{Note, Notes, Tape, Wanted};
+pub use trace::{Forecast, LeftOut, Outcome, Source, Step, Traced, Waits};
 
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, PortId};

@@ -5,7 +5,7 @@ use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
     Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
-    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, print,
+    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, hex, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -320,6 +320,15 @@ impl Client {
     /// As [`Client::request`].
     pub fn radio(&mut self) -> Result<RadioInfo> {
         self.request(Command::Radio)
+    }
+
+    /// What would become of `frame` if it came in by `port`; `segment`: it is a super-frame of TCP segments of so many
+    /// bytes. Nothing is sent or learned.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn trace(&mut self, port: &str, frame: &[u8], segment: Option<u16>) -> Result<TraceInfo> {
+        self.request(Command::Trace { port: port.to_owned(), frame: hex(frame), segment })
     }
 
     /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).

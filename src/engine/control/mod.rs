@@ -43,6 +43,7 @@ mod entries;
 mod place;
 mod server;
 mod session;
+mod trace;
 mod waits;
 
 pub(crate) use board::{Board, LINE_BYTES};
