@@ -4,7 +4,7 @@ use super::args::PortVerb;
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, print, stations, table};
+use super::{Label, complain, doctor, drops, print, stations, table, trace};
 use crate::config::text::columns;
 use crate::config::{
     PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -80,6 +80,8 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// What it would do with a frame.
+    Trace(trace::Asked),
     /// What it has dropped, and why.
     Drops(drops::Asked),
     /// What is in the way of frames.
@@ -168,6 +170,7 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Trace(asked) => trace::run(&asked),
             Self::Drops(asked) => drops::run(&asked),
             Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),

@@ -27,6 +27,7 @@ mod stop;
 mod style;
 mod table;
 mod topics;
+mod trace;
 mod up;
 mod watch;
 
@@ -233,6 +234,10 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
+        }
+        Some(Command::Trace { port, frame, file, number, to, json }) => {
+            let asked = trace::Asked::new(port, frame, file.as_deref(), number.map(|number| number as usize))?;
+            return Ok(Answer::Job(Job::Ask(Ask::Trace(trace::Asked { to: to.clone(), json: *json, ..asked }))));
         }
         Some(Command::Drops { ports, to, json, watch }) => {
             let asked = drops::Asked { ports: ports.clone(), to: to.clone(), json: *json, watch: *watch };

@@ -180,11 +180,15 @@ impl Pair {
             }
             1 => self.now += Duration::from_millis(self.random.below(9000)),
             2 | 3 => self.each(|_, edges| edges.open[port.index()] ^= true),
-            4 => self.each(|switch, edges| drop(switch.flush(now, port, edges))),
+            4 => self.each(|switch, edges| {
+                switch.flush(now, port, edges);
+            }),
             5 => self.each(|switch, _| switch.handle_timeout(now)),
             6 => {
                 let station = mac(&mut self.random);
-                self.each(|switch, _| drop(switch.add_static(now, station, port)));
+                self.each(|switch, _| {
+                    switch.add_static(now, station, port);
+                });
             }
             7 => {
                 let mut mirrors = Vec::new();

@@ -4,6 +4,7 @@ mod descriptor;
 mod drops;
 mod hostile;
 mod namespaces;
+mod trace;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

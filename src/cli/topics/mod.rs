@@ -49,6 +49,11 @@ pub const TOPICS: &[Topic] = &[
         summary: "why a frame was lost: every reason, what it means, what to do",
         text: include_str!("drops.md"),
     },
+    Topic {
+        word: "trace",
+        summary: "what the bridge would do with a frame, and why, without sending it",
+        text: include_str!("trace.md"),
+    },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
     Topic {
