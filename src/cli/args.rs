@@ -10,8 +10,10 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
+use super::graph::GraphArgs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
+use super::view::ViewArgs;
 use super::{complete, help};
 use crate::config::{DEFAULT_HOST, HostAddr, value};
 use crate::wire::Rule;
@@ -141,6 +143,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// A picture of a running bridge: its switches, ports, programs, stations, rates and drops, or of a file's bench
+    Graph(GraphArgs),
+    /// The same picture live in a browser of this machine: rates, drops, the frames of a port, programs and events
+    View(ViewArgs),
     /// Frames of a running bridge: as lines, as a pcapng file, or in Wireshark; no root, and no frame is slowed
     Capture(CaptureArgs),
     /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)

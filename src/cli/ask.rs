@@ -2,7 +2,9 @@
 
 use super::args::PortVerb;
 use super::capture::{self, Asked};
+use super::graph::{self, GraphArgs};
 use super::style::width_of;
+use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
 use super::{Label, complain, print, stations, table};
 use crate::config::text::columns;
@@ -69,6 +71,10 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// A picture of it.
+    Graph(GraphArgs),
+    /// The same in a browser.
+    View(ViewArgs),
     /// Its frames.
     Capture(Box<Asked>),
     /// Waits for a port.
@@ -139,6 +145,8 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::View(args) => view::run(&args),
+            Self::Graph(args) => graph::run(&args),
             Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }

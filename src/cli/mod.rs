@@ -9,6 +9,7 @@ mod capture;
 mod check;
 mod complete;
 mod demo;
+mod graph;
 mod help;
 mod instance;
 mod layout;
@@ -26,6 +27,7 @@ mod style;
 mod table;
 mod topics;
 mod up;
+mod view;
 mod watch;
 
 use std::ffi::OsString;
@@ -229,6 +231,8 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
         }
+        Some(Command::View(args)) => return Ok(Answer::Job(Job::Ask(Ask::View(args.clone())))),
+        Some(Command::Graph(args)) => return Ok(Answer::Job(Job::Ask(Ask::Graph(args.clone())))),
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));
         }
