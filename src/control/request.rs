@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
 const COMMANDS: &[&str] =
-    &["status", "port-add", "port-del", "fdb", "stations", "wait", "capture", "instances", "radio"];
+    &["status", "port-add", "port-del", "fdb", "stations", "drops", "wait", "capture", "instances", "radio", "set"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -58,6 +58,13 @@ pub enum Command {
         /// Its name.
         port: String,
     },
+    /// Changes settings of a port. Answered with `{}`.
+    Set {
+        /// Its name.
+        port: String,
+        /// `key[=value]` each: `mirror=inst1:rx`. All are set, or none.
+        settings: Vec<String>,
+    },
     /// The forwarding databases. Answered with an [`FdbPage`](super::FdbPage).
     Fdb {
         /// One switch only.
@@ -69,6 +76,9 @@ pub enum Command {
     },
     /// What is known of stations beyond the forwarding databases. Answered with a [`StationsInfo`](super::StationsInfo).
     Stations,
+    /// What every port made of its frames, and what is known of those that ended early. Answered with a
+    /// [`DropsInfo`](super::DropsInfo).
+    Drops,
     /// Answered with `{}` when the port is in the state, or with an error of class `unmet` when the time is over.
     Wait {
         /// The port's name. There may be none yet.
@@ -101,11 +111,12 @@ impl Command {
             Self::Status
             | Self::Fdb { .. }
             | Self::Stations
+            | Self::Drops
             | Self::Wait { .. }
             | Self::Capture { .. }
             | Self::Instances
             | Self::Radio => true,
-            Self::PortAdd { .. } | Self::PortDel { .. } => false,
+            Self::PortAdd { .. } | Self::PortDel { .. } | Self::Set { .. } => false,
         }
     }
 }
@@ -226,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1"#;
+        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"]"#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();
