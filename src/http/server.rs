@@ -283,7 +283,7 @@ mod tests {
         let silent: Vec<TcpStream> = (0..100)
             .map(|number| {
                 let mut socket = TcpStream::connect(addr).unwrap();
-                let _ = socket.write_all(GET[..number % GET.len()].as_bytes());
+                let _ = socket.write_all(&GET.as_bytes()[..number % GET.len()]);
                 socket
             })
             .collect();

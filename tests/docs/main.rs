@@ -205,6 +205,11 @@ fn usb() {
     read("src/cli/topics/usb.md");
 }
 
+#[test]
+fn view() {
+    read("src/cli/topics/view.md");
+}
+
 /// No page with commands is forgotten.
 #[test]
 fn every_page_is_read() {
