@@ -31,10 +31,10 @@ const ROOMS: &[Room] = &[
     Room { name: "control", may_use: &["ground", "switch", "capture"] },
     // services: know neither a switch nor a descriptor
     Room { name: "usb", may_use: &["ground", "config"] },
-    Room { name: "usbip", may_use: &["ground", "config", "usb"] },
-    Room { name: "service", may_use: &["ground", "config", "usb", "usbip"] },
+    Room { name: "usbip", may_use: &["ground", "config", "capture", "usb"] },
+    Room { name: "service", may_use: &["ground", "config", "capture", "usb", "usbip"] },
     // edges: descriptors and system calls; of services only their channels; no switch
-    Room { name: "port", may_use: &["ground", "rights", "config", "service"] },
+    Room { name: "port", may_use: &["ground", "rights", "config", "capture", "service"] },
     // the descriptors behind services: streams, disks, sockets; of the edges their listeners, terminals and look-ups too
     Room { name: "backend", may_use: &["ground", "rights", "config", "usb", "service", "port"] },
     // a server for a few clients of this machine
