@@ -6,8 +6,10 @@ pub mod filter;
 pub mod line;
 pub mod pcapng;
 mod record;
+mod sight;
 mod wish;
 pub mod words;
 
 pub use record::{Counted, Piece, PortNews, Recorder};
+pub use sight::{Part, Sight, Sights};
 pub use wish::{SNAP_RANGE, Wish};

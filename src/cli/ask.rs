@@ -2,7 +2,9 @@
 
 use super::args::PortVerb;
 use super::capture::{self, Asked};
+use super::graph::{self, GraphArgs};
 use super::style::width_of;
+use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
 use super::{Label, complain, doctor, drops, print, stations, table, trace};
 use crate::config::text::columns;
@@ -82,6 +84,10 @@ pub enum Ask {
     },
     /// What it would do with a frame.
     Trace(trace::Asked),
+    /// A picture of it.
+    Graph(GraphArgs),
+    /// The same in a browser.
+    View(ViewArgs),
     /// What it has dropped, and why.
     Drops(drops::Asked),
     /// What is in the way of frames.
@@ -171,6 +177,8 @@ impl Ask {
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
             Self::Trace(asked) => trace::run(&asked),
+            Self::View(args) => view::run(&args),
+            Self::Graph(args) => graph::run(&args),
             Self::Drops(asked) => drops::run(&asked),
             Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),

@@ -11,6 +11,7 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod graph;
 mod help;
 mod instance;
 mod layout;
@@ -29,6 +30,7 @@ mod table;
 mod topics;
 mod trace;
 mod up;
+mod view;
 mod watch;
 
 use std::ffi::OsString;
@@ -239,6 +241,8 @@ fn answer(args: &Args) -> Result<Answer> {
             let asked = trace::Asked::new(port, frame, file.as_deref(), number.map(|number| number as usize))?;
             return Ok(Answer::Job(Job::Ask(Ask::Trace(trace::Asked { to: to.clone(), json: *json, ..asked }))));
         }
+        Some(Command::View(args)) => return Ok(Answer::Job(Job::Ask(Ask::View(args.clone())))),
+        Some(Command::Graph(args)) => return Ok(Answer::Job(Job::Ask(Ask::Graph(args.clone())))),
         Some(Command::Drops { ports, to, json, watch }) => {
             let asked = drops::Asked { ports: ports.clone(), to: to.clone(), json: *json, watch: *watch };
             return Ok(Answer::Job(Job::Ask(Ask::Drops(asked))));

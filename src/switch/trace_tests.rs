@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::counters::{Counters, Stage};
-use crate::switch::{Event, Links, Mirror, PortConfig, RadioConfig, SwitchConfig, Taken, Transmit};
+use crate::switch::{Links, Mirror, PortConfig, RadioConfig, SwitchConfig, Taken, Transmit};
 use crate::wire::fixture::{Flow, Ip, Transport};
 use crate::wire::{Gso, Offload};
 use etherparse::{Ipv4Header, TcpHeader, ip_number};
@@ -122,8 +122,11 @@ fn frame(random: &mut Random) -> (Vec<u8>, Offload) {
     (bytes, Offload::NONE)
 }
 
-/// What counts of a switch.
-fn state(switch: &Switch, now: Instant) -> (Vec<(PortId, Counters, usize, bool)>, Vec<(Mac, PortId)>) {
+/// A port: its counters, what is queued for it, and whether it is paused.
+type Row = (PortId, Counters, usize, bool);
+
+/// What counts of a switch: its ports and its table.
+fn state(switch: &Switch, now: Instant) -> (Vec<Row>, Vec<(Mac, PortId)>) {
     let ports = switch.ports().map(|id| {
         let state = switch.state(id).unwrap();
         (id, switch.counters(id).unwrap().clone(), state.queued, state.paused)
@@ -202,7 +205,7 @@ impl Pair {
         }
         self.each(|switch, edges| {
             switch.speak(now, edges);
-            while !matches!(switch.poll_event(), None::<Event>) {}
+            while switch.poll_event().is_some() {}
             while switch.poll_resumed().is_some() {}
         });
         let [one, two] = self.switches.each_ref().map(|switch| state(switch, now));
@@ -262,7 +265,8 @@ impl Pair {
                 || copy.is_some()
                     && traced.copies.len() == 1
                     && !dropped.iter().any(|it| it.0 == DropReason::QueuesFull);
-            if is_sure && !(at_once > 0 && !self.edges[0].open[id.index()]) {
+            let is_taken = at_once == 0 || self.edges[0].open[id.index()];
+            if is_sure && is_taken {
                 assert_eq!(dropped, lost, "{what}");
                 let waiting = pieces.iter().filter(|piece| matches!(piece, Waits::Behind(_))).count();
                 assert_eq!(queues - queued, waiting, "{what}");
