@@ -1,10 +1,10 @@
 //! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations` and `wait`, over its control socket.
 
-use super::args::PortVerb;
+use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, print, stations, table};
+use super::{Label, complain, flows, print, stations, table, usb};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
@@ -69,6 +69,10 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// The flows of its gateways.
+    Flows(Look),
+    /// Its USB devices.
+    Usb(Look),
     /// Its frames.
     Capture(Box<Asked>),
     /// Waits for a port.
@@ -139,6 +143,8 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Flows(look) => flows::perform(&look),
+            Self::Usb(look) => usb::perform(&look),
             Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }
@@ -323,7 +329,7 @@ fn in_vain(timeout: Duration, why: &Error) -> Error {
     }
 }
 
-fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
+pub(super) fn lines<T: serde::Serialize>(items: &[T]) -> Vec<u8> {
     items.iter().flat_map(crate::control::print).collect()
 }
 

@@ -9,6 +9,8 @@ mod capture;
 mod check;
 mod complete;
 mod demo;
+mod flows;
+mod follow;
 mod help;
 mod instance;
 mod layout;
@@ -26,6 +28,7 @@ mod style;
 mod table;
 mod topics;
 mod up;
+mod usb;
 mod watch;
 
 use std::ffi::OsString;
@@ -47,6 +50,7 @@ use crate::port;
 use crate::visible::visible_bytes;
 use std::os::unix::ffi::OsStrExt;
 
+use args::UsbVerb;
 pub use args::{Args, Command, RunArgs, Verbosity};
 pub use ask::Ask;
 use capture::Extcap;
@@ -228,6 +232,11 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
+        }
+        Some(Command::Flows { look }) => return Ok(Answer::Job(Job::Ask(Ask::Flows(look.clone())))),
+        Some(Command::Usb { verb, look }) => {
+            let look = verb.as_ref().map_or(look, |UsbVerb::Ls { look }| look);
+            return Ok(Answer::Job(Job::Ask(Ask::Usb(look.clone()))));
         }
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));

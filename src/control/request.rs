@@ -8,7 +8,7 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
-const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "wait", "capture"];
+const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "flows", "usb", "wait", "capture"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -68,6 +68,10 @@ pub enum Command {
     },
     /// What is known of stations beyond the forwarding databases. Answered with a [`StationsInfo`](super::StationsInfo).
     Stations,
+    /// The flows of gateways. Answered with a [`FlowsInfo`](super::FlowsInfo).
+    Flows,
+    /// The USB devices and their importers. Answered with a [`UsbInfo`](super::UsbInfo).
+    Usb,
     /// Answered with `{}` when the port is in the state, or with an error of class `unmet` when the time is over.
     Wait {
         /// The port's name. There may be none yet.
@@ -93,7 +97,8 @@ impl Command {
     /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
     pub fn only_asks(&self) -> bool {
         match self {
-            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Wait { .. } | Self::Capture { .. } => true,
+            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb => true,
+            Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
         }
     }

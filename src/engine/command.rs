@@ -19,6 +19,7 @@ use super::watcher::Watcher;
 use crate::config::PortSpec;
 use crate::error::{Class, Error, Result};
 use crate::port::channel;
+use crate::port::inquiry::Inquirer;
 use crate::port::own::Link;
 use crate::service::{Outside, Service};
 use crate::switch::{Known, PortConfig};
@@ -48,6 +49,8 @@ pub(super) enum Command {
     RemovePort(String, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
+    /// Tells who asks the services of its ports.
+    Services(Sender<Vec<(String, Inquirer)>>),
     Known(Sender<(Vec<NamedKnown>, Vec<Mac>)>),
     /// Starts a capture.
     Capture(Inlet, Sender<()>),
@@ -180,6 +183,14 @@ impl Handle {
     /// The switch has ended.
     pub fn known(&self) -> Result<(Vec<NamedKnown>, Vec<Mac>)> {
         self.ask(Command::Known)
+    }
+
+    /// Who asks the services of its ports, by the ports' names.
+    ///
+    /// # Errors
+    /// The switch has ended.
+    pub(super) fn services(&self) -> Result<Vec<(String, Inquirer)>> {
+        self.ask(Command::Services)
     }
 
     /// Opens a port on the running switch. Waits for the resolver, and for the files of a service.

@@ -97,6 +97,7 @@ fn turn<S: Service + ?Sized>(
     if let Some(report) = service.poll_report(now, SystemTime::now) {
         link.tell(report);
     }
+    link.answer_questions(|from| service.details(now, from));
     if busy || !link.fall_asleep() {
         return Ok(Some(Duration::ZERO));
     }

@@ -4,8 +4,8 @@ use super::place::{DEFAULT_NAME, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, FdbInfo, FdbPage, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply, Request,
-    StationsInfo, StatusInfo, print,
+    Added, Command, Cursor, FdbInfo, FdbPage, FlowsInfo, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply,
+    Request, StationsInfo, StatusInfo, UsbInfo, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -280,6 +280,22 @@ impl Client {
     /// As [`Client::request`].
     pub fn stations(&mut self) -> Result<StationsInfo> {
         self.request(Command::Stations)
+    }
+
+    /// The flows of its gateways.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn flows(&mut self) -> Result<FlowsInfo> {
+        self.request(Command::Flows)
+    }
+
+    /// Its USB devices and their importers.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn usb(&mut self) -> Result<UsbInfo> {
+        self.request(Command::Usb)
     }
 
     /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).

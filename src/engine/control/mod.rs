@@ -37,6 +37,7 @@ mod captures;
 mod capturing;
 mod client;
 mod clients;
+mod details;
 mod entries;
 mod place;
 mod server;

@@ -98,6 +98,11 @@ impl Attached {
         }
     }
 
+    /// Transfers without an answer.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
     /// Whether an UNLINK waits for its victim.
     pub fn holds(&self) -> bool {
         !self.held.is_empty()
@@ -136,6 +141,7 @@ impl Attached {
             self.newest = Some(seqnum);
         }
         if !self.held.is_empty() && self.release(seqnum) {
+            export.tally.unlinked += 1;
             self.pool.give(urb.data);
             return Ok(());
         }
@@ -152,9 +158,9 @@ impl Attached {
             if !std::mem::replace(&mut self.told, true) {
                 log::warn!("{}: {what}: it ends with ENOMEM, as all further ones do", export.busid);
             }
-            self.answer(end(urb, Status::NoRoom));
+            self.answer(end(urb, Status::NoRoom), export);
         } else if urb.endpoint.number() == 0 && !is_consistent(&urb) {
-            self.answer(end(urb, Status::Stall));
+            self.answer(end(urb, Status::Stall), export);
         } else {
             export.device.submit(now, urb);
         }
@@ -175,7 +181,8 @@ impl Attached {
         full.then(|| format!("a transfer of {bytes} bytes, and {} MiB of others may wait", MAX_PENDING_BYTES / MIB))
     }
 
-    fn answer(&mut self, urb: Urb) {
+    fn answer(&mut self, urb: Urb, export: &mut Export) {
+        export.tally.ended(&urb);
         self.answered += input_bytes(&urb);
         self.answers.push_back(Answer::Submit(urb));
     }
@@ -187,6 +194,7 @@ impl Attached {
             Some(urb) => {
                 self.land(urb.id);
                 self.pool.give(urb.data);
+                export.tally.unlinked += 1;
                 errno::UNLINKED
             }
             None if self.hold(command.victim, seqnum) => return Ok(()),
@@ -255,14 +263,14 @@ impl Attached {
         while self.answered < OUTPUT_MARK
             && let Some(urb) = export.device.poll_complete()
         {
-            self.answer(urb);
+            self.answer(urb, export);
         }
     }
 
     /// Queues all that the device has finished.
     fn collect_all(&mut self, export: &mut Export) {
         while let Some(urb) = export.device.poll_complete() {
-            self.answer(urb);
+            self.answer(urb, export);
         }
     }
 
