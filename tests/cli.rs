@@ -100,6 +100,11 @@ fn help_is_by_topic_and_by_command() {
     assert!(topics.contains("gateway") && topics.contains("trouble"), "{topics}");
     assert!(zbridge!("help", "copies").run().stdout.contains("Copies of one image"));
     assert!(zbridge!("help", "wait").run().stdout.contains("--timeout <TIME>"));
+    for verb in ["extcap", "stations", "wait", "port"] {
+        let help = zbridge!("help", verb).run();
+        assert!(help.stdout.contains(&format!("Usage: zbridge {verb}")), "{}", help.stdout);
+        assert!(help.stdout.lines().all(|line| line.chars().count() <= 80), "{}", help.stdout);
+    }
     ended(&zbridge!("help", "gatway").run(), 2, "the nearest is \"gateway\"");
 }
 

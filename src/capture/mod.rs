@@ -8,5 +8,5 @@ pub mod pcapng;
 mod record;
 mod wish;
 
-pub use record::{Piece, PortNews, Recorder};
+pub use record::{Counted, Piece, PortNews, Recorder};
 pub use wish::{SNAP_RANGE, Wish};

@@ -178,11 +178,11 @@ impl Recorder {
         self.names.extend(fresh.into_iter().map(|(addr, name)| (addr, name.to_owned())));
     }
 
-    /// A port is called so from now on. Those that are there at the start are interfaces of the file at once.
+    /// A port is called so from now on, and is an interface of the file, be it quiet.
     fn meet(&mut self, switch: u16, id: PortId, news: &Arc<PortNews>, out: &mut Vec<u8>, ends: &mut Vec<usize>) {
         let meant = self.wish.ports.is_empty() || self.wish.ports.iter().any(|port| is_port(&news.name, port));
         let mut port = Port { news: news.clone(), meant, interface: None, other: None };
-        if meant && !news.name.contains('#') {
+        if meant {
             port.interface = Some(self.interface(news, news.link, out, ends));
         }
         self.ports.insert((switch, id), port);
@@ -197,7 +197,8 @@ impl Recorder {
         if self.interfaces.len() >= INTERFACES {
             return (INTERFACES - 1) as u32;
         }
-        let description = format!("{}, switch {}", news.description, news.switch);
+        let on = if news.switch.is_empty() { String::new() } else { format!(", switch {}", news.switch) };
+        let description = format!("{}{on}", news.description);
         let snap = self.wish.snap.unwrap_or(0);
         let from = out.len();
         write::interface(out, &Interface { link, snap, name: &news.name, description: &description, speed: None });
@@ -251,8 +252,19 @@ impl Recorder {
         ends.push(out.len());
     }
 
-    /// Writes the statistics: the end of a file.
+    /// Writes the statistics: the end of a file. One that no port has come for, as nobody has connected to its listener,
+    /// has an interface too: without one tools refuse it.
     pub fn finish(&mut self, now: u64, out: &mut Vec<u8>) {
+        if self.interfaces.is_empty() {
+            let name = if self.wish.ports.is_empty() { "all ports".to_owned() } else { self.wish.ports.join(" ") };
+            let none = PortNews {
+                switch: "".into(),
+                name,
+                description: "no port was there".to_owned(),
+                link: LinkType::ETHERNET,
+            };
+            self.interface(&none, none.link, out, &mut Vec::new());
+        }
         for (number, known) in self.interfaces.iter().enumerate() {
             let counted = Statistics {
                 interface: number as u32,

@@ -8,7 +8,7 @@ use super::{Label, complain, flows, print, stations, table, usb};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
-use crate::engine::control::{Called, Client, each_bridge};
+use crate::engine::control::{Called, Client, each_bridge, where_looked};
 use crate::error::{Class, Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -231,7 +231,7 @@ fn list(json: bool) -> Result<()> {
         }
     }
     if !any && !json {
-        complain(Label::Warning, &"no bridge runs");
+        complain(Label::Warning, &format!("no bridge runs\n  hint: {}", where_looked()));
     }
     Ok(())
 }

@@ -404,6 +404,8 @@ fn host(args: &RunArgs) -> Result<Host> {
 fn help_on(word: Option<&str>, style: Style, width: Option<usize>) -> Result<String> {
     let topic = topics::help(word, style, width);
     let mut program = program();
+    // So that its commands know the program's name and how wide a page is.
+    program.build();
     match (&topic, word.and_then(|word| program.find_subcommand_mut(word))) {
         (Err(_), Some(command)) => Ok(command.render_long_help().to_string()),
         _ => topic,

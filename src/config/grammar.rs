@@ -308,17 +308,22 @@ fn shown(key: &Key) -> String {
     }
 }
 
+/// The known word nearest to `word`, if one is near.
+pub fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
+        .min_by_key(|&(distance, _)| distance)
+        .filter(|(distance, candidate)| *distance <= 1.max(lower.chars().count().max(candidate.len()) / 2))
+        .map(|(_, candidate)| candidate)
+}
+
 /// Names the known word nearest to `word`; where none is near, all of them.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let lower = word.to_lowercase();
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
-        .min_by_key(|&(distance, _)| distance)
-        .filter(|(distance, candidate)| *distance <= 1.max(lower.chars().count().max(candidate.len()) / 2));
-    match near {
-        Some((_, candidate)) => format!("the nearest is {candidate:?}"),
+    match near(word, known.iter().copied()) {
+        Some(candidate) => format!("the nearest is {candidate:?}"),
         None => format!("known are {}", known.join(", ")),
     }
 }

@@ -29,8 +29,8 @@ pub use crate::capture::Wish;
 pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, Greeting, LeaseInfo, PortInfo, StationsInfo, StatusInfo,
-    SwitchInfo, TroubleInfo,
+    Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, Greeting, InstanceInfo, InstancesInfo, LeaseInfo, MediumInfo,
+    PortInfo, RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;
@@ -47,3 +47,10 @@ pub(crate) const REPLY_BYTES: usize = 64 * 1024 * 1024;
 
 /// Entries of the forwarding database in one answer; the next request goes on behind them.
 pub(crate) const FDB_PAGE: usize = 8192;
+
+/// The states of an instance. `waits`: for those that it comes after, or before it is started again; `starts`: it runs,
+/// and is not ready; `ready`; `stops`: it was told to end; `ended`.
+pub const INSTANCE_STATES: &[&str] = &["waits", "starts", "ready", "stops", "ended"];
+
+/// Links of one radio medium in an answer.
+pub(crate) const RADIO_LINKS: usize = 4096;

@@ -286,6 +286,73 @@ pub struct AddressInfo {
     pub other: Option<String>,
 }
 
+/// The answer to `instances`.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct InstancesInfo {
+    /// The programs that this process runs beside the bridge, in the order of their file.
+    pub instances: Vec<InstanceInfo>,
+}
+
+/// A program of a bench, or the one of `zbridge run`.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct InstanceInfo {
+    /// Its name.
+    pub name: String,
+    /// One of [`INSTANCE_STATES`](super::INSTANCE_STATES).
+    pub state: String,
+    /// How it ended the last time: `status 1`, `signal 9 (SIGKILL)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+    /// How often it was started again.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Its ports, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// The file that has its output; `None`: a terminal has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// The last lines that it wrote, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
+}
+
+/// The answer to `radio`.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct RadioInfo {
+    /// The switches that are a radio medium.
+    pub media: Vec<MediumInfo>,
+}
+
+/// A radio medium.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct MediumInfo {
+    /// The switch.
+    pub switch: String,
+    /// Every node hears every other, and there are no links to tell.
+    #[serde(default)]
+    pub all_to_all: bool,
+    /// Who hears whom, by the ports that there are: at most [`RADIO_LINKS`](super::RADIO_LINKS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<RadioLinkInfo>,
+}
+
+/// A direction of a radio link.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct RadioLinkInfo {
+    /// The port of the node that sends.
+    pub from: String,
+    /// That of the one which hears it.
+    pub to: String,
+    /// The probability that a frame arrives, above 0 and up to 1.
+    pub chance: f64,
+}
+
 impl Reply {
     /// What was asked for. A value that cannot be written as JSON, of which there is none here, becomes `null`.
     pub fn ok(id: Option<u64>, value: &impl Serialize) -> Self {

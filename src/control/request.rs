@@ -8,7 +8,8 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
-const COMMANDS: &[&str] = &["status", "port-add", "port-del", "fdb", "stations", "flows", "usb", "wait", "capture"];
+const COMMANDS: &[&str] =
+    &["status", "port-add", "port-del", "fdb", "stations", "flows", "usb", "wait", "capture", "instances", "radio"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -91,6 +92,10 @@ pub enum Command {
         #[serde(flatten)]
         wish: Wish,
     },
+    /// The programs that the bridge's process runs. Answered with an [`InstancesInfo`](super::InstancesInfo).
+    Instances,
+    /// Who hears whom on its radio media. Answered with a [`RadioInfo`](super::RadioInfo).
+    Radio,
 }
 
 impl Command {
@@ -98,6 +103,7 @@ impl Command {
     pub fn only_asks(&self) -> bool {
         match self {
             Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb => true,
+            Self::Instances | Self::Radio => true,
             Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
         }

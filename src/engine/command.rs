@@ -12,7 +12,7 @@ use super::look::Look;
 use super::prepare::Beforehand;
 use super::pulse::{LOOK, Pulse};
 use super::service::{self, Started};
-use super::status::{Condition, SwitchStatus};
+use super::status::{Condition, RadioStatus, SwitchStatus};
 use super::tap::Inlet;
 use super::thread::BridgeContext;
 use super::watcher::Watcher;
@@ -52,6 +52,7 @@ pub(super) enum Command {
     /// Tells who asks the services of its ports.
     Services(Sender<Vec<(String, Inquirer)>>),
     Known(Sender<(Vec<NamedKnown>, Vec<Mac>)>),
+    Radio(Sender<Option<RadioStatus>>),
     /// Starts a capture.
     Capture(Inlet, Sender<()>),
     /// Ends the capture with this number.
@@ -191,6 +192,14 @@ impl Handle {
     /// The switch has ended.
     pub(super) fn services(&self) -> Result<Vec<(String, Inquirer)>> {
         self.ask(Command::Services)
+    }
+
+    /// Who hears whom; `None`: it is no radio medium.
+    ///
+    /// # Errors
+    /// The switch has ended.
+    pub(super) fn radio(&self) -> Result<Option<RadioStatus>> {
+        self.ask(Command::Radio)
     }
 
     /// Opens a port on the running switch. Waits for the resolver, and for the files of a service.

@@ -8,6 +8,7 @@ use super::life::{Backoff, Life};
 use super::pulse::Pulse;
 use super::recorder::Running;
 use super::slot::{Attached, Origin, PortSlot};
+use super::status::RadioStatus;
 use super::tap::{Inlet, Tap};
 use super::timers::Timers;
 use super::watch::{Source, Watch};
@@ -71,6 +72,15 @@ impl Ports {
     pub fn inquirers(&self) -> Vec<(String, Inquirer)> {
         let slots = self.switch.ports().filter_map(|id| self.edges.slot(id));
         slots.filter_map(|slot| Some((slot.name.clone(), slot.edge()?.inquirer()?))).collect()
+    }
+
+    /// Who hears whom, if this is a radio medium: at most `count` links.
+    pub fn radio(&self, count: usize) -> Option<RadioStatus> {
+        let name = |id| self.edges.name(id).to_owned();
+        self.switch.is_radio().then(|| {
+            let links = self.switch.radio_links();
+            links.map(|links| links.take(count).map(|(from, to, chance)| (name(from), name(to), chance)).collect())
+        })
     }
 
     /// A switch without ports.

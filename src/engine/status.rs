@@ -34,6 +34,10 @@ pub struct PortStatus {
     pub leases: Arc<[Leased]>,
 }
 
+/// The links of a radio medium by the names of ports, with the probability that a frame arrives; `None`: every node hears
+/// every other.
+pub type RadioStatus = Option<Vec<(String, String, f64)>>;
+
 /// How a switch is.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]

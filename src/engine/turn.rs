@@ -16,6 +16,7 @@ use super::thread::BridgeContext;
 use super::timers::Due;
 use super::watch::{Source, Watch};
 use super::watcher::Watchers;
+use crate::control::RADIO_LINKS;
 use crate::error::{Error, Result};
 use crate::frame::PortId;
 use crate::switch::{Switch, SwitchConfig};
@@ -169,6 +170,7 @@ impl Engine {
                 Command::Watch(watcher) => self.watchers.add(watcher),
                 Command::Services(answer) => drop(answer.send(self.lives.ports.inquirers())),
                 Command::Known(answer) => drop(answer.send(self.lives.ports.known())),
+                Command::Radio(answer) => drop(answer.send(self.lives.ports.radio(RADIO_LINKS))),
                 Command::Look(look, answer) => drop(answer.send(look.taken(&self.lives.ports))),
                 Command::Stop(answer) => {
                     self.lives.ports.switch.discard_queues();

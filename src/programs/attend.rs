@@ -8,9 +8,10 @@
 use super::Screen;
 use super::guest::Seat;
 use super::log::Log;
-use super::output::Lines;
+use super::output::{Lines, readable};
 use super::ready::ReadyLine;
 use super::supervisor::End;
+use crate::engine::control::{Board, LINE_BYTES};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, InterfaceEnd, NotStarted, Watch};
 use crate::rights::role::{BASE, SOCKETS};
@@ -61,6 +62,7 @@ pub struct Reader {
     pub log: Arc<Mutex<Log>>,
     pub ready: Option<ReadyLine>,
     pub told: Sender<Told>,
+    pub board: Arc<Board>,
 }
 
 impl Reader {
@@ -85,7 +87,7 @@ impl Reader {
         let mut room = vec![0; CHUNK];
         loop {
             if lines.has_partial() && !has_more(&pipe) {
-                lines.flush(&mut |line| self.screen.line(self.index, line));
+                lines.flush(&mut |line| self.show(line));
                 self.look(|ready| ready.pause());
             }
             match pipe.read(&mut room) {
@@ -95,15 +97,21 @@ impl Reader {
                     let bytes = room.get(..count).unwrap_or_default();
                     let trouble = self.log.lock().write(bytes);
                     self.warn(trouble);
-                    lines.push(bytes, &mut |line| self.screen.line(self.index, line));
+                    lines.push(bytes, &mut |line| self.show(line));
                     self.look(|ready| ready.push(bytes));
                 }
             }
         }
-        lines.flush(&mut |line| self.screen.line(self.index, line));
+        lines.flush(&mut |line| self.show(line));
         self.look(|ready| ready.pause());
         let trouble = self.log.lock().settle();
         self.warn(trouble);
+    }
+
+    /// Shows a line, and keeps it for those who ask for the last ones.
+    fn show(&self, line: &[u8]) {
+        self.board.line(self.index, readable(line.get(..LINE_BYTES).unwrap_or(line), false));
+        self.screen.line(self.index, line);
     }
 
     /// Tells that the instance is ready, once, if `is_it` says so.

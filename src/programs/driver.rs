@@ -14,7 +14,7 @@ use super::terminal::Foreground;
 use super::{Bench, Console, Outcome, Screen};
 use crate::config::{InstanceSpec, Network as Attached, Ready, value};
 use crate::engine::Ended;
-use crate::engine::control::DEFAULT_NAME;
+use crate::engine::control::{Board, DEFAULT_NAME};
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, Child, InterfaceEnd, Launched, NotStarted, Output};
 use crate::time::Clock;
@@ -63,6 +63,8 @@ pub struct Driver<'a> {
     clock: Clock,
     told: Sender<Told>,
     news: Receiver<Told>,
+    /// What others are told of the instances.
+    board: Arc<Board>,
 }
 
 /// Why a program was not started, and whether another port has the name of one of its ports.
@@ -97,8 +99,10 @@ impl<'a> Driver<'a> {
         let specs: Vec<InstanceSpec> = places.iter().map(|place| place.spec.clone()).collect();
         let supervisor = Supervisor::new(clock.now(), &specs, bench.wishes);
         let (told, news) = unbounded();
-        let ending = network.ended()?;
-        Ok(Self { network, ending, screen, places, alone, signals, supervisor, clock, told, news })
+        let (ending, board) = (network.ended()?, network.board());
+        let log = |place: &Place| Some(place.spec.log.as_ref()?.display().to_string());
+        places.iter().for_each(|place| board.add(&place.name, log(place)));
+        Ok(Self { network, ending, screen, places, alone, signals, supervisor, clock, told, news, board })
     }
 
     /// Runs the bench until it is over.
@@ -110,6 +114,7 @@ impl<'a> Driver<'a> {
                     return outcome;
                 }
             }
+            self.post();
             let due = self.supervisor.poll_timeout().map(|at| at - self.clock.now());
             let timer = due.map_or(never(), crossbeam_channel::after);
             select! {
@@ -125,6 +130,19 @@ impl<'a> Driver<'a> {
                 }
                 recv(timer) -> _ => self.supervisor.handle_timeout(self.clock.now()),
             }
+        }
+    }
+
+    /// Tells what has become of the instances.
+    fn post(&self) {
+        for (index, place) in self.places.iter().enumerate() {
+            let Some((state, restarts, end)) = self.supervisor.told(index) else { continue };
+            self.board.change(index, |info| {
+                place.spec.name.clone_into(&mut info.name);
+                state.clone_into(&mut info.state);
+                info.ports = place.ports.iter().map(|(_, port)| port.clone()).collect();
+                (info.restarts, info.end) = (restarts, end.map(|end| end.to_string()));
+            });
         }
     }
 
@@ -331,7 +349,7 @@ impl<'a> Driver<'a> {
         let (done, readers) = bounded::<()>(0);
         if let Some(log) = &place.log {
             let (screen, log, told) = (self.screen.clone(), log.clone(), self.told.clone());
-            let reader = Reader { index, screen, log, ready: ready_line(&place.spec), told };
+            let reader = Reader { index, screen, log, ready: ready_line(&place.spec), told, board: self.board.clone() };
             if let Some(stdout) = stdout {
                 reader.clone().spawn(stdout, may_begin.clone(), done.clone())?;
             }

@@ -4,7 +4,7 @@
 //! the other is handed to the running bridge and is a port there until this process has ended, however it does.
 
 use crate::config::{Config, DEFAULT_SWITCH, PortKind, PortSpec, UnixSocket};
-use crate::engine::control::{Claim, Client, Server};
+use crate::engine::control::{Board, Claim, Client, Server};
 use crate::engine::{Bridge, Ended, SwitchStatus};
 use crate::error::{Error, Result};
 use crate::rights::role::BASE;
@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 /// A bridge of this process with its control socket and uplink. Fields are declared in the order of their drop.
 pub struct OwnBridge {
@@ -21,6 +22,8 @@ pub struct OwnBridge {
     uplink: Option<Client>,
     /// Its control socket, where there is a place for one.
     control: Option<Server>,
+    /// What that tells of the programs.
+    board: Arc<Board>,
     bridge: Bridge,
 }
 
@@ -34,8 +37,9 @@ impl OwnBridge {
         // First of all: if the name is taken, nothing was opened.
         let claim = rights::for_people(|| claim(name, usual))?;
         let bridge = rights::apart(|| Bridge::start(config))?;
-        let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge)).transpose())?;
-        Ok(Self { uplink: None, control, bridge })
+        let board = Arc::new(Board::default());
+        let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge, board.clone())).transpose())?;
+        Ok(Self { uplink: None, control, board, bridge })
     }
 
     /// The bridge itself.
@@ -82,7 +86,7 @@ impl OwnBridge {
 
     /// Stops it. Returns the last status of its switches, and the first failure.
     pub fn finish(self) -> (Vec<SwitchStatus>, Option<Error>) {
-        let Self { uplink, control, bridge } = self;
+        let Self { uplink, control, bridge, .. } = self;
         drop(uplink);
         control.into_iter().for_each(Server::end);
         bridge.finish()
@@ -142,6 +146,14 @@ impl Network {
         match self {
             Self::Own(own) => own.name(),
             Self::Joined(client) => Some(&client.greeting().name),
+        }
+    }
+
+    /// Where the programs are told of: for a bridge of another process, to nobody.
+    pub fn board(&self) -> Arc<Board> {
+        match self {
+            Self::Own(own) => own.board.clone(),
+            Self::Joined(_) => Arc::default(),
         }
     }
 

@@ -137,9 +137,24 @@ struct Instance {
     started: Option<Instant>,
     ready: bool,
     pause: Duration,
+    /// How often it was started.
+    starts: u64,
+    /// How it ended the last time.
+    end: Option<End>,
 }
 
 impl Instance {
+    /// One of [`INSTANCE_STATES`](crate::control::INSTANCE_STATES).
+    fn word(&self) -> &'static str {
+        match self.state {
+            State::Waiting | State::Pausing { .. } => "waits",
+            State::Running { .. } if self.ready => "ready",
+            State::Running { .. } => "starts",
+            State::Terminated { .. } | State::Killed { .. } => "stops",
+            State::Ended => "ended",
+        }
+    }
+
     fn is_alive(&self) -> bool {
         matches!(self.state, State::Running { .. } | State::Terminated { .. } | State::Killed { .. })
     }
@@ -183,6 +198,8 @@ impl Supervisor {
             started: None,
             ready: false,
             pause: FIRST_PAUSE,
+            starts: 0,
+            end: None,
         };
         let mut supervisor = Self {
             instances: specs.iter().map(instance).collect(),
@@ -202,6 +219,12 @@ impl Supervisor {
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// An instance as it is told of: its state, how often it was started again, and how it ended the last time.
+    pub fn told(&self, index: usize) -> Option<(&'static str, u64, Option<End>)> {
+        let instance = self.instances.get(index)?;
+        Some((instance.word(), instance.starts.saturating_sub(1), instance.end))
     }
 
     /// When [`Supervisor::handle_timeout`] is to be called.
@@ -291,7 +314,7 @@ impl Supervisor {
     pub fn handle_exit(&mut self, now: Instant, index: usize, end: End) {
         let Some(instance) = self.instances.get_mut(index).filter(|it| it.is_alive()) else { return };
         let since = if let State::Running { since } = instance.state { Some(since) } else { None };
-        instance.state = State::Ended;
+        (instance.state, instance.end) = (State::Ended, Some(end));
         let (name, ready) = (instance.name.clone(), instance.ready);
         if !ready && instance.check.is_some() {
             self.actions.push_back(Action::Forget(index));
@@ -453,6 +476,7 @@ impl Supervisor {
             };
             if let Some(instance) = self.instances.get_mut(index).filter(|_| due) {
                 instance.state = State::Running { since: now };
+                instance.starts += 1;
                 self.actions.push_back(Action::Start(index));
             }
         }

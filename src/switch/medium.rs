@@ -170,6 +170,19 @@ impl Switch {
         self.medium.as_mut().is_none_or(|medium| medium.name(id, name))
     }
 
+    /// Who hears whom of the ports: sender, receiver and the probability that a frame arrives, where that is above 0.
+    /// `None`: this is no radio medium, or every node hears every other.
+    pub fn radio_links(&self) -> Option<impl Iterator<Item = (PortId, PortId, f64)>> {
+        let medium = self.medium.as_ref().filter(|medium| medium.config.links != Links::AllToAll)?;
+        let pairs =
+            self.ports().flat_map(|from| self.ports().map(move |to| (from, to))).filter(|(from, to)| from != to);
+        Some(pairs.filter_map(|(from, to)| {
+            let place = |id| medium.node(id).and_then(|node| node.place);
+            let chance = medium.config.links.chance(place(from), place(to));
+            (chance > 0.0).then_some((from, to, chance))
+        }))
+    }
+
     /// Decides every frame of `batch` as a radio medium.
     pub(super) fn radiate_batch(&mut self, now: Instant, batch: &Batch) {
         let Some(mut medium) = self.medium.take() else { return };

@@ -87,6 +87,16 @@ fn read(bytes: &[u8]) -> (Vec<String>, usize) {
     (names, frames)
 }
 
+/// How many interfaces have their statistics in a file.
+fn statistics(file: &Path) -> usize {
+    let (mut blocks, mut found) = (Blocks::default(), 0);
+    blocks.push(&std::fs::read(file).unwrap());
+    while let Some(block) = blocks.next_block().expect("a pcapng file") {
+        found += usize::from(block.statistics().is_some());
+    }
+    found
+}
+
 #[test]
 fn lines_at_the_terminal_and_a_summary() {
     let mut lab = Lab::start(&[]);
@@ -308,10 +318,52 @@ fn a_capture_tells_its_own_end_from_the_bridges() {
 }
 
 #[test]
+fn a_quiet_capture_is_a_whole_file() {
+    let lab = Lab::start(&["-p", "unix:DIR/c,capture=DIR/c.pcapng"]);
+    let quiet = lab.capture(&["-w", "DIR/quiet.pcapng"]);
+    eventually("the ports are named", || {
+        let names = read(&std::fs::read(lab.dir.path("quiet.pcapng")).unwrap_or_default()).0;
+        (names == ["a#1", "b#1"]).then_some(())
+    });
+    let _c = StreamPeer::unix(lab.dir.path("c"));
+    lab.zbridge.wait_for("c#1: connected", PATIENCE);
+    eventually("and the one that comes", || {
+        let names = read(&std::fs::read(lab.dir.path("quiet.pcapng")).unwrap_or_default()).0;
+        (names == ["a#1", "b#1", "c#1"]).then_some(())
+    });
+    quiet.sigint();
+    let end = quiet.wait();
+    assert_eq!(end.code(), 0, "{}", end.stderr);
+    let file = lab.dir.path("quiet.pcapng");
+    let said = format!("0 frames captured to {}, 0 filtered out, 0 missed by the capture\n", file.display());
+    assert_eq!(end.stderr, said);
+    assert_eq!(statistics(&file), 3);
+    lab.zbridge.wait_for(" is over: 0 frames", PATIENCE);
+    assert_eq!(read(&std::fs::read(lab.dir.path("c.pcapng")).unwrap()).0, ["c#1"]);
+}
+
+#[test]
+fn a_port_to_which_nobody_has_come_has_a_file_that_tools_read() {
+    let lab = Lab::start(&["-p", "unix:DIR/c,capture=DIR/c.pcapng"]);
+    lab.zbridge.sigterm();
+    lab.zbridge.wait();
+    let file = lab.dir.path("c.pcapng");
+    assert_eq!((read(&std::fs::read(&file).unwrap()), statistics(&file)), ((vec!["c".to_owned()], 0), 1));
+    if needs::tool("tshark", "tshark").is_ok() {
+        assert_eq!(tshark(&file, &["frame.number"]), [""; 0]);
+    }
+}
+
+#[test]
 fn what_is_refused() {
     let lab = Lab::start(&[]);
     for (args, code, says) in [
-        (&["c"][..], 4, "no port is named c"),
+        (&["c"][..], 4, "no port is named c\n  hint: the nearest is \"a\"; known are a, a#1, b, b#1\n"),
+        (&["nothing"], 4, "no port is named nothing\n  hint: known are a, a#1, b, b#1\n"),
+        (&["tcp"], 4, "no port is named tcp\n  hint: a filter? -f tcp\n"),
+        (&["udp", "port", "53"], 4, "no port is named udp\n  hint: a filter? -f 'udp port 53'\n"),
+        (&["-f", "tcp-syn"], 2, "hint: tcp[tcpflags] & tcp-syn != 0\n"),
+        (&["-f", "tcp and syn"], 2, "hint: tcp[tcpflags] & tcp-syn != 0\n"),
         (&["--switch", "lab"], 4, "no switch is named lab"),
         (&["--filter", "udp prt 5"], 2, "and or or has to stand here"),
         (&["--snap", "5"], 2, "5"),
@@ -321,6 +373,11 @@ fn what_is_refused() {
         let end = zbridge!("capture").args(args).env(RUN, lab.dir.root()).run();
         assert_eq!(end.code(), code, "{}", end.stderr);
         assert!(end.stderr.contains(says), "{}", end.stderr);
+    }
+    for filter in ["foo bar", "drop xyzzyxyz"] {
+        let end = zbridge!("capture", "-f", filter).env(RUN, lab.dir.root()).run();
+        assert!(end.stderr.contains("\n  hint: known are "), "{}", end.stderr);
+        assert!(end.stderr.lines().all(|line| line.chars().count() < 80), "{}", end.stderr);
     }
 }
 

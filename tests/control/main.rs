@@ -96,6 +96,9 @@ fn where_none_runs_it_is_said() {
     for words in [&["status"][..], &["fdb"], &["port", "add", "unix:/tmp/x"], &["port", "del", "x"]] {
         lab.refused(words, 3, "no bridge runs\n  hint: start one: zbridge --port");
     }
+    let looked = format!("looked in {}: only its own user sees a bridge", lab.dir.path("zbridge").display());
+    lab.refused(&["status"], 3, &looked);
+    assert!(listed.stderr.contains(&looked), "{listed:?}");
     lab.refused(&["status", "lab"], 3, "no bridge named lab runs");
     lab.refused(&["wait", "port=x", "--timeout", "100ms"], 6, "error: after 100ms no bridge runs\n  hint: start one");
     lab.refused(&["status", "a b"], 2, "expected 1 to 64 letters");
@@ -191,7 +194,7 @@ fn one_that_hangs_is_listed_and_holds_up_nobody() {
     let listing = lab.launch(&["ls"]).spawn();
     listing.wait_for(&format!("default  pid {} ", last.pid()), PATIENCE);
     let listed = listing.wait();
-    let both = format!("a pid {} does not answer\ndefault pid {} 1 switch 1 port\n", first.pid(), last.pid());
+    let both = format!("default pid {} 1 switch 1 port\na pid {} does not answer\n", last.pid(), first.pid());
     assert!(listed.code() == 0 && cells(&listed.stdout) == both && listed.stderr.is_empty(), "{listed:?}");
     let json = lab.ask(&["ls", "--json"]);
     assert!(json.stdout.lines().count() == 1 && json.stderr.contains("does not answer"), "{json:?}");

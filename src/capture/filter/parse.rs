@@ -4,13 +4,20 @@ use super::lex::{Token, tokens};
 use super::test::{Calc, Layer, Number, Relation, Side, Test};
 use super::value::{constant, ether_type, layer, mask, net, number, port, ports, protocol, service, whole};
 use super::{FILTER_BYTES, Node, WORDS};
-use crate::config::grammar::nearest;
+use crate::config::grammar::near;
+use crate::config::text::wrap;
 use crate::counters::DROP_REASONS;
 use crate::error::{Error, Result};
 use crate::wire::Mac;
 
 /// How deep parentheses may stand in each other.
 const DEPTH: usize = 64;
+
+/// What a fault is answered with.
+const GUIDE: &str = "the words are those of pcap-filter that people use: zbridge help capture";
+/// Where the further lines of a hint begin, and how long they may be.
+const INDENT: &str = "        ";
+const WIDTH: usize = 79;
 
 /// What stands before a value, and counts for a value that stands alone behind `and` or `or`.
 #[derive(Clone, Copy, Default)]
@@ -71,15 +78,21 @@ impl<'a> Parser<'a> {
             Some(token) => format!("at {:?}", self.text.get(token.at..).unwrap_or_default()),
             None => "at its end".to_owned(),
         };
-        Error::usage(format!("filter {:?}: {place}: {what}", self.text))
-            .hint("the words are those of pcap-filter that people use: zbridge help capture")
+        Error::usage(format!("filter {:?}: {place}: {what}", self.text)).hint(GUIDE)
     }
 
-    /// The same at a word that is none, with the nearest one.
+    /// The same at a word that is none, with the nearest one, or with all of them where none is near.
     fn wrong_word(&self, what: &str, known: &[&str]) -> Error {
-        match self.peek() {
-            Some(word) => self.wrong(&format!("{what}; {}", nearest(word, known.iter().copied()))),
-            None => self.wrong(what),
+        let Some(word) = self.peek() else { return self.wrong(what) };
+        if let Some(hint) = compared(word) {
+            return self.wrong("this is a number, which a comparison has").hint(hint);
+        }
+        match near(word, known.iter().copied()) {
+            Some(near) => self.wrong(&format!("{what}; the nearest is {near:?}")),
+            None => {
+                let all = wrap(INDENT, WIDTH, &format!("known are {}", known.join(", ")));
+                self.wrong(what).hint(format!("{}\n{INDENT}zbridge help capture says what each means", all.trim()))
+            }
         }
     }
 
@@ -388,6 +401,19 @@ impl<'a> Parser<'a> {
         self.next += 1;
         Ok(value)
     }
+}
+
+/// How a number that has a name is asked for, be it a flag of TCP without its `tcp-`.
+fn compared(word: &str) -> Option<String> {
+    let flag = format!("tcp-{word}");
+    let word = if constant(&flag).is_some() { &flag } else { word };
+    constant(word)?;
+    Some(match word.split_once('-') {
+        Some(("icmp", _)) => format!("icmp[icmptype] == {word}"),
+        Some(("icmp6", _)) => format!("icmp6[icmp6type] == {word}"),
+        Some(_) => format!("tcp[tcpflags] & {word} != 0"),
+        None => "tcp[tcpflags] & tcp-syn != 0".to_owned(),
+    })
 }
 
 /// Joins two terms, and long rows of them without depth.

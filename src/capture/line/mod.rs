@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 12:34:56.123456 inst1  in  IP 192.0.2.1.49152 > 192.0.2.2.53: 17+ A? example.org. (29)
-//! 12:34:56.123457 inst2  out ARP, Request who-has 192.0.2.2 tell 192.0.2.1, length 28  [dropped: no-peer]
+//! 12:34:56.123457 inst2  out ARP, Request who-has 192.0.2.2 tell 192.0.2.1  [dropped: no-peer]
 //! ```
 //!
 //! Frames are untrusted: truncated headers are shown as far as they go (`[|udp]`), and a peer's text is shown without
@@ -146,6 +146,7 @@ fn ethernet(bytes: Bytes<'_>, len: u32, out: &mut String) -> Option<()> {
     }
 }
 
+/// Without its length, which is always the same, so that it fits the line of a small terminal.
 fn arp(bytes: Bytes<'_>, out: &mut String) -> Option<()> {
     out.push_str("ARP, ");
     let (sender, target) = (bytes.array(14)?, bytes.array(24)?);
@@ -156,8 +157,7 @@ fn arp(bytes: Bytes<'_>, out: &mut String) -> Option<()> {
         1 => write!(out, "Request who-has {target} tell {sender}").ok(),
         2 => write!(out, "Reply {sender} is-at {}", bytes.mac(8)?).ok(),
         other => write!(out, "operation {other}").ok(),
-    }?;
-    write!(out, ", length {}", bytes.0.len()).ok()
+    }
 }
 
 #[cfg(test)]

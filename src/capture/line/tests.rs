@@ -33,7 +33,7 @@ fn known_frames() {
         0x0806,
         &[&[0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0x5e, 0, 0x53, 1, 192, 0, 2, 1][..], &[0; 6], &[192, 0, 2, 2]].concat(),
     );
-    assert_eq!(line(&arp), "ARP, Request who-has 192.0.2.2 tell 192.0.2.1, length 28");
+    assert_eq!(line(&arp), "ARP, Request who-has 192.0.2.2 tell 192.0.2.1");
     let tcp = [&[0xc0, 0, 0, 80, 0, 0, 0, 9, 0, 0, 0, 3, 0x50, 0x18, 1, 0, 0, 0, 0, 0][..], b"GET"].concat();
     assert_eq!(
         line(&ipv4(6, &tcp)),

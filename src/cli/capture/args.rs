@@ -43,7 +43,7 @@ pub struct CaptureArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// End after this time: 500ms, 10s, 5m
+    /// End after this time: 500ms, 10s, 5m; a number alone is seconds
     #[arg(long = "for", value_name = "TIME")]
     time: Option<String>,
 

@@ -34,6 +34,7 @@ const READ: usize = 256 * 1024;
 pub(super) fn run(asked: Asked) -> Result<()> {
     let ending = Arc::new(Ending::default());
     let mut output = Output::new(&asked.goal, ending.clone())?;
+    let place = output::place(&asked.goal);
     let stop = stop::one_wish()?;
     let mut capturing = ask::connect(asked.to.as_deref())?.capture(asked.switch.as_deref(), asked.wish.clone())?;
     output.begin()?;
@@ -52,7 +53,7 @@ pub(super) fn run(asked: Asked) -> Result<()> {
     drop(done);
     // Wireshark takes what is said for a complaint.
     if !matches!(asked.goal, Goal::Extcap(_)) {
-        super::screen::say(&summary(&sum));
+        super::screen::say(&summary(&sum, place.as_deref()));
     }
     if ending.was_asked() {
         return Ok(());
@@ -102,9 +103,10 @@ fn pass_on(capturing: &mut Capturing, output: &mut Output, ending: &Ending, coun
     }
 }
 
-/// The outcome of a capture.
-fn summary(sum: &Sum) -> String {
-    let mut said = format!("{} frame{} captured", sum.passed, if sum.passed == 1 { "" } else { "s" });
+/// The outcome of a capture to the file `place`, or to nowhere that has a name.
+fn summary(sum: &Sum, place: Option<&str>) -> String {
+    let place = place.map(|place| format!(" to {place}")).unwrap_or_default();
+    let mut said = format!("{} frame{} captured{place}", sum.passed, if sum.passed == 1 { "" } else { "s" });
     match sum.counted {
         None if sum.passed > 0 => said.push_str("; the bridge has not said how many were missed"),
         counted => {
@@ -149,11 +151,14 @@ mod tests {
     fn a_capture_is_summed_up() {
         let counted = Some(Counted { seen: 12, missed: 3, accepted: 1, delivered: 1 });
         let sum = Sum { passed: 1, lost: 0, counted };
-        assert_eq!(summary(&sum), "1 frame captured, 11 filtered out, 3 missed by the capture\n");
-        assert_eq!(summary(&Sum::default()), "0 frames captured, 0 filtered out, 0 missed by the capture\n");
+        assert_eq!(
+            summary(&sum, Some("x.pcapng")),
+            "1 frame captured to x.pcapng, 11 filtered out, 3 missed by the capture\n"
+        );
+        assert_eq!(summary(&Sum::default(), None), "0 frames captured, 0 filtered out, 0 missed by the capture\n");
         let stuck = Sum { passed: 9, lost: 4, counted: None };
         let said = "9 frames captured; the bridge has not said how many were missed; the last 4 could not be written, \
                     for nobody reads\n";
-        assert_eq!(summary(&stuck), said);
+        assert_eq!(summary(&stuck, None), said);
     }
 }

@@ -7,6 +7,7 @@ use crate::capture::line::Lines;
 use crate::capture::pcapng::read::Block;
 use crate::capture::pcapng::{PACKET, STATISTICS};
 use crate::error::{Error, Result};
+use crate::visible::visible;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write, stdout};
@@ -156,6 +157,23 @@ fn time_of_day(nanos: u64) -> String {
     moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.6f").to_string()
 }
 
+/// The file, or the files, that `goal` leaves behind.
+pub fn place(goal: &Goal) -> Option<String> {
+    let path = match goal {
+        Goal::File(path, None) => path.clone(),
+        Goal::File(path, Some(_)) => part(path, "*"),
+        Goal::Lines | Goal::Stdout | Goal::Wireshark | Goal::Extcap(_) => return None,
+    };
+    Some(visible(&path.display().to_string()).into_owned())
+}
+
+/// The path of one of several files.
+fn part(path: &Path, number: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map_or("pcapng".into(), |extension| extension.to_string_lossy());
+    path.with_file_name(format!("{stem}-{number}.{extension}"))
+}
+
 impl Files {
     fn new(path: &Path, size: u64, kept: u32) -> Self {
         let (path, head, names) = (path.to_owned(), Vec::new(), VecDeque::new());
@@ -185,9 +203,7 @@ impl Files {
             last.flush()?;
         }
         self.number += 1;
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        let extension = self.path.extension().map_or("pcapng".into(), |extension| extension.to_string_lossy());
-        let path = self.path.with_file_name(format!("{stem}-{:05}.{extension}", self.number));
+        let path = part(&self.path, &format!("{:05}", self.number));
         let mut file = BufWriter::new(File::create(&path)?);
         file.write_all(&self.head)?;
         (self.file, self.written) = (Some(file), self.head.len() as u64);

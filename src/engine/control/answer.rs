@@ -4,17 +4,20 @@
 //! ([`Outcome::Aside`]), or as a page that waits for a reading of the tables ([`Outcome::Page`]).
 
 use super::aside::Asker;
+use super::board::Board;
 use super::captures::Captured;
 use super::details;
 use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
 use super::waits::States;
 use crate::capture::Wish;
+use crate::capture::filter::Filter;
 use crate::config::PortSpec;
-use crate::config::grammar::nearest;
+use crate::config::grammar::{near, nearest};
+use crate::config::text::shell;
 use crate::control::{
-    Added, AddressInfo, AttachInfo, Command, LeaseInfo, Lifetime, PORT_STATES, PortInfo, StationsInfo, StatusInfo,
-    SwitchInfo, TroubleInfo,
+    Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
+    RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 use crate::engine::command::Handle;
 use crate::engine::fdb::NamedEntry;
@@ -38,6 +41,9 @@ const HEARD: usize = 16;
 /// Leases that are shown of one port.
 const LEASES: usize = 4096;
 
+/// Names of ports that a hint has.
+const SHOWN: usize = 16;
+
 /// The longest that a client may wait for something.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -51,6 +57,8 @@ pub struct Answerer {
     pub since: SystemTime,
     /// Names of ports that other threads are opening.
     pub opening: Arc<Mutex<BTreeSet<String>>>,
+    /// The programs that run beside it.
+    pub board: Arc<Board>,
 }
 
 /// A port of this name is being opened until this is dropped.
@@ -119,6 +127,8 @@ impl Answerer {
             Command::Stations => done(&self.stations()?),
             Command::Flows => Ok(self.details(details::flows)),
             Command::Usb => Ok(self.details(details::usb)),
+            Command::Instances => done(&InstancesInfo { instances: self.board.instances() }),
+            Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
         }
@@ -158,6 +168,19 @@ impl Answerer {
             }
         }
         told.addresses.sort_by(|a, b| (&a.switch, a.addr).cmp(&(&b.switch, b.addr)));
+        Ok(told)
+    }
+
+    fn radio(&self) -> Result<RadioInfo> {
+        let mut told = RadioInfo::default();
+        for handle in self.handles.iter().filter(|handle| !handle.has_ended()) {
+            let Some(links) = handle.radio()? else { continue };
+            let switch = handle.name().to_owned();
+            let all_to_all = links.is_none();
+            let links = links.unwrap_or_default().into_iter();
+            let links = links.map(|(from, to, chance)| RadioLinkInfo { from, to, chance }).collect();
+            told.media.push(MediumInfo { switch, all_to_all, links });
+        }
         Ok(told)
     }
 
@@ -236,9 +259,15 @@ impl Answerer {
         };
         let known: Vec<String> = self.ports().map(|port| port.name).collect();
         if let Some(port) = wish.ports.iter().find(|port| !known.contains(port)) {
-            return Err(self.no_port(port));
+            let words = wish.ports.join(" ");
+            let error = self.no_port(port);
+            return Err(match Filter::parse(&words) {
+                // tcpdump's habit.
+                Ok(Some(_)) => error.hint(format!("a filter? -f {}", shell(&words))),
+                _ => error,
+            });
         }
-        session.capture = Some(Captured::start(id, handles, wish, session.as_fd())?);
+        session.capture = Some(Captured::start(id, handles, wish, &session.who, session.as_fd())?);
         log::info!("captured by {}", session.who);
         Ok(Outcome::Taken)
     }
@@ -246,7 +275,14 @@ impl Answerer {
     fn no_port(&self, port: &str) -> Error {
         let names: Vec<String> = self.ports().map(|port| port.name).collect();
         let error = Error::new(Class::NoObject, format!("no port is named {port}"));
-        if names.is_empty() { error } else { error.hint(nearest(port, names.iter().map(String::as_str))) }
+        if names.is_empty() {
+            return error;
+        }
+        let near = near(port, names.iter().map(String::as_str));
+        let near = near.map(|near| format!("the nearest is {near:?}; ")).unwrap_or_default();
+        let all = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if names.len() > SHOWN { ", …" } else { "" };
+        error.hint(format!("{near}known are {all}{more}"))
     }
 
     /// Removes the ports that `session` had added for its lifetime.

@@ -22,16 +22,16 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// Has frames captured and sent to `socket`, behind the answer to the request `id`.
+    /// Has frames captured and sent to `socket`, that of `who`, behind the answer to the request `id`.
     ///
     /// # Errors
     /// The wish is wrong; a switch has ended; the system has no thread or descriptor left.
-    pub fn start(id: Option<u64>, handles: Vec<Handle>, wish: Wish, socket: BorrowedFd<'_>) -> Result<Self> {
+    pub fn start(id: Option<u64>, handles: Vec<Handle>, wish: Wish, who: &str, socket: BorrowedFd<'_>) -> Result<Self> {
         let copy = socket.try_clone_to_owned().map_err(|error| Error::system("cannot start a capture", &error))?;
         let preamble = print(&Reply::ok(id, &serde_json::json!({})));
         // A refusal is an ordinary answer: the capture writes nothing before it is told to begin.
         let (begin, begun) = crossbeam_channel::bounded(1);
-        let (inlet, running) = recorder::start(wish, Sink::Socket(copy, Some(begun)), preamble)?;
+        let (inlet, running) = recorder::start(wish, Sink::Socket(copy, who.to_owned(), Some(begun)), preamble)?;
         let captured = Self { number: inlet.number, handles, running: Some(running) };
         for handle in &captured.handles {
             handle.capture(inlet.clone())?;

@@ -1,11 +1,11 @@
 //! The client of the control socket, for `zbridge status` and its like, and for programs that embed this crate.
 
-use super::place::{DEFAULT_NAME, of_others, socket_of, sockets};
+use super::place::{DEFAULT_NAME, directories, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, FdbInfo, FdbPage, FlowsInfo, Greeting, Lifetime, Lines, PROTOCOL, REPLY_BYTES, Reply,
-    Request, StationsInfo, StatusInfo, UsbInfo, print,
+    Added, Command, Cursor, FdbInfo, FdbPage, FlowsInfo, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
+    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, UsbInfo, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -116,7 +116,14 @@ fn silent(who: &str) -> Error {
 }
 
 fn none_runs(what: String) -> Error {
-    Error::new(Class::NoDaemon, what).hint("start one: zbridge --port …, or see which run: zbridge ls")
+    let start = "start one: zbridge --port …, or see which run: zbridge ls";
+    Error::new(Class::NoDaemon, what).hint(format!("{start}\n        {}", where_looked()))
+}
+
+/// Where bridges were looked for, and whose are found there.
+pub fn where_looked() -> String {
+    let folders: Vec<_> = directories().iter().map(|folder| folder.display().to_string()).collect();
+    format!("looked in {}: only its own user sees a bridge", folders.join(" and "))
 }
 
 impl Client {
@@ -296,6 +303,22 @@ impl Client {
     /// As [`Client::request`].
     pub fn usb(&mut self) -> Result<UsbInfo> {
         self.request(Command::Usb)
+    }
+
+    /// The programs that its process runs, and their last lines.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn instances(&mut self) -> Result<InstancesInfo> {
+        self.request(Command::Instances)
+    }
+
+    /// Who hears whom on its radio media.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn radio(&mut self) -> Result<RadioInfo> {
+        self.request(Command::Radio)
     }
 
     /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).

@@ -33,6 +33,7 @@
 
 mod answer;
 mod aside;
+mod board;
 mod captures;
 mod capturing;
 mod client;
@@ -44,8 +45,9 @@ mod server;
 mod session;
 mod waits;
 
+pub(crate) use board::{Board, LINE_BYTES};
 pub use capturing::{Capturing, Stopper};
-pub(crate) use client::{Called, bridges, each_bridge};
+pub(crate) use client::{Called, bridges, each_bridge, where_looked};
 pub use client::{Client, PATIENCE};
 pub(crate) use place::{Claim, DEFAULT_NAME, directory};
 pub(crate) use server::Server;

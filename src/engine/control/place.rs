@@ -10,6 +10,7 @@
 //! free if nobody answers at its socket: then a killed process has left it behind. The next bridge to start removes all
 //! such sockets.
 
+use super::board::Board;
 use super::server::Server;
 use crate::config::value;
 use crate::engine::bridge::Bridge;
@@ -25,6 +26,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The name of a bridge that is given none.
@@ -46,7 +48,7 @@ pub fn directory() -> PathBuf {
 }
 
 /// The directories to search for bridges: this user's, and for root under sudo first the caller's.
-fn directories() -> Vec<PathBuf> {
+pub fn directories() -> Vec<PathBuf> {
     let mut found = vec![directory_of(runtime_of(rights::owner()), rights::owner()), directory()];
     found.dedup();
     found
@@ -160,12 +162,12 @@ impl Claim {
             .hint("give this one a --name"))
     }
 
-    /// Answers clients until the server is dropped.
+    /// Answers clients until the server is dropped. `board` tells it of the programs beside the bridge.
     ///
     /// # Errors
     /// The system has no descriptors or threads left.
-    pub fn serve(self, bridge: &Bridge) -> Result<Server> {
-        Server::start(self, bridge.handles(), bridge.parts())
+    pub fn serve(self, bridge: &Bridge, board: Arc<Board>) -> Result<Server> {
+        Server::start(self, bridge.handles(), bridge.parts(), board)
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::answer::{Answerer, Outcome, Told, note_added};
 use super::aside::{Aside, Asker};
+use super::board::Board;
 use super::captures::CAPTURES;
 use super::clients::{Clients, PASSING, Place, WAITING};
 use super::entries::{Readers, Reading};
@@ -58,7 +59,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn start(claim: Claim, handles: Vec<Handle>, parts: Arc<Parts>) -> Result<Self> {
+    pub(super) fn start(claim: Claim, handles: Vec<Handle>, parts: Arc<Parts>, board: Arc<Board>) -> Result<Self> {
         let cannot = |error| Error::system("control socket: cannot wait for clients", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(cannot)?);
@@ -79,7 +80,13 @@ impl Server {
             listener,
             path,
             greeting: print(&greeting),
-            answerer: Answerer { name: name.clone(), handles, since: SystemTime::now(), opening: Arc::default() },
+            answerer: Answerer {
+                name: name.clone(),
+                handles,
+                since: SystemTime::now(),
+                opening: Arc::default(),
+                board,
+            },
             clients: Clients::default(),
             came: 0,
             ready: VecDeque::new(),

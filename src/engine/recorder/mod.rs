@@ -11,7 +11,7 @@ mod sink;
 pub use sink::Sink;
 
 use super::tap::{Inlet, Shared, cost};
-use crate::capture::{Piece, Recorder, Wish};
+use crate::capture::{Counted, Piece, Recorder, Wish};
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, READ, SOCKETS};
 use crate::rights::{self, Role};
@@ -127,7 +127,7 @@ impl Work {
             }
             self.take_pieces();
             if let Flow::Gone = self.write() {
-                return;
+                return self.tell();
             }
             let behind = self.is_behind();
             let all = !behind && self.pieces.is_empty();
@@ -234,11 +234,14 @@ impl Work {
         self.tell();
     }
 
-    /// Says what is missing in a file.
+    /// Says that it is over, and what is missing.
     fn tell(&self) {
-        let missed = self.recorder.counted().missed;
-        if missed > 0 && self.sink.is_path() {
-            log::warn!("capture to {} is over; {missed} frames are missing in it", self.sink.name());
+        let Counted { passed, missed, .. } = self.recorder.counted();
+        let (name, plural) = (self.sink.name(), if passed == 1 { "" } else { "s" });
+        match (missed, self.sink.is_path()) {
+            (0, _) => log::info!("capture to {name} is over: {passed} frame{plural}"),
+            (_, true) => log::warn!("capture to {name} is over; {missed} frames are missing in it"),
+            (_, false) => log::info!("capture to {name} is over: {passed} frame{plural}, {missed} missed"),
         }
     }
 }

@@ -64,8 +64,8 @@ pub enum Sink {
     Disk(Disk),
     /// A FIFO, and its end while somebody reads it.
     Fifo(PathBuf, Option<OwnedFd>),
-    /// The socket of a client, and the signal to begin, until that has come: nothing is written before.
-    Socket(OwnedFd, Option<Receiver<()>>),
+    /// The socket of a client, who that is, and the signal to begin, until that has come: nothing is written before.
+    Socket(OwnedFd, String, Option<Receiver<()>>),
 }
 
 impl Sink {
@@ -89,7 +89,7 @@ impl Sink {
         match self {
             Self::Disk(disk) => disk.path.clone(),
             Self::Fifo(path, _) => path.display().to_string(),
-            Self::Socket(..) => "a client".to_owned(),
+            Self::Socket(_, who, _) => who.clone(),
         }
     }
 
@@ -127,7 +127,7 @@ impl Sink {
                 let Some(fd) = reader else { return Ok(Flow::On) };
                 Ok(if push(out, |bytes| rustix::io::write(&*fd, bytes)) { Flow::On } else { Flow::Left })
             }
-            Self::Socket(fd, begin) => {
+            Self::Socket(fd, _, begin) => {
                 if let Some(word) = begin {
                     if word.recv().is_err() {
                         return Ok(Flow::Gone);
@@ -159,7 +159,7 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        if let Self::Socket(fd, None) = self {
+        if let Self::Socket(fd, _, None) = self {
             // So its client sees the end.
             let _ = shutdown(fd.as_fd(), Shutdown::Write);
         }
