@@ -114,6 +114,12 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// A live view of a running bridge: ports with rates and drops, stations, instances, events; ? shows the keys
+    Top {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+    },
     /// Add ports to a running bridge, or remove them
     Port {
         /// What to do with it.

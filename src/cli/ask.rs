@@ -4,7 +4,7 @@ use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, flows, print, stations, table, usb};
+use super::{Label, complain, flows, print, stations, table, top, usb};
 use crate::config::text::columns;
 use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
@@ -68,6 +68,11 @@ pub enum Ask {
         name: Option<String>,
         /// As JSON.
         json: bool,
+    },
+    /// All of it, live.
+    Top {
+        /// The bridge.
+        name: Option<String>,
     },
     /// The flows of its gateways.
     Flows(Look),
@@ -143,6 +148,7 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Top { name } => top::run(connect(name.as_deref())?),
             Self::Flows(look) => flows::perform(&look),
             Self::Usb(look) => usb::perform(&look),
             Self::Capture(asked) => capture::run(*asked),

@@ -104,8 +104,8 @@ fn round_trip(micros: u64) -> String {
     let millis = micros as f64 / 1e3;
     match micros {
         ..1_000 => format!("{micros}us"),
-        ..10_000 => format!("{millis:.1}ms"),
-        ..1_000_000 => format!("{millis:.0}ms"),
+        1_000..10_000 => format!("{millis:.1}ms"),
+        10_000..1_000_000 => format!("{millis:.0}ms"),
         _ => format!("{:.1}s", millis / 1e3),
     }
 }

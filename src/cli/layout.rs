@@ -140,8 +140,8 @@ pub fn amount(number: f64) -> String {
 pub fn span(seconds: u64) -> String {
     match seconds {
         ..60 => format!("{seconds}s"),
-        ..3600 => format!("{}m", seconds / 60),
-        ..86_400 => format!("{}h", seconds / 3600),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
     }
 }

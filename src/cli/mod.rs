@@ -26,6 +26,7 @@ mod stations;
 mod stop;
 mod style;
 mod table;
+mod top;
 mod topics;
 mod up;
 mod usb;
@@ -238,6 +239,7 @@ fn answer(args: &Args) -> Result<Answer> {
             let look = verb.as_ref().map_or(look, |UsbVerb::Ls { look }| look);
             return Ok(Answer::Job(Job::Ask(Ask::Usb(look.clone()))));
         }
+        Some(Command::Top { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Top { name: bridge.name() }))),
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));
         }

@@ -51,7 +51,7 @@ impl Nat {
         let mut page = Details::default();
         page.next = match from {
             ..DATAGRAMS => Some(self.tcp.details(now, from, &mut page).unwrap_or(DATAGRAMS)),
-            ..FORWARDS => {
+            DATAGRAMS..FORWARDS => {
                 let next = self.datagrams.details(now, from - DATAGRAMS, &mut page);
                 Some(next.map_or(FORWARDS, |next| DATAGRAMS + next))
             }
