@@ -52,6 +52,7 @@
 //! | layer | rooms | what it knows |
 //! |---|---|---|
 //! | program | `main.rs`, [`cli`] | words for people; no logic |
+//! | doctor | [`doctor`] | what on the machine or on a bridge is in the way of frames, and the command that mends it |
 //! | programs | [`programs`] | the programs of a bench, be it one alone: in which order they start and stop, what they have before them, which bridge they join |
 //! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
@@ -86,6 +87,7 @@ mod codec;
 pub mod config;
 pub mod control;
 pub mod counters;
+mod doctor;
 pub mod engine;
 pub mod error;
 pub mod frame;

@@ -126,6 +126,19 @@ pub enum Command {
         #[command(subcommand)]
         verb: PortVerb,
     },
+    /// Change settings of a port of a running bridge: mirror=PORT[:rx|tx|both], mirror=off
+    #[command(after_help = help::settings())]
+    Set {
+        /// The port, by name
+        #[arg(add = ArgValueCandidates::new(complete::ports))]
+        port: String,
+        /// What is set, key=value
+        #[arg(required = true, value_name = "KEY=VALUE", add = ArgValueCandidates::new(complete::settings))]
+        settings: Vec<String>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+    },
     /// The addresses that a running bridge has learned
     Fdb {
         /// Which bridge.
@@ -163,8 +176,30 @@ pub enum Command {
         #[command(flatten)]
         look: Look,
     },
+    /// Why frames were dropped: how many by each port, when, an example, and what to do
+    Drops {
+        /// Only these ports; a listener with its clients
+        #[arg(value_name = "PORT", add = ArgValueCandidates::new(complete::ports))]
+        ports: Vec<String>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+        /// As JSON, one port a line: also those that have dropped nothing
+        #[arg(long)]
+        json: bool,
+        /// Go on, and print with the time what is dropped, until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
     /// Frames of a running bridge: as lines, as a pcapng file, or in Wireshark; no root, and no frame is slowed
     Capture(CaptureArgs),
+    /// What is in the way of frames on this machine and its bridges, each with the command that mends it
+    #[command(after_help = super::doctor::looks_at())]
+    Doctor {
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
     Wait {
         /// The port, port=NAME

@@ -1,12 +1,14 @@
-//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations` and `wait`, over its control socket.
+//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations`, `drops` and `wait`, over its control socket.
 
 use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, flows, print, stations, table, top, usb};
+use super::{Label, complain, doctor, drops, flows, print, stations, table, top, usb};
 use crate::config::text::columns;
-use crate::config::{PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, value};
+use crate::config::{
+    PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
+};
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
 use crate::engine::control::{Called, Client, each_bridge, where_looked};
 use crate::error::{Class, Error, Result};
@@ -53,6 +55,15 @@ pub enum Ask {
         /// The bridge.
         to: Option<String>,
     },
+    /// Changes settings of a port.
+    Set {
+        /// Its name.
+        port: String,
+        /// `key[=value]` each.
+        settings: Vec<String>,
+        /// The bridge.
+        to: Option<String>,
+    },
     /// What it has learned.
     Fdb {
         /// The bridge.
@@ -78,6 +89,13 @@ pub enum Ask {
     Flows(Look),
     /// Its USB devices.
     Usb(Look),
+    /// What it has dropped, and why.
+    Drops(drops::Asked),
+    /// What is in the way of frames.
+    Doctor {
+        /// As JSON.
+        json: bool,
+    },
     /// Its frames.
     Capture(Box<Asked>),
     /// Waits for a port.
@@ -110,6 +128,16 @@ impl Ask {
         }
     }
 
+    /// What `set PORT key=value…` asks.
+    ///
+    /// # Errors
+    /// A setting is wrong.
+    pub fn set(port: &str, words: &[String], to: Option<&str>) -> Result<Self> {
+        // Before anybody is asked.
+        settings(words)?;
+        Ok(Self::Set { port: port.to_owned(), settings: words.to_vec(), to: to.map(str::to_owned) })
+    }
+
     /// What `wait CONDITION STATE --timeout TIME` asks.
     ///
     /// # Errors
@@ -138,6 +166,7 @@ impl Ask {
             Self::Status { name, json, watch, all } => status(&mut connect(name.as_deref())?, json, watch, all),
             Self::Add { spec, to } => add(&mut connect(to.as_deref())?, &spec),
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
+            Self::Set { port, settings, to } => connect(to.as_deref())?.set(&port, &settings),
             Self::Fdb { name, switch, json } => {
                 let entries = connect(name.as_deref())?.fdb(switch.as_deref())?;
                 print(if json { lines(&entries) } else { fdb(&entries).into_bytes() })
@@ -151,6 +180,8 @@ impl Ask {
             Self::Top { name } => top::run(connect(name.as_deref())?),
             Self::Flows(look) => flows::perform(&look),
             Self::Usb(look) => usb::perform(&look),
+            Self::Drops(asked) => drops::run(&asked),
+            Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
         }

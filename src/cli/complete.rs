@@ -68,6 +68,13 @@ pub fn ports() -> Vec<CompletionCandidate> {
     named_ports("")
 }
 
+/// The settings of a port.
+pub fn settings() -> Vec<CompletionCandidate> {
+    let mut found = vec![CompletionCandidate::new("mirror=off")];
+    found.extend(named_ports("mirror="));
+    found
+}
+
 /// The conditions of `wait`.
 pub fn conditions() -> Vec<CompletionCandidate> {
     named_ports("port=")

@@ -3,7 +3,7 @@
 
 use super::style::{page_width, width_of};
 use crate::config::text::{meanings, shell};
-use crate::config::{INSTANCE_KEYS, KINDS};
+use crate::config::{INSTANCE_KEYS, KINDS, SET_KEYS};
 use crate::error::STATUSES;
 
 /// What the program is, in two sentences.
@@ -57,6 +57,12 @@ pub fn kinds() -> Vec<(String, &'static str)> {
 pub fn instances() -> String {
     let rows: Vec<_> = INSTANCE_KEYS.iter().map(|row| (row.form(), row.summary)).collect();
     section("Keys of each [[instance]] in the file", &rows).trim_end().to_owned()
+}
+
+/// The keys of `zbridge set`, for its help.
+pub fn settings() -> String {
+    let rows: Vec<_> = SET_KEYS.iter().map(|row| (row.form(), row.summary)).collect();
+    section("Keys", &rows).trim_end().to_owned()
 }
 
 /// What `--help` prints below the options.

@@ -9,6 +9,8 @@ mod capture;
 mod check;
 mod complete;
 mod demo;
+mod doctor;
+mod drops;
 mod flows;
 mod follow;
 mod help;
@@ -227,6 +229,9 @@ fn answer(args: &Args) -> Result<Answer> {
             return Ok(Answer::Job(Job::Ask(ask)));
         }
         Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
+        Some(Command::Set { port, settings, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::set(port, settings, to.as_deref())?)));
+        }
         Some(Command::Fdb { bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
@@ -240,6 +245,11 @@ fn answer(args: &Args) -> Result<Answer> {
             return Ok(Answer::Job(Job::Ask(Ask::Usb(look.clone()))));
         }
         Some(Command::Top { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Top { name: bridge.name() }))),
+        Some(Command::Drops { ports, to, json, watch }) => {
+            let asked = drops::Asked { ports: ports.clone(), to: to.clone(), json: *json, watch: *watch };
+            return Ok(Answer::Job(Job::Ask(Ask::Drops(asked))));
+        }
+        Some(Command::Doctor { json }) => return Ok(Answer::Job(Job::Ask(Ask::Doctor { json: *json }))),
         Some(Command::Capture(args)) => {
             return Ok(Answer::Job(Job::Ask(Ask::Capture(Box::new(args.understood()?)))));
         }

@@ -81,13 +81,22 @@ impl Style {
     /// A message: `error: …`. Its label is coloured, and that of a hint below it. What others have written in it cannot
     /// act on a terminal.
     pub fn message(self, label: Label, text: impl Display) -> String {
-        let (word, colour) = match label {
-            Label::Error => ("error", AnsiColor::Red),
-            Label::Warning => ("warning", AnsiColor::Yellow),
+        let word = match label {
+            Label::Error => "error",
+            Label::Warning => "warning",
         };
         let hint = self.paint(AnsiColor::Cyan.on_default(), "hint:");
         let text = visible_lines(&text.to_string()).replace("\n  hint:", &format!("\n  {hint}"));
-        format!("{} {text}\n", self.paint(colour.on_default().bold(), &format!("{word}:")))
+        format!("{} {text}\n", self.label(label, word))
+    }
+
+    /// A word with a colon, in the colour of a message of this weight.
+    pub fn label(self, label: Label, word: &str) -> String {
+        let colour = match label {
+            Label::Error => AnsiColor::Red,
+            Label::Warning => AnsiColor::Yellow,
+        };
+        self.paint(colour.on_default().bold(), &format!("{word}:"))
     }
 
     fn paint(self, ansi: Ansi, text: &str) -> String {

@@ -77,13 +77,21 @@ fn port_row(port: &PortInfo) -> [String; HEAD.len()] {
         dropped_and_why(port),
         heard(port),
         // The longest comes last, so that it pads no other row.
-        peer(port).to_owned(),
+        peer_and_mirrors(port),
     ]
 }
 
 /// The peer, or where it would connect, or `-`.
 pub fn peer(port: &PortInfo) -> &str {
     [port.peer.as_str(), port.target.as_str()].into_iter().find(|text| !text.is_empty()).unwrap_or("-")
+}
+
+/// The peer, and of whom the port gets copies.
+fn peer_and_mirrors(port: &PortInfo) -> String {
+    match port.mirrors.as_slice() {
+        [] => peer(port).to_owned(),
+        mirrors => format!("{}; mirrors {}", peer(port), mirrors.join(", ")),
+    }
 }
 
 /// Frames that were dropped, for whatever reason.
@@ -130,7 +138,7 @@ fn short(port: &PortInfo) -> Vec<String> {
 
 /// What goes below them.
 fn notes(port: &PortInfo) -> String {
-    noted([("", peer(port).to_owned()), ("heard ", heard(port)), ("dropped ", reasons(port))])
+    noted([("", peer_and_mirrors(port)), ("heard ", heard(port)), ("dropped ", reasons(port))])
 }
 
 /// Details of a port, each with its label.

@@ -15,10 +15,12 @@ mod file;
 pub(crate) mod grammar;
 mod instance;
 mod kind;
+mod mirror;
 mod order;
 mod plan;
 mod port;
 mod programs;
+mod setting;
 mod shell_words;
 mod switch;
 pub(crate) mod text;
@@ -32,10 +34,12 @@ pub use kind::{
     UsbSpeed, Usbip, Wpan,
 };
 pub(crate) use kind::{Arrival, COMMON, Choices, KINDS, KeyRow, KindRow, TRANSPORTS, command_words, find};
+pub use mirror::Mirror;
 pub use plan::Config;
 pub(crate) use plan::{misplaced, same_host, same_path};
 pub(crate) use port::check_rules;
 pub use port::{DEFAULT_SWITCH, PortSpec};
+pub(crate) use setting::{SET_KEYS, Setting, settings};
 pub(crate) use switch::SWITCH_KEYS;
 pub use switch::{Medium, SwitchSpec};
 pub use value::HostPort;

@@ -125,7 +125,26 @@ impl Config {
         odd.extend(self.exposures());
         odd.extend(self.doubles());
         odd.extend(self.unserved());
+        odd.extend(self.unmirrored());
         Ok(odd)
+    }
+
+    /// Mirrors of ports that are not on the switch; they may be added.
+    fn unmirrored(&self) -> Vec<String> {
+        let instances = self.instances.iter().flat_map(InstanceSpec::ports);
+        let instances: HashSet<&str> = instances.collect();
+        let mut odd = Vec::new();
+        for port in &self.ports {
+            let known = |name: &str| {
+                let listener = name.split_once('#').map_or(name, |(listener, _)| listener);
+                instances.contains(listener) || self.ports_of(&port.switch).any(|other| other.name == listener)
+            };
+            let unknown = port.mirrors.iter().filter(|mirror| !known(&mirror.port));
+            odd.extend(unknown.map(|mirror| {
+                format!("{}: mirror={mirror}: no port of switch {} is called so yet", port.name, port.switch)
+            }));
+        }
+        odd
     }
 
     /// Checks the instances' names against the ports', and their dependencies.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::grammar::{Fault, Keys, Words, Writer, split};
 use super::kind::{Attach, COMMON, PortKind, find};
+use super::mirror::{self, Mirror};
 use super::value;
 use crate::error::{Error, Result};
 use crate::limits::QUEUE_FRAMES_MAX;
@@ -46,6 +47,8 @@ pub struct PortSpec {
     pub optional: bool,
     /// Where its frames are captured.
     pub capture: Option<PathBuf>,
+    /// Other ports of whose frames it gets copies, none of them itself.
+    pub mirrors: Vec<Mirror>,
     /// Stations that are always here: no group address, none twice.
     pub statics: Vec<Mac>,
     /// Addresses that are translated: no two rules contradict each other.
@@ -75,6 +78,7 @@ impl PortSpec {
             guard: None,
             optional: false,
             capture: None,
+            mirrors: Vec::new(),
             statics: Vec::new(),
             rewrite: Vec::new(),
             kind,
@@ -111,6 +115,7 @@ impl PortSpec {
         self.guard = keys.flag("guard")?;
         self.optional = keys.flag("optional")?.unwrap_or(false);
         self.capture = keys.value("capture", value::path)?;
+        self.mirrors = mirror::take(keys)?.unwrap_or_default();
         self.statics = keys.values("static", value::station)?;
         self.rewrite = rewrite(keys)?;
         Ok(())
@@ -124,6 +129,12 @@ impl PortSpec {
         if self.kind.is_service() && self.mtu.is_some_and(|mtu| !SERVICE_MTU.contains(&mtu)) {
             let (least, most) = (SERVICE_MTU.start(), SERVICE_MTU.end());
             return Err(Fault::new(format!("mtu of a service: expected {least} to {most}")));
+        }
+        if self.mirrors.iter().any(|mirror| mirror.port == self.name) {
+            return Err(Fault::new(format!("{} cannot mirror itself", self.name)));
+        }
+        if self.kind.is_radio() && !self.mirrors.is_empty() {
+            return Err(Fault::new("mirror means nothing on a radio medium").hint("links= says who hears whom"));
         }
         if self.kind.is_radio() && self.guard.is_some() {
             return Err(Fault::new("guard means nothing on a radio medium"));
@@ -183,6 +194,9 @@ impl PortSpec {
             None => {}
         }
         out.option("capture", self.capture.as_ref().map(|path| path.display()));
+        for mirror in &self.mirrors {
+            out.value("mirror", mirror);
+        }
         for mac in &self.statics {
             out.value("static", mac);
         }

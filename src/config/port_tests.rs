@@ -108,6 +108,7 @@ fn every_key_of_every_row_is_taken() {
         "patience" => "=10m",
         "rewrite" => "=mac",
         "capture" => "=/tmp/a.pcapng",
+        "mirror" => "=other:rx",
         "ipv6" => "=2001:db8::1/64",
         "forward" => "=tcp:127.0.0.1:8080->10.0.2.15:80",
         "fd" | "queue" | "clients" => "=99",
@@ -127,7 +128,8 @@ fn every_key_of_every_row_is_taken() {
         for key in row.keys.iter().chain(COMMON) {
             let text = format!("{},{}{}", head_for(row, key.word), key.word, value(row, key.word));
             let port = PortSpec::parse(&text);
-            let is_none_of_radio = row.word == "wpan" && matches!(key.word, "mtu" | "guard" | "static" | "rewrite");
+            let is_none_of_radio =
+                row.word == "wpan" && matches!(key.word, "mtu" | "guard" | "mirror" | "static" | "rewrite");
             assert_eq!(port.is_ok(), !is_none_of_radio, "{text}: {port:?}");
         }
     }
@@ -251,11 +253,14 @@ fn port() -> impl Strategy<Value = PortSpec> {
         .prop_map(|rules| {
             rules.into_iter().map(|rule| crate::config::value::rewrite(rule).unwrap()).collect::<Vec<_>>()
         });
-    (prop_oneof![tap(), socket(), other(), serial()], words, numbers, statics, rewrite).prop_map(
-        |(kind, (name, switch, [learn, isolate, optional]), (mtu, queue), statics, rewrite)| {
+    let mirrors = prop::sample::subsequence(vec!["10", "other#2:rx", "some:tx"], 0..=3)
+        .prop_map(|all| all.into_iter().map(|text| Mirror::parse(text).unwrap()).collect::<Vec<_>>());
+    (prop_oneof![tap(), socket(), other(), serial()], words, numbers, statics, rewrite, mirrors).prop_map(
+        |(kind, (name, switch, [learn, isolate, optional]), (mtu, queue), statics, rewrite, mut mirrors)| {
             let plain = PortSpec::new(kind);
             let (name, switch) = (name.unwrap_or(plain.name), switch.unwrap_or(plain.switch));
             let radio = plain.kind.is_radio();
+            mirrors.retain(|mirror| mirror.port != name);
             let least = if plain.kind.tells_mtu() { LEAST_IP_MTU } else { 0 };
             let mtu = mtu.filter(|mtu| !radio && *mtu >= least);
             let statics = if radio { Vec::new() } else { statics };
@@ -272,6 +277,7 @@ fn port() -> impl Strategy<Value = PortSpec> {
                 guard,
                 optional,
                 capture: None,
+                mirrors: if radio { Vec::new() } else { mirrors },
                 statics,
                 rewrite,
                 kind,

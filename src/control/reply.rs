@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Stage};
 use crate::error::{Class, Error, STATUSES};
 use crate::visible::is_unseen;
 
@@ -129,6 +129,9 @@ pub struct PortInfo {
     /// What it is, as its specification says: `/tmp/inst1`, `zeth0,addr=192.0.2.2/24`. Nothing of a listener's client.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
+    /// The ports of whose frames it gets copies: `inst1`, `inst1:rx`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
     /// One of [`PORT_STATES`](super::PORT_STATES) but `gone`.
     pub state: String,
     /// Who is at the other end, or why nobody is.
@@ -147,6 +150,12 @@ pub struct PortInfo {
     pub copies: u64,
     /// Received frames of which at least one copy was made.
     pub forwarded: u64,
+    /// Received frames of which none was made: `rx_frames = forwarded + dropped_in`.
+    #[serde(default)]
+    pub dropped_in: u64,
+    /// Copies that ended on their way out: `copies = tx_frames + queued + dropped_out`.
+    #[serde(default)]
+    pub dropped_out: u64,
     /// Frames that were dropped, by the word of their reason; reasons that counted nothing are left out.
     #[serde(default)]
     pub drops: BTreeMap<String, u64>,
@@ -172,6 +181,7 @@ impl PortInfo {
             listener: None,
             kind: String::new(),
             target: String::new(),
+            mirrors: Vec::new(),
             state: String::new(),
             peer: String::new(),
             queued: queued as u64,
@@ -181,6 +191,8 @@ impl PortInfo {
             tx_bytes: counters.tx_bytes,
             copies: counters.copies,
             forwarded: counters.forwarded,
+            dropped_in: counters.dropped_at(Stage::Ingress),
+            dropped_out: counters.dropped_at(Stage::Egress),
             drops: counters.drops().map(|(row, frames)| (row.word.to_owned(), frames)).collect(),
             heard: Vec::new(),
             attach: None,

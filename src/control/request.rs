@@ -8,8 +8,21 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
-const COMMANDS: &[&str] =
-    &["status", "port-add", "port-del", "fdb", "stations", "flows", "usb", "wait", "capture", "instances", "radio"];
+const COMMANDS: &[&str] = &[
+    "status",
+    "port-add",
+    "port-del",
+    "fdb",
+    "stations",
+    "flows",
+    "usb",
+    "drops",
+    "wait",
+    "capture",
+    "instances",
+    "radio",
+    "set",
+];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -58,6 +71,13 @@ pub enum Command {
         /// Its name.
         port: String,
     },
+    /// Changes settings of a port. Answered with `{}`.
+    Set {
+        /// Its name.
+        port: String,
+        /// `key[=value]` each: `mirror=inst1:rx`. All are set, or none.
+        settings: Vec<String>,
+    },
     /// The forwarding databases. Answered with an [`FdbPage`](super::FdbPage).
     Fdb {
         /// One switch only.
@@ -73,6 +93,9 @@ pub enum Command {
     Flows,
     /// The USB devices and their importers. Answered with a [`UsbInfo`](super::UsbInfo).
     Usb,
+    /// What every port made of its frames, and what is known of those that ended early. Answered with a
+    /// [`DropsInfo`](super::DropsInfo).
+    Drops,
     /// Answered with `{}` when the port is in the state, or with an error of class `unmet` when the time is over.
     Wait {
         /// The port's name. There may be none yet.
@@ -102,10 +125,10 @@ impl Command {
     /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
     pub fn only_asks(&self) -> bool {
         match self {
-            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb => true,
+            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb | Self::Drops => true,
             Self::Instances | Self::Radio => true,
             Self::Wait { .. } | Self::Capture { .. } => true,
-            Self::PortAdd { .. } | Self::PortDel { .. } => false,
+            Self::PortAdd { .. } | Self::PortDel { .. } | Self::Set { .. } => false,
         }
     }
 }
@@ -226,7 +249,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1"#;
+        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"]"#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

@@ -16,7 +16,7 @@ use super::status::{Condition, RadioStatus, SwitchStatus};
 use super::tap::Inlet;
 use super::thread::BridgeContext;
 use super::watcher::Watcher;
-use crate::config::PortSpec;
+use crate::config::{PortSpec, Setting};
 use crate::error::{Class, Error, Result};
 use crate::port::channel;
 use crate::port::inquiry::Inquirer;
@@ -47,6 +47,7 @@ pub(super) enum Command {
     AddChannel(String, PortConfig, Sender<Result<channel::ServiceEnd>>),
     AddService(String, PortConfig, Started, Sender<Result<()>>),
     RemovePort(String, Sender<Result<()>>),
+    Set(String, Vec<Setting>, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
     /// Tells who asks the services of its ports.
@@ -257,6 +258,14 @@ impl Handle {
     /// There is none of this name.
     pub fn remove_port(&self, name: &str) -> Result<()> {
         self.ask(|answer| Command::RemovePort(name.to_owned(), answer))?
+    }
+
+    /// Changes settings of a port.
+    ///
+    /// # Errors
+    /// There is none of this name, or of one that a setting names; it cannot be set so.
+    pub(super) fn set(&self, name: &str, settings: Vec<Setting>) -> Result<()> {
+        self.ask(|answer| Command::Set(name.to_owned(), settings, answer))?
     }
 
     /// The switch and its ports. For a switch that hangs or has ended by itself, the reason.

@@ -50,6 +50,7 @@ mod tests {
             queued: 3,
             counters: Counters::default(),
             target: String::new(),
+            mirrors: Vec::new(),
             listener: None,
             attach: None,
             figures: Vec::new(),

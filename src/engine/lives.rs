@@ -19,7 +19,7 @@ use super::slot::{Attached, Lost, Origin, PortSlot};
 use super::status::SwitchStatus;
 use super::thread::{BridgeContext, Threads};
 use super::timers::{Due, Wisher};
-use crate::config::{PortSpec, misplaced, same_host, same_path};
+use crate::config::{PortSpec, Setting, misplaced, same_host, same_path};
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
 use crate::port::channel::{self, Channel, ServiceEnd};
@@ -131,6 +131,7 @@ impl Lives {
         }
         let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
         self.ports.add_open(&spec, &spec.name, origin, edge, String::new())?;
+        self.ports.set_mirrors(&spec.name, spec.mirrors.clone());
         Ok(())
     }
 
@@ -164,10 +165,11 @@ impl Lives {
         if let Some((inlet, running)) = capture {
             self.ports.keep_capture(&spec.name, inlet, running);
         }
-        let name = spec.name.clone();
+        let (name, mirrors) = (spec.name.clone(), spec.mirrors.clone());
         let opened = self.open_admitted(spec, beforehand);
-        if opened.is_err() {
-            self.ports.end_captures_of(&name);
+        match opened {
+            Ok(()) => self.ports.set_mirrors(&name, mirrors),
+            Err(_) => self.ports.end_captures_of(&name),
         }
         opened
     }
@@ -321,6 +323,36 @@ impl Lives {
     }
 }
 
+/// How a port is changed.
+impl Lives {
+    /// Changes settings of a port, or of a listener with its clients.
+    pub fn set(&mut self, name: &str, settings: Vec<Setting>) -> Result<()> {
+        let known = |name: &str| match self.is_taken(name) {
+            true => Ok(()),
+            false => Err(Error::new(Class::NoObject, format!("no port of this switch is named {name}"))),
+        };
+        known(name)?;
+        for setting in &settings {
+            match setting {
+                Setting::Mirrors(mirrors) => mirrors.iter().try_for_each(|mirror| {
+                    known(&mirror.port)?;
+                    let same = mirror.port == name;
+                    if same { Err(Error::usage(format!("{name} cannot mirror itself"))) } else { Ok(()) }
+                })?,
+            }
+        }
+        if self.ports.switch.is_radio() {
+            return Err(Error::usage("mirror means nothing on a radio medium"));
+        }
+        for setting in settings {
+            match setting {
+                Setting::Mirrors(mirrors) => self.ports.set_mirrors(name, mirrors),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// How a port ends.
 impl Lives {
     /// Handles all ports whose edges have failed, before any of them is opened again.
@@ -366,6 +398,7 @@ impl Lives {
     fn remove(&mut self, id: PortId) {
         let shown = show::port(&self.ports, &self.listeners, id);
         let Some((slot, counters)) = self.ports.remove(id) else { return };
+        self.ports.set_mirrors(&slot.name, Vec::new());
         let Some(counters) = counters else { return };
         match (slot.origin, shown) {
             (Origin::Client { listener, number }, _) => {
@@ -395,8 +428,9 @@ impl Lives {
             self.remove(id);
         }
         self.ports.end_captures_of(name);
+        self.ports.set_mirrors(name, Vec::new());
         if let Some(slot) = index.and_then(|index| self.listeners.remove(&mut self.ports, index)) {
-            self.departed.keep(show::listener(&slot), slot.departed);
+            self.departed.keep(show::listener(&self.ports, &slot), slot.departed);
         }
         Ok(())
     }

@@ -46,6 +46,7 @@
 //! ```text
 //!  life  lists  pulse  rewrite  status  timers  watch  watcher          know nobody
 //!  departed  fault                                                      what was shown last, what has failed
+//!  mirrors                         who gets copies of whose frames, by names
 //!  slot ─ edges ─ ports            a port's place; all edges, by which frames leave; with the switch, kept in step
 //!  slot ─ tap ─ recorder           what is captured of a switch; the thread that writes it
 //!  arrival  links  listeners  events  look  show                        what is done with ports, each one matter
@@ -75,6 +76,7 @@ mod listeners;
 mod lists;
 mod lives;
 mod look;
+mod mirrors;
 mod ports;
 mod prepare;
 mod pulse;

@@ -5,6 +5,7 @@
 
 use super::edges::Edges;
 use super::life::{Backoff, Life};
+use super::mirrors::Mirrors;
 use super::pulse::Pulse;
 use super::recorder::Running;
 use super::slot::{Attached, Origin, PortSlot};
@@ -14,7 +15,7 @@ use super::timers::Timers;
 use super::watch::{Source, Watch};
 use crate::capture::PortNews;
 use crate::capture::pcapng::LinkType;
-use crate::config::{PortKind, PortSpec};
+use crate::config::{Mirror, PortKind, PortSpec};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -41,6 +42,8 @@ pub(super) struct Ports {
     pub tap: Tap,
     /// Captures into files, with the names of the ports that asked for them. Declared after `tap`, which feeds them.
     captures: Vec<(String, u64, Running)>,
+    /// Which ports get copies of whose frames.
+    mirrors: Mirrors,
     /// Isolated ports, shown to services.
     isolated: Arc<PortSet>,
 }
@@ -95,6 +98,7 @@ impl Ports {
             tap: Tap::new(clock.now()),
             clock,
             captures: Vec::new(),
+            mirrors: Mirrors::default(),
             isolated: Arc::default(),
         }
     }
@@ -172,7 +176,30 @@ impl Ports {
         let slot = PortSlot { name: name.to_owned(), news, origin, life, backoff: Backoff::default(), rewriter: None };
         self.edges.put(id, slot);
         self.begin_with(id);
+        self.settle_mirrors();
         Ok(id)
+    }
+
+    /// The port called `name`, or the clients of that listener, get copies as `mirrors` say, and no others.
+    pub fn set_mirrors(&mut self, name: &str, mirrors: Vec<Mirror>) {
+        let (before, none) = (self.mirrors.is_empty(), mirrors.is_empty());
+        self.mirrors.set(name, mirrors);
+        if !(before && none) {
+            self.settle_mirrors();
+        }
+    }
+
+    /// What the port called `name` gets copies of.
+    pub fn mirrors_of(&self, name: &str) -> Vec<String> {
+        self.mirrors.of(name)
+    }
+
+    /// Has the switch mirror as the ports that there are want it.
+    fn settle_mirrors(&mut self) {
+        if !self.mirrors.is_empty() || self.switch.has_mirrors() {
+            let ports: Vec<_> = self.edges.ids().map(|id| (id, self.edges.name(id))).collect();
+            self.switch.set_mirrors(self.mirrors.among(&ports));
+        }
     }
 
     /// The description of a port in a capture.
@@ -396,6 +423,7 @@ impl Ports {
         let slot = self.edges.take(id)?;
         self.edges.tell_departure(id);
         self.timers.forget_port(id);
+        self.settle_mirrors();
         Some((slot, counters))
     }
 }

@@ -23,12 +23,19 @@ pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Depart
     };
     let mut rows = Vec::new();
     for (index, slot) in listeners.iter() {
-        rows.push(listener(slot));
+        rows.push(listener(ports, slot));
         rows.extend(shown(&|slot| matches!(slot.origin, Origin::Client { listener, .. } if listener == index)));
     }
     rows.extend(shown(&|slot| !matches!(slot.origin, Origin::Client { .. })));
     let left = departed.rows().to_vec();
-    SwitchStatus { name: ports.name.clone(), condition: Condition::Runs, ports: rows, left }
+    SwitchStatus {
+        name: ports.name.clone(),
+        condition: Condition::Runs,
+        now: ports.clock.now(),
+        radio: ports.switch.is_radio(),
+        ports: rows,
+        left,
+    }
 }
 
 /// A port that is no listener.
@@ -56,6 +63,7 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
         queued: state.queued,
         counters: ports.switch.counters(id)?.clone(),
         target: spec.filter(|_| listener.is_none()).map(|spec| spec.target()).unwrap_or_default(),
+        mirrors: ports.mirrors_of(&slot.name),
         listener,
         attach,
         figures: shown.figures,
@@ -76,7 +84,7 @@ fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
 }
 
 /// A listener.
-pub(super) fn listener(slot: &ListenerSlot) -> PortStatus {
+pub(super) fn listener(ports: &Ports, slot: &ListenerSlot) -> PortStatus {
     let there = slot.life.there();
     let peer = match &slot.life {
         Life::Wished(Wish { why, .. }) | Life::Over(why) => why.clone(),
@@ -90,6 +98,7 @@ pub(super) fn listener(slot: &ListenerSlot) -> PortStatus {
         queued: 0,
         counters: slot.departed.clone(),
         target: slot.spec.target(),
+        mirrors: ports.mirrors_of(&slot.spec.name),
         listener: None,
         attach: there.map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
         figures: Vec::new(),

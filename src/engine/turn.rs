@@ -157,6 +157,7 @@ impl Engine {
                     drop(answer.send(self.lives.add_service(&name, config, started)));
                 }
                 Command::RemovePort(name, answer) => drop(answer.send(self.lives.remove_by_name(&name))),
+                Command::Set(name, settings, answer) => drop(answer.send(self.lives.set(&name, settings))),
                 Command::Status(answer) => {
                     let status = self.lives.status();
                     self.tell_watchers();

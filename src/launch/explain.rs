@@ -12,6 +12,9 @@ const DEBIAN: &str = "kernel.unprivileged_userns_clone";
 /// Ubuntu's: user namespaces can be made, but give no rights.
 const UBUNTU: &str = "kernel.apparmor_restrict_unprivileged_userns";
 
+/// What it does.
+const IDLE: &str = "AppArmor lets user namespaces of ordinary users do nothing";
+
 /// The limits on the number of namespaces, by kind (namespaces(7)).
 const LIMITS: [&str; 4] =
     ["user.max_user_namespaces", "user.max_net_namespaces", "user.max_mnt_namespaces", "user.max_pid_namespaces"];
@@ -24,13 +27,8 @@ pub fn no_namespace(refused: &Refused, root: &Path) -> Error {
         let what = format!("cannot make a namespace for the instance: {why}");
         Error::new(Class::Permission, what).because(refused.errno)
     };
-    if setting(root, DEBIAN) == Some(0) {
-        return error(&format!("user namespaces are off for ordinary users ({DEBIAN}=0)"))
-            .hint(format!("sudo sysctl -w {DEBIAN}=1, {OTHERWISE}"));
-    }
-    if let Some(limit) = LIMITS.iter().find(|limit| setting(root, limit) == Some(0)) {
-        return error(&format!("there may be none ({limit}=0)"))
-            .hint(format!("sudo sysctl -w {limit}=15000, {OTHERWISE}"));
+    if let Some((setting, what, mend)) = forbidding(root).next() {
+        return error(&format!("{what} ({setting}=0)")).hint(format!("{mend}, {OTHERWISE}"));
     }
     match (refused.step, refused.errno) {
         (_, Errno::NOSPC | Errno::USERS) => error("there are as many as there may be, or they are nested too deep")
@@ -59,19 +57,35 @@ pub fn restricted(error: Error, root: &Path) -> Error {
     error
 }
 
-fn by_apparmor(error: &dyn Fn(&str) -> Error) -> Error {
-    error(&format!("AppArmor lets user namespaces of ordinary users do nothing ({UBUNTU}=1)"))
-        .hint(format!("sudo sysctl -w {UBUNTU}=0, {OTHERWISE}"))
+/// The settings that permit no namespace at all: each with what it does, and the command that mends it.
+fn forbidding(root: &Path) -> impl Iterator<Item = (&'static str, &'static str, String)> {
+    let debian = (DEBIAN, "user namespaces are off for ordinary users", 1);
+    let limits = LIMITS.map(|limit| (limit, "there may be none", 15_000));
+    let zero = |(name, _, _): &(&str, _, _)| setting(root, name) == Some(0);
+    let all: Vec<_> = std::iter::once(debian).chain(limits).filter(zero).collect();
+    all.into_iter().map(|(name, what, better)| (name, what, format!("sudo sysctl -w {name}={better}")))
 }
 
-/// The value of a setting, where the kernel has it.
-fn setting(root: &Path, name: &str) -> Option<u64> {
+/// The settings of a system with these files that keep an ordinary user from namespaces with rights in them: each with
+/// what it does, and the command that mends it.
+pub fn obstacles(root: &Path) -> Vec<(&'static str, &'static str, String)> {
+    let restricts = setting(root, UBUNTU).is_some_and(|value| value != 0);
+    let apparmor = restricts.then(|| (UBUNTU, IDLE, format!("sudo sysctl -w {UBUNTU}=0")));
+    forbidding(root).chain(apparmor).collect()
+}
+
+fn by_apparmor(error: &dyn Fn(&str) -> Error) -> Error {
+    error(&format!("{IDLE} ({UBUNTU}=1)")).hint(format!("sudo sysctl -w {UBUNTU}=0, {OTHERWISE}"))
+}
+
+/// The value of a setting (`net.ipv4.ip_forward`), where the kernel has it.
+pub fn setting(root: &Path, name: &str) -> Option<u64> {
     let file = root.join("proc/sys").join(name.replace('.', "/"));
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Docker and Podman leave these.
-fn in_container(root: &Path) -> bool {
+/// Whether this is a container: Docker and Podman leave these.
+pub fn in_container(root: &Path) -> bool {
     [".dockerenv", "run/.containerenv"].iter().any(|file| root.join(file).exists())
 }
 

@@ -44,6 +44,7 @@ mod talk;
 mod watch;
 
 pub use child::{Child, exit_code};
+pub use explain::{in_container, obstacles, setting};
 pub use program::check as check_program;
 pub use stage::take_over;
 pub use watch::Watch;

@@ -64,6 +64,8 @@ pub struct Tun {
     pub tap: bool,
     /// It was made with `multi_queue`.
     pub multi_queue: bool,
+    /// Its program takes a header with each frame, which says what checksum is still to be made (IFF_VNET_HDR).
+    pub header: bool,
 }
 
 /// A socket to the kernel. See the head of the file.
@@ -106,6 +108,14 @@ impl Netlink {
             Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => Ok(None),
             answer => answer.map(|()| found),
         }
+    }
+
+    /// Whether the kernel leaves checksums of what is sent by this interface to who receives it (NETIF_F_CSUM_MASK).
+    ///
+    /// # Errors
+    /// The system calls'. Any process may ask.
+    pub fn leaves_checksums(&self, name: &str) -> std::io::Result<bool> {
+        Ok(sys::interface_leaves_checksums(&self.socket, name)?)
     }
 
     /// All interfaces.
@@ -371,13 +381,14 @@ fn interface(payload: &[u8]) -> Option<Interface> {
     Some(found)
 }
 
-/// Reads the IFLA_INFO_DATA of a TUN or TAP: IFLA_TUN_OWNER (1), _TYPE (3) and _MULTI_QUEUE (7).
+/// Reads the IFLA_INFO_DATA of a TUN or TAP: IFLA_TUN_OWNER (1), _TYPE (3), _VNET_HDR (5) and _MULTI_QUEUE (7).
 fn tun(data: &[u8]) -> Tun {
     let mut found = Tun::default();
     for (kind, value) in attributes(data) {
         match (kind, value) {
             (1, value) => found.owner = number(value, 0),
             (3, [kind]) => found.tap = i32::from(*kind) == libc::IFF_TAP,
+            (5, [yes]) => found.header = *yes != 0,
             (7, [yes]) => found.multi_queue = *yes != 0,
             _ => {}
         }
@@ -440,7 +451,7 @@ mod tests {
         bytes.extend(nla(libc::IFLA_MASTER, &3_u32.to_ne_bytes()));
         bytes.extend(nla(libc::IFLA_ADDRESS, &[2, 0, 0x5e, 0, 0x53, 0xff]));
         bytes.extend(nla(libc::IFLA_LINKINFO, &info));
-        let tun = Tun { owner: Some(1000), tap: true, multi_queue: true };
+        let tun = Tun { owner: Some(1000), tap: true, multi_queue: true, header: false };
         let mac = "02:00:5e:00:53:ff".parse().ok();
         let (name, kind) = ("zeth0".into(), Some("tun".into()));
         let wanted = Interface { index: 7, name, up: true, carrier: true, mtu: 9000, mac, kind, tun, master: Some(3) };

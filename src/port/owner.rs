@@ -74,17 +74,41 @@ pub fn lock_owner(file: impl AsFd) -> Option<u32> {
 /// for the path (/proc/net/unix: the inode is the seventh word, the path the eighth), and all descriptors for the inode.
 pub fn holder(path: &Path) -> String {
     let sockets = read_to_string("/proc/net/unix").unwrap_or_default();
-    let of_path = |line: &&str| line.split_whitespace().nth(7).is_some_and(|bound| Path::new(bound) == path);
-    let inode = sockets.lines().find(of_path).and_then(|line| line.split_whitespace().nth(6));
-    let Some(socket) = inode.map(|inode| PathBuf::from(format!("socket:[{inode}]"))) else {
+    let Some(socket) = bound_to(&sockets, path).map(|inode| PathBuf::from(format!("socket:[{inode}]"))) else {
         return UNKNOWN.into();
     };
     of_descriptor(|fd| read_link(fd).is_ok_and(|target| target == socket))
 }
 
+/// The inode of the socket bound to `path`. One that zbridge listens at was bound to that name with eight digits behind
+/// it, and is still listed so.
+fn bound_to<'a>(sockets: &'a str, path: &Path) -> Option<&'a str> {
+    let is_digits = |rest: &str| {
+        rest.strip_prefix('.')
+            .is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let is_it = |bound: &str| {
+        let rest = path.to_str().and_then(|path| bound.strip_prefix(path));
+        rest.is_some_and(|rest| rest.is_empty() || is_digits(rest))
+    };
+    let of_path = |line: &&str| line.split_whitespace().nth(7).is_some_and(is_it);
+    sockets.lines().find(of_path)?.split_whitespace().nth(6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listener_of_zbridge_is_found_by_its_path() {
+        let line = |inode: u32, path: &str| format!("0000: 00000002 00000000 00010000 0001 01 {inode} {path}\n");
+        let sockets = [line(7, "/tmp/a.5b07e562"), line(8, "/tmp/ab"), line(9, "/tmp/b.log")].concat();
+        let found = |path: &str| bound_to(&sockets, Path::new(path));
+        assert_eq!(
+            (found("/tmp/a"), found("/tmp/ab"), found("/tmp/b"), found("/tmp/")),
+            (Some("7"), Some("8"), None, None)
+        );
+    }
 
     #[test]
     fn a_name_moves_no_cursor() {

@@ -207,9 +207,17 @@ pub fn interface_flags(fd: impl AsFd, name: &str) -> Result<c_int, Errno> {
 /// Whether the same interface has a carrier at this moment (`ETHTOOL_GLINK`). It waits while the kernel changes
 /// interfaces, as [`interface_flags`] does not.
 pub fn interface_has_carrier(fd: impl AsFd, name: &str) -> Result<bool, Errno> {
-    /// Of linux/ethtool.h: the command, and `struct ethtool_value`.
-    const ETHTOOL_GLINK: u32 = 10;
-    let mut value = [ETHTOOL_GLINK, 0];
+    ethtool_value(fd, name, 0x0a)
+}
+
+/// Whether the same interface takes frames whose checksums are still to be made (`ETHTOOL_GTXCSUM`).
+pub fn interface_leaves_checksums(fd: impl AsFd, name: &str) -> Result<bool, Errno> {
+    ethtool_value(fd, name, 0x16)
+}
+
+/// What a command of linux/ethtool.h that has a `struct ethtool_value` answers: whether it is not 0.
+fn ethtool_value(fd: impl AsFd, name: &str, command: u32) -> Result<bool, Errno> {
+    let mut value = [command, 0];
     let mut request = request(name)?;
     request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
     exchange(fd, libc::SIOCETHTOOL as libc::Ioctl, &mut request)?;

@@ -21,6 +21,7 @@ use crate::error::{Class, Error, Result};
 use crate::limits::PREFIX;
 use crate::wire::{Mac, Offload};
 use explain::Change;
+pub use explain::user;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::fs::File;

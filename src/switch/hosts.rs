@@ -470,7 +470,7 @@ impl Switch {
         if self.hosts.own.is_empty() {
             return;
         }
-        self.set_tape_time(now);
+        self.set_time(now);
         let mut batch = self.solo.take().unwrap_or_else(|| Batch::new(PREFIX + MAX_FRAME));
         while let Some(own) = self.hosts.own.pop_front() {
             batch.clear();
@@ -480,6 +480,9 @@ impl Switch {
             match own.to {
                 Some(port) => self.plan.send(0..1, port),
                 None => self.plan.flood(0..1),
+            }
+            if !self.mirrors.is_empty() {
+                self.mirror(&batch, false);
             }
             self.send_plan(now, &batch, edges);
         }

@@ -26,6 +26,7 @@ mod hosts;
 mod known;
 mod medium;
 mod memory;
+mod mirror;
 mod plan;
 mod port;
 mod queue;
@@ -39,6 +40,7 @@ pub use guard::{Address, Claim};
 pub use hosts::Shared;
 pub use known::Known;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
+pub use mirror::Mirror;
 pub use port::{PortConfig, PortState};
 #[cfg(test)]
 pub(crate) use tape::Noted;
@@ -156,6 +158,8 @@ pub struct Switch {
     memory: Memory,
     /// The tape of captures, if there is any.
     tape: Option<Box<Tape>>,
+    /// What monitors get, by monitor.
+    mirrors: Vec<Mirror>,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -164,6 +168,8 @@ pub struct Switch {
     events: VecDeque<Event>,
     told_full: bool,
     turn: usize,
+    /// The time of what is being done.
+    now: Instant,
 }
 
 impl Switch {
@@ -188,6 +194,7 @@ impl Switch {
             solo: None,
             memory: Memory::new(config.queue_limit),
             tape: None,
+            mirrors: Vec::new(),
             up: 0,
             up_open: 0,
             congested: Vec::new(),
@@ -195,6 +202,7 @@ impl Switch {
             events: VecDeque::new(),
             told_full: false,
             turn: 0,
+            now: Instant::ZERO,
         }
     }
 
@@ -226,7 +234,7 @@ impl Switch {
     /// Takes a port out, forgets its stations, and returns what it counted.
     pub fn remove_port(&mut self, now: Instant, id: PortId) -> Option<Counters> {
         self.port(id)?;
-        self.set_tape_time(now);
+        self.set_time(now);
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
         self.watch.forget_port(id);
@@ -237,6 +245,7 @@ impl Switch {
             medium.leave(id);
         }
         self.resumed.retain(|&port| port != id);
+        self.mirrors.retain(|it| it.monitor != id && it.source != id);
         let port = self.ports.get_mut(id.index())?.take()?;
         self.unused.push(Reverse(id));
         Some(port.counters)
@@ -246,7 +255,7 @@ impl Switch {
     /// queue.
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
-            self.set_tape_time(now);
+            self.set_time(now);
             self.empty_queue(id, DropReason::LinkDown);
             self.flush_port(now, id);
         }
@@ -396,6 +405,7 @@ impl Switch {
 
     /// Switches all frames of `batch` and sends them through `edges`. Frames of ports that do not exist are ignored.
     pub fn run(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
+        self.now = now;
         if self.is_radio() {
             self.radiate_batch(now, batch);
         } else {
@@ -404,6 +414,9 @@ impl Switch {
         }
         if self.tape.is_some() {
             self.note_arrivals(now, batch);
+        }
+        if !self.mirrors.is_empty() {
+            self.mirror(batch, true);
         }
         self.send_plan(now, batch, edges);
     }
@@ -417,7 +430,8 @@ impl Switch {
             self.run(now, &solo, &mut egress::Nobody);
         } else if let Some(counters) = self.counters_mut(ingress) {
             counters.received(1, frame.len() as u64);
-            counters.drop(DropReason::Oversize, 1);
+            counters.count(DropReason::Oversize, 1);
+            counters.lose(now, DropReason::Oversize, Some(frame));
         }
         self.solo = Some(solo);
     }

@@ -16,7 +16,7 @@ const ROOMS: &[Room] = &[
     Room { name: "error", may_use: &[] },
     Room { name: "time", may_use: &[] },
     Room { name: "limits", may_use: &["time"] },
-    Room { name: "counters", may_use: &[] },
+    Room { name: "counters", may_use: &["time"] },
     Room { name: "visible", may_use: &[] },
     Room { name: "wire", may_use: &["error", "limits"] },
     Room { name: "frame", may_use: &["error", "time", "limits", "wire"] },
@@ -48,12 +48,14 @@ const ROOMS: &[Room] = &[
     Room { name: "launch", may_use: &["ground", "rights", "config", "service", "port", "engine"] },
     // programs: those of a bench, in order
     Room { name: "programs", may_use: &["ground", "rights", "config", "service", "port", "engine", "launch"] },
+    // doctor: what is in the way of frames, on the machine or on a bridge
+    Room { name: "doctor", may_use: &["ground", "control", "port", "launch"] },
     // program
     Room {
         name: "cli",
         may_use: &[
             "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine",
-            "launch", "programs",
+            "launch", "programs", "doctor",
         ],
     },
     // what the program and the tests take of any room
@@ -104,13 +106,14 @@ const ENGINE: &[Room] = &[
     Room { name: "watch", may_use: &[] },
     Room { name: "watcher", may_use: &[] },
     Room { name: "rewrite", may_use: &[] },
+    Room { name: "mirrors", may_use: &[] },
     Room { name: "departed", may_use: &["ground"] },
     // the ports
     Room { name: "slot", may_use: &["ground"] },
     Room { name: "edges", may_use: &["ground", "rewrite", "slot"] },
     Room { name: "tap", may_use: &["slot"] },
     Room { name: "recorder", may_use: &["tap"] },
-    Room { name: "ports", may_use: &["ground", "slot", "edges", "tap", "recorder"] },
+    Room { name: "ports", may_use: &["ground", "mirrors", "slot", "edges", "tap", "recorder"] },
     // what is done with them: each one matter
     Room { name: "arrival", may_use: &["ground", "slot", "ports"] },
     Room { name: "links", may_use: &["ground", "ports"] },

@@ -3,6 +3,7 @@
 mod filters;
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -237,6 +238,36 @@ fn each_reader_of_a_fifo_gets_a_whole_file() {
     while let Received::Frame(frame) = lab.b.receive(Duration::from_millis(100)) {
         assert!(number(&frame).is_some());
     }
+}
+
+#[test]
+fn a_reader_that_comes_at_once_gets_nothing_of_what_another_has_left() {
+    let dir = TempDir::new();
+    let fifo = dir.text("fifo");
+    // Root's bridge goes on as another user, who has to write here to put a FIFO in the place of one that is read.
+    std::fs::set_permissions(dir.root(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(Command::new("mkfifo").args(["-m", "666", &fifo]).status().unwrap().success());
+    let capture = format!("default,capture={fifo}");
+    let mut lab = Lab::start(&["--switch", &capture]);
+    lab.talk();
+    for round in 0..30 {
+        let mut reader = std::fs::File::open(&fifo).unwrap();
+        let mut head = [0; 4];
+        reader.read_exact(&mut head).unwrap();
+        assert_eq!(head, [0x0a, 0x0d, 0x0d, 0x0a], "reader {round} gets a file from its beginning");
+        // More than it reads.
+        for number in 0..20 {
+            lab.a.send(&numbered(B.mac, A.mac, number, 600));
+            lab.b.expect(&numbered(B.mac, A.mac, number, 600));
+        }
+        reader.read_exact(&mut [0; 2000]).unwrap();
+    }
+    assert_eq!(std::fs::metadata(&fifo).unwrap().permissions().mode() & 0o7777, 0o666);
+    let others = std::fs::read_dir(dir.root()).unwrap().flatten().filter(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.contains("fifo") && name != "fifo"
+    });
+    assert_eq!(others.count(), 0);
 }
 
 #[test]

@@ -190,6 +190,12 @@ pub static COMMON: &[KeyRow] = &[
         summary: "writes what comes in here, and what is dropped, to a pcapng file, or to a FIFO while somebody reads it",
     },
     KeyRow {
+        word: "mirror",
+        value: Some("PORT[:rx|tx|both]"),
+        repeatable: true,
+        summary: "gets a copy of what that port sends (rx), is sent (tx), or both; for a monitor on the switch",
+    },
+    KeyRow {
         word: "static",
         value: Some("MAC"),
         repeatable: true,

@@ -7,14 +7,15 @@ use super::aside::Asker;
 use super::board::Board;
 use super::captures::Captured;
 use super::details;
+use super::drops;
 use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
 use super::waits::States;
 use crate::capture::Wish;
 use crate::capture::filter::Filter;
-use crate::config::PortSpec;
 use crate::config::grammar::{near, nearest};
 use crate::config::text::shell;
+use crate::config::{PortSpec, settings};
 use crate::control::{
     Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
     RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
@@ -119,11 +120,13 @@ impl Answerer {
             Command::Status => done(&self.status()),
             Command::PortAdd { spec, fd, lifetime } => self.add(&spec, fd, lifetime, session),
             Command::PortDel { port } => self.remove(&port, session),
+            Command::Set { port, settings } => self.set(&port, &settings, session),
             Command::Fdb { switch, after } => {
                 let want = Want::new(Asker { session: session.number, id }, switch, after)?;
                 want.switch().map(|name| self.switch(name)).transpose()?;
                 Ok(Outcome::Page(want))
             }
+            Command::Drops => done(&drops::of(&self.handles)),
             Command::Stations => done(&self.stations()?),
             Command::Flows => Ok(self.details(details::flows)),
             Command::Usb => Ok(self.details(details::usb)),
@@ -248,6 +251,14 @@ impl Answerer {
         handle.remove_port(port)?;
         session.ports.retain(|(switch, name)| switch != handle.name() || name != port);
         log::info!("{port}: removed by {}", session.who);
+        done(&serde_json::json!({}))
+    }
+
+    fn set(&self, port: &str, words: &[String], session: &Session) -> Result<Outcome> {
+        let settings = settings(words)?;
+        let Some(handle) = self.switch_of(port) else { return Err(self.no_port(port)) };
+        handle.set(port, settings)?;
+        log::info!("{port}: set {} by {}", words.join(" "), session.who);
         done(&serde_json::json!({}))
     }
 
@@ -383,6 +394,7 @@ fn port_info(status: &PortStatus) -> PortInfo {
         name: status.name.clone(),
         listener: status.listener.clone(),
         target: status.target.clone(),
+        mirrors: status.mirrors.clone(),
         kind: status.kind.to_owned(),
         state: status.state.to_owned(),
         peer: status.peer.clone(),

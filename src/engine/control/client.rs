@@ -4,7 +4,7 @@ use super::place::{DEFAULT_NAME, directories, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, FdbInfo, FdbPage, FlowsInfo, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
+    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
     REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, UsbInfo, print,
 };
 use crate::error::{Class, Error, Result};
@@ -281,6 +281,15 @@ impl Client {
         }
     }
 
+    /// Changes settings of a port, `key[=value]` each.
+    ///
+    /// # Errors
+    /// There is none of this name; a setting is wrong.
+    pub fn set(&mut self, port: &str, settings: &[String]) -> Result<()> {
+        let command = Command::Set { port: port.to_owned(), settings: settings.to_vec() };
+        self.request(command).map(|_: serde_json::Value| ())
+    }
+
     /// Its data on stations beyond its forwarding databases.
     ///
     /// # Errors
@@ -303,6 +312,14 @@ impl Client {
     /// As [`Client::request`].
     pub fn usb(&mut self) -> Result<UsbInfo> {
         self.request(Command::Usb)
+    }
+
+    /// What its ports made of their frames, and what is known of those that ended early.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn drops(&mut self) -> Result<DropsInfo> {
+        self.request(Command::Drops)
     }
 
     /// The programs that its process runs, and their last lines.

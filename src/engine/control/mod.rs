@@ -39,6 +39,7 @@ mod capturing;
 mod client;
 mod clients;
 mod details;
+mod drops;
 mod entries;
 mod place;
 mod server;

@@ -6,6 +6,7 @@
 //! the capture's statistics. The capture ends when the last inlet is dropped: the rest is written, then the statistics,
 //! and a slow reader has a moment to take them.
 
+mod fifo;
 mod sink;
 
 pub use sink::Sink;
@@ -13,7 +14,7 @@ pub use sink::Sink;
 use super::tap::{Inlet, Shared, cost};
 use crate::capture::{Counted, Piece, Recorder, Wish};
 use crate::error::{Error, Result};
-use crate::rights::role::{BASE, BLOCKS, READ, SOCKETS};
+use crate::rights::role::{BASE, BLOCKS, FILES, SOCKETS};
 use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, TryRecvError, bounded, unbounded};
 use mio::{Events, Poll, Token, Waker};
@@ -23,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// It writes what is open, and FIFOs that it opens anew for each reader.
-static ROLE: Role = Role::new("capture", &[BASE, BLOCKS, READ, SOCKETS]);
+/// It writes what is open, and FIFOs, of which it makes another for each reader.
+static ROLE: Role = Role::new("capture", &[BASE, BLOCKS, FILES, SOCKETS]);
 
 const WAKER: Token = Token(0);
 const SINK: Token = Token(1);
@@ -145,9 +146,8 @@ impl Work {
             {
                 return log::error!("a capture ends: {error}");
             }
-            let gone = |event: &mio::event::Event| event.is_write_closed() || event.is_error();
-            if events.iter().any(|event| event.token() == SINK && gone(event)) && self.sink.is_deserted() {
-                self.lose_reader();
+            if events.iter().any(|event| event.token() == SINK) && self.sink.has_parted() {
+                self.forget();
             }
         }
     }
@@ -185,7 +185,7 @@ impl Work {
                     break Flow::On;
                 }
                 Ok(Flow::Left) => {
-                    self.lose_reader();
+                    self.forget();
                     break Flow::On;
                 }
                 Ok(flow) => break flow,
@@ -209,8 +209,7 @@ impl Work {
     }
 
     /// The reader is gone: discards its backlog.
-    fn lose_reader(&mut self) {
-        self.sink.desert();
+    fn forget(&mut self) {
         self.out.clear();
         self.ends.clear();
     }

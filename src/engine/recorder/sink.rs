@@ -1,10 +1,10 @@
 //! The sink of a capture: a file, a FIFO, or the socket of the client that asked for it.
 //!
 //! A file always ends with a whole block: when the disk is full, a partial block is truncated away. That is logged once
-//! and retried, and frames are missing until there is room. A FIFO is opened when it has a reader, and each reader gets
-//! a whole file: without one, frames are discarded. (A reader that opens it at the very moment when another closes it
-//! is the same one to the kernel.) A socket ends with its reader.
+//! and retried, and frames are missing until there is room. Of a FIFO (`fifo.rs`) each reader gets a whole file: without
+//! one, frames are discarded. A socket ends with its reader.
 
+use super::fifo::Fifo;
 use crate::backend::full::is_full;
 use crate::capture::pcapng::PACKET;
 use crate::error::{Error, Result};
@@ -12,15 +12,13 @@ use crate::rights::deed;
 use crossbeam_channel::Receiver;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// After this long a full disk is tried again.
@@ -62,8 +60,8 @@ pub struct Disk {
 pub enum Sink {
     /// A file.
     Disk(Disk),
-    /// A FIFO, and its end while somebody reads it.
-    Fifo(PathBuf, Option<OwnedFd>),
+    /// A FIFO.
+    Fifo(Fifo),
     /// The socket of a client, who that is, and the signal to begin, until that has come: nothing is written before.
     Socket(OwnedFd, String, Option<Receiver<()>>),
 }
@@ -75,7 +73,7 @@ impl Sink {
     /// It cannot be.
     pub fn path(path: &Path) -> Result<Self> {
         if path.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
-            return Ok(Self::Fifo(path.to_owned(), None));
+            return Ok(Self::Fifo(Fifo::new(path)));
         }
         let cannot = |error: &io::Error| Error::system(format_args!("cannot capture to {}", path.display()), error);
         let file = deed::create(path).map_err(|error| cannot(&error))?;
@@ -88,7 +86,7 @@ impl Sink {
     pub fn name(&self) -> String {
         match self {
             Self::Disk(disk) => disk.path.clone(),
-            Self::Fifo(path, _) => path.display().to_string(),
+            Self::Fifo(fifo) => fifo.path().display().to_string(),
             Self::Socket(_, who, _) => who.clone(),
         }
     }
@@ -100,7 +98,7 @@ impl Sink {
 
     /// How long it may be left alone.
     pub fn patience(&self) -> Option<Duration> {
-        matches!(self, Self::Fifo(_, None)).then_some(LOOK)
+        matches!(self, Self::Fifo(fifo) if !fifo.has_reader()).then_some(LOOK)
     }
 
     /// Writes what it takes of `out`, whose blocks end at `ends`, and takes that out.
@@ -114,19 +112,7 @@ impl Sink {
                 out.clear();
                 missed.map(|frames| if frames > 0 { Flow::Missed(frames) } else { Flow::On })
             }
-            Self::Fifo(path, reader) => {
-                if reader.is_none() {
-                    let Some(fd) = open_fifo(path)? else {
-                        out.clear();
-                        return Ok(Flow::On);
-                    };
-                    registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::WRITABLE)?;
-                    *reader = Some(fd);
-                    return Ok(Flow::Met);
-                }
-                let Some(fd) = reader else { return Ok(Flow::On) };
-                Ok(if push(out, |bytes| rustix::io::write(&*fd, bytes)) { Flow::On } else { Flow::Left })
-            }
+            Self::Fifo(fifo) => fifo.write(out, registry, token),
             Self::Socket(fd, _, begin) => {
                 if let Some(word) = begin {
                     if word.recv().is_err() {
@@ -141,18 +127,11 @@ impl Sink {
         }
     }
 
-    /// Whether nobody reads the FIFO any more, at this moment.
-    pub fn is_deserted(&self) -> bool {
-        let Self::Fifo(_, Some(fd)) = self else { return false };
-        let mut fds = [PollFd::new(fd, PollFlags::OUT)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok_and(|_| fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR)))
-    }
-
-    /// The reader of the FIFO has left: the next one is waited for.
-    pub fn desert(&mut self) {
-        if let Self::Fifo(_, reader) = self {
-            *reader = None;
+    /// Whether the reader of the FIFO has left; the next one is waited for.
+    pub fn has_parted(&mut self) -> bool {
+        match self {
+            Self::Fifo(fifo) => fifo.has_parted(),
+            Self::Disk(_) | Self::Socket(..) => false,
         }
     }
 }
@@ -167,7 +146,7 @@ impl Drop for Sink {
 }
 
 /// Writes what is taken of `out`, and takes it out. False: nobody reads.
-fn push(out: &mut Vec<u8>, mut write: impl FnMut(&[u8]) -> rustix::io::Result<usize>) -> bool {
+pub fn push(out: &mut Vec<u8>, mut write: impl FnMut(&[u8]) -> rustix::io::Result<usize>) -> bool {
     let mut done = 0;
     let whole = loop {
         let rest = out.get(done..).unwrap_or_default();
@@ -183,21 +162,6 @@ fn push(out: &mut Vec<u8>, mut write: impl FnMut(&[u8]) -> rustix::io::Result<us
     };
     out.drain(..done);
     whole
-}
-
-/// Opens a FIFO that somebody reads; `None`: nobody does.
-fn open_fifo(path: &Path) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = openat(CWD, path, flags, Mode::empty()).or_else(|errno| match errno {
-        Errno::ACCESS | Errno::PERM => deed::open(path, flags.bits(), errno),
-        _ => Err(errno),
-    });
-    match opened {
-        Ok(fd) => Ok(Some(fd)),
-        // It may be made again.
-        Err(Errno::NXIO | Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 /// The blocks of `out`, which end at `ends`.

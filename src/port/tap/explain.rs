@@ -165,7 +165,7 @@ fn instead(name: &str, found: &Interface) -> String {
 }
 
 /// The process that uses a TAP, if `proc` shows it: the tun driver puts `iff: NAME` into its descriptors' fdinfo.
-fn user(name: &str, proc: &Path) -> String {
+pub fn user(name: &str, proc: &Path) -> String {
     let pids = fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let mut holders = pids.filter(|pid| holds(&proc.join(format!("{pid}/fdinfo")), name)).peekable();
@@ -255,7 +255,7 @@ mod tests {
     fn what_is_there_instead_is_named() {
         let of = |kind: &str, tap, multi_queue| Interface {
             kind: Some(kind.into()),
-            tun: Tun { tap, multi_queue, owner: None },
+            tun: Tun { tap, multi_queue, ..Tun::default() },
             ..Interface::default()
         };
         assert!(unfit(&of("veth", false, false)).contains("kind veth"));

@@ -1,0 +1,63 @@
+//! The settings of a port that can be changed while it runs: `zbridge set PORT key=value…`.
+
+use super::grammar::{Key, Keys};
+use super::kind::KeyRow;
+use super::mirror::{self, Mirror};
+use crate::error::{Error, Result};
+
+/// The keys of `set`.
+pub const SET_KEYS: &[KeyRow] = &[KeyRow {
+    word: "mirror",
+    value: Some("PORT[:rx|tx|both]|off"),
+    repeatable: true,
+    summary: "the port gets a copy of what PORT sends (rx), is sent (tx), or both; off: of nothing any more",
+}];
+
+/// A setting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Setting {
+    /// Copies that the port gets, instead of those before.
+    Mirrors(Vec<Mirror>),
+}
+
+/// Understands `key[=value]…`.
+///
+/// # Errors
+/// There is none, or one is wrong.
+pub fn settings(words: &[String]) -> Result<Vec<Setting>> {
+    let list = words.iter().map(|word| {
+        let (key, value) = word.split_once('=').map_or((word.as_str(), None), |(key, value)| (key, Some(value)));
+        Key { word: key.to_owned(), value: value.map(str::to_owned), at: 0 }
+    });
+    let mut keys = Keys::new("set", list.collect(), &[SET_KEYS])?;
+    let found: Vec<Setting> = mirror::take(&mut keys)?.map(Setting::Mirrors).into_iter().collect();
+    keys.finish()?;
+    if found.is_empty() {
+        let known: Vec<String> = SET_KEYS.iter().map(|row| row.form()).collect();
+        return Err(Error::usage("there is nothing to set").hint(format!("known are {}", known.join(", "))));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_set() {
+        let set = |words: &[&str]| settings(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(set(&["mirror=off"]), Ok(vec![Setting::Mirrors(Vec::new())]));
+        let [Setting::Mirrors(two)] = &set(&["mirror=a:rx", "mirror=b"]).unwrap()[..] else { panic!() };
+        assert_eq!(two.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a:rx", "b"]);
+        for (wrong, says) in [
+            (&[][..], "there is nothing to set"),
+            (&["mirror"], "key \"mirror\" needs a value: mirror=PORT[:rx|tx|both]|off"),
+            (&["mirror=off", "mirror=a"], "mirror=off stands alone"),
+            (&["mirror=a", "mirror=a"], "given twice"),
+            (&["miror=a"], "the nearest is \"mirror\""),
+        ] {
+            let error = set(wrong).unwrap_err();
+            assert!(error.what().contains(says), "{error}");
+        }
+    }
+}
