@@ -2,7 +2,9 @@
 
 use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
+use super::graph::{self, GraphArgs};
 use super::style::width_of;
+use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
 use super::{Label, complain, doctor, drops, flows, print, stations, table, top, usb};
 use crate::config::text::columns;
@@ -89,6 +91,10 @@ pub enum Ask {
     Flows(Look),
     /// Its USB devices.
     Usb(Look),
+    /// A picture of it.
+    Graph(GraphArgs),
+    /// The same in a browser.
+    View(ViewArgs),
     /// What it has dropped, and why.
     Drops(drops::Asked),
     /// What is in the way of frames.
@@ -180,6 +186,8 @@ impl Ask {
             Self::Top { name } => top::run(connect(name.as_deref())?),
             Self::Flows(look) => flows::perform(&look),
             Self::Usb(look) => usb::perform(&look),
+            Self::View(args) => view::run(&args),
+            Self::Graph(args) => graph::run(&args),
             Self::Drops(asked) => drops::run(&asked),
             Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),

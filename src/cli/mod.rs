@@ -13,6 +13,7 @@ mod doctor;
 mod drops;
 mod flows;
 mod follow;
+mod graph;
 mod help;
 mod instance;
 mod layout;
@@ -32,6 +33,7 @@ mod top;
 mod topics;
 mod up;
 mod usb;
+mod view;
 mod watch;
 
 use std::ffi::OsString;
@@ -245,6 +247,8 @@ fn answer(args: &Args) -> Result<Answer> {
             return Ok(Answer::Job(Job::Ask(Ask::Usb(look.clone()))));
         }
         Some(Command::Top { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Top { name: bridge.name() }))),
+        Some(Command::View(args)) => return Ok(Answer::Job(Job::Ask(Ask::View(args.clone())))),
+        Some(Command::Graph(args)) => return Ok(Answer::Job(Job::Ask(Ask::Graph(args.clone())))),
         Some(Command::Drops { ports, to, json, watch }) => {
             let asked = drops::Asked { ports: ports.clone(), to: to.clone(), json: *json, watch: *watch };
             return Ok(Answer::Job(Job::Ask(Ask::Drops(asked))));
