@@ -14,6 +14,8 @@ const COMMANDS: &[&str] = &[
     "port-del",
     "fdb",
     "stations",
+    "flows",
+    "usb",
     "drops",
     "wait",
     "capture",
@@ -88,6 +90,10 @@ pub enum Command {
     },
     /// What is known of stations beyond the forwarding databases. Answered with a [`StationsInfo`](super::StationsInfo).
     Stations,
+    /// The flows of gateways. Answered with a [`FlowsInfo`](super::FlowsInfo).
+    Flows,
+    /// The USB devices and their importers. Answered with a [`UsbInfo`](super::UsbInfo).
+    Usb,
     /// What every port made of its frames, and what is known of those that ended early. Answered with a
     /// [`DropsInfo`](super::DropsInfo).
     Drops,
@@ -130,15 +136,9 @@ impl Command {
     /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
     pub fn only_asks(&self) -> bool {
         match self {
-            Self::Status
-            | Self::Fdb { .. }
-            | Self::Stations
-            | Self::Drops
-            | Self::Trace { .. }
-            | Self::Wait { .. }
-            | Self::Capture { .. }
-            | Self::Instances
-            | Self::Radio => true,
+            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb | Self::Drops => true,
+            Self::Instances | Self::Radio => true,
+            Self::Trace { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } | Self::Set { .. } => false,
         }
     }
