@@ -224,8 +224,9 @@ mod tests {
             for code in codes {
                 // `…` is whatever may stand there: a port, a program.
                 // What a shell does with its output is the shell's.
-                let typed = code.split(['>', '|']).next().unwrap_or_default();
-                let words = shlex::split(&typed.replace(" …", " unix:/tmp/more")).unwrap_or_default();
+                let words = shlex::split(&code.replace(" …", " unix:/tmp/more")).unwrap_or_default();
+                let words: Vec<String> =
+                    words.into_iter().take_while(|word| ![">", "|"].contains(&word.as_str())).collect();
                 if words.iter().any(|word| word.contains('…')) {
                     continue;
                 }
