@@ -22,6 +22,7 @@
 
 mod drops;
 pub(crate) mod line;
+pub(crate) mod openmetrics;
 pub(crate) mod reply;
 pub(crate) mod request;
 
