@@ -4,10 +4,9 @@
 //! the other is handed to the running bridge and is a port there until this process has ended, however it does.
 
 use crate::config::{Config, DEFAULT_SWITCH, PortKind, PortSpec, UnixSocket};
-use crate::engine::control::{Board, Claim, Client, Metrics, Server};
+use crate::engine::control::{Board, Claim, Client, Metrics, MetricsServer, Server};
 use crate::engine::{Bridge, Ended, SwitchStatus};
 use crate::error::{Error, Result};
-use crate::http;
 use crate::rights::role::BASE;
 use crate::rights::{self, Role};
 use crossbeam_channel::{Receiver, never, unbounded};
@@ -22,7 +21,7 @@ pub struct OwnBridge {
     /// A running bridge that it is linked to, for as long as this is there.
     uplink: Option<Client>,
     /// The server of its figures, if they are asked for.
-    metrics: Option<http::Server>,
+    metrics: Option<MetricsServer>,
     /// Its control socket, where there is a place for one.
     control: Option<Server>,
     /// What that tells of the programs.

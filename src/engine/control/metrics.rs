@@ -28,6 +28,9 @@ static ROLE: Role = Role::new("metrics", &[BASE, SOCKETS, READ, REMOVE]);
 /// How old a text may be that is given out again.
 const FRESH: Duration = Duration::from_millis(100);
 
+/// Serves figures until it is dropped.
+pub type MetricsServer = Server;
+
 /// A place that is bound.
 pub struct Metrics {
     listener: Listener,
@@ -65,7 +68,7 @@ impl Metrics {
     ///
     /// # Errors
     /// The system has no descriptors or threads left.
-    pub fn serve(self, name: &str, handles: Vec<Handle>, board: Arc<Board>) -> Result<Server> {
+    pub fn serve(self, name: &str, handles: Vec<Handle>, board: Arc<Board>) -> Result<MetricsServer> {
         let answerer =
             Answerer { name: name.to_owned(), handles, since: SystemTime::now(), opening: Arc::default(), board };
         let last = Mutex::new((None::<Instant>, Arc::new(String::new())));

@@ -50,7 +50,7 @@ pub(crate) use board::{Board, LINE_BYTES};
 pub use capturing::{Capturing, Stopper};
 pub(crate) use client::{Called, bridges, each_bridge, where_looked};
 pub use client::{Client, PATIENCE};
-pub(crate) use metrics::Metrics;
+pub(crate) use metrics::{Metrics, MetricsServer};
 pub(crate) use place::{Claim, DEFAULT_NAME, directory};
 pub(crate) use server::Server;
 
