@@ -74,12 +74,8 @@ impl PortKind {
         };
         match transport {
             Transport::Serial(uart) => Some(uart.baud.into()),
-            Transport::Unix { .. }
-            | Transport::Pty { .. }
-            | Transport::Tcp { .. }
-            | Transport::Pipe { .. }
-            | Transport::Fd(_)
-            | Transport::Exec { .. } => None,
+            Transport::Unix { .. } | Transport::Pty { .. } | Transport::Tcp { .. } => None,
+            Transport::Pipe { .. } | Transport::Fd(_) | Transport::Exec { .. } => None,
         }
     }
 

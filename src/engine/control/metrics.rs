@@ -16,6 +16,7 @@ use crate::port::listener::Listener;
 use crate::port::unix::UnixListener;
 use crate::rights::Role;
 use crate::rights::role::{BASE, READ, REMOVE, SOCKETS};
+use crate::time::Clock;
 use parking_lot::Mutex;
 use rustix::net::SocketType;
 use std::net::IpAddr;
@@ -69,8 +70,15 @@ impl Metrics {
     /// # Errors
     /// The system has no descriptors or threads left.
     pub fn serve(self, name: &str, handles: Vec<Handle>, board: Arc<Board>) -> Result<MetricsServer> {
-        let answerer =
-            Answerer { name: name.to_owned(), handles, since: SystemTime::now(), opening: Arc::default(), board };
+        let answerer = Answerer {
+            name: name.to_owned(),
+            handles,
+            since: SystemTime::now(),
+            rates: Mutex::default(),
+            opening: Arc::default(),
+            board,
+        };
+        let clock = Clock::start();
         let last = Mutex::new((None::<Instant>, Arc::new(String::new())));
         let loopback = self.loopback;
         let handler: Handler = Arc::new(move |request| match request.path.as_str() {
@@ -78,7 +86,7 @@ impl Metrics {
             "/metrics" => {
                 let mut last = last.lock();
                 if last.0.is_none_or(|at| at.elapsed() >= FRESH) {
-                    *last = (Some(Instant::now()), Arc::new(answerer.metrics()));
+                    *last = (Some(Instant::now()), Arc::new(answerer.metrics(clock.now())));
                 }
                 Response::new(200, openmetrics::CONTENT_TYPE, last.1.as_bytes())
             }

@@ -43,6 +43,7 @@ mod drops;
 mod entries;
 mod metrics;
 mod place;
+mod rates;
 mod server;
 mod session;
 mod waits;
