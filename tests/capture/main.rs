@@ -2,7 +2,7 @@
 
 mod filters;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -458,6 +458,60 @@ fn wiresharks_programs_capture_through_extcap() {
     let end = live.wait();
     assert_eq!(end.code(), 0, "{}", end.stderr);
     assert_eq!(self::tshark(Path::new(&file), &["_ws.col.Protocol"]), ["ARP"]);
+}
+
+/// A message of Wireshark's toolbar.
+fn control(number: u8, command: u8, value: &[u8]) -> Vec<u8> {
+    [&[b'T', 0, 0, value.len() as u8 + 2, number, command], value].concat()
+}
+
+#[test]
+fn the_toolbar_changes_the_filter_of_a_capture_that_runs() {
+    let mut lab = Lab::start(&[]);
+    let [fifo, to, from] = ["fifo", "to", "from"].map(|name| lab.dir.text(name));
+    assert!(Command::new("mkfifo").args([&fifo, &to, &from]).status().unwrap().success());
+    let words = ["extcap", "--capture", "--extcap-interface", "zbridge:default", "--fifo", &fifo];
+    let controls = ["--extcap-control-in", &to, "--extcap-control-out", &from];
+    let capture = zbridge!().args(words).args(controls).env(RUN, lab.dir.root()).spawn();
+    let mut reader = std::fs::File::open(&fifo).unwrap();
+    lab.zbridge.wait_for("captured by", PATIENCE);
+    let mut chosen = std::fs::OpenOptions::new().write(true).open(&to).unwrap();
+    let (said, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut answers = std::fs::File::open(&from).unwrap();
+        let mut room = [0; 4096];
+        while let Ok(count @ 1..) = answers.read(&mut room) {
+            let _ = said.send(String::from_utf8_lossy(&room[6..count]).into_owned());
+        }
+    });
+    let mut got = Vec::new();
+    let mut frames = |wanted: usize| {
+        eventually("frames are read", || {
+            let mut room = [0; 65_536];
+            if read(&got).1 < wanted {
+                let count = reader.read(&mut room).unwrap();
+                got.extend_from_slice(&room[..count]);
+            }
+            (read(&got).1 >= wanted).then_some(())
+        });
+        read(&got).1
+    };
+    lab.talk();
+    assert_eq!(frames(3), 3);
+    // The reader of answers has to be there before one is written.
+    std::thread::sleep(Duration::from_millis(100));
+    chosen.write_all(&control(0, 1, b"arp")).unwrap();
+    assert_eq!(hear.recv_timeout(PATIENCE).unwrap(), "zbridge: only arp");
+    lab.talk();
+    assert_eq!(frames(5), 5, "no echo any more");
+    chosen.write_all(&control(0, 1, b"arpp")).unwrap();
+    assert!(hear.recv_timeout(PATIENCE).unwrap().contains("the nearest is \"arp\""));
+    chosen.write_all(&[control(0, 1, b"icmp"), control(255, 0, b"")].concat()).unwrap();
+    assert_eq!(hear.recv_timeout(PATIENCE).unwrap(), "zbridge: only icmp");
+    lab.talk();
+    assert_eq!(frames(6), 6, "only the echo");
+    capture.sigterm();
+    assert_eq!(capture.wait().code(), 0);
 }
 
 #[test]
