@@ -1,6 +1,7 @@
 //! Captures as users have them: lines, files, FIFOs, filters; and that no frame is lost for them.
 
 mod filters;
+mod proof;
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -133,6 +134,21 @@ fn lines_at_the_terminal_and_a_summary() {
     assert!(end.stderr.contains("6 frames captured, 0 filtered out, 0 missed by the capture"), "{}", end.stderr);
 }
 
+/// Imports the device 1-1 of a USB/IP server, and asks for its device descriptor.
+fn ask_for_descriptor(server: std::net::SocketAddr) {
+    let mut stream = std::net::TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut import = [&[1, 0x11, 0x80, 3, 0, 0, 0, 0][..], b"1-1"].concat();
+    import.resize(40, 0);
+    stream.write_all(&import).unwrap();
+    stream.read_exact(&mut [0; 320]).unwrap();
+    let words: [u32; 10] = [1, 1, 0x1_0002, 1, 0, 0, 18, 0, 0, 0];
+    let mut submit: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    submit.extend([0x80, 6, 0, 1, 0, 0, 18, 0]);
+    stream.write_all(&submit).unwrap();
+    stream.read_exact(&mut [0; 48 + 18]).unwrap();
+}
+
 #[test]
 fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
     require!(needs::tool("tshark", "tshark"));
@@ -145,7 +161,13 @@ fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
         "wpan:unix:DIR/n1,switch=air",
         "-p",
         "nat:192.0.2.2/24",
+        "-p",
+        "usbip:192.0.2.3/24,device=cdc-acm,usbip-listen=127.0.0.1:0",
+        "-v",
     ]);
+    let served = lab.zbridge.wait_for("USB/IP is served at tcp", PATIENCE);
+    let served: std::net::SocketAddr =
+        served.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok()).expect("an address");
     let mut line = LinePeer::unix(Framing::Slip, lab.dir.text("line"));
     let mut nodes = ["n0", "n1"].map(|name| LinePeer::unix(Framing::UartPipe, lab.dir.text(name)));
     lab.zbridge.wait_for("n1: connected", PATIENCE);
@@ -159,6 +181,7 @@ fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
     let data = [&[0x61, 0x88, 7, 0xcd, 0xab, 1, 0, 2, 0][..], &[0xf0; 20]].concat();
     nodes[0].send(&data);
     nodes[1].expect(&data);
+    ask_for_descriptor(served);
     std::thread::sleep(Duration::from_millis(50));
     capture.sigint();
     assert_eq!(capture.wait().code(), 0);
@@ -167,7 +190,7 @@ fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
         &file,
         &["frame.interface_name", "frame.encap_type", "frame.packet_flags_direction", "_ws.col.Protocol"],
     );
-    // Wireshark's numbers of encapsulations: 1 Ethernet, 7 raw IP, 206 IEEE 802.15.4 TAP.
+    // Wireshark's numbers of encapsulations: 1 Ethernet, 7 raw IP, 115 usbmon, 206 IEEE 802.15.4 TAP.
     for wanted in [
         "a#1 1 0x00000001 ARP",
         "b#1 1 0x00000002 ICMP",
@@ -175,6 +198,8 @@ fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
         "line 7 0x00000002 ICMP",
         "n0 206 0x00000001 IEEE 802.15.4",
         "n1 206 0x00000002 IEEE 802.15.4",
+        "usbip#1-1 115 0x00000002 USB",
+        "usbip#1-1 115 0x00000001 USB",
     ] {
         assert!(seen.iter().any(|line| line == wanted), "{wanted}: {seen:#?}");
     }
