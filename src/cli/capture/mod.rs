@@ -14,6 +14,7 @@ mod toolbar;
 
 pub use args::{Asked, CaptureArgs, Goal};
 pub use extcap::{Extcap, ExtcapArgs};
+pub use output::time_of_day;
 
 use super::{ask, stop};
 use crate::capture::pcapng::read::{Blocks, Counted};
