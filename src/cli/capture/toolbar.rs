@@ -185,7 +185,7 @@ impl Choice {
 fn message(control: u8, command: u8, value: &str) -> Vec<u8> {
     let value = value.as_bytes().get(..LONGEST).unwrap_or(value.as_bytes());
     let length = (value.len() as u32 + 2).to_be_bytes();
-    [&[b'T'], &length[1..], &[control, command], value].concat()
+    [b"T", &length[1..], &[control, command], value].concat()
 }
 
 /// Takes messages apart.
