@@ -116,6 +116,12 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// A live view of a running bridge: ports with rates and drops, stations, instances, events; ? shows the keys
+    Top {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+    },
     /// Add ports to a running bridge, or remove them
     Port {
         /// What to do with it.
@@ -155,6 +161,22 @@ pub enum Command {
         /// As JSON, one object a line
         #[arg(long)]
         json: bool,
+    },
+    /// The flows of a running bridge's gateways: who talks with whom, bytes, round trips, and the forwards
+    Flows {
+        /// Which bridge, and how it is shown.
+        #[command(flatten)]
+        look: Look,
+    },
+    /// The USB devices of a running bridge, who uses them, and their transfers
+    #[command(args_conflicts_with_subcommands = true)]
+    Usb {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<UsbVerb>,
+        /// Which bridge, and how it is shown.
+        #[command(flatten)]
+        look: Look,
     },
     /// A picture of a running bridge: its switches, ports, programs, stations, rates and drops, or of a file's bench
     Graph(GraphArgs),
@@ -310,6 +332,34 @@ impl Which {
     pub fn name(&self) -> Option<String> {
         self.name.clone().or_else(|| self.to.clone())
     }
+}
+
+/// How something of a running bridge is looked at.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// Which bridge.
+    #[command(flatten)]
+    pub bridge: Which,
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Go on, and print with the time what has come, changed or gone, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// All columns, however wide the terminal is
+    #[arg(long)]
+    pub wide: bool,
+}
+
+/// What is done with USB devices of a running bridge.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum UsbVerb {
+    /// List them, as `zbridge usb` does
+    Ls {
+        /// Which bridge, and how it is shown.
+        #[command(flatten)]
+        look: Look,
+    },
 }
 
 /// What is done with a port of a running bridge.

@@ -1,12 +1,12 @@
 //! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations`, `drops` and `wait`, over its control socket.
 
-use super::args::PortVerb;
+use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, print, stations, table};
+use super::{Label, complain, doctor, drops, flows, print, stations, table, top, usb};
 use crate::config::text::columns;
 use crate::config::{
     PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -82,6 +82,15 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// All of it, live.
+    Top {
+        /// The bridge.
+        name: Option<String>,
+    },
+    /// The flows of its gateways.
+    Flows(Look),
+    /// Its USB devices.
+    Usb(Look),
     /// A picture of it.
     Graph(GraphArgs),
     /// The same in a browser.
@@ -174,6 +183,9 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Top { name } => top::run(connect(name.as_deref())?),
+            Self::Flows(look) => flows::perform(&look),
+            Self::Usb(look) => usb::perform(&look),
             Self::View(args) => view::run(&args),
             Self::Graph(args) => graph::run(&args),
             Self::Drops(asked) => drops::run(&asked),

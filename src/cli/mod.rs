@@ -11,6 +11,8 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod flows;
+mod follow;
 mod graph;
 mod help;
 mod instance;
@@ -27,8 +29,10 @@ mod stations;
 mod stop;
 mod style;
 mod table;
+mod top;
 mod topics;
 mod up;
+mod usb;
 mod view;
 mod watch;
 
@@ -51,6 +55,7 @@ use crate::port;
 use crate::visible::visible_bytes;
 use std::os::unix::ffi::OsStrExt;
 
+use args::UsbVerb;
 pub use args::{Args, Command, RunArgs, Verbosity};
 pub use ask::Ask;
 use capture::Extcap;
@@ -236,6 +241,12 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
         }
+        Some(Command::Flows { look }) => return Ok(Answer::Job(Job::Ask(Ask::Flows(look.clone())))),
+        Some(Command::Usb { verb, look }) => {
+            let look = verb.as_ref().map_or(look, |UsbVerb::Ls { look }| look);
+            return Ok(Answer::Job(Job::Ask(Ask::Usb(look.clone()))));
+        }
+        Some(Command::Top { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Top { name: bridge.name() }))),
         Some(Command::View(args)) => return Ok(Answer::Job(Job::Ask(Ask::View(args.clone())))),
         Some(Command::Graph(args)) => return Ok(Answer::Job(Job::Ask(Ask::Graph(args.clone())))),
         Some(Command::Drops { ports, to, json, watch }) => {

@@ -20,12 +20,14 @@
 //! Nothing here reads or writes a descriptor: [`Lines`] cuts what has come into lines, [`Request`], [`Greeting`] and
 //! [`Reply`] turn them into values and back, each within bounds.
 
+mod detail;
 mod drops;
 pub(crate) mod line;
 pub(crate) mod reply;
 pub(crate) mod request;
 
 pub use crate::capture::Wish;
+pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 pub(crate) use drops::unhex;
 pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use line::{Lines, TooLong};

@@ -19,6 +19,7 @@ use crate::config::{Mirror, PortKind, PortSpec};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
+use crate::port::inquiry::Inquirer;
 use crate::port::port_set::PortSet;
 use crate::port::{Edge, Gone};
 use crate::switch::{Address, Known, PortConfig, Switch};
@@ -68,6 +69,12 @@ impl Ports {
         let known = self.switch.known(self.clock.now());
         let named = known.map(|known| (known, self.edges.name(known.port).to_owned()));
         (named.collect(), self.switch.flapping().collect())
+    }
+
+    /// Who asks the services of its ports, by the ports' names.
+    pub fn inquirers(&self) -> Vec<(String, Inquirer)> {
+        let slots = self.switch.ports().filter_map(|id| self.edges.slot(id));
+        slots.filter_map(|slot| Some((slot.name.clone(), slot.edge()?.inquirer()?))).collect()
     }
 
     /// Who hears whom, if this is a radio medium: at most `count` links.

@@ -6,6 +6,7 @@
 use super::aside::Asker;
 use super::board::Board;
 use super::captures::Captured;
+use super::details;
 use super::drops;
 use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
@@ -94,16 +95,21 @@ pub type Work = Box<dyn FnOnce() -> Told + Send>;
 pub enum Told {
     /// A port was opened, or was not.
     Added(Result<Added>, Lifetime),
+    /// The services were asked, or one of them did not answer.
+    Asked(Result<Value>),
     /// The forwarding databases were read.
     Read(Reading),
     /// It has panicked.
     Abnormal,
 }
 
-fn done(value: &impl Serialize) -> Result<Outcome> {
-    let value = serde_json::to_value(value);
-    value
-        .map(Outcome::Done)
+fn done(answer: &impl Serialize) -> Result<Outcome> {
+    value(answer).map(Outcome::Done)
+}
+
+/// An answer as it is sent.
+pub fn value(answer: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(answer)
         .map_err(|cause| Error::new(Class::Runtime, format!("cannot be written: {cause}")).because(cause))
 }
 
@@ -122,6 +128,8 @@ impl Answerer {
             }
             Command::Drops => done(&drops::of(&self.handles)),
             Command::Stations => done(&self.stations()?),
+            Command::Flows => Ok(self.details(details::flows)),
+            Command::Usb => Ok(self.details(details::usb)),
             Command::Instances => done(&InstancesInfo { instances: self.board.instances() }),
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),

@@ -402,6 +402,13 @@ impl Serving {
             Told::Added(Err(error), _) => {
                 self.finish(asker, |session| session.say(&print(&Reply::error(id, &error))));
             }
+            Told::Asked(answer) => self.finish(asker, |session| {
+                let reply = match answer {
+                    Ok(value) => Reply { id, ok: Some(value), error: None },
+                    Err(error) => Reply::error(id, &error),
+                };
+                session.say(&print(&reply));
+            }),
             Told::Read(reading) => {
                 for (asker, page) in self.readers.done(self.clock.now(), reading) {
                     let reply = Reply { id: asker.id, ok: Some(page), error: None };
