@@ -115,6 +115,9 @@ pub enum Command {
         /// Go on, and print with the time what has changed, until interrupted
         #[arg(long)]
         watch: bool,
+        /// All columns, however wide the terminal is
+        #[arg(long)]
+        wide: bool,
     },
     /// A live view of a running bridge: ports with rates and drops, stations, instances, events; ? shows the keys
     Top {

@@ -40,6 +40,8 @@ pub enum Ask {
         json: bool,
         /// Goes on with what changes.
         watch: bool,
+        /// All columns.
+        wide: bool,
         /// How to attach also to ports that have a peer.
         all: bool,
     },
@@ -169,7 +171,10 @@ impl Ask {
     pub(super) fn perform(self) -> Result<()> {
         match self {
             Self::List { json } => list(json),
-            Self::Status { name, json, watch, all } => status(&mut connect(name.as_deref())?, json, watch, all),
+            Self::Status { name, json, watch, wide, all } => {
+                let width = width_of(std::io::stdout()).filter(|_| !wide);
+                status(&mut connect(name.as_deref())?, json, watch, (width, all))
+            }
             Self::Add { spec, to } => add(&mut connect(to.as_deref())?, &spec),
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
             Self::Set { port, settings, to } => connect(to.as_deref())?.set(&port, &settings),
@@ -309,9 +314,8 @@ fn bridge_row(bridge: &StatusInfo) -> [String; 4] {
     [bridge.name.clone(), format!("pid {}", bridge.pid), switches, count(ports, "port")]
 }
 
-fn status(client: &mut Client, json: bool, watch: bool, all: bool) -> Result<()> {
+fn status(client: &mut Client, json: bool, watch: bool, (width, all): (Option<usize>, bool)) -> Result<()> {
     let mut last = client.status()?;
-    let width = width_of(std::io::stdout());
     print(if json { stamped(&last, watch) } else { table::status(&last.switches, width, all).into_bytes() })?;
     if !watch {
         return Ok(());
@@ -349,7 +353,7 @@ fn add(client: &mut Client, spec: &str) -> Result<()> {
     let added = client.add_port(spec, Lifetime::Bridge)?;
     let status = client.status()?;
     let ports = status.switches.iter().flat_map(|switch| &switch.ports).filter(|port| port.name == added.port);
-    print(columns("", &[[&added.port]]) + &table::attachments(ports))
+    print(columns("", &[[&added.port]]) + &table::attachments(ports, width_of(std::io::stdout())))
 }
 
 fn wait(port: &str, state: &str, timeout: Duration, to: Option<&str>) -> Result<()> {

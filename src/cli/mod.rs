@@ -225,9 +225,9 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Up(up)) => return Ok(Answer::Job(Job::Bench(Box::new(Up::load(up)?)))),
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
         Some(Command::Ls { json }) => return Ok(Answer::Job(Job::Ask(Ask::List { json: *json }))),
-        Some(Command::Status { bridge, json, watch }) => {
+        Some(Command::Status { bridge, json, watch, wide }) => {
             let all = args.verbosity.verbose > 0;
-            let ask = Ask::Status { name: bridge.name(), json: *json, watch: *watch, all };
+            let ask = Ask::Status { name: bridge.name(), json: *json, watch: *watch, wide: *wide, all };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
         Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),

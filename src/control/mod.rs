@@ -33,7 +33,7 @@ pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
     Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, Greeting, InstanceInfo, InstancesInfo, LeaseInfo, MediumInfo,
-    PortInfo, RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;

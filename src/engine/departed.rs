@@ -53,6 +53,7 @@ mod tests {
             mirrors: Vec::new(),
             listener: None,
             attach: None,
+            age: std::time::Duration::ZERO,
             figures: Vec::new(),
             leases: Arc::default(),
         }

@@ -173,7 +173,15 @@ impl Ports {
         let peer = life.there().map(|there| there.peer.as_str()).unwrap_or_default();
         let news = Arc::new(self.news(name, kind, peer));
         self.tap.note_port(&mut self.switch, id, &news);
-        let slot = PortSlot { name: name.to_owned(), news, origin, life, backoff: Backoff::default(), rewriter: None };
+        let slot = PortSlot {
+            name: name.to_owned(),
+            news,
+            origin,
+            life,
+            backoff: Backoff::default(),
+            rewriter: None,
+            since: self.clock.now(),
+        };
         self.edges.put(id, slot);
         self.begin_with(id);
         self.settle_mirrors();

@@ -66,6 +66,7 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
         mirrors: ports.mirrors_of(&slot.name),
         listener,
         attach,
+        age: ports.clock.now() - slot.since,
         figures: shown.figures,
         leases: shown.leases,
     })
@@ -101,6 +102,7 @@ pub(super) fn listener(ports: &Ports, slot: &ListenerSlot) -> PortStatus {
         mirrors: ports.mirrors_of(&slot.spec.name),
         listener: None,
         attach: there.map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
+        age: slot.since.elapsed(),
         figures: Vec::new(),
         leases: Arc::default(),
     }

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::service::report::{Figures, Leased};
 use crate::time::Instant;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A port as it is shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +32,8 @@ pub struct PortStatus {
     pub listener: Option<String>,
     /// The command line that attaches a peer.
     pub attach: Option<Attach>,
+    /// How long it has been there; of a client, how long that has been connected.
+    pub age: Duration,
     /// The figures of its service.
     pub figures: Vec<Figures>,
     /// The leases that its service has given out, by address.

@@ -152,7 +152,7 @@ struct Widths {
 }
 
 /// Columns of a fixed width: mark, kind, state, four rates, drops, with a blank before each.
-const FIXED: usize = 2 + 8 + 11 + 4 * 7 + 7;
+const FIXED: usize = 2 + 9 + 11 + 4 * 7 + 7;
 
 impl Widths {
     fn of(width: u16) -> Self {
@@ -175,7 +175,7 @@ fn draw_ports(frame: &mut Frame<'_>, app: &mut App, palette: Palette, area: Rect
     app.first = app.first.clamp((place + 1).saturating_sub(shown), place).min(app.rows().len().saturating_sub(shown));
     let peer = if widths.peer > 0 { format!(" {}", fitted("peer", widths.peer)) } else { String::new() };
     let head = format!(
-        "  {} {:7} {:10}{peer}{:>7}{:>7}{:>7}{:>7}{:>7} {}",
+        "  {} {:8} {:10}{peer}{:>7}{:>7}{:>7}{:>7}{:>7} {}",
         fitted("port", widths.name),
         "kind",
         "state",
@@ -224,7 +224,7 @@ fn port_line(app: &App, row: &Row, is_selected: bool, widths: &Widths, palette: 
     let drops = format!("{:>7}", amount(dropped(port) as f64));
     let mut spans = vec![
         Span::raw(format!("{}{mark}{} ", if is_selected { '>' } else { ' ' }, fitted(&name, widths.name))),
-        Span::styled(format!("{:7} ", visible(&port.kind)), palette.faint()),
+        Span::styled(format!("{:8} ", visible(&port.kind)), palette.faint()),
         Span::styled(format!("{:10}", visible(&port.state)), state),
     ];
     if widths.peer > 0 {

@@ -9,6 +9,7 @@ use super::captures::Captured;
 use super::details;
 use super::drops;
 use super::entries::{Reading, Want};
+use super::rates::Rates;
 use super::session::{Session, WAITS, Wait};
 use super::waits::States;
 use crate::capture::Wish;
@@ -20,18 +21,20 @@ use crate::control::{
     Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
     RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
-use crate::engine::command::Handle;
+use crate::engine::command::{Handle, NamedKnown};
 use crate::engine::fdb::NamedEntry;
 use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
 use crate::service::report::{Figures, Leased};
 use crate::time::{Duration, Instant};
+use crate::wire::Mac;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,6 +59,8 @@ pub struct Answerer {
     pub handles: Vec<Handle>,
     /// When it began.
     pub since: SystemTime,
+    /// What its ports had counted at the last looks.
+    pub rates: Mutex<Rates>,
     /// Names of ports that other threads are opening.
     pub opening: Arc<Mutex<BTreeSet<String>>>,
     /// The programs that run beside it.
@@ -117,7 +122,7 @@ impl Answerer {
     /// Does what `command` says, for `session`, which numbered it `id`.
     pub fn answer(&self, now: Instant, id: Option<u64>, command: Command, session: &mut Session) -> Result<Outcome> {
         match command {
-            Command::Status => done(&self.status()),
+            Command::Status => done(&self.status(now)),
             Command::PortAdd { spec, fd, lifetime } => self.add(&spec, fd, lifetime, session),
             Command::PortDel { port } => self.remove(&port, session),
             Command::Set { port, settings } => self.set(&port, &settings, session),
@@ -137,19 +142,26 @@ impl Answerer {
         }
     }
 
-    fn status(&self) -> StatusInfo {
+    fn status(&self, now: Instant) -> StatusInfo {
+        let mut ages = HashMap::new();
         let switches = self.handles.iter().filter_map(|handle| {
             let status = handle.status().ok()?;
             let runs = status.condition == Condition::Runs;
-            Some(switch_info(&status, heard(runs.then(|| handle.fdb_at_a_glance()).flatten())))
+            let of = status.ports.iter().map(|port| ((status.name.clone(), port.name.clone()), port.age));
+            ages.extend(of);
+            let heard = heard(runs.then(|| handle.fdb_at_a_glance()).flatten());
+            let addresses = addresses(runs.then(|| handle.known().ok()).flatten());
+            Some(switch_info(&status, heard, addresses))
         });
+        let mut switches: Vec<SwitchInfo> = switches.collect();
+        self.rates.lock().fill_in(now, &mut switches, &ages);
         StatusInfo {
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.since.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             sandbox: rights::summary(),
-            switches: switches.collect(),
+            switches,
         }
     }
 
@@ -356,7 +368,25 @@ fn heard(stations: Option<Vec<NamedEntry>>) -> HashMap<String, Vec<String>> {
     heard
 }
 
-fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -> SwitchInfo {
+/// The IP addresses that stations behind each port say they have, by its name.
+fn addresses(known: Option<(Vec<NamedKnown>, Vec<Mac>)>) -> HashMap<String, Vec<String>> {
+    let mut addresses: HashMap<String, Vec<String>> = HashMap::new();
+    for (known, port) in known.map(|(known, _)| known).unwrap_or_default() {
+        let of_port = addresses.entry(port).or_default();
+        // A link-local address tells nothing that one wants to type.
+        let is_odd = matches!(known.addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+        if of_port.len() < HEARD && !is_odd {
+            of_port.push(known.addr.to_string());
+        }
+    }
+    addresses
+}
+
+fn switch_info(
+    status: &SwitchStatus,
+    mut heard: HashMap<String, Vec<String>>,
+    mut addresses: HashMap<String, Vec<String>>,
+) -> SwitchInfo {
     let trouble = match &status.condition {
         Condition::Runs => None,
         Condition::Hangs(why) => Some(TroubleInfo { state: "hangs".to_owned(), reason: why.what().to_owned() }),
@@ -364,6 +394,7 @@ fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -
     };
     let port = |(index, port): (usize, &PortStatus)| PortInfo {
         heard: heard.remove(&port.name).unwrap_or_default(),
+        addresses: addresses.remove(&port.name).unwrap_or_default(),
         ..port_info(&with_clients(port, status.ports.get(index + 1..).unwrap_or_default()))
     };
     SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().enumerate().map(port).collect() }

@@ -42,6 +42,7 @@ mod details;
 mod drops;
 mod entries;
 mod place;
+mod rates;
 mod server;
 mod session;
 mod waits;

@@ -28,6 +28,7 @@ use crate::rights::{self, Role};
 use crate::time::{Clock, Duration};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -84,6 +85,7 @@ impl Server {
                 name: name.clone(),
                 handles,
                 since: SystemTime::now(),
+                rates: Mutex::default(),
                 opening: Arc::default(),
                 board,
             },
