@@ -15,7 +15,7 @@ use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::view::ViewArgs;
 use super::{complete, help};
-use crate::config::{DEFAULT_HOST, HostAddr, value};
+use crate::config::{DEFAULT_HOST, HostAddr, MetricsAt, value};
 use crate::wire::Rule;
 
 /// The arguments of the program.
@@ -48,6 +48,10 @@ pub struct Args {
     /// The bridge's name, for `zbridge status NAME` and its like (default: default, or default-2 … if that runs)
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+
+    /// Tell the bridge's figures to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = metrics)]
+    pub metrics: Option<MetricsAt>,
 
     /// How much is said.
     #[command(flatten)]
@@ -293,6 +297,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub bridge: Option<String>,
 
+    /// Tell the figures of its own bridge to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = metrics, conflicts_with = "join")]
+    pub metrics: Option<MetricsAt>,
+
     /// The switch of the bridge that the program joins [default: the only one, or default]
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::switches))]
     pub switch: Option<String>,
@@ -313,6 +321,10 @@ pub struct RunArgs {
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM",
           add = ArgValueCompleter::new(complete::Program))]
     pub command: Vec<OsString>,
+}
+
+pub(super) fn metrics(text: &str) -> Result<MetricsAt, String> {
+    MetricsAt::parse(text).map_err(|form| format!("expected {form}"))
 }
 
 fn rule(text: &str) -> Result<Rule, String> {

@@ -214,8 +214,11 @@ enum Answer {
 }
 
 fn answer(args: &Args) -> Result<Answer> {
-    let for_a_switch =
-        !args.ports.is_empty() || !args.switches.is_empty() || args.config.is_some() || args.name.is_some();
+    let for_a_switch = !args.ports.is_empty()
+        || !args.switches.is_empty()
+        || args.config.is_some()
+        || args.name.is_some()
+        || args.metrics.is_some();
     let text = match &args.command {
         Some(_) if for_a_switch => {
             return Err(misplaced(args));
@@ -281,7 +284,7 @@ fn answer(args: &Args) -> Result<Answer> {
 
 /// Options of a switch are before a command.
 fn misplaced(args: &Args) -> Error {
-    let what = "--port, --switch, --config and --name are for running a switch, not for a command";
+    let what = "--port, --switch, --config, --name and --metrics are for running a switch, not for a command";
     let name = args.name.as_deref().map(shell);
     let hint = match (&args.command, name) {
         (Some(Command::Run(_)), Some(name)) => format!("the bridge of a program: zbridge run --bridge {name} …"),
@@ -307,6 +310,7 @@ fn plan(args: &Args) -> Result<Config> {
         Some(file) => load(file)?,
         None => Config::default(),
     };
+    given.metrics.clone_from(&args.metrics);
     config.overlay(given);
     warn(&config)?;
     if let (Some(file), false) = (&args.config, config.instances.is_empty()) {
@@ -337,6 +341,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     for text in &args.ports {
         config.add_port(PortSpec::parse(text)?)?;
     }
+    config.metrics.clone_from(&args.metrics);
     if !config.ports.is_empty() {
         warn(&config)?;
     }

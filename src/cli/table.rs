@@ -221,7 +221,7 @@ pub mod tests {
     }
 
     pub fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, ports }];
+        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, ports }];
         StatusInfo { name: "default".into(), pid: 42, version: "0".into(), since: 0, sandbox: None, switches }
     }
 

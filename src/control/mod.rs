@@ -23,6 +23,7 @@
 mod detail;
 mod drops;
 pub(crate) mod line;
+pub(crate) mod openmetrics;
 pub(crate) mod reply;
 pub(crate) mod request;
 

@@ -100,6 +100,9 @@ pub struct SwitchInfo {
     /// Why it passes no frames; nothing while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleInfo>,
+    /// Addresses in its forwarding database.
+    #[serde(default)]
+    pub fdb: u64,
     /// Its ports, each listener followed by its clients. A listener's numbers are of all that it ever had, and its state
     /// is that of its best client, so that a name alone tells how a port is.
     pub ports: Vec<PortInfo>,

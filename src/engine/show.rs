@@ -33,6 +33,7 @@ pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Depart
         condition: Condition::Runs,
         now: ports.clock.now(),
         radio: ports.switch.is_radio(),
+        fdb: ports.switch.fdb_len(),
         ports: rows,
         left,
     }

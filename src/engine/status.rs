@@ -69,6 +69,8 @@ pub struct SwitchStatus {
     pub now: Instant,
     /// Whether it is a radio medium.
     pub radio: bool,
+    /// Addresses in its forwarding database, those included that are forgotten when their place is needed.
+    pub fdb: usize,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
     /// Removed ports, in their last state; those of one name and kind share a row, with the sum of their counters. The

@@ -50,6 +50,7 @@ pub const TOPICS: &[Topic] = &[
         summary: "why a frame was lost: every reason, what it means, what to do",
         text: include_str!("drops.md"),
     },
+    Topic { word: "metrics", summary: "figures of a bridge for Prometheus", text: include_str!("metrics.md") },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
     Topic {

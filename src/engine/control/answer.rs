@@ -17,6 +17,7 @@ use crate::capture::filter::Filter;
 use crate::config::grammar::{near, nearest};
 use crate::config::text::shell;
 use crate::config::{PortSpec, settings};
+use crate::control::openmetrics;
 use crate::control::{
     Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
     RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
@@ -163,6 +164,11 @@ impl Answerer {
             sandbox: rights::summary(),
             switches,
         }
+    }
+
+    /// The status in figures.
+    pub fn metrics(&self, now: Instant) -> String {
+        openmetrics::text(&self.status(now), &self.board.instances())
     }
 
     fn stations(&self) -> Result<StationsInfo> {
@@ -397,7 +403,12 @@ fn switch_info(
         addresses: addresses.remove(&port.name).unwrap_or_default(),
         ..port_info(&with_clients(port, status.ports.get(index + 1..).unwrap_or_default()))
     };
-    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().enumerate().map(port).collect() }
+    SwitchInfo {
+        name: status.name.clone(),
+        trouble,
+        fdb: status.fdb as u64,
+        ports: status.ports.iter().enumerate().map(port).collect(),
+    }
 }
 
 /// A listener with the counters of its clients added (it sums them up itself only when they leave), and in the state of

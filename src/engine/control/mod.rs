@@ -41,6 +41,7 @@ mod clients;
 mod details;
 mod drops;
 mod entries;
+mod metrics;
 mod place;
 mod rates;
 mod server;
@@ -51,6 +52,7 @@ pub(crate) use board::{Board, LINE_BYTES};
 pub use capturing::{Capturing, Stopper};
 pub(crate) use client::{Called, bridges, each_bridge, where_looked};
 pub use client::{Client, PATIENCE};
+pub(crate) use metrics::{Metrics, MetricsServer};
 pub(crate) use place::{Claim, DEFAULT_NAME, directory};
 pub(crate) use server::Server;
 
