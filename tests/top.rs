@@ -75,6 +75,11 @@ impl Top {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// The terminal has another size from now on.
+    fn resize(&mut self, rows: u16, columns: u16) {
+        tcsetwinsize(&self.master, size(rows, columns)).unwrap();
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -227,13 +232,145 @@ fn a_bridge_that_ends_is_said_so_and_found_again() {
 fn signals_end_it_and_the_terminal_is_as_before() {
     let dir = TempDir::new();
     let _bridge = bridge(&dir);
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
         let mut top = Top::open(&dir, &[]);
         top.shows("listening");
         kill_process(top.pid(), signal).unwrap();
         let (_, by, _) = top.end();
         assert_eq!(by, Some(signal.as_raw()));
     }
+}
+
+#[test]
+fn it_ends_when_its_terminal_is_gone() {
+    let dir = TempDir::new();
+    let _bridge = bridge(&dir);
+    let mut top = Top::open(&dir, &[]);
+    top.shows("listening");
+    top.slave = File::open("/dev/null").unwrap();
+    top.master = File::open("/dev/null").unwrap();
+    // It has no controlling terminal, so that no signal tells it.
+    let status = eventually("it ends", || top.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn a_signal_ends_it_while_nobody_reads_the_terminal_or_the_bridge_hangs() {
+    let dir = TempDir::new();
+    let bridge = bridge(&dir);
+    let mut top = Top::open(&dir, &[]);
+    top.shows("listening");
+    // Pictures until the terminal takes no more.
+    for turn in 0..15 {
+        top.resize(400, 900 + turn);
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    kill_process(top.pid(), Signal::TERM).unwrap();
+    let status = eventually("it ends", || top.child.try_wait().unwrap());
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
+    let modes = tcgetattr(&top.slave).unwrap().local_modes;
+    assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{modes:?}");
+    // A capture is begun at a bridge that is stopped.
+    let mut top = Top::open(&dir, &[]);
+    top.shows("listening");
+    let bridge = Stopped::new(bridge.pid());
+    top.keys("c");
+    let began = Instant::now();
+    kill_process(top.pid(), Signal::TERM).unwrap();
+    assert_eq!(top.end().1, Some(Signal::TERM.as_raw()));
+    // Well below the time that the bridge had to answer; mostly it is 0.6 seconds.
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    drop(bridge);
+}
+
+/// A process that is stopped for a while.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(pid: u32) -> Self {
+        let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+#[test]
+fn a_bridge_that_does_not_answer_is_waited_for() {
+    let dir = TempDir::new();
+    let bridge = bridge(&dir);
+    let stopped = Stopped::new(bridge.pid());
+    let mut top = Top::open(&dir, &[]);
+    top.shows("WAITING for the bridge");
+    top.keys("q");
+    let (code, _, screen) = top.end();
+    assert_eq!(code, Some(1));
+    assert!(screen.contains("has not answered"), "{screen}");
+    let mut top = Top::open(&dir, &[]);
+    top.shows("zbridge default  WAITING for the bridge");
+    drop(stopped);
+    top.shows("listening");
+    top.keys("q");
+    assert_eq!(top.end().0, Some(0));
+}
+
+#[test]
+fn pasted_text_is_no_keys() {
+    let dir = TempDir::new();
+    let _bridge = bridge(&dir);
+    let mut top = Top::open(&dir, &[]);
+    top.shows("listening");
+    top.keys("\x1b[200~ycdq\rdy\x1b[201~");
+    let screen = top.shows("pasted text is for the filter only");
+    assert!(!screen.contains("remove"), "{screen}");
+    top.keys("/\x1b[200~rig\x1b[201~ht\r");
+    top.shows("filter right");
+    // A terminal that marks no paste; and all of it is read at once.
+    top.keys("\x1b?");
+    top.shows("any one closes this");
+    top.keys("x");
+    eventually("the help is closed", || {
+        top.read();
+        (!top.screen.screen().contents().contains("any one closes this")).then_some(())
+    });
+    top.keys(&"dcjy".repeat(800));
+    let screen = top.shows("pasted text is for the filter only");
+    assert!(!screen.contains("remove"), "{screen}");
+    std::thread::sleep(Duration::from_millis(500));
+    top.keys("d");
+    top.shows("remove right from the bridge?");
+    top.keys("n");
+    top.shows("right stays");
+    // A broken sequence holds up nothing.
+    top.keys("\x1b[12");
+    std::thread::sleep(Duration::from_millis(500));
+    top.keys("q");
+    assert_eq!(top.end().0, Some(0));
+    assert!(!std::fs::read_dir(dir.root()).unwrap().flatten().any(|it| it.path().ends_with("pcapng")));
+}
+
+#[test]
+fn a_terminal_that_claims_any_size_is_drawn_at() {
+    let dir = TempDir::new();
+    let _bridge = bridge(&dir);
+    let mut top = Top::open(&dir, &[]);
+    top.shows("listening");
+    for (rows, columns) in [(65535, 60), (65535, 65535), (1, 65535), (0, 0), (1, 1), (24, 80)] {
+        let before = top.written.len();
+        top.resize(rows, columns);
+        eventually("it is drawn anew", || {
+            top.read();
+            let new = &top.written[before..];
+            new.windows(4).any(|bytes| bytes == b"\x1b[2J").then_some(())
+        });
+    }
+    top.keys("q");
+    assert_eq!(top.end().0, Some(0));
 }
 
 #[test]

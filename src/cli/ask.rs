@@ -191,7 +191,7 @@ impl Ask {
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
             Self::Trace(asked) => trace::run(&asked),
-            Self::Top { name } => top::run(connect(name.as_deref())?),
+            Self::Top { name } => top::run(name),
             Self::Flows(look) => flows::perform(&look),
             Self::Usb(look) => usb::perform(&look),
             Self::View(args) => view::run(&args),

@@ -1,7 +1,8 @@
 //! The thread that talks with the bridge, so that one that hangs does not hold up the keys.
 
+use super::super::ask;
 use super::super::stations::{Station, stations};
-use crate::control::{InstanceInfo, Lifetime, StatusInfo};
+use crate::control::{Greeting, InstanceInfo, Lifetime, StatusInfo};
 use crate::engine::control::Client;
 use crate::error::{Class, Error, Result};
 use crate::rights::role::{BASE, NETWORK, READ, SOCKETS};
@@ -27,6 +28,10 @@ pub struct Look {
 
 /// What the thread has learned.
 pub enum Told {
+    /// Which bridge it is, once.
+    Met(Greeting),
+    /// There is none, or none for this user; it asks no more.
+    Refused(Error),
     /// How the bridge is.
     Looked(Box<Look>),
     /// It does not answer, or has ended.
@@ -51,20 +56,20 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Starts it.
+    /// Starts it, for the bridge called so, or the one that is meant when none is named.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(client: Client) -> Result<Self> {
+    pub fn start(name: Option<String>) -> Result<Self> {
         let ((changes, wanted), (tell, told)) = (unbounded(), unbounded());
-        let work = move || talk(client, &wanted, &tell);
+        let work = move || talk(name, &wanted, &tell);
         rights::spawn_to_look("zb-top", &ROLE, work).map_err(|cause| Error::system("cannot start a thread", &cause))?;
         Ok(Self { changes, told })
     }
 
-    /// The next that it has learned, if there is any.
-    pub fn told(&self) -> Option<Told> {
-        self.told.try_recv().ok()
+    /// The next that it has learned, if there is any within `patience`.
+    pub fn told(&self, patience: Duration) -> Option<Told> {
+        self.told.recv_timeout(patience).ok()
     }
 
     /// Has a change made.
@@ -75,9 +80,8 @@ impl Asker {
 }
 
 /// Asks, until nobody listens any more.
-fn talk(client: Client, changes: &Receiver<Change>, tell: &Sender<Told>) {
-    let name = client.greeting().name.clone();
-    let mut client = Some(client);
+fn talk(mut name: Option<String>, changes: &Receiver<Change>, tell: &Sender<Told>) {
+    let (mut client, mut is_met) = (None, false);
     loop {
         let told = match client.as_mut().map(look) {
             Some(Ok(look)) => Told::Looked(Box::new(look)),
@@ -86,10 +90,22 @@ fn talk(client: Client, changes: &Receiver<Change>, tell: &Sender<Told>) {
                 client = None;
                 Told::Gone(error.what().to_owned())
             }
-            None => match Client::connect(&name) {
-                Ok(again) => {
-                    client = Some(again);
+            None => match ask::connect(name.as_deref()) {
+                Ok(found) => {
+                    let greeting = found.greeting().clone();
+                    // From now on it is this one, even if others are started.
+                    name.get_or_insert_with(|| greeting.name.clone());
+                    client = Some(found);
+                    if !std::mem::replace(&mut is_met, true) && tell.send(Told::Met(greeting)).is_err() {
+                        return;
+                    }
                     continue;
+                }
+                // One that is there, and only does not answer yet, is worth waiting for.
+                Err(error) if !is_met && error.class() != Class::Runtime => {
+                    // Fails only when nobody listens any more.
+                    let _ = tell.send(Told::Refused(error));
+                    return;
                 }
                 Err(error) => Told::Gone(error.what().to_owned()),
             },

@@ -33,7 +33,8 @@ struct Ended {
 
 /// All captures.
 pub struct Captures {
-    bridge: String,
+    /// What the user has called the bridge, if anything: a path reaches one of another user.
+    reach: Option<String>,
     running: Vec<Running>,
     finished: Vec<(PathBuf, String)>,
     tell: Sender<Ended>,
@@ -41,10 +42,10 @@ pub struct Captures {
 }
 
 impl Captures {
-    /// None yet, of this bridge.
-    pub fn new(bridge: &str) -> Self {
+    /// None yet, of the bridge called so.
+    pub fn new(reach: Option<String>) -> Self {
         let (tell, ended) = unbounded();
-        Self { bridge: bridge.to_owned(), running: Vec::new(), finished: Vec::new(), tell, ended }
+        Self { reach, running: Vec::new(), finished: Vec::new(), tell, ended }
     }
 
     /// The ports that are being captured.
@@ -52,22 +53,22 @@ impl Captures {
         self.running.iter().map(|running| running.port.as_str())
     }
 
-    /// Begins the capture of a port, or ends it. Says which, and where the file is.
-    pub fn toggle(&mut self, port: &str) -> String {
+    /// Begins the capture of a port of this bridge, or ends it. Says which, and where the file is.
+    pub fn toggle(&mut self, bridge: &str, port: &str) -> String {
         if let Some(running) = self.running.iter().find(|running| running.port == port) {
             running.stopper.stop();
             return format!("the capture of {port} ends");
         }
-        match self.begin(port) {
+        match self.begin(bridge, port) {
             Ok(path) => format!("{port} is captured into {}; c ends it", path.display()),
             Err(error) => format!("{port} cannot be captured: {}", error.what()),
         }
     }
 
-    fn begin(&mut self, port: &str) -> Result<PathBuf> {
+    fn begin(&mut self, bridge: &str, port: &str) -> Result<PathBuf> {
         // Both directions: what the port has sent, and what has left by it.
         let wish = Wish { ports: vec![port.to_owned()], copies: true, ..Wish::default() };
-        let mut capturing = Client::connect(&self.bridge)?.capture(None, wish)?;
+        let mut capturing = Client::connect(self.reach.as_deref().unwrap_or(bridge))?.capture(None, wish)?;
         let stopper = capturing.stopper()?;
         let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
         let (mut file, path) = create(&format!("zbridge-{}-{time}", plain(port)))?;

@@ -13,6 +13,8 @@ use std::time::Instant;
 const SAMPLES: usize = 120;
 /// Things that have happened and are kept.
 const EVENTS: usize = 500;
+/// The most letters of a filter.
+const FILTER: usize = 200;
 /// How many ports `PgUp` and `PgDn` go.
 const PAGE: usize = 10;
 
@@ -96,7 +98,8 @@ pub enum Over {
 
 /// See the head of the file.
 pub struct App {
-    greeting: Greeting,
+    /// The bridge's name, and its process, which is not known before it has answered.
+    bridge: (String, Option<u32>),
     last: Option<(Instant, Look)>,
     history: BTreeMap<Key, VecDeque<Sample>>,
     rows: Vec<Row>,
@@ -116,10 +119,10 @@ pub struct App {
 }
 
 impl App {
-    /// Nothing is known yet of the bridge with this greeting.
-    pub fn new(greeting: &Greeting) -> Self {
+    /// Of the bridge with this name nothing is known yet.
+    pub fn new(name: &str) -> Self {
         Self {
-            greeting: greeting.clone(),
+            bridge: (name.to_owned(), None),
             last: None,
             history: BTreeMap::new(),
             rows: Vec::new(),
@@ -134,6 +137,12 @@ impl App {
             capturing: BTreeSet::new(),
             removed: Vec::new(),
         }
+    }
+
+    /// Takes the greeting of the bridge: it is there.
+    pub fn meet(&mut self, greeting: &Greeting) {
+        self.bridge = (greeting.name.clone(), Some(greeting.pid));
+        self.gone = None;
     }
 
     /// Takes an answer of the bridge, which came at `now`; `time` is what a clock shows.
@@ -269,13 +278,28 @@ impl App {
             KeyCode::Enter => return,
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Backspace => drop(self.filter.pop()),
-            KeyCode::Char(sign) => self.filter.push(sign),
+            KeyCode::Char(sign) => self.extend_filter(std::iter::once(sign)),
             _ => {}
         }
         if code != KeyCode::Esc {
             self.over = Over::Filter;
         }
         self.arrange();
+    }
+
+    fn extend_filter(&mut self, signs: impl Iterator<Item = char>) {
+        let room = FILTER.saturating_sub(self.filter.chars().count());
+        self.filter.extend(signs.filter(|sign| !sign.is_control()).take(room));
+    }
+
+    /// Takes pasted text: it is no keys, whatever letters it has.
+    pub fn paste(&mut self, text: &str) {
+        if self.over == Over::Filter {
+            self.extend_filter(text.chars());
+            self.arrange();
+        } else {
+            self.say("pasted text is for the filter only: / begins one".to_owned());
+        }
     }
 
     /// A key after the question whether a port is to be removed.
@@ -351,10 +375,10 @@ impl App {
         self.rows.iter().position(|row| row.key() == *key)
     }
 
-    /// The bridge's name and process.
-    pub fn bridge(&self) -> (&str, u32) {
-        let pid = self.last.as_ref().map_or(self.greeting.pid, |(_, look)| look.status.pid);
-        (&self.greeting.name, pid)
+    /// The bridge's name, and its process, if it has ever answered.
+    pub fn bridge(&self) -> (&str, Option<u32>) {
+        let (name, pid) = &self.bridge;
+        (name, self.last.as_ref().map(|(_, look)| look.status.pid).or(*pid))
     }
 
     /// The newest answer.

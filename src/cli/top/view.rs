@@ -87,9 +87,9 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, palette: Palette) {
         let text = format!("{}x{} is too small: {}x{} at least (q ends)", area.width, area.height, LEAST.0, LEAST.1);
         return frame.render_widget(Paragraph::new(text), area);
     }
-    let wanted = app.rows().len() as u16 + 1;
+    let wanted = rows_of(app.rows().len().saturating_add(1));
     // Ports have the most room that leaves the rest a third.
-    let ports = wanted.clamp(4, (area.height - 2) * 2 / 3);
+    let ports = wanted.clamp(4, area.height.saturating_sub(2).saturating_mul(2) / 3);
     let [title, table, below, keys] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(ports), Constraint::Min(3), Constraint::Length(1)])
             .areas(area);
@@ -98,7 +98,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, palette: Palette) {
     let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(below);
     let programs = app.newest().map_or(0, |look| look.instances.len());
     // A program has a line, but stations have half of the room.
-    let programs = if programs == 0 { 0 } else { (programs as u16 + 1).min(left.height / 2) };
+    let programs = if programs == 0 { 0 } else { rows_of(programs.saturating_add(1)).min(left.height / 2) };
     let [stations, instances] = Layout::vertical([Constraint::Min(1), Constraint::Length(programs)]).areas(left);
     draw_stations(frame, app, palette, stations);
     draw_instances(frame, app, palette, instances);
@@ -110,8 +110,18 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, palette: Palette) {
     }
 }
 
+/// As many rows of a screen, which has no more than a `u16` counts.
+fn rows_of(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
+}
+
 fn title_line(app: &App, palette: Palette, width: u16) -> Line<'static> {
     let (name, pid) = app.bridge();
+    let Some(pid) = pid else {
+        let why = app.gone().map_or("it has not answered yet".into(), visible);
+        let said = format!("zbridge {}  WAITING for the bridge (q ends): {why}", visible(name));
+        return Line::from(Span::styled(cut(&said, width.into()), palette.warning().add_modifier(Modifier::REVERSED)));
+    };
     let mut text = format!("zbridge {}  pid {pid}", visible(name));
     if let Some(look) = app.newest() {
         let switches = &look.status.switches;
@@ -191,6 +201,7 @@ fn draw_ports(frame: &mut Frame<'_>, app: &mut App, palette: Palette, area: Rect
     lines.extend(rows.map(|(at, row)| port_line(app, row, at == place, &widths, palette)));
     if app.rows().is_empty() {
         let why = match (app.newest(), app.filter()) {
+            (None, _) if app.bridge().1.is_none() => "waiting for the bridge: its process may be stopped, or busy",
             (None, _) => "asking the bridge …",
             (Some(_), "") => "it has no ports",
             (Some(_), _) => "no port meets the filter (Esc ends it)",
@@ -390,7 +401,7 @@ fn draw_help(frame: &mut Frame<'_>, palette: Palette, area: Rect) {
     let room = usize::from(width).saturating_sub(4);
     let pairs: Vec<[String; 2]> = KEYS.iter().map(|(key, text)| [(*key).to_owned(), (*text).to_owned()]).collect();
     let text = meanings("", Some(room), &pairs);
-    let height = (text.lines().count() as u16 + 2).min(area.height);
+    let height = rows_of(text.lines().count().saturating_add(2)).min(area.height);
     let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     let lines: Vec<Line<'_>> = text.lines().map(|line| Line::from(format!(" {line}"))).collect();
     frame.render_widget(Clear, place);

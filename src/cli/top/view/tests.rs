@@ -4,7 +4,7 @@ use super::super::asker::{Change, Look};
 use super::super::model::Action;
 use super::*;
 use crate::cli::stations::{Address, Station};
-use crate::control::{Greeting, InstanceInfo, PortInfo, StatusInfo, SwitchInfo};
+use crate::control::{InstanceInfo, PortInfo, StatusInfo, SwitchInfo};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -78,7 +78,7 @@ fn look(ports: Vec<PortInfo>, stations: Vec<Station>) -> Look {
 
 /// The view after some seconds of the bench.
 fn app() -> App {
-    let mut app = App::new(&Greeting { zbridge: 1, version: "0".into(), name: "default".into(), pid: 42 });
+    let mut app = App::new("default");
     let start = Instant::now();
     for second in 1..9 {
         let mut ports = ports(second);
@@ -211,7 +211,7 @@ fn a_bridge_that_is_gone_is_said_so_until_it_is_back() {
 
 #[test]
 fn many_ports_scroll() {
-    let mut app = App::new(&Greeting { zbridge: 1, version: "0".into(), name: "default".into(), pid: 42 });
+    let mut app = App::new("default");
     let many = (0..300).map(|number| {
         let mut port = ports(1).swap_remove(0);
         port.name = format!("p{number}");
@@ -229,7 +229,7 @@ fn many_ports_scroll() {
 
 #[test]
 fn what_others_have_named_cannot_act_on_the_terminal() {
-    let mut app = App::new(&Greeting { zbridge: 1, version: "0".into(), name: "default".into(), pid: 42 });
+    let mut app = App::new("default");
     let mut port = ports(1).swap_remove(0);
     (port.name, port.peer) = ("a\u{1b}[2J".into(), "\u{202e}x".into());
     app.look(Instant::now(), "12:00:00", look(vec![port], Vec::new()));
