@@ -39,7 +39,9 @@ pub fn cannot_go_on(name: &str, error: &io::Error, several: bool, frames: u64) -
 fn hint(name: &str, is_path: bool, error: &io::Error) -> Option<String> {
     const OTHER: &str = "name a file in a folder that you may write: -w /tmp/run.pcapng";
     Some(match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room there, or capture less: --snap 96, --count N, --rotate 64MiB,5".to_owned(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room there, or capture less: --snap 96, --count N, --rotate 64MiB,5".to_owned()
+        }
         _ if !is_path => return None,
         ErrorKind::NotFound => match Path::new(name).parent().filter(|folder| !folder.as_os_str().is_empty()) {
             Some(folder) => format!("its folder is not there: mkdir -p {}", shell(&folder.display().to_string())),
