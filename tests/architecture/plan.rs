@@ -52,7 +52,7 @@ const ROOMS: &[Room] = &[
     // programs: those of a bench, in order
     Room { name: "programs", may_use: &["ground", "rights", "config", "service", "port", "engine", "launch"] },
     // doctor: what is in the way of frames, on the machine or on a bridge
-    Room { name: "doctor", may_use: &["ground", "control", "port", "launch"] },
+    Room { name: "doctor", may_use: &["ground", "rights", "config", "control", "port", "launch"] },
     // program
     Room {
         name: "cli",

@@ -122,9 +122,11 @@ impl Draft {
                         Ipv4Addr::UNSPECIFIED
                     }
                 });
-                bytes = arp_frame(to, Operation::Request, (from, sender), (Mac([0; 6]), target));
+                bytes = arp_frame(link_of(to, from), Operation::Request, (from, sender), (Mac([0; 6]), target));
             }
-            Packet::Answer { sender, mac } => bytes = arp_frame(to, Operation::Reply, (mac, sender), (to, sender)),
+            Packet::Answer { sender, mac } => {
+                bytes = arp_frame(link_of(to, from), Operation::Reply, (mac, sender), (to, sender))
+            }
             Packet::Ping { to: target, .. } => {
                 let source = own(target.is_ipv4()).ok_or_else(|| {
                     Error::usage(format!("no address of {from} is known that pings {target}"))
@@ -163,10 +165,15 @@ impl Draft {
 
 type Host = (Mac, Ipv4Addr);
 
-/// A message of ARP, from the sender's station.
-fn arp_frame(to: Mac, operation: Operation, (sender_mac, sender): Host, (target_mac, target): Host) -> Vec<u8> {
+/// The addresses at the beginning of a frame.
+fn link_of(to: Mac, from: Mac) -> Vec<u8> {
+    [to.0, from.0].concat()
+}
+
+/// A message of ARP. Its sender may be another than that of the frame, as for a proxy.
+fn arp_frame(link: Vec<u8>, operation: Operation, (sender_mac, sender): Host, (target_mac, target): Host) -> Vec<u8> {
     let message = Message { operation, sender_mac, sender, target_mac, target };
-    [&to.0[..], &sender_mac.0, &[8, 6], &message.bytes()].concat()
+    [&link[..], &[8, 6], &message.bytes()].concat()
 }
 
 enum Flag {
