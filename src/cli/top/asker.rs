@@ -1,6 +1,5 @@
 //! The thread that talks with the bridge, so that one that hangs does not hold up the keys.
 
-use super::super::ask;
 use super::super::stations::{Station, stations};
 use crate::control::{Greeting, InstanceInfo, Lifetime, StatusInfo};
 use crate::engine::control::Client;
@@ -90,7 +89,7 @@ fn talk(mut name: Option<String>, changes: &Receiver<Change>, tell: &Sender<Told
                 client = None;
                 Told::Gone(error.what().to_owned())
             }
-            None => match ask::connect(name.as_deref()) {
+            None => match name.as_deref().map_or_else(Client::connect_default, Client::connect) {
                 Ok(found) => {
                     let greeting = found.greeting().clone();
                     // From now on it is this one, even if others are started.
