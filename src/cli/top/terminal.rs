@@ -198,3 +198,50 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+    use std::process::{Command, Stdio};
+
+    /// Set in the process of the test below that panics.
+    const PANICS: &str = "ZBRIDGE_TEST_TOP_PANICS";
+
+    /// This test starts itself at a terminal, where another thread panics: the terminal is itself again before the
+    /// message of the panic is written.
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if std::env::var_os(PANICS).is_some() {
+            let screen = Screen::open(Palette::new(false)).unwrap();
+            assert!(screen.is_held());
+            let panicked = std::thread::spawn(|| panic!("on purpose")).join();
+            assert!(panicked.is_err() && !screen.is_held());
+            // No drop of the screen helps.
+            std::process::exit(7);
+        }
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).and_then(|()| unlockpt(&master)).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap();
+        let slave = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        let name = "cli::top::terminal::tests::a_panic_gives_the_terminal_back";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([name, "--exact", "--nocapture"]).env(PANICS, "1").stdin(end()).stdout(end()).stderr(end());
+        assert_eq!(command.status().unwrap().code(), Some(7));
+        let mut room = [0; 8192];
+        // It stays open: a terminal without it has no modes any more.
+        let mut master = File::from(master);
+        let count = master.read(&mut room).unwrap();
+        let written = String::from_utf8_lossy(&room[..count]).into_owned();
+        let place = |text: &str| written.find(text).unwrap_or_else(|| panic!("{text:?} is not in {written:?}"));
+        assert!(place("\x1b[?1049h") < place("\x1b[?1049l"), "{written:?}");
+        assert!(
+            place("\x1b[?2004l") < place("on purpose") && place("\x1b[?1049l") < place("on purpose"),
+            "{written:?}"
+        );
+        let modes = tcgetattr(&slave).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{modes:?}");
+    }
+}
