@@ -23,6 +23,7 @@ mod finish;
 mod flap;
 mod guard;
 mod hosts;
+mod impair;
 mod known;
 mod medium;
 mod memory;
