@@ -7,8 +7,8 @@
 //! same to the file.
 
 use super::filter::{Filter, Seen, is_port};
-use super::pcapng::LinkType;
 use super::pcapng::write::{self, Direction, Interface, Packet, Statistics};
+use super::pcapng::{LinkType, TAP_HEAD};
 use super::wish::Wish;
 use crate::counters::{DROP_REASONS, DropReason};
 use crate::error::Result;
@@ -22,8 +22,6 @@ use std::sync::Arc;
 const INTERFACES: usize = 4096;
 /// Names of hosts that it has at most.
 const NAMES: usize = 65_536;
-/// The header of IEEE 802.15.4 TAP: version 0, its length of 12, and that there is no FCS (type 0, length 1, value 0).
-const TAP_HEAD: [u8; 12] = [0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0];
 
 /// The description of a port.
 #[derive(Clone, PartialEq, Eq, Debug)]

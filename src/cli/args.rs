@@ -154,6 +154,21 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Why frames were dropped: how many by each port, when, an example, and what to do
+    Drops {
+        /// Only these ports; a listener with its clients
+        #[arg(value_name = "PORT", add = ArgValueCandidates::new(complete::ports))]
+        ports: Vec<String>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+        /// As JSON, one port a line: also those that have dropped nothing
+        #[arg(long)]
+        json: bool,
+        /// Go on, and print with the time what is dropped, until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
     /// Frames of a running bridge: as lines, as a pcapng file, or in Wireshark; no root, and no frame is slowed
     Capture(CaptureArgs),
     /// What is in the way of frames on this machine and its bridges, each with the command that mends it

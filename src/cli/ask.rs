@@ -1,10 +1,10 @@
-//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations` and `wait`, over its control socket.
+//! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations`, `drops` and `wait`, over its control socket.
 
 use super::args::PortVerb;
 use super::capture::{self, Asked};
 use super::style::width_of;
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, print, stations, table};
+use super::{Label, complain, doctor, drops, print, stations, table};
 use crate::config::text::columns;
 use crate::config::{
     PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -80,6 +80,8 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// What it has dropped, and why.
+    Drops(drops::Asked),
     /// What is in the way of frames.
     Doctor {
         /// As JSON.
@@ -166,6 +168,7 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Drops(asked) => drops::run(&asked),
             Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),
             Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),

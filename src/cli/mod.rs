@@ -10,6 +10,7 @@ mod check;
 mod complete;
 mod demo;
 mod doctor;
+mod drops;
 mod help;
 mod instance;
 mod layout;
@@ -232,6 +233,10 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
+        }
+        Some(Command::Drops { ports, to, json, watch }) => {
+            let asked = drops::Asked { ports: ports.clone(), to: to.clone(), json: *json, watch: *watch };
+            return Ok(Answer::Job(Job::Ask(Ask::Drops(asked))));
         }
         Some(Command::Doctor { json }) => return Ok(Answer::Job(Job::Ask(Ask::Doctor { json: *json }))),
         Some(Command::Capture(args)) => {

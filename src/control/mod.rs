@@ -20,11 +20,14 @@
 //! Nothing here reads or writes a descriptor: [`Lines`] cuts what has come into lines, [`Request`], [`Greeting`] and
 //! [`Reply`] turn them into values and back, each within bounds.
 
+mod drops;
 pub(crate) mod line;
 pub(crate) mod reply;
 pub(crate) mod request;
 
 pub use crate::capture::Wish;
+pub(crate) use drops::unhex;
+pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
     Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, Greeting, InstanceInfo, InstancesInfo, LeaseInfo, MediumInfo,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Stage};
 use crate::error::{Class, Error, STATUSES};
 use crate::visible::is_unseen;
 
@@ -150,6 +150,12 @@ pub struct PortInfo {
     pub copies: u64,
     /// Received frames of which at least one copy was made.
     pub forwarded: u64,
+    /// Received frames of which none was made: `rx_frames = forwarded + dropped_in`.
+    #[serde(default)]
+    pub dropped_in: u64,
+    /// Copies that ended on their way out: `copies = tx_frames + queued + dropped_out`.
+    #[serde(default)]
+    pub dropped_out: u64,
     /// Frames that were dropped, by the word of their reason; reasons that counted nothing are left out.
     #[serde(default)]
     pub drops: BTreeMap<String, u64>,
@@ -185,6 +191,8 @@ impl PortInfo {
             tx_bytes: counters.tx_bytes,
             copies: counters.copies,
             forwarded: counters.forwarded,
+            dropped_in: counters.dropped_at(Stage::Ingress),
+            dropped_out: counters.dropped_at(Stage::Egress),
             drops: counters.drops().map(|(row, frames)| (row.word.to_owned(), frames)).collect(),
             heard: Vec::new(),
             attach: None,

@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
 const COMMANDS: &[&str] =
-    &["status", "port-add", "port-del", "fdb", "stations", "wait", "capture", "instances", "radio", "set"];
+    &["status", "port-add", "port-del", "fdb", "stations", "drops", "wait", "capture", "instances", "radio", "set"];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -76,6 +76,9 @@ pub enum Command {
     },
     /// What is known of stations beyond the forwarding databases. Answered with a [`StationsInfo`](super::StationsInfo).
     Stations,
+    /// What every port made of its frames, and what is known of those that ended early. Answered with a
+    /// [`DropsInfo`](super::DropsInfo).
+    Drops,
     /// Answered with `{}` when the port is in the state, or with an error of class `unmet` when the time is over.
     Wait {
         /// The port's name. There may be none yet.
@@ -108,6 +111,7 @@ impl Command {
             Self::Status
             | Self::Fdb { .. }
             | Self::Stations
+            | Self::Drops
             | Self::Wait { .. }
             | Self::Capture { .. }
             | Self::Instances

@@ -74,6 +74,10 @@ impl Breath {
             let before = self.batch.len();
             let frames = if std::mem::take(&mut there.lone) { 1 } else { INHALE_FRAMES };
             let received = there.seat.receive(&mut self.batch, id, Budget { bytes, frames }, counters);
+            if counters.is_marked() {
+                // What never was a frame of the switch: it is counted, and only its time is known.
+                counters.settle(ports.clock.now(), 0, |_| None);
+            }
             there.lone = received == Some(Inhaled::Drained) && self.batch.len() - before <= 1;
             if let Some(rewriter) = &mut slot.rewriter {
                 self.batch.edit_from(before, |frame, offload| rewriter.inbound(frame, offload));

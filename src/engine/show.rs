@@ -28,7 +28,14 @@ pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Depart
     }
     rows.extend(shown(&|slot| !matches!(slot.origin, Origin::Client { .. })));
     let left = departed.rows().to_vec();
-    SwitchStatus { name: ports.name.clone(), condition: Condition::Runs, ports: rows, left }
+    SwitchStatus {
+        name: ports.name.clone(),
+        condition: Condition::Runs,
+        now: ports.clock.now(),
+        radio: ports.switch.is_radio(),
+        ports: rows,
+        left,
+    }
 }
 
 /// A port that is no listener.

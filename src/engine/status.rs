@@ -4,6 +4,7 @@ use crate::config::Attach;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::service::report::{Figures, Leased};
+use crate::time::Instant;
 use std::sync::Arc;
 
 /// A port as it is shown.
@@ -61,6 +62,10 @@ pub struct SwitchStatus {
     pub name: String,
     /// Whether it runs.
     pub condition: Condition,
+    /// When this was, by its clock, which its counters tell times by.
+    pub now: Instant,
+    /// Whether it is a radio medium.
+    pub radio: bool,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
     /// Removed ports, in their last state; those of one name and kind share a row, with the sum of their counters. The
@@ -70,9 +75,14 @@ pub struct SwitchStatus {
 
 impl SwitchStatus {
     /// The same when all ports are no more.
-    pub(super) fn departed(self, name: &str) -> Self {
-        let gone = self.ports.into_iter().map(|port| PortStatus { state: "left", queued: 0, attach: None, ..port });
-        let left = self.left.into_iter().chain(gone).collect();
-        Self { name: name.to_owned(), ports: Vec::new(), left, condition: self.condition }
+    pub(super) fn departed(mut self, name: &str) -> Self {
+        let gone = std::mem::take(&mut self.ports).into_iter().map(|port| PortStatus {
+            state: "left",
+            queued: 0,
+            attach: None,
+            ..port
+        });
+        let left = std::mem::take(&mut self.left).into_iter().chain(gone).collect();
+        Self { name: name.to_owned(), ports: Vec::new(), left, ..self }
     }
 }

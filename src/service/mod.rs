@@ -46,12 +46,18 @@ use crate::error::{Error, Result};
 use crate::time::Instant;
 pub use lease::{Lease, Who};
 pub use machine::{Arrived, Service, Unsent};
+pub(crate) use nat::DROPS as NAT_DROPS;
 use nat::Nat;
 pub use outside::{Datagrams, Event, FileAnswer, Found, JobDone, Outside, Refusal, Refused, SocketId, Want};
 pub use ping_host::{PingHost, PingStats};
 pub use report::{Figures, Leased, Report, Show, Shown, Standing};
 pub use station::{Ingress, Station};
 pub use usbip::UsbipPort;
+
+/// The words on a reason for which a service drops.
+pub(crate) fn lost_row(word: &str) -> Option<&'static report::LostRow> {
+    NAT_DROPS.iter().map(|(row, _)| row).find(|row| row.word == word)
+}
 
 /// Whether a port is a service.
 pub(crate) fn is_one(spec: &PortSpec) -> bool {

@@ -106,6 +106,19 @@ pub struct Figures {
     pub each: Vec<(&'static str, u64)>,
 }
 
+/// The group of figures on what a service has dropped, for reasons of its own.
+pub const LOST: &str = "lost";
+
+/// A reason for which a service drops, beyond those of a port.
+pub struct LostRow {
+    /// Its name in output and JSON.
+    pub word: &'static str,
+    /// One line on what happened.
+    pub meaning: &'static str,
+    /// One line on what to do.
+    pub advice: &'static str,
+}
+
 impl Figures {
     /// Figures of `of`, each with its name.
     pub fn new(of: &'static str, each: impl Into<Vec<(&'static str, u64)>>) -> Self {

@@ -100,7 +100,7 @@ impl Switch {
                     continue;
                 }
                 known = if ahead.follows { known } else { ahead };
-                self.note(&run);
+                self.note(batch, &run);
                 heard = heard.filter(|_| ahead.follows || ahead.speaks_on);
                 let verdict = self.decide(now, tick, frame, batch.bytes(frame), known, &mut heard);
                 let first = run.first + run.frames;
@@ -108,7 +108,7 @@ impl Switch {
                     Run { ingress: frame.ingress, verdict, first, frames: 1, bytes: frame.len() as u64, longest: None };
             }
         }
-        self.note(&run);
+        self.note(batch, &run);
         self.ahead = ahead;
     }
 
@@ -263,7 +263,7 @@ impl Switch {
 
     /// Counts frames that were decided and puts them into the plan. Always inlined, as a run may have one frame.
     #[inline(always)]
-    fn note(&mut self, run: &Run) {
+    fn note(&mut self, batch: &Batch, run: &Run) {
         let Some(port) = self.ports.get_mut(run.ingress.index()).and_then(Option::as_mut) else { return };
         let frames = u64::from(run.frames);
         if frames == 0 {
@@ -272,10 +272,8 @@ impl Switch {
         port.counters.received(frames, run.bytes);
         match run.verdict {
             Verdict::Drop(reason) => {
-                port.counters.drop(reason, frames);
-                if let Some(tape) = &mut self.tape {
-                    tape.refuse(run.first..run.first + run.frames, reason);
-                }
+                port.counters.count(reason, frames);
+                self.note_refused(batch, run, reason);
             }
             Verdict::Unicast(egress) => {
                 port.counters.forwarded += frames;
@@ -285,6 +283,17 @@ impl Switch {
                 port.counters.forwarded += frames;
                 self.plan.flood(run.first..run.first + run.frames);
             }
+        }
+    }
+
+    /// Notes a run of frames that ended on arrival.
+    #[inline(never)]
+    fn note_refused(&mut self, batch: &Batch, run: &Run, reason: DropReason) {
+        let first = batch.frames().get(run.first as usize).map(|frame| batch.bytes(frame));
+        let now = self.now;
+        self.counters_mut(run.ingress).into_iter().for_each(|counters| counters.lose(now, reason, first));
+        if let Some(tape) = &mut self.tape {
+            tape.refuse(run.first..run.first + run.frames, reason);
         }
     }
 }

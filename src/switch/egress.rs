@@ -168,12 +168,12 @@ impl Switch {
         let frames = out.len() as u64;
         port.counters.copies += frames;
         if !port.up {
-            port.counters.drop(DropReason::LinkDown, frames);
+            port.counters.count(DropReason::LinkDown, frames);
             return out.frames().for_each(|(frame, bytes)| self.note_lost(id, DropReason::LinkDown, frame, bytes));
         }
         let mut rest = out;
         if port.queue.is_empty() && !port.blocked {
-            let taken = hand_over(&mut self.tape, id, out, &mut port.counters, edges);
+            let taken = hand_over(&mut self.tape, self.now, id, out, &mut port.counters, edges);
             rest = out.skip(taken.frames);
         }
         if rest.is_empty() {
@@ -242,7 +242,9 @@ impl Switch {
         let most = longest.queue.cost().saturating_sub(cost);
         let most = most.min((most.saturating_sub(MAKE_ROOM)).max(self.memory.fair()));
         let reason = longest.drop_waiting(DropReason::QueuesFull, 0);
+        let (counters, now) = (&mut longest.counters, self.now);
         let cut = longest.queue.cut(most, &mut self.memory, |frame, bytes| {
+            counters.lose(now, reason, Some(bytes));
             if let Some(tape) = &mut self.tape {
                 tape.lose(PortId(index as u16), reason, frame, bytes);
             }
@@ -283,7 +285,7 @@ impl Switch {
     pub(super) fn drop_copy(&mut self, id: PortId, reason: DropReason, frame: &Frame, bytes: &[u8]) {
         if let Some(counters) = self.counters_mut(id) {
             counters.copies += 1;
-            counters.drop(reason, 1);
+            counters.count(reason, 1);
             self.note_lost(id, reason, frame, bytes);
         }
     }
@@ -397,7 +399,7 @@ impl Switch {
 
     /// Sends what waits for a port, which has said that it is writable.
     pub fn flush(&mut self, now: Instant, id: PortId, edges: &mut impl Transmit) -> Flush {
-        self.set_tape_time(now);
+        self.set_time(now);
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return Flush::Empty };
         port.blocked = false;
         if port.stalled && now - port.since > PAUSE {
@@ -409,7 +411,7 @@ impl Switch {
             if sent >= FLUSH_FRAMES {
                 break Flush::More;
             }
-            let taken = hand_over(&mut self.tape, id, out, &mut port.counters, edges).frames;
+            let taken = hand_over(&mut self.tape, self.now, id, out, &mut port.counters, edges).frames;
             let all = taken == out.len();
             let bytes = port.queue.advance(taken, &mut self.memory);
             port.took(taken, bytes);
@@ -443,8 +445,11 @@ impl Switch {
         if let Some(tape) = &mut self.tape {
             port.queue.frames().for_each(|(frame, bytes)| tape.lose(id, reason, frame, bytes));
         }
+        if let Some((_, oldest)) = port.queue.frames().next() {
+            port.counters.lose(self.now, reason, Some(oldest));
+        }
         let waiting = port.queue.clear(&mut self.memory);
-        port.counters.drop(reason, waiting as u64);
+        port.counters.count(reason, waiting as u64);
         port.blocked = false;
         port.stalled = false; // without a word: its peer does not read again, it is gone
         self.relax(id);

@@ -470,7 +470,7 @@ impl Switch {
         if self.hosts.own.is_empty() {
             return;
         }
-        self.set_tape_time(now);
+        self.set_time(now);
         let mut batch = self.solo.take().unwrap_or_else(|| Batch::new(PREFIX + MAX_FRAME));
         while let Some(own) = self.hosts.own.pop_front() {
             batch.clear();

@@ -192,7 +192,8 @@ impl Switch {
             counters.received(1, frame.len() as u64);
             match reason {
                 Some(reason) => {
-                    counters.drop(reason, 1);
+                    counters.count(reason, 1);
+                    counters.lose(now, reason, Some(batch.bytes(frame)));
                     if let Some(tape) = &mut self.tape {
                         tape.refuse(number as u32..number as u32 + 1, reason);
                     }

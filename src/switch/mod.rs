@@ -169,6 +169,8 @@ pub struct Switch {
     events: VecDeque<Event>,
     told_full: bool,
     turn: usize,
+    /// The time of what is being done.
+    now: Instant,
 }
 
 impl Switch {
@@ -201,6 +203,7 @@ impl Switch {
             events: VecDeque::new(),
             told_full: false,
             turn: 0,
+            now: Instant::ZERO,
         }
     }
 
@@ -232,7 +235,7 @@ impl Switch {
     /// Takes a port out, forgets its stations, and returns what it counted.
     pub fn remove_port(&mut self, now: Instant, id: PortId) -> Option<Counters> {
         self.port(id)?;
-        self.set_tape_time(now);
+        self.set_time(now);
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
         self.watch.forget_port(id);
@@ -253,7 +256,7 @@ impl Switch {
     /// queue.
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
-            self.set_tape_time(now);
+            self.set_time(now);
             self.empty_queue(id, DropReason::LinkDown);
             self.flush_port(now, id);
         }
@@ -403,6 +406,7 @@ impl Switch {
 
     /// Switches all frames of `batch` and sends them through `edges`. Frames of ports that do not exist are ignored.
     pub fn run(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
+        self.now = now;
         if self.is_radio() {
             self.radiate_batch(now, batch);
         } else {
@@ -427,7 +431,8 @@ impl Switch {
             self.run(now, &solo, &mut egress::Nobody);
         } else if let Some(counters) = self.counters_mut(ingress) {
             counters.received(1, frame.len() as u64);
-            counters.drop(DropReason::Oversize, 1);
+            counters.count(DropReason::Oversize, 1);
+            counters.lose(now, DropReason::Oversize, Some(frame));
         }
         self.solo = Some(solo);
     }

@@ -125,10 +125,12 @@ impl Port {
         }
     }
 
-    /// Counts frames that cannot be queued for it. Returns the reason counted.
+    /// Counts frames that cannot be queued for it. Returns the reason counted, for [`Switch::note_lost`].
+    ///
+    /// [`Switch::note_lost`]: super::Switch::note_lost
     pub fn drop_waiting(&mut self, reason: DropReason, frames: u64) -> DropReason {
         let reason = if self.stalled { DropReason::Stalled } else { reason };
-        self.counters.drop(reason, frames);
+        self.counters.count(reason, frames);
         reason
     }
 

@@ -1,5 +1,7 @@
 //! The tape: notes on frames during a capture, with a copy of their first bytes and their fate.
 //!
+//! Examples of dropped frames are kept without a tape, too (`counters`).
+//!
 //! Theory of operation. A switch has a tape only during captures ([`Switch::set_tape`]); otherwise a batch costs one
 //! check, and so does each list of frames handed over. A tape notes each frame on arrival, with the reason if it was
 //! dropped there; each copy that was dropped, with its reason; and on request each copy that was sent. The driver of
@@ -231,15 +233,20 @@ impl Tape {
 #[inline(always)]
 pub(super) fn hand_over(
     tape: &mut Option<Box<Tape>>,
+    now: Instant,
     id: PortId,
     out: Outgoing<'_>,
     counters: &mut Counters,
     edges: &mut impl Transmit,
 ) -> Taken {
-    match tape {
+    let taken = match tape {
         None => edges.transmit(id, out, counters),
         Some(tape) => hand_over_and_note(tape, id, out, counters, edges),
+    };
+    if counters.is_marked() {
+        counters.settle(now, taken.frames, |place| (place < out.len()).then(|| out.at(place).1));
     }
+    taken
 }
 
 #[cold]
@@ -268,8 +275,9 @@ impl Switch {
         self.tape.as_deref_mut()
     }
 
-    /// Sets the time of the next notes.
-    pub(super) fn set_tape_time(&mut self, now: Instant) {
+    /// Sets the time of what is done next.
+    pub(super) fn set_time(&mut self, now: Instant) {
+        self.now = now;
         self.tape.iter_mut().for_each(|tape| tape.set_time(now));
     }
 
@@ -283,6 +291,8 @@ impl Switch {
 
     /// Notes a copy that ended on its way out.
     pub(super) fn note_lost(&mut self, id: PortId, reason: DropReason, frame: &Frame, bytes: &[u8]) {
+        let now = self.now;
+        self.counters_mut(id).into_iter().for_each(|counters| counters.lose(now, reason, Some(bytes)));
         if let Some(tape) = &mut self.tape {
             tape.lose(id, reason, frame, bytes);
         }

@@ -16,7 +16,7 @@ const ROOMS: &[Room] = &[
     Room { name: "error", may_use: &[] },
     Room { name: "time", may_use: &[] },
     Room { name: "limits", may_use: &["time"] },
-    Room { name: "counters", may_use: &[] },
+    Room { name: "counters", may_use: &["time"] },
     Room { name: "visible", may_use: &[] },
     Room { name: "wire", may_use: &["error", "limits"] },
     Room { name: "frame", may_use: &["error", "time", "limits", "wire"] },

@@ -1,6 +1,7 @@
 //! A running bridge, looked at and changed from outside: `ls`, `status`, `port`, `fdb`, `wait`, and the socket itself.
 
 mod descriptor;
+mod drops;
 mod hostile;
 mod namespaces;
 

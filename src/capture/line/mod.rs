@@ -12,8 +12,8 @@ mod app;
 mod ip;
 mod wpan;
 
-use super::pcapng::LinkType;
 use super::pcapng::read::{Block, Interface};
+use super::pcapng::{LinkType, TAP_HEAD};
 use crate::wire::Mac;
 use std::fmt::Write as _;
 
@@ -117,6 +117,19 @@ pub fn describe(link: LinkType, bytes: &[u8], len: u32, out: &mut String) {
     if whole.is_none() {
         out.push_str(" [cut short]");
     }
+}
+
+/// The summary of a frame of a switch, Ethernet's or of a `radio` medium.
+pub fn summary(radio: bool, bytes: &[u8], len: u32) -> String {
+    let mut text = String::new();
+    match radio {
+        false => describe(LinkType::ETHERNET, bytes, len, &mut text),
+        true => {
+            let tapped = [&TAP_HEAD[..], bytes].concat();
+            describe(LinkType::IEEE802_15_4_TAP, &tapped, len.saturating_add(TAP_HEAD.len() as u32), &mut text);
+        }
+    }
+    text
 }
 
 fn raw(bytes: Bytes<'_>, out: &mut String) -> Option<()> {

@@ -54,3 +54,6 @@ const ISB_IFRECV: u16 = 4;
 const ISB_IFDROP: u16 = 5;
 const ISB_FILTERACCEPT: u16 = 6;
 const ISB_USRDELIV: u16 = 8;
+
+/// The header of IEEE 802.15.4 TAP: version 0, its length of 12, and that there is no FCS (type 0, length 1, value 0).
+pub const TAP_HEAD: [u8; 12] = [0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0];

@@ -44,6 +44,11 @@ pub const TOPICS: &[Topic] = &[
         summary: "see the frames: lines, files, Wireshark, and why one was dropped",
         text: include_str!("capture.md"),
     },
+    Topic {
+        word: "drops",
+        summary: "why a frame was lost: every reason, what it means, what to do",
+        text: include_str!("drops.md"),
+    },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
     Topic {

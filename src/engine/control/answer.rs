@@ -6,6 +6,7 @@
 use super::aside::Asker;
 use super::board::Board;
 use super::captures::Captured;
+use super::drops;
 use super::entries::{Reading, Want};
 use super::session::{Session, WAITS, Wait};
 use super::waits::States;
@@ -119,6 +120,7 @@ impl Answerer {
                 want.switch().map(|name| self.switch(name)).transpose()?;
                 Ok(Outcome::Page(want))
             }
+            Command::Drops => done(&drops::of(&self.handles)),
             Command::Stations => done(&self.stations()?),
             Command::Instances => done(&InstancesInfo { instances: self.board.instances() }),
             Command::Radio => done(&self.radio()?),

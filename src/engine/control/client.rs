@@ -4,8 +4,8 @@ use super::place::{DEFAULT_NAME, directories, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, FdbInfo, FdbPage, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL, REPLY_BYTES,
-    RadioInfo, Reply, Request, StationsInfo, StatusInfo, print,
+    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
+    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -296,6 +296,14 @@ impl Client {
     /// As [`Client::request`].
     pub fn stations(&mut self) -> Result<StationsInfo> {
         self.request(Command::Stations)
+    }
+
+    /// What its ports made of their frames, and what is known of those that ended early.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn drops(&mut self) -> Result<DropsInfo> {
+        self.request(Command::Drops)
     }
 
     /// The programs that its process runs, and their last lines.

@@ -38,6 +38,7 @@ mod captures;
 mod capturing;
 mod client;
 mod clients;
+mod drops;
 mod entries;
 mod place;
 mod server;

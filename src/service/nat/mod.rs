@@ -42,6 +42,7 @@ mod stats;
 mod tcp;
 mod wire;
 
+pub(crate) use stats::DROPS;
 pub use stats::{Flows, Stats};
 
 use super::endpoint::{DEFAULT_MTU, Endpoint, EndpointConfig};

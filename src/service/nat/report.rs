@@ -1,8 +1,8 @@
 //! The gateway's report: its flows, its counters, and the leases of its segment.
 
-use super::stats::{Flows, Stats};
+use super::stats::{DROPS, Flows, Stats};
 use super::{Instant, Nat};
-use crate::service::report::{Figures, Leased, Report, Show, Shown};
+use crate::service::report::{Figures, LOST, Leased, Report, Show, Shown};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -52,12 +52,13 @@ impl Show for Told {
                 ("forbidden", stats.forbidden),
                 ("malformed", stats.malformed),
             ];
-            Figures { of: "flows", each }
+            let lost = DROPS.iter().map(|row| (row.0.word, row.1(&stats)));
+            [Figures { of: "flows", each }, Figures { of: LOST, each: lost.collect() }]
         });
         Shown {
             standing: None,
             peer: self.counted.map(|(flows, _)| flows.to_string()),
-            figures: figures.into_iter().collect(),
+            figures: figures.into_iter().flatten().collect(),
             leases: self.leases.clone(),
         }
     }

@@ -1,5 +1,7 @@
 //! Counters of the gateway: flows begun, and packets dropped by reason.
 
+use crate::service::report::LostRow;
+
 /// Counters since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Stats {
@@ -28,6 +30,77 @@ pub struct Stats {
     /// Failures of the host: no descriptors, no buffers.
     pub host: u64,
 }
+
+/// A counter of them.
+type Count = fn(&Stats) -> u64;
+
+/// What the gateway drops, by reason: the row, and its counter.
+pub const DROPS: &[(LostRow, Count)] = &[
+    (
+        LostRow {
+            word: "malformed",
+            meaning: "packets whose lengths or checksums are wrong",
+            advice: "look at one with `zbridge capture`: the sender's stack or driver is at fault",
+        },
+        |stats| stats.malformed,
+    ),
+    (
+        LostRow {
+            word: "foreign",
+            meaning: "packets whose source is no address of the segment",
+            advice: "give the guest an address of the gateway's network, by DHCP or by hand",
+        },
+        |stats| stats.foreign,
+    ),
+    (
+        LostRow {
+            word: "ignored",
+            meaning: "packets of a protocol that is not translated, to nobody, or at the end of their hop limit",
+            advice: "TCP, UDP and pings pass; what else is to leave the segment needs `tap:` or `packet:`",
+        },
+        |stats| stats.ignored,
+    ),
+    (
+        LostRow {
+            word: "forbidden",
+            meaning: "packets to destinations that are forbidden",
+            advice: "the host itself is reached with `host-loopback=on`; isolated guests not at all",
+        },
+        |stats| stats.forbidden,
+    ),
+    (
+        LostRow {
+            word: "refused",
+            meaning: "flows that were refused, or took another's place, as there were as many as there may be",
+            advice: "a guest opens very many connections, or scans: `zbridge capture` shows which",
+        },
+        |stats| stats.flows,
+    ),
+    (
+        LostRow {
+            word: "memory",
+            meaning: "bytes of guests that found no memory; they are sent again",
+            advice: "the other ends read too slowly: nothing is lost, only late",
+        },
+        |stats| stats.memory,
+    ),
+    (
+        LostRow {
+            word: "overrun",
+            meaning: "frames for guests, and questions to the gateway's servers, of which too many waited",
+            advice: "a guest reads more slowly than it is sent to; TCP sends again",
+        },
+        |stats| stats.overrun,
+    ),
+    (
+        LostRow {
+            word: "host",
+            meaning: "failures of the host: no descriptors, no buffers",
+            advice: "raise `ulimit -n`, and look at the host's memory",
+        },
+        |stats| stats.host,
+    ),
+];
 
 /// Present flows, and their memory.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
