@@ -1,5 +1,6 @@
 //! The settings of a port that can be changed while it runs: `zbridge set PORT key=value…`.
 
+use super::bend::{self, Bend};
 use super::grammar::{Key, Keys};
 use super::kind::KeyRow;
 use super::mirror::{self, Mirror};
@@ -18,6 +19,8 @@ pub const SET_KEYS: &[KeyRow] = &[KeyRow {
 pub enum Setting {
     /// Copies that the port gets, instead of those before.
     Mirrors(Vec<Mirror>),
+    /// What a bad line does to its frames, beside what it did before.
+    Bends(Vec<Bend>),
 }
 
 /// Understands `key[=value]…`.
@@ -29,8 +32,11 @@ pub fn settings(words: &[String]) -> Result<Vec<Setting>> {
         let (key, value) = word.split_once('=').map_or((word.as_str(), None), |(key, value)| (key, Some(value)));
         Key { word: key.to_owned(), value: value.map(str::to_owned), at: 0 }
     });
-    let mut keys = Keys::new("set", list.collect(), &[SET_KEYS])?;
-    let found: Vec<Setting> = mirror::take(&mut keys)?.map(Setting::Mirrors).into_iter().collect();
+    let (bends, plain) = bend::apart(list.collect())?;
+    let mut keys = Keys::new("set", plain, &[SET_KEYS])?;
+    let mirrors = mirror::take(&mut keys)?.map(Setting::Mirrors);
+    let bends = Some(bends).filter(|bends| !bends.is_empty()).map(Setting::Bends);
+    let found: Vec<Setting> = mirrors.into_iter().chain(bends).collect();
     keys.finish()?;
     if found.is_empty() {
         let known: Vec<String> = SET_KEYS.iter().map(|row| row.form()).collect();

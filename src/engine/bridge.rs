@@ -61,6 +61,7 @@ impl Bridge {
                 fdb_port_limit: switch.fdb_port_limit,
                 queue_limit: switch.queue_limit.unwrap_or_else(|| memory::share(QUEUE_LIMIT)),
                 seed: random_seed(),
+                fate_seed: switch.seed,
                 radio: config.radio_of(&switch)?,
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings, &bridge.parts)?;

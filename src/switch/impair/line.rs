@@ -8,7 +8,7 @@
 use super::dice::Dice;
 use super::held::Held;
 use super::loss::Losses;
-use super::{Impairment, Rate, Slot};
+use super::{Impairment, Slot};
 use crate::frame::PortId;
 use crate::switch::memory::Memory;
 use crate::time::{Duration, Instant};
@@ -96,10 +96,10 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line of a direction, whose name is `PORT.tx` or `PORT.rx`.
-    pub fn new(seed: u64, name: &str, settings: Impairment) -> Self {
+    /// The line of a direction, whose name is `PORT.tx` or `PORT.rx`. So many frames `came` before there was a line.
+    pub fn new(seed: u64, name: &str, came: u64, settings: Impairment) -> Self {
         Self {
-            number: 0,
+            number: came,
             concerned: 0,
             duplicate: Dice::new(seed, &format!("{name}.duplicate")),
             draws: Draws::new(seed, name),
@@ -107,7 +107,7 @@ impl Line {
             since_overtaking: 0,
             held: Held::default(),
             tail: Instant::ZERO,
-            tokens: (settings.rate.map_or(0, |rate| rate.burst), Instant::ZERO),
+            tokens: (settings.burst, Instant::ZERO),
             turns: Turns::new(Dice::new(seed, &format!("{name}.slot"))),
             settings,
         }
@@ -126,11 +126,6 @@ impl Line {
     /// Frames that are held.
     pub fn held(&self) -> usize {
         self.held.len()
-    }
-
-    /// The number of the last frame that came, from 1 on.
-    pub fn number(&self) -> u64 {
-        self.number
     }
 
     /// Decides what becomes of the next frame.
@@ -196,15 +191,15 @@ impl Line {
         // As netem: what it waits for those before it is part of its delay.
         let start = self.tail.max(now);
         let delay = delay.saturating_sub(start - now);
-        start + delay + self.takes(&rate, start, len)
+        start + delay + self.takes(rate, start, len)
     }
 
     /// How long the line is taken by a frame that begins at `start`.
-    fn takes(&mut self, rate: &Rate, start: Instant, len: usize) -> Duration {
+    fn takes(&mut self, rate: NonZeroU64, start: Instant, len: usize) -> Duration {
         let (tokens, at) = self.tokens;
-        let bits = u128::from(rate.bits.get());
+        let bits = u128::from(rate.get());
         let earned = (start - at).as_nanos() * bits / 8 / 1_000_000_000;
-        let tokens = tokens.saturating_add(u64::try_from(earned).unwrap_or(u64::MAX)).min(rate.burst);
+        let tokens = tokens.saturating_add(u64::try_from(earned).unwrap_or(u64::MAX)).min(self.settings.burst);
         let owed = (len as u64).saturating_sub(tokens);
         let nanos = u128::from(owed) * 8 * 1_000_000_000 / bits;
         let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));

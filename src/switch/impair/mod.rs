@@ -16,7 +16,8 @@ mod held;
 mod line;
 mod loss;
 
-pub use dice::{Chance, Share, mix};
+pub(super) use dice::mix;
+pub use dice::{Chance, Share};
 pub use distribution::Distribution;
 pub use line::{Fate, Line, Verdict, flip_bit};
 pub use loss::Loss;
@@ -81,8 +82,10 @@ pub struct Impairment {
     pub reorder: Chance,
     /// How many are held between two that may overtake; 0 and 1: any may.
     pub gap: u32,
-    /// The rate at which frames leave.
-    pub rate: Option<Rate>,
+    /// Bits of frames, from the destination address on, that leave in a second.
+    pub rate: Option<NonZeroU64>,
+    /// Bytes that leave at once after a rest, whatever the rate.
+    pub burst: u64,
     /// Frames that may be held.
     pub limit: usize,
     /// Bytes that may be held.
@@ -107,6 +110,7 @@ impl Default for Impairment {
             reorder: Chance::default(),
             gap: 0,
             rate: None,
+            burst: 0,
             limit: LIMIT_FRAMES,
             limit_bytes: None,
             slot: None,
@@ -128,15 +132,6 @@ impl Impairment {
     fn holds(&self) -> bool {
         !self.delay.is_zero() || !self.jitter.is_zero() || self.rate.is_some() || self.slot.is_some()
     }
-}
-
-/// A rate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rate {
-    /// Bits of frames, from the destination address on, in a second.
-    pub bits: NonZeroU64,
-    /// Bytes that leave at once after a rest.
-    pub burst: u64,
 }
 
 /// Frames leave together, as by a medium with turns: the next opens `from` to `to` after the last began.

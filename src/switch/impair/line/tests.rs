@@ -23,7 +23,7 @@ impl Bench {
     fn seeded(seed: u64, set: impl FnOnce(&mut Impairment)) -> Self {
         let mut settings = Impairment::default();
         set(&mut settings);
-        let line = Line::new(seed, "a.tx", settings);
+        let line = Line::new(seed, "a.tx", 0, settings);
         Self { line, memory: Memory::new(64 << 20), now: Instant::ZERO, out: Vec::new(), lost: 0, full: 0 }
     }
 
@@ -115,7 +115,7 @@ fn jitter_lets_frames_overtake_and_a_rate_does_not() {
     assert_eq!(sorted, (0..10_000).collect::<Vec<_>>());
     let mut bench = Bench::new(|it| {
         jittered(it);
-        it.rate = NonZeroU64::new(8_000_000_000).map(|bits| Rate { bits, burst: 0 });
+        it.rate = NonZeroU64::new(8_000_000_000);
     });
     bench.numbered(10_000, MS, 60);
     assert_eq!(bench.numbers(), (0..10_000).collect::<Vec<_>>(), "netem's order with a rate");
@@ -123,15 +123,14 @@ fn jitter_lets_frames_overtake_and_a_rate_does_not() {
 
 #[test]
 fn a_rate_is_kept_within_a_thousandth_and_a_burst_leaves_at_once() {
-    let rate = |bits, burst| NonZeroU64::new(bits).map(|bits| Rate { bits, burst });
     for (bits, len) in [(250_000, 60), (10_000_000, 1514), (1_000_000_000, 64)] {
-        let mut bench = Bench::new(|it| (it.rate, it.limit) = (rate(bits, 0), usize::MAX));
+        let mut bench = Bench::new(|it| (it.rate, it.limit) = (NonZeroU64::new(bits), usize::MAX));
         bench.numbered(2000, Duration::ZERO, len);
         let last = bench.out.last().unwrap().0.as_nanos() as f64 / 1e9;
         let wanted = (2000 * len * 8) as f64 / bits as f64;
         assert!((last / wanted - 1.0).abs() < 0.002, "{bits}: {last} s, not {wanted}");
     }
-    let mut bench = Bench::new(|it| it.rate = rate(8_000, 6_000));
+    let mut bench = Bench::new(|it| (it.rate, it.burst) = (NonZeroU64::new(8_000), 6_000));
     for _ in 0..2 {
         let before = bench.out.len();
         let start = bench.now;
