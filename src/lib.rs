@@ -56,7 +56,7 @@
 //! | programs | [`programs`] | the programs of a bench, be it one alone: in which order they start and stop, what they have before them, which bridge they join |
 //! | instances | [`launch`] | what zbridge starts: programs in namespaces of their own, and their network |
 //! | engine | [`engine`] | when: the poll loop, ready lists, timers, threads; no protocol |
-//! | edges | [`port`], [`backend`] | descriptors and system calls: of ports, one file a kind, and with their sockets of services; not the switch |
+//! | edges | [`port`], [`backend`], [`http`] | descriptors and system calls: of ports, one file a kind, and with their sockets of services; not the switch |
 //! | services | [`service`], [`usbip`], [`usb`] | protocols above Ethernet and devices, sans-I/O; neither switch nor descriptor. [`service`] has a plan of its own |
 //! | rights | [`rights`] | what each thread gives up, and who does what still needs a right; no port |
 //! | words | [`config`], [`control`], [`capture`] | what a person or a program may ask for: the one table of port kinds, the grammar, the file, the control socket's lines |
@@ -91,6 +91,7 @@ mod doctor;
 pub mod engine;
 pub mod error;
 pub mod frame;
+mod http;
 #[doc(hidden)]
 pub mod internals;
 mod launch;

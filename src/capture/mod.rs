@@ -6,7 +6,9 @@ pub mod filter;
 pub mod line;
 pub mod pcapng;
 mod record;
+mod sight;
 mod wish;
 
 pub use record::{Counted, Piece, PortNews, Recorder};
+pub use sight::{Part, Sight, Sights};
 pub use wish::{SNAP_RANGE, Wish};

@@ -9,6 +9,7 @@
 use super::filter::{Filter, Seen, is_port};
 use super::pcapng::write::{self, Direction, Interface, Packet, Statistics};
 use super::pcapng::{LinkType, TAP_HEAD};
+use super::sight::{Part, Sight};
 use super::wish::Wish;
 use crate::counters::{DROP_REASONS, DropReason};
 use crate::error::Result;
@@ -34,6 +35,8 @@ pub struct PortNews {
     pub description: String,
     /// The link type of its frames.
     pub link: LinkType,
+    /// Bits per second, where that is known.
+    pub speed: Option<u64>,
 }
 
 /// A piece that a switch hands over.
@@ -47,6 +50,8 @@ pub struct Piece {
     pub notes: Notes,
     /// Descriptions of ports, each before the note at this index.
     pub news: Vec<(usize, PortId, Arc<PortNews>)>,
+    /// What services on ports have seen, with the time in nanoseconds since 1970.
+    pub sights: Vec<(PortId, u64, Sight)>,
     /// The names of hosts.
     pub names: Vec<(IpAddr, String)>,
 }
@@ -159,7 +164,51 @@ impl Recorder {
         for (_, id, its) in news {
             self.meet(piece.switch, *id, its, out, ends);
         }
+        for (id, at, sight) in &piece.sights {
+            self.see((piece.switch, *id), *at, sight, out, ends);
+        }
         self.miss(piece.notes.missed);
+    }
+
+    /// What a service has seen, which has an interface of its own.
+    fn see(&mut self, place: (u16, PortId), at: u64, sight: &Sight, out: &mut Vec<u8>, ends: &mut Vec<usize>) {
+        let Some(port) = self.ports.get(&place).filter(|port| port.meant && !self.wish.drops) else { return };
+        let Part { name, description, link, speed } = &*sight.part;
+        let part = PortNews {
+            switch: port.news.switch.clone(),
+            name: format!("{}#{name}", port.news.name),
+            description: description.clone(),
+            link: *link,
+            speed: *speed,
+        };
+        let interface = self.interface(&part, part.link, out, ends);
+        if sight.bytes.is_empty() {
+            return;
+        }
+        let kept = self.wish.snap.and_then(|snap| sight.bytes.get(..snap as usize)).unwrap_or(&sight.bytes);
+        let Sight { incoming, len, .. } = *sight;
+        let seen = Seen { port: &part.name, incoming, reason: None, bytes: kept, len, ethernet: false };
+        if !self.passes(&seen, interface) {
+            return;
+        }
+        let lost = std::mem::take(&mut self.lost);
+        let direction = if incoming { Direction::In } else { Direction::Out };
+        let (head, bytes, from) = (&[][..], kept, out.len());
+        write::packet(out, &Packet { interface, at, head, bytes, len, direction, comment: None, id: 0, lost });
+        if sight.part.link == LinkType::USB {
+            usb_time(out.get_mut(from..).unwrap_or_default(), kept.len(), at);
+        }
+        ends.push(out.len());
+    }
+
+    /// Counts what was seen at an interface, and whether it passes the filter.
+    fn passes(&mut self, seen: &Seen<'_>, interface: u32) -> bool {
+        let passes = self.filter.as_ref().is_none_or(|filter| filter.takes(seen));
+        if let Some(known) = self.interfaces.get_mut(interface as usize) {
+            known.counted.seen += 1;
+            known.counted.passed += u64::from(passes);
+        }
+        passes
     }
 
     /// Adds names that are not known.
@@ -199,7 +248,10 @@ impl Recorder {
         let description = format!("{}{on}", news.description);
         let snap = self.wish.snap.unwrap_or(0);
         let from = out.len();
-        write::interface(out, &Interface { link, snap, name: &news.name, description: &description, speed: None });
+        write::interface(
+            out,
+            &Interface { link, snap, name: &news.name, description: &description, speed: news.speed },
+        );
         self.header.extend_from_slice(out.get(from..).unwrap_or_default());
         ends.push(out.len());
         let (switch, name) = (news.switch.clone(), news.name.clone());
@@ -226,12 +278,7 @@ impl Recorder {
         let incoming = note.noted.is_in();
         let ethernet = news.link != LinkType::IEEE802_15_4_TAP;
         let seen = Seen { port: &news.name, incoming, reason, bytes, len: note.len, ethernet };
-        let passes = self.filter.as_ref().is_none_or(|filter| filter.takes(&seen));
-        if let Some(known) = self.interfaces.get_mut(interface as usize) {
-            known.counted.seen += 1;
-            known.counted.passed += u64::from(passes);
-        }
-        if !passes {
+        if !self.passes(&seen, interface) {
             return;
         }
         let comment = reason.and_then(|reason: DropReason| self.comments.get(reason as usize));
@@ -260,6 +307,7 @@ impl Recorder {
                 name,
                 description: "no port was there".to_owned(),
                 link: LinkType::ETHERNET,
+                speed: None,
             };
             self.interface(&none, none.link, out, &mut Vec::new());
         }
@@ -276,6 +324,21 @@ impl Recorder {
             };
             write::statistics(out, &counted);
         }
+    }
+}
+
+/// Puts the time into the header of usbmon, which a packet's block has behind its own 28 bytes: seconds at 16 of it, and
+/// microseconds at 24.
+fn usb_time(block: &mut [u8], kept: usize, at: u64) {
+    const HEADER: usize = 28;
+    if kept < 28 {
+        return;
+    }
+    let (seconds, micros) = (at / 1_000_000_000, (at % 1_000_000_000 / 1000) as u32);
+    if let Some(place) = block.get_mut(HEADER + 16..HEADER + 28) {
+        let (whole, rest) = place.split_at_mut(8);
+        whole.copy_from_slice(&seconds.to_le_bytes());
+        rest.copy_from_slice(&micros.to_le_bytes());
     }
 }
 
@@ -308,7 +371,7 @@ mod tests {
     use crate::time::Instant;
 
     fn news(name: &str, link: LinkType) -> Arc<PortNews> {
-        Arc::new(PortNews { switch: "lab".into(), name: name.into(), description: "unix".into(), link })
+        Arc::new(PortNews { switch: "lab".into(), name: name.into(), description: "unix".into(), link, speed: None })
     }
 
     fn piece(notes: &[(u16, Noted, &[u8])], news: Vec<(usize, PortId, Arc<PortNews>)>) -> Piece {

@@ -10,8 +10,10 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
+use super::graph::GraphArgs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
+use super::view::ViewArgs;
 use super::{complete, help};
 use crate::config::{DEFAULT_HOST, HostAddr, value};
 use crate::wire::Rule;
@@ -154,6 +156,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// A picture of a running bridge: its switches, ports, programs, stations, rates and drops, or of a file's bench
+    Graph(GraphArgs),
+    /// The same picture live in a browser of this machine: rates, drops, the frames of a port, programs and events
+    View(ViewArgs),
     /// Why frames were dropped: how many by each port, when, an example, and what to do
     Drops {
         /// Only these ports; a listener with its clients

@@ -2,7 +2,9 @@
 
 use super::args::PortVerb;
 use super::capture::{self, Asked};
+use super::graph::{self, GraphArgs};
 use super::style::width_of;
+use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
 use super::{Label, complain, doctor, drops, print, stations, table};
 use crate::config::text::columns;
@@ -80,6 +82,10 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// A picture of it.
+    Graph(GraphArgs),
+    /// The same in a browser.
+    View(ViewArgs),
     /// What it has dropped, and why.
     Drops(drops::Asked),
     /// What is in the way of frames.
@@ -168,6 +174,8 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::View(args) => view::run(&args),
+            Self::Graph(args) => graph::run(&args),
             Self::Drops(asked) => drops::run(&asked),
             Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),

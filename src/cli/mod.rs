@@ -11,6 +11,7 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod graph;
 mod help;
 mod instance;
 mod layout;
@@ -28,6 +29,7 @@ mod style;
 mod table;
 mod topics;
 mod up;
+mod view;
 mod watch;
 
 use std::ffi::OsString;
@@ -234,6 +236,8 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
         }
+        Some(Command::View(args)) => return Ok(Answer::Job(Job::Ask(Ask::View(args.clone())))),
+        Some(Command::Graph(args)) => return Ok(Answer::Job(Job::Ask(Ask::Graph(args.clone())))),
         Some(Command::Drops { ports, to, json, watch }) => {
             let asked = drops::Asked { ports: ports.clone(), to: to.clone(), json: *json, watch: *watch };
             return Ok(Answer::Job(Job::Ask(Ask::Drops(asked))));

@@ -12,26 +12,26 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A station.
 #[derive(Serialize, PartialEq, Eq, Debug)]
 pub struct Station {
-    switch: String,
-    mac: String,
-    port: String,
+    pub(super) switch: String,
+    pub(super) mac: String,
+    pub(super) port: String,
     /// Seconds since it was heard last; `null` if its place is static.
     age: Option<u64>,
-    addresses: Vec<Address>,
+    pub(super) addresses: Vec<Address>,
     /// Two stations have its MAC address: it is heard on two ports by turns.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    flapping: bool,
+    pub(super) flapping: bool,
 }
 
 /// An IP address of a station.
 #[derive(Serialize, PartialEq, Eq, Debug)]
-struct Address {
-    addr: String,
+pub(super) struct Address {
+    pub(super) addr: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// Two stations have it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    shared: bool,
+    pub(super) shared: bool,
 }
 
 /// Puts the answers together: a station for each MAC address that was learned, or has said it has an address.

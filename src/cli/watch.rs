@@ -73,6 +73,23 @@ impl Watch {
         self.written(rows)
     }
 
+    /// What has come, gone or changed its state, in words; who only counts is not told.
+    pub fn comings(&mut self, now: Instant, status: &StatusInfo) -> Vec<String> {
+        let mut said: Vec<String> =
+            self.departures("", status).iter().map(|line| told_of(&line.port, "gone")).collect();
+        for port in ports(status) {
+            let known = self.told.iter_mut().find(|told| is_same(&told.port, port));
+            let is_new = known.as_ref().is_none_or(|told| told.port.state != port.state || told.port.peer != port.peer);
+            said.extend(is_new.then(|| told_of(port, &port.state)));
+            let told = Told { port: port.clone(), at: now };
+            match known {
+                Some(known) => *known = told,
+                None => self.told.push(told),
+            }
+        }
+        said
+    }
+
     /// The rows of ports that are gone.
     fn departures(&mut self, time: &str, status: &StatusInfo) -> Vec<Line> {
         let mut gone = Vec::new();
@@ -126,6 +143,11 @@ impl Told {
 
 fn ports(status: &StatusInfo) -> impl Iterator<Item = &PortInfo> {
     status.switches.iter().flat_map(|switch| &switch.ports)
+}
+
+fn told_of(port: &PortInfo, state: &str) -> String {
+    let peer = peer(port);
+    format!("{} is {state}{}", port.name, if peer == "-" { String::new() } else { format!(": {peer}") })
 }
 
 fn is_same(one: &PortInfo, other: &PortInfo) -> bool {

@@ -9,6 +9,7 @@ use super::rewrite::Scratch;
 use super::slot::{Attached, PortSlot};
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Outgoing, PortId};
+use crate::port::channel::Channel;
 use crate::port::{Edge, Gone};
 use crate::switch::{Taken, Transmit};
 use crate::time::Duration;
@@ -53,6 +54,14 @@ impl Edges {
             found: Found::default(),
             pulse,
         }
+    }
+
+    /// The ports inside the process.
+    pub fn channels(&self) -> impl Iterator<Item = (PortId, &Channel)> {
+        self.channels.iter().filter_map(|&id| match self.edge(id)? {
+            Edge::Channel(channel) => Some((id, channel)),
+            _ => None,
+        })
     }
 
     /// Puts a port in its place, which is free.

@@ -238,7 +238,13 @@ impl Ports {
             Some(kind) if kind.tells_mtu() => LinkType::RAW,
             _ => LinkType::ETHERNET,
         };
-        PortNews { switch: self.name.as_str().into(), name: name.to_owned(), description, link }
+        PortNews {
+            switch: self.name.as_str().into(),
+            name: name.to_owned(),
+            description,
+            link,
+            speed: kind.and_then(PortKind::speed),
+        }
     }
 
     /// Starts a capture.
@@ -246,6 +252,13 @@ impl Ports {
         let names = self.host_names();
         let slots = self.edges.ids().filter_map(|id| Some((id, self.edges.slot(id)?)));
         self.tap.add(&mut self.switch, inlet, slots, names);
+        self.watch_services();
+    }
+
+    /// Tells services whether they are captured.
+    fn watch_services(&self) {
+        let snap = self.tap.snap();
+        self.edges.channels().for_each(|(_, channel)| channel.watch(snap));
     }
 
     /// Captures into a file as long as there is a port of this name or, with an empty name, as long as the switch runs.
@@ -266,7 +279,16 @@ impl Ports {
     /// Ends the capture with this number.
     pub fn end_capture(&mut self, number: u64) {
         let names = self.host_names();
+        self.take_sights();
         self.tap.remove(&mut self.switch, number, names);
+        self.watch_services();
+    }
+
+    /// Takes what services have seen for captures.
+    fn take_sights(&mut self) {
+        for (id, channel) in self.edges.channels() {
+            channel.take_seen().into_iter().for_each(|seen| self.tap.see(id, seen));
+        }
     }
 
     /// Ends all captures, which get the notes so far.
@@ -278,20 +300,31 @@ impl Ports {
     /// Hands over what was noted for captures.
     pub fn hand_over_notes(&mut self) {
         if self.tap.is_on() {
+            self.take_sights();
             self.tap.hand_over(self.clock.now(), &mut self.switch);
         }
     }
 
-    /// The names of hosts: of ports that are a host, and of the holders of leases.
+    /// The names of hosts: of ports that are a host, of programs, and of the holders of leases.
     fn host_names(&self) -> Vec<(IpAddr, String)> {
         let mut names = Vec::new();
         for slot in self.edges.slots() {
-            let own = slot.origin.spec().map(|spec| spec.kind.hosts()).unwrap_or_default();
-            names.extend(own.into_iter().map(|addr| (addr, slot.name.clone())));
+            let own = slot.origin.spec().map(|spec| spec.kind.own_addresses()).unwrap_or_default();
+            let own = own.into_iter().filter_map(|address| match address {
+                Address::Ip(addr) => Some(addr),
+                Address::Mac(_) => None,
+            });
+            names.extend(own.map(|addr| (addr, slot.name.clone())));
             let shown = slot.edge().and_then(Edge::shown).unwrap_or_default();
             let leases = shown.leases.iter().filter_map(|lease| Some((lease.addr.into(), lease.name.clone()?)));
             names.extend(leases);
         }
+        // What a program says that it has.
+        let known = self.switch.known(self.clock.now());
+        names.extend(known.filter_map(|known| {
+            let slot = self.edges.slot(known.port)?;
+            matches!(slot.origin, Origin::Given(_) | Origin::Apart(_)).then(|| (known.addr, slot.name.clone()))
+        }));
         names
     }
 
@@ -307,6 +340,7 @@ impl Ports {
         let Some(edge) = self.edges.edge(id) else { return };
         if let Edge::Channel(channel) = edge {
             channel.show_isolated(self.isolated.clone());
+            channel.watch(self.tap.snap());
         }
         if edge.tells_its_link()
             && let Err(error) = self.watch.hear_of_links()
@@ -444,6 +478,10 @@ impl Ports {
 
     /// Takes a port out of the switch. Gives its slot, and what it had counted.
     pub fn remove(&mut self, id: PortId) -> Option<(PortSlot, Option<Counters>)> {
+        if self.tap.is_on() {
+            // What its hosts have said of themselves is forgotten with it.
+            self.tap.name(self.host_names());
+        }
         let counters = self.switch.remove_port(self.clock.now(), id);
         let slot = self.edges.take(id)?;
         self.edges.tell_departure(id);

@@ -8,6 +8,7 @@
 use super::fault::strike;
 use super::thread::{LINGER, Thread};
 use crate::backend::Backend;
+use crate::capture::Sights;
 use crate::error::Result;
 use crate::frame::{Batch, Outgoing};
 use crate::limits::{MAX_FRAME, PREFIX};
@@ -45,9 +46,9 @@ pub(super) fn run<S: Service + ?Sized>(
     clock: &Clock,
     thread: Option<&Thread>,
 ) {
-    let mut spare = None;
+    let mut kept = Kept::default();
     // The loop ends when the port is removed.
-    while let Ok(patience) = turn(link, service, backend, clock, &mut spare, thread) {
+    while let Ok(patience) = turn(link, service, backend, clock, &mut kept, thread) {
         thread.into_iter().for_each(|thread| thread.pulse.end());
         let waited = backend.wait(patience);
         thread.into_iter().for_each(|thread| thread.pulse.begin());
@@ -61,13 +62,22 @@ pub(super) fn run<S: Service + ?Sized>(
     linger(service, backend, clock);
 }
 
-/// One turn. Returns the time until the next timer. `spare` is an empty batch for reuse.
+/// What is kept from one turn to the next.
+#[derive(Default)]
+struct Kept {
+    /// An empty batch for reuse.
+    spare: Option<Batch>,
+    /// What captures want of the service, as it was told.
+    watched: Option<u32>,
+}
+
+/// One turn. Returns the time until the next timer.
 fn turn<S: Service + ?Sized>(
     link: &ServiceEnd,
     service: &mut S,
     backend: &mut Backend,
     clock: &Clock,
-    spare: &mut Option<Batch>,
+    Kept { spare, watched }: &mut Kept,
     thread: Option<&Thread>,
 ) -> Result<Option<Duration>, Closed> {
     handle_events(service, backend, clock.now());
@@ -87,6 +97,7 @@ fn turn<S: Service + ?Sized>(
         service.handle_departures(now, &departures);
     }
     service.handle_timeout(now, backend);
+    show_captures(link, service, clock, watched);
     let mut out = spare.take().unwrap_or_else(|| link.spare(MESSAGE_BYTES));
     let busy = service.poll_transmit(now, backend, &mut out);
     if out.is_empty() {
@@ -97,11 +108,30 @@ fn turn<S: Service + ?Sized>(
     if let Some(report) = service.poll_report(now, SystemTime::now) {
         link.tell(report);
     }
-    if busy || !link.fall_asleep() {
+    if busy || !link.fall_asleep() || link.watched() != *watched {
         return Ok(Some(Duration::ZERO));
     }
     // Sending may have taken time, so read the clock again.
     Ok(service.poll_timeout().map(|at| at - clock.now()))
+}
+
+/// Tells the service whether it is captured, and hands over what it has seen.
+fn show_captures<S: Service + ?Sized>(link: &ServiceEnd, service: &mut S, clock: &Clock, watched: &mut Option<u32>) {
+    let wanted = link.watched();
+    if wanted != *watched {
+        *watched = wanted;
+        service.watch(clock.now(), wanted);
+    }
+    if wanted.is_none() {
+        return;
+    }
+    let mut sights = Sights::default();
+    service.poll_sights(&mut sights);
+    if !sights.is_empty() {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        link.show(&mut sights, wall.saturating_sub(clock.now().as_nanos()));
+    }
 }
 
 fn handle_events<S: Service + ?Sized>(service: &mut S, backend: &mut Backend, now: Instant) {

@@ -6,8 +6,9 @@
 //! that finds no room is counted as missed, by that capture alone. Port names travel in order among the notes.
 
 use super::slot::PortSlot;
-use crate::capture::{Piece, PortNews};
+use crate::capture::{Piece, PortNews, Sight};
 use crate::frame::PortId;
+use crate::port::channel::Seen;
 use crate::switch::{Notes, Switch, Tape, Wanted};
 use crate::time::{Duration, Instant};
 use crossbeam_channel::Sender;
@@ -67,14 +68,14 @@ impl Inlet {
         if waits == 0 || waits + cost(piece) <= WAITING {
             return self.send(piece.clone());
         }
-        let frames = piece.notes.notes.len() as u64 + piece.notes.missed;
+        let frames = (piece.notes.notes.len() + piece.sights.len()) as u64 + piece.notes.missed;
         self.shared.missed.fetch_add(frames, Ordering::Relaxed);
         if piece.news.is_empty() && piece.names.is_empty() {
             return true;
         }
         let Piece { switch, epoch, .. } = **piece;
-        let bare =
-            Piece { switch, epoch, notes: Notes::default(), news: piece.news.clone(), names: piece.names.clone() };
+        let (news, names) = (piece.news.clone(), piece.names.clone());
+        let bare = Piece { switch, epoch, news, names, ..Piece::default() };
         waits + cost(&bare) <= 2 * WAITING && self.send(Arc::new(bare))
     }
 
@@ -115,7 +116,8 @@ impl Drop for Inlet {
 /// The cost of a piece while it waits.
 pub(super) fn cost(piece: &Piece) -> usize {
     let words = piece.news.len() + piece.names.len();
-    piece.notes.bytes.len() + NOTE_COST * (1 + piece.notes.notes.len()) + NEWS_COST * words
+    let sights: usize = piece.sights.iter().map(|(.., sight)| NOTE_COST + sight.bytes.len()).sum();
+    piece.notes.bytes.len() + NOTE_COST * (1 + piece.notes.notes.len()) + NEWS_COST * words + sights
 }
 
 /// See the head of the file.
@@ -126,6 +128,12 @@ pub(super) struct Tap {
     epoch: u64,
     captures: Vec<Inlet>,
     news: Vec<(usize, PortId, Arc<PortNews>)>,
+    /// What services have seen, by time since 1970.
+    sights: Vec<(PortId, u64, Sight)>,
+    /// Of that what found no room.
+    unseen: u64,
+    /// Names of hosts that may soon be known no more.
+    names: Vec<(IpAddr, String)>,
     /// When the notes are handed over.
     due: Option<Instant>,
 }
@@ -135,7 +143,16 @@ impl Tap {
     pub fn new(now: Instant) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let epoch = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).saturating_sub(now.as_nanos());
-        Self { number: 0, epoch, captures: Vec::new(), news: Vec::new(), due: None }
+        Self {
+            number: 0,
+            epoch,
+            captures: Vec::new(),
+            news: Vec::new(),
+            sights: Vec::new(),
+            unseen: 0,
+            names: Vec::new(),
+            due: None,
+        }
     }
 
     /// When [`Tap::hand_over`] has something to do.
@@ -148,6 +165,29 @@ impl Tap {
         !self.captures.is_empty()
     }
 
+    /// Bytes that captures keep of each thing that services see; 0: none wants any.
+    pub fn snap(&self) -> u32 {
+        let wanted = self.captures.iter().map(|inlet| inlet.wanted).filter(|wanted| wanted.arrivals);
+        wanted.map(|wanted| wanted.snap).max().unwrap_or(0)
+    }
+
+    /// A service on the port `id` has seen this.
+    pub fn see(&mut self, id: PortId, Seen { sights, epoch }: Seen) {
+        self.unseen += sights.missed;
+        let at = |sight: &Sight| epoch.saturating_add(sight.at.as_nanos());
+        self.sights.extend(sights.list.into_iter().map(|sight| (id, at(&sight), sight)));
+    }
+
+    /// Hosts are called so.
+    pub fn name(&mut self, names: Vec<(IpAddr, String)>) {
+        self.names = names;
+    }
+
+    /// Whether nothing waits to be handed over.
+    fn is_idle(&self, notes: &Notes) -> bool {
+        notes.is_empty() && self.news.is_empty() && self.sights.is_empty() && self.names.is_empty() && self.unseen == 0
+    }
+
     /// Adds a capture.
     pub fn add<'a>(
         &mut self,
@@ -158,7 +198,7 @@ impl Tap {
     ) {
         self.hand_over_now(switch);
         let news = slots.map(|(id, slot)| (0, id, slot.news.clone())).collect();
-        let first = Piece { switch: self.number, epoch: self.epoch, notes: Notes::default(), news, names };
+        let first = Piece { switch: self.number, epoch: self.epoch, news, names, ..Piece::default() };
         inlet.offer(&Arc::new(first));
         self.captures.push(inlet);
         self.want(switch);
@@ -202,10 +242,13 @@ impl Tap {
     pub fn hand_over(&mut self, now: Instant, switch: &mut Switch) {
         let Some(tape) = switch.tape_mut() else { return };
         let notes = tape.notes();
-        if notes.is_empty() && self.news.is_empty() {
+        if self.is_idle(notes) {
             return;
         }
-        let is_much = notes.bytes.len() >= PIECE_BYTES || notes.notes.len() >= PIECE_NOTES || notes.missed > 0;
+        let is_much = self.sights.len() >= PIECE_NOTES
+            || notes.bytes.len() >= PIECE_BYTES
+            || notes.notes.len() >= PIECE_NOTES
+            || notes.missed > 0;
         match self.due {
             Some(due) if due <= now => self.hand_over_now(switch),
             _ if is_much => self.hand_over_now(switch),
@@ -217,7 +260,7 @@ impl Tap {
     fn hand_over_now(&mut self, switch: &mut Switch) {
         self.due = None;
         let Some(tape) = switch.tape_mut() else { return };
-        if tape.notes().is_empty() && self.news.is_empty() {
+        if self.is_idle(tape.notes()) {
             return;
         }
         let room = Notes {
@@ -225,8 +268,10 @@ impl Tap {
             bytes: Vec::with_capacity(tape.notes().bytes.len()),
             missed: 0,
         };
-        let (notes, news) = (tape.take(room), std::mem::take(&mut self.news));
-        let piece = Arc::new(Piece { switch: self.number, epoch: self.epoch, notes, news, names: Vec::new() });
+        let (mut notes, news) = (tape.take(room), std::mem::take(&mut self.news));
+        notes.missed += std::mem::take(&mut self.unseen);
+        let (sights, names) = (std::mem::take(&mut self.sights), std::mem::take(&mut self.names));
+        let piece = Arc::new(Piece { switch: self.number, epoch: self.epoch, notes, news, sights, names });
         let before = self.captures.len();
         self.captures.retain(|inlet| inlet.offer(&piece));
         if self.captures.len() < before {
@@ -260,7 +305,8 @@ mod tests {
         let waiting = || shared.waiting.load(Ordering::Relaxed);
         assert!(waiting() <= WAITING && pieces.len() == 15, "{} of {}", pieces.len(), waiting());
         assert_eq!(shared.missed.load(Ordering::Relaxed), 25 * 5);
-        let news = PortNews { switch: "lab".into(), name: "a".into(), description: String::new(), link: LinkType(1) };
+        let (link, speed) = (LinkType(1), None);
+        let news = PortNews { switch: "lab".into(), name: "a".into(), description: String::new(), link, speed };
         piece.news.push((7, PortId(3), Arc::new(news)));
         let named = Arc::new(piece);
         assert!(inlet.offer(&named) && waiting() <= WAITING + 1024);

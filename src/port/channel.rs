@@ -13,6 +13,7 @@ use super::own::{Bell, SendError};
 use super::port_set::PortSet;
 use super::spares::Spares;
 use super::{Broken, Gone, Inhaled};
+use crate::capture::Sights;
 use crate::counters::Counters;
 use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
@@ -22,7 +23,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySen
 use mio::Waker;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -63,6 +64,10 @@ struct Shared {
     news: AtomicBool,
     /// Ports that have lost their peers; `None` if the service does not want to know.
     departures: Mutex<Option<BTreeSet<PortId>>>,
+    /// Bytes that captures keep of each thing that the service sees; 0: there is none.
+    watched: AtomicU32,
+    /// What it has seen.
+    sights: Mutex<Seen>,
     /// Why the service has failed.
     failure: OnceLock<String>,
     to_service: Spares,
@@ -97,6 +102,15 @@ impl Shared {
             self.room.get().into_iter().for_each(|bell| bell.ring());
         }
     }
+}
+
+/// What a service has seen for captures, and when its clock began, in nanoseconds since 1970.
+#[derive(Default)]
+pub struct Seen {
+    /// What was seen.
+    pub sights: Sights,
+    /// When the clock of its times began.
+    pub epoch: u64,
 }
 
 /// The switch's end.
@@ -138,6 +152,8 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, ServiceEnd) {
         report: Mutex::default(),
         news: flag(),
         departures: Mutex::default(),
+        watched: AtomicU32::new(0),
+        sights: Mutex::default(),
         failure: OnceLock::new(),
         to_service: Spares::default(),
         to_switch: Spares::default(),
@@ -177,6 +193,19 @@ impl Channel {
         if self.shared.departures.lock().as_mut().is_some_and(|departures| departures.insert(port)) {
             self.shared.wake_service();
         }
+    }
+
+    /// Captures keep so many bytes of each thing that the service sees; 0: there are none.
+    pub fn watch(&self, snap: u32) {
+        if self.shared.watched.swap(snap, Ordering::SeqCst) != snap {
+            self.shared.wake_service();
+        }
+    }
+
+    /// Takes what the service has seen, if there is anything.
+    pub fn take_seen(&self) -> Option<Seen> {
+        let mut seen = self.shared.sights.lock();
+        (!seen.sights.is_empty()).then(|| std::mem::take(&mut *seen))
     }
 
     /// The state shown by the other end, if it has reported any.
@@ -399,6 +428,20 @@ impl ServiceEnd {
             self.shared.news.store(true, Ordering::SeqCst);
             self.shared.wake();
         }
+    }
+
+    /// Bytes that captures keep of each thing that the service sees; `None`: there are none.
+    pub fn watched(&self) -> Option<u32> {
+        Some(self.shared.watched.load(Ordering::Relaxed)).filter(|snap| *snap > 0)
+    }
+
+    /// Shows captures what was seen, by a clock that began at `epoch`.
+    pub fn show(&self, sights: &mut Sights, epoch: u64) {
+        let mut seen = self.shared.sights.lock();
+        seen.sights.append(sights);
+        seen.epoch = epoch;
+        drop(seen);
+        self.shared.wake();
     }
 
     /// Notes why the service has failed, before the channel closes.

@@ -18,7 +18,7 @@ pub(crate) mod interface;
 pub(crate) mod ip_interface;
 pub(crate) mod keeper;
 pub(crate) mod link_news;
-mod listener;
+pub mod listener;
 pub(crate) mod made;
 pub(crate) mod memory;
 pub(crate) mod names;

@@ -1,6 +1,7 @@
 //! The interface of a service to the thread that runs it: frames, time and events go in, frames and a next deadline
 //! come out. Everything beyond the switch goes through the [`Outside`], which is lent for each call.
 
+use crate::capture::Sights;
 use crate::frame::{Batch, PortId};
 use crate::service::outside::{Event, Outside};
 use crate::service::report::Report;
@@ -56,6 +57,18 @@ pub trait Service {
     /// sender.
     fn takes_offloads(&self) -> bool {
         false
+    }
+
+    /// A capture of the port has begun, which keeps so many bytes of each thing, or the last one is over.
+    #[doc(hidden)]
+    fn watch(&mut self, now: Instant, snap: Option<u32>) {
+        let _ = (now, snap);
+    }
+
+    /// Takes what was seen for a capture that is no frame of the switch.
+    #[doc(hidden)]
+    fn poll_sights(&mut self, out: &mut Sights) {
+        let _ = out;
     }
 
     /// The port is closed: no frame will come, and frames sent go nowhere. Bytes accepted for the outside may still

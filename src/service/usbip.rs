@@ -35,6 +35,7 @@ mod watch;
 use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
 use super::outside::{Event as Change, Outside, SocketId};
 use super::report::{Report, Shown, Standing};
+use crate::capture::Sights;
 use crate::config::{PortSpec, Usbip};
 use crate::error::Result;
 use crate::frame::Batch;
@@ -331,6 +332,14 @@ impl Service for UsbipPort {
             self.dirty = true;
         }
         self.work(now, outside);
+    }
+
+    fn watch(&mut self, now: Instant, snap: Option<u32>) {
+        self.server.watch(now, snap);
+    }
+
+    fn poll_sights(&mut self, out: &mut Sights) {
+        self.server.take_sights(out);
     }
 
     /// Disconnects the importers: the devices get no more bytes for their back ends.

@@ -1,8 +1,10 @@
 //! The table of exported devices: bus id, device, and importer.
 
+use super::monitor::Monitor;
 use super::op::{DeviceRecord, InterfaceRecord};
 use super::server::ConnectionId;
-use crate::usb::Device;
+use crate::time::Instant;
+use crate::usb::{Address, Device, TransferKind};
 
 /// Why a device cannot be exported.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -23,12 +25,14 @@ pub(super) struct Export {
     devnum: u8,
     pub device: Device,
     pub importer: Option<ConnectionId>,
+    /// What a capture sees of it, while there is one.
+    pub monitor: Option<Box<Monitor>>,
 }
 
 impl Export {
     pub fn new(busid: &str, device: Device) -> Result<Self, ExportError> {
         let (busnum, devnum) = numbers(busid).ok_or_else(|| ExportError::BusId(busid.to_owned()))?;
-        Ok(Self { busid: busid.to_owned(), busnum, devnum, device, importer: None })
+        Ok(Self { busid: busid.to_owned(), busnum, devnum, device, importer: None, monitor: None })
     }
 
     /// The device as lists and imports show it. An unconfigured device shows its first configuration, as a host would
@@ -60,6 +64,30 @@ impl Export {
     /// The name of the device in the URB phase.
     pub fn devid(&self) -> u32 {
         u32::from(self.busnum) << 16 | u32::from(self.devnum)
+    }
+
+    /// A capture wants so many bytes of each transfer, or there is none any more.
+    pub fn watch(&mut self, now: Instant, snap: Option<u32>) {
+        match (&mut self.monitor, snap) {
+            (Some(monitor), Some(snap)) => monitor.set_snap(snap),
+            (monitor, snap) => {
+                let place = (self.busnum, self.devnum);
+                let new = snap.map(|snap| Monitor::new(now, &self.busid, place, &self.device, snap));
+                *monitor = new.map(Box::new);
+            }
+        }
+    }
+
+    /// Lets `note` tell a capture of the endpoint's kind and of what is said of it, if there is one.
+    pub fn show(&mut self, address: Address, note: impl FnOnce(&mut Monitor, Option<TransferKind>)) {
+        if let Some(monitor) = &mut self.monitor {
+            note(monitor, self.device.endpoint_kind(address));
+        }
+    }
+
+    /// The time of what is seen next.
+    pub fn set_time(&mut self, now: Instant) {
+        self.monitor.iter_mut().for_each(|monitor| monitor.set_time(now));
     }
 
     /// Takes the device from its importer, as if it had been unplugged and plugged in again.

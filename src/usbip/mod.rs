@@ -17,6 +17,7 @@
 mod client;
 mod decode;
 mod export;
+mod monitor;
 pub(crate) mod op;
 pub mod pdu;
 mod server;

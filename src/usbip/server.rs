@@ -8,6 +8,7 @@
 use super::export::{Export, ExportError};
 use super::session::{CloseReason, Context, Session};
 use super::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE};
+use crate::capture::Sights;
 use crate::codec::ByteQueue;
 use crate::time::{Instant, earliest};
 use crate::usb::{Device, Function};
@@ -170,6 +171,17 @@ impl Server {
             let mut context = Context { id, exports, show_busy: options.show_busy };
             connection.session.close(now, &mut context, CloseReason::Peer);
         }
+    }
+
+    /// Has transfers noted for captures, so many bytes of each, or no more.
+    pub(crate) fn watch(&mut self, now: Instant, snap: Option<u32>) {
+        self.exports.iter_mut().for_each(|export| export.watch(now, snap));
+    }
+
+    /// Takes what was noted.
+    pub(crate) fn take_sights(&mut self, out: &mut Sights) {
+        let monitors = self.exports.iter_mut().filter_map(|export| export.monitor.as_mut());
+        monitors.for_each(|monitor| out.append(&mut monitor.sights));
     }
 
     /// The open connections.

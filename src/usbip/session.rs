@@ -109,6 +109,7 @@ impl Session {
                 }
                 Phase::Urbs(attached) => {
                     let Some(export) = context.exports.get_mut(attached.export) else { return &[] };
+                    export.set_time(now);
                     let result = attached.handle_bytes(now, export, &mut bytes, &mut self.out);
                     self.deadline = attached.holds().then(|| self.deadline.unwrap_or(now + OVERTAKEN_TIMEOUT));
                     match result {
@@ -201,6 +202,7 @@ impl Session {
         if let Phase::Urbs(attached) = &mut self.phase
             && let Some(export) = context.exports.get_mut(attached.export)
         {
+            export.set_time(now);
             attached.collect(export);
             attached.encode(&mut self.out);
             if !self.inbox.is_empty() && self.out.len() < OUTPUT_MARK {

@@ -31,17 +31,20 @@ const ROOMS: &[Room] = &[
     Room { name: "control", may_use: &["ground", "switch", "capture"] },
     // services: know neither a switch nor a descriptor
     Room { name: "usb", may_use: &["ground", "config"] },
-    Room { name: "usbip", may_use: &["ground", "config", "usb"] },
-    Room { name: "service", may_use: &["ground", "config", "usb", "usbip"] },
+    Room { name: "usbip", may_use: &["ground", "config", "capture", "usb"] },
+    Room { name: "service", may_use: &["ground", "config", "capture", "usb", "usbip"] },
     // edges: descriptors and system calls; of services only their channels; no switch
-    Room { name: "port", may_use: &["ground", "rights", "config", "service"] },
+    Room { name: "port", may_use: &["ground", "rights", "config", "capture", "service"] },
     // the descriptors behind services: streams, disks, sockets; of the edges their listeners, terminals and look-ups too
     Room { name: "backend", may_use: &["ground", "rights", "config", "usb", "service", "port"] },
+    // a server for a few clients of this machine
+    Room { name: "http", may_use: &["ground", "rights", "config", "port"] },
     // engine: brings all of them together
     Room {
         name: "engine",
         may_use: &[
             "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "backend",
+            "http",
         ],
     },
     // instances: programs in namespaces of their own, and their network
@@ -54,8 +57,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "cli",
         may_use: &[
-            "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "engine",
-            "launch", "programs", "doctor",
+            "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "http",
+            "engine", "launch", "programs", "doctor",
         ],
     },
     // what the program and the tests take of any room

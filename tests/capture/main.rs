@@ -88,6 +88,22 @@ fn read(bytes: &[u8]) -> (Vec<String>, usize) {
     (names, frames)
 }
 
+/// Addresses and names of the name resolution blocks of a file.
+fn hosts(bytes: &[u8]) -> Vec<(Vec<u8>, String)> {
+    let (mut blocks, mut found) = (Blocks::default(), Vec::new());
+    blocks.push(bytes);
+    while let Some(block) = blocks.next_block().expect("a pcapng file") {
+        let mut rest = if block.kind == 4 { &block.bytes[8..] } else { &[] };
+        while let [kind @ 1..=2, 0, low, high, record @ ..] = rest {
+            let length = usize::from(u16::from_le_bytes([*low, *high]));
+            let (addr, name) = record[..length].split_at(if *kind == 1 { 4 } else { 16 });
+            found.push((addr.to_vec(), String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()));
+            rest = &record[length.next_multiple_of(4)..];
+        }
+    }
+    found
+}
+
 /// How many interfaces have their statistics in a file.
 fn statistics(file: &Path) -> usize {
     let (mut blocks, mut found) = (Blocks::default(), 0);
@@ -485,7 +501,12 @@ fn an_instance_of_a_bench_has_its_file() {
     up.wait_for("ended with status 0", PATIENCE);
     up.sigint();
     up.wait();
-    let (names, frames) = read(&std::fs::read(&file).unwrap());
+    let bytes = std::fs::read(&file).unwrap();
+    let (names, frames) = read(&bytes);
     assert_eq!(names, ["host"]);
     assert!(frames >= 2, "ARP and an echo: {frames}");
+    let hosts = hosts(&bytes);
+    for wanted in [([192, 0, 2, 9], "host"), ([192, 0, 2, 1], "nat")] {
+        assert!(hosts.contains(&(wanted.0.to_vec(), wanted.1.to_owned())), "{wanted:?}: {hosts:?}");
+    }
 }

@@ -27,6 +27,7 @@ const PAGES: &[(&str, &[&str])] = &[
         &["zbridge --name lab --port unix:/tmp/left,switch=left --port unix:/tmp/right,switch=right"],
     ),
     ("src/cli/topics/usb.md", &[]),
+    ("src/cli/topics/view.md", &["zbridge --port unix:/tmp/inst1"]),
 ];
 
 /// What a command that runs on says when it works: the first row whose word is in the command.
@@ -39,6 +40,7 @@ const SIGNS: &[(&str, &str)] = &[
     (".native", ": up"),
     ("west ", ": up, "),
     ("zbridge up", ": ready after"),
+    ("zbridge view", "http://127.0.0.1:"),
     ("zbridge ", "zbridge status"),
 ];
 
@@ -201,6 +203,11 @@ fn run() {
 #[test]
 fn usb() {
     read("src/cli/topics/usb.md");
+}
+
+#[test]
+fn view() {
+    read("src/cli/topics/view.md");
 }
 
 /// No page with commands is forgotten.

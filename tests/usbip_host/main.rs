@@ -2,6 +2,7 @@
 //!
 //! The program runs as its users run it; the clients are plain sockets. No right is needed.
 
+mod captured;
 mod client;
 mod foreign;
 mod serial;

@@ -10,6 +10,7 @@
 
 mod app;
 mod ip;
+mod usb;
 mod wpan;
 
 use super::pcapng::read::{Block, Interface};
@@ -107,6 +108,7 @@ pub fn describe(link: LinkType, bytes: &[u8], len: u32, out: &mut String) {
     let whole = match link {
         LinkType::ETHERNET => ethernet(Bytes(bytes), len, out),
         LinkType::RAW => raw(Bytes(bytes), out),
+        LinkType::USB => usb::urb(Bytes(bytes), out),
         LinkType::IEEE802_15_4_TAP => wpan::tap(Bytes(bytes), len, out),
         _ => {
             let _ = write!(out, "link type {}, length {len}", link.0);

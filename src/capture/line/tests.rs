@@ -73,6 +73,23 @@ fn a_frame_of_nothing_but_tags_is_a_line_of_bounded_length() {
 }
 
 #[test]
+fn a_usb_transfer() {
+    let mut urb = [0; 64];
+    (urb[8], urb[9], urb[10], urb[11], urb[12]) = (b'S', 2, 0x80, 2, 1);
+    urb[32] = 18;
+    urb[40..48].copy_from_slice(&[0x80, 6, 0, 1, 0, 0, 18, 0]);
+    let line = |urb: &[u8]| {
+        let mut out = String::new();
+        describe(LinkType::USB, urb, urb.len() as u32, &mut out);
+        out
+    };
+    assert_eq!(line(&urb), "USB 1.2.0 control IN, request 0x80 0x06 0x0100 0x0000, length 18");
+    (urb[8], urb[9], urb[10], urb[14]) = (b'C', 3, 2, b'-');
+    urb[28..32].copy_from_slice(&(-32i32).to_le_bytes());
+    assert_eq!(line(&urb), "USB 1.2.2 bulk OUT done, status -32 (stall), length 18");
+}
+
+#[test]
 fn a_radio_frame() {
     let frame = [&[0, 0, 4, 0][..], &[0x61, 0x88, 5, 0xcd, 0xab, 1, 0, 2, 0, 9, 9]].concat();
     let mut out = String::new();
@@ -118,7 +135,7 @@ fn a_line_has_its_port_and_the_reason_of_a_drop() {
 
 proptest! {
     #[test]
-    fn no_frame_panics(bytes in prop::collection::vec(any::<u8>(), 0..120), link in prop::sample::select(&[1u16, 101, 283][..]),
+    fn no_frame_panics(bytes in prop::collection::vec(any::<u8>(), 0..120), link in prop::sample::select(&[1u16, 101, 220, 283][..]),
                        kind in prop::sample::select(&[0x0800u16, 0x86dd, 0x0806, 0x8100][..]), port: u16) {
         let mut out = String::new();
         describe(LinkType(link), &bytes, bytes.len() as u32, &mut out);

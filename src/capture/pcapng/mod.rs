@@ -33,6 +33,8 @@ impl LinkType {
     pub const ETHERNET: Self = Self(1);
     /// Bare IPv4 or IPv6.
     pub const RAW: Self = Self(101);
+    /// USB transfers, behind the header of Linux's usbmon.
+    pub const USB: Self = Self(220);
     /// IEEE 802.15.4 behind a header with what is known of its reception.
     pub const IEEE802_15_4_TAP: Self = Self(283);
 }

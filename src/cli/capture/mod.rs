@@ -13,6 +13,7 @@ mod paced;
 
 pub use args::{Asked, CaptureArgs, Goal};
 pub use extcap::{Extcap, ExtcapArgs};
+pub use output::time_of_day;
 
 use super::{ask, stop};
 use crate::capture::pcapng::read::{Blocks, Counted};

@@ -152,7 +152,7 @@ impl Output {
 }
 
 /// The time of the day here, of a moment in nanoseconds since 1970.
-fn time_of_day(nanos: u64) -> String {
+pub fn time_of_day(nanos: u64) -> String {
     let moment = jiff::Timestamp::from_nanosecond(nanos.into()).unwrap_or_default();
     moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.6f").to_string()
 }

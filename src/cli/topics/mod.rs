@@ -44,6 +44,7 @@ pub const TOPICS: &[Topic] = &[
         summary: "see the frames: lines, files, Wireshark, and why one was dropped",
         text: include_str!("capture.md"),
     },
+    Topic { word: "view", summary: "pictures of a bench, still and live in a browser", text: include_str!("view.md") },
     Topic {
         word: "drops",
         summary: "why a frame was lost: every reason, what it means, what to do",
@@ -217,7 +218,9 @@ mod tests {
             });
             for code in codes {
                 // `…` is whatever may stand there: a port, a program.
-                let words = shlex::split(&code.replace(" …", " unix:/tmp/more")).unwrap_or_default();
+                // What a shell does with its output is the shell's.
+                let typed = code.split(['>', '|']).next().unwrap_or_default();
+                let words = shlex::split(&typed.replace(" …", " unix:/tmp/more")).unwrap_or_default();
                 if words.iter().any(|word| word.contains('…')) {
                     continue;
                 }

@@ -62,6 +62,22 @@ impl PortKind {
         cidrs.into_iter().map(|cidr| cidr.addr).collect()
     }
 
+    /// Bits per second, where the kind has a rate: a serial line's.
+    pub fn speed(&self) -> Option<u64> {
+        let transport = match self {
+            Self::Slip(slip) => &slip.transport,
+            Self::Wpan(wpan) => &wpan.transport,
+            Self::Tap(_) | Self::Packet(_) | Self::Unix(_) | Self::UnixGram(_) | Self::Tcp(_) | Self::Udp(_) => {
+                return None;
+            }
+            Self::Usbip(_) | Self::Nat(_) => return None,
+        };
+        match transport {
+            Transport::Serial(uart) => Some(uart.baud.into()),
+            _ => None,
+        }
+    }
+
     /// Its own addresses on the switch, as far as configured, which no other port has: of a service, of the machine on
     /// its TAP, of a peer with bare IP packets.
     pub fn own_addresses(&self) -> Vec<Address> {

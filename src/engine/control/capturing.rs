@@ -3,8 +3,10 @@
 use super::client::Client;
 use crate::control::{Command, Wish};
 use crate::error::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 /// A capture that a bridge sends. It ends when this is dropped, or by [`Stopper::stop`].
@@ -39,6 +41,25 @@ impl Capturing {
     /// The system has no descriptor left.
     pub fn stopper(&self) -> Result<Stopper> {
         self.socket.try_clone().map(Stopper).map_err(|cause| Error::system("control socket", &cause))
+    }
+
+    /// Reads, as [`Self::read`] does, when `wait` has waited for its descriptor; nothing when that gives up. It is asked
+    /// again while nothing has come.
+    pub(crate) fn read_within(
+        &mut self,
+        room: &mut [u8],
+        wait: impl Fn(BorrowedFd<'_>) -> bool,
+    ) -> Option<std::io::Result<usize>> {
+        let has_come = |socket: &UnixStream| {
+            let mut fds = [PollFd::new(socket, PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
+        };
+        while self.rest.is_empty() && !has_come(&self.socket) {
+            if !wait(self.socket.as_fd()) {
+                return None;
+            }
+        }
+        Some(self.read(room))
     }
 
     /// Reads the bytes that have come; 0: the end.

@@ -92,6 +92,7 @@ impl Attached {
         let inputs: Vec<u32> = self.flights.iter().filter(|(_, it)| it.input).map(|(seqnum, _)| *seqnum).collect();
         for seqnum in inputs {
             if let Some(urb) = export.device.cancel(seqnum) {
+                export.show(urb.endpoint, |monitor, kind| monitor.unlinked(&urb, kind));
                 self.land(seqnum);
                 self.pool.give(urb.data);
             }
@@ -147,14 +148,15 @@ impl Attached {
         let bytes = held_bytes(&urb);
         let refused = self.refusal(&urb, bytes);
         self.pending += bytes;
+        export.show(urb.endpoint, |monitor, kind| monitor.submitted(&urb, kind));
         self.flights.insert(seqnum, Flight { packets: command.packets, bytes, input });
         if let Some(what) = refused {
             if !std::mem::replace(&mut self.told, true) {
                 log::warn!("{}: {what}: it ends with ENOMEM, as all further ones do", export.busid);
             }
-            self.answer(end(urb, Status::NoRoom));
+            self.answer(export, end(urb, Status::NoRoom));
         } else if urb.endpoint.number() == 0 && !is_consistent(&urb) {
-            self.answer(end(urb, Status::Stall));
+            self.answer(export, end(urb, Status::Stall));
         } else {
             export.device.submit(now, urb);
         }
@@ -175,7 +177,8 @@ impl Attached {
         full.then(|| format!("a transfer of {bytes} bytes, and {} MiB of others may wait", MAX_PENDING_BYTES / MIB))
     }
 
-    fn answer(&mut self, urb: Urb) {
+    fn answer(&mut self, export: &mut Export, urb: Urb) {
+        export.show(urb.endpoint, |monitor, kind| monitor.completed(&urb, kind));
         self.answered += input_bytes(&urb);
         self.answers.push_back(Answer::Submit(urb));
     }
@@ -185,6 +188,7 @@ impl Attached {
         self.collect_all(export);
         let status = match export.device.cancel(command.victim) {
             Some(urb) => {
+                export.show(urb.endpoint, |monitor, kind| monitor.unlinked(&urb, kind));
                 self.land(urb.id);
                 self.pool.give(urb.data);
                 errno::UNLINKED
@@ -255,14 +259,14 @@ impl Attached {
         while self.answered < OUTPUT_MARK
             && let Some(urb) = export.device.poll_complete()
         {
-            self.answer(urb);
+            self.answer(export, urb);
         }
     }
 
     /// Queues all that the device has finished.
     fn collect_all(&mut self, export: &mut Export) {
         while let Some(urb) = export.device.poll_complete() {
-            self.answer(urb);
+            self.answer(export, urb);
         }
     }
 
