@@ -77,7 +77,7 @@ fn port_row(port: &PortInfo) -> [String; HEAD.len()] {
         dropped_and_why(port),
         heard(port),
         // The longest comes last, so that it pads no other row.
-        peer_and_mirrors(port),
+        peer_and_settings(port),
     ]
 }
 
@@ -86,12 +86,14 @@ pub fn peer(port: &PortInfo) -> &str {
     [port.peer.as_str(), port.target.as_str()].into_iter().find(|text| !text.is_empty()).unwrap_or("-")
 }
 
-/// The peer, and of whom the port gets copies.
-fn peer_and_mirrors(port: &PortInfo) -> String {
-    match port.mirrors.as_slice() {
-        [] => peer(port).to_owned(),
-        mirrors => format!("{}; mirrors {}", peer(port), mirrors.join(", ")),
-    }
+/// The peer, of whom the port gets copies, and what bad lines do to its frames.
+fn peer_and_settings(port: &PortInfo) -> String {
+    let held = port.held_in + port.held_out;
+    let held = (held > 0).then(|| format!("{held} held"));
+    let bent: Vec<&str> = port.impairments.iter().chain(&held).map(String::as_str).collect();
+    let mirrors = (!port.mirrors.is_empty()).then(|| format!("mirrors {}", port.mirrors.join(", ")));
+    let bent = (!bent.is_empty()).then(|| bent.join(", "));
+    [Some(peer(port).to_owned()), mirrors, bent].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// Frames that were dropped, for whatever reason.
@@ -138,7 +140,7 @@ fn short(port: &PortInfo) -> Vec<String> {
 
 /// What goes below them.
 fn notes(port: &PortInfo) -> String {
-    noted([("", peer_and_mirrors(port)), ("heard ", heard(port)), ("dropped ", reasons(port))])
+    noted([("", peer_and_settings(port)), ("heard ", heard(port)), ("dropped ", reasons(port))])
 }
 
 /// Details of a port, each with its label.

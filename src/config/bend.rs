@@ -212,3 +212,25 @@ fn edit(word: &str, text: &str) -> Parsed<Edit> {
     words.finish()?;
     Ok(edit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_has_every_impairment() {
+        let guide = include_str!("../cli/topics/impair.md");
+        for row in BEND_KEYS {
+            let form = row.value.unwrap_or_default().replace('|', "\\|");
+            let line = format!("| `{}={form}` | {} |", row.word, row.summary);
+            assert!(guide.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_later_replaces_what_it_is_about() {
+        let bend = |word: &str| Bend::parse(&Key { word: word.to_owned(), value: Some("1ms".into()), at: 0 }).unwrap();
+        let (tx, both) = (bend("tx.delay"), bend("both.delay"));
+        assert!(both.replaces(&tx) && tx.replaces(&tx) && !tx.replaces(&both) && !bend("tx.jitter").replaces(&tx));
+    }
+}

@@ -27,7 +27,6 @@ mod switch;
 pub(crate) mod text;
 pub(crate) mod value;
 
-pub(crate) use bend::BEND_KEYS;
 pub use bend::Bend;
 pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS, port_name};
 pub use instance::{Host, HostAddr, InstanceSpec, Network, Ready, Restart};

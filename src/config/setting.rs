@@ -7,12 +7,20 @@ use super::mirror::{self, Mirror};
 use crate::error::{Error, Result};
 
 /// The keys of `set`.
-pub const SET_KEYS: &[KeyRow] = &[KeyRow {
-    word: "mirror",
-    value: Some("PORT[:rx|tx|both]|off"),
-    repeatable: true,
-    summary: "the port gets a copy of what PORT sends (rx), is sent (tx), or both; off: of nothing any more",
-}];
+pub const SET_KEYS: &[KeyRow] = &[
+    KeyRow {
+        word: "mirror",
+        value: Some("PORT[:rx|tx|both]|off"),
+        repeatable: true,
+        summary: "the port gets a copy of what PORT sends (rx), is sent (tx), or both; off: of nothing any more",
+    },
+    KeyRow {
+        word: "tx.KEY",
+        value: Some("VALUE"),
+        repeatable: true,
+        summary: "an impairment of what it is sent; rx. of what comes from it, both.: `zbridge help impair`",
+    },
+];
 
 /// A setting.
 #[derive(Clone, PartialEq, Eq, Debug)]

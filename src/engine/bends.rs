@@ -23,6 +23,11 @@ impl Bends {
         said.extend_from_slice(bends);
     }
 
+    /// Whether nothing was said of anybody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets what was said of `name`.
     pub fn forget(&mut self, name: &str) {
         self.0.remove(name);

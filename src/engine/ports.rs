@@ -186,6 +186,12 @@ impl Ports {
     /// A filter is wrong; nothing is changed.
     pub fn set_bends(&mut self, name: &str, bends: &[Bend]) -> Result<()> {
         bends::check(bends)?;
+        if self.bends.is_empty() && !bends.is_empty() {
+            let (switch, seed) = (&self.name, self.switch.fate_seed());
+            log::info!(
+                "switch {switch}: impairments are drawn from seed={seed}; --switch {switch},seed={seed} repeats them"
+            );
+        }
         self.bends.add(name, bends);
         let Self { edges, switch, .. } = self;
         for id in edges.ids().filter(|&id| edges.slot(id).is_some_and(|slot| is_port(&slot.name, name))) {

@@ -82,15 +82,21 @@ impl Switch {
         }
     }
 
+    /// The seed that fates are drawn from.
+    pub fn fate_seed(&self) -> u64 {
+        self.fate_seed
+    }
+
     /// What the frames of a port suffer in one direction, if anything.
     pub fn impairment(&self, id: PortId, way: Way) -> Option<&Impairment> {
         let line = self.port(id)?.lines[way as usize].as_deref()?;
         Some(line.settings()).filter(|settings| !settings.is_none())
     }
 
-    /// Frames that are held on the ways of a port.
-    pub fn held(&self, id: PortId) -> usize {
-        self.port(id).map_or(0, |port| port.lines.iter().flatten().map(|line| line.held()).sum())
+    /// Frames that are held on the ways of a port, in the order of [`Way::BOTH`].
+    pub fn held(&self, id: PortId) -> [usize; 2] {
+        let lines = self.port(id).map(|port| &port.lines);
+        Way::BOTH.map(|way| lines.and_then(|lines| lines[way as usize].as_ref()).map_or(0, |line| line.held()))
     }
 
     /// Whether any frame is held on any way.

@@ -50,6 +50,11 @@ pub const TOPICS: &[Topic] = &[
         summary: "why a frame was lost: every reason, what it means, what to do",
         text: include_str!("drops.md"),
     },
+    Topic {
+        word: "impair",
+        summary: "delay, loss, rate and the like on any port, the same each time",
+        text: include_str!("impair.md"),
+    },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
     Topic {

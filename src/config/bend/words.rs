@@ -263,7 +263,8 @@ mod tests {
     fn made(word: &str, value: &str) -> String {
         let all = format!("{:?}", bend(word, value).unwrap());
         let none = format!("{:?}", Impairment::default());
-        let fields = |text: &str| text.split(", ").map(str::to_owned).collect::<Vec<_>>();
+        let inside = |text: &str| text.trim_start_matches("Impairment { ").trim_end_matches(" }").to_owned();
+        let fields = |text: &str| inside(text).split(", ").map(str::to_owned).collect::<Vec<_>>();
         let changed = fields(&all).into_iter().filter(|field| !fields(&none).contains(field));
         changed.collect::<Vec<_>>().join(", ")
     }
