@@ -135,6 +135,7 @@ const ENGINE: &[Room] = &[
         may_use: &[
             "ground",
             "departed",
+            "bends",
             "slot",
             "ports",
             "arrival",
