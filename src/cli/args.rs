@@ -15,7 +15,7 @@ use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::view::ViewArgs;
 use super::{complete, help};
-use crate::config::{DEFAULT_HOST, HostAddr, value};
+use crate::config::{DEFAULT_HOST, HostAddr, MetricsAt, value};
 use crate::wire::Rule;
 
 /// The arguments of the program.
@@ -48,6 +48,10 @@ pub struct Args {
     /// The bridge's name, for `zbridge status NAME` and its like (default: default, or default-2 … if that runs)
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+
+    /// Tell the bridge's figures to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = metrics)]
+    pub metrics: Option<MetricsAt>,
 
     /// How much is said.
     #[command(flatten)]
@@ -115,6 +119,15 @@ pub enum Command {
         /// Go on, and print with the time what has changed, until interrupted
         #[arg(long)]
         watch: bool,
+        /// All columns, however wide the terminal is
+        #[arg(long)]
+        wide: bool,
+    },
+    /// A live view of a running bridge: ports with rates and drops, stations, instances, events; ? shows the keys
+    Top {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
     },
     /// Add ports to a running bridge, or remove them
     Port {
@@ -155,6 +168,22 @@ pub enum Command {
         /// As JSON, one object a line
         #[arg(long)]
         json: bool,
+    },
+    /// The flows of a running bridge's gateways: who talks with whom, bytes, round trips, and the forwards
+    Flows {
+        /// Which bridge, and how it is shown.
+        #[command(flatten)]
+        look: Look,
+    },
+    /// The USB devices of a running bridge, who uses them, and their transfers
+    #[command(args_conflicts_with_subcommands = true)]
+    Usb {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<UsbVerb>,
+        /// Which bridge, and how it is shown.
+        #[command(flatten)]
+        look: Look,
     },
     /// A picture of a running bridge: its switches, ports, programs, stations, rates and drops, or of a file's bench
     Graph(GraphArgs),
@@ -268,6 +297,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub bridge: Option<String>,
 
+    /// Tell the figures of its own bridge to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = metrics, conflicts_with = "join")]
+    pub metrics: Option<MetricsAt>,
+
     /// The switch of the bridge that the program joins [default: the only one, or default]
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::switches))]
     pub switch: Option<String>,
@@ -290,6 +323,10 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
+pub(super) fn metrics(text: &str) -> Result<MetricsAt, String> {
+    MetricsAt::parse(text).map_err(|form| format!("expected {form}"))
+}
+
 fn rule(text: &str) -> Result<Rule, String> {
     value::rewrite(text).map_err(|form| format!("expected {form}"))
 }
@@ -310,6 +347,34 @@ impl Which {
     pub fn name(&self) -> Option<String> {
         self.name.clone().or_else(|| self.to.clone())
     }
+}
+
+/// How something of a running bridge is looked at.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// Which bridge.
+    #[command(flatten)]
+    pub bridge: Which,
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Go on, and print with the time what has come, changed or gone, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// All columns, however wide the terminal is
+    #[arg(long)]
+    pub wide: bool,
+}
+
+/// What is done with USB devices of a running bridge.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum UsbVerb {
+    /// List them, as `zbridge usb` does
+    Ls {
+        /// Which bridge, and how it is shown.
+        #[command(flatten)]
+        look: Look,
+    },
 }
 
 /// What is done with a port of a running bridge.

@@ -1,12 +1,12 @@
 //! What is asked of a running bridge: `ls`, `status`, `port`, `fdb`, `stations`, `drops` and `wait`, over its control socket.
 
-use super::args::PortVerb;
+use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, print, stations, table};
+use super::{Label, complain, doctor, drops, flows, print, stations, table, top, usb};
 use crate::config::text::columns;
 use crate::config::{
     PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -40,6 +40,8 @@ pub enum Ask {
         json: bool,
         /// Goes on with what changes.
         watch: bool,
+        /// All columns.
+        wide: bool,
         /// How to attach also to ports that have a peer.
         all: bool,
     },
@@ -82,6 +84,15 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// All of it, live.
+    Top {
+        /// The bridge.
+        name: Option<String>,
+    },
+    /// The flows of its gateways.
+    Flows(Look),
+    /// Its USB devices.
+    Usb(Look),
     /// A picture of it.
     Graph(GraphArgs),
     /// The same in a browser.
@@ -160,7 +171,10 @@ impl Ask {
     pub(super) fn perform(self) -> Result<()> {
         match self {
             Self::List { json } => list(json),
-            Self::Status { name, json, watch, all } => status(&mut connect(name.as_deref())?, json, watch, all),
+            Self::Status { name, json, watch, wide, all } => {
+                let width = width_of(std::io::stdout()).filter(|_| !wide);
+                status(&mut connect(name.as_deref())?, json, watch, (width, all))
+            }
             Self::Add { spec, to } => add(&mut connect(to.as_deref())?, &spec),
             Self::Del { port, to } => connect(to.as_deref())?.remove_port(&port),
             Self::Set { port, settings, to } => connect(to.as_deref())?.set(&port, &settings),
@@ -174,6 +188,9 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Top { name } => top::run(connect(name.as_deref())?),
+            Self::Flows(look) => flows::perform(&look),
+            Self::Usb(look) => usb::perform(&look),
             Self::View(args) => view::run(&args),
             Self::Graph(args) => graph::run(&args),
             Self::Drops(asked) => drops::run(&asked),
@@ -297,9 +314,8 @@ fn bridge_row(bridge: &StatusInfo) -> [String; 4] {
     [bridge.name.clone(), format!("pid {}", bridge.pid), switches, count(ports, "port")]
 }
 
-fn status(client: &mut Client, json: bool, watch: bool, all: bool) -> Result<()> {
+fn status(client: &mut Client, json: bool, watch: bool, (width, all): (Option<usize>, bool)) -> Result<()> {
     let mut last = client.status()?;
-    let width = width_of(std::io::stdout());
     print(if json { stamped(&last, watch) } else { table::status(&last.switches, width, all).into_bytes() })?;
     if !watch {
         return Ok(());
@@ -337,7 +353,7 @@ fn add(client: &mut Client, spec: &str) -> Result<()> {
     let added = client.add_port(spec, Lifetime::Bridge)?;
     let status = client.status()?;
     let ports = status.switches.iter().flat_map(|switch| &switch.ports).filter(|port| port.name == added.port);
-    print(columns("", &[[&added.port]]) + &table::attachments(ports))
+    print(columns("", &[[&added.port]]) + &table::attachments(ports, width_of(std::io::stdout())))
 }
 
 fn wait(port: &str, state: &str, timeout: Duration, to: Option<&str>) -> Result<()> {

@@ -57,6 +57,108 @@ pub fn hanging<const N: usize>(indent: &str, width: Option<usize>, rows: &[[Stri
     meanings(indent, width, &pairs)
 }
 
+/// What becomes of a column of a [`Table`] that is wider than the terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Column {
+    /// It is short, and stays.
+    Short,
+    /// It may be long: where lines have no room for it, it goes below.
+    Long,
+    /// It is left out, that with the greatest number first.
+    Least(u8),
+}
+
+/// A table that leaves out what has no room. Columns without one word are left out in any case.
+pub struct Table<'a> {
+    /// The head of each column, and what becomes of it.
+    pub columns: &'a [(&'a str, Column)],
+    /// The rows, of as many cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table<'_> {
+    /// The table, in lines of `width` characters as far as that is possible.
+    pub fn text(&self, width: Option<usize>) -> String {
+        let ranks = self.columns.iter().filter_map(|(_, column)| match column {
+            Column::Least(rank) => Some(*rank),
+            Column::Short | Column::Long => None,
+        });
+        let mut ranks: Vec<u8> = ranks.collect();
+        ranks.sort_unstable();
+        loop {
+            let most = ranks.last().copied().unwrap_or(0);
+            let whole = self.with(|column| !matches!(column, Column::Least(rank) if rank > most));
+            if fits(&whole, width) {
+                return whole;
+            }
+            if ranks.pop().is_none() {
+                return width.map_or(whole, |width| self.below(width));
+            }
+        }
+    }
+
+    /// The columns that `keep` takes, and that say anything.
+    fn with(&self, keep: impl Fn(Column) -> bool) -> String {
+        let says = |at: usize| self.rows.iter().any(|row| row.get(at).is_some_and(|cell| !cell.is_empty()));
+        let kept: Vec<bool> =
+            self.columns.iter().enumerate().map(|(at, (_, column))| keep(*column) && says(at)).collect();
+        let head: Vec<String> = self.columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+        let rows = std::iter::once(&head).chain(&self.rows);
+        let rows =
+            rows.map(|row| row.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(cell, _)| cell.clone()).collect());
+        columns("", &rows.collect::<Vec<Vec<String>>>())
+    }
+
+    /// What is long stands below each line.
+    fn below(&self, width: usize) -> String {
+        let of = |row: &[String], wanted: Column| -> Vec<(String, String)> {
+            let cells = self.columns.iter().zip(row).filter(|((_, column), _)| *column == wanted);
+            cells.map(|((head, _), cell)| ((*head).to_owned(), cell.clone())).collect()
+        };
+        let rows = self.rows.iter().map(|row| {
+            let mut short = of(row, Column::Short).into_iter().map(|(_, cell)| cell);
+            let name = short.next().unwrap_or_default();
+            let long = of(row, Column::Long).into_iter().filter(|(_, cell)| !cell.is_empty());
+            let notes = long.map(|(head, cell)| format!("{head} {cell}")).collect::<Vec<_>>().join("; ");
+            Row { name, short: short.collect(), notes }
+        });
+        let head = self.columns.iter().filter(|(_, column)| *column == Column::Short).map(|(head, _)| *head);
+        narrow(&head.collect::<Vec<_>>(), &rows.collect::<Vec<_>>(), width).concat()
+    }
+}
+
+/// An amount in three digits: `0`, `950`, `1.20k`, `34.5M`.
+pub fn amount(number: f64) -> String {
+    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let Some((unit, word)) = units.into_iter().find(|(unit, _)| number >= *unit) else { return format!("{number:.0}") };
+    let scaled = number / unit;
+    let places = if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) };
+    format!("{scaled:.places$}{word}")
+}
+
+/// A time in its largest unit: `0s`, `59s`, `12m`, `3h`, `9d`.
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        ..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `text` in at most `most` characters: its middle is left out, as the ends of a path tell most.
+pub fn shortened(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let end = most.saturating_sub(1).div_ceil(2).max(most.saturating_sub(1) * 2 / 3);
+    let begin = most.saturating_sub(1 + end);
+    let head: String = text.chars().take(begin).collect();
+    let tail: String = text.chars().skip(count - end).collect();
+    format!("{head}…{tail}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +170,39 @@ mod tests {
         let text = narrow(&["port", "state"], &rows, 16);
         assert_eq!(text, ["port  state\n", "a     up\n    one two\n    three\n", "a-name-that-is-long\n      up\n"]);
         assert!(fits("abc\nd\n", Some(3)) && !fits("abc\nd\n", Some(2)) && fits("abc", None));
+    }
+
+    #[test]
+    fn columns_without_room_are_left_out_or_go_below() {
+        let columns = [
+            ("name", Column::Short),
+            ("peer", Column::Long),
+            ("age", Column::Least(2)),
+            ("none", Column::Least(1)),
+            ("bytes", Column::Least(1)),
+        ];
+        let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+        let table =
+            Table { columns: &columns, rows: vec![row(["a", "somebody", "9s", "", "7"]), row(["b", "", "", "", "8"])] };
+        let whole = "name  peer      age  bytes\na     somebody  9s   7\nb                    8\n";
+        assert_eq!((table.text(None), table.text(Some(26))), (whole.to_owned(), whole.to_owned()));
+        assert_eq!(table.text(Some(24)), "name  peer      bytes\na     somebody  7\nb               8\n");
+        assert_eq!(table.text(Some(20)), "name  peer\na     somebody\nb\n");
+        assert_eq!(table.text(Some(12)), "name\na\n    peer\n    somebody\nb\n");
+    }
+
+    #[test]
+    fn amounts_have_three_digits_and_times_one_unit() {
+        let amounts = [0.0, 999.4, 1200.0, 34_500_000.0, 123_456_789.0, 12e9].map(amount);
+        assert_eq!(amounts, ["0", "999", "1.20k", "34.5M", "123M", "12.0G"]);
+        assert_eq!([0, 59, 60, 7199, 7200, 200_000].map(span), ["0s", "59s", "1m", "1h", "2h", "2d"]);
+    }
+
+    #[test]
+    fn the_middle_of_what_is_long_is_left_out() {
+        assert_eq!(shortened("short", 5), "short");
+        assert_eq!(shortened("/tmp/a/long/path/inst1.sock", 16), "/tmp/…inst1.sock");
+        assert_eq!([0, 1, 2].map(|most| shortened("abc", most).chars().count()), [1, 1, 2]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod flows;
+mod follow;
 mod graph;
 mod help;
 mod instance;
@@ -27,8 +29,10 @@ mod stations;
 mod stop;
 mod style;
 mod table;
+mod top;
 mod topics;
 mod up;
+mod usb;
 mod view;
 mod watch;
 
@@ -51,6 +55,7 @@ use crate::port;
 use crate::visible::visible_bytes;
 use std::os::unix::ffi::OsStrExt;
 
+use args::UsbVerb;
 pub use args::{Args, Command, RunArgs, Verbosity};
 pub use ask::Ask;
 use capture::Extcap;
@@ -209,8 +214,11 @@ enum Answer {
 }
 
 fn answer(args: &Args) -> Result<Answer> {
-    let for_a_switch =
-        !args.ports.is_empty() || !args.switches.is_empty() || args.config.is_some() || args.name.is_some();
+    let for_a_switch = !args.ports.is_empty()
+        || !args.switches.is_empty()
+        || args.config.is_some()
+        || args.name.is_some()
+        || args.metrics.is_some();
     let text = match &args.command {
         Some(_) if for_a_switch => {
             return Err(misplaced(args));
@@ -220,9 +228,9 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Up(up)) => return Ok(Answer::Job(Job::Bench(Box::new(Up::load(up)?)))),
         Some(Command::Demo) => return Ok(Answer::Job(Job::Demo)),
         Some(Command::Ls { json }) => return Ok(Answer::Job(Job::Ask(Ask::List { json: *json }))),
-        Some(Command::Status { bridge, json, watch }) => {
+        Some(Command::Status { bridge, json, watch, wide }) => {
             let all = args.verbosity.verbose > 0;
-            let ask = Ask::Status { name: bridge.name(), json: *json, watch: *watch, all };
+            let ask = Ask::Status { name: bridge.name(), json: *json, watch: *watch, wide: *wide, all };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
         Some(Command::Port { verb }) => return Ok(Answer::Job(Job::Ask(Ask::port(verb)?))),
@@ -236,6 +244,12 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
         }
+        Some(Command::Flows { look }) => return Ok(Answer::Job(Job::Ask(Ask::Flows(look.clone())))),
+        Some(Command::Usb { verb, look }) => {
+            let look = verb.as_ref().map_or(look, |UsbVerb::Ls { look }| look);
+            return Ok(Answer::Job(Job::Ask(Ask::Usb(look.clone()))));
+        }
+        Some(Command::Top { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Top { name: bridge.name() }))),
         Some(Command::View(args)) => return Ok(Answer::Job(Job::Ask(Ask::View(args.clone())))),
         Some(Command::Graph(args)) => return Ok(Answer::Job(Job::Ask(Ask::Graph(args.clone())))),
         Some(Command::Drops { ports, to, json, watch }) => {
@@ -270,7 +284,7 @@ fn answer(args: &Args) -> Result<Answer> {
 
 /// Options of a switch are before a command.
 fn misplaced(args: &Args) -> Error {
-    let what = "--port, --switch, --config and --name are for running a switch, not for a command";
+    let what = "--port, --switch, --config, --name and --metrics are for running a switch, not for a command";
     let name = args.name.as_deref().map(shell);
     let hint = match (&args.command, name) {
         (Some(Command::Run(_)), Some(name)) => format!("the bridge of a program: zbridge run --bridge {name} …"),
@@ -296,6 +310,7 @@ fn plan(args: &Args) -> Result<Config> {
         Some(file) => load(file)?,
         None => Config::default(),
     };
+    given.metrics.clone_from(&args.metrics);
     config.overlay(given);
     warn(&config)?;
     if let (Some(file), false) = (&args.config, config.instances.is_empty()) {
@@ -326,6 +341,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     for text in &args.ports {
         config.add_port(PortSpec::parse(text)?)?;
     }
+    config.metrics.clone_from(&args.metrics);
     if !config.ports.is_empty() {
         warn(&config)?;
     }

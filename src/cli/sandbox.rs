@@ -1,6 +1,6 @@
 //! What a bridge gives up: from the command line and the ports to a [`Policy`].
 
-use crate::config::{Config, PortKind, PortSpec, Serial, Transport, UsbKind};
+use crate::config::{Config, MetricsAt, PortKind, PortSpec, Serial, Transport, UsbKind};
 use crate::error::{Class, Error, Result};
 use crate::port::{keeper, sys};
 use crate::rights::deed::Orders;
@@ -155,6 +155,9 @@ fn places(config: &Config, user: Option<&User>) -> Vec<PathBuf> {
     let captures = config.switches.iter().filter_map(|switch| switch.capture.as_deref());
     let captures = captures.chain(config.instances.iter().flat_map(|it| it.captures()).map(|(path, _)| path));
     places.extend(captures.filter_map(folder));
+    if let Some(MetricsAt::Unix(path)) = &config.metrics {
+        places.extend(folder(path));
+    }
     for port in &config.ports {
         places.extend(port.capture.as_deref().and_then(folder));
         places.extend(paths(port).into_iter().filter_map(folder));

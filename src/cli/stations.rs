@@ -12,26 +12,32 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A station.
 #[derive(Serialize, PartialEq, Eq, Debug)]
 pub struct Station {
-    pub(super) switch: String,
-    pub(super) mac: String,
-    pub(super) port: String,
+    /// Its switch.
+    pub switch: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// The port that it is behind.
+    pub port: String,
     /// Seconds since it was heard last; `null` if its place is static.
-    age: Option<u64>,
-    pub(super) addresses: Vec<Address>,
+    pub age: Option<u64>,
+    /// Its IP addresses.
+    pub addresses: Vec<Address>,
     /// Two stations have its MAC address: it is heard on two ports by turns.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) flapping: bool,
+    pub flapping: bool,
 }
 
 /// An IP address of a station.
 #[derive(Serialize, PartialEq, Eq, Debug)]
-pub(super) struct Address {
-    pub(super) addr: String,
+pub struct Address {
+    /// The address.
+    pub addr: String,
+    /// What it was leased as.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) name: Option<String>,
+    pub name: Option<String>,
     /// Two stations have it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) shared: bool,
+    pub shared: bool,
 }
 
 /// Puts the answers together: a station for each MAC address that was learned, or has said it has an address.

@@ -4,29 +4,37 @@
 //! Where a line has no room for all of a port, everything that has no fixed length goes below it ([`layout`]): its peer,
 //! the addresses that are heard on it, why frames were dropped.
 
-use super::layout::{self, Row, fits};
+use super::layout::{self, Row, amount, fits, shortened, span};
 use crate::config::text::columns;
-use crate::control::{LeaseInfo, PortInfo, SwitchInfo};
+use crate::control::{LeaseInfo, PortInfo, RatesInfo, SwitchInfo};
 use crate::visible::visible;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const HEAD: [&str; 9] = ["port", "kind", "state", "rx", "tx", "queued", "dropped", "heard", "peer"];
+/// Rates are bits and frames a second, in (rx) and out (tx).
+const HEAD: [&str; 14] = [
+    "port", "kind", "state", "rx", "tx", "rx b/s", "tx b/s", "rx f/s", "tx f/s", "queued", "dropped", "heard",
+    "address", "peer",
+];
 
-/// How many of these have a length that is known, more or less.
-const SHORT: usize = 7;
+/// The head where lines are narrow: what has a length that is known, more or less.
+const NARROW: [&str; 9] = ["port", "kind", "state", "rx", "tx", "rx b/s", "tx b/s", "queued", "dropped"];
+
+/// Rates over a longer time than this say so: they are no news.
+const FRESH: u64 = 60;
 
 /// One line for each port, below the name of its switch if there are several, and the lines to paste. `all`: also those of
 /// ports that have a peer.
 pub fn status(switches: &[SwitchInfo], width: Option<usize>, all: bool) -> String {
     let one = |switch: &SwitchInfo| {
         let table = if switch.ports.is_empty() { "no ports\n".to_owned() } else { laid_out(&switch.ports, width) };
-        trouble(switch) + &table + &leases(switch)
+        trouble(switch) + &table + &old_rates(&switch.ports) + &leases(switch)
     };
     let tables = match switches {
         [only] => one(only),
         several => several.iter().map(|switch| format!("switch {}\n{}", visible(&switch.name), one(switch))).collect(),
     };
-    tables + &attachments(switches.iter().flat_map(|switch| &switch.ports).filter(|port| all || waits(port, switches)))
+    let ports = switches.iter().flat_map(|switch| &switch.ports).filter(|port| all || waits(port, switches));
+    tables + &attachments(ports, width)
 }
 
 /// Whether there is no peer yet.
@@ -35,14 +43,21 @@ fn waits(port: &PortInfo, switches: &[SwitchInfo]) -> bool {
     port.heard.is_empty() && others.all(|other| other.listener.as_ref() != Some(&port.name))
 }
 
-/// The lines that attach a peer to `ports`.
-pub fn attachments<'a>(ports: impl Iterator<Item = &'a PortInfo>) -> String {
+/// The lines that attach a peer to `ports`. Where they have no room beside the ports' names they stand below these, whole:
+/// they are to be pasted.
+pub fn attachments<'a>(ports: impl Iterator<Item = &'a PortInfo>, width: Option<usize>) -> String {
     let lines = ports.filter_map(|port| {
         let attach = port.attach.as_ref()?;
         Some([port.name.clone(), format!("{}:", attach.who), attach.line.clone()])
     });
     let lines: Vec<_> = lines.collect();
-    if lines.is_empty() { String::new() } else { format!("to attach\n{}", columns("  ", &lines)) }
+    if lines.is_empty() {
+        return String::new();
+    }
+    let beside = columns("  ", &lines);
+    let below = |[name, who, line]: &[String; 3]| format!("  {}  {who}\n    {line}\n", visible(name));
+    let text = if fits(&beside, width) { beside } else { lines.iter().map(below).collect() };
+    format!("to attach\n{text}")
 }
 
 /// Why a switch passes no frames, if it does not.
@@ -51,6 +66,13 @@ fn trouble(switch: &SwitchInfo) -> String {
         .trouble
         .as_ref()
         .map_or_else(String::new, |it| format!("switch {} {}: {}\n", visible(&switch.name), it.state, it.reason))
+}
+
+/// How old the rates are, where nobody has looked for a while.
+fn old_rates(ports: &[PortInfo]) -> String {
+    let longest = ports.iter().filter_map(|port| port.rates.as_ref()).map(|rates| rates.over_ms / 1000).max();
+    let says = |seconds: u64| format!("  rates: the mean of {}, since the last look\n", span(seconds));
+    longest.filter(|&seconds| seconds > FRESH).map(says).unwrap_or_default()
 }
 
 /// One line for each lease of a segment.
@@ -73,9 +95,14 @@ fn port_row(port: &PortInfo) -> [String; HEAD.len()] {
         port.state.clone(),
         port.rx_frames.to_string(),
         port.tx_frames.to_string(),
+        rate(port, |rates| rates.rx_bits),
+        rate(port, |rates| rates.tx_bits),
+        rate(port, |rates| rates.rx_frames),
+        rate(port, |rates| rates.tx_frames),
         port.queued.to_string(),
         dropped_and_why(port),
         heard(port),
+        address(port),
         // The longest comes last, so that it pads no other row.
         peer_and_settings(port),
     ]
@@ -113,9 +140,23 @@ pub fn reasons(port: &PortInfo) -> String {
     reasons.join(", ")
 }
 
-/// The first address behind a port, and how many there are beside it.
+/// A rate, or `-` where there is none yet.
+fn rate(port: &PortInfo, of: fn(&RatesInfo) -> u64) -> String {
+    port.rates.as_ref().map_or_else(|| "-".to_owned(), |rates| amount(of(rates) as f64))
+}
+
+/// The first MAC address behind a port, and how many there are beside it.
 fn heard(port: &PortInfo) -> String {
-    match port.heard.as_slice() {
+    first(&port.heard)
+}
+
+/// The same of the IP addresses.
+fn address(port: &PortInfo) -> String {
+    first(&port.addresses)
+}
+
+fn first(addresses: &[String]) -> String {
+    match addresses {
         [] => "-".to_owned(),
         [only] => only.clone(),
         [first, others @ ..] => format!("{first} +{}", others.len()),
@@ -132,15 +173,28 @@ fn laid_out(ports: &[PortInfo], width: Option<usize>) -> String {
     }
 }
 
+/// From here on a narrow table has three digits of a number.
+const MANY: u64 = 100_000;
+
 /// The cells that are short, behind the name.
 fn short(port: &PortInfo) -> Vec<String> {
-    let [_, kind, state, rx, tx, queued, ..] = port_row(port);
-    vec![kind, state, rx, tx, queued, dropped(port).to_string()]
+    let [_, kind, state, _, _, rx_bits, tx_bits, ..] = port_row(port);
+    let number = |number: u64| if number < MANY { number.to_string() } else { amount(number as f64) };
+    let [rx, tx] = [port.rx_frames, port.tx_frames].map(number);
+    vec![kind, state, rx, tx, rx_bits, tx_bits, number(port.queued), number(dropped(port))]
 }
 
+/// What stands before notes, and a separator behind a word.
+const INDENT: usize = 5;
+
 /// What goes below them.
-fn notes(port: &PortInfo) -> String {
-    noted([("", peer_and_settings(port)), ("heard ", heard(port)), ("dropped ", reasons(port))])
+fn notes(port: &PortInfo, width: usize) -> String {
+    // A path has no blank to be broken at.
+    let words = peer_and_settings(port);
+    let words: Vec<String> = words.split(' ').map(|word| shortened(word, width.saturating_sub(INDENT))).collect();
+    let parts = [("heard ", heard(port)), ("address ", address(port)), ("dropped ", reasons(port))];
+    let [heard, address, reasons] = parts;
+    noted([("", words.join(" ")), heard, address, reasons])
 }
 
 /// Details of a port, each with its label.
@@ -151,9 +205,8 @@ pub fn noted<const N: usize>(parts: [(&str, String); N]) -> String {
 
 /// The table with two lines or more a port.
 fn narrow(ports: &[PortInfo], width: usize) -> String {
-    let row = |port: &PortInfo| Row { name: port.name.clone(), short: short(port), notes: notes(port) };
-    let head: Vec<&str> = HEAD.into_iter().take(SHORT).collect();
-    layout::narrow(&head, &ports.iter().map(row).collect::<Vec<_>>(), width).concat()
+    let row = |port: &PortInfo| Row { name: port.name.clone(), short: short(port), notes: notes(port, width) };
+    layout::narrow(&NARROW, &ports.iter().map(row).collect::<Vec<_>>(), width).concat()
 }
 
 #[cfg(test)]
@@ -170,14 +223,19 @@ pub mod tests {
     }
 
     pub fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, ports }];
+        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, ports }];
         StatusInfo { name: "default".into(), pid: 42, version: "0".into(), since: 0, sandbox: None, switches }
     }
 
     fn client(listener: &str, frames: u64, heard: &[&str]) -> PortInfo {
         let heard = heard.iter().map(|mac| (*mac).to_owned()).collect();
         let peer = "pid 21605 (qemu-system-x86)".to_owned();
-        PortInfo { listener: Some(listener.into()), heard, peer, ..port(&format!("{listener}#1"), "up", frames) }
+        let addresses = vec!["192.0.2.1".to_owned(), "192.0.2.9".to_owned()];
+        let rates =
+            serde_json::json!({"rx_frames": 200, "rx_bits": 96_000, "tx_frames": 0, "tx_bits": 0, "over_ms": 120_000});
+        let rates = serde_json::from_value(rates).unwrap();
+        let port = port(&format!("{listener}#1"), "up", frames);
+        PortInfo { listener: Some(listener.into()), heard, addresses, rates, peer, ..port }
     }
 
     fn listener(name: &str) -> PortInfo {
@@ -191,10 +249,15 @@ pub mod tests {
         let text = status(&bridge(ports.clone()).switches, None, false);
         assert_eq!(
             text,
-            "port  kind  state      rx  tx  queued  dropped        heard                 peer\n\
-             a     unix  listening  0   0   0       0              -                     /tmp/a\n\
-             a#1   unix  up         20  0   0       2 (stalled 2)  02:00:5e:00:53:01 +1  pid 21605 (qemu-system-x86)\n\
-             b     unix  listening  0   0   0       0              -                     /tmp/b\n\
+            "port  kind  state      rx  tx  rx b/s  tx b/s  rx f/s  tx f/s  queued  dropped        heard                 \
+             address       peer\n\
+             a     unix  listening  0   0   -       -       -       -       0       0              -                     \
+             -             /tmp/a\n\
+             a#1   unix  up         20  0   96.0k   0       200     0       0       2 (stalled 2)  02:00:5e:00:53:01 +1  \
+             192.0.2.1 +1  pid 21605 (qemu-system-x86)\n\
+             b     unix  listening  0   0   -       -       -       -       0       0              -                     \
+             -             /tmp/b\n\
+               \x20 rates: the mean of 2m, since the last look\n\
              to attach\n  b  QEMU:  -netdev b\n"
         );
         let all = status(&bridge(ports).switches, None, true);
@@ -211,11 +274,12 @@ pub mod tests {
         assert_eq!(
             text,
             format!(
-                "port  kind  state      rx  tx  queued  dropped\n\
-                 a     unix  listening  0   0   0       0\n    /tmp/a\n\
-                 a#1   unix  up         20  0   0       2\n    \
-                 pid 21605 (qemu-system-x86); heard 02:00:5e:00:53:01; dropped stalled 2\n\
-                 {long}\n      unix  listening  0   0   0       0\n    /tmp/{long}\n"
+                "port  kind  state      rx  tx  rx b/s  tx b/s  queued  dropped\n\
+                 a     unix  listening  0   0   -       -       0       0\n    /tmp/a\n\
+                 a#1   unix  up         20  0   96.0k   0       0       2\n    \
+                 pid 21605 (qemu-system-x86); heard 02:00:5e:00:53:01; address 192.0.2.1 +1;\n    dropped stalled 2\n\
+                 {long}\n      unix  listening  0   0   -       -       0       0\n    /tmp/{long}\n  \
+                 rates: the mean of 2m, since the last look\n"
             )
         );
     }

@@ -6,7 +6,7 @@ use super::style::{Label, Style, width_of};
 use super::{complain, complete, print, screen, show, stop};
 use crate::config::text::columns;
 use crate::config::value;
-use crate::config::{Config, InstanceSpec};
+use crate::config::{Config, InstanceSpec, MetricsAt};
 use crate::error::{Class, Error, Result};
 use crate::launch::NotStarted;
 use crate::programs::{self, Bench, Console, Network, Outcome, OwnBridge, Screen, Wishes};
@@ -43,6 +43,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
 
+    /// Tell the bridge's figures to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = super::args::metrics)]
+    pub metrics: Option<MetricsAt>,
+
     /// What its bridge gives up.
     #[command(flatten)]
     pub sandbox: SandboxArgs,
@@ -73,7 +77,8 @@ impl Up {
     /// # Errors
     /// What is wrong with it, or that there is no such instance.
     pub fn load(args: &UpArgs) -> Result<Self> {
-        let config = super::load(&args.file)?;
+        let mut config = super::load(&args.file)?;
+        config.metrics = args.metrics.clone().or(config.metrics);
         let place = args.file.display();
         if config.instances.is_empty() {
             let error = Error::usage("there is no instance to start").at(&place);
@@ -236,6 +241,7 @@ mod tests {
                 logs: None,
                 name: None,
                 join: None,
+                metrics: None,
                 sandbox: SandboxArgs::default(),
             })
         };

@@ -3,7 +3,7 @@
 //! A port that comes, goes or is in another state is said at once, one that only counts once a second, with the rate since
 //! its last line. The head of the columns comes again from time to time, so that it is on the screen.
 
-use super::layout::{self, Row, fits};
+use super::layout::{self, Row, amount, fits};
 use super::table::{dropped, dropped_and_why, noted, peer, reasons};
 use crate::config::text::columns;
 use crate::control::{PortInfo, StatusInfo};
@@ -136,7 +136,7 @@ impl Told {
     /// Bits a second in and out since then.
     fn rates(&self, now: Instant, port: &PortInfo) -> [String; 2] {
         let seconds = now.duration_since(self.at).as_secs_f64();
-        let rate = |before: u64, bytes: u64| rate(bytes.saturating_sub(before) as f64 * 8.0 / seconds);
+        let rate = |before: u64, bytes: u64| amount(bytes.saturating_sub(before) as f64 * 8.0 / seconds);
         [rate(self.port.rx_bytes, port.rx_bytes), rate(self.port.tx_bytes, port.tx_bytes)]
     }
 }
@@ -174,15 +174,6 @@ fn narrow(line: &Line) -> Row {
         short: vec![kind, state, received, sent, rx, tx, dropped(port).to_string()],
         notes: noted([("", peer(port).to_owned()), ("dropped ", reasons(port))]),
     }
-}
-
-/// A rate in three digits: `0`, `950`, `1.20k`, `34.5M`.
-fn rate(bits: f64) -> String {
-    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let Some((unit, word)) = units.into_iter().find(|(unit, _)| bits >= *unit) else { return format!("{bits:.0}") };
-    let scaled = bits / unit;
-    let places = if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) };
-    format!("{scaled:.places$}{word}")
 }
 
 #[cfg(test)]
@@ -235,11 +226,5 @@ mod tests {
             text += &watch.changes(start + LOOK, "12:00:00", &bridge(ports));
         }
         assert_eq!((text.lines().count(), text.matches("time ").count()), (53, 3));
-    }
-
-    #[test]
-    fn rates_have_three_digits() {
-        let rates = [0.0, 999.4, 1200.0, 34_500_000.0, 123_456_789.0, 12e9].map(rate);
-        assert_eq!(rates, ["0", "999", "1.20k", "34.5M", "123M", "12.0G"]);
     }
 }

@@ -36,6 +36,7 @@ use super::copies::copies;
 use super::grammar::{Fault, Key, Words, nearest, split};
 use super::instance::InstanceSpec;
 use super::kind::{COMMON, KINDS, find};
+use super::metrics::MetricsAt;
 use super::order::order;
 use super::plan::Config;
 use super::port::PortSpec;
@@ -45,7 +46,7 @@ use crate::error::{Error, Result};
 use crate::limits::CONFIG_BYTES;
 
 /// The tables of a configuration file.
-const TABLES: [&str; 3] = ["port", "switch", "instance"];
+const TABLES: [&str; 4] = ["port", "switch", "instance", "metrics"];
 
 type Entry<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
 
@@ -79,6 +80,7 @@ impl Config {
                 "port" => ports(value),
                 "switch" => switches(value),
                 "instance" => instances(value),
+                "metrics" => vec![metrics(value)],
                 other => vec![Err(Fault::new(format!("unknown table {other:?}; {}", nearest(other, TABLES))))],
             };
             for item in items {
@@ -105,6 +107,10 @@ impl Config {
         match item {
             Item::Port(port) => self.add_port(*port),
             Item::Switch(switch) => self.add_switch(switch),
+            Item::Metrics(at) => {
+                self.metrics = Some(at);
+                Ok(())
+            }
             Item::Instance(instance, after) => {
                 waits.push(after);
                 self.add_instance(*instance)
@@ -153,6 +159,7 @@ type Items = Vec<std::result::Result<(usize, Item), Fault>>;
 enum Item {
     Port(Box<PortSpec>),
     Switch(SwitchSpec),
+    Metrics(MetricsAt),
     /// With the place of its `after`.
     Instance(Box<InstanceSpec>, usize),
 }
@@ -190,6 +197,16 @@ fn ports(value: &Spanned<DeValue<'_>>) -> Items {
         Ok((start, Item::Port(Box::new(port))))
     };
     list.iter().map(port).collect()
+}
+
+/// `metrics = "127.0.0.1:9469"`.
+fn metrics(value: &Spanned<DeValue<'_>>) -> std::result::Result<(usize, Item), Fault> {
+    let start = value.span().start;
+    let text =
+        value.get_ref().as_str().ok_or_else(|| Fault::new("metrics is an address, as \"127.0.0.1:9469\"").at(start))?;
+    let at =
+        MetricsAt::parse(text).map_err(|form| Fault::new(format!("metrics {text:?}: expected {form}")).at(start))?;
+    Ok((start, Item::Metrics(at)))
 }
 
 /// `[switch.NAME]` tables.

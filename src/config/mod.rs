@@ -16,6 +16,7 @@ mod file;
 pub(crate) mod grammar;
 mod instance;
 mod kind;
+mod metrics;
 mod mirror;
 mod order;
 mod plan;
@@ -36,6 +37,7 @@ pub use kind::{
     UsbSpeed, Usbip, Wpan,
 };
 pub(crate) use kind::{Arrival, COMMON, Choices, KINDS, KeyRow, KindRow, TRANSPORTS, command_words, find};
+pub use metrics::MetricsAt;
 pub use mirror::Mirror;
 pub use plan::Config;
 pub(crate) use plan::{misplaced, same_host, same_path};

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::instance::InstanceSpec;
+use super::metrics::MetricsAt;
 use super::order::order;
 use super::port::PortSpec;
 use super::switch::{Medium, SwitchSpec};
@@ -26,6 +27,8 @@ pub struct Config {
     pub ports: Vec<PortSpec>,
     /// Programs of a bench, in the order given.
     pub instances: Vec<InstanceSpec>,
+    /// Where its figures are told to programs that watch it.
+    pub metrics: Option<MetricsAt>,
 }
 
 impl Config {
@@ -73,6 +76,7 @@ impl Config {
 
     /// Lays `over` over this: a port or switch of the same name is replaced in its place, the others are added.
     pub fn overlay(&mut self, over: Self) {
+        self.metrics = over.metrics.or(self.metrics.take());
         for port in over.ports {
             match self.ports.iter_mut().find(|mine| mine.name == port.name) {
                 Some(mine) => *mine = port,
@@ -123,6 +127,9 @@ impl Config {
         let unused = self.switches.iter().filter(|switch| used.iter().all(|other| other.name != switch.name));
         odd.extend(unused.map(|switch| format!("switch {}: no port joins it", switch.name)));
         odd.extend(self.exposures());
+        odd.extend(self.metrics.as_ref().filter(|at| at.is_open()).map(|at| {
+            format!("metrics at {at}: names and figures of the bench are told to a network, without a password")
+        }));
         odd.extend(self.doubles());
         odd.extend(self.unserved());
         odd.extend(self.unmirrored());

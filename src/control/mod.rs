@@ -20,18 +20,21 @@
 //! Nothing here reads or writes a descriptor: [`Lines`] cuts what has come into lines, [`Request`], [`Greeting`] and
 //! [`Reply`] turn them into values and back, each within bounds.
 
+mod detail;
 mod drops;
 pub(crate) mod line;
+pub(crate) mod openmetrics;
 pub(crate) mod reply;
 pub(crate) mod request;
 
 pub use crate::capture::Wish;
+pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 pub(crate) use drops::unhex;
 pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
     Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, Greeting, InstanceInfo, InstancesInfo, LeaseInfo, MediumInfo,
-    PortInfo, RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;

@@ -100,6 +100,9 @@ pub struct SwitchInfo {
     /// Why it passes no frames; nothing while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleInfo>,
+    /// Addresses in its forwarding database.
+    #[serde(default)]
+    pub fdb: u64,
     /// Its ports, each listener followed by its clients. A listener's numbers are of all that it ever had, and its state
     /// is that of its best client, so that a name alone tells how a port is.
     pub ports: Vec<PortInfo>,
@@ -171,6 +174,12 @@ pub struct PortInfo {
     /// MAC addresses that are heard on it: the first of them, where they are many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heard: Vec<String>,
+    /// IP addresses that stations behind it say they have: the first of them, where they are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// What it has counted since the last look at the bridge, a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<RatesInfo>,
     /// How a peer is attached, where there is anything left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach: Option<AttachInfo>,
@@ -207,6 +216,8 @@ impl PortInfo {
             dropped_out: counters.dropped_at(Stage::Egress),
             drops: counters.drops().map(|(row, frames)| (row.word.to_owned(), frames)).collect(),
             heard: Vec::new(),
+            addresses: Vec::new(),
+            rates: None,
             attach: None,
             figures: BTreeMap::new(),
             leases: Vec::new(),
@@ -216,6 +227,22 @@ impl PortInfo {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// Rates of a port, over the time since somebody has last looked at the bridge; at the first look at a port, since it came.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct RatesInfo {
+    /// Frames a second that it received.
+    pub rx_frames: u64,
+    /// Bits a second that it received.
+    pub rx_bits: u64,
+    /// Frames a second that were handed to its descriptor.
+    pub tx_frames: u64,
+    /// Bits a second that were handed to its descriptor.
+    pub tx_bits: u64,
+    /// The time that they are the mean of, in milliseconds.
+    pub over_ms: u64,
 }
 
 /// The fields of a port that are figures. Others that are not known are ignored, as everywhere.

@@ -8,8 +8,21 @@ use crate::capture::Wish;
 use crate::error::Error;
 
 /// The words of `command`, in the order of [`Command`]: listed in the answer to an unknown word.
-const COMMANDS: &[&str] =
-    &["status", "port-add", "port-del", "fdb", "stations", "drops", "wait", "capture", "instances", "radio", "set"];
+const COMMANDS: &[&str] = &[
+    "status",
+    "port-add",
+    "port-del",
+    "fdb",
+    "stations",
+    "flows",
+    "usb",
+    "drops",
+    "wait",
+    "capture",
+    "instances",
+    "radio",
+    "set",
+];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
 pub const PORT_STATES: &[&str] = &["up", "listening", "connecting", "waiting", "down", "stalled", "gone"];
@@ -76,6 +89,10 @@ pub enum Command {
     },
     /// What is known of stations beyond the forwarding databases. Answered with a [`StationsInfo`](super::StationsInfo).
     Stations,
+    /// The flows of gateways. Answered with a [`FlowsInfo`](super::FlowsInfo).
+    Flows,
+    /// The USB devices and their importers. Answered with a [`UsbInfo`](super::UsbInfo).
+    Usb,
     /// What every port made of its frames, and what is known of those that ended early. Answered with a
     /// [`DropsInfo`](super::DropsInfo).
     Drops,
@@ -108,14 +125,9 @@ impl Command {
     /// Whether it does nothing but have an answer, so that it is vain where nobody will hear that.
     pub fn only_asks(&self) -> bool {
         match self {
-            Self::Status
-            | Self::Fdb { .. }
-            | Self::Stations
-            | Self::Drops
-            | Self::Wait { .. }
-            | Self::Capture { .. }
-            | Self::Instances
-            | Self::Radio => true,
+            Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb | Self::Drops => true,
+            Self::Instances | Self::Radio => true,
+            Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } | Self::Set { .. } => false,
         }
     }

@@ -55,6 +55,7 @@ mod tests {
             held: [0; 2],
             listener: None,
             attach: None,
+            age: std::time::Duration::ZERO,
             figures: Vec::new(),
             leases: Arc::default(),
         }

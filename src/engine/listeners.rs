@@ -71,6 +71,8 @@ pub(super) struct ListenerSlot {
     pub backoff: Backoff,
     /// The sum of the counters of clients that have left.
     pub departed: Counters,
+    /// When it came.
+    pub since: std::time::Instant,
     starvation: Starvation,
     numbers: Numbers,
     /// It was logged that it has as many clients as it may have.
@@ -129,6 +131,7 @@ impl Listeners {
             life,
             backoff: Backoff::default(),
             departed: Counters::default(),
+            since: std::time::Instant::now(),
             starvation: Starvation::default(),
             numbers: Numbers::default(),
             told_full: false,

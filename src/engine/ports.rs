@@ -21,6 +21,7 @@ use crate::config::{Bend, Mirror, PortKind, PortSpec};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
+use crate::port::inquiry::Inquirer;
 use crate::port::port_set::PortSet;
 use crate::port::{Edge, Gone};
 use crate::switch::{Address, Known, PortConfig, Switch};
@@ -72,6 +73,12 @@ impl Ports {
         let known = self.switch.known(self.clock.now());
         let named = known.map(|known| (known, self.edges.name(known.port).to_owned()));
         (named.collect(), self.switch.flapping().collect())
+    }
+
+    /// Who asks the services of its ports, by the ports' names.
+    pub fn inquirers(&self) -> Vec<(String, Inquirer)> {
+        let slots = self.switch.ports().filter_map(|id| self.edges.slot(id));
+        slots.filter_map(|slot| Some((slot.name.clone(), slot.edge()?.inquirer()?))).collect()
     }
 
     /// Who hears whom, if this is a radio medium: at most `count` links.
@@ -172,7 +179,15 @@ impl Ports {
         let peer = life.there().map(|there| there.peer.as_str()).unwrap_or_default();
         let news = Arc::new(self.news(name, kind, peer));
         self.tap.note_port(&mut self.switch, id, &news);
-        let slot = PortSlot { name: name.to_owned(), news, origin, life, backoff: Backoff::default(), rewriter: None };
+        let slot = PortSlot {
+            name: name.to_owned(),
+            news,
+            origin,
+            life,
+            backoff: Backoff::default(),
+            rewriter: None,
+            since: self.clock.now(),
+        };
         self.edges.put(id, slot);
         self.begin_with(id);
         self.settle_mirrors();

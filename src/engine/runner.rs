@@ -108,6 +108,7 @@ fn turn<S: Service + ?Sized>(
     if let Some(report) = service.poll_report(now, SystemTime::now) {
         link.tell(report);
     }
+    link.answer_questions(|from| service.details(now, from));
     if busy || !link.fall_asleep() || link.watched() != *watched {
         return Ok(Some(Duration::ZERO));
     }

@@ -33,6 +33,7 @@ pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Depart
         condition: Condition::Runs,
         now: ports.clock.now(),
         radio: ports.switch.is_radio(),
+        fdb: ports.switch.fdb_len(),
         ports: rows,
         left,
     }
@@ -68,6 +69,7 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
         held: ports.switch.held(id),
         listener,
         attach,
+        age: ports.clock.now() - slot.since,
         figures: shown.figures,
         leases: shown.leases,
     })
@@ -105,6 +107,7 @@ pub(super) fn listener(ports: &Ports, slot: &ListenerSlot) -> PortStatus {
         held: [0; 2],
         listener: None,
         attach: there.map_or_else(|| slot.spec.attach_hint(), |listener| listener.attach(&slot.spec)),
+        age: slot.since.elapsed(),
         figures: Vec::new(),
         leases: Arc::default(),
     }

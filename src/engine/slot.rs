@@ -44,6 +44,8 @@ pub(super) struct PortSlot {
     pub backoff: Backoff,
     /// Translates addresses, where it was asked to.
     pub rewriter: Option<Rewriter>,
+    /// When it came.
+    pub since: Instant,
 }
 
 impl PortSlot {

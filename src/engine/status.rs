@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::service::report::{Figures, Leased};
 use crate::time::Instant;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A port as it is shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +36,8 @@ pub struct PortStatus {
     pub listener: Option<String>,
     /// The command line that attaches a peer.
     pub attach: Option<Attach>,
+    /// How long it has been there; of a client, how long that has been connected.
+    pub age: Duration,
     /// The figures of its service.
     pub figures: Vec<Figures>,
     /// The leases that its service has given out, by address.
@@ -70,6 +73,8 @@ pub struct SwitchStatus {
     pub now: Instant,
     /// Whether it is a radio medium.
     pub radio: bool,
+    /// Addresses in its forwarding database, those included that are forgotten when their place is needed.
+    pub fdb: usize,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
     /// Removed ports, in their last state; those of one name and kind share a row, with the sum of their counters. The

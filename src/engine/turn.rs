@@ -171,6 +171,7 @@ impl Engine {
                 }
                 Command::EndCapture(number) => self.lives.ports.end_capture(number),
                 Command::Watch(watcher) => self.watchers.add(watcher),
+                Command::Services(answer) => drop(answer.send(self.lives.ports.inquirers())),
                 Command::Known(answer) => drop(answer.send(self.lives.ports.known())),
                 Command::Radio(answer) => drop(answer.send(self.lives.ports.radio(RADIO_LINKS))),
                 Command::Look(look, answer) => drop(answer.send(look.taken(&self.lives.ports))),

@@ -9,6 +9,7 @@
 //!
 //! Emptied batches go back to the sender: fresh memory costs as much as the copy into it.
 
+use super::inquiry::{Inquirer, Questions, Unanswered};
 use super::own::{Bell, SendError};
 use super::port_set::PortSet;
 use super::spares::Spares;
@@ -18,6 +19,7 @@ use crate::counters::Counters;
 use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::limits::{INHALE_BYTES, PREFIX};
 use crate::service::Ingress;
+use crate::service::detail::Details;
 use crate::service::report::{Report, Shown};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use mio::Waker;
@@ -38,7 +40,7 @@ enum Wake {
     Bell(Arc<Bell>),
 }
 
-struct Shared {
+pub(super) struct Shared {
     waker: Arc<Waker>,
     /// There is something to receive, or room to send again: the switch should look.
     ready: AtomicBool,
@@ -64,6 +66,10 @@ struct Shared {
     news: AtomicBool,
     /// Ports that have lost their peers; `None` if the service does not want to know.
     departures: Mutex<Option<BTreeSet<PortId>>>,
+    /// Questions to the service.
+    questions: Questions,
+    /// Its end was dropped.
+    ended: AtomicBool,
     /// Bytes that captures keep of each thing that the service sees; 0: there is none.
     watched: AtomicU32,
     /// What it has seen.
@@ -94,6 +100,18 @@ impl Shared {
             Some(Wake::Bell(bell)) => bell.ring(),
             None => {}
         }
+    }
+
+    /// Puts a question to the service, and wakes it.
+    pub(super) fn ask_service(&self, ask: impl FnOnce(&Questions)) -> Result<(), Unanswered> {
+        ask(&self.questions);
+        // Checked afterwards: a service that ends later clears the questions itself.
+        if self.ended.load(Ordering::SeqCst) {
+            self.questions.close();
+            return Err(Unanswered::Ended);
+        }
+        self.wake_service();
+        Ok(())
     }
 
     /// Rings for a sender that found the channel full.
@@ -152,6 +170,8 @@ pub fn pair(waker: Arc<Waker>) -> (Channel, ServiceEnd) {
         report: Mutex::default(),
         news: flag(),
         departures: Mutex::default(),
+        questions: Questions::default(),
+        ended: flag(),
         watched: AtomicU32::new(0),
         sights: Mutex::default(),
         failure: OnceLock::new(),
@@ -170,6 +190,11 @@ impl Channel {
     pub fn with_offloads(mut self) -> Self {
         self.offload = true;
         self
+    }
+
+    /// Asks the service at the other end, from any thread.
+    pub fn inquirer(&self) -> Inquirer {
+        Inquirer { shared: self.shared.clone() }
     }
 
     /// Why the service at the other end has failed, if it has.
@@ -410,6 +435,11 @@ impl ServiceEnd {
         self.shared.departures.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Answers the questions to the service: `details` gives the page that begins at a place.
+    pub fn answer_questions(&self, details: impl FnMut(usize) -> Details) {
+        self.shared.questions.answer(details);
+    }
+
     /// An empty batch with room for `bytes`, to be sent.
     pub fn spare(&self, bytes: usize) -> Batch {
         self.shared.to_switch.take(bytes)
@@ -474,7 +504,8 @@ impl ServiceEnd {
         self.shared.asleep.store(true, Ordering::SeqCst);
         // Check once more: events in between were not signalled.
         let departed = || self.shared.departures.lock().as_ref().is_some_and(|departures| !departures.is_empty());
-        self.from.is_empty() && !self.shared.closed.load(Ordering::SeqCst) && !departed()
+        let asked = self.shared.questions.are_there();
+        self.from.is_empty() && !self.shared.closed.load(Ordering::SeqCst) && !departed() && !asked
     }
 
     /// The owner is awake, and need not be woken.
@@ -495,6 +526,8 @@ impl Drop for ServiceEnd {
         // Close first, then wake: the switch sees the closed channel.
         let (closed, _) = bounded(0);
         drop(std::mem::replace(&mut self.to, closed));
+        self.shared.ended.store(true, Ordering::SeqCst);
+        self.shared.questions.close();
         self.shared.wake();
     }
 }

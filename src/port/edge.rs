@@ -4,6 +4,7 @@
 
 use super::channel::Channel;
 use super::datagram::{Sequenced, Udp};
+use super::inquiry::Inquirer;
 use super::interface::LinkState;
 use super::ip_interface::IpInterface;
 use super::packet::Packet;
@@ -241,6 +242,11 @@ impl Edge {
     /// The report of its service, if it has one that reports.
     pub fn shown(&self) -> Option<Shown> {
         self.channel().and_then(Channel::shown)
+    }
+
+    /// Asks its service, if it has one.
+    pub fn inquirer(&self) -> Option<Inquirer> {
+        self.channel().map(Channel::inquirer)
     }
 
     fn channel(&self) -> Option<&Channel> {

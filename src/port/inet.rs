@@ -3,6 +3,7 @@
 use super::Edge;
 use super::datagram::Udp;
 use super::names::resolve;
+use super::owner::listens;
 use super::stream::Stream;
 use crate::config::value::HostPort;
 use crate::error::{Error, Result};
@@ -70,7 +71,14 @@ impl TcpListener {
             let addr = bind(&socket, addr)?;
             Ok(Self { socket, addr })
         };
-        made().map_err(|error| in_use(Error::system(format_args!("cannot listen on tcp {addr}"), &error), &error))
+        made().map_err(|cause| {
+            let error = Error::system(format_args!("cannot listen on tcp {addr}"), &cause);
+            let taken = cause.kind() == std::io::ErrorKind::AddrInUse;
+            match taken.then(|| listens(addr.port())).flatten() {
+                Some(holder) => error.hint(format!("{holder} listens there; choose another port, or end that")),
+                None => in_use(error, &cause),
+            }
+        })
     }
 
     /// Where it listens.

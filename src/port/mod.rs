@@ -14,6 +14,7 @@ pub(crate) mod descriptors;
 mod edge;
 pub(crate) mod frame_io;
 pub(crate) mod inet;
+pub(crate) mod inquiry;
 pub(crate) mod interface;
 pub(crate) mod ip_interface;
 pub(crate) mod keeper;

@@ -70,6 +70,23 @@ pub fn lock_owner(file: impl AsFd) -> Option<u32> {
     held(&|file| file == whole).or_else(|| held(&|file| file.ends_with(&inode)))
 }
 
+/// The process that listens on a TCP port of this network, if it can be seen: /proc/net/tcp has the local address as
+/// `0100007F:24FD` in the second word, the state in the fourth (0A: it listens) and the inode in the tenth (proc(5)).
+pub fn listens(port: u16) -> Option<String> {
+    let wanted = format!(":{port:04X}");
+    let of_file = |file: &str| {
+        let sockets = read_to_string(file).ok()?;
+        let words = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut found = words
+            .filter(|words| words.get(1).is_some_and(|local| local.ends_with(&wanted)) && words.get(3) == Some(&"0A"));
+        found.find_map(|words| Some((*words.get(9)?).to_owned()))
+    };
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().find_map(of_file)?;
+    let socket = PathBuf::from(format!("socket:[{inode}]"));
+    let holder = of_descriptor(|fd| std::fs::read_link(fd).is_ok_and(|target| target == socket));
+    (holder != UNKNOWN).then_some(holder)
+}
+
 /// The process that is bound to a path. A datagram socket does not tell, so the kernel's list of sockets is searched
 /// for the path (/proc/net/unix: the inode is the seventh word, the path the eighth), and all descriptors for the inode.
 pub fn holder(path: &Path) -> String {

@@ -4,7 +4,7 @@
 //! the other is handed to the running bridge and is a port there until this process has ended, however it does.
 
 use crate::config::{Config, DEFAULT_SWITCH, PortKind, PortSpec, UnixSocket};
-use crate::engine::control::{Board, Claim, Client, Server};
+use crate::engine::control::{Board, Claim, Client, Metrics, MetricsServer, Server};
 use crate::engine::{Bridge, Ended, SwitchStatus};
 use crate::error::{Error, Result};
 use crate::rights::role::BASE;
@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub struct OwnBridge {
     /// A running bridge that it is linked to, for as long as this is there.
     uplink: Option<Client>,
+    /// The server of its figures, if they are asked for.
+    metrics: Option<MetricsServer>,
     /// Its control socket, where there is a place for one.
     control: Option<Server>,
     /// What that tells of the programs.
@@ -36,10 +38,14 @@ impl OwnBridge {
     pub fn start(config: &Config, name: Option<&str>, usual: &str) -> Result<Self> {
         // First of all: if the name is taken, nothing was opened.
         let claim = rights::for_people(|| claim(name, usual))?;
+        let metrics = rights::apart(|| config.metrics.as_ref().map(Metrics::bind).transpose())?;
         let bridge = rights::apart(|| Bridge::start(config))?;
         let board = Arc::new(Board::default());
         let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge, board.clone())).transpose())?;
-        Ok(Self { uplink: None, control, board, bridge })
+        let name = control.as_ref().map_or(usual, Server::name);
+        let serve = |metrics: Metrics| metrics.serve(name, bridge.handles(), board.clone());
+        let metrics = rights::apart(|| metrics.map(serve).transpose())?;
+        Ok(Self { uplink: None, metrics, control, board, bridge })
     }
 
     /// The bridge itself.
@@ -86,8 +92,8 @@ impl OwnBridge {
 
     /// Stops it. Returns the last status of its switches, and the first failure.
     pub fn finish(self) -> (Vec<SwitchStatus>, Option<Error>) {
-        let Self { uplink, control, bridge, .. } = self;
-        drop(uplink);
+        let Self { uplink, metrics, control, bridge, .. } = self;
+        drop((uplink, metrics));
         control.into_iter().for_each(Server::end);
         bridge.finish()
     }

@@ -3,6 +3,7 @@
 
 use crate::capture::Sights;
 use crate::frame::{Batch, PortId};
+use crate::service::detail::Details;
 use crate::service::outside::{Event, Outside};
 use crate::service::report::Report;
 use crate::service::station::Ingress;
@@ -51,6 +52,12 @@ pub trait Service {
     fn poll_report(&mut self, now: Instant, wall: fn() -> SystemTime) -> Option<Report> {
         let _ = (now, wall);
         None
+    }
+
+    /// The page of its details that begins at `from`, the first at 0. Asked for now and then, while others wait.
+    fn details(&self, now: Instant, from: usize) -> Details {
+        let _ = (now, from);
+        Details::default()
     }
 
     /// Whether frames may have offloads, in both directions: super-frames to be segmented, and checksums left to the

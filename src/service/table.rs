@@ -114,6 +114,14 @@ impl<F: Flow> Table<F> {
         self.slots.iter().flatten().map(|slot| &slot.flow)
     }
 
+    /// Shows the flows in the slots from `from` on to `look`, those of `most` slots. Gives the slot that follows, if
+    /// there is one.
+    pub fn page(&self, from: usize, most: usize, look: impl FnMut(&F)) -> Option<usize> {
+        let slots = self.slots.get(from..).unwrap_or_default();
+        slots.iter().take(most).flatten().map(|slot| &slot.flow).for_each(look);
+        (slots.len() > most).then(|| from + most)
+    }
+
     /// The indices of the flows of these ports.
     pub fn of_ports(&self, ports: &BTreeSet<PortId>) -> Vec<u32> {
         let slots = self.slots.iter().zip(0..).filter_map(|(slot, index)| Some((&slot.as_ref()?.flow, index)));

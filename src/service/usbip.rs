@@ -26,12 +26,14 @@
 //! leave.
 
 mod build;
+mod detail;
 mod driver;
 mod line;
 mod relay;
 mod transport;
 mod watch;
 
+use super::detail::Details;
 use super::endpoint::{Endpoint, EndpointConfig, Event, Limits, ListenerId};
 use super::outside::{Event as Change, Outside, SocketId};
 use super::report::{Report, Shown, Standing};
@@ -45,7 +47,7 @@ use crate::usb::Function;
 use crate::usbip::{KEEP_ALIVE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE, Options, PORT, Server};
 use driver::{Bench, Driver};
 use line::{Line, World, ask_holders};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 use transport::{CHUNK, Via, Ways};
 use watch::{Foreign, Presence, Watch};
@@ -145,7 +147,7 @@ impl UsbipPort {
             self.dirty = true;
             match event {
                 Event::Accepted { conn, listener, peer, .. } if listener == self.listener => {
-                    self.admit(now, Via::Switch(conn), peer.ip(), outside);
+                    self.admit(now, Via::Switch(conn), peer, outside);
                 }
                 Event::PeerClosed(conn) => self.with_line(Via::Switch(conn), |line| line.transport.peer_closed = true),
                 Event::Closed(conn, reason) => {
@@ -169,13 +171,14 @@ impl UsbipPort {
         while self.lines.len() < MOST
             && let Ok((stream, from)) = outside.accept(listener)
         {
-            self.admit(now, Via::Host(stream), from.ip(), outside);
+            self.admit(now, Via::Host(stream), from, outside);
         }
     }
 
-    fn admit(&mut self, now: Instant, via: Via, source: IpAddr, outside: &mut dyn Outside) {
+    fn admit(&mut self, now: Instant, via: Via, peer: SocketAddr, outside: &mut dyn Outside) {
+        let source = peer.ip();
         match self.server.open(now, source) {
-            Ok(id) => self.lines.push(Line::new(via, id, source)),
+            Ok(id) => self.lines.push(Line::new(now, via, id, peer)),
             Err(refused) => {
                 log::warn!("{}: {source} is refused: {refused}", self.name);
                 match via {
@@ -353,6 +356,10 @@ impl Service for UsbipPort {
 
     fn unsent(&self, outside: &dyn Outside) -> Vec<Unsent> {
         self.drivers.iter().filter_map(|driver| driver.unsent(&self.server, outside)).collect()
+    }
+
+    fn details(&self, now: Instant, _: usize) -> Details {
+        Details { devices: self.devices(now), ..Details::default() }
     }
 
     fn poll_report(&mut self, _: Instant, _: fn() -> SystemTime) -> Option<Report> {

@@ -187,6 +187,11 @@ impl Fdb {
         }
     }
 
+    /// How many entries there are, those included whose time is over.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
     /// Makes room for the bookkeeping of `port`.
     pub fn add_port(&mut self, port: PortId) {
         if self.shares.len() <= port.index() {

@@ -93,6 +93,8 @@ pub(super) struct Holder {
     pub mac: Mac,
     pub port: PortId,
     pub heard: Instant,
+    /// Its port is still there: another one may have that's number since.
+    pub there: bool,
     /// The holder before, and until when.
     pub before: Option<(Mac, Instant)>,
     /// The holder before, which has left: some peers may not have heard of it.
@@ -177,8 +179,9 @@ impl Hosts {
     }
 
     /// A port is gone: drops its requests and frames, so that the next port with its number does not inherit them.
-    /// Addresses are kept.
+    /// Addresses are kept, for their next holders, but are no longer known as the port's.
     pub fn remove_port(&mut self, port: PortId) {
+        self.known.values_mut().filter(|host| host.port == port).for_each(|host| host.there = false);
         self.asked.retain(|asked| asked.port != port);
         self.own.retain(|own| own.ingress != port && own.to != Some(port));
         self.answers.remove_port(port);
@@ -190,7 +193,7 @@ impl Hosts {
             self.insert(now, port, place, mac);
             return None;
         };
-        host.heard = now;
+        (host.heard, host.there) = (now, true);
         let former = (host.mac != mac).then_some(host.mac);
         let from = std::mem::replace(&mut host.port, port);
         host.mac = mac;
@@ -212,7 +215,17 @@ impl Hosts {
         }
         self.count(port, place);
         if self.known.len() < KNOWN {
-            let host = Holder { mac, port, heard: now, before: None, left: None, owed: false, told: false, pair: None };
+            let host = Holder {
+                mac,
+                port,
+                heard: now,
+                there: true,
+                before: None,
+                left: None,
+                owed: false,
+                told: false,
+                pair: None,
+            };
             self.known.insert(place, host);
         } else if let Some(share) = self.shares.get_mut(&port) {
             share.places.pop();

@@ -25,9 +25,9 @@ pub struct Known {
 }
 
 impl Switch {
-    /// The IP addresses that are known, of all ports: a few thousand at most.
+    /// The IP addresses that are known, of all ports that there are: a few thousand at most.
     pub fn known(&self, now: Instant) -> impl Iterator<Item = Known> {
-        self.hosts.known.iter().map(move |((_, addr), holder)| {
+        self.hosts.known.iter().filter(|(_, holder)| holder.there).map(move |((_, addr), holder)| {
             let recent = holder.before.is_some_and(|(_, at)| now - at < TURN);
             let pair = holder.pair.filter(|_| recent);
             let other = pair.and_then(|pair| pair.into_iter().find(|mac| *mac != holder.mac));
@@ -103,5 +103,31 @@ mod tests {
                 .any(|known| known.other.is_some() && known.addr.to_string() == "192.0.2.1")
         );
         assert_eq!(switch.flapping().collect::<Vec<_>>(), [Mac([2; 6])]);
+    }
+
+    #[test]
+    fn a_new_port_has_no_address_of_the_one_before() {
+        let mut switch = Switch::new(&SwitchConfig::default());
+        let [stays, leaves] = [(); 2].map(|()| switch.add_port(PortConfig::default()).unwrap());
+        let said = |port: PortId, last: u8| {
+            let (mac, addr) = (Mac([2, 0, 0, 0, 0, last]), IpAddr::from([192, 0, 2, last]));
+            let said = Said { tags: Tags::default(), addr, mac, router: None, answers: None };
+            let mut batch = Batch::new(4096);
+            assert!(batch.push(&announcement(&said), port, Offload::NONE));
+            batch
+        };
+        switch.run(Instant::from_secs(1), &said(stays, 1), &mut Nowhere);
+        switch.run(Instant::from_secs(1), &said(leaves, 2), &mut Nowhere);
+        assert!(switch.remove_port(Instant::from_secs(2), leaves).is_some());
+        let comes = switch.add_port(PortConfig::default()).unwrap();
+        assert_eq!(comes, leaves, "it has its number");
+        let known = |switch: &Switch| {
+            let mut ports: Vec<PortId> = switch.known(Instant::from_secs(3)).map(|known| known.port).collect();
+            ports.sort();
+            ports
+        };
+        assert_eq!(known(&switch), [stays]);
+        switch.run(Instant::from_secs(3), &said(comes, 2), &mut Nowhere);
+        assert_eq!(known(&switch), [stays, comes], "it is heard again");
     }
 }

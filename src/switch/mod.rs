@@ -399,6 +399,11 @@ impl Switch {
         self.fdb.remove(Key::new(mac.as_u64(), 0))
     }
 
+    /// How many entries the forwarding database has, those included whose time is over.
+    pub fn fdb_len(&self) -> usize {
+        self.fdb.len()
+    }
+
     /// The forwarding database.
     pub fn fdb(&self, now: Instant) -> impl Iterator<Item = Entry> {
         self.fdb.entries(now)

@@ -4,7 +4,7 @@ use super::monitor::Monitor;
 use super::op::{DeviceRecord, InterfaceRecord};
 use super::server::ConnectionId;
 use crate::time::Instant;
-use crate::usb::{Address, Device, TransferKind};
+use crate::usb::{Address, Device, Status, TransferKind, Urb};
 
 /// Why a device cannot be exported.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -18,6 +18,29 @@ pub enum ExportError {
     Taken(String),
 }
 
+/// Transfers of a device, of all its importers so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct UrbTally {
+    /// Ended well.
+    pub done: u64,
+    /// Ended with an error.
+    pub errors: u64,
+    /// Taken back by the importer.
+    pub unlinked: u64,
+}
+
+impl UrbTally {
+    /// A transfer has ended.
+    pub(super) fn ended(&mut self, urb: &Urb) {
+        if urb.status == Status::Ok {
+            self.done += 1;
+        } else {
+            self.errors += 1;
+        }
+    }
+}
+
 /// One exported device.
 pub(super) struct Export {
     pub busid: String,
@@ -25,6 +48,7 @@ pub(super) struct Export {
     devnum: u8,
     pub device: Device,
     pub importer: Option<ConnectionId>,
+    pub tally: UrbTally,
     /// What a capture sees of it, while there is one.
     pub monitor: Option<Box<Monitor>>,
 }
@@ -32,7 +56,8 @@ pub(super) struct Export {
 impl Export {
     pub fn new(busid: &str, device: Device) -> Result<Self, ExportError> {
         let (busnum, devnum) = numbers(busid).ok_or_else(|| ExportError::BusId(busid.to_owned()))?;
-        Ok(Self { busid: busid.to_owned(), busnum, devnum, device, importer: None, monitor: None })
+        let (importer, monitor, tally) = (None, None, UrbTally::default());
+        Ok(Self { busid: busid.to_owned(), busnum, devnum, device, importer, tally, monitor })
     }
 
     /// The device as lists and imports show it. An unconfigured device shows its first configuration, as a host would

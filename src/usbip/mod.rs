@@ -26,10 +26,10 @@ pub(crate) mod split;
 
 pub use client::{Client, ClientFault, Dialect, Event};
 pub use decode::{Command, Decoder};
-pub use export::ExportError;
+pub use export::{ExportError, UrbTally};
 pub use op::{DeviceRecord, InterfaceRecord, OpStatus, SpeedCode};
 pub use pdu::{Fault, Pdu};
-pub use server::{ConnectionId, Options, Refused, Server};
+pub use server::{ConnectionId, Exported, Options, Refused, Server};
 pub use session::CloseReason;
 pub(crate) use split::{SplitFault, Splitter};
 

@@ -58,6 +58,21 @@ impl OpStatus {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SpeedCode(pub u32);
 
+impl SpeedCode {
+    /// `full`, `high` …; empty where it is none of those of usbip's `enum usb_device_speed`.
+    pub fn word(self) -> &'static str {
+        match self.0 {
+            1 => "low",
+            2 => "full",
+            3 => "high",
+            4 => "wireless",
+            5 => "super",
+            6 => "super+",
+            _ => "",
+        }
+    }
+}
+
 impl From<Speed> for SpeedCode {
     fn from(speed: Speed) -> Self {
         Self(match speed {

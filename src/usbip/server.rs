@@ -5,7 +5,7 @@
 //! be sent. After every event (bytes of another connection, a timeout, [`Server::with_function`]) any connection may
 //! have something to send.
 
-use super::export::{Export, ExportError};
+use super::export::{Export, ExportError, UrbTally};
 use super::session::{CloseReason, Context, Session};
 use super::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SOURCE};
 use crate::capture::Sights;
@@ -37,6 +37,20 @@ pub enum Refused {
     /// [`MAX_CONNECTIONS_PER_SOURCE`] are open from that address.
     #[error("too many connections from one address")]
     Source,
+}
+
+/// A device with its importer and its transfers.
+pub struct Exported<'a> {
+    /// Its bus id.
+    pub busid: &'a str,
+    /// The device.
+    pub device: &'a Device,
+    /// Its importer's connection.
+    pub importer: Option<ConnectionId>,
+    /// Transfers that have ended.
+    pub counts: UrbTally,
+    /// Transfers under way.
+    pub in_flight: usize,
 }
 
 struct Connection {
@@ -76,6 +90,15 @@ impl Server {
         self.exports.iter().map(|export| {
             let importer = export.importer.and_then(|id| Some((id, self.connections.get(&id)?.source)));
             (export.busid.as_str(), &export.device, importer)
+        })
+    }
+
+    /// The exported devices with their transfers.
+    pub fn exported(&self) -> impl Iterator<Item = Exported<'_>> {
+        self.exports.iter().map(|Export { busid, device, importer, tally, .. }| {
+            let session = importer.and_then(|id| self.connections.get(&id)).map(|connection| &connection.session);
+            let in_flight = session.map_or(0, Session::in_flight);
+            Exported { busid, device, importer: *importer, counts: *tally, in_flight }
         })
     }
 

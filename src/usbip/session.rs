@@ -193,6 +193,11 @@ impl Session {
         matches!(self.phase, Phase::Urbs(_))
     }
 
+    /// Transfers without an answer.
+    pub fn in_flight(&self) -> usize {
+        if let Phase::Urbs(attached) = &self.phase { attached.in_flight() } else { 0 }
+    }
+
     pub fn wants_bytes(&self) -> bool {
         self.inbox.is_empty() && self.out.len() < OUTPUT_MARK
     }

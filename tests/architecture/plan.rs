@@ -67,7 +67,7 @@ const ROOMS: &[Room] = &[
 
 /// What the rooms of `service` stand on.
 const SERVICE_GROUND: &[&str] =
-    &["station", "shares", "allowance", "path_mtu", "lease", "report", "outside", "machine", "table"];
+    &["station", "shares", "allowance", "path_mtu", "lease", "report", "detail", "outside", "machine", "table"];
 
 /// The rooms of `service`, likewise. Its root, which makes services, is above them all.
 const SERVICE: &[Room] = &[
@@ -78,8 +78,9 @@ const SERVICE: &[Room] = &[
     Room { name: "path_mtu", may_use: &["station", "shares"] },
     Room { name: "lease", may_use: &[] },
     Room { name: "report", may_use: &[] },
+    Room { name: "detail", may_use: &[] },
     Room { name: "outside", may_use: &["lease"] },
-    Room { name: "machine", may_use: &["station", "report", "outside"] },
+    Room { name: "machine", may_use: &["station", "report", "detail", "outside"] },
     Room { name: "table", may_use: &["shares", "outside"] },
     Room { name: "script", may_use: &["station", "outside", "machine"] },
     // a host of its own

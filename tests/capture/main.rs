@@ -1,8 +1,9 @@
 //! Captures as users have them: lines, files, FIFOs, filters; and that no frame is lost for them.
 
 mod filters;
+mod proof;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -133,6 +134,21 @@ fn lines_at_the_terminal_and_a_summary() {
     assert!(end.stderr.contains("6 frames captured, 0 filtered out, 0 missed by the capture"), "{}", end.stderr);
 }
 
+/// Imports the device 1-1 of a USB/IP server, and asks for its device descriptor.
+fn ask_for_descriptor(server: std::net::SocketAddr) {
+    let mut stream = std::net::TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut import = [&[1, 0x11, 0x80, 3, 0, 0, 0, 0][..], b"1-1"].concat();
+    import.resize(40, 0);
+    stream.write_all(&import).unwrap();
+    stream.read_exact(&mut [0; 320]).unwrap();
+    let words: [u32; 10] = [1, 1, 0x1_0002, 1, 0, 0, 18, 0, 0, 0];
+    let mut submit: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    submit.extend([0x80, 6, 0, 1, 0, 0, 18, 0]);
+    stream.write_all(&submit).unwrap();
+    stream.read_exact(&mut [0; 48 + 18]).unwrap();
+}
+
 #[test]
 fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
     require!(needs::tool("tshark", "tshark"));
@@ -145,7 +161,13 @@ fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
         "wpan:unix:DIR/n1,switch=air",
         "-p",
         "nat:192.0.2.2/24",
+        "-p",
+        "usbip:192.0.2.3/24,device=cdc-acm,usbip-listen=127.0.0.1:0",
+        "-v",
     ]);
+    let served = lab.zbridge.wait_for("USB/IP is served at tcp", PATIENCE);
+    let served: std::net::SocketAddr =
+        served.split_whitespace().find_map(|word| word.trim_end_matches(',').parse().ok()).expect("an address");
     let mut line = LinePeer::unix(Framing::Slip, lab.dir.text("line"));
     let mut nodes = ["n0", "n1"].map(|name| LinePeer::unix(Framing::UartPipe, lab.dir.text(name)));
     lab.zbridge.wait_for("n1: connected", PATIENCE);
@@ -159,6 +181,7 @@ fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
     let data = [&[0x61, 0x88, 7, 0xcd, 0xab, 1, 0, 2, 0][..], &[0xf0; 20]].concat();
     nodes[0].send(&data);
     nodes[1].expect(&data);
+    ask_for_descriptor(served);
     std::thread::sleep(Duration::from_millis(50));
     capture.sigint();
     assert_eq!(capture.wait().code(), 0);
@@ -167,7 +190,7 @@ fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
         &file,
         &["frame.interface_name", "frame.encap_type", "frame.packet_flags_direction", "_ws.col.Protocol"],
     );
-    // Wireshark's numbers of encapsulations: 1 Ethernet, 7 raw IP, 206 IEEE 802.15.4 TAP.
+    // Wireshark's numbers of encapsulations: 1 Ethernet, 7 raw IP, 115 usbmon, 206 IEEE 802.15.4 TAP.
     for wanted in [
         "a#1 1 0x00000001 ARP",
         "b#1 1 0x00000002 ICMP",
@@ -175,6 +198,8 @@ fn a_mixed_bench_in_one_file_without_a_malformed_frame() {
         "line 7 0x00000002 ICMP",
         "n0 206 0x00000001 IEEE 802.15.4",
         "n1 206 0x00000002 IEEE 802.15.4",
+        "usbip#1-1 115 0x00000002 USB",
+        "usbip#1-1 115 0x00000001 USB",
     ] {
         assert!(seen.iter().any(|line| line == wanted), "{wanted}: {seen:#?}");
     }
@@ -458,6 +483,60 @@ fn wiresharks_programs_capture_through_extcap() {
     let end = live.wait();
     assert_eq!(end.code(), 0, "{}", end.stderr);
     assert_eq!(self::tshark(Path::new(&file), &["_ws.col.Protocol"]), ["ARP"]);
+}
+
+/// A message of Wireshark's toolbar.
+fn control(number: u8, command: u8, value: &[u8]) -> Vec<u8> {
+    [&[b'T', 0, 0, value.len() as u8 + 2, number, command], value].concat()
+}
+
+#[test]
+fn the_toolbar_changes_the_filter_of_a_capture_that_runs() {
+    let mut lab = Lab::start(&[]);
+    let [fifo, to, from] = ["fifo", "to", "from"].map(|name| lab.dir.text(name));
+    assert!(Command::new("mkfifo").args([&fifo, &to, &from]).status().unwrap().success());
+    let words = ["extcap", "--capture", "--extcap-interface", "zbridge:default", "--fifo", &fifo];
+    let controls = ["--extcap-control-in", &to, "--extcap-control-out", &from];
+    let capture = zbridge!().args(words).args(controls).env(RUN, lab.dir.root()).spawn();
+    let mut reader = std::fs::File::open(&fifo).unwrap();
+    lab.zbridge.wait_for("captured by", PATIENCE);
+    let mut chosen = std::fs::OpenOptions::new().write(true).open(&to).unwrap();
+    let (said, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut answers = std::fs::File::open(&from).unwrap();
+        let mut room = [0; 4096];
+        while let Ok(count @ 1..) = answers.read(&mut room) {
+            let _ = said.send(String::from_utf8_lossy(&room[6..count]).into_owned());
+        }
+    });
+    let mut got = Vec::new();
+    let mut frames = |wanted: usize| {
+        eventually("frames are read", || {
+            let mut room = [0; 65_536];
+            if read(&got).1 < wanted {
+                let count = reader.read(&mut room).unwrap();
+                got.extend_from_slice(&room[..count]);
+            }
+            (read(&got).1 >= wanted).then_some(())
+        });
+        read(&got).1
+    };
+    lab.talk();
+    assert_eq!(frames(3), 3);
+    // The reader of answers has to be there before one is written.
+    std::thread::sleep(Duration::from_millis(100));
+    chosen.write_all(&control(0, 1, b"arp")).unwrap();
+    assert_eq!(hear.recv_timeout(PATIENCE).unwrap(), "zbridge: only arp");
+    lab.talk();
+    assert_eq!(frames(5), 5, "no echo any more");
+    chosen.write_all(&control(0, 1, b"arpp")).unwrap();
+    assert!(hear.recv_timeout(PATIENCE).unwrap().contains("the nearest is \"arp\""));
+    chosen.write_all(&[control(0, 1, b"icmp"), control(255, 0, b"")].concat()).unwrap();
+    assert_eq!(hear.recv_timeout(PATIENCE).unwrap(), "zbridge: only icmp");
+    lab.talk();
+    assert_eq!(frames(6), 6, "only the echo");
+    capture.sigterm();
+    assert_eq!(capture.wait().code(), 0);
 }
 
 #[test]

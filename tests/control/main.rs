@@ -125,11 +125,12 @@ fn all_switches_are_shown_with_state_peer_counters_and_reasons() {
     assert_eq!(lines.len(), 9, "{shown}");
     assert!(lines[8].starts_with("  b  QEMU:  -netdev stream,id=b,"), "that of a has its peer: {shown}");
     assert_eq!((lines[0], lines[4]), ("switch default", "switch lab"), "{shown}");
-    assert!(lines[1].starts_with("port  kind  state  rx  tx  queued  dropped"), "{shown}");
-    let counted = "a     unix  up     2   0   0       2 (no-egress 1, reserved-group 1)";
-    assert!(lines[2].starts_with(counted) && lines[2].ends_with("/a"), "{shown}");
-    let counted = "a#1   unix  up     2   0   0       2 (no-egress 1, reserved-group 1)";
-    assert!(lines[3].starts_with(&format!("{counted}  {}  {me}", Mac(A.mac))), "{shown}");
+    assert!(lines[1].starts_with("port  kind  state  rx  tx  rx b/s"), "{shown}");
+    assert!(lines[2].starts_with("a     unix  up     2   0   ") && lines[2].ends_with("/a"), "{shown}");
+    assert!(lines[2].contains("  0       2 (no-egress 1, reserved-group 1)"), "{shown}");
+    assert!(lines[3].starts_with("a#1   unix  up     2   0   "), "{shown}");
+    let rest = format!("  0       2 (no-egress 1, reserved-group 1)  {}  -        {me}", Mac(A.mac));
+    assert!(lines[3].contains(&rest), "{shown}");
 
     let json: serde_json::Value = serde_json::from_str(&lab.told(&["status", "--json", "--to", "bench"])).unwrap();
     let port = &json["switches"][0]["ports"][1];
@@ -137,6 +138,8 @@ fn all_switches_are_shown_with_state_peer_counters_and_reasons() {
     assert_eq!((&port["state"], &port["rx_bytes"]), (&"up".into(), &120.into()));
     assert_eq!((&port["name"], &port["listener"]), (&"a#1".into(), &"a".into()));
     assert_eq!(port["heard"], serde_json::json!([Mac(A.mac).to_string()]));
+    // Sixty bytes twice, since the look before or since it came.
+    assert!(port["rates"]["over_ms"].as_u64() > Some(0) && port["rates"]["tx_frames"] == 0, "{port}");
     let listener = &json["switches"][0]["ports"][0];
     assert_eq!((&listener["state"], &listener["rx_frames"]), (&"up".into(), &2.into()), "it stands for its clients");
     assert_eq!((&listener["name"], &listener["target"]), (&"a".into(), &lab.dir.text("a").into()));

@@ -26,6 +26,7 @@ const PAGES: &[(&str, &[&str])] = &[
         "src/cli/topics/run.md",
         &["zbridge --name lab --port unix:/tmp/left,switch=left --port unix:/tmp/right,switch=right"],
     ),
+    ("src/cli/topics/metrics.md", &[]),
     ("src/cli/topics/usb.md", &[]),
     ("src/cli/topics/view.md", &["zbridge --port unix:/tmp/inst1"]),
 ];
@@ -193,6 +194,11 @@ fn copies() {
 #[test]
 fn gateway() {
     read("src/cli/topics/gateway.md");
+}
+
+#[test]
+fn metrics() {
+    read("src/cli/topics/metrics.md");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod ends;
+mod flows;
 mod forwards;
 mod hops;
 mod lab;

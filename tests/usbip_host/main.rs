@@ -113,6 +113,34 @@ fn a_second_importer_is_told_that_the_device_is_busy() {
     served.finish();
 }
 
+#[test]
+fn usb_ls_shows_devices_importers_and_transfers() {
+    let dir = TempDir::new();
+    let served = serve(&dir, "device=cdc-acm,device=loopback+busid=2-3,import=127.0.0.1:1/1-1");
+    let ask = |words: &[&str]| zbridge!().args(words).env("XDG_RUNTIME_DIR", dir.root()).run();
+    let devices = || -> Vec<serde_json::Value> {
+        ask(&["usb", "ls", "--json"]).stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let all = devices();
+    let words = |device: &serde_json::Value| ["busid", "id", "speed", "state"].map(|key| device[key].clone());
+    assert_eq!(words(&all[0]), ["1-1", "2fe3:0001", "high", "free"]);
+    assert_eq!(words(&all[1]), ["2-3", "0525:a4a0", "high", "free"]);
+    assert_eq!((&all[2]["import"], all[2].get("id")), (&"127.0.0.1:1/1-1".into(), None));
+    eventually("it is not there", || (devices()[2]["state"] == "waiting").then_some(()));
+    let mut device = served.attach("1-1");
+    device.echo(&pattern(100_000));
+    let used = &devices()[0];
+    assert_eq!(used["state"], "in use");
+    assert_eq!(used["importer"]["peer"], device.stream.local_addr().unwrap().to_string());
+    assert!(used["urbs"]["done"].as_u64() > Some(10) && used["urbs"]["errors"] == 0, "{used}");
+    drop(device);
+    eventually("it is free", || (devices()[0]["state"] == "free").then_some(()));
+    assert!(devices()[0]["urbs"]["done"].as_u64() > Some(10), "its transfers are not forgotten");
+    let text = ask(&["usb"]).stdout;
+    assert!(text.starts_with("busid ") && text == ask(&["usb", "ls"]).stdout, "{text}");
+    served.finish();
+}
+
 /// As `nc -N` does it: whoever has said all it has to say may still read.
 #[test]
 fn a_client_that_says_no_more_gets_its_reply() {

@@ -69,8 +69,8 @@ pub enum Goal {
     Stdout,
     /// A program's standard input.
     Wireshark,
-    /// A FIFO that Wireshark reads.
-    Extcap(PathBuf),
+    /// A FIFO that Wireshark reads, and those of its toolbar: what is chosen there, and what is to be said.
+    Extcap(PathBuf, Option<(PathBuf, Option<PathBuf>)>),
     /// A file, or several: the size of one, and how many are kept.
     File(PathBuf, Option<(u64, u32)>),
 }

@@ -5,7 +5,7 @@
 //! and a FIFO that it reads. `--install` puts a script there that starts this program. An interface is `zbridge:BRIDGE`, or
 //! `zbridge:BRIDGE:PORT`.
 
-use super::{Asked, Goal};
+use super::{Asked, Goal, toolbar};
 use crate::capture::Wish;
 use crate::config::text::shell;
 use crate::control::StatusInfo;
@@ -57,6 +57,14 @@ pub struct ExtcapArgs {
     #[arg(long, value_name = "PATH")]
     fifo: Option<PathBuf>,
 
+    /// Where Wireshark's toolbar says what is chosen
+    #[arg(long = "extcap-control-in", value_name = "PATH")]
+    control_in: Option<PathBuf>,
+
+    /// Where it hears answers
+    #[arg(long = "extcap-control-out", value_name = "PATH")]
+    control_out: Option<PathBuf>,
+
     /// Only frames that were dropped
     #[arg(long)]
     drops: bool,
@@ -107,7 +115,8 @@ impl ExtcapArgs {
         match &self.fifo {
             Some(fifo) if self.capture => {
                 wish.understood()?;
-                let (to, goal) = (Some(bridge.to_owned()), Goal::Extcap(fifo.clone()));
+                let toolbar = self.control_in.clone().map(|from| (from, self.control_out.clone()));
+                let (to, goal) = (Some(bridge.to_owned()), Goal::Extcap(fifo.clone(), toolbar));
                 Ok(Extcap::Capture(Box::new(Asked { to, switch: None, wish, goal, count: None, time: None })))
             }
             // It asks whether a filter is right: a right one has no answer.
@@ -143,7 +152,7 @@ fn interfaces() -> String {
 
 fn listed(bridges: &[StatusInfo]) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let mut text = format!("extcap {{version={version}}}{{display=zbridge}}\n");
+    let mut text = format!("extcap {{version={version}}}{{display=zbridge}}\n{}", toolbar::CONTROLS);
     let mut add = |value: &str, display: &str| {
         let _ = writeln!(text, "interface {{value={PREFIX}{value}}}{{display=zbridge {}}}", plain(display));
     };
@@ -207,7 +216,7 @@ mod tests {
     #[test]
     fn an_interface_is_a_bridge_or_a_port_of_it() {
         let text = listed(&[bridge(vec![port("a", "up", 1), port("b{}", "up", 1)])]);
-        let lines: Vec<&str> = text.lines().skip(1).collect();
+        let lines: Vec<&str> = text.lines().skip(3).collect();
         assert_eq!(lines[0], "interface {value=zbridge:default}{display=zbridge default: all ports}");
         assert!(lines[1].starts_with("interface {value=zbridge:default:a}{display=zbridge default: a ("));
         assert!(lines[2].contains("default: b__"));
@@ -231,7 +240,7 @@ mod tests {
         let capture = ["--capture", "--fifo", "/tmp/f", "--copies", "--snap", "0", "--extcap-capture-filter", "udp"];
         let Extcap::Capture(asked) = answer(&words(&capture)).unwrap() else { panic!() };
         assert_eq!((asked.to.as_deref(), asked.wish.ports.as_slice()), (Some("lab"), &["a".to_owned()][..]));
-        assert!(asked.wish.copies && asked.wish.snap.is_none() && asked.goal == Goal::Extcap("/tmp/f".into()));
+        assert!(asked.wish.copies && asked.wish.snap.is_none() && asked.goal == Goal::Extcap("/tmp/f".into(), None));
         assert!(answer(&[]).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod ending;
 mod extcap;
 mod output;
 mod paced;
+mod toolbar;
 
 pub use args::{Asked, CaptureArgs, Goal};
 pub use extcap::{Extcap, ExtcapArgs};
@@ -24,6 +25,7 @@ use output::Output;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use toolbar::Toolbar;
 
 /// Bytes of one read.
 const READ: usize = 256 * 1024;
@@ -35,12 +37,16 @@ const READ: usize = 256 * 1024;
 pub(super) fn run(asked: Asked) -> Result<()> {
     let ending = Arc::new(Ending::default());
     let mut output = Output::new(&asked.goal, ending.clone())?;
-    let place = output::place(&asked.goal);
+    let (place, is_extcap) = (output::place(&asked.goal), matches!(asked.goal, Goal::Extcap(..)));
     let stop = stop::one_wish()?;
     let mut capturing = ask::connect(asked.to.as_deref())?.capture(asked.switch.as_deref(), asked.wish.clone())?;
     output.begin()?;
     let done = ending.start(capturing.stopper()?, stop, asked.time)?;
-    let outcome = pass_on(&mut capturing, &mut output, &ending, asked.count);
+    let toolbar = match asked.goal {
+        Goal::Extcap(_, Some((from, to))) => Some(Toolbar::start(&from, to)?),
+        _ => None,
+    };
+    let outcome = pass_on(&mut capturing, &mut output, &ending, asked.count, toolbar);
     let sum = match outcome {
         // The reader has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {
@@ -53,7 +59,7 @@ pub(super) fn run(asked: Asked) -> Result<()> {
     output.end(&ending);
     drop(done);
     // Wireshark takes what is said for a complaint.
-    if !matches!(asked.goal, Goal::Extcap(_)) {
+    if !is_extcap {
         super::screen::say(&summary(&sum, place.as_deref()));
     }
     if ending.was_asked() {
@@ -73,7 +79,13 @@ struct Sum {
 }
 
 /// Passes blocks on until the file is whole, or `count` frames have come.
-fn pass_on(capturing: &mut Capturing, output: &mut Output, ending: &Ending, count: Option<u64>) -> io::Result<Sum> {
+fn pass_on(
+    capturing: &mut Capturing,
+    output: &mut Output,
+    ending: &Ending,
+    count: Option<u64>,
+    mut toolbar: Option<Toolbar>,
+) -> io::Result<Sum> {
     let stopper = capturing.stopper().map_err(|error| io::Error::other(error.what().to_owned()))?;
     let (mut blocks, mut room, mut sum) = (Blocks::default(), vec![0; READ], Sum::default());
     loop {
@@ -83,6 +95,9 @@ fn pass_on(capturing: &mut Capturing, output: &mut Output, ending: &Ending, coun
         }
         blocks.push(room.get(..read).unwrap_or_default());
         while let Some(block) = blocks.next_block().map_err(|bad| io::Error::other(bad.to_string()))? {
+            if toolbar.as_mut().is_some_and(|toolbar| !toolbar.takes(&block)) {
+                continue;
+            }
             if block.packet().is_some() {
                 if count == Some(sum.passed) {
                     continue;

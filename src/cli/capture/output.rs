@@ -60,7 +60,7 @@ impl Output {
             Goal::Stdout => Self::Stream(paced, STDOUT.to_owned(), None),
             // Started when there is something to show.
             Goal::Wireshark => Self::Stream(paced, WIRESHARK.to_owned(), None),
-            Goal::File(path, None) | Goal::Extcap(path) => Self::Stream(paced, path.display().to_string(), None),
+            Goal::File(path, None) | Goal::Extcap(path, _) => Self::Stream(paced, path.display().to_string(), None),
             Goal::File(path, Some((size, kept))) => Self::Files(Files::new(path, *size, *kept)),
         })
     }
@@ -162,7 +162,7 @@ pub fn place(goal: &Goal) -> Option<String> {
     let path = match goal {
         Goal::File(path, None) => path.clone(),
         Goal::File(path, Some(_)) => part(path, "*"),
-        Goal::Lines | Goal::Stdout | Goal::Wireshark | Goal::Extcap(_) => return None,
+        Goal::Lines | Goal::Stdout | Goal::Wireshark | Goal::Extcap(..) => return None,
     };
     Some(visible(&path.display().to_string()).into_owned())
 }

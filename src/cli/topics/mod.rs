@@ -55,6 +55,7 @@ pub const TOPICS: &[Topic] = &[
         summary: "delay, loss, rate and the like on any port, the same each time",
         text: include_str!("impair.md"),
     },
+    Topic { word: "metrics", summary: "figures of a bridge for Prometheus", text: include_str!("metrics.md") },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
     Topic {

@@ -74,7 +74,8 @@ impl PortKind {
         };
         match transport {
             Transport::Serial(uart) => Some(uart.baud.into()),
-            _ => None,
+            Transport::Unix { .. } | Transport::Pty { .. } | Transport::Tcp { .. } => None,
+            Transport::Pipe { .. } | Transport::Fd(_) | Transport::Exec { .. } => None,
         }
     }
 

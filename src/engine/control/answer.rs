@@ -6,8 +6,10 @@
 use super::aside::Asker;
 use super::board::Board;
 use super::captures::Captured;
+use super::details;
 use super::drops;
 use super::entries::{Reading, Want};
+use super::rates::Rates;
 use super::session::{Session, WAITS, Wait};
 use super::waits::States;
 use crate::capture::Wish;
@@ -15,22 +17,25 @@ use crate::capture::filter::Filter;
 use crate::config::grammar::{near, nearest};
 use crate::config::text::shell;
 use crate::config::{PortSpec, settings};
+use crate::control::openmetrics;
 use crate::control::{
     Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
     RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
-use crate::engine::command::Handle;
+use crate::engine::command::{Handle, NamedKnown};
 use crate::engine::fdb::NamedEntry;
 use crate::engine::status::{Condition, PortStatus, SwitchStatus};
 use crate::error::{Class, Error, Result};
 use crate::rights;
 use crate::service::report::{Figures, Leased};
 use crate::time::{Duration, Instant};
+use crate::wire::Mac;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -55,6 +60,8 @@ pub struct Answerer {
     pub handles: Vec<Handle>,
     /// When it began.
     pub since: SystemTime,
+    /// What its ports had counted at the last looks.
+    pub rates: Mutex<Rates>,
     /// Names of ports that other threads are opening.
     pub opening: Arc<Mutex<BTreeSet<String>>>,
     /// The programs that run beside it.
@@ -94,16 +101,21 @@ pub type Work = Box<dyn FnOnce() -> Told + Send>;
 pub enum Told {
     /// A port was opened, or was not.
     Added(Result<Added>, Lifetime),
+    /// The services were asked, or one of them did not answer.
+    Asked(Result<Value>),
     /// The forwarding databases were read.
     Read(Reading),
     /// It has panicked.
     Abnormal,
 }
 
-fn done(value: &impl Serialize) -> Result<Outcome> {
-    let value = serde_json::to_value(value);
-    value
-        .map(Outcome::Done)
+fn done(answer: &impl Serialize) -> Result<Outcome> {
+    value(answer).map(Outcome::Done)
+}
+
+/// An answer as it is sent.
+pub fn value(answer: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(answer)
         .map_err(|cause| Error::new(Class::Runtime, format!("cannot be written: {cause}")).because(cause))
 }
 
@@ -111,7 +123,7 @@ impl Answerer {
     /// Does what `command` says, for `session`, which numbered it `id`.
     pub fn answer(&self, now: Instant, id: Option<u64>, command: Command, session: &mut Session) -> Result<Outcome> {
         match command {
-            Command::Status => done(&self.status()),
+            Command::Status => done(&self.status(now)),
             Command::PortAdd { spec, fd, lifetime } => self.add(&spec, fd, lifetime, session),
             Command::PortDel { port } => self.remove(&port, session),
             Command::Set { port, settings } => self.set(&port, &settings, session),
@@ -122,6 +134,8 @@ impl Answerer {
             }
             Command::Drops => done(&drops::of(&self.handles)),
             Command::Stations => done(&self.stations()?),
+            Command::Flows => Ok(self.details(details::flows)),
+            Command::Usb => Ok(self.details(details::usb)),
             Command::Instances => done(&InstancesInfo { instances: self.board.instances() }),
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
@@ -129,20 +143,32 @@ impl Answerer {
         }
     }
 
-    fn status(&self) -> StatusInfo {
+    fn status(&self, now: Instant) -> StatusInfo {
+        let mut ages = HashMap::new();
         let switches = self.handles.iter().filter_map(|handle| {
             let status = handle.status().ok()?;
             let runs = status.condition == Condition::Runs;
-            Some(switch_info(&status, heard(runs.then(|| handle.fdb_at_a_glance()).flatten())))
+            let of = status.ports.iter().map(|port| ((status.name.clone(), port.name.clone()), port.age));
+            ages.extend(of);
+            let heard = heard(runs.then(|| handle.fdb_at_a_glance()).flatten());
+            let addresses = addresses(runs.then(|| handle.known().ok()).flatten());
+            Some(switch_info(&status, heard, addresses))
         });
+        let mut switches: Vec<SwitchInfo> = switches.collect();
+        self.rates.lock().fill_in(now, &mut switches, &ages);
         StatusInfo {
             name: self.name.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.since.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             sandbox: rights::summary(),
-            switches: switches.collect(),
+            switches,
         }
+    }
+
+    /// The status in figures.
+    pub fn metrics(&self, now: Instant) -> String {
+        openmetrics::text(&self.status(now), &self.board.instances())
     }
 
     fn stations(&self) -> Result<StationsInfo> {
@@ -348,7 +374,25 @@ fn heard(stations: Option<Vec<NamedEntry>>) -> HashMap<String, Vec<String>> {
     heard
 }
 
-fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -> SwitchInfo {
+/// The IP addresses that stations behind each port say they have, by its name.
+fn addresses(known: Option<(Vec<NamedKnown>, Vec<Mac>)>) -> HashMap<String, Vec<String>> {
+    let mut addresses: HashMap<String, Vec<String>> = HashMap::new();
+    for (known, port) in known.map(|(known, _)| known).unwrap_or_default() {
+        let of_port = addresses.entry(port).or_default();
+        // A link-local address tells nothing that one wants to type.
+        let is_odd = matches!(known.addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+        if of_port.len() < HEARD && !is_odd {
+            of_port.push(known.addr.to_string());
+        }
+    }
+    addresses
+}
+
+fn switch_info(
+    status: &SwitchStatus,
+    mut heard: HashMap<String, Vec<String>>,
+    mut addresses: HashMap<String, Vec<String>>,
+) -> SwitchInfo {
     let trouble = match &status.condition {
         Condition::Runs => None,
         Condition::Hangs(why) => Some(TroubleInfo { state: "hangs".to_owned(), reason: why.what().to_owned() }),
@@ -356,9 +400,15 @@ fn switch_info(status: &SwitchStatus, mut heard: HashMap<String, Vec<String>>) -
     };
     let port = |(index, port): (usize, &PortStatus)| PortInfo {
         heard: heard.remove(&port.name).unwrap_or_default(),
+        addresses: addresses.remove(&port.name).unwrap_or_default(),
         ..port_info(&with_clients(port, status.ports.get(index + 1..).unwrap_or_default()))
     };
-    SwitchInfo { name: status.name.clone(), trouble, ports: status.ports.iter().enumerate().map(port).collect() }
+    SwitchInfo {
+        name: status.name.clone(),
+        trouble,
+        fdb: status.fdb as u64,
+        ports: status.ports.iter().enumerate().map(port).collect(),
+    }
 }
 
 /// A listener with the counters of its clients added (it sums them up itself only when they leave), and in the state of

@@ -4,8 +4,8 @@ use super::place::{DEFAULT_NAME, directories, of_others, socket_of, sockets};
 use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
-    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, print,
+    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
+    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, UsbInfo, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -296,6 +296,22 @@ impl Client {
     /// As [`Client::request`].
     pub fn stations(&mut self) -> Result<StationsInfo> {
         self.request(Command::Stations)
+    }
+
+    /// The flows of its gateways.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn flows(&mut self) -> Result<FlowsInfo> {
+        self.request(Command::Flows)
+    }
+
+    /// Its USB devices and their importers.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn usb(&mut self) -> Result<UsbInfo> {
+        self.request(Command::Usb)
     }
 
     /// What its ports made of their frames, and what is known of those that ended early.

@@ -28,6 +28,7 @@ use crate::rights::{self, Role};
 use crate::time::{Clock, Duration};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -84,6 +85,7 @@ impl Server {
                 name: name.clone(),
                 handles,
                 since: SystemTime::now(),
+                rates: Mutex::default(),
                 opening: Arc::default(),
                 board,
             },
@@ -402,6 +404,13 @@ impl Serving {
             Told::Added(Err(error), _) => {
                 self.finish(asker, |session| session.say(&print(&Reply::error(id, &error))));
             }
+            Told::Asked(answer) => self.finish(asker, |session| {
+                let reply = match answer {
+                    Ok(value) => Reply { id, ok: Some(value), error: None },
+                    Err(error) => Reply::error(id, &error),
+                };
+                session.say(&print(&reply));
+            }),
             Told::Read(reading) => {
                 for (asker, page) in self.readers.done(self.clock.now(), reading) {
                     let reply = Reply { id: asker.id, ok: Some(page), error: None };

@@ -30,8 +30,10 @@ static ROLE: Role = Role::new("capture", &[BASE, BLOCKS, FILES, SOCKETS]);
 const WAKER: Token = Token(0);
 const SINK: Token = Token(1);
 
-/// How long the rest of a capture may take to be written.
+/// How long the rest of a capture is kept for a reader who takes nothing of it.
 const END: Duration = Duration::from_secs(1);
+/// How long it may take in all.
+const LONGEST_END: Duration = Duration::from_secs(3);
 /// Bytes that are written in one piece, and that may wait for a reader.
 const OUT_BYTES: usize = 512 * 1024;
 
@@ -88,7 +90,7 @@ pub fn start(wish: Wish, sink: Sink, preamble: Vec<u8>) -> Result<(Inlet, Runnin
     let work = move || {
         let _alive = alive;
         let ends = Vec::from_iter(Some(preamble.len()).filter(|len| *len > 0));
-        Work { recorder, pieces, shared, poll, out: preamble, ends, sink, over: None }.run();
+        Work { recorder, pieces, shared, poll, out: preamble, ends, sink, over: None, moved: Instant::now() }.run();
     };
     rights::spawn("zb-capture", &ROLE, work).map_err(cannot)?;
     Ok((inlet, Running { ended: Some(ended) }))
@@ -114,6 +116,8 @@ struct Work {
     sink: Sink,
     /// When the last inlet was found to be gone.
     over: Option<Instant>,
+    /// When something was taken last.
+    moved: Instant,
 }
 
 impl Work {
@@ -127,12 +131,17 @@ impl Work {
                 self.over.get_or_insert_with(Instant::now);
             }
             self.take_pieces();
+            let waiting = self.out.len();
             if let Flow::Gone = self.write() {
                 return self.tell();
             }
+            if self.out.len() < waiting {
+                self.moved = Instant::now();
+            }
             let behind = self.is_behind();
             let all = !behind && self.pieces.is_empty();
-            if self.over.is_some_and(|since| all || since.elapsed() > END) {
+            let is_up = |since: Instant| since.max(self.moved).elapsed() > END || since.elapsed() > LONGEST_END;
+            if self.over.is_some_and(|since| all || is_up(since)) {
                 return self.finish();
             }
             let patience = match (behind, self.over) {

@@ -17,6 +17,7 @@ use super::packet::{self, Headers, Packet, UDP, unfinished};
 use super::wire::{Cx, Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::detail::{Details, FlowDetail, PAGE};
 use crate::service::outside::{Datagrams, Outside, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
 use crate::service::station::{Ingress, Station};
@@ -61,7 +62,12 @@ struct Flow {
     whole: bool,
     /// Bytes of the longest packet that its guest was sent.
     longest: usize,
+    begun: Instant,
     active: Instant,
+    /// The port of the peer that was sent to last.
+    peer_port: u16,
+    /// Bytes of the guest, and bytes for it.
+    carried: (u64, u64),
 }
 
 impl table::Flow for Flow {
@@ -92,6 +98,25 @@ impl Flow {
     /// Whether the guest has talked to `peer`; most often it is the one that it talks to.
     fn has_met(&self, peer: &IpAddr) -> bool {
         self.peers.front() == Some(peer) || self.peers.contains(peer)
+    }
+
+    fn detail(&self, now: Instant) -> FlowDetail {
+        let (kind, guest, mac) = self.key;
+        FlowDetail {
+            protocol: if kind == Datagrams::Udp { "udp" } else { "icmp" },
+            inward: false,
+            guest,
+            mac: Some(mac),
+            remote: self.peers.front().map(|peer| SocketAddr::new(*peer, self.peer_port)),
+            others: self.peers.len().saturating_sub(1),
+            state: "open",
+            up: self.carried.0,
+            down: self.carried.1,
+            round_trip: None,
+            resent: 0,
+            age: now - self.begun,
+            idle: now - self.active,
+        }
     }
 
     fn knows(&mut self, peer: IpAddr) {
@@ -135,6 +160,11 @@ impl Ports {
         }
     }
 
+    /// Puts the flows from the slot `from` on into `details`, until that is a page. `None`: these were the last.
+    pub fn details(&self, now: Instant, from: usize, details: &mut Details) -> Option<usize> {
+        self.flows.page(from, PAGE, |flow| details.flows.push(flow.detail(now)))
+    }
+
     /// Whether a socket is readable.
     pub fn is_ready(&self) -> bool {
         self.flows.waiting() > 0
@@ -160,6 +190,8 @@ impl Ports {
         let Some(flow) = self.flows.get_mut(index) else { return };
         (flow.active, flow.at) = (cx.now, whom.ingress);
         flow.knows(packet.dst);
+        flow.peer_port = to;
+        flow.carried.0 += bytes.len() as u64;
         // The gateway is the first of them.
         let hops = packet.hop_limit.saturating_sub(1).max(1);
         if std::mem::replace(&mut flow.hops, hops) != hops {
@@ -264,7 +296,10 @@ impl Ports {
                     hops: 0,
                     whole: false,
                     longest: 0,
+                    begun: cx.now,
                     active: cx.now,
+                    peer_port: 0,
+                    carried: (0, 0),
                 }))
             }
             Err(error) => {
@@ -332,6 +367,7 @@ impl Ports {
                         let bytes = self.buffer.get_mut(..len).unwrap_or_default();
                         if deliver(flow, bytes, from, number, cx.wire, out) {
                             flow.active = cx.now;
+                            flow.carried.1 += len as u64;
                         }
                     }
                     Err(error) if is_passing(error.kind()) => {}

@@ -12,6 +12,7 @@ use super::wire::{Cx, Way, Wire, has_room};
 use crate::config::{Forward, Protocol};
 use crate::frame::Batch;
 use crate::limits::NAT_DATAGRAM_FLOWS;
+use crate::service::detail::{Details, FlowDetail};
 use crate::service::endpoint::Endpoint;
 use crate::service::lan::tftp;
 use crate::service::outside::{Outside, SocketId};
@@ -59,7 +60,10 @@ struct Client {
     /// The guest's MAC; only it may answer.
     mac: Mac,
     port: u16,
+    begun: Instant,
     active: Instant,
+    /// Bytes of the guest, and bytes for it.
+    carried: (u64, u64),
 }
 
 /// See the module.
@@ -97,6 +101,45 @@ impl Forwards {
     /// Clients of UDP forwards.
     pub fn clients(&self) -> usize {
         self.clients.len()
+    }
+
+    /// Puts the forwards and the clients of those for UDP into `details`.
+    pub fn details(&self, now: Instant, details: &mut Details) {
+        let waits = |Listener { forward, .. }: &Listener| FlowDetail {
+            protocol: match forward.protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+            },
+            inward: true,
+            guest: forward.guest,
+            mac: None,
+            remote: Some(forward.listen),
+            others: 0,
+            state: "listening",
+            up: 0,
+            down: 0,
+            round_trip: None,
+            resent: 0,
+            age: Duration::ZERO,
+            idle: Duration::ZERO,
+        };
+        let client = |((_, addr, _), client): (&Key, &Client)| FlowDetail {
+            protocol: "udp",
+            inward: true,
+            guest: client.guest,
+            mac: Some(client.mac),
+            remote: Some(*addr),
+            others: 0,
+            state: "open",
+            up: client.carried.0,
+            down: client.carried.1,
+            round_trip: None,
+            resent: 0,
+            age: now - client.begun,
+            idle: now - client.active,
+        };
+        details.flows.extend(self.listeners.iter().map(waits));
+        details.flows.extend(self.clients.iter().map(client));
     }
 
     /// A socket has changed. `false`: it is none of these.
@@ -144,6 +187,7 @@ impl Forwards {
                 return true;
             }
             client.active = cx.now;
+            client.carried.0 += length as u64;
             if cx.host.send_from(listener, &data[..length], addr, at).is_err() {
                 cx.wire.stats.host += 1;
             }
@@ -187,8 +231,8 @@ impl Forwards {
         for _ in 0..TURN {
             let listener = &mut self.listeners[index];
             let guest = listener.forward.guest;
-            let socket = match cx.host.accept(listener.socket) {
-                Ok((socket, _)) => socket,
+            let (socket, client) = match cx.host.accept(listener.socket) {
+                Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     listener.readable = false;
                     return;
@@ -203,7 +247,7 @@ impl Forwards {
             let opened = whom.filter(|whom| tcp.finds_room(cx, *whom)).is_some_and(|whom| {
                 (0..TRIES).any(|_| {
                     let remote = SocketAddr::new(gateway, self.next_port());
-                    tcp.open(cx.now, (guest, whom), remote, socket, cx.wire)
+                    tcp.open(cx.now, (guest, whom), (remote, client), socket, cx.wire)
                 })
             });
             if !opened {
@@ -228,7 +272,7 @@ impl Forwards {
                 }
             };
             let Some(whom) = whom else { continue };
-            let Some(port) = self.port_of(cx.now, (socket, from, at), (guest, whom.mac), cx.wire) else {
+            let Some(port) = self.port_of(cx.now, (socket, from, at), (guest, whom.mac, length), cx.wire) else {
                 cx.wire.stats.flows += 1;
                 continue;
             };
@@ -238,10 +282,17 @@ impl Forwards {
         }
     }
 
-    /// The gateway's port that stands for a client.
-    fn port_of(&mut self, now: Instant, key: Key, (guest, mac): (SocketAddr, Mac), wire: &mut Wire) -> Option<u16> {
+    /// The gateway's port that stands for a client, which has sent `length` bytes.
+    fn port_of(
+        &mut self,
+        now: Instant,
+        key: Key,
+        (guest, mac, length): (SocketAddr, Mac, usize),
+        wire: &mut Wire,
+    ) -> Option<u16> {
         if let Some(client) = self.clients.get_mut(&key) {
             (client.active, client.mac) = (now, mac);
+            client.carried.1 += length as u64;
             return Some(client.port);
         }
         if self.clients.len() >= NAT_DATAGRAM_FLOWS {
@@ -253,7 +304,7 @@ impl Forwards {
             (!self.ports.contains_key(&(guest, port))).then_some(port)
         })?;
         wire.stats.udp += 1;
-        self.clients.insert(key, Client { guest, mac, port, active: now });
+        self.clients.insert(key, Client { guest, mac, port, begun: now, active: now, carried: (0, length as u64) });
         self.ports.insert((guest, port), key);
         self.sweep.get_or_insert(now + IDLE);
         Some(port)

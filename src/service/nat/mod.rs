@@ -50,6 +50,7 @@ use super::lan::servers::LanServers;
 use crate::config::{self, Forward, PortSpec};
 use crate::error::Result;
 use crate::frame::{Batch, PortId};
+use crate::service::detail::Details;
 use crate::service::lease::Lease;
 use crate::service::machine::{Arrived, Service, Unsent};
 use crate::service::outside::{Datagrams, Event, Found, Outside, Refusal, SocketId, Want};
@@ -156,7 +157,7 @@ impl Nat {
             let (socket, found) = outside.obtain(&Want::Forward(forward.protocol, forward.listen))?;
             let bound = found.listening().unwrap_or(forward.listen);
             log::info!("{}: {} {bound} leads to {}", spec.name, forward.protocol, forward.guest);
-            gateway.add_forward(socket, *forward);
+            gateway.add_forward(socket, Forward { listen: bound, ..*forward });
         }
         Ok(gateway)
     }
@@ -435,6 +436,10 @@ impl Service for Nat {
 
     fn poll_report(&mut self, now: Instant, wall: fn() -> SystemTime) -> Option<Report> {
         self.tell(now, wall)
+    }
+
+    fn details(&self, now: Instant, from: usize) -> Details {
+        self.page(now, from)
     }
 
     fn takes_offloads(&self) -> bool {

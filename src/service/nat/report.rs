@@ -2,6 +2,7 @@
 
 use super::stats::{DROPS, Flows, Stats};
 use super::{Instant, Nat};
+use crate::service::detail::Details;
 use crate::service::report::{Figures, LOST, Leased, Report, Show, Shown};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -36,6 +37,30 @@ impl Nat {
         (self.told.leases, self.told.version) = (leases.collect(), version);
         // A guarded port has its lease's address from now on.
         Some(Report::news(self.told.clone()))
+    }
+}
+
+/// Places of pages with datagrams: those of TCP are below.
+const DATAGRAMS: usize = 1 << 30;
+/// The place of the page with forwards and their clients.
+const FORWARDS: usize = 1 << 31;
+
+impl Nat {
+    /// A page of its flows: those of TCP first, then datagrams, then forwards.
+    pub(super) fn page(&self, now: Instant, from: usize) -> Details {
+        let mut page = Details::default();
+        page.next = match from {
+            ..DATAGRAMS => Some(self.tcp.details(now, from, &mut page).unwrap_or(DATAGRAMS)),
+            DATAGRAMS..FORWARDS => {
+                let next = self.datagrams.details(now, from - DATAGRAMS, &mut page);
+                Some(next.map_or(FORWARDS, |next| DATAGRAMS + next))
+            }
+            _ => {
+                self.forwards.details(now, &mut page);
+                None
+            }
+        };
+        page
     }
 }
 

@@ -17,7 +17,7 @@ use crate::config::Usbip;
 use crate::time::{Duration, Instant, earliest};
 use crate::usbip::op::{self, OP_LENGTH, REQ_IMPORT, REQUEST_LENGTH};
 use crate::usbip::{ConnectionId, Server, VERSION};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 /// How long a peer may take to end a connection that we have ended.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -56,8 +56,11 @@ struct Question {
 /// See the module.
 pub(super) struct Line {
     pub transport: Transport,
-    id: ConnectionId,
-    source: IpAddr,
+    pub id: ConnectionId,
+    /// The peer.
+    pub source: SocketAddr,
+    /// When it came.
+    pub since: Instant,
     /// When it is closed, after its FIN.
     ending: Option<Instant>,
     /// The beginning of the request, until it is complete.
@@ -71,11 +74,12 @@ pub(super) struct Line {
 
 impl Line {
     /// A line from `source`.
-    pub fn new(via: Via, id: ConnectionId, source: IpAddr) -> Self {
+    pub fn new(now: Instant, via: Via, id: ConnectionId, source: SocketAddr) -> Self {
         Self {
             transport: Transport::new(via),
             id,
             source,
+            since: now,
             ending: None,
             head: Some(Vec::new()),
             question: None,
@@ -122,7 +126,7 @@ impl Line {
     }
 
     /// Whether it is this line that has the device `busid`.
-    fn holds(&self, busid: &str, server: &Server, foreign: &[Foreign]) -> bool {
+    pub fn holds(&self, busid: &str, server: &Server, foreign: &[Foreign]) -> bool {
         let own = server
             .exports()
             .any(|(name, _, importer)| name == busid && importer.is_some_and(|(holder, _)| holder == self.id));
@@ -176,9 +180,9 @@ impl Line {
         match world.server.closing(self.id) {
             Some(reason) if world.server.transmit(now, self.id).is_empty() => {
                 if reason.is_good() {
-                    log::debug!("{}: the connection of {} ends: {reason}", world.name, self.source);
+                    log::debug!("{}: the connection of {} ends: {reason}", world.name, self.source.ip());
                 } else {
-                    log::warn!("{}: the connection of {} is closed: {reason}", world.name, self.source);
+                    log::warn!("{}: the connection of {} is closed: {reason}", world.name, self.source.ip());
                 }
                 true
             }
@@ -249,7 +253,7 @@ pub(super) fn ask_holders(now: Instant, lines: &mut [Line], world: &mut World) -
         let holder = lines.iter().find(|line| line.holds(&busid, world.server, world.foreign));
         let is_there = holder.is_none_or(|holder| match holder.transport.via {
             // A peer on this machine does not vanish without a FIN or RST.
-            Via::Host(_) if holder.source.is_loopback() => true,
+            Via::Host(_) if holder.source.ip().is_loopback() => true,
             Via::Switch(conn) if asked < now => world.ways.endpoint.heard(conn).is_some_and(|heard| heard > asked),
             _ => false,
         });

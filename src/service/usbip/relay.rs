@@ -246,6 +246,9 @@ impl Ask {
             None => return false,
         };
         world.foreign[self.foreign].note = Some(found.as_ref().map(drop).map_err(Clone::clone));
+        if let Ok(record) = &found {
+            world.foreign[self.foreign].record = Some(record.clone());
+        }
         self.answer = Some(found.ok());
         true
     }

@@ -10,6 +10,7 @@ use super::line::World;
 use super::relay::{Ask, PATIENCE};
 use crate::config::Import;
 use crate::time::{Duration, Instant};
+use crate::usbip::DeviceRecord;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
@@ -31,13 +32,15 @@ pub(super) struct Foreign {
     pub import: Import,
     pub busy: bool,
     pub presence: Presence,
+    /// What its server told of it last.
+    pub record: Option<DeviceRecord>,
     /// A line's note of its presence.
     pub note: Option<Result<(), String>>,
 }
 
 impl Foreign {
     pub fn new(busid: String, import: Import) -> Self {
-        Self { busid, import, busy: false, presence: Presence::Asked, note: None }
+        Self { busid, import, busy: false, presence: Presence::Asked, record: None, note: None }
     }
 
     pub fn path(&self) -> String {

@@ -99,6 +99,11 @@ impl Attached {
         }
     }
 
+    /// Transfers without an answer.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
     /// Whether an UNLINK waits for its victim.
     pub fn holds(&self) -> bool {
         !self.held.is_empty()
@@ -137,6 +142,7 @@ impl Attached {
             self.newest = Some(seqnum);
         }
         if !self.held.is_empty() && self.release(seqnum) {
+            export.tally.unlinked += 1;
             self.pool.give(urb.data);
             return Ok(());
         }
@@ -178,6 +184,7 @@ impl Attached {
     }
 
     fn answer(&mut self, export: &mut Export, urb: Urb) {
+        export.tally.ended(&urb);
         export.show(urb.endpoint, |monitor, kind| monitor.completed(&urb, kind));
         self.answered += input_bytes(&urb);
         self.answers.push_back(Answer::Submit(urb));
@@ -191,6 +198,7 @@ impl Attached {
                 export.show(urb.endpoint, |monitor, kind| monitor.unlinked(&urb, kind));
                 self.land(urb.id);
                 self.pool.give(urb.data);
+                export.tally.unlinked += 1;
                 errno::UNLINKED
             }
             None if self.hold(command.victim, seqnum) => return Ok(()),

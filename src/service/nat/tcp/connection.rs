@@ -152,6 +152,24 @@ impl Connection {
         (guest_ended || self.has_host_ended()) && self.waiting().is_empty() && self.has_delivered()
     }
 
+    /// Its state in a word.
+    pub fn word(&self) -> &'static str {
+        let guest_ended = self.receiver.as_ref().is_some_and(Receiver::has_ended);
+        match (self.dialling, self.is_open(), guest_ended, self.has_host_ended()) {
+            (true, ..) => "connecting",
+            (_, false, ..) => "opening",
+            (_, _, false, false) => "open",
+            (_, _, true, false) => "guest ended",
+            (_, _, false, true) => "host ended",
+            (_, _, true, true) => "closing",
+        }
+    }
+
+    /// The mean round trip to the guest, and the segments that were sent to it again.
+    pub fn measured(&self) -> (Option<Duration>, u64) {
+        self.sender.measured()
+    }
+
     /// The first number that the guest has not acknowledged.
     pub fn acknowledged(&self) -> u32 {
         self.sender.una()

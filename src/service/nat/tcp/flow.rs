@@ -9,6 +9,7 @@ use super::connection::{Connection, Verdict};
 use super::segment::{CHECKSUM, Segment};
 use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_ASKED, NAT_ASKED_EVERY, NAT_SILENCE};
+use crate::service::detail::FlowDetail;
 use crate::service::nat::icmp::QUOTE;
 use crate::service::nat::packet::{Headers, TCP, pseudo, unfinished};
 use crate::service::nat::wire::{Cx, Wire, has_room};
@@ -96,6 +97,11 @@ pub(super) struct Flow {
     pub writable: bool,
     /// The beginning of the guest's SYN, for an ICMP message about it.
     pub quote: Box<[u8]>,
+    /// The client of a forward that it was made for.
+    pub client: Option<SocketAddr>,
+    begun: Instant,
+    /// Bytes that the host took, and bytes that it gave.
+    carried: (u64, u64),
     active: Instant,
     /// The host's socket was told that nothing follows.
     shut: bool,
@@ -161,6 +167,9 @@ impl Flow {
             readable: false,
             writable: false,
             quote: quote.get(..QUOTE).unwrap_or(quote).into(),
+            client: None,
+            begun: now,
+            carried: (0, 0),
             active: now,
             shut: false,
             failure: None,
@@ -187,6 +196,26 @@ impl Flow {
     pub fn last_words(&self) -> usize {
         let takes = self.socket.is_some() && self.failure.is_none();
         if takes { self.connection.last_words() } else { 0 }
+    }
+
+    /// As it is shown.
+    pub fn detail(&self, now: Instant) -> FlowDetail {
+        let (round_trip, resent) = self.connection.measured();
+        FlowDetail {
+            protocol: "tcp",
+            inward: self.client.is_some(),
+            guest: self.key.guest,
+            mac: Some(self.station.mac),
+            remote: Some(self.client.unwrap_or(self.key.remote)),
+            others: 0,
+            state: if self.socket.is_some() { self.connection.word() } else { "closed" },
+            up: self.carried.0,
+            down: self.carried.1,
+            round_trip,
+            resent,
+            age: now - self.begun,
+            idle: now - self.active,
+        }
     }
 
     /// When the last segment of it came.
@@ -236,22 +265,24 @@ impl Flow {
             self.active = now;
         }
         (self.asks, self.ask_at, self.doubted) = (SILENCE, now + SILENCE.first, false);
-        let Self { connection, socket, writable, readable, failure, .. } = self;
+        let Self { connection, socket, writable, readable, failure, carried: (up, _), .. } = self;
         let before = connection.acknowledged();
         let verdict = connection.handle(now, segment, payload, room, &mut |bytes| match *socket {
             // Nobody is there to take them.
             _ if failure.is_some() => bytes.len(),
-            Some(socket) if *writable => host.send(socket, bytes).unwrap_or_else(|error| {
-                match error.kind() {
-                    ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock => *writable = false,
-                    _ => {
-                        Self::fail(failure, now);
-                        *readable = true;
+            Some(socket) if *writable => {
+                host.send(socket, bytes).inspect(|count| *up += *count as u64).unwrap_or_else(|error| {
+                    match error.kind() {
+                        ErrorKind::Interrupted => {}
+                        ErrorKind::WouldBlock => *writable = false,
+                        _ => {
+                            Self::fail(failure, now);
+                            *readable = true;
+                        }
                     }
-                }
-                0
-            }),
+                    0
+                })
+            }
             _ => 0,
         });
         if let Some(failure) = failure.as_mut().filter(|_| connection.acknowledged() != before) {
@@ -326,6 +357,7 @@ impl Flow {
             match host.send(socket, self.connection.waiting()) {
                 Ok(count) => {
                     self.active = now;
+                    self.carried.0 += count as u64;
                     self.connection.taken(count);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
@@ -361,6 +393,7 @@ impl Flow {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && self.failure.is_none() => self.readable = false,
                 Ok(count) if count > 0 => {
                     self.active = now;
+                    self.carried.1 += count as u64;
                     room = room.saturating_sub(self.connection.held() - before);
                 }
                 Ok(_) | Err(_) => {

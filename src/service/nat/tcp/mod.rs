@@ -63,6 +63,7 @@ use super::packet::Packet;
 use super::wire::{Cx, Way, Wire, has_room};
 use crate::frame::{Batch, PortId};
 use crate::limits::{NAT_MEMORY, NAT_TCP_FLOWS};
+use crate::service::detail::{Details, PAGE};
 use crate::service::endpoint::Endpoint;
 use crate::service::outside::{Outside, Refusal, SocketId};
 use crate::service::path_mtu::TooBig;
@@ -123,6 +124,11 @@ impl Tcp {
     /// Bytes that guests sent before their FIN and the host has not taken yet.
     pub fn last_words(&self) -> usize {
         self.flows.iter().map(Flow::last_words).sum()
+    }
+
+    /// Puts the flows from the slot `from` on into `details`, until that is a page. `None`: these were the last.
+    pub fn details(&self, now: Instant, from: usize, details: &mut Details) -> Option<usize> {
+        self.flows.page(from, PAGE, |flow| details.flows.push(flow.detail(now)))
     }
 
     /// Whether a flow has something to do.
@@ -235,13 +241,13 @@ impl Tcp {
         }
     }
 
-    /// Opens a connection to the guest, from `remote`, for a client of a forward. There is room for it. `false`: the
+    /// Opens a connection to the guest, from `remote`, for `client` of a forward. There is room for it. `false`: the
     /// address is in use.
     pub fn open(
         &mut self,
         now: Instant,
         (guest, whom): (SocketAddr, Station),
-        remote: SocketAddr,
+        (remote, client): (SocketAddr, SocketAddr),
         socket: SocketId,
         wire: &mut Wire,
     ) -> bool {
@@ -252,7 +258,9 @@ impl Tcp {
         let mut connection = Connection::asking(self.isn.number(now, &key), own_mss(wire, &key));
         connection.limit(way_mss(wire, &key, whom));
         wire.stats.tcp += 1;
-        let index = self.flows.insert(Flow::new(now, key, whom, connection, socket, &[]));
+        let mut flow = Flow::new(now, key, whom, connection, socket, &[]);
+        flow.client = Some(client);
+        let index = self.flows.insert(flow);
         self.flows.make_ready(index);
         true
     }

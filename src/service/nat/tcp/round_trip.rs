@@ -28,6 +28,11 @@ impl RoundTrip {
         self.rto
     }
 
+    /// The mean round trip; `None` until one was measured.
+    pub fn mean(&self) -> Option<Duration> {
+        self.smoothed.map(|(mean, _)| mean)
+    }
+
     /// A segment that ends before `end` is sent for the first time.
     pub fn sent(&mut self, end: u32, now: Instant) {
         self.timing.get_or_insert((end, now));

@@ -67,6 +67,8 @@ pub(super) struct Sender {
     way: RoundTrip,
     timer: Option<Instant>,
     tries: u8,
+    /// Segments that were sent again.
+    resent: u64,
 }
 
 impl Sender {
@@ -95,6 +97,7 @@ impl Sender {
             way: RoundTrip::new(),
             timer: None,
             tries: 0,
+            resent: 0,
         }
     }
 
@@ -138,6 +141,11 @@ impl Sender {
     /// The first number that was not acknowledged.
     pub fn una(&self) -> u32 {
         self.una
+    }
+
+    /// The mean round trip to the guest, and the segments that were sent to it again.
+    pub fn measured(&self) -> (Option<Duration>, u64) {
+        (self.way.mean(), self.resent)
     }
 
     /// Whether no more bytes will be added.
@@ -273,6 +281,7 @@ impl Sender {
             return None;
         }
         self.again = seq.wrapping_add(len as u32 + u32::from(fin));
+        self.count_again(len);
         Some(Draft { seq, syn: false, fin, range: at..at + len })
     }
 
@@ -297,6 +306,11 @@ impl Sender {
         if is_worth_it { len } else { len / self.mss * self.mss }
     }
 
+    /// Counts the segments that `len` bytes make, which go a second time.
+    fn count_again(&mut self, len: usize) {
+        self.resent += len.div_ceil(self.mss).max(1) as u64;
+    }
+
     fn send(&mut self, now: Instant, draft: Draft) -> Draft {
         let space = draft.range.len() as u32 + u32::from(draft.syn) + u32::from(draft.fin);
         let (fresh, idle) = (self.nxt == self.max, self.una == self.max);
@@ -306,6 +320,8 @@ impl Sender {
         }
         if fresh {
             self.way.sent(self.nxt, now);
+        } else {
+            self.count_again(draft.range.len());
         }
         // While nothing was on its way, the timer ran for the window.
         self.timer = self.timer.filter(|_| !idle).or(Some(now + self.way.rto()));
