@@ -9,6 +9,7 @@ pub mod capture {
     pub use crate::capture::line::describe;
     pub use crate::capture::pcapng::LinkType;
     pub use crate::capture::pcapng::read::{BadBlock, Block, Blocks, Counted, Interface, Packet};
+    pub use crate::capture::words::{Book, FORMS, LONGEST, Spoken};
 }
 
 pub mod cli {

@@ -126,3 +126,19 @@ fn two_stations_with_one_address_are_named() {
     let holds = |name: &str| exit.stdout.contains(&format!("  {}  pid ", patient.dir.text(name)));
     assert!(holds("a") && holds("b"), "{exit:?}");
 }
+
+#[test]
+fn a_firewall_that_does_not_answer_is_not_waited_for() {
+    require!(needs::root());
+    let dir = TempDir::new();
+    for (script, says) in [("sleep 100", "nft does not answer"), ("exec yes", "nft"), ("exit 1", "does not list them")]
+    {
+        let nft = dir.file("nft", format!("#!/bin/sh\n{script}\n"));
+        std::fs::set_permissions(&nft, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+        let path = format!("{}:{}", dir.root().display(), std::env::var("PATH").expect("a path"));
+        let exit = zbridge!("doctor").env("PATH", path).env("XDG_RUNTIME_DIR", dir.root()).run();
+        let told = exit.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains(&format!("not looked at: firewall: {says}")), "{script}: {exit:?}");
+        assert!(told.contains("12 checks"), "{exit:?}");
+    }
+}

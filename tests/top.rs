@@ -58,16 +58,17 @@ impl Top {
         }
     }
 
-    /// Reads what has come within a moment.
-    fn read(&mut self) {
+    /// Reads what has come within a moment. False: nothing has.
+    fn read(&mut self) -> bool {
         let mut asked = [PollFd::new(&self.master, PollFlags::IN)];
         if poll(&mut asked, Some(&Timespec::try_from(Duration::from_millis(50)).unwrap())).unwrap() == 0 {
-            return;
+            return false;
         }
         let mut room = [0; 4096];
         let count = self.master.read(&mut room).unwrap_or(0);
         self.written.extend_from_slice(&room[..count]);
         self.screen.process(&room[..count]);
+        count > 0
     }
 
     fn keys(&mut self, keys: &str) {
@@ -85,9 +86,7 @@ impl Top {
             self.read();
             self.child.try_wait().unwrap()
         });
-        for _ in 0..4 {
-            self.read();
-        }
+        while self.read() {}
         let modes = tcgetattr(&self.slave).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "{modes:?}");
         let screen = self.screen.screen();

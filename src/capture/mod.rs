@@ -1,6 +1,6 @@
 //! Captures: what is wanted of them ([`Wish`]), which frames are meant ([`filter`]), the file that they are
-//! ([`Recorder`], [`pcapng`]), and how a frame reads in a line ([`mod@line`]). No descriptor and no clock: bytes and times
-//! come in, bytes and lines come out.
+//! ([`Recorder`], [`pcapng`]), how a frame reads in a line ([`mod@line`]), and frames made of words ([`words`]). No
+//! descriptor and no clock: bytes and times come in, bytes and lines come out.
 
 pub mod filter;
 pub mod line;
@@ -8,6 +8,7 @@ pub mod pcapng;
 mod record;
 mod sight;
 mod wish;
+pub mod words;
 
 pub use record::{Counted, Piece, PortNews, Recorder};
 pub use sight::{Part, Sight, Sights};

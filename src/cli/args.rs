@@ -169,6 +169,28 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What a running bridge would do with a frame and why, step by step, without sending it
+    Trace {
+        /// The port that it would come in by, in=NAME
+        #[arg(value_name = "in=PORT", add = ArgValueCandidates::new(complete::entrances))]
+        port: String,
+        /// The frame: `arp who-has 192.0.2.2`, `udp A:1 > B:2`, `from MAC to MAC`, hexadecimal digits; `last`: the one that
+        /// the port has dropped last
+        #[arg(value_name = "FRAME")]
+        frame: Vec<String>,
+        /// A frame of a capture instead, pcapng: the last of it
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The frame with this number in it
+        #[arg(long = "frame", value_name = "N", requires = "file", value_parser = clap::value_parser!(u32).range(1..))]
+        number: Option<u32>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+        /// As JSON, one object on one line
+        #[arg(long)]
+        json: bool,
+    },
     /// The flows of a running bridge's gateways: who talks with whom, bytes, round trips, and the forwards
     Flows {
         /// Which bridge, and how it is shown.

@@ -6,13 +6,13 @@ use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, flows, print, stations, table, top, usb};
+use super::{Label, complain, doctor, drops, flows, print, stations, table, top, trace, usb};
 use crate::config::text::columns;
 use crate::config::{
     PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
 };
 use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
-use crate::engine::control::{Called, Client, each_bridge, where_looked};
+use crate::engine::control::{Called, Client, PATIENCE, each_bridge, is_silent, where_looked};
 use crate::error::{Class, Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// After how long `ls` shows the bridges that have answered, where some have not.
 const GLANCE: Duration = Duration::from_millis(200);
+/// A bridge has at least so long to answer one who waits for something.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 /// How often `wait` tries whether the bridge has started.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -84,6 +86,8 @@ pub enum Ask {
         /// As JSON.
         json: bool,
     },
+    /// What it would do with a frame.
+    Trace(trace::Asked),
     /// All of it, live.
     Top {
         /// The bridge.
@@ -188,6 +192,7 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Trace(asked) => trace::run(&asked),
             Self::Top { name } => top::run(connect(name.as_deref())?),
             Self::Flows(look) => flows::perform(&look),
             Self::Usb(look) => usb::perform(&look),
@@ -361,15 +366,22 @@ fn wait(port: &str, state: &str, timeout: Duration, to: Option<&str>) -> Result<
     loop {
         let left = timeout.saturating_sub(start.elapsed());
         let left = Duration::from_millis(left.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX));
-        match connect(to).and_then(|mut client| client.wait(port, state, left)) {
-            Err(error) if error.class() == Class::NoDaemon && !left.is_zero() => std::thread::sleep(RETRY.min(left)),
-            Err(error) if error.class() == Class::NoDaemon => return Err(in_vain(timeout, &error)),
+        let patience = left.clamp(LEAST_PATIENCE, PATIENCE);
+        let waited = Client::connect_within(to, patience).and_then(|mut client| client.wait(port, state, left));
+        match waited {
+            Err(error) if is_in_vain(&error) && start.elapsed() < timeout => std::thread::sleep(RETRY.min(left)),
+            Err(error) if is_in_vain(&error) => return Err(in_vain(timeout, &error)),
             done => return done,
         }
     }
 }
 
-/// No bridge came in time: a wait in vain, whatever was waited for.
+/// Whether it may be another answer a moment later: there is no bridge, or it does not answer.
+fn is_in_vain(error: &Error) -> bool {
+    error.class() == Class::NoDaemon || is_silent(error)
+}
+
+/// No bridge came in time, or none that answers: a wait in vain, whatever was waited for.
 fn in_vain(timeout: Duration, why: &Error) -> Error {
     let error = Error::new(Class::Unmet, format!("after {timeout:?} {}", why.what()));
     match why.advice() {

@@ -80,6 +80,11 @@ pub fn conditions() -> Vec<CompletionCandidate> {
     named_ports("port=")
 }
 
+/// The ports that a traced frame may come in by.
+pub fn entrances() -> Vec<CompletionCandidate> {
+    named_ports("in=")
+}
+
 fn named_ports(before: &str) -> Vec<CompletionCandidate> {
     let statuses = bridges().into_iter().filter_map(|mut client| client.status().ok());
     let ports = statuses.flat_map(|status| status.switches).flat_map(|switch| switch.ports);

@@ -31,6 +31,7 @@ mod style;
 mod table;
 mod top;
 mod topics;
+mod trace;
 mod up;
 mod usb;
 mod view;
@@ -243,6 +244,10 @@ fn answer(args: &Args) -> Result<Answer> {
         }
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));
+        }
+        Some(Command::Trace { port, frame, file, number, to, json }) => {
+            let asked = trace::Asked::new(port, frame, file.as_deref(), number.map(|number| number as usize))?;
+            return Ok(Answer::Job(Job::Ask(Ask::Trace(trace::Asked { to: to.clone(), json: *json, ..asked }))));
         }
         Some(Command::Flows { look }) => return Ok(Answer::Job(Job::Ask(Ask::Flows(look.clone())))),
         Some(Command::Usb { verb, look }) => {

@@ -266,6 +266,17 @@ pub mod tests {
     }
 
     #[test]
+    fn lines_to_paste_stay_whole() {
+        let line = format!("-netdev {}", "x".repeat(90));
+        let attach = Some(AttachInfo { who: "QEMU".into(), line: line.clone() });
+        let ports = [PortInfo { attach, ..listener("a") }, listener("b")];
+        let below = format!("to attach\n  a  QEMU:\n    {line}\n  b  QEMU:\n    -netdev b\n");
+        assert_eq!(attachments(ports.iter(), Some(80)), below);
+        assert_eq!(attachments(ports.iter(), None).lines().count(), 3);
+        assert_eq!(attachments(ports.iter().skip(1), Some(80)), "to attach\n  b  QEMU:  -netdev b\n");
+    }
+
+    #[test]
     fn what_is_long_breaks_no_other_line() {
         let long = "n".repeat(60);
         let ports =

@@ -3,8 +3,8 @@
 use crate::config::Access;
 use proptest::prelude::*;
 
-use crate::config::grammar::Key;
 use super::*;
+use crate::config::grammar::Key;
 use crate::config::{
     Framing, IpPeer, KINDS, KindRow, Packet, Parity, Slip, Tcp, Transport, Uart, Udp, UnixGram, UnixSocket, Wpan,
 };

@@ -26,11 +26,12 @@ pub(crate) mod line;
 pub(crate) mod openmetrics;
 pub(crate) mod reply;
 pub(crate) mod request;
+mod trace;
 
 pub use crate::capture::Wish;
 pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
-pub(crate) use drops::unhex;
 pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
+pub(crate) use drops::{hex, unhex};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
     Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, Greeting, InstanceInfo, InstancesInfo, LeaseInfo, MediumInfo,
@@ -39,6 +40,7 @@ pub use reply::{
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;
 pub use request::{Command, Cursor, Lifetime, PORT_STATES};
+pub use trace::{TraceCopy, TraceInfo, TraceStep};
 
 /// The version of the protocol, in the greeting. It changes when an old client would misunderstand a bridge.
 pub const PROTOCOL: u32 = 1;

@@ -22,6 +22,7 @@ const COMMANDS: &[&str] = &[
     "instances",
     "radio",
     "set",
+    "trace",
 ];
 
 /// The states that [`Command::Wait`] may wait for: those of a port that is shown, and `gone`.
@@ -119,6 +120,16 @@ pub enum Command {
     Instances,
     /// Who hears whom on its radio media. Answered with a [`RadioInfo`](super::RadioInfo).
     Radio,
+    /// What would become of a frame, without sending it. Answered with a [`TraceInfo`](super::TraceInfo).
+    Trace {
+        /// The port that it would come in by.
+        port: String,
+        /// The frame in hexadecimal, from the destination address on, without FCS.
+        frame: String,
+        /// It is a super-frame of TCP segments of so many bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        segment: Option<u16>,
+    },
 }
 
 impl Command {
@@ -127,7 +138,7 @@ impl Command {
         match self {
             Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb | Self::Drops => true,
             Self::Instances | Self::Radio => true,
-            Self::Wait { .. } | Self::Capture { .. } => true,
+            Self::Trace { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } | Self::Set { .. } => false,
         }
     }
@@ -249,7 +260,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"]"#;
+        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"]"#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

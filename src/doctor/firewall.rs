@@ -6,14 +6,28 @@
 //! of a TAP does.
 
 use super::{Facts, Findings};
+use crate::config::text::shell;
+use crate::rights::role::{BASE, READ};
+use crate::rights::{self, Role};
+use crossbeam_channel::bounded;
 use rustix::process::geteuid;
 use serde_json::Value;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Chains call each other no deeper than this (NFT_JUMP_STACK_SIZE of the kernel).
 const DEPTH: u8 = 16;
+
+/// It reads what nft lists.
+static ROLE: Role = Role::new("nft", &[BASE, READ]);
+
+/// Longer lists of rules are not read.
+const LISTED_BYTES: u64 = 64 << 20;
+/// How long nft may take.
+const LISTED_TIME: Duration = Duration::from_secs(3);
 
 /// The firewall's chains.
 #[derive(Default)]
@@ -59,12 +73,8 @@ impl Rules {
         if !geteuid().is_root() {
             return Err("only root can read its rules: sudo zbridge doctor".into());
         }
-        let listed = Command::new("nft").args(["-j", "list", "ruleset"]).stdin(Stdio::null()).output();
-        let listed = listed.map_err(|_| "needs nft to be read: install nftables")?;
-        if !listed.status.success() {
-            return Err(format!("nft: {}", String::from_utf8_lossy(&listed.stderr).trim()));
-        }
-        Self::parse(&listed.stdout).ok_or_else(|| "nft lists its rules in a form that is not known".into())
+        let listed = listed()?;
+        Self::parse(&listed).ok_or_else(|| "nft lists its rules in a form that is not known".into())
     }
 
     /// Reads what nft lists.
@@ -130,6 +140,36 @@ impl Rules {
     }
 }
 
+/// What nft lists, of which a bounded part is read in a bounded time.
+fn listed() -> Result<Vec<u8>, String> {
+    let mut command = Command::new("nft");
+    command.args(["-j", "list", "ruleset"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|_| "needs nft to be read: install nftables")?;
+    let Some(output) = child.stdout.take() else { return Err("nft has no output".into()) };
+    let (sender, answer) = bounded(1);
+    let read = move || {
+        let mut listed = Vec::new();
+        let read = output.take(LISTED_BYTES).read_to_end(&mut listed);
+        // Fails only when nobody waits any more.
+        let _ = sender.send(read.map(|_| listed));
+    };
+    rights::spawn_to_look("zb-nft", &ROLE, read).map_err(|cause| format!("cannot start a thread: {cause}"))?;
+    let listed = answer.recv_timeout(LISTED_TIME);
+    let is_whole = |listed: &Vec<u8>| (listed.len() as u64) < LISTED_BYTES;
+    let whole = matches!(&listed, Ok(Ok(listed)) if is_whole(listed));
+    if !whole {
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|cause| format!("nft: {cause}"))?;
+    match listed {
+        Ok(Ok(listed)) if whole && status.success() => Ok(listed),
+        Ok(Ok(_)) if whole => Err("nft does not list them: sudo nft list ruleset says why".into()),
+        Ok(Ok(_)) => Err("nft lists more than 64 MiB of rules".into()),
+        Ok(Err(cause)) => Err(format!("nft: {cause}")),
+        Err(_) => Err("nft does not answer".into()),
+    }
+}
+
 impl Chain {
     fn described(&self) -> String {
         format!("chain {} of table {} {}", self.name, self.family, self.table)
@@ -137,13 +177,15 @@ impl Chain {
 
     /// The command that lets all pass that comes from an interface, in the words of who manages the chain.
     fn opened(&self, interface: &str) -> String {
+        let interface = shell(interface);
         let managed = |by: &str| self.table.contains(by) || self.rules.iter().any(|rule| rule.leads_to(by));
         match self.hook.as_deref() {
             Some("input") if managed("ufw") => format!("sudo ufw allow in on {interface}"),
             _ if managed("ufw") => format!("sudo ufw route allow in on {interface}"),
             _ if managed("firewalld") => format!("sudo firewall-cmd --zone=trusted --add-interface={interface}"),
             _ => {
-                format!("sudo nft insert rule {} {} {} iifname {interface} accept", self.family, self.table, self.name)
+                let [family, table, name] = [&self.family, &self.table, &self.name].map(|word| shell(word));
+                format!("sudo nft insert rule {family} {table} {name} iifname {interface} accept")
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use super::facts::{Seen, target};
 use super::{Facts, Findings};
+use crate::config::grammar::escape;
+use crate::config::text::shell;
 use std::collections::BTreeMap;
 
 /// TAPs of ports that pass no frames, or that the host cannot speak by.
@@ -10,17 +12,17 @@ pub fn links(facts: &Facts, found: &mut Findings) {
         let name = tap.name();
         if !tap.interface.up {
             let what = "it is down, and drops every frame";
-            found.bad(name, what, format!("sudo ip link set {name} up"));
+            found.bad(name, what, format!("sudo ip link set {} up", shell(name)));
         } else if tap.interface.master.is_none() && tap.addrs.iter().all(|net| net.addr.is_ipv6()) {
             let what = "this host has no IPv4 address on it, so that it reaches no guest there by IPv4";
             found.note(
                 name,
                 what,
-                format!("sudo ip addr add 192.0.2.2/24 dev {name} (or addr=192.0.2.2/24 of its port)"),
+                format!("sudo ip addr add 192.0.2.2/24 dev {} (or addr=192.0.2.2/24 of its port)", shell(name)),
             );
         }
         if facts.setting(&format!("net.ipv6.conf.{name}.disable_ipv6")) == Some(1) {
-            let mend = format!("sudo sysctl -w net.ipv6.conf.{name}.disable_ipv6=0");
+            let mend = format!("sudo sysctl -w {}", shell(&format!("net/ipv6/conf/{name}/disable_ipv6=0")));
             found.note(name, "this host speaks no IPv6 on it", mend);
         }
     }
@@ -30,7 +32,11 @@ pub fn links(facts: &Facts, found: &mut Findings) {
         match &tap.holder {
             // Others' machines have theirs, which are no matter of a bench.
             Some(_) => {}
-            None => found.note(name, "nobody has this TAP open", format!("zbridge port add tap:{name}")),
+            None => found.note(
+                name,
+                "nobody has this TAP open",
+                format!("zbridge port add {}", shell(&escape(&format!("tap:{name}")))),
+            ),
         }
     }
     for (_, _, port) in facts.ports().filter(|(_, _, port)| port.kind == "tap" && port.state == "waiting") {
@@ -51,7 +57,7 @@ pub fn links(facts: &Facts, found: &mut Findings) {
 pub fn offloads(facts: &Facts, found: &mut Findings) {
     for tap in facts.taps().filter(|tap| tap.unchecked) {
         let name = tap.name();
-        let mend = format!("sudo ethtool -K {name} tx off");
+        let mend = format!("sudo ethtool -K {} tx off", shell(name));
         match &tap.holder {
             None => found.note(
                 name,
@@ -86,7 +92,7 @@ pub fn mtus(facts: &Facts, found: &mut Findings) {
                     "its MTU is {mtu}, that of {} {least_mtu}: on switch {switch} its long frames do not pass there",
                     least.name()
                 ),
-                format!("sudo ip link set {} mtu {least_mtu}", larger.name()),
+                format!("sudo ip link set {} mtu {least_mtu}", shell(larger.name())),
             );
         }
     }
@@ -113,7 +119,7 @@ pub fn networks(facts: &Facts, found: &mut Findings) {
                 "it has {net}, and {} has {theirs}: this host answers guests of both by one of them only",
                 other.name()
             ),
-            format!("sudo ip addr del {net} dev {} (one TAP reaches all guests of a switch)", seen.name()),
+            format!("sudo ip addr del {net} dev {} (one TAP reaches all guests of a switch)", shell(seen.name())),
         );
     }
 }
@@ -154,14 +160,14 @@ pub fn kernel_bridges(facts: &Facts, found: &mut Findings) {
             }
         }
         if has("stp_state") {
-            let mend = format!("sudo ip link set {name} type bridge stp_state 0 (if there is no loop)");
+            let mend = format!("sudo ip link set {} type bridge stp_state 0 (if there is no loop)", shell(name));
             found.note(name, "spanning tree is on: for 30 s, what has just come up passes no frame", mend);
         }
         if has("multicast_snooping") && !has("multicast_querier") {
             found.note(
                 name,
                 "it prunes multicast, and asks nobody who wants it: IPv6 neighbours are lost after some minutes",
-                format!("sudo ip link set {name} type bridge mcast_snooping 0"),
+                format!("sudo ip link set {} type bridge mcast_snooping 0", shell(name)),
             );
         }
     }

@@ -123,6 +123,17 @@ fn taps_of_ports_are_looked_at() {
 }
 
 #[test]
+fn a_command_is_one_of_a_shell_whatever_the_interface_is_called() {
+    let mut machine = Machine::new(&[]).tap("a;b", "192.0.2.2/24").tap("$(id),", "198.51.100.2/24");
+    machine.seen("a;b").interface.up = false;
+    machine.seen("$(id),").holder = None;
+    machine.facts.bridges.clear();
+    assert_eq!(machine.found()[0], "note links $(id),: zbridge port add 'tap:$(id),,'");
+    let machine = machine.port("tap", "x", "a;b", "down", "");
+    assert!(machine.found().contains(&"bad links a;b: sudo ip link set 'a;b' up".to_owned()), "{:?}", machine.found());
+}
+
+#[test]
 fn offloads_matter_to_who_does_not_take_the_header() {
     let mut machine = Machine::new(&[]).tap("zeth0", "192.0.2.2/24").tap("zeth1", "198.51.100.2/24");
     machine.seen("zeth0").interface.tun.header = false;

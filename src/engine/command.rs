@@ -15,6 +15,7 @@ use super::service::{self, Started};
 use super::status::{Condition, RadioStatus, SwitchStatus};
 use super::tap::Inlet;
 use super::thread::BridgeContext;
+use super::trace::Report;
 use super::watcher::Watcher;
 use crate::config::{PortSpec, Setting};
 use crate::error::{Class, Error, Result};
@@ -23,7 +24,7 @@ use crate::port::inquiry::Inquirer;
 use crate::port::own::Link;
 use crate::service::{Outside, Service};
 use crate::switch::{Known, PortConfig};
-use crate::wire::Mac;
+use crate::wire::{Mac, Offload};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use mio::Waker;
 use std::os::fd::OwnedFd;
@@ -58,6 +59,8 @@ pub(super) enum Command {
     Capture(Inlet, Sender<()>),
     /// Ends the capture with this number.
     EndCapture(u64),
+    /// A dry run of a frame from a port.
+    Trace(String, Vec<u8>, Offload, Sender<Result<Report>>),
     Watch(Arc<Watcher>),
     Stop(Sender<SwitchStatus>),
 }
@@ -293,6 +296,14 @@ impl Handle {
     pub(super) fn watch(&self, watcher: &Arc<Watcher>) {
         // A switch that has ended changes no more.
         let _ = self.line.send(Command::Watch(watcher.clone()));
+    }
+
+    /// What would become of a frame from the port of this name. Nothing is sent, learned or counted.
+    ///
+    /// # Errors
+    /// There is no such port, or nobody is connected to it.
+    pub(super) fn trace(&self, port: &str, frame: Vec<u8>, offload: Offload) -> Result<Report> {
+        self.ask(|answer| Command::Trace(port.to_owned(), frame, offload, answer))?
     }
 
     /// Starts a capture into `inlet`.

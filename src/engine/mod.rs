@@ -93,6 +93,7 @@ mod tap;
 mod tests;
 mod thread;
 mod timers;
+mod trace;
 mod turn;
 mod watch;
 mod watcher;

@@ -76,7 +76,7 @@ pub(super) fn port(ports: &Ports, listeners: &Listeners, id: PortId) -> Option<P
 }
 
 /// The state of a port that is no listener, one of [`PORT_STATES`](crate::control::PORT_STATES).
-fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
+pub(super) fn state_word(slot: &PortSlot, state: &PortState) -> &'static str {
     match (&slot.life, slot.edge()) {
         (Life::Over(_), _) => "down",
         (Life::Wished(_), _) | (_, None) => "waiting",

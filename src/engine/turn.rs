@@ -14,6 +14,7 @@ use super::show;
 use super::status::SwitchStatus;
 use super::thread::BridgeContext;
 use super::timers::Due;
+use super::trace;
 use super::watch::{Source, Watch};
 use super::watcher::Watchers;
 use crate::control::RADIO_LINKS;
@@ -170,6 +171,9 @@ impl Engine {
                     let _ = answer.send(());
                 }
                 Command::EndCapture(number) => self.lives.ports.end_capture(number),
+                Command::Trace(port, frame, offload, answer) => {
+                    drop(answer.send(trace::trace(&mut self.lives.ports, &port, &frame, offload)));
+                }
                 Command::Watch(watcher) => self.watchers.add(watcher),
                 Command::Services(answer) => drop(answer.send(self.lives.ports.inquirers())),
                 Command::Known(answer) => drop(answer.send(self.lives.ports.known())),

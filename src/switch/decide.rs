@@ -8,6 +8,8 @@
 
 use super::fdb::{Key, Learned, tick};
 use super::flap::Found;
+use super::guard::Refused;
+use super::trace::{Step, Witness};
 use super::{Event, Flap, Switch, fits};
 use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, PortId};
@@ -33,12 +35,12 @@ pub(super) struct Ahead {
     speaks_on: bool,
 }
 
-const NOTHING_AHEAD: Ahead =
+pub(super) const NOTHING_AHEAD: Ahead =
     Ahead { dst: Key::EMPTY, src: Key::EMPTY, dst_hash: 0, src_hash: 0, follows: false, speaks_on: false };
 
 /// Where a frame goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict {
+pub(super) enum Verdict {
     Unicast(PortId),
     Flood,
     Drop(DropReason),
@@ -102,7 +104,7 @@ impl Switch {
                 known = if ahead.follows { known } else { ahead };
                 self.note(batch, &run);
                 heard = heard.filter(|_| ahead.follows || ahead.speaks_on);
-                let verdict = self.decide(now, tick, frame, batch.bytes(frame), known, &mut heard);
+                let verdict = self.decide(now, tick, frame, batch.bytes(frame), known, &mut heard, &mut ());
                 let first = run.first + run.frames;
                 run =
                     Run { ingress: frame.ingress, verdict, first, frames: 1, bytes: frame.len() as u64, longest: None };
@@ -130,7 +132,7 @@ impl Switch {
 
     /// Hashes two addresses and prefetches their cache lines.
     #[inline]
-    fn ask_for(&self, dst: u64, src: u64, before: &Ahead) -> Ahead {
+    pub(super) fn ask_for(&self, dst: u64, src: u64, before: &Ahead) -> Ahead {
         let (dst, src) = (Key::new(dst, 0), Key::new(src, 0));
         let dst_hash = self.fdb.hash(dst);
         let speaks_on = src == before.src;
@@ -140,8 +142,9 @@ impl Switch {
     }
 
     /// Guard, classify, learn, look up. `heard`: the port on which the source was learned with the frame before, if the
-    /// source is the same; set to this frame's.
-    fn decide(
+    /// source is the same; set to this frame's. A dry run (`trace.rs`) leaves everything as it is, and tells `witness`.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn decide<W: Witness>(
         &mut self,
         now: Instant,
         tick: u32,
@@ -149,6 +152,7 @@ impl Switch {
         bytes: &[u8],
         ahead: &Ahead,
         heard: &mut Option<PortId>,
+        witness: &mut W,
     ) -> Verdict {
         let is_heard = heard.take() == Some(frame.ingress);
         let Some(port) = self.port(frame.ingress) else { return Verdict::Drop(DropReason::Malformed) };
@@ -167,19 +171,38 @@ impl Switch {
             return Verdict::Drop(DropReason::ReservedGroup);
         }
         if self.guard.is_on()
-            && let Err(claim) = self.guard.check(frame.ingress, bytes)
+            && let Err(claim) = self.pass_guard::<W>(frame.ingress, bytes)
         {
-            self.note_claim(now, claim);
+            if W::DRY {
+                witness.see(|| claim.into());
+            } else {
+                self.note_claim(now, claim);
+            }
             return Verdict::Drop(DropReason::Guarded);
         }
         if learn && !src.is_group() && !src.is_nobodys() {
-            let is_learned = is_heard || self.learn(now, tick, frame.ingress, ahead);
-            *heard = is_learned.then_some(frame.ingress);
+            if W::DRY {
+                let learned = self.fdb.would_learn(src, ahead.src_hash, frame.ingress, tick);
+                witness.see(|| Step::Learned(src.mac(), learned.into()));
+            } else {
+                let is_learned = is_heard || self.learn(now, tick, frame.ingress, ahead);
+                *heard = is_learned.then_some(frame.ingress);
+            }
+        } else {
+            witness.see(|| Step::NotLearned(src.mac(), learn));
         }
         if may_say(bytes) {
-            self.hear(now, frame.ingress, bytes);
+            if W::DRY {
+                self.foresee_hearing(bytes, witness);
+            } else {
+                self.hear(now, frame.ingress, bytes);
+            }
         }
-        let known = (!dst.is_group()).then(|| self.fdb.lookup(dst, ahead.dst_hash, tick)).flatten();
+        let known = match witness.learned(dst.mac()) {
+            // In a dry run the table does not know yet what the frame would have told it.
+            Some(learned) => learned.then_some(frame.ingress),
+            None => (!dst.is_group()).then(|| self.fdb.lookup(dst, ahead.dst_hash, tick)).flatten(),
+        };
         match known {
             Some(egress) if egress == frame.ingress => Verdict::Drop(DropReason::SameSegment),
             Some(egress) if isolate && self.port(egress).is_some_and(|port| port.config.isolate) => {
@@ -187,12 +210,18 @@ impl Switch {
             }
             Some(egress) => Verdict::Unicast(egress),
             None => {
-                if !dst.is_group() {
+                if !dst.is_group() && !W::DRY {
                     self.miss(now, tick, frame, bytes, ahead);
                 }
                 if self.has_others(isolate) { Verdict::Flood } else { Verdict::Drop(DropReason::NoEgress) }
             }
         }
+    }
+
+    /// The guard's check of a frame, which notes its claims unless the run is dry.
+    #[inline(always)]
+    fn pass_guard<W: Witness>(&mut self, ingress: PortId, bytes: &[u8]) -> Result<(), Refused> {
+        if W::DRY { self.guard.judge(ingress, bytes).map(drop) } else { self.guard.check(ingress, bytes) }
     }
 
     /// The destination is unknown. If the station has left, its successor is asked for, even if no other port is up: it

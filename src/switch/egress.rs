@@ -23,11 +23,12 @@
 //!
 //! Floods pause nobody: a multicast must not be as slow as its slowest listener.
 
-use super::finish::{ROOM, finish_into, may_merge, merge_into};
+use super::finish::{ROOM, may_merge, merge_into, shape_into};
 use super::memory::cost;
 use super::mirror::unite;
 use super::plan::merge;
 use super::port::PAUSE;
+use super::queue::Waiting;
 use super::tape::hand_over;
 use super::{Event, Switch, fits};
 use crate::counters::{Counters, DropReason};
@@ -39,6 +40,17 @@ const FLUSH_FRAMES: usize = 512;
 
 /// What the longest queue loses at once for the sake of others, as far as it has more than its fair part.
 const MAKE_ROOM: usize = 64 * 1024;
+
+/// Whether a frame may wait for a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Room {
+    /// There is room.
+    There,
+    /// It is made: the longest queue loses its newest frames.
+    Made,
+    /// There is none.
+    None(DropReason),
+}
 
 /// What a port took of the frames that it was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -181,14 +193,14 @@ impl Switch {
             return out.frames().for_each(|(frame, bytes)| self.note_lost(id, DropReason::LinkDown, frame, bytes));
         }
         let mut rest = out;
-        if port.queue.is_empty() && !port.blocked {
+        if port.is_free() {
             let taken = hand_over(&mut self.tape, self.now, id, out, &mut port.counters, edges);
             rest = out.skip(taken.frames);
         }
         if rest.is_empty() {
             return;
         }
-        if port.queue.is_empty() && !port.blocked && edges.has_begun(id) {
+        if port.is_free() && edges.has_begun(id) {
             let (frame, bytes) = (rest.frame(0), rest.bytes(0));
             if let Err(reason) = port.queue.push_begun(frame, bytes, &mut self.memory) {
                 let reason = port.drop_waiting(reason, 1);
@@ -207,39 +219,40 @@ impl Switch {
     /// Lets frames wait for a port, as far as there is room.
     fn enqueue(&mut self, id: PortId, rest: Outgoing<'_>) {
         for (frame, bytes) in rest.frames() {
+            let room = self.room_for(id, frame.ingress, bytes.len(), &Waiting::default(), false);
+            if room == Room::Made {
+                self.make_room(cost(bytes.len()));
+            }
             let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-            let done = match port.queue.is_full() {
-                false => port.queue.push(frame, bytes, &mut self.memory),
-                true => self.push_beyond(id, frame, bytes),
+            let done = match room {
+                Room::There => port.queue.put(frame, bytes, &mut self.memory),
+                Room::Made => port.queue.push(frame, bytes, &mut self.memory),
+                Room::None(reason) => Err(reason),
             };
             if let Err(reason) = done {
-                self.push_once_more(id, frame, bytes, reason);
+                let reason = port.drop_waiting(reason, 1);
+                self.note_lost(id, reason, frame, bytes);
             }
         }
     }
 
-    /// Lets a frame wait behind more than the limit, if its source waits for this very port.
-    fn push_beyond(&mut self, id: PortId, frame: &Frame, bytes: &[u8]) -> Result<(), DropReason> {
-        let waits = self.port(frame.ingress).is_some_and(|source| source.paused_for == Some(id));
-        match self.ports.get_mut(id.index()).and_then(Option::as_mut) {
-            Some(port) if waits => port.queue.push(frame, bytes, &mut self.memory),
-            _ => Err(DropReason::QueueFull),
-        }
-    }
-
-    /// Makes room for a frame that could not wait for `reason`, if the port has a claim to that; else drops it.
-    fn push_once_more(&mut self, id: PortId, frame: &Frame, bytes: &[u8], reason: DropReason) {
-        let cost = cost(bytes.len());
-        let claims = reason == DropReason::QueuesFull
-            && self.port(id).is_some_and(|port| port.queue.cost() + cost <= self.memory.fair());
-        if claims {
-            self.make_room(cost);
-        }
-        let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut) else { return };
-        let done = if claims { port.queue.push(frame, bytes, &mut self.memory) } else { Err(reason) };
-        if let Err(reason) = done {
-            let reason = port.drop_waiting(reason, 1);
-            self.note_lost(id, reason, frame, bytes);
+    /// Whether a frame of `len` bytes from `ingress` may wait for a port, behind `more` than does now. It may wait behind
+    /// more than the limit if its source is paused for this very port (`paused`: it will have been by then). The port may
+    /// have room made for it as long as it has less than its fair share of all.
+    #[inline]
+    pub(super) fn room_for(&self, id: PortId, ingress: PortId, len: usize, more: &Waiting, paused: bool) -> Room {
+        let Some(port) = self.port(id) else { return Room::None(DropReason::LinkDown) };
+        let waits = || paused || self.port(ingress).is_some_and(|source| source.paused_for == Some(id));
+        let refused = match port.queue.is_full(more) && !waits() {
+            true => Some(DropReason::QueueFull),
+            false => port.queue.refuses(len, more, &self.memory),
+        };
+        match refused {
+            None => Room::There,
+            Some(DropReason::QueuesFull) if port.queue.cost() + more.cost + cost(len) <= self.memory.fair() => {
+                Room::Made
+            }
+            Some(reason) => Room::None(reason),
         }
     }
 
@@ -265,22 +278,14 @@ impl Switch {
     /// does not allow, and offers the rest.
     fn finish_and_offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
         let Some(port) = self.port(id) else { return };
-        let (mtu, offload) = (port.config.mtu, port.config.offload && !port.is_bent_out());
+        let shape = (port.config.mtu, port.config.offload && !port.is_bent_out());
         let mut plain = self.plain.take().unwrap_or_else(|| Batch::new(ROOM));
         for (frame, bytes) in out.frames() {
-            if mtu.is_some_and(|mtu| !fits(frame, bytes, mtu)) {
-                self.drop_copy(id, DropReason::TooBig, frame, bytes);
-                continue;
-            }
-            let put = |plain: &mut Batch| match offload || frame.offload.is_plain() {
-                true => Ok(plain.push(bytes, frame.ingress, frame.offload)),
-                false => finish_into(frame, bytes, plain),
-            };
-            let mut done = put(&mut plain);
+            let mut done = shape_into(frame, bytes, shape, &mut plain);
             if done == Ok(false) {
                 self.offer(id, Outgoing::rest_of(&plain, 0), edges);
                 plain.clear();
-                done = put(&mut plain);
+                done = shape_into(frame, bytes, shape, &mut plain);
             }
             if let Err(reason) = done {
                 self.drop_copy(id, reason, frame, bytes);
@@ -309,8 +314,7 @@ impl Switch {
 
     #[inline(never)]
     fn pause_sources_of_blocked(&mut self, now: Instant, id: PortId, batch: &Batch, unicast: &[u32]) {
-        let Some(port) = self.port(id) else { return };
-        if port.stalled || !port.queue.is_above_mark(&self.memory) {
+        if !self.is_pausing(id) {
             return;
         }
         for &frame in unicast {
@@ -322,6 +326,11 @@ impl Switch {
                 self.congest(now, id, source);
             }
         }
+    }
+
+    /// Whether a port whose queue is above its mark pauses those who fill it.
+    pub(super) fn is_pausing(&self, id: PortId) -> bool {
+        self.port(id).is_some_and(|port| port.blocked && !port.stalled && port.queue.is_above_mark(&self.memory))
     }
 
     /// Notes that `source` waits for `id`.

@@ -237,6 +237,32 @@ impl Fdb {
         self.table.get(key, hash).is_some_and(|slot| self.is_fresh(&slot, tick) && !self.counts(&slot, tick))
     }
 
+    /// The entry of `key`, if it counts.
+    pub fn find(&self, key: Key, hash: u64, tick: u32) -> Option<Entry> {
+        self.table.get(key, hash).filter(|slot| self.counts(slot, tick)).map(|slot| entry(&slot, tick))
+    }
+
+    /// What [`Self::learn`] would come to. Where there is no room, learning may still find some.
+    pub fn would_learn(&self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {
+        let known = self.table.get(key, hash);
+        let counting = known.filter(|slot| self.counts(slot, tick));
+        if known.is_some_and(|slot| slot.stamp == STATIC) || counting.is_some_and(|slot| slot.port == port) {
+            return Learned::Known;
+        }
+        // Its slot, and its part of its port's share, would be free.
+        let of_port = self.shares.get(port.index()).map_or(0, |share| share.learned as usize);
+        let shared = known.is_some_and(|slot| {
+            slot.port == port && self.shares.get(port.index()).is_some_and(|share| share.generation == slot.generation)
+        });
+        if of_port - usize::from(shared && of_port > 0) >= self.limits.per_port {
+            return Learned::PortFull;
+        }
+        if self.used - usize::from(known.is_some()) >= self.limits.entries || self.is_crammed() {
+            return Learned::TableFull;
+        }
+        counting.map_or(Learned::New, |slot| Learned::Moved { from: slot.port })
+    }
+
     /// Notes that `key` was heard on `port`.
     #[inline]
     pub fn learn(&mut self, key: Key, hash: u64, port: PortId, tick: u32) -> Learned {

@@ -1,6 +1,7 @@
 //! Software offloads for an egress port: segments super-frames and completes checksums for ports that take plain frames
 //! only, and merges a stream's segments into super-frames for ports that take those.
 
+use super::fits;
 use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, Outgoing};
 use crate::limits::PREFIX;
@@ -14,7 +15,7 @@ pub(super) const ROOM: usize = 1024 * 1024;
 ///
 /// # Errors
 /// The frame contradicts its offload.
-pub(super) fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Result<bool, DropReason> {
+fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Result<bool, DropReason> {
     let worst = match frame.offload.gso {
         Gso::None => bytes.len(),
         _ => ROOM / 2,
@@ -29,6 +30,26 @@ pub(super) fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Res
         // Only headers of hundreds of bytes come to this.
         Ok(_) => Err(DropReason::TooBig),
         Err(_) => Err(DropReason::BadOffload),
+    }
+}
+
+/// Puts `frame` into `plain` as a port with this `mtu` takes it, whole where it takes super-frames (`offload`). False,
+/// with nothing done: there is no room for the worst case.
+///
+/// # Errors
+/// It is too long for the port, or contradicts its offload.
+pub(super) fn shape_into(
+    frame: &Frame,
+    bytes: &[u8],
+    (mtu, offload): (Option<u32>, bool),
+    plain: &mut Batch,
+) -> Result<bool, DropReason> {
+    if mtu.is_some_and(|mtu| !fits(frame, bytes, mtu)) {
+        return Err(DropReason::TooBig);
+    }
+    match offload || frame.offload.is_plain() {
+        true => Ok(plain.push(bytes, frame.ingress, frame.offload)),
+        false => finish_into(frame, bytes, plain),
     }
 }
 

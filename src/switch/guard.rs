@@ -191,6 +191,23 @@ impl Guard {
     /// # Errors
     /// It claims an address of another port, or cannot be checked.
     pub fn check(&mut self, port: PortId, frame: &[u8]) -> Result<(), Refused> {
+        let claims = self.judge(port, frame)?;
+        let is_guarded = self.first_used.contains_key(&port);
+        for address in claims.said() {
+            if is_guarded {
+                self.use_first(address, port);
+            } else {
+                self.hear(address, port);
+            }
+        }
+        Ok(())
+    }
+
+    /// The claims of a frame from a port, which are not noted yet.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn judge<'a>(&self, port: PortId, frame: &'a [u8]) -> Result<Claims<'a>, Refused> {
         let claims = Claims::of(frame);
         let is_guarded = self.first_used.contains_key(&port);
         if claims.in_fragments {
@@ -201,14 +218,7 @@ impl Guard {
                 return Err(Refused::Claim(Claim { port, owner, address }));
             }
         }
-        for address in claims.said() {
-            if is_guarded {
-                self.use_first(address, port);
-            } else {
-                self.hear(address, port);
-            }
-        }
-        Ok(())
+        Ok(claims)
     }
 
     /// The other port whose address this one may not claim.

@@ -46,7 +46,7 @@ pub struct RadioConfig {
 
 /// The fate of a frame on its way to one node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
+pub(super) enum Fate {
     OutOfRange,
     Arrives,
     Lost(DropReason),
@@ -68,6 +68,7 @@ struct Node {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub(super) struct Medium {
     config: RadioConfig,
     /// Indexed as the switch's ports are.
@@ -181,7 +182,12 @@ impl Switch {
     pub(super) fn radiate_batch(&mut self, now: Instant, batch: &Batch) {
         let Some(mut medium) = self.medium.take() else { return };
         for (number, frame) in batch.frames().iter().enumerate() {
-            let reason = self.radiate(now, &mut medium, number as u32, batch, frame);
+            let number = number as u32;
+            let reason = self.radiate(now, &mut medium, frame, |switch, to, fate| match fate {
+                Fate::OutOfRange => {}
+                Fate::Arrives => switch.plan.send(number..number + 1, to),
+                Fate::Lost(reason) => switch.drop_copy(to, reason, frame, batch.bytes(frame)),
+            });
             let Some(counters) = self.counters_mut(frame.ingress) else { continue };
             counters.received(1, frame.len() as u64);
             match reason {
@@ -189,7 +195,7 @@ impl Switch {
                     counters.count(reason, 1);
                     counters.lose(now, reason, Some(batch.bytes(frame)));
                     if let Some(tape) = &mut self.tape {
-                        tape.refuse(number as u32..number as u32 + 1, reason);
+                        tape.refuse(number..number + 1, reason);
                     }
                 }
                 None => counters.forwarded += 1,
@@ -198,14 +204,13 @@ impl Switch {
         self.medium = Some(medium);
     }
 
-    /// Sends one frame to all in range. Why it reached nobody, if it did not.
-    fn radiate(
+    /// Tells `each` the fate of one frame at every other node. Why it reached nobody, if it did not.
+    pub(super) fn radiate(
         &mut self,
         now: Instant,
         medium: &mut Medium,
-        number: u32,
-        batch: &Batch,
         frame: &Frame,
+        mut each: impl FnMut(&mut Self, PortId, Fate),
     ) -> Option<DropReason> {
         let isolated = |switch: &Self, id| switch.port(id).is_some_and(|port| port.config.isolate);
         match frame.len() {
@@ -224,12 +229,9 @@ impl Switch {
             if to == frame.ingress || !up || isolated(self, to) && isolated(self, frame.ingress) {
                 continue;
             }
-            match medium.fate(begun, frame.ingress, to) {
-                Fate::OutOfRange => continue,
-                Fate::Arrives => self.plan.send(number..number + 1, to),
-                Fate::Lost(reason) => self.drop_copy(to, reason, frame, batch.bytes(frame)),
-            }
-            reached = true;
+            let fate = medium.fate(begun, frame.ingress, to);
+            reached |= fate != Fate::OutOfRange;
+            each(self, to, fate);
         }
         (!reached).then_some(DropReason::NoEgress)
     }

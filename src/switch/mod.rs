@@ -33,6 +33,7 @@ mod plan;
 mod port;
 mod queue;
 mod tape;
+mod trace;
 mod twice;
 
 pub use bend::Way;
@@ -49,6 +50,7 @@ pub use port::{PortConfig, PortState};
 #[cfg(test)]
 pub(crate) use tape::Noted;
 pub(crate) use tape::{Note, Notes, Tape, Wanted};
+pub use trace::{Forecast, LeftOut, Outcome, Source, Step, Traced, Waits};
 
 use crate::counters::{Counters, DropReason};
 use crate::frame::{Batch, Frame, PortId};

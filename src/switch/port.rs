@@ -129,11 +129,21 @@ impl Port {
         }
     }
 
+    /// Whether a frame goes to its descriptor at once.
+    pub fn is_free(&self) -> bool {
+        self.queue.is_empty() && !self.blocked
+    }
+
+    /// The reason by which a frame counts that cannot be queued for `reason`.
+    pub fn reason_for(&self, reason: DropReason) -> DropReason {
+        if self.stalled { DropReason::Stalled } else { reason }
+    }
+
     /// Counts frames that cannot be queued for it. Returns the reason counted, for [`Switch::note_lost`].
     ///
     /// [`Switch::note_lost`]: super::Switch::note_lost
     pub fn drop_waiting(&mut self, reason: DropReason, frames: u64) -> DropReason {
-        let reason = if self.stalled { DropReason::Stalled } else { reason };
+        let reason = self.reason_for(reason);
         self.counters.count(reason, frames);
         reason
     }

@@ -15,6 +15,23 @@ use crate::frame::{Batch, Frame, Outgoing};
 use crate::limits::{PREFIX, QUEUE_BYTES};
 use std::collections::VecDeque;
 
+/// Frames that would wait beside those that do: their number, bytes and cost.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Waiting {
+    pub frames: usize,
+    pub bytes: usize,
+    pub cost: usize,
+}
+
+impl Waiting {
+    /// One frame more.
+    pub fn add(&mut self, len: usize) {
+        self.frames += 1;
+        self.bytes += len;
+        self.cost += cost(len);
+    }
+}
+
 /// A bounded queue of frames. See the head of the file.
 pub struct Queue {
     segments: VecDeque<Batch>,
@@ -58,9 +75,18 @@ impl Queue {
         self.frames <= self.limit / 8 && self.bytes <= self.share(memory) / 8
     }
 
-    /// It has as many frames as its limit.
-    pub fn is_full(&self) -> bool {
-        self.frames >= self.limit
+    /// It has as many frames as its limit, with `more` than wait now.
+    pub fn is_full(&self, more: &Waiting) -> bool {
+        self.frames + more.frames >= self.limit
+    }
+
+    /// Why a frame of `len` bytes cannot wait, whatever the limit of frames, behind `more` than does now.
+    #[inline]
+    pub fn refuses(&self, len: usize, more: &Waiting, memory: &Memory) -> Option<DropReason> {
+        if self.bytes + more.bytes + len > QUEUE_BYTES {
+            return Some(DropReason::QueueFull);
+        }
+        (self.cost + more.cost + cost(len) > memory.free().saturating_sub(more.cost)).then_some(DropReason::QueuesFull)
     }
 
     /// Copies a frame to the end, even above the limit of frames.
@@ -69,14 +95,10 @@ impl Queue {
     /// Why it cannot wait: the queue, or all of the switch together, would have more bytes than they may, or the system
     /// has no memory.
     pub fn push(&mut self, frame: &Frame, bytes: &[u8], memory: &mut Memory) -> Result<(), DropReason> {
-        let cost = cost(bytes.len());
-        if self.bytes + bytes.len() > QUEUE_BYTES {
-            return Err(DropReason::QueueFull);
+        match self.refuses(bytes.len(), &Waiting::default(), memory) {
+            Some(reason) => Err(reason),
+            None => self.put(frame, bytes, memory),
         }
-        if self.cost + cost > memory.free() {
-            return Err(DropReason::QueuesFull);
-        }
-        self.put(frame, bytes, memory)
     }
 
     /// Copies a partly sent frame into an empty queue, even above the limit of all queues, which may be exceeded by one
@@ -88,7 +110,11 @@ impl Queue {
         self.put(frame, bytes, memory)
     }
 
-    fn put(&mut self, frame: &Frame, bytes: &[u8], memory: &mut Memory) -> Result<(), DropReason> {
+    /// Copies a frame to the end, for which there is room.
+    ///
+    /// # Errors
+    /// The system has no memory.
+    pub fn put(&mut self, frame: &Frame, bytes: &[u8], memory: &mut Memory) -> Result<(), DropReason> {
         let there = self.segments.back_mut().is_some_and(|last| last.push(bytes, frame.ingress, frame.offload));
         if !there {
             let first = self.segments.is_empty();
@@ -227,8 +253,10 @@ mod tests {
     #[test]
     fn both_bounds_hold() {
         let (mut queue, mut memory) = (Queue::new(3), Memory::new(QUEUE_LIMIT));
-        assert!((0..3).all(|_| !queue.is_full() && push(&mut queue, &mut memory, MAX_FRAME, 0).is_ok()));
-        assert!(queue.is_full());
+        assert!(
+            (0..3).all(|_| !queue.is_full(&Waiting::default()) && push(&mut queue, &mut memory, MAX_FRAME, 0).is_ok())
+        );
+        assert!(queue.is_full(&Waiting::default()));
         assert_eq!(queue.clear(&mut memory), 3);
         let mut queue = Queue::new(10_000);
         let (taken, reason) = fill(&mut queue, &mut memory, 60_000);

@@ -52,7 +52,7 @@ const ROOMS: &[Room] = &[
     // programs: those of a bench, in order
     Room { name: "programs", may_use: &["ground", "rights", "config", "service", "port", "engine", "launch"] },
     // doctor: what is in the way of frames, on the machine or on a bridge
-    Room { name: "doctor", may_use: &["ground", "control", "port", "launch"] },
+    Room { name: "doctor", may_use: &["ground", "rights", "config", "control", "port", "launch"] },
     // program
     Room {
         name: "cli",
@@ -125,6 +125,7 @@ const ENGINE: &[Room] = &[
     Room { name: "events", may_use: &["ports"] },
     Room { name: "look", may_use: &["ports"] },
     Room { name: "show", may_use: &["ground", "departed", "slot", "ports", "links", "listeners"] },
+    Room { name: "trace", may_use: &["ground", "ports", "show"] },
     // services
     Room { name: "thread", may_use: &["ground"] },
     Room { name: "runner", may_use: &["ground", "thread"] },
@@ -148,16 +149,17 @@ const ENGINE: &[Room] = &[
         ],
     },
     Room { name: "breath", may_use: &["ground", "ports", "links"] },
-    Room { name: "command", may_use: &["ground", "watcher", "look", "tap", "thread", "service", "prepare"] },
+    Room { name: "command", may_use: &["ground", "watcher", "look", "trace", "tap", "thread", "service", "prepare"] },
     Room { name: "fdb", may_use: &["look", "command"] },
     Room {
         name: "turn",
         may_use: &[
-            "ground", "watcher", "ports", "arrival", "links", "events", "show", "thread", "lives", "breath", "command",
+            "ground", "watcher", "ports", "arrival", "links", "events", "show", "trace", "thread", "lives", "breath",
+            "command",
         ],
     },
     Room { name: "bridge", may_use: &["ground", "tap", "recorder", "prepare", "command", "turn"] },
-    Room { name: "control", may_use: &["ground", "watcher", "tap", "recorder", "command", "fdb", "bridge"] },
+    Room { name: "control", may_use: &["ground", "watcher", "trace", "tap", "recorder", "command", "fdb", "bridge"] },
     Room { name: "tests", may_use: &["ground", "prepare", "bridge", "turn"] },
 ];
 

@@ -4,6 +4,7 @@ mod descriptor;
 mod drops;
 mod hostile;
 mod namespaces;
+mod trace;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -204,6 +205,11 @@ fn one_that_hangs_is_listed_and_holds_up_nobody() {
     assert!(json.stdout.lines().count() == 1 && json.stderr.contains("does not answer"), "{json:?}");
     last.sigint();
     last.wait();
+    // The only one that runs is meant, and does not answer.
+    lab.refused(&["status"], 1, "a: the bridge does not answer");
+    let start = std::time::Instant::now();
+    lab.refused(&["wait", "port=a", "--timeout", "1s"], 6, "after 1s a: the bridge does not answer");
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert_eq!(lab.told(&["ls"]), format!("a  pid {}  does not answer\n", first.pid()));
     first.thaw();
 }

@@ -54,6 +54,9 @@ pub const TOPICS: &[Topic] = &[
         word: "impair",
         summary: "delay, loss, rate and the like on any port, the same each time",
         text: include_str!("impair.md"),
+        word: "trace",
+        summary: "what the bridge would do with a frame, and why, without sending it",
+        text: include_str!("trace.md"),
     },
     Topic { word: "metrics", summary: "figures of a bridge for Prometheus", text: include_str!("metrics.md") },
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
@@ -225,8 +228,9 @@ mod tests {
             for code in codes {
                 // `…` is whatever may stand there: a port, a program.
                 // What a shell does with its output is the shell's.
-                let typed = code.split(['>', '|']).next().unwrap_or_default();
-                let words = shlex::split(&typed.replace(" …", " unix:/tmp/more")).unwrap_or_default();
+                let words = shlex::split(&code.replace(" …", " unix:/tmp/more")).unwrap_or_default();
+                let words: Vec<String> =
+                    words.into_iter().take_while(|word| ![">", "|"].contains(&word.as_str())).collect();
                 if words.iter().any(|word| word.contains('…')) {
                     continue;
                 }

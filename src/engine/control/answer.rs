@@ -11,6 +11,7 @@ use super::drops;
 use super::entries::{Reading, Want};
 use super::rates::Rates;
 use super::session::{Session, WAITS, Wait};
+use super::trace;
 use super::waits::States;
 use crate::capture::Wish;
 use crate::capture::filter::Filter;
@@ -20,7 +21,7 @@ use crate::config::{PortSpec, settings};
 use crate::control::openmetrics;
 use crate::control::{
     Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
-    RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
 };
 use crate::engine::command::{Handle, NamedKnown};
 use crate::engine::fdb::NamedEntry;
@@ -131,6 +132,11 @@ impl Answerer {
                 let want = Want::new(Asker { session: session.number, id }, switch, after)?;
                 want.switch().map(|name| self.switch(name)).transpose()?;
                 Ok(Outcome::Page(want))
+            }
+            Command::Trace { port, frame, segment } => {
+                let handle = self.switch_of(&port).ok_or_else(|| self.no_port(&port))?;
+                let bytes = unhex(&frame).ok_or_else(|| Error::usage("the frame is not in hexadecimal"))?;
+                done(&trace::of(handle, &port, bytes, segment)?)
             }
             Command::Drops => done(&drops::of(&self.handles)),
             Command::Stations => done(&self.stations()?),

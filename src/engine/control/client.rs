@@ -5,7 +5,7 @@ use super::stranger;
 use crate::config::grammar::nearest;
 use crate::control::{
     Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, InstancesInfo, Lifetime, Lines, PROTOCOL,
-    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, UsbInfo, print,
+    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo, hex, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -37,6 +37,9 @@ pub struct Client {
     greeting: Greeting,
     last_id: u64,
 }
+
+/// How much later than asked a bridge may say that a wait was in vain.
+const LATE: Duration = Duration::from_secs(1);
 
 /// The same if all bridges are asked: one that hangs should not delay the answer.
 const CALL: Duration = Duration::from_secs(1);
@@ -98,7 +101,7 @@ enum Named {
 fn call(path: &Path, patience: Duration) -> Result<UnixStream> {
     let failed = |errno: Errno| match errno {
         Errno::NOENT | Errno::CONNREFUSED => none_runs(format!("nobody answers at {}", path.display())).because(errno),
-        Errno::AGAIN => silent("the bridge").because(errno),
+        Errno::AGAIN => silent("the bridge"),
         _ => Error::system(format_args!("cannot talk to {}", path.display()), &errno.into()),
     };
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
@@ -113,6 +116,12 @@ fn call(path: &Path, patience: Duration) -> Result<UnixStream> {
 fn silent(who: &str) -> Error {
     Error::new(Class::Runtime, format!("{who} does not answer"))
         .hint("its process may be stopped: `zbridge ls` tries all")
+        .because(Errno::AGAIN)
+}
+
+/// Whether a bridge is there, and has not answered in time.
+pub fn is_silent(error: &Error) -> bool {
+    error.class() == Class::Runtime && error.raw_os_error() == Some(Errno::AGAIN.raw_os_error())
 }
 
 fn none_runs(what: String) -> Error {
@@ -133,54 +142,71 @@ impl Client {
     /// # Errors
     /// Class no-daemon if none of this name runs; permission if it is another user's; one that does not answer.
     pub fn connect(name: &str) -> Result<Self> {
-        Self::connect_to(name, Named::Yes)
+        Self::connect_to(name, Named::Yes, PATIENCE)
     }
 
-    fn connect_to(name: &str, named: Named) -> Result<Self> {
+    /// The same, or [`Client::connect_default`] where none is named, with a bridge that takes no longer than `patience` to
+    /// answer, now and later.
+    ///
+    /// # Errors
+    /// As of these.
+    pub(crate) fn connect_within(name: Option<&str>, patience: Duration) -> Result<Self> {
+        match name {
+            Some(name) => Self::connect_to(name, Named::Yes, patience),
+            None => Self::connect_meant(patience),
+        }
+    }
+
+    fn connect_to(name: &str, named: Named, patience: Duration) -> Result<Self> {
         let path = socket_of(name)?;
-        Self::dial(&path, named).map_err(|error| match error.class() {
-            Class::NoDaemon => {
-                let what = format!("no bridge named {name} runs");
-                if let Some(path) = of_others(name).first() {
-                    let hint = format!("if another user's is meant, name it by its path: {}", path.display());
-                    return Error::new(Class::NoDaemon, what).hint(hint);
+        call(&path, patience).and_then(|socket| Self::greeted(socket, &path, named)).map_err(|error| {
+            match error.class() {
+                Class::NoDaemon => {
+                    let what = format!("no bridge named {name} runs");
+                    if let Some(path) = of_others(name).first() {
+                        let hint = format!("if another user's is meant, name it by its path: {}", path.display());
+                        return Error::new(Class::NoDaemon, what).hint(hint);
+                    }
+                    // Not the caller's own bridge: it is about to end.
+                    let others = bridges().into_iter().filter(|client| client.greeting.pid != std::process::id());
+                    let others: Vec<String> = others.map(|client| client.greeting.name).collect();
+                    if others.is_empty() || name == DEFAULT_NAME {
+                        return none_runs(what);
+                    }
+                    Error::new(Class::NoDaemon, what).hint(nearest(name, others.iter().map(String::as_str)))
                 }
-                // Not the caller's own bridge: it is about to end.
-                let others = bridges().into_iter().filter(|client| client.greeting.pid != std::process::id());
-                let others: Vec<String> = others.map(|client| client.greeting.name).collect();
-                if others.is_empty() || name == DEFAULT_NAME {
-                    return none_runs(what);
-                }
-                Error::new(Class::NoDaemon, what).hint(nearest(name, others.iter().map(String::as_str)))
+                _ => error.at(name),
             }
-            _ => error.at(name),
         })
     }
 
     /// Connects to the bridge that is meant when none is named: the one called `default`, or the only one.
     ///
     /// # Errors
-    /// As [`Client::connect`]; several run and none is the default.
+    /// As [`Client::connect`]; several run and none is the default. One that does not answer is one that runs.
     pub fn connect_default() -> Result<Self> {
-        match Self::connect_to(DEFAULT_NAME, Named::No) {
+        Self::connect_meant(PATIENCE)
+    }
+
+    fn connect_meant(patience: Duration) -> Result<Self> {
+        match Self::connect_to(DEFAULT_NAME, Named::No, patience) {
             Err(error) if error.class() == Class::NoDaemon => {}
             done => return done,
         }
-        let mut found = bridges();
+        let (_, answers) = each_bridge(Ok);
+        let mut found: Vec<(String, Result<Self>)> =
+            answers.iter().map(|called| (called.name, called.answer)).collect();
+        found.retain(|(_, answer)| answer.as_ref().err().is_none_or(is_silent));
+        found.sort_by(|a, b| a.0.cmp(&b.0));
         match (found.pop(), found.as_slice()) {
             (None, _) => Err(none_runs("no bridge runs".into())),
-            (Some(only), []) => Ok(only),
-            (Some(last), others) => {
-                let names = others.iter().chain([&last]).map(|client| client.greeting.name.as_str());
-                let names = names.collect::<Vec<_>>().join(", ");
+            (Some((name, only)), []) => only.map_err(|error| error.at(&name)),
+            (Some((last, _)), others) => {
+                let names = others.iter().map(|(name, _)| name).chain([&last]).cloned().collect::<Vec<_>>().join(", ");
                 Err(Error::usage(format!("several bridges run: {names}"))
                     .hint("say which one is meant: zbridge status NAME, zbridge port add SPEC --to NAME"))
             }
         }
-    }
-
-    fn dial(path: &Path, named: Named) -> Result<Self> {
-        Self::greeted(call(path, PATIENCE)?, path, named)
     }
 
     /// The client on a connected socket, when it is the bridge's at `path`.
@@ -338,6 +364,15 @@ impl Client {
         self.request(Command::Radio)
     }
 
+    /// What would become of `frame` if it came in by `port`; `segment`: it is a super-frame of TCP segments of so many
+    /// bytes. Nothing is sent or learned.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn trace(&mut self, port: &str, frame: &[u8], segment: Option<u16>) -> Result<TraceInfo> {
+        self.request(Command::Trace { port: port.to_owned(), frame: hex(frame), segment })
+    }
+
     /// Waits until a port is in a state ([`PORT_STATES`](crate::control::PORT_STATES)).
     ///
     /// # Errors
@@ -345,7 +380,7 @@ impl Client {
     pub fn wait(&mut self, port: &str, state: &str, timeout: Duration) -> Result<()> {
         let timeout_ms = timeout.as_millis().try_into().unwrap_or(u64::MAX);
         let cannot = |cause| Error::system("control socket", &cause);
-        self.socket.set_read_timeout(timeout.checked_add(PATIENCE)).map_err(cannot)?;
+        self.socket.set_read_timeout(timeout.checked_add(LATE)).map_err(cannot)?;
         let waited = self.request(Command::Wait { port: port.to_owned(), state: state.to_owned(), timeout_ms });
         self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
         waited.map(|_: serde_json::Value| ())

@@ -46,10 +46,12 @@ mod place;
 mod rates;
 mod server;
 mod session;
+mod trace;
 mod waits;
 
 pub(crate) use board::{Board, LINE_BYTES};
 pub use capturing::{Capturing, Stopper};
+pub(crate) use client::is_silent;
 pub(crate) use client::{Called, bridges, each_bridge, where_looked};
 pub use client::{Client, PATIENCE};
 pub(crate) use metrics::{Metrics, MetricsServer};

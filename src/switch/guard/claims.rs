@@ -28,7 +28,7 @@ const TARGET_MAC: u8 = 2;
 
 /// The claims of one frame.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Claims<'a> {
+pub(in crate::switch) struct Claims<'a> {
     /// Addresses that receivers note as its sender's: MAC, ARP sender, neighbour's address.
     said: [Option<Address>; 3],
     /// The options of a message of neighbour discovery.

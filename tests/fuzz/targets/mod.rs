@@ -55,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dhcp_client", run: lan::dhcp_client },
     Target { name: "control", run: control::control },
     Target { name: "filter", run: words::filter },
+    Target { name: "trace_words", run: words::trace_words },
 ];
 
 impl Target {

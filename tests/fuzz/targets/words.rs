@@ -1,11 +1,13 @@
-//! What people write: port and switch specifications, the configuration file.
+//! What people write: port and switch specifications, the configuration file, filters and frames in words.
 //!
 //! Whatever parses must be written as a text that parses to the same again, and no error may hand a control character
 //! of its input on to a terminal.
 
+use std::net::IpAddr;
 use zbridge::config::{Config, PortSpec, SwitchSpec};
 use zbridge::error::Error;
-use zbridge::internals::capture::{Filter, Seen};
+use zbridge::internals::capture::{Book, Filter, LONGEST, LinkType, Seen, Spoken, describe};
+use zbridge::wire::Mac;
 
 /// `TYPE:TARGET[,key[=value]]…`.
 pub fn port_spec(data: &[u8]) {
@@ -56,6 +58,51 @@ pub fn filter(data: &[u8]) {
         }
         Ok(None) => {
             assert!(text.trim().trim_matches('\\').trim().is_empty() || !text.chars().any(char::is_alphanumeric))
+        }
+        Err(error) => check_error(&error),
+    }
+}
+
+/// A bridge that knows some addresses and not others.
+struct Bridge {
+    knows: bool,
+}
+
+impl Book for Bridge {
+    fn station(&self, addr: IpAddr) -> Option<Mac> {
+        self.knows.then_some(Mac([2, 0, 0, 0, 0, addr.is_ipv4().into()]))
+    }
+
+    fn sender(&self) -> Option<Mac> {
+        self.knows.then_some(Mac([2, 0, 0, 0, 0, 9]))
+    }
+
+    fn address(&self, _: Mac, ipv4: bool) -> Option<IpAddr> {
+        let known: IpAddr = if ipv4 { [192, 0, 2, 9].into() } else { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 9].into() };
+        self.knows.then_some(known)
+    }
+}
+
+/// The words of a frame: what comes of them is one, whose length is bounded.
+pub fn trace_words(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Spoken::parse(text) {
+        Ok(Spoken::Bytes(bytes)) => assert!((1..=LONGEST).contains(&bytes.len())),
+        Ok(Spoken::Draft(draft)) => {
+            for knows in [false, true] {
+                match draft.build(&Bridge { knows }) {
+                    Ok(built) => {
+                        let len = built.bytes.len();
+                        assert!((14..=LONGEST).contains(&len), "{len} bytes of {text:?}");
+                        let from = draft.from.unwrap_or(Mac([0; 6]));
+                        assert!(draft.from.is_none() || built.bytes.get(6..12) == Some(&from.0[..]), "{text:?}");
+                        let mut line = String::new();
+                        describe(LinkType::ETHERNET, &built.bytes, len as u32, &mut line);
+                        assert!(!line.is_empty(), "{text:?}");
+                    }
+                    Err(error) => check_error(&error),
+                }
+            }
         }
         Err(error) => check_error(&error),
     }
