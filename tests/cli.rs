@@ -79,7 +79,7 @@ fn completions_complete() {
     assert_eq!(offered(&format!("zbridge up {} --exit-with i", bench.display())), ["inst9"]);
     assert_eq!(offered("zbridge wait port=inst7 l"), ["listening"]);
     assert_eq!(offered("zbridge ports n"), ["nat"]);
-    assert_eq!(offered("zbridge help tr"), ["trouble"]);
+    assert_eq!(offered("zbridge help tr"), ["trace", "trouble"]);
     for shell in ["zsh", "fish"] {
         assert!(zbridge!("completions", shell).run().stdout.contains("ZBRIDGE_COMPLETE"), "{shell}");
     }

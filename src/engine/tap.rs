@@ -68,8 +68,7 @@ impl Inlet {
         if waits == 0 || waits + cost(piece) <= WAITING {
             return self.send(piece.clone());
         }
-        let frames = (piece.notes.notes.len() + piece.sights.len()) as u64 + piece.notes.missed;
-        self.shared.missed.fetch_add(frames, Ordering::Relaxed);
+        self.shared.missed.fetch_add(frames(piece), Ordering::Relaxed);
         if piece.news.is_empty() && piece.names.is_empty() {
             return true;
         }
@@ -118,6 +117,11 @@ pub(super) fn cost(piece: &Piece) -> usize {
     let words = piece.news.len() + piece.names.len();
     let sights: usize = piece.sights.iter().map(|(.., sight)| NOTE_COST + sight.bytes.len()).sum();
     piece.notes.bytes.len() + NOTE_COST * (1 + piece.notes.notes.len()) + NEWS_COST * words + sights
+}
+
+/// The frames of a piece.
+pub(super) fn frames(piece: &Piece) -> u64 {
+    (piece.notes.notes.len() + piece.sights.len()) as u64 + piece.notes.missed
 }
 
 /// See the head of the file.

@@ -1,5 +1,6 @@
 //! Captures as users have them: lines, files, FIFOs, filters; and that no frame is lost for them.
 
+mod ends;
 mod filters;
 mod proof;
 
@@ -439,7 +440,6 @@ fn what_is_refused() {
         (&["--switch", "lab"], 4, "no switch is named lab"),
         (&["--filter", "udp prt 5"], 2, "and or or has to stand here"),
         (&["--snap", "5"], 2, "5"),
-        (&["-w", "DIR/none/x"], 4, "none/x"),
     ] {
         let args = args.iter().map(|arg| arg.replace("DIR", &lab.dir.root().display().to_string()));
         let end = zbridge!("capture").args(args).env(RUN, lab.dir.root()).run();

@@ -136,6 +136,37 @@ fn a_thousand_connections_keep_nobody_from_the_switch_or_from_asking() {
     bridge.answers();
 }
 
+/// A connection that a capture has had leaves nothing behind by which another one, which the bridge has in its place,
+/// is taken for closed.
+#[test]
+fn who_connects_right_after_a_capture_is_answered() {
+    const CAPTURE: &[u8] = b"{\"id\":1,\"command\":\"capture\"}\n";
+    let ask = |client: &mut UnixStream, request: &[u8]| {
+        client.write_all(request).unwrap();
+        let answer = line(client);
+        assert!(answer.starts_with("{\"id\":1,\"ok\":"), "{answer}");
+    };
+    let mut bridge = Carrying::start();
+    for round in 0..300 {
+        let mut capture = bridge.greeted();
+        ask(&mut capture, CAPTURE);
+        let mut next = None;
+        // What it does not read keeps the capture's thread, which has the connection too, for a while after its end.
+        if round % 100 == 0 {
+            (0..200).for_each(|_| bridge.carry());
+            capture.shutdown(std::net::Shutdown::Write).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            next = Some(bridge.greeted());
+        }
+        drop(capture);
+        if next.is_some() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        ask(next.get_or_insert_with(|| bridge.greeted()), b"{\"id\":1,\"command\":\"status\"}\n");
+    }
+    bridge.answers();
+}
+
 /// Programs that are joined hold a connection each for as long as they run, and `wait` holds one until it is answered.
 #[test]
 fn neither_joined_programs_nor_those_who_wait_take_the_place_of_others() {

@@ -18,6 +18,9 @@ const GUIDE: &str = "the words are those of pcap-filter that people use: zbridge
 /// Where the further lines of a hint begin, and how long they may be.
 const INDENT: &str = "        ";
 const WIDTH: usize = 79;
+/// A longer filter is shown in part, behind what is wrong with it; so many characters of it.
+const ECHOED: usize = 60;
+const PART: usize = 24;
 
 /// What stands before a value, and counts for a value that stands alone behind `and` or `or`.
 #[derive(Clone, Copy, Default)]
@@ -41,7 +44,10 @@ struct Parser<'a> {
 /// Understands `text`.
 pub fn parse(text: &str) -> Result<Option<Node>> {
     if text.len() > FILTER_BYTES {
-        return Err(Error::usage(format!("a filter of more than {FILTER_BYTES} bytes")));
+        let what = format!("a filter of more than {FILTER_BYTES} bytes: this one has {}", text.len());
+        return Err(
+            Error::usage(what).hint("capture with a shorter one, and narrow the file down: tshark -r FILE -Y WORDS")
+        );
     }
     let mut parser = Parser { text, tokens: tokens(text), next: 0, tags: 0, last: None, depth: 0 };
     if parser.tokens.is_empty() {
@@ -74,11 +80,20 @@ impl<'a> Parser<'a> {
 
     /// A fault at the next word.
     fn wrong(&self, what: &str) -> Error {
-        let place = match self.tokens.get(self.next) {
-            Some(token) => format!("at {:?}", self.text.get(token.at..).unwrap_or_default()),
-            None => "at its end".to_owned(),
+        let token = self.tokens.get(self.next);
+        let rest = token.map(|token| self.text.get(token.at..).unwrap_or_default());
+        let place = |rest: Option<&str>| rest.map_or_else(|| "at its end".to_owned(), |rest| format!("at {rest:?}"));
+        let said = if self.text.chars().count() <= ECHOED {
+            format!("filter {:?}: {}: {what}", self.text, place(rest))
+        } else {
+            let rest = rest.map(|rest| match rest.char_indices().nth(PART) {
+                Some((end, _)) => format!("{}…", rest.get(..end).unwrap_or_default()),
+                None => rest.to_owned(),
+            });
+            let byte = token.map_or(self.text.len(), |token| token.at);
+            format!("filter: {what}: {}, byte {byte} of {}", place(rest.as_deref()), self.text.len())
         };
-        Error::usage(format!("filter {:?}: {place}: {what}", self.text)).hint(GUIDE)
+        Error::usage(said).hint(GUIDE)
     }
 
     /// The same at a word that is none, with the nearest one, or with all of them where none is near.
@@ -96,10 +111,15 @@ impl<'a> Parser<'a> {
         }
     }
 
+    fn too_deep(&self) -> Error {
+        self.wrong(&format!("parentheses stand too deep in each other, more than {DEPTH}"))
+            .hint("leave out those that only hold others; and, or bind alike, from left to right")
+    }
+
     fn expression(&mut self) -> Result<Node> {
         self.depth += 1;
         if self.depth > DEPTH {
-            return Err(self.wrong("parentheses stand too deep in each other"));
+            return Err(self.too_deep());
         }
         let mut node = self.term()?;
         loop {
@@ -164,7 +184,7 @@ impl<'a> Parser<'a> {
     fn sum(&mut self, least: u8) -> Result<Option<Number>> {
         self.depth += 1;
         if self.depth > DEPTH {
-            return Err(self.wrong("it is too deep"));
+            return Err(self.too_deep());
         }
         let found = self.sum_within(least);
         self.depth -= 1;

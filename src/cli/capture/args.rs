@@ -15,7 +15,7 @@ pub struct CaptureArgs {
     #[arg(value_name = "PORT", add = ArgValueCandidates::new(complete::ports))]
     ports: Vec<String>,
 
-    /// Write a pcapng file instead of lines (-: standard output, for `| wireshark -k -i -`)
+    /// Write a pcapng file instead of lines (-: standard output, for `| wireshark -k -i -`); of a FIFO, until its reader leaves
     #[arg(short = 'w', long, value_name = "FILE")]
     write: Option<PathBuf>,
 

@@ -4,6 +4,7 @@
 //! of the connection, by which the bridge sends the rest. Whoever writes looks here whether an output that takes nothing is
 //! still to be waited for.
 
+use super::super::stop::ORDERLY;
 use crate::engine::control::Stopper;
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, SOCKETS};
@@ -20,8 +21,13 @@ static ROLE: Role = Role::new("end of capture", &[BASE, SOCKETS]);
 
 /// How often it is looked whether anybody reads.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long the rest may take: from the bridge, and to whoever reads.
+/// How long the rest may take to whoever reads.
 const REST: Duration = Duration::from_secs(3);
+/// How long the bridge may take for the rest and the statistics, which come last. Under load it may hear late of the end;
+/// it then sends for four seconds at most. After a signal this ends before [`ORDERLY`] does.
+const FROM_BRIDGE: Duration = Duration::from_secs(10);
+const AFTER_SIGNAL: Duration = Duration::from_millis(4200);
+const _: () = assert!(AFTER_SIGNAL.as_millis() < ORDERLY.as_millis());
 /// How long a reader may take nothing once the end is wished for.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -72,8 +78,17 @@ impl Ending {
         }
         let _ = self.since.set(Instant::now());
         self.stop(stopper);
-        if over.recv_timeout(REST) != Err(RecvTimeoutError::Timeout) {
-            return;
+        let patience = if self.is_by_signal() { AFTER_SIGNAL } else { FROM_BRIDGE };
+        select! {
+            recv(over) -> _ => return,
+            // Whoever sends one does not want to wait so long.
+            recv(stop) -> _ => {
+                self.signal.store(true, Ordering::Relaxed);
+                if over.recv_timeout(AFTER_SIGNAL) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+            default(patience) => {}
         }
         stopper.cut();
         // The program that shows the capture may stay for as long as it likes.

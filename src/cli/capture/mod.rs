@@ -3,14 +3,17 @@
 //! Theory of operation. The bridge sends a pcapng file over the control socket; it filters, and counts what it could not
 //! send. Here the file is taken apart into its blocks: each goes to where the capture goes (`output.rs`), and a frame is
 //! counted. What ends it, a signal or the time (`ending.rs`), closes this side of the connection; then the rest comes, and
-//! the statistics, which are summed up in a line. An output that nobody reads keeps it from nothing (`paced.rs`).
+//! the statistics, which are summed up in a line. An output that nobody reads keeps it from nothing (`paced.rs`), and a file
+//! on a full disk ends with a whole block (`whole.rs`).
 
 mod args;
 mod ending;
 mod extcap;
+mod failing;
 mod output;
 mod paced;
 mod toolbar;
+mod whole;
 
 pub use args::{Asked, CaptureArgs, Goal};
 pub use extcap::{Extcap, ExtcapArgs};
@@ -74,6 +77,8 @@ struct Sum {
     /// Frames that have come, and those of them that nobody has taken.
     passed: u64,
     lost: u64,
+    /// The reader of a FIFO has left.
+    left: bool,
     /// What the bridge has counted, if it has said so: it does not for a file without an interface.
     counted: Option<Counted>,
 }
@@ -91,7 +96,7 @@ fn pass_on(
     loop {
         let read = capturing.read(&mut room)?;
         if read == 0 {
-            return Ok(Sum { lost: output.lost(), ..sum });
+            return Ok(Sum { lost: output.lost(), left: output.has_left(), ..sum });
         }
         blocks.push(room.get(..read).unwrap_or_default());
         while let Some(block) = blocks.next_block().map_err(|bad| io::Error::other(bad.to_string()))? {
@@ -116,6 +121,9 @@ fn pass_on(
             }
         }
         output.flush()?;
+        if output.has_left() {
+            ending.stop(&stopper);
+        }
     }
 }
 
@@ -131,22 +139,14 @@ fn summary(sum: &Sum, place: Option<&str>) -> String {
             let _ = write!(said, ", {filtered} filtered out, {missed} missed by the capture");
         }
     }
-    if sum.lost > 0 {
-        let _ = write!(said, "; the last {} could not be written, for nobody reads", sum.lost);
-    }
+    let _ = match (sum.left, sum.lost) {
+        (false, 0) => Ok(()),
+        (false, lost) => write!(said, "; the last {lost} could not be written, for nobody reads"),
+        (true, 0) => write!(said, "; its reader has left"),
+        (true, lost) => write!(said, "; the last {lost} could not be written, for its reader has left"),
+    };
     said.push('\n');
     said
-}
-
-/// What is wrong with an output.
-fn cannot(name: &str, error: &io::Error) -> Error {
-    match error.kind() {
-        ErrorKind::NotFound if name == output::WIRESHARK => {
-            Error::new(Class::NoObject, "there is no wireshark to start")
-                .hint("apt install wireshark; or write a file: zbridge capture -w run.pcapng")
-        }
-        _ => Error::system(name, error),
-    }
 }
 
 #[cfg(test)]
@@ -166,15 +166,17 @@ mod tests {
     #[test]
     fn a_capture_is_summed_up() {
         let counted = Some(Counted { seen: 12, missed: 3, accepted: 1, delivered: 1 });
-        let sum = Sum { passed: 1, lost: 0, counted };
+        let sum = Sum { passed: 1, counted, ..Sum::default() };
         assert_eq!(
             summary(&sum, Some("x.pcapng")),
             "1 frame captured to x.pcapng, 11 filtered out, 3 missed by the capture\n"
         );
         assert_eq!(summary(&Sum::default(), None), "0 frames captured, 0 filtered out, 0 missed by the capture\n");
-        let stuck = Sum { passed: 9, lost: 4, counted: None };
+        let stuck = Sum { passed: 9, lost: 4, ..Sum::default() };
         let said = "9 frames captured; the bridge has not said how many were missed; the last 4 could not be written, \
                     for nobody reads\n";
         assert_eq!(summary(&stuck, None), said);
+        let left = summary(&Sum { left: true, counted, ..stuck }, Some("f"));
+        assert!(left.ends_with("by the capture; the last 4 could not be written, for its reader has left\n"), "{left}");
     }
 }

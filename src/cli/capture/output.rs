@@ -1,8 +1,10 @@
 //! Where the blocks of a capture go: lines, standard output, Wireshark, a file or several.
 
+use super::Goal;
 use super::ending::Ending;
+use super::failing::{cannot, cannot_go_on};
 use super::paced::Paced;
-use super::{Goal, cannot};
+use super::whole::{Batch, Whole};
 use crate::capture::line::Lines;
 use crate::capture::pcapng::read::Block;
 use crate::capture::pcapng::{PACKET, STATISTICS};
@@ -10,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::visible::visible;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write, stdout};
+use std::io::{self, IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use std::time::Duration;
 /// The program that shows a capture.
 pub const WIRESHARK: &str = "wireshark";
 /// How standard output is called.
-const STDOUT: &str = "standard output";
+pub const STDOUT: &str = "standard output";
 /// How often it is looked whether that program has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -37,11 +39,16 @@ pub struct Files {
     size: u64,
     kept: u32,
     number: u32,
-    file: Option<BufWriter<File>>,
+    file: Option<Whole>,
+    /// What is to be written to it.
+    batch: Batch,
+    /// Bytes that it then has.
     written: u64,
     /// What each of them begins with.
     head: Vec<u8>,
-    names: VecDeque<PathBuf>,
+    /// Those before it that are kept, and how many frames each has.
+    before: VecDeque<(PathBuf, u64)>,
+    name: PathBuf,
 }
 
 impl Output {
@@ -118,7 +125,7 @@ impl Output {
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Lines(_, paced) | Self::Stream(paced, ..) => paced.flush(),
-            Self::Files(files) => files.file.as_mut().map_or(Ok(()), Write::flush),
+            Self::Files(files) => files.flush(),
         }
     }
 
@@ -127,6 +134,14 @@ impl Output {
         match self {
             Self::Lines(_, paced) | Self::Stream(paced, ..) => paced.lost(),
             Self::Files(_) => 0,
+        }
+    }
+
+    /// Whether the reader of the FIFO that was named has left.
+    pub fn has_left(&self) -> bool {
+        match self {
+            Self::Lines(_, paced) | Self::Stream(paced, ..) => paced.has_left(),
+            Self::Files(_) => false,
         }
     }
 
@@ -143,10 +158,16 @@ impl Output {
 
     /// The error of a write, or of the connection.
     pub fn failed(&self, error: &io::Error) -> Error {
-        match self {
-            Self::Lines(..) => cannot(STDOUT, error),
-            Self::Stream(_, name, _) => cannot(name, error),
-            Self::Files(files) => cannot(&files.path.display().to_string(), error),
+        let (paced, name) = match self {
+            Self::Lines(_, paced) => (paced, STDOUT),
+            Self::Stream(paced, name, _) => (paced, name.as_str()),
+            Self::Files(files) => {
+                return cannot_go_on(&files.path.display().to_string(), error, true, files.frames());
+            }
+        };
+        match paced.frames() {
+            Some(frames) => cannot_go_on(name, error, false, frames),
+            None => cannot(name, error),
         }
     }
 }
@@ -176,8 +197,9 @@ fn part(path: &Path, number: &str) -> PathBuf {
 
 impl Files {
     fn new(path: &Path, size: u64, kept: u32) -> Self {
-        let (path, head, names) = (path.to_owned(), Vec::new(), VecDeque::new());
-        Self { path, size, kept, number: 0, file: None, written: 0, head, names }
+        let (path, name) = (path.to_owned(), PathBuf::new());
+        let (batch, head, before) = (Batch::default(), Vec::new(), VecDeque::new());
+        Self { path, size, kept, number: 0, file: None, batch, written: 0, head, before, name }
     }
 
     fn take(&mut self, block: &Block<'_>) -> io::Result<()> {
@@ -187,29 +209,45 @@ impl Files {
         if self.file.is_none() || is_full && is_frame {
             self.begin()?;
         }
-        if let Some(file) = &mut self.file {
-            file.write_all(block.bytes)?;
-            self.written += length;
-        }
+        self.batch.push(block.bytes, is_frame);
+        self.written += length;
         if !is_frame && block.kind != STATISTICS {
             self.head.extend_from_slice(block.bytes);
         }
         Ok(())
     }
 
+    /// Writes what was taken.
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.file.as_mut().map_or(Ok(()), |file| file.write(&self.batch));
+        self.batch.clear();
+        written
+    }
+
+    /// Frames in all files that are kept.
+    fn frames(&self) -> u64 {
+        let before: u64 = self.before.iter().map(|(_, frames)| frames).sum();
+        before + self.file.as_ref().map_or(0, Whole::frames)
+    }
+
     /// Begins the next file, and takes the oldest away when there are enough.
     fn begin(&mut self) -> io::Result<()> {
-        if let Some(mut last) = self.file.take() {
-            last.flush()?;
+        self.flush()?;
+        if let Some(last) = self.file.take() {
+            self.before.push_back((std::mem::take(&mut self.name), last.frames()));
         }
         self.number += 1;
         let path = part(&self.path, &format!("{:05}", self.number));
-        let mut file = BufWriter::new(File::create(&path)?);
-        file.write_all(&self.head)?;
-        (self.file, self.written) = (Some(file), self.head.len() as u64);
-        self.names.push_back(path);
-        if self.names.len() > self.kept as usize
-            && let Some(oldest) = self.names.pop_front()
+        let mut file = Whole::new(File::create(&path)?);
+        let mut head = Batch::default();
+        head.push(&self.head, false);
+        file.write(&head).inspect_err(|_| {
+            // Without its head it is no capture.
+            let _ = std::fs::remove_file(&path);
+        })?;
+        (self.file, self.name, self.written) = (Some(file), path, self.head.len() as u64);
+        if self.before.len() >= self.kept as usize
+            && let Some((oldest, _)) = self.before.pop_front()
         {
             // Somebody may have moved it away.
             let _ = std::fs::remove_file(oldest);

@@ -2,14 +2,16 @@
 //!
 //! Theory of operation. The bytes of a capture are written as its output takes them, and between two tries it is looked
 //! whether the capture is to end ([`Ending`]). An output that then takes nothing for a moment is given up, and frames that
-//! it has not taken are counted. A FIFO is opened when somebody reads it, which is waited for in the same way.
+//! it has not taken are counted. A FIFO is opened when somebody reads it, which is waited for in the same way. When its
+//! reader leaves, it is given up too.
 
 use super::ending::Ending;
+use super::whole::{Batch, Whole};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ enum Target {
     /// Nothing, so far.
     None,
     /// It is never waited for.
-    File(File),
+    File(Whole),
     /// Somebody reads it.
     Reader(OwnedFd),
     /// Nobody has opened it to read yet.
@@ -39,16 +41,18 @@ enum Target {
 pub struct Paced {
     target: Target,
     ending: Arc<Ending>,
-    bytes: Vec<u8>,
-    /// Where frames end in it.
-    ends: Vec<usize>,
+    batch: Batch,
     lost: u64,
+    /// It goes to a FIFO that was named.
+    fifo: bool,
+    /// The reader of that has left.
+    left: bool,
 }
 
 impl Paced {
     /// To nothing, so far.
     pub fn new(ending: Arc<Ending>) -> Self {
-        Self { target: Target::None, ending, bytes: Vec::new(), ends: Vec::new(), lost: 0 }
+        Self { target: Target::None, ending, batch: Batch::default(), lost: 0, fifo: false, left: false }
     }
 
     /// Has it go to the file at `path`, which is made, or emptied; or to who reads the FIFO there.
@@ -56,9 +60,10 @@ impl Paced {
     /// # Errors
     /// It cannot be made.
     pub fn open_path(&mut self, path: &Path) -> io::Result<()> {
-        self.target = match path.metadata() {
-            Ok(found) if found.file_type().is_fifo() => Target::Fifo(path.to_owned()),
-            _ => self.target_of(File::create(path)?.into())?,
+        self.fifo = path.metadata().is_ok_and(|found| found.file_type().is_fifo());
+        self.target = match self.fifo {
+            true => Target::Fifo(path.to_owned()),
+            false => self.target_of(File::create(path)?.into())?,
         };
         Ok(())
     }
@@ -82,16 +87,15 @@ impl Paced {
 
     fn target_of(&self, fd: OwnedFd) -> io::Result<Target> {
         if FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::RegularFile {
-            return Ok(Target::File(fd.into()));
+            return Ok(Target::File(Whole::new(fd.into())));
         }
         self.ending.watch(fcntl_dupfd_cloexec(&fd, 3)?);
         Ok(Target::Reader(fd))
     }
 
-    /// Takes bytes, with which a frame ends or does not.
+    /// Takes the bytes of a block, which is a frame or not.
     pub fn push(&mut self, bytes: &[u8], is_frame: bool) {
-        self.bytes.extend_from_slice(bytes);
-        self.ends.extend(is_frame.then_some(self.bytes.len()));
+        self.batch.push(bytes, is_frame);
     }
 
     /// Writes what was taken.
@@ -100,18 +104,31 @@ impl Paced {
     /// It cannot be written.
     pub fn flush(&mut self) -> io::Result<()> {
         let (mut done, mut idle) = (0, Instant::now());
-        while done < self.bytes.len() {
-            match self.write(done)? {
-                0 if matches!(self.target, Target::GivenUp) => break,
-                0 if self.ending.is_up(idle) => self.target = Target::GivenUp,
-                0 => {}
-                written => (done, idle) = (done + written, Instant::now()),
+        while done < self.batch.bytes().len() {
+            match self.write(done) {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe && self.fifo => {
+                    (self.target, self.left) = (Target::GivenUp, true);
+                }
+                Ok(0) if matches!(self.target, Target::GivenUp) => break,
+                Ok(0) if self.ending.is_up(idle) => self.target = Target::GivenUp,
+                Ok(0) => {}
+                Ok(written) => (done, idle) = (done + written, Instant::now()),
+                Err(error) => return Err(error),
             }
         }
-        self.lost += self.ends.iter().filter(|end| **end > done).count() as u64;
-        self.bytes.clear();
-        self.ends.clear();
+        self.lost += self.batch.frames() - self.batch.frames_within(done);
+        self.batch.clear();
         Ok(())
+    }
+
+    /// Whether the reader of a FIFO that was named has left.
+    pub fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// Frames in the file, if it is one.
+    pub fn frames(&self) -> Option<u64> {
+        if let Target::File(file) = &self.target { Some(file.frames()) } else { None }
     }
 
     /// Frames that nobody has taken.
@@ -121,10 +138,10 @@ impl Paced {
 
     /// Writes what is taken of the bytes from `done` on, after a moment if it is nothing.
     fn write(&mut self, done: usize) -> io::Result<usize> {
-        let rest = self.bytes.get(done..).unwrap_or_default();
+        let rest = self.batch.bytes().get(done..).unwrap_or_default();
         match &mut self.target {
             Target::None | Target::GivenUp => Ok(0),
-            Target::File(file) => file.write_all(rest).map(|()| rest.len()),
+            Target::File(file) => file.write(&self.batch).map(|()| rest.len()),
             Target::Reader(fd) => {
                 let mut fds = [PollFd::new(&*fd, PollFlags::OUT)];
                 let patience = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) };

@@ -178,7 +178,7 @@ impl Serving {
                 match event.token() {
                     WAKER => self.looks.due = true,
                     LISTENER => self.accepting = true,
-                    Token(index) => self.client_event(index, event.is_write_closed() || event.is_error()),
+                    token => self.client_event(token, event.is_write_closed() || event.is_error()),
                 }
             }
             if self.accepting || self.starvation.lasts() {
@@ -255,11 +255,11 @@ impl Serving {
         session.say(&print(&Reply::error(None, &refusal)));
     }
 
-    /// Polls the socket of the next client.
+    /// Polls the socket of a client.
     fn register(&self, session: &Session) -> Result<()> {
-        let (fd, index) = (session.as_fd().as_raw_fd(), self.clients.next());
+        let fd = session.as_fd().as_raw_fd();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.poll.registry().register(&mut SourceFd(&fd), Token(index), interest);
+        let registered = self.poll.registry().register(&mut SourceFd(&fd), token(session), interest);
         registered.map_err(|error| Error::system("cannot wait for it", &error))
     }
 
@@ -281,8 +281,8 @@ impl Serving {
         log::log!(level, "control socket: {who} {what}");
     }
 
-    fn client_event(&mut self, index: usize, closed: bool) {
-        let Some(session) = self.clients.get_mut(index) else { return };
+    fn client_event(&mut self, of: Token, closed: bool) {
+        let Some((index, session)) = self.clients.iter_mut().find(|(_, session)| token(session) == of) else { return };
         if closed {
             session.hang_up();
         }
@@ -310,6 +310,8 @@ impl Serving {
 
     pub(super) fn dismiss(&mut self, index: usize) {
         let Some(session) = self.clients.remove(index) else { return };
+        // Closing is not enough: while a capture's thread has a copy of the descriptor, the kernel goes on to report it.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&session.as_fd().as_raw_fd()));
         self.ready.retain(|&ready| ready != index);
         log::debug!("control socket: {} has left", session.who);
         self.answerer.leave(&session);
@@ -435,6 +437,11 @@ impl Serving {
             self.make_ready(index);
         }
     }
+}
+
+/// The token of a client: its number, which no other client gets. An event that comes late is then nobody's.
+fn token(session: &Session) -> Token {
+    Token(usize::try_from(session.number).unwrap_or(usize::MAX - 2))
 }
 
 /// Whether the process at the other end may command this one: the same user's, or root's. `path` is the socket's.

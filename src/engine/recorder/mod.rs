@@ -4,14 +4,15 @@
 //! reader has room again, or is gone. Frames that match the wish are put into blocks ([`Recorder`]) and written
 //! (`sink.rs`). While a sink takes nothing, pieces wait, within bounds; beyond these they are missed, and counted in
 //! the capture's statistics. The capture ends when the last inlet is dropped: the rest is written, then the statistics,
-//! and a slow reader has a moment to take them.
+//! and a slow reader has a moment to take them. A client that reads too slowly for the rest gets the statistics all the
+//! same: what it has no time for is counted as missed in them.
 
 mod fifo;
 mod sink;
 
 pub use sink::Sink;
 
-use super::tap::{Inlet, Shared, cost};
+use super::tap::{Inlet, Shared, cost, frames};
 use crate::capture::{Counted, Piece, Recorder, Wish};
 use crate::error::{Error, Result};
 use crate::rights::role::{BASE, BLOCKS, FILES, SOCKETS};
@@ -30,10 +31,10 @@ static ROLE: Role = Role::new("capture", &[BASE, BLOCKS, FILES, SOCKETS]);
 const WAKER: Token = Token(0);
 const SINK: Token = Token(1);
 
-/// How long the rest of a capture is kept for a reader who takes nothing of it.
+/// How long the rest of a file, and the statistics, are kept for a reader who takes nothing of them.
 const END: Duration = Duration::from_secs(1);
-/// How long it may take in all.
-const LONGEST_END: Duration = Duration::from_secs(3);
+/// How long the rest may take in all, and then the statistics. The client waits longer (`cli::capture`).
+const LONGEST_END: Duration = Duration::from_secs(2);
 /// Bytes that are written in one piece, and that may wait for a reader.
 const OUT_BYTES: usize = 512 * 1024;
 
@@ -140,8 +141,7 @@ impl Work {
             }
             let behind = self.is_behind();
             let all = !behind && self.pieces.is_empty();
-            let is_up = |since: Instant| since.max(self.moved).elapsed() > END || since.elapsed() > LONGEST_END;
-            if self.over.is_some_and(|since| all || is_up(since)) {
+            if self.over.is_some_and(|since| all || self.is_up(since)) {
                 return self.finish();
             }
             let patience = match (behind, self.over) {
@@ -159,6 +159,12 @@ impl Work {
                 self.forget();
             }
         }
+    }
+
+    /// Whether the rest, which is written `since` then, is written no longer. A client may be busy with what it has.
+    fn is_up(&self, since: Instant) -> bool {
+        let is_stuck = self.sink.is_path() && since.max(self.moved).elapsed() > END;
+        is_stuck || since.elapsed() > LONGEST_END
     }
 
     /// Whether what is to be written waits for a reader.
@@ -223,21 +229,32 @@ impl Work {
         self.ends.clear();
     }
 
+    /// Counts pieces that are not written any more as missed.
+    fn skip_pieces(&mut self) {
+        let skipped: u64 = self.pieces.try_iter().map(|piece| frames(&piece)).sum();
+        self.recorder.miss(skipped + self.shared.missed.swap(0, Ordering::Relaxed));
+    }
+
     /// Writes the statistics, as far as they are taken.
     fn finish(mut self) {
-        self.recorder.miss(self.shared.missed.swap(0, Ordering::Relaxed));
-        if self.is_behind() {
+        self.skip_pieces();
+        if self.is_behind() && self.sink.is_path() {
             return self.tell();
         }
         self.recorder.finish(wall(), &mut self.out);
         self.ends.push(self.out.len());
-        let deadline = Instant::now() + END;
+        let begun = Instant::now();
+        let (mut moved, mut waiting) = (begun, self.out.len());
         let mut events = Events::with_capacity(4);
         while let Ok(Flow::On) = self.sink.write(&mut self.out, &self.ends, self.poll.registry(), SINK)
             && self.is_behind()
-            && Instant::now() < deadline
+            && moved.elapsed() < END
+            && begun.elapsed() < LONGEST_END
         {
             let _ = self.poll.poll(&mut events, Some(END / 8));
+            if self.out.len() < waiting {
+                (moved, waiting) = (Instant::now(), self.out.len());
+            }
         }
         self.tell();
     }
