@@ -83,7 +83,7 @@ fn a_delay_is_kept_and_ended_while_it_runs() {
 
 #[test]
 fn what_is_held_and_lost_is_counted_and_the_sum_is_right() {
-    let mut lab = Lab::start(",seed=3", ",tx.delay=1h,tx.limit=30,rx.nth=2");
+    let mut lab = Lab::start(",seed=3", ",tx.delay=3600s,tx.limit=30,rx.nth=2");
     (0..50).for_each(|number| lab.a.send(&numbered(B.mac, A.mac, number, 60)));
     let b = eventually("all came", || Some(lab.port("b#1")).filter(|b| b["copies"] == 50));
     assert_eq!((&b["held_out"], &b["drops"]["tx-full"], &b["tx_frames"]), (&30.into(), &20.into(), &0.into()));
@@ -93,7 +93,7 @@ fn what_is_held_and_lost_is_counted_and_the_sum_is_right() {
     let drops = lab.ask(&["drops", "b#1"]).stdout;
     assert!(drops.contains("50 copies = 0 sent + 0 queued + 30 held + 20 dropped"), "{drops}");
     let status = lab.ask(&["status"]).stdout;
-    assert!(status.contains("tx.delay=1h, tx.limit=30, rx.nth=2, 30 held"), "{status}");
+    assert!(status.contains("tx.delay=3600s, tx.limit=30, rx.nth=2, 30 held"), "{status}");
 }
 
 #[test]
