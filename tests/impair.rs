@@ -44,10 +44,10 @@ impl Lab {
 
     /// Sends so many frames from a to b, and gives the numbers of those that b got.
     fn passed(&mut self, frames: u32) -> Vec<u32> {
-        (0..frames).for_each(|number| self.a.send(&numbered(B.mac, A.mac, number.into(), 60)));
+        (0..frames).for_each(|number| self.a.send(&numbered(B.mac, A.mac, number, 60)));
         let mut found = Vec::new();
         while let Received::Frame(frame) = self.b.receive(Duration::from_millis(300)) {
-            found.extend((0..frames).find(|&number| frame == numbered(B.mac, A.mac, number.into(), 60)));
+            found.extend((0..frames).find(|&number| frame == numbered(B.mac, A.mac, number, 60)));
         }
         found
     }

@@ -65,7 +65,7 @@ impl Distribution {
         let drawn = dice.correlated(number, correlation);
         let (mean, jitter) = (nanos(mean), nanos(jitter));
         let spread = match self {
-            Self::Uniform => (i128::from(drawn) * i128::from(jitter) * 2 >> 32) - i128::from(jitter),
+            Self::Uniform => ((i128::from(drawn) * i128::from(jitter) * 2) >> 32) - i128::from(jitter),
             Self::Normal => of_table(&NORMAL, drawn, jitter),
             Self::Pareto => of_table(&PARETO, drawn, jitter),
             Self::Table(table, _) => of_table(table, drawn, jitter),
@@ -80,7 +80,7 @@ fn nanos(span: Duration) -> i64 {
 }
 
 fn of_table(table: &[i16], drawn: u32, jitter: i64) -> i128 {
-    let index = (u64::from(drawn) * table.len() as u64 >> 32) as usize;
+    let index = ((u64::from(drawn) * table.len() as u64) >> 32) as usize;
     let entry = table.get(index).copied().unwrap_or_default();
     i128::from(entry) * i128::from(jitter) / i128::from(SCALE)
 }

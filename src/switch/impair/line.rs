@@ -155,7 +155,7 @@ impl Line {
         }
         let bits = u64::try_from(len).unwrap_or(0) * 8;
         let flip = (draws.corrupt.hits(*number, settings.corrupt) && bits > 0)
-            .then(|| (u64::from(draws.bit.draw(*number)) * bits >> 32) as u32);
+            .then(|| ((u64::from(draws.bit.draw(*number)) * bits) >> 32) as u32);
         if !settings.holds() {
             return Fate::Passes { flip };
         }
@@ -276,7 +276,8 @@ impl Turns {
 
     fn open_after(&mut self, slot: &Slot, at: Instant) -> Instant {
         self.number += 1;
-        let spread = slot.to.saturating_sub(slot.from).as_nanos() * u128::from(self.dice.draw(self.number)) >> 32;
+        let span = slot.to.saturating_sub(slot.from).as_nanos();
+        let spread = (span * u128::from(self.dice.draw(self.number))) >> 32;
         let opens = at + slot.from + Duration::from_nanos(u64::try_from(spread).unwrap_or(u64::MAX));
         self.opens = Some(opens);
         self.frames_left = slot.frames.map_or(u64::MAX, NonZeroU64::get);

@@ -31,13 +31,16 @@ use std::sync::Arc;
 /// Frames that a line holds at most, unless said: netem's own.
 pub const LIMIT_FRAMES: usize = 1000;
 
+/// A question to a frame's bytes.
+pub type Test = dyn Fn(&[u8]) -> bool + Send + Sync;
+
 /// Says of a frame, from its destination address on, whether a setting concerns it.
 #[derive(Clone)]
 pub struct Matcher {
     /// The words it was made of.
     pub words: Arc<str>,
     /// The test.
-    pub holds: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    pub holds: Arc<Test>,
 }
 
 impl PartialEq for Matcher {
