@@ -149,6 +149,14 @@ impl Batch {
         true
     }
 
+    /// Takes the frames from the one with index `from` on out again, behind the last of which nothing was put.
+    pub fn truncate(&mut self, from: usize) {
+        if let Some(first) = self.frames.get(from) {
+            self.used = first.start as usize - PREFIX;
+            self.frames.truncate(from);
+        }
+    }
+
     /// Takes the last frame out again, behind which nothing was put. Returns its length.
     pub fn pop(&mut self) -> Option<usize> {
         let frame = self.frames.pop()?;

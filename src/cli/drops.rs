@@ -164,10 +164,11 @@ fn shown_port(switch: Option<&str>, radio: bool, port: &PortDrops, width: usize)
     }
     let gone = if port.state == "left" { " (has left)" } else { "" };
     let mut text = format!("{name}{gone}\n");
-    let PortDrops { received, forwarded, dropped_in, copies, sent, queued, dropped_out, .. } = port;
+    let PortDrops { received, forwarded, dropped_in, copies, sent, queued, held, dropped_out, .. } = port;
+    let held = if *held > 0 { format!(" + {held} held") } else { String::new() };
     let balance = [
         format!("in: {received} received = {forwarded} forwarded + {dropped_in} dropped"),
-        format!("out: {copies} copies = {sent} sent + {queued} queued + {dropped_out} dropped"),
+        format!("out: {copies} copies = {sent} sent + {queued} queued{held} + {dropped_out} dropped"),
     ];
     balance.iter().for_each(|line| text += &wrap("  ", width, line));
     port.reasons.iter().for_each(|loss| text += &shown_loss(loss, radio, width));

@@ -104,7 +104,7 @@ fn port_row(port: &PortInfo) -> [String; HEAD.len()] {
         heard(port),
         address(port),
         // The longest comes last, so that it pads no other row.
-        peer_and_mirrors(port),
+        peer_and_settings(port),
     ]
 }
 
@@ -113,12 +113,14 @@ pub fn peer(port: &PortInfo) -> &str {
     [port.peer.as_str(), port.target.as_str()].into_iter().find(|text| !text.is_empty()).unwrap_or("-")
 }
 
-/// The peer, and of whom the port gets copies.
-fn peer_and_mirrors(port: &PortInfo) -> String {
-    match port.mirrors.as_slice() {
-        [] => peer(port).to_owned(),
-        mirrors => format!("{}; mirrors {}", peer(port), mirrors.join(", ")),
-    }
+/// The peer, of whom the port gets copies, and what bad lines do to its frames.
+fn peer_and_settings(port: &PortInfo) -> String {
+    let held = port.held_in + port.held_out;
+    let held = (held > 0).then(|| format!("{held} held"));
+    let bent: Vec<&str> = port.impairments.iter().chain(&held).map(String::as_str).collect();
+    let mirrors = (!port.mirrors.is_empty()).then(|| format!("mirrors {}", port.mirrors.join(", ")));
+    let bent = (!bent.is_empty()).then(|| bent.join(", "));
+    [Some(peer(port).to_owned()), mirrors, bent].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// Frames that were dropped, for whatever reason.
@@ -188,7 +190,7 @@ const INDENT: usize = 5;
 /// What goes below them.
 fn notes(port: &PortInfo, width: usize) -> String {
     // A path has no blank to be broken at.
-    let words = peer_and_mirrors(port);
+    let words = peer_and_settings(port);
     let words: Vec<String> = words.split(' ').map(|word| shortened(word, width.saturating_sub(INDENT))).collect();
     let parts = [("heard ", heard(port)), ("address ", address(port)), ("dropped ", reasons(port))];
     let [heard, address, reasons] = parts;

@@ -31,6 +31,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::bend;
 use super::copies::copies;
 use super::grammar::{Fault, Key, Words, nearest, split};
 use super::instance::InstanceSpec;
@@ -355,6 +356,12 @@ fn keys<'t, 'i: 't>(entries: impl Iterator<Item = Entry<'t, 'i>>) -> std::result
     let mut keys = Vec::new();
     for (word, value) in entries {
         let at = word.span().start;
+        // Impairments: tx.delay is a table tx to TOML.
+        if let (true, DeValue::Table(table)) = (bend::is_way(Some(word.get_ref())), value.get_ref()) {
+            let inner = self::keys(in_order(table).into_iter())?;
+            keys.extend(inner.into_iter().map(|key| Key { word: format!("{}.{}", word.get_ref(), key.word), ..key }));
+            continue;
+        }
         let values = match value.get_ref() {
             DeValue::Array(list) => list.iter().collect(),
             _ => vec![value],

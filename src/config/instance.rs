@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+use super::bend::{self, Bend};
 use super::grammar::{Fault, Key, Keys};
 use super::kind::KeyRow;
 use super::port::{DEFAULT_SWITCH, PortSpec, rewrite};
@@ -68,6 +69,7 @@ pub static INSTANCE_KEYS: &[KeyRow] = &[
             "other addresses on the switch, for copies of one image: mac, mac=OLD:NEW or ip=OLD:NEW",
         )
     },
+    row("tx.KEY", "VALUE", "impairments of what its ports are sent; rx. of what they send, both.: zbridge help impair"),
     row("switch", "NAME", "the switch that it joins (default: default)"),
     KeyRow { repeatable: true, ..row("env", "NAME=VALUE", "a variable of its environment; or a table of them") },
     row("cwd", "FOLDER", "where it runs (default: where zbridge was started)"),
@@ -104,6 +106,8 @@ pub struct InstanceSpec {
     pub network: Network,
     /// The translation rules of its ports, unless a TAP of it has rules of its own.
     pub rewrite: Vec<Rule>,
+    /// What bad lines do to the frames of its ports, unless a TAP of it has that of its own.
+    pub bends: Vec<Bend>,
     /// The switch that it joins, unless a TAP of it names another.
     pub switch: String,
     /// Variables of its environment beside those of zbridge itself.
@@ -169,6 +173,7 @@ impl InstanceSpec {
             command,
             network: Network::Own,
             rewrite: Vec::new(),
+            bends: Vec::new(),
             switch: DEFAULT_SWITCH.to_owned(),
             env: Vec::new(),
             cwd: None,
@@ -197,6 +202,7 @@ impl InstanceSpec {
 
     /// Understands a table of the file: the command's words, and the other keys.
     pub(super) fn from_words(command: Vec<String>, keys: Vec<Key>) -> Result<Self, Fault> {
+        let (bends, keys) = bend::apart(keys)?;
         let mut keys = Keys::new("an instance", keys, &[INSTANCE_KEYS])?;
         let missing = |what: &str| Fault::new(format!("an instance needs a {what}"));
         let name = keys.value("name", value::name)?.ok_or_else(|| missing("name: name = \"NAME\""))?;
@@ -214,6 +220,12 @@ impl InstanceSpec {
             Network::Interfaces { .. } => {
                 let ports = network.ports_mut().filter(|port| port.rewrite.is_empty());
                 ports.for_each(|port| port.rewrite.clone_from(&rules));
+                let ports = network.ports_mut().filter(|port| port.bends.is_empty());
+                ports.for_each(|port| port.bends.clone_from(&bends));
+            }
+            Network::Own if !bends.is_empty() => {
+                return Err(Fault::new("impairments mean nothing without tap, host or qemu")
+                    .hint("they are keys of the port that the program is attached to"));
             }
             Network::Own | Network::Qemu { .. } => {}
         }
@@ -225,6 +237,7 @@ impl InstanceSpec {
         let spec = Self {
             network,
             rewrite: rules,
+            bends,
             env: keys.values("env", variable)?,
             cwd: keys.value("cwd", folder)?,
             after: keys.values("after", value::name)?,
@@ -303,6 +316,7 @@ impl InstanceSpec {
             }
         }
         words.extend(self.rewrite.iter().map(|rule| format!("rewrite {rule}")));
+        words.extend(self.bends.iter().map(ToString::to_string));
         words.extend(self.after.iter().map(|name| format!("after {name}")));
         words.extend(self.ready.iter().map(|ready| match ready {
             Ready::Log(_) => format!("ready {ready}"),

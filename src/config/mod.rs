@@ -8,6 +8,7 @@
 //! The one table of port kinds ([`KINDS`]) gives the grammar its words, and help, manual and README their text. The
 //! result is typed and within its limits; nothing is opened or resolved yet.
 
+mod bend;
 mod copies;
 mod doubles;
 mod exposure;
@@ -27,6 +28,7 @@ mod switch;
 pub(crate) mod text;
 pub(crate) mod value;
 
+pub use bend::Bend;
 pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS, port_name};
 pub use instance::{Host, HostAddr, InstanceSpec, Network, Ready, Restart};
 pub use kind::{

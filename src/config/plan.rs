@@ -244,7 +244,7 @@ impl Config {
 
 /// Why a switch that is Ethernet cannot have its settings; it has one that means something on a radio medium only.
 fn radio_only(switch: &SwitchSpec) -> Option<Error> {
-    let given = [("links", switch.links.is_some()), ("seed", switch.seed != 0), ("collisions", switch.collisions)];
+    let given = [("links", switch.links.is_some()), ("collisions", switch.collisions)];
     let (key, _) = given.into_iter().find(|(_, given)| *given)?;
     let error = Error::usage(format!("switch {}: {key} means nothing on Ethernet", switch.name));
     Some(error.hint("it is for switches with wpan ports, and with medium=802.15.4"))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::bend::{self, Bend};
 use super::grammar::{Fault, Keys, Words, Writer, split};
 use super::kind::{Attach, COMMON, PortKind, find};
 use super::mirror::{self, Mirror};
@@ -49,6 +50,8 @@ pub struct PortSpec {
     pub capture: Option<PathBuf>,
     /// Other ports of whose frames it gets copies, none of them itself.
     pub mirrors: Vec<Mirror>,
+    /// What a bad line does to its frames.
+    pub bends: Vec<Bend>,
     /// Stations that are always here: no group address, none twice.
     pub statics: Vec<Mac>,
     /// Addresses that are translated: no two rules contradict each other.
@@ -79,6 +82,7 @@ impl PortSpec {
             optional: false,
             capture: None,
             mirrors: Vec::new(),
+            bends: Vec::new(),
             statics: Vec::new(),
             rewrite: Vec::new(),
             kind,
@@ -92,10 +96,12 @@ impl PortSpec {
         if target.is_empty() {
             return Err(Fault::new(format!("{word} needs a target: {}", row.form())));
         }
-        let mut keys = Keys::new(row.word, words.keys, &[row.keys, COMMON])
+        let (bends, plain) = bend::apart(words.keys)?;
+        let mut keys = Keys::new(row.word, plain, &[row.keys, COMMON])
             .map_err(|fault| fault.hint(format!("`zbridge ports {word}` lists its keys")))?;
         let mut port = Self::new((row.parse)(target, &mut keys)?);
         port.take_common(&mut keys)?;
+        port.bends = bends;
         keys.finish()?;
         port.check_kind()?;
         Ok(port)
@@ -196,6 +202,9 @@ impl PortSpec {
         out.option("capture", self.capture.as_ref().map(|path| path.display()));
         for mirror in &self.mirrors {
             out.value("mirror", mirror);
+        }
+        for bend in &self.bends {
+            out.value(&bend.key(), bend.text());
         }
         for mac in &self.statics {
             out.value("static", mac);

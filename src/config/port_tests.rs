@@ -4,6 +4,7 @@ use crate::config::Access;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::grammar::Key;
 use crate::config::{
     Framing, IpPeer, KINDS, KindRow, Packet, Parity, Slip, Tcp, Transport, Uart, Udp, UnixGram, UnixSocket, Wpan,
 };
@@ -126,7 +127,8 @@ fn every_key_of_every_row_is_taken() {
     };
     for row in KINDS {
         for key in row.keys.iter().chain(COMMON) {
-            let text = format!("{},{}{}", head_for(row, key.word), key.word, value(row, key.word));
+            let word = if key.word == "tx.KEY" { "tx.delay=1ms" } else { key.word };
+            let text = format!("{},{word}{}", head_for(row, key.word), value(row, key.word));
             let port = PortSpec::parse(&text);
             let is_none_of_radio =
                 row.word == "wpan" && matches!(key.word, "mtu" | "guard" | "mirror" | "static" | "rewrite");
@@ -261,6 +263,12 @@ fn port() -> impl Strategy<Value = PortSpec> {
             let (name, switch) = (name.unwrap_or(plain.name), switch.unwrap_or(plain.switch));
             let radio = plain.kind.is_radio();
             mirrors.retain(|mirror| mirror.port != name);
+            let words = ["tx.delay=20ms 5ms", "rx.loss=gemodel 1% 10%", "both.match=udp, tcp"];
+            let bends = words.into_iter().filter(|_| isolate).map(|word| {
+                let (word, value) = word.split_once('=').unwrap();
+                Bend::parse(&Key { word: word.into(), value: Some(value.into()), at: 0 }).unwrap()
+            });
+            let bends = bends.collect();
             let least = if plain.kind.tells_mtu() { LEAST_IP_MTU } else { 0 };
             let mtu = mtu.filter(|mtu| !radio && *mtu >= least);
             let statics = if radio { Vec::new() } else { statics };
@@ -278,6 +286,7 @@ fn port() -> impl Strategy<Value = PortSpec> {
                 optional,
                 capture: None,
                 mirrors: if radio { Vec::new() } else { mirrors },
+                bends,
                 statics,
                 rewrite,
                 kind,

@@ -1,23 +1,34 @@
 //! The settings of a port that can be changed while it runs: `zbridge set PORT key=value…`.
 
+use super::bend::{self, Bend};
 use super::grammar::{Key, Keys};
 use super::kind::KeyRow;
 use super::mirror::{self, Mirror};
 use crate::error::{Error, Result};
 
 /// The keys of `set`.
-pub const SET_KEYS: &[KeyRow] = &[KeyRow {
-    word: "mirror",
-    value: Some("PORT[:rx|tx|both]|off"),
-    repeatable: true,
-    summary: "the port gets a copy of what PORT sends (rx), is sent (tx), or both; off: of nothing any more",
-}];
+pub const SET_KEYS: &[KeyRow] = &[
+    KeyRow {
+        word: "mirror",
+        value: Some("PORT[:rx|tx|both]|off"),
+        repeatable: true,
+        summary: "the port gets a copy of what PORT sends (rx), is sent (tx), or both; off: of nothing any more",
+    },
+    KeyRow {
+        word: "tx.KEY",
+        value: Some("VALUE"),
+        repeatable: true,
+        summary: "an impairment of what it is sent; rx. of what comes from it, both.: `zbridge help impair`",
+    },
+];
 
 /// A setting.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Setting {
     /// Copies that the port gets, instead of those before.
     Mirrors(Vec<Mirror>),
+    /// What a bad line does to its frames, beside what it did before.
+    Bends(Vec<Bend>),
 }
 
 /// Understands `key[=value]…`.
@@ -29,8 +40,11 @@ pub fn settings(words: &[String]) -> Result<Vec<Setting>> {
         let (key, value) = word.split_once('=').map_or((word.as_str(), None), |(key, value)| (key, Some(value)));
         Key { word: key.to_owned(), value: value.map(str::to_owned), at: 0 }
     });
-    let mut keys = Keys::new("set", list.collect(), &[SET_KEYS])?;
-    let found: Vec<Setting> = mirror::take(&mut keys)?.map(Setting::Mirrors).into_iter().collect();
+    let (bends, plain) = bend::apart(list.collect())?;
+    let mut keys = Keys::new("set", plain, &[SET_KEYS])?;
+    let mirrors = mirror::take(&mut keys)?.map(Setting::Mirrors);
+    let bends = Some(bends).filter(|bends| !bends.is_empty()).map(Setting::Bends);
+    let found: Vec<Setting> = mirrors.into_iter().chain(bends).collect();
     keys.finish()?;
     if found.is_empty() {
         let known: Vec<String> = SET_KEYS.iter().map(|row| row.form()).collect();

@@ -56,7 +56,7 @@ pub static SWITCH_KEYS: &[KeyRow] = &[
         word: "seed",
         value: Some("N"),
         repeatable: false,
-        summary: "802.15.4: decides which frames are lost, the same each time (default: 0)",
+        summary: "decides which frames are lost on the air (default: 0), and by impairments (default: drawn, and said)",
     },
     KeyRow {
         word: "collisions",

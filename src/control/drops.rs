@@ -1,7 +1,7 @@
 //! The answer to `drops`: what every port made of its frames, and what is known of those that ended early.
 //!
 //! The numbers of a port balance at every moment: `received = forwarded + dropped_in`, and
-//! `copies = sent + queued + dropped_out`.
+//! `copies = sent + queued + held + dropped_out`.
 
 use crate::counters::{Counters, DROP_REASONS, Example, Stage};
 use crate::time::Instant;
@@ -56,6 +56,9 @@ pub struct PortDrops {
     pub sent: u64,
     /// Copies that wait for it.
     pub queued: u64,
+    /// Copies that impairments hold.
+    #[serde(default)]
+    pub held: u64,
     /// Copies that ended early.
     pub dropped_out: u64,
     /// Why: the reasons that counted anything.
@@ -116,6 +119,7 @@ impl PortDrops {
             copies: counters.copies,
             sent: counters.tx_frames,
             queued: queued as u64,
+            held: 0,
             dropped_out: counters.dropped_at(Stage::Egress),
             reasons: reasons(counters, now),
             service: BTreeMap::new(),

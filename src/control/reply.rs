@@ -135,6 +135,15 @@ pub struct PortInfo {
     /// The ports of whose frames it gets copies: `inst1`, `inst1:rx`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<String>,
+    /// What bad lines do to its frames, as `tx.loss=1%` says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub impairments: Vec<String>,
+    /// Frames that these hold on their way in, not yet received.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_in: u64,
+    /// Copies that these hold on their way out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_out: u64,
     /// One of [`PORT_STATES`](super::PORT_STATES) but `gone`.
     pub state: String,
     /// Who is at the other end, or why nobody is.
@@ -156,7 +165,7 @@ pub struct PortInfo {
     /// Received frames of which none was made: `rx_frames = forwarded + dropped_in`.
     #[serde(default)]
     pub dropped_in: u64,
-    /// Copies that ended on their way out: `copies = tx_frames + queued + dropped_out`.
+    /// Copies that ended on their way out: `copies = tx_frames + queued + held_out + dropped_out`.
     #[serde(default)]
     pub dropped_out: u64,
     /// Frames that were dropped, by the word of their reason; reasons that counted nothing are left out.
@@ -191,6 +200,9 @@ impl PortInfo {
             kind: String::new(),
             target: String::new(),
             mirrors: Vec::new(),
+            impairments: Vec::new(),
+            held_in: 0,
+            held_out: 0,
             state: String::new(),
             peer: String::new(),
             queued: queued as u64,
@@ -211,6 +223,10 @@ impl PortInfo {
             leases: Vec::new(),
         }
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Rates of a port, over the time since somebody has last looked at the bridge; at the first look at a port, since it came.

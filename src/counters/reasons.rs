@@ -82,6 +82,10 @@ drop_reasons! {
     Guarded, "guarded", Ingress,
         "it claims a MAC or IP address that is another port's, or is neighbour discovery in fragments (`guard`)",
         "the log names the address and its port: give the sender another one (`rewrite=`), or leave out `guard`";
+    RxLost, "rx-lost", Ingress, "lost on the way in, as the port's impairments say",
+        "as configured: `rx.loss`, `rx.nth` of the port; `zbridge set PORT rx.loss=0` ends it";
+    RxFull, "rx-full", Ingress, "more were held on the way in than the port's impairments allow",
+        "as configured: `rx.delay` or `rx.rate` holds frames back; raise `rx.limit`, or send less";
     TooBig, "too-big", Egress, "longer than the mtu of the port it should leave by, or than its medium can carry",
         "give both sides one mtu: raise `mtu=` of this port, or lower the mtu of the sender's interface";
     BadOffload, "bad-offload", Egress, "its checksum or segments could not be finished: it is not what its port said of it",
@@ -102,6 +106,10 @@ drop_reasons! {
         "as configured: `links=` of the switch says with what probability a frame arrives";
     Collision, "collision", Egress, "lost on the air: the receiver was busy with another frame",
         "as configured (`collisions`): nodes that do not hear each other sent at the same time";
+    TxLost, "tx-lost", Egress, "lost on the way out, as the port's impairments say",
+        "as configured: `tx.loss`, `tx.nth` of the port; `zbridge set PORT tx.loss=0` ends it";
+    TxFull, "tx-full", Egress, "more were held on the way out than the port's impairments allow",
+        "as configured: `tx.delay` or `tx.rate` holds frames back; raise `tx.limit`, or send less";
     System, "system", Egress, "the system refused it (no buffers, I/O error)",
         "look at the log and at the machine's memory; on an interface, `ip -s link` has its own errors";
     Removed, "removed", Egress, "still queued when its port was removed, or at the end",

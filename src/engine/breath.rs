@@ -32,6 +32,7 @@ impl Breath {
         self.inhale(ports);
         ports.edges.pulse.at(Call::Inside);
         let now = ports.clock.now();
+        ports.switch.send_due(now, &mut ports.edges);
         if !self.batch.is_empty() {
             strike(&ports.name);
             ports.switch.run(now, &self.batch, &mut ports.edges);
@@ -57,6 +58,9 @@ impl Breath {
     /// Fills the batch from the ports that are ready, each within its budget.
     fn inhale(&mut self, ports: &mut Ports) {
         self.batch.clear();
+        if ports.switch.holds_frames() {
+            ports.switch.take_due(ports.clock.now(), &mut self.batch);
+        }
         let bytes = if ports.switch.is_congested() { INHALE_BYTES_CONGESTED } else { INHALE_BYTES };
         for _ in 0..ports.edges.lists.ready.len() {
             if self.batch.free() < INHALE_ROOM || self.batch.len() >= BREATH_FRAMES {
@@ -81,6 +85,9 @@ impl Breath {
             there.lone = received == Some(Inhaled::Drained) && self.batch.len() - before <= 1;
             if let Some(rewriter) = &mut slot.rewriter {
                 self.batch.edit_from(before, |frame, offload| rewriter.inbound(frame, offload));
+            }
+            if ports.switch.is_bent_in(id) {
+                ports.switch.arrive(ports.clock.now(), id, &mut self.batch, before);
             }
             match received {
                 None => ports.edges.found.gone.push(id),

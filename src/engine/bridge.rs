@@ -5,7 +5,7 @@
 
 use super::command::Handle;
 use super::fault::{Ended, Parts, contained};
-use super::prepare::{Beforehand, random_seed};
+use super::prepare::{Beforehand, drawn_seed, random_seed};
 use super::recorder;
 use super::status::{Condition, SwitchStatus};
 use super::turn::Engine;
@@ -55,13 +55,15 @@ impl Bridge {
         let bridge = Self::without_switches()?;
         let mut engines = Vec::new();
         for switch in config.switches_in_use() {
+            let radio = config.radio_of(&switch)?;
             let settings = SwitchConfig {
                 ageing: switch.ageing,
                 fdb_limit: switch.fdb_limit,
                 fdb_port_limit: switch.fdb_port_limit,
                 queue_limit: switch.queue_limit.unwrap_or_else(|| memory::share(QUEUE_LIMIT)),
                 seed: random_seed(),
-                radio: config.radio_of(&switch)?,
+                fate_seed: if switch.seed != 0 || radio.is_some() { switch.seed } else { drawn_seed() },
+                radio,
             };
             let (mut engine, handle) = Engine::new(&switch.name, &settings, &bridge.parts)?;
             engine.lives.ports.tap.number = engines.len() as u16;
@@ -92,7 +94,7 @@ impl Bridge {
     /// As [`Bridge::empty`].
     pub fn of_one(switch: &str) -> Result<Self> {
         let bridge = Self::without_switches()?;
-        let settings = SwitchConfig { seed: random_seed(), ..SwitchConfig::default() };
+        let settings = SwitchConfig { seed: random_seed(), fate_seed: drawn_seed(), ..SwitchConfig::default() };
         let engine = Engine::new(switch, &settings, &bridge.parts)?;
         bridge.spawn(vec![engine])
     }

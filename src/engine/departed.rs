@@ -51,6 +51,8 @@ mod tests {
             counters: Counters::default(),
             target: String::new(),
             mirrors: Vec::new(),
+            impairments: Vec::new(),
+            held: [0; 2],
             listener: None,
             attach: None,
             age: std::time::Duration::ZERO,

@@ -8,6 +8,7 @@
 //! there, as for a connection that was begun (`arrival.rs`).
 
 use super::arrival;
+use super::bends;
 use super::departed::Departed;
 use super::life::{Backoff, LAST_RETRY, Life, Wish, say};
 use super::listeners::Listeners;
@@ -130,6 +131,7 @@ impl Lives {
             spec.may_join(self.specs())?;
         }
         let edge = port::adopt(&spec, fd).map_err(|error| error.at(&spec.name))?;
+        self.ports.set_bends(&spec.name, &spec.bends)?;
         self.ports.add_open(&spec, &spec.name, origin, edge, String::new())?;
         self.ports.set_mirrors(&spec.name, spec.mirrors.clone());
         Ok(())
@@ -166,10 +168,14 @@ impl Lives {
             self.ports.keep_capture(&spec.name, inlet, running);
         }
         let (name, mirrors) = (spec.name.clone(), spec.mirrors.clone());
+        self.ports.set_bends(&name, &spec.bends).map_err(|error| error.at(&name))?;
         let opened = self.open_admitted(spec, beforehand);
         match opened {
             Ok(()) => self.ports.set_mirrors(&name, mirrors),
-            Err(_) => self.ports.end_captures_of(&name),
+            Err(_) => {
+                self.ports.end_captures_of(&name);
+                self.ports.forget_bends(&name);
+            }
         }
         opened
     }
@@ -339,14 +345,17 @@ impl Lives {
                     let same = mirror.port == name;
                     if same { Err(Error::usage(format!("{name} cannot mirror itself"))) } else { Ok(()) }
                 })?,
+                Setting::Bends(bends) => bends::check(bends)?,
             }
         }
-        if self.ports.switch.is_radio() {
+        let mirrors = |setting: &Setting| matches!(setting, Setting::Mirrors(_));
+        if self.ports.switch.is_radio() && settings.iter().any(mirrors) {
             return Err(Error::usage("mirror means nothing on a radio medium"));
         }
         for setting in settings {
             match setting {
                 Setting::Mirrors(mirrors) => self.ports.set_mirrors(name, mirrors),
+                Setting::Bends(bends) => self.ports.set_bends(name, &bends)?,
             }
         }
         Ok(())
@@ -399,6 +408,7 @@ impl Lives {
         let shown = show::port(&self.ports, &self.listeners, id);
         let Some((slot, counters)) = self.ports.remove(id) else { return };
         self.ports.set_mirrors(&slot.name, Vec::new());
+        self.ports.forget_bends(&slot.name);
         let Some(counters) = counters else { return };
         match (slot.origin, shown) {
             (Origin::Client { listener, number }, _) => {
@@ -429,6 +439,7 @@ impl Lives {
         }
         self.ports.end_captures_of(name);
         self.ports.set_mirrors(name, Vec::new());
+        self.ports.forget_bends(name);
         if let Some(slot) = index.and_then(|index| self.listeners.remove(&mut self.ports, index)) {
             self.departed.keep(show::listener(&self.ports, &slot), slot.departed);
         }

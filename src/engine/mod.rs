@@ -45,7 +45,7 @@
 //!
 //! ```text
 //!  life  lists  pulse  rewrite  status  timers  watch  watcher          know nobody
-//!  departed  fault                                                      what was shown last, what has failed
+//!  departed  fault  bends                                               what was shown last, what has failed, what is impaired
 //!  mirrors                         who gets copies of whose frames, by names
 //!  slot ─ edges ─ ports            a port's place; all edges, by which frames leave; with the switch, kept in step
 //!  slot ─ tap ─ recorder           what is captured of a switch; the thread that writes it
@@ -61,6 +61,7 @@
 //! [`Bridge`] starts and stops the engines of a configuration, and is what a program embeds.
 
 mod arrival;
+mod bends;
 mod breath;
 mod bridge;
 mod command;

@@ -3,6 +3,7 @@
 //! A port is in the switch as long as it is in its place here, up while frames may pass, and its descriptors are
 //! watched while it has any. The reasons why a port comes and goes are in `lives.rs`.
 
+use super::bends::{self, Bends};
 use super::edges::Edges;
 use super::life::{Backoff, Life};
 use super::mirrors::Mirrors;
@@ -14,8 +15,9 @@ use super::tap::{Inlet, Tap};
 use super::timers::Timers;
 use super::watch::{Source, Watch};
 use crate::capture::PortNews;
+use crate::capture::filter::is_port;
 use crate::capture::pcapng::LinkType;
-use crate::config::{Mirror, PortKind, PortSpec};
+use crate::config::{Bend, Mirror, PortKind, PortSpec};
 use crate::counters::Counters;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -44,6 +46,8 @@ pub(super) struct Ports {
     captures: Vec<(String, u64, Running)>,
     /// Which ports get copies of whose frames.
     mirrors: Mirrors,
+    /// What bad lines do to the frames of ports.
+    bends: Bends,
     /// Isolated ports, shown to services.
     isolated: Arc<PortSet>,
 }
@@ -99,6 +103,7 @@ impl Ports {
             clock,
             captures: Vec::new(),
             mirrors: Mirrors::default(),
+            bends: Bends::default(),
             isolated: Arc::default(),
         }
     }
@@ -132,6 +137,7 @@ impl Ports {
         if let Some(slot) = self.edges.slot_mut(id) {
             slot.rewriter = Rewriter::new(station, &spec.rewrite);
         }
+        bends::bend(&mut self.switch, id, name, &self.bends.of(name));
         if !self.switch.name_node(id, name) {
             log::warn!("{name}: it is no node of the links of its switch, and hears nobody");
         }
@@ -186,6 +192,38 @@ impl Ports {
         self.begin_with(id);
         self.settle_mirrors();
         Ok(id)
+    }
+
+    /// The port called `name`, or the clients of that listener that are there or come later, suffer `bends` beside what was
+    /// said before.
+    ///
+    /// # Errors
+    /// A filter is wrong; nothing is changed.
+    pub fn set_bends(&mut self, name: &str, bends: &[Bend]) -> Result<()> {
+        bends::check(bends)?;
+        if self.bends.is_empty() && !bends.is_empty() {
+            let (switch, seed) = (&self.name, self.switch.fate_seed());
+            log::info!(
+                "switch {switch}: impairments are drawn from seed={seed}; --switch {switch},seed={seed} repeats them"
+            );
+        }
+        self.bends.add(name, bends);
+        let Self { edges, switch, .. } = self;
+        for id in edges.ids().filter(|&id| edges.slot(id).is_some_and(|slot| is_port(&slot.name, name))) {
+            let own = edges.name(id);
+            bends::bend(switch, id, own, &self.bends.of(own));
+        }
+        Ok(())
+    }
+
+    /// Nothing is said of the port or listener called `name` any more.
+    pub fn forget_bends(&mut self, name: &str) {
+        self.bends.forget(name);
+    }
+
+    /// What the port called `name` suffers, as it is written.
+    pub fn bends_of(&self, name: &str) -> Vec<String> {
+        self.bends.of(name).iter().map(ToString::to_string).collect()
     }
 
     /// The port called `name`, or the clients of that listener, get copies as `mirrors` say, and no others.

@@ -121,6 +121,11 @@ impl Beforehand {
     }
 }
 
+/// A seed that is drawn for one who named none, short enough to be typed.
+pub(super) fn drawn_seed() -> u64 {
+    random_seed() % 999_999 + 1
+}
+
 /// A number that a peer cannot guess, for hashes and sequence numbers.
 pub(super) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};

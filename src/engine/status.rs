@@ -28,6 +28,10 @@ pub struct PortStatus {
     pub target: String,
     /// The ports of whose frames it gets copies, as `mirror=` has them.
     pub mirrors: Vec<String>,
+    /// What bad lines do to its frames, as `tx.loss=1%` says it.
+    pub impairments: Vec<String>,
+    /// Frames that these hold: on their way in, and on their way out.
+    pub held: [usize; 2],
     /// The listener that it is a client of.
     pub listener: Option<String>,
     /// The command line that attaches a peer.

@@ -67,7 +67,8 @@ impl Engine {
             self.lives.listeners.begin_turn();
             let patience = self.patience();
             self.pulse.end();
-            let slept = self.lives.ports.watch.sleep(&mut events, patience);
+            let exact = self.lives.ports.switch.holds_frames();
+            let slept = self.lives.ports.watch.sleep(&mut events, patience, exact);
             self.pulse.begin();
             slept.map_err(|error| Error::system(format_args!("switch {}: poll", self.lives.ports.name), &error))?;
             for event in &events {
@@ -76,6 +77,7 @@ impl Engine {
                         self.lives.ports.look_at_channels();
                         self.lives.handle_answers();
                     }
+                    Source::Timer => {}
                     Source::Links => links::take_news(&mut self.lives.ports),
                     Source::Listener(index) => self.lives.listeners.accept(&mut self.lives.ports, index),
                     Source::Port(id) => hear(&mut self.lives.ports, id, event),
@@ -120,7 +122,7 @@ impl Engine {
             return;
         }
         let now = ports.clock.now();
-        ports.switch.handle_timeout(now);
+        ports.switch.tend(now);
         while let Some(due) = self.lives.ports.timers.pop(now) {
             match due {
                 Due::Try(wisher) => self.lives.retry(wisher),

@@ -6,8 +6,11 @@ use crate::port::link_news::LinkNews;
 use crate::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// The source of a poll event.
@@ -21,12 +24,15 @@ pub(super) enum Source {
     Links,
     /// Another thread.
     Waker,
+    /// The timer.
+    Timer,
 }
 
 /// Listeners come after the ports, which have the 2^16 tokens before; a machine of 32 bits has room for both.
 const LISTENERS: usize = 1 << u16::BITS;
 const WAKER: usize = usize::MAX;
 const LINKS: usize = usize::MAX - 1;
+const TIMER: usize = usize::MAX - 2;
 
 impl Source {
     fn token(self) -> Token {
@@ -34,6 +40,7 @@ impl Source {
             Self::Port(id) => id.index(),
             Self::Listener(index) => LISTENERS + index,
             Self::Links => LINKS,
+            Self::Timer => TIMER,
             Self::Waker => WAKER,
         })
     }
@@ -44,6 +51,7 @@ impl Source {
             (_, Ok(id)) => Self::Port(PortId(id)),
             (WAKER, _) => Self::Waker,
             (LINKS, _) => Self::Links,
+            (TIMER, _) => Self::Timer,
             _ => Self::Listener(token - LISTENERS),
         }
     }
@@ -63,6 +71,8 @@ pub(super) struct Watch {
     poll: Poll,
     /// The kernel's link news, once a port has an interface.
     news: Option<LinkNews>,
+    /// For what is due to less than the poll's millisecond, once that was asked for.
+    timer: Option<OwnedFd>,
 }
 
 impl Watch {
@@ -74,18 +84,35 @@ impl Watch {
         let cannot = |error| Error::system("cannot wait for descriptors", &error);
         let poll = Poll::new().map_err(cannot)?;
         let waker = Waker::new(poll.registry(), Source::Waker.token()).map_err(cannot)?;
-        Ok((Self { poll, news: None }, Arc::new(waker)))
+        Ok((Self { poll, news: None, timer: None }, Arc::new(waker)))
     }
 
-    /// Sleeps until something calls, or for so long. A signal ends it too.
+    /// Sleeps until something calls, or for so long: to the millisecond, above it, or `exact` to what the kernel's timers
+    /// keep. A signal ends it too.
     ///
     /// # Errors
     /// The system call's.
-    pub fn sleep(&mut self, events: &mut Events, patience: Option<Duration>) -> io::Result<()> {
+    pub fn sleep(&mut self, events: &mut Events, patience: Option<Duration>, exact: bool) -> io::Result<()> {
+        if exact && patience.is_some_and(|patience| !patience.is_zero()) {
+            patience.into_iter().for_each(|patience| self.set_timer(patience));
+        }
         match self.poll.poll(events, patience) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Has the timer call after `span`. Without one the poll's own has to do.
+    fn set_timer(&mut self, span: Duration) {
+        if self.timer.is_none() {
+            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+            let made = timerfd_create(TimerfdClockId::Monotonic, flags).ok();
+            self.timer = made.filter(|fd| self.add(Source::Timer, [Some(fd.as_raw_fd())], false).is_ok());
+        }
+        let Ok(value) = Timespec::try_from(span) else { return };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        // It is never read: the poll tells of each expiry once, and setting it anew forgets the last.
+        self.timer.iter().for_each(|fd| drop(timerfd_settime(fd, TimerfdTimerFlags::empty(), &once)));
     }
 
     /// Watches descriptors for readability and, if `room`, for writability.

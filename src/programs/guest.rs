@@ -142,7 +142,8 @@ impl Socket {
         let folder = Folder::new().map_err(|error| error.at(&instance.name))?;
         let kind = PortKind::Unix(UnixSocket::stream(path_in(&folder.path), false));
         let (name, switch) = (instance.name.clone(), instance.switch.clone());
-        let port = PortSpec { name, switch, rewrite: instance.rewrite.clone(), ..PortSpec::new(kind) };
+        let (rewrite, bends) = (instance.rewrite.clone(), instance.bends.clone());
+        let port = PortSpec { name, switch, rewrite, bends, ..PortSpec::new(kind) };
         bridge.add_port(if geteuid().is_root() { port.for_programs_of_root() } else { port })?;
         let model = model.map(|model| format!(",model={model}")).unwrap_or_default();
         let card = format!("nic,netdev={ID},macaddr={mac}{model}");

@@ -64,6 +64,8 @@ pub const BASE: &[&str] = &[
     "epoll_pwait2",
     "epoll_ctl",
     "epoll_create1",
+    "timerfd_create",
+    "timerfd_settime",
     "eventfd2",
     "poll",
     "ppoll",

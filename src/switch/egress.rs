@@ -152,7 +152,7 @@ impl Switch {
         self.pause_sources(now, id, batch, unicast);
         let Some(port) = self.port(id) else { return };
         let out = Outgoing::of(batch, picks);
-        let (mtu, offload) = (port.config.mtu, port.config.offload);
+        let (mtu, offload) = (port.config.mtu, port.config.offload && !port.is_bent_out());
         // Bytes are looked at only where there is something to be asked of them.
         let goes_as_is = |frame: &Frame| {
             (offload || frame.offload.is_plain()) && mtu.is_none_or(|mtu| fits(frame, batch.bytes(frame), mtu))
@@ -172,13 +172,22 @@ impl Switch {
         self.pause_sources(now, id, batch, unicast);
     }
 
-    /// Offers frames to a port, and queues what it does not take.
+    /// Offers new copies to a port, through its line where it has one.
     fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
+        let Some(port) = self.port_mut(id).filter(|_| !out.is_empty()) else { return };
+        if port.up && port.is_bent_out() {
+            return self.bend_out(id, out, edges);
+        }
+        port.counters.copies += out.len() as u64;
+        self.deliver(id, out, edges);
+    }
+
+    /// Offers copies that were counted to a port, and queues what it does not take.
+    pub(super) fn deliver(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut).filter(|_| !out.is_empty()) else {
             return;
         };
         let frames = out.len() as u64;
-        port.counters.copies += frames;
         if !port.up {
             port.counters.count(DropReason::LinkDown, frames);
             return out.frames().for_each(|(frame, bytes)| self.note_lost(id, DropReason::LinkDown, frame, bytes));
@@ -269,7 +278,7 @@ impl Switch {
     /// does not allow, and offers the rest.
     fn finish_and_offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
         let Some(port) = self.port(id) else { return };
-        let shape = (port.config.mtu, port.config.offload);
+        let shape = (port.config.mtu, port.config.offload && !port.is_bent_out());
         let mut plain = self.plain.take().unwrap_or_else(|| Batch::new(ROOM));
         for (frame, bytes) in out.frames() {
             let mut done = shape_into(frame, bytes, shape, &mut plain);
@@ -381,11 +390,18 @@ impl Switch {
     /// When [`Switch::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let congested = self.congested.iter().filter_map(|&id| self.port(id)?.check_at).min();
-        earliest(congested, self.hosts.poll_timeout())
+        earliest(earliest(congested, self.hosts.poll_timeout()), self.next_held())
     }
 
-    /// Looks at the ports that others have waited for long enough, and lets those go on; asks again for stations.
+    /// Does what is due: lets those go on who have waited long enough for another port, asks again for stations, and lets
+    /// frames go whose delay is over; these wait for [`Switch::poll_transmit`].
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.tend(now);
+        self.let_go(now);
+    }
+
+    /// The same, but for frames: who has descriptors lets these go by [`Switch::take_due`] and [`Switch::send_due`].
+    pub(crate) fn tend(&mut self, now: Instant) {
         self.hosts.handle_timeout(now);
         // Backwards: what leaves the list is replaced by its last, which was looked at.
         for place in (0..self.congested.len()).rev() {
@@ -467,6 +483,7 @@ impl Switch {
     /// Drops what waits for any port: the switch is about to end, and its last counters leave no copy out.
     pub fn discard_queues(&mut self) {
         for index in 0..self.ports.len() {
+            self.drop_held(PortId(index as u16), DropReason::Removed);
             self.empty_queue(PortId(index as u16), DropReason::Removed);
         }
     }

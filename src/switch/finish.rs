@@ -15,7 +15,7 @@ pub(super) const ROOM: usize = 1024 * 1024;
 ///
 /// # Errors
 /// The frame contradicts its offload.
-fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Result<bool, DropReason> {
+pub(super) fn finish_into(frame: &Frame, bytes: &[u8], plain: &mut Batch) -> Result<bool, DropReason> {
     let worst = match frame.offload.gso {
         Gso::None => bytes.len(),
         _ => ROOM / 2,

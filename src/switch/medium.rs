@@ -19,6 +19,7 @@ mod links;
 pub use links::{BadLinks, Links};
 
 use super::Switch;
+use super::impair::mix;
 use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, PortId};
 use crate::time::{Duration, Instant};
@@ -146,17 +147,10 @@ impl Medium {
     }
 }
 
-/// A number from 0 up to 1 that depends on all arguments, evenly spread: splitmix64's finalizer over each in turn.
+/// A number from 0 up to 1 that depends on all arguments, evenly spread: each in turn is mixed in.
 fn draw(seed: u64, from: u64, to: u64, number: u64) -> f64 {
     let mixed = [from, to, number].iter().fold(mix(seed), |state, word| mix(state ^ word));
     (mixed >> 11) as f64 / (1u64 << 53) as f64
-}
-
-fn mix(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ word >> 31
 }
 
 impl Switch {

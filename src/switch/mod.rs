@@ -16,6 +16,7 @@
 //! or a program that embeds a switch, may stay with [`Switch::handle_frame`] and [`Switch::poll_transmit`], where
 //! every frame passes through its egress port's queue.
 
+mod bend;
 mod decide;
 mod egress;
 mod fdb;
@@ -23,6 +24,7 @@ mod finish;
 mod flap;
 mod guard;
 mod hosts;
+mod impair;
 mod known;
 mod medium;
 mod memory;
@@ -34,11 +36,13 @@ mod tape;
 mod trace;
 mod twice;
 
+pub use bend::Way;
 pub use egress::{Flush, Taken, Transmit};
 pub use fdb::{Entry, FdbLimits, Scan, Scanned};
 pub use flap::Flap;
 pub use guard::{Address, Claim};
 pub use hosts::Shared;
+pub use impair::{Chance, Distribution, Impairment, Loss, Matcher, Share, Slot};
 pub use known::Known;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use mirror::Mirror;
@@ -86,6 +90,8 @@ pub struct SwitchConfig {
     pub queue_limit: usize,
     /// Seed of the table's hash. The program takes a random one, a test a printed one.
     pub seed: u64,
+    /// Seed of what impairments do: the same one gives every frame the same fate.
+    pub fate_seed: u64,
     /// A radio medium instead of Ethernet.
     pub radio: Option<RadioConfig>,
 }
@@ -98,6 +104,7 @@ impl Default for SwitchConfig {
             fdb_port_limit: None,
             queue_limit: QUEUE_LIMIT,
             seed: 0,
+            fate_seed: 0,
             radio: None,
         }
     }
@@ -162,6 +169,12 @@ pub struct Switch {
     tape: Option<Box<Tape>>,
     /// What monitors get, by monitor.
     mirrors: Vec<Mirror>,
+    /// Ports with impairments.
+    bent: Vec<PortId>,
+    /// Frames on their way through impairments.
+    bending: Option<Batch>,
+    /// Decides what impairments do.
+    fate_seed: u64,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -197,6 +210,9 @@ impl Switch {
             memory: Memory::new(config.queue_limit),
             tape: None,
             mirrors: Vec::new(),
+            bent: Vec::new(),
+            bending: None,
+            fate_seed: config.fate_seed,
             up: 0,
             up_open: 0,
             congested: Vec::new(),
@@ -237,6 +253,7 @@ impl Switch {
     pub fn remove_port(&mut self, now: Instant, id: PortId) -> Option<Counters> {
         self.port(id)?;
         self.set_time(now);
+        self.straighten(id, DropReason::Removed);
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
         self.watch.forget_port(id);
@@ -258,6 +275,7 @@ impl Switch {
     pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
         if self.count_up(id, up) && !up {
             self.set_time(now);
+            self.drop_held(id, DropReason::LinkDown);
             self.empty_queue(id, DropReason::LinkDown);
             self.flush_port(now, id);
         }
@@ -434,6 +452,7 @@ impl Switch {
         let mut solo = self.solo.take().unwrap_or_else(|| Batch::new(PREFIX + MAX_FRAME));
         solo.clear();
         if solo.push(frame, ingress, Offload::NONE) {
+            self.arrive(now, ingress, &mut solo, 0);
             self.run(now, &solo, &mut egress::Nobody);
         } else if let Some(counters) = self.counters_mut(ingress) {
             counters.received(1, frame.len() as u64);

@@ -1,5 +1,6 @@
 //! A port as the switch sees it: its settings, queue and counters, and its back-pressure on others.
 
+use super::impair::Line;
 use super::queue::Queue;
 use crate::counters::{Counters, DropReason};
 use crate::frame::PortId;
@@ -104,6 +105,8 @@ pub(super) struct Port {
     pub since: Instant,
     /// It was reported that this port's share of the forwarding database is full.
     pub told_full: bool,
+    /// What a bad line does to its frames, by [`Way`](super::Way).
+    pub lines: [Option<Box<Line>>; 2],
 }
 
 impl Port {
@@ -122,6 +125,7 @@ impl Port {
             pace: Pace::default(),
             since: Instant::ZERO,
             told_full: false,
+            lines: [None, None],
         }
     }
 

@@ -211,6 +211,12 @@ impl Tape {
         }
     }
 
+    /// A frame ended on its way in, before it came into a batch.
+    pub(super) fn turn_away(&mut self, port: PortId, reason: DropReason, frame: &Frame, bytes: &[u8]) {
+        self.number += 1;
+        self.note(port, Noted::Refused(reason), self.number, frame, bytes);
+    }
+
     /// A copy ended on its way out.
     pub(super) fn lose(&mut self, port: PortId, reason: DropReason, frame: &Frame, bytes: &[u8]) {
         self.note(port, Noted::Lost(reason), 0, frame, bytes);
@@ -287,6 +293,15 @@ impl Switch {
         let Self { tape: Some(tape), ports, .. } = self else { return };
         tape.set_time(now);
         tape.arrive(batch, |id| ports.get(id.index()).is_some_and(Option::is_some));
+    }
+
+    /// Notes a frame that ended on its way in, before it came into a batch.
+    pub(super) fn note_turned_away(&mut self, id: PortId, reason: DropReason, frame: &Frame, bytes: &[u8]) {
+        let now = self.now;
+        self.counters_mut(id).into_iter().for_each(|counters| counters.lose(now, reason, Some(bytes)));
+        if let Some(tape) = &mut self.tape {
+            tape.turn_away(id, reason, frame, bytes);
+        }
     }
 
     /// Notes a copy that ended on its way out.

@@ -110,13 +110,14 @@ const ENGINE: &[Room] = &[
     Room { name: "watcher", may_use: &[] },
     Room { name: "rewrite", may_use: &[] },
     Room { name: "mirrors", may_use: &[] },
+    Room { name: "bends", may_use: &[] },
     Room { name: "departed", may_use: &["ground"] },
     // the ports
     Room { name: "slot", may_use: &["ground"] },
     Room { name: "edges", may_use: &["ground", "rewrite", "slot"] },
     Room { name: "tap", may_use: &["slot"] },
     Room { name: "recorder", may_use: &["tap"] },
-    Room { name: "ports", may_use: &["ground", "mirrors", "slot", "edges", "tap", "recorder"] },
+    Room { name: "ports", may_use: &["ground", "mirrors", "bends", "slot", "edges", "tap", "recorder"] },
     // what is done with them: each one matter
     Room { name: "arrival", may_use: &["ground", "slot", "ports"] },
     Room { name: "links", may_use: &["ground", "ports"] },
@@ -136,6 +137,7 @@ const ENGINE: &[Room] = &[
         may_use: &[
             "ground",
             "departed",
+            "bends",
             "slot",
             "ports",
             "arrival",

@@ -27,6 +27,7 @@ const PAGES: &[(&str, &[&str])] = &[
         &["zbridge --name lab --port unix:/tmp/left,switch=left --port unix:/tmp/right,switch=right"],
     ),
     ("src/cli/topics/metrics.md", &[]),
+    ("src/cli/topics/impair.md", &[]),
     ("src/cli/topics/usb.md", &[]),
     ("src/cli/topics/view.md", &["zbridge --port unix:/tmp/inst1"]),
 ];
@@ -194,6 +195,11 @@ fn copies() {
 #[test]
 fn gateway() {
     read("src/cli/topics/gateway.md");
+}
+
+#[test]
+fn impair() {
+    read("src/cli/topics/impair.md");
 }
 
 #[test]

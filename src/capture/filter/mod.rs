@@ -116,6 +116,11 @@ impl Filter {
         self.0.eval(seen, &Frame::new(seen)) == Some(true)
     }
 
+    /// Whether it asks nothing but what a frame holds: neither for ports nor for its end.
+    pub fn asks_frames_only(&self) -> bool {
+        !self.0.any(&|test| matches!(test, Test::In(_) | Test::Out(_) | Test::Drop(_)))
+    }
+
     /// Whether it asks for copies that left.
     pub fn wants_copies(&self) -> bool {
         self.0.any(&|test| matches!(test, Test::Out(_)))

@@ -51,6 +51,11 @@ pub const TOPICS: &[Topic] = &[
         text: include_str!("drops.md"),
     },
     Topic {
+        word: "impair",
+        summary: "delay, loss, rate and the like on any port, the same each time",
+        text: include_str!("impair.md"),
+    },
+    Topic {
         word: "trace",
         summary: "what the bridge would do with a frame, and why, without sending it",
         text: include_str!("trace.md"),

@@ -196,6 +196,12 @@ pub static COMMON: &[KeyRow] = &[
         summary: "gets a copy of what that port sends (rx), is sent (tx), or both; for a monitor on the switch",
     },
     KeyRow {
+        word: "tx.KEY",
+        value: Some("VALUE"),
+        repeatable: true,
+        summary: "impairments of what it is sent: delay, loss …; rx. of what comes from it, both.: `zbridge help impair`",
+    },
+    KeyRow {
         word: "static",
         value: Some("MAC"),
         repeatable: true,

@@ -25,6 +25,7 @@ fn port(status: &PortStatus, now: Instant) -> PortDrops {
         kind: status.kind.to_owned(),
         state: status.state.to_owned(),
         service: lost.filter(|(_, frames)| *frames > 0).map(|(word, frames)| ((*word).to_owned(), *frames)).collect(),
+        held: status.held[1] as u64,
         ..PortDrops::counted(&status.counters, status.queued, now)
     }
 }
