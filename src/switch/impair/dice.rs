@@ -5,7 +5,7 @@
 //! 10 or before frame 20. Only a correlation looks back, at the draw before it; it is netem's (`get_crandom` of
 //! net/sched/sch_netem.c).
 
-/// A share of all frames, in 2^32 parts less one: 0 is none, [`Share::MAX`] is all.
+/// A share of all frames, in 2^32 parts less one: 0 is none, [`Share::ALL`] is all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Share(u32);
 
