@@ -131,7 +131,8 @@ fn two_stations_with_one_address_are_named() {
 fn a_firewall_that_does_not_answer_is_not_waited_for() {
     require!(needs::root());
     let dir = TempDir::new();
-    for (script, says) in [("sleep 100", "nft does not answer"), ("exec yes", "nft"), ("exit 1", "does not list them")]
+    for (script, says) in
+        [("sleep 100", "nft does not answer"), ("exec yes", "nft"), ("exit 1", "nft does not list them")]
     {
         let nft = dir.file("nft", format!("#!/bin/sh\n{script}\n"));
         std::fs::set_permissions(&nft, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
