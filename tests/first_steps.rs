@@ -14,7 +14,7 @@ fn shown(launch: Launch, port: &str) -> (String, String) {
     let line = exit.stdout.lines().find(|line| line.starts_with(&format!("{port} "))).unwrap_or_default();
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let word = |place: usize| words.get(place).map_or_else(|| format!("{exit:?}"), |word| (*word).to_owned());
-    (word(2), word(8))
+    (word(2), word(13))
 }
 
 /// Its port is up while it has its TAP open, whichever that is; for that `wait` waits.
