@@ -66,10 +66,11 @@ fn a_tcp_address_has_one_owner() {
     require!(needs::netns());
     let namespace = Namespace::new("owner");
     let launch = || zbridge!("-p", "tcp:127.0.0.1:1000,listen").inside(&namespace);
-    let _owner = launch().ready();
+    let owner = launch().ready();
     let exit = launch().run();
     assert_eq!(exit.code(), 1);
-    assert!(exit.stderr.contains("Address already in use") && exit.stderr.contains("hint: `ss -ltnup`"), "{exit:?}");
+    let hint = format!("hint: pid {} (zbridge) listens there; choose another port, or end that", owner.pid());
+    assert!(exit.stderr.contains("Address already in use") && exit.stderr.contains(&hint), "{exit:?}");
 }
 
 #[test]
