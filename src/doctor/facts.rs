@@ -9,6 +9,7 @@ use crate::wire::Cidr;
 use rustix::process::geteuid;
 use serde::Serialize;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -129,6 +130,14 @@ impl Seen {
     /// Whether it is a TAP.
     pub fn is_tap(&self) -> bool {
         self.interface.tun.tap
+    }
+}
+
+/// Whether an address is good on one link only.
+pub fn is_link_local(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => addr.is_link_local(),
+        IpAddr::V6(addr) => addr.is_unicast_link_local(),
     }
 }
 

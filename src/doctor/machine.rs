@@ -1,5 +1,6 @@
 //! Checks of the machine itself: the device of TAPs, namespaces, forwarding.
 
+use super::facts::is_link_local;
 use super::{Facts, Findings};
 use crate::launch;
 use std::fs::File;
@@ -42,7 +43,7 @@ pub fn forwarding(facts: &Facts, found: &mut Findings) {
     for (setting, six) in [("net.ipv4.ip_forward", false), ("net.ipv6.conf.all.forwarding", true)] {
         let routed = facts.taps_of_ports().find(|tap| {
             tap.interface.master.is_none()
-                && tap.addrs.iter().any(|net| net.addr.is_ipv6() == six && is_global(net.addr))
+                && tap.addrs.iter().any(|net| net.addr.is_ipv6() == six && !is_link_local(net.addr))
         });
         if let Some(tap) = routed
             && facts.setting(setting) == Some(0)
@@ -55,13 +56,5 @@ pub fn forwarding(facts: &Facts, found: &mut Findings) {
                 ),
             );
         }
-    }
-}
-
-/// Not of one link only.
-fn is_global(addr: std::net::IpAddr) -> bool {
-    match addr {
-        std::net::IpAddr::V4(addr) => !addr.is_link_local(),
-        std::net::IpAddr::V6(addr) => !addr.is_unicast_link_local(),
     }
 }

@@ -1,6 +1,6 @@
 //! Checks of interfaces: the TAPs of ports, those that a program has left, and the kernel bridges that they are in.
 
-use super::facts::{Seen, target};
+use super::facts::{Seen, is_link_local, target};
 use super::{Facts, Findings};
 use crate::config::grammar::escape;
 use crate::config::text::shell;
@@ -121,13 +121,6 @@ pub fn networks(facts: &Facts, found: &mut Findings) {
             ),
             format!("sudo ip addr del {net} dev {} (one TAP reaches all guests of a switch)", shell(seen.name())),
         );
-    }
-}
-
-fn is_link_local(addr: std::net::IpAddr) -> bool {
-    match addr {
-        std::net::IpAddr::V4(addr) => addr.is_link_local(),
-        std::net::IpAddr::V6(addr) => addr.is_unicast_link_local(),
     }
 }
 
