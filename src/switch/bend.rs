@@ -99,6 +99,11 @@ impl Switch {
         Way::BOTH.map(|way| lines.and_then(|lines| lines[way as usize].as_ref()).map_or(0, |line| line.held()))
     }
 
+    /// Whether copies for a port that is up go through a line.
+    pub(super) fn is_bent_out(&self, id: PortId) -> bool {
+        self.port(id).is_some_and(|port| port.up && port.is_bent_out())
+    }
+
     /// Whether any frame is held on any way.
     pub fn holds_frames(&self) -> bool {
         !self.bent.is_empty() && self.next_held().is_some()
@@ -106,13 +111,13 @@ impl Switch {
 
     /// Whether what comes from a port goes through a line, by [`Switch::arrive`].
     pub fn is_bent_in(&self, id: PortId) -> bool {
-        self.port(id).is_some_and(|port| port.lines[Way::In as usize].is_some())
+        !self.bent.is_empty() && self.port(id).is_some_and(|port| port.lines[Way::In as usize].is_some())
     }
 
     /// Puts the frames of `batch` from index `from` on, all of which came in by `id`, through its line.
     #[inline]
     pub fn arrive(&mut self, now: Instant, id: PortId, batch: &mut Batch, from: usize) {
-        if !self.bent.is_empty() && self.is_bent_in(id) {
+        if self.is_bent_in(id) {
             self.bend_in(now, id, batch, from);
         }
     }
@@ -203,7 +208,7 @@ impl Switch {
                     }
                     Fate::Passes { flip } => {
                         if !passed.push(bytes, frame.ingress, frame.offload) {
-                            self.deliver(id, Outgoing::rest_of(&passed, 0), edges);
+                            self.deliver(id, Outgoing::rest_of(&passed, 0), 0, edges);
                             passed.clear();
                             passed.push(bytes, frame.ingress, frame.offload);
                         }
@@ -220,7 +225,7 @@ impl Switch {
                 }
             }
         }
-        self.deliver(id, Outgoing::rest_of(&passed, 0), edges);
+        self.deliver(id, Outgoing::rest_of(&passed, 0), 0, edges);
         self.bending = Some(passed);
         self.put_line(id, Way::Out, line);
     }
@@ -267,7 +272,7 @@ impl Switch {
             let put = |ingress, bytes: &[u8]| passed.push(bytes, ingress, Offload::NONE);
             let released = line.release(now, &mut self.memory, put);
             self.set_time(now);
-            self.deliver(id, Outgoing::rest_of(&passed, 0), edges);
+            self.deliver(id, Outgoing::rest_of(&passed, 0), 0, edges);
             self.bending = Some(passed);
             if released == 0 {
                 return;

@@ -174,20 +174,20 @@ impl Switch {
 
     /// Offers new copies to a port, through its line where it has one.
     fn offer(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
-        let Some(port) = self.port_mut(id).filter(|_| !out.is_empty()) else { return };
-        if port.up && port.is_bent_out() {
+        if !self.bent.is_empty() && self.is_bent_out(id) {
             return self.bend_out(id, out, edges);
         }
-        port.counters.copies += out.len() as u64;
-        self.deliver(id, out, edges);
+        self.deliver(id, out, out.len() as u64, edges);
     }
 
-    /// Offers copies that were counted to a port, and queues what it does not take.
-    pub(super) fn deliver(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
+    /// Offers copies to a port, of which so many are `new`, not yet counted as made; queues what it does not take.
+    #[inline]
+    pub(super) fn deliver(&mut self, id: PortId, out: Outgoing<'_>, new: u64, edges: &mut impl Transmit) {
         let Some(port) = self.ports.get_mut(id.index()).and_then(Option::as_mut).filter(|_| !out.is_empty()) else {
             return;
         };
         let frames = out.len() as u64;
+        port.counters.copies += new;
         if !port.up {
             port.counters.count(DropReason::LinkDown, frames);
             return out.frames().for_each(|(frame, bytes)| self.note_lost(id, DropReason::LinkDown, frame, bytes));
