@@ -78,6 +78,7 @@ mod lists;
 mod lives;
 mod look;
 mod mirrors;
+mod parting;
 mod ports;
 mod prepare;
 mod pulse;

@@ -7,6 +7,7 @@ use super::bends::{self, Bends};
 use super::edges::Edges;
 use super::life::{Backoff, Life};
 use super::mirrors::Mirrors;
+use super::parting::Parting;
 use super::pulse::Pulse;
 use super::recorder::Running;
 use super::slot::{Attached, Origin, PortSlot};
@@ -48,6 +49,8 @@ pub(super) struct Ports {
     mirrors: Mirrors,
     /// What bad lines do to the frames of ports.
     bends: Bends,
+    /// Which ports were set down, and which are cut from each other.
+    pub(super) parting: Parting,
     /// Isolated ports, shown to services.
     isolated: Arc<PortSet>,
 }
@@ -104,6 +107,7 @@ impl Ports {
             captures: Vec::new(),
             mirrors: Mirrors::default(),
             bends: Bends::default(),
+            parting: Parting::default(),
             isolated: Arc::default(),
         }
     }
@@ -191,6 +195,7 @@ impl Ports {
         self.edges.put(id, slot);
         self.begin_with(id);
         self.settle_mirrors();
+        self.part_new(id);
         Ok(id)
     }
 
@@ -219,6 +224,11 @@ impl Ports {
     /// Nothing is said of the port or listener called `name` any more.
     pub fn forget_bends(&mut self, name: &str) {
         self.bends.forget(name);
+    }
+
+    /// Whether anything is said of the port or listener called `name`.
+    pub fn has_bends(&self, name: &str) -> bool {
+        self.bends.has(name)
     }
 
     /// What the port called `name` suffers, as it is written.
@@ -358,6 +368,9 @@ impl Ports {
     /// Begins with a new edge: shows a service the isolated ports, and hears the kernel's news of an interface.
     fn begin_with(&mut self, id: PortId) {
         self.edges.note_ways_of_calling(id);
+        if self.switch.is_pulled(id) {
+            self.follow_carrier(id, false);
+        }
         let Some(edge) = self.edges.edge(id) else { return };
         if let Edge::Channel(channel) = edge {
             channel.show_isolated(self.isolated.clone());
@@ -480,7 +493,7 @@ impl Ports {
     /// tried every second.
     pub fn set_down(&mut self, id: PortId) {
         self.forget_rewrites(id);
-        if self.switch.is_up(id) {
+        if self.switch.is_linked(id) {
             self.switch.set_up(self.clock.now(), id, false);
             self.edges.tell_departure(id);
         }
