@@ -1,6 +1,7 @@
 //! How a switch shows itself: its ports with their state, their peers and their counters.
 
 use super::departed::Departed;
+use super::fates;
 use super::life::{Life, Wish};
 use super::links;
 use super::listeners::{ListenerSlot, Listeners};
@@ -37,6 +38,7 @@ pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Depart
         cuts: ports.parting.cuts(),
         ports: rows,
         left,
+        replay: ports.switch.replay().map(fates::status),
     }
 }
 
