@@ -9,6 +9,7 @@
 
 use super::arrival;
 use super::bends;
+use super::cable;
 use super::departed::Departed;
 use super::life::{Backoff, LAST_RETRY, Life, Wish, say};
 use super::listeners::Listeners;
@@ -363,7 +364,7 @@ impl Lives {
             match setting {
                 Setting::Mirrors(mirrors) => self.ports.set_mirrors(name, mirrors),
                 Setting::Bends(bends) => self.ports.set_bends(name, &bends)?,
-                Setting::Down(down) => self.ports.pull(name, down),
+                Setting::Down(down) => cable::pull(&mut self.ports, name, down),
             }
         }
         Ok(())
@@ -372,13 +373,15 @@ impl Lives {
     /// Cuts ports from each other. Those that have left, and may come again, are known too.
     pub fn cut(&mut self, cut: Cut) -> Result<()> {
         self.each_is_known(cut.names())?;
-        self.ports.cut(cut)
+        let Ports { parting, switch, edges, .. } = &mut self.ports;
+        parting.cut(switch, edges, cut)
     }
 
     /// Heals all cuts, or takes ports out of them. Gives those that there were of them, as they were written.
     pub fn heal(&mut self, ports: &[String]) -> Result<Vec<String>> {
         self.each_is_known(ports)?;
-        Ok(self.ports.heal(ports))
+        let Ports { parting, switch, edges, .. } = &mut self.ports;
+        Ok(parting.heal(switch, edges, ports))
     }
 
     fn each_is_known<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<()> {

@@ -64,6 +64,7 @@ mod arrival;
 mod bends;
 mod breath;
 mod bridge;
+mod cable;
 mod command;
 pub(crate) mod control;
 mod departed;

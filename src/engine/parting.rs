@@ -4,14 +4,13 @@
 //! When a port goes down, its stations are forgotten and services are told that they have left, as when its link goes. The
 //! interface of a TAP loses its carrier, so that who is behind it sees that the cable is out.
 
-use super::links;
-use super::ports::Ports;
+use super::edges::Edges;
 use crate::config::Cut;
 use crate::config::value::is_port;
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
-use crate::port::Edge;
-use crate::switch::{self, Transmit};
+use crate::switch::{self, Switch};
+use crate::time::Instant;
 use std::collections::BTreeMap;
 
 /// Cuts that a switch may have.
@@ -33,7 +32,8 @@ impl Parting {
         }
     }
 
-    fn say(&mut self, name: &str, down: bool) {
+    /// The port or listener called `name` is set down, or up again.
+    pub fn say(&mut self, name: &str, down: bool) {
         // What was said of a listener's clients is over.
         self.down.retain(|said, _| !is_port(said, name));
         self.down.insert(name.to_owned(), down);
@@ -66,7 +66,7 @@ impl Parting {
     }
 
     /// Takes these ports out of all cuts, or ends all. Gives those that it was about, as they were written.
-    fn heal(&mut self, ports: &[String]) -> Vec<String> {
+    fn take_out(&mut self, ports: &[String]) -> Vec<String> {
         if ports.is_empty() {
             return self.cuts.drain(..).map(|cut| cut.to_string()).collect();
         }
@@ -82,94 +82,69 @@ impl Parting {
         });
         healed
     }
-
-    fn is_empty(&self) -> bool {
-        self.cuts.is_empty()
-    }
 }
 
-impl Ports {
-    /// Sets the port called `name`, or the clients of that listener that are there or come later, down or up.
-    pub fn pull(&mut self, name: &str, down: bool) {
-        self.parting.say(name, down);
-        let named: Vec<PortId> = self.edges.ids().filter(|&id| is_port(self.edges.name(id), name)).collect();
-        let changed = named.into_iter().filter(|&id| self.switch.is_pulled(id) != down).collect::<Vec<_>>();
-        changed.iter().for_each(|&id| self.pull_port(id, down));
-    }
-
-    fn pull_port(&mut self, id: PortId, down: bool) {
-        let (now, begun) = (self.clock.now(), self.edges.has_begun(id));
-        self.switch.pull(now, id, down, begun);
-        self.follow_carrier(id, !down);
-        if down {
-            self.empty(id);
-            self.make_flushing(id);
-        } else {
-            self.edges.make_ready(id);
-        }
-        links::tell(self, id);
-    }
-
-    /// Has the interface of a port's TAP have a carrier, or none.
-    pub fn follow_carrier(&self, id: PortId, carrier: bool) {
-        if let Some(Err(error)) = self.edges.edge(id).map(|edge: &Edge| edge.set_carrier(carrier)) {
-            let (name, word) = (self.edges.name(id), if carrier { "has a cable again" } else { "has no cable" });
-            log::warn!(
-                "{name}: the kernel does not let its interface see that it {word} ({error}; Linux has that since 5.0); \
-                 for frames it is so all the same"
-            );
-        }
-    }
-
+/// What it comes to on the switch.
+impl Parting {
     /// Parts a new port as was said of its name.
-    pub fn part_new(&mut self, id: PortId) {
-        if self.parting.is_down(self.edges.name(id)) {
-            let now = self.clock.now();
-            self.switch.pull(now, id, true, false);
-            self.follow_carrier(id, false);
+    pub fn part_new(&self, switch: &mut Switch, edges: &Edges, now: Instant, id: PortId) {
+        if self.is_down(edges.name(id)) {
+            switch.pull(now, id, true, false);
+            follow_carrier(edges, id, false);
         }
-        self.settle_cuts();
+        if !self.cuts.is_empty() {
+            self.settle(switch, edges);
+        }
     }
 
     /// Cuts ports from each other.
     ///
     /// # Errors
     /// There are too many cuts.
-    pub fn cut(&mut self, cut: Cut) -> Result<()> {
-        let Parting { cuts, .. } = &mut self.parting;
-        if cuts.iter().any(|other| cut.is_as(other)) {
+    pub fn cut(&mut self, switch: &mut Switch, edges: &Edges, cut: Cut) -> Result<()> {
+        if self.cuts.iter().any(|other| cut.is_as(other)) {
             return Ok(());
         }
-        if cuts.len() >= CUTS {
+        if self.cuts.len() >= CUTS {
             let error = Error::new(Class::Runtime, format!("there are {CUTS} cuts already"));
             return Err(error.hint("zbridge heal ends all of them; one cut may have many ports on either side"));
         }
-        cuts.push(cut);
-        self.settle();
+        self.cuts.push(cut);
+        self.settle(switch, edges);
         Ok(())
     }
 
     /// Takes these ports out of all cuts, or ends all. Gives those that it was about, as they were written.
-    pub fn heal(&mut self, ports: &[String]) -> Vec<String> {
-        let healed = self.parting.heal(ports);
-        self.settle();
+    pub fn heal(&mut self, switch: &mut Switch, edges: &Edges, ports: &[String]) -> Vec<String> {
+        let healed = self.take_out(ports);
+        self.settle(switch, edges);
         healed
     }
 
     /// Has the switch cut as was said, of the ports that there are.
-    fn settle_cuts(&mut self) {
-        if !self.parting.is_empty() {
-            self.settle();
-        }
-    }
-
-    fn settle(&mut self) {
-        let ports: Vec<(PortId, &str)> = self.edges.ids().map(|id| (id, self.edges.name(id))).collect();
+    fn settle(&self, switch: &mut Switch, edges: &Edges) {
+        let ports: Vec<(PortId, &str)> = edges.ids().map(|id| (id, edges.name(id))).collect();
         let cut = |cut: &Cut| {
-            let group = |side: usize| ports.iter().filter(|(_, name)| cut.has(name)[side]).map(|(id, _)| *id).collect();
-            switch::Cut { from: group(0), to: group(1), one_way: cut.is_one_way() }
+            let sides = ports.iter().map(|(id, name)| (*id, cut.has(name)));
+            let (mut from, mut to) = <(switch::Group, switch::Group)>::default();
+            for (id, [is_from, is_to]) in sides {
+                is_from.then(|| from.add(id));
+                is_to.then(|| to.add(id));
+            }
+            switch::Cut { from, to, one_way: cut.is_one_way() }
         };
-        self.switch.set_cuts(self.parting.cuts.iter().map(cut).collect());
+        switch.set_cuts(self.cuts.iter().map(cut).collect());
+    }
+}
+
+/// Has the interface of a port's TAP have a carrier, or none.
+pub(super) fn follow_carrier(edges: &Edges, id: PortId, carrier: bool) {
+    if let Some(Err(error)) = edges.edge(id).map(|edge| edge.set_carrier(carrier)) {
+        let (name, word) = (edges.name(id), if carrier { "has a cable again" } else { "has no cable" });
+        log::warn!(
+            "{name}: the kernel does not let its interface see that it {word} ({error}; Linux has that since 5.0); for \
+             frames it is so all the same"
+        );
     }
 }
 
@@ -198,12 +173,12 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut parting = Parting { cuts: vec![cut("a,b from c"), cut("d to c")], ..Parting::default() };
         assert_eq!(parting.cuts_of("c"), ["from a,b", "d to c"]);
-        assert_eq!(parting.heal(&names(&["a"])), ["a,b from c"]);
+        assert_eq!(parting.take_out(&names(&["a"])), ["a,b from c"]);
         assert_eq!(parting.cuts(), ["b from c", "d to c"]);
-        assert_eq!(parting.heal(&names(&["c"])), ["b from c", "d to c"]);
-        assert!(parting.is_empty());
+        assert_eq!(parting.take_out(&names(&["c"])), ["b from c", "d to c"]);
+        assert!(parting.cuts.is_empty());
         parting.cuts = vec![cut("a from rest")];
-        assert_eq!(parting.heal(&names(&["x"])), ["a from rest"]);
-        assert_eq!(parting.heal(&[]), ["a from rest but x"]);
+        assert_eq!(parting.take_out(&names(&["x"])), ["a from rest"]);
+        assert_eq!(parting.take_out(&[]), ["a from rest but x"]);
     }
 }

@@ -10,7 +10,7 @@ use super::edges::Edges;
 use super::fates::FateLog;
 use super::life::{Backoff, Life};
 use super::mirrors::Mirrors;
-use super::parting::Parting;
+use super::parting::{Parting, follow_carrier};
 use super::pulse::Pulse;
 use super::recorder::Running;
 use super::slot::{Attached, Origin, PortSlot};
@@ -200,7 +200,7 @@ impl Ports {
         self.edges.put(id, slot);
         self.begin_with(id);
         self.settle_mirrors();
-        self.part_new(id);
+        self.parting.part_new(&mut self.switch, &self.edges, self.clock.now(), id);
         Ok(id)
     }
 
@@ -293,7 +293,7 @@ impl Ports {
     fn begin_with(&mut self, id: PortId) {
         self.edges.note_ways_of_calling(id);
         if self.switch.is_pulled(id) {
-            self.follow_carrier(id, false);
+            follow_carrier(&self.edges, id, false);
         }
         let Some(edge) = self.edges.edge(id) else { return };
         if let Edge::Channel(channel) = edge {
