@@ -197,7 +197,7 @@ mod tests {
 
     /// The places at which the switch is asked for frames.
     fn settled(counters: &mut Counters, taken: usize) -> Vec<usize> {
-        let places = std::cell::RefCell::default();
+        let places = std::cell::RefCell::new(Vec::new());
         counters.settle(Instant::ZERO, taken, |place| {
             places.borrow_mut().push(place);
             None
