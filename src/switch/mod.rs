@@ -187,6 +187,8 @@ pub struct Switch {
     tape: Option<Box<Tape>>,
     /// What monitors get, by monitor.
     mirrors: Vec<Mirror>,
+    /// Frames of the present batch that a monitor gets beside its own, by its port; of ports beyond there are none.
+    mirrored: Vec<Vec<u32>>,
     /// Ports that are cut from each other.
     cuts: Vec<Cut>,
     /// There are mirrors or cuts, so that a plan is looked through before it is sent.
@@ -236,6 +238,7 @@ impl Switch {
             memory: Memory::new(config.queue_limit),
             tape: None,
             mirrors: Vec::new(),
+            mirrored: Vec::new(),
             cuts: Vec::new(),
             is_edited: false,
             bent: Vec::new(),
