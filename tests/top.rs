@@ -181,11 +181,11 @@ fn a_port_is_captured_and_removed_and_comes_back() {
     assert_eq!(bytes[..4], [0x0a, 0x0d, 0x0d, 0x0a], "a section header");
     assert!(bytes.windows(6).any(|at| at == A.mac), "the frame is in it");
     // Removed only after a yes, and added again as it was.
-    top.keys("d");
+    top.keys("x");
     top.shows("remove right from the bridge?");
     top.keys("n");
     top.shows("right stays");
-    top.keys("d");
+    top.keys("x");
     top.shows("remove right from the bridge?");
     top.keys("y");
     top.shows("right is removed");
@@ -320,12 +320,40 @@ fn a_bridge_that_does_not_answer_is_waited_for() {
 }
 
 #[test]
+fn a_cable_is_pulled_and_a_line_impaired_by_keys() {
+    let dir = TempDir::new();
+    let _bridge = bridge(&dir);
+    let status = || zbridge!("status", "--wide").env("XDG_RUNTIME_DIR", dir.root()).run().stdout;
+    let mut top = Top::open(&dir, &[]);
+    top.shows("listening");
+    top.keys("j");
+    top.keys("d");
+    top.shows("pull the cable of right? nobody is heard there");
+    top.keys("y");
+    top.shows("right: set down");
+    assert!(status().contains("set down"), "{}", status());
+    top.shows("right: down, was listening");
+    top.keys("d");
+    top.shows("right: set up");
+    top.keys("i");
+    top.keys("tx.loss=5");
+    top.keys("\r");
+    top.shows("expected a percentage");
+    top.keys("%");
+    top.keys("\r");
+    top.shows("right: set tx.loss=5%");
+    assert!(status().contains("tx.loss=5%"), "{}", status());
+    top.keys("q");
+    assert_eq!(top.end().0, Some(0));
+}
+
+#[test]
 fn pasted_text_is_no_keys() {
     let dir = TempDir::new();
     let _bridge = bridge(&dir);
     let mut top = Top::open(&dir, &[]);
     top.shows("listening");
-    top.keys("\x1b[200~ycdq\rdy\x1b[201~");
+    top.keys("\x1b[200~ycxq\rdy\x1b[201~");
     let screen = top.shows("pasted text is for the filter only");
     assert!(!screen.contains("remove"), "{screen}");
     top.keys("/\x1b[200~rig\x1b[201~ht\r");
@@ -338,11 +366,11 @@ fn pasted_text_is_no_keys() {
         top.read();
         (!top.screen.screen().contents().contains("any one closes this")).then_some(())
     });
-    top.keys(&"dcjy".repeat(800));
+    top.keys(&"xcdjy".repeat(800));
     let screen = top.shows("pasted text is for the filter only");
     assert!(!screen.contains("remove"), "{screen}");
     std::thread::sleep(Duration::from_millis(500));
-    top.keys("d");
+    top.keys("x");
     top.shows("remove right from the bridge?");
     top.keys("n");
     top.shows("right stays");

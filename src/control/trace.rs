@@ -59,6 +59,9 @@ pub struct TraceCopy {
     pub sent: u64,
     /// Those that would wait in its queue.
     pub waiting: u64,
+    /// Those that its impairments would hold, unless they are lost by chance.
+    #[serde(default)]
+    pub held: u64,
     /// Those that would be dropped.
     pub dropped: u64,
     /// Why.

@@ -48,7 +48,7 @@ pub use fdb::{Entry, FdbLimits, Scan, Scanned};
 pub use flap::Flap;
 pub use guard::{Address, Claim};
 pub use hosts::Shared;
-pub use impair::{Chance, Distribution, Impairment, Loss, Matcher, Share, Slot};
+pub use impair::{Chance, Distribution, Impairment, Loss, Matcher, Prospect, Share, Slot, Sure};
 pub use known::Known;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use mirror::Mirror;

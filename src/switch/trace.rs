@@ -13,7 +13,7 @@ use super::finish::{ROOM, shape_into};
 use super::guard::Refused;
 use super::medium::Fate;
 use super::queue::Waiting;
-use super::{Claim, Switch};
+use super::{Claim, Prospect, Sure, Switch, Way};
 use crate::counters::DropReason;
 use crate::frame::{Batch, Frame, Outgoing, PortId};
 use crate::limits::PREFIX;
@@ -78,6 +78,8 @@ pub enum Waits {
     No,
     /// It waits behind so many.
     Behind(usize),
+    /// It is held on its port's line.
+    Held,
     /// It is dropped.
     Dropped(DropReason),
 }
@@ -94,6 +96,8 @@ pub struct Forecast {
     pub pauses: bool,
     /// The port gets it for a mirror alone.
     pub mirror: bool,
+    /// What the port's line would do with its first piece, if it has one.
+    pub line: Option<Prospect>,
 }
 
 /// Why a port gets no copy of what is for all.
@@ -102,6 +106,8 @@ pub struct Forecast {
 pub enum LeftOut {
     /// It is down.
     Down,
+    /// It was set down.
+    Pulled,
     /// Both are isolated.
     Isolated,
     /// On the air: out of range.
@@ -112,6 +118,8 @@ pub enum LeftOut {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Traced {
+    /// What the line of the port would do with it before, if it has one.
+    pub line: Option<Prospect>,
     /// The decision, step by step.
     pub steps: Vec<Step>,
     /// What it came to.
@@ -189,7 +197,9 @@ impl Switch {
         let ahead = stations(bytes).map_or(NOTHING_AHEAD, |(dst, src)| self.ask_for(dst, src, &NOTHING_AHEAD));
         let mut dry = Dry::default();
         let verdict = self.decide(now, tick, frame, bytes, &ahead, &mut None, &mut dry);
-        let mut traced = Traced { steps: dry.0, outcome: Outcome::Flood, copies: Vec::new(), left_out: Vec::new() };
+        let line = self.foresee(frame.ingress, Way::In, bytes, 0);
+        let mut traced =
+            Traced { line, steps: dry.0, outcome: Outcome::Flood, copies: Vec::new(), left_out: Vec::new() };
         if let Some((dst, _)) = stations(bytes)
             && traced.is_looked_up(verdict)
         {
@@ -199,23 +209,28 @@ impl Switch {
             Verdict::Drop(reason) => traced.outcome = Outcome::Dropped(reason),
             Verdict::Unicast(port) => {
                 traced.outcome = Outcome::Unicast(port);
-                traced.copies.extend(self.forecast(port, frame, bytes, true));
+                traced.copies.extend(self.forecast_across(port, frame, bytes, true));
             }
             Verdict::Flood => {
                 for port in (0..self.ports.len()).map(|index| PortId(index as u16)) {
                     match self.port(port) {
                         _ if port == frame.ingress => {}
                         None => {}
+                        Some(it) if it.pulled => traced.left_out.push((port, LeftOut::Pulled)),
                         Some(it) if !it.up => traced.left_out.push((port, LeftOut::Down)),
-                        Some(_) if !self.floods_to(port, batch, 0) => traced.left_out.push((port, LeftOut::Isolated)),
-                        Some(_) => traced.copies.extend(self.forecast(port, frame, bytes, false)),
+                        Some(_) if self.are_isolated(port, frame.ingress) => {
+                            traced.left_out.push((port, LeftOut::Isolated));
+                        }
+                        Some(_) => traced.copies.extend(self.forecast_across(port, frame, bytes, false)),
                     }
                 }
             }
         }
         for port in self.monitors(batch, verdict) {
             traced.left_out.retain(|(other, _)| *other != port);
-            if traced.copies.iter().all(|copy| copy.port != port) {
+            // What a cut takes from it, a mirror gives.
+            let there = |copy: &Forecast| copy.port == port && !copy.is_cut();
+            if !traced.copies.iter().any(there) {
                 let copy = self.forecast(port, frame, bytes, false);
                 traced.copies.extend(copy.map(|copy| Forecast { mirror: true, ..copy }));
             }
@@ -230,6 +245,7 @@ impl Switch {
         }
         match verdict {
             Verdict::Drop(_) => {}
+            Verdict::Unicast(port) if batch.frames().first().is_some_and(|it| self.is_cut(it.ingress, port)) => {}
             Verdict::Unicast(port) => self.plan.send(0..1, port),
             Verdict::Flood => self.plan.flood(0..1),
         }
@@ -261,28 +277,59 @@ impl Switch {
         }
     }
 
+    /// What the line of a port would do with a frame in one direction, behind so many more.
+    fn foresee(&self, id: PortId, way: Way, bytes: &[u8], before: usize) -> Option<Prospect> {
+        let line = self.port(id).filter(|port| port.up)?.lines[way as usize].as_deref()?;
+        (!line.settings().is_none()).then(|| line.foresee(bytes, before))
+    }
+
+    /// A copy from the frame's port to another one, which may be cut from it.
+    fn forecast_across(&self, id: PortId, frame: &Frame, bytes: &[u8], unicast: bool) -> Option<Forecast> {
+        let cut = || Forecast {
+            port: id,
+            pieces: vec![Waits::Dropped(DropReason::Cut)],
+            pauses: false,
+            mirror: false,
+            line: None,
+        };
+        if self.is_cut(frame.ingress, id) { Some(cut()) } else { self.forecast(id, frame, bytes, unicast) }
+    }
+
     /// A copy on its way out; `unicast`: it is for this port alone.
     fn forecast(&self, id: PortId, frame: &Frame, bytes: &[u8], unicast: bool) -> Option<Forecast> {
         let port = self.port(id)?;
-        let shape = (port.config.mtu, port.config.offload);
-        let whole = port.config.offload || frame.offload.is_plain();
+        let offload = port.config.offload && !port.is_bent_out();
+        let shape = (port.config.mtu, offload);
+        let whole = offload || frame.offload.is_plain();
         let mut plain = Batch::new(if whole { PREFIX + bytes.len() } else { ROOM });
         let source = self.port(frame.ingress)?;
         // It is paused before its frames are queued.
         let pauses = unicast && source.config.pausable && source.paused_for.is_none() && self.is_pausing(id);
+        let mut line = None;
         let pieces = match shape_into(frame, bytes, shape, &mut plain) {
             Err(reason) => vec![Waits::Dropped(reason)],
-            Ok(_) => self.forecast_pieces(id, Outgoing::rest_of(&plain, 0), pauses),
+            Ok(_) => {
+                let pieces = Outgoing::rest_of(&plain, 0);
+                line = (!pieces.is_empty()).then(|| self.foresee(id, Way::Out, pieces.bytes(0), 0)).flatten();
+                self.forecast_pieces(id, pieces, pauses)
+            }
         };
-        Some(Forecast { port: id, pieces, pauses, mirror: false })
+        Some(Forecast { port: id, pieces, pauses, mirror: false, line })
     }
 
     fn forecast_pieces(&self, id: PortId, pieces: Outgoing<'_>, paused: bool) -> Vec<Waits> {
         let Some(port) = self.port(id) else { return Vec::new() };
         let mut more = Waiting::default();
-        let fate = |(frame, bytes): (&Frame, &[u8])| {
+        let fate = |(number, (frame, bytes)): (usize, (&Frame, &[u8]))| {
             if !port.up {
-                return Waits::Dropped(DropReason::LinkDown);
+                let [_, reason] = port.down_reasons();
+                return Waits::Dropped(reason);
+            }
+            match self.foresee(id, Way::Out, bytes, number).map(|line| line.sure()) {
+                Some(Sure::Lost) => return Waits::Dropped(DropReason::TxLost),
+                Some(Sure::Full) => return Waits::Dropped(DropReason::TxFull),
+                Some(Sure::Held) => return Waits::Held,
+                Some(Sure::Passes) | None => {}
             }
             if port.is_free() {
                 return Waits::No;
@@ -296,26 +343,33 @@ impl Switch {
                 }
             }
         };
-        pieces.frames().map(fate).collect()
+        pieces.frames().enumerate().map(fate).collect()
     }
 
     fn trace_radio(&mut self, now: Instant, batch: &Batch, frame: &Frame) -> Traced {
+        let line = self.foresee(frame.ingress, Way::In, batch.bytes(frame), 0);
         let mut traced =
-            Traced { steps: Vec::new(), outcome: Outcome::Radiated, copies: Vec::new(), left_out: Vec::new() };
+            Traced { line, steps: Vec::new(), outcome: Outcome::Radiated, copies: Vec::new(), left_out: Vec::new() };
         let Some(mut medium) = self.medium.clone() else { return traced };
         let Traced { copies, left_out, .. } = &mut traced;
         let ended = self.radiate(now, &mut medium, frame, |switch, to, fate| match fate {
             Fate::OutOfRange => left_out.push((to, LeftOut::OutOfRange)),
-            Fate::Arrives => copies.extend(switch.forecast(to, frame, batch.bytes(frame), false)),
+            Fate::Arrives => copies.extend(switch.forecast_across(to, frame, batch.bytes(frame), false)),
             Fate::Lost(reason) => {
                 let pieces = vec![Waits::Dropped(reason)];
-                copies.push(Forecast { port: to, pieces, pauses: false, mirror: false });
+                copies.push(Forecast { port: to, pieces, pauses: false, mirror: false, line: None });
             }
         });
         if let Some(reason) = ended {
             traced.outcome = Outcome::Dropped(reason);
         }
         traced
+    }
+}
+
+impl Forecast {
+    fn is_cut(&self) -> bool {
+        self.pieces.contains(&Waits::Dropped(DropReason::Cut))
     }
 }
 

@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::counters::{Counters, Stage};
-use crate::switch::{Links, Mirror, PortConfig, RadioConfig, SwitchConfig, Taken, Transmit};
+use crate::switch::{
+    Chance, Cut, Group, Impairment, Links, Loss, Mirror, PortConfig, RadioConfig, Share, SwitchConfig, Taken, Transmit,
+};
 use crate::wire::fixture::{Flow, Ip, Transport};
 use crate::wire::{Gso, Offload};
 use etherparse::{Ipv4Header, TcpHeader, ip_number};
@@ -176,7 +178,7 @@ impl Pair {
     fn step(&mut self) {
         let port = PortId(self.random.below(u64::from(PORTS)) as u16);
         let now = self.now;
-        match self.random.below(24) {
+        match self.random.below(26) {
             0 => {
                 let up = !self.random.one_in(3);
                 self.each(|switch, _| switch.set_up(now, port, up));
@@ -200,6 +202,32 @@ impl Pair {
                     mirrors.push(Mirror { monitor, source, rx: self.random.one_in(2), tx: self.random.one_in(2) });
                 }
                 self.each(|switch, _| switch.set_mirrors(mirrors.clone()));
+            }
+            8 => {
+                let pulled = self.random.one_in(2);
+                self.each(|switch, _| switch.pull(now, port, pulled, false));
+            }
+            9 => {
+                let mut cuts = Vec::new();
+                for _ in 0..self.random.below(3) {
+                    let [from, to] = [0, 1].map(|_| {
+                        let ports = (0..PORTS as u16).filter(|_| self.random.one_in(3)).map(PortId);
+                        ports.collect::<Group>()
+                    });
+                    cuts.push(Cut { from, to, one_way: self.random.one_in(2) });
+                }
+                self.each(|switch, _| switch.set_cuts(cuts.clone()));
+            }
+            10 => {
+                // Without chance, so that it is known what becomes of a frame.
+                let mut line = Impairment::default();
+                match self.random.below(4) {
+                    0 => line.nth = std::num::NonZeroU64::new(2),
+                    1 => (line.delay, line.limit) = (Duration::from_secs(3600), self.random.below(3) as usize),
+                    2 => line.loss = Loss::Random(Chance::of(Share::ALL)),
+                    _ => {}
+                }
+                self.each(|switch, _| switch.impair(port, Way::Out, "p", line.clone()));
             }
             _ => self.frame(port),
         }
@@ -244,11 +272,13 @@ impl Pair {
                 _ => Vec::new(),
             };
             assert_eq!(reason(Stage::Ingress), refused, "{what}");
+            // One that is cut off may get it for a mirror all the same.
             let copy = traced.copies.iter().find(|copy| copy.port == *id);
-            let pieces = copy.map_or(&[][..], |copy| &copy.pieces);
+            let pieces = traced.copies.iter().filter(|copy| copy.port == *id).flat_map(|copy| copy.pieces.clone());
+            let pieces: Vec<Waits> = pieces.collect();
             assert_eq!(is.copies - was.copies, pieces.len() as u64, "{what}");
             let mut lost: Vec<(DropReason, u64)> = Vec::new();
-            for piece in pieces {
+            for piece in &pieces {
                 if let Waits::Dropped(reason) = piece {
                     match lost.iter_mut().find(|(other, _)| other == reason) {
                         Some((_, count)) => *count += 1,

@@ -46,6 +46,8 @@ pub enum Change {
     Remove(String),
     /// Opens a port that was removed.
     Add(String),
+    /// Changes settings of a port.
+    Set(String, Vec<String>),
 }
 
 /// The near end of the thread. It ends when this is dropped.
@@ -140,6 +142,7 @@ fn look(client: &mut Client) -> Result<Look> {
 fn make(client: &mut Client, change: &Change) -> String {
     let done = match change {
         Change::Remove(port) => client.remove_port(port).map(|()| format!("{port} is removed; u adds it again")),
+        Change::Set(port, words) => client.set(port, words).map(|()| format!("{port}: set {}", words.join(" "))),
         Change::Add(spec) => client.add_port(spec, Lifetime::Bridge).map(|added| format!("{} is back", added.port)),
     };
     done.unwrap_or_else(|error| error.what().to_owned())

@@ -47,6 +47,13 @@ type Said = (String, Weight);
 
 fn switches(before: &Look, now: &Look) -> Vec<Said> {
     let was = |name: &str| before.status.switches.iter().find(|switch| switch.name == name);
+    let cuts = now.status.switches.iter().flat_map(|switch| {
+        let old = was(&switch.name).map(|old| old.cuts.as_slice()).unwrap_or_default();
+        let come =
+            switch.cuts.iter().filter(|cut| !old.contains(cut)).map(|cut| (format!("cut: {cut}"), Weight::Warning));
+        let gone = old.iter().filter(|cut| !switch.cuts.contains(cut));
+        come.chain(gone.map(|cut| (format!("healed: {cut}"), Weight::Plain))).collect::<Vec<_>>()
+    });
     let said = now.status.switches.iter().filter_map(|switch| {
         let old = was(&switch.name).and_then(|old| old.trouble.as_ref());
         match (&switch.trouble, old) {
@@ -57,7 +64,7 @@ fn switches(before: &Look, now: &Look) -> Vec<Said> {
             _ => None,
         }
     });
-    said.collect()
+    said.chain(cuts).collect()
 }
 
 fn by_name(look: &Look) -> BTreeMap<(&str, &str), &PortInfo> {
@@ -78,7 +85,8 @@ fn ports(before: &Look, now: &Look) -> Vec<Said> {
         };
         if was.state != port.state {
             let weight = if port.state == "up" || port.state == "listening" { Weight::Plain } else { Weight::Warning };
-            said.push((format!("{name}: {}, was {}", port.state, was.state), weight));
+            let why = if port.set_down && !was.set_down { " (set down)" } else { "" };
+            said.push((format!("{name}: {}, was {}{why}", port.state, was.state), weight));
         }
         if was.drops != port.drops && dropped(was) < dropped(port) {
             let fresh = port.drops.iter().filter(|(reason, _)| !was.drops.contains_key(*reason));

@@ -4,6 +4,8 @@ use super::super::stations::Station;
 use super::super::table::{dropped, peer};
 use super::asker::{Change, Look};
 use super::events::{Happened, between};
+use crate::config::value::is_port;
+use crate::config::{command_words, settings};
 use crate::control::{Greeting, PortInfo, StatusInfo};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,7 +15,7 @@ use std::time::Instant;
 const SAMPLES: usize = 120;
 /// Things that have happened and are kept.
 const EVENTS: usize = 500;
-/// The most letters of a filter.
+/// The most letters of a filter, or of settings.
 const FILTER: usize = 200;
 /// How many ports `PgUp` and `PgDn` go.
 const PAGE: usize = 10;
@@ -94,6 +96,10 @@ pub enum Over {
     Filter,
     /// Whether this port is to be removed.
     Remove(String),
+    /// Whether the cable of this port is to be pulled.
+    Pull(String),
+    /// Settings of this port are being typed, and what is wrong with them.
+    Set(String, String, Option<String>),
 }
 
 /// See the head of the file.
@@ -264,6 +270,8 @@ impl App {
                 None
             }
             Over::Remove(port) => self.answer(&port, key.code),
+            Over::Pull(port) => self.answer_to_pull(&port, key.code),
+            Over::Set(port, words, _) => self.type_settings(port, words, key.code),
             Over::Help => None,
             Over::Nothing => {
                 self.said.clear();
@@ -288,17 +296,84 @@ impl App {
     }
 
     fn extend_filter(&mut self, signs: impl Iterator<Item = char>) {
-        let room = FILTER.saturating_sub(self.filter.chars().count());
-        self.filter.extend(signs.filter(|sign| !sign.is_control()).take(room));
+        extend(&mut self.filter, signs);
     }
 
     /// Takes pasted text: it is no keys, whatever letters it has.
     pub fn paste(&mut self, text: &str) {
-        if self.over == Over::Filter {
-            self.extend_filter(text.chars());
-            self.arrange();
-        } else {
-            self.say("pasted text is for the filter only: / begins one".to_owned());
+        match &mut self.over {
+            Over::Filter => {
+                self.extend_filter(text.chars());
+                self.arrange();
+            }
+            Over::Set(_, words, wrong) => {
+                extend(words, text.chars());
+                *wrong = None;
+            }
+            Over::Nothing | Over::Help | Over::Remove(_) | Over::Pull(_) => {
+                self.say("pasted text is for the filter only: / begins one".to_owned());
+            }
+        }
+    }
+
+    /// A key while settings are typed.
+    fn type_settings(&mut self, port: String, mut words: String, code: KeyCode) -> Option<Action> {
+        match code {
+            KeyCode::Esc => return None,
+            KeyCode::Enter if words.trim().is_empty() => return None,
+            KeyCode::Enter => {
+                let split = command_words(&words).ok_or_else(|| "a quote is not closed".to_owned());
+                let checked = split.and_then(|all| match settings(&all) {
+                    Ok(_) => Ok(all),
+                    Err(error) => Err(error.what().to_owned()),
+                });
+                match checked {
+                    Ok(all) => return Some(Action::Change(Change::Set(port, all))),
+                    Err(wrong) => self.over = Over::Set(port, words, Some(wrong)),
+                }
+                return None;
+            }
+            KeyCode::Backspace => drop(words.pop()),
+            KeyCode::Char(sign) => extend(&mut words, std::iter::once(sign)),
+            _ => {}
+        }
+        self.over = Over::Set(port, words, None);
+        None
+    }
+
+    /// A key after the question whether a port is to be set down.
+    fn answer_to_pull(&mut self, port: &str, code: KeyCode) -> Option<Action> {
+        if !matches!(code, KeyCode::Char('y' | 'Y')) {
+            self.say(format!("{port} stays up"));
+            return None;
+        }
+        Some(Action::Change(Change::Set(port.to_owned(), vec!["down".to_owned()])))
+    }
+
+    /// Sets the selected port up, or asks whether it is to be set down.
+    fn pull(&mut self) -> Option<Action> {
+        let Row { port, .. } = self.selected()?;
+        let (name, is_down) = (port.name.clone(), port.set_down);
+        if is_down {
+            return Some(Action::Change(Change::Set(name, vec!["up".to_owned()])));
+        }
+        self.over = Over::Pull(name);
+        None
+    }
+
+    /// Who is cut off when the cable of a port is pulled.
+    pub fn behind(&self, port: &str) -> String {
+        let of = |it: &&Station| is_port(&it.port, port);
+        let stations = self.newest().map(|look| look.stations.as_slice()).unwrap_or_default();
+        let name = |it: &Station| match it.addresses.first() {
+            Some(address) => address.name.as_ref().unwrap_or(&address.addr).clone(),
+            None => it.mac.clone(),
+        };
+        let names: Vec<String> = stations.iter().filter(of).map(name).collect();
+        match names.as_slice() {
+            [] => "nobody is heard there".to_owned(),
+            [one] => format!("{one} is cut off"),
+            [one, more @ ..] => format!("{one} and {} more are cut off", more.len()),
         }
     }
 
@@ -331,7 +406,13 @@ impl App {
                 self.arrange();
             }
             KeyCode::Char('c') => return self.selected().map(|row| Action::Capture(row.port.name.clone())),
-            KeyCode::Char('d') => self.ask_to_remove(),
+            KeyCode::Char('d') => return self.pull(),
+            KeyCode::Char('i') => {
+                if let Some(row) = self.selected() {
+                    self.over = Over::Set(row.port.name.clone(), String::new(), None);
+                }
+            }
+            KeyCode::Char('x') => self.ask_to_remove(),
             KeyCode::Char('u') => match self.removed.pop() {
                 Some(spec) => return Some(Action::Change(Change::Add(spec))),
                 None => self.say("no port was removed here".to_owned()),
@@ -432,6 +513,12 @@ impl App {
     pub fn said(&self) -> &str {
         &self.said
     }
+}
+
+/// Adds letters to what is typed, as far as there is room.
+fn extend(typed: &mut String, signs: impl Iterator<Item = char>) {
+    let room = FILTER.saturating_sub(typed.chars().count());
+    typed.extend(signs.filter(|sign| !sign.is_control()).take(room));
 }
 
 fn ports(status: &StatusInfo) -> impl Iterator<Item = (&str, &PortInfo)> {

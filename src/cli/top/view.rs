@@ -27,12 +27,14 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 const DECADES: (f64, f64) = (2.0, 10.0);
 
 /// The keys, and what they do.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 14] = [
     ("up, down, j, k", "select a port; PgUp, PgDn, Home and End go further"),
     ("/", "filter: ports whose name, kind, state or peer has these letters; Enter keeps it, Esc ends it"),
     ("s", "sort: as the bridge has them, by traffic, by drops"),
     ("c", "capture the selected port into a file here, and end that again"),
-    ("d", "remove the selected port, after a question"),
+    ("d", "down: pull the cable of the selected port, after a question, or plug it in again"),
+    ("i", "impair it, by the words of `zbridge set`: tx.delay=20ms rx.loss=1%; 0 ends one"),
+    ("x", "remove the selected port, after a question"),
     ("u", "add the port again that was removed last"),
     ("?, h", "this help"),
     ("q, Ctrl-C", "end; captures are ended, and their files named"),
@@ -106,7 +108,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App, palette: Palette) {
     frame.render_widget(Paragraph::new(last_line(app, palette, keys.width)), keys);
     match app.over() {
         Over::Help => draw_help(frame, palette, area),
-        Over::Nothing | Over::Filter | Over::Remove(_) => {}
+        Over::Nothing | Over::Filter | Over::Remove(_) | Over::Pull(_) | Over::Set(..) => {}
     }
 }
 
@@ -382,6 +384,21 @@ fn last_line(app: &App, palette: Palette, width: u16) -> Line<'static> {
         Over::Remove(port) => {
             Line::from(Span::styled(format!("remove {} from the bridge? y, or any other key", visible(port)), ask))
         }
+        Over::Pull(port) => {
+            let text =
+                format!("pull the cable of {}? {}. y, or any other key", visible(port), visible(&app.behind(port)));
+            Line::from(Span::styled(shortened(&text, width.into()), ask))
+        }
+        Over::Set(port, words, wrong) => {
+            let typed = format!("set {} {}_", visible(port), visible(words));
+            let note = match wrong {
+                Some(wrong) => format!("  {wrong}"),
+                None => "  (Enter sets it, Esc ends it; e.g. tx.delay=20ms rx.loss=1%)".to_owned(),
+            };
+            let room = usize::from(width).saturating_sub(typed.chars().count());
+            let style = if wrong.is_some() { ask } else { palette.faint() };
+            Line::from(vec![Span::raw(typed), Span::styled(shortened(&visible(&note), room), style)])
+        }
         Over::Nothing | Over::Help if !app.said().is_empty() => {
             Line::from(shortened(&visible(app.said()), width.into()))
         }
@@ -390,7 +407,7 @@ fn last_line(app: &App, palette: Palette, width: u16) -> Line<'static> {
                 "" => String::new(),
                 filter => format!("filter {}  ", visible(filter)),
             };
-            let keys = "/ filter  s sort  c capture  d remove  u undo  ? help  q quit";
+            let keys = "/ filter  s sort  c capture  d down  i impair  x remove  u undo  ? help  q quit";
             Line::from(vec![Span::styled(filter, ask), Span::styled(keys, palette.faint())])
         }
     }

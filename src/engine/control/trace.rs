@@ -1,5 +1,6 @@
 //! The words on a dry run: what a switch would do with a frame, for people.
 
+use super::prospect;
 use crate::control::{TraceCopy, TraceInfo, TraceStep, hex};
 use crate::counters::DropReason;
 use crate::engine::command::Handle;
@@ -65,6 +66,7 @@ impl Words<'_> {
         info.left_out.extend(traced.left_out.iter().take(COPIES).map(|(port, why)| {
             let why = match why {
                 LeftOut::Down => "it is down, and gets no copy",
+                LeftOut::Pulled => "it was set down (`zbridge set PORT up` ends it), and gets no copy",
                 LeftOut::Isolated => "both ports are isolated (`isolate`): it gets no copy",
                 _ => "it is out of range, and hears nothing",
             };
@@ -91,6 +93,9 @@ impl Words<'_> {
                 steps
                     .push(TraceStep::new("rewrite", "`rewrite=` of the port has given it its addresses on the switch"));
             }
+        }
+        if let Some(line) = &traced.line {
+            steps.push(TraceStep::new("line", prospect::words(line)));
         }
         if !self.report.radio {
             steps.push(TraceStep::new("tag", tags(frame)));
@@ -143,6 +148,7 @@ impl Words<'_> {
         let count = |wanted: fn(&Waits) -> bool| copy.pieces.iter().filter(|piece| wanted(piece)).count() as u64;
         let sent = count(|piece| *piece == Waits::No);
         let waiting = count(|piece| matches!(piece, Waits::Behind(_)));
+        let held = count(|piece| *piece == Waits::Held);
         let lost = copy.pieces.iter().find_map(|piece| match piece {
             Waits::Dropped(reason) => Some(*reason),
             _ => None,
@@ -154,8 +160,13 @@ impl Words<'_> {
         if frames > 1 {
             parts.push(format!("cut into {frames} frames"));
         }
+        // What its line does is first, and what becomes of the rest thereafter.
+        if let Some(line) = &copy.line {
+            parts.push(format!("on its line: {}", prospect::words(line)));
+        }
         if sent > 0 {
-            parts.push("sent at once".to_owned());
+            let rest = if copy.line.as_ref().is_some_and(|line| !line.is_certain()) { "else " } else { "" };
+            parts.push(format!("{rest}sent at once"));
         }
         if let Some(Waits::Behind(first)) = copy.pieces.iter().find(|piece| matches!(piece, Waits::Behind(_))) {
             let what = if frames > 1 { format!("{waiting} wait") } else { "waits".to_owned() };
@@ -165,7 +176,8 @@ impl Words<'_> {
             parts.push("its sender is paused until the queue has drained".to_owned());
         }
         if let Some(reason) = lost {
-            let what = if frames > 1 { format!("{} dropped", frames - sent - waiting) } else { "dropped".to_owned() };
+            let what =
+                if frames > 1 { format!("{} dropped", frames - sent - waiting - held) } else { "dropped".to_owned() };
             parts.push(format!("{what}: {}", explained(reason)));
         }
         let view = self.view(copy.port);
@@ -173,9 +185,10 @@ impl Words<'_> {
             parts.push("`rewrite=` gives it other addresses as it leaves".to_owned());
         }
         let reason = lost.map(|reason| reason.row().word.to_owned());
-        let behind = view.filter(|_| sent + waiting > 0).and_then(|view| behind(view, &self.report.frame));
-        let dropped = frames - sent - waiting;
-        TraceCopy { port: self.name(copy.port), frames, sent, waiting, dropped, reason, text: parts.join("; "), behind }
+        let behind = view.filter(|_| sent + waiting + held > 0).and_then(|view| behind(view, &self.report.frame));
+        let dropped = frames - sent - waiting - held;
+        let (port, text) = (self.name(copy.port), parts.join("; "));
+        TraceCopy { port, frames, sent, waiting, held, dropped, reason, text, behind }
     }
 }
 

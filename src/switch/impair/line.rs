@@ -8,7 +8,7 @@
 use super::dice::Dice;
 use super::held::Held;
 use super::loss::Losses;
-use super::{Impairment, Slot};
+use super::{Impairment, Prospect, Slot};
 use crate::frame::PortId;
 use crate::switch::fates::Told;
 use crate::switch::memory::Memory;
@@ -149,13 +149,36 @@ impl Line {
         self.number
     }
 
+    /// Whether the settings are about a frame with this number.
+    fn concerns(&self, number: u64, frame: &[u8]) -> bool {
+        let Impairment { only, matches, .. } = &self.settings;
+        only.as_ref().is_none_or(|only| only.contains(&number)) && matches.as_ref().is_none_or(|it| (it.holds)(frame))
+    }
+
+    /// Whether another frame of so many bytes may not be held, when so many more are.
+    fn is_full(&self, more: usize, len: usize) -> bool {
+        self.held.len() + more >= self.settings.limit
+            || self.settings.limit_bytes.is_some_and(|most| self.held.bytes() + len > most)
+    }
+
+    /// What would become of a frame that comes when so many more have come `before` it, as far as it is not drawn.
+    pub fn foresee(&self, frame: &[u8], before: usize) -> Prospect {
+        let number = self.number + 1 + before as u64;
+        let concerned = self.concerns(number, frame);
+        Prospect {
+            number,
+            is_nth: concerned
+                && self.settings.nth.is_some_and(|nth| (self.concerned + 1 + before as u64).is_multiple_of(nth.get())),
+            settings: concerned.then(|| self.settings.clone()),
+            held: self.held.len(),
+            is_full: self.is_full(before, frame.len()),
+        }
+    }
+
     /// Decides what becomes of the next frame.
     pub fn judge(&mut self, now: Instant, frame: &[u8]) -> Verdict {
         let number = self.count();
-        let Impairment { only, matches, .. } = &self.settings;
-        let concerned = only.as_ref().is_none_or(|only| only.contains(&number))
-            && matches.as_ref().is_none_or(|it| (it.holds)(frame));
-        if !concerned {
+        if !self.concerns(number, frame) {
             return Verdict::UNTOUCHED;
         }
         self.concerned += 1;
@@ -168,6 +191,7 @@ impl Line {
     }
 
     fn judge_one(&mut self, now: Instant, len: usize, is_copy: bool) -> Fate {
+        let is_full = self.is_full(0, len);
         let Self { settings, number, draws, copies, since_overtaking, .. } = self;
         let draws = if is_copy { copies } else { draws };
         if draws.losses.take(*number, &settings.loss) {
@@ -179,8 +203,6 @@ impl Line {
         if !settings.holds() {
             return Fate::Passes { flip };
         }
-        let is_full = self.held.len() >= settings.limit
-            || settings.limit_bytes.is_some_and(|most| self.held.bytes() + len > most);
         if is_full {
             return Fate::Full;
         }

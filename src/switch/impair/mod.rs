@@ -15,12 +15,14 @@ mod distribution;
 mod held;
 mod line;
 mod loss;
+mod prospect;
 
 pub(super) use dice::mix;
 pub use dice::{Chance, Share};
 pub use distribution::Distribution;
 pub use line::{Fate, Line, Verdict, flip_bit};
 pub use loss::Loss;
+pub use prospect::{Prospect, Sure};
 
 use crate::time::Duration;
 use std::fmt;

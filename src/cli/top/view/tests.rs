@@ -148,6 +148,40 @@ fn every_size_is_drawn() {
 }
 
 #[test]
+fn a_port_is_pulled_after_a_question_and_impaired_by_words() {
+    let mut app = app();
+    press(&mut app, KeyCode::Down);
+    let set = |words: &[&str]| {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        Some(Action::Change(Change::Set("inst1".into(), words)))
+    };
+    assert_eq!(press(&mut app, KeyCode::Char('d')), None);
+    let asked = screen(&mut app, 80, 24);
+    assert!(asked.ends_with("pull the cable of inst1? board is cut off. y, or any other key\n"), "{asked}");
+    assert_eq!(press(&mut app, KeyCode::Char('n')), None);
+    assert!(screen(&mut app, 80, 24).ends_with("inst1 stays up\n"));
+    press(&mut app, KeyCode::Char('d'));
+    assert_eq!(press(&mut app, KeyCode::Char('y')), set(&["down"]));
+
+    press(&mut app, KeyCode::Char('i'));
+    let typed = |app: &mut App, words: &str| {
+        words.chars().for_each(|sign| assert_eq!(press(app, KeyCode::Char(sign)), None));
+        press(app, KeyCode::Enter)
+    };
+    assert_eq!(typed(&mut app, "tx.los=1%"), None);
+    let told = screen(&mut app, 80, 24);
+    assert!(told.contains("set inst1 tx.los=1%_  there is no impairment \"los\""), "{told}");
+    (0..3).for_each(|_| drop(press(&mut app, KeyCode::Backspace)));
+    assert_eq!(typed(&mut app, "s=1% 'rx.delay=20ms 5ms'"), set(&["tx.loss=1%", "rx.delay=20ms 5ms"]));
+    press(&mut app, KeyCode::Char('i'));
+    app.paste("both.rate=1mbit\n");
+    assert_eq!(press(&mut app, KeyCode::Enter), set(&["both.rate=1mbit"]));
+    press(&mut app, KeyCode::Char('i'));
+    assert_eq!(press(&mut app, KeyCode::Esc), None);
+    assert_eq!(press(&mut app, KeyCode::Char('q')), Some(Action::Quit));
+}
+
+#[test]
 fn keys_select_filter_sort_and_ask() {
     let mut app = app();
     let first = |app: &mut App| screen(app, 80, 24).lines().nth(2).unwrap().to_owned();
@@ -161,11 +195,11 @@ fn keys_select_filter_sort_and_ask() {
     assert_eq!(selected(&mut app), "inst1");
     // What keys do at the selected port.
     assert_eq!(press(&mut app, KeyCode::Char('c')), Some(Action::Capture("inst1".into())));
-    assert_eq!(press(&mut app, KeyCode::Char('d')), None);
+    assert_eq!(press(&mut app, KeyCode::Char('x')), None);
     assert!(screen(&mut app, 80, 24).ends_with("remove inst1 from the bridge? y, or any other key\n"));
     assert_eq!(press(&mut app, KeyCode::Char('n')), None);
     assert!(screen(&mut app, 80, 24).ends_with("inst1 stays\n"));
-    press(&mut app, KeyCode::Char('d'));
+    press(&mut app, KeyCode::Char('x'));
     assert_eq!(press(&mut app, KeyCode::Char('y')), Some(Action::Change(Change::Remove("inst1".into()))));
     let spec = "unix:/tmp/bench/inst1.sock,name=inst1,switch=default".to_owned();
     assert_eq!(press(&mut app, KeyCode::Char('u')), Some(Action::Change(Change::Add(spec))));
