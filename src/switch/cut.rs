@@ -57,6 +57,10 @@ pub struct Cut {
 }
 
 impl Cut {
+    fn names(&self, id: PortId) -> bool {
+        self.from.has(id) || self.to.has(id)
+    }
+
     fn parts(&self, from: PortId, to: PortId) -> bool {
         self.from.has(from) && self.to.has(to) || !self.one_way && self.to.has(from) && self.from.has(to)
     }
@@ -68,10 +72,15 @@ impl Switch {
         for (index, port) in self.ports.iter_mut().enumerate() {
             let id = PortId(index as u16);
             let Some(port) = port else { continue };
-            port.parted = port.config.isolate || cuts.iter().any(|cut| cut.from.has(id) || cut.to.has(id));
+            port.parted = port.config.isolate || cuts.iter().any(|cut| cut.names(id));
         }
         self.cuts = cuts;
         self.note_edits();
+    }
+
+    /// Whether a port is in any cut.
+    pub(super) fn cuts_name(&self, id: PortId) -> bool {
+        self.cuts.iter().any(|cut| cut.names(id))
     }
 
     /// Whether nothing passes from a port to another one for a cut.
@@ -127,6 +136,7 @@ impl Switch {
                 !cut
             });
         }
+        plan.touched.retain(|port| plan.unicast.get(port.index()).is_some_and(|list| !list.is_empty()));
         for frame in plan.flood.iter().filter_map(|&number| batch.frames().get(number as usize)) {
             for index in 0..self.ports.len() {
                 let to = PortId(index as u16);

@@ -104,7 +104,7 @@ impl Switch {
     pub(super) fn send_plan(&mut self, now: Instant, batch: &Batch, edges: &mut impl Transmit) {
         let mut plan = std::mem::take(&mut self.plan);
         let mut picks = std::mem::take(&mut self.picks);
-        if plan.flood.is_empty() && !self.is_edited {
+        if plan.flood.is_empty() && (!self.is_edited || self.is_radio()) {
             for port in plan.touched.drain(..) {
                 let list = &mut plan.unicast[port.index()];
                 // What is for everybody in range pauses nobody, as a flood.

@@ -273,7 +273,7 @@ impl Switch {
         if config.guard {
             self.guard.add_port(id);
         }
-        self.ports[index] = Some(Port::new(config));
+        self.ports[index] = Some(Port { parted: config.isolate || self.cuts_name(id), ..Port::new(config) });
         self.fdb.add_port(id);
         if let Some(medium) = &mut self.medium {
             medium.join(id);

@@ -122,8 +122,8 @@ impl Port {
     pub fn new(config: PortConfig) -> Self {
         Self {
             queue: Queue::new(config.queue.max(1)),
-            parted: config.isolate,
             config,
+            parted: false,
             up: true,
             linked: true,
             pulled: false,

@@ -286,6 +286,7 @@ impl Pair {
                     }
                 }
             }
+            lost.sort_by_key(|(reason, _)| *reason as u8);
             let at_once = pieces.iter().filter(|piece| **piece == Waits::No).count();
             assert_eq!(self.edges[0].offered[id.index()], at_once, "{what}");
             let dropped = reason(Stage::Egress);

@@ -1,20 +1,26 @@
 //! The switch against a naive reference: under 10,000 seeds of random operations every frame that leaves a port, every
-//! counter, the table, what is queued, paused and stalled, and what people are told must be the same.
+//! counter, the table, what is queued, held, paused and stalled, and what people are told must be the same. Cables are pulled
+//! among it, ports cut from each other, mirrored, and impaired; what chance decides is looked at in `fates.rs`.
 //!
 //! `ZBRIDGE_SEEDS=n` runs another number of seeds, `ZBRIDGE_SEED=n` one seed alone. A failure prints its seed and the
 //! fewest operations that still fail.
 
+mod bad;
+mod fates;
 mod ops;
 mod reference;
 mod table;
 
-use ops::{FrameSpec, Op, Scenario};
+use ops::{Bad, FrameSpec, Op, Scenario};
 use reference::{Arrival, Counts, Packet, Reference, Said};
 use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use zbridge::counters::{Counters, DropReason, Stage};
 use zbridge::frame::{Batch, MAX_FRAME, Outgoing, PREFIX, PortId};
-use zbridge::switch::{Event, Flush, Switch, SwitchConfig, Taken, Transmit};
+use zbridge::switch::{
+    Chance, Cut, Event, Flush, Impairment, Loss, Mirror, Share, Switch, SwitchConfig, Taken, Transmit, Way,
+};
 use zbridge::time::Instant;
 use zbridge::wire::{Gso, Mac, Offload};
 
@@ -68,6 +74,16 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, switch: T, reference: T) -> 
     if switch == reference { Ok(()) } else { Err(format!("{what}: switch {switch:?}, reference {reference:?}")) }
 }
 
+fn impairment(bad: &Bad) -> Impairment {
+    let mut settings = Impairment::default();
+    settings.nth = NonZeroU64::new(bad.nth);
+    if bad.all {
+        settings.loss = Loss::Random(Chance::of(Share::ALL));
+    }
+    (settings.delay, settings.limit) = (bad.delay, bad.limit);
+    settings
+}
+
 fn offload(spec: &FrameSpec) -> Offload {
     if spec.gso { Offload { gso: Gso::Tcp4 { ecn: false }, gso_size: 100, ..Offload::NONE } } else { Offload::NONE }
 }
@@ -105,6 +121,35 @@ impl Pair {
                 self.switch.set_up(self.now, PortId(id), up);
                 self.reference.set_up(id, up);
             }
+            &Op::Pull(id, pulled) => {
+                self.switch.pull(self.now, PortId(id), pulled, false);
+                self.reference.pull(id, pulled);
+            }
+            Op::Cuts(cuts) => {
+                let group = |ports: &[u16]| ports.iter().copied().map(PortId).collect();
+                let cut = |(from, to, one_way): &(Vec<u16>, Vec<u16>, bool)| Cut {
+                    from: group(from),
+                    to: group(to),
+                    one_way: *one_way,
+                };
+                self.switch.set_cuts(cuts.iter().map(cut).collect());
+                self.reference.cuts.clone_from(cuts);
+            }
+            Op::Mirrors(mirrors) => {
+                let mirror = |&(monitor, source, [rx, tx]): &(u16, u16, [bool; 2])| Mirror {
+                    monitor: PortId(monitor),
+                    source: PortId(source),
+                    rx,
+                    tx,
+                };
+                self.switch.set_mirrors(mirrors.iter().map(mirror).collect());
+                self.reference.set_mirrors(mirrors);
+            }
+            Op::Impair(id, out, bad) => {
+                let way = if *out { Way::Out } else { Way::In };
+                self.switch.impair(PortId(*id), way, "port", impairment(bad));
+                self.reference.impair(*id, *out, bad);
+            }
             &Op::Static(mac, id) => {
                 let done = self.switch.add_static(self.now, Mac::from_u64(mac), PortId(id));
                 same("static", done, self.reference.add_static(mac, id))?;
@@ -132,6 +177,7 @@ impl Pair {
             Op::Timeout => {
                 self.switch.handle_timeout(self.now);
                 self.reference.timeout(self.now);
+                self.reference.let_go(self.now)?;
             }
             Op::Resumed => self.resumed()?,
             &Op::Poll(frames) => self.poll(frames)?,
@@ -177,6 +223,8 @@ impl Pair {
                 if !batch.push(&spec.bytes(), PortId(spec.ingress), offload(spec)) {
                     return Err("the batch is too small".into());
                 }
+                let from = batch.len() - 1;
+                self.switch.arrive(self.now, PortId(spec.ingress), &mut batch, from);
             }
             self.switch.run(self.now, &batch, &mut self.edges);
             self.follow(specs, true)?;
@@ -198,6 +246,7 @@ impl Pair {
     /// Lets the reference do what the switch did.
     fn follow(&mut self, specs: &[FrameSpec], takes: bool) -> Outcome {
         let arrivals: Vec<_> = specs.iter().map(arrival).collect();
+        let arrivals = self.reference.arrive(self.now, arrivals);
         let (switch, now) = (&self.switch, self.now);
         let oracle = |mac| switch.fdb(now).find(|entry| entry.mac.as_u64() == mac).map(|entry| entry.port.0);
         let asks = self.is_limited && !self.reference.table.is_exact();
@@ -242,11 +291,15 @@ impl Pair {
             same(&name("counters"), &counts(counters), &port.counts)?;
             same(&name("up, stalled"), (state.up, state.stalled), (port.up, port.stalled))?;
             same(&name("queued"), state.queued, port.queue.len())?;
+            let held = port.held();
+            same(&name("set down"), state.pulled, port.pulled)?;
+            same(&name("held"), self.switch.held(PortId(id)), held)?;
             same(&name("paused"), state.paused, port.waits_for.is_some())?;
             let ended = counters.dropped_at(Stage::Ingress);
             same(&name("frames in"), counters.rx_frames, counters.forwarded + ended)?;
             copies += counters.copies;
-            accounted += counters.tx_frames + state.queued as u64 + counters.dropped_at(Stage::Egress);
+            // Copies made = sent + queued + held + dropped, at every step.
+            accounted += counters.tx_frames + (state.queued + held[1]) as u64 + counters.dropped_at(Stage::Egress);
         }
         same("copies", copies, accounted)
     }

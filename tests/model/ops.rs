@@ -72,6 +72,15 @@ impl FrameSpec {
     }
 }
 
+/// A bad line without chance: each Nth frame or every one is lost, the others are held, so many at a time.
+#[derive(Clone, Debug)]
+pub struct Bad {
+    pub nth: u64,
+    pub all: bool,
+    pub delay: Duration,
+    pub limit: usize,
+}
+
 #[derive(Clone, Debug)]
 pub enum Op {
     AddPort {
@@ -80,6 +89,14 @@ pub enum Op {
     },
     RemovePort(u16),
     SetUp(u16, bool),
+    /// Pulls its cable, or plugs it in.
+    Pull(u16, bool),
+    /// Two groups each, between which nothing passes, and whether that is one way.
+    Cuts(Vec<(Vec<u16>, Vec<u16>, bool)>),
+    /// Monitor, source, and whether it gets what that sends and what that is sent.
+    Mirrors(Vec<(u16, u16, [bool; 2])>),
+    /// What becomes of what the port sends, or (true) is sent.
+    Impair(u16, bool, Bad),
     Static(u64, u16),
     Forget(u64),
     Wait(Duration),
@@ -115,6 +132,8 @@ struct Character {
     offload: bool,
     /// Frames so long that the queues' bound in bytes counts.
     heavy: bool,
+    /// Lines may be bad: tables and memory have room for all of it.
+    bad: bool,
     ageing: Duration,
     serial: u32,
 }
@@ -148,6 +167,7 @@ impl Scenario {
             stations: if tight { 24 } else { 8 },
             offload: rng.percent(10),
             heavy,
+            bad: false,
             ageing: Duration::from_secs(rng.pick(&[1, 10, 10, 300, 300, 1_000_000])),
             serial: 0,
         };
@@ -160,6 +180,7 @@ impl Scenario {
                 if heavy { rng.pick(&[64 << 20, 3 << 20]) } else { rng.pick(&[64 << 20, 64 << 20, 20_000]) };
             switch.seed = rng.next();
         });
+        of.bad = !tight && !heavy && !of.offload && config.queue_limit == 64 << 20;
         let first = if heavy { 2 } else { 1 + rng.below(of.ports) };
         let mut ops: Vec<Op> = (0..first).map(|_| of.add_port(&mut rng)).collect();
         let length = 10 + rng.below(60);
@@ -170,6 +191,9 @@ impl Scenario {
 
 impl Character {
     fn op(&mut self, rng: &mut Rng) -> Op {
+        if rng.percent(12) {
+            return self.harm(rng);
+        }
         match rng.below(100) {
             0..36 => self.batch(rng),
             36..52 => Op::Single(self.frame(rng)),
@@ -187,6 +211,29 @@ impl Character {
             96..98 => Op::Forget(self.station(rng)),
             _ => Op::Insist(self.port(rng), self.unicast(rng)),
         }
+    }
+
+    /// What befalls a network.
+    fn harm(&self, rng: &mut Rng) -> Op {
+        match rng.below(6) {
+            0 | 1 => Op::Pull(self.port(rng), rng.percent(40)),
+            2 => Op::Cuts((0..rng.below(3)).map(|_| (self.group(rng), self.group(rng), rng.percent(40))).collect()),
+            3 => {
+                let one = |rng: &mut Rng| (self.port(rng), self.port(rng), [rng.percent(60), rng.percent(60)]);
+                Op::Mirrors((0..rng.below(4)).map(|_| one(rng)).collect())
+            }
+            _ if self.bad => {
+                let delay = rng.pick(&[0, 0, 1, 4, 70, 2000]);
+                let (nth, limit) = (rng.pick(&[0, 0, 2, 3]), rng.pick(&[0, 1, 3, 1000, 1000]));
+                let bad = Bad { nth, all: rng.percent(10), delay: Duration::from_millis(delay), limit };
+                Op::Impair(self.port(rng), rng.percent(50), bad)
+            }
+            _ => Op::Timeout,
+        }
+    }
+
+    fn group(&self, rng: &mut Rng) -> Vec<u16> {
+        (0..self.ports as u16).filter(|_| rng.percent(40)).collect()
     }
 
     fn add_port(&mut self, rng: &mut Rng) -> Op {

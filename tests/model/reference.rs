@@ -3,6 +3,8 @@
 //! It is written from IEEE 802.1Q-2022 (8.6.3 filtering, 8.7 learning, 8.8 filtering database) and from the promises
 //! that the heads of the switch's files make, not from their code.
 
+use super::bad::{Fate, Line};
+use super::ops::Bad;
 use super::table::{Learned, Oracle, Table, is_group};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -33,6 +35,7 @@ impl fmt::Debug for Packet {
 }
 
 /// A frame and the port that it comes from.
+#[derive(Clone)]
 pub struct Arrival {
     pub ingress: u16,
     pub packet: Packet,
@@ -61,6 +64,10 @@ pub enum Said {
 pub struct Port {
     config: PortConfig,
     pub up: bool,
+    linked: bool,
+    pub pulled: bool,
+    /// What becomes of what it sends, and of what it is sent.
+    lines: [Option<Line>; 2],
     pub counts: Counts,
     pub queue: VecDeque<Packet>,
     queue_bytes: usize,
@@ -100,6 +107,10 @@ pub struct Reference {
     pub table: Table,
     moves: HashMap<u64, (Instant, u32, bool)>,
     between: HashMap<(u16, u16), Between>,
+    pub cuts: Vec<(Vec<u16>, Vec<u16>, bool)>,
+    mirrors: Vec<(u16, u16, [bool; 2])>,
+    /// Ports with lines, in the order in which they got them.
+    bent: Vec<u16>,
     /// What all queues may cost together.
     queue_limit: usize,
     turn: u16,
@@ -130,6 +141,9 @@ impl Reference {
             table: Table::new(config),
             moves: HashMap::new(),
             between: HashMap::new(),
+            cuts: Vec::new(),
+            mirrors: Vec::new(),
+            bent: Vec::new(),
             queue_limit: config.queue_limit,
             turn: 0,
             said: Vec::new(),
@@ -139,7 +153,8 @@ impl Reference {
     }
 
     pub fn learns(&self, port: u16) -> bool {
-        self.ports.get(&port).is_some_and(|port| port.up && port.config.learn)
+        let clean = |port: &Port| port.lines[0].as_ref().is_none_or(Line::is_whole);
+        self.ports.get(&port).is_some_and(|port| port.up && port.config.learn && clean(port))
     }
 
     pub fn add_port(&mut self, config: PortConfig, room: usize) -> u16 {
@@ -147,6 +162,9 @@ impl Reference {
         let port = Port {
             config,
             up: true,
+            linked: true,
+            pulled: false,
+            lines: [None, None],
             counts: Counts::default(),
             queue: VecDeque::new(),
             queue_bytes: 0,
@@ -165,7 +183,17 @@ impl Reference {
     }
 
     pub fn remove_port(&mut self, id: u16) -> Option<Counts> {
+        if !self.ports.contains_key(&id) {
+            return None;
+        }
+        self.drop_held(id, ["ingress-down", "removed"]);
         self.empty(id, "removed");
+        self.bent.retain(|&other| other != id);
+        self.mirrors.retain(|&(monitor, source, _)| monitor != id && source != id);
+        for (from, to, _) in &mut self.cuts {
+            from.retain(|&other| other != id);
+            to.retain(|&other| other != id);
+        }
         self.table.forget_port(id, true);
         self.between.retain(|pair, _| pair.0 != id && pair.1 != id);
         self.resumed.retain(|&other| other != id);
@@ -173,13 +201,158 @@ impl Reference {
     }
 
     pub fn set_up(&mut self, id: u16, up: bool) {
-        let Some(port) = self.ports.get_mut(&id).filter(|port| port.up != up) else { return };
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        port.linked = up;
+        self.settle(id, ["ingress-down", "link-down"]);
+    }
+
+    /// It is up while its link is there and its cable is in.
+    pub fn pull(&mut self, id: u16, pulled: bool) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        port.pulled = pulled;
+        self.settle(id, ["rx-down", "tx-down"]);
+    }
+
+    fn settle(&mut self, id: u16, reasons: [&'static str; 2]) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        let up = port.linked && !port.pulled;
+        if port.up == up {
+            return;
+        }
         port.up = up;
         port.busy = false;
         if !up {
-            self.empty(id, "link-down");
+            self.drop_held(id, reasons);
+            self.empty(id, reasons[1]);
             self.table.forget_port(id, false);
         }
+    }
+
+    /// What is held on its lines is lost: what it has sent counts as received.
+    fn drop_held(&mut self, id: u16, [rx, tx]: [&'static str; 2]) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        let [came, goes] = port.lines.each_mut().map(|line| line.as_mut().map(Line::clear).unwrap_or_default());
+        came.iter().for_each(|arrival| port.refuse(arrival, rx));
+        *port.counts.drops.entry(tx).or_default() += goes.len() as u64;
+        port.counts.drops.retain(|_, frames| *frames > 0);
+    }
+
+    pub fn impair(&mut self, id: u16, out: bool, bad: &Bad) {
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        match &mut port.lines[usize::from(out)] {
+            Some(line) => line.bad = bad.clone(),
+            none => {
+                let line = Line::new(bad);
+                if line.is_whole() {
+                    return;
+                }
+                *none = Some(line);
+            }
+        }
+        if !self.bent.contains(&id) {
+            self.bent.push(id);
+        }
+    }
+
+    pub fn set_mirrors(&mut self, mirrors: &[(u16, u16, [bool; 2])]) {
+        self.mirrors = mirrors.to_vec();
+        self.mirrors.retain(|(monitor, source, _)| monitor != source && self.ports.contains_key(monitor));
+    }
+
+    /// What comes into the switch of frames that were sent: the others are lost or held.
+    pub fn arrive(&mut self, now: Instant, mut arrivals: Vec<Arrival>) -> Vec<Arrival> {
+        arrivals.retain(|arrival| {
+            let Some(port) = self.ports.get_mut(&arrival.ingress).filter(|port| port.up) else { return true };
+            let Some(line) = &mut port.lines[0] else { return true };
+            match line.judge(now, arrival) {
+                Fate::Passes => return true,
+                Fate::Held => {}
+                Fate::Lost => port.refuse(arrival, "rx-lost"),
+                Fate::Full => port.refuse(arrival, "rx-full"),
+            }
+            false
+        });
+        arrivals
+    }
+
+    /// What was held and whose time has come goes on.
+    pub fn let_go(&mut self, now: Instant) -> Result<(), String> {
+        if self.next_held().is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        self.send_due(now);
+        loop {
+            let mut due = Vec::new();
+            for id in &self.bent {
+                let port = self.ports.get_mut(id).expect("a port");
+                due.extend(port.lines[0].iter_mut().flat_map(|line| line.take_due(now)));
+            }
+            if due.is_empty() {
+                break;
+            }
+            self.switch(now, &due, false, None)?;
+        }
+        self.send_due(now);
+        Ok(())
+    }
+
+    fn send_due(&mut self, now: Instant) {
+        for id in self.bent.clone() {
+            let port = self.ports.get_mut(&id).expect("a port");
+            let due: Vec<_> = port.lines[1].iter_mut().flat_map(|line| line.take_due(now)).collect();
+            due.iter().for_each(|arrival| self.place(id, arrival, false));
+        }
+    }
+
+    fn next_held(&self) -> Option<Instant> {
+        self.ports.values().flat_map(|port| port.lines.iter().flatten()).filter_map(Line::next).min()
+    }
+
+    fn is_cut(&self, from: u16, to: u16) -> bool {
+        let parts = |a: &[u16], b: &[u16]| a.contains(&from) && b.contains(&to);
+        self.cuts.iter().any(|(a, b, one_way)| parts(a, b) || !one_way && parts(b, a))
+    }
+
+    /// Copies across cuts are made, and lost.
+    fn cut(&mut self, batch: &[Arrival], verdicts: &[Verdict]) {
+        for (arrival, verdict) in batch.iter().zip(verdicts) {
+            let reached: Vec<u16> = match *verdict {
+                Verdict::One(egress) => vec![egress],
+                Verdict::All => {
+                    let all = self.ports.keys().copied();
+                    all.filter(|&egress| self.flood_reaches(arrival.ingress, egress)).collect()
+                }
+                Verdict::Drop(_) => Vec::new(),
+            };
+            for egress in reached {
+                if self.is_cut(arrival.ingress, egress) {
+                    let counts = &mut self.ports.get_mut(&egress).expect("a port").counts;
+                    counts.copies += 1;
+                    *counts.drops.entry("cut").or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// Whether a frame is for this port itself.
+    fn is_for(&self, egress: u16, arrival: &Arrival, verdict: Verdict) -> bool {
+        let goes = match verdict {
+            Verdict::One(port) => port == egress,
+            Verdict::All => self.flood_reaches(arrival.ingress, egress),
+            Verdict::Drop(_) => false,
+        };
+        goes && !self.is_cut(arrival.ingress, egress)
+    }
+
+    /// Whether a mirror shows it to this port.
+    fn is_shown(&self, egress: u16, arrival: &Arrival, verdict: Verdict) -> bool {
+        let is_up = |id| self.ports.get(&id).is_some_and(|port| port.up);
+        let shows = |&(monitor, source, [rx, tx]): &(u16, u16, [bool; 2])| {
+            let of_it = || rx && arrival.ingress == source || tx && self.is_for(source, arrival, verdict);
+            monitor == egress && is_up(source) && of_it()
+        };
+        let could = arrival.ingress != egress && arrival.packet.bytes.len() >= 14 && is_up(egress);
+        could && self.mirrors.iter().any(shows)
     }
 
     /// What waits for a port is lost, and nobody has to wait for it.
@@ -220,8 +393,10 @@ impl Reference {
         for arrival in batch {
             verdicts.push(self.decide(now, arrival, oracle)?);
         }
-        // Ports are served as they were first met, or in order when there is anything for all of them.
+        self.cut(batch, &verdicts);
+        // Ports are served as they were first met, or in order when there is anything for all of them, or mirrors or cuts.
         let floods = verdicts.iter().any(|verdict| matches!(verdict, Verdict::All));
+        let floods = floods || !self.mirrors.is_empty() || !self.cuts.is_empty();
         let mut order: Vec<u16> = Vec::new();
         if floods {
             order.extend(self.ports.keys());
@@ -237,18 +412,16 @@ impl Reference {
         for egress in order {
             let sent = || batch.iter().zip(&verdicts);
             let unicast = sent().filter(|(_, verdict)| matches!(verdict, Verdict::One(port) if *port == egress));
-            let fillers: Vec<u16> = unicast.map(|(arrival, _)| arrival.ingress).collect();
+            let fillers = unicast.map(|(arrival, _)| arrival.ingress);
+            let fillers: Vec<u16> = fillers.filter(|&ingress| !self.is_cut(ingress, egress)).collect();
             self.pause(now, egress, &fillers);
+            let mut mine = Vec::new();
             for (arrival, verdict) in sent() {
-                let mine = match *verdict {
-                    Verdict::One(port) => port == egress,
-                    Verdict::All => self.flood_reaches(arrival.ingress, egress),
-                    Verdict::Drop(_) => false,
-                };
-                if mine {
-                    self.copy_to(egress, arrival, takes);
+                if self.is_for(egress, arrival, *verdict) || self.is_shown(egress, arrival, *verdict) {
+                    mine.push(arrival);
                 }
             }
+            self.copies_to(now, egress, &mine, takes);
             self.pause(now, egress, &fillers);
         }
         Ok(())
@@ -279,7 +452,7 @@ impl Reference {
         let PortConfig { learn, isolate, mtu, .. } = self.ports[&id].config;
         let bytes = &packet.bytes;
         if !self.ports[&id].up {
-            return Ok(Verdict::Drop("ingress-down"));
+            return Ok(Verdict::Drop(if self.ports[&id].pulled { "rx-down" } else { "ingress-down" }));
         }
         if bytes.len() < 14 {
             return Ok(Verdict::Drop("malformed"));
@@ -369,7 +542,25 @@ impl Reference {
         }
     }
 
-    fn copy_to(&mut self, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
+    /// New copies for a port: first those that are too long are left out, then its line has its say.
+    fn copies_to(&mut self, now: Instant, egress: u16, copies: &[&Arrival], takes: bool) {
+        let Some(port) = self.ports.get_mut(&egress) else { return };
+        port.counts.copies += copies.len() as u64;
+        let mut passed = Vec::new();
+        for &copy in copies {
+            let too_long = is_longer(&copy.packet, port.config.mtu);
+            let line = port.lines[1].as_mut().filter(|_| port.up && !too_long);
+            match line.map_or(Fate::Passes, |line| line.judge(now, copy)) {
+                Fate::Passes => passed.push(copy),
+                Fate::Held => {}
+                Fate::Lost => *port.counts.drops.entry("tx-lost").or_default() += 1,
+                Fate::Full => *port.counts.drops.entry("tx-full").or_default() += 1,
+            }
+        }
+        passed.into_iter().for_each(|copy| self.place(egress, copy, takes));
+    }
+
+    fn place(&mut self, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
         let waits = self.ports.get(ingress).is_some_and(|port| port.waits_for == Some(egress));
         let cost = packet.bytes.len() + FRAME_COST;
         let (mut free, fair) = (self.free(), self.fair());
@@ -384,12 +575,11 @@ impl Reference {
             free = self.free();
         }
         let Some(port) = self.ports.get_mut(&egress) else { return };
-        port.counts.copies += 1;
         let mut end = |reason| *port.counts.drops.entry(reason).or_default() += 1;
         if is_longer(packet, port.config.mtu) {
             end("too-big");
         } else if !port.up {
-            end("link-down");
+            end(if port.pulled { "tx-down" } else { "link-down" });
         } else if takes && port.queue.is_empty() && !port.busy && port.room > 0 {
             port.hand_over(packet.clone());
         } else {
@@ -454,7 +644,7 @@ impl Reference {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.ports.values().filter_map(|port| port.deadline).min()
+        self.ports.values().filter_map(|port| port.deadline).chain(self.next_held()).min()
     }
 
     pub fn timeout(&mut self, now: Instant) {
@@ -513,6 +703,18 @@ impl Reference {
 }
 
 impl Port {
+    /// A frame of its own ends before it has come into the switch.
+    fn refuse(&mut self, arrival: &Arrival, reason: &'static str) {
+        self.counts.rx_frames += 1;
+        self.counts.rx_bytes += arrival.packet.bytes.len() as u64;
+        *self.counts.drops.entry(reason).or_default() += 1;
+    }
+
+    /// Frames that are held of those that it sends, and of those that it is sent.
+    pub fn held(&self) -> [usize; 2] {
+        self.lines.each_ref().map(|line| line.as_ref().map_or(0, Line::held))
+    }
+
     fn cost(&self) -> usize {
         self.queue_bytes + self.queue.len() * FRAME_COST
     }

@@ -2,7 +2,7 @@
 //! running bridge. `zbridge graph` and `zbridge view` draw it; nothing here knows how.
 
 use crate::cli::stations::{Station, stations};
-use crate::cli::table::{dropped, peer, reasons};
+use crate::cli::table::{dropped, parted, peer, reasons};
 use crate::control::{InstanceInfo, MediumInfo, PortInfo, RadioInfo, StatusInfo, SwitchInfo};
 use crate::engine::control::Client;
 use crate::error::{Class, Error, Result};
@@ -100,8 +100,11 @@ pub struct Port {
     /// The program whose port it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<Program>,
-    /// Its service's figures and leases.
+    /// Whether it is set down or cut from others, its service's figures and leases.
     pub notes: Vec<String>,
+    /// It is set down, or cut from others: its link is drawn as one that is not whole.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub parted: bool,
     pub traffic: Traffic,
     pub dropped: u64,
     /// What was dropped and why, in words.
@@ -301,6 +304,7 @@ fn one_port(answers: &Answers, before: &Before, switch: &str, info: &PortInfo) -
         more_stations,
         program: runs.map(program),
         notes: notes(info),
+        parted: parted(info).is_some(),
         traffic: before.traffic(answers.at, switch, info),
         dropped: dropped(info),
         reasons: reasons(info),
@@ -334,16 +338,13 @@ fn mood(state: &str) -> Mood {
     }
 }
 
-/// What a service counts, and the leases of a segment.
+/// Whether a port is set down or cut from others, what its service counts, and the leases of a segment.
 fn notes(info: &PortInfo) -> Vec<String> {
-    let mut notes: Vec<String> = info
-        .figures
-        .iter()
-        .map(|(of, each)| {
-            let each: Vec<String> = each.iter().map(|(name, figure)| format!("{figure} {name}")).collect();
-            if each.is_empty() { of.clone() } else { format!("{of}: {}", each.join(", ")) }
-        })
-        .collect();
+    let figures = info.figures.iter().map(|(of, each)| {
+        let each: Vec<String> = each.iter().map(|(name, figure)| format!("{figure} {name}")).collect();
+        if each.is_empty() { of.clone() } else { format!("{of}: {}", each.join(", ")) }
+    });
+    let mut notes: Vec<String> = parted(info).into_iter().chain(figures).collect();
     notes.extend(info.leases.iter().map(|lease| {
         let name = lease.name.as_deref().unwrap_or(&lease.mac);
         format!("lease {} {name}", lease.addr)

@@ -169,8 +169,9 @@ impl Pen {
         let (from, y) = card.anchor();
         let inset = if switch.radio.is_some() && group.bar.0 >= 40.0 { 128.0 } else { 0.0 };
         let to = if card.left { group.bar.0 + inset } else { group.bar.1 - inset };
+        let cut = if port.parted || port.clients.iter().any(|client| client.parted) { " cut" } else { "" };
         self.add(format_args!(
-            "<path class=\"wire\" d=\"M{from:.1} {y:.1}H{to:.1}\"/>\
+            "<path class=\"wire{cut}\" d=\"M{from:.1} {y:.1}H{to:.1}\"/>\
              <circle class=\"joint\" cx=\"{to:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>\n"
         ));
         let (middle, traffic) = (f64::midpoint(from, to), port.traffic);

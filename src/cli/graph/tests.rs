@@ -21,6 +21,7 @@ fn bench(name: &str) -> Picture {
         more_stations: 7,
         program: Some(program.clone()),
         notes: vec![name.into()],
+        parted: false,
         traffic: Traffic { rx_frames: 12, rx_rate: 3.0, ..Traffic::default() },
         dropped: 4,
         reasons: name.into(),
@@ -104,6 +105,22 @@ fn a_tree_has_a_line_for_everything() {
         assert!(told.contains(line), "{line}\n{told}");
     }
     assert!(!text::tree(&bench(HOSTILE)).contains('\u{202e}'));
+}
+
+#[test]
+fn a_link_that_is_not_whole_is_drawn_so() {
+    let mut bench = bench("lab");
+    let drawn = |bench: &Picture| {
+        let svg = svg::draw(bench, 980, svg::Use::File);
+        [
+            svg.contains("class=\"wire cut\""),
+            words::mermaid(bench).contains(" -.-"),
+            words::dot(bench).contains("\", style=dashed]"),
+        ]
+    };
+    assert_eq!(drawn(&bench), [false; 3]);
+    bench.switches[0].ports[0].parted = true;
+    assert_eq!(drawn(&bench), [true; 3]);
 }
 
 #[test]

@@ -62,11 +62,13 @@ pub fn mermaid(picture: &Picture) -> String {
             let passes = passes(port);
             let says = if passes.is_empty() { String::new() } else { format!("|\"{}\"|", coded(&passes)) };
             if wired {
-                let _ = writeln!(out, "  s{at}p{number} ---{says} s{at}");
+                let link = if port.parted { "-.-" } else { "---" };
+                let _ = writeln!(out, "  s{at}p{number} {link}{says} s{at}");
             }
             for (client, of) in port.clients.iter().enumerate() {
                 let _ = writeln!(out, "  s{at}p{number}c{client}([\"{}\"]):::{}", node(&label(of)), look(of));
-                let _ = writeln!(out, "  s{at}p{number}c{client} --- s{at}p{number}");
+                let link = if of.parted { "-.-" } else { "---" };
+                let _ = writeln!(out, "  s{at}p{number}c{client} {link} s{at}p{number}");
             }
         }
         for link in switch.radio.iter().flat_map(|radio| &radio.links) {
@@ -118,12 +120,13 @@ pub fn dot(picture: &Picture) -> String {
         for (number, port) in switch.ports.iter().enumerate() {
             let _ = writeln!(out, "  s{at}p{number} [label=\"{}\", {}]", node(&label(port)), stroke(port));
             if wired {
-                let _ = writeln!(out, "  s{at}p{number} -- s{at} [label=\"{}\"]", quoted(&passes(port)));
+                let _ =
+                    writeln!(out, "  s{at}p{number} -- s{at} [label=\"{}\"{}]", quoted(&passes(port)), broken(port));
             }
             for (client, of) in port.clients.iter().enumerate() {
                 let _ = writeln!(out, "  s{at}p{number}c{client} [label=\"{}\", {}]", node(&label(of)), stroke(of));
-                let _ =
-                    writeln!(out, "  s{at}p{number}c{client} -- s{at}p{number} [label=\"{}\"]", quoted(&passes(of)));
+                let says = quoted(&passes(of));
+                let _ = writeln!(out, "  s{at}p{number}c{client} -- s{at}p{number} [label=\"{says}\"{}]", broken(of));
             }
         }
         for link in switch.radio.iter().flat_map(|radio| &radio.links) {
@@ -144,6 +147,11 @@ pub fn dot(picture: &Picture) -> String {
     }
     out.push_str("}\n");
     out
+}
+
+/// How the link of a port is drawn that is set down, or cut from others.
+fn broken(port: &Port) -> &'static str {
+    if port.parted { ", style=dashed" } else { "" }
 }
 
 fn stroke(port: &Port) -> &'static str {

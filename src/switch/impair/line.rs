@@ -260,6 +260,8 @@ impl Line {
         let mut released = 0;
         while let Some(next) = self.held.next() {
             let due = match &self.settings.slot {
+                // A slot is drawn when the time of its first frame has come: before, one may come that leaves earlier.
+                Some(_) if next > now => break,
                 None => next,
                 Some(slot) => self.turns.for_one_at(slot, next),
             };
