@@ -184,6 +184,8 @@ pub struct Switch {
     tape: Option<Box<Tape>>,
     /// What monitors get, by monitor.
     mirrors: Vec<Mirror>,
+    /// Frames of the present batch that a monitor gets beside its own, by its port; of ports beyond there are none.
+    mirrored: Vec<Vec<u32>>,
     /// Ports with impairments.
     bent: Vec<PortId>,
     /// Frames on their way through impairments.
@@ -229,6 +231,7 @@ impl Switch {
             memory: Memory::new(config.queue_limit),
             tape: None,
             mirrors: Vec::new(),
+            mirrored: Vec::new(),
             bent: Vec::new(),
             bending: None,
             fate_seed: config.fate_seed,
