@@ -39,6 +39,8 @@ pub(super) enum Means {
     Open(Beforehand),
     /// Somebody else has opened it.
     Given(OwnedFd),
+    /// The same, and its place is kept when the descriptor is lost: the next one takes it.
+    Seated(OwnedFd),
 }
 
 pub(super) enum Command {
@@ -47,7 +49,10 @@ pub(super) enum Command {
     AddPort(Box<PortSpec>, Means, Sender<Result<()>>),
     AddChannel(String, PortConfig, Sender<Result<channel::ServiceEnd>>),
     AddService(String, PortConfig, Started, Sender<Result<()>>),
-    RemovePort(String, Sender<Result<()>>),
+    /// Removes a port; `true`: what was said of it by name stays.
+    RemovePort(String, bool, Sender<Result<()>>),
+    /// Takes a port's descriptor away, and keeps its place.
+    Vacate(String, String, Sender<Result<()>>),
     Set(String, Vec<Setting>, Sender<Result<()>>),
     Status(Sender<SwitchStatus>),
     Look(Look, Sender<Look>),
@@ -226,6 +231,23 @@ impl Handle {
         self.ask(|answer| Command::AddPort(Box::new(spec), Means::Given(fd), answer))?
     }
 
+    /// The same for a port whose place is kept when its descriptor is lost, with all that was set and counted there: the
+    /// next descriptor that comes under its name takes it.
+    ///
+    /// # Errors
+    /// As [`Handle::add_port_with`].
+    pub(crate) fn seat_port(&self, spec: PortSpec, fd: OwnedFd) -> Result<()> {
+        self.ask(|answer| Command::AddPort(Box::new(spec), Means::Seated(fd), answer))?
+    }
+
+    /// Takes the descriptor of such a port away, for the reason `why`.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub(crate) fn vacate_port(&self, name: &str, why: &str) -> Result<()> {
+        self.ask(|answer| Command::Vacate(name.to_owned(), why.to_owned(), answer))?
+    }
+
     /// Adds a port inside the process and returns its other end.
     ///
     /// # Errors
@@ -260,7 +282,15 @@ impl Handle {
     /// # Errors
     /// There is none of this name.
     pub fn remove_port(&self, name: &str) -> Result<()> {
-        self.ask(|answer| Command::RemovePort(name.to_owned(), answer))?
+        self.ask(|answer| Command::RemovePort(name.to_owned(), false, answer))?
+    }
+
+    /// The same for one that comes again under its name: its mirrors and impairments stay.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub(crate) fn remove_port_for_now(&self, name: &str) -> Result<()> {
+        self.ask(|answer| Command::RemovePort(name.to_owned(), true, answer))?
     }
 
     /// Changes settings of a port.

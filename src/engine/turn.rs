@@ -151,7 +151,8 @@ impl Engine {
                     let spec = Arc::new(*spec);
                     drop(answer.send(match means {
                         Means::Open(beforehand) => self.lives.open_port(spec, beforehand),
-                        Means::Given(fd) => self.lives.adopt(spec, fd),
+                        Means::Given(fd) => self.lives.adopt(spec, fd, false),
+                        Means::Seated(fd) => self.lives.adopt(spec, fd, true),
                     }));
                 }
                 Command::Admits(spec, answer) => drop(answer.send(self.lives.admits_opened(&spec))),
@@ -159,7 +160,10 @@ impl Engine {
                 Command::AddService(name, config, started, answer) => {
                     drop(answer.send(self.lives.add_service(&name, config, started)));
                 }
-                Command::RemovePort(name, answer) => drop(answer.send(self.lives.remove_by_name(&name))),
+                Command::RemovePort(name, comes_again, answer) => {
+                    drop(answer.send(self.lives.remove_by_name(&name, comes_again)));
+                }
+                Command::Vacate(name, why, answer) => drop(answer.send(self.lives.vacate(&name, why))),
                 Command::Set(name, settings, answer) => drop(answer.send(self.lives.set(&name, settings))),
                 Command::Status(answer) => {
                     let status = self.lives.status();
