@@ -10,6 +10,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
+use super::fates::FatesArgs;
 use super::graph::GraphArgs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
@@ -52,6 +53,10 @@ pub struct Args {
     /// Tell the bridge's figures to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
     #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = metrics)]
     pub metrics: Option<MetricsAt>,
+
+    /// What is written and replayed of impairments.
+    #[command(flatten)]
+    pub fates: FatesArgs,
 
     /// How much is said.
     #[command(flatten)]
@@ -352,6 +357,10 @@ pub struct RunArgs {
     /// Tell the figures of its own bridge to programs that watch it, as OpenMetrics: ADDR:PORT or unix:PATH
     #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = metrics, conflicts_with = "join")]
     pub metrics: Option<MetricsAt>,
+
+    /// What is written and replayed of impairments.
+    #[command(flatten)]
+    pub fates: FatesArgs,
 
     /// The switch of the bridge that the program joins [default: the only one, or default]
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::switches))]

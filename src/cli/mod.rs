@@ -11,6 +11,7 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod fates;
 mod flows;
 mod follow;
 mod graph;
@@ -220,7 +221,8 @@ fn answer(args: &Args) -> Result<Answer> {
         || !args.switches.is_empty()
         || args.config.is_some()
         || args.name.is_some()
-        || args.metrics.is_some();
+        || args.metrics.is_some()
+        || !args.fates.is_empty();
     let text = match &args.command {
         Some(_) if for_a_switch => {
             return Err(misplaced(args));
@@ -299,7 +301,7 @@ fn answer(args: &Args) -> Result<Answer> {
 
 /// Options of a switch are before a command.
 fn misplaced(args: &Args) -> Error {
-    let what = "--port, --switch, --config, --name and --metrics are for running a switch, not for a command";
+    let what = "--port, --switch, --config, --name, --metrics, --fates and --replay are for running a switch, not for a command";
     let name = args.name.as_deref().map(shell);
     let hint = match (&args.command, name) {
         (Some(Command::Run(_)), Some(name)) => format!("the bridge of a program: zbridge run --bridge {name} …"),
@@ -327,6 +329,7 @@ fn plan(args: &Args) -> Result<Config> {
     };
     given.metrics.clone_from(&args.metrics);
     config.overlay(given);
+    args.fates.give(&mut config)?;
     warn(&config)?;
     if let (Some(file), false) = (&args.config, config.instances.is_empty()) {
         let names: Vec<&str> = config.instances.iter().map(|instance| instance.name.as_str()).collect();
@@ -388,6 +391,7 @@ fn instance(args: &RunArgs) -> Result<Instance> {
     let (join, bridge) = (args.join.clone(), args.bridge.clone());
     program.join(switch.as_deref().unwrap_or(DEFAULT_SWITCH));
     config.instances = vec![program];
+    args.fates.give(&mut config)?;
     Ok(Instance { config, bridge, join, switch, named })
 }
 

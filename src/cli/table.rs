@@ -27,7 +27,7 @@ const FRESH: u64 = 60;
 pub fn status(switches: &[SwitchInfo], width: Option<usize>, all: bool) -> String {
     let one = |switch: &SwitchInfo| {
         let table = if switch.ports.is_empty() { "no ports\n".to_owned() } else { laid_out(&switch.ports, width) };
-        trouble(switch) + &table + &old_rates(&switch.ports) + &leases(switch)
+        trouble(switch) + &table + &replay(switch) + &old_rates(&switch.ports) + &leases(switch)
     };
     let tables = match switches {
         [only] => one(only),
@@ -66,6 +66,33 @@ fn trouble(switch: &SwitchInfo) -> String {
         .trouble
         .as_ref()
         .map_or_else(String::new, |it| format!("switch {} {}: {}\n", visible(&switch.name), it.state, it.reason))
+}
+
+/// How far the switch is like the run that it replays: a line, and one for each port and direction that is not.
+fn replay(switch: &SwitchInfo) -> String {
+    let Some(replay) = &switch.replay else { return String::new() };
+    let mut text = match replay.differences.first() {
+        None => format!("  replay: same as the {} frames of its file so far\n", replay.frames),
+        Some(first) => {
+            format!("  replay: differs at frame {} of {} {}\n", first.first, visible(&first.port), first.way)
+        }
+    };
+    for it in &replay.differences {
+        let (port, way) = (visible(&it.port), &it.way);
+        text.push_str(&format!(
+            "    {port} {way}: {} frames are others, {} more, from {} on\n",
+            it.others, it.more, it.first
+        ));
+    }
+    for it in &replay.absent {
+        text.push_str(&format!(
+            "    {} {}: has not come, {} frames in the file\n",
+            visible(&it.port),
+            it.way,
+            it.frames
+        ));
+    }
+    text
 }
 
 /// How old the rates are, where nobody has looked for a while.
@@ -223,7 +250,7 @@ pub mod tests {
     }
 
     pub fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, ports }];
+        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, ports, replay: None }];
         StatusInfo { name: "default".into(), pid: 42, version: "0".into(), since: 0, sandbox: None, switches }
     }
 

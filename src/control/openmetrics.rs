@@ -177,7 +177,8 @@ mod tests {
             ..PortInfo::counted(&counters, 5)
         };
         let client = PortInfo { name: "a#1".into(), listener: Some("a".into()), ..port.clone() };
-        let switch = SwitchInfo { name: "default".into(), trouble: None, fdb: 6, ports: vec![port, client] };
+        let switch =
+            SwitchInfo { name: "default".into(), trouble: None, fdb: 6, ports: vec![port, client], replay: None };
         let status = StatusInfo {
             name: "lab".into(),
             pid: 1,

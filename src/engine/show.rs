@@ -1,6 +1,7 @@
 //! How a switch shows itself: its ports with their state, their peers and their counters.
 
 use super::departed::Departed;
+use super::fates;
 use super::life::{Life, Wish};
 use super::links;
 use super::listeners::{ListenerSlot, Listeners};
@@ -36,6 +37,7 @@ pub(super) fn status(ports: &mut Ports, listeners: &Listeners, departed: &Depart
         fdb: ports.switch.fdb_len(),
         ports: rows,
         left,
+        replay: ports.switch.replay().map(fates::status),
     }
 }
 

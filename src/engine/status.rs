@@ -4,6 +4,7 @@ use crate::config::Attach;
 use crate::counters::Counters;
 use crate::error::Error;
 use crate::service::report::{Figures, Leased};
+use crate::switch::Difference;
 use crate::time::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,22 @@ pub struct SwitchStatus {
     /// Removed ports, in their last state; those of one name and kind share a row, with the sum of their counters. The
     /// last 64 are kept.
     pub left: Vec<PortStatus>,
+    /// How far it is like the run that it replays, if it does.
+    pub replay: Option<ReplayStatus>,
+}
+
+/// How far a switch is like the run that it replays.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct ReplayStatus {
+    /// Frames whose fates were recorded.
+    pub frames: u64,
+    /// Fates that the recording has not.
+    pub missing: u64,
+    /// What was not the same, by `PORT WAY`.
+    pub differences: Vec<(String, Difference)>,
+    /// Ports and directions that were recorded and have not come, with how many frames these had.
+    pub absent: Vec<(String, u64)>,
 }
 
 impl SwitchStatus {

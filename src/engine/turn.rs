@@ -101,11 +101,13 @@ impl Engine {
 
     /// How long the next poll may wait.
     fn patience(&self) -> Option<Duration> {
-        let Ports { switch, edges, timers, clock, tap, .. } = &self.lives.ports;
+        let ports = &self.lives.ports;
+        let Ports { switch, edges, timers, clock, .. } = ports;
         if !edges.lists.ready.is_empty() || !edges.lists.flushing.is_empty() || switch.has_to_speak() {
             return Some(Duration::ZERO);
         }
-        let due = earliest(earliest(timers.next(), tap.due()), switch.poll_timeout()).map(|due| due - clock.now());
+        let due =
+            earliest(earliest(timers.next(), ports.notes_due()), switch.poll_timeout()).map(|due| due - clock.now());
         due.into_iter().chain(edges.due_in()).min()
     }
 

@@ -70,11 +70,14 @@ impl Switch {
         let Some(port) = self.port_mut(id) else { return };
         match port.line(way) {
             Some(line) => line.set(impairment),
-            None if impairment.is_none() => return,
             None => {
-                let name = format!("{name}.{}", way.word());
                 let came = if way == Way::In { port.counters.rx_frames } else { port.counters.copies };
-                port.lines[way as usize] = Some(Box::new(Line::new(seed, &name, came, impairment)));
+                if impairment.is_none() && !self.replays(name, way) {
+                    return;
+                }
+                let mut line = Line::new(seed, &format!("{name}.{}", way.word()), came, impairment);
+                line.told = self.begin_telling(name, way, came);
+                self.put_line(id, way, Box::new(line));
             }
         }
         if !self.bent.contains(&id) {
@@ -141,11 +144,11 @@ impl Switch {
         let line = self.port_mut(id).and_then(|port| port.lines[Way::In as usize].take());
         if let Some(mut line) = line {
             for (frame, bytes) in Outgoing::rest_of(&came, 0).frames() {
-                let Verdict { first, second } = line.judge(now, bytes);
-                for fate in [Some(first), second].into_iter().flatten() {
-                    if let Err(reason) = self.let_in(now, fate, &mut line, frame, bytes, batch) {
-                        self.turn_away(id, reason, frame, bytes);
-                    }
+                let Verdict { first, second } = self.judge(id, Way::In, &mut line, bytes);
+                for (copy, fate) in [Some(first), second].into_iter().flatten().enumerate() {
+                    let ended = self.let_in(now, fate, &mut line, frame, bytes, batch).err();
+                    self.note_fate(&line, copy > 0, fate, ended.is_some(), bytes);
+                    ended.into_iter().for_each(|reason| self.turn_away(id, reason, frame, bytes));
                 }
             }
             self.put_line(id, Way::In, line);
@@ -192,13 +195,12 @@ impl Switch {
     #[cold]
     pub(super) fn bend_out(&mut self, id: PortId, out: Outgoing<'_>, edges: &mut impl Transmit) {
         let Some(mut line) = self.port_mut(id).and_then(|port| port.lines[Way::Out as usize].take()) else { return };
-        let now = self.now;
         let [lost, full] = Way::Out.reasons();
         let mut passed = self.bending.take().unwrap_or_else(|| Batch::new(BEND_ROOM));
         passed.clear();
         for (frame, bytes) in out.frames() {
-            let Verdict { first, second } = line.judge(now, bytes);
-            for fate in [Some(first), second].into_iter().flatten() {
+            let Verdict { first, second } = self.judge(id, Way::Out, &mut line, bytes);
+            for (copy, fate) in [Some(first), second].into_iter().flatten().enumerate() {
                 let ended = match fate {
                     Fate::Lost => Some(lost),
                     Fate::Full => Some(full),
@@ -218,6 +220,7 @@ impl Switch {
                         None
                     }
                 };
+                self.note_fate(&line, copy > 0, fate, ended.is_some(), bytes);
                 match (ended, self.port_mut(id)) {
                     (Some(reason), _) => self.drop_copy(id, reason, frame, bytes),
                     (None, Some(port)) => port.counters.copies += 1,

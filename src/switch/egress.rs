@@ -119,7 +119,7 @@ impl Switch {
                 let up = self.ports[index].as_ref().is_some_and(|port| port.up);
                 let flood: &[u32] = if up { &plan.flood } else { &[] };
                 merge(list, flood, |frame| self.floods_to(port, batch, frame), &mut picks);
-                plan.mirrored.get_mut(index).into_iter().for_each(|more| unite(&mut picks, more));
+                self.mirrored.get_mut(index).into_iter().for_each(|more| unite(&mut picks, more));
                 if !picks.is_empty() {
                     self.send(now, port, batch, &picks, list, edges);
                 }

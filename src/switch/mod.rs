@@ -19,6 +19,7 @@
 mod bend;
 mod decide;
 mod egress;
+mod fates;
 mod fdb;
 mod finish;
 mod flap;
@@ -32,12 +33,14 @@ mod mirror;
 mod plan;
 mod port;
 mod queue;
+mod replay;
 mod tape;
 mod trace;
 mod twice;
 
 pub use bend::Way;
 pub use egress::{Flush, Taken, Transmit};
+pub use fates::{Became, FateNote, FateNoted, Journal};
 pub use fdb::{Entry, FdbLimits, Scan, Scanned};
 pub use flap::Flap;
 pub use guard::{Address, Claim};
@@ -47,6 +50,7 @@ pub use known::Known;
 pub use medium::{BadLinks, Links, MAX_RADIO_FRAME, RadioConfig};
 pub use mirror::Mirror;
 pub use port::{PortConfig, PortState};
+pub use replay::{Difference, FRAMES_MAX, Replay, Unlike};
 #[cfg(test)]
 pub(crate) use tape::Noted;
 pub(crate) use tape::{Note, Notes, Tape, Wanted};
@@ -140,6 +144,17 @@ pub enum Event {
     Stalled(PortId),
     /// It reads again.
     Drained(PortId),
+    /// A frame is not what it was in the run that is replayed. Said once for each direction of a port, and way how.
+    Unlike {
+        /// The port.
+        port: PortId,
+        /// The direction.
+        way: Way,
+        /// The frame.
+        number: u64,
+        /// How.
+        how: Unlike,
+    },
 }
 
 /// A learning bridge. See the head of the file.
@@ -169,12 +184,18 @@ pub struct Switch {
     tape: Option<Box<Tape>>,
     /// What monitors get, by monitor.
     mirrors: Vec<Mirror>,
+    /// Frames of the present batch that a monitor gets beside its own, by its port; of ports beyond there are none.
+    mirrored: Vec<Vec<u32>>,
     /// Ports with impairments.
     bent: Vec<PortId>,
     /// Frames on their way through impairments.
     bending: Option<Batch>,
     /// Decides what impairments do.
     fate_seed: u64,
+    /// What they did, where that is noted.
+    journal: Option<Box<fates::Journal>>,
+    /// What they are to do, where an earlier run is replayed.
+    replay: Option<Box<Replay>>,
     /// Ports that are up, and of these the ones that are not isolated.
     up: usize,
     up_open: usize,
@@ -210,9 +231,12 @@ impl Switch {
             memory: Memory::new(config.queue_limit),
             tape: None,
             mirrors: Vec::new(),
+            mirrored: Vec::new(),
             bent: Vec::new(),
             bending: None,
             fate_seed: config.fate_seed,
+            journal: None,
+            replay: None,
             up: 0,
             up_open: 0,
             congested: Vec::new(),

@@ -115,16 +115,18 @@ const ENGINE: &[Room] = &[
     // the ports
     Room { name: "slot", may_use: &["ground"] },
     Room { name: "edges", may_use: &["ground", "rewrite", "slot"] },
-    Room { name: "tap", may_use: &["slot"] },
-    Room { name: "recorder", may_use: &["tap"] },
-    Room { name: "ports", may_use: &["ground", "mirrors", "bends", "slot", "edges", "tap", "recorder"] },
+    Room { name: "feed", may_use: &[] },
+    Room { name: "tap", may_use: &["slot", "feed"] },
+    Room { name: "recorder", may_use: &["feed", "tap"] },
+    Room { name: "fates", may_use: &["ground", "feed", "recorder"] },
+    Room { name: "ports", may_use: &["ground", "mirrors", "bends", "slot", "edges", "tap", "recorder", "fates"] },
     // what is done with them: each one matter
     Room { name: "arrival", may_use: &["ground", "slot", "ports"] },
     Room { name: "links", may_use: &["ground", "ports"] },
     Room { name: "listeners", may_use: &["ground", "slot", "ports"] },
-    Room { name: "events", may_use: &["ports"] },
+    Room { name: "events", may_use: &["ports", "fates"] },
     Room { name: "look", may_use: &["ports"] },
-    Room { name: "show", may_use: &["ground", "departed", "slot", "ports", "links", "listeners"] },
+    Room { name: "show", may_use: &["ground", "departed", "fates", "slot", "ports", "links", "listeners"] },
     Room { name: "trace", may_use: &["ground", "ports", "show"] },
     // services
     Room { name: "thread", may_use: &["ground"] },
@@ -158,7 +160,7 @@ const ENGINE: &[Room] = &[
             "command",
         ],
     },
-    Room { name: "bridge", may_use: &["ground", "tap", "recorder", "prepare", "command", "turn"] },
+    Room { name: "bridge", may_use: &["ground", "tap", "recorder", "fates", "prepare", "command", "turn"] },
     Room { name: "control", may_use: &["ground", "watcher", "trace", "tap", "recorder", "command", "fdb", "bridge"] },
     Room { name: "tests", may_use: &["ground", "prepare", "bridge", "turn"] },
 ];

@@ -21,7 +21,7 @@ use crate::config::{PortSpec, settings, value};
 use crate::control::openmetrics;
 use crate::control::{
     Added, AddressInfo, AttachInfo, Command, InstancesInfo, LeaseInfo, Lifetime, MediumInfo, PORT_STATES, PortInfo,
-    RadioInfo, RadioLinkInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
+    RadioInfo, RadioLinkInfo, ReplayInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo, unhex,
 };
 use crate::engine::command::{Handle, NamedKnown};
 use crate::engine::fdb::NamedEntry;
@@ -438,6 +438,10 @@ fn switch_info(
         trouble,
         fdb: status.fdb as u64,
         ports: status.ports.iter().enumerate().map(port).collect(),
+        replay: status
+            .replay
+            .as_ref()
+            .map(|replay| ReplayInfo::new((replay.frames, replay.missing), &replay.differences, &replay.absent)),
     }
 }
 
