@@ -175,11 +175,8 @@ impl Command {
 impl Command {
     /// Whether its answer may come late, so that only so many clients may ask.
     pub fn takes_its_time(&self) -> bool {
-        match self {
-            Self::Wait { .. } | Self::PortAdd { fd: false, .. } | Self::Fdb { .. } => true,
-            Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. } => true,
-            _ => false,
-        }
+        let of_a_bridge = matches!(self, Self::Wait { .. } | Self::PortAdd { fd: false, .. } | Self::Fdb { .. });
+        of_a_bridge || matches!(self, Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. })
     }
 }
 

@@ -399,18 +399,16 @@ fn a_kill_by_hand_is_no_failure_of_the_bench() {
 
 #[test]
 fn what_cannot_be_ordered_is_refused() {
-    let order: fn(u64, Deed, usize) -> Box<dyn Fn(&mut Supervisor, Instant)> =
-        |number, deed, index| Box::new(move |supervisor, now| supervisor.handle_order(now, number, deed, &[index]));
     let specs = specs(&["a:", "b:"]);
     let mut supervisor = Supervisor::new(Instant::ZERO, &specs, Wishes::default());
     let mut world = World::new(&specs, &[SERVES; 2]);
     assert_eq!(world.obey(&mut supervisor), None);
-    order(1, Deed::Start, 0)(&mut supervisor, Instant::ZERO);
+    supervisor.handle_order(Instant::ZERO, 1, Deed::Start, &[0]);
     supervisor.handle_exit(Instant::ZERO, 0, End::Status(0));
-    order(2, Deed::Stop, 0)(&mut supervisor, Instant::ZERO);
-    order(3, Deed::Signal(15), 0)(&mut supervisor, Instant::ZERO);
+    supervisor.handle_order(Instant::ZERO, 2, Deed::Stop, &[0]);
+    supervisor.handle_order(Instant::ZERO, 3, Deed::Signal(15), &[0]);
     supervisor.handle_stop(Instant::ZERO);
-    order(4, Deed::Restart, 1)(&mut supervisor, Instant::ZERO);
+    supervisor.handle_order(Instant::ZERO, 4, Deed::Restart, &[1]);
     assert_eq!(world.obey(&mut supervisor), None);
     let answers: Vec<&str> = world.log.iter().filter_map(|line| line.strip_prefix("0 answer ")).collect();
     let ended = "a does not run: it ended with status 0";
