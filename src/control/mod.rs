@@ -34,7 +34,7 @@ pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, InstanceInfo,
+    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, InstanceInfo,
     InstancesInfo, LeaseInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StationsInfo,
     StatusInfo, SwitchInfo, TroubleInfo,
 };

@@ -166,6 +166,9 @@ impl Engine {
                     drop(answer.send(self.lives.remove_by_name(&name, comes_again)));
                 }
                 Command::Vacate(name, why, answer) => drop(answer.send(self.lives.vacate(&name, why))),
+                Command::Knows(name, answer) => drop(answer.send(self.lives.knows(&name))),
+                Command::Cut(cut, answer) => drop(answer.send(self.lives.cut(cut))),
+                Command::Heal(ports, answer) => drop(answer.send(self.lives.heal(&ports))),
                 Command::Set(name, settings, answer) => drop(answer.send(self.lives.set(&name, settings))),
                 Command::Status(answer) => {
                     let status = self.lives.status();

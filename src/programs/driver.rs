@@ -273,7 +273,7 @@ impl<'a> Driver<'a> {
         let is_qemu = matches!(place.spec.network, Attached::Qemu { .. });
         for (switch, port) in &place.ports {
             match is_qemu {
-                true => self.network.remove_for_now(switch, port),
+                true => self.network.remove(switch, port),
                 false => self.network.vacate(switch, port, &format!("its program ended with {end}")),
             }
         }

@@ -231,8 +231,8 @@ impl Network {
     /// Removes a port, which may be gone already.
     pub fn remove(&mut self, switch: &str, port: &str) {
         let removed = match self {
-            Self::Own(own) => own.bridge.switch(switch).and_then(|switch| switch.remove_port(port)),
-            Self::Joined(client) => client.remove_port(port),
+            Self::Own(own) => own.bridge.switch(switch).and_then(|switch| switch.remove_port_for_now(port)),
+            Self::Joined(client) => client.remove_port_for_now(port),
         };
         removed.err().into_iter().for_each(|error| log::debug!("{error}"));
     }
@@ -241,12 +241,6 @@ impl Network {
     pub fn vacate(&mut self, switch: &str, port: &str, why: &str) {
         let vacated = self.here().and_then(|bridge| bridge.switch(switch)?.vacate_port(port, why));
         vacated.err().into_iter().for_each(|error| log::debug!("{error}"));
-    }
-
-    /// Removes a port that comes again: what was set of it stays.
-    pub fn remove_for_now(&mut self, switch: &str, port: &str) {
-        let removed = self.here().and_then(|bridge| bridge.switch(switch)?.remove_port_for_now(port));
-        removed.err().into_iter().for_each(|error| log::debug!("{error}"));
     }
 
     /// The channels that tell of its end.
