@@ -7,6 +7,7 @@
 
 mod bad;
 mod fates;
+mod harm;
 mod ops;
 mod reference;
 mod table;

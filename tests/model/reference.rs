@@ -4,7 +4,6 @@
 //! that the heads of the switch's files make, not from their code.
 
 use super::bad::{Fate, Line};
-use super::ops::Bad;
 use super::table::{Learned, Oracle, Table, is_group};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -64,15 +63,15 @@ pub enum Said {
 pub struct Port {
     config: PortConfig,
     pub up: bool,
-    linked: bool,
+    pub linked: bool,
     pub pulled: bool,
     /// What becomes of what it sends, and of what it is sent.
-    lines: [Option<Line>; 2],
+    pub lines: [Option<Line>; 2],
     pub counts: Counts,
     pub queue: VecDeque<Packet>,
     queue_bytes: usize,
     /// Its descriptor did not take a frame; nothing is tried until it says that it is writable.
-    busy: bool,
+    pub busy: bool,
     pub stalled: bool,
     pub waits_for: Option<u16>,
     deadline: Option<Instant>,
@@ -86,8 +85,9 @@ pub struct Port {
     pub left: Vec<Packet>,
 }
 
+/// Where a frame goes.
 #[derive(Clone, Copy)]
-enum Verdict {
+pub enum Verdict {
     One(u16),
     All,
     Drop(&'static str),
@@ -108,9 +108,9 @@ pub struct Reference {
     moves: HashMap<u64, (Instant, u32, bool)>,
     between: HashMap<(u16, u16), Between>,
     pub cuts: Vec<(Vec<u16>, Vec<u16>, bool)>,
-    mirrors: Vec<(u16, u16, [bool; 2])>,
+    pub mirrors: Vec<(u16, u16, [bool; 2])>,
     /// Ports with lines, in the order in which they got them.
-    bent: Vec<u16>,
+    pub bent: Vec<u16>,
     /// What all queues may cost together.
     queue_limit: usize,
     turn: u16,
@@ -206,157 +206,8 @@ impl Reference {
         self.settle(id, ["ingress-down", "link-down"]);
     }
 
-    /// It is up while its link is there and its cable is in.
-    pub fn pull(&mut self, id: u16, pulled: bool) {
-        let Some(port) = self.ports.get_mut(&id) else { return };
-        port.pulled = pulled;
-        self.settle(id, ["rx-down", "tx-down"]);
-    }
-
-    fn settle(&mut self, id: u16, reasons: [&'static str; 2]) {
-        let Some(port) = self.ports.get_mut(&id) else { return };
-        let up = port.linked && !port.pulled;
-        if port.up == up {
-            return;
-        }
-        port.up = up;
-        port.busy = false;
-        if !up {
-            self.drop_held(id, reasons);
-            self.empty(id, reasons[1]);
-            self.table.forget_port(id, false);
-        }
-    }
-
-    /// What is held on its lines is lost: what it has sent counts as received.
-    fn drop_held(&mut self, id: u16, [rx, tx]: [&'static str; 2]) {
-        let Some(port) = self.ports.get_mut(&id) else { return };
-        let [came, goes] = port.lines.each_mut().map(|line| line.as_mut().map(Line::clear).unwrap_or_default());
-        came.iter().for_each(|arrival| port.refuse(arrival, rx));
-        *port.counts.drops.entry(tx).or_default() += goes.len() as u64;
-        port.counts.drops.retain(|_, frames| *frames > 0);
-    }
-
-    pub fn impair(&mut self, id: u16, out: bool, bad: &Bad) {
-        let Some(port) = self.ports.get_mut(&id) else { return };
-        match &mut port.lines[usize::from(out)] {
-            Some(line) => line.bad = bad.clone(),
-            none => {
-                let line = Line::new(bad);
-                if line.is_whole() {
-                    return;
-                }
-                *none = Some(line);
-            }
-        }
-        if !self.bent.contains(&id) {
-            self.bent.push(id);
-        }
-    }
-
-    pub fn set_mirrors(&mut self, mirrors: &[(u16, u16, [bool; 2])]) {
-        self.mirrors = mirrors.to_vec();
-        self.mirrors.retain(|(monitor, source, _)| monitor != source && self.ports.contains_key(monitor));
-    }
-
-    /// What comes into the switch of frames that were sent: the others are lost or held.
-    pub fn arrive(&mut self, now: Instant, mut arrivals: Vec<Arrival>) -> Vec<Arrival> {
-        arrivals.retain(|arrival| {
-            let Some(port) = self.ports.get_mut(&arrival.ingress).filter(|port| port.up) else { return true };
-            let Some(line) = &mut port.lines[0] else { return true };
-            match line.judge(now, arrival) {
-                Fate::Passes => return true,
-                Fate::Held => {}
-                Fate::Lost => port.refuse(arrival, "rx-lost"),
-                Fate::Full => port.refuse(arrival, "rx-full"),
-            }
-            false
-        });
-        arrivals
-    }
-
-    /// What was held and whose time has come goes on.
-    pub fn let_go(&mut self, now: Instant) -> Result<(), String> {
-        if self.next_held().is_none_or(|due| due > now) {
-            return Ok(());
-        }
-        self.send_due(now);
-        loop {
-            let mut due = Vec::new();
-            for id in &self.bent {
-                let port = self.ports.get_mut(id).expect("a port");
-                due.extend(port.lines[0].iter_mut().flat_map(|line| line.take_due(now)));
-            }
-            if due.is_empty() {
-                break;
-            }
-            self.switch(now, &due, false, None)?;
-        }
-        self.send_due(now);
-        Ok(())
-    }
-
-    fn send_due(&mut self, now: Instant) {
-        for id in self.bent.clone() {
-            let port = self.ports.get_mut(&id).expect("a port");
-            let due: Vec<_> = port.lines[1].iter_mut().flat_map(|line| line.take_due(now)).collect();
-            due.iter().for_each(|arrival| self.place(id, arrival, false));
-        }
-    }
-
-    fn next_held(&self) -> Option<Instant> {
-        self.ports.values().flat_map(|port| port.lines.iter().flatten()).filter_map(Line::next).min()
-    }
-
-    fn is_cut(&self, from: u16, to: u16) -> bool {
-        let parts = |a: &[u16], b: &[u16]| a.contains(&from) && b.contains(&to);
-        self.cuts.iter().any(|(a, b, one_way)| parts(a, b) || !one_way && parts(b, a))
-    }
-
-    /// Copies across cuts are made, and lost.
-    fn cut(&mut self, batch: &[Arrival], verdicts: &[Verdict]) {
-        for (arrival, verdict) in batch.iter().zip(verdicts) {
-            let reached: Vec<u16> = match *verdict {
-                Verdict::One(egress) => vec![egress],
-                Verdict::All => {
-                    let all = self.ports.keys().copied();
-                    all.filter(|&egress| self.flood_reaches(arrival.ingress, egress)).collect()
-                }
-                Verdict::Drop(_) => Vec::new(),
-            };
-            for egress in reached {
-                if self.is_cut(arrival.ingress, egress) {
-                    let counts = &mut self.ports.get_mut(&egress).expect("a port").counts;
-                    counts.copies += 1;
-                    *counts.drops.entry("cut").or_default() += 1;
-                }
-            }
-        }
-    }
-
-    /// Whether a frame is for this port itself.
-    fn is_for(&self, egress: u16, arrival: &Arrival, verdict: Verdict) -> bool {
-        let goes = match verdict {
-            Verdict::One(port) => port == egress,
-            Verdict::All => self.flood_reaches(arrival.ingress, egress),
-            Verdict::Drop(_) => false,
-        };
-        goes && !self.is_cut(arrival.ingress, egress)
-    }
-
-    /// Whether a mirror shows it to this port.
-    fn is_shown(&self, egress: u16, arrival: &Arrival, verdict: Verdict) -> bool {
-        let is_up = |id| self.ports.get(&id).is_some_and(|port| port.up);
-        let shows = |&(monitor, source, [rx, tx]): &(u16, u16, [bool; 2])| {
-            let of_it = || rx && arrival.ingress == source || tx && self.is_for(source, arrival, verdict);
-            monitor == egress && is_up(source) && of_it()
-        };
-        let could = arrival.ingress != egress && arrival.packet.bytes.len() >= 14 && is_up(egress);
-        could && self.mirrors.iter().any(shows)
-    }
-
     /// What waits for a port is lost, and nobody has to wait for it.
-    fn empty(&mut self, id: u16, reason: &'static str) {
+    pub fn empty(&mut self, id: u16, reason: &'static str) {
         let Some(port) = self.ports.get_mut(&id) else { return };
         for _ in port.queue.drain(..) {
             *port.counts.drops.entry(reason).or_default() += 1;
@@ -427,7 +278,7 @@ impl Reference {
         Ok(())
     }
 
-    fn flood_reaches(&self, ingress: u16, egress: u16) -> bool {
+    pub fn flood_reaches(&self, ingress: u16, egress: u16) -> bool {
         let isolated = |id| self.ports[&id].config.isolate;
         ingress != egress && self.ports[&egress].up && !(isolated(ingress) && isolated(egress))
     }
@@ -560,7 +411,7 @@ impl Reference {
         passed.into_iter().for_each(|copy| self.place(egress, copy, takes));
     }
 
-    fn place(&mut self, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
+    pub fn place(&mut self, egress: u16, Arrival { ingress, packet }: &Arrival, takes: bool) {
         let waits = self.ports.get(ingress).is_some_and(|port| port.waits_for == Some(egress));
         let cost = packet.bytes.len() + FRAME_COST;
         let (mut free, fair) = (self.free(), self.fair());
@@ -704,7 +555,7 @@ impl Reference {
 
 impl Port {
     /// A frame of its own ends before it has come into the switch.
-    fn refuse(&mut self, arrival: &Arrival, reason: &'static str) {
+    pub fn refuse(&mut self, arrival: &Arrival, reason: &'static str) {
         self.counts.rx_frames += 1;
         self.counts.rx_bytes += arrival.packet.bytes.len() as u64;
         *self.counts.drops.entry(reason).or_default() += 1;
