@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use support::frame::{BROADCAST, numbered};
 use support::{
-    Exit, Namespace, PATIENCE, Peer, Process, Received, Station, StreamPeer, TempDir, eventually, needs, require,
-    zbridge,
+    Exit, Framing, GramPeer, LinePeer, Namespace, PATIENCE, Peer, Process, Received, SeqPeer, Station, StreamPeer,
+    TempDir, eventually, needs, require, zbridge,
 };
 
 const RUN: &str = "XDG_RUNTIME_DIR";
@@ -299,4 +299,133 @@ fn a_tap_loses_its_carrier() {
     carrier(false);
     assert_eq!(ask(&["set", "zeth0", "up"]).code(), 0);
     carrier(true);
+}
+
+/// An instance that is started again finds its port as it was set, and cut from whom it was cut.
+#[test]
+fn a_program_that_is_started_again_finds_its_port_down() {
+    require!(needs::root(), needs::tun(), needs::netns());
+    let dir = TempDir::new();
+    let bridge = zbridge!("-p", format!("unix:{}", dir.text("a"))).env(RUN, dir.root()).ready();
+    let ask = |words: &[&str]| zbridge!().args(words.iter().copied()).env(RUN, dir.root()).run();
+    let start = || {
+        let words = ["run", "--join", "default", "--name", "sim", "--host", "192.0.2.5/24", "--", "sleep", "1000"];
+        let program = zbridge!().args(words).env(RUN, dir.root()).spawn();
+        assert_eq!(ask(&["wait", "port=sim", "--timeout", "20s"]).code(), 0);
+        program
+    };
+    let port = || {
+        let status: Value = serde_json::from_str(&ask(&["status", "--json"]).stdout).expect("JSON");
+        let ports = status["switches"][0]["ports"].as_array().expect("ports").clone();
+        ports.into_iter().find(|port| port["name"] == "sim")
+    };
+    let first = start();
+    assert_eq!(ask(&["cut", "sim", "to", "a"]).code(), 0);
+    assert_eq!(ask(&["set", "sim", "tx.loss=100%"]).code(), 0);
+    first.sigterm();
+    first.wait();
+    eventually("it has left", || port().is_none().then_some(()));
+    // It is known while it is away.
+    assert_eq!(ask(&["cut", "a", "to", "sim"]).code(), 0);
+    let second = start();
+    let sim = port().expect("the port");
+    assert_eq!((&sim["cuts"], &sim["impairments"]), (&json!(["sim to a", "a to sim"]), &json!(["tx.loss=100%"])));
+    assert_eq!(ask(&["set", "sim", "down"]).code(), 0);
+    second.sigterm();
+    second.wait();
+    eventually("it has left", || port().is_none().then_some(()));
+    let words = ["run", "--join", "default", "--name", "sim", "--host", "192.0.2.5/24", "--", "sleep", "1000"];
+    let third = zbridge!().args(words).env(RUN, dir.root()).spawn();
+    let sim = eventually("it is there again", port);
+    assert_eq!((&sim["state"], &sim["set_down"]), (&json!("down"), &json!(true)));
+    assert_eq!(ask(&["set", "sim", "up"]).code(), 0);
+    assert_eq!(ask(&["wait", "port=sim", "--timeout", "20s"]).code(), 0);
+    third.sigterm();
+    third.wait();
+    drop(bridge);
+}
+
+/// Every kind of port alike: what it is sent is lost on a bad line, and what comes from it; and its cable can be pulled.
+#[test]
+fn every_kind_of_port_is_impaired_and_pulled() {
+    require!(needs::root(), needs::tun(), needs::netns());
+    let (host, far, dir) = (Namespace::new("kinds"), Namespace::new("kindsfar"), TempDir::new());
+    host.ip("link set lo up");
+    host.veth("near", &far, "far");
+    host.ip("link set near up");
+    far.ip("link set far up");
+    let here = |spec: &str| spec.replace("DIR", dir.root().to_str().expect("a name"));
+    let kinds = [
+        ("zeth0", "tap:zeth0,addr=192.0.2.2/24"),
+        ("near", "packet:near"),
+        ("nat", "nat:192.0.2.3/24"),
+        ("usb", "usbip:192.0.2.4/24,device=loopback,name=usb"),
+        ("slip", "slip:unix:DIR/slip"),
+        ("gram", "unixgram:DIR/gram,peer=DIR/gram.peer"),
+        ("seq", "unixseq:DIR/seq"),
+        ("udp", "udp:127.0.0.1:5001->127.0.0.1:5002,name=udp"),
+        ("tcp", "tcp:127.0.0.1:5003,listen,name=tcp"),
+        ("n1", "wpan:unix:DIR/n1,switch=radio"),
+        ("n2", "wpan:unix:DIR/n2,switch=radio"),
+    ];
+    let specs = kinds.iter().flat_map(|(_, spec)| ["-p".to_owned(), format!("{},tx.loss=100%", here(spec))]);
+    let asker = ["-p".to_owned(), format!("unix:{}", dir.text("a")), "--switch".into(), "radio,medium=802154".into()];
+    let bridge = zbridge!().args(specs.chain(asker)).inside(&host).env(RUN, dir.root()).ready();
+    let ask = |words: &[&str]| zbridge!().args(words.iter().copied()).inside(&host).env(RUN, dir.root()).run();
+    let port = |name: &str| {
+        let status: Value = serde_json::from_str(&ask(&["status", "--json"]).stdout).expect("JSON");
+        let switches = status["switches"].as_array().expect("switches").clone();
+        let all = switches.iter().flat_map(|switch| switch["ports"].as_array().expect("ports").clone());
+        all.into_iter().find(|port| port["name"] == name).expect("the port")
+    };
+    let drops = |name: &str, reason: &str| port(name)["drops"][reason].as_u64().unwrap_or(0);
+
+    let mut a = StreamPeer::unix(dir.path("a"));
+    let mut slip = LinePeer::unix(Framing::Slip, dir.path("slip"));
+    let _gram = GramPeer::unix(dir.path("gram.peer"), dir.path("gram"));
+    let mut seq = SeqPeer::unix(dir.path("seq"));
+    let mut tcp = host.inside(|| StreamPeer::tcp(([127, 0, 0, 1], 5003).into()));
+    let (mut one, _two) =
+        (LinePeer::unix(Framing::UartPipe, dir.path("n1")), LinePeer::unix(Framing::UartPipe, dir.path("n2")));
+    for name in ["seq", "tcp", "slip", "n1", "n2"] {
+        assert_eq!(ask(&["wait", &format!("port={name}"), "up", "--timeout", "20s"]).code(), 0, "{name}");
+    }
+    bridge.wait_for("a#1: connected", PATIENCE);
+
+    // What they are sent is lost, of all of them.
+    (0..3).for_each(|_| a.send(&STATIONS[0].arp_request([192, 0, 2, 99])));
+    one.send(&[0x41, 0x88, 1, 0xcd, 0xab, 0xff, 0xff, 1, 0]);
+    for (name, _) in kinds.iter().filter(|(name, _)| *name != "n1") {
+        let least = if *name == "n2" { 1 } else { 3 };
+        eventually(&format!("{name} loses what it is sent"), || (drops(name, "tx-lost") >= least).then_some(()));
+        assert_eq!(port(name)["tx_frames"], 0, "{name}");
+    }
+
+    // What comes from them is lost: the services and the host answer, peers send.
+    for (name, _) in kinds {
+        assert_eq!(ask(&["set", name, "tx.loss=0", "rx.loss=100%"]).code(), 0, "{name}");
+    }
+    [2, 3, 4].into_iter().for_each(|last| a.send(&STATIONS[0].arp_request([192, 0, 2, last])));
+    let said = numbered(BROADCAST, STATIONS[1].mac, 1, 60);
+    slip.send(&said);
+    seq.send(&said);
+    tcp.send(&said);
+    one.send(&[0x41, 0x88, 2, 0xcd, 0xab, 0xff, 0xff, 1, 0]);
+    far.run("ping -c 1 -W 1 -b 192.0.2.255; ip addr add 192.0.2.77/24 dev far; ping -c 1 -W 1 192.0.2.2");
+    for name in ["zeth0", "near", "nat", "usb", "slip", "seq", "tcp", "n1"] {
+        eventually(&format!("what comes from {name} is lost"), || (drops(name, "rx-lost") > 0).then_some(()));
+        assert_eq!(port(name)["forwarded"], 0, "{name}");
+    }
+
+    // And their cables can be pulled.
+    for (name, _) in kinds {
+        assert_eq!(ask(&["set", name, "down", "rx.loss=0"]).code(), 0, "{name}");
+        assert_eq!((&port(name)["state"], &port(name)["set_down"]), (&json!("down"), &json!(true)), "{name}");
+    }
+    let before = kinds.map(|(name, _)| port(name)["tx_frames"].clone());
+    [2, 3, 4].into_iter().for_each(|last| a.send(&STATIONS[0].arp_request([192, 0, 2, last])));
+    a.expect_none(QUIET, |_| true);
+    slip.send(&said);
+    eventually("what comes is dropped", || (drops("slip", "rx-down") > 0).then_some(()));
+    assert_eq!(kinds.map(|(name, _)| port(name)["tx_frames"].clone()), before);
 }

@@ -397,7 +397,7 @@ fn last_line(app: &App, palette: Palette, width: u16) -> Line<'static> {
             };
             let room = usize::from(width).saturating_sub(typed.chars().count());
             let style = if wrong.is_some() { ask } else { palette.faint() };
-            Line::from(vec![Span::raw(typed), Span::styled(shortened(&visible(&note), room), style)])
+            Line::from(vec![Span::raw(typed), Span::styled(cut(&visible(&note), room), style)])
         }
         Over::Nothing | Over::Help if !app.said().is_empty() => {
             Line::from(shortened(&visible(app.said()), width.into()))
