@@ -11,6 +11,7 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
 use super::fates::FatesArgs;
+use super::gateway::{DnsVerb, ForwardVerb, LeaseVerb};
 use super::graph::GraphArgs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
@@ -201,6 +202,24 @@ pub enum Command {
         /// Which bridge, and how it is shown.
         #[command(flatten)]
         look: Look,
+    },
+    /// Addresses of this machine that lead to guests, through a gateway of a running bridge: add, del, ls
+    Forward {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: ForwardVerb,
+    },
+    /// Names that the resolver of a running bridge's gateway knows: add, del, ls
+    Dns {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: DnsVerb,
+    },
+    /// Addresses that a running bridge's gateway leases to hosts: pin, drop, ls
+    Lease {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: LeaseVerb,
     },
     /// The USB devices of a running bridge, who uses them, and their transfers
     #[command(args_conflicts_with_subcommands = true)]

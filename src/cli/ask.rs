@@ -6,7 +6,7 @@ use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, flows, print, stations, table, top, trace, usb};
+use super::{Label, complain, doctor, drops, flows, gateway, print, stations, table, top, trace, usb};
 use crate::config::text::columns;
 use crate::config::{
     PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -95,6 +95,8 @@ pub enum Ask {
     },
     /// The flows of its gateways.
     Flows(Look),
+    /// Forwards, names and leases of its gateways.
+    Gateway(gateway::Asked),
     /// Its USB devices.
     Usb(Look),
     /// A picture of it.
@@ -195,6 +197,7 @@ impl Ask {
             Self::Trace(asked) => trace::run(&asked),
             Self::Top { name } => top::run(name),
             Self::Flows(look) => flows::perform(&look),
+            Self::Gateway(asked) => gateway::perform(asked),
             Self::Usb(look) => usb::perform(&look),
             Self::View(args) => view::run(&args),
             Self::Graph(args) => graph::run(&args),

@@ -14,6 +14,7 @@ mod drops;
 mod fates;
 mod flows;
 mod follow;
+mod gateway;
 mod graph;
 mod help;
 mod instance;
@@ -251,6 +252,9 @@ fn answer(args: &Args) -> Result<Answer> {
             let asked = trace::Asked::new(port, frame, file.as_deref(), number.map(|number| number as usize))?;
             return Ok(Answer::Job(Job::Ask(Ask::Trace(trace::Asked { to: to.clone(), json: *json, ..asked }))));
         }
+        Some(Command::Forward { verb }) => return Ok(gateway_job(gateway::Asked::Forward(verb.clone()))),
+        Some(Command::Dns { verb }) => return Ok(gateway_job(gateway::Asked::Dns(verb.clone()))),
+        Some(Command::Lease { verb }) => return Ok(gateway_job(gateway::Asked::Lease(verb.clone()))),
         Some(Command::Flows { look }) => return Ok(Answer::Job(Job::Ask(Ask::Flows(look.clone())))),
         Some(Command::Usb { verb, look }) => {
             let look = verb.as_ref().map_or(look, |UsbVerb::Ls { look }| look);
@@ -287,6 +291,10 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Man) => man::page().map_err(|cause| Error::system("manual page", &cause))?,
     };
     Ok(Answer::Text(text))
+}
+
+fn gateway_job(asked: gateway::Asked) -> Answer {
+    Answer::Job(Job::Ask(Ask::Gateway(asked)))
 }
 
 /// Options of a switch are before a command.

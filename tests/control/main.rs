@@ -2,6 +2,7 @@
 
 mod descriptor;
 mod drops;
+mod gateway;
 mod hostile;
 mod namespaces;
 mod trace;

@@ -89,6 +89,16 @@ pub struct LanHost {
     pub name: Option<String>,
 }
 
+impl LanHost {
+    /// Reads `MAC/ADDR[/NAME]`. The error says what is expected.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse(text: &str) -> Parsed<Self> {
+        host(text)
+    }
+}
+
 impl fmt::Display for LanHost {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", self.mac, self.addr)?;

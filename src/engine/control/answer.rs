@@ -9,6 +9,7 @@ use super::captures::Captured;
 use super::details;
 use super::drops;
 use super::entries::{Reading, Want};
+use super::gateways;
 use super::rates::Rates;
 use super::session::{Session, WAITS, Wait};
 use super::trace;
@@ -146,6 +147,10 @@ impl Answerer {
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
+            Command::ForwardLs => Ok(self.details(gateways::forwards)),
+            Command::DnsLs => Ok(self.details(gateways::names)),
+            Command::LeaseLs => Ok(self.details(gateways::leases)),
+            other => gateways::Wish::of(other).map(|wish| self.change_gateway(wish, &session.who)),
         }
     }
 

@@ -41,6 +41,7 @@ mod clients;
 mod details;
 mod drops;
 mod entries;
+mod gateways;
 mod metrics;
 mod place;
 mod rates;
