@@ -49,7 +49,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::text::shell;
 use crate::config::{
-    Config, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, SwitchSpec, Tap,
+    Config, Cut, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, SwitchSpec, Tap,
     check_rules, value,
 };
 use crate::error::{Class, Error, Result};
@@ -244,6 +244,12 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Fdb { bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
+        }
+        Some(Command::Cut { words, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Cut { cut: Cut::parse(words)?, to: to.clone() })));
+        }
+        Some(Command::Heal { ports, to }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Heal { ports: ports.clone(), to: to.clone() })));
         }
         Some(Command::Stations { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Stations { name: bridge.name(), json: *json })));

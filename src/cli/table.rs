@@ -147,7 +147,15 @@ fn peer_and_settings(port: &PortInfo) -> String {
     let bent: Vec<&str> = port.impairments.iter().chain(&held).map(String::as_str).collect();
     let mirrors = (!port.mirrors.is_empty()).then(|| format!("mirrors {}", port.mirrors.join(", ")));
     let bent = (!bent.is_empty()).then(|| bent.join(", "));
-    [Some(peer(port).to_owned()), mirrors, bent].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    [Some(peer(port).to_owned()), parted(port), mirrors, bent].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Whether a port was set down, and from whom it is cut.
+pub fn parted(port: &PortInfo) -> Option<String> {
+    let cuts: Vec<String> = port.cuts.iter().map(|cut| format!("cut {cut}")).collect();
+    let down = port.set_down.then(|| "set down".to_owned());
+    let words: Vec<String> = down.into_iter().chain(cuts).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// Frames that were dropped, for whatever reason.
@@ -250,7 +258,8 @@ pub mod tests {
     }
 
     pub fn bridge(ports: Vec<PortInfo>) -> StatusInfo {
-        let switches = vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, ports, replay: None }];
+        let switches =
+            vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, cuts: Vec::new(), ports, replay: None }];
         StatusInfo { name: "default".into(), pid: 42, version: "0".into(), since: 0, sandbox: None, switches }
     }
 

@@ -36,7 +36,7 @@ pub(crate) use drops::{hex, unhex};
 pub use gateway::{ChangedInfo, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NameInfo, NamesInfo};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, InstanceInfo,
+    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, InstanceInfo,
     InstancesInfo, LeaseInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StationsInfo,
     StatusInfo, SwitchInfo, TroubleInfo,
 };

@@ -104,6 +104,9 @@ pub struct SwitchInfo {
     /// Addresses in its forwarding database.
     #[serde(default)]
     pub fdb: u64,
+    /// What is cut from what, as it was written: `inst1,inst2 from inst3`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<String>,
     /// Its ports, each listener followed by its clients. A listener's numbers are of all that it ever had, and its state
     /// is that of its best client, so that a name alone tells how a port is.
     pub ports: Vec<PortInfo>,
@@ -178,6 +181,14 @@ impl ReplayInfo {
     }
 }
 
+/// The answer to `heal`.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct HealedInfo {
+    /// The cuts that ended, or lost ports, as they had been written.
+    pub healed: Vec<String>,
+}
+
 /// Why a switch passes no frames.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[non_exhaustive]
@@ -208,6 +219,12 @@ pub struct PortInfo {
     /// What bad lines do to its frames, as `tx.loss=1%` says it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub impairments: Vec<String>,
+    /// It was set down, as if its cable were pulled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_down: bool,
+    /// The ports that it is cut from: `from inst3`, or one way `inst1 to inst3`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<String>,
     /// Frames that these hold on their way in, not yet received.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub held_in: u64,
@@ -271,6 +288,8 @@ impl PortInfo {
             target: String::new(),
             mirrors: Vec::new(),
             impairments: Vec::new(),
+            set_down: false,
+            cuts: Vec::new(),
             held_in: 0,
             held_out: 0,
             state: String::new(),

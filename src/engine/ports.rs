@@ -10,6 +10,7 @@ use super::edges::Edges;
 use super::fates::FateLog;
 use super::life::{Backoff, Life};
 use super::mirrors::Mirrors;
+use super::parting::{Parting, follow_carrier};
 use super::pulse::Pulse;
 use super::recorder::Running;
 use super::slot::{Attached, Origin, PortSlot};
@@ -52,6 +53,8 @@ pub(super) struct Ports {
     mirrors: Mirrors,
     /// What bad lines do to the frames of ports.
     bends: Bends,
+    /// Which ports were set down, and which are cut from each other.
+    pub(super) parting: Parting,
     /// Isolated ports, shown to services.
     isolated: Arc<PortSet>,
 }
@@ -109,6 +112,7 @@ impl Ports {
             fates: None,
             mirrors: Mirrors::default(),
             bends: Bends::default(),
+            parting: Parting::default(),
             isolated: Arc::default(),
         }
     }
@@ -196,6 +200,7 @@ impl Ports {
         self.edges.put(id, slot);
         self.begin_with(id);
         self.settle_mirrors();
+        self.parting.part_new(&mut self.switch, &self.edges, self.clock.now(), id);
         Ok(id)
     }
 
@@ -224,6 +229,11 @@ impl Ports {
     /// Nothing is said of the port or listener called `name` any more.
     pub fn forget_bends(&mut self, name: &str) {
         self.bends.forget(name);
+    }
+
+    /// Whether anything is said of the port or listener called `name`.
+    pub fn has_bends(&self, name: &str) -> bool {
+        self.bends.has(name)
     }
 
     /// What the port called `name` suffers, as it is written.
@@ -282,6 +292,9 @@ impl Ports {
     /// Begins with a new edge: shows a service the isolated ports, and hears the kernel's news of an interface.
     fn begin_with(&mut self, id: PortId) {
         self.edges.note_ways_of_calling(id);
+        if self.switch.is_pulled(id) {
+            follow_carrier(&self.edges, id, false);
+        }
         let Some(edge) = self.edges.edge(id) else { return };
         if let Edge::Channel(channel) = edge {
             channel.show_isolated(self.isolated.clone());
@@ -404,7 +417,7 @@ impl Ports {
     /// tried every second.
     pub fn set_down(&mut self, id: PortId) {
         self.forget_rewrites(id);
-        if self.switch.is_up(id) {
+        if self.switch.is_linked(id) {
             self.switch.set_up(self.clock.now(), id, false);
             self.edges.tell_departure(id);
         }

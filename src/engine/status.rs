@@ -31,6 +31,10 @@ pub struct PortStatus {
     pub mirrors: Vec<String>,
     /// What bad lines do to its frames, as `tx.loss=1%` says it.
     pub impairments: Vec<String>,
+    /// It was set down, as if its cable were pulled, be it itself or its listener.
+    pub set_down: bool,
+    /// The ports that it is cut from: `from inst3`, or one way `inst1 to inst3`.
+    pub cuts: Vec<String>,
     /// Frames that these hold: on their way in, and on their way out.
     pub held: [usize; 2],
     /// The listener that it is a client of.
@@ -76,6 +80,8 @@ pub struct SwitchStatus {
     pub radio: bool,
     /// Addresses in its forwarding database, those included that are forgotten when their place is needed.
     pub fdb: usize,
+    /// What is cut from what, as it was written.
+    pub cuts: Vec<String>,
     /// Its ports, each listener followed by its clients.
     pub ports: Vec<PortStatus>,
     /// Removed ports, in their last state; those of one name and kind share a row, with the sum of their counters. The

@@ -161,7 +161,12 @@ impl Engine {
                 Command::AddService(name, config, started, answer) => {
                     drop(answer.send(self.lives.add_service(&name, config, started)));
                 }
-                Command::RemovePort(name, answer) => drop(answer.send(self.lives.remove_by_name(&name))),
+                Command::RemovePort(name, comes_again, answer) => {
+                    drop(answer.send(self.lives.remove_by_name(&name, comes_again)));
+                }
+                Command::Knows(name, answer) => drop(answer.send(self.lives.knows(&name))),
+                Command::Cut(cut, answer) => drop(answer.send(self.lives.cut(cut))),
+                Command::Heal(ports, answer) => drop(answer.send(self.lives.heal(&ports))),
                 Command::Set(name, settings, answer) => drop(answer.send(self.lives.set(&name, settings))),
                 Command::Status(answer) => {
                     let status = self.lives.status();

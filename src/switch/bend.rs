@@ -112,9 +112,10 @@ impl Switch {
         !self.bent.is_empty() && self.next_held().is_some()
     }
 
-    /// Whether what comes from a port goes through a line, by [`Switch::arrive`].
+    /// Whether what comes from a port goes through a line, by [`Switch::arrive`]. While the port is down nothing gets so
+    /// far as its line.
     pub fn is_bent_in(&self, id: PortId) -> bool {
-        !self.bent.is_empty() && self.port(id).is_some_and(|port| port.lines[Way::In as usize].is_some())
+        !self.bent.is_empty() && self.port(id).is_some_and(|port| port.up && port.lines[Way::In as usize].is_some())
     }
 
     /// Puts the frames of `batch` from index `from` on, all of which came in by `id`, through its line.
@@ -301,8 +302,8 @@ impl Switch {
         self.send_due(now, &mut Nobody);
     }
 
-    /// Drops what is held on the ways of a port.
-    pub(super) fn drop_held(&mut self, id: PortId, reason: DropReason) {
+    /// Drops what is held on the ways of a port, for the reason of each way.
+    pub(super) fn drop_held(&mut self, id: PortId, reasons: [DropReason; 2]) {
         for way in Way::BOTH {
             let Some(mut line) = self.port_mut(id).and_then(|port| port.lines[way as usize].take()) else { continue };
             let mut held = Batch::new(PREFIX + MAX_FRAME);
@@ -310,8 +311,9 @@ impl Switch {
                 held.clear();
                 held.push(bytes, ingress, Offload::NONE);
                 let Some(frame) = held.frames().first() else { continue };
+                let reason = reasons[way as usize];
                 match way {
-                    Way::In => self.turn_away(id, DropReason::IngressDown, frame, bytes),
+                    Way::In => self.turn_away(id, reason, frame, bytes),
                     Way::Out => {
                         self.counters_mut(id).into_iter().for_each(|counters| counters.count(reason, 1));
                         self.note_lost(id, reason, frame, bytes);
@@ -325,7 +327,7 @@ impl Switch {
 
     /// A port goes, and what is held on its ways.
     pub(super) fn straighten(&mut self, id: PortId, reason: DropReason) {
-        self.drop_held(id, reason);
+        self.drop_held(id, [DropReason::IngressDown, reason]);
         self.bent.retain(|&bent| bent != id);
     }
 }

@@ -158,7 +158,7 @@ impl Switch {
         let Some(port) = self.port(frame.ingress) else { return Verdict::Drop(DropReason::Malformed) };
         let (learn, isolate, mtu) = (port.config.learn, port.config.isolate, port.config.mtu);
         if !port.up {
-            return Verdict::Drop(DropReason::IngressDown);
+            return Verdict::Drop(port.down_reasons()[0]);
         }
         if bytes.len() < MIN_FRAME {
             return Verdict::Drop(DropReason::Malformed);

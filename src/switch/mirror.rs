@@ -30,6 +30,7 @@ impl Switch {
         mirrors.sort_unstable();
         mirrors.dedup();
         self.mirrors = mirrors;
+        self.note_edits();
     }
 
     /// Whether any monitor gets copies.
@@ -39,7 +40,6 @@ impl Switch {
 
     /// Adds copies for monitors to the plan for `batch`; of what came in only if it `came` in, and is not said in the name
     /// of stations.
-    #[cold]
     pub(super) fn mirror(&mut self, batch: &Batch, came: bool) {
         let mut mirrored = std::mem::take(&mut self.mirrored);
         mirrored.resize_with(self.ports.len(), Vec::new);

@@ -17,6 +17,7 @@
 //! every frame passes through its egress port's queue.
 
 mod bend;
+mod cut;
 mod decide;
 mod egress;
 mod fates;
@@ -37,8 +38,10 @@ mod replay;
 mod tape;
 mod trace;
 mod twice;
+mod updown;
 
 pub use bend::Way;
+pub use cut::{Cut, Group};
 pub use egress::{Flush, Taken, Transmit};
 pub use fates::{Became, FateNote, FateNoted, Journal};
 pub use fdb::{Entry, FdbLimits, Scan, Scanned};
@@ -186,6 +189,10 @@ pub struct Switch {
     mirrors: Vec<Mirror>,
     /// Frames of the present batch that a monitor gets beside its own, by its port; of ports beyond there are none.
     mirrored: Vec<Vec<u32>>,
+    /// Ports that are cut from each other.
+    cuts: Vec<Cut>,
+    /// There are mirrors or cuts, so that a plan is looked through before it is sent.
+    is_edited: bool,
     /// Ports with impairments.
     bent: Vec<PortId>,
     /// Frames on their way through impairments.
@@ -232,6 +239,8 @@ impl Switch {
             tape: None,
             mirrors: Vec::new(),
             mirrored: Vec::new(),
+            cuts: Vec::new(),
+            is_edited: false,
             bent: Vec::new(),
             bending: None,
             fate_seed: config.fate_seed,
@@ -280,6 +289,7 @@ impl Switch {
         self.straighten(id, DropReason::Removed);
         self.empty_queue(id, DropReason::Removed);
         self.count_up(id, false);
+        self.forget_cuts_of(id);
         self.watch.forget_port(id);
         self.fdb.remove_port(id, now);
         self.guard.remove_port(id);
@@ -289,20 +299,10 @@ impl Switch {
         }
         self.resumed.retain(|&port| port != id);
         self.mirrors.retain(|it| it.monitor != id && it.source != id);
+        self.note_edits();
         let port = self.ports.get_mut(id.index())?.take()?;
         self.unused.push(Reverse(id));
         Some(port.counters)
-    }
-
-    /// Sets a port up or down. Frames from a port that is down are dropped; going down clears its stations and its
-    /// queue.
-    pub fn set_up(&mut self, now: Instant, id: PortId, up: bool) {
-        if self.count_up(id, up) && !up {
-            self.set_time(now);
-            self.drop_held(id, DropReason::LinkDown);
-            self.empty_queue(id, DropReason::LinkDown);
-            self.flush_port(now, id);
-        }
     }
 
     /// Sets the abilities of a port whose peer has come: see [`PortConfig::pausable`] and [`PortConfig::offload`].
@@ -310,36 +310,6 @@ impl Switch {
         if let Some(port) = self.port_mut(id) {
             (port.config.pausable, port.config.offload) = (pausable, offload);
         }
-    }
-
-    /// Whether a port is up.
-    pub fn is_up(&self, id: PortId) -> bool {
-        self.port(id).is_some_and(|port| port.up)
-    }
-
-    /// Forgets the stations of a port, which stays as it is.
-    pub fn flush_port(&mut self, now: Instant, id: PortId) {
-        if self.port(id).is_some() {
-            self.fdb.flush_port(id, now);
-            self.guard.flush_port(id);
-            self.hosts.answers.remove_port(id);
-        }
-    }
-
-    /// Keeps the sums of ports that are up. True when this is a change.
-    fn count_up(&mut self, id: PortId, up: bool) -> bool {
-        let Some(port) = self.port_mut(id).filter(|port| port.up != up) else { return false };
-        port.up = up;
-        port.blocked = false;
-        let open = usize::from(!port.config.isolate);
-        if up {
-            self.up += 1;
-            self.up_open += open;
-        } else {
-            self.up -= 1;
-            self.up_open -= open;
-        }
-        true
     }
 
     fn port_mut(&mut self, id: PortId) -> Option<&mut Port> {
@@ -464,8 +434,8 @@ impl Switch {
         if self.tape.is_some() {
             self.note_arrivals(now, batch);
         }
-        if !self.mirrors.is_empty() {
-            self.mirror(batch, true);
+        if self.is_edited {
+            self.edit_plan(batch, true);
         }
         self.send_plan(now, batch, edges);
     }

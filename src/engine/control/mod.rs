@@ -43,6 +43,7 @@ mod drops;
 mod entries;
 mod gateways;
 mod metrics;
+mod parting;
 mod place;
 mod rates;
 mod server;

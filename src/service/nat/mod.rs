@@ -385,7 +385,10 @@ impl Service for Nat {
             }
             Ok(packet) if self.local.handle(now, whom, &packet, offload, host) => {}
             Ok(packet) if own => self.handle_packet(now, whom, packet, arrived, host),
-            Ok(_) => self.endpoint.handle_frame_from(now, ingress, frame),
+            Ok(_) => {
+                self.hear_six(frame, whom);
+                self.endpoint.handle_frame_from(now, ingress, frame);
+            }
             Err(_) => self.wire.stats.malformed += 1,
         }
     }

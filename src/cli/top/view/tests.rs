@@ -63,7 +63,8 @@ fn stations() -> Vec<Station> {
 }
 
 fn look(ports: Vec<PortInfo>, stations: Vec<Station>) -> Look {
-    let switches = vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, ports, replay: None }];
+    let switches =
+        vec![SwitchInfo { name: "default".into(), trouble: None, fdb: 0, cuts: Vec::new(), ports, replay: None }];
     let status = StatusInfo { name: "default".into(), pid: 42, version: "0".into(), since: 0, sandbox: None, switches };
     let instance = |name: &str, state: &str, end: Option<&str>, line: &str| -> InstanceInfo {
         let it = serde_json::json!({"name": name, "state": state, "end": end, "lines": [line]});
