@@ -11,6 +11,7 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
 use super::fates::FatesArgs;
+use super::fdb::FdbVerb;
 use super::gateway::{DnsVerb, ForwardVerb, LeaseVerb};
 use super::graph::GraphArgs;
 use super::sandbox::SandboxArgs;
@@ -141,7 +142,7 @@ pub enum Command {
         #[command(subcommand)]
         verb: PortVerb,
     },
-    /// Change settings of a port of a running bridge: down, up, tx.loss=1%, mirror=PORT[:rx|tx|both]
+    /// Change settings of a port of a running bridge: down, up, isolate, mtu=1400, tx.loss=1%, mirror=PORT
     #[command(after_help = help::settings())]
     Set {
         /// The port, by name
@@ -174,8 +175,12 @@ pub enum Command {
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
-    /// The addresses that a running bridge has learned
+    /// The addresses that a running bridge has learned; add, del, flush change them
+    #[command(args_conflicts_with_subcommands = true)]
     Fdb {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<FdbVerb>,
         /// Which bridge.
         #[command(flatten)]
         bridge: Which,

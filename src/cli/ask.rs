@@ -3,6 +3,7 @@
 
 use super::args::{Look, PortVerb};
 use super::capture::{self, Asked};
+use super::fdb::{self, FdbVerb};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::view::{self, ViewArgs};
@@ -111,6 +112,8 @@ pub enum Ask {
     },
     /// The flows of its gateways.
     Flows(Look),
+    /// Stations that it shall bind or forget.
+    ChangeFdb(FdbVerb),
     /// Forwards, names and leases of its gateways.
     Gateway(gateway::Asked),
     /// Its USB devices.
@@ -218,6 +221,7 @@ impl Ask {
             Self::Trace(asked) => trace::run(&asked),
             Self::Top { name } => top::run(name),
             Self::Flows(look) => flows::perform(&look),
+            Self::ChangeFdb(verb) => fdb::perform(verb),
             Self::Gateway(asked) => gateway::perform(asked),
             Self::Usb(look) => usb::perform(&look),
             Self::View(args) => view::run(&args),

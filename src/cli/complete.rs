@@ -9,7 +9,7 @@ mod spec;
 pub use spec::specs;
 
 use super::topics::TOPICS;
-use crate::config::{BEND_KEYS, Config, KINDS, KeyRow};
+use crate::config::{BEND_KEYS, Config, KINDS, KeyRow, SET_KEYS};
 use crate::control::{Command, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NamesInfo, PORT_STATES};
 use crate::engine::control::{Client, bridges};
 use crate::error::{Error, Result};
@@ -71,7 +71,11 @@ pub fn ports() -> Vec<CompletionCandidate> {
 
 /// The settings of a port.
 pub fn settings() -> Vec<CompletionCandidate> {
-    let mut found: Vec<_> = ["down", "up", "mirror=off"].map(CompletionCandidate::new).into();
+    let word = |row: &KeyRow| format!("{}{}", row.word, if row.value.is_some() { "=" } else { "" });
+    let plain = SET_KEYS.iter().filter(|row| row.word != "tx.KEY");
+    let mut found: Vec<_> =
+        plain.map(|row| CompletionCandidate::new(word(row)).help(Some(row.summary.into()))).collect();
+    found.push(CompletionCandidate::new("mirror=off"));
     found.extend(named_ports("mirror="));
     let keys = ["tx.", "rx.", "both."].iter().flat_map(|way| {
         let key = move |row: &KeyRow| CompletionCandidate::new(format!("{way}{}=", row.word));

@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod drops;
 mod fates;
+mod fdb;
 mod flows;
 mod follow;
 mod gateway;
@@ -241,7 +242,10 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Set { port, settings, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::set(port, settings, to.as_deref())?)));
         }
-        Some(Command::Fdb { bridge, switch, json }) => {
+        Some(Command::Fdb { verb: Some(verb), .. }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::ChangeFdb(verb.clone()))));
+        }
+        Some(Command::Fdb { verb: None, bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
         }

@@ -33,6 +33,9 @@ const COMMANDS: &[&str] = &[
     "lease-pin",
     "lease-drop",
     "lease-ls",
+    "fdb-add",
+    "fdb-del",
+    "fdb-flush",
     "cut",
     "heal",
 ];
@@ -238,6 +241,36 @@ pub enum Command {
     },
     /// The addresses that gateways lease. Answered with a [`LeasesInfo`](super::LeasesInfo).
     LeaseLs,
+    /// A station is bound to a port for good. Answered with `{}`.
+    FdbAdd {
+        /// The station.
+        mac: String,
+        /// The port, or a listener with one client.
+        port: String,
+        /// It is no error if it is bound there already.
+        #[serde(default, skip_serializing_if = "is_off")]
+        may_exist: bool,
+    },
+    /// A station is forgotten, bound or learned. Answered with `{}`.
+    FdbDel {
+        /// The station.
+        mac: String,
+        /// One switch only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<String>,
+        /// It is no error if it is not known.
+        #[serde(default, skip_serializing_if = "is_off")]
+        if_exists: bool,
+    },
+    /// All that was learned is forgotten; what is bound stays. Answered with `{}`.
+    FdbFlush {
+        /// On this port only; a listener with its clients.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+        /// On one switch only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<String>,
+    },
 }
 
 fn is_off(flag: &bool) -> bool {
@@ -254,6 +287,7 @@ impl Command {
             Self::ForwardLs | Self::DnsLs | Self::LeaseLs => true,
             Self::ForwardAdd { .. } | Self::ForwardDel { .. } | Self::DnsAdd { .. } | Self::DnsDel { .. } => false,
             Self::LeasePin { .. } | Self::LeaseDrop { .. } => false,
+            Self::FdbAdd { .. } | Self::FdbDel { .. } | Self::FdbFlush { .. } => false,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
             Self::Set { .. } | Self::Cut { .. } | Self::Heal { .. } => false,
         }
@@ -376,7 +410,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"ports":[],"from":[],"forward":"a","name":"a","addrs":[],"host":"a""#;
+        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"ports":[],"from":[],"forward":"a","name":"a","addrs":[],"host":"a","mac":"a""#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

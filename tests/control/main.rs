@@ -5,6 +5,7 @@ mod drops;
 mod gateway;
 mod hostile;
 mod namespaces;
+mod settings;
 mod trace;
 
 use std::os::unix::fs::PermissionsExt;

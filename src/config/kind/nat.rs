@@ -16,11 +16,18 @@ pub(super) static ROW: KindRow = KindRow {
     target: "CIDR",
     summary: "a gateway to the host's networks, without any right",
     keys: &[
-        KeyRow { word: "ipv6", value: Some("CIDR"), repeatable: false, summary: "its IPv6 address and network, too" },
+        KeyRow {
+            word: "ipv6",
+            value: Some("CIDR"),
+            repeatable: false,
+            live: false,
+            summary: "its IPv6 address and network, too",
+        },
         KeyRow {
             word: "forward",
             value: Some("PROTO:HOST:PORT->GUEST:PORT"),
             repeatable: true,
+            live: false,
             summary: "lead an address of the host to a guest, PROTO is tcp or udp",
         },
         KeyRow { summary: "allow forwards that other hosts than this one can reach", ..PUBLIC },
@@ -28,6 +35,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "host-loopback",
             value: Some("on|off"),
             repeatable: false,
+            live: false,
             summary: "whether guests reach this host: its loopback by the gateway's address, and its other addresses \
                       (default: on, or off where a port leads to a network)",
         },
@@ -35,6 +43,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "restrict",
             value: None,
             repeatable: false,
+            live: false,
             summary: "nothing goes out: only its own services and forwards",
         },
         lan::DHCP,
@@ -50,6 +59,7 @@ pub(super) static ROW: KindRow = KindRow {
             word: "mac",
             value: Some("MAC"),
             repeatable: false,
+            live: false,
             summary: "the gateway's MAC address (default: made of its address)",
         },
     ],

@@ -13,6 +13,7 @@ use super::gateways;
 use super::parting;
 use super::rates::Rates;
 use super::session::{Session, WAITS, Wait};
+use super::stations;
 use super::trace;
 use super::waits::States;
 use crate::capture::Wish;
@@ -151,6 +152,11 @@ impl Answerer {
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
+            Command::FdbAdd { mac, port, may_exist } => stations::bind(self, (&mac, &port), may_exist, session),
+            Command::FdbDel { mac, switch, if_exists } => {
+                stations::forget(self, (&mac, switch.as_deref()), if_exists, session)
+            }
+            Command::FdbFlush { port, switch } => stations::flush(self, (port.as_deref(), switch.as_deref()), session),
             Command::ForwardLs => Ok(self.details(gateways::forwards)),
             Command::DnsLs => Ok(self.details(gateways::names)),
             Command::LeaseLs => Ok(self.details(gateways::leases)),
@@ -225,7 +231,7 @@ impl Answerer {
         self.handles.iter().flat_map(Handle::status).flat_map(|status| status.ports)
     }
 
-    fn switch(&self, name: &str) -> Result<&Handle> {
+    pub(super) fn switch(&self, name: &str) -> Result<&Handle> {
         self.handles.iter().find(|handle| handle.name() == name).ok_or_else(|| {
             let known = nearest(name, self.handles.iter().map(Handle::name));
             let all: Vec<_> = self.handles.iter().map(Handle::name).collect();

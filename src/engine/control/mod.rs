@@ -48,6 +48,7 @@ mod place;
 mod rates;
 mod server;
 mod session;
+mod stations;
 mod trace;
 mod waits;
 
