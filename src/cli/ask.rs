@@ -8,12 +8,12 @@ use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, flows, gateway, print, stations, table, top, trace, usb};
+use super::{Label, complain, doctor, drops, flows, gateway, print, ps, stations, table, top, trace, usb};
 use crate::config::text::columns;
 use crate::config::{
     Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
 };
-use crate::control::{FdbInfo, Lifetime, PORT_STATES, StatusInfo};
+use crate::control::{Command, FdbInfo, Lifetime, PORT_STATES, StatusInfo};
 use crate::engine::control::{Called, Client, PATIENCE, each_bridge, is_silent, where_looked};
 use crate::error::{Class, Error, Result};
 use crate::visible::visible;
@@ -102,6 +102,22 @@ pub enum Ask {
         name: Option<String>,
         /// As JSON.
         json: bool,
+    },
+    /// Its programs.
+    Ps {
+        /// The bridge.
+        name: Option<String>,
+        /// As JSON.
+        json: bool,
+        /// All columns.
+        wide: bool,
+    },
+    /// Starts, stops, restarts or kills programs of it.
+    Order {
+        /// What is ordered.
+        command: Command,
+        /// The bridge.
+        to: Option<String>,
     },
     /// What it would do with a frame.
     Trace(trace::Asked),
@@ -218,6 +234,8 @@ impl Ask {
                 let all = stations::stations(fdb, &told, &client.status()?);
                 print(if json { lines(&all) } else { stations::table(&all).into_bytes() })
             }
+            Self::Ps { name, json, wide } => ps::list(name.as_deref(), json, wide),
+            Self::Order { command, to } => connect(to.as_deref())?.order(command),
             Self::Trace(asked) => trace::run(&asked),
             Self::Top { name } => top::run(name),
             Self::Flows(look) => flows::perform(&look),

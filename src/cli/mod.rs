@@ -24,6 +24,7 @@ mod log;
 mod man;
 mod mistakes;
 mod ports;
+mod ps;
 mod run;
 mod sandbox;
 mod screen;
@@ -265,6 +266,15 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Forward { verb }) => return Ok(gateway_job(gateway::Asked::Forward(verb.clone()))),
         Some(Command::Dns { verb }) => return Ok(gateway_job(gateway::Asked::Dns(verb.clone()))),
         Some(Command::Lease { verb }) => return Ok(gateway_job(gateway::Asked::Lease(verb.clone()))),
+        Some(Command::Ps { bridge, json, wide }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Ps { name: bridge.name(), json: *json, wide: *wide })));
+        }
+        Some(Command::Start(of)) => return Ok(Answer::Job(Job::Ask(ps::start(of)))),
+        Some(Command::Stop(of)) => return Ok(Answer::Job(Job::Ask(ps::stop(of)))),
+        Some(Command::Restart(of)) => return Ok(Answer::Job(Job::Ask(ps::restart(of)))),
+        Some(Command::Kill { instances, signal, to }) => {
+            return Ok(Answer::Job(Job::Ask(ps::kill(instances, signal, to.as_deref())?)));
+        }
         Some(Command::Flows { look }) => return Ok(Answer::Job(Job::Ask(Ask::Flows(look.clone())))),
         Some(Command::Usb { verb, look }) => {
             let look = verb.as_ref().map_or(look, |UsbVerb::Ls { look }| look);

@@ -88,7 +88,7 @@ impl Lives {
         let ids: Vec<PortId> = self.ports.edges.ids().collect();
         let ids = ids.into_iter().filter(|&id| self.ports.edges.slot(id).is_some_and(|slot| is_port(&slot.name, name)));
         for id in ids.collect::<Vec<_>>() {
-            self.ports.set_config(id, |config| enter(config, settings, after.as_deref()));
+            self.ports.set_config(id, |config| enter(config, settings, after.as_ref()));
             if let (Some(before), Some(after), true) = (&before, &after, statics) {
                 self.ports.set_statics(id, &before.statics, &after.statics);
             }

@@ -153,7 +153,8 @@ impl Engine {
                     let spec = Arc::new(*spec);
                     drop(answer.send(match means {
                         Means::Open(beforehand) => self.lives.open_port(spec, beforehand),
-                        Means::Given(fd) => self.lives.adopt(spec, fd),
+                        Means::Given(fd) => self.lives.adopt(spec, fd, false),
+                        Means::Seated(fd) => self.lives.adopt(spec, fd, true),
                     }));
                 }
                 Command::Admits(spec, answer) => drop(answer.send(self.lives.admits_opened(&spec))),
@@ -164,6 +165,7 @@ impl Engine {
                 Command::RemovePort(name, comes_again, answer) => {
                     drop(answer.send(self.lives.remove_by_name(&name, comes_again)));
                 }
+                Command::Vacate(name, why, answer) => drop(answer.send(self.lives.vacate(&name, why))),
                 Command::Knows(name, answer) => drop(answer.send(self.lives.knows(&name))),
                 Command::Cut(cut, answer) => drop(answer.send(self.lives.cut(cut))),
                 Command::Heal(ports, answer) => drop(answer.send(self.lives.heal(&ports))),

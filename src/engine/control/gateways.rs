@@ -4,7 +4,7 @@
 //! (`aside.rs`), until one says that the change is its own: the guest, or the address, is of its network. A client may
 //! name the gateway instead.
 
-use super::answer::{Answerer, Outcome, Told, value};
+use super::answer::{Answerer, Outcome, Told, as_value};
 use super::details::ask;
 use crate::config::text::shell;
 use crate::config::{Forward, LanHost};
@@ -126,7 +126,7 @@ impl Answerer {
                     log::info!("{}: {} by {who}", info.port, describe(&wish, info));
                 }
             });
-            Told::Asked(changed.map_err(Error::told).and_then(|info| value(&info)))
+            Told::Asked(changed.map_err(Error::told).and_then(|info| as_value(&info)))
         }))
     }
 }
