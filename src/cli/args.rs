@@ -136,6 +136,21 @@ pub enum Command {
         #[command(flatten)]
         bridge: Which,
     },
+    /// End a running bridge, and its programs before it; it is gone when the command is done
+    Down {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+    },
+    /// Have a bridge read its --config file again: what differs is carried out, and no other port loses a frame
+    Reload {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+        /// As JSON, one object on one line
+        #[arg(long)]
+        json: bool,
+    },
     /// Add ports to a running bridge, or remove them
     Port {
         /// What to do with it.

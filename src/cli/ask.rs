@@ -8,7 +8,7 @@ use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
-use super::{Label, complain, doctor, drops, flows, gateway, print, ps, stations, table, top, trace, usb};
+use super::{Label, complain, doctor, drops, ending, flows, gateway, print, ps, stations, table, top, trace, usb};
 use crate::config::text::columns;
 use crate::config::{
     Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
@@ -128,6 +128,15 @@ pub enum Ask {
     },
     /// The flows of its gateways.
     Flows(Look),
+    /// That it ends.
+    Down(Option<String>),
+    /// That it reads its file again.
+    Reload {
+        /// The bridge.
+        name: Option<String>,
+        /// As JSON.
+        json: bool,
+    },
     /// Stations that it shall bind or forget.
     ChangeFdb(FdbVerb),
     /// Forwards, names and leases of its gateways.
@@ -239,6 +248,8 @@ impl Ask {
             Self::Trace(asked) => trace::run(&asked),
             Self::Top { name } => top::run(name),
             Self::Flows(look) => flows::perform(&look),
+            Self::Down(name) => ending::down(name.as_deref()),
+            Self::Reload { name, json } => ending::reload(name.as_deref(), json),
             Self::ChangeFdb(verb) => fdb::perform(verb),
             Self::Gateway(asked) => gateway::perform(asked),
             Self::Usb(look) => usb::perform(&look),

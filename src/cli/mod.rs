@@ -11,6 +11,7 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod ending;
 mod fates;
 mod fdb;
 mod flows;
@@ -51,8 +52,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::text::shell;
 use crate::config::{
-    Config, Cut, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, SwitchSpec, Tap,
-    check_rules, value,
+    Config, Cut, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, Source, SwitchSpec,
+    Tap, check_rules, value,
 };
 use crate::error::{Class, Error, Result};
 use crate::launch::{self, DEFAULT_TAP};
@@ -243,6 +244,10 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Set { port, settings, to }) => {
             return Ok(Answer::Job(Job::Ask(Ask::set(port, settings, to.as_deref())?)));
         }
+        Some(Command::Down { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Down(bridge.name())))),
+        Some(Command::Reload { bridge, json }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Reload { name: bridge.name(), json: *json })));
+        }
         Some(Command::Fdb { verb: Some(verb), .. }) => {
             return Ok(Answer::Job(Job::Ask(Ask::ChangeFdb(verb.clone()))));
         }
@@ -346,6 +351,10 @@ fn plan(args: &Args) -> Result<Config> {
         None => Config::default(),
     };
     given.metrics.clone_from(&args.metrics);
+    config.source = match &args.config {
+        Some(file) => Some(Box::new(source(file, &given)?)),
+        None => None,
+    };
     config.overlay(given);
     args.fates.give(&mut config)?;
     warn(&config)?;
@@ -355,6 +364,12 @@ fn plan(args: &Args) -> Result<Config> {
         complain(Label::Warning, &Error::usage(what).hint(format!("zbridge up {}", shell(&file.to_string_lossy()))));
     }
     Ok(config)
+}
+
+/// A file that may be read again, from wherever the process is then, with what the command line lays over it.
+fn source(file: &Path, over: &Config) -> Result<Source> {
+    let file = std::path::absolute(file).map_err(|cause| Error::system(file.display(), &cause))?;
+    Ok(Source { file, over: over.clone() })
 }
 
 /// Reads a configuration file, and says all that is wrong with it; the last is for the caller to say.

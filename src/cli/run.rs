@@ -3,15 +3,19 @@
 use super::style::width_of;
 use super::{print, show, stop};
 use crate::config::Config;
-use crate::engine::control::DEFAULT_NAME;
-use crate::error::Result;
+use crate::control::{Command, ReloadedInfo};
+use crate::engine::control::{Client, DEFAULT_NAME};
+use crate::error::{Class, Result};
 use crate::programs::OwnBridge;
-use crate::rights::role::{BASE, REMOVE, SOCKETS};
+use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
 use crate::rights::{self, Role};
 use crossbeam_channel::select;
 
 /// The first thread, once everything is open: it waits, prints, and takes away what was made.
 static MAIN: Role = Role::new("main", &[BASE, SOCKETS, REMOVE]);
+
+/// SIGHUP has come: it dials the bridge's own control socket.
+static RELOAD: Role = Role::new("reload", &[BASE, SOCKETS, NETWORK, READ]);
 
 /// Runs `config` as the bridge called `name` until a signal ends it, or its last switch has ended by itself. Gives the
 /// exit status.
@@ -20,10 +24,10 @@ static MAIN: Role = Role::new("main", &[BASE, SOCKETS, REMOVE]);
 /// The name is taken; a port that cannot be opened; why a switch or a service ended by itself.
 pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     // Before anything is bound, so that a signal during the start does not leave it behind.
-    let stop = stop::one_wish()?;
+    let (stop, again) = stop::one_wish_or_reload(config.source.is_some())?;
     let own = OwnBridge::start(config, name, DEFAULT_NAME)?;
     tell_name(&own);
-    let bridge = own.bridge();
+    let (bridge, down) = (own.bridge(), own.attend_down());
     let status = bridge.status()?;
     // What holds a port up may be another process, which is hidden from one that has given up its rights.
     let shown = [show::ports(&status, width_of(std::io::stdout())), show::attachments(&status)].concat();
@@ -34,6 +38,11 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
     while bridge.has_a_switch() {
         select! {
             recv(stop) -> _ => break,
+            recv(down) -> _ => {
+                stop::leave_within(stop::ORDERLY, Class::Fault.code());
+                break;
+            }
+            recv(again) -> _ => reload(own.name()),
             // It was logged where it happened, and what is left goes on.
             recv(bridge.ended()) -> _ => {}
         }
@@ -43,6 +52,23 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
         print(show::counters(&last, width_of(std::io::stdout())))?;
     }
     failure.map_or(Ok(0), Err)
+}
+
+/// Has the bridge read its file again, as SIGHUP asks for: by its control socket, as `zbridge reload` does.
+fn reload(name: Option<&str>) {
+    let Some(name) = name.map(str::to_owned) else {
+        return log::warn!("it has no control socket, by which its file would be read again");
+    };
+    let ask = move || {
+        let told = Client::connect(&name).and_then(|mut client| client.request::<ReloadedInfo>(Command::Reload));
+        match told {
+            Ok(told) => told.warnings.iter().for_each(|warning| log::warn!("{warning}")),
+            Err(error) => log::error!("{error}"),
+        }
+    };
+    if let Err(error) = rights::spawn("zb-reload", &RELOAD, ask) {
+        log::warn!("cannot start a thread: {error}");
+    }
 }
 
 /// Says what a bridge is called, and who may command it where that is not who runs it.

@@ -184,7 +184,6 @@ mod tests {
             (&["down", "up"], "either up or down"),
             (&["mtu=67"], "expected"),
             (&["static=off", "static=02:00:5e:00:53:01"], "static=off stands alone"),
-            (&["name=b"], "unknown"),
             (&["down=maybe"], "expected on or off"),
             (&["miror=a"], "the nearest is \"mirror\""),
         ] {

@@ -36,6 +36,8 @@ const COMMANDS: &[&str] = &[
     "fdb-add",
     "fdb-del",
     "fdb-flush",
+    "down",
+    "reload",
     "start",
     "stop",
     "restart",
@@ -268,6 +270,11 @@ pub enum Command {
     },
     /// The addresses that gateways lease. Answered with a [`LeasesInfo`](super::LeasesInfo).
     LeaseLs,
+    /// The bridge ends, and its programs before it. Answered with `{}` when that has begun.
+    Down,
+    /// The bridge's configuration file is read again, and what differs carried out. Answered with a
+    /// [`ReloadedInfo`](super::ReloadedInfo).
+    Reload,
     /// A station is bound to a port for good. Answered with `{}`.
     FdbAdd {
         /// The station.
@@ -314,6 +321,7 @@ impl Command {
             Self::ForwardLs | Self::DnsLs | Self::LeaseLs => true,
             Self::ForwardAdd { .. } | Self::ForwardDel { .. } | Self::DnsAdd { .. } | Self::DnsDel { .. } => false,
             Self::LeasePin { .. } | Self::LeaseDrop { .. } => false,
+            Self::Down | Self::Reload => false,
             Self::FdbAdd { .. } | Self::FdbDel { .. } | Self::FdbFlush { .. } => false,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
             Self::Set { .. } | Self::Cut { .. } | Self::Heal { .. } => false,

@@ -4,7 +4,7 @@
 //! the other is handed to the running bridge and is a port there until this process has ended, however it does.
 
 use crate::config::{Config, DEFAULT_SWITCH, PortKind, PortSpec, UnixSocket};
-use crate::engine::control::{Board, Claim, Client, Metrics, MetricsServer, Server};
+use crate::engine::control::{Board, Claim, Client, Metrics, MetricsServer, Reloader, Server};
 use crate::engine::{Bridge, Ended, SwitchStatus};
 use crate::error::{Error, Result};
 use crate::rights::role::BASE;
@@ -41,7 +41,8 @@ impl OwnBridge {
         let metrics = rights::apart(|| config.metrics.as_ref().map(Metrics::bind).transpose())?;
         let bridge = rights::apart(|| Bridge::start(config))?;
         let board = Arc::new(Board::default());
-        let control = rights::apart(|| claim.map(|claim| claim.serve(&bridge, board.clone())).transpose())?;
+        let control =
+            rights::apart(|| claim.map(|claim| claim.serve(&bridge, board.clone(), Reloader::of(config))).transpose())?;
         let name = control.as_ref().map_or(usual, Server::name);
         let serve = |metrics: Metrics| metrics.serve(name, bridge.handles(), board.clone());
         let metrics = rights::apart(|| metrics.map(serve).transpose())?;
@@ -51,6 +52,11 @@ impl OwnBridge {
     /// The bridge itself.
     pub fn bridge(&self) -> &Bridge {
         &self.bridge
+    }
+
+    /// The channel of a client's wish that the process ends.
+    pub fn attend_down(&self) -> Receiver<()> {
+        self.board.attend_down()
     }
 
     /// The name by which it can be commanded, if it can.

@@ -5,6 +5,7 @@ mod drops;
 mod gateway;
 mod hostile;
 mod namespaces;
+mod reload;
 mod settings;
 mod trace;
 

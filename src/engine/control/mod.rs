@@ -46,6 +46,7 @@ mod metrics;
 mod parting;
 mod place;
 mod rates;
+mod reload;
 mod server;
 mod session;
 mod stations;
@@ -59,6 +60,7 @@ pub(crate) use client::{Called, bridges, each_bridge, where_looked};
 pub use client::{Client, PATIENCE};
 pub(crate) use metrics::{Metrics, MetricsServer};
 pub(crate) use place::{Claim, DEFAULT_NAME, directory};
+pub(crate) use reload::Reloader;
 pub(crate) use server::Server;
 
 use crate::error::{Error, Result};
