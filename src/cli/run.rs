@@ -3,19 +3,15 @@
 use super::style::width_of;
 use super::{print, show, stop};
 use crate::config::Config;
-use crate::control::{Command, ReloadedInfo};
-use crate::engine::control::{Client, DEFAULT_NAME};
+use crate::engine::control::DEFAULT_NAME;
 use crate::error::{Class, Result};
 use crate::programs::OwnBridge;
-use crate::rights::role::{BASE, NETWORK, READ, REMOVE, SOCKETS};
+use crate::rights::role::{BASE, REMOVE, SOCKETS};
 use crate::rights::{self, Role};
 use crossbeam_channel::select;
 
 /// The first thread, once everything is open: it waits, prints, and takes away what was made.
 static MAIN: Role = Role::new("main", &[BASE, SOCKETS, REMOVE]);
-
-/// SIGHUP has come: it dials the bridge's own control socket.
-static RELOAD: Role = Role::new("reload", &[BASE, SOCKETS, NETWORK, READ]);
 
 /// Runs `config` as the bridge called `name` until a signal ends it, or its last switch has ended by itself. Gives the
 /// exit status.
@@ -42,7 +38,7 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
                 stop::leave_within(stop::ORDERLY, Class::Fault.code());
                 break;
             }
-            recv(again) -> _ => reload(own.name()),
+            recv(again) -> _ => own.reload(),
             // It was logged where it happened, and what is left goes on.
             recv(bridge.ended()) -> _ => {}
         }
@@ -52,23 +48,6 @@ pub fn run(config: &Config, name: Option<&str>, quiet: bool) -> Result<u8> {
         print(show::counters(&last, width_of(std::io::stdout())))?;
     }
     failure.map_or(Ok(0), Err)
-}
-
-/// Has the bridge read its file again, as SIGHUP asks for: by its control socket, as `zbridge reload` does.
-fn reload(name: Option<&str>) {
-    let Some(name) = name.map(str::to_owned) else {
-        return log::warn!("it has no control socket, by which its file would be read again");
-    };
-    let ask = move || {
-        let told = Client::connect(&name).and_then(|mut client| client.request::<ReloadedInfo>(Command::Reload));
-        match told {
-            Ok(told) => told.warnings.iter().for_each(|warning| log::warn!("{warning}")),
-            Err(error) => log::error!("{error}"),
-        }
-    };
-    if let Err(error) = rights::spawn("zb-reload", &RELOAD, ask) {
-        log::warn!("cannot start a thread: {error}");
-    }
 }
 
 /// Says what a bridge is called, and who may command it where that is not who runs it.

@@ -26,6 +26,8 @@ pub struct OwnBridge {
     control: Option<Server>,
     /// What that tells of the programs.
     board: Arc<Board>,
+    /// Its configuration file, if it was started with one.
+    reloader: Option<Arc<Reloader>>,
     bridge: Bridge,
 }
 
@@ -41,17 +43,23 @@ impl OwnBridge {
         let metrics = rights::apart(|| config.metrics.as_ref().map(Metrics::bind).transpose())?;
         let bridge = rights::apart(|| Bridge::start(config))?;
         let board = Arc::new(Board::default());
+        let reloader = Reloader::of(config).map(Arc::new);
         let control =
-            rights::apart(|| claim.map(|claim| claim.serve(&bridge, board.clone(), Reloader::of(config))).transpose())?;
+            rights::apart(|| claim.map(|claim| claim.serve(&bridge, board.clone(), reloader.clone())).transpose())?;
         let name = control.as_ref().map_or(usual, Server::name);
         let serve = |metrics: Metrics| metrics.serve(name, bridge.handles(), board.clone());
         let metrics = rights::apart(|| metrics.map(serve).transpose())?;
-        Ok(Self { uplink: None, metrics, control, board, bridge })
+        Ok(Self { uplink: None, metrics, control, board, reloader, bridge })
     }
 
     /// The bridge itself.
     pub fn bridge(&self) -> &Bridge {
         &self.bridge
+    }
+
+    /// Has it read its configuration file again.
+    pub fn reload(&self) {
+        self.reloader.iter().for_each(|reloader| reloader.begin(self.bridge.handles()));
     }
 
     /// The channel of a client's wish that the process ends.

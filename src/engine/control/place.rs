@@ -167,7 +167,7 @@ impl Claim {
     ///
     /// # Errors
     /// The system has no descriptors or threads left.
-    pub fn serve(self, bridge: &Bridge, board: Arc<Board>, reloader: Option<Reloader>) -> Result<Server> {
+    pub fn serve(self, bridge: &Bridge, board: Arc<Board>, reloader: Option<Arc<Reloader>>) -> Result<Server> {
         Server::start(self, bridge.handles(), bridge.parts(), board, reloader)
     }
 }

@@ -6,15 +6,17 @@
 //! cannot be opened anew is put back as it was, and the answer says so.
 
 use super::answer::{Told, as_value};
+use super::aside::ROLE;
 use crate::config::{Config, Forward, PortSpec, Source, Step, difference};
 use crate::control::ReloadedInfo;
 use crate::engine::command::Handle;
 use crate::error::{Class, Error, Result};
-use crate::rights::deed;
+use crate::rights::{self, deed};
 use crate::service::Change;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A bridge's file, and what it said when it was last read.
 pub struct Reloader {
@@ -28,6 +30,18 @@ impl Reloader {
     pub fn of(config: &Config) -> Option<Self> {
         let source = config.source.as_deref()?.clone();
         Some(Self { source, present: Mutex::new(config.settled()) })
+    }
+
+    /// Reads the file again on a thread of its own, as a signal asks for, and logs what came of it.
+    pub fn begin(self: &Arc<Self>, handles: Vec<Handle>) {
+        let this = self.clone();
+        let work = move || match this.reload(&handles, "SIGHUP").map_err(Error::told) {
+            Ok(info) => info.warnings.iter().for_each(|warning| log::warn!("{warning}")),
+            Err(error) => log::error!("{error}"),
+        };
+        if let Err(error) = rights::spawn("zb-reload", &ROLE, work) {
+            log::warn!("cannot start a thread: {error}");
+        }
     }
 
     /// Reads the file again, and carries out what differs.

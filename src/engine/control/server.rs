@@ -66,7 +66,7 @@ impl Server {
         handles: Vec<Handle>,
         parts: Arc<Parts>,
         board: Arc<Board>,
-        reloader: Option<Reloader>,
+        reloader: Option<Arc<Reloader>>,
     ) -> Result<Self> {
         let cannot = |error| Error::system("control socket: cannot wait for clients", &error);
         let poll = Poll::new().map_err(cannot)?;
@@ -95,7 +95,7 @@ impl Server {
                 rates: Mutex::default(),
                 opening: Arc::default(),
                 board,
-                reloader: reloader.map(Arc::new),
+                reloader,
             },
             clients: Clients::default(),
             came: 0,
