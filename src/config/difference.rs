@@ -19,15 +19,15 @@ pub struct Source {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// A port goes.
-    Remove(PortSpec),
+    Remove(Box<PortSpec>),
     /// A port comes.
-    Add(PortSpec),
+    Add(Box<PortSpec>),
     /// A port goes, and comes as the second one: what has changed of it cannot change while it is there.
-    Replace(PortSpec, PortSpec),
+    Replace(Box<PortSpec>, Box<PortSpec>),
     /// A port changes while frames pass. Forwards of a gateway end, and begin.
     Change {
         /// As it shall be.
-        port: PortSpec,
+        port: Box<PortSpec>,
         /// Its settings that change.
         settings: Vec<Setting>,
         /// Forwards that end.
@@ -40,11 +40,12 @@ pub enum Step {
 /// The steps from the ports of `before` to those of `after`. Ports that are the same are in none.
 pub fn difference(before: &Config, after: &Config) -> Vec<Step> {
     let find = |config: &'_ Config, name: &str| config.ports.iter().position(|port| port.name == name);
-    let gone = before.ports.iter().filter(|port| find(after, &port.name).is_none()).cloned().map(Step::Remove);
+    let gone =
+        before.ports.iter().filter(|port| find(after, &port.name).is_none()).cloned().map(Box::new).map(Step::Remove);
     let mut steps: Vec<Step> = gone.collect();
     for port in &after.ports {
         match find(before, &port.name).and_then(|index| before.ports.get(index)) {
-            None => steps.push(Step::Add(port.clone())),
+            None => steps.push(Step::Add(Box::new(port.clone()))),
             Some(old) if old == port => {}
             Some(old) => steps.push(change(old, port)),
         }
@@ -76,9 +77,9 @@ fn change(old: &PortSpec, new: &PortSpec) -> Step {
         reached.forwards.clone_from(&new.forwards);
     }
     if reached == *new {
-        Step::Change { port: new.clone(), settings, ended, begun }
+        Step::Change { port: Box::new(new.clone()), settings, ended, begun }
     } else {
-        Step::Replace(old.clone(), new.clone())
+        Step::Replace(Box::new(old.clone()), Box::new(new.clone()))
     }
 }
 

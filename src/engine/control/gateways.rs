@@ -13,7 +13,6 @@ use crate::engine::command::Handle;
 use crate::error::{Class, Error, Result};
 use crate::port::inquiry::Inquirer;
 use crate::service::{Change, Changed, Holder};
-use std::net::IpAddr;
 
 /// What a change shall come to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -251,7 +250,7 @@ pub fn names(handles: &[Handle]) -> Result<NamesInfo> {
             switch: told.switch.to_owned(),
             port: told.port.clone(),
             name: it.name.clone(),
-            addrs: it.addrs.iter().copied().collect::<Vec<IpAddr>>(),
+            addrs: it.addrs.clone(),
             source: it.source.to_owned(),
         }));
     })?;

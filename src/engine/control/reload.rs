@@ -132,13 +132,13 @@ fn carry_out(step: &Step, handles: &[Handle], info: &mut ReloadedInfo) -> Result
             info.removed.push(port.name.clone());
         }
         Step::Add(port) => {
-            switch(handles, &port.switch)?.add_port(port.clone())?;
+            switch(handles, &port.switch)?.add_port((**port).clone())?;
             info.added.push(port.name.clone());
         }
         Step::Replace(old, new) => {
             remove(handles, old)?;
-            if let Err(error) = switch(handles, &new.switch)?.add_port(new.clone()) {
-                let back = switch(handles, &old.switch)?.add_port(old.clone());
+            if let Err(error) = switch(handles, &new.switch)?.add_port((**new).clone()) {
+                let back = switch(handles, &old.switch)?.add_port((**old).clone());
                 return Err(match back {
                     Ok(()) => error.hint("the port is as it was"),
                     Err(gone) => error.hint(format!("and it cannot be put back: {}", gone.what())),
