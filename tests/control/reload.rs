@@ -14,7 +14,7 @@ impl Lab {
     }
 
     /// Starts a bridge with that file.
-    fn from_file(&self, ports: &[&str]) -> Process {
+    fn with_file(&self, ports: &[&str]) -> Process {
         let file = self.write(ports);
         self.bridge(&["--config", &file])
     }
@@ -25,7 +25,7 @@ fn a_changed_file_is_carried_out_and_frames_pass_all_the_time() {
     let lab = Lab::new();
     let (spec_a, spec_b, spec_c) = (lab.spec("a"), lab.spec("b"), lab.spec("c"));
     let nat = "nat:10.0.2.2/24,forward=tcp:127.0.0.1:0->10.0.2.15:22";
-    let _zbridge = lab.from_file(&[&spec_a, &spec_b, &spec_c, nat]);
+    let _zbridge = lab.with_file(&[&spec_a, &spec_b, &spec_c, nat]);
     let (mut a, mut b) = (lab.join("a"), lab.join("b"));
     lab.told(&["port", "add", &lab.spec("hand")]);
     // Frames in order and without a gap, while the file changes forty times.
@@ -68,7 +68,7 @@ fn a_changed_file_is_carried_out_and_frames_pass_all_the_time() {
 fn a_file_with_a_fault_changes_nothing() {
     let lab = Lab::new();
     let (spec_a, spec_b) = (lab.spec("a"), lab.spec("b"));
-    let zbridge = lab.from_file(&[&spec_a, &spec_b]);
+    let zbridge = lab.with_file(&[&spec_a, &spec_b]);
     let before = lab.told(&["fdb"]) + &lab.told(&["status", "--json"]).matches("\"name\"").count().to_string();
     let _stays = lab.join("b");
     lab.write(&[&spec_a, "uinx:/tmp/x"]);
