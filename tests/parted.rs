@@ -369,7 +369,7 @@ fn every_kind_of_port_is_impaired_and_pulled() {
         ("n2", "wpan:unix:DIR/n2,switch=radio"),
     ];
     let specs = kinds.iter().flat_map(|(_, spec)| ["-p".to_owned(), format!("{},tx.loss=100%", here(spec))]);
-    let asker = ["-p".to_owned(), format!("unix:{}", dir.text("a")), "--switch".into(), "radio,medium=802154".into()];
+    let asker = ["-p".to_owned(), format!("unix:{}", dir.text("a"))];
     let bridge = zbridge!().args(specs.chain(asker)).inside(&host).env(RUN, dir.root()).ready();
     let ask = |words: &[&str]| zbridge!().args(words.iter().copied()).inside(&host).env(RUN, dir.root()).run();
     let port = |name: &str| {
@@ -393,7 +393,7 @@ fn every_kind_of_port_is_impaired_and_pulled() {
     bridge.wait_for("a#1: connected", PATIENCE);
 
     // What they are sent is lost, of all of them.
-    (0..3).for_each(|_| a.send(&STATIONS[0].arp_request([192, 0, 2, 99])));
+    (0..3).for_each(|_| a.send(&STATIONS[0].arp_request([192, 0, 2, 99].into())));
     one.send(&[0x41, 0x88, 1, 0xcd, 0xab, 0xff, 0xff, 1, 0]);
     for (name, _) in kinds.iter().filter(|(name, _)| *name != "n1") {
         let least = if *name == "n2" { 1 } else { 3 };
@@ -405,7 +405,7 @@ fn every_kind_of_port_is_impaired_and_pulled() {
     for (name, _) in kinds {
         assert_eq!(ask(&["set", name, "tx.loss=0", "rx.loss=100%"]).code(), 0, "{name}");
     }
-    [2, 3, 4].into_iter().for_each(|last| a.send(&STATIONS[0].arp_request([192, 0, 2, last])));
+    [2, 3, 4].into_iter().for_each(|last| a.send(&STATIONS[0].arp_request([192, 0, 2, last].into())));
     let said = numbered(BROADCAST, STATIONS[1].mac, 1, 60);
     slip.send(&said);
     seq.send(&said);
@@ -423,7 +423,7 @@ fn every_kind_of_port_is_impaired_and_pulled() {
         assert_eq!((&port(name)["state"], &port(name)["set_down"]), (&json!("down"), &json!(true)), "{name}");
     }
     let before = kinds.map(|(name, _)| port(name)["tx_frames"].clone());
-    [2, 3, 4].into_iter().for_each(|last| a.send(&STATIONS[0].arp_request([192, 0, 2, last])));
+    [2, 3, 4].into_iter().for_each(|last| a.send(&STATIONS[0].arp_request([192, 0, 2, last].into())));
     a.expect_none(QUIET, |_| true);
     slip.send(&said);
     eventually("what comes is dropped", || (drops("slip", "rx-down") > 0).then_some(()));
