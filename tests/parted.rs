@@ -405,6 +405,8 @@ fn every_kind_of_port_is_impaired_and_pulled() {
     for (name, _) in kinds {
         assert_eq!(ask(&["set", name, "tx.loss=0", "rx.loss=100%"]).code(), 0, "{name}");
     }
+    let forwarded = |name: &str| port(name)["forwarded"].as_u64();
+    let passed = kinds.map(|(name, _)| forwarded(name));
     [2, 3, 4].into_iter().for_each(|last| a.send(&STATIONS[0].arp_request([192, 0, 2, last].into())));
     let said = numbered(BROADCAST, STATIONS[1].mac, 1, 60);
     slip.send(&said);
@@ -414,18 +416,19 @@ fn every_kind_of_port_is_impaired_and_pulled() {
     far.run("ping -c 1 -W 1 -b 192.0.2.255; ip addr add 192.0.2.77/24 dev far; ping -c 1 -W 1 192.0.2.2");
     for name in ["zeth0", "near", "nat", "usb", "slip", "seq", "tcp", "n1"] {
         eventually(&format!("what comes from {name} is lost"), || (drops(name, "rx-lost") > 0).then_some(()));
-        assert_eq!(port(name)["forwarded"], 0, "{name}");
     }
+
+    assert_eq!(kinds.map(|(name, _)| forwarded(name)), passed);
 
     // And their cables can be pulled.
     for (name, _) in kinds {
-        assert_eq!(ask(&["set", name, "down", "rx.loss=0"]).code(), 0, "{name}");
+        assert_eq!(ask(&["set", name, "down"]).code(), 0, "{name}");
         assert_eq!((&port(name)["state"], &port(name)["set_down"]), (&json!("down"), &json!(true)), "{name}");
     }
-    let before = kinds.map(|(name, _)| port(name)["tx_frames"].clone());
+    let sent = || (kinds.map(|(name, _)| port(name)["tx_frames"].as_u64()), port("a")["tx_frames"].as_u64());
+    let before = sent();
     [2, 3, 4].into_iter().for_each(|last| a.send(&STATIONS[0].arp_request([192, 0, 2, last].into())));
-    a.expect_none(QUIET, |_| true);
     slip.send(&said);
     eventually("what comes is dropped", || (drops("slip", "rx-down") > 0).then_some(()));
-    assert_eq!(kinds.map(|(name, _)| port(name)["tx_frames"].clone()), before);
+    assert_eq!(sent(), before);
 }
