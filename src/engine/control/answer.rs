@@ -92,6 +92,8 @@ impl Drop for Opening {
 pub enum Outcome {
     /// It is done.
     Done(Value),
+    /// The client is subscribed to events; true: it hears first what there is.
+    Subscribed(bool),
     /// The answer comes when the session's last wait is over.
     Later,
     /// The answer comes from work that may block, for another thread.
@@ -164,6 +166,7 @@ impl Answerer {
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),
             Command::Wait { port, state, timeout_ms } => self.wait(now, id, port, state, timeout_ms, session),
+            Command::Events { initial } => Ok(Outcome::Subscribed(initial)),
             Command::Down => self.down(session),
             Command::Reload => self.reload(session),
             Command::FdbAdd { mac, port, may_exist } => stations::bind(self, (&mac, &port), may_exist, session),
