@@ -489,7 +489,7 @@ fn switch_info(
 
 /// A listener with the counters of its clients added (it sums them up itself only when they leave), and in the state of
 /// the best of them. They are the first ports of `behind`.
-fn with_clients<'a>(port: &'a PortStatus, behind: &[PortStatus]) -> Cow<'a, PortStatus> {
+pub(super) fn with_clients<'a>(port: &'a PortStatus, behind: &[PortStatus]) -> Cow<'a, PortStatus> {
     let mut whole = Cow::Borrowed(port);
     for client in behind.iter().take_while(|client| client.listener.as_ref() == Some(&port.name)) {
         let whole = whole.to_mut();

@@ -3,6 +3,7 @@
 //! A look asks the switches and the services as `status`, `stations` and `usb` do. What only lasts while it goes on, as
 //! frames that are dropped, is a thing as long as its count rises.
 
+use super::answer::with_clients;
 use super::board::Board;
 use super::details;
 use crate::control::{EventInfo, PortInfo};
@@ -91,8 +92,10 @@ impl Look {
         if status.condition != Condition::Runs {
             return;
         }
-        for port in &status.ports {
-            self.add_port(&switch, port, counts, before.is_none(), now);
+        for (index, port) in status.ports.iter().enumerate() {
+            // A listener is as the best of its clients, as `status` has it.
+            let state = with_clients(port, status.ports.get(index + 1..).unwrap_or_default()).state;
+            self.add_port(&switch, (port, state), counts, before.is_none(), now);
         }
         let stations = handle.fdb_at_a_glance();
         if stations.is_none() {
@@ -108,9 +111,16 @@ impl Look {
         }
     }
 
-    fn add_port(&mut self, switch: &str, port: &PortStatus, counts: &mut Counts, first: bool, now: Instant) {
+    fn add_port(
+        &mut self,
+        switch: &str,
+        (port, state): (&PortStatus, &str),
+        counts: &mut Counts,
+        first: bool,
+        now: Instant,
+    ) {
         let key = |of, name: &str| (of, switch.to_owned(), port.name.clone(), name.to_owned());
-        let mut state = vec![port.state.to_owned()];
+        let mut state = vec![state.to_owned()];
         // A service's peer is a count of its flows.
         state.extend(Some(port.peer.clone()).filter(|peer| !peer.is_empty() && port.figures.is_empty()));
         state.extend(port.impairments.iter().cloned());
