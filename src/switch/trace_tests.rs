@@ -211,7 +211,7 @@ impl Pair {
                 let mut cuts = Vec::new();
                 for _ in 0..self.random.below(3) {
                     let [from, to] = [0, 1].map(|_| {
-                        let ports = (0..PORTS as u16).filter(|_| self.random.one_in(3)).map(PortId);
+                        let ports = (0..PORTS).filter(|_| self.random.one_in(3)).map(PortId);
                         ports.collect::<Group>()
                     });
                     cuts.push(Cut { from, to, one_way: self.random.one_in(2) });
