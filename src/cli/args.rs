@@ -12,6 +12,7 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use super::capture::{CaptureArgs, ExtcapArgs};
 use super::fates::FatesArgs;
 use super::graph::GraphArgs;
+use super::play::PlayArgs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::view::ViewArgs;
@@ -290,14 +291,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Wait until a port of a running bridge is in a state (status 6 if it is not in time)
+    /// Wait for a port, a program, a line of its output, a figure or a host (status 6 if it does not come in time)
+    #[command(after_help = help::figures())]
     Wait {
-        /// The port, port=NAME
-        #[arg(value_name = "port=NAME", add = ArgValueCandidates::new(complete::conditions))]
-        condition: String,
-        /// up, listening, connecting, waiting, down, stalled or gone
-        #[arg(default_value = "up", add = ArgValueCandidates::new(complete::states))]
-        state: String,
+        /// `port=NAME [STATE]` (up, listening, connecting, waiting, down, stalled, gone), `NAME ready`, `log NAME /REGEX/`,
+        /// `ping ADDR`, `tcp ADDR:PORT`, `dns NAME at ADDR`, or an expression as `drops(inst1) > 0`
+        #[arg(required = true, value_name = "CONDITION", add = ArgValueCandidates::new(complete::conditions))]
+        words: Vec<String>,
         /// The longest to wait, also for the bridge to start: 500ms, 5s, 2m
         #[arg(long, value_name = "TIME", default_value = "30s")]
         timeout: String,
@@ -305,6 +305,18 @@ pub enum Command {
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
+    /// Check something of a running bridge, as `drops(inst1) == 0` (status 6, and its value, if it does not hold)
+    #[command(after_help = help::figures())]
+    Assert {
+        /// What shall hold: an expression, or what `wait` waits for
+        #[arg(required = true, value_name = "CONDITION")]
+        words: Vec<String>,
+        /// The bridge (default: the one called default, or the only one)
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+        to: Option<String>,
+    },
+    /// Play the scenarios of a file on a running bridge (status 6 if something is not as expected)
+    Play(PlayArgs),
     /// Running bridges and their ports in Wireshark's list of interfaces: --install puts it there
     Extcap(ExtcapArgs),
     /// The guide, by topic: without one, the list of topics

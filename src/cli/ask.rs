@@ -6,15 +6,18 @@ use super::capture::{self, Asked};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
 use super::view::{self, ViewArgs};
+use super::waiting::{self, Awaited};
 use super::watch::{LOOK, Watch};
 use super::{Label, complain, doctor, drops, flows, print, ps, stations, table, top, trace, usb};
 use crate::config::text::columns;
 use crate::config::{
     Cut, PortKind, PortSpec, Serial, Slip, Transport, UsbDevice, UsbKind, Wpan, command_words, settings, value,
 };
-use crate::control::{Command, FdbInfo, Lifetime, PORT_STATES, StatusInfo};
-use crate::engine::control::{Called, Client, PATIENCE, each_bridge, is_silent, where_looked};
+use crate::control::{Command, FdbInfo, Lifetime, StatusInfo};
+use crate::engine::control::{Called, Client, each_bridge, where_looked};
 use crate::error::{Class, Error, Result};
+use crate::play::assert;
+use crate::scenario::Condition;
 use crate::visible::visible;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -22,10 +25,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// After how long `ls` shows the bridges that have answered, where some have not.
 const GLANCE: Duration = Duration::from_millis(200);
-/// A bridge has at least so long to answer one who waits for something.
-const LEAST_PATIENCE: Duration = Duration::from_millis(500);
-/// How often `wait` tries whether the bridge has started.
-const RETRY: Duration = Duration::from_millis(50);
 
 /// What is asked of a running bridge. `name` and `to` are its name; without one, that called `default` is meant, or
 /// the only one.
@@ -142,14 +141,21 @@ pub enum Ask {
     },
     /// Its frames.
     Capture(Box<Asked>),
-    /// Waits for a port.
+    /// Waits for something.
     Wait {
-        /// Its name.
-        port: String,
-        /// One of [`PORT_STATES`].
-        state: String,
+        /// For what.
+        awaited: Awaited,
         /// The longest to wait.
         timeout: Duration,
+        /// The bridge.
+        to: Option<String>,
+    },
+    /// Checks that something holds.
+    Assert {
+        /// As it is written.
+        text: String,
+        /// What it is.
+        condition: Condition,
         /// The bridge.
         to: Option<String>,
     },
@@ -182,22 +188,40 @@ impl Ask {
         Ok(Self::Set { port: port.to_owned(), settings: words.to_vec(), to: to.map(str::to_owned) })
     }
 
-    /// What `wait CONDITION STATE --timeout TIME` asks.
+    /// What `wait CONDITION --timeout TIME` asks.
     ///
     /// # Errors
     /// One of them is wrong.
-    pub fn wait(condition: &str, state: &str, timeout: &str, to: Option<&str>) -> Result<Self> {
-        let port = condition.strip_prefix("port=").filter(|port| !port.is_empty()).ok_or_else(|| {
-            Error::usage(format!("{condition:?} is nothing to wait for"))
-                .hint("zbridge wait port=inst1 up --timeout 5s")
-        })?;
-        if !PORT_STATES.contains(&state) {
-            let known = crate::config::grammar::nearest(state, PORT_STATES.iter().copied());
-            return Err(Error::usage(format!("{state:?} is no state of a port; {known}")));
-        }
+    pub fn wait(words: &[String], timeout: &str, to: Option<&str>) -> Result<Self> {
         let timeout = value::duration(timeout)
             .ok_or_else(|| Error::usage(format!("--timeout {timeout:?}: expected a time, as 500ms, 5s or 2m")))?;
-        Ok(Self::Wait { port: port.to_owned(), state: state.to_owned(), timeout, to: to.map(str::to_owned) })
+        Ok(Self::Wait { awaited: waiting::awaited(words)?, timeout, to: to.map(str::to_owned) })
+    }
+
+    /// What `assert CONDITION` asks.
+    ///
+    /// # Errors
+    /// The condition is wrong.
+    pub fn assert(words: &[String], to: Option<&str>) -> Result<Self> {
+        let text = words.join(" ");
+        let condition = Condition::parse(&text)?;
+        Ok(Self::Assert { text, condition, to: to.map(str::to_owned) })
+    }
+
+    /// The request that this is, if it changes a bridge, and which bridge it names.
+    pub(super) fn into_request(self) -> Option<(Command, Option<String>)> {
+        Some(match self {
+            Self::Add { spec, to } => (Command::PortAdd { spec, fd: false, lifetime: Lifetime::Bridge }, to),
+            Self::Del { port, to } => (Command::PortDel { port, for_now: false }, to),
+            Self::Set { port, settings, to } => (Command::Set { port, settings }, to),
+            Self::Cut { cut, to } => {
+                let (ports, from, one_way) = cut.groups();
+                (Command::Cut { ports, from, one_way }, to)
+            }
+            Self::Heal { ports, to } => (Command::Heal { ports }, to),
+            Self::Order { command, to } => (command, to),
+            _ => return None,
+        })
     }
 
     /// Asks, and prints the answer.
@@ -240,7 +264,8 @@ impl Ask {
             Self::Drops(asked) => drops::run(&asked),
             Self::Doctor { json } => doctor::visit(json),
             Self::Capture(asked) => capture::run(*asked),
-            Self::Wait { port, state, timeout, to } => wait(&port, &state, timeout, to.as_deref()),
+            Self::Wait { awaited, timeout, to } => waiting::wait(&awaited, timeout, to.as_deref()),
+            Self::Assert { text, condition, to } => assert(&mut connect(to.as_deref())?, &text, &condition),
         }
     }
 }
@@ -400,35 +425,6 @@ fn add(client: &mut Client, spec: &str) -> Result<()> {
     print(columns("", &[[&added.port]]) + &table::attachments(ports, width_of(std::io::stdout())))
 }
 
-fn wait(port: &str, state: &str, timeout: Duration, to: Option<&str>) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let left = timeout.saturating_sub(start.elapsed());
-        let left = Duration::from_millis(left.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX));
-        let patience = left.clamp(LEAST_PATIENCE, PATIENCE);
-        let waited = Client::connect_within(to, patience).and_then(|mut client| client.wait(port, state, left));
-        match waited {
-            Err(error) if is_in_vain(&error) && start.elapsed() < timeout => std::thread::sleep(RETRY.min(left)),
-            Err(error) if is_in_vain(&error) => return Err(in_vain(timeout, &error)),
-            done => return done,
-        }
-    }
-}
-
-/// Whether it may be another answer a moment later: there is no bridge, or it does not answer.
-fn is_in_vain(error: &Error) -> bool {
-    error.class() == Class::NoDaemon || is_silent(error)
-}
-
-/// No bridge came in time, or none that answers: a wait in vain, whatever was waited for.
-fn in_vain(timeout: Duration, why: &Error) -> Error {
-    let error = Error::new(Class::Unmet, format!("after {timeout:?} {}", why.what()));
-    match why.advice() {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
 /// What was healed, a line each.
 fn healed(cuts: &[String]) -> String {
     match cuts {
@@ -483,18 +479,5 @@ mod tests {
         let mut there = PortSpec::parse("unix:/tmp/a").unwrap();
         make_absolute(&mut there, Path::new("/run/x"));
         assert_eq!(there.canonical(), "unix:/tmp/a");
-    }
-
-    #[test]
-    fn waits_are_checked_before_anybody_is_asked() {
-        for (condition, state, timeout, says) in [
-            ("inst1", "up", "5s", "\"inst1\" is nothing to wait for"),
-            ("port=", "up", "5s", "\"port=\" is nothing to wait for"),
-            ("port=a", "upp", "5s", "\"upp\" is no state of a port; the nearest is \"up\""),
-            ("port=a", "up", "soon", "--timeout \"soon\": expected a time"),
-        ] {
-            let error = Ask::wait(condition, state, timeout, None).unwrap_err();
-            assert!(error.what().starts_with(says) && error.class() == Class::Usage, "{error}");
-        }
     }
 }

@@ -10,7 +10,7 @@ pub use spec::specs;
 
 use super::topics::TOPICS;
 use crate::config::{BEND_KEYS, Config, KINDS, KeyRow};
-use crate::control::{InstanceInfo, PORT_STATES};
+use crate::control::InstanceInfo;
 use crate::engine::control::{Client, bridges};
 use crate::error::{Error, Result};
 use clap_complete::CompletionCandidate;
@@ -97,7 +97,11 @@ pub fn parted() -> Vec<CompletionCandidate> {
 
 /// The conditions of `wait`.
 pub fn conditions() -> Vec<CompletionCandidate> {
-    named_ports("port=")
+    let mut found = named_ports("port=");
+    let told = bridges().into_iter().filter_map(|mut client| client.instances().ok());
+    let ready = |program: InstanceInfo| CompletionCandidate::new(format!("{} ready", program.name));
+    found.extend(told.flat_map(|told| told.instances).map(ready));
+    found
 }
 
 /// The ports that a traced frame may come in by.
@@ -114,11 +118,6 @@ fn named_ports(before: &str) -> Vec<CompletionCandidate> {
                 .help(Some(format!("{}, {}", port.kind, port.state).into()))
         })
         .collect()
-}
-
-/// The states of a port.
-pub fn states() -> Vec<CompletionCandidate> {
-    PORT_STATES.iter().copied().map(CompletionCandidate::new).collect()
 }
 
 /// The kinds of ports.
@@ -213,6 +212,6 @@ mod tests {
         assert!(
             words(kinds()).contains(&"tap".to_owned()) && words(specs(OsStr::new(""))).contains(&"unix:".to_owned())
         );
-        assert!(words(states()).contains(&"up".to_owned()) && words(topics()).contains(&"trouble".to_owned()));
+        assert!(words(topics()).contains(&"trouble".to_owned()));
     }
 }

@@ -65,6 +65,13 @@ pub fn settings() -> String {
     section("Keys", &rows).trim_end().to_owned()
 }
 
+/// What `wait` and `assert` can ask, for their help.
+pub fn figures() -> String {
+    section("In expressions, with == != < <= > >=, and, or, not and parentheses", &crate::scenario::figures())
+        .trim_end()
+        .to_owned()
+}
+
 /// What `--help` prints below the options.
 pub fn after() -> String {
     let mut text = section("Port kinds (`zbridge ports` says more)", &kinds());

@@ -35,8 +35,8 @@ pub(crate) use drops::{hex, unhex};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
     AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, InstanceInfo,
-    InstancesInfo, LeaseInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StationsInfo,
-    StatusInfo, SwitchInfo, TroubleInfo,
+    InstancesInfo, LeaseInfo, LogInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo,
+    StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;

@@ -472,6 +472,19 @@ pub struct InstanceInfo {
     pub lines: Vec<String>,
 }
 
+/// The answer to `logs`.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct LogInfo {
+    /// The number of the first of the lines: a program's first line of all is 1. Older ones are not kept for ever.
+    pub first: u64,
+    /// The number of the last line before its present run, or its last one.
+    #[serde(default)]
+    pub run: u64,
+    /// The lines, without colours, and cut where they are very long.
+    pub lines: Vec<String>,
+}
+
 /// The answer to `radio`.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
 #[non_exhaustive]

@@ -27,6 +27,8 @@ const COMMANDS: &[&str] = &[
     "stop",
     "restart",
     "kill",
+    "logs",
+    "probe",
     "cut",
     "heal",
 ];
@@ -166,6 +168,25 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
     },
+    /// What a program has written. Answered with a [`LogInfo`](super::LogInfo).
+    Logs {
+        /// Its name.
+        instance: String,
+        /// Only lines behind the one with this number.
+        #[serde(default)]
+        after: u64,
+    },
+    /// Asks a host from inside a switch. Answered with `{}` when it has answered, or with an error of class `unmet` when the
+    /// time is over.
+    Probe {
+        /// `ping ADDR`, `tcp ADDR:PORT` or `dns NAME[=ADDR] at ADDR`, each with `from CIDR` behind it or without.
+        question: String,
+        /// The switch; without one, all are asked, and one answer is enough.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<String>,
+        /// Milliseconds to wait at most.
+        timeout_ms: u64,
+    },
     /// Who hears whom on its radio media. Answered with a [`RadioInfo`](super::RadioInfo).
     Radio,
     /// What would become of a frame, without sending it. Answered with a [`TraceInfo`](super::TraceInfo).
@@ -187,6 +208,7 @@ impl Command {
             Self::Status | Self::Fdb { .. } | Self::Stations | Self::Flows | Self::Usb | Self::Drops => true,
             Self::Instances | Self::Radio => true,
             Self::Trace { .. } | Self::Wait { .. } | Self::Capture { .. } => true,
+            Self::Logs { .. } | Self::Probe { .. } => true,
             Self::PortAdd { .. } | Self::PortDel { .. } => false,
             Self::Set { .. } | Self::Cut { .. } | Self::Heal { .. } => false,
             Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. } => false,
@@ -198,7 +220,10 @@ impl Command {
     /// Whether its answer may come late, so that only so many clients may ask.
     pub fn takes_its_time(&self) -> bool {
         let of_a_bridge = matches!(self, Self::Wait { .. } | Self::PortAdd { fd: false, .. } | Self::Fdb { .. });
-        of_a_bridge || matches!(self, Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. })
+        let asks_a_host = matches!(self, Self::Probe { .. });
+        of_a_bridge
+            || asks_a_host
+            || matches!(self, Self::Start { .. } | Self::Stop { .. } | Self::Restart { .. } | Self::Kill { .. })
     }
 }
 
@@ -318,7 +343,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_list() {
-        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"instances":["a"],"ports":[],"from":[]"#;
+        let fields = r#""frame":"00","spec":"a","port":"a","state":"up","timeout_ms":1,"settings":["mirror=off"],"instances":["a"],"instance":"a","question":"ping 192.0.2.1","ports":[],"from":[]"#;
         for word in COMMANDS {
             let line = format!(r#"{{"command":"{word}",{fields}}}"#);
             let request = Request::parse(line.as_bytes()).unwrap();

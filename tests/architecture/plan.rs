@@ -29,6 +29,7 @@ const ROOMS: &[Room] = &[
     Room { name: "config", may_use: &["ground", "switch"] },
     Room { name: "capture", may_use: &["ground", "switch", "config"] },
     Room { name: "control", may_use: &["ground", "switch", "capture"] },
+    Room { name: "scenario", may_use: &["ground", "config", "control"] },
     // services: know neither a switch nor a descriptor
     Room { name: "usb", may_use: &["ground", "config"] },
     Room { name: "usbip", may_use: &["ground", "config", "capture", "usb"] },
@@ -47,6 +48,8 @@ const ROOMS: &[Room] = &[
             "http",
         ],
     },
+    // play: scenarios on a bridge that runs
+    Room { name: "play", may_use: &["ground", "rights", "control", "engine", "scenario"] },
     // instances: programs in namespaces of their own, and their network
     Room { name: "launch", may_use: &["ground", "rights", "config", "service", "port", "engine"] },
     // programs: those of a bench, in order
@@ -58,11 +61,14 @@ const ROOMS: &[Room] = &[
         name: "cli",
         may_use: &[
             "ground", "rights", "switch", "config", "control", "capture", "usb", "usbip", "service", "port", "http",
-            "engine", "launch", "programs", "doctor",
+            "engine", "launch", "programs", "doctor", "scenario", "play",
         ],
     },
     // what the program and the tests take of any room
-    Room { name: "internals", may_use: &["ground", "capture", "control", "usbip", "service", "port", "cli"] },
+    Room {
+        name: "internals",
+        may_use: &["ground", "capture", "control", "scenario", "usbip", "service", "port", "cli"],
+    },
 ];
 
 /// What the rooms of `service` stand on.

@@ -64,6 +64,11 @@ pub const TOPICS: &[Topic] = &[
     Topic { word: "usb", summary: "USB devices over USB/IP", text: include_str!("usb.md") },
     Topic { word: "bench", summary: "programs and their network in one file", text: include_str!("bench.md") },
     Topic {
+        word: "scenario",
+        summary: "a test of a bench: what is done to it when, and what is expected",
+        text: include_str!("scenario.md"),
+    },
+    Topic {
         word: "promises",
         summary: "what one can rely on, and what it cannot do",
         text: include_str!("promises.md"),

@@ -10,6 +10,7 @@ use super::details;
 use super::drops;
 use super::entries::{Reading, Want};
 use super::parting;
+use super::probe;
 use super::rates::Rates;
 use super::session::{Session, WAITS, Wait};
 use super::trace;
@@ -155,6 +156,12 @@ impl Answerer {
                 let signal = signal.as_deref().map_or(Ok(SIGKILL), value::signal);
                 let signal = signal.map_err(|form| Error::usage(format!("kill: expected {form}")))?;
                 self.order(Ordered::Signal(signal), instances, session)
+            }
+            Command::Logs { instance, after } => done(&self.board.log(&instance, after)?),
+            Command::Probe { question, switch, timeout_ms } => {
+                let of = switch.map(|name| self.switch(&name).cloned()).transpose()?;
+                let handles = of.map_or_else(|| self.handles.clone(), |handle| vec![handle]);
+                probe::work(&question, handles, Duration::from_millis(timeout_ms))
             }
             Command::Radio => done(&self.radio()?),
             Command::Capture { switch, wish } => self.capture(id, switch.as_deref(), wish, session),

@@ -6,7 +6,8 @@ use crate::config::Cut;
 use crate::config::grammar::nearest;
 use crate::control::{
     Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, HealedInfo, InstancesInfo, Lifetime,
-    Lines, PROTOCOL, REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo, hex, print,
+    Lines, LogInfo, PROTOCOL, REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo,
+    hex, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -399,6 +400,27 @@ impl Client {
     /// As [`Client::request`].
     pub fn instances(&mut self) -> Result<InstancesInfo> {
         self.request(Command::Instances)
+    }
+
+    /// What a program has written, behind its line with the number `after`, as far as that is kept.
+    ///
+    /// # Errors
+    /// As [`Client::request`]; there is no such program.
+    pub fn logs(&mut self, instance: &str, after: u64) -> Result<LogInfo> {
+        self.request(Command::Logs { instance: instance.to_owned(), after })
+    }
+
+    /// Has a host asked from inside the switches: `ping ADDR`, `tcp ADDR:PORT`, `dns NAME at ADDR`.
+    ///
+    /// # Errors
+    /// As [`Client::request`], and class unmet when it does not answer within `timeout`.
+    pub fn probe(&mut self, question: &str, timeout: Duration) -> Result<()> {
+        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u64::MAX);
+        let cannot = |cause| Error::system("control socket", &cause);
+        self.socket.set_read_timeout(timeout.checked_add(PATIENCE)).map_err(cannot)?;
+        let asked = self.request(Command::Probe { question: question.to_owned(), switch: None, timeout_ms });
+        self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
+        asked.map(|_: serde_json::Value| ())
     }
 
     /// Who hears whom on its radio media.

@@ -44,6 +44,7 @@ mod entries;
 mod metrics;
 mod parting;
 mod place;
+mod probe;
 mod rates;
 mod server;
 mod session;
