@@ -67,8 +67,8 @@ impl Engine {
             self.lives.listeners.begin_turn();
             let patience = self.patience();
             self.pulse.end();
-            let exact = self.lives.ports.switch.holds_frames();
-            let slept = self.lives.ports.watch.sleep(&mut events, patience, exact);
+            let Ports { switch, watch, clock, .. } = &mut self.lives.ports;
+            let slept = watch.sleep(&mut events, patience, switch.next_held(), || clock.now());
             self.pulse.begin();
             slept.map_err(|error| Error::system(format_args!("switch {}: poll", self.lives.ports.name), &error))?;
             for event in &events {
@@ -77,7 +77,7 @@ impl Engine {
                         self.lives.ports.look_at_channels();
                         self.lives.handle_answers();
                     }
-                    Source::Timer => {}
+                    Source::Timer => self.lives.ports.watch.timer_called(),
                     Source::Links => links::take_news(&mut self.lives.ports),
                     Source::Listener(index) => self.lives.listeners.accept(&mut self.lives.ports, index),
                     Source::Port(id) => hear(&mut self.lives.ports, id, event),
