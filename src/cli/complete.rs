@@ -10,7 +10,7 @@ pub use spec::specs;
 
 use super::topics::TOPICS;
 use crate::config::{BEND_KEYS, Config, KINDS, KeyRow};
-use crate::control::InstanceInfo;
+use crate::control::{InstanceInfo, PORT_STATES};
 use crate::engine::control::{Client, bridges};
 use crate::error::{Error, Result};
 use clap_complete::CompletionCandidate;
@@ -101,6 +101,10 @@ pub fn conditions() -> Vec<CompletionCandidate> {
     let told = bridges().into_iter().filter_map(|mut client| client.instances().ok());
     let ready = |program: InstanceInfo| CompletionCandidate::new(format!("{} ready", program.name));
     found.extend(told.flat_map(|told| told.instances).map(ready));
+    // Behind a port stands its state.
+    if words().iter().rev().skip(1).any(|word| word.starts_with("port=")) {
+        found.extend(PORT_STATES.iter().copied().map(CompletionCandidate::new));
+    }
     found
 }
 

@@ -69,7 +69,7 @@ fn request(words: &[String]) -> Result<Vec<Request>> {
         mistakes::explain(&error, &all).unwrap_or_else(|| {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            Error::usage(format!("{:?}: {first}", line()))
+            Error::usage(format!("{:?}: {}", line(), crate::visible::visible(first)))
         })
     })?;
     let asked = args.command.as_ref().map(change).transpose()?.flatten();

@@ -22,6 +22,7 @@
 
 mod detail;
 mod drops;
+mod instance;
 pub(crate) mod line;
 pub(crate) mod openmetrics;
 pub(crate) mod reply;
@@ -32,11 +33,12 @@ pub use crate::capture::Wish;
 pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
+pub use instance::{InstanceInfo, InstancesInfo, LogInfo};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, InstanceInfo,
-    InstancesInfo, LeaseInfo, LogInfo, MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo,
-    StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, LeaseInfo,
+    MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StationsInfo, StatusInfo, SwitchInfo,
+    TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;

@@ -113,6 +113,7 @@ impl Condition {
                 let (instance, pattern) = rest.split_once(char::is_whitespace).ok_or_else(|| {
                     Error::usage(format!("{text:?}: expected log NAME /REGEX/, as \"log sim1 /connected/\""))
                 })?;
+                value::name(instance).map_err(|form| Error::usage(format!("{instance:?}: expected {form}")))?;
                 let pattern = Pattern::parse(pattern.trim())?;
                 return Ok(Self::Log { instance: instance.to_owned(), pattern });
             }
@@ -123,6 +124,7 @@ impl Condition {
             "frames" => {
                 if let Some((port, count)) = rest.split_once(char::is_whitespace)
                     && let Ok(count) = count.trim().parse()
+                    && value::name(port.split('#').next().unwrap_or(port)).is_ok()
                 {
                     return Ok(Self::Holds(Expr::reached(port, count)));
                 }

@@ -133,6 +133,7 @@ const ENGINE: &[Room] = &[
     // what is done with them: each one matter
     Room { name: "arrival", may_use: &["ground", "slot", "ports"] },
     Room { name: "links", may_use: &["ground", "ports"] },
+    Room { name: "places", may_use: &["ground", "slot", "ports"] },
     Room { name: "cable", may_use: &["parting", "ports", "links"] },
     Room { name: "listeners", may_use: &["ground", "slot", "ports"] },
     Room { name: "events", may_use: &["ports", "fates"] },
@@ -154,6 +155,7 @@ const ENGINE: &[Room] = &[
             "cable",
             "slot",
             "ports",
+            "places",
             "arrival",
             "listeners",
             "show",
@@ -168,12 +170,16 @@ const ENGINE: &[Room] = &[
     Room {
         name: "turn",
         may_use: &[
-            "ground", "watcher", "ports", "arrival", "links", "events", "show", "trace", "thread", "lives", "breath",
-            "command",
+            "ground", "watcher", "ports", "places", "arrival", "links", "events", "show", "trace", "thread", "lives",
+            "breath", "command",
         ],
     },
     Room { name: "bridge", may_use: &["ground", "tap", "recorder", "fates", "prepare", "command", "turn"] },
-    Room { name: "control", may_use: &["ground", "watcher", "trace", "tap", "recorder", "command", "fdb", "bridge"] },
+    // it runs a service itself, for as long as a host is asked
+    Room {
+        name: "control",
+        may_use: &["ground", "watcher", "trace", "tap", "recorder", "runner", "command", "fdb", "bridge"],
+    },
     Room { name: "tests", may_use: &["ground", "prepare", "bridge", "turn"] },
 ];
 

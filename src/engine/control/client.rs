@@ -5,9 +5,8 @@ use super::stranger;
 use crate::config::Cut;
 use crate::config::grammar::nearest;
 use crate::control::{
-    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, HealedInfo, InstancesInfo, Lifetime,
-    Lines, LogInfo, PROTOCOL, REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo,
-    hex, print,
+    Added, Command, Cursor, DropsInfo, FdbInfo, FdbPage, FlowsInfo, Greeting, HealedInfo, Lifetime, Lines, PROTOCOL,
+    REPLY_BYTES, RadioInfo, Reply, Request, StationsInfo, StatusInfo, TraceInfo, UsbInfo, hex, print,
 };
 use crate::error::{Class, Error, Result};
 use crate::port::sys::peer_credentials;
@@ -42,9 +41,6 @@ pub struct Client {
 
 /// How much later than asked a bridge may say that a wait was in vain.
 const LATE: Duration = Duration::from_secs(1);
-
-/// How long a program may take to end and to start again: it may ask for an address first.
-const DONE: Duration = Duration::from_secs(120);
 
 /// The same if all bridges are asked: one that hangs should not delay the answer.
 const CALL: Duration = Duration::from_secs(1);
@@ -381,48 +377,6 @@ impl Client {
         self.request(Command::Drops)
     }
 
-    /// Has programs of its process started, stopped, restarted or killed, and waits until that is done: `command` is one of
-    /// these.
-    ///
-    /// # Errors
-    /// As [`Client::request`]; there is no such program; it cannot be done.
-    pub fn order(&mut self, command: Command) -> Result<()> {
-        let cannot = |cause| Error::system("control socket", &cause);
-        self.socket.set_read_timeout(Some(DONE)).map_err(cannot)?;
-        let done = self.request(command);
-        self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
-        done.map(|_: serde_json::Value| ())
-    }
-
-    /// The programs that its process runs, and their last lines.
-    ///
-    /// # Errors
-    /// As [`Client::request`].
-    pub fn instances(&mut self) -> Result<InstancesInfo> {
-        self.request(Command::Instances)
-    }
-
-    /// What a program has written, behind its line with the number `after`, as far as that is kept.
-    ///
-    /// # Errors
-    /// As [`Client::request`]; there is no such program.
-    pub fn logs(&mut self, instance: &str, after: u64) -> Result<LogInfo> {
-        self.request(Command::Logs { instance: instance.to_owned(), after })
-    }
-
-    /// Has a host asked from inside the switches: `ping ADDR`, `tcp ADDR:PORT`, `dns NAME at ADDR`.
-    ///
-    /// # Errors
-    /// As [`Client::request`], and class unmet when it does not answer within `timeout`.
-    pub fn probe(&mut self, question: &str, timeout: Duration) -> Result<()> {
-        let timeout_ms = timeout.as_millis().try_into().unwrap_or(u64::MAX);
-        let cannot = |cause| Error::system("control socket", &cause);
-        self.socket.set_read_timeout(timeout.checked_add(PATIENCE)).map_err(cannot)?;
-        let asked = self.request(Command::Probe { question: question.to_owned(), switch: None, timeout_ms });
-        self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
-        asked.map(|_: serde_json::Value| ())
-    }
-
     /// Who hears whom on its radio media.
     ///
     /// # Errors
@@ -451,6 +405,18 @@ impl Client {
         let waited = self.request(Command::Wait { port: port.to_owned(), state: state.to_owned(), timeout_ms });
         self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
         waited.map(|_: serde_json::Value| ())
+    }
+
+    /// Asks for something whose answer may take `patience`.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub(super) fn request_within(&mut self, command: Command, patience: Duration) -> Result<()> {
+        let cannot = |cause| Error::system("control socket", &cause);
+        self.socket.set_read_timeout(Some(patience)).map_err(cannot)?;
+        let done = self.request(command);
+        self.socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
+        done.map(|_: serde_json::Value| ())
     }
 
     /// The connection, and bytes that were received behind the last answer.

@@ -45,6 +45,7 @@ mod metrics;
 mod parting;
 mod place;
 mod probe;
+mod programs;
 mod rates;
 mod server;
 mod session;
