@@ -11,9 +11,12 @@ mod complete;
 mod demo;
 mod doctor;
 mod drops;
+mod ending;
 mod fates;
+mod fdb;
 mod flows;
 mod follow;
+mod gateway;
 mod graph;
 mod help;
 mod instance;
@@ -51,7 +54,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::text::shell;
 use crate::config::{
-    Config, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, SwitchSpec, Tap,
+    Config, DEFAULT_SWITCH, Host, HostAddr, InstanceSpec, Network, Packet, PortKind, PortSpec, Source, SwitchSpec, Tap,
     check_rules, value,
 };
 use crate::error::{Class, Error, Result};
@@ -248,7 +251,11 @@ fn answer(args: &Args) -> Result<Answer> {
             let ask = Ask::Status { name: bridge.name(), json: *json, watch: *watch, wide: *wide, all };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
-        Some(Command::Fdb { bridge, switch, json }) => {
+        Some(Command::Down { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Down(bridge.name())))),
+        Some(Command::Reload { bridge, json }) => {
+            return Ok(Answer::Job(Job::Ask(Ask::Reload { name: bridge.name(), json: *json })));
+        }
+        Some(Command::Fdb { verb: None, bridge, switch, json }) => {
             let ask = Ask::Fdb { name: bridge.name(), switch: switch.clone(), json: *json };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
@@ -291,6 +298,7 @@ fn answer(args: &Args) -> Result<Answer> {
         Some(Command::Play(args)) => return Ok(Answer::Job(Job::Play(args.clone()))),
         // They were taken before.
         Some(Command::Port { .. } | Command::Set { .. } | Command::Cut { .. } | Command::Heal { .. })
+        | Some(Command::Forward { .. } | Command::Dns { .. } | Command::Lease { .. } | Command::Fdb { .. })
         | Some(Command::Start(_) | Command::Stop(_) | Command::Restart(_) | Command::Kill { .. }) => Vec::new(),
         Some(Command::Ports { kind }) => {
             let stream = io::stdout();
@@ -336,6 +344,10 @@ fn plan(args: &Args) -> Result<Config> {
         None => Config::default(),
     };
     given.metrics.clone_from(&args.metrics);
+    config.source = match &args.config {
+        Some(file) => Some(Box::new(source(file, &given)?)),
+        None => None,
+    };
     config.overlay(given);
     args.fates.give(&mut config)?;
     warn(&config)?;
@@ -345,6 +357,12 @@ fn plan(args: &Args) -> Result<Config> {
         complain(Label::Warning, &Error::usage(what).hint(format!("zbridge up {}", shell(&file.to_string_lossy()))));
     }
     Ok(config)
+}
+
+/// A file that may be read again, from wherever the process is then, with what the command line lays over it.
+fn source(file: &Path, over: &Config) -> Result<Source> {
+    let file = std::path::absolute(file).map_err(|cause| Error::system(file.display(), &cause))?;
+    Ok(Source { file, over: over.clone() })
 }
 
 /// Reads a configuration file, and says all that is wrong with it; the last is for the caller to say.

@@ -3,7 +3,7 @@
 
 use super::args::Args;
 use super::ask::{self, Ask};
-use super::{but_the_last, complete, mistakes, print, ps, stop};
+use super::{but_the_last, complete, gateway, mistakes, print, ps, stop};
 use crate::config::{Config, Cut, ScenarioSpec};
 use crate::control::Command as Request;
 use crate::engine::control::Client;
@@ -56,6 +56,10 @@ pub fn change(command: &super::Command) -> Result<Option<Ask>> {
         Command::Start(of) => ps::start(of),
         Command::Stop(of) => ps::stop(of),
         Command::Restart(of) => ps::restart(of),
+        Command::Forward { verb } => Ask::Gateway(gateway::Asked::Forward(verb.clone())),
+        Command::Dns { verb } => Ask::Gateway(gateway::Asked::Dns(verb.clone())),
+        Command::Lease { verb } => Ask::Gateway(gateway::Asked::Lease(verb.clone())),
+        Command::Fdb { verb: Some(verb), .. } => Ask::ChangeFdb(verb.clone()),
         Command::Kill { instances, signal, to } => ps::kill(instances, signal, to.as_deref())?,
         _ => return Ok(None),
     }))
@@ -74,8 +78,8 @@ fn request(words: &[String]) -> Result<Vec<Request>> {
     })?;
     let asked = args.command.as_ref().map(change).transpose()?.flatten();
     let asked = asked.and_then(Ask::into_request).ok_or_else(|| {
-        let hint = "port add|del, set, up, down, cut, heal, start, stop, restart, kill, capture start FILE, capture stop; \
-                    what is awaited stands in on, when and expect";
+        let hint = "port add|del, set, up, down, cut, heal, start, stop, restart, kill, forward, dns, lease, fdb, \
+                    capture start FILE, capture stop; what is awaited stands in on, when and expect";
         Error::usage(format!("{:?} is no step of a scenario", line())).hint(hint)
     })?;
     match asked {
@@ -245,6 +249,8 @@ mod tests {
             "start a",
             "stop a b",
             "restart a",
+            "dns add box 10.0.2.7",
+            "fdb flush",
         ] {
             assert!(asked(good).is_ok(), "{good}: {:?}", asked(good));
         }

@@ -12,6 +12,7 @@ mod asking;
 mod bend;
 mod copies;
 mod cut;
+mod difference;
 mod doubles;
 mod exposure;
 mod file;
@@ -35,6 +36,8 @@ pub(crate) use asking::Asking;
 pub(crate) use bend::BEND_KEYS;
 pub use bend::Bend;
 pub use cut::Cut;
+pub use difference::Source;
+pub(crate) use difference::{Step, difference};
 pub(crate) use instance::{DEFAULT_HOST, INSTANCE_KEYS, port_name};
 pub use instance::{Host, HostAddr, InstanceSpec, Network, Ready, Restart};
 pub use kind::{

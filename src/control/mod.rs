@@ -22,9 +22,11 @@
 
 mod detail;
 mod drops;
+mod gateway;
 mod instance;
 pub(crate) mod line;
 pub(crate) mod openmetrics;
+mod reload;
 pub(crate) mod reply;
 pub(crate) mod request;
 mod trace;
@@ -33,8 +35,10 @@ pub use crate::capture::Wish;
 pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
+pub use gateway::{ChangedInfo, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NameInfo, NamesInfo};
 pub use instance::{InstanceInfo, InstancesInfo, LogInfo};
 pub(crate) use line::{Lines, TooLong};
+pub use reload::ReloadedInfo;
 pub use reply::{
     AbsentInfo, Added, AddressInfo, AttachInfo, DifferenceInfo, FdbInfo, FdbPage, Greeting, HealedInfo, LeaseInfo,
     MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, ReplayInfo, StationsInfo, StatusInfo, SwitchInfo,

@@ -90,6 +90,7 @@ mod recorder;
 mod rewrite;
 mod runner;
 mod service;
+mod settings;
 mod show;
 mod slot;
 mod status;

@@ -72,6 +72,8 @@ pub struct Driver<'a> {
     play: Option<Play>,
     /// That it is over.
     played: Receiver<()>,
+    /// Their wish that all of it ends.
+    down: Receiver<()>,
 }
 
 /// Why a program was not started, and whether another port has the name of one of its ports.
@@ -109,7 +111,7 @@ impl<'a> Driver<'a> {
         let (ending, board) = (network.ended()?, network.board());
         let log = |place: &Place| Some(place.spec.log.as_ref()?.display().to_string());
         places.iter().for_each(|place| board.add(&place.name, log(place)));
-        let desk = Desk::new(board.clone());
+        let (desk, down) = (Desk::new(board.clone()), board.attend_down());
         let played = bench.play.as_ref().map_or(never(), |play| play.done.clone());
         Ok(Self {
             network,
@@ -124,6 +126,7 @@ impl<'a> Driver<'a> {
             news,
             board,
             desk,
+            down,
             played,
             play: bench.play,
         })
@@ -152,6 +155,10 @@ impl<'a> Driver<'a> {
                 recv(self.signals) -> signal => signal.into_iter().for_each(|signal| {
                     stops += 1;
                     self.signalled(signal, stops);
+                }),
+                recv(self.down) -> wish => wish.into_iter().for_each(|()| {
+                    stops += 1;
+                    self.signalled(SIGTERM, stops);
                 }),
                 recv(self.desk.orders) -> order => order.into_iter().for_each(|order| self.ordered(order)),
                 recv(self.played) -> _ => {

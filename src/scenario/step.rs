@@ -128,7 +128,9 @@ impl Names {
             }
         };
         names("instances").iter().try_for_each(|name| self.program(name))?;
-        ["port", "ports", "from"].iter().flat_map(|key| names(key)).try_for_each(|name| self.port(&name))
+        let named = ["port", "ports", "from"].iter().flat_map(|key| names(key));
+        // The words of a cut for many.
+        named.filter(|name| !["all", "rest"].contains(&name.as_str())).try_for_each(|name| self.port(&name))
     }
 }
 
