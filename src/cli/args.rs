@@ -15,6 +15,7 @@ use super::fdb::FdbVerb;
 use super::gateway::{DnsVerb, ForwardVerb, LeaseVerb};
 use super::graph::GraphArgs;
 use super::play::PlayArgs;
+use super::ps::Programs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
 use super::view::ViewArgs;
@@ -496,18 +497,6 @@ pub struct Look {
     /// All columns, however wide the terminal is
     #[arg(long)]
     pub wide: bool,
-}
-
-/// Programs of a running bench.
-#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
-pub struct Programs {
-    /// The programs, by name
-    #[arg(required = true, value_name = "NAME", value_delimiter = ',',
-          add = ArgValueCandidates::new(complete::programs))]
-    pub instances: Vec<String>,
-    /// The bridge (default: the one called default, or the only one)
-    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
-    pub to: Option<String>,
 }
 
 /// What is done with USB devices of a running bridge.

@@ -1,13 +1,25 @@
 //! The programs of a running bench: `ps` shows them, `start`, `stop`, `restart` and `kill` command them.
 
-use super::args::Programs;
 use super::ask::{self, Ask, lines};
 use super::layout::{Column, Table};
-use super::print;
 use super::style::width_of;
+use super::{complete, print};
 use crate::config::value;
 use crate::control::{Command, InstanceInfo};
 use crate::error::{Error, Result};
+use clap_complete::ArgValueCandidates;
+
+/// Programs of a running bench.
+#[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
+pub struct Programs {
+    /// The programs, by name
+    #[arg(required = true, value_name = "NAME", value_delimiter = ',',
+          add = ArgValueCandidates::new(complete::programs))]
+    pub instances: Vec<String>,
+    /// The bridge (default: the one called default, or the only one)
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
+    pub to: Option<String>,
+}
 
 const COLUMNS: [(&str, Column); 8] = [
     ("name", Column::Short),
