@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod drops;
 mod ending;
+mod events;
 mod fates;
 mod fdb;
 mod flows;
@@ -251,6 +252,7 @@ fn answer(args: &Args) -> Result<Answer> {
             let ask = Ask::Status { name: bridge.name(), json: *json, watch: *watch, wide: *wide, all };
             return Ok(Answer::Job(Job::Ask(ask)));
         }
+        Some(Command::Events(args)) => return Ok(Answer::Job(Job::Ask(Ask::Events(args.clone())))),
         Some(Command::Down { bridge }) => return Ok(Answer::Job(Job::Ask(Ask::Down(bridge.name())))),
         Some(Command::Reload { bridge, json }) => {
             return Ok(Answer::Job(Job::Ask(Ask::Reload { name: bridge.name(), json: *json })));

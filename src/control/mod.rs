@@ -22,6 +22,7 @@
 
 mod detail;
 mod drops;
+mod event;
 mod gateway;
 mod instance;
 pub(crate) mod line;
@@ -35,6 +36,7 @@ pub use crate::capture::Wish;
 pub use detail::{DeviceInfo, FlowInfo, FlowsInfo, ImporterInfo, UrbInfo, UsbInfo};
 pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
+pub use event::{EVENTS_OF, EventInfo};
 pub use gateway::{ChangedInfo, ForwardInfo, ForwardsInfo, HeldInfo, LeasesInfo, NameInfo, NamesInfo};
 pub use instance::{InstanceInfo, InstancesInfo, LogInfo};
 pub(crate) use line::{Lines, TooLong};
