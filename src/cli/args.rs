@@ -11,6 +11,8 @@ use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::capture::{CaptureArgs, ExtcapArgs};
 use super::fates::FatesArgs;
+use super::fdb::FdbVerb;
+use super::gateway::{DnsVerb, ForwardVerb, LeaseVerb};
 use super::graph::GraphArgs;
 use super::sandbox::SandboxArgs;
 use super::up::UpArgs;
@@ -134,13 +136,28 @@ pub enum Command {
         #[command(flatten)]
         bridge: Which,
     },
+    /// End a running bridge, and its programs before it; it is gone when the command is done
+    Down {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+    },
+    /// Have a bridge read its --config file again: what differs is carried out, and no other port loses a frame
+    Reload {
+        /// Which bridge.
+        #[command(flatten)]
+        bridge: Which,
+        /// As JSON, one object on one line
+        #[arg(long)]
+        json: bool,
+    },
     /// Add ports to a running bridge, or remove them
     Port {
         /// What to do with it.
         #[command(subcommand)]
         verb: PortVerb,
     },
-    /// Change settings of a port of a running bridge: down, up, tx.loss=1%, mirror=PORT[:rx|tx|both]
+    /// Change settings of a port of a running bridge: down, up, isolate, mtu=1400, tx.loss=1%, mirror=PORT
     #[command(after_help = help::settings())]
     Set {
         /// The port, by name
@@ -173,8 +190,12 @@ pub enum Command {
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
     },
-    /// The addresses that a running bridge has learned
+    /// The addresses that a running bridge has learned; add, del, flush change them
+    #[command(args_conflicts_with_subcommands = true)]
     Fdb {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<FdbVerb>,
         /// Which bridge.
         #[command(flatten)]
         bridge: Which,
@@ -251,6 +272,24 @@ pub enum Command {
         /// Which bridge, and how it is shown.
         #[command(flatten)]
         look: Look,
+    },
+    /// Addresses of this machine that lead to guests, through a gateway of a running bridge: add, del, ls
+    Forward {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: ForwardVerb,
+    },
+    /// Names that the resolver of a running bridge's gateway knows: add, del, ls
+    Dns {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: DnsVerb,
+    },
+    /// Addresses that a running bridge's gateway leases to hosts: pin, drop, ls
+    Lease {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: LeaseVerb,
     },
     /// The USB devices of a running bridge, who uses them, and their transfers
     #[command(args_conflicts_with_subcommands = true)]
