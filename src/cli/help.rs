@@ -4,6 +4,7 @@
 use super::style::{page_width, width_of};
 use crate::config::text::{meanings, shell};
 use crate::config::{INSTANCE_KEYS, KINDS, SET_KEYS};
+use crate::control::EVENTS_OF;
 use crate::error::STATUSES;
 
 /// What the program is, in two sentences.
@@ -63,6 +64,12 @@ pub fn instances() -> String {
 pub fn settings() -> String {
     let rows: Vec<_> = SET_KEYS.iter().map(|row| (row.form(), row.summary)).collect();
     section("Keys", &rows).trim_end().to_owned()
+}
+
+/// What `zbridge events` tells of, for its help.
+pub fn events() -> String {
+    let rows: Vec<_> = EVENTS_OF.iter().map(|&(word, what)| (word.to_owned(), what)).collect();
+    section("It tells of", &rows).trim_end().to_owned()
 }
 
 /// What `--help` prints below the options.
