@@ -521,6 +521,9 @@ pub enum PortVerb {
         /// The port
         #[arg(add = ArgValueCompleter::new(complete::specs))]
         spec: String,
+        /// It is no error if there is the same port already
+        #[arg(long)]
+        may_exist: bool,
         /// The bridge (default: the one called default, or the only one)
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
@@ -530,6 +533,9 @@ pub enum PortVerb {
         /// Its name, as `zbridge status` shows it
         #[arg(add = ArgValueCandidates::new(complete::ports))]
         port: String,
+        /// It is no error if there is none
+        #[arg(long)]
+        if_exists: bool,
         /// The bridge (default: the one called default, or the only one)
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::running))]
         to: Option<String>,
