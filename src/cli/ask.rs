@@ -1,11 +1,12 @@
 //! What is asked of a running bridge: `ls`, `status`, `port`, `set`, `cut`, `fdb`, `stations`, `drops`, `wait` and the like, over
 //! its control socket.
 
-use super::args::{Look, PortVerb};
+use super::args::Look;
 use super::capture::{self, Asked};
 use super::fdb::{self, FdbVerb};
 use super::graph::{self, GraphArgs};
 use super::style::width_of;
+use super::verbs::PortVerb;
 use super::view::{self, ViewArgs};
 use super::watch::{LOOK, Watch};
 use super::{

@@ -40,6 +40,7 @@ mod topics;
 mod trace;
 mod up;
 mod usb;
+mod verbs;
 mod view;
 mod watch;
 
