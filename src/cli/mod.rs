@@ -41,6 +41,7 @@ mod topics;
 mod trace;
 mod up;
 mod usb;
+mod verbs;
 mod view;
 mod waiting;
 mod watch;

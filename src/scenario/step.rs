@@ -267,6 +267,7 @@ pub(super) mod tests {
                 spec: (*spec).into(),
                 fd: false,
                 lifetime: crate::control::Lifetime::Bridge,
+                may_exist: false,
             }]),
             _ => Err(Error::usage(format!("no verb {words:?}"))),
         }
