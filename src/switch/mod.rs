@@ -35,6 +35,7 @@ mod queue;
 mod tape;
 mod trace;
 mod twice;
+mod unread;
 
 pub use bend::Way;
 pub use egress::{Flush, Taken, Transmit};
@@ -180,6 +181,8 @@ pub struct Switch {
     up_open: usize,
     congested: Vec<PortId>,
     resumed: Vec<PortId>,
+    /// Ports that had no room, and may have taken nothing since.
+    unread: Vec<PortId>,
     events: VecDeque<Event>,
     told_full: bool,
     turn: usize,
@@ -217,6 +220,7 @@ impl Switch {
             up_open: 0,
             congested: Vec::new(),
             resumed: Vec::new(),
+            unread: Vec::new(),
             events: VecDeque::new(),
             told_full: false,
             turn: 0,
@@ -255,6 +259,7 @@ impl Switch {
         self.set_time(now);
         self.straighten(id, DropReason::Removed);
         self.empty_queue(id, DropReason::Removed);
+        self.forget_unread(id);
         self.count_up(id, false);
         self.watch.forget_port(id);
         self.fdb.remove_port(id, now);
