@@ -109,6 +109,7 @@ pub enum Command {
         json: bool,
     },
     /// The ports of a running bridge, with state, peer and counters, and how to attach to what waits (-v: to all)
+    #[command(after_long_help = help::columns(super::table::COLUMNS))]
     Status {
         /// Which bridge.
         #[command(flatten)]
@@ -149,6 +150,7 @@ pub enum Command {
         to: Option<String>,
     },
     /// The addresses that a running bridge has learned
+    #[command(after_long_help = help::columns(super::ask::FDB_COLUMNS))]
     Fdb {
         /// Which bridge.
         #[command(flatten)]
@@ -161,13 +163,11 @@ pub enum Command {
         json: bool,
     },
     /// Who is on a running bridge: MAC and IP addresses, names, ports, and which of them two have
+    #[command(after_long_help = help::columns(super::stations::COLUMNS.map(|(head, _, means)| (head, means))))]
     Stations {
-        /// Which bridge.
+        /// Which bridge, and how it is shown.
         #[command(flatten)]
-        bridge: Which,
-        /// As JSON, one object a line
-        #[arg(long)]
-        json: bool,
+        look: Look,
     },
     /// What a running bridge would do with a frame and why, step by step, without sending it
     Trace {
@@ -192,13 +192,17 @@ pub enum Command {
         json: bool,
     },
     /// The flows of a running bridge's gateways: who talks with whom, bytes, round trips, and the forwards
+    #[command(after_long_help = help::columns(super::flows::COLUMNS.map(|(head, _, means)| (head, means))))]
     Flows {
         /// Which bridge, and how it is shown.
         #[command(flatten)]
         look: Look,
     },
     /// The USB devices of a running bridge, who uses them, and their transfers
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_long_help = help::columns(super::usb::COLUMNS.map(|(head, _, means)| (head, means)))
+    )]
     Usb {
         /// What to do with them.
         #[command(subcommand)]
@@ -353,14 +357,14 @@ fn rule(text: &str) -> Result<Rule, String> {
     value::rewrite(text).map_err(|form| format!("expected {form}"))
 }
 
-/// The bridge that is asked, where nothing else is named: `status lab`, and as the other commands have it, `--to lab`.
+/// The bridge that is asked: `--to lab`, as with every command. Where nothing else can be named, `status lab` does, too.
 #[derive(clap::Args, Clone, PartialEq, Eq, Debug)]
 pub struct Which {
-    /// The bridge (default: the one called default, or the only one)
-    #[arg(add = ArgValueCandidates::new(complete::running))]
+    /// The same as --to
+    #[arg(hide = true, add = ArgValueCandidates::new(complete::running))]
     name: Option<String>,
-    /// The same
-    #[arg(long, value_name = "NAME", hide = true, conflicts_with = "name", add = ArgValueCandidates::new(complete::running))]
+    /// The bridge (default: the one called default, or the only one)
+    #[arg(long, value_name = "NAME", conflicts_with = "name", add = ArgValueCandidates::new(complete::running))]
     to: Option<String>,
 }
 
@@ -392,6 +396,7 @@ pub struct Look {
 #[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
 pub enum UsbVerb {
     /// List them, as `zbridge usb` does
+    #[command(after_long_help = help::columns(super::usb::COLUMNS.map(|(head, _, means)| (head, means))))]
     Ls {
         /// Which bridge, and how it is shown.
         #[command(flatten)]

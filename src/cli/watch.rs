@@ -3,8 +3,9 @@
 //! A port that comes, goes or is in another state is said at once, one that only counts once a second, with the rate since
 //! its last line. The head of the columns comes again from time to time, so that it is on the screen.
 
-use super::layout::{self, Row, amount, fits};
+use super::layout::{self, Row, fits};
 use super::table::{dropped, dropped_and_why, noted, peer, reasons};
+use super::units::amount;
 use crate::config::text::columns;
 use crate::control::{PortInfo, StatusInfo};
 use std::time::{Duration, Instant};

@@ -34,8 +34,8 @@ pub use drops::{DropsInfo, ExampleInfo, LossInfo, PortDrops, SwitchDrops};
 pub(crate) use drops::{hex, unhex};
 pub(crate) use line::{Lines, TooLong};
 pub use reply::{
-    Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, Greeting, InstanceInfo, InstancesInfo, LeaseInfo, MediumInfo,
-    PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
+    Added, AddressInfo, AttachInfo, FdbInfo, FdbPage, FlapInfo, Greeting, InstanceInfo, InstancesInfo, LeaseInfo,
+    MediumInfo, PortInfo, RadioInfo, RadioLinkInfo, RatesInfo, StationsInfo, StatusInfo, SwitchInfo, TroubleInfo,
 };
 pub(crate) use reply::{Failure, Reply, print};
 pub(crate) use request::Request;

@@ -320,6 +320,29 @@ pub struct StationsInfo {
     /// MAC addresses that are heard on two ports by turns, by switch.
     #[serde(default)]
     pub flapping: BTreeMap<String, Vec<String>>,
+    /// The same, each with its ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flaps: Vec<FlapInfo>,
+}
+
+/// A MAC address that is heard on two ports by turns.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[non_exhaustive]
+pub struct FlapInfo {
+    /// The switch.
+    pub switch: String,
+    /// The address.
+    pub mac: String,
+    /// The ports.
+    pub ports: [String; 2],
+}
+
+impl StationsInfo {
+    /// The ports that an address is heard on by turns, in words: `a and b`. Nothing of a bridge that does not tell.
+    pub fn flap_ports(&self, switch: &str, mac: &str) -> String {
+        let flap = self.flaps.iter().find(|flap| flap.switch == switch && flap.mac == mac);
+        flap.map_or_else(String::new, |flap| flap.ports.join(" and "))
+    }
 }
 
 /// An IP address of a station.

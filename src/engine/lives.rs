@@ -20,6 +20,7 @@ use super::slot::{Attached, Lost, Origin, PortSlot};
 use super::status::SwitchStatus;
 use super::thread::{BridgeContext, Threads};
 use super::timers::{Due, Wisher};
+use crate::config::grammar::nearest_of;
 use crate::config::{PortSpec, Setting, misplaced, same_host, same_path};
 use crate::error::{Class, Error, Result};
 use crate::frame::PortId;
@@ -335,7 +336,7 @@ impl Lives {
     pub fn set(&mut self, name: &str, settings: Vec<Setting>) -> Result<()> {
         let known = |name: &str| match self.is_taken(name) {
             true => Ok(()),
-            false => Err(Error::new(Class::NoObject, format!("no port of this switch is named {name}"))),
+            false => Err(self.no_port(name)),
         };
         known(name)?;
         for setting in &settings {
@@ -419,6 +420,15 @@ impl Lives {
             (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), Some(shown)) => self.departed.keep(shown, counters),
             (Origin::Spec(_) | Origin::Given(_) | Origin::Apart(_), None) | (Origin::Inside, _) => {}
         }
+    }
+
+    /// No port is called so; these are.
+    fn no_port(&self, name: &str) -> Error {
+        let listeners = self.listeners.iter().map(|(_, slot)| slot.spec.name.as_str());
+        let edges = &self.ports.edges;
+        let mut names: Vec<&str> = listeners.chain(edges.ids().map(|id| edges.name(id))).collect();
+        names.sort_unstable();
+        Error::new(Class::NoObject, format!("no port of this switch is named {name}")).hint(nearest_of(name, &names))
     }
 
     /// Removes a port, or a listener with its clients.
